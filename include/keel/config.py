@@ -235,7 +235,9 @@ class ModelConfig(Section):
         return _validated(raw, origin=origin)
 
 
-def load_models(folder: Path | str | None = None, environment: Mapping[str, str] | None = None) -> dict[str, ModelConfig]:
+def load_models(
+    folder: Path | str | None = None, environment: Mapping[str, str] | None = None
+) -> dict[str, ModelConfig]:
     """Read every ``<folder>/*/model.yaml``, by model name.
 
     Raises
@@ -333,5 +335,7 @@ def _fields_at(path: list[str]) -> list[str]:
     for part in path:
         field = getattr(section, "model_fields", {}).get(part)
         candidates = getattr(field.annotation, "__args__", (field.annotation,)) if field else ()
-        section = next((c for c in candidates if hasattr(c, "model_fields")), None)
-    return list(getattr(section, "model_fields", {}))
+        section = [c for c in candidates if hasattr(c, "model_fields")]
+        section = section[0] if len(section) == 1 else section
+    sections = section if isinstance(section, list) else [section]
+    return list(dict.fromkeys(name for s in sections for name in getattr(s, "model_fields", {})))
