@@ -243,26 +243,54 @@ def load_models(
     Raises
     ------
     ConfigError
-        Naming the file, the key, and the nearest valid key.
+        Naming each broken file, the key, and the nearest valid key.
 
+    """
+    models, broken = read_models(folder, environment)
+    if broken:
+        raise ConfigError("\n".join(map(str, broken)))
+    return models
+
+
+def read_models(
+    folder: Path | str | None = None, environment: Mapping[str, str] | None = None
+) -> tuple[dict[str, ModelConfig], list[ConfigError]]:
+    """Return the models whose file is valid, and an error for each file that is not.
+
+    One team's typing error must not take the other teams' models out of sight.
     """
     environ = os.environ if environment is None else environment
     root = Path(folder or environ.get("KEEL_MODELS_FOLDER") or MODELS_FOLDER)
     models: dict[str, ModelConfig] = {}
+    broken: list[ConfigError] = []
     for path in sorted(root.glob("*/model.yaml")):
-        config = load_model(path, environ)
-        if config.model in models:
-            raise ConfigError(f"{path}: model: {config.model!r} is already configured by another file")
-        models[config.model] = config
-    return models
+        try:
+            config = load_model(path, environ)
+            if config.model in models:
+                raise ConfigError(f"{path}: model: {config.model!r} is already configured by another file")
+            models[config.model] = config
+        except ConfigError as error:
+            broken.append(error)
+    return models, broken
 
 
 def get_model(name: str, folder: Path | str | None = None) -> ModelConfig:
-    """Return the configuration of one model; `UnknownModel` lists those that are configured."""
-    models = load_models(folder)
-    if name not in models:
-        raise UnknownModel(name, models)
-    return models[name]
+    """Return the configuration of one model.
+
+    Raises
+    ------
+    UnknownModel
+        Listing those that are configured.
+    ConfigError
+        When the model is not among the valid files and some file is not valid.
+
+    """
+    models, broken = read_models(folder)
+    if name in models:
+        return models[name]
+    if broken:
+        raise ConfigError("\n".join(map(str, broken)))
+    raise UnknownModel(name, models)
 
 
 def load_model(path: Path | str, environment: Mapping[str, str] | None = None) -> ModelConfig:
