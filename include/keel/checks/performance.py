@@ -1,0 +1,147 @@
+"""Realised performance of a version, from predictions whose labels have arrived."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from keel.measures.losses import Estimate, Scored, estimate, finite_rows, row_loss, worsening
+
+if TYPE_CHECKING:
+    from keel.config import PerformanceConfig
+
+
+class PerformanceStatus(StrEnum):
+    """What the labels of a window say."""
+
+    OK = "ok"
+    DEGRADED = "degraded"
+    INSUFFICIENT = "insufficient"
+    NO_LABELS = "no_labels"
+
+
+@dataclass(frozen=True)
+class PerformanceReport:
+    """A window's metrics beside the holdout's, and whether the difference is harm."""
+
+    status: PerformanceStatus
+    metric: str
+    n: int
+    unusable: int
+    current: Mapping[str, Estimate]
+    reference: Mapping[str, Estimate]
+    increase: float | None
+    """How much worse the window is than the holdout in units of the metric; positive is worse."""
+    standard_error: float | None
+    p_value: float | None
+    loss_change: float | None
+    """Change of the mean loss per row, whatever the metric; what impacts are compared with."""
+    explained: float | None = None
+    """What the inputs' drift alone would have changed the mean loss by."""
+
+    @property
+    def unexplained(self) -> float | None:
+        """What is left of the change: the relation itself (None without labels or a loss on the grid)."""
+        if self.loss_change is None or self.explained is None:
+            return None
+        return self.loss_change - self.explained
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON-able values, NaN as None."""
+        return {
+            "status": str(self.status),
+            "metric": self.metric,
+            "n": self.n,
+            "unusable": self.unusable,
+            "current": {name: _plain(e) for name, e in self.current.items()},
+            "reference": {name: _plain(e) for name, e in self.reference.items()},
+            "increase": _number(self.increase),
+            "standard_error": _number(self.standard_error),
+            "p_value": _number(self.p_value),
+            "loss_change": _number(self.loss_change),
+            "explained": _number(self.explained),
+            "unexplained": _number(self.unexplained),
+        }
+
+
+def detect_degradation(
+    rows: Scored,
+    reference: Mapping[str, Estimate],
+    reference_loss: float,
+    config: PerformanceConfig,
+    *,
+    explained: float | None = None,
+) -> PerformanceReport:
+    """Compare a window's metrics with the holdout's by a test that respects the sampling error of both.
+
+    Parameters
+    ----------
+    rows
+        The window's labelled predictions; rows without a usable score or label are counted as ``unusable``.
+    reference
+        Holdout estimates by metric name; must hold ``config.metric``.
+    reference_loss
+        The holdout's mean loss per row (`keel.measures.losses.row_loss` of ``config.metric``).
+    explained
+        What the inputs' drift alone would have changed the mean loss by, if known.
+
+    A window has *degraded* when the increase is significant (one-sided z at ``alpha``) and material
+    (above ``max_increase``). Below ``min_rows`` it is *insufficient*, without any row *no_labels*.
+
+    """
+    usable = finite_rows(config.metric, rows)
+    kept = rows.take(usable)
+    n = len(kept)
+    current = {name: estimate(name, kept) for name in (config.metric, *config.also)} if n else {}
+    report = PerformanceReport(
+        status=PerformanceStatus.NO_LABELS if n == 0 else PerformanceStatus.INSUFFICIENT,
+        metric=config.metric,
+        n=n,
+        unusable=len(rows) - n,
+        current=current,
+        reference=reference,
+        increase=None,
+        standard_error=None,
+        p_value=None,
+        loss_change=None,
+    )
+    if n < config.min_rows:
+        return report
+    now, then = current[config.metric], reference[config.metric]
+    increase = worsening(config.metric, then.value, now.value)
+    error = math.hypot(now.standard_error, then.standard_error)
+    if not (math.isfinite(increase) and math.isfinite(error)):
+        return report
+    p_value = _upper_tail(increase, error)
+    harmed = p_value <= config.alpha and increase > config.max_increase
+    return PerformanceReport(
+        status=PerformanceStatus.DEGRADED if harmed else PerformanceStatus.OK,
+        metric=config.metric,
+        n=n,
+        unusable=report.unusable,
+        current=current,
+        reference=reference,
+        increase=increase,
+        standard_error=error,
+        p_value=p_value,
+        loss_change=float(row_loss(config.metric, kept).mean()) - reference_loss,
+        explained=explained,
+    )
+
+
+def _upper_tail(difference: float, error: float) -> float:
+    """P(Z ≥ difference / error); a difference without any error is certain one way or the other."""
+    if error == 0:
+        return 0.0 if difference > 0 else 1.0
+    return 0.5 * math.erfc(difference / error / math.sqrt(2))
+
+
+def _plain(e: Estimate) -> dict[str, float | int | None]:
+    return {"value": _number(e.value), "standard_error": _number(e.standard_error), "n": e.n}
+
+
+def _number(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

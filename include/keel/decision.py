@@ -1,0 +1,147 @@
+"""Reports in, one action out, with the sentence that explains it. Pure: no store, no clock.
+
+The order matters. A break in the data comes first, because everything after it would be measured on rubbish.
+Labels come before drift, because what they show is harm itself; drift is only its possible cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+Report = Mapping[str, Any]
+TOP_FEATURES = 3
+
+
+class Action(StrEnum):
+    """What a check leads to; also the task ids of the branches."""
+
+    ALL_CLEAR = "all_clear"
+    RAISE_ALERT = "raise_alert"
+    RETRAIN = "retrain"
+    QUARANTINE = "quarantine"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """An action and why."""
+
+    action: Action
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the model's configuration and history allow."""
+
+    can_retrain: bool
+    cooldown: timedelta
+    window_end: datetime
+    last_retrain: datetime | None
+    """The end of the window of the last retrain that was decided, in the data's own time."""
+
+
+def decide_action(quality: Report, drift: Report, performance: Report, policy: Policy) -> Decision:
+    """Decide what a window's three reports lead to.
+
+    quality, drift, performance: the reports' ``to_dict()``. Every status has a branch; one that is not known raises
+    ``KeyError`` rather than read as all clear.
+    """
+    if quality["status"] == "broken":
+        return Decision(Action.QUARANTINE, f"The data is broken, so nothing is learned from it: {_findings(quality)}.")
+    if quality["status"] == "empty":
+        return Decision(Action.RAISE_ALERT, "No prediction arrived in the window, so nothing could be judged.")
+    by_labels = {
+        "degraded": _on_harm,
+        "ok": _on_harmless,
+        "insufficient": _without_labels,
+        "no_labels": _without_labels,
+    }
+    return by_labels[performance["status"]](quality, drift, performance, policy)
+
+
+def _on_harm(quality: Report, drift: Report, performance: Report, policy: Policy) -> Decision:
+    metric, increase = performance["metric"], performance["increase"]
+    now = performance["current"][metric]["value"]
+    then = performance["reference"][metric]["value"]
+    harm = f"{metric} is {now:.4f}, {increase:.4f} worse than the holdout's {then:.4f} on {performance['n']:,} labels"
+    harm = f"{harm}{_cause(performance)}"
+    return _retrain_or_alert(harm, policy)
+
+
+def _on_harmless(quality: Report, drift: Report, performance: Report, policy: Policy) -> Decision:
+    metric = performance["metric"]
+    fine = f"labels show no harm ({metric} {performance['current'][metric]['value']:.4f}, {_direction(performance)})"
+    if drift["status"] == "drift":
+        return Decision(Action.RAISE_ALERT, f"{_drifted(drift)}, but {fine}: worth a look, not a retrain.")
+    if quality["status"] == "warn":
+        return Decision(Action.RAISE_ALERT, f"{_findings(quality)}; {fine}.")
+    return _clear(drift, f"{fine[0].upper()}{fine[1:]}")
+
+
+def _without_labels(quality: Report, drift: Report, performance: Report, policy: Policy) -> Decision:
+    labels = (
+        f"{performance['n']:,} labels are too few to judge harm" if performance["n"] else "no labels have arrived yet"
+    )
+    if drift["status"] == "drift":
+        return _retrain_or_alert(f"{_drifted(drift)}, and {labels}", policy)
+    if quality["status"] == "warn":
+        return Decision(Action.RAISE_ALERT, f"{_findings(quality)}; {labels}.")
+    return _clear(drift, f"{labels[0].upper()}{labels[1:]}")
+
+
+def _clear(drift: Report, about_labels: str) -> Decision:
+    sentences = {
+        "ok": "no input has drifted",
+        "warn": f"inputs moved a little ({_names(drift, 'warn', 'drift') or 'below the alert threshold'})",
+        "insufficient": f"inputs were not judged, {drift['n']:,} rows are too few",
+    }
+    return Decision(Action.ALL_CLEAR, f"{about_labels}; {sentences[drift['status']]}.")
+
+
+def _retrain_or_alert(why: str, policy: Policy) -> Decision:
+    if not policy.can_retrain:
+        return Decision(Action.RAISE_ALERT, f"{why}; this model has no retraining configured: alert.")
+    if policy.last_retrain is not None:
+        ready = policy.last_retrain + policy.cooldown
+        if policy.last_retrain <= policy.window_end < ready:
+            return Decision(
+                Action.RAISE_ALERT, f"{why}; a retrain is cooling down until {ready:%Y-%m-%d %H:%M} UTC: alert."
+            )
+    return Decision(Action.RETRAIN, f"{why}: retrain.")
+
+
+def _cause(performance: Report) -> str:
+    """Say how much of a change of the mean loss the inputs account for."""
+    change, explained = performance["loss_change"], performance["explained"]
+    if change is None or explained is None:
+        return ""
+    return f"; loss {change:+.4f}, inputs account for {explained:+.4f}, the rest is the world"
+
+
+def _direction(performance: Report) -> str:
+    increase = performance["increase"]
+    if increase is None:
+        return "not comparable with the holdout"
+    return f"{abs(increase):.4f} {'worse' if increase > 0 else 'better'} than on the holdout"
+
+
+def _drifted(drift: Report) -> str:
+    names = _names(drift, "drift")
+    share = f"{drift['share_drifted']:.0%} of the features have drifted"
+    return f"{share} ({names})" if names else share
+
+
+def _names(drift: Report, *statuses: str) -> str:
+    found = [name for name, feature in drift["features"].items() if feature["status"] in statuses]
+    more = len(found) - TOP_FEATURES
+    return ", ".join(found[:TOP_FEATURES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _findings(quality: Report) -> str:
+    sentences = [finding["sentence"].rstrip(".") for finding in quality["findings"]]
+    more = len(sentences) - TOP_FEATURES
+    return "; ".join(sentences[:TOP_FEATURES]) + (f"; and {more} more" if more > 0 else "")

@@ -1,0 +1,344 @@
+"""Versions of a model in MLflow: registering, resolving, loading, and the aliases others read.
+
+Loading a model runs code whatever its format: the trust boundary is who may write to the registry.
+MLflow costs four seconds to import, so it is imported inside the functions that need it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keel.errors import RegistryUnavailable, TrainingFailed, UnknownVersion, suggestion
+from keel.grid import ReferenceGrid
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from keel.config import ModelConfig
+
+ALIASES = ("production", "staging", "previous")
+TRUSTED_PREFIXES = ("sklearn.", "numpy.", "scipy.", "models.", "collections.", "builtins.")
+"""Types a model may hold without being refused: the libraries Keel pins, and the project's own pipelines."""
+REGISTRY_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+"""MLflow's own default waits over two minutes for a server that is not there; Airflow retries the task anyway."""
+
+
+@dataclass(frozen=True)
+class VersionInfo:
+    """One registered version, as the registry describes it."""
+
+    model: str
+    version: int
+    run_id: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"model": self.model, "version": self.version, "run_id": self.run_id, "tags": dict(self.tags)}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trained estimator with everything its version keeps."""
+
+    estimator: Any
+    example: pd.DataFrame
+    grid: ReferenceGrid
+    reference: Mapping[str, Any]
+    """What later checks compare with: holdout metrics, loss, threshold, windows (JSON-able)."""
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+class ScoringModel:
+    """A loaded version that turns features into scores and predictions."""
+
+    def __init__(self, config: ModelConfig, version: int, pyfunc: Any, threshold: float | None) -> None:
+        self.config, self.version, self.threshold = config, version, threshold
+        self._pyfunc = pyfunc
+
+    def score(self, features: pa.Table) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return ``(score, prediction)``, each of shape (rows,).
+
+        Binary: P(positive) and its thresholded decision 0/1. Regression: NaN and the value.
+        """
+        raw = np.asarray(self._pyfunc.predict(to_model_input(features, self.config)))
+        if self.config.target.kind == "regression":
+            value = raw.astype(np.float64).reshape(-1)
+            return np.full(len(value), np.nan), value
+        score = raw[:, 1].astype(np.float64)
+        assert self.threshold is not None
+        return score, (score >= self.threshold).astype(np.float64)
+
+
+class Registry:
+    """The model registry at one tracking URI.
+
+    MLflow keeps the tracking URI in a global; one process talks to one registry.
+    """
+
+    def __init__(self, tracking_uri: str, *, artifacts: Path | None = None) -> None:
+        self.tracking_uri = tracking_uri
+        self._artifacts = artifacts
+
+    @property
+    def client(self) -> Any:
+        """An MLflow client for this registry."""
+        for name, value in REGISTRY_PATIENCE.items():
+            os.environ.setdefault(name, value)
+        import mlflow
+
+        mlflow.set_tracking_uri(self.tracking_uri)
+        return mlflow.MlflowClient(self.tracking_uri)
+
+    def versions(self, model: str) -> list[VersionInfo]:
+        """Return all versions, oldest first; empty for a model the registry does not know."""
+        with self._reachable():
+            found = self.client.search_model_versions(f"name = '{model}'")
+        return sorted((_info(v) for v in found), key=lambda v: v.version)
+
+    def resolve(self, model: str, *, version: int | str | None = None, alias: str | None = None) -> VersionInfo:
+        """Return an explicit version, else the one an alias points to.
+
+        Raises
+        ------
+        UnknownVersion
+            Listing the versions and aliases that do exist.
+
+        """
+        from mlflow.exceptions import MlflowException
+
+        with self._reachable():
+            try:
+                if version is not None:
+                    return _info(self.client.get_model_version(model, str(version)))
+                return _info(self.client.get_model_version_by_alias(model, alias or "production"))
+            except MlflowException as error:
+                if not _means_missing(error):
+                    raise
+        raise UnknownVersion(self._explain_missing(model, version, alias or "production"))
+
+    def aliases(self, model: str) -> dict[str, int]:
+        """Return alias → version; empty for an unknown model."""
+        from mlflow.exceptions import MlflowException
+
+        with self._reachable():
+            try:
+                found = self.client.get_registered_model(model).aliases
+            except MlflowException as error:
+                if not _means_missing(error):
+                    raise
+                return {}
+        return {name: int(version) for name, version in found.items()}
+
+    def set_aliases(self, model: str, wanted: Mapping[str, int | None]) -> list[str]:
+        """Make the aliases say what ``wanted`` says (None: no such alias); return those that had to change."""
+        present = self.aliases(model)
+        changed = [alias for alias, version in wanted.items() if present.get(alias) != version]
+        with self._reachable():
+            for alias in changed:
+                version = wanted[alias]
+                if version is None:
+                    self.client.delete_registered_model_alias(model, alias)
+                else:
+                    _set_alias(self.client, model, alias, version)
+        return changed
+
+    def set_tags(self, model: str, version: int, tags: Mapping[str, str]) -> None:
+        """Set tags of a version."""
+        with self._reachable():
+            for name, value in tags.items():
+                self.client.set_model_version_tag(model, str(version), name, value)
+
+    def find(self, model: str, tag: str, value: str) -> VersionInfo | None:
+        """Return the newest version whose ``tag`` has ``value``."""
+        return next((v for v in reversed(self.versions(model)) if v.tags.get(tag) == value), None)
+
+    def register(self, config: ModelConfig, candidate: Candidate, *, run_name: str) -> VersionInfo:
+        """Log an estimator with its grid and reference, and register it as a new version with its tags."""
+        import mlflow
+
+        with self._reachable():
+            client = self.client
+            experiment = self._experiment(client, config.model)
+            with mlflow.start_run(experiment_id=experiment, run_name=run_name) as run:
+                mlflow.log_metrics(dict(candidate.metrics))
+                mlflow.set_tags(dict(candidate.tags))
+                with tempfile.TemporaryDirectory() as folder:
+                    candidate.grid.save(Path(folder) / "grid.npz")
+                    Path(folder, "reference.json").write_text(json.dumps(candidate.reference, indent=1))
+                    mlflow.log_artifacts(folder, "keel")
+                logged = _log_estimator(config, candidate)
+            _ensure_registered_model(client, config)
+            created = client.create_model_version(
+                config.model, logged.model_uri, run.info.run_id, tags=dict(candidate.tags), model_id=logged.model_id
+            )
+        return _info(created)
+
+    def load(self, config: ModelConfig, version: int) -> ScoringModel:
+        """Load a version for scoring. `UnknownVersion` where there is none."""
+        import mlflow
+
+        self.resolve(config.model, version=version)
+        threshold = self.reference(config.model, version).get("threshold")
+        with self._reachable():
+            pyfunc = mlflow.pyfunc.load_model(f"models:/{config.model}/{version}")
+        return ScoringModel(config, version, pyfunc, threshold)
+
+    def grid(self, model: str, version: int) -> ReferenceGrid:
+        """Return the reference grid of a version."""
+        with tempfile.TemporaryDirectory() as folder:
+            return ReferenceGrid.load(self._download(model, version, "keel/grid.npz", folder))
+
+    def reference(self, model: str, version: int) -> dict[str, Any]:
+        """Return what a version is compared with: its holdout metrics, loss, threshold and windows."""
+        with tempfile.TemporaryDirectory() as folder:
+            loaded: dict[str, Any] = json.loads(
+                self._download(model, version, "keel/reference.json", folder).read_text()
+            )
+        return loaded
+
+    def log_report(self, run_id: str, name: str, report: Mapping[str, Any]) -> None:
+        """Keep a report as a JSON artifact of a run."""
+        with self._reachable():
+            self.client.log_dict(run_id, dict(report), f"keel/{name}.json")
+
+    def _download(self, model: str, version: int, path: str, folder: str) -> Path:
+        info = self.resolve(model, version=version)
+        with self._reachable():
+            return Path(self.client.download_artifacts(info.run_id, path, folder))
+
+    def _experiment(self, client: Any, model: str) -> str:
+        name = f"keel/{model}"
+        found = client.get_experiment_by_name(name)
+        if found:
+            return str(found.experiment_id)
+        location = self._artifacts.resolve().as_uri() if self._artifacts else None
+        return str(client.create_experiment(name, artifact_location=location and f"{location}/{model}"))
+
+    def _explain_missing(self, model: str, version: int | str | None, alias: str) -> str:
+        existing = self.versions(model)
+        if not existing:
+            return f"{model} has no versions in the registry yet"
+        aliases = self.aliases(model)
+        named = ", ".join(f"{name} → {number}" for name, number in sorted(aliases.items())) or "none"
+        asked = f"version {version}" if version is not None else f"alias {alias!r}{suggestion(alias, aliases)}"
+        return f"{model} has no {asked}; versions: {', '.join(str(v.version) for v in existing)}; aliases: {named}"
+
+    @contextmanager
+    def _reachable(self) -> Iterator[None]:
+        """Turn 'the registry does not answer' into `RegistryUnavailable`; other errors stay what they are."""
+        import requests
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import OperationalError
+
+        try:
+            yield
+        except (requests.ConnectionError, requests.Timeout, OperationalError) as error:
+            raise RegistryUnavailable(f"MLflow at {_redacted(self.tracking_uri)} does not answer: {error}") from error
+        except MlflowException as error:
+            if error.error_code in {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"}:
+                raise RegistryUnavailable(f"MLflow at {_redacted(self.tracking_uri)} failed: {error}") from error
+            raise
+
+
+def to_model_input(features: pa.Table, config: ModelConfig) -> pd.DataFrame:
+    """Return the features as the data frame every version is trained on and scored with.
+
+    Numeric features are float64 with NaN for missing, categorical ones objects of str with None for missing.
+    Missing columns become all-missing: whether that is acceptable is the quality check's decision.
+    """
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    columns: dict[str, Any] = {}
+    for name, kind in config.features.items():
+        wanted = pa.float64() if kind == "numeric" else pa.string()
+        column = features[name] if name in features.column_names else pa.nulls(features.num_rows, wanted)
+        cast = pc.cast(column, wanted)
+        columns[name] = (
+            cast.to_numpy(zero_copy_only=False)
+            if isinstance(cast, pa.Array)
+            else cast.combine_chunks().to_numpy(zero_copy_only=False)
+        )
+    return pd.DataFrame(columns)
+
+
+def _log_estimator(config: ModelConfig, candidate: Candidate) -> Any:
+    import mlflow
+    import sklearn
+    from mlflow.models import infer_signature
+
+    predict = "predict_proba" if config.target.kind == "binary" else "predict"
+    output = getattr(candidate.estimator, predict)(candidate.example)
+    return mlflow.sklearn.log_model(
+        candidate.estimator,
+        name="model",
+        signature=infer_signature(candidate.example, output),
+        pyfunc_predict_fn=predict,
+        skops_trusted_types=_trusted_types(candidate.estimator),
+        # Named, because inferring them takes ten seconds and finds the same.
+        pip_requirements=[f"scikit-learn=={sklearn.__version__}", "skops", "pandas"],
+    )
+
+
+def _trusted_types(estimator: Any) -> list[str]:
+    from skops import io as skops
+
+    needed: list[str] = skops.get_untrusted_types(data=skops.dumps(estimator))
+    refused = [name for name in needed if not name.startswith(TRUSTED_PREFIXES)]
+    if refused:
+        raise TrainingFailed(
+            f"the estimator holds types that Keel does not trust to load: {', '.join(refused)}; "
+            f"trusted are {', '.join(TRUSTED_PREFIXES)}"
+        )
+    return needed
+
+
+def _ensure_registered_model(client: Any, config: ModelConfig) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(config.model, description=config.description or None)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _set_alias(client: Any, model: str, alias: str, version: int) -> None:
+    """The first insert of an alias can race inside MLflow and fail with an integrity error: once more settles it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.set_registered_model_alias(model, alias, str(version))
+    except MlflowException as error:
+        if "IntegrityError" not in str(error):
+            raise
+        client.set_registered_model_alias(model, alias, str(version))
+
+
+def _means_missing(error: Any) -> bool:
+    # A missing alias answers INVALID_PARAMETER_VALUE, a missing version or model RESOURCE_DOES_NOT_EXIST.
+    return error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
+
+
+def _info(found: Any) -> VersionInfo:
+    return VersionInfo(found.name, int(found.version), found.run_id, dict(found.tags))
+
+
+def _redacted(uri: str) -> str:
+    """Drop user and password from a URI."""
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

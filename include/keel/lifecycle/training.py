@@ -1,0 +1,256 @@
+"""Train a challenger on labelled rows up to a cut, and measure it on the labelled slice after the cut."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from keel.errors import ConfigError, InsufficientData, TrainingFailed
+from keel.grid import ReferenceGrid
+from keel.lifecycle.registry import Candidate, to_model_input
+from keel.measures.losses import Scored, estimate, finite_rows, row_loss
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from keel.config import ModelConfig, RetrainConfig
+
+THRESHOLD_SLICE = 0.2
+"""Share of the training rows, the latest, on which the decision threshold is chosen by a model fitted to the rest."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The times that separate what a challenger learns from and what it is judged on."""
+
+    start: datetime
+    cut: datetime
+    end: datetime
+
+    @classmethod
+    def ending(cls, end: datetime, config: ModelConfig) -> Split:
+        """Split the labelled past of ``end``: rows whose label delay has passed, the last ``holdout`` of them held out."""
+        plan = retrain_plan(config)
+        mature = end - config.target.label_delay
+        cut = mature - plan.holdout
+        return cls(cut - plan.window, cut, mature)
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """Labelled rows on both sides of the cut (columns as in the store)."""
+
+    split: Split
+    training: pa.Table
+    holdout: pa.Table
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the rows a version is made from and judged on."""
+        return table_digest(pa.concat_tables([self.training, self.holdout]))
+
+
+def retrain_plan(config: ModelConfig) -> RetrainConfig:
+    """Return the model's ``retrain`` section; `ConfigError` for a model that is only watched."""
+    if config.retrain is None:
+        raise ConfigError(f"{config.model}: retrain: no such section in model.yaml, so there is nothing to train with")
+    return config.retrain
+
+
+def training_key(config: ModelConfig, rows: TrainingRows) -> str:
+    """Return what makes two trainings the same: data, features, target, pipeline code and seed."""
+    plan = retrain_plan(config)
+    parts = (
+        config.model, config.target.model_dump_json(), repr(sorted(config.features.items())), plan.pipeline,
+        str(plan.seed), config.performance.metric, pipeline_digest(plan.pipeline), rows.digest,
+    )  # fmt: skip
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
+
+
+def train(config: ModelConfig, rows: TrainingRows, *, reason: str, parent: int | None) -> Candidate:
+    """Fit the model's pipeline before the cut and describe it by the rows after it.
+
+    Raises
+    ------
+    InsufficientData
+        Too few labelled rows on either side of the cut.
+    TrainingFailed
+        The pipeline raised or its estimator cannot score.
+
+    """
+    plan = retrain_plan(config)
+    _require_rows(config, rows)
+    example = to_model_input(rows.training.slice(0, 5), config)
+    threshold = _choose_threshold(config, rows.training) if config.target.kind == "binary" else None
+    estimator = _fit(config, rows.training)
+    judged = score_rows(config, estimator, rows.holdout, threshold)
+    loss = row_loss(config.performance.metric, judged)
+    metrics = {name: estimate(name, judged) for name in (config.performance.metric, *config.performance.also)}
+    reference = {
+        "metric": config.performance.metric,
+        "metrics": {name: e.to_dict() for name, e in metrics.items()},
+        "loss": float(loss.mean()),
+        "threshold": threshold,
+        "training": _describe(rows.training, rows.split.start, rows.split.cut),
+        "holdout": _describe(rows.holdout, rows.split.cut, rows.split.end),
+    }
+    tags = {
+        "keel.reason": reason,
+        "keel.parent": str(parent or ""),
+        "keel.training_start": rows.split.start.isoformat(),
+        "keel.training_end": rows.split.cut.isoformat(),
+        "keel.holdout_end": rows.split.end.isoformat(),
+        "keel.data_sha256": rows.digest,
+        "keel.code": code_revision(),
+        "keel.pipeline_sha256": pipeline_digest(plan.pipeline),
+        "keel.training_key": training_key(config, rows),
+        "keel.threshold": "" if threshold is None else f"{threshold:.6g}",
+        "keel.status": "candidate",
+    }
+    return Candidate(
+        estimator=estimator,
+        example=example,
+        grid=_lay_grid(config, rows, judged, loss),
+        reference=reference,
+        tags=tags,
+        metrics={f"holdout_{name}": e.value for name, e in metrics.items() if np.isfinite(e.value)},
+    )
+
+
+def score_rows(config: ModelConfig, estimator: Any, rows: pa.Table, threshold: float | None) -> Scored:
+    """Score labelled rows with an estimator that has just been fitted."""
+    features = to_model_input(rows, config)
+    label = rows["label"].to_numpy()
+    if config.target.kind == "regression":
+        value = np.asarray(estimator.predict(features), dtype=np.float64)
+        return Scored(label, np.full(len(value), np.nan), value)
+    score = np.asarray(estimator.predict_proba(features), dtype=np.float64)[:, 1]
+    return Scored(label, score, (score >= (0.5 if threshold is None else threshold)).astype(np.float64))
+
+
+def output_kinds(config: ModelConfig) -> dict[str, str]:
+    """Return the columns a model puts out and how each is counted."""
+    if config.target.kind == "regression":
+        return {"prediction": "numeric"}
+    return {"score": "numeric", "prediction": "categorical"}
+
+
+def table_digest(table: pa.Table) -> str:
+    """SHA-256 of a table's content, whatever its chunks and the width of its offsets."""
+    digest = hashlib.sha256()
+    digest.update(table.schema.remove_metadata().to_string().encode())
+    with pa.ipc.new_stream(pa.PythonFile(_Hashing(digest), "w"), table.schema.remove_metadata()) as writer:
+        for batch in table.combine_chunks().to_batches(max_chunksize=65_536):
+            # A slice shares its parent's buffers: taking its rows writes only what belongs to it.
+            writer.write_batch(batch.take(pa.array(np.arange(batch.num_rows))))
+    return digest.hexdigest()
+
+
+def pipeline_digest(module: str) -> str:
+    """SHA-256 of the pipeline module's source; `ConfigError` where there is no such module."""
+    try:
+        spec = find_spec(module)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or spec.origin is None:
+        raise ConfigError(f"retrain.pipeline: no module named {module!r} can be found on PYTHONPATH")
+    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
+
+
+def code_revision() -> str:
+    """Return the project's revision: ``KEEL_CODE_REVISION``, else git's, else ``unknown``."""
+    if revision := os.environ.get("KEEL_CODE_REVISION"):
+        return revision
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True,
+            cwd=Path(__file__).parent,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+def _fit(config: ModelConfig, rows: pa.Table) -> Any:
+    plan = retrain_plan(config)
+    pipeline_digest(plan.pipeline)  # a missing module is a configuration error, an import that raises is the pipeline's
+    try:
+        estimator = import_module(plan.pipeline).build(config, plan.seed)
+        return estimator.fit(to_model_input(rows, config), rows["label"].to_numpy())
+    except Exception as error:
+        raise TrainingFailed(f"{plan.pipeline}: {type(error).__name__}: {error}") from error
+
+
+def _choose_threshold(config: ModelConfig, rows: pa.Table) -> float:
+    """Return the score that maximises F1 on the latest training rows, judged by a model that has not seen them."""
+    split = round(rows.num_rows * (1 - THRESHOLD_SLICE))
+    earlier, later = rows.slice(0, split), rows.slice(split)
+    if len(np.unique(earlier["label"].to_numpy())) < 2:
+        raise TrainingFailed(f"{config.model}: the training rows hold only one class of {config.target.name!r}")
+    judged = score_rows(config, _fit(config, earlier), later, None)
+    return _best_f1_threshold(judged.label, judged.score)
+
+
+def _best_f1_threshold(label: NDArray[np.float64], score: NDArray[np.float64]) -> float:
+    order = np.argsort(-score, kind="stable")
+    hits = np.cumsum(label[order])
+    if not len(label) or hits[-1] == 0:
+        return 0.5
+    flagged = np.arange(1, len(order) + 1)
+    f1 = 2 * hits / (flagged + hits[-1])
+    return float(score[order][int(np.argmax(f1))])
+
+
+def _lay_grid(config: ModelConfig, rows: TrainingRows, judged: Scored, loss: NDArray[np.float64]) -> ReferenceGrid:
+    holdout = rows.holdout
+    for name, values in (("score", judged.score), ("prediction", judged.prediction)):
+        holdout = holdout.set_column(holdout.schema.get_field_index(name), name, pa.array(values, from_pandas=True))
+    return ReferenceGrid.fit(
+        rows.training, dict(config.features), holdout=holdout, outputs=output_kinds(config), loss=loss
+    )
+
+
+def _require_rows(config: ModelConfig, rows: TrainingRows) -> None:
+    plan = retrain_plan(config)
+    needs = (("training", rows.training, plan.min_rows), ("holdout", rows.holdout, config.promotion.min_rows))
+    for part, table, needed in needs:
+        if table.num_rows < needed:
+            raise InsufficientData(feature=f"{config.model}: labelled {part} rows", needed=needed, got=table.num_rows)
+        label = table["label"].to_numpy()
+        if not finite_rows("mae", Scored(label, label, label)).all():
+            raise TrainingFailed(f"{config.model}: the {part} rows hold labels that are not finite numbers")
+        if config.target.kind == "binary" and not np.isin(label, (0.0, 1.0)).all():
+            raise TrainingFailed(f"{config.model}: the {part} rows hold labels other than 0 and 1")
+
+
+def _describe(rows: pa.Table, start: datetime, end: datetime) -> dict[str, Any]:
+    return {"start": start.isoformat(), "end": end.isoformat(), "rows": rows.num_rows, "sha256": table_digest(rows)}
+
+
+class _Hashing:
+    """A file that keeps only the digest of what is written to it."""
+
+    closed = False
+
+    def __init__(self, digest: Any) -> None:
+        self._digest = digest
+
+    def write(self, data: Any) -> int:
+        self._digest.update(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is buffered."""
+
+    def close(self) -> None:
+        self.closed = True

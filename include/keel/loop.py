@@ -1,0 +1,379 @@
+"""Keel from top to bottom: count, check, decide, retrain, compare, promote or keep, tell, record.
+
+Each step is a plain function that takes plain values and gives back plain values (JSON-able dicts with references to
+what lies in the store), so that an Airflow operator, the REST side, the command line and a notebook call the same
+thing. Running a step again for the same window leaves the same rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from keel.alerts.messages import compose_alert
+from keel.checks.drift import detect, explained_change
+from keel.checks.performance import detect_degradation
+from keel.checks.quality import check_quality
+from keel.config import ModelConfig
+from keel.counts import Counts
+from keel.decision import Action, Policy, decide_action
+from keel.errors import SchemaError
+from keel.lifecycle import deployments
+from keel.lifecycle.comparison import Verdict, compare_versions
+from keel.lifecycle.training import Split, TrainingRows, retrain_plan, train, training_key
+from keel.measures.losses import Estimate, Scored
+from keel.window import Window, ceil_hour, floor_hour, parse_time
+from keel.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from keel.grid import ReferenceGrid
+    
+    from keel.store.predictions import PredictionLog
+
+log = logging.getLogger(__name__)
+
+Plain = dict[str, Any]
+KINDS = ("quality", "drift", "performance")
+
+__all__ = [
+    "check_data_drift", "check_data_quality", "check_performance", "compare", "compose_message", "count_window",
+    "decide", "keep_champion", "parse_time", "promote", "quarantine", "record", "request_retrain", "resolve_window",
+    "retrain",
+]  # fmt: skip
+
+
+def resolve_window(
+    config: ModelConfig,
+    *,
+    start: str | datetime | None = None,
+    end: str | datetime | None = None,
+    interval_end: str | datetime | None = None,
+    now: datetime,
+) -> Window:
+    """Say what a run judges, for scheduled, asset-triggered and manual runs alike.
+
+    ``end`` if given, else the end of the schedule's interval, else now; ``start`` if given, else ``lookback``
+    before the end. Both are widened to full hours.
+    """
+    until = parse_time(end) or parse_time(interval_end) or parse_time(now)
+    assert until is not None
+    since = parse_time(start) or until - config.check.lookback
+    return Window(floor_hour(since), ceil_hour(until))
+
+
+def count_window(ws: Workspace, config: ModelConfig, window: Window) -> Plain:
+    """Count the hours of the window's past in which something is new; what was counted before stays counted."""
+    predictions = prediction_log(ws, config)
+    version = deployments.production_version(ws.store, config.model)
+    grid = ws.registry.grid(config.model, version)
+    hours = rows = 0
+    for dirty_version, hour, revision in predictions.dirty_hours(window.end):
+        if dirty_version != version:
+            continue
+        counts = grid.count(predictions.read_hour(version, hour))
+        ws.store.counts.put(config.model, version, hour, grid.grid_id, counts.n, counts.to_bytes())
+        predictions.clean(version, hour, revision)
+        hours, rows = hours + 1, rows + counts.n
+    total = predictions.count(window.start, window.end, version)
+    log.info("counted %d new hours (%d rows); the window holds %d", hours, rows, total)
+    return {
+        "model": config.model, "version": version, "window": window.to_dict(),
+        "rows": total, "counted_hours": hours, "counted_rows": rows,
+    }  # fmt: skip
+
+
+def check_data_quality(ws: Workspace, config: ModelConfig, counted: Mapping[str, Any]) -> Plain:
+    """Ask whether the window's data is what the version was trained for, from its counts alone."""
+    grid = ws.registry.grid(config.model, counted["version"])
+    counts = window_counts(ws, config, counted["version"], grid, Window.from_dict(counted["window"]))
+    report = check_quality(grid, counts, config=config.drift).to_dict()
+    sentence = report["findings"][0]["sentence"] if report["findings"] else "The data is as expected."
+    return _keep_report(ws, "quality", counted, report, sentence=sentence)
+
+
+def check_data_drift(ws: Workspace, config: ModelConfig, counted: Mapping[str, Any]) -> Plain:
+    """Ask whether inputs, score and prediction have moved, significantly and materially."""
+    grid = ws.registry.grid(config.model, counted["version"])
+    counts = window_counts(ws, config, counted["version"], grid, Window.from_dict(counted["window"]))
+    report = detect(grid, counts, config.drift).to_dict()
+    drifted = [name for name, feature in report["features"].items() if feature["status"] == "drift"]
+    return _keep_report(
+        ws, "drift", counted, report, share_drifted=report["share_drifted"], drifted=drifted,
+        sentence=f"{len(drifted)} of {len(report['features'])} columns have drifted.",
+    )  # fmt: skip
+
+
+def check_performance(ws: Workspace, config: ModelConfig, counted: Mapping[str, Any]) -> Plain:
+    """Ask whether the version does harm, on the window's worth of predictions whose label delay has passed."""
+    version = counted["version"]
+    window = Window.from_dict(counted["window"]).earlier(config.target.label_delay)
+    rows = prediction_log(ws, config).labelled(window.start, window.end, version=version)
+    reference = ws.registry.reference(config.model, version)
+    grid = ws.registry.grid(config.model, version)
+    counts = window_counts(ws, config, version, grid, window)
+    report = detect_degradation(
+        _scored(rows),
+        {name: Estimate(**values) for name, values in reference["metrics"].items()},
+        reference["loss"],
+        config.performance,
+        explained=explained_change(grid, counts) if counts.n else None,
+    ).to_dict()
+    report["window"] = window.to_dict()
+    sentence = f"{report['metric']} on {report['n']} labels: {report['status']}."
+    return _keep_report(ws, "performance", counted, report, sentence=sentence)
+
+
+def decide(ws: Workspace, config: ModelConfig, counted: Mapping[str, Any], *, run_id: str) -> Plain:
+    """Decide what the three reports lead to, and keep the decision with its evidence."""
+    window = Window.from_dict(counted["window"])
+    reports = {kind: ws.store.reports.get(report_id(kind, counted)) for kind in KINDS}
+    missing = [kind for kind, report in reports.items() if report is None]
+    if missing:
+        raise SchemaError(f"{config.model}: no {', '.join(missing)} report for this window: run that check first")
+    bodies = {kind: report["body"] for kind, report in reports.items() if report}
+    identity = report_id("decision", counted)
+    policy = Policy(
+        can_retrain=config.retrain is not None,
+        cooldown=config.retrain.cooldown if config.retrain else config.alerts.cooldown,
+        window_end=window.end,
+        last_retrain=_last_retrain(ws, config.model, before=window.end, other_than=identity),
+    )
+    decision = decide_action(bodies["quality"], bodies["drift"], bodies["performance"], policy)
+    log.info("%s: %s", decision.action, decision.sentence)
+    return _keep_decision(ws, identity, counted, str(decision.action), decision.sentence, run_id)
+
+
+def request_retrain(ws: Workspace, config: ModelConfig, *, window: Window, reason: str, run_id: str) -> Plain:
+    """Record that somebody asked for a retrain; the rest of the loop is the same as after a check."""
+    retrain_plan(config)
+    version = deployments.read(ws.store, config.model).production
+    asked = {"model": config.model, "version": version, "window": window.to_dict()}
+    identity = report_id("request", {**asked, "version": f"{version}/{reason}"})
+    return _keep_decision(ws, identity, asked, str(Action.RETRAIN), f"Asked for: {reason}", run_id)
+
+
+def retrain(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any]) -> Plain:
+    """Train a challenger on the labelled rows before the cut and register it; the same rows never train twice."""
+    window = Window.from_dict(decision["window"])
+    champion = deployments.read(ws.store, config.model).production
+    rows = training_rows(ws, config, window)
+    key = training_key(config, rows)
+    version = ws.registry.find(config.model, "keel.training_key", key)
+    if version is None:
+        candidate = train(config, rows, reason=decision["sentence"], parent=champion)
+        version = ws.registry.register(config, candidate, run_name=f"retrain to {rows.split.cut:%Y-%m-%d}")
+    reference = ws.registry.reference(config.model, version.version)
+    return {
+        "decision_id": decision["decision_id"], "model": config.model, "version": version.version,
+        "champion": champion, "mlflow_run_id": version.run_id,
+        "training": reference["training"], "holdout": reference["holdout"],
+        "metrics": {name: values["value"] for name, values in reference["metrics"].items()},
+        "sentence": f"Version {version.version} was trained on {reference['training']['rows']:,} labelled rows.",
+    }  # fmt: skip
+
+
+def compare(ws: Workspace, config: ModelConfig, training: Mapping[str, Any]) -> Plain:
+    """Judge the challenger against the champion on the same holdout, which neither has seen."""
+    champion, challenger = training["champion"], training["version"]
+    shared = {
+        "decision_id": training["decision_id"], "model": config.model,
+        "champion": champion, "challenger": challenger, "mlflow_run_id": training["mlflow_run_id"],
+    }  # fmt: skip
+    if champion is None:
+        sentence = f"Version {challenger} is the first; there is no champion to compare it with."
+        return {**shared, "verdict": str(Verdict.PROMOTE), "report_id": None, "sentence": sentence}
+    if champion == challenger:
+        sentence = f"These rows already made version {champion}, the champion."
+        return {**shared, "verdict": str(Verdict.KEEP_CHAMPION), "report_id": None, "sentence": sentence}
+    holdout, unseen = _unseen_holdout(ws, config, training["holdout"], champion)
+    report = compare_versions(
+        score_version(ws, config, champion, holdout),
+        score_version(ws, config, challenger, holdout),
+        metric=config.performance.metric,
+        margin=config.promotion.margin,
+        alpha=config.promotion.alpha,
+        min_rows=config.promotion.min_rows,
+        seed=retrain_plan(config).seed,
+    ).to_dict()
+    report |= {"holdout": unseen, **shared}
+    sentence = f"Challenger {challenger} against champion {champion}: {report['reason']}."
+    counted = {"model": config.model, "version": f"{champion}v{challenger}", "window": unseen}
+    identity = report_id("comparison", counted)
+    ws.store.reports.put(
+        identity, config.model, challenger, "comparison", *_times(unseen), report["verdict"], report, _now()
+    )
+    ws.registry.log_report(training["mlflow_run_id"], "comparison", report)
+    return {**report, "report_id": identity, "sentence": sentence}
+
+
+def promote(ws: Workspace, config: ModelConfig, comparison: Mapping[str, Any], *, actor: str, run_id: str) -> Plain:
+    """Put the challenger into production, if the champion it was compared with is still there."""
+    challenger, champion = comparison["challenger"], comparison["champion"]
+    current = deployments.read(ws.store, config.model)
+    if current.production == challenger:  # a retried task: the change is made, only its projection may be missing
+        deployments.project(ws.registry, current)
+    elif current.production != champion:
+        raise deployments.stale(current, expected=champion)
+    else:
+        body = {"run_id": run_id, "evidence": dict(comparison)}
+        current = deployments.change(
+            ws.store, ws.registry, current, current.with_production(challenger),
+            actor=actor, action="promote", body=body, now=_now(),
+        )  # fmt: skip
+    ws.registry.set_tags(config.model, challenger, {"keel.status": "production"})
+    if champion is not None:
+        ws.registry.set_tags(config.model, champion, {"keel.status": "previous"})
+    sentence = f"Promoted version {challenger}: {comparison['sentence']}"
+    return _outcome("promoted", comparison, sentence, version=challenger, generation=current.generation)
+
+
+def keep_champion(
+    ws: Workspace, config: ModelConfig, comparison: Mapping[str, Any], *, actor: str, run_id: str
+) -> Plain:
+    """Turn the challenger down, and record why."""
+    challenger, champion = comparison["challenger"], comparison["champion"]
+    deployments.note_once(
+        ws.store, config.model, actor=actor, action="keep_champion",
+        body={"run_id": run_id, "evidence": dict(comparison)}, now=_now(),
+    )  # fmt: skip
+    if challenger != champion:
+        ws.registry.set_tags(config.model, challenger, {"keel.status": "rejected"})
+    sentence = f"Kept champion {champion}: {comparison['sentence']}"
+    return _outcome("kept_champion", comparison, sentence, version=champion)
+
+
+def quarantine(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any]) -> Plain:
+    """Set the window's rows aside, so that no training ever uses them until somebody releases them."""
+    window = Window.from_dict(decision["window"])
+    ws.store.quarantine(config.model, window.start, window.end, decision["sentence"], _now())
+    sentence = f"Set {config.model} aside from {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M} UTC."
+    return _outcome("quarantined", decision, sentence)
+
+
+def compose_message(
+    ws: Workspace,
+    config: ModelConfig,
+    decision: Mapping[str, Any],
+    outcome: Mapping[str, Any] | None = None,
+    *,
+    run_url: str | None = None,
+) -> Plain:
+    """Say what people must know, or nothing (``{}``) when all is clear or they were just told the same."""
+    bodies: Plain = {}
+    for kind in KINDS:
+        report = ws.store.reports.get(report_id(kind, decision))
+        bodies[kind] = report["body"] if report else None
+    told = [d for d in ws.store.decisions.list(config.model) if d["decision_id"] != decision["decision_id"]]
+    return compose_alert(config, decision, outcome, bodies, told, run_url=run_url)
+
+
+def record(
+    ws: Workspace,
+    config: ModelConfig,
+    decision: Mapping[str, Any],
+    outcome: Mapping[str, Any] | None,
+    *,
+    channels: Sequence[str],
+) -> Plain:
+    """Complete the decision's row with what came of it and who was told."""
+    result = {**(outcome or {"outcome": decision["action"], "sentence": decision["sentence"]}), "told": list(channels)}
+    ws.store.decisions.set_outcome(decision["decision_id"], result)
+    return {**decision, "outcome": result}
+
+
+def prediction_log(ws: Workspace, config: ModelConfig) -> PredictionLog:
+    """Return the model's prediction log."""
+    return ws.store.predictions(config.model, dict(config.features))
+
+
+def window_counts(ws: Workspace, config: ModelConfig, version: int, grid: ReferenceGrid, window: Window) -> Counts:
+    """Add up a window from its hourly counts."""
+    hourly = ws.store.counts.get(config.model, version, grid.grid_id, window.start, window.end)
+    return sum((Counts.from_bytes(payload) for _, payload in hourly), Counts.zero(grid))
+
+
+def training_rows(ws: Workspace, config: ModelConfig, window: Window) -> TrainingRows:
+    """Read the labelled rows on both sides of the cut, without what is in quarantine."""
+    split = Split.ending(window.end, config)
+    predictions = prediction_log(ws, config)
+    training = predictions.labelled(split.start, split.cut)
+    return TrainingRows(split, training, predictions.labelled(split.cut, split.end))
+
+
+def score_version(ws: Workspace, config: ModelConfig, version: int, rows: pa.Table) -> Scored:
+    """Score labelled rows with a registered version."""
+    score, prediction = ws.registry.load(config, version).score(rows)
+    return Scored(rows["label"].to_numpy(), score, prediction)
+
+
+def report_id(kind: str, counted: Mapping[str, Any]) -> str:
+    """Return the identity of a report: the same model, version, kind and window give the same id."""
+    parts = (counted["model"], str(counted["version"]), kind, counted["window"]["start"], counted["window"]["end"])
+    return f"{kind}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:16]}"
+
+
+def _unseen_holdout(
+    ws: Workspace, config: ModelConfig, holdout: Mapping[str, Any], champion: int
+) -> tuple[pa.Table, dict[str, str]]:
+    """Return the holdout rows later than all training data of both versions."""
+    start, end = _times(holdout)
+    learned_until = parse_time(ws.registry.reference(config.model, champion)["training"]["end"])
+    since = max(start, learned_until) if learned_until else start
+    rows = prediction_log(ws, config).labelled(min(since, end), end)
+    return rows, {"start": since.isoformat(), "end": end.isoformat()}
+
+
+def _scored(rows: pa.Table) -> Scored:
+    return Scored(*(rows[name].to_numpy(zero_copy_only=False) for name in ("label", "score", "prediction")))
+
+
+def _keep_report(ws: Workspace, kind: str, counted: Mapping[str, Any], body: Plain, **summary: Any) -> Plain:
+    identity = report_id(kind, counted)
+    ws.store.reports.put(
+        identity, counted["model"], counted["version"], kind, *_times(counted["window"]), body["status"], body, _now()
+    )
+    return {"report_id": identity, "kind": kind, "status": body["status"], **summary}
+
+
+def _keep_decision(
+    ws: Workspace, identity: str, counted: Mapping[str, Any], action: str, sentence: str, run_id: str
+) -> Plain:
+    decision = {
+        "decision_id": identity, "model": counted["model"], "version": counted["version"],
+        "window": dict(counted["window"]), "action": action, "sentence": sentence,
+    }  # fmt: skip
+    ws.store.decisions.put(
+        identity, counted["model"], counted["version"], *_times(counted["window"]), action, sentence, decision,
+        run_id, _now(),
+    )  # fmt: skip
+    return decision
+
+
+def _last_retrain(ws: Workspace, model: str, *, before: datetime, other_than: str) -> datetime | None:
+    """Return when data last led to a retrain; the decision being made again is not its own predecessor."""
+    ends = [
+        d["window_end"]
+        for d in ws.store.decisions.list(model)
+        if d["action"] == Action.RETRAIN and d["window_end"] <= before and d["decision_id"] != other_than
+    ]
+    return max(ends, default=None)
+
+
+def _outcome(name: str, decided: Mapping[str, Any], sentence: str, **more: Any) -> Plain:
+    kept = ("decision_id", "model", "champion", "challenger", "metric", "champion_value", "challenger_value",
+            "lower_bound", "improvement", "margin", "n", "holdout", "mlflow_run_id")  # fmt: skip
+    return {"outcome": name, "sentence": sentence, **{k: decided[k] for k in kept if k in decided}, **more}
+
+
+def _times(window: Mapping[str, Any]) -> tuple[datetime, datetime]:
+    return datetime.fromisoformat(window["start"]), datetime.fromisoformat(window["end"])
+
+
+def _now() -> datetime:
+    """When a row is written; no decision depends on it."""
+    return datetime.now(UTC)

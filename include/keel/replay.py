@@ -1,0 +1,99 @@
+"""Replay a labelled past as if it were happening: rows become predictions of the version then in production.
+
+Rows before there is a production version become history: labelled, never scored, good for training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from keel.errors import ConfigError
+from keel.lifecycle import deployments
+from keel.lifecycle.training import retrain_plan
+from keel.loop import prediction_log
+
+if TYPE_CHECKING:
+    from keel.config import ModelConfig
+    from keel.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a replay wrote."""
+
+    version: int | None
+    predictions: int
+    labels: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return dict(self.__dict__)
+
+
+def labelled_history(config: ModelConfig, *, shift: timedelta = timedelta(0)) -> pa.Table:
+    """Return the past that the model's pipeline offers for replay, moved by ``shift``.
+
+    Columns: id, time, label (null where the truth never comes), features. `ConfigError` where it offers none.
+    """
+    pipeline = retrain_plan(config).pipeline
+    offered = getattr(import_module(pipeline), "labelled_history", None)
+    if offered is None:
+        raise ConfigError(f"{pipeline}: has no labelled_history(config), so there is nothing to replay")
+    rows: pa.Table = offered(config)
+    if shift:
+        rows = rows.set_column(rows.schema.get_field_index("time"), "time", pc.add(rows["time"], shift))
+        # Moved rows are other rows: the same flight can be replayed at two times into one store.
+        moved = pc.binary_join_element_wise(rows["id"], f"{shift.total_seconds():.0f}s", "+")
+        rows = rows.set_column(rows.schema.get_field_index("id"), "id", moved)
+    return rows
+
+
+def replay(ws: Workspace, config: ModelConfig, rows: pa.Table, *, start: datetime, end: datetime) -> Replayed:
+    """Write what happened in [start, end): its predictions, and the labels that came in.
+
+    A label comes ``label_delay`` after its prediction, so the last ones of a span arrive in the next.
+    Writing the same span twice changes nothing.
+    """
+    version = deployments.read(ws.store, config.model).production
+    span = _between(rows, start, end)
+    span = _as_history(span) if version is None else _scored(ws, config, version, span)
+    predictions = prediction_log(ws, config)
+    stored = predictions.append(span.drop_columns(["label"])).stored if span.num_rows else 0
+    delay = config.target.label_delay
+    due = _between(rows, start - delay, end - delay)
+    known = due.filter(pc.is_valid(due["label"]))
+    labels = pa.table({"id": known["id"], "label": known["label"], "observed_at": pc.add(known["time"], delay)})
+    added = predictions.add_labels(labels).stored if labels.num_rows else 0
+    return Replayed(version, stored, added)
+
+
+def _between(rows: pa.Table, start: datetime, end: datetime) -> pa.Table:
+    kind = pa.timestamp("us", "UTC")
+    after = pc.greater_equal(rows["time"], pa.scalar(start, kind))
+    return rows.filter(pc.and_(after, pc.less(rows["time"], pa.scalar(end, kind))))
+
+
+def _as_history(rows: pa.Table) -> pa.Table:
+    nothing = pa.nulls(rows.num_rows, pa.float64())
+    return (
+        rows.append_column("version", pa.nulls(rows.num_rows, pa.int64()))
+        .append_column("score", nothing)
+        .append_column("prediction", nothing)
+    )
+
+
+def _scored(ws: Workspace, config: ModelConfig, version: int, rows: pa.Table) -> pa.Table:
+    if not rows.num_rows:
+        return _as_history(rows)
+    score, prediction = ws.registry.load(config, version).score(rows)
+    return (
+        rows.append_column("version", pa.array([version] * rows.num_rows, pa.int64()))
+        .append_column("score", pa.array(score, from_pandas=True))
+        .append_column("prediction", pa.array(prediction, from_pandas=True))
+    )

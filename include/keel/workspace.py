@@ -1,0 +1,63 @@
+"""Where one installation of Keel keeps things: its store, its registry and its folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from keel.lifecycle.registry import Registry
+from keel.store import Store
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """An open store and registry; a context manager that closes the store."""
+
+    home: Path
+    store: Store
+    registry: Registry
+
+    @classmethod
+    def open(
+        cls,
+        *,
+        home: Path | str | None = None,
+        store_url: str | None = None,
+        tracking_uri: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Workspace:
+        """Open what the arguments name, else the environment (``KEEL_HOME``, ``KEEL_STORE_URL``,
+        ``MLFLOW_TRACKING_URI``), else SQLite files under ``.keel`` in the project.
+
+        Raises
+        ------
+        StoreUnavailable
+            The store cannot be reached.
+
+        """
+        environ = os.environ if environment is None else environment
+        folder = Path(home or environ.get("KEEL_HOME") or PROJECT / ".keel").resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        uri = tracking_uri or environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
+        # A server keeps artifacts itself; a bare database needs to be told where.
+        artifacts = None if uri.startswith("http") else folder / "mlartifacts"
+        store = Store.open(store_url or environ.get("KEEL_STORE_URL") or f"sqlite:///{folder / 'keel.db'}")
+        return cls(folder, store, Registry(uri, artifacts=artifacts))
+
+    @property
+    def outbox(self) -> Path:
+        """Where mails lie when no mail server is configured."""
+        return self.home / "outbox"
+
+    def __enter__(self) -> Workspace:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.store.close()
