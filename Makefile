@@ -1,0 +1,92 @@
+# Every target makes what it needs inside .venv, from the pinned requirements; nothing else on the machine changes.
+# `make PYTHON=/path/to/python3.11 …` chooses an interpreter by hand.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+UV_VERSION := 0.13.9
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python
+# Imports are most of what a start costs: compiled once here, not in every process.
+COMPILED := --compile-bytecode
+RUNTIME := $(VENV)/.stamp-runtime
+DEV := $(VENV)/.stamp-dev
+
+export PYTHONPATH := $(CURDIR)/include
+# Someone's active environment or Airflow must not leak in.
+unexport VIRTUAL_ENV AIRFLOW_HOME AIRFLOW_CONFIG PYTHONHOME
+
+.PHONY: help demo up test test-unit test-integration lint format bench lock install clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+demo: $(RUNTIME) ## Run the whole loop on real flights, print the story, exit
+	@$(BIN)/keel demo
+
+up: $(RUNTIME) ## Start Airflow and MLflow here with live replayed traffic, until Ctrl-C
+	@$(BIN)/keel up
+
+test: test-unit test-integration ## Run every test
+
+test-unit: $(DEV) ## Run the unit tests and doctests only (no servers)
+	$(BIN)/python -m pytest -n 2 --dist loadfile include/keel tests/unit
+
+# DAG and integration tests start servers or share an Airflow database: one after the other.
+test-integration: $(DEV) ## Run the DAG tests and those against real servers
+	$(BIN)/python -m pytest tests --ignore tests/unit
+
+lint: $(DEV) ## Check style, formatting, types and the floors (what pre-commit and CI run)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV) ## Rewrite what ruff can put right by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(RUNTIME) ## Measure the drift check beside scipy, Evidently and NannyML
+	@$(BIN)/python -m benchmarks.bench_drift
+
+lock: $(VENV)/.stamp-uv ## Compile requirements*.in into the pinned requirements*.txt
+	$(BIN)/uv pip compile --quiet --python $(BIN)/python requirements.in -o requirements.txt
+	$(BIN)/uv pip compile --quiet --python $(BIN)/python requirements-dev.in -o requirements-dev.txt
+
+install: $(DEV) ## Make .venv with everything, for an editor
+
+clean: ## Remove .venv, .keel and the tools' caches
+	rm -rf $(VENV) .keel .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name '*.egg-info' -type d -prune -exec rm -rf {} +
+
+$(VENV)/.stamp-python:
+	@for candidate in $(PYTHON) $$(type -aP python3.11 python3 python || true); do \
+	  if "$$candidate" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then \
+	    echo "Making $(VENV) with $$candidate"; \
+	    "$$candidate" -m venv --clear $(VENV) && touch $@; exit; \
+	  fi; \
+	done; \
+	echo "Keel needs Python 3.11 with its venv module, and found none of that kind on PATH" >&2; \
+	for found in $$(type -aP python3.11 python3 python || true); do \
+	  echo "  $$found: $$("$$found" -c 'import sys, ensurepip; print("Python", sys.version.split()[0])' 2>&1 | tail -n 1)" >&2; \
+	done; \
+	echo "Install Python 3.11, or name one: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1
+
+$(VENV)/.stamp-uv: $(VENV)/.stamp-python
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@touch $@
+
+$(RUNTIME): requirements.txt pyproject.toml $(VENV)/.stamp-uv
+	@echo "Installing what Keel needs into $(VENV) (a few minutes the first time)"
+	@$(INSTALL) $(COMPILED) -r requirements.txt
+	@$(INSTALL) --no-deps --editable .
+	@touch $@
+
+$(DEV): requirements-dev.txt $(RUNTIME)
+	@echo "Installing what tests and linting need"
+	@$(INSTALL) $(COMPILED) -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""The ``keel`` command, and the real servers it starts on one machine."""

@@ -1,0 +1,57 @@
+"""The ``keel`` command: what it is made of, and the one place where errors become exit codes.
+
+Exit codes: 0 fine, 1 a check failed, 2 usage or configuration, 3 infrastructure; 130 and 143 when interrupted.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib.metadata import version as installed_version
+
+import typer
+
+from keel.cli.output import JsonOption, print_json
+from keel.errors import KeelError
+
+app = typer.Typer(
+    name="keel",
+    help="Keeps deployed models on course: checks, decides, retrains, compares, promotes.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+# Commands live in modules of their own, which import what is heavy only when they run:
+# app.command()(module.command) adds one.
+
+
+@app.callback()
+def _commands() -> None:
+    """Keep ``keel version`` a sub-command also while it is the only one."""
+
+
+@app.command()
+def version(as_json: JsonOption = False) -> None:
+    """Print the versions of Keel and of what it stands on."""
+    names = ("keel", "apache-airflow", "mlflow")
+    versions = {**{name: installed_version(name) for name in names}, "python": platform.python_version()}
+    if as_json:
+        print_json(versions)
+    else:
+        typer.echo("\n".join(f"{name} {number}" for name, number in versions.items()))
+
+
+def main() -> None:
+    """Run the command line: what Keel raises on purpose becomes one message and its exit code, without a trace."""
+    try:
+        app()
+    except KeelError as error:
+        if "--json" in sys.argv:
+            print_json({"error": str(error), "kind": type(error).__name__, "exit_code": error.exit_code})
+        else:
+            typer.secho(f"keel: {error}", err=True, fg=typer.colors.RED)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,273 @@
+"""Airflow and MLflow as real processes on this machine, with nothing to set up: SQLite files under one folder.
+
+    with Stack(home=Path(".keel")) as stack:
+        httpx.get(f"{stack.airflow_url}/api/v2/version")
+
+Everything binds to the loopback address only, and everything started is gone when the block is left.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Self
+
+import httpx
+
+from keel.cli.airflow_api import AirflowApi
+from keel.cli.process import LOOPBACK, Part, PartFailed, free_port
+
+PROJECT = Path(__file__).resolve().parents[3]
+DEFAULT_HOME = PROJECT / ".keel"
+AIRFLOW_PORT = 8080
+MLFLOW_PORT = 5000
+TRAINING_POOL = "keel_training"
+START_SECONDS = 180.0
+"""Until everything answers; about 25 s on two cores at rest, and this is for a machine that is not."""
+USERNAME = "admin"
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+
+
+class Stack:
+    """MLflow and the four parts of Airflow, started on entering and stopped on leaving the ``with`` block.
+
+    Parameters
+    ----------
+    home : Path
+        Folder for databases, artifacts and logs; made when missing. What is in it is used again.
+    progress : callable
+        Told in a few words what is going on.
+    environment : mapping
+        Settings on top of Keel's own for every process started, such as ``AIRFLOW__…``; these win.
+    timeout : float
+        Seconds until everything must be healthy.
+
+    Raises
+    ------
+    PartFailed
+        From ``with``: a part died or did not become healthy in time; quotes the end of its log.
+
+    """
+
+    def __init__(
+        self,
+        home: Path | str = DEFAULT_HOME,
+        *,
+        progress: Callable[[str], None] = lambda _: None,
+        environment: Mapping[str, str] | None = None,
+        timeout: float = START_SECONDS,
+    ) -> None:
+        self.home = Path(home).absolute()
+        self.logs = self.home / "logs"
+        self.username = USERNAME
+        self.store_url = f"sqlite:///{self.home / 'keel.db'}"
+        self._progress = progress
+        self._extra = dict(environment or {})
+        self._timeout = timeout
+        self._parts: list[Part] = []
+        self._previous: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> Self:
+        self._listen_to_signals()
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def api(self) -> AirflowApi:
+        """A client of this Airflow's public API."""
+        return AirflowApi(self.airflow_url, self.username, self.password)
+
+    def check(self) -> None:
+        """Raise `PartFailed` if a part has died; call it while waiting for something the parts should do."""
+        for part in self._parts:
+            part.check()
+
+    def stop(self) -> None:
+        """Stop everything that was started, all at once, and wait for it; harmless when repeated."""
+        if self._parts:
+            self._progress("stopping")
+            for part in self._parts:
+                part.ask_to_stop()
+            with ThreadPoolExecutor(len(self._parts)) as pool:
+                list(pool.map(Part.stop, self._parts))
+            self._parts.clear()
+        self._forget_signals()
+
+    def _start(self) -> None:
+        airflow_home = self.home / "airflow"
+        for folder in (self.logs, airflow_home, self.home / "mlartifacts"):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.password = _admin_password(airflow_home / "passwords.json")
+        airflow_port, mlflow_port = free_port(AIRFLOW_PORT), free_port(MLFLOW_PORT)
+        self.airflow_url = f"http://{LOOPBACK}:{airflow_port}"
+        self.mlflow_url = f"http://{LOOPBACK}:{mlflow_port}"
+        self.environment = {**os.environ, **self._settings(airflow_home, airflow_port), **self._extra}
+        for name in ("AIRFLOW_CONFIG", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV"):  # the last two only slow a start
+            self.environment.pop(name, None)
+        deadline = time.monotonic() + self._timeout
+
+        self._progress("preparing the databases")
+        self._begin("mlflow", *self._mlflow_command(mlflow_port))
+        self._part("airflow-migrate", "airflow", "db", "migrate").start().finish(self._timeout)
+        self._progress("starting Airflow and MLflow")
+        self._begin("api-server", "airflow", "api-server")
+        self._begin("scheduler", "airflow", "scheduler", "--skip-serve-logs")
+        self._begin("dag-processor", "airflow", "dag-processor")
+        self._begin("triggerer", "airflow", "triggerer", "--skip-serve-logs")
+        self._wait_until_healthy(deadline)
+        with self.api as api:
+            api.ensure_pool(TRAINING_POOL, slots=1, description="One training at a time: it takes the whole machine")
+
+    def _mlflow_command(self, port: int) -> list[str]:
+        return [
+            *("mlflow", "server", "--host", LOOPBACK, "--port", str(port), "--workers", "1"),
+            *("--backend-store-uri", f"sqlite:///{self.home / 'mlflow.db'}"),
+            *("--artifacts-destination", str(self.home / "mlartifacts")),
+        ]
+
+    def _settings(self, airflow_home: Path, port: int) -> dict[str, str]:
+        keys = _generated_keys(airflow_home / "keys.json")
+        return {
+            **keel_settings(self.home, store_url=self.store_url, tracking_uri=self.mlflow_url),
+            **airflow_settings(),
+            "AIRFLOW_HOME": str(airflow_home),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{airflow_home / 'airflow.db'}",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.airflow_url}/execution/",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USERNAME}:admin",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(airflow_home / "passwords.json"),
+            "AIRFLOW__CORE__FERNET_KEY": keys["fernet"],
+            "AIRFLOW__API__SECRET_KEY": keys["secret"],
+            "AIRFLOW__API_AUTH__JWT_SECRET": keys["jwt"],
+            "AIRFLOW__API__HOST": LOOPBACK,
+            "AIRFLOW__API__PORT": str(port),
+            "AIRFLOW__API__BASE_URL": self.airflow_url,
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # 3 GB and 18 s for what Keel does not use
+        }
+
+    def _part(self, name: str, program: str, *arguments: str) -> Part:
+        return Part(name, [str(Path(sys.executable).parent / program), *arguments], self.environment, self.logs)
+
+    def _begin(self, name: str, *command: str) -> None:
+        part = self._part(name, *command)
+        self._parts.append(part)
+        part.start()
+
+    def _wait_until_healthy(self, deadline: float) -> None:
+        with httpx.Client(trust_env=False, timeout=5) as client:
+            while True:
+                self.check()
+                waiting = unhealthy(client, self.airflow_url, self.mlflow_url)
+                if not waiting:
+                    return
+                if time.monotonic() > deadline:
+                    raise PartFailed(self._too_late(waiting))
+                time.sleep(0.25)
+
+    def _too_late(self, waiting: list[str]) -> str:
+        logs = "\n".join(part.quoted_log() for part in self._parts if part.name in waiting)
+        return f"{', '.join(waiting)} not healthy within {self._timeout:.0f} s\n{logs}"
+
+    def _listen_to_signals(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, _leave) for number in _STOP_SIGNALS}
+
+    def _forget_signals(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._previous = {}
+
+
+def unhealthy(client: httpx.Client, airflow_url: str, mlflow_url: str) -> list[str]:
+    """Return the names of the parts that do not report themselves healthy."""
+    waiting = []
+    if not _answers(client, f"{mlflow_url}/health"):
+        waiting.append("mlflow")
+    health = _answers(client, f"{airflow_url}/api/v2/monitor/health")
+    if health is None:
+        return [*waiting, "api-server"]
+    parts = {name.replace("_", "-"): part for name, part in health.json().items() if part is not None}
+    needed = ("metadatabase", "scheduler", "dag-processor", "triggerer")
+    return [*waiting, *(name for name in needed if parts.get(name, {}).get("status") != "healthy")]
+
+
+def _answers(client: httpx.Client, url: str) -> httpx.Response | None:
+    try:
+        response = client.get(url)
+    except httpx.TransportError:
+        return None
+    return response if response.status_code == httpx.codes.OK else None
+
+
+def keel_settings(home: Path, *, store_url: str, tracking_uri: str) -> dict[str, str]:
+    """Environment that points Keel, in any process, to one installation; no usage data leaves the machine."""
+    return {
+        "KEEL_HOME": str(home),
+        "KEEL_STORE_URL": store_url,
+        "MLFLOW_TRACKING_URI": tracking_uri,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "1",
+        "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), LOOPBACK, "localhost"))),
+        "PYTHONPATH": str(PROJECT / "include"),
+        "PYTHONWARNINGS": "ignore",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def airflow_settings() -> dict[str, str]:
+    """Environment for Airflow's parts on one small machine: Keel's DAGs only, and little time spent waiting."""
+    return {
+        "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__PARALLELISM": "4",
+        "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # the default asks DNS
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+        "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+        "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
+    }
+
+
+def _admin_password(path: Path) -> str:
+    """Return the password in the simple auth manager's file, written first when missing, readable by its owner only."""
+    if not path.exists():
+        _write_private(path, {USERNAME: secrets.token_urlsafe(12)})
+    return str(json.loads(path.read_text())[USERNAME])
+
+
+def _generated_keys(path: Path) -> dict[str, str]:
+    """Return the keys the parts share; kept, so that what one start encrypted the next can read."""
+    if not path.exists():
+        fernet = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+        _write_private(path, {"fernet": fernet, "secret": secrets.token_hex(32), "jwt": secrets.token_hex(64)})
+    return dict(json.loads(path.read_text()))
+
+
+def _write_private(path: Path, content: dict[str, str]) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(content, file)
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
