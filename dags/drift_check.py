@@ -1,0 +1,82 @@
+"""``<model>.drift_check``: look at a window of production, decide what it asks for, do it, and tell people.
+
+One DAG per model whose ``model.yaml`` is valid; `model_configuration.py` shows the errors of those that are not.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG, AssetOrTimeSchedule, CronDataIntervalTimetable
+
+from keel.config import ModelConfig, read_models
+from keel_airflow.assets import alarm_asset
+from keel_airflow.groups import RETRAIN_AND_COMPARE, RETRAIN_OUTCOMES, retrain_and_compare, returned_by, tell_and_record
+from keel_airflow.operators.count_window import CountWindowOperator
+from keel_airflow.operators.data_drift import DataDriftOperator
+from keel_airflow.operators.data_quality import DataQualityOperator
+from keel_airflow.operators.decide import DecideOperator
+from keel_airflow.operators.performance_drift import PerformanceDriftOperator
+from keel_airflow.operators.quarantine import QuarantineOperator
+from keel_airflow.params import override_params, window_params
+from keel_airflow.policy import Tag, dag_arguments
+
+DOC = """
+## Purpose
+Checks whether **{model}** still does in production what it did on its holdout, and acts on what it finds: nothing,
+an alert, a window set aside, or a challenger that replaces the champion only when it is shown to be better.
+
+## Inputs
+The prediction log with its labels, the production version with its reference grid, and `model.yaml`. Runs on
+`{schedule}` (UTC), when the asset `keel://{model}/alarm` is updated, and by hand with `start`, `end`, `overrides`.
+
+## Outputs
+Three reports and a decision with its sentence; where decided, rows set aside or a new production version (asset
+`keel://{model}/production`); and a message to {people}, unless all is clear.
+
+## When it fails
+Nothing was concluded: a failed check is no all clear. Read the failure message or the failed task's log, mend the
+cause and clear that task: the window stays the same and every write is repeatable. Runbook: {runbook}
+"""
+
+
+def drift_check(config: ModelConfig) -> DAG:
+    """Build the DAG of one model; a model without ``retrain`` is only watched."""
+    model = config.model
+    with DAG(
+        f"{model}.drift_check",
+        description=f"Check {model} in production, and act on it",
+        schedule=AssetOrTimeSchedule(
+            timetable=CronDataIntervalTimetable(config.check.schedule, timezone="UTC"), assets=[alarm_asset(model)]
+        ),
+        params=window_params() | override_params(),
+        **dag_arguments(config, doc=DOC, tags={Tag.MONITORING}, dagrun_timeout=timedelta(hours=5)),
+    ) as dag:
+        count_window = CountWindowOperator(
+            task_id="count_window", model=model, start="{{ params.start }}", end="{{ params.end }}"
+        )
+        checks = [
+            DataQualityOperator(task_id="check_data_quality", model=model, counted=count_window.output),
+            DataDriftOperator(task_id="check_data_drift", model=model, counted=count_window.output),
+            PerformanceDriftOperator(task_id="check_performance", model=model, counted=count_window.output),
+        ]
+        branches = {"all_clear": "all_clear", "raise_alert": "raise_alert", "quarantine": "quarantine"}
+        if config.retrain:
+            branches["retrain"] = RETRAIN_AND_COMPARE
+        decide = DecideOperator(task_id="decide", model=model, counted=returned_by("count_window"), branches=branches)
+        ends = [
+            EmptyOperator(task_id="all_clear"),
+            EmptyOperator(task_id="raise_alert"),
+            QuarantineOperator(task_id="quarantine", model=model, decision=decide.output),
+        ]
+        if config.retrain:
+            ends.append(retrain_and_compare(model, decision=decide.output))
+        tell = tell_and_record(model, decided_by="decide", outcomes_of=("quarantine", *RETRAIN_OUTCOMES))
+
+        checks >> decide >> ends >> tell
+    return dag
+
+
+for valid in read_models()[0].values():
+    drift_check(valid)

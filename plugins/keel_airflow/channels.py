@@ -1,0 +1,90 @@
+"""By which of Airflow's connections a message can leave, and how it is sent outside a task."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from keel_airflow.hooks import find_connection
+
+log = logging.getLogger(__name__)
+
+SMTP_CONN_ID = "smtp_default"
+SLACK_CONN_ID = "slack_default"
+EMAIL, SLACK, OUTBOX = "email", "slack", "outbox"
+DEFAULT_SENDER = "keel@localhost"
+
+
+def address(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Add to a composed message how it leaves: ``channels``, ``sender``, and ``html`` for mail.
+
+    A channel needs both a recipient in the model's configuration and its connection, looked up now and not at
+    parse time. With neither mail nor Slack the message is kept as a file in the outbox, and one without content
+    has no channels.
+    """
+    if not message:
+        return {"channels": []}
+    smtp = find_connection(SMTP_CONN_ID) if message.get("email") else None
+    slack = find_connection(SLACK_CONN_ID) if message.get("slack") else None
+    channels = [name for name, connection in ((EMAIL, smtp), (SLACK, slack)) if connection] or [OUTBOX]
+    sender = smtp.extra_dejson.get("from_email") if smtp else None
+    return {
+        **message,
+        "channels": channels,
+        "sender": sender or os.environ.get("KEEL_MAIL_FROM") or DEFAULT_SENDER,
+        "html": f"<pre>{escape(message['text'])}</pre>",
+    }
+
+
+def deliver(message: Mapping[str, Any]) -> list[str]:
+    """Send a composed message now, by every channel it has; return the channels that took it.
+
+    For callbacks, which are no tasks and have no retries: when every channel fails, the outbox takes the message.
+    """
+    addressed = address(message)
+    sent = [name for name in addressed["channels"] if _sent(name, addressed)]
+    if addressed["channels"] and not sent and _sent(OUTBOX, addressed):
+        sent = [OUTBOX]
+    return sent
+
+
+def _sent(channel: str, message: Mapping[str, Any]) -> bool:
+    try:
+        _SENDERS[channel](message)
+    except Exception:
+        log.exception("could not send %r by %s", message["subject"], channel)
+        return False
+    return True
+
+
+def _send_email(message: Mapping[str, Any]) -> None:
+    from airflow.providers.smtp.hooks.smtp import SmtpHook
+
+    with SmtpHook(smtp_conn_id=SMTP_CONN_ID) as hook:
+        hook.send_email_smtp(
+            to=message["email"], subject=message["subject"], html_content=message["html"], from_email=message["sender"]
+        )
+
+
+def _post_to_slack(message: Mapping[str, Any]) -> None:
+    from airflow.providers.slack.hooks.slack import SlackHook
+
+    text = f"*{message['subject']}*\n{message['text']}"
+    SlackHook(slack_conn_id=SLACK_CONN_ID).call("chat.postMessage", json={"channel": message["slack"], "text": text})
+
+
+def _write_to_outbox(message: Mapping[str, Any]) -> None:
+    from keel.alerts.outbox import write_eml
+    from keel.config import MODELS_FOLDER
+
+    # Keel's folder as `Workspace` has it, which is not opened here: it needs the store, and that may be what broke.
+    home = Path(os.environ.get("KEEL_HOME") or MODELS_FOLDER.parents[1] / ".keel")
+    write_eml(home / "outbox", message, sender=message["sender"], now=datetime.now(UTC))
+
+
+_SENDERS = {EMAIL: _send_email, SLACK: _post_to_slack, OUTBOX: _write_to_outbox}

@@ -1,0 +1,109 @@
+"""What every Keel DAG has in common, and the check that it has."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from keel_airflow.notifications import FailureNotifier, remember_error
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
+
+    from keel.config import ModelConfig
+
+START_DATE = datetime(2024, 1, 1, tzinfo=UTC)
+TRAINING_POOL = "keel_training"
+"""Trainings share few slots, so that a bad morning does not train every model at once."""
+TRAINING_TIMEOUT = timedelta(hours=2)
+TASK_TIMEOUT = timedelta(minutes=30)
+DOC_SECTIONS = ("## Purpose", "## Inputs", "## Outputs", "## When it fails")
+
+
+class Tag(StrEnum):
+    """The closed vocabulary of tags; the model is in the DAG's id."""
+
+    KEEL = "keel"
+    MONITORING = "monitoring"
+    TRAINING = "training"
+    DEPLOYMENT = "deployment"
+    MAINTENANCE = "maintenance"
+
+
+def dag_arguments(config: ModelConfig, *, doc: str, tags: set[Tag], dagrun_timeout: timedelta) -> dict[str, Any]:
+    """Return the arguments that every DAG of a model shares; ``doc`` may name {model}, {people} and the like.
+
+    Failures are told once a run, by the DAG's callback: three checks that fail together on a lost store are one
+    message. It runs in the DAG processor, where the exception is gone, so each failing task leaves its own behind.
+
+    A DAG is active from the moment its model is configured, as a watch that waits to be switched on is none; and
+    templates render to native objects, so that an XCom arrives as the dict it was.
+    """
+    return {
+        "start_date": START_DATE,
+        "catchup": False,
+        "max_active_runs": 1,
+        "dagrun_timeout": dagrun_timeout,
+        "is_paused_upon_creation": False,
+        "render_template_as_native_obj": True,
+        "on_failure_callback": FailureNotifier(model=config.model),
+        "tags": {Tag.KEEL.value, *(tag.value for tag in tags)},
+        "doc_md": doc.format(**_words(config)),
+        "default_args": {
+            "owner": config.owner,
+            "retries": 2,
+            "retry_delay": timedelta(seconds=30),
+            "retry_exponential_backoff": 2,
+            "max_retry_delay": timedelta(minutes=10),
+            "execution_timeout": TASK_TIMEOUT,
+            "on_failure_callback": remember_error,
+        },
+    }
+
+
+def _words(config: ModelConfig) -> dict[str, str]:
+    people = [*config.alerts.email, *filter(None, [config.alerts.slack])]
+    return {
+        "model": config.model,
+        "schedule": config.check.schedule,
+        "people": ", ".join(people) or "the outbox",
+        "runbook": config.alerts.runbook or "none is configured",
+    }
+
+
+def violations(dag: DAG) -> list[str]:
+    """Return what in a DAG departs from the policy, in sentences; none when it keeps it."""
+    found = [
+        (dag.start_date is None or dag.start_date.tzinfo is None, "start_date is missing or naive"),
+        (dag.catchup, "catchup is on"),
+        (dag.max_active_runs != 1, f"max_active_runs is {dag.max_active_runs}, not 1"),
+        (dag.dagrun_timeout is None, "dagrun_timeout is missing"),
+        (not isinstance(dag.on_failure_callback, FailureNotifier), "on_failure_callback tells nobody"),
+        (Tag.KEEL not in dag.tags, f"the tag {Tag.KEEL.value!r} is missing"),
+    ]
+    found += [(True, f"tag {tag!r} is not in the vocabulary") for tag in dag.tags if tag not in set(Tag)]
+    found += [(section not in (dag.doc_md or ""), f"doc_md has no {section!r}") for section in DOC_SECTIONS]
+    found += [(param.schema.get("type") is None, f"param {name!r} has no type") for name, param in _params(dag)]
+    return [sentence for broken, sentence in found if broken] + [
+        f"{task.task_id}: {sentence}" for task in dag.tasks for sentence in _task_violations(task)
+    ]
+
+
+def _params(dag: DAG) -> list[tuple[str, Any]]:
+    return [(name, dag.params.get_param(name)) for name in dag.params]
+
+
+def _task_violations(task: Any) -> list[str]:
+    from keel_airflow.operators.retrain import RetrainOperator
+
+    found = [
+        (task.owner in {"", "airflow"}, "has no owner"),
+        (task.execution_timeout is None, "execution_timeout is missing"),
+        (task.retries < 1, "never retries"),
+        (not task.retry_exponential_backoff, "retries without backoff"),
+        (remember_error not in task.on_failure_callback, "its error would not be told"),
+        (isinstance(task, RetrainOperator) and task.pool != TRAINING_POOL, f"trains outside the pool {TRAINING_POOL}"),
+        (not task.task_id.replace("_", "").isalpha() or not task.task_id.islower(), "task ids are verbs in snake_case"),
+    ]
+    return [sentence for broken, sentence in found if broken]
