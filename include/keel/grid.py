@@ -1,0 +1,288 @@
+"""The reference grid: what a model version was trained on, as cells with counts and mean losses.
+
+It is laid once, at training, and saved with the version. Afterwards any window is only counts on it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from keel import gridfile
+from keel.counts import TAILS, ColumnCounts, Counts, Floats, Layout
+from keel.errors import ConfigError, InsufficientData, SchemaError, suggestion
+from keel.kernel import ColumnGrid, assign_rows, count_column, fit_categorical, fit_numeric
+from keel.values import batches_of, is_frame, number_of_rows, read_column
+
+KINDS = ("numeric", "categorical")
+
+MAX_THREADS = 8
+"""Sorting is bound by memory: beyond this, threads gain nothing."""
+MIN_VALUES_FOR_THREADS = 100_000
+"""Below this many values, starting a thread costs more than the counting it would take over."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceGrid:
+    """The cells of every column, and the reference's counts on them.
+
+    columns: features first, then outputs, each in the order given. n_features: how many are features. n_reference: rows the
+    features were counted on. reference: counts per column; those of outputs come from the holdout, so that a
+    column's rows are its own `ColumnCounts.n`. holdout: the holdout's counts; None without one. mean_loss: per
+    column, of its cells followed by its tails, the holdout's mean loss there (cells without holdout rows: the overall
+    mean), flat in the columns' order; None without losses. overall_loss: mean loss of the holdout.
+    """
+
+    columns: tuple[ColumnGrid, ...]
+    n_features: int
+    n_reference: int
+    reference: Counts
+    holdout: Counts | None = None
+    mean_loss: Floats | None = None
+    overall_loss: float | None = None
+
+    @classmethod
+    def fit(
+        cls,
+        table: Any,
+        features: Mapping[str, str],
+        *,
+        holdout: Any | None = None,
+        outputs: Mapping[str, str] | None = None,
+        loss: Any | None = None,
+    ) -> ReferenceGrid:
+        """Lay the grid over the rows a version was trained on.
+
+        table, holdout: a pyarrow Table, a pandas DataFrame, or an iterable of record batches. features, outputs: name to
+        ``"numeric"`` or ``"categorical"``; outputs (score, prediction) are laid over the holdout. loss: per
+        holdout row, shape (rows,); NaN rows are left out of the means.
+
+        Raises
+        ------
+        ConfigError
+            An unknown kind, a name that is both feature and output, outputs or losses without a holdout.
+        SchemaError
+            A column the table does not have, or losses of another length than the holdout.
+        InsufficientData
+            A reference or holdout without rows.
+
+        """
+        outputs = dict(outputs or {})
+        _check_kinds(features, outputs)
+        if holdout is None and (outputs or loss is not None):
+            raise ConfigError("outputs and loss are counted on a holdout: pass holdout= as well")
+        reference = _single_table(table, features, "reference")
+        held = None if holdout is None else _single_table(holdout, {**features, **outputs}, "holdout")
+        columns = _fit_columns(reference, features) + (_fit_columns(held, outputs) if held is not None else [])
+        layout = _layout(columns)
+        ours = _count_columns(columns[: len(features)], reference)
+        theirs = _count_columns(columns, held) if held is not None else []
+        losses = (
+            None if loss is None or held is None else _mean_losses(columns, held, np.asarray(loss, dtype=np.float64))
+        )
+        content = gridfile.Content(
+            columns=tuple(columns),
+            n_features=len(features),
+            n_reference=number_of_rows(reference),
+            reference=Counts.of_columns("", layout, number_of_rows(reference), ours + theirs[len(features) :]),
+            holdout=None if held is None else Counts.of_columns("", layout, number_of_rows(held), theirs),
+            mean_loss=None if losses is None else losses[0],
+            overall_loss=None if losses is None else losses[1],
+        )
+        return cls._of(content)
+
+    @classmethod
+    def _of(cls, content: gridfile.Content) -> ReferenceGrid:
+        content = content.identified()
+        return cls(**{name: getattr(content, name) for name in gridfile.FIELDS})
+
+    @property
+    def grid_id(self) -> str:
+        """SHA-256 of the grid's content, in hexadecimal."""
+        return self.reference.grid_id
+
+    @property
+    def layout(self) -> Layout:
+        """Columns, kinds and numbers of cells."""
+        return self.reference.layout
+
+    @property
+    def holdout_counts(self) -> Counts | None:
+        """Counts of the holdout, features and outputs; None without one."""
+        return self.holdout
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Kind of every column, features and outputs."""
+        return {column.name: column.kind for column in self.columns}
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the features."""
+        return self.layout.names[: self.n_features]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the outputs."""
+        return self.layout.names[self.n_features :]
+
+    def column(self, name: str) -> ColumnGrid:
+        """Return one column's cells; KeyError for a name the grid does not have."""
+        return self.columns[self.layout.index[name]]
+
+    @cached_property
+    def reference_columns(self) -> dict[str, ColumnCounts]:
+        """The reference's counts per column."""
+        return {name: self.reference.column(name) for name in self.layout.names}
+
+    def losses_of(self, name: str) -> Floats | None:
+        """Mean loss of one column's cells followed by its tails, shape (cells + 5,); None without losses."""
+        if self.mean_loss is None:
+            return None
+        i = self.layout.index[name]
+        start = self.layout.offsets[i] + i * len(TAILS)
+        return self.mean_loss[start : start + self.layout.sizes[i] + len(TAILS)]
+
+    def count(self, table: Any) -> Counts:
+        """Count a window: a pyarrow Table, a pandas DataFrame, or an iterable of record batches.
+
+        Nothing in the data raises: a missing column is counted as `absent`, what is no number as `invalid`, an unknown
+        category as `other`; other columns are ignored. TypeError for what is no table.
+        """
+        total: Counts | None = None
+        for batch in batches_of(table):
+            columns = _count_columns(self.columns, batch)
+            counts = Counts.of_columns(self.grid_id, self.layout, number_of_rows(batch), columns)
+            total = counts if total is None else total + counts
+        return Counts.zero(self) if total is None else total
+
+    def to_bytes(self) -> bytes:
+        """Return the grid as one ``.npz`` archive without pickles; equal grids give equal bytes."""
+        return gridfile.dump(gridfile.Content(**{name: getattr(self, name) for name in gridfile.FIELDS}))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> ReferenceGrid:
+        """Read what `to_bytes` wrote; SchemaError for anything else."""
+        return cls._of(gridfile.parse(data))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the grid to one file, replacing it at once or not at all."""
+        target = Path(path)
+        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        partial.write_bytes(self.to_bytes())
+        partial.replace(target)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> ReferenceGrid:
+        """Read a saved grid; SchemaError names a file that is none."""
+        try:
+            return cls.from_bytes(Path(path).read_bytes())
+        except SchemaError as error:
+            raise SchemaError(f"{path}: {error}") from error
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ReferenceGrid) and other.grid_id == self.grid_id
+
+    def __hash__(self) -> int:
+        return hash(self.grid_id)
+
+    def __repr__(self) -> str:
+        return f"ReferenceGrid({len(self.columns)} columns, {self.n_reference} rows, {self.grid_id[:12]})"
+
+
+def _check_kinds(features: Mapping[str, str], outputs: Mapping[str, str]) -> None:
+    for name, kind in [*features.items(), *outputs.items()]:
+        if kind not in KINDS:
+            raise ConfigError(f"{name}: unknown kind {kind!r}{suggestion(str(kind), KINDS)}; valid: {', '.join(KINDS)}")
+    both = sorted(set(features) & set(outputs))
+    if both:
+        raise ConfigError(f"both feature and output: {', '.join(both)}")
+    if not features and not outputs:
+        raise ConfigError("a grid needs at least one column")
+
+
+def _single_table(data: Any, needed: Iterable[str], what: str) -> Any:
+    batches = list(batches_of(data))
+    if len(batches) == 1:
+        table = batches[0]
+    else:
+        as_tables = [_as_table(batch) for batch in batches]
+        table = pa.concat_tables(as_tables, promote_options="permissive") if as_tables else pa.table({})
+    names = list(table.columns) if is_frame(table) else table.schema.names
+    missing = [name for name in needed if name not in names]
+    if missing and batches:
+        near = suggestion(missing[0], [str(name) for name in names])
+        raise SchemaError(f"the {what} has no column {', '.join(map(repr, missing))}{near}")
+    if number_of_rows(table) == 0:
+        raise InsufficientData(feature=what, needed=1, got=0)
+    return table
+
+
+def _as_table(batch: Any) -> pa.Table:
+    if is_frame(batch):
+        return pa.Table.from_pandas(batch, preserve_index=False)
+    return pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
+
+
+def _fit_columns(table: Any, kinds: Mapping[str, str]) -> list[ColumnGrid]:
+    def fit(name: str) -> ColumnGrid:
+        column = read_column(table, name)
+        return fit_numeric(name, column) if kinds[name] == "numeric" else fit_categorical(name, column)
+
+    return _in_threads(fit, list(kinds), number_of_rows(table))
+
+
+def _layout(columns: list[ColumnGrid]) -> Layout:
+    return Layout(
+        tuple(c.name for c in columns),
+        tuple(c.kind for c in columns),
+        tuple(c.size for c in columns),
+    )
+
+
+def _count_columns(columns: Iterable[ColumnGrid], table: Any) -> list[ColumnCounts]:
+    rows = number_of_rows(table)
+
+    def count(grid: ColumnGrid) -> ColumnCounts:
+        return count_column(grid, read_column(table, grid.name), rows)
+
+    return _in_threads(count, list(columns), rows)
+
+
+def _in_threads(work: Callable[[T], R], items: list[T], rows: int) -> list[R]:
+    """Map over columns, in threads when that pays: sorting and encoding release the interpreter's lock."""
+    threads = min(os.cpu_count() or 1, MAX_THREADS, len(items))
+    if threads < 2 or rows * len(items) < MIN_VALUES_FOR_THREADS:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(threads, thread_name_prefix="keel-count") as pool:
+        return list(pool.map(work, items))
+
+
+def _mean_losses(columns: list[ColumnGrid], table: Any, loss: Floats) -> tuple[Floats, float]:
+    rows = number_of_rows(table)
+    if loss.shape != (rows,):
+        raise SchemaError(f"loss has shape {loss.shape}, the holdout {rows} rows")
+    known = np.isfinite(loss)
+    if not known.any():
+        raise InsufficientData(feature="loss", needed=1, got=0)
+    overall = float(loss[known].mean())
+
+    def means(grid: ColumnGrid) -> Floats:
+        cells = assign_rows(grid, read_column(table, grid.name), rows)[known]
+        size = grid.size + len(TAILS)
+        count = np.bincount(cells, minlength=size)
+        total = np.bincount(cells, weights=loss[known], minlength=size)
+        return np.where(count > 0, total / np.maximum(count, 1), overall)
+
+    return np.concatenate([means(grid) for grid in columns]), overall

@@ -1,0 +1,259 @@
+"""Reading a column, whatever it is stored as, into numbers or categories. A value depends on itself alone, never
+on the batch it came in, so that any split of a table reads the same.
+
+Numeric: integers, floats, decimals and booleans (0 and 1) as they are; timestamps, dates, durations and times of day as
+seconds (since 1970-01-01 UTC, or midnight); text is parsed, ``true`` and ``false`` being 1 and 0. Null and NaN are missing.
+What is no number is *invalid*.
+
+Categorical: every value is named by text. Text as it is; booleans ``true`` and ``false``; numbers without a fraction as
+integers, whatever their type (``1``, ``1.0`` and decimal ``1.00`` are all ``1``), others in their shortest decimal form; dates and
+times in ISO form, microseconds. Null and NaN are missing. Lists, structs and bytes that are not UTF-8 are invalid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+MISSING = -1
+INVALID = -2
+
+
+@dataclass(frozen=True)
+class Categories:
+    """A categorical column, encoded.
+
+    codes: shape (rows,), int64, position in ``labels``, or `MISSING`, or `INVALID`. labels: the distinct names; two
+    may be equal. numbers: whether the values were of a number's type (not text).
+    """
+
+    codes: NDArray[np.int64]
+    labels: list[str]
+    numbers: bool
+
+
+def is_frame(data: Any) -> bool:
+    """Whether ``data`` is a pandas DataFrame, without importing pandas."""
+    return hasattr(data, "columns") and hasattr(data, "dtypes") and hasattr(data, "iloc")
+
+
+def batches_of(data: Any) -> Iterator[Any]:
+    """Yield the tables of ``data``: itself when it is a table, record batch or DataFrame, else what it iterates over.
+
+    Raises
+    ------
+    TypeError
+        For anything that is neither.
+
+    """
+    if isinstance(data, pa.Table | pa.RecordBatch) or is_frame(data):
+        yield data
+    elif isinstance(data, Iterable) and not isinstance(data, str | bytes | dict):
+        for batch in data:
+            if not (isinstance(batch, pa.Table | pa.RecordBatch) or is_frame(batch)):
+                raise TypeError(f"expected tables or record batches, got {type(batch).__name__}")
+            yield batch
+    else:
+        raise TypeError(f"expected a table, a DataFrame or an iterable of record batches, got {type(data).__name__}")
+
+
+def number_of_rows(table: Any) -> int:
+    """Rows of an arrow table, record batch or DataFrame."""
+    return len(table) if is_frame(table) else int(table.num_rows)
+
+
+def read_column(table: Any, name: str) -> Any | None:
+    """Return one column as an arrow array or a float64 numpy array; None when the table has no such column.
+
+    Of several columns of that name the first counts.
+    """
+    if is_frame(table):
+        return _from_pandas(table[name]) if name in table.columns else None
+    positions = table.schema.get_all_field_indices(name)
+    if not positions:
+        return None
+    column = table.column(positions[0])
+    if isinstance(column, pa.ChunkedArray):
+        if pa.types.is_dictionary(column.type):
+            column = column.unify_dictionaries()
+        column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    if isinstance(column, pa.ChunkedArray):  # of zero chunks, or too long for one
+        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    return column.storage if isinstance(column, pa.ExtensionArray) else column
+
+
+def _from_pandas(series: Any) -> Any:
+    if getattr(series, "ndim", 1) == 2:
+        series = series.iloc[:, 0]
+    if series.dtype == np.float64:
+        return series.to_numpy()
+    try:
+        array = pa.array(series, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+        array = pa.array([_label_of_object(value) for value in series], pa.string())
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    return array.storage if isinstance(array, pa.ExtensionArray) else array
+
+
+def _label_of_object(value: Any) -> str | None:
+    """Name a Python object of a column of mixed types by the rule for categories."""
+    if value is None or value != value or type(value).__name__ in {"NAType", "NaTType"}:
+        return None
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, int | float | np.number | Decimal):
+        return _label_of_number(value)
+    return str(value)
+
+
+def _label_of_number(value: Any) -> str | None:
+    number = float(value)
+    if number != number:
+        return None
+    if number in (float("inf"), float("-inf")):
+        return str(number)
+    return str(int(value)) if number.is_integer() else str(value if isinstance(value, np.floating) else number)
+
+
+def read_numbers(column: Any) -> tuple[Floats, NDArray[np.bool_] | None]:
+    """Return the values as float64, NaN where missing or invalid, and which ones are invalid (None: none is)."""
+    if isinstance(column, np.ndarray):
+        return column.astype(np.float64, copy=False), None
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return read_numbers(column.dictionary_decode())
+    if _is_number(kind):
+        return _to_numpy(column.cast(pa.float64(), safe=False)), None
+    if pa.types.is_boolean(kind):
+        return _to_numpy(column.cast(pa.uint8()).cast(pa.float64())), None
+    if pa.types.is_temporal(kind):
+        return _seconds(column), None
+    if pa.types.is_null(kind):
+        return np.full(len(column), np.nan), None
+    if _is_text(kind) or _is_bytes(kind):
+        return _parse(column)
+    return np.full(len(column), np.nan), column.is_valid().to_numpy(zero_copy_only=False)
+
+
+def _to_numpy(column: Any) -> Floats:
+    return column.to_numpy(zero_copy_only=False)
+
+
+def _is_text(kind: Any) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _seconds(column: Any) -> Floats:
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        ticks, per_second = column.cast(pa.timestamp("us", kind.tz), safe=False), 1e6
+    elif pa.types.is_date(kind):
+        ticks, per_second = column.cast(pa.timestamp("s"), safe=False), 1.0
+    elif pa.types.is_time(kind):
+        ticks, per_second = column.cast(pa.time64("us"), safe=False), 1e6
+    elif pa.types.is_duration(kind):
+        ticks, per_second = column.cast(pa.duration("us"), safe=False), 1e6
+    else:
+        return np.full(len(column), np.nan)
+    return _to_numpy(ticks.cast(pa.int64()).cast(pa.float64(), safe=False)) / per_second
+
+
+def _is_bytes(kind: Any) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+
+
+def _decoded(value: bytes | str | None) -> str | None:
+    """Text of UTF-8 bytes; None for bytes that are not."""
+    try:
+        return value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        return None
+
+
+def _parse(column: Any) -> tuple[Floats, NDArray[np.bool_]]:
+    encoded = _encode(column)
+    numbers = [_number_of(_decoded(value)) for value in encoded.dictionary.to_pylist()]
+    values = np.array([np.nan if number is None else number for number in numbers] + [np.nan])
+    invalid = np.array([number is None for number in numbers] + [False])
+    codes = _codes(encoded, len(numbers))
+    return values[codes], invalid[codes]
+
+
+def _number_of(text: str | None) -> float | None:
+    if text is None or "_" in text:  # Python reads 1_000 as a number; no other writer of tables does
+        return None
+    word = text.strip().lower()
+    if word in {"true", "false"}:
+        return float(word == "true")
+    try:
+        return float(word)
+    except ValueError:
+        return None
+
+
+def _encode(column: Any) -> Any:
+    """Dictionary-encode; views, which arrow cannot encode, are copied first."""
+    return (column.cast(pa.string()) if pa.types.is_string_view(column.type) else column).dictionary_encode()
+
+
+def _codes(encoded: Any, null: int) -> NDArray[np.int64]:
+    return encoded.indices.fill_null(null).to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
+
+
+def read_categories(column: Any) -> Categories:
+    """Return the column's categories, named by the rule at the top of this module."""
+    if isinstance(column, np.ndarray):
+        column = pa.array(column, from_pandas=True)
+    kind = column.type
+    if pa.types.is_null(kind):
+        return Categories(np.full(len(column), MISSING, dtype=np.int64), [], numbers=False)
+    if not pa.types.is_dictionary(kind):
+        if not _has_labels(kind):
+            codes = np.where(column.is_null().to_numpy(zero_copy_only=False), MISSING, INVALID)
+            return Categories(codes.astype(np.int64), [], numbers=False)
+        column = _encode(column)
+    labels, unreadable = _labels(column.dictionary)
+    codes = _codes(column, MISSING)
+    gaps = np.array([i for i, label in enumerate(labels) if label is None], dtype=np.int64)
+    if len(gaps):
+        codes = np.where(np.isin(codes, gaps), INVALID if unreadable else MISSING, codes)
+    kind = column.dictionary.type
+    numbers = _is_number(kind) or pa.types.is_boolean(kind)
+    return Categories(codes, [label or "" for label in labels], numbers)
+
+
+def _is_number(kind: Any) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+
+
+def _has_labels(kind: Any) -> bool:
+    named = _is_text(kind) or _is_bytes(kind) or _is_number(kind)
+    return named or pa.types.is_boolean(kind) or pa.types.is_temporal(kind)
+
+
+def _labels(dictionary: Any) -> tuple[list[str | None], bool]:
+    """Name the distinct values; None for those without a name, which are invalid (True) or missing (False)."""
+    kind = dictionary.type
+    if _is_bytes(kind):
+        return [_decoded(value) for value in dictionary.to_pylist()], True
+    if pa.types.is_floating(kind):
+        return [_label_of_number(value) for value in dictionary.to_numpy(zero_copy_only=False)], False
+    if _is_number(kind) or pa.types.is_boolean(kind):
+        return [_label_of_object(value) for value in dictionary.to_pylist()], False
+    if pa.types.is_timestamp(kind):
+        dictionary = dictionary.cast(pa.timestamp("us", kind.tz), safe=False)
+    elif pa.types.is_duration(kind):
+        dictionary = dictionary.cast(pa.duration("us"), safe=False).cast(pa.int64())
+    if not (_is_text(kind) or _has_labels(kind)):
+        return [None] * len(dictionary), True
+    return pc.cast(dictionary, pa.string()).to_pylist(), False
