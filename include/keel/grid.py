@@ -6,12 +6,11 @@ It is laid once, at training, and saved with the version. Afterwards any window 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +20,9 @@ from keel.counts import TAILS, ColumnCounts, Counts, Floats, Layout
 from keel.errors import ConfigError, InsufficientData, SchemaError, suggestion
 from keel.kernel import ColumnGrid, assign_rows, count_column, fit_categorical, fit_numeric
 from keel.values import batches_of, is_frame, number_of_rows, read_column
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
 
 KINDS = ("numeric", "categorical")
 
@@ -37,8 +39,8 @@ R = TypeVar("R")
 class ReferenceGrid:
     """The cells of every column, and the reference's counts on them.
 
-    columns: features first, then outputs, each in the order given. n_features: how many are features. n_reference: rows the
-    features were counted on. reference: counts per column; those of outputs come from the holdout, so that a
+    columns: features first, then outputs, each in the order given. n_features: how many are features. n_reference: rows
+    the features were counted on. reference: counts per column; those of outputs come from the holdout, so that a
     column's rows are its own `ColumnCounts.n`. holdout: the holdout's counts; None without one. mean_loss: per
     column, of its cells followed by its tails, the holdout's mean loss there (cells without holdout rows: the overall
     mean), flat in the columns' order; None without losses. overall_loss: mean loss of the holdout.
@@ -64,8 +66,8 @@ class ReferenceGrid:
     ) -> ReferenceGrid:
         """Lay the grid over the rows a version was trained on.
 
-        table, holdout: a pyarrow Table, a pandas DataFrame, or an iterable of record batches. features, outputs: name to
-        ``"numeric"`` or ``"categorical"``; outputs (score, prediction) are laid over the holdout. loss: per
+        table, holdout: a pyarrow Table, a pandas DataFrame, or an iterable of record batches. features, outputs: name
+        to ``"numeric"`` or ``"categorical"``; outputs (score, prediction) are laid over the holdout. loss: per
         holdout row, shape (rows,); NaN rows are left out of the means.
 
         Raises

@@ -1,4 +1,6 @@
-"""A grid's content on disk: one ``.npz`` archive without pickles, readable on any machine, with the same bytes each time."""
+"""A grid's content on disk: one ``.npz`` archive without pickles, readable on any machine, with the same bytes each
+time.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +8,19 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from keel.counts import Counts, Floats, Layout
 from keel.errors import SchemaError
 from keel.kernel import ColumnGrid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
 
 FORMAT = 1
 """Raised when the archive's arrays change their meaning; older readers then refuse it by name."""

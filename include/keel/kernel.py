@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from keel.counts import OVERSHOOT_LIMIT, OVERSHOOT_UNIT, TAILS, ColumnCounts, Floats, Integers
 from keel.values import INVALID, MISSING, Categories, read_categories, read_numbers
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MAX_KNOTS = 1024
 """Knots of a numeric column: a cell between two holds at most 1/1023 of the reference, which bounds the error of KS."""
@@ -28,8 +30,8 @@ class ColumnGrid:
 
     knots: ascending, finite, shape (k,), numeric only. vocabulary: numeric has none. scale: what distances are measured
     in, the reference's interquartile range; where more than half of the reference is one value, the first of
-    the central 80, 90, 98 and 100% ranges that has a width; 0 for a constant. singletons: how many reference rows hold a
-    category no other row holds, the leave-one-out count of new categories (Good–Turing).
+    the central 80, 90, 98 and 100% ranges that has a width; 0 for a constant. singletons: how many reference rows hold
+    a category no other row holds, the leave-one-out count of new categories (Good–Turing).
     """
 
     name: str
@@ -172,7 +174,7 @@ def _count_categories(grid: ColumnGrid, categories: Categories) -> ColumnCounts:
 
 
 def _cells_of_labels(grid: ColumnGrid, categories: Categories) -> Integers:
-    """Cell of each label; an unknown number among categories that are all words has changed type: cell `size`, invalid."""
+    """Cell of each label; an unknown number among categories that are all words is invalid: cell `size`."""
     size = grid.size
     typed_wrong = categories.numbers and bool(grid.vocabulary) and not grid.holds_numbers
     unknown = size if typed_wrong else size - 1

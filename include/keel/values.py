@@ -2,12 +2,13 @@
 on the batch it came in, so that any split of a table reads the same.
 
 Numeric: integers, floats, decimals and booleans (0 and 1) as they are; timestamps, dates, durations and times of day as
-seconds (since 1970-01-01 UTC, or midnight); text is parsed, ``true`` and ``false`` being 1 and 0. Null and NaN are missing.
-What is no number is *invalid*.
+seconds (since 1970-01-01 UTC, or midnight); text is parsed, ``true`` and ``false`` being 1 and 0. Null and NaN are
+missing. What is no number is *invalid*.
 
 Categorical: every value is named by text. Text as it is; booleans ``true`` and ``false``; numbers without a fraction as
-integers, whatever their type (``1``, ``1.0`` and decimal ``1.00`` are all ``1``), others in their shortest decimal form; dates and
-times in ISO form, microseconds. Null and NaN are missing. Lists, structs and bytes that are not UTF-8 are invalid.
+integers, whatever their type (``1``, ``1.0`` and decimal ``1.00`` are all ``1``), others in their shortest decimal
+form; dates and times in ISO form, microseconds. Null and NaN are missing. Lists, structs and bytes that are not UTF-8
+are invalid.
 """
 
 from __future__ import annotations

@@ -1,0 +1,46 @@
+"""Wasserstein-1 (earth mover's) distance, in units of the reference's spread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from keel.measures.cells import Floats
+
+
+def wasserstein(
+    reference: ArrayLike, current: ArrayLike, knots: Floats, *, scale: float, overshoot: float = 0.0
+) -> float | None:
+    """W1 = ∫ |F_reference − F_current| dx / scale, ≥ 0; None where the scale is 0 (a constant reference).
+
+    reference, current: shape (2k + 1,), counts on the cells ``(-inf, k0), {k0}, (k0, k1), …``, each with at least one
+    row. knots: shape (k,). scale: the reference's interquartile range, never a fixed floor. overshoot: the window's
+    mean distance beyond the outermost knots, in scales: outside the reference's range F_reference is 0 or 1, and that
+    mean is the integral. Between two knots both functions are taken as straight lines, which is exact to within 1% or
+    .005 on quantile knots; a window inside a wide gap between two atoms is taken as spread evenly over it.
+    Source: Vallender 1974; Ramdas, García Trillos & Cuturi 2017.
+
+    >>> wasserstein([0, 1, 0, 1, 0], [0, 0, 0, 2, 0], np.array([0.0, 2.0]), scale=2.0)
+    0.5
+    """
+    if scale == 0:
+        return None
+    r, c = np.cumsum(reference, dtype=np.int64), np.cumsum(current, dtype=np.int64)
+    gap = r / r[-1] - c / c[-1]
+    left, right = gap[1:-2:2], gap[2:-1:2]
+    with np.errstate(over="ignore", invalid="ignore"):
+        widths = np.diff(knots) / scale
+        total = float(np.sum(_mean_absolute(left, right) * widths)) + overshoot
+    return total if np.isfinite(total) else None
+
+
+def _mean_absolute(left: Floats, right: Floats) -> Floats:
+    """Mean of |straight line from left to right|; where it crosses zero the two triangles' areas."""
+    a, b = np.abs(left), np.abs(right)
+    size = a + b
+    crossing = (a * a + b * b) / np.where(size > 0, 2 * size, 1.0)
+    return np.where(left * right < 0, crossing, size / 2)
