@@ -97,13 +97,14 @@ PredictionSource = Annotated[KeelSource | SqlSource | FileSource, Field(discrimi
 class CheckConfig(Section):
     """When the model is checked, and on what window."""
 
-    schedule: str = "0 */6 * * *"
+    schedule: str | None = "0 */6 * * *"
+    """Five-field cron in UTC; null: checked only when asked, or when the live monitor alarms."""
     lookback: Duration = timedelta(days=7)
 
     @field_validator("schedule")
     @classmethod
-    def _five_fields(cls, value: str) -> str:
-        if len(value.split()) != 5:
+    def _five_fields(cls, value: str | None) -> str | None:
+        if value is not None and len(value.split()) != 5:
             raise ValueError(f"{value!r} is not a cron expression of five fields")
         return value
 

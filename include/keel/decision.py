@@ -50,10 +50,9 @@ def decide_action(quality: Report, drift: Report, performance: Report, policy: P
     quality, drift, performance: the reports' ``to_dict()``. Every status has a branch; one that is not known raises
     ``KeyError`` rather than read as all clear.
     """
-    if quality["status"] == "broken":
-        return Decision(Action.QUARANTINE, f"The data is broken, so nothing is learned from it: {_findings(quality)}.")
-    if quality["status"] == "empty":
-        return Decision(Action.RAISE_ALERT, "No prediction arrived in the window, so nothing could be judged.")
+    before_labels = {"broken": _on_break, "empty": _on_silence, "ok": None, "warn": None}
+    if decide_early := before_labels[quality["status"]]:
+        return decide_early(quality)
     by_labels = {
         "degraded": _on_harm,
         "ok": _on_harmless,
@@ -61,6 +60,14 @@ def decide_action(quality: Report, drift: Report, performance: Report, policy: P
         "no_labels": _without_labels,
     }
     return by_labels[performance["status"]](quality, drift, performance, policy)
+
+
+def _on_break(quality: Report) -> Decision:
+    return Decision(Action.QUARANTINE, f"The data is broken, so nothing is learned from it: {_findings(quality)}.")
+
+
+def _on_silence(quality: Report) -> Decision:
+    return Decision(Action.RAISE_ALERT, "No prediction arrived in the window, so nothing could be judged.")
 
 
 def _on_harm(quality: Report, drift: Report, performance: Report, policy: Policy) -> Decision:

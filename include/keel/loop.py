@@ -17,7 +17,6 @@ from keel.alerts.messages import compose_alert
 from keel.checks.drift import detect, explained_change
 from keel.checks.performance import detect_degradation
 from keel.checks.quality import check_quality
-from keel.config import ModelConfig
 from keel.counts import Counts
 from keel.decision import Action, Policy, decide_action
 from keel.errors import SchemaError
@@ -26,14 +25,14 @@ from keel.lifecycle.comparison import Verdict, compare_versions
 from keel.lifecycle.training import Split, TrainingRows, retrain_plan, train, training_key
 from keel.measures.losses import Estimate, Scored
 from keel.window import Window, ceil_hour, floor_hour, parse_time
-from keel.workspace import Workspace
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from keel.config import ModelConfig
     from keel.grid import ReferenceGrid
-    
     from keel.store.predictions import PredictionLog
+    from keel.workspace import Workspace
 
 log = logging.getLogger(__name__)
 

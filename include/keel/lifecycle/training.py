@@ -39,7 +39,7 @@ class Split:
 
     @classmethod
     def ending(cls, end: datetime, config: ModelConfig) -> Split:
-        """Split the labelled past of ``end``: rows whose label delay has passed, the last ``holdout`` of them held out."""
+        """Split the labelled past of ``end``, in which all labels are due; the last ``holdout`` is held out."""
         plan = retrain_plan(config)
         mature = end - config.target.label_delay
         cut = mature - plan.holdout

@@ -1,0 +1,106 @@
+"""What happened to a model, told from the store: one chapter a decision, oldest first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from keel.alerts.messages import describe_feature
+from keel.loop import KINDS, report_id
+
+if TYPE_CHECKING:
+    from keel.config import ModelConfig
+    from keel.workspace import Workspace
+
+TOP_FEATURES = 4
+MOVED = ("drift", "warn")
+OUTCOME_STYLES = {"promoted": "bold green", "kept_champion": "bold yellow", "quarantined": "bold red"}
+
+
+def chapters(ws: Workspace, config: ModelConfig) -> list[dict[str, Any]]:
+    """Return every decision of a model with its reports, its outcome and its run, oldest window first."""
+    told = []
+    decisions = sorted(ws.store.decisions.list(config.model), key=lambda d: (d["window_end"], d["created_at"]))
+    for decision in decisions:
+        body = decision["body"]
+        chapter = {**body, "run_id": decision["run_id"], "outcome": decision["outcome"]}
+        for kind in KINDS:
+            report = ws.store.reports.get(report_id(kind, body))
+            chapter[kind] = report["body"] if report else None
+        told.append(chapter)
+    return told
+
+
+def print_story(
+    console: Console, config: ModelConfig, told: Iterable[dict[str, Any]], mails: dict[str, list[str]]
+) -> None:
+    """Print the chapters; mails: run id → paths of the mails it left in the outbox."""
+    told = list(told)
+    console.rule(f"The story of {config.model}")
+    for chapter in told:
+        console.print(_chapter(chapter, mails.get(chapter["run_id"], [])), soft_wrap=True)
+    console.rule("In short")
+    console.print(_summary(told))
+
+
+def _chapter(chapter: dict[str, Any], mails: list[str]) -> RenderableType:
+    outcome = chapter["outcome"] or {}
+    verdict = outcome.get("outcome", chapter["action"])
+    title = Text(f"{_day(chapter['window']['start'])} to {_day(chapter['window']['end'])}  ", style="bold")
+    title.append(f"version {chapter['version'] or '–'}  ")
+    title.append(verdict.replace("_", " "), style=OUTCOME_STYLES.get(verdict, "bold"))
+    lines: list[RenderableType] = [Text(), title, Text(f"  {chapter['sentence']}")]
+    lines += [Text(f"  {line}", style="dim") for line in _drift_lines(chapter["drift"])]
+    if outcome.get("lower_bound") is not None:
+        lines.append(Text(f"  {_comparison_line(outcome)}"))
+    if outcome.get("sentence") and outcome["sentence"] != chapter["sentence"]:
+        lines.append(Text(f"  {outcome['sentence']}", style=OUTCOME_STYLES.get(verdict, "")))
+    lines.append(Text(f"  run {chapter['run_id']}", style="dim"))
+    lines += [Text(f"  mail {path}", style="dim") for path in mails]
+    return Group(*lines)
+
+
+def _drift_lines(drift: dict[str, Any] | None) -> list[str]:
+    if not drift:
+        return []
+    moved = [(name, f) for name, f in drift["features"].items() if f["status"] not in ("ok", "insufficient")]
+    shown = [f"{name} [{f['status']}] {describe_feature(f)}" for name, f in moved[:TOP_FEATURES]]
+    more = len(moved) - len(shown)
+    head = f"{len(moved)} of {len(drift['features'])} columns moved on {drift['n']:,} rows"
+    return [head, *(f"  {line}" for line in shown), *([f"  and {more} more"] if more > 0 else [])]
+
+
+def _comparison_line(outcome: dict[str, Any]) -> str:
+    return (
+        f"holdout {_day(outcome['holdout']['start'])} to {_day(outcome['holdout']['end'])}, {outcome['n']:,} rows: "
+        f"champion {outcome['champion']} {outcome['metric']} {outcome['champion_value']:.4f}, "
+        f"challenger {outcome['challenger']} {outcome['challenger_value']:.4f}; "
+        f"improvement {outcome['improvement']:+.4f}, lower bound {outcome['lower_bound']:+.4f}"
+    )
+
+
+def _summary(told: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in ("window until", "in production", "decision", "outcome", "lower bound"):
+        table.add_column(column)
+    for chapter in told:
+        outcome = chapter["outcome"] or {}
+        bound = outcome.get("lower_bound")
+        name = outcome.get("outcome", "–").replace("_", " ")
+        table.add_row(
+            _day(chapter["window"]["end"]),
+            f"version {chapter['version']}" if chapter["version"] else "none yet",
+            chapter["action"].replace("_", " "),
+            f"{name} (version {outcome['version']})" if outcome.get("version") else name,
+            "" if bound is None else f"{bound:+.4f}",
+        )
+    return table
+
+
+def _day(text: str) -> str:
+    return f"{datetime.fromisoformat(text):%Y-%m-%d}"

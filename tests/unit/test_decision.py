@@ -1,0 +1,113 @@
+"""Every combination of statuses leads to one action, with a sentence that says why."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import product
+
+import pytest
+
+from keel.decision import Action, Policy, decide_action
+
+END = datetime(2013, 5, 1, tzinfo=UTC)
+
+
+def quality(status="ok", *sentences):
+    return {"status": status, "findings": [{"column": "temp", "sentence": s} for s in sentences]}
+
+
+def drift(status="ok", drifted=()):
+    features = {name: {"status": "drift"} for name in drifted} | {"dest": {"status": "ok"}}
+    return {"status": status, "n": 6_000, "share_drifted": len(drifted) / len(features), "features": features}
+
+
+def performance(status="ok", increase=-0.02):
+    labelled = status in ("ok", "degraded")
+    return {
+        "status": status,
+        "metric": "brier",
+        "n": 5_000 if labelled else 0,
+        "increase": increase if labelled else None,
+        "loss_change": increase if labelled else None,
+        "explained": 0.01 if labelled else None,
+        "current": {"brier": {"value": 0.15 + increase}} if labelled else {},
+        "reference": {"brier": {"value": 0.15}},
+    }
+
+
+def policy(*, can_retrain=True, last_retrain=None):
+    return Policy(can_retrain, timedelta(hours=24), END, last_retrain)
+
+
+@pytest.mark.parametrize(
+    ("reports", "expected"),
+    [
+        ((quality(), drift(), performance()), Action.ALL_CLEAR),
+        ((quality(), drift("warn"), performance()), Action.ALL_CLEAR),
+        ((quality(), drift("insufficient"), performance("no_labels")), Action.ALL_CLEAR),
+        ((quality(), drift("drift", ["temp"]), performance()), Action.RAISE_ALERT),
+        ((quality("warn", "temp has 9% missing"), drift(), performance()), Action.RAISE_ALERT),
+        ((quality("warn", "temp has 9% missing"), drift(), performance("no_labels")), Action.RAISE_ALERT),
+        ((quality("empty"), drift("insufficient"), performance("no_labels")), Action.RAISE_ALERT),
+        ((quality(), drift(), performance("degraded", 0.05)), Action.RETRAIN),
+        ((quality(), drift("drift", ["temp"]), performance("degraded", 0.05)), Action.RETRAIN),
+        ((quality(), drift("drift", ["temp"]), performance("no_labels")), Action.RETRAIN),
+        ((quality(), drift("drift", ["temp"]), performance("insufficient")), Action.RETRAIN),
+        ((quality("broken", "temp is gone"), drift("drift"), performance("degraded", 0.05)), Action.QUARANTINE),
+    ],
+)
+def test_each_combination_has_its_action(reports, expected):
+    assert decide_action(*reports, policy()).action is expected
+
+
+def test_every_known_combination_decides_and_explains():
+    for q, d, p in product(
+        ("ok", "warn", "broken", "empty"),
+        ("ok", "warn", "drift", "insufficient"),
+        ("ok", "degraded", "insufficient", "no_labels"),
+    ):
+        decision = decide_action(quality(q, "temp is odd"), drift(d, ["temp"]), performance(p, 0.05), policy())
+        assert decision.sentence.endswith(".")
+        assert decision.action in Action
+        if q == "broken":
+            assert decision.action is Action.QUARANTINE
+
+
+def test_an_unknown_status_is_never_all_clear():
+    with pytest.raises(KeyError):
+        decide_action(quality(), drift(), performance("unheard_of"), policy())
+    with pytest.raises(KeyError):
+        decide_action(quality(), drift("unheard_of"), performance(), policy())
+
+
+def test_an_unknown_quality_status_is_never_all_clear():
+    with pytest.raises(KeyError):
+        decide_action(quality("unheard_of"), drift(), performance(), policy())
+
+
+def test_drift_that_does_not_hurt_says_so():
+    decision = decide_action(quality(), drift("drift", ["temp", "humid"]), performance(), policy())
+    assert "temp, humid" in decision.sentence
+    assert "labels show no harm" in decision.sentence
+
+
+def test_harm_names_the_metric_and_splits_its_cause():
+    sentence = decide_action(quality(), drift(), performance("degraded", 0.05), policy()).sentence
+    assert sentence == (
+        "brier is 0.2000, 0.0500 worse than the holdout's 0.1500 on 5,000 labels; loss +0.0500, inputs account for "
+        "+0.0100, the rest is the world: retrain."
+    )
+
+
+@pytest.mark.parametrize(
+    ("hours_ago", "expected"), [(0, Action.RAISE_ALERT), (23, Action.RAISE_ALERT), (24, Action.RETRAIN)]
+)
+def test_a_retrain_cools_down(hours_ago, expected):
+    last = END - timedelta(hours=hours_ago)
+    decision = decide_action(quality(), drift(), performance("degraded", 0.05), policy(last_retrain=last))
+    assert decision.action is expected
+    assert ("cooling down" in decision.sentence) is (expected is Action.RAISE_ALERT)
+
+
+def test_a_model_that_is_only_watched_is_alerted():
+    decision = decide_action(quality(), drift(), performance("degraded", 0.05), policy(can_retrain=False))
+    assert decision.action is Action.RAISE_ALERT
+    assert "no retraining configured" in decision.sentence

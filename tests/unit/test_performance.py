@@ -1,0 +1,81 @@
+"""The performance check finds harm at its stated level, and says when it cannot judge."""
+
+import json
+
+import numpy as np
+import pytest
+
+from keel.checks.performance import detect_degradation
+from keel.config import PerformanceConfig
+from keel.measures.losses import Scored, estimate, row_loss
+
+CONFIG = PerformanceConfig(metric="brier", max_increase=0.0, also=("roc_auc",), min_rows=200)
+
+
+def rows(n, *, seed, shift=0.0):
+    rng = np.random.default_rng(seed)
+    truth = np.clip(rng.beta(2, 5, n), 0, 1)
+    label = (rng.random(n) < np.clip(truth + shift, 0, 1)).astype(float)
+    return Scored(label, truth, (truth > 0.3).astype(float))
+
+
+def check(current, reference, config=CONFIG, **more):
+    held = {name: estimate(name, reference) for name in (config.metric, *config.also)}
+    return detect_degradation(current, held, float(row_loss(config.metric, reference).mean()), config, **more)
+
+
+def test_false_alarms_stay_at_the_stated_level():
+    repetitions = 1_000
+    alarms = sum(
+        check(rows(800, seed=2 * s), rows(1_500, seed=2 * s + 1)).status == "degraded" for s in range(repetitions)
+    )
+    # one-sided 99.9% upper binomial bound around alpha
+    assert alarms / repetitions <= CONFIG.alpha + 3.1 * np.sqrt(CONFIG.alpha * (1 - CONFIG.alpha) / repetitions)
+    assert alarms > 0  # a test that never alarms would pass for the wrong reason
+
+
+def test_harm_is_found():
+    found = sum(
+        check(rows(3_000, seed=s, shift=0.15), rows(3_000, seed=s + 100)).status == "degraded" for s in range(50)
+    )
+    assert found == 50
+
+
+def test_significant_but_immaterial_is_not_harm():
+    config = CONFIG.model_copy(update={"max_increase": 0.2})
+    report = check(rows(3_000, seed=1, shift=0.15), rows(3_000, seed=2), config)
+    assert report.status == "ok"
+    assert report.p_value < 0.001
+
+
+@pytest.mark.parametrize(("n", "status"), [(0, "no_labels"), (1, "insufficient"), (199, "insufficient"), (200, "ok")])
+def test_too_few_labels_have_their_own_status(n, status):
+    assert check(rows(n, seed=3), rows(3_000, seed=4)).status == status
+
+
+def test_unusable_rows_are_counted_not_guessed():
+    good = rows(1_000, seed=5)
+    score = good.score.copy()
+    score[:100] = np.nan
+    report = check(Scored(good.label, score, good.prediction), rows(3_000, seed=6))
+    assert (report.n, report.unusable) == (900, 100)
+
+
+def test_the_change_is_split_into_inputs_and_the_world():
+    report = check(rows(3_000, seed=1, shift=0.15), rows(3_000, seed=2), explained=0.01)
+    assert report.unexplained == pytest.approx(report.loss_change - 0.01)
+
+
+def test_one_class_leaves_auc_undefined_and_the_report_json():
+    ones = rows(2_000, seed=7)
+    report = check(Scored(np.ones(2_000), ones.score, ones.prediction), rows(3_000, seed=8)).to_dict()
+    assert report["current"]["roc_auc"]["value"] is None
+    json.loads(json.dumps(report, allow_nan=False))
+
+
+def test_auc_that_is_not_defined_is_insufficient_not_fine():
+    config = PerformanceConfig(metric="roc_auc", min_rows=200)
+    ones = rows(2_000, seed=7)
+    assert (
+        check(Scored(np.ones(2_000), ones.score, ones.prediction), rows(3_000, seed=8), config).status == "insufficient"
+    )
