@@ -1,0 +1,138 @@
+"""Everything Keel remembers, in one database: predictions, labels, counts, reports, decisions, deployments, ledger.
+
+The same code serves a SQLite file and PostgreSQL. Columns of data travel by ADBC, single rows by SQLAlchemy Core.
+
+    with Store.open("sqlite:////var/lib/keel/keel.db") as store:
+        log = store.predictions("flight_delay", {"hour": "numeric", "carrier": "categorical"})
+        log.append(table)
+
+A store that cannot be reached, is locked, full or read-only raises StoreUnavailable from every method.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import sqlalchemy as sa
+
+from keel.store.database import Database, parse_url
+from keel.store.failures import shown, translated
+from keel.store.labels import LabelResult
+from keel.store.layout import Layout, check_features, create_layout, find_layout
+from keel.store.migrations import migrate
+from keel.store.predictions import PredictionLog
+from keel.store.records import CountsTable, Decisions, Quarantines, Reports
+from keel.store.rows import AppendResult
+
+if TYPE_CHECKING:
+    from keel.config import FeatureKind
+
+__all__ = ["AppendResult", "LabelResult", "PredictionLog", "Store"]
+
+# Longer than any append here, shorter than a person waits for an answer.
+DEFAULT_TIMEOUT = 30.0
+
+
+class Store:
+    """One store, open. Safe to share between threads; after a fork the child makes connections of its own."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._layouts: dict[tuple[str, frozenset[tuple[str, str]]], Layout] = {}
+        self._lock = threading.Lock()
+        self.counts = CountsTable(database)
+        self.reports = Reports(database)
+        self.decisions = Decisions(database)
+        self._quarantines = Quarantines(database)
+
+    @classmethod
+    def open(cls, url: str, *, timeout: float = DEFAULT_TIMEOUT) -> Self:
+        """Open the store at ``url``, creating the SQLite file and its folder, with its schema up to date.
+
+        url: ``sqlite:////absolute/path.db`` or ``postgresql://user:password@host:5432/database``.
+        timeout: seconds to wait for a connection or for another writer.
+        Raises ConfigError for any other URL and for a schema newer than this Keel, StoreUnavailable if it cannot be
+        reached.
+        """
+        database = Database(parse_url(url), timeout)
+        try:
+            with translated(database.url):
+                database.prepare_file()
+                migrate(database.engine)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database)
+
+    @property
+    def url(self) -> str:
+        """The store's URL for people, without its password."""
+        return shown(self._database.url)
+
+    @property
+    def engine(self) -> sa.Engine:
+        """The SQLAlchemy engine; prefer `reading` and `writing`, which also translate errors."""
+        return self._database.engine
+
+    def reading(self) -> AbstractContextManager[sa.Connection]:
+        """Lend a SQLAlchemy connection for queries."""
+        return self._database.reading()
+
+    def writing(self) -> AbstractContextManager[sa.Connection]:
+        """Lend a SQLAlchemy connection inside a transaction, committed at the end.
+
+        On SQLite the write lock is taken at the start, so that reading first and then writing is safe; on PostgreSQL
+        add ``with_for_update()`` or a condition to such a read.
+        """
+        return self._database.writing()
+
+    def predictions(self, model: str, features: Mapping[str, FeatureKind]) -> PredictionLog:
+        """Return the model's prediction log, creating its table, or columns for new features, if needed.
+
+        Raises ConfigError for a feature that has a reserved name, or that is stored as the other kind.
+        """
+        check_features(model, features)
+        key = (model, frozenset(features.items()))
+        with self._lock:
+            if key not in self._layouts:
+                self._layouts[key] = self._layout(model, features)
+            layout = self._layouts[key]
+        return PredictionLog(self._database, layout)
+
+    def _layout(self, model: str, features: Mapping[str, FeatureKind]) -> Layout:
+        with self.reading() as connection:
+            if layout := find_layout(connection, model, features):
+                return layout
+        with self.writing() as connection:
+            if not self._database.is_sqlite:
+                connection.execute(sa.text("LOCK TABLE model_tables IN SHARE ROW EXCLUSIVE MODE"))
+            return create_layout(connection, model, features)
+
+    def quarantine(self, model: str, start: datetime, end: datetime, reason: str, created_at: datetime) -> None:
+        """Keep rows with start ≤ time < end out of training. Idempotent; a release is not undone by asking again."""
+        self._quarantines.put(model, start, end, reason, created_at)
+
+    def quarantines(self, model: str) -> Sequence[dict[str, Any]]:
+        """Return ``start, end, reason, created_at`` of the model's windows in quarantine, in order of time."""
+        return self._quarantines.list(model)
+
+    def release_quarantine(self, model: str, start: datetime, end: datetime) -> bool:
+        """End the quarantine of exactly this window; return whether there was one."""
+        return self._quarantines.release(model, start, end)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

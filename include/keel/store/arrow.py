@@ -1,0 +1,98 @@
+"""SQLAlchemy statements run through ADBC, with Arrow tables going in and coming out; the same for both databases."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import adbc_driver_manager.dbapi
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import sqlite as sqlite_dialect
+from sqlalchemy.sql import Executable
+
+from keel.store import sqlite
+from keel.store.database import Database
+
+STAGE = "keel_stage"
+_SQL_TYPES = {pa.string(): sa.Text(), pa.float64(): sa.Double(), pa.int64(): sa.BigInteger()}
+
+
+class ArrowSession:
+    """One ADBC connection. Values are written into the SQL, escaped by SQLAlchemy: the drivers bind rows, not names."""
+
+    def __init__(self, connection: adbc_driver_manager.dbapi.Connection, *, is_sqlite: bool) -> None:
+        self._connection = connection
+        self._is_sqlite = is_sqlite
+        # a named parameter style leaves % alone, which psycopg2's would double
+        self._dialect = sqlite_dialect.dialect() if is_sqlite else postgresql.dialect(paramstyle="named")
+
+    def run(self, statement: str | Executable) -> None:
+        """Run a statement and ignore what it answers."""
+        with closing(self._connection.cursor()) as cursor:
+            cursor.execute(self._sql(statement))
+            if cursor.description:
+                cursor.fetchall()
+
+    def fetch(self, statement: str | Executable) -> pa.Table:
+        """Return a query's rows; on SQLite a column without values has the type int64."""
+        options = sqlite.ONE_BATCH if self._is_sqlite else None
+        with closing(self._connection.cursor(adbc_stmt_kwargs=options)) as cursor:
+            cursor.execute(self._sql(statement))
+            return cursor.fetch_arrow_table()
+
+    def scalar(self, statement: Executable) -> int:
+        """Return the one integer that a query answers."""
+        return int(self.fetch(statement).column(0)[0].as_py())
+
+    def stage(self, rows: pa.Table) -> sa.Table:
+        """Bulk-load ``rows`` (strings, floats, int64) into a temporary table whose columns are c0, c1, …"""
+        names = [f"c{i}" for i in range(rows.num_columns)]
+        with closing(self._connection.cursor()) as cursor:
+            cursor.adbc_ingest(STAGE, rows.rename_columns(names), mode="create", temporary=True)
+        columns = [sa.Column(name, _SQL_TYPES[kind]) for name, kind in zip(names, rows.schema.types, strict=True)]
+        return sa.Table(STAGE, sa.MetaData(), *columns, schema="temp" if self._is_sqlite else "pg_temp")
+
+    def drop_stage(self) -> None:
+        """Drop what `stage` created."""
+        self.run(f"DROP TABLE {'temp' if self._is_sqlite else 'pg_temp'}.{STAGE}")
+
+    def insert(self, table: sa.Table) -> sqlite_dialect.Insert | postgresql.Insert:
+        """Return an INSERT of this database's own dialect, which knows ON CONFLICT."""
+        return sqlite_dialect.insert(table) if self._is_sqlite else postgresql.insert(table)
+
+    def _sql(self, statement: str | Executable) -> str:
+        if isinstance(statement, str):
+            return statement
+        return str(statement.compile(dialect=self._dialect, compile_kwargs={"literal_binds": True}))  # type: ignore[attr-defined]
+
+
+@contextmanager
+def reading(database: Database) -> Iterator[ArrowSession]:
+    """Lend a session for single queries."""
+    with database.arrow() as connection:
+        yield ArrowSession(connection, is_sqlite=database.is_sqlite)
+
+
+@contextmanager
+def writing(database: Database, subject: str) -> Iterator[ArrowSession]:
+    """Lend a session inside one transaction, committed at the end, alone among the writers of ``subject``.
+
+    Writers of one model take turns, on PostgreSQL as on SQLite: none can deadlock with another, and what one counts
+    as new is new.
+    """
+    with database.arrow() as connection:
+        session = ArrowSession(connection, is_sqlite=database.is_sqlite)
+        session.run("BEGIN IMMEDIATE" if database.is_sqlite else "BEGIN")
+        if not database.is_sqlite:
+            session.run(database.lock_timeout)
+            session.run(f"SELECT pg_advisory_xact_lock({lock_key(subject)})")
+        yield session
+        session.run("COMMIT")
+
+
+def lock_key(subject: str) -> int:
+    """Return the advisory lock's number, a signed 64-bit hash of ``subject``."""
+    return int.from_bytes(hashlib.sha256(f"keel:{subject}".encode()).digest()[:8], signed=True)

@@ -1,0 +1,185 @@
+"""Where the store is and how it is reached: URL, SQLAlchemy engine, pool of ADBC connections."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import adbc_driver_manager
+import adbc_driver_manager.dbapi
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import QueuePool
+
+from keel.errors import ConfigError
+from keel.store import sqlite
+from keel.store.failures import translated
+
+_SQLITE = frozenset({"sqlite", "sqlite+pysqlite"})
+_POSTGRESQL = frozenset({"postgresql", "postgres", "postgresql+psycopg2", "postgresql+psycopg"})
+_SUPPORTED = "sqlite:////absolute/path.db and postgresql://user:password@host:5432/database"
+# Two threads of a task rarely need more; the scoring service's threads wait their turn for the one writer anyway.
+_POOL_SIZE, _MAX_OVERFLOW = 4, 12
+_inherited: list[object] = []
+
+
+def parse_url(url: str) -> sa.URL:
+    """Return the URL with Keel's driver and an absolute path.
+
+    Raises ConfigError, naming what is supported and repeating no password, for any other scheme.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except (ArgumentError, ValueError):
+        raise ConfigError(f"the store's URL cannot be read; supported are {_SUPPORTED}") from None
+    if parsed.drivername in _SQLITE:
+        if not parsed.database or parsed.database.startswith((":memory:", "file:")) or parsed.query or parsed.host:
+            raise ConfigError(f"a store on SQLite is a plain file without options; supported are {_SUPPORTED}")
+        return parsed.set(drivername=sqlite.DRIVER, database=str(Path(parsed.database).absolute()))
+    if parsed.drivername in _POSTGRESQL:
+        return parsed.set(drivername="postgresql+psycopg2")
+    raise ConfigError(f"a store cannot be kept at a {parsed.drivername!r} URL; supported are {_SUPPORTED}")
+
+
+class Database:
+    """Connections to one store: ``engine`` for small tables, ``arrow`` connections for columns of data.
+
+    A child process after a fork gets connections of its own; its parent's are left alone.
+    """
+
+    def __init__(self, url: sa.URL, timeout: float) -> None:
+        self.url = url
+        self.timeout = timeout
+        self.is_sqlite = url.get_backend_name() == "sqlite"
+        self._connect()
+
+    def _connect(self) -> None:
+        self._process = os.getpid()
+        pool = {"pool_size": _POOL_SIZE, "max_overflow": _MAX_OVERFLOW}
+        if self.is_sqlite:
+            self._engine = sa.create_engine(
+                self.url,
+                creator=lambda: sqlite.Connection(self._open()),
+                poolclass=QueuePool,
+                pool_timeout=self.timeout,
+                **pool,
+            )
+        else:
+            self._engine = sa.create_engine(self._bounded(), pool_pre_ping=True, pool_timeout=self.timeout, **pool)
+        sa.event.listen(self._engine, "begin", self._begin)
+        self._arrow = QueuePool(self._open, timeout=self.timeout, reset_on_return=None, **pool)
+
+    @property
+    def engine(self) -> sa.Engine:
+        """SQLAlchemy engine; a transaction takes SQLite's write lock at once, unless it is for reading only."""
+        self._after_fork()
+        return self._engine
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """Lend a SQLAlchemy connection for queries."""
+        with translated(self.url), self.engine.connect().execution_options(keel_read=True) as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """Lend a SQLAlchemy connection inside a transaction, committed at the end."""
+        with translated(self.url), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def arrow(self) -> Iterator[adbc_driver_manager.dbapi.Connection]:
+        """Lend an ADBC connection in autocommit mode; an error inside closes it, and with it its transaction."""
+        self._after_fork()
+        with translated(self.url):
+            lent = self._lend()
+            try:
+                yield lent.dbapi_connection
+            except BaseException:
+                lent.invalidate()
+                raise
+            finally:
+                lent.close()
+
+    def close(self) -> None:
+        """Close every connection that is not lent out."""
+        if os.getpid() == self._process:
+            self._engine.dispose()
+            self._arrow.dispose()
+
+    def prepare_file(self) -> None:
+        """Create SQLite's folder and put the file into WAL mode, in which readers and the writer do not wait."""
+        if not self.is_sqlite:
+            return
+        path = Path(str(self.url.database))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        deadline = time.monotonic() + self.timeout
+        with self.arrow() as connection, closing(connection.cursor()) as cursor:
+            while not self._in_wal_mode(cursor, deadline):
+                time.sleep(0.01)
+
+    @staticmethod
+    def _in_wal_mode(cursor: adbc_driver_manager.dbapi.Cursor, deadline: float) -> bool:
+        cursor.execute("PRAGMA journal_mode")
+        if cursor.fetchall() == [("wal",)]:
+            return True
+        try:
+            cursor.execute("PRAGMA journal_mode=wal")
+            return bool(cursor.fetchall() == [("wal",)])
+        except adbc_driver_manager.OperationalError as error:
+            # SQLite does not wait for this one lock, whatever the busy timeout
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            return False
+
+    def _lend(self) -> Any:
+        for _ in range(_POOL_SIZE):
+            lent = self._arrow.connect()
+            if self.is_sqlite or answers(lent.dbapi_connection):
+                return lent
+            lent.invalidate()  # the server hung up while the connection was idle
+        return self._arrow.connect()
+
+    def _bounded(self) -> sa.URL:
+        return self.url.update_query_dict({"connect_timeout": str(max(2, int(self.timeout))), **self.url.query})
+
+    def _open(self) -> adbc_driver_manager.dbapi.Connection:
+        if self.is_sqlite:
+            return sqlite.connect(str(self.url.database), self.timeout)
+        import adbc_driver_postgresql.dbapi
+
+        uri = self._bounded().set(drivername="postgresql").render_as_string(hide_password=False)
+        return adbc_driver_postgresql.dbapi.connect(uri, autocommit=True)
+
+    def _begin(self, connection: sa.Connection) -> None:
+        if connection.get_execution_options().get("keel_read"):
+            return
+        if self.is_sqlite:
+            connection.connection.dbapi_connection.begin()  # type: ignore[union-attr]
+        else:
+            connection.exec_driver_sql(self.lock_timeout)
+
+    @property
+    def lock_timeout(self) -> str:
+        """The statement that bounds a PostgreSQL transaction's waiting, as the busy timeout does on SQLite."""
+        return f"SET LOCAL lock_timeout = {int(self.timeout * 1000)}"
+
+    def _after_fork(self) -> None:
+        if os.getpid() != self._process:
+            # Keep them alive: collecting them would close the parent's sockets and files.
+            _inherited.extend((self._engine, self._arrow))
+            self._connect()
+
+
+def answers(connection: Any) -> bool:
+    """Whether an idle connection's server is still there."""
+    try:
+        with closing(connection.cursor()) as cursor:
+            cursor.execute("SELECT 1")
+            return bool(cursor.fetchall())
+    except adbc_driver_manager.Error:
+        return False

@@ -1,0 +1,92 @@
+"""Labels: what turned out to be true, joined to predictions by id. Each label has one outcome, whenever it comes.
+
+==========================================  =======================================================================
+the first label of an id                    stored; a *late* one joins its prediction from then on
+an *early* one, before its prediction       stored, counted as an orphan too; joins when the prediction is stored
+the same label again                        a duplicate: the first one's ``observed_at`` is kept
+another label for the same id               a conflict: the first is kept, the other goes to ``label_conflicts``
+==========================================  =======================================================================
+
+Labels do not change counts of predictions, so they make no hour dirty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+
+from keel.errors import SchemaError
+from keel.store import casting
+from keel.store.arrow import ArrowSession, writing
+from keel.store.layout import Layout
+from keel.store.tables import label_conflicts, labels
+
+if TYPE_CHECKING:
+    from keel.store.database import Database
+
+_COLUMNS = ["model", "id", "label", "observed_at"]
+
+
+@dataclass(frozen=True)
+class LabelResult:
+    """What became of a batch: stored + duplicates + conflicts are its rows; orphans are stored without a prediction."""
+
+    stored: int
+    duplicates: int
+    conflicts: int
+    orphans: int
+
+
+def store_labels(database: Database, layout: Layout, table: pa.Table) -> LabelResult:
+    """Store labels, all or nothing; storing the same again changes nothing.
+
+    table: ``id``, ``label`` (finite numbers) and ``observed_at`` (timestamp with a zone), without nulls.
+    Raises SchemaError, with nothing stored, for any other table.
+    """
+    rows = encode_labels(table)
+    if rows.num_rows == 0:
+        return LabelResult(0, 0, 0, 0)
+    with writing(database, layout.model) as session:
+        return insert_labels(session, layout, rows)
+
+
+def encode_labels(table: pa.Table) -> pa.Table:
+    """Return id, label, observed_at in microseconds, and whether the row is the first of its id (1 or 0)."""
+    if not isinstance(table, pa.Table):
+        raise SchemaError(f"labels come as a pyarrow Table, not {type(table).__name__}")
+    if table.num_rows == 0:
+        return table.select([])
+    ids = casting.to_ids(table)
+    cast = casting.to_numeric(casting.take(table, "label"))
+    if cast.invalid:
+        row, text = next(iter(cast.invalid.items()))
+        raise SchemaError(f"column 'label' has {text!r} in row {row}, which is not a number")
+    values = casting.refuse_nulls(cast.values, "label")
+    if not pc.all(pc.is_finite(values)).as_py():
+        raise SchemaError("column 'label' has an infinite value")
+    first = pa.array(casting.first_occurrences(ids)).cast(pa.int64())
+    columns = {"id": ids, "label": values, "observed_at": casting.to_times(table, "observed_at"), "first": first}
+    return pa.table(columns)
+
+
+def insert_labels(session: ArrowSession, layout: Layout, rows: pa.Table) -> LabelResult:
+    """Insert encoded labels in the session's transaction."""
+    stage, predictions = session.stage(rows), layout.table
+    model = sa.literal(layout.model, sa.Text)
+    known = sa.exists().where(labels.c.model == layout.model, labels.c.id == stage.c.c0)
+    new = sa.and_(stage.c.c3 == 1, ~known)
+    count = sa.select(sa.func.count()).select_from(stage).where(new)
+    stored = session.scalar(count)
+    orphans = session.scalar(count.where(~sa.exists().where(predictions.c.id == stage.c.c0)))
+    values = sa.select(model, stage.c.c0, stage.c.c1, stage.c.c2)
+    session.run(session.insert(labels).from_select(_COLUMNS, values.where(new)))
+    other = sa.and_(labels.c.model == layout.model, labels.c.id == stage.c.c0, labels.c.label != stage.c.c1)
+    conflicts = session.scalar(sa.select(sa.func.count()).select_from(stage).join(labels, other))
+    different = values.join_from(stage, labels, other).where(sa.true())
+    session.run(session.insert(label_conflicts).from_select(_COLUMNS, different).on_conflict_do_nothing())
+    session.drop_stage()
+    return LabelResult(stored, rows.num_rows - stored - conflicts, conflicts, orphans)

@@ -1,0 +1,60 @@
+"""The schema's history. To change it: edit `tables.py`, add ``versions/vNNNN_….py``, raise `HEAD`.
+
+Alembic is imported only when there is something to do: every task opens the store, and almost all find it at head.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, inspect, text
+
+from keel.errors import ConfigError
+
+HEAD = "0001"
+VERSION_TABLE = "keel_alembic_version"
+FOLDER = Path(__file__).parent
+_ADVISORY_LOCK = 0x6B65656C  # "keel"
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the schema to `HEAD` in one transaction; of many that start at once, one does it and the others wait.
+
+    Raises ConfigError for a schema that a newer Keel has written.
+    """
+    with engine.connect().execution_options(keel_read=True) as connection:
+        if current_revision(connection) == HEAD:
+            return
+    with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
+        revision = current_revision(connection)
+        if revision != HEAD:
+            upgrade(connection, revision)
+
+
+def current_revision(connection: Connection) -> str | None:
+    """Return the revision the schema is at, or None for an empty database."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    revision: str | None = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+    return revision
+
+
+def upgrade(connection: Connection, revision: str | None) -> None:
+    """Run what lies between ``revision`` and `HEAD` on ``connection``."""
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    # ConfigParser interpolates %
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if revision is not None and revision not in known:
+        raise ConfigError(
+            f"the store's schema is at revision {revision}, which this Keel (up to {HEAD}) does not know: "
+            "a newer Keel has migrated it; upgrade Keel here too"
+        )
+    command.upgrade(config, HEAD)

@@ -1,0 +1,232 @@
+"""A model's prediction log: what it was asked, what it answered, and later what was true.
+
+A prediction is stored once: the first row with an id wins, whoever sends it again. A row lives in the hour of its
+time; storing new rows marks that hour dirty for their version, in the same transaction, so that its counts are made
+again. Rows without a version are labelled history that was never scored: they are kept for training and not counted.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from keel.store import casting
+from keel.store.arrow import ArrowSession, reading, writing
+from keel.store.labels import LabelResult, store_labels
+from keel.store.layout import ALLOCATION, OUTPUTS, Layout
+from keel.store.rows import AppendResult, decode, encode
+from keel.store.tables import hours, labels, model_tables, quarantines
+from keel.store.times import HOUR, from_micros, hour_micros, to_micros
+
+if TYPE_CHECKING:
+    from keel.config import FeatureKind
+    from keel.store.database import Database
+
+    Select = sa.Select[tuple[object, ...]]
+
+class PredictionLog:
+    """The predictions and labels of one model; made by `Store.predictions`."""
+
+    def __init__(self, database: Database, layout: Layout) -> None:
+        self._database = database
+        self._layout = layout
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self._layout.model
+
+    @property
+    def features(self) -> dict[str, FeatureKind]:
+        """The features and their kinds."""
+        return dict(self._layout.kinds)
+
+    def append(self, table: pa.Table) -> AppendResult:
+        """Store the rows whose id is new and mark their hours dirty: all of it, or nothing.
+
+        table: ``id`` and ``time`` (timestamp with a zone, no nulls); optionally ``version``, ``score``,
+        ``prediction``, ``arm``, ``allocation``, and the features. NaN is stored as missing, infinities as they are.
+        A value that does not fit its column is kept as it came and given back as text by `read` and `read_hour`;
+        a feature without a column is remembered as absent, and absent again in what they give back.
+        Raises SchemaError, with nothing stored, for a table without usable ids, times or versions.
+        """
+        rows, result = encode(table, self._layout)
+        if rows.num_rows == 0:
+            return result
+        with writing(self._database, self.model) as session:
+            stored = self._store(session, rows)
+        return AppendResult(
+            stored, table.num_rows - stored, result.missing_columns, result.extra_columns, result.invalid
+        )
+
+    def _store(self, session: ArrowSession, rows: pa.Table) -> int:
+        stage, target = session.stage(rows), self._layout.table
+        known = sa.exists().where(target.c.id == stage.c.c0)
+        session.run(sa.delete(stage).where(known))
+        stored = session.scalar(sa.select(sa.func.count()).select_from(stage))
+        columns = [self._layout.column(name).name for name in rows.column_names]
+        everything = sa.select(*stage.c).where(sa.true())
+        session.run(session.insert(target).from_select(columns, everything).on_conflict_do_nothing(index_elements=["id"]))
+        session.run(mark_hours(session, self.model, stage))
+        session.drop_stage()
+        return stored
+
+    def dirty_hours(self, until: datetime) -> list[tuple[int, datetime, int]]:
+        """Return (version, hour, revision) of hours that began before ``until`` and have rows not yet counted."""
+        mine = sa.and_(hours.c.model == self.model, hours.c.hour < to_micros(until), hours.c.revision > hours.c.counted)
+        query = sa.select(hours.c.version, hours.c.hour, hours.c.revision).where(mine)
+        with self._database.reading() as connection:
+            found = connection.execute(query.order_by(hours.c.version, hours.c.hour)).all()
+        return [(version, from_micros(hour), revision) for version, hour, revision in found]
+
+    def clean(self, version: int, hour: datetime, revision: int) -> None:
+        """Say that the hour was counted as of ``revision``; rows that came later keep it dirty. Idempotent."""
+        key = sa.and_(hours.c.model == self.model, hours.c.version == version, hours.c.hour == hour_micros(hour))
+        statement = sa.update(hours).where(key, hours.c.counted < revision, hours.c.revision >= revision)
+        with self._database.writing() as connection:
+            connection.execute(statement.values(counted=revision))
+
+    def read_hour(self, version: int, hour: datetime) -> list[pa.Table]:
+        """Return the rows of one version and hour; see `read`."""
+        start = hour_micros(hour)
+        return self._read(start, start + HOUR, version)
+
+    def read(self, start: datetime, end: datetime, version: int | None = None) -> list[pa.Table]:
+        """Return the rows with start ≤ time < end, of all versions or one, as at least one table.
+
+        Columns ``id, time, version, score, prediction`` and the features, ordered by time and id. There is one table
+        for each shape that was appended: without the columns that were absent, and with text in the columns where a
+        value did not fit. Without such rows there is exactly one table.
+        """
+        return self._read(to_micros(start), to_micros(end), version)
+
+    def _read(self, start: int, end: int, version: int | None) -> list[pa.Table]:
+        table = self._layout.table
+        names = ["id", "time", "version", *OUTPUTS, "absent", "invalid", *self._layout.kinds]
+        query = sa.select(*self._columns(names)).where(window(table, start, end, version)).order_by(table.c.time, self._by_id())
+        return casting.restore_shapes(self._fetch(query, names))
+
+    def labelled(
+        self, start: datetime, end: datetime, *, version: int | None = None, exclude_quarantined: bool = True
+    ) -> pa.Table:
+        """Return the rows with start ≤ time < end that have a label, as one table ordered by time and id.
+
+        Columns ``id, time, version, score, prediction, label`` and the features, all in their own types: what was
+        invalid or absent is null. Rows inside a quarantine are left out unless asked for.
+        """
+        table = self._layout.table
+        names = ["id", "time", "version", *OUTPUTS, "label", *self._layout.kinds]
+        query = sa.select(*self._columns(names)).join_from(table, labels, self._has_label())
+        query = query.where(window(table, to_micros(start), to_micros(end), version))
+        if exclude_quarantined:
+            inside = sa.and_(quarantines.c.start_at <= table.c.time, table.c.time < quarantines.c.end_at)
+            active = sa.and_(quarantines.c.model == self.model, sa.not_(quarantines.c.released))
+            query = query.where(~sa.exists().where(active, inside))
+        return self._fetch(query.order_by(table.c.time, self._by_id()), names)
+
+    def allocations(self, start: datetime, end: datetime) -> pa.Table:
+        """Return ``id, time, version, arm, allocation`` of rows with start ≤ time < end that have an arm.
+
+        allocation: the probability with which the arm was chosen, null if the caller did not say.
+        """
+        table = self._layout.table
+        names = ["id", "time", "version", *ALLOCATION]
+        query = sa.select(*self._columns(names)).where(window(table, to_micros(start), to_micros(end), None), table.c.arm.is_not(None))
+        return self._fetch(query.order_by(table.c.time, self._by_id()), names)
+
+    def count(self, start: datetime, end: datetime, version: int | None = None) -> int:
+        """Return how many rows have start ≤ time < end."""
+        table = self._layout.table
+        inside = window(table, to_micros(start), to_micros(end), version)
+        with self._database.reading() as connection:
+            return int(connection.execute(sa.select(sa.func.count()).select_from(table).where(inside)).scalar_one())
+
+    def times(self) -> tuple[datetime, datetime] | None:
+        """Return the first and last time, or None without rows."""
+        time = self._layout.table.c.time
+        with self._database.reading() as connection:
+            first, last = connection.execute(sa.select(sa.func.min(time), sa.func.max(time))).one()
+        return None if first is None else (from_micros(first), from_micros(last))
+
+    def add_labels(self, table: pa.Table) -> LabelResult:
+        """Store labels; see `keel.store.labels.store_labels`."""
+        return store_labels(self._database, self._layout, table)
+
+    def label_rate(self, start: datetime, end: datetime, version: int | None = None) -> float | None:
+        """Return the share of rows with start ≤ time < end that have a label, or None without rows."""
+        table = self._layout.table
+        counts = sa.select(sa.func.count(), sa.func.count(labels.c.id))
+        query = counts.select_from(sa.outerjoin(table, labels, self._has_label()))
+        with self._database.reading() as connection:
+            inside = window(table, to_micros(start), to_micros(end), version)
+            rows, labelled = connection.execute(query.where(inside)).one()
+        return labelled / rows if rows else None
+
+    def expire(self, before: datetime) -> int:
+        """Delete rows, and their labels, of hours that ended by ``before``; return how many rows.
+
+        Counts stay: an hour with rows not yet counted is left alone, and rows that arrive later for an expired hour
+        are stored until the next expiry but do not mark it, since counting only them would erase what was counted.
+        """
+        horizon = to_micros(before) // HOUR * HOUR
+        table = self._layout.table
+        dirty = sa.exists().where(
+            hours.c.model == self.model,
+            hours.c.version == table.c.version,
+            hours.c.hour == hour_of(table.c.time),
+            hours.c.revision > hours.c.counted,
+        )
+        old = sa.and_(table.c.time < horizon, ~dirty)
+        mine = model_tables.c.model == self.model
+        behind = sa.or_(model_tables.c.expired_before.is_(None), model_tables.c.expired_before < horizon)
+        with writing(self._database, self.model) as session:
+            expired = session.scalar(sa.select(sa.func.count()).select_from(table).where(old))
+            theirs = sa.and_(labels.c.model == self.model, labels.c.id.in_(sa.select(table.c.id).where(old)))
+            session.run(sa.delete(labels).where(theirs))
+            session.run(sa.delete(table).where(old))
+            session.run(sa.update(model_tables).where(mine, behind).values(expired_before=horizon))
+        return expired
+
+    def _columns(self, names: list[str]) -> list[sa.Label[object]]:
+        columns = [labels.c.label if name == "label" else self._layout.column(name) for name in names]
+        return [column.label(f"c{i}") for i, column in enumerate(columns)]
+
+    def _fetch(self, query: Select, names: list[str]) -> pa.Table:
+        with reading(self._database) as session:
+            stored = session.fetch(query)
+        return decode(stored, names, self._layout.kinds)
+
+    def _has_label(self) -> sa.ColumnElement[bool]:
+        return sa.and_(labels.c.model == self.model, labels.c.id == self._layout.table.c.id)
+
+    def _by_id(self) -> sa.ColumnElement[str]:
+        # the order of SQLite, whatever the server's locale
+        column: sa.ColumnElement[str] = self._layout.table.c.id
+        return column if self._database.is_sqlite else sa.collate(column, "C")
+
+
+def hour_of(time: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+    """Return the hour that contains ``time``, rounding down before 1970 as well."""
+    return time - (time % HOUR + HOUR) % HOUR
+
+
+def window(table: sa.Table, start: int, end: int, version: int | None) -> sa.ColumnElement[bool]:
+    """Return the condition start ≤ time < end, of one version if given."""
+    inside = sa.and_(table.c.time >= start, table.c.time < end)
+    return inside if version is None else sa.and_(inside, table.c.version == version)
+
+
+def mark_hours(session: ArrowSession, model: str, stage: sa.Table) -> sa.Insert:
+    """Return the statement that marks the staged rows' hours dirty, unless they are expired."""
+    time, version = stage.c.c1, stage.c.c2
+    hour = hour_of(time)
+    expired = sa.select(model_tables.c.expired_before).where(model_tables.c.model == model).scalar_subquery()
+    fresh = sa.or_(expired.is_(None), hour >= expired)
+    marks = sa.select(sa.literal(model, sa.Text), version, hour, sa.literal(1), sa.literal(0))
+    marks = marks.where(version.is_not(None), fresh).group_by(version, hour)
+    insert = session.insert(hours).from_select(["model", "version", "hour", "revision", "counted"], marks)
+    key = ["model", "version", "hour"]
+    return insert.on_conflict_do_update(index_elements=key, set_={"revision": hours.c.revision + 1})

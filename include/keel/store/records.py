@@ -1,0 +1,229 @@
+"""Counts, reports, decisions and quarantines. Every put is an upsert on a key that the caller derives from the window,
+so that running a task again leaves the same rows; what is first stored keeps its ``created_at``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from keel.store.tables import counts, decisions, quarantines, reports
+from keel.store.times import from_micros, hour_micros, to_micros
+
+if TYPE_CHECKING:
+    from keel.store.database import Database
+
+_TIMES = frozenset({"window_start", "window_end", "created_at", "start", "end"})
+
+
+def insert(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    """Return an INSERT of the connection's own dialect, which knows ON CONFLICT."""
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def put_keeping(database: Database, table: sa.Table, row: Mapping[str, object], kept: Sequence[str]) -> None:
+    """Insert a row, or update all columns of the one with its key but those in ``kept``."""
+    key = [column.name for column in table.primary_key]
+    with database.writing() as connection:
+        statement = insert(connection, table).values(**row)
+        changed = {name: statement.excluded[name] for name in row if name not in {*key, *kept}}
+        connection.execute(statement.on_conflict_do_update(index_elements=key, set_=changed))
+
+
+def micros_or_none(moment: datetime | None) -> int | None:
+    """Return microseconds, or None for None."""
+    return None if moment is None else to_micros(moment)
+
+
+def as_record(row: sa.Row[Any]) -> dict[str, Any]:
+    """Return a row as a dict with aware datetimes and parsed JSON."""
+    record: dict[str, Any] = {}
+    for name, value in row._mapping.items():
+        if name in _TIMES and value is not None:
+            value = from_micros(value)
+        elif name in ("body", "outcome") and value is not None:
+            value = json.loads(value)
+        record[name] = value
+    return record
+
+
+def as_json(body: Mapping[str, Any]) -> str:
+    """Return JSON; raises ValueError for NaN or an infinity, which JSON does not have."""
+    return json.dumps(body, allow_nan=False, sort_keys=True)
+
+
+class CountsTable:
+    """Counts per model, version, grid and hour; they outlive the rows they were made from."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(
+        self, model: str, version: int, hour: datetime, grid_id: str, n: int, payload: bytes, *, revision: int = 0
+    ) -> None:
+        """Store an hour's counts in place of earlier ones.
+
+        revision: of the hour when its rows were read, as `PredictionLog.dirty_hours` gave it. Counts of an older
+        revision than those stored are ignored, so that a slow counter cannot undo a later one.
+        """
+        row = {
+            "model": model, "version": version, "hour": hour_micros(hour), "grid_id": grid_id,
+            "n": n, "payload": payload, "revision": revision,
+        }  # fmt: skip
+        with self._database.writing() as connection:
+            statement = insert(connection, counts).values(**row)
+            changed = {name: statement.excluded[name] for name in ("n", "payload", "revision")}
+            key = [column.name for column in counts.primary_key]
+            newer = statement.excluded.revision >= counts.c.revision
+            connection.execute(statement.on_conflict_do_update(index_elements=key, set_=changed, where=newer))
+
+    def get(
+        self, model: str, version: int, grid_id: str, start: datetime, end: datetime
+    ) -> list[tuple[datetime, bytes]]:
+        """Return (hour, payload) of hours that begin at or after ``start`` and before ``end``, in order."""
+        query = sa.select(counts.c.hour, counts.c.payload).where(
+            counts.c.model == model,
+            counts.c.version == version,
+            counts.c.grid_id == grid_id,
+            counts.c.hour >= to_micros(start),
+            counts.c.hour < to_micros(end),
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(query.order_by(counts.c.hour)).all()
+        return [(from_micros(hour), bytes(payload)) for hour, payload in rows]
+
+
+class Reports:
+    """What checks found."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(
+        self,
+        report_id: str,
+        model: str,
+        version: int | None,
+        kind: str,
+        window_start: datetime | None,
+        window_end: datetime | None,
+        status: str,
+        body: Mapping[str, Any],
+        created_at: datetime,
+    ) -> None:
+        """Store a report, in place of the one with its id; the first one's created_at stays."""
+        row = {
+            "report_id": report_id, "model": model, "version": version, "kind": kind,
+            "window_start": micros_or_none(window_start), "window_end": micros_or_none(window_end),
+            "status": status, "body": as_json(body), "created_at": to_micros(created_at),
+        }  # fmt: skip
+        put_keeping(self._database, reports, row, kept=["created_at"])
+
+    def get(self, report_id: str) -> dict[str, Any] | None:
+        """Return the report, with its body parsed and aware datetimes, or None."""
+        with self._database.reading() as connection:
+            row = connection.execute(sa.select(reports).where(reports.c.report_id == report_id)).one_or_none()
+        return None if row is None else as_record(row)
+
+    def list(self, model: str, kind: str | None = None, limit: int = 50) -> Sequence[dict[str, Any]]:
+        """Return the latest reports of a model, newest first."""
+        query = sa.select(reports).where(reports.c.model == model)
+        if kind is not None:
+            query = query.where(reports.c.kind == kind)
+        query = query.order_by(reports.c.created_at.desc(), reports.c.report_id.desc()).limit(limit)
+        with self._database.reading() as connection:
+            return [as_record(row) for row in connection.execute(query)]
+
+
+class Decisions:
+    """What was decided on reports, the sentence that says why, and what came of it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(
+        self,
+        decision_id: str,
+        model: str,
+        version: int | None,
+        window_start: datetime | None,
+        window_end: datetime | None,
+        action: str,
+        sentence: str,
+        body: Mapping[str, Any],
+        run_id: str | None,
+        created_at: datetime,
+    ) -> None:
+        """Store a decision, in place of the one with its id; the first one's created_at and any outcome stay."""
+        row = {
+            "decision_id": decision_id, "model": model, "version": version,
+            "window_start": micros_or_none(window_start), "window_end": micros_or_none(window_end),
+            "action": action, "sentence": sentence, "body": as_json(body), "run_id": run_id,
+            "created_at": to_micros(created_at),
+        }  # fmt: skip
+        put_keeping(self._database, decisions, row, kept=["created_at"])
+
+    def set_outcome(self, decision_id: str, outcome: Mapping[str, Any]) -> None:
+        """Record what came of a decision; raises LookupError if there is no such decision."""
+        statement = sa.update(decisions).where(decisions.c.decision_id == decision_id)
+        with self._database.writing() as connection:
+            if connection.execute(statement.values(outcome=as_json(outcome))).rowcount == 0:
+                raise LookupError(f"no decision has the id {decision_id!r}")
+
+    def get(self, decision_id: str) -> dict[str, Any] | None:
+        """Return the decision, with body and outcome parsed and aware datetimes, or None."""
+        with self._database.reading() as connection:
+            row = connection.execute(sa.select(decisions).where(decisions.c.decision_id == decision_id)).one_or_none()
+        return None if row is None else as_record(row)
+
+    def latest(self, model: str, action: str | None = None) -> dict[str, Any] | None:
+        """Return the newest decision of a model, of one action if given, or None."""
+        return next(iter(self.list(model, action, limit=1)), None)
+
+    def list(self, model: str, action: str | None = None, limit: int = 50) -> Sequence[dict[str, Any]]:
+        """Return the latest decisions of a model, newest first."""
+        query = sa.select(decisions).where(decisions.c.model == model)
+        if action is not None:
+            query = query.where(decisions.c.action == action)
+        query = query.order_by(decisions.c.created_at.desc(), decisions.c.decision_id.desc()).limit(limit)
+        with self._database.reading() as connection:
+            return [as_record(row) for row in connection.execute(query)]
+
+
+class Quarantines:
+    """Windows whose rows must not be trained on."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(self, model: str, start: datetime, end: datetime, reason: str, created_at: datetime) -> None:
+        """Quarantine start ≤ time < end. The same window again changes nothing, not even a release."""
+        if to_micros(end) <= to_micros(start):
+            raise ValueError(f"the window {start.isoformat()} to {end.isoformat()} is empty")
+        row = {
+            "model": model, "start_at": to_micros(start), "end_at": to_micros(end), "reason": reason,
+            "created_at": to_micros(created_at),
+        }  # fmt: skip
+        with self._database.writing() as connection:
+            connection.execute(insert(connection, quarantines).values(**row).on_conflict_do_nothing())
+
+    def list(self, model: str) -> Sequence[dict[str, Any]]:
+        """Return ``start, end, reason, created_at`` of the windows in quarantine, in order of time."""
+        fields = quarantines.c
+        query = sa.select(fields.start_at.label("start"), fields.end_at.label("end"), fields.reason, fields.created_at)
+        query = query.where(fields.model == model, sa.not_(fields.released)).order_by(fields.start_at, fields.end_at)
+        with self._database.reading() as connection:
+            return [as_record(row) for row in connection.execute(query)]
+
+    def release(self, model: str, start: datetime, end: datetime) -> bool:
+        """End a quarantine; return whether there was one. The row stays, as evidence."""
+        fields = quarantines.c
+        key = sa.and_(fields.model == model, fields.start_at == to_micros(start), fields.end_at == to_micros(end))
+        with self._database.writing() as connection:
+            found = connection.execute(sa.update(quarantines).where(key, sa.not_(fields.released)).values(released=True))
+            return found.rowcount > 0

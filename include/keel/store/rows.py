@@ -1,0 +1,80 @@
+"""A batch of predictions on its way into the store's columns, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from keel.errors import SchemaError
+from keel.store import casting
+from keel.store.layout import ALLOCATION, OUTPUTS, Layout
+
+if TYPE_CHECKING:
+    from keel.config import FeatureKind
+
+OUTPUT_KINDS: dict[str, FeatureKind] = dict.fromkeys(OUTPUTS, "numeric")
+
+
+@dataclass(frozen=True)
+class AppendResult:
+    """What became of a batch: rows stored, rows whose id was there already, and how the columns differed.
+
+    missing_columns: features the batch did not have; extra_columns: columns that are no feature, not stored;
+    invalid: by column, values that did not fit its kind, in rows whose id is the first of its kind in the batch.
+    """
+
+    stored: int
+    duplicates: int
+    missing_columns: list[str] = field(default_factory=list)
+    extra_columns: list[str] = field(default_factory=list)
+    invalid: dict[str, int] = field(default_factory=dict)
+
+
+def encode(table: pa.Table, layout: Layout) -> tuple[pa.Table, AppendResult]:
+    """Return the rows to store, each id once, with the layout's columns; and the result if none of them is new.
+
+    Raises SchemaError for a table without usable ids, times or versions.
+    """
+    if not isinstance(table, pa.Table):
+        raise SchemaError(f"predictions come as a pyarrow Table, not {type(table).__name__}")
+    names = set(table.column_names)
+    missing = [name for name in layout.kinds if name not in names]
+    kinds = {**OUTPUT_KINDS, **ALLOCATION, **layout.kinds}
+    extra = [name for name in table.column_names if name not in kinds and name not in ("id", "time", "version")]
+    if table.num_rows == 0:
+        return table.select([]), AppendResult(0, 0, missing, extra)
+    table = table.filter(pa.array(casting.first_occurrences(casting.to_ids(table))))
+    casts = {name: casting.to_kind(casting.take(table, name), kind) for name, kind in kinds.items() if name in names}
+    size = table.num_rows
+    columns = {
+        "id": casting.to_ids(table),
+        "time": casting.to_times(table, "time"),
+        "version": casting.to_versions(table),
+        "absent": pa.repeat(pa.scalar(json.dumps(missing) if missing else None, pa.string()), size),
+        "invalid": casting.invalid_column(casts, size),
+        **{name: casts[name].values if name in casts else empty(kind, size) for name, kind in kinds.items()},
+    }
+    invalid = {name: len(cast.invalid) for name, cast in casts.items() if cast.invalid}
+    return pa.table(columns), AppendResult(0, 0, missing, extra, invalid)
+
+
+def empty(kind: FeatureKind, size: int) -> pa.Array:
+    """Return a column of nulls."""
+    return pa.nulls(size, pa.float64() if kind == "numeric" else pa.string())
+
+
+def decode(stored: pa.Table, names: list[str], features: Mapping[str, FeatureKind]) -> pa.Table:
+    """Return what a query answered under its own names and in its own types, whatever the driver made of them."""
+    texts = {"id", "arm", "absent", "invalid", *(name for name, kind in features.items() if kind == "categorical")}
+    columns = []
+    for name, column in zip(names, stored.columns, strict=True):
+        if name in ("time", "version"):
+            kind = casting.UTC_MICROSECONDS if name == "time" else pa.int64()
+        else:
+            kind = pa.string() if name in texts else pa.float64()
+        columns.append(column.cast(kind))
+    return pa.table(columns, names=names)

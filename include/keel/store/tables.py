@@ -1,0 +1,165 @@
+"""The small tables: what Keel knows besides the predictions themselves, which have a table per model.
+
+Times are BIGINT microseconds since the epoch, bodies are JSON text. `tests/unit/test_store_migrations.py` holds
+these definitions and the migrations together.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+)
+
+metadata = MetaData()
+
+# SQLite only numbers rows of an INTEGER primary key by itself
+SEQUENCE = BigInteger().with_variant(Integer, "sqlite")
+
+model_tables = Table(
+    "model_tables",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("table_name", Text, nullable=False, unique=True),
+    Column("expired_before", BigInteger),
+)
+
+model_columns = Table(
+    "model_columns",
+    metadata,
+    Column("model", Text, nullable=False),
+    Column("feature", Text, nullable=False),
+    Column("column_name", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    PrimaryKeyConstraint("model", "feature"),
+    UniqueConstraint("model", "column_name"),
+)
+
+# An hour is dirty while revision > counted. The row stays, so that a revision is never used twice for an hour.
+hours = Table(
+    "hours",
+    metadata,
+    Column("model", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("hour", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("counted", BigInteger, nullable=False),
+    PrimaryKeyConstraint("model", "version", "hour"),
+)
+
+labels = Table(
+    "labels",
+    metadata,
+    Column("model", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("label", Double, nullable=False),
+    Column("observed_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("model", "id"),
+)
+
+label_conflicts = Table(
+    "label_conflicts",
+    metadata,
+    Column("model", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("label", Double, nullable=False),
+    Column("observed_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("model", "id", "label"),
+)
+
+counts = Table(
+    "counts",
+    metadata,
+    Column("model", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("grid_id", Text, nullable=False),
+    Column("hour", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("n", BigInteger, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("model", "version", "grid_id", "hour"),
+)
+
+reports = Table(
+    "reports",
+    metadata,
+    Column("report_id", Text, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("version", BigInteger),
+    Column("kind", Text, nullable=False),
+    Column("window_start", BigInteger),
+    Column("window_end", BigInteger),
+    Column("status", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Index("reports_by_model", "model", "created_at"),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("decision_id", Text, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("version", BigInteger),
+    Column("window_start", BigInteger),
+    Column("window_end", BigInteger),
+    Column("action", Text, nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("run_id", Text),
+    Column("outcome", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Index("decisions_by_model", "model", "created_at"),
+)
+
+quarantines = Table(
+    "quarantines",
+    metadata,
+    Column("model", Text, nullable=False),
+    Column("start_at", BigInteger, nullable=False),
+    Column("end_at", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("released", Boolean, nullable=False, server_default=false()),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("model", "start_at", "end_at"),
+)
+
+deployments = Table(
+    "deployments",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("production", BigInteger),
+    Column("staging", BigInteger),
+    Column("previous", BigInteger),
+    Column("generation", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+)
+
+# Triggers refuse UPDATE and DELETE (and TRUNCATE on PostgreSQL): see the migrations.
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("seq", SEQUENCE, primary_key=True, autoincrement=True),
+    Column("model", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("generation_from", BigInteger),
+    Column("generation_to", BigInteger),
+    Column("body", Text, nullable=False),
+    Column("previous_hash", Text),
+    Column("hash", Text, nullable=False, unique=True),
+    Index("ledger_by_model", "model", "seq"),
+    sqlite_autoincrement=True,
+)
