@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG, AssetOrTimeSchedule, CronDataIntervalTimetable
+from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronDataIntervalTimetable
 
 from keel.config import ModelConfig, read_models
 from keel_airflow.assets import alarm_asset
@@ -47,9 +47,7 @@ def drift_check(config: ModelConfig) -> DAG:
     with DAG(
         f"{model}.drift_check",
         description=f"Check {model} in production, and act on it",
-        schedule=AssetOrTimeSchedule(
-            timetable=CronDataIntervalTimetable(config.check.schedule, timezone="UTC"), assets=[alarm_asset(model)]
-        ),
+        schedule=schedule(config),
         params=window_params() | override_params(),
         **dag_arguments(config, doc=DOC, tags={Tag.MONITORING}, dagrun_timeout=timedelta(hours=5)),
     ) as dag:
@@ -76,6 +74,16 @@ def drift_check(config: ModelConfig) -> DAG:
 
         checks >> decide >> ends >> tell
     return dag
+
+
+def schedule(config: ModelConfig) -> AssetOrTimeSchedule | list[Asset]:
+    """Return when the model is checked: by the clock, unless ``check.schedule`` is null, and on every alarm."""
+    alarms = [alarm_asset(config.model)]
+    if config.check.schedule is None:
+        return alarms
+    return AssetOrTimeSchedule(
+        timetable=CronDataIntervalTimetable(config.check.schedule, timezone="UTC"), assets=alarms
+    )
 
 
 for valid in read_models()[0].values():

@@ -66,7 +66,7 @@ def _words(config: ModelConfig) -> dict[str, str]:
     people = [*config.alerts.email, *filter(None, [config.alerts.slack])]
     return {
         "model": config.model,
-        "schedule": config.check.schedule,
+        "schedule": config.check.schedule or "no schedule",
         "people": ", ".join(people) or "the outbox",
         "runbook": config.alerts.runbook or "none is configured",
     }
