@@ -1,6 +1,4 @@
-"""A grid's content on disk: one ``.npz`` archive without pickles, readable on any machine, with the same bytes each
-time.
-"""
+"""A grid's content on disk: one ``.npz`` archive without pickles, with the same bytes each time."""
 
 from __future__ import annotations
 

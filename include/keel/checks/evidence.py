@@ -1,0 +1,203 @@
+"""What one column of a window shows, before any judgement: rates and measures with their p-values."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keel.counts import OVERSHOOT_UNIT
+from keel.measures.cells import merge_cells, pool_small
+from keel.measures.chi_square import chi_square
+from keel.measures.impact import impact
+from keel.measures.jensen_shannon import jensen_shannon
+from keel.measures.ks import is_small, ks_monte_carlo, ks_p_value, ks_statistic
+from keel.measures.psi import decile_starts, psi, psi_excess
+from keel.measures.rates import beyond_range_p_value, rate_increase_p_value
+from keel.measures.wasserstein import wasserstein
+
+if TYPE_CHECKING:
+    from keel.config import DriftConfig
+    from keel.counts import ColumnCounts, Counts, Integers
+    from keel.grid import ReferenceGrid
+
+MIN_RESAMPLES = 999
+MAX_RESAMPLES = 9_999
+"""A simulated p-value is at least 1/(resamples + 1): enough of them that it can pass the strictest of all tests."""
+
+DISTRIBUTION = "distribution"
+RATES = ("missing", "new_categories", "out_of_range", "infinite", "invalid")
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How often something happens in the reference and in the window, and how probable such a rise is by chance."""
+
+    reference: float
+    current: float
+    events: int
+    n_reference: int
+    n: int
+    p_value: float
+
+    @property
+    def increase(self) -> float:
+        """Current less reference rate."""
+        return self.current - self.reference
+
+    def to_dict(self, q_value: float | None) -> dict[str, float | int | None]:
+        """Return plain numbers."""
+        return {
+            "reference": self.reference,
+            "current": self.current,
+            "p_value": self.p_value,
+            "q_value": q_value,
+        }
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One column of one window.
+
+    rates: by name, those of `RATES` with an event on either side. measures: by name, as in the report; empty without
+    values on either side. p_value: of the distribution (KS or χ²); None without one. excess: PSI above chance.
+    """
+
+    name: str
+    role: str
+    reference: ColumnCounts
+    current: ColumnCounts
+    rates: dict[str, Rate] = field(default_factory=dict)
+    measures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    p_value: float | None = None
+    excess: float = 0.0
+    impact: float | None = None
+
+    @property
+    def kind(self) -> str:
+        """Numeric or categorical."""
+        return self.current.kind
+
+    @property
+    def missing_rate(self) -> float:
+        """Share of rows without a value, absent columns included; 0 for no rows."""
+        return (self.current.missing + self.current.absent) / max(self.current.n, 1)
+
+    @property
+    def tests(self) -> dict[str, float]:
+        """p-values by name: the column's members of the family of tests."""
+        tests = {name: rate.p_value for name, rate in self.rates.items()}
+        if self.p_value is not None:
+            tests[DISTRIBUTION] = self.p_value
+        return tests
+
+
+def gather_evidence(grid: ReferenceGrid, counts: Counts, config: DriftConfig) -> list[Evidence]:
+    """Measure every column of a window, in the grid's order."""
+    resamples = int(min(MAX_RESAMPLES, max(MIN_RESAMPLES, 4 * len(grid.columns) / config.alpha)))
+    return [_measure_column(grid, counts, name, config.seed, resamples) for name in grid.layout.names]
+
+
+def gather_rates(grid: ReferenceGrid, counts: Counts) -> list[Evidence]:
+    """Only the rates of every column, in the grid's order."""
+    return [
+        Evidence(name, _role(grid, name), ref, cur, measure_rates(ref, cur, grid.column(name).singletons))
+        for name in grid.layout.names
+        for ref, cur in [(grid.reference_columns[name], counts.column(name))]
+    ]
+
+
+def _role(grid: ReferenceGrid, name: str) -> str:
+    return "feature" if grid.layout.index[name] < grid.n_features else "output"
+
+
+def _measure_column(grid: ReferenceGrid, counts: Counts, name: str, seed: int, resamples: int) -> Evidence:
+    reference, current = grid.reference_columns[name], counts.column(name)
+    column = grid.column(name)
+    losses = grid.losses_of(name)
+    cost = None
+    if losses is not None and current.n and reference.n:
+        cost = impact(reference.all_cells(), current.all_cells(), losses)
+    rates = measure_rates(reference, current, column.singletons)
+    role = _role(grid, name)
+    if not (reference.n_counted and current.n_counted):
+        return Evidence(name, role, reference, current, rates, impact=cost)
+    # Its own generator per column, so that a column's result does not depend on which others there are.
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    if column.kind == "numeric":
+        measures, p_value = _measure_numbers(grid, name, current, rng, resamples)
+    else:
+        measures, p_value = _measure_categories(reference.cells, current.cells, rng, resamples)
+    excess = measures["psi"]["excess"]
+    return Evidence(name, role, reference, current, rates, measures, p_value, excess, cost)
+
+
+def _measure_numbers(
+    grid: ReferenceGrid, name: str, current: ColumnCounts, rng: np.random.Generator, resamples: int
+) -> tuple[dict[str, dict[str, Any]], float]:
+    column, reference = grid.column(name), grid.reference_columns[name]
+    statistic = ks_statistic(reference.cells, current.cells)
+    p_value = ks_p_value(statistic, reference.n_counted, current.n_counted)
+    # The asymptotic value is an upper bound: when it is smaller than any simulated one could be, it is kept.
+    if p_value * (resamples + 1) > 1 and is_small(reference.cells, current.cells):
+        p_value = ks_monte_carlo(reference.cells, current.cells, rng=rng, resamples=resamples)
+    starts = decile_starts(reference.cells)
+    r, c = merge_cells(reference.cells, starts), merge_cells(current.cells, starts)
+    overshoot = (current.below + current.above) * OVERSHOOT_UNIT / current.n_counted
+    distance = wasserstein(reference.cells, current.cells, column.knots, scale=column.scale, overshoot=overshoot)
+    return {
+        "ks": {"statistic": statistic, "p_value": p_value},
+        "psi": _measure_psi(r, c),
+        "jensen_shannon": {"value": jensen_shannon(r, c)},
+        "wasserstein": {"value": distance},
+    }, p_value
+
+
+def _measure_categories(
+    reference: Integers, current: Integers, rng: np.random.Generator, resamples: int
+) -> tuple[dict[str, dict[str, Any]], float]:
+    statistic, p_value, cells = chi_square(reference, current, rng=rng, resamples=resamples)
+    r, c, pooled = pool_small(reference, current)
+    return {
+        "chi_square": {"statistic": statistic, "p_value": p_value, "cells": cells, "pooled": pooled},
+        "psi": _measure_psi(r, c),
+        "jensen_shannon": {"value": jensen_shannon(reference, current)},
+    }, p_value
+
+
+def _measure_psi(reference: Integers, current: Integers) -> dict[str, float]:
+    value = psi(reference, current)
+    return {"value": value, "excess": psi_excess(value, reference, current)}
+
+
+def measure_rates(reference: ColumnCounts, current: ColumnCounts, singletons: int) -> dict[str, Rate]:
+    """Rates of a column by name, those with an event on either side.
+
+    A test without any event cannot reject, whatever the data: leaving it out keeps the family of tests small without
+    changing its level (Tarone 1990). ``singletons`` stands for the reference's own new categories: a category seen once
+    would have been new to the rest of the reference.
+    """
+    r, c = reference, current
+    rates: dict[str, Rate] = {}
+    present = c.n - c.absent
+    if not (r.n and present):
+        return rates
+    pairs = {
+        "missing": (r.missing, r.n, c.missing, present),
+        "infinite": (r.infinite, r.n - r.missing, c.infinite, present - c.missing),
+        "invalid": (r.invalid, r.n - r.missing, c.invalid, present - c.missing),
+    }
+    if c.kind == "categorical":
+        pairs["new_categories"] = (min(r.other + singletons, r.n_counted), r.n_counted, c.other, c.n_counted)
+    for name, (events_reference, n_reference, events, n) in pairs.items():
+        if events_reference + events and n_reference and n:
+            p_value = rate_increase_p_value(events_reference, n_reference, events, n)
+            rates[name] = Rate(events_reference / n_reference, events / n, events, n_reference, n, p_value)
+    if c.kind == "numeric" and r.n_counted and c.n_counted:
+        beyond = int(c.cells[0] + c.cells[-1])
+        if beyond:
+            p_value = beyond_range_p_value(r.n_counted, beyond, c.n_counted)
+            rates["out_of_range"] = Rate(0.0, beyond / c.n_counted, beyond, r.n_counted, c.n_counted, p_value)
+    return {name: rates[name] for name in RATES if name in rates}
