@@ -76,20 +76,20 @@ class Store:
 
     @property
     def engine(self) -> sa.Engine:
-        """The SQLAlchemy engine; prefer `reading` and `writing`, which also translate errors."""
+        """The SQLAlchemy engine; prefer `connect` and `begin`, which also translate errors."""
         return self._database.engine
 
-    def reading(self) -> AbstractContextManager[sa.Connection]:
+    def connect(self) -> AbstractContextManager[sa.Connection]:
         """Lend a SQLAlchemy connection for queries."""
-        return self._database.reading()
+        return self._database.connect()
 
-    def writing(self) -> AbstractContextManager[sa.Connection]:
+    def begin(self) -> AbstractContextManager[sa.Connection]:
         """Lend a SQLAlchemy connection inside a transaction, committed at the end.
 
         On SQLite the write lock is taken at the start, so that reading first and then writing is safe; on PostgreSQL
         add ``with_for_update()`` or a condition to such a read.
         """
-        return self._database.writing()
+        return self._database.begin()
 
     def predictions(self, model: str, features: Mapping[str, FeatureKind]) -> PredictionLog:
         """Return the model's prediction log, creating its table, or columns for new features, if needed.
@@ -105,10 +105,10 @@ class Store:
         return PredictionLog(self._database, layout)
 
     def _layout(self, model: str, features: Mapping[str, FeatureKind]) -> Layout:
-        with self.reading() as connection:
+        with self.connect() as connection:
             if layout := find_layout(connection, model, features):
                 return layout
-        with self.writing() as connection:
+        with self.begin() as connection:
             if not self._database.is_sqlite:
                 connection.execute(sa.text("LOCK TABLE model_tables IN SHARE ROW EXCLUSIVE MODE"))
             return create_layout(connection, model, features)

@@ -4,55 +4,57 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-import adbc_driver_manager.dbapi
 import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects import sqlite as sqlite_dialect
-from sqlalchemy.sql import Executable
 
-from keel.store import sqlite
-from keel.store.database import Database
+if TYPE_CHECKING:
+    from sqlalchemy.sql import ClauseElement
+
+    from keel.store import adbc
+    from keel.store.database import Database
 
 STAGE = "keel_stage"
-_SQL_TYPES = {pa.string(): sa.Text(), pa.float64(): sa.Double(), pa.int64(): sa.BigInteger()}
+_SQL_TYPES: dict[pa.DataType, sa.types.TypeEngine[Any]] = {
+    pa.string(): sa.Text(),
+    pa.float64(): sa.Double(),
+    pa.int64(): sa.BigInteger(),
+}
 
 
 class ArrowSession:
     """One ADBC connection. Values are written into the SQL, escaped by SQLAlchemy: the drivers bind rows, not names."""
 
-    def __init__(self, connection: adbc_driver_manager.dbapi.Connection, *, is_sqlite: bool) -> None:
+    def __init__(self, connection: adbc.Connection, *, is_sqlite: bool) -> None:
         self._connection = connection
         self._is_sqlite = is_sqlite
         # a named parameter style leaves % alone, which psycopg2's would double
-        self._dialect = sqlite_dialect.dialect() if is_sqlite else postgresql.dialect(paramstyle="named")
+        dialect = sqlite_dialect.dialect if is_sqlite else postgresql.dialect
+        self._dialect = dialect(paramstyle="named")
 
-    def run(self, statement: str | Executable) -> None:
+    def run(self, statement: str | ClauseElement) -> None:
         """Run a statement and ignore what it answers."""
-        with closing(self._connection.cursor()) as cursor:
-            cursor.execute(self._sql(statement))
-            if cursor.description:
-                cursor.fetchall()
+        self._connection.execute(self._sql(statement))
 
-    def fetch(self, statement: str | Executable) -> pa.Table:
+    def fetch(self, statement: ClauseElement) -> pa.Table:
         """Return a query's rows; on SQLite a column without values has the type int64."""
-        options = sqlite.ONE_BATCH if self._is_sqlite else None
-        with closing(self._connection.cursor(adbc_stmt_kwargs=options)) as cursor:
-            cursor.execute(self._sql(statement))
-            return cursor.fetch_arrow_table()
+        return self._connection.execute(self._sql(statement))
 
-    def scalar(self, statement: Executable) -> int:
+    def scalar(self, statement: ClauseElement) -> int:
         """Return the one integer that a query answers."""
         return int(self.fetch(statement).column(0)[0].as_py())
 
     def stage(self, rows: pa.Table) -> sa.Table:
         """Bulk-load ``rows`` (strings, floats, int64) into a temporary table whose columns are c0, c1, …"""
         names = [f"c{i}" for i in range(rows.num_columns)]
-        with closing(self._connection.cursor()) as cursor:
-            cursor.adbc_ingest(STAGE, rows.rename_columns(names), mode="create", temporary=True)
-        columns = [sa.Column(name, _SQL_TYPES[kind]) for name, kind in zip(names, rows.schema.types, strict=True)]
+        self._connection.ingest(STAGE, rows.rename_columns(names))
+        columns: list[sa.Column[Any]] = [
+            sa.Column(name, _SQL_TYPES[kind]) for name, kind in zip(names, rows.schema.types, strict=True)
+        ]
         return sa.Table(STAGE, sa.MetaData(), *columns, schema="temp" if self._is_sqlite else "pg_temp")
 
     def drop_stage(self) -> None:
@@ -63,10 +65,10 @@ class ArrowSession:
         """Return an INSERT of this database's own dialect, which knows ON CONFLICT."""
         return sqlite_dialect.insert(table) if self._is_sqlite else postgresql.insert(table)
 
-    def _sql(self, statement: str | Executable) -> str:
+    def _sql(self, statement: str | ClauseElement) -> str:
         if isinstance(statement, str):
             return statement
-        return str(statement.compile(dialect=self._dialect, compile_kwargs={"literal_binds": True}))  # type: ignore[attr-defined]
+        return str(statement.compile(dialect=self._dialect, compile_kwargs={"literal_binds": True}))
 
 
 @contextmanager

@@ -113,7 +113,12 @@ def to_numeric(column: pa.Array) -> Cast:
         return parse_numbers(column)
     if pa.types.is_null(kind):
         return Cast(pa.nulls(len(column), pa.float64()), {})
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind):
+    if (
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_decimal(kind)
+    ):
         return Cast(without_nan(column.cast(pa.float64(), safe=False)), {})
     return Cast(pa.nulls(len(column), pa.float64()), raw_texts(column))
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import adbc_driver_manager
-import adbc_driver_manager.dbapi
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from keel.errors import ConfigError
-from keel.store import sqlite
+from keel.store import adbc, sqlite
 from keel.store.failures import translated
 
 _SQLITE = frozenset({"sqlite", "sqlite+pysqlite"})
@@ -55,23 +54,19 @@ class Database:
         self.url = url
         self.timeout = timeout
         self.is_sqlite = url.get_backend_name() == "sqlite"
-        self._connect()
+        self._reconnect()
 
-    def _connect(self) -> None:
+    def _reconnect(self) -> None:
         self._process = os.getpid()
-        pool = {"pool_size": _POOL_SIZE, "max_overflow": _MAX_OVERFLOW}
+        pool: dict[str, Any] = {"pool_size": _POOL_SIZE, "max_overflow": _MAX_OVERFLOW}
+        options: dict[str, Any] = {"poolclass": QueuePool, "pool_timeout": self.timeout, **pool}
         if self.is_sqlite:
-            self._engine = sa.create_engine(
-                self.url,
-                creator=lambda: sqlite.Connection(self._open()),
-                poolclass=QueuePool,
-                pool_timeout=self.timeout,
-                **pool,
-            )
+            self._engine = sa.create_engine(self.url, creator=lambda: sqlite.Connection(self._open()), **options)
         else:
-            self._engine = sa.create_engine(self._bounded(), pool_pre_ping=True, pool_timeout=self.timeout, **pool)
+            self._engine = sa.create_engine(self._bounded(), pool_pre_ping=True, **options)
         sa.event.listen(self._engine, "begin", self._begin)
-        self._arrow = QueuePool(self._open, timeout=self.timeout, reset_on_return=None, **pool)
+        # the pool takes any object that can be closed for a connection
+        self._arrow = QueuePool(cast("Any", self._open), timeout=self.timeout, reset_on_return=None, **pool)
 
     @property
     def engine(self) -> sa.Engine:
@@ -80,19 +75,19 @@ class Database:
         return self._engine
 
     @contextmanager
-    def reading(self) -> Iterator[sa.Connection]:
+    def connect(self) -> Iterator[sa.Connection]:
         """Lend a SQLAlchemy connection for queries."""
         with translated(self.url), self.engine.connect().execution_options(keel_read=True) as connection:
             yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[sa.Connection]:
+    def begin(self) -> Iterator[sa.Connection]:
         """Lend a SQLAlchemy connection inside a transaction, committed at the end."""
         with translated(self.url), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
-    def arrow(self) -> Iterator[adbc_driver_manager.dbapi.Connection]:
+    def arrow(self) -> Iterator[adbc.Connection]:
         """Lend an ADBC connection in autocommit mode; an error inside closes it, and with it its transaction."""
         self._after_fork()
         with translated(self.url):
@@ -118,23 +113,9 @@ class Database:
         path = Path(str(self.url.database))
         path.parent.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + self.timeout
-        with self.arrow() as connection, closing(connection.cursor()) as cursor:
-            while not self._in_wal_mode(cursor, deadline):
+        with self.arrow() as connection:
+            while not in_wal_mode(connection, deadline):
                 time.sleep(0.01)
-
-    @staticmethod
-    def _in_wal_mode(cursor: adbc_driver_manager.dbapi.Cursor, deadline: float) -> bool:
-        cursor.execute("PRAGMA journal_mode")
-        if cursor.fetchall() == [("wal",)]:
-            return True
-        try:
-            cursor.execute("PRAGMA journal_mode=wal")
-            return bool(cursor.fetchall() == [("wal",)])
-        except adbc_driver_manager.OperationalError as error:
-            # SQLite does not wait for this one lock, whatever the busy timeout
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            return False
 
     def _lend(self) -> Any:
         for _ in range(_POOL_SIZE):
@@ -147,13 +128,11 @@ class Database:
     def _bounded(self) -> sa.URL:
         return self.url.update_query_dict({"connect_timeout": str(max(2, int(self.timeout))), **self.url.query})
 
-    def _open(self) -> adbc_driver_manager.dbapi.Connection:
+    def _open(self) -> adbc.Connection:
         if self.is_sqlite:
-            return sqlite.connect(str(self.url.database), self.timeout)
-        import adbc_driver_postgresql.dbapi
-
+            return adbc.connect_sqlite(str(self.url.database), self.timeout)
         uri = self._bounded().set(drivername="postgresql").render_as_string(hide_password=False)
-        return adbc_driver_postgresql.dbapi.connect(uri, autocommit=True)
+        return adbc.connect_postgresql(uri)
 
     def _begin(self, connection: sa.Connection) -> None:
         if connection.get_execution_options().get("keel_read"):
@@ -172,14 +151,26 @@ class Database:
         if os.getpid() != self._process:
             # Keep them alive: collecting them would close the parent's sockets and files.
             _inherited.extend((self._engine, self._arrow))
-            self._connect()
+            self._reconnect()
 
 
 def answers(connection: Any) -> bool:
     """Whether an idle connection's server is still there."""
     try:
-        with closing(connection.cursor()) as cursor:
-            cursor.execute("SELECT 1")
-            return bool(cursor.fetchall())
+        connection.execute("SELECT 1")
     except adbc_driver_manager.Error:
         return False
+    return True
+
+
+def in_wal_mode(connection: adbc.Connection, deadline: float) -> bool:
+    """Put a SQLite file into WAL mode; return False if another process has just locked it to do the same."""
+    try:
+        for pragma in ("journal_mode", "journal_mode=wal"):
+            if connection.execute(f"PRAGMA {pragma}").column(0).to_pylist() == ["wal"]:
+                return True
+    except adbc_driver_manager.OperationalError as error:
+        # SQLite does not wait for this one lock, whatever the busy timeout
+        if "locked" not in str(error) or time.monotonic() > deadline:
+            raise
+    return False

@@ -17,7 +17,10 @@ from keel.errors import StoreUnavailable
 _UNAVAILABLE_CLASSES = frozenset({"08", "28", "3D", "53", "57", "58"})
 _UNAVAILABLE_CODES = frozenset({"25006", "40001", "40P01", "42501", "55P03"})
 _ADVICE = (
-    (r"locked|lock timeout|55P03|busy", "another process holds it: try again, and look for a long or stuck transaction"),
+    (
+        r"locked|lock timeout|55P03|busy",
+        "another process holds it: try again, and look for a long or stuck transaction",
+    ),
     (r"read-?only", "the file, its folder or the server is read-only: make it writable for this user"),
     (r"full|53100", "the disk is full: free some space"),
     (r"not a database|malformed", "the file is damaged or not a Keel store: restore it from a backup"),

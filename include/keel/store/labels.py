@@ -22,11 +22,11 @@ import sqlalchemy as sa
 from keel.errors import SchemaError
 from keel.store import casting
 from keel.store.arrow import ArrowSession, writing
-from keel.store.layout import Layout
 from keel.store.tables import label_conflicts, labels
 
 if TYPE_CHECKING:
     from keel.store.database import Database
+    from keel.store.layout import Layout
 
 _COLUMNS = ["model", "id", "label", "observed_at"]
 

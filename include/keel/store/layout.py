@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.sql.elements import quoted_name
@@ -120,7 +120,7 @@ def stored_columns(connection: sa.Connection, model: str) -> dict[str, tuple[str
 
 def describe(name: str, columns: Mapping[str, str], kinds: Mapping[str, FeatureKind]) -> sa.Table:
     """Return the table as SQLAlchemy sees it, every name quoted."""
-    own = [
+    own: list[sa.Column[Any]] = [
         sa.Column("id", sa.Text, primary_key=True),
         sa.Column("time", sa.BigInteger, nullable=False),
         sa.Column("version", sa.BigInteger),
@@ -132,7 +132,9 @@ def describe(name: str, columns: Mapping[str, str], kinds: Mapping[str, FeatureK
         sa.Column("invalid", sa.Text),
     ]
     types: dict[FeatureKind, type[sa.Double[float]] | type[sa.Text]] = {"numeric": sa.Double, "categorical": sa.Text}
-    features = [sa.Column(quoted_name(column, True), types[kinds[feature]]) for feature, column in columns.items()]
+    features: list[sa.Column[Any]] = [
+        sa.Column(quoted_name(column, True), types[kinds[feature]]) for feature, column in columns.items()
+    ]
     return sa.Table(quoted_name(name, True), sa.MetaData(), *own, *features)
 
 

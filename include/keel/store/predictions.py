@@ -8,9 +8,8 @@ again. Rows without a version are labelled history that was never scored: they a
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import sqlalchemy as sa
 
 from keel.store import casting
@@ -22,10 +21,13 @@ from keel.store.tables import hours, labels, model_tables, quarantines
 from keel.store.times import HOUR, from_micros, hour_micros, to_micros
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from keel.config import FeatureKind
     from keel.store.database import Database
 
-    Select = sa.Select[tuple[object, ...]]
+    Select = sa.Select[*tuple[Any, ...]]
+
 
 class PredictionLog:
     """The predictions and labels of one model; made by `Store.predictions`."""
@@ -69,7 +71,9 @@ class PredictionLog:
         stored = session.scalar(sa.select(sa.func.count()).select_from(stage))
         columns = [self._layout.column(name).name for name in rows.column_names]
         everything = sa.select(*stage.c).where(sa.true())
-        session.run(session.insert(target).from_select(columns, everything).on_conflict_do_nothing(index_elements=["id"]))
+        session.run(
+            session.insert(target).from_select(columns, everything).on_conflict_do_nothing(index_elements=["id"])
+        )
         session.run(mark_hours(session, self.model, stage))
         session.drop_stage()
         return stored
@@ -78,7 +82,7 @@ class PredictionLog:
         """Return (version, hour, revision) of hours that began before ``until`` and have rows not yet counted."""
         mine = sa.and_(hours.c.model == self.model, hours.c.hour < to_micros(until), hours.c.revision > hours.c.counted)
         query = sa.select(hours.c.version, hours.c.hour, hours.c.revision).where(mine)
-        with self._database.reading() as connection:
+        with self._database.connect() as connection:
             found = connection.execute(query.order_by(hours.c.version, hours.c.hour)).all()
         return [(version, from_micros(hour), revision) for version, hour, revision in found]
 
@@ -86,7 +90,7 @@ class PredictionLog:
         """Say that the hour was counted as of ``revision``; rows that came later keep it dirty. Idempotent."""
         key = sa.and_(hours.c.model == self.model, hours.c.version == version, hours.c.hour == hour_micros(hour))
         statement = sa.update(hours).where(key, hours.c.counted < revision, hours.c.revision >= revision)
-        with self._database.writing() as connection:
+        with self._database.begin() as connection:
             connection.execute(statement.values(counted=revision))
 
     def read_hour(self, version: int, hour: datetime) -> list[pa.Table]:
@@ -106,7 +110,11 @@ class PredictionLog:
     def _read(self, start: int, end: int, version: int | None) -> list[pa.Table]:
         table = self._layout.table
         names = ["id", "time", "version", *OUTPUTS, "absent", "invalid", *self._layout.kinds]
-        query = sa.select(*self._columns(names)).where(window(table, start, end, version)).order_by(table.c.time, self._by_id())
+        query = (
+            sa.select(*self._columns(names))
+            .where(window(table, start, end, version))
+            .order_by(table.c.time, self._by_id())
+        )
         return casting.restore_shapes(self._fetch(query, names))
 
     def labelled(
@@ -134,20 +142,22 @@ class PredictionLog:
         """
         table = self._layout.table
         names = ["id", "time", "version", *ALLOCATION]
-        query = sa.select(*self._columns(names)).where(window(table, to_micros(start), to_micros(end), None), table.c.arm.is_not(None))
+        query = sa.select(*self._columns(names)).where(
+            window(table, to_micros(start), to_micros(end), None), table.c.arm.is_not(None)
+        )
         return self._fetch(query.order_by(table.c.time, self._by_id()), names)
 
     def count(self, start: datetime, end: datetime, version: int | None = None) -> int:
         """Return how many rows have start ≤ time < end."""
         table = self._layout.table
         inside = window(table, to_micros(start), to_micros(end), version)
-        with self._database.reading() as connection:
+        with self._database.connect() as connection:
             return int(connection.execute(sa.select(sa.func.count()).select_from(table).where(inside)).scalar_one())
 
     def times(self) -> tuple[datetime, datetime] | None:
         """Return the first and last time, or None without rows."""
         time = self._layout.table.c.time
-        with self._database.reading() as connection:
+        with self._database.connect() as connection:
             first, last = connection.execute(sa.select(sa.func.min(time), sa.func.max(time))).one()
         return None if first is None else (from_micros(first), from_micros(last))
 
@@ -160,7 +170,7 @@ class PredictionLog:
         table = self._layout.table
         counts = sa.select(sa.func.count(), sa.func.count(labels.c.id))
         query = counts.select_from(sa.outerjoin(table, labels, self._has_label()))
-        with self._database.reading() as connection:
+        with self._database.connect() as connection:
             inside = window(table, to_micros(start), to_micros(end), version)
             rows, labelled = connection.execute(query.where(inside)).one()
         return labelled / rows if rows else None

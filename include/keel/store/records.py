@@ -29,7 +29,7 @@ def insert(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgr
 def put_keeping(database: Database, table: sa.Table, row: Mapping[str, object], kept: Sequence[str]) -> None:
     """Insert a row, or update all columns of the one with its key but those in ``kept``."""
     key = [column.name for column in table.primary_key]
-    with database.writing() as connection:
+    with database.begin() as connection:
         statement = insert(connection, table).values(**row)
         changed = {name: statement.excluded[name] for name in row if name not in {*key, *kept}}
         connection.execute(statement.on_conflict_do_update(index_elements=key, set_=changed))
@@ -40,7 +40,7 @@ def micros_or_none(moment: datetime | None) -> int | None:
     return None if moment is None else to_micros(moment)
 
 
-def as_record(row: sa.Row[Any]) -> dict[str, Any]:
+def as_record(row: sa.Row[*tuple[Any, ...]]) -> dict[str, Any]:
     """Return a row as a dict with aware datetimes and parsed JSON."""
     record: dict[str, Any] = {}
     for name, value in row._mapping.items():
@@ -75,7 +75,7 @@ class CountsTable:
             "model": model, "version": version, "hour": hour_micros(hour), "grid_id": grid_id,
             "n": n, "payload": payload, "revision": revision,
         }  # fmt: skip
-        with self._database.writing() as connection:
+        with self._database.begin() as connection:
             statement = insert(connection, counts).values(**row)
             changed = {name: statement.excluded[name] for name in ("n", "payload", "revision")}
             key = [column.name for column in counts.primary_key]
@@ -93,7 +93,7 @@ class CountsTable:
             counts.c.hour >= to_micros(start),
             counts.c.hour < to_micros(end),
         )
-        with self._database.reading() as connection:
+        with self._database.connect() as connection:
             rows = connection.execute(query.order_by(counts.c.hour)).all()
         return [(from_micros(hour), bytes(payload)) for hour, payload in rows]
 
@@ -126,7 +126,7 @@ class Reports:
 
     def get(self, report_id: str) -> dict[str, Any] | None:
         """Return the report, with its body parsed and aware datetimes, or None."""
-        with self._database.reading() as connection:
+        with self._database.connect() as connection:
             row = connection.execute(sa.select(reports).where(reports.c.report_id == report_id)).one_or_none()
         return None if row is None else as_record(row)
 
@@ -136,7 +136,7 @@ class Reports:
         if kind is not None:
             query = query.where(reports.c.kind == kind)
         query = query.order_by(reports.c.created_at.desc(), reports.c.report_id.desc()).limit(limit)
-        with self._database.reading() as connection:
+        with self._database.connect() as connection:
             return [as_record(row) for row in connection.execute(query)]
 
 
@@ -171,13 +171,13 @@ class Decisions:
     def set_outcome(self, decision_id: str, outcome: Mapping[str, Any]) -> None:
         """Record what came of a decision; raises LookupError if there is no such decision."""
         statement = sa.update(decisions).where(decisions.c.decision_id == decision_id)
-        with self._database.writing() as connection:
+        with self._database.begin() as connection:
             if connection.execute(statement.values(outcome=as_json(outcome))).rowcount == 0:
                 raise LookupError(f"no decision has the id {decision_id!r}")
 
     def get(self, decision_id: str) -> dict[str, Any] | None:
         """Return the decision, with body and outcome parsed and aware datetimes, or None."""
-        with self._database.reading() as connection:
+        with self._database.connect() as connection:
             row = connection.execute(sa.select(decisions).where(decisions.c.decision_id == decision_id)).one_or_none()
         return None if row is None else as_record(row)
 
@@ -191,7 +191,7 @@ class Decisions:
         if action is not None:
             query = query.where(decisions.c.action == action)
         query = query.order_by(decisions.c.created_at.desc(), decisions.c.decision_id.desc()).limit(limit)
-        with self._database.reading() as connection:
+        with self._database.connect() as connection:
             return [as_record(row) for row in connection.execute(query)]
 
 
@@ -209,7 +209,7 @@ class Quarantines:
             "model": model, "start_at": to_micros(start), "end_at": to_micros(end), "reason": reason,
             "created_at": to_micros(created_at),
         }  # fmt: skip
-        with self._database.writing() as connection:
+        with self._database.begin() as connection:
             connection.execute(insert(connection, quarantines).values(**row).on_conflict_do_nothing())
 
     def list(self, model: str) -> Sequence[dict[str, Any]]:
@@ -217,13 +217,15 @@ class Quarantines:
         fields = quarantines.c
         query = sa.select(fields.start_at.label("start"), fields.end_at.label("end"), fields.reason, fields.created_at)
         query = query.where(fields.model == model, sa.not_(fields.released)).order_by(fields.start_at, fields.end_at)
-        with self._database.reading() as connection:
+        with self._database.connect() as connection:
             return [as_record(row) for row in connection.execute(query)]
 
     def release(self, model: str, start: datetime, end: datetime) -> bool:
         """End a quarantine; return whether there was one. The row stays, as evidence."""
         fields = quarantines.c
         key = sa.and_(fields.model == model, fields.start_at == to_micros(start), fields.end_at == to_micros(end))
-        with self._database.writing() as connection:
-            found = connection.execute(sa.update(quarantines).where(key, sa.not_(fields.released)).values(released=True))
+        with self._database.begin() as connection:
+            found = connection.execute(
+                sa.update(quarantines).where(key, sa.not_(fields.released)).values(released=True)
+            )
             return found.rowcount > 0

@@ -11,27 +11,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import adbc_driver_manager
-import adbc_driver_sqlite.dbapi as adbc
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
-from sqlalchemy.engine import URL
+
+from keel.store import adbc
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from sqlalchemy.engine import URL
 
 DRIVER = "sqlite+keel_adbc"
-# The driver takes a column's type from its first batch: without this, 1,024 nulls and then a text would fail.
-ONE_BATCH = {"adbc.sqlite.query.batch_rows": str(2**30)}
 _CHANGING = ("INSERT", "UPDATE", "DELETE", "REPLACE", "WITH")
-
-
-def connect(path: str, timeout: float) -> adbc_driver_manager.dbapi.Connection:
-    """Open ``path`` in autocommit mode; statements wait up to ``timeout`` seconds for another writer."""
-    connection = adbc.connect(path, autocommit=True)
-    with closing(connection.cursor()) as cursor:
-        cursor.execute(f"PRAGMA busy_timeout={int(timeout * 1000)}")
-        cursor.fetchall()
-    return connection
+_ERRORS = (
+    "Error Warning InterfaceError DatabaseError DataError OperationalError IntegrityError InternalError "
+    "ProgrammingError NotSupportedError"
+)
 
 
 class Cursor:
@@ -48,10 +45,13 @@ class Cursor:
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Cursor:
         """Run one statement and keep its rows, or how many it changed."""
-        self.description, self._rows = self._connection.run(sql, tuple(parameters))
+        answer = self._connection.run(sql, parameters)
+        self._rows = rows_of(answer)
+        self.description = [(field.name, field.type, None, None, None, None, None) for field in answer.schema] or None
         self.rowcount = len(self._rows) if self.description else -1
         if self.description is None and sql.lstrip()[:7].upper().startswith(_CHANGING):
-            _, [(self.rowcount, self.lastrowid)] = self._connection.run("SELECT changes(), last_insert_rowid()")
+            counted = self._connection.run("SELECT changes(), last_insert_rowid()")
+            [(self.rowcount, self.lastrowid)] = rows_of(counted)
         return self
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
@@ -83,18 +83,13 @@ class Cursor:
 class Connection:
     """A DB-API connection; `begin` opens a writing transaction, without it each statement stands alone."""
 
-    def __init__(self, inner: adbc_driver_manager.dbapi.Connection) -> None:
-        self.inner = inner
+    def __init__(self, inner: adbc.Connection) -> None:
+        self._inner = inner
         self._writing = False
 
-    def run(self, sql: str, parameters: tuple[Any, ...] = ()) -> tuple[Any, list[tuple[Any, ...]]]:
-        """Run one statement; return its columns (None if it answers nothing) and rows."""
-        with closing(self.inner.cursor(adbc_stmt_kwargs=ONE_BATCH)) as cursor:
-            try:
-                cursor.execute(sql, parameters or None)
-                return (cursor.description, cursor.fetchall()) if cursor.description else (None, [])
-            except OSError as error:  # raised while rows are streamed, outside the driver's own hierarchy
-                raise adbc.OperationalError(str(error), status_code=adbc_driver_manager.AdbcStatusCode.IO) from error
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
+        """Run one statement and return its rows."""
+        return self._inner.execute(sql, parameters)
 
     def begin(self) -> None:
         """Take the write lock now: a transaction that reads first and then writes could not be retried."""
@@ -113,7 +108,7 @@ class Connection:
             self._writing = False
             try:
                 self.run("ROLLBACK")
-            except adbc.Error as error:
+            except adbc_driver_manager.Error as error:
                 # SQLite itself rolls back on a full disk or an I/O error
                 if "no transaction is active" not in str(error):
                     raise
@@ -124,7 +119,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the driver's connection."""
-        self.inner.close()
+        self._inner.close()
 
 
 class Dialect(SQLiteDialect):
@@ -136,12 +131,15 @@ class Dialect(SQLiteDialect):
 
     @classmethod
     def import_dbapi(cls) -> Any:
-        """Return the driver's module, whose errors SQLAlchemy wraps, with what SQLite dialects look for in it."""
-        with closing(adbc.connect()) as connection, closing(connection.cursor()) as cursor:
-            cursor.execute("SELECT sqlite_version()")
-            [[version]] = cursor.fetchall()
-        numbers = tuple(int(part) for part in version.split("."))
-        return SimpleNamespace(**vars(adbc), Binary=bytes, sqlite_version_info=numbers)
+        """Return what SQLAlchemy looks for in a driver's module."""
+        with closing(adbc.connect_sqlite(":memory:", 0)) as connection:
+            [(version,)] = rows_of(connection.execute("SELECT sqlite_version()"))
+        return SimpleNamespace(
+            **{name: getattr(adbc_driver_manager, name) for name in _ERRORS.split()},
+            Binary=bytes,
+            paramstyle="qmark",
+            sqlite_version_info=tuple(int(part) for part in version.split(".")),
+        )
 
     def create_connect_args(self, url: URL) -> tuple[list[Any], dict[str, Any]]:
         """Return no arguments: connections come from the engine's creator."""
@@ -150,6 +148,11 @@ class Dialect(SQLiteDialect):
     def is_disconnect(self, e: Any, connection: Any, cursor: Any) -> bool:
         """Return False: a file does not hang up."""
         return False
+
+
+def rows_of(table: pa.Table) -> list[tuple[Any, ...]]:
+    """Return a table's rows as tuples."""
+    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
 registry.register("sqlite.keel_adbc", __name__, "Dialect")

@@ -131,10 +131,10 @@ def create_lifecycle_tables() -> None:
         sa.Column("at", BIG, nullable=False),
         sa.Column("actor", TEXT, nullable=False),
         sa.Column("action", TEXT, nullable=False),
-        sa.Column("generation_from", BIG),
-        sa.Column("generation_to", BIG),
+        sa.Column("generation_from", BIG, nullable=False),
+        sa.Column("generation_to", BIG, nullable=False),
         sa.Column("body", TEXT, nullable=False),
-        sa.Column("previous_hash", TEXT),
+        sa.Column("previous_hash", TEXT, nullable=False, unique=True),
         sa.Column("hash", TEXT, nullable=False, unique=True),
         sqlite_autoincrement=True,
     )

@@ -1,0 +1,80 @@
+"""A thin hand on ADBC's drivers: SQL in, Arrow tables out, bulk loads.
+
+Not the drivers' own ``dbapi`` modules, because those import pandas by way of pyarrow.dataset, half a second for every
+task that opens the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import adbc_driver_manager as adbc
+import pyarrow as pa
+
+
+class Connection:
+    """One connection in autocommit mode; transactions are opened and ended by SQL. Use by one thread at a time."""
+
+    def __init__(self, database: adbc.AdbcDatabase, options: dict[str, str] | None = None) -> None:
+        self._database = database
+        self._options = options or {}
+        try:
+            self._connection = adbc.AdbcConnection(database)
+        except BaseException:
+            database.close()
+            raise
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
+        """Run one statement and return its rows, a table without columns if it answers nothing.
+
+        parameters: for the statement's ``?``; numbers, texts, bytes or None.
+        """
+        with adbc.AdbcStatement(self._connection) as statement:
+            statement.set_options(**self._options)
+            statement.set_sql_query(sql)
+            if parameters:
+                statement.prepare()
+                values = [pa.array([value]) for value in parameters]
+                statement.bind(pa.record_batch(values, names=[str(i) for i in range(len(values))]))
+            stream, _ = statement.execute_query()
+            try:
+                with pa.RecordBatchReader.from_stream(stream) as reader:
+                    return reader.read_all()
+            except OSError as error:  # how Arrow reports what the driver finds while it streams rows
+                raise adbc.OperationalError(str(error), status_code=adbc.AdbcStatusCode.IO) from error
+
+    def ingest(self, name: str, table: pa.Table) -> None:
+        """Load ``table`` into a new temporary table ``name``."""
+        with adbc.AdbcStatement(self._connection) as statement:
+            options = {
+                adbc.StatementOptions.INGEST_TARGET_TABLE.value: name,
+                adbc.StatementOptions.INGEST_MODE.value: adbc.INGEST_OPTION_MODE_CREATE,
+                adbc.StatementOptions.INGEST_TEMPORARY.value: "true",
+            }
+            statement.set_options(**options)
+            statement.bind_stream(table)
+            statement.execute_update()
+
+    def close(self) -> None:
+        """Close; what is not committed is rolled back."""
+        self._connection.close()
+        self._database.close()
+
+
+def connect_sqlite(path: str, timeout: float) -> Connection:
+    """Open a SQLite file; statements wait up to ``timeout`` seconds for another writer."""
+    import adbc_driver_sqlite
+
+    # The driver takes a column's type from its first batch: by default 1,024 nulls and then a text would fail.
+    options = {adbc_driver_sqlite.StatementOptions.BATCH_ROWS.value: str(2**30)}
+    connection = Connection(adbc_driver_sqlite.connect(path), options)
+    connection.execute(f"PRAGMA busy_timeout={int(timeout * 1000)}")
+    return connection
+
+
+def connect_postgresql(uri: str) -> Connection:
+    """Connect to a PostgreSQL server."""
+    import adbc_driver_postgresql
+
+    return Connection(adbc_driver_postgresql.connect(uri))
