@@ -59,12 +59,13 @@ class FailureNotifier(BaseNotifier):
         log.info("told of the failed run %s by %s", context["run_id"], ", ".join(channels) or "nobody")
 
 
-def _error(context: Context) -> str | None:
-    reason = context.get("reason")
-    if reason and reason != "task_failure":
-        return f"the run {str(reason).replace('_', ' ')}"
+def _error(context: Context) -> str:
+    reason = context.get("reason") or "task_failure"
+    if reason != "task_failure":
+        return f"the run {reason.replace('_', ' ')}"
     try:
-        return context["ti"].xcom_pull(task_ids=context["ti"].task_id, key=ERROR_KEY)
+        left = context["ti"].xcom_pull(task_ids=context["ti"].task_id, key=ERROR_KEY)
     except Exception:
         log.exception("the failed task's error could not be read")
-        return None
+        left = None
+    return left or "the task left none behind, as one that is killed does"

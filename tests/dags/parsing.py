@@ -1,0 +1,25 @@
+"""The DAGs as Airflow parses them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.sdk import DAG
+
+DAGS = Path(__file__).resolve().parents[2] / "dags"
+
+
+def parse() -> DagBag:
+    from airflow.dag_processing.dagbag import DagBag
+
+    return DagBag(DAGS)
+
+
+def parse_dag(dag_id: str) -> DAG:
+    """A freshly parsed DAG, which a test may change."""
+    bag = parse()
+    assert bag.import_errors == {}
+    return bag.dags[dag_id]

@@ -1,0 +1,71 @@
+"""What importing costs and drags in, each looked at in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.dags.conftest import project_environment
+from tests.dags.parsing import DAGS
+
+HEAVY = ("mlflow", "pandas", "scipy", "sklearn", "pyarrow")
+PARSE = f"""
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag(sys.argv[1])
+heavy = sorted(name for name in {HEAVY!r} if name in sys.modules)
+print("RESULT" + json.dumps([heavy, sorted(bag.dags), bag.import_errors]))
+"""
+IMPORT_ALL_OF_KEEL = """
+import importlib, json, pkgutil, sys
+import keel
+imported = []
+for module in pkgutil.walk_packages(keel.__path__, "keel."):
+    if ".migrations" not in module.name:  # run by Alembic, and only inside it
+        importlib.import_module(module.name)
+        imported.append(module.name)
+airflow = sorted(name for name in sys.modules if name == "airflow" or name.startswith("airflow."))
+print("RESULT" + json.dumps([imported, airflow]))
+"""
+LOAD_PLUGINS = """
+import json, sys
+import statistics
+from airflow import plugins_manager
+plugins, errors = plugins_manager._get_plugins()
+print("RESULT" + json.dumps([
+    sorted(p.name for p in plugins if str(p.source).startswith("$PLUGINS_FOLDER")), errors,
+    sorted(name for name in sys.modules if name in {"policy", "assets", "hooks", "base"}),
+]))
+"""
+
+
+def run(program: str, *arguments: str):
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(command, env=project_environment(), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.partition("RESULT")[2])
+
+
+@pytest.mark.parametrize("file", sorted(DAGS.glob("*.py")), ids=lambda file: file.stem)
+def test_parsing_a_dag_file_imports_nothing_heavy(file):
+    heavy, dags, errors = run(PARSE, str(file))
+
+    assert heavy == []
+    assert errors == {}
+    assert dags == ([f"tide.{file.stem}"] if file.stem != "model_configuration" else [])
+
+
+def test_the_core_knows_no_airflow():
+    imported, airflow = run(IMPORT_ALL_OF_KEEL)
+
+    assert airflow == []
+    assert {"keel.loop", "keel.workspace", "keel.store", "keel.cli"} <= set(imported)
+
+
+def test_the_plugin_loads_alone_and_the_package_keeps_its_name():
+    plugins, errors, stray = run(LOAD_PLUGINS)
+
+    assert (plugins, errors, stray) == (["keel"], {}, [])

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+
+import pytest
+
+from keel import errors
+from tests.dags.world import tide_config
+
+EXAMPLES = {
+    errors.InsufficientData: errors.InsufficientData(feature="rows", needed=2, got=1),
+    errors.UnknownModel: errors.UnknownModel("tied", ["tide"]),
+}
+
+
+def operator_classes():
+    import keel_airflow.operators as package
+    from keel_airflow.operators.base import KeelOperator
+
+    modules = [importlib.import_module(f"{package.__name__}.{m.name}") for m in pkgutil.iter_modules(package.__path__)]
+    found = {c for m in modules for c in vars(m).values() if inspect.isclass(c) and issubclass(c, KeelOperator)}
+    return sorted(found, key=lambda c: c.__name__)
+
+
+def parameters(cls):
+    """Names and parameters of the constructors of a class and its bases, up to Airflow's own."""
+    from airflow.sdk import BaseOperator
+
+    own = [c for c in cls.__mro__ if "__init__" in vars(c) and issubclass(c, BaseOperator) and c is not BaseOperator]
+    return {
+        name: parameter
+        for c in own
+        for name, parameter in inspect.signature(c.__init__).parameters.items()
+        if name not in {"self", "kwargs", "branches"}
+    }
+
+
+def kinds(classes):
+    return [pytest.param(c, id=c.__name__) for c in classes]
+
+
+def test_there_is_one_operator_a_file():
+    import keel_airflow.operators as package
+
+    for module in pkgutil.iter_modules(package.__path__):
+        here = f"{package.__name__}.{module.name}"
+        assert [c.__module__ for c in operator_classes()].count(here) == (2 if module.name == "base" else 1)
+
+
+def test_constructors_take_keywords_and_only_assign_what_is_templated():
+    for cls in operator_classes():
+        given = {name: object() for name in parameters(cls) if name != "overrides"}
+        branches = {"branches": {}} if "branches" in inspect.signature(cls.__init__).parameters else {}
+        branches = {"branches": {}} if hasattr(cls, "follow") else branches
+
+        operator = cls(task_id="probe", **given, **branches)
+
+        assert {p.kind for p in parameters(cls).values()} == {inspect.Parameter.KEYWORD_ONLY}, cls
+        assert set(cls.template_fields) == set(parameters(cls)), cls
+        assert {name: getattr(operator, name) for name in given} == given, cls
+
+
+def test_docstrings_name_every_templated_field():
+    for cls in operator_classes():
+        documented = "".join(c.__doc__ or "" for c in cls.__mro__ if c.__module__.startswith("keel_airflow"))
+        for name in cls.template_fields:
+            [line] = [line for line in documented.splitlines() if f":param {name}:" in line]
+            assert line.endswith("(templated)"), f"{cls.__name__}: {line}"
+
+
+@pytest.mark.parametrize(
+    "error_class", [c for c in vars(errors).values() if inspect.isclass(c) and issubclass(c, errors.KeelError)]
+)
+def test_permanent_errors_fail_the_task_and_transient_ones_retry(error_class, home):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from keel_airflow.operators.base import KeelOperator
+
+    raised = EXAMPLES.get(error_class) or error_class("the reason")
+    operator = KeelOperator(task_id="probe", model="tide", overrides={})
+
+    with pytest.raises((AirflowFailException, errors.KeelError)) as caught, operator.keel():
+        raise raised
+
+    assert isinstance(caught.value, AirflowFailException) == error_class.permanent
+    assert str(caught.value) == str(raised)
+
+
+def test_overrides_reach_the_configuration_and_a_wrong_key_says_so(home):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from keel_airflow.operators.base import KeelOperator
+
+    with KeelOperator(task_id="probe", model="tide", overrides={"drift.alpha": 0.01}).keel() as (_, config):
+        assert config.drift.alpha == 0.01
+        assert config == tide_config().with_overrides({"drift.alpha": 0.01})
+
+    wrong = KeelOperator(task_id="wrong", model="tide", overrides={"drift.alhpa": 0.01})
+    with pytest.raises(AirflowFailException, match="params.overrides: drift.alhpa.*did you mean 'alpha'"), wrong.keel():
+        pass
+
+
+def test_an_unknown_model_names_those_there_are(home):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from keel_airflow.operators.base import KeelOperator
+
+    operator = KeelOperator(task_id="probe", model="tied", overrides={})
+    with pytest.raises(AirflowFailException, match="no model named 'tied'.*did you mean 'tide'"), operator.keel():
+        pass
+
+
+def test_an_action_without_a_branch_fails_and_skips_nothing():
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from keel_airflow.operators.decide import DecideOperator
+
+    operator = DecideOperator(task_id="decide", model="tide", counted={}, branches={"all_clear": "all_clear"})
+
+    with pytest.raises(AirflowFailException, match="no branch for retrain; this DAG has all_clear"):
+        operator.follow({}, {"action": "retrain"}, "retrain")

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from tests.dags.parsing import parse, parse_dag
+
+
+def test_every_dag_keeps_the_policy():
+    from keel_airflow.policy import violations
+
+    bag = parse()
+
+    assert bag.import_errors == {}
+    assert {dag_id: violations(dag) for dag_id, dag in bag.dags.items()} == {
+        "tide.drift_check": [],
+        "tide.retrain": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"start_date": None}, "start_date is missing or naive"),
+        ({"start_date": datetime(2024, 1, 1)}, "start_date is missing or naive"),  # noqa: DTZ001
+        ({"catchup": True}, "catchup is on"),
+        ({"max_active_runs": 16}, "max_active_runs is 16, not 1"),
+        ({"dagrun_timeout": None}, "dagrun_timeout is missing"),
+        ({"on_failure_callback": print}, "on_failure_callback tells nobody"),
+        ({"tags": {"keel", "misc"}}, "tag 'misc' is not in the vocabulary"),
+        ({"tags": set()}, "the tag 'keel' is missing"),
+        ({"doc_md": "## Purpose\n## Inputs\n## Outputs"}, "doc_md has no '## When it fails'"),
+    ],
+)
+def test_a_dag_that_departs_is_found(change, sentence):
+    from keel_airflow.policy import violations
+
+    dag = parse_dag("tide.drift_check")
+    for name, value in change.items():
+        object.__setattr__(dag, name, value)
+
+    assert violations(dag) == [sentence]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"owner": "airflow"}, "retrain: has no owner"),
+        ({"execution_timeout": None}, "retrain: execution_timeout is missing"),
+        ({"retries": 0}, "retrain: never retries"),
+        ({"retry_exponential_backoff": 0}, "retrain: retries without backoff"),
+        ({"on_failure_callback": []}, "retrain: its error would not be told"),
+        ({"pool": "default_pool"}, "retrain: trains outside the pool keel_training"),
+    ],
+)
+def test_a_task_that_departs_is_found(change, sentence):
+    from keel_airflow.policy import violations
+
+    dag = parse_dag("tide.retrain")
+    for name, value in change.items():
+        setattr(dag.get_task("retrain"), name, value)
+
+    assert violations(dag) == [sentence]
+
+
+def test_every_dag_belongs_to_the_models_owner_and_tells_its_people():
+    for dag in parse().dags.values():
+        assert {task.owner for task in dag.tasks} == {"harbour-team"}
+        assert "harbour@example.com, #harbour" in dag.doc_md
+        assert "https://example.com/tide" in dag.doc_md
+
+
+def test_transient_failures_are_retried_within_the_runs_time():
+    for dag in parse().dags.values():
+        for task in dag.tasks:
+            assert (task.retries, task.retry_delay, task.retry_exponential_backoff) == (2, timedelta(seconds=30), 2)
+            assert task.execution_timeout < dag.dagrun_timeout
