@@ -40,10 +40,18 @@ class AirflowApi:
     before the first try.
     """
 
-    def __init__(self, url: str, username: str, password: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        url: str,
+        username: str,
+        password: str,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self.url = url.rstrip("/")
         self._credentials = {"username": username, "password": password}
-        self._client = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+        self._client = httpx.Client(base_url=self.url, timeout=30, trust_env=False, transport=transport)
         self._sleep = sleep
 
     def __enter__(self) -> Self:
