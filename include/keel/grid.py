@@ -16,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 
 from keel import gridfile
-from keel.counts import TAILS, ColumnCounts, Counts, Floats, Layout
+from keel.counts import TAILS, ColumnCounts, Counts, Floats, Integers, Layout
 from keel.errors import ConfigError, InsufficientData, SchemaError, suggestion
 from keel.kernel import ColumnGrid, assign_rows, count_column, fit_categorical, fit_numeric
+from keel.measures.psi import decile_starts
 from keel.values import batches_of, is_frame, number_of_rows, read_column
 
 if TYPE_CHECKING:
@@ -147,6 +148,15 @@ class ReferenceGrid:
     def reference_columns(self) -> dict[str, ColumnCounts]:
         """The reference's counts per column."""
         return {name: self.reference.column(name) for name in self.layout.names}
+
+    @cached_property
+    def decile_starts(self) -> dict[str, Integers]:
+        """First cell of each of the reference's deciles, for the numeric columns that have values."""
+        return {
+            name: decile_starts(counts.cells)
+            for name, counts in self.reference_columns.items()
+            if counts.kind == "numeric" and counts.n_counted
+        }
 
     def losses_of(self, name: str) -> Floats | None:
         """Mean loss of one column's cells followed by its tails, shape (cells + 5,); None without losses."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keel.buckets import Buckets
 from keel.counts import OVERSHOOT_LIMIT, OVERSHOOT_UNIT, TAILS, ColumnCounts, Floats, Integers
 from keel.values import INVALID, MISSING, Categories, read_categories, read_numbers
 
@@ -45,6 +46,11 @@ class ColumnGrid:
     def size(self) -> int:
         """Number of cells, tails not included."""
         return 2 * len(self.knots) + 1 if self.kind == "numeric" else len(self.vocabulary) + 1
+
+    @cached_property
+    def buckets(self) -> Buckets | None:
+        """The table that finds cells; None without knots."""
+        return Buckets.over(self.knots) if len(self.knots) else None
 
     @cached_property
     def positions(self) -> dict[str, int]:
@@ -98,9 +104,9 @@ def fit_categorical(name: str, column: Any) -> ColumnGrid:
     """Take the categories, the most frequent first, ties by name."""
     categories = read_categories(column)
     frequency: dict[str, int] = {}
-    totals = np.bincount(categories.codes[categories.codes >= 0], minlength=len(categories.labels))
+    totals = np.bincount(categories.codes, minlength=len(categories.labels))
     for label, count in zip(categories.labels, totals.tolist(), strict=True):
-        if count:
+        if count and isinstance(label, str):
             frequency[label] = frequency.get(label, 0) + count
     ranked = sorted(frequency, key=lambda label: (-frequency[label], label))[:MAX_CATEGORIES]
     singletons = sum(1 for count in frequency.values() if count == 1)
@@ -121,68 +127,64 @@ def count_column(grid: ColumnGrid, column: Any | None, rows: int) -> ColumnCount
 
 def _count_numbers(grid: ColumnGrid, values: Floats, invalid: NDArray[np.bool_] | None) -> ColumnCounts:
     n_invalid = 0 if invalid is None else int(invalid.sum())
-    ordered = np.sort(values)  # NaN last
-    present = len(ordered) if not len(ordered) or ordered[-1] == ordered[-1] else int(np.searchsorted(ordered, np.nan))
-    start, stop = np.searchsorted(ordered[:present], [-np.inf, np.inf], side="right").tolist()
-    if stop and ordered[stop - 1] == np.inf:
-        stop = int(np.searchsorted(ordered[:present], np.inf, side="left"))
-    finite = ordered[start:stop]
-    knots = grid.knots
-    edges = np.empty(2 * len(knots) + 2, dtype=np.int64)
-    edges[0], edges[-1] = 0, len(finite)
-    edges[1:-1:2] = np.searchsorted(finite, knots, side="left")
-    edges[2:-1:2] = np.searchsorted(finite, knots, side="right")
-    below, above = _overshoot(grid, finite, int(edges[1]), int(edges[-2])) if len(knots) else (0, 0)
+    finite, n_nan, neg_inf, pos_inf = _finite(values)
+    tails = {"missing": n_nan - n_invalid, "neg_inf": neg_inf, "pos_inf": pos_inf, "invalid": n_invalid}
+    if not len(finite):
+        return ColumnCounts("numeric", np.zeros(grid.size, dtype=np.int64), **tails)
+    minimum, maximum = float(finite.min()) + 0.0, float(finite.max()) + 0.0
+    cells = grid.buckets.count(finite) if grid.buckets else np.array([len(finite)], dtype=np.int64)
     return ColumnCounts(
         kind="numeric",
-        cells=np.diff(edges),
-        missing=len(ordered) - present - n_invalid,
-        neg_inf=start,
-        pos_inf=present - stop,
-        invalid=n_invalid,
-        minimum=float(finite[0]) + 0.0 if len(finite) else None,
-        maximum=float(finite[-1]) + 0.0 if len(finite) else None,
-        below=below,
-        above=above,
+        cells=cells,
+        minimum=minimum,
+        maximum=maximum,
+        below=_overshoot(grid, grid.knots[0] - finite[finite < grid.knots[0]]) if cells[0] and grid.scale else 0,
+        above=_overshoot(grid, finite[finite > grid.knots[-1]] - grid.knots[-1]) if cells[-1] and grid.scale else 0,
+        **tails,
     )
 
 
-def _overshoot(grid: ColumnGrid, finite: Floats, low: int, high: int) -> tuple[int, int]:
-    """Summed distance beyond the outermost knots of ``finite[:low]`` and ``finite[high:]``, in whole units."""
-    if grid.scale == 0:
-        return 0, 0
-    with np.errstate(over="ignore"):  # a distance that overflows is cut to the limit like any other
-        below = (grid.knots[0] - finite[:low]) / grid.scale
-        above = (finite[high:] - grid.knots[-1]) / grid.scale
-    units = [np.rint(np.minimum(d, OVERSHOOT_LIMIT) / OVERSHOOT_UNIT).astype(np.int64).sum() for d in (below, above)]
-    return int(units[0]), int(units[1])
+def _finite(values: Floats) -> tuple[Floats, int, int, int]:
+    """Return the finite values, and how many are NaN, minus and plus infinity."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(values.sum()):  # one pass, no copy; finite values whose sum overflows only cost the others
+            return values, 0, 0, 0
+    nan, below, above = np.isnan(values), values == -np.inf, values == np.inf
+    counts = [int(np.count_nonzero(mask)) for mask in (nan, below, above)]
+    return values[np.isfinite(values)], counts[0], counts[1], counts[2]
+
+
+def _overshoot(grid: ColumnGrid, distances: Floats) -> int:
+    """Summed distances in whole units, each cut to `OVERSHOOT_LIMIT` scales."""
+    with np.errstate(over="ignore"):  # a distance that overflows is cut like any other
+        scales = np.minimum(distances / grid.scale, OVERSHOOT_LIMIT)
+    return int(np.rint(scales / OVERSHOOT_UNIT).astype(np.int64).sum())
 
 
 def _count_categories(grid: ColumnGrid, categories: Categories) -> ColumnCounts:
-    cells_of = _cells_of_labels(grid, categories)
-    size = grid.size
-    # Codes begin at INVALID = -2: shifted by two, one bincount sees invalid, missing and every label.
-    totals = np.bincount(categories.codes - INVALID, minlength=len(cells_of) - INVALID)
-    counted = np.zeros(size + 1, dtype=np.int64)
-    np.add.at(counted, cells_of, totals[-INVALID:])
-    return ColumnCounts(
-        kind="categorical",
-        cells=counted[:size],
-        missing=int(totals[MISSING - INVALID]),
-        invalid=int(totals[0]) + int(counted[size]),
-    )
+    cells = np.zeros(grid.size + len(TAILS), dtype=np.int64)
+    per_label = np.bincount(categories.codes, minlength=len(categories.labels))
+    np.add.at(cells, _cells_of_labels(grid, categories), per_label)
+    missing, _, _, invalid, _ = cells[grid.size :].tolist()
+    return ColumnCounts("categorical", cells[: grid.size], missing=missing, invalid=invalid)
 
 
 def _cells_of_labels(grid: ColumnGrid, categories: Categories) -> Integers:
-    """Cell of each label; an unknown number among categories that are all words is invalid: cell `size`."""
-    size = grid.size
+    """Position of each label among cells and tails; an unknown number among categories that are all words: invalid."""
+    missing, invalid = grid.size + TAILS.index("missing"), grid.size + TAILS.index("invalid")
     typed_wrong = categories.numbers and bool(grid.vocabulary) and not grid.holds_numbers
-    unknown = size if typed_wrong else size - 1
-    positions = grid.positions
-    return np.array([positions.get(label, unknown) for label in categories.labels], dtype=np.int64)
+    unknown = invalid if typed_wrong else grid.size - 1
+    special = {MISSING: missing, INVALID: invalid}
+    return np.array(
+        [
+            grid.positions.get(label, unknown) if isinstance(label, str) else special[label]
+            for label in categories.labels
+        ],
+        dtype=np.int64,
+    )
 
 
-def assign_rows(grid: ColumnGrid, column: Any | None, rows: int) -> NDArray[np.int64]:
+def assign_rows(grid: ColumnGrid, column: Any | None, rows: int) -> Integers:
     """Return each row's position among the column's cells followed by its tails, shape (rows,).
 
     Counting these positions gives `count_column`; a mean per cell of something known per row needs them.
@@ -192,13 +194,13 @@ def assign_rows(grid: ColumnGrid, column: Any | None, rows: int) -> NDArray[np.i
         return np.full(rows, tail["absent"], dtype=np.int64)
     if grid.kind == "categorical":
         categories = read_categories(column)
-        cells = _cells_of_labels(grid, categories)
-        cells = np.where(cells == grid.size, tail["invalid"], cells)
-        return np.append(cells, [tail["invalid"], tail["missing"]])[
-            categories.codes
-        ]  # codes -2 and -1 index from the end
+        return _cells_of_labels(grid, categories)[categories.codes]
     values, invalid = read_numbers(column)
-    cells = np.searchsorted(grid.knots, values, side="left") + np.searchsorted(grid.knots, values, side="right")
-    cells = np.where(values == -np.inf, tail["neg_inf"], np.where(values == np.inf, tail["pos_inf"], cells))
-    cells = np.where(np.isnan(values), tail["missing"], cells)
-    return cells if invalid is None else np.where(invalid, tail["invalid"], cells)
+    cells = np.full(rows, tail["missing"], dtype=np.int64)
+    finite = np.isfinite(values)
+    cells[finite] = grid.buckets.cells_of(values[finite]) if grid.buckets else 0
+    cells[values == -np.inf] = tail["neg_inf"]
+    cells[values == np.inf] = tail["pos_inf"]
+    if invalid is not None:
+        cells[invalid] = tail["invalid"]
+    return cells

@@ -33,12 +33,12 @@ INVALID = -2
 class Categories:
     """A categorical column, encoded.
 
-    codes: shape (rows,), int64, position in ``labels``, or `MISSING`, or `INVALID`. labels: the distinct names; two
-    may be equal. numbers: whether the values were of a number's type (not text).
+    codes: shape (rows,), integers, positions in ``labels``. labels: distinct values' names, or `MISSING`, or `INVALID`;
+    two may be equal. numbers: whether the values are of a number's type (not text).
     """
 
-    codes: NDArray[np.int64]
-    labels: list[str]
+    codes: NDArray[np.integer[Any]]
+    labels: list[str | int]
     numbers: bool
 
 
@@ -207,8 +207,12 @@ def _encode(column: Any) -> Any:
     return (column.cast(pa.string()) if pa.types.is_string_view(column.type) else column).dictionary_encode()
 
 
-def _codes(encoded: Any, null: int) -> NDArray[np.int64]:
-    return encoded.indices.fill_null(null).to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
+def _codes(encoded: Any, null: int) -> NDArray[np.integer[Any]]:
+    """Positions in the dictionary; ``null``, one beyond it, for nulls."""
+    indices = encoded.indices
+    if indices.null_count:
+        indices = indices.cast(pa.int64()).fill_null(null)
+    return indices.to_numpy(zero_copy_only=False)
 
 
 def read_categories(column: Any) -> Categories:
@@ -217,20 +221,16 @@ def read_categories(column: Any) -> Categories:
         column = pa.array(column, from_pandas=True)
     kind = column.type
     if pa.types.is_null(kind):
-        return Categories(np.full(len(column), MISSING, dtype=np.int64), [], numbers=False)
+        return Categories(np.zeros(len(column), dtype=np.int64), [MISSING], numbers=False)
     if not pa.types.is_dictionary(kind):
         if not _has_labels(kind):
-            codes = np.where(column.is_null().to_numpy(zero_copy_only=False), MISSING, INVALID)
-            return Categories(codes.astype(np.int64), [], numbers=False)
+            codes = column.is_null().to_numpy(zero_copy_only=False).astype(np.int64)
+            return Categories(codes, [INVALID, MISSING], numbers=False)
         column = _encode(column)
-    labels, unreadable = _labels(column.dictionary)
-    codes = _codes(column, MISSING)
-    gaps = np.array([i for i, label in enumerate(labels) if label is None], dtype=np.int64)
-    if len(gaps):
-        codes = np.where(np.isin(codes, gaps), INVALID if unreadable else MISSING, codes)
+    labels = _labels(column.dictionary)
+    codes = _codes(column, len(labels))
     kind = column.dictionary.type
-    numbers = _is_number(kind) or pa.types.is_boolean(kind)
-    return Categories(codes, [label or "" for label in labels], numbers)
+    return Categories(codes, [*labels, MISSING], numbers=_is_number(kind) or pa.types.is_boolean(kind))
 
 
 def _is_number(kind: Any) -> bool:
@@ -242,19 +242,22 @@ def _has_labels(kind: Any) -> bool:
     return named or pa.types.is_boolean(kind) or pa.types.is_temporal(kind)
 
 
-def _labels(dictionary: Any) -> tuple[list[str | None], bool]:
-    """Name the distinct values; None for those without a name, which are invalid (True) or missing (False)."""
+def _labels(dictionary: Any) -> list[str | int]:
+    """Name the distinct values, or say `MISSING` or `INVALID`."""
     kind = dictionary.type
     if _is_bytes(kind):
-        return [_decoded(value) for value in dictionary.to_pylist()], True
+        pairs = [(value, _decoded(value)) for value in dictionary.to_pylist()]
+        return [MISSING if value is None else INVALID if text is None else text for value, text in pairs]
+    if not _has_labels(kind):
+        return [INVALID] * len(dictionary)
     if pa.types.is_floating(kind):
-        return [_label_of_number(value) for value in dictionary.to_numpy(zero_copy_only=False)], False
-    if _is_number(kind) or pa.types.is_boolean(kind):
-        return [_label_of_object(value) for value in dictionary.to_pylist()], False
-    if pa.types.is_timestamp(kind):
-        dictionary = dictionary.cast(pa.timestamp("us", kind.tz), safe=False)
-    elif pa.types.is_duration(kind):
-        dictionary = dictionary.cast(pa.duration("us"), safe=False).cast(pa.int64())
-    if not (_is_text(kind) or _has_labels(kind)):
-        return [None] * len(dictionary), True
-    return pc.cast(dictionary, pa.string()).to_pylist(), False
+        named = [_label_of_number(value) for value in dictionary.to_numpy(zero_copy_only=False)]
+    elif _is_number(kind) or pa.types.is_boolean(kind):
+        named = [_label_of_object(value) for value in dictionary.to_pylist()]
+    else:
+        if pa.types.is_timestamp(kind):
+            dictionary = dictionary.cast(pa.timestamp("us", kind.tz), safe=False)
+        elif pa.types.is_duration(kind):
+            dictionary = dictionary.cast(pa.duration("us"), safe=False).cast(pa.int64())
+        named = pc.cast(dictionary, pa.string()).to_pylist()
+    return [MISSING if name is None else name for name in named]

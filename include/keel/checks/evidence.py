@@ -14,7 +14,7 @@ from keel.measures.chi_square import chi_square
 from keel.measures.impact import impact
 from keel.measures.jensen_shannon import jensen_shannon
 from keel.measures.ks import is_small, ks_monte_carlo, ks_p_value, ks_statistic
-from keel.measures.psi import decile_starts, psi, psi_excess
+from keel.measures.psi import psi, psi_excess
 from keel.measures.rates import beyond_range_p_value, rate_increase_p_value
 from keel.measures.wasserstein import wasserstein
 
@@ -143,7 +143,7 @@ def _measure_numbers(
     # The asymptotic value is an upper bound: when it is smaller than any simulated one could be, it is kept.
     if p_value * (resamples + 1) > 1 and is_small(reference.cells, current.cells):
         p_value = ks_monte_carlo(reference.cells, current.cells, rng=rng, resamples=resamples)
-    starts = decile_starts(reference.cells)
+    starts = grid.decile_starts[name]
     r, c = merge_cells(reference.cells, starts), merge_cells(current.cells, starts)
     overshoot = (current.below + current.above) * OVERSHOOT_UNIT / current.n_counted
     distance = wasserstein(reference.cells, current.cells, column.knots, scale=column.scale, overshoot=overshoot)

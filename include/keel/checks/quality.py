@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from keel.checks.drift import adjust
 from keel.checks.evidence import Evidence, Rate, gather_rates
+from keel.checks.verdict import q_words
 from keel.config import DriftConfig
 from keel.errors import GridMismatch
 
@@ -141,4 +142,4 @@ def _limits(kind: str, config: DriftConfig) -> tuple[float, float, str]:
 
 def _sentence(rate: Rate, words: str, q_value: float) -> str:
     before, now = f"{100 * rate.reference:.3g}%", f"{100 * rate.current:.3g}%"
-    return f"{now} of {rate.n} {words}, {before} in the reference (q = {q_value:.2g})."
+    return f"{now} of {rate.n} {words}, {before} in the reference ({q_words(q_value)})."

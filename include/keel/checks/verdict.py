@@ -140,7 +140,7 @@ def _rates(evidence: Evidence, q_values: Mapping[str, float], config: DriftConfi
             status = Status.TYPE_CHANGED
         reason = (
             f"{_percent(rate.current)} of {rate.n} {words}, {_percent(rate.reference)} in the reference "
-            f"(q = {q_values[name]:.2g})."
+            f"({q_words(q_values[name])})."
         )
         if significant and rate.increase > 0 and rate.increase >= material:
             findings.append(Finding(status, _severity_of(name, rate, config), reason))
@@ -173,7 +173,7 @@ def _distribution(evidence: Evidence, q_values: Mapping[str, float], config: Dri
                 status, severity, threshold = Status.DRIFT, Severity.DRIFT, config.psi_alert
             reason = (
                 f"The distribution has changed: PSI {evidence.measures['psi']['value']:.3g}, {excess:.3g} above chance "
-                f"(threshold {threshold:g}), {_test_words(evidence)} (q = {q_value:.2g})."
+                f"(threshold {threshold:g}), {_test_words(evidence)} ({q_words(q_value)})."
             )
             findings.append(Finding(status, severity, reason))
         if constant:
@@ -188,6 +188,11 @@ def _test_words(evidence: Evidence) -> str:
     if "ks" in evidence.measures:
         return f"KS {evidence.measures['ks']['statistic']:.3g}"
     return f"χ² {evidence.measures['chi_square']['statistic']:.3g}"
+
+
+def q_words(q_value: float) -> str:
+    """An adjusted p-value in words; one too small for a float is not 0."""
+    return f"q = {q_value:.2g}" if q_value >= 1e-300 else "q < 1e-300"
 
 
 def _percent(rate: float) -> str:

@@ -26,7 +26,7 @@ def ks_statistic(reference: ArrayLike, current: ArrayLike) -> float:
     >>> ks_statistic([2, 2], [4, 0])
     0.5
     """
-    r, c = np.cumsum(reference, dtype=np.int64), np.cumsum(current, dtype=np.int64)
+    r, c = np.asarray(reference, np.int64).cumsum(), np.asarray(current, np.int64).cumsum()
     # In integers as far as possible: equal distributions have statistic 0, not 1e-17.
     return float(np.abs(r * c[-1] - c * r[-1]).max() / (float(r[-1]) * float(c[-1])))
 

@@ -29,7 +29,7 @@ def wasserstein(
     """
     if scale == 0:
         return None
-    r, c = np.cumsum(reference, dtype=np.int64), np.cumsum(current, dtype=np.int64)
+    r, c = np.asarray(reference, np.int64).cumsum(), np.asarray(current, np.int64).cumsum()
     gap = r / r[-1] - c / c[-1]
     left, right = gap[1:-2:2], gap[2:-1:2]
     with np.errstate(over="ignore", invalid="ignore"):
