@@ -142,13 +142,13 @@ def _drifted(drift: Report) -> str:
     return f"{share} ({names})" if names else share
 
 
-def _names(drift: Report, *statuses: str) -> str:
-    found = [name for name, feature in drift["features"].items() if feature["status"] in statuses]
+def _names(drift: Report, *severities: str) -> str:
+    found = [name for name, feature in drift["features"].items() if feature["severity"] in severities]
     more = len(found) - TOP_FEATURES
     return ", ".join(found[:TOP_FEATURES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _findings(quality: Report) -> str:
-    sentences = [finding["sentence"].rstrip(".") for finding in quality["findings"]]
+    sentences = [f"{finding['column']}: {finding['sentence'].rstrip('.')}" for finding in quality["findings"]]
     more = len(sentences) - TOP_FEATURES
     return "; ".join(sentences[:TOP_FEATURES]) + (f"; and {more} more" if more > 0 else "")

@@ -7,37 +7,41 @@ thing. Running a step again for the same window leaves the same rows.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from keel.alerts.messages import compose_alert
 from keel.checks.drift import detect, explained_change
 from keel.checks.performance import detect_degradation
-from keel.checks.quality import check_quality
+from keel.checks.quality import QualityStatus, check_quality
 from keel.counts import Counts
 from keel.decision import Action, Policy, decide_action
 from keel.errors import SchemaError
 from keel.lifecycle import deployments
 from keel.lifecycle.comparison import Verdict, compare_versions
-from keel.lifecycle.training import Split, TrainingRows, retrain_plan, train, training_key
-from keel.measures.losses import Estimate, Scored
-from keel.window import Window, ceil_hour, floor_hour, parse_time
+from keel.lifecycle.training import retrain_plan, train, training_key
+from keel.measures.losses import Estimate
+from keel.memory import (
+    KINDS,
+    Plain,
+    keep_decision,
+    keep_report,
+    last_retrain_before,
+    now_utc,
+    outcome_of,
+    report_id,
+    times_of,
+)
+from keel.rows import prediction_log, score_version, scored, training_rows, unseen_holdout, window_counts
+from keel.window import HOUR, Window, ceil_hour, floor_hour, parse_time
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from keel.config import ModelConfig
-    from keel.grid import ReferenceGrid
-    from keel.store.predictions import PredictionLog
     from keel.workspace import Workspace
 
 log = logging.getLogger(__name__)
-
-Plain = dict[str, Any]
-KINDS = ("quality", "drift", "performance")
 
 __all__ = [
     "check_data_drift", "check_data_quality", "check_performance", "compare", "compose_message", "count_window",
@@ -75,7 +79,7 @@ def count_window(ws: Workspace, config: ModelConfig, window: Window) -> Plain:
         if dirty_version != version:
             continue
         counts = grid.count(predictions.read_hour(version, hour))
-        ws.store.counts.put(config.model, version, hour, grid.grid_id, counts.n, counts.to_bytes())
+        ws.store.counts.put(config.model, version, hour, grid.grid_id, counts.n, counts.to_bytes(), revision=revision)
         predictions.clean(version, hour, revision)
         hours, rows = hours + 1, rows + counts.n
     total = predictions.count(window.start, window.end, version)
@@ -92,7 +96,7 @@ def check_data_quality(ws: Workspace, config: ModelConfig, counted: Mapping[str,
     counts = window_counts(ws, config, counted["version"], grid, Window.from_dict(counted["window"]))
     report = check_quality(grid, counts, config=config.drift).to_dict()
     sentence = report["findings"][0]["sentence"] if report["findings"] else "The data is as expected."
-    return _keep_report(ws, "quality", counted, report, sentence=sentence)
+    return keep_report(ws, "quality", counted, report, sentence=sentence)
 
 
 def check_data_drift(ws: Workspace, config: ModelConfig, counted: Mapping[str, Any]) -> Plain:
@@ -100,8 +104,8 @@ def check_data_drift(ws: Workspace, config: ModelConfig, counted: Mapping[str, A
     grid = ws.registry.grid(config.model, counted["version"])
     counts = window_counts(ws, config, counted["version"], grid, Window.from_dict(counted["window"]))
     report = detect(grid, counts, config.drift).to_dict()
-    drifted = [name for name, feature in report["features"].items() if feature["status"] == "drift"]
-    return _keep_report(
+    drifted = [name for name, feature in report["features"].items() if feature["severity"] == "drift"]
+    return keep_report(
         ws, "drift", counted, report, share_drifted=report["share_drifted"], drifted=drifted,
         sentence=f"{len(drifted)} of {len(report['features'])} columns have drifted.",
     )  # fmt: skip
@@ -116,7 +120,7 @@ def check_performance(ws: Workspace, config: ModelConfig, counted: Mapping[str, 
     grid = ws.registry.grid(config.model, version)
     counts = window_counts(ws, config, version, grid, window)
     report = detect_degradation(
-        _scored(rows),
+        scored(rows),
         {name: Estimate(**values) for name, values in reference["metrics"].items()},
         reference["loss"],
         config.performance,
@@ -124,7 +128,7 @@ def check_performance(ws: Workspace, config: ModelConfig, counted: Mapping[str, 
     ).to_dict()
     report["window"] = window.to_dict()
     sentence = f"{report['metric']} on {report['n']} labels: {report['status']}."
-    return _keep_report(ws, "performance", counted, report, sentence=sentence)
+    return keep_report(ws, "performance", counted, report, sentence=sentence)
 
 
 def decide(ws: Workspace, config: ModelConfig, counted: Mapping[str, Any], *, run_id: str) -> Plain:
@@ -140,11 +144,11 @@ def decide(ws: Workspace, config: ModelConfig, counted: Mapping[str, Any], *, ru
         can_retrain=config.retrain is not None,
         cooldown=config.retrain.cooldown if config.retrain else config.alerts.cooldown,
         window_end=window.end,
-        last_retrain=_last_retrain(ws, config.model, before=window.end, other_than=identity),
+        last_retrain=last_retrain_before(ws, config.model, before=window.end, other_than=identity),
     )
     decision = decide_action(bodies["quality"], bodies["drift"], bodies["performance"], policy)
     log.info("%s: %s", decision.action, decision.sentence)
-    return _keep_decision(ws, identity, counted, str(decision.action), decision.sentence, run_id)
+    return keep_decision(ws, identity, counted, str(decision.action), decision.sentence, run_id)
 
 
 def request_retrain(ws: Workspace, config: ModelConfig, *, window: Window, reason: str, run_id: str) -> Plain:
@@ -153,7 +157,7 @@ def request_retrain(ws: Workspace, config: ModelConfig, *, window: Window, reaso
     version = deployments.read(ws.store, config.model).production
     asked = {"model": config.model, "version": version, "window": window.to_dict()}
     identity = report_id("request", {**asked, "version": f"{version}/{reason}"})
-    return _keep_decision(ws, identity, asked, str(Action.RETRAIN), f"Asked for: {reason}", run_id)
+    return keep_decision(ws, identity, asked, str(Action.RETRAIN), f"Asked for: {reason}", run_id)
 
 
 def retrain(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any]) -> Plain:
@@ -189,7 +193,7 @@ def compare(ws: Workspace, config: ModelConfig, training: Mapping[str, Any]) -> 
     if champion == challenger:
         sentence = f"These rows already made version {champion}, the champion."
         return {**shared, "verdict": str(Verdict.KEEP_CHAMPION), "report_id": None, "sentence": sentence}
-    holdout, unseen = _unseen_holdout(ws, config, training["holdout"], champion)
+    holdout, unseen = unseen_holdout(ws, config, training["holdout"], champion)
     report = compare_versions(
         score_version(ws, config, champion, holdout),
         score_version(ws, config, challenger, holdout),
@@ -204,7 +208,7 @@ def compare(ws: Workspace, config: ModelConfig, training: Mapping[str, Any]) -> 
     counted = {"model": config.model, "version": f"{champion}v{challenger}", "window": unseen}
     identity = report_id("comparison", counted)
     ws.store.reports.put(
-        identity, config.model, challenger, "comparison", *_times(unseen), report["verdict"], report, _now()
+        identity, config.model, challenger, "comparison", *times_of(unseen), report["verdict"], report, now_utc()
     )
     ws.registry.log_report(training["mlflow_run_id"], "comparison", report)
     return {**report, "report_id": identity, "sentence": sentence}
@@ -222,13 +226,13 @@ def promote(ws: Workspace, config: ModelConfig, comparison: Mapping[str, Any], *
         body = {"run_id": run_id, "evidence": dict(comparison)}
         current = deployments.change(
             ws.store, ws.registry, current, current.with_production(challenger),
-            actor=actor, action="promote", body=body, now=_now(),
+            actor=actor, action="promote", body=body, now=now_utc(),
         )  # fmt: skip
     ws.registry.set_tags(config.model, challenger, {"keel.status": "production"})
     if champion is not None:
         ws.registry.set_tags(config.model, champion, {"keel.status": "previous"})
     sentence = f"Promoted version {challenger}: {comparison['sentence']}"
-    return _outcome("promoted", comparison, sentence, version=challenger, generation=current.generation)
+    return outcome_of("promoted", comparison, sentence, version=challenger, generation=current.generation)
 
 
 def keep_champion(
@@ -238,20 +242,20 @@ def keep_champion(
     challenger, champion = comparison["challenger"], comparison["champion"]
     deployments.note_once(
         ws.store, config.model, actor=actor, action="keep_champion",
-        body={"run_id": run_id, "evidence": dict(comparison)}, now=_now(),
+        body={"run_id": run_id, "evidence": dict(comparison)}, now=now_utc(),
     )  # fmt: skip
     if challenger != champion:
         ws.registry.set_tags(config.model, challenger, {"keel.status": "rejected"})
     sentence = f"Kept champion {champion}: {comparison['sentence']}"
-    return _outcome("kept_champion", comparison, sentence, version=champion)
+    return outcome_of("kept_champion", comparison, sentence, version=champion)
 
 
 def quarantine(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any]) -> Plain:
-    """Set the window's rows aside, so that no training ever uses them until somebody releases them."""
-    window = Window.from_dict(decision["window"])
-    ws.store.quarantine(config.model, window.start, window.end, decision["sentence"], _now())
+    """Set the broken stretch of the window aside, so that no training uses it until somebody releases it."""
+    window = _broken_stretch(ws, config, decision["version"], Window.from_dict(decision["window"]))
+    ws.store.quarantine(config.model, window.start, window.end, decision["sentence"], now_utc())
     sentence = f"Set {config.model} aside from {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M} UTC."
-    return _outcome("quarantined", decision, sentence)
+    return outcome_of("quarantined", decision, sentence, quarantined=window.to_dict())
 
 
 def compose_message(
@@ -285,94 +289,13 @@ def record(
     return {**decision, "outcome": result}
 
 
-def prediction_log(ws: Workspace, config: ModelConfig) -> PredictionLog:
-    """Return the model's prediction log."""
-    return ws.store.predictions(config.model, dict(config.features))
-
-
-def window_counts(ws: Workspace, config: ModelConfig, version: int, grid: ReferenceGrid, window: Window) -> Counts:
-    """Add up a window from its hourly counts."""
+def _broken_stretch(ws: Workspace, config: ModelConfig, version: int, window: Window) -> Window:
+    """Return the first to the last hour that is broken on its own counts; the whole window where no hour is."""
+    grid = ws.registry.grid(config.model, version)
     hourly = ws.store.counts.get(config.model, version, grid.grid_id, window.start, window.end)
-    return sum((Counts.from_bytes(payload) for _, payload in hourly), Counts.zero(grid))
-
-
-def training_rows(ws: Workspace, config: ModelConfig, window: Window) -> TrainingRows:
-    """Read the labelled rows on both sides of the cut, without what is in quarantine."""
-    split = Split.ending(window.end, config)
-    predictions = prediction_log(ws, config)
-    training = predictions.labelled(split.start, split.cut)
-    return TrainingRows(split, training, predictions.labelled(split.cut, split.end))
-
-
-def score_version(ws: Workspace, config: ModelConfig, version: int, rows: pa.Table) -> Scored:
-    """Score labelled rows with a registered version."""
-    score, prediction = ws.registry.load(config, version).score(rows)
-    return Scored(rows["label"].to_numpy(), score, prediction)
-
-
-def report_id(kind: str, counted: Mapping[str, Any]) -> str:
-    """Return the identity of a report: the same model, version, kind and window give the same id."""
-    parts = (counted["model"], str(counted["version"]), kind, counted["window"]["start"], counted["window"]["end"])
-    return f"{kind}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:16]}"
-
-
-def _unseen_holdout(
-    ws: Workspace, config: ModelConfig, holdout: Mapping[str, Any], champion: int
-) -> tuple[pa.Table, dict[str, str]]:
-    """Return the holdout rows later than all training data of both versions."""
-    start, end = _times(holdout)
-    learned_until = parse_time(ws.registry.reference(config.model, champion)["training"]["end"])
-    since = max(start, learned_until) if learned_until else start
-    rows = prediction_log(ws, config).labelled(min(since, end), end)
-    return rows, {"start": since.isoformat(), "end": end.isoformat()}
-
-
-def _scored(rows: pa.Table) -> Scored:
-    return Scored(*(rows[name].to_numpy(zero_copy_only=False) for name in ("label", "score", "prediction")))
-
-
-def _keep_report(ws: Workspace, kind: str, counted: Mapping[str, Any], body: Plain, **summary: Any) -> Plain:
-    identity = report_id(kind, counted)
-    ws.store.reports.put(
-        identity, counted["model"], counted["version"], kind, *_times(counted["window"]), body["status"], body, _now()
-    )
-    return {"report_id": identity, "kind": kind, "status": body["status"], **summary}
-
-
-def _keep_decision(
-    ws: Workspace, identity: str, counted: Mapping[str, Any], action: str, sentence: str, run_id: str
-) -> Plain:
-    decision = {
-        "decision_id": identity, "model": counted["model"], "version": counted["version"],
-        "window": dict(counted["window"]), "action": action, "sentence": sentence,
-    }  # fmt: skip
-    ws.store.decisions.put(
-        identity, counted["model"], counted["version"], *_times(counted["window"]), action, sentence, decision,
-        run_id, _now(),
-    )  # fmt: skip
-    return decision
-
-
-def _last_retrain(ws: Workspace, model: str, *, before: datetime, other_than: str) -> datetime | None:
-    """Return when data last led to a retrain; the decision being made again is not its own predecessor."""
-    ends = [
-        d["window_end"]
-        for d in ws.store.decisions.list(model)
-        if d["action"] == Action.RETRAIN and d["window_end"] <= before and d["decision_id"] != other_than
+    broken = [
+        hour
+        for hour, payload in hourly
+        if check_quality(grid, Counts.from_bytes(payload), config=config.drift).status is QualityStatus.BROKEN
     ]
-    return max(ends, default=None)
-
-
-def _outcome(name: str, decided: Mapping[str, Any], sentence: str, **more: Any) -> Plain:
-    kept = ("decision_id", "model", "champion", "challenger", "metric", "champion_value", "challenger_value",
-            "lower_bound", "improvement", "margin", "n", "holdout", "mlflow_run_id")  # fmt: skip
-    return {"outcome": name, "sentence": sentence, **{k: decided[k] for k in kept if k in decided}, **more}
-
-
-def _times(window: Mapping[str, Any]) -> tuple[datetime, datetime]:
-    return datetime.fromisoformat(window["start"]), datetime.fromisoformat(window["end"])
-
-
-def _now() -> datetime:
-    """When a row is written; no decision depends on it."""
-    return datetime.now(UTC)
+    return Window(broken[0], broken[-1] + HOUR) if broken else window

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from keel.errors import ConfigError
 from keel.lifecycle import deployments
 from keel.lifecycle.training import retrain_plan
-from keel.loop import prediction_log
+from keel.rows import prediction_log
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig

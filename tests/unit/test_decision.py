@@ -15,7 +15,7 @@ def quality(status="ok", *sentences):
 
 
 def drift(status="ok", drifted=()):
-    features = {name: {"status": "drift"} for name in drifted} | {"dest": {"status": "ok"}}
+    features = {name: {"status": "drift", "severity": "drift"} for name in drifted} | {"dest": {"status": "ok", "severity": "ok"}}
     return {"status": status, "n": 6_000, "share_drifted": len(drifted) / len(features), "features": features}
 
 

@@ -86,7 +86,7 @@ def _comparison(outcome: Mapping[str, Any] | None) -> list[str]:
 def _top_features(drift: Mapping[str, Any] | None) -> list[str]:
     if not drift:
         return []
-    moved = [(name, f) for name, f in drift["features"].items() if f["status"] not in ("ok", "insufficient")]
+    moved = [(name, f) for name, f in drift["features"].items() if f["severity"] in ("drift", "warn")]
     if not moved:
         return ["", f"Inputs: none has moved beyond its threshold ({drift['n']:,} rows)."]
     width = max(len(name) for name, _ in moved[:TOP_FEATURES])

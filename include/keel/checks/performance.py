@@ -95,7 +95,8 @@ def detect_degradation(
     usable = finite_rows(config.metric, rows)
     kept = rows.take(usable)
     n = len(kept)
-    current = {name: estimate(name, kept) for name in (config.metric, *config.also)} if n else {}
+    metrics: tuple[str, ...] = (config.metric, *config.also)
+    current = {name: estimate(name, kept) for name in metrics} if n else {}
     report = PerformanceReport(
         status=PerformanceStatus.NO_LABELS if n == 0 else PerformanceStatus.INSUFFICIENT,
         metric=config.metric,

@@ -69,14 +69,14 @@ def _play(
     mails: dict[str, list[str]] = {}
     progress("reading a year of flights")
     flights = labelled_history(config)
-    places = {"home": stack.home, "store_url": stack.store_url, "tracking_uri": stack.mlflow_url}
-    with Workspace.open(**places) as ws, stack.api as api:
+    workspace = Workspace.open(home=stack.home, store_url=stack.store_url, tracking_uri=stack.mlflow_url)
+    with workspace as ws, stack.api as api:
         dags = [f"{MODEL}.retrain", f"{MODEL}.drift_check"]
         api.wait_for_dags(dags, timeout=120, check=stack.check)
         api.unpause(dags[0])
         replay(ws, config, flights, start=BEGIN, end=FIRST_TRAINING)
         conf = {"end": FIRST_TRAINING.isoformat(), "reason": "the first version, on January to March"}
-        run = _follow(stack, api, dags[0], conf, progress)
+        run = follow(stack, api, dags[0], conf, progress)
         mails[run] = _new_mails(ws, mails)
         since = FIRST_TRAINING
         api.unpause(dags[1])
@@ -96,10 +96,10 @@ def _play_month(
     progress(f"{since:%B}: replaying its flights")
     done = replay(ws, config, flights, start=since, end=end)
     progress(f"{since:%B}: {done.predictions:,} flights predicted by version {done.version}, {done.labels:,} labels")
-    return _follow(stack, api, f"{MODEL}.drift_check", {"end": end.isoformat()}, progress)
+    return follow(stack, api, f"{MODEL}.drift_check", {"end": end.isoformat()}, progress)
 
 
-def _follow(stack: Stack, api: AirflowApi, dag_id: str, conf: dict[str, Any], progress: Callable[[str], None]) -> str:
+def follow(stack: Stack, api: AirflowApi, dag_id: str, conf: dict[str, Any], progress: Callable[[str], None]) -> str:
     """Trigger a run, show its tasks as they go, and return its id once it has succeeded."""
     run_id = api.trigger(dag_id, conf)
     deadline = time.monotonic() + RUN_SECONDS

@@ -11,13 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from keel.alerts.messages import describe_feature
-from keel.loop import KINDS, report_id
+from keel.memory import KINDS, report_id
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
     from keel.workspace import Workspace
 
 TOP_FEATURES = 4
+ALL = 10_000
 MOVED = ("drift", "warn")
 OUTCOME_STYLES = {"promoted": "bold green", "kept_champion": "bold yellow", "quarantined": "bold red"}
 
@@ -25,7 +26,9 @@ OUTCOME_STYLES = {"promoted": "bold green", "kept_champion": "bold yellow", "qua
 def chapters(ws: Workspace, config: ModelConfig) -> list[dict[str, Any]]:
     """Return every decision of a model with its reports, its outcome and its run, oldest window first."""
     told = []
-    decisions = sorted(ws.store.decisions.list(config.model), key=lambda d: (d["window_end"], d["created_at"]))
+    decisions = sorted(
+        ws.store.decisions.list(config.model, limit=ALL), key=lambda d: (d["window_end"], d["created_at"])
+    )
     for decision in decisions:
         body = decision["body"]
         chapter = {**body, "run_id": decision["run_id"], "outcome": decision["outcome"]}
@@ -68,7 +71,7 @@ def _chapter(chapter: dict[str, Any], mails: list[str]) -> RenderableType:
 def _drift_lines(drift: dict[str, Any] | None) -> list[str]:
     if not drift:
         return []
-    moved = [(name, f) for name, f in drift["features"].items() if f["status"] not in ("ok", "insufficient")]
+    moved = [(name, f) for name, f in drift["features"].items() if f["severity"] in MOVED]
     shown = [f"{name} [{f['status']}] {describe_feature(f)}" for name, f in moved[:TOP_FEATURES]]
     more = len(moved) - len(shown)
     head = f"{len(moved)} of {len(drift['features'])} columns moved on {drift['n']:,} rows"

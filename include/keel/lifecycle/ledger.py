@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from keel.store.tables import ledger as ledger_table
 from keel.store.times import from_micros, to_micros
@@ -61,13 +61,14 @@ def append(
     generation_from: int, generation_to: int, body: Mapping[str, Any],
 ) -> None:  # fmt: skip
     """Add one row inside the caller's transaction, so that a change and its record are one."""
+    if connection.dialect.name == "postgresql":  # SQLite's writers are alone anyway
+        connection.execute(text("LOCK TABLE ledger IN SHARE ROW EXCLUSIVE MODE"))
     head = connection.execute(select(ledger_table.c.hash).order_by(ledger_table.c.seq.desc()).limit(1)).scalar()
     values = {
         "model": model, "at": to_micros(at), "actor": actor, "action": action,
         "generation_from": generation_from, "generation_to": generation_to,
         "body": json.dumps(body, sort_keys=True), "previous_hash": head or GENESIS,
     }  # fmt: skip
-    # previous_hash is unique: of two writers that saw the same head, one fails and tries again.
     connection.execute(ledger_table.insert().values(**values, hash=digest(values)))
 
 
@@ -90,7 +91,7 @@ def verify(store: Store) -> Verification:
     for row in rows:
         if row["previous_hash"] != expected:
             return Verification(len(rows), row["seq"], "a row before it was changed, removed or moved")
-        if digest(row) != row["hash"]:
+        if digest(dict(row)) != row["hash"]:
             return Verification(len(rows), row["seq"], "its content does not match its hash")
         expected = row["hash"]
     return Verification(len(rows), None, "the chain holds")

@@ -1,0 +1,41 @@
+"""``keel replay``: write a stretch of a model's labelled past into the store as predictions and labels."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from keel.cli.output import JsonOption, print_json
+from keel.config import get_model
+
+
+def replay(
+    model: Annotated[str, typer.Argument(help="A configured model.")],
+    start: Annotated[str, typer.Option(help="First moment replayed, ISO 8601.")],
+    end: Annotated[str, typer.Option(help="Moment the replay ends, ISO 8601.")],
+    to_now: Annotated[bool, typer.Option("--to-now", help="Move the stretch so that it ends now.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Replay the past that a pipeline offers: history before there is a production version, else predictions."""
+    from keel.errors import ConfigError
+    from keel.replay import labelled_history
+    from keel.replay import replay as write
+    from keel.window import parse_time
+    from keel.workspace import Workspace
+
+    config = get_model(model)
+    since, until = parse_time(start), parse_time(end)
+    if since is None or until is None or since >= until:
+        raise ConfigError(f"--start {start} must be before --end {end}")
+    # Whole days, so that an hour of the day stays that hour.
+    shift = timedelta(days=(datetime.now(UTC) - until).days) if to_now else timedelta(0)
+    with Workspace.open() as ws:
+        rows = labelled_history(config, shift=shift)
+        done = write(ws, config, rows, start=since + shift, end=until + shift)
+    if as_json:
+        print_json(done.to_dict())
+    else:
+        as_what = f"predictions of version {done.version}" if done.version else "rows of history"
+        typer.echo(f"{done.predictions:,} new {as_what}, {done.labels:,} new labels")

@@ -1,0 +1,109 @@
+"""``keel up``: Airflow, MLflow and live replayed traffic on this machine, until interrupted."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from keel.cli.demo import BEGIN, ENVIRONMENT, FIRST_TRAINING, MODEL, follow
+from keel.cli.output import Progress
+from keel.cli.stack import DEFAULT_HOME, Stack
+from keel.config import get_model
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from keel.config import ModelConfig
+    from keel.workspace import Workspace
+
+PRESENT = datetime(2013, 5, 1, tzinfo=UTC)
+"""The day of the replayed year that becomes today: a month of predictions behind it, eight ahead."""
+TRAFFIC_SECONDS = 5.0
+
+
+def up(
+    home: Annotated[
+        Path, typer.Option(help="Folder of this installation; what is in it is used again.")
+    ] = DEFAULT_HOME,
+) -> None:
+    """Run Airflow, MLflow and live replayed traffic until interrupted (Ctrl-C)."""
+    with Progress() as progress:
+        config = get_model(MODEL)
+        from keel.replay import labelled_history
+
+        progress("reading a year of flights")
+        flights = labelled_history(config, shift=_shift(home))
+        if not (home / "replay.json").exists():
+            _bootstrap(home, config, flights, progress)
+    console = Console(stderr=True)
+    try:
+        with Progress() as progress, Stack(home, progress=progress) as stack:
+            _say_where(console, stack)
+            _traffic(stack, config, flights, progress)
+    except KeyboardInterrupt:
+        console.print("stopped; start again with the same command, nothing is lost")
+
+
+def _bootstrap(home: Path, config: ModelConfig, flights: pa.Table, progress: Callable[[str], None]) -> None:
+    """Train the first version and replay a month for it, with the schedule off: it has nothing to check yet."""
+    from keel.replay import replay
+
+    shift = _shift(home)
+    with Stack(home, progress=progress, environment=ENVIRONMENT) as stack, _workspace(stack) as ws, stack.api as api:
+        dag_id = f"{MODEL}.retrain"
+        api.wait_for_dags([dag_id], timeout=120, check=stack.check)
+        replay(ws, config, flights, start=BEGIN + shift, end=FIRST_TRAINING + shift)
+        conf = {"end": (FIRST_TRAINING + shift).isoformat(), "reason": "the first version"}
+        follow(stack, api, dag_id, conf, progress)
+        progress("replaying last month's flights")
+        replay(ws, config, flights, start=FIRST_TRAINING + shift, end=datetime.now(UTC))
+    (home / "replay.json").write_text(json.dumps({"shift_days": shift.days}))
+
+
+def _traffic(stack: Stack, config: ModelConfig, flights: pa.Table, progress: Callable[[str], None]) -> None:
+    """Predict each flight when its time comes, and hand in each label when it is known."""
+    from keel.replay import replay
+    from keel.rows import prediction_log
+
+    with _workspace(stack) as ws:
+        span = prediction_log(ws, config).times()
+        since = span[1] if span else datetime.now(UTC)
+        predictions = labels = 0
+        while True:
+            stack.check()
+            now = datetime.now(UTC)
+            done = replay(ws, config, flights, start=since, end=now)
+            predictions, labels, since = predictions + done.predictions, labels + done.labels, now
+            progress(f"live: {predictions:,} flights predicted by version {done.version}, {labels:,} labels came in")
+            time.sleep(TRAFFIC_SECONDS)
+
+
+def _shift(home: Path) -> timedelta:
+    """Return by how much the year is moved; kept, so that a restart goes on where it stopped."""
+    kept = home / "replay.json"
+    if kept.exists():
+        return timedelta(days=json.loads(kept.read_text())["shift_days"])
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return today - PRESENT
+
+
+def _workspace(stack: Stack) -> Workspace:
+    from keel.workspace import Workspace
+
+    return Workspace.open(home=stack.home, store_url=stack.store_url, tracking_uri=stack.mlflow_url)
+
+
+def _say_where(console: Console, stack: Stack) -> None:
+    console.print(f"Airflow  {stack.airflow_url}  user {stack.username}, password {stack.password}")
+    console.print(f"MLflow   {stack.mlflow_url}")
+    console.print(f"Store    {stack.store_url}")
+    console.print(f"Mails    {stack.home / 'outbox'}")
+    console.print(f"Logs     {stack.logs}")
+    console.print(f"Check now: Airflow → {MODEL}.drift_check → Trigger.  Stop: Ctrl-C.")

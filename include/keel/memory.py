@@ -1,0 +1,84 @@
+"""What the loop remembers of a window: reports and decisions, under ids that the window itself decides.
+
+The same model, version and window give the same id, so a step that runs again replaces its own row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from keel.decision import Action
+
+if TYPE_CHECKING:
+    from keel.workspace import Workspace
+
+Plain = dict[str, Any]
+KINDS = ("quality", "drift", "performance")
+"""The checks whose reports a decision rests on."""
+
+
+def report_id(kind: str, counted: Mapping[str, Any]) -> str:
+    """Return the identity of a report: the same model, version, kind and window give the same id."""
+    parts = (counted["model"], str(counted["version"]), kind, counted["window"]["start"], counted["window"]["end"])
+    return f"{kind}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:16]}"
+
+
+def keep_report(ws: Workspace, kind: str, counted: Mapping[str, Any], body: Plain, **summary: Any) -> Plain:
+    """Store a report, and return its reference with what the next steps need of it."""
+    identity = report_id(kind, counted)
+    ws.store.reports.put(
+        identity,
+        counted["model"],
+        counted["version"],
+        kind,
+        *times_of(counted["window"]),
+        body["status"],
+        body,
+        now_utc(),
+    )
+    return {"report_id": identity, "kind": kind, "status": body["status"], **summary}
+
+
+def keep_decision(
+    ws: Workspace, identity: str, counted: Mapping[str, Any], action: str, sentence: str, run_id: str
+) -> Plain:
+    """Store a decision with the run that made it, and return it."""
+    decision = {
+        "decision_id": identity, "model": counted["model"], "version": counted["version"],
+        "window": dict(counted["window"]), "action": action, "sentence": sentence,
+    }  # fmt: skip
+    ws.store.decisions.put(
+        identity, counted["model"], counted["version"], *times_of(counted["window"]), action, sentence, decision,
+        run_id, now_utc(),
+    )  # fmt: skip
+    return decision
+
+
+def last_retrain_before(ws: Workspace, model: str, *, before: datetime, other_than: str) -> datetime | None:
+    """Return when data last led to a retrain; the decision being made again is not its own predecessor."""
+    ends = [
+        d["window_end"]
+        for d in ws.store.decisions.list(model, str(Action.RETRAIN))
+        if d["window_end"] <= before and d["decision_id"] != other_than
+    ]
+    return max(ends, default=None)
+
+
+def outcome_of(name: str, decided: Mapping[str, Any], sentence: str, **more: Any) -> Plain:
+    """Return what came of a decision, with the numbers of the comparison where there was one."""
+    kept = ("decision_id", "model", "champion", "challenger", "metric", "champion_value", "challenger_value",
+            "lower_bound", "improvement", "margin", "n", "holdout", "mlflow_run_id")  # fmt: skip
+    return {"outcome": name, "sentence": sentence, **{k: decided[k] for k in kept if k in decided}, **more}
+
+
+def times_of(window: Mapping[str, Any]) -> tuple[datetime, datetime]:
+    """Return the start and end of a window's plain form."""
+    return datetime.fromisoformat(window["start"]), datetime.fromisoformat(window["end"])
+
+
+def now_utc() -> datetime:
+    """When a row is written; no decision depends on it."""
+    return datetime.now(UTC)

@@ -1,0 +1,61 @@
+"""Where the loop's steps get rows and counts from: the prediction log and the hourly counts of one model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from keel.counts import Counts
+from keel.lifecycle.training import Split, TrainingRows
+from keel.measures.losses import Scored
+from keel.memory import times_of
+from keel.window import Window, parse_time
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from keel.config import ModelConfig
+    from keel.grid import ReferenceGrid
+    from keel.store.predictions import PredictionLog
+    from keel.workspace import Workspace
+
+
+def prediction_log(ws: Workspace, config: ModelConfig) -> PredictionLog:
+    """Return the model's prediction log."""
+    return ws.store.predictions(config.model, dict(config.features))
+
+
+def window_counts(ws: Workspace, config: ModelConfig, version: int, grid: ReferenceGrid, window: Window) -> Counts:
+    """Add up a window from its hourly counts."""
+    hourly = ws.store.counts.get(config.model, version, grid.grid_id, window.start, window.end)
+    return sum((Counts.from_bytes(payload) for _, payload in hourly), Counts.zero(grid))
+
+
+def training_rows(ws: Workspace, config: ModelConfig, window: Window) -> TrainingRows:
+    """Read the labelled rows on both sides of the cut, without what is in quarantine."""
+    split = Split.ending(window.end, config)
+    predictions = prediction_log(ws, config)
+    training = predictions.labelled(split.start, split.cut)
+    return TrainingRows(split, training, predictions.labelled(split.cut, split.end))
+
+
+def score_version(ws: Workspace, config: ModelConfig, version: int, rows: pa.Table) -> Scored:
+    """Score labelled rows with a registered version."""
+    score, prediction = ws.registry.load(config, version).score(rows)
+    return Scored(rows["label"].to_numpy(), score, prediction)
+
+
+def unseen_holdout(
+    ws: Workspace, config: ModelConfig, holdout: Mapping[str, Any], champion: int
+) -> tuple[pa.Table, dict[str, str]]:
+    """Return the holdout rows later than all training data of both versions."""
+    start, end = times_of(holdout)
+    learned_until = parse_time(ws.registry.reference(config.model, champion)["training"]["end"])
+    since = max(start, learned_until) if learned_until else start
+    rows = prediction_log(ws, config).labelled(min(since, end), end)
+    return rows, {"start": since.isoformat(), "end": end.isoformat()}
+
+
+def scored(rows: pa.Table) -> Scored:
+    """Return labelled predictions as the arrays that metrics take."""
+    return Scored(*(rows[name].to_numpy(zero_copy_only=False) for name in ("label", "score", "prediction")))

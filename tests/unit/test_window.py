@@ -1,0 +1,57 @@
+"""Windows are whole hours, and one function resolves them for every kind of run."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from keel.errors import ConfigError
+from keel.loop import resolve_window
+from keel.window import Window, parse_time
+from tests.toy import toy_config
+
+NOW = datetime(2026, 3, 10, 14, 20, tzinfo=UTC)
+SIX = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("given", "end"),
+    [
+        ({}, datetime(2026, 3, 10, 15, tzinfo=UTC)),
+        ({"interval_end": SIX}, SIX),
+        ({"interval_end": "None", "end": ""}, datetime(2026, 3, 10, 15, tzinfo=UTC)),
+        ({"end": "2026-03-01T00:00:00Z", "interval_end": SIX}, datetime(2026, 3, 1, tzinfo=UTC)),
+        ({"end": "2026-03-01T02:00:00+02:00"}, datetime(2026, 3, 1, tzinfo=UTC)),
+        ({"end": "2026-03-01"}, datetime(2026, 3, 1, tzinfo=UTC)),
+    ],
+)
+def test_the_end_is_asked_for_else_the_interval_else_now(given, end):
+    window = resolve_window(toy_config(), now=NOW, **given)
+    assert window.end == end
+    assert window.start <= end - timedelta(days=7)
+    assert window.end - window.start <= timedelta(days=7, hours=1)
+
+
+def test_a_given_start_wins_over_the_lookback():
+    window = resolve_window(toy_config(), start="2026-03-01T00:30:00Z", end="2026-03-02T00:00:00Z", now=NOW)
+    assert window.start == datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("start", ["2026-03-02T00:00:00Z", "2026-03-03T00:00:00Z"])
+def test_a_window_without_length_is_an_error(start):
+    with pytest.raises(ConfigError, match="not before end"):
+        resolve_window(toy_config(), start=start, end="2026-03-02T00:00:00Z", now=NOW)
+
+
+def test_a_time_that_is_none_is_named():
+    with pytest.raises(ConfigError, match="'yesterday' is not an ISO 8601 time"):
+        parse_time("yesterday")
+
+
+def test_a_window_survives_json():
+    window = resolve_window(toy_config(), now=NOW)
+    assert Window.from_dict(window.to_dict()) == window
+
+
+def test_an_earlier_window_covers_whole_hours():
+    earlier = Window(SIX - timedelta(hours=6), SIX).earlier(timedelta(minutes=90))
+    assert earlier == Window(SIX - timedelta(hours=8), SIX - timedelta(hours=1))
