@@ -48,7 +48,8 @@ def parse_time(value: str | datetime | None) -> datetime | None:
     if value is None or value in ("", "None", "null"):
         return None
     try:
-        time = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+        # A plain datetime whatever came in: pendulum's, which Airflow hands out, loses a foreign zone when subtracted.
+        time = datetime.fromisoformat(value.isoformat() if isinstance(value, datetime) else str(value))
     except ValueError as error:
         raise ConfigError(f"{value!r} is not an ISO 8601 time such as 2013-05-01T00:00:00Z") from error
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
