@@ -21,7 +21,7 @@ DEFAULT_SENDER = "keel@localhost"
 
 
 def address(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Add to a composed message how it leaves: ``channels``, ``sender``, and ``html`` for mail.
+    """Add to a composed message how it leaves: ``channels``, ``sender``, ``html`` for mail and ``post`` for Slack.
 
     A channel needs both a recipient in the model's configuration and its connection, looked up now and not at
     parse time. With neither mail nor Slack the message is kept as a file in the outbox, and one without content
@@ -38,6 +38,7 @@ def address(message: Mapping[str, Any]) -> dict[str, Any]:
         "channels": channels,
         "sender": sender or os.environ.get("KEEL_MAIL_FROM") or DEFAULT_SENDER,
         "html": f"<pre>{escape(message['text'])}</pre>",
+        "post": escape(f"*{message['subject']}*\n{message['text']}", quote=False),
     }
 
 
@@ -74,8 +75,8 @@ def _send_email(message: Mapping[str, Any]) -> None:
 def _post_to_slack(message: Mapping[str, Any]) -> None:
     from airflow.providers.slack.hooks.slack import SlackHook
 
-    text = f"*{message['subject']}*\n{message['text']}"
-    SlackHook(slack_conn_id=SLACK_CONN_ID).call("chat.postMessage", json={"channel": message["slack"], "text": text})
+    post = {"channel": message["slack"], "text": message["post"]}
+    SlackHook(slack_conn_id=SLACK_CONN_ID).call("chat.postMessage", json=post)
 
 
 def _write_to_outbox(message: Mapping[str, Any]) -> None:

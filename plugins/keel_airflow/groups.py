@@ -81,7 +81,7 @@ def tell_and_record(model: str, *, decided_by: str, outcomes_of: Sequence[str]) 
                 slack_conn_id=SLACK_CONN_ID,
                 channel=_message("slack"),
                 username="Keel",
-                text=_message("text"),
+                text=_message("post"),
             ),
             WriteToOutboxOperator(task_id="write_to_outbox", model=model, message=compose_message.output),
         ]

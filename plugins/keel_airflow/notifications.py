@@ -14,6 +14,11 @@ log = logging.getLogger(__name__)
 
 ERROR_KEY = "error"
 """XCom under which a failed task leaves its error for the run's callback."""
+ENDINGS = {
+    "timed_out": "the run took longer than its dagrun_timeout",
+    "all_tasks_deadlocked": "no task of the run could start any more",
+}
+"""Why a run failed without a task that did, in words for Airflow's own."""
 
 
 def remember_error(context: Context) -> None:
@@ -31,11 +36,12 @@ class FailureNotifier(BaseNotifier):
     :param model: name of the monitored model
     """
 
-    template_fields = ()  # an error's text may hold braces and is never a template
-
     def __init__(self, *, model: str) -> None:
         super().__init__()
         self.model = model
+
+    def render_template_fields(self, *_: Any, **__: Any) -> None:
+        """Render nothing: an error's text is no template, and the context of ``dag.test`` cannot render."""
 
     def notify(self, context: Context) -> None:
         """Compose the message, and send it by every channel whose connection exists, else into the outbox."""
@@ -62,10 +68,10 @@ class FailureNotifier(BaseNotifier):
 def _error(context: Context) -> str:
     reason = context.get("reason") or "task_failure"
     if reason != "task_failure":
-        return f"the run {reason.replace('_', ' ')}"
+        return ENDINGS.get(reason, reason)
     try:
         left = context["ti"].xcom_pull(task_ids=context["ti"].task_id, key=ERROR_KEY)
     except Exception:
         log.exception("the failed task's error could not be read")
-        left = None
+        return "it could not be read; the log has it"
     return left or "the task left none behind, as one that is killed does"
