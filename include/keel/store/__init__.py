@@ -43,7 +43,7 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._layouts: dict[tuple[str, frozenset[tuple[str, str]]], Layout] = {}
+        self._layouts: dict[tuple[str, tuple[tuple[str, str], ...]], Layout] = {}
         self._lock = threading.Lock()
         self.counts = CountsTable(database)
         self.reports = Reports(database)
@@ -97,7 +97,7 @@ class Store:
         Raises ConfigError for a feature that has a reserved name, or that is stored as the other kind.
         """
         check_features(model, features)
-        key = (model, frozenset(features.items()))
+        key = (model, tuple(features.items()))
         with self._lock:
             if key not in self._layouts:
                 self._layouts[key] = self._layout(model, features)
