@@ -1,0 +1,86 @@
+"""The command line's conventions: exit codes, --json, and messages without a trace."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+
+import pytest
+import typer
+from rich.console import Console
+from typer.testing import CliRunner
+
+from keel import errors
+from keel.cli import main as command_line
+from keel.cli.output import Progress
+
+
+def run(monkeypatch: pytest.MonkeyPatch, error: BaseException, *arguments: str) -> int | str | None:
+    app = typer.Typer(pretty_exceptions_enable=False)
+
+    @app.command()
+    def fail(as_json: command_line.JsonOption = False) -> None:
+        raise error
+
+    monkeypatch.setattr(command_line, "app", app)
+    monkeypatch.setattr(sys, "argv", ["keel", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        command_line.main()
+    return caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.TrainingFailed("the pipeline raised"), 1),
+        (errors.ConfigError("model.yaml: drift.alhpa: unknown key"), 2),
+        (errors.UnknownModel("tide", ["flight_delay"]), 2),
+        (errors.StoreUnavailable("postgres at db:5432 does not answer"), 3),
+        (errors.RegistryUnavailable("no registry"), 3),
+    ],
+)
+def test_errors_become_one_message_and_their_exit_code(
+    error: errors.KeelError, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, error) == code
+    written = capsys.readouterr()
+    assert written.out == ""
+    assert written.err == f"keel: {error}\n"
+
+
+def test_with_json_the_error_is_the_document(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, errors.StoreUnavailable("no store"), "--json") == 3
+    assert json.loads(capsys.readouterr().out) == {"error": "no store", "kind": "StoreUnavailable", "exit_code": 3}
+
+
+def test_a_defect_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(monkeypatch, ZeroDivisionError())
+
+
+def test_an_interrupt_is_neither_success_nor_a_failed_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, KeyboardInterrupt()) == 130
+
+
+@pytest.mark.parametrize("arguments", [["no-such-command"], ["version", "--no-such-option"]])
+def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
+    assert CliRunner().invoke(command_line.app, arguments).exit_code == 2
+
+
+def test_version_names_what_keel_stands_on() -> None:
+    plain = CliRunner().invoke(command_line.app, ["version"])
+    assert plain.exit_code == 0
+    assert plain.output.splitlines()[1].startswith("apache-airflow 3.")
+    versions = json.loads(CliRunner().invoke(command_line.app, ["version", "--json"]).output)
+    assert set(versions) == {"keel", "apache-airflow", "mlflow", "python"}
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal() -> None:
+    written = io.StringIO()
+    with Progress(console=Console(file=written, force_terminal=False)) as progress:
+        progress("starting [1/2]")
+        progress("done")
+    assert written.getvalue() == "starting [1/2]\ndone\n"
