@@ -121,7 +121,7 @@ def _header(content: Content) -> dict[str, Any]:
                 "knots": len(c.knots),
                 "vocabulary": c.vocabulary,
                 "scale": c.scale,
-                "singletons": c.singletons,
+                "novel": [c.novel, c.novel_variance, c.cut],
             }
             for c in content.columns
         ],
@@ -134,9 +134,7 @@ def _content(head: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Con
         knots = arrays["knots"][at : at + entry["knots"]].astype(np.float64)
         at += entry["knots"]
         columns.append(
-            ColumnGrid(
-                entry["name"], entry["kind"], knots, tuple(entry["vocabulary"]), entry["scale"], entry["singletons"]
-            )
+            ColumnGrid(entry["name"], entry["kind"], knots, tuple(entry["vocabulary"]), entry["scale"], *entry["novel"])
         )
     layout = Layout(tuple(c.name for c in columns), tuple(c.kind for c in columns), tuple(c.size for c in columns))
     loss = arrays.get("mean_loss")

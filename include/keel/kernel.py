@@ -13,6 +13,8 @@ from keel.counts import OVERSHOOT_LIMIT, OVERSHOOT_UNIT, TAILS, ColumnCounts, Fl
 from keel.values import INVALID, MISSING, Categories, read_categories, read_numbers
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 MAX_KNOTS = 1024
@@ -40,7 +42,9 @@ class ColumnGrid:
     knots: Floats
     vocabulary: tuple[str, ...] = ()
     scale: float = 0.0
-    singletons: int = 0
+    novel: int = 0
+    novel_variance: int = 0
+    cut: int = 0
 
     @property
     def size(self) -> int:
@@ -108,9 +112,36 @@ def fit_categorical(name: str, column: Any) -> ColumnGrid:
     for label, count in zip(categories.labels, totals.tolist(), strict=True):
         if count and isinstance(label, str):
             frequency[label] = frequency.get(label, 0) + count
-    ranked = sorted(frequency, key=lambda label: (-frequency[label], label))[:MAX_CATEGORIES]
-    singletons = sum(1 for count in frequency.values() if count == 1)
-    return ColumnGrid(name, "categorical", np.zeros(0), vocabulary=tuple(ranked), singletons=singletons)
+    ranked = sorted(frequency, key=lambda label: (-frequency[label], label))
+    novel, variance = _leave_one_out(frequency, ranked)
+    cut = frequency[ranked[MAX_CATEGORIES]] if len(ranked) > MAX_CATEGORIES else 0
+    return ColumnGrid(
+        name, "categorical", np.zeros(0), tuple(ranked[:MAX_CATEGORIES]), novel=novel, novel_variance=variance, cut=cut
+    )
+
+
+def _leave_one_out(frequency: Mapping[str, int], ranked: list[str]) -> tuple[int, int]:
+    """How many rows would be `other` had they been left out of the reference, and the variance of that number.
+
+    A category leaves the vocabulary when it is no longer seen, or when the first one left out now ranks before it.
+    The number estimates the rate of `other` in new rows without the bias of counting it on the rows that chose the
+    vocabulary; its variance is that of a difference to the true rate, Σ c over those that leave when one row does
+    plus Σ c(c − 1) over those that leave when two do (Good 1953; Robbins 1968, for categories seen once).
+    """
+    first_out = ranked[MAX_CATEGORIES] if len(ranked) > MAX_CATEGORIES else None
+
+    def leaves(label: str, count: int) -> bool:
+        if first_out is None:
+            return count <= 0
+        return (-count, label) >= (-frequency[first_out], first_out)
+
+    novel = variance = 0
+    for label, count in frequency.items():
+        if leaves(label, count - 1):
+            novel += count
+        elif leaves(label, count - 2):
+            variance += count * (count - 1)
+    return novel, novel + variance
 
 
 def count_column(grid: ColumnGrid, column: Any | None, rows: int) -> ColumnCounts:

@@ -108,8 +108,10 @@ def _from_pandas(series: Any) -> Any:
 
 def _label_of_object(value: Any) -> str | None:
     """Name a Python object of a column of mixed types by the rule for categories."""
-    if value is None or value != value or type(value).__name__ in {"NAType", "NaTType"}:
+    if value is None or type(value).__name__ in {"NAType", "NaTType"}:  # pandas' own, without importing pandas
         return None
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
     if isinstance(value, int | float | np.number | Decimal):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from keel.config import DriftConfig
     from keel.counts import ColumnCounts, Counts, Integers
     from keel.grid import ReferenceGrid
+    from keel.kernel import ColumnGrid
 
 MIN_RESAMPLES = 999
 MAX_RESAMPLES = 9_999
@@ -103,7 +104,7 @@ def gather_evidence(grid: ReferenceGrid, counts: Counts, config: DriftConfig) ->
 def gather_rates(grid: ReferenceGrid, counts: Counts) -> list[Evidence]:
     """Only the rates of every column, in the grid's order."""
     return [
-        Evidence(name, _role(grid, name), ref, cur, measure_rates(ref, cur, grid.column(name).singletons))
+        Evidence(name, _role(grid, name), ref, cur, measure_rates(grid.column(name), ref, cur))
         for name in grid.layout.names
         for ref, cur in [(grid.reference_columns[name], counts.column(name))]
     ]
@@ -120,7 +121,7 @@ def _measure_column(grid: ReferenceGrid, counts: Counts, name: str, seed: int, r
     cost = None
     if losses is not None and current.n and reference.n:
         cost = impact(reference.all_cells(), current.all_cells(), losses)
-    rates = measure_rates(reference, current, column.singletons)
+    rates = measure_rates(column, reference, current)
     role = _role(grid, name)
     if not (reference.n_counted and current.n_counted):
         return Evidence(name, role, reference, current, rates, impact=cost)
@@ -129,7 +130,7 @@ def _measure_column(grid: ReferenceGrid, counts: Counts, name: str, seed: int, r
     if column.kind == "numeric":
         measures, p_value = _measure_numbers(grid, name, current, rng, resamples)
     else:
-        measures, p_value = _measure_categories(reference.cells, current.cells, rng, resamples)
+        measures, p_value = _measure_categories(column.cut, reference.cells, current.cells, rng, resamples)
     excess = measures["psi"]["excess"]
     return Evidence(name, role, reference, current, rates, measures, p_value, excess, cost)
 
@@ -156,10 +157,10 @@ def _measure_numbers(
 
 
 def _measure_categories(
-    reference: Integers, current: Integers, rng: np.random.Generator, resamples: int
+    cut: int, reference: Integers, current: Integers, rng: np.random.Generator, resamples: int
 ) -> tuple[dict[str, dict[str, Any]], float]:
-    statistic, p_value, cells = chi_square(reference, current, rng=rng, resamples=resamples)
-    r, c, pooled = pool_small(reference, current)
+    statistic, p_value, cells = chi_square(reference, current, rng=rng, resamples=resamples, cut=cut)
+    r, c, pooled = pool_small(reference, current, cut=cut)
     return {
         "chi_square": {"statistic": statistic, "p_value": p_value, "cells": cells, "pooled": pooled},
         "psi": _measure_psi(r, c),
@@ -172,12 +173,11 @@ def _measure_psi(reference: Integers, current: Integers) -> dict[str, float]:
     return {"value": value, "excess": psi_excess(value, reference, current)}
 
 
-def measure_rates(reference: ColumnCounts, current: ColumnCounts, singletons: int) -> dict[str, Rate]:
+def measure_rates(column: ColumnGrid, reference: ColumnCounts, current: ColumnCounts) -> dict[str, Rate]:
     """Rates of a column by name, those with an event on either side.
 
     A test without any event cannot reject, whatever the data: leaving it out keeps the family of tests small without
-    changing its level (Tarone 1990). ``singletons`` stands for the reference's own new categories: a category seen once
-    would have been new to the rest of the reference.
+    changing its level (Tarone 1990).
     """
     r, c = reference, current
     rates: dict[str, Rate] = {}
@@ -189,15 +189,28 @@ def measure_rates(reference: ColumnCounts, current: ColumnCounts, singletons: in
         "infinite": (r.infinite, r.n - r.missing, c.infinite, present - c.missing),
         "invalid": (r.invalid, r.n - r.missing, c.invalid, present - c.missing),
     }
-    if c.kind == "categorical":
-        pairs["new_categories"] = (min(r.other + singletons, r.n_counted), r.n_counted, c.other, c.n_counted)
     for name, (events_reference, n_reference, events, n) in pairs.items():
         if events_reference + events and n_reference and n:
             p_value = rate_increase_p_value(events_reference, n_reference, events, n)
             rates[name] = Rate(events_reference / n_reference, events / n, events, n_reference, n, p_value)
-    if c.kind == "numeric" and r.n_counted and c.n_counted:
-        beyond = int(c.cells[0] + c.cells[-1])
-        if beyond:
+    if r.n_counted and c.n_counted:
+        if c.kind == "categorical" and c.other:
+            rates["new_categories"] = _new_categories(column, r.n_counted, c)
+        elif c.kind == "numeric" and (beyond := int(c.cells[0] + c.cells[-1])):
             p_value = beyond_range_p_value(r.n_counted, beyond, c.n_counted)
             rates["out_of_range"] = Rate(0.0, beyond / c.n_counted, beyond, r.n_counted, c.n_counted, p_value)
     return {name: rates[name] for name in RATES if name in rates}
+
+
+def _new_categories(column: ColumnGrid, n_reference: int, current: ColumnCounts) -> Rate:
+    """Compare with what the reference itself would have brought of new categories: its leave-one-out rate.
+
+    That rate varies more than a binomial one; the reference counts for as many rows as give a binomial rate the same
+    variance.
+    """
+    effect = max(1.0, column.novel_variance / max(column.novel, 1))
+    p_value = rate_increase_p_value(
+        round(column.novel / effect), max(1, round(n_reference / effect)), current.other, current.n_counted
+    )
+    expected = column.novel / n_reference
+    return Rate(expected, current.other / current.n_counted, current.other, n_reference, current.n_counted, p_value)

@@ -17,6 +17,11 @@ MIN_EXPECTED = 5.0
 """Cochran's rule: with a smaller expectation the χ² law does not hold (Cochran 1954)."""
 
 
+CLEAR_OF_CUT = 4.0
+"""Standard errors by which a category must exceed the vocabulary's cut to be certain not to have been chosen by luck.
+"""
+
+
 def merge_cells(counts: ArrayLike, starts: Integers) -> Integers:
     """Sum the cells of each bin; ``starts`` as `keel.measures.psi.decile_starts` gives them.
 
@@ -27,29 +32,43 @@ def merge_cells(counts: ArrayLike, starts: Integers) -> Integers:
 
 
 def pool_small(
-    reference: ArrayLike, current: ArrayLike, *, minimum: float = MIN_EXPECTED
+    reference: ArrayLike, current: ArrayLike, *, minimum: float = MIN_EXPECTED, cut: int = 0
 ) -> tuple[Integers, Integers, int]:
     """Pool the categories whose expectation in either sample is below ``minimum`` into one last cell.
 
     reference, current: shape (cells,), counts; the last cell is `other`. Returns both sides on the pooled cells, and
     how many cells were pooled (0: the occupied cells as they were). `other` joins the pool whenever there is one: the
     categories in it are exactly those the reference happened not to see, and the pool holds those the window
-    happened not to see; apart they would differ with nothing wrong. A pool still below the minimum takes the smallest
-    other cell in, so that fewer than two cells may be left.
+    happened not to see; apart they would differ with nothing wrong. For the same reason ``cut``, the reference's count
+    of the most frequent category left out of the vocabulary, pools those not clearly more frequent. A pool still below
+    the minimum takes the smallest other cell in, so that fewer than two cells may be left.
 
     >>> pool_small([50, 50, 1, 0], [50, 50, 1, 2])
     (array([50, 51]), array([50, 53]), 3)
     """
     r, c = np.asarray(reference, dtype=np.int64), np.asarray(current, dtype=np.int64)
+    n_r, n = int(r.sum()), int(c.sum())
     total = r + c
     occupied = total > 0
-    expected = total * (min(int(r.sum()), int(c.sum())) / int(total.sum()))
-    small = occupied & (expected < minimum)
+    expected = total * (min(n_r, n) / (n_r + n))
+    clear = cut + CLEAR_OF_CUT * cut**0.5
+    small = occupied & ((expected < minimum) | (total * (n_r / (n_r + n)) < clear))
     if not small.any():
         return r[occupied], c[occupied], 0
     small[-1] = occupied[-1]
     if expected[small].sum() < minimum and (occupied & ~small).any():
         small[np.argmin(np.where(occupied & ~small, expected, np.inf))] = True
-    kept = occupied & ~small
-    pooled = int(np.count_nonzero(small))
-    return np.append(r[kept], r[small].sum()), np.append(c[kept], c[small].sum()), pooled
+    return *pool(r, c, small), int(np.count_nonzero(small))
+
+
+def pool(reference: Integers, current: Integers, small: NDArray[np.bool_]) -> tuple[Integers, Integers]:
+    """Put the cells of ``small`` into one last cell; empty ones are dropped.
+
+    >>> pool(np.array([3, 1, 2]), np.array([4, 0, 1]), np.array([False, True, True]))
+    (array([3, 3]), array([4, 1]))
+    """
+    kept = ~small & (reference + current > 0)
+    r, c = int(reference[small].sum()), int(current[small].sum())
+    if r + c == 0:
+        return reference[kept], current[kept]
+    return np.append(reference[kept], r), np.append(current[kept], c)

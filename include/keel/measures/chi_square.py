@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import chdtrc
 
-from keel.measures.cells import pool_small
+from keel.measures.cells import CLEAR_OF_CUT, MIN_EXPECTED, pool, pool_small
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -15,29 +15,33 @@ if TYPE_CHECKING:
     from keel.measures.cells import Floats, Integers
 
 MAX_SIMULATED_CELLS = 50
-"""Simulation costs time per cell; a table with more is simulated on its pooled cells."""
+"""Simulation costs time per cell; of more only the most frequent are kept apart."""
 
 
 def chi_square(
-    reference: ArrayLike, current: ArrayLike, *, rng: np.random.Generator, resamples: int
+    reference: ArrayLike, current: ArrayLike, *, rng: np.random.Generator, resamples: int, cut: int = 0
 ) -> tuple[float, float, int]:
     """χ² = Σ (observed − expected)² / expected over the 2 × cells table; returns (statistic, p-value, cells used).
 
     reference, current: shape (cells,), counts, the last cell being `other`; each with at least one row. The reference
     is a sample too: taking its shares for exact turns 5% false alarms into 34% at five categories. Cells with an
-    expectation below 5 are pooled (`keel.measures.cells.pool_small`); when fewer than two are left the p-value is
-    simulated with both margins fixed, (k + 1)/(resamples + 1). With one category in all, statistic 0 and p-value 1.
+    expectation below 5 are pooled (`keel.measures.cells.pool_small`, also for ``cut``). When fewer than two are left
+    the cells are those with an expectation of 5 in the larger sample, and the p-value is simulated with both margins
+    fixed, (k + 1)/(resamples + 1). With one cell even then, as for a column of identifiers: statistic 0, p-value 1.
     Source: Pearson 1900; Agresti, Categorical Data Analysis, 3.2. Simulation: Hope 1968.
 
     >>> statistic, p, cells = chi_square([50, 50, 0], [30, 70, 0], rng=np.random.default_rng(0), resamples=99)
     >>> round(statistic, 4), round(p, 4), cells
     (8.3333, 0.0039, 2)
     """
-    r, c, _ = pool_small(reference, current)
+    r, c, _ = pool_small(reference, current, cut=cut)
     if len(r) >= 2:
         statistic = chi_square_statistic(r, c)
         return statistic, float(chdtrc(len(r) - 1, statistic)), len(r)
-    return _simulated(np.asarray(reference, np.int64), np.asarray(current, np.int64), rng, resamples)
+    r, c = _cells_to_simulate(np.asarray(reference, np.int64), np.asarray(current, np.int64), cut)
+    if len(r) < 2:
+        return 0.0, 1.0, len(r)
+    return chi_square_statistic(r, c), _simulated_p_value(r, c, rng, resamples), len(r)
 
 
 def chi_square_statistic(reference: ArrayLike, current: ArrayLike) -> float:
@@ -53,20 +57,22 @@ def chi_square_statistic(reference: ArrayLike, current: ArrayLike) -> float:
     return float(np.sum(deviation**2 / (r + c)) * (n_r + n) * (1 / n_r + 1 / n))
 
 
-def _simulated(r: Integers, c: Integers, rng: np.random.Generator, resamples: int) -> tuple[float, float, int]:
-    occupied = (r + c) > 0
-    r, c = r[occupied], c[occupied]
-    if len(r) > MAX_SIMULATED_CELLS:
-        largest = np.argmax(r + c)
-        r = np.array([r[largest], r.sum() - r[largest]])
-        c = np.array([c[largest], c.sum() - c[largest]])
-    if len(r) < 2:
-        return 0.0, 1.0, len(r)
+def _cells_to_simulate(r: Integers, c: Integers, cut: int) -> tuple[Integers, Integers]:
+    """Pool what even the larger sample need not have seen, and `other`, which holds what the reference has not."""
+    total = r + c
+    least = max(MIN_EXPECTED, cut + CLEAR_OF_CUT * cut**0.5)
+    small = total * (max(int(r.sum()), int(c.sum())) / int(total.sum())) < least
+    small[np.argsort(-total, kind="stable")[MAX_SIMULATED_CELLS:]] = True
+    small[-1] = True
+    return pool(r, c, small)
+
+
+def _simulated_p_value(r: Integers, c: Integers, rng: np.random.Generator, resamples: int) -> float:
     pooled, n = r + c, int(c.sum())
     draws = rng.multivariate_hypergeometric(pooled, n, size=resamples, method="marginals")
     # With both margins fixed χ² is increasing in Σ c²/pooled.
     extreme = _weight(draws, pooled) >= _weight(c, pooled) * (1 - 1e-12)
-    return chi_square_statistic(r, c), float((np.count_nonzero(extreme) + 1) / (resamples + 1)), len(r)
+    return float((np.count_nonzero(extreme) + 1) / (resamples + 1))
 
 
 def _weight(current: Integers, pooled: Integers) -> Floats:
