@@ -1,0 +1,210 @@
+"""Messages leave by the provider operators, to real servers on this machine, through Airflow's connections."""
+
+from __future__ import annotations
+
+import json
+import threading
+from email import message_from_bytes, message_from_string, policy
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from aiosmtpd.controller import Controller
+
+from keel.cli.process import free_port
+from tests.dags.world import DAY, LAUNCH, decision_of, happen, live
+
+END = LAUNCH + DAY
+WINDOW = {"start": LAUNCH.isoformat(), "end": END.isoformat()}
+
+
+class Mailbox:
+    """What an SMTP server was given: (recipients, message)."""
+
+    def __init__(self):
+        self.mails = []
+
+    async def handle_DATA(self, server, session, envelope):  # noqa: N802
+        self.mails.append((envelope.rcpt_tos, message_from_bytes(envelope.content, policy=policy.default)))
+        return "250 Message accepted for delivery"
+
+
+@pytest.fixture
+def mailbox(monkeypatch):
+    """A real SMTP server that the connection smtp_default leads to."""
+    box = Mailbox()
+    port = free_port(8025)
+    controller = Controller(box, hostname="127.0.0.1", port=port)
+    controller.start()
+    connection = {"disable_tls": True, "disable_ssl": True, "from_email": "keel@example.com", "retry_limit": 0}
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_SMTP_DEFAULT",
+        json.dumps({"conn_type": "smtp", "host": "127.0.0.1", "port": port, "extra": connection}),
+    )
+    yield box.mails
+    controller.stop()
+
+
+@pytest.fixture
+def slack(monkeypatch):
+    """A real HTTP server where Slack's API would be; what was posted: (path, token, body)."""
+    posted = []
+
+    class Api(BaseHTTPRequestHandler):
+        def do_POST(self):  # noqa: N802
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            posted.append((self.path, self.headers["Authorization"], body))
+            answer = b'{"ok": true}'
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    base_url = f"http://127.0.0.1:{server.server_port}/api/"
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_SLACK_DEFAULT",
+        json.dumps({"conn_type": "slack", "password": "xoxb-secret", "extra": {"base_url": base_url}}),
+    )
+    yield posted
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def drifted(airflow_db, tide):
+    live(tide, happen(LAUNCH, END, wind=1.5), LAUNCH, END)
+    return tide
+
+
+def body_of(mail):
+    return mail.get_body(("html", "plain")).get_content()
+
+
+def test_both_channels_are_used_where_both_connections_exist(drifted, mailbox, slack):
+    from tests.dags.running import run
+
+    done = run("tide.drift_check", **WINDOW)
+
+    assert done.state == "success"
+    assert {"send_email", "post_to_slack"} <= done.path
+    assert "write_to_outbox" not in done.states
+    sentence = decision_of(drifted)["sentence"]
+    [(recipients, mail)] = mailbox
+    assert recipients == ["harbour@example.com"]
+    assert (mail["From"], mail["Subject"]) == ("keel@example.com", "[Keel] tide: needs a look")
+    assert sentence in body_of(mail)
+    [(path, token, posted)] = slack
+    assert (path, token, posted["channel"]) == ("/api/chat.postMessage", "Bearer xoxb-secret", "#harbour")
+    assert posted["text"].startswith(f"*[Keel] tide: needs a look*\n{sentence}")
+    assert decision_of(drifted)["outcome"]["told"] == ["email", "slack"]
+    assert not drifted.outbox.exists()
+    assert "xoxb-secret" not in json.dumps(done.xcoms)
+
+
+def test_mail_alone(drifted, mailbox):
+    from tests.dags.running import run
+
+    done = run("tide.drift_check", **WINDOW)
+
+    assert "send_email" in done.path
+    assert {"post_to_slack", "write_to_outbox"}.isdisjoint(done.states)
+    assert len(mailbox) == 1
+
+
+def test_a_mail_server_that_is_gone_fails_the_run_and_the_failure_is_kept(drifted, monkeypatch):
+    from tests.dags.running import run
+
+    nobody = {"conn_type": "smtp", "host": "127.0.0.1", "port": 1, "extra": {"disable_ssl": True, "retry_limit": 0}}
+    monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(nobody))
+
+    done = run("tide.drift_check", **WINDOW)
+
+    assert done.state == "failed"
+    assert (done.states["send_email"], done.states["record"]) == ("failed", "upstream_failed")
+    assert decision_of(drifted)["action"] == "raise_alert"
+    [file] = drifted.outbox.glob("*.eml")
+    mail = message_from_string(file.read_text(), policy=policy.default)
+    assert mail["Subject"] == "[Keel] tide: tide.drift_check failed"
+    assert "Connection refused" in mail.get_content()
+
+
+def test_a_failed_run_is_told_once_by_every_channel(airflow_db, tide, mailbox, slack, monkeypatch):
+    from keel import loop
+    from tests.dags.running import run
+
+    def unavailable(*_):
+        raise ValueError("what is {{ this }}?")
+
+    for check in ("check_data_quality", "check_data_drift", "check_performance"):
+        monkeypatch.setattr(loop, check, unavailable)
+
+    done = run("tide.drift_check", **WINDOW)
+
+    assert done.state == "failed"
+    [(recipients, mail)] = mailbox
+    assert recipients == ["harbour@example.com"]
+    assert mail["Subject"] == "[Keel] tide: tide.drift_check failed"
+    assert "This is not an all clear" in body_of(mail)
+    assert "ValueError: what is {{ this }}?" in body_of(mail)
+    assert done.run_id in body_of(mail)
+    [(_, _, posted)] = slack
+    assert "ValueError: what is {{ this }}?" in posted["text"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("timed_out", "the run took longer than its dagrun_timeout"),
+        ("all_tasks_deadlocked", "no task of the run could start"),
+    ],
+)
+def test_a_run_that_ends_without_a_failed_task_is_told_too(home, reason, said):
+    from keel_airflow.notifications import FailureNotifier
+    from tests.dags.parsing import parse_dag
+
+    FailureNotifier(model="tide")({"dag": parse_dag("tide.retrain"), "run_id": "manual__1", "reason": reason})
+
+    [file] = (home / "outbox").glob("*.eml")
+    mail = message_from_string(file.read_text(), policy=policy.default)
+    assert mail["To"] == "harbour@example.com"
+    assert said in mail.get_content()
+
+
+def test_a_channel_that_fails_does_not_silence_the_other(home, slack, monkeypatch):
+    from keel_airflow.channels import deliver
+
+    nobody = {"conn_type": "smtp", "host": "127.0.0.1", "port": 1, "extra": {"disable_ssl": True, "retry_limit": 0}}
+    monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(nobody))
+    message = {"subject": "s", "text": "t", "email": ["a@example.com"], "slack": "#a"}
+
+    assert deliver(message) == ["slack"]
+    assert len(slack) == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "channels"),
+    [
+        ({"email": ["a@example.com"], "slack": "#a"}, ["email", "slack"]),
+        ({"email": ["a@example.com"], "slack": None}, ["email"]),
+        ({"email": [], "slack": "#a"}, ["slack"]),
+        ({"email": [], "slack": None}, ["outbox"]),
+    ],
+)
+def test_a_channel_needs_a_recipient_and_a_connection(message, channels, mailbox, slack):
+    from keel_airflow.channels import address
+
+    assert address({"subject": "s", "text": "1 < 2", **message})["channels"] == channels
+    assert address({"subject": "s", "text": "1 < 2", **message})["html"] == "<pre>1 &lt; 2</pre>"
+    assert address({"subject": "s", "text": "1 < 2", **message})["post"] == "*s*\n1 &lt; 2"
+
+
+def test_nothing_to_say_needs_no_channel(mailbox):
+    from keel_airflow.channels import address
+
+    assert address({}) == {"channels": []}

@@ -1,0 +1,192 @@
+"""Each branch of the drift check, run on a real store and a real registry."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from email import message_from_string, policy
+
+import pytest
+
+from keel.lifecycle import deployments, ledger
+from tests.dags.running import run
+from tests.dags.world import DAY, LAUNCH, decision_of, happen, live
+
+pytestmark = pytest.mark.usefixtures("airflow_db")
+
+END = LAUNCH + DAY
+WINDOW = {"start": LAUNCH.isoformat(), "end": END.isoformat()}
+CHECKED = {"count_window", "check_data_quality", "check_data_drift", "check_performance", "decide"}
+TOLD = {"compose_message", "write_to_outbox", "record"}
+
+
+def mails(workspace):
+    files = sorted(workspace.outbox.glob("*.eml")) if workspace.outbox.exists() else []
+    return [message_from_string(file.read_text(), policy=policy.default) for file in files]
+
+
+def test_all_clear_says_nothing_and_is_recorded(tide):
+    live(tide, happen(LAUNCH, END), LAUNCH, END)
+
+    done = run("tide.drift_check", **WINDOW)
+
+    assert (done.state, done.path) == ("success", {*CHECKED, "all_clear", "compose_message", "record"})
+    assert set(done.states) == done.path
+    decision = decision_of(tide)
+    assert decision["action"] == "all_clear"
+    assert decision["outcome"]["told"] == []
+    assert decision["run_id"] == done.run_id
+    assert mails(tide) == []
+
+
+def test_drift_without_harm_raises_an_alert(tide):
+    live(tide, happen(LAUNCH, END, wind=1.5), LAUNCH, END)
+
+    done = run("tide.drift_check", **WINDOW)
+
+    assert (done.state, done.path) == ("success", {*CHECKED, "raise_alert", *TOLD})
+    assert "wind" in decision_of(tide)["sentence"]
+    [mail] = mails(tide)
+    assert mail["To"] == "harbour@example.com"
+    assert decision_of(tide)["sentence"] in mail.get_content()
+    assert f"/dags/tide.drift_check/runs/{done.run_id}" in mail.get_content()
+    assert decision_of(tide)["outcome"]["told"] == ["outbox"]
+
+
+def test_broken_data_is_set_aside_and_nothing_learns_from_it(tide):
+    live(tide, happen(LAUNCH, END).drop_columns(["level"]), LAUNCH, END)
+
+    done = run("tide.drift_check", **WINDOW)
+
+    assert (done.state, done.path) == ("success", {*CHECKED, "quarantine", *TOLD})
+    [row] = tide.store.quarantines("tide")
+    assert (row["start"], row["end"]) == (LAUNCH, END)
+    assert decision_of(tide)["outcome"]["outcome"] == "quarantined"
+    assert deployments.read(tide.store, "tide").production == 1
+
+
+@pytest.fixture
+def harmed(tide):
+    """Four days in which the level acts on the quay the other way round."""
+    live(tide, happen(LAUNCH, LAUNCH + 4 * DAY, relation=-3.0), LAUNCH, LAUNCH + 4 * DAY)
+    return tide
+
+
+LAST_DAY = {"start": (LAUNCH + 3 * DAY).isoformat(), "end": (LAUNCH + 4 * DAY).isoformat()}
+
+
+def test_harm_leads_to_a_better_challenger_that_is_promoted(harmed):
+    done = run("tide.drift_check", **LAST_DAY)
+
+    assert (done.state, done.path) == ("success", {*CHECKED, "retrain", "compare", "promote", *TOLD})
+    assert deployments.read(harmed.store, "tide").production == 2
+    assert deployments.read(harmed.store, "tide").previous == 1
+    assert harmed.registry.aliases("tide") == {"production": 2, "previous": 1}
+    assert done.xcoms["compare/return_value"]["lower_bound"] > 0
+    assert decision_of(harmed)["outcome"]["outcome"] == "promoted"
+    [mail] = mails(harmed)
+    assert mail["Subject"] == "[Keel] tide: retrained and promoted version 2"
+
+
+def test_a_challenger_that_is_not_shown_to_be_better_enough_is_turned_down(harmed):
+    done = run("tide.drift_check", **LAST_DAY, overrides={"promotion.margin": 0.9})
+
+    assert (done.state, done.path) == ("success", {*CHECKED, "retrain", "compare", "keep_champion", *TOLD})
+    assert deployments.read(harmed.store, "tide").production == 1
+    assert decision_of(harmed)["outcome"]["outcome"] == "kept_champion"
+    assert harmed.registry.resolve("tide", version=2).tags["keel.status"] == "rejected"
+
+
+def test_a_run_that_is_cleared_and_run_again_leaves_the_same_rows(harmed):
+    def rows():
+        entries = [entry.hash for entry in ledger.entries(harmed.store, "tide")]
+        decisions = harmed.store.decisions.list("tide")
+        return entries, decisions, harmed.registry.versions("tide"), [mail.as_string() for mail in mails(harmed)]
+
+    turned_down = {**LAST_DAY, "overrides": {"promotion.margin": 0.9}}
+    first = run("tide.drift_check", logical_date=LAUNCH + 4 * DAY, **turned_down)
+    after_first = rows()
+
+    second = run("tide.drift_check", logical_date=LAUNCH + 4 * DAY, **turned_down)
+
+    assert (second.run_id, second.path) == (first.run_id, first.path)
+    assert rows() == after_first
+
+
+def test_a_scheduled_run_judges_the_lookback_before_the_end_of_its_interval(tide):
+    live(tide, happen(LAUNCH, END), LAUNCH, END)
+
+    done = run("tide.drift_check", logical_date=LAUNCH + timedelta(hours=20))
+
+    assert done.state == "success"
+    interval_end = LAUNCH + timedelta(hours=18)
+    assert done.xcoms["count_window/return_value"]["window"] == {
+        "start": (interval_end - DAY).isoformat(),
+        "end": interval_end.isoformat(),
+    }
+
+
+def test_what_passes_between_tasks_is_plain_and_small(harmed):
+    done = run("tide.drift_check", **LAST_DAY)
+
+    assert {f"{task}/return_value" for task in done.path} <= set(done.xcoms)
+    for name, value in done.xcoms.items():
+        assert len(json.dumps(value, allow_nan=False)) < 8_192, name
+
+
+def test_a_window_without_predictions_is_no_all_clear(tide):
+    done = run("tide.drift_check", **WINDOW)
+
+    assert done.state == "success"
+    assert decision_of(tide)["action"] == "raise_alert"
+
+
+def test_a_wrong_override_fails_at_once_and_says_what_is_wrong(tide):
+    done = run("tide.drift_check", **WINDOW, overrides={"drift.alhpa": 0.01})
+
+    assert done.state == "failed"
+    assert done.states["count_window"] == "failed"
+    assert "did you mean 'alpha'" in done.xcoms["count_window/error"]
+
+
+@pytest.mark.parametrize("check", ["check_data_quality", "check_data_drift", "check_performance"])
+def test_a_failed_check_fails_the_run_and_concludes_nothing(tide, monkeypatch, check):
+    from keel import loop
+    from keel.errors import StoreUnavailable
+
+    def unavailable(*_):
+        raise StoreUnavailable("db:5432 does not answer")
+
+    monkeypatch.setattr(loop, check, unavailable)
+    live(tide, happen(LAUNCH, END), LAUNCH, END)
+
+    done = run("tide.drift_check", **WINDOW)
+
+    assert done.state == "failed"
+    assert done.states[check] == "failed"
+    assert done.states["decide"] == done.states["all_clear"] == done.states["record"] == "upstream_failed"
+    assert tide.store.decisions.latest("tide", action="all_clear") is None
+
+
+def test_an_unreachable_store_fails_the_run_and_never_reads_as_all_clear(tide, monkeypatch):
+    live(tide, happen(LAUNCH, END), LAUNCH, END)
+    monkeypatch.setenv("AIRFLOW_CONN_KEEL_STORE", "postgres://keel:s3cret@127.0.0.1:1/keel")
+
+    done = run("tide.drift_check", **WINDOW)
+
+    assert done.state == "failed"
+    assert done.path == set()
+    assert "127.0.0.1" in done.xcoms["count_window/error"]
+    assert "s3cret" not in json.dumps(done.xcoms)
+    assert tide.store.decisions.list("tide")[0]["action"] != "all_clear"
+    [mail] = mails(tide)
+    assert "not an all clear" in mail.get_content()
+    assert "StoreUnavailable: the store at" in mail.get_content()
+    assert "s3cret" not in mail.get_content()
+
+
+def test_a_model_without_a_production_version_says_how_to_get_one(home):
+    done = run("tide.drift_check", **WINDOW)
+
+    assert done.state == "failed"
+    assert "airflow dags trigger tide.retrain" in done.xcoms["count_window/error"]
