@@ -11,7 +11,12 @@ from importlib.metadata import version as installed_version
 
 import typer
 
+from keel.cli.demo import demo
+from keel.cli.ledger import app as ledger
+from keel.cli.migrate import migrate
 from keel.cli.output import JsonOption, print_json
+from keel.cli.replay import replay
+from keel.cli.up import up
 from keel.errors import KeelError
 
 app = typer.Typer(
@@ -21,13 +26,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-# Commands live in modules of their own, which import what is heavy only when they run:
-# app.command()(module.command) adds one.
-
-
-@app.callback()
-def _commands() -> None:
-    """Keep ``keel version`` a sub-command also while it is the only one."""
+# Commands live in modules of their own, which import what is heavy only when they run.
+app.command()(demo)
+app.command()(up)
+app.command()(replay)
+app.command()(migrate)
+app.add_typer(ledger, name="ledger")
 
 
 @app.command()

@@ -1,0 +1,20 @@
+"""``keel migrate``: bring the store to this version of Keel, as a deployment does once before it starts its servers."""
+
+from __future__ import annotations
+
+import typer
+
+from keel.cli.output import JsonOption, print_json
+
+
+def migrate(as_json: JsonOption = False) -> None:
+    """Create or update the tables of the store that ``KEEL_STORE_URL`` names."""
+    from keel.workspace import Workspace
+
+    with Workspace.open() as workspace:
+        url = workspace.store.engine.url
+    store = url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
+    if as_json:
+        print_json({"store": store})
+    else:
+        typer.echo(f"{store} is up to date")
