@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
@@ -12,9 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keel.errors import ConfigError
-from keel.store import Store
 from keel.store.layout import RESERVED, physical_name
 from tests.store_fixtures import EVER, batch
+
+if TYPE_CHECKING:
+    from keel.store import Store
 
 ODD_NAMES = [
     "a b", 'say "hi"', "it's", "select", "Order", "order", "ORDER", "ü", "温度", "🙂", "x;--", "a%b", "%s", "%%", ":x",

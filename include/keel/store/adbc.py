@@ -6,6 +6,7 @@ task that opens the store.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,7 +36,7 @@ class Connection:
             statement.set_sql_query(sql)
             if parameters:
                 statement.prepare()
-                values = [pa.array([value]) for value in parameters]
+                values = [one(value) for value in parameters]
                 statement.bind(pa.record_batch(values, names=[str(i) for i in range(len(values))]))
             stream, _ = statement.execute_query()
             try:
@@ -62,6 +63,22 @@ class Connection:
         self._database.close()
 
 
+def one(value: int | float | str | bytes | None) -> pa.Array:
+    """Return an array of one value, built by hand: ``pa.array`` and ``pa.scalar`` import pandas.
+
+    >>> [one(value).to_pylist() for value in (True, -2, 0.5, "é", b"", None)]
+    [[1], [-2], [0.5], ['é'], [b''], [None]]
+    """
+    if value is None:
+        return pa.nulls(1)
+    if isinstance(value, int | float):
+        kind, code = (pa.float64(), "<d") if isinstance(value, float) else (pa.int64(), "<q")
+        return pa.Array.from_buffers(kind, 1, [None, pa.py_buffer(struct.pack(code, value))])
+    kind, data = (pa.string(), value.encode()) if isinstance(value, str) else (pa.binary(), value)
+    ends = pa.py_buffer(struct.pack("<ii", 0, len(data)))
+    return pa.Array.from_buffers(kind, 1, [None, ends, pa.py_buffer(data)])
+
+
 def connect_sqlite(path: str, timeout: float) -> Connection:
     """Open a SQLite file; statements wait up to ``timeout`` seconds for another writer."""
     import adbc_driver_sqlite
@@ -70,6 +87,8 @@ def connect_sqlite(path: str, timeout: float) -> Connection:
     options = {adbc_driver_sqlite.StatementOptions.BATCH_ROWS.value: str(2**30)}
     connection = Connection(adbc_driver_sqlite.connect(path), options)
     connection.execute(f"PRAGMA busy_timeout={int(timeout * 1000)}")
+    # a batch being staged is in memory already
+    connection.execute("PRAGMA temp_store=MEMORY")
     return connection
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import URL
 from keel.errors import StoreUnavailable
 
 # SQLSTATE classes and codes for which the server, not the statement, is the reason
-_UNAVAILABLE_CLASSES = frozenset({"08", "28", "3D", "53", "57", "58"})
+_UNAVAILABLE_CLASSES = frozenset({"08", "28", "3D", "3F", "53", "57", "58"})
 _UNAVAILABLE_CODES = frozenset({"25006", "40001", "40P01", "42501", "55P03"})
 _ADVICE = (
     (
@@ -22,12 +22,15 @@ _ADVICE = (
         "another process holds it: try again, and look for a long or stuck transaction",
     ),
     (r"read-?only", "the file, its folder or the server is read-only: make it writable for this user"),
-    (r"full|53100", "the disk is full: free some space"),
+    (r"full|53100|disk I/O", "the disk is full or failing: free some space, and look at the system log"),
     (r"not a database|malformed", "the file is damaged or not a Keel store: restore it from a backup"),
+    (r"permission denied|no schema", "let this user create, read and write tables in the schema"),
     (r"password|authentication|role", "check user and password of the keel_store connection"),
     (r"database .* does not exist", "create the database, or correct its name in the keel_store connection"),
     (r"", "check that it is up and that this machine and user may reach it"),
 )
+# SQLite's own words, for errors that its driver files under other classes
+_SAYS_UNAVAILABLE = re.compile("file is not a database|disk I/O error|database or disk is full|image is malformed")
 _DRIVER_ERRORS = (adbc_driver_manager.Error, sqlalchemy.exc.SQLAlchemyError, OSError)
 
 
@@ -60,7 +63,7 @@ def is_unavailable(error: BaseException) -> bool:
         sqlalchemy.exc.TimeoutError,
         OSError,
     )
-    return isinstance(error, unavailable) or "file is not a database" in str(origin)
+    return isinstance(error, unavailable) or _SAYS_UNAVAILABLE.search(str(origin)) is not None
 
 
 def explain(url: URL, error: BaseException) -> str:

@@ -150,7 +150,7 @@ def physical_name(name: str, taken: Iterable[str]) -> str:
     """Return ``name`` if both databases can keep it apart from ``taken`` (case-folded), else one with a hash.
 
     >>> physical_name("temp", ["time"]), physical_name("Time", ["time"])
-    ('temp', 'Time_5dc8eab36d72')
+    ('temp', 'Time_33b93476cf59')
     """
     encoded = name.encode()
     if len(encoded) <= _LONGEST and name.casefold() not in taken:

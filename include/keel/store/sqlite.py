@@ -145,6 +145,9 @@ class Dialect(SQLiteDialect):
         """Return no arguments: connections come from the engine's creator."""
         return [], {}
 
+    def _get_server_version_info(self, connection: Any) -> Any:
+        return self.dbapi.sqlite_version_info  # type: ignore[union-attr]
+
     def is_disconnect(self, e: Any, connection: Any, cursor: Any) -> bool:
         """Return False: a file does not hang up."""
         return False
