@@ -12,7 +12,5 @@ def build(config, seed):
 
     numeric = [name for name, kind in config.features.items() if kind == "numeric"]
     categorical = [name for name, kind in config.features.items() if kind == "categorical"]
-    columns = make_column_transformer(
-        (SimpleImputer(), numeric), (OneHotEncoder(handle_unknown="ignore"), categorical)
-    )
+    columns = make_column_transformer((SimpleImputer(), numeric), (OneHotEncoder(handle_unknown="ignore"), categorical))
     return make_pipeline(columns, LogisticRegression(random_state=seed))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from keel.alerts.messages import compose_alert
@@ -18,6 +18,7 @@ from keel.checks.performance import detect_degradation
 from keel.checks.quality import QualityStatus, check_quality
 from keel.counts import Counts
 from keel.decision import Action, Policy, decide_action
+from keel.engines.local import count_hours
 from keel.errors import SchemaError
 from keel.lifecycle import deployments
 from keel.lifecycle.comparison import Verdict, compare_versions
@@ -35,7 +36,7 @@ from keel.memory import (
     times_of,
 )
 from keel.rows import prediction_log, score_version, scored, training_rows, unseen_holdout, window_counts
-from keel.window import HOUR, Window, ceil_hour, floor_hour, parse_time
+from keel.window import DAY, HOUR, Window, ceil_hour, floor_hour, parse_time
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
@@ -74,19 +75,21 @@ def count_window(ws: Workspace, config: ModelConfig, window: Window) -> Plain:
     predictions = prediction_log(ws, config)
     version = deployments.production_version(ws.store, config.model)
     grid = ws.registry.grid(config.model, version)
-    hours = rows = 0
-    for dirty_version, hour, revision in predictions.dirty_hours(window.end):
-        if dirty_version != version:
-            continue
-        counts = grid.count(predictions.read_hour(version, hour))
-        ws.store.counts.put(config.model, version, hour, grid.grid_id, counts.n, counts.to_bytes(), revision=revision)
-        predictions.clean(version, hour, revision)
-        hours, rows = hours + 1, rows + counts.n
+    dirty = {hour: revision for v, hour, revision in predictions.dirty_hours(window.end) if v == version}
+    rows = 0
+    for day in sorted({hour.date() for hour in dirty}):
+        midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        hourly = count_hours(grid, predictions.read(midnight, midnight + DAY, version))
+        new = {hour: counts for hour, counts in hourly.items() if hour in dirty}
+        payloads = [(hour, counts.n, counts.to_bytes(), dirty[hour]) for hour, counts in new.items()]
+        ws.store.counts.put_hours(config.model, version, grid.grid_id, payloads)
+        predictions.clean_hours(version, [(hour, dirty[hour]) for hour in new])
+        rows += sum(counts.n for counts in new.values())
     total = predictions.count(window.start, window.end, version)
-    log.info("counted %d new hours (%d rows); the window holds %d", hours, rows, total)
+    log.info("counted %d new hours (%d rows); the window holds %d", len(dirty), rows, total)
     return {
         "model": config.model, "version": version, "window": window.to_dict(),
-        "rows": total, "counted_hours": hours, "counted_rows": rows,
+        "rows": total, "counted_hours": len(dirty), "counted_rows": rows,
     }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from keel.errors import ConfigError
 
 HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)

@@ -249,7 +249,7 @@ class Registry:
             raise RegistryUnavailable(f"MLflow at {_redacted(self.tracking_uri)} does not answer: {error}") from error
         except MlflowException as error:
             if error.error_code in {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"}:
-                raise RegistryUnavailable(f"MLflow at {_redacted(self.tracking_uri)} failed: {error}") from error
+                raise RegistryUnavailable(f"MLflow at {_redacted(self.tracking_uri)} does not answer: {error}") from error
             raise
 
 

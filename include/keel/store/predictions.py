@@ -7,6 +7,7 @@ again. Rows without a version are labelled history that was never scored: they a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -88,10 +89,20 @@ class PredictionLog:
 
     def clean(self, version: int, hour: datetime, revision: int) -> None:
         """Say that the hour was counted as of ``revision``; rows that came later keep it dirty. Idempotent."""
-        key = sa.and_(hours.c.model == self.model, hours.c.version == version, hours.c.hour == hour_micros(hour))
+        self.clean_hours(version, [(hour, revision)])
+
+    def clean_hours(self, version: int, counted: Sequence[tuple[datetime, int]]) -> None:
+        """Say of many hours that each was counted as of its revision, as `clean` does, in one transaction."""
+        if not counted:
+            return
+        hour: sa.BindParameter[int] = sa.bindparam("at", type_=sa.BigInteger)
+        revision: sa.BindParameter[int] = sa.bindparam("seen", type_=sa.BigInteger)
+        key = sa.and_(hours.c.model == self.model, hours.c.version == version, hours.c.hour == hour)
         statement = sa.update(hours).where(key, hours.c.counted < revision, hours.c.revision >= revision)
         with self._database.begin() as connection:
-            connection.execute(statement.values(counted=revision))
+            connection.execute(
+                statement.values(counted=revision), [{"at": hour_micros(at), "seen": seen} for at, seen in counted]
+            )
 
     def read_hour(self, version: int, hour: datetime) -> list[pa.Table]:
         """Return the rows of one version and hour; see `read`."""

@@ -71,16 +71,25 @@ class CountsTable:
         revision: of the hour when its rows were read, as `PredictionLog.dirty_hours` gave it. Counts of an older
         revision than those stored are ignored, so that a slow counter cannot undo a later one.
         """
-        row = {
-            "model": model, "version": version, "hour": hour_micros(hour), "grid_id": grid_id,
-            "n": n, "payload": payload, "revision": revision,
-        }  # fmt: skip
+        self.put_hours(model, version, grid_id, [(hour, n, payload, revision)])
+
+    def put_hours(
+        self, model: str, version: int, grid_id: str, hourly: Sequence[tuple[datetime, int, bytes, int]]
+    ) -> None:
+        """Store many hours' counts, each (hour, n, payload, revision) as in `put`, in one transaction."""
+        if not hourly:
+            return
+        rows = [
+            {"model": model, "version": version, "grid_id": grid_id, "hour": hour_micros(hour), "n": n,
+             "payload": payload, "revision": revision}
+            for hour, n, payload, revision in hourly
+        ]  # fmt: skip
         with self._database.begin() as connection:
-            statement = insert(connection, counts).values(**row)
+            statement = insert(connection, counts)
             changed = {name: statement.excluded[name] for name in ("n", "payload", "revision")}
             key = [column.name for column in counts.primary_key]
             newer = statement.excluded.revision >= counts.c.revision
-            connection.execute(statement.on_conflict_do_update(index_elements=key, set_=changed, where=newer))
+            connection.execute(statement.on_conflict_do_update(index_elements=key, set_=changed, where=newer), rows)
 
     def get(
         self, model: str, version: int, grid_id: str, start: datetime, end: datetime

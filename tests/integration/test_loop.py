@@ -1,0 +1,402 @@
+"""The loop on a real store and a real registry, with a model whose truth is known."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+import sqlalchemy as sa
+
+from keel import loop
+from keel.errors import (
+    ConfigError,
+    InsufficientData,
+    NoProductionVersion,
+    RegistryUnavailable,
+    StaleGeneration,
+    StoreUnavailable,
+    TrainingFailed,
+    UnknownModel,
+    UnknownVersion,
+)
+from keel.lifecycle import deployments, ledger
+from keel.replay import replay
+from keel.rows import prediction_log
+from keel.store.tables import metadata
+from keel.workspace import Workspace
+from tests.toy import DAY, START, toy_config, toy_rows
+
+HISTORY_DAYS = 40
+NOW = START + HISTORY_DAYS * DAY
+"""When the first version goes into production."""
+CONFIG = toy_config()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A home in which version 1 of the toy model was trained on forty days and promoted."""
+    home = tmp_path_factory.mktemp("trained")
+    with Workspace.open(home=home, environment={}) as ws:
+        replay(ws, CONFIG, toy_rows(days=HISTORY_DAYS), start=START, end=NOW)
+        window = loop.resolve_window(CONFIG, end=NOW, now=NOW)
+        decision = loop.request_retrain(ws, CONFIG, window=window, reason="the first version", run_id="run-0")
+        assert act(ws, decision)["outcome"] == "promoted"
+    return home
+
+
+@pytest.fixture
+def ws(trained, tmp_path):
+    """The trained home's own copy of everything that tests change: the store and the registry's database."""
+    home = tmp_path / "home"
+    shutil.copytree(trained, home)
+    with Workspace.open(home=home, environment={}) as opened:
+        yield opened
+
+
+def act(ws, decision, config=CONFIG):
+    """Take a decision to retrain through to its outcome."""
+    comparison = loop.compare(ws, config, loop.retrain(ws, config, decision))
+    step = loop.promote if comparison["verdict"] == "promote" else loop.keep_champion
+    return step(ws, config, comparison, actor="tests", run_id="run-1")
+
+
+def live(ws, rows, *, days, start=NOW, config=CONFIG):
+    return replay(ws, config, rows, start=start, end=start + days * DAY)
+
+
+def check(ws, end, config=CONFIG, run_id="run-2"):
+    """Run the checks of one window and decide."""
+    window = loop.resolve_window(config, end=end, now=end)
+    counted = loop.count_window(ws, config, window)
+    steps = (loop.check_data_quality, loop.check_data_drift, loop.check_performance)
+    reports = {step.__name__: step(ws, config, counted) for step in steps}
+    return loop.decide(ws, config, counted, run_id=run_id), reports
+
+
+def everything(ws):
+    """Every row of every small table."""
+    with ws.store.connect() as connection:
+        return {t.name: sorted(map(tuple, connection.execute(sa.select(t))), key=repr) for t in metadata.sorted_tables}
+
+
+def test_the_first_version_is_described_completely(ws):
+    version = ws.registry.resolve("toy", alias="production")
+    assert version.version == 1
+    assert version.tags["keel.reason"] == "Asked for: the first version"
+    assert version.tags["keel.training_end"] == (NOW - 8 * DAY).isoformat()
+    assert {"keel.data_sha256", "keel.code", "keel.parent", "keel.threshold", "keel.training_start"} <= set(
+        version.tags
+    )
+    reference = ws.registry.reference("toy", 1)
+    assert reference["holdout"]["rows"] == 7 * 24 * 20
+    assert 0.1 < reference["metrics"]["brier"]["value"] < 0.2
+    assert ws.registry.grid("toy", 1).reference.n == reference["training"]["rows"]
+
+
+def test_nothing_wrong_is_all_clear_and_silent(ws):
+    live(ws, toy_rows(NOW, days=8), days=8)
+    decision, reports = check(ws, NOW + 8 * DAY)
+    assert decision["action"] == "all_clear", decision["sentence"]
+    assert reports["check_performance"]["status"] == "ok"
+    assert loop.compose_message(ws, CONFIG, decision) == {}
+
+
+def test_the_same_window_again_leaves_the_same_rows(ws):
+    live(ws, toy_rows(NOW, days=8, shift=0.5), days=8)
+    first, _ = check(ws, NOW + 8 * DAY)
+    loop.record(ws, CONFIG, first, None, channels=["outbox"])
+    before = everything(ws)
+    second, _ = check(ws, NOW + 8 * DAY)
+    loop.record(ws, CONFIG, second, None, channels=["outbox"])
+    assert second == first
+    assert everything(ws) == before
+
+
+def test_only_new_hours_are_counted(ws):
+    rows = toy_rows(NOW, days=9)
+    live(ws, rows, days=8)
+    window = loop.resolve_window(CONFIG, end=NOW + 8 * DAY, now=NOW)
+    assert loop.count_window(ws, CONFIG, window)["counted_hours"] == 8 * 24
+    live(ws, rows, days=9)
+    later = loop.resolve_window(CONFIG, end=NOW + 8 * DAY + timedelta(hours=6), now=NOW)
+    counted = loop.count_window(ws, CONFIG, later)
+    assert counted["counted_hours"] == 6
+    assert counted["rows"] == 7 * 24 * 20
+
+
+def test_late_rows_are_counted_into_their_hour(ws):
+    rows = toy_rows(NOW, days=8)
+    early = rows.filter(pc.not_equal(pc.index_in(rows["colour"], pa.array(["blue"])), 0).fill_null(True))
+    live(ws, early, days=8)
+    window = loop.resolve_window(CONFIG, end=NOW + 8 * DAY, now=NOW)
+    counted = loop.count_window(ws, CONFIG, window)
+    live(ws, rows, days=8)
+    recounted = loop.count_window(ws, CONFIG, window)
+    assert recounted["rows"] > counted["rows"]
+    grid = ws.registry.grid("toy", 1)
+    log = prediction_log(ws, CONFIG)
+    from keel.rows import window_counts
+
+    assert window_counts(ws, CONFIG, 1, grid, window) == grid.count(log.read(window.start, window.end, 1))
+
+
+def test_drift_that_does_not_hurt_alerts_and_does_not_retrain(ws):
+    rows = toy_rows(NOW, days=8)
+    moved = rows.set_column(rows.schema.get_field_index("z"), "z", pc.add(rows["z"], 2.0))
+    live(ws, moved, days=8)
+    decision, _ = check(ws, NOW + 8 * DAY)
+    assert decision["action"] == "raise_alert"
+    assert "z" in decision["sentence"]
+    assert "labels show no harm" in decision["sentence"]
+    message = loop.compose_message(ws, CONFIG, decision, run_url="http://airflow/run")
+    assert message["email"] == ["oncall@example.com"]
+    assert decision["sentence"] in message["text"]
+
+
+def test_an_alert_is_told_once_and_not_every_six_hours(ws):
+    rows = toy_rows(NOW, days=10)
+    live(ws, rows.set_column(rows.schema.get_field_index("z"), "z", pc.add(rows["z"], 2.0)), days=10)
+    first, _ = check(ws, NOW + 8 * DAY)
+    assert loop.compose_message(ws, CONFIG, first)
+    loop.record(ws, CONFIG, first, None, channels=["outbox"])
+    again, _ = check(ws, NOW + 8 * DAY + timedelta(hours=6))
+    assert again["action"] == "raise_alert"
+    assert loop.compose_message(ws, CONFIG, again) == {}
+    loop.record(ws, CONFIG, again, None, channels=[])
+    next_day, _ = check(ws, NOW + 9 * DAY)
+    assert loop.compose_message(ws, CONFIG, next_day)
+
+
+def test_harm_retrains_and_a_better_challenger_is_promoted_once(ws):
+    live(ws, toy_rows(NOW, days=36, flip=True), days=36)
+    end = NOW + 36 * DAY
+    decision, _ = check(ws, end)
+    assert decision["action"] == "retrain"
+    training = loop.retrain(ws, CONFIG, decision)
+    assert loop.retrain(ws, CONFIG, decision)["version"] == training["version"]  # the same rows never train twice
+    comparison = loop.compare(ws, CONFIG, training)
+    assert comparison["verdict"] == "promote"
+    outcome = loop.promote(ws, CONFIG, comparison, actor="tests", run_id="run-3")
+    before = everything(ws)
+    assert loop.promote(ws, CONFIG, comparison, actor="tests", run_id="run-3") == outcome
+    assert everything(ws) == before
+    assert ws.registry.aliases("toy") == {"production": 2, "previous": 1}
+    assert ws.registry.resolve("toy", version=2).tags["keel.parent"] == "1"
+    message = loop.compose_message(ws, CONFIG, decision, outcome)
+    assert message["subject"] == "[Keel] toy: retrained and promoted version 2"
+    assert "lower bound" in message["text"]
+
+
+def test_an_equal_challenger_keeps_the_champion_once(ws):
+    live(ws, toy_rows(NOW, days=8), days=8)
+    window = loop.resolve_window(CONFIG, end=NOW + 8 * DAY, now=NOW)
+    decision = loop.request_retrain(ws, CONFIG, window=window, reason="routine", run_id="run-4")
+    outcome = act(ws, decision)
+    assert outcome["outcome"] == "kept_champion"
+    rows = len(list(ledger.entries(ws.store)))
+    assert act(ws, decision) == outcome
+    assert len(list(ledger.entries(ws.store))) == rows
+    assert deployments.read(ws.store, "toy").production == 1
+    assert ws.registry.resolve("toy", version=2).tags["keel.status"] == "rejected"
+
+
+def test_the_holdout_is_later_than_all_training_data_of_both(ws):
+    live(ws, toy_rows(NOW, days=36, flip=True), days=36)
+    decision, _ = check(ws, NOW + 36 * DAY)
+    act(ws, decision)
+    live(ws, toy_rows(NOW + 36 * DAY, days=2, flip=True), days=2, start=NOW + 36 * DAY)
+    # two days later most of the new holdout is what version 2 was judged on, and none of it what it learned from
+    window = loop.resolve_window(CONFIG, end=NOW + 38 * DAY, now=NOW)
+    asked = loop.request_retrain(ws, CONFIG, window=window, reason="again", run_id="run-5")
+    comparison = loop.compare(ws, CONFIG, loop.retrain(ws, CONFIG, asked))
+    learned = ws.registry.reference("toy", 2)["training"]["end"]
+    assert comparison["holdout"]["start"] >= learned
+    # a holdout so long that it would reach into the champion's training rows is cut to what the champion has not seen
+    long = CONFIG.with_overrides({"retrain.holdout": "20d"})
+    asked = loop.request_retrain(ws, long, window=window, reason="a long holdout", run_id="run-6")
+    comparison = loop.compare(ws, long, loop.retrain(ws, long, asked))
+    assert comparison["holdout"]["start"] == learned
+
+
+def test_a_retrain_cools_down(ws):
+    live(ws, toy_rows(NOW, days=9, flip=True), days=9)
+    assert check(ws, NOW + 8 * DAY)[0]["action"] == "retrain"
+    again, _ = check(ws, NOW + 8 * DAY + timedelta(hours=6))
+    assert again["action"] == "raise_alert"
+    assert "cooling down" in again["sentence"]
+    assert check(ws, NOW + 9 * DAY)[0]["action"] == "retrain"
+
+
+def test_a_promotion_decided_on_another_champion_is_refused(ws):
+    live(ws, toy_rows(NOW, days=36, flip=True), days=36)
+    decision, _ = check(ws, NOW + 36 * DAY)
+    comparison = loop.compare(ws, CONFIG, loop.retrain(ws, CONFIG, decision))
+    with pytest.raises(StaleGeneration, match="production is version 1, not 7"):
+        loop.promote(ws, CONFIG, {**comparison, "champion": 7}, actor="tests", run_id="run-7")
+    assert deployments.read(ws.store, "toy").production == 1
+
+
+@pytest.mark.parametrize("column", ["x", "colour"])
+def test_a_missing_column_quarantines_just_its_hours(ws, column):
+    rows = toy_rows(NOW, days=8)
+    live(ws, rows, days=6)
+    broken = NOW + 6 * DAY
+    live(ws, rows.drop_columns([column]), days=1, start=broken)
+    live(ws, rows, days=1, start=broken + DAY)
+    decision, reports = check(ws, NOW + 8 * DAY)
+    assert reports["check_data_quality"]["status"] == "broken"
+    assert decision["action"] == "quarantine"
+    assert column in decision["sentence"]
+    outcome = loop.quarantine(ws, CONFIG, decision)
+    assert outcome["quarantined"] == {"start": broken.isoformat(), "end": (broken + DAY).isoformat()}
+    kept = prediction_log(ws, CONFIG).labelled(NOW, NOW + 7 * DAY)
+    assert pc.max(kept["time"]).as_py() < broken  # labels of the last day have not come yet
+    assert loop.quarantine(ws, CONFIG, decision) == outcome
+    assert len(ws.store.quarantines("toy")) == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "action"),
+    [
+        ("x", lambda n: pa.array(["warm"] * n), "quarantine"),
+        ("x", lambda n: pa.nulls(n, pa.float64()), "quarantine"),
+        ("x", lambda n: pa.array([float("inf")] * n), "quarantine"),
+        ("colour", lambda n: pa.array(["mauve"] * n), "quarantine"),
+        ("x", lambda n: pa.array([0.25] * n), "retrain"),  # a constant is a distribution, and here it hurts
+    ],
+    ids=["another type", "all missing", "infinite", "unseen category", "constant"],
+)
+def test_bad_values_have_a_named_outcome(ws, column, values, action):
+    rows = toy_rows(NOW, days=8)
+    good = live(ws, rows, days=4)
+    bad = rows.set_column(rows.schema.get_field_index(column), column, values(rows.num_rows))
+    stored = replay(ws, CONFIG, rows.slice(0, 0), start=NOW, end=NOW)
+    assert stored.predictions == 0
+    log = prediction_log(ws, CONFIG)
+    tail = bad.filter(pc.greater_equal(bad["time"], pa.scalar(NOW + 4 * DAY, pa.timestamp("us", "UTC"))))
+    scored = (
+        tail.append_column("version", pa.array([1] * tail.num_rows, pa.int64()))
+        .append_column("score", pa.array([0.5] * tail.num_rows))
+        .append_column("prediction", pa.array([1.0] * tail.num_rows))
+    )
+    assert log.append(scored.drop_columns(["label"])).stored == tail.num_rows
+    assert good.predictions + tail.num_rows == 8 * 24 * 20
+    labels = tail.select(["id", "label"]).append_column("observed_at", pc.add(tail["time"], DAY))
+    log.add_labels(labels)
+    decision, _ = check(ws, NOW + 9 * DAY)
+    assert decision["action"] == action, decision["sentence"]
+
+
+def test_an_extra_column_is_ignored_and_named(ws):
+    rows = toy_rows(NOW, days=8).append_column("surprise", pa.array(["!"] * (8 * 24 * 20)))
+    live(ws, rows, days=8)
+    assert check(ws, NOW + 8 * DAY)[0]["action"] == "all_clear"
+
+
+def test_an_empty_window_is_an_alert(ws):
+    decision, reports = check(ws, NOW + 30 * DAY)
+    assert reports["check_data_quality"]["status"] == "empty"
+    assert decision["action"] == "raise_alert"
+    assert "No prediction arrived" in decision["sentence"]
+
+
+def test_one_row_is_not_judged_and_says_so(ws):
+    live(ws, toy_rows(NOW, days=8).slice(0, 1), days=8)
+    decision, reports = check(ws, NOW + DAY)
+    assert reports["check_data_drift"]["status"] == "insufficient"
+    assert "not judged" in decision["sentence"]
+
+
+def test_no_labels_and_drift_asks_for_a_retrain(ws):
+    late = toy_config(target={"name": "bought", "label_delay": "20d"})
+    live(ws, toy_rows(NOW, days=8, shift=2.0), days=8, config=late)
+    decision, reports = check(ws, NOW + 8 * DAY, late)
+    assert reports["check_performance"]["status"] == "no_labels"
+    assert decision["action"] == "retrain"
+
+
+def test_duplicate_ids_and_orphan_labels_lose_nothing(ws):
+    rows = toy_rows(NOW, days=2)
+    assert live(ws, rows, days=2).predictions == rows.num_rows
+    again = live(ws, rows, days=2)
+    assert (again.predictions, again.labels) == (0, 0)
+    orphan = pa.table({"id": ["nobody"], "label": [1.0], "observed_at": rows["time"].slice(0, 1)})
+    assert prediction_log(ws, CONFIG).add_labels(orphan).orphans == 1
+
+
+def test_a_model_without_production_version_says_how_to_get_one(tmp_path):
+    with Workspace.open(home=tmp_path, environment={}) as ws:
+        window = loop.resolve_window(CONFIG, end=NOW, now=NOW)
+        with pytest.raises(NoProductionVersion, match=r"airflow dags trigger toy\.retrain"):
+            loop.count_window(ws, CONFIG, window)
+
+
+def test_unknown_versions_and_models_say_what_exists(ws):
+    with pytest.raises(UnknownVersion, match=r"no version 9; versions: 1; aliases: production → 1"):
+        ws.registry.resolve("toy", version=9)
+    with pytest.raises(UnknownVersion, match=r"no alias 'productoin'; did you mean 'production'\?"):
+        ws.registry.resolve("toy", alias="productoin")
+    with pytest.raises(UnknownVersion, match="no versions in the registry yet"):
+        ws.registry.resolve("nothing")
+    with pytest.raises(UnknownModel, match="flight_delay"):
+        from keel.config import get_model
+
+        get_model("flight_dealy")
+
+
+def test_too_few_rows_to_train_on_say_how_many(ws):
+    early = loop.resolve_window(CONFIG, end=START + 9 * DAY, now=NOW)
+    strict = CONFIG.with_overrides({"retrain.min_rows": 5_000})
+    decision = loop.request_retrain(ws, strict, window=early, reason="too early", run_id="run-8")
+    with pytest.raises(InsufficientData, match="labelled training rows: needs at least 5000 rows"):
+        loop.retrain(ws, strict, decision)
+
+
+def test_a_pipeline_that_raises_or_is_missing_is_named(ws):
+    window = loop.resolve_window(CONFIG, end=NOW, now=NOW)
+    missing = CONFIG.with_overrides({"retrain.pipeline": "tests.no_such_pipeline"})
+    decision = loop.request_retrain(ws, missing, window=window, reason="missing", run_id="run-9")
+    with pytest.raises(ConfigError, match=r"no module named 'tests\.no_such_pipeline'"):
+        loop.retrain(ws, missing, decision)
+    broken = CONFIG.with_overrides({"retrain.pipeline": "tests.toy"})  # a module without build()
+    with pytest.raises(TrainingFailed, match=r"tests\.toy: AttributeError"):
+        loop.retrain(ws, broken, decision)
+
+
+def test_an_unreachable_store_or_registry_is_never_all_clear(ws, tmp_path):
+    with pytest.raises(StoreUnavailable):
+        Workspace.open(home=tmp_path, store_url="postgresql://keel:secret@127.0.0.1:1/keel", environment={})
+    live(ws, toy_rows(NOW, days=1), days=1)
+    nowhere = Workspace.open(home=ws.home, tracking_uri="http://127.0.0.1:1", environment={})
+    with nowhere, pytest.raises(RegistryUnavailable, match="does not answer"):
+        check(nowhere, NOW + DAY)
+
+
+def test_a_decision_without_all_its_reports_is_an_error(ws):
+    live(ws, toy_rows(NOW, days=8), days=8)
+    window = loop.resolve_window(CONFIG, end=NOW + 8 * DAY, now=NOW)
+    counted = loop.count_window(ws, CONFIG, window)
+    loop.check_data_drift(ws, CONFIG, counted)
+    with pytest.raises(Exception, match="no quality, performance report"):
+        loop.decide(ws, CONFIG, counted, run_id="run-10")
+
+
+def test_the_ledger_tells_every_transition_and_shows_tampering(ws):
+    live(ws, toy_rows(NOW, days=36, flip=True), days=36)
+    decision, _ = check(ws, NOW + 36 * DAY)
+    act(ws, decision)
+    rows = list(ledger.entries(ws.store, "toy"))
+    assert [(r.action, r.generation_from, r.generation_to) for r in rows] == [("promote", 0, 1), ("promote", 1, 2)]
+    assert rows[1].body["from"]["production"] == 1
+    assert rows[1].body["to"] == {"production": 2, "staging": None, "previous": 1}
+    assert rows[1].body["evidence"]["lower_bound"] > 0
+    assert ledger.verify(ws.store).broken_at is None
+    with ws.store.begin() as connection:  # somebody who owns the database can drop its triggers
+        triggers = connection.execute(sa.text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).scalars().all()
+        for name in triggers:
+            connection.execute(sa.text(f'DROP TRIGGER "{name}"'))
+        connection.execute(sa.text("UPDATE ledger SET actor = 'nobody' WHERE seq = 1"))
+    assert ledger.verify(ws.store).broken_at == 1
