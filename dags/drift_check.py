@@ -8,10 +8,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronDataIntervalTimetable
+from airflow.sdk import DAG
 
 from keel.config import ModelConfig, read_models
-from keel_airflow.assets import alarm_asset
 from keel_airflow.groups import RETRAIN_AND_COMPARE, RETRAIN_OUTCOMES, retrain_and_compare, returned_by, tell_and_record
 from keel_airflow.operators.count_window import CountWindowOperator
 from keel_airflow.operators.data_drift import DataDriftOperator
@@ -21,6 +20,7 @@ from keel_airflow.operators.performance_drift import PerformanceDriftOperator
 from keel_airflow.operators.quarantine import QuarantineOperator
 from keel_airflow.params import override_params, window_params
 from keel_airflow.policy import Tag, dag_arguments
+from keel_airflow.schedules import check_schedule
 
 DOC = """
 ## Purpose
@@ -28,8 +28,8 @@ Checks whether **{model}** still does in production what it did on its holdout, 
 an alert, a window set aside, or a challenger that replaces the champion only when it is shown to be better.
 
 ## Inputs
-The prediction log with its labels, the production version with its reference grid, and `model.yaml`. Runs on
-`{schedule}` (UTC), when the asset `keel://{model}/alarm` is updated, and by hand with `start`, `end`, `overrides`.
+The prediction log with its labels, the production version with its reference grid, and `model.yaml`. Runs {clock},
+whenever the asset `keel://{model}/alarm` is updated, and by hand with `start`, `end`, `overrides`.
 
 ## Outputs
 Three reports and a decision with its sentence; where decided, rows set aside or a new production version (asset
@@ -47,7 +47,7 @@ def drift_check(config: ModelConfig) -> DAG:
     with DAG(
         f"{model}.drift_check",
         description=f"Check {model} in production, and act on it",
-        schedule=schedule(config),
+        schedule=check_schedule(config),
         params=window_params() | override_params(),
         **dag_arguments(config, doc=DOC, tags={Tag.MONITORING}, dagrun_timeout=timedelta(hours=5)),
     ) as dag:
@@ -74,16 +74,6 @@ def drift_check(config: ModelConfig) -> DAG:
 
         checks >> decide >> ends >> tell
     return dag
-
-
-def schedule(config: ModelConfig) -> AssetOrTimeSchedule | list[Asset]:
-    """Return when the model is checked: by the clock, unless ``check.schedule`` is null, and on every alarm."""
-    alarms = [alarm_asset(config.model)]
-    if config.check.schedule is None:
-        return alarms
-    return AssetOrTimeSchedule(
-        timetable=CronDataIntervalTimetable(config.check.schedule, timezone="UTC"), assets=alarms
-    )
 
 
 for valid in read_models()[0].values():

@@ -66,7 +66,7 @@ def _words(config: ModelConfig) -> dict[str, str]:
     people = [*config.alerts.email, *filter(None, [config.alerts.slack])]
     return {
         "model": config.model,
-        "schedule": config.check.schedule or "no schedule",
+        "clock": f"at `{config.check.schedule}` (UTC)" if config.check.schedule else "at no fixed time",
         "people": ", ".join(people) or "the outbox",
         "runbook": config.alerts.runbook or "none is configured",
     }

@@ -101,6 +101,17 @@ def test_the_drift_check_runs_by_the_clock_or_on_an_alarm():
     assert [asset.uri for asset in dag.timetable.asset_condition.objects] == ["keel://tide/alarm"]
 
 
+def test_without_a_schedule_only_an_alarm_starts_the_drift_check(tmp_path, monkeypatch):
+    write_model(tmp_path, "buoy", check={"schedule": None})
+    monkeypatch.setenv("KEEL_MODELS_FOLDER", str(tmp_path))
+
+    dag = parse_dag("buoy.drift_check")
+
+    assert type(dag.timetable).__name__ == "AssetTriggeredTimetable"
+    assert [asset.uri for asset in dag.timetable.asset_condition.objects] == ["keel://buoy/alarm"]
+    assert "Runs at no fixed time" in dag.doc_md
+
+
 def test_a_promotion_updates_the_production_asset_and_nothing_else_does():
     for dag in parse().dags.values():
         outlets = {task.task_id: [asset.uri for asset in task.outlets] for task in dag.tasks if task.outlets}
