@@ -26,7 +26,7 @@ def chi_square(
     reference, current: shape (cells,), counts, the last cell being `other`; each with at least one row. The reference
     is a sample too: taking its shares for exact turns 5% false alarms into 34% at five categories. Cells with an
     expectation below 5 are pooled (`keel.measures.cells.pool_small`, also for ``cut``). When fewer than two are left
-    the cells are those with an expectation of 5 in the larger sample, and the p-value is simulated with both margins
+    the cells are those with an expectation of 5 in the reference, and the p-value is simulated with both margins
     fixed, (k + 1)/(resamples + 1). With one cell even then, as for a column of identifiers: statistic 0, p-value 1.
     Source: Pearson 1900; Agresti, Categorical Data Analysis, 3.2. Simulation: Hope 1968.
 
@@ -58,10 +58,10 @@ def chi_square_statistic(reference: ArrayLike, current: ArrayLike) -> float:
 
 
 def _cells_to_simulate(r: Integers, c: Integers, cut: int) -> tuple[Integers, Integers]:
-    """Pool what even the larger sample need not have seen, and `other`, which holds what the reference has not."""
+    """Pool what the reference need not have seen, and `other`, which holds what it has not."""
     total = r + c
     least = max(MIN_EXPECTED, cut + CLEAR_OF_CUT * cut**0.5)
-    small = total * (max(int(r.sum()), int(c.sum())) / int(total.sum())) < least
+    small = total * (int(r.sum()) / int(total.sum())) < least
     small[np.argsort(-total, kind="stable")[MAX_SIMULATED_CELLS:]] = True
     small[-1] = True
     return pool(r, c, small)

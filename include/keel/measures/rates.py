@@ -54,18 +54,16 @@ def beyond_range_p_value(n_reference: int, beyond: int, n: int) -> float:
     """P(at least ``beyond`` of n new values outside the range of n_r old ones) when all are one sample, in [0, 1].
 
     The range is the reference's own, so that it has no value outside by construction, and comparing 0 of n_r with
-    ``beyond`` of n would accuse chance. In a random order of all values the window's values before the second
-    reference value are as many as those outside on both sides together: at most one reference value is among the first
-    ``beyond``. Ties make it an upper bound. Source: Wilks 1941 (negative hypergeometric law of exceedances).
+    ``beyond`` of n would accuse chance. In a random order of all values those of the window outside on both sides
+    together are as many as come before the second reference value: ``beyond`` or more when the first ``beyond`` + 1
+    hold at most one of the reference. Ties make it an upper bound. Source: Wilks 1941 (law of exceedances).
 
-    >>> round(beyond_range_p_value(100, 1, 100), 4)
-    1.0
+    >>> round(beyond_range_p_value(2, 1, 3), 4)
+    0.9
     >>> beyond_range_p_value(1000, 20, 100) < 1e-15
     True
     """
-    if beyond <= 1:
+    if beyond < 1:
         return 1.0
-    log_none = _log_choose(n, np.asarray(beyond)) - _log_choose(n + n_reference, np.asarray(beyond))
-    # One reference value among them: n_r · C(n, beyond − 1) / C(n + n_r, beyond)
-    odds = n_reference * beyond / (n - beyond + 1)
-    return min(1.0, float(np.exp(log_none)) * (1 + odds))
+    log_ratio = _log_choose(n, np.asarray(beyond)) - _log_choose(n + n_reference, np.asarray(beyond + 1))
+    return min(1.0, float(np.exp(log_ratio)) * (n_reference + (n - beyond) / (beyond + 1)))

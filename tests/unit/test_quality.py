@@ -1,0 +1,118 @@
+"""Data quality: what is broken is named broken, and chance is not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from keel import DriftConfig, ReferenceGrid
+from keel.checks.quality import QualityReport, check_quality
+from keel.errors import GridMismatch
+
+KINDS = {"x": "numeric", "c": "categorical"}
+CONFIG = DriftConfig()
+
+
+def columns(rows: int, seed: int = 1) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    return {"x": rng.normal(size=rows), "c": rng.choice(["AA", "UA", "DL"], rows).astype(object)}
+
+
+@pytest.fixture(scope="module")
+def grid() -> ReferenceGrid:
+    return ReferenceGrid.fit(pa.table(columns(5000, 0)), KINDS)
+
+
+def quality_of(grid: ReferenceGrid, rows: int = 1000, **changes: Any) -> QualityReport:
+    table = pa.table({k: v for k, v in {**columns(rows), **changes}.items() if v is not None})
+    report = check_quality(grid, grid.count(table), config=CONFIG)
+    json.dumps(report.to_dict(), allow_nan=False)
+    return report
+
+
+def with_first(values: Any, count: int, value: Any) -> Any:
+    changed = values.copy()
+    changed[:count] = value
+    return changed
+
+
+def test_nothing_wrong(grid: ReferenceGrid) -> None:
+    report = quality_of(grid)
+    assert (report.status, report.findings) == ("ok", ())
+    assert report.to_dict()["status"] == "ok"
+
+
+def test_no_rows(grid: ReferenceGrid) -> None:
+    assert quality_of(grid, rows=0).status == "empty"
+
+
+BASE = columns(1000)
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "kind"),
+    [
+        ({"x": None}, "broken", "missing_column"),
+        ({"x": np.full(1000, np.nan)}, "broken", "all_missing"),
+        ({"x": with_first(BASE["x"], 700, np.nan)}, "broken", "missing"),
+        ({"x": with_first(BASE["x"], 100, np.nan)}, "warn", "missing"),
+        ({"x": np.array(["a"] * 1000)}, "broken", "invalid"),
+        ({"x": with_first(BASE["x"].astype(str).astype(object), 60, "?")}, "broken", "invalid"),
+        ({"x": with_first(BASE["x"].astype(str).astype(object), 20, "?")}, "warn", "invalid"),
+        ({"x": with_first(BASE["x"], 60, np.inf)}, "broken", "infinite"),
+        ({"x": with_first(BASE["x"], 20, -np.inf)}, "warn", "infinite"),
+        ({"x": with_first(BASE["x"], 50, 99.0)}, "warn", "out_of_range"),
+        ({"c": np.array([c.lower() for c in BASE["c"]])}, "broken", "new_categories"),
+        ({"c": with_first(BASE["c"], 600, "BB")}, "broken", "new_categories"),
+        ({"c": with_first(BASE["c"], 100, "BB")}, "warn", "new_categories"),
+        ({"c": np.arange(1000)}, "broken", "invalid"),
+    ],
+)
+def test_breaks_and_warnings(grid: ReferenceGrid, changes: dict[str, Any], status: str, kind: str) -> None:
+    report = quality_of(grid, **changes)
+    assert report.status == status
+    (finding,) = report.findings
+    assert (finding.column, finding.status, finding.kind) == (next(iter(changes)), status, kind)
+    assert any(character.isdigit() for character in finding.sentence)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"x": with_first(BASE["x"], 1, np.inf)},
+        {"x": with_first(BASE["x"], 1, np.nan)},
+        {"x": with_first(BASE["x"], 1, 99.0)},
+        {"c": with_first(BASE["c"], 1, "BB")},
+    ],
+)
+def test_a_single_row_does_not_condemn_a_window(grid: ReferenceGrid, changes: dict[str, Any]) -> None:
+    assert quality_of(grid, **changes).status == "ok"
+
+
+def test_worst_findings_come_first(grid: ReferenceGrid) -> None:
+    report = quality_of(grid, x=with_first(BASE["x"], 100, np.nan), c=None)
+    assert [f.status for f in report.findings] == ["broken", "warn"]
+    assert report.to_dict()["findings"][0]["column"] == "c"
+    assert report.sentence.startswith("c: ")
+
+
+def test_less_missing_than_before_is_no_finding() -> None:
+    x = with_first(columns(5000, 0)["x"], 2500, np.nan)
+    grid = ReferenceGrid.fit(pa.table({"x": x}), {"x": "numeric"})
+    assert check_quality(grid, grid.count(pa.table({"x": BASE["x"]})), config=CONFIG).status == "ok"
+
+
+def test_identifiers_are_always_new_and_never_broken() -> None:
+    ids = [f"id{i}" for i in range(6000)]
+    grid = ReferenceGrid.fit(pa.table({"c": ids[:5000]}), {"c": "categorical"})
+    assert check_quality(grid, grid.count(pa.table({"c": ids[5000:]})), config=CONFIG).status == "ok"
+
+
+def test_counts_of_another_grid_are_refused(grid: ReferenceGrid) -> None:
+    other = ReferenceGrid.fit(pa.table(columns(50, 5)), KINDS)
+    with pytest.raises(GridMismatch):
+        check_quality(grid, other.reference, config=CONFIG)

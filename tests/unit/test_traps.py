@@ -1,0 +1,157 @@
+"""Mistakes that tools of this kind have made, one test each (see docs/statistics.md)."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy.stats import chisquare
+
+from keel import DriftConfig, ReferenceGrid, detect
+from keel.measures.chi_square import chi_square
+from keel.measures.psi import psi
+
+if TYPE_CHECKING:
+    from keel.checks.drift import DriftReport
+
+
+def compare(reference: dict[str, object], window: dict[str, object], kind: str, **config: float) -> DriftReport:
+    grid = ReferenceGrid.fit(pa.table(reference), dict.fromkeys(reference, kind))
+    return detect(grid, grid.count(pa.table(window)), DriftConfig(**{"min_rows": 10, **config}))
+
+
+@pytest.mark.parametrize("categories", [5, 10, 30])
+def test_chi_square_knows_that_the_reference_is_a_sample(categories: int) -> None:
+    rng = np.random.default_rng(0)
+    shares = np.full(categories, 1 / categories)
+    trials, ours, exact = 600, 0, 0
+    for _ in range(trials):
+        r, c = rng.multinomial(5000, shares), rng.multinomial(5000, shares)
+        ours += chi_square(np.append(r, 0), np.append(c, 0), rng=rng, resamples=99)[1] <= 0.05
+        exact += chisquare(c, r).pvalue <= 0.05
+    assert ours / trials <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / trials)
+    assert exact / trials > 0.2, "the trap itself: the reference's shares taken for exact"
+
+
+def test_one_unseen_category_is_neither_infinite_nor_a_crash() -> None:
+    rng = np.random.default_rng(0)
+    window = rng.choice(["a", "b"], 1000).astype(object)
+    window[0] = "never seen"
+    report = compare({"c": rng.choice(["a", "b"], 5000)}, {"c": window}, "categorical")
+    column = report.column("c")
+    assert column.status == "ok"
+    assert math.isfinite(column.evidence.measures["chi_square"]["statistic"])
+    assert column.evidence.p_value is not None
+    assert column.evidence.p_value > 0.01
+    assert column.evidence.current.other == 1
+
+
+def test_an_empty_bin_does_not_decide_psi() -> None:
+    rng = np.random.default_rng(0)
+    ours, floored = [], []
+    for _ in range(200):
+        r, c = rng.multinomial(5000, [0.1] * 10), rng.multinomial(20, [0.1] * 10)
+        ours.append(psi(r, c))
+        p, q = np.maximum(r / 5000, 1e-4), np.maximum(c / 20, 1e-4)
+        floored.append(float(np.sum((q - p) * np.log(q / p))))
+    assert np.median(ours) < 0.6 < np.median(floored)
+    change = psi(np.r_[np.full(10, 500)], np.r_[0, np.full(9, 500)]) - psi(np.full(10, 500), np.r_[1, np.full(9, 500)])
+    assert abs(change) < 0.15, "one row more or less in a bin must not move the index far"
+
+
+def test_one_outlier_does_not_hide_a_shift() -> None:
+    rng = np.random.default_rng(0)
+    x, moved = rng.normal(size=5000), rng.normal(size=2000) + 1.0
+    without = compare({"x": x}, {"x": moved}, "numeric").column("x")
+    for reference, window in ((x, np.r_[moved, 1e6]), (np.r_[x, 1e6], moved), (np.r_[x, -1e12], np.r_[moved, 1e6])):
+        column = compare({"x": reference}, {"x": window}, "numeric").column("x")
+        assert column.status == "drift"
+        assert column.evidence.excess == pytest.approx(without.evidence.excess, rel=0.02)
+
+
+def test_jensen_shannon_states_its_base() -> None:
+    report = compare({"x": np.zeros(500)}, {"x": np.ones(500)}, "numeric")
+    assert report.column("x").evidence.measures["jensen_shannon"]["value"] == 1.0, "base 2: the greatest distance is 1"
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-5, 1.0, 1e6, 1e300])
+def test_wasserstein_does_not_depend_on_the_unit(scale: float) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=5000)
+    report = compare({"x": x * scale}, {"x": (x[:2000] + 5) * scale}, "numeric")
+    assert report.column("x").evidence.measures["wasserstein"]["value"] == pytest.approx(5 / 1.35, rel=0.05)
+
+
+def test_windows_of_the_size_of_a_chunk_keep_the_stated_level() -> None:
+    """Thresholds from ten chunks of the reference alarm on 4–6% of chunks *per column*; a test has its level."""
+    rng = np.random.default_rng(0)
+    names = [f"x{i}" for i in range(8)]
+    grid = ReferenceGrid.fit(pa.table({n: rng.normal(size=5000) for n in names}), dict.fromkeys(names, "numeric"))
+    trials = 300
+    alarms = significant = 0
+    for _ in range(trials):
+        report = detect(grid, grid.count(pa.table({n: rng.normal(size=500) for n in names})), DriftConfig())
+        alarms += report.status != "ok"
+        significant += any(q <= 0.05 for column in report.columns for q in column.q_values.values())
+    bound = 0.05 + 3 * math.sqrt(0.05 * 0.95 / trials)
+    assert alarms / trials <= bound
+    assert significant / trials <= bound, "also before asking whether it is material"
+
+
+def test_bad_columns_do_not_kill_the_report_of_the_others() -> None:
+    rng = np.random.default_rng(0)
+    good = {"good": rng.normal(size=1000)}
+    reference = {**good, "constant": np.ones(1000), "missing": np.full(1000, np.nan), "typed": rng.normal(size=1000)}
+    window = {**good, "constant": np.ones(1000), "missing": np.full(1000, np.nan), "typed": ["word"] * 1000}
+    report = compare(reference, window, "numeric")
+    assert {c.name: str(c.status) for c in report.columns} == {
+        "good": "ok",
+        "constant": "constant",
+        "missing": "all_missing",
+        "typed": "type_changed",
+    }
+    json.dumps(report.to_dict(), allow_nan=False)
+    nothing = compare(reference, {name: np.zeros(0) for name in reference}, "numeric")
+    assert nothing.status == "insufficient"
+
+
+def test_a_simulated_p_value_is_never_zero_and_the_global_generator_is_left_alone() -> None:
+    np.random.seed(7)  # noqa: NPY002
+    before = np.random.get_state()[1].copy()  # type: ignore[index, union-attr]  # noqa: NPY002
+    table = {"x": np.r_[np.zeros(990), np.ones(10)]}
+    column = compare(table, {"x": np.r_[np.zeros(25), np.ones(25)]}, "numeric").column("x")
+    assert 0 < (column.evidence.p_value or 0) < 0.01
+    assert (np.random.get_state()[1] == before).all()  # type: ignore[index, union-attr]  # noqa: NPY002
+
+
+def test_a_window_between_two_atoms_has_drifted() -> None:
+    rng = np.random.default_rng(0)
+    column = compare({"x": rng.integers(0, 2, 5000).astype(float)}, {"x": np.full(500, 0.9)}, "numeric").column("x")
+    assert column.status == "drift"
+    assert column.evidence.measures["ks"]["statistic"] == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_window_just_below_an_atom_has_drifted() -> None:
+    reference = np.r_[np.zeros(2500), np.ones(2500)]
+    window = np.r_[np.zeros(500), np.full(500, np.nextafter(1.0, 0.0))]
+    assert compare({"x": reference}, {"x": window}, "numeric").column("x").status == "drift"
+
+
+def test_two_hundred_columns_do_not_alarm_every_day() -> None:
+    rng = np.random.default_rng(0)
+    names = [f"c{i}" for i in range(200)]
+    grid = ReferenceGrid.fit(
+        pa.table({n: rng.choice(list("abc"), 2000) for n in names}), dict.fromkeys(names, "categorical")
+    )
+    alarms = sum(
+        detect(
+            grid, grid.count(pa.table({n: rng.choice(list("abc"), 100) for n in names})), DriftConfig(min_rows=50)
+        ).status
+        != "ok"
+        for _ in range(20)
+    )
+    assert alarms <= 4
