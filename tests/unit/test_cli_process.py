@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from keel.cli.process import LOOPBACK, Part, PartFailed, free_port
+from keel.cli.process import LOOPBACK, Part, PartFailed, claim_port
 
 FAMILY = textwrap.dedent(
     """
@@ -142,10 +142,25 @@ def test_a_command_that_does_not_end_in_time_is_stopped(tmp_path: Path) -> None:
     assert part.exit_code is not None
 
 
-def test_free_port_prefers_the_usual_one_and_avoids_a_taken_one() -> None:
+def test_a_port_in_use_is_avoided_and_the_usual_one_preferred() -> None:
     with socket.socket() as server:
         server.bind((LOOPBACK, 0))
         server.listen()
         taken = server.getsockname()[1]
-        assert free_port(taken) != taken
-    assert free_port(taken) == taken
+        port, claim = claim_port(taken)
+        assert port != taken
+        claim.close()
+    port, claim = claim_port(taken)
+    assert port == taken
+    claim.close()
+
+
+def test_two_who_ask_at_the_same_time_get_two_ports() -> None:
+    first, claim = claim_port(0)
+    second, other = claim_port(first)
+    assert second != first
+    claim.close()
+    again, claim = claim_port(first)
+    assert again == first
+    claim.close()
+    other.close()

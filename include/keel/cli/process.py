@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from keel.cli import keeper
 from keel.errors import KeelError
@@ -105,11 +109,17 @@ class Part:
         return f"{self.log} ends with\n{quoted}" if lines else f"{self.log} is empty"
 
 
-def free_port(preferred: int) -> int:
-    """Return ``preferred`` if nothing listens there on this machine's loopback address, else any free port."""
-    for port in (preferred, 0):
+def claim_port(preferred: int) -> tuple[int, IO[str]]:
+    """Return ``preferred`` if it is free on this machine's loopback address, else any free port, and a claim to it.
+
+    The claim keeps others who ask here from getting the same port before a server listens on it; close it at the end.
+    """
+    for wanted in (preferred, 0):
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: TIME_WAIT does not count
-            probe.bind((LOOPBACK, port))
-            return int(probe.getsockname()[1])
+            probe.bind((LOOPBACK, wanted))
+            port = int(probe.getsockname()[1])
+            claim = (Path(tempfile.gettempdir()) / f"keel-{os.getuid()}-port-{port}").open("w")
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return port, claim
     raise PartFailed("no free port on the loopback address")

@@ -20,12 +20,12 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Self
+from typing import IO, Self
 
 import httpx
 
 from keel.cli.airflow_api import AirflowApi
-from keel.cli.process import LOOPBACK, Part, PartFailed, free_port
+from keel.cli.process import LOOPBACK, Part, PartFailed, claim_port
 
 PROJECT = Path(__file__).resolve().parents[3]
 DEFAULT_HOME = PROJECT / ".keel"
@@ -91,6 +91,7 @@ class Stack:
         self._extra = dict(environment or {})
         self._timeout = timeout
         self._parts: list[Part] = []
+        self._claims: list[IO[str]] = []
         self._previous: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Self:
@@ -126,6 +127,8 @@ class Stack:
             with ThreadPoolExecutor(len(self._parts)) as pool:
                 list(pool.map(Part.stop, self._parts))
             self._parts.clear()
+        for claim in self._claims:
+            claim.close()
         self._forget_signals()
 
     def _start(self) -> None:
@@ -133,7 +136,7 @@ class Stack:
         for folder in (self.logs, airflow_home, self.home / "mlartifacts"):
             folder.mkdir(parents=True, exist_ok=True)
         self.password = _admin_password(airflow_home / "passwords.json")
-        airflow_port, mlflow_port = free_port(AIRFLOW_PORT), free_port(MLFLOW_PORT)
+        airflow_port, mlflow_port = self._claim(AIRFLOW_PORT), self._claim(MLFLOW_PORT)
         self.airflow_url = f"http://{LOOPBACK}:{airflow_port}"
         self.mlflow_url = f"http://{LOOPBACK}:{mlflow_port}"
         self.environment = {**os.environ, **self._settings(airflow_home, airflow_port), **self._extra}
@@ -186,6 +189,11 @@ class Stack:
         part = self._part(name, *command)
         self._parts.append(part)
         part.start()
+
+    def _claim(self, preferred: int) -> int:
+        port, claim = claim_port(preferred)
+        self._claims.append(claim)  # for as long as we live: a server that is restarting does not listen
+        return port
 
     def _wait_until_healthy(self, deadline: float) -> None:
         with httpx.Client(trust_env=False, timeout=30) as client:
@@ -247,6 +255,8 @@ def keel_settings(home: Path, *, store_url: str, tracking_uri: str) -> dict[str,
         "PYTHONPATH": str(PROJECT / "include"),
         "PYTHONWARNINGS": "ignore",
         "PYTHONUNBUFFERED": "1",
+        # Threads that spin while they wait starve everything else on a machine with two cores.
+        "OMP_WAIT_POLICY": "PASSIVE",
     }
 
 

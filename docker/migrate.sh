@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Run once before the servers start, and again after every update; harmless when there is nothing to do.
+set -euo pipefail
+
+airflow db migrate
+keel migrate
+airflow pools set keel_training 1 "One training at a time: it takes the whole machine"
+
+# The simple auth manager reads its users' passwords from a file.
+umask 077
+python -c 'import json, os; print(json.dumps({"admin": os.environ["KEEL_ADMIN_PASSWORD"]}))' \
+  > "$AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"
