@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from keel import loop
+from keel.config import get_model
 from keel.errors import (
     ConfigError,
     InsufficientData,
@@ -341,9 +342,7 @@ def test_unknown_versions_and_models_say_what_exists(ws):
         ws.registry.resolve("toy", alias="productoin")
     with pytest.raises(UnknownVersion, match="no versions in the registry yet"):
         ws.registry.resolve("nothing")
-    with pytest.raises(UnknownModel, match="flight_delay"):
-        from keel.config import get_model
-
+    with pytest.raises(UnknownModel, match="did you mean 'flight_delay'"):
         get_model("flight_dealy")
 
 

@@ -15,7 +15,7 @@ def quality(status="ok", *sentences):
 
 
 def drift(status="ok", drifted=()):
-    features = {name: {"status": "drift", "severity": "drift"} for name in drifted} | {"dest": {"status": "ok", "severity": "ok"}}
+    features = {name: {"severity": "drift"} for name in drifted} | {"dest": {"severity": "ok"}}
     return {"status": status, "n": 6_000, "share_drifted": len(drifted) / len(features), "features": features}
 
 

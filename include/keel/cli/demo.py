@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from keel.workspace import Workspace
 
 MODEL = "flight_delay"
+RETRAIN, CHECK = f"{MODEL}.retrain", f"{MODEL}.drift_check"
 BEGIN = datetime(2013, 1, 1, tzinfo=UTC)
 FIRST_TRAINING = datetime(2013, 4, 1, tzinfo=UTC)
 WINDOW_ENDS = [datetime(2013, month, 1, tzinfo=UTC) for month in range(5, 13)]
@@ -48,55 +50,69 @@ def demo(
         _empty(home)
     started = time.monotonic()
     with Progress(quiet=as_json) as progress, Stack(home, progress=progress, environment=ENVIRONMENT) as stack:
-        told, mails, config = _play(stack, progress)
+        told, mails = _play(stack, progress)
     if as_json:
         print_json({"model": MODEL, "chapters": told, "mails": mails, "seconds": round(time.monotonic() - started, 1)})
     else:
-        _print(config, told, mails, home, time.monotonic() - started)
+        _print(told, mails, home, time.monotonic() - started)
     outcomes = {(chapter["outcome"] or {}).get("outcome") for chapter in told}
     if missing := [name for name in EXPECTED if name not in outcomes]:
         raise DemoFailed(f"the story has no {' and no '.join(missing)}: the gate or the data is not what it was")
 
 
-def _play(
-    stack: Stack, progress: Callable[[str], None]
-) -> tuple[list[dict[str, Any]], dict[str, list[str]], ModelConfig]:
+@dataclass
+class Play:
+    """The demo while it runs: what it talks to, and the mails that each run left."""
+
+    stack: Stack
+    api: AirflowApi
+    ws: Workspace
+    config: ModelConfig
+    flights: pa.Table
+    progress: Callable[[str], None]
+    mails: dict[str, list[str]] = field(default_factory=dict)
+
+    def year(self) -> None:
+        """January to March make the first version; each month after that is predicted, then checked."""
+        self.api.wait_for_dags([RETRAIN, CHECK], timeout=120, check=self.stack.check)
+        self.replay(BEGIN, FIRST_TRAINING)
+        self.run(RETRAIN, FIRST_TRAINING, reason="the first version, on January to March")
+        since = FIRST_TRAINING
+        for end in WINDOW_ENDS:
+            self.replay(since, end)
+            self.run(CHECK, end)
+            since = end
+        self.run(RETRAIN, since, reason="a routine refresh before the holidays")
+
+    def replay(self, start: datetime, end: datetime) -> None:
+        """Predict the flights of a stretch by the version now in production, and hand in the labels of its time."""
+        from keel.replay import replay
+
+        self.progress(f"replaying the flights from {start:%B %-d} to {end:%B %-d}")
+        done = replay(self.ws, self.config, self.flights, start=start, end=end)
+        by = f"predicted by version {done.version}" if done.version else "kept as history"
+        self.progress(f"{done.predictions:,} flights {by}, {done.labels:,} labels came in")
+
+    def run(self, dag_id: str, end: datetime, **conf: str) -> None:
+        """Trigger a run through the public API and follow it to its end."""
+        before = set(self.ws.outbox.glob("*.eml"))
+        run_id = follow(self.stack, self.api, dag_id, {"end": end.isoformat(), **conf}, self.progress)
+        self.mails[run_id] = sorted(str(path) for path in set(self.ws.outbox.glob("*.eml")) - before)
+
+
+def _play(stack: Stack, progress: Callable[[str], None]) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
     from keel.cli.story import chapters
-    from keel.replay import labelled_history, replay
+    from keel.replay import labelled_history
     from keel.workspace import Workspace
 
     config = get_model(MODEL)
-    mails: dict[str, list[str]] = {}
     progress("reading a year of flights")
     flights = labelled_history(config)
     workspace = Workspace.open(home=stack.home, store_url=stack.store_url, tracking_uri=stack.mlflow_url)
     with workspace as ws, stack.api as api:
-        dags = [f"{MODEL}.retrain", f"{MODEL}.drift_check"]
-        api.wait_for_dags(dags, timeout=120, check=stack.check)
-        api.unpause(dags[0])
-        replay(ws, config, flights, start=BEGIN, end=FIRST_TRAINING)
-        conf = {"end": FIRST_TRAINING.isoformat(), "reason": "the first version, on January to March"}
-        run = follow(stack, api, dags[0], conf, progress)
-        mails[run] = _new_mails(ws, mails)
-        since = FIRST_TRAINING
-        api.unpause(dags[1])
-        for end in WINDOW_ENDS:
-            run = _play_month(stack, api, ws, config, flights, since, end, progress)
-            mails[run] = _new_mails(ws, mails)
-            since = end
-        return chapters(ws, config), mails, config
-
-
-def _play_month(
-    stack: Stack, api: AirflowApi, ws: Workspace, config: ModelConfig, flights: pa.Table,
-    since: datetime, end: datetime, progress: Callable[[str], None],
-) -> str:  # fmt: skip
-    from keel.replay import replay
-
-    progress(f"{since:%B}: replaying its flights")
-    done = replay(ws, config, flights, start=since, end=end)
-    progress(f"{since:%B}: {done.predictions:,} flights predicted by version {done.version}, {done.labels:,} labels")
-    return follow(stack, api, f"{MODEL}.drift_check", {"end": end.isoformat()}, progress)
+        play = Play(stack, api, ws, config, flights, progress)
+        play.year()
+        return chapters(ws, config), play.mails
 
 
 def follow(stack: Stack, api: AirflowApi, dag_id: str, conf: dict[str, Any], progress: Callable[[str], None]) -> str:
@@ -120,18 +136,11 @@ def follow(stack: Stack, api: AirflowApi, dag_id: str, conf: dict[str, Any], pro
     return run_id
 
 
-def _new_mails(ws: Workspace, known: dict[str, list[str]]) -> list[str]:
-    before = {path for paths in known.values() for path in paths}
-    return sorted(str(path) for path in ws.outbox.glob("*.eml") if str(path) not in before)
-
-
-def _print(
-    config: ModelConfig, told: list[dict[str, Any]], mails: dict[str, list[str]], home: Path, seconds: float
-) -> None:
+def _print(told: list[dict[str, Any]], mails: dict[str, list[str]], home: Path, seconds: float) -> None:
     from keel.cli.story import print_story
 
     console = Console()
-    print_story(console, config, told, mails)
+    print_story(console, get_model(MODEL), told, mails)
     places = "keel.db, mlflow.db, outbox/, logs/"
     console.print(f"\nEverything is under {home}: {places}. It took {seconds:.0f} s.", soft_wrap=True)
 
