@@ -26,7 +26,7 @@ def write_eml(folder: Path | str, message: Mapping[str, Any], *, sender: str, no
     mail["From"] = sender
     mail["To"] = recipients(message["email"])
     mail["Date"] = format_datetime(now)
-    mail.set_content(message["text"])
+    mail.set_content(message["text"], cte="8bit")  # as people read it, also without a mail program
     identity = hashlib.sha256(f"{message['subject']}\n{message['text']}".encode()).hexdigest()[:8]
     earlier = next(folder.glob(f"*-{identity}.eml"), None)
     if earlier:
