@@ -18,6 +18,9 @@ HEADLINES = {
     "retrain": "is being retrained",
     "quarantine": "data is broken",
 }
+REPEATED = frozenset({"raise_alert", "quarantine"})
+"""What every check finds again for as long as its cause lies in the lookback: told once per alert cooldown. A retrain
+has a cooldown of its own."""
 
 
 def compose_alert(
@@ -31,12 +34,12 @@ def compose_alert(
 ) -> dict[str, Any]:
     """Return subject, text and addressees, or ``{}`` when there is nothing to say.
 
-    Nothing is said when all is clear, and when the same alert went out within the model's alert cooldown. What
-    changed something (a promotion, a champion kept, a quarantine begun) is always told.
+    Nothing is said when all is clear, and when the same alert, or the same data set aside, was told within the model's
+    alert cooldown. What a retrain led to, a promotion or a champion kept, is always told.
     """
     if decision["action"] == "all_clear":
         return {}
-    if decision["action"] == "raise_alert" and _told_lately(config, decision, told):
+    if decision["action"] in REPEATED and _told_lately(config, decision, told):
         return {}
     headline = HEADLINES[outcome["outcome"] if outcome else decision["action"]]
     version = (outcome or {}).get("version") or decision["version"]
