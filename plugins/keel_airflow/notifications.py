@@ -6,6 +6,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseNotifier
+from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.log import redact
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -14,6 +16,8 @@ log = logging.getLogger(__name__)
 
 ERROR_KEY = "error"
 """XCom under which a failed task leaves its error for the run's callback."""
+ERROR_LENGTH = 2_000
+"""Characters of it that are kept: some libraries put a whole statement with its data into theirs."""
 ENDINGS = {
     "timed_out": "the run took longer than its dagrun_timeout",
     "all_tasks_deadlocked": "no task of the run could start any more",
@@ -22,9 +26,12 @@ ENDINGS = {
 
 
 def remember_error(context: Context) -> None:
-    """Leave a failed task's error where the run's failure message finds it."""
+    """Leave a failed task's error, without secrets, where the run's failure message finds it."""
     error = context.get("exception")
-    context["ti"].xcom_push(key=ERROR_KEY, value=f"{type(error).__name__}: {error}" if error else None)
+    if isinstance(error, AirflowFailException) and error.__cause__:
+        error = error.__cause__  # Keel's own name for it says more than Airflow's for "do not retry"
+    text = f"{type(error).__name__}: {error}" if error else None
+    context["ti"].xcom_push(key=ERROR_KEY, value=redact(text[:ERROR_LENGTH]) if text else None)
 
 
 class FailureNotifier(BaseNotifier):

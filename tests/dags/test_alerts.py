@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from email import message_from_bytes, message_from_string, policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,7 +11,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from aiosmtpd.controller import Controller
 
-from keel.cli.process import free_port
 from tests.dags.world import DAY, LAUNCH, decision_of, happen, live
 
 END = LAUNCH + DAY
@@ -32,7 +32,8 @@ class Mailbox:
 def mailbox(monkeypatch):
     """A real SMTP server that the connection smtp_default leads to."""
     box = Mailbox()
-    port = free_port(8025)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
     controller = Controller(box, hostname="127.0.0.1", port=port)
     controller.start()
     connection = {"disable_tls": True, "disable_ssl": True, "from_email": "keel@example.com", "retry_limit": 0}

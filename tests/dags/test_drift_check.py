@@ -185,6 +185,23 @@ def test_an_unreachable_store_fails_the_run_and_never_reads_as_all_clear(tide, m
     assert "s3cret" not in mail.get_content()
 
 
+def test_an_error_that_holds_a_secret_is_told_without_it(tide, home, monkeypatch):
+    from keel import loop
+
+    def refuse(*_):
+        raise ValueError("refused the password open-sesame-1")
+
+    monkeypatch.setattr(loop, "count_window", refuse)
+    store = {"conn_type": "sqlite", "host": str(home / "keel.db"), "password": "open-sesame-1"}
+    monkeypatch.setenv("AIRFLOW_CONN_KEEL_STORE", json.dumps(store))
+
+    done = run("tide.drift_check", **WINDOW)
+
+    assert done.xcoms["count_window/error"] == "ValueError: refused the password ***"
+    [mail] = mails(tide)
+    assert "ValueError: refused the password ***" in mail.get_content()
+
+
 def test_a_model_without_a_production_version_says_how_to_get_one(home):
     done = run("tide.drift_check", **WINDOW)
 

@@ -66,7 +66,7 @@ def test_a_model_before_its_first_version_until_it_is_watched(stack: Stack, api:
     assert finished(api, CHECK, scheduled) == "failed"
     [mail] = wait_for(lambda: mails(stack.home))
     assert (mail["To"], mail["Subject"]) == ("harbour@example.com", "[Keel] tide: tide.drift_check failed")
-    assert "AirflowFailException: tide has no production version" in mail.get_content()
+    assert "NoProductionVersion: tide has no production version" in mail.get_content()
     assert f"/dags/{CHECK}/runs/" in mail.get_content()
 
     # the first version is trained and promoted, as a run asks for that has neither a date nor an interval
