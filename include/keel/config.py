@@ -8,21 +8,19 @@ Every value can be overridden without touching the file, in this order, later wi
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from keel.errors import ConfigError, UnknownModel, suggestion
+from keel.validation import Duration, Section, read_yaml, replace_keys, validated
 
 MODELS_FOLDER = Path(__file__).resolve().parents[1] / "models"
 ENVIRONMENT_PREFIX = "KEEL__"
-_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*$")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 FeatureKind = Literal["numeric", "categorical"]
 Metric = Literal["brier", "log_loss", "roc_auc", "accuracy", "mae", "rmse"]
@@ -30,26 +28,6 @@ METRICS_OF_KIND: dict[str, frozenset[str]] = {
     "binary": frozenset({"brier", "log_loss", "roc_auc", "accuracy"}),
     "regression": frozenset({"mae", "rmse"}),
 }
-
-
-def parse_duration(value: object) -> object:
-    """Turn ``"24h"``, ``"7d"``, ``"30m"`` into a timedelta; anything else is left for pydantic to judge.
-
-    >>> parse_duration("36h")
-    datetime.timedelta(days=1, seconds=43200)
-    """
-    if isinstance(value, str) and (match := _DURATION.match(value)):
-        return timedelta(**{_UNITS[match[2]]: float(match[1])})
-    return value
-
-
-Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(0))]
-
-
-class Section(BaseModel):
-    """A part of the configuration: frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class TargetConfig(Section):
@@ -104,8 +82,10 @@ class CheckConfig(Section):
     @field_validator("schedule")
     @classmethod
     def _five_fields(cls, value: str | None) -> str | None:
-        if value is not None and len(value.split()) != 5:
-            raise ValueError(f"{value!r} is not a cron expression of five fields")
+        from croniter import croniter  # what Airflow reads it with; an error there would take every model's DAGs away
+
+        if value is not None and not (len(value.split()) == 5 and croniter.is_valid(value)):
+            raise ValueError("must be a cron expression of five fields, such as '0 */6 * * *', or null")
         return value
 
 
@@ -217,6 +197,10 @@ class ModelConfig(Section):
                     f"performance.metric: {metric!r} does not suit a {self.target.kind} target; "
                     f"choose from {', '.join(sorted(allowed))}"
                 )
+        if self.model in ModelConfig.model_fields:
+            raise ValueError(
+                f"model: {self.model!r} is the name of a section, so KEEL__… could mean either: choose another"
+            )
         if self.target.name in self.features:
             raise ValueError(f"features: {self.target.name!r} is the target and cannot be a feature")
         return self
@@ -231,9 +215,10 @@ class ModelConfig(Section):
 
         """
         raw = self.model_dump(mode="python")
-        for dotted, value in overrides.items():
-            _replace(raw, dotted.split("."), value, origin=f"{origin}: {dotted}")
-        return _validated(raw, origin=origin)
+        replace_keys(raw, overrides, origin=origin)
+        if raw["model"] != self.model:
+            raise ConfigError(f"{origin}: model: the name cannot be overridden, as everything is stored under it")
+        return validated(ModelConfig, raw, origin=origin)
 
 
 def load_models(
@@ -272,7 +257,8 @@ def read_models(
             models[config.model] = config
         except ConfigError as error:
             broken.append(error)
-    return models, broken
+    folders = {path.parent.name for path in root.glob("*/model.yaml")}
+    return models, broken + _unknown_variables(environ, folders | models.keys())
 
 
 def get_model(name: str, folder: Path | str | None = None) -> ModelConfig:
@@ -297,74 +283,52 @@ def get_model(name: str, folder: Path | str | None = None) -> ModelConfig:
 def load_model(path: Path | str, environment: Mapping[str, str] | None = None) -> ModelConfig:
     """Read one ``model.yaml`` and apply the environment's overrides."""
     path = Path(path)
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    raw = read_yaml(path)
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: must be a mapping with the keys {', '.join(ModelConfig.model_fields)}")
-    config = _validated(raw, origin=str(path))
+    config = validated(ModelConfig, raw, origin=str(path))
     return _from_environment(config, os.environ if environment is None else environment)
 
 
 def _from_environment(config: ModelConfig, environ: Mapping[str, str]) -> ModelConfig:
-    shared: dict[str, Any] = {}
-    own: dict[str, Any] = {}
-    mine = f"{config.model.upper()}__"
-    for variable, text in sorted(environ.items()):
-        if not variable.startswith(ENVIRONMENT_PREFIX):
-            continue
-        rest = variable.removeprefix(ENVIRONMENT_PREFIX)
-        target = own if rest.startswith(mine) else shared
-        key = rest.removeprefix(mine).lower().replace("__", ".")
-        if target is shared and key.split(".")[0] not in ModelConfig.model_fields:
-            continue  # another model's variable
-        target[key] = yaml.safe_load(text)
-    for group in (shared, own):
+    """Apply what is said for all models, then what is said for this one."""
+    own = f"{config.model.upper()}__"
+    variables = {name.removeprefix(ENVIRONMENT_PREFIX): name for name in _variables(environ)}
+    shared = {rest: name for rest, name in variables.items() if _section(rest) in ModelConfig.model_fields}
+    # What a model does not do needs no setting: KEEL__RETRAIN__… passes over one that is only watched.
+    shared = {rest: name for rest, name in shared.items() if getattr(config, _section(rest)) is not None}
+    mine = {rest.removeprefix(own): name for rest, name in variables.items() if rest.startswith(own)}
+    for group in (shared, mine):
         if group:
-            config = config.with_overrides(group, origin="environment KEEL__*")
+            values = {_dotted(rest): _value(environ, name) for rest, name in group.items()}
+            config = config.with_overrides(values, origin=f"environment {', '.join(group.values())}")
     return config
 
 
-def _replace(raw: dict[str, Any], path: list[str], value: Any, *, origin: str) -> None:
-    *parents, last = path
-    for part in parents:
-        inner = raw.get(part)
-        if not isinstance(inner, dict):
-            raise ConfigError(f"{origin}: no such section{suggestion(part, raw)}")
-        raw = inner
-    if last not in raw:
-        raise ConfigError(f"{origin}: no such key{suggestion(last, raw)}; valid: {', '.join(raw)}")
-    raw[last] = value
+def _unknown_variables(environ: Mapping[str, str], models: set[str]) -> list[ConfigError]:
+    """A misspelt variable would change nothing, and nobody would notice."""
+    known = [*ModelConfig.model_fields, *sorted(models)]
+    return [
+        ConfigError(f"environment {name}: {section!r} is neither a section nor a model{suggestion(section, known)}")
+        for name in _variables(environ)
+        if (section := _section(name.removeprefix(ENVIRONMENT_PREFIX))) not in known
+    ]
 
 
-def _validated(raw: dict[str, Any], *, origin: str) -> ModelConfig:
+def _variables(environ: Mapping[str, str]) -> list[str]:
+    return sorted(name for name in environ if name.startswith(ENVIRONMENT_PREFIX))
+
+
+def _section(rest: str) -> str:
+    return rest.split("__")[0].lower()
+
+
+def _dotted(rest: str) -> str:
+    return rest.lower().replace("__", ".")
+
+
+def _value(environ: Mapping[str, str], name: str) -> Any:
     try:
-        return ModelConfig.model_validate(raw)
-    except ValidationError as error:
-        raise ConfigError("\n".join(f"{origin}: {_explain(raw, item)}" for item in error.errors())) from error
-
-
-def _explain(raw: dict[str, Any], item: Any) -> str:
-    where = [str(part) for part in item["loc"] if part not in {"keel", "sql", "files"}]
-    key = ".".join(where)
-    if item["type"] == "extra_forbidden":
-        known = _fields_at(where[:-1])
-        return f"{key}: unknown key{suggestion(where[-1], known)}; valid: {', '.join(known)}"
-    if item["type"] == "missing":
-        return f"{key}: required key is missing"
-    message = item["msg"].removeprefix("Value error, ")
-    return f"{key}: {message} (got {item['input']!r})" if key and not isinstance(item["input"], dict) else message
-
-
-def _fields_at(path: list[str]) -> list[str]:
-    section: Any = ModelConfig
-    for part in path:
-        field = getattr(section, "model_fields", {}).get(part)
-        candidates = getattr(field.annotation, "__args__", (field.annotation,)) if field else ()
-        section = [c for c in candidates if hasattr(c, "model_fields")]
-        section = section[0] if len(section) == 1 else section
-    sections = section if isinstance(section, list) else [section]
-    return list(dict.fromkeys(name for s in sections for name in getattr(s, "model_fields", {})))
+        return yaml.safe_load(environ[name])
+    except yaml.YAMLError as error:
+        raise ConfigError(f"environment {name}: {environ[name]!r} is not a YAML value: {error}") from error

@@ -1,0 +1,153 @@
+"""Reading YAML into frozen, checked types, with errors that say what a person has to change, and where."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from keel.errors import ConfigError, suggestion
+
+_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*$")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class Section(BaseModel):
+    """A part of a configuration: frozen, unknown keys are errors, and no number is infinite or NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def parse_duration(value: object) -> object:
+    """Turn ``"24h"``, ``"7d"``, ``"30m"`` into a timedelta; a number without a unit is refused, as nobody agrees on it.
+
+    >>> parse_duration("36h")
+    datetime.timedelta(days=1, seconds=43200)
+    """
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, str) and (match := _DURATION.match(value)):
+        try:
+            return timedelta(**{_UNITS[match[2]]: float(match[1])})
+        except OverflowError:
+            raise ValueError("longer than time itself") from None
+    raise ValueError("a duration is a number and one of s, m, h, d, w, such as 30m, 24h or 7d")
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(0))]
+
+Validated = TypeVar("Validated", bound=Section)
+
+
+def read_yaml(path: Path) -> Any:
+    """Return what a YAML file says.
+
+    Raises
+    ------
+    ConfigError
+        Naming the file, and where it cannot be read, is not YAML, or says the same key twice.
+
+    """
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+
+
+def replace_keys(raw: dict[str, Any], overrides: Mapping[str, Any], *, origin: str) -> None:
+    """Replace dotted keys of nested ``raw`` in place; a mapping as value replaces only the keys that it has.
+
+    Raises
+    ------
+    ConfigError
+        Naming ``origin``, the key and the nearest valid one.
+
+    """
+    for dotted, value in overrides.items():
+        _replace(raw, str(dotted).split("."), value, origin=f"{origin}: {dotted}")
+
+
+def validated(kind: type[Validated], raw: Mapping[str, Any], *, origin: str) -> Validated:
+    """Return ``raw`` as a ``kind``, or raise a ConfigError with a line for each thing that is wrong."""
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        lines = [f"{origin}: {_explained(kind, raw, item)}" for item in error.errors()]
+        raise ConfigError("\n".join(dict.fromkeys(lines))) from error
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a mapping with the same key twice, of which YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = key_node.value
+            if key in seen and key != "<<":
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is there twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _replace(raw: dict[str, Any], path: list[str], value: Any, *, origin: str) -> None:
+    *parents, last = path
+    for part in parents:
+        if part not in raw:
+            raise ConfigError(f"{origin}: no such section{suggestion(part, raw)}; valid: {', '.join(raw)}")
+        if not isinstance(raw[part], dict):
+            reason = "is not configured for this model" if raw[part] is None else "is a value, not a section"
+            raise ConfigError(f"{origin}: {part} {reason}")
+        raw = raw[part]
+    if last not in raw:
+        raise ConfigError(f"{origin}: no such key{suggestion(last, raw)}; valid: {', '.join(raw)}")
+    if isinstance(value, Mapping) and isinstance(raw[last], dict):
+        replace_keys(raw[last], value, origin=origin)
+    else:
+        raw[last] = value
+
+
+def _explained(kind: type[Section], raw: Mapping[str, Any], item: Any) -> str:
+    where = _path_in_file(raw, item["loc"])
+    key = ".".join(where)
+    if item["type"] == "extra_forbidden":
+        known = _fields_at(kind, where[:-1])
+        return f"{key}: unknown key{suggestion(where[-1], known)}; valid: {', '.join(known)}"
+    if item["type"] == "missing":
+        return f"{key}: required key is missing"
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "union_tag_invalid":
+        tag = item["ctx"]["discriminator"].strip("'")
+        return f"{key}.{tag}: must be one of {item['ctx']['expected_tags']} (got {item['ctx']['tag']!r})"
+    given = "" if isinstance(item["input"], dict | BaseModel) else f" (got {item['input']!r})"
+    return f"{key}: {message}{given}" if key else message
+
+
+def _path_in_file(raw: Any, loc: tuple[int | str, ...]) -> list[str]:
+    """Leave out the parts that pydantic adds for the chosen member of a union: they are in no file.
+
+    Only what is not a key of the file at that place, and not the last part, can be such a one.
+    """
+    path: list[str] = []
+    for position, part in enumerate(loc):
+        if isinstance(raw, Mapping):
+            if part not in raw and position < len(loc) - 1:
+                continue
+            raw = raw.get(part)
+        path.append(str(part))
+    return path
+
+
+def _fields_at(kind: type[Section], path: list[str]) -> list[str]:
+    sections: list[Any] = [kind]
+    for part in path:
+        annotations = [s.model_fields[part].annotation for s in sections if part in s.model_fields]
+        members = [m for a in annotations for m in (getattr(a, "__args__", None) or (a,))]
+        sections = [member for member in members if hasattr(member, "model_fields")]
+    return list(dict.fromkeys(name for section in sections for name in section.model_fields))

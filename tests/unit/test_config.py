@@ -1,0 +1,289 @@
+"""What a model.yaml may say, and that every mistake is answered with file, key and the nearest valid key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keel.config import DriftConfig, ModelConfig, get_model, load_model, load_models, read_models
+from keel.errors import ConfigError, UnknownModel
+
+MINIMAL = """
+model: tide
+target: {name: high}
+features: {level: numeric, harbour: categorical}
+"""
+FEATURES = "{level: numeric, harbour: categorical}"
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write_model(text: str | bytes = MINIMAL, folder: str = "tide") -> Path:
+        path = tmp_path / "models" / folder / "model.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write_model
+
+
+def refused(path: Path, environment: dict[str, str] | None = None) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_model(path, environment or {})
+    assert caught.value.exit_code == 2
+    assert caught.value.permanent
+    return str(caught.value)
+
+
+def test_a_minimal_file_gets_the_defaults(write: Write) -> None:
+    config = load_model(write(), {})
+    assert config.drift == DriftConfig()
+    assert config.check.schedule == "0 */6 * * *"
+    assert config.check.lookback == timedelta(days=7)
+    assert config.predictions.source == "keel"
+    assert config.retrain is None, "a model can be watched without being retrained"
+
+
+def test_the_shipped_example_is_valid() -> None:
+    assert load_models(environment={})["flight_delay"].retrain is not None
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("drift: {alhpa: 0.1}", "drift.alhpa: unknown key; did you mean 'alpha'?; valid: alpha, min_rows, "),
+        ("drfit: {alpha: 0.1}", "drfit: unknown key; did you mean 'drift'?; valid: model, owner, "),
+        ("alerts: {emial: [a@b.c]}", "alerts.emial: unknown key; did you mean 'email'?"),
+        ("retrain: {pipline: m.p}", "retrain.pipline: unknown key; did you mean 'pipeline'?"),
+        ("retrain: {window: 9d}", "retrain.pipeline: required key is missing"),
+        ("predictions: {conn: w, table: t}", "predictions.id: required key is missing"),
+        (
+            "predictions: {conn: w, table: t, id: i, time: t, scroe: s}",
+            "predictions.scroe: unknown key; did you mean 'score'?",
+        ),
+        ("predictions: {source: kafka}", "predictions.source: must be one of 'keel', 'sql', 'files' (got 'kafka')"),
+        ("drift: {alpha: 1.5}", "drift.alpha: Input should be less than 1 (got 1.5)"),
+        ("drift: {alpha: .nan}", "drift.alpha: Input should be a finite number (got nan)"),
+        ("drift: {max_impact: .inf}", "drift.max_impact: Input should be a finite number (got inf)"),
+        ("drift: {min_rows: many}", "drift.min_rows: Input should be a valid integer"),
+        ("drift: {psi_warn: 0.3, psi_alert: 0.2}", "drift: psi_alert (0.2) must not be below psi_warn (0.3)"),
+        ("drift: high", "drift: Input should be a valid dictionary"),
+        ("check: {schedule: hourly}", "check.schedule: must be a cron expression of five fields"),
+        ("check: {schedule: '99 * * * *'}", "check.schedule: must be a cron expression of five fields"),
+        ("check: {schedule: '* * * * * *'}", "check.schedule: must be a cron expression of five fields"),
+        ("performance: {metric: rmse}", "performance.metric: 'rmse' does not suit a binary target; choose from "),
+        ("performance: {also: [brier, auc]}", "performance.also.1: Input should be 'brier', "),
+    ],
+)
+def test_a_mistake_is_named_with_file_and_key(lines: str, message: str, write: Write) -> None:
+    path = write(f"{MINIMAL}{lines}\n")
+    assert any(line.startswith(f"{path}: {message}") for line in refused(path).splitlines())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model: tide\nfeatures: {level: numeric}", "target: required key is missing"),
+        (
+            MINIMAL.replace("level: numeric", "level: text"),
+            "features.level: Input should be 'numeric' or 'categorical'",
+        ),
+        (MINIMAL.replace("level: numeric", "sql: text"), "features.sql: Input should be 'numeric' or 'categorical'"),
+        (
+            MINIMAL.replace(FEATURES, "{}"),
+            "features: Dictionary should have at least 1",
+        ),
+        (
+            MINIMAL.replace(FEATURES, "[level]"),
+            "features: Input should be a valid dict",
+        ),
+        (MINIMAL.replace("level:", "high:"), "features: 'high' is the target and cannot be a feature"),
+        (MINIMAL.replace("tide", "Tide Model"), "model: String should match pattern"),
+        (MINIMAL.replace("tide", "drift"), "model: 'drift' is the name of a section"),
+        ("", "must be a mapping with the keys model, owner, "),
+        ("- model: tide", "must be a mapping with the keys model, owner, "),
+        ("{model: tide", "not valid YAML: while parsing a flow mapping"),
+        ("drift:\n\talpha: 1", "not valid YAML: while scanning for the next token"),
+        (b"model: \xff\xfe", "not valid YAML: 'utf-8' codec can't decode"),
+        (f"{MINIMAL}drift: {{alpha: .1}}\ndrift: {{alpha: .2}}", "not valid YAML: 'drift' is there twice"),
+        ("model: !!python/object/apply:os.getcwd []", "not valid YAML: could not determine a constructor"),
+    ],
+)
+def test_a_file_that_cannot_be_used_says_why(text: str | bytes, message: str, write: Write) -> None:
+    path = write(text)
+    assert refused(path).startswith(f"{path}: {message}")
+
+
+def test_every_mistake_has_a_line(write: Write) -> None:
+    path = write(f"{MINIMAL}drift: {{alhpa: 1}}\ncheck: {{lookback: 7}}\n")
+    lines = refused(path).splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith(f"{path}: ") for line in lines)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "model.yaml"
+    assert refused(path) == f"{path}: cannot be read: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("90s", timedelta(seconds=90)),
+        ("30m", timedelta(minutes=30)),
+        ("1.5h", timedelta(minutes=90)),
+        ("24 h", timedelta(days=1)),
+        ("7d", timedelta(days=7)),
+        ("2w", timedelta(days=14)),
+    ],
+)
+def test_durations(text: str, expected: timedelta, write: Write) -> None:
+    assert load_model(write(f"{MINIMAL}check: {{lookback: {text}}}"), {}).check.lookback == expected
+
+
+@pytest.mark.parametrize("text", ["7", "-7d", "7 fortnights", "d", "''", "[7d]", "null", "99999999999w"])
+def test_what_is_no_duration_is_refused(text: str, write: Write) -> None:
+    path = write(f"{MINIMAL}check: {{lookback: {text}}}")
+    assert refused(path).startswith(f"{path}: check.lookback: ")
+
+
+def test_the_place_of_predictions_is_read_from_its_shape(write: Write) -> None:
+    sql = load_model(write(f"{MINIMAL}predictions: {{conn: w, table: t, id: i, time: t}}"), {})
+    files = load_model(write(f"{MINIMAL}predictions: {{url: 's3://b/p', id: i, time: t}}"), {})
+    assert (sql.predictions.source, files.predictions.source) == ("sql", "files")
+
+
+def test_the_environment_overrides_the_file_and_one_model_all_models(write: Write) -> None:
+    path = write(f"{MINIMAL}drift: {{alpha: 0.2, min_rows: 7}}")
+    for_all = {"KEEL__DRIFT__ALPHA": "0.1", "KEEL__CHECK__LOOKBACK": "3d"}
+    assert load_model(path, for_all).drift.alpha == 0.1
+    config = load_model(path, {**for_all, "KEEL__TIDE__DRIFT__ALPHA": "0.01", "KEEL__OTHER__DRIFT__ALPHA": "0.5"})
+    assert config.drift.alpha == 0.01
+    assert config.drift.min_rows == 7
+    assert config.check.lookback == timedelta(days=3)
+
+
+def test_the_environment_can_switch_the_schedule_off(write: Write) -> None:
+    assert load_model(write(), {"KEEL__CHECK__SCHEDULE": "null"}).check.schedule is None
+
+
+def test_a_setting_for_all_passes_over_a_model_without_that_section(write: Write) -> None:
+    assert load_model(write(), {"KEEL__RETRAIN__WINDOW": "30d"}).retrain is None
+    assert "retrain is not configured" in refused(write(), {"KEEL__TIDE__RETRAIN__WINDOW": "30d"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("KEEL__DRIFT__ALHPA", "0.1", "drift.alhpa: no such key; did you mean 'alpha'?"),
+        ("KEEL__TIDE__DRFIT__ALPHA", "0.1", "drfit.alpha: no such section; did you mean 'drift'?"),
+        ("KEEL__DRIFT__ALPHA", "high", "drift.alpha: Input should be a valid number"),
+        ("KEEL__DRIFT__ALPHA", "{", "'{' is not a YAML value"),
+        ("KEEL__DRIFT__ALPHA", "", "drift.alpha: Input should be a valid number"),
+        ("KEEL__MODEL", "other", "model: the name cannot be overridden"),
+    ],
+)
+def test_a_mistake_in_the_environment_names_the_variable(name: str, value: str, message: str, write: Write) -> None:
+    assert refused(write(), {name: value}).startswith(f"environment {name}: {message}")
+
+
+def test_a_misspelt_variable_is_not_passed_over_in_silence(write: Write) -> None:
+    write()
+    folder = write().parents[1]
+    models, broken = read_models(folder, {"KEEL__DRFIT__ALPHA": "1", "KEEL__TDIE__DRIFT__ALPHA": "1"})
+    assert list(models) == ["tide"]
+    assert [str(error) for error in broken] == [
+        "environment KEEL__DRFIT__ALPHA: 'drfit' is neither a section nor a model; did you mean 'drift'?",
+        "environment KEEL__TDIE__DRIFT__ALPHA: 'tdie' is neither a section nor a model; did you mean 'tide'?",
+    ]
+
+
+def test_the_parameters_of_a_run_override_last(write: Write) -> None:
+    config = load_model(write(), {"KEEL__DRIFT__ALPHA": "0.1"})
+    changed = config.with_overrides({"drift.alpha": 0.01, "check.lookback": "1d", "features.level": "categorical"})
+    assert changed.drift.alpha == 0.01
+    assert changed.check.lookback == timedelta(days=1)
+    assert changed.features["level"] == "categorical"
+    assert config.drift.alpha == 0.1, "a configuration is frozen"
+
+
+def test_a_mapping_overrides_only_the_keys_it_has(write: Write) -> None:
+    config = load_model(write(f"{MINIMAL}drift: {{min_rows: 7}}"), {}).with_overrides({"drift": {"alpha": 0.2}})
+    assert (config.drift.alpha, config.drift.min_rows) == (0.2, 7)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("drift.alhpa", 1, "drift.alhpa: no such key; did you mean 'alpha'?; valid: alpha, "),
+        ("drfit.alpha", 1, "drfit.alpha: no such section; did you mean 'drift'?; valid: model, "),
+        ("drift.alpha.low", 1, "drift.alpha.low: alpha is a value, not a section"),
+        ("drift", {"alhpa": 1}, "drift: alhpa: no such key; did you mean 'alpha'?"),
+        ("drift.alpha", "x", "drift.alpha: Input should be a valid number"),
+        ("drift.psi_warn", 0.9, "drift: psi_alert (0.25) must not be below psi_warn (0.9)"),
+        ("model", "other", "model: the name cannot be overridden"),
+        ("", 1, ": no such key"),
+    ],
+)
+def test_a_mistake_in_a_runs_parameters_is_named(key: str, value: object, message: str, write: Write) -> None:
+    config = load_model(write(), {})
+    with pytest.raises(ConfigError) as caught:
+        config.with_overrides({key: value}, origin="params.overrides")
+    assert str(caught.value).startswith(f"params.overrides: {message}")
+
+
+def test_two_files_with_the_same_name_keep_the_first_and_name_the_second(write: Write) -> None:
+    folder = write(folder="a").parents[1]
+    second = write(folder="b")
+    models, broken = read_models(folder, {})
+    assert list(models) == ["tide"]
+    assert [str(error) for error in broken] == [f"{second}: model: 'tide' is already configured by another file"]
+    with pytest.raises(ConfigError, match=re.escape(str(second))):
+        load_models(folder, {})
+
+
+def test_one_broken_file_does_not_hide_the_other_models(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write().parents[1]
+    broken = write("{", folder="broken")
+    models, errors = read_models(folder, {})
+    assert list(models) == ["tide"]
+    assert len(errors) == 1
+    assert get_model("tide", folder).model == "tide"
+    with pytest.raises(ConfigError, match=re.escape(f"{broken}: not valid YAML")):
+        get_model("other", folder)
+
+
+def test_an_unknown_model_lists_those_that_are_there(write: Write) -> None:
+    folder = write().parents[1]
+    with pytest.raises(UnknownModel, match="no model named 'tid' is configured; did you mean 'tide'.*configured: tide"):
+        get_model("tid", folder)
+    with pytest.raises(UnknownModel, match="configured: none"):
+        get_model("tide", folder / "empty")
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+        max_leaves=5,
+    ),
+    st.sampled_from(
+        [*ModelConfig.model_fields, "drift.alpha", "check.lookback", "predictions.source", "features.level"]
+    ),
+)
+def test_no_value_anywhere_raises_anything_but_a_config_error(value: object, key: str) -> None:
+    config = ModelConfig.model_validate(yaml.safe_load(MINIMAL))
+    try:
+        changed = config.with_overrides({key: value})
+    except ConfigError:
+        return
+    assert isinstance(changed, ModelConfig)
+    assert changed.model == "tide"
