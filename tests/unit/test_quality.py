@@ -116,3 +116,12 @@ def test_counts_of_another_grid_are_refused(grid: ReferenceGrid) -> None:
     other = ReferenceGrid.fit(pa.table(columns(50, 5)), KINDS)
     with pytest.raises(GridMismatch):
         check_quality(grid, other.reference, config=CONFIG)
+
+
+@pytest.mark.parametrize(("without", "status"), [(49, "warn"), (50, "broken")])
+def test_a_client_that_forgets_a_column_does_not_stop_the_loop(grid: ReferenceGrid, without: int, status: str) -> None:
+    full = pa.table(columns(1000 - without))
+    short = pa.table(columns(without, 2)).drop_columns(["x"])
+    report = check_quality(grid, grid.count(full) + grid.count(short), config=CONFIG)
+    assert report.status == status
+    assert (report.findings[0].column, report.findings[0].kind) == ("x", "missing_column")

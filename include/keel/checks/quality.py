@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from keel.checks.drift import adjust
 from keel.checks.evidence import Evidence, Rate, gather_rates
+from keel.checks.verdict import ABSENT_SHARE
 from keel.checks.verdict import q_words
 from keel.config import DriftConfig
 from keel.errors import GridMismatch
@@ -113,10 +114,12 @@ def check_quality(grid: ReferenceGrid, counts: Counts, *, config: DriftConfig | 
 
 def _judge(evidence: Evidence, q_values: Mapping[str, float], config: DriftConfig) -> list[QualityFinding]:
     c, name = evidence.current, evidence.name
-    if c.absent:
-        sentence = f"the column is absent from {c.absent} of {c.n} rows."
-        return [QualityFinding(name, QualityStatus.BROKEN, "missing_column", c.absent / c.n, sentence)]
     findings = []
+    if c.absent:
+        share = c.absent / c.n
+        status = QualityStatus.BROKEN if share >= ABSENT_SHARE else QualityStatus.WARN
+        sentence = f"the column is absent from {c.absent} of {c.n} rows."
+        findings.append(QualityFinding(name, status, "missing_column", share, sentence))
     for kind, rate in evidence.rates.items():
         warn, broken, words = _limits(kind, config)
         if q_values[kind] > config.alpha or rate.increase <= 0 or rate.increase < warn:

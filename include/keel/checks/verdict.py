@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from keel.config import DriftConfig
 
+ABSENT_SHARE = 0.05
+"""One client that forgets a column is news and must not stop the loop; one row in twenty without it is a schema."""
 TYPE_CHANGED_SHARE = 0.5
 """More than half of the values are of another type: no longer a few broken rows, but another column."""
 
@@ -109,7 +111,8 @@ def _structural(evidence: Evidence, q_values: Mapping[str, float], config: Drift
     r, c = evidence.reference, evidence.current
     if c.absent:
         share = f"{c.absent} of {c.n} rows" if c.absent < c.n else f"all {c.n} rows"
-        return [Finding(Status.MISSING_COLUMN, Severity.DRIFT, f"The column is absent from {share}.")]
+        severity = Severity.DRIFT if c.absent >= ABSENT_SHARE * c.n else Severity.WARN
+        return [Finding(Status.MISSING_COLUMN, severity, f"The column is absent from {share}.")]
     if c.n and c.missing == c.n:
         expected = evidence.rates["missing"].reference if "missing" in evidence.rates else 1.0
         sudden = q_values.get("missing", 1.0) <= config.alpha
