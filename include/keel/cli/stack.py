@@ -37,17 +37,20 @@ START_SECONDS = 180.0
 USERNAME = "admin"
 
 PRELOADED = (
-    "airflow.executors.local_executor",
-    "airflow.sdk.execution_time.task_runner",
-    "adbc_driver_postgresql.dbapi",
-    "adbc_driver_sqlite.dbapi",
-    "alembic.command",
+    "skops.io",  # first: it asks every module for the names of scipy's functions, and Airflow's answer slowly
     "mlflow.pyfunc",
     "pandas",
     "pyarrow.compute",
     "scipy.stats",
     "sklearn.ensemble",
-    "skops.io",
+    "adbc_driver_postgresql.dbapi",
+    "adbc_driver_sqlite.dbapi",
+    "alembic.command",
+    "airflow.executors.local_executor",
+    "airflow.sdk.execution_time.task_runner",
+    "airflow.providers.slack.operators.slack",
+    "airflow.providers.smtp.operators.smtp",
+    "croniter",
 )
 """Slow imports of Keel's tasks; nothing of Keel itself, so that an edit counts from the next task on."""
 
