@@ -58,8 +58,8 @@ lock: $(VENV)/.stamp-uv ## Compile requirements*.in into the pinned requirements
 
 install: $(DEV) ## Make .venv with everything, for an editor
 
-clean: ## Remove .venv, .keel and the tools' caches
-	rm -rf $(VENV) .keel .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+clean: ## Remove .venv and the tools' caches; .keel, which holds data, stays
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	find . -name '*.egg-info' -type d -prune -exec rm -rf {} +
 

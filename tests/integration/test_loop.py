@@ -28,12 +28,8 @@ from keel.replay import replay
 from keel.rows import prediction_log
 from keel.store.tables import metadata
 from keel.workspace import Workspace
+from tests.steps import CONFIG, NOW, act, check, first_version, live
 from tests.toy import DAY, START, toy_config, toy_rows
-
-HISTORY_DAYS = 40
-NOW = START + HISTORY_DAYS * DAY
-"""When the first version goes into production."""
-CONFIG = toy_config()
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +37,7 @@ def trained(tmp_path_factory):
     """A home in which version 1 of the toy model was trained on forty days and promoted."""
     home = tmp_path_factory.mktemp("trained")
     with Workspace.open(home=home, environment={}) as ws:
-        replay(ws, CONFIG, toy_rows(days=HISTORY_DAYS), start=START, end=NOW)
-        window = loop.resolve_window(CONFIG, end=NOW, now=NOW)
-        decision = loop.request_retrain(ws, CONFIG, window=window, reason="the first version", run_id="run-0")
-        assert act(ws, decision)["outcome"] == "promoted"
+        assert first_version(ws)["outcome"] == "promoted"
     return home
 
 
@@ -55,26 +48,6 @@ def ws(trained, tmp_path):
     shutil.copytree(trained, home)
     with Workspace.open(home=home, environment={}) as opened:
         yield opened
-
-
-def act(ws, decision, config=CONFIG):
-    """Take a decision to retrain through to its outcome."""
-    comparison = loop.compare(ws, config, loop.retrain(ws, config, decision))
-    step = loop.promote if comparison["verdict"] == "promote" else loop.keep_champion
-    return step(ws, config, comparison, actor="tests", run_id="run-1")
-
-
-def live(ws, rows, *, days, start=NOW, config=CONFIG):
-    return replay(ws, config, rows, start=start, end=start + days * DAY)
-
-
-def check(ws, end, config=CONFIG, run_id="run-2"):
-    """Run the checks of one window and decide."""
-    window = loop.resolve_window(config, end=end, now=end)
-    counted = loop.count_window(ws, config, window)
-    steps = (loop.check_data_quality, loop.check_data_drift, loop.check_performance)
-    reports = {step.__name__: step(ws, config, counted) for step in steps}
-    return loop.decide(ws, config, counted, run_id=run_id), reports
 
 
 def everything(ws):

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from keel.checks.drift import adjust
 from keel.checks.evidence import Evidence, Rate, gather_rates
-from keel.checks.verdict import ABSENT_SHARE
-from keel.checks.verdict import q_words
+from keel.checks.verdict import ABSENT_SHARE, q_words
 from keel.config import DriftConfig
 from keel.errors import GridMismatch
 

@@ -1,0 +1,75 @@
+"""The same loop on PostgreSQL and a real ``mlflow server``: what laptops and clusters share is all of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from keel import loop
+from keel.cli.process import LOOPBACK, Part, claim_port
+from keel.lifecycle import deployments, ledger
+from keel.workspace import Workspace
+from tests.steps import CONFIG, NOW, act, check, first_version, live
+from tests.toy import DAY, toy_rows
+
+pytestmark = [pytest.mark.integration, pytest.mark.postgres]
+
+
+@pytest.fixture(scope="module")
+def mlflow_url(tmp_path_factory):
+    """The address of an MLflow server on SQLite that is only there for this module."""
+    home = tmp_path_factory.mktemp("mlflow")
+    port, claim = claim_port(0)
+    command = [
+        *(str(Path(sys.executable).parent / "mlflow"), "server", "--host", LOOPBACK, "--port", str(port)),
+        *("--workers", "1", "--backend-store-uri", f"sqlite:///{home / 'mlflow.db'}"),
+        *("--artifacts-destination", str(home / "artifacts")),
+    ]
+    part = Part("mlflow", command, {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}, home).start()
+    url = f"http://{LOOPBACK}:{port}"
+    try:
+        deadline = time.monotonic() + 120
+        while not _healthy(url):
+            part.check()
+            assert time.monotonic() < deadline, part.quoted_log()
+            time.sleep(0.25)
+        yield url
+    finally:
+        part.stop()
+        claim.close()
+
+
+@pytest.fixture
+def ws(mlflow_url, new_postgres_schema, tmp_path):
+    with Workspace.open(
+        home=tmp_path, store_url=new_postgres_schema(), tracking_uri=mlflow_url, environment={}
+    ) as opened:
+        yield opened
+
+
+def test_the_loop_closes_on_servers(ws):
+    assert first_version(ws)["version"] == 1
+    live(ws, toy_rows(NOW, days=8), days=8)
+    assert check(ws, NOW + 8 * DAY)[0]["action"] == "all_clear"
+    live(ws, toy_rows(NOW + 8 * DAY, days=36, flip=True), days=36, start=NOW + 8 * DAY)
+    decision, _ = check(ws, NOW + 44 * DAY)
+    assert decision["action"] == "retrain"
+    outcome = act(ws, decision)
+    assert outcome["outcome"] == "promoted"
+    loop.record(ws, CONFIG, decision, outcome, channels=["outbox"])
+    assert ws.registry.aliases("toy") == {"production": outcome["version"], "previous": 1}
+    assert deployments.read(ws.store, "toy").generation == 2
+    assert ledger.verify(ws.store).broken_at is None
+    assert ws.store.decisions.get(decision["decision_id"])["outcome"]["outcome"] == "promoted"
+
+
+def _healthy(url):
+    try:
+        return httpx.get(f"{url}/health", trust_env=False).is_success
+    except httpx.TransportError:
+        return False
