@@ -48,7 +48,11 @@ class KeelHook(BaseHook):
 
 
 def find_connection(conn_id: str) -> Connection | None:
-    """Return the connection, or None when no secrets backend has one of that name."""
+    """Return the connection, or None when no secrets backend has one of that name.
+
+    Airflow says the same of a backend that is down. A check then opens the embedded store, finds no production version
+    in it and fails, which is right; an ``AIRFLOW_CONN_…`` variable or ``KEEL_STORE_URL`` cannot be down.
+    """
     try:
         return BaseHook.get_connection(conn_id)
     except AirflowNotFoundException:

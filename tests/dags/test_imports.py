@@ -30,6 +30,14 @@ for module in pkgutil.walk_packages(keel.__path__, "keel."):
 airflow = sorted(name for name in sys.modules if name == "airflow" or name.startswith("airflow."))
 print("RESULT" + json.dumps([imported, airflow]))
 """
+HASH_DAGS = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+from airflow.models.serialized_dag import SerializedDagModel
+from airflow.serialization.serialized_objects import DagSerialization
+dags = DagBag(sys.argv[1]).dags.items()
+print("RESULT" + json.dumps({i: SerializedDagModel.hash(DagSerialization.to_dict(dag)) for i, dag in dags}))
+"""
 LOAD_PLUGINS = """
 import json, sys
 import statistics
@@ -42,9 +50,9 @@ print("RESULT" + json.dumps([
 """
 
 
-def run(program: str, *arguments: str):
+def run(program: str, *arguments: str, **environment: str):
     command = [sys.executable, "-c", program, *arguments]
-    done = subprocess.run(command, env=project_environment(), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=project_environment(**environment), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.partition("RESULT")[2])
 
@@ -56,6 +64,13 @@ def test_parsing_a_dag_file_imports_nothing_heavy(file):
     assert heavy == []
     assert errors == {}
     assert dags == ([f"tide.{file.stem}"] if file.stem != "model_configuration" else [])
+
+
+def test_every_parse_gives_the_same_dags_and_so_no_new_versions():
+    first, second = (run(HASH_DAGS, str(DAGS), PYTHONHASHSEED=seed) for seed in ("1", "2"))
+
+    assert first == second
+    assert set(first) == {"tide.drift_check", "tide.retrain"}
 
 
 def test_the_core_knows_no_airflow():

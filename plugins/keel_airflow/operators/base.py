@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ class KeelOperator(BaseOperator):
     :param mlflow_conn_id: connection to MLflow. (templated)
     """
 
-    template_fields = ("model", "overrides", "keel_conn_id", "mlflow_conn_id")
+    template_fields: Sequence[str] = ("model", "overrides", "keel_conn_id", "mlflow_conn_id")
 
     def __init__(
         self,
