@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from keel.counts import Floats, Integers
 
-CHUNK = 16_384
+CHUNK = 32_768
 """Values at a time: the temporaries then stay in a core's cache, which makes this five times as fast as one pass."""
 BUCKETS_PER_KNOT = 8
 MIN_BUCKETS = 64

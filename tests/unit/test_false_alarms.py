@@ -12,7 +12,7 @@ from keel import DriftConfig, ReferenceGrid, detect
 from keel.checks.quality import check_quality
 
 ALPHA = 0.05
-TRIALS = 240
+TRIALS = 200
 NUMERIC = ["normal", "correlated", "skewed", "flag", "counted", "zeros", "gappy", "heavy"]
 CATEGORICAL = ["few", "rare", "many", "long_tail", "identifier"]
 OUTPUTS = {"score": "numeric", "prediction": "categorical"}
@@ -76,3 +76,18 @@ def test_a_change_is_still_found() -> None:
         moved = pa.array(window["normal"].to_numpy() + 0.7)
         found += detect(grid, grid.count(window.set_column(0, "normal", moved))).column("normal").severity != "ok"
     assert found == 20
+
+
+@pytest.mark.parametrize(("reference", "rows"), [(1000, 100), (1000, 20_000), (5000, 5000)])
+def test_identifiers_bring_new_categories_at_their_own_rate(reference: int, rows: int) -> None:
+    """The reference chose the vocabulary, of 1,000 at most: its own count of `other` is too small by that choice."""
+    rng = np.random.default_rng([reference, rows])
+    trials = 150
+    rejected = 0
+    for _ in range(trials):
+        names = pa.table({"c": rng.integers(0, 2000, reference).astype(str)})
+        grid = ReferenceGrid.fit(names, {"c": "categorical"})
+        window = pa.table({"c": rng.integers(0, 2000, rows).astype(str)})
+        rates = detect(grid, grid.count(window), DriftConfig(min_rows=50)).column("c").evidence.rates
+        rejected += rates["new_categories"].p_value <= ALPHA
+    assert rejected / trials <= ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / trials)

@@ -197,3 +197,8 @@ def test_an_atom_of_the_reference_is_a_knot_among_quantiles() -> None:
 )
 def test_the_scale_is_the_narrowest_central_range_with_a_width(values: np.ndarray, scale: float) -> None:
     assert fit_numeric("x", values).scale == pytest.approx(scale, rel=0.02)
+
+
+def test_the_clock_is_not_in_the_file(grid: ReferenceGrid) -> None:
+    with zipfile.ZipFile(io.BytesIO(grid.to_bytes())) as archive:
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
