@@ -32,8 +32,8 @@ CONFIG = ModelConfig.model_validate(
     }
 )
 SENTENCE = (
-    "brier is 0.2100, 0.0600 worse than the holdout's 0.1500 on 3,360 labels; loss +0.0600, inputs account for +0.0100, "
-    "the rest is the world: retrain."
+    "brier is 0.2100, 0.0600 worse than the holdout's 0.1500 on 3,360 labels; loss +0.0600, "
+    "inputs account for +0.0100, the rest is the world: retrain."
 )
 
 

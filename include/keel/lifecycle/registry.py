@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keel.errors import RegistryUnavailable, TrainingFailed, UnknownVersion, suggestion
+from keel.errors import RegistryUnavailable, SchemaError, TrainingFailed, UnknownVersion, suggestion
 from keel.grid import ReferenceGrid
 
 if TYPE_CHECKING:
@@ -71,8 +71,11 @@ class ScoringModel:
     def score(self, features: pa.Table) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return ``(score, prediction)``, each of shape (rows,).
 
-        Binary: P(positive) and its thresholded decision 0/1. Regression: NaN and the value.
+        Binary: P(positive) and its thresholded decision 0/1. Regression: NaN and the value. SchemaError for a feature
+        that cannot be read as its kind.
         """
+        if not features.num_rows:  # estimators refuse what has no rows
+            return np.empty(0), np.empty(0)
         raw = np.asarray(self._pyfunc.predict(to_model_input(features, self.config)))
         if self.config.target.kind == "regression":
             value = raw.astype(np.float64).reshape(-1)
@@ -217,7 +220,15 @@ class Registry:
     def _download(self, model: str, version: int, path: str, folder: str) -> Path:
         info = self.resolve(model, version=version)
         with self._reachable():
-            return Path(self.client.download_artifacts(info.run_id, path, folder))
+            client = self.client
+            parent = path.rpartition("/")[0]
+            kept = {file.path for file in client.list_artifacts(info.run_id, parent)} if info.run_id else set()
+            if path in kept:
+                return Path(client.download_artifacts(info.run_id, path, folder))
+        raise UnknownVersion(
+            f"version {version} of {model} was not registered by Keel: its run has no {path}; "
+            f"train one: airflow dags trigger {model}.retrain"
+        )
 
     def _experiment(self, client: Any, model: str) -> str:
         name = f"keel/{model}"
@@ -246,18 +257,25 @@ class Registry:
         try:
             yield
         except (requests.ConnectionError, requests.Timeout, OperationalError) as error:
-            raise RegistryUnavailable(f"MLflow at {_redacted(self.tracking_uri)} does not answer: {error}") from error
+            raise self._unavailable(error) from None
         except MlflowException as error:
             if error.error_code in {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"}:
-                raise RegistryUnavailable(f"MLflow at {_redacted(self.tracking_uri)} does not answer: {error}") from error
+                raise self._unavailable(error) from None
             raise
+
+    def _unavailable(self, error: Exception) -> RegistryUnavailable:
+        # MLflow's own messages and their causes repeat the whole URI, with its password.
+        shown = _redacted(self.tracking_uri)
+        said = str(error).replace(self.tracking_uri.rstrip("/"), shown.rstrip("/"))
+        return RegistryUnavailable(f"MLflow at {shown} does not answer: {said}")
 
 
 def to_model_input(features: pa.Table, config: ModelConfig) -> pd.DataFrame:
     """Return the features as the data frame every version is trained on and scored with.
 
-    Numeric features are float64 with NaN for missing, categorical ones objects of str with None for missing.
-    Missing columns become all-missing: whether that is acceptable is the quality check's decision.
+    Numeric features are float64, categorical ones pandas' str, both with NaN for missing. Missing columns become
+    all-missing: whether that is acceptable is the quality check's decision. SchemaError for a column of values that
+    cannot be read as its kind.
     """
     import pandas as pd
     import pyarrow as pa
@@ -267,7 +285,10 @@ def to_model_input(features: pa.Table, config: ModelConfig) -> pd.DataFrame:
     for name, kind in config.features.items():
         wanted = pa.float64() if kind == "numeric" else pa.string()
         column = features[name] if name in features.column_names else pa.nulls(features.num_rows, wanted)
-        cast = pc.cast(column, wanted)
+        try:
+            cast = pc.cast(column, wanted)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise SchemaError(f"{config.model}: feature {name!r} cannot be read as {kind}: {error}") from error
         columns[name] = (
             cast.to_numpy(zero_copy_only=False)
             if isinstance(cast, pa.Array)

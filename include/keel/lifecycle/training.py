@@ -128,14 +128,20 @@ def train(config: ModelConfig, rows: TrainingRows, *, reason: str, parent: int |
 
 
 def score_rows(config: ModelConfig, estimator: Any, rows: pa.Table, threshold: float | None) -> Scored:
-    """Score labelled rows with an estimator that has just been fitted."""
+    """Score labelled rows with an estimator that has just been fitted; `TrainingFailed` where it cannot."""
     features = to_model_input(rows, config)
     label = rows["label"].to_numpy()
-    if config.target.kind == "regression":
-        value = np.asarray(estimator.predict(features), dtype=np.float64)
+    is_binary = config.target.kind == "binary"
+    try:
+        raw = np.asarray((estimator.predict_proba if is_binary else estimator.predict)(features), dtype=np.float64)
+        value = raw[:, 1] if is_binary else raw.reshape(len(label))
+    except Exception as error:
+        raise TrainingFailed(f"{config.model}: the estimator cannot score: {type(error).__name__}: {error}") from error
+    if not np.isfinite(value).all():
+        raise TrainingFailed(f"{config.model}: the estimator gives scores that are not finite numbers")
+    if not is_binary:
         return Scored(label, np.full(len(value), np.nan), value)
-    score = np.asarray(estimator.predict_proba(features), dtype=np.float64)[:, 1]
-    return Scored(label, score, (score >= (0.5 if threshold is None else threshold)).astype(np.float64))
+    return Scored(label, value, (value >= (0.5 if threshold is None else threshold)).astype(np.float64))
 
 
 def output_kinds(config: ModelConfig) -> dict[str, str]:
@@ -202,13 +208,17 @@ def _choose_threshold(config: ModelConfig, rows: pa.Table) -> float:
 
 
 def _best_f1_threshold(label: NDArray[np.float64], score: NDArray[np.float64]) -> float:
+    """Return the highest score t for which deciding ``score >= t`` has the best F1; 0.5 without any positive."""
     order = np.argsort(-score, kind="stable")
     hits = np.cumsum(label[order])
     if not len(label) or hits[-1] == 0:
         return 0.5
+    ranked = score[order]
     flagged = np.arange(1, len(order) + 1)
-    f1 = 2 * hits / (flagged + hits[-1])
-    return float(score[order][int(np.argmax(f1))])
+    # Rows of one score are flagged together: only the last of them is a threshold.
+    attainable = np.append(ranked[1:] != ranked[:-1], True)
+    f1 = np.where(attainable, 2 * hits / (flagged + hits[-1]), -1.0)
+    return float(ranked[int(np.argmax(f1))])
 
 
 def _lay_grid(config: ModelConfig, rows: TrainingRows, judged: Scored, loss: NDArray[np.float64]) -> ReferenceGrid:
