@@ -201,6 +201,8 @@ class ModelConfig(Section):
             raise ValueError(
                 f"model: {self.model!r} is the name of a section, so KEEL__… could mean either: choose another"
             )
+        if self.promotion.approval == "required":
+            raise ValueError("promotion.approval: 'required' is not there yet; use 'auto', or leave out `retrain`")
         if self.target.name in self.features:
             raise ValueError(f"features: {self.target.name!r} is the target and cannot be a feature")
         return self

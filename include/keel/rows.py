@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from keel.counts import Counts
+from keel.errors import ConfigError
 from keel.lifecycle.training import Split, TrainingRows
 from keel.measures.losses import Scored
 from keel.memory import times_of
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
 
 
 def prediction_log(ws: Workspace, config: ModelConfig) -> PredictionLog:
-    """Return the model's prediction log."""
+    """Return the model's prediction log; `ConfigError` for predictions that lie elsewhere, which cannot be read yet."""
+    if config.predictions.source != "keel":
+        raise ConfigError(
+            f"{config.model}: predictions.source: {config.predictions.source!r} cannot be read yet; "
+            "write predictions into Keel's own log and use 'keel'"
+        )
     return ws.store.predictions(config.model, dict(config.features))
 
 

@@ -372,3 +372,20 @@ def test_the_ledger_tells_every_transition_and_shows_tampering(ws):
             connection.execute(sa.text(f'DROP TRIGGER "{name}"'))
         connection.execute(sa.text("UPDATE ledger SET actor = 'nobody' WHERE seq = 1"))
     assert ledger.verify(ws.store).broken_at == 1
+
+
+def test_predictions_that_lie_elsewhere_are_refused_and_not_read_as_none(ws):
+    elsewhere = toy_config(predictions={"conn": "warehouse", "table": "p", "id": "id", "time": "at"})
+    window = loop.resolve_window(elsewhere, end=NOW, now=NOW)
+    with pytest.raises(ConfigError, match="'sql' cannot be read yet"):
+        loop.count_window(ws, elsewhere, window)
+
+
+def test_the_same_verdict_from_another_run_is_recorded_once(ws):
+    live(ws, toy_rows(NOW, days=8), days=8)
+    window = loop.resolve_window(CONFIG, end=NOW + 8 * DAY, now=NOW)
+    decision = loop.request_retrain(ws, CONFIG, window=window, reason="routine", run_id="run-4")
+    comparison = loop.compare(ws, CONFIG, loop.retrain(ws, CONFIG, decision))
+    for run_id in ("run-4", "run-5"):
+        loop.keep_champion(ws, CONFIG, comparison, actor="tests", run_id=run_id)
+    assert [e.action for e in ledger.entries(ws.store, "toy")] == ["promote", "keep_champion"]

@@ -76,12 +76,16 @@ def _traffic(stack: Stack, config: ModelConfig, flights: pa.Table, progress: Cal
         span = prediction_log(ws, config).times()
         since = span[1] if span else datetime.now(UTC)
         predictions = labels = 0
+        said = ""
         while True:
             stack.check()
             now = datetime.now(UTC)
             done = replay(ws, config, flights, start=since, end=now)
             predictions, labels, since = predictions + done.predictions, labels + done.labels, now
-            progress(f"live: {predictions:,} flights predicted by version {done.version}, {labels:,} labels came in")
+            say = f"live: {predictions:,} flights predicted by version {done.version}, {labels:,} labels came in"
+            if say != said:
+                progress(say)
+            said = say
             time.sleep(TRAFFIC_SECONDS)
 
 

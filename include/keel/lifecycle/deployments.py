@@ -102,11 +102,12 @@ def change(
 
 
 def note_once(store: Store, model: str, *, actor: str, action: str, body: Mapping[str, Any], now: datetime) -> None:
-    """Record what was decided without changing the deployment, such as keeping the champion; a retry adds nothing."""
-    latest = None
-    for entry in ledger.entries(store, model):
-        latest = entry
-    if latest is not None and latest.action == action and dict(latest.body) == dict(body):
+    """Record what was decided without changing the deployment, such as keeping the champion.
+
+    The same evidence again, by a retry or by another run of the same window, adds nothing.
+    """
+    latest = next(reversed(list(ledger.entries(store, model))), None)
+    if latest and latest.action == action and latest.body.get("evidence") == body.get("evidence"):
         return
     generation = read(store, model).generation
     with store.begin() as connection:
