@@ -19,7 +19,7 @@ export PYTHONPATH := $(CURDIR)/include
 # Someone's active environment or Airflow must not leak in.
 unexport VIRTUAL_ENV AIRFLOW_HOME AIRFLOW_CONFIG PYTHONHOME
 
-.PHONY: help demo up test test-unit test-integration lint format bench lock install clean
+.PHONY: help demo up test test-unit test-integration lint format bench validate lock install clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -51,6 +51,9 @@ format: $(DEV) ## Rewrite what ruff can put right by itself
 
 bench: $(RUNTIME) ## Measure the drift check beside scipy, Evidently and NannyML
 	@$(BIN)/python -m benchmarks.bench_drift
+
+validate: $(RUNTIME) ## Measure the stated error rates at full size and write docs/statistics.md's tables
+	@PYTHONPATH=include:. $(BIN)/python -m benchmarks.validate
 
 lock: $(VENV)/.stamp-uv ## Compile requirements*.in into the pinned requirements*.txt
 	$(BIN)/uv pip compile --quiet --python $(BIN)/python requirements.in -o requirements.txt

@@ -5,27 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from benchmarks.simulations import promotions, versions
 from keel.lifecycle.comparison import Verdict, compare_versions
 from keel.measures.losses import Scored
-
-
-def pair(n, *, seed, quality=1.5, binary=True):
-    """A champion of quality 1.5 and a challenger of ``quality``, with correlated scores."""
-    rng = np.random.default_rng(seed)
-    label = (rng.random(n) < 0.3).astype(float)
-    common = rng.standard_normal(n)
-
-    def logit(strength):
-        raw = strength * label + np.sqrt(0.8) * common + np.sqrt(0.2) * rng.standard_normal(n)
-        return 1 / (1 + np.exp(-(raw - 1.2)))
-
-    def version(strength):
-        if not binary:
-            return Scored(label, np.full(n, np.nan), label + (2.5 - strength) * rng.standard_normal(n))
-        score = logit(strength)
-        return Scored(label, score, (score > 0.5).astype(float))
-
-    return version(1.5), version(quality)
 
 
 def verdict(champion, challenger, metric="brier", **changes):
@@ -36,24 +18,21 @@ def verdict(champion, challenger, metric="brier", **changes):
 @pytest.mark.parametrize("metric", ["brier", "log_loss", "roc_auc", "accuracy", "mae"])
 def test_an_equal_challenger_is_promoted_at_most_as_often_as_stated(metric):
     repetitions = 1_000
-    promoted = sum(
-        verdict(*pair(600, seed=s, binary=metric != "mae"), metric).verdict is Verdict.PROMOTE
-        for s in range(repetitions)
-    )
-    assert promoted / repetitions <= 0.05 + 3.1 * np.sqrt(0.05 * 0.95 / repetitions)
+    promoted = promotions(metric, 600, repetitions)
+    assert promoted <= 0.05 + 3.1 * np.sqrt(0.05 * 0.95 / repetitions)
     assert promoted > 0
 
 
 @pytest.mark.parametrize("metric", ["brier", "log_loss", "roc_auc"])
 def test_a_better_challenger_is_promoted_and_a_worse_one_is_not(metric):
-    better = [verdict(*pair(4_000, seed=s, quality=2.0), metric).verdict for s in range(30)]
-    worse = [verdict(*pair(4_000, seed=s, quality=1.0), metric).verdict for s in range(30)]
+    better = [verdict(*versions(4_000, seed=s, quality=2.0), metric).verdict for s in range(30)]
+    worse = [verdict(*versions(4_000, seed=s, quality=1.0), metric).verdict for s in range(30)]
     assert set(better) == {Verdict.PROMOTE}
     assert set(worse) == {Verdict.KEEP_CHAMPION}
 
 
 def test_rmse_by_bootstrap_finds_a_better_regressor():
-    champion, challenger = pair(2_000, seed=1, quality=2.0, binary=False)
+    champion, challenger = versions(2_000, seed=1, quality=2.0, binary=False)
     found = verdict(champion, challenger, "rmse")
     assert found.verdict is Verdict.PROMOTE
     assert found.lower_bound < found.improvement
@@ -61,7 +40,7 @@ def test_rmse_by_bootstrap_finds_a_better_regressor():
 
 
 def test_the_margin_is_what_must_be_exceeded():
-    champion, challenger = pair(4_000, seed=1, quality=2.0)
+    champion, challenger = versions(4_000, seed=1, quality=2.0)
     bound = verdict(champion, challenger).lower_bound
     assert verdict(champion, challenger, margin=bound - 1e-9).verdict is Verdict.PROMOTE
     assert verdict(champion, challenger, margin=bound).verdict is Verdict.KEEP_CHAMPION
@@ -69,7 +48,7 @@ def test_the_margin_is_what_must_be_exceeded():
 
 @pytest.mark.parametrize("n", [0, 1, 199])
 def test_too_few_rows_are_inconclusive_and_keep_the_champion(n):
-    found = verdict(*pair(n, seed=1, quality=9.0))
+    found = verdict(*versions(n, seed=1, quality=9.0))
     assert found.verdict is Verdict.KEEP_CHAMPION
     assert found.reason.startswith("inconclusive")
     json.loads(json.dumps(found.to_dict(), allow_nan=False))
@@ -77,14 +56,14 @@ def test_too_few_rows_are_inconclusive_and_keep_the_champion(n):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_scores_that_are_no_numbers_never_promote(bad):
-    champion, challenger = pair(500, seed=1, quality=9.0)
+    champion, challenger = versions(500, seed=1, quality=9.0)
     broken = Scored(challenger.label, np.full(500, bad), challenger.prediction)
     assert verdict(champion, broken).verdict is Verdict.KEEP_CHAMPION
     assert verdict(champion, broken).n == 0
 
 
 def test_one_class_has_no_auc_and_never_promotes():
-    champion, challenger = pair(2_000, seed=1, quality=9.0)
+    champion, challenger = versions(2_000, seed=1, quality=9.0)
     ones = champion.label > 0
     found = verdict(champion.take(ones), challenger.take(ones), "roc_auc")
     assert found.verdict is Verdict.KEEP_CHAMPION
@@ -92,5 +71,5 @@ def test_one_class_has_no_auc_and_never_promotes():
 
 
 def test_identical_versions_keep_the_champion():
-    champion, _ = pair(2_000, seed=1)
+    champion, _ = versions(2_000, seed=1)
     assert verdict(champion, champion).verdict is Verdict.KEEP_CHAMPION
