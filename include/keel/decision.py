@@ -67,7 +67,7 @@ def _on_break(quality: Report) -> Decision:
 
 
 def _on_silence(quality: Report) -> Decision:
-    return Decision(Action.RAISE_ALERT, "No prediction arrived in the window, so nothing could be judged.")
+    return Decision(Action.RAISE_ALERT, "No prediction of the production version arrived in the window, so nothing was judged.")
 
 
 def _on_harm(quality: Report, drift: Report, performance: Report, policy: Policy) -> Decision:
@@ -143,7 +143,8 @@ def _drifted(drift: Report) -> str:
 
 
 def _names(drift: Report, *severities: str) -> str:
-    found = [name for name, feature in drift["features"].items() if feature["severity"] in severities]
+    inputs = ((name, column) for name, column in drift["features"].items() if column["role"] == "feature")
+    found = [name for name, column in inputs if column["severity"] in severities]
     more = len(found) - TOP_FEATURES
     return ", ".join(found[:TOP_FEATURES]) + (f" and {more} more" if more > 0 else "")
 

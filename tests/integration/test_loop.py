@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import timedelta
 
@@ -24,6 +25,7 @@ from keel.errors import (
     UnknownVersion,
 )
 from keel.lifecycle import deployments, ledger
+from keel.lifecycle.comparison import NotShown
 from keel.replay import replay
 from keel.rows import prediction_log
 from keel.store.tables import metadata
@@ -274,7 +276,7 @@ def test_an_empty_window_is_an_alert(ws):
     decision, reports = check(ws, NOW + 30 * DAY)
     assert reports["check_data_quality"]["status"] == "empty"
     assert decision["action"] == "raise_alert"
-    assert "No prediction arrived" in decision["sentence"]
+    assert "No prediction of the production version arrived" in decision["sentence"]
 
 
 def test_one_row_is_not_judged_and_says_so(ws):
@@ -379,6 +381,29 @@ def test_predictions_that_lie_elsewhere_are_refused_and_not_read_as_none(ws):
     window = loop.resolve_window(elsewhere, end=NOW, now=NOW)
     with pytest.raises(ConfigError, match="'sql' cannot be read yet"):
         loop.count_window(ws, elsewhere, window)
+
+
+def test_a_challenger_that_was_turned_down_cannot_be_promoted_all_the_same(ws):
+    """Such as by starting the skipped task by hand."""
+    live(ws, toy_rows(NOW, days=8), days=8)
+    window = loop.resolve_window(CONFIG, end=NOW + 8 * DAY, now=NOW)
+    decision = loop.request_retrain(ws, CONFIG, window=window, reason="routine", run_id="run-4")
+    comparison = loop.compare(ws, CONFIG, loop.retrain(ws, CONFIG, decision))
+    assert comparison["verdict"] == "keep_champion"
+    with pytest.raises(NotShown, match="version 2 stays out: Challenger 2 against champion 1"):
+        loop.promote(ws, CONFIG, comparison, actor="tests", run_id="run-4")
+    assert deployments.read(ws.store, "toy").production == 1
+
+
+def test_a_metric_that_the_holdout_does_not_define_is_no_number_in_what_is_handed_on(ws):
+    rows = toy_rows(NOW, days=9)
+    ones = rows.set_column(rows.schema.get_field_index("label"), "label", pa.array([1.0] * rows.num_rows))
+    live(ws, ones, days=9)
+    window = loop.resolve_window(CONFIG, end=NOW + 8 * DAY, now=NOW)
+    decision = loop.request_retrain(ws, CONFIG, window=window, reason="routine", run_id="run-4")
+    training = loop.retrain(ws, CONFIG, decision)
+    assert training["metrics"]["roc_auc"] is None
+    json.dumps([training, loop.compare(ws, CONFIG, training)], allow_nan=False)
 
 
 def test_the_same_verdict_from_another_run_is_recorded_once(ws):

@@ -15,8 +15,9 @@ def quality(status="ok", *sentences):
 
 
 def drift(status="ok", drifted=()):
-    features = {name: {"severity": "drift"} for name in drifted} | {"dest": {"severity": "ok"}}
-    return {"status": status, "n": 6_000, "share_drifted": len(drifted) / len(features), "features": features}
+    features = {name: {"severity": "drift", "role": "feature"} for name in drifted}
+    features |= {"dest": {"severity": "ok", "role": "feature"}, "score": {"severity": "drift", "role": "output"}}
+    return {"status": status, "n": 6_000, "share_drifted": len(drifted) / (len(drifted) + 1), "features": features}
 
 
 def performance(status="ok", increase=-0.02):
@@ -85,7 +86,7 @@ def test_an_unknown_quality_status_is_never_all_clear():
 
 def test_drift_that_does_not_hurt_says_so():
     decision = decide_action(quality(), drift("drift", ["temp", "humid"]), performance(), policy())
-    assert "temp, humid" in decision.sentence
+    assert "67% of the features have drifted (temp, humid), but" in decision.sentence
     assert "labels show no harm" in decision.sentence
 
 
