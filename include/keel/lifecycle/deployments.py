@@ -106,8 +106,7 @@ def note_once(store: Store, model: str, *, actor: str, action: str, body: Mappin
 
     The same evidence again, by a retry or by another run of the same window, adds nothing.
     """
-    latest = next(reversed(list(ledger.entries(store, model))), None)
-    if latest and latest.action == action and latest.body.get("evidence") == body.get("evidence"):
+    if any(e.body.get("evidence") == body.get("evidence") for e in ledger.entries(store, model, action)):
         return
     generation = read(store, model).generation
     with store.begin() as connection:

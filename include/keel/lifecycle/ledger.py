@@ -65,18 +65,21 @@ def append(
         connection.execute(text("LOCK TABLE ledger IN SHARE ROW EXCLUSIVE MODE"))
     head = connection.execute(select(ledger_table.c.hash).order_by(ledger_table.c.seq.desc()).limit(1)).scalar()
     values = {
-        "model": model, "at": to_micros(at), "actor": actor, "action": action,
+        # A user name of digits comes as a number out of Airflow's native templates, and back as text from the column.
+        "model": model, "at": to_micros(at), "actor": str(actor), "action": action,
         "generation_from": generation_from, "generation_to": generation_to,
         "body": json.dumps(body, sort_keys=True), "previous_hash": head or GENESIS,
     }  # fmt: skip
     connection.execute(ledger_table.insert().values(**values, hash=digest(values)))
 
 
-def entries(store: Store, model: str | None = None) -> Iterator[Entry]:
-    """Yield the rows in order, of one model or of all."""
+def entries(store: Store, model: str | None = None, action: str | None = None) -> Iterator[Entry]:
+    """Yield the rows in order, of one model and one action or of all."""
     query = select(ledger_table).order_by(ledger_table.c.seq)
     if model is not None:
         query = query.where(ledger_table.c.model == model)
+    if action is not None:
+        query = query.where(ledger_table.c.action == action)
     with store.connect() as connection:
         rows = connection.execute(query).mappings().all()
     for row in rows:
