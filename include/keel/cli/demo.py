@@ -34,6 +34,8 @@ WINDOW_ENDS = [datetime(2013, month, 1, tzinfo=UTC) for month in range(5, 13)]
 ENVIRONMENT = {"KEEL__CHECK__SCHEDULE": "null"}
 """A scheduled check would judge the present, in which no flight of 2013 is left."""
 RUN_SECONDS = 600
+MARK = "emptied-by-keel-demo"
+"""File that says a folder may be emptied. A folder called ``airflow`` says nothing: many a home directory has one."""
 EXPECTED = ("promoted", "kept_champion")
 
 
@@ -46,8 +48,7 @@ def demo(
     as_json: JsonOption = False,
 ) -> None:
     """Run the whole loop on real flights and tell what happened."""
-    if home.exists():
-        _empty(home)
+    empty(home)
     started = time.monotonic()
     with Progress(quiet=as_json) as progress, Stack(home, progress=progress, environment=ENVIRONMENT) as stack:
         told, mails = _play(stack, progress)
@@ -145,8 +146,12 @@ def _print(told: list[dict[str, Any]], mails: dict[str, list[str]], home: Path, 
     console.print(f"\nEverything is under {home}: {places}. It took {seconds:.0f} s.", soft_wrap=True)
 
 
-def _empty(home: Path) -> None:
-    """Remove what an earlier demo left; a folder that is not one is not touched."""
-    if any(home.iterdir()) and not (home / "airflow").exists():
+def empty(home: Path) -> None:
+    """Leave an empty folder marked as the demo's own; one that holds anything without the mark is not touched."""
+    mark = home / MARK
+    if home.exists() and any(home.iterdir()) and not mark.exists() and home != DEFAULT_HOME / "demo":
         raise DemoFailed(f"{home} holds something that is no demo of Keel: name another folder with --home")
-    shutil.rmtree(home)
+    if home.exists():
+        shutil.rmtree(home)
+    home.mkdir(parents=True)
+    mark.write_text("Keel's demo: emptied whenever it starts.\n")
