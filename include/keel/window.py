@@ -25,8 +25,11 @@ class Window:
             raise ConfigError(f"window: start {self.start.isoformat()} is not before end {self.end.isoformat()}")
 
     def earlier(self, by: timedelta) -> Window:
-        """Return the window moved into the past, widened to full hours."""
-        return Window(floor_hour(self.start - by), ceil_hour(self.end - by))
+        """Return the window moved into the past by ``by`` or up to an hour more, so that it lies on full hours.
+
+        What is in it is at least ``by`` before what was in this one: no row whose label is not due yet.
+        """
+        return Window(floor_hour(self.start - by), floor_hour(self.end - by))
 
     def to_dict(self) -> dict[str, str]:
         """Return ISO strings."""

@@ -52,6 +52,7 @@ def test_a_window_survives_json():
     assert Window.from_dict(window.to_dict()) == window
 
 
-def test_an_earlier_window_covers_whole_hours():
-    earlier = Window(SIX - timedelta(hours=6), SIX).earlier(timedelta(minutes=90))
-    assert earlier == Window(SIX - timedelta(hours=8), SIX - timedelta(hours=1))
+@pytest.mark.parametrize(("minutes", "hours"), [(0, 0), (30, 1), (60, 1), (90, 2)])
+def test_an_earlier_window_holds_no_row_whose_label_is_not_due(minutes, hours):
+    earlier = Window(SIX - timedelta(hours=1), SIX).earlier(timedelta(minutes=minutes))
+    assert earlier == Window(SIX - timedelta(hours=1 + hours), SIX - timedelta(hours=hours))
