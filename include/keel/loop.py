@@ -21,12 +21,13 @@ from keel.decision import Action, Policy, decide_action
 from keel.engines.local import count_hours
 from keel.errors import SchemaError
 from keel.lifecycle import deployments
-from keel.lifecycle.comparison import Verdict, compare_versions
+from keel.lifecycle.comparison import NotShown, Verdict, compare_versions
 from keel.lifecycle.training import retrain_plan, train, training_key
 from keel.measures.losses import Estimate
 from keel.memory import (
     KINDS,
     Plain,
+    finite_or_none,
     keep_decision,
     keep_report,
     last_retrain_before,
@@ -178,7 +179,7 @@ def retrain(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any]) -> 
         "decision_id": decision["decision_id"], "model": config.model, "version": version.version,
         "champion": champion, "mlflow_run_id": version.run_id,
         "training": reference["training"], "holdout": reference["holdout"],
-        "metrics": {name: values["value"] for name, values in reference["metrics"].items()},
+        "metrics": {name: finite_or_none(values["value"]) for name, values in reference["metrics"].items()},
         "sentence": f"Version {version.version} was trained on {reference['training']['rows']:,} labelled rows.",
     }  # fmt: skip
 
@@ -218,7 +219,18 @@ def compare(ws: Workspace, config: ModelConfig, training: Mapping[str, Any]) -> 
 
 
 def promote(ws: Workspace, config: ModelConfig, comparison: Mapping[str, Any], *, actor: str, run_id: str) -> Plain:
-    """Put the challenger into production, if the champion it was compared with is still there."""
+    """Put the challenger into production, if the champion it was compared with is still there.
+
+    Raises
+    ------
+    NotShown
+        The comparison is no evidence for the challenger, whatever task was started with it.
+    StaleGeneration
+        Another version than the champion of the comparison is in production.
+
+    """
+    if comparison["verdict"] != Verdict.PROMOTE:
+        raise NotShown(f"{config.model}: version {comparison['challenger']} stays out: {comparison['sentence']}")
     challenger, champion = comparison["challenger"], comparison["champion"]
     current = deployments.read(ws.store, config.model)
     if current.production == challenger:  # a retried task: the change is made, only its projection may be missing

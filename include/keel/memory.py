@@ -6,6 +6,7 @@ The same model, version and window give the same id, so a step that runs again r
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,7 @@ def keep_decision(
     }  # fmt: skip
     ws.store.decisions.put(
         identity, counted["model"], counted["version"], *times_of(counted["window"]), action, sentence, decision,
-        run_id, now_utc(),
+        str(run_id), now_utc(),  # a run id of digits comes as a number out of Airflow's native templates
     )  # fmt: skip
     return decision
 
@@ -72,6 +73,11 @@ def outcome_of(name: str, decided: Mapping[str, Any], sentence: str, **more: Any
     kept = ("decision_id", "model", "champion", "challenger", "metric", "champion_value", "challenger_value",
             "lower_bound", "improvement", "margin", "n", "holdout", "mlflow_run_id")  # fmt: skip
     return {"outcome": name, "sentence": sentence, **{k: decided[k] for k in kept if k in decided}, **more}
+
+
+def finite_or_none(value: float) -> float | None:
+    """Return None for NaN and infinities, which JSON and so XCom does not have."""
+    return value if math.isfinite(value) else None
 
 
 def times_of(window: Mapping[str, Any]) -> tuple[datetime, datetime]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from keel.errors import KeelError
 from keel.measures.losses import (
     HIGHER_IS_BETTER,
     Estimate,
@@ -20,6 +21,10 @@ from keel.measures.losses import (
 )
 
 BOOTSTRAP_REPETITIONS = 2_000
+
+
+class NotShown(KeelError):
+    """A challenger was to be promoted on a comparison that does not show it to be better."""
 
 
 class Verdict(StrEnum):

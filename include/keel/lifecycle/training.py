@@ -7,6 +7,7 @@ import os
 import subprocess
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,7 +55,7 @@ class TrainingRows:
     training: pa.Table
     holdout: pa.Table
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the rows a version is made from and judged on."""
         return table_digest(pa.concat_tables([self.training, self.holdout]))
