@@ -67,7 +67,8 @@ def _on_break(quality: Report) -> Decision:
 
 
 def _on_silence(quality: Report) -> Decision:
-    return Decision(Action.RAISE_ALERT, "No prediction of the production version arrived in the window, so nothing was judged.")
+    sentence = "No prediction of the production version arrived in the window, so nothing was judged."
+    return Decision(Action.RAISE_ALERT, sentence)
 
 
 def _on_harm(quality: Report, drift: Report, performance: Report, policy: Policy) -> Decision:
