@@ -31,6 +31,8 @@ class Decision:
 
     action: Action
     sentence: str
+    about: tuple[str, ...] = ()
+    """What gave rise to it, without its numbers: by this an alert is the same as an earlier one, or another."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,13 @@ def decide_action(quality: Report, drift: Report, performance: Report, policy: P
 
 
 def _on_break(quality: Report) -> Decision:
-    return Decision(Action.QUARANTINE, f"The data is broken, so nothing is learned from it: {_findings(quality)}.")
+    sentence = f"The data is broken, so nothing is learned from it: {_findings(quality)}."
+    return Decision(Action.QUARANTINE, sentence, _columns(quality))
 
 
 def _on_silence(quality: Report) -> Decision:
     sentence = "No prediction of the production version arrived in the window, so nothing was judged."
-    return Decision(Action.RAISE_ALERT, sentence)
+    return Decision(Action.RAISE_ALERT, sentence, ("no predictions",))
 
 
 def _on_harm(quality: Report, drift: Report, performance: Report, policy: Policy) -> Decision:
@@ -77,16 +80,17 @@ def _on_harm(quality: Report, drift: Report, performance: Report, policy: Policy
     then = performance["reference"][metric]["value"]
     harm = f"{metric} is {now:.4f}, {increase:.4f} worse than the holdout's {then:.4f} on {performance['n']:,} labels"
     harm = f"{harm}{_cause(performance)}"
-    return _retrain_or_alert(harm, policy)
+    return _retrain_or_alert(harm, policy, ("harm",))
 
 
 def _on_harmless(quality: Report, drift: Report, performance: Report, policy: Policy) -> Decision:
     metric = performance["metric"]
     fine = f"labels show no harm ({metric} {performance['current'][metric]['value']:.4f}, {_direction(performance)})"
     if drift["status"] == "drift":
-        return Decision(Action.RAISE_ALERT, f"{_drifted(drift)}, but {fine}: worth a look, not a retrain.")
+        sentence = f"{_drifted(drift)}, but {fine}: worth a look, not a retrain."
+        return Decision(Action.RAISE_ALERT, sentence, _moved(drift))
     if quality["status"] == "warn":
-        return Decision(Action.RAISE_ALERT, f"{_findings(quality)}; {fine}.")
+        return Decision(Action.RAISE_ALERT, f"{_findings(quality)}; {fine}.", _columns(quality))
     return _clear(drift, f"{fine[0].upper()}{fine[1:]}")
 
 
@@ -95,31 +99,33 @@ def _without_labels(quality: Report, drift: Report, performance: Report, policy:
         f"{performance['n']:,} labels are too few to judge harm" if performance["n"] else "no labels have arrived yet"
     )
     if drift["status"] == "drift":
-        return _retrain_or_alert(f"{_drifted(drift)}, and {labels}", policy)
+        return _retrain_or_alert(f"{_drifted(drift)}, and {labels}", policy, _moved(drift))
     if quality["status"] == "warn":
-        return Decision(Action.RAISE_ALERT, f"{_findings(quality)}; {labels}.")
+        return Decision(Action.RAISE_ALERT, f"{_findings(quality)}; {labels}.", _columns(quality))
+    if answers := _names(drift, "drift", role="output"):
+        sentence = f"What the model answers has drifted ({answers}), and {labels}: worth a look."
+        return Decision(Action.RAISE_ALERT, sentence, _moved(drift, role="output"))
     return _clear(drift, f"{labels[0].upper()}{labels[1:]}")
 
 
 def _clear(drift: Report, about_labels: str) -> Decision:
     sentences = {
         "ok": "no input has drifted",
-        "warn": f"inputs moved a little ({_names(drift, 'warn', 'drift') or 'below the alert threshold'})",
+        "warn": _warned(drift),
         "insufficient": f"inputs were not judged, {drift['n']:,} rows are too few",
     }
     return Decision(Action.ALL_CLEAR, f"{about_labels}; {sentences[drift['status']]}.")
 
 
-def _retrain_or_alert(why: str, policy: Policy) -> Decision:
+def _retrain_or_alert(why: str, policy: Policy, about: tuple[str, ...]) -> Decision:
     if not policy.can_retrain:
-        return Decision(Action.RAISE_ALERT, f"{why}; this model has no retraining configured: alert.")
+        return Decision(Action.RAISE_ALERT, f"{why}; this model has no retraining configured: alert.", about)
     if policy.last_retrain is not None:
         ready = policy.last_retrain + policy.cooldown
         if policy.last_retrain <= policy.window_end < ready:
-            return Decision(
-                Action.RAISE_ALERT, f"{why}; a retrain is cooling down until {ready:%Y-%m-%d %H:%M} UTC: alert."
-            )
-    return Decision(Action.RETRAIN, f"{why}: retrain.")
+            sentence = f"{why}; a retrain is cooling down until {ready:%Y-%m-%d %H:%M} UTC: alert."
+            return Decision(Action.RAISE_ALERT, sentence, about)
+    return Decision(Action.RETRAIN, f"{why}: retrain.", about)
 
 
 def _cause(performance: Report) -> str:
@@ -143,11 +149,33 @@ def _drifted(drift: Report) -> str:
     return f"{share} ({names})" if names else share
 
 
-def _names(drift: Report, *severities: str) -> str:
-    inputs = ((name, column) for name, column in drift["features"].items() if column["role"] == "feature")
-    found = [name for name, column in inputs if column["severity"] in severities]
+def _warned(drift: Report) -> str:
+    """Say what moved where too little did for the window as a whole to have drifted."""
+    said = (
+        ("too few inputs have drifted to act on", _names(drift, "drift")),
+        ("inputs moved a little", _names(drift, "warn")),
+        ("what the model answers has moved", _names(drift, "drift", "warn", role="output")),
+    )
+    return ", ".join(f"{words} ({names})" for words, names in said if names)
+
+
+def _names(drift: Report, *severities: str, role: str = "feature") -> str:
+    found = _found(drift, severities, role)
     more = len(found) - TOP_FEATURES
     return ", ".join(found[:TOP_FEATURES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _found(drift: Report, severities: tuple[str, ...], role: str) -> list[str]:
+    columns = drift["features"].items()
+    return [name for name, column in columns if column["role"] == role and column["severity"] in severities]
+
+
+def _moved(drift: Report, role: str = "feature") -> tuple[str, ...]:
+    return tuple(f"drift of {name}" for name in sorted(_found(drift, ("drift",), role)))
+
+
+def _columns(quality: Report) -> tuple[str, ...]:
+    return tuple(sorted({f"quality of {finding['column']}" for finding in quality["findings"]}))
 
 
 def _findings(quality: Report) -> str:

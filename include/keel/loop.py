@@ -17,7 +17,7 @@ from keel.checks.drift import detect, explained_change
 from keel.checks.performance import detect_degradation
 from keel.checks.quality import QualityStatus, check_quality
 from keel.counts import Counts
-from keel.decision import Action, Policy, decide_action
+from keel.decision import Action, Decision, Policy, decide_action
 from keel.engines.local import count_hours
 from keel.errors import SchemaError
 from keel.lifecycle import deployments
@@ -152,7 +152,7 @@ def decide(ws: Workspace, config: ModelConfig, counted: Mapping[str, Any], *, ru
     )
     decision = decide_action(bodies["quality"], bodies["drift"], bodies["performance"], policy)
     log.info("%s: %s", decision.action, decision.sentence)
-    return keep_decision(ws, identity, counted, str(decision.action), decision.sentence, run_id)
+    return keep_decision(ws, identity, counted, decision, run_id)
 
 
 def request_retrain(ws: Workspace, config: ModelConfig, *, window: Window, reason: str, run_id: str) -> Plain:
@@ -161,7 +161,7 @@ def request_retrain(ws: Workspace, config: ModelConfig, *, window: Window, reaso
     version = deployments.read(ws.store, config.model).production
     asked = {"model": config.model, "version": version, "window": window.to_dict()}
     identity = report_id("request", {**asked, "version": f"{version}/{reason}"})
-    return keep_decision(ws, identity, asked, str(Action.RETRAIN), f"Asked for: {reason}", run_id)
+    return keep_decision(ws, identity, asked, Decision(Action.RETRAIN, f"Asked for: {reason}"), run_id)
 
 
 def retrain(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any]) -> Plain:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from keel.decision import Action
+from keel.decision import Action, Decision
 
 if TYPE_CHECKING:
     from keel.workspace import Workspace
@@ -43,18 +43,24 @@ def keep_report(ws: Workspace, kind: str, counted: Mapping[str, Any], body: Plai
     return {"report_id": identity, "kind": kind, "status": body["status"], **summary}
 
 
-def keep_decision(
-    ws: Workspace, identity: str, counted: Mapping[str, Any], action: str, sentence: str, run_id: str
-) -> Plain:
+def keep_decision(ws: Workspace, identity: str, counted: Mapping[str, Any], decided: Decision, run_id: str) -> Plain:
     """Store a decision with the run that made it, and return it."""
     decision = {
         "decision_id": identity, "model": counted["model"], "version": counted["version"],
-        "window": dict(counted["window"]), "action": action, "sentence": sentence,
+        "window": dict(counted["window"]), "action": str(decided.action), "sentence": decided.sentence,
+        "about": list(decided.about),
     }  # fmt: skip
     ws.store.decisions.put(
-        identity, counted["model"], counted["version"], *times_of(counted["window"]), action, sentence, decision,
-        str(run_id), now_utc(),  # a run id of digits comes as a number out of Airflow's native templates
-    )  # fmt: skip
+        identity,
+        counted["model"],
+        counted["version"],
+        *times_of(counted["window"]),
+        decision["action"],
+        decided.sentence,
+        decision,
+        str(run_id),  # one of digits comes as a number out of Airflow's native templates
+        now_utc(),
+    )
     return decision
 
 

@@ -14,9 +14,9 @@ def quality(status="ok", *sentences):
     return {"status": status, "findings": [{"column": "temp", "sentence": s} for s in sentences]}
 
 
-def drift(status="ok", drifted=()):
+def drift(status="ok", drifted=(), score="warn"):
     features = {name: {"severity": "drift", "role": "feature"} for name in drifted}
-    features |= {"dest": {"severity": "ok", "role": "feature"}, "score": {"severity": "drift", "role": "output"}}
+    features |= {"dest": {"severity": "ok", "role": "feature"}, "score": {"severity": score, "role": "output"}}
     return {"status": status, "n": 6_000, "share_drifted": len(drifted) / (len(drifted) + 1), "features": features}
 
 
@@ -112,3 +112,42 @@ def test_a_model_that_is_only_watched_is_alerted():
     decision = decide_action(quality(), drift(), performance("degraded", 0.05), policy(can_retrain=False))
     assert decision.action is Action.RAISE_ALERT
     assert "no retraining configured" in decision.sentence
+
+
+def test_a_score_that_drifts_is_no_all_clear_while_there_are_no_labels():
+    moved = drift("warn", ["temp"], score="drift")
+    decision = decide_action(quality(), moved, performance("no_labels"), policy())
+    assert decision.action is Action.RAISE_ALERT
+    assert decision.sentence == (
+        "What the model answers has drifted (score), and no labels have arrived yet: worth a look."
+    )
+    assert decide_action(quality(), moved, performance(), policy()).action is Action.ALL_CLEAR
+
+
+@pytest.mark.parametrize(
+    ("drifted", "score", "said"),
+    [
+        (["temp"], "ok", "too few inputs have drifted to act on (temp)."),
+        ([], "warn", "what the model answers has moved (score)."),
+        (["temp"], "warn", "too few inputs have drifted to act on (temp), what the model answers has moved (score)."),
+    ],
+)
+def test_an_all_clear_says_what_did_move(drifted, score, said):
+    sentence = decide_action(quality(), drift("warn", drifted, score), performance("no_labels"), policy()).sentence
+    assert sentence == f"No labels have arrived yet; {said}"
+
+
+@pytest.mark.parametrize(
+    ("reports", "about"),
+    [
+        ((quality(), drift("drift", ["temp", "dewp"]), performance()), ("drift of dewp", "drift of temp")),
+        ((quality(), drift(score="drift"), performance("no_labels")), ("drift of score",)),
+        ((quality("warn", "9% missing"), drift(), performance()), ("quality of temp",)),
+        ((quality("broken", "is gone"), drift(), performance()), ("quality of temp",)),
+        ((quality("empty"), drift("insufficient"), performance("no_labels")), ("no predictions",)),
+        ((quality(), drift(), performance("degraded", 0.05)), ("harm",)),
+    ],
+)
+def test_a_decision_knows_what_it_is_about_without_its_numbers(reports, about):
+    assert decide_action(*reports, policy()).about == about
+    assert decide_action(*reports, policy(can_retrain=False)).about == about

@@ -111,16 +111,17 @@ Runbook  https://example.com/runbook
 """
 
 
-def decision(action="raise_alert", *, end=END, version=1, sentence=SENTENCE):
+def decision(action="raise_alert", *, end=END, version=1, sentence=SENTENCE, about=("drift of x",)):
     window = {"start": (end - timedelta(days=7)).isoformat(), "end": end.isoformat()}
-    return {"action": action, "version": version, "window": window, "sentence": sentence}
+    return {"action": action, "version": version, "window": window, "sentence": sentence, "about": list(about)}
 
 
-def past(action="raise_alert", *, hours_ago=6, version=1, told=("outbox",)):
+def past(action="raise_alert", *, hours_ago=6, version=1, told=("outbox",), about=("drift of x", "drift of z")):
     return {
         "action": action,
         "version": version,
         "window_end": END - timedelta(hours=hours_ago),
+        "body": {"about": list(about)},
         "outcome": None if told is None else {"told": list(told)},
     }
 
@@ -221,6 +222,19 @@ def test_what_was_told_within_the_cooldown_is_not_told_again(action, before, is_
 def test_an_alert_does_not_silence_a_quarantine_nor_the_other_way_round():
     assert compose(decision("quarantine"), told=[past("raise_alert")])
     assert compose(decision("raise_alert"), told=[past("quarantine"), past("retrain")])
+
+
+@pytest.mark.parametrize("action", ["raise_alert", "quarantine"])
+def test_what_was_told_does_not_silence_what_was_not(action):
+    heard = [past(action, about=["drift of x"]), past(action, about=["drift of z"])]
+    assert compose(decision(action, about=["harm"]), told=heard)
+    assert compose(decision(action, about=["drift of x", "quality of x"]), told=heard)
+    assert compose(decision(action, about=["drift of x", "drift of z"]), told=heard) == {}
+
+
+def test_a_champion_that_the_same_rows_made_again_is_not_turned_down():
+    again = {"outcome": "kept_champion", "sentence": "Kept champion 1.", "version": 1, "champion": 1, "challenger": 1}
+    assert "Version  1 in production, no other was made\n" in compose(decision("retrain"), again)["text"]
 
 
 def test_what_came_of_a_retrain_is_always_told():

@@ -34,8 +34,8 @@ def compose_alert(
 ) -> dict[str, Any]:
     """Return subject, text and addressees, or ``{}`` when there is nothing to say.
 
-    Nothing is said when all is clear, and when the same alert, or the same data set aside, was told within the model's
-    alert cooldown. What a retrain led to, a promotion or a champion kept, is always told.
+    Nothing is said when all is clear, and when an alert, or data set aside, for the same causes was told within the
+    model's alert cooldown. What a retrain led to, a promotion or a champion kept, is always told.
     """
     if decision["action"] == "all_clear":
         return {}
@@ -133,20 +133,27 @@ def _metrics(performance: Mapping[str, Any] | None) -> list[str]:
 
 
 def _told_lately(config: ModelConfig, decision: Mapping[str, Any], told: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether the same action was told about an overlapping stretch of time, so that nobody hears it every 6 hours."""
+    """Whether all that gave rise to this was told within the cooldown, so that nobody hears it every 6 hours.
+
+    An alert about one thing does not keep another quiet: harm is told though a drift was told an hour before.
+    """
     end = datetime.fromisoformat(decision["window"]["end"])
-    return any(
-        past["action"] == decision["action"]
+    heard = [
+        set(past["body"]["about"])
+        for past in told
+        if past["action"] == decision["action"]
         and past["version"] == decision["version"]
         and end - config.alerts.cooldown < past["window_end"] <= end
-        and bool((past.get("outcome") or {}).get("told"))
-        for past in told
-    )
+        and (past.get("outcome") or {}).get("told")
+    ]
+    return bool(heard) and set(decision["about"]) <= set().union(*heard)
 
 
 def _versions(decision: Mapping[str, Any], outcome: Mapping[str, Any] | None) -> str:
     if not outcome or "challenger" not in outcome:
         return f"{decision['version']} in production"
+    if outcome["challenger"] == outcome["champion"]:
+        return f"{outcome['champion']} in production, no other was made"
     if outcome["outcome"] == "promoted":
         return f"{outcome['challenger']} in production, before it {outcome['champion'] or 'none'}"
     return f"{outcome['champion']} in production, challenger {outcome['challenger']} turned down"
