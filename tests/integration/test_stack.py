@@ -112,6 +112,11 @@ def test_the_training_pool_exists(api: AirflowApi) -> None:
     assert pools[TRAINING_POOL] == 1
 
 
+def test_a_second_stack_on_the_same_folder_is_refused(running: object, home: Path) -> None:
+    with pytest.raises(PartFailed, match="is in use by another stack"), Stack(home):
+        pytest.fail("it must not start")
+
+
 def test_a_wrong_password_does_not_open_the_api(running: tuple[object, dict[str, Any]]) -> None:
     url = running[1]["airflow"]
     assert httpx.get(f"{url}/api/v2/dags", trust_env=False).status_code == 401
@@ -159,14 +164,14 @@ def test_a_second_start_finds_everything_again_and_a_request_to_stop_leaves_noth
 
 def test_a_part_that_dies_at_the_start_is_named_with_its_log_and_nothing_is_left(tmp_path: Path) -> None:
     broken = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path}/no/such/folder/airflow.db"}
-    before = set(everything_below(os.getpid()))
+    before, handler = set(everything_below(os.getpid())), signal.getsignal(signal.SIGTERM)
     with pytest.raises(PartFailed) as caught, Stack(tmp_path / "home", environment=broken):
         pytest.fail("it must not start")
     assert "airflow-migrate ended with exit code 1" in str(caught.value)
     assert "unable to open database file" in str(caught.value)
     assert str(tmp_path / "home" / "logs" / "airflow-migrate.log") in str(caught.value)
     assert set(everything_below(os.getpid())) <= before
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == handler
 
 
 def everything_below(pid: int) -> list[psutil.Process]:

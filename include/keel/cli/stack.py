@@ -9,6 +9,7 @@ Everything binds to the loopback address only, and everything started is gone wh
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import secrets
@@ -138,6 +139,7 @@ class Stack:
         airflow_home = self.home / "airflow"
         for folder in (self.logs, airflow_home, self.home / "mlartifacts"):
             folder.mkdir(parents=True, exist_ok=True)
+        self._claims.append(_claim_home(self.home))
         self.password = _admin_password(airflow_home / "passwords.json")
         airflow_port, mlflow_port = self._claim(AIRFLOW_PORT), self._claim(MLFLOW_PORT)
         self.airflow_url = f"http://{LOOPBACK}:{airflow_port}"
@@ -149,7 +151,8 @@ class Stack:
 
         self._progress("preparing the databases")
         self._begin("mlflow", *self._mlflow_command(mlflow_port))
-        self._part("airflow-migrate", "airflow", "db", "migrate").start().finish(self._timeout)
+        self._begin("airflow-migrate", "airflow", "db", "migrate").finish(self._timeout)
+        self._parts.pop()
         self._progress("starting Airflow and MLflow")
         self._begin("api-server", "airflow", "api-server")
         self._begin("scheduler", "airflow", "scheduler", "--skip-serve-logs")
@@ -185,13 +188,10 @@ class Stack:
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # 3 GB and 18 s for what Keel does not use
         }
 
-    def _part(self, name: str, program: str, *arguments: str) -> Part:
-        return Part(name, [str(Path(sys.executable).parent / program), *arguments], self.environment, self.logs)
-
-    def _begin(self, name: str, *command: str) -> None:
-        part = self._part(name, *command)
-        self._parts.append(part)
-        part.start()
+    def _begin(self, name: str, program: str, *arguments: str) -> Part:
+        command = [str(Path(sys.executable).parent / program), *arguments]
+        self._parts.append(Part(name, command, self.environment, self.logs))
+        return self._parts[-1].start()
 
     def _claim(self, preferred: int) -> int:
         port, claim = claim_port(preferred)
@@ -282,6 +282,17 @@ def airflow_settings() -> dict[str, str]:
     }
 
 
+def _claim_home(home: Path) -> IO[str]:
+    """Keep a second stack away from the same databases; the lock goes with our process, however that ends."""
+    claim = (home / "running").open("w")
+    try:
+        fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        claim.close()
+        raise PartFailed(f"{home} is in use by another stack: stop that one first, or choose another folder") from None
+    return claim
+
+
 def _admin_password(path: Path) -> str:
     """Return the password in the simple auth manager's file, written first when missing, readable by its owner only."""
     if not path.exists():
@@ -298,8 +309,11 @@ def _generated_keys(path: Path) -> dict[str, str]:
 
 
 def _write_private(path: Path, content: dict[str, str]) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         json.dump(content, file)
+    new.replace(path)  # whole or not at all
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
