@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from keel.alerts.messages import compose_alert
@@ -18,8 +18,7 @@ from keel.checks.performance import detect_degradation
 from keel.checks.quality import QualityStatus, check_quality
 from keel.counts import Counts
 from keel.decision import Action, Decision, Policy, decide_action
-from keel.engines.local import count_hours
-from keel.errors import SchemaError
+from keel.errors import ConfigError, SchemaError, UnknownVersion
 from keel.lifecycle import deployments
 from keel.lifecycle.comparison import NotShown, Verdict, compare_versions
 from keel.lifecycle.training import retrain_plan, train, training_key
@@ -36,8 +35,8 @@ from keel.memory import (
     report_id,
     times_of,
 )
-from keel.rows import prediction_log, score_version, scored, training_rows, unseen_holdout, window_counts
-from keel.window import DAY, HOUR, Window, ceil_hour, floor_hour, parse_time
+from keel.rows import count_dirty, prediction_log, score_version, scored, training_rows, unseen_holdout, window_counts
+from keel.window import HOUR, Window, ceil_hour, floor_hour, parse_time
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
@@ -72,25 +71,27 @@ def resolve_window(
 
 
 def count_window(ws: Workspace, config: ModelConfig, window: Window) -> Plain:
-    """Count the hours of the window's past in which something is new; what was counted before stays counted."""
+    """Count the hours of the window's past in which something is new; what was counted before stays counted.
+
+    The window is judged on the version in production. Hours of other versions are counted too: rows expire only once
+    they are counted, and what a version that was replaced did in its last hours is history like the rest.
+    """
     predictions = prediction_log(ws, config)
     version = deployments.production_version(ws.store, config.model)
-    grid = ws.registry.grid(config.model, version)
-    dirty = {hour: revision for v, hour, revision in predictions.dirty_hours(window.end) if v == version}
-    rows = 0
-    for day in sorted({hour.date() for hour in dirty}):
-        midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
-        hourly = count_hours(grid, predictions.read(midnight, midnight + DAY, version))
-        new = {hour: counts for hour, counts in hourly.items() if hour in dirty}
-        payloads = [(hour, counts.n, counts.to_bytes(), dirty[hour]) for hour, counts in new.items()]
-        ws.store.counts.put_hours(config.model, version, grid.grid_id, payloads)
-        predictions.clean_hours(version, [(hour, dirty[hour]) for hour in new])
-        rows += sum(counts.n for counts in new.values())
+    dirty: dict[int, dict[datetime, int]] = {version: {}}
+    for number, hour, revision in predictions.dirty_hours(window.end):
+        dirty.setdefault(number, {})[hour] = revision
+    counted = count_dirty(ws, config, version, dirty.pop(version))
+    for number, hours in dirty.items():
+        try:
+            count_dirty(ws, config, number, hours)
+        except (UnknownVersion, ConfigError) as error:
+            log.warning("%d hours of version %d stay uncounted: %s", len(hours), number, error)
     total = predictions.count(window.start, window.end, version)
-    log.info("counted %d new hours (%d rows); the window holds %d", len(dirty), rows, total)
+    log.info("counted %d new hours (%d rows); the window holds %d", counted.hours, counted.rows, total)
     return {
         "model": config.model, "version": version, "window": window.to_dict(),
-        "rows": total, "counted_hours": len(dirty), "counted_rows": rows,
+        "rows": total, "counted_hours": counted.hours, "counted_rows": counted.rows,
     }  # fmt: skip
 
 

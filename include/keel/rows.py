@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from keel.counts import Counts
+from keel.engines.local import count_hours
 from keel.errors import ConfigError
+from keel.lifecycle.registry import require_features
 from keel.lifecycle.training import Split, TrainingRows
 from keel.measures.losses import Scored
 from keel.memory import times_of
-from keel.window import Window, parse_time
+from keel.window import DAY, HOUR, Window, parse_time
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,6 +33,47 @@ def prediction_log(ws: Workspace, config: ModelConfig) -> PredictionLog:
             "write predictions into Keel's own log and use 'keel'"
         )
     return ws.store.predictions(config.model, dict(config.features))
+
+
+@dataclass(frozen=True)
+class Counted:
+    """How much of a version was counted anew."""
+
+    hours: int
+    rows: int
+
+
+def count_dirty(ws: Workspace, config: ModelConfig, version: int, dirty: Mapping[datetime, int]) -> Counted:
+    """Count the hours of one version that have rows not yet counted: hour → the revision it is counted as of.
+
+    `ConfigError` where the version knows a feature that the configuration does not.
+    """
+    predictions = prediction_log(ws, config)
+    grid = ws.registry.grid(config.model, version)
+    require_features(config, version, grid.features)
+    rows = 0
+    for start, end in stretches(dirty):
+        hourly = count_hours(grid, predictions.read(start, end, version))
+        new = {hour: counts for hour, counts in hourly.items() if hour in dirty}
+        payloads = [(hour, counts.n, counts.to_bytes(), dirty[hour]) for hour, counts in new.items()]
+        ws.store.counts.put_hours(config.model, version, grid.grid_id, payloads)
+        predictions.clean_hours(version, [(hour, dirty[hour]) for hour in new])
+        rows += sum(counts.n for counts in new.values())
+    return Counted(len(dirty), rows)
+
+
+def stretches(hours: Iterable[datetime]) -> list[tuple[datetime, datetime]]:
+    """Return the spans [start, end) that these full hours make up, in order, none longer than a day.
+
+    One span is one query and one table in memory, and it holds no hour that was not asked for.
+    """
+    spans: list[tuple[datetime, datetime]] = []
+    for hour in sorted(hours):
+        if spans and spans[-1][1] == hour and hour - spans[-1][0] < DAY:
+            spans[-1] = (spans[-1][0], hour + HOUR)
+        else:
+            spans.append((hour, hour + HOUR))
+    return spans
 
 
 def window_counts(ws: Workspace, config: ModelConfig, version: int, grid: ReferenceGrid, window: Window) -> Counts:

@@ -27,8 +27,10 @@ from keel.errors import (
 from keel.lifecycle import deployments, ledger
 from keel.lifecycle.comparison import NotShown
 from keel.replay import replay
-from keel.rows import prediction_log
+from keel.rows import prediction_log, window_counts
+from keel.store.predictions import PredictionLog
 from keel.store.tables import metadata
+from keel.window import Window
 from keel.workspace import Workspace
 from tests.steps import CONFIG, NOW, act, check, first_version, live
 from tests.toy import DAY, START, toy_config, toy_rows
@@ -103,6 +105,55 @@ def test_only_new_hours_are_counted(ws):
     assert counted["rows"] == 7 * 24 * 20
 
 
+def test_only_the_new_hours_are_read(ws, monkeypatch):
+    rows = toy_rows(NOW, days=3)
+    live(ws, rows, days=2)
+    window = loop.resolve_window(CONFIG, end=NOW + 2 * DAY, now=NOW)
+    loop.count_window(ws, CONFIG, window)
+    late = toy_rows(NOW + timedelta(hours=5), days=1 / 24, seed=1)
+    replay(ws, CONFIG, late, start=NOW, end=NOW + DAY)
+    live(ws, rows, days=2.25)
+    spans = []
+    read = PredictionLog.read
+
+    def noted(log, start, end, version=None):
+        spans.append((start - NOW, end - NOW))
+        return read(log, start, end, version)
+
+    monkeypatch.setattr(PredictionLog, "read", noted)
+    loop.count_window(ws, CONFIG, loop.resolve_window(CONFIG, end=NOW + 2.25 * DAY, now=NOW))
+    hour = timedelta(hours=1)
+    assert spans == [(5 * hour, 6 * hour), (48 * hour, 54 * hour)]
+
+
+def test_the_last_hours_of_a_replaced_version_are_counted_and_can_expire(ws):
+    live(ws, toy_rows(NOW, days=36, flip=True), days=36)
+    decision = loop.request_retrain(
+        ws, CONFIG, window=loop.resolve_window(CONFIG, end=NOW + 36 * DAY, now=NOW), reason="harm", run_id="r"
+    )
+    assert act(ws, decision)["outcome"] == "promoted"
+    live(ws, toy_rows(NOW + 36 * DAY, days=1, flip=True), days=1, start=NOW + 36 * DAY)
+    log = prediction_log(ws, CONFIG)
+    stranger = toy_rows(NOW + 36 * DAY, days=1 / 24, seed=7).drop_columns(["label"])
+    log.append(stranger.append_column("version", pa.array([77] * stranger.num_rows)))
+    counted = loop.count_window(ws, CONFIG, loop.resolve_window(CONFIG, end=NOW + 37 * DAY, now=NOW))
+    assert (counted["version"], counted["counted_hours"]) == (2, 24)
+    old = window_counts(ws, CONFIG, 1, ws.registry.grid("toy", 1), Window(NOW, NOW + 36 * DAY))
+    assert old.n == 36 * 24 * 20
+    assert {version for version, _, _ in log.dirty_hours(NOW + 40 * DAY)} == {77}  # nobody knows its grid
+
+
+def test_a_feature_taken_out_of_the_configuration_is_named_and_not_a_broken_pipeline(ws):
+    live(ws, toy_rows(NOW, days=8), days=8)
+    less = CONFIG.model_copy(update={"features": {"x": "numeric", "colour": "categorical"}})
+    with pytest.raises(ConfigError, match="features: version 1 needs z, which is not there any more; put it back"):
+        check(ws, NOW + 8 * DAY, less)
+    window = loop.resolve_window(less, end=NOW + 8 * DAY, now=NOW)
+    decision = loop.request_retrain(ws, less, window=window, reason="without z", run_id="run-4")
+    with pytest.raises(ConfigError, match="version 1 needs z"):
+        act(ws, decision, less)
+
+
 def test_late_rows_are_counted_into_their_hour(ws):
     rows = toy_rows(NOW, days=8)
     early = rows.filter(pc.not_equal(pc.index_in(rows["colour"], pa.array(["blue"])), 0).fill_null(True))
@@ -114,8 +165,6 @@ def test_late_rows_are_counted_into_their_hour(ws):
     assert recounted["rows"] > counted["rows"]
     grid = ws.registry.grid("toy", 1)
     log = prediction_log(ws, CONFIG)
-    from keel.rows import window_counts
-
     assert window_counts(ws, CONFIG, 1, grid, window) == grid.count(log.read(window.start, window.end, 1))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keel.errors import RegistryUnavailable, SchemaError, TrainingFailed, UnknownVersion, suggestion
+from keel.errors import ConfigError, RegistryUnavailable, SchemaError, TrainingFailed, UnknownVersion, suggestion
 from keel.grid import ReferenceGrid
 
 if TYPE_CHECKING:
@@ -190,13 +190,23 @@ class Registry:
         return _info(created)
 
     def load(self, config: ModelConfig, version: int) -> ScoringModel:
-        """Load a version for scoring. `UnknownVersion` where there is none."""
+        """Load a version for scoring.
+
+        Raises
+        ------
+        UnknownVersion
+            There is no such version.
+        ConfigError
+            It needs a feature that the configuration does not have (any more).
+
+        """
         import mlflow
 
         self.resolve(config.model, version=version)
         threshold = self.reference(config.model, version).get("threshold")
         with self._reachable():
             pyfunc = mlflow.pyfunc.load_model(f"models:/{config.model}/{version}")
+        require_features(config, version, pyfunc.metadata.get_input_schema().input_names())
         return ScoringModel(config, version, pyfunc, threshold)
 
     def grid(self, model: str, version: int) -> ReferenceGrid:
@@ -268,6 +278,18 @@ class Registry:
         shown = _redacted(self.tracking_uri)
         said = str(error).replace(self.tracking_uri.rstrip("/"), shown.rstrip("/"))
         return RegistryUnavailable(f"MLflow at {shown} does not answer: {said}")
+
+
+def require_features(config: ModelConfig, version: int, needed: Iterable[str]) -> None:
+    """Raise `ConfigError` for a feature of a version that was taken out of the configuration.
+
+    It would neither be logged nor read any more, and the version would be judged on data that looks broken.
+    """
+    if gone := [name for name in needed if name not in config.features]:
+        raise ConfigError(
+            f"{config.model}: features: version {version} needs {', '.join(gone)}, which is not there any more; "
+            "put it back, and leave it out in the pipeline until no deployed version needs it"
+        )
 
 
 def to_model_input(features: pa.Table, config: ModelConfig) -> pd.DataFrame:
