@@ -26,6 +26,7 @@ from keel.measures.losses import Estimate
 from keel.memory import (
     KINDS,
     Plain,
+    earlier_looks,
     finite_or_none,
     keep_decision,
     keep_report,
@@ -208,10 +209,11 @@ def compare(ws: Workspace, config: ModelConfig, training: Mapping[str, Any]) -> 
         min_rows=config.promotion.min_rows,
         seed=retrain_plan(config).seed,
     ).to_dict()
-    report |= {"holdout": unseen, **shared}
-    sentence = f"Challenger {challenger} against champion {champion}: {report['reason']}."
     counted = {"model": config.model, "version": f"{champion}v{challenger}", "window": unseen}
     identity = report_id("comparison", counted)
+    looks = earlier_looks(ws, config.model, identity, unseen)
+    report |= {"holdout": unseen, "earlier_looks": looks, **shared}
+    sentence = f"Challenger {challenger} against champion {champion}: {report['reason']}."
     ws.store.reports.put(
         identity, config.model, challenger, "comparison", *times_of(unseen), report["verdict"], report, now_utc()
     )

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Plain = dict[str, Any]
 KINDS = ("quality", "drift", "performance")
 """The checks whose reports a decision rests on."""
+LOOKS = 100
+"""More retrains than fall into any sensible holdout."""
 
 
 def report_id(kind: str, counted: Mapping[str, Any]) -> str:
@@ -74,10 +76,26 @@ def last_retrain_before(ws: Workspace, model: str, *, before: datetime, other_th
     return max(ends, default=None)
 
 
+def earlier_looks(ws: Workspace, model: str, identity: str, holdout: Mapping[str, Any]) -> int:
+    """Return how many earlier comparisons were made on rows of this holdout, of the last `LOOKS` comparisons.
+
+    The stated level is that of one look: who looks often at the same rows promotes an equal challenger more often.
+    A comparison that is made again counts what was before it the first time.
+    """
+    start, end = times_of(holdout)
+    mine = ws.store.reports.get(identity)
+    return sum(
+        past["report_id"] != identity
+        and (mine is None or past["created_at"] < mine["created_at"])
+        and (past["window_start"] < end and start < past["window_end"])
+        for past in ws.store.reports.list(model, "comparison", limit=LOOKS)
+    )
+
+
 def outcome_of(name: str, decided: Mapping[str, Any], sentence: str, **more: Any) -> Plain:
     """Return what came of a decision, with the numbers of the comparison where there was one."""
     kept = ("decision_id", "model", "champion", "challenger", "metric", "champion_value", "challenger_value",
-            "lower_bound", "improvement", "margin", "n", "holdout", "mlflow_run_id")  # fmt: skip
+            "lower_bound", "improvement", "margin", "n", "holdout", "earlier_looks", "mlflow_run_id")  # fmt: skip
     return {"outcome": name, "sentence": sentence, **{k: decided[k] for k in kept if k in decided}, **more}
 
 

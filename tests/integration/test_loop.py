@@ -237,6 +237,8 @@ def test_the_holdout_is_later_than_all_training_data_of_both(ws):
     window = loop.resolve_window(CONFIG, end=NOW + 38 * DAY, now=NOW)
     asked = loop.request_retrain(ws, CONFIG, window=window, reason="again", run_id="run-5")
     comparison = loop.compare(ws, CONFIG, loop.retrain(ws, CONFIG, asked))
+    assert comparison["earlier_looks"] == 1
+    assert loop.compare(ws, CONFIG, loop.retrain(ws, CONFIG, asked)) == comparison
     learned = ws.registry.reference("toy", 2)["training"]["end"]
     assert comparison["holdout"]["start"] >= learned
     # a holdout so long that it would reach into the champion's training rows is cut to what the champion has not seen
@@ -244,6 +246,7 @@ def test_the_holdout_is_later_than_all_training_data_of_both(ws):
     asked = loop.request_retrain(ws, long, window=window, reason="a long holdout", run_id="run-6")
     comparison = loop.compare(ws, long, loop.retrain(ws, long, asked))
     assert comparison["holdout"]["start"] == learned
+    assert comparison["earlier_looks"] == 2
 
 
 def test_a_retrain_cools_down(ws):

@@ -80,6 +80,7 @@ OUTCOME = {
     "improvement": 0.04,
     "lower_bound": 0.032,
     "margin": 0.0,
+    "earlier_looks": 0,
     "holdout": {"start": (END - timedelta(days=8)).isoformat(), "end": (END - timedelta(days=1)).isoformat()},
     "mlflow_run_id": "0123abcd",
 }
@@ -235,6 +236,14 @@ def test_what_was_told_does_not_silence_what_was_not(action):
 def test_a_champion_that_the_same_rows_made_again_is_not_turned_down():
     again = {"outcome": "kept_champion", "sentence": "Kept champion 1.", "version": 1, "champion": 1, "challenger": 1}
     assert "Version  1 in production, no other was made\n" in compose(decision("retrain"), again)["text"]
+
+
+@pytest.mark.parametrize(
+    ("looks", "said"), [(0, None), (1, "judged 1 challenger before"), (3, "judged 3 challengers before")]
+)
+def test_a_holdout_that_was_looked_at_before_says_so(looks, said):
+    text = compose(decision("retrain"), {**OUTCOME, "earlier_looks": looks})["text"]
+    assert said in text if said else "before: trust" not in text
 
 
 def test_what_came_of_a_retrain_is_always_told():

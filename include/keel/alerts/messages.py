@@ -76,6 +76,9 @@ def _paragraphs(
 def _comparison(outcome: Mapping[str, Any] | None) -> list[str]:
     if not outcome or outcome.get("lower_bound") is None:
         return []
+    looks = outcome["earlier_looks"]
+    plural = "s" if looks > 1 else ""
+    again = f"  Rows of it have judged {looks} challenger{plural} before: the bound is that of a first look"
     return [
         "",
         f"On the holdout {_span(outcome['holdout'])} ({outcome['n']:,} labelled rows neither version has seen):",
@@ -83,6 +86,7 @@ def _comparison(outcome: Mapping[str, Any] | None) -> list[str]:
         f"  challenger version {outcome['challenger']}: {outcome['metric']} {outcome['challenger_value']:.4f}",
         f"  improvement {outcome['improvement']:+.4f}, lower bound {outcome['lower_bound']:+.4f}"
         f" (must exceed {outcome['margin']:g})",
+        *([again] if looks else []),
     ]
 
 
