@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 from keel.alerts.messages import compose_alert
 from keel.checks.drift import detect, explained_change
 from keel.checks.performance import detect_degradation
-from keel.checks.quality import QualityStatus, check_quality
-from keel.counts import Counts
+from keel.checks.quality import check_quality
 from keel.decision import Action, Decision, Policy, decide_action
 from keel.errors import ConfigError, SchemaError, UnknownVersion
 from keel.lifecycle import deployments
@@ -36,8 +35,17 @@ from keel.memory import (
     report_id,
     times_of,
 )
-from keel.rows import count_dirty, prediction_log, score_version, scored, training_rows, unseen_holdout, window_counts
-from keel.window import HOUR, Window, ceil_hour, floor_hour, parse_time
+from keel.rows import (
+    broken_stretches,
+    count_dirty,
+    prediction_log,
+    score_version,
+    scored,
+    training_rows,
+    unseen_holdout,
+    window_counts,
+)
+from keel.window import Window, ceil_hour, floor_hour, parse_time
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
@@ -269,11 +277,14 @@ def keep_champion(
 
 
 def quarantine(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any]) -> Plain:
-    """Set the broken stretch of the window aside, so that no training uses it until somebody releases it."""
-    window = _broken_stretch(ws, config, decision["version"], Window.from_dict(decision["window"]))
-    ws.store.quarantine(config.model, window.start, window.end, decision["sentence"], now_utc())
-    sentence = f"Set {config.model} aside from {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M} UTC."
-    return outcome_of("quarantined", decision, sentence, quarantined=window.to_dict())
+    """Set the broken stretches of the window aside, so that no training uses them until somebody releases them."""
+    broken = broken_stretches(ws, config, decision["version"], Window.from_dict(decision["window"]))
+    for stretch in broken:
+        ws.store.quarantine(config.model, stretch.start, stretch.end, decision["sentence"], now_utc())
+    between = f"{broken[0].start:%Y-%m-%d %H:%M} to {broken[-1].end:%Y-%m-%d %H:%M} UTC"
+    how = "from" if len(broken) == 1 else f"in {len(broken)} stretches from"
+    sentence = f"Set {config.model} aside {how} {between}."
+    return outcome_of("quarantined", decision, sentence, quarantined=[stretch.to_dict() for stretch in broken])
 
 
 def compose_message(
@@ -305,15 +316,3 @@ def record(
     result = {**(outcome or {"outcome": decision["action"], "sentence": decision["sentence"]}), "told": list(channels)}
     ws.store.decisions.set_outcome(decision["decision_id"], result)
     return {**decision, "outcome": result}
-
-
-def _broken_stretch(ws: Workspace, config: ModelConfig, version: int, window: Window) -> Window:
-    """Return the first to the last hour that is broken on its own counts; the whole window where no hour is."""
-    grid = ws.registry.grid(config.model, version)
-    hourly = ws.store.counts.get(config.model, version, grid.grid_id, window.start, window.end)
-    broken = [
-        hour
-        for hour, payload in hourly
-        if check_quality(grid, Counts.from_bytes(payload), config=config.drift).status is QualityStatus.BROKEN
-    ]
-    return Window(broken[0], broken[-1] + HOUR) if broken else window

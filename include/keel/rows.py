@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from keel.checks.quality import QualityStatus, check_quality
 from keel.counts import Counts
 from keel.engines.local import count_hours
 from keel.errors import ConfigError
@@ -33,6 +34,10 @@ def prediction_log(ws: Workspace, config: ModelConfig) -> PredictionLog:
             "write predictions into Keel's own log and use 'keel'"
         )
     return ws.store.predictions(config.model, dict(config.features))
+
+
+BRIDGE = timedelta(hours=12)
+"""Longer than a quiet night; shorter than what one stray row on Monday and a break on Friday would set aside."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,23 @@ def window_counts(ws: Workspace, config: ModelConfig, version: int, grid: Refere
     """Add up a window from its hourly counts."""
     hourly = ws.store.counts.get(config.model, version, grid.grid_id, window.start, window.end)
     return sum((Counts.from_bytes(payload) for _, payload in hourly), Counts.zero(grid))
+
+
+def broken_stretches(ws: Workspace, config: ModelConfig, version: int, window: Window) -> list[Window]:
+    """Return the stretches of hours that are broken on their own counts; the whole window where no hour is.
+
+    Hours less than `BRIDGE` apart are one stretch: between them, as at night, there may be too few rows to tell.
+    """
+    grid = ws.registry.grid(config.model, version)
+    broken: list[Window] = []
+    for hour, payload in ws.store.counts.get(config.model, version, grid.grid_id, window.start, window.end):
+        if check_quality(grid, Counts.from_bytes(payload), config=config.drift).status is not QualityStatus.BROKEN:
+            continue
+        if broken and hour - broken[-1].end < BRIDGE:
+            broken[-1] = Window(broken[-1].start, hour + HOUR)
+        else:
+            broken.append(Window(hour, hour + HOUR))
+    return broken or [window]
 
 
 def training_rows(ws: Workspace, config: ModelConfig, window: Window) -> TrainingRows:

@@ -279,11 +279,28 @@ def test_a_missing_column_quarantines_just_its_hours(ws, column):
     assert decision["action"] == "quarantine"
     assert column in decision["sentence"]
     outcome = loop.quarantine(ws, CONFIG, decision)
-    assert outcome["quarantined"] == {"start": broken.isoformat(), "end": (broken + DAY).isoformat()}
+    assert outcome["quarantined"] == [Window(broken, broken + DAY).to_dict()]
     kept = prediction_log(ws, CONFIG).labelled(NOW, NOW + 7 * DAY)
     assert pc.max(kept["time"]).as_py() < broken  # labels of the last day have not come yet
     assert loop.quarantine(ws, CONFIG, decision) == outcome
     assert len(ws.store.quarantines("toy")) == 1
+
+
+def test_good_days_between_a_stray_row_and_a_break_are_not_set_aside(ws):
+    rows = toy_rows(NOW, days=8)
+    without = rows.drop_columns(["x"])
+    hour, third = timedelta(hours=1), NOW + 3 * DAY
+    live(ws, without.slice(0, 1), days=1)
+    live(ws, rows, days=3)
+    live(ws, without, days=0.25, start=third)
+    live(ws, rows, days=0.25, start=third + 6 * hour)
+    live(ws, without, days=0.5, start=third + 12 * hour)
+    live(ws, rows, days=4, start=third + DAY)
+    decision, _ = check(ws, NOW + 7 * DAY)
+    outcome = loop.quarantine(ws, CONFIG, decision)
+    assert outcome["quarantined"] == [Window(NOW, NOW + hour).to_dict(), Window(third, third + DAY).to_dict()]
+    assert outcome["sentence"] == "Set toy aside in 2 stretches from 2026-02-10 00:00 to 2026-02-14 00:00 UTC."
+    assert prediction_log(ws, CONFIG).labelled(NOW, third).num_rows == 3 * 24 * 20 - 20
 
 
 @pytest.mark.parametrize(
