@@ -18,8 +18,8 @@ from typing import NoReturn
 
 import psutil
 
-GRACE_SECONDS = 8.0
-"""What a server gets between the request to stop and the kill; Airflow's parts need one to five."""
+GRACE_SECONDS = 5.0
+"""What a server gets between the request to stop and the kill; an idle part of Airflow needs one to three."""
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
