@@ -158,11 +158,14 @@ def count_column(grid: ColumnGrid, column: Any | None, rows: int) -> ColumnCount
 
 def _count_numbers(grid: ColumnGrid, values: Floats, invalid: NDArray[np.bool_] | None) -> ColumnCounts:
     n_invalid = 0 if invalid is None else int(invalid.sum())
-    finite, n_nan, neg_inf, pos_inf = _finite(values)
+    minimum, maximum = _range(values)
+    finite, n_nan, neg_inf, pos_inf = values, 0, 0, 0
+    if not (np.isfinite(minimum) and np.isfinite(maximum)):
+        finite, n_nan, neg_inf, pos_inf = _finite(values)
+        minimum, maximum = _range(finite)
     tails = {"missing": n_nan - n_invalid, "neg_inf": neg_inf, "pos_inf": pos_inf, "invalid": n_invalid}
     if not len(finite):
         return ColumnCounts("numeric", np.zeros(grid.size, dtype=np.int64), **tails)
-    minimum, maximum = float(finite.min()) + 0.0, float(finite.max()) + 0.0
     cells = grid.buckets.count(finite) if grid.buckets else np.array([len(finite)], dtype=np.int64)
     return ColumnCounts(
         kind="numeric",
@@ -175,11 +178,15 @@ def _count_numbers(grid: ColumnGrid, values: Floats, invalid: NDArray[np.bool_] 
     )
 
 
+def _range(values: Floats) -> tuple[float, float]:
+    """Return the least and greatest value: NaN when there is one, so that finite ones prove all values finite."""
+    if not len(values):
+        return np.nan, np.nan
+    return float(values.min()) + 0.0, float(values.max()) + 0.0
+
+
 def _finite(values: Floats) -> tuple[Floats, int, int, int]:
     """Return the finite values, and how many are NaN, minus and plus infinity."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(values.sum()):  # one pass, no copy; finite values whose sum overflows only cost the others
-            return values, 0, 0, 0
     nan, below, above = np.isnan(values), values == -np.inf, values == np.inf
     counts = [int(np.count_nonzero(mask)) for mask in (nan, below, above)]
     return values[np.isfinite(values)], counts[0], counts[1], counts[2]
