@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from keel.measures.losses import needed_for
+
 Report = Mapping[str, Any]
 TOP_FEATURES = 3
 
@@ -58,6 +60,7 @@ def decide_action(quality: Report, drift: Report, performance: Report, policy: P
     by_labels = {
         "degraded": _on_harm,
         "ok": _on_harmless,
+        "undefined": _on_undefined,
         "insufficient": _without_labels,
         "no_labels": _without_labels,
     }
@@ -94,6 +97,22 @@ def _on_harmless(quality: Report, drift: Report, performance: Report, policy: Po
     return _clear(drift, f"{fine[0].upper()}{fine[1:]}")
 
 
+def _on_undefined(quality: Report, drift: Report, performance: Report, policy: Policy) -> Decision:
+    """Labels that all say the same are a fault more often than the world: not even drift retrains on them."""
+    metric = performance["metric"]
+    sides = (("window", performance["current"]), ("holdout", performance["reference"]))
+    without = [f"the {side}'s {found[metric]['n']:,} labels" for side, found in sides if None in found[metric].values()]
+    where = " and on ".join(without)
+    why = f"harm was not judged, as {metric} is not defined on {where} (it needs {needed_for(metric)})"
+    if drift["status"] == "drift":
+        sentence = f"{_drifted(drift)}, and {why}: worth a look, not a retrain."
+        return Decision(Action.RAISE_ALERT, sentence, ("undefined metric", *_moved(drift)))
+    if quality["status"] == "warn":
+        about = ("undefined metric", *_columns(quality))
+        return Decision(Action.RAISE_ALERT, f"{_findings(quality)}; {why}.", about)
+    return Decision(Action.RAISE_ALERT, f"{why[0].upper()}{why[1:]}; {_about_inputs(drift)}.", ("undefined metric",))
+
+
 def _without_labels(quality: Report, drift: Report, performance: Report, policy: Policy) -> Decision:
     labels = (
         f"{performance['n']:,} labels are too few to judge harm" if performance["n"] else "no labels have arrived yet"
@@ -109,12 +128,17 @@ def _without_labels(quality: Report, drift: Report, performance: Report, policy:
 
 
 def _clear(drift: Report, about_labels: str) -> Decision:
+    return Decision(Action.ALL_CLEAR, f"{about_labels}; {_about_inputs(drift)}.")
+
+
+def _about_inputs(drift: Report) -> str:
+    """Say what moved in a window that has not drifted as a whole."""
     sentences = {
         "ok": "no input has drifted",
         "warn": _warned(drift),
         "insufficient": f"inputs were not judged, {drift['n']:,} rows are too few",
     }
-    return Decision(Action.ALL_CLEAR, f"{about_labels}; {sentences[drift['status']]}.")
+    return sentences[drift["status"]]
 
 
 def _retrain_or_alert(why: str, policy: Policy, about: tuple[str, ...]) -> Decision:

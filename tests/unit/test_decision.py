@@ -21,7 +21,9 @@ def drift(status="ok", drifted=(), score="warn"):
 
 
 def performance(status="ok", increase=-0.02):
-    labelled = status in ("ok", "degraded")
+    labelled = status in ("ok", "degraded", "undefined")
+    then = {"value": 0.15, "standard_error": 0.004, "n": 3_000}
+    now = {"value": None if status == "undefined" else 0.15 + increase, "standard_error": 0.003, "n": 5_000}
     return {
         "status": status,
         "metric": "brier",
@@ -29,8 +31,8 @@ def performance(status="ok", increase=-0.02):
         "increase": increase if labelled else None,
         "loss_change": increase if labelled else None,
         "explained": 0.01 if labelled else None,
-        "current": {"brier": {"value": 0.15 + increase}} if labelled else {},
-        "reference": {"brier": {"value": 0.15}},
+        "current": {"brier": now} if labelled else {},
+        "reference": {"brier": then},
     }
 
 
@@ -63,7 +65,7 @@ def test_every_known_combination_decides_and_explains():
     for q, d, p in product(
         ("ok", "warn", "broken", "empty"),
         ("ok", "warn", "drift", "insufficient"),
-        ("ok", "degraded", "insufficient", "no_labels"),
+        ("ok", "degraded", "undefined", "insufficient", "no_labels"),
     ):
         decision = decide_action(quality(q, "temp is odd"), drift(d, ["temp"]), performance(p, 0.05), policy())
         assert decision.sentence.endswith(".")
@@ -88,6 +90,30 @@ def test_drift_that_does_not_hurt_says_so():
     decision = decide_action(quality(), drift("drift", ["temp", "humid"]), performance(), policy())
     assert "67% of the features have drifted (temp, humid), but" in decision.sentence
     assert "labels show no harm" in decision.sentence
+
+
+@pytest.mark.parametrize(
+    ("without", "said"),
+    [
+        (("current",), "the window's 5,000 labels"),
+        (("reference",), "the holdout's 3,000 labels"),
+        (("current", "reference"), "the window's 5,000 labels and on the holdout's 3,000 labels"),
+    ],
+)
+def test_a_metric_that_is_not_defined_is_said_where(without, said):
+    report = {**performance("ok"), "status": "undefined", "metric": "roc_auc"}
+    report |= {
+        side: {"roc_auc": report[side]["brier"] | ({"standard_error": None} if side in without else {})}
+        for side in ("current", "reference")
+    }
+    decision = decide_action(quality(), drift(), report, policy())
+    assert (decision.action, decision.about) == (Action.RAISE_ALERT, ("undefined metric",))
+    assert decision.sentence == (
+        f"Harm was not judged, as roc_auc is not defined on {said} (it needs two rows of each class); "
+        "no input has drifted."
+    )
+    drifted = decide_action(quality(), drift("drift", ["temp"]), report, policy())
+    assert (drifted.action, drifted.about) == (Action.RAISE_ALERT, ("undefined metric", "drift of temp"))
 
 
 def test_harm_names_the_metric_and_splits_its_cause():

@@ -73,9 +73,14 @@ def test_one_class_leaves_auc_undefined_and_the_report_json():
     json.loads(json.dumps(report, allow_nan=False))
 
 
-def test_auc_that_is_not_defined_is_insufficient_not_fine():
+@pytest.mark.parametrize("positives", [0, 1, 2_000])
+@pytest.mark.parametrize("one_class", ["window", "holdout"])
+def test_auc_that_is_not_defined_is_neither_fine_nor_for_want_of_labels(one_class, positives):
     config = PerformanceConfig(metric="roc_auc", min_rows=200)
-    ones = rows(2_000, seed=7)
-    assert (
-        check(Scored(np.ones(2_000), ones.score, ones.prediction), rows(3_000, seed=8), config).status == "insufficient"
-    )
+    answers, good = rows(2_000, seed=7), rows(3_000, seed=8)
+    alike = Scored((np.arange(2_000) < positives).astype(float), answers.score, answers.prediction)
+    report = check(alike, good, config) if one_class == "window" else check(good, alike, config)
+    assert report.status == "undefined"
+    json.dumps(report.to_dict(), allow_nan=False)
+    too_few = alike.take(np.arange(199))
+    assert check(too_few, good, config).status == "insufficient"

@@ -274,6 +274,18 @@ def test_labels_that_cannot_be_learned_from_are_named(label, said):
         train(CONFIG, rows, reason="r", parent=None)
 
 
+def test_a_holdout_on_which_the_metric_means_nothing_is_refused():
+    ones = TrainingRows(SPLIT, ROWS.training, with_column(ROWS.holdout, "label", np.ones(ROWS.holdout.num_rows)))
+    by_auc = CONFIG.with_overrides({"performance.metric": "roc_auc", "performance.also": ["brier"]})
+    said = (
+        "toy: metric undefined on the holdout: roc_auc needs two rows of each class, and there are 1,440 labelled rows "
+        r"from 2026-01-07 00:00 to 2026-01-10 00:00 UTC, 1,440 of them positive; lengthen retrain\.holdout"
+    )
+    with pytest.raises(TrainingFailed, match=said):
+        train(by_auc, ones, reason="r", parent=None)
+    assert np.isnan(train(CONFIG, ones, reason="r", parent=None).reference["metrics"]["roc_auc"]["value"])
+
+
 class Unfit:
     """An estimator whose ``predict_proba`` is whatever a test says."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ class PerformanceStatus(StrEnum):
 
     OK = "ok"
     DEGRADED = "degraded"
+    UNDEFINED = "undefined"
     INSUFFICIENT = "insufficient"
     NO_LABELS = "no_labels"
 
@@ -89,7 +90,8 @@ def detect_degradation(
         What the inputs' drift alone would have changed the mean loss by, if known.
 
     A window has *degraded* when the increase is significant (one-sided z at ``alpha``) and material
-    (above ``max_increase``). Below ``min_rows`` it is *insufficient*, without any row *no_labels*.
+    (above ``max_increase``). Below ``min_rows`` it is *insufficient*, without any row *no_labels*. Where the metric
+    is not defined on the window or was not on the holdout, as an AUC of one class, it is *undefined*.
 
     """
     usable = finite_rows(config.metric, rows)
@@ -112,19 +114,15 @@ def detect_degradation(
     if n < config.min_rows:
         return report
     now, then = current[config.metric], reference[config.metric]
+    if not (now.defined and then.defined):
+        return replace(report, status=PerformanceStatus.UNDEFINED)
     increase = worsening(config.metric, then.value, now.value)
     error = math.hypot(now.standard_error, then.standard_error)
-    if not (math.isfinite(increase) and math.isfinite(error)):
-        return report
     p_value = _upper_tail(increase, error)
     harmed = p_value <= config.alpha and increase > config.max_increase
-    return PerformanceReport(
+    return replace(
+        report,
         status=PerformanceStatus.DEGRADED if harmed else PerformanceStatus.OK,
-        metric=config.metric,
-        n=n,
-        unusable=report.unusable,
-        current=current,
-        reference=reference,
         increase=increase,
         standard_error=error,
         p_value=p_value,

@@ -19,7 +19,7 @@ import pyarrow as pa
 from keel.errors import ConfigError, InsufficientData, TrainingFailed
 from keel.grid import ReferenceGrid
 from keel.lifecycle.registry import Candidate, to_model_input
-from keel.measures.losses import Scored, estimate, finite_rows, row_loss
+from keel.measures.losses import Estimate, Scored, estimate, finite_rows, needed_for, row_loss
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,7 +86,7 @@ def train(config: ModelConfig, rows: TrainingRows, *, reason: str, parent: int |
     InsufficientData
         Too few labelled rows on either side of the cut.
     TrainingFailed
-        The pipeline raised or its estimator cannot score.
+        The pipeline raised, its estimator cannot score, or the metric is not defined on the holdout.
 
     """
     plan = retrain_plan(config)
@@ -97,6 +97,7 @@ def train(config: ModelConfig, rows: TrainingRows, *, reason: str, parent: int |
     judged = score_rows(config, estimator, rows.holdout, threshold)
     loss = row_loss(config.performance.metric, judged)
     metrics = {name: estimate(name, judged) for name in (config.performance.metric, *config.performance.also)}
+    _require_defined(config, metrics[config.performance.metric], judged, rows.split)
     reference = {
         "metric": config.performance.metric,
         "metrics": {name: e.to_dict() for name, e in metrics.items()},
@@ -242,6 +243,20 @@ def _require_rows(config: ModelConfig, rows: TrainingRows) -> None:
             raise TrainingFailed(f"{config.model}: the {part} rows hold labels that are not finite numbers")
         if config.target.kind == "binary" and not np.isin(label, (0.0, 1.0)).all():
             raise TrainingFailed(f"{config.model}: the {part} rows hold labels other than 0 and 1")
+
+
+def _require_defined(config: ModelConfig, measured: Estimate, judged: Scored, split: Split) -> None:
+    """Refuse a holdout on which the metric means nothing: every later check would have nothing to compare with."""
+    if measured.defined:
+        return
+    metric, n = config.performance.metric, len(judged)
+    found = f"{n:,} labelled rows from {split.cut:%Y-%m-%d %H:%M} to {split.end:%Y-%m-%d %H:%M} UTC"
+    if config.target.kind == "binary":
+        found += f", {int(judged.label.sum()):,} of them positive"
+    raise TrainingFailed(
+        f"{config.model}: metric undefined on the holdout: {metric} needs {needed_for(metric)}, and there are {found}; "
+        "lengthen retrain.holdout, or choose another performance.metric"
+    )
 
 
 def _describe(rows: pa.Table, start: datetime, end: datetime) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Rows with a NaN in an input they need must be removed before (`finite_rows` does
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,11 @@ class Estimate:
     value: float
     standard_error: float
     n: int
+
+    @property
+    def defined(self) -> bool:
+        """Whether there is a value with an error that it can be judged by."""
+        return math.isfinite(self.value) and math.isfinite(self.standard_error)
 
     def to_dict(self) -> dict[str, float | int]:
         """Return plain numbers."""
@@ -158,6 +164,11 @@ def _midranks(values: Floats) -> Floats:
     upper = np.cumsum(counts)
     middle: Floats = (upper - (counts - 1) / 2)[inverse]
     return middle
+
+
+def needed_for(metric: str) -> str:
+    """Say what rows a metric needs to be defined with a standard error."""
+    return "two rows of each class" if metric == "roc_auc" else "two rows with finite losses"
 
 
 def worsening(metric: str, reference: float, current: float) -> float:
