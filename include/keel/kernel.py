@@ -7,10 +7,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from keel.buckets import Buckets
 from keel.counts import OVERSHOOT_LIMIT, OVERSHOOT_UNIT, TAILS, ColumnCounts, Floats, Integers
-from keel.values import INVALID, MISSING, Categories, read_categories, read_numbers
+from keel.values import INVALID, MISSING, Categories, is_plain_text, read_categories, read_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -153,6 +155,8 @@ def count_column(grid: ColumnGrid, column: Any | None, rows: int) -> ColumnCount
         return ColumnCounts(grid.kind, np.zeros(grid.size, dtype=np.int64), absent=rows)
     if grid.kind == "numeric":
         return _count_numbers(grid, *read_numbers(column))
+    if is_plain_text(column):
+        return _count_text(grid, column)
     return _count_categories(grid, read_categories(column))
 
 
@@ -197,6 +201,17 @@ def _overshoot(grid: ColumnGrid, distances: Floats) -> int:
     with np.errstate(over="ignore"):  # a distance that overflows is cut like any other
         scales = np.minimum(distances / grid.scale, OVERSHOOT_LIMIT)
     return int(np.rint(scales / OVERSHOOT_UNIT).astype(np.int64).sum())
+
+
+def _count_text(grid: ColumnGrid, column: Any) -> ColumnCounts:
+    """Count text, which names itself: looking it up is faster than finding the distinct values."""
+    found = pc.index_in(column, value_set=pa.array(grid.vocabulary, column.type))
+    other = len(grid.vocabulary)
+    if found.null_count:
+        found = found.fill_null(other)
+    cells = np.bincount(found.to_numpy(zero_copy_only=False), minlength=grid.size)
+    cells[other] -= column.null_count
+    return ColumnCounts("categorical", cells, missing=column.null_count)
 
 
 def _count_categories(grid: ColumnGrid, categories: Categories) -> ColumnCounts:

@@ -156,6 +156,13 @@ def _is_text(kind: Any) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
+def is_plain_text(column: Any) -> bool:
+    """Whether the column is an arrow array of text, neither encoded nor views."""
+    return not isinstance(column, np.ndarray) and (
+        pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    )
+
+
 def _seconds(column: Any) -> Floats:
     kind = column.type
     if pa.types.is_timestamp(kind):
