@@ -125,24 +125,26 @@ def _measure_column(grid: ReferenceGrid, counts: Counts, name: str, seed: int, r
     role = _role(grid, name)
     if not (reference.n_counted and current.n_counted):
         return Evidence(name, role, reference, current, rates, impact=cost)
-    # Its own generator per column, so that a column's result does not depend on which others there are.
-    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    # Its own seeds per column, so that a column's result does not depend on which others there are.
+    seeds = [seed, zlib.crc32(name.encode())]
     if column.kind == "numeric":
-        measures, p_value = _measure_numbers(grid, name, current, rng, resamples)
+        measures, p_value = _measure_numbers(grid, name, current, seeds, resamples)
     else:
+        rng = np.random.default_rng(seeds)
         measures, p_value = _measure_categories(column.cut, reference.cells, current.cells, rng, resamples)
     excess = measures["psi"]["excess"]
     return Evidence(name, role, reference, current, rates, measures, p_value, excess, cost)
 
 
 def _measure_numbers(
-    grid: ReferenceGrid, name: str, current: ColumnCounts, rng: np.random.Generator, resamples: int
+    grid: ReferenceGrid, name: str, current: ColumnCounts, seeds: list[int], resamples: int
 ) -> tuple[dict[str, dict[str, Any]], float]:
     column, reference = grid.column(name), grid.reference_columns[name]
     statistic = ks_statistic(reference.cells, current.cells)
     p_value = ks_p_value(statistic, reference.n_counted, current.n_counted)
     # The asymptotic value is an upper bound: when it is smaller than any simulated one could be, it is kept.
     if p_value * (resamples + 1) > 1 and is_small(reference.cells, current.cells):
+        rng = np.random.default_rng(seeds)
         p_value = ks_monte_carlo(reference.cells, current.cells, rng=rng, resamples=resamples)
     starts = grid.decile_starts[name]
     r, c = merge_cells(reference.cells, starts), merge_cells(current.cells, starts)

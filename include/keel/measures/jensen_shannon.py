@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,5 +27,5 @@ def jensen_shannon(reference: ArrayLike, current: ArrayLike) -> float:
     r, c = np.asarray(reference, dtype=np.float64), np.asarray(current, dtype=np.float64)
     p, q = r / r.sum(), c / c.sum()
     middle = (p + q) / 2
-    divergence = (np.sum(rel_entr(p, middle)) + np.sum(rel_entr(q, middle))) / (2 * np.log(2))
-    return float(np.sqrt(min(max(divergence, 0.0), 1.0)))
+    divergence = float(rel_entr(p, middle).sum() + rel_entr(q, middle).sum()) / (2 * math.log(2))
+    return math.sqrt(min(max(divergence, 0.0), 1.0))

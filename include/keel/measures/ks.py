@@ -50,8 +50,8 @@ def is_small(reference: ArrayLike, current: ArrayLike) -> bool:
     >>> is_small([500, 500], [50, 50])
     True
     """
-    occupied = np.count_nonzero(np.asarray(reference) + np.asarray(current))
-    return bool(np.sum(current) < SMALL_ROWS and occupied <= SMALL_CELLS)
+    r, c = np.asarray(reference), np.asarray(current)
+    return bool(c.sum() < SMALL_ROWS and np.count_nonzero(r + c) <= SMALL_CELLS)
 
 
 def ks_monte_carlo(reference: ArrayLike, current: ArrayLike, *, rng: np.random.Generator, resamples: int) -> float:

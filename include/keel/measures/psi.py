@@ -34,7 +34,7 @@ def psi(reference: ArrayLike, current: ArrayLike, *, prior: float = JEFFREYS) ->
         return 0.0
     p = (r + prior) / (r.sum() + prior * len(r))
     q = (c + prior) / (c.sum() + prior * len(c))
-    return float(np.sum((q - p) * np.log(q / p)))
+    return float(((q - p) * np.log(q / p)).sum())
 
 
 def psi_excess(value: float, reference: ArrayLike, current: ArrayLike) -> float:

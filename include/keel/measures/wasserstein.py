@@ -31,16 +31,17 @@ def wasserstein(
         return None
     r, c = np.asarray(reference, np.int64).cumsum(), np.asarray(current, np.int64).cumsum()
     gap = r / r[-1] - c / c[-1]
-    left, right = gap[1:-2:2], gap[2:-1:2]
+    between = _mean_absolute(gap[1:-2:2], gap[2:-1:2])
     with np.errstate(over="ignore", invalid="ignore"):
-        widths = np.diff(knots) / scale
-        total = float(np.sum(_mean_absolute(left, right) * widths)) + overshoot
+        total = float((between * ((knots[1:] - knots[:-1]) / scale)).sum()) + overshoot
     return total if np.isfinite(total) else None
 
 
 def _mean_absolute(left: Floats, right: Floats) -> Floats:
     """Mean of |straight line from left to right|; where it crosses zero the two triangles' areas."""
     a, b = np.abs(left), np.abs(right)
-    size = a + b
-    crossing = (a * a + b * b) / np.where(size > 0, 2 * size, 1.0)
-    return np.where(left * right < 0, crossing, size / 2)
+    mean = (a + b) / 2
+    crossing = np.flatnonzero(left * right < 0)
+    a, b = a[crossing], b[crossing]
+    mean[crossing] = (a * a + b * b) / (2 * (a + b))
+    return mean
