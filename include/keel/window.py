@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -39,6 +39,25 @@ class Window:
     def from_dict(cls, values: Mapping[str, Any]) -> Window:
         """Return the window that `to_dict` described."""
         return cls(datetime.fromisoformat(values["start"]), datetime.fromisoformat(values["end"]))
+
+
+def outside(
+    start: datetime, end: datetime, taken: Iterable[tuple[datetime, datetime]]
+) -> list[tuple[datetime, datetime]]:
+    """Return what of [start, end) lies in none of the spans that are taken, in order.
+
+    >>> first, *_, last = days = [datetime(2026, 3, day, tzinfo=UTC) for day in range(1, 6)]
+    >>> [(a.day, b.day) for a, b in outside(first, last, [(days[3], days[4]), (days[1], days[2])])]
+    [(1, 2), (3, 4)]
+    """
+    left = []
+    for begin, finish in sorted(taken):
+        if begin >= end:
+            break
+        if begin > start:
+            left.append((start, begin))
+        start = max(start, finish)
+    return [*left, (start, end)] if start < end else left
 
 
 def parse_time(value: str | datetime | None) -> datetime | None:

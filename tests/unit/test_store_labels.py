@@ -155,7 +155,9 @@ def test_quarantined_rows_are_left_out_unless_asked_for(store: Store, log: Predi
     store.quarantine("other", NOON, NOON + 4 * hour, "not ours", NOON)
     assert set(labelled(log)) == {"p0", "p3"}
     assert log.labelled(*EVER, exclude_quarantined=False).num_rows == 4
-    assert store.release_quarantine("flight_delay", NOON + hour, NOON + 3 * hour)
+    assert log.labelled(*EVER, decided_before=NOON + 2 * hour).num_rows == 4
+    assert set(log.labelled(*EVER, decided_before=NOON + 3 * hour)["id"].to_pylist()) == {"p0", "p2", "p3"}
+    assert store.release_quarantine("flight_delay", NOON + 2 * hour, NOON + 3 * hour)
     assert set(labelled(log)) == {"p0", "p2", "p3"}
 
 

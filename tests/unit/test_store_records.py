@@ -139,13 +139,44 @@ def test_an_outcome_of_no_decision_is_an_error(store: Store) -> None:
 def test_a_quarantine_is_kept_once_and_its_release_is_remembered(store: Store) -> None:
     for reason, at in (("first", NOON), ("second", NOON + HOUR)):
         store.quarantine("m", NOON, NOON + HOUR, reason, at)
-    assert store.quarantines("m") == [{"start": NOON, "end": NOON + HOUR, "reason": "first", "created_at": NOON}]
-    assert store.release_quarantine("m", NOON, NOON + HOUR)
+    assert store.quarantines("m") == [
+        {"start": NOON, "end": NOON + HOUR, "decided_until": NOON + HOUR, "reason": "first", "released": False,
+         "created_at": NOON}
+    ]  # fmt: skip
+    [released] = store.release_quarantine("m", NOON, NOON + HOUR)
+    assert (released["start"], released["end"]) == (NOON, NOON + HOUR)
     assert not store.release_quarantine("m", NOON, NOON + HOUR)
     store.quarantine("m", NOON, NOON + HOUR, "a retry of the same check", NOON)
     assert store.quarantines("m") == []
     with store.connect() as connection:
         assert connection.execute(sa.select(quarantines.c.reason)).scalars().all() == ["first"]
+
+
+def spans(store: Store, **which: Any) -> list[tuple[int, int]]:
+    return [((q["start"] - NOON) // HOUR, (q["end"] - NOON) // HOUR) for q in store.quarantines("m", **which)]
+
+
+def test_what_was_released_is_not_set_aside_again_by_a_stretch_that_contains_it(store: Store) -> None:
+    store.quarantine("m", NOON + 2 * HOUR, NOON + 4 * HOUR, "a break", NOON)
+    assert store.release_quarantine("m", NOON, NOON + 9 * HOUR)
+    for start, end in ((3, 4), (2, 4)):
+        store.quarantine("m", NOON + start * HOUR, NOON + end * HOUR, "within", NOON)
+    assert spans(store) == []
+    for _ in range(2):
+        store.quarantine("m", NOON, NOON + 6 * HOUR, "around", NOON)
+        assert spans(store) == [(0, 2), (4, 6)]
+    assert spans(store, with_released=True) == [(0, 2), (2, 4), (4, 6)]
+
+
+def test_no_two_stretches_overlap_so_that_a_release_leaves_no_other_behind(store: Store) -> None:
+    for start, end, until in ((2, 4, 4), (3, 6, 7), (0, 3, 3)):
+        store.quarantine("m", NOON + start * HOUR, NOON + end * HOUR, "", NOON, decided_until=NOON + until * HOUR)
+    assert spans(store) == [(0, 2), (2, 4), (4, 6)]
+    assert spans(store, decided_before=NOON + 4 * HOUR) == [(0, 2)]
+    assert spans(store, decided_before=NOON + 7 * HOUR) == [(0, 2), (2, 4)]
+    assert store.release_quarantine("m", NOON + 3 * HOUR, NOON + 4 * HOUR) == []
+    assert len(store.release_quarantine("m", NOON + HOUR, NOON + 6 * HOUR)) == 2
+    assert spans(store) == [(0, 2)]
 
 
 def test_an_empty_quarantine_is_refused(store: Store) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from keel.errors import ConfigError
 from keel.loop import resolve_window
-from keel.window import Window, parse_time
+from keel.window import Window, outside, parse_time
 from tests.toy import toy_config
 
 NOW = datetime(2026, 3, 10, 14, 20, tzinfo=UTC)
@@ -56,3 +56,22 @@ def test_a_window_survives_json():
 def test_an_earlier_window_holds_no_row_whose_label_is_not_due(minutes, hours):
     earlier = Window(SIX - timedelta(hours=1), SIX).earlier(timedelta(minutes=minutes))
     assert earlier == Window(SIX - timedelta(hours=1 + hours), SIX - timedelta(hours=hours))
+
+
+@pytest.mark.parametrize(
+    ("taken", "left"),
+    [
+        ([], [(2, 8)]),
+        ([(0, 2), (8, 9)], [(2, 8)]),
+        ([(0, 9)], []),
+        ([(2, 8)], []),
+        ([(0, 3), (7, 9)], [(3, 7)]),
+        ([(5, 6), (3, 4)], [(2, 3), (4, 5), (6, 8)]),
+        ([(3, 7), (4, 5)], [(2, 3), (7, 8)]),
+        ([(2, 4), (4, 8)], []),
+    ],
+)
+def test_what_lies_outside_is_what_no_span_has_taken(taken, left):
+    day = [datetime(2026, 3, n + 1, tzinfo=UTC) for n in range(10)]
+    found = outside(day[2], day[8], [(day[a], day[b]) for a, b in taken])
+    assert found == [(day[a], day[b]) for a, b in left]

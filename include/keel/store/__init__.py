@@ -26,7 +26,8 @@ from keel.store.labels import LabelResult
 from keel.store.layout import Layout, check_features, create_layout, find_layout
 from keel.store.migrations import migrate
 from keel.store.predictions import PredictionLog
-from keel.store.records import CountsTable, Decisions, Quarantines, Reports
+from keel.store.quarantines import Quarantines, release
+from keel.store.records import CountsTable, Decisions, Reports
 from keel.store.rows import AppendResult
 
 if TYPE_CHECKING:
@@ -113,17 +114,35 @@ class Store:
                 connection.execute(sa.text("LOCK TABLE model_tables IN SHARE ROW EXCLUSIVE MODE"))
             return create_layout(connection, model, features)
 
-    def quarantine(self, model: str, start: datetime, end: datetime, reason: str, created_at: datetime) -> None:
-        """Keep rows with start ≤ time < end out of training. Idempotent; a release is not undone by asking again."""
-        self._quarantines.put(model, start, end, reason, created_at)
+    def quarantine(
+        self,
+        model: str,
+        start: datetime,
+        end: datetime,
+        reason: str,
+        created_at: datetime,
+        *,
+        decided_until: datetime | None = None,
+    ) -> None:
+        """Set rows with start ≤ time < end aside. Idempotent; what was released, or set aside before, stays so.
 
-    def quarantines(self, model: str) -> Sequence[dict[str, Any]]:
-        """Return ``start, end, reason, created_at`` of the model's windows in quarantine, in order of time."""
-        return self._quarantines.list(model)
+        decided_until: the end of the window that found them; ``end`` where no window did.
+        """
+        self._quarantines.put(model, start, end, reason, created_at, decided_until)
 
-    def release_quarantine(self, model: str, start: datetime, end: datetime) -> bool:
-        """End the quarantine of exactly this window; return whether there was one."""
-        return self._quarantines.release(model, start, end)
+    def quarantines(
+        self, model: str, *, decided_before: datetime | None = None, with_released: bool = False
+    ) -> Sequence[dict[str, Any]]:
+        """Return the stretches that are set aside, in order of time; see `keel.store.quarantines.Quarantines.list`."""
+        return self._quarantines.list(model, decided_before=decided_before, with_released=with_released)
+
+    def release_quarantine(self, model: str, start: datetime, end: datetime) -> Sequence[dict[str, Any]]:
+        """End the quarantine of the stretches that lie within start..end, and return them.
+
+        `keel.lifecycle.quarantine.release` also says so in the ledger.
+        """
+        with self.begin() as connection:
+            return release(connection, model, start, end)
 
     def close(self) -> None:
         """Close all connections."""

@@ -129,12 +129,19 @@ class PredictionLog:
         return casting.restore_shapes(self._fetch(query, names))
 
     def labelled(
-        self, start: datetime, end: datetime, *, version: int | None = None, exclude_quarantined: bool = True
+        self,
+        start: datetime,
+        end: datetime,
+        *,
+        version: int | None = None,
+        exclude_quarantined: bool = True,
+        decided_before: datetime | None = None,
     ) -> pa.Table:
         """Return the rows with start ≤ time < end that have a label, as one table ordered by time and id.
 
         Columns ``id, time, version, score, prediction, label`` and the features, all in their own types: what was
-        invalid or absent is null. Rows inside a quarantine are left out unless asked for.
+        invalid or absent is null. Rows inside a quarantine are left out unless asked for; with ``decided_before`` only
+        those inside one that a window with an earlier end has found.
         """
         table = self._layout.table
         names = ["id", "time", "version", *OUTPUTS, "label", *self._layout.kinds]
@@ -143,6 +150,8 @@ class PredictionLog:
         if exclude_quarantined:
             inside = sa.and_(quarantines.c.start_at <= table.c.time, table.c.time < quarantines.c.end_at)
             active = sa.and_(quarantines.c.model == self.model, sa.not_(quarantines.c.released))
+            if decided_before is not None:
+                active = sa.and_(active, quarantines.c.decided_until < to_micros(decided_before))
             query = query.where(~sa.exists().where(active, inside))
         return self._fetch(query.order_by(table.c.time, self._by_id()), names)
 

@@ -1,4 +1,4 @@
-"""Counts, reports, decisions and quarantines. Every put is an upsert on a key that the caller derives from the window,
+"""Counts, reports and decisions. Every put is an upsert on a key that the caller derives from the window,
 so that running a task again leaves the same rows; what is first stored keeps its ``created_at``.
 """
 
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from keel.store.tables import counts, decisions, quarantines, reports
+from keel.store.tables import counts, decisions, reports
 from keel.store.times import from_micros, hour_micros, to_micros
 
 if TYPE_CHECKING:
     from keel.store.database import Database
 
-_TIMES = frozenset({"window_start", "window_end", "created_at", "start", "end"})
+_TIMES = frozenset({"window_start", "window_end", "created_at", "start", "end", "decided_until"})
 
 
 def insert(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
@@ -202,39 +202,3 @@ class Decisions:
         query = query.order_by(decisions.c.created_at.desc(), decisions.c.decision_id.desc()).limit(limit)
         with self._database.connect() as connection:
             return [as_record(row) for row in connection.execute(query)]
-
-
-class Quarantines:
-    """Windows whose rows must not be trained on."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def put(self, model: str, start: datetime, end: datetime, reason: str, created_at: datetime) -> None:
-        """Quarantine start ≤ time < end. The same window again changes nothing, not even a release."""
-        if to_micros(end) <= to_micros(start):
-            raise ValueError(f"the window {start.isoformat()} to {end.isoformat()} is empty")
-        row = {
-            "model": model, "start_at": to_micros(start), "end_at": to_micros(end), "reason": reason,
-            "created_at": to_micros(created_at),
-        }  # fmt: skip
-        with self._database.begin() as connection:
-            connection.execute(insert(connection, quarantines).values(**row).on_conflict_do_nothing())
-
-    def list(self, model: str) -> Sequence[dict[str, Any]]:
-        """Return ``start, end, reason, created_at`` of the windows in quarantine, in order of time."""
-        fields = quarantines.c
-        query = sa.select(fields.start_at.label("start"), fields.end_at.label("end"), fields.reason, fields.created_at)
-        query = query.where(fields.model == model, sa.not_(fields.released)).order_by(fields.start_at, fields.end_at)
-        with self._database.connect() as connection:
-            return [as_record(row) for row in connection.execute(query)]
-
-    def release(self, model: str, start: datetime, end: datetime) -> bool:
-        """End a quarantine; return whether there was one. The row stays, as evidence."""
-        fields = quarantines.c
-        key = sa.and_(fields.model == model, fields.start_at == to_micros(start), fields.end_at == to_micros(end))
-        with self._database.begin() as connection:
-            found = connection.execute(
-                sa.update(quarantines).where(key, sa.not_(fields.released)).values(released=True)
-            )
-            return found.rowcount > 0

@@ -123,12 +123,14 @@ decisions = Table(
     Index("decisions_by_model", "model", "created_at"),
 )
 
+# No two stretches of a model overlap. decided_until: the end of the window that found the stretch.
 quarantines = Table(
     "quarantines",
     metadata,
     Column("model", Text, nullable=False),
     Column("start_at", BigInteger, nullable=False),
     Column("end_at", BigInteger, nullable=False),
+    Column("decided_until", BigInteger, nullable=False),
     Column("reason", Text, nullable=False),
     Column("released", Boolean, nullable=False, server_default=false()),
     Column("created_at", BigInteger, nullable=False),

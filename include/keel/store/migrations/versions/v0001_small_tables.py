@@ -106,8 +106,7 @@ def create_record_tables() -> None:
     op.create_table(
         "quarantines",
         sa.Column("model", TEXT, nullable=False),
-        sa.Column("start_at", BIG, nullable=False),
-        sa.Column("end_at", BIG, nullable=False),
+        *(sa.Column(name, BIG, nullable=False) for name in ("start_at", "end_at", "decided_until")),
         sa.Column("reason", TEXT, nullable=False),
         sa.Column("released", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("created_at", BIG, nullable=False),

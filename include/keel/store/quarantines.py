@@ -1,0 +1,85 @@
+"""Stretches of time that are set aside: whose rows nothing learns from and no later window is judged on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from keel.store.records import as_record, insert
+from keel.store.tables import quarantines
+from keel.store.times import from_micros, to_micros
+from keel.window import outside
+
+if TYPE_CHECKING:
+    from keel.store.database import Database
+
+_FIELDS = quarantines.c
+_RECORD = (
+    _FIELDS.start_at.label("start"), _FIELDS.end_at.label("end"), _FIELDS.decided_until, _FIELDS.reason,
+    _FIELDS.released, _FIELDS.created_at,
+)  # fmt: skip
+
+
+class Quarantines:
+    """Stretches of time that are, or once were, set aside. No two of a model overlap."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(
+        self,
+        model: str,
+        start: datetime,
+        end: datetime,
+        reason: str,
+        created_at: datetime,
+        decided_until: datetime | None = None,
+    ) -> None:
+        """Set aside what of start ≤ time < end never was: what is set aside stays as it is, and so does a release.
+
+        decided_until: the end of the window that found the stretch; ``end`` where no window did.
+        """
+        if to_micros(end) <= to_micros(start):
+            raise ValueError(f"the window {start.isoformat()} to {end.isoformat()} is empty")
+        shared = {
+            "model": model, "reason": reason, "created_at": to_micros(created_at),
+            "decided_until": to_micros(decided_until or end),
+        }  # fmt: skip
+        near = sa.and_(_FIELDS.model == model, _FIELDS.start_at < to_micros(end), _FIELDS.end_at > to_micros(start))
+        with self._database.begin() as connection:
+            if not self._database.is_sqlite:  # whose writers are alone anyway
+                connection.execute(sa.text("LOCK TABLE quarantines IN SHARE ROW EXCLUSIVE MODE"))
+            found = connection.execute(sa.select(_FIELDS.start_at, _FIELDS.end_at).where(near)).all()
+            for begin, finish in outside(start, end, [(from_micros(a), from_micros(b)) for a, b in found]):
+                row = {**shared, "start_at": to_micros(begin), "end_at": to_micros(finish)}
+                connection.execute(insert(connection, quarantines).values(**row))
+
+    def list(
+        self, model: str, *, decided_before: datetime | None = None, with_released: bool = False
+    ) -> Sequence[dict[str, Any]]:
+        """Return ``start, end, decided_until, reason, released, created_at`` of stretches, in order of time.
+
+        decided_before: only of those that windows with an earlier end have found.
+        """
+        query = sa.select(*_RECORD).where(_FIELDS.model == model)
+        if not with_released:
+            query = query.where(sa.not_(_FIELDS.released))
+        if decided_before is not None:
+            query = query.where(_FIELDS.decided_until < to_micros(decided_before))
+        with self._database.connect() as connection:
+            return [as_record(row) for row in connection.execute(query.order_by(_FIELDS.start_at))]
+
+
+def release(connection: sa.Connection, model: str, start: datetime, end: datetime) -> list[dict[str, Any]]:
+    """End the quarantine of the stretches that lie within start..end, in the caller's transaction, and return them.
+
+    The rows stay, as evidence, and so that what was released is not set aside again.
+    """
+    within = sa.and_(_FIELDS.model == model, _FIELDS.start_at >= to_micros(start), _FIELDS.end_at <= to_micros(end))
+    mine = sa.and_(within, sa.not_(_FIELDS.released))
+    found = connection.execute(sa.select(*_RECORD).where(mine).order_by(_FIELDS.start_at).with_for_update()).all()
+    connection.execute(sa.update(quarantines).where(mine).values(released=True))
+    return [{**as_record(row), "released": True} for row in found]
