@@ -66,6 +66,12 @@ class UnknownVersion(KeelError):
     exit_code = 2
 
 
+class UnknownQuarantine(KeelError):
+    """A stretch that is not set aside was to be released; the message lists those that are."""
+
+    exit_code = 2
+
+
 class NoProductionVersion(KeelError):
     """A model without a production version was to be checked or served; the message says how to get one."""
 

@@ -15,6 +15,7 @@ from keel.cli.demo import demo
 from keel.cli.ledger import app as ledger
 from keel.cli.migrate import migrate
 from keel.cli.output import JsonOption, print_json
+from keel.cli.quarantine import app as quarantine
 from keel.cli.replay import replay
 from keel.cli.up import up
 from keel.errors import KeelError
@@ -32,6 +33,7 @@ app.command()(up)
 app.command()(replay)
 app.command()(migrate)
 app.add_typer(ledger, name="ledger")
+app.add_typer(quarantine, name="quarantine")
 
 
 @app.command()
