@@ -73,6 +73,9 @@ def _on_break(quality: Report) -> Decision:
 
 
 def _on_silence(quality: Report) -> Decision:
+    if rows := quality.get("set_aside", {}).get("rows"):
+        sentence = f"All {rows:,} predictions of the window are in hours that were set aside, so nothing was judged."
+        return Decision(Action.RAISE_ALERT, sentence, ("all set aside",))
     sentence = "No prediction of the production version arrived in the window, so nothing was judged."
     return Decision(Action.RAISE_ALERT, sentence, ("no predictions",))
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from keel.alerts.messages import compose_alert
 from keel.checks.drift import detect, explained_change
 from keel.checks.performance import detect_degradation
-from keel.checks.quality import check_quality
+from keel.checks.quality import QualityStatus, check_quality
 from keel.decision import Action, Decision, Policy, decide_action
 from keel.errors import ConfigError, SchemaError, UnknownVersion
 from keel.lifecycle import deployments
@@ -107,41 +108,50 @@ def count_window(ws: Workspace, config: ModelConfig, window: Window) -> Plain:
 def check_data_quality(ws: Workspace, config: ModelConfig, counted: Mapping[str, Any]) -> Plain:
     """Ask whether the window's data is what the version was trained for, from its counts alone."""
     grid = ws.registry.grid(config.model, counted["version"])
-    counts = window_counts(ws, config, counted["version"], grid, Window.from_dict(counted["window"]))
-    report = check_quality(grid, counts, config=config.drift).to_dict()
-    sentence = report["findings"][0]["sentence"] if report["findings"] else "The data is as expected."
-    return keep_report(ws, "quality", counted, report, sentence=sentence)
+    window = Window.from_dict(counted["window"])
+    counts = window_counts(ws, config, counted["version"], grid, window, decided_before=window.end)
+    found = check_quality(grid, counts.open.counts, config=config.drift)
+    if found.status is QualityStatus.EMPTY and counts.released.hours:  # a person has said that all of it will do
+        found = replace(found, status=QualityStatus.OK)
+    report = found.to_dict()
+    report |= {"set_aside": counts.set_aside.to_dict(), "released": counts.released.to_dict()}
+    as_expected = "The data is as expected." if counts.usable.n else found.sentence
+    sentence = report["findings"][0]["sentence"] if report["findings"] else as_expected
+    return keep_report(ws, "quality", counted, report, sentence=f"{sentence}{counts.remark}")
 
 
 def check_data_drift(ws: Workspace, config: ModelConfig, counted: Mapping[str, Any]) -> Plain:
     """Ask whether inputs, score and prediction have moved, significantly and materially."""
     grid = ws.registry.grid(config.model, counted["version"])
-    counts = window_counts(ws, config, counted["version"], grid, Window.from_dict(counted["window"]))
-    report = detect(grid, counts, config.drift).to_dict()
+    window = Window.from_dict(counted["window"])
+    counts = window_counts(ws, config, counted["version"], grid, window, decided_before=window.end)
+    report = detect(grid, counts.usable, config.drift).to_dict()
+    report["set_aside"] = counts.set_aside.to_dict()
     drifted = [name for name, feature in report["features"].items() if feature["severity"] == "drift"]
     return keep_report(
         ws, "drift", counted, report, share_drifted=report["share_drifted"], drifted=drifted,
-        sentence=f"{len(drifted)} of {len(report['features'])} columns have drifted.",
+        sentence=f"{len(drifted)} of {len(report['features'])} columns have drifted.{counts.remark}",
     )  # fmt: skip
 
 
 def check_performance(ws: Workspace, config: ModelConfig, counted: Mapping[str, Any]) -> Plain:
     """Ask whether the version does harm, on the window's worth of predictions whose label delay has passed."""
     version = counted["version"]
-    window = Window.from_dict(counted["window"]).earlier(config.target.label_delay)
-    rows = prediction_log(ws, config).labelled(window.start, window.end, version=version)
+    judged = Window.from_dict(counted["window"])
+    window = judged.earlier(config.target.label_delay)
+    rows = prediction_log(ws, config).labelled(window.start, window.end, version=version, decided_before=judged.end)
     reference = ws.registry.reference(config.model, version)
     grid = ws.registry.grid(config.model, version)
-    counts = window_counts(ws, config, version, grid, window)
+    counts = window_counts(ws, config, version, grid, window, decided_before=judged.end)
     report = detect_degradation(
         scored(rows),
         {name: Estimate(**values) for name, values in reference["metrics"].items()},
         reference["loss"],
         config.performance,
-        explained=explained_change(grid, counts) if counts.n else None,
+        explained=explained_change(grid, counts.usable) if counts.usable.n else None,
     ).to_dict()
-    report["window"] = window.to_dict()
-    sentence = f"{report['metric']} on {report['n']} labels: {report['status']}."
+    report |= {"window": window.to_dict(), "set_aside": counts.set_aside.to_dict()}
+    sentence = f"{report['metric']} on {report['n']} labels: {report['status']}.{counts.remark}"
     return keep_report(ws, "performance", counted, report, sentence=sentence)
 
 
@@ -276,15 +286,29 @@ def keep_champion(
     return outcome_of("kept_champion", comparison, sentence, version=champion)
 
 
-def quarantine(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any]) -> Plain:
-    """Set the broken stretches of the window aside, so that no training uses them until somebody releases them."""
-    broken = broken_stretches(ws, config, decision["version"], Window.from_dict(decision["window"]))
+def quarantine(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any], *, actor: str, run_id: str) -> Plain:
+    """Set the broken stretches of the window aside: no training and no later check uses them, until they are released.
+
+    What somebody has released already is not set aside again.
+    """
+    window = Window.from_dict(decision["window"])
+    broken = broken_stretches(ws, config, decision["version"], window)
+    if not broken:
+        sentence = f"Set nothing of {config.model} aside: what is broken was released before."
+        return outcome_of("released", decision, sentence, quarantined=[])
     for stretch in broken:
-        ws.store.quarantine(config.model, stretch.start, stretch.end, decision["sentence"], now_utc())
+        ws.store.quarantine(
+            config.model, stretch.start, stretch.end, decision["sentence"], now_utc(), decided_until=window.end
+        )
     between = f"{broken[0].start:%Y-%m-%d %H:%M} to {broken[-1].end:%Y-%m-%d %H:%M} UTC"
     how = "from" if len(broken) == 1 else f"in {len(broken)} stretches from"
-    sentence = f"Set {config.model} aside {how} {between}."
-    return outcome_of("quarantined", decision, sentence, quarantined=[stretch.to_dict() for stretch in broken])
+    sentence, stretches = f"Set {config.model} aside {how} {between}.", [stretch.to_dict() for stretch in broken]
+    evidence = {"decision_id": decision["decision_id"], "sentence": sentence, "quarantined": stretches}
+    deployments.note_once(
+        ws.store, config.model, actor=actor, action="quarantine",
+        body={"run_id": run_id, "evidence": evidence}, now=now_utc(),
+    )  # fmt: skip
+    return outcome_of("quarantined", decision, sentence, quarantined=stretches)
 
 
 def compose_message(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from keel.checks.quality import QualityStatus, check_quality
@@ -15,7 +16,7 @@ from keel.lifecycle.registry import require_features
 from keel.lifecycle.training import Split, TrainingRows
 from keel.measures.losses import Scored
 from keel.memory import times_of
-from keel.window import DAY, HOUR, Window, parse_time
+from keel.window import DAY, HOUR, Window, outside, parse_time
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,27 +82,103 @@ def stretches(hours: Iterable[datetime]) -> list[tuple[datetime, datetime]]:
     return spans
 
 
-def window_counts(ws: Workspace, config: ModelConfig, version: int, grid: ReferenceGrid, window: Window) -> Counts:
-    """Add up a window from its hourly counts."""
-    hourly = ws.store.counts.get(config.model, version, grid.grid_id, window.start, window.end)
-    return sum((Counts.from_bytes(payload) for _, payload in hourly), Counts.zero(grid))
+class Standing(Enum):
+    """What earlier windows' decisions, and people, have said of an hour; nothing, mostly."""
+
+    OPEN = "open"
+    SET_ASIDE = "set aside"
+    RELEASED = "released"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of a window's hours, added up."""
+
+    hours: int
+    counts: Counts
+
+    def to_dict(self) -> dict[str, int]:
+        """Return how much it is."""
+        return {"hours": self.hours, "rows": self.counts.n}
+
+
+@dataclass(frozen=True)
+class WindowCounts:
+    """A window's counts, by what has been decided about its hours before.
+
+    What is set aside is left out of every check. What a person has released is used, and its form, on which that person
+    has decided, is not judged again.
+    """
+
+    open: Part
+    set_aside: Part
+    released: Part
+
+    @property
+    def usable(self) -> Counts:
+        """All that is not set aside."""
+        return self.open.counts + self.released.counts
+
+    @property
+    def remark(self) -> str:
+        """What a check's sentence adds when not all hours were judged."""
+        hours, rows = self.set_aside.hours, self.set_aside.counts.n
+        return f" Left out: {rows:,} rows of {hours} h set aside before." if hours else ""
+
+
+def window_counts(
+    ws: Workspace, config: ModelConfig, version: int, grid: ReferenceGrid, window: Window, *, decided_before: datetime
+) -> WindowCounts:
+    """Add up a window from its hourly counts, apart what windows that ended before ``decided_before`` found broken.
+
+    With the end of the window that is judged, what it sets aside itself changes nothing when it is judged again.
+    """
+    parts = {standing: Part(0, Counts.zero(grid)) for standing in Standing}
+    for _, counts, standing in hourly_counts(ws, config, version, grid, window, decided_before):
+        parts[standing] = Part(parts[standing].hours + 1, parts[standing].counts + counts)
+    return WindowCounts(parts[Standing.OPEN], parts[Standing.SET_ASIDE], parts[Standing.RELEASED])
+
+
+def hourly_counts(
+    ws: Workspace, config: ModelConfig, version: int, grid: ReferenceGrid, window: Window, decided_before: datetime
+) -> Iterator[tuple[datetime, Counts, Standing]]:
+    """Yield a window's hours that have rows, in order."""
+    stretches = ws.store.quarantines(config.model, decided_before=decided_before, with_released=True)
+    for hour, payload in ws.store.counts.get(config.model, version, grid.grid_id, window.start, window.end):
+        yield hour, Counts.from_bytes(payload), standing_of(hour, stretches)
+
+
+def standing_of(hour: datetime, stretches: Sequence[Mapping[str, Any]]) -> Standing:
+    """Return an hour's standing. An hour that is set aside in part is as a whole: counts cannot be divided."""
+    released = [s["released"] for s in stretches if s["start"] < hour + HOUR and hour < s["end"]]
+    if not released:
+        return Standing.OPEN
+    return Standing.RELEASED if all(released) else Standing.SET_ASIDE
 
 
 def broken_stretches(ws: Workspace, config: ModelConfig, version: int, window: Window) -> list[Window]:
     """Return the stretches of hours that are broken on their own counts; the whole window where no hour is.
 
-    Hours less than `BRIDGE` apart are one stretch: between them, as at night, there may be too few rows to tell.
+    Hours less than `BRIDGE` apart are one stretch: between them, as at night, there may be too few rows to tell. What
+    an earlier window has found, or a person released, is in none.
     """
     grid = ws.registry.grid(config.model, version)
     broken: list[Window] = []
-    for hour, payload in ws.store.counts.get(config.model, version, grid.grid_id, window.start, window.end):
-        if check_quality(grid, Counts.from_bytes(payload), config=config.drift).status is not QualityStatus.BROKEN:
+    for hour, counts, standing in hourly_counts(ws, config, version, grid, window, window.end):
+        if standing is not Standing.OPEN:
+            continue
+        if check_quality(grid, counts, config=config.drift).status is not QualityStatus.BROKEN:
             continue
         if broken and hour - broken[-1].end < BRIDGE:
             broken[-1] = Window(broken[-1].start, hour + HOUR)
         else:
             broken.append(Window(hour, hour + HOUR))
-    return broken or [window]
+    known = [
+        (stretch["start"], stretch["end"])
+        for stretch in ws.store.quarantines(config.model, with_released=True)
+        if stretch["released"] or stretch["decided_until"] < window.end
+    ]
+    return [Window(*span) for found in broken or [window] for span in outside(found.start, found.end, known)]
 
 
 def training_rows(ws: Workspace, config: ModelConfig, window: Window) -> TrainingRows:

@@ -26,6 +26,8 @@ from keel.errors import (
 )
 from keel.lifecycle import deployments, ledger
 from keel.lifecycle.comparison import NotShown
+from keel.lifecycle.quarantine import release
+from keel.memory import KINDS
 from keel.replay import replay
 from keel.rows import prediction_log, window_counts
 from keel.store.predictions import PredictionLog
@@ -52,6 +54,10 @@ def ws(trained, tmp_path):
     shutil.copytree(trained, home)
     with Workspace.open(home=home, environment={}) as opened:
         yield opened
+
+
+def usable_counts(ws, window):
+    return window_counts(ws, CONFIG, 1, ws.registry.grid("toy", 1), window, decided_before=window.end).usable
 
 
 def everything(ws):
@@ -138,7 +144,7 @@ def test_the_last_hours_of_a_replaced_version_are_counted_and_can_expire(ws):
     log.append(stranger.append_column("version", pa.array([77] * stranger.num_rows)))
     counted = loop.count_window(ws, CONFIG, loop.resolve_window(CONFIG, end=NOW + 37 * DAY, now=NOW))
     assert (counted["version"], counted["counted_hours"]) == (2, 24)
-    old = window_counts(ws, CONFIG, 1, ws.registry.grid("toy", 1), Window(NOW, NOW + 36 * DAY))
+    old = usable_counts(ws, Window(NOW, NOW + 36 * DAY))
     assert old.n == 36 * 24 * 20
     assert {version for version, _, _ in log.dirty_hours(NOW + 40 * DAY)} == {77}  # nobody knows its grid
 
@@ -165,7 +171,7 @@ def test_late_rows_are_counted_into_their_hour(ws):
     assert recounted["rows"] > counted["rows"]
     grid = ws.registry.grid("toy", 1)
     log = prediction_log(ws, CONFIG)
-    assert window_counts(ws, CONFIG, 1, grid, window) == grid.count(log.read(window.start, window.end, 1))
+    assert usable_counts(ws, window) == grid.count(log.read(window.start, window.end, 1))
 
 
 def test_drift_that_does_not_hurt_alerts_and_does_not_retrain(ws):
@@ -278,11 +284,11 @@ def test_a_missing_column_quarantines_just_its_hours(ws, column):
     assert reports["check_data_quality"]["status"] == "broken"
     assert decision["action"] == "quarantine"
     assert column in decision["sentence"]
-    outcome = loop.quarantine(ws, CONFIG, decision)
+    outcome = loop.quarantine(ws, CONFIG, decision, actor="tests", run_id="run-2")
     assert outcome["quarantined"] == [Window(broken, broken + DAY).to_dict()]
     kept = prediction_log(ws, CONFIG).labelled(NOW, NOW + 7 * DAY)
     assert pc.max(kept["time"]).as_py() < broken  # labels of the last day have not come yet
-    assert loop.quarantine(ws, CONFIG, decision) == outcome
+    assert loop.quarantine(ws, CONFIG, decision, actor="tests", run_id="run-2") == outcome
     assert len(ws.store.quarantines("toy")) == 1
 
 
@@ -297,10 +303,117 @@ def test_good_days_between_a_stray_row_and_a_break_are_not_set_aside(ws):
     live(ws, without, days=0.5, start=third + 12 * hour)
     live(ws, rows, days=4, start=third + DAY)
     decision, _ = check(ws, NOW + 7 * DAY)
-    outcome = loop.quarantine(ws, CONFIG, decision)
+    outcome = loop.quarantine(ws, CONFIG, decision, actor="tests", run_id="run-2")
     assert outcome["quarantined"] == [Window(NOW, NOW + hour).to_dict(), Window(third, third + DAY).to_dict()]
     assert outcome["sentence"] == "Set toy aside in 2 stretches from 2026-02-10 00:00 to 2026-02-14 00:00 UTC."
     assert prediction_log(ws, CONFIG).labelled(NOW, third).num_rows == 3 * 24 * 20 - 20
+
+
+HOUR = timedelta(hours=1)
+BREAK = NOW + 6 * DAY
+"""When twelve hours without a column begin."""
+
+
+def broken_half_day(ws):
+    """Eight days with a break of twelve hours, found and set aside as it ends; returns the decision."""
+    rows = toy_rows(NOW, days=8)
+    live(ws, rows, days=6)
+    live(ws, rows.drop_columns(["x"]), days=0.5, start=BREAK)
+    live(ws, rows, days=1.5, start=BREAK + 12 * HOUR)
+    decision, _ = check(ws, BREAK + 12 * HOUR)
+    assert decision["action"] == "quarantine"
+    loop.quarantine(ws, CONFIG, decision, actor="tests", run_id="run-2")
+    return decision
+
+
+@pytest.mark.parametrize("hours", [6, 36])
+def test_a_break_that_was_set_aside_does_not_blind_the_checks_after_it(ws, hours):
+    broken_half_day(ws)
+    end = BREAK + (12 + hours) * HOUR
+    decision, reports = check(ws, end)
+    assert decision["action"] == "all_clear", decision["sentence"]
+    assert reports["check_data_quality"]["status"] == "ok"
+    assert reports["check_data_drift"]["sentence"].endswith("Left out: 240 rows of 12 h set aside before.")
+    bodies = {kind: ws.store.reports.list("toy", kind, limit=1)[0]["body"] for kind in KINDS}
+    assert bodies["quality"]["set_aside"] == bodies["drift"]["set_aside"] == {"hours": 12, "rows": 240}
+    assert bodies["drift"]["n"] == min(7 * 24, 6 * 24 + 12 + hours) * 20 - 240
+    # the labels judged are those of a day before: of the break only when the window reaches a day beyond it
+    late = 240 if hours == 36 else 0
+    assert bodies["performance"]["set_aside"]["rows"] == late
+    arrived = min(7 * 24, 5 * 24 + 12 + hours) * 20
+    assert bodies["performance"]["n"] == arrived - late
+
+
+def test_a_window_is_not_changed_by_what_it_set_aside_itself(ws):
+    rows = toy_rows(NOW, days=8)
+    live(ws, rows, days=5)
+    live(ws, rows.drop_columns(["x"]), days=2, start=NOW + 5 * DAY)
+    end = NOW + 7 * DAY
+    first, found = check(ws, end)
+    outcome = loop.quarantine(ws, CONFIG, first, actor="tests", run_id="run-2")
+    before = everything(ws)
+    for _ in range(2):
+        second, again = check(ws, end)
+        assert (second, again) == (first, found)
+        assert loop.quarantine(ws, CONFIG, second, actor="tests", run_id="run-3") == outcome
+    assert everything(ws) == before
+    check(ws, end + 6 * HOUR)  # a later window leaves them out, and changes nothing for the first either
+    assert check(ws, end) == (first, found)
+
+
+def test_a_break_that_goes_on_is_set_aside_piece_by_piece(ws):
+    rows = toy_rows(NOW, days=8)
+    live(ws, rows, days=6)
+    live(ws, rows.drop_columns(["x"]), days=1, start=BREAK)
+    live(ws, rows, days=1, start=BREAK + DAY)
+    for hours in (12, 24):
+        decision, _ = check(ws, BREAK + hours * HOUR)
+        assert decision["action"] == "quarantine"
+        outcome = loop.quarantine(ws, CONFIG, decision, actor="tests", run_id="run-2")
+        expected = Window(BREAK + (hours - 12) * HOUR, BREAK + hours * HOUR)
+        assert outcome["quarantined"] == [expected.to_dict()]
+    assert check(ws, BREAK + 2 * DAY)[0]["action"] == "all_clear"
+    assert [e.action for e in ledger.entries(ws.store, "toy")] == ["promote", "quarantine", "quarantine"]
+
+
+def test_a_window_that_is_set_aside_as_a_whole_says_so(ws):
+    rows = toy_rows(NOW, days=2)
+    live(ws, rows.drop_columns(["x"]), days=1)
+    decision, _ = check(ws, NOW + DAY)
+    loop.quarantine(ws, CONFIG, decision, actor="tests", run_id="run-2")
+    later, reports = check(ws, NOW + DAY + 6 * HOUR)
+    assert reports["check_data_quality"]["status"] == "empty"
+    assert later["action"] == "raise_alert"
+    assert later["sentence"].startswith("All 480 predictions of the window are in hours that were set aside")
+    assert "Left out 480 rows of 24 h set aside before" in loop.compose_message(ws, CONFIG, later)["text"]
+
+
+def test_what_a_person_released_does_not_come_back_when_the_window_slides(ws):
+    decision = broken_half_day(ws)
+    [stretch] = ws.store.quarantines("toy")
+    release(ws.store, "toy", stretch["start"], stretch["end"], actor="ada", now=NOW)
+    for hours in (18, 24, 36):
+        later, reports = check(ws, BREAK + hours * HOUR)
+        assert later["action"] != "quarantine", later["sentence"]
+        assert reports["check_data_quality"]["status"] == "ok"
+        assert ws.store.reports.list("toy", "drift", limit=1)[0]["body"]["n"] == min(7 * 24, 6 * 24 + hours) * 20  # all
+    # the window that found them, judged again, finds them again and leaves the release alone
+    again, _ = check(ws, BREAK + 12 * HOUR)
+    assert again == decision
+    outcome = loop.quarantine(ws, CONFIG, again, actor="tests", run_id="run-3")
+    assert outcome["sentence"] == "Set nothing of toy aside: what is broken was released before."
+    assert loop.compose_message(ws, CONFIG, again, outcome)["subject"].endswith("data is broken, and was released")
+    assert ws.store.quarantines("toy") == []
+
+
+def test_a_window_that_was_released_as_a_whole_is_judged_on_all_but_its_form(ws):
+    live(ws, toy_rows(NOW, days=2).drop_columns(["x"]), days=1)
+    decision, _ = check(ws, NOW + DAY)
+    loop.quarantine(ws, CONFIG, decision, actor="tests", run_id="run-2")
+    release(ws.store, "toy", NOW, NOW + DAY, actor="ada", now=NOW)
+    _, reports = check(ws, NOW + DAY + 6 * HOUR)
+    assert reports["check_data_quality"]["status"] == "ok"
+    assert ws.store.reports.list("toy", "drift", limit=1)[0]["body"]["n"] == 480
 
 
 @pytest.mark.parametrize(

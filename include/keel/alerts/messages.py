@@ -14,6 +14,7 @@ HEADLINES = {
     "promoted": "retrained and promoted version {version}",
     "kept_champion": "retrained, kept champion {version}",
     "quarantined": "data set aside",
+    "released": "data is broken, and was released",
     "raise_alert": "needs a look",
     "retrain": "is being retrained",
     "quarantine": "data is broken",
@@ -62,7 +63,7 @@ def _paragraphs(
     if outcome:
         lines += ["", outcome["sentence"]]
     lines += ["", f"Model    {config.model} (owner: {config.owner})", f"Window   {_span(decision['window'])}"]
-    lines += [f"Version  {_versions(decision, outcome)}"]
+    lines += [f"Version  {_versions(decision, outcome)}", *_left_out(reports.get("quality"))]
     lines += _comparison(outcome) + _top_features(reports.get("drift")) + _metrics(reports.get("performance"))
     links = [
         ("Run      ", run_url),
@@ -71,6 +72,11 @@ def _paragraphs(
     ]
     found = [f"{label}{value}" for label, value in links if value]
     return [*lines, *([""] if found else []), *found, ""]
+
+
+def _left_out(quality: Mapping[str, Any] | None) -> list[str]:
+    left = (quality or {}).get("set_aside", {})
+    return [f"Left out {left['rows']:,} rows of {left['hours']} h set aside before"] if left.get("hours") else []
 
 
 def _comparison(outcome: Mapping[str, Any] | None) -> list[str]:
