@@ -119,7 +119,9 @@ def claim_port(preferred: int) -> tuple[int, IO[str]]:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: TIME_WAIT does not count
             probe.bind((LOOPBACK, wanted))
             port = int(probe.getsockname()[1])
-            claim = (Path(tempfile.gettempdir()) / f"keel-{os.getuid()}-port-{port}").open("w")
+            claims = Path(tempfile.gettempdir()) / f"keel-ports-{os.getuid()}"
+            claims.mkdir(exist_ok=True)
+            claim = (claims / str(port)).open("w")
             fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return port, claim
     raise PartFailed("no free port on the loopback address")
