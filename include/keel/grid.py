@@ -6,11 +6,10 @@ It is laid once, at training, and saved with the version. Afterwards any window 
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,20 +19,13 @@ from keel.counts import TAILS, ColumnCounts, Counts, Floats, Integers, Layout
 from keel.errors import ConfigError, InsufficientData, SchemaError, suggestion
 from keel.kernel import ColumnGrid, assign_rows, count_column, fit_categorical, fit_numeric
 from keel.measures.psi import decile_starts
+from keel.threads import in_threads
 from keel.values import batches_of, is_frame, number_of_rows, read_column
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
 KINDS = ("numeric", "categorical")
-
-MAX_THREADS = 8
-"""Sorting is bound by memory: beyond this, threads gain nothing."""
-MIN_VALUES_FOR_THREADS = 100_000
-"""Below this many values, starting a thread costs more than the counting it would take over."""
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,7 +244,7 @@ def _fit_columns(table: Any, kinds: Mapping[str, str]) -> list[ColumnGrid]:
         column = read_column(table, name)
         return fit_numeric(name, column) if kinds[name] == "numeric" else fit_categorical(name, column)
 
-    return _in_threads(fit, list(kinds), number_of_rows(table))
+    return in_threads(fit, list(kinds), number_of_rows(table))
 
 
 def _layout(columns: list[ColumnGrid]) -> Layout:
@@ -266,19 +258,13 @@ def _layout(columns: list[ColumnGrid]) -> Layout:
 def _count_columns(columns: Iterable[ColumnGrid], table: Any) -> list[ColumnCounts]:
     rows = number_of_rows(table)
 
-    def count(grid: ColumnGrid) -> ColumnCounts:
-        return count_column(grid, read_column(table, grid.name), rows)
+    def count(grid: ColumnGrid) -> tuple[str, ColumnCounts]:
+        return grid.name, count_column(grid, read_column(table, grid.name), rows)
 
-    return _in_threads(count, list(columns), rows)
-
-
-def _in_threads(work: Callable[[T], R], items: list[T], rows: int) -> list[R]:
-    """Map over columns, in threads when that pays: sorting and encoding release the interpreter's lock."""
-    threads = min(os.cpu_count() or 1, MAX_THREADS, len(items))
-    if threads < 2 or rows * len(items) < MIN_VALUES_FOR_THREADS:
-        return [work(item) for item in items]
-    with ThreadPoolExecutor(threads, thread_name_prefix="keel-count") as pool:
-        return list(pool.map(work, items))
+    columns = list(columns)
+    # Text last, so that the helpers begin with it: it holds the interpreter's lock least, and numbers disturb it least.
+    counted = dict(in_threads(count, sorted(columns, key=lambda grid: grid.kind == "categorical"), rows))
+    return [counted[grid.name] for grid in columns]
 
 
 def _mean_losses(columns: list[ColumnGrid], table: Any, loss: Floats) -> tuple[Floats, float]:

@@ -76,7 +76,7 @@ def test_the_engine_gathers_small_batches_and_counts_the_same(grid: ReferenceGri
 def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     window = make_table(60_000, 4)
     several = ReferenceGrid.fit(window, KINDS)
-    monkeypatch.setattr("keel.grid.MAX_THREADS", 1)
+    monkeypatch.setattr("keel.threads.MAX_THREADS", 1)
     single = ReferenceGrid.fit(window, KINDS)
     assert single == several
     assert single.count(window) == several.count(window) == several.reference
