@@ -122,6 +122,8 @@ class PerformanceConfig(Section):
     """How much worse than on the holdout, in units of the metric, before harm is material."""
     alpha: float = Field(default=0.05, gt=0, lt=1)
     min_rows: int = Field(default=500, ge=2)
+    min_label_rate: float = Field(default=0.5, ge=0, le=1)
+    """Share of the predictions that are due below which labels are missing; 0 for a model that gets none by design."""
     also: tuple[Metric, ...] = ()
 
 

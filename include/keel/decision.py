@@ -16,6 +16,8 @@ from keel.measures.losses import needed_for
 
 Report = Mapping[str, Any]
 TOP_FEATURES = 3
+LEAST_WHOLE_PERCENT = 0.01
+MISSING_LABELS = ("missing labels",)
 
 
 class Action(StrEnum):
@@ -86,18 +88,24 @@ def _on_harm(quality: Report, drift: Report, performance: Report, policy: Policy
     then = performance["reference"][metric]["value"]
     harm = f"{metric} is {now:.4f}, {increase:.4f} worse than the holdout's {then:.4f} on {performance['n']:,} labels"
     harm = f"{harm}{_cause(performance)}"
+    if performance["labels_missing"]:
+        return _retrain_or_alert(f"{harm}; {_labels(performance)}", policy, ("harm", *MISSING_LABELS))
     return _retrain_or_alert(harm, policy, ("harm",))
 
 
 def _on_harmless(quality: Report, drift: Report, performance: Report, policy: Policy) -> Decision:
     metric = performance["metric"]
     fine = f"labels show no harm ({metric} {performance['current'][metric]['value']:.4f}, {_direction(performance)})"
+    also = MISSING_LABELS if performance["labels_missing"] else ()
+    few = f", but {_labels(performance)}" if also else ""
     if drift["status"] == "drift":
-        sentence = f"{_drifted(drift)}, but {fine}: worth a look, not a retrain."
-        return Decision(Action.RAISE_ALERT, sentence, _moved(drift))
+        sentence = f"{_drifted(drift)}; {fine}{few}" if few else f"{_drifted(drift)}, but {fine}"
+        return Decision(Action.RAISE_ALERT, f"{sentence}: worth a look, not a retrain.", (*_moved(drift), *also))
     if quality["status"] == "warn":
-        return Decision(Action.RAISE_ALERT, f"{_findings(quality)}; {fine}.", _columns(quality))
-    return _clear(drift, f"{fine[0].upper()}{fine[1:]}")
+        return Decision(Action.RAISE_ALERT, f"{_findings(quality)}; {fine}{few}.", (*_columns(quality), *also))
+    if few:
+        return Decision(Action.RAISE_ALERT, f"{_upper(fine)}{few}; {_about_inputs(drift)}.", also)
+    return _clear(drift, _upper(fine))
 
 
 def _on_undefined(quality: Report, drift: Report, performance: Report, policy: Policy) -> Decision:
@@ -107,27 +115,31 @@ def _on_undefined(quality: Report, drift: Report, performance: Report, policy: P
     without = [f"the {side}'s {found[metric]['n']:,} labels" for side, found in sides if None in found[metric].values()]
     where = " and on ".join(without)
     why = f"harm was not judged, as {metric} is not defined on {where} (it needs {needed_for(metric)})"
+    about: tuple[str, ...] = ("undefined metric",)
+    if performance["labels_missing"]:
+        why, about = f"{why}; {_labels(performance)}", (*about, *MISSING_LABELS)
     if drift["status"] == "drift":
         sentence = f"{_drifted(drift)}, and {why}: worth a look, not a retrain."
-        return Decision(Action.RAISE_ALERT, sentence, ("undefined metric", *_moved(drift)))
+        return Decision(Action.RAISE_ALERT, sentence, (*about, *_moved(drift)))
     if quality["status"] == "warn":
-        about = ("undefined metric", *_columns(quality))
-        return Decision(Action.RAISE_ALERT, f"{_findings(quality)}; {why}.", about)
-    return Decision(Action.RAISE_ALERT, f"{why[0].upper()}{why[1:]}; {_about_inputs(drift)}.", ("undefined metric",))
+        return Decision(Action.RAISE_ALERT, f"{_findings(quality)}; {why}.", (*about, *_columns(quality)))
+    return Decision(Action.RAISE_ALERT, f"{_upper(why)}; {_about_inputs(drift)}.", about)
 
 
 def _without_labels(quality: Report, drift: Report, performance: Report, policy: Policy) -> Decision:
-    labels = (
-        f"{performance['n']:,} labels are too few to judge harm" if performance["n"] else "no labels have arrived yet"
-    )
+    labels = _labels(performance)
+    also = MISSING_LABELS if performance["labels_missing"] else ()
     if drift["status"] == "drift":
-        return _retrain_or_alert(f"{_drifted(drift)}, and {labels}", policy, _moved(drift))
+        return _retrain_or_alert(f"{_drifted(drift)}, and {labels}", policy, (*_moved(drift), *also))
     if quality["status"] == "warn":
-        return Decision(Action.RAISE_ALERT, f"{_findings(quality)}; {labels}.", _columns(quality))
+        return Decision(Action.RAISE_ALERT, f"{_findings(quality)}; {labels}.", (*_columns(quality), *also))
     if answers := _names(drift, "drift", role="output"):
         sentence = f"What the model answers has drifted ({answers}), and {labels}: worth a look."
-        return Decision(Action.RAISE_ALERT, sentence, _moved(drift, role="output"))
-    return _clear(drift, f"{labels[0].upper()}{labels[1:]}")
+        return Decision(Action.RAISE_ALERT, sentence, (*_moved(drift, role="output"), *also))
+    if also:
+        sentence = f"{_upper(labels)}, so harm would go unseen; {_about_inputs(drift)}."
+        return Decision(Action.RAISE_ALERT, sentence, also)
+    return _clear(drift, _upper(labels))
 
 
 def _clear(drift: Report, about_labels: str) -> Decision:
@@ -161,6 +173,19 @@ def _cause(performance: Report) -> str:
     if change is None or explained is None:
         return ""
     return f"; loss {change:+.4f}, inputs account for {explained:+.4f}, the rest is the world"
+
+
+def _labels(performance: Report) -> str:
+    """Say why labels do not tell, or not all."""
+    if performance["labels_missing"]:
+        due = f"the {performance['due']:,} predictions that are due"
+        rate = performance["label_rate"]
+        if not rate:
+            return f"no label of {due} has arrived"
+        return f"labels of only {rate:{'.0%' if rate >= LEAST_WHOLE_PERCENT else '.1%'}} of {due} have arrived"
+    if performance["n"]:
+        return f"{performance['n']:,} labels are too few to judge harm"
+    return "no labels have arrived yet"
 
 
 def _direction(performance: Report) -> str:
@@ -203,6 +228,10 @@ def _moved(drift: Report, role: str = "feature") -> tuple[str, ...]:
 
 def _columns(quality: Report) -> tuple[str, ...]:
     return tuple(sorted({f"quality of {finding['column']}" for finding in quality["findings"]}))
+
+
+def _upper(sentence: str) -> str:
+    return f"{sentence[0].upper()}{sentence[1:]}"
 
 
 def _findings(quality: Report) -> str:

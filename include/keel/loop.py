@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from keel.alerts.messages import compose_alert
 from keel.checks.drift import detect, explained_change
-from keel.checks.performance import detect_degradation
+from keel.checks.performance import LabelArrival, detect_degradation
 from keel.checks.quality import QualityStatus, check_quality
 from keel.decision import Action, Decision, Policy, decide_action
 from keel.errors import ConfigError, SchemaError, UnknownVersion
@@ -139,7 +139,8 @@ def check_performance(ws: Workspace, config: ModelConfig, counted: Mapping[str, 
     version = counted["version"]
     judged = Window.from_dict(counted["window"])
     window = judged.earlier(config.target.label_delay)
-    rows = prediction_log(ws, config).labelled(window.start, window.end, version=version, decided_before=judged.end)
+    predictions = prediction_log(ws, config)
+    rows = predictions.labelled(window.start, window.end, version=version, decided_before=judged.end)
     reference = ws.registry.reference(config.model, version)
     grid = ws.registry.grid(config.model, version)
     counts = window_counts(ws, config, version, grid, window, decided_before=judged.end)
@@ -149,6 +150,7 @@ def check_performance(ws: Workspace, config: ModelConfig, counted: Mapping[str, 
         reference["loss"],
         config.performance,
         explained=explained_change(grid, counts.usable) if counts.usable.n else None,
+        arrival=LabelArrival(*predictions.label_counts(window.start, window.end, version)),
     ).to_dict()
     report |= {"window": window.to_dict(), "set_aside": counts.set_aside.to_dict()}
     sentence = f"{report['metric']} on {report['n']} labels: {report['status']}.{counts.remark}"

@@ -476,6 +476,24 @@ def test_no_labels_and_drift_asks_for_a_retrain(ws):
     assert decision["action"] == "retrain"
 
 
+def test_labels_that_stop_arriving_are_an_alert(ws):
+    rows = toy_rows(NOW, days=8)
+    live(ws, rows, days=1.125)  # the labels of the first three hours come in, and then no more
+    forever = toy_config(target={"name": "bought", "label_delay": "90d"})
+    live(ws, rows, days=8, config=forever)
+    decision, _ = check(ws, NOW + 8 * DAY)
+    assert decision["action"] == "raise_alert"
+    assert decision["sentence"] == (
+        "Labels of only 2% of the 3,360 predictions that are due have arrived, so harm would go unseen; "
+        "no input has drifted."
+    )
+    report = ws.store.reports.list("toy", "performance")[0]["body"]
+    assert (report["due"], report["label_rate"], report["labels_missing"]) == (3_360, 60 / 3_360, True)
+    assert loop.compose_message(ws, CONFIG, decision)
+    by_design = CONFIG.with_overrides({"performance.min_label_rate": 0})
+    assert check(ws, NOW + 8 * DAY, by_design)[0]["action"] == "all_clear"
+
+
 def test_duplicate_ids_and_orphan_labels_lose_nothing(ws):
     rows = toy_rows(NOW, days=2)
     assert live(ws, rows, days=2).predictions == rows.num_rows

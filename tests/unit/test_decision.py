@@ -20,7 +20,7 @@ def drift(status="ok", drifted=(), score="warn"):
     return {"status": status, "n": 6_000, "share_drifted": len(drifted) / (len(drifted) + 1), "features": features}
 
 
-def performance(status="ok", increase=-0.02):
+def performance(status="ok", increase=-0.02, *, due=6_540, rate=0.97, missing=False):
     labelled = status in ("ok", "degraded", "undefined")
     then = {"value": 0.15, "standard_error": 0.004, "n": 3_000}
     now = {"value": None if status == "undefined" else 0.15 + increase, "standard_error": 0.003, "n": 5_000}
@@ -28,6 +28,9 @@ def performance(status="ok", increase=-0.02):
         "status": status,
         "metric": "brier",
         "n": 5_000 if labelled else 0,
+        "due": due,
+        "label_rate": rate,
+        "labels_missing": missing,
         "increase": increase if labelled else None,
         "loss_change": increase if labelled else None,
         "explained": 0.01 if labelled else None,
@@ -62,16 +65,55 @@ def test_each_combination_has_its_action(reports, expected):
 
 
 def test_every_known_combination_decides_and_explains():
-    for q, d, p in product(
+    for q, d, p, missing in product(
         ("ok", "warn", "broken", "empty"),
         ("ok", "warn", "drift", "insufficient"),
         ("ok", "degraded", "undefined", "insufficient", "no_labels"),
+        (False, True),
     ):
-        decision = decide_action(quality(q, "temp is odd"), drift(d, ["temp"]), performance(p, 0.05), policy())
+        labels = performance(p, 0.05, rate=0.03, missing=missing)
+        decision = decide_action(quality(q, "temp is odd"), drift(d, ["temp"]), labels, policy())
         assert decision.sentence.endswith(".")
         assert decision.action in Action
         if q == "broken":
             assert decision.action is Action.QUARANTINE
+        elif missing and q != "empty":
+            assert decision.action is not Action.ALL_CLEAR
+            assert "labels of only 3% of the 6,540 predictions that are due have arrived" in decision.sentence.lower()
+            assert "missing labels" in decision.about
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (
+            performance("no_labels", rate=0.0, missing=True),
+            "No label of the 6,540 predictions that are due has arrived, so harm would go unseen; "
+            "no input has drifted.",
+        ),
+        (
+            performance("insufficient", rate=0.0042, missing=True),
+            "Labels of only 0.4% of the 6,540 predictions that are due have arrived, so harm would go unseen; "
+            "no input has drifted.",
+        ),
+        (
+            performance("ok", rate=0.3, missing=True),
+            "Labels show no harm (brier 0.1300, 0.0200 better than on the holdout), but labels of only 30% of the "
+            "6,540 predictions that are due have arrived; no input has drifted.",
+        ),
+    ],
+)
+def test_labels_that_stop_arriving_are_no_all_clear(labels, said):
+    decision = decide_action(quality(), drift(), labels, policy())
+    assert (decision.action, decision.sentence, decision.about) == (Action.RAISE_ALERT, said, ("missing labels",))
+
+
+def test_drift_without_the_labels_that_are_due_retrains_as_before():
+    decision = decide_action(
+        quality(), drift("drift", ["temp"]), performance("no_labels", rate=0.0, missing=True), policy()
+    )
+    assert decision.action is Action.RETRAIN
+    assert decision.about == ("drift of temp", "missing labels")
 
 
 def test_an_unknown_status_is_never_all_clear():

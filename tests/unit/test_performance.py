@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from keel.checks.performance import detect_degradation
+from keel.checks.performance import LabelArrival, detect_degradation
 from keel.config import PerformanceConfig
 from keel.measures.losses import Scored, estimate, row_loss
 
@@ -51,6 +51,24 @@ def test_significant_but_immaterial_is_not_harm():
 @pytest.mark.parametrize(("n", "status"), [(0, "no_labels"), (1, "insufficient"), (199, "insufficient"), (200, "ok")])
 def test_too_few_labels_have_their_own_status(n, status):
     assert check(rows(n, seed=3), rows(3_000, seed=4)).status == status
+
+
+@pytest.mark.parametrize(
+    ("due", "labelled", "least", "missing"),
+    [
+        (0, 0, 0.5, False),
+        (199, 0, 0.5, False),
+        (200, 0, 0.5, True),
+        (6_540, 196, 0.5, True),
+        (6_540, 3_270, 0.5, False),
+        (6_540, 0, 0.0, False),
+    ],
+)
+def test_labels_that_should_be_there_are_missed(due, labelled, least, missing):
+    config = CONFIG.model_copy(update={"min_label_rate": least})
+    report = check(rows(labelled, seed=3), rows(3_000, seed=4), config, arrival=LabelArrival(due, labelled)).to_dict()
+    assert report["labels_missing"] is missing
+    assert (report["due"], report["label_rate"]) == (due, labelled / due if due else None)
 
 
 def test_unusable_rows_are_counted_not_guessed():

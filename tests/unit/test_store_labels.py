@@ -35,6 +35,7 @@ def test_a_late_label_joins_its_prediction(log: PredictionLog) -> None:
     assert log.add_labels(labels({"p1": 1.0}, observed_at=LATER)) == LabelResult(1, 0, 0, 0)
     assert labelled(log) == {"p1": 1.0}
     assert log.label_rate(*EVER) == pytest.approx(1 / 3)
+    assert log.label_counts(*EVER) == (3, 1)
 
 
 def test_an_early_label_waits_for_its_prediction(log: PredictionLog) -> None:

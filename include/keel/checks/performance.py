@@ -25,6 +25,23 @@ class PerformanceStatus(StrEnum):
 
 
 @dataclass(frozen=True)
+class LabelArrival:
+    """How many predictions of a window are due, and how many of those have their label."""
+
+    due: int
+    labelled: int
+
+    @property
+    def rate(self) -> float | None:
+        """The share of the predictions that have their label; None where none is due."""
+        return self.labelled / self.due if self.due else None
+
+    def missing(self, config: PerformanceConfig) -> bool:
+        """Whether enough predictions are due to tell, and too few of them have a label."""
+        return self.rate is not None and self.due >= config.min_rows and self.rate < config.min_label_rate
+
+
+@dataclass(frozen=True)
 class PerformanceReport:
     """A window's metrics beside the holdout's, and whether the difference is harm."""
 
@@ -42,6 +59,9 @@ class PerformanceReport:
     """Change of the mean loss per row, whatever the metric; what impacts are compared with."""
     explained: float | None = None
     """What the inputs' drift alone would have changed the mean loss by."""
+    arrival: LabelArrival = LabelArrival(0, 0)
+    labels_missing: bool = False
+    """Labels that should be there are not, whatever those that are there say."""
 
     @property
     def unexplained(self) -> float | None:
@@ -57,6 +77,9 @@ class PerformanceReport:
             "metric": self.metric,
             "n": self.n,
             "unusable": self.unusable,
+            "due": self.arrival.due,
+            "label_rate": self.arrival.rate,
+            "labels_missing": self.labels_missing,
             "current": {name: _plain(e) for name, e in self.current.items()},
             "reference": {name: _plain(e) for name, e in self.reference.items()},
             "increase": _number(self.increase),
@@ -75,6 +98,7 @@ def detect_degradation(
     config: PerformanceConfig,
     *,
     explained: float | None = None,
+    arrival: LabelArrival | None = None,
 ) -> PerformanceReport:
     """Compare a window's metrics with the holdout's by a test that respects the sampling error of both.
 
@@ -88,10 +112,14 @@ def detect_degradation(
         The holdout's mean loss per row (`keel.measures.losses.row_loss` of ``config.metric``).
     explained
         What the inputs' drift alone would have changed the mean loss by, if known.
+    arrival
+        How many of the window's predictions have a label; without it, what is not there cannot be missed.
 
     A window has *degraded* when the increase is significant (one-sided z at ``alpha``) and material
     (above ``max_increase``). Below ``min_rows`` it is *insufficient*, without any row *no_labels*. Where the metric
-    is not defined on the window or was not on the holdout, as an AUC of one class, it is *undefined*.
+    is not defined on the window or was not on the holdout, as an AUC of one class, it is *undefined*. Whatever the
+    status, labels are missing when at least ``min_rows`` predictions are due and fewer than ``min_label_rate`` of them
+    have one.
 
     """
     usable = finite_rows(config.metric, rows)
@@ -99,6 +127,7 @@ def detect_degradation(
     n = len(kept)
     metrics: tuple[str, ...] = (config.metric, *config.also)
     current = {name: estimate(name, kept) for name in metrics} if n else {}
+    arrival = arrival or LabelArrival(0, 0)
     report = PerformanceReport(
         status=PerformanceStatus.NO_LABELS if n == 0 else PerformanceStatus.INSUFFICIENT,
         metric=config.metric,
@@ -110,6 +139,8 @@ def detect_degradation(
         standard_error=None,
         p_value=None,
         loss_change=None,
+        arrival=arrival,
+        labels_missing=arrival.missing(config),
     )
     if n < config.min_rows:
         return report

@@ -187,13 +187,18 @@ class PredictionLog:
 
     def label_rate(self, start: datetime, end: datetime, version: int | None = None) -> float | None:
         """Return the share of rows with start ≤ time < end that have a label, or None without rows."""
+        rows, labelled = self.label_counts(start, end, version)
+        return labelled / rows if rows else None
+
+    def label_counts(self, start: datetime, end: datetime, version: int | None = None) -> tuple[int, int]:
+        """Return how many rows have start ≤ time < end, and how many of them a label; quarantines do not matter."""
         table = self._layout.table
         counts = sa.select(sa.func.count(), sa.func.count(labels.c.id))
         query = counts.select_from(sa.outerjoin(table, labels, self._has_label()))
         with self._database.connect() as connection:
             inside = window(table, to_micros(start), to_micros(end), version)
             rows, labelled = connection.execute(query.where(inside)).one()
-        return labelled / rows if rows else None
+        return int(rows), int(labelled)
 
     def expire(self, before: datetime) -> int:
         """Delete rows, and their labels, of hours that ended by ``before``; return how many rows.
