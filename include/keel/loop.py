@@ -21,7 +21,7 @@ from keel.decision import Action, Decision, Policy, decide_action
 from keel.errors import ConfigError, SchemaError, UnknownVersion
 from keel.lifecycle import deployments
 from keel.lifecycle.comparison import NotShown, Verdict, compare_versions
-from keel.lifecycle.training import retrain_plan, train, training_key
+from keel.lifecycle.training import retrain_plan, train, training_key, training_recipe
 from keel.measures.losses import Estimate
 from keel.memory import (
     KINDS,
@@ -178,23 +178,34 @@ def decide(ws: Workspace, config: ModelConfig, counted: Mapping[str, Any], *, ru
 
 
 def request_retrain(ws: Workspace, config: ModelConfig, *, window: Window, reason: str, run_id: str) -> Plain:
-    """Record that somebody asked for a retrain; the rest of the loop is the same as after a check."""
+    """Record that somebody asked for a retrain; the rest of the loop is the same as after a check.
+
+    A run that asks again, whatever is in production by then, makes the same decision; another run makes another.
+    """
     retrain_plan(config)
     version = deployments.read(ws.store, config.model).production
     asked = {"model": config.model, "version": version, "window": window.to_dict()}
-    identity = report_id("request", {**asked, "version": f"{version}/{reason}"})
+    identity = report_id("request", {**asked, "version": f"{run_id}/{reason}"})
     return keep_decision(ws, identity, asked, Decision(Action.RETRAIN, f"Asked for: {reason}"), run_id)
 
 
 def retrain(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any]) -> Plain:
-    """Train a challenger on the labelled rows before the cut and register it; the same rows never train twice."""
+    """Train a challenger on the labelled rows before the cut and register it.
+
+    Neither one decision nor the same rows train twice. A decision that is carried out again finds its version though
+    labels came in between; with another pipeline or other settings it is another training.
+    """
     window = Window.from_dict(decision["window"])
     champion = deployments.read(ws.store, config.model).production
-    rows = training_rows(ws, config, window)
-    key = training_key(config, rows)
-    version = ws.registry.find(config.model, "keel.training_key", key)
+    made_before = {"keel.decision_id": decision["decision_id"], "keel.recipe": training_recipe(config)}
+    version = ws.registry.find(config.model, made_before)
     if version is None:
-        candidate = train(config, rows, reason=decision["sentence"], parent=champion)
+        rows = training_rows(ws, config, window)
+        version = ws.registry.find(config.model, {"keel.training_key": training_key(config, rows)})
+    if version is None:
+        candidate = train(
+            config, rows, reason=decision["sentence"], parent=champion, decision_id=decision["decision_id"]
+        )
         version = ws.registry.register(config, candidate, run_name=f"retrain to {rows.split.cut:%Y-%m-%d}")
     reference = ws.registry.reference(config.model, version.version)
     return {
@@ -217,7 +228,7 @@ def compare(ws: Workspace, config: ModelConfig, training: Mapping[str, Any]) -> 
         sentence = f"Version {challenger} is the first; there is no champion to compare it with."
         return {**shared, "verdict": str(Verdict.PROMOTE), "report_id": None, "sentence": sentence}
     if champion == challenger:
-        sentence = f"These rows already made version {champion}, the champion."
+        sentence = f"Version {champion}, the champion, is what this decision or these rows have made before."
         return {**shared, "verdict": str(Verdict.KEEP_CHAMPION), "report_id": None, "sentence": sentence}
     holdout, unseen = unseen_holdout(ws, config, training["holdout"], champion)
     report = compare_versions(

@@ -221,6 +221,33 @@ def test_harm_retrains_and_a_better_challenger_is_promoted_once(ws):
     assert "lower bound" in message["text"]
 
 
+def test_a_decision_trains_once_though_a_label_comes_late(ws):
+    rows = toy_rows(NOW, days=36, flip=True)
+    late = rows.slice(20 * 24 * 20, 1)
+    without = pc.if_else(pc.equal(rows["id"], late["id"][0]), None, rows["label"])
+    live(ws, rows.set_column(rows.schema.get_field_index("label"), "label", without), days=36)
+    window = loop.resolve_window(CONFIG, end=NOW + 36 * DAY, now=NOW)
+
+    def ask(run_id="run-4", reason="it hurts"):
+        return loop.request_retrain(ws, CONFIG, window=window, reason=reason, run_id=run_id)
+
+    decision = ask()
+    first = loop.retrain(ws, CONFIG, decision)
+    assert first["version"] == 2
+    assert ws.registry.resolve("toy", version=2).tags["keel.decision_id"] == decision["decision_id"]
+    label = late.select(["id", "label"]).append_column("observed_at", pc.add(late["time"], 20 * DAY))
+    assert prediction_log(ws, CONFIG).add_labels(label).stored == 1
+    assert loop.retrain(ws, CONFIG, decision) == first
+    assert act(ws, decision)["outcome"] == "promoted"
+    assert ask()["decision_id"] == decision["decision_id"]  # cleared when its own version is in production
+    assert loop.retrain(ws, CONFIG, ask())["version"] == 2
+    reseeded = CONFIG.with_overrides({"retrain.seed": 1})
+    assert loop.retrain(ws, reseeded, decision)["version"] == 3
+    another = ask("run-5")
+    assert another["decision_id"] != decision["decision_id"]
+    assert loop.retrain(ws, CONFIG, another)["version"] == 4
+
+
 def test_an_equal_challenger_keeps_the_champion_once(ws):
     live(ws, toy_rows(NOW, days=8), days=8)
     window = loop.resolve_window(CONFIG, end=NOW + 8 * DAY, now=NOW)

@@ -208,9 +208,10 @@ def test_versions_count_up_and_the_newest_of_the_same_tag_is_found(registry, can
     for key in ("a", "b", "a"):
         registry.register(config, replace(candidate, tags={**candidate.tags, "keel.training_key": key}), run_name=key)
     assert [v.version for v in registry.versions("counted")] == [1, 2, 3]
-    assert registry.find("counted", "keel.training_key", "a").version == 3
-    assert registry.find("counted", "keel.training_key", "b").version == 2
-    assert registry.find("counted", "keel.training_key", "c") is None
+    assert registry.find("counted", {"keel.training_key": "a"}).version == 3
+    assert registry.find("counted", {"keel.training_key": "b"}).version == 2
+    assert registry.find("counted", {"keel.training_key": "c"}) is None
+    assert registry.find("counted", {"keel.training_key": "a", "keel.reason": "another"}) is None
     registry.set_tags("counted", 2, {"keel.status": "rejected"})
     assert registry.resolve("counted", version=2).tags["keel.status"] == "rejected"
     registry.set_aliases("counted", {"production": 2, "staging": 3})
@@ -317,7 +318,7 @@ from pathlib import Path
 from keel.lifecycle.registry import Registry
 from tests.unit.test_registry import CONFIG, rows
 registry = Registry({registry.tracking_uri!r})
-version = registry.find("toy", "keel.training_key", {key!r})
+version = registry.find("toy", {{"keel.training_key": {key!r}}})
 score, _ = registry.load(CONFIG, version.version).score(rows())
 print(version.version, registry.grid("toy", version.version).grid_id, hashlib.sha256(score.tobytes()).hexdigest())
 """

@@ -23,6 +23,7 @@ from keel.lifecycle.training import (
     table_digest,
     train,
     training_key,
+    training_recipe,
 )
 from tests.toy import DAY, START, toy_config, toy_rows
 
@@ -121,6 +122,12 @@ def test_the_same_rows_pipeline_and_seed_make_the_same_training():
 )
 def test_whatever_changes_the_version_changes_the_key(changes):
     assert training_key(CONFIG.with_overrides(changes), ROWS) != training_key(CONFIG, ROWS)
+    assert training_recipe(CONFIG.with_overrides(changes)) != training_recipe(CONFIG)
+
+
+@pytest.mark.parametrize("span", ["window", "holdout"])
+def test_other_spans_are_another_recipe(span):
+    assert training_recipe(CONFIG.with_overrides({f"retrain.{span}": "9d"})) != training_recipe(CONFIG)
 
 
 def test_other_rows_change_the_key():
@@ -155,6 +162,8 @@ def test_a_candidate_keeps_where_it_comes_from(candidate):
     assert dict(candidate.tags) == {
         "keel.reason": "x drifted",
         "keel.parent": "3",
+        "keel.decision_id": "",
+        "keel.recipe": training_recipe(CONFIG),
         "keel.training_start": SPLIT.start.isoformat(),
         "keel.training_end": SPLIT.cut.isoformat(),
         "keel.holdout_end": SPLIT.end.isoformat(),

@@ -164,9 +164,9 @@ class Registry:
             for name, value in tags.items():
                 self.client.set_model_version_tag(model, str(version), name, value)
 
-    def find(self, model: str, tag: str, value: str) -> VersionInfo | None:
-        """Return the newest version whose ``tag`` has ``value``."""
-        return next((v for v in reversed(self.versions(model)) if v.tags.get(tag) == value), None)
+    def find(self, model: str, tags: Mapping[str, str]) -> VersionInfo | None:
+        """Return the newest version that has all these tags."""
+        return next((v for v in reversed(self.versions(model)) if tags.items() <= v.tags.items()), None)
 
     def register(self, config: ModelConfig, candidate: Candidate, *, run_name: str) -> VersionInfo:
         """Log an estimator with its grid and reference, and register it as a new version with its tags."""

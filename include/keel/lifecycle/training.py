@@ -70,16 +70,24 @@ def retrain_plan(config: ModelConfig) -> RetrainConfig:
 
 def training_key(config: ModelConfig, rows: TrainingRows) -> str:
     """Return what makes two trainings the same: data, features, target, pipeline code and seed."""
+    return _digest(*_method(config), rows.digest)
+
+
+def training_recipe(config: ModelConfig) -> str:
+    """Return what a training does whatever rows there are: as `training_key`, with spans of time in place of rows.
+
+    One decision carried out twice by the same recipe is one training, though a label came in between.
+    """
     plan = retrain_plan(config)
-    parts = (
-        config.model, config.target.model_dump_json(), repr(sorted(config.features.items())), plan.pipeline,
-        str(plan.seed), config.performance.metric, pipeline_digest(plan.pipeline), rows.digest,
-    )  # fmt: skip
-    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
+    return _digest(*_method(config), str(plan.window), str(plan.holdout))
 
 
-def train(config: ModelConfig, rows: TrainingRows, *, reason: str, parent: int | None) -> Candidate:
+def train(
+    config: ModelConfig, rows: TrainingRows, *, reason: str, parent: int | None, decision_id: str = ""
+) -> Candidate:
     """Fit the model's pipeline before the cut and describe it by the rows after it.
+
+    reason, parent, decision_id: why, after which version and by which decision; kept in the tags.
 
     Raises
     ------
@@ -109,6 +117,8 @@ def train(config: ModelConfig, rows: TrainingRows, *, reason: str, parent: int |
     tags = {
         "keel.reason": reason,
         "keel.parent": str(parent or ""),
+        "keel.decision_id": decision_id,
+        "keel.recipe": training_recipe(config),
         "keel.training_start": rows.split.start.isoformat(),
         "keel.training_end": rows.split.cut.isoformat(),
         "keel.holdout_end": rows.split.end.isoformat(),
@@ -187,6 +197,19 @@ def code_revision() -> str:
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return found.stdout.strip()
+
+
+def _method(config: ModelConfig) -> tuple[str, ...]:
+    """How a version is made from rows."""
+    plan = retrain_plan(config)
+    return (
+        config.model, config.target.model_dump_json(), repr(sorted(config.features.items())), plan.pipeline,
+        str(plan.seed), config.performance.metric, pipeline_digest(plan.pipeline),
+    )  # fmt: skip
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
 
 
 def _fit(config: ModelConfig, rows: pa.Table) -> Any:
