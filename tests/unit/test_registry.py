@@ -133,6 +133,16 @@ def test_whatever_type_a_number_has_the_model_gets_a_float(x):
     np.testing.assert_array_equal(frame["x"], [1.0, 2.0, np.nan])
 
 
+def test_an_infinite_value_scores_as_a_missing_one(registry, registered):
+    table = rows(3)
+    place = table.schema.get_field_index("x")
+    infinite = table.set_column(place, "x", pa.array([np.inf, -np.inf, 1.0]))
+    missing = table.set_column(place, "x", pa.array([None, None, 1.0]))
+    loaded = registry.load(CONFIG, 1)
+    np.testing.assert_array_equal(loaded.score(infinite)[0], loaded.score(missing)[0])
+    assert infinite["x"].to_pylist() == [np.inf, -np.inf, 1.0]
+
+
 @pytest.mark.parametrize(
     ("colour", "expected"),
     [

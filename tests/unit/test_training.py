@@ -320,6 +320,15 @@ def test_an_estimator_that_cannot_score_is_a_failed_training(estimator, said):
         score_rows(CONFIG, estimator, ROWS.holdout, None)
 
 
+def test_infinite_values_train_and_stay_infinite_on_the_grid():
+    """The toy pipeline's imputer refuses infinities."""
+    x = ROWS.training["x"].to_numpy().copy()
+    x[::100] = np.inf
+    rows = TrainingRows(SPLIT, with_column(ROWS.training, "x", x), ROWS.holdout)
+    trained = train(CONFIG, rows, reason="r", parent=None)
+    assert trained.grid.reference.column("x").pos_inf == len(x[::100])
+
+
 def test_a_pipeline_that_raises_names_itself_and_its_error():
     raising = CONFIG.with_overrides({"retrain.pipeline": "tests.toy"})  # a module without build()
     with pytest.raises(

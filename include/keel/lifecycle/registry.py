@@ -295,9 +295,10 @@ def require_features(config: ModelConfig, version: int, needed: Iterable[str]) -
 def to_model_input(features: pa.Table, config: ModelConfig) -> pd.DataFrame:
     """Return the features as the data frame every version is trained on and scored with.
 
-    Numeric features are float64, categorical ones pandas' str, both with NaN for missing. Missing columns become
-    all-missing: whether that is acceptable is the quality check's decision. SchemaError for a column of values that
-    cannot be read as its kind.
+    Numeric features are float64, categorical ones pandas' str, both with NaN for missing. An infinity becomes NaN too:
+    most estimators refuse it, and one in the training rows would fail every retrain. Grid and quality check still count
+    it as infinite. Missing columns become all-missing: whether that is acceptable is the quality check's decision.
+    SchemaError for a column of values that cannot be read as its kind.
     """
     import pandas as pd
     import pyarrow as pa
@@ -311,11 +312,10 @@ def to_model_input(features: pa.Table, config: ModelConfig) -> pd.DataFrame:
             cast = pc.cast(column, wanted)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise SchemaError(f"{config.model}: feature {name!r} cannot be read as {kind}: {error}") from error
-        columns[name] = (
-            cast.to_numpy(zero_copy_only=False)
-            if isinstance(cast, pa.Array)
-            else cast.combine_chunks().to_numpy(zero_copy_only=False)
-        )
+        values = (cast if isinstance(cast, pa.Array) else cast.combine_chunks()).to_numpy(zero_copy_only=False)
+        if kind == "numeric" and np.isinf(values).any():
+            values = np.where(np.isinf(values), np.nan, values)
+        columns[name] = values
     return pd.DataFrame(columns)
 
 
