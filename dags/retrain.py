@@ -48,7 +48,6 @@ def retrain(config: ModelConfig) -> DAG:
         request = RequestRetrainOperator(
             task_id="request_retrain",
             model=model,
-            reason="{{ params.reason }}",
             start="{{ params.start }}",
             end="{{ params.end }}",
         )

@@ -60,7 +60,7 @@ def keep_decision(ws: Workspace, identity: str, counted: Mapping[str, Any], deci
         decision["action"],
         decided.sentence,
         decision,
-        str(run_id),  # one of digits comes as a number out of Airflow's native templates
+        run_id,
         now_utc(),
     )
     return decision

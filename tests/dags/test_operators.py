@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+from types import SimpleNamespace
 
 import pytest
 
@@ -100,6 +101,43 @@ def test_overrides_reach_the_configuration_and_a_wrong_key_says_so(home):
     wrong = KeelOperator(task_id="wrong", model="tide", overrides={"drift.alhpa": 0.01})
     with pytest.raises(AirflowFailException, match="params.overrides: drift.alhpa.*did you mean 'alpha'"), wrong.keel():
         pass
+
+
+def test_people_runs_and_reasons_stay_the_text_they_are(home, monkeypatch):
+    """Airflow's native templates make 1000 of '1_000' and nothing of 'None'."""
+    from keel import loop
+    from keel_airflow.operators.decide import DecideOperator
+    from keel_airflow.operators.keep_champion import KeepChampionOperator
+    from keel_airflow.operators.promote import PromoteOperator
+    from keel_airflow.operators.quarantine import QuarantineOperator
+    from keel_airflow.operators.request_retrain import RequestRetrainOperator
+
+    heard = []
+
+    def note(*_, actor=None, run_id=None, reason=None, window=None):
+        heard.append((actor, run_id, reason))
+        return {"action": "all_clear"}
+
+    for step in ("promote", "keep_champion", "quarantine", "decide", "request_retrain"):
+        monkeypatch.setattr(loop, step, note)
+    monkeypatch.setattr(DecideOperator, "follow", lambda *_: None)
+    now = "2024-03-05T00:00:00Z"
+    operators = [
+        PromoteOperator(task_id="promote", model="tide", overrides={}, comparison={}),
+        KeepChampionOperator(task_id="keep_champion", model="tide", overrides={}, comparison={}),
+        QuarantineOperator(task_id="quarantine", model="tide", overrides={}, decision={}),
+        DecideOperator(task_id="decide", model="tide", overrides={}, counted={}, branches={}),
+        RequestRetrainOperator(task_id="request_retrain", model="tide", overrides={}, now=now),
+    ]
+    context = {
+        "run_id": "1_000",
+        "dag_run": SimpleNamespace(triggering_user_name="0x10", run_id="1_000"),
+        "params": {"reason": "None"},
+    }
+    for operator in operators:
+        operator.execute(context)
+        assert {"actor", "run_id", "reason"} & set(operator.template_fields) == set()
+    assert heard == [*[("0x10", "1_000", None)] * 3, (None, "1_000", None), (None, "1_000", "None")]
 
 
 def test_an_unknown_model_names_those_there_are(home):

@@ -46,9 +46,10 @@ def test_the_same_rows_make_no_new_version_and_keep_the_champion(tide):
 
 
 def test_too_few_labelled_rows_fail_at_once_and_production_is_as_it_was(tide):
-    done = run("tide.retrain", end=(HISTORY + DAY).isoformat(), reason="too early")
+    done = run("tide.retrain", end=(HISTORY + DAY).isoformat(), reason="1_000")
 
     assert done.state == "failed"
     assert done.states["retrain"] == "failed"
+    assert decision_of(tide)["sentence"] == "Asked for: 1_000"
     assert "labelled training rows: needs at least 500 rows, got" in done.xcoms["retrain/error"]
     assert deployments.read(tide.store, "tide").production == 1

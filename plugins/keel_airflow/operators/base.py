@@ -84,6 +84,14 @@ class KeelBranchOperator(KeelOperator, BranchMixIn):
         self.do_branch(context, [self.branches[choice] for choice in choices])
 
 
+def asked_by(context: Context) -> str:
+    """Return who asked for the run, ``airflow`` for a schedule.
+
+    From the context and not by a template, as native templates make a number of a user, or a run, called ``1_000``.
+    """
+    return str(context["dag_run"].triggering_user_name or "airflow")
+
+
 def run_url(context: Context) -> str:
     """Return the address of this run in Airflow's pages."""
     base = conf.get("api", "base_url", fallback="http://localhost:8080").rstrip("/")

@@ -15,26 +15,23 @@ class DecideOperator(KeelBranchOperator):
 
     :param branches: task or task group by action: ``all_clear``, ``raise_alert``, ``quarantine``, ``retrain``
     :param counted: what `CountWindowOperator` returned. (templated)
-    :param run_id: the run, kept with the row. (templated)
     """
 
-    template_fields = (*KeelBranchOperator.template_fields, "counted", "run_id")
+    template_fields = (*KeelBranchOperator.template_fields, "counted")
 
     def __init__(
         self,
         *,
         counted: dict[str, Any],
-        run_id: str = "{{ run_id }}",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.counted = counted
-        self.run_id = run_id
 
     def execute(self, context: Context) -> None:
         """Push the decision and its sentence, then follow its action."""
         from keel import loop
 
         with self.keel() as (workspace, config):
-            decision = loop.decide(workspace, config, self.counted, run_id=self.run_id)
+            decision = loop.decide(workspace, config, self.counted, run_id=context["run_id"])
         self.follow(context, decision, decision["action"])

@@ -14,31 +14,27 @@ if TYPE_CHECKING:
 class RequestRetrainOperator(KeelOperator):
     """Records that a person or the API asked for a retraining, as a decision like any other.
 
-    :param reason: why, in the asker's words. (templated)
+    Why, in the asker's words, is the run's parameter ``reason``: a native template would read ``None`` as no reason.
+
     :param start: first hour of the window, or empty. (templated)
     :param end: hour at which the window ends, or empty. (templated)
     :param now: the time the run was due. (templated)
-    :param run_id: the run, kept with the row. (templated)
     """
 
-    template_fields = (*KeelOperator.template_fields, "reason", "start", "end", "now", "run_id")
+    template_fields = (*KeelOperator.template_fields, "start", "end", "now")
 
     def __init__(
         self,
         *,
-        reason: str = "{{ params.reason }}",
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         now: datetime | str = "{{ dag_run.run_after }}",
-        run_id: str = "{{ run_id }}",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.reason = reason
         self.start = start
         self.end = end
         self.now = now
-        self.run_id = run_id
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Return the decision."""
@@ -51,4 +47,5 @@ class RequestRetrainOperator(KeelOperator):
                 end=loop.parse_time(self.end),
                 now=loop.parse_time(self.now),
             )
-            return loop.request_retrain(workspace, config, window=window, reason=str(self.reason), run_id=self.run_id)
+            asked = {"reason": context["params"]["reason"], "run_id": context["run_id"]}
+            return loop.request_retrain(workspace, config, window=window, **asked)
