@@ -140,7 +140,7 @@ def check_performance(ws: Workspace, config: ModelConfig, counted: Mapping[str, 
     judged = Window.from_dict(counted["window"])
     window = judged.earlier(config.target.label_delay)
     predictions = prediction_log(ws, config)
-    rows = predictions.labelled(window.start, window.end, version=version, decided_before=judged.end)
+    rows = predictions.labelled(window.start, window.end, version=version, decided_before=judged.end, features=False)
     reference = ws.registry.reference(config.model, version)
     grid = ws.registry.grid(config.model, version)
     counts = window_counts(ws, config, version, grid, window, decided_before=judged.end)

@@ -72,6 +72,31 @@ def test_a_version_keeps_its_tags_grid_and_reference(registry, registered, candi
     assert {k: v for k, v in run.data.tags.items() if k.startswith("keel.")} == dict(candidate.tags)
 
 
+def test_grid_and_reference_are_fetched_once_and_nobody_can_change_them_for_another(home, candidate, monkeypatch):
+    from mlflow import MlflowClient
+
+    config = model("remembered")
+    place = f"sqlite:///{home / 'mlflow.db'}"
+    Registry(place, artifacts=home / "artifacts").register(config, candidate, run_name="retrain")
+    fetched = []
+    download = MlflowClient.download_artifacts
+
+    def noted(client, run_id, path, folder):
+        fetched.append(path)
+        return download(client, run_id, path, folder)
+
+    monkeypatch.setattr(MlflowClient, "download_artifacts", noted)
+    for _ in range(3):
+        opened = Registry(place)  # each step of the loop opens its own
+        assert opened.grid("remembered", 1) == candidate.grid
+        opened.reference("remembered", 1)["metrics"].clear()
+    assert Registry(place).reference("remembered", 1) == candidate.reference
+    assert sorted(fetched) == ["keel/grid.npz", "keel/reference.json"]
+    Registry(place).client.delete_registered_model("remembered")
+    with pytest.raises(UnknownVersion, match="remembered has no versions"):
+        Registry(place).grid("remembered", 1)
+
+
 def test_a_loaded_version_scores_as_the_estimator_did(registry, registered, candidate):
     score, prediction = registry.load(CONFIG, 1).score(rows())
     expected = candidate.estimator.predict_proba(to_model_input(rows(), CONFIG))[:, 1]

@@ -98,6 +98,15 @@ def test_labels_of_two_models_do_not_meet(store: Store, log: PredictionLog) -> N
     assert labelled(log) == {"p0": 1.0}
 
 
+def test_features_are_read_only_where_they_are_asked_for(log: PredictionLog) -> None:
+    log.append(batch(range(3)))
+    log.add_labels(labels({"p1": 1.0, "p2": 0.0}))
+    outputs = ["id", "time", "version", "score", "prediction", "label"]
+    everything = log.labelled(*EVER)
+    assert everything.column_names == [*outputs, *FEATURES]
+    assert log.labelled(*EVER, features=False) == everything.select(outputs)
+
+
 @pytest.mark.parametrize("table", [pa.table({}), labels({})], ids=["no columns", "no rows"])
 def test_no_labels_are_fine(log: PredictionLog, table: pa.Table) -> None:
     assert log.add_labels(table) == LabelResult(0, 0, 0, 0)

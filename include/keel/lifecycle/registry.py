@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 ALIASES = ("production", "staging", "previous")
 TRUSTED_PREFIXES = ("sklearn.", "numpy.", "scipy.", "models.", "collections.", "builtins.")
 """Types a model may hold without being refused: the libraries Keel pins, and the project's own pipelines."""
+VERSIONS_IN_MEMORY = 8
+"""How many versions' grids and references a process keeps: two per model that it works on, with room."""
 REGISTRY_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 """MLflow's own default waits over two minutes for a server that is not there; Airflow retries the task anyway."""
 
@@ -41,7 +44,7 @@ class VersionInfo:
     model: str
     version: int
     run_id: str
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -211,15 +214,11 @@ class Registry:
 
     def grid(self, model: str, version: int) -> ReferenceGrid:
         """Return the reference grid of a version."""
-        with tempfile.TemporaryDirectory() as folder:
-            return ReferenceGrid.load(self._download(model, version, "keel/grid.npz", folder))
+        return _grid(self.tracking_uri, self.resolve(model, version=version))
 
     def reference(self, model: str, version: int) -> dict[str, Any]:
         """Return what a version is compared with: its holdout metrics, loss, threshold and windows."""
-        with tempfile.TemporaryDirectory() as folder:
-            loaded: dict[str, Any] = json.loads(
-                self._download(model, version, "keel/reference.json", folder).read_text()
-            )
+        loaded: dict[str, Any] = json.loads(_reference(self.tracking_uri, self.resolve(model, version=version)))
         return loaded
 
     def log_report(self, run_id: str, name: str, report: Mapping[str, Any]) -> None:
@@ -227,17 +226,17 @@ class Registry:
         with self._reachable():
             self.client.log_dict(run_id, dict(report), f"keel/{name}.json")
 
-    def _download(self, model: str, version: int, path: str, folder: str) -> Path:
-        info = self.resolve(model, version=version)
-        with self._reachable():
+    def download(self, version: VersionInfo, path: str) -> bytes:
+        """Return the content of an artifact of a version's run; `UnknownVersion` where Keel has not put it there."""
+        with self._reachable(), tempfile.TemporaryDirectory() as folder:
             client = self.client
             parent = path.rpartition("/")[0]
-            kept = {file.path for file in client.list_artifacts(info.run_id, parent)} if info.run_id else set()
+            kept = {file.path for file in client.list_artifacts(version.run_id, parent)} if version.run_id else set()
             if path in kept:
-                return Path(client.download_artifacts(info.run_id, path, folder))
+                return Path(client.download_artifacts(version.run_id, path, folder)).read_bytes()
         raise UnknownVersion(
-            f"version {version} of {model} was not registered by Keel: its run has no {path}; "
-            f"train one: airflow dags trigger {model}.retrain"
+            f"version {version.version} of {version.model} was not registered by Keel: its run has no {path}; "
+            f"train one: airflow dags trigger {version.model}.retrain"
         )
 
     def _experiment(self, client: Any, model: str) -> str:
@@ -278,6 +277,17 @@ class Registry:
         shown = _redacted(self.tracking_uri)
         said = str(error).replace(self.tracking_uri.rstrip("/"), shown.rstrip("/"))
         return RegistryUnavailable(f"MLflow at {shown} does not answer: {said}")
+
+
+@lru_cache(maxsize=VERSIONS_IN_MEMORY)
+def _grid(tracking_uri: str, version: VersionInfo) -> ReferenceGrid:
+    """What a run has kept never changes; the version with its run is looked up each time, so one that is gone is."""
+    return ReferenceGrid.from_bytes(Registry(tracking_uri).download(version, "keel/grid.npz"))
+
+
+@lru_cache(maxsize=VERSIONS_IN_MEMORY)
+def _reference(tracking_uri: str, version: VersionInfo) -> bytes:
+    return Registry(tracking_uri).download(version, "keel/reference.json")
 
 
 def require_features(config: ModelConfig, version: int, needed: Iterable[str]) -> None:

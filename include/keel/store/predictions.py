@@ -136,15 +136,17 @@ class PredictionLog:
         version: int | None = None,
         exclude_quarantined: bool = True,
         decided_before: datetime | None = None,
+        features: bool = True,
     ) -> pa.Table:
         """Return the rows with start ≤ time < end that have a label, as one table ordered by time and id.
 
         Columns ``id, time, version, score, prediction, label`` and the features, all in their own types: what was
         invalid or absent is null. Rows inside a quarantine are left out unless asked for; with ``decided_before`` only
-        those inside one that a window with an earlier end has found.
+        those inside one that a window with an earlier end has found. Without ``features`` only the first six columns
+        are read.
         """
         table = self._layout.table
-        names = ["id", "time", "version", *OUTPUTS, "label", *self._layout.kinds]
+        names = ["id", "time", "version", *OUTPUTS, "label", *(self._layout.kinds if features else ())]
         query = sa.select(*self._columns(names)).join_from(table, labels, self._has_label())
         query = query.where(window(table, to_micros(start), to_micros(end), version))
         if exclude_quarantined:
