@@ -23,11 +23,11 @@ from keel.lifecycle import deployments
 from keel.lifecycle.comparison import NotShown, Verdict, compare_versions
 from keel.lifecycle.training import retrain_plan, train, training_key, training_recipe
 from keel.measures.losses import Estimate
+from keel.measures.plain import finite_or_none
 from keel.memory import (
     KINDS,
     Plain,
     earlier_looks,
-    finite_or_none,
     keep_decision,
     keep_report,
     last_retrain_before,
@@ -277,9 +277,7 @@ def promote(ws: Workspace, config: ModelConfig, comparison: Mapping[str, Any], *
             ws.store, ws.registry, current, current.with_production(challenger),
             actor=actor, action="promote", body=body, now=now_utc(),
         )  # fmt: skip
-    ws.registry.set_tags(config.model, challenger, {"keel.status": "production"})
-    if champion is not None:
-        ws.registry.set_tags(config.model, champion, {"keel.status": "previous"})
+    ws.registry.set_statuses(config.model, production=challenger, previous=champion)
     sentence = f"Promoted version {challenger}: {comparison['sentence']}"
     return outcome_of("promoted", comparison, sentence, version=challenger, generation=current.generation)
 

@@ -6,7 +6,6 @@ The same model, version and window give the same id, so a step that runs again r
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -97,11 +96,6 @@ def outcome_of(name: str, decided: Mapping[str, Any], sentence: str, **more: Any
     kept = ("decision_id", "model", "champion", "challenger", "metric", "champion_value", "challenger_value",
             "lower_bound", "improvement", "margin", "n", "holdout", "earlier_looks", "mlflow_run_id")  # fmt: skip
     return {"outcome": name, "sentence": sentence, **{k: decided[k] for k in kept if k in decided}, **more}
-
-
-def finite_or_none(value: float) -> float | None:
-    """Return None for NaN and infinities, which JSON and so XCom does not have."""
-    return value if math.isfinite(value) else None
 
 
 def times_of(window: Mapping[str, Any]) -> tuple[datetime, datetime]:

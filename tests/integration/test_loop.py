@@ -216,6 +216,7 @@ def test_harm_retrains_and_a_better_challenger_is_promoted_once(ws):
     assert everything(ws) == before
     assert ws.registry.aliases("toy") == {"production": 2, "previous": 1}
     assert ws.registry.resolve("toy", version=2).tags["keel.parent"] == "1"
+    assert [v.tags["keel.status"] for v in ws.registry.versions("toy")] == ["previous", "production"]
     message = loop.compose_message(ws, CONFIG, decision, outcome)
     assert message["subject"] == "[Keel] toy: retrained and promoted version 2"
     assert "lower bound" in message["text"]

@@ -284,6 +284,20 @@ def test_aliases_are_set_moved_and_removed_and_only_what_changes_is_written(regi
     assert registry.aliases("deployed") == {"production": 2, "previous": 1}
 
 
+def test_one_version_is_in_production_one_was_before_it_and_the_rest_are_archived(registry, candidate):
+    for name in ("one", "two", "three", "four"):
+        registry.register(model("statuses"), candidate, run_name=name)
+
+    def after(production, previous):
+        registry.set_statuses("statuses", production=production, previous=previous)
+        return [v.tags["keel.status"] for v in registry.versions("statuses")]
+
+    assert after(1, None) == ["production", "candidate", "candidate", "candidate"]
+    assert after(2, 1) == ["previous", "production", "candidate", "candidate"]
+    assert after(4, 2) == ["archived", "previous", "candidate", "production"]
+    assert after(4, 2) == ["archived", "previous", "candidate", "production"]
+
+
 @pytest.mark.parametrize(("races", "survives"), [(1, True), (2, False)])
 def test_the_race_for_the_first_alias_is_tried_once_more(registry, registered, monkeypatch, races, survives):
     from mlflow import MlflowClient

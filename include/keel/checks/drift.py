@@ -14,6 +14,7 @@ from keel.config import DriftConfig
 from keel.errors import GridMismatch
 from keel.measures.fdr import benjamini_hochberg
 from keel.measures.impact import impact
+from keel.measures.plain import finite_or_none
 
 if TYPE_CHECKING:
     from keel.counts import Counts
@@ -52,10 +53,10 @@ class ColumnDrift:
             "status": self.status.value,
             "severity": self.severity.value,
             "missing_rate": e.missing_rate,
-            "impact": _finite(e.impact),
+            "impact": finite_or_none(e.impact),
             "p_value": e.p_value,
             "q_value": self.q_values.get(DISTRIBUTION),
-            "measures": {name: {k: _finite(v) for k, v in m.items()} for name, m in e.measures.items()},
+            "measures": {name: {k: finite_or_none(v) for k, v in m.items()} for name, m in e.measures.items()},
             "rates": {name: rate.to_dict(self.q_values.get(name)) for name, rate in e.rates.items()},
             "minimum": e.current.minimum,
             "maximum": e.current.maximum,
@@ -93,7 +94,7 @@ class DriftReport:
             "grid_id": self.grid_id,
             "alpha": self.alpha,
             "share_drifted": self.share_drifted,
-            "impact_total": _finite(self.impact_total),
+            "impact_total": finite_or_none(self.impact_total),
             "sentence": self.sentence,
             "features": {column.name: column.to_dict() for column in self.columns},
         }
@@ -196,10 +197,6 @@ def _sentence(
     if not named:
         return f"No column differs significantly and materially from the reference in {n} rows.{cost}"
     return f"{n_drifted} of {n_features} features have drifted in {n} rows; changed: {', '.join(named)}.{cost}"
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _no_column(name: str) -> ColumnDrift:

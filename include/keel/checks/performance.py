@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from keel.measures.losses import Estimate, Scored, estimate, finite_rows, row_loss, worsening
+from keel.measures.plain import finite_or_none
 
 if TYPE_CHECKING:
     from keel.config import PerformanceConfig
@@ -82,12 +83,12 @@ class PerformanceReport:
             "labels_missing": self.labels_missing,
             "current": {name: _plain(e) for name, e in self.current.items()},
             "reference": {name: _plain(e) for name, e in self.reference.items()},
-            "increase": _number(self.increase),
-            "standard_error": _number(self.standard_error),
-            "p_value": _number(self.p_value),
-            "loss_change": _number(self.loss_change),
-            "explained": _number(self.explained),
-            "unexplained": _number(self.unexplained),
+            "increase": finite_or_none(self.increase),
+            "standard_error": finite_or_none(self.standard_error),
+            "p_value": finite_or_none(self.p_value),
+            "loss_change": finite_or_none(self.loss_change),
+            "explained": finite_or_none(self.explained),
+            "unexplained": finite_or_none(self.unexplained),
         }
 
 
@@ -170,8 +171,4 @@ def _upper_tail(difference: float, error: float) -> float:
 
 
 def _plain(e: Estimate) -> dict[str, float | int | None]:
-    return {"value": _number(e.value), "standard_error": _number(e.standard_error), "n": e.n}
-
-
-def _number(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+    return {"value": finite_or_none(e.value), "standard_error": finite_or_none(e.standard_error), "n": e.n}

@@ -19,6 +19,7 @@ from keel.measures.losses import (
     finite_rows,
     row_loss,
 )
+from keel.measures.plain import finite_or_none
 
 BOOTSTRAP_REPETITIONS = 2_000
 
@@ -54,19 +55,15 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-able values, NaN as None."""
-
-        def number(value: float) -> float | None:
-            return value if math.isfinite(value) else None
-
         return {
             "verdict": str(self.verdict),
             "metric": self.metric,
             "n": self.n,
-            "champion_value": number(self.champion.value),
-            "challenger_value": number(self.challenger.value),
-            "improvement": number(self.improvement),
-            "standard_error": number(self.standard_error),
-            "lower_bound": number(self.lower_bound),
+            "champion_value": finite_or_none(self.champion.value),
+            "challenger_value": finite_or_none(self.challenger.value),
+            "improvement": finite_or_none(self.improvement),
+            "standard_error": finite_or_none(self.standard_error),
+            "lower_bound": finite_or_none(self.lower_bound),
             "margin": self.margin,
             "alpha": self.alpha,
             "reason": self.reason,

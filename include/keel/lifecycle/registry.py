@@ -167,6 +167,13 @@ class Registry:
             for name, value in tags.items():
                 self.client.set_model_version_tag(model, str(version), name, value)
 
+    def set_statuses(self, model: str, *, production: int, previous: int | None) -> None:
+        """Tag which version is in production and which was before it; one that was so earlier is archived."""
+        current = {production: "production"} | ({previous: "previous"} if previous is not None else {})
+        earlier = [v.version for v in self.versions(model) if v.tags.get("keel.status") in current.values()]
+        for version, status in {**dict.fromkeys(earlier, "archived"), **current}.items():
+            self.set_tags(model, version, {"keel.status": status})
+
     def find(self, model: str, tags: Mapping[str, str]) -> VersionInfo | None:
         """Return the newest version that has all these tags."""
         return next((v for v in reversed(self.versions(model)) if tags.items() <= v.tags.items()), None)
