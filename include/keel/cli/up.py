@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 PRESENT = datetime(2013, 5, 1, tzinfo=UTC)
 """The day of the replayed year that becomes today: a month of predictions behind it, eight ahead."""
 TRAFFIC_SECONDS = 5.0
+REPLAY_PLAN = "replay.json"
 
 
 def up(
@@ -39,9 +41,11 @@ def up(
         from keel.replay import labelled_history
 
         progress("reading a year of flights")
-        flights = labelled_history(config, shift=_shift(home))
-        if not (home / "replay.json").exists():
-            _bootstrap(home, config, flights, progress)
+        plan = _replay_plan(home, now=datetime.now(UTC))
+        flights = labelled_history(config, shift=plan.shift)
+        if not plan.ready:
+            _bootstrap(home, config, flights, plan.shift, progress)
+            _keep(home, replace(plan, ready=True))
     console = Console(stderr=True)
     try:
         with Progress() as progress, Stack(home, progress=progress) as stack:
@@ -51,11 +55,15 @@ def up(
         console.print("stopped; start again with the same command, nothing is lost")
 
 
-def _bootstrap(home: Path, config: ModelConfig, flights: pa.Table, progress: Callable[[str], None]) -> None:
-    """Train the first version and replay a month for it, with the schedule off: it has nothing to check yet."""
+def _bootstrap(
+    home: Path, config: ModelConfig, flights: pa.Table, shift: timedelta, progress: Callable[[str], None]
+) -> None:
+    """Train the first version and replay a month for it, with the schedule off: it has nothing to check yet.
+
+    What an earlier try has done already is found and not done again.
+    """
     from keel.replay import replay
 
-    shift = _shift(home)
     with Stack(home, progress=progress, environment=ENVIRONMENT) as stack, _workspace(stack) as ws, stack.api as api:
         dag_id = f"{MODEL}.retrain"
         api.wait_for_dags([dag_id], timeout=120, check=stack.check)
@@ -64,7 +72,6 @@ def _bootstrap(home: Path, config: ModelConfig, flights: pa.Table, progress: Cal
         follow(stack, api, dag_id, conf, progress)
         progress("replaying last month's flights")
         replay(ws, config, flights, start=FIRST_TRAINING + shift, end=datetime.now(UTC))
-    (home / "replay.json").write_text(json.dumps({"shift_days": shift.days}))
 
 
 def _traffic(stack: Stack, config: ModelConfig, flights: pa.Table, progress: Callable[[str], None]) -> None:
@@ -89,13 +96,31 @@ def _traffic(stack: Stack, config: ModelConfig, flights: pa.Table, progress: Cal
             time.sleep(TRAFFIC_SECONDS)
 
 
-def _shift(home: Path) -> timedelta:
-    """Return by how much the year is moved; kept, so that a restart goes on where it stopped."""
-    kept = home / "replay.json"
+@dataclass(frozen=True)
+class ReplayPlan:
+    """By how much the year is moved, and whether the month before its present is replayed."""
+
+    shift: timedelta
+    ready: bool
+
+
+def _replay_plan(home: Path, *, now: datetime) -> ReplayPlan:
+    """Return the plan, kept before anything is done by it: a start that was cut short goes on with the same year."""
+    kept = home / REPLAY_PLAN
     if kept.exists():
-        return timedelta(days=json.loads(kept.read_text())["shift_days"])
-    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return today - PRESENT
+        said = json.loads(kept.read_text())
+        return ReplayPlan(timedelta(days=said["shift_days"]), said.get("ready", True))
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    return _keep(home, ReplayPlan(today - PRESENT, ready=False))
+
+
+def _keep(home: Path, plan: ReplayPlan) -> ReplayPlan:
+    """Write the plan in one step, so that a kill leaves all of it or none."""
+    home.mkdir(parents=True, exist_ok=True)
+    draft = home / f"{REPLAY_PLAN}.draft"
+    draft.write_text(json.dumps({"shift_days": plan.shift.days, "ready": plan.ready}))
+    draft.replace(home / REPLAY_PLAN)
+    return plan
 
 
 def _workspace(stack: Stack) -> Workspace:
