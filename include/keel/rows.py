@@ -12,7 +12,7 @@ from keel.checks.quality import QualityStatus, check_quality
 from keel.counts import Counts
 from keel.engines.local import count_hours
 from keel.errors import ConfigError
-from keel.lifecycle.registry import require_features
+from keel.lifecycle.scoring import require_features
 from keel.lifecycle.training import Split, TrainingRows
 from keel.measures.losses import Scored
 from keel.memory import times_of

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pytest
 
 from keel.errors import RegistryUnavailable, SchemaError, TrainingFailed, UnknownVersion
-from keel.lifecycle.registry import Registry, to_model_input
+from keel.lifecycle.registry import Registry
+from keel.lifecycle.scoring import to_model_input
 from keel.lifecycle.training import Split, TrainingRows, train
 from tests.toy import DAY, START, toy_config, toy_rows
 

@@ -9,28 +9,22 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from keel.errors import ConfigError, RegistryUnavailable, SchemaError, TrainingFailed, UnknownVersion, suggestion
+from keel.errors import RegistryUnavailable, UnknownVersion, suggestion
 from keel.grid import ReferenceGrid
+from keel.lifecycle.candidate import Candidate, log_estimator
+from keel.lifecycle.scoring import ScoringModel, require_features
 
 if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
-    from numpy.typing import NDArray
-
     from keel.config import ModelConfig
 
 ALIASES = ("production", "staging", "previous")
-TRUSTED_PREFIXES = ("sklearn.", "numpy.", "scipy.", "models.", "collections.", "builtins.")
-"""Types a model may hold without being refused: the libraries Keel pins, and the project's own pipelines."""
 VERSIONS_IN_MEMORY = 8
 """How many versions' grids and references a process keeps: two per model that it works on, with room."""
 REGISTRY_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
@@ -49,43 +43,6 @@ class VersionInfo:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return {"model": self.model, "version": self.version, "run_id": self.run_id, "tags": dict(self.tags)}
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A trained estimator with everything its version keeps."""
-
-    estimator: Any
-    example: pd.DataFrame
-    grid: ReferenceGrid
-    reference: Mapping[str, Any]
-    """What later checks compare with: holdout metrics, loss, threshold, windows (JSON-able)."""
-    tags: Mapping[str, str]
-    metrics: Mapping[str, float]
-
-
-class ScoringModel:
-    """A loaded version that turns features into scores and predictions."""
-
-    def __init__(self, config: ModelConfig, version: int, pyfunc: Any, threshold: float | None) -> None:
-        self.config, self.version, self.threshold = config, version, threshold
-        self._pyfunc = pyfunc
-
-    def score(self, features: pa.Table) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return ``(score, prediction)``, each of shape (rows,).
-
-        Binary: P(positive) and its thresholded decision 0/1. Regression: NaN and the value. SchemaError for a feature
-        that cannot be read as its kind.
-        """
-        if not features.num_rows:  # estimators refuse what has no rows
-            return np.empty(0), np.empty(0)
-        raw = np.asarray(self._pyfunc.predict(to_model_input(features, self.config)))
-        if self.config.target.kind == "regression":
-            value = raw.astype(np.float64).reshape(-1)
-            return np.full(len(value), np.nan), value
-        score = raw[:, 1].astype(np.float64)
-        assert self.threshold is not None
-        return score, (score >= self.threshold).astype(np.float64)
 
 
 class Registry:
@@ -192,7 +149,7 @@ class Registry:
                     candidate.grid.save(Path(folder) / "grid.npz")
                     Path(folder, "reference.json").write_text(json.dumps(candidate.reference, indent=1))
                     mlflow.log_artifacts(folder, "keel")
-                logged = _log_estimator(config, candidate)
+                logged = log_estimator(config, candidate)
             _ensure_registered_model(client, config)
             created = client.create_model_version(
                 config.model, logged.model_uri, run.info.run_id, tags=dict(candidate.tags), model_id=logged.model_id
@@ -295,76 +252,6 @@ def _grid(tracking_uri: str, version: VersionInfo) -> ReferenceGrid:
 @lru_cache(maxsize=VERSIONS_IN_MEMORY)
 def _reference(tracking_uri: str, version: VersionInfo) -> bytes:
     return Registry(tracking_uri).download(version, "keel/reference.json")
-
-
-def require_features(config: ModelConfig, version: int, needed: Iterable[str]) -> None:
-    """Raise `ConfigError` for a feature of a version that was taken out of the configuration.
-
-    It would neither be logged nor read any more, and the version would be judged on data that looks broken.
-    """
-    if gone := [name for name in needed if name not in config.features]:
-        raise ConfigError(
-            f"{config.model}: features: version {version} needs {', '.join(gone)}, which is not there any more; "
-            "put it back, and leave it out in the pipeline until no deployed version needs it"
-        )
-
-
-def to_model_input(features: pa.Table, config: ModelConfig) -> pd.DataFrame:
-    """Return the features as the data frame every version is trained on and scored with.
-
-    Numeric features are float64, categorical ones pandas' str, both with NaN for missing. An infinity becomes NaN too:
-    most estimators refuse it, and one in the training rows would fail every retrain. Grid and quality check still count
-    it as infinite. Missing columns become all-missing: whether that is acceptable is the quality check's decision.
-    SchemaError for a column of values that cannot be read as its kind.
-    """
-    import pandas as pd
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    columns: dict[str, Any] = {}
-    for name, kind in config.features.items():
-        wanted = pa.float64() if kind == "numeric" else pa.string()
-        column = features[name] if name in features.column_names else pa.nulls(features.num_rows, wanted)
-        try:
-            cast = pc.cast(column, wanted)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise SchemaError(f"{config.model}: feature {name!r} cannot be read as {kind}: {error}") from error
-        values = (cast if isinstance(cast, pa.Array) else cast.combine_chunks()).to_numpy(zero_copy_only=False)
-        if kind == "numeric" and np.isinf(values).any():
-            values = np.where(np.isinf(values), np.nan, values)
-        columns[name] = values
-    return pd.DataFrame(columns)
-
-
-def _log_estimator(config: ModelConfig, candidate: Candidate) -> Any:
-    import mlflow
-    import sklearn
-    from mlflow.models import infer_signature
-
-    predict = "predict_proba" if config.target.kind == "binary" else "predict"
-    output = getattr(candidate.estimator, predict)(candidate.example)
-    return mlflow.sklearn.log_model(
-        candidate.estimator,
-        name="model",
-        signature=infer_signature(candidate.example, output),
-        pyfunc_predict_fn=predict,
-        skops_trusted_types=_trusted_types(candidate.estimator),
-        # Named, because inferring them takes ten seconds and finds the same.
-        pip_requirements=[f"scikit-learn=={sklearn.__version__}", "skops", "pandas"],
-    )
-
-
-def _trusted_types(estimator: Any) -> list[str]:
-    from skops import io as skops
-
-    needed: list[str] = skops.get_untrusted_types(data=skops.dumps(estimator))
-    refused = [name for name in needed if not name.startswith(TRUSTED_PREFIXES)]
-    if refused:
-        raise TrainingFailed(
-            f"the estimator holds types that Keel does not trust to load: {', '.join(refused)}; "
-            f"trusted are {', '.join(TRUSTED_PREFIXES)}"
-        )
-    return needed
 
 
 def _ensure_registered_model(client: Any, config: ModelConfig) -> None:

@@ -18,7 +18,8 @@ import pyarrow as pa
 
 from keel.errors import ConfigError, InsufficientData, TrainingFailed
 from keel.grid import ReferenceGrid
-from keel.lifecycle.registry import Candidate, to_model_input
+from keel.lifecycle.candidate import Candidate
+from keel.lifecycle.scoring import to_model_input
 from keel.measures.losses import Estimate, Scored, estimate, finite_rows, needed_for, row_loss
 
 if TYPE_CHECKING:

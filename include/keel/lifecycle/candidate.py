@@ -1,0 +1,63 @@
+"""A trained estimator with everything its version keeps, and how it is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from keel.errors import TrainingFailed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from keel.config import ModelConfig
+    from keel.grid import ReferenceGrid
+
+TRUSTED_PREFIXES = ("sklearn.", "numpy.", "scipy.", "models.", "collections.", "builtins.")
+"""Types a model may hold without being refused: the libraries Keel pins, and the project's own pipelines."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trained estimator with everything its version keeps."""
+
+    estimator: Any
+    example: pd.DataFrame
+    grid: ReferenceGrid
+    reference: Mapping[str, Any]
+    """What later checks compare with: holdout metrics, loss, threshold, windows (JSON-able)."""
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+def log_estimator(config: ModelConfig, candidate: Candidate) -> Any:
+    """Log the estimator into MLflow's active run, with its signature; `TrainingFailed` for types not trusted."""
+    import mlflow
+    import sklearn
+    from mlflow.models import infer_signature
+
+    predict = "predict_proba" if config.target.kind == "binary" else "predict"
+    output = getattr(candidate.estimator, predict)(candidate.example)
+    return mlflow.sklearn.log_model(
+        candidate.estimator,
+        name="model",
+        signature=infer_signature(candidate.example, output),
+        pyfunc_predict_fn=predict,
+        skops_trusted_types=_trusted_types(candidate.estimator),
+        # Named, because inferring them takes ten seconds and finds the same.
+        pip_requirements=[f"scikit-learn=={sklearn.__version__}", "skops", "pandas"],
+    )
+
+
+def _trusted_types(estimator: Any) -> list[str]:
+    from skops import io as skops
+
+    needed: list[str] = skops.get_untrusted_types(data=skops.dumps(estimator))
+    refused = [name for name in needed if not name.startswith(TRUSTED_PREFIXES)]
+    if refused:
+        raise TrainingFailed(
+            f"the estimator holds types that Keel does not trust to load: {', '.join(refused)}; "
+            f"trusted are {', '.join(TRUSTED_PREFIXES)}"
+        )
+    return needed
