@@ -72,6 +72,15 @@ class FileSource(Section):
 PredictionSource = Annotated[KeelSource | SqlSource | FileSource, Field(discriminator="source")]
 
 
+def five_fields(value: str | None) -> str | None:
+    """Return a cron expression as it is, or raise `ValueError` for one that Airflow could not use."""
+    from croniter import croniter  # what Airflow reads it with; an error there would take every model's DAGs away
+
+    if value is not None and not (len(value.split()) == 5 and croniter.is_valid(value)):
+        raise ValueError("must be a cron expression of five fields, such as '0 */6 * * *', or null")
+    return value
+
+
 class CheckConfig(Section):
     """When the model is checked, and on what window."""
 
@@ -79,14 +88,7 @@ class CheckConfig(Section):
     """Five-field cron in UTC; null: checked only when asked, or when the live monitor alarms."""
     lookback: Duration = timedelta(days=7)
 
-    @field_validator("schedule")
-    @classmethod
-    def _five_fields(cls, value: str | None) -> str | None:
-        from croniter import croniter  # what Airflow reads it with; an error there would take every model's DAGs away
-
-        if value is not None and not (len(value.split()) == 5 and croniter.is_valid(value)):
-            raise ValueError("must be a cron expression of five fields, such as '0 */6 * * *', or null")
-        return value
+    _cron = field_validator("schedule")(five_fields)
 
 
 class DriftConfig(Section):
@@ -146,14 +148,53 @@ class RetrainConfig(Section):
 
 
 class PromotionConfig(Section):
-    """What a challenger must show to replace the champion."""
+    """What a version must show to go into production, who must agree, and how it is watched there."""
 
-    approval: Literal["auto", "required"] = "auto"
+    approval: Literal["auto", "required", "second_person"] = "auto"
+    """``required``: a person approves; ``second_person``: one who has not asked for it."""
+    approvers: tuple[str, ...] = ()
+    """Names of the users who may approve; empty: whom Airflow permits to answer."""
+    approval_timeout: Duration = timedelta(hours=24)
+    """No answer in this time is a no."""
     margin: float = 0.0
     """The lower bound of the improvement must exceed this; 0 asks for a challenger shown to be better."""
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    """Chance that challengers no better than the margin are ever promoted on one holdout, however many are judged."""
     min_rows: int = Field(default=200, ge=2)
+    max_label_age: Duration = timedelta(days=7)
+    """A holdout whose newest label lies further than this before its end is stale."""
+    segments: tuple[str, ...] = ()
+    """Categorical features within each of whose values the challenger must be shown to be not inferior."""
+    segment_margin: float = Field(default=0.02, ge=0)
+    """How much worse, in units of the metric, a segment may be."""
+    segment_min_rows: int = Field(default=500, ge=2)
+    """A segment with fewer rows of the holdout is reported and not judged."""
+    max_slowdown: float | None = Field(default=None, ge=1)
+    """How many times the champion's median latency of one row the challenger's may be; none: not measured."""
+    max_latency_ms: float | None = Field(default=None, gt=0)
+    """95th percentile of the latency of one row; none: no limit."""
+    max_size_mb: float | None = Field(default=None, gt=0)
+    """Size of the version's model on disk; none: no limit."""
     probation: Duration = timedelta(days=7)
+    rollback_alpha: float = Field(default=0.01, gt=0, lt=0.5)
+    """Chance that a version no worse than the one before it is taken back during its probation."""
+    watch: str | None = "15 * * * *"
+    """Five-field cron in UTC of the look at a version on probation; null: only after a promotion and when asked."""
+    keep_versions: Duration = timedelta(days=180)
+    """How long a version that is not deployed is kept at least."""
+
+    _cron = field_validator("watch")(five_fields)
+
+    @model_validator(mode="after")
+    def _approvers_are_asked(self) -> PromotionConfig:
+        if self.approvers and self.approval == "auto":
+            raise ValueError("approvers: nobody is asked while promotion.approval is 'auto'; use 'required'")
+        return self
+
+    @property
+    def measures_speed(self) -> bool:
+        """Whether a comparison must measure latency and size."""
+        return any(limit is not None for limit in (self.max_slowdown, self.max_latency_ms, self.max_size_mb))
 
 
 class AlertsConfig(Section):
@@ -203,8 +244,9 @@ class ModelConfig(Section):
             raise ValueError(
                 f"model: {self.model!r} is the name of a section, so KEEL__… could mean either: choose another"
             )
-        if self.promotion.approval == "required":
-            raise ValueError("promotion.approval: 'required' is not there yet; use 'auto', or leave out `retrain`")
+        for name in self.promotion.segments:
+            if self.features.get(name) != "categorical":
+                raise ValueError(f"promotion.segments: {name!r} is not a categorical feature of the model")
         if self.target.name in self.features:
             raise ValueError(f"features: {self.target.name!r} is the target and cannot be a feature")
         return self

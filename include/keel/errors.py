@@ -86,6 +86,30 @@ class TrainingFailed(KeelError):
     """The model's own pipeline raised, or gave back what cannot be used."""
 
 
+class NotPromotable(KeelError):
+    """A version that may not go into production, such as one that was rejected; the message names the way out."""
+
+    exit_code = 2
+
+
+class NotApproved(KeelError):
+    """A promotion that needs a person's approval has none that counts."""
+
+
+class NothingToRollBackTo(KeelError):
+    """A rollback without a version to go back to; the message names what there is."""
+
+    exit_code = 2
+
+
+class ArtifactChanged(KeelError):
+    """A version's artifacts are not those that were registered, or nothing says which were; it is not loaded."""
+
+
+class LedgerBroken(KeelError):
+    """The ledger is not what was written: a row was changed, removed, moved or rewritten; the message names it."""
+
+
 class StoreUnavailable(KeelError):
     """The store cannot be reached or does not answer; never a reason to read a check as all clear."""
 
