@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keel import loop
+from keel import loop, rollout
 from keel.replay import replay
 from tests.toy import DAY, START, toy_config, toy_rows
 
@@ -22,9 +22,10 @@ def first_version(ws):
 
 def act(ws, decision, config=CONFIG):
     """Take a decision to retrain through to its outcome."""
-    comparison = loop.compare(ws, config, loop.retrain(ws, config, decision))
-    step = loop.promote if comparison["verdict"] == "promote" else loop.keep_champion
-    return step(ws, config, comparison, actor="tests", run_id="run-1")
+    by = {"actor": "tests", "run_id": "run-1"}
+    comparison = rollout.compare(ws, config, loop.retrain(ws, config, decision, **by))
+    step = rollout.promote if comparison["next"] == "promote" else rollout.keep_champion
+    return step(ws, config, comparison, **by)
 
 
 def live(ws, rows, *, days, start=NOW, config=CONFIG):

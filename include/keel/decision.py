@@ -21,12 +21,15 @@ MISSING_LABELS = ("missing labels",)
 
 
 class Action(StrEnum):
-    """What a check leads to; also the task ids of the branches."""
+    """What is done: what a check leads to, with the task ids of its branches, and what is asked for or watched."""
 
     ALL_CLEAR = "all_clear"
     RAISE_ALERT = "raise_alert"
     RETRAIN = "retrain"
     QUARANTINE = "quarantine"
+    PROMOTE = "promote"
+    ROLLBACK = "rollback"
+    WATCH = "watch"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
-"""Keel from top to bottom: count, check, decide, retrain, compare, promote or keep, tell, record.
+"""Keel from top to bottom: count, check, decide, set aside or retrain, tell, record.
+
+What a retrain has made goes on in `keel.rollout`: compare, offer or promote, watch, take back.
 
 Each step is a plain function that takes plain values and gives back plain values (JSON-able dicts with references to
 what lies in the store), so that an Airflow operator, the REST side, the command line and a notebook call the same
@@ -19,45 +21,41 @@ from keel.checks.performance import LabelArrival, detect_degradation
 from keel.checks.quality import QualityStatus, check_quality
 from keel.decision import Action, Decision, Policy, decide_action
 from keel.errors import ConfigError, SchemaError, UnknownVersion
-from keel.lifecycle import deployments
-from keel.lifecycle.comparison import NotShown, Verdict, compare_versions
+from keel.lifecycle import deployments, ledger
+from keel.lifecycle.history import Status
 from keel.lifecycle.training import retrain_plan, train, training_key, training_recipe
 from keel.measures.losses import Estimate
 from keel.measures.plain import finite_or_none
 from keel.memory import (
     KINDS,
     Plain,
-    earlier_looks,
     keep_decision,
     keep_report,
     last_retrain_before,
     now_utc,
     outcome_of,
     report_id,
-    times_of,
 )
 from keel.rows import (
     broken_stretches,
     count_dirty,
     prediction_log,
-    score_version,
     scored,
     training_rows,
-    unseen_holdout,
     window_counts,
 )
 from keel.window import Window, ceil_hour, floor_hour, parse_time
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
+    from keel.lifecycle.registry import VersionInfo
     from keel.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
 __all__ = [
-    "check_data_drift", "check_data_quality", "check_performance", "compare", "compose_message", "count_window",
-    "decide", "keep_champion", "parse_time", "promote", "quarantine", "record", "request_retrain", "resolve_window",
-    "retrain",
+    "check_data_drift", "check_data_quality", "check_performance", "compose_message", "count_window", "decide",
+    "parse_time", "quarantine", "record", "request_retrain", "resolve_window", "retrain",
 ]  # fmt: skip
 
 
@@ -189,8 +187,8 @@ def request_retrain(ws: Workspace, config: ModelConfig, *, window: Window, reaso
     return keep_decision(ws, identity, asked, Decision(Action.RETRAIN, f"Asked for: {reason}"), run_id)
 
 
-def retrain(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any]) -> Plain:
-    """Train a challenger on the labelled rows before the cut and register it.
+def retrain(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any], *, actor: str, run_id: str) -> Plain:
+    """Train a challenger on the labelled rows before the cut and register it, with its artifacts pinned in the ledger.
 
     Neither one decision nor the same rows train twice. A decision that is carried out again finds its version though
     labels came in between; with another pipeline or other settings it is another training.
@@ -207,94 +205,29 @@ def retrain(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any]) -> 
             config, rows, reason=decision["sentence"], parent=champion, decision_id=decision["decision_id"]
         )
         version = ws.registry.register(config, candidate, run_name=f"retrain to {rows.split.cut:%Y-%m-%d}")
+        _pin(ws, version, decision["sentence"], actor=actor, run_id=run_id)
     reference = ws.registry.reference(config.model, version.version)
     return {
-        "decision_id": decision["decision_id"], "model": config.model, "version": version.version,
-        "champion": champion, "mlflow_run_id": version.run_id,
+        "decision_id": decision["decision_id"], "model": config.model, "challenger": version.version,
+        "champion": champion, "mlflow_run_id": version.run_id, "until": window.end.isoformat(), "requested_by": actor,
         "training": reference["training"], "holdout": reference["holdout"],
         "metrics": {name: finite_or_none(values["value"]) for name, values in reference["metrics"].items()},
         "sentence": f"Version {version.version} was trained on {reference['training']['rows']:,} labelled rows.",
     }  # fmt: skip
 
 
-def compare(ws: Workspace, config: ModelConfig, training: Mapping[str, Any]) -> Plain:
-    """Judge the challenger against the champion on the same holdout, which neither has seen."""
-    champion, challenger = training["champion"], training["version"]
-    shared = {
-        "decision_id": training["decision_id"], "model": config.model,
-        "champion": champion, "challenger": challenger, "mlflow_run_id": training["mlflow_run_id"],
+def _pin(ws: Workspace, version: VersionInfo, reason: str, *, actor: str, run_id: str) -> None:
+    """Say in the ledger what was registered: only that is ever loaded."""
+    artifacts = {
+        "version": version.version, "run_id": version.run_id,
+        "files": ws.registry.digests(version.model, version.version),
     }  # fmt: skip
-    if champion is None:
-        sentence = f"Version {challenger} is the first; there is no champion to compare it with."
-        return {**shared, "verdict": str(Verdict.PROMOTE), "report_id": None, "sentence": sentence}
-    if champion == challenger:
-        sentence = f"Version {champion}, the champion, is what this decision or these rows have made before."
-        return {**shared, "verdict": str(Verdict.KEEP_CHAMPION), "report_id": None, "sentence": sentence}
-    holdout, unseen = unseen_holdout(ws, config, training["holdout"], champion)
-    report = compare_versions(
-        score_version(ws, config, champion, holdout),
-        score_version(ws, config, challenger, holdout),
-        metric=config.performance.metric,
-        margin=config.promotion.margin,
-        alpha=config.promotion.alpha,
-        min_rows=config.promotion.min_rows,
-        seed=retrain_plan(config).seed,
-    ).to_dict()
-    counted = {"model": config.model, "version": f"{champion}v{challenger}", "window": unseen}
-    identity = report_id("comparison", counted)
-    looks = earlier_looks(ws, config.model, identity, unseen)
-    report |= {"holdout": unseen, "earlier_looks": looks, **shared}
-    sentence = f"Challenger {challenger} against champion {champion}: {report['reason']}."
-    ws.store.reports.put(
-        identity, config.model, challenger, "comparison", *times_of(unseen), report["verdict"], report, now_utc()
-    )
-    ws.registry.log_report(training["mlflow_run_id"], "comparison", report)
-    return {**report, "report_id": identity, "sentence": sentence}
-
-
-def promote(ws: Workspace, config: ModelConfig, comparison: Mapping[str, Any], *, actor: str, run_id: str) -> Plain:
-    """Put the challenger into production, if the champion it was compared with is still there.
-
-    Raises
-    ------
-    NotShown
-        The comparison is no evidence for the challenger, whatever task was started with it.
-    StaleGeneration
-        Another version than the champion of the comparison is in production.
-
-    """
-    if comparison["verdict"] != Verdict.PROMOTE:
-        raise NotShown(f"{config.model}: version {comparison['challenger']} stays out: {comparison['sentence']}")
-    challenger, champion = comparison["challenger"], comparison["champion"]
-    current = deployments.read(ws.store, config.model)
-    if current.production == challenger:  # a retried task: the change is made, only its projection may be missing
-        deployments.project(ws.registry, current)
-    elif current.production != champion:
-        raise deployments.stale(current, expected=champion)
-    else:
-        body = {"run_id": run_id, "evidence": dict(comparison)}
-        current = deployments.change(
-            ws.store, ws.registry, current, current.with_production(challenger),
-            actor=actor, action="promote", body=body, now=now_utc(),
-        )  # fmt: skip
-    ws.registry.set_statuses(config.model, production=challenger, previous=champion)
-    sentence = f"Promoted version {challenger}: {comparison['sentence']}"
-    return outcome_of("promoted", comparison, sentence, version=challenger, generation=current.generation)
-
-
-def keep_champion(
-    ws: Workspace, config: ModelConfig, comparison: Mapping[str, Any], *, actor: str, run_id: str
-) -> Plain:
-    """Turn the challenger down, and record why."""
-    challenger, champion = comparison["challenger"], comparison["champion"]
-    deployments.note_once(
-        ws.store, config.model, actor=actor, action="keep_champion",
-        body={"run_id": run_id, "evidence": dict(comparison)}, now=now_utc(),
+    evidence = {"sentence": f"Version {version.version} was registered: {reason}", "tags": dict(version.tags)}
+    deployments.note(
+        ws.store, version.model, actor=actor, action=ledger.Action.REGISTER, now=now_utc(),
+        body={"run_id": run_id, "artifacts": artifacts, "evidence": evidence},
+        statuses={version.version: (Status.CANDIDATE, reason)},
     )  # fmt: skip
-    if challenger != champion:
-        ws.registry.set_tags(config.model, challenger, {"keel.status": "rejected"})
-    sentence = f"Kept champion {champion}: {comparison['sentence']}"
-    return outcome_of("kept_champion", comparison, sentence, version=champion)
 
 
 def quarantine(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any], *, actor: str, run_id: str) -> Plain:

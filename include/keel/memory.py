@@ -44,12 +44,19 @@ def keep_report(ws: Workspace, kind: str, counted: Mapping[str, Any], body: Plai
     return {"report_id": identity, "kind": kind, "status": body["status"], **summary}
 
 
-def keep_decision(ws: Workspace, identity: str, counted: Mapping[str, Any], decided: Decision, run_id: str) -> Plain:
-    """Store a decision with the run that made it, and return it."""
+def request_id(model: str, what: str, run_id: str) -> str:
+    """Return the identity of what a run asks for, whenever its tasks run."""
+    return f"request-{hashlib.sha256('|'.join((model, what, run_id)).encode()).hexdigest()[:16]}"
+
+
+def keep_decision(
+    ws: Workspace, identity: str, counted: Mapping[str, Any], decided: Decision, run_id: str, **more: Any
+) -> Plain:
+    """Store a decision with the run that made it, and ``more`` of what was asked for; return it."""
     decision = {
         "decision_id": identity, "model": counted["model"], "version": counted["version"],
         "window": dict(counted["window"]), "action": str(decided.action), "sentence": decided.sentence,
-        "about": list(decided.about),
+        "about": list(decided.about), **more,
     }  # fmt: skip
     ws.store.decisions.put(
         identity,
@@ -85,6 +92,7 @@ def earlier_looks(ws: Workspace, model: str, identity: str, holdout: Mapping[str
     mine = ws.store.reports.get(identity)
     return sum(
         past["report_id"] != identity
+        and past["body"]["n"] > 0
         and (mine is None or past["created_at"] < mine["created_at"])
         and (past["window_start"] < end and start < past["window_end"])
         for past in ws.store.reports.list(model, "comparison", limit=LOOKS)
@@ -94,7 +102,8 @@ def earlier_looks(ws: Workspace, model: str, identity: str, holdout: Mapping[str
 def outcome_of(name: str, decided: Mapping[str, Any], sentence: str, **more: Any) -> Plain:
     """Return what came of a decision, with the numbers of the comparison where there was one."""
     kept = ("decision_id", "model", "champion", "challenger", "metric", "champion_value", "challenger_value",
-            "lower_bound", "improvement", "margin", "n", "holdout", "earlier_looks", "mlflow_run_id")  # fmt: skip
+            "lower_bound", "improvement", "margin", "level", "n", "holdout", "earlier_looks", "mlflow_run_id",
+            "report_id", "verdict", "forced_by")  # fmt: skip
     return {"outcome": name, "sentence": sentence, **{k: decided[k] for k in kept if k in decided}, **more}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,9 @@ def prediction_log(ws: Workspace, config: ModelConfig) -> PredictionLog:
     return ws.store.predictions(config.model, dict(config.features))
 
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+PREFLIGHT_ROWS = 100
+"""As many as a version must be able to score before it may serve."""
 BRIDGE = timedelta(hours=12)
 """Longer than a quiet night; shorter than what one stray row on Monday and a break on Friday would set aside."""
 
@@ -196,14 +199,29 @@ def score_version(ws: Workspace, config: ModelConfig, version: int, rows: pa.Tab
 
 
 def unseen_holdout(
-    ws: Workspace, config: ModelConfig, holdout: Mapping[str, Any], champion: int
+    ws: Workspace, config: ModelConfig, holdout: Mapping[str, Any], *versions: int
 ) -> tuple[pa.Table, dict[str, str]]:
-    """Return the holdout rows later than all training data of both versions."""
+    """Return the holdout rows later than all training data of the versions."""
     start, end = times_of(holdout)
-    learned_until = parse_time(ws.registry.reference(config.model, champion)["training"]["end"])
-    since = max(start, learned_until) if learned_until else start
+    learned = [parse_time(ws.registry.reference(config.model, v)["training"]["end"]) for v in versions]
+    since = max([start, *filter(None, learned)])
     rows = prediction_log(ws, config).labelled(min(since, end), end)
     return rows, {"start": since.isoformat(), "end": end.isoformat()}
+
+
+def recent_rows(ws: Workspace, config: ModelConfig, limit: int = PREFLIGHT_ROWS) -> pa.Table:
+    """Return the latest labelled rows, at most ``limit``, for a version to try itself on; none where there are none."""
+    predictions = prediction_log(ws, config)
+    times = predictions.times()
+    if times is None:
+        return predictions.labelled(EPOCH, EPOCH)
+    first, last = times
+    span = max(DAY, config.target.label_delay)
+    while True:
+        rows = predictions.labelled(last - span, last + HOUR)
+        if rows.num_rows >= limit or last - span < first:
+            return rows.slice(max(0, rows.num_rows - limit))
+        span *= 4
 
 
 def scored(rows: pa.Table) -> Scored:

@@ -11,6 +11,13 @@ if TYPE_CHECKING:
 
 TOP_FEATURES = 5
 HEADLINES = {
+    "offered": "version {version} waits for approval",
+    "declined": "the new version was declined, version {version} stays",
+    "rolled_back": "went back to version {version}",
+    "confirmed": "version {version} has survived its probation",
+    "watch": "needs a look",
+    "promote": "was to be promoted",
+    "rollback": "was to be taken back",
     "promoted": "retrained and promoted version {version}",
     "kept_champion": "retrained, kept champion {version}",
     "quarantined": "data set aside",
@@ -19,9 +26,12 @@ HEADLINES = {
     "retrain": "is being retrained",
     "quarantine": "data is broken",
 }
-REPEATED = frozenset({"raise_alert", "quarantine"})
+REPEATED = frozenset({"raise_alert", "quarantine", "watch"})
 """What every check finds again for as long as its cause lies in the lookback: told once per alert cooldown. A retrain
 has a cooldown of its own."""
+
+CHANGES = frozenset({"rolled_back", "confirmed"})
+"""What a look at a version on probation led to is told whatever was told before."""
 
 
 def compose_alert(
@@ -36,11 +46,12 @@ def compose_alert(
     """Return subject, text and addressees, or ``{}`` when there is nothing to say.
 
     Nothing is said when all is clear, and when an alert, or data set aside, for the same causes was told within the
-    model's alert cooldown. What a retrain led to, a promotion or a champion kept, is always told.
+    model's alert cooldown. What came of a version, such as a promotion or a rollback, is always told.
     """
     if decision["action"] == "all_clear":
         return {}
-    if decision["action"] in REPEATED and _told_lately(config, decision, told):
+    changed = outcome is not None and outcome["outcome"] in CHANGES
+    if not changed and decision["action"] in REPEATED and _told_lately(config, decision, told):
         return {}
     headline = HEADLINES[outcome["outcome"] if outcome else decision["action"]]
     version = (outcome or {}).get("version") or decision["version"]
@@ -61,7 +72,8 @@ def _paragraphs(
 ) -> list[str]:
     lines = [decision["sentence"]]
     if outcome:
-        lines += ["", outcome["sentence"]]
+        lines += ["", outcome["sentence"]] if outcome["sentence"] != decision["sentence"] else []
+    lines += [line for finding in decision.get("findings", ()) if finding not in lines for line in ("", finding)]
     lines += ["", f"Model    {config.model} (owner: {config.owner})", f"Window   {_span(decision['window'])}"]
     lines += [f"Version  {_versions(decision, outcome)}", *_left_out(reports.get("quality"))]
     lines += _comparison(outcome) + _top_features(reports.get("drift")) + _metrics(reports.get("performance"))
@@ -84,7 +96,7 @@ def _comparison(outcome: Mapping[str, Any] | None) -> list[str]:
         return []
     looks = outcome["earlier_looks"]
     plural = "s" if looks > 1 else ""
-    again = f"  Rows of it have judged {looks} challenger{plural} before: the bound is that of a first look"
+    again = f"  Rows of it have judged {looks} challenger{plural} before: the bound is stricter for it"
     return [
         "",
         f"On the holdout {_span(outcome['holdout'])} ({outcome['n']:,} labelled rows neither version has seen):",
@@ -160,12 +172,16 @@ def _told_lately(config: ModelConfig, decision: Mapping[str, Any], told: Iterabl
 
 
 def _versions(decision: Mapping[str, Any], outcome: Mapping[str, Any] | None) -> str:
+    if outcome and outcome["outcome"] == "rolled_back":
+        return f"{outcome['version']} in production, {outcome.get('taken_back', decision['version'])} was taken back"
     if not outcome or "challenger" not in outcome:
         return f"{decision['version']} in production"
     if outcome["challenger"] == outcome["champion"]:
         return f"{outcome['champion']} in production, no other was made"
     if outcome["outcome"] == "promoted":
         return f"{outcome['challenger']} in production, before it {outcome['champion'] or 'none'}"
+    if outcome["outcome"] == "offered":
+        return f"{outcome['champion']} in production, {outcome['challenger']} staged"
     return f"{outcome['champion']} in production, challenger {outcome['challenger']} turned down"
 
 

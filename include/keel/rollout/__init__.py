@@ -1,0 +1,22 @@
+"""Into production and back: compare, offer, approve, promote, watch, confirm, take back.
+
+What `keel.loop` goes on to when it has trained a challenger, and what ``<model>.promote``, ``.rollback`` and
+``.watch_deployment`` are made of. Each step takes plain values and gives back plain values. What a step is given is
+only a reference: the comparison is read from the store, the approval from the ledger, because whatever passes between
+tasks could have been written by any of them.
+
+A promotion asks three questions: is the version shown to be better (or does a person force it), does everybody agree
+who must, and is what would serve the very thing that was registered? Only then the deployment is swapped.
+"""
+
+from keel.rollout.approval import approval_request, approve
+from keel.rollout.judging import compare
+from keel.rollout.probation import confirm, reconcile, watch
+from keel.rollout.promotion import keep_champion, promote, stage
+from keel.rollout.request import request_promotion
+from keel.rollout.rollback import request_rollback, rollback
+
+__all__ = [
+    "approval_request", "approve", "compare", "confirm", "keep_champion", "promote", "reconcile", "request_promotion",
+    "request_rollback", "rollback", "stage", "watch",
+]  # fmt: skip

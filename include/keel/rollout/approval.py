@@ -1,0 +1,124 @@
+"""A person's yes or no to a comparison, as the ledger knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from keel.errors import NotApproved
+from keel.lifecycle import deployments, ledger
+from keel.lifecycle.history import Status
+from keel.memory import Plain, now_utc, outcome_of
+from keel.rollout.evidence import shown
+
+if TYPE_CHECKING:
+    from keel.config import ModelConfig
+    from keel.workspace import Workspace
+
+NOBODY = frozenset({None, "", "airflow"})
+"""What an actor is called when no person has asked."""
+
+
+def approval_request(ws: Workspace, config: ModelConfig, comparison: Mapping[str, Any]) -> dict[str, str]:
+    """Return the subject and the Markdown body of what a person is asked to agree to."""
+    from keel.lifecycle.comparison_report import render
+
+    body = shown(ws, config, comparison)
+    rule = {
+        "required": "Any permitted user may answer.",
+        "second_person": f"Not by who asked for it: {', '.join(sorted(requesters(ws, body))) or 'nobody'}.",
+    }[config.promotion.approval]
+    subject = f"Promote {config.model} version {body['challenger']}?"
+    return {"subject": subject, "body": f"{rule}\n\n{render(body)}"}
+
+
+def approve(
+    ws: Workspace, config: ModelConfig, comparison: Mapping[str, Any], *, approved: bool, approver: str | None,
+    approver_id: str | None, dag_id: str, run_id: str, responded_at: datetime,
+) -> Plain:  # fmt: skip
+    """Write into the ledger what a person answered; no answer in time is a no.
+
+    Only the adapter that has heard the answer from Airflow itself may call this: see docs/architecture.md.
+
+    Raises
+    ------
+    NotApproved
+        Somebody said yes who may not.
+
+    """
+    body = shown(ws, config, comparison)
+    challenger = body["challenger"]
+    asking = requesters(ws, body)
+    if approved:
+        require_approver(config, approver, asking)
+    answer = {
+        "report_id": body["report_id"], "challenger": challenger, "champion": body["champion"],
+        "approver": approver, "approver_id": approver_id, "requesters": sorted(asking), "dag_id": dag_id,
+        "responded_at": responded_at.isoformat(),
+    }  # fmt: skip
+    who = approver or "nobody in time"
+    sentence = f"Version {challenger} was {'approved' if approved else 'declined'} by {who}."
+    row = {"run_id": run_id, "approval": answer, "evidence": {"sentence": sentence}}
+    if approved:
+        deployments.note(
+            ws.store, config.model, actor=str(approver), action=ledger.Action.APPROVE, body=row, now=now_utc()
+        )
+        return outcome_of("approved", body, sentence, version=challenger)
+    status = Status.REJECTED if approver else Status.CANDIDATE
+    statuses = {challenger: (status, sentence)}
+    current = deployments.read(ws.store, config.model)
+    noted = {"actor": approver or "airflow", "action": ledger.Action.DECLINE, "body": row, "now": now_utc()}
+    if current.staging == challenger:
+        deployments.change(ws.store, ws.registry, current, replace(current, staging=None), statuses=statuses, **noted)
+    else:
+        deployments.note(ws.store, config.model, statuses=statuses, **noted)
+        deployments.project(ws.store, ws.registry, config.model)
+    return outcome_of("declined", body, f"{sentence} Production is as it was.", version=body["champion"])
+
+
+def approval_of(ws: Workspace, config: ModelConfig, body: Mapping[str, Any], generation: int) -> Plain:
+    """Return the approval of this very comparison that the ledger holds; `NotApproved` where there is none that counts.
+
+    It counts while the deployment is the one it was given for, and while policy still allows who gave it.
+    """
+    given = [
+        row
+        for row in ledger.entries(ws.store, config.model, ledger.Action.APPROVE)
+        if row.body["approval"]["report_id"] == body["report_id"] and row.generation_to == generation
+    ]
+    if not given:
+        raise NotApproved(
+            f"{config.model}: version {body['challenger']} needs the approval of a person, and nobody has given it for "
+            f"this comparison; ask for it: airflow dags trigger {config.model}.promote"
+        )
+    approval: Plain = given[-1].body["approval"]
+    require_approver(config, approval["approver"], requesters(ws, body))
+    return approval
+
+
+def require_approver(config: ModelConfig, approver: str | None, asking: Collection[str]) -> None:
+    """Raise `NotApproved` for a yes by nobody, by somebody who is not on the list, or by who asked for it."""
+    policy = config.promotion
+    if approver in NOBODY:
+        raise NotApproved(f"{config.model}: an approval needs the name of a user, and this one has none")
+    if policy.approvers and approver not in policy.approvers:
+        raise NotApproved(f"{config.model}: {approver} is not among promotion.approvers: {', '.join(policy.approvers)}")
+    if policy.approval == "second_person" and approver in asking:
+        raise NotApproved(
+            f"{config.model}: {approver} has asked for this promotion, and promotion.approval is 'second_person': "
+            "somebody else must approve it"
+        )
+
+
+def requesters(ws: Workspace, body: Mapping[str, Any]) -> set[str]:
+    """Return the people who had a hand in it: who had the challenger trained or staged it, and who asked for this."""
+    made = (ledger.Action.REGISTER, ledger.Action.STAGE)
+    version = str(body["challenger"])
+    people = {
+        row.actor
+        for row in ledger.entries(ws.store, body["model"])
+        if row.action in made and version in row.body.get("statuses", {})
+    }
+    return (people | {body["requested_by"]}) - NOBODY

@@ -1,0 +1,130 @@
+"""Champion against challenger on rows that neither has seen, and the record of what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from keel.lifecycle.comparison import Verdict, compare_versions
+from keel.lifecycle.comparison_report import render
+from keel.lifecycle.history import Status, history
+from keel.lifecycle.training import retrain_plan
+from keel.memory import Plain, earlier_looks, now_utc, report_id, times_of
+from keel.rollout.evidence import PROMOTABLE
+from keel.rows import score_version, unseen_holdout
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from keel.config import ModelConfig
+    from keel.workspace import Workspace
+
+PROVENANCE = ("decision_id", "champion", "challenger", "mlflow_run_id", "until", "forced_by", "requested_by")
+"""What a comparison says of where it comes from, beside what it found."""
+
+
+def compare(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any]) -> Plain:
+    """Judge the challenger against the champion on the same holdout, which neither has seen, and keep the record.
+
+    asked: what `keel.loop.retrain` or `request_promotion` returned; who forces, and what, is read as it was kept.
+    ``next`` is ``promote``, ``offer`` (a person must agree) or ``keep_champion``.
+    """
+    decision = ws.store.decisions.get(asked["decision_id"])
+    kept: Mapping[str, Any] = decision["body"] if decision else {}
+    provenance = {name: asked.get(name) for name in PROVENANCE} | {"forced_by": kept.get("forced_by")}
+    body = _judge(ws, config, asked, provenance)
+    shown = body["verdict"] == Verdict.PASS or body["forced_by"]
+    agreed = "promote" if config.promotion.approval == "auto" else "offer"
+    return {**body, "next": agreed if shown else "keep_champion"}
+
+
+def _judge(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any], provenance: Plain) -> Plain:
+    champion, challenger = asked["champion"], asked["challenger"]
+    if champion is None:
+        reason = f"version {challenger} is the first; there is no champion to compare it with"
+        return _keep(ws, config, asked, _without_rows(Verdict.PASS, reason, asked["holdout"]), provenance)
+    if champion == challenger:
+        reason = f"version {champion}, the champion, is what this decision or these rows have made before"
+        return _keep(ws, config, asked, _without_rows(Verdict.FAIL, reason, asked["holdout"]), provenance)
+    standing = history(ws.store, config.model).standings.get(challenger)
+    if standing is not None and standing.status not in PROMOTABLE:
+        before = _judged_before(ws, config, asked)
+        if before is not None and standing.status is not Status.QUARANTINED:
+            return before
+        reason = f"version {challenger} is {standing.status}: {standing.reason}"
+        return _keep(ws, config, asked, _without_rows(Verdict.FAIL, reason, asked["holdout"]), provenance)
+    holdout, unseen = unseen_holdout(ws, config, asked["holdout"], champion, challenger)
+    identity = _identity(config, asked, unseen)
+    looks = earlier_looks(ws, config.model, identity, unseen)
+    found = compare_versions(
+        score_version(ws, config, champion, holdout),
+        score_version(ws, config, challenger, holdout),
+        metric=config.performance.metric,
+        policy=config.promotion,
+        times=holdout["time"].to_numpy().astype("datetime64[us]"),
+        segments={name: holdout[name].to_numpy(zero_copy_only=False) for name in config.promotion.segments},
+        earlier_looks=looks,
+        holdout_end=times_of(unseen)[1],
+        seed=retrain_plan(config).seed,
+        speed=_speed(ws, config, champion, challenger, holdout),
+    ).to_dict()
+    return _keep(ws, config, asked, {**found, "holdout": unseen}, provenance)
+
+
+def _keep(
+    ws: Workspace, config: ModelConfig, asked: Mapping[str, Any], found: Mapping[str, Any], provenance: Plain
+) -> Plain:
+    """Store the record under the identity that its versions and rows give it, and log it to MLflow."""
+    champion, challenger, window = asked["champion"], asked["challenger"], found["holdout"]
+    identity = _identity(config, asked, window)
+    against = f" against champion {champion}" if champion not in (None, challenger) else ""
+    sentence = f"Challenger {challenger}{against}: {found['reason']}."
+    if provenance["forced_by"] and found["verdict"] != Verdict.PASS:
+        sentence += f" {provenance['forced_by']} forces it: {asked['reason']}."
+    body = {**found, **provenance, "model": config.model, "report_id": identity, "sentence": sentence}
+    ws.store.reports.put(
+        identity, config.model, challenger, "comparison", *_span(window), body["verdict"], body, now_utc()
+    )
+    if asked.get("mlflow_run_id"):
+        ws.registry.log_report(asked["mlflow_run_id"], "comparison", body, page=render(body))
+    return body
+
+
+def _identity(config: ModelConfig, asked: Mapping[str, Any], window: Mapping[str, Any]) -> str:
+    # A comparison that somebody asked for is another than the one that followed the training, also on the same rows.
+    about = f"{asked['champion']}v{asked['challenger']}/{asked['decision_id']}"
+    return report_id("comparison", {"model": config.model, "version": about, "window": window})
+
+
+def _judged_before(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any]) -> Plain | None:
+    """Return what was found of this challenger for this very decision, as when a finished task runs again."""
+    for report in ws.store.reports.list(config.model, "comparison"):
+        body: Plain = report["body"]
+        if body["decision_id"] == asked["decision_id"] and body["challenger"] == asked["challenger"]:
+            return body
+    return None
+
+
+def _without_rows(verdict: Verdict, reason: str, holdout: Mapping[str, Any]) -> Plain:
+    """Return the record of a verdict that needs no rows."""
+    return {
+        "verdict": str(verdict), "reason": reason, "n": 0, "earlier_looks": 0,
+        "holdout": {"start": holdout["start"], "end": holdout["end"]},
+    }  # fmt: skip
+
+
+def _span(window: Mapping[str, Any]) -> tuple[datetime, datetime]:
+    start, end = times_of(window)
+    return min(start, end), end
+
+
+def _speed(ws: Workspace, config: ModelConfig, champion: int, challenger: int, rows: pa.Table) -> dict[str, Any] | None:
+    """Measure both versions side by side where the policy has a limit; None where it has not."""
+    if not config.promotion.measures_speed:
+        return None
+    from keel.lifecycle.benchmark import quick
+
+    models = {version: ws.registry.load(config, version) for version in (champion, challenger)}
+    measured = quick(models, rows)
+    return {"champion": measured[champion], "challenger": measured[challenger]}

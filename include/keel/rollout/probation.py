@@ -1,0 +1,124 @@
+"""Watching a version after its promotion: does it keep its promise, and is it no worse than the one before it?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from keel.decision import Action, Decision
+from keel.errors import ArtifactChanged, UnknownVersion
+from keel.lifecycle import deployments, ledger
+from keel.lifecycle.history import Probation, history
+from keel.lifecycle.probation import ProbationReport, ProbationVerdict, watch_version
+from keel.memory import Plain, keep_decision, keep_report, now_utc, outcome_of, report_id
+from keel.rows import prediction_log, score_version, scored
+from keel.window import HOUR, Window, ceil_hour, floor_hour
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from keel.config import ModelConfig
+    from keel.measures.losses import Scored
+    from keel.workspace import Workspace
+
+BRANCHES = {
+    ProbationVerdict.HARM: "rollback",
+    ProbationVerdict.SURVIVED: "confirm",
+    ProbationVerdict.BROKEN_PROMISE: "tell",
+    ProbationVerdict.INCONCLUSIVE: "tell",
+    ProbationVerdict.WATCHING: "nothing",
+}
+
+
+def reconcile(ws: Workspace, config: ModelConfig, *, actor: str, adopt: bool = True) -> Plain:
+    """Complete what was interrupted, and find what was moved by hand; with ``adopt`` that becomes the deployment."""
+    found = deployments.reconcile(ws.store, ws.registry, config.model, actor=actor, now=now_utc(), adopt=adopt)
+    return found.to_dict()
+
+
+def watch(
+    ws: Workspace, config: ModelConfig, *, end: datetime, run_id: str, findings: Mapping[str, Any] | None = None
+) -> Plain:
+    """Judge the version on probation by the labels of its own predictions, up to ``end`` less the label delay.
+
+    findings: what `reconcile` returned. ``branch`` is ``rollback``, ``confirm``, ``tell`` or ``nothing``.
+    """
+    said = list((findings or {}).get("findings", ()))
+    state = history(ws.store, config.model)
+    if state.probation is None:
+        production = state.deployment.production
+        sentence = f"No version of {config.model} is on probation."
+        body: Plain = {"verdict": "none", "status": "none", "n": 0}
+        span = Window(floor_hour(end - config.check.lookback), ceil_hour(end))
+    else:
+        production = state.probation.version
+        span = _span(state.probation, end)
+        body = _judge(ws, config, state.probation, end)
+        sentence = body["sentence"]
+    branch = BRANCHES.get(body["verdict"], "nothing")
+    about = (body["verdict"], *sorted(said))
+    watched = {"model": config.model, "version": production, "window": span.to_dict()}
+    kept: Plain = {"report_id": None}
+    if state.probation is not None:
+        kept = keep_report(ws, "probation", watched, {**body, "status": body["verdict"]})
+    if said and branch == "nothing":
+        branch, sentence = "tell", said[0] if body["verdict"] == "none" else sentence
+    more = {
+        "verdict": body["verdict"], "branch": branch, "findings": said, "report_id": kept["report_id"],
+        "reason": sentence, "watched": body, "requested_by": None,
+    }  # fmt: skip
+    decided = Decision(Action.WATCH, sentence, about)
+    if branch == "nothing":  # the hourly look that finds nothing leaves no decision
+        return {**watched, "action": str(Action.WATCH), "sentence": sentence, **more}
+    return keep_decision(ws, report_id("watch", watched), watched, decided, run_id, **more)
+
+
+def confirm(ws: Workspace, config: ModelConfig, watched: Mapping[str, Any], *, actor: str, run_id: str) -> Plain:
+    """End the probation of a version that has survived it."""
+    state = history(ws.store, config.model)
+    version, sentence = watched["version"], watched["sentence"]
+    report = ws.store.reports.get(str(watched.get("report_id")))
+    survived = report is not None and report["body"]["verdict"] == ProbationVerdict.SURVIVED
+    if state.probation is None or state.probation.version != version or not survived:
+        raise deployments.stale(state.deployment, expected=version)
+    deployments.note(
+        ws.store, config.model, actor=actor, action=ledger.Action.CONFIRM, now=now_utc(),
+        body={"run_id": run_id, "probation": None,
+              "evidence": {"sentence": sentence, "version": version, "watched": watched["watched"]}},
+    )  # fmt: skip
+    return outcome_of("confirmed", watched, sentence, version=version)
+
+
+def _span(probation: Probation, end: datetime) -> Window:
+    since = floor_hour(probation.since)
+    return Window(since, max(ceil_hour(end), since + HOUR))
+
+
+def _judge(ws: Workspace, config: ModelConfig, probation: Probation, end: datetime) -> Plain:
+    mature = end - config.target.label_delay
+    until = min(mature, probation.until)
+    rows = prediction_log(ws, config).labelled(
+        probation.since, max(until, probation.since), version=probation.version, by_arrival=True
+    )
+    reference = ws.registry.reference(config.model, probation.version)
+    report: ProbationReport = watch_version(
+        scored(rows),
+        _previous(ws, config, probation, rows),
+        metric=config.performance.metric,
+        reference=reference,
+        policy=config.promotion,
+        max_increase=config.performance.max_increase,
+        over=mature >= probation.until,
+    )
+    return {**report.to_dict(), "version": probation.version, "previous": probation.previous}
+
+
+def _previous(ws: Workspace, config: ModelConfig, probation: Probation, rows: pa.Table) -> Scored | None:
+    """Score the same rows with the version before; None where there is none that can."""
+    if probation.previous is None:
+        return None
+    try:
+        return score_version(ws, config, probation.previous, rows)
+    except (UnknownVersion, ArtifactChanged):
+        return None

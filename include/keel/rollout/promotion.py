@@ -1,0 +1,123 @@
+"""Offering a challenger, putting it into production, or keeping the champion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from keel.lifecycle import deployments, ledger
+from keel.lifecycle.comparison import Verdict
+from keel.lifecycle.history import History, Status, history
+from keel.memory import Plain, now_utc, outcome_of
+from keel.rollout.approval import approval_of
+from keel.rollout.evidence import PROMOTABLE, kept, require_promotable, shown
+from keel.rows import recent_rows
+
+if TYPE_CHECKING:
+    from keel.config import ModelConfig
+    from keel.workspace import Workspace
+
+
+def stage(ws: Workspace, config: ModelConfig, comparison: Mapping[str, Any], *, actor: str, run_id: str) -> Plain:
+    """Offer the challenger: it becomes the staging version, and waits for a person."""
+    body = shown(ws, config, comparison)
+    challenger = body["challenger"]
+    state = history(ws.store, config.model)
+    current = state.deployment
+    sentence = f"Offered version {challenger}, which waits for approval: {body['sentence']}"
+    if current.staging != challenger:
+        require_promotable(state, challenger)
+        statuses = {challenger: (Status.STAGING, "offered for production")}
+        if current.staging is not None:
+            statuses[current.staging] = (Status.CANDIDATE, f"version {challenger} was offered instead")
+        current = deployments.change(
+            ws.store, ws.registry, current, replace(current, staging=challenger), actor=actor,
+            action=ledger.Action.STAGE, body={"run_id": run_id, "evidence": {**body, "sentence": sentence}},
+            now=now_utc(), statuses=statuses,
+        )  # fmt: skip
+    return outcome_of("offered", body, sentence, version=challenger, generation=current.generation)
+
+
+def promote(ws: Workspace, config: ModelConfig, comparison: Mapping[str, Any], *, actor: str, run_id: str) -> Plain:
+    """Put the challenger into production, if it was shown, agreed to, and is what was registered.
+
+    The champion must still be the one it was compared with. A task that runs again completes what it had begun.
+
+    Raises
+    ------
+    NotShown
+        The comparison that was kept is no evidence for the challenger.
+    NotApproved
+        The policy asks for a person, and the ledger knows of none who agreed to this very comparison.
+    NotPromotable
+        The version was rejected, quarantined or archived meanwhile, or does not fit the features.
+    ArtifactChanged
+        What lies in the registry is not what was registered.
+    StaleGeneration
+        Another version than the champion of the comparison is in production.
+
+    """
+    body = shown(ws, config, comparison)
+    challenger, champion = body["challenger"], body["champion"]
+    state = history(ws.store, config.model)
+    current = state.deployment
+    sentence = f"Promoted version {challenger}: {body['sentence']}"
+    if current.production == challenger:  # a retried task: the change is made, only its projection may be missing
+        deployments.project(ws.store, ws.registry, config.model)
+        return outcome_of("promoted", body, sentence, version=challenger, generation=current.generation)
+    if current.production != champion:
+        raise deployments.stale(current, expected=champion)
+    require_promotable(state, challenger)
+    approval = None
+    if config.promotion.approval != "auto":
+        approval = approval_of(ws, config, body, current.generation)
+    ws.registry.preflight(config, challenger, recent_rows(ws, config))
+    since = datetime.fromisoformat(body["until"])
+    row = {
+        "run_id": run_id, "evidence": {**body, "sentence": sentence}, "approval": approval,
+        "probation": {
+            "version": challenger, "previous": champion, "since": since.isoformat(),
+            "until": (since + config.promotion.probation).isoformat(),
+        },
+    }  # fmt: skip
+    staging = None if current.staging == challenger else current.staging
+    changed = deployments.change(
+        ws.store, ws.registry, current,
+        replace(current, production=challenger, previous=champion, staging=staging),
+        actor=actor, action=ledger.Action.PROMOTE, body=row, now=now_utc(),
+        statuses=_succession(state, challenger, "promoted"),
+    )  # fmt: skip
+    return outcome_of("promoted", body, sentence, version=challenger, generation=changed.generation)
+
+
+def keep_champion(
+    ws: Workspace, config: ModelConfig, comparison: Mapping[str, Any], *, actor: str, run_id: str
+) -> Plain:
+    """Turn the challenger down, and record why. One about whom nothing could be concluded stays a candidate."""
+    body = kept(ws, config, comparison)
+    challenger, champion = body["challenger"], body["champion"]
+    statuses = {}
+    if body["verdict"] == Verdict.FAIL and history(ws.store, config.model).status(challenger) in PROMOTABLE:
+        statuses[challenger] = (Status.REJECTED, body["reason"])
+    current = deployments.read(ws.store, config.model)
+    row = {"run_id": run_id, "evidence": body}
+    noted = {"actor": actor, "action": ledger.Action.KEEP_CHAMPION, "body": row, "now": now_utc()}
+    if statuses and current.staging == challenger:
+        deployments.change(ws.store, ws.registry, current, replace(current, staging=None), statuses=statuses, **noted)
+    elif deployments.note_once(ws.store, config.model, statuses=statuses, **noted):
+        deployments.project(ws.store, ws.registry, config.model)
+    sentence = f"Kept champion {champion}: {body['sentence']}"
+    return outcome_of("kept_champion", body, sentence, version=champion)
+
+
+def _succession(state: History, challenger: int, reason: str) -> dict[int, tuple[Status, str]]:
+    """Return what becomes of the versions that are deployed when another goes into production."""
+    current = state.deployment
+    becomes: dict[int, tuple[Status, str]] = {}
+    if current.previous is not None:
+        becomes[current.previous] = (Status.ARCHIVED, f"version {challenger} was promoted")
+    if current.production is not None:
+        becomes[current.production] = (Status.PREVIOUS, f"version {challenger} was promoted")
+    return {**becomes, challenger: (Status.PRODUCTION, reason)}
