@@ -9,201 +9,40 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import Field, field_validator, model_validator
 
 from keel.errors import ConfigError, UnknownModel, suggestion
-from keel.validation import Duration, Section, read_yaml, replace_keys, validated
+from keel.sections import (
+    METRICS_OF_KIND,
+    AlertsConfig,
+    CheckConfig,
+    DriftConfig,
+    FeatureKind,
+    FileSource,
+    KeelSource,
+    LiveConfig,
+    Metric,
+    PerformanceConfig,
+    PredictionSource,
+    PromotionConfig,
+    RetrainConfig,
+    SqlSource,
+    TargetConfig,
+)
+from keel.validation import Section, read_yaml, replace_keys, validated
+
+__all__ = [
+    "AlertsConfig", "CheckConfig", "DriftConfig", "FeatureKind", "FileSource", "KeelSource", "LiveConfig", "Metric",
+    "ModelConfig", "PerformanceConfig", "PromotionConfig", "RetrainConfig", "SqlSource", "TargetConfig", "get_model",
+    "load_model", "load_models", "read_models",
+]  # fmt: skip
 
 MODELS_FOLDER = Path(__file__).resolve().parents[1] / "models"
 ENVIRONMENT_PREFIX = "KEEL__"
-
-FeatureKind = Literal["numeric", "categorical"]
-Metric = Literal["brier", "log_loss", "roc_auc", "accuracy", "mae", "rmse"]
-METRICS_OF_KIND: dict[str, frozenset[str]] = {
-    "binary": frozenset({"brier", "log_loss", "roc_auc", "accuracy"}),
-    "regression": frozenset({"mae", "rmse"}),
-}
-
-
-class TargetConfig(Section):
-    """What the model predicts, and how long its truth takes to arrive."""
-
-    name: str
-    kind: Literal["binary", "regression"] = "binary"
-    label_delay: Duration = timedelta(hours=24)
-
-
-class KeelSource(Section):
-    """Predictions come from Keel's own prediction log."""
-
-    source: Literal["keel"] = "keel"
-
-
-class SqlSource(Section):
-    """Predictions lie in a table on a SQL connection; the keys map its columns to Keel's."""
-
-    source: Literal["sql"]
-    conn: str
-    table: str
-    id: str
-    time: str
-    score: str | None = None
-    prediction: str | None = None
-    version: str | None = None
-
-
-class FileSource(Section):
-    """Predictions lie in Parquet or CSV files, by fsspec URL."""
-
-    source: Literal["files"]
-    url: str
-    id: str
-    time: str
-    score: str | None = None
-    prediction: str | None = None
-    version: str | None = None
-
-
-PredictionSource = Annotated[KeelSource | SqlSource | FileSource, Field(discriminator="source")]
-
-
-def five_fields(value: str | None) -> str | None:
-    """Return a cron expression as it is, or raise `ValueError` for one that Airflow could not use."""
-    from croniter import croniter  # what Airflow reads it with; an error there would take every model's DAGs away
-
-    if value is not None and not (len(value.split()) == 5 and croniter.is_valid(value)):
-        raise ValueError("must be a cron expression of five fields, such as '0 */6 * * *', or null")
-    return value
-
-
-class CheckConfig(Section):
-    """When the model is checked, and on what window."""
-
-    schedule: str | None = "0 */6 * * *"
-    """Five-field cron in UTC; null: checked only when asked, or when the live monitor alarms."""
-    lookback: Duration = timedelta(days=7)
-
-    _cron = field_validator("schedule")(five_fields)
-
-
-class DriftConfig(Section):
-    """Thresholds of the drift check; a feature has drifted when it is significant *and* material."""
-
-    alpha: float = Field(default=0.05, gt=0, lt=1)
-    """False discovery rate over the model's columns, per check."""
-    min_rows: int = Field(default=500, ge=1)
-    """Below this many rows a window is ``insufficient``."""
-    psi_warn: float = Field(default=0.1, ge=0)
-    psi_alert: float = Field(default=0.25, ge=0)
-    """The usual reading of the index: .1 moderate, .25 major (Siddiqi 2006); applied to its excess over chance."""
-    max_share: float = Field(default=0.3, gt=0, le=1)
-    """Share of features drifted from which the window as a whole has drifted."""
-    max_impact: float | None = Field(default=None, ge=0)
-    """Summed impact (units of the loss) from which the window has drifted; none: share alone decides."""
-    max_missing_increase: float = Field(default=0.05, ge=0, le=1)
-    max_new_category_rate: float = Field(default=0.01, ge=0, le=1)
-    seed: int = 0
-
-    @model_validator(mode="after")
-    def _ordered(self) -> DriftConfig:
-        if self.psi_alert < self.psi_warn:
-            raise ValueError(f"psi_alert ({self.psi_alert}) must not be below psi_warn ({self.psi_warn})")
-        return self
-
-
-class PerformanceConfig(Section):
-    """How realised performance is judged once labels are there."""
-
-    metric: Metric = "brier"
-    max_increase: float = Field(default=0.01, ge=0)
-    """How much worse than on the holdout, in units of the metric, before harm is material."""
-    alpha: float = Field(default=0.05, gt=0, lt=1)
-    min_rows: int = Field(default=500, ge=2)
-    min_label_rate: float = Field(default=0.5, ge=0, le=1)
-    """Share of the predictions that are due below which labels are missing; 0 for a model that gets none by design."""
-    also: tuple[Metric, ...] = ()
-
-
-class LiveConfig(Section):
-    """The monitor that looks after every block of predictions."""
-
-    every: int = Field(default=100, ge=1)
-    contexts: str | None = None
-
-
-class RetrainConfig(Section):
-    """How a challenger is trained."""
-
-    pipeline: str
-    window: Duration = timedelta(days=90)
-    holdout: Duration = timedelta(days=14)
-    cooldown: Duration = timedelta(hours=24)
-    min_rows: int = Field(default=1000, ge=10)
-    seed: int = 0
-
-
-class PromotionConfig(Section):
-    """What a version must show to go into production, who must agree, and how it is watched there."""
-
-    approval: Literal["auto", "required", "second_person"] = "auto"
-    """``required``: a person approves; ``second_person``: one who has not asked for it."""
-    approvers: tuple[str, ...] = ()
-    """Names of the users who may approve; empty: whom Airflow permits to answer."""
-    approval_timeout: Duration = timedelta(hours=24)
-    """No answer in this time is a no."""
-    margin: float = 0.0
-    """The lower bound of the improvement must exceed this; 0 asks for a challenger shown to be better."""
-    alpha: float = Field(default=0.05, gt=0, lt=0.5)
-    """Chance that challengers no better than the margin are ever promoted on one holdout, however many are judged."""
-    min_rows: int = Field(default=200, ge=2)
-    max_label_age: Duration = timedelta(days=7)
-    """A holdout whose newest label lies further than this before its end is stale."""
-    segments: tuple[str, ...] = ()
-    """Categorical features within each of whose values the challenger must be shown to be not inferior."""
-    segment_margin: float = Field(default=0.02, ge=0)
-    """How much worse, in units of the metric, a segment may be."""
-    segment_min_rows: int = Field(default=500, ge=2)
-    """A segment with fewer rows of the holdout is reported and not judged."""
-    max_slowdown: float | None = Field(default=None, ge=1)
-    """How many times the champion's median latency of one row the challenger's may be; none: not measured."""
-    max_latency_ms: float | None = Field(default=None, gt=0)
-    """95th percentile of the latency of one row; none: no limit."""
-    max_size_mb: float | None = Field(default=None, gt=0)
-    """Size of the version's model on disk; none: no limit."""
-    probation: Duration = timedelta(days=7)
-    rollback_alpha: float = Field(default=0.01, gt=0, lt=0.5)
-    """Chance that a version no worse than the one before it is taken back during its probation."""
-    watch: str | None = "15 * * * *"
-    """Five-field cron in UTC of the look at a version on probation; null: only after a promotion and when asked."""
-    keep_versions: Duration = timedelta(days=180)
-    """How long a version that is not deployed is kept at least."""
-
-    _cron = field_validator("watch")(five_fields)
-
-    @model_validator(mode="after")
-    def _approvers_are_asked(self) -> PromotionConfig:
-        if self.approvers and self.approval == "auto":
-            raise ValueError("approvers: nobody is asked while promotion.approval is 'auto'; use 'required'")
-        return self
-
-    @property
-    def measures_speed(self) -> bool:
-        """Whether a comparison must measure latency and size."""
-        return any(limit is not None for limit in (self.max_slowdown, self.max_latency_ms, self.max_size_mb))
-
-
-class AlertsConfig(Section):
-    """Whom to tell."""
-
-    email: tuple[str, ...] = ()
-    slack: str | None = None
-    cooldown: Duration = timedelta(hours=24)
-    runbook: str | None = None
 
 
 class ModelConfig(Section):
