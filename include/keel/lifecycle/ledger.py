@@ -1,21 +1,24 @@
 """The append-only, hash-chained record of every transition.
 
-Each row's hash covers its content and the hash of the row before it, so a changed, removed or reordered row
-breaks the chain from there on. The database's own triggers refuse updates and deletes; the chain shows where
-somebody got around them.
+Each row's hash covers its content and the hash of the row before it, and rows are numbered without a gap, so that a
+changed, removed, added or reordered row breaks the chain from there on. The database's own triggers refuse updates and
+deletes; the chain shows where somebody got around them (`keel.lifecycle.proof`), and signed checkpoints show where
+somebody wrote it anew (`keel.lifecycle.checkpoint`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select, text
+from sqlalchemy import ColumnElement, LargeBinary, cast, func, literal, select, text
 
+from keel.errors import LedgerBroken
+from keel.lifecycle.proof import COLUMNS, GENESIS, NUMBERS, Row, Verification, digest, verify
 from keel.store.tables import ledger as ledger_table
 from keel.store.times import from_micros, to_micros
 
@@ -24,7 +27,29 @@ if TYPE_CHECKING:
 
     from keel.store import Store
 
-GENESIS = "0" * 64
+__all__ = ["GENESIS", "Action", "Entry", "Verification", "append", "digest", "entries", "entry", "rows", "verify"]
+
+
+class Action(StrEnum):
+    """What a row records."""
+
+    REGISTER = "register"
+    KEEP_CHAMPION = "keep_champion"
+    STAGE = "stage"
+    UNSTAGE = "unstage"
+    APPROVE = "approve"
+    DECLINE = "decline"
+    PROMOTE = "promote"
+    CONFIRM = "confirm"
+    ROLLBACK = "rollback"
+    OUT_OF_BAND = "out_of_band"
+    QUARANTINE = "quarantine"
+    """Of data: a stretch of time is set aside."""
+    RELEASE_QUARANTINE = "release_quarantine"
+    QUARANTINE_VERSION = "quarantine_version"
+    RELEASE_VERSION = "release_version"
+    DELETE_VERSION = "delete_version"
+    TOLD = "told"
 
 
 @dataclass(frozen=True)
@@ -47,60 +72,85 @@ class Entry:
         return {**self.__dict__, "at": self.at.isoformat(), "body": dict(self.body)}
 
 
-@dataclass(frozen=True)
-class Verification:
-    """Whether the chain holds, and if not, the first row that breaks it."""
-
-    entries: int
-    broken_at: int | None
-    reason: str
-
-
 def append(
     connection: Connection, *, model: str, at: datetime, actor: str, action: str,
     generation_from: int, generation_to: int, body: Mapping[str, Any],
-) -> None:  # fmt: skip
-    """Add one row inside the caller's transaction, so that a change and its record are one."""
+) -> Entry:  # fmt: skip
+    """Add one row inside the caller's transaction, so that a change and its record are one, and return it."""
     if connection.dialect.name == "postgresql":  # SQLite's writers are alone anyway
         connection.execute(text("LOCK TABLE ledger IN SHARE ROW EXCLUSIVE MODE"))
-    head = connection.execute(select(ledger_table.c.hash).order_by(ledger_table.c.seq.desc()).limit(1)).scalar()
+    last = select(ledger_table.c.seq, ledger_table.c.hash).order_by(ledger_table.c.seq.desc()).limit(1)
+    head = connection.execute(last).first()
     values = {
+        # Not the database's own number: PostgreSQL leaves a gap where a transaction is undone, as if a row were gone.
+        "seq": head.seq + 1 if head else 1,
         # A user name of digits comes as a number out of Airflow's native templates, and back as text from the column.
-        "model": model, "at": to_micros(at), "actor": str(actor), "action": action,
+        "model": model, "at": to_micros(at), "actor": str(actor), "action": str(action),
         "generation_from": generation_from, "generation_to": generation_to,
-        "body": json.dumps(body, sort_keys=True), "previous_hash": head or GENESIS,
+        "body": json.dumps(body, sort_keys=True), "previous_hash": head.hash if head else GENESIS,
     }  # fmt: skip
-    connection.execute(ledger_table.insert().values(**values, hash=digest(values)))
+    values["hash"] = digest(values)
+    connection.execute(ledger_table.insert().values(**values))
+    return entry(values)
 
 
 def entries(store: Store, model: str | None = None, action: str | None = None) -> Iterator[Entry]:
-    """Yield the rows in order, of one model and one action or of all."""
+    """Yield the rows in order, of one model and one action or of all.
+
+    Raises
+    ------
+    LedgerBroken
+        A row cannot be read, so somebody has changed it.
+
+    """
     query = select(ledger_table).order_by(ledger_table.c.seq)
     if model is not None:
         query = query.where(ledger_table.c.model == model)
     if action is not None:
-        query = query.where(ledger_table.c.action == action)
-    with store.connect() as connection:
-        rows = connection.execute(query).mappings().all()
-    for row in rows:
-        yield Entry(**{**row, "at": from_micros(row["at"]), "body": json.loads(row["body"])})
+        query = query.where(ledger_table.c.action == str(action))
+    try:
+        with store.connect() as connection:
+            found = connection.execute(query).mappings().all()
+    except UnicodeDecodeError as error:
+        raise LedgerBroken(f"the ledger cannot be read ({error}); to find the row: keel ledger verify") from None
+    for row in found:
+        try:
+            read = entry(row)
+        except (ArithmeticError, TypeError, ValueError) as error:
+            raise LedgerBroken(f"row {row['seq']} of the ledger cannot be read: {error}") from None
+        yield read
 
 
-def verify(store: Store) -> Verification:
-    """Recompute every hash from the first row on."""
-    with store.connect() as connection:
-        rows = connection.execute(select(ledger_table).order_by(ledger_table.c.seq)).mappings().all()
-    expected = GENESIS
-    for row in rows:
-        if row["previous_hash"] != expected:
-            return Verification(len(rows), row["seq"], "a row before it was changed, removed or moved")
-        if digest(dict(row)) != row["hash"]:
-            return Verification(len(rows), row["seq"], "its content does not match its hash")
-        expected = row["hash"]
-    return Verification(len(rows), None, "the chain holds")
+def entry(row: Row) -> Entry:
+    """Return what a row of the table says."""
+    return Entry(**{**row, "at": from_micros(row["at"]), "body": json.loads(row["body"])})
 
 
-def digest(row: Mapping[str, Any]) -> str:
-    """SHA-256 over a row's content and the hash before it."""
-    covered = ("model", "at", "actor", "action", "generation_from", "generation_to", "body", "previous_hash")
-    return hashlib.sha256(json.dumps([row[name] for name in covered]).encode()).hexdigest()
+def rows(connection: Connection) -> list[Row]:
+    """Return every row of the table as it is, in order, whatever somebody has put into it.
+
+    SQLite keeps any type in any column, and bytes that are no text: a value that is not of its column's type, or not
+    UTF-8, is returned as a text that no hash of Keel's covers.
+    """
+    query = select(ledger_table).order_by(ledger_table.c.seq)
+    if connection.dialect.name == "postgresql":
+        return [dict(row) for row in connection.execute(query).mappings()]
+    query = query.with_only_columns(*(part for column in ledger_table.c for part in _typed(column)))
+    return [
+        {name: _plain(name, row[name], row[f"{name}_type"]) for name in COLUMNS}
+        for row in connection.execute(query).mappings()
+    ]
+
+
+def _typed(column: ColumnElement[Any]) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """Return a column's bytes and the type they have in this row, as SQLite keeps it."""
+    name = str(column.key)
+    # An empty text in the concatenation keeps a type that is not there from being NULL.
+    return cast(column, LargeBinary).label(name), (func.typeof(column) + literal("")).label(f"{name}_type")
+
+
+def _plain(name: str, value: bytes | None, kind: str) -> int | str:
+    content = value or b""
+    if kind != ("integer" if name in NUMBERS else "text"):
+        return f"{kind} {content!r}"
+    return int(content) if name in NUMBERS else content.decode("utf-8", "surrogateescape")
