@@ -10,6 +10,8 @@ HISTORY_DAYS = 40
 NOW = START + HISTORY_DAYS * DAY
 """When the first version goes into production."""
 CONFIG = toy_config()
+BY = {"actor": "tests", "run_id": "run-1"}
+"""Who takes the steps, in which run."""
 
 
 def first_version(ws):
@@ -22,10 +24,9 @@ def first_version(ws):
 
 def act(ws, decision, config=CONFIG):
     """Take a decision to retrain through to its outcome."""
-    by = {"actor": "tests", "run_id": "run-1"}
-    comparison = rollout.compare(ws, config, loop.retrain(ws, config, decision, **by))
+    comparison = rollout.compare(ws, config, loop.retrain(ws, config, decision, **BY))
     step = rollout.promote if comparison["next"] == "promote" else rollout.keep_champion
-    return step(ws, config, comparison, **by)
+    return step(ws, config, comparison, **BY)
 
 
 def live(ws, rows, *, days, start=NOW, config=CONFIG):

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pytest
 import sqlalchemy as sa
 
-from keel import loop
+from keel import loop, rollout
 from keel.config import get_model
 from keel.errors import (
     ConfigError,
@@ -34,7 +34,7 @@ from keel.store.predictions import PredictionLog
 from keel.store.tables import metadata
 from keel.window import Window
 from keel.workspace import Workspace
-from tests.steps import CONFIG, NOW, act, check, first_version, live
+from tests.steps import BY, CONFIG, NOW, act, check, first_version, live
 from tests.toy import DAY, START, toy_config, toy_rows
 
 
@@ -206,13 +206,13 @@ def test_harm_retrains_and_a_better_challenger_is_promoted_once(ws):
     end = NOW + 36 * DAY
     decision, _ = check(ws, end)
     assert decision["action"] == "retrain"
-    training = loop.retrain(ws, CONFIG, decision)
-    assert loop.retrain(ws, CONFIG, decision)["version"] == training["version"]  # the same rows never train twice
-    comparison = loop.compare(ws, CONFIG, training)
-    assert comparison["verdict"] == "promote"
-    outcome = loop.promote(ws, CONFIG, comparison, actor="tests", run_id="run-3")
+    training = loop.retrain(ws, CONFIG, decision, **BY)
+    assert loop.retrain(ws, CONFIG, decision, **BY) == training  # the same rows never train twice
+    comparison = rollout.compare(ws, CONFIG, training)
+    assert comparison["verdict"] == "pass"
+    outcome = rollout.promote(ws, CONFIG, comparison, actor="tests", run_id="run-3")
     before = everything(ws)
-    assert loop.promote(ws, CONFIG, comparison, actor="tests", run_id="run-3") == outcome
+    assert rollout.promote(ws, CONFIG, comparison, actor="tests", run_id="run-3") == outcome
     assert everything(ws) == before
     assert ws.registry.aliases("toy") == {"production": 2, "previous": 1}
     assert ws.registry.resolve("toy", version=2).tags["keel.parent"] == "1"
@@ -233,20 +233,20 @@ def test_a_decision_trains_once_though_a_label_comes_late(ws):
         return loop.request_retrain(ws, CONFIG, window=window, reason=reason, run_id=run_id)
 
     decision = ask()
-    first = loop.retrain(ws, CONFIG, decision)
-    assert first["version"] == 2
+    first = loop.retrain(ws, CONFIG, decision, **BY)
+    assert first["challenger"] == 2
     assert ws.registry.resolve("toy", version=2).tags["keel.decision_id"] == decision["decision_id"]
     label = late.select(["id", "label"]).append_column("observed_at", pc.add(late["time"], 20 * DAY))
     assert prediction_log(ws, CONFIG).add_labels(label).stored == 1
-    assert loop.retrain(ws, CONFIG, decision) == first
+    assert loop.retrain(ws, CONFIG, decision, **BY) == first
     assert act(ws, decision)["outcome"] == "promoted"
     assert ask()["decision_id"] == decision["decision_id"]  # cleared when its own version is in production
-    assert loop.retrain(ws, CONFIG, ask())["version"] == 2
+    assert loop.retrain(ws, CONFIG, ask(), **BY)["challenger"] == 2
     reseeded = CONFIG.with_overrides({"retrain.seed": 1})
-    assert loop.retrain(ws, reseeded, decision)["version"] == 3
+    assert loop.retrain(ws, reseeded, decision, **BY)["challenger"] == 3
     another = ask("run-5")
     assert another["decision_id"] != decision["decision_id"]
-    assert loop.retrain(ws, CONFIG, another)["version"] == 4
+    assert loop.retrain(ws, CONFIG, another, **BY)["challenger"] == 4
 
 
 def test_an_equal_challenger_keeps_the_champion_once(ws):
@@ -270,15 +270,15 @@ def test_the_holdout_is_later_than_all_training_data_of_both(ws):
     # two days later most of the new holdout is what version 2 was judged on, and none of it what it learned from
     window = loop.resolve_window(CONFIG, end=NOW + 38 * DAY, now=NOW)
     asked = loop.request_retrain(ws, CONFIG, window=window, reason="again", run_id="run-5")
-    comparison = loop.compare(ws, CONFIG, loop.retrain(ws, CONFIG, asked))
+    comparison = rollout.compare(ws, CONFIG, loop.retrain(ws, CONFIG, asked, **BY))
     assert comparison["earlier_looks"] == 1
-    assert loop.compare(ws, CONFIG, loop.retrain(ws, CONFIG, asked)) == comparison
+    assert rollout.compare(ws, CONFIG, loop.retrain(ws, CONFIG, asked, **BY)) == comparison
     learned = ws.registry.reference("toy", 2)["training"]["end"]
     assert comparison["holdout"]["start"] >= learned
     # a holdout so long that it would reach into the champion's training rows is cut to what the champion has not seen
     long = CONFIG.with_overrides({"retrain.holdout": "20d"})
     asked = loop.request_retrain(ws, long, window=window, reason="a long holdout", run_id="run-6")
-    comparison = loop.compare(ws, long, loop.retrain(ws, long, asked))
+    comparison = rollout.compare(ws, long, loop.retrain(ws, long, asked, **BY))
     assert comparison["holdout"]["start"] == learned
     assert comparison["earlier_looks"] == 2
 
@@ -295,10 +295,12 @@ def test_a_retrain_cools_down(ws):
 def test_a_promotion_decided_on_another_champion_is_refused(ws):
     live(ws, toy_rows(NOW, days=36, flip=True), days=36)
     decision, _ = check(ws, NOW + 36 * DAY)
-    comparison = loop.compare(ws, CONFIG, loop.retrain(ws, CONFIG, decision))
-    with pytest.raises(StaleGeneration, match="production is version 1, not 7"):
-        loop.promote(ws, CONFIG, {**comparison, "champion": 7}, actor="tests", run_id="run-7")
-    assert deployments.read(ws.store, "toy").production == 1
+    comparison = rollout.compare(ws, CONFIG, loop.retrain(ws, CONFIG, decision, **BY))
+    other = rollout.compare(ws, CONFIG, loop.retrain(ws, CONFIG.with_overrides({"retrain.seed": 1}), decision, **BY))
+    rollout.promote(ws, CONFIG, other, **BY)
+    with pytest.raises(StaleGeneration, match="production is version 3, not 1"):
+        rollout.promote(ws, CONFIG, comparison, **BY)
+    assert deployments.read(ws.store, "toy").production == 3
 
 
 @pytest.mark.parametrize("column", ["x", "colour"])
@@ -554,7 +556,7 @@ def test_too_few_rows_to_train_on_say_how_many(ws):
     strict = CONFIG.with_overrides({"retrain.min_rows": 5_000})
     decision = loop.request_retrain(ws, strict, window=early, reason="too early", run_id="run-8")
     with pytest.raises(InsufficientData, match="labelled training rows: needs at least 5000 rows"):
-        loop.retrain(ws, strict, decision)
+        loop.retrain(ws, strict, decision, **BY)
 
 
 def test_a_pipeline_that_raises_or_is_missing_is_named(ws):
@@ -562,10 +564,10 @@ def test_a_pipeline_that_raises_or_is_missing_is_named(ws):
     missing = CONFIG.with_overrides({"retrain.pipeline": "tests.no_such_pipeline"})
     decision = loop.request_retrain(ws, missing, window=window, reason="missing", run_id="run-9")
     with pytest.raises(ConfigError, match=r"no module named 'tests\.no_such_pipeline'"):
-        loop.retrain(ws, missing, decision)
+        loop.retrain(ws, missing, decision, **BY)
     broken = CONFIG.with_overrides({"retrain.pipeline": "tests.toy"})  # a module without build()
     with pytest.raises(TrainingFailed, match=r"tests\.toy: AttributeError"):
-        loop.retrain(ws, broken, decision)
+        loop.retrain(ws, broken, decision, **BY)
 
 
 def test_an_unreachable_store_or_registry_is_never_all_clear(ws, tmp_path):
@@ -616,10 +618,10 @@ def test_a_challenger_that_was_turned_down_cannot_be_promoted_all_the_same(ws):
     live(ws, toy_rows(NOW, days=8), days=8)
     window = loop.resolve_window(CONFIG, end=NOW + 8 * DAY, now=NOW)
     decision = loop.request_retrain(ws, CONFIG, window=window, reason="routine", run_id="run-4")
-    comparison = loop.compare(ws, CONFIG, loop.retrain(ws, CONFIG, decision))
-    assert comparison["verdict"] == "keep_champion"
+    comparison = rollout.compare(ws, CONFIG, loop.retrain(ws, CONFIG, decision, **BY))
+    assert comparison["verdict"] == "fail"
     with pytest.raises(NotShown, match="version 2 stays out: Challenger 2 against champion 1"):
-        loop.promote(ws, CONFIG, comparison, actor="tests", run_id="run-4")
+        rollout.promote(ws, CONFIG, comparison, actor="tests", run_id="run-4")
     assert deployments.read(ws.store, "toy").production == 1
 
 
@@ -629,16 +631,16 @@ def test_a_metric_that_the_holdout_does_not_define_is_no_number_in_what_is_hande
     live(ws, ones, days=9)
     window = loop.resolve_window(CONFIG, end=NOW + 8 * DAY, now=NOW)
     decision = loop.request_retrain(ws, CONFIG, window=window, reason="routine", run_id="run-4")
-    training = loop.retrain(ws, CONFIG, decision)
+    training = loop.retrain(ws, CONFIG, decision, **BY)
     assert training["metrics"]["roc_auc"] is None
-    json.dumps([training, loop.compare(ws, CONFIG, training)], allow_nan=False)
+    json.dumps([training, rollout.compare(ws, CONFIG, training)], allow_nan=False)
 
 
 def test_the_same_verdict_from_another_run_is_recorded_once(ws):
     live(ws, toy_rows(NOW, days=8), days=8)
     window = loop.resolve_window(CONFIG, end=NOW + 8 * DAY, now=NOW)
     decision = loop.request_retrain(ws, CONFIG, window=window, reason="routine", run_id="run-4")
-    comparison = loop.compare(ws, CONFIG, loop.retrain(ws, CONFIG, decision))
+    comparison = rollout.compare(ws, CONFIG, loop.retrain(ws, CONFIG, decision, **BY))
     for run_id in ("run-4", "run-5"):
-        loop.keep_champion(ws, CONFIG, comparison, actor="tests", run_id=run_id)
-    assert [e.action for e in ledger.entries(ws.store, "toy")] == ["promote", "keep_champion"]
+        rollout.keep_champion(ws, CONFIG, comparison, actor="tests", run_id=run_id)
+    assert [e.action for e in ledger.entries(ws.store, "toy")] == ["register", "promote", "register", "keep_champion"]

@@ -1,0 +1,368 @@
+"""Into production and back, on a real store and a real registry, with a model whose truth is known."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from keel import loop, rollout
+from keel.errors import (
+    ArtifactChanged,
+    NotApproved,
+    NothingToRollBackTo,
+    NotPromotable,
+    RegistryUnavailable,
+    StaleGeneration,
+)
+from keel.lifecycle import deployments, ledger
+from keel.lifecycle.comparison import NotShown
+from keel.lifecycle.history import Status, history
+from keel.lifecycle.registry import Registry
+from keel.workspace import Workspace
+from tests.steps import BY, CONFIG, NOW, act, check, first_version, live
+from tests.toy import DAY, toy_rows
+
+TURNED = NOW + 36 * DAY
+"""When thirty-six days have passed in which the relation was the opposite of what version 1 learned."""
+ASKED = CONFIG.with_overrides({"promotion.approval": "required"})
+SECOND = CONFIG.with_overrides({"promotion.approval": "second_person"})
+
+
+@pytest.fixture(scope="module")
+def turned(tmp_path_factory):
+    """A home in which version 1 serves a world that has turned round, and labels say so."""
+    home = tmp_path_factory.mktemp("turned")
+    with Workspace.open(home=home, environment={}) as ws:
+        first_version(ws)
+        live(ws, toy_rows(NOW, days=40, flip=True), days=36)
+    return home
+
+
+@pytest.fixture
+def ws(turned, tmp_path):
+    home = tmp_path / "home"
+    shutil.copytree(turned, home)
+    # MLflow keeps where artifacts lie as absolute addresses: version 1's stay where they were made, and are only read
+    with Workspace.open(home=home, environment={}) as opened:
+        yield opened
+
+
+def challenge(ws, config=CONFIG, *, run_id="run-1", actor="tests", end=TURNED):
+    """Train a challenger on the world as it is now and compare it."""
+    window = loop.resolve_window(config, end=end, now=end)
+    decision = loop.request_retrain(ws, config, window=window, reason="the world has turned", run_id=run_id)
+    return rollout.compare(ws, config, loop.retrain(ws, config, decision, actor=actor, run_id=run_id))
+
+
+def agree(ws, config, comparison, *, by, approved=True, run_id="run-1"):
+    return rollout.approve(
+        ws, config, comparison, approved=approved, approver=by, approver_id=by, dag_id="toy.promote", run_id=run_id,
+        responded_at=datetime(2026, 11, 23, tzinfo=UTC),
+    )  # fmt: skip
+
+
+def ask(ws, config=CONFIG, *, version=None, force=False, end=TURNED + 3 * DAY, actor="ada", run_id="promote-1"):
+    return rollout.request_promotion(
+        ws, config, version=version, reason="it is time", force=force, end=end, actor=actor, run_id=run_id
+    )
+
+
+def take_back(ws, *, version=None, run_id="rollback-1", actor="ada"):
+    decision = rollout.request_rollback(
+        ws, CONFIG, reason="customers complain", version=version, end=TURNED, actor=actor, run_id=run_id
+    )
+    return rollout.rollback(ws, CONFIG, decision, actor=actor, run_id=run_id)
+
+
+def whole(ws):
+    """What must be as it was when nothing was done."""
+    rows = [entry.hash for entry in ledger.entries(ws.store)]
+    return deployments.read(ws.store, "toy"), rows, ws.registry.aliases("toy")
+
+
+def statuses(ws):
+    return {v.version: v.tags["keel.status"] for v in ws.registry.versions("toy")}
+
+
+def test_a_promotion_says_everything_in_the_ledger(ws):
+    comparison = challenge(ws)
+    assert (comparison["verdict"], comparison["next"]) == ("pass", "promote")
+    rollout.promote(ws, CONFIG, comparison, **BY)
+    [row] = [e for e in ledger.entries(ws.store, "toy", "promote") if e.generation_to == 2]
+    assert row.body["from"] == {"production": 1, "staging": None, "previous": None}
+    assert row.body["to"] == {"production": 2, "staging": None, "previous": 1}
+    assert row.body["evidence"]["lower_bound"] > 0
+    assert row.body["evidence"]["holdout"]["end"] == (TURNED - DAY).isoformat()
+    assert row.body["probation"]["version"] == 2
+    assert statuses(ws) == {1: "previous", 2: "production"}
+    assert history(ws.store, "toy").probation.until == TURNED + 7 * DAY
+
+
+def test_without_a_persons_approval_nothing_is_promoted(ws):
+    comparison = challenge(ws, ASKED)
+    assert comparison["next"] == "offer"
+    before = whole(ws)
+    with pytest.raises(NotApproved, match="nobody has given it"):
+        rollout.promote(ws, ASKED, comparison, **BY)
+    assert whole(ws) == before
+
+
+def test_an_offered_version_is_staged_and_promoted_once_somebody_agrees(ws):
+    comparison = challenge(ws, ASKED)
+    assert rollout.stage(ws, ASKED, comparison, **BY)["outcome"] == "offered"
+    assert rollout.stage(ws, ASKED, comparison, **BY)["outcome"] == "offered"
+    assert ws.registry.aliases("toy") == {"production": 1, "staging": 2}
+    assert statuses(ws) == {1: "production", 2: "staging"}
+    again = rollout.compare(ws, ASKED, ask(ws, ASKED))
+    assert (again["challenger"], again["earlier_looks"]) == (2, 1)
+    assert again["holdout"]["end"] > comparison["holdout"]["end"]
+    assert agree(ws, ASKED, again, by="grace")["outcome"] == "approved"
+    rollout.promote(ws, ASKED, again, actor="ada", run_id="promote-1")
+    assert ws.registry.aliases("toy") == {"production": 2, "previous": 1}
+    [row] = [e for e in ledger.entries(ws.store, "toy", "promote") if e.generation_to == 3]
+    assert row.body["approval"]["approver"] == "grace"
+
+
+@pytest.mark.parametrize(
+    ("config", "by", "message"),
+    [
+        (ASKED, None, "this one has none"),
+        (ASKED, "", "this one has none"),
+        (ASKED, "airflow", "this one has none"),
+        (ASKED.with_overrides({"promotion.approvers": ["grace"]}), "ada", "not among promotion.approvers: grace"),
+        (SECOND, "ada", "somebody else must approve it"),
+        (SECOND, "tests", "somebody else must approve it"),
+    ],
+)
+def test_an_approval_that_does_not_count_is_refused(ws, config, by, message):
+    """``tests`` has had the version trained, ``ada`` asks for its promotion."""
+    rollout.stage(ws, config, challenge(ws, config), **BY)
+    comparison = rollout.compare(ws, config, ask(ws, config))
+    before = whole(ws)
+    with pytest.raises(NotApproved, match=message):
+        agree(ws, config, comparison, by=by)
+    with pytest.raises(NotApproved):
+        rollout.promote(ws, config, comparison, **BY)
+    assert whole(ws) == before
+
+
+def test_an_approval_counts_for_its_own_comparison_and_generation_only(ws):
+    comparison = challenge(ws, ASKED)
+    agree(ws, ASKED, comparison, by="grace")
+    other = challenge(ws, ASKED.with_overrides({"retrain.seed": 1}), run_id="run-2")
+    with pytest.raises(NotApproved, match="nobody has given it"):
+        rollout.promote(ws, ASKED, other, **BY)
+    rollout.stage(ws, ASKED, other, **BY)
+    with pytest.raises(NotApproved, match="nobody has given it"):
+        rollout.promote(ws, ASKED, comparison, **BY)
+    assert deployments.read(ws.store, "toy").production == 1
+
+
+def test_an_approver_who_is_taken_off_the_list_does_not_count_any_more(ws):
+    comparison = challenge(ws, ASKED)
+    agree(ws, ASKED, comparison, by="grace")
+    with pytest.raises(NotApproved, match="grace is not among"):
+        rollout.promote(ws, ASKED.with_overrides({"promotion.approvers": ["ada"]}), comparison, **BY)
+
+
+@pytest.mark.parametrize(("by", "status"), [("grace", "rejected"), (None, "candidate")])
+def test_a_no_and_a_silence_leave_production_as_it_was(ws, by, status):
+    comparison = challenge(ws, ASKED)
+    rollout.stage(ws, ASKED, comparison, **BY)
+    outcome = agree(ws, ASKED, comparison, by=by, approved=False)
+    assert outcome["outcome"] == "declined"
+    assert ws.registry.aliases("toy") == {"production": 1}
+    assert statuses(ws) == {1: "production", 2: status}
+    with pytest.raises(NotApproved):
+        rollout.promote(ws, ASKED, comparison, **BY)
+
+
+@pytest.mark.parametrize("forged", [{}, {"report_id": None}, {"report_id": "comparison-0000000000000000"}])
+def test_what_a_task_says_of_a_comparison_is_no_evidence(ws, forged):
+    said = {"verdict": "pass", "challenger": 1, "champion": 1, "forced_by": "root", "sentence": "trust me", **forged}
+    before = whole(ws)
+    with pytest.raises(NotShown, match="there is no comparison"):
+        rollout.promote(ws, CONFIG, said, **BY)
+    with pytest.raises(NotShown):
+        rollout.approve(
+            ws, ASKED, said, approved=True, approver="grace", approver_id="1", dag_id="d", run_id="r",
+            responded_at=datetime(2026, 11, 23, tzinfo=UTC),
+        )  # fmt: skip
+    assert whole(ws) == before
+
+
+def test_a_report_of_another_kind_or_model_is_no_comparison(ws):
+    decision, _ = check(ws, TURNED)
+    drift = next(r["report_id"] for r in ws.store.reports.list("toy", "drift"))
+    with pytest.raises(NotShown, match="there is no comparison"):
+        rollout.promote(ws, CONFIG, {"report_id": drift}, **BY)
+    assert decision["action"] == "retrain"
+
+
+def test_a_version_that_may_not_be_promoted_is_refused_with_the_way_out(ws):
+    rollout.promote(ws, CONFIG, challenge(ws), **BY)
+    window = loop.resolve_window(CONFIG, end=TURNED, now=TURNED)
+    decision = loop.request_retrain(ws, CONFIG, window=window, reason="again", run_id="run-2")
+    again = CONFIG.with_overrides({"retrain.seed": 1})
+    assert act(ws, decision, again)["outcome"] == "kept_champion"
+    before = whole(ws)
+    for version, message in (
+        (9, "version 9 is not known to Keel.*can be promoted: none"),
+        (2, "in production already"),
+        (1, "is previous.*toy.rollback"),
+        (3, "is rejected.*keel versions release toy 3"),
+        (None, "no version is staged"),
+    ):
+        with pytest.raises(NotPromotable, match=message):
+            ask(ws, version=version)
+    take_back(ws)
+    with pytest.raises(NotPromotable, match=r"is quarantined \(customers complain\).*keel versions release toy 2"):
+        ask(ws, version=2)
+    assert before[0].production == 2
+
+
+def test_a_version_that_does_not_fit_the_features_in_production_is_refused(ws):
+    comparison = challenge(ws)
+    before = whole(ws)
+    without = CONFIG.model_copy(update={"features": {"x": "numeric", "colour": "categorical"}})
+    with pytest.raises(NotPromotable, match="z"):
+        rollout.promote(ws, without, comparison, **BY)
+    assert whole(ws) == before
+
+
+def test_without_labels_in_the_holdout_nothing_is_concluded(ws):
+    comparison = challenge(ws, ASKED)
+    rollout.stage(ws, ASKED, comparison, **BY)
+    later = rollout.compare(ws, ASKED, ask(ws, ASKED, end=TURNED + 60 * DAY))
+    assert (later["verdict"], later["next"]) == ("inconclusive", "keep_champion")
+    assert rollout.keep_champion(ws, ASKED, later, **BY)["outcome"] == "kept_champion"
+    assert statuses(ws)[2] == "staging"  # nothing was concluded against it either
+    with pytest.raises(NotShown, match="inconclusive"):
+        rollout.promote(ws, ASKED, later, **BY)
+
+
+def test_rollback_restores_the_version_before_and_a_second_one_has_nothing_to_go_to(ws):
+    rollout.promote(ws, CONFIG, challenge(ws), **BY)
+    outcome = take_back(ws)
+    assert (outcome["outcome"], outcome["version"]) == ("rolled_back", 1)
+    assert deployments.read(ws.store, "toy").production == 1
+    assert ws.registry.aliases("toy") == {"production": 1}
+    assert statuses(ws) == {1: "production", 2: "quarantined"}
+    before = whole(ws)
+    assert take_back(ws)["version"] == 1  # the same run again has done it
+    with pytest.raises(NothingToRollBackTo, match="version 1 has no previous version; .*: none"):
+        take_back(ws, run_id="rollback-2")
+    with pytest.raises(NothingToRollBackTo, match="version 2 is quarantined"):
+        take_back(ws, version=2, run_id="rollback-3")
+    with pytest.raises(NothingToRollBackTo, match="version 7 is not known"):
+        take_back(ws, version=7, run_id="rollback-4")
+    assert whole(ws) == before
+
+
+def test_a_registry_that_is_down_does_not_hold_up_a_rollback(ws):
+    rollout.promote(ws, CONFIG, challenge(ws), **BY)
+    cut_off = replace(ws, registry=Registry("http://127.0.0.1:9"))
+    with pytest.raises(RegistryUnavailable):
+        take_back(cut_off)
+    assert deployments.read(ws.store, "toy").production == 1
+    assert ws.registry.aliases("toy")["production"] == 2
+    assert rollout.reconcile(ws, CONFIG, actor="tests")["completed"]
+    assert ws.registry.aliases("toy") == {"production": 1}
+
+
+def test_a_registry_that_is_down_before_the_swap_changes_nothing(ws):
+    comparison = challenge(ws)
+    before = whole(ws)
+    with pytest.raises(RegistryUnavailable):
+        rollout.promote(replace(ws, registry=Registry("http://127.0.0.1:9")), CONFIG, comparison, **BY)
+    assert whole(ws) == before
+
+
+def test_a_registry_that_goes_away_after_the_swap_is_caught_up_with(ws, monkeypatch):
+    comparison = challenge(ws)
+
+    def away(*_):
+        raise RegistryUnavailable("gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Registry, "set_aliases", away)
+        with pytest.raises(RegistryUnavailable):
+            rollout.promote(ws, CONFIG, comparison, **BY)
+    assert deployments.read(ws.store, "toy").production == 2
+    assert ws.registry.aliases("toy") == {"production": 1}
+    rows = len(list(ledger.entries(ws.store)))
+    assert rollout.promote(ws, CONFIG, comparison, **BY)["outcome"] == "promoted"
+    assert ws.registry.aliases("toy") == {"production": 2, "previous": 1}
+    assert len(list(ledger.entries(ws.store))) == rows
+
+
+def test_a_changed_artifact_never_goes_into_production(ws):
+    comparison = challenge(ws)
+    [model] = [p for p in (ws.home / "mlartifacts").rglob("*.skops") if p.stat().st_mtime > 0][-1:]
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 1
+    model.write_bytes(bytes(content))
+    before = whole(ws)
+    fresh = replace(ws, registry=Workspace.open(home=ws.home, environment={}).registry)
+    with pytest.raises(ArtifactChanged, match="version 2"):
+        rollout.promote(fresh, CONFIG, comparison, **BY)
+    assert whole(ws) == before
+
+
+def force_nonsense(ws, run_id="run-3"):
+    """Train on labels that mean nothing, and force the version into production."""
+    config = CONFIG.with_overrides({"retrain.pipeline": "tests.shuffled_pipeline"})
+    comparison = challenge(ws, config, run_id=run_id)
+    assert comparison["next"] == "keep_champion"
+    decision = ask(ws, version=comparison["challenger"], force=True, end=TURNED, run_id=f"force-{run_id}")
+    forced = rollout.compare(ws, CONFIG, decision)
+    assert (forced["next"], forced["forced_by"]) == ("promote", "ada")
+    return rollout.promote(ws, CONFIG, forced, actor="ada", run_id=f"force-{run_id}")
+
+
+def test_harm_on_probation_takes_the_version_back_and_keeps_it_from_coming_back(ws):
+    rollout.promote(ws, CONFIG, challenge(ws), **BY)
+    bad = force_nonsense(ws)["version"]
+    live(ws, toy_rows(TURNED, days=3, flip=True, seed=5), days=3, start=TURNED)
+    live(ws, toy_rows(TURNED, days=3, flip=True, seed=5), days=1, start=TURNED + 3 * DAY)
+    watched = rollout.watch(ws, CONFIG, end=TURNED + 4 * DAY, run_id="watch-1")
+    assert (watched["verdict"], watched["branch"], watched["version"]) == ("harm", "rollback", bad)
+    outcome = rollout.rollback(ws, CONFIG, watched, actor="keel", run_id="watch-1")
+    assert outcome["version"] == 2
+    assert statuses(ws)[bad] == "quarantined"
+    assert rollout.watch(ws, CONFIG, end=TURNED + 4 * DAY, run_id="watch-2")["branch"] == "nothing"
+    # the same cycle again finds the same version, and leaves it where it is
+    config = CONFIG.with_overrides({"retrain.pipeline": "tests.shuffled_pipeline"})
+    again = challenge(ws, config, run_id="run-3")
+    assert (again["challenger"], again["next"]) == (bad, "keep_champion")
+    with pytest.raises(NotPromotable):
+        ask(ws, version=bad, force=True, run_id="force-again")
+
+
+def test_surviving_probation_confirms_the_version_once(ws):
+    rollout.promote(ws, CONFIG, challenge(ws), **BY)
+    live(ws, toy_rows(TURNED, days=8, flip=True, seed=6), days=8, start=TURNED)
+    early = rollout.watch(ws, CONFIG, end=TURNED + 3 * DAY, run_id="watch-1")
+    assert (early["verdict"], early["branch"]) == ("watching", "nothing")
+    with pytest.raises(StaleGeneration):
+        rollout.confirm(ws, CONFIG, early, actor="keel", run_id="watch-1")
+    watched = rollout.watch(ws, CONFIG, end=TURNED + 8 * DAY, run_id="watch-2")
+    assert (watched["verdict"], watched["branch"]) == ("survived", "confirm")
+    assert rollout.confirm(ws, CONFIG, watched, actor="keel", run_id="watch-2")["outcome"] == "confirmed"
+    assert history(ws.store, "toy").probation is None
+    assert rollout.watch(ws, CONFIG, end=TURNED + 8 * DAY, run_id="watch-3")["branch"] == "nothing"
+
+
+def test_an_alias_that_was_moved_by_hand_is_adopted_and_told(ws):
+    rollout.promote(ws, CONFIG, challenge(ws), **BY)
+    ws.registry.set_aliases("toy", {"production": 1})
+    found = rollout.reconcile(ws, CONFIG, actor="keel")
+    watched = rollout.watch(ws, CONFIG, end=TURNED + timedelta(hours=1), run_id="watch-1", findings=found)
+    assert watched["branch"] == "tell"
+    message = loop.compose_message(ws, CONFIG, watched)
+    assert "production" in message["text"]
+    assert deployments.read(ws.store, "toy").production == 1
+    assert Status.PRODUCTION is history(ws.store, "toy").status(1)
