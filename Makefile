@@ -19,7 +19,7 @@ export PYTHONPATH := $(CURDIR)/include
 # Someone's active environment or Airflow must not leak in.
 unexport VIRTUAL_ENV AIRFLOW_HOME AIRFLOW_CONFIG PYTHONHOME
 
-.PHONY: help demo up test test-unit test-dags test-integration lint format bench validate lock install clean
+.PHONY: help demo up test test-unit test-dags test-integration test-long lint format bench validate lock install clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +43,9 @@ test-dags: $(DEV) ## Run the DAG tests: policy, structure and every branch, with
 test-integration: $(DEV) ## Run the tests against real servers: Airflow, MLflow, PostgreSQL
 	$(BIN)/python -m pytest tests/integration
 
+test-long: $(DEV) ## Run the long suites, chaos and simulations, at the size that CI has time for
+	$(BIN)/python -m pytest tests/chaos tests/simulations
+
 lint: $(DEV) ## Check style, formatting, types and the floors (what pre-commit and CI run)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -56,7 +59,8 @@ format: $(DEV) ## Rewrite what ruff can put right by itself
 bench: $(RUNTIME) ## Measure the drift check beside scipy, Evidently and NannyML
 	@$(BIN)/python -m benchmarks.bench_drift
 
-validate: $(RUNTIME) ## Measure the stated error rates at full size and write docs/statistics.md's tables
+validate: $(DEV) ## Run the long suites at full size, measure the stated error rates and write docs/statistics.md's tables
+	@KEEL_FULL_SIZE=1 $(BIN)/python -m pytest tests/chaos tests/simulations --timeout 7200
 	@PYTHONPATH=include:. $(BIN)/python -m benchmarks.validate
 
 lock: $(VENV)/.stamp-uv ## Compile requirements*.in into the pinned requirements*.txt

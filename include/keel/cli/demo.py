@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from keel.workspace import Workspace
 
 MODEL = "flight_delay"
-RETRAIN, CHECK = f"{MODEL}.retrain", f"{MODEL}.drift_check"
+RETRAIN, CHECK, WATCH = f"{MODEL}.retrain", f"{MODEL}.drift_check", f"{MODEL}.watch_deployment"
 BEGIN = datetime(2013, 1, 1, tzinfo=UTC)
 FIRST_TRAINING = datetime(2013, 4, 1, tzinfo=UTC)
 WINDOW_ENDS = [datetime(2013, month, 1, tzinfo=UTC) for month in range(5, 13)]
 """The model is checked at the end of each month from April to November, on the week before."""
-ENVIRONMENT = {"KEEL__CHECK__SCHEDULE": "null"}
-"""A scheduled check would judge the present, in which no flight of 2013 is left."""
+ENVIRONMENT = {"KEEL__CHECK__SCHEDULE": "null", "KEEL__PROMOTION__WATCH": "null"}
+"""What runs by a schedule would judge the present, in which no flight of 2013 is left."""
 RUN_SECONDS = 600
 MARK = "emptied-by-keel-demo"
 """File that says a folder may be emptied. A folder called ``airflow`` says nothing: many a home directory has one."""
-EXPECTED = ("promoted", "kept_champion")
+EXPECTED = ("promoted", "kept_champion", "confirmed")
 
 
 class DemoFailed(KeelError):
@@ -75,12 +75,16 @@ class Play:
 
     def year(self) -> None:
         """January to March make the first version; each month after that is predicted, then checked."""
-        self.api.wait_for_dags([RETRAIN, CHECK], timeout=120, check=self.stack.check)
+        from keel.lifecycle.history import history
+
+        self.api.wait_for_dags([RETRAIN, CHECK, WATCH], timeout=120, check=self.stack.check)
         self.replay(BEGIN, FIRST_TRAINING)
         self.run(RETRAIN, FIRST_TRAINING, reason="the first version, on January to March")
         since = FIRST_TRAINING
         for end in WINDOW_ENDS:
             self.replay(since, end)
+            if history(self.ws.store, MODEL).probation:
+                self.run(WATCH, end)
             self.run(CHECK, end)
             since = end
         self.run(RETRAIN, since, reason="a routine refresh before the holidays")
@@ -143,6 +147,7 @@ def _print(told: list[dict[str, Any]], mails: dict[str, list[str]], home: Path, 
     console = Console()
     print_story(console, get_model(MODEL), told, mails)
     places = "keel.db, mlflow.db, outbox/, logs/"
+    console.print(f"\nThe same as a manager would read it: KEEL_HOME={home} keel ledger show {MODEL}", soft_wrap=True)
     console.print(f"\nEverything is under {home}: {places}. It took {seconds:.0f} s.", soft_wrap=True)
 
 

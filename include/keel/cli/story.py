@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 TOP_FEATURES = 4
 ALL = 10_000
 MOVED = ("drift", "warn")
-OUTCOME_STYLES = {"promoted": "bold green", "kept_champion": "bold yellow", "quarantined": "bold red"}
+OUTCOME_STYLES = {
+    "promoted": "bold green",
+    "kept_champion": "bold yellow",
+    "confirmed": "bold green",
+    "rolled_back": "bold red",
+    "quarantined": "bold red",
+}
 
 
 def chapters(ws: Workspace, config: ModelConfig) -> list[dict[str, Any]]:
