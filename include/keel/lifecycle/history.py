@@ -13,9 +13,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from keel.lifecycle import ledger
-from keel.lifecycle.ledger import Entry
 
 if TYPE_CHECKING:
+    from keel.lifecycle.ledger import Entry
     from keel.store import Store
 
 
@@ -46,6 +46,34 @@ class Deployment:
     def aliases(self) -> dict[str, int | None]:
         """What MLflow's aliases must say."""
         return {"production": self.production, "staging": self.staging, "previous": self.previous}
+
+    @property
+    def places(self) -> dict[int, Status]:
+        """The station of each version that is deployed; of two places of one version the first in this order."""
+        stations = {"production": Status.PRODUCTION, "staging": Status.STAGING, "previous": Status.PREVIOUS}
+        taken = [(version, stations[alias]) for alias, version in self.aliases.items() if version is not None]
+        return dict(reversed(taken))
+
+    def with_production(self, version: int) -> Deployment:
+        """Return the next deployment, in which ``version`` serves and the present one can be gone back to."""
+        if version == self.production:
+            return self
+        staging = None if self.staging == version else self.staging
+        return replace(self, production=version, staging=staging, previous=self.production)
+
+
+def moved(before: Deployment, after: Deployment) -> dict[int, Status]:
+    """Return the stations of the versions whose place changes.
+
+    One that loses its place is archived, or a candidate as before if it was only offered.
+    """
+    was, becomes = before.places, after.places
+    left = {
+        version: Status.CANDIDATE if station is Status.STAGING else Status.ARCHIVED
+        for version, station in was.items()
+        if version not in becomes
+    }
+    return left | {version: station for version, station in becomes.items() if was.get(version) is not station}
 
 
 @dataclass(frozen=True)
@@ -111,11 +139,17 @@ def fold(model: str, entries: Iterable[Entry]) -> History:
 def _after(state: History, entry: Entry) -> History:
     body = entry.body
     state = replace(state, seq=entry.seq)
+    statuses = body.get("statuses", {})
     if "to" in body:
+        before = state.deployment
         state = replace(state, deployment=Deployment(entry.model, **body["to"], generation=entry.generation_to))
+        if "statuses" not in body:  # a row from before rows said it
+            said = body.get("evidence", {}).get("sentence") or entry.action
+            stations = moved(before, state.deployment).items()
+            statuses = {version: {"status": station, "reason": said} for version, station in stations}
         if state.probation and state.probation.version != state.deployment.production:
             state = replace(state, probation=None)
-    if statuses := body.get("statuses"):
+    if statuses:
         new = {
             int(version): Standing(Status(said["status"]), said["reason"], entry.at, entry.seq)
             for version, said in statuses.items()

@@ -24,6 +24,7 @@ from keel.store.database import Database, parse_url
 from keel.store.failures import shown, translated
 from keel.store.labels import LabelResult
 from keel.store.layout import Layout, check_features, create_layout, find_layout
+from keel.store.locks import Held, hold
 from keel.store.migrations import migrate
 from keel.store.predictions import PredictionLog
 from keel.store.quarantines import Quarantines, release
@@ -91,6 +92,14 @@ class Store:
         add ``with_for_update()`` or a condition to such a read.
         """
         return self._database.begin()
+
+    def lock(self, name: str) -> AbstractContextManager[Held]:
+        """Hold a lock that all processes on this store share; free again when its holder ends, however it ends.
+
+        What it gives can be called to make sure that the lock is still held. Not re-entrant. Raises StoreUnavailable
+        when somebody else holds it for as long as this store waits for other writers.
+        """
+        return hold(self._database, name)
 
     def predictions(self, model: str, features: Mapping[str, FeatureKind]) -> PredictionLog:
         """Return the model's prediction log, creating its table, or columns for new features, if needed.

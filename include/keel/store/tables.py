@@ -148,6 +148,14 @@ deployments = Table(
     Column("updated_at", BigInteger, nullable=False),
 )
 
+# Up to which row of the ledger a model's state stands in the registry too. See `keel.lifecycle.projection`.
+projections = Table(
+    "projections",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+)
+
 # Triggers refuse UPDATE and DELETE (and TRUNCATE on PostgreSQL): see the migrations.
 ledger = Table(
     "ledger",
