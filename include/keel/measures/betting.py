@@ -1,0 +1,85 @@
+"""Testing by betting: is the mean of bounded values above what was promised, at whatever moment one looks?
+
+A gambler who bets that the mean is above ``null`` multiplies the capital by ``1 + λ(x − null)`` at each value. While the
+mean, given the past, is at most ``null``, the capital is not expected to grow, and by Ville's inequality it ever reaches
+``1/α`` with probability at most α. So the test may be looked at after every value, which a test of a fixed size may not.
+Sources: Waudby-Smith & Ramdas 2024 (bounded means); Podkopaev & Ramdas 2022 (losses of a deployed model).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+BETS = 16
+SMALLEST, LARGEST = 0.02, 0.95
+"""Shares of the largest bet that cannot ruin, ``1/(null − low)``: sixteen of them, geometric, so that one of them suits
+the unknown mean; at most .95, so that no single value takes all of the capital."""
+
+
+@dataclass(frozen=True)
+class Capital:
+    """What betting has come to: plain numbers, so that a stream can be followed further."""
+
+    path: Floats
+    """Logarithm of the mixture's capital after each value, shape (..., n)."""
+    bets: Floats
+    """Logarithm of each bet's own capital after the last value, shape (..., 16)."""
+
+
+def log_capital(
+    values: ArrayLike, *, null: float, low: float = 0.0, high: float = 1.0, start: ArrayLike | None = None
+) -> Capital:
+    """Bet against "the mean, given the past, is at most ``null``" with equal stakes on sixteen bets.
+
+    values: shape (..., n), in [low, high], in the order in which they came; low < null. start: `Capital.bets` of what
+    came before; none: a capital of one. Raises ValueError for NaN and for values outside the bounds.
+
+    >>> round(float(log_capital([1, 1, 1, 0], null=0.5).path[-1]), 4)
+    0.4307
+    """
+    x = np.asarray(values, dtype=np.float64)
+    if not low < null:
+        raise ValueError(f"null ({null}) must be above the lowest possible value ({low})")
+    if not bool(((x >= low) & (x <= high)).all()):  # NaN compares false
+        raise ValueError(f"values must be numbers from {low} to {high}")
+    shares = np.geomspace(SMALLEST, LARGEST, BETS) / (null - low)
+    begin = np.zeros((*x.shape[:-1], BETS)) if start is None else np.asarray(start, dtype=np.float64)
+    path, ends = np.full(x.shape, -np.inf), np.empty((*x.shape[:-1], BETS))
+    for i, share in enumerate(shares):  # one bet at a time: all sixteen paths of many streams would not fit in memory
+        own = np.cumsum(np.log1p(share * (x - null)), axis=-1) + begin[..., i : i + 1]
+        ends[..., i] = own[..., -1] if x.shape[-1] else begin[..., i]
+        np.logaddexp(path, own, out=path)
+    return Capital(path - math.log(BETS), ends)
+
+
+def clopper_pearson_upper(events: int, n: int, *, delta: float) -> float:
+    """Exact upper confidence bound of a probability at 1 − delta, from ``events`` in ``n``; 1 without any rows.
+
+    Source: Clopper & Pearson 1934.
+
+    >>> round(clopper_pearson_upper(15, 100, delta=0.01), 4)
+    0.2501
+    """
+    from scipy.special import betaincinv
+
+    return 1.0 if events >= n else float(betaincinv(events + 1, n - events, 1 - delta))
+
+
+def empirical_bernstein_upper(mean: float, deviation: float, n: int, *, delta: float) -> float:
+    """Upper confidence bound at 1 − delta of the mean of values in [0, 1], from their mean and standard deviation.
+
+    mean + s·√(2 ln(2/δ)/n) + 7 ln(2/δ)/(3(n − 1)), at most 1. Source: Maurer & Pontil 2009, theorem 4.
+
+    >>> round(empirical_bernstein_upper(0.15, 0.2, 10_000, delta=0.01), 4)
+    0.1577
+    """
+    if n < 2:
+        return 1.0
+    doubt = math.log(2 / delta)
+    return min(1.0, mean + deviation * math.sqrt(2 * doubt / n) + 7 * doubt / (3 * (n - 1)))

@@ -1,0 +1,83 @@
+"""Two versions on the same rows, compared block by block, in the order in which the labels came."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keel.measures.losses import Floats, auc_placements
+
+Integers = NDArray[np.int64]
+Times = NDArray[np.datetime64]
+
+
+def block_ends(
+    times: Times, label: Floats, *, rows: int, span: np.timedelta64, each_class: int = 0
+) -> Integers:
+    """Return the row after each block's last one, ascending; rows after the last of them are in no block yet.
+
+    A block ends as soon as it has ``rows`` rows, its times span ``span``, and it has ``each_class`` rows with a label
+    above 0 and as many others. So more rows never move a block that has ended, in whatever portions they come.
+
+    times: of the predictions, shape (n,), in the order in which the labels came: what came late does not end a block.
+    """
+    latest = np.maximum.accumulate(times)
+    positive = np.cumsum(label > 0)
+    negative = np.arange(1, len(label) + 1) - positive
+    ends, start = [], 0
+    while start < len(label):
+        before = (positive[start - 1], negative[start - 1]) if start else (0, 0)
+        last = max(
+            start + rows - 1,
+            int(np.searchsorted(latest, latest[start] + span)),
+            *(int(np.searchsorted(seen, had + each_class)) for seen, had in zip((positive, negative), before, strict=True)),
+        )  # fmt: skip
+        if last >= len(label):
+            break
+        start = last + 1
+        ends.append(start)
+    return np.array(ends, dtype=np.int64)
+
+
+def block_means(values: Floats, ends: Integers) -> Floats:
+    """Return the mean of each block's values.
+
+    >>> block_means(np.array([1.0, 3.0, 5.0, 9.0]), np.array([2, 3])).tolist()
+    [2.0, 5.0]
+    """
+    if not len(ends):
+        return np.empty(0)
+    totals: Floats = np.add.reduceat(values[: ends[-1]], np.append(0, ends[:-1]))
+    return totals / np.diff(ends, prepend=0)
+
+
+def lost_pairs(label: Floats, score: Floats, previous: Floats, ends: Integers, *, context: int) -> Floats:
+    """Return by how much less of its pairs ``score`` ranks rightly than ``previous`` does, for each block, in [−1, 1].
+
+    Pairs: a positive and a negative of which at least one is in the block, and both in it or in the ``context`` blocks
+    before it. That is the difference of two areas under the ROC curve, made of new pairs in each block. 0 for a block
+    without any pair. label: 0/1.
+    """
+    starts = np.append(0, ends[:-1]).astype(np.int64)
+    lost = np.zeros(len(ends))
+    for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        first = starts[max(0, i - context)]
+        older, all_pairs = _pairs(label[first:start]), _pairs(label[first:end])
+        if all_pairs > older:
+            gained = [
+                _concordant(label[first:end], s[first:end]) - _concordant(label[first:start], s[first:start])
+                for s in (previous, score)
+            ]
+            lost[i] = (gained[0] - gained[1]) / (all_pairs - older)
+    return lost
+
+
+def _pairs(label: Floats) -> int:
+    positive = int((label > 0).sum())
+    return positive * (len(label) - positive)
+
+
+def _concordant(label: Floats, score: Floats) -> float:
+    """Pairs of a positive and a negative in which the positive scores higher; ties count half."""
+    positive, negative = auc_placements(label, score)
+    return float(positive.sum()) * len(negative)
