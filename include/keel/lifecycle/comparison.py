@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +23,11 @@ from keel.measures.losses import (
 )
 from keel.measures.plain import finite_or_none
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from keel.config import PromotionConfig
+
 BOOTSTRAP_REPETITIONS = 2_000
 
 
@@ -29,10 +36,11 @@ class NotShown(KeelError):
 
 
 class Verdict(StrEnum):
-    """What a comparison allows."""
+    """What a comparison says of a challenger; only a pass speaks for it."""
 
-    PROMOTE = "promote"
-    KEEP_CHAMPION = "keep_champion"
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
 
 
 @dataclass(frozen=True)
@@ -71,38 +79,48 @@ class Comparison:
 
 
 def compare_versions(
-    champion: Scored, challenger: Scored, *, metric: str, margin: float, alpha: float, min_rows: int, seed: int
+    champion: Scored,
+    challenger: Scored,
+    *,
+    metric: str,
+    policy: PromotionConfig,
+    times: NDArray[np.datetime64],
+    segments: Mapping[str, NDArray[Any]],
+    earlier_looks: int,
+    holdout_end: datetime,
+    seed: int,
+    speed: Mapping[str, Any] | None = None,
 ) -> Comparison:
     """Judge a challenger by the lower confidence bound of its paired improvement.
 
-    Rows on which either version has no usable score are left out for both. The challenger is promoted when the
-    one-sided ``1 − alpha`` lower bound exceeds ``margin``; too few rows or an undefined metric keep the champion
-    and say so. An equal challenger is promoted with probability at most about ``alpha`` (STATISTICS §4).
+    Rows on which either version has no usable score are left out for both. The challenger passes when the
+    one-sided ``1 − alpha`` lower bound exceeds the margin; too few rows or an undefined metric are inconclusive.
 
     Source: paired means by the central limit theorem (for accuracy that is McNemar's variance); AUC by DeLong
     (1988); RMSE by a paired bootstrap percentile.
     """
+    margin, alpha = policy.margin, policy.alpha
     usable = finite_rows(metric, champion) & finite_rows(metric, challenger)
     a, b = champion.take(usable), challenger.take(usable)
     n = len(a)
     nothing = Estimate(math.nan, math.nan, n)
-    if n < min_rows:
-        reason = f"inconclusive: the holdout has {n} usable rows, {min_rows} are needed"
-        return Comparison(Verdict.KEEP_CHAMPION, metric, n, nothing, nothing, math.nan, math.nan, math.nan, margin,
+    if n < policy.min_rows:
+        reason = f"inconclusive: the holdout has {n} usable rows, {policy.min_rows} are needed"
+        return Comparison(Verdict.INCONCLUSIVE, metric, n, nothing, nothing, math.nan, math.nan, math.nan, margin,
                           alpha, reason)  # fmt: skip
     before, after = estimate(metric, a), estimate(metric, b)
     improvement, error, bound = _lower_bound(metric, a, b, before, after, alpha, seed)
     if not math.isfinite(bound):
-        verdict, reason = Verdict.KEEP_CHAMPION, f"inconclusive: {metric} is not defined on this holdout"
+        verdict, reason = Verdict.INCONCLUSIVE, f"inconclusive: {metric} is not defined on this holdout"
     elif bound > margin:
-        verdict, reason = Verdict.PROMOTE, f"better by {improvement:.4f}, by at least {bound:.4f} at {1 - alpha:.0%}"
+        verdict, reason = Verdict.PASS, f"better by {improvement:.4f}, by at least {bound:.4f} at {1 - alpha:.0%}"
     elif improvement > margin:
         verdict, reason = (
-            Verdict.KEEP_CHAMPION,
+            Verdict.FAIL,
             f"better by {improvement:.4f}, but not shown: the lower bound {bound:.4f} is not above {margin:g}",
         )
     else:
-        verdict, reason = Verdict.KEEP_CHAMPION, f"not better: {improvement:+.4f} (lower bound {bound:.4f})"
+        verdict, reason = Verdict.FAIL, f"not better: {improvement:+.4f} (lower bound {bound:.4f})"
     return Comparison(verdict, metric, n, before, after, improvement, error, bound, margin, alpha, reason)
 
 
