@@ -5,13 +5,18 @@ One DAG per model whose ``model.yaml`` is valid; `model_configuration.py` shows 
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
 
 from keel.config import ModelConfig, read_models
-from keel_airflow.groups import RETRAIN_AND_COMPARE, RETRAIN_OUTCOMES, retrain_and_compare, returned_by, tell_and_record
+from keel_airflow.groups import (
+    RETRAIN_AND_COMPARE,
+    retrain_and_compare,
+    retrain_outcomes,
+    returned_by,
+    tell_and_record,
+    tell_of_offer,
+)
 from keel_airflow.operators.count_window import CountWindowOperator
 from keel_airflow.operators.data_drift import DataDriftOperator
 from keel_airflow.operators.data_quality import DataQualityOperator
@@ -49,7 +54,7 @@ def drift_check(config: ModelConfig) -> DAG:
         description=f"Check {model} in production, and act on it",
         schedule=check_schedule(config),
         params=window_params() | override_params(),
-        **dag_arguments(config, doc=DOC, tags={Tag.MONITORING}, dagrun_timeout=timedelta(hours=5)),
+        **dag_arguments(config, doc=DOC, tags={Tag.MONITORING}),
     ) as dag:
         count_window = CountWindowOperator(
             task_id="count_window", model=model, start="{{ params.start }}", end="{{ params.end }}"
@@ -69,10 +74,11 @@ def drift_check(config: ModelConfig) -> DAG:
             QuarantineOperator(task_id="quarantine", model=model, decision=decide.output),
         ]
         if config.retrain:
-            ends.append(retrain_and_compare(model, decision=decide.output))
-        tell = tell_and_record(model, decided_by="decide", outcomes_of=("quarantine", *RETRAIN_OUTCOMES))
+            ends.append(retrain_and_compare(config, decision=decide.output))
+        tell = tell_and_record(model, decided_by="decide", outcomes_of=("quarantine", *retrain_outcomes(config)))
 
         checks >> decide >> ends >> tell
+        tell_of_offer(dag, tell)
     return dag
 
 

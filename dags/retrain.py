@@ -5,12 +5,10 @@ One DAG per valid model that has a ``retrain`` section.
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from airflow.sdk import DAG
 
 from keel.config import ModelConfig, read_models
-from keel_airflow.groups import RETRAIN_OUTCOMES, retrain_and_compare, tell_and_record
+from keel_airflow.groups import retrain_and_compare, retrain_outcomes, tell_and_record, tell_of_offer
 from keel_airflow.operators.request_retrain import RequestRetrainOperator
 from keel_airflow.params import override_params, reason_param, window_params
 from keel_airflow.policy import Tag, dag_arguments
@@ -43,7 +41,7 @@ def retrain(config: ModelConfig) -> DAG:
         description=f"Train a challenger for {model}, compare, promote if better",
         schedule=None,
         params=reason_param() | window_params() | override_params(),
-        **dag_arguments(config, doc=DOC, tags={Tag.TRAINING}, dagrun_timeout=timedelta(hours=5)),
+        **dag_arguments(config, doc=DOC, tags={Tag.TRAINING}),
     ) as dag:
         request = RequestRetrainOperator(
             task_id="request_retrain",
@@ -51,8 +49,11 @@ def retrain(config: ModelConfig) -> DAG:
             start="{{ params.start }}",
             end="{{ params.end }}",
         )
-        compared = retrain_and_compare(model, decision=request.output)
-        request >> compared >> tell_and_record(model, decided_by="request_retrain", outcomes_of=RETRAIN_OUTCOMES)
+        compared = retrain_and_compare(config, decision=request.output)
+        tell = tell_and_record(model, decided_by="request_retrain", outcomes_of=retrain_outcomes(config))
+
+        request >> compared >> tell
+        tell_of_offer(dag, tell)
     return dag
 
 

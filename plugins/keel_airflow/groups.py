@@ -1,33 +1,64 @@
-"""The two stretches of work that several DAGs share."""
+"""The stretches of work that several DAGs share."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from airflow.providers.slack.operators.slack import SlackAPIPostOperator
 from airflow.providers.smtp.operators.smtp import EmailOperator
-from airflow.sdk import TaskGroup, TriggerRule, XComArg
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import TaskGroup, TriggerRule, XComArg, conf
+from airflow.sdk.execution_time.hitl import HITLUser
 
 from keel_airflow.assets import production_asset
 from keel_airflow.channels import SLACK_CONN_ID, SMTP_CONN_ID
+from keel_airflow.operators.await_approval import AwaitApprovalOperator
 from keel_airflow.operators.compare_models import CompareModelsOperator
 from keel_airflow.operators.compose_message import ComposeMessageOperator
 from keel_airflow.operators.keep_champion import KeepChampionOperator
+from keel_airflow.operators.offer import OfferOperator
 from keel_airflow.operators.promote import PromoteOperator
 from keel_airflow.operators.record import RecordOperator
 from keel_airflow.operators.retrain import RetrainOperator
 from keel_airflow.operators.write_to_outbox import WriteToOutboxOperator
 from keel_airflow.policy import TRAINING_POOL, TRAINING_TIMEOUT
 
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
+
+    from keel.config import ModelConfig
+
 RETRAIN_AND_COMPARE = "retrain_and_compare"
-RETRAIN_OUTCOMES = ("promote", "keep_champion")
+PROMOTION_OF_OFFER = """{{ {
+    'version': ti.xcom_pull('offer')['version'],
+    'reason': ti.xcom_pull('compare')['sentence'][:500],
+    'end': ti.xcom_pull('compare')['until'],
+    'overrides': params.overrides,
+} }}"""
+"""What the run that asks for approval is given: one expression, so that it arrives as the dict it is, and a sentence in
+it as text. It ends where the check ended, so that what people are asked to agree to is what was found."""
 
 
-def retrain_and_compare(model: str, *, decision: XComArg) -> TaskGroup:
+def asks_people(config: ModelConfig) -> bool:
+    """Whether the model's policy wants a person to agree to a promotion."""
+    return config.promotion.approval != "auto"
+
+
+def retrain_outcomes(config: ModelConfig) -> tuple[str, str]:
+    """Return the tasks that say what came of a retraining."""
+    return ("offer" if asks_people(config) else "promote", "keep_champion")
+
+
+def retrain_and_compare(config: ModelConfig, *, decision: XComArg) -> TaskGroup:
     """Train a challenger, judge it against the champion on one holdout, and act on the verdict.
+
+    Where a person must agree, the challenger is offered and ``<model>.promote`` started to ask for it. Nobody waits for
+    that: the next check must go on.
 
     decision: the decision to retrain.
     """
+    model, better = config.model, retrain_outcomes(config)[0]
     with TaskGroup(RETRAIN_AND_COMPARE, prefix_group_id=False, tooltip="Champion against challenger") as group:
         retrain = RetrainOperator(
             task_id="retrain",
@@ -39,12 +70,58 @@ def retrain_and_compare(model: str, *, decision: XComArg) -> TaskGroup:
         compare = CompareModelsOperator(
             task_id="compare",
             model=model,
-            training=retrain.output,
-            branches={name: name for name in RETRAIN_OUTCOMES},
+            asked=retrain.output,
+            branches={name: name for name in retrain_outcomes(config)},
         )
-        PromoteOperator(task_id="promote", model=model, comparison=compare.output, outlets=[production_asset(model)])
+        if better == "promote":
+            promote_operator(model, comparison=compare.output)
+        else:
+            offer = OfferOperator(task_id="offer", model=model, comparison=compare.output)
+            offer >> TriggerDagRunOperator(
+                task_id="start_promotion",
+                trigger_dag_id=f"{model}.promote",
+                trigger_run_id="offered__{{ dag_run.run_id }}",
+                logical_date=None,
+                conf=PROMOTION_OF_OFFER,
+                skip_when_already_exists=True,
+            )
         KeepChampionOperator(task_id="keep_champion", model=model, comparison=compare.output)
     return group
+
+
+def tell_of_offer(dag: DAG, tell: TaskGroup) -> None:
+    """Let the message follow the offer itself: the start of its promotion is skipped in a run that is cleared."""
+    if dag.has_task("offer"):
+        dag.get_task("offer") >> tell
+
+
+def promote_operator(model: str, *, comparison: XComArg | str) -> PromoteOperator:
+    """Return the task that promotes, the same wherever it stands."""
+    return PromoteOperator(task_id="promote", model=model, comparison=comparison, outlets=[production_asset(model)])
+
+
+def approve_operator(config: ModelConfig, *, comparison: XComArg) -> AwaitApprovalOperator:
+    """Return the task that asks those who may agree, for as long as the model's policy says."""
+    return AwaitApprovalOperator(
+        task_id="approve",
+        model=config.model,
+        comparison=comparison,
+        branches={"approved": "promote", "declined": "compose_message"},
+        response_timeout=config.promotion.approval_timeout,
+        assigned_users=respondents(config.promotion.approvers),
+    )
+
+
+def respondents(names: Sequence[str]) -> list[HITLUser]:
+    """Return the users whose answers Airflow itself lets through; none means whoever it permits to answer.
+
+    It knows them by their ids, which are the names that people configure only with the simple auth manager; FAB's are
+    numbers, Keycloak's are UUIDs. With those Airflow lets everybody answer who may write to the DAG, and a yes by
+    somebody else than an approver is refused by the name it was given under.
+    """
+    if not conf.get("core", "auth_manager").endswith(".SimpleAuthManager"):
+        return []
+    return [HITLUser(id=name, name=name) for name in names]
 
 
 def tell_and_record(model: str, *, decided_by: str, outcomes_of: Sequence[str]) -> TaskGroup:

@@ -35,15 +35,15 @@ def remember_error(context: Context) -> None:
 
 
 class FailureNotifier(BaseNotifier):
-    """Tells a model's people, once, that a run of one of its DAGs failed.
+    """Tells people, once, that a run of a DAG failed.
 
     A DAG's ``on_failure_callback``. Airflow runs it in the DAG processor, also when the run timed out or deadlocked.
     It opens neither store nor registry, as either may be what broke.
 
-    :param model: name of the monitored model
+    :param model: name of the monitored model whose people are told; None: those of every model
     """
 
-    def __init__(self, *, model: str) -> None:
+    def __init__(self, *, model: str | None) -> None:
         super().__init__()
         self.model = model
 
@@ -53,10 +53,8 @@ class FailureNotifier(BaseNotifier):
     def notify(self, context: Context) -> None:
         """Compose the message, and send it by every channel whose connection exists, else into the outbox."""
         from keel.alerts.failure import compose_failure
-        from keel.config import get_model
         from keel_airflow.channels import deliver
 
-        config = get_model(self.model)
         task_instance: Any = context.get("ti")
         message = compose_failure(
             dag_id=context["dag"].dag_id,
@@ -65,11 +63,20 @@ class FailureNotifier(BaseNotifier):
             error=_error(context),
             log_url=task_instance.log_url if task_instance else None,
             model=self.model,
-            email=config.alerts.email,
-            slack=config.alerts.slack,
         )
-        channels = deliver(message)
-        log.info("told of the failed run %s by %s", context["run_id"], ", ".join(channels) or "nobody")
+        told = [channel for people in _audience(self.model) for channel in deliver({**message, **people})]
+        log.info("told of the failed run %s by %s", context["run_id"], ", ".join(told) or "nobody")
+
+
+def _audience(model: str | None) -> list[dict[str, Any]]:
+    """Return whom to tell, as addressees of one message for each Slack channel; mail goes out with the first."""
+    from keel.config import get_model, read_models
+
+    configs = [get_model(model)] if model else list(read_models()[0].values())
+    email = list(dict.fromkeys(address for config in configs for address in config.alerts.email))
+    slack = list(dict.fromkeys(config.alerts.slack for config in configs if config.alerts.slack))
+    first = {"email": email, "slack": slack[0] if slack else None}
+    return [first, *({"email": [], "slack": channel} for channel in slack[1:])]
 
 
 def _error(context: Context) -> str:

@@ -13,16 +13,37 @@ def window_params() -> dict[str, Param]:
     }
 
 
+def end_param() -> dict[str, Param]:
+    """Return ``end``: until when the world is looked at, where it is not what the schedule says."""
+    return {"end": _time("Until when. Empty: the end of the schedule's interval, else now.")}
+
+
+def version_param(otherwise: str) -> dict[str, Param]:
+    """Return ``version``: the number of a version in the registry, and what is taken without one."""
+    words = f"Number of the version. Empty: {otherwise}."
+    return {"version": Param(None, type=["null", "integer"], minimum=1, description=words)}
+
+
+def force_param() -> dict[str, Param]:
+    """Return ``force``: whether a version is promoted whatever the comparison says."""
+    words = "Promote whatever the comparison says; only by a person, and only with a reason of their own."
+    return {"force": Param(False, type="boolean", description=words)}
+
+
 def override_params() -> dict[str, Param]:
     """Return ``overrides``: configuration for one run, validated like the file it stands in for."""
-    example = '{"drift.alpha": 0.01}'
-    return {"overrides": Param({}, type="object", description=f"Configuration by dotted key, such as {example}.")}
+    words = 'Configuration by dotted key, such as {"drift.alpha": 0.01}; nothing of promotion, which is policy.'
+    return {"overrides": Param({}, type="object", description=words)}
+
+
+NO_REASON = "asked for by hand"
+"""What stands for a reason until somebody gives one."""
 
 
 def reason_param() -> dict[str, Param]:
     """Return ``reason``: why somebody asks for what a run does."""
     words = "Why, for those who read the decision later."
-    return {"reason": Param("asked for by hand", type="string", minLength=3, maxLength=500, description=words)}
+    return {"reason": Param(NO_REASON, type="string", minLength=3, maxLength=500, description=words)}
 
 
 def _time(description: str) -> Param:

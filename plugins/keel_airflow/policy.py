@@ -18,6 +18,10 @@ TRAINING_POOL = "keel_training"
 """Trainings share few slots, so that a bad morning does not train every model at once."""
 TRAINING_TIMEOUT = timedelta(hours=2)
 TASK_TIMEOUT = timedelta(minutes=30)
+WORK_TIMEOUT = timedelta(hours=5)
+"""For what a run does itself; waiting for a person comes on top."""
+OWNER = "ml-platform"
+"""Who owns what belongs to no model."""
 DOC_SECTIONS = ("## Purpose", "## Inputs", "## Outputs", "## When it fails")
 
 
@@ -31,8 +35,12 @@ class Tag(StrEnum):
     MAINTENANCE = "maintenance"
 
 
-def dag_arguments(config: ModelConfig, *, doc: str, tags: set[Tag], dagrun_timeout: timedelta) -> dict[str, Any]:
-    """Return the arguments that every DAG of a model shares; ``doc`` may name {model}, {people} and the like.
+def dag_arguments(
+    config: ModelConfig | None, *, doc: str, tags: set[Tag], dagrun_timeout: timedelta = WORK_TIMEOUT
+) -> dict[str, Any]:
+    """Return the arguments that every DAG shares; ``doc`` may name {model}, {people} and the like.
+
+    config: of the model, or None for a DAG that looks after all of them.
 
     Failures are told once a run, by the DAG's callback: three checks that fail together on a lost store are one
     message. It runs in the DAG processor, where the exception is gone, so each failing task leaves its own behind.
@@ -47,11 +55,11 @@ def dag_arguments(config: ModelConfig, *, doc: str, tags: set[Tag], dagrun_timeo
         "dagrun_timeout": dagrun_timeout,
         "is_paused_upon_creation": False,
         "render_template_as_native_obj": True,
-        "on_failure_callback": FailureNotifier(model=config.model),
+        "on_failure_callback": FailureNotifier(model=config.model if config else None),
         "tags": {Tag.KEEL.value, *(tag.value for tag in tags)},
-        "doc_md": doc.format(**_words(config)),
+        "doc_md": doc.format(**_words(config)) if config else doc,
         "default_args": {
-            "owner": config.owner,
+            "owner": config.owner if config else OWNER,
             "retries": 2,
             "retry_delay": timedelta(seconds=30),
             "retry_exponential_backoff": 2,
@@ -64,12 +72,20 @@ def dag_arguments(config: ModelConfig, *, doc: str, tags: set[Tag], dagrun_timeo
 
 def _words(config: ModelConfig) -> dict[str, str]:
     people = [*config.alerts.email, *filter(None, [config.alerts.slack])]
+    policy = config.promotion
     return {
         "model": config.model,
-        "clock": f"at `{config.check.schedule}` (UTC)" if config.check.schedule else "at no fixed time",
+        "clock": _clock(config.check.schedule),
+        "watch_clock": _clock(policy.watch),
         "people": ", ".join(people) or "the outbox",
+        "approval": policy.approval,
+        "approvers": ", ".join(policy.approvers) or "any permitted user",
         "runbook": config.alerts.runbook or "none is configured",
     }
+
+
+def _clock(schedule: str | None) -> str:
+    return f"at `{schedule}` (UTC)" if schedule else "at no fixed time"
 
 
 def violations(dag: DAG) -> list[str]:
@@ -79,6 +95,7 @@ def violations(dag: DAG) -> list[str]:
         (dag.catchup, "catchup is on"),
         (dag.max_active_runs != 1, f"max_active_runs is {dag.max_active_runs}, not 1"),
         (dag.dagrun_timeout is None, "dagrun_timeout is missing"),
+        (_ends_while_waiting(dag), "dagrun_timeout ends before the wait for a person does"),
         (not isinstance(dag.on_failure_callback, FailureNotifier), "on_failure_callback tells nobody"),
         (Tag.KEEL not in dag.tags, f"the tag {Tag.KEEL.value!r} is missing"),
     ]
@@ -90,11 +107,18 @@ def violations(dag: DAG) -> list[str]:
     ]
 
 
+def _ends_while_waiting(dag: DAG) -> bool:
+    """Whether a run may be over while one of its tasks still waits for a person's answer."""
+    waits = [task.response_timeout for task in dag.tasks if getattr(task, "response_timeout", None)]
+    return dag.dagrun_timeout is not None and any(dag.dagrun_timeout <= wait for wait in waits)
+
+
 def _params(dag: DAG) -> list[tuple[str, Any]]:
     return [(name, dag.params.get_param(name)) for name in dag.params]
 
 
 def _task_violations(task: Any) -> list[str]:
+    from keel_airflow.operators.await_approval import AwaitApprovalOperator
     from keel_airflow.operators.retrain import RetrainOperator
 
     found = [
@@ -104,6 +128,7 @@ def _task_violations(task: Any) -> list[str]:
         (not task.retry_exponential_backoff, "retries without backoff"),
         (remember_error not in task.on_failure_callback, "its error would not be told"),
         (isinstance(task, RetrainOperator) and task.pool != TRAINING_POOL, f"trains outside the pool {TRAINING_POOL}"),
+        (isinstance(task, AwaitApprovalOperator) and not task.response_timeout, "waits for a person without an end"),
         (not task.task_id.replace("_", "").isalpha() or not task.task_id.islower(), "task ids are verbs in snake_case"),
     ]
     return [sentence for broken, sentence in found if broken]

@@ -12,14 +12,15 @@ def compose_failure(
     task_id: str | None,
     error: str | None,
     log_url: str | None,
-    model: str,
+    model: str | None,
     email: tuple[str, ...] = (),
     slack: str | None = None,
 ) -> dict[str, Any]:
-    """Return subject, text and addressees for a failed run."""
+    """Return subject, text and addressees for a failed run; ``model`` is None for one that looks after all of them."""
     where = f"task {task_id} of {dag_id}" if task_id else dag_id
+    left = f"{model} was not checked or changed by it" if model else "not all of Keel was looked after"
     lines = [
-        f"A run of {where} failed, so {model} was not checked or changed by it. This is not an all clear.",
+        f"A run of {where} failed, so {left}. This is not an all clear.",
         "",
         f"Run      {run_id}",
     ]
@@ -33,7 +34,7 @@ def compose_failure(
         "",
     ]
     return {
-        "subject": f"[Keel] {model}: {dag_id} failed",
+        "subject": f"[Keel] {model}: {dag_id} failed" if model else f"[Keel] {dag_id} failed",
         "text": "\n".join(lines),
         "email": list(email),
         "slack": slack,

@@ -10,7 +10,7 @@ from airflow.sdk import BaseOperator, BranchMixIn, conf
 from airflow.sdk.exceptions import AirflowFailException
 
 from keel.config import get_model
-from keel.errors import KeelError
+from keel.errors import ConfigError, KeelError
 from keel_airflow.hooks import KEEL_CONN_ID, MLFLOW_CONN_ID, KeelHook
 
 if TYPE_CHECKING:
@@ -19,47 +19,65 @@ if TYPE_CHECKING:
     from keel.config import ModelConfig
     from keel.workspace import Workspace
 
+POLICY = "promotion"
+"""The section of a model's configuration that no run may stand in for."""
 
-class KeelOperator(BaseOperator):
-    """A step of Keel's loop on one model.
 
-    :param model: name of the monitored model. (templated)
-    :param overrides: configuration for this run only, by dotted key. (templated)
+class WorkspaceOperator(BaseOperator):
+    """A step on all that Keel keeps, of whichever model.
+
     :param keel_conn_id: connection to Keel's store. (templated)
     :param mlflow_conn_id: connection to MLflow. (templated)
     """
 
-    template_fields: Sequence[str] = ("model", "overrides", "keel_conn_id", "mlflow_conn_id")
+    template_fields: Sequence[str] = ("keel_conn_id", "mlflow_conn_id")
+
+    def __init__(
+        self,
+        *,
+        keel_conn_id: str = KEEL_CONN_ID,
+        mlflow_conn_id: str = MLFLOW_CONN_ID,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.keel_conn_id = keel_conn_id
+        self.mlflow_conn_id = mlflow_conn_id
+
+    @contextmanager
+    def workspace(self) -> Iterator[Workspace]:
+        """Open the workspace, with Keel's errors turned into Airflow's."""
+        hook = KeelHook(keel_conn_id=self.keel_conn_id, mlflow_conn_id=self.mlflow_conn_id)
+        with airflow_errors(), hook.get_conn() as workspace:
+            yield workspace
+
+
+class KeelOperator(WorkspaceOperator):
+    """A step of Keel's loop on one model.
+
+    :param model: name of the monitored model. (templated)
+    :param overrides: configuration for this run only, by dotted key. (templated)
+    """
+
+    template_fields: Sequence[str] = ("model", "overrides", *WorkspaceOperator.template_fields)
 
     def __init__(
         self,
         *,
         model: str,
         overrides: Mapping[str, Any] | str = "{{ params.overrides }}",
-        keel_conn_id: str = KEEL_CONN_ID,
-        mlflow_conn_id: str = MLFLOW_CONN_ID,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.model = model
         self.overrides = overrides
-        self.keel_conn_id = keel_conn_id
-        self.mlflow_conn_id = mlflow_conn_id
 
     @contextmanager
     def keel(self) -> Iterator[tuple[Workspace, ModelConfig]]:
-        """Open the workspace and the model's configuration, with Keel's errors turned into Airflow's.
-
-        Permanent errors fail the task at once, with their message; transient ones propagate, so that it retries.
-        """
-        try:
-            config = get_model(self.model).with_overrides(self.overrides or {}, origin="params.overrides")
-            with KeelHook(keel_conn_id=self.keel_conn_id, mlflow_conn_id=self.mlflow_conn_id).get_conn() as workspace:
-                yield workspace, config
-        except KeelError as error:
-            if error.permanent:
-                raise AirflowFailException(str(error)) from error
-            raise
+        """Open the workspace and the model's configuration for this run, with Keel's errors turned into Airflow's."""
+        with airflow_errors():
+            config = configuration(self.model, self.overrides or {})
+        with self.workspace() as workspace:
+            yield workspace, config
 
 
 class KeelBranchOperator(KeelOperator, BranchMixIn):
@@ -84,12 +102,46 @@ class KeelBranchOperator(KeelOperator, BranchMixIn):
         self.do_branch(context, [self.branches[choice] for choice in choices])
 
 
+@contextmanager
+def airflow_errors() -> Iterator[None]:
+    """Fail the task at once for an error of Keel's that stays; one that may pass goes on, so that the task retries."""
+    try:
+        yield
+    except KeelError as error:
+        if error.permanent:
+            raise AirflowFailException(str(error)) from error
+        raise
+
+
+def configuration(model: str, overrides: Mapping[str, Any]) -> ModelConfig:
+    """Return the model's configuration with what a run asks to be different.
+
+    Raises
+    ------
+    ConfigError
+        For a key that cannot be overridden: `POLICY` is the gate, and whoever may start a run could open it by a value.
+
+    """
+    if touched := [key for key in overrides if str(key).split(".")[0] == POLICY]:
+        raise ConfigError(
+            f"params.overrides: {', '.join(map(str, touched))}: {POLICY} is the model's policy: "
+            "change model.yaml or the environment"
+        )
+    return get_model(model).with_overrides(overrides, origin="params.overrides")
+
+
 def asked_by(context: Context) -> str:
     """Return who asked for the run, ``airflow`` for a schedule.
 
     From the context and not by a template, as native templates make a number of a user, or a run, called ``1_000``.
     """
     return str(context["dag_run"].triggering_user_name or "airflow")
+
+
+def started_by_hand(context: Context) -> bool:
+    """Whether a person started this very run, and neither a schedule, an asset nor a task of another run."""
+    dag_run = context["dag_run"]
+    return dag_run.run_type == "manual" and bool(dag_run.triggering_user_name)
 
 
 def run_url(context: Context) -> str:

@@ -11,27 +11,27 @@ if TYPE_CHECKING:
 
 
 class CompareModelsOperator(KeelBranchOperator):
-    """Judges both versions on the holdout neither has seen, and runs the verdict's branch only.
+    """Judges both versions on the holdout neither has seen, and runs the branch of what comes next only.
 
-    :param branches: task by verdict: ``promote``, ``keep_champion``
-    :param training: what `RetrainOperator` returned. (templated)
+    :param branches: task by what comes next: ``promote``, ``offer``, ``keep_champion``
+    :param asked: what `RetrainOperator` or `RequestPromotionOperator` returned. (templated)
     """
 
-    template_fields = (*KeelBranchOperator.template_fields, "training")
+    template_fields = (*KeelBranchOperator.template_fields, "asked")
 
     def __init__(
         self,
         *,
-        training: dict[str, Any],
+        asked: dict[str, Any],
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.training = training
+        self.asked = asked
 
     def execute(self, context: Context) -> None:
         """Push the comparison, then follow its verdict."""
-        from keel import loop
+        from keel import rollout
 
         with self.keel() as (workspace, config):
-            comparison = loop.compare(workspace, config, self.training)
-        self.follow(context, comparison, comparison["verdict"])
+            comparison = rollout.compare(workspace, config, self.asked)
+        self.follow(context, comparison, comparison["next"])

@@ -29,8 +29,8 @@ class KeepChampionOperator(KeelOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Return the outcome."""
-        from keel import loop
+        from keel import rollout
 
         with self.keel() as (workspace, config):
             asked = {"actor": asked_by(context), "run_id": context["run_id"]}
-            return loop.keep_champion(workspace, config, self.comparison, **asked)
+            return rollout.keep_champion(workspace, config, self.comparison, **asked)

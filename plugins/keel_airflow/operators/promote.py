@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 class PromoteOperator(KeelOperator):
     """Makes the challenger the production version, with a row in the ledger.
 
+    What it is given only names a comparison: that is read from the store, and who agreed to it from the ledger.
+
     :param comparison: what `CompareModelsOperator` returned. (templated)
     """
 
@@ -29,8 +31,8 @@ class PromoteOperator(KeelOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Return the outcome."""
-        from keel import loop
+        from keel import rollout
 
         with self.keel() as (workspace, config):
             asked = {"actor": asked_by(context), "run_id": context["run_id"]}
-            return loop.promote(workspace, config, self.comparison, **asked)
+            return rollout.promote(workspace, config, self.comparison, **asked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from keel_airflow.operators.base import KeelOperator
+from keel_airflow.operators.base import KeelOperator, asked_by
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -32,4 +32,5 @@ class RetrainOperator(KeelOperator):
         from keel import loop
 
         with self.keel() as (workspace, config):
-            return loop.retrain(workspace, config, self.decision)
+            asked = {"actor": asked_by(context), "run_id": context["run_id"]}
+            return loop.retrain(workspace, config, self.decision, **asked)

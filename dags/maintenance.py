@@ -1,0 +1,48 @@
+"""``keel.maintenance``: look after what Keel keeps, for all models, every night."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG
+
+from keel.config import read_models
+from keel_airflow.operators.prune_versions import PruneVersionsOperator
+from keel_airflow.operators.reconcile import ReconcileOperator
+from keel_airflow.operators.tell_findings import TellFindingsOperator
+from keel_airflow.operators.verify_ledger import VerifyLedgerOperator
+from keel_airflow.policy import Tag, dag_arguments
+from keel_airflow.schedules import maintenance_schedule
+
+DOC = """
+## Purpose
+Proves that the ledger is what was written and signs what it is, brings MLflow and the deployments of every model
+together, and deletes the versions that nobody needs any more.
+
+## Inputs
+The ledger; `KEEL_SIGNING_KEY` (file of the private key) and `KEEL_CHECKPOINTS` (where checkpoints go, best a place that
+the database's owner cannot change); MLflow's aliases; each model's `promotion.keep_versions`. Runs at
+`KEEL_MAINTENANCE_SCHEDULE` (UTC; unset: every night at three), for the models whose `model.yaml` is valid.
+
+## Outputs
+A signed checkpoint where a key and a place are set. A message to a model's people when somebody moved its aliases by
+hand, which is adopted with a row in the ledger. Rows in the ledger for the versions that were deleted.
+
+## When it fails
+`verify_ledger`: the ledger or its checkpoints do not hold, and the error names the row. Change nothing, find out who
+wrote it (`keel ledger verify`), and restore it from a backup; nothing is reconciled or deleted before it holds. Any
+other task: mend the cause and clear it; one model's failure does not keep the others from being looked after.
+"""
+
+MODELS = sorted(read_models()[0])
+
+with DAG(
+    "keel.maintenance",
+    description="Look after the ledger, the registry and old versions",
+    schedule=maintenance_schedule(),
+    **dag_arguments(None, doc=DOC, tags={Tag.MAINTENANCE}),
+):
+    verify = VerifyLedgerOperator(task_id="verify_ledger")
+    reconcile = ReconcileOperator.partial(task_id="reconcile", overrides={}).expand(model=MODELS)
+    tell = TellFindingsOperator.partial(task_id="tell_findings").expand(found=reconcile.output)
+    prune = PruneVersionsOperator.partial(task_id="prune_versions", overrides={}).expand(model=MODELS)
+
+    verify >> reconcile >> [tell, prune]

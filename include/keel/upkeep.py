@@ -1,0 +1,44 @@
+"""What is done every night for all models: prove the ledger, sign what it is, delete what nobody needs any more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from keel.errors import LedgerBroken
+from keel.lifecycle.checkpoint import CHECKPOINTS, SIGNING_KEY, VERIFY_KEY, write
+from keel.lifecycle.keys import private_key, public_keys
+from keel.lifecycle.proof import agrees, verify
+
+if TYPE_CHECKING:
+    from keel.memory import Plain
+    from keel.workspace import Workspace
+
+
+def verify_ledger(ws: Workspace, *, now: datetime, environment: Mapping[str, str] | None = None) -> Plain:
+    """Prove the chain and that the deployments follow from it; sign a checkpoint where a key and a place are set.
+
+    environment: ``KEEL_SIGNING_KEY`` names the private key's file, ``KEEL_CHECKPOINTS`` the place, ``KEEL_VERIFY_KEY``
+    a file of public keys whose earlier checkpoints count too.
+
+    Raises
+    ------
+    LedgerBroken
+        The ledger does not hold, or the deployments are not what it adds up to; nothing was signed.
+
+    """
+    environ = os.environ if environment is None else environment
+    found = verify(ws.store)
+    if found.broken_at is not None:
+        raise LedgerBroken(f"row {found.broken_at} of the ledger: {found.reason}")
+    if contradictions := agrees(ws.store):
+        raise LedgerBroken("; ".join(contradictions))
+    key, place = environ.get(SIGNING_KEY), environ.get(CHECKPOINTS)
+    if not (key and place):
+        return {"entries": found.entries, "signed": None}
+    trusted = public_keys(Path(environ[VERIFY_KEY])) if environ.get(VERIFY_KEY) else []
+    signed = write(ws.store, place, private_key(Path(key)), now, trusted=trusted)
+    return {"entries": found.entries, "signed": signed.name if signed else None}
