@@ -11,6 +11,7 @@ from importlib.metadata import version as installed_version
 
 import typer
 
+from keel.cli.benchmark import benchmark
 from keel.cli.demo import demo
 from keel.cli.ledger import app as ledger
 from keel.cli.migrate import migrate
@@ -32,6 +33,7 @@ app.command()(demo)
 app.command()(up)
 app.command()(replay)
 app.command()(migrate)
+app.command()(benchmark)
 app.add_typer(ledger, name="ledger")
 app.add_typer(quarantine, name="quarantine")
 
