@@ -59,4 +59,9 @@ def change(
             f"{changed.model}: the change is made (generation {changed.generation}), but MLflow's aliases and tags do "
             f"not say so yet; a retry, or whoever looks next, completes it: {error}"
         ) from error
+    except Exception as error:
+        error.add_note(
+            f"{changed.model}: the change is made (generation {changed.generation}); only the registry lags."
+        )
+        raise
     return changed

@@ -62,7 +62,7 @@ class Deployment:
         return replace(self, production=version, staging=staging, previous=self.production)
 
 
-def moved(before: Deployment, after: Deployment) -> dict[int, Status]:
+def new_stations(before: Deployment, after: Deployment) -> dict[int, Status]:
     """Return the stations of the versions whose place changes.
 
     One that loses its place is archived, or a candidate as before if it was only offered.
@@ -145,7 +145,7 @@ def _after(state: History, entry: Entry) -> History:
         state = replace(state, deployment=Deployment(entry.model, **body["to"], generation=entry.generation_to))
         if "statuses" not in body:  # a row from before rows said it
             said = body.get("evidence", {}).get("sentence") or entry.action
-            stations = moved(before, state.deployment).items()
+            stations = new_stations(before, state.deployment).items()
             statuses = {version: {"status": station, "reason": said} for version, station in stations}
         if state.probation and state.probation.version != state.deployment.production:
             state = replace(state, probation=None)

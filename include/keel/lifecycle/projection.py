@@ -8,6 +8,7 @@ leaves it behind, and whoever looks next completes it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
+from keel.errors import RegistryUnavailable
 from keel.lifecycle import ledger
 from keel.lifecycle.history import History, fold
 from keel.lifecycle.ledger import Action, Entry
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from keel.lifecycle.registry import Registry, VersionInfo
     from keel.store import Store
     from keel.store.locks import Held
+
+log = logging.getLogger(__name__)
 
 STATUS_TAG = "keel.status"
 
@@ -65,6 +69,11 @@ class Look:
         """The rows which say something of versions, and which the registry does not follow yet."""
         return tuple(e for e in self.entries if e.seq > self.mark and ("to" in e.body or "statuses" in e.body))
 
+    @property
+    def moving(self) -> bool:
+        """Whether a change of the deployment is among the news, and not only stations of other versions."""
+        return any("to" in entry.body for entry in self.news)
+
     @cached_property
     def passed(self) -> dict[str, set[int | None]]:
         """Where each alias that a pending change moves may be by Keel's own hand: where it was, or where it was to be.
@@ -79,7 +88,7 @@ class Look:
     def knows(self, evidence: Mapping[str, Any]) -> bool:
         """Whether a finding was recorded by somebody who then did not come to the end of it."""
         return any(
-            entry.action == Action.OUT_OF_BAND and entry.body["evidence"] == evidence
+            entry.action == Action.OUT_OF_BAND and entry.body.get("evidence") == evidence
             for entry in self.entries
             if entry.seq > self.mark
         )
@@ -117,6 +126,8 @@ def complete(store: Store, registry: Registry, look: Look, held: Held) -> list[F
         return []
     found = _overwritten(look, registry.aliases(look.model)) if look.passed else []
     if found:
+        for finding in found:
+            log.warning("%s", finding.sentence)
         last = look.news[-1]
         record(store, look, found, actor=last.actor, now=last.at)
         look = look_at(store, look.model)
@@ -143,7 +154,7 @@ def follow(store: Store, registry: Registry, look: Look, held: Held, also: Colle
     """Make the registry say what the ledger says, and then say so: the aliases that pending changes move or ``also``
     names, and all tags. Versions that the registry does not have any more are passed over.
     """
-    versions = registry.versions(look.model)
+    versions = versions_of(registry, look)
     there = {version.version for version in versions} | {None}
     wanted = look.state.deployment.aliases.items()
     held()
@@ -152,6 +163,25 @@ def follow(store: Store, registry: Registry, look: Look, held: Held, also: Colle
     for version, status in untagged(look, versions).items():
         registry.set_tags(look.model, version, {STATUS_TAG: status})
     _mark(store, look)
+
+
+def versions_of(registry: Registry, look: Look) -> list[VersionInfo]:
+    """Return the registry's versions of a model.
+
+    Raises
+    ------
+    RegistryUnavailable
+        It has none, though the ledger knows some: that is another registry sooner than that each version was deleted.
+
+    """
+    versions = registry.versions(look.model)
+    if not versions and look.state.standings:
+        raise RegistryUnavailable(
+            f"MLflow has no version of {look.model}, though the ledger knows {len(look.state.standings)}: "
+            "see whether MLFLOW_TRACKING_URI names the right server; if they were all deleted, train another: "
+            f"airflow dags trigger {look.model}.retrain"
+        )
+    return versions
 
 
 def untagged(look: Look, versions: Iterable[VersionInfo]) -> dict[int, str]:

@@ -13,9 +13,20 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from keel.errors import StaleGeneration
-from keel.lifecycle.history import Deployment, Status
+from keel.lifecycle.history import Deployment, Status, new_stations
 from keel.lifecycle.ledger import Action
-from keel.lifecycle.projection import Finding, Look, complete, evidence_of, exclusive, follow, look_at, record, untagged
+from keel.lifecycle.projection import (
+    Finding,
+    Look,
+    complete,
+    evidence_of,
+    exclusive,
+    follow,
+    look_at,
+    record,
+    untagged,
+    versions_of,
+)
 from keel.lifecycle.transitions import Statuses, read, swap
 
 if TYPE_CHECKING:
@@ -60,6 +71,11 @@ class Hand:
     there: frozenset[int]
 
     @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.look.model
+
+    @property
     def deployment(self) -> Deployment:
         """What the ledger says, and the aliases should."""
         return self.look.state.deployment
@@ -99,27 +115,25 @@ class Hand:
 
     @cached_property
     def statuses(self) -> Statuses:
-        """The deleted versions that the ledger does not know as such."""
-        gone = {v for a, v in self.lost.items() if a not in self.removed}
-        new = (v for v in sorted(gone) if self.look.state.status(v) is not Status.DELETED)
-        return {version: (Status.DELETED, "it is not in the registry any more") for version in new}
+        """The stations that versions have reached, as far as the ledger does not know it."""
+        reached: dict[int, tuple[Status, str]] = {
+            version: (station, "moved by hand in the registry")
+            for version, station in new_stations(self.deployment, self.wanted).items()
+        }
+        for alias, version in self.deployment.aliases.items():
+            if version is not None and version not in self.there and self.aliases.get(alias) != version:
+                reached[version] = (Status.DELETED, "deleted from the registry")
+        return {v: said for v, said in reached.items() if self.look.state.status(v) is not said[0]}
 
     def findings(self, *, adopted: bool) -> list[Finding]:
-        """Say it for people."""
-        model, expected = self.look.model, self.deployment.aliases
+        """Say it for people; ``adopted``: Keel takes it over."""
         found = []
-        for alias in expected:
+        for alias, expected in self.deployment.aliases.items():
             if alias in self.moved:
-                found.append(Finding(alias, expected[alias], self.moved[alias], self._say_moved(alias, adopted)))
-            elif alias in self.removed:
-                settled = "says" if adopted else "should say"
-                again = " again" if adopted else ""
-                said = (
-                    f"The alias {alias} of {model} was removed by hand; it {settled} version {expected[alias]}{again}."
-                )
-                found.append(Finding(alias, expected[alias], None, said))
+                found.append(Finding(alias, expected, self.moved[alias], self._say_moved(alias, adopted)))
             elif alias in self.lost:
-                found.append(Finding(alias, expected[alias], None, self._say_deleted(alias, adopted)))
+                say = self._say_removed if alias in self.removed else self._say_deleted
+                found.append(Finding(alias, expected, None, say(alias, adopted)))
         return found
 
     def _say_moved(self, alias: str, adopted: bool) -> str:
@@ -131,22 +145,27 @@ class Hand:
         elif standing.status in (Status.QUARANTINED, Status.REJECTED):
             doubt = f", which is {standing.status} ({standing.reason})"
         origin = "" if before is None else f"from version {before} "
+        if before is not None and before not in self.there:
+            origin = f"from version {before}, which is deleted, "
         settled = f"Keel takes that over as generation {self.deployment.generation + 1}"
         if not adopted:
             settled = f"Keel still goes by {'none' if before is None else f'version {before}'}"
-        return (
-            f"The alias {alias} of {self.look.model} was moved by hand {origin}to version {version}{doubt}; {settled}."
-        )
+        return f"The alias {alias} of {self.model} was moved by hand {origin}to version {version}{doubt}; {settled}."
+
+    def _say_removed(self, alias: str, adopted: bool) -> str:
+        settled = "says" if adopted else "should say"
+        version = self.deployment.aliases[alias]
+        again = " again" if adopted else ""
+        return f"The alias {alias} of {self.model} was removed by hand; it {settled} version {version}{again}."
 
     def _say_deleted(self, alias: str, adopted: bool) -> str:
-        model, version = self.look.model, self.deployment.aliases[alias]
-        said = f"Version {version} of {model} was deleted from the registry while it was {alias}"
+        version, before = self.deployment.aliases[alias], self.deployment.previous
+        said = f"Version {version} of {self.model} was deleted from the registry while it was {alias}"
         if alias != "production":
-            return f"{said}; {'nothing is any more' if adopted else 'Keel still names it'}."
-        before = self.deployment.previous
+            return f"{said}; {f'Keel has no {alias} version now' if adopted else 'Keel still names it'}."
         if before in self.there:
-            return f"{said}: go back to version {before}: airflow dags trigger {model}.rollback"
-        return f"{said}: train another: airflow dags trigger {model}.retrain"
+            return f"{said}; go back to version {before}: airflow dags trigger {self.model}.rollback"
+        return f"{said}; train another: airflow dags trigger {self.model}.retrain"
 
 
 def reconcile(store: Store, registry: Registry, model: str, *, actor: str, now: datetime, adopt: bool) -> Reconciled:
@@ -162,12 +181,12 @@ def reconcile(store: Store, registry: Registry, model: str, *, actor: str, now: 
             before, look = read(store, model), look_at(store, model)
             if look.news:
                 found += complete(store, registry, look, held)
-                completed = True
+                completed |= look.moving
                 continue
             if wrong := _wrong_row(look, before, read(store, model)):
                 found.append(wrong)
                 break
-            aliases, versions = registry.aliases(model), registry.versions(model)
+            aliases, versions = registry.aliases(model), versions_of(registry, look)
             if untagged(look, versions):
                 follow(store, registry, look, held)
             hand = Hand(look, aliases, frozenset(version.version for version in versions))

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, delete, select, text
 
 from keel.errors import StaleGeneration
 from keel.lifecycle import ledger
-from keel.lifecycle.history import Deployment, Status, fold, moved
+from keel.lifecycle.history import Deployment, Status, fold, new_stations
 from keel.store.records import insert
 from keel.store.tables import deployments as deployments_table
 from keel.store.tables import ledger as ledger_table
@@ -54,7 +54,7 @@ def swap(
     """
     changed = replace(wanted, generation=current.generation + 1)
     said = body.get("evidence", {}).get("sentence") or action
-    stations = {version: (status, said) for version, status in moved(current, changed).items()}
+    stations = {version: (status, said) for version, status in new_stations(current, changed).items()}
     with store.begin() as connection:
         if not _swapped(connection, current, changed, now):
             raise stale(current)

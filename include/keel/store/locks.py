@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import sqlalchemy as sa
 
@@ -52,7 +53,8 @@ def hold(database: Database, name: str) -> Iterator[Held]:
 
 @contextmanager
 def _hold_file(database: Database, name: str) -> Iterator[Held]:
-    path = Path(f"{database.url.database}.{name}.lock")
+    # The same file for everybody, also for who reaches the store by another name.
+    path = Path(f"{os.path.realpath(str(database.url.database))}.{quote(name, safe='')}.lock")
     with translated(database.url):
         descriptor = _locked(path, time.monotonic() + database.timeout)
     if descriptor is None:
