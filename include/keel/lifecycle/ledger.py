@@ -110,7 +110,7 @@ def entries(store: Store, model: str | None = None, action: str | None = None) -
         query = query.where(ledger_table.c.action == str(action))
     try:
         with store.connect() as connection:
-            found = connection.execute(query).mappings().all()
+            found = [dict(row) for row in connection.execute(query).mappings()]
     except UnicodeDecodeError as error:
         raise LedgerBroken(f"the ledger cannot be read ({error}); to find the row: keel ledger verify") from None
     for row in found:

@@ -1,0 +1,273 @@
+"""What a row of the ledger says, in sentences that need no knowledge of Keel.
+
+One small function tells each action. None of them trusts a row: what it lacks or holds in another form, as rows of
+older versions do, is left out, and an action that nobody knows is told by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from keel.lifecycle.ledger import Action, Entry
+from keel.lifecycle.wording import chance, day, ended, is_met, mapping, span, stretches, text, values_of, version
+
+NOBODY = frozenset({"", "airflow", "None"})
+"""How an actor is called where the schedule has acted."""
+
+TURNED_DOWN = ("fail", "keep_champion")
+"""What a comparison says of a challenger that stays out, now and in rows of before."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """A row with its parts by name, each empty where the row has no such part."""
+
+    entry: Entry
+
+    def part(self, name: str) -> Mapping[str, Any]:
+        """Return a part of the body that is itself made of parts."""
+        return mapping(mapping(self.entry.body).get(name))
+
+    @property
+    def evidence(self) -> Mapping[str, Any]:
+        """What the row rests on."""
+        return self.part("evidence")
+
+    @property
+    def sentence(self) -> str:
+        """What whoever wrote the row said of it."""
+        return ended(text(self.evidence.get("sentence")))
+
+    @property
+    def who(self) -> str:
+        """Who acted; empty for the schedule."""
+        return "" if self.entry.actor in NOBODY else self.entry.actor
+
+    @property
+    def by(self) -> str:
+        """Who acted, to add to a sentence."""
+        return f" by {self.who}" if self.who else ""
+
+    @property
+    def why(self) -> str:
+        """Why, where the row says so apart from its sentence; else its sentence."""
+        given = [self.evidence.get("reason"), *(mapping(s).get("reason") for s in self.part("statuses").values())]
+        reason = next((text(each) for each in given if text(each)), "")
+        return f"Why: {ended(reason)}" if reason else self.sentence
+
+    @property
+    def about(self) -> str:
+        """Name the version that the row is about."""
+        evidence, artifacts = self.evidence, self.part("artifacts")
+        named = (evidence.get("challenger"), artifacts.get("version"), evidence.get("version"), *self.part("statuses"))
+        return next((version(each) for each in named if each is not None), "a version")
+
+    @property
+    def is_inconclusive(self) -> bool:
+        """Whether a comparison came to no answer; versions before 0.1.0 said so in the reason alone."""
+        found = self.evidence
+        return found.get("verdict") == "inconclusive" or text(found.get("reason")).startswith("inconclusive")
+
+
+Tale = Callable[[Said], Iterator[str]]
+
+
+def tell(entry: Entry) -> str:
+    """Return what happened, on one line."""
+    told = (sentence for sentence in TALES.get(entry.action, _as_it_is)(Said(entry)) if sentence)
+    # A text in a row may hold anything, such as what moves a terminal's cursor.
+    plain = " ".join(f"{sentence[0].upper()}{sentence[1:]}" for sentence in told)
+    return "".join(character if character.isprintable() else " " for character in plain)
+
+
+def _register(said: Said) -> Iterator[str]:
+    yield f"{said.about} was trained and registered as a candidate."
+    yield _started(said)
+    yield said.why
+    tags, files = mapping(said.evidence.get("tags")), mapping(said.part("artifacts").get("files"))
+    learned, until = span(tags.get("keel.training_start"), tags.get("keel.training_end")), tags.get("keel.holdout_end")
+    if learned:
+        kept = f"; the data from then to {day(until)} was kept from it, to judge it by" if day(until) else ""
+        yield f"It learned from the data of {learned}{kept}."
+    yield f"Its {len(files)} files are pinned by their hashes: nothing else is ever loaded as it." if files else ""
+
+
+def _keep_champion(said: Said) -> Iterator[str]:
+    yield f"{said.about} was {'not taken' if said.is_inconclusive else 'turned down'}."
+    yield _started(said)
+    yield from _comparison(said)
+    yield from _places(said, said.evidence.get("champion"))
+
+
+def _stage(said: Said) -> Iterator[str]:
+    yield f"{said.about} was offered for production, and waits for a person's yes."
+    yield _started(said)
+    yield from _comparison(said)
+    yield from _places(said)
+
+
+def _unstage(said: Said) -> Iterator[str]:
+    yield f"{version(said.part('from').get('staging'))} is not offered for production any more."
+    yield _started(said)
+    yield said.why
+    yield from _places(said)
+
+
+def _approve(said: Said) -> Iterator[str]:
+    approval = said.part("approval")
+    who = text(approval.get("approver")) or said.who or "somebody"
+    champion = approval.get("champion")
+    instead = f", in place of {version(champion)}" if champion is not None else ""
+    yield f"{version(approval.get('challenger'))} was approved for production by {who}{instead}."
+    yield _requested(approval)
+
+
+def _decline(said: Said) -> Iterator[str]:
+    approval = said.part("approval")
+    who, challenger = text(approval.get("approver")), version(approval.get("challenger"))
+    yield (
+        f"{challenger} was declined by {who}."
+        if who
+        else f"{challenger} was approved by nobody in time, which is a no."
+    )
+    yield _requested(approval)
+    yield from _places(said, approval.get("champion"))
+
+
+def _promote(said: Said) -> Iterator[str]:
+    before, after = (said.part(name).get("production") for name in ("from", "to"))
+    instead = f" in place of {version(before)}" if before is not None else ", the first to do so"
+    yield f"{version(after)} went into production{instead}."
+    yield _started(said)
+    yield from _comparison(said)
+    if approver := text(said.part("approval").get("approver")):
+        yield f"It was approved by {approver}."
+        yield _requested(said.part("approval"))
+    probation = said.part("probation")
+    if watched := span(probation.get("since"), probation.get("until")):
+        yield f"It is on probation on the data of {watched}: shown to do harm there, it is taken back."
+    yield from _places(said)
+
+
+def _confirm(said: Said) -> Iterator[str]:
+    yield f"{said.about} has passed its probation, and stays in production."
+    yield _started(said)
+    yield said.sentence
+
+
+def _rollback(said: Said) -> Iterator[str]:
+    bad, good = (said.part(name).get("production") for name in ("from", "to"))
+    yield f"{version(bad)} was taken back{said.by}, and {version(good)} serves again."
+    yield said.why
+    if mapping(said.part("statuses").get(str(bad))).get("status") == "quarantined":
+        yield f"{version(bad)} is quarantined: it cannot come back until a person releases it."
+    yield from _places(said)
+
+
+def _out_of_band(said: Said) -> Iterator[str]:
+    yield "the registry was found changed by hand, past Keel."
+    yield said.sentence
+    yield from _places(said)
+
+
+def _quarantine(said: Said) -> Iterator[str]:
+    yield f"data was set aside as broken{said.by}: {stretches(said.evidence.get('quarantined'))}."
+    yield "Nothing learns from it, and no later check looks at it, until a person gives it back."
+
+
+def _release_quarantine(said: Said) -> Iterator[str]:
+    yield f"data that had been set aside was given back{said.by}: {stretches(said.evidence.get('released'))}."
+    yield "It is used again, and is not set aside a second time."
+
+
+def _quarantine_version(said: Said) -> Iterator[str]:
+    yield f"{said.about} was quarantined{said.by}: it cannot go into production until a person releases it."
+    yield said.why
+    yield from _places(said)
+
+
+def _release_version(said: Said) -> Iterator[str]:
+    yield f"{said.about} was released{said.by}."
+    yield said.why
+    statuses = (text(mapping(station).get("status")) for station in said.part("statuses").values())
+    yield f"Its status is {next(statuses, '') or 'not said'} now." if said.part("statuses") else ""
+
+
+def _delete_version(said: Said) -> Iterator[str]:
+    yield f"{said.about} was deleted{said.by}: its files are gone, its history stays."
+    yield said.why
+
+
+def _told(said: Said) -> Iterator[str]:
+    yield f"people were told: {said.sentence}" if said.sentence else "people were told."
+
+
+def _as_it_is(said: Said) -> Iterator[str]:
+    yield f"{said.entry.action.replace('_', ' ')}{said.by}."
+    yield said.why
+    yield from _places(said)
+
+
+TALES: Mapping[str, Tale] = {
+    Action.REGISTER: _register,
+    Action.KEEP_CHAMPION: _keep_champion,
+    Action.STAGE: _stage,
+    Action.UNSTAGE: _unstage,
+    Action.APPROVE: _approve,
+    Action.DECLINE: _decline,
+    Action.PROMOTE: _promote,
+    Action.CONFIRM: _confirm,
+    Action.ROLLBACK: _rollback,
+    Action.OUT_OF_BAND: _out_of_band,
+    Action.QUARANTINE: _quarantine,
+    Action.RELEASE_QUARANTINE: _release_quarantine,
+    Action.QUARANTINE_VERSION: _quarantine_version,
+    Action.RELEASE_VERSION: _release_version,
+    Action.DELETE_VERSION: _delete_version,
+    Action.TOLD: _told,
+}
+
+
+def _comparison(said: Said) -> Iterator[str]:
+    """Tell what a comparison measured, and what follows; its own sentence where it measured nothing."""
+    found, measured = said.evidence, values_of(said.evidence)
+    yield measured
+    yield chance(found)
+    reason = ended(text(found.get("reason")).removeprefix("inconclusive").lstrip(": ")) or "the row does not say why."
+    if said.is_inconclusive:
+        yield f"Nothing could be concluded: {reason}"
+    elif is_met(found) and found.get("verdict") in TURNED_DOWN:
+        yield f"All the same it did not pass: {reason}"
+    elif not measured:
+        yield said.sentence
+    if forced_by := text(found.get("forced_by")):
+        why = text(found.get("sentence")).partition(f"{forced_by} forces it: ")[2]
+        yield f"It was forced by {forced_by}, whatever the comparison says{f': {ended(why)}' if why else '.'}"
+
+
+def _places(said: Said, stays: object = None) -> Iterator[str]:
+    """Tell what was in production before and after a change, or what ``stays`` there."""
+    before, after = said.part("from"), said.part("to")
+    if not after:
+        yield f"{version(stays)} stays in production." if stays is not None else ""
+        return
+    if before.get("production") == after.get("production"):
+        yield f"In production is {version(after.get('production'))}, as before."
+    else:
+        yield f"In production before: {version(before.get('production'))}; after: {version(after.get('production'))}."
+    if before.get("previous") != after.get("previous"):
+        previous = after.get("previous")
+        yield f"{version(previous)} is kept to go back to." if previous is not None else "None is kept to go back to."
+
+
+def _started(said: Said) -> str:
+    who = text(said.evidence.get("requested_by")) or said.who
+    return f"The run was started by {who}." if who not in NOBODY else ""
+
+
+def _requested(approval: Mapping[str, Any]) -> str:
+    people = approval.get("requesters")
+    names = [each for each in people if isinstance(each, str)] if isinstance(people, list) else []
+    return f"It was asked for by {' and '.join(names)}." if names else ""
