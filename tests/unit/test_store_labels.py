@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import random
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -105,6 +107,36 @@ def test_features_are_read_only_where_they_are_asked_for(log: PredictionLog) -> 
     everything = log.labelled(*EVER)
     assert everything.column_names == [*outputs, *FEATURES]
     assert log.labelled(*EVER, features=False) == everything.select(outputs)
+
+
+def test_rows_come_in_the_order_in_which_their_labels_had_come_and_were_due(log: PredictionLog) -> None:
+    hour = timedelta(hours=1)
+    log.append(batch(range(5), step=hour))  # labels are due a day later, so p0 at noon of the next day
+    log.add_labels(labels({"p3": 1.0, "p2": 0.0}, observed_at=NOON))  # before they are due
+    log.add_labels(labels({"p0": 1.0}, observed_at=NOON + 26.5 * hour))  # late: between p2 and p3
+    log.add_labels(labels({"p1": 0.0}, observed_at=NOON + 25 * hour))
+    found = log.labelled(*EVER, by_arrival=24 * hour)
+    assert found["id"].to_pylist() == ["p1", "p2", "p0", "p3"]
+    assert found.column_names[5:7] == ["label", "observed_at"]
+    assert found["observed_at"].to_pylist()[2] == NOON + 26.5 * hour
+    assert found.drop_columns(["observed_at"]).sort_by("time") == log.labelled(*EVER)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_later_look_only_adds_rows_behind_those_of_an_earlier_one(log: PredictionLog, seed: int) -> None:
+    rng = random.Random(seed)
+    hour, delay, rows = timedelta(hours=1), timedelta(hours=24), 40
+    log.append(batch(range(rows), step=hour))
+    observed = {f"p{i}": NOON + i * hour + rng.choice([0, 1, 24, 24, 30, 60]) * hour for i in range(rows)}
+    looks: list[list[str]] = [[]]
+    for hours in range(0, rows + 70, 7):
+        now = NOON + hours * hour
+        for name, at in observed.items():
+            if now - 7 * hour < at <= now:
+                log.add_labels(labels({name: 1.0}, observed_at=at))
+        looks.append(log.labelled(EVER[0], now - delay, by_arrival=delay)["id"].to_pylist())
+    assert all(later[: len(earlier)] == earlier for earlier, later in pairwise(looks))
+    assert len(looks[-1]) == rows
 
 
 @pytest.mark.parametrize("table", [pa.table({}), labels({})], ids=["no columns", "no rows"])

@@ -11,9 +11,7 @@ Integers = NDArray[np.int64]
 Times = NDArray[np.datetime64]
 
 
-def block_ends(
-    times: Times, label: Floats, *, rows: int, span: np.timedelta64, each_class: int = 0
-) -> Integers:
+def block_ends(times: Times, label: Floats, *, rows: int, span: np.timedelta64, each_class: int = 0) -> Integers:
     """Return the row after each block's last one, ascending; rows after the last of them are in no block yet.
 
     A block ends as soon as it has ``rows`` rows, its times span ``span``, and it has ``each_class`` rows with a label
@@ -23,15 +21,12 @@ def block_ends(
     """
     latest = np.maximum.accumulate(times)
     positive = np.cumsum(label > 0)
-    negative = np.arange(1, len(label) + 1) - positive
+    classes = (positive, np.arange(1, len(label) + 1) - positive)
     ends, start = [], 0
     while start < len(label):
-        before = (positive[start - 1], negative[start - 1]) if start else (0, 0)
-        last = max(
-            start + rows - 1,
-            int(np.searchsorted(latest, latest[start] + span)),
-            *(int(np.searchsorted(seen, had + each_class)) for seen, had in zip((positive, negative), before, strict=True)),
-        )  # fmt: skip
+        seen = [int(count[start - 1]) if start else 0 for count in classes]
+        enough = [int(np.searchsorted(*pair)) for pair in zip(classes, np.add(seen, each_class), strict=True)]
+        last = max(start + rows - 1, int(np.searchsorted(latest, latest[start] + span)), *enough)
         if last >= len(label):
             break
         start = last + 1

@@ -8,7 +8,7 @@ again. Rows without a version are labelled history that was never scored: they a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from keel.store.database import Database
 
     Select = sa.Select[*tuple[Any, ...]]
+
+OF_LABEL = frozenset({"label", "observed_at"})
 
 
 class PredictionLog:
@@ -137,6 +139,7 @@ class PredictionLog:
         exclude_quarantined: bool = True,
         decided_before: datetime | None = None,
         features: bool = True,
+        by_arrival: timedelta | None = None,
     ) -> pa.Table:
         """Return the rows with start ≤ time < end that have a label, as one table ordered by time and id.
 
@@ -144,9 +147,14 @@ class PredictionLog:
         invalid or absent is null. Rows inside a quarantine are left out unless asked for; with ``decided_before`` only
         those inside one that a window with an earlier end has found. Without ``features`` only the first six columns
         are read.
+
+        by_arrival: the label delay. The rows then come in the order in which their labels had both come and were due,
+        ``observed_at`` follows ``label``, and a later call up to a later ``end`` adds rows behind those of an earlier
+        one, unless labels are stored later than they say they were observed.
         """
         table = self._layout.table
-        names = ["id", "time", "version", *OUTPUTS, "label", *(self._layout.kinds if features else ())]
+        outputs = ["id", "time", "version", *OUTPUTS, "label", *(() if by_arrival is None else ("observed_at",))]
+        names = [*outputs, *(self._layout.kinds if features else ())]
         query = sa.select(*self._columns(names)).join_from(table, labels, self._has_label())
         query = query.where(window(table, to_micros(start), to_micros(end), version))
         if exclude_quarantined:
@@ -155,7 +163,8 @@ class PredictionLog:
             if decided_before is not None:
                 active = sa.and_(active, quarantines.c.decided_until < to_micros(decided_before))
             query = query.where(~sa.exists().where(active, inside))
-        return self._fetch(query.order_by(table.c.time, self._by_id()), names)
+        arrival = [] if by_arrival is None else [usable_from(table, by_arrival)]
+        return self._fetch(query.order_by(*arrival, table.c.time, self._by_id()), names)
 
     def allocations(self, start: datetime, end: datetime) -> pa.Table:
         """Return ``id, time, version, arm, allocation`` of rows with start ≤ time < end that have an arm.
@@ -228,7 +237,7 @@ class PredictionLog:
         return expired
 
     def _columns(self, names: list[str]) -> list[sa.Label[object]]:
-        columns = [labels.c.label if name == "label" else self._layout.column(name) for name in names]
+        columns = [labels.c[name] if name in OF_LABEL else self._layout.column(name) for name in names]
         return [column.label(f"c{i}") for i, column in enumerate(columns)]
 
     def _fetch(self, query: Select, names: list[str]) -> pa.Table:
@@ -248,6 +257,12 @@ class PredictionLog:
 def hour_of(time: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
     """Return the hour that contains ``time``, rounding down before 1970 as well."""
     return time - (time % HOUR + HOUR) % HOUR
+
+
+def usable_from(table: sa.Table, delay: timedelta) -> sa.Case[int]:
+    """Return when a row's label had come and was due: what came early counts from when all of its time count."""
+    due = table.c.time + delay // timedelta(microseconds=1)
+    return sa.case((labels.c.observed_at > due, labels.c.observed_at), else_=due)
 
 
 def window(table: sa.Table, start: int, end: int, version: int | None) -> sa.ColumnElement[bool]:

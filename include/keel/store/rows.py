@@ -73,8 +73,8 @@ def decode(stored: pa.Table, names: list[str], features: Mapping[str, FeatureKin
     texts = {"id", "arm", "absent", "invalid", *(name for name, kind in features.items() if kind == "categorical")}
     columns = []
     for name, column in zip(names, stored.columns, strict=True):
-        if name in ("time", "version"):
-            kind = casting.UTC_MICROSECONDS if name == "time" else pa.int64()
+        if name in ("time", "version", "observed_at"):
+            kind = pa.int64() if name == "version" else casting.UTC_MICROSECONDS
         else:
             kind = pa.string() if name in texts else pa.float64()
         columns.append(column.cast(kind))
