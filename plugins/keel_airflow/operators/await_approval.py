@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
 
-from keel_airflow.operators.base import KeelBranchOperator
+from keel_airflow.operators.base import KeelBranchOperator, is_somebody
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -50,15 +50,17 @@ class AwaitApprovalOperator(KeelBranchOperator, ApprovalOperator):
         from keel import rollout
 
         answer = HITLOperator.execute_complete(self, context, event)
-        user = answer["responded_by_user"] or {}
+        user = answer["responded_by_user"]
+        if user and not is_somebody(user["name"]):
+            user = None
         with self.keel() as (workspace, config):
             outcome = rollout.approve(
                 workspace,
                 config,
                 self.comparison,
                 approved=answer["chosen_options"] == [self.APPROVE],
-                approver=user.get("name"),
-                approver_id=user.get("id"),
+                approver=user["name"] if user else None,
+                approver_id=user["id"] if user else None,
                 dag_id=context["dag"].dag_id,
                 run_id=context["run_id"],
                 responded_at=answer["responded_at"],

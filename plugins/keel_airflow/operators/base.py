@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 POLICY = "promotion"
 """The section of a model's configuration that no run may stand in for."""
+ANONYMOUS = "Anonymous"
+"""What Airflow calls everybody where nobody has to log in."""
 
 
 class WorkspaceOperator(BaseOperator):
@@ -141,7 +143,15 @@ def asked_by(context: Context) -> str:
 def started_by_hand(context: Context) -> bool:
     """Whether a person started this very run, and neither a schedule, an asset nor a task of another run."""
     dag_run = context["dag_run"]
-    return dag_run.run_type == "manual" and bool(dag_run.triggering_user_name)
+    return dag_run.run_type == "manual" and is_somebody(dag_run.triggering_user_name)
+
+
+def is_somebody(user: str | None) -> bool:
+    """Whether Airflow's name for a user is that of one who has logged in.
+
+    With ``simple_auth_manager_all_admins`` nobody does, and all who come are called `ANONYMOUS`.
+    """
+    return bool(user) and user != ANONYMOUS
 
 
 def run_url(context: Context) -> str:
