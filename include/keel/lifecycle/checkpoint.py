@@ -152,10 +152,11 @@ class Place:
         from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 
         self._shown = shown(place)
-        try:
-            self._files, self._root = url_to_fs(str(place))
-        except (ImportError, ValueError) as error:
-            raise ConfigError(f"checkpoints cannot be kept in {self._shown}: {error}") from None
+        with self._reached():  # some file systems connect already now
+            try:
+                self._files, self._root = url_to_fs(str(place))
+            except (ImportError, ValueError) as error:
+                raise ConfigError(f"checkpoints cannot be kept in {self._shown}: {error}") from None
         self._is_local = "file" in self._protocols()
 
     def read(self) -> list[tuple[str, bytes]]:
@@ -195,6 +196,8 @@ class Place:
     def _reached(self) -> Iterator[None]:
         try:
             yield
+        except KeelError:
+            raise
         except FileExistsError:
             raise PlaceUnavailable(f"a checkpoint is in {self._shown} already, and is not overwritten") from None
         except Exception as error:  # each of fsspec's file systems raises its own, and its words may hold a secret

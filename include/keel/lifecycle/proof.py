@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from keel.errors import ConfigError
 
@@ -130,7 +130,8 @@ def agrees(store: Store) -> list[str]:
         is_now, must_be = stored.get(model, Deployment(model)), told.get(model, Deployment(model))
         if is_now != must_be:
             said.append(
-                f"{model}: the deployments row says {_placed(is_now)}, the ledger {_placed(must_be)}; "
+                f"{model}: the deployments row says {_placed(is_now.aliases)} (generation {is_now.generation}), "
+                f"the ledger {_placed(must_be.aliases)} (generation {must_be.generation}); "
                 f"to write it again from the ledger: keel ledger rebuild {model}"
             )
     return said
@@ -172,14 +173,14 @@ def _contradiction(reached: _Reached, row: Row) -> str:
     if steps != (at, at + 1):
         return f"it goes from generation {steps[0]} to {steps[1]}, and {row['model']} was at {at}"
     if body.get("from") != reached.aliases:
-        return f"it changes {body.get('from')}, and {row['model']} was at {dict(reached.aliases)}"
+        return f"it changes {_placed(body.get('from'))}, and {row['model']} was at {_placed(reached.aliases)}"
     if not _are_aliases(body.get("to")):
-        return f"{body.get('to')} is not what a deployment can be"
+        return "it changes the deployment to what none can be"
     reached.generation, reached.aliases = at + 1, body["to"]
     return ""
 
 
-def _are_aliases(value: object) -> bool:
+def _are_aliases(value: object) -> TypeGuard[Mapping[str, int | None]]:
     return (
         isinstance(value, dict)
         and set(value) == set(ALIASES)
@@ -215,6 +216,7 @@ def _one_moment(store: Store) -> Iterator[Connection]:
             connection.exec_driver_sql("ROLLBACK")
 
 
-def _placed(deployment: Any) -> str:
-    aliases = ", ".join(f"{name} {version or 'none'}" for name, version in deployment.aliases.items())
-    return f"{aliases} (generation {deployment.generation})"
+def _placed(aliases: object) -> str:
+    if not _are_aliases(aliases):
+        return "nothing that a deployment can be"
+    return ", ".join(f"{name} {aliases[name] or 'none'}" for name in ALIASES)
