@@ -7,6 +7,7 @@ independent takes back good versions.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -51,10 +52,13 @@ class Bet:
     threshold: float
     crossed_at: int | None
     """Labelled predictions after which the capital first reached the threshold."""
+    crossed_by: str | None
+    """What the new version was worse in, ``loss`` or ``ranking``: that with the larger capital then."""
     blocks: int
+    """In how many blocks of rows it was bet on, of the kind of which there are fewest."""
 
-    def to_dict(self) -> dict[str, float | int | None]:
-        """Return plain numbers."""
+    def to_dict(self) -> dict[str, float | int | str | None]:
+        """Return plain values."""
         return dict(self.__dict__)
 
 
@@ -124,10 +128,10 @@ class Look:
 
     def bet_on_harm(self) -> Bet | None:
         """Bet that the version is worse than the one before it by more than is tolerated."""
-        bets = []
+        bets = {}
         for name, (ends, worse) in self.worse.items():
             beyond = np.clip(worse - self.tolerances[name], -MOST, MOST)
-            bets.append((ends, log_capital(beyond, null=0.0, low=-MOST, high=MOST).path))
+            bets[name] = ends, log_capital(beyond, null=0.0, low=-MOST, high=MOST).path
         return _bet(bets, self.both, self.policy.rollback_alpha) if bets else None
 
     def bet_on_promise(self) -> Bet | None:
@@ -137,7 +141,7 @@ class Look:
         rows = self.current.take(self.own)
         ends = _blocks(self.times[self.own], rows)
         path = log_capital(block_means(self.loss.of(rows), ends), null=self.promised_bound / self.loss.cap).path
-        return _bet([(ends, path)], self.own, self.policy.rollback_alpha)
+        return _bet({"loss": (ends, path)}, self.own, self.policy.rollback_alpha)
 
     def missing(self) -> tuple[str, ...]:
         """Say why a version without a verdict against it has not shown itself to be harmless."""
@@ -171,11 +175,19 @@ def _blocks(times: Times, rows: Scored, *, each_class: int = 0) -> Integers:
     return block_ends(times, rows.label, rows=BLOCK_ROWS, span=BLOCK_SPAN, each_class=each_class)
 
 
-def _bet(tests: list[tuple[Integers, Floats]], usable: NDArray[np.bool_], alpha: float) -> Bet:
+def _bet(tests: Mapping[str, tuple[Integers, Floats]], usable: NDArray[np.bool_], alpha: float) -> Bet:
     """Follow the tests' common capital; ``usable`` tells which labelled predictions their rows were."""
-    ends, path = combine(tests)
-    threshold = -math.log(alpha)
-    above = np.flatnonzero(path >= threshold)
-    crossed = int(np.flatnonzero(usable)[ends[above[0]] - 1]) + 1 if len(above) else None
+    ends, path = combine(list(tests.values()))
+    above = np.flatnonzero(path >= -math.log(alpha))
+    crossed_at = crossed_by = None
+    if len(above):
+        moment = ends[above[0]]
+        crossed_at = int(np.flatnonzero(usable)[moment - 1]) + 1
+        crossed_by = max(tests, key=lambda name: _held(*tests[name], moment))
     highest = max(0.0, float(path.max())) if len(path) else 0.0
-    return Bet(math.exp(min(highest, LARGEST_LOG)), 1 / alpha, crossed, len(ends))
+    fewest = min(len(own) for own, _ in tests.values())
+    return Bet(math.exp(min(highest, LARGEST_LOG)), 1 / alpha, crossed_at, crossed_by, fewest)
+
+
+def _held(ends: Integers, path: Floats, moment: int) -> float:
+    return float(np.append(0.0, path)[np.searchsorted(ends, moment, side="right")])

@@ -66,7 +66,7 @@ class ProbationReport:
         seen = f"on {self.n:,} labelled predictions {losses}" if self.n else "no labelled predictions to judge it by"
         match self.verdict:
             case ProbationVerdict.HARM:
-                return f"The version is worse than the one before it: {seen}; {_crossing(self.harm)}."
+                return f"The version is worse than the one before it {self._how()}: {seen}; {_crossing(self.harm)}."
             case ProbationVerdict.BROKEN_PROMISE:
                 promised = f"promised on its holdout was at most {_number(self.promised_loss)}"
                 return f"The version does not do what it promised: {seen}; {promised}; {_crossing(self.promise)}."
@@ -75,6 +75,9 @@ class ProbationReport:
             case ProbationVerdict.INCONCLUSIVE:
                 return f"The probation is over and shows nothing: {'; '.join(self.missing)} ({seen})."
         return f"The version is on probation: {seen}."
+
+    def _how(self) -> str:
+        return "in how it ranks" if self.harm and self.harm.crossed_by == "ranking" else f"by its mean {self.loss}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-able values, NaN as None."""
