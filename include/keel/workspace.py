@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from keel.lifecycle.pins import LedgerPins
 from keel.lifecycle.registry import Registry
 from keel.store import Store
 
@@ -47,7 +48,7 @@ class Workspace:
         # A server keeps artifacts itself; a bare database needs to be told where.
         artifacts = None if uri.startswith("http") else folder / "mlartifacts"
         store = Store.open(store_url or environ.get("KEEL_STORE_URL") or f"sqlite:///{folder / 'keel.db'}")
-        return cls(folder, store, Registry(uri, artifacts=artifacts))
+        return cls(folder, store, Registry(uri, artifacts=artifacts, pin=LedgerPins(store)))
 
     @property
     def outbox(self) -> Path:

@@ -17,8 +17,8 @@ import pytest
 from keel.errors import RegistryUnavailable, SchemaError, TrainingFailed, UnknownVersion
 from keel.lifecycle.registry import Registry
 from keel.lifecycle.scoring import to_model_input
-from keel.lifecycle.training import Split, TrainingRows, train
-from tests.toy import DAY, START, toy_config, toy_rows
+from tests.toy import toy_config, toy_rows
+from tests.versions import toy_candidate
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONFIG = toy_config()
@@ -27,12 +27,7 @@ CONFIG = toy_config()
 @pytest.fixture(scope="module")
 def candidate():
     """A version of the toy model, trained but not yet registered."""
-    rows = toy_rows(days=5)
-    for name in ("score", "prediction"):
-        rows = rows.append_column(name, pa.nulls(rows.num_rows, pa.float64()))
-    split = Split(START, START + 3 * DAY, START + 5 * DAY)
-    holdout = rows.slice(3 * 24 * 20)
-    return train(CONFIG, TrainingRows(split, rows.slice(0, 3 * 24 * 20), holdout), reason="first", parent=None)
+    return toy_candidate()
 
 
 @pytest.fixture(scope="module")
@@ -283,20 +278,6 @@ def test_aliases_are_set_moved_and_removed_and_only_what_changes_is_written(regi
         "previous",
     ]
     assert registry.aliases("deployed") == {"production": 2, "previous": 1}
-
-
-def test_one_version_is_in_production_one_was_before_it_and_the_rest_are_archived(registry, candidate):
-    for name in ("one", "two", "three", "four"):
-        registry.register(model("statuses"), candidate, run_name=name)
-
-    def after(production, previous):
-        registry.set_statuses("statuses", production=production, previous=previous)
-        return [v.tags["keel.status"] for v in registry.versions("statuses")]
-
-    assert after(1, None) == ["production", "candidate", "candidate", "candidate"]
-    assert after(2, 1) == ["previous", "production", "candidate", "candidate"]
-    assert after(4, 2) == ["archived", "previous", "candidate", "production"]
-    assert after(4, 2) == ["archived", "previous", "candidate", "production"]
 
 
 @pytest.mark.parametrize(("races", "survives"), [(1, True), (2, False)])

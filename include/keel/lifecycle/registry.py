@@ -1,75 +1,75 @@
 """Versions of a model in MLflow: registering, resolving, loading, and the aliases others read.
 
-Loading a model runs code whatever its format: the trust boundary is who may write to the registry.
-MLflow costs four seconds to import, so it is imported inside the functions that need it.
+Loading a model runs code whatever its format. What is loaded is what was registered and nothing else; the trust
+boundary is who may register.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keel.errors import RegistryUnavailable, UnknownVersion, suggestion
-from keel.grid import ReferenceGrid
+from keel.errors import UnknownVersion, suggestion
+from keel.lifecycle.artifacts import Artifacts, Pins
 from keel.lifecycle.candidate import Candidate, log_estimator
-from keel.lifecycle.scoring import ScoringModel, require_features
+from keel.lifecycle.scoring import (
+    ScoringModel,
+    inputs_of,
+    loaded,
+    require_inputs,
+    require_scores,
+    require_signature,
+)
+from keel.lifecycle.tracking import Tracking, VersionInfo, info_of, means_missing
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from keel.config import ModelConfig
+    from keel.grid import ReferenceGrid
 
-ALIASES = ("production", "staging", "previous")
-VERSIONS_IN_MEMORY = 8
-"""How many versions' grids and references a process keeps: two per model that it works on, with room."""
-REGISTRY_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
-"""MLflow's own default waits over two minutes for a server that is not there; Airflow retries the task anyway."""
+__all__ = ["Registry", "VersionInfo"]
 
-
-@dataclass(frozen=True)
-class VersionInfo:
-    """One registered version, as the registry describes it."""
-
-    model: str
-    version: int
-    run_id: str
-    tags: Mapping[str, str] = field(default_factory=dict, compare=False)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {"model": self.model, "version": self.version, "run_id": self.run_id, "tags": dict(self.tags)}
+KEY_TAG = "keel.training_key"
+"""A tag that every version has that Keel has made, from the moment on at which it is there."""
 
 
 class Registry:
     """The model registry at one tracking URI.
 
     MLflow keeps the tracking URI in a global; one process talks to one registry.
+
+    pin: says what was registered as a version, or that nothing does (None); only what was registered is ever used, see
+    `keel.lifecycle.artifacts`. Without ``pin``, as in tools and tests, nothing is checked: whatever lies in the
+    artifact store is used. `keel.workspace.Workspace` opens a registry with the ledger's pins.
     """
 
-    def __init__(self, tracking_uri: str, *, artifacts: Path | None = None) -> None:
+    def __init__(self, tracking_uri: str, *, artifacts: Path | None = None, pin: Pins | None = None) -> None:
         self.tracking_uri = tracking_uri
+        self._tracking = Tracking(tracking_uri)
         self._artifacts = artifacts
+        self._kept = Artifacts(self._tracking, pin)
 
     @property
     def client(self) -> Any:
         """An MLflow client for this registry."""
-        for name, value in REGISTRY_PATIENCE.items():
-            os.environ.setdefault(name, value)
-        import mlflow
+        return self._tracking.client
 
-        mlflow.set_tracking_uri(self.tracking_uri)
-        return mlflow.MlflowClient(self.tracking_uri)
+    def reachable(self) -> AbstractContextManager[None]:
+        """Turn what MLflow raises when it does not answer into `RegistryUnavailable`, inside a with block."""
+        return self._tracking.reachable()
+
+    _reachable = reachable
 
     def versions(self, model: str) -> list[VersionInfo]:
         """Return all versions, oldest first; empty for a model the registry does not know."""
-        with self._reachable():
+        with self.reachable():
             found = self.client.search_model_versions(f"name = '{model}'")
-        return sorted((_info(v) for v in found), key=lambda v: v.version)
+        return sorted((info_of(v) for v in found), key=lambda v: v.version)
 
     def resolve(self, model: str, *, version: int | str | None = None, alias: str | None = None) -> VersionInfo:
         """Return an explicit version, else the one an alias points to.
@@ -82,13 +82,13 @@ class Registry:
         """
         from mlflow.exceptions import MlflowException
 
-        with self._reachable():
+        with self.reachable():
             try:
                 if version is not None:
-                    return _info(self.client.get_model_version(model, str(version)))
-                return _info(self.client.get_model_version_by_alias(model, alias or "production"))
+                    return info_of(self.client.get_model_version(model, str(version)))
+                return info_of(self.client.get_model_version_by_alias(model, alias or "production"))
             except MlflowException as error:
-                if not _means_missing(error):
+                if not means_missing(error):
                     raise
         raise UnknownVersion(self._explain_missing(model, version, alias or "production"))
 
@@ -96,11 +96,11 @@ class Registry:
         """Return alias → version; empty for an unknown model."""
         from mlflow.exceptions import MlflowException
 
-        with self._reachable():
+        with self.reachable():
             try:
                 found = self.client.get_registered_model(model).aliases
             except MlflowException as error:
-                if not _means_missing(error):
+                if not means_missing(error):
                     raise
                 return {}
         return {name: int(version) for name, version in found.items()}
@@ -109,7 +109,7 @@ class Registry:
         """Make the aliases say what ``wanted`` says (None: no such alias); return those that had to change."""
         present = self.aliases(model)
         changed = [alias for alias, version in wanted.items() if present.get(alias) != version]
-        with self._reachable():
+        with self.reachable():
             for alias in changed:
                 version = wanted[alias]
                 if version is None:
@@ -120,26 +120,28 @@ class Registry:
 
     def set_tags(self, model: str, version: int, tags: Mapping[str, str]) -> None:
         """Set tags of a version."""
-        with self._reachable():
+        with self.reachable():
             for name, value in tags.items():
                 self.client.set_model_version_tag(model, str(version), name, value)
 
-    def set_statuses(self, model: str, *, production: int, previous: int | None) -> None:
-        """Tag which version is in production and which was before it; one that was so earlier is archived."""
-        current = {production: "production"} | ({previous: "previous"} if previous is not None else {})
-        earlier = [v.version for v in self.versions(model) if v.tags.get("keel.status") in current.values()]
-        for version, status in {**dict.fromkeys(earlier, "archived"), **current}.items():
-            self.set_tags(model, version, {"keel.status": status})
-
     def find(self, model: str, tags: Mapping[str, str]) -> VersionInfo | None:
-        """Return the newest version that has all these tags."""
-        return next((v for v in reversed(self.versions(model)) if tags.items() <= v.tags.items()), None)
+        """Return the newest version that has all these tags; not one whose registration was cut short."""
+        tagged = (v for v in reversed(self.versions(model)) if tags.items() <= v.tags.items())
+        return next((v for v in tagged if self._kept.pinned(model, v.version)), None)
+
+    def unpinned(self, model: str) -> list[VersionInfo]:
+        """Return the versions that Keel has made and of which nothing says what was registered, oldest first.
+
+        Their registration was cut short, or is under way. What others have registered is not among them.
+        """
+        made = (v for v in self.versions(model) if KEY_TAG in v.tags)
+        return [v for v in made if not self._kept.pinned(model, v.version)]
 
     def register(self, config: ModelConfig, candidate: Candidate, *, run_name: str) -> VersionInfo:
         """Log an estimator with its grid and reference, and register it as a new version with its tags."""
         import mlflow
 
-        with self._reachable():
+        with self.reachable():
             client = self.client
             experiment = self._experiment(client, config.model)
             with mlflow.start_run(experiment_id=experiment, run_name=run_name) as run:
@@ -154,45 +156,84 @@ class Registry:
             created = client.create_model_version(
                 config.model, logged.model_uri, run.info.run_id, tags=dict(candidate.tags), model_id=logged.model_id
             )
-        return _info(created)
+        return info_of(created)
 
-    def load(self, config: ModelConfig, version: int) -> ScoringModel:
-        """Load a version for scoring.
+    def digests(self, model: str, version: int) -> dict[str, str]:
+        """Return SHA-256 by path of a version's files as MLflow gives them back now: what is pinned in the ledger.
+
+        ``model/<path>`` for each file of its model, ``keel/grid.npz`` and ``keel/reference.json`` of its run.
+        """
+        return self._kept.digests(self.resolve(model, version=version))
+
+    def load(self, config: ModelConfig, version: int, *, anew: bool = False) -> ScoringModel:
+        """Load a version for scoring; ``anew`` does not take one that is in memory.
 
         Raises
         ------
         UnknownVersion
             There is no such version.
+        ArtifactChanged
+            It is not what was registered.
         ConfigError
-            It needs a feature that the configuration does not have (any more).
+            It needs a feature that the configuration does not have (any more), or has as another kind.
 
         """
-        import mlflow
+        found = self.resolve(config.model, version=version)
+        threshold = self._kept.reference(found).get("threshold")
+        pyfunc = self._kept.model(found, anew=anew)
+        require_inputs(config, found.version, inputs_of(pyfunc))
+        return ScoringModel(config, found.version, pyfunc, threshold)
 
-        self.resolve(config.model, version=version)
-        threshold = self.reference(config.model, version).get("threshold")
-        with self._reachable():
-            pyfunc = mlflow.pyfunc.load_model(f"models:/{config.model}/{version}")
-        require_features(config, version, pyfunc.metadata.get_input_schema().input_names())
-        return ScoringModel(config, version, pyfunc, threshold)
+    def fetch(self, model: str, version: int, folder: Path) -> Path:
+        """Put a version's MLflow model into an empty folder, checked as for `load`, and return the folder."""
+        self._kept.fetch(self.resolve(model, version=version), folder)
+        return folder
 
     def grid(self, model: str, version: int) -> ReferenceGrid:
-        """Return the reference grid of a version."""
-        return _grid(self.tracking_uri, self.resolve(model, version=version))
+        """Return the reference grid of a version; `ArtifactChanged` where it is not what was registered."""
+        return self._kept.grid(self.resolve(model, version=version))
 
     def reference(self, model: str, version: int) -> dict[str, Any]:
-        """Return what a version is compared with: its holdout metrics, loss, threshold and windows."""
-        loaded: dict[str, Any] = json.loads(_reference(self.tracking_uri, self.resolve(model, version=version)))
-        return loaded
+        """Return what a version is compared with: its holdout metrics, loss, threshold and windows.
 
-    def log_report(self, run_id: str, name: str, report: Mapping[str, Any]) -> None:
-        """Keep a report as a JSON artifact of a run."""
-        with self._reachable():
-            self.client.log_dict(run_id, dict(report), f"keel/{name}.json")
+        `ArtifactChanged` where it is not what was registered.
+        """
+        return self._kept.reference(self.resolve(model, version=version))
+
+    def require_signature(self, config: ModelConfig, version: int) -> None:
+        """Raise `NotPromotable`, naming the columns, for a version that does not fit the features in production."""
+        require_signature(config, version, inputs_of(self._kept.model(self.resolve(config.model, version=version))))
+
+    def preflight(self, config: ModelConfig, version: int, rows: pa.Table) -> ScoringModel:
+        """Load a version as for production and have it score ``rows``, as far as there are any.
+
+        Raises
+        ------
+        UnknownVersion, ArtifactChanged
+            As for `load`.
+        NotPromotable
+            It cannot be loaded, does not fit the features in production, or cannot score them.
+
+        """
+        found = self.resolve(config.model, version=version)
+        threshold = self._kept.reference(found).get("threshold")
+        pyfunc = loaded(config, found.version, lambda: self._kept.model(found))
+        require_signature(config, found.version, inputs_of(pyfunc))
+        model = ScoringModel(config, found.version, pyfunc, threshold)
+        require_scores(model, rows)
+        return model
+
+    def log_report(self, run_id: str, name: str, report: Mapping[str, Any], *, page: str | None = None) -> None:
+        """Keep a report as a JSON artifact of a run, and ``page``, the same for people, as Markdown beside it."""
+        with self.reachable():
+            client = self.client
+            client.log_dict(run_id, dict(report), f"keel/{name}.json")
+            if page is not None:
+                client.log_text(run_id, page, f"keel/{name}.md")
 
     def download(self, version: VersionInfo, path: str) -> bytes:
         """Return the content of an artifact of a version's run; `UnknownVersion` where Keel has not put it there."""
-        with self._reachable(), tempfile.TemporaryDirectory() as folder:
+        with self.reachable(), tempfile.TemporaryDirectory() as folder:
             client = self.client
             parent = path.rpartition("/")[0]
             kept = {file.path for file in client.list_artifacts(version.run_id, parent)} if version.run_id else set()
@@ -220,39 +261,6 @@ class Registry:
         asked = f"version {version}" if version is not None else f"alias {alias!r}{suggestion(alias, aliases)}"
         return f"{model} has no {asked}; versions: {', '.join(str(v.version) for v in existing)}; aliases: {named}"
 
-    @contextmanager
-    def _reachable(self) -> Iterator[None]:
-        """Turn 'the registry does not answer' into `RegistryUnavailable`; other errors stay what they are."""
-        import requests
-        from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import OperationalError
-
-        try:
-            yield
-        except (requests.ConnectionError, requests.Timeout, OperationalError) as error:
-            raise self._unavailable(error) from None
-        except MlflowException as error:
-            if error.error_code in {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"}:
-                raise self._unavailable(error) from None
-            raise
-
-    def _unavailable(self, error: Exception) -> RegistryUnavailable:
-        # MLflow's own messages and their causes repeat the whole URI, with its password.
-        shown = _redacted(self.tracking_uri)
-        said = str(error).replace(self.tracking_uri.rstrip("/"), shown.rstrip("/"))
-        return RegistryUnavailable(f"MLflow at {shown} does not answer: {said}")
-
-
-@lru_cache(maxsize=VERSIONS_IN_MEMORY)
-def _grid(tracking_uri: str, version: VersionInfo) -> ReferenceGrid:
-    """What a run has kept never changes; the version with its run is looked up each time, so one that is gone is."""
-    return ReferenceGrid.from_bytes(Registry(tracking_uri).download(version, "keel/grid.npz"))
-
-
-@lru_cache(maxsize=VERSIONS_IN_MEMORY)
-def _reference(tracking_uri: str, version: VersionInfo) -> bytes:
-    return Registry(tracking_uri).download(version, "keel/reference.json")
-
 
 def _ensure_registered_model(client: Any, config: ModelConfig) -> None:
     from mlflow.exceptions import MlflowException
@@ -274,18 +282,3 @@ def _set_alias(client: Any, model: str, alias: str, version: int) -> None:
         if "IntegrityError" not in str(error):
             raise
         client.set_registered_model_alias(model, alias, str(version))
-
-
-def _means_missing(error: Any) -> bool:
-    # A missing alias answers INVALID_PARAMETER_VALUE, a missing version or model RESOURCE_DOES_NOT_EXIST.
-    return error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
-
-
-def _info(found: Any) -> VersionInfo:
-    return VersionInfo(found.name, int(found.version), found.run_id, dict(found.tags))
-
-
-def _redacted(uri: str) -> str:
-    """Drop user and password from a URI."""
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

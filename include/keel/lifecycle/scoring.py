@@ -1,13 +1,13 @@
-"""A loaded version that scores, and the one form in which features reach any estimator."""
+"""A loaded version that scores, what it must fit for that, and the one form in which features reach any estimator."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keel.errors import ConfigError, SchemaError
+from keel.errors import ConfigError, KeelError, NotPromotable, SchemaError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from keel.config import ModelConfig
+
+    Inputs = Mapping[str, str] | None
+    """The columns that a version needs and MLflow's names of their types; None for one whose signature names none."""
+
+MLFLOW_TYPES = {"numeric": "double", "categorical": "string"}
+"""The types in which `to_model_input` hands features over."""
 
 
 class ScoringModel:
@@ -51,6 +57,88 @@ def require_features(config: ModelConfig, version: int, needed: Iterable[str]) -
             f"{config.model}: features: version {version} needs {', '.join(gone)}, which is not there any more; "
             "put it back, and leave it out in the pipeline until no deployed version needs it"
         )
+
+
+def require_inputs(config: ModelConfig, version: int, inputs: Inputs) -> None:
+    """Raise `ConfigError` for a version that cannot be given the configured features, as `require_features` does."""
+    require_features(config, version, inputs or ())
+    if found := misfits(config, inputs):
+        raise ConfigError(f"{config.model}: features: version {version} {'; '.join(found)}")
+
+
+def require_signature(config: ModelConfig, version: int, inputs: Inputs) -> None:
+    """Raise `NotPromotable`, naming the columns, for a version that cannot be given the features in production."""
+    if found := misfits(config, inputs):
+        raise NotPromotable(
+            f"{config.model}: version {version} does not fit the features in production: it {'; it '.join(found)}; "
+            f"correct features in model.yaml, or train another: airflow dags trigger {config.model}.retrain"
+        )
+
+
+def misfits(config: ModelConfig, inputs: Inputs) -> list[str]:
+    """Say what a version wants that the configured features are not, as predicates; none where it fits.
+
+    A feature that it does not need is no misfit: it is not handed to it.
+    """
+    if inputs is None:
+        return ["has no signature that names its columns"]
+    found = [f"needs {name}, which is not configured" for name in inputs if name not in config.features]
+    for name, kind in config.features.items():
+        wanted = inputs.get(name, MLFLOW_TYPES[kind])
+        if wanted != MLFLOW_TYPES[kind]:
+            found.append(f"needs {name} as {wanted}, which is configured as {kind} ({MLFLOW_TYPES[kind]})")
+    return found
+
+
+def inputs_of(pyfunc: Any) -> Inputs:
+    """Return what a loaded MLflow model's signature says it needs."""
+    schema = pyfunc.metadata.get_input_schema()
+    if schema is None or schema.is_tensor_spec() or not schema.has_input_names():
+        return None
+    return {column.name: getattr(column.type, "name", str(column.type)) for column in schema.inputs}
+
+
+def loaded(config: ModelConfig, version: int, load: Callable[[], Any]) -> Any:
+    """Return what ``load`` returns; `NotPromotable` for whatever stops it that is not Keel's own error."""
+    try:
+        return load()
+    except KeelError:
+        raise
+    except Exception as error:
+        raise _useless(config, version, "cannot be loaded", error) from error
+
+
+def require_scores(model: ScoringModel, rows: pa.Table) -> None:
+    """Raise `NotPromotable` for a version that cannot score the rows, or not with what its target can be."""
+    config = model.config
+    if config.target.kind == "binary" and model.threshold is None:
+        raise NotPromotable(
+            f"{config.model}: version {model.version} has no threshold, so it was not trained for a binary target; "
+            f"train another: airflow dags trigger {config.model}.retrain"
+        )
+    try:
+        score, prediction = model.score(rows)
+    except KeelError:
+        raise
+    except Exception as error:
+        raise _useless(config, model.version, "cannot score the features in production", error) from error
+    shown = prediction if config.target.kind == "regression" else score
+    wrong = ~np.isfinite(shown)
+    if config.target.kind == "binary":
+        wrong |= (shown < 0) | (shown > 1)
+    if wrong.any():
+        wanted = "finite numbers" if config.target.kind == "regression" else "probabilities"
+        raise NotPromotable(
+            f"{config.model}: version {model.version} gives {int(wrong.sum())} of {len(shown)} rows scores that are no "
+            f"{wanted}, such as {shown[wrong][0]}; train another: airflow dags trigger {config.model}.retrain"
+        )
+
+
+def _useless(config: ModelConfig, version: int, what: str, error: Exception) -> NotPromotable:
+    return NotPromotable(
+        f"{config.model}: version {version} {what}: {type(error).__name__}: {error}; "
+        f"train another: airflow dags trigger {config.model}.retrain"
+    )
 
 
 def to_model_input(features: pa.Table, config: ModelConfig) -> pd.DataFrame:
