@@ -82,21 +82,25 @@ def last_retrain_before(ws: Workspace, model: str, *, before: datetime, other_th
     return max(ends, default=None)
 
 
-def earlier_looks(ws: Workspace, model: str, identity: str, holdout: Mapping[str, Any]) -> int:
+def earlier_looks(ws: Workspace, identity: str, asked: Mapping[str, Any], holdout: Mapping[str, Any]) -> int:
     """Return how many earlier comparisons were made on rows of this holdout, of the last `LOOKS` comparisons.
 
     The stated level is that of one look: who looks often at the same rows promotes an equal challenger more often.
-    A comparison that is made again counts what was before it the first time.
+    A comparison that is made again counts what was before it the first time, and the same two versions on the very
+    same rows, as when an offered version is compared once more before people are asked, are one look.
     """
     start, end = times_of(holdout)
     mine = ws.store.reports.get(identity)
-    return sum(
-        past["report_id"] != identity
-        and past["body"]["n"] > 0
-        and (mine is None or past["created_at"] < mine["created_at"])
-        and (past["window_start"] < end and start < past["window_end"])
-        for past in ws.store.reports.list(model, "comparison", limit=LOOKS)
-    )
+    pair = asked["champion"], asked["challenger"]
+    seen = set()
+    for past in ws.store.reports.list(asked["model"], "comparison", limit=LOOKS):
+        body, span = past["body"], (past["window_start"], past["window_end"])
+        look = ((body["champion"], body["challenger"]), span)
+        earlier = mine is None or past["created_at"] < mine["created_at"]
+        overlaps = span[0] < end and start < span[1]
+        if past["report_id"] != identity and body["n"] and earlier and overlaps and look != (pair, (start, end)):
+            seen.add(look)
+    return len(seen)
 
 
 def outcome_of(name: str, decided: Mapping[str, Any], sentence: str, **more: Any) -> Plain:

@@ -403,7 +403,7 @@ def test_a_break_that_goes_on_is_set_aside_piece_by_piece(ws):
         expected = Window(BREAK + (hours - 12) * HOUR, BREAK + hours * HOUR)
         assert outcome["quarantined"] == [expected.to_dict()]
     assert check(ws, BREAK + 2 * DAY)[0]["action"] == "all_clear"
-    assert [e.action for e in ledger.entries(ws.store, "toy")] == ["promote", "quarantine", "quarantine"]
+    assert [e.action for e in ledger.entries(ws.store, "toy")] == ["register", "promote", "quarantine", "quarantine"]
 
 
 def test_a_window_that_is_set_aside_as_a_whole_says_so(ws):
@@ -593,10 +593,12 @@ def test_the_ledger_tells_every_transition_and_shows_tampering(ws):
     decision, _ = check(ws, NOW + 36 * DAY)
     act(ws, decision)
     rows = list(ledger.entries(ws.store, "toy"))
-    assert [(r.action, r.generation_from, r.generation_to) for r in rows] == [("promote", 0, 1), ("promote", 1, 2)]
-    assert rows[1].body["from"]["production"] == 1
-    assert rows[1].body["to"] == {"production": 2, "staging": None, "previous": 1}
-    assert rows[1].body["evidence"]["lower_bound"] > 0
+    assert [(r.action, r.generation_from, r.generation_to) for r in rows] == [
+        ("register", 0, 0), ("promote", 0, 1), ("register", 1, 1), ("promote", 1, 2),
+    ]  # fmt: skip
+    assert rows[3].body["from"]["production"] == 1
+    assert rows[3].body["to"] == {"production": 2, "staging": None, "previous": 1}
+    assert rows[3].body["evidence"]["lower_bound"] > 0
     assert ledger.verify(ws.store).broken_at is None
     with ws.store.begin() as connection:  # somebody who owns the database can drop its triggers
         triggers = connection.execute(sa.text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).scalars().all()

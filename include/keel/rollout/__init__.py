@@ -12,7 +12,8 @@ who must, and is what would serve the very thing that was registered? Only then 
 from keel.rollout.approval import approval_request, approve
 from keel.rollout.judging import compare
 from keel.rollout.probation import confirm, reconcile, watch
-from keel.rollout.promotion import keep_champion, promote, stage
+from keel.rollout.promotion import promote, stage
+from keel.rollout.refusal import keep_champion
 from keel.rollout.request import request_promotion
 from keel.rollout.rollback import request_rollback, rollback
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from keel.lifecycle import deployments, ledger
 from keel.lifecycle.history import Status
 from keel.memory import Plain, now_utc, outcome_of
 from keel.rollout.evidence import shown
+from keel.rollout.refusal import turn_down
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
@@ -67,14 +67,10 @@ def approve(
         )
         return outcome_of("approved", body, sentence, version=challenger)
     status = Status.REJECTED if approver else Status.CANDIDATE
-    statuses = {challenger: (status, sentence)}
-    current = deployments.read(ws.store, config.model)
-    noted = {"actor": approver or "airflow", "action": ledger.Action.DECLINE, "body": row, "now": now_utc()}
-    if current.staging == challenger:
-        deployments.change(ws.store, ws.registry, current, replace(current, staging=None), statuses=statuses, **noted)
-    else:
-        deployments.note(ws.store, config.model, statuses=statuses, **noted)
-        deployments.project(ws.store, ws.registry, config.model)
+    turn_down(
+        ws, config, challenger, {challenger: (status, sentence)}, actor=approver or "airflow",
+        action=ledger.Action.DECLINE, body=row,
+    )  # fmt: skip
     return outcome_of("declined", body, f"{sentence} Production is as it was.", version=body["champion"])
 
 

@@ -56,7 +56,7 @@ def _judge(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any], provena
         return _keep(ws, config, asked, _without_rows(Verdict.FAIL, reason, asked["holdout"]), provenance)
     holdout, unseen = unseen_holdout(ws, config, asked["holdout"], champion, challenger)
     identity = _identity(config, asked, unseen)
-    looks = earlier_looks(ws, config.model, identity, unseen)
+    looks = earlier_looks(ws, identity, {**asked, "model": config.model}, unseen)
     found = compare_versions(
         score_version(ws, config, champion, holdout),
         score_version(ws, config, challenger, holdout),
@@ -69,7 +69,7 @@ def _judge(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any], provena
         seed=retrain_plan(config).seed,
         speed=_speed(ws, config, champion, challenger, holdout),
     ).to_dict()
-    return _keep(ws, config, asked, {**found, "holdout": unseen}, provenance)
+    return _keep(ws, config, asked, {**found, "holdout": unseen, "earlier_looks": looks}, provenance)
 
 
 def _keep(

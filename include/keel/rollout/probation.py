@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from keel.decision import Action, Decision
-from keel.errors import ArtifactChanged, UnknownVersion
+from keel.errors import ArtifactChanged, ConfigError, UnknownVersion
 from keel.lifecycle import deployments, ledger
 from keel.lifecycle.history import Probation, history
-from keel.lifecycle.probation import ProbationReport, ProbationVerdict, watch_version
+from keel.lifecycle.probation import ProbationVerdict, watch_version
 from keel.memory import Plain, keep_decision, keep_report, now_utc, outcome_of, report_id
 from keel.rows import prediction_log, score_version, scored
 from keel.window import HOUR, Window, ceil_hour, floor_hour
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from keel.measures.losses import Scored
     from keel.workspace import Workspace
 
+HARMLESS = (ProbationVerdict.SURVIVED, ProbationVerdict.BROKEN_PROMISE)
+"""Verdicts with which a probation may end: the version is not shown to be worse than the one before it."""
 BRANCHES = {
     ProbationVerdict.HARM: "rollback",
     ProbationVerdict.SURVIVED: "confirm",
@@ -29,6 +31,7 @@ BRANCHES = {
     ProbationVerdict.INCONCLUSIVE: "tell",
     ProbationVerdict.WATCHING: "nothing",
 }
+NO_BETTER = "nothing shows that the version before it would do better"
 
 
 def reconcile(ws: Workspace, config: ModelConfig, *, actor: str, adopt: bool = True) -> Plain:
@@ -57,6 +60,8 @@ def watch(
         body = _judge(ws, config, state.probation, end)
         sentence = body["sentence"]
     branch = BRANCHES.get(body["verdict"], "nothing")
+    if body["verdict"] == ProbationVerdict.BROKEN_PROMISE and body["over"]:
+        branch, sentence = "confirm", f"{sentence} Its probation is over, and it stays: {NO_BETTER}."
     about = (body["verdict"], *sorted(said))
     watched = {"model": config.model, "version": production, "window": span.to_dict()}
     kept: Plain = {"report_id": None}
@@ -79,8 +84,8 @@ def confirm(ws: Workspace, config: ModelConfig, watched: Mapping[str, Any], *, a
     state = history(ws.store, config.model)
     version, sentence = watched["version"], watched["sentence"]
     report = ws.store.reports.get(str(watched.get("report_id")))
-    survived = report is not None and report["body"]["verdict"] == ProbationVerdict.SURVIVED
-    if state.probation is None or state.probation.version != version or not survived:
+    harmless = report is not None and report["body"]["verdict"] in HARMLESS and report["body"]["over"]
+    if state.probation is None or state.probation.version != version or not harmless:
         raise deployments.stale(state.deployment, expected=version)
     deployments.note(
         ws.store, config.model, actor=actor, action=ledger.Action.CONFIRM, now=now_utc(),
@@ -99,26 +104,28 @@ def _judge(ws: Workspace, config: ModelConfig, probation: Probation, end: dateti
     mature = end - config.target.label_delay
     until = min(mature, probation.until)
     rows = prediction_log(ws, config).labelled(
-        probation.since, max(until, probation.since), version=probation.version, by_arrival=True
+        probation.since, max(until, probation.since), version=probation.version, by_arrival=config.target.label_delay
     )
-    reference = ws.registry.reference(config.model, probation.version)
-    report: ProbationReport = watch_version(
+    previous, why_not = _previous(ws, config, probation, rows)
+    report = watch_version(
         scored(rows),
-        _previous(ws, config, probation, rows),
+        previous,
+        times=rows["time"].to_numpy().astype("datetime64[us]"),
         metric=config.performance.metric,
-        reference=reference,
+        reference=ws.registry.reference(config.model, probation.version),
         policy=config.promotion,
         max_increase=config.performance.max_increase,
         over=mature >= probation.until,
+        not_compared=why_not,
     )
     return {**report.to_dict(), "version": probation.version, "previous": probation.previous}
 
 
-def _previous(ws: Workspace, config: ModelConfig, probation: Probation, rows: pa.Table) -> Scored | None:
-    """Score the same rows with the version before; None where there is none that can."""
+def _previous(ws: Workspace, config: ModelConfig, probation: Probation, rows: pa.Table) -> tuple[Scored | None, str]:
+    """Score the same rows with the version before; None where there is none that can, and why."""
     if probation.previous is None:
-        return None
+        return None, ""
     try:
-        return score_version(ws, config, probation.previous, rows)
-    except (UnknownVersion, ArtifactChanged):
-        return None
+        return score_version(ws, config, probation.previous, rows), ""
+    except (UnknownVersion, ArtifactChanged, ConfigError) as error:
+        return None, f"version {probation.previous}, the one before it, cannot be scored: {error}"

@@ -1,4 +1,4 @@
-"""Offering a challenger, putting it into production, or keeping the champion."""
+"""Offering a challenger, and putting it into production."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from keel.lifecycle import deployments, ledger
-from keel.lifecycle.comparison import Verdict
 from keel.lifecycle.history import History, Status, history
 from keel.memory import Plain, now_utc, outcome_of
 from keel.rollout.approval import approval_of
-from keel.rollout.evidence import PROMOTABLE, kept, require_promotable, shown
+from keel.rollout.evidence import require_promotable, shown
 from keel.rows import recent_rows
 
 if TYPE_CHECKING:
@@ -90,26 +89,6 @@ def promote(ws: Workspace, config: ModelConfig, comparison: Mapping[str, Any], *
         statuses=_succession(state, challenger, "promoted"),
     )  # fmt: skip
     return outcome_of("promoted", body, sentence, version=challenger, generation=changed.generation)
-
-
-def keep_champion(
-    ws: Workspace, config: ModelConfig, comparison: Mapping[str, Any], *, actor: str, run_id: str
-) -> Plain:
-    """Turn the challenger down, and record why. One about whom nothing could be concluded stays a candidate."""
-    body = kept(ws, config, comparison)
-    challenger, champion = body["challenger"], body["champion"]
-    statuses = {}
-    if body["verdict"] == Verdict.FAIL and history(ws.store, config.model).status(challenger) in PROMOTABLE:
-        statuses[challenger] = (Status.REJECTED, body["reason"])
-    current = deployments.read(ws.store, config.model)
-    row = {"run_id": run_id, "evidence": body}
-    noted = {"actor": actor, "action": ledger.Action.KEEP_CHAMPION, "body": row, "now": now_utc()}
-    if statuses and current.staging == challenger:
-        deployments.change(ws.store, ws.registry, current, replace(current, staging=None), statuses=statuses, **noted)
-    elif deployments.note_once(ws.store, config.model, statuses=statuses, **noted):
-        deployments.project(ws.store, ws.registry, config.model)
-    sentence = f"Kept champion {champion}: {body['sentence']}"
-    return outcome_of("kept_champion", body, sentence, version=champion)
 
 
 def _succession(state: History, challenger: int, reason: str) -> dict[int, tuple[Status, str]]:
