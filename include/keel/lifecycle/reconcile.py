@@ -187,9 +187,10 @@ def reconcile(store: Store, registry: Registry, model: str, *, actor: str, now: 
                 found.append(wrong)
                 break
             aliases, versions = registry.aliases(model), versions_of(registry, look)
-            if untagged(look, versions):
-                follow(store, registry, look, held)
             hand = Hand(look, aliases, frozenset(version.version for version in versions))
+            at_rest = not (hand.moved or hand.lost)
+            if untagged(look, versions) or (at_rest and look.mark < look.state.seq):
+                follow(store, registry, look, held)
             if adopt and not _taken_over(store, registry, hand, held, actor=actor, now=now):
                 continue
             found += hand.findings(adopted=adopt)
