@@ -18,10 +18,11 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1
 from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as other_kind
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from keel.errors import ConfigError, LedgerBroken
+from keel.errors import ConfigError, LedgerBroken, StoreUnavailable
 from keel.lifecycle import ledger, proof
 from keel.lifecycle.checkpoint import Checkpoint, Place, PlaceUnavailable, check, write
 from keel.lifecycle.keys import key_id, keygen, private_key, public_keys
+from keel.store import Store
 from keel.store.tables import ledger as ledger_table
 from tests.ledger_rows import add, history, owned, put, rewritten, sentence_in
 
@@ -150,8 +151,6 @@ def test_nothing_is_signed_that_does_not_hold(store, place):
 @pytest.fixture
 def signed(migrated_sqlite, tmp_path):
     """Return rows and a place with two checkpoints; what follows needs no database."""
-    from keel.store import Store
-
     shutil.copy(migrated_sqlite, tmp_path / "keel.db")
     with Store.open(f"sqlite:///{tmp_path / 'keel.db'}") as opened:
         rows = signed_twice(opened, tmp_path / "elsewhere")
@@ -284,6 +283,27 @@ def test_a_place_may_be_any_url(store, tmp_path):
         Place(url).add(first.name, b"")
     write(store, f"file://{tmp_path}/copy", KEY, NOW)
     assert names(tmp_path / "copy") == [first.name]
+
+
+@pytest.mark.postgres
+def test_who_signs_needs_no_more_than_to_read(new_postgres_schema, place):
+    url = sa.make_url(new_postgres_schema())
+    schema = url.query["options"].rpartition("=")[2]
+    with Store.open(url.render_as_string(hide_password=False)) as owner:
+        history(owner)
+        with owner.begin() as connection:
+            connection.exec_driver_sql("CREATE ROLE auditor LOGIN")
+            connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA {schema} TO auditor")
+            connection.exec_driver_sql(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO auditor")
+        with Store.open(url.set(username="auditor").render_as_string(hide_password=False)) as auditor:
+            assert proof.agrees(auditor) == []
+            assert write(auditor, place, KEY, NOW).size == 7
+            assert check(auditor, place, PUBLIC).broken_at is None
+            with pytest.raises(StoreUnavailable, match="permission denied"):
+                add(auditor, 8)
+        with owner.begin() as connection:
+            connection.exec_driver_sql("DROP OWNED BY auditor")
+            connection.exec_driver_sql("DROP ROLE auditor")
 
 
 def test_a_file_is_never_overwritten_and_a_crash_leaves_nothing_that_counts(signed):

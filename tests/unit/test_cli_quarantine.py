@@ -64,7 +64,7 @@ def test_a_release_frees_what_lies_within_and_is_in_the_ledger_by_name(url: str)
     assert row.actor == "ada"
     assert len(row.body["evidence"]["released"]) == 2
     told = CliRunner().invoke(command_line.app, ["ledger", "show", "flight_delay"]).output
-    assert "release quarantine ada: Released 2013-05-01T03:00:00Z to 2013-05-01T06:00:00Z, 2013" in told
+    assert "was given back by ada: 1 May 2013 03:00 to 06:00, 1 May 2013 09:00 to 12:00 (UTC)." in told
 
 
 def test_a_release_as_json_is_what_was_released(url: str) -> None:

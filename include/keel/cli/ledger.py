@@ -208,7 +208,8 @@ def _coverage(found: Verification, place: str | None) -> str:
     if place is None:
         return "no checkpoint was checked: rows cut off at the end, or a chain written anew, would not show"
     new = found.entries - found.covered
-    return f"{found.checkpoints} checkpoints hold; the last covers {found.covered} rows, {new} came after it"
+    signed = "1 checkpoint holds" if found.checkpoints == 1 else f"{found.checkpoints} checkpoints hold"
+    return f"{signed}; the last covers {found.covered} rows, {new} came after it"
 
 
 def _print_history(rows: Iterable[Entry]) -> None:
@@ -229,11 +230,11 @@ def _print_history(rows: Iterable[Entry]) -> None:
             for row in of_day:
                 typer.echo(f"  {row.at:%H:%M}  row {row.seq}: {tell(row)}")
             continue
-        table = Table.grid(padding=(0, 2, 1, 0))
+        table = Table.grid(padding=(0, 2))
         table.add_column(style="dim", no_wrap=True)
         table.add_column(max_width=READABLE)
         for row in of_day:
             head, stop, rest = tell(row).partition(". ")
             told = Text.assemble((head + stop, STYLES.get(row.action, "bold")), rest)
             table.add_row(f"  {row.at:%H:%M}  row {row.seq}", told)
-        console.print(Text(title, style="bold underline"), table, sep="\n")
+        console.print(Text(title, style="bold underline"), table, "", sep="\n")

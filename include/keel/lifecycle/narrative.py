@@ -109,8 +109,8 @@ def _stage(said: Said) -> Iterator[str]:
 
 
 def _unstage(said: Said) -> Iterator[str]:
-    yield f"{version(said.part('from').get('staging'))} is not offered for production any more."
-    yield _started(said)
+    withdrawn = version(said.part("from").get("staging"))
+    yield f"{withdrawn} was withdrawn{said.by}: it is not offered for production any more."
     yield said.why
     yield from _places(said)
 
@@ -130,7 +130,7 @@ def _decline(said: Said) -> Iterator[str]:
     yield (
         f"{challenger} was declined by {who}."
         if who
-        else f"{challenger} was approved by nobody in time, which is a no."
+        else f"{challenger} is not approved: nobody answered in time, which is a no."
     )
     yield _requested(approval)
     yield from _places(said, approval.get("champion"))
@@ -143,8 +143,8 @@ def _promote(said: Said) -> Iterator[str]:
     yield _started(said)
     yield from _comparison(said)
     if approver := text(said.part("approval").get("approver")):
-        yield f"It was approved by {approver}."
-        yield _requested(said.part("approval"))
+        requested = _requested(said.part("approval")).removeprefix("It was").removesuffix(".")
+        yield f"It was approved by {approver}{f', and{requested}' if requested else ''}."
     probation = said.part("probation")
     if watched := span(probation.get("since"), probation.get("until")):
         yield f"It is on probation on the data of {watched}: shown to do harm there, it is taken back."
@@ -154,7 +154,7 @@ def _promote(said: Said) -> Iterator[str]:
 def _confirm(said: Said) -> Iterator[str]:
     yield f"{said.about} has passed its probation, and stays in production."
     yield _started(said)
-    yield said.sentence
+    yield said.sentence.removeprefix("The version has survived its probation: ")
 
 
 def _rollback(said: Said) -> Iterator[str]:
@@ -233,15 +233,15 @@ TALES: Mapping[str, Tale] = {
 def _comparison(said: Said) -> Iterator[str]:
     """Tell what a comparison measured, and what follows; its own sentence where it measured nothing."""
     found, measured = said.evidence, values_of(said.evidence)
+    reason = ended(text(found.get("reason")).removeprefix("inconclusive").lstrip(": "))
     yield measured
     yield chance(found)
-    reason = ended(text(found.get("reason")).removeprefix("inconclusive").lstrip(": ")) or "the row does not say why."
     if said.is_inconclusive:
-        yield f"Nothing could be concluded: {reason}"
-    elif is_met(found) and found.get("verdict") in TURNED_DOWN:
-        yield f"All the same it did not pass: {reason}"
+        yield f"Nothing could be concluded: {reason or 'the row does not say why.'}"
     elif not measured:
-        yield said.sentence
+        yield reason or said.sentence
+    elif is_met(found) and found.get("verdict") in TURNED_DOWN:
+        yield f"All the same it did not pass: {reason or 'the row does not say why.'}"
     if forced_by := text(found.get("forced_by")):
         why = text(found.get("sentence")).partition(f"{forced_by} forces it: ")[2]
         yield f"It was forced by {forced_by}, whatever the comparison says{f': {ended(why)}' if why else '.'}"
@@ -259,7 +259,7 @@ def _places(said: Said, stays: object = None) -> Iterator[str]:
         yield f"In production before: {version(before.get('production'))}; after: {version(after.get('production'))}."
     if before.get("previous") != after.get("previous"):
         previous = after.get("previous")
-        yield f"{version(previous)} is kept to go back to." if previous is not None else "None is kept to go back to."
+        yield f"{version(previous)} is kept to go back to."
 
 
 def _started(said: Said) -> str:

@@ -1,0 +1,158 @@
+"""A model's history as the loop writes it: nine months with each kind of row."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from keel.lifecycle.ledger import Action, Entry
+
+START = datetime(2026, 3, 2, 9, 15, tzinfo=UTC)
+COMPARED = {
+    "model": "flight_delay", "report_id": "comparison-332b204ae4887fc4", "verdict": "pass", "metric": "brier",
+    "n": 19153, "champion": 1, "challenger": 3, "champion_value": 0.2046286320410551,
+    "challenger_value": 0.1841035670118277, "improvement": 0.020525065029227407, "lower_bound": 0.018719401458663888,
+    "standard_error": 0.0010977655038582905, "margin": 0.0, "alpha": 0.05, "level": 0.05, "earlier_looks": 0,
+    "reason": "better by 0.0205, by at least 0.0187 at 95%", "forced_by": None, "requested_by": None,
+    "holdout": {"start": "2013-06-09T00:00:00+00:00", "end": "2013-06-30T00:00:00+00:00"},
+    "sentence": "Challenger 3 against champion 1: better by 0.0205, by at least 0.0187 at 95%.",
+}  # fmt: skip
+APPROVAL = {
+    "report_id": "comparison-332b204ae4887fc4", "challenger": 3, "champion": 1, "approver": "grace",
+    "approver_id": "17", "requesters": ["ada"], "dag_id": "flight_delay.promote",
+    "responded_at": "2026-03-03T10:22:00+00:00",
+}  # fmt: skip
+
+
+def entry(seq: int, action: str, body: Any, *, actor: str = "ada", days: int = 0, at: datetime | None = None) -> Entry:
+    when = at or START + timedelta(days=days, minutes=7 * seq)
+    return Entry(seq, "flight_delay", when, actor, str(action), 0, 0, body, "0" * 64, "f" * 64)
+
+
+def placed(production: int | None, staging: int | None = None, previous: int | None = None) -> dict[str, int | None]:
+    return {"production": production, "staging": staging, "previous": previous}
+
+
+def registered(version: int, why: str, cut: str, end: str) -> dict[str, Any]:
+    return {
+        "run_id": "manual__2026-03-02",
+        "artifacts": {
+            "version": version, "run_id": "9e4626b7",
+            "files": {path: "a" * 64 for path in ("model/MLmodel", "model/model.skops", "keel/grid.npz")},
+        },
+        "statuses": {str(version): {"status": "candidate", "reason": why}},
+        "evidence": {
+            "sentence": f"Version {version} was registered: {why}",
+            "tags": {
+                "keel.training_start": "2013-01-01T00:00:00+00:00", "keel.training_end": f"{cut}T00:00:00+00:00",
+                "keel.holdout_end": f"{end}T00:00:00+00:00",
+            },
+        },
+    }  # fmt: skip
+
+
+def compared(**changes: Any) -> dict[str, Any]:
+    return {**COMPARED, **changes}
+
+
+KEPT = compared(
+    verdict="fail", n=19087, challenger=2, champion_value=0.2217, challenger_value=0.22325, improvement=-0.00155,
+    lower_bound=-0.00231, reason="not better: -0.0015 (lower bound -0.0023)",
+    holdout={"start": "2013-04-09T00:00:00+00:00", "end": "2013-04-30T00:00:00+00:00"},
+)  # fmt: skip
+SCARCE = compared(
+    verdict="inconclusive", n=40, challenger=6, champion=3, champion_value=None, challenger_value=None,
+    improvement=None, lower_bound=None, reason="inconclusive: the holdout has 40 usable rows, 200 are needed",
+    sentence="Challenger 6 against champion 3: inconclusive: the holdout has 40 usable rows, 200 are needed.",
+)  # fmt: skip
+FORCED = compared(
+    verdict="fail", n=18815, challenger=5, champion=3, champion_value=0.15423, challenger_value=0.15524,
+    improvement=-0.001, lower_bound=-0.0031, reason="not better: -0.0010 (lower bound -0.0031)", forced_by="bob",
+    requested_by="bob", holdout={"start": "2013-07-09T00:00:00+00:00", "end": "2013-07-30T00:00:00+00:00"},
+    sentence="Challenger 5 against champion 3: not better: -0.0010 (lower bound -0.0031). bob forces it: the new "
+             "terminal opens tomorrow.",
+)  # fmt: skip
+HARM = (
+    "The version is worse than the one before it by its mean Brier loss: on 1,150 labelled predictions its mean Brier "
+    "loss was 0.2511, the version before it would have had 0.1902; a version no worse comes this far with a chance of "
+    "at most 1%."
+)
+
+STORY = [
+    entry(1, Action.REGISTER, registered(1, "Asked for: first model", "2013-03-11", "2013-03-25")),
+    entry(2, Action.PROMOTE, {
+        "from": placed(None), "to": placed(1),
+        "evidence": {"verdict": "pass", "reason": "version 1 is the first; there is no champion to compare it with",
+                     "n": 0, "champion": None, "challenger": 1, "forced_by": None, "requested_by": None,
+                     "sentence": "Challenger 1: version 1 is the first; there is no champion to compare it with.",
+                     "holdout": {"start": "2013-03-11T00:00:00+00:00", "end": "2013-03-25T00:00:00+00:00"}},
+    }),
+    entry(3, Action.REGISTER, registered(2, "Drift in 9 of 26 columns, and no labels to judge harm by.", "2013-04-09",
+                                         "2013-04-30"), actor="airflow", days=1),
+    entry(4, Action.KEEP_CHAMPION, {
+        "evidence": KEPT, "statuses": {"2": {"status": "rejected", "reason": KEPT["reason"]}},
+    }, actor="airflow", days=1),
+    entry(5, Action.QUARANTINE, {"evidence": {
+        "sentence": "Set flight_delay aside in 2 stretches from 2013-05-01 03:00 to 2013-05-02 16:00 UTC.",
+        "quarantined": [{"start": "2013-05-01T03:00:00+00:00", "end": "2013-05-01T06:00:00+00:00"},
+                        {"start": "2013-05-01T22:00:00+00:00", "end": "2013-05-02T16:00:00+00:00"}],
+    }}, actor="airflow", days=2),
+    entry(6, Action.RELEASE_QUARANTINE, {"evidence": {
+        "sentence": "Released …",
+        "released": [{"start": "2013-05-01T03:00:00+00:00", "end": "2013-05-01T06:00:00+00:00"}],
+    }}, days=2),
+    entry(7, Action.STAGE, {
+        "from": placed(1), "to": placed(1, 3), "evidence": compared(sentence="Offered version 3, which waits …"),
+    }, days=3),
+    entry(8, Action.APPROVE, {
+        "approval": APPROVAL, "evidence": {"sentence": "Version 3 was approved by grace."},
+    }, actor="grace", days=3),
+    entry(9, Action.PROMOTE, {
+        "from": placed(1, 3), "to": placed(3, previous=1), "evidence": COMPARED, "approval": APPROVAL,
+        "probation": {"version": 3, "previous": 1, "since": "2013-07-01T00:00:00+00:00",
+                      "until": "2013-07-08T00:00:00+00:00"},
+    }, days=3),
+    entry(10, Action.CONFIRM, {"probation": None, "evidence": {
+        "version": 3,
+        "sentence": "The version has survived its probation: on 5,210 labelled predictions its mean Brier loss was "
+                    "0.1871, the version before it would have had 0.2102.",
+    }}, actor="airflow", days=5),
+    entry(11, Action.KEEP_CHAMPION, {"evidence": SCARCE}, actor="airflow", days=6),
+    entry(12, Action.STAGE, {
+        "from": placed(3, previous=1), "to": placed(3, 4, 1), "evidence": compared(champion=3, challenger=4),
+    }, days=7),
+    entry(13, Action.DECLINE, {
+        "from": placed(3, 4, 1), "to": placed(3, None, 1),
+        "approval": {**APPROVAL, "challenger": 4, "champion": 3, "approver": None},
+        "statuses": {"4": {"status": "candidate", "reason": "Version 4 was declined by nobody in time."}},
+        "evidence": {"sentence": "Version 4 was declined by nobody in time."},
+    }, actor="airflow", days=8),
+    entry(14, Action.UNSTAGE, {
+        "from": placed(3, 4, 1), "to": placed(3, None, 1), "evidence": {"reason": "the pipeline has a bug"},
+    }, days=8),
+    entry(15, Action.PROMOTE, {
+        "from": placed(3, None, 1), "to": placed(5, None, 3), "evidence": FORCED, "approval": None,
+        "probation": {"version": 5, "previous": 3, "since": "2013-08-01T00:00:00+00:00",
+                      "until": "2013-08-08T00:00:00+00:00"},
+    }, actor="bob", days=9),
+    entry(16, Action.ROLLBACK, {
+        "from": placed(5, None, 3), "to": placed(3), "probation": None,
+        "statuses": {"5": {"status": "quarantined", "reason": HARM},
+                     "3": {"status": "production", "reason": "version 5 was taken back"}},
+        "evidence": {"sentence": f"Took version 5 back to version 3: {HARM}", "reason": HARM},
+    }, actor="airflow", days=9),
+    entry(17, Action.OUT_OF_BAND, {
+        "from": placed(3), "to": placed(1, None, 3),
+        "evidence": {"sentence": "The alias production of flight_delay was moved by hand from version 3 to version 1, "
+                                 "which serves now.", "findings": []},
+    }, actor="airflow", days=10),
+    entry(18, Action.QUARANTINE_VERSION, {
+        "statuses": {"6": {"status": "quarantined", "reason": "trained on data with the wrong time zone"}},
+    }, days=11),
+    entry(19, Action.RELEASE_VERSION, {
+        "statuses": {"5": {"status": "archived", "reason": "the harm was a broken feed"}}, "evidence": {},
+    }, days=11),
+    entry(20, Action.DELETE_VERSION, {
+        "statuses": {"2": {"status": "deleted", "reason": "not deployed for 180 days"}}, "evidence": {},
+    }, actor="airflow", days=12),
+]  # fmt: skip
