@@ -146,24 +146,20 @@ def _as_configured(rows: pa.Table, config: ModelConfig) -> pa.Table:
 def _measure_all(
     ws: Workspace, config: ModelConfig, versions: Sequence[int], rows: pa.Table, seconds: float, seed: int
 ) -> dict[int, Speed]:
-    load = partial(ws.registry.load, config)
-    speeds = measure({version: load(version) for version in versions}, rows, seconds=seconds, seed=seed)
-    load_ms = time_loading(load, versions)
-    with tempfile.TemporaryDirectory() as folder:
-        stored = {version: _stored(ws, config, version, Path(folder, str(version))) for version in versions}
-        size_mb = {version: folder_mb(place.folder) for version, place in stored.items()}
+    models = {version: ws.registry.load(config, version) for version in versions}
+    speeds = measure(models, rows, seconds=seconds, seed=seed)
+    load_ms = time_loading(partial(ws.registry.load, config, anew=True), versions)
+    with tempfile.TemporaryDirectory() as parent:
+        folders = {version: Path(parent, str(version)) for version in versions}
+        for version, folder in folders.items():
+            folder.mkdir()
+            ws.registry.fetch(config.model, version, folder)
+        stored = {version: Stored(folders[version], model.threshold) for version, model in models.items()}
+        size_mb = {version: folder_mb(folder) for version, folder in folders.items()}
         memory_mb = measure_memory(config, stored, rows)
     return {
         v: replace(speed, load_ms=load_ms[v], memory_mb=memory_mb[v], size_mb=size_mb[v]) for v, speed in speeds.items()
     }
-
-
-def _stored(ws: Workspace, config: ModelConfig, version: int, folder: Path) -> Stored:
-    import mlflow
-
-    ws.registry.client  # noqa: B018
-    path = mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{config.model}/{version}", dst_path=str(folder))
-    return Stored(Path(path), ws.registry.reference(config.model, version).get("threshold"))
 
 
 def _window(rows: pa.Table) -> dict[str, str]:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from keel.cli.output import JsonOption, Progress, print_json
+from keel.cli.output import JsonOption, print_json
 
 LABELS = {
     "rows_per_second": "rows a second",
@@ -35,8 +35,9 @@ def benchmark(
     from keel.workspace import Workspace
 
     config = get_model(model)
-    with Workspace.open() as ws, Progress(quiet=as_json) as progress:
-        progress(f"measuring versions of {config.model}")
+    if not as_json:  # and no spinner, whose thread would take part in what is measured
+        typer.echo(f"measuring versions of {config.model}", err=True)
+    with Workspace.open() as ws:
         report = benchmark_versions(ws, config, versions or (), end=parse_time(end), seconds=seconds)
     if as_json:
         print_json(report)
@@ -56,8 +57,8 @@ def show(report: Mapping[str, Any], console: Console) -> None:
         widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
         for name, *values in (head, *lines):
             aligned = [value.rjust(width) for value, width in zip(values, widths[1:], strict=True)]
-            typer.echo("  ".join([name.ljust(widths[0]), *aligned]))
-    typer.echo(remark(report))
+            console.print("  ".join([name.ljust(widths[0]), *aligned]), markup=False, soft_wrap=True)
+    console.print(remark(report), markup=False, soft_wrap=True)
 
 
 def cells(report: Mapping[str, Any]) -> list[list[str]]:

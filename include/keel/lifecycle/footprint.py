@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from keel.config import ModelConfig
+    from keel.lifecycle.registry import Registry
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,12 @@ class Stored:
 
     folder: Path
     threshold: float | None
+
+
+def size_mb(registry: Registry, model: str, version: int) -> float:
+    """Return the size in MB of a version's MLflow model on disk; raises what fetching it raises."""
+    with tempfile.TemporaryDirectory() as folder:
+        return folder_mb(registry.fetch(model, version, Path(folder)))
 
 
 def folder_mb(folder: Path) -> float:
