@@ -105,7 +105,7 @@ def test_what_was_registered_is_used(pinned, plain, candidate, tmp_path):
         ("model/model.skops", ["load", "fetch", "preflight", "signature"]),
         ("model/MLmodel", ["load", "fetch", "preflight", "signature"]),
         ("model/requirements.txt", ["load", "fetch", "preflight", "signature"]),
-        ("keel/grid.npz", ["grid"]),
+        ("keel/grid.npz", ["grid", "preflight"]),
         ("keel/reference.json", ["reference", "load", "preflight"]),
     ],
 )
@@ -215,6 +215,16 @@ def test_what_is_in_memory_stays_what_was_checked(plain, pinned):
     np.testing.assert_array_equal(pinned.load(CONFIG, 1).score(table)[0], before)
     with pytest.raises(ArtifactChanged):
         pinned.load(CONFIG, 1, anew=True)
+
+
+@pytest.mark.parametrize("path", ["model/model.skops", "keel/grid.npz", "keel/reference.json"])
+def test_before_production_everything_is_read_anew(plain, pinned, path):
+    """Other processes will load it, and to them it does not matter what is in memory here."""
+    pinned.preflight(CONFIG, 1, toy_rows().slice(0, 5))
+    pinned.grid("toy", 1)
+    flip(files_of(plain, 1)[path])
+    with pytest.raises(ArtifactChanged, match=f"changed: {path}"):
+        pinned.preflight(CONFIG, 1, toy_rows().slice(0, 5))
 
 
 def test_what_is_in_memory_is_not_taken_for_another_pin_or_registry(plain, pinned, tmp_path, candidate):

@@ -51,9 +51,14 @@ class Artifacts:
 
     def digests(self, version: VersionInfo) -> dict[str, str]:
         """Return SHA-256 by path of what MLflow gives back now, whatever was registered."""
-        with tempfile.TemporaryDirectory() as folder:
-            found = {f"{MODEL}{path}": digest for path, digest in _fetch_model(self.tracking, version, folder).items()}
+        found = self._model_digests(version)
         return found | {path: _sha256(_kept(self.tracking, version, path)) for path in (GRID, REFERENCE)}
+
+    def require_unchanged(self, version: VersionInfo) -> None:
+        """Check every file as it lies in the store now, whatever of it is in memory."""
+        for path in (GRID, REFERENCE):
+            _checked_file(self.tracking, version, path, self._expected(version, path))
+        _check(version, self._model_digests(version), self._expected(version, MODEL))
 
     def grid(self, version: VersionInfo) -> ReferenceGrid:
         """Return the reference grid."""
@@ -72,6 +77,10 @@ class Artifacts:
     def fetch(self, version: VersionInfo, folder: Path) -> None:
         """Put the version's MLflow model into an empty folder and check it there."""
         _checked_model(self.tracking, version, str(folder), self._expected(version, MODEL))
+
+    def _model_digests(self, version: VersionInfo) -> dict[str, str]:
+        with tempfile.TemporaryDirectory() as folder:
+            return _fetch_model(self.tracking, version, folder)
 
     def _expected(self, version: VersionInfo, under: str) -> Files:
         """Return what was registered of a file, or of a folder that ends in a slash."""
@@ -106,7 +115,7 @@ def _model(tracking: Tracking, version: VersionInfo, expected: Files) -> Any:
 
 
 def _checked_model(tracking: Tracking, version: VersionInfo, folder: str, expected: Files) -> None:
-    found = {f"{MODEL}{path}": digest for path, digest in _fetch_model(tracking, version, folder).items()}
+    found = _fetch_model(tracking, version, folder)
     if not found and expected is None:
         raise UnknownVersion(f"version {version.version} of {version.model} has no model in MLflow's artifact store")
     _check(version, found, expected)
@@ -146,7 +155,7 @@ def _listed(paths: Sequence[str], shown: int = 10) -> str:
 
 
 def _fetch_model(tracking: Tracking, version: VersionInfo, folder: str) -> dict[str, str]:
-    """Put a version's model into a folder as the artifact store has it; return SHA-256 by path within, if any."""
+    """Put a version's model into a folder as the artifact store has it; return SHA-256 by path, nothing if none."""
     from mlflow.exceptions import MlflowException
 
     place, uri = Path(folder), f"models:/{version.model}/{version.version}"
@@ -160,7 +169,9 @@ def _fetch_model(tracking: Tracking, version: VersionInfo, folder: str) -> dict[
             raise
         return {}
     (place / ADDED_BY_MLFLOW).unlink(missing_ok=True)
-    return {path.relative_to(place).as_posix(): _digest(path) for path in place.rglob("*") if path.is_file()}
+    return {
+        f"{MODEL}{path.relative_to(place).as_posix()}": _digest(path) for path in place.rglob("*") if path.is_file()
+    }
 
 
 def _kept(tracking: Tracking, version: VersionInfo, path: str) -> bytes:

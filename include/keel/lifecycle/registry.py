@@ -205,7 +205,7 @@ class Registry:
         require_signature(config, version, inputs_of(self._kept.model(self.resolve(config.model, version=version))))
 
     def preflight(self, config: ModelConfig, version: int, rows: pa.Table) -> ScoringModel:
-        """Load a version as for production and have it score ``rows``, as far as there are any.
+        """Load a version from the registry as for production, and have it score ``rows``, as far as there are any.
 
         Raises
         ------
@@ -216,8 +216,9 @@ class Registry:
 
         """
         found = self.resolve(config.model, version=version)
+        self._kept.require_unchanged(found)
         threshold = self._kept.reference(found).get("threshold")
-        pyfunc = loaded(config, found.version, lambda: self._kept.model(found))
+        pyfunc = loaded(config, found.version, lambda: self._kept.model(found, anew=True))
         require_signature(config, found.version, inputs_of(pyfunc))
         model = ScoringModel(config, found.version, pyfunc, threshold)
         require_scores(model, rows)
