@@ -71,11 +71,34 @@ def tide_in_production(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tide_with_an_offer(tide_in_production: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That Keel four days later, when version 2 is better and waits for approval."""
+    from tests.dags.world import turn
+
+    folder = tmp_path_factory.mktemp("offer") / "keel"
+    shutil.copytree(tide_in_production, folder)
+    turn(folder)
+    return folder
+
+
 @pytest.fixture
 def tide(tide_in_production: Path, home: Path) -> Iterator[object]:
-    """A copy of that Keel for one test, open."""
+    """A copy of the first Keel for one test, open."""
+    yield from opened(tide_in_production, home)
+
+
+@pytest.fixture
+def offered(tide_with_an_offer: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+    """A copy of the second for one test, open; a person must agree to a promotion."""
+    monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "required")
+    yield from opened(tide_with_an_offer, home)
+
+
+def opened(folder: Path, home: Path) -> Iterator[object]:
+    """Copy a Keel and open it."""
     from keel.workspace import Workspace
 
-    shutil.copytree(tide_in_production, home)
+    shutil.copytree(folder, home)
     with Workspace.open(home=home) as workspace:
         yield workspace

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,7 @@ from uuid import uuid4
 import psutil
 import structlog
 from airflow.models.dagrun import DagRun
+from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from airflow.sdk.execution_time.supervisor import (
     InProcessSupervisorComms,
@@ -19,6 +21,7 @@ from airflow.sdk.execution_time.supervisor import (
     set_supervisor_comms,
 )
 from airflow.utils.session import create_session
+from airflow.utils.state import TaskInstanceState
 from sqlalchemy import select
 
 from tests.dags.parsing import parse_dag
@@ -39,15 +42,25 @@ class Run:
         return {task_id for task_id, state in self.states.items() if state == "success"}
 
 
-def run(dag_id: str, *, logical_date: datetime | None = None, **params: Any) -> Run:
+def run(
+    dag_id: str,
+    *,
+    logical_date: datetime | None = None,
+    asked: Callable[[TaskInstance], None] | None = None,
+    **params: Any,
+) -> Run:
     """Run a DAG to its end without retries. ``logical_date`` None is a manual run without a data interval.
 
-    Two runs of one logical date are one run, cleared and run again.
+    Two runs of one logical date are one run, cleared and run again. ``asked`` is called with each task that begins to
+    wait for a person.
     """
     dag = parse_dag(dag_id)
     for task in dag.tasks:
         task.retries = 0  # a retry would wait half a minute here
-    with patch.object(DagRun, "execute_dag_callbacks", _execute_dag_callbacks), patch("time.sleep", _nap):
+    with (
+        patch.object(DagRun, "execute_dag_callbacks", _execute_dag_callbacks),
+        patch("time.sleep", _nap(dag_id, asked)),
+    ):
         finished = dag.test(logical_date=logical_date, run_after=logical_date, run_conf=params)
     with create_session() as session:
         states = {ti.task_id: str(ti.state) for ti in finished.get_task_instances(session=session)}
@@ -60,9 +73,22 @@ def run(dag_id: str, *, logical_date: datetime | None = None, **params: Any) -> 
 _sleep = time.sleep
 
 
-def _nap(seconds: float) -> None:
-    """Sleep no second between looks at tasks that wait for nothing but the next look."""
-    _sleep(min(seconds, 0.01))
+def _nap(dag_id: str, asked: Callable[[TaskInstance], None] | None) -> Callable[[float], None]:
+    """Sleep no second between looks at tasks that wait for nothing but the next look, or for a person."""
+    heard = set()
+
+    def nap(seconds: float) -> None:
+        _sleep(min(seconds, 0.01))
+        with create_session() as session:
+            parked = TaskInstance.dag_id == dag_id, TaskInstance.state == TaskInstanceState.AWAITING_INPUT
+            waiting = session.scalars(select(TaskInstance).where(*parked)).unique().all()
+        for task_instance in waiting:
+            if task_instance.id not in heard:
+                heard.add(task_instance.id)
+                assert asked is not None, f"{task_instance.task_id} waits for a person, and the test has none"
+                asked(task_instance)
+
+    return nap
 
 
 _plain_callbacks = DagRun.execute_dag_callbacks

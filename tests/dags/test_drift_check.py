@@ -17,6 +17,7 @@ pytestmark = pytest.mark.usefixtures("airflow_db")
 END = LAUNCH + DAY
 WINDOW = {"start": LAUNCH.isoformat(), "end": END.isoformat()}
 CHECKED = {"count_window", "check_data_quality", "check_data_drift", "check_performance", "decide"}
+OFFERED = {"retrain", "compare", "offer", "start_promotion"}
 TOLD = {"compose_message", "write_to_outbox", "record"}
 
 
@@ -88,8 +89,10 @@ def test_harm_leads_to_a_better_challenger_that_is_promoted(harmed):
     assert mail["Subject"] == "[Keel] tide: retrained and promoted version 2"
 
 
-def test_a_challenger_that_is_not_shown_to_be_better_enough_is_turned_down(harmed):
-    done = run("tide.drift_check", **LAST_DAY, overrides={"promotion.margin": 0.9})
+def test_a_challenger_that_is_not_shown_to_be_better_enough_is_turned_down(harmed, monkeypatch):
+    monkeypatch.setenv("KEEL__TIDE__PROMOTION__MARGIN", "0.9")
+
+    done = run("tide.drift_check", **LAST_DAY)
 
     assert (done.state, done.path) == ("success", {*CHECKED, "retrain", "compare", "keep_champion", *TOLD})
     assert deployments.read(harmed.store, "tide").production == 1
@@ -97,17 +100,64 @@ def test_a_challenger_that_is_not_shown_to_be_better_enough_is_turned_down(harme
     assert harmed.registry.resolve("tide", version=2).tags["keel.status"] == "rejected"
 
 
-def test_a_run_that_is_cleared_and_run_again_leaves_the_same_rows(harmed):
+def test_where_people_must_agree_a_better_challenger_is_offered_and_the_check_goes_on(harmed, monkeypatch):
+    monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "required")
+
+    done = run("tide.drift_check", logical_date=LAUNCH + 4 * DAY, **LAST_DAY, overrides={"drift.alpha": 0.04})
+
+    assert (done.state, done.path) == ("success", {*CHECKED, *OFFERED, *TOLD})
+    assert deployments.read(harmed.store, "tide").production == 1
+    assert deployments.read(harmed.store, "tide").staging == 2
+    assert decision_of(harmed)["outcome"]["outcome"] == "offered"
+    [mail] = mails(harmed)
+    assert mail["Subject"] == "[Keel] tide: version 2 waits for approval"
+    [started] = runs_of("tide.promote", f"offered__{done.run_id}")
+    assert (str(started.run_type), started.triggering_user_name) == ("operator_triggered", "dag_test")
+    assert started.conf["version"] == 2
+    assert started.conf["end"] == LAST_DAY["end"]
+    assert started.conf["overrides"] == {"drift.alpha": 0.04}
+    assert started.conf["reason"] == done.xcoms["compare/return_value"]["sentence"][:500]
+
+    again = run("tide.drift_check", logical_date=LAUNCH + 4 * DAY, **LAST_DAY, overrides={"drift.alpha": 0.04})
+
+    assert (again.state, again.path) == ("success", {*CHECKED, *OFFERED, *TOLD} - {"start_promotion"})
+    assert len(runs_of("tide.promote", f"offered__{done.run_id}")) == 1
+    assert len(mails(harmed)) == 1
+
+
+def runs_of(dag_id, run_id):
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        found = session.scalars(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)).all()
+        session.expunge_all()
+    return found
+
+
+@pytest.mark.parametrize("key", ["promotion.margin", "promotion.approval", "promotion"])
+def test_a_run_may_not_stand_in_for_the_policy(tide, key):
+    done = run("tide.drift_check", **WINDOW, overrides={key: {} if key == "promotion" else 0})
+
+    assert (done.state, done.states["count_window"]) == ("failed", "failed")
+    said = done.xcoms["count_window/error"]
+    assert said == (
+        f"ConfigError: params.overrides: {key}: promotion is the model's policy: change model.yaml or the environment"
+    )
+
+
+def test_a_run_that_is_cleared_and_run_again_leaves_the_same_rows(harmed, monkeypatch):
     def rows():
         entries = [entry.hash for entry in ledger.entries(harmed.store, "tide")]
         decisions = harmed.store.decisions.list("tide")
         return entries, decisions, harmed.registry.versions("tide"), [mail.as_string() for mail in mails(harmed)]
 
-    turned_down = {**LAST_DAY, "overrides": {"promotion.margin": 0.9}}
-    first = run("tide.drift_check", logical_date=LAUNCH + 4 * DAY, **turned_down)
+    monkeypatch.setenv("KEEL__TIDE__PROMOTION__MARGIN", "0.9")
+    first = run("tide.drift_check", logical_date=LAUNCH + 4 * DAY, **LAST_DAY)
     after_first = rows()
 
-    second = run("tide.drift_check", logical_date=LAUNCH + 4 * DAY, **turned_down)
+    second = run("tide.drift_check", logical_date=LAUNCH + 4 * DAY, **LAST_DAY)
 
     assert (second.run_id, second.path) == (first.run_id, first.path)
     assert rows() == after_first

@@ -17,19 +17,18 @@ EXAMPLES = {
 
 
 def operator_classes():
+    from airflow.sdk import BaseOperator
+
     import keel_airflow.operators as package
-    from keel_airflow.operators.base import KeelOperator
 
     modules = [importlib.import_module(f"{package.__name__}.{m.name}") for m in pkgutil.iter_modules(package.__path__)]
-    found = {c for m in modules for c in vars(m).values() if inspect.isclass(c) and issubclass(c, KeelOperator)}
-    return sorted(found, key=lambda c: c.__name__)
+    found = {c for m in modules for c in vars(m).values() if inspect.isclass(c) and issubclass(c, BaseOperator)}
+    return sorted((c for c in found if c.__module__.startswith(package.__name__)), key=lambda c: c.__name__)
 
 
 def parameters(cls):
     """Names and parameters of the constructors of a class and its bases, up to Airflow's own."""
-    from airflow.sdk import BaseOperator
-
-    own = [c for c in cls.__mro__ if "__init__" in vars(c) and issubclass(c, BaseOperator) and c is not BaseOperator]
+    own = [c for c in cls.__mro__ if "__init__" in vars(c) and c.__module__.startswith("keel_airflow")]
     return {
         name: parameter
         for c in own
@@ -47,7 +46,7 @@ def test_there_is_one_operator_a_file():
 
     for module in pkgutil.iter_modules(package.__path__):
         here = f"{package.__name__}.{module.name}"
-        assert [c.__module__ for c in operator_classes()].count(here) == (2 if module.name == "base" else 1)
+        assert [c.__module__ for c in operator_classes()].count(here) == (3 if module.name == "base" else 1)
 
 
 def test_constructors_take_keywords_and_only_assign_what_is_templated():
@@ -105,39 +104,62 @@ def test_overrides_reach_the_configuration_and_a_wrong_key_says_so(home):
 
 def test_people_runs_and_reasons_stay_the_text_they_are(home, monkeypatch):
     """Airflow's native templates make 1000 of '1_000' and nothing of 'None'."""
-    from keel import loop
-    from keel_airflow.operators.decide import DecideOperator
-    from keel_airflow.operators.keep_champion import KeepChampionOperator
-    from keel_airflow.operators.promote import PromoteOperator
-    from keel_airflow.operators.quarantine import QuarantineOperator
-    from keel_airflow.operators.request_retrain import RequestRetrainOperator
+    from keel import loop, rollout
+    from keel_airflow.operators.base import KeelBranchOperator
 
     heard = []
 
-    def note(*_, actor=None, run_id=None, reason=None, window=None):
+    def note(*_, actor=None, run_id=None, reason=None, **__):
         heard.append((actor, run_id, reason))
-        return {"action": "all_clear"}
+        return {"action": "all_clear", "branch": "nothing"}
 
-    for step in ("promote", "keep_champion", "quarantine", "decide", "request_retrain"):
-        monkeypatch.setattr(loop, step, note)
-    monkeypatch.setattr(DecideOperator, "follow", lambda *_: None)
-    now = "2024-03-05T00:00:00Z"
-    operators = [
-        PromoteOperator(task_id="promote", model="tide", overrides={}, comparison={}),
-        KeepChampionOperator(task_id="keep_champion", model="tide", overrides={}, comparison={}),
-        QuarantineOperator(task_id="quarantine", model="tide", overrides={}, decision={}),
-        DecideOperator(task_id="decide", model="tide", overrides={}, counted={}, branches={}),
-        RequestRetrainOperator(task_id="request_retrain", model="tide", overrides={}, now=now),
-    ]
+    steps = {
+        loop: ("quarantine", "decide", "request_retrain", "retrain"),
+        rollout: (
+            *("request_promotion", "stage", "promote", "keep_champion"),
+            *("request_rollback", "rollback", "watch", "confirm", "reconcile"),
+        ),
+    }
+    for module, names in steps.items():
+        for name in names:
+            monkeypatch.setattr(module, name, note)
+    monkeypatch.setattr(KeelBranchOperator, "follow", lambda *_: None)
     context = {
         "run_id": "1_000",
         "dag_run": SimpleNamespace(triggering_user_name="0x10", run_id="1_000"),
-        "params": {"reason": "None"},
+        "params": {"reason": "None", "version": None, "force": False},
     }
-    for operator in operators:
-        operator.execute(context)
-        assert {"actor", "run_id", "reason"} & set(operator.template_fields) == set()
-    assert heard == [*[("0x10", "1_000", None)] * 3, (None, "1_000", None), (None, "1_000", "None")]
+    asks = {"RequestRetrainOperator", "RequestPromotionOperator", "RequestRollbackOperator"}
+    expected = {
+        **dict.fromkeys(("DecideOperator", "WatchDeploymentOperator"), (None, "1_000", None)),
+        **dict.fromkeys(("RequestPromotionOperator", "RequestRollbackOperator"), ("0x10", "1_000", "None")),
+        "RequestRetrainOperator": (None, "1_000", "None"),
+        "ConfirmOperator": ("keel", "1_000", None),
+        "ReconcileOperator": ("0x10", None, None),
+        **dict.fromkeys(
+            (
+                *("QuarantineOperator", "RetrainOperator", "OfferOperator", "PromoteOperator"),
+                *("KeepChampionOperator", "RollbackOperator"),
+            ),
+            ("0x10", "1_000", None),
+        ),
+    }
+    classes = {c.__name__: c for c in operator_classes() if c.__name__ in expected}
+    assert asks <= set(classes)
+    assert len(expected) == sum(map(len, steps.values()))
+    for name, cls in classes.items():
+        given = dict.fromkeys(parameters(cls), {}) | {"model": "tide", "now": "2024-03-05T00:00:00Z"}
+        for connection in ("keel_conn_id", "mlflow_conn_id"):
+            given.pop(connection)
+        plain = {key: None for key in ("start", "end", "interval_end", "actor") if key in given}
+        if name == "ConfirmOperator":
+            plain = {"actor": "keel"}
+        branches = {"branches": {}} if hasattr(cls, "follow") else {}
+        arguments = {key: value for key, value in {**given, **plain}.items() if key in parameters(cls)}
+        heard.clear()
+        cls(task_id="probe", **arguments, **branches).execute(context)
+        assert heard == [expected[name]], name
+        assert {"run_id", "reason"} & set(cls.template_fields) == set()
 
 
 def test_an_unknown_model_names_those_there_are(home):

@@ -6,6 +6,9 @@ import pytest
 
 from tests.dags.parsing import parse, parse_dag
 
+KINDS = ("benchmark", "drift_check", "promote", "retrain", "rollback", "watch_deployment")
+DAGS = ("keel.maintenance", *(f"tide.{kind}" for kind in KINDS))
+
 
 def test_every_dag_keeps_the_policy():
     from keel_airflow.policy import violations
@@ -13,10 +16,34 @@ def test_every_dag_keeps_the_policy():
     bag = parse()
 
     assert bag.import_errors == {}
-    assert {dag_id: violations(dag) for dag_id, dag in bag.dags.items()} == {
-        "tide.drift_check": [],
-        "tide.retrain": [],
-    }
+    assert {dag_id: violations(dag) for dag_id, dag in bag.dags.items()} == dict.fromkeys(DAGS, [])
+
+
+def test_every_dag_keeps_the_policy_where_people_must_agree(monkeypatch):
+    from keel_airflow.policy import violations
+
+    monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "required")
+    monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL_TIMEOUT", "30d")
+
+    assert {dag_id: violations(dag) for dag_id, dag in parse().dags.items()} == dict.fromkeys(DAGS, [])
+
+
+@pytest.mark.parametrize(
+    ("change", "sentences"),
+    [
+        ({"response_timeout": None}, ["approve: waits for a person without an end"]),
+        ({"response_timeout": timedelta(days=2)}, ["dagrun_timeout ends before the wait for a person does"]),
+    ],
+)
+def test_a_wait_for_a_person_that_departs_is_found(monkeypatch, change, sentences):
+    from keel_airflow.policy import violations
+
+    monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "required")
+    dag = parse_dag("tide.promote")
+    for name, value in change.items():
+        setattr(dag.get_task("approve"), name, value)
+
+    assert violations(dag) == sentences
 
 
 @pytest.mark.parametrize(
@@ -64,8 +91,11 @@ def test_a_task_that_departs_is_found(change, sentence):
     assert violations(dag) == [sentence]
 
 
-def test_every_dag_belongs_to_the_models_owner_and_tells_its_people():
-    for dag in parse().dags.values():
+def test_every_dag_of_a_model_belongs_to_its_owner_and_tells_its_people():
+    for dag_id, dag in parse().dags.items():
+        if dag_id == "keel.maintenance":
+            assert {task.owner for task in dag.tasks} == {"ml-platform"}
+            continue
         assert {task.owner for task in dag.tasks} == {"harbour-team"}
         assert "harbour@example.com, #harbour" in dag.doc_md
         assert "https://example.com/tide" in dag.doc_md

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,13 @@ RETRAIN_AND_COMPARE = {
     "retrain": {"compare"},
     "compare": {"promote", "keep_champion"},
     "promote": {"compose_message"},
+    "keep_champion": {"compose_message"},
+}
+OFFER_AND_COMPARE = {
+    "retrain": {"compare"},
+    "compare": {"offer", "keep_champion"},
+    "offer": {"start_promotion", "compose_message"},
+    "start_promotion": {"compose_message"},
     "keep_champion": {"compose_message"},
 }
 CHECK = {
@@ -60,13 +68,107 @@ def test_edges_of_the_retraining():
     }
 
 
+def test_edges_where_people_must_agree(monkeypatch):
+    monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "required")
+    dags = parse().dags
+
+    assert edges(dags["tide.drift_check"]) == {
+        **CHECK,
+        "decide": {"all_clear", "raise_alert", "quarantine", "retrain"},
+        **OFFER_AND_COMPARE,
+        **TELL_AND_RECORD,
+    }
+    assert edges(dags["tide.retrain"]) == {
+        "request_retrain": {"retrain"},
+        **OFFER_AND_COMPARE,
+        **TELL_AND_RECORD,
+    }
+    assert edges(dags["tide.promote"]) == {
+        "request_promotion": {"compare"},
+        "compare": {"approve", "keep_champion"},
+        "approve": {"promote", "compose_message"},
+        "promote": {"compose_message"},
+        "keep_champion": {"compose_message"},
+        **TELL_AND_RECORD,
+    }
+
+
+def test_edges_of_the_promotion_where_nobody_must_agree():
+    assert edges(parse_dag("tide.promote")) == {
+        "request_promotion": {"compare"},
+        "compare": {"promote", "keep_champion"},
+        "promote": {"compose_message"},
+        "keep_champion": {"compose_message"},
+        **TELL_AND_RECORD,
+    }
+
+
+def test_edges_of_the_rollback():
+    assert edges(parse_dag("tide.rollback")) == {
+        "request_rollback": {"rollback"},
+        "rollback": {"compose_message"},
+        **TELL_AND_RECORD,
+    }
+
+
+def test_edges_of_the_watch():
+    assert edges(parse_dag("tide.watch_deployment")) == {
+        "reconcile": {"watch"},
+        "watch": {"stay_silent", "raise_alert", "rollback", "confirm"},
+        "stay_silent": set(),
+        "raise_alert": {"compose_message"},
+        "rollback": {"compose_message"},
+        "confirm": {"compose_message"},
+        **TELL_AND_RECORD,
+    }
+
+
+def test_edges_of_the_maintenance():
+    assert edges(parse_dag("keel.maintenance")) == {
+        "verify_ledger": {"reconcile"},
+        "reconcile": {"tell_findings", "prune_versions"},
+        "tell_findings": set(),
+        "prune_versions": set(),
+    }
+
+
+def test_a_person_is_waited_for_as_long_as_the_policy_says_and_the_run_waits_longer(monkeypatch):
+    monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "required")
+    monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL_TIMEOUT", "3d")
+
+    dag = parse_dag("tide.promote")
+
+    approve = dag.get_task("approve")
+    assert (approve.response_timeout, approve.defaults) == (timedelta(days=3), ["Reject"])
+    assert approve.execution_timeout == timedelta(minutes=30)
+    assert dag.dagrun_timeout > timedelta(days=3)
+
+
+@pytest.mark.parametrize(
+    ("manager", "users"),
+    [
+        ("airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager", ["alice"]),
+        ("airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager", []),
+    ],
+)
+def test_airflow_is_told_who_may_answer_where_it_knows_people_by_name(monkeypatch, manager, users):
+    monkeypatch.setenv("AIRFLOW__CORE__AUTH_MANAGER", manager)
+    monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "required")
+    monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVERS", "[alice]")
+
+    approve = parse_dag("tide.promote").get_task("approve")
+
+    assert approve.assigned_users == [{"id": user, "name": user} for user in users]
+
+
 def test_a_model_without_retrain_is_only_watched(tmp_path, monkeypatch):
     write_model(tmp_path, "buoy", retrain=None)
     monkeypatch.setenv("KEEL_MODELS_FOLDER", str(tmp_path))
 
     dags = parse().dags
 
-    assert set(dags) == {"buoy.drift_check"}
+    kinds = ("benchmark", "drift_check", "rollback", "watch_deployment")
+    assert set(dags) == {"keel.maintenance", *(f"buoy.{kind}" for kind in kinds)}
     assert edges(dags["buoy.drift_check"]) == {
         **CHECK,
         "decide": {"all_clear", "raise_alert", "quarantine"},
@@ -74,9 +176,11 @@ def test_a_model_without_retrain_is_only_watched(tmp_path, monkeypatch):
     }
 
 
-def test_branches_lead_to_tasks_that_exist():
+@pytest.mark.parametrize("approval", ["auto", "required"])
+def test_branches_lead_to_tasks_that_exist(monkeypatch, approval):
     from keel_airflow.operators.base import KeelBranchOperator
 
+    monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", approval)
     for dag in parse().dags.values():
         for task in dag.tasks:
             if isinstance(task, KeelBranchOperator):
@@ -88,9 +192,9 @@ def test_branches_lead_to_tasks_that_exist():
 
 def test_joins_wait_for_all_and_pass_no_failure():
     for dag in parse().dags.values():
-        rules = {task.task_id: task.trigger_rule for task in dag.tasks}
-        joins = {"compose_message": "none_failed_min_one_success", "record": "none_failed_min_one_success"}
-        assert rules == {**dict.fromkeys(rules, "all_success"), **joins}
+        for task in dag.tasks:
+            joins = task.task_id in {"compose_message", "record"}
+            assert task.trigger_rule == ("none_failed_min_one_success" if joins else "all_success")
 
 
 def test_the_drift_check_runs_by_the_clock_or_on_an_alarm():
@@ -112,20 +216,63 @@ def test_without_a_schedule_only_an_alarm_starts_the_drift_check(tmp_path, monke
     assert "Runs at no fixed time" in dag.doc_md
 
 
-def test_a_promotion_updates_the_production_asset_and_nothing_else_does():
-    for dag in parse().dags.values():
+def test_the_watch_runs_by_the_clock_or_when_production_changes():
+    dag = parse_dag("tide.watch_deployment")
+
+    timetable = dag.timetable.timetable
+    assert (type(timetable).__name__, timetable.expression) == ("CronDataIntervalTimetable", "15 * * * *")
+    assert [asset.uri for asset in dag.timetable.asset_condition.objects] == ["keel://tide/production"]
+
+
+def test_without_a_clock_only_a_change_of_production_starts_the_watch(monkeypatch):
+    monkeypatch.setenv("KEEL__TIDE__PROMOTION__WATCH", "null")
+
+    dag = parse_dag("tide.watch_deployment")
+
+    assert type(dag.timetable).__name__ == "AssetTriggeredTimetable"
+    assert [asset.uri for asset in dag.timetable.asset_condition.objects] == ["keel://tide/production"]
+    assert "Runs\nat no fixed time" in dag.doc_md
+
+
+def test_the_maintenance_runs_when_the_environment_says(monkeypatch):
+    assert parse_dag("keel.maintenance").timetable.expression == "0 3 * * *"
+    monkeypatch.setenv("KEEL_MAINTENANCE_SCHEDULE", "30 4 * * 1")
+    assert parse_dag("keel.maintenance").timetable.expression == "30 4 * * 1"
+    monkeypatch.setenv("KEEL_MAINTENANCE_SCHEDULE", "every night")
+    [trace] = parse().import_errors.values()
+    assert "environment KEEL_MAINTENANCE_SCHEDULE: 'every night' must be a cron expression" in trace
+
+
+def test_changes_of_production_update_its_asset_and_nothing_else_does():
+    changes = {
+        "tide.drift_check": "promote",
+        "tide.promote": "promote",
+        "tide.retrain": "promote",
+        "tide.rollback": "rollback",
+        "tide.watch_deployment": "rollback",
+    }
+    for dag_id, dag in parse().dags.items():
         outlets = {task.task_id: [asset.uri for asset in task.outlets] for task in dag.tasks if task.outlets}
-        assert outlets == {"promote": ["keel://tide/production"]}
+        assert outlets == ({changes[dag_id]: ["keel://tide/production"]} if dag_id in changes else {})
 
 
 @pytest.mark.parametrize(
-    ("params", "fault"),
-    [({"start": 5}, "start"), ({"overrides": "drift.alpha=1"}, "overrides"), ({"end": ["now"]}, "end")],
+    ("kind", "params", "fault"),
+    [
+        ("drift_check", {"start": 5}, "start"),
+        ("drift_check", {"overrides": "drift.alpha=1"}, "overrides"),
+        ("drift_check", {"end": ["now"]}, "end"),
+        ("promote", {"version": "staging"}, "version"),
+        ("promote", {"version": 0}, "version"),
+        ("promote", {"force": "yes"}, "force"),
+        ("rollback", {"reason": ""}, "reason"),
+        ("watch_deployment", {"end": 5}, "end"),
+    ],
 )
-def test_params_are_refused_by_their_schema(params, fault):
+def test_params_are_refused_by_their_schema(kind, params, fault):
     from airflow.sdk.exceptions import ParamValidationError
 
-    dag = parse_dag("tide.drift_check")
+    dag = parse_dag(f"tide.{kind}")
     for name, value in params.items():
         with pytest.raises(ParamValidationError, match=fault):
             dag.params[name] = value
@@ -138,7 +285,7 @@ def test_a_broken_model_shows_as_an_import_error_and_takes_no_other_model_away(t
 
     bag = parse()
 
-    assert set(bag.dags) == {"buoy.drift_check", "buoy.retrain"}
+    assert {dag_id.split(".")[0] for dag_id in bag.dags} == {"buoy", "keel"}
     [(file, trace)] = bag.import_errors.items()
     assert Path(file).name == "model_configuration.py"
     assert f"{tmp_path / 'mast' / 'model.yaml'}: drfit: unknown key; did you mean 'drift'?" in trace

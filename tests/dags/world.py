@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from keel import loop
+from keel import loop, rollout
 from keel.config import ModelConfig, load_model
 from keel.replay import replay
 from keel.workspace import Workspace
@@ -19,6 +19,8 @@ LAUNCH = datetime(2024, 3, 5, tzinfo=UTC)
 ROWS_PER_HOUR = 30
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+TURNED = LAUNCH + 4 * DAY
+"""When what the first version has learned is wrong, and a second one knows better."""
 
 
 def tide_config() -> ModelConfig:
@@ -50,10 +52,34 @@ def bootstrap(home: Path) -> None:
     config = tide_config()
     with Workspace.open(home=home, environment={}) as workspace:
         live(workspace, happen(HISTORY, LAUNCH), HISTORY, LAUNCH)
-        window = loop.resolve_window(config, end=LAUNCH, now=LAUNCH)
-        decision = loop.request_retrain(workspace, config, window=window, reason="first version", run_id="bootstrap")
-        comparison = loop.compare(workspace, config, loop.retrain(workspace, config, decision))
-        loop.promote(workspace, config, comparison, actor="test", run_id="bootstrap")
+        asked = {"actor": "test", "run_id": "bootstrap"}
+        rollout.promote(workspace, config, challenge(workspace, config, LAUNCH, **asked), **asked)
+
+
+def challenge(workspace: Workspace, config: ModelConfig, end: datetime, *, actor: str, run_id: str) -> dict[str, Any]:
+    """Train a challenger on what was labelled before ``end``, and compare it."""
+    window = loop.resolve_window(config, end=end, now=end)
+    decision = loop.request_retrain(workspace, config, window=window, reason=f"asked by {actor}", run_id=run_id)
+    return rollout.compare(workspace, config, loop.retrain(workspace, config, decision, actor=actor, run_id=run_id))
+
+
+def turn(home: Path) -> None:
+    """Let the level act the other way round for four days, which makes a challenger that is better, and offer it."""
+    config = tide_config().with_overrides({"promotion.approval": "required"})
+    with Workspace.open(home=home, environment={}) as workspace:
+        live(workspace, happen(LAUNCH, TURNED, relation=-3.0), LAUNCH, TURNED)
+        asked = {"actor": "trainer", "run_id": "turn"}
+        rollout.stage(workspace, config, challenge(workspace, config, TURNED, **asked), **asked)
+
+
+def promote_offer(workspace: Workspace, **policy: str) -> None:
+    """Put the version that waits for approval into production, as if nobody had to agree."""
+    config = tide_config().with_overrides({f"promotion.{name}": value for name, value in policy.items()})
+    asked = {"actor": "test", "run_id": "promotion"}
+    request = rollout.request_promotion(
+        workspace, config, version=None, reason="it is better", force=False, end=TURNED, **asked
+    )
+    rollout.promote(workspace, config, rollout.compare(workspace, config, request), **asked)
 
 
 def live(workspace: Workspace, rows: pa.Table, start: datetime, end: datetime, *, labels: bool = True) -> None:

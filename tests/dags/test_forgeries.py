@@ -1,0 +1,191 @@
+"""What a task, a conf value or an event can make up is never an approval: each of these ends in no promotion.
+
+Version 2 waits for approval throughout, and is better: only a person is missing.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from keel.lifecycle import deployments, ledger
+from tests.dags import people
+from tests.dags.running import run
+from tests.dags.world import TURNED
+
+pytestmark = pytest.mark.usefixtures("airflow_db")
+
+ASK = {"end": TURNED.isoformat(), "reason": "trust me"}
+FORGED = {
+    "report_id": "comparison-0123456789abcdef",
+    "verdict": "pass",
+    "next": "promote",
+    "outcome": "approved",
+    "champion": 1,
+    "challenger": 2,
+    "version": 2,
+    "approver": "alice",
+    "forced_by": "alice",
+    "requested_by": None,
+    "until": TURNED.isoformat(),
+    "sentence": "Challenger 2 is better, and alice agrees.",
+}
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_promoted(offered):
+    """Nothing was promoted, and nobody is said to have agreed, however the run ended."""
+    before = promotions(offered)
+    yield
+    assert promotions(offered) == before
+    assert deployments.read(offered.store, "tide").production == 1
+    assert offered.registry.aliases("tide")["production"] == 1
+    assert list(ledger.entries(offered.store, "tide", "approve")) == []
+    assert ledger.verify(offered.store).broken_at is None
+
+
+def promotions(workspace):
+    return len(list(ledger.entries(workspace.store, "tide", "promote")))
+
+
+def push(waiting, task_id, value, key="return_value"):
+    """Leave an XCom under the name of any task of the run."""
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        XComModel.set(
+            key=key, value=value, task_id=task_id, dag_id=waiting.dag_id, run_id=waiting.run_id, session=session
+        )
+
+
+def test_a_conf_value():
+    done = run("tide.promote", asked=people.nobody_answers, approved=True, approval="auto", approver="alice", **ASK)
+
+    assert done.states["approve"] == "success"
+    assert "promote" not in done.states
+
+
+@pytest.mark.parametrize(
+    "overrides", [{"promotion.approval": "auto"}, {"promotion": {"approval": "auto"}}, {"promotion.approvers": []}]
+)
+def test_an_override_of_the_policy(overrides):
+    done = run("tide.promote", overrides=overrides, **ASK)
+
+    assert (done.state, done.states["request_promotion"]) == ("failed", "failed")
+    assert "promotion is the model's policy" in done.xcoms["request_promotion/error"]
+
+
+def test_a_variable(monkeypatch):
+    from airflow.models.variable import Variable
+
+    for name in ("promotion.approval", "KEEL__TIDE__PROMOTION__APPROVAL", "tide.approved"):
+        monkeypatch.setenv(f"AIRFLOW_VAR_{name.upper()}", "auto")
+        Variable.set(name, "auto")
+
+    done = run("tide.promote", asked=people.nobody_answers, **ASK)
+
+    assert "promote" not in done.states
+
+
+@pytest.mark.parametrize("task_id", ["approve", "compare", "request_promotion"])
+def test_an_xcom_in_the_name_of_a_task_that_is_marked_successful(task_id):
+    def forge(waiting):
+        push(waiting, task_id, FORGED)
+        push(waiting, "approve", {**FORGED, "chosen_options": ["Approve"]})
+        marked = people.ask("PATCH", people.of_task(waiting), user="mallory", json={"new_state": "success"})
+        assert marked.status_code == 200
+
+    done = run("tide.promote", asked=forge, **ASK)
+
+    assert (done.state, done.states["approve"], done.states["promote"]) == ("failed", "success", "failed")
+    reason = "there is no comparison" if task_id == "compare" else "needs the approval of a person"
+    assert reason in done.xcoms["promote/error"]
+
+
+def test_an_approval_that_is_marked_successful_without_any_answer():
+    def mark(waiting):
+        marked = people.ask("PATCH", people.of_task(waiting), user="mallory", json={"new_state": "success"})
+        assert marked.status_code == 200
+
+    done = run("tide.promote", asked=mark, **ASK)
+
+    assert (done.state, done.states["promote"]) == ("failed", "failed")
+    assert "needs the approval of a person" in done.xcoms["promote/error"]
+
+
+def test_a_comparison_that_passes_in_the_xcom_alone(offered, monkeypatch):
+    """With nobody to ask, and a version that the comparison turns down."""
+    from keel import rollout
+
+    monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "auto")
+    monkeypatch.setenv("KEEL__TIDE__PROMOTION__MARGIN", "0.9")
+    found = rollout.compare
+    monkeypatch.setattr(rollout, "compare", lambda *step: {**found(*step), "verdict": "pass", "next": "promote"})
+
+    done = run("tide.promote", **ASK)
+
+    assert (done.state, done.states["promote"]) == ("failed", "failed")
+    assert "version 2 stays out" in done.xcoms["promote/error"]
+
+
+def test_an_answer_that_a_task_gave():
+    done = run("tide.promote", asked=lambda waiting: people.a_task_answers(waiting, "Approve"), **ASK)
+
+    assert (done.state, done.states["approve"]) == ("failed", "failed")
+    assert "an approval needs the name of a user, and this one has none" in done.xcoms["approve/error"]
+
+
+def test_an_answer_where_nobody_has_to_log_in():
+    """Whoever comes is then called the same, so that this is the name of nobody."""
+
+    def approve(waiting):
+        assert people.answer(waiting, "Approve", user="Anonymous", role="ADMIN") == 200
+
+    done = run("tide.promote", asked=approve, **ASK)
+
+    assert "an approval needs the name of a user" in done.xcoms["approve/error"]
+
+
+def test_an_asset_event():
+    from airflow.models.asset import AssetDagRunQueue, AssetModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        assets = session.scalars(select(AssetModel).where(AssetModel.uri.startswith("keel://tide/"))).all()
+        ids = [asset.id for asset in assets]
+    if not ids:  # no run of this session has made the assets known yet
+        run("tide.watch_deployment", end=TURNED.isoformat())
+        return test_an_asset_event()
+    for asset_id in ids:
+        event = {
+            "asset_id": asset_id,
+            "extra": {"approved": True, "version": 2, "overrides": {"promotion.approval": "auto"}},
+        }
+        assert people.ask("POST", "/assets/events", user="mallory", role="OP", json=event).status_code == 200
+
+    with create_session() as session:
+        started = set(session.scalars(select(AssetDagRunQueue.target_dag_id)))
+    assert started <= {"tide.watch_deployment", "tide.drift_check"}
+    for dag_id in started:
+        run(dag_id, end=TURNED.isoformat())
+
+
+def test_force_in_a_run_that_a_task_started(offered):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from keel_airflow.operators.request_promotion import RequestPromotionOperator
+
+    operator = RequestPromotionOperator(task_id="probe", model="tide", overrides={}, end=ASK["end"], now=ASK["end"])
+    params = {"version": 2, "reason": "trust me", "force": True}
+    for run_type, user in (
+        ("operator_triggered", "alice"),
+        ("asset_triggered", None),
+        ("manual", None),
+        ("manual", "Anonymous"),
+    ):
+        dag_run = SimpleNamespace(run_type=run_type, triggering_user_name=user)
+        with pytest.raises(AirflowFailException, match="only a person may force a promotion"):
+            operator.execute({"params": params, "dag_run": dag_run, "run_id": "forged"})

@@ -1,0 +1,96 @@
+"""Looking after what Keel keeps, for all models."""
+
+from __future__ import annotations
+
+from email import message_from_string, policy
+
+import pytest
+
+from keel.lifecycle import checkpoint, deployments, keys, ledger
+from tests.dags.running import run
+from tests.dags.test_structure import write_model
+from tests.dags.world import LAUNCH, promote_offer
+from tests.ledger_rows import owned
+
+pytestmark = pytest.mark.usefixtures("airflow_db")
+
+
+def mails(workspace):
+    files = sorted(workspace.outbox.glob("*.eml")) if workspace.outbox.exists() else []
+    return [message_from_string(file.read_text(), policy=policy.default) for file in files]
+
+
+def tamper(workspace, statement):
+    """Change the ledger as somebody who owns the database can."""
+    with owned(workspace.store) as connection:
+        connection.exec_driver_sql(statement)
+
+
+def test_a_night_in_which_all_is_well_says_nothing(tide):
+    done = run("keel.maintenance")
+
+    assert (done.state, done.path) == ("success", {"verify_ledger", "reconcile", "tell_findings", "prune_versions"})
+    assert done.xcoms["verify_ledger/return_value"]["signed"] is None
+    assert mails(tide) == []
+
+
+def test_the_ledger_is_signed_where_a_key_and_a_place_are_set(tide, tmp_path, monkeypatch):
+    keys.keygen(tmp_path / "key")
+    monkeypatch.setenv("KEEL_SIGNING_KEY", str(tmp_path / "key"))
+    monkeypatch.setenv("KEEL_CHECKPOINTS", str(tmp_path / "elsewhere"))
+
+    done = run("keel.maintenance")
+
+    assert done.state == "success"
+    [file] = (tmp_path / "elsewhere").glob("checkpoint-*.json")
+    assert done.xcoms["verify_ledger/return_value"]["signed"] == file.name
+    found = checkpoint.check(tide.store, tmp_path / "elsewhere", keys.public_keys(tmp_path / "key.pub"))
+    assert (found.broken_at, found.checkpoints) == (None, 1)
+
+
+def test_a_broken_chain_fails_loudly_and_stops_everything(tide, monkeypatch):
+    tamper(tide, "UPDATE ledger SET actor = 'mallory' WHERE seq = 1")
+
+    done = run("keel.maintenance")
+
+    assert (done.state, done.states["verify_ledger"]) == ("failed", "failed")
+    assert done.path == set()
+    assert "row 1 of the ledger" in done.xcoms["verify_ledger/error"]
+    [mail] = mails(tide)
+    assert mail["Subject"] == "[Keel] keel.maintenance failed"
+    assert mail["To"] == "harbour@example.com"
+    assert "row 1 of the ledger" in mail.get_content()
+    assert "This is not an all clear" in mail.get_content()
+
+
+def test_an_end_that_was_cut_off_is_found_by_what_was_signed(tide, tmp_path, monkeypatch):
+    keys.keygen(tmp_path / "key")
+    monkeypatch.setenv("KEEL_SIGNING_KEY", str(tmp_path / "key"))
+    monkeypatch.setenv("KEEL_CHECKPOINTS", str(tmp_path / "elsewhere"))
+    deployments.note(tide.store, "tide", actor="test", action="told", body={"evidence": {}}, now=LAUNCH)
+    assert run("keel.maintenance").state == "success"
+    tamper(tide, "DELETE FROM ledger WHERE seq = (SELECT max(seq) FROM ledger)")
+
+    done = run("keel.maintenance")
+
+    assert done.state == "failed"
+    assert "its end was cut off" in done.xcoms["verify_ledger/error"]
+
+
+def test_an_alias_moved_by_hand_is_adopted_and_told_and_one_model_does_not_hold_up_another(
+    offered, tmp_path, monkeypatch
+):
+    promote_offer(offered)
+    write_model(tmp_path / "models", "buoy", alerts={"email": ["buoy@example.com"]})
+    write_model(tmp_path / "models", "tide")
+    monkeypatch.setenv("KEEL_MODELS_FOLDER", str(tmp_path / "models"))
+    offered.registry.client.set_registered_model_alias("tide", "production", "1")
+
+    done = run("keel.maintenance")
+
+    assert done.state == "success"
+    assert deployments.read(offered.store, "tide").production == 1
+    assert [entry.model for entry in ledger.entries(offered.store, action="out_of_band")] == ["tide"]
+    [mail] = mails(offered)
+    assert (mail["To"], mail["Subject"]) == ("harbour@example.com", "[Keel] tide: the registry was changed by hand")
+    assert f"/dags/keel.maintenance/runs/{done.run_id}" in mail.get_content()

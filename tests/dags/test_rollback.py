@@ -1,0 +1,103 @@
+"""Taking a version back by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from keel import rollout
+from keel.lifecycle import deployments, ledger
+from tests.dags.running import run
+from tests.dags.world import decision_of, promote_offer
+
+pytestmark = pytest.mark.usefixtures("airflow_db")
+
+TOLD = {"compose_message", "write_to_outbox", "record"}
+
+
+@pytest.fixture
+def replaced(offered):
+    """Version 2 is in production, version 1 before it."""
+    promote_offer(offered)
+    return offered
+
+
+def test_one_task_restores_the_version_before_in_the_deployment_and_in_mlflow(replaced):
+    done = run("tide.rollback", reason="the quay floods unannounced")
+
+    assert (done.state, done.path) == ("success", {"request_rollback", "rollback", *TOLD})
+    current = deployments.read(replaced.store, "tide")
+    assert (current.production, current.previous) == (1, None)
+    assert replaced.registry.aliases("tide") == {"production": 1}
+    assert replaced.registry.resolve("tide", version=2).tags["keel.status"] == "quarantined"
+    entry = list(ledger.entries(replaced.store, "tide", "rollback"))[-1]
+    assert (entry.actor, entry.body["run_id"]) == ("dag_test", done.run_id)
+    assert "the quay floods unannounced" in entry.body["evidence"]["sentence"]
+    assert decision_of(replaced)["outcome"]["outcome"] == "rolled_back"
+    assert decision_of(replaced)["outcome"]["told"] == ["outbox"]
+
+
+def test_a_second_rollback_has_nothing_to_go_to_and_says_so(replaced):
+    run("tide.rollback", reason="the quay floods")
+
+    done = run("tide.rollback", reason="it still floods")
+
+    assert (done.state, done.states["rollback"]) == ("failed", "failed")
+    assert "version 1 has no previous version" in done.xcoms["rollback/error"]
+    assert deployments.read(replaced.store, "tide").production == 1
+
+
+def test_a_version_that_never_served_is_nothing_to_go_back_to(replaced):
+    done = run("tide.rollback", reason="try another", version=9)
+
+    assert done.state == "failed"
+    assert "version 9 is not known to Keel" in done.xcoms["rollback/error"]
+    assert "versions that can be gone back to: 1" in done.xcoms["rollback/error"]
+    assert deployments.read(replaced.store, "tide").production == 2
+
+
+def test_what_was_taken_back_cannot_be_promoted_again(replaced, monkeypatch):
+    monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "auto")
+    run("tide.rollback", reason="the quay floods")
+
+    done = run("tide.promote", version=2, reason="one more try")
+
+    assert done.state == "failed"
+    assert "version 2 is quarantined" in done.xcoms["request_promotion/error"]
+    assert "keel versions release tide 2" in done.xcoms["request_promotion/error"]
+
+
+def test_a_rollback_that_is_cleared_takes_back_nothing_more(replaced):
+    from tests.dags.world import TURNED
+
+    first = run("tide.rollback", logical_date=TURNED, reason="the quay floods")
+    rows = [entry.hash for entry in ledger.entries(replaced.store, "tide")]
+
+    second = run("tide.rollback", logical_date=TURNED, reason="the quay floods")
+
+    assert (second.run_id, second.state) == (first.run_id, "success")
+    assert [entry.hash for entry in ledger.entries(replaced.store, "tide")] == rows
+    assert deployments.read(replaced.store, "tide").production == 1
+
+
+def test_mlflow_that_does_not_answer_does_not_keep_a_version_in_production(replaced, monkeypatch):
+    from keel.errors import RegistryUnavailable
+    from keel.lifecycle.registry import Registry
+
+    def unavailable(*_, **__):
+        raise RegistryUnavailable("MLflow does not answer")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Registry, "set_aliases", unavailable)
+        broken.setattr(Registry, "preflight", unavailable)
+        run("tide.rollback", reason="the quay floods")
+    assert deployments.read(replaced.store, "tide").production == 1
+
+    rollout.reconcile(replaced, replaced_config(), actor="test")
+
+    assert replaced.registry.aliases("tide") == {"production": 1}
+
+
+def replaced_config():
+    from tests.dags.world import tide_config
+
+    return tide_config()
