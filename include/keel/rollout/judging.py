@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keel.lifecycle.comparison import Verdict, compare_versions
 from keel.lifecycle.comparison_report import render
 from keel.lifecycle.history import Status, history
-from keel.lifecycle.training import retrain_plan
 from keel.memory import Plain, earlier_looks, now_utc, report_id, times_of
 from keel.rollout.evidence import PROMOTABLE
 from keel.rows import score_version, unseen_holdout
@@ -66,7 +68,6 @@ def _judge(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any], provena
         segments={name: holdout[name].to_numpy(zero_copy_only=False) for name in config.promotion.segments},
         earlier_looks=looks,
         holdout_end=times_of(unseen)[1],
-        seed=retrain_plan(config).seed,
         speed=_speed(ws, config, champion, challenger, holdout),
     ).to_dict()
     return _keep(ws, config, asked, {**found, "holdout": unseen, "earlier_looks": looks}, provenance)
@@ -124,7 +125,12 @@ def _speed(ws: Workspace, config: ModelConfig, champion: int, challenger: int, r
     if not config.promotion.measures_speed:
         return None
     from keel.lifecycle.benchmark import quick
+    from keel.lifecycle.footprint import folder_mb
 
     models = {version: ws.registry.load(config, version) for version in (champion, challenger)}
     measured = quick(models, rows)
+    for version in measured:
+        with tempfile.TemporaryDirectory() as folder:
+            size = folder_mb(ws.registry.fetch(config.model, version, Path(folder)))
+        measured[version] = replace(measured[version], size_mb=size)
     return {"champion": measured[champion], "challenger": measured[challenger]}
