@@ -30,7 +30,7 @@ from keel.store import Store, sqlite
 from tests.store_fixtures import NOON
 
 FULL_SIZE = 100
-TRIALS = int(os.environ.get("KEEL_CHAOS_TRIALS", "15"))
+TRIALS = int(os.environ.get("KEEL_CHAOS_TRIALS", "10"))
 """Kills at random times, and rounds of a race, per database."""
 MLFLOW_DRIVER = "pysqlite"
 TIMEOUT = 60

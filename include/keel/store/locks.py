@@ -107,23 +107,15 @@ def _hold_session(database: Database, name: str) -> Iterator[Held]:
         with translated(database.url):
             connection.exec_driver_sql(_SESSION.format(milliseconds=int(database.timeout * 1000)))
             connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": key})
-            session = _session(connection)
 
         def held() -> None:
-            with translated(database.url):
-                lost = _session(connection) != session
-            if lost:
-                raise StoreUnavailable(f"the store at {shown(database.url)} has dropped the lock {name}: try again")
+            with translated(database.url):  # a session that has ended answers no more
+                connection.execute(sa.text("SELECT 1"))
 
         with _not_for_children(connection.connection.fileno()):
             yield held
     finally:
         connection.close()
-
-
-def _session(connection: sa.Connection) -> int:
-    """Return the server's process of this session: SQLAlchemy may have connected again."""
-    return connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
 
 
 @contextmanager
