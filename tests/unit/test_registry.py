@@ -14,11 +14,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from keel.errors import RegistryUnavailable, SchemaError, TrainingFailed, UnknownVersion
+from keel.errors import ConfigError, NotPromotable, RegistryUnavailable, SchemaError, TrainingFailed, UnknownVersion
 from keel.lifecycle.registry import Registry
-from keel.lifecycle.scoring import to_model_input
+from keel.lifecycle.scoring import inputs_of, require_signature, to_model_input
 from tests.toy import toy_config, toy_rows
-from tests.versions import toy_candidate
+from tests.versions import files_of, toy_candidate
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONFIG = toy_config()
@@ -234,6 +234,122 @@ def test_a_regression_scores_its_value(registry, candidate):
     np.testing.assert_allclose(value, 2 * table["x"].to_numpy())
 
 
+WITHOUT_Z = {"x": "numeric", "colour": "categorical"}
+
+
+def test_a_version_that_fits_the_features_is_loaded_and_tried(registry, registered):
+    registry.require_signature(CONFIG, 1)
+    tried = registry.preflight(CONFIG, 1, rows())
+    np.testing.assert_array_equal(tried.score(rows())[0], registry.load(CONFIG, 1).score(rows())[0])
+    assert registry.preflight(CONFIG, 1, rows(0)).version == 1
+    more = toy_config(features={**CONFIG.features, "new": "numeric"})
+    assert registry.preflight(more, 1, rows()).version == 1
+
+
+@pytest.mark.parametrize(
+    ("features", "said"),
+    [
+        (WITHOUT_Z, "it needs z, which is not configured"),
+        ({"x": "numeric"}, "it needs z, which is not configured; it needs colour, which is not configured"),
+        (
+            {**CONFIG.features, "z": "categorical"},
+            "it needs z as double, which is configured as categorical (string)",
+        ),
+        (
+            {**CONFIG.features, "colour": "numeric"},
+            "it needs colour as string, which is configured as numeric (double)",
+        ),
+    ],
+)
+def test_a_version_that_does_not_fit_the_features_is_not_promotable(registry, registered, features, said):
+    config = toy_config(features=features)
+    for step in (
+        lambda: registry.require_signature(config, 1),
+        lambda: registry.preflight(config, 1, rows()),
+    ):
+        with pytest.raises(NotPromotable) as refused:
+            step()
+        assert str(refused.value) == (
+            f"toy: version 1 does not fit the features in production: {said}; "
+            "correct features in model.yaml, or train another: airflow dags trigger toy.retrain"
+        )
+    with pytest.raises(ConfigError, match="version 1 needs"):
+        registry.load(config, 1)
+
+
+def test_a_version_whose_signature_names_no_columns_is_not_promotable(registry, candidate):
+    from mlflow.models import infer_signature
+
+    config = model("unsigned")
+    version = registry.register(config, candidate, run_name="one").version
+    pyfunc = registry.load(config, version)._pyfunc
+    assert inputs_of(pyfunc) == {"x": "double", "z": "double", "colour": "string"}
+    for signature in (None, infer_signature(np.zeros((3, 3)), np.zeros(3))):
+        pyfunc.metadata.signature = signature
+        assert inputs_of(pyfunc) is None
+    with pytest.raises(NotPromotable, match="it has no signature that names its columns"):
+        require_signature(config, 1, None)
+
+
+def answers_nan(candidate):
+    from copy import deepcopy
+
+    estimator = deepcopy(candidate.estimator)
+    estimator[-1].coef_ = estimator[-1].coef_ * np.nan
+    return estimator
+
+
+def knows_only_red(candidate):
+    from sklearn.compose import make_column_transformer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
+    red = candidate.example.assign(colour="red")
+    columns = make_column_transformer((OneHotEncoder(), ["colour"]))
+    return make_pipeline(columns, LogisticRegression()).fit(red, np.arange(len(red)) % 2)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "said"),
+    [
+        (answers_nan, "gives 50 of 50 rows scores that are no probabilities, such as nan"),
+        (knows_only_red, "cannot score the features in production: ValueError: Found unknown categories"),
+    ],
+)
+def test_a_version_that_cannot_score_is_not_promotable(registry, candidate, estimator, said):
+    config = model(estimator.__name__)
+    example = candidate.example.assign(colour="red")
+    described = replace(candidate, estimator=estimator(candidate), example=example)
+    version = registry.register(config, described, run_name="one").version
+    with pytest.raises(NotPromotable, match=said) as refused:
+        registry.preflight(config, version, rows())
+    assert "train another: airflow dags trigger" in str(refused.value)
+
+
+def test_a_version_that_cannot_be_loaded_is_not_promotable(registry, candidate):
+    config = model("unloadable")
+    version = registry.register(config, candidate, run_name="one").version
+    described = files_of(registry, version, "unloadable")["model/MLmodel"]
+    described.write_text(described.read_text().replace("loader_module: mlflow.sklearn", "loader_module: nowhere"))
+    with pytest.raises(NotPromotable, match="version 1 cannot be loaded: ModuleNotFoundError: No module named 'nowhe"):
+        registry.preflight(config, version, rows())
+
+
+def test_a_version_for_another_kind_of_target_is_not_promotable(registry, candidate):
+    config = model("unthresholded")
+    described = replace(candidate, reference={**candidate.reference, "threshold": None})
+    version = registry.register(config, described, run_name="one").version
+    with pytest.raises(NotPromotable, match="has no threshold, so it was not trained for a binary target"):
+        registry.preflight(config, version, rows())
+
+
+def test_rows_that_cannot_be_read_say_nothing_about_the_version(registry, registered):
+    warm = rows().drop_columns(["x"]).append_column("x", pa.array(["warm"] * 50))
+    with pytest.raises(SchemaError, match="feature 'x' cannot be read as numeric"):
+        registry.preflight(CONFIG, 1, warm)
+
+
 def test_versions_count_up_and_the_newest_of_the_same_tag_is_found(registry, candidate):
     config = model("counted")
     for key in ("a", "b", "a"):
@@ -328,6 +444,9 @@ def test_a_report_is_kept_with_its_run(registry, registered, tmp_path):
     registry.log_report(registered.run_id, "comparison", {"verdict": "promote"})
     path = registry.client.download_artifacts(registered.run_id, "keel/comparison.json", tmp_path)
     assert json.loads(Path(path).read_text()) == {"verdict": "promote"}
+    registry.log_report(registered.run_id, "comparison", {"verdict": "pass"}, page="# Passed")
+    path = registry.client.download_artifacts(registered.run_id, "keel/comparison.md", tmp_path)
+    assert Path(path).read_text() == "# Passed"
 
 
 def test_a_registry_that_does_not_answer_is_named_without_its_password(monkeypatch):
