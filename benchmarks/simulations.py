@@ -99,7 +99,7 @@ def promotions(metric: str, n: int, trials: int, *, quality: float = 1.5) -> flo
         champion, challenger = versions(n, seed=seed, quality=quality, binary=metric not in {"mae", "rmse"})
         found = compare_versions(
             champion, challenger, metric=metric, policy=PromotionConfig(alpha=ALPHA), times=independent_times(n),
-            segments={}, earlier_looks=0, holdout_end=HOLDOUT_END, seed=seed,
+            segments={}, earlier_looks=0, holdout_end=HOLDOUT_END,
         )  # fmt: skip
         promoted += found.verdict is Verdict.PASS
     return promoted / trials

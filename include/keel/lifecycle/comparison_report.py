@@ -2,10 +2,191 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
+
+MOST_SEGMENTS = 20
+"""Rows of the table of segments; the record has all."""
+TITLES = {"pass": "Pass", "fail": "Fail", "inconclusive": "Inconclusive"}
+STATUSES = {
+    "non_inferior": "not worse", "inferior": "**worse**", "not_shown": "**not shown**", "undefined": "**undefined**",
+    "too_few": "too few rows",
+}  # fmt: skip
 
 
 def render(report: Mapping[str, Any]) -> str:
-    """Return a comparison's record as Markdown."""
-    return f"# {str(report['verdict']).capitalize()}\n\n{report.get('sentence') or report['reason']}\n"
+    """Return a comparison's record, as it is kept, as Markdown: the verdict, what it rests on, what would change it.
+
+    A record that needed no rows, such as a first version's, is a page of its sentence.
+    """
+    parts = [_title(report), f"**{_safe(report.get('sentence') or report['reason'])}**", *_compared(report)]
+    if report.get("champion_value") is not None:
+        parts += ["\n".join(_metrics(report)), *_certainty(report)]
+    if segments := report.get("segments"):
+        parts += ["\n".join(_segments(report, segments))]
+    if speed := report.get("speed"):
+        parts += ["\n".join(_speed(report, speed))]
+    if told := list(_what_would_change(report)):
+        parts += ["## What would have to be different", "\n".join(f"- {line}" for line in told)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _title(report: Mapping[str, Any]) -> str:
+    title = TITLES.get(report["verdict"], str(report["verdict"]))
+    model, champion, challenger = (report.get(name) for name in ("model", "champion", "challenger"))
+    about = f": challenger {challenger} against champion {champion}" if champion and challenger else ""
+    return f"# {title}{about}" + (f" ({model})" if model else "")
+
+
+def _compared(report: Mapping[str, Any]) -> Iterator[str]:
+    """On which data."""
+    left_out = report.get("n_left_out")
+    if left_out is None:
+        return
+    told = f"Compared on {report['n']:,} labelled rows"
+    if holdout := report.get("holdout"):
+        told += f" of {_time(holdout['start'])} to {_time(holdout['end'])} UTC, which neither version has learned from"
+    told += "."
+    if newest := report["labels"]["newest"]:
+        told += f" The newest label is of {_time(newest)}."
+    if balance := report["labels"]["balance"]:
+        told += f" {balance['positive']:,} are positive, {balance['negative']:,} negative."
+    if left_out["total"]:
+        reasons = ", ".join(f"{count:,} with {reason}" for reason, count in left_out.items() if reason != "total")
+        told += f" Left out: {left_out['total']:,} rows ({reasons})."
+    yield told
+    if report["earlier_looks"]:
+        yield (
+            f"{report['earlier_looks']} earlier comparisons looked at rows of this holdout. This look may err with a "
+            f"chance of {report['level']:.2%}; all looks together with {report['alpha']:.0%}."
+        )
+
+
+def _metrics(report: Mapping[str, Any]) -> Iterator[str]:
+    """Both versions by every metric, the one that decides first."""
+    of = {who: f"{who} {report.get(who) or ''}".strip() for who in ("champion", "challenger")}
+    yield f"| metric (± standard error) | {of['champion']} | {of['challenger']} |"
+    yield "|---|---|---|"
+    decides = [_number(report[f"{who}_value"], report[f"{who}_standard_error"]) for who in ("champion", "challenger")]
+    yield f"| **{report['metric']}**, which decides | {' | '.join(decides)} |"
+    for name, both in report["also"].items():
+        values = [_number(both[who]["value"], both[who]["standard_error"]) for who in ("champion", "challenger")]
+        yield f"| {name} | {' | '.join(values)} |"
+
+
+def _certainty(report: Mapping[str, Any]) -> Iterator[str]:
+    """How sure the difference is, and why."""
+    if report["lower_bound"] is None or report["improvement"] is None:
+        return
+    yield (
+        f"Improvement in {report['metric']}: {report['improvement']:+.4f}, standard error "
+        f"{report['standard_error']:.4f}. Lower bound **{report['lower_bound']:+.4f}** with "
+        f"{1 - report['level']:.1%} confidence; it must exceed the margin of {report['margin']:g}."
+    )
+    clusters = report["clusters"]
+    if clusters["unit"] == "row":
+        yield (
+            "The rows fall into too few hours to tell how far they depend on each other: the error takes each row for "
+            "independent, which is optimistic where rows of one hour are alike."
+        )
+    else:
+        yield (
+            f"Rows of one {clusters['unit']} may be alike: the error is that of {clusters['count']} clusters of a "
+            f"{clusters['unit']} (UTC), worth {clusters['effective']:.1f} independent ones as neighbours correlate by "
+            f"{clusters['neighbours']:.2f}. Taking every row for independent it would be "
+            f"{report['row_standard_error']:.4f}."
+        )
+    if found := report.get("mcnemar"):
+        yield (
+            f"Only the challenger decides {found['only_challenger_right']:,} rows rightly, only the champion "
+            f"{found['only_champion_right']:,} (McNemar's exact p {found['p_value']:.2g}, rows taken for independent)."
+        )
+
+
+def _segments(report: Mapping[str, Any], segments: Mapping[str, Any]) -> Iterator[str]:
+    judged = [segment for segment in segments["found"] if segment["status"] != "too_few"]
+    small = len(segments["found"]) - len(judged) + segments["not_listed"]
+    yield "## Segments"
+    yield ""
+    yield (
+        f"Within each, the lower bound must exceed −{report['segment_margin']:g}. {len(judged)} were judged; {small} "
+        f"have fewer than {report['policy']['segment_min_rows']:,} rows and were not."
+    )
+    if judged:
+        yield ""
+        yield "| segment | rows | improvement | lower bound | |"
+        yield "|---|---|---|---|---|"
+    for segment in judged[:MOST_SEGMENTS]:
+        name = f"{segment['column']} = {_safe(segment['value'])}"
+        bounds = f"{_signed(segment['improvement'])} | {_signed(segment['lower_bound'])}"
+        yield f"| {name} | {segment['n']:,} | {bounds} | {STATUSES[segment['status']]} |"
+    if len(judged) > MOST_SEGMENTS:
+        yield ""
+        yield f"{len(judged) - MOST_SEGMENTS} more have higher bounds."
+
+
+def _speed(report: Mapping[str, Any], speed: Mapping[str, Any]) -> Iterator[str]:
+    told = {
+        "p50_ms": "one row, median (ms)", "p95_ms": "one row, 95th percentile (ms)", "size_mb": "size (MB)",
+    }  # fmt: skip
+    limits = {"p95_ms": "max_latency_ms", "size_mb": "max_size_mb"}
+    yield "## Speed"
+    yield ""
+    yield "| | champion | challenger | limit |"
+    yield "|---|---|---|---|"
+    for name, text in told.items():
+        values = [_plain(speed[who][name]) for who in ("champion", "challenger")]
+        limit = speed["limits"].get(limits.get(name, ""))
+        yield f"| {text} | {' | '.join(values)} | {'' if limit is None else f'{limit:g}'} |"
+    allowed = speed["limits"].get("max_slowdown")
+    slowdown = f"| {_plain(speed['slowdown'])} | {'' if allowed is None else f'{allowed:g}'} |"
+    yield f"| median, times the champion's | {slowdown}"
+
+
+def _what_would_change(report: Mapping[str, Any]) -> Iterator[str]:
+    """What another verdict would take."""
+    bound, gain, margin = (report.get(name) for name in ("lower_bound", "improvement", "margin"))
+    if bound is not None and gain is not None and margin is not None:
+        if report["verdict"] == "pass":
+            yield f"It would have failed with a margin of {bound:+.4f} or more."
+        elif gain <= margin:
+            yield f"The challenger itself must be better: its improvement of {gain:+.4f} is not above {margin:g}."
+        elif bound <= margin:
+            times = math.ceil(10 * ((gain - bound) / (gain - margin)) ** 2) / 10
+            yield (
+                f"The lower bound must rise by more than {margin - bound:.4f}. An improvement of this size would be "
+                f"shown by a holdout about {times:g} times as long, not looked at more often."
+            )
+    for segment in (report.get("segments") or {"found": ()})["found"][:MOST_SEGMENTS]:
+        if segment["status"] in {"inferior", "not_shown"}:
+            need = -report["segment_margin"] - segment["lower_bound"]
+            name = f"{segment['column']} = {_safe(segment['value'])}"
+            yield f"Within {name} the lower bound must rise by more than {need:.4f}."
+    if report["verdict"] == "inconclusive":
+        yield f"Nothing was decided: {_safe(report['reason'].removeprefix('inconclusive: '))}."
+
+
+def _number(value: float | None, error: float | None) -> str:
+    if value is None:
+        return "undefined"
+    return f"{value:.4f}" + (f" ± {error:.4f}" if error is not None else "")
+
+
+def _signed(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:+.4f}"
+
+
+def _plain(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.2f}"
+
+
+def _time(text: str) -> str:
+    return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M}"
+
+
+def _safe(text: str) -> str:
+    """Return text that can neither end a table's cell nor begin a link, a tag or a span of code."""
+    flat = " ".join(str(text).split())
+    return "".join(f"\\{char}" if char in "|[]<>`*" else char for char in flat)
