@@ -13,6 +13,7 @@ from airflow.sdk.execution_time.hitl import HITLUser
 
 from keel_airflow.assets import production_asset
 from keel_airflow.channels import SLACK_CONN_ID, SMTP_CONN_ID
+from keel_airflow.notifications import QuestionNotifier
 from keel_airflow.operators.await_approval import AwaitApprovalOperator
 from keel_airflow.operators.compare_models import CompareModelsOperator
 from keel_airflow.operators.compose_message import ComposeMessageOperator
@@ -108,6 +109,7 @@ def approve_operator(config: ModelConfig, *, comparison: XComArg) -> AwaitApprov
         comparison=comparison,
         branches={"approved": "promote", "declined": "compose_message"},
         response_timeout=config.promotion.approval_timeout,
+        notifiers=QuestionNotifier(model=config.model),
         assigned_users=respondents(config.promotion.approvers),
     )
 

@@ -1,4 +1,4 @@
-"""Telling people that the pipeline itself broke: a run failed, or ran out of time."""
+"""Telling people what is no outcome of a run: that it failed or ran out of time, and that it waits for them."""
 
 from __future__ import annotations
 
@@ -66,6 +66,36 @@ class FailureNotifier(BaseNotifier):
         )
         told = [channel for people in _audience(self.model) for channel in deliver({**message, **people})]
         log.info("told of the failed run %s by %s", context["run_id"], ", ".join(told) or "nobody")
+
+
+class QuestionNotifier(BaseNotifier):
+    """Tells a model's people that a task waits for their answer, and where to give it.
+
+    :param model: name of the monitored model
+    """
+
+    def __init__(self, *, model: str) -> None:
+        super().__init__()
+        self.model = model
+
+    def render_template_fields(self, *_: Any, **__: Any) -> None:
+        """Render nothing: the evidence in a question is no template."""
+
+    def notify(self, context: Context) -> None:
+        """Compose the message, and send it by every channel whose connection exists, else into the outbox."""
+        from keel.alerts.question import compose_question
+        from keel.config import get_model
+        from keel_airflow.channels import deliver
+        from keel_airflow.operators.base import run_url
+
+        task: Any = context["task"]
+        message = compose_question(
+            get_model(self.model),
+            subject=task.subject,
+            body=task.body,
+            answer_url=f"{run_url(context)}/tasks/{task.task_id}/required_actions",
+        )
+        log.info("asked by %s", ", ".join(deliver(message)) or "nobody")
 
 
 def _audience(model: str | None) -> list[dict[str, Any]]:

@@ -102,7 +102,29 @@ def test_overrides_reach_the_configuration_and_a_wrong_key_says_so(home):
         pass
 
 
-def test_people_runs_and_reasons_stay_the_text_they_are(home, monkeypatch):
+ASKER, RUN, REASON = "0x10", "1_000", "None"
+NOW = "2024-03-05T00:00:00Z"
+HEARD = [
+    ("decide", "DecideOperator", {"counted": {}}, (None, RUN, None)),
+    ("request_retrain", "RequestRetrainOperator", {"now": NOW}, (None, RUN, REASON)),
+    ("retrain", "RetrainOperator", {"decision": {}}, (ASKER, RUN, None)),
+    ("quarantine", "QuarantineOperator", {"decision": {}}, (ASKER, RUN, None)),
+    ("request_promotion", "RequestPromotionOperator", {"end": None, "now": NOW}, (ASKER, RUN, REASON)),
+    ("stage", "OfferOperator", {"comparison": {}}, (ASKER, RUN, None)),
+    ("promote", "PromoteOperator", {"comparison": {}}, (ASKER, RUN, None)),
+    ("keep_champion", "KeepChampionOperator", {"comparison": {}}, (ASKER, RUN, None)),
+    ("request_rollback", "RequestRollbackOperator", {"now": NOW}, (ASKER, RUN, REASON)),
+    ("rollback", "RollbackOperator", {"decision": {}}, (ASKER, RUN, None)),
+    ("rollback", "RollbackOperator", {"decision": {}, "actor": "keel"}, ("keel", RUN, None)),
+    ("confirm", "ConfirmOperator", {"watched": {}}, ("keel", RUN, None)),
+    ("reconcile", "ReconcileOperator", {}, (ASKER, None, None)),
+    ("watch", "WatchDeploymentOperator", {"findings": {}, "end": NOW}, (None, RUN, None)),
+]
+"""The core's step, its operator, what it is given, and who asks, in which run, and why, as the step hears it."""
+
+
+@pytest.mark.parametrize(("step", "name", "given", "expected"), HEARD)
+def test_people_runs_and_reasons_stay_the_text_they_are(home, monkeypatch, step, name, given, expected):
     """Airflow's native templates make 1000 of '1_000' and nothing of 'None'."""
     from keel import loop, rollout
     from keel_airflow.operators.base import KeelBranchOperator
@@ -113,53 +135,21 @@ def test_people_runs_and_reasons_stay_the_text_they_are(home, monkeypatch):
         heard.append((actor, run_id, reason))
         return {"action": "all_clear", "branch": "nothing"}
 
-    steps = {
-        loop: ("quarantine", "decide", "request_retrain", "retrain"),
-        rollout: (
-            *("request_promotion", "stage", "promote", "keep_champion"),
-            *("request_rollback", "rollback", "watch", "confirm", "reconcile"),
-        ),
-    }
-    for module, names in steps.items():
-        for name in names:
-            monkeypatch.setattr(module, name, note)
+    monkeypatch.setattr(rollout if hasattr(rollout, step) else loop, step, note)
     monkeypatch.setattr(KeelBranchOperator, "follow", lambda *_: None)
-    context = {
-        "run_id": "1_000",
-        "dag_run": SimpleNamespace(triggering_user_name="0x10", run_id="1_000"),
-        "params": {"reason": "None", "version": None, "force": False},
-    }
-    asks = {"RequestRetrainOperator", "RequestPromotionOperator", "RequestRollbackOperator"}
-    expected = {
-        **dict.fromkeys(("DecideOperator", "WatchDeploymentOperator"), (None, "1_000", None)),
-        **dict.fromkeys(("RequestPromotionOperator", "RequestRollbackOperator"), ("0x10", "1_000", "None")),
-        "RequestRetrainOperator": (None, "1_000", "None"),
-        "ConfirmOperator": ("keel", "1_000", None),
-        "ReconcileOperator": ("0x10", None, None),
-        **dict.fromkeys(
-            (
-                *("QuarantineOperator", "RetrainOperator", "OfferOperator", "PromoteOperator"),
-                *("KeepChampionOperator", "RollbackOperator"),
-            ),
-            ("0x10", "1_000", None),
-        ),
-    }
-    classes = {c.__name__: c for c in operator_classes() if c.__name__ in expected}
-    assert asks <= set(classes)
-    assert len(expected) == sum(map(len, steps.values()))
-    for name, cls in classes.items():
-        given = dict.fromkeys(parameters(cls), {}) | {"model": "tide", "now": "2024-03-05T00:00:00Z"}
-        for connection in ("keel_conn_id", "mlflow_conn_id"):
-            given.pop(connection)
-        plain = {key: None for key in ("start", "end", "interval_end", "actor") if key in given}
-        if name == "ConfirmOperator":
-            plain = {"actor": "keel"}
-        branches = {"branches": {}} if hasattr(cls, "follow") else {}
-        arguments = {key: value for key, value in {**given, **plain}.items() if key in parameters(cls)}
-        heard.clear()
-        cls(task_id="probe", **arguments, **branches).execute(context)
-        assert heard == [expected[name]], name
-        assert {"run_id", "reason"} & set(cls.template_fields) == set()
+    [cls] = [c for c in operator_classes() if c.__name__ == name]
+    branches = {"branches": {}} if issubclass(cls, KeelBranchOperator) else {}
+
+    cls(task_id="probe", model="tide", overrides={}, **given, **branches).execute(
+        {
+            "run_id": RUN,
+            "dag_run": SimpleNamespace(triggering_user_name=ASKER, run_id=RUN),
+            "params": {"reason": REASON, "version": None, "force": False},
+        }
+    )
+
+    assert heard == [expected]
+    assert {"run_id", "reason"} & set(cls.template_fields) == set()
 
 
 def test_an_unknown_model_names_those_there_are(home):

@@ -26,9 +26,10 @@ def last(workspace, action):
     return [entry for entry in ledger.entries(workspace.store, "tide") if entry.action == action][-1]
 
 
-def subject(workspace):
-    [file] = workspace.outbox.glob("*.eml")
-    return message_from_string(file.read_text(), policy=policy.default)["Subject"]
+def mails(workspace):
+    """What was sent, by subject."""
+    found = [message_from_string(file.read_text(), policy=policy.default) for file in workspace.outbox.glob("*.eml")]
+    return {mail["Subject"]: mail.get_content() for mail in found}
 
 
 def version_in_production(workspace):
@@ -76,7 +77,10 @@ def test_a_run_waits_is_approved_by_the_api_and_promotes(offered):
     assert (given.actor, given.body["run_id"]) == ("alice", done.run_id)
     assert given.body["approval"].items() >= {"approver": "alice", "approver_id": "alice", "challenger": 2}.items()
     assert last(offered, "promote").body["approval"]["approver"] == "alice"
-    assert subject(offered).endswith("promoted version 2")
+    asking, told = sorted(mails(offered))
+    assert (asking, "promoted version 2" in told) == ("[Keel] Promote tide version 2?", True)
+    assert question["body"] in mails(offered)[asking]
+    assert f"/dags/tide.promote/runs/{done.run_id}/tasks/approve/required_actions" in mails(offered)[asking]
 
 
 def test_a_no_is_a_no(offered):
@@ -90,7 +94,7 @@ def test_a_no_is_a_no(offered):
     assert last(offered, "decline").actor == "alice"
     assert decision_of(offered)["outcome"]["outcome"] == "declined"
     assert offered.registry.resolve("tide", version=2).tags["keel.status"] == "rejected"
-    assert "declined" in subject(offered)
+    assert "[Keel] tide: the new version was declined, version 1 stays" in mails(offered)
 
 
 def test_no_answer_in_time_is_a_no(offered):
