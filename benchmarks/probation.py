@@ -142,7 +142,7 @@ def passes(challenger: Candidate, champion: Candidate, end: datetime) -> bool:
     rows = between(split.cut, split.end)
     found = compare_versions(
         scored(champion, rows), scored(challenger, rows), metric=config.performance.metric, policy=config.promotion,
-        times=rows["time"].to_numpy(), segments={}, earlier_looks=0, holdout_end=split.end, seed=0,
+        times=rows["time"].to_numpy(), segments={}, earlier_looks=0, holdout_end=split.end,
     )  # fmt: skip
     return found.verdict is Verdict.PASS
 
