@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
-from keel.measures.losses import Floats, auc_placements
+if TYPE_CHECKING:
+    from keel.measures.losses import Floats
 
 Integers = NDArray[np.int64]
 Times = NDArray[np.datetime64]
@@ -53,26 +56,23 @@ def lost_pairs(label: Floats, score: Floats, previous: Floats, ends: Integers, *
     before it. That is the difference of two areas under the ROC curve, made of new pairs in each block. 0 for a block
     without any pair. label: 0/1.
     """
-    starts = np.append(0, ends[:-1]).astype(np.int64)
-    lost = np.zeros(len(ends))
+    lost, starts = np.zeros(len(ends)), np.concatenate([[0], ends])[:-1].astype(np.int64)
     for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
         first = starts[max(0, i - context)]
-        older, all_pairs = _pairs(label[first:start]), _pairs(label[first:end])
-        if all_pairs > older:
-            gained = [
-                _concordant(label[first:end], s[first:end]) - _concordant(label[first:start], s[first:start])
+        positive, is_new = label[first:end] > 0, np.arange(first, end) >= start
+        kinds = ((positive & is_new, ~positive), (positive & ~is_new, ~positive & is_new))
+        pairs = sum(int(above.sum()) * int(below.sum()) for above, below in kinds)
+        if pairs:
+            before, now = (
+                sum(_in_order(s[first:end][above], s[first:end][below]) for above, below in kinds)
                 for s in (previous, score)
-            ]
-            lost[i] = (gained[0] - gained[1]) / (all_pairs - older)
+            )
+            lost[i] = (before - now) / pairs
     return lost
 
 
-def _pairs(label: Floats) -> int:
-    positive = int((label > 0).sum())
-    return positive * (len(label) - positive)
-
-
-def _concordant(label: Floats, score: Floats) -> float:
-    """Pairs of a positive and a negative in which the positive scores higher; ties count half."""
-    positive, negative = auc_placements(label, score)
-    return float(positive.sum()) * len(negative)
+def _in_order(above: Floats, below: Floats) -> float:
+    """Count the pairs in which the one of ``above`` is higher; ties count half."""
+    ordered = np.sort(below)
+    lower, not_higher = (np.searchsorted(ordered, above, side=side).sum() for side in ("left", "right"))
+    return float(lower + not_higher) / 2

@@ -1,0 +1,138 @@
+"""Tests by betting keep their level however often they are looked at, and refuse what they cannot bet on."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import beta
+
+from keel.measures.betting import clopper_pearson_upper, combine, empirical_bernstein_upper, log_capital
+
+ALPHA = 0.05
+EVERY_FOURTH = ((np.arange(1_000) * 7_919) % 100 < 25).astype(float)
+
+
+def binomial_bound(level, repetitions):
+    """What a share of ``level`` stays below with a chance of 0.999."""
+    return level + 3.1 * math.sqrt(level * (1 - level) / repetitions)
+
+
+@pytest.mark.parametrize(
+    ("values", "null", "expected"),
+    [
+        (EVERY_FOURTH, 0.16, [1.561861, 3.839937, 6.262614, 8.757694, 11.292843]),
+        (EVERY_FOURTH, 0.3, [-1.745305, -2.448606, -3.028317, -3.550087, -4.037425]),
+        (np.sin(np.arange(500)) ** 2, 0.45, [0.351377, 0.97241, 1.659542, 2.466777, 3.416251]),
+    ],
+)
+def test_capital_agrees_with_an_implementation_by_batches(values, null, expected):
+    path = log_capital(values, null=null).path
+    assert path[99:500:100] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_stream_may_be_followed_in_portions_and_kept_as_plain_numbers():
+    whole = log_capital(EVERY_FOURTH, null=0.2)
+    state, pieces = None, []
+    for portion in np.split(EVERY_FOURTH, [0, 1, 2, 500, 500, 999]):
+        found = log_capital(portion, null=0.2, start=state)
+        state, _ = found.bets.tolist(), pieces.append(found.path)
+    assert np.concatenate(pieces) == pytest.approx(whole.path, abs=1e-9)
+    assert state == pytest.approx(whole.bets.tolist(), abs=1e-9)
+
+
+def test_many_streams_at_once_are_the_streams_one_by_one():
+    streams = np.random.default_rng(0).random((3, 4, 50))
+    together = log_capital(streams, null=0.4, start=np.zeros((3, 4, 16)))
+    assert together.path[2, 1] == pytest.approx(log_capital(streams[2, 1], null=0.4).path)
+    assert together.bets.shape == (3, 4, 16)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, -0.01, 1.01])
+def test_what_is_not_within_the_bounds_is_refused(bad):
+    with pytest.raises(ValueError, match="from 0"):
+        log_capital([0.5, bad, 0.5], null=0.3)
+
+
+@pytest.mark.parametrize("null", [0.0, -0.1, np.nan])
+def test_a_null_at_the_lowest_value_is_refused(null):
+    with pytest.raises(ValueError, match="must be above"):
+        log_capital([0.5], null=null)
+
+
+def test_no_stream_is_long_enough_to_overflow_or_to_be_ruined():
+    for value in (0.0, 1.0):
+        found = log_capital(np.full(100_000, value), null=1e-3)
+        assert np.isfinite(found.path).all()
+        assert np.isfinite(found.bets).all()
+
+
+def test_values_that_stay_at_the_null_leave_the_capital_as_it_is():
+    assert log_capital(np.full(50, 0.3), null=0.3).path == pytest.approx(np.zeros(50), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("draw", "null", "low"),
+    [
+        (lambda rng, shape: (rng.random(shape) < 0.15).astype(float), 0.15, 0.0),
+        (lambda rng, shape: (rng.random(shape) < 0.002).astype(float), 0.002, 0.0),
+        (lambda rng, shape: rng.beta(0.2, 0.8, shape), 0.2, 0.0),
+        (lambda rng, shape: np.clip(rng.standard_t(2, shape), -1, 1), 0.0, -1.0),
+        # rare gains pay for common losses: the mean is 0, the median is not
+        (lambda rng, shape: np.where(rng.random(shape) < 0.9, 0.1, -0.9), 0.0, -1.0),
+    ],
+    ids=["errors", "rare errors", "skewed", "differences", "lopsided"],
+)
+def test_at_the_null_the_threshold_is_ever_reached_as_seldom_as_stated(draw, null, low):
+    repetitions = 2_000
+    path = log_capital(draw(np.random.default_rng(1), (repetitions, 1_000)), null=null, low=low).path
+    crossed = (path >= -math.log(ALPHA)).any(axis=1).mean()
+    assert crossed <= binomial_bound(ALPHA, repetitions)
+    assert crossed > 0
+
+
+def test_a_mean_above_the_null_is_found():
+    errors = np.random.default_rng(2).random((200, 3_000)) < 0.25
+    path = log_capital(errors.astype(float), null=0.15).path
+    crossed = path >= math.log(100)
+    assert crossed.any(axis=1).all()
+    assert np.median(crossed.argmax(axis=1)) < 300
+
+
+def test_two_tests_share_one_level():
+    rng, repetitions = np.random.default_rng(3), 1_000
+    both = []
+    for _ in range(repetitions):
+        x = (rng.random(300) < 0.2).astype(float)
+        single, blocks = log_capital(x, null=0.2).path, log_capital(x.reshape(-1, 3).mean(axis=1), null=0.2).path
+        both.append(combine([(np.arange(1, 301), single), (np.arange(3, 301, 3), blocks)])[1].max())
+    assert np.mean(np.array(both) >= -math.log(ALPHA)) <= binomial_bound(ALPHA, repetitions)
+
+
+def test_one_test_combined_is_itself_and_none_has_bet_yet_holds_one():
+    path = log_capital(EVERY_FOURTH, null=0.2).path
+    ends, combined = combine([(np.arange(1, 1_001), path)])
+    assert combined == pytest.approx(path)
+    nothing = (np.empty(0, dtype=np.int64), np.empty(0))
+    _, diluted = combine([(ends, path), nothing])
+    assert np.exp(diluted) == pytest.approx((np.exp(path) + 1) / 2)
+    assert combine([nothing])[1].tolist() == []
+
+
+@pytest.mark.parametrize(("events", "n"), [(0, 10), (750, 5_000), (9, 10)])
+def test_clopper_pearson_is_scipys(events, n):
+    assert clopper_pearson_upper(events, n, delta=0.01) == pytest.approx(beta.ppf(0.99, events + 1, n - events))
+
+
+def test_the_upper_bounds_are_not_beyond_one():
+    assert clopper_pearson_upper(10, 10, delta=0.01) == 1
+    assert clopper_pearson_upper(0, 0, delta=0.01) == 1
+    assert empirical_bernstein_upper(0.5, 0.5, 1, delta=0.01) == 1
+    assert empirical_bernstein_upper(0.9, 0.3, 10, delta=0.01) == 1
+
+
+@pytest.mark.parametrize(("a", "b", "n"), [(0.2, 0.8, 100), (2, 5, 500), (0.02, 0.98, 1_000)])
+def test_the_empirical_bernstein_bound_covers_the_mean(a, b, n):
+    draws = np.random.default_rng(4).beta(a, b, (5_000, n))
+    bounds = [empirical_bernstein_upper(x.mean(), x.std(ddof=1), n, delta=0.05) for x in draws]
+    assert np.mean(np.array(bounds) < a / (a + b)) <= 0.05
+    assert np.mean(bounds) < a / (a + b) + 3 * beta.std(a, b) / math.sqrt(n) + 10 / n
