@@ -19,6 +19,7 @@ from keel.cli.output import JsonOption, print_json
 from keel.cli.quarantine import app as quarantine
 from keel.cli.replay import replay
 from keel.cli.up import up
+from keel.cli.versions import app as model_versions
 from keel.errors import KeelError
 
 app = typer.Typer(
@@ -36,6 +37,7 @@ app.command()(migrate)
 app.command()(benchmark)
 app.add_typer(ledger, name="ledger")
 app.add_typer(quarantine, name="quarantine")
+app.add_typer(model_versions, name="versions")
 
 
 @app.command()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -21,6 +22,8 @@ from keel.lifecycle.tracking import Tracking, VersionInfo, means_missing
 
 if TYPE_CHECKING:
     from keel.lifecycle.history import Pin
+
+log = logging.getLogger(__name__)
 
 Pins = Callable[[str, int], "Pin | None"]
 """Says what was registered as a version of a model, or that nothing does."""
@@ -77,6 +80,24 @@ class Artifacts:
     def fetch(self, version: VersionInfo, folder: Path) -> None:
         """Put the version's MLflow model into an empty folder and check it there."""
         _checked_model(self.tracking, version, str(folder), self._expected(version, MODEL))
+
+    def delete(self, version: VersionInfo) -> None:
+        """Delete a version and, unless another version came from the same run, what that run has kept.
+
+        The version goes last, so that one whose deletion is cut short is still there; again completes it. MLflow keeps
+        the runs and models as deleted, without files, until ``mlflow gc``.
+        """
+        from mlflow.exceptions import MlflowException
+
+        with self.tracking.reachable():
+            client = self.tracking.client
+            if version.run_id and not _is_shared(client, version):
+                _delete_run(self.tracking, version.run_id)
+            try:
+                client.delete_model_version(version.model, str(version.version))
+            except MlflowException as error:
+                if not means_missing(error):
+                    raise
 
     def _model_digests(self, version: VersionInfo) -> dict[str, str]:
         with tempfile.TemporaryDirectory() as folder:
@@ -186,6 +207,46 @@ def _kept(tracking: Tracking, version: VersionInfo, path: str) -> bytes:
         f"version {version.version} of {version.model} was not registered by Keel: its run has no {path}; "
         f"train one: airflow dags trigger {version.model}.retrain"
     )
+
+
+def _is_shared(client: Any, version: VersionInfo) -> bool:
+    same_run = client.search_model_versions(f"run_id = '{version.run_id}'")
+    return any((found.name, int(found.version)) != (version.model, version.version) for found in same_run)
+
+
+def _delete_run(tracking: Tracking, run_id: str) -> None:
+    client = tracking.client
+    run = _found(client.get_run, run_id)
+    if run is None:
+        return
+    for output in run.outputs.model_outputs if run.outputs else ():
+        if logged := _found(client.get_logged_model, output.model_id):
+            _delete_files(tracking, logged.artifact_location, output.model_id)
+            client.delete_logged_model(output.model_id)
+    _delete_files(tracking, run.info.artifact_uri, run_id)
+    client.delete_run(run_id)
+
+
+def _found(get: Callable[[str], Any], identity: str) -> Any:
+    """Return what MLflow has under an identity; None for what is not there, or was deleted before."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return get(identity)
+    except MlflowException as error:
+        if not means_missing(error):
+            raise
+        return None
+
+
+def _delete_files(tracking: Tracking, location: str, owner: str) -> None:
+    """Delete a folder of the artifact store, if its address names whose it is: whatever else MLflow says stays."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    if owner not in location.split("/"):
+        log.warning("files of %s are left where they are: %s does not look like theirs", owner, location)
+        return
+    get_artifact_repository(location, tracking_uri=tracking.uri).delete_artifacts()
 
 
 def _sha256(content: bytes) -> str:

@@ -63,8 +63,6 @@ class Registry:
         """Turn what MLflow raises when it does not answer into `RegistryUnavailable`, inside a with block."""
         return self._tracking.reachable()
 
-    _reachable = reachable
-
     def versions(self, model: str) -> list[VersionInfo]:
         """Return all versions, oldest first; empty for a model the registry does not know."""
         with self.reachable():
@@ -164,6 +162,10 @@ class Registry:
         ``model/<path>`` for each file of its model, ``keel/grid.npz`` and ``keel/reference.json`` of its run.
         """
         return self._kept.digests(self.resolve(model, version=version))
+
+    def delete(self, version: VersionInfo) -> None:
+        """Delete a version with its files; `keel.lifecycle.retention` says which may be, and records it first."""
+        self._kept.delete(version)
 
     def load(self, config: ModelConfig, version: int, *, anew: bool = False) -> ScoringModel:
         """Load a version for scoring; ``anew`` does not take one that is in memory.
