@@ -138,16 +138,15 @@ def test_a_store_that_is_reached_by_two_names_has_one_lock(tmp_path: Path, migra
         pytest.fail("it is held")
 
 
-def test_a_lock_file_that_somebody_deletes_lets_nobody_in_beside_a_new_holder(
+def test_when_somebody_deletes_the_file_new_holders_still_keep_each_other_out(
     tmp_path: Path, migrated_sqlite: Path
 ) -> None:
     path = tmp_path / "keel.db"
     path.write_bytes(migrated_sqlite.read_bytes())
-    with Store.open(f"sqlite:///{path}", timeout=0.3) as store:
-        with store.lock("a"):
-            Path(f"{path}.a.lock").unlink()
-            with store.lock("a"), pytest.raises(StoreUnavailable), store.lock("a"):
-                pytest.fail("the new file is locked")
+    with Store.open(f"sqlite:///{path}", timeout=0.3) as store, store.lock("a"):
+        Path(f"{path}.a.lock").unlink()
+        with store.lock("a"), pytest.raises(StoreUnavailable), store.lock("a"):
+            pytest.fail("the new file is locked")
 
 
 @pytest.mark.postgres

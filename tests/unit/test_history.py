@@ -1,0 +1,132 @@
+"""The ledger's rows add up to where every version stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from keel.lifecycle.history import Deployment, History, Status, fold, new_stations
+from keel.lifecycle.ledger import Entry
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+NOTHING: Mapping[str, int | None] = {"production": None, "staging": None, "previous": None}
+
+
+def entry(seq: int, action: str = "promote", *, to: Mapping[str, int | None] | None = None, **body: Any) -> Entry:
+    """A row; ``to`` names the places that are taken, and makes it a change."""
+    if to is not None:
+        body |= {"from": {}, "to": {**NOTHING, **to}}
+    generation = seq if to is not None else 0
+    return Entry(seq, "m", NOW + timedelta(days=seq), "somebody", action, generation - 1, generation, body, "", "")
+
+
+def stations(state: History) -> dict[int, str]:
+    return {version: str(standing.status) for version, standing in state.standings.items()}
+
+
+def said(status: Status, reason: str = "because") -> dict[str, str]:
+    return {"status": str(status), "reason": reason}
+
+
+def test_no_rows_are_no_deployment() -> None:
+    assert fold("m", []) == History(Deployment("m"))
+
+
+def test_the_last_change_is_the_deployment_and_every_row_counts() -> None:
+    rows = [entry(1, to={"production": 1}), entry(2, to={"production": 2, "previous": 1}), entry(3, "told")]
+    state = fold("m", rows)
+    assert state.deployment == Deployment("m", 2, None, 1, generation=2)
+    assert state.seq == 3
+
+
+def test_a_standing_tells_why_since_when_and_which_row_says_so() -> None:
+    state = fold("m", [entry(4, "register", statuses={"7": said(Status.CANDIDATE, "trained")})])
+    standing = state.standings[7]
+    assert (standing.status, standing.reason, standing.seq) == (Status.CANDIDATE, "trained", 4)
+    assert standing.since == NOW + timedelta(days=4)
+    assert state.status(7) is Status.CANDIDATE
+    assert state.status(8) is None
+
+
+def test_what_a_later_row_says_of_a_version_replaces_what_an_earlier_one_said() -> None:
+    rows = [
+        entry(1, "register", statuses={"1": said(Status.CANDIDATE), "2": said(Status.CANDIDATE)}),
+        entry(2, "keep_champion", statuses={"2": said(Status.REJECTED)}),
+    ]
+    assert stations(fold("m", rows)) == {1: "candidate", 2: "rejected"}
+
+
+def test_changes_from_before_rows_told_of_stations_tell_them_by_where_versions_went() -> None:
+    rows = [
+        entry(n, to={"production": n, "previous": n - 1 or None}, evidence={"sentence": f"promoted {n}"})
+        for n in (1, 2, 3)
+    ]
+    state = fold("m", rows)
+    assert stations(state) == {1: "archived", 2: "previous", 3: "production"}
+    assert state.standings[2].reason == "promoted 3"
+
+
+def test_a_pin_is_of_the_row_that_registered() -> None:
+    artifacts = {"version": 3, "run_id": "r", "files": {"model/MLmodel": "ab"}}
+    state = fold("m", [entry(1, "register", artifacts=artifacts)])
+    pin = state.pins[3]
+    assert (pin.version, pin.run_id, dict(pin.files), pin.seq) == (3, "r", {"model/MLmodel": "ab"}, 1)
+
+
+PROBATION = {"version": 2, "previous": 1, "since": "2026-03-01T00:00:00+00:00", "until": "2026-03-08T00:00:00+00:00"}
+
+
+def test_a_probation_begins_with_its_promotion() -> None:
+    state = fold("m", [entry(1, to={"production": 2, "previous": 1}, probation=PROBATION)])
+    assert state.probation is not None
+    assert (state.probation.version, state.probation.previous, state.probation.seq) == (2, 1, 1)
+    assert state.probation.until - state.probation.since == timedelta(days=7)
+
+
+@pytest.mark.parametrize(
+    ("row", "over"),
+    [
+        (entry(2, "confirm", probation=None), True),
+        (entry(2, "rollback", to={"production": 1}), True),
+        (entry(2, "stage", to={"production": 2, "previous": 1, "staging": 3}), False),
+        (entry(2, "told"), False),
+    ],
+    ids=["confirmed", "another version serves", "one is staged", "a row about something else"],
+)
+def test_a_probation_ends_when_it_is_said_or_when_its_version_does_not_serve_any_more(row: Entry, over: bool) -> None:
+    state = fold("m", [entry(1, to={"production": 2, "previous": 1}, probation=PROBATION), row])
+    assert (state.probation is None) is over
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ({}, {"production": 1}, {1: "production"}),
+        ({"production": 1}, {"production": 2, "previous": 1}, {1: "previous", 2: "production"}),
+        (
+            {"production": 2, "previous": 1, "staging": 3},
+            {"production": 3, "previous": 2},
+            {1: "archived", 2: "previous", 3: "production"},
+        ),
+        ({"production": 2, "previous": 1}, {"production": 1}, {1: "production", 2: "archived"}),
+        ({"staging": 1}, {"staging": 2}, {1: "candidate", 2: "staging"}),
+        ({"production": 1}, {"production": 1, "staging": 1}, {}),
+        ({"production": 2, "previous": 1}, {"production": 2, "previous": 1, "staging": 1}, {1: "staging"}),
+        ({"production": 2, "previous": 1, "staging": 1}, {"production": 2, "previous": 1}, {1: "previous"}),
+        ({"production": 1, "staging": 1}, {"production": 2, "staging": 1}, {1: "staging", 2: "production"}),
+        ({"production": 1}, {"production": 1}, {}),
+    ],
+)
+def test_a_version_has_the_station_of_its_foremost_place(before: Any, after: Any, expected: dict[int, str]) -> None:
+    found = new_stations(Deployment("m", **before), Deployment("m", **after))
+    assert {version: str(station) for version, station in found.items()} == expected
+
+
+def test_promoting_takes_the_version_out_of_staging_and_keeps_the_one_before() -> None:
+    current = Deployment("m", 1, 2, None, 4)
+    assert current.with_production(2) == Deployment("m", 2, None, 1, 4)
+    assert current.with_production(3) == Deployment("m", 3, 2, 1, 4)
+    assert current.with_production(1) == current
