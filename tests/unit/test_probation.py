@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.probation import bad_retrains, good_versions, promotion_dates
+from benchmarks.probation import promotion_dates, put_on_probation, version
 from benchmarks.simulations import versions
 from keel.config import PromotionConfig
 from keel.lifecycle.look import fewest_blocks
@@ -86,12 +86,14 @@ def test_versions_whose_days_differ_at_random_are_taken_back_at_most_as_often_as
 
 def test_on_flights_a_version_trained_on_shuffled_labels_is_taken_back_and_equal_ones_are_not():
     date = promotion_dates(3)[1]
-    [(bad, _)] = bad_retrains(date, range(1))
+    champion = version(date)
+    bad, by_rows = put_on_probation(version(date, "shuffled", 1), champion, date)
+    assert by_rows
     assert bad.verdict is ProbationVerdict.HARM
-    assert bad.harm.crossed_at <= 6_200, "within seven days"
-    good = good_versions(date, range(1))
-    assert len(good) >= 4
-    assert all(report.harm.crossed_at is None for _, report, _ in good)
+    assert bad.harm.crossed_at <= bad.n, "within seven days"
+    equal = version(date, "recipe", 1)
+    for new, previous in ((equal, champion), (champion, equal)):
+        assert put_on_probation(new, previous, date)[0].harm.crossed_at is None
 
 
 def test_the_same_version_twice_is_never_taken_back():
