@@ -27,7 +27,7 @@ the deployment that was cut short, and adopts what somebody moved in MLflow by h
 
 ## Inputs
 The deployment, the ledger and MLflow's aliases; the predictions of the version on probation with their labels. Runs
-{watch_clock}, whenever the asset `keel://{model}/production` is updated, and by hand with `end`, `overrides`.
+{watch_clock}, and by hand with `end`, `overrides`.
 
 ## Outputs
 While a version is on probation, a report of each look. When there is something to do, a decision with its outcome, the

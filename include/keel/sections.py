@@ -166,7 +166,7 @@ class PromotionConfig(Section):
     rollback_alpha: float = Field(default=0.01, gt=0, lt=0.5)
     """Chance that a version no worse than the one before it is taken back during its probation."""
     watch: str | None = "15 * * * *"
-    """Five-field cron in UTC of the look at a version on probation; null: only after a promotion and when asked."""
+    """Five-field cron in UTC of the look at a version on probation; null: only when asked."""
     keep_versions: Duration = timedelta(days=180)
     """How long a version that is not deployed is kept at least."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from airflow.sdk import Asset, AssetOrTimeSchedule, CronDataIntervalTimetable
 
 from keel.sections import five_fields
-from keel_airflow.assets import alarm_asset, production_asset
+from keel_airflow.assets import alarm_asset
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
@@ -16,12 +16,17 @@ if TYPE_CHECKING:
 
 def check_schedule(config: ModelConfig) -> AssetOrTimeSchedule | list[Asset]:
     """Return when a model is checked: always when the live monitor alarms, and by the clock unless it is null."""
-    return _by_asset_and_clock(alarm_asset(config.model), config.check.schedule)
+    asset, cron = alarm_asset(config.model), config.check.schedule
+    if cron is None:
+        return [asset]
+    # A timetable of intervals and not the plain cron string, whose data intervals have no length.
+    return AssetOrTimeSchedule(timetable=CronDataIntervalTimetable(cron, timezone="UTC"), assets=[asset])
 
 
-def watch_schedule(config: ModelConfig) -> AssetOrTimeSchedule | list[Asset]:
-    """Return when a deployment is looked at: always when production changes, and by the clock unless it is null."""
-    return _by_asset_and_clock(production_asset(config.model), config.promotion.watch)
+def watch_schedule(config: ModelConfig) -> CronDataIntervalTimetable | None:
+    """Return when a deployment is looked at; null: only when asked. Right after a promotion there is nothing to see."""
+    cron = config.promotion.watch
+    return CronDataIntervalTimetable(cron, timezone="UTC") if cron else None
 
 
 def maintenance_schedule() -> str:
@@ -39,10 +44,3 @@ def maintenance_schedule() -> str:
     except ValueError as error:
         raise ValueError(f"environment KEEL_MAINTENANCE_SCHEDULE: {schedule!r} {error}") from error
     return schedule
-
-
-def _by_asset_and_clock(asset: Asset, cron: str | None) -> AssetOrTimeSchedule | list[Asset]:
-    """A timetable of intervals and not the plain cron string, whose data intervals have no length."""
-    if cron is None:
-        return [asset]
-    return AssetOrTimeSchedule(timetable=CronDataIntervalTimetable(cron, timezone="UTC"), assets=[asset])

@@ -216,21 +216,18 @@ def test_without_a_schedule_only_an_alarm_starts_the_drift_check(tmp_path, monke
     assert "Runs at no fixed time" in dag.doc_md
 
 
-def test_the_watch_runs_by_the_clock_or_when_production_changes():
-    dag = parse_dag("tide.watch_deployment")
+def test_the_watch_runs_by_the_clock():
+    timetable = parse_dag("tide.watch_deployment").timetable
 
-    timetable = dag.timetable.timetable
     assert (type(timetable).__name__, timetable.expression) == ("CronDataIntervalTimetable", "15 * * * *")
-    assert [asset.uri for asset in dag.timetable.asset_condition.objects] == ["keel://tide/production"]
 
 
-def test_without_a_clock_only_a_change_of_production_starts_the_watch(monkeypatch):
+def test_without_a_clock_the_watch_only_runs_when_asked(monkeypatch):
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__WATCH", "null")
 
     dag = parse_dag("tide.watch_deployment")
 
-    assert type(dag.timetable).__name__ == "AssetTriggeredTimetable"
-    assert [asset.uri for asset in dag.timetable.asset_condition.objects] == ["keel://tide/production"]
+    assert type(dag.timetable).__name__ == "NullTimetable"
     assert "Runs\nat no fixed time" in dag.doc_md
 
 

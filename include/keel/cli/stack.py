@@ -167,6 +167,8 @@ class Stack:
             *("mlflow", "server", "--host", LOOPBACK, "--port", str(port), "--workers", "1"),
             *("--backend-store-uri", f"sqlite:///{self.home / 'mlflow.db'}"),
             *("--artifacts-destination", str(self.home / "mlartifacts")),
+            # As files, so that the command line reads them too when no server runs.
+            *("--default-artifact-root", (self.home / "mlartifacts").as_uri()),
         ]
 
     def _settings(self, airflow_home: Path, port: int) -> dict[str, str]:
