@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keel.errors import LedgerBroken
+from keel.lifecycle import retention
 from keel.lifecycle.checkpoint import CHECKPOINTS, SIGNING_KEY, VERIFY_KEY, write
 from keel.lifecycle.keys import private_key, public_keys
 from keel.lifecycle.proof import agrees, verify
 
 if TYPE_CHECKING:
+    from keel.config import ModelConfig
     from keel.memory import Plain
     from keel.workspace import Workspace
 
@@ -42,3 +44,9 @@ def verify_ledger(ws: Workspace, *, now: datetime, environment: Mapping[str, str
     trusted = public_keys(Path(environ[VERIFY_KEY])) if environ.get(VERIFY_KEY) else []
     signed = write(ws.store, place, private_key(Path(key)), now, trusted=trusted)
     return {"entries": found.entries, "signed": signed.name if signed else None}
+
+
+def prune(ws: Workspace, config: ModelConfig, *, now: datetime, actor: str, run_id: str) -> Plain:
+    """Delete the versions of a model that are deployed nowhere and were kept as long as its policy wants."""
+    deleted = retention.prune(ws.store, ws.registry, config, now=now, actor=actor, run_id=run_id)
+    return {"model": config.model, "deleted": [each.to_dict() for each in deleted]}

@@ -6,10 +6,12 @@ from email import message_from_string, policy
 
 import pytest
 
+from keel import rollout
 from keel.lifecycle import checkpoint, deployments, keys, ledger
+from keel.workspace import Workspace
 from tests.dags.running import run
 from tests.dags.test_structure import write_model
-from tests.dags.world import LAUNCH, promote_offer
+from tests.dags.world import LAUNCH, bootstrap, promote_offer, tide_config, turn
 from tests.ledger_rows import owned
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
@@ -46,6 +48,27 @@ def test_the_ledger_is_signed_where_a_key_and_a_place_are_set(tide, tmp_path, mo
     assert done.xcoms["verify_ledger/return_value"]["signed"] == file.name
     found = checkpoint.check(tide.store, tmp_path / "elsewhere", keys.public_keys(tmp_path / "key.pub"))
     assert (found.broken_at, found.checkpoints) == (None, 1)
+
+
+def test_a_version_that_nobody_needs_any_more_is_deleted_with_a_row(home, monkeypatch):
+    bootstrap(home)  # the artifacts of a copy lie where they were made, and other tests need them
+    turn(home)
+    monkeypatch.setenv("KEEL__TIDE__PROMOTION__KEEP_VERSIONS", "0s")
+    with Workspace.open(home=home) as workspace:
+        promote_offer(workspace)
+        decision = rollout.request_rollback(
+            workspace, tide_config(), reason="floods", version=None, end=LAUNCH, actor="test", run_id="1"
+        )
+        rollout.rollback(workspace, tide_config(), decision, actor="test", run_id="1")
+
+        done = run("keel.maintenance")
+
+        assert done.state == "success"
+        [deleted] = done.xcoms["prune_versions/return_value"]["deleted"]
+        assert (deleted["version"], deleted["status"]) == (2, "quarantined")
+        assert [version.version for version in workspace.registry.versions("tide")] == [1]
+        [row] = ledger.entries(workspace.store, "tide", "delete_version")
+        assert (row.actor, row.body["run_id"]) == ("dag_test", done.run_id)
 
 
 def test_a_broken_chain_fails_loudly_and_stops_everything(tide, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from email import message_from_string, policy
 
+import pyarrow as pa
 import pytest
 
 from keel.lifecycle import deployments, ledger
@@ -77,7 +78,9 @@ def test_a_version_that_keeps_its_promise_goes_on_in_silence_and_is_confirmed(on
 
 
 def test_a_probation_without_labels_ends_in_a_message_and_not_in_a_confirmation(on_probation):
-    live(on_probation, happen(TURNED, TURNED + DAY), TURNED, TURNED + DAY, labels=False)
+    unlabelled = happen(TURNED, TURNED + DAY)
+    unlabelled = unlabelled.set_column(2, "label", pa.nulls(len(unlabelled), pa.float64()))
+    live(on_probation, unlabelled, TURNED, TURNED + DAY)
 
     done = watch(TURNED + 4 * DAY)
 
@@ -87,23 +90,23 @@ def test_a_probation_without_labels_ends_in_a_message_and_not_in_a_confirmation(
     assert subjects(on_probation) == ["[Keel] tide: needs a look"]
 
 
-def test_an_alias_moved_by_hand_is_adopted_and_told_even_if_the_first_look_fails(tide, monkeypatch):
+def test_what_was_moved_by_hand_is_not_forgotten_when_the_look_after_it_fails(tide, monkeypatch):
     from keel import rollout
     from keel.errors import StoreUnavailable
 
     tide.registry.client.set_registered_model_alias("tide", "staging", "1")
-    seen = rollout.watch
 
     def unavailable(*_, **__):
-        monkeypatch.setattr(rollout, "watch", seen)
         raise StoreUnavailable("db:5432 does not answer")
 
     monkeypatch.setattr(rollout, "watch", unavailable)
-    failed = run("tide.watch_deployment", end=TURNED.isoformat())
-    assert (failed.states["reconcile"], failed.states["watch"]) == ("success", "failed")
 
-    row = list(ledger.entries(tide.store, "tide", "out_of_band"))[-1]
-    assert row.actor == "dag_test"
+    done = watch(TURNED)
+
+    assert (done.states["reconcile"], done.states["watch"]) == ("success", "failed")
+    [row] = ledger.entries(tide.store, "tide", "out_of_band")
+    [finding] = done.xcoms["reconcile/return_value"]["findings"]  # what the failed task is given when it is cleared
+    assert (row.actor, row.body["evidence"]["sentence"]) == ("dag_test", finding)
 
 
 def test_an_alias_moved_by_hand_is_told(on_probation):

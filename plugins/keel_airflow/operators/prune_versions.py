@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from keel_airflow.operators.base import KeelOperator, asked_by
@@ -14,8 +15,9 @@ class PruneVersionsOperator(KeelOperator):
     """Deletes versions that are deployed nowhere, and were kept as long as the model's policy wants."""
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Return what was deleted, and why the rest is kept."""
+        """Return what was deleted, and why."""
         from keel import upkeep
 
         with self.keel() as (workspace, config):
-            return upkeep.prune(workspace, config, actor=asked_by(context), run_id=context["run_id"])
+            asked = {"actor": asked_by(context), "run_id": context["run_id"]}
+            return upkeep.prune(workspace, config, now=datetime.now(UTC), **asked)
