@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from keel import DriftConfig, ReferenceGrid, detect
 from keel.checks.quality import check_quality
-from keel.config import PromotionConfig
-from keel.lifecycle.comparison import Verdict, compare_versions
 from keel.measures.losses import Scored
 
 ALPHA = 0.05
@@ -80,26 +75,3 @@ def versions(n: int, *, seed: int, quality: float = 1.5, binary: bool = True) ->
         return Scored(label, score, (score > 0.5).astype(float))
 
     return version(1.5), version(quality)
-
-
-HOLDOUT_END = datetime(2026, 1, 22, tzinfo=UTC)
-HOLDOUT_DAYS = 21
-
-
-def independent_times(n: int) -> NDArray[np.datetime64]:
-    """Times spread evenly over the three weeks that end with `HOLDOUT_END`."""
-    end = np.datetime64(HOLDOUT_END.replace(tzinfo=None), "us")
-    return end - (np.arange(n, 0, -1) * (HOLDOUT_DAYS * 86_400_000_000 // max(n, 1))).astype("timedelta64[us]")
-
-
-def promotions(metric: str, n: int, trials: int, *, quality: float = 1.5) -> float:
-    """Return the share of challengers of ``quality`` that the gate promotes over a champion of 1.5."""
-    promoted = 0
-    for seed in range(trials):
-        champion, challenger = versions(n, seed=seed, quality=quality, binary=metric not in {"mae", "rmse"})
-        found = compare_versions(
-            champion, challenger, metric=metric, policy=PromotionConfig(alpha=ALPHA), times=independent_times(n),
-            segments={}, earlier_looks=0, holdout_end=HOLDOUT_END,
-        )  # fmt: skip
-        promoted += found.verdict is Verdict.PASS
-    return promoted / trials

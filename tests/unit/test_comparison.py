@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from benchmarks.simulations import HOLDOUT_END, independent_times, promotions, versions
+from benchmarks import gate
+from benchmarks.simulations import versions
 from keel.config import PromotionConfig
 from keel.lifecycle.comparison import Verdict, compare_versions, look_level
 from keel.measures.losses import Scored
@@ -25,8 +26,8 @@ METRICS = [*BINARY, *REGRESSION]
 def compare(champion, challenger, metric="brier", *, times=None, columns=None, looks=0, speed=None, **policy):
     return compare_versions(
         champion, challenger, metric=metric, policy=PromotionConfig(**policy),
-        times=independent_times(len(champion)) if times is None else times,
-        segments=columns or {}, earlier_looks=looks, holdout_end=HOLDOUT_END, speed=speed,
+        times=gate.spread(len(champion)) if times is None else times,
+        segments=columns or {}, earlier_looks=looks, holdout_end=gate.HOLDOUT_END, speed=speed,
     )  # fmt: skip
 
 
@@ -57,7 +58,7 @@ def test_a_better_challenger_passes_a_worse_one_fails_and_the_record_is_json(met
 @pytest.mark.parametrize("metric", METRICS)
 def test_an_equal_challenger_passes_at_most_as_often_as_stated(metric):
     repetitions = 500
-    assert promotions(metric, 600, repetitions) <= 0.05 + 3.1 * math.sqrt(0.05 * 0.95 / repetitions)
+    assert gate.promotions(metric, 600, repetitions) <= 0.05 + 3.1 * math.sqrt(0.05 * 0.95 / repetitions)
 
 
 def test_the_margin_is_what_must_be_exceeded():
@@ -126,7 +127,7 @@ def test_what_is_no_probability_is_no_score(metric):
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_stale_holdout_is_inconclusive(metric):
     champion, challenger = pair(metric)
-    old = independent_times(2_000) - np.timedelta64(8, "D")
+    old = gate.spread(2_000) - np.timedelta64(8, "D")
     found = compare(champion, challenger, metric, times=old)
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "before the holdout's end" in found.reason
@@ -134,7 +135,7 @@ def test_a_stale_holdout_is_inconclusive(metric):
 
 
 def test_rows_without_a_time_or_of_the_future_do_not_make_a_holdout_fresh():
-    old = independent_times(2_000) - np.timedelta64(8, "D")
+    old = gate.spread(2_000) - np.timedelta64(8, "D")
     for late in (np.datetime64("NaT"), np.datetime64("2099-01-01")):
         times = np.where(np.arange(2_000) < 20, late, old).astype("datetime64[us]")
         found = compare(*pair(), times=times)
@@ -201,8 +202,8 @@ def test_days_that_follow_one_another_too_closely_are_inconclusive():
 def test_a_margin_that_is_no_number_lets_nothing_pass(margin):
     policy = PromotionConfig().model_copy(update={"margin": margin})
     found = compare_versions(
-        *pair(), metric="brier", policy=policy, times=independent_times(2_000), segments={}, earlier_looks=0,
-        holdout_end=HOLDOUT_END,
+        *pair(), metric="brier", policy=policy, times=gate.spread(2_000), segments={}, earlier_looks=0,
+        holdout_end=gate.HOLDOUT_END,
     )  # fmt: skip
     assert found.verdict is Verdict.INCONCLUSIVE
 
