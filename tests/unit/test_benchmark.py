@@ -192,24 +192,27 @@ def ws(home):
         yield opened
 
 
-class Sleeping:
-    """A version with five milliseconds of sleep before each answer."""
-
-    def __init__(self, model):
-        self.model = model
-
-    def score(self, rows):
-        time.sleep(0.005)
-        return self.model.score(rows)
-
-
-def test_a_version_is_as_fast_as_itself_and_a_slower_one_is_found(ws):
+def test_a_version_is_as_fast_as_itself(ws):
     model = ws.registry.load(CONFIG, 1)
     began = time.monotonic()
-    found = quick({1: model, 2: model, 3: Sleeping(model)}, ONE)
-    assert time.monotonic() - began < 15  # a second each, and a machine that others use
+    found = quick({1: model, 2: ws.registry.load(CONFIG, 1, anew=True)}, ONE)
+    assert time.monotonic() - began < 30  # two seconds, unless everybody else is at work here
     assert 0.5 < found[2].p50_ms / found[1].p50_ms < 2
-    assert found[3].p50_ms / found[1].p50_ms > 1.25
+
+
+def test_five_milliseconds_more_are_found_whatever_else_the_machine_does():
+    class Quick:
+        def score(self, rows):
+            return rows["x"].to_numpy() > 0
+
+    class Sleeping(Quick):
+        def score(self, rows):
+            time.sleep(0.005)
+            return super().score(rows)
+
+    found = quick({1: Quick(), 2: Quick(), 3: Sleeping()}, ONE)
+    assert 0.5 < found[2].p50_ms / found[1].p50_ms < 2
+    assert found[3].p50_ms - found[1].p50_ms > 4.5
 
 
 def test_versions_are_measured_side_by_side_and_stand_so_in_mlflow(ws):
@@ -297,9 +300,9 @@ def test_the_last_rows_before_the_end_are_scored_in_random_order(ws):
         assert rows == recent_rows(ws, CONFIG, end=end, seed=1) != recent_rows(ws, CONFIG, end=end, seed=2)
 
 
-def test_rows_of_any_shape_are_scored(tmp_path):
+def test_rows_of_any_shape_are_scored(tmp_path, store_url):
     """Text where a number belongs, a column that was never sent, a stray row a year ahead; none with a version."""
-    with Workspace.open(home=tmp_path, environment={}) as ws:
+    with Workspace.open(home=tmp_path, store_url=store_url, environment={}) as ws:
         log = ws.store.predictions("toy", dict(CONFIG.features))
         shapes = toy_rows(days=1).slice(0, 120).drop_columns(["label"])
         warm = pa.array(["warm"] + ["1.5"] * 39)
