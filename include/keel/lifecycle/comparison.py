@@ -202,19 +202,19 @@ def _estimate(found: Influence, clusters: Clusters) -> Estimate:
 def _failed(found: Comparison) -> list[str]:
     """Say what was judged and is not good enough."""
     told, margin = [], found.policy.margin
-    if found.improvement <= margin:
+    if math.isfinite(found.improvement) and found.improvement <= margin:
         told.append(
             f"not better by more than {margin:g}: the improvement in {found.metric} is {found.improvement:+.4f}"
-            + (f", at least {found.lower_bound:+.4f}" if math.isfinite(found.lower_bound) else "")
         )
     elif _is_sure(found) and found.lower_bound <= margin:
         told.append(
-            f"better by {found.improvement:.4f} in {found.metric}, but not shown: the lower bound "
-            f"{found.lower_bound:+.4f} is not above {margin:g}"
+            f"an improvement of {found.improvement:+.4f} in {found.metric}, but not shown: the lower bound with "
+            f"{1 - found.level:.1%} confidence, {found.lower_bound:+.4f}, is not above {margin:g}"
         )
     if worse := found.segments.of(SegmentStatus.INFERIOR):
         told.append(f"worse by more than {found.policy.segment_margin:g} within {named(worse)}")
-    if unclear := found.segments.of(SegmentStatus.NOT_SHOWN):
+    unclear = found.segments.of(SegmentStatus.NOT_SHOWN)
+    if unclear and not told:  # else there is enough to say, and the record has them
         told.append(f"not shown to be worse by less than {found.policy.segment_margin:g} within {named(unclear)}")
     return [*told, *(found.speed.exceeded if found.speed else ())]
 
@@ -278,14 +278,15 @@ def _is_shown(found: Comparison) -> bool:
 
 def _shown(found: Comparison) -> str:
     """Say what a pass asserts."""
+    how = "better" if found.improvement > 0 else "worse"
     told = (
-        f"better by {found.improvement:.4f} in {found.metric}, and by more than {found.policy.margin:g}: at least "
-        f"{found.lower_bound:+.4f} with {1 - found.level:.1%} confidence on {found.rows.n:,} rows"
+        f"{how} by {abs(found.improvement):.4f} in {found.metric} on {found.rows.n:,} rows; the lower bound with "
+        f"{1 - found.level:.1%} confidence, {found.lower_bound:+.4f}, is above {found.policy.margin:g}"
     )
     if found.policy.segments:
         told += (
-            f", and not worse by {found.policy.segment_margin:g} or more within any of {len(found.segments.judged)} "
-            f"segments of {', '.join(found.policy.segments)}"
+            f"; not worse by {found.policy.segment_margin:g} or more within any of the {len(found.segments.judged)} "
+            f"segments of {', '.join(found.policy.segments)} that have rows enough"
         )
     return told
 

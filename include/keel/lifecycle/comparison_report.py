@@ -24,7 +24,7 @@ def render(report: Mapping[str, Any]) -> str:
     parts = [_title(report), f"**{_safe(report.get('sentence') or report['reason'])}**", *_compared(report)]
     if report.get("champion_value") is not None:
         parts += ["\n".join(_metrics(report)), *_certainty(report)]
-    if segments := report.get("segments"):
+    if (segments := report.get("segments")) and segments["found"]:
         parts += ["\n".join(_segments(report, segments))]
     if speed := report.get("speed"):
         parts += ["\n".join(_speed(report, speed))]
@@ -128,9 +128,7 @@ def _segments(report: Mapping[str, Any], segments: Mapping[str, Any]) -> Iterato
 
 
 def _speed(report: Mapping[str, Any], speed: Mapping[str, Any]) -> Iterator[str]:
-    told = {
-        "p50_ms": "one row, median (ms)", "p95_ms": "one row, 95th percentile (ms)", "size_mb": "size (MB)",
-    }  # fmt: skip
+    told = {"p50_ms": "one row, median (ms)", "p95_ms": "one row, 95th percentile (ms)", "size_mb": "size (MB)"}
     limits = {"p95_ms": "max_latency_ms", "size_mb": "max_size_mb"}
     yield "## Speed"
     yield ""
@@ -157,10 +155,10 @@ def _what_would_change(report: Mapping[str, Any]) -> Iterator[str]:
             times = math.ceil(10 * ((gain - bound) / (gain - margin)) ** 2) / 10
             yield (
                 f"The lower bound must rise by more than {margin - bound:.4f}. An improvement of this size would be "
-                f"shown by a holdout about {times:g} times as long, not looked at more often."
+                f"shown by a holdout about {times:g} times as long that was looked at as often."
             )
     for segment in (report.get("segments") or {"found": ()})["found"][:MOST_SEGMENTS]:
-        if segment["status"] in {"inferior", "not_shown"}:
+        if segment["status"] in {"inferior", "not_shown"} and gain is not None and margin is not None and gain > margin:
             need = -report["segment_margin"] - segment["lower_bound"]
             name = f"{segment['column']} = {_safe(segment['value'])}"
             yield f"Within {name} the lower bound must rise by more than {need:.4f}."

@@ -1,0 +1,192 @@
+"""Standard errors agree with the textbook's row by row, and with the truth where rows depend on each other."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks import gate
+from keel.measures.losses import Scored, auc_placements, estimate, row_loss
+from keel.measures.paired import (
+    FEWEST_CLUSTERS,
+    MIN_CLUSTERS,
+    MOST_ALIKE,
+    Clusters,
+    improvement,
+    influence,
+    mcnemar,
+    uncertainty,
+)
+
+
+def versions(metric, n=600, seed=0, world=gate.INDEPENDENT, quality=1.5):
+    return gate.versions_in(world, (1.5, quality), seed=seed, n=n, binary=metric in gate.BINARY)
+
+
+def better(metric, champion, challenger):
+    return improvement(metric, influence(metric, champion), influence(metric, challenger))
+
+
+def row_error(found):
+    return math.sqrt(float((found.contributions**2).sum()))
+
+
+def spread_hours(*hours):
+    return np.datetime64("2026-01-01", "us") + np.array(hours, dtype="timedelta64[h]")
+
+
+@pytest.mark.parametrize("metric", gate.METRICS)
+def test_one_versions_error_is_the_textbooks(metric):
+    champion, _ = versions(metric)
+    found, textbook = influence(metric, champion), estimate(metric, champion)
+    assert found.value == pytest.approx(textbook.value)
+    assert row_error(found) == pytest.approx(textbook.standard_error)
+    assert float(found.contributions.sum()) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["brier", "log_loss", "mae", "accuracy"])
+def test_a_difference_of_means_has_the_error_of_paired_differences(metric):
+    champion, challenger = versions(metric)
+    paired = row_loss(metric, champion) - row_loss(metric, challenger)
+    found = better(metric, champion, challenger)
+    assert found.value == pytest.approx(paired.mean())
+    assert row_error(found) == pytest.approx(paired.std(ddof=1) / math.sqrt(len(paired)))
+
+
+def test_a_difference_of_accuracies_has_mcnemars_variance():
+    champion, challenger = versions("accuracy")
+    counts, n = mcnemar(champion, challenger), len(champion)
+    lost, won = counts["only_champion_right"], counts["only_challenger_right"]
+    variance = (lost + won - (won - lost) ** 2 / n) / n**2
+    found = better("accuracy", champion, challenger)
+    assert found.value == pytest.approx((won - lost) / n)
+    assert row_error(found) == pytest.approx(math.sqrt(variance * n / (n - 1)))
+
+
+def test_a_difference_of_aucs_has_delongs_variance():
+    champion, challenger = versions("roc_auc")
+    placed = [auc_placements(rows.label, rows.score) for rows in (champion, challenger)]
+    m, n = map(len, placed[0])
+    variance = np.cov([p for p, _ in placed]) / m + np.cov([q for _, q in placed]) / n
+    found = better("roc_auc", champion, challenger)
+    assert row_error(found) ** 2 == pytest.approx(variance[0, 0] + variance[1, 1] - 2 * variance[0, 1])
+
+
+def test_mcnemars_p_value_is_exact_and_one_without_any_difference():
+    ones = np.ones(10)
+    champion = Scored(ones, ones, np.r_[np.zeros(8), np.ones(2)])
+    assert mcnemar(champion, Scored(ones, ones, ones))["p_value"] == pytest.approx(2 / 2**8)
+    assert mcnemar(champion, champion) == {"only_champion_right": 0, "only_challenger_right": 0, "p_value": 1.0}
+
+
+@pytest.mark.parametrize("metric", gate.METRICS)
+@pytest.mark.parametrize("world", [gate.INDEPENDENT, gate.CLUSTERED], ids=lambda world: world.name)
+def test_the_errors_are_those_that_many_holdouts_show(metric, world):
+    """The spread of the improvement over 300 holdouts is known to about 4%; of errors, the mean square is unbiased."""
+    found, errors = [], []
+    for seed in range(300):
+        one = better(metric, *versions(metric, n=630, seed=seed, world=world))
+        clusters = Clusters.of(gate.spread(630))
+        errors.append(uncertainty(one.contributions, clusters, neighbours=0.0).clustered_error)
+        found.append(one.value)
+    assert math.sqrt(np.mean(np.square(errors))) == pytest.approx(np.std(found), rel=0.15)
+
+
+@pytest.mark.parametrize("metric", ["brier", "rmse"])
+def test_days_that_share_their_weather_make_the_error_of_independent_rows_too_small(metric):
+    sure = [
+        uncertainty(better(metric, *versions(metric, 2_100, seed, gate.CLUSTERED)).contributions,
+                    Clusters.of(gate.spread(2_100)))
+        for seed in range(20)
+    ]  # fmt: skip
+    assert np.median([one.clustered_error / one.row_error for one in sure]) > 1.5
+    assert all(one.standard_error == max(one.row_error, one.clustered_error) for one in sure)
+
+
+def test_rows_in_clusters_of_one_have_their_own_error():
+    rng = np.random.default_rng(0)
+    contributions = rng.normal(size=50)
+    alone = uncertainty(contributions, Clusters.rows(50))
+    assert alone.row_error == alone.clustered_error == pytest.approx(np.linalg.norm(contributions))
+    assert alone.effective_clusters == 50
+
+
+def test_a_correlation_of_neighbours_widens_the_error_and_counts_for_fewer_clusters():
+    rng = np.random.default_rng(0)
+    number = np.repeat(np.arange(40), 10)
+    day = np.cumsum(rng.normal(size=40))
+    contributions = day[number] - day[number].mean()
+    sure = uncertainty(contributions, Clusters("day", number, 40))
+    plain = uncertainty(contributions, Clusters("day", number, 40), neighbours=0.0)
+    assert 0.5 < sure.neighbours <= MOST_ALIKE
+    inflation = (1 + sure.neighbours) / (1 - sure.neighbours)
+    assert sure.clustered_error == pytest.approx(plain.clustered_error * math.sqrt(inflation))
+    assert sure.effective_clusters == pytest.approx(40 / inflation)
+    assert sure.half_width(0.05) > plain.half_width(0.05)
+
+
+def test_neighbours_that_take_turns_do_not_make_the_error_smaller():
+    number = np.arange(40)
+    taking_turns = uncertainty((-1.0) ** number, Clusters("day", number, 40))
+    assert taking_turns.neighbours == 0
+
+
+def test_days_with_a_gap_between_them_are_no_neighbours():
+    rng = np.random.default_rng(0)
+    day = np.repeat(rng.normal(size=20), 2)  # pairs of days that are the same
+    near, far = np.arange(40), np.arange(40) * 2
+    assert uncertainty(day - day.mean(), Clusters("day", near, 40)).neighbours > 0.3
+    assert uncertainty(day - day.mean(), Clusters("day", far, 40)).neighbours == 0
+
+
+@pytest.mark.parametrize(
+    ("hours", "unit", "count"),
+    [
+        (np.arange(0, 24 * MIN_CLUSTERS, 12), "day", MIN_CLUSTERS),
+        (np.arange(0, 24 * (MIN_CLUSTERS - 1), 2), "6 h", 4 * (MIN_CLUSTERS - 1)),
+        (np.arange(0, 24, 2), "hour", 12),
+        (np.arange(0, 24 * 7, 24), "hour", 7),
+        (np.arange(FEWEST_CLUSTERS), "hour", FEWEST_CLUSTERS),
+        ([*range(FEWEST_CLUSTERS - 1)] * 3, "row", 3 * (FEWEST_CLUSTERS - 1)),
+        ([0], "row", 1),
+        ([], "row", 0),
+    ],
+)
+def test_clusters_are_days_where_there_are_enough_of_them(hours, unit, count):
+    found = Clusters.of(spread_hours(*hours))
+    assert (found.unit, found.count, len(found.number)) == (unit, count, len(hours))
+
+
+def test_some_rows_keep_their_clusters_or_stand_alone_where_these_are_too_few():
+    clusters = Clusters.of(spread_hours(*np.repeat(np.arange(0, 24 * 20, 24), 5)))
+    some = clusters.take(np.arange(40, 100))
+    assert (some.unit, some.count) == ("day", 12)
+    few = clusters.take(np.arange(5 * (FEWEST_CLUSTERS - 1)))
+    assert (few.unit, few.count) == ("row", 5 * (FEWEST_CLUSTERS - 1))
+
+
+@pytest.mark.parametrize("metric", gate.METRICS)
+@pytest.mark.parametrize("n", [0, 1])
+def test_fewer_than_two_rows_have_no_error(metric, n):
+    found = better(metric, *versions(metric, n=n))
+    assert math.isnan(found.value)
+    assert not uncertainty(found.contributions, Clusters.rows(n)).standard_error > 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1), st.floats(0, 1)), min_size=12, max_size=40),
+    st.sampled_from(["brier", "log_loss", "roc_auc", "accuracy"]),
+)
+def test_swapping_the_versions_turns_the_sign_and_keeps_the_error(rows, metric):
+    label, first, second = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
+    a, b = (Scored(label, score, (score > 0.5).astype(float)) for score in (first, second))
+    there, back = better(metric, a, b), better(metric, b, a)
+    assert there.value == -back.value or (math.isnan(there.value) and math.isnan(back.value))
+    clusters = Clusters("day", np.arange(len(rows)) // 2, (len(rows) + 1) // 2)
+    errors = [uncertainty(one.contributions, clusters).standard_error for one in (there, back)]
+    assert errors[0] == pytest.approx(errors[1], nan_ok=True)
