@@ -40,9 +40,10 @@ class Deployed:
         client.create_registered_model(name)
         run = client.create_run(client.create_experiment(name))
         made = cls(store, registry, name)
-        for version in range(1, versions + 1):
+        for _ in range(versions):
             client.create_model_version(name, run.info.artifact_uri, run.info.run_id)
-            made.note(ledger.Action.REGISTER, statuses={version: (Status.CANDIDATE, "registered")})
+        registered = dict.fromkeys(range(1, versions + 1), (Status.CANDIDATE, "registered"))
+        made.note(ledger.Action.REGISTER, statuses=registered)
         made.project()
         return made
 

@@ -153,18 +153,21 @@ class Hand:
         return f"The alias {alias} of {self.model} was moved by hand {origin}to version {version}{doubt}; {settled}."
 
     def _say_removed(self, alias: str, adopted: bool) -> str:
-        settled = "says" if adopted else "should say"
-        version = self.deployment.aliases[alias]
-        again = " again" if adopted else ""
-        return f"The alias {alias} of {self.model} was removed by hand; it {settled} version {version}{again}."
+        before, becomes = self.deployment.aliases[alias], self.wanted.aliases[alias]
+        settled = f"it should say version {before}"
+        if adopted:
+            settled = f"it says version {becomes} {'again' if becomes == before else 'now'}"
+        return f"The alias {alias} of {self.model} was removed by hand; {settled}."
 
     def _say_deleted(self, alias: str, adopted: bool) -> str:
-        version, before = self.deployment.aliases[alias], self.deployment.previous
+        version, previous = self.deployment.aliases[alias], self.deployment.previous
         said = f"Version {version} of {self.model} was deleted from the registry while it was {alias}"
         if alias != "production":
-            return f"{said}; {f'Keel has no {alias} version now' if adopted else 'Keel still names it'}."
-        if before in self.there:
-            return f"{said}; go back to version {before}: airflow dags trigger {self.model}.rollback"
+            becomes = self.wanted.aliases[alias]
+            settled = f"no version is {alias} now" if becomes is None else f"version {becomes} is {alias} now"
+            return f"{said}; {settled if adopted else 'Keel still names it'}."
+        if previous in self.there:
+            return f"{said}; go back to version {previous}: airflow dags trigger {self.model}.rollback"
         return f"{said}; train another: airflow dags trigger {self.model}.retrain"
 
 
