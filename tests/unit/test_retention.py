@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -375,3 +376,21 @@ def test_a_run_that_is_gone_does_not_keep_its_version(registry, candidate):
     registry.client.create_model_version("toy", "file:///made/by/others", "0" * 32)
     Artifacts(Tracking(registry.tracking_uri), None).delete(registry.resolve("toy", version=1))
     assert there(registry) == []
+
+
+def versions_page():
+    return (Path(__file__).resolve().parents[2] / "docs" / "versions.md").read_text()
+
+
+def first_column(heading):
+    """The names in the first column of the table under a heading."""
+    section = versions_page().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| (`.+?) \|", section, re.MULTILINE)
+    return [name for cell in cells for name in re.findall(r"`([\w.]+)`", cell)]
+
+
+def test_the_document_names_every_station_and_every_tag(candidate):
+    assert first_column("The life of a version") == [str(status) for status in Status]
+    assert set(first_column("What is truth and what is a label")) == {*candidate.tags, "keel.benchmark"}
+    expiring = re.search(r"has been (.+?) for\n", versions_page()).group(1)
+    assert set(re.findall(r"`(\w+)`", expiring)) == {str(status) for status in retention.EXPIRING}
