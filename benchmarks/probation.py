@@ -18,25 +18,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.simulations import versions
-from keel.config import ModelConfig, PromotionConfig, get_model
+from keel.config import ModelConfig, PerformanceConfig, PromotionConfig, get_model
 from keel.lifecycle.comparison import Verdict, compare_versions
+from keel.lifecycle.look import BLOCK_ROWS, BLOCK_SPAN, MOST
 from keel.lifecycle.probation import ProbationReport, ProbationVerdict, watch_version
 from keel.lifecycle.training import Split, TrainingRows, score_rows, train
 from keel.measures.betting import log_capital
-from keel.measures.losses import Floats, Scored, estimate, row_loss
+from keel.measures.blocks import block_ends, block_means
+from keel.measures.losses import Floats, Scored, brier_loss, estimate
 from keel.replay import labelled_history
 
 if TYPE_CHECKING:
     from keel.lifecycle.candidate import Candidate
+    from keel.measures.blocks import Times
 
-ALPHA = PromotionConfig().rollback_alpha
+ALPHA, TOLERANCE = PromotionConfig().rollback_alpha, PerformanceConfig().max_increase
 FIRST, LAST = datetime(2013, 4, 26, tzinfo=UTC), datetime(2013, 12, 20, tzinfo=UTC)
 """The first day before which a training window, a holdout and the label delay fit; the last with a whole probation."""
 CHAMPION_AGE = timedelta(weeks=4)
 AGES = (timedelta(weeks=4), timedelta(weeks=8), timedelta(weeks=12))
 """Since the training of the version that a good challenger replaces."""
 METRICS = ("brier", "roc_auc", "accuracy", "mae")
-QUALITIES = (1.0, 0.5, 0.0)
+QUALITIES = (1.3, 1.2, 1.0, 0.5, 0.0)
 """Of versions simulated to be worse than one of 1.5; 0 knows nothing of the label."""
 ROWS, SECONDS = 6_000, 100.8
 """Seven days of evenly spaced predictions, about as many as there are flights."""
@@ -96,40 +99,53 @@ def scored(candidate: Candidate, rows: pa.Table) -> Scored:
     return score_rows(config, candidate.estimator, rows, candidate.reference["threshold"])
 
 
-def put_on_probation(new: Candidate, previous: Candidate, since: datetime) -> tuple[ProbationReport, bool]:
-    """Watch a promotion to its end; return the report, and whether a test of single rows would take it back.
+Watched = tuple[ProbationReport, dict[str, bool]]
+
+
+def put_on_probation(new: Candidate, previous: Candidate, since: datetime) -> Watched:
+    """Watch a promotion to its end; return the report, and which `simpler_tests` would take the version back.
 
     All labels take as long, so they come in the order of the flights.
     """
     config, _ = flights()
     rows = between(since, since + config.promotion.probation)
-    current, before = scored(new, rows), scored(previous, rows)
+    times, current, before = rows["time"].to_numpy(), scored(new, rows), scored(previous, rows)
     report = watch_version(
-        current, before, times=rows["time"].to_numpy(), metric=config.performance.metric, reference=new.reference,
-        policy=config.promotion, max_increase=config.performance.max_increase, over=True,
+        current, before, times=times, metric=config.performance.metric, reference=new.reference,
+        policy=config.promotion, max_increase=TOLERANCE, over=True,
     )  # fmt: skip
-    worse = row_loss("brier", current) - row_loss("brier", before)
-    path = log_capital(worse, null=0.0, low=-1.0, high=1.0).path
-    return report, bool(path.max() >= -np.log(ALPHA))
+    return report, simpler_tests(brier_loss(current) - brier_loss(before), current.label, times)
 
 
-def bad_retrains(end: datetime, seeds: Sequence[int]) -> list[tuple[ProbationReport, bool]]:
+def simpler_tests(worse: Floats, label: Floats, times: Times) -> dict[str, bool]:
+    """Return which ways to bet on the difference in mean loss, simpler than Keel's, would take a version back."""
+    ends = block_ends(times, label, rows=BLOCK_ROWS, span=BLOCK_SPAN)
+    blocks = np.clip(block_means(worse, ends) - TOLERANCE, -MOST, MOST)
+    paths = {
+        "single flights": log_capital(worse, null=0.0, low=-1.0),
+        "single flights, beyond the tolerance": log_capital(worse, null=TOLERANCE, low=-1.0),
+        "blocks, without the ranking": log_capital(blocks, null=0.0, low=-MOST, high=MOST),
+    }
+    return {name: bool(capital.path.max() >= -math.log(ALPHA)) for name, capital in paths.items()}
+
+
+def bad_retrains(end: datetime, seeds: Sequence[int]) -> list[Watched]:
     """Promote by force, over the version of four weeks ago, ones whose training labels were shuffled."""
     champion = version(end - CHAMPION_AGE)
     return [put_on_probation(version(end, "shuffled", seed), champion, end) for seed in seeds]
 
 
-def good_versions(end: datetime, seeds: Sequence[int]) -> list[tuple[str, ProbationReport, bool]]:
+def good_versions(end: datetime, seeds: Sequence[int]) -> list[tuple[str, Watched]]:
     """Promote versions as good as the one before them, in both directions, and one that has passed the gate."""
     recipe, found = version(end), []
     for seed in seeds:
         same = (("another seed", version(end, "recipe", seed + 1)), ("resampled", version(end, "resampled", seed)))
         for kind, other in same:
             for new, previous in ((other, recipe), (recipe, other)):
-                found.append((kind, *put_on_probation(new, previous, end)))
+                found.append((kind, put_on_probation(new, previous, end)))
     for age in AGES:
         if end - age >= FIRST and passes(recipe, version(end - age), end):
-            found.append(("passed the gate", *put_on_probation(recipe, version(end - age), end)))
+            found.append(("passed the gate", put_on_probation(recipe, version(end - age), end)))
     return found
 
 
@@ -162,7 +178,7 @@ def simulated(metric: str, quality: float, shock: float, trials: Sequence[int]) 
         then = estimate(metric, versions(ROWS, seed=-1 - trial + 2**31, binary=metric != "mae")[0])
         report = watch_version(
             new, previous, times=times, metric=metric, reference={"metrics": {metric: then.to_dict()}},
-            policy=PromotionConfig(), max_increase=0.01, over=True,
+            policy=PromotionConfig(), max_increase=TOLERANCE, over=True,
         )  # fmt: skip
         assert report.harm is not None
         crossed.append(report.harm.crossed_at)
@@ -183,19 +199,21 @@ def flights_table(seeds: int, dates: int) -> str:
     with ProcessPoolExecutor(2) as pool:
         bad = pool.map(bad_retrains, bad_dates, [range(seeds)] * len(bad_dates))
         good = pool.map(good_versions, good_dates, [range(1)] * len(good_dates))
-        watched = [("trained on shuffled labels", *one) for several in bad for one in several]
+        watched = [("trained on shuffled labels", one) for several in bad for one in several]
         watched += [one for several in good for one in several]
+    simpler = list(watched[0][1][1])
     lines = [
         "| promoted | promotions | taken back within 7 days | after labelled flights: median (fewest to most) | "
-        "told of a broken promise | a test of single flights would take back |",
-        "|---|---|---|---|---|---|",
+        f"told of a broken promise | taken back by {' | by '.join(simpler)} |",
+        "|---|---|---|---|---|" + "---|" * len(simpler),
     ]
-    for kind in dict.fromkeys(name for name, _, _ in watched):
-        reports = [report for name, report, _ in watched if name == kind]
+    for kind in dict.fromkeys(name for name, _ in watched):
+        reports = [report for name, (report, _) in watched if name == kind]
         harmed = [report.harm.crossed_at for report in reports if report.harm and report.harm.crossed_at]
         told = sum(report.verdict is ProbationVerdict.BROKEN_PROMISE for report in reports)
-        by_rows = sum(rows for name, _, rows in watched if name == kind)
-        lines.append(f"| {kind} | {len(reports)} | {len(harmed)} | {_delays(harmed)} | {told} | {by_rows} |")
+        others = [sum(found[test] for name, (_, found) in watched if name == kind) for test in simpler]
+        cells = [kind, len(reports), len(harmed), _delays(harmed), told, *others]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     note = (
         f"{seeds} seeds on each of {dates} days from {bad_dates[0]:%-d %B} to {bad_dates[-1]:%-d %B} for the first "
         f"row, {len(good_dates)} days from {good_dates[0]:%-d %B} on for the others; α = {ALPHA}."

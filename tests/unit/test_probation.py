@@ -87,8 +87,7 @@ def test_versions_whose_days_differ_at_random_are_taken_back_at_most_as_often_as
 def test_on_flights_a_version_trained_on_shuffled_labels_is_taken_back_and_equal_ones_are_not():
     date = promotion_dates(3)[1]
     champion = version(date)
-    bad, by_rows = put_on_probation(version(date, "shuffled", 1), champion, date)
-    assert by_rows
+    bad, _ = put_on_probation(version(date, "shuffled", 1), champion, date)
     assert bad.verdict is ProbationVerdict.HARM
     assert bad.harm.crossed_at <= bad.n, "within seven days"
     equal = version(date, "recipe", 1)
