@@ -8,7 +8,7 @@ import platform
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,9 +21,7 @@ from keel.lifecycle.benchmark import SECONDS, Speed, measure, record, time_loadi
 from keel.lifecycle.footprint import Stored, folder_mb, measure_memory
 from keel.lifecycle.history import Status, history
 from keel.memory import Plain, now_utc
-from keel.rows import prediction_log
-from keel.store.casting import take, to_kind
-from keel.store.rows import empty
+from keel.rows import recent_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,7 +65,7 @@ def benchmark_versions(
 
     """
     chosen = choose_versions(ws, config, versions)
-    rows = recent_rows(ws, config, end=end, seed=seed)
+    rows = recent_sample(ws, config, end=end, seed=seed)
     speeds = _measure_all(ws, config, chosen, rows, seconds, seed)
     production = deployments.read(ws.store, config.model).production
     baseline = production if production in chosen else chosen[0]
@@ -108,39 +106,13 @@ def choose_versions(ws: Workspace, config: ModelConfig, versions: Sequence[int])
     return chosen
 
 
-def recent_rows(ws: Workspace, config: ModelConfig, *, end: datetime | None, seed: int) -> pa.Table:
-    """Return ``time`` and the features of the last `ROWS` predictions before ``end``, in random order.
-
-    A value that is not of its feature's kind is missing, as in training.
-    """
-    import pyarrow as pa
-
-    predictions = prediction_log(ws, config)
-    found: list[pa.Table] = []
-    if logged := predictions.times():
-        first, last = logged
-        until, span = end or last + timedelta(microseconds=1), timedelta(seconds=1)
-        # The log has no "last n rows"; to count twice as far back each time reads little more than is needed.
-        while span < until - first and predictions.count(until - span, until) < ROWS:
-            span = min(2 * span, until - first)
-        found = [_as_configured(part, config) for part in predictions.read(until - span, until)]
-    rows = pa.concat_tables(found).sort_by("time") if found else pa.table({})
-    if rows.num_rows < LEAST_ROWS:
+def recent_sample(ws: Workspace, config: ModelConfig, *, end: datetime | None, seed: int) -> pa.Table:
+    """Return ``time`` and the features of the last `ROWS` predictions before ``end``, in random order."""
+    latest = recent_rows(ws, config, ROWS, end=end)
+    if latest.num_rows < LEAST_ROWS:
         what = f"{config.model}: logged predictions to score (write some, or `keel replay` a past)"
-        raise InsufficientData(feature=what, needed=LEAST_ROWS, got=rows.num_rows)
-    latest = rows.slice(max(0, rows.num_rows - ROWS))
+        raise InsufficientData(feature=what, needed=LEAST_ROWS, got=latest.num_rows)
     return latest.take(np.random.default_rng(seed).permutation(latest.num_rows))
-
-
-def _as_configured(rows: pa.Table, config: ModelConfig) -> pa.Table:
-    """Return the time and the features in their own types, whatever shape the rows came in."""
-    import pyarrow as pa
-
-    columns = {
-        name: to_kind(take(rows, name), kind).values if name in rows.column_names else empty(kind, rows.num_rows)
-        for name, kind in config.features.items()
-    }
-    return pa.table({"time": rows["time"], **columns})
 
 
 def _measure_all(

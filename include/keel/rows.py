@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ from keel.lifecycle.scoring import require_features
 from keel.lifecycle.training import Split, TrainingRows
 from keel.measures.losses import Scored
 from keel.memory import times_of
+from keel.store.casting import take, to_kind
+from keel.store.rows import empty
 from keel.window import DAY, HOUR, Window, outside, parse_time
 
 if TYPE_CHECKING:
@@ -37,7 +39,6 @@ def prediction_log(ws: Workspace, config: ModelConfig) -> PredictionLog:
     return ws.store.predictions(config.model, dict(config.features))
 
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PREFLIGHT_ROWS = 100
 """As many as a version must be able to score before it may serve."""
 BRIDGE = timedelta(hours=12)
@@ -209,19 +210,38 @@ def unseen_holdout(
     return rows, {"start": since.isoformat(), "end": end.isoformat()}
 
 
-def recent_rows(ws: Workspace, config: ModelConfig, limit: int = PREFLIGHT_ROWS) -> pa.Table:
-    """Return the latest labelled rows, at most ``limit``, for a version to try itself on; none where there are none."""
+def recent_rows(
+    ws: Workspace, config: ModelConfig, limit: int = PREFLIGHT_ROWS, *, end: datetime | None = None
+) -> pa.Table:
+    """Return ``time`` and the features of the last ``limit`` predictions before ``end``, oldest first.
+
+    A value that is not of its feature's kind is missing, as in training.
+    """
+    import pyarrow as pa
+
     predictions = prediction_log(ws, config)
     times = predictions.times()
     if times is None:
-        return predictions.labelled(EPOCH, EPOCH)
+        return pa.table({})
     first, last = times
-    span = max(DAY, config.target.label_delay)
-    while True:
-        rows = predictions.labelled(last - span, last + HOUR)
-        if rows.num_rows >= limit or last - span < first:
-            return rows.slice(max(0, rows.num_rows - limit))
-        span *= 4
+    until, span = end or last + timedelta(microseconds=1), timedelta(seconds=1)
+    # The log has no "last n rows"; to count twice as far back each time reads little more than is needed.
+    while span < until - first and predictions.count(until - span, until) < limit:
+        span = min(2 * span, until - first)
+    found = [_as_configured(part, config) for part in predictions.read(until - span, until)]
+    rows = pa.concat_tables(found).sort_by("time")
+    return rows.slice(max(0, rows.num_rows - limit))
+
+
+def _as_configured(rows: pa.Table, config: ModelConfig) -> pa.Table:
+    """Return the time and the features in their own types, whatever shape the rows came in."""
+    import pyarrow as pa
+
+    columns = {
+        name: to_kind(take(rows, name), kind).values if name in rows.column_names else empty(kind, rows.num_rows)
+        for name, kind in config.features.items()
+    }
+    return pa.table({"time": rows["time"], **columns})
 
 
 def scored(rows: pa.Table) -> Scored:

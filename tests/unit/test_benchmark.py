@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from keel.benchmarking import LEAST_ROWS, ROWS, benchmark_versions, choose_versions, recent_rows
+from keel.benchmarking import LEAST_ROWS, ROWS, benchmark_versions, choose_versions, recent_sample
 from keel.errors import ArtifactChanged, ConfigError, InsufficientData, UnknownVersion
 from keel.lifecycle import deployments, ledger
 from keel.lifecycle.benchmark import LEAST_CALLS, Latency, Speed, measure, quick, time_loading
@@ -293,11 +293,11 @@ def test_the_last_rows_before_the_end_are_scored_in_random_order(ws):
     logged = pa.concat_tables([toy_rows(days=40), toy_rows(END, days=1)])
     morning = START + timedelta(hours=6)
     for end, first, after in ((None, 41 * 480 - ROWS, 41 * 480), (END, 40 * 480 - ROWS, 40 * 480), (morning, 0, 120)):
-        rows = recent_rows(ws, CONFIG, end=end, seed=1)
+        rows = recent_sample(ws, CONFIG, end=end, seed=1)
         wanted = logged.slice(first, after - first).select(rows.column_names)
         assert rows != wanted
         assert rows.sort_by("time") == wanted
-        assert rows == recent_rows(ws, CONFIG, end=end, seed=1) != recent_rows(ws, CONFIG, end=end, seed=2)
+        assert rows == recent_sample(ws, CONFIG, end=end, seed=1) != recent_sample(ws, CONFIG, end=end, seed=2)
 
 
 def test_rows_of_any_shape_are_scored(tmp_path, store_url):
@@ -311,7 +311,7 @@ def test_rows_of_any_shape_are_scored(tmp_path, store_url):
         ahead = pa.array([START + 400 * DAY], pa.timestamp("us", "UTC"))
         log.append(shapes.slice(80, 40))
         log.append(shapes.slice(0, 1).set_column(0, "id", pa.array(["stray"])).set_column(1, "time", ahead))
-        rows = recent_rows(ws, CONFIG, end=None, seed=0).sort_by("time")
+        rows = recent_sample(ws, CONFIG, end=None, seed=0).sort_by("time")
     assert rows.schema.names == ["time", "x", "z", "colour"]
     assert rows.num_rows == 121
     assert rows["x"].slice(0, 2).to_pylist() == [None, 1.5]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keel.lifecycle.comparison import Verdict, compare_versions
@@ -122,15 +120,14 @@ def _span(window: Mapping[str, Any]) -> tuple[datetime, datetime]:
 
 def _speed(ws: Workspace, config: ModelConfig, champion: int, challenger: int, rows: pa.Table) -> dict[str, Any] | None:
     """Measure both versions side by side where the policy has a limit; None where it has not."""
-    if not config.promotion.measures_speed:
+    if not config.promotion.measures_speed or not rows.num_rows:
         return None
     from keel.lifecycle.benchmark import quick
-    from keel.lifecycle.footprint import folder_mb
+    from keel.lifecycle.footprint import size_mb
 
     models = {version: ws.registry.load(config, version) for version in (champion, challenger)}
-    measured = quick(models, rows)
-    for version in measured:
-        with tempfile.TemporaryDirectory() as folder:
-            size = folder_mb(ws.registry.fetch(config.model, version, Path(folder)))
-        measured[version] = replace(measured[version], size_mb=size)
+    measured = {
+        version: replace(speed, size_mb=size_mb(ws.registry, config.model, version))
+        for version, speed in quick(models, rows).items()
+    }
     return {"champion": measured[champion], "challenger": measured[challenger]}
