@@ -197,6 +197,8 @@ def test_a_deletion_that_is_cut_short_anywhere_is_completed_by_the_next(
     assert history(store, "toy").status(1) is Status.DELETED
     assert there(registry) == [1, 2]
     assert registry.resolve("toy", version=1).tags["keel.status"] == "deleted"
+    assert registry.find("toy", {"keel.reason": "first"}).version == 2
+    assert registry.find("toy", {"keel.reason": "first", "keel.status": "deleted"}) is None
     [due] = prune(store, registry, CONFIG, now=LATER, actor="tests", dry_run=True)
     assert (due.version, due.begun) == (1, True)
     assert delete(store, registry) == [1]

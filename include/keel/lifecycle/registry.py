@@ -123,9 +123,13 @@ class Registry:
                 self.client.set_model_version_tag(model, str(version), name, value)
 
     def find(self, model: str, tags: Mapping[str, str]) -> VersionInfo | None:
-        """Return the newest version that has all these tags; not one whose registration was cut short."""
+        """Return the newest version that has all these tags.
+
+        Not one whose registration was cut short, nor one that is being deleted.
+        """
         tagged = (v for v in reversed(self.versions(model)) if tags.items() <= v.tags.items())
-        return next((v for v in tagged if self._kept.pinned(model, v.version)), None)
+        there = (v for v in tagged if v.tags.get("keel.status") != "deleted")
+        return next((v for v in there if self._kept.pinned(model, v.version)), None)
 
     def unpinned(self, model: str) -> list[VersionInfo]:
         """Return the versions that Keel has made and of which nothing says what was registered, oldest first.
