@@ -77,8 +77,9 @@ def _keep(
     """Store the record under the identity that its versions and rows give it, and log it to MLflow."""
     champion, challenger, window = asked["champion"], asked["challenger"], found["holdout"]
     identity = _identity(config, asked, window)
-    against = f" against champion {champion}" if champion not in (None, challenger) else ""
-    sentence = f"Challenger {challenger}{against}: {found['reason']}."
+    sentence = f"Challenger {challenger} against champion {champion}: {found['reason']}."
+    if not found["n"]:  # told of the version, as there was nothing to compare
+        sentence = f"{found['reason'][0].upper()}{found['reason'][1:]}."
     if provenance["forced_by"] and found["verdict"] != Verdict.PASS:
         sentence += f" {provenance['forced_by']} forces it: {asked['reason']}."
     body = {**found, **provenance, "model": config.model, "report_id": identity, "sentence": sentence}
