@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from benchmarks import gate_tables, probation
+from benchmarks import gate_flights, gate_tables, probation
 from benchmarks.simulations import ALPHA, WINDOWS_A_REFERENCE, false_alarms
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "statistics.md"
@@ -45,6 +45,11 @@ def write(page: str, name: str, table: str) -> str:
     return pattern.sub(lambda m: f"{m[1]}{table}\n{m[2]}", page)
 
 
+def gate_flights_table(trials: int) -> str:
+    """Judge versions trained on flights, of which there are no more than there are."""
+    return gate_flights.flights_table()
+
+
 def probation_tables(trials: int) -> dict[str, str]:
     """Measure as many probations as the fourth of the trials, and the flights as they are."""
     return probation.run(trials=max(1, trials // 4))
@@ -57,9 +62,10 @@ def _one(name: str, measure: Callable[[int], str]) -> Measured:
     return lambda trials: {name: measure(trials)}
 
 
-SUITES: dict[str, Measured] = {
-    name: _one(name, measure) for name, measure in {"false alarms": false_alarm_table, **gate_tables.TABLES}.items()
-} | {"probation": probation_tables}
+MEASURES = {"false alarms": false_alarm_table, **gate_tables.TABLES, "gate flights": gate_flights_table}
+SUITES: dict[str, Measured] = {name: _one(name, measure) for name, measure in MEASURES.items()} | {
+    "probation": probation_tables
+}
 """What gives tables, by the names of their markers on the page."""
 
 
