@@ -1,0 +1,132 @@
+"""The page says what the record says, to somebody who was not there, and holds whatever the data holds."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from benchmarks import gate
+from keel.config import PromotionConfig
+from keel.lifecycle.comparison import compare_versions
+from keel.lifecycle.comparison_report import render
+
+N = 4_200
+
+
+def record(quality=2.5, *, metric="brier", looks=0, speed=None, values=("UA", "B6"), n=N, **policy):
+    """What `keel.rollout` keeps of a comparison."""
+    champion, challenger = gate.versions_in(gate.INDEPENDENT, (1.5, quality), seed=1, n=n, binary=metric in gate.BINARY)
+    carriers = np.array(values, dtype=object)[np.arange(n) % len(values)]
+    found = compare_versions(
+        champion, challenger, metric=metric, policy=PromotionConfig(segments=("carrier",), **policy),
+        times=gate.spread(n), segments={"carrier": carriers}, earlier_looks=looks, holdout_end=gate.HOLDOUT_END,
+        speed=speed,
+    ).to_dict()  # fmt: skip
+    return found | {
+        "model": "flight_delay", "champion": 1, "challenger": 3,
+        "holdout": {"start": "2026-01-01T00:00:00+00:00", "end": "2026-01-22T00:00:00+00:00"},
+        "sentence": f"Challenger 3 against champion 1: {found['reason']}.",
+    }  # fmt: skip
+
+
+def speeds(factor):
+    return {
+        "champion": {"p50_ms": 2.0, "p95_ms": 3.0, "size_mb": 1.0},
+        "challenger": {"p50_ms": 2.0 * factor, "p95_ms": 3.0 * factor, "size_mb": None},
+    }
+
+
+def test_a_pass_says_first_that_it_is_one_and_what_would_have_failed():
+    body = record()
+    page = render(body)
+    assert page.startswith(
+        "# Pass: challenger 3 against champion 1 (flight_delay)\n\n**Challenger 3 against champion 1"
+    )
+    assert "4,200 labelled rows of 2026-01-01 00:00 to 2026-01-22 00:00 UTC" in page
+    assert f"| {body['champion_value']:.4f} ± {body['champion_standard_error']:.4f} |" in page
+    assert f"Lower bound **{body['lower_bound']:+.4f}** with 97.0% confidence" in page
+    assert "21 clusters of a day" in page
+    assert f"failed with a margin of {body['lower_bound']:+.4f} or more" in page
+    assert page.index("brier**, which decides") < page.index("| roc_auc |")
+
+
+def test_a_fail_says_how_far_it_is_from_a_pass():
+    body = record(1.51)
+    assert body["verdict"] == "fail"
+    assert body["improvement"] > 0
+    page = render(body)
+    assert page.startswith("# Fail")
+    assert f"The lower bound must rise by more than {-body['lower_bound']:.4f}" in page
+    [times] = re.findall(r"holdout about ([\d.]+) times as long", page)
+    assert float(times) > 1
+    assert "must be better" in render(record(1.0))
+
+
+def test_a_segment_that_is_worse_is_in_the_table_and_among_what_must_change():
+    page = render(record(1.51, segment_margin=0.0, margin=-0.1))
+    assert "| carrier = " in page
+    assert "**not shown**" in page
+    assert re.search(r"Within carrier = \w+ the lower bound must rise by more than 0\.\d+", page)
+
+
+def test_limits_stand_beside_what_was_measured():
+    page = render(record(speed=speeds(4), max_slowdown=3, max_latency_ms=9))
+    assert page.startswith("# Fail")
+    assert "| median, times the champion's | | 4.00 | 3 |" in page
+    assert "| one row, 95th percentile (ms) | 3.00 | 12.00 | 9 |" in page
+    assert "| size (MB) | 1.00 | not measured |  |" in page
+
+
+def test_what_is_inconclusive_says_the_way_out():
+    page = render(record(min_rows=5_000))
+    assert page.startswith("# Inconclusive")
+    assert "5,000 are needed" in page
+    assert "wait for more labels, or lengthen retrain.holdout" in page
+    assert "## Segments" not in page
+
+
+def test_earlier_looks_and_rows_left_out_are_told():
+    body = record(looks=3)
+    body["n_left_out"] = {"total": 12, "no usable score of the champion": 12}
+    page = render(body)
+    assert "3 earlier comparisons looked at rows of this holdout. This look may err with a chance of 0.19%" in page
+    assert "Left out: 12 rows (12 with no usable score of the champion)" in page
+
+
+@pytest.mark.parametrize("champion", [None, 3])
+def test_a_record_that_needed_no_rows_is_a_page_of_its_sentence(champion):
+    body = {
+        "verdict": "pass", "reason": "version 3 is the first", "n": 0, "earlier_looks": 0, "model": "flight_delay",
+        "holdout": {"start": "2026-01-01T00:00:00+00:00", "end": "2026-01-22T00:00:00+00:00"},
+        "champion": champion, "challenger": 3,
+    }  # fmt: skip
+    assert "**version 3 is the first**" in render(body)
+    assert "None" not in render(body)
+
+
+@pytest.mark.parametrize("metric", gate.METRICS)
+@pytest.mark.parametrize("n", [0, 1, 150, 630])
+def test_every_record_can_be_rendered(metric, n):
+    for quality in (1.5, 2.5):
+        page = render(record(quality, metric=metric, n=n, segment_min_rows=100, speed={}))
+        assert page.startswith("# ")
+        assert "None" not in page
+        assert "nan" not in page
+
+
+def test_what_the_data_holds_cannot_leave_its_cell_or_become_a_link():
+    values = ("a|b\n# Pass", "[click](https://example.com)<img src=x>`*")
+    page = render(record(1.6, values=values, segment_margin=0.0, margin=-0.1))
+    assert "a\\|b # Pass" in page
+    assert not re.search(r"(?<!\\)[\[<`]", page.replace("**", ""))
+    assert len(re.findall("^# ", page, re.MULTILINE)) == 1
+
+
+def test_the_page_is_short():
+    values = tuple(f"s{number}" for number in range(30))
+    page = render(record(values=values, segment_min_rows=100))
+    assert page.count("| carrier = ") == 20
+    assert "10 more have higher bounds" in page
+    assert len(page.splitlines()) < 80
