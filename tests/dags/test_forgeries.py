@@ -35,13 +35,12 @@ FORGED = {
 
 @pytest.fixture(autouse=True)
 def nothing_is_promoted(offered):
-    """Nothing was promoted, and nobody is said to have agreed, however the run ended."""
+    """Nothing was promoted, however the run ended."""
     before = promotions(offered)
     yield
     assert promotions(offered) == before
     assert deployments.read(offered.store, "tide").production == 1
     assert offered.registry.aliases("tide")["production"] == 1
-    assert list(ledger.entries(offered.store, "tide", "approve")) == []
     assert ledger.verify(offered.store).broken_at is None
 
 
@@ -101,6 +100,37 @@ def test_an_xcom_in_the_name_of_a_task_that_is_marked_successful(task_id):
     assert (done.state, done.states["approve"], done.states["promote"]) == ("failed", "success", "failed")
     reason = "there is no comparison" if task_id == "compare" else "needs the approval of a person"
     assert reason in done.xcoms["promote/error"]
+
+
+def test_a_yes_to_one_question_that_is_made_a_yes_to_another(offered):
+    """While a person reads what was found, the reference to it is exchanged for one that speaks for a version too."""
+    other = offered.store.reports.list("tide", "comparison")[0]  # the one that followed the training
+    assert other["body"]["verdict"] == "pass"
+
+    def exchange(waiting):
+        push(waiting, "compare", {**FORGED, "report_id": other["report_id"]})
+        assert people.answer(waiting, "Approve", user="alice") == 200
+
+    done = run("tide.promote", asked=exchange, **ASK)
+
+    assert (done.state, done.states["approve"], done.states["promote"]) == ("failed", "success", "failed")
+    assert "needs the approval of a person" in done.xcoms["promote/error"]
+    assert done.xcoms["approve/return_value"]["report_id"] != other["report_id"]
+    [agreed] = ledger.entries(offered.store, "tide", "approve")
+    assert agreed.body["approval"]["report_id"] == done.xcoms["approve/return_value"]["report_id"]
+
+
+def test_a_request_in_which_nobody_is_said_to_have_asked(monkeypatch):
+    from keel import rollout
+
+    monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "second_person")
+    found = rollout.compare
+    monkeypatch.setattr(rollout, "compare", lambda *step: found(*step[:2], {**step[2], "requested_by": None}))
+
+    done = run("tide.promote", asked=lambda waiting: people.answer(waiting, "Approve", user="dag_test"), **ASK)
+
+    assert (done.state, done.states["approve"]) == ("failed", "failed")
+    assert "dag_test has asked for this promotion" in done.xcoms["approve/error"]
 
 
 def test_an_approval_that_is_marked_successful_without_any_answer():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from email import message_from_string, policy
+from email import message_from_bytes, policy
 
 import pytest
 
@@ -28,7 +28,7 @@ def last(workspace, action):
 
 def mails(workspace):
     """What was sent, by subject."""
-    found = [message_from_string(file.read_text(), policy=policy.default) for file in workspace.outbox.glob("*.eml")]
+    found = [message_from_bytes(file.read_bytes(), policy=policy.default) for file in workspace.outbox.glob("*.eml")]
     return {mail["Subject"]: mail.get_content() for mail in found}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ def compose_question(config: ModelConfig, *, subject: str, body: str, answer_url
         "",
         f"Answer   {answer_url}",
         f"Who      {', '.join(policy.approvers) or 'whoever Airflow permits to answer'}",
-        f"Until    no answer within {policy.approval_timeout} is a no",
+        f"Until    no answer within {policy.approval_timeout / timedelta(hours=1):g} hours is a no",
         *([f"Runbook  {config.alerts.runbook}"] if config.alerts.runbook else []),
         "",
     ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
+from airflow.sdk.exceptions import TaskAwaitingInput
 
-from keel_airflow.operators.base import KeelBranchOperator, is_somebody
+from keel_airflow.operators.base import KeelBranchOperator, asked_by, is_somebody
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -37,30 +38,41 @@ class AwaitApprovalOperator(KeelBranchOperator, ApprovalOperator):
         self.comparison = comparison
 
     def execute(self, context: Context) -> None:
-        """Put the question, and wait."""
+        """Put the question, and wait; what is asked about waits with the task, where no other task can exchange it."""
         from keel import rollout
 
         with self.keel() as (workspace, config):
             question = rollout.approval_request(workspace, config, self.comparison)
         self.subject, self.body = question["subject"], question["body"]
-        super().execute(context)
+        try:
+            super().execute(context)
+        except TaskAwaitingInput as wait:
+            wait.kwargs = {"report_id": self.comparison["report_id"]}
+            raise
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> None:
-        """Record the answer, then follow it."""
+    def execute_complete(self, context: Context, event: dict[str, Any], report_id: str) -> None:
+        """Record the answer to what was asked about, then follow it.
+
+        report_id: of the comparison that was shown.
+        """
         from keel import rollout
+        from keel.rollout.approval import require_approver
 
         answer = HITLOperator.execute_complete(self, context, event)
+        approved = answer["chosen_options"] == [self.APPROVE]
         user = answer["responded_by_user"]
-        if user and not is_somebody(user["name"]):
-            user = None
+        if user is None or not is_somebody(user["name"]):
+            user = {"id": None, "name": None}
         with self.keel() as (workspace, config):
+            if approved:  # who started this run is what Airflow says, whatever the comparison says of who asked
+                require_approver(config, user["name"], {asked_by(context)})
             outcome = rollout.approve(
                 workspace,
                 config,
-                self.comparison,
-                approved=answer["chosen_options"] == [self.APPROVE],
-                approver=user["name"] if user else None,
-                approver_id=user["id"] if user else None,
+                {"report_id": report_id},
+                approved=approved,
+                approver=user["name"],
+                approver_id=user["id"],
                 dag_id=context["dag"].dag_id,
                 run_id=context["run_id"],
                 responded_at=answer["responded_at"],
