@@ -18,9 +18,10 @@ Proves that the ledger is what was written and signs what it is, brings MLflow a
 together, and deletes the versions that nobody needs any more.
 
 ## Inputs
-The ledger; `KEEL_SIGNING_KEY` (file of the private key) and `KEEL_CHECKPOINTS` (where checkpoints go, best a place that
-the database's owner cannot change); MLflow's aliases; each model's `promotion.keep_versions`. Runs at
-`KEEL_MAINTENANCE_SCHEDULE` (UTC; unset: every night at three), for the models whose `model.yaml` is valid.
+The ledger; `KEEL_CHECKPOINTS` (where checkpoints lie, best a place that the database's owner cannot change) with
+`KEEL_SIGNING_KEY` (file of the private key), or with `KEEL_VERIFY_KEY` alone (file of public keys) where somebody else
+signs; MLflow's aliases; each model's `promotion.keep_versions`. Runs at `KEEL_MAINTENANCE_SCHEDULE` (UTC; unset: every
+night at three), for the models whose `model.yaml` is valid.
 
 ## Outputs
 A signed checkpoint where a key and a place are set. A message to a model's people when somebody moved its aliases by
