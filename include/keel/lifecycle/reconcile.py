@@ -181,12 +181,12 @@ def reconcile(store: Store, registry: Registry, model: str, *, actor: str, now: 
     completed, found = False, list[Finding]()
     with exclusive(store, model) as held:
         for _ in range(LOOKS):
-            before, look = read(store, model), look_at(store, model)
+            row, look = read(store, model), look_at(store, model)
             if look.news:
                 found += complete(store, registry, look, held)
                 completed |= look.moving
                 continue
-            if wrong := _wrong_row(look, before, read(store, model)):
+            if wrong := _wrong_row(look, row):
                 found.append(wrong)
                 break
             aliases, versions = registry.aliases(model), versions_of(registry, look)
@@ -222,17 +222,16 @@ def _taken_over(store: Store, registry: Registry, hand: Hand, held: Held, *, act
     return True
 
 
-def _wrong_row(look: Look, before: Deployment, after: Deployment) -> Finding | None:
-    """Compare the deployments row, read before and after the ledger, with what the ledger adds up to.
+def _wrong_row(look: Look, row: Deployment) -> Finding | None:
+    """Compare the deployments row, read before the ledger, with what the ledger adds up to.
 
-    The row changes with the ledger in one transaction. So the ledger is no older than what was read before it, and no
-    newer than what was read after it.
+    They change in one transaction. A change between the two reads would be pending, as nobody else can project it now.
     """
     right = look.state.deployment
-    if after == right or (before.generation <= right.generation < after.generation):
+    if row == right:
         return None
     sentence = (
-        f"The deployments row of {look.model} (generation {after.generation}) is not what the ledger adds up to "
+        f"The deployments row of {look.model} (generation {row.generation}) is not what the ledger adds up to "
         f"(generation {right.generation}); write it anew from the ledger: keel ledger rebuild {look.model}"
     )
-    return Finding("deployments", right.generation, after.generation, sentence)
+    return Finding("deployments", right.generation, row.generation, sentence)
