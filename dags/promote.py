@@ -50,7 +50,7 @@ def promote(config: ModelConfig) -> DAG:
             config,
             doc=DOC,
             tags={Tag.DEPLOYMENT},
-            dagrun_timeout=WORK_TIMEOUT + (config.promotion.approval_timeout if ask else WORK_TIMEOUT * 0),
+            dagrun_timeout=WORK_TIMEOUT + config.promotion.approval_timeout,
         ),
     ) as dag:
         request = RequestPromotionOperator(task_id="request_promotion", model=model)
@@ -58,7 +58,7 @@ def promote(config: ModelConfig) -> DAG:
             task_id="compare",
             model=model,
             asked=request.output,
-            branches={"offer" if ask else "promote": "approve" if ask else "promote", "keep_champion": "keep_champion"},
+            branches={**({"offer": "approve"} if ask else {"promote": "promote"}), "keep_champion": "keep_champion"},
         )
         keep_champion = KeepChampionOperator(task_id="keep_champion", model=model, comparison=compare.output)
         swap = promote_operator(model, comparison=returned_by("compare"))
