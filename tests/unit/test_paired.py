@@ -190,3 +190,22 @@ def test_swapping_the_versions_turns_the_sign_and_keeps_the_error(rows, metric):
     clusters = Clusters("day", np.arange(len(rows)) // 2, (len(rows) + 1) // 2)
     errors = [uncertainty(one.contributions, clusters).standard_error for one in (there, back)]
     assert errors[0] == pytest.approx(errors[1], nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("neighbours", "stated", "separate"), [(0.0, 0.042, 0.05), (0.3, 0.067, 0.11), (0.45, 0.079, 0.15)]
+)
+def test_what_is_left_of_the_level_where_days_follow_one_another_is_as_documented(neighbours, stated, separate):
+    trials, days = 4_000, 21
+    rng = np.random.default_rng(7)
+    world = gate.World("", day=1.0, neighbours=neighbours)
+    clusters = Clusters("day", np.arange(days), days)
+    shown = {"as used": 0, "separate": 0}
+    for _ in range(trials):
+        effects = gate.day_effects(rng, world)
+        contributions = (effects - effects.mean()) / days
+        used = uncertainty(contributions, clusters).half_width(0.05)
+        shown["as used"] += effects.mean() > used
+        shown["separate"] += effects.mean() > uncertainty(contributions, clusters, neighbours=0.0).half_width(0.05)
+    for name, share in (("as used", stated), ("separate", separate)):
+        assert shown[name] / trials == pytest.approx(share, abs=3.1 * math.sqrt(share * (1 - share) / trials) + 0.003)
