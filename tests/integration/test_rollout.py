@@ -202,6 +202,20 @@ def test_what_a_task_says_of_a_comparison_is_no_evidence(ws, forged):
     assert whole(ws) == before
 
 
+def test_what_a_task_says_of_a_request_changes_nothing_of_it(ws):
+    """Whoever forces says which version, and whoever asks has asked."""
+    config = CONFIG.with_overrides({"promotion.margin": 0.9})
+    other, wanted = challenge(ws, config), challenge(ws, config, end=TURNED - DAY, run_id="run-2")
+    assert other["challenger"] != wanted["challenger"]
+    asked = ask(ws, config, version=wanted["challenger"], force=True, end=TURNED)
+
+    said = {**asked, "challenger": other["challenger"], "requested_by": "nobody", "reason": "trust me"}
+    found = rollout.compare(ws, config, said)
+
+    assert (found["challenger"], found["requested_by"], found["forced_by"]) == (wanted["challenger"], "ada", "ada")
+    assert "ada forces it: it is time" in found["sentence"]
+
+
 def test_a_report_of_another_kind_or_model_is_no_comparison(ws):
     decision, _ = check(ws, TURNED)
     drift = next(r["report_id"] for r in ws.store.reports.list("toy", "drift"))

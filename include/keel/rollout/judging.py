@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from keel.decision import Action
 from keel.lifecycle.comparison import Verdict, compare_versions
 from keel.lifecycle.comparison_report import render
 from keel.lifecycle.history import Status, history
@@ -27,16 +28,24 @@ PROVENANCE = ("decision_id", "champion", "challenger", "mlflow_run_id", "until",
 def compare(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any]) -> Plain:
     """Judge the challenger against the champion on the same holdout, which neither has seen, and keep the record.
 
-    asked: what `keel.loop.retrain` or `request_promotion` returned; who forces, and what, is read as it was kept.
+    asked: what `keel.loop.retrain` or `request_promotion` returned; what a person has asked for is read as it was kept.
     ``next`` is ``promote``, ``offer`` (a person must agree) or ``keep_champion``.
     """
-    decision = ws.store.decisions.get(asked["decision_id"])
-    kept: Mapping[str, Any] = decision["body"] if decision else {}
-    provenance = {name: asked.get(name) for name in PROVENANCE} | {"forced_by": kept.get("forced_by")}
+    asked = _as_kept(ws, config, asked)
+    provenance = {name: asked.get(name) for name in PROVENANCE}
     body = _judge(ws, config, asked, provenance)
     shown = body["verdict"] == Verdict.PASS or body["forced_by"]
     agreed = "promote" if config.promotion.approval == "auto" else "offer"
     return {**body, "next": agreed if shown else "keep_champion"}
+
+
+def _as_kept(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a person has asked for as it was kept; nobody forces what no person has asked for."""
+    decision = ws.store.decisions.get(asked["decision_id"])
+    if decision is None or (decision["model"], decision["action"]) != (config.model, Action.PROMOTE):
+        return {**asked, "forced_by": None}
+    body: Plain = decision["body"]
+    return body
 
 
 def _judge(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any], provenance: Plain) -> Plain:
