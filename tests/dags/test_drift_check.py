@@ -136,14 +136,18 @@ def runs_of(dag_id, run_id):
     return found
 
 
-@pytest.mark.parametrize("key", ["promotion.margin", "promotion.approval", "promotion"])
-def test_a_run_may_not_stand_in_for_the_policy(tide, key):
-    done = run("tide.drift_check", **WINDOW, overrides={key: {} if key == "promotion" else 0})
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("promotion.margin", 0), ("promotion.approval", "auto"), ("promotion", {}), ("performance.metric", "accuracy")],
+)
+def test_a_run_may_not_stand_in_for_the_policy(tide, key, value):
+    done = run("tide.drift_check", **WINDOW, overrides={key: value})
 
     assert (done.state, done.states["count_window"]) == ("failed", "failed")
     said = done.xcoms["count_window/error"]
     assert said == (
-        f"ConfigError: params.overrides: {key}: promotion is the model's policy: change model.yaml or the environment"
+        f"ConfigError: params.overrides: {key}: {key if 'metric' in key else 'promotion'} is the model's policy: "
+        "change model.yaml or the environment"
     )
 
 

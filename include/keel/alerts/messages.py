@@ -54,6 +54,8 @@ def compose_alert(
     if not changed and decision["action"] in REPEATED and _told_lately(config, decision, told):
         return {}
     headline = HEADLINES[outcome["outcome"] if outcome else decision["action"]]
+    if decision["action"] == "promote":  # nobody has trained for it
+        headline = headline.removeprefix("retrained and ").removeprefix("retrained, ")
     version = (outcome or {}).get("version") or decision["version"]
     return {
         "subject": f"[Keel] {config.model}: {headline.format(version=version)}",

@@ -124,12 +124,17 @@ def configuration(model: str, overrides: Mapping[str, Any]) -> ModelConfig:
         For a key that cannot be overridden: `POLICY` is the gate, and whoever may start a run could open it by a value.
 
     """
-    if touched := [key for key in overrides if str(key).split(".")[0] == POLICY]:
+    policy = get_model(model)
+    asked = policy.with_overrides(overrides, origin="params.overrides")
+    touched = [str(key) for key in overrides if str(key).split(".")[0] == POLICY]
+    # What the gate measures is policy too, however the override is written.
+    measured = ["performance.metric"] if asked.performance.metric != policy.performance.metric else []
+    if names := [*touched, *measured]:
         raise ConfigError(
-            f"params.overrides: {', '.join(map(str, touched))}: {POLICY} is the model's policy: "
+            f"params.overrides: {', '.join(names)}: {POLICY if touched else names[0]} is the model's policy: "
             "change model.yaml or the environment"
         )
-    return get_model(model).with_overrides(overrides, origin="params.overrides")
+    return asked
 
 
 def asked_by(context: Context) -> str:

@@ -1,0 +1,116 @@
+"""The loop's own steps are killed at each boundary: the task that runs again completes what was begun, and once."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from keel import loop, rollout
+from keel.lifecycle import deployments, ledger
+from keel.workspace import Workspace
+from tests.chaos.harness import FULL_SIZE, TRIALS, World, require_consistent, run
+from tests.steps import BY, CONFIG, NOW, first_version, live
+from tests.toy import DAY, toy_rows
+
+TURNED = NOW + 36 * DAY
+Home = tuple[Path, dict]
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home with a champion, and a challenger that has been shown to be better and is not promoted yet."""
+    home = tmp_path_factory.mktemp("compared")
+
+    def prepare() -> dict:
+        with Workspace.open(home=home, environment={}) as ws:
+            first_version(ws)
+            live(ws, toy_rows(NOW, days=36, flip=True), days=36)
+            window = loop.resolve_window(CONFIG, end=TURNED, now=TURNED)
+            decision = loop.request_retrain(ws, CONFIG, window=window, reason="it has turned", run_id="run-1")
+            comparison = rollout.compare(ws, CONFIG, loop.retrain(ws, CONFIG, decision, **BY))
+            assert comparison["next"] == "promote", comparison["sentence"]
+            return {"report_id": comparison["report_id"]}
+
+    # in a child: what trains has threads, and this process must not have any when it forks
+    return home, run(prepare).result
+
+
+@pytest.fixture
+def fresh(compared: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path]:
+    """Returns copies of the home, each in another folder."""
+    monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
+    number = iter(range(10_000))
+    return lambda: Path(shutil.copytree(compared[0], tmp_path / str(next(number))))
+
+
+def promotion(home: Path, comparison: dict) -> Callable[[], str]:
+    def promote() -> str:
+        with Workspace.open(home=home, environment={}) as ws:
+            return rollout.promote(ws, CONFIG, comparison, **BY)["outcome"]
+
+    return promote
+
+
+def taking_back(home: Path) -> Callable[[], str]:
+    def take_back() -> str:
+        with Workspace.open(home=home, environment={}) as ws:
+            decision = rollout.request_rollback(
+                ws, CONFIG, reason="chaos", version=None, end=TURNED, actor="tests", run_id="run-2"
+            )
+            return rollout.rollback(ws, CONFIG, decision, actor="tests", run_id="run-2")["outcome"]
+
+    return take_back
+
+
+def world_of(home: Path) -> World:
+    return World(f"sqlite:///{home / 'keel.db'}", f"sqlite:///{home / 'mlflow.db'}")
+
+
+def some_of(boundaries: tuple[str, ...]) -> list[int]:
+    """Return the boundaries to kill at: at full size all, else each commit's two sides and a few between."""
+    if TRIALS >= FULL_SIZE:
+        return list(range(len(boundaries)))
+    few = range(0, len(boundaries), max(1, len(boundaries) // 5))
+    return sorted({*few, *(number for number, name in enumerate(boundaries) if name.endswith(" COMMIT"))})
+
+
+def state(home: Path) -> tuple[int | None, int, int]:
+    """The version in production, and how many rows of the ledger say promoted and rolled back."""
+    with world_of(home).open() as (store, _):
+        rows = [entry.action for entry in ledger.entries(store, "toy")]
+        return deployments.read(store, "toy").production, rows.count("promote"), rows.count("rollback")
+
+
+def test_a_promotion_killed_anywhere_is_all_or_nothing_and_completed_by_its_retry(compared, fresh) -> None:
+    _, comparison = compared
+    boundaries = run(promotion(fresh(), comparison)).boundaries
+    assert "after COMMIT" in boundaries
+    for number in some_of(boundaries):
+        home = fresh()
+        assert run(promotion(home, comparison), kill_at=number).killed
+        require_consistent(world_of(home))
+        assert state(home) in ((1, 1, 0), (2, 2, 0)), boundaries[number]
+        assert run(promotion(home, comparison)).result == "promoted"
+        require_consistent(world_of(home))
+        assert state(home) == (2, 2, 0), boundaries[number]
+        shutil.rmtree(home)
+
+
+def test_a_rollback_killed_anywhere_is_all_or_nothing_and_completed_by_its_retry(compared, fresh) -> None:
+    _, comparison = compared
+    promoted = fresh()
+    run(promotion(promoted, comparison))
+    boundaries = run(taking_back(Path(shutil.copytree(promoted, promoted.parent / "once")))).boundaries
+    for number in some_of(boundaries):
+        home = promoted.parent / f"rollback-{number}"
+        shutil.copytree(promoted, home)
+        assert run(taking_back(home), kill_at=number).killed
+        require_consistent(world_of(home))
+        assert state(home) in ((2, 2, 0), (1, 2, 1)), boundaries[number]
+        assert run(taking_back(home)).result == "rolled_back"
+        require_consistent(world_of(home))
+        assert state(home) == (1, 2, 1), boundaries[number]
+        shutil.rmtree(home)
