@@ -29,8 +29,8 @@ from keel.lifecycle.registry import Registry
 from keel.store import Store, sqlite
 from tests.store_fixtures import NOON
 
-FULL_SIZE = 100
-TRIALS = int(os.environ.get("KEEL_CHAOS_TRIALS", "10"))
+FULL_SIZE = bool(os.environ.get("KEEL_FULL_SIZE"))
+TRIALS = int(os.environ.get("KEEL_CHAOS_TRIALS", "100" if FULL_SIZE else "10"))
 """Kills at random times, and rounds of a race, per database."""
 MLFLOW_DRIVER = "pysqlite"
 TIMEOUT = 60
@@ -118,7 +118,7 @@ def run_until_killed(step: Step, seconds: float) -> None:
 
 def numbers_of(boundaries: tuple[str, ...]) -> range:
     """Return the boundaries to kill at: at full size all, else every other, as after the one is before the next."""
-    return range(len(boundaries)) if TRIALS >= FULL_SIZE else range(1, len(boundaries), 2)
+    return range(len(boundaries)) if FULL_SIZE else range(1, len(boundaries), 2)
 
 
 def random_delays(count: int, longest: float, seed: int = 0) -> list[float]:

@@ -1,6 +1,6 @@
 """A process that changes a deployment is killed, anywhere: the next to look finds everything in order, or puts it so.
 
-``KEEL_CHAOS_TRIALS=100`` runs it at full size; by default it is a small one.
+``KEEL_FULL_SIZE=1`` makes it large, ``KEEL_CHAOS_TRIALS`` sets the number of kills at random times.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.store_fixtures import NOON
 
 A_FEW_PROMOTIONS = 0.5
 """Seconds; one takes about 0.1."""
-WAYS = (1, 2) if TRIALS >= FULL_SIZE else (1,)
+WAYS = (1, 2) if FULL_SIZE else (1,)
 """From which version: to the one the alias staging is set, to the other it is removed."""
 
 
