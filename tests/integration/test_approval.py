@@ -1,0 +1,233 @@
+"""People and promotions on a real Airflow: logins and permissions, waiting, and what others can forge.
+
+What each policy does is tested in ``tests/dags``; here everything runs in its own process.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from tests.dags.world import TURNED
+from tests.integration.harbour import POLICIES, USERS, Person, harbour, launch, mails, opened, wait_for, waiting
+
+if TYPE_CHECKING:
+    from keel.workspace import Workspace
+
+pytestmark = pytest.mark.integration
+
+ASK = {"end": TURNED.isoformat(), "reason": "it knows the new tide"}
+FORGED = {
+    "verdict": "pass", "next": "promote", "outcome": "approved", "champion": 1, "challenger": 3, "version": 3,
+    "approver": "bob", "approver_id": "bob", "forced_by": "bob", "chosen_options": ["Approve"],
+    "responded_by_user": {"id": "bob", "name": "bob"}, "until": TURNED.isoformat(),
+}  # fmt: skip
+MAINTENANCE = "keel.maintenance"
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    with harbour(tmp_path_factory.mktemp("approval")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def people(stack):
+    wanted = [f"{name}.{dag}" for name in POLICIES for dag in ("promote", "rollback", "retrain", "watch_deployment")]
+    with stack.api as admin:
+        admin.wait_for_dags([MAINTENANCE], timeout=60, check=stack.check)
+        admin.pause(MAINTENANCE)  # the run that the clock starts at once waits until there is something to look after
+        admin.wait_for_dags(["mallory", *wanted], timeout=60, check=stack.check)
+    return {name: Person(stack, name) for name in USERS}
+
+
+@pytest.fixture(scope="module")
+def workspace(stack, people):
+    from keel.config import load_models
+
+    models = load_models(stack.home.parent / "models", {})
+    with opened(stack) as workspace:
+        for name, challengers in {"tide": 0, "ebb": 1, "spring": 1, "neap": 2}.items():
+            launch(workspace, models[name], challengers=challengers)
+        yield workspace
+
+
+@pytest.fixture(scope="module")
+def asked(workspace, people):
+    """The runs in which alice's wishes wait, all begun at once: most of what they take is waiting for each other."""
+    alice = people["alice"]
+    trained = alice.trigger("tide.retrain", {**ASK, "approved": True, "approval": "auto", "approver": "bob"})
+    return {
+        "ebb": alice.trigger("ebb.promote", ASK),
+        "spring": alice.trigger("spring.promote", ASK),
+        "neap": alice.trigger("neap.promote", {**ASK, "approved": True, "approval": "auto", "approver": "bob"}),
+        "tide": f"offered__{trained}",
+    }
+
+
+def rows(workspace: Workspace, model: str, action: str) -> list:
+    from keel.lifecycle import ledger
+
+    return list(ledger.entries(workspace.store, model, action))
+
+
+def aliases(workspace: Workspace, model: str) -> dict[str, int]:
+    """MLflow's aliases, which are what the deployments row says, under a ledger that holds."""
+    from keel.lifecycle import deployments, ledger
+
+    assert ledger.verify(workspace.store).broken_at is None
+    found = workspace.registry.aliases(model)
+    assert found == {k: v for k, v in deployments.read(workspace.store, model).aliases.items() if v is not None}
+    return found
+
+
+def test_no_answer_in_time_is_a_no(stack, workspace, people, asked):
+    assert people["alice"].finished("ebb.promote", asked["ebb"]) == "success"
+
+    assert aliases(workspace, "ebb") == {"production": 1}
+    [declined] = rows(workspace, "ebb", "decline")
+    assert (declined.actor, declined.body["approval"]["approver"]) == ("airflow", None)
+    assert declined.body["approval"]["requesters"] == ["alice", "trainer"]
+    told = mails(stack.home, about="ebb")
+    assert set(told) == {"[Keel] Promote ebb version 2?", "[Keel] ebb: the new version was declined, version 1 stays"}
+    assert asked["ebb"] in told["[Keel] Promote ebb version 2?"]
+
+
+def test_what_is_offered_waits_without_a_worker_is_approved_and_promoted(stack, workspace, people, asked):
+    alice, bob, run_id = people["alice"], people["bob"], asked["tide"]
+    task = waiting(stack, alice, "tide.promote", run_id)
+    assert not psutil.pid_exists(task["pid"])
+    assert aliases(workspace, "tide") == {"production": 1, "staging": 2}
+
+    assert people["vera"].answer("tide.promote", run_id, "Approve") == 403  # on the list, but may only look
+    assert alice.answer("tide.promote", run_id, "Approve") == 403  # may answer, but is not on the list
+    assert bob.answer("tide.promote", run_id, "Approve") == 200
+    assert bob.answer("tide.promote", run_id, "Reject") == 409
+    assert alice.finished("tide.promote", run_id) == "success"
+
+    assert aliases(workspace, "tide") == {"production": 2, "previous": 1}
+    [given] = rows(workspace, "tide", "approve")
+    promoted = rows(workspace, "tide", "promote")[-1]
+    assert (given.actor, given.body["run_id"]) == ("bob", run_id)
+    assert (promoted.actor, promoted.body["run_id"]) == ("alice", run_id)
+    assert (promoted.body["approval"]["approver"], promoted.body["approval"]["requesters"]) == ("bob", ["alice"])
+    assert "[Keel] tide: promoted version 2" in mails(stack.home, about="tide")
+
+
+def test_a_rollback_takes_back_once(stack, workspace, people, asked):
+    bob = people["bob"]
+    assert bob.finished("tide.promote", asked["tide"]) == "success"
+
+    first = bob.trigger("tide.rollback", {"reason": "the quay is wet"})
+    assert bob.finished("tide.rollback", first) == "success"
+    assert aliases(workspace, "tide") == {"production": 1}
+    assert workspace.registry.resolve("tide", version=2).tags["keel.status"] == "quarantined"
+    [row] = rows(workspace, "tide", "rollback")
+    assert (row.actor, row.body["evidence"]["sentence"]) == ("bob", "Took version 2 back to version 1: the quay is wet")
+    assert "[Keel] tide: went back to version 1" in mails(stack.home, about="tide")
+
+    second = bob.trigger("tide.rollback", {"reason": "still wet"})
+    assert bob.finished("tide.rollback", second) == "failed"
+    assert aliases(workspace, "tide") == {"production": 1}
+    told = wait_for(lambda: mails(stack.home, about="tide.rollback failed"))
+    assert "NothingToRollBackTo: tide: version 1 has no previous version" in told["[Keel] tide: tide.rollback failed"]
+
+    # what was taken back is on probation no more: there is nothing to watch, and nothing to say
+    told = mails(stack.home, about="tide")
+    watched = bob.trigger("tide.watch_deployment")
+    assert bob.finished("tide.watch_deployment", watched) == "success"
+    ran = {
+        task["task_id"] for task in bob.task_instances("tide.watch_deployment", watched) if task["state"] == "success"
+    }
+    assert (ran, mails(stack.home, about="tide")) == ({"reconcile", "watch", "stay_silent"}, told)
+
+
+def test_a_second_person_is_not_who_asked_whatever_the_run_is_made_to_say(stack, workspace, people, asked):
+    alice, bob, run_id = people["alice"], people["bob"], asked["spring"]
+    waiting(stack, alice, "spring.promote", run_id)
+    request = alice.xcom("spring.promote", run_id, "request_promotion")
+    assert alice.overwrite("spring.promote", run_id, "request_promotion", {**request, "requested_by": "carol"}) == 200
+    assert alice.clear("spring.promote", run_id, "compare") == 200
+    wait_for(lambda: alice.task("spring.promote", run_id)["state"] != "awaiting_input")
+    waiting(stack, alice, "spring.promote", run_id)
+
+    assert alice.answer("spring.promote", run_id, "Approve") == 200
+    assert alice.finished("spring.promote", run_id) == "failed"
+
+    assert "alice has asked for this promotion" in alice.error("spring.promote", run_id, "approve")
+    assert aliases(workspace, "spring") == {"production": 1, "staging": 2}
+    assert rows(workspace, "spring", "approve") == []
+
+    assert alice.clear("spring.promote", run_id, "approve") == 200
+    waiting(stack, alice, "spring.promote", run_id)
+    assert bob.answer("spring.promote", run_id, "Approve") == 200
+    assert alice.finished("spring.promote", run_id) == "success"
+
+    assert aliases(workspace, "spring") == {"production": 2, "previous": 1}
+    approval = rows(workspace, "spring", "promote")[-1].body["approval"]
+    assert (approval["approver"], approval["requesters"]) == ("bob", ["alice", "trainer"])
+
+
+def test_what_a_task_a_request_or_an_event_can_make_up_promotes_nothing(stack, workspace, people, asked):
+    """Version 3 waits for its approval, and is better; so is version 2, for which nobody asks."""
+    alice, bob, olga, run_id = people["alice"], people["bob"], people["olga"], asked["neap"]
+    task = waiting(stack, alice, "neap.promote", run_id)
+    assert task["rendered_fields"]["comparison"]["challenger"] == 3
+
+    # a task of another DAG may write Variables, XComs and asset events and start runs, but answer for none but itself
+    tried = {
+        "answer": {"ti_id": task["id"]},
+        "push": {"dag_id": "neap.promote", "run_id": run_id, "task_id": "approve", "value": FORGED},
+        "variable": {"key": "KEEL__NEAP__PROMOTION__APPROVAL", "value": "auto"},
+        "trigger": {"dag_id": "ebb.promote", "run_id": "forced", "conf": {**ASK, "version": 2, "force": True}},
+    }
+    mallory = alice.trigger("mallory", tried)
+
+    # a user may, by requests
+    assert olga.ask("POST", "/variables", json={"key": "neap.promotion.approval", "value": "auto"}) == 201
+    assets = olga._get("/api/v2/assets", uri_pattern="keel://neap/")["assets"]
+    assert {asset["uri"] for asset in assets} == {"keel://neap/alarm", "keel://neap/production"}
+    for asset in assets:
+        extra = {"approved": True, "version": 3, "overrides": {"promotion.approval": "auto"}}
+        assert olga.ask("POST", "/assets/events", json={"asset_id": asset["id"], "extra": extra}) == 200
+    [check] = wait_for(lambda: alice.runs("neap.drift_check"))
+    assert alice.finished("neap.drift_check", check["dag_run_id"]) == "success"
+
+    assert alice.finished("mallory", mallory) == "success"
+    came = alice.xcom("mallory", mallory, "forge")
+    assert came.pop("answer") != "done"
+    assert came == {"push": "done", "variable": "done", "trigger": "done"}
+    assert alice.finished("ebb.promote", "forced") == "failed"
+    assert "only a person may force a promotion" in alice.error("ebb.promote", "forced", "request_promotion")
+    assert aliases(workspace, "ebb") == {"production": 1}
+
+    # the yes is to version 3, after which the run says that it was to the comparison of version 2
+    assert alice.task("neap.promote", run_id)["state"] == "awaiting_input"
+    assert alice.question("neap.promote", run_id)["subject"] == "Promote neap version 3?"
+    [other] = [r for r in workspace.store.reports.list("neap", "comparison") if r["version"] == 2]
+    assert other["body"]["verdict"] == "pass"
+    assert alice.overwrite("neap.promote", run_id, "compare", {**FORGED, **other["body"]}) == 200
+    assert bob.answer("neap.promote", run_id, "Approve") == 200
+    assert alice.finished("neap.promote", run_id) == "failed"
+    assert "needs the approval of a person" in alice.error("neap.promote", run_id, "promote")
+    assert aliases(workspace, "neap") == {"production": 1, "staging": 3}
+    assert [row.body["approval"]["challenger"] for row in rows(workspace, "neap", "approve")] == [3]
+
+
+def test_the_nightly_maintenance_looks_after_all_of_it(stack, workspace, asked):
+    """After all that has happened before, and with an alias that somebody has moved by hand in MLflow."""
+    from mlflow import MlflowClient
+
+    with stack.api as admin:
+        MlflowClient(stack.mlflow_url).set_registered_model_alias("ebb", "staging", "2")
+        [clock] = admin.runs(MAINTENANCE)
+        admin.unpause(MAINTENANCE)
+        assert clock["run_type"] == "scheduled"
+        wait_for(lambda: admin.run(MAINTENANCE, clock["dag_run_id"])["state"] == "success")
+    assert aliases(workspace, "ebb") == {"production": 1, "staging": 2}
+    assert [row.actor for row in rows(workspace, "ebb", "out_of_band")] == ["airflow"]
+    found = [text for text in mails(stack.home, about="ebb").values() if "staging" in text]
+    print(mails(stack.home, about="ebb").keys())
+    assert found
