@@ -95,7 +95,7 @@ def test_reconcilers_never_take_a_promoter_for_a_hand(world: World) -> None:
     running = [processes.Process(target=job, args=(world, over, said)) for job in jobs]
     for process in running:
         process.start()
-    counted = [said.get(timeout=TIMEOUT + 5 * TRIALS) for _ in range(3)]  # of the promoters: the others go on until it is over
+    counted = [said.get(timeout=TIMEOUT + 5 * TRIALS) for _ in range(3)]  # the promoters: the others go on till then
     over.set()
     counted += [said.get(timeout=TIMEOUT) for _ in range(2)]
     for process in running:
