@@ -164,7 +164,7 @@ def test_an_approval_counts_for_its_own_comparison_and_generation_only(ws):
     with pytest.raises(NotApproved, match="nobody has given it"):
         rollout.promote(ws, ASKED, other, **BY)
     rollout.stage(ws, ASKED, other, **BY)
-    with pytest.raises(NotApproved, match="nobody has given it"):
+    with pytest.raises(NotApproved, match="the deployment has changed since"):
         rollout.promote(ws, ASKED, comparison, **BY)
     assert deployments.read(ws.store, "toy").production == 1
 

@@ -145,9 +145,7 @@ def _promote(said: Said) -> Iterator[str]:
     if approver := text(said.part("approval").get("approver")):
         requested = _requested(said.part("approval")).removeprefix("It was").removesuffix(".")
         yield f"It was approved by {approver}{f', and{requested}' if requested else ''}."
-    probation = said.part("probation")
-    if watched := span(probation.get("since"), probation.get("until")):
-        yield f"It is on probation on the data of {watched}: shown to do harm there, it is taken back."
+    yield _on_probation(said)
     yield from _places(said)
 
 
@@ -163,6 +161,7 @@ def _rollback(said: Said) -> Iterator[str]:
     yield said.why
     if mapping(said.part("statuses").get(str(bad))).get("status") == "quarantined":
         yield f"{version(bad)} is quarantined: it cannot come back until a person releases it."
+    yield _on_probation(said, version(good))
     yield from _places(said)
 
 
@@ -228,6 +227,14 @@ TALES: Mapping[str, Tale] = {
     Action.DELETE_VERSION: _delete_version,
     Action.TOLD: _told,
 }
+
+
+def _on_probation(said: Said, who: str = "it") -> str:
+    probation = said.part("probation")
+    watched = span(probation.get("since"), probation.get("until"))
+    if not watched:
+        return ""
+    return f"{who} is on probation on the data of {watched}: shown to do harm there, it is taken back."
 
 
 def _comparison(said: Said) -> Iterator[str]:

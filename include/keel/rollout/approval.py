@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from keel.errors import NotApproved
 from keel.lifecycle import deployments, ledger
-from keel.lifecycle.history import Status
+from keel.lifecycle.history import Status, history
 from keel.memory import Plain, now_utc, outcome_of
-from keel.rollout.evidence import shown
+from keel.rollout.evidence import PROMOTABLE, shown
 from keel.rollout.refusal import turn_down
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ def approve(
     ws: Workspace, config: ModelConfig, comparison: Mapping[str, Any], *, approved: bool, approver: str | None,
     approver_id: str | None, dag_id: str, run_id: str, responded_at: datetime,
 ) -> Plain:  # fmt: skip
-    """Write into the ledger what a person answered; no answer in time is a no.
+    """Write into the ledger what a person answered; no answer in time is a no. The same answer again adds nothing.
+
+    A late no, to a version that has gone on to another station meanwhile, leaves it there.
 
     Only the adapter that has heard the answer from Airflow itself may call this: see docs/architecture.md.
 
@@ -60,38 +62,48 @@ def approve(
     }  # fmt: skip
     who = approver or "nobody in time"
     sentence = f"Version {challenger} was {'approved' if approved else 'declined'} by {who}."
-    row = {"run_id": run_id, "approval": answer, "evidence": {"sentence": sentence}}
+    evidence = {"sentence": sentence, "report_id": body["report_id"], "responded_at": answer["responded_at"]}
+    row = {"run_id": run_id, "approval": answer, "evidence": evidence}
     if approved:
-        deployments.note(
+        deployments.note_once(
             ws.store, config.model, actor=str(approver), action=ledger.Action.APPROVE, body=row, now=now_utc()
         )
         return outcome_of("approved", body, sentence, version=challenger)
-    status = Status.REJECTED if approver else Status.CANDIDATE
-    turn_down(
-        ws, config, challenger, {challenger: (status, sentence)}, actor=approver or "airflow",
-        action=ledger.Action.DECLINE, body=row,
-    )  # fmt: skip
+    statuses = {}
+    if history(ws.store, config.model).status(challenger) in PROMOTABLE:
+        statuses[challenger] = (Status.REJECTED if approver else Status.CANDIDATE, sentence)
+    turn_down(ws, config, challenger, statuses, actor=approver or "airflow", action=ledger.Action.DECLINE, body=row)
     return outcome_of("declined", body, f"{sentence} Production is as it was.", version=body["champion"])
 
 
 def approval_of(ws: Workspace, config: ModelConfig, body: Mapping[str, Any], generation: int) -> Plain:
     """Return the approval of this very comparison that the ledger holds; `NotApproved` where there is none that counts.
 
-    It counts while the deployment is the one it was given for, and while policy still allows who gave it.
+    It counts while it is the last answer, while the deployment is the one it was given for, and while policy still
+    allows who gave it.
     """
-    given = [
+    answers = [
         row
-        for row in ledger.entries(ws.store, config.model, ledger.Action.APPROVE)
-        if row.body["approval"]["report_id"] == body["report_id"] and row.generation_to == generation
+        for action in (ledger.Action.APPROVE, ledger.Action.DECLINE)
+        for row in ledger.entries(ws.store, config.model, action)
+        if row.body["approval"]["report_id"] == body["report_id"]
     ]
-    if not given:
-        raise NotApproved(
-            f"{config.model}: version {body['challenger']} needs the approval of a person, and nobody has given it for "
-            f"this comparison; ask for it: airflow dags trigger {config.model}.promote"
-        )
-    approval: Plain = given[-1].body["approval"]
-    require_approver(config, approval["approver"], requesters(ws, body))
-    return approval
+    last = max(answers, key=lambda row: row.seq, default=None)
+    who = (last.body["approval"]["approver"] if last else None) or "nobody in time"
+    if last is None:
+        why = "nobody has given it for this comparison"
+    elif last.action != ledger.Action.APPROVE:
+        why = f"the last answer was a no, by {who}"
+    elif last.generation_to != generation:
+        why = f"{who} approved it at generation {last.generation_to}, and the deployment has changed since"
+    else:
+        approval: Plain = last.body["approval"]
+        require_approver(config, approval["approver"], requesters(ws, body))
+        return approval
+    raise NotApproved(
+        f"{config.model}: version {body['challenger']} needs the approval of a person, and {why}; ask for it: "
+        f"airflow dags trigger {config.model}.promote --conf '{{\"version\": {body['challenger']}}}'"
+    )
 
 
 def require_approver(config: ModelConfig, approver: str | None, asking: Collection[str]) -> None:
@@ -110,11 +122,13 @@ def require_approver(config: ModelConfig, approver: str | None, asking: Collecti
 
 def requesters(ws: Workspace, body: Mapping[str, Any]) -> set[str]:
     """Return the people who had a hand in it: who had the challenger trained or staged it, and who asked for this."""
-    made = (ledger.Action.REGISTER, ledger.Action.STAGE)
+    made = {ledger.Action.REGISTER: Status.CANDIDATE, ledger.Action.STAGE: Status.STAGING}
     version = str(body["challenger"])
     people = {
         row.actor
-        for row in ledger.entries(ws.store, body["model"])
-        if row.action in made and version in row.body.get("statuses", {})
+        for action, status in made.items()
+        for row in ledger.entries(ws.store, body["model"], action)
+        # a row that stages a version also says what becomes of the one that was staged before
+        if row.body.get("statuses", {}).get(version, {}).get("status") == status
     }
     return (people | {body["requested_by"]}) - NOBODY

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from keel.decision import Action
+from keel.errors import ArtifactChanged, ConfigError, UnknownVersion
 from keel.lifecycle.comparison import Verdict, compare_versions
 from keel.lifecycle.comparison_report import render
 from keel.lifecycle.history import Status, history
@@ -63,6 +64,8 @@ def _judge(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any], provena
             return before
         reason = f"version {challenger} is {standing.status}: {standing.reason}"
         return _keep(ws, config, asked, _without_rows(Verdict.FAIL, reason, asked["holdout"]), provenance)
+    if broken := _unusable(ws, config, champion):
+        return _keep(ws, config, asked, _without_rows(Verdict.INCONCLUSIVE, broken, asked["holdout"]), provenance)
     holdout, unseen = unseen_holdout(ws, config, asked["holdout"], champion, challenger)
     identity = _identity(config, asked, unseen)
     looks = earlier_looks(ws, identity, {**asked, "model": config.model}, unseen)
@@ -78,6 +81,19 @@ def _judge(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any], provena
         speed=_speed(ws, config, champion, challenger, holdout),
     ).to_dict()
     return _keep(ws, config, asked, {**found, "holdout": unseen, "earlier_looks": looks}, provenance)
+
+
+def _unusable(ws: Workspace, config: ModelConfig, champion: int) -> str:
+    """Return why nothing can be compared with the champion; only a person's force puts another in its place then."""
+    try:
+        ws.registry.reference(config.model, champion)
+        ws.registry.load(config, champion)
+    except (ArtifactChanged, ConfigError, UnknownVersion) as error:
+        return (
+            f"champion {champion} cannot be scored: {error}; to replace it unseen, start {config.model}.promote with "
+            "force and a reason"
+        )
+    return ""
 
 
 def _keep(
@@ -107,10 +123,10 @@ def _identity(config: ModelConfig, asked: Mapping[str, Any], window: Mapping[str
 
 
 def _judged_before(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any]) -> Plain | None:
-    """Return what was found of this challenger for this very decision, as when a finished task runs again."""
+    """Return what was found of these two for this very decision, as when a finished task runs again."""
     for report in ws.store.reports.list(config.model, "comparison"):
         body: Plain = report["body"]
-        if body["decision_id"] == asked["decision_id"] and body["challenger"] == asked["challenger"]:
+        if all(body[name] == asked[name] for name in ("decision_id", "champion", "challenger")):
             return body
     return None
 

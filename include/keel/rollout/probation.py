@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from keel.decision import Action, Decision
-from keel.errors import ArtifactChanged, ConfigError, UnknownVersion
+from keel.errors import ArtifactChanged, ConfigError, StaleGeneration, UnknownVersion
 from keel.lifecycle import deployments, ledger
 from keel.lifecycle.history import Probation, history
 from keel.lifecycle.probation import ProbationVerdict, watch_version
@@ -60,8 +60,8 @@ def watch(
         body = _judge(ws, config, state.probation, end)
         sentence = body["sentence"]
     branch = BRANCHES.get(body["verdict"], "nothing")
-    if body["verdict"] == ProbationVerdict.BROKEN_PROMISE and body["over"]:
-        branch, sentence = "confirm", f"{sentence} Its probation is over, and it stays: {NO_BETTER}."
+    if survived := _harmless(body):
+        branch, sentence = "confirm", survived
     about = (body["verdict"], *sorted(said))
     watched = {"model": config.model, "version": production, "window": span.to_dict()}
     kept: Plain = {"report_id": None}
@@ -72,6 +72,7 @@ def watch(
     more = {
         "verdict": body["verdict"], "branch": branch, "findings": said, "report_id": kept["report_id"],
         "reason": sentence, "watched": body, "requested_by": None,
+        "target": state.probation and state.probation.previous,  # what it was compared with
     }  # fmt: skip
     decided = Decision(Action.WATCH, sentence, about)
     if branch == "nothing":  # the hourly look that finds nothing leaves no decision
@@ -80,19 +81,48 @@ def watch(
 
 
 def confirm(ws: Workspace, config: ModelConfig, watched: Mapping[str, Any], *, actor: str, run_id: str) -> Plain:
-    """End the probation of a version that has survived it."""
+    """End the probation of a version that has survived it. A task that runs again has done so.
+
+    watched: what `watch` returned; what it has shown is read as it was kept.
+
+    Raises
+    ------
+    StaleGeneration
+        That version is not on probation, or the look that was kept does not say that it has survived.
+
+    """
+    reference, version = str(watched.get("report_id")), watched["version"]
+    report = ws.store.reports.get(reference)
     state = history(ws.store, config.model)
-    version, sentence = watched["version"], watched["sentence"]
-    report = ws.store.reports.get(str(watched.get("report_id")))
-    harmless = report is not None and report["body"]["verdict"] in HARMLESS and report["body"]["over"]
-    if state.probation is None or state.probation.version != version or not harmless:
-        raise deployments.stale(state.deployment, expected=version)
-    deployments.note(
-        ws.store, config.model, actor=actor, action=ledger.Action.CONFIRM, now=now_utc(),
-        body={"run_id": run_id, "probation": None,
-              "evidence": {"sentence": sentence, "version": version, "watched": watched["watched"]}},
+    sentence = _harmless(report["body"]) if report else ""
+    if not sentence or report is None or (report["model"], report["kind"], report["version"]) != (
+        config.model, "probation", version,
+    ):  # fmt: skip
+        raise StaleGeneration(f"{config.model}: no look says that version {version} has survived its probation")
+    evidence = {"sentence": sentence, "version": version, "report_id": reference, "watched": report["body"]}
+    if state.probation is None or state.probation.version != version:
+        made = ledger.entries(ws.store, config.model, ledger.Action.CONFIRM)
+        if not any(row.body.get("evidence", {}).get("report_id") == reference for row in made):
+            raise StaleGeneration(
+                f"{config.model}: version {version} is not on probation any more, so it is not confirmed; "
+                f"what became of it: keel ledger show {config.model}"
+            )
+        deployments.project(ws.store, ws.registry, config.model)
+        return outcome_of("confirmed", watched, sentence, version=version)
+    # A change, to the same deployment: not at the same time as a promotion, whose probation it would end.
+    deployments.change(
+        ws.store, ws.registry, state.deployment, state.deployment, actor=actor, action=ledger.Action.CONFIRM,
+        now=now_utc(), body={"run_id": run_id, "probation": None, "evidence": evidence},
     )  # fmt: skip
     return outcome_of("confirmed", watched, sentence, version=version)
+
+
+def _harmless(found: Mapping[str, Any]) -> str:
+    """Return with what words a look ends the probation; none where it does not."""
+    if found["verdict"] not in HARMLESS or not found["over"]:
+        return ""
+    broken = found["verdict"] == ProbationVerdict.BROKEN_PROMISE
+    return f"{found['sentence']} Its probation is over, and it stays: {NO_BETTER}." if broken else found["sentence"]
 
 
 def _span(probation: Probation, end: datetime) -> Window:

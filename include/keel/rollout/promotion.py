@@ -7,14 +7,18 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from keel.errors import StaleGeneration
 from keel.lifecycle import deployments, ledger
 from keel.lifecycle.history import History, Status, history
 from keel.memory import Plain, now_utc, outcome_of
 from keel.rollout.approval import approval_of
 from keel.rollout.evidence import require_promotable, shown
 from keel.rows import recent_rows
+from keel.window import ceil_hour
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from keel.config import ModelConfig
     from keel.workspace import Workspace
 
@@ -67,13 +71,20 @@ def promote(ws: Workspace, config: ModelConfig, comparison: Mapping[str, Any], *
         deployments.project(ws.store, ws.registry, config.model)
         return outcome_of("promoted", body, sentence, version=challenger, generation=current.generation)
     if current.production != champion:
+        if champion is None:
+            raise StaleGeneration(
+                f"{config.model}: version {current.production} went into production meanwhile, and version "
+                f"{challenger} was not compared with it: airflow dags trigger {config.model}.promote --conf "
+                f"'{{\"version\": {challenger}}}'"
+            )
         raise deployments.stale(current, expected=champion)
     require_promotable(state, challenger)
     approval = None
     if config.promotion.approval != "auto":
         approval = approval_of(ws, config, body, current.generation)
-    ws.registry.preflight(config, challenger, recent_rows(ws, config))
-    since = datetime.fromisoformat(body["until"])
+    rows = recent_rows(ws, config)
+    ws.registry.preflight(config, challenger, rows)
+    since = _begins(body, rows)
     row = {
         "run_id": run_id, "evidence": {**body, "sentence": sentence}, "approval": approval,
         "probation": {
@@ -89,6 +100,16 @@ def promote(ws: Workspace, config: ModelConfig, comparison: Mapping[str, Any], *
         statuses=_succession(state, challenger, "promoted"),
     )  # fmt: skip
     return outcome_of("promoted", body, sentence, version=challenger, generation=changed.generation)
+
+
+def _begins(body: Mapping[str, Any], rows: pa.Table) -> datetime:
+    """Return when a probation begins, in the data's time: when the version can have answered for the first time.
+
+    That is not when the comparison ended, if people took days to agree. A row from the future moves it no further than
+    to the present.
+    """
+    until = datetime.fromisoformat(body["until"])
+    return max(until, min(ceil_hour(rows["time"][-1].as_py()), now_utc())) if rows.num_rows else until
 
 
 def _succession(state: History, challenger: int, reason: str) -> dict[int, tuple[Status, str]]:

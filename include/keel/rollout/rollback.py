@@ -57,11 +57,16 @@ def rollback(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any], *,
     """
     state = history(ws.store, config.model)
     current, bad = state.deployment, decision["version"]
-    done = _made_before(ws, config, ledger.Action.ROLLBACK, run_id)
+    done = _made_before(ws, config, bad, run_id) if current.production != bad else None
     if done is not None:
         deployments.project(ws.store, ws.registry, config.model)
-        return outcome_of("rolled_back", decision, done.body["evidence"]["sentence"], version=current.production)
-    if bad is None or current.production != bad:
+        return outcome_of(
+            "rolled_back", decision, done.body["evidence"]["sentence"], version=done.body["to"]["production"],
+            taken_back=bad, generation=done.generation_to,
+        )  # fmt: skip
+    if bad is None:
+        raise NothingToRollBackTo(f"{config.model} had no version in production when that was asked for")
+    if current.production != bad:
         raise deployments.stale(current, expected=bad)
     target = _target(state, decision.get("target"))
     sentence = f"Took version {bad} back to version {target}: {decision['reason']}"
@@ -75,7 +80,7 @@ def rollback(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any], *,
         ws.store, ws.registry, current, replace(current, production=target, previous=None), actor=actor,
         action=ledger.Action.ROLLBACK, now=now_utc(), statuses=statuses,
         body={
-            "run_id": run_id, "probation": None,
+            "run_id": run_id, "probation": _resumed(ws, config, target, decision["window"]),
             "evidence": {"sentence": sentence, "reason": decision["reason"], "report_id": decision.get("report_id"),
                          "decision_id": decision["decision_id"], "watched": decision.get("watched")},
         },
@@ -83,10 +88,29 @@ def rollback(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any], *,
     return outcome_of("rolled_back", decision, sentence, version=target, taken_back=bad, generation=changed.generation)
 
 
-def _made_before(ws: Workspace, config: ModelConfig, action: ledger.Action, run_id: str) -> ledger.Entry | None:
-    """Return the row that this run has written already, as a task does that runs again."""
-    rows = ledger.entries(ws.store, config.model, action)
-    return next((row for row in rows if row.body.get("run_id") == run_id), None)
+def _made_before(ws: Workspace, config: ModelConfig, bad: int | None, run_id: str) -> ledger.Entry | None:
+    """Return the row by which this run has taken that version back already, as when its task runs again."""
+    rows = ledger.entries(ws.store, config.model, ledger.Action.ROLLBACK)
+    mine = [row for row in rows if row.body.get("run_id") == run_id and row.body["from"]["production"] == bad]
+    return mine[-1] if mine else None
+
+
+def _resumed(ws: Workspace, config: ModelConfig, target: int, window: Mapping[str, str]) -> Plain | None:
+    """Return the probation that a version goes on with, for as long again, which a later promotion had cut short.
+
+    None for one that has survived its own, and for one that had no version before it to be worse than.
+    """
+    unfinished = None
+    for row in ledger.entries(ws.store, config.model):
+        begun = row.body.get("probation")
+        if begun and begun["version"] == target:
+            unfinished = begun
+        elif row.action == ledger.Action.CONFIRM and row.body.get("evidence", {}).get("version") == target:
+            unfinished = None
+    if unfinished is None or unfinished["previous"] is None:
+        return None
+    until = datetime.fromisoformat(window["end"]) + config.promotion.probation
+    return {**unfinished, "until": until.isoformat()}
 
 
 def _target(state: History, asked: int | None) -> int:
