@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.probation import promotion_dates, put_on_probation, version
+from benchmarks.probation_flights import promotion_dates, put_on_probation, version
 from benchmarks.simulations import versions
 from keel.config import PromotionConfig
 from keel.lifecycle.look import fewest_blocks
