@@ -387,3 +387,14 @@ def test_an_alias_that_was_moved_by_hand_is_adopted_and_told(ws):
     assert "production" in message["text"]
     assert deployments.read(ws.store, "toy").production == 1
     assert Status.PRODUCTION is history(ws.store, "toy").status(1)
+
+
+def test_a_rollback_that_nobody_has_decided_takes_nothing_back(ws):
+    rollout.promote(ws, CONFIG, challenge(ws), **BY)
+    live(ws, toy_rows(TURNED, days=3, flip=True, seed=5), days=2, start=TURNED)
+    watched = rollout.watch(ws, CONFIG, end=TURNED + 2 * DAY, run_id="watch-1")
+    before = whole(ws)
+    for forged in ({"version": 2, "target": 1, "reason": "trust me", "decision_id": "watch-0"}, watched):
+        with pytest.raises(StaleGeneration, match="no decision to take a version back was kept"):
+            rollout.rollback(ws, CONFIG, {"decision_id": None, **forged, "branch": "rollback"}, **BY)
+    assert whole(ws) == before

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from keel.decision import Action, Decision
-from keel.errors import NothingToRollBackTo, RegistryUnavailable
+from keel.errors import NothingToRollBackTo, RegistryUnavailable, StaleGeneration
 from keel.lifecycle import deployments, ledger
 from keel.lifecycle.history import History, Status, history
 from keel.memory import Plain, keep_decision, now_utc, outcome_of, request_id
@@ -55,6 +55,7 @@ def rollback(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any], *,
         Another version is in production than the one that was to be taken back.
 
     """
+    decision = _kept(ws, config, decision)
     state = history(ws.store, config.model)
     current, bad = state.deployment, decision["version"]
     done = _made_before(ws, config, bad, run_id) if current.production != bad else None
@@ -86,6 +87,16 @@ def rollback(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any], *,
         },
     )  # fmt: skip
     return outcome_of("rolled_back", decision, sentence, version=target, taken_back=bad, generation=changed.generation)
+
+
+def _kept(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any]) -> Plain:
+    """Return a decision that asks for a rollback as it was kept, whatever the reference to it says of it."""
+    found = ws.store.decisions.get(str(decision.get("decision_id")))
+    body: Plain = found["body"] if found and found["model"] == config.model else {}
+    asked = body.get("action") == Action.ROLLBACK
+    if not asked and not (body.get("action") == Action.WATCH and body["branch"] == "rollback"):
+        raise StaleGeneration(f"{config.model}: no decision to take a version back was kept: ask for a rollback anew")
+    return body
 
 
 def _made_before(ws: Workspace, config: ModelConfig, bad: int | None, run_id: str) -> ledger.Entry | None:
