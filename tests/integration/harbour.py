@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 TIDE = PROJECT / "tests" / "dags" / "models" / "tide" / "model.yaml"
 POLICIES = {
     "tide": {"approval": "required", "approvers": ["bob", "vera"]},
-    "ebb": {"approval": "required", "approval_timeout": "3s"},
+    "ebb": {"approval": "required", "approval_timeout": "30s"},
     "spring": {"approval": "second_person"},
     "neap": {"approval": "required"},
 }
@@ -119,9 +119,9 @@ def path_of(dag_id: str, run_id: str, task_id: str) -> str:
 
 
 def waiting(stack: Stack, person: Person, dag_id: str, run_id: str) -> dict[str, Any]:
-    """Wait until a run waits for an answer and the scheduler has seen it, and return the task that waits.
+    """Wait until a run waits for an answer and the scheduler knows, and return the task that waits.
 
-    Airflow 3.3 takes an answer that comes before for a task that died (its issue 72716), and asks again.
+    An answer within those seconds makes Airflow 3.3 take the task for one that died (its issue 72716), and ask again.
     """
 
     def look() -> dict[str, Any] | None:
@@ -184,10 +184,10 @@ def mails(home: Path, *, about: str) -> dict[str, str]:
     return {mail["Subject"]: mail.get_content() for mail in found if about in mail["Subject"]}
 
 
-def wait_for(look: Callable[[], Any], *, timeout: float = 120) -> Any:
+def wait_for(look: Callable[[], Any], *, timeout: float = 180) -> Any:
     """Return the first thing that is found."""
     deadline = time.monotonic() + timeout
     while not (found := look()):
         assert time.monotonic() < deadline, f"nothing after {timeout} s"
-        time.sleep(0.25)
+        time.sleep(0.5)
     return found

@@ -1,6 +1,7 @@
 """People and promotions on a real Airflow: logins and permissions, waiting, and what others can forge.
 
-What each policy does is tested in ``tests/dags``; here everything runs in its own process.
+What each policy does is tested in ``tests/dags``; here everything runs in its own process. The tests share one stack,
+and stand in the order of a story.
 """
 
 from __future__ import annotations
@@ -83,23 +84,12 @@ def aliases(workspace: Workspace, model: str) -> dict[str, int]:
     return found
 
 
-def test_no_answer_in_time_is_a_no(stack, workspace, people, asked):
-    assert people["alice"].finished("ebb.promote", asked["ebb"]) == "success"
-
-    assert aliases(workspace, "ebb") == {"production": 1}
-    [declined] = rows(workspace, "ebb", "decline")
-    assert (declined.actor, declined.body["approval"]["approver"]) == ("airflow", None)
-    assert declined.body["approval"]["requesters"] == ["alice", "trainer"]
-    told = mails(stack.home, about="ebb")
-    assert set(told) == {"[Keel] Promote ebb version 2?", "[Keel] ebb: the new version was declined, version 1 stays"}
-    assert asked["ebb"] in told["[Keel] Promote ebb version 2?"]
-
-
 def test_what_is_offered_waits_without_a_worker_is_approved_and_promoted(stack, workspace, people, asked):
     alice, bob, run_id = people["alice"], people["bob"], asked["tide"]
     task = waiting(stack, alice, "tide.promote", run_id)
     assert not psutil.pid_exists(task["pid"])
     assert aliases(workspace, "tide") == {"production": 1, "staging": 2}
+    assert alice.question("tide.promote", run_id)["body"].startswith("To be answered by bob, vera.")
 
     assert people["vera"].answer("tide.promote", run_id, "Approve") == 403  # on the list, but may only look
     assert alice.answer("tide.promote", run_id, "Approve") == 403  # may answer, but is not on the list
@@ -114,6 +104,18 @@ def test_what_is_offered_waits_without_a_worker_is_approved_and_promoted(stack, 
     assert (promoted.actor, promoted.body["run_id"]) == ("alice", run_id)
     assert (promoted.body["approval"]["approver"], promoted.body["approval"]["requesters"]) == ("bob", ["alice"])
     assert "[Keel] tide: promoted version 2" in mails(stack.home, about="tide")
+
+
+def test_no_answer_in_time_is_a_no(stack, workspace, people, asked):
+    assert people["alice"].finished("ebb.promote", asked["ebb"]) == "success"
+
+    assert aliases(workspace, "ebb") == {"production": 1}
+    [declined] = rows(workspace, "ebb", "decline")
+    assert (declined.actor, declined.body["approval"]["approver"]) == ("airflow", None)
+    assert declined.body["approval"]["requesters"] == ["alice", "trainer"]
+    told = mails(stack.home, about="ebb")
+    assert set(told) == {"[Keel] Promote ebb version 2?", "[Keel] ebb: the new version was declined, version 1 stays"}
+    assert asked["ebb"] in told["[Keel] Promote ebb version 2?"]
 
 
 def test_a_rollback_takes_back_once(stack, workspace, people, asked):
@@ -176,9 +178,10 @@ def test_what_a_task_a_request_or_an_event_can_make_up_promotes_nothing(stack, w
     task = waiting(stack, alice, "neap.promote", run_id)
     assert task["rendered_fields"]["comparison"]["challenger"] == 3
 
-    # a task of another DAG may write Variables, XComs and asset events and start runs, but answer for none but itself
+    # a task of another DAG may write Variables, XComs and asset events and start runs, but answers only what it asks
     tried = {
         "answer": {"ti_id": task["id"]},
+        "answer_as_supervisor": {"ti_id": task["id"]},
         "push": {"dag_id": "neap.promote", "run_id": run_id, "task_id": "approve", "value": FORGED},
         "variable": {"key": "KEEL__NEAP__PROMOTION__APPROVAL", "value": "auto"},
         "trigger": {"dag_id": "ebb.promote", "run_id": "forced", "conf": {**ASK, "version": 2, "force": True}},
@@ -197,7 +200,8 @@ def test_what_a_task_a_request_or_an_event_can_make_up_promotes_nothing(stack, w
 
     assert alice.finished("mallory", mallory) == "success"
     came = alice.xcom("mallory", mallory, "forge")
-    assert came.pop("answer") != "done"
+    assert "Unhandled request" in came.pop("answer")
+    assert "Token subject does not match task instance ID" in came.pop("answer_as_supervisor")
     assert came == {"push": "done", "variable": "done", "trigger": "done"}
     assert alice.finished("ebb.promote", "forced") == "failed"
     assert "only a person may force a promotion" in alice.error("ebb.promote", "forced", "request_promotion")
@@ -222,12 +226,11 @@ def test_the_nightly_maintenance_looks_after_all_of_it(stack, workspace, asked):
 
     with stack.api as admin:
         MlflowClient(stack.mlflow_url).set_registered_model_alias("ebb", "staging", "2")
-        [clock] = admin.runs(MAINTENANCE)
         admin.unpause(MAINTENANCE)
+        [clock] = wait_for(lambda: admin.runs(MAINTENANCE))
         assert clock["run_type"] == "scheduled"
         wait_for(lambda: admin.run(MAINTENANCE, clock["dag_run_id"])["state"] == "success")
     assert aliases(workspace, "ebb") == {"production": 1, "staging": 2}
     assert [row.actor for row in rows(workspace, "ebb", "out_of_band")] == ["airflow"]
-    found = [text for text in mails(stack.home, about="ebb").values() if "staging" in text]
-    print(mails(stack.home, about="ebb").keys())
-    assert found
+    told = mails(stack.home, about="ebb")["[Keel] ebb: the registry was changed by hand"]
+    assert "The alias staging of ebb was moved by hand to version 2; Keel takes that over" in told

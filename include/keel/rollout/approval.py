@@ -26,12 +26,12 @@ def approval_request(ws: Workspace, config: ModelConfig, comparison: Mapping[str
     from keel.lifecycle.comparison_report import render
 
     body = shown(ws, config, comparison)
-    rule = {
-        "required": "Any permitted user may answer.",
-        "second_person": f"Not by who asked for it: {', '.join(sorted(requesters(ws, body))) or 'nobody'}.",
-    }[config.promotion.approval]
+    policy = config.promotion
+    rule = f"To be answered by {', '.join(policy.approvers) or 'any permitted user'}"
+    if policy.approval == "second_person":
+        rule += f", and not by who asked for it: {', '.join(sorted(requesters(ws, body))) or 'nobody'}"
     subject = f"Promote {config.model} version {body['challenger']}?"
-    return {"subject": subject, "body": f"{rule}\n\n{render(body)}"}
+    return {"subject": subject, "body": f"{rule}.\n\n{render(body)}"}
 
 
 def approve(
