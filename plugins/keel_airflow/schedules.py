@@ -29,8 +29,10 @@ def watch_schedule(config: ModelConfig) -> CronDataIntervalTimetable | None:
     return CronDataIntervalTimetable(cron, timezone="UTC") if cron else None
 
 
-def maintenance_schedule() -> str:
+def maintenance_schedule() -> str | None:
     """Return when Keel as a whole is looked after: ``KEEL_MAINTENANCE_SCHEDULE``, else every night at three.
+
+    ``null``: only when asked.
 
     Raises
     ------
@@ -39,6 +41,8 @@ def maintenance_schedule() -> str:
 
     """
     schedule = os.environ.get("KEEL_MAINTENANCE_SCHEDULE") or "0 3 * * *"
+    if schedule == "null":
+        return None
     try:
         five_fields(schedule)
     except ValueError as error:

@@ -235,6 +235,8 @@ def test_the_maintenance_runs_when_the_environment_says(monkeypatch):
     assert parse_dag("keel.maintenance").timetable.expression == "0 3 * * *"
     monkeypatch.setenv("KEEL_MAINTENANCE_SCHEDULE", "30 4 * * 1")
     assert parse_dag("keel.maintenance").timetable.expression == "30 4 * * 1"
+    monkeypatch.setenv("KEEL_MAINTENANCE_SCHEDULE", "null")
+    assert type(parse_dag("keel.maintenance").timetable).__name__ == "NullTimetable"
     monkeypatch.setenv("KEEL_MAINTENANCE_SCHEDULE", "every night")
     [trace] = parse().import_errors.values()
     assert "environment KEEL_MAINTENANCE_SCHEDULE: 'every night' must be a cron expression" in trace

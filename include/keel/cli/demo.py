@@ -31,7 +31,11 @@ BEGIN = datetime(2013, 1, 1, tzinfo=UTC)
 FIRST_TRAINING = datetime(2013, 4, 1, tzinfo=UTC)
 WINDOW_ENDS = [datetime(2013, month, 1, tzinfo=UTC) for month in range(5, 13)]
 """The model is checked at the end of each month from April to November, on the week before."""
-ENVIRONMENT = {"KEEL__CHECK__SCHEDULE": "null", "KEEL__PROMOTION__WATCH": "null"}
+ENVIRONMENT = {
+    "KEEL__CHECK__SCHEDULE": "null",
+    "KEEL__PROMOTION__WATCH": "null",
+    "KEEL_MAINTENANCE_SCHEDULE": "null",
+}
 """What runs by a schedule would judge the present, in which no flight of 2013 is left."""
 RUN_SECONDS = 600
 MARK = "emptied-by-keel-demo"
