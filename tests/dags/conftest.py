@@ -25,6 +25,8 @@ if "airflow" not in sys.modules:
         AIRFLOW__CORE__DAGS_FOLDER=str(PROJECT / "dags"),
         AIRFLOW__CORE__PLUGINS_FOLDER=str(PROJECT / "plugins"),
         AIRFLOW__CORE__HOSTNAME_CALLABLE="socket.gethostname",
+        # A DAG that another policy gives other tasks is written at once, however soon after the last.
+        AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL="0",
         AIRFLOW__LOGGING__LOGGING_LEVEL="WARNING",
         MLFLOW_DISABLE_TELEMETRY="true",
         DO_NOT_TRACK="1",
