@@ -156,8 +156,9 @@ def test_a_feature_taken_out_of_the_configuration_is_named_and_not_a_broken_pipe
         check(ws, NOW + 8 * DAY, less)
     window = loop.resolve_window(less, end=NOW + 8 * DAY, now=NOW)
     decision = loop.request_retrain(ws, less, window=window, reason="without z", run_id="run-4")
-    with pytest.raises(ConfigError, match="version 1 needs z"):
-        act(ws, decision, less)
+    outcome = act(ws, decision, less)  # what cannot be compared with the champion does not replace it
+    assert (outcome["outcome"], outcome["version"]) == ("kept_champion", 1)
+    assert "Champion 1 cannot be scored: toy: features: version 1 needs z" in outcome["sentence"]
 
 
 def test_late_rows_are_counted_into_their_hour(ws):

@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 import pytest
 
 from keel import rollout
+from keel.decision import Action, Decision
 from keel.errors import NotApproved, StaleGeneration
 from keel.lifecycle import deployments, ledger, versions
 from keel.lifecycle.history import Status, history
-from keel.memory import now_utc
+from keel.memory import keep_decision, now_utc
+from keel.window import Window
 from tests.integration.test_rollout import (
     ASKED,
     SECOND,
@@ -137,8 +139,11 @@ def test_a_run_that_has_taken_one_version_back_still_takes_back_another(ws):
     assert take_back(ws)["version"] == 1
     other = challenge(ws, CONFIG.with_overrides({"retrain.seed": 1}), run_id="run-2")
     bad = rollout.promote(ws, CONFIG, other, **BY)["version"]
-    harm = {"decision_id": "watch-0", "model": "toy", "version": bad, "reason": "harm", "target": 1,
-            "window": {"start": TURNED.isoformat(), "end": (TURNED + DAY).isoformat()}}  # fmt: skip
+    about = {"model": "toy", "version": bad, "window": Window(TURNED, TURNED + DAY).to_dict()}
+    decided = Decision(Action.WATCH, "harm")
+    harm = keep_decision(
+        ws, "watch-0", about, decided, "rollback-1", branch="rollback", reason="harm", target=1, watched={}
+    )  # fmt: skip
     assert rollout.rollback(ws, CONFIG, harm, actor="keel", run_id="rollback-1")["version"] == 1
     assert deployments.read(ws.store, "toy").production == 1
     again = rollout.rollback(ws, CONFIG, harm, actor="keel", run_id="rollback-1")
