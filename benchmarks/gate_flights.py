@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from benchmarks.probation import FIRST, between, flights, promotion_dates, scored, version
+from benchmarks.probation_flights import FIRST, between, flights, promotion_dates, scored, version
 from keel.lifecycle.comparison import Comparison, Verdict, compare_versions, look_level
 from keel.lifecycle.training import Split
 
