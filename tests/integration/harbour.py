@@ -184,7 +184,7 @@ def mails(home: Path, *, about: str) -> dict[str, str]:
     return {mail["Subject"]: mail.get_content() for mail in found if about in mail["Subject"]}
 
 
-def wait_for(look: Callable[[], Any], *, timeout: float = 180) -> Any:
+def wait_for(look: Callable[[], Any], *, timeout: float = 420) -> Any:
     """Return the first thing that is found."""
     deadline = time.monotonic() + timeout
     while not (found := look()):
