@@ -29,7 +29,9 @@ from keel.sections import (
     PerformanceConfig,
     PredictionSource,
     PromotionConfig,
+    RetentionConfig,
     RetrainConfig,
+    ServingConfig,
     SqlSource,
     TargetConfig,
 )
@@ -37,8 +39,8 @@ from keel.validation import Section, read_yaml, replace_keys, validated
 
 __all__ = [
     "AlertsConfig", "CheckConfig", "DriftConfig", "FeatureKind", "FileSource", "KeelSource", "LiveConfig", "Metric",
-    "ModelConfig", "PerformanceConfig", "PromotionConfig", "RetrainConfig", "SqlSource", "TargetConfig", "get_model",
-    "load_model", "load_models", "read_models",
+    "ModelConfig", "PerformanceConfig", "PromotionConfig", "RetentionConfig", "RetrainConfig", "ServingConfig",
+    "SqlSource", "TargetConfig", "get_model", "load_model", "load_models", "read_models",
 ]  # fmt: skip
 
 MODELS_FOLDER = Path(__file__).resolve().parents[1] / "models"
@@ -60,6 +62,8 @@ class ModelConfig(Section):
     live: LiveConfig = LiveConfig()
     retrain: RetrainConfig | None = None
     promotion: PromotionConfig = PromotionConfig()
+    serving: ServingConfig = ServingConfig()
+    retention: RetentionConfig = RetentionConfig()
     alerts: AlertsConfig = AlertsConfig()
 
     @field_validator("predictions", mode="before")

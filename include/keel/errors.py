@@ -110,6 +110,39 @@ class LedgerBroken(KeelError):
     """The ledger is not what was written: a row was changed, removed, moved or rewritten; the message names it."""
 
 
+class BadRequest(KeelError):
+    """A request that the scoring service cannot answer; names the column, row or key. Nothing of it is kept.
+
+    status : int
+        The HTTP status that says so.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, status: int = 422) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class SpoolFull(KeelError):
+    """The local spool cannot take another record: its disk, or the limit set for it, is full."""
+
+    exit_code = 3
+    permanent = False
+
+
+class UnknownExperiment(KeelError):
+    """An experiment that does not exist; the message lists those that do."""
+
+    exit_code = 2
+
+
+class ExperimentRefused(KeelError):
+    """An experiment that cannot be started or stopped as asked; the message says why."""
+
+    exit_code = 2
+
+
 class StoreUnavailable(KeelError):
     """The store cannot be reached or does not answer; never a reason to read a check as all clear."""
 

@@ -184,6 +184,31 @@ class PromotionConfig(Section):
         return any(limit is not None for limit in (self.max_slowdown, self.max_latency_ms, self.max_size_mb))
 
 
+class ServingConfig(Section):
+    """How the scoring service answers for the model."""
+
+    entity: str | None = None
+    """Column of a request, feature or not, that says whom or what a row is about; none: each row is its own."""
+    max_rows: int = Field(default=10_000, ge=1)
+    """Rows of one request."""
+    max_age: Duration = timedelta(hours=1)
+    """How far in the past a time may lie that a request states for a row; 0s: only the service's clock counts."""
+
+
+class RetentionConfig(Section):
+    """How long what is stored of single rows is kept; what was counted is kept for ever."""
+
+    rows: Duration | None = None
+    """Age from which predictions and their labels are deleted; none: never."""
+
+    @field_validator("rows")
+    @classmethod
+    def _a_day_at_least(cls, value: timedelta | None) -> timedelta | None:
+        if value is not None and value < timedelta(days=1):
+            raise ValueError("must be at least a day, or null")
+        return value
+
+
 class AlertsConfig(Section):
     """Whom to tell."""
 

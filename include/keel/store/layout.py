@@ -24,8 +24,13 @@ if TYPE_CHECKING:
 PREFIX = "predictions_"
 OUTPUTS = ("score", "prediction")
 ALLOCATION: dict[str, FeatureKind] = {"arm": "categorical", "allocation": "numeric"}
+# what an experiment adds to a row: whom it is about, which experiment it was part of, what the shadow would have said
+EXPERIMENT: dict[str, FeatureKind] = {
+    "entity": "categorical", "experiment": "categorical",
+    "shadow_version": "numeric", "shadow_score": "numeric", "shadow_prediction": "numeric",
+}  # fmt: skip
 # names of columns that Keel adds to a model's features, in its tables or in what it returns
-RESERVED = ("id", "time", "version", *OUTPUTS, *ALLOCATION, "absent", "invalid", "label", "observed_at")
+RESERVED = ("id", "time", "version", *OUTPUTS, *ALLOCATION, *EXPERIMENT, "absent", "invalid", "label", "observed_at")
 # PostgreSQL's own columns, which no table may redefine
 _SYSTEM = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
 _LONGEST = 63
@@ -130,6 +135,11 @@ def describe(name: str, columns: Mapping[str, str], kinds: Mapping[str, FeatureK
         sa.Column("allocation", sa.Double),
         sa.Column("absent", sa.Text),
         sa.Column("invalid", sa.Text),
+        sa.Column("entity", sa.Text),
+        sa.Column("experiment", sa.Text),
+        sa.Column("shadow_version", sa.BigInteger),
+        sa.Column("shadow_score", sa.Double),
+        sa.Column("shadow_prediction", sa.Double),
     ]
     types: dict[FeatureKind, type[sa.Double[float]] | type[sa.Text]] = {"numeric": sa.Double, "categorical": sa.Text}
     features: list[sa.Column[Any]] = [

@@ -156,6 +156,45 @@ projections = Table(
     Column("seq", BigInteger, nullable=False),
 )
 
+# Of an experiment: what it is (plan), whether it runs, and what it came to. The ledger is the truth; this is what the
+# scoring service polls. At most one runs per model: a unique index on model where status = 'running'.
+experiments = Table(
+    "experiments",
+    metadata,
+    Column("experiment_id", Text, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("champion", BigInteger, nullable=False),
+    Column("challenger", BigInteger, nullable=False),
+    Column("plan", Text, nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger),
+    Column("outcome", Text),
+    Index("experiments_by_model", "model", "started_at"),
+)
+Index(
+    "one_running_experiment",
+    experiments.c.model,
+    unique=True,
+    sqlite_where=experiments.c.status == "running",
+    postgresql_where=experiments.c.status == "running",
+)
+
+# Sums of the labelled predictions of an hour (of the predictions' time): what is known of a version's performance when
+# the rows are gone. Stale while revision > summed, as for hours of counts; body is null until it was summed once.
+realised = Table(
+    "realised",
+    metadata,
+    Column("model", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("hour", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("summed", BigInteger, nullable=False),
+    Column("n", BigInteger, nullable=False),
+    Column("body", Text),
+    PrimaryKeyConstraint("model", "version", "hour"),
+)
+
 # Triggers refuse UPDATE and DELETE (and TRUNCATE on PostgreSQL): see the migrations.
 ledger = Table(
     "ledger",
