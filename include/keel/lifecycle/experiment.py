@@ -1,0 +1,264 @@
+"""An experiment between two versions: what was fixed beforehand, and who is answered by which.
+
+Everything that a verdict will depend on is in the `Plan`, which is made before the first row and never changed. The
+arm of a row follows from the plan, the row's entity and its time alone, so every process of the service assigns alike,
+and anybody can compute it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from keel.errors import ExperimentRefused
+from keel.measures.bounded import BoundedLoss, bounded_loss
+from keel.measures.losses import ROW_LOSSES, Estimate
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Mode = Literal["ab", "shadow"]
+Arm = Literal["champion", "challenger"]
+Method = Literal["confidence_sequence", "betting", "paired_blocks"]
+
+CHAMPION: Arm = "champion"
+CHALLENGER: Arm = "challenger"
+SMALL_SHARE = 0.2
+"""A smaller arm than this has too few rows for a normal approximation in the first thousands; the bets need none."""
+UNKNOWN_LOSS = 0.5
+"""What a loss in [0, 1] is measured from where nothing is known of the champion's: the middle."""
+
+
+class Assignment(NamedTuple):
+    """Who answers a row."""
+
+    arm: Arm
+    probability: float
+    """Of this arm, at the row's time: what is stored as the row's ``allocation``."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of an experiment with one allocation."""
+
+    share: float
+    """Of the challenger, in (0, 1)."""
+    duration: timedelta | None = None
+    """None for the last stage, which lasts until the experiment ends."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment as it was started.
+
+    Raises `ExperimentRefused`, which names what is wrong and what would be right, for a plan that cannot be carried
+    out or could not end in a verdict.
+    """
+
+    experiment_id: str
+    model: str
+    champion: int
+    challenger: int
+    mode: Mode
+    stages: tuple[Stage, ...]
+    """The share never falls, so that an entity that the challenger has answered stays with it. None in shadow mode."""
+    salt: str
+    """Makes the assignment independent of that of any other experiment."""
+    metric: str
+    margin: float
+    """Units of the metric, as `promotion.margin`: the improvement must be shown to exceed it."""
+    alpha: float
+    """Chance of each wrong verdict: to promote a version not better than the margin, to roll back one not worse."""
+    max_n: int
+    """Outcomes after which it ends without a difference shown."""
+    started_at: datetime
+    promised: Estimate | None = None
+    """The champion's mean loss on its holdout (`promised_loss`): a regression's errors are cut by it, and bets are
+    made on what differs from it. It sets no level, only how soon a difference shows."""
+
+    def __post_init__(self) -> None:
+        if wrong := next(_problems(self), None):
+            raise ExperimentRefused(wrong)
+
+    @property
+    def method(self) -> Method:
+        """How the outcomes will be judged; known before the first of them."""
+        if self.mode == "shadow":
+            return "paired_blocks"
+        shares = {stage.share for stage in self.stages}
+        small = min(min(share, 1 - share) for share in shares) < SMALL_SHARE
+        return "betting" if len(shares) > 1 or small else "confidence_sequence"
+
+    @cached_property
+    def loss(self) -> BoundedLoss:
+        """How rows are turned into losses in [0, 1]."""
+        found = bounded_loss(self.metric, self.promised)
+        assert found is not None  # __post_init__ has seen to it
+        return found
+
+    @property
+    def least_improvement(self) -> float:
+        """The margin, as a difference of mean losses in [0, 1]."""
+        return -self.loss.increase(-self.margin, self.promised)
+
+    @property
+    def centre(self) -> float:
+        """The loss in [0, 1] that was to be expected of a row."""
+        return UNKNOWN_LOSS if self.promised is None else min(1.0, self.promised.value / self.loss.cap)
+
+    @cached_property
+    def _ends(self) -> tuple[tuple[datetime, float], ...]:
+        """Each stage's end but the last's, with its share."""
+        end, found = self.started_at, []
+        for stage in self.stages[:-1]:
+            assert stage.duration is not None
+            end += stage.duration
+            found.append((end, stage.share))
+        return tuple(found)
+
+    @cached_property
+    def _salted(self) -> bytes:
+        return f"{self.salt}|".encode()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-able values, from which `from_dict` makes the same plan."""
+        stages = [
+            {"share": stage.share, "seconds": stage.duration and stage.duration.total_seconds()}
+            for stage in self.stages
+        ]
+        promised = self.promised and asdict(self.promised)
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**plain, "stages": stages, "promised": promised, "started_at": self.started_at.isoformat()}
+
+    @classmethod
+    def from_dict(cls, kept: Mapping[str, Any]) -> Plan:
+        """Return the plan that `to_dict` was called on."""
+        stages = tuple(
+            Stage(stage["share"], None if stage["seconds"] is None else timedelta(seconds=stage["seconds"]))
+            for stage in kept["stages"]
+        )
+        promised = kept.get("promised")
+        return cls(
+            **{
+                **kept,
+                "stages": stages,
+                "started_at": datetime.fromisoformat(kept["started_at"]),
+                "promised": promised and Estimate(**promised),
+            }
+        )
+
+
+def share_at(plan: Plan, time: datetime) -> float:
+    """Return the challenger's share at a time; before the start that of the first stage, in shadow mode 0."""
+    if not plan.stages:
+        return 0.0
+    for end, share in plan._ends:
+        if time < end:
+            return share
+    return plan.stages[-1].share
+
+
+def position(plan: Plan, entity: str) -> float:
+    """Return where the salted hash puts an entity, in [0, 1): the challenger answers those below its share."""
+    digest = hashlib.sha256(plan._salted + entity.encode()).digest()
+    return (int.from_bytes(digest[:8]) >> 11) * 2.0**-53
+
+
+def assign(plan: Plan, entity: str, time: datetime) -> Assignment:
+    """Return who answers an entity at a time, and how probable that was.
+
+    The same entity always gets the same arm while the share stays, and as it rises goes over to the challenger once.
+    In shadow mode the champion answers everybody.
+    """
+    share = share_at(plan, time)
+    if position(plan, entity) < share:
+        return Assignment(CHALLENGER, share)
+    return Assignment(CHAMPION, 1.0 - share)
+
+
+def assign_many(
+    plan: Plan, entities: Sequence[str], times: NDArray[np.datetime64]
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Return for many rows what `assign` does: whether the challenger answers, and the probability of the row's arm.
+
+    times: datetime64 in UTC, shape (n,), as many as entities.
+    """
+    stamps = times.astype("datetime64[us]")
+    ends = np.array([np.datetime64(_utc(end), "us") for end, _ in plan._ends], dtype="datetime64[us]")
+    shares = np.array([stage.share for stage in plan.stages] or [0.0])
+    share = shares[np.searchsorted(ends, stamps, side="right")]
+    sha256, salted, number = hashlib.sha256, plan._salted, int.from_bytes
+    first = [number(sha256(salted + entity.encode()).digest()[:8]) for entity in entities]
+    places = (np.array(first, dtype=np.uint64) >> np.uint64(11)) * 2.0**-53
+    chosen: NDArray[np.bool_] = places < share
+    return chosen, np.where(chosen, share, 1.0 - share)
+
+
+def version_of(plan: Plan, arm: Arm) -> int:
+    """Return the version that answers in an arm."""
+    return plan.challenger if arm == CHALLENGER else plan.champion
+
+
+def _utc(time: datetime) -> datetime:
+    offset = time.utcoffset()
+    assert offset is not None
+    return (time - offset).replace(tzinfo=None)
+
+
+def _problems(plan: Plan) -> Iterator[str]:
+    if plan.champion == plan.challenger:
+        yield f"version {plan.champion} cannot be compared with itself: name another challenger"
+    for name in ("experiment_id", "model", "salt"):
+        if not getattr(plan, name):
+            yield f"{name} must not be empty"
+    if plan.mode not in ("ab", "shadow"):
+        yield f"mode must be 'ab' or 'shadow', not {plan.mode!r}"
+    if not 0 < plan.alpha < 0.5:
+        yield f"alpha ({plan.alpha}) must lie between 0 and 0.5"
+    if not math.isfinite(plan.margin):
+        yield f"margin ({plan.margin}) must be a number"
+    if plan.max_n < 1:
+        yield f"max_n ({plan.max_n}) must be at least 1"
+    if plan.started_at.utcoffset() is None:
+        yield "started_at must say its time zone"
+    yield from _problems_of_metric(plan)
+    yield from _problems_of_stages(plan)
+
+
+def _problems_of_metric(plan: Plan) -> Iterator[str]:
+    if plan.metric not in ROW_LOSSES:
+        yield f"{plan.metric!r} has no loss per row; an experiment can be judged by: {', '.join(sorted(ROW_LOSSES))}"
+    elif bounded_loss(plan.metric, plan.promised) is None:
+        yield (
+            f"a {plan.metric} has no bound by itself, and what is kept with version {plan.champion} of its holdout "
+            "does not say at what to cut an error: register the champion with a holdout"
+        )
+
+
+def _problems_of_stages(plan: Plan) -> Iterator[str]:
+    stages = plan.stages
+    if plan.mode == "shadow":
+        if stages:
+            yield "a shadow experiment has no allocation: the champion answers everybody"
+        return
+    if not stages:
+        yield "an A/B experiment needs an allocation: the challenger's share, or several with their durations"
+    for stage in stages:
+        if not 0 < stage.share < 1:
+            yield f"an allocation ({stage.share}) must lie between 0 and 1"
+        if stage.duration is not None and stage.duration <= timedelta(0):
+            yield f"a stage's duration ({stage.duration}) must be longer than nothing"
+    if any(after.share < before.share for before, after in zip(stages, stages[1:], strict=False)):
+        shares = ", ".join(f"{stage.share:g}" for stage in stages)
+        yield f"allocations must not fall ({shares}): whom the challenger has answered would go back to the champion"
+    if any(stage.duration is None for stage in stages[:-1]):
+        yield "every stage but the last needs a duration"
+    if stages and stages[-1].duration is not None:
+        yield "the last stage lasts until the experiment ends: leave its duration out"
