@@ -1,0 +1,73 @@
+"""Which prediction a label is about, where people know whom it was about and when, and not its id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from hashlib import sha256
+
+from keel.errors import BadRequest
+from keel.store.times import to_micros
+
+LONGEST = 1024
+"""Bytes of an id or an entity; PostgreSQL cannot index a text much longer, and nobody's are."""
+DIGITS = 32
+"""128 bits, as many as a random id has: two of a billion predictions are alike with a chance of 1 in 10²⁰."""
+
+
+def prediction_id(model: str, entity: str, time: datetime) -> str:
+    r"""Return the id of the prediction that a model made about ``entity`` at ``time``: 32 hexadecimal digits.
+
+    The first 32 digits of the SHA-256 of ``model``, a line feed, the time as microseconds since 1970-01-01 UTC, a line
+    feed and ``entity``, in UTF-8. A model's name and a number hold no line feed, so different inputs never give the
+    same text. Whoever knows entity and time computes it in any language, without asking anybody:
+    ``printf 'toy\n1767225600000000\nann' | sha256sum | cut -c1-32``.
+
+    time: aware; finer than a microsecond it cannot be. entity: as `as_identity` returns it. ValueError for a naive
+    time, UnicodeEncodeError for half a surrogate pair.
+
+    >>> from datetime import UTC
+    >>> prediction_id("toy", "ann", datetime(2026, 1, 1, tzinfo=UTC))
+    '3fa911e94b463f0c0fb105cd4b2f956c'
+    """
+    return _digest(model, to_micros(time), entity)
+
+
+def prediction_ids(model: str, entities: Iterable[str], times: Iterable[int]) -> list[str]:
+    """Return `prediction_id` of many, with times in microseconds since 1970-01-01 UTC."""
+    return [_digest(model, micros, entity) for entity, micros in zip(entities, times, strict=True)]
+
+
+def as_identity(value: object, what: str) -> str:
+    """Return an id or entity as the text it is kept as: a text as it is, a whole number in digits.
+
+    Raises
+    ------
+    BadRequest
+        Naming ``what``: for any other type (a fraction is nobody's id), an empty text, one longer than `LONGEST` bytes
+        or with a NUL or half a surrogate pair, neither of which a database can keep.
+
+    >>> as_identity(42, "entity")
+    '42'
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise BadRequest(f"{what}: must be a text or a whole number, not {_kind(value)}")
+    text = str(value)
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise BadRequest(f"{what}: holds half a surrogate pair, which is no text") from None
+    if not 0 < size <= LONGEST:
+        raise BadRequest(f"{what}: must be of 1 to {LONGEST} bytes (has {size})")
+    if "\x00" in text:
+        raise BadRequest(f"{what}: holds a NUL character, which PostgreSQL cannot store")
+    return text
+
+
+def _digest(model: str, micros: int, entity: str) -> str:
+    return sha256(f"{model}\n{micros}\n{entity}".encode()).hexdigest()[:DIGITS]
+
+
+def _kind(value: object) -> str:
+    names: dict[type, str] = {bool: "true or false", float: "a fraction", dict: "an object", list: "a list"}
+    return "null" if value is None else names.get(type(value), type(value).__name__)

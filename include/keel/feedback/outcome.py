@@ -1,0 +1,48 @@
+"""What became of the labels that were handed in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from keel.rows import prediction_log
+from keel.store.tables import label_conflicts, labels
+from keel.store.times import from_micros
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from keel.config import ModelConfig
+    from keel.store import LabelResult
+    from keel.workspace import Workspace
+
+
+def hand_in(ws: Workspace, config: ModelConfig, table: pa.Table) -> LabelResult:
+    """Store labels as `label_table` made them, all or nothing, and say what became of them; again changes nothing."""
+    return prediction_log(ws, config).add_labels(table)
+
+
+def conflicts(ws: Workspace, config: ModelConfig, *, limit: int = 1000) -> list[dict[str, Any]]:
+    """Return the labels that contradict an earlier one of the same id, the last to be observed first.
+
+    Each with ``id``, ``label`` and ``observed_at`` of the label that counts, and ``other_label`` and
+    ``other_observed_at`` of the one that was kept aside.
+    """
+    same = sa.and_(labels.c.model == label_conflicts.c.model, labels.c.id == label_conflicts.c.id)
+    query = (
+        sa.select(
+            labels.c.id, labels.c.label, labels.c.observed_at, label_conflicts.c.label, label_conflicts.c.observed_at
+        )
+        .join_from(label_conflicts, labels, same)
+        .where(label_conflicts.c.model == config.model)
+        .order_by(label_conflicts.c.observed_at.desc(), label_conflicts.c.id, label_conflicts.c.label)
+        .limit(limit)
+    )
+    with ws.store.connect() as connection:
+        found = connection.execute(query).all()
+    return [
+        {"id": name, "label": kept, "observed_at": from_micros(at),
+         "other_label": other, "other_observed_at": from_micros(later)}
+        for name, kept, at, other, later in found
+    ]  # fmt: skip

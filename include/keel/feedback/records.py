@@ -1,0 +1,191 @@
+"""Labels as a client sends them, one object each, checked and made a table; what is wrong is named by item and key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from keel.errors import BadRequest, suggestion
+from keel.feedback.identity import LONGEST, as_identity, prediction_ids
+from keel.store.casting import UTC_MICROSECONDS
+from keel.store.times import to_micros
+
+if TYPE_CHECKING:
+    from keel.config import ModelConfig
+
+KEYS = ("id", "entity", "time", "label", "observed_at")
+TOLERANCE = timedelta(minutes=5)
+"""How far clocks may differ before a time lies in the future."""
+_NEITHER = "has neither an id nor an entity with its time: which prediction is the label of?"
+
+
+def label_table(records: Sequence[Any], config: ModelConfig, *, now: datetime) -> pa.Table:
+    """Return labels as columns ``id``, ``label`` (float64) and ``observed_at`` (microseconds, UTC), in their order.
+
+    records: objects with ``id``, or with ``entity`` and ``time`` from which the id follows (`prediction_id`); with
+    ``label``, a finite number, for a binary target 0, 1, true or false; and optionally ``observed_at``, when the truth
+    was known (``now`` if not said). Times are ISO 8601 texts with a zone, or aware datetimes. A null is as if the key
+    were not there.
+
+    Raises
+    ------
+    BadRequest
+        For the first item that cannot be used, naming its place (from 0) and key; status 413 for more items than
+        `serving.max_rows`, else 422. Then none is.
+
+    """
+    if not isinstance(records, list | tuple):
+        raise BadRequest("labels come as a list of objects with id (or entity and time) and label")
+    if not records:
+        raise BadRequest("there is no label in the list")
+    if len(records) > config.serving.max_rows:
+        most = config.serving.max_rows
+        raise BadRequest(f"{len(records):,} labels at once; send at most {most:,} (serving.max_rows)", status=413)
+    table = _at_once(records, config, now)
+    return _one_by_one(records, config, now) if table is None else table
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """One label, checked."""
+
+    id: str
+    label: float
+    observed_at: int
+
+
+def _one_by_one(records: Sequence[Any], config: ModelConfig, now: datetime) -> pa.Table:
+    rows = []
+    for place, record in enumerate(records):
+        try:
+            rows.append(_checked(record, config, now))
+        except BadRequest as error:
+            raise BadRequest(f"item {place}: {error}", status=error.status) from None
+    return _table([r.id for r in rows], [r.label for r in rows], [r.observed_at for r in rows])
+
+
+def _checked(record: Any, config: ModelConfig, now: datetime) -> _Checked:
+    if not isinstance(record, dict):
+        raise BadRequest("must be an object with id (or entity and time) and label")
+    for key in record:
+        if key not in KEYS:
+            raise BadRequest(f"{key}: unknown key{suggestion(str(key), KEYS)}; valid: {', '.join(KEYS)}")
+    given = {key: value for key, value in record.items() if value is not None}
+    identity = _identity(given, config.model, now)
+    label = as_label(given.get("label"), binary=config.target.kind == "binary")
+    observed = as_time(given["observed_at"], "observed_at", now) if "observed_at" in given else to_micros(now)
+    return _Checked(identity, label, observed)
+
+
+def _identity(given: dict[str, Any], model: str, now: datetime) -> str:
+    by_id, by_entity = "id" in given, "entity" in given or "time" in given
+    if by_id and by_entity:
+        raise BadRequest("id: stands beside entity or time; say which prediction by the one or the other")
+    if by_id:
+        return as_identity(given["id"], "id")
+    if not by_entity:
+        raise BadRequest(f"id: {_NEITHER}")
+    for key, other in (("entity", "time"), ("time", "entity")):
+        if key not in given:
+            raise BadRequest(f"{key}: missing; {other} alone does not say which prediction")
+    entity = as_identity(given["entity"], "entity")
+    [identity] = prediction_ids(model, [entity], [as_time(given["time"], "time", now)])
+    return identity
+
+
+def as_label(value: object, *, binary: bool) -> float:
+    """Return what was true as a number; BadRequest for what cannot be true of the target."""
+    if value is None:
+        raise BadRequest("label: missing; hand it in when it is known")
+    if binary:
+        if isinstance(value, bool | int | float) and value in (0, 1):
+            return float(value)
+        raise BadRequest(f"label: must be 0 or 1 (or true, false) for a binary target (got {_shown(value)})")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadRequest(f"label: must be a number (got {_shown(value)})")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = float("inf")
+    if not isfinite(number):
+        raise BadRequest(f"label: must be a finite number (got {_shown(value)})")
+    return number
+
+
+def as_time(value: object, key: str, now: datetime) -> int:
+    """Return a time that is not in the future, in microseconds; BadRequest naming ``key`` for any other."""
+    time = value
+    if isinstance(value, str):
+        try:
+            time = datetime.fromisoformat(value)
+        except ValueError:
+            time = None
+    if not isinstance(time, datetime):
+        raise BadRequest(f"{key}: must be an ISO 8601 time with a zone, such as 2026-05-01T00:00:00Z "
+                         f"(got {_shown(value)})")  # fmt: skip
+    if time.tzinfo is None or time.utcoffset() is None:
+        raise BadRequest(f"{key}: has no time zone (got {_shown(value)}); write Z for UTC, or an offset such as +02:00")
+    if time > now + TOLERANCE:
+        raise BadRequest(f"{key}: lies in the future (got {_shown(value)}; it is {now.astimezone(UTC).isoformat()}): "
+                         "no feedback for the future")  # fmt: skip
+    return to_micros(time)
+
+
+def _at_once(records: Sequence[Any], config: ModelConfig, now: datetime) -> pa.Table | None:
+    """Return the table of records that all have the same plain shape, or None: then each is looked at by itself."""
+    shape = records[0].keys() if type(records[0]) is dict else None
+    known = ({"id", "label"}, {"id", "label", "observed_at"}, {"entity", "time", "label"}, set(KEYS) - {"id"})
+    if shape not in known or not all(type(record) is dict and record.keys() == shape for record in records):
+        return None
+    names = [record["id" if "id" in shape else "entity"] for record in records]
+    labels = [record["label"] for record in records]
+    try:
+        if not (_plain_texts(names) and _plain_labels(labels, binary=config.target.kind == "binary")):
+            return None
+        times = {key: _plain_times([record[key] for record in records], now) for key in shape & {"time", "observed_at"}}
+    except (TypeError, ValueError, OverflowError):
+        return None
+    ids = prediction_ids(config.model, names, times["time"]) if "time" in times else names
+    return _table(ids, [float(label) for label in labels], times.get("observed_at", [to_micros(now)] * len(ids)))
+
+
+def _plain_texts(names: list[Any]) -> bool:
+    """Whether all are short texts of ASCII without NUL."""
+    if set(map(type, names)) != {str} or not all(names) or max(map(len, names)) > LONGEST:
+        return False
+    together = "".join(names)
+    return together.isascii() and "\x00" not in together
+
+
+def _plain_labels(labels: list[Any], *, binary: bool) -> bool:
+    if binary:
+        return set(map(type, labels)) <= {int, float, bool} and set(labels) <= {0, 1}
+    return set(map(type, labels)) <= {int, float} and all(map(isfinite, labels))
+
+
+def _plain_times(values: list[str], now: datetime) -> list[int]:
+    """Return microseconds; ValueError or TypeError for any that is not an ISO text with a zone, or in the future."""
+    times = [datetime.fromisoformat(value) for value in values]
+    if max(times) > now + TOLERANCE:  # of which a naive one cannot be compared
+        raise ValueError("in the future")
+    return [to_micros(time) for time in times]
+
+
+def _table(ids: list[str], labels: list[float], observed_at: list[int]) -> pa.Table:
+    columns = {
+        "id": pa.array(ids, pa.string()),
+        "label": pa.array(labels, pa.float64()),
+        "observed_at": pa.array(observed_at, pa.int64()).cast(UTC_MICROSECONDS),
+    }
+    return pa.table(columns)
+
+
+def _shown(value: object) -> str:
+    """Return a value for a message, short whatever it is."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
