@@ -131,6 +131,13 @@ class SpoolFull(KeelError):
     permanent = False
 
 
+class SpoolFailed(KeelError):
+    """The local spool cannot be read or written, or is closed; names the file and what the system said."""
+
+    exit_code = 3
+    permanent = False
+
+
 class UnknownExperiment(KeelError):
     """An experiment that does not exist; the message lists those that do."""
 
