@@ -19,8 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-BETS = 16
-SMALLEST, LARGEST = 0.02, 0.95
+BETS: Floats = np.geomspace(0.02, 0.95, 16)
 """Shares of the largest bet that cannot ruin, ``1/(null − low)``: sixteen of them, geometric, so that one of them suits
 the unknown mean; at most .95, so that no single value takes all of the capital."""
 
@@ -32,16 +31,23 @@ class Capital:
     path: Floats
     """Logarithm of the mixture's capital after each value, shape (..., n)."""
     bets: Floats
-    """Logarithm of each bet's own capital after the last value, shape (..., 16)."""
+    """Logarithm of each bet's own capital after the last value, shape (..., bets)."""
 
 
 def log_capital(
-    values: ArrayLike, *, null: float, low: float = 0.0, high: float = 1.0, start: ArrayLike | None = None
+    values: ArrayLike,
+    *,
+    null: float,
+    low: float = 0.0,
+    high: float = 1.0,
+    start: ArrayLike | None = None,
+    bets: Floats = BETS,
 ) -> Capital:
-    """Bet against "the mean, given the past, is at most ``null``" with equal stakes on sixteen bets.
+    """Bet against "the mean, given the past, is at most ``null``" with equal stakes on each of ``bets``.
 
     values: shape (..., n), in [low, high], in the order in which they came; low < null. start: `Capital.bets` of what
-    came before; none: a capital of one. Raises ValueError for NaN and for values outside the bounds.
+    came before; none: a capital of one. bets: shares of the largest that cannot ruin, each in (0, 1). Raises ValueError
+    for NaN and for values outside the bounds.
 
     >>> round(float(log_capital([1, 1, 1, 0], null=0.5).path[-1]), 4)
     0.2122
@@ -51,14 +57,16 @@ def log_capital(
         raise ValueError(f"null ({null}) must be above the lowest possible value ({low})")
     if not bool(((x >= low) & (x <= high)).all()):  # NaN compares false
         raise ValueError(f"values must be numbers from {low} to {high}")
-    shares = np.geomspace(SMALLEST, LARGEST, BETS) / (null - low)
-    begin = np.zeros((*x.shape[:-1], BETS)) if start is None else np.asarray(start, dtype=np.float64)
-    path, ends = np.full(x.shape, -np.inf), np.empty((*x.shape[:-1], BETS))
-    for i, share in enumerate(shares):  # one bet at a time: all sixteen paths of many streams would not fit in memory
+    shares = bets / (null - low)
+    begin = np.zeros((*x.shape[:-1], len(bets))) if start is None else np.asarray(start, dtype=np.float64)
+    path, ends = np.full(x.shape, -np.inf), np.empty((*x.shape[:-1], len(bets)))
+    for i, share in enumerate(
+        shares
+    ):  # one bet at a time: the paths of all bets on many streams would not fit in memory
         own = np.cumsum(np.log1p(share * (x - null)), axis=-1) + begin[..., i : i + 1]
         ends[..., i] = own[..., -1] if x.shape[-1] else begin[..., i]
         np.logaddexp(path, own, out=path)
-    return Capital(path - math.log(BETS), ends)
+    return Capital(path - math.log(len(bets)), ends)
 
 
 def combine(tests: Sequence[tuple[Integers, Floats]]) -> tuple[Integers, Floats]:
