@@ -80,17 +80,17 @@ def to_times(table: pa.Table, name: str) -> pa.Array:
     return micros
 
 
-def to_versions(table: pa.Table) -> pa.Array:
+def to_versions(table: pa.Table, name: str) -> pa.Array:
     """Return model versions as int64, null where a row was never scored; raises SchemaError for anything else."""
-    if "version" not in table.column_names:
+    if name not in table.column_names:
         return pa.nulls(table.num_rows, pa.int64())
-    versions = take(table, "version")
+    versions = take(table, name)
     try:
         if pa.types.is_floating(versions.type):
             versions = pa.array(versions.to_numpy(zero_copy_only=False), from_pandas=True)
         return versions.cast(pa.int64())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise SchemaError(f"column 'version' must hold whole numbers, got {versions.type} with others") from None
+        raise SchemaError(f"column {name!r} must hold whole numbers, got {versions.type} with others") from None
 
 
 def refuse_nulls(column: pa.Array, name: str) -> pa.Array:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from keel.store import casting
+from keel.store import casting, outcomes
 from keel.store.arrow import ArrowSession, reading, writing
 from keel.store.labels import LabelResult, store_labels
 from keel.store.layout import ALLOCATION, OUTPUTS, Layout
@@ -53,7 +53,8 @@ class PredictionLog:
         """Store the rows whose id is new and mark their hours dirty: all of it, or nothing.
 
         table: ``id`` and ``time`` (timestamp with a zone, no nulls); optionally ``version``, ``score``,
-        ``prediction``, ``arm``, ``allocation``, and the features. NaN is stored as missing, infinities as they are.
+        ``prediction``, ``arm``, ``allocation``, ``entity``, ``experiment``, ``shadow_version``, ``shadow_score``,
+        ``shadow_prediction``, and the features. NaN is stored as missing, infinities as they are.
         A value that does not fit its column is kept as it came and given back as text by `read` and `read_hour`;
         a feature without a column is remembered as absent, and absent again in what they give back.
         Raises SchemaError, with nothing stored, for a table without usable ids, times or versions.
@@ -177,6 +178,14 @@ class PredictionLog:
             window(table, to_micros(start), to_micros(end), None), table.c.arm.is_not(None)
         )
         return self._fetch(query.order_by(table.c.time, self._by_id()), names)
+
+    def outcomes(self, experiment: str, start: datetime, end: datetime, label_delay: timedelta) -> pa.Table:
+        """Return an experiment's labelled rows, one an entity, as they arrived; see `keel.store.outcomes.outcomes`."""
+        return outcomes.outcomes(self._database, self._layout, experiment, start, end, label_delay)
+
+    def assigned(self, experiment: str, start: datetime, end: datetime) -> pa.Table:
+        """Return which arm each entity of an experiment got first; see `keel.store.outcomes.assigned`."""
+        return outcomes.assigned(self._database, self._layout, experiment, start, end)
 
     def count(self, start: datetime, end: datetime, version: int | None = None) -> int:
         """Return how many rows have start ≤ time < end."""

@@ -11,12 +11,18 @@ import pyarrow as pa
 
 from keel.errors import SchemaError
 from keel.store import casting
-from keel.store.layout import ALLOCATION, OUTPUTS, Layout
+from keel.store.layout import ALLOCATION, EXPERIMENT, OUTPUTS, Layout
 
 if TYPE_CHECKING:
     from keel.config import FeatureKind
 
 OUTPUT_KINDS: dict[str, FeatureKind] = dict.fromkeys(OUTPUTS, "numeric")
+SHADOW = "shadow_version"
+# what is neither a feature nor one of the columns that every row has a meaning in
+OPTIONAL: dict[str, FeatureKind] = {**OUTPUT_KINDS, **ALLOCATION, **EXPERIMENT}
+TEXTS = frozenset({"id", "absent", "invalid", *(name for name, kind in OPTIONAL.items() if kind == "categorical")})
+INTEGERS = frozenset({"version", SHADOW})
+TIMES = frozenset({"time", "observed_at"})
 
 
 @dataclass(frozen=True)
@@ -43,16 +49,18 @@ def encode(table: pa.Table, layout: Layout) -> tuple[pa.Table, AppendResult]:
         raise SchemaError(f"predictions come as a pyarrow Table, not {type(table).__name__}")
     names = set(table.column_names)
     missing = [name for name in layout.kinds if name not in names]
-    kinds = {**OUTPUT_KINDS, **ALLOCATION, **layout.kinds}
+    kinds = {**OPTIONAL, **layout.kinds}
     extra = [name for name in table.column_names if name not in kinds and name not in ("id", "time", "version")]
     if table.num_rows == 0:
         return table.select([]), AppendResult(0, 0, missing, extra)
+    del kinds[SHADOW]
     casts = {name: casting.to_kind(casting.take(table, name), kind) for name, kind in kinds.items() if name in names}
     size = table.num_rows
     columns = {
         "id": casting.to_ids(table),
         "time": casting.to_times(table, "time"),
-        "version": casting.to_versions(table),
+        "version": casting.to_versions(table, "version"),
+        SHADOW: casting.to_versions(table, SHADOW),
         "absent": pa.repeat(pa.scalar(json.dumps(missing) if missing else None, pa.string()), size),
         "invalid": casting.invalid_column(casts, size),
         **{name: casts[name].values if name in casts else empty(kind, size) for name, kind in kinds.items()},
@@ -70,12 +78,10 @@ def empty(kind: FeatureKind, size: int) -> pa.Array:
 
 def decode(stored: pa.Table, names: list[str], features: Mapping[str, FeatureKind]) -> pa.Table:
     """Return what a query answered under its own names and in its own types, whatever the driver made of them."""
-    texts = {"id", "arm", "absent", "invalid", *(name for name, kind in features.items() if kind == "categorical")}
-    columns = []
-    for name, column in zip(names, stored.columns, strict=True):
-        if name in ("time", "version", "observed_at"):
-            kind = pa.int64() if name == "version" else casting.UTC_MICROSECONDS
-        else:
-            kind = pa.string() if name in texts else pa.float64()
-        columns.append(column.cast(kind))
+    texts = TEXTS.union(name for name, kind in features.items() if kind == "categorical")
+    types = {name: pa.int64() for name in INTEGERS} | {name: casting.UTC_MICROSECONDS for name in TIMES}
+    columns = [
+        column.cast(types.get(name) or (pa.string() if name in texts else pa.float64()))
+        for name, column in zip(names, stored.columns, strict=True)
+    ]
     return pa.table(columns, names=names)
