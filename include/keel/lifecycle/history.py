@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from keel.lifecycle import ledger
+from keel.lifecycle.experiment import Plan
 
 if TYPE_CHECKING:
     from keel.lifecycle.ledger import Entry
@@ -115,6 +116,8 @@ class History:
     standings: Mapping[int, Standing] = field(default_factory=dict)
     pins: Mapping[int, Pin] = field(default_factory=dict)
     probation: Probation | None = None
+    experiment: Plan | None = None
+    """The one that runs. It is void as soon as its champion serves no longer, also before a row says so."""
     seq: int = 0
 
     def status(self, version: int) -> Status | None:
@@ -160,6 +163,8 @@ def _after(state: History, entry: Entry) -> History:
         state = replace(state, pins={**state.pins, pin.version: pin})
     if "probation" in body:
         state = replace(state, probation=_probation(body["probation"], entry.seq))
+    if "experiment" in body:
+        state = replace(state, experiment=body["experiment"] and Plan.from_dict(body["experiment"]))
     return state
 
 

@@ -43,6 +43,8 @@ class Action(StrEnum):
     CONFIRM = "confirm"
     ROLLBACK = "rollback"
     OUT_OF_BAND = "out_of_band"
+    EXPERIMENT_START = "experiment_start"
+    EXPERIMENT_END = "experiment_end"
     QUARANTINE = "quarantine"
     """Of data: a stretch of time is set aside."""
     RELEASE_QUARANTINE = "release_quarantine"

@@ -72,8 +72,8 @@ def note(
 ) -> Entry:  # fmt: skip
     """Record what does not change the deployment, such as a registration or an approval."""
     with store.begin() as connection:
-        _alone(connection)
-        return _note(connection, model, actor, action, _with_statuses(body, statuses), now)
+        alone(connection)
+        return noted(connection, model, actor=actor, action=action, body=_with_statuses(body, statuses), now=now)
 
 
 def note_once(
@@ -87,11 +87,11 @@ def note_once(
     """
     evidence = json.loads(json.dumps(body.get("evidence")))
     with store.begin() as connection:
-        _alone(connection)
+        alone(connection)
         query = select(ledger_table.c.body).where(ledger_table.c.model == model, ledger_table.c.action == str(action))
         if any(json.loads(kept).get("evidence") == evidence for kept in connection.execute(query).scalars()):
             return None
-        return _note(connection, model, actor, action, _with_statuses(body, statuses), now)
+        return noted(connection, model, actor=actor, action=action, body=_with_statuses(body, statuses), now=now)
 
 
 def rebuild(store: Store, model: str | None = None) -> list[Deployment]:
@@ -102,7 +102,7 @@ def rebuild(store: Store, model: str | None = None) -> list[Deployment]:
     with store.begin() as connection:
         if connection.dialect.name == "postgresql":  # in the order in which a change locks them
             connection.execute(text("LOCK TABLE deployments IN SHARE ROW EXCLUSIVE MODE"))
-        _alone(connection)
+        alone(connection)
         there = set(connection.execute(select(deployments_table.c.model)).scalars())
         known = set(connection.execute(select(ledger_table.c.model).distinct()).scalars())
         wrong = []
@@ -150,13 +150,16 @@ def _write(connection: Connection, right: Deployment, at: datetime | None) -> No
         connection.execute(deployments_table.insert().values(model=right.model, **values))
 
 
-def _alone(connection: Connection) -> None:
+def alone(connection: Connection) -> None:
     """Let nobody else append until this transaction ends; SQLite's writers are alone anyway."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("LOCK TABLE ledger IN SHARE ROW EXCLUSIVE MODE"))
 
 
-def _note(connection: Connection, model: str, actor: str, action: str, body: Mapping[str, Any], now: datetime) -> Entry:
+def noted(
+    connection: Connection, model: str, *, actor: str, action: str, body: Mapping[str, Any], now: datetime
+) -> Entry:
+    """Add a row that does not change the deployment, inside the transaction of a caller who is `alone`."""
     generation = _read(connection, model).generation
     return ledger.append(
         connection, model=model, at=now, actor=actor, action=action,
