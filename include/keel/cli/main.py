@@ -18,6 +18,7 @@ from keel.cli.migrate import migrate
 from keel.cli.output import JsonOption, print_json
 from keel.cli.quarantine import app as quarantine
 from keel.cli.replay import replay
+from keel.cli.serve import serve
 from keel.cli.up import up
 from keel.cli.versions import app as model_versions
 from keel.errors import KeelError
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(up)
 app.command()(replay)
+app.command()(serve)
 app.command()(migrate)
 app.command()(benchmark)
 app.add_typer(ledger, name="ledger")

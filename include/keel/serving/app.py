@@ -1,0 +1,214 @@
+"""The scoring service's routes. What they raise becomes an answer in `keel.serving.gate`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from keel.errors import BadRequest
+from keel.serving.gate import Gate, problem
+from keel.serving.journal import label_block
+from keel.serving.keys import Keys
+from keel.serving.payload import parse
+from keel.serving.service import Service
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from keel.serving.settings import Settings
+
+ASIDE_BYTES = 2**18
+"""A body from which reading it would hold up other requests for milliseconds: it is read in a thread."""
+PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def create_app(settings: Settings, *, service: Service | None = None) -> FastAPI:
+    """Return the app: an ASGI application whose lifespan starts and stops the service.
+
+    Raises ConfigError or UnknownModel for settings it cannot run with.
+    """
+    serving = service or Service(settings)
+    keys = Keys(settings.keys_file) if settings.keys_file is not None else None
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(serving.start)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(serving.stop)
+
+    app = FastAPI(title="Keel", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.service = serving
+    app.add_middleware(Gate, service=serving, keys=keys, max_body=settings.max_body)
+    app.add_exception_handler(HTTPException, _http_error)  # type: ignore[arg-type]
+    for path, endpoint, method in (
+        ("/models/{model}/invocations", invoke, "POST"),
+        ("/invocations", invoke, "POST"),
+        ("/models/{model}/feedback", feedback, "POST"),
+        ("/feedback", feedback, "POST"),
+        ("/models/{model}/performance", performance, "GET"),
+        ("/models/{model}/experiments", experiments, "GET"),
+        ("/health", health, "GET"),
+        ("/ready", ready, "GET"),
+        ("/version", version, "GET"),
+        ("/metrics", metrics, "GET"),
+    ):
+        # Plain routes: what FastAPI would read of a request, these read themselves, and faster.
+        app.add_route(path, endpoint, methods=[method])
+    return app
+
+
+async def invoke(request: Request) -> Response:
+    """Answer rows in MLflow's protocol; the answer leaves when what is to be stored of it is in the spool."""
+    serving = _serving(request)
+    model = request.path_params.get("model") or serving.only_model()
+    served = serving.served(model)
+    body, content_type = await request.body(), request.headers.get("content-type")
+    _require_plain(request)
+    if len(body) < ASIDE_BYTES:
+        rows = parse(body, content_type, served.inputs, clock=serving.clock)
+    else:
+        rows = await asyncio.to_thread(parse, body, content_type, served.inputs, clock=serving.clock)
+    answer = await serving.scorer.answer(rows, served)
+    await serving.keep(answer.block)
+    serving.metrics.predicted(answer.block)
+    return Response(answer.body(), headers=dict(answer.headers()), media_type="application/json")
+
+
+async def feedback(request: Request) -> Response:
+    """Take labels; what becomes of each is decided when it reaches the store."""
+    from keel.feedback import label_table
+
+    serving = _serving(request)
+    body = _read_json(request, await request.body())
+    model, labels = _labels(body, request.path_params.get("model"))
+    config = serving.config(model or serving.only_model())
+    table = await asyncio.to_thread(label_table, labels, config, now=datetime.now(UTC))
+    block = label_block(config.model, table)
+    await serving.keep(block)
+    return _json({"accepted": len(block.ids), "ids": block.ids}, status=202)
+
+
+async def performance(request: Request) -> Response:
+    """Tell a model's realised performance over time, beside what its holdout promised."""
+    from keel.realised import series
+    from keel.window import parse_time
+
+    serving = _serving(request)
+    config = serving.config(request.path_params["model"])
+    asked = request.query_params
+    start, end = (_time(parse_time, name, asked.get(name)) for name in ("start", "end"))
+    number = asked.get("version")
+    if number is not None and not number.isdigit():
+        raise BadRequest(f"version: {number!r} is not a version's number")
+    bucket = asked.get("bucket", "day")
+    if bucket not in ("hour", "day", "week"):
+        raise BadRequest(f"bucket: {bucket!r} must be one of hour, day, week")
+    found = await asyncio.to_thread(
+        series, serving.opened(), config, start, end, bucket=bucket, version=None if number is None else int(number)
+    )
+    return _json({"model": config.model, "bucket": bucket, "performance": found})
+
+
+async def experiments(request: Request) -> Response:
+    """Tell a model's experiments, those that run and those that have ended."""
+    from keel.lifecycle import experiments as known
+
+    serving = _serving(request)
+    config = serving.config(request.path_params["model"])
+    found = await asyncio.to_thread(known.listed, serving.opened().store, config.model)
+    return _json({"model": config.model, "experiments": [each.to_dict() for each in found]})
+
+
+async def health(request: Request) -> Response:
+    """Say whether the process can go on; if not, it is to be started anew."""
+    broken = _serving(request).healthy
+    return _json({"status": "broken", "error": broken}, status=503) if broken else _json({"status": "ok"})
+
+
+async def ready(request: Request) -> Response:
+    """Say whether requests can be answered, and if not what is missing."""
+    missing = _serving(request).missing
+    return _json({"ready": not missing, "missing": missing}, status=503 if missing else 200)
+
+
+async def version(request: Request) -> Response:
+    """Say what runs: Keel, each model's versions, the spool."""
+    return _json(_serving(request).state())
+
+
+async def metrics(request: Request) -> Response:
+    """Give everything that is counted, to Prometheus."""
+    serving = _serving(request)
+    serving.metrics.spooled(serving.spool.stats, now=datetime.now(UTC))
+    return Response(serving.metrics.text(), headers={"Content-Type": PROMETHEUS})
+
+
+def _serving(request: Request) -> Service:
+    return request.app.state.service
+
+
+def _require_plain(request: Request) -> None:
+    coding = request.headers.get("content-encoding", "identity")
+    if coding.lower() != "identity":
+        raise BadRequest(f"Content-Encoding: {coding!r} is not understood; send the body as it is", status=415)
+
+
+def _read_json(request: Request, body: bytes) -> Any:
+    _require_plain(request)
+    content_type = request.headers.get("content-type", "")
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        raise BadRequest(f"Content-Type: {content_type or 'none'!r}; send application/json", status=415)
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(f"the body is not JSON: {error}", status=400) from None
+
+
+def _labels(body: Any, named: str | None) -> tuple[str | None, list[Any]]:
+    """Return the model and the labels that a body of feedback holds: one label, or ``labels``, and maybe ``model``."""
+    if not isinstance(body, dict):
+        raise BadRequest('the body must be an object: one label, or {"model": …, "labels": [ … ]}')
+    rest = dict(body)
+    model = rest.pop("model", None)
+    if model is not None and not isinstance(model, str):
+        raise BadRequest("model: must be a text")
+    if named is not None and model not in (None, named):
+        raise BadRequest(f"model: the body says {model!r}, the path {named!r}")
+    if "labels" not in rest:
+        return named or model, [rest]
+    labels = rest.pop("labels")
+    if rest:
+        raise BadRequest(f"{next(iter(rest))}: stands beside labels; what is said of a label stands inside it")
+    return named or model, labels
+
+
+def _time(parse_time: Any, name: str, text: str | None) -> datetime | None:
+    try:
+        found: datetime | None = parse_time(text)
+    except ValueError as error:
+        raise BadRequest(f"{name}: {error}") from None
+    return found
+
+
+def _json(document: Any, *, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(document), status, media_type="application/json")
+
+
+async def _http_error(request: Request, error: HTTPException) -> Response:
+    """Say in Keel's form what the router says: no such path, or not that method."""
+    said = {404: f"there is nothing at {request.url.path}", 405: f"{request.method} is not what this path takes"}
+    kinds = {404: "NotFound", 405: "MethodNotAllowed"}
+    return problem(
+        error.status_code, said.get(error.status_code, str(error.detail)), kinds.get(error.status_code, "HttpError"),
+        dict(error.headers or {}),
+    )  # fmt: skip

@@ -1,0 +1,163 @@
+"""What every request passes: its key, its size, its errors made answers, and the clock."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from keel.errors import (
+    BadRequest,
+    KeelError,
+    NoProductionVersion,
+    RegistryUnavailable,
+    SpoolFailed,
+    SpoolFull,
+    StoreUnavailable,
+    UnknownExperiment,
+    UnknownModel,
+    UnknownVersion,
+)
+from keel.serving.keys import Keys, presented
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from keel.serving.service import Service
+
+log = logging.getLogger(__name__)
+
+OPEN_PATHS = frozenset({"/health", "/ready"})
+"""What machines that keep the service running ask, without a key."""
+ENDPOINTS = frozenset(
+    {"invocations", "feedback", "performance", "experiments", "health", "ready", "version", "metrics"}
+)
+_STATUS: tuple[tuple[type[KeelError], int], ...] = (
+    (UnknownModel, 404),
+    (UnknownVersion, 404),
+    (UnknownExperiment, 404),
+    (NoProductionVersion, 503),
+    (SpoolFull, 503),
+    (SpoolFailed, 503),
+    (StoreUnavailable, 503),
+    (RegistryUnavailable, 503),
+)
+RETRY_AFTER = "2"
+"""Seconds after which an answer of 503 may have become another."""
+
+
+class Unauthorized(KeelError):
+    """A request without a key that is known."""
+
+
+class Gate:
+    """ASGI middleware around the whole service."""
+
+    def __init__(self, app: ASGIApp, *, service: Service, keys: Keys | None, max_body: int) -> None:
+        self.app, self.service, self.keys, self.max_body = app, service, keys, max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and see to it that it gets exactly one answer."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), 500
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            self._let_in(scope)
+            await self.app(scope, _limited(scope, receive, self.max_body), noting)
+        except ClientDisconnect:
+            status = 499  # as others call it; nobody is there to be answered
+        except Exception as error:
+            await answer_to(error)(scope, receive, noting)
+        finally:
+            model, endpoint = self._place(scope["path"])
+            self.service.metrics.answered(model, endpoint, status, time.perf_counter() - began)
+
+    def _let_in(self, scope: Scope) -> None:
+        if self.keys is None or scope["path"] in OPEN_PATHS:
+            return
+        key = presented(scope["headers"])
+        if key is None or self.keys.name_of(key) is None:
+            raise Unauthorized(
+                "this needs a key that the service knows: send it as 'Authorization: Bearer …' or 'X-API-Key: …'"
+            )
+
+    def _place(self, path: str) -> tuple[str, str]:
+        """Return model and endpoint for the metrics; what nobody has configured gets no label of its own."""
+        first, _, rest = path.strip("/").partition("/")
+        model, endpoint = ("", first) if first != "models" else rest.partition("/")[::2]
+        if not model and len(self.service.models) == 1 and endpoint in ("invocations", "feedback"):
+            model = self.service.only_model()
+        return (model if model in self.service.models else ""), (endpoint if endpoint in ENDPOINTS else "other")
+
+
+def answer_to(error: Exception) -> Response:
+    """Return the answer that an error is: JSON with what went wrong and what kind it is, and its status."""
+    headers: dict[str, str] = {}
+    if isinstance(error, Unauthorized):
+        status, headers["WWW-Authenticate"] = 401, "Bearer"
+    elif isinstance(error, BadRequest):
+        status = error.status
+    elif isinstance(error, KeelError):
+        status = getattr(error, "status", None) or next(
+            (code for kind, code in _STATUS if isinstance(error, kind)), 500
+        )
+    else:
+        status = 500
+    if status == 503:
+        headers["Retry-After"] = RETRY_AFTER
+    if status == 413:
+        headers["Connection"] = "close"  # what is left of the body is not read
+    if isinstance(error, KeelError):
+        if status == 500:
+            log.error("%s: %s", type(error).__name__, error)
+        return problem(status, str(error), type(error).__name__, headers)
+    log.error("a request failed for a reason nobody has foreseen", exc_info=error)
+    return problem(status, "the service failed; its log says why", "InternalError", headers)
+
+
+def problem(status: int, said: str, kind: str, headers: dict[str, str] | None = None) -> Response:
+    """Return an answer that says what is wrong, the same way everywhere."""
+    body = json.dumps({"error": said, "kind": kind}, ensure_ascii=False).encode("utf-8", "replace")
+    return Response(body, status, headers, media_type="application/json")
+
+
+def _limited(scope: Scope, receive: Receive, most: int) -> Receive:
+    """Return ``receive`` that raises BadRequest (413) as soon as a body is known to be too large."""
+    stated = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    stated_size = int(stated) if stated.isdigit() else 0
+    size = 0
+
+    async def counted() -> Message:
+        nonlocal size
+        message = await receive()
+        if message["type"] == "http.request":
+            size += len(message.get("body", b""))
+            if max(size, stated_size) > most:
+                await _discard(receive, message, most)
+                raise BadRequest(
+                    f"the body is larger than {most:,} bytes: send fewer rows at once, or raise KEEL_SERVING_MAX_BODY",
+                    status=413,
+                )
+        return message
+
+    return counted
+
+
+async def _discard(receive: Receive, message: Message, most: int) -> None:
+    """Read on a little: a client that is cut off while it sends sees a broken connection, not the answer."""
+    size = 0
+    while message["type"] == "http.request" and message.get("more_body") and size <= most:
+        message = await receive()
+        size += len(message.get("body", b""))

@@ -1,0 +1,146 @@
+"""What the scoring service counts, for Prometheus."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+if TYPE_CHECKING:
+    from keel.serving.journal import PredictionBlock
+    from keel.spool import Stats
+    from keel.store import LabelResult
+
+SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""Where the worker processes of one service put their numbers together; prometheus-client's own name for it."""
+LATENCIES = (.001, .002, .003, .005, .0075, .01, .015, .025, .05, .1, .25, .5, 1.0, 2.5, 10.0)  # fmt: skip
+"""Seconds: fine around what one row takes, coarse where something is wrong anyway."""
+
+
+class Metrics:
+    """The metrics of one app, in a registry of their own; those of all workers where there are several."""
+
+    def __init__(self) -> None:
+        self.registry = own = CollectorRegistry()
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(name, text, labels, registry=own)
+
+        def gauge(name: str, text: str, *labels: str, over: Any = "livesum") -> Gauge:
+            return Gauge(name, text, labels, registry=own, multiprocess_mode=over)
+
+        self._requests = counter("keel_requests", "Answers by their status.", "model", "endpoint", "status")
+        self._seconds = Histogram(
+            "keel_request_seconds", "From a request's first byte to the last of its answer.",
+            ("model", "endpoint"), registry=own, buckets=LATENCIES,
+        )  # fmt: skip
+        self._predictions = counter("keel_predictions", "Rows answered.", "model", "version", "arm")
+        self._reloads = counter("keel_reloads", "Versions loaded, or not, to serve them.", "model", "outcome")
+        self._reload_seconds = gauge(
+            "keel_reload_seconds", "How long the last version took to load and warm.", "model", over="livemax"
+        )
+        self._serves = gauge(
+            "keel_serves_version", "1 for the versions in memory, by what they are.", "model", "version", "role",
+            over="livemax",
+        )  # fmt: skip
+        self._waiting = gauge("keel_spool_records", "Answered requests and labels not in the store yet.")
+        self._bytes = gauge("keel_spool_bytes", "Their size on disk.")
+        self._age = gauge("keel_spool_oldest_seconds", "How long the oldest of them has waited.", over="livemax")
+        self._set_aside = gauge("keel_spool_set_aside", "Records that could not be read or stored.", over="livemax")
+        self._drained = counter("keel_stored", "Predictions brought to the store.", "model", "outcome")
+        self._failures = counter("keel_drain_failures", "Times the store did not take what it was brought.", "kind")
+        self._labels = counter("keel_labels", "Labels that reached the store, by what became of them.",
+                               "model", "outcome")  # fmt: skip
+        self._realised = gauge(
+            "keel_realised", "Realised performance of a version: its value, and its interval.",
+            "model", "version", "metric", "window", "bound", over="livemostrecent",
+        )  # fmt: skip
+        self._children: dict[tuple[object, ...], Any] = {}
+        self._shown: set[tuple[str, ...]] = set()
+
+    def answered(self, model: str, endpoint: str, status: int, seconds: float) -> None:
+        """Count one answer."""
+        self._child(self._requests, model, endpoint, str(status)).inc()
+        self._child(self._seconds, model, endpoint).observe(seconds)
+
+    def predicted(self, block: PredictionBlock) -> None:
+        """Count the rows of one answer by version and arm."""
+        arms = block.arms
+        if arms is None and len(set(block.versions)) == 1:
+            self._child(self._predictions, block.model, str(block.versions[0]), "").inc(len(block.ids))
+            return
+        for row, version in enumerate(block.versions):
+            self._child(self._predictions, block.model, str(version), (arms[row] if arms else "") or "").inc()
+
+    def reloaded(self, model: str, version: int, seconds: float, error: str | None) -> None:
+        """Count a version that was loaded and warmed, or was not."""
+        self._reloads.labels(model, "failed" if error else "loaded").inc()
+        if error is None:
+            self._reload_seconds.labels(model).set(seconds)
+
+    def serves(self, model: str, roles: Mapping[str, int | None]) -> None:
+        """Show which versions are in memory: role (production, previous, challenger) to version."""
+        now = {(model, str(version), role) for role, version in roles.items() if version is not None}
+        for labels in {shown for shown in self._shown if shown[0] == model} - now:
+            self._serves.labels(*labels).set(0)
+        for labels in now:
+            self._serves.labels(*labels).set(1)
+        self._shown |= now
+
+    def spooled(self, stats: Stats, *, now: datetime) -> None:
+        """Show what waits in the spool."""
+        self._waiting.set(stats.records)
+        self._bytes.set(stats.bytes)
+        self._age.set(0.0 if stats.oldest_at is None else max(0.0, (now - stats.oldest_at).total_seconds()))
+        self._set_aside.set(stats.set_aside)
+
+    def stored(self, model: str, stored: int, duplicates: int) -> None:
+        """Count predictions that the store has."""
+        self._child(self._drained, model, "stored").inc(stored)
+        self._child(self._drained, model, "duplicate").inc(duplicates)
+
+    def labelled(self, model: str, result: LabelResult) -> None:
+        """Count labels that the store has judged; ``orphan`` counts those of ``stored`` without a prediction yet."""
+        for outcome in ("stored", "duplicate", "conflict", "orphan"):
+            number = getattr(result, outcome if outcome == "stored" else f"{outcome}s")
+            self._child(self._labels, model, outcome).inc(number)
+
+    def not_drained(self, kind: str) -> None:
+        """Count a try that brought nothing to the store."""
+        self._failures.labels(kind).inc()
+
+    def realised(self, model: str, version: int, metric: str, window: str, values: Mapping[str, float | None]) -> None:
+        """Show a version's realised metric: values by bound (value, lower, upper, holdout); None where unknown."""
+        for bound, value in values.items():
+            shown = float("nan") if value is None else value
+            self._realised.labels(model, str(version), metric, window, bound).set(shown)
+
+    def text(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        if os.environ.get(SHARED_FOLDER):
+            shared = CollectorRegistry()
+            MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
+            return generate_latest(shared)
+        return generate_latest(self.registry)
+
+    def _child(self, metric: Counter | Histogram, *labels: str) -> Any:
+        """Return the metric's child; looking it up by `labels` costs several microseconds."""
+        key = (metric, *labels)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = metric.labels(*labels)
+        return child
+
+
+def forget_dead(folder: str, alive: Iterable[int]) -> None:
+    """Delete the gauges of processes that have ended; what they counted stays counted."""
+    from pathlib import Path
+
+    pids = {str(pid) for pid in alive}
+    for path in Path(folder).glob("gauge_live*_*.db"):
+        if path.stem.rpartition("_")[2] not in pids:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,249 @@
+"""The scoring service as processes: listening, workers, signals, the end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from keel.errors import ConfigError, KeelError
+from keel.serving.settings import Settings
+from keel.spool import Durability
+
+if TYPE_CHECKING:
+    import uvicorn
+
+log = logging.getLogger(__name__)
+
+SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
+KEEP_ALIVE_SECONDS = 75
+"""Longer than clients keep a connection that they do not use: who closes last does not lose a request."""
+BACKLOG = 2048
+RESTART_SECONDS = 1.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class CannotListen(KeelError):
+    """The address cannot be listened on; the message says which."""
+
+    exit_code = 3
+    permanent = False
+
+
+def run(settings: Settings) -> int:
+    """Serve until a signal asks to stop, and return the exit code.
+
+    The first SIGTERM or SIGINT stops accepting, finishes what is in flight and flushes the spool; a second
+    ends at once.
+
+    Raises
+    ------
+    ConfigError, UnknownModel
+        The configuration cannot be served.
+    CannotListen, SpoolFailed
+        The address or the spool's folder cannot be used.
+
+    """
+    _log_plainly()
+    with contextlib.closing(listen(settings)) as listener:
+        host, port = listener.getsockname()[:2]
+        settings = replace(settings, port=port)
+        shown = f"[{host}]" if ":" in host else host
+        log.info("serving at http://%s:%d, %s", shown, port, _who_may_ask(settings))
+        return serve(settings, listener) if settings.workers == 1 else _Supervisor(settings, listener).run()
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Return a socket bound to the settings' address; connections are refused until a server listens on it."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        made = socket.socket(family, kind, protocol)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+    except OSError as error:
+        raise CannotListen(
+            f"cannot listen on {settings.host}, port {settings.port} ({error.strerror or error}): is something else "
+            "there? Choose another with --port or KEEL_SERVING_PORT"
+        ) from None
+    return made
+
+
+def serve(settings: Settings, listener: socket.socket) -> int:
+    """Serve in this process on a bound socket until a signal asks to stop."""
+    import uvicorn
+
+    from keel.serving.app import create_app
+    from keel.serving.service import Service
+
+    service = Service(settings)
+    app = create_app(settings, service=service)
+    service.start()  # before the server: what cannot start says so in one line
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, loop="uvloop", http="httptools", ws="none", lifespan="on", log_config=None, access_log=False,
+            server_header=False, timeout_keep_alive=KEEP_ALIVE_SECONDS, backlog=BACKLOG,
+            timeout_graceful_shutdown=max(1, round(settings.stop_seconds)),
+        )
+    )  # fmt: skip
+    # uvicorn would raise the signal again when it is through, and the exit code would be the signal's.
+    server.capture_signals = lambda: _stopping_by_signal(server)  # type: ignore[method-assign]
+    server.run(sockets=[listener])
+    return 0
+
+
+@contextlib.contextmanager
+def _stopping_by_signal(server: uvicorn.Server) -> Iterator[None]:
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if server.should_exit:
+            os._exit(128 + number)  # the spool keeps what is answered and not stored yet
+        log.info("stopping: finishing what is in flight, then flushing the spool")
+        server.should_exit = True
+
+    before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        # A second signal still ends the flush that follows.
+        for number in before:
+            signal.signal(number, lambda number, _: os._exit(128 + number))
+
+
+@dataclass
+class _Worker:
+    number: int
+    process: subprocess.Popen[bytes]
+
+
+class _Supervisor:
+    """Keeps the worker processes running; they share one socket and have nothing else in common."""
+
+    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+        from keel.serving.service import Service
+
+        Service.check(settings)  # once, before there are many processes to say the same
+        self._settings, self._listener = settings, listener
+        self._stopping = False
+        self._workers: list[_Worker] = []
+        self._metrics = tempfile.mkdtemp(prefix="keel-metrics-")
+
+    def run(self) -> int:
+        for number in _SIGNALS:
+            signal.signal(number, self._stop)
+        try:
+            self._listener.listen(BACKLOG)
+            self._workers = [_Worker(n, self._start(n)) for n in range(self._settings.workers)]
+            while not self._stopping:
+                time.sleep(0.2)
+                for worker in self._workers:
+                    self._look_after(worker)
+            return 0
+        except ConfigError:
+            self._stopping = True
+            raise
+        finally:
+            self._end()
+
+    def _start(self, number: int) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "keel.serving.worker", str(self._listener.fileno())],
+            stdin=subprocess.PIPE,  # closes with us, however we end
+            pass_fds=[self._listener.fileno()],
+            env={**os.environ, SHARED_METRICS: self._metrics},
+            start_new_session=True,  # a terminal's Ctrl-C reaches only us, who pass it on once
+        )
+        assert process.stdin is not None
+        process.stdin.write(dump(replace(self._settings, worker=number)) + b"\n")
+        process.stdin.flush()
+        return process
+
+    def _look_after(self, worker: _Worker) -> None:
+        code = worker.process.poll()
+        if code is None or self._stopping:
+            return
+        if code == ConfigError.exit_code:
+            raise ConfigError("a worker cannot run with this configuration; the log above says why")
+        log.error("worker %d ended with exit code %d; starting it anew", worker.number, code)
+        from keel.serving.metrics import forget_dead
+
+        forget_dead(self._metrics, [w.process.pid for w in self._workers if w is not worker])
+        time.sleep(RESTART_SECONDS)
+        worker.process = self._start(worker.number)
+
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        if self._stopping:
+            for worker in self._workers:
+                worker.process.kill()
+            os._exit(128 + number)
+        self._stopping = True
+
+    def _end(self) -> None:
+        self._listener.close()
+        for worker in self._workers:
+            if worker.process.poll() is None:
+                worker.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 2 * self._settings.stop_seconds + 5
+        for worker in self._workers:
+            try:
+                worker.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
+        shutil.rmtree(self._metrics, ignore_errors=True)
+
+
+def work(fd: int, lifeline: Any) -> int:
+    """Be one worker: read the settings from ``lifeline``, serve on the socket ``fd``, end when ``lifeline`` does."""
+    _log_plainly()
+    settings = load(lifeline.readline())
+
+    def end_with_parent() -> None:
+        lifeline.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=end_with_parent, name="keel-lifeline", daemon=True).start()
+    return serve(settings, socket.socket(fileno=fd))
+
+
+def dump(settings: Settings) -> bytes:
+    """Return settings as one line of JSON."""
+    return json.dumps(asdict(settings), default=str).encode()
+
+
+def load(line: bytes) -> Settings:
+    """Return the settings that `dump` was given.
+
+    >>> load(dump(Settings(port=8091, models=("toy",)))) == Settings(port=8091, models=("toy",))
+    True
+    """
+    raw = json.loads(line)
+    for name in ("home", "keys_file", "spool"):
+        raw[name] = Path(raw[name]) if raw[name] is not None else None
+    return Settings(**{**raw, "models": tuple(raw["models"]), "durability": Durability(raw["durability"])})
+
+
+def _who_may_ask(settings: Settings) -> str:
+    if settings.keys_file is not None:
+        return f"for those who have a key in {settings.keys_file}"
+    return "for anybody on this machine and for nobody else: there are no keys (KEEL_API_KEYS_FILE)"
+
+
+def _log_plainly() -> None:
+    """One line an event, on standard error; of other packages only what is wrong."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("keel").setLevel(logging.INFO)

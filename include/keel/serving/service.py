@@ -1,0 +1,194 @@
+"""The parts of one serving process and their order: spool first, then the store, versions and the way between them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keel.config import ModelConfig, load_models
+from keel.errors import ConfigError, KeelError, NoProductionVersion, SpoolFailed, StoreUnavailable, UnknownModel
+from keel.serving.deployed import Deployed, Served
+from keel.serving.drain import Drain
+from keel.serving.journal import Block, encode
+from keel.serving.keys import read_keys
+from keel.serving.metrics import Metrics
+from keel.serving.scorer import Scorer
+from keel.spool import Spool
+from keel.workspace import PROJECT, Workspace
+
+if TYPE_CHECKING:
+    from keel.serving.settings import Settings
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0
+"""Between tries to open a store that does not answer when the service starts."""
+
+
+class Ticks:
+    """Times for rows that state none: the clock's microseconds, none of them given twice by this process."""
+
+    def __init__(self) -> None:
+        self._next = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, rows: int) -> int:
+        """Return the first of ``rows`` consecutive microseconds since the epoch."""
+        with self._lock:
+            first = max(time.time_ns() // 1000, self._next)
+            self._next = first + rows
+            return first
+
+
+class Service:
+    """What one process serves with; ``start`` and ``stop`` once each.
+
+    models: by name, those that are served, of ``configured``, which the drain needs all of.
+    """
+
+    def __init__(self, settings: Settings, *, configured: Mapping[str, ModelConfig] | None = None) -> None:
+        """Read the configuration. Raises ConfigError or UnknownModel for what cannot be served."""
+        self.settings = settings
+        self.configured = dict(load_models() if configured is None else configured)
+        self.models = _served(settings, self.configured)
+        self.home = Path(settings.home or PROJECT / ".keel").resolve()
+        self.clock = Ticks()
+        self.metrics = Metrics()
+        self.workspace: Workspace | None = None
+        self.deployed: Deployed | None = None
+        self.drain: Drain | None = None
+        self.problem = "the store is not open yet"
+        self._broken: str | None = None
+        self._started = False
+        self._stopping = threading.Event()
+        self._connecting = threading.Thread(target=self._connect, name="keel-connect", daemon=True)
+
+    @staticmethod
+    def check(settings: Settings) -> None:
+        """Raise what a service with these settings would raise, without making one."""
+        _served(settings, load_models())
+        if settings.keys_file is not None:
+            read_keys(settings.keys_file)
+
+    def start(self) -> None:
+        """Open the spool, and connect to store and registry in the background: feedback is taken meanwhile.
+
+        Harmless when repeated. Raises SpoolFailed.
+        """
+        if self._started:
+            return
+        self._started = True
+        self.spool_folder = self.settings.spool_folder(self.home)
+        self.spool_folder.mkdir(parents=True, exist_ok=True)
+        self.spool = Spool.open(
+            self.spool_folder, durability=self.settings.durability, max_bytes=self.settings.spool_bytes
+        )
+        self.scorer = Scorer()
+        self._connecting.start()
+
+    def stop(self) -> None:
+        """Flush what is answered to the store, within the time the settings give; the rest waits in the spool."""
+        self._stopping.set()
+        self._connecting.join()
+        self.scorer.close()
+        if self.deployed is not None:
+            self.deployed.close()
+        if self.drain is not None and not self.drain.stop(self.settings.stop_seconds):
+            log.warning("%d records stay in the spool; the next start brings them", self.spool.stats.records)
+        self.spool.close()
+        if self.workspace is not None:
+            self.workspace.store.close()
+
+    def config(self, model: str) -> ModelConfig:
+        """Return a served model's configuration; raises UnknownModel."""
+        if model not in self.models:
+            raise UnknownModel(model, self.models)
+        return self.models[model]
+
+    def only_model(self) -> str:
+        """Return the one model that is served; raises UnknownModel if there are several, as none was named."""
+        if len(self.models) > 1:
+            raise UnknownModel("", self.models)
+        return next(iter(self.models))
+
+    def served(self, model: str) -> Served:
+        """Return what answers for a model; raises UnknownModel, NoProductionVersion or StoreUnavailable."""
+        self.config(model)
+        if self.deployed is None:
+            raise NoProductionVersion(f"{model} cannot be answered for yet: {self.problem}")
+        return self.deployed.for_model(model)
+
+    def opened(self) -> Workspace:
+        """Return the workspace; raises StoreUnavailable while it is not open."""
+        if self.workspace is None:
+            raise StoreUnavailable(self.problem)
+        return self.workspace
+
+    async def keep(self, block: Block) -> None:
+        """Write a block down, and return when it is as durable as promised; raises SpoolFull or SpoolFailed."""
+        try:
+            await asyncio.wrap_future(self.spool.append([encode(block)]))
+        except SpoolFailed as error:
+            self._broken = str(error)  # the spool is closed: only another process can open it again
+            raise
+
+    @property
+    def healthy(self) -> str | None:
+        """What is broken so that only a new process can mend it; None if nothing is."""
+        if self.drain is not None and not self.drain.is_alive() and not self._stopping.is_set():
+            return "the thread that brings predictions to the store has ended"
+        return self._broken
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """Why it is not ready, by model or part; empty when it is."""
+        if self.deployed is None:
+            return {"store": self.problem}
+        return {} if self.deployed.ready else {"models": "not every version in production is loaded yet"}
+
+    def state(self) -> dict[str, Any]:
+        """Return what runs, for ``/version``."""
+        from importlib.metadata import version
+
+        stats = self.spool.stats
+        return {
+            "keel": version("keel"),
+            "models": dict(self.deployed.state()) if self.deployed is not None else {},
+            "spool": {
+                "records": stats.records, "bytes": stats.bytes, "oldest_at": stats.oldest_at,
+                "set_aside": stats.set_aside, "error": self.drain.error if self.drain is not None else self.problem,
+            },
+        }  # fmt: skip
+
+    def _connect(self) -> None:
+        """Open store and registry, again and again until they answer, then begin to load and to drain."""
+        while not self._stopping.is_set():
+            try:
+                self.workspace = Workspace.open(home=self.home)
+                break
+            except KeelError as error:
+                if str(error) != self.problem:
+                    log.error("not ready: %s", error)
+                self.problem = str(error)
+                self._stopping.wait(RETRY_SECONDS)
+        if self.workspace is None:
+            return
+        self.drain = Drain(self.workspace, self.configured, self.spool, self.metrics, folder=self.spool_folder)
+        self.drain.start()
+        deployed = Deployed(self.workspace, self.models.values(), poll_seconds=self.settings.poll_seconds)
+        deployed.start()
+        self.deployed = deployed
+
+
+def _served(settings: Settings, configured: Mapping[str, ModelConfig]) -> dict[str, ModelConfig]:
+    for name in settings.models:
+        if name not in configured:
+            raise UnknownModel(name, configured)
+    if not configured:
+        raise ConfigError("there is no model to serve: see docs/adding-a-model.md")
+    return {name: configured[name] for name in settings.models or configured}
