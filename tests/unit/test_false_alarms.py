@@ -14,7 +14,7 @@ from keel import DriftConfig, ReferenceGrid, detect
 TRIALS = 200
 
 
-@pytest.mark.parametrize(("rows", "reference"), [(50, 1000), (100, 2000), (500, 5000), (2500, 1000)])
+@pytest.mark.parametrize(("rows", "reference"), [(50, 1000), (500, 5000)])
 def test_false_alarms_stay_below_alpha(rows: int, reference: int) -> None:
     # Three standard errors of a share of ALPHA; windows on one reference share its luck, hence independent fourths.
     bound = ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / (TRIALS / WINDOWS_A_REFERENCE))

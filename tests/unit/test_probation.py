@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.probation_flights import promotion_dates, put_on_probation, version
 from benchmarks.simulations import versions
 from keel.config import PromotionConfig
 from keel.lifecycle.look import fewest_blocks
@@ -82,17 +81,6 @@ def test_versions_whose_days_differ_at_random_are_taken_back_at_most_as_often_as
         )
         harmed += watch(new, previous).verdict is ProbationVerdict.HARM
     assert harmed / repetitions <= 0.01 + 3.1 * np.sqrt(0.01 * 0.99 / repetitions)
-
-
-def test_on_flights_a_version_trained_on_shuffled_labels_is_taken_back_and_equal_ones_are_not():
-    date = promotion_dates(3)[1]
-    champion = version(date)
-    bad, _ = put_on_probation(version(date, "shuffled", 1), champion, date)
-    assert bad.verdict is ProbationVerdict.HARM
-    assert bad.harm.crossed_at <= bad.n, "within seven days"
-    equal = version(date, "recipe", 1)
-    for new, previous in ((equal, champion), (champion, equal)):
-        assert put_on_probation(new, previous, date)[0].harm.crossed_at is None
 
 
 def test_the_same_version_twice_is_never_taken_back():
