@@ -30,6 +30,9 @@ class Action(StrEnum):
     PROMOTE = "promote"
     ROLLBACK = "rollback"
     WATCH = "watch"
+    START_EXPERIMENT = "start_experiment"
+    STOP_EXPERIMENT = "stop_experiment"
+    END_EXPERIMENT = "end_experiment"
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def start(
         if known := _find(connection, plan.experiment_id):
             return known
         if other := _running(connection, plan.model):
-            raise already_runs(other)
+            raise already_runs(other.plan)
         body = {"run_id": run_id, "experiment": plan.to_dict(), "evidence": dict(evidence)}
         noted(connection, plan.model, actor=actor, action=ledger.Action.EXPERIMENT_START, body=body, now=now)
         begun = Experiment(plan)
@@ -190,9 +190,8 @@ def fold(entries: Iterable[Entry]) -> dict[str, list[Experiment]]:
     return {model: sorted(each.values(), key=_newest_first) for model, each in found.items()}
 
 
-def already_runs(other: Experiment) -> ExperimentRefused:
+def already_runs(plan: Plan) -> ExperimentRefused:
     """Describe that a model has an experiment already."""
-    plan = other.plan
     return ExperimentRefused(
         f"{plan.model}: {plan.experiment_id} runs already (version {plan.challenger} against {plan.champion}), and a "
         f"model has one experiment at a time; to end it without a verdict: keel experiment stop {plan.model} --reason …"

@@ -1,0 +1,234 @@
+"""Starting an experiment between the champion and a challenger, and stopping it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from keel.decision import Action, Decision
+from keel.errors import ExperimentRefused
+from keel.lifecycle import deployments, experiments, ledger
+from keel.lifecycle.experiment import Mode, Plan, Stage
+from keel.lifecycle.experiments import Outcome
+from keel.lifecycle.history import history
+from keel.measures.bounded import promised_loss
+from keel.measures.losses import ROW_LOSSES
+from keel.memory import Plain, keep_decision, now_utc, request_id
+from keel.rollout.evidence import promotable, require_promotable
+from keel.rows import recent_rows
+from keel.sections import METRICS_OF_KIND
+from keel.validation import parse_duration
+from keel.window import HOUR, Window, floor_hour
+
+if TYPE_CHECKING:
+    from keel.config import ModelConfig
+    from keel.measures.losses import Estimate
+    from keel.workspace import Workspace
+
+MAX_N = 100_000
+"""Outcomes after which an experiment ends by itself, where nobody says: a difference that does not show in so many is
+of no use to anybody."""
+STAND_IN = {"roc_auc": "brier"}
+"""A ranking has no loss per row; the proper score that needs no threshold stands in for it."""
+
+
+def start_experiment(
+    ws: Workspace, config: ModelConfig, *, challenger: int | None, stages: Sequence[Stage] = (), mode: Mode = "ab",
+    metric: str | None = None, margin: float | None = None, alpha: float | None = None, max_n: int = MAX_N,
+    salt: str | None = None, actor: str, run_id: str, reason: str, now: datetime,
+) -> Plain:  # fmt: skip
+    """Let a challenger answer, or in shadow mode only be asked too, beside the version in production.
+
+    challenger: None for the staged one. metric, margin, alpha: None for those of the gate, `performance.metric`,
+    `promotion.margin` and `promotion.alpha`; an experiment may ask for more than the gate, not for less. salt: None
+    for one of its own. now: from when rows count. The same run again starts nothing new.
+
+    Raises
+    ------
+    ExperimentRefused
+        One runs already, the plan could not end in a verdict, or would ask for less than the gate does.
+    NoProductionVersion, NotPromotable, ArtifactChanged
+        There is nothing to compare with, or the challenger could not go into production.
+
+    """
+    experiment_id = identity_of(config.model, run_id)
+    known = {each.plan.experiment_id: each.plan for each in experiments.listed(ws.store, config.model)}
+    plan = known.get(experiment_id)
+    if plan is None:
+        champion = deployments.production_version(ws.store, config.model)
+        _make_room(ws, config, champion, actor=actor, run_id=run_id)
+        challenger = _challenger(ws, config, champion, challenger)
+        metric = _metric(config, metric)
+        same = metric == STAND_IN.get(config.performance.metric, config.performance.metric)
+        plan = Plan(
+            experiment_id=experiment_id, model=config.model, champion=champion, challenger=challenger, mode=mode,
+            stages=tuple(stages), salt=salt or experiment_id, metric=metric,
+            margin=(config.promotion.margin if same else 0.0) if margin is None else margin,
+            alpha=config.promotion.alpha if alpha is None else alpha, max_n=max_n, started_at=now,
+            promised=_promised(ws, config, champion, metric),
+        )  # fmt: skip
+        if laxer := laxer_than_the_gate(config, plan):
+            raise ExperimentRefused(f"{config.model}: {laxer}")
+        ws.registry.preflight(config, challenger, recent_rows(ws, config))
+    sentence = f"Started {experiment_id}: {summary(plan)}: {reason}"
+    evidence = {"sentence": sentence, "reason": reason, "requested_by": actor}
+    experiments.start(ws.store, plan, actor=actor, now=now_utc(), evidence=evidence, run_id=run_id)
+    asked = {"model": config.model, "version": plan.champion, "window": _hour_of(plan.started_at)}
+    return keep_decision(
+        ws, request_id(config.model, "start experiment", run_id), asked, Decision(Action.START_EXPERIMENT, sentence),
+        run_id, experiment_id=experiment_id, plan=plan.to_dict(), reason=reason, requested_by=actor,
+    )  # fmt: skip
+
+
+def stop_experiment(
+    ws: Workspace, config: ModelConfig, *, actor: str, run_id: str, reason: str, now: datetime
+) -> Plain:
+    """End the running experiment without a verdict: the champion answers everybody again. The same run again does not.
+
+    Raises
+    ------
+    ExperimentRefused
+        None runs.
+
+    """
+    plan = _stopped_before(ws, config, run_id) or experiments.running(ws.store, config.model)
+    if plan is None:
+        raise ExperimentRefused(
+            f"{config.model}: no experiment runs; those that ran: keel experiment list {config.model}"
+        )
+    sentence = f"Stopped {plan.experiment_id} without a verdict: {reason}"
+    experiments.end(
+        ws.store, config.model, plan.experiment_id, outcome=Outcome.STOPPED, actor=actor, now=now_utc(), run_id=run_id,
+        evidence={"sentence": sentence, "reason": reason, "requested_by": actor},
+    )  # fmt: skip
+    asked = {"model": config.model, "version": plan.champion, "window": _hour_of(now)}
+    return keep_decision(
+        ws, request_id(config.model, "stop experiment", run_id), asked, Decision(Action.STOP_EXPERIMENT, sentence),
+        run_id, experiment_id=plan.experiment_id, reason=reason, requested_by=actor,
+    )  # fmt: skip
+
+
+def stages_of(*, mode: str, allocation: float | None, ramp: str | None) -> tuple[Stage, ...]:
+    """Return the stages that people ask for: one share in (0, 1), or a ramp of percentages with their durations.
+
+    A shadow has none, an A/B test half and half where nobody says.
+
+    Raises
+    ------
+    ExperimentRefused
+        Both are given, or a ramp is not written so.
+
+    >>> stages_of(mode="ab", allocation=None, ramp="5:24h,50")
+    (Stage(share=0.05, duration=datetime.timedelta(days=1)), Stage(share=0.5, duration=None))
+    """
+    if allocation is not None and ramp:
+        raise ExperimentRefused("an experiment has an allocation or a ramp, not both")
+    if ramp:
+        return tuple(_stage(part.strip(), ramp) for part in ramp.split(","))
+    if allocation is None:
+        return () if mode == "shadow" else (Stage(0.5),)
+    return (Stage(allocation),)
+
+
+def laxer_than_the_gate(config: ModelConfig, plan: Plan) -> str:
+    """Say in what a plan asks for less than the model's policy does; empty where it does not.
+
+    Its verdict promotes, so that whoever starts it could otherwise open the gate.
+    """
+    policy, gate = config.promotion, STAND_IN.get(config.performance.metric, config.performance.metric)
+    named = sorted({STAND_IN.get(name, name) for name in (config.performance.metric, *config.performance.also)})
+    least = policy.margin if plan.metric == gate else 0.0
+    if plan.metric not in named:
+        return (
+            f"{plan.metric} is not what the model is judged by, which is policy: {', '.join(named)}; add it to "
+            "performance.also"
+        )
+    if math.isfinite(plan.margin) and plan.margin < least:
+        return f"margin {plan.margin:g} is below {least:g}, which is policy (promotion.margin): ask for more, not less"
+    if plan.alpha > policy.alpha:
+        return f"alpha {plan.alpha:g} is above promotion.alpha ({policy.alpha:g}), which is policy: ask for less"
+    return ""
+
+
+def summary(plan: Plan) -> str:
+    """Say in half a sentence who is compared with whom, and how."""
+    if plan.mode == "shadow":
+        return f"version {plan.challenger} answers nobody and is asked everything that version {plan.champion} is"
+    shares = ", then ".join(
+        f"{stage.share:.4g}" + (f" for {stage.duration}" if stage.duration else "") for stage in plan.stages
+    )
+    return f"version {plan.challenger} answers a share of {shares} in place of version {plan.champion}"
+
+
+def identity_of(model: str, run_id: str) -> str:
+    """Return the id of the experiment that a run starts."""
+    return f"experiment-{hashlib.sha256('|'.join((model, run_id)).encode()).hexdigest()[:16]}"
+
+
+def _stage(part: str, ramp: str) -> Stage:
+    share, _, lasts = part.partition(":")
+    try:
+        return Stage(float(share) / 100, parse_duration(lasts) if lasts else None)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise ExperimentRefused(
+            f"ramp {ramp!r}: {part!r} is no percentage with a duration ({error}); a ramp is written 5:24h,20:24h,50"
+        ) from None
+
+
+def _challenger(ws: Workspace, config: ModelConfig, champion: int, asked: int | None) -> int:
+    state = history(ws.store, config.model)
+    found = state.deployment.staging if asked is None else asked
+    if found is None:
+        raise ExperimentRefused(f"{config.model}: no version is staged; name a challenger: {promotable(state)}")
+    if found == champion:
+        raise ExperimentRefused(
+            f"{config.model}: version {champion} is the champion, and a version cannot be compared with itself; "
+            f"{promotable(state)}"
+        )
+    require_promotable(state, found)
+    return found
+
+
+def _metric(config: ModelConfig, asked: str | None) -> str:
+    metric = asked or config.performance.metric
+    of_kind = METRICS_OF_KIND[config.target.kind]
+    if metric not in of_kind or metric not in ROW_LOSSES:
+        usable = ", ".join(sorted(of_kind & ROW_LOSSES.keys() - STAND_IN.keys()))
+        raise ExperimentRefused(
+            f"{config.model}: {metric!r} has no loss per row of a {config.target.kind} target; it can be: {usable}"
+        )
+    return STAND_IN.get(metric, metric)
+
+
+def _promised(ws: Workspace, config: ModelConfig, champion: int, metric: str) -> Estimate | None:
+    promised = promised_loss(metric, ws.registry.reference(config.model, champion))
+    return promised if promised is not None and math.isfinite(promised.standard_error) else None
+
+
+def _make_room(ws: Workspace, config: ModelConfig, champion: int, *, actor: str, run_id: str) -> None:
+    """End an experiment whose champion serves no longer, which the next look would end; refuse beside any other."""
+    plan = experiments.running(ws.store, config.model)
+    if plan is None:
+        return
+    if plan.champion == champion:
+        raise experiments.already_runs(plan)
+    sentence = f"{plan.experiment_id} is void: version {champion} is in production, not {plan.champion}."
+    experiments.end(
+        ws.store, config.model, plan.experiment_id, outcome=Outcome.VOID, actor=actor, now=now_utc(), run_id=run_id,
+        evidence={"sentence": sentence},
+    )  # fmt: skip
+
+
+def _stopped_before(ws: Workspace, config: ModelConfig, run_id: str) -> Plan | None:
+    """Return what this very run has stopped already, as when its task runs again."""
+    for row in ledger.entries(ws.store, config.model, ledger.Action.EXPERIMENT_END):
+        if row.body["run_id"] == run_id and row.body["evidence"]["outcome"] == Outcome.STOPPED:
+            return Plan.from_dict(row.body["evidence"]["plan"])
+    return None
+
+
+def _hour_of(moment: datetime) -> dict[str, Any]:
+    return Window(floor_hour(moment), floor_hour(moment) + HOUR).to_dict()
