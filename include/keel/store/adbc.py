@@ -7,7 +7,7 @@ task that opens the store.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import adbc_driver_manager as adbc
@@ -43,6 +43,22 @@ class Connection:
                 with pa.RecordBatchReader.from_stream(stream) as reader:
                     return reader.read_all()
             except OSError as error:  # how Arrow reports what the driver finds while it streams rows
+                raise adbc.OperationalError(str(error), status_code=adbc.AdbcStatusCode.IO) from error
+
+    def batches(self, sql: str, options: dict[str, str] | None = None) -> Iterator[pa.Table]:
+        """Run one query and yield its rows as they come, without holding all of them.
+
+        options: of this statement, over those of the connection.
+        """
+        with adbc.AdbcStatement(self._connection) as statement:
+            statement.set_options(**{**self._options, **(options or {})})
+            statement.set_sql_query(sql)
+            stream, _ = statement.execute_query()
+            try:
+                with pa.RecordBatchReader.from_stream(stream) as reader:
+                    for batch in reader:
+                        yield pa.Table.from_batches([batch])
+            except OSError as error:
                 raise adbc.OperationalError(str(error), status_code=adbc.AdbcStatusCode.IO) from error
 
     def ingest(self, name: str, table: pa.Table) -> None:

@@ -1,0 +1,135 @@
+"""Labels in a CSV or Parquet file, on this machine or wherever fsspec reaches."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import pyarrow as pa
+
+from keel.errors import ConfigError, suggestion
+from keel.feedback.sources import PART_ROWS, Source
+
+BLOCK = 4 * 2**20
+"""Bytes of a CSV file that are parsed at once."""
+LISTED = 10
+
+
+@contextmanager
+def open_file(url: str, *, delimiter: str = ",") -> Iterator[Source]:
+    """Open a file of labels: Parquet by what it begins with, else CSV with a header, compressed or not.
+
+    url: a path, or a URL that fsspec knows.
+
+    Raises
+    ------
+    ConfigError
+        Naming a file that is not there, with those that are, or one that cannot be read, also while it is read.
+
+    """
+    name = _shown(url)
+    with ExitStack() as stack:
+        with _readable(name, remote="://" in url):
+            file = stack.enter_context(_opened(url, name))
+            begin = file.read(4)
+            file.seek(0)
+            source = _parquet(file, name) if begin == b"PAR1" else _csv(file, name, delimiter)
+        guarded = partial(_guarded, source.read, name, "://" in url)
+        yield Source(name, source.columns, guarded)
+
+
+def _opened(url: str, name: str) -> Any:
+    import fsspec  # type: ignore[import-untyped]
+    from fsspec.core import url_to_fs  # type: ignore[import-untyped]
+
+    system, path = url_to_fs(url)
+    if system.isdir(path):
+        raise ConfigError(f"{name}: is a folder; hand in its files one by one")
+    if not system.exists(path):
+        raise ConfigError(f"{name}: there is no such file{_nearby(system, path)}")
+    return fsspec.open(url, "rb", compression="infer")
+
+
+def _nearby(system: Any, path: str) -> str:
+    folder, _, file = path.rpartition("/")
+    if not system.isdir(folder or "/"):
+        return f", nor a folder {folder}"
+    names = sorted(each.rstrip("/").rpartition("/")[2] for each in system.ls(folder or "/", detail=False))
+    near = suggestion(file, names)
+    listed = ", ".join(names[:LISTED]) + (", …" if len(names) > LISTED else "")
+    return near or f"; in its folder: {listed or 'nothing'}"
+
+
+def _parquet(file: Any, name: str) -> Source:
+    from pyarrow.parquet import ParquetFile
+
+    parquet = ParquetFile(file)
+
+    def read(columns: Sequence[str]) -> Iterator[pa.Table]:
+        for batch in parquet.iter_batches(batch_size=PART_ROWS, columns=list(columns), use_threads=False):
+            yield pa.Table.from_batches([batch])
+
+    return Source(name, tuple(parquet.schema_arrow.names), read)
+
+
+def _csv(file: Any, name: str, delimiter: str) -> Source:
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    header = next(csv.reader(text, delimiter=delimiter), [])
+    text.detach()
+    if not header:
+        raise ConfigError(f"{name}: is empty; a CSV file of labels begins with a line that names its columns")
+
+    def read(columns: Sequence[str]) -> Iterator[pa.Table]:
+        from pyarrow import csv as arrow_csv
+
+        file.seek(0)
+        reader = arrow_csv.open_csv(
+            pa.PythonFile(file, "r"),
+            read_options=arrow_csv.ReadOptions(block_size=BLOCK, use_threads=False),
+            parse_options=arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            # As text: a number that cannot be read is told with its row, which Arrow would not.
+            convert_options=arrow_csv.ConvertOptions(
+                include_columns=list(columns), column_types=dict.fromkeys(columns, pa.string())
+            ),
+        )
+        for batch in reader:
+            yield pa.Table.from_batches([batch])
+
+    return Source(name, tuple(header), read)
+
+
+def _guarded(
+    read: Callable[[Sequence[str]], Iterator[pa.Table]], name: str, remote: bool, columns: Sequence[str]
+) -> Iterator[pa.Table]:
+    """Read in parts, with what the file's system and format raise turned into ConfigError, and nothing else."""
+    parts = read(columns)
+    while True:
+        with _readable(name, remote=remote):
+            part = next(parts, None)
+        if part is None:
+            return
+        yield part
+
+
+@contextmanager
+def _readable(name: str, *, remote: bool) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:  # each of fsspec's file systems raises its own, and its words may hold a secret
+        said = type(error).__name__ if remote else " ".join(str(getattr(error, "strerror", None) or error).split())
+        raise ConfigError(f"{name}: cannot be read: {said}") from None
+
+
+def _shown(url: str) -> str:
+    """Return a URL for people: without a login, and without a query, which may hold a signature."""
+    if "://" not in url:
+        return url
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -1,0 +1,73 @@
+"""Where labels lie: something with named columns that is read in parts, and what its columns are called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from keel.errors import ConfigError, suggestion
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PART_ROWS = 50_000
+"""Rows in memory at once, and in one transaction of the store."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file or a table of labels, open.
+
+    name: for people, without a secret. read: yields the chosen columns under their own names, in parts.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    read: Callable[[Sequence[str]], Iterator[pa.Table]]
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a source calls Keel's columns, as far as somebody has said; none: as Keel does, if it is there."""
+
+    id: str | None = None
+    entity: str | None = None
+    time: str | None = None
+    label: str | None = None
+    observed_at: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.id and (self.entity or self.time):
+            raise ConfigError("id: stands beside entity or time; say which predictions by the one or the others")
+
+    def among(self, source: Source) -> dict[str, str]:
+        """Return Keel's name → the source's of the columns to read.
+
+        Raises
+        ------
+        ConfigError
+            Naming a column that the source does not have, or has twice, and those that it has.
+
+        """
+        wanted = {each.name: getattr(self, each.name) or each.name for each in fields(self)}
+        said = {name for name in wanted if getattr(self, name)}
+        by_entity = bool(said & {"entity", "time"}) or ("id" not in said and "id" not in source.columns)
+        if by_entity and not said & {"id", "entity", "time"} and not {"entity", "time"} & set(source.columns):
+            raise _missing(source, "id", " (nor 'entity' and 'time')", "name it with --id, or --entity and --time")
+        needed = ["entity", "time", "label"] if by_entity else ["id", "label"]
+        if "observed_at" in said or "observed_at" in source.columns:
+            needed.append("observed_at")
+        for name in needed:
+            if source.columns.count(wanted[name]) == 0:
+                raise _missing(source, wanted[name], "", f"name the right one with --{name.replace('_', '-')}")
+            if source.columns.count(wanted[name]) > 1:
+                raise ConfigError(f"{source.name}: has the column {wanted[name]!r} twice")
+        return {name: wanted[name] for name in needed}
+
+
+def _missing(source: Source, column: str, more: str, way_out: str) -> ConfigError:
+    there = ", ".join(source.columns[:30]) + (", …" if len(source.columns) > 30 else "")
+    return ConfigError(
+        f"{source.name}: has no column {column!r}{more}{suggestion(column, source.columns)}; it has {there}; {way_out}"
+    )

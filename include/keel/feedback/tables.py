@@ -1,0 +1,156 @@
+"""Labels in a table or view of a database: the store's own, or any that SQLAlchemy has a driver for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import adbc_driver_manager
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from keel.errors import ConfigError, StoreUnavailable, suggestion
+from keel.feedback.sources import PART_ROWS, Source
+from keel.store.database import Database, parse_url
+from keel.store.failures import is_unavailable, secrets_of
+
+if TYPE_CHECKING:
+    from keel.workspace import Workspace
+
+TIMEOUT = 30.0
+LISTED = 20
+_BATCH_ROWS = "adbc.sqlite.query.batch_rows"
+# SQLite gives every value a type of its own and the driver wants one a column, so it is asked for text, the null as an
+# empty one. Its own text of a fraction has 15 digits, which is not the same number.
+_AS_TEXT = (
+    "CASE typeof({0}) WHEN 'text' THEN {0} WHEN 'integer' THEN CAST({0} AS TEXT) "
+    "WHEN 'real' THEN printf('%!.17g', {0}) ELSE '' END"
+)
+
+
+@contextmanager
+def open_table(ws: Workspace, table: str, database: str | None = None) -> Iterator[Source]:
+    """Open a table or view, ``schema.name`` or ``name``, of the database at a URL, else of the store's own.
+
+    An SQLite file is read with the library that the store uses, as two in one process may damage a file that both
+    have open.
+
+    Raises
+    ------
+    ConfigError
+        For a URL that cannot be used, and a table that is not there, naming those that are.
+    StoreUnavailable
+        The database does not answer.
+
+    """
+    url = ws.store.engine.url if database is None else _url(database)
+    name = f"{table} in {url.render_as_string(hide_password=True).replace('+keel_adbc', '').replace('+psycopg2', '')}"
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        with _answering(url):
+            engine = sa.create_engine(url)
+        try:
+            yield _opened(engine, table, name, None)
+        finally:
+            engine.dispose()
+        return
+    opened = Database(url, TIMEOUT)
+    try:
+        yield _opened(opened.engine, table, name, opened if opened.is_sqlite else None)
+    finally:
+        opened.close()
+
+
+def _url(text: str) -> sa.URL:
+    try:
+        url = sa.make_url(text)
+    except (ArgumentError, ValueError):
+        raise ConfigError("--database: cannot be read; it looks like postgresql://user:password@host/name") from None
+    if url.get_backend_name() not in ("sqlite", "postgresql", "postgres"):
+        return url
+    parsed = parse_url(text)
+    if parsed.get_backend_name() == "sqlite" and not Path(str(parsed.database)).is_file():
+        raise ConfigError(f"--database: there is no file {parsed.database}")
+    return parsed
+
+
+def _opened(engine: sa.Engine, table: str, name: str, sqlite: Database | None) -> Source:
+    with _answering(engine.url), engine.connect().execution_options(keel_read=True) as connection:
+        inspector = sa.inspect(connection)
+        schema, _, bare = ("", "", table) if inspector.has_table(table) else table.rpartition(".")
+        if not inspector.has_table(bare, schema or None):
+            raise _no_table(inspector, engine, name, bare, schema or None)
+        columns = tuple(column["name"] for column in inspector.get_columns(bare, schema or None))
+    read = _through_arrow if sqlite else _through_rows
+    target = sa.table(bare, schema=schema or None)
+
+    def parts(chosen: Sequence[str]) -> Iterator[pa.Table]:
+        yield from _guarded(engine.url, read(sqlite or engine, target, chosen))
+
+    return Source(name, columns, parts)
+
+
+def _no_table(inspector: sa.Inspector, engine: sa.Engine, name: str, bare: str, schema: str | None) -> ConfigError:
+    known = inspector.get_schema_names() if schema else []
+    if schema and schema not in known:
+        return ConfigError(f"{name}: there is no schema {schema!r}; there are {', '.join(sorted(known))}")
+    there = sorted([*inspector.get_table_names(schema), *inspector.get_view_names(schema)])
+    listed = ", ".join(there[:LISTED]) + (", …" if len(there) > LISTED else "")
+    return ConfigError(f"{name}: there is no such table{suggestion(bare, there)}; there are {listed or 'none'}")
+
+
+def _through_arrow(database: Any, table: sa.TableClause, columns: Sequence[str]) -> Iterator[pa.Table]:
+    quote = database.engine.dialect.identifier_preparer.quote_identifier
+    values = ", ".join(f"{_AS_TEXT.format(quote(name))} AS {quote(name)}" for name in columns)
+    where = ".".join(quote(part) for part in (table.schema, table.name) if part)
+    with database.arrow() as connection:
+        yield from connection.batches(f"SELECT {values} FROM {where}", {_BATCH_ROWS: str(PART_ROWS)})
+
+
+def _through_rows(engine: Any, table: sa.TableClause, columns: Sequence[str]) -> Iterator[pa.Table]:
+    chosen: list[sa.ColumnClause[Any]] = [sa.column(name) for name in columns]
+    options = {"stream_results": True, "max_row_buffer": PART_ROWS, "keel_read": True}
+    with engine.connect().execution_options(**options) as connection:
+        for rows in connection.execute(sa.select(*chosen).select_from(table)).partitions(PART_ROWS):
+            yield pa.table(dict(zip(columns, map(_array, columns, zip(*rows, strict=True)), strict=True)))
+
+
+def _array(name: str, values: Sequence[Any]) -> pa.Array:
+    """Return a column of what a driver gave: identities such as UUIDs as their texts."""
+    kinds = {type(value).__module__ for value in values}
+    if "uuid" in kinds:
+        return pa.array([None if value is None else str(value) for value in values], pa.string())
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        raise ConfigError(f"column {name!r}: has values that are neither texts, numbers nor times") from None
+
+
+def _guarded(url: sa.URL, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Go on with the parts, with what the driver raises while it reads them translated, and nothing else."""
+    iterator = iter(parts)
+    while True:
+        with _answering(url):
+            part = next(iterator, None)
+        if part is None:
+            return
+        yield part
+
+
+@contextmanager
+def _answering(url: sa.URL) -> Iterator[None]:
+    """Turn what a driver raises into StoreUnavailable or ConfigError, without a password."""
+    try:
+        yield
+    except (NoSuchModuleError, ModuleNotFoundError):
+        raise ConfigError(f"--database: no driver for {url.drivername!r} is installed") from None
+    except (SQLAlchemyError, adbc_driver_manager.Error, OSError) as error:
+        said = " ".join(str(getattr(error, "orig", None) or error).split())
+        for secret in secrets_of(url):
+            said = said.replace(secret, "***")
+        place = url.render_as_string(hide_password=True)
+        if is_unavailable(error):
+            raise StoreUnavailable(f"the database at {place} does not answer ({said})") from None
+        raise ConfigError(f"the database at {place} cannot be read: {said}") from None
