@@ -150,6 +150,20 @@ class ExperimentRefused(KeelError):
     exit_code = 2
 
 
+class Overloaded(KeelError):
+    """More rows wait to be scored than the service lets wait; the same request later may be answered."""
+
+    exit_code = 3
+    permanent = False
+    status = 503
+
+
+class ScoringFailed(KeelError):
+    """A version raised for the rows of a request, or gave back what is no answer to them."""
+
+    status = 500
+
+
 class StoreUnavailable(KeelError):
     """The store cannot be reached or does not answer; never a reason to read a check as all clear."""
 
