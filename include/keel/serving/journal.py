@@ -20,7 +20,7 @@ FORMAT = 1
 PREDICTIONS, LABELS = b"P"[0], b"L"[0]
 
 
-class PredictionBlock(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class PredictionBlock(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """The answered rows of one request, by column; every list is as long as ``ids``.
 
     times: microseconds since the epoch, UTC. A column that is None is null in all rows. features: by name, numbers
@@ -43,7 +43,7 @@ class PredictionBlock(msgspec.Struct, frozen=True, array_like=True, gc=False):
     shadow_predictions: list[float | None] | None = None
 
 
-class LabelBlock(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class LabelBlock(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """Labels handed in by one request; times in microseconds since the epoch, UTC."""
 
     model: str

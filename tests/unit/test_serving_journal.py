@@ -1,0 +1,87 @@
+"""What is written down of a request, and read again exactly as it was."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+import msgspec
+import pyarrow as pa
+import pytest
+
+from keel.errors import SchemaError
+from keel.serving.journal import (
+    FORMAT,
+    LabelBlock,
+    PredictionBlock,
+    decode,
+    encode,
+    label_block,
+    labels_table,
+    predictions_table,
+)
+
+PLAIN = PredictionBlock(
+    "toy", ["a", "b"], [1, 2], [3, 3], [0.25, 0.75], [0.0, 1.0],
+    {"x": [1.5, math.inf], "z": [None, math.pi], "colour": ["rød", None]},
+)  # fmt: skip
+RICH = PredictionBlock(
+    "toy", ["c"], [3], [4], [0.5], [1.0], {"x": [1.0], "z": [2.0], "colour": ["red"]}, ["ann"], "exp-1",
+    ["challenger"], [0.05], 3, [0.4], [0.0],
+)  # fmt: skip
+LABELS = LabelBlock("toy", ["a", "b"], [0.0, 1.0], [10, 20])
+
+
+@pytest.mark.parametrize("block", [PLAIN, RICH, LABELS])
+def test_what_is_read_is_what_was_written(block):
+    assert decode(encode(block)) == block
+
+
+def test_nan_survives():
+    block = msgspec.structs.replace(RICH, features={"x": [math.nan]})
+    [value] = decode(encode(block)).features["x"]
+    assert math.isnan(value)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"",
+        b"P",
+        b"X\x01\x90",
+        bytes((b"P"[0], FORMAT + 1)) + encode(PLAIN)[2:],
+        encode(PLAIN)[:-1],
+        encode(PLAIN) + b"\x00",
+        b"L" + encode(PLAIN)[1:],
+        b"P" + encode(LABELS)[1:],
+        encode(msgspec.structs.replace(PLAIN, times=[1])),
+        encode(msgspec.structs.replace(PLAIN, features={"x": [1.0]})),
+        encode(msgspec.structs.replace(PLAIN, arms=["champion"])),
+        encode(msgspec.structs.replace(LABELS, labels=[1.0])),
+    ],
+)
+def test_what_was_not_written_like_this_is_refused(record):
+    with pytest.raises(SchemaError):
+        decode(record)
+
+
+def test_blocks_of_one_shape_become_one_table():
+    table = predictions_table([PLAIN, RICH])
+    assert table.column_names[:3] == ["id", "time", "version"]
+    assert table["id"].to_pylist() == ["a", "b", "c"]
+    assert table["time"].to_pylist()[2] == datetime(1970, 1, 1, 0, 0, 0, 3, UTC)
+    assert table["version"].to_pylist() == [3, 3, 4]
+    assert table["entity"].to_pylist() == [None, None, "ann"]
+    assert table["experiment"].to_pylist() == [None, None, "exp-1"]
+    assert table["arm"].to_pylist() == [None, None, "challenger"]
+    assert table["shadow_version"].to_pylist() == [None, None, 3]
+    assert table["shadow_score"].to_pylist() == [None, None, 0.4]
+    assert table["colour"].to_pylist() == ["rød", None, "red"]
+    assert table["z"].to_pylist() == [None, math.pi, 2.0]
+    assert table.schema.field("colour").type == pa.string()
+
+
+def test_labels_go_through_a_block_unchanged():
+    table = labels_table([LABELS, LabelBlock("toy", ["c"], [1.0], [30])])
+    assert table["id"].to_pylist() == ["a", "b", "c"]
+    assert label_block("toy", table.slice(0, 2)) == LABELS
