@@ -11,7 +11,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -32,6 +32,8 @@ CHAMPION: Arm = "champion"
 CHALLENGER: Arm = "challenger"
 SMALL_SHARE = 0.2
 """A smaller arm than this has too few rows for a normal approximation in the first thousands; the bets need none."""
+BURN_IN = 1_000
+"""Outcomes before which a confidence sequence, which is valid for many rows, decides nothing."""
 UNKNOWN_LOSS = 0.5
 """What a loss in [0, 1] is measured from where nothing is known of the champion's: the middle."""
 
@@ -90,11 +92,21 @@ class Plan:
     @property
     def method(self) -> Method:
         """How the outcomes will be judged; known before the first of them."""
-        if self.mode == "shadow":
-            return "paired_blocks"
+        return self.method_with_reason[0]
+
+    @property
+    def method_with_reason(self) -> tuple[Method, str]:
+        """How the outcomes will be judged, and why so, as a clause for people."""
         shares = {stage.share for stage in self.stages}
-        small = min(min(share, 1 - share) for share in shares) < SMALL_SHARE
-        return "betting" if len(shares) > 1 or small else "confidence_sequence"
+        if self.mode == "shadow":
+            return "paired_blocks", "both versions score the same rows, and those of the same hours share their weather"
+        if len(shares) > 1:
+            return "betting", "the allocation changes, and bets allow for that"
+        if min(min(share, 1 - share) for share in shares) < SMALL_SHARE:
+            return "betting", f"an arm gets less than {SMALL_SHARE:.0%}, and bets need no large numbers"
+        if self.max_n < BURN_IN:
+            return "betting", f"it ends before {BURN_IN:,} outcomes, and bets need no large numbers"
+        return "confidence_sequence", "the allocation is fixed, and both arms are large"
 
     @cached_property
     def loss(self) -> BoundedLoss:
@@ -165,6 +177,14 @@ def share_at(plan: Plan, time: datetime) -> float:
     return plan.stages[-1].share
 
 
+def shares_at(plan: Plan, times: NDArray[np.datetime64]) -> NDArray[np.float64]:
+    """Return what `share_at` does for many times; datetime64 in UTC, shape (n,)."""
+    ends = np.array([np.datetime64(in_utc(end), "us") for end, _ in plan._ends], dtype="datetime64[us]")
+    shares = np.array([stage.share for stage in plan.stages] or [0.0])
+    found: NDArray[np.float64] = shares[np.searchsorted(ends, times.astype("datetime64[us]"), side="right")]
+    return found
+
+
 def position(plan: Plan, entity: str) -> float:
     """Return where the salted hash puts an entity, in [0, 1): the challenger answers those below its share."""
     digest = hashlib.sha256(plan._salted + entity.encode()).digest()
@@ -190,10 +210,7 @@ def assign_many(
 
     times: datetime64 in UTC, shape (n,), as many as entities.
     """
-    stamps = times.astype("datetime64[us]")
-    ends = np.array([np.datetime64(_utc(end), "us") for end, _ in plan._ends], dtype="datetime64[us]")
-    shares = np.array([stage.share for stage in plan.stages] or [0.0])
-    share = shares[np.searchsorted(ends, stamps, side="right")]
+    share = shares_at(plan, times)
     sha256, salted, number = hashlib.sha256, plan._salted, int.from_bytes
     first = [number(sha256(salted + entity.encode()).digest()[:8]) for entity in entities]
     places = (np.array(first, dtype=np.uint64) >> np.uint64(11)) * 2.0**-53
@@ -206,10 +223,9 @@ def version_of(plan: Plan, arm: Arm) -> int:
     return plan.challenger if arm == CHALLENGER else plan.champion
 
 
-def _utc(time: datetime) -> datetime:
-    offset = time.utcoffset()
-    assert offset is not None
-    return (time - offset).replace(tzinfo=None)
+def in_utc(time: datetime) -> datetime:
+    """Return an aware time as numpy takes it: in UTC, without its zone."""
+    return time.astimezone(UTC).replace(tzinfo=None)
 
 
 def _problems(plan: Plan) -> Iterator[str]:

@@ -52,7 +52,7 @@ def half_width(
     NaN where the error is. Source: Waudby-Smith et al. 2021 (arXiv 2103.06476), eq. 9 and its one-sided form.
 
     >>> round(float(half_width(0.01, 5000, alpha=0.05, one_sided=False)), 6)
-    0.030299
+    0.030352
     """
     rows = np.asarray(n, dtype=np.float64)
     rho2 = mixture_variance(2 * alpha if one_sided else alpha, tightest_at=tightest_at)

@@ -1,0 +1,195 @@
+"""A look at an experiment: which version is shown to be better, if any, and whether that can be trusted.
+
+May be taken as often as one likes: the verdict is that of what was shown *first* in the order in which rows came to be
+known, so looking more often, or later, neither makes a verdict more likely nor changes one. What is told with a verdict
+is what was known when it fell.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keel.lifecycle.experiment import CHALLENGER, CHAMPION, Arm, Plan, version_of
+from keel.lifecycle.experiment_evidence import (
+    MISMATCH,
+    Followed,
+    assignment_evidence,
+    bounds,
+    follow,
+    improvement,
+    label_evidence,
+    mean_losses,
+)
+from keel.lifecycle.experiment_report import ArmReport, ExperimentLook, ExperimentVerdict
+from keel.lifecycle.experiment_rows import Assigned, Outcomes, read_rows
+from keel.lifecycle.look import LARGEST_LOG, MOST_LEFT_OUT
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from keel.measures.losses import Floats
+
+__all__ = ["ExperimentLook", "ExperimentVerdict", "evaluate"]
+
+
+@dataclass(frozen=True)
+class _Event:
+    """What ends an experiment."""
+
+    moment: np.datetime64
+    verdict: ExperimentVerdict
+    n: int
+    """Usable outcomes until then."""
+    cause: str | None = None
+
+
+def evaluate(
+    plan: Plan, outcomes: pa.Table, assigned: pa.Table, *, now: datetime, label_delay: timedelta
+) -> ExperimentLook:
+    """Judge an experiment by what was known at ``now``, aware, in the data's time.
+
+    outcomes, assigned: what `PredictionLog.outcomes` and `.assigned` return of the experiment (`read_rows`).
+
+    - *promote*: the challenger's mean loss is shown to be lower than the champion's by more than the margin. Each of
+      the two wrong verdicts has a chance of at most `Plan.alpha`, however often one looks.
+    - *roll_back*: it is shown to be higher (with a negative margin, by more than that allows).
+    - *no_difference*: neither, on `Plan.max_n` outcomes.
+    - *mismatch*: the rows are not split as the plan says, or one arm gets its labels more seldom (each with a chance of
+      at most 1/`MISMATCH` if nothing is wrong), or more than `MOST_LEFT_OUT` of an arm's labelled rows cannot be used
+      when one of the former would fall. Whatever the versions' losses are, they are not those of like rows.
+    - *running*: none of these yet.
+
+    That holds provided that later looks only add rows: a label stored with an ``observed_at`` before an earlier look
+    takes its place in the past.
+    """
+    labelled, rows = read_rows(plan, outcomes, assigned, now=now, label_delay=label_delay)
+    usable = labelled.take(labelled.usable)
+    usable = usable.take(slice(0, plan.max_n))
+    followed = follow(plan, usable)
+    delay = np.timedelta64(label_delay)
+    event = _first_event(plan, usable, followed, rows, delay, now)
+    if event is not None and event.verdict is not ExperimentVerdict.MISMATCH:
+        event = _unless_spoilt(plan, labelled, event)
+    moment = _moment(now) if event is None else event.moment
+    judged = usable if event is None else usable.take(slice(0, event.n))
+    return _report(plan, event, moment, delay, labelled.until(moment), judged, followed, rows.until(moment))
+
+
+def _first_event(
+    plan: Plan, usable: Outcomes, followed: Followed, rows: Assigned, delay: np.timedelta64, now: datetime
+) -> _Event | None:
+    found = []
+    if plan.mode == "ab":
+        due = rows.until(_moment(now) - delay)
+        for cause, path, time in (
+            ("assignment", assignment_evidence(rows), rows.time),
+            ("labels", label_evidence(due), due.time + delay),
+        ):
+            above = np.flatnonzero(path >= math.log(MISMATCH))
+            if len(above):
+                moment = time[above[0]]
+                n = int(np.searchsorted(usable.known_at, moment, side="right"))
+                found.append(_Event(moment, ExperimentVerdict.MISMATCH, n, cause))
+    if (shown := followed.first()) is not None:
+        n, better = shown
+        verdict = ExperimentVerdict.PROMOTE if better else ExperimentVerdict.ROLL_BACK
+        found.append(_Event(usable.known_at[n - 1], verdict, n))
+    elif len(usable) == plan.max_n:
+        found.append(_Event(usable.known_at[-1], ExperimentVerdict.NO_DIFFERENCE, plan.max_n))
+    return min(found, key=lambda event: event.moment, default=None)
+
+
+def _unless_spoilt(plan: Plan, labelled: Outcomes, event: _Event) -> _Event:
+    """Return a mismatch where the verdict would rest on rows that an arm's outputs have chosen."""
+    known = labelled.until(event.moment)
+    for own in (~known.challenger, known.challenger):
+        if int((own & ~known.usable).sum()) > MOST_LEFT_OUT * int(own.sum()):
+            return _Event(event.moment, ExperimentVerdict.MISMATCH, event.n, "outputs")
+    return event
+
+
+def _report(
+    plan: Plan,
+    event: _Event | None,
+    moment: np.datetime64,
+    delay: np.timedelta64,
+    labelled: Outcomes,
+    judged: Outcomes,
+    followed: Followed,
+    rows: Assigned,
+) -> ExperimentLook:
+    cap = plan.loss.cap
+    lower, upper = bounds(plan, judged)
+    before, new = mean_losses(plan, judged)
+    better, worse = _capitals(followed, len(judged))
+    due = rows.until(moment - delay)
+    arms = [
+        _arm(plan, arm, labelled, judged, rows, due, loss * cap)
+        for arm, loss in ((CHAMPION, before), (CHALLENGER, new))
+    ]
+    return ExperimentLook(
+        plan=plan,
+        verdict=ExperimentVerdict.RUNNING if event is None else event.verdict,
+        cause=None if event is None else event.cause,
+        decided_at=None if event is None else _datetime(event.moment),
+        mature_until=_datetime(moment - delay),
+        champion=arms[0],
+        challenger=arms[1],
+        n=len(judged),
+        improvement=improvement(plan, judged) * cap,
+        lower_bound=lower * cap,
+        upper_bound=upper * cap,
+        evidence_better=better,
+        evidence_worse=worse,
+        assignment_evidence=_highest(assignment_evidence(rows)) if plan.mode == "ab" else 1.0,
+        label_evidence=_highest(label_evidence(due)) if plan.mode == "ab" else 1.0,
+        expected=float(rows.share.sum()),
+    )
+
+
+def _arm(
+    plan: Plan, arm: Arm, labelled: Outcomes, judged: Outcomes, rows: Assigned, due: Assigned, loss: float
+) -> ArmReport:
+    if plan.mode == "shadow":  # every row is of both
+        own, of_rows, of_due = [np.full(len(each), True) for each in (labelled, rows, due)]
+        n = len(judged)
+    else:
+        is_own = [each.challenger == (arm == CHALLENGER) for each in (labelled, rows, due)]
+        own, of_rows, of_due = is_own
+        n = int((judged.challenger == (arm == CHALLENGER)).sum())
+    return ArmReport(
+        version=version_of(plan, arm),
+        n=n,
+        left_out=int((own & ~labelled.usable).sum()),
+        mean_loss=loss,
+        assigned=int(of_rows.sum()),
+        due=int(of_due.sum()),
+        labelled=int((of_due & due.labelled).sum()),
+    )
+
+
+def _capitals(followed: Followed, n: int) -> tuple[float | None, float | None]:
+    if followed.log_capitals is None:
+        return None, None
+    last = int(np.searchsorted(followed.ends, n, side="right"))
+    better, worse = (_highest(path[:last]) for path in followed.log_capitals)
+    return better, worse
+
+
+def _highest(path: Floats) -> float:
+    """Return the most that the evidence has come to, from 1."""
+    return math.exp(min(LARGEST_LOG, max(0.0, float(path.max())))) if len(path) else 1.0
+
+
+def _moment(time: datetime) -> np.datetime64:
+    return np.datetime64(time.astimezone(UTC).replace(tzinfo=None), "us")
+
+
+def _datetime(moment: np.datetime64) -> datetime:
+    found: datetime = moment.astype("datetime64[us]").item()
+    return found.replace(tzinfo=UTC)
