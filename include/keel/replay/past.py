@@ -1,7 +1,4 @@
-"""Replay a labelled past as if it were happening: rows become predictions of the version then in production.
-
-Rows before there is a production version become history: labelled, never scored, good for training.
-"""
+"""A model's labelled past, and what of it happened when; written into the store here and now, without a service."""
 
 from __future__ import annotations
 
@@ -25,7 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a replay wrote."""
+    """What a replay wrote, or had the service write.
+
+    version: the one that was asked; None where rows became history.
+    """
 
     version: int | None
     predictions: int
@@ -61,19 +61,25 @@ def replay(ws: Workspace, config: ModelConfig, rows: pa.Table, *, start: datetim
     Writing the same span twice changes nothing.
     """
     version = deployments.read(ws.store, config.model).production
-    span = _between(rows, start, end)
+    span = between(rows, start, end)
     span = _as_history(span) if version is None else _scored(ws, config, version, span)
     predictions = prediction_log(ws, config)
     stored = predictions.append(span.drop_columns(["label"])).stored if span.num_rows else 0
-    delay = config.target.label_delay
-    due = _between(rows, start - delay, end - delay)
-    known = due.filter(pc.is_valid(due["label"]))
-    labels = pa.table({"id": known["id"], "label": known["label"], "observed_at": pc.add(known["time"], delay)})
+    labels = labels_between(config, rows, start, end)
     added = predictions.add_labels(labels).stored if labels.num_rows else 0
     return Replayed(version, stored, added)
 
 
-def _between(rows: pa.Table, start: datetime, end: datetime) -> pa.Table:
+def labels_between(config: ModelConfig, rows: pa.Table, start: datetime, end: datetime) -> pa.Table:
+    """Return the labels that come in within [start, end): ``id``, ``label``, ``observed_at``."""
+    delay = config.target.label_delay
+    due = between(rows, start - delay, end - delay)
+    known = due.filter(pc.is_valid(due["label"]))
+    return pa.table({"id": known["id"], "label": known["label"], "observed_at": pc.add(known["time"], delay)})
+
+
+def between(rows: pa.Table, start: datetime, end: datetime) -> pa.Table:
+    """Return the rows whose time lies in [start, end)."""
     kind = pa.timestamp("us", "UTC")
     after = pc.greater_equal(rows["time"], pa.scalar(start, kind))
     return rows.filter(pc.and_(after, pc.less(rows["time"], pa.scalar(end, kind))))
