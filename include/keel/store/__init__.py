@@ -23,11 +23,12 @@ import sqlalchemy as sa
 from keel.store.database import Database, parse_url
 from keel.store.failures import shown, translated
 from keel.store.labels import LabelResult
-from keel.store.layout import Layout, check_features, create_layout, find_layout
+from keel.store.layout import Layout, check_features, create_layout, find_layout, rename_feature
 from keel.store.locks import Held, hold
 from keel.store.migrations import migrate
 from keel.store.predictions import PredictionLog
 from keel.store.quarantines import Quarantines, release
+from keel.store.realised import RealisedTable
 from keel.store.records import CountsTable, Decisions, Reports
 from keel.store.rows import AppendResult
 
@@ -48,6 +49,7 @@ class Store:
         self._layouts: dict[tuple[str, tuple[tuple[str, str], ...]], Layout] = {}
         self._lock = threading.Lock()
         self.counts = CountsTable(database)
+        self.realised = RealisedTable(database)
         self.reports = Reports(database)
         self.decisions = Decisions(database)
         self._quarantines = Quarantines(database)
@@ -113,6 +115,16 @@ class Store:
                 self._layouts[key] = self._layout(model, features)
             layout = self._layouts[key]
         return PredictionLog(self._database, layout)
+
+    def rename_feature(self, model: str, old: str, new: str) -> None:
+        """Let a feature be called ``new``, with all values stored under ``old``.
+
+        For a name that Keel has come to need itself, and for any other change of name. Versions trained with the old
+        name do not know the new one: train again. Raises ConfigError where ``old`` is not stored or ``new`` taken.
+        """
+        with self._lock, self.begin() as connection:
+            rename_feature(connection, model, old, new)
+            self._layouts.clear()
 
     def _layout(self, model: str, features: Mapping[str, FeatureKind]) -> Layout:
         with self.connect() as connection:

@@ -7,7 +7,8 @@ the same label again                        a duplicate: the first one's ``obser
 another label for the same id               a conflict: the first is kept, the other goes to ``label_conflicts``
 ==========================================  =======================================================================
 
-Labels do not change counts of predictions, so they make no hour dirty.
+Labels do not change counts of predictions, so they make no hour dirty. They do change what was realised in the hour of
+their prediction, and mark it in the same transaction (`keel.store.realised`); an early one when its prediction comes.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import sqlalchemy as sa
 from keel.errors import SchemaError
 from keel.store import casting
 from keel.store.arrow import ArrowSession, writing
+from keel.store.marking import mark_labels
 from keel.store.tables import label_conflicts, labels
 
 if TYPE_CHECKING:
@@ -82,6 +84,7 @@ def insert_labels(session: ArrowSession, layout: Layout, rows: pa.Table) -> Labe
     count = sa.select(sa.func.count()).select_from(stage).where(new)
     stored = session.scalar(count)
     orphans = session.scalar(count.where(~sa.exists().where(predictions.c.id == stage.c.c0)))
+    session.run(mark_labels(session, layout, stage, new))
     values = sa.select(model, stage.c.c0, stage.c.c1, stage.c.c2)
     session.run(session.insert(labels).from_select(_COLUMNS, values.where(new)))
     other = sa.and_(labels.c.model == layout.model, labels.c.id == stage.c.c0, labels.c.label != stage.c.c1)

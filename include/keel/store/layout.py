@@ -58,8 +58,8 @@ def check_features(model: str, features: Mapping[str, str]) -> None:
     for name, kind in features.items():
         if name in RESERVED:
             raise ConfigError(
-                f"{model}: a feature cannot be called {name!r}, Keel has a column of that name; rename the feature "
-                f"(reserved: {', '.join(RESERVED)})"
+                f"{model}: a feature cannot be called {name!r}, Keel has a column of that name; rename the feature, "
+                f"and what is stored of it with Store.rename_feature (reserved: {', '.join(RESERVED)})"
             )
         if not name or "\x00" in name:
             raise ConfigError(f"{model}: {name!r} cannot be a feature's name")
@@ -114,6 +114,18 @@ def create_layout(connection: sa.Connection, model: str, features: Mapping[str, 
     if layout is None:
         raise AssertionError(f"{model}: the table just created is not found")
     return layout
+
+
+def rename_feature(connection: sa.Connection, model: str, old: str, new: str) -> None:
+    """Let the column of the feature ``old`` be that of ``new``; `ConfigError` without the one or with the other."""
+    stored = stored_columns(connection, model)
+    if old not in stored:
+        raise ConfigError(f"{model} has no feature {old!r}; it has {', '.join(sorted(stored)) or 'none'}")
+    if new in stored:
+        raise ConfigError(f"{model}: feature {new!r} is stored already; choose a name that is free")
+    check_features(model, {new: stored[old][1]})
+    mine = sa.and_(model_columns.c.model == model, model_columns.c.feature == old)
+    connection.execute(sa.update(model_columns).where(mine).values(feature=new))
 
 
 def stored_columns(connection: sa.Connection, model: str) -> dict[str, tuple[str, FeatureKind]]:

@@ -2,7 +2,8 @@
 
 A prediction is stored once: the first row with an id wins, whoever sends it again. A row lives in the hour of its
 time; storing new rows marks that hour dirty for their version, in the same transaction, so that its counts are made
-again. Rows without a version are labelled history that was never scored: they are kept for training and not counted.
+again, and stale where their labels have come before them (`keel.store.realised`). Rows without a version are labelled
+history that was never scored: they are kept for training and not counted.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from keel.store import casting, outcomes
 from keel.store.arrow import ArrowSession, reading, writing
 from keel.store.labels import LabelResult, store_labels
 from keel.store.layout import ALLOCATION, OUTPUTS, Layout
+from keel.store.marking import hour_of, mark_counts, mark_early_labels
 from keel.store.rows import AppendResult, decode, encode
 from keel.store.tables import hours, labels, model_tables, quarantines
 from keel.store.times import HOUR, from_micros, hour_micros, to_micros
@@ -78,7 +80,8 @@ class PredictionLog:
         session.run(
             session.insert(target).from_select(columns, everything).on_conflict_do_nothing(index_elements=["id"])
         )
-        session.run(mark_hours(session, self.model, stage))
+        session.run(mark_counts(session, self.model, stage))
+        session.run(mark_early_labels(session, self.model, stage))
         session.drop_stage()
         return stored
 
@@ -263,11 +266,6 @@ class PredictionLog:
         return column if self._database.is_sqlite else sa.collate(column, "C")
 
 
-def hour_of(time: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
-    """Return the hour that contains ``time``, rounding down before 1970 as well."""
-    return time - (time % HOUR + HOUR) % HOUR
-
-
 def usable_from(table: sa.Table, delay: timedelta) -> sa.Case[int]:
     """Return when a row's label had come and was due: what came early counts from when all of its time count."""
     due = table.c.time + delay // timedelta(microseconds=1)
@@ -278,16 +276,3 @@ def window(table: sa.Table, start: int, end: int, version: int | None) -> sa.Col
     """Return the condition start ≤ time < end, of one version if given."""
     inside = sa.and_(table.c.time >= start, table.c.time < end)
     return inside if version is None else sa.and_(inside, table.c.version == version)
-
-
-def mark_hours(session: ArrowSession, model: str, stage: sa.Table) -> sa.Insert:
-    """Return the statement that marks the staged rows' hours dirty, unless they are expired."""
-    time, version = stage.c.c1, stage.c.c2
-    hour = hour_of(time)
-    expired = sa.select(model_tables.c.expired_before).where(model_tables.c.model == model).scalar_subquery()
-    fresh = sa.or_(expired.is_(None), hour >= expired)
-    marks = sa.select(sa.literal(model, sa.Text), version, hour, sa.literal(1), sa.literal(0))
-    marks = marks.where(version.is_not(None), fresh).group_by(version, hour)
-    insert = session.insert(hours).from_select(["model", "version", "hour", "revision", "counted"], marks)
-    key = ["model", "version", "hour"]
-    return insert.on_conflict_do_update(index_elements=key, set_={"revision": hours.c.revision + 1})

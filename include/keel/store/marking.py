@@ -1,0 +1,67 @@
+"""Marks of hours in which something has changed: rows to be counted, labels to be summed.
+
+A mark raises the hour's revision, in the transaction of what it is about. Whoever counts or sums an hour says as of
+which revision, so what came meanwhile keeps the hour marked. Hours whose rows have expired are never marked: counted
+or summed again from the few rows that came late, they would lose what is known of the others.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from keel.store.tables import hours, labels, model_tables, realised
+from keel.store.times import HOUR
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
+
+    from keel.store.arrow import ArrowSession
+    from keel.store.layout import Layout
+
+    Insert = sqlite.Insert | postgresql.Insert
+
+_KEY = ["model", "version", "hour"]
+
+
+def hour_of(time: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+    """Return the hour that contains ``time``, rounding down before 1970 as well."""
+    return time - (time % HOUR + HOUR) % HOUR
+
+
+def mark_counts(session: ArrowSession, model: str, stage: sa.Table) -> Insert:
+    """Return the statement that marks the hours of staged predictions (id, time, version, …) as not counted."""
+    return _mark(session, hours, model, stage.c.c2, stage.c.c1, stage)
+
+
+def mark_early_labels(session: ArrowSession, model: str, stage: sa.Table) -> Insert:
+    """Return the statement that marks the hours of staged predictions whose label has been waiting for them."""
+    waiting = sa.join(stage, labels, sa.and_(labels.c.model == model, labels.c.id == stage.c.c0))
+    return _mark(session, realised, model, stage.c.c2, stage.c.c1, waiting)
+
+
+def mark_labels(session: ArrowSession, layout: Layout, stage: sa.Table, new: sa.ColumnElement[bool]) -> Insert:
+    """Return the statement that marks the hours of the predictions whose staged labels (id, …) are ``new``."""
+    table = layout.table
+    labelled = sa.join(stage, table, table.c.id == stage.c.c0)
+    return _mark(session, realised, layout.model, table.c.version, table.c.time, labelled, new)
+
+
+def _mark(
+    session: ArrowSession,
+    marked: sa.Table,
+    model: str,
+    version: sa.ColumnElement[int],
+    time: sa.ColumnElement[int],
+    rows: sa.FromClause,
+    *conditions: sa.ColumnElement[bool],
+) -> Insert:
+    hour = hour_of(time)
+    expired = sa.select(model_tables.c.expired_before).where(model_tables.c.model == model).scalar_subquery()
+    fresh = sa.or_(expired.is_(None), hour >= expired)
+    done = {"counted": sa.literal(0)} if marked is hours else {"summed": sa.literal(0), "n": sa.literal(0)}
+    marks = sa.select(sa.literal(model, sa.Text), version, hour, sa.literal(1), *done.values()).select_from(rows)
+    marks = marks.where(version.is_not(None), fresh, *conditions).group_by(version, hour)
+    insert = session.insert(marked).from_select([*_KEY, "revision", *done], marks)
+    return insert.on_conflict_do_update(index_elements=_KEY, set_={"revision": marked.c.revision + 1})
