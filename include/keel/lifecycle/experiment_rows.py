@@ -84,9 +84,9 @@ def read_rows(
 ) -> tuple[Outcomes, Assigned]:
     """Take what `PredictionLog.outcomes` and `.assigned` return, and of it what was known by ``now``.
 
-    outcomes: ``id, time, version, arm, allocation, score, prediction, label, observed_at, shadow_version, shadow_score,
-    shadow_prediction``, of rows with a label. assigned: ``id, time, arm, allocation``, of all rows. Other columns are
-    not looked at. Both have one row of each entity, its first, and no row twice.
+    outcomes: ``entity, time, version, arm, allocation, score, prediction, label, observed_at, shadow_version,
+    shadow_score, shadow_prediction``, of rows with a label. assigned: ``entity, time, arm, allocation``, of all rows
+    with an arm. Other columns are not looked at. Both have one row of each entity, its first.
     """
     until, delay = np.datetime64(in_utc(now), "us"), np.timedelta64(label_delay)
     due = _times(outcomes, "time") + delay
@@ -95,11 +95,11 @@ def read_rows(
     order = np.argsort(known_at, kind="stable")
     order = order[known_at[order] <= until]
     labelled = _outcomes(plan, outcomes.take(order), known_at[order])
-    in_time = outcomes["id"].take(order).filter(labelled.usable & (observed <= due)[order])
+    in_time = outcomes["entity"].take(order).filter(labelled.usable & (observed <= due)[order])
     rows = assigned.take(np.argsort(_times(assigned, "time"), kind="stable"))
     rows = rows.filter(_times(rows, "time") <= until)
     time = _times(rows, "time")
-    came = pc.is_in(rows["id"], value_set=in_time.combine_chunks()).to_numpy()
+    came = pc.is_in(rows["entity"], value_set=in_time.combine_chunks()).to_numpy()
     return labelled, Assigned(time, _is_challenger(rows), _shares(plan, rows, time), came)
 
 
