@@ -27,9 +27,12 @@ def feedback(
     source: Annotated[
         str, typer.Argument(help="A CSV or Parquet file, as path or fsspec URL; with --table, a table or view.")
     ] = "",
-    table: Annotated[bool, typer.Option("--table", help="SOURCE is a table, of the store's database if …")] = False,
+    table: Annotated[bool, typer.Option("--table", help="SOURCE is a table or view, not a file.")] = False,
     database: Annotated[
-        str, typer.Option(envvar="KEEL_FEEDBACK_DATABASE", help="… no other is named, by its SQLAlchemy URL.")
+        str,
+        typer.Option(
+            envvar="KEEL_FEEDBACK_DATABASE", help="Where the table lies, as an SQLAlchemy URL; none: the store."
+        ),
     ] = "",
     id_: Annotated[str, typer.Option("--id", help="Column with the prediction's id.")] = "",
     entity: Annotated[

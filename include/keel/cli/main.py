@@ -13,6 +13,7 @@ import typer
 
 from keel.cli.benchmark import benchmark
 from keel.cli.demo import demo
+from keel.cli.feedback import feedback
 from keel.cli.ledger import app as ledger
 from keel.cli.migrate import migrate
 from keel.cli.output import JsonOption, print_json
@@ -37,6 +38,7 @@ app.command()(replay)
 app.command()(serve)
 app.command()(migrate)
 app.command()(benchmark)
+app.command()(feedback)
 app.add_typer(ledger, name="ledger")
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(model_versions, name="versions")
