@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from keel.store import adbc
     from keel.store.database import Database
+    from keel.store.layout import Layout
 
 STAGE = "keel_stage"
 _SQL_TYPES: dict[pa.DataType, sa.types.TypeEngine[Any]] = {
@@ -40,11 +41,11 @@ class ArrowSession:
         """Run a statement and ignore what it answers."""
         self._connection.execute(self._sql(statement))
 
-    def fetch(self, statement: ClauseElement) -> pa.Table:
+    def fetch(self, statement: str | ClauseElement) -> pa.Table:
         """Return a query's rows; on SQLite a column without values has the type int64."""
         return self._connection.execute(self._sql(statement))
 
-    def scalar(self, statement: ClauseElement) -> int:
+    def scalar(self, statement: str | ClauseElement) -> int:
         """Return the one integer that a query answers."""
         return int(self.fetch(statement).column(0)[0].as_py())
 
@@ -69,6 +70,12 @@ class ArrowSession:
         if isinstance(statement, str):
             return statement
         return str(statement.compile(dialect=self._dialect, compile_kwargs={"literal_binds": True}))
+
+    def texts(self, layout: Layout, name: str, build: Callable[[], Sequence[ClauseElement]]) -> tuple[str, ...]:
+        """Return the SQL of a model's statements, built at their first use."""
+        if name not in layout.texts:
+            layout.texts[name] = tuple(map(self._sql, build()))
+        return layout.texts[name]
 
 
 @contextmanager

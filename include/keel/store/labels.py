@@ -27,6 +27,8 @@ from keel.store.marking import mark_labels
 from keel.store.tables import label_conflicts, labels
 
 if TYPE_CHECKING:
+    from sqlalchemy.sql import ClauseElement
+
     from keel.store.database import Database
     from keel.store.layout import Layout
 
@@ -77,19 +79,33 @@ def encode_labels(table: pa.Table) -> pa.Table:
 
 def insert_labels(session: ArrowSession, layout: Layout, rows: pa.Table) -> LabelResult:
     """Insert encoded labels in the session's transaction."""
-    stage, predictions = session.stage(rows), layout.table
-    model = sa.literal(layout.model, sa.Text)
-    known = sa.exists().where(labels.c.model == layout.model, labels.c.id == stage.c.c0)
-    new = sa.and_(stage.c.c3 == 1, ~known)
-    count = sa.select(sa.func.count()).select_from(stage).where(new)
-    stored = session.scalar(count)
-    orphans = session.scalar(count.where(~sa.exists().where(predictions.c.id == stage.c.c0)))
-    session.run(mark_labels(session, layout, stage, new))
-    values = sa.select(model, stage.c.c0, stage.c.c1, stage.c.c2)
-    session.run(session.insert(labels).from_select(_COLUMNS, values.where(new)))
-    other = sa.and_(labels.c.model == layout.model, labels.c.id == stage.c.c0, labels.c.label != stage.c.c1)
-    conflicts = session.scalar(sa.select(sa.func.count()).select_from(stage).join(labels, other))
-    different = values.join_from(stage, labels, other).where(sa.true())
-    session.run(session.insert(label_conflicts).from_select(_COLUMNS, different).on_conflict_do_nothing())
+    stage = session.stage(rows)
+    texts = session.texts(layout, "labels", lambda: _statements(session, layout, stage))
+    count_stored, count_orphans, mark, store, count_conflicts, keep_conflicts = texts
+    stored, orphans = session.scalar(count_stored), session.scalar(count_orphans)
+    for statement in (mark, store) if stored else ():
+        session.run(statement)
+    conflicts = session.scalar(count_conflicts)
+    if conflicts:
+        session.run(keep_conflicts)
     session.drop_stage()
     return LabelResult(stored, rows.num_rows - stored - conflicts, conflicts, orphans)
+
+
+def _statements(session: ArrowSession, layout: Layout, stage: sa.Table) -> list[ClauseElement]:
+    """Return what is asked and done, in this order, of the staged labels: id, label, observed_at, first of its id."""
+    model, predictions = sa.literal(layout.model, sa.Text), layout.table
+    known = sa.exists().where(labels.c.model == layout.model, labels.c.id == stage.c.c0)
+    new = sa.and_(stage.c.c3 == 1, ~known)
+    count = sa.select(sa.func.count()).select_from(stage)
+    values = sa.select(model, stage.c.c0, stage.c.c1, stage.c.c2)
+    other = sa.and_(labels.c.model == layout.model, labels.c.id == stage.c.c0, labels.c.label != stage.c.c1)
+    different = values.join_from(stage, labels, other).where(sa.true())
+    return [
+        count.where(new),
+        count.where(new, ~sa.exists().where(predictions.c.id == stage.c.c0)),
+        mark_labels(session, layout, stage, new),
+        session.insert(labels).from_select(_COLUMNS, values.where(new)),
+        sa.select(sa.func.count()).select_from(stage).join(labels, other),
+        session.insert(label_conflicts).from_select(_COLUMNS, different).on_conflict_do_nothing(),
+    ]

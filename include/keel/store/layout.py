@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
@@ -45,6 +45,8 @@ class Layout:
     kinds: dict[str, FeatureKind]
     columns: dict[str, str]
     table: sa.Table
+    texts: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False, repr=False)
+    """SQL of the statements that are the same for every batch: to write it takes longer than to store a few rows."""
 
     def column(self, name: str) -> sa.Column[object]:
         """Return the table's column for a feature, or for one of Keel's own names."""

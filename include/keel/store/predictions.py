@@ -25,6 +25,7 @@ from keel.store.times import HOUR, from_micros, hour_micros, to_micros
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from sqlalchemy.sql import ClauseElement
 
     from keel.config import FeatureKind
     from keel.store.database import Database
@@ -72,16 +73,24 @@ class PredictionLog:
 
     def _store(self, session: ArrowSession, rows: pa.Table) -> int:
         stage, target = session.stage(rows), self._layout.table
-        known = sa.exists().where(target.c.id == stage.c.c0)
-        session.run(sa.delete(stage).where(known))
-        stored = session.scalar(sa.select(sa.func.count()).select_from(stage))
-        columns = [self._layout.column(name).name for name in rows.column_names]
-        everything = sa.select(*stage.c).where(sa.true())
-        session.run(
-            session.insert(target).from_select(columns, everything).on_conflict_do_nothing(index_elements=["id"])
-        )
-        session.run(mark_counts(session, self.model, stage))
-        session.run(mark_early_labels(session, self.model, stage))
+
+        def statements() -> list[ClauseElement]:
+            known = sa.exists().where(target.c.id == stage.c.c0)
+            columns = [self._layout.column(name).name for name in rows.column_names]
+            insert = session.insert(target).from_select(columns, sa.select(*stage.c).where(sa.true()))
+            return [
+                sa.delete(stage).where(known),
+                sa.select(sa.func.count()).select_from(stage),
+                insert.on_conflict_do_nothing(index_elements=["id"]),
+                mark_counts(session, self.model, stage),
+                mark_early_labels(session, self.model, stage),
+            ]
+
+        forget, count, *store = session.texts(self._layout, "append", statements)
+        session.run(forget)
+        stored = session.scalar(count)
+        for statement in store if stored else ():
+            session.run(statement)
         session.drop_stage()
         return stored
 
