@@ -63,15 +63,15 @@ class Stats:
     """What a spool holds and has done, as of one moment; reading it costs the same however much it holds.
 
     records, bytes : int
-        Durable and not yet acknowledged, own and adopted; bytes with their headers. Where bytes are damaged or a process
-        was killed, they count until the reading has passed them.
+        Durable and not yet acknowledged, own and adopted; bytes with their headers. What is damaged counts until the
+        reading has passed it.
     oldest_at : datetime or None
         When the oldest of them was appended, UTC.
     full : bool
-        True when the next append would be refused for ``max_bytes``, or the last one failed for want of space.
+        True when there is no room under ``max_bytes``, or the last group failed because the disk was full.
     set_aside : int
-        Damaged stretches and rejected records whose files lie in ``set-aside``: those found when the spool was opened and
-        those of this process since.
+        Damaged stretches and rejected records: those whose files lay in ``set-aside`` when the spool was opened, and
+        those that this process has found since.
     torn : int
         Ends that a crash left behind before what they would have been was acknowledged, in this process's reading.
     damage : tuple of Damage
