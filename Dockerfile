@@ -23,6 +23,6 @@ COPY docker docker
 
 # What a volume is mounted over must belong to the user already: Docker copies the owner into a new volume.
 RUN useradd --uid 50000 --create-home keel \
-    && mkdir -p /var/lib/keel/airflow/logs /var/lib/keel/home /var/lib/keel/mlartifacts \
+    && mkdir -p /var/lib/keel/airflow/logs /var/lib/keel/home /var/lib/keel/mlartifacts /var/lib/keel/spool \
     && chown -R keel:keel /var/lib/keel
 USER keel

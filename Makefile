@@ -27,7 +27,7 @@ help: ## Show this list
 demo: $(RUNTIME) ## Run the whole loop on real flights, print the story, exit
 	@$(BIN)/keel demo
 
-up: $(RUNTIME) ## Start Airflow and MLflow here with live replayed traffic, until Ctrl-C
+up: $(RUNTIME) ## Start Airflow, MLflow and the scoring service here with live replayed traffic, until Ctrl-C
 	@$(BIN)/keel up
 
 test: test-unit test-dags test-integration ## Run every test
@@ -56,8 +56,9 @@ format: $(DEV) ## Rewrite what ruff can put right by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(RUNTIME) ## Measure the drift check beside scipy, Evidently and NannyML
+bench: $(RUNTIME) ## Measure the drift check beside scipy, Evidently and NannyML, the service beside MLflow's
 	@$(BIN)/python -m benchmarks.bench_drift
+	@$(BIN)/python -m benchmarks.bench_serving
 
 validate: $(DEV) ## Run the long suites at full size, measure the stated error rates and write docs/statistics.md's tables
 	@KEEL_FULL_SIZE=1 $(BIN)/python -m pytest tests/chaos tests/simulations --timeout 7200

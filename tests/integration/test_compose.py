@@ -18,8 +18,9 @@ import pytest
 
 from conftest import NEEDS_TOOL
 from keel.cli.airflow_api import AirflowApi
+from keel.cli.environment import PRELOADED
 from keel.cli.process import LOOPBACK, Part, claim_port
-from keel.cli.stack import PRELOADED, TRAINING_POOL
+from keel.cli.stack import TRAINING_POOL
 from tests.integration.compose import COMPOSE_FILE, PROJECT, Service, interpolated, plain_processes, required_variables
 
 VARIABLES = {
@@ -27,9 +28,11 @@ VARIABLES = {
     "KEEL_ADMIN_PASSWORD": "admin-password",
     "KEEL_FERNET_KEY": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
     "KEEL_SECRET_KEY": "secret-key",
+    "KEEL_API_KEY": "key-of-those-who-ask-the-service",
     "KEEL_JWT_SECRET": "jwt-secret-that-is-long-enough-for-any-of-the-usual-signatures-there-are",
 }
 AIRFLOW_PARTS = ["scheduler", "dag-processor", "triggerer"]
+SERVING = "serving"
 ONE_SHOT = "migrate"
 HEALTHY_SECONDS = 180
 AS_CONFIGURED = pytest.mark.skipif(
@@ -69,7 +72,7 @@ def test_every_required_variable_is_explained_in_the_example() -> None:
 
 
 def test_nothing_secret_is_in_the_file() -> None:
-    secret = re.compile(r"^\s*\w*(PASSWORD|SECRET|FERNET)\w*: (?P<value>.+)$", re.MULTILINE)
+    secret = re.compile(r"^\s*\w*(PASSWORD|SECRET|FERNET|API_KEY)\w*: (?P<value>.+)$", re.MULTILINE)
     values = [found["value"] for found in secret.finditer(COMPOSE_FILE.read_text())]
     assert len(values) >= 5
     assert [v for v in values if not v.startswith(("${KEEL_", "/var/lib/"))] == []
@@ -95,22 +98,23 @@ def test_every_server_restarts_and_has_a_health_check(document: dict[str, Any]) 
 
 def test_airflow_waits_for_the_migrations_and_they_for_the_database(document: dict[str, Any]) -> None:
     services = document["services"]
-    for name in ("api-server", *AIRFLOW_PARTS):
+    for name in ("api-server", *AIRFLOW_PARTS, SERVING):
         assert services[name]["depends_on"][ONE_SHOT]["condition"] == "service_completed_successfully", name
     assert services[ONE_SHOT]["depends_on"]["postgres"]["condition"] == "service_healthy"
 
 
 def test_ports_are_published_on_the_loopback_address_only(document: dict[str, Any]) -> None:
     ports = [port for service in document["services"].values() for port in service.get("ports", [])]
-    assert len(ports) == 2
+    assert len(ports) == 3
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_the_parts_share_their_keys_and_mlflow_gets_none_of_them(document: dict[str, Any]) -> None:
+def test_airflows_parts_share_their_keys_and_others_get_none_of_them(document: dict[str, Any]) -> None:
     shared = [document["services"][name]["environment"] for name in (ONE_SHOT, "api-server", *AIRFLOW_PARTS)]
     for key in ("AIRFLOW__API_AUTH__JWT_SECRET", "AIRFLOW__CORE__FERNET_KEY", "AIRFLOW__API__SECRET_KEY"):
         assert len({environment[key] for environment in shared}) == 1
-        assert key not in document["services"]["mlflow"]["environment"]
+        for other in ("mlflow", "serving"):
+            assert key not in document["services"][other]["environment"]
 
 
 def test_tasks_find_the_same_imports_ready_as_on_one_machine(document: dict[str, Any]) -> None:
@@ -126,8 +130,8 @@ def services(
     for name in ("airflow", "home", "mlartifacts"):
         (folder / name).mkdir()
     sockets = postgres_server.partition("?host=")[2]
-    claims = [claim_port(0) for _ in range(3)]
-    airflow, mlflow, health = (port for port, _ in claims)
+    claims = [claim_port(0) for _ in range(4)]
+    airflow, mlflow, health, serving = (port for port, _ in claims)
     replaced = {
         r"/var/lib/keel\b": str(folder),
         r"/opt/keel\b": str(PROJECT),
@@ -139,6 +143,8 @@ def services(
         r"^5000$": str(mlflow),
         r"^8974$": str(health),
         r"\b127\.0\.0\.1:8974\b": f"{LOOPBACK}:{health}",
+        r"^8090$": str(serving),
+        r"\b127\.0\.0\.1:8090\b": f"{LOOPBACK}:{serving}",
     }
     for database in ("airflow", "keel", "mlflow"):
         replaced[rf"@postgres:5432/{database}\b"] = f"@/{database}?host={sockets}"
@@ -182,7 +188,7 @@ def started(services: dict[str, Service], databases: None, logs: Path) -> Iterat
     try:
         _start("mlflow", services, parts, logs)
         _start(ONE_SHOT, services, parts, logs).finish(HEALTHY_SECONDS)
-        for name in ("api-server", *AIRFLOW_PARTS):
+        for name in ("api-server", *AIRFLOW_PARTS, SERVING):
             _start(name, services, parts, logs)
         del parts[ONE_SHOT]
         yield parts
@@ -210,7 +216,7 @@ def _wait_until_healthy(service: Service, part: Part, deadline: float) -> None:
 def test_every_service_becomes_healthy_by_its_own_check(services: dict[str, Service], started: dict[str, Part]) -> None:
     deadline = time.monotonic() + HEALTHY_SECONDS
     assert set(started) | {"postgres", ONE_SHOT} == set(services)
-    for name in ("mlflow", "api-server", *AIRFLOW_PARTS):  # the cheap checks first
+    for name in ("mlflow", SERVING, "api-server", *AIRFLOW_PARTS):  # the cheap checks first
         _wait_until_healthy(services[name], started[name], deadline)
 
 
@@ -241,4 +247,17 @@ def test_mlflow_answers_to_the_names_by_which_it_is_called_only(
     answer = httpx.get(
         f"{url}/api/2.0/mlflow/experiments/search?max_results=1", headers={"Host": host}, trust_env=False
     )
+    assert answer.status_code == status
+
+
+@pytest.mark.integration
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    ("key", "status"), [(VARIABLES["KEEL_API_KEY"], 200), ("another-key", 401)]
+)
+def test_the_scoring_service_answers_those_who_have_the_key(
+    key: str, status: int, services: dict[str, Service], started: dict[str, Part]
+) -> None:
+    url = f"http://{LOOPBACK}:{services[SERVING].environment['KEEL_SERVING_PORT']}"
+    answer = httpx.get(f"{url}/version", headers={"Authorization": f"Bearer {key}"}, trust_env=False)
     assert answer.status_code == status

@@ -26,8 +26,9 @@ pytestmark = pytest.mark.integration
 HOLDER = """
 import json, sys
 from keel.cli.stack import Stack
-with Stack(sys.argv[1]) as stack:
-    where = {"airflow": stack.airflow_url, "mlflow": stack.mlflow_url, "password": stack.password}
+with Stack(sys.argv[1], serving=True) as stack:
+    where = {"airflow": stack.airflow_url, "mlflow": stack.mlflow_url, "serving": stack.serving_url,
+             "password": stack.password}
     print(json.dumps(where), flush=True)
     sys.stdin.read()
 """
@@ -95,7 +96,8 @@ def api(running: tuple[subprocess.Popen[str], dict[str, Any]]) -> Iterator[Airfl
 
 def test_every_part_is_healthy(api: AirflowApi, running: tuple[object, dict[str, Any]]) -> None:
     assert {part["status"] for part in api.health().values() if part} == {"healthy"}
-    assert httpx.get(f"{running[1]['mlflow']}/health", trust_env=False).status_code == 200
+    for part in ("mlflow", "serving"):
+        assert httpx.get(f"{running[1][part]}/health", trust_env=False).status_code == 200
 
 
 def test_a_taken_port_is_left_alone(api: AirflowApi, taken_port: int) -> None:
@@ -124,6 +126,12 @@ def test_a_wrong_password_does_not_open_the_api(running: tuple[object, dict[str,
     assert answer.status_code == 401
 
 
+def test_the_service_asks_for_no_key_and_says_what_it_lacks(running: tuple[object, dict[str, Any]]) -> None:
+    url = running[1]["serving"]
+    asked = httpx.post(f"{url}/models/flight_delay/invocations", json={"dataframe_records": [{}]}, trust_env=False)
+    assert (asked.status_code, asked.json()["kind"]) == (503, "NoProductionVersion")
+
+
 def test_it_listens_on_the_loopback_address_only(running: tuple[subprocess.Popen[str], object]) -> None:
     listening = [
         connection.laddr.ip
@@ -131,7 +139,7 @@ def test_it_listens_on_the_loopback_address_only(running: tuple[subprocess.Popen
         for connection in process.net_connections("inet")
         if connection.status == psutil.CONN_LISTEN
     ]
-    assert len(listening) >= 2
+    assert len(listening) >= 3
     assert set(listening) == {LOOPBACK}
 
 

@@ -1,4 +1,4 @@
-"""Airflow and MLflow as real processes on this machine, with nothing to set up: SQLite files under one folder.
+"""Airflow, MLflow and the scoring service as real processes on this machine, all of it in files under one folder.
 
     with Stack(home=Path(".keel")) as stack:
         httpx.get(f"{stack.airflow_url}/api/v2/version")
@@ -8,11 +8,8 @@ Everything binds to the loopback address only, and everything started is gone wh
 
 from __future__ import annotations
 
-import base64
 import fcntl
-import json
 import os
-import secrets
 import signal
 import sys
 import threading
@@ -26,40 +23,22 @@ from typing import IO, Self
 import httpx
 
 from keel.cli.airflow_api import AirflowApi
+from keel.cli.environment import PROJECT, USERNAME, admin_password, airflow_settings, generated_keys, keel_settings
 from keel.cli.process import LOOPBACK, Part, PartFailed, claim_port
 
-PROJECT = Path(__file__).resolve().parents[3]
 DEFAULT_HOME = PROJECT / ".keel"
 AIRFLOW_PORT = 8080
 MLFLOW_PORT = 5000
+SERVING_PORT = 8090
 TRAINING_POOL = "keel_training"
 START_SECONDS = 180.0
 """Until everything answers; about 25 s on two cores at rest, and this is for a machine that is not."""
-USERNAME = "admin"
-
-PRELOADED = (
-    "skops.io",  # first: it asks every module for the names of scipy's functions, and Airflow's answer slowly
-    "mlflow.pyfunc",
-    "pandas",
-    "pyarrow.compute",
-    "scipy.stats",
-    "sklearn.ensemble",
-    "adbc_driver_postgresql.dbapi",
-    "adbc_driver_sqlite.dbapi",
-    "alembic.command",
-    "airflow.executors.local_executor",
-    "airflow.sdk.execution_time.task_runner",
-    "airflow.providers.slack.operators.slack",
-    "airflow.providers.smtp.operators.smtp",
-    "croniter",
-)
-"""Slow imports of Keel's tasks; nothing of Keel itself, so that an edit counts from the next task on."""
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Stack:
-    """MLflow and the four parts of Airflow, started on entering and stopped on leaving the ``with`` block.
+    """MLflow, the four parts of Airflow and, if asked for, the scoring service: there while in the ``with`` block.
 
     Parameters
     ----------
@@ -69,6 +48,8 @@ class Stack:
         Told in a few words what is going on.
     environment : mapping
         Settings on top of Keel's own for every process started, such as ``AIRFLOW__…``; these win.
+    serving : bool
+        Whether ``keel serve`` is one of the parts; it needs no production version to start.
     timeout : float
         Seconds until everything must be healthy.
 
@@ -85,6 +66,7 @@ class Stack:
         *,
         progress: Callable[[str], None] = lambda _: None,
         environment: Mapping[str, str] | None = None,
+        serving: bool = False,
         timeout: float = START_SECONDS,
     ) -> None:
         self.home = Path(home).absolute()
@@ -93,6 +75,7 @@ class Stack:
         self.store_url = f"sqlite:///{self.home / 'keel.db'}"
         self._progress = progress
         self._extra = dict(environment or {})
+        self._serving = serving
         self._timeout = timeout
         self._parts: list[Part] = []
         self._claims: list[IO[str]] = []
@@ -140,12 +123,13 @@ class Stack:
         for folder in (self.logs, airflow_home, self.home / "mlartifacts"):
             folder.mkdir(parents=True, exist_ok=True)
         self._claims.append(_claim_home(self.home))
-        self.password = _admin_password(airflow_home / "passwords.json")
+        self.password = admin_password(airflow_home / "passwords.json")
         airflow_port, mlflow_port = self._claim(AIRFLOW_PORT), self._claim(MLFLOW_PORT)
         self.airflow_url = f"http://{LOOPBACK}:{airflow_port}"
         self.mlflow_url = f"http://{LOOPBACK}:{mlflow_port}"
         self.environment = {**os.environ, **self._settings(airflow_home, airflow_port), **self._extra}
-        for name in ("AIRFLOW_CONFIG", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV"):  # the last two only slow a start
+        # The second and third only slow a start; what listens on the loopback address asks for no keys.
+        for name in ("AIRFLOW_CONFIG", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "KEEL_API_KEYS_FILE"):
             self.environment.pop(name, None)
         deadline = time.monotonic() + self._timeout
 
@@ -158,6 +142,8 @@ class Stack:
         self._begin("scheduler", "airflow", "scheduler", "--skip-serve-logs")
         self._begin("dag-processor", "airflow", "dag-processor")
         self._begin("triggerer", "airflow", "triggerer", "--skip-serve-logs")
+        if self._serving:
+            self._begin_serving()
         self._wait_until_healthy(deadline)
         with self.api as api:
             api.ensure_pool(TRAINING_POOL, slots=1, description="One training at a time: it takes the whole machine")
@@ -171,8 +157,13 @@ class Stack:
             *("--default-artifact-root", (self.home / "mlartifacts").as_uri()),
         ]
 
+    def _begin_serving(self) -> None:
+        port = self._claim(SERVING_PORT)
+        self.serving_url = f"http://{LOOPBACK}:{port}"
+        self._begin("serving", "keel", "serve", "--host", LOOPBACK, "--port", str(port), "--workers", "1")
+
     def _settings(self, airflow_home: Path, port: int) -> dict[str, str]:
-        keys = _generated_keys(airflow_home / "keys.json")
+        keys = generated_keys(airflow_home / "keys.json")
         return {
             **keel_settings(self.home, store_url=self.store_url, tracking_uri=self.mlflow_url),
             **airflow_settings(),
@@ -205,6 +196,8 @@ class Stack:
             while True:
                 self.check()
                 waiting = unhealthy(client, self.airflow_url, self.mlflow_url)
+                if self._serving and not _answers(client, f"{self.serving_url}/health"):
+                    waiting.append("serving")
                 if not waiting:
                     return
                 if time.monotonic() > deadline:
@@ -248,42 +241,6 @@ def _answers(client: httpx.Client, url: str) -> httpx.Response | None:
     return response if response.status_code == httpx.codes.OK else None
 
 
-def keel_settings(home: Path, *, store_url: str, tracking_uri: str) -> dict[str, str]:
-    """Environment that points Keel, in any process, to one installation; no usage data leaves the machine."""
-    return {
-        "KEEL_HOME": str(home),
-        "KEEL_STORE_URL": store_url,
-        "MLFLOW_TRACKING_URI": tracking_uri,
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DO_NOT_TRACK": "1",
-        "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), LOOPBACK, "localhost"))),
-        "PYTHONPATH": str(PROJECT / "include"),
-        "PYTHONWARNINGS": "ignore",
-        "PYTHONUNBUFFERED": "1",
-        # Threads that spin while they wait starve everything else on a machine with two cores.
-        "OMP_WAIT_POLICY": "PASSIVE",
-    }
-
-
-def airflow_settings() -> dict[str, str]:
-    """Environment for Airflow's parts on one small machine: Keel's DAGs only, and little time spent waiting."""
-    return {
-        "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-        "AIRFLOW__CORE__PARALLELISM": "4",
-        "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # the default asks DNS
-        "AIRFLOW__API__WORKERS": "1",
-        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
-        "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
-        # Tasks fork from a process that has imported what they need: 0.4 s a task instead of 3 s.
-        "AIRFLOW__SCHEDULER__MP_START_METHOD": "forkserver",
-        "AIRFLOW__SCHEDULER__MP_FORKSERVER_PRELOAD": ",".join(PRELOADED),
-        "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
-    }
-
-
 def _claim_home(home: Path) -> IO[str]:
     """Keep a second stack away from the same databases; the lock goes with our process, however that ends."""
     claim = (home / "running").open("w")
@@ -293,29 +250,6 @@ def _claim_home(home: Path) -> IO[str]:
         claim.close()
         raise PartFailed(f"{home} is in use by another stack: stop that one first, or choose another folder") from None
     return claim
-
-
-def _admin_password(path: Path) -> str:
-    """Return the password in the simple auth manager's file, written first when missing, readable by its owner only."""
-    if not path.exists():
-        _write_private(path, {USERNAME: secrets.token_urlsafe(12)})
-    return str(json.loads(path.read_text())[USERNAME])
-
-
-def _generated_keys(path: Path) -> dict[str, str]:
-    """Return the keys the parts share; kept, so that what one start encrypted the next can read."""
-    if not path.exists():
-        fernet = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
-        _write_private(path, {"fernet": fernet, "secret": secrets.token_hex(32), "jwt": secrets.token_hex(64)})
-    return dict(json.loads(path.read_text()))
-
-
-def _write_private(path: Path, content: dict[str, str]) -> None:
-    new = path.with_suffix(".new")
-    new.unlink(missing_ok=True)
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(content, file)
-    new.replace(path)  # whole or not at all
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:

@@ -1,0 +1,92 @@
+"""What the processes of a stack find in their environment, and the secrets in it, kept in files of their owner's."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+from pathlib import Path
+
+from keel.cli.process import LOOPBACK
+
+PROJECT = Path(__file__).resolve().parents[3]
+USERNAME = "admin"
+
+PRELOADED = (
+    "skops.io",  # first: it asks every module for the names of scipy's functions, and Airflow's answer slowly
+    "mlflow.pyfunc",
+    "pandas",
+    "pyarrow.compute",
+    "scipy.stats",
+    "sklearn.ensemble",
+    "adbc_driver_postgresql.dbapi",
+    "adbc_driver_sqlite.dbapi",
+    "alembic.command",
+    "airflow.executors.local_executor",
+    "airflow.sdk.execution_time.task_runner",
+    "airflow.providers.slack.operators.slack",
+    "airflow.providers.smtp.operators.smtp",
+    "croniter",
+)
+"""Slow imports of Keel's tasks; nothing of Keel itself, so that an edit counts from the next task on."""
+
+
+def keel_settings(home: Path, *, store_url: str, tracking_uri: str) -> dict[str, str]:
+    """Environment that points Keel, in any process, to one installation; no usage data leaves the machine."""
+    return {
+        "KEEL_HOME": str(home),
+        "KEEL_STORE_URL": store_url,
+        "KEEL_SPOOL": str(home / "spool"),
+        "MLFLOW_TRACKING_URI": tracking_uri,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "1",
+        "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), LOOPBACK, "localhost"))),
+        "PYTHONPATH": str(PROJECT / "include"),
+        "PYTHONWARNINGS": "ignore",
+        "PYTHONUNBUFFERED": "1",
+        # Threads that spin while they wait starve everything else on a machine with two cores.
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+
+
+def airflow_settings() -> dict[str, str]:
+    """Environment for Airflow's parts on one small machine: Keel's DAGs only, and little time spent waiting."""
+    return {
+        "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__PARALLELISM": "4",
+        "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # the default asks DNS
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+        "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+        # Tasks fork from a process that has imported what they need: 0.4 s a task instead of 3 s.
+        "AIRFLOW__SCHEDULER__MP_START_METHOD": "forkserver",
+        "AIRFLOW__SCHEDULER__MP_FORKSERVER_PRELOAD": ",".join(PRELOADED),
+        "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
+    }
+
+
+def admin_password(path: Path) -> str:
+    """Return the password in the simple auth manager's file, written first when missing, readable by its owner only."""
+    if not path.exists():
+        _write_private(path, {USERNAME: secrets.token_urlsafe(12)})
+    return str(json.loads(path.read_text())[USERNAME])
+
+
+def generated_keys(path: Path) -> dict[str, str]:
+    """Return the keys the parts share; kept, so that what one start encrypted the next can read."""
+    if not path.exists():
+        fernet = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+        _write_private(path, {"fernet": fernet, "secret": secrets.token_hex(32), "jwt": secrets.token_hex(64)})
+    return dict(json.loads(path.read_text()))
+
+
+def _write_private(path: Path, content: dict[str, str]) -> None:
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(content, file)
+    new.replace(path)  # whole or not at all
