@@ -134,6 +134,7 @@ class TestLabelTable:
             (by_entity(time="yesterday"), "time: must be an ISO 8601 time .*'yesterday'"),
             (by_entity(time=1777629600), "time: must be an ISO 8601 time"),
             (by_entity(time="2026-05-01T12:06:00Z"), "time: lies in the future"),
+            (by_entity(time="0001-01-01T00:00:00+05:00"), "time: lies before the year 1"),
             (by_entity(entity=1.5), "entity: must be a text or a whole number"),
             (row(id=""), "id: must be of 1 to 1024"),
             (row(label=...), "label: missing"),
@@ -191,7 +192,7 @@ class TestLabelTable:
         plain = {"label": [0, 1, 1.0, 0.0], "observed_at": ["2026-05-01T11:00:00+01:00", "2026-04-01T00:00:00.5Z"]}
         odd = {"label": [True, 2, 0.5, math.nan, 10**400, None, "1"], "observed_at": [SOON, "2027-01-01T00:00:00Z",
                "2026-05-01T11:00:00", None, 3], "id": ["", "é", "x" * 1025, 7], "entity": ["", "\x00", "\ud800", 7],
-               "time": ["2027-01-01T00:00:00Z", "now", "2026-04-01T00:00:00"]}  # fmt: skip
+               "time": ["2027-01-01T00:00:00Z", "0001-01-01T00:00:00+01:00", "now", "2026-04-01T00:00:00"]}  # fmt: skip
         items = [
             make(
                 label=rng.choice(plain["label"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 from zoneinfo import ZoneInfo
 
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from keel.errors import BadRequest
 from keel.feedback.identity import LONGEST, as_identity, prediction_ids
-from keel.feedback.records import TOLERANCE
+from keel.feedback.records import FIRST_TIME, TOLERANCE
 from keel.store import casting
 from keel.store.times import to_micros
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from keel.config import ModelConfig
 
 _TRUTHS = {"true": "1", "false": "0"}
-_FIRST_TIME = to_micros(datetime.min.replace(tzinfo=UTC))
 
 
 @dataclass(frozen=True)
@@ -124,6 +123,8 @@ class _Part:
         latest = to_micros(self.how.now + TOLERANCE)
         future = pc.fill_null(pc.greater(micros, latest), False)
         self.refuse(name, future, lambda value: f"{value} lies in the future: no feedback for the future")
+        early = pc.fill_null(pc.less(micros, FIRST_TIME), False)
+        self.refuse(name, early, lambda _: "lies before the year 1")
         return micros if default is None else pc.fill_null(micros, default)
 
     def _stamps(self, name: str, column: pa.Array) -> pa.Array:
@@ -133,11 +134,9 @@ class _Part:
             column = pc.assume_timezone(column, str(self.how.zone), ambiguous="earliest", nonexistent="earliest")
         try:
             exact = pc.floor_temporal(column, unit="microsecond") if column.type.unit == "ns" else column
-            micros = exact.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+            return exact.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
         except pa.ArrowInvalid:
             raise BadRequest(f"column {self.spoken(name)!r}: has times that no clock shows") from None
-        self.refuse(name, pc.fill_null(pc.less(micros, _FIRST_TIME), False), lambda _: "lies before the year 1")
-        return micros
 
     def _parsed(self, name: str, column: pa.Array, missing: pa.BooleanArray) -> pa.Array:
         found: list[int | None] = []
@@ -159,16 +158,13 @@ class _Part:
             if self.how.zone is None:
                 raise BadRequest(f"{text!r} has no time zone; say in which it is")
             time = time.replace(tzinfo=self.how.zone)
-        try:
-            return to_micros(time)
-        except OverflowError:
-            raise BadRequest(f"{text!r} is no time that a clock shows") from None
+        return to_micros(time)
 
     def refuse(self, name: str, wrong: pa.BooleanArray, says: Callable[[Any], str]) -> None:
         """Raise BadRequest for the first row that is wrong; ``says`` tells what is wrong with its value."""
         place = pc.index(wrong, True).as_py()
         if place >= 0:
-            self.fail(name, place, says(self.columns[name][place].as_py()))
+            self.fail(name, place, says(_value(self.columns[name][place])))
 
     def fail(self, name: str, place: int, says: str) -> NoReturn:
         """Raise BadRequest naming a row and a column."""
@@ -178,6 +174,14 @@ class _Part:
     def spoken(self, name: str) -> str:
         """What the source calls a column."""
         return self.how.spoken.get(name, name)
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    """Return a value for a message; what Python cannot hold, such as a time before the year 1, as it was stored."""
+    try:
+        return scalar.as_py()
+    except (OverflowError, ValueError):
+        return scalar.value
 
 
 def _missing(column: pa.Array) -> pa.BooleanArray:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 KEYS = ("id", "entity", "time", "label", "observed_at")
 TOLERANCE = timedelta(minutes=5)
 """How far clocks may differ before a time lies in the future."""
+FIRST_TIME = to_micros(datetime.min.replace(tzinfo=UTC))
+"""In microseconds: what a text may say with an offset, and no UTC clock shows, lies before it."""
 _NEITHER = "has neither an id nor an entity with its time: which prediction is the label of?"
 
 
@@ -133,7 +135,9 @@ def as_time(value: object, key: str, now: datetime) -> int:
     if time > now + TOLERANCE:
         raise BadRequest(f"{key}: lies in the future (got {_shown(value)}; it is {now.astimezone(UTC).isoformat()}): "
                          "no feedback for the future")  # fmt: skip
-    return to_micros(time)
+    if (micros := to_micros(time)) < FIRST_TIME:
+        raise BadRequest(f"{key}: lies before the year 1 (got {_shown(value)})")
+    return micros
 
 
 def _at_once(records: Sequence[Any], config: ModelConfig, now: datetime) -> pa.Table | None:
@@ -173,7 +177,9 @@ def _plain_times(values: list[str], now: datetime) -> list[int]:
     times = [datetime.fromisoformat(value) for value in values]
     if max(times) > now + TOLERANCE:  # of which a naive one cannot be compared
         raise ValueError("in the future")
-    return [to_micros(time) for time in times]
+    if min(micros := [to_micros(time) for time in times]) < FIRST_TIME:
+        raise ValueError("before the year 1")
+    return micros
 
 
 def _table(ids: list[str], labels: list[float], observed_at: list[int]) -> pa.Table:
