@@ -13,8 +13,8 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from keel.errors import BadRequest
-from keel.serving.gate import Gate, problem
+from keel.errors import BadRequest, ConfigError
+from keel.serving.gate import RETRY_AFTER, Gate, problem
 from keel.serving.journal import label_block
 from keel.serving.keys import Keys
 from keel.serving.payload import parse
@@ -138,7 +138,8 @@ async def health(request: Request) -> Response:
 async def ready(request: Request) -> Response:
     """Say whether requests can be answered, and if not what is missing."""
     missing = _serving(request).missing
-    return _json({"ready": not missing, "missing": missing}, status=503 if missing else 200)
+    document = {"ready": not missing, "missing": missing}
+    return _json(document, status=503, headers={"Retry-After": RETRY_AFTER}) if missing else _json(document)
 
 
 async def version(request: Request) -> Response:
@@ -195,13 +196,13 @@ def _labels(body: Any, named: str | None) -> tuple[str | None, list[Any]]:
 def _time(parse_time: Any, name: str, text: str | None) -> datetime | None:
     try:
         found: datetime | None = parse_time(text)
-    except ValueError as error:
+    except ConfigError as error:
         raise BadRequest(f"{name}: {error}") from None
     return found
 
 
-def _json(document: Any, *, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(document), status, media_type="application/json")
+def _json(document: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(document), status, headers, media_type="application/json")
 
 
 async def _http_error(request: Request, error: HTTPException) -> Response:

@@ -1,0 +1,249 @@
+"""The service's routes in this process, before there is a version to answer with: what is refused, and what is kept."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from keel.errors import ConfigError, UnknownModel
+from keel.serving.app import create_app
+from keel.serving.service import Service
+from keel.serving.settings import Settings
+from keel.spool import Durability
+from tests.toy import toy_config
+
+ANN, BOB = "a" * 32, "b" * 32
+pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with")
+TOY, OTHER = toy_config(), toy_config(model="other")
+WHEN = "2026-01-01T00:00:00Z"
+LABEL = {"id": "p1", "label": 1}
+
+
+@pytest.fixture
+def serve(tmp_path, monkeypatch):
+    """Start the service on an empty installation; call with settings and models."""
+    monkeypatch.delenv("KEEL_STORE_URL", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    from starlette.testclient import TestClient
+
+    running = []
+
+    def start(*configs, **changes):
+        settings = Settings(**{"home": tmp_path, "durability": Durability.WRITE, "stop_seconds": 5.0, **changes})
+        service = Service(settings, configured={config.model: config for config in configs or (TOY,)})
+        client = TestClient(create_app(settings, service=service), raise_server_exceptions=False)
+        client.__enter__()
+        running.append(client)
+        client.service = service
+        return client
+
+    yield start
+    for client in running:
+        client.__exit__(None, None, None)
+
+
+def error(response):
+    said = response.json()
+    assert set(said) == {"error", "kind"}
+    assert response.headers["content-type"] == "application/json"
+    return response.status_code, said["kind"], said["error"]
+
+
+def test_it_is_healthy_at_once_and_ready_only_with_a_version(serve):
+    client = serve()
+    assert client.get("/health").json() == {"status": "ok"}
+    answer = client.get("/ready")
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"]
+    assert answer.json()["missing"]
+    assert error(client.post("/invocations", json={"inputs": [[1]]}))[:2] == (503, "NoProductionVersion")
+    said = client.get("/version").json()
+    assert set(said) >= {"keel", "models", "spool"}
+    assert said["spool"]["records"] == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "kind"),
+    [
+        ("GET", "/nothing", 404, "NotFound"),
+        ("GET", "/docs", 404, "NotFound"),
+        ("GET", "/openapi.json", 404, "NotFound"),
+        ("GET", "/invocations", 405, "MethodNotAllowed"),
+        ("PUT", "/models/toy/feedback", 405, "MethodNotAllowed"),
+        ("POST", "/health", 405, "MethodNotAllowed"),
+        ("POST", "/models/yot/invocations", 404, "UnknownModel"),
+        ("POST", "/models/yot/feedback", 404, "UnknownModel"),
+        ("GET", "/models/yot/performance", 404, "UnknownModel"),
+        ("GET", "/models/yot/experiments", 404, "UnknownModel"),
+        ("GET", "/models/toy/performance?bucket=year", 422, "BadRequest"),
+        ("GET", "/models/toy/performance?start=soon", 422, "BadRequest"),
+        ("GET", "/models/toy/performance?version=last", 422, "BadRequest"),
+    ],
+)
+def test_what_is_not_there_is_said_in_json(serve, method, path, status, kind):
+    assert error(serve().request(method, path, json=LABEL))[:2] == (status, kind)
+
+
+def test_a_misspelt_model_is_suggested(serve):
+    assert "did you mean 'toy'" in error(serve().post("/models/toyy/feedback", json=LABEL))[2]
+
+
+def test_a_wrong_method_is_told_which_is_right(serve):
+    assert serve().get("/feedback").headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        (b"", 400, "not JSON"),
+        (b'{"id": "p1", "label": 1', 400, "not JSON"),
+        (b"\xff\xfe", 400, "not JSON"),
+        (b"[1]", 422, "must be an object"),
+        (b"{}", 422, "item 0: id"),
+        (b'{"id": "p1"}', 422, "item 0: label: missing"),
+        (b'{"id": "p1", "label": 2}', 422, "must be 0 or 1"),
+        (b'{"id": "p1", "label": NaN}', 400, "not JSON"),
+        (b'{"id": "p1", "label": 1e999}', 400, "not JSON"),
+        (b'{"id": "p1", "lable": 1}', 422, "did you mean 'label'"),
+        (b'{"labels": []}', 422, "no label in the list"),
+        (b'{"labels": {"id": "p1", "label": 1}}', 422, "list"),
+        (b'{"labels": [{"id": "p1", "label": 1}, {"id": "", "label": 1}]}', 422, "item 1: id"),
+        (b'{"labels": [{"id": "p1", "label": 1}], "observed_at": "2026-01-01T00:00:00Z"}', 422, "stands inside"),
+        (b'{"entity": "ann", "label": 1}', 422, "time: missing"),
+        (b'{"entity": "ann", "time": "2999-01-01T00:00:00Z", "label": 1}', 422, "future"),
+        (b'{"id": "p1", "label": 1, "observed_at": "2999-01-01T00:00:00Z"}', 422, "future"),
+        (b'{"model": "other", "id": "p1", "label": 1}', 422, "the path 'toy'"),
+        (b'{"model": 7, "id": "p1", "label": 1}', 422, "model: must be a text"),
+    ],
+)  # fmt: skip
+def test_labels_that_cannot_be_used_are_refused_and_nothing_of_them_is_kept(serve, body, status, said):
+    client = serve()
+    answer = client.post("/models/toy/feedback", content=body, headers={"content-type": "application/json"})
+    found = error(answer)
+    assert found[:2] == (status, "BadRequest")
+    assert said in found[2]
+    assert client.service.spool.stats.appended == 0
+
+
+@pytest.mark.parametrize(
+    "headers", [{"content-type": "text/plain"}, {}, {"content-type": "application/json", "content-encoding": "gzip"}]
+)
+def test_another_type_or_coding_is_415(serve, headers):
+    client = serve()
+    assert error(client.post("/feedback", content=json.dumps(LABEL), headers=headers))[0] == 415
+    assert client.service.spool.stats.appended == 0
+
+
+def test_labels_are_kept_and_then_reach_the_store(serve):
+    client = serve()
+    one = client.post("/feedback", json=LABEL)
+    assert (one.status_code, one.json()) == (202, {"accepted": 1, "ids": ["p1"]})
+    many = client.post(
+        "/models/toy/feedback",
+        json={"model": "toy", "labels": [{"id": "p2", "label": 0}, {"entity": "ann", "time": WHEN, "label": True}]},
+    )
+    assert many.json() == {"accepted": 2, "ids": ["p2", "3fa911e94b463f0c0fb105cd4b2f956c"]}
+    assert until(lambda: 'keel_labels_total{model="toy",outcome="orphan"} 3.0' in client.get("/metrics").text)
+    assert client.service.spool.stats.records == 0
+
+
+def test_with_several_models_one_must_be_named(serve):
+    client = serve(TOY, OTHER)
+    for path in ("/feedback", "/invocations"):
+        status, kind, said = error(client.post(path, json=LABEL))
+        assert (status, kind) == (404, "UnknownModel")
+        assert "other, toy" in said
+    assert client.post("/feedback", json={"model": "other", **LABEL}).status_code == 202
+
+
+def test_only_the_models_that_are_asked_for_are_served(serve, tmp_path):
+    client = serve(TOY, OTHER, models=("toy",))
+    assert error(client.post("/models/other/feedback", json=LABEL))[:2] == (404, "UnknownModel")
+    assert client.post("/feedback", json=LABEL).status_code == 202
+    with pytest.raises(UnknownModel, match="did you mean 'toy'"):
+        Service(Settings(home=tmp_path, models=("toi",)), configured={"toy": TOY})
+    with pytest.raises(ConfigError, match="no model to serve"):
+        Service(Settings(home=tmp_path), configured={})
+
+
+def test_with_keys_only_health_and_readiness_are_open(serve, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text(f"ann:{ANN}\nbob:{BOB}\n")
+    client = serve(keys_file=keys)
+    assert client.get("/health").status_code == 200
+    assert client.get("/ready").status_code == 503
+    paths = [("GET", "/version"), ("GET", "/metrics"), ("GET", "/nothing"), ("POST", "/feedback"),
+             ("POST", "/models/toy/invocations"), ("GET", "/models/yot/performance")]  # fmt: skip
+    for method, path in paths:
+        for headers in ({}, {"x-api-key": "c" * 32}, {"authorization": "Bearer "}, {"authorization": f"Basic {ANN}"}):
+            answer = client.request(method, path, headers=headers, json=LABEL)
+            assert error(answer)[:2] == (401, "Unauthorized"), path
+            assert answer.headers["www-authenticate"] == "Bearer"
+    assert client.service.spool.stats.appended == 0
+    assert client.get("/version", headers={"authorization": f"Bearer {BOB}"}).status_code == 200
+    assert client.post("/feedback", json=LABEL, headers={"x-api-key": ANN}).status_code == 202
+
+
+def test_without_keys_nobody_needs_one(serve):
+    assert serve().get("/version").status_code == 200
+
+
+def test_a_body_that_is_too_large_is_refused_while_it_is_read(serve):
+    client = serve(max_body=1024)
+    read = []
+
+    def forever():
+        while True:
+            read.append(1)
+            yield b" " * 512
+
+    stated = client.post("/feedback", content=b" " * 1025, headers={"content-type": "application/json"})
+    assert error(stated)[:2] == (413, "BadRequest")
+    assert "KEEL_SERVING_MAX_BODY" in stated.json()["error"]
+    assert client.service.spool.stats.appended == 0
+    just = json.dumps(LABEL).encode().ljust(1024)
+    assert client.post("/feedback", content=just, headers={"content-type": "application/json"}).status_code == 202
+
+
+def test_a_full_spool_is_said_and_nothing_is_promised(serve):
+    client = serve(spool_bytes=64 * 1024)
+    client.service._connecting.join()
+    client.service.drain.stop(5)  # as with a store that is down: nothing leaves
+    taken = 0
+    for number in range(100):
+        labels = [{"id": f"{number:03}-{i:03}" + "x" * 40, "label": 1} for i in range(100)]
+        answer = client.post("/feedback", json={"labels": labels})
+        if answer.status_code != 202:
+            break
+        taken += 1
+    assert error(answer)[:2] == (503, "SpoolFull")
+    assert answer.headers["retry-after"]
+    assert 0 < taken < 100
+    assert client.service.spool.stats.records == taken
+
+
+def test_metrics_tell_no_names_that_nobody_has_configured(serve):
+    client = serve()
+    for path in ("/models/yot/invocations", "/models/toy/yot", "/yot"):
+        client.post(path, json=LABEL)
+    said = client.get("/metrics").text
+    assert "yot" not in said
+    assert 'keel_requests_total{endpoint="invocations",model="",status="404"} 1.0' in said
+    assert 'keel_requests_total{endpoint="other",model="toy",status="404"} 1.0' in said
+
+
+def test_experiments_of_a_model_without_any(serve):
+    client = serve()
+    client.service._connecting.join()
+    assert client.get("/models/toy/experiments").json() == {"model": "toy", "experiments": []}
+
+
+def until(condition, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
