@@ -256,6 +256,12 @@ def _problems_of_metric(plan: Plan) -> Iterator[str]:
             f"a {plan.metric} has no bound by itself, and what is kept with version {plan.champion} of its holdout "
             "does not say at what to cut an error: register the champion with a holdout"
         )
+    elif not abs(plan.least_improvement) < 1 or (plan.metric == "rmse" and plan.margin**2 >= _loss_of(plan.promised)):
+        yield f"no improvement can exceed a margin of {plan.margin}: name a smaller one"
+
+
+def _loss_of(promised: Estimate | None) -> float:
+    return math.inf if promised is None else promised.value
 
 
 def _problems_of_stages(plan: Plan) -> Iterator[str]:
