@@ -15,6 +15,10 @@ HEADLINES = {
     "declined": "the new version was declined, version {version} stays",
     "rolled_back": "went back to version {version}",
     "confirmed": "version {version} has survived its probation",
+    "experiment_ended": "the experiment has ended without a verdict",
+    "start_experiment": "an experiment has begun",
+    "stop_experiment": "the experiment was stopped",
+    "end_experiment": "the experiment has ended",
     "watch": "needs a look",
     "promote": "was to be promoted",
     "rollback": "was to be taken back",
@@ -54,7 +58,7 @@ def compose_alert(
     if not changed and decision["action"] in REPEATED and _told_lately(config, decision, told):
         return {}
     headline = HEADLINES[outcome["outcome"] if outcome else decision["action"]]
-    if decision["action"] == "promote":  # nobody has trained for it
+    if decision["action"] in ("promote", "end_experiment"):  # nobody has trained for it
         headline = headline.removeprefix("retrained and ").removeprefix("retrained, ")
     version = (outcome or {}).get("version") or decision["version"]
     return {
@@ -96,6 +100,15 @@ def _left_out(quality: Mapping[str, Any] | None) -> list[str]:
 def _comparison(outcome: Mapping[str, Any] | None) -> list[str]:
     if not outcome or outcome.get("lower_bound") is None:
         return []
+    if outcome.get("basis") == "experiment":
+        return [
+            "",
+            f"In the experiment {_span(outcome['holdout'])} ({outcome['n']:,} outcomes), mean {outcome['loss']}:",
+            f"  champion   version {outcome['champion']}: {outcome['champion_value']:.4f}",
+            f"  challenger version {outcome['challenger']}: {outcome['challenger_value']:.4f}",
+            f"  improvement {outcome['improvement']:+.4f}, lower bound {outcome['lower_bound']:+.4f}"
+            f" (must exceed {outcome['margin']:g})",
+        ]
     looks = outcome["earlier_looks"]
     plural = "s" if looks > 1 else ""
     again = f"  Rows of it have judged {looks} challenger{plural} before: the bound is stricter for it"

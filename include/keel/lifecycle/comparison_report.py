@@ -22,13 +22,15 @@ def render(report: Mapping[str, Any]) -> str:
     A record that needed no rows, such as a first version's, is a page of its sentence.
     """
     parts = [_title(report), f"**{_safe(report.get('sentence') or report['reason'])}**", *_compared(report)]
-    if report.get("champion_value") is not None:
+    if report.get("basis") == "experiment":
+        parts += _tried(report)
+    elif report.get("champion_value") is not None:
         parts += ["\n".join(_metrics(report)), *_certainty(report)]
     if (segments := report.get("segments")) and segments["found"]:
         parts += ["\n".join(_segments(report, segments))]
     if speed := report.get("speed"):
         parts += ["\n".join(_speed(report, speed))]
-    if told := list(_what_would_change(report)):
+    if report.get("basis") != "experiment" and (told := list(_what_would_change(report))):
         parts += ["## What would have to be different", "\n".join(f"- {line}" for line in told)]
     return "\n\n".join(parts) + "\n"
 
@@ -62,6 +64,28 @@ def _compared(report: Mapping[str, Any]) -> Iterator[str]:
             f"{report['earlier_looks']} earlier comparisons looked at rows of this holdout. This look may err with a "
             f"chance of {report['level']:.2%}; all looks together with {report['alpha']:.0%}."
         )
+
+
+def _tried(report: Mapping[str, Any]) -> Iterator[str]:
+    """What an experiment has shown, in production."""
+    plan, held = report["experiment"], report["holdout"]
+    how = (
+        "in the shadow of the champion, on the same rows" if plan["mode"] == "shadow" else "on rows given out by chance"
+    )
+    yield (
+        f"Tried in production ({plan['experiment_id']}), {how}, from {_time(held['start'])} to {_time(held['end'])} "
+        f"UTC: {report['n']:,} outcomes, one of each entity."
+    )
+    yield (
+        f"| mean | champion {report['champion']} | challenger {report['challenger']} |\n|---|---|---|\n"
+        f"| {_safe(report['loss'])} | {_number(report['champion_value'], None)} | "
+        f"{_number(report['challenger_value'], None)} |"
+    )
+    yield (
+        f"Improvement {_signed(report['improvement'])}, from {_signed(report['lower_bound'])} to "
+        f"{_signed(report['upper_bound'])}; each bound holds with {1 - report['alpha']:.1%} confidence however often "
+        f"one looked. It had to exceed {report['margin']:g}."
+    )
 
 
 def _metrics(report: Mapping[str, Any]) -> Iterator[str]:

@@ -110,6 +110,13 @@ def values_of(found: Mapping[str, Any]) -> str:
         return ""
     rows, held = number(found.get("n")), mapping(found.get("holdout"))
     when = span(held.get("start"), held.get("end"))
+    if found.get("basis") == "experiment":
+        data = f"{f' from {when}' if when else ''}{f', on {rows:,.0f} outcomes' if rows else ''}"
+        return (
+            f"In an experiment in production{data}, "
+            f"its mean {text(found.get('loss')) or 'loss'} was {challenger:.4f}, against {champion:.4f} of "
+            f"{version(found.get('champion'))} (lower is better)."
+        )
     where = f"{f'{rows:,.0f} ' if rows else ''}labelled rows{f' of {when}' if when else ''}"
     name = text(found.get("metric"))
     return (

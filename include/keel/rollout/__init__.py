@@ -10,14 +10,18 @@ who must, and is what would serve the very thing that was registered? Only then 
 """
 
 from keel.rollout.approval import approval_request, approve
+from keel.rollout.experiment import stages_of, start_experiment, stop_experiment
+from keel.rollout.experiment_end import conclude_experiment
+from keel.rollout.experiment_watch import look_at_experiment, watch_experiment
 from keel.rollout.judging import compare
-from keel.rollout.probation import confirm, reconcile, watch
+from keel.rollout.probation import confirm, reconcile, watch, watch_deployment
 from keel.rollout.promotion import promote, stage
 from keel.rollout.refusal import keep_champion
 from keel.rollout.request import request_promotion
 from keel.rollout.rollback import request_rollback, rollback
 
 __all__ = [
-    "approval_request", "approve", "compare", "confirm", "keep_champion", "promote", "reconcile", "request_promotion",
-    "request_rollback", "rollback", "stage", "watch",
+    "approval_request", "approve", "compare", "conclude_experiment", "confirm", "keep_champion", "look_at_experiment",
+    "promote", "reconcile", "request_promotion", "request_rollback", "rollback", "stage", "stages_of",
+    "start_experiment", "stop_experiment", "watch", "watch_deployment", "watch_experiment",
 ]  # fmt: skip

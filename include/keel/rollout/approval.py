@@ -121,7 +121,9 @@ def require_approver(config: ModelConfig, approver: str | None, asking: Collecti
 
 
 def requesters(ws: Workspace, body: Mapping[str, Any]) -> set[str]:
-    """Return the people who had a hand in it: who had the challenger trained or staged it, and who asked for this."""
+    """Return the people who had a hand in it: who had the challenger trained, staged it or let it be tried, and who
+    asked for this.
+    """
     made = {ledger.Action.REGISTER: Status.CANDIDATE, ledger.Action.STAGE: Status.STAGING}
     version = str(body["challenger"])
     people = {
@@ -131,4 +133,7 @@ def requesters(ws: Workspace, body: Mapping[str, Any]) -> set[str]:
         # a row that stages a version also says what becomes of the one that was staged before
         if row.body.get("statuses", {}).get(version, {}).get("status") == status
     }
+    for row in ledger.entries(ws.store, body["model"], ledger.Action.EXPERIMENT_START):
+        if row.body["experiment"]["challenger"] == body["challenger"]:
+            people.add(row.actor)
     return (people | {body["requested_by"]}) - NOBODY

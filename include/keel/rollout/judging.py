@@ -14,6 +14,7 @@ from keel.lifecycle.comparison_report import render
 from keel.lifecycle.history import Status, history
 from keel.memory import Plain, earlier_looks, now_utc, report_id, times_of
 from keel.rollout.evidence import PROMOTABLE
+from keel.rollout.experiment_proof import as_asked, proven_by
 from keel.rows import score_version, unseen_holdout
 
 if TYPE_CHECKING:
@@ -41,10 +42,10 @@ def compare(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any]) -> Pla
 
 
 def _as_kept(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what a person has asked for as it was kept; nobody forces what no person has asked for."""
+    """Return what a person has asked for as it was kept; what nobody has asked for rests on nothing else either."""
     decision = ws.store.decisions.get(asked["decision_id"])
     if decision is None or (decision["model"], decision["action"]) != (config.model, Action.PROMOTE):
-        return {**asked, "forced_by": None}
+        return {**asked, "forced_by": None, "experiment": None}
     body: Plain = decision["body"]
     return body
 
@@ -64,6 +65,8 @@ def _judge(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any], provena
             return before
         reason = f"version {challenger} is {standing.status}: {standing.reason}"
         return _keep(ws, config, asked, _without_rows(Verdict.FAIL, reason, asked["holdout"]), provenance)
+    if asked.get("experiment"):
+        return _by_experiment(ws, config, asked, provenance)
     if broken := _unusable(ws, config, champion):
         return _keep(ws, config, asked, _without_rows(Verdict.INCONCLUSIVE, broken, asked["holdout"]), provenance)
     holdout, unseen = unseen_holdout(ws, config, asked["holdout"], champion, challenger)
@@ -78,9 +81,29 @@ def _judge(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any], provena
         segments={name: holdout[name].to_numpy(zero_copy_only=False) for name in config.promotion.segments},
         earlier_looks=looks,
         holdout_end=times_of(unseen)[1],
-        speed=_speed(ws, config, champion, challenger, holdout),
+        speed=measure_speed(ws, config, champion, challenger, holdout),
     ).to_dict()
     return _keep(ws, config, asked, {**found, "holdout": unseen, "earlier_looks": looks}, provenance)
+
+
+def _by_experiment(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any], provenance: Plain) -> Plain:
+    """Return what an experiment has shown on these two versions, where it still tells of them.
+
+    What was shown in production is not to be undone by a holdout that is older than it.
+    """
+    shown = proven_by(ws, config, asked["experiment"])
+    if (shown["champion"], shown["challenger"]) == (asked["champion"], asked["challenger"]):
+        age = datetime.fromisoformat(asked["until"]) - datetime.fromisoformat(shown["until"])
+        if age <= config.promotion.max_label_age:
+            return as_asked(ws, shown, provenance, _identity(config, asked, shown["holdout"]))
+        reason = (
+            f"{asked['experiment']} ended {age} before, and promotion.max_label_age is the age that evidence may have"
+        )
+    else:
+        versions = f"version {shown['challenger']} with version {shown['champion']}"
+        reason = f"{asked['experiment']} compared {versions}, and production has changed since"
+    reason = f"inconclusive: {reason}: start another experiment, or ask without it"
+    return _keep(ws, config, asked, _without_rows(Verdict.INCONCLUSIVE, reason, asked["holdout"]), provenance)
 
 
 def _unusable(ws: Workspace, config: ModelConfig, champion: int) -> str:
@@ -144,7 +167,9 @@ def _span(window: Mapping[str, Any]) -> tuple[datetime, datetime]:
     return min(start, end), end
 
 
-def _speed(ws: Workspace, config: ModelConfig, champion: int, challenger: int, rows: pa.Table) -> dict[str, Any] | None:
+def measure_speed(
+    ws: Workspace, config: ModelConfig, champion: int, challenger: int, rows: pa.Table
+) -> dict[str, Any] | None:
     """Measure both versions side by side where the policy has a limit; None where it has not."""
     if not config.promotion.measures_speed or not rows.num_rows:
         return None

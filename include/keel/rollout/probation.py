@@ -12,6 +12,7 @@ from keel.lifecycle import deployments, ledger
 from keel.lifecycle.history import Probation, history
 from keel.lifecycle.probation import ProbationVerdict, watch_version
 from keel.memory import Plain, keep_decision, keep_report, now_utc, outcome_of, report_id
+from keel.rollout.experiment_watch import watch_experiment
 from keel.rows import prediction_log, score_version, scored
 from keel.window import HOUR, Window, ceil_hour, floor_hour
 
@@ -78,6 +79,21 @@ def watch(
     if branch == "nothing":  # the hourly look that finds nothing leaves no decision
         return {**watched, "action": str(Action.WATCH), "sentence": sentence, **more}
     return keep_decision(ws, report_id("watch", watched), watched, decided, run_id, **more)
+
+
+def watch_deployment(
+    ws: Workspace, config: ModelConfig, *, end: datetime, run_id: str, findings: Mapping[str, Any] | None = None
+) -> Plain:
+    """Look at the version on probation and at the running experiment, and return what is to be done, one thing a run.
+
+    What the probation leads to comes first: a rollback ends the experiment too. Then what the experiment leads to, with
+    what else there is to tell; the next run is an hour away.
+    """
+    watched = watch(ws, config, end=end, run_id=run_id, findings=findings)
+    if watched["branch"] in ("rollback", "confirm"):
+        return watched
+    tried = watch_experiment(ws, config, end=end, run_id=run_id, findings=watched["findings"])
+    return watched if tried["branch"] == "nothing" else tried
 
 
 def confirm(ws: Workspace, config: ModelConfig, watched: Mapping[str, Any], *, actor: str, run_id: str) -> Plain:

@@ -12,6 +12,7 @@ from keel.lifecycle.training import Split
 from keel.memory import Plain, keep_decision, request_id
 from keel.rollout.approval import NOBODY
 from keel.rollout.evidence import promotable, require_promotable
+from keel.rollout.experiment_proof import proven_by
 from keel.window import Window, ceil_hour, floor_hour
 
 if TYPE_CHECKING:
@@ -21,14 +22,18 @@ if TYPE_CHECKING:
 
 def request_promotion(
     ws: Workspace, config: ModelConfig, *, version: int | None, reason: str, force: bool, end: datetime, actor: str,
-    run_id: str,
+    run_id: str, experiment: str | None = None,
 ) -> Plain:  # fmt: skip
     """Record that somebody asks for a version, None for the staged one, to go into production.
 
     end: until when the fresh holdout reaches, before the label delay. force: promote whatever the comparison says.
+    experiment: the one that has shown the version to be better, on which the promotion is to rest instead; the version
+    is then its challenger where none is named.
 
     Raises
     ------
+    ExperimentRefused, UnknownExperiment
+        That experiment has not ended so, or there is none.
     NotPromotable
         The version is unknown, in production, or was rejected, quarantined, archived or deleted.
     NotApproved
@@ -42,6 +47,9 @@ def request_promotion(
     state = history(ws.store, config.model)
     champion = state.deployment.production
     challenger = state.deployment.staging if version is None else version
+    if experiment:
+        shown = proven_by(ws, config, experiment)
+        challenger = shown["challenger"] if version is None else version
     if challenger is None:
         raise NotPromotable(f"{config.model}: no version is staged; name one: {promotable(state)}")
     require_promotable(state, challenger)
@@ -55,4 +63,5 @@ def request_promotion(
         ws, identity, asked, Decision(Action.PROMOTE, sentence), run_id,
         challenger=challenger, champion=champion, holdout=holdout, until=ceil_hour(end).isoformat(), reason=reason,
         forced_by=actor if force else None, requested_by=actor, mlflow_run_id=state.pins[challenger].run_id,
+        experiment=experiment,
     )  # fmt: skip
