@@ -213,7 +213,7 @@ def work(fd: int, lifeline: Any) -> int:
     settings = load(lifeline.readline())
 
     def end_with_parent() -> None:
-        lifeline.read()
+        lifeline.read(1)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=end_with_parent, name="keel-lifeline", daemon=True).start()

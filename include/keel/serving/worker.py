@@ -9,7 +9,9 @@ from keel.serving.server import work
 
 if __name__ == "__main__":
     try:
-        sys.exit(work(int(sys.argv[1]), sys.stdin.buffer))
+        # Without a buffer: its lock, held by the thread that waits for the end, would keep Python from ending.
+        with open(0, "rb", buffering=0, closefd=False) as lifeline:
+            sys.exit(work(int(sys.argv[1]), lifeline))
     except KeelError as error:
         print(f"keel: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
