@@ -30,6 +30,11 @@ class ScoringModel:
         self.config, self.version, self.threshold = config, version, threshold
         self._pyfunc = pyfunc
 
+    @property
+    def pyfunc(self) -> Any:
+        """The version as MLflow loads it."""
+        return self._pyfunc
+
     def score(self, features: pa.Table) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return ``(score, prediction)``, each of shape (rows,).
 
@@ -38,7 +43,10 @@ class ScoringModel:
         """
         if not features.num_rows:  # estimators refuse what has no rows
             return np.empty(0), np.empty(0)
-        raw = np.asarray(self._pyfunc.predict(to_model_input(features, self.config)))
+        return self.read(np.asarray(self._pyfunc.predict(to_model_input(features, self.config))))
+
+    def read(self, raw: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return ``(score, prediction)``, as `score` does, of what the version itself has put out."""
         if self.config.target.kind == "regression":
             value = raw.astype(np.float64).reshape(-1)
             return np.full(len(value), np.nan), value

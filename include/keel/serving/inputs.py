@@ -76,11 +76,30 @@ class Features:
     texts: Mapping[str, list[str | None]]
     absent: frozenset[str] = frozenset()
 
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return int(self.numbers.shape[1])
+
     def columns(self) -> dict[str, list[Any]]:
         """Return what the request has given, by feature, as plain lists; missing numbers are NaN."""
         given = {name: row for name, row in zip(self.names, self.numbers.tolist(), strict=True)}
         given.update(self.texts)
         return {name: values for name, values in given.items() if name not in self.absent} if self.absent else given
+
+    def take(self, rows: NDArray[np.intp]) -> Features:
+        """Return some of the rows, by their numbers."""
+        picked = rows.tolist()
+        texts = {name: [values[row] for row in picked] for name, values in self.texts.items()}
+        return Features(self.names, self.numbers[:, rows], texts, self.absent)
+
+    @staticmethod
+    def joined(parts: Sequence[Features]) -> Features:
+        """Return the rows of all parts, which are of one model, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        texts = {name: [text for part in parts for text in part.texts[name]] for name in parts[0].texts}
+        return Features(parts[0].names, np.concatenate([part.numbers for part in parts], axis=1), texts)
 
 
 @dataclass(frozen=True)

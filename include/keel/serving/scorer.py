@@ -1,23 +1,65 @@
-"""Scoring what waits: one thread takes the rows of all requests that have come, and asks each version once."""
+"""Scoring what waits: one thread takes the rows of all requests that have come, and asks each version once.
+
+Nothing waits for company: the thread takes what there is when it is free. Under load several requests are there by
+then, and one call for all their rows costs little more than one for a single row.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+from keel.errors import Overloaded
+from keel.serving.batching import answer_all
 
 if TYPE_CHECKING:
+    from keel.errors import ScoringFailed
     from keel.serving.answers import Answer
     from keel.serving.deployed import Served
     from keel.serving.inputs import Rows
+    from keel.serving.versions import ServedVersion
+
+log = logging.getLogger(__name__)
+
+BATCH_ROWS = 5_000
+"""Rows from which no more requests are taken into one call: whoever came first would wait for all of them."""
+
+
+@dataclass(eq=False)
+class _Request:
+    """A request that waits, and what came of it."""
+
+    rows: Rows
+    served: Served
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Answer]
+    result: Answer | BaseException | None = None
 
 
 class Scorer:
-    """Answers requests of an event loop.
+    """Answers requests of event loops.
 
-    max_waiting: how many rows may wait; more are refused.
+    max_waiting: how many rows may wait; more are refused. shadow_failures: requests that a shadow version has failed
+    on, which nobody but the log was told of.
     """
 
-    def __init__(self, *, max_waiting: int = 100_000) -> None:
+    def __init__(self, *, max_waiting: int = 50_000) -> None:
         self.max_waiting = max_waiting
+        self.shadow_failures = 0
+        self._waiting = 0
+        self._lock = threading.Lock()
+        self._closed = False
+        self._limited: WeakSet[ServedVersion] = WeakSet()
+        self._queue: SimpleQueue[_Request | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="keel-scorer", daemon=True)
+        self._thread.start()
 
     async def answer(self, rows: Rows, served: Served) -> Answer:
         """Return the answer to the rows of one request by the versions of ``served``.
@@ -30,7 +72,97 @@ class Scorer:
             A version raised for these rows, or gave back what is no answer to them (500).
 
         """
-        raise NotImplementedError
+        loop = asyncio.get_running_loop()
+        request = _Request(rows, served, loop, loop.create_future())
+        with self._lock:
+            if self._closed:
+                raise Overloaded("the service is stopping")
+            if self._waiting and self._waiting + len(rows) > self.max_waiting:
+                raise Overloaded(f"{self._waiting:,} rows wait to be scored; try again soon")
+            self._waiting += len(rows)
+            self._queue.put(request)
+        return await request.future
+
+    @property
+    def waiting(self) -> int:
+        """How many rows wait or are being scored."""
+        return self._waiting
 
     def close(self) -> None:
-        """End the thread when all that waits is answered."""
+        """End the thread when all that waits is answered; harmless when repeated."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        ends = False
+        while not ends:
+            batch, ends = self._take()
+            try:
+                self._limit_threads(batch)
+                asked = [(request.rows, request.served) for request in batch]
+                for request, result in zip(batch, answer_all(asked, shadow_failed=self._note_shadow), strict=True):
+                    request.result = result
+            except BaseException as error:  # a mistake in here must not leave anybody waiting for ever
+                log.exception("scoring failed for a reason nobody has foreseen")
+                for request in batch:
+                    request.result = error
+            self._hand_out(batch)
+
+    def _take(self) -> tuple[list[_Request], bool]:
+        """Return what waits, at least one request unless the end has come, and whether it has."""
+        batch: list[_Request] = []
+        rows = 0
+        while rows < BATCH_ROWS:
+            try:
+                request = self._queue.get(block=not batch)
+            except Empty:
+                break
+            if request is None:
+                return batch, True
+            batch.append(request)
+            rows += len(request.rows)
+        return batch, False
+
+    def _limit_threads(self, batch: Sequence[_Request]) -> None:
+        """Have numerical libraries compute in this thread alone.
+
+        For the few rows of a request, waking other threads costs more than they compute, and on a busy machine a call
+        waits for the slowest of them. A library comes with the first version that needs it.
+        """
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+        for served in {id(request.served): request.served for request in batch}.values():
+            for version in served.loaded:
+                if version not in self._limited:
+                    threadpool_limits(1)
+                    self._limited.add(version)
+
+    def _hand_out(self, batch: Sequence[_Request]) -> None:
+        by_loop: defaultdict[asyncio.AbstractEventLoop, list[_Request]] = defaultdict(list)
+        for request in batch:
+            by_loop[request.loop].append(request)
+        with self._lock:
+            self._waiting -= sum(len(request.rows) for request in batch)
+        for loop, requests in by_loop.items():
+            try:
+                loop.call_soon_threadsafe(_resolve, requests)
+            except RuntimeError:  # the loop is closed, and nobody waits any more
+                log.warning("%d answers came after their event loop was closed", len(requests))
+
+    def _note_shadow(self, error: ScoringFailed) -> None:
+        self.shadow_failures += 1
+        log.error("a shadow failed: %s", error)
+
+
+def _resolve(requests: Sequence[_Request]) -> None:
+    for request in requests:
+        if request.future.done():  # whoever asked is gone
+            continue
+        if isinstance(request.result, BaseException):
+            request.future.set_exception(request.result)
+        else:
+            assert request.result is not None
+            request.future.set_result(request.result)

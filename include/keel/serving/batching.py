@@ -1,0 +1,140 @@
+"""Many requests, one call a version: whose rows go where, and back again."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keel.errors import ScoringFailed
+from keel.serving.answers import Answer
+from keel.serving.inputs import Features
+from keel.serving.journal import PredictionBlock
+from keel.serving.routing import route
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from keel.serving.deployed import Served
+    from keel.serving.inputs import Rows
+    from keel.serving.routing import Route
+    from keel.serving.versions import Scored, ServedVersion
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Rows of one request for one version: all of them, or those with these numbers."""
+
+    request: int
+    role: str
+    version: ServedVersion
+    features: Features
+    numbers: NDArray[np.intp] | None = None
+
+
+def answer_all(
+    asked: Sequence[tuple[Rows, Served]], *, shadow_failed: Callable[[ScoringFailed], None]
+) -> list[Answer | ScoringFailed]:
+    """Return for each request its answer, or what stood in the way of it.
+
+    A request whose rows a version cannot score fails alone. A shadow that fails is told to ``shadow_failed`` and left
+    out of the answer, which nobody misses.
+    """
+    routes = [route(rows, served.plan) for rows, served in asked]
+    by_version: defaultdict[int, list[_Piece]] = defaultdict(list)
+    for request, ((rows, served), way) in enumerate(zip(asked, routes, strict=True)):
+        for piece in _pieces(request, rows, served, way):
+            by_version[id(piece.version)].append(piece)
+    found: list[dict[str, tuple[_Piece, Scored | ScoringFailed]]] = [{} for _ in asked]
+    for pieces in by_version.values():
+        for piece, outcome in zip(pieces, _score(pieces), strict=True):
+            found[piece.request][piece.role] = (piece, outcome)
+    return [
+        _answer(rows, served, way, outcomes, shadow_failed)
+        for (rows, served), way, outcomes in zip(asked, routes, found, strict=True)
+    ]
+
+
+def _pieces(request: int, rows: Rows, served: Served, way: Route) -> list[_Piece]:
+    everything, pieces = rows.features, []
+    for role, version, numbers in (
+        ("champion", served.production, way.champion),
+        ("challenger", served.challenger, way.challenger),
+    ):
+        if version is not None and len(numbers) == len(rows):
+            pieces.append(_Piece(request, role, version, everything))
+        elif version is not None and len(numbers):
+            pieces.append(_Piece(request, role, version, everything.take(numbers), numbers))
+    if way.shadow and served.challenger is not None:
+        pieces.append(_Piece(request, "shadow", served.challenger, everything))
+    return pieces
+
+
+def _score(pieces: Sequence[_Piece]) -> list[Scored | ScoringFailed]:
+    """Score pieces of one version, together; one by one if that fails, so that only those fail that are at fault."""
+    version = pieces[0].version
+    try:
+        outputs, scores, predictions = version.score(Features.joined([piece.features for piece in pieces]))
+    except ScoringFailed as error:
+        return [error] if len(pieces) == 1 else [_score([piece])[0] for piece in pieces]
+    if len(pieces) == 1:
+        return [(outputs, scores, predictions)]
+    ends = list(accumulate(piece.features.rows for piece in pieces))
+    spans = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+    return [(outputs[span], scores[span], predictions[span]) for span in spans]
+
+
+def _answer(
+    rows: Rows,
+    served: Served,
+    way: Route,
+    outcomes: dict[str, tuple[_Piece, Scored | ScoringFailed]],
+    shadow_failed: Callable[[ScoringFailed], None],
+) -> Answer | ScoringFailed:
+    size = len(rows)
+    raw: list[Any] = [None] * size
+    versions = [served.production.number] * size
+    scores, predictions = np.empty(size), np.empty(size)
+    for role in ("champion", "challenger"):
+        if role not in outcomes:
+            continue
+        piece, scored = outcomes[role]
+        if isinstance(scored, ScoringFailed):
+            return scored
+        if piece.numbers is None:
+            raw, scores, predictions = scored
+            versions = [piece.version.number] * size
+            continue
+        scores[piece.numbers], predictions[piece.numbers] = scored[1:]
+        for number, output in zip(piece.numbers.tolist(), scored[0], strict=True):
+            raw[number], versions[number] = output, piece.version.number
+    shadow: dict[str, Any] = {}
+    if "shadow" in outcomes:
+        shadow = _shadow(*outcomes["shadow"], shadow_failed)
+    written: list[float | None] = [*predictions.tolist()]
+    block = PredictionBlock(
+        served.model, rows.ids, rows.times, versions, _scores(served.production, scores), written,
+        rows.features.columns(), rows.entities, way.experiment, way.arms, way.allocations, **shadow,
+    )  # fmt: skip
+    return Answer(block, raw)
+
+
+def _shadow(
+    piece: _Piece, scored: Scored | ScoringFailed, shadow_failed: Callable[[ScoringFailed], None]
+) -> dict[str, Any]:
+    if isinstance(scored, ScoringFailed):
+        shadow_failed(scored)
+        return {}
+    return {
+        "shadow_version": piece.version.number, "shadow_scores": _scores(piece.version, scored[1]),
+        "shadow_predictions": scored[2].tolist(),
+    }  # fmt: skip
+
+
+def _scores(version: ServedVersion, scores: NDArray[np.float64]) -> list[float | None] | None:
+    """Return scores as they are written down; a regression has none."""
+    return scores.tolist() if version.is_binary else None

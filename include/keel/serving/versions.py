@@ -1,0 +1,123 @@
+"""A loaded version as requests are scored with it: the same numbers as MLflow's pyfunc gives, without its detours.
+
+Pyfunc checks every request against the signature, which is done here already, and a scikit-learn pipeline turns the
+columns of a data frame into a matrix in milliseconds. Whether the shorter way gives the very same bits is tried out on
+every version when it is loaded; one for which it does not is asked the long way.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keel.errors import ScoringFailed
+from keel.lifecycle.scoring import inputs_of
+from keel.serving import pipelines
+from keel.serving.probe import unusual
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from keel.lifecycle.scoring import ScoringModel
+    from keel.serving.inputs import Features
+
+    Predict = Callable[[Features], Any]
+    Scored = tuple[list[Any], NDArray[np.float64], NDArray[np.float64]]
+
+log = logging.getLogger(__name__)
+
+
+class ServedVersion:
+    """A version that scores requests.
+
+    needed: the columns of its signature, in its order. probe: rows like those it was trained on, to warm it with;
+    raises ScoringFailed if it cannot score them.
+    """
+
+    def __init__(self, model: ScoringModel, probe: Features) -> None:
+        self.model, self.number = model, model.version
+        self.needed = tuple(inputs_of(model.pyfunc) or ())
+        self.is_binary = model.config.target.kind == "binary"
+        self._predict: Predict = self._as_mlflow
+        self.score(probe)
+        self.way = self._shorten(probe)
+        self.score(probe)
+
+    def score(self, features: Features) -> Scored:
+        """Return what the version puts out for each row, as MLflow's server would give it, with score and prediction.
+
+        Raises
+        ------
+        ScoringFailed
+            It raises for these rows, or gives back something else than one output for each.
+
+        """
+        name, size = f"{self.model.config.model}: version {self.number}", features.rows
+        try:
+            raw = self._predict(features)
+            rows = _plain(raw)
+            score, prediction = self.model.read(np.asarray(raw))
+        except Exception as error:
+            raise ScoringFailed(f"{name} failed on these rows: {type(error).__name__}: {error}") from error
+        if not len(rows) == len(score) == size:
+            raise ScoringFailed(f"{name} gave {len(rows)} outputs for {size} rows")
+        return rows, score, prediction
+
+    def _as_mlflow(self, features: Features) -> Any:
+        return self.model.pyfunc.predict(to_frame(features, self.needed))
+
+    def _shorten(self, probe: Features) -> str:
+        """Take the shortest way that gives the same bits, on these rows and on unusual ones; return its name."""
+        tried = [probe, unusual(probe), *(probe.take(np.array([row])) for row in range(probe.rows))]
+        expected = [_output(self._as_mlflow, rows) for rows in tried]
+        for name, way in pipelines.ways(self.model.pyfunc, self.needed, self.model.config.features):
+            found = [_output(way, rows) for rows in tried]
+            if all(map(_same, found, expected)):
+                self._predict = way
+                return name
+            log.info("%s: version %d does not take the %s way", self.model.config.model, self.number, name)
+        return "mlflow"
+
+
+def to_frame(features: Features, needed: tuple[str, ...]) -> pd.DataFrame:
+    """Return the columns that a version needs as `keel.lifecycle.scoring.to_model_input` makes them."""
+    import pandas as pd
+
+    place = {name: row for row, name in enumerate(features.names)}
+    # Said to be texts, or a column of nothing but missing values would be objects, and its rows scored in other company
+    # than that of rows with a value would be scored differently.
+    return pd.DataFrame(
+        {
+            name: features.numbers[place[name]] if name in place else pd.array(features.texts[name], dtype="str")
+            for name in needed
+        }
+    )
+
+
+def _plain(raw: Any) -> list[Any]:
+    """Return outputs as MLflow's server makes JSON of them."""
+    if isinstance(raw, np.ndarray):
+        return raw.tolist()
+    import pandas as pd
+
+    if isinstance(raw, pd.DataFrame | pd.Series):
+        return pd.DataFrame(raw).to_dict(orient="records")
+    return list(raw)
+
+
+def _output(way: Predict, rows: Features) -> NDArray[Any] | None:
+    """Return what comes out for the rows; None if it raises."""
+    try:
+        return np.asarray(way(rows))
+    except Exception:
+        return None
+
+
+def _same(found: NDArray[Any] | None, expected: NDArray[Any] | None) -> bool:
+    if found is None or expected is None:
+        return found is expected
+    return found.dtype == expected.dtype and np.array_equal(found, expected, equal_nan=found.dtype.kind == "f")

@@ -1,0 +1,67 @@
+"""What the store says should be served: versions in production, those before them, and running experiments."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import and_, select
+
+from keel.lifecycle.experiment import Plan
+from keel.lifecycle.experiments import RUNNING
+from keel.store.tables import deployments, experiments
+
+if TYPE_CHECKING:
+    from keel.store import Store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the store says of a model; plan: of the experiment that runs, if its champion is in production."""
+
+    production: int | None = None
+    previous: int | None = None
+    generation: int = 0
+    plan: Plan | None = None
+    problem: str | None = None
+    """Why a running experiment does not take effect, if one runs and does not."""
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """The versions to have in memory, the most needed first: each may come twice."""
+        challenger = self.plan.challenger if self.plan else None
+        return tuple(number for number in (self.production, challenger, self.previous) if number is not None)
+
+
+def read_wanted(store: Store, models: Iterable[str]) -> dict[str, Wanted]:
+    """Return what is wanted of each model, in one query; raises StoreUnavailable."""
+    names = list(models)
+    running = and_(experiments.c.model == deployments.c.model, experiments.c.status == RUNNING)
+    columns = (deployments.c[name] for name in ("model", "production", "previous", "generation"))
+    query = select(*columns, experiments.c.plan).select_from(deployments.outerjoin(experiments, running))
+    with store.connect() as connection:
+        rows = connection.execute(query.where(deployments.c.model.in_(names))).all()
+    found = {row.model: _wanted(row.production, row.previous, row.generation, row.plan) for row in rows}
+    return {name: found.get(name, Wanted()) for name in names}
+
+
+def _wanted(production: int | None, previous: int | None, generation: int, plan: str | None) -> Wanted:
+    if plan is None:
+        return Wanted(production, previous, generation)
+    try:
+        running = Plan.from_dict(json.loads(plan))
+    except Exception as error:  # written by a newer Keel, or broken: no reason to stop answering
+        problem = f"the running experiment cannot be read: {type(error).__name__}: {error}"
+        return Wanted(production, previous, generation, problem=problem)
+    if running.champion != production:
+        problem = (
+            f"{running.experiment_id} is void: its champion is version {running.champion}, and in production is "
+            f"{production}"
+        )
+        return Wanted(production, previous, generation, problem=problem)
+    return Wanted(production, previous, generation, running)
