@@ -9,15 +9,19 @@ import socket
 import subprocess
 import sys
 import time
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
 import yaml
 
+from keel import loop
+from keel.lifecycle import deployments, ledger
 from keel.workspace import PROJECT, Workspace
-from tests.steps import CONFIG, first_version
+from tests.steps import BY, CONFIG, NOW, first_version
+from tests.toy import DAY
 
 MODEL = "toy"
 ROW = {"x": 0.5, "z": 1.0, "colour": "red"}
@@ -25,12 +29,27 @@ START_SECONDS = 60.0
 
 
 def make_home(folder: Path, *, versions: int = 1) -> Path:
-    """Make an installation with the toy model trained and in production, to be copied; return its folder."""
+    """Make an installation with so many versions of the toy model, the first in production; return its folder."""
     home = folder / "home"
     with Workspace.open(home=home, environment={}) as ws:
         first_version(ws)
+        for number in range(2, versions + 1):
+            window = loop.resolve_window(CONFIG, end=NOW - (number - 1) * DAY, now=NOW)
+            decision = loop.request_retrain(ws, CONFIG, window=window, reason="another one", run_id=f"run-{number}")
+            assert loop.retrain(ws, CONFIG, decision, **BY)["version"] == number
     write_models(home, CONFIG)
     return home
+
+
+def deploy(home: Path, production: int, *, now: datetime) -> None:
+    """Put a version into production, as a promotion or a rollback does."""
+    with Workspace.open(home=home, environment={}) as ws:
+        current = deployments.read(ws.store, MODEL)
+        wanted = replace(current, production=production, previous=current.production)
+        deployments.change(
+            ws.store, ws.registry, current, wanted, actor="tests", action=ledger.Action.PROMOTE,
+            body={"evidence": {"sentence": "for the test"}}, now=now,
+        )  # fmt: skip
 
 
 def copy_home(home: Path, folder: Path) -> Path:
