@@ -36,7 +36,7 @@ def make_home(folder: Path, *, versions: int = 1) -> Path:
         for number in range(2, versions + 1):
             window = loop.resolve_window(CONFIG, end=NOW - (number - 1) * DAY, now=NOW)
             decision = loop.request_retrain(ws, CONFIG, window=window, reason="another one", run_id=f"run-{number}")
-            assert loop.retrain(ws, CONFIG, decision, **BY)["version"] == number
+            assert loop.retrain(ws, CONFIG, decision, **BY)["challenger"] == number
     write_models(home, CONFIG)
     return home
 
