@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from keel.sections import (
     SqlSource,
     TargetConfig,
 )
-from keel.validation import Section, read_yaml, replace_keys, validated
+from keel.validation import Section, read_yaml, replace_keys, shown_duration, validated
 
 __all__ = [
     "AlertsConfig", "CheckConfig", "DriftConfig", "FeatureKind", "FileSource", "KeelSource", "LiveConfig", "Metric",
@@ -92,7 +93,23 @@ class ModelConfig(Section):
                 raise ValueError(f"promotion.segments: {name!r} is not a categorical feature of the model")
         if self.target.name in self.features:
             raise ValueError(f"features: {self.target.name!r} is the target and cannot be a feature")
+        needed, keys = self._rows_needed()
+        if self.retention.rows is not None and self.retention.rows < needed:
+            raise ValueError(
+                f"retention.rows: {shown_duration(self.retention.rows)} is shorter than {' + '.join(keys)} "
+                f"({shown_duration(needed)}), which rows are read back to; keep them longer, or shorten those"
+            )
         return self
+
+    def _rows_needed(self) -> tuple[timedelta, list[str]]:
+        """Return how far back rows are read, and the keys that say so.
+
+        A run may judge a window that ended as long as a lookback ago, and train on what was labelled by then.
+        """
+        spans = {"check.lookback": self.check.lookback, "target.label_delay": self.target.label_delay}
+        if self.retrain is not None:
+            spans |= {"retrain.window": self.retrain.window, "retrain.holdout": self.retrain.holdout}
+        return sum(spans.values(), timedelta(0)), list(spans)
 
     def with_overrides(self, overrides: Mapping[str, Any], *, origin: str = "overrides") -> ModelConfig:
         """Return this configuration with dotted keys replaced, validated again.

@@ -164,6 +164,10 @@ class ScoringFailed(KeelError):
     status = 500
 
 
+class StoreDamaged(KeelError):
+    """What is stored does not fit together any more; the message says where, and what to do."""
+
+
 class StoreUnavailable(KeelError):
     """The store cannot be reached or does not answer; never a reason to read a check as all clear."""
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keel.errors import LedgerBroken
+from keel.errors import ArtifactChanged, ConfigError, LedgerBroken, StoreDamaged, UnknownVersion
 from keel.lifecycle import retention
 from keel.lifecycle.checkpoint import CHECKPOINTS, SIGNING_KEY, VERIFY_KEY, check, write
+from keel.lifecycle.history import history
 from keel.lifecycle.keys import private_key, public_keys
 from keel.lifecycle.proof import agrees, verify
+from keel.realised import refresh
+from keel.rows import count_dirty, prediction_log
+from keel.validation import shown_duration
+from keel.window import floor_hour
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
     from keel.memory import Plain
     from keel.workspace import Workspace
+
+log = logging.getLogger(__name__)
 
 
 def verify_ledger(ws: Workspace, *, now: datetime, environment: Mapping[str, str] | None = None) -> Plain:
@@ -54,3 +62,79 @@ def prune(ws: Workspace, config: ModelConfig, *, now: datetime, actor: str, run_
     """Delete the versions of a model that are deployed nowhere and were kept as long as its policy wants."""
     deleted = retention.prune(ws.store, ws.registry, config, now=now, actor=actor, run_id=run_id)
     return {"model": config.model, "deleted": [each.to_dict() for each in deleted]}
+
+
+def expire_rows(ws: Workspace, config: ModelConfig, *, now: datetime) -> Plain:
+    """Sum what labels have said of a model, then delete its rows and labels older than `retention.rows`.
+
+    What is deleted was counted and summed before, and that is kept for ever. What a running experiment or a probation
+    is judged by stays until that has ended, and rows stay that cannot be counted, such as those of a version that the
+    registry has lost. Interrupted or run again, it does the rest; a second time there is nothing to do.
+
+    Returns ``summed_hours``, ``counted_hours``, ``deleted`` (rows), ``before`` (ISO 8601; None: nothing expires),
+    ``kept_for`` (why rows older than `retention.rows` were kept) and a ``sentence``.
+    """
+    done: Plain = {
+        "model": config.model, "before": None, "deleted": 0, "summed_hours": 0, "counted_hours": 0, "kept_for": [],
+    }  # fmt: skip
+    if config.predictions.source != "keel":
+        return {**done, "sentence": f"The predictions of {config.model} lie elsewhere: nothing of them is Keel's."}
+    done["summed_hours"] = refresh(ws, config)
+    if config.retention.rows is None:
+        return {**done, "sentence": f"Rows of {config.model} are kept for ever (retention.rows is not set)."}
+    horizon, reasons = _horizon(ws, config, now - config.retention.rows)
+    done["counted_hours"], uncounted = _count_all(ws, config, horizon)
+    done["deleted"] = prediction_log(ws, config).expire(horizon)
+    done |= {"before": horizon.isoformat(), "kept_for": [*reasons, *uncounted]}
+    kept = f" Kept though older: {'; '.join(done['kept_for'])}." if done["kept_for"] else ""
+    span = f"{done['deleted']:,} rows of {config.model} from before {horizon:%Y-%m-%d %H:%M} UTC"
+    log.info("deleted %s", span)
+    return {**done, "sentence": f"Deleted {span} (retention.rows {shown_duration(config.retention.rows)}).{kept}"}
+
+
+def compact(ws: Workspace) -> Plain:
+    """Give the space of what was deleted back; return the store's size before and after, in bytes."""
+    before, after = ws.store.compact()
+    return {"bytes_before": before, "bytes_after": after}
+
+
+def verify_store(ws: Workspace) -> Plain:
+    """Look whether rows, marks, counts and sums fit together, and on SQLite whether the file is whole.
+
+    Raises
+    ------
+    StoreDamaged
+        With a sentence for each fault.
+
+    """
+    if faults := ws.store.verify():
+        raise StoreDamaged("; ".join(faults))
+    return {"faults": 0}
+
+
+def _horizon(ws: Workspace, config: ModelConfig, wanted: datetime) -> tuple[datetime, list[str]]:
+    """Return the full hour before which rows may go, and what keeps it from being later."""
+    state = history(ws.store, config.model)
+    needs = []
+    if state.probation is not None:
+        needs.append((state.probation.since, f"version {state.probation.version} is on probation"))
+    if state.experiment is not None:
+        needs.append((state.experiment.started_at, f"the experiment {state.experiment.experiment_id} runs"))
+    earlier = [(since, why) for since, why in needs if since < wanted]
+    reasons = [f"rows from {since:%Y-%m-%d %H:%M} UTC on, as {why}" for since, why in earlier]
+    return floor_hour(min([wanted, *(since for since, _ in earlier)])), reasons
+
+
+def _count_all(ws: Workspace, config: ModelConfig, before: datetime) -> tuple[int, list[str]]:
+    """Count what is not counted yet of the hours before a time; return how many hours, and why some could not be."""
+    hours: dict[int, dict[datetime, int]] = {}
+    for version, hour, revision in prediction_log(ws, config).dirty_hours(before):
+        hours.setdefault(version, {})[hour] = revision
+    counted, reasons = 0, []
+    for version, dirty in hours.items():
+        try:
+            counted += count_dirty(ws, config, version, dirty).hours
+        except (UnknownVersion, ConfigError, ArtifactChanged) as error:
+            log.warning("%d hours of version %d cannot be counted: %s", len(dirty), version, error)
+            reasons.append(f"{len(dirty):,} hours of version {version}, which cannot be counted ({error})")
+    return counted, reasons

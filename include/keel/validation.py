@@ -39,6 +39,19 @@ def parse_duration(value: object) -> object:
     raise ValueError("a duration is a number and one of s, m, h, d, w, such as 30m, 24h or 7d")
 
 
+def shown_duration(value: timedelta) -> str:
+    """Return a duration as a configuration writes it, in the largest unit that says it exactly, weeks left out.
+
+    >>> shown_duration(timedelta(days=14)), shown_duration(timedelta(hours=36))
+    ('14d', '36h')
+    """
+    seconds = value.total_seconds()
+    size, unit = next(
+        ((size, unit) for size, unit in ((86400, "d"), (3600, "h"), (60, "m")) if seconds % size == 0), (1, "s")
+    )
+    return f"{seconds / size:g}{unit}"
+
+
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(0))]
 
 Validated = TypeVar("Validated", bound=Section)
