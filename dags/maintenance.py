@@ -5,39 +5,48 @@ from __future__ import annotations
 from airflow.sdk import DAG
 
 from keel.config import read_models
+from keel_airflow.operators.compact_store import CompactStoreOperator
+from keel_airflow.operators.expire_rows import ExpireRowsOperator
 from keel_airflow.operators.prune_versions import PruneVersionsOperator
 from keel_airflow.operators.reconcile import ReconcileOperator
 from keel_airflow.operators.tell_findings import TellFindingsOperator
 from keel_airflow.operators.verify_ledger import VerifyLedgerOperator
+from keel_airflow.operators.verify_store import VerifyStoreOperator
 from keel_airflow.policy import Tag, dag_arguments
 from keel_airflow.schedules import maintenance_schedule
 
 DOC = """
 ## Purpose
 Proves that the ledger is what was written and signs what it is, brings MLflow and the deployments of every model
-together, and deletes the versions that nobody needs any more.
+together, and deletes the versions that nobody needs any more. Deletes rows and labels that are old enough, once they
+are counted and summed; what was counted and summed stays for ever. Then gives the space back, and looks whether all
+that is stored fits together.
 
 ## Inputs
 The ledger; `KEEL_CHECKPOINTS` (where checkpoints lie, best a place that the database's owner cannot change) with
 `KEEL_SIGNING_KEY` (file of the private key), or with `KEEL_VERIFY_KEY` alone (file of public keys) where somebody else
-signs; MLflow's aliases; each model's `promotion.keep_versions`. Runs at `KEEL_MAINTENANCE_SCHEDULE` (UTC; unset: every
-night at three), for the models whose `model.yaml` is valid.
+signs; MLflow's aliases; each model's `promotion.keep_versions` and `retention.rows` (unset: rows are kept for ever).
+Runs at `KEEL_MAINTENANCE_SCHEDULE` (UTC; unset: every night at three), for the models whose `model.yaml` is valid.
 
 ## Outputs
 A signed checkpoint where a key and a place are set. A message to a model's people when somebody moved its aliases by
-hand, which is adopted with a row in the ledger. Rows in the ledger for the versions that were deleted.
+hand, which is adopted with a row in the ledger. Rows in the ledger for the versions that were deleted. Realised
+performance of each hour, summed up to now. `expire_rows` returns how many rows were deleted, and why others were kept
+though older: a probation or an experiment is judged by them, or they cannot be counted.
 
 ## When it fails
 `verify_ledger`: the ledger or its checkpoints do not hold, and the error names the row. Change nothing, find out who
-wrote it (`keel ledger verify`), and restore it from a backup; nothing is reconciled or deleted before it holds. Any
-other task: mend the cause and clear it; one model's failure does not keep the others from being looked after.
+wrote it (`keel ledger verify`), and restore it from a backup; nothing is reconciled or deleted before it holds.
+`verify_store`: the error names what does not fit together, and `keel maintain` says it again; restore a damaged file
+from a backup. Any other task: mend the cause and clear it; one model's failure does not keep the others from being
+looked after. What was interrupted does the rest the next time.
 """
 
 MODELS = sorted(read_models()[0])
 
 with DAG(
     "keel.maintenance",
-    description="Look after the ledger, the registry and old versions",
+    description="Look after the ledger, the registry, old versions and old rows",
     schedule=maintenance_schedule(),
     **dag_arguments(None, doc=DOC, tags={Tag.MAINTENANCE}),
 ):
@@ -45,5 +54,9 @@ with DAG(
     reconcile = ReconcileOperator.partial(task_id="reconcile", overrides={}).expand(model=MODELS)
     tell = TellFindingsOperator.partial(task_id="tell_findings").expand(found=reconcile.output)
     prune = PruneVersionsOperator.partial(task_id="prune_versions", overrides={}).expand(model=MODELS)
+    expire = ExpireRowsOperator.partial(task_id="expire_rows", overrides={}).expand(model=MODELS)
+    compact = CompactStoreOperator(task_id="compact_store")
+    verify_store = VerifyStoreOperator(task_id="verify_store")
 
     verify >> reconcile >> [tell, prune]
+    verify >> expire >> compact >> verify_store

@@ -125,10 +125,13 @@ def test_edges_of_the_watch():
 
 def test_edges_of_the_maintenance():
     assert edges(parse_dag("keel.maintenance")) == {
-        "verify_ledger": {"reconcile"},
+        "verify_ledger": {"reconcile", "expire_rows"},
         "reconcile": {"tell_findings", "prune_versions"},
         "tell_findings": set(),
         "prune_versions": set(),
+        "expire_rows": {"compact_store"},
+        "compact_store": {"verify_store"},
+        "verify_store": set(),
     }
 
 

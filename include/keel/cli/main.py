@@ -15,6 +15,7 @@ from keel.cli.benchmark import benchmark
 from keel.cli.demo import demo
 from keel.cli.feedback import feedback
 from keel.cli.ledger import app as ledger
+from keel.cli.maintain import maintain
 from keel.cli.migrate import migrate
 from keel.cli.output import JsonOption, print_json
 from keel.cli.quarantine import app as quarantine
@@ -39,6 +40,7 @@ app.command()(serve)
 app.command()(migrate)
 app.command()(benchmark)
 app.command()(feedback)
+app.command()(maintain)
 app.add_typer(ledger, name="ledger")
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(model_versions, name="versions")
