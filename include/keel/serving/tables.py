@@ -27,6 +27,8 @@ def read_csv(body: bytes, inputs: Inputs) -> tuple[Columns, int]:
         text = body.decode()
     except UnicodeDecodeError as error:
         raise BadRequest(f"the CSV is not UTF-8: byte {error.start}", status=400) from None
+    if not text.strip():
+        raise BadRequest("the CSV is empty", status=400)
     try:
         header = csv.reader(io.StringIO(text.removeprefix("\ufeff")))
         require_columns(next((names for names in header if names), []), inputs)
