@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
+from keel.store.care import compact, verify
 from keel.store.database import Database, parse_url
 from keel.store.failures import shown, translated
 from keel.store.labels import LabelResult
@@ -164,6 +165,14 @@ class Store:
         """
         with self.begin() as connection:
             return release(connection, model, start, end)
+
+    def compact(self) -> tuple[int, int]:
+        """Free the space of deleted rows; return the store's bytes before and after. See `keel.store.care`."""
+        return compact(self._database)
+
+    def verify(self, *, thorough: bool = False) -> list[str]:
+        """Return a sentence for each fault found in what is stored; see `keel.store.care.verify`."""
+        return verify(self._database, thorough=thorough)
 
     def close(self) -> None:
         """Close all connections."""

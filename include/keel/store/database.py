@@ -114,6 +114,8 @@ class Database:
         path.parent.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + self.timeout
         with self.arrow() as connection:
+            # of a file that is not there yet; it says nothing of one that is (see `keel.store.care`)
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             while not in_wal_mode(connection, deadline):
                 time.sleep(0.01)
 

@@ -16,11 +16,12 @@ import sqlalchemy as sa
 
 from keel.store import casting, outcomes
 from keel.store.arrow import ArrowSession, reading, writing
+from keel.store.expiry import expire
 from keel.store.labels import LabelResult, store_labels
 from keel.store.layout import ALLOCATION, OUTPUTS, Layout
-from keel.store.marking import hour_of, mark_counts, mark_early_labels
+from keel.store.marking import mark_counts, mark_early_labels
 from keel.store.rows import AppendResult, decode, encode
-from keel.store.tables import hours, labels, model_tables, quarantines
+from keel.store.tables import hours, labels, quarantines
 from keel.store.times import HOUR, from_micros, hour_micros, to_micros
 
 if TYPE_CHECKING:
@@ -233,29 +234,12 @@ class PredictionLog:
         return int(rows), int(labelled)
 
     def expire(self, before: datetime) -> int:
-        """Delete rows, and their labels, of hours that ended by ``before``; return how many rows.
+        """Delete rows of hours that ended by ``before``, with their labels; return how many. Counts and sums stay.
 
-        Counts stay: an hour with rows not yet counted is left alone, and rows that arrive later for an expired hour
-        are stored until the next expiry but do not mark it, since counting only them would erase what was counted.
+        What is not counted, or has labels that are not summed, is left alone; see `keel.store.expiry`. Labels that
+        are still to come find no row any more: ``before`` must lie further back than labels are late.
         """
-        horizon = to_micros(before) // HOUR * HOUR
-        table = self._layout.table
-        dirty = sa.exists().where(
-            hours.c.model == self.model,
-            hours.c.version == table.c.version,
-            hours.c.hour == hour_of(table.c.time),
-            hours.c.revision > hours.c.counted,
-        )
-        old = sa.and_(table.c.time < horizon, ~dirty)
-        mine = model_tables.c.model == self.model
-        behind = sa.or_(model_tables.c.expired_before.is_(None), model_tables.c.expired_before < horizon)
-        with writing(self._database, self.model) as session:
-            expired = session.scalar(sa.select(sa.func.count()).select_from(table).where(old))
-            theirs = sa.and_(labels.c.model == self.model, labels.c.id.in_(sa.select(table.c.id).where(old)))
-            session.run(sa.delete(labels).where(theirs))
-            session.run(sa.delete(table).where(old))
-            session.run(sa.update(model_tables).where(mine, behind).values(expired_before=horizon))
-        return expired
+        return expire(self._database, self._layout, before)
 
     def _columns(self, names: list[str]) -> list[sa.Label[object]]:
         columns = [labels.c[name] if name in OF_LABEL else self._layout.column(name) for name in names]

@@ -1,0 +1,80 @@
+"""Rows that are old enough are deleted; what was counted and summed of them stays for ever.
+
+Three things are left alone however old they are: rows of an hour that is not counted as it now is, rows of an hour
+whose labels are not all summed, and what has no age, such as reports and the ledger. Rows and labels that arrive for
+an hour that has expired are stored until the next expiry and mark nothing: counts and sums made of them alone would
+take the place of those of all rows.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from keel.store.arrow import writing
+from keel.store.marking import hour_of
+from keel.store.tables import hours, label_conflicts, labels, model_tables, realised
+from keel.store.times import HOUR, to_micros
+
+if TYPE_CHECKING:
+    from keel.store.database import Database
+    from keel.store.layout import Layout
+
+STEP_ROWS = 20_000
+"""Rows of one transaction, or an hour's if that has more: others want to write too."""
+
+
+def expire(database: Database, layout: Layout, before: datetime) -> int:
+    """Delete rows of hours that ended by ``before``, oldest first, with their labels; return how many rows.
+
+    Labels and conflicts observed before then whose prediction never came go too. Interrupted, it has done a part and
+    does the rest the next time.
+    """
+    horizon = to_micros(before) // HOUR * HOUR
+    expired, reached = 0, None
+    while reached != horizon:
+        reached = _next_step(database, layout, reached, horizon)
+        expired += _expire_until(database, layout, reached)
+    _forget_orphans(database, layout, horizon)
+    return expired
+
+
+def _next_step(database: Database, layout: Layout, reached: int | None, horizon: int) -> int:
+    """Return the hour up to which the next transaction goes."""
+    time = layout.table.c.time
+    query = sa.select(time).where(time < horizon, *(() if reached is None else (time >= reached,)))
+    with database.connect() as connection:
+        last = connection.execute(query.order_by(time).limit(1).offset(STEP_ROWS)).scalar()
+    return horizon if last is None else min(horizon, last // HOUR * HOUR + HOUR)
+
+
+def _expire_until(database: Database, layout: Layout, horizon: int) -> int:
+    table, mine = layout.table, model_tables.c.model == layout.model
+    waits = sa.or_(_marked(layout, hours, hours.c.counted), _marked(layout, realised, realised.c.summed))
+    old = sa.and_(table.c.time < horizon, ~waits)
+    ids = sa.select(table.c.id).where(old)
+    behind = sa.or_(model_tables.c.expired_before.is_(None), model_tables.c.expired_before < horizon)
+    with writing(database, layout.model) as session:
+        expired = session.scalar(sa.select(sa.func.count()).select_from(table).where(old))
+        if expired:
+            for of_rows in (labels, label_conflicts):
+                session.run(sa.delete(of_rows).where(of_rows.c.model == layout.model, of_rows.c.id.in_(ids)))
+            session.run(sa.delete(table).where(old))
+        session.run(sa.update(model_tables).where(mine, behind).values(expired_before=horizon))
+    return expired
+
+
+def _marked(layout: Layout, marks: sa.Table, done: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+    """Whether a row's hour has news that have not been seen."""
+    rows, key = layout.table.c, marks.c
+    same = sa.and_(key.model == layout.model, key.version == rows.version, key.hour == hour_of(rows.time))
+    return sa.exists().where(same, key.revision > done)
+
+
+def _forget_orphans(database: Database, layout: Layout, horizon: int) -> None:
+    with writing(database, layout.model) as session:
+        for table in (labels, label_conflicts):
+            orphan = ~sa.exists().where(layout.table.c.id == table.c.id)
+            session.run(sa.delete(table).where(table.c.model == layout.model, table.c.observed_at < horizon, orphan))
