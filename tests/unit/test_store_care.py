@@ -212,10 +212,11 @@ def test_a_damaged_file_is_a_fault(tmp_path: Path) -> None:
     with Store.open(f"sqlite:///{path}") as store:
         log = store.predictions(MODEL, FEATURES)
         log.append(batch(range(2000)))
-        store.compact()
+        with store.connect() as connection:
+            query = "SELECT rootpage FROM sqlite_master WHERE name = 'predictions_flight_delay'"
+            page = connection.exec_driver_sql(query).scalar_one()
     content = bytearray(path.read_bytes())
-    for page in range(len(content) // 8192, len(content) // 4096):
-        content[page * 4096 + 8 : page * 4096 + 400] = b"\xff" * 392
+    content[(page - 1) * 4096 : page * 4096] = b"\xff" * 4096
     path.write_bytes(content)
     with Store.open(f"sqlite:///{path}") as store:
         assert "restore the file from a backup" in store.verify()[0]

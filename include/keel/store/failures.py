@@ -30,7 +30,9 @@ _ADVICE = (
     (r"", "check that it is up and that this machine and user may reach it"),
 )
 # SQLite's own words, for errors that its driver files under other classes
-_SAYS_UNAVAILABLE = re.compile("file is not a database|disk I/O error|database or disk is full|image is malformed|malformed database schema")
+_SAYS_UNAVAILABLE = re.compile(
+    "file is not a database|disk I/O error|database or disk is full|image is malformed|malformed database schema"
+)
 _DRIVER_ERRORS = (adbc_driver_manager.Error, sqlalchemy.exc.SQLAlchemyError, OSError)
 
 
