@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from fastapi import FastAPI
@@ -19,14 +19,18 @@ from keel.serving.journal import label_block
 from keel.serving.keys import Keys
 from keel.serving.payload import parse
 from keel.serving.service import Service
+from keel.window import parse_time
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from keel.realised import Bucket
     from keel.serving.settings import Settings
 
 ASIDE_BYTES = 2**18
 """A body from which reading it would hold up other requests for milliseconds: it is read in a thread."""
+PERFORMANCE_SPAN = timedelta(days=30)
+"""What is told of realised performance if no start is given."""
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -100,21 +104,24 @@ async def feedback(request: Request) -> Response:
 
 async def performance(request: Request) -> Response:
     """Tell a model's realised performance over time, beside what its holdout promised."""
-    from keel.realised import series
-    from keel.window import parse_time
+    from keel.realised import BUCKETS, series
 
     serving = _serving(request)
     config = serving.config(request.path_params["model"])
     asked = request.query_params
-    start, end = (_time(parse_time, name, asked.get(name)) for name in ("start", "end"))
+    end = _time("end", asked.get("end")) or datetime.now(UTC)
+    start = _time("start", asked.get("start")) or end - PERFORMANCE_SPAN
+    if start >= end:
+        raise BadRequest(f"start: {start.isoformat()} is not before the end, {end.isoformat()}")
     number = asked.get("version")
-    if number is not None and not number.isdigit():
+    if number is not None and not number.isdecimal():
         raise BadRequest(f"version: {number!r} is not a version's number")
     bucket = asked.get("bucket", "day")
-    if bucket not in ("hour", "day", "week"):
-        raise BadRequest(f"bucket: {bucket!r} must be one of hour, day, week")
+    if bucket not in BUCKETS:
+        raise BadRequest(f"bucket: {bucket!r} must be one of {', '.join(BUCKETS)}")
+    version = None if number is None else int(number)
     found = await asyncio.to_thread(
-        series, serving.opened(), config, start, end, bucket=bucket, version=None if number is None else int(number)
+        series, serving.opened(), config, start, end, bucket=cast("Bucket", bucket), version=version
     )
     return _json({"model": config.model, "bucket": bucket, "performance": found})
 
@@ -150,7 +157,7 @@ async def version(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Give everything that is counted, to Prometheus."""
     serving = _serving(request)
-    serving.metrics.spooled(serving.spool.stats, now=datetime.now(UTC))
+    serving.show()
     return Response(serving.metrics.text(), headers={"Content-Type": PROMETHEUS})
 
 
@@ -193,12 +200,11 @@ def _labels(body: Any, named: str | None) -> tuple[str | None, list[Any]]:
     return named or model, labels
 
 
-def _time(parse_time: Any, name: str, text: str | None) -> datetime | None:
+def _time(name: str, text: str | None) -> datetime | None:
     try:
-        found: datetime | None = parse_time(text)
+        return parse_time(text)
     except ConfigError as error:
         raise BadRequest(f"{name}: {error}") from None
-    return found
 
 
 def _json(document: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:

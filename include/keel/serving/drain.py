@@ -34,6 +34,8 @@ LONGEST_PAUSE = 5.0
 """Between tries of a store that does not answer."""
 ADOPT_SECONDS = 5.0
 """Between looks for spools of processes that have ended."""
+SHOW_SECONDS = 1.0
+"""Between updates of the metrics that cost something."""
 BATCH_RECORDS = 2_000
 BATCH_BYTES = 8 * 2**20
 REPORT_KIND = "spool"
@@ -55,7 +57,7 @@ class Drain(threading.Thread):
 
     configs: of all configured models, since a spool may hold what another process has answered for one not served here.
     folder: of the spool, to say where what is set aside lies.
-    afterwards: called between batches, for what is to be looked at now and then; must not raise.
+    afterwards: called about every second, for what is to be looked at now and then.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class Drain(threading.Thread):
         metrics: Metrics,
         *,
         folder: Path,
-        afterwards: Callable[[Moved | None], None] = lambda _: None,
+        afterwards: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(name="keel-drain", daemon=True)
         self._ws, self._configs, self._spool, self._metrics = ws, configs, spool, metrics
@@ -74,7 +76,7 @@ class Drain(threading.Thread):
         self._stopping = threading.Event()
         self._give_up_at = float("inf")
         self._pause = PAUSE_SECONDS
-        self._adopted_at = 0.0
+        self._adopted_at = self._shown_at = float("-inf")
         self.error: str | None = None
         """Why the last try failed, while the store does not take what it is brought."""
 
@@ -83,7 +85,6 @@ class Drain(threading.Thread):
         while time.monotonic() < self._give_up_at:
             moved = self._try()
             self._show()
-            self._afterwards(moved)
             if moved is not None and moved.records >= BATCH_RECORDS // 2:
                 continue  # more are waiting
             if self._stopping.is_set() and self.error is None and not self._spool.stats.records:
@@ -128,6 +129,13 @@ class Drain(threading.Thread):
 
     def _show(self) -> None:
         self._metrics.spooled(self._spool.stats, now=datetime.now(UTC))
+        if time.monotonic() - self._shown_at < SHOW_SECONDS:
+            return
+        self._shown_at = time.monotonic()
+        try:
+            self._afterwards()
+        except Exception:  # numbers for people to look at are no reason to stop
+            log.exception("metrics are not up to date")
 
     def move(self) -> Moved | None:
         """Bring the oldest batch to the store and let the spool forget it; None if nothing waits.

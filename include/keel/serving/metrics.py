@@ -39,9 +39,8 @@ class Metrics:
             ("model", "endpoint"), registry=own, buckets=LATENCIES,
         )  # fmt: skip
         self._predictions = counter("keel_predictions", "Rows answered.", "model", "version", "arm")
-        self._reloads = counter("keel_reloads", "Versions loaded, or not, to serve them.", "model", "outcome")
-        self._reload_seconds = gauge(
-            "keel_reload_seconds", "How long the last version took to load and warm.", "model", over="livemax"
+        self._reloads = counter(
+            "keel_reloads", "Versions that were to be loaded, by whether they were.", "model", "outcome"
         )
         self._serves = gauge(
             "keel_serves_version", "1 for the versions in memory, by what they are.", "model", "version", "role",
@@ -61,6 +60,7 @@ class Metrics:
         )  # fmt: skip
         self._children: dict[tuple[object, ...], Any] = {}
         self._shown: set[tuple[str, ...]] = set()
+        self._loads: dict[tuple[str, str], int] = {}
 
     def answered(self, model: str, endpoint: str, status: int, seconds: float) -> None:
         """Count one answer."""
@@ -76,20 +76,22 @@ class Metrics:
         for row, version in enumerate(block.versions):
             self._child(self._predictions, block.model, str(version), (arms[row] if arms else "") or "").inc()
 
-    def reloaded(self, model: str, version: int, seconds: float, error: str | None) -> None:
-        """Count a version that was loaded and warmed, or was not."""
-        self._reloads.labels(model, "failed" if error else "loaded").inc()
-        if error is None:
-            self._reload_seconds.labels(model).set(seconds)
+    def loaded(self, loads: Mapping[tuple[str, str], int]) -> None:
+        """Show how many loads of a model's versions have ended in ``loaded`` or ``failed``, by (model, outcome)."""
+        for key, number in dict(loads).items():
+            if number > self._loads.get(key, 0):
+                self._child(self._reloads, *key).inc(number - self._loads.get(key, 0))
+                self._loads[key] = number
 
-    def serves(self, model: str, roles: Mapping[str, int | None]) -> None:
-        """Show which versions are in memory: role (production, previous, challenger) to version."""
-        now = {(model, str(version), role) for role, version in roles.items() if version is not None}
+    def serves(self, model: str, state: Mapping[str, Any]) -> None:
+        """Show which versions are in memory and as what; state: the model's, of `keel.serving.deployed`."""
+        roles = {state["production"]: "production", state["challenger"]: "challenger"}
+        now = {(model, str(version), roles.get(version, "standby")) for version in state["in_memory"]}
         for labels in {shown for shown in self._shown if shown[0] == model} - now:
             self._serves.labels(*labels).set(0)
-        for labels in now:
+        for labels in now - self._shown:
             self._serves.labels(*labels).set(1)
-        self._shown |= now
+        self._shown = {shown for shown in self._shown if shown[0] != model} | now
 
     def spooled(self, stats: Stats, *, now: datetime) -> None:
         """Show what waits in the spool."""

@@ -104,6 +104,9 @@ def serve(settings: Settings, listener: socket.socket) -> int:
     # uvicorn would raise the signal again when it is through, and the exit code would be the signal's.
     server.capture_signals = lambda: _stopping_by_signal(server)  # type: ignore[method-assign]
     server.run(sockets=[listener])
+    if not service.ended:
+        logging.shutdown()
+        os._exit(0)  # Python would wait for, or trip over, a thread that is still loading a version
     return 0
 
 

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LINGER_SECONDS = 0.5
+"""What a thread is given to end that nothing depends on any more."""
 RETRY_SECONDS = 1.0
 """Between tries to open a store that does not answer when the service starts."""
 
@@ -63,8 +66,10 @@ class Service:
         self.deployed: Deployed | None = None
         self.drain: Drain | None = None
         self.problem = "the store is not open yet"
+        self.ended = True
         self._broken: str | None = None
         self._started = False
+        self._showing = threading.Lock()
         self._stopping = threading.Event()
         self._connecting = threading.Thread(target=self._connect, name="keel-connect", daemon=True)
 
@@ -91,18 +96,29 @@ class Service:
         self.scorer = Scorer()
         self._connecting.start()
 
-    def stop(self) -> None:
-        """Flush what is answered to the store, within the time the settings give; the rest waits in the spool."""
+    def stop(self) -> bool:
+        """Flush what is answered to the store, within the time the settings give; the rest waits in the spool.
+
+        Returns whether everything has ended: a version that is being loaded, or a store that is being connected to, is
+        not waited for, and the process may go without them.
+        """
         self._stopping.set()
-        self._connecting.join()
+        endings = [self._connecting, threading.Thread(target=self._close_deployed, name="keel-close", daemon=True)]
+        endings[1].start()
         self.scorer.close()
-        if self.deployed is not None:
-            self.deployed.close()
         if self.drain is not None and not self.drain.stop(self.settings.stop_seconds):
             log.warning("%d records stay in the spool; the next start brings them", self.spool.stats.records)
         self.spool.close()
-        if self.workspace is not None:
+        for ending in endings:
+            ending.join(LINGER_SECONDS)
+        self.ended = not any(ending.is_alive() for ending in endings)
+        if self.ended and self.workspace is not None:
             self.workspace.store.close()
+        return self.ended
+
+    def _close_deployed(self) -> None:
+        if self.deployed is not None:
+            self.deployed.close()
 
     def config(self, model: str) -> ModelConfig:
         """Return a served model's configuration; raises UnknownModel."""
@@ -140,30 +156,43 @@ class Service:
     @property
     def healthy(self) -> str | None:
         """What is broken so that only a new process can mend it; None if nothing is."""
-        if self.drain is not None and not self.drain.is_alive() and not self._stopping.is_set():
+        drain = self.drain
+        if drain is not None and drain.ident is not None and not drain.is_alive() and not self._stopping.is_set():
             return "the thread that brings predictions to the store has ended"
         return self._broken
 
     @property
     def missing(self) -> dict[str, str]:
         """Why it is not ready, by model or part; empty when it is."""
-        if self.deployed is None:
-            return {"store": self.problem}
-        return {} if self.deployed.ready else {"models": "not every version in production is loaded yet"}
+        return {"store": self.problem} if self.deployed is None else self.deployed.missing
 
     def state(self) -> dict[str, Any]:
         """Return what runs, for ``/version``."""
         from importlib.metadata import version
 
-        stats = self.spool.stats
+        stats, deployed, drain = self.spool.stats, self.deployed, self.drain
         return {
             "keel": version("keel"),
-            "models": dict(self.deployed.state()) if self.deployed is not None else {},
+            "models": dict(deployed.state()) if deployed is not None else {},
+            "store": {
+                "polled_at": deployed.polled_at if deployed is not None else None,
+                "error": deployed.store_error if deployed is not None else self.problem,
+            },
             "spool": {
                 "records": stats.records, "bytes": stats.bytes, "oldest_at": stats.oldest_at,
-                "set_aside": stats.set_aside, "error": self.drain.error if self.drain is not None else self.problem,
+                "set_aside": stats.set_aside, "error": drain.error if drain is not None else None,
             },
         }  # fmt: skip
+
+    def show(self) -> None:
+        """Bring the metrics of spool and versions up to date."""
+        self.metrics.spooled(self.spool.stats, now=datetime.now(UTC))
+        if self.deployed is None:
+            return
+        with self._showing:
+            self.metrics.loaded(self.deployed.loads)
+            for model, state in self.deployed.state().items():
+                self.metrics.serves(model, state)
 
     def _connect(self) -> None:
         """Open store and registry, again and again until they answer, then begin to load and to drain."""
@@ -178,7 +207,9 @@ class Service:
                 self._stopping.wait(RETRY_SECONDS)
         if self.workspace is None:
             return
-        self.drain = Drain(self.workspace, self.configured, self.spool, self.metrics, folder=self.spool_folder)
+        self.drain = Drain(
+            self.workspace, self.configured, self.spool, self.metrics, folder=self.spool_folder, afterwards=self.show
+        )
         self.drain.start()
         deployed = Deployed(self.workspace, self.models.values(), poll_seconds=self.settings.poll_seconds)
         deployed.start()
