@@ -43,7 +43,8 @@ class Aside:
         name = f"{place.replace('/', '-').replace(':', '-')}.{kind}"
         damage = Damage(self._now(), place, len(content), reason, name if content else None)
         known = bool(content) and self._files.exists(self.folder / name)
-        if content and not known:
+        if content:
+            # also if it is there: a crash may have left half of it
             try:
                 self._write(name, damage, content)
             except OSError as error:
@@ -84,6 +85,7 @@ class Aside:
         }
         handle = self._files.open(self.folder / name)
         try:
+            self._files.truncate(handle, 0)
             self._files.write(handle, json.dumps(said).encode() + b"\n" + content, 0)
             self._files.sync(handle)
         except OSError:

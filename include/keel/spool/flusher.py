@@ -68,7 +68,10 @@ class Flusher:
             group, last = self._next_group()
             if group:
                 self._flush(group)
-        self._writer.close()
+        try:
+            self._writer.close()
+        except Exception as error:
+            log.error("the spool in %s could not be ended properly: %r", self._root, error)
 
     def _next_group(self) -> tuple[list[_Work], bool]:
         """Wait for work, take with it what else waits, and say whether that is the end."""
