@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from fastapi import FastAPI
@@ -24,7 +24,6 @@ from keel.window import parse_time
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from keel.realised import Bucket
     from keel.serving.settings import Settings
 
 ASIDE_BYTES = 2**18
@@ -120,9 +119,7 @@ async def performance(request: Request) -> Response:
     if bucket not in BUCKETS:
         raise BadRequest(f"bucket: {bucket!r} must be one of {', '.join(BUCKETS)}")
     version = None if number is None else int(number)
-    found = await asyncio.to_thread(
-        series, serving.opened(), config, start, end, bucket=cast("Bucket", bucket), version=version
-    )
+    found = await asyncio.to_thread(series, serving.opened(), config, start, end, bucket=bucket, version=version)
     return _json({"model": config.model, "bucket": bucket, "performance": found})
 
 
