@@ -1,0 +1,66 @@
+"""Versions as the service holds them, made from an estimator without a registry; and estimators that misbehave."""
+
+from __future__ import annotations
+
+import tempfile
+from itertools import count
+
+from keel.grid import ReferenceGrid
+from keel.lifecycle.scoring import ScoringModel, to_model_input
+from keel.serving.inputs import Inputs
+from keel.serving.probe import typical
+from keel.serving.shelf import Served
+from keel.serving.versions import ServedVersion
+
+MICROSECONDS = count(1_767_225_600_000_000)
+"""2026-01-01, the toy model's first day."""
+
+
+def clock(rows):
+    """A clock on which every row has its own microsecond."""
+    return [next(MICROSECONDS) for _ in range(rows)][0]
+
+
+def load(estimator, config, rows):
+    """Store an estimator as `keel.lifecycle.candidate` does, and load it as MLflow does."""
+    import mlflow
+    from mlflow.models import infer_signature
+    from skops import io as skops
+
+    example = to_model_input(rows.slice(0, 5), config)
+    method = "predict_proba" if config.target.kind == "binary" else "predict"
+    with tempfile.TemporaryDirectory() as folder:
+        mlflow.sklearn.save_model(
+            estimator, folder, signature=infer_signature(example, getattr(estimator, method)(example)),
+            pyfunc_predict_fn=method, pip_requirements=["scikit-learn"],
+            skops_trusted_types=skops.get_untrusted_types(data=skops.dumps(estimator)),
+        )  # fmt: skip
+        return mlflow.pyfunc.load_model(folder)
+
+
+def version(estimator, config, rows, number=1, threshold=0.5):
+    """An estimator that was fitted to ``rows`` as a version that answers."""
+    grid = ReferenceGrid.fit(rows, dict(config.features))
+    inputs = Inputs.of(config, ())
+    model = ScoringModel(
+        config, number, load(estimator, config, rows), threshold if config.target.kind == "binary" else None
+    )
+    return ServedVersion(model, typical(grid, inputs))
+
+
+def served(config, production, challenger=None, plan=None):
+    """What requests of a model are answered with."""
+    return Served(config.model, Inputs.of(config, production.needed), production, challenger, plan)
+
+
+class Fussy:
+    """A classifier that raises for any row beyond ``limit``, and counts its calls."""
+
+    def __init__(self, estimator, limit=1e6):
+        self.estimator, self.limit, self.calls = estimator, limit, 0
+
+    def predict_proba(self, features):
+        self.calls += 1
+        if (features["x"].abs() > self.limit).any():
+            raise ValueError("this is too much")
+        return self.estimator.predict_proba(features)
