@@ -21,7 +21,6 @@ USES = {
     "load": lambda registry: registry.load(CONFIG, 1),
     "fetch": lambda registry, folder: registry.fetch("toy", 1, folder),
     "preflight": lambda registry: registry.preflight(CONFIG, 1, toy_rows().slice(0, 5)),
-    "signature": lambda registry: registry.require_signature(CONFIG, 1),
     "grid": lambda registry: registry.grid("toy", 1),
     "reference": lambda registry: registry.reference("toy", 1),
 }
@@ -102,9 +101,9 @@ def test_what_was_registered_is_used(pinned, plain, candidate, tmp_path):
 @pytest.mark.parametrize(
     ("path", "refused"),
     [
-        ("model/model.skops", ["load", "fetch", "preflight", "signature"]),
-        ("model/MLmodel", ["load", "fetch", "preflight", "signature"]),
-        ("model/requirements.txt", ["load", "fetch", "preflight", "signature"]),
+        ("model/model.skops", ["load", "fetch", "preflight"]),
+        ("model/MLmodel", ["load", "fetch", "preflight"]),
+        ("model/requirements.txt", ["load", "fetch", "preflight"]),
         ("keel/grid.npz", ["grid", "preflight"]),
         ("keel/reference.json", ["reference", "load", "preflight"]),
     ],
@@ -254,7 +253,6 @@ def test_a_model_is_loaded_once(pinned, monkeypatch):
     monkeypatch.setattr(mlflow.artifacts, "download_artifacts", noted)
     for _ in range(3):
         pinned.load(CONFIG, 1)
-        pinned.require_signature(CONFIG, 1)
     assert sorted(fetched) == ["keel/reference.json", "models:/toy/1"]
     pinned.load(CONFIG, 1, anew=True)
     assert fetched[2:] == ["models:/toy/1"]

@@ -206,10 +206,6 @@ class Registry:
         """
         return self._kept.reference(self.resolve(model, version=version))
 
-    def require_signature(self, config: ModelConfig, version: int) -> None:
-        """Raise `NotPromotable`, naming the columns, for a version that does not fit the features in production."""
-        require_signature(config, version, inputs_of(self._kept.model(self.resolve(config.model, version=version))))
-
     def preflight(self, config: ModelConfig, version: int, rows: pa.Table) -> ScoringModel:
         """Load a version from the registry as for production, and have it score ``rows``, as far as there are any.
 
@@ -237,19 +233,6 @@ class Registry:
             client.log_dict(run_id, dict(report), f"keel/{name}.json")
             if page is not None:
                 client.log_text(run_id, page, f"keel/{name}.md")
-
-    def download(self, version: VersionInfo, path: str) -> bytes:
-        """Return the content of an artifact of a version's run; `UnknownVersion` where Keel has not put it there."""
-        with self.reachable(), tempfile.TemporaryDirectory() as folder:
-            client = self.client
-            parent = path.rpartition("/")[0]
-            kept = {file.path for file in client.list_artifacts(version.run_id, parent)} if version.run_id else set()
-            if path in kept:
-                return Path(client.download_artifacts(version.run_id, path, folder)).read_bytes()
-        raise UnknownVersion(
-            f"version {version.version} of {version.model} was not registered by Keel: its run has no {path}; "
-            f"train one: airflow dags trigger {version.model}.retrain"
-        )
 
     def _experiment(self, client: Any, model: str) -> str:
         name = f"keel/{model}"
