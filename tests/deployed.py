@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 NAMES = (f"model_{number}" for number in itertools.count())
 
 
+def with_production(current: Deployment, version: int) -> Deployment:
+    """Return the next deployment, in which ``version`` serves and the present one can be gone back to."""
+    staging = None if current.staging == version else current.staging
+    return replace(current, production=version, staging=staging, previous=current.production)
+
+
 def open_registry(folder: Path) -> Registry:
     """Open a new MLflow on a SQLite file."""
     return Registry(f"sqlite:///{folder / 'mlflow.db'}")

@@ -28,7 +28,7 @@ TRIGGERS = {
 
 def add(store: Store, number: int, **row: Any) -> ledger.Entry:
     values = {
-        "model": "toy", "at": START + timedelta(hours=number), "actor": "ada", "action": ledger.Action.TOLD,
+        "model": "toy", "at": START + timedelta(hours=number), "actor": "ada", "action": ledger.Action.CONFIRM,
         "generation_from": 0, "generation_to": 0, "body": {"evidence": {"sentence": f"Row {number}."}}, **row,
     }  # fmt: skip
     with store.begin() as connection:

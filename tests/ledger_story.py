@@ -55,6 +55,14 @@ def compared(**changes: Any) -> dict[str, Any]:
     return {**COMPARED, **changes}
 
 
+TRIED = {
+    "experiment_id": "experiment-2f5be2ae1a3fd3e2", "model": "flight_delay", "champion": 3, "challenger": 6,
+    "mode": "ab", "stages": [{"share": 0.05, "seconds": 86400.0}, {"share": 0.5, "seconds": None}], "salt": "s",
+    "metric": "brier", "margin": 0.0, "alpha": 0.05, "max_n": 20000, "started_at": "2013-08-10T00:00:00+00:00",
+    "promised": None,
+}  # fmt: skip
+
+
 KEPT = compared(
     verdict="fail", n=19087, challenger=2, champion_value=0.2217, challenger_value=0.22325, improvement=-0.00155,
     lower_bound=-0.00231, reason="not better: -0.0015 (lower bound -0.0023)",
@@ -127,9 +135,9 @@ STORY = [
         "statuses": {"4": {"status": "candidate", "reason": "Version 4 was declined by nobody in time."}},
         "evidence": {"sentence": "Version 4 was declined by nobody in time."},
     }, actor="airflow", days=8),
-    entry(14, Action.UNSTAGE, {
-        "from": placed(3, 4, 1), "to": placed(3, None, 1), "evidence": {"reason": "the pipeline has a bug"},
-    }, days=8),
+    entry(14, Action.EXPERIMENT_START, {"experiment": TRIED, "evidence": {
+        "sentence": "Started experiment-2f5be2ae1a3fd3e2: …", "reason": "the new feed", "requested_by": "ada",
+    }}, days=8),
     entry(15, Action.PROMOTE, {
         "from": placed(3, None, 1), "to": placed(5, None, 3), "evidence": FORCED, "approval": None,
         "probation": {"version": 5, "previous": 3, "since": "2013-08-01T00:00:00+00:00",
@@ -146,9 +154,11 @@ STORY = [
         "evidence": {"sentence": "The alias production of flight_delay was moved by hand from version 3 to version 1, "
                                  "which serves now.", "findings": []},
     }, actor="airflow", days=10),
-    entry(18, Action.QUARANTINE_VERSION, {
-        "statuses": {"6": {"status": "quarantined", "reason": "trained on data with the wrong time zone"}},
-    }, days=11),
+    entry(18, Action.EXPERIMENT_END, {"experiment": None, "evidence": {
+        "experiment_id": "experiment-2f5be2ae1a3fd3e2", "outcome": "no_difference", "plan": TRIED,
+        "sentence": "experiment-2f5be2ae1a3fd3e2: Version 6 against version 3: no difference is shown on all outcomes "
+                    "that were planned.",
+    }}, actor="keel", days=11),
     entry(19, Action.RELEASE_VERSION, {
         "statuses": {"5": {"status": "archived", "reason": "the harm was a broken feed"}}, "evidence": {},
     }, days=11),

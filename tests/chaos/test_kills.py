@@ -22,6 +22,7 @@ from tests.chaos.harness import (
     run,
     run_until_killed,
 )
+from tests.deployed import with_production
 from tests.store_fixtures import NOON
 
 A_FEW_PROMOTIONS = 0.5
@@ -46,7 +47,7 @@ def promotion(world: World) -> Callable[[], int]:
         with world.open() as (store, registry):
             current = deployments.read(store, world.model)
             other = 2 if current.production == 1 else 1
-            wanted = replace(current.with_production(other), staging=3 if other == 1 else None)
+            wanted = replace(with_production(current, other), staging=3 if other == 1 else None)
             changed = deployments.change(
                 store, registry, current, wanted,
                 actor="tests", action=ledger.Action.PROMOTE, body={"evidence": {"sentence": "in turn"}}, now=NOON,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from keel.errors import StaleGeneration
 from keel.lifecycle import deployments, ledger
 from tests.chaos.harness import TIMEOUT, TRIALS, World, require_agreement, require_consistent, require_whole_ledger
+from tests.deployed import with_production
 from tests.store_fixtures import NOON
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ processes = multiprocessing.get_context("fork")
 
 def promote(store: Store, registry: Registry, current: deployments.Deployment, version: int) -> None:
     deployments.change(
-        store, registry, current, current.with_production(version),
+        store, registry, current, with_production(current, version),
         actor=f"racer {version}", action=ledger.Action.PROMOTE, body={"evidence": {"sentence": "raced"}}, now=NOON,
     )  # fmt: skip
 

@@ -125,7 +125,7 @@ def test_verify_fails_where_the_deployments_say_something_else_and_rebuild_mends
     with Store.open(url) as store:
         assert deployments.read(store, "toy").production == 2
     assert keel("verify").exit_code == 0
-    assert keel("rebuild").output == "the deployments were what the ledger says\n"
+    assert keel("rebuild").output == "deployments and experiments were what the ledger says\n"
     assert json.loads(keel("rebuild", "flight_delay", "--json").output) == []
     assert isinstance(refused("rebuild", "flight_dealy"), UnknownModel)
 

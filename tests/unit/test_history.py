@@ -123,10 +123,3 @@ def test_a_probation_ends_when_it_is_said_or_when_its_version_does_not_serve_any
 def test_a_version_has_the_station_of_its_foremost_place(before: Any, after: Any, expected: dict[int, str]) -> None:
     found = new_stations(Deployment("m", **before), Deployment("m", **after))
     assert {version: str(station) for version, station in found.items()} == expected
-
-
-def test_promoting_takes_the_version_out_of_staging_and_keeps_the_one_before() -> None:
-    current = Deployment("m", 1, 2, None, 4)
-    assert current.with_production(2) == Deployment("m", 2, None, 1, 4)
-    assert current.with_production(3) == Deployment("m", 3, 2, 1, 4)
-    assert current.with_production(1) == current

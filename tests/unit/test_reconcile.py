@@ -95,7 +95,7 @@ def test_a_moved_production_alias_is_reported_and_adopted_only_if_that_is_asked(
 
 def test_an_adopted_version_is_on_no_probation_and_the_one_before_is_not_any_more(model):
     week = {"since": "2026-03-01T00:00:00+00:00", "until": "2026-03-08T00:00:00+00:00"}
-    model.note(ledger.Action.TOLD, probation={"version": 2, "previous": 1, **week})
+    model.note(ledger.Action.CONFIRM, probation={"version": 2, "previous": 1, **week})
     assert history(model.store, model.name).probation is not None
     model.move("production", 4)
     model.reconcile()

@@ -19,6 +19,7 @@ from keel.lifecycle.pins import LedgerPins
 from keel.lifecycle.registry import Registry
 from keel.lifecycle.retention import prune
 from keel.lifecycle.versions import describe, release
+from tests.deployed import with_production
 from tests.toy import DAY, toy_config
 from tests.versions import files_of, register, toy_candidate
 
@@ -262,7 +263,7 @@ def test_of_a_promotion_and_a_deletion_at_the_same_time_one_is_refused(store, re
     assert delete(store, registry) == [1]
     with pytest.raises(StaleGeneration):
         deployments.change(
-            store, registry, decided_on, decided_on.with_production(1), actor="tests", action="promote", body={},
+            store, registry, decided_on, with_production(decided_on, 1), actor="tests", action="promote", body={},
             now=LATER,
         )  # fmt: skip
     assert registry.aliases("toy") == {"production": 2}

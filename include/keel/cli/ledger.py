@@ -23,7 +23,7 @@ app = typer.Typer(help="The history of deployments, and the proof that nobody re
 STYLES = {
     "promote": "bold green", "confirm": "green", "rollback": "bold red", "out_of_band": "bold red",
     "keep_champion": "bold yellow", "decline": "bold yellow", "quarantine": "bold red",
-    "quarantine_version": "bold red",
+    "experiment_start": "bold cyan", "experiment_end": "bold cyan",
 }  # fmt: skip
 """How the first sentence of a row looks on a terminal."""
 READABLE = 100
@@ -159,9 +159,9 @@ def rebuild(
     model: Annotated[str | None, typer.Argument(help="A configured model; all where none is named.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the deployments anew from the ledger, once that is verified, as after a table was lost."""
+    """Write deployments and experiments anew from the ledger, once that is verified, as after a table was lost."""
     from keel.config import get_model
-    from keel.lifecycle import deployments
+    from keel.lifecycle import deployments, experiments
     from keel.lifecycle.ledger import verify as recompute
     from keel.workspace import Workspace
 
@@ -170,15 +170,17 @@ def rebuild(
         found = recompute(ws.store)
         if found.broken_at is not None:
             raise LedgerBroken(f"nothing was rebuilt: row {found.broken_at} of the ledger: {found.reason}")
-        wrong = deployments.rebuild(ws.store, name)
+        wrong, tried = deployments.rebuild(ws.store, name), experiments.rebuild(ws.store, name)
     if as_json:
-        print_json([asdict(deployment) for deployment in wrong])
+        print_json([*(asdict(deployment) for deployment in wrong), *({"model": m, "experiments": True} for m in tried)])
         return
     for each in wrong:
         placed = ", ".join(f"{alias} {version or 'none'}" for alias, version in each.aliases.items())
         typer.echo(f"{each.model}: {placed} (generation {each.generation})")
-    if not wrong:
-        typer.echo("the deployments were what the ledger says")
+    for each_model in tried:
+        typer.echo(f"{each_model}: its experiments")
+    if not (wrong or tried):
+        typer.echo("deployments and experiments were what the ledger says")
 
 
 def _keys(place: str | None, public_key: Path | None) -> list[Ed25519PublicKey]:

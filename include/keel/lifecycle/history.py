@@ -55,13 +55,6 @@ class Deployment:
         taken = [(version, stations[alias]) for alias, version in self.aliases.items() if version is not None]
         return dict(reversed(taken))
 
-    def with_production(self, version: int) -> Deployment:
-        """Return the next deployment, in which ``version`` serves and the present one can be gone back to."""
-        if version == self.production:
-            return self
-        staging = None if self.staging == version else self.staging
-        return replace(self, production=version, staging=staging, previous=self.production)
-
 
 def new_stations(before: Deployment, after: Deployment) -> dict[int, Status]:
     """Return the stations of the versions whose place changes.

@@ -36,7 +36,6 @@ class Action(StrEnum):
     REGISTER = "register"
     KEEP_CHAMPION = "keep_champion"
     STAGE = "stage"
-    UNSTAGE = "unstage"
     APPROVE = "approve"
     DECLINE = "decline"
     PROMOTE = "promote"
@@ -48,10 +47,8 @@ class Action(StrEnum):
     QUARANTINE = "quarantine"
     """Of data: a stretch of time is set aside."""
     RELEASE_QUARANTINE = "release_quarantine"
-    QUARANTINE_VERSION = "quarantine_version"
     RELEASE_VERSION = "release_version"
     DELETE_VERSION = "delete_version"
-    TOLD = "told"
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,20 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from keel.lifecycle import wording
 from keel.lifecycle.ledger import Action, Entry
-from keel.lifecycle.wording import chance, day, ended, is_met, mapping, span, stretches, text, values_of, version
+from keel.lifecycle.wording import (
+    chance,
+    day,
+    ended,
+    is_met,
+    mapping,
+    span,
+    stretches,
+    text,
+    values_of,
+    version,
+)
 
 NOBODY = frozenset({"", "airflow", "None"})
 """How an actor is called where the schedule has acted."""
@@ -71,6 +83,16 @@ class Said:
         return found.get("verdict") == "inconclusive" or text(found.get("reason")).startswith("inconclusive")
 
 
+ENDINGS = {
+    "promote": "{} is shown to be better",
+    "roll_back": "{} is shown to be worse",
+    "no_difference": "no difference is shown",
+    "mismatch": "what was measured cannot be believed",
+    "void": "it could come to no verdict any more",
+    "stopped": "without a verdict",
+}
+"""How an experiment ends, by what the row says; of the challenger."""
+
 Tale = Callable[[Said], Iterator[str]]
 
 
@@ -105,13 +127,6 @@ def _stage(said: Said) -> Iterator[str]:
     yield f"{said.about} was offered for production, and waits for a person's yes."
     yield _started(said)
     yield from _comparison(said)
-    yield from _places(said)
-
-
-def _unstage(said: Said) -> Iterator[str]:
-    withdrawn = version(said.part("from").get("staging"))
-    yield f"{withdrawn} was withdrawn{said.by}: it is not offered for production any more."
-    yield said.why
     yield from _places(said)
 
 
@@ -171,6 +186,30 @@ def _out_of_band(said: Said) -> Iterator[str]:
     yield from _places(said)
 
 
+def _experiment_start(said: Said) -> Iterator[str]:
+    plan = said.part("experiment")
+    champion, challenger = version(plan.get("champion")), version(plan.get("challenger"))
+    yield f"{challenger} is tried in production beside {champion}."
+    yield _started(said)
+    yield said.why
+    if plan.get("mode") == "shadow":
+        yield f"It is asked whatever {champion} is asked, and answers nobody."
+    else:
+        yield f"Who gets its answer is drawn once for each entity: {wording.shares(plan.get('stages'))}."
+    yield wording.rules(plan)
+
+
+def _experiment_end(said: Said) -> Iterator[str]:
+    found, plan = said.evidence, mapping(said.evidence.get("plan"))
+    how, challenger = text(found.get("outcome")), version(plan.get("challenger"))
+    champion = version(plan.get("champion"))
+    by = said.by if how == "stopped" else ""
+    ending = ENDINGS.get(how, how or "the row does not say how").format(challenger)
+    yield f"the experiment with {challenger} beside {champion} ended{by}: {ending}."
+    yield said.why if how == "stopped" else said.sentence.removeprefix(f"{text(plan.get('experiment_id'))}: ")
+    yield f"{champion} answers everybody again." if plan and how not in ("promote", "void") else ""
+
+
 def _quarantine(said: Said) -> Iterator[str]:
     yield f"data was set aside as broken{said.by}: {stretches(said.evidence.get('quarantined'))}."
     yield "Nothing learns from it, and no later check looks at it, until a person gives it back."
@@ -179,12 +218,6 @@ def _quarantine(said: Said) -> Iterator[str]:
 def _release_quarantine(said: Said) -> Iterator[str]:
     yield f"data that had been set aside was given back{said.by}: {stretches(said.evidence.get('released'))}."
     yield "It is used again, and is not set aside a second time."
-
-
-def _quarantine_version(said: Said) -> Iterator[str]:
-    yield f"{said.about} was quarantined{said.by}: it cannot go into production until a person releases it."
-    yield said.why
-    yield from _places(said)
 
 
 def _release_version(said: Said) -> Iterator[str]:
@@ -199,10 +232,6 @@ def _delete_version(said: Said) -> Iterator[str]:
     yield said.why
 
 
-def _told(said: Said) -> Iterator[str]:
-    yield f"people were told: {said.sentence}" if said.sentence else "people were told."
-
-
 def _as_it_is(said: Said) -> Iterator[str]:
     yield f"{said.entry.action.replace('_', ' ')}{said.by}."
     yield said.why
@@ -213,19 +242,18 @@ TALES: Mapping[str, Tale] = {
     Action.REGISTER: _register,
     Action.KEEP_CHAMPION: _keep_champion,
     Action.STAGE: _stage,
-    Action.UNSTAGE: _unstage,
     Action.APPROVE: _approve,
     Action.DECLINE: _decline,
     Action.PROMOTE: _promote,
     Action.CONFIRM: _confirm,
     Action.ROLLBACK: _rollback,
     Action.OUT_OF_BAND: _out_of_band,
+    Action.EXPERIMENT_START: _experiment_start,
+    Action.EXPERIMENT_END: _experiment_end,
     Action.QUARANTINE: _quarantine,
     Action.RELEASE_QUARANTINE: _release_quarantine,
-    Action.QUARANTINE_VERSION: _quarantine_version,
     Action.RELEASE_VERSION: _release_version,
     Action.DELETE_VERSION: _delete_version,
-    Action.TOLD: _told,
 }
 
 

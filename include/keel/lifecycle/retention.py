@@ -107,6 +107,8 @@ def protected(state: History) -> set[int]:
     kept = set(state.deployment.aliases.values())
     if state.probation is not None:
         kept |= {state.probation.version, state.probation.previous}
+    if state.experiment is not None:
+        kept |= {state.experiment.champion, state.experiment.challenger}
     return {version for version in kept if version is not None}
 
 

@@ -103,6 +103,31 @@ def stretches(value: object) -> str:
     return f"{', '.join(said[:SHOWN])}{more}{' (UTC)' * bool(said)}" or "the row does not say which"
 
 
+def shares(value: object) -> str:
+    """Say an allocation, and for how long each of its stages lasts.
+
+    >>> shares([{"share": 0.05, "seconds": 86400.0}, {"share": 0.5, "seconds": None}]), shares(None)
+    ('5 % of them for 24 hours, then 50 %', 'the row does not say whom')
+    """
+    listed = value if isinstance(value, Sequence) and not isinstance(value, str) else []
+    told = list[str]()
+    for stage in map(mapping, listed):
+        share, seconds = number(stage.get("share")), number(stage.get("seconds"))
+        if share is not None:
+            lasts = f" for {seconds / 3600:.3g} hours" if seconds else ""
+            told.append(f"{100 * share:.3g} %{' of them' if not told else ''}{lasts}")
+    return ", then ".join(told) or "the row does not say whom"
+
+
+def rules(plan: Mapping[str, Any]) -> str:
+    """Say what an experiment has to show, and when it ends."""
+    metric, margin = text(plan.get("metric")), required(number(plan.get("margin")) or 0.0)
+    alpha, most = number(plan.get("alpha")), number(plan.get("max_n"))
+    wrong = f", with a chance of at most {100 * alpha:.3g} % to be wrong" if alpha else ""
+    end = f"; without an answer it ends after {most:,.0f} outcomes" if most else ""
+    return f"By its {METRICS.get(metric, metric or 'metric')} it has to be shown to be {margin}{wrong}{end}."
+
+
 def values_of(found: Mapping[str, Any]) -> str:
     """Say what a comparison measured, and on which data; empty where it measured nothing."""
     champion, challenger = number(found.get("champion_value")), number(found.get("challenger_value"))

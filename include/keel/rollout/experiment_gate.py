@@ -67,7 +67,8 @@ def comparison_of(
         "champion": plan.champion, "challenger": plan.challenger, "champion_value": look["champion"]["mean_loss"],
         "challenger_value": look["challenger"]["mean_loss"], "metric": plan.metric, "alpha": plan.alpha,
         "level": plan.alpha, "earlier_looks": 0, "holdout": span, "until": end.isoformat(),
-        "decision_id": decision_id(plan.experiment_id), "mlflow_run_id": pin.run_id if pin else None, "forced_by": None, "requested_by": None, "model": plan.model,
+        "decision_id": decision_id(plan.experiment_id), "mlflow_run_id": pin.run_id if pin else None,
+        "forced_by": None, "requested_by": None, "model": plan.model,
         "report_id": report_id("comparison", about), "sentence": f"{plan.experiment_id}: {reason}",
     }  # fmt: skip
     keep(ws, body)
