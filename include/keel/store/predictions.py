@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from keel.store import casting, outcomes
 from keel.store.arrow import ArrowSession, reading, writing
 from keel.store.expiry import expire
+from keel.store.hourly import hourly_rows
 from keel.store.labels import LabelResult, store_labels
 from keel.store.layout import ALLOCATION, OUTPUTS, Layout
 from keel.store.marking import mark_counts, mark_early_labels
@@ -206,6 +207,12 @@ class PredictionLog:
         inside = window(table, to_micros(start), to_micros(end), version)
         with self._database.connect() as connection:
             return int(connection.execute(sa.select(sa.func.count()).select_from(table).where(inside)).scalar_one())
+
+    def hourly_rows(
+        self, start: datetime, end: datetime, version: int | None = None
+    ) -> dict[tuple[int, datetime], int]:
+        """Return rows by (version, hour), start ≤ hour < end, also of hours that have expired, as far as counted."""
+        return hourly_rows(self._database, self._layout, start, end, version)
 
     def times(self) -> tuple[datetime, datetime] | None:
         """Return the first and last time, or None without rows."""

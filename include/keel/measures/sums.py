@@ -1,0 +1,186 @@
+"""What is kept of labelled predictions so that metrics and their errors follow for any stretch of time, by adding.
+
+Losses and their squares as exact sums, and the scores of either class in bins. Two hours added are the hour that has
+the rows of both, to the last digit.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import reduce
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keel.measures.exact import exact_sums, from_text, to_float, to_text
+from keel.measures.losses import finite_rows, row_loss
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from keel.measures.losses import Floats, Scored
+
+    Integers = NDArray[np.int64]
+
+FORMAT = 1
+COLUMNS = ("label", "score", "prediction")
+"""What is averaged beside the losses: base rate, mean score, mean prediction."""
+BINS_PER_LOGIT, LARGEST_LOGIT = 64, 16
+"""Bins have equal widths on the scale of the logit, 1/64: at 0.5 as wide as 256 equal bins would be (0.004), and
+narrower towards 0 and 1, where the scores of rare events lie. What is beyond ±16 (1.1e-7 from 0 or 1) shares a bin."""
+BINS = 2 * LARGEST_LOGIT * BINS_PER_LOGIT + 2
+
+
+def bins_of(score: Floats) -> Integers:
+    """Return the bin of each score, in [0, `BINS`); a higher score is never in a lower bin. No NaN.
+
+    >>> bins_of(np.array([-3.0, 0.0, 0.5, 0.503, 0.505, 1.0])).tolist()
+    [0, 0, 1025, 1025, 1026, 2049]
+    """
+    with np.errstate(divide="ignore"):
+        p = np.clip(score, 0.0, 1.0)
+        logit = np.log(p) - np.log1p(-p)
+    scaled = np.floor(np.clip(logit, -LARGEST_LOGIT - 1, LARGEST_LOGIT) * BINS_PER_LOGIT)
+    return np.clip(scaled + LARGEST_LOGIT * BINS_PER_LOGIT + 1, 0, BINS - 1).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Of the finite ones among some values: how many, their sum, and the sum of their squares."""
+
+    n: int = 0
+    total: Fraction = Fraction(0)
+    squares: Fraction = Fraction(0)
+
+    @classmethod
+    def of(cls, values: Floats) -> Moments:
+        """Measure values, shape (n,); those that are no number, or infinite, are left out."""
+        usable = np.isfinite(values)
+        return cls(int(usable.sum()), *exact_sums(values[usable]))
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(self.n + other.n, self.total + other.total, self.squares + other.squares)
+
+    @property
+    def mean(self) -> float:
+        """The mean, NaN without values."""
+        return to_float(self.total / self.n) if self.n else math.nan
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean if every row were independent of every other; NaN below two values."""
+        if self.n < 2:
+            return math.nan
+        variance = (self.squares - self.total**2 / self.n) / (self.n - 1)
+        return math.sqrt(to_float(variance / self.n))
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Scores by class: the bins that have rows, ascending, and how many positives and negatives are in each."""
+
+    bins: Integers
+    positive: Integers
+    negative: Integers
+
+    @classmethod
+    def of(cls, score: Floats, label: Floats) -> Histogram:
+        """Count scores; a label above 0 is a positive."""
+        return cls._gathered(bins_of(score), (label > 0).astype(np.int64), (label <= 0).astype(np.int64))
+
+    @classmethod
+    def empty(cls) -> Histogram:
+        """No rows."""
+        return cls(*(np.empty(0, np.int64) for _ in range(3)))
+
+    @classmethod
+    def sum(cls, parts: Iterable[Histogram]) -> Histogram:
+        """Add histograms up."""
+        columns = zip(*((h.bins, h.positive, h.negative) for h in parts), strict=True)
+        joined = [np.concatenate(column) for column in columns]
+        return cls._gathered(*joined) if joined else cls.empty()
+
+    @classmethod
+    def _gathered(cls, bins: Integers, positive: Integers, negative: Integers) -> Histogram:
+        if not len(bins):
+            return cls.empty()
+        order = np.argsort(bins, kind="stable")
+        found, starts = np.unique(bins[order], return_index=True)
+        return cls(found, np.add.reduceat(positive[order], starts), np.add.reduceat(negative[order], starts))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Histogram):
+            return NotImplemented
+        pairs = zip(self._columns, other._columns, strict=True)
+        return all(np.array_equal(mine, theirs) for mine, theirs in pairs)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def _columns(self) -> tuple[Integers, Integers, Integers]:
+        return self.bins, self.positive, self.negative
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Labelled predictions of one version: how many, and what is kept of them by metric and by column."""
+
+    n: int
+    moments: Mapping[str, Moments]
+    """Of the loss per row of each metric that is a mean of losses, and of `COLUMNS`; each on the rows that have it."""
+    histogram: Histogram
+    """Of the rows that have what ``roc_auc`` needs; empty where the model has no scores to rank by."""
+
+    @classmethod
+    def measure(cls, rows: Scored, metrics: Iterable[str]) -> Sums:
+        """Sum labelled predictions up.
+
+        A row without a number that a metric needs is in none of that metric's sums, and counts in ``n`` alone.
+        """
+        moments = {name: Moments.of(getattr(rows, name)) for name in COLUMNS}
+        histogram = Histogram.empty()
+        for metric in metrics:
+            usable = rows.take(finite_rows(metric, rows))
+            if metric == "roc_auc":
+                histogram = Histogram.of(usable.score, usable.label)
+            else:
+                with np.errstate(over="ignore"):
+                    moments[metric] = Moments.of(row_loss(metric, usable))
+        return cls(len(rows), moments, histogram)
+
+    @classmethod
+    def sum(cls, parts: Sequence[Sums]) -> Sums:
+        """Add sums up; a metric that some of them lack is of the rows of the others."""
+        names = dict.fromkeys(name for part in parts for name in part.moments)
+        moments = {
+            name: reduce(Moments.__add__, (p.moments[name] for p in parts if name in p.moments)) for name in names
+        }
+        return cls(sum(part.n for part in parts), moments, Histogram.sum(part.histogram for part in parts))
+
+    def mean(self, name: str) -> float:
+        """Return the mean of a metric's loss or of one of `COLUMNS`, NaN without rows."""
+        return self.moments.get(name, Moments()).mean
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums.sum([self, other])
+
+    def to_json(self) -> str:
+        """Return versioned JSON, exact."""
+        moments = {name: [m.n, to_text(m.total), to_text(m.squares)] for name, m in self.moments.items()}
+        h = self.histogram
+        histogram = [h.bins.tolist(), h.positive.tolist(), h.negative.tolist()]
+        body = {"format": FORMAT, "n": self.n, "moments": moments, "histogram": histogram}
+        return json.dumps(body, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Sums:
+        """Return what `to_json` wrote; `ValueError` for another format, which a later Keel may write."""
+        body = json.loads(text)
+        if body.get("format") != FORMAT:
+            raise ValueError(f"hourly sums of format {body.get('format')!r}; this Keel reads {FORMAT}: upgrade it")
+        moments = {name: Moments(n, from_text(a), from_text(b)) for name, (n, a, b) in body["moments"].items()}
+        return cls(body["n"], moments, Histogram(*(np.array(column, np.int64) for column in body["histogram"])))
