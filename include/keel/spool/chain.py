@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import errno
-import logging
-import struct
 import threading
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from zlib import crc32
 
 from keel.spool.frames import FRAME_BYTES, Bad, Frame, scan
-from keel.spool.segments import HEAD_BYTES, VERSION, Bounds, Segment, damaged_head, version_of
+from keel.spool.mark import Mark
+from keel.spool.segments import (
+    HEAD_BYTES,
+    VERSION,
+    Bounds,
+    Segment,
+    damaged_head,
+    read_what_can_be,
+    version_of,
+)
 from keel.spool.state import Batch
 
 if TYPE_CHECKING:
     from keel.spool.aside import Aside, Kind
     from keel.spool.claims import Claim
-
-log = logging.getLogger(__name__)
-
-ACKNOWLEDGED = "acknowledged"
-_MARK = struct.Struct("<QI")
-BLOCK = 4096
-"""What is read at a time where a disk cannot read a file as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +55,7 @@ class Chain:
         self.bytes = 0
         self.oldest: int | None = None
         self._files = claim.files
+        self._mark = Mark(claim.folder, claim.files)
         self._aside = aside
         self._lock = threading.Lock()
         self._offset = 0
@@ -64,7 +63,6 @@ class Chain:
         self._loaded: tuple[int, int, bytes] = (-1, 0, b"")
         self._noted: set[tuple[int, str]] = set()
         self._keep_whole = False
-        self._mark: int | None = None
 
     @property
     def records(self) -> int:
@@ -77,10 +75,13 @@ class Chain:
         self.segments = deque(sorted((segment for segment in found if segment), key=lambda segment: segment.number))
         for segment, following in zip(self.segments, list(self.segments)[1:], strict=False):
             segment.bounds = Bounds(self._files.size(segment.path), following.first)
-        marked = self._read_mark()
+        if isinstance(marked := self._mark.read(), bytes):
+            reason = "how far records were acknowledged cannot be read; they are delivered again"
+            self._aside.keep("torn", f"{self.folder.name}/{self._mark.path.name}", marked, reason)
+            marked = 0
         if self.segments:
             last = self.segments[-1]
-            self.end = last.look_for_end(self._files.read(last.path, 0, self._files.size(last.path)))
+            self.end = last.look_for_end(read_what_can_be(self._files, last.path, 0, self._files.size(last.path))[0])
             self._expected = self.segments[0].first
         self.acknowledged = max(marked, self._expected)
         self.bytes = sum(max(0, segment.bounds.size - HEAD_BYTES) for segment in self.segments)
@@ -120,7 +121,7 @@ class Chain:
             self.bytes -= position.end - max(self._offset, HEAD_BYTES)
             self._offset = position.end
             self._expected = self.acknowledged = position.sequences[-1] + 1
-        self._write_mark()
+        self._mark.write(self.acknowledged)
         self._look_ahead()
         return True
 
@@ -136,7 +137,7 @@ class Chain:
         if not self.records:
             while self.segments:
                 self._finish()
-        self._drop_mark(remove=not self.segments)
+        self._mark.close(remove=not self.segments)
         if self.segments:
             self.claim.release()
         else:
@@ -144,7 +145,7 @@ class Chain:
 
     def forget(self) -> None:
         """Give the lock's handle back in a fork, where it keeps nobody out."""
-        self._drop_mark(remove=False)
+        self._mark.close(remove=False)
         self.claim.release()
 
     def _skip_acknowledged(self) -> None:
@@ -213,27 +214,10 @@ class Chain:
         number, base, data = self._loaded
         if number != segment.number or base + len(data) < size:
             base = self._offset
-            try:
-                data = self._files.read(segment.path, base, size - base)
-            except OSError as error:
-                if error.errno != errno.EIO:
-                    raise
-                data = self._read_blocks(segment, base, size)
+            data, whole = read_what_can_be(self._files, segment.path, base, size - base)
+            self._keep_whole |= not whole
             self._loaded = (segment.number, base, data)
         return base, data
-
-    def _read_blocks(self, segment: Segment, base: int, size: int) -> bytes:
-        """Read what the disk still gives, with zeros for what it does not."""
-        self._keep_whole = True
-        parts = []
-        for at in range(base, size, BLOCK):
-            length = min(BLOCK, size - at)
-            try:
-                part = self._files.read(segment.path, at, length)
-            except OSError:
-                part = b""
-            parts.append(part.ljust(length, b"\0"))
-        return b"".join(parts)
 
     def _note(self, segment: Segment, bad: Bad, content: bytes, expected: int) -> None:
         end = segment.bounds.end
@@ -274,34 +258,3 @@ class Chain:
             self._keep_whole = False
         self._noted.clear()
         self._loaded = (-1, 0, b"")
-
-    def _read_mark(self) -> int:
-        path = self.folder / ACKNOWLEDGED
-        if not self._files.exists(path):
-            return 0
-        content = self._files.read(path, 0, _MARK.size)
-        if len(content) == _MARK.size:
-            number, checksum = _MARK.unpack(content)
-            if checksum == crc32(content[:8]):
-                return int(number)
-        if content.strip(b"\0"):
-            reason = "how far records were acknowledged cannot be read; they are delivered again"
-            self._aside.keep("torn", f"{self.folder.name}/{ACKNOWLEDGED}", content, reason)
-        return 0
-
-    def _write_mark(self) -> None:
-        """Remember how far it is, without waiting for the disk: if it is lost, records are only delivered again."""
-        number = self.acknowledged.to_bytes(8, "little")
-        try:
-            if self._mark is None:
-                self._mark = self._files.open(self.folder / ACKNOWLEDGED)
-            self._files.write(self._mark, number + crc32(number).to_bytes(4, "little"), 0)
-        except OSError as error:
-            log.warning("cannot note how far %s is acknowledged: %s", self.folder, error)
-
-    def _drop_mark(self, *, remove: bool) -> None:
-        if self._mark is not None:
-            self._files.close(self._mark)
-            self._mark = None
-        if remove:
-            self._files.remove(self.folder / ACKNOWLEDGED)

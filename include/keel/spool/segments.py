@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import secrets
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 from zlib import crc32
 
 from keel.spool.frames import Bad, Frame, scan
+
+if TYPE_CHECKING:
+    from keel.spool.files import Files
 
 _MAGIC = b"KEELSPL"
 VERSION = 1
 _HEAD = struct.Struct("<7sBIQI")
 _CHECKSUM = struct.Struct("<I")
 HEAD_BYTES = _HEAD.size + _CHECKSUM.size
+BLOCK = 4096
+"""What is read at a time where a disk cannot read a file as a whole."""
 _NAME = re.compile(r"(\d{8})-(\d{20})-([0-9a-f]{8})\.seg")
 
 
@@ -98,3 +104,21 @@ def damaged_head(data: bytes, segment: Segment) -> Bad | None:
     if data[:HEAD_BYTES] == segment.head or not data.strip(b"\0"):
         return None
     return Bad(0, min(HEAD_BYTES, len(data)), "the segment's head has changed")
+
+
+def read_what_can_be(files: Files, path: Path, offset: int, size: int) -> tuple[bytes, bool]:
+    """Read a file; where the disk cannot, what it still gives, with zeros for the rest, and False."""
+    try:
+        return files.read(path, offset, size), True
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+    parts = []
+    for at in range(offset, offset + size, BLOCK):
+        length = min(BLOCK, offset + size - at)
+        try:
+            part = files.read(path, at, length)
+        except OSError:
+            part = b""
+        parts.append(part.ljust(length, b"\0"))
+    return b"".join(parts), False
