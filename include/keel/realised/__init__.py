@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BUCKETS", "WINDOWS", "Bucket", "refresh", "rolling", "series"]
 
-Bucket = Literal["hour", "day", "week"]
-BUCKETS: tuple[Bucket, ...] = ("hour", "day", "week")
+Bucket = Literal["hour", "day", "week", "month"]
+BUCKETS: tuple[Bucket, ...] = ("hour", "day", "week", "month")
 WINDOWS = (timedelta(hours=24), timedelta(days=7))
 _HOUR_MICROS = HOUR // timedelta(microseconds=1)
 
@@ -112,7 +112,7 @@ def series(
 ) -> list[dict[str, Any]]:
     """Return each bucket's performance, by time and version, of the hours that begin in start ≤ hour < end.
 
-    Buckets are hours, calendar days or weeks from Monday on, all UTC; only those with predictions are there. Each has
+    Buckets are hours, calendar days, weeks from Monday on or calendar months, all UTC; only those with predictions are there. Each has
     ``start, end, version, metric`` (the configured one), ``predictions``, ``labelled`` and ``coverage`` (the one of
     the other; None where how many there were is not known any more), ``n`` (labelled rows that were not set aside),
     ``hours``, ``set_aside``, ``mean_label``, ``mean_score``, ``mean_prediction``, and by metric ``value, lower, upper,
@@ -126,7 +126,7 @@ def series(
     holdouts = {number: _holdout(ws, config, number) for number in sorted({number for _, number in parts})}
     found = []
     for (begin, number), part in sorted(parts.items(), key=lambda item: item[0]):
-        report = _header(begin, begin + _LENGTH[bucket], number) | part.to_dict(config)
+        report = _header(begin, _end(begin, bucket), number) | part.to_dict(config)
         for name, values in report["metrics"].items():
             values["holdout"] = of_holdout(holdouts[number], name)
         found.append(report)
@@ -196,7 +196,7 @@ def _holdout(ws: Workspace, config: ModelConfig, version: int) -> Mapping[str, A
         return {}
 
 
-_LENGTH: dict[Bucket, timedelta] = {"hour": HOUR, "day": DAY, "week": 7 * DAY}
+_LENGTH: Mapping[str, timedelta] = {"hour": HOUR, "day": DAY, "week": 7 * DAY}
 
 
 def _floor(hour: datetime, bucket: Bucket) -> datetime:
@@ -204,7 +204,16 @@ def _floor(hour: datetime, bucket: Bucket) -> datetime:
     if bucket == "hour":
         return hour
     midnight = hour.replace(hour=0)
+    if bucket == "month":
+        return midnight.replace(day=1)
     return midnight if bucket == "day" else midnight - midnight.weekday() * DAY
+
+
+def _end(begin: datetime, bucket: Bucket) -> datetime:
+    """Return the end of the bucket that begins at ``begin``."""
+    if bucket == "month":
+        return _floor(begin + 31 * DAY, bucket)
+    return begin + _LENGTH[bucket]
 
 
 def _named(window: timedelta) -> str:
