@@ -58,6 +58,7 @@ def plan(**changes):
         ({"alpha": float("nan")}, "between 0 and 0.5"),
         ({"margin": float("inf")}, "margin"),
         ({"max_n": 0}, "at least 1"),
+        ({"least": timedelta(days=-1)}, "must not be negative"),
         ({"salt": ""}, "salt must not be empty"),
         ({"metric": "f1"}, "has no loss per row; .*: accuracy, brier"),
         ({"metric": "mae"}, "does not say at what to cut an error"),
@@ -76,7 +77,7 @@ def test_what_could_not_end_in_a_verdict_is_refused(changes, says):
     "made",
     [
         plan(),
-        plan(stages=RAMP, metric="mae", promised=PROMISED, margin=0.1),
+        plan(stages=RAMP, metric="mae", promised=PROMISED, margin=0.1, least=timedelta(hours=36)),
         plan(mode="shadow", stages=(), started_at=datetime(2026, 1, 1, 2, tzinfo=timezone(timedelta(hours=2)))),
     ],
 )

@@ -34,6 +34,8 @@ SMALL_SHARE = 0.2
 """A smaller arm than this has too few rows for a normal approximation in the first thousands; the bets need none."""
 BURN_IN = 1_000
 """Outcomes before which a confidence sequence, which is valid for many rows, decides nothing."""
+LEAST = timedelta(days=7)
+"""Each day of the week once: which version is better on the first days says little of the weeks after them."""
 UNKNOWN_LOSS = 0.5
 """What a loss in [0, 1] is measured from where nothing is known of the champion's: the middle."""
 
@@ -79,11 +81,13 @@ class Plan:
     alpha: float
     """Chance of each wrong verdict: to promote a version not better than the margin, to roll back one not worse."""
     max_n: int
-    """Outcomes after which it ends without a difference shown."""
+    """Outcomes after which it ends without a difference shown, unless that is before ``least``."""
     started_at: datetime
     promised: Estimate | None = None
     """The champion's mean loss on its holdout (`promised_loss`): a regression's errors are cut by it, and bets are
     made on what differs from it. It sets no level, only how soon a difference shows."""
+    least: timedelta = LEAST
+    """No verdict on the versions by outcomes of rows before this has passed."""
 
     def __post_init__(self) -> None:
         if wrong := next(_problems(self), None):
@@ -147,7 +151,13 @@ class Plan:
         ]
         promised = self.promised and asdict(self.promised)
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**plain, "stages": stages, "promised": promised, "started_at": self.started_at.isoformat()}
+        return {
+            **plain,
+            "stages": stages,
+            "promised": promised,
+            "started_at": self.started_at.isoformat(),
+            "least": self.least.total_seconds(),
+        }
 
     @classmethod
     def from_dict(cls, kept: Mapping[str, Any]) -> Plan:
@@ -163,6 +173,7 @@ class Plan:
                 "stages": stages,
                 "started_at": datetime.fromisoformat(kept["started_at"]),
                 "promised": promised and Estimate(**promised),
+                "least": timedelta(seconds=kept["least"]),
             }
         )
 
@@ -242,6 +253,8 @@ def _problems(plan: Plan) -> Iterator[str]:
         yield f"margin ({plan.margin}) must be a number"
     if plan.max_n < 1:
         yield f"max_n ({plan.max_n}) must be at least 1"
+    if plan.least < timedelta(0):
+        yield f"least ({plan.least}) must not be negative"
     if plan.started_at.utcoffset() is None:
         yield "started_at must say its time zone"
     yield from _problems_of_metric(plan)

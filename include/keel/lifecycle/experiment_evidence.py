@@ -1,4 +1,9 @@
-"""What the outcomes of an experiment have shown after each of them: the tests that may be looked at at any moment."""
+"""What the outcomes of an experiment have shown, and whether its arms are what they say: tests for any moment.
+
+A verdict needs two things at once. The test of rows that the plan has fixed bounds the chance of a wrong one, however
+often one looks. And the difference must hold from day to day (`keel.measures.steady`): without that it may be true of
+the rows of one storm and of no others. Both are judged at the end of each hour in which outcomes came to be known.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keel.lifecycle.experiment import BURN_IN, Plan
+from keel.lifecycle.experiment import BURN_IN, Plan, in_utc
 from keel.lifecycle.look import BLOCK_ROWS, BLOCK_SPAN, MOST
 from keel.measures.allocation import log_mismatch
 from keel.measures.betting import combine, log_capital
 from keel.measures.blocks import Integers, block_ends, block_means
 from keel.measures.sequential import BISECTIONS, Contrasts, half_width, running
+from keel.measures.steady import HourlySums
 
 if TYPE_CHECKING:
     from keel.lifecycle.experiment_rows import Assigned, Mask, Outcomes
@@ -24,11 +30,11 @@ MISMATCH = 1_000.0
 
 
 @dataclass(frozen=True)
-class Followed:
-    """What the usable outcomes have shown after each moment at which they were judged."""
+class ByRows:
+    """What the test of rows has shown at each moment at which it was judged."""
 
-    ends: Integers
-    """Outcomes after which they were judged, ascending."""
+    moments: Integers
+    """Outcomes after which, ascending."""
     better: Mask
     """Whether the improvement was then shown to exceed the margin."""
     worse: Mask
@@ -36,64 +42,69 @@ class Followed:
     log_capitals: tuple[Floats, Floats] | None
     """Of the bets on either; none for the confidence sequence, which makes none."""
 
-    def first(self) -> tuple[int, bool] | None:
-        """Return after how many outcomes something was first shown, and whether it was that it is better."""
-        shown = np.flatnonzero(self.better | self.worse)
-        if not len(shown):
-            return None
-        return int(self.ends[shown[0]]), not bool(self.worse[shown[0]])
+
+@dataclass(frozen=True)
+class Bounds:
+    """The improvement, a difference of mean losses in [0, 1], after some outcomes; positive is better."""
+
+    improvement: float
+    """Of rows weighted by the inverse probability of their arm: where the allocation changes, plain means would compare
+    rows of other days with each other. NaN until both arms have rows."""
+    lower: float
+    upper: float
+    """Each holds at 1 − alpha at any moment: the wider of those by rows and between days; ∓∞ while one is missing."""
+    unit: str
+    """Between what the difference was compared: days, or shorter clusters while those are few."""
+    clusters: int
 
 
-def follow(plan: Plan, rows: Outcomes) -> Followed:
+def by_rows(plan: Plan, rows: Outcomes, now: np.datetime64) -> ByRows:
     """Judge usable outcomes in the order in which they were known, the way that the plan has fixed."""
-    margin, floor, alpha = plan.least_improvement, min(0.0, plan.least_improvement), plan.alpha
+    margin, floor = plan.least_improvement, _floor(plan)
+    moments = _moments(plan, rows, now)
     if plan.method == "confidence_sequence":
         found, n = running(plan.loss.of(rows.answered), rows.challenger), np.arange(1, len(rows) + 1)
-        width = half_width(found.standard_error, n, alpha=alpha, one_sided=True)
+        width = half_width(found.standard_error, n, alpha=plan.alpha, one_sided=True)
         with np.errstate(invalid="ignore"):
             judged = (n >= BURN_IN) & (found.standard_error > 0)
-            better = judged & (found.improvement - width > margin)
-            return Followed(n, better, judged & (found.improvement + width < floor), None)
+            better, worse = judged & (found.improvement - width > margin), judged & (found.improvement + width < floor)
+        return ByRows(moments, better[moments - 1], worse[moments - 1], None)
     if plan.method == "betting":
         contrasts, ends = _contrasts(plan, rows), np.arange(1, len(rows) + 1)
-        capitals = contrasts.log_capital(margin).path, contrasts.log_capital(floor, worse=True).path
+        paths = contrasts.log_capital(margin).path, contrasts.log_capital(floor, worse=True).path
     else:
         ends, blocks = _blocks(plan, rows)
-        capitals = _bet_on_blocks(blocks, margin), _bet_on_blocks(-blocks, -floor)
-    better, worse = (path >= -math.log(alpha) for path in capitals)
-    return Followed(ends, better, worse, capitals)
+        paths = _bet_on_blocks(blocks, margin), _bet_on_blocks(-blocks, -floor)
+    held = np.searchsorted(ends, moments, side="right")
+    on_better, on_worse = (np.append(0.0, path)[held] for path in paths)
+    needed = -math.log(plan.alpha)
+    return ByRows(moments, on_better >= needed, on_worse >= needed, (on_better, on_worse))
 
 
-def bounds(plan: Plan, rows: Outcomes) -> tuple[float, float]:
-    """Return the bounds of the improvement after all of the rows, each at 1 − alpha; NaN where there are none yet."""
-    if not len(rows):
-        return math.nan, math.nan
-    if plan.method == "confidence_sequence":
-        found = running(plan.loss.of(rows.answered), rows.challenger)
-        estimate, error = float(found.improvement[-1]), float(found.standard_error[-1])
-        width = float(half_width(error, len(rows), alpha=plan.alpha, one_sided=True))
-        return (estimate - width, estimate + width) if len(rows) >= BURN_IN else (math.nan, math.nan)
-    if plan.method == "betting":
-        contrasts = _contrasts(plan, rows)
-        return contrasts.bound(alpha=plan.alpha), contrasts.bound(alpha=plan.alpha, worse=True)
-    _, blocks = _blocks(plan, rows)
-    return _block_bound(blocks, plan.alpha), -_block_bound(-blocks, plan.alpha)
+def first_shown(plan: Plan, rows: Outcomes, found: ByRows) -> tuple[int, bool] | None:
+    """Return after how many outcomes a difference was first shown, and whether it was that the challenger is better."""
+    sums = _hourly(plan, rows)
+    for moment in np.flatnonzero(found.better | found.worse):
+        n = int(found.moments[moment])
+        steady = sums.steady(n, alpha=plan.alpha)
+        if found.worse[moment] and steady.improvement + steady.width < _floor(plan):
+            return n, False
+        if found.better[moment] and steady.improvement - steady.width > plan.least_improvement:
+            return n, True
+    return None
 
 
-def improvement(plan: Plan, rows: Outcomes) -> float:
-    """Return the estimate that the bounds are bounds of; NaN where there is none yet.
-
-    Where the allocation changes that is not the difference of the arms' means: rows of different days would be
-    compared. It is the mean over the rows of the contrasts, each divided by what the weights add up to.
-    """
-    if plan.mode == "shadow":
-        return float(np.mean(_differences(plan, rows))) if len(rows) else math.nan
-    losses, weights = plan.loss.of(rows.answered), np.where(rows.challenger, 1 / rows.share, 1 / (1 - rows.share))
-    means = [
-        np.average(losses[own], weights=weights[own]) if own.any() else math.nan
-        for own in (~rows.challenger, rows.challenger)
-    ]
-    return float(means[0] - means[1])
+def bounds(plan: Plan, rows: Outcomes) -> Bounds:
+    """Return the improvement and its bounds after all of the rows."""
+    steady = _hourly(plan, rows).steady(len(rows), alpha=plan.alpha)
+    lower, upper = _bounds_by_rows(plan, rows)
+    return Bounds(
+        steady.improvement,
+        float(np.fmin(lower, steady.improvement - steady.width)),
+        float(np.fmax(upper, steady.improvement + steady.width)),
+        steady.unit,
+        steady.clusters,
+    )
 
 
 def mean_losses(plan: Plan, rows: Outcomes) -> tuple[float, float]:
@@ -115,30 +126,75 @@ def assignment_evidence(rows: Assigned) -> Floats:
 def label_evidence(rows: Assigned) -> Floats:
     """Return the log evidence after each row, when its label was due, that one arm gets labels more seldom.
 
-    As long as whether a label comes does not depend on the arm, both those that have one and those that have none are
-    split as they were assigned: the mean of the evidence against either, so that missing labels show where they are
+    As long as whether a label comes does not depend on the arm, both the rows that have one and those that have none
+    are split as they were assigned: the mean of the evidence against either, so that missing labels show where they are
     few, and labels where those are few.
     """
     tests = []
     for own in (rows.labelled, ~rows.labelled):
-        where = np.flatnonzero(own) + 1
-        tests.append((where, log_mismatch(rows.challenger[own], rows.share[own])))
-    moments, path = combine(tests)
-    assert len(moments) == len(rows)
+        tests.append((np.flatnonzero(own) + 1, log_mismatch(rows.challenger[own], rows.share[own])))
+    _, path = combine(tests)
     return path
+
+
+def _floor(plan: Plan) -> float:
+    """Return below what an improvement is harm: what a negative margin tolerates is none."""
+    return min(0.0, plan.least_improvement)
+
+
+def most_outcomes(plan: Plan, rows: Outcomes) -> int | None:
+    """Return after how many usable outcomes no more count; None while more may come."""
+    early = rows.time < np.datetime64(in_utc(plan.started_at + plan.least), "us")
+    if len(rows) < plan.max_n or bool(early.all()):
+        return None
+    return max(plan.max_n, int(np.argmin(early)) + 1)
+
+
+def _moments(plan: Plan, rows: Outcomes, now: np.datetime64) -> Integers:
+    """Return after how many outcomes each hour ended, from when the experiment has lasted long enough.
+
+    The last hour has ended if it is over, or if no more outcomes count.
+    """
+    hours = rows.known_at.astype("datetime64[h]")
+    ends: Integers = np.flatnonzero(hours[1:] != hours[:-1]) + 1
+    if len(rows) and (hours[-1] < now.astype("datetime64[h]") or len(rows) == most_outcomes(plan, rows)):
+        ends = np.append(ends, len(rows))
+    latest = np.maximum.accumulate(rows.time)[ends - 1]
+    return ends[latest >= np.datetime64(in_utc(plan.started_at + plan.least), "us")]
+
+
+def _bounds_by_rows(plan: Plan, rows: Outcomes) -> tuple[float, float]:
+    if plan.method == "confidence_sequence":
+        if len(rows) < BURN_IN:
+            return -math.inf, math.inf
+        found = running(plan.loss.of(rows.answered), rows.challenger)
+        error, estimate = float(found.standard_error[-1]), float(found.improvement[-1])
+        width = float(half_width(error, len(rows), alpha=plan.alpha, one_sided=True))
+        return estimate - width, estimate + width
+    if not len(rows):
+        return -math.inf, math.inf
+    if plan.method == "betting":
+        contrasts = _contrasts(plan, rows)
+        return contrasts.bound(alpha=plan.alpha), contrasts.bound(alpha=plan.alpha, worse=True)
+    _, blocks = _blocks(plan, rows)
+    return _block_bound(blocks, plan.alpha), -_block_bound(-blocks, plan.alpha)
+
+
+def _hourly(plan: Plan, rows: Outcomes) -> HourlySums:
+    losses = plan.loss.of(rows.answered)
+    if plan.mode == "shadow":
+        return HourlySums(rows.time, np.ones((2, len(rows))), np.stack([losses, plan.loss.of(rows.shadow)]))
+    weights = np.stack([~rows.challenger / (1 - rows.share), rows.challenger / rows.share])
+    return HourlySums(rows.time, weights, np.stack([losses, losses]))
 
 
 def _contrasts(plan: Plan, rows: Outcomes) -> Contrasts:
     return Contrasts.of(plan.loss.of(rows.answered), rows.challenger, rows.share, centre=plan.centre)
 
 
-def _differences(plan: Plan, rows: Outcomes) -> Floats:
-    return plan.loss.of(rows.answered) - plan.loss.of(rows.shadow)
-
-
 def _blocks(plan: Plan, rows: Outcomes) -> tuple[Integers, Floats]:
     ends = block_ends(rows.time, rows.answered.label, rows=BLOCK_ROWS, span=BLOCK_SPAN)
-    return ends, block_means(_differences(plan, rows), ends)
+    return ends, block_means(plan.loss.of(rows.answered) - plan.loss.of(rows.shadow), ends)
 
 
 def _bet_on_blocks(blocks: Floats, margin: float) -> Floats:

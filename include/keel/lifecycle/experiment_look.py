@@ -17,13 +17,14 @@ import numpy as np
 from keel.lifecycle.experiment import CHALLENGER, CHAMPION, Arm, Plan, version_of
 from keel.lifecycle.experiment_evidence import (
     MISMATCH,
-    Followed,
+    ByRows,
     assignment_evidence,
     bounds,
-    follow,
-    improvement,
+    by_rows,
+    first_shown,
     label_evidence,
     mean_losses,
+    most_outcomes,
 )
 from keel.lifecycle.experiment_report import ArmReport, ExperimentLook, ExperimentVerdict
 from keel.lifecycle.experiment_rows import Assigned, Outcomes, read_rows
@@ -58,7 +59,7 @@ def evaluate(
     - *promote*: the challenger's mean loss is shown to be lower than the champion's by more than the margin. Each of
       the two wrong verdicts has a chance of at most `Plan.alpha`, however often one looks.
     - *roll_back*: it is shown to be higher (with a negative margin, by more than that allows).
-    - *no_difference*: neither, on `Plan.max_n` outcomes.
+    - *no_difference*: neither, on `Plan.max_n` outcomes and after `Plan.least`.
     - *mismatch*: the rows are not split as the plan says, or one arm gets its labels more seldom (each with a chance of
       at most 1/`MISMATCH` if nothing is wrong), or more than `MOST_LEFT_OUT` of an arm's labelled rows cannot be used
       when one of the former would fall. Whatever the versions' losses are, they are not those of like rows.
@@ -69,8 +70,8 @@ def evaluate(
     """
     labelled, rows = read_rows(plan, outcomes, assigned, now=now, label_delay=label_delay)
     usable = labelled.take(labelled.usable)
-    usable = usable.take(slice(0, plan.max_n))
-    followed = follow(plan, usable)
+    usable = usable.take(slice(0, most_outcomes(plan, usable)))
+    followed = by_rows(plan, usable, _moment(now))
     delay = np.timedelta64(label_delay)
     event = _first_event(plan, usable, followed, rows, delay, now)
     if event is not None and event.verdict is not ExperimentVerdict.MISMATCH:
@@ -81,7 +82,7 @@ def evaluate(
 
 
 def _first_event(
-    plan: Plan, usable: Outcomes, followed: Followed, rows: Assigned, delay: np.timedelta64, now: datetime
+    plan: Plan, usable: Outcomes, followed: ByRows, rows: Assigned, delay: np.timedelta64, now: datetime
 ) -> _Event | None:
     found = []
     if plan.mode == "ab":
@@ -95,12 +96,12 @@ def _first_event(
                 moment = time[above[0]]
                 n = int(np.searchsorted(usable.known_at, moment, side="right"))
                 found.append(_Event(moment, ExperimentVerdict.MISMATCH, n, cause))
-    if (shown := followed.first()) is not None:
+    if (shown := first_shown(plan, usable, followed)) is not None:
         n, better = shown
         verdict = ExperimentVerdict.PROMOTE if better else ExperimentVerdict.ROLL_BACK
         found.append(_Event(usable.known_at[n - 1], verdict, n))
-    elif len(usable) == plan.max_n:
-        found.append(_Event(usable.known_at[-1], ExperimentVerdict.NO_DIFFERENCE, plan.max_n))
+    elif len(usable) == most_outcomes(plan, usable):
+        found.append(_Event(usable.known_at[-1], ExperimentVerdict.NO_DIFFERENCE, len(usable)))
     return min(found, key=lambda event: event.moment, default=None)
 
 
@@ -120,11 +121,11 @@ def _report(
     delay: np.timedelta64,
     labelled: Outcomes,
     judged: Outcomes,
-    followed: Followed,
+    followed: ByRows,
     rows: Assigned,
 ) -> ExperimentLook:
     cap = plan.loss.cap
-    lower, upper = bounds(plan, judged)
+    found = bounds(plan, judged)
     before, new = mean_losses(plan, judged)
     better, worse = _capitals(followed, len(judged))
     due = rows.until(moment - delay)
@@ -141,9 +142,11 @@ def _report(
         champion=arms[0],
         challenger=arms[1],
         n=len(judged),
-        improvement=improvement(plan, judged) * cap,
-        lower_bound=lower * cap,
-        upper_bound=upper * cap,
+        improvement=found.improvement * cap,
+        lower_bound=found.lower * cap,
+        upper_bound=found.upper * cap,
+        unit=found.unit,
+        clusters=found.clusters,
         evidence_better=better,
         evidence_worse=worse,
         assignment_evidence=_highest(assignment_evidence(rows)) if plan.mode == "ab" else 1.0,
@@ -173,10 +176,10 @@ def _arm(
     )
 
 
-def _capitals(followed: Followed, n: int) -> tuple[float | None, float | None]:
+def _capitals(followed: ByRows, n: int) -> tuple[float | None, float | None]:
     if followed.log_capitals is None:
         return None, None
-    last = int(np.searchsorted(followed.ends, n, side="right"))
+    last = int(np.searchsorted(followed.moments, n, side="right"))
     better, worse = (_highest(path[:last]) for path in followed.log_capitals)
     return better, worse
 

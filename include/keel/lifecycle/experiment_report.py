@@ -8,7 +8,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from keel.lifecycle.experiment import BURN_IN
 from keel.lifecycle.experiment_evidence import MISMATCH
 from keel.measures.plain import finite_or_none
 
@@ -74,8 +73,11 @@ class ExperimentLook:
     improvement: float
     """By how much lower the challenger's mean loss is."""
     lower_bound: float
-    """Each bound holds at 1 − alpha, at whatever moment one looks; NaN where there is none yet."""
+    """Each bound holds at 1 − alpha, at whatever moment one looks; infinite where there is none yet."""
     upper_bound: float
+    unit: str
+    """Between what the difference must hold: days, or shorter clusters while there are few of those."""
+    clusters: int
     evidence_better: float | None
     """Capital of the bets that the challenger is better by more than the margin, from 1; none without bets."""
     evidence_worse: float | None
@@ -129,7 +131,7 @@ class ExperimentLook:
     def _improvement(self) -> str:
         said = f"the improvement is {self.improvement:.5f}"
         if not (math.isfinite(self.lower_bound) and math.isfinite(self.upper_bound)):
-            return f"{said}, which says nothing before {BURN_IN:,} outcomes"
+            return f"{said}, on too few outcomes, or too few hours and days of them, to say more"
         asked = f", and more than {self._margin:.4f} is asked" if self._margin else ""
         return f"{said}, from {self.lower_bound:.5f} to {self.upper_bound:.5f} (α = {self.plan.alpha:g}){asked}"
 

@@ -69,9 +69,8 @@ class Running:
     improvement: Floats
     """Champion's mean loss less the challenger's; NaN until both arms have a row."""
     standard_error: Floats
-    """√(s²/n of the one + s²/n of the other); NaN until both arms have two rows."""
-    fewest: NDArray[np.int64]
-    """Rows of the smaller arm."""
+    """The larger of √(s²/n of the one + s²/n of the other) and √(s² of all·(1/n + 1/n)); NaN until both arms have two
+    rows. The former alone is far too small where errors are rare and the smaller arm has seen none yet."""
 
 
 def running(loss: ArrayLike, is_challenger: ArrayLike) -> Running:
@@ -83,7 +82,9 @@ def running(loss: ArrayLike, is_challenger: ArrayLike) -> Running:
     losses, challenger = np.asarray(loss, dtype=np.float64), np.asarray(is_challenger, dtype=bool)
     with np.errstate(invalid="ignore", divide="ignore"):
         (n_a, mean_a, error_a), (n_b, mean_b, error_b) = (_arm(losses, own) for own in (~challenger, challenger))
-        return Running(mean_a - mean_b, np.sqrt(error_a + error_b), np.minimum(n_a, n_b))
+        n, _, error = _arm(losses, np.full(losses.shape, True))
+        squared = np.maximum(error_a + error_b, error * n * (1 / n_a + 1 / n_b))
+        return Running(mean_a - mean_b, np.sqrt(squared))
 
 
 def _arm(losses: Floats, own: NDArray[np.bool_]) -> tuple[NDArray[np.int64], Floats, Floats]:

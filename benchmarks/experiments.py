@@ -1,0 +1,168 @@
+"""How often an experiment ends in the wrong verdict, and how soon in the right one: on known truths, and on real flights.
+
+``python -m benchmarks.experiments`` prints the tables; ``--trials 50 --seeds 3`` makes a quick look.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from scipy.special import ndtri
+
+from keel.lifecycle.experiment import Plan, Stage, assign_many
+from keel.lifecycle.experiment_evidence import MISMATCH
+from keel.lifecycle.experiment_look import ExperimentLook, ExperimentVerdict, evaluate
+from keel.measures.allocation import log_mismatch
+from keel.measures.losses import Estimate, Floats, Scored, brier_loss, error_loss, estimate
+from keel.measures.sequential import running
+
+if TYPE_CHECKING:
+    from keel.measures.blocks import Times
+
+ALPHA = 0.05
+START = datetime(2026, 1, 1, tzinfo=UTC)
+DELAY = timedelta(hours=24)
+DAYS, ROWS = 20, 20_000
+EVERY = 100
+"""Outcomes between two looks of the naive test; Keel's are looked at after every one."""
+METRICS = {"brier": brier_loss, "accuracy": error_loss}
+WEATHER = 1.0
+"""Standard deviation, on the scale of the logit, by which all labels of a day move together."""
+QUALITY = 1.5
+QUALITIES = (0.9, 1.2, 1.8, 2.1)
+SKEWS = (0.5, 0.51, 0.52, 0.55)
+
+Stages = tuple[Stage, ...]
+ALLOCATIONS: dict[str, Stages] = {
+    "50/50": (Stage(0.5),),
+    "canary of 10%": (Stage(0.1),),
+    "ramp 5→20→50%": (Stage(0.05, timedelta(days=2)), Stage(0.2, timedelta(days=3)), Stage(0.5)),
+    "shadow": (),
+}
+
+
+def plan_of(stages: Stages, metric: str, promised: Estimate, *, seed: object, start: datetime = START) -> Plan:
+    """Return a plan; none of the stages: shadow mode. seed: makes the salt."""
+    return Plan(
+        experiment_id=f"{seed}", model="simulated", champion=1, challenger=2, mode="ab" if stages else "shadow",
+        stages=stages, salt=f"salt {seed}", metric=metric, margin=0.0, alpha=ALPHA, max_n=10**6, started_at=start,
+        promised=promised,
+    )  # fmt: skip
+
+
+def tables(plan: Plan, times: Times, champion: Scored, challenger: Scored) -> tuple[pa.Table, pa.Table]:
+    """Serve rows, each its own entity, by a plan; return what the store gives of them: outcomes, and assignments."""
+    entities = [f"row {i}" for i in range(len(times))]
+    is_challenger, probability = assign_many(plan, entities, times)
+    shown = {"entity": entities, "time": times, "allocation": probability}
+    shown["arm"] = np.where(is_challenger, "challenger", "champion")
+    shadow = plan.mode == "shadow"
+    nothing = np.full(len(times), math.nan)
+    outcomes = {
+        **shown,
+        "version": np.where(is_challenger, plan.challenger, plan.champion),
+        "score": np.where(is_challenger, challenger.score, champion.score),
+        "prediction": np.where(is_challenger, challenger.prediction, champion.prediction),
+        "label": champion.label,
+        "observed_at": times + np.timedelta64(DELAY),
+        "shadow_version": np.full(len(times), plan.challenger),
+        "shadow_score": challenger.score if shadow else nothing,
+        "shadow_prediction": challenger.prediction if shadow else nothing,
+    }
+    assigned = pa.table(shown)
+    return pa.table(outcomes), assigned.slice(0, 0) if shadow else assigned
+
+
+def weathered(n: int, seed: int, quality: float, own_days: float = 0.0) -> tuple[Times, Scored, Scored]:
+    """Draw rows of days that share their weather; return times, a champion of `QUALITY` and a challenger.
+
+    own_days: standard deviation, on the scale of the logit, by which either version is off on a whole day.
+    """
+    rng = np.random.default_rng(seed)
+    day = np.arange(n) * DAYS // n
+    weather = WEATHER * rng.standard_normal(DAYS)
+    label = (rng.random(n) < 1 / (1 + np.exp(1 - weather[day]))).astype(float)
+    common = rng.standard_normal(n)
+
+    def version(strength: float) -> Scored:
+        off = own_days * rng.standard_normal(DAYS)[day]
+        raw = strength * label + math.sqrt(0.8) * common + math.sqrt(0.2) * rng.standard_normal(n) + off
+        score = 1 / (1 + np.exp(1.2 - raw))
+        return Scored(label, score, (score > 0.5).astype(float))
+
+    started = np.datetime64(START.replace(tzinfo=None), "us")
+    times = started + (np.arange(n) * (DAYS * 86_400e6 / n)).astype("timedelta64[us]")
+    return times, version(QUALITY), version(quality)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an experiment came to, and what a test of fixed size, looked at again and again, would have made of it."""
+
+    verdict: ExperimentVerdict
+    n: int
+    naive: ExperimentVerdict
+
+
+def simulated(
+    allocation: str, metric: str, quality: float, trials: Iterable[int], *, n: int = ROWS, own_days: float = 0.0
+) -> list[Found]:
+    """Run experiments on known truths to their end."""
+    found = []
+    for trial in trials:
+        times, champion, challenger = weathered(n, trial, quality, own_days)
+        promised = _promised(metric, weathered(5_000, 10**6 + trial, quality)[1])
+        plan = plan_of(ALLOCATIONS[allocation], metric, promised, seed=trial)
+        found.append(run_one(plan, times, champion, challenger))
+    return found
+
+
+def run_one(plan: Plan, times: Times, champion: Scored, challenger: Scored) -> Found:
+    """Serve all rows by a plan and look once, at the end, when the first thing shown is what counts."""
+    outcomes, assigned = tables(plan, times, champion, challenger)
+    end = times[-1].astype(datetime).replace(tzinfo=UTC) + 2 * DELAY
+    look = evaluate(plan, outcomes, assigned, now=end, label_delay=DELAY)
+    return Found(look.verdict, look.n, naive(plan, outcomes, champion, challenger))
+
+
+def naive(plan: Plan, outcomes: pa.Table, champion: Scored, challenger: Scored) -> ExperimentVerdict:
+    """Compare means by a z-test at `ALPHA`, one-sided both ways, every `EVERY` outcomes until one is significant."""
+    looks = np.arange(EVERY, outcomes.num_rows + 1, EVERY) - 1
+    losses = METRICS[plan.metric]
+    if plan.mode == "shadow":
+        difference = losses(champion) - losses(challenger)
+        n = np.arange(1, len(difference) + 1)
+        mean = np.cumsum(difference) / n
+        z = (mean * np.sqrt(n) / np.sqrt(np.cumsum(difference**2) / n - mean**2))[looks]
+    else:
+        is_challenger = outcomes["arm"].to_numpy() == "challenger"
+        seen = running(np.where(is_challenger, losses(challenger), losses(champion)), is_challenger)
+        z = (seen.improvement / seen.standard_error)[looks]
+    shown = np.flatnonzero(np.abs(np.nan_to_num(z)) > -ndtri(ALPHA))
+    if not len(shown):
+        return ExperimentVerdict.RUNNING
+    return ExperimentVerdict.PROMOTE if z[shown[0]] > 0 else ExperimentVerdict.ROLL_BACK
+
+
+def _promised(metric: str, holdout: Scored) -> Estimate:
+    found = estimate(metric, holdout)
+    return Estimate(1 - found.value, found.standard_error, found.n) if metric == "accuracy" else found
+
+
+def skewed(truth: float, trials: int, n: int = 100_000, seed: int = 0) -> Floats:
+    """Draw assignments with another share than the stated half; return after how many rows each is caught, or ∞."""
+    rng, caught = np.random.default_rng([seed, round(truth * 1_000)]), []
+    for _ in range(trials):
+        path = log_mismatch(rng.random(n) < truth, 0.5)
+        above = path >= math.log(MISMATCH)
+        caught.append(float(above.argmax() + 1) if above.any() else math.inf)
+    return np.array(caught)
