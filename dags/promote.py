@@ -12,7 +12,14 @@ from keel_airflow.groups import approve_operator, asks_people, promote_operator,
 from keel_airflow.operators.compare_models import CompareModelsOperator
 from keel_airflow.operators.keep_champion import KeepChampionOperator
 from keel_airflow.operators.request_promotion import RequestPromotionOperator
-from keel_airflow.params import end_param, force_param, override_params, reason_param, version_param
+from keel_airflow.params import (
+    end_param,
+    evidence_param,
+    force_param,
+    override_params,
+    reason_param,
+    version_param,
+)
 from keel_airflow.policy import WORK_TIMEOUT, Tag, dag_arguments
 
 DOC = """
@@ -24,6 +31,9 @@ the version is on probation, which `{model}.watch_deployment` looks after.
 ## Inputs
 `version` (empty: the one in staging), `reason`, `end` (until when the holdout reaches; empty: now). `force` promotes
 whatever the comparison says, for the person who starts the run by hand and says why; it replaces nobody's agreement.
+`experiment` names the one that has shown the version to be better in production: its verdict, as the ledger has it,
+then stands in for a comparison on a holdout, while the champion is the same and it is no older than
+`promotion.max_label_age`.
 `overrides` change the configuration for this run, but nothing of `promotion`.
 
 ## Outputs
@@ -45,7 +55,12 @@ def promote(config: ModelConfig) -> DAG:
         f"{model}.promote",
         description=f"Put a version of {model} into production",
         schedule=None,
-        params=version_param("the one in staging") | reason_param() | end_param() | force_param() | override_params(),
+        params=version_param("the one in staging")
+        | reason_param()
+        | end_param()
+        | evidence_param()
+        | force_param()
+        | override_params(),
         **dag_arguments(
             config,
             doc=DOC,

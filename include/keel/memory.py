@@ -107,7 +107,8 @@ def outcome_of(name: str, decided: Mapping[str, Any], sentence: str, **more: Any
     """Return what came of a decision, with the numbers of the comparison where there was one."""
     kept = ("decision_id", "model", "champion", "challenger", "metric", "champion_value", "challenger_value",
             "lower_bound", "improvement", "margin", "level", "n", "holdout", "earlier_looks", "mlflow_run_id",
-            "report_id", "verdict", "forced_by", "basis", "loss", "upper_bound", "experiment_id")  # fmt: skip
+            "report_id", "verdict", "forced_by", "basis", "loss", "upper_bound", "experiment_id",
+            "until")  # fmt: skip
     return {"outcome": name, "sentence": sentence, **{k: decided[k] for k in kept if k in decided}, **more}
 
 

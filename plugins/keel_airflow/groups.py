@@ -17,6 +17,7 @@ from keel_airflow.notifications import QuestionNotifier
 from keel_airflow.operators.await_approval import AwaitApprovalOperator
 from keel_airflow.operators.compare_models import CompareModelsOperator
 from keel_airflow.operators.compose_message import ComposeMessageOperator
+from keel_airflow.operators.conclude_experiment import ConcludeExperimentOperator
 from keel_airflow.operators.keep_champion import KeepChampionOperator
 from keel_airflow.operators.offer import OfferOperator
 from keel_airflow.operators.promote import PromoteOperator
@@ -26,7 +27,7 @@ from keel_airflow.operators.write_to_outbox import WriteToOutboxOperator
 from keel_airflow.policy import TRAINING_POOL, TRAINING_TIMEOUT
 
 if TYPE_CHECKING:
-    from airflow.sdk import DAG
+    from airflow.sdk import DAG, BaseOperator
 
     from keel.config import ModelConfig
 
@@ -39,6 +40,15 @@ PROMOTION_OF_OFFER = """{{ {
 } }}"""
 """What the run that asks for approval is given: one expression, so that it arrives as the dict it is, and a sentence in
 it as text. It ends where the check ended, so that what people are asked to agree to is what was found."""
+
+
+PROMOTION_OF_TRIED = """{{ {
+    'version': ti.xcom_pull('offer')['version'],
+    'reason': ti.xcom_pull('watch')['sentence'][:500],
+    'end': ti.xcom_pull('offer')['until'],
+    'experiment': ti.xcom_pull('offer')['experiment_id'],
+} }}"""
+"""As `PROMOTION_OF_OFFER`, of a version that an experiment has shown to be better."""
 
 
 def asks_people(config: ModelConfig) -> bool:
@@ -88,6 +98,31 @@ def retrain_and_compare(config: ModelConfig, *, decision: XComArg) -> TaskGroup:
             )
         KeepChampionOperator(task_id="keep_champion", model=model, comparison=compare.output)
     return group
+
+
+def conclude_experiment(config: ModelConfig, *, decision: XComArg | str) -> list[BaseOperator]:
+    """Return the tasks that carry out an experiment's verdict, of which one runs.
+
+    Where a person must agree, the challenger is offered, and ``<model>.promote`` started with the experiment as its
+    evidence.
+    """
+    model = config.model
+    end = ConcludeExperimentOperator(task_id="end_experiment", model=model, decision=decision)
+    if not config.retrain:  # no challenger can come, and there is no ``<model>.promote``
+        return [end]
+    if not asks_people(config):
+        outlets = [production_asset(model)]
+        return [end, ConcludeExperimentOperator(task_id="promote", model=model, decision=decision, outlets=outlets)]
+    offer = ConcludeExperimentOperator(task_id="offer", model=model, decision=decision)
+    offer >> TriggerDagRunOperator(
+        task_id="start_promotion",
+        trigger_dag_id=f"{model}.promote",
+        trigger_run_id="tried__{{ dag_run.run_id }}",
+        logical_date=None,
+        conf=PROMOTION_OF_TRIED,
+        skip_when_already_exists=True,
+    )
+    return [end, offer]
 
 
 def tell_of_offer(dag: DAG, tell: TaskGroup) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from airflow.sdk import Param
 
+from keel.sections import METRICS_OF_KIND
+
 
 def window_params() -> dict[str, Param]:
     """Return ``start`` and ``end``: the window to work on, where it is not what the schedule says."""
@@ -34,6 +36,37 @@ def override_params() -> dict[str, Param]:
     """Return ``overrides``: configuration for one run, validated like the file it stands in for."""
     words = 'Configuration by dotted key, such as {"drift.alpha": 0.01}; nothing of promotion, which is policy.'
     return {"overrides": Param({}, type="object", description=words)}
+
+
+def experiment_params() -> dict[str, Param]:
+    """Return what an experiment is started with, or that it is to be stopped; see docs/experiments.md."""
+    metrics = sorted(set().union(*METRICS_OF_KIND.values()))
+    return {
+        "action": Param("start", enum=["start", "stop"], type="string", description="What is to be done."),
+        "challenger": version_param("the one in staging")["version"],
+        "mode": Param("ab", enum=["ab", "shadow"], type="string", description="Does the challenger answer anybody?"),
+        "allocation": Param(
+            None, type=["null", "number"], exclusiveMinimum=0, exclusiveMaximum=1,
+            description="Share of the entities that the challenger answers. Empty: half of them, or the ramp.",
+        ),
+        "ramp": Param(None, type=["null", "string"], description="Percentages with durations: 5:24h,20:24h,50."),
+        "metric": Param(
+            None, enum=[None, *metrics], type=["null", "string"], description="Empty: performance.metric."
+        ),
+        "margin": Param(None, type=["null", "number"], description="What must be exceeded. Empty: promotion.margin."),
+        "alpha": Param(
+            None, type=["null", "number"], exclusiveMinimum=0, exclusiveMaximum=0.5,
+            description="Chance of a wrong verdict. Empty: promotion.alpha.",
+        ),
+        "max_n": Param(100_000, type="integer", minimum=1, description="Outcomes after which it ends in any case."),
+        "at": _time("From when rows count, in the data's time. Empty: now."),
+    }  # fmt: skip
+
+
+def evidence_param() -> dict[str, Param]:
+    """Return ``experiment``: the one that a promotion is to rest on."""
+    words = "Id of the experiment that has shown the version to be better. Empty: compare it on a holdout."
+    return {"experiment": Param(None, type=["null", "string"], description=words)}
 
 
 NO_REASON = "asked for by hand"

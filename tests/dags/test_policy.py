@@ -6,7 +6,7 @@ import pytest
 
 from tests.dags.parsing import parse, parse_dag
 
-KINDS = ("benchmark", "drift_check", "promote", "retrain", "rollback", "watch_deployment")
+KINDS = ("benchmark", "drift_check", "experiment", "promote", "retrain", "rollback", "watch_deployment")
 DAGS = ("keel.maintenance", *(f"tide.{kind}" for kind in KINDS))
 
 

@@ -114,13 +114,28 @@ def test_edges_of_the_rollback():
 def test_edges_of_the_watch():
     assert edges(parse_dag("tide.watch_deployment")) == {
         "reconcile": {"watch"},
-        "watch": {"stay_silent", "raise_alert", "rollback", "confirm"},
+        "watch": {"stay_silent", "raise_alert", "rollback", "confirm", "promote", "end_experiment"},
+        "promote": {"compose_message"},
+        "end_experiment": {"compose_message"},
         "stay_silent": set(),
         "raise_alert": {"compose_message"},
         "rollback": {"compose_message"},
         "confirm": {"compose_message"},
         **TELL_AND_RECORD,
     }
+
+
+def test_edges_of_the_watch_where_people_must_agree(monkeypatch):
+    monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "required")
+
+    found = edges(parse_dag("tide.watch_deployment"))
+
+    assert found["watch"] == {"stay_silent", "raise_alert", "rollback", "confirm", "offer", "end_experiment"}
+    assert (found["offer"], found["start_promotion"]) == ({"start_promotion", "compose_message"}, set())
+
+
+def test_edges_of_the_experiment():
+    assert edges(parse_dag("tide.experiment")) == {"start_or_stop": {"compose_message"}, **TELL_AND_RECORD}
 
 
 def test_edges_of_the_maintenance():
@@ -231,7 +246,7 @@ def test_without_a_clock_the_watch_only_runs_when_asked(monkeypatch):
     dag = parse_dag("tide.watch_deployment")
 
     assert type(dag.timetable).__name__ == "NullTimetable"
-    assert "Runs\nat no fixed time" in dag.doc_md
+    assert "Runs at no fixed time" in dag.doc_md
 
 
 def test_the_maintenance_runs_when_the_environment_says(monkeypatch):

@@ -127,8 +127,11 @@ def configuration(model: str, overrides: Mapping[str, Any]) -> ModelConfig:
     policy = get_model(model)
     asked = policy.with_overrides(overrides, origin="params.overrides")
     touched = [str(key) for key in overrides if str(key).split(".")[0] == POLICY]
-    # What the gate measures is policy too, however the override is written.
-    measured = ["performance.metric"] if asked.performance.metric != policy.performance.metric else []
+    # What the gate, and experiments, measure is policy too, however the override is written.
+    gate = ("metric", "also")
+    measured = [
+        f"performance.{name}" for name in gate if getattr(asked.performance, name) != getattr(policy.performance, name)
+    ]
     if names := [*touched, *measured]:
         raise ConfigError(
             f"params.overrides: {', '.join(names)}: {POLICY if touched else names[0]} is the model's policy: "

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class RequestPromotionOperator(KeelOperator):
     """Records that a version is to go into production, as a decision like any other.
 
-    Which version, why, and whether it is forced are the run's parameters ``version``, ``reason`` and ``force``. Only
+    Which version, why, on which experiment it rests, and whether it is forced are the run's parameters ``version``,
+    ``reason``, ``experiment`` and ``force``. Only
     who started this very run by hand may force: a task that starts a run lends it the name of its own run's starter.
 
     :param end: hour at which the holdout ends, or empty. (templated)
@@ -52,6 +53,7 @@ class RequestPromotionOperator(KeelOperator):
                 version=params["version"],
                 reason=params["reason"],
                 force=params["force"],
+                experiment=params["experiment"],
                 end=loop.parse_time(self.end) or loop.parse_time(self.now),
                 actor=asked_by(context),
                 run_id=context["run_id"],

@@ -1,4 +1,4 @@
-"""Watch a version on probation."""
+"""Watch a version on probation, and the experiment that runs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ if TYPE_CHECKING:
 
 
 class WatchDeploymentOperator(KeelBranchOperator):
-    """Judges a version on probation by what was promised and by the version before it, and runs its branch only.
+    """Judges a version on probation by what was promised and by the version before it, and a running experiment by what
+    its arms have shown, and runs the branch of what is to be done only.
 
-    :param branches: task by what is to be done: ``nothing``, ``rollback``, ``confirm``, ``tell``
+    :param branches: task by what is to be done: ``nothing``, ``rollback``, ``confirm``, ``tell``, and of an experiment
+        ``promote`` or ``offer``, and ``end_experiment``
     :param findings: what `ReconcileOperator` returned. (templated)
     :param end: time until which it is judged, or empty. (templated)
     :param interval_end: end of the run's data interval; empty without one. (templated)
@@ -44,7 +46,7 @@ class WatchDeploymentOperator(KeelBranchOperator):
 
         with self.keel() as (workspace, config):
             times = (loop.parse_time(given) for given in (self.end, self.interval_end, self.now))
-            watched = rollout.watch(
+            watched = rollout.watch_deployment(
                 workspace,
                 config,
                 end=next(filter(None, times)),
