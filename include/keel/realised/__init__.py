@@ -112,12 +112,12 @@ def series(
 ) -> list[dict[str, Any]]:
     """Return each bucket's performance, by time and version, of the hours that begin in start ≤ hour < end.
 
-    Buckets are hours, calendar days, weeks from Monday on or calendar months, all UTC; only those with predictions are there. Each has
-    ``start, end, version, metric`` (the configured one), ``predictions``, ``labelled`` and ``coverage`` (the one of
-    the other; None where how many there were is not known any more), ``n`` (labelled rows that were not set aside),
-    ``hours``, ``set_aside``, ``mean_label``, ``mean_score``, ``mean_prediction``, and by metric ``value, lower, upper,
-    standard_error, n, clusters, bin_error`` (`keel.measures.realised.Realised`) and ``holdout``: the same of the
-    version's training holdout, None where that was not measured or the registry does not say.
+    Buckets are hours, calendar days, weeks from Monday on or calendar months, all UTC; only those with predictions are
+    there. Each has ``start, end, version, metric`` (the configured one), ``predictions``, ``labelled`` and ``coverage``
+    (the one of the other; None where how many there were is not known any more), ``n`` (labelled rows that were not
+    set aside), ``hours``, ``set_aside``, ``mean_label``, ``mean_score``, ``mean_prediction``, and by metric ``value,
+    lower, upper, standard_error, n, clusters, bin_error`` (`keel.measures.realised.Realised`) and ``holdout``: the same
+    of the version's training holdout, None where that was not measured or the registry does not say.
     """
     refresh(ws, config, start=start, end=end)
     parts: dict[tuple[datetime, int], _Part] = defaultdict(_Part)
