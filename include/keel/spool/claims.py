@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -31,13 +32,10 @@ class Claim:
 
     def delete(self) -> None:
         """Delete the folder, if there is only its lock in it, and release it."""
-        try:
+        with contextlib.suppress(OSError):
             self.files.remove(self.folder / LOCK)
             self.files.remove_folder(self.folder)
-        except OSError:
-            pass
-        finally:
-            self.release()
+        self.release()
 
 
 def create(root: Path, files: Files, now: float) -> Claim:
@@ -69,3 +67,8 @@ def make_lasting(folder: Path, files: Files) -> None:
         make_lasting(folder.parent, files)
         files.make_folder(folder)
         files.sync_folder(folder.parent)
+        return
+    # somebody may have created it just before, and not have waited for the disk
+    for parent in folder.parents:
+        with contextlib.suppress(OSError):
+            files.sync_folder(parent)
