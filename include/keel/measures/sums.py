@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 COLUMNS = ("label", "score", "prediction")
 """What is averaged beside the losses: base rate, mean score, mean prediction."""
-BINS_PER_LOGIT, LARGEST_LOGIT = 64, 16
+BINS_PER_LOGIT, LARGEST_LOGIT = 64, 32
 """Bins have equal widths on the scale of the logit, 1/64: at 0.5 as wide as 256 equal bins would be (0.004), and
-narrower towards 0 and 1, where the scores of rare events lie. What is beyond ±16 (1.1e-7 from 0 or 1) shares a bin."""
+narrower towards 0 and 1, where the scores of rare events lie. What is beyond ±32 (1.3e-14 from 0 or 1) shares a bin."""
 BINS = 2 * LARGEST_LOGIT * BINS_PER_LOGIT + 2
 
 
@@ -39,7 +39,7 @@ def bins_of(score: Floats) -> Integers:
     """Return the bin of each score, in [0, `BINS`); a higher score is never in a lower bin. No NaN.
 
     >>> bins_of(np.array([-3.0, 0.0, 0.5, 0.503, 0.505, 1.0])).tolist()
-    [0, 0, 1025, 1025, 1026, 2049]
+    [0, 0, 2049, 2049, 2050, 4097]
     """
     with np.errstate(divide="ignore"):
         p = np.clip(score, 0.0, 1.0)

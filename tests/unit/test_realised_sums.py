@@ -1,0 +1,205 @@
+"""Sums of labelled predictions: exact however they are cut, and equal to scikit-learn's metrics on the rows."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics
+
+from keel.measures.exact import exact_sums, from_text, to_text
+from keel.measures.losses import Scored, estimate
+from keel.measures.realised import NORMAL, of_holdout, realise
+from keel.measures.sums import BINS, Histogram, Sums, bins_of
+
+BINARY = ("accuracy", "brier", "log_loss", "roc_auc")
+REGRESSION = ("mae", "rmse")
+HOUR = np.timedelta64(1, "h")
+START = np.datetime64("2026-01-01T00:00:00", "s")
+
+
+def binary_rows(n: int, seed: int = 0) -> Scored:
+    rng = np.random.default_rng(seed)
+    logit = rng.normal(-1, 1.5, n)
+    score = 1 / (1 + np.exp(-logit))
+    return Scored((rng.random(n) < score).astype(float), score, (score > 0.4).astype(float))
+
+
+def regression_rows(n: int, seed: int = 0) -> Scored:
+    rng = np.random.default_rng(seed)
+    label = rng.normal(1e6, 3, n)
+    return Scored(label, np.full(n, np.nan), label + rng.normal(0.5, 2, n))
+
+
+def hours_of(rows: Scored, sizes: list[int], names: tuple[str, ...]) -> tuple[list[Sums], np.ndarray]:
+    ends = np.cumsum(sizes)
+    parts = [Sums.measure(rows.take(slice(end - size, end)), names) for end, size in zip(ends, sizes, strict=True)]
+    return parts, START + HOUR * np.arange(len(sizes))
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(st.lists(finite, max_size=30))
+@settings(derandomize=True)
+def test_sums_of_floats_are_those_of_fractions(values: list[float]) -> None:
+    exact = [Fraction(value) for value in values]
+    assert exact_sums(np.array(values, dtype=float)) == (sum(exact), sum(value * value for value in exact))
+    total = sum(exact, Fraction(0))
+    assert from_text(to_text(total)) == total
+
+
+odd = st.sampled_from([math.nan, math.inf, -math.inf, 0.0, 1.0, 1e-300, 1e200, 0.1]) | finite
+labels = st.sampled_from([0.0, 1.0, 0.0, 1.0, math.nan]) | odd
+
+
+@given(st.lists(st.tuples(labels, odd, odd), max_size=40), st.lists(st.integers(0, 9), max_size=12), st.integers(0, 9))
+@settings(derandomize=True, deadline=None)
+def test_any_split_in_any_order_adds_up_to_the_whole(rows: list[tuple[float, ...]], cuts: list[int], seed: int) -> None:
+    table = np.array(rows, dtype=float).reshape(-1, 3)
+    names = BINARY + REGRESSION
+    whole = Sums.measure(Scored(*table.T), names)
+    shuffled = random.Random(seed).sample(range(len(table)), len(table))
+    edges = sorted({0, len(table), *(cut for cut in cuts if cut < len(table))})
+    parts = [
+        Sums.measure(Scored(*table[shuffled[a:b]].T), names) for a, b in zip(edges, edges[1:] or edges, strict=False)
+    ]
+    assert Sums.sum(parts) == whole
+    assert Sums.sum([Sums.from_json(part.to_json()) for part in reversed(parts)]) == whole
+    assert json.loads(whole.to_json())["n"] == len(table)
+
+
+@pytest.mark.parametrize("sizes", [[500], [1] * 500, [0, 499, 1], [7, 93, 400]])
+def test_values_are_those_of_scikit_learn_on_the_rows(sizes: list[int]) -> None:
+    rows = binary_rows(500)
+    parts, times = hours_of(rows, sizes, BINARY)
+    expected = {
+        "accuracy": metrics.accuracy_score(rows.label, rows.prediction),
+        "brier": metrics.brier_score_loss(rows.label, rows.score),
+        "log_loss": metrics.log_loss(rows.label, rows.score),
+    }
+    for metric, value in expected.items():
+        assert realise(metric, parts, times).value == pytest.approx(value, rel=1e-12)
+    auc = realise("roc_auc", parts, times)
+    assert abs(auc.value - metrics.roc_auc_score(rows.label, rows.score)) <= auc.bin_error < 0.002
+    assert auc.value == realise("roc_auc", *hours_of(rows, [500], BINARY)).value
+
+
+def test_values_of_a_regression_are_those_of_scikit_learn() -> None:
+    rows = regression_rows(500)
+    parts, times = hours_of(rows, [100] * 5, REGRESSION)
+    expected = metrics.mean_absolute_error(rows.label, rows.prediction)
+    assert realise("mae", parts, times).value == pytest.approx(expected, rel=1e-12)
+    expected = metrics.root_mean_squared_error(rows.label, rows.prediction)
+    assert realise("rmse", parts, times).value == pytest.approx(expected, rel=1e-12)
+    assert not len(Sums.sum(parts).histogram.bins)
+
+
+@pytest.mark.parametrize("spread", [1e-6, 0.01, 1.0])
+def test_the_area_under_the_curve_is_off_by_no_more_than_stated_wherever_the_scores_lie(spread: float) -> None:
+    rng = np.random.default_rng(3)
+    score = np.clip(rng.beta(0.5, 3, 4000) * spread, 0, 1)
+    label = (rng.random(4000) < 0.05 + 0.9 * score / spread).astype(float)
+    rows = Scored(label, score, score)
+    found = realise("roc_auc", *hours_of(rows, [400] * 10, ("roc_auc",)))
+    assert abs(found.value - metrics.roc_auc_score(label, score)) <= found.bin_error < 0.003
+
+
+def test_scores_in_one_bin_say_nothing_and_say_so() -> None:
+    rows = Scored(np.array([0.0, 1.0] * 50), np.array([7.0, 9.0] * 50), np.zeros(100))
+    found = realise("roc_auc", *hours_of(rows, [10] * 10, ("roc_auc",)))
+    assert (found.value, found.bin_error) == (0.5, 0.5)
+    assert metrics.roc_auc_score(rows.label, rows.score) == 1.0
+
+
+def test_bins_rise_with_the_score_and_are_as_wide_as_stated() -> None:
+    score = np.sort(np.concatenate([np.linspace(0, 1, 100_001), np.logspace(-30, -1, 1000), [-1.0, 2.0]]))
+    bins = bins_of(score)
+    assert (np.diff(bins) >= 0).all()
+    assert (bins.min(), bins.max()) == (0, BINS - 1)
+    widest = max(np.ptp(score[bins == b]) for b in np.unique(bins)[1:-1])
+    assert widest <= 1 / 256
+
+
+@pytest.mark.parametrize("metric", BINARY + REGRESSION)
+def test_below_five_hours_the_error_is_that_of_independent_rows(metric: str) -> None:
+    rows = regression_rows(400) if metric in REGRESSION else binary_rows(400)
+    found = realise(metric, *hours_of(rows, [100] * 4, (metric,)))
+    assert (found.unit, found.clusters, found.n) == ("row", 400, 400)
+    assert found.standard_error == pytest.approx(estimate(metric, rows).standard_error, rel=1e-3)
+    assert found.upper - found.lower == pytest.approx(2 * (1.966 * found.standard_error + found.bin_error), rel=1e-3)
+
+
+def test_hours_that_differ_widen_the_interval() -> None:
+    rng = np.random.default_rng(0)
+    hourly = rng.random(24)
+    label = (rng.random((24, 100)) < hourly[:, None]).astype(float).ravel()
+    rows = Scored(label, np.full(2400, 0.5), np.zeros(2400))
+    found = realise("accuracy", *hours_of(rows, [100] * 24, ("accuracy",)))
+    assert (found.unit, found.clusters) == ("hour", 24)
+    means = label.reshape(24, 100).mean(axis=1)
+    assert found.standard_error >= means.std(ddof=1) / math.sqrt(24) * (1 - 1e-9)
+    assert found.standard_error > 4 * estimate("accuracy", rows).standard_error
+
+
+@pytest.mark.parametrize(("hours", "unit"), [(4, "row"), (5, "hour"), (54, "hour"), (55, "6 h"), (240, "day")])
+def test_the_longest_unit_of_which_there_are_enough_is_taken_for_the_sample(hours: int, unit: str) -> None:
+    found = realise("brier", *hours_of(binary_rows(10 * hours), [10] * hours, ("brier",)))
+    assert found.unit == unit
+
+
+@pytest.mark.parametrize("metric", BINARY + REGRESSION)
+def test_what_cannot_be_told_is_none(metric: str) -> None:
+    nothing = realise(metric, [], np.array([], "datetime64[s]"))
+    assert nothing.to_dict() == {
+        "value": None, "lower": None, "upper": None, "standard_error": None, "n": 0,
+        "clusters": {"unit": "row", "count": 0}, "bin_error": 0.0,
+    }  # fmt: skip
+    one = Sums.measure(Scored(np.ones(1), np.array([0.5]), np.ones(1)), (metric,))
+    found = realise(metric, [one, Sums.sum([])], START + HOUR * np.arange(2)).to_dict()
+    assert (found["lower"], found["upper"], found["n"]) == (None, None, 1)
+    assert (found["value"] is None) == (metric == "roc_auc")
+
+
+def test_rows_that_do_not_vary_have_a_value_and_no_interval() -> None:
+    rows = Scored(np.ones(100), np.full(100, 0.1), np.ones(100))
+    for metric, value in (("accuracy", 1.0), ("brier", 0.81)):
+        found = realise(metric, *hours_of(rows, [10] * 10, BINARY))
+        assert (found.value, found.standard_error) == (pytest.approx(value), 0.0)
+        assert math.isnan(found.lower)
+
+
+def test_a_row_without_a_number_is_missing_from_the_metrics_that_need_it_only() -> None:
+    nan = math.nan
+    rows = Scored(np.array([1.0, 0.0, nan, 1.0]), np.array([0.9, nan, 0.5, math.inf]), np.array([1.0, 0.0, 1.0, nan]))
+    sums = Sums.measure(rows, BINARY)
+    assert sums.n == 4
+    assert {name: m.n for name, m in sums.moments.items()} == {
+        "label": 3, "score": 2, "prediction": 3, "brier": 1, "log_loss": 1, "accuracy": 2,
+    }  # fmt: skip
+    assert sums.histogram == Histogram(np.array([bins_of(np.array([0.9]))[0]]), np.array([1]), np.array([0]))
+
+
+def test_sums_of_a_later_format_are_refused() -> None:
+    with pytest.raises(ValueError, match="format 2; this Keel reads 1: upgrade"):
+        Sums.from_json('{"format": 2}')
+
+
+def test_a_holdout_has_the_interval_of_its_error() -> None:
+    kept = {
+        "brier": {"value": 0.2, "standard_error": 0.01, "n": 50},
+        "roc_auc": {"value": math.nan, "standard_error": math.nan, "n": 3},
+    }
+    found = of_holdout(kept, "brier")
+    assert found is not None
+    assert (found["lower"], found["upper"]) == (pytest.approx(0.2 - 0.01 * NORMAL), pytest.approx(0.2 + 0.01 * NORMAL))
+    assert of_holdout(kept, "mae") is None
+    undefined = of_holdout(kept, "roc_auc")
+    assert undefined is not None
+    assert (undefined["value"], undefined["lower"]) == (None, None)
