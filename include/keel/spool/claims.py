@@ -68,7 +68,7 @@ def make_lasting(folder: Path, files: Files) -> None:
         files.make_folder(folder)
         files.sync_folder(folder.parent)
         return
-    # somebody may have created it, and the installation's folder that it is in, just before without waiting for the disk
+    # somebody may have just created it, and the installation's folder around it, without waiting for the disk
     for parent in list(folder.parents)[:2]:
         with contextlib.suppress(OSError):
             files.sync_folder(parent)
