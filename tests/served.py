@@ -164,9 +164,9 @@ def free_port() -> int:
 
 
 def stored_ids(home: Path, model: str = MODEL) -> list[str]:
-    """Return the ids of the predictions in the store that a version has answered."""
-    import sqlalchemy as sa
+    """Return the ids of the predictions in the store that a version has answered; also while it is locked."""
+    import adbc_driver_sqlite.dbapi
 
-    with Workspace.open(home=home, environment={}) as ws, ws.store.connect() as connection:
-        rows = connection.execute(sa.text(f"SELECT id FROM predictions_{model} WHERE version IS NOT NULL"))
-        return [row[0] for row in rows]
+    with adbc_driver_sqlite.dbapi.connect(str(home / "keel.db")) as connection, connection.cursor() as cursor:
+        cursor.execute(f"SELECT id FROM predictions_{model} WHERE version IS NOT NULL")
+        return [row[0] for row in cursor.fetchall()]

@@ -89,7 +89,6 @@ class Service:
             return
         self._started = True
         self.spool_folder = self.settings.spool_folder(self.home)
-        self.spool_folder.mkdir(parents=True, exist_ok=True)
         self.spool = Spool.open(
             self.spool_folder, durability=self.settings.durability, max_bytes=self.settings.spool_bytes
         )
