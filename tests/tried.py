@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import numpy as np
 import pyarrow as pa
 
 from keel.lifecycle.experiment import assign_many
 from keel.rows import prediction_log
-
-DELAY = timedelta(hours=24)
 
 
 def serve(ws, config, plan, rows, *, labels=True, challenger_share=None):
@@ -45,5 +41,5 @@ def serve(ws, config, plan, rows, *, labels=True, challenger_share=None):
     log = prediction_log(ws, config)
     log.append(answered)
     if labels:
-        due = pa.array(times + np.timedelta64(DELAY), pa.timestamp("us", "UTC"))
+        due = pa.array(times + np.timedelta64(config.target.label_delay), pa.timestamp("us", "UTC"))
         log.add_labels(pa.table({"id": rows["id"], "label": rows["label"], "observed_at": due}))

@@ -75,6 +75,7 @@ def test_every_parse_gives_the_same_dags_and_so_no_new_versions():
         "keel.maintenance",
         "tide.benchmark",
         "tide.drift_check",
+        "tide.experiment",
         "tide.promote",
         "tide.retrain",
         "tide.rollback",

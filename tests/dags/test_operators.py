@@ -102,6 +102,10 @@ def test_overrides_reach_the_configuration_and_a_wrong_key_says_so(home):
         pass
 
 
+TRY = {
+    "action": "start", "challenger": 2, "mode": "ab", "allocation": None, "ramp": None, "metric": None, "margin": None,
+    "alpha": None, "max_n": 100,
+}  # fmt: skip
 ASKER, RUN, REASON = "0x10", "1_000", "None"
 NOW = "2024-03-05T00:00:00Z"
 HEARD = [
@@ -118,7 +122,9 @@ HEARD = [
     ("rollback", "RollbackOperator", {"decision": {}, "actor": "keel"}, ("keel", RUN, None)),
     ("confirm", "ConfirmOperator", {"watched": {}}, ("keel", RUN, None)),
     ("reconcile", "ReconcileOperator", {}, (ASKER, None, None)),
-    ("watch", "WatchDeploymentOperator", {"findings": {}, "end": NOW}, (None, RUN, None)),
+    ("watch_deployment", "WatchDeploymentOperator", {"findings": {}, "end": NOW}, (None, RUN, None)),
+    ("start_experiment", "ExperimentOperator", {"at": None, "now": NOW}, (ASKER, RUN, REASON)),
+    ("conclude_experiment", "ConcludeExperimentOperator", {"decision": {}}, ("keel", RUN, None)),
 ]
 """The core's step, its operator, what it is given, and who asks, in which run, and why, as the step hears it."""
 
@@ -144,7 +150,7 @@ def test_people_runs_and_reasons_stay_the_text_they_are(home, monkeypatch, step,
         {
             "run_id": RUN,
             "dag_run": SimpleNamespace(triggering_user_name=ASKER, run_id=RUN),
-            "params": {"reason": REASON, "version": None, "force": False},
+            "params": {"reason": REASON, "version": None, "force": False, "experiment": None, **TRY},
         }
     )
 

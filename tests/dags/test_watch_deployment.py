@@ -7,10 +7,12 @@ from email import message_from_string, policy
 import pyarrow as pa
 import pytest
 
-from keel.lifecycle import deployments, ledger
+from keel.lifecycle import deployments, experiments, ledger
 from keel.lifecycle.history import history
+from tests.dags import people
 from tests.dags.running import run
-from tests.dags.world import DAY, TURNED, decision_of, happen, live, promote_offer
+from tests.dags.world import DAY, TURNED, decision_of, happen, live, promote_offer, tide_config
+from tests.tried import serve
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
@@ -99,7 +101,7 @@ def test_what_was_moved_by_hand_is_not_forgotten_when_the_look_after_it_fails(ti
     def unavailable(*_, **__):
         raise StoreUnavailable("db:5432 does not answer")
 
-    monkeypatch.setattr(rollout, "watch", unavailable)
+    monkeypatch.setattr(rollout, "watch_deployment", unavailable)
 
     done = watch(TURNED)
 
@@ -125,11 +127,108 @@ def test_a_scheduled_look_ends_with_its_interval(on_probation, monkeypatch):
     from keel import rollout
 
     heard = []
-    looked = rollout.watch
-    monkeypatch.setattr(rollout, "watch", lambda *step, **more: heard.append(more["end"]) or looked(*step, **more))
+    looked = rollout.watch_deployment
+    monkeypatch.setattr(
+        rollout, "watch_deployment", lambda *step, **more: heard.append(more["end"]) or looked(*step, **more)
+    )
 
     run("tide.watch_deployment", logical_date=TURNED)
 
     [end] = heard
     assert end.minute == 15
     assert end <= TURNED
+
+
+@pytest.fixture
+def tried(offered, monkeypatch):
+    """Version 2, which is better, has been tried beside version 1 for two days since the tide turned.
+
+    Version 1 was the first: what its probation has to say is none of this.
+    """
+    deployments.note(offered.store, "tide", actor="test", action="confirm", body={"probation": None}, now=TURNED)
+    done = run(
+        "tide.experiment", action="start", reason="is it better?", allocation=0.5, at=TURNED.isoformat(), challenger=2
+    )
+    assert (done.state, done.path) == ("success", {"start_or_stop", *TOLD})
+    plan = experiments.running(offered.store, "tide")
+    serve(offered, tide_config(), plan, happen(TURNED, TURNED + 2 * DAY, relation=-3.0))
+    return offered
+
+
+def test_a_running_experiment_without_a_verdict_is_no_news(tried):
+    before = subjects(tried)
+
+    done = watch(TURNED + DAY / 4)
+
+    assert (done.state, done.path) == ("success", {*LOOKED, "stay_silent"})
+    assert subjects(tried) == before == ["[Keel] tide: an experiment has begun"]
+    [report] = tried.store.reports.list("tide", "experiment")
+    assert report["status"] == "running"
+
+
+def test_an_experiment_that_shows_it_promotes(tried, monkeypatch):
+    monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "auto")
+
+    done = watch(TURNED + 3 * DAY)
+
+    assert (done.state, done.path) == ("success", {*LOOKED, "promote", *TOLD})
+    assert deployments.read(tried.store, "tide").production == 2
+    assert tried.registry.aliases("tide")["production"] == 2
+    assert "[Keel] tide: promoted version 2" in subjects(tried)
+    assert decision_of(tried)["outcome"]["outcome"] == "promoted"
+
+
+def test_where_people_must_agree_an_experiment_offers_and_its_evidence_is_what_they_are_asked_about(tried):
+    asked = []
+
+    def approve(waiting):
+        asked.append(people.question(waiting)["body"])
+        assert people.answer(waiting, "Approve", user="alice") == 200
+
+    done = watch(TURNED + 3 * DAY)
+    assert (done.state, done.path) == ("success", {*LOOKED, "offer", "start_promotion", *TOLD})
+    assert deployments.read(tried.store, "tide").production == 1
+    assert experiments.running(tried.store, "tide") is None
+    conf = started("tide.promote")
+    assert conf["experiment"] == experiments.listed(tried.store, "tide")[0].plan.experiment_id
+
+    done = run("tide.promote", asked=approve, **conf)
+
+    assert (done.state, done.states["promote"]) == ("success", "success")
+    assert "Tried in production" in asked[0]
+    assert done.xcoms["compare/return_value"]["basis"] == "experiment"
+    assert deployments.read(tried.store, "tide").production == 2
+
+
+def test_an_experiment_that_is_void_ends_and_is_told(tried):
+    promote_offer(tried)
+
+    done = watch(TURNED + 3 * DAY)
+
+    assert (done.state, done.path) == ("success", {*LOOKED, "end_experiment", *TOLD})
+    assert "[Keel] tide: the experiment has ended without a verdict" in subjects(tried)
+    assert experiments.listed(tried.store, "tide")[0].outcome["outcome"] == "void"
+
+
+def test_an_experiment_is_stopped_by_hand(tried):
+    done = run("tide.experiment", action="stop", reason="too dear", at=(TURNED + DAY).isoformat())
+
+    assert (done.state, done.path) == ("success", {"start_or_stop", *TOLD})
+    assert experiments.running(tried.store, "tide") is None
+    assert "[Keel] tide: the experiment was stopped" in subjects(tried)
+
+    done = run("tide.experiment", action="stop", reason="too dear", at=(TURNED + DAY).isoformat())
+
+    assert (done.state, done.states["start_or_stop"]) == ("failed", "failed")
+    assert "no experiment runs" in done.xcoms["start_or_stop/error"]
+
+
+def started(dag_id):
+    """What the newest run of a DAG was given by the task that started it."""
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        newest = select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id.startswith("tried__"))
+        return dict(session.scalars(newest.order_by(DagRun.id.desc())).first().conf)

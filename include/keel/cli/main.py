@@ -13,6 +13,7 @@ import typer
 
 from keel.cli.benchmark import benchmark
 from keel.cli.demo import demo
+from keel.cli.experiment import app as experiment
 from keel.cli.feedback import feedback
 from keel.cli.ledger import app as ledger
 from keel.cli.maintain import maintain
@@ -41,6 +42,7 @@ app.command()(migrate)
 app.command()(benchmark)
 app.command()(feedback)
 app.command()(maintain)
+app.add_typer(experiment, name="experiment")
 app.add_typer(ledger, name="ledger")
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(model_versions, name="versions")
