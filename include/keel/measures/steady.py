@@ -26,8 +26,6 @@ Times = NDArray[np.datetime64]
 HOUR = np.timedelta64(1, "h")
 TIGHTEST_AT = 20
 """Days at which the bounds are narrowest."""
-FEWEST_EFFECTIVE = 3.0
-"""Independent clusters below which nothing is known of how they differ, as for the gate."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +80,9 @@ class HourlySums:
 
 
 def _width(contributions: Floats, clusters: Clusters, alpha: float) -> float:
-    """Return the confidence sequence's half-width over clusters, with Student's quantile in place of the normal."""
+    """Return the confidence sequence's half-width over clusters, with Student's quantile in place of the normal one."""
     from scipy.special import ndtr, stdtrit
 
-    found = uncertainty(contributions, clusters)
-    if not found.effective_clusters >= FEWEST_EFFECTIVE:
-        return math.inf
-    deviations = float(half_width(1.0, found.effective_clusters, alpha=alpha, one_sided=True, tightest_at=TIGHTEST_AT))
-    quantile = -float(stdtrit(found.effective_clusters - 1, ndtr(-deviations)))
-    return quantile * found.standard_error
+    deviations = float(half_width(1.0, clusters.count, alpha=alpha, one_sided=True, tightest_at=TIGHTEST_AT))
+    quantile = -float(stdtrit(clusters.count - 1, ndtr(-deviations)))
+    return quantile * uncertainty(contributions, clusters).standard_error
