@@ -51,7 +51,9 @@ def history(log: PredictionLog, *days: int, version: int | None = None) -> None:
 
 
 def note(ws: Workspace, **body: Any) -> None:
-    deployments.note(ws.store, "toy", actor="tests", action=ledger.Action.TOLD, body={"evidence": {}, **body}, now=NOW)
+    deployments.note(
+        ws.store, "toy", actor="tests", action=ledger.Action.CONFIRM, body={"evidence": {}, **body}, now=NOW
+    )
 
 
 def days_of(log: PredictionLog) -> list[int]:

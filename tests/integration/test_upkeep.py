@@ -1,0 +1,78 @@
+"""Rows expire after they were counted and summed, on both databases, with a version that has a probation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pytest
+
+from keel import realised, rollout, upkeep
+from keel.counts import Counts
+from keel.engines.local import count_hours
+from keel.feedback import hand_in
+from keel.rows import prediction_log, window_counts
+from keel.store import LabelResult
+from keel.window import Window
+from keel.workspace import Workspace
+from tests.steps import BY, NOW, check, first_version, live
+from tests.toy import DAY, START, toy_config, toy_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CONFIG = toy_config(retention={"rows": "45d"})
+LATER = NOW + 50 * DAY
+"""When history and the first five days of version 1 are older than that."""
+HORIZON = NOW + 5 * DAY
+
+
+@pytest.fixture
+def ws(store_url: str, tmp_path: Path) -> Iterator[Workspace]:
+    with Workspace.open(home=tmp_path, store_url=store_url, environment={}) as opened:
+        first_version(opened)
+        live(opened, toy_rows(NOW, days=20), days=20)
+        live(opened, toy_rows(NOW, days=20), days=1, start=NOW + 20 * DAY)  # whose labels those of the last day are
+        yield opened
+
+
+def known(ws: Workspace) -> tuple[Counts, list[dict]]:
+    """What is known of version 1's first five days: rows counted, and performance by the day."""
+    window = Window(NOW, HORIZON)
+    counts = window_counts(ws, CONFIG, 1, ws.registry.grid("toy", 1), window, decided_before=LATER)
+    return counts.usable, realised.series(ws, CONFIG, NOW, HORIZON, bucket="day")
+
+
+def test_rows_expire_and_what_was_counted_and_summed_of_them_stays(ws: Workspace) -> None:
+    log = prediction_log(ws, CONFIG)
+    grid = ws.registry.grid("toy", 1)
+    expected = sum(count_hours(grid, log.read(NOW, HORIZON, 1)).values(), start=Counts.zero(grid))
+    some = log.labelled(START, START + DAY)["id"][0].as_py()
+
+    on_probation = upkeep.expire_rows(ws, CONFIG, now=LATER)
+    assert on_probation["before"] == NOW.isoformat()
+    assert on_probation["kept_for"] == ["rows from 2026-02-10 00:00 UTC on, as version 1 is on probation"]
+    assert on_probation["deleted"] == 40 * 24 * 20
+    watched = rollout.watch(ws, CONFIG, end=LATER, run_id="run-3")
+    rollout.confirm(ws, CONFIG, watched, **BY)
+    before = realised.series(ws, CONFIG, NOW, HORIZON, bucket="day")
+    assert [day["n"] for day in before] == [24 * 20] * 5
+
+    done = upkeep.expire_rows(ws, CONFIG, now=LATER)
+    assert (done["deleted"], done["before"], done["kept_for"]) == (5 * 24 * 20, HORIZON.isoformat(), [])
+    assert done["counted_hours"] == 5 * 24
+    assert log.count(START, HORIZON) == 0
+    assert known(ws) == (expected, before)
+    assert upkeep.verify_store(ws) == {"faults": 0}
+    assert upkeep.compact(ws)["bytes_after"] > 0
+
+    late = pa.table({"id": [some], "label": [1.0], "observed_at": pa.array([LATER], pa.timestamp("us", "UTC"))})
+    assert hand_in(ws, CONFIG, late) == LabelResult(stored=1, duplicates=0, conflicts=0, orphans=1)
+    again = toy_rows(NOW, days=1 / 24).drop_columns(["label"])
+    log.append(again.append_column("version", pa.array([1] * again.num_rows, pa.int64())))
+    assert upkeep.expire_rows(ws, CONFIG, now=LATER)["deleted"] == again.num_rows
+    assert known(ws) == (expected, before)
+
+    decision, _ = check(ws, NOW + 20 * DAY, config=CONFIG)
+    assert decision["action"] == "all_clear"
