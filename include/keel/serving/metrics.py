@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -56,8 +57,13 @@ class Metrics:
                                "model", "outcome")  # fmt: skip
         self._realised = gauge(
             "keel_realised", "Realised performance of a version: its value, and its interval.",
-            "model", "version", "metric", "window", "bound", over="livemostrecent",
+            "model", "version", "window", "metric", "bound", over="livemostrecent",
         )  # fmt: skip
+        self._realised_rows = gauge(
+            "keel_realised_rows", "Labelled predictions that this is of.", "model", "version", "window",
+            over="livemostrecent",
+        )  # fmt: skip
+        self._realised_shown: dict[str, dict[tuple[str, ...], float]] = {}
         self._children: dict[tuple[object, ...], Any] = {}
         self._shown: set[tuple[str, ...]] = set()
         self._loads: dict[tuple[str, str], int] = {}
@@ -115,11 +121,18 @@ class Metrics:
         """Count a try that brought nothing to the store."""
         self._failures.labels(kind).inc()
 
-    def realised(self, model: str, version: int, metric: str, window: str, values: Mapping[str, float | None]) -> None:
-        """Show a version's realised metric: values by bound (value, lower, upper, holdout); None where unknown."""
-        for bound, value in values.items():
-            shown = float("nan") if value is None else value
-            self._realised.labels(model, str(version), metric, window, bound).set(shown)
+    def realised(self, model: str, found: Iterable[Mapping[str, Any]]) -> None:
+        """Show a model's realised metrics; found: what `keel.realised.rolling` gives. NaN where nothing is known."""
+        shown = self._realised_shown.setdefault(model, {})
+        now: dict[tuple[str, ...], float] = {labels: _number(None) if len(labels) > 3 else 0.0 for labels in shown}
+        for each in found:
+            place = (model, str(each["version"]), str(each["window"]))
+            now[place] = each["n"]
+            for metric, values in each["metrics"].items():
+                now |= {(*place, metric, bound): _number(values[bound]) for bound in ("value", "lower", "upper")}
+        for labels, value in now.items():
+            (self._realised if len(labels) > 3 else self._realised_rows).labels(*labels).set(value)
+        shown |= now
 
     def text(self) -> bytes:
         """Return everything in Prometheus' text format."""
@@ -138,10 +151,12 @@ class Metrics:
         return child
 
 
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
 def forget_dead(folder: str, alive: Iterable[int]) -> None:
     """Delete the gauges of processes that have ended; what they counted stays counted."""
-    from pathlib import Path
-
     pids = {str(pid) for pid in alive}
     for path in Path(folder).glob("gauge_live*_*.db"):
         if path.stem.rpartition("_")[2] not in pids:

@@ -18,6 +18,7 @@ from keel.serving.drain import Drain
 from keel.serving.journal import Block, encode
 from keel.serving.keys import read_keys
 from keel.serving.metrics import Metrics
+from keel.serving.rolling import Rolling
 from keel.serving.scorer import Scorer
 from keel.spool import Spool
 from keel.workspace import PROJECT, Workspace
@@ -65,6 +66,7 @@ class Service:
         self.workspace: Workspace | None = None
         self.deployed: Deployed | None = None
         self.drain: Drain | None = None
+        self.rolling: Rolling | None = None
         self.problem = "the store is not open yet"
         self.ended = True
         self._broken: str | None = None
@@ -105,6 +107,9 @@ class Service:
         endings = [self._connecting, threading.Thread(target=self._close_deployed, name="keel-close", daemon=True)]
         endings[1].start()
         self.scorer.close()
+        if self.rolling is not None:
+            self.rolling.stop()
+            endings.append(self.rolling)
         if self.drain is not None and not self.drain.stop(self.settings.stop_seconds):
             log.warning("%d records stay in the spool; the next start brings them", self.spool.stats.records)
         self.spool.close()
@@ -204,12 +209,15 @@ class Service:
                     log.error("not ready: %s", error)
                 self.problem = str(error)
                 self._stopping.wait(RETRY_SECONDS)
-        if self.workspace is None:
+        if self.workspace is None or self._stopping.is_set():
             return
         self.drain = Drain(
             self.workspace, self.configured, self.spool, self.metrics, folder=self.spool_folder, afterwards=self.show
         )
         self.drain.start()
+        if self.settings.worker == 0:
+            self.rolling = Rolling(self.workspace, self.models.values(), self.metrics)
+            self.rolling.start()
         deployed = Deployed(self.workspace, self.models.values(), poll_seconds=self.settings.poll_seconds)
         deployed.start()
         self.deployed = deployed
