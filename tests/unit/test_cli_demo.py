@@ -1,10 +1,14 @@
-"""What the demo may delete, and what it must find."""
+"""What the demo may delete, and what it tells at its end."""
 
 from __future__ import annotations
 
+import io
+
 import pytest
+from rich.console import Console
 
 from keel.cli.demo import DemoFailed, empty
+from keel.cli.story import print_realised
 
 
 @pytest.mark.parametrize("name", ["airflow", "keel.db", "thesis"])
@@ -29,3 +33,21 @@ def test_a_new_folder_is_made_and_emptied_the_next_time(tmp_path):
 def test_an_empty_folder_is_taken(tmp_path):
     empty(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["emptied-by-keel-demo"]
+
+
+def test_what_was_realised_is_told_by_month_and_version_beside_the_promise():
+    known = {"value": 0.19703, "lower": 0.13267, "upper": 0.26138, "holdout": {"value": 0.15685}}
+    unknown = {"value": None, "lower": None, "upper": None, "holdout": None}
+    parts = [
+        {"start": f"2013-0{month}-01T00:00:00+00:00", "version": version, "predictions": n, "labelled": n - 1,
+         "metric": "brier", "metrics": {"brier": found, "accuracy": {}}}
+        for month, version, n, found in ((4, 1, 28_353, known), (5, 3, 2, unknown))
+    ]  # fmt: skip
+    written = io.StringIO()
+    print_realised(Console(file=written, width=100), parts)
+    head, *lines = [line.split() for line in written.getvalue().splitlines()]
+    assert "".join(head) == "realisedinversionansweredlabelledmetricrealised95%onitsholdout"
+    assert lines == [
+        ["2013-04", "1", "28,353", "28,352", "brier", "0.1970", "0.1327", "to", "0.2614", "0.1569"],
+        ["2013-05", "3", "2", "1", "brier", "–", "–", "to", "–", "–"],
+    ]

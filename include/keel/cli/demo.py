@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from keel.cli.airflow_api import AirflowApi
     from keel.config import ModelConfig
+    from keel.replay import ScoringService
     from keel.workspace import Workspace
 
 MODEL = "flight_delay"
@@ -35,8 +37,9 @@ ENVIRONMENT = {
     "KEEL__CHECK__SCHEDULE": "null",
     "KEEL__PROMOTION__WATCH": "null",
     "KEEL_MAINTENANCE_SCHEDULE": "null",
+    "KEEL__SERVING__MAX_AGE": "36500d",
 }
-"""What runs by a schedule would judge the present, in which no flight of 2013 is left."""
+"""What runs by a schedule would judge the present, in which no flight of 2013 is left; requests are of that year."""
 RUN_SECONDS = 600
 MARK = "emptied-by-keel-demo"
 """File that says a folder may be emptied. A folder called ``airflow`` says nothing: many a home directory has one."""
@@ -54,28 +57,35 @@ def demo(
     """Run the whole loop on real flights and tell what happened."""
     empty(home)
     started = time.monotonic()
-    with Progress(quiet=as_json) as progress, Stack(home, progress=progress, environment=ENVIRONMENT) as stack:
-        told, mails = _play(stack, progress)
+    with (
+        Progress(quiet=as_json) as progress,
+        Stack(home, progress=progress, environment=ENVIRONMENT, serving=True) as stack,
+    ):
+        story = _play(stack, progress)
+    seconds = time.monotonic() - started
     if as_json:
-        print_json({"model": MODEL, "chapters": told, "mails": mails, "seconds": round(time.monotonic() - started, 1)})
+        print_json({"model": MODEL, **story.to_dict(), "seconds": round(seconds, 1)})
     else:
-        _print(told, mails, home, time.monotonic() - started)
-    outcomes = {(chapter["outcome"] or {}).get("outcome") for chapter in told}
+        _print(story, home, seconds)
+    outcomes = {(chapter["outcome"] or {}).get("outcome") for chapter in story.chapters}
     if missing := [name for name in EXPECTED if name not in outcomes]:
         raise DemoFailed(f"the story has no {' and no '.join(missing)}: the gate or the data is not what it was")
 
 
 @dataclass
 class Play:
-    """The demo while it runs: what it talks to, and the mails that each run left."""
+    """The demo while it runs: what it talks to, the mails that each run left, and what went through the service."""
 
     stack: Stack
     api: AirflowApi
     ws: Workspace
+    service: ScoringService
     config: ModelConfig
     flights: pa.Table
     progress: Callable[[str], None]
     mails: dict[str, list[str]] = field(default_factory=dict)
+    answered: int = 0
+    handed_in: int = 0
 
     def year(self) -> None:
         """January to March make the first version; each month after that is predicted, then checked."""
@@ -94,13 +104,23 @@ class Play:
         self.run(RETRAIN, since, reason="a routine refresh before the holidays")
 
     def replay(self, start: datetime, end: datetime) -> None:
-        """Predict the flights of a stretch by the version now in production, and hand in the labels of its time."""
-        from keel.replay import replay
+        """Have the service predict the flights of a stretch, and hand in the labels of its time as feedback."""
+        from keel.replay import replay_through
 
         self.progress(f"replaying the flights from {start:%B %-d} to {end:%B %-d}")
-        done = replay(self.ws, self.config, self.flights, start=start, end=end)
+        done = replay_through(self.service, self.ws, self.config, self.flights, start=start, end=end)
+        if done.version:
+            self.answered, self.handed_in = self.answered + done.predictions, self.handed_in + done.labels
         by = f"predicted by version {done.version}" if done.version else "kept as history"
         self.progress(f"{done.predictions:,} flights {by}, {done.labels:,} labels came in")
+
+    def realised(self) -> list[dict[str, Any]]:
+        """Ask the service for the performance of each month, by version."""
+        found = []
+        for start, end in pairwise((FIRST_TRAINING, *WINDOW_ENDS)):
+            asked = {"start": start.isoformat(), "end": end.isoformat(), "bucket": "month"}
+            found += self.service.performance(MODEL, **asked)
+        return found
 
     def run(self, dag_id: str, end: datetime, **conf: str) -> None:
         """Trigger a run through the public API and follow it to its end."""
@@ -109,19 +129,35 @@ class Play:
         self.mails[run_id] = sorted(str(path) for path in set(self.ws.outbox.glob("*.eml")) - before)
 
 
-def _play(stack: Stack, progress: Callable[[str], None]) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
+@dataclass(frozen=True)
+class Story:
+    """What there is to tell: a chapter a decision, mails by run, and what the service did."""
+
+    chapters: list[dict[str, Any]]
+    mails: dict[str, list[str]]
+    answered: int
+    handed_in: int
+    performance: list[dict[str, Any]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return dict(self.__dict__)
+
+
+def _play(stack: Stack, progress: Callable[[str], None]) -> Story:
     from keel.cli.story import chapters
-    from keel.replay import labelled_history
+    from keel.replay import ScoringService, labelled_history
     from keel.workspace import Workspace
 
     config = get_model(MODEL)
     progress("reading a year of flights")
     flights = labelled_history(config)
     workspace = Workspace.open(home=stack.home, store_url=stack.store_url, tracking_uri=stack.mlflow_url)
-    with workspace as ws, stack.api as api:
-        play = Play(stack, api, ws, config, flights, progress)
+    with workspace as ws, stack.api as api, ScoringService(stack.serving_url) as service:
+        play = Play(stack, api, ws, service, config, flights, progress)
         play.year()
-        return chapters(ws, config), play.mails
+        progress("adding up what was realised, month by month")
+        return Story(chapters(ws, config), play.mails, play.answered, play.handed_in, play.realised())
 
 
 def follow(stack: Stack, api: AirflowApi, dag_id: str, conf: dict[str, Any], progress: Callable[[str], None]) -> str:
@@ -145,11 +181,14 @@ def follow(stack: Stack, api: AirflowApi, dag_id: str, conf: dict[str, Any], pro
     return run_id
 
 
-def _print(told: list[dict[str, Any]], mails: dict[str, list[str]], home: Path, seconds: float) -> None:
-    from keel.cli.story import print_story
+def _print(story: Story, home: Path, seconds: float) -> None:
+    from keel.cli.story import print_realised, print_story
 
     console = Console()
-    print_story(console, get_model(MODEL), told, mails)
+    print_story(console, get_model(MODEL), story.chapters, story.mails)
+    answered = f"{story.answered:,} predictions were answered by the scoring service"
+    console.print(f"\n{answered}, {story.handed_in:,} labels handed in through /feedback.", soft_wrap=True)
+    print_realised(console, story.performance)
     places = "keel.db, mlflow.db, outbox/, logs/"
     console.print(f"\nThe same as a manager would read it: KEEL_HOME={home} keel ledger show {MODEL}", soft_wrap=True)
     console.print(f"\nEverything is under {home}: {places}. It took {seconds:.0f} s.", soft_wrap=True)

@@ -113,3 +113,22 @@ def _summary(told: list[dict[str, Any]]) -> Table:
 
 def _day(text: str) -> str:
     return f"{datetime.fromisoformat(text):%Y-%m-%d}"
+
+
+def print_realised(console: Console, performance: Iterable[dict[str, Any]]) -> None:
+    """Print what was realised in each bucket by each version, beside what its holdout had promised."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("realised in", "version", "answered", "labelled", "metric", "realised", "95%", "on its holdout"):
+        table.add_column(column)
+    for part in performance:
+        found = part["metrics"][part["metric"]]
+        table.add_row(
+            f"{datetime.fromisoformat(part['start']):%Y-%m}", str(part["version"]), f"{part['predictions']:,}",
+            f"{part['labelled']:,}", part["metric"], _number(found["value"]),
+            f"{_number(found['lower'])} to {_number(found['upper'])}", _number((found["holdout"] or {}).get("value")),
+        )  # fmt: skip
+    console.print(table)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"

@@ -1,4 +1,4 @@
-"""``keel up``: Airflow, MLflow and live replayed traffic on this machine, until interrupted."""
+"""``keel up``: Airflow, MLflow, the scoring service and live replayed traffic on this machine, until interrupted."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ PRESENT = datetime(2013, 5, 1, tzinfo=UTC)
 """The day of the replayed year that becomes today: a month of predictions behind it, eight ahead."""
 TRAFFIC_SECONDS = 5.0
 REPLAY_PLAN = "replay.json"
+LIVE = {"KEEL__SERVING__MAX_AGE": "365d"}
+"""A start after a pause brings the flights of that pause, with the times they have."""
 
 
 def up(
@@ -35,7 +37,7 @@ def up(
         Path, typer.Option(help="Folder of this installation; what is in it is used again.")
     ] = DEFAULT_HOME,
 ) -> None:
-    """Run Airflow, MLflow and live replayed traffic until interrupted (Ctrl-C)."""
+    """Run Airflow, MLflow, the scoring service and live replayed traffic until interrupted (Ctrl-C)."""
     with Progress() as progress:
         config = get_model(MODEL)
         from keel.replay import labelled_history
@@ -48,7 +50,7 @@ def up(
             _keep(home, replace(plan, ready=True))
     console = Console(stderr=True)
     try:
-        with Progress() as progress, Stack(home, progress=progress) as stack:
+        with Progress() as progress, Stack(home, progress=progress, environment=LIVE, serving=True) as stack:
             _say_where(console, stack)
             _traffic(stack, config, flights, progress)
     except KeyboardInterrupt:
@@ -75,11 +77,11 @@ def _bootstrap(
 
 
 def _traffic(stack: Stack, config: ModelConfig, flights: pa.Table, progress: Callable[[str], None]) -> None:
-    """Predict each flight when its time comes, and hand in each label when it is known."""
-    from keel.replay import replay
+    """Have the service predict each flight when its time comes, and hand in each label when it is known."""
+    from keel.replay import ScoringService, replay_through
     from keel.rows import prediction_log
 
-    with _workspace(stack) as ws:
+    with _workspace(stack) as ws, ScoringService(stack.serving_url) as service:
         span = prediction_log(ws, config).times()
         since = span[1] if span else datetime.now(UTC)
         predictions = labels = 0
@@ -87,7 +89,7 @@ def _traffic(stack: Stack, config: ModelConfig, flights: pa.Table, progress: Cal
         while True:
             stack.check()
             now = datetime.now(UTC)
-            done = replay(ws, config, flights, start=since, end=now)
+            done = replay_through(service, ws, config, flights, start=since, end=now)
             predictions, labels, since = predictions + done.predictions, labels + done.labels, now
             say = f"live: {predictions:,} flights predicted by version {done.version}, {labels:,} labels came in"
             if say != said:
@@ -132,6 +134,7 @@ def _workspace(stack: Stack) -> Workspace:
 def _say_where(console: Console, stack: Stack) -> None:
     console.print(f"Airflow  {stack.airflow_url}  user {stack.username}, password {stack.password}")
     console.print(f"MLflow   {stack.mlflow_url}")
+    console.print(f"Serving  {stack.serving_url}/models/{MODEL}/invocations; also /feedback, /version, /metrics")
     console.print(f"Store    {stack.store_url}")
     console.print(f"Mails    {stack.home / 'outbox'}")
     console.print(f"Logs     {stack.logs}")

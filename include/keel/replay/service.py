@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 BATCH = 5_000
 """Rows of a request: about 1 MB, and as many as do not make a live caller wait for long."""
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 180.0
 """How long a service may take to answer at all, to load a version, or to bring what it has answered to the store."""
 _AGAIN = frozenset({429, 502, 503, 504})
 """Statuses that say: not now. The ids are ours, so that what is sent again is there once."""
