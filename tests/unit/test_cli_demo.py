@@ -36,7 +36,7 @@ def test_an_empty_folder_is_taken(tmp_path):
 
 
 def test_what_was_realised_is_told_by_month_and_version_beside_the_promise():
-    known = {"value": 0.19703, "lower": 0.13267, "upper": 0.26138, "holdout": {"value": 0.15685}}
+    known = {"value": 0.19703, "lower": 0.13267, "upper": 0.26138, "holdout": {"value": 0.15686}}
     unknown = {"value": None, "lower": None, "upper": None, "holdout": None}
     parts = [
         {"start": f"2013-0{month}-01T00:00:00+00:00", "version": version, "predictions": n, "labelled": n - 1,
