@@ -110,7 +110,9 @@ class ExperimentLook:
                 return f"{self._versions()}: no difference is shown on all outcomes that were planned. {self._seen()}"
             case ExperimentVerdict.MISMATCH:
                 return f"{self._versions()}: nothing can be said of the versions, as {self._fault()}."
-        return f"{self._versions()}: nothing is shown yet. {self._seen()}"
+        soonest = self.plan.started_at + self.plan.least
+        wait = f", nor will be before rows of {soonest:%Y-%m-%d %H:%M}" if self.mature_until < soonest else ""
+        return f"{self._versions()}: nothing is shown yet{wait}. {self._seen()}"
 
     def _versions(self) -> str:
         how = " in the shadow of" if self.plan.mode == "shadow" else " against"
@@ -129,7 +131,8 @@ class ExperimentLook:
         return f"On {self.n:,} outcomes{of}, {losses}; {self._improvement()}."
 
     def _improvement(self) -> str:
-        said = f"the improvement is {self.improvement:.5f}"
+        weighted = ", of rows weighted by their allocation," if len(self.plan.stages) > 1 else ""
+        said = f"the improvement{weighted} is {self.improvement:.5f}"
         if not (math.isfinite(self.lower_bound) and math.isfinite(self.upper_bound)):
             return f"{said}, on too few outcomes, or too few hours and days of them, to say more"
         asked = f", and more than {self._margin:.4f} is asked" if self._margin else ""
