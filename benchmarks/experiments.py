@@ -196,10 +196,10 @@ def simulation_table(trials: int) -> str:
     note = (
         f"Challengers over a champion of quality {QUALITY}, in {DAYS} days with {ROWS:,} outcomes whose labels share "
         f"the weather of their day; {trials:,} experiments each with equal versions, {unequal[0][4]:,} with others: "
-        f"share that ends in the right verdict (wrong ones, if any), and after how many outcomes in the median. "
-        f"α = {ALPHA}, of which a share has a standard error of {math.sqrt(ALPHA * (1 - ALPHA) / trials):.4f}. Days differ: the "
-        f"scores of either version are off by a normal amount of {OWN_DAYS} a day, on the scale of the logit. Naive: a "
-        f"one-sided z-test each way, every {EVERY} outcomes."
+        "share that ends in the right verdict (wrong ones, if any), and after how many outcomes in the median. "
+        f"A share of α = {ALPHA} has a standard error of {math.sqrt(ALPHA * (1 - ALPHA) / trials):.4f}. Days differ: "
+        f"the scores of either version are off by a normal amount of {OWN_DAYS} a day, on the scale of the logit. "
+        f"Naive: a one-sided z-test each way, every {EVERY} outcomes."
     )
     return "\n".join([*lines, "", note])
 

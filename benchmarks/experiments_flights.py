@@ -93,7 +93,7 @@ def flights_table(seeds: int = 20, dates: int = DATES) -> str:
     note = (
         f"Brier score, margin 0, α = 0.05, {seeds} salts a row (in shadow mode nothing is drawn); eight weeks, "
         f"{min(one.n for one in served):,} to {max(one.n for one in served):,} flights. The difference known is that "
-        "of the mean losses on all of them, positive where the challenger is better, with its standard error between days."
+        "of the mean losses on all of them, positive where the challenger is better, with its error between days."
     )
     return "\n".join([*lines, "", note])
 
