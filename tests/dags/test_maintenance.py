@@ -5,13 +5,27 @@ from __future__ import annotations
 from email import message_from_string, policy
 
 import pytest
+import sqlalchemy as sa
 
 from keel import rollout
 from keel.lifecycle import checkpoint, deployments, keys, ledger
+from keel.rows import prediction_log
+from keel.store.tables import hours
 from keel.workspace import Workspace
 from tests.dags.running import run
 from tests.dags.test_structure import write_model
-from tests.dags.world import LAUNCH, bootstrap, promote_offer, tide_config, turn
+from tests.dags.world import (
+    HISTORY,
+    HOUR,
+    LAUNCH,
+    ROWS_PER_HOUR,
+    bootstrap,
+    happen,
+    live,
+    promote_offer,
+    tide_config,
+    turn,
+)
 from tests.ledger_rows import owned
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
@@ -31,9 +45,51 @@ def tamper(workspace, statement):
 def test_a_night_in_which_all_is_well_says_nothing(tide):
     done = run("keel.maintenance")
 
-    assert (done.state, done.path) == ("success", {"verify_ledger", "reconcile", "tell_findings", "prune_versions"})
+    assert (done.state, done.path) == (
+        "success",
+        {
+            "verify_ledger",
+            "reconcile",
+            "tell_findings",
+            "prune_versions",
+            "expire_rows",
+            "compact_store",
+            "verify_store",
+        },
+    )
     assert done.xcoms["verify_ledger/return_value"]["signed"] is None
+    assert done.xcoms["expire_rows/return_value"]["before"] is None
+    assert done.xcoms["compact_store/return_value"]["bytes_after"] > 0
     assert mails(tide) == []
+
+
+def test_rows_that_are_old_enough_go_but_for_those_of_a_probation(tide, monkeypatch):
+    monkeypatch.setenv("KEEL__TIDE__RETENTION__ROWS", "30d")
+    log = prediction_log(tide, tide_config())
+    live(tide, happen(LAUNCH, LAUNCH + HOUR), LAUNCH, LAUNCH + HOUR)
+    history = log.count(HISTORY, LAUNCH)
+
+    done = run("keel.maintenance")
+
+    assert done.state == "success"
+    expired = done.xcoms["expire_rows/return_value"]
+    assert (expired["deleted"], expired["before"]) == (history, LAUNCH.isoformat())
+    assert "version 1 is on probation" in expired["sentence"]
+    assert log.count(HISTORY, LAUNCH + HOUR) == log.count(LAUNCH, LAUNCH + HOUR) == ROWS_PER_HOUR
+
+
+def test_a_store_that_does_not_fit_together_fails_loudly_after_all_else_is_done(tide):
+    live(tide, happen(LAUNCH, LAUNCH + HOUR), LAUNCH, LAUNCH + HOUR)
+    with tide.store.begin() as connection:
+        connection.execute(sa.delete(hours))
+
+    done = run("keel.maintenance")
+
+    assert (done.state, done.states["verify_store"]) == ("failed", "failed")
+    assert {"prune_versions", "expire_rows", "compact_store"} <= done.path
+    assert f"{ROWS_PER_HOUR} rows that no check will ever count" in done.xcoms["verify_store/error"]
+    [mail] = mails(tide)
+    assert "rows that no check will ever count" in mail.get_content()
 
 
 def test_the_ledger_is_signed_where_a_key_and_a_place_are_set(tide, tmp_path, monkeypatch):
