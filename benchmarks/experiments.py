@@ -17,9 +17,10 @@ import numpy as np
 import pyarrow as pa
 from scipy.special import ndtri
 
-from keel.lifecycle.experiment import Plan, Stage, assign_many
-from keel.lifecycle.experiment_evidence import MISMATCH
-from keel.lifecycle.experiment_look import ExperimentVerdict, evaluate
+from keel.lifecycle.experiment import Plan, Stage, assign_many, in_utc
+from keel.lifecycle.experiment_evidence import MISMATCH, by_rows
+from keel.lifecycle.experiment_look import ExperimentVerdict, countable, decide
+from keel.lifecycle.experiment_rows import read_rows
 from keel.measures.allocation import log_mismatch
 from keel.measures.losses import Estimate, Floats, Scored, brier_loss, error_loss, estimate
 from keel.measures.sequential import running
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 ALPHA = 0.05
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DELAY = timedelta(hours=24)
-DAYS, ROWS = 20, 20_000
+DAYS, ROWS = 20, 10_000
 EVERY = 100
 """Outcomes between two looks of the naive test; Keel's are looked at after every one."""
 METRICS = {"brier": brier_loss, "accuracy": error_loss}
@@ -40,8 +41,8 @@ OWN_DAYS = 0.3
 """The same for the scores of versions whose days differ: by so much either is off on a whole day."""
 QUALITY = 1.5
 QUALITIES = (0.9, 1.2, 1.8, 2.1)
-POWER_SHARE = 10
-"""Of as many trials as equal versions get, a tenth is enough to see how soon unequal ones are told apart."""
+DAYS_SHARE, POWER_SHARE = 2, 25
+"""Half as many trials are enough where whole days differ, and a twenty-fifth to see how soon a difference shows."""
 SKEWS = (0.5, 0.51, 0.52, 0.55)
 
 Stages = tuple[Stage, ...]
@@ -130,11 +131,18 @@ def simulated(
 
 
 def run_one(plan: Plan, times: Times, champion: Scored, challenger: Scored) -> Found:
-    """Serve all rows by a plan and look once, at the end, when the first thing shown is what counts."""
+    """Serve all rows by a plan and look once, at the end, when the first thing shown is what counts.
+
+    That is `evaluate` without its report, whose bounds take longer than the verdict.
+    """
     outcomes, assigned = tables(plan, times, champion, challenger)
-    end = times[-1].astype(datetime).replace(tzinfo=UTC) + 2 * DELAY
-    look = evaluate(plan, outcomes, assigned, now=end, label_delay=DELAY)
-    return Found(look.verdict, look.n, naive(plan, outcomes, champion, challenger))
+    now = times[-1].astype(datetime).replace(tzinfo=UTC) + 2 * DELAY
+    labelled, rows = read_rows(plan, outcomes, assigned, now=now, label_delay=DELAY)
+    usable, end = countable(plan, labelled), np.datetime64(in_utc(now), "us")
+    shown = by_rows(plan, usable, end)
+    event = decide(plan, labelled, usable, shown, rows, delay=np.timedelta64(DELAY), end=end)
+    verdict, n = (ExperimentVerdict.RUNNING, len(usable)) if event is None else (event.verdict, event.n)
+    return Found(verdict, n, naive(plan, outcomes, champion, challenger))
 
 
 def naive(plan: Plan, outcomes: pa.Table, champion: Scored, challenger: Scored) -> ExperimentVerdict:
@@ -179,8 +187,10 @@ Job = tuple[str, str, float, float, int]
 def simulation_table(trials: int) -> str:
     """Known truths: how often equal versions are told apart, and how soon unequal ones are."""
     named = [(allocation, metric) for allocation in ALLOCATIONS for metric in METRICS]
-    equal: list[Job] = [(*each, QUALITY, own, trials) for each in named for own in (0.0, OWN_DAYS)]
-    unequal: list[Job] = [(*each, q, 0.0, max(2, trials // POWER_SHARE)) for each in named for q in QUALITIES]
+    of_days, of_power = max(2, trials // DAYS_SHARE), max(2, trials // POWER_SHARE)
+    worlds = (0.0, trials), (OWN_DAYS, of_days)
+    equal: list[Job] = [(*each, QUALITY, own, n) for each in named for own, n in worlds]
+    unequal: list[Job] = [(*each, quality, 0.0, of_power) for each in named for quality in QUALITIES]
     with ProcessPoolExecutor(2) as pool:
         found = dict(zip(equal + unequal, pool.map(_simulated, equal + unequal, chunksize=1), strict=True))
     head = ["promote", "roll back", "naive: either", "promote, days differ", "roll back, days differ"]
@@ -195,10 +205,11 @@ def simulation_table(trials: int) -> str:
         lines.append(f"| {allocation} | {metric} | {' | '.join(cells)} |")
     note = (
         f"Challengers over a champion of quality {QUALITY}, in {DAYS} days with {ROWS:,} outcomes whose labels share "
-        f"the weather of their day; {trials:,} experiments each with equal versions, {unequal[0][4]:,} with others: "
+        f"the weather of their day; {trials:,} experiments each with equal versions, {of_power:,} with others: "
         "share that ends in the right verdict (wrong ones, if any), and after how many outcomes in the median. "
         f"A share of α = {ALPHA} has a standard error of {math.sqrt(ALPHA * (1 - ALPHA) / trials):.4f}. Days differ: "
-        f"the scores of either version are off by a normal amount of {OWN_DAYS} a day, on the scale of the logit. "
+        f"the scores of either version are off by a normal amount of {OWN_DAYS} a day, on the scale of the logit; "
+        f"{of_days:,} experiments. "
         f"Naive: a one-sided z-test each way, every {EVERY} outcomes."
     )
     return "\n".join([*lines, "", note])

@@ -13,8 +13,8 @@ from keel.lifecycle.experiment_evidence import MISMATCH
 from keel.lifecycle.experiment_look import ExperimentVerdict
 
 FULL = bool(os.environ.get("KEEL_FULL_SIZE"))
-TRIALS = 500 if FULL else 60
-ROWS = experiments.ROWS if FULL else 8_000
+TRIALS = 500 if FULL else 50
+ROWS = experiments.ROWS if FULL else 5_000
 CONFIDENCE = 0.999
 """Of each test: an experiment that keeps its level fails one in a thousand of them, with other seeds than these."""
 WRONG = (ExperimentVerdict.PROMOTE, ExperimentVerdict.ROLL_BACK)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keel.lifecycle.experiment import CHALLENGER, CHAMPION, Arm, Plan, version_of
+from keel.lifecycle.experiment import CHALLENGER, CHAMPION, Arm, Plan, in_utc, version_of
 from keel.lifecycle.experiment_evidence import (
     MISMATCH,
     ByRows,
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
     from keel.measures.losses import Floats
 
-__all__ = ["ExperimentLook", "ExperimentVerdict", "evaluate"]
+__all__ = ["ExperimentLook", "ExperimentVerdict", "countable", "decide", "evaluate"]
 
 
 @dataclass(frozen=True)
-class _Event:
+class Event:
     """What ends an experiment."""
 
     moment: np.datetime64
@@ -69,24 +69,38 @@ def evaluate(
     takes its place in the past.
     """
     labelled, rows = read_rows(plan, outcomes, assigned, now=now, label_delay=label_delay)
-    usable = labelled.take(labelled.usable)
-    usable = usable.take(slice(0, most_outcomes(plan, usable)))
-    followed = by_rows(plan, usable, _moment(now))
-    delay = np.timedelta64(label_delay)
-    event = _first_event(plan, usable, followed, rows, delay, now)
-    if event is not None and event.verdict is not ExperimentVerdict.MISMATCH:
-        event = _unless_spoilt(plan, labelled, event)
-    moment = _moment(now) if event is None else event.moment
+    end, delay = np.datetime64(in_utc(now), "us"), np.timedelta64(label_delay)
+    usable = countable(plan, labelled)
+    followed = by_rows(plan, usable, end)
+    event = decide(plan, labelled, usable, followed, rows, delay=delay, end=end)
+    moment = end if event is None else event.moment
     judged = usable if event is None else usable.take(slice(0, event.n))
     return _report(plan, event, moment, delay, labelled.until(moment), judged, followed, rows.until(moment))
 
 
+def countable(plan: Plan, labelled: Outcomes) -> Outcomes:
+    """Return the outcomes that the plan judges: those that are usable, until no more count."""
+    usable = labelled.take(labelled.usable)
+    return usable.take(slice(0, most_outcomes(plan, usable)))
+
+
+def decide(
+    plan: Plan, labelled: Outcomes, usable: Outcomes, followed: ByRows, rows: Assigned, *, delay: np.timedelta64,
+    end: np.datetime64,
+) -> Event | None:  # fmt: skip
+    """Return what ended an experiment first, of what was known by ``end``; None while it runs. See `evaluate`."""
+    event = _first_event(plan, usable, followed, rows, delay, end)
+    if event is None or event.verdict is ExperimentVerdict.MISMATCH:
+        return event
+    return _unless_spoilt(plan, labelled, event)
+
+
 def _first_event(
-    plan: Plan, usable: Outcomes, followed: ByRows, rows: Assigned, delay: np.timedelta64, now: datetime
-) -> _Event | None:
+    plan: Plan, usable: Outcomes, followed: ByRows, rows: Assigned, delay: np.timedelta64, end: np.datetime64
+) -> Event | None:
     found = []
     if plan.mode == "ab":
-        due = rows.until(_moment(now) - delay)
+        due = rows.until(end - delay)
         for cause, path, time in (
             ("assignment", assignment_evidence(rows), rows.time),
             ("labels", label_evidence(due), due.time + delay),
@@ -95,28 +109,28 @@ def _first_event(
             if len(above):
                 moment = time[above[0]]
                 n = int(np.searchsorted(usable.known_at, moment, side="right"))
-                found.append(_Event(moment, ExperimentVerdict.MISMATCH, n, cause))
+                found.append(Event(moment, ExperimentVerdict.MISMATCH, n, cause))
     if (shown := first_shown(plan, usable, followed)) is not None:
         n, better = shown
         verdict = ExperimentVerdict.PROMOTE if better else ExperimentVerdict.ROLL_BACK
-        found.append(_Event(usable.known_at[n - 1], verdict, n))
+        found.append(Event(usable.known_at[n - 1], verdict, n))
     elif len(usable) == most_outcomes(plan, usable):
-        found.append(_Event(usable.known_at[-1], ExperimentVerdict.NO_DIFFERENCE, len(usable)))
+        found.append(Event(usable.known_at[-1], ExperimentVerdict.NO_DIFFERENCE, len(usable)))
     return min(found, key=lambda event: event.moment, default=None)
 
 
-def _unless_spoilt(plan: Plan, labelled: Outcomes, event: _Event) -> _Event:
+def _unless_spoilt(plan: Plan, labelled: Outcomes, event: Event) -> Event:
     """Return a mismatch where the verdict would rest on rows that an arm's outputs have chosen."""
     known = labelled.until(event.moment)
     for own in (~known.challenger, known.challenger):
         if int((own & ~known.usable).sum()) > MOST_LEFT_OUT * int(own.sum()):
-            return _Event(event.moment, ExperimentVerdict.MISMATCH, event.n, "outputs")
+            return Event(event.moment, ExperimentVerdict.MISMATCH, event.n, "outputs")
     return event
 
 
 def _report(
     plan: Plan,
-    event: _Event | None,
+    event: Event | None,
     moment: np.datetime64,
     delay: np.timedelta64,
     labelled: Outcomes,
@@ -187,10 +201,6 @@ def _capitals(followed: ByRows, n: int) -> tuple[float | None, float | None]:
 def _highest(path: Floats) -> float:
     """Return the most that the evidence has come to, from 1."""
     return math.exp(min(LARGEST_LOG, max(0.0, float(path.max())))) if len(path) else 1.0
-
-
-def _moment(time: datetime) -> np.datetime64:
-    return np.datetime64(time.astimezone(UTC).replace(tzinfo=None), "us")
 
 
 def _datetime(moment: np.datetime64) -> datetime:
