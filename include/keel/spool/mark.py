@@ -29,7 +29,11 @@ class Mark:
         """Return the number of the first record not acknowledged, 0 if that is not known, or bytes that do not say."""
         if not self._files.exists(self.path):
             return 0
-        content = self._files.read(self.path, 0, _MARK.size)
+        try:
+            content = self._files.read(self.path, 0, _MARK.size)
+        except OSError as error:
+            log.warning("cannot read how far %s is acknowledged: %s", self.path.parent, error)
+            return 0
         if len(content) == _MARK.size:
             number, checksum = _MARK.unpack(content)
             if checksum == crc32(content[:8]):
