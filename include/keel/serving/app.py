@@ -82,7 +82,6 @@ async def invoke(request: Request) -> Response:
     else:
         rows = await asyncio.to_thread(parse, body, content_type, served.inputs, clock=serving.clock)
     answer = await serving.scorer.answer(rows, served)
-    await serving.keep(answer.block)
     serving.metrics.predicted(answer.block)
     return Response(answer.body(), headers=dict(answer.headers()), media_type="application/json")
 

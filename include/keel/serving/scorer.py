@@ -1,7 +1,8 @@
 """Scoring what waits: one thread takes the rows of all requests that have come, and asks each version once.
 
 Nothing waits for company: the thread takes what there is when it is free. Under load several requests are there by
-then, and one call for all their rows costs little more than one for a single row.
+then, and one call for all their rows costs little more than one for a single row. What was scored together is written
+down together, and while the disk is busy with it the next ones are scored.
 """
 
 from __future__ import annotations
@@ -10,23 +11,27 @@ import asyncio
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from keel.errors import Overloaded
+from keel.errors import Overloaded, SpoolFailed
+from keel.serving.answers import Answer
 from keel.serving.batching import answer_all
+from keel.serving.journal import encode
 
 if TYPE_CHECKING:
     from keel.errors import ScoringFailed
-    from keel.serving.answers import Answer
     from keel.serving.deployed import Served
     from keel.serving.inputs import Rows
     from keel.serving.versions import ServedVersion
 
 log = logging.getLogger(__name__)
+
+Keep = Callable[[list[bytes]], Future[None]]
 
 BATCH_ROWS = 5_000
 """Rows from which no more requests are taken into one call: whoever came first would wait for all of them."""
@@ -46,12 +51,15 @@ class _Request:
 class Scorer:
     """Answers requests of event loops.
 
-    max_waiting: how many rows may wait; more are refused. shadow_failures: requests that a shadow version has failed
+    keep: writes records down, all or none; its future is done when they are as durable as promised, and only then are
+    the answers given. None: nothing is written down. max_waiting: how many rows may wait; more are refused.
+    shadow_failures: requests that a shadow version has failed
     on, which nobody but the log was told of.
     """
 
-    def __init__(self, *, max_waiting: int = 50_000) -> None:
+    def __init__(self, *, keep: Keep | None = None, max_waiting: int = 50_000) -> None:
         self.max_waiting = max_waiting
+        self._keep = keep
         self.shadow_failures = 0
         self._waiting = 0
         self._lock = threading.Lock()
@@ -62,12 +70,14 @@ class Scorer:
         self._thread.start()
 
     async def answer(self, rows: Rows, served: Served) -> Answer:
-        """Return the answer to the rows of one request by the versions of ``served``.
+        """Return the answer to the rows of one request by the versions of ``served``, when it is written down.
 
         Raises
         ------
         Overloaded
             Too many rows wait (503, try again).
+        SpoolFull, SpoolFailed
+            It cannot be written down.
         ScoringFailed
             A version raised for these rows, or gave back what is no answer to them (500).
 
@@ -109,7 +119,9 @@ class Scorer:
                 log.exception("scoring failed for a reason nobody has foreseen")
                 for request in batch:
                     request.result = error
-            self._hand_out(batch)
+            answered = [request for request in batch if isinstance(request.result, Answer)]
+            self._hand_out([request for request in batch if not isinstance(request.result, Answer)])
+            self._write(answered)
 
     def _take(self) -> tuple[list[_Request], bool]:
         """Return what waits, at least one request unless the end has come, and whether it has."""
@@ -139,6 +151,36 @@ class Scorer:
                 if version not in self._limited:
                     threadpool_limits(1)
                     self._limited.add(version)
+
+    def _write(self, requests: Sequence[_Request]) -> None:
+        """Write answers down together, and hand them out when they are kept."""
+        if self._keep is None or not requests:
+            self._hand_out(requests)
+            return
+        try:
+            records = [encode(request.result.block) for request in requests if isinstance(request.result, Answer)]
+            kept = self._keep(records)
+        except Exception as error:
+            self._not_kept(requests, error)
+        else:
+            kept.add_done_callback(lambda done: self._written(requests, done))
+
+    def _written(self, requests: Sequence[_Request], done: Future[None]) -> None:
+        error = done.exception()
+        if error is None:
+            self._hand_out(requests)
+        else:
+            self._not_kept(requests, error)
+
+    def _not_kept(self, requests: Sequence[_Request], error: BaseException) -> None:
+        """Refuse what cannot be written down; of several, some may be too large where others have room."""
+        if len(requests) > 1 and not isinstance(error, SpoolFailed):
+            for request in requests:
+                self._write([request])
+            return
+        for request in requests:
+            request.result = error
+        self._hand_out(requests)
 
     def _hand_out(self, batch: Sequence[_Request]) -> None:
         by_loop: defaultdict[asyncio.AbstractEventLoop, list[_Request]] = defaultdict(list)

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,7 +95,7 @@ class Service:
         self.spool = Spool.open(
             self.spool_folder, durability=self.settings.durability, max_bytes=self.settings.spool_bytes
         )
-        self.scorer = Scorer()
+        self.scorer = Scorer(keep=self.append)
         self._connecting.start()
 
     def stop(self) -> bool:
@@ -151,11 +152,18 @@ class Service:
 
     async def keep(self, block: Block) -> None:
         """Write a block down, and return when it is as durable as promised; raises SpoolFull or SpoolFailed."""
-        try:
-            await asyncio.wrap_future(self.spool.append([encode(block)]))
-        except SpoolFailed as error:
+        await asyncio.wrap_future(self.append([encode(block)]))
+
+    def append(self, records: list[bytes]) -> Future[None]:
+        """Put records into the spool, all or none; the future is done when they are as durable as promised."""
+        kept = self.spool.append(records)
+        kept.add_done_callback(self._note_failure)
+        return kept
+
+    def _note_failure(self, kept: Future[None]) -> None:
+        error = kept.exception()
+        if isinstance(error, SpoolFailed):
             self._broken = str(error)  # the spool is closed: only another process can open it again
-            raise
 
     @property
     def healthy(self) -> str | None:
