@@ -94,7 +94,7 @@ def _lay_aside(
         except BadRequest as error:
             raise BadRequest(f"{source.name}: {error}; nothing was stored") from None
         writer = writer or pa.ipc.new_stream(kept, table.schema)
-        writer.write_table(table)
+        writer.write_table(table, max_chunksize=PART_ROWS)
         rows, labels = rows + part.num_rows, labels + table.num_rows
         tell(f"{rows:,} rows read")
     if writer is not None:
