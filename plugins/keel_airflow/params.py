@@ -59,6 +59,7 @@ def experiment_params() -> dict[str, Param]:
             description="Chance of a wrong verdict. Empty: promotion.alpha.",
         ),
         "max_n": Param(100_000, type="integer", minimum=1, description="Outcomes after which it ends in any case."),
+        "least": Param(None, type=["null", "string"], description="How long it lasts before a verdict. Empty: 7d."),
         "at": _time("From when rows count, in the data's time. Empty: now."),
     }  # fmt: skip
 

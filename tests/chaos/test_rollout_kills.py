@@ -12,11 +12,13 @@ import sklearn.linear_model  # noqa: F401
 import skops.io  # noqa: F401  a child must not import for seconds what every child needs
 
 from keel import loop, rollout
-from keel.lifecycle import deployments, ledger
+from keel.lifecycle import deployments, experiments, ledger
+from keel.lifecycle.experiment import Stage
 from keel.workspace import Workspace
 from tests.chaos.harness import FULL_SIZE, World, require_consistent, run
 from tests.steps import BY, CONFIG, NOW, first_version, live
 from tests.toy import DAY, toy_rows
+from tests.tried import serve
 
 TURNED = NOW + 36 * DAY
 Home = tuple[Path, dict]
@@ -116,4 +118,47 @@ def test_a_rollback_killed_anywhere_is_all_or_nothing_and_completed_by_its_retry
         assert run(taking_back(home)).result == "rolled_back"
         require_consistent(world_of(home))
         assert state(home) == (1, 2, 1), boundaries[number]
+        shutil.rmtree(home)
+
+
+def trying(home: Path) -> None:
+    """Try the challenger until there is enough to see, with nobody having looked yet."""
+    with Workspace.open(home=home, environment={}) as ws:
+        rollout.start_experiment(
+            ws, CONFIG, challenger=2, stages=(Stage(0.5),), actor="ada", run_id="try-1", reason="chaos", now=TURNED
+        )
+        rows = toy_rows(TURNED, days=9, seed=3, flip=True)
+        serve(ws, CONFIG, experiments.running(ws.store, "toy"), rows)
+
+
+def concluding(home: Path) -> Callable[[], str]:
+    def conclude() -> str:
+        """Do what a run of ``watch_deployment`` does, all of it, as when it is cleared."""
+        with Workspace.open(home=home, environment={}) as ws:
+            watched = rollout.watch_experiment(ws, CONFIG, end=TURNED + 10 * DAY, run_id="watch-1")
+            return rollout.conclude_experiment(ws, CONFIG, watched, actor="keel", run_id="watch-1")["outcome"]
+
+    return conclude
+
+
+def ended(home: Path) -> int:
+    """How many rows say that an experiment has ended, if the table says the same."""
+    with world_of(home).open() as (store, _):
+        assert experiments.rebuild(store) == []
+        return len(list(ledger.entries(store, "toy", "experiment_end")))
+
+
+def test_a_verdict_killed_anywhere_is_carried_out_once_by_its_retry(fresh) -> None:
+    tried = fresh()
+    run(lambda: trying(tried))
+    boundaries = run(concluding(Path(shutil.copytree(tried, tried.parent / "once")))).boundaries
+    for number in some_of(boundaries):
+        home = tried.parent / f"verdict-{number}"
+        shutil.copytree(tried, home)
+        assert run(concluding(home), kill_at=number).killed
+        require_consistent(world_of(home))
+        assert (state(home), ended(home)) in (((1, 1, 0), 0), ((1, 1, 0), 1), ((2, 2, 0), 1)), boundaries[number]
+        assert run(concluding(home)).result == "promoted"
+        require_consistent(world_of(home))
+        assert (state(home), ended(home)) == ((2, 2, 0), 1), boundaries[number]
         shutil.rmtree(home)

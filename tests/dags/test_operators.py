@@ -104,7 +104,7 @@ def test_overrides_reach_the_configuration_and_a_wrong_key_says_so(home):
 
 TRY = {
     "action": "start", "challenger": 2, "mode": "ab", "allocation": None, "ramp": None, "metric": None, "margin": None,
-    "alpha": None, "max_n": 100,
+    "alpha": None, "max_n": 100, "least": None,
 }  # fmt: skip
 ASKER, RUN, REASON = "0x10", "1_000", "None"
 NOW = "2024-03-05T00:00:00Z"

@@ -17,6 +17,8 @@ from tests.tried import serve
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
 LOOKED = {"reconcile", "watch"}
+SEEN = TURNED + 8 * DAY
+"""When an experiment has lasted for longer than the week that a verdict takes at least."""
 TOLD = {"compose_message", "write_to_outbox", "record"}
 
 
@@ -70,7 +72,7 @@ def test_a_version_that_keeps_its_promise_goes_on_in_silence_and_is_confirmed(on
     assert (early.state, early.path) == ("success", {*LOOKED, "stay_silent"})
     assert history(on_probation.store, "tide").probation.version == 2
 
-    late = watch(TURNED + 3 * DAY)
+    late = watch(SEEN + DAY)
 
     assert (late.state, late.path) == ("success", {*LOOKED, "confirm", *TOLD})
     assert history(on_probation.store, "tide").probation is None
@@ -141,7 +143,7 @@ def test_a_scheduled_look_ends_with_its_interval(on_probation, monkeypatch):
 
 @pytest.fixture
 def tried(offered, monkeypatch):
-    """Version 2, which is better, has been tried beside version 1 for two days since the tide turned.
+    """Version 2, which is better, has been tried beside version 1 since the tide turned.
 
     Version 1 was the first: what its probation has to say is none of this.
     """
@@ -151,14 +153,14 @@ def tried(offered, monkeypatch):
     )
     assert (done.state, done.path) == ("success", {"start_or_stop", *TOLD})
     plan = experiments.running(offered.store, "tide")
-    serve(offered, tide_config(), plan, happen(TURNED, TURNED + 2 * DAY, relation=-3.0))
+    serve(offered, tide_config(), plan, happen(TURNED, SEEN, relation=-3.0))
     return offered
 
 
 def test_a_running_experiment_without_a_verdict_is_no_news(tried):
     before = subjects(tried)
 
-    done = watch(TURNED + DAY / 4)
+    done = watch(TURNED + DAY)
 
     assert (done.state, done.path) == ("success", {*LOOKED, "stay_silent"})
     assert subjects(tried) == before == ["[Keel] tide: an experiment has begun"]
@@ -169,7 +171,7 @@ def test_a_running_experiment_without_a_verdict_is_no_news(tried):
 def test_an_experiment_that_shows_it_promotes(tried, monkeypatch):
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "auto")
 
-    done = watch(TURNED + 3 * DAY)
+    done = watch(SEEN + DAY)
 
     assert (done.state, done.path) == ("success", {*LOOKED, "promote", *TOLD})
     assert deployments.read(tried.store, "tide").production == 2
@@ -185,7 +187,7 @@ def test_where_people_must_agree_an_experiment_offers_and_its_evidence_is_what_t
         asked.append(people.question(waiting)["body"])
         assert people.answer(waiting, "Approve", user="alice") == 200
 
-    done = watch(TURNED + 3 * DAY)
+    done = watch(SEEN + DAY)
     assert (done.state, done.path) == ("success", {*LOOKED, "offer", "start_promotion", *TOLD})
     assert deployments.read(tried.store, "tide").production == 1
     assert experiments.running(tried.store, "tide") is None
@@ -203,7 +205,7 @@ def test_where_people_must_agree_an_experiment_offers_and_its_evidence_is_what_t
 def test_an_experiment_that_is_void_ends_and_is_told(tried):
     promote_offer(tried)
 
-    done = watch(TURNED + 3 * DAY)
+    done = watch(SEEN + DAY)
 
     assert (done.state, done.path) == ("success", {*LOOKED, "end_experiment", *TOLD})
     assert "[Keel] tide: the experiment has ended without a verdict" in subjects(tried)

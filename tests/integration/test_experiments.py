@@ -7,6 +7,7 @@ which of them is better.
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime
 
 import pyarrow as pa
 import pytest
@@ -16,11 +17,17 @@ from keel.errors import (
     ArtifactChanged,
     ExperimentRefused,
     NoProductionVersion,
+    NotApproved,
     NotPromotable,
+    RegistryUnavailable,
+    StaleGeneration,
+    UnknownExperiment,
 )
 from keel.lifecycle import deployments, experiments, ledger
+from keel.lifecycle.comparison import NotShown
 from keel.lifecycle.experiment import Stage
-from keel.lifecycle.history import history
+from keel.lifecycle.history import Status, history
+from keel.lifecycle.registry import Registry
 from keel.workspace import Workspace
 from tests.steps import BY, CONFIG, NOW, first_version, live
 from tests.toy import DAY, toy_rows
@@ -30,7 +37,12 @@ TURNED = NOW + 36 * DAY
 ASKED = CONFIG.with_overrides({"promotion.approval": "required"})
 SECOND = CONFIG.with_overrides({"promotion.approval": "second_person"})
 HALF = (Stage(0.5),)
-PER_HOUR = 60
+PER_HOUR = 20
+LASTS = 9
+"""Days of rows: a verdict takes a week at least."""
+LATER = LASTS + 1
+"""When their labels are there."""
+NEVER = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 def prepare(ws):
@@ -65,7 +77,7 @@ def start(ws, config=CONFIG, *, run_id="try-1", **asked):
     return experiments.running(ws.store, "toy")
 
 
-def rows_of(days, *, better=2, seed=11):
+def rows_of(*, better=2, seed=11, days=LASTS):
     """Rows on which the version is better; 0: neither."""
     if better:
         return toy_rows(TURNED, days=days, per_hour=PER_HOUR, seed=seed, flip=better == 2)
@@ -96,10 +108,10 @@ def whole(ws):
 
 def test_the_better_version_is_promoted_with_the_evidence_in_the_ledger(ws):
     plan = start(ws)
-    serve(ws, CONFIG, plan, rows_of(2))
-    early = watch(ws, 1.2)
+    serve(ws, CONFIG, plan, rows_of())
+    early = watch(ws, 5)
     assert (early["branch"], early["outcome"], early["decision_id"]) == ("nothing", "running", None)
-    watched = watch(ws, 3)
+    watched = watch(ws, LATER)
     assert (watched["branch"], watched["outcome"]) == ("promote", "promote")
     outcome = conclude(ws, watched)
     assert (outcome["outcome"], outcome["version"], outcome["basis"]) == ("promoted", 2, "experiment")
@@ -112,7 +124,7 @@ def test_the_better_version_is_promoted_with_the_evidence_in_the_ledger(ws):
     assert row.body["evidence"]["experiment_id"] == plan.experiment_id
     assert row.body["evidence"]["lower_bound"] > 0
     assert row.body["evidence"]["report_id"] == end["comparison_id"]
-    assert row.body["probation"]["since"] >= (TURNED + 2 * DAY).isoformat()
+    assert row.body["probation"]["since"] >= (TURNED + LASTS * DAY).isoformat()
     assert ledger.verify(ws.store).broken_at is None
     message = loop.compose_message(ws, CONFIG, watched, outcome)
     assert message["subject"] == "[Keel] toy: promoted version 2"
@@ -121,8 +133,8 @@ def test_the_better_version_is_promoted_with_the_evidence_in_the_ledger(ws):
 
 
 def test_the_worse_version_is_rejected_and_the_champion_stays(ws):
-    serve(ws, CONFIG, start(ws), rows_of(2, better=1))
-    watched = watch(ws, 3)
+    serve(ws, CONFIG, start(ws), rows_of(better=1))
+    watched = watch(ws, LATER)
     assert (watched["branch"], watched["outcome"]) == ("end_experiment", "roll_back")
     outcome = conclude(ws, watched)
     assert (outcome["outcome"], outcome["version"]) == ("kept_champion", 1)
@@ -133,8 +145,8 @@ def test_the_worse_version_is_rejected_and_the_champion_stays(ws):
 
 
 def test_without_a_difference_the_champion_stays_and_the_challenger_stays_a_candidate(ws):
-    serve(ws, CONFIG, start(ws, max_n=1_200), rows_of(2, better=0))
-    watched = watch(ws, 3)
+    serve(ws, CONFIG, start(ws, max_n=1_200), rows_of(better=0))
+    watched = watch(ws, LATER)
     assert (watched["branch"], watched["outcome"]) == ("end_experiment", "no_difference")
     assert conclude(ws, watched)["outcome"] == "kept_champion"
     assert statuses(ws) == {1: "production", 2: "candidate"}
@@ -143,8 +155,8 @@ def test_without_a_difference_the_champion_stays_and_the_challenger_stays_a_cand
 
 
 def test_a_split_that_is_not_the_stated_one_ends_it_without_a_verdict(ws):
-    serve(ws, CONFIG, start(ws), rows_of(2), challenger_share=0.7)
-    watched = watch(ws, 3)
+    serve(ws, CONFIG, start(ws), rows_of(), challenger_share=0.7)
+    watched = watch(ws, LATER)
     assert (watched["branch"], watched["outcome"]) == ("end_experiment", "mismatch")
     assert "not split as planned" in watched["sentence"]
     outcome = conclude(ws, watched)
@@ -155,9 +167,9 @@ def test_a_split_that_is_not_the_stated_one_ends_it_without_a_verdict(ws):
 
 def test_a_shadow_is_judged_on_the_same_rows_and_answers_nobody(ws):
     plan = start(ws, mode="shadow", stages=())
-    rows = rows_of(4)
+    rows = rows_of()
     serve(ws, CONFIG, plan, rows)
-    watched = watch(ws, 5)
+    watched = watch(ws, LATER)
     assert (watched["branch"], watched["outcome"]) == ("promote", "promote")
     assert conclude(ws, watched)["outcome"] == "promoted"
 
@@ -172,7 +184,7 @@ def promote_by_hand(ws, version):
 def test_a_promotion_by_another_way_makes_it_void(ws):
     plan = start(ws)
     promote_by_hand(ws, 2)
-    watched = watch(ws, 3)
+    watched = watch(ws, LATER)
     assert (watched["branch"], watched["outcome"], watched["version"]) == ("end_experiment", "void", 2)
     assert conclude(ws, watched)["outcome"] == "experiment_ended"
     assert experiments.running(ws.store, "toy") is None
@@ -203,21 +215,15 @@ def test_a_challenger_that_is_rejected_from_elsewhere_makes_it_void(ws):
     start(ws)
     deployments.note(
         ws.store, "toy", actor="ada", action="decline", body={}, now=TURNED,
-        statuses={2: (experiments_status(ws), "no")},
+        statuses={2: (Status.REJECTED, "no")},
     )  # fmt: skip
     watched = watch(ws, 1)
     assert (watched["outcome"], "version 2, the challenger, is rejected (no)" in watched["sentence"]) == ("void", True)
 
 
-def experiments_status(ws):
-    from keel.lifecycle.history import Status
-
-    return Status.REJECTED
-
-
 def test_a_person_stops_it_and_a_verdict_of_before_does_nothing_any_more(ws):
-    serve(ws, CONFIG, start(ws), rows_of(2))
-    watched = watch(ws, 3)
+    serve(ws, CONFIG, start(ws), rows_of())
+    watched = watch(ws, LATER)
     for _ in range(2):  # the same run again
         stopped = rollout.stop_experiment(ws, CONFIG, actor="ada", run_id="stop-1", reason="too dear", now=TURNED + DAY)
         assert stopped["action"] == "stop_experiment"
@@ -262,6 +268,7 @@ def test_a_retried_stop_does_not_stop_what_began_since(ws):
         ({"margin": -0.01}, ExperimentRefused, r"margin -0.01 is below 0, which is policy"),
         ({"alpha": 0.2}, ExperimentRefused, r"alpha 0.2 is above promotion.alpha \(0.05\)"),
         ({"max_n": 0}, ExperimentRefused, "max_n"),
+        ({"least": DAY}, ExperimentRefused, "a verdict before 7 days"),
     ],
 )
 def test_what_cannot_be_tried_is_refused_by_name_and_nothing_is_written(ws, asked, error, message):
@@ -289,10 +296,205 @@ def test_a_changed_artifact_is_never_tried(ws):
     from tests.versions import files_of
 
     model = next(path for name, path in files_of(ws.registry, 2).items() if name.endswith("model.skops"))
-    content = bytearray(model.read_bytes())
-    content[len(content) // 2] ^= 1
-    model.write_bytes(bytes(content))
+    registered = model.read_bytes()  # where it was made: the other tests have it from there too
     before = whole(ws)
-    with pytest.raises(ArtifactChanged, match="version 2"):
-        start(ws)
+    try:
+        model.write_bytes(registered[:-1] + bytes([registered[-1] ^ 1]))
+        with pytest.raises(ArtifactChanged, match="version 2"):
+            start(ws)
+    finally:
+        model.write_bytes(registered)
     assert whole(ws) == before
+
+
+def test_a_verdict_that_was_cut_short_is_carried_out_by_its_retry_and_once(ws, monkeypatch):
+    serve(ws, CONFIG, start(ws), rows_of())
+    watched = watch(ws, LATER)
+
+    def away(*_, **__):
+        raise RegistryUnavailable("gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Registry, "preflight", away)
+        with pytest.raises(RegistryUnavailable):
+            conclude(ws, watched)
+    assert experiments.running(ws.store, "toy") is None  # nobody is answered by the challenger meanwhile
+    assert deployments.read(ws.store, "toy").production == 1
+    assert watch(ws, LATER)["decision_id"] == watched["decision_id"]  # the whole run again
+    assert watch(ws, LATER + 1, run_id="watch-2")["branch"] == "nothing"
+    for _ in range(2):
+        assert conclude(ws, watched)["outcome"] == "promoted"
+    assert [end["outcome"] for end in ends(ws)] == ["promote"]
+    assert len([r for r in ledger.entries(ws.store, "toy", "promote") if r.body["to"]["production"] == 2]) == 1
+
+
+def test_what_a_task_says_of_a_verdict_is_no_evidence(ws):
+    plan = start(ws)
+    serve(ws, CONFIG, plan, rows_of(better=1))
+    verdict = watch(ws, LATER)
+    comparison = ws.store.reports.get(verdict["comparison_id"])["body"]
+    before = whole(ws)
+    said = {
+        "branch": "promote",
+        "outcome": "promote",
+        "experiment_id": plan.experiment_id,
+        "challenger": 2,
+        "champion": 1,
+    }
+    for decision_id in ("end-0000000000000000", None, rollout_decision_of(ws)):
+        with pytest.raises(StaleGeneration, match="no decision to end an experiment was kept"):
+            conclude(ws, {**said, "decision_id": decision_id})
+    with pytest.raises(NotShown, match="version 2 stays out"):
+        rollout.promote(ws, CONFIG, {**comparison, "verdict": "pass", "forced_by": "root"}, **BY)
+    assert whole(ws) == before
+    # the reference alone counts: what else is said of it is not listened to
+    assert conclude(ws, {**said, "decision_id": verdict["decision_id"]})["outcome"] == "kept_champion"
+    assert statuses(ws) == {1: "production", 2: "rejected"}
+
+
+def rollout_decision_of(ws):
+    """The id of a decision of another kind."""
+    return next(d["decision_id"] for d in ws.store.decisions.list("toy") if d["action"] == "retrain")
+
+
+def offer(ws, config=ASKED):
+    serve(ws, config, start(ws, config), rows_of())
+    watched = watch(ws, LATER, config)
+    assert (watched["branch"], watched["outcome"]) == ("offer", "promote")
+    outcome = conclude(ws, watched, config)
+    assert (outcome["outcome"], outcome["until"]) == ("offered", (TURNED + LATER * DAY).isoformat())
+    return outcome
+
+
+def ask(ws, config, experiment, *, end=TURNED + LATER * DAY, run_id="promote-1", actor="bob", version=2):
+    request = rollout.request_promotion(
+        ws, config, version=version, reason="tried", force=False, end=end, actor=actor, run_id=run_id,
+        experiment=experiment,
+    )  # fmt: skip
+    return rollout.compare(ws, config, request)
+
+
+def agree(ws, config, comparison, *, by):
+    return rollout.approve(
+        ws, config, comparison, approved=True, approver=by, approver_id=by, dag_id="toy.promote", run_id="promote-1",
+        responded_at=TURNED,
+    )  # fmt: skip
+
+
+def test_where_a_person_must_agree_the_verdict_is_what_they_are_asked_about(ws):
+    offered = offer(ws)
+    assert ws.registry.aliases("toy") == {"production": 1, "staging": 2}
+    asked = ask(ws, ASKED, offered["experiment_id"])
+    assert (asked["next"], asked["basis"], asked["requested_by"]) == ("offer", "experiment", "bob")
+    assert "Tried in production" in rollout.approval_request(ws, ASKED, asked)["body"]
+    with pytest.raises(NotApproved, match="nobody has given it"):
+        rollout.promote(ws, ASKED, asked, **BY)
+    agree(ws, ASKED, asked, by="grace")
+    assert rollout.promote(ws, ASKED, asked, **BY)["outcome"] == "promoted"
+    assert deployments.read(ws.store, "toy").production == 2
+
+
+@pytest.mark.parametrize("by", ["ada", "bob", "trainer"])
+def test_who_started_the_experiment_has_asked_for_what_comes_of_it(ws, by):
+    """``ada`` has started it, ``bob`` asks for the promotion, ``trainer`` had the version trained."""
+    asked = ask(ws, SECOND, offer(ws, SECOND)["experiment_id"])
+    with pytest.raises(NotApproved, match=f"{by} has asked for this promotion"):
+        agree(ws, SECOND, asked, by=by)
+    agree(ws, SECOND, asked, by="grace")
+
+
+def test_an_old_experiment_and_one_of_other_versions_are_no_evidence(ws):
+    offered = offer(ws)
+    late = ask(ws, ASKED, offered["experiment_id"], end=TURNED + 30 * DAY)
+    assert (late["verdict"], late["next"]) == ("inconclusive", "keep_champion")
+    assert "promotion.max_label_age" in late["reason"]
+    with pytest.raises(UnknownExperiment, match="'experiment-9'; it has"):
+        ask(ws, ASKED, "experiment-9", run_id="promote-2")
+
+
+def test_an_experiment_that_did_not_show_it_is_no_evidence(ws):
+    plan = start(ws)
+    with pytest.raises(ExperimentRefused, match="does not speak for version 2: it still runs"):
+        ask(ws, CONFIG, plan.experiment_id)
+    rollout.stop_experiment(ws, CONFIG, actor="ada", run_id="stop", reason="enough", now=TURNED)
+    with pytest.raises(ExperimentRefused, match="does not speak for version 2: stopped"):
+        ask(ws, CONFIG, plan.experiment_id, run_id="promote-2")
+
+
+def test_what_nobody_has_asked_for_does_not_rest_on_an_experiment(ws):
+    """A task says of a training's challenger that an experiment speaks for it."""
+    plan = start(ws)
+    trained = next(d["body"] for d in ws.store.decisions.list("toy") if d["action"] == "retrain")
+    said = {
+        "decision_id": trained["decision_id"], "champion": 1, "challenger": 2, "experiment": plan.experiment_id,
+        "holdout": {"start": (TURNED - 7 * DAY).isoformat(), "end": (TURNED - DAY).isoformat()},
+        "until": TURNED.isoformat(),
+    }  # fmt: skip
+    assert "basis" not in rollout.compare(ws, CONFIG, said)
+
+
+def test_a_policy_that_asks_for_more_by_now_is_heeded(ws):
+    serve(ws, CONFIG, start(ws), rows_of())
+    stricter = CONFIG.with_overrides({"promotion.margin": 0.5})
+    watched = watch(ws, LATER, stricter)
+    assert (watched["branch"], watched["outcome"]) == ("end_experiment", "promote")
+    assert "the policy has changed since it began" in watched["sentence"]
+    assert conclude(ws, watched, stricter)["outcome"] == "kept_champion"
+    assert statuses(ws) == {1: "production", 2: "candidate"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "passes", "status"),
+    [
+        ({"promotion.segments": ["colour"], "promotion.segment_margin": 0.2}, True, "production"),
+        ({"promotion.max_size_mb": 1e-6}, False, "rejected"),
+    ],
+)
+def test_what_else_the_policy_asks_for_can_take_a_pass_away(ws, policy, passes, status):
+    config = CONFIG.with_overrides(policy)
+    serve(ws, config, start(ws, config), rows_of())
+    watched = watch(ws, LATER, config)
+    assert (watched["outcome"], watched["branch"]) == ("promote", "promote" if passes else "end_experiment")
+    conclude(ws, watched, config)
+    assert statuses(ws)[2] == status
+
+
+def test_a_version_that_is_tried_is_not_pruned(ws):
+    from keel.lifecycle.retention import prune
+
+    config = CONFIG.with_overrides({"promotion.keep_versions": "0s"})
+    start(ws)
+    assert prune(ws.store, ws.registry, config, now=TURNED + 900 * DAY, actor="keel", dry_run=True) == []
+    rollout.stop_experiment(ws, CONFIG, actor="ada", run_id="stop", reason="enough", now=TURNED)
+    assert [d.version for d in prune(ws.store, ws.registry, config, now=NEVER, actor="keel", dry_run=True)] == [2]
+
+
+def test_the_probation_comes_first_and_the_experiment_follows(ws):
+    """One thing a run: what was found by hand is told with whatever the run leads to."""
+    serve(ws, CONFIG, start(ws), rows_of())
+    found = {"findings": ["The alias staging was moved by hand."]}
+    looked = rollout.watch_deployment(ws, CONFIG, end=TURNED + LATER * DAY, run_id="watch-1", findings=found)
+    assert looked["action"] in ("watch", "end_experiment")
+    if looked["action"] == "watch":  # the first version's probation is over, and has come to its end
+        assert looked["branch"] in ("confirm", "rollback")
+        rollout.confirm(ws, CONFIG, looked, actor="keel", run_id="watch-1")
+        looked = rollout.watch_deployment(ws, CONFIG, end=TURNED + LATER * DAY, run_id="watch-2", findings=found)
+    assert (looked["branch"], looked["findings"]) == ("promote", found["findings"])
+    outcome = conclude(ws, looked)
+    assert "moved by hand" in loop.compose_message(ws, CONFIG, looked, outcome)["text"]
+
+
+def test_a_whole_experiment_on_either_database(tmp_path, store_url):
+    with Workspace.open(home=tmp_path / "home", store_url=store_url, environment={}) as ws:
+        prepare(ws)
+        plan = start(ws)
+        with pytest.raises(ExperimentRefused, match="runs already"):
+            start(ws, run_id="try-2")
+        serve(ws, CONFIG, plan, rows_of())
+        assert experiments.all_running(ws.store) == {"toy": plan}
+        watched = watch(ws, LATER)
+        assert conclude(ws, watched)["outcome"] == "promoted"
+        assert experiments.all_running(ws.store) == {}
+        assert experiments.rebuild(ws.store) == []
+        assert deployments.rebuild(ws.store) == []
+        assert ledger.verify(ws.store).broken_at is None

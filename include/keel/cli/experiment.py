@@ -38,6 +38,7 @@ def start(
     margin: Annotated[float | None, typer.Option(help="What must be exceeded. Default: promotion.margin.")] = None,
     alpha: Annotated[float | None, typer.Option(help="Chance of a wrong verdict. Default: promotion.alpha.")] = None,
     max_n: Annotated[int, typer.Option("--max-n", help="Outcomes after which it ends in any case.")] = MAX_N,
+    least: Annotated[str, typer.Option(help="How long it lasts before a verdict.")] = "7d",
     as_json: JsonOption = False,
 ) -> None:
     """Start an experiment; keel serve follows within its next poll, MODEL.watch_deployment ends it with its verdict."""
@@ -54,8 +55,8 @@ def start(
     with Workspace.open() as ws:
         decision = rollout.start_experiment(
             ws, config, challenger=challenger, mode=mode, stages=stages, metric=metric,
-            margin=margin, alpha=alpha, max_n=max_n, actor=getuser(), run_id=f"cli__{now.isoformat()}", reason=reason,
-            now=now,
+            margin=margin, alpha=alpha, max_n=max_n, least=rollout.least_of(least), actor=getuser(),
+            run_id=f"cli__{now.isoformat()}", reason=reason, now=now,
         )  # fmt: skip
     if as_json:
         print_json(decision["plan"])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from keel.decision import Action, Decision
 from keel.errors import ExperimentRefused
 from keel.lifecycle import deployments, experiments, ledger
-from keel.lifecycle.experiment import Mode, Plan, Stage
+from keel.lifecycle.experiment import LEAST, Mode, Plan, Stage
 from keel.lifecycle.experiments import Outcome
 from keel.lifecycle.history import history
 from keel.measures.bounded import promised_loss
@@ -38,13 +38,14 @@ STAND_IN = {"roc_auc": "brier"}
 def start_experiment(
     ws: Workspace, config: ModelConfig, *, challenger: int | None, stages: Sequence[Stage] = (), mode: Mode = "ab",
     metric: str | None = None, margin: float | None = None, alpha: float | None = None, max_n: int = MAX_N,
-    salt: str | None = None, actor: str, run_id: str, reason: str, now: datetime,
+    least: timedelta = LEAST, salt: str | None = None, actor: str, run_id: str, reason: str, now: datetime,
 ) -> Plain:  # fmt: skip
     """Let a challenger answer, or in shadow mode only be asked too, beside the version in production.
 
     challenger: None for the staged one. metric, margin, alpha: None for those of the gate, `performance.metric`,
-    `promotion.margin` and `promotion.alpha`; an experiment may ask for more than the gate, not for less. salt: None
-    for one of its own. now: from when rows count. The same run again starts nothing new.
+    `promotion.margin` and `promotion.alpha`; an experiment may ask for more than the gate, not for less. least: how
+    long it lasts before a verdict. salt: None for one of its own. now: from when rows count. The same run again starts
+    nothing new.
 
     Raises
     ------
@@ -59,7 +60,6 @@ def start_experiment(
     plan = known.get(experiment_id)
     if plan is None:
         champion = deployments.production_version(ws.store, config.model)
-        _make_room(ws, config, champion, actor=actor, run_id=run_id)
         challenger = _challenger(ws, config, champion, challenger)
         metric = _metric(config, metric)
         same = metric == STAND_IN.get(config.performance.metric, config.performance.metric)
@@ -67,12 +67,13 @@ def start_experiment(
             experiment_id=experiment_id, model=config.model, champion=champion, challenger=challenger, mode=mode,
             stages=tuple(stages), salt=salt or experiment_id, metric=metric,
             margin=(config.promotion.margin if same else 0.0) if margin is None else margin,
-            alpha=config.promotion.alpha if alpha is None else alpha, max_n=max_n, started_at=now,
-            promised=_promised(ws, config, champion, metric),
+            alpha=config.promotion.alpha if alpha is None else alpha, max_n=max_n, least=least,
+            started_at=now, promised=_promised(ws, config, champion, metric),
         )  # fmt: skip
         if laxer := laxer_than_the_gate(config, plan):
             raise ExperimentRefused(f"{config.model}: {laxer}")
         ws.registry.preflight(config, challenger, recent_rows(ws, config))
+        _make_room(ws, config, champion, actor=actor, run_id=run_id)
     sentence = f"Started {experiment_id}: {summary(plan)}: {reason}"
     evidence = {"sentence": sentence, "reason": reason, "requested_by": actor}
     experiments.start(ws.store, plan, actor=actor, now=now_utc(), evidence=evidence, run_id=run_id)
@@ -133,6 +134,21 @@ def stages_of(*, mode: str, allocation: float | None, ramp: str | None) -> tuple
     return (Stage(allocation),)
 
 
+def least_of(asked: str | None) -> timedelta:
+    """Return how long an experiment lasts at least, from a duration such as ``14d``; a week where nobody says.
+
+    Raises
+    ------
+    ExperimentRefused
+        That is no duration.
+
+    """
+    try:
+        return parse_duration(asked) if asked else LEAST  # type: ignore[return-value]
+    except ValueError as error:
+        raise ExperimentRefused(f"least: {asked!r}: {error}") from None
+
+
 def laxer_than_the_gate(config: ModelConfig, plan: Plan) -> str:
     """Say in what a plan asks for less than the model's policy does; empty where it does not.
 
@@ -150,6 +166,8 @@ def laxer_than_the_gate(config: ModelConfig, plan: Plan) -> str:
         return f"margin {plan.margin:g} is below {least:g}, which is policy (promotion.margin): ask for more, not less"
     if plan.alpha > policy.alpha:
         return f"alpha {plan.alpha:g} is above promotion.alpha ({policy.alpha:g}), which is policy: ask for less"
+    if plan.least < LEAST:
+        return f"a verdict before {LEAST.days} days would rest on some days of the week only, and least is {plan.least}"
     return ""
 
 

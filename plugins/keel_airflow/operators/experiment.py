@@ -58,5 +58,6 @@ class ExperimentOperator(KeelOperator):
                 margin=params["margin"],
                 alpha=params["alpha"],
                 max_n=params["max_n"],
+                least=rollout.least_of(params["least"]),
                 **asked,
             )
