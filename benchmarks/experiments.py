@@ -181,6 +181,11 @@ def skewed(truth: float, trials: int, n: int = 100_000, seed: int = 0) -> Floats
     return np.array(caught)
 
 
+def run(trials: int = 500) -> dict[str, str]:
+    """Return the tables by their names in ``docs/statistics.md``."""
+    return {"experiments mismatch": mismatch_table(trials), "experiments simulated": simulation_table(trials)}
+
+
 Job = tuple[str, str, float, float, int]
 
 
@@ -250,8 +255,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=500)
     trials = parser.parse_args().trials
-    for table in (mismatch_table(trials), simulation_table(trials)):
-        print(f"{table}\n", flush=True)
+    for name, table in run(trials).items():
+        print(f"{name}\n\n{table}\n", flush=True)
 
 
 if __name__ == "__main__":

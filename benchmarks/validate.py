@@ -1,7 +1,7 @@
 """Measure the stated error rates at full size and write the tables of ``docs/statistics.md``.
 
-``python -m benchmarks.validate`` takes about an hour on two cores; ``--trials 200`` makes a quick look, and ``--only``
-a single table.
+``python -m benchmarks.validate`` takes about an hour and a half on two cores; ``--trials 200`` makes a quick look, and
+``--only`` a single table.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from benchmarks import gate_flights, gate_tables, probation
+from benchmarks import experiments, experiments_flights, gate_flights, gate_tables, probation
 from benchmarks.simulations import ALPHA, WINDOWS_A_REFERENCE, false_alarms
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "statistics.md"
@@ -55,6 +55,11 @@ def probation_tables(trials: int) -> dict[str, str]:
     return probation.run(trials=max(1, trials // 4))
 
 
+def experiment_tables(trials: int) -> dict[str, str]:
+    """Measure as many experiments of a kind as the eighth of the trials, and the flights as they are."""
+    return experiments.run(trials=max(2, trials // 8)) | {"experiments on flights": experiments_flights.flights_table()}
+
+
 Measured = Callable[[int], dict[str, str]]
 
 
@@ -64,7 +69,8 @@ def _one(name: str, measure: Callable[[int], str]) -> Measured:
 
 MEASURES = {"false alarms": false_alarm_table, **gate_tables.TABLES, "gate flights": gate_flights_table}
 SUITES: dict[str, Measured] = {name: _one(name, measure) for name, measure in MEASURES.items()} | {
-    "probation": probation_tables
+    "probation": probation_tables,
+    "experiments": experiment_tables,
 }
 """What gives tables, by the names of their markers on the page."""
 
