@@ -22,6 +22,6 @@ from keel.rollout.rollback import request_rollback, rollback
 
 __all__ = [
     "approval_request", "approve", "compare", "conclude_experiment", "confirm", "keep_champion", "least_of",
-    "look_at_experiment", "promote", "reconcile", "request_promotion", "request_rollback", "rollback", "stage", "stages_of",
-    "start_experiment", "stop_experiment", "watch", "watch_deployment", "watch_experiment",
+    "look_at_experiment", "promote", "reconcile", "request_promotion", "request_rollback", "rollback", "stage",
+    "stages_of", "start_experiment", "stop_experiment", "watch", "watch_deployment", "watch_experiment",
 ]  # fmt: skip
