@@ -89,6 +89,8 @@ def read_rows(
     with an arm. Other columns are not looked at. Both have one row of each entity, its first.
     """
     until, delay = np.datetime64(in_utc(now), "us"), np.timedelta64(label_delay)
+    if plan.mode == "ab":
+        outcomes = outcomes.filter(outcomes["arm"].is_valid())
     due = _times(outcomes, "time") + delay
     observed = _times(outcomes, "observed_at")
     known_at = np.maximum(due, observed)
