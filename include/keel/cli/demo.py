@@ -40,10 +40,15 @@ ENVIRONMENT = {
     "KEEL__SERVING__MAX_AGE": "36500d",
 }
 """What runs by a schedule would judge the present, in which no flight of 2013 is left; requests are of that year."""
+YEAR_END = datetime(2014, 1, 1, tzinfo=UTC)
+MAX_N = 20_000
+"""Outcomes of the experiment in December, fewer than there are: so it ends, whatever it shows."""
+ACTOR = "keel demo"
 RUN_SECONDS = 600
 MARK = "emptied-by-keel-demo"
 """File that says a folder may be emptied. A folder called ``airflow`` says nothing: many a home directory has one."""
-EXPECTED = ("promoted", "kept_champion", "confirmed")
+EXPECTED = ("promoted", "kept_champion", "confirmed", "end_experiment")
+"""Outcomes, and one action, that the year has if the gate and the data are what they were."""
 
 
 class DemoFailed(KeelError):
@@ -67,8 +72,10 @@ def demo(
         print_json({"model": MODEL, **story.to_dict(), "seconds": round(seconds, 1)})
     else:
         _print(story, home, seconds)
-    outcomes = {(chapter["outcome"] or {}).get("outcome") for chapter in story.chapters}
-    if missing := [name for name in EXPECTED if name not in outcomes]:
+    seen = {
+        name for chapter in story.chapters for name in (chapter["action"], (chapter["outcome"] or {}).get("outcome"))
+    }
+    if missing := [name for name in EXPECTED if name not in seen]:
         raise DemoFailed(f"the story has no {' and no '.join(missing)}: the gate or the data is not what it was")
 
 
@@ -88,7 +95,7 @@ class Play:
     handed_in: int = 0
 
     def year(self) -> None:
-        """January to March make the first version; each month after that is predicted, then checked."""
+        """January to March make the first version; each month after is predicted, then checked; an A/B test ends it."""
         from keel.lifecycle.history import history
 
         self.api.wait_for_dags([RETRAIN, CHECK, WATCH], timeout=120, check=self.stack.check)
@@ -102,6 +109,28 @@ class Play:
             self.run(CHECK, end)
             since = end
         self.run(RETRAIN, since, reason="a routine refresh before the holidays")
+        self.experiment(since)
+
+    def experiment(self, start: datetime) -> None:
+        """Let the challenger that was turned down answer half of December's flights, until labels have judged it."""
+        from keel import rollout
+        from keel.lifecycle.experiment import Stage
+        from keel.lifecycle.history import Status, history
+        from keel.lifecycle.versions import release
+
+        standings = history(self.ws.store, MODEL).standings
+        challenger = max(standings)
+        if standings[challenger].status is not Status.REJECTED:
+            return  # it is in production, and there is nothing to try
+        why = "is December, which no holdout has shown, different?"
+        release(self.ws.store, self.ws.registry, MODEL, challenger, reason=why, actor=ACTOR, now=datetime.now(UTC))
+        started = rollout.start_experiment(
+            self.ws, self.config, challenger=challenger, mode="ab", stages=(Stage(0.5),), max_n=MAX_N, salt=ACTOR,
+            actor=ACTOR, run_id=ACTOR, reason=why, now=start,
+        )  # fmt: skip
+        self.service.wait_for_experiment(MODEL, started["experiment_id"])
+        self.replay(start, YEAR_END)
+        self.run(WATCH, YEAR_END)
 
     def replay(self, start: datetime, end: datetime) -> None:
         """Have the service predict the flights of a stretch, and hand in the labels of its time as feedback."""
@@ -117,7 +146,7 @@ class Play:
     def realised(self) -> list[dict[str, Any]]:
         """Ask the service for the performance of each month, by version."""
         found = []
-        for start, end in pairwise((FIRST_TRAINING, *WINDOW_ENDS)):
+        for start, end in pairwise((FIRST_TRAINING, *WINDOW_ENDS, YEAR_END)):
             asked = {"start": start.isoformat(), "end": end.isoformat(), "bucket": "month"}
             found += self.service.performance(MODEL, **asked)
         return found

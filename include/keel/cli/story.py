@@ -67,7 +67,7 @@ def _chapter(chapter: dict[str, Any], mails: list[str]) -> RenderableType:
     lines += [Text(f"  {line}", style="dim") for line in _drift_lines(chapter["drift"])]
     if outcome.get("lower_bound") is not None:
         lines.append(Text(f"  {_comparison_line(outcome)}"))
-    if outcome.get("sentence") and outcome["sentence"] != chapter["sentence"]:
+    if outcome.get("sentence") and not outcome["sentence"].endswith(chapter["sentence"]):
         lines.append(Text(f"  {outcome['sentence']}", style=OUTCOME_STYLES.get(verdict, "")))
     lines.append(Text(f"  run {chapter['run_id']}", style="dim"))
     lines += [Text(f"  mail {path}", style="dim") for path in mails]
@@ -85,8 +85,9 @@ def _drift_lines(drift: dict[str, Any] | None) -> list[str]:
 
 
 def _comparison_line(outcome: dict[str, Any]) -> str:
+    rows = "experiment" if outcome.get("basis") == "experiment" else "holdout"
     return (
-        f"holdout {_day(outcome['holdout']['start'])} to {_day(outcome['holdout']['end'])}, {outcome['n']:,} rows: "
+        f"{rows} {_day(outcome['holdout']['start'])} to {_day(outcome['holdout']['end'])}, {outcome['n']:,} rows: "
         f"champion {outcome['champion']} {outcome['metric']} {outcome['champion_value']:.4f}, "
         f"challenger {outcome['challenger']} {outcome['challenger_value']:.4f}; "
         f"improvement {outcome['improvement']:+.4f}, lower bound {outcome['lower_bound']:+.4f}"

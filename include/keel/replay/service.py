@@ -81,6 +81,14 @@ class ScoringService:
         """Return when the service answers with this version; raises ServiceFailed if it does not get there."""
         self._wait(lambda state: state["models"].get(model, {}).get("production") == version, f"load version {version}")
 
+    def wait_for_experiment(self, model: str, experiment_id: str) -> None:
+        """Return when the service splits the requests of a model by this experiment; raises ServiceFailed."""
+
+        def splits(state: Any) -> bool:
+            return bool(state["models"].get(model, {}).get("experiment") == experiment_id)
+
+        self._wait(splits, f"begin {experiment_id}")
+
     def wait_until_stored(self) -> None:
         """Return when everything answered and taken is in the store; raises ServiceFailed if it does not get there."""
         self._wait(lambda state: state["spool"]["records"] == 0, "bring what it has answered to the store")
