@@ -44,7 +44,9 @@ def feedback(
     zone: Annotated[str, typer.Option(help="Time zone of times that say none, such as Europe/Berlin.")] = "",
     skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Pass over rows without a label.")] = False,
     delimiter: Annotated[str, typer.Option(help="What separates the columns of a CSV file.")] = ",",
-    conflicts: Annotated[bool, typer.Option("--conflicts", help="List labels that contradict earlier ones.")] = False,
+    conflicts: Annotated[
+        bool, typer.Option("--conflicts", help="List the last 1,000 labels that contradict earlier ones.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Hand in labels, all of SOURCE or, where a row is wrong, nothing; handing in the same again changes nothing.
@@ -75,7 +77,7 @@ def feedback(
     if as_json:
         print_json({"model": config.model, **handed.to_dict()})
     else:
-        show(handed)
+        show(handed, config.model)
 
 
 def open_source(
@@ -105,7 +107,7 @@ def zone_of(name: str) -> ZoneInfo | None:
         raise ConfigError(f"--zone: there is no time zone {name!r}{suggestion(name, available_timezones())}") from None
 
 
-def show(handed: Handed) -> None:
+def show(handed: Handed, model: str) -> None:
     """Say what became of the labels."""
     said = [
         f"{handed.stored:,} stored",
@@ -117,7 +119,7 @@ def show(handed: Handed) -> None:
         said.append(f"{handed.without_label:,} rows without a label")
     typer.echo(f"{handed.rows:,} rows of {handed.source}: {', '.join(said)}")
     if handed.conflicts:
-        typer.echo("what contradicts an earlier label was kept aside: keel feedback MODEL --conflicts")
+        typer.echo(f"what contradicts an earlier label was kept aside: keel feedback {model} --conflicts")
     if handed.stored and handed.orphans == handed.stored:
         typer.echo("none of the new labels has a prediction: are they of this model, and by its ids?")
 

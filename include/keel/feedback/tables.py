@@ -47,7 +47,7 @@ def open_table(ws: Workspace, table: str, database: str | None = None) -> Iterat
 
     """
     url = ws.store.engine.url if database is None else _url(database)
-    name = f"{table} in {url.render_as_string(hide_password=True).replace('+keel_adbc', '').replace('+psycopg2', '')}"
+    name = f"{table} in {_shown(url)}"
     if url.get_backend_name() not in ("sqlite", "postgresql"):
         with _answering(url):
             engine = sa.create_engine(url)
@@ -150,7 +150,12 @@ def _answering(url: sa.URL) -> Iterator[None]:
         said = " ".join(str(getattr(error, "orig", None) or error).split())
         for secret in secrets_of(url):
             said = said.replace(secret, "***")
-        place = url.render_as_string(hide_password=True)
+        place = _shown(url)
         if is_unavailable(error):
             raise StoreUnavailable(f"the database at {place} does not answer ({said})") from None
         raise ConfigError(f"the database at {place} cannot be read: {said}") from None
+
+
+def _shown(url: sa.URL) -> str:
+    """Return a URL for people: no password, no driver, and no options, among which may be a password."""
+    return url.set(drivername=url.get_backend_name(), query={}).render_as_string(hide_password=True)
