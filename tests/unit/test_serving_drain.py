@@ -10,12 +10,14 @@ import adbc_driver_sqlite.dbapi
 import msgspec
 import pytest
 
+from keel.alerts.findings import compose_findings
 from keel.errors import StoreUnavailable
+from keel.rollout.spooled import set_aside
 from keel.serving.drain import Drain
 from keel.serving.journal import LabelBlock, PredictionBlock, encode
 from keel.serving.metrics import Metrics
 from keel.spool import Durability, Spool
-from keel.store import Store
+from keel.store import PredictionLog, Store
 from keel.workspace import Workspace
 from tests.toy import toy_config
 
@@ -114,7 +116,7 @@ def test_a_batch_that_comes_twice_is_there_once(ws, spool, drain, metrics, monke
     ],
     ids=lambda bad: type(bad).__name__ if isinstance(bad, LabelBlock | bytes) else bad.ids[0][:3],
 )
-def test_a_record_that_no_store_will_take_is_set_aside_and_told_and_holds_up_nothing(bad, ws, spool, drain):
+def test_a_record_that_no_store_will_take_is_set_aside_and_told_and_holds_up_nothing(bad, ws, spool, drain, tmp_path):
     good = [block(f"{n}") for n in range(5)]
     put(spool, *good[:2], bad, *good[2:], LabelBlock("toy", ["0"], [1.0], [MICROS]))
     moved = drain.move()
@@ -126,9 +128,10 @@ def test_a_record_that_no_store_will_take_is_set_aside_and_told_and_holds_up_not
     assert moved.labels == 1
     assert spool.stats.records == 0
     assert spool.stats.set_aside == 1
-    [report] = [r for m in ("toy", "") for r in ws.store.reports.list(m, kind="spool")]
-    assert report["status"] == "set_aside"
-    assert "could not be stored" in report["body"]["sentence"]
+    [told] = set_aside(ws.store, "toy")
+    assert "of toy could not be stored" in told
+    assert str(tmp_path / "spool" / "set-aside") in told
+    assert set_aside(ws.store, "toy") == [], "once"
 
 
 def test_a_value_of_another_type_is_stored_as_it_came_beside_others(ws, spool, drain):
@@ -206,15 +209,54 @@ def test_what_was_answered_for_a_model_no_longer_configured_is_stored_all_the_sa
     assert stored(ws, "gone")["colour"].to_pylist() == ["red"]
 
 
-def test_a_bug_keeps_the_batch_where_it_is(ws, spool, drain, monkeypatch):
-    put(spool, block("a"))
+def test_damage_on_the_disk_is_told_and_the_rest_is_stored(ws, drain, spool, metrics, tmp_path):
+    put(spool, block("a"), block("damaged"), block("b"))
+    [segment] = [path for path in (tmp_path / "spool").rglob("*.seg") if b"damaged" in path.read_bytes()]
+    content = segment.read_bytes()
+    segment.write_bytes(content.replace(b"damaged", b"Damaged"))
+    while drain.move() is not None:
+        pass
+    assert sorted(stored(ws)["id"].to_pylist()) == ["a", "b"]
+    assert spool.stats.set_aside == 1
+    [told] = set_aside(ws.store, "toy")
+    assert "cannot be read any more" in told
+    drain.move()
+    assert set_aside(ws.store, "toy") == []
+
+
+def test_many_that_were_set_aside_are_told_in_few_words(ws, spool, drain):
+    put(spool, block("good"), *[block(f"{n}\x00") for n in range(12)])
+    assert drain.move().rejected == 12
+    told = set_aside(ws.store, "toy")
+    assert len(told) == 6
+    assert told[-1].startswith("7 more were set aside")
+
+
+def test_what_fails_twice_for_no_known_reason_is_set_aside_while_others_go(ws, spool, drain, monkeypatch):
+    append = PredictionLog.append
+
+    def failing(log, table):
+        if "odd" in table["id"].to_pylist():
+            raise RuntimeError("a bug that only this row wakes")
+        return append(log, table)
+
+    put(spool, block("a"), block("odd"), block("b"))
     with monkeypatch.context() as patch:
-        patch.setattr("keel.store.PredictionLog.append", lambda *_: 1 / 0)
+        patch.setattr(PredictionLog, "append", failing)
+        assert drain.move().rejected == 1
+    assert sorted(stored(ws)["id"].to_pylist()) == ["a", "b"]
+
+
+def test_a_bug_keeps_the_batch_where_it_is(ws, spool, drain, monkeypatch):
+    put(spool, block("a"), block("b"))
+    with monkeypatch.context() as patch:
+        patch.setattr(PredictionLog, "append", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             drain.move()
-    assert spool.stats.records == 1
+    assert spool.stats.records == 2
+    assert spool.stats.set_aside == 0
     drain.move()
-    assert stored(ws)["id"].to_pylist() == ["a"]
+    assert sorted(stored(ws)["id"].to_pylist()) == ["a", "b"]
 
 
 def until(condition, seconds=10.0):
@@ -224,3 +266,18 @@ def until(condition, seconds=10.0):
             return False
         time.sleep(0.02)
     return True
+
+
+@pytest.mark.parametrize(
+    ("findings", "lost", "subject"),
+    [
+        (["moved"], [], "the registry was changed by hand"),
+        (["lost"], ["lost"], "answers could not be stored"),
+        (["moved", "lost"], ["lost"], "the registry was changed by hand, and answers could not be stored"),
+    ],
+)
+def test_the_message_says_what_it_is_about(findings, lost, subject):
+    found = {"model": "toy", "findings": findings, "set_aside": lost}
+    message = compose_findings(CONFIG, found, run_url="-")
+    assert message["subject"] == f"[Keel] toy: {subject}"
+    assert all(sentence in message["text"] for sentence in findings)

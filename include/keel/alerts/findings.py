@@ -25,8 +25,11 @@ def compose_findings(config: ModelConfig, found: Mapping[str, Any], *, run_url: 
         *([f"Runbook  {config.alerts.runbook}"] if config.alerts.runbook else []),
         "",
     ]
+    lost = found.get("set_aside", ())
+    by_hand, unstored = len(found["findings"]) > len(lost), "answers could not be stored"
+    about = ["the registry was changed by hand"] * by_hand + [unstored] * bool(lost)
     return {
-        "subject": f"[Keel] {config.model}: the registry was changed by hand",
+        "subject": f"[Keel] {config.model}: {', and '.join(about)}",
         "text": "\n".join(lines),
         "email": list(config.alerts.email),
         "slack": config.alerts.slack,

@@ -13,6 +13,7 @@ from keel.lifecycle.history import Probation, history
 from keel.lifecycle.probation import ProbationVerdict, watch_version
 from keel.memory import Plain, keep_decision, keep_report, now_utc, outcome_of, report_id
 from keel.rollout.experiment_watch import watch_experiment
+from keel.rollout.spooled import set_aside
 from keel.rows import prediction_log, score_version, scored
 from keel.window import HOUR, Window, ceil_hour, floor_hour
 
@@ -36,9 +37,13 @@ NO_BETTER = "nothing shows that the version before it would do better"
 
 
 def reconcile(ws: Workspace, config: ModelConfig, *, actor: str, adopt: bool = True) -> Plain:
-    """Complete what was interrupted, and find what was moved by hand; with ``adopt`` that becomes the deployment."""
+    """Complete what was interrupted, and find what was moved by hand; with ``adopt`` that becomes the deployment.
+
+    Also finds what the scoring service could not store: ``set_aside``, sentences which stand among the ``findings``.
+    """
     found = deployments.reconcile(ws.store, ws.registry, config.model, actor=actor, now=now_utc(), adopt=adopt)
-    return found.to_dict()
+    lost = set_aside(ws.store, config.model)
+    return {**found.to_dict(), "findings": [*found.to_dict()["findings"], *lost], "set_aside": lost}
 
 
 def watch(

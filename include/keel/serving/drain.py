@@ -13,17 +13,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
-from keel.errors import KeelError, SchemaError, StoreUnavailable
-from keel.serving.journal import Block, LabelBlock, PredictionBlock, decode, labels_table, predictions_table
+from keel.errors import KeelError
+from keel.rollout.spooled import REPORT_KIND, SET_ASIDE
+from keel.serving.bringing import Bringing, model_of
 
 if TYPE_CHECKING:
-    from keel.config import FeatureKind, ModelConfig
+    from keel.config import ModelConfig
     from keel.serving.metrics import Metrics
-    from keel.spool import Batch, Spool
-    from keel.store import PredictionLog
+    from keel.spool import Damage, Spool
     from keel.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -38,9 +39,6 @@ SHOW_SECONDS = 1.0
 """Between updates of the metrics that cost something."""
 BATCH_RECORDS = 2_000
 BATCH_BYTES = 8 * 2**20
-REPORT_KIND = "spool"
-
-B = TypeVar("B", PredictionBlock, LabelBlock)
 
 
 @dataclass(frozen=True)
@@ -76,6 +74,7 @@ class Drain(threading.Thread):
         self._stopping = threading.Event()
         self._give_up_at = float("inf")
         self._pause = PAUSE_SECONDS
+        self._known_damage: set[Damage] = set()
         self._adopted_at = self._shown_at = float("-inf")
         self.error: str | None = None
         """Why the last try failed, while the store does not take what it is brought."""
@@ -143,117 +142,37 @@ class Drain(threading.Thread):
         Raises StoreUnavailable, with nothing forgotten, where the store does not answer.
         """
         batch = self._spool.next_batch(BATCH_RECORDS, BATCH_BYTES)
+        self._report_damage()
         if batch is None:
             return None
-        bring = _Bringing(self._ws, self._configs, self._metrics)
+        bring = Bringing(self._ws, self._configs, self._metrics)
         bring.records(batch.records)
         for index, reason in sorted(bring.refused.items()):
             log.error("a record of the spool is set aside: %s", reason)
+            record = batch.records[index]
+            model = model_of(record)
+            self._report(
+                sha256(record).hexdigest(), [model] if model else list(self._configs), "could not be stored", reason
+            )
             self._spool.reject(batch, index, reason)
-        if bring.refused:
-            self._report(batch, bring.refused)
+        self._known_damage |= set(self._spool.stats.damage)
         self._spool.acknowledge(batch)
         return Moved(len(batch.records), len(bring.refused), bring.labels)
 
-    def _report(self, batch: Batch, refused: Mapping[int, str]) -> None:
-        """Leave word in the store, where people and tasks on other machines can see it."""
+    def _report_damage(self) -> None:
+        """Leave word of what the spool could not read; whose it was nobody knows."""
+        for damage in set(self._spool.stats.damage) - self._known_damage:
+            identity = sha256(f"{damage.place} {damage.length} {damage.found_at}".encode()).hexdigest()
+            self._report(identity, list(self._configs), "cannot be read any more", f"{damage.place}: {damage.reason}")
+            self._known_damage.add(damage)
+
+    def _report(self, identity: str, models: Sequence[str], what: str, reason: str) -> None:
+        """Leave word in the store, where those who tell people look: `keel.rollout.spooled`."""
         now = datetime.now(UTC)
-        by_model: dict[str, list[str]] = {}
-        for index, reason in refused.items():
-            by_model.setdefault(_model_of(batch.records[index]), []).append(reason)
-        for model, reasons in by_model.items():
-            body = {
-                "sentence": f"{len(reasons)} answered requests of {model or 'an unknown model'} could not be stored "
-                f"and lie in {self._folder}: {reasons[0]}",
-                "reasons": reasons[:10],
-            }
+        for model in models:
+            whose = f"of {model}" if len(models) == 1 else f"of one of {', '.join(models)}"
+            sentence = f"An answered request or label {whose} {what} and lies in {self._folder / 'set-aside'}: {reason}"
+            body = {"sentence": sentence, "reason": reason}
             self._ws.store.reports.put(
-                f"spool-{model}-{now:%Y%m%dT%H%M%S%f}", model, None, REPORT_KIND, None, None, "set_aside", body, now
+                f"spool-{model}-{identity[:16]}", model, None, REPORT_KIND, None, None, SET_ASIDE, body, now
             )
-
-
-class _Bringing:
-    """One batch on its way: what the store refused for its content, by place in the batch."""
-
-    def __init__(self, ws: Workspace, configs: Mapping[str, ModelConfig], metrics: Metrics) -> None:
-        self._ws, self._configs, self._metrics = ws, configs, metrics
-        self.refused: dict[int, str] = {}
-        self.labels = 0
-
-    def records(self, records: Sequence[bytes]) -> None:
-        blocks: dict[int, Block] = {}
-        for index, record in enumerate(records):
-            try:
-                blocks[index] = decode(record)
-            except SchemaError as error:
-                self.refused[index] = str(error)
-        predictions: dict[tuple[object, ...], list[tuple[int, PredictionBlock]]] = {}
-        labels: dict[str, list[tuple[int, LabelBlock]]] = {}
-        for index, block in blocks.items():
-            if isinstance(block, PredictionBlock):
-                # The store remembers which features a whole table lacks.
-                predictions.setdefault((block.model, *block.features), []).append((index, block))
-            else:
-                labels.setdefault(block.model, []).append((index, block))
-        # Labels behind the predictions of the same batch: then fewer of them look early.
-        for group in predictions.values():
-            self._halving(group, self._append)
-        for answers in labels.values():
-            self._halving(answers, self._add_labels)
-
-    def _halving(self, group: list[tuple[int, B]], bring: Callable[[list[B]], None]) -> None:
-        """Bring all of a group, or, if its content is refused, each half of it; refuse what is refused alone."""
-        try:
-            bring([block for _, block in group])
-        except StoreUnavailable:
-            raise
-        except Exception as error:
-            if not _of_content(error):
-                raise
-            if len(group) == 1:
-                self.refused[group[0][0]] = f"{type(error).__name__}: {error}"
-                return
-            middle = len(group) // 2
-            self._halving(group[:middle], bring)
-            self._halving(group[middle:], bring)
-
-    def _append(self, blocks: list[PredictionBlock]) -> None:
-        table = predictions_table(blocks)
-        result = self._log(blocks[0].model, blocks[0].features).append(table)
-        self._metrics.stored(blocks[0].model, result.stored, result.duplicates)
-
-    def _add_labels(self, blocks: list[LabelBlock]) -> None:
-        model = blocks[0].model
-        table = labels_table(blocks)
-        self._metrics.labelled(model, self._log(model, {}).add_labels(table))
-        self.labels += table.num_rows
-
-    def _log(self, model: str, features: Mapping[str, list[Any]]) -> PredictionLog:
-        """Return the model's log; that of one no longer configured has the features that the rows have."""
-        config = self._configs.get(model)
-        return self._ws.store.predictions(model, config.features if config else _kinds(features))
-
-
-def _kinds(features: Mapping[str, list[Any]]) -> dict[str, FeatureKind]:
-    return {
-        name: "categorical" if any(isinstance(value, str) for value in values) else "numeric"
-        for name, values in features.items()
-        if any(value is not None for value in values)
-    }
-
-
-def _of_content(error: Exception) -> bool:
-    """Whether ``error`` is about what was brought and would come again from any store.
-
-    Everything else, such as a bug or a right that is missing, keeps the batch in the spool.
-    """
-    import pyarrow as pa
-
-    return isinstance(error, KeelError | ValueError | TypeError | OverflowError | pa.ArrowException)
-
-
-def _model_of(record: bytes) -> str:
-    try:
-        return decode(record).model
-    except SchemaError:
-        return ""
