@@ -286,7 +286,7 @@ def test_what_is_not_there_is_named_with_what_is(home: Store, tmp_path: Path) ->
         (["t", "--table", "--database", "cobol://u:secret@h/d"], ConfigError, "no driver for 'cobol' is installed"),
         (["t", "--table", "--database", "mysql+pymysql://u:secret@h/d"], ConfigError, "no driver for 'mysql+pymysql'"),
         (["t", "--table", "--database", "postgresql://u:secret@127.0.0.1:1/d"], StoreUnavailable, "does not answer"),
-        (["t", "--table", "--database", "postgresql://u@127.0.0.1:1/d?password=secret"], StoreUnavailable, "127.0.0.1:1/d "),
+        (["t", "--table", "--database", "postgresql://u@127.0.0.1:1/d?password=secret"], StoreUnavailable, ":1/d "),
     ):  # fmt: skip
         error = refused(*arguments)
         assert isinstance(error, kind), arguments
