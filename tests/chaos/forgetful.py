@@ -220,7 +220,9 @@ class Process:
 
     @operation
     def rename(self, path: Path, to: Path) -> None:
-        number = self._folder(path.parent).names[path.name]
+        number = self._folder(path.parent).names.get(path.name)
+        if number is None:
+            raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
         self._folder(to.parent).change(to.name, number)
         self._folder(path.parent).change(path.name, None)
 

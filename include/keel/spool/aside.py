@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections import deque
@@ -59,7 +60,8 @@ class Aside:
         """Move a whole file here."""
         self._make()
         self._files.rename(path, self.folder / f"{place.replace('/', '-')}.damaged")
-        self._files.sync_folder(self.folder)
+        with contextlib.suppress(OSError):
+            self._files.sync_folder(self.folder)
 
     def _note(self, kind: Kind, damage: Damage, known: bool) -> None:
         if kind == "torn":

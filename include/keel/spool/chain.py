@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -247,8 +248,10 @@ class Chain:
             self._aside.keep_file(segment.path, f"{self.folder.name}/{segment.path.name}")
         else:
             self._files.remove(segment.path)
-        # one at a time, so that a power loss never brings back one from between two that are gone
-        self._files.sync_folder(self.folder)
+        # one at a time, so that a power loss never brings back one from between two that are gone; where that fails, it
+        # may, and is delivered again
+        with contextlib.suppress(OSError):
+            self._files.sync_folder(self.folder)
         with self._lock:
             self.bytes -= max(0, segment.bounds.size - max(self._offset, HEAD_BYTES))
             self.segments.popleft()
