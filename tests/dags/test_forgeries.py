@@ -133,6 +133,36 @@ def test_a_request_in_which_nobody_is_said_to_have_asked(monkeypatch):
     assert "dag_test has asked for this promotion" in done.xcoms["approve/error"]
 
 
+def test_an_experiment_that_has_not_shown_it(offered):
+    from keel.lifecycle import experiments
+
+    begun = run("tide.experiment", action="start", reason="trust me", challenger=2, at=TURNED.isoformat())
+    assert begun.state == "success"
+    for experiment, reason in (
+        (experiments.running(offered.store, "tide").experiment_id, "does not speak for version 2: it still runs"),
+        ("experiment-0123456789abcdef", "has no experiment"),
+    ):
+        done = run("tide.promote", experiment=experiment, **ASK)
+        assert (done.state, done.states["request_promotion"]) == ("failed", "failed")
+        assert reason in done.xcoms["request_promotion/error"]
+
+
+def test_a_verdict_that_nobody_has_found(offered, monkeypatch):
+    """A look that found nothing is said to have found that the challenger is better."""
+    from keel import rollout
+
+    monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "auto")
+    run("tide.experiment", action="start", reason="trust me", challenger=2, at=TURNED.isoformat())
+    looked = rollout.watch_deployment
+    said = {"branch": "promote", "outcome": "promote", "decision_id": "end-0123456789abcdef", **FORGED}
+    monkeypatch.setattr(rollout, "watch_deployment", lambda *step, **more: {**looked(*step, **more), **said})
+
+    done = run("tide.watch_deployment", end=TURNED.isoformat())
+
+    assert (done.state, done.states["promote"]) == ("failed", "failed")
+    assert "no decision to end an experiment was kept" in done.xcoms["promote/error"]
+
+
 def test_an_approval_that_is_marked_successful_without_any_answer():
     def mark(waiting):
         marked = people.ask("PATCH", people.of_task(waiting), user="mallory", json={"new_state": "success"})
