@@ -220,7 +220,7 @@ def test_golden_positions_so_that_no_release_moves_entities_between_arms():
 def test_assigning_costs_microseconds():
     made, n = plan(stages=RAMP), 20_000
     entities = [f"user {i}" for i in range(n)]
-    began = time.perf_counter()
+    began = time.process_time()  # what others do on the machine does not count
     for entity in entities:
         assign(made, entity, START)
-    assert (time.perf_counter() - began) / n < 50e-6  # measured: 4 µs
+    assert (time.process_time() - began) / n < 50e-6  # measured: 4 µs

@@ -20,7 +20,6 @@ from keel.measures.losses import Estimate, Scored
 N = 6_000
 END = START + timedelta(days=22)
 HALF = (Stage(0.5),)
-NO_DEVIATION = np.zeros(N)
 
 
 def plan(**changes):
@@ -83,13 +82,13 @@ def test_a_much_better_one_is_promoted_an_equal_one_runs_on_and_a_much_worse_one
 
 
 @pytest.mark.parametrize("changes", PLANS.values(), ids=PLANS)
-@pytest.mark.parametrize("quality", [4.0, 2.2, 1.5, -1.5])
+@pytest.mark.parametrize("quality", [4.0, 1.5, -1.5])
 def test_looking_more_often_or_later_changes_neither_the_verdict_nor_what_is_told_with_it(changes, quality):
     made = plan(**changes)
     outcomes, assigned = served(made, quality, seed=1)
     last = look(made, outcomes, assigned)
     rng, seen = np.random.default_rng(0), []
-    for hours in sorted(rng.uniform(1, 22 * 24, 12)):
+    for hours in sorted(rng.uniform(1, 22 * 24, 5)):
         now = START + timedelta(hours=hours)
         until = np.datetime64(now.replace(tzinfo=None), "us")
         known = pc.less_equal(outcomes["observed_at"], pa.scalar(until))
