@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from keel.store import casting, outcomes
 from keel.store.arrow import ArrowSession, reading, writing
 from keel.store.expiry import expire
+from keel.store.hints import within
 from keel.store.hourly import hourly_rows
 from keel.store.labels import LabelResult, store_labels
 from keel.store.layout import ALLOCATION, OUTPUTS, Layout
@@ -274,5 +275,5 @@ def usable_from(table: sa.Table, delay: timedelta) -> sa.Case[int]:
 
 def window(table: sa.Table, start: int, end: int, version: int | None) -> sa.ColumnElement[bool]:
     """Return the condition start ≤ time < end, of one version if given."""
-    inside = sa.and_(table.c.time >= start, table.c.time < end)
+    inside = within(table.c.time, start, end)
     return inside if version is None else sa.and_(inside, table.c.version == version)

@@ -1,0 +1,38 @@
+"""What SQLite's planner must be told, as it has no statistics of a store that nobody has compacted yet.
+
+Without them it takes all labels of a model for few and a stretch of time for many rows, and reads every label there is
+to find those of an hour.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+SHARE = 0.001
+"""Of the rows that a stretch of time is taken to hold; any share so small makes the planner begin with the time."""
+
+
+class Seldom(FunctionElement[Any]):
+    """A condition that few rows fulfil."""
+
+    type = sa.Integer()  # for a boolean SQLAlchemy would compare it with 1 on SQLite, and hide it from the planner
+    inherit_cache = True
+
+
+@compiles(Seldom)
+def _as_it_is(element: Seldom, compiler: Any, **options: Any) -> str:
+    return str(compiler.process(element.clauses.clauses[0], **options))
+
+
+@compiles(Seldom, "sqlite")
+def _with_likelihood(element: Seldom, compiler: Any, **options: Any) -> str:
+    return f"likelihood({_as_it_is(element, compiler, **options)}, {SHARE})"
+
+
+def within(time: sa.ColumnElement[int], start: int, end: int) -> sa.ColumnElement[bool]:
+    """Return the condition start ≤ time < end, as one that few rows fulfil."""
+    return sa.and_(Seldom(time >= start), Seldom(time < end))
