@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from keel.lifecycle import ledger
 from keel.lifecycle.experiment import Plan
@@ -109,9 +110,14 @@ class History:
     standings: Mapping[int, Standing] = field(default_factory=dict)
     pins: Mapping[int, Pin] = field(default_factory=dict)
     probation: Probation | None = None
-    experiment: Plan | None = None
-    """The one that runs. It is void as soon as its champion serves no longer, also before a row says so."""
+    plan: Mapping[str, Any] | None = None
+    """Of the experiment that runs, as the ledger has it."""
     seq: int = 0
+
+    @cached_property
+    def experiment(self) -> Plan | None:
+        """The one that runs. It is void as soon as its champion serves no longer, also before a row says so."""
+        return None if self.plan is None else Plan.from_dict(self.plan)
 
     def status(self, version: int) -> Status | None:
         """Return a version's station; None for one that the ledger does not know."""
@@ -157,7 +163,7 @@ def _after(state: History, entry: Entry) -> History:
     if "probation" in body:
         state = replace(state, probation=_probation(body["probation"], entry.seq))
     if "experiment" in body:
-        state = replace(state, experiment=body["experiment"] and Plan.from_dict(body["experiment"]))
+        state = replace(state, plan=body["experiment"])
     return state
 
 
