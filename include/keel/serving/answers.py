@@ -35,7 +35,7 @@ class Answer:
         several = len(set(block.versions)) > 1
         own = {
             "model": block.model, "version": None if several else block.versions[0], "ids": block.ids,
-            "times": [from_micros(time).isoformat() for time in block.times],
+            "times": _iso(block.times),
             **({"versions": block.versions} if several else {}), "arms": block.arms, "experiment": block.experiment,
         }  # fmt: skip
         document = {"predictions": self.raw, "keel": own}
@@ -57,6 +57,18 @@ class Answer:
             if block.arms is not None and block.arms[0] is not None:
                 headers["X-Keel-Arm"] = block.arms[0]
         return headers
+
+
+def _iso(times: Iterable[int]) -> list[str]:
+    """Return times as ISO 8601 texts in UTC; those of one second share most of it."""
+    known: dict[int, str] = {}
+    texts = []
+    for time in times:
+        second, micros = divmod(time, 1_000_000)
+        if second not in known:
+            known[second] = from_micros(second * 1_000_000).strftime("%Y-%m-%dT%H:%M:%S")
+        texts.append(f"{known[second]}.{micros:06d}+00:00")
+    return texts
 
 
 def _all_finite(values: Iterable[Any]) -> bool:

@@ -22,6 +22,7 @@ from keel.errors import Overloaded, SpoolFailed
 from keel.serving.answers import Answer
 from keel.serving.batching import answer_all
 from keel.serving.journal import encode
+from keel.serving.versions import one_thread
 
 if TYPE_CHECKING:
     from keel.errors import ScoringFailed
@@ -139,17 +140,11 @@ class Scorer:
         return batch, False
 
     def _limit_threads(self, batch: Sequence[_Request]) -> None:
-        """Have numerical libraries compute in this thread alone.
-
-        For the few rows of a request, waking other threads costs more than they compute, and on a busy machine a call
-        waits for the slowest of them. A library comes with the first version that needs it.
-        """
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
+        """Compute in this thread alone; a library comes with the first version that needs it."""
         for served in {id(request.served): request.served for request in batch}.values():
             for version in served.loaded:
                 if version not in self._limited:
-                    threadpool_limits(1)
+                    one_thread()
                     self._limited.add(version)
 
     def _write(self, requests: Sequence[_Request]) -> None:

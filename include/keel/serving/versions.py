@@ -30,6 +30,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+ALONE = 4
+"""Rows on which the shorter ways are tried one by one, since a single row may go another way through a library."""
+
+
+def one_thread() -> Any:
+    """Have numerical libraries compute in the calling thread alone, from now on or inside a with block.
+
+    For the few rows of a request, waking other threads costs more than they compute, and on a busy machine a call waits
+    for the slowest of them. Holds for the libraries that are loaded.
+    """
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    return threadpool_limits(1)
+
 
 class ServedVersion:
     """A version that scores requests.
@@ -43,9 +57,10 @@ class ServedVersion:
         self.needed = tuple(inputs_of(model.pyfunc) or ())
         self.is_binary = model.config.target.kind == "binary"
         self._predict: Predict = self._as_mlflow
-        self.score(probe)
-        self.way = self._shorten(probe)
-        self.score(probe)
+        with one_thread():
+            self.score(probe)
+            self.way = self._shorten(probe)
+            self.score(probe)
 
     def score(self, features: Features) -> Scored:
         """Return what the version puts out for each row, as MLflow's server would give it, with score and prediction.
@@ -72,7 +87,7 @@ class ServedVersion:
 
     def _shorten(self, probe: Features) -> str:
         """Take the shortest way that gives the same bits, on these rows and on unusual ones; return its name."""
-        tried = [probe, unusual(probe), *(probe.take(np.array([row])) for row in range(probe.rows))]
+        tried = [probe, unusual(probe), *(probe.take(np.array([row])) for row in range(ALONE))]
         expected = [_output(self._as_mlflow, rows) for rows in tried]
         for name, way in pipelines.ways(self.model.pyfunc, self.needed, self.model.config.features):
             found = [_output(way, rows) for rows in tried]
