@@ -491,10 +491,10 @@ def test_a_whole_experiment_on_either_database(tmp_path, store_url):
         with pytest.raises(ExperimentRefused, match="runs already"):
             start(ws, run_id="try-2")
         serve(ws, CONFIG, plan, rows_of())
-        assert experiments.all_running(ws.store) == {"toy": plan}
+        assert experiments.running(ws.store, "toy") == plan
         watched = watch(ws, LATER)
         assert conclude(ws, watched)["outcome"] == "promoted"
-        assert experiments.all_running(ws.store) == {}
+        assert experiments.running(ws.store, "toy") is None
         assert experiments.rebuild(ws.store) == []
         assert deployments.rebuild(ws.store) == []
         assert ledger.verify(ws.store).broken_at is None

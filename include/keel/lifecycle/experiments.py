@@ -131,13 +131,6 @@ def running(store: Store, model: str) -> Plan | None:
     return found.plan if found else None
 
 
-def all_running(store: Store) -> dict[str, Plan]:
-    """Return every running experiment by model: one query over the few rows that are running."""
-    query = select(table.c.model, table.c.plan).where(table.c.status == RUNNING)
-    with store.connect() as connection:
-        return {row.model: Plan.from_dict(json.loads(row.plan)) for row in connection.execute(query)}
-
-
 def listed(store: Store, model: str) -> list[Experiment]:
     """Return a model's experiments, newest first."""
     with store.connect() as connection:
