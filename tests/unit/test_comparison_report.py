@@ -130,3 +130,21 @@ def test_the_page_is_short():
     assert page.count("| carrier = ") == 20
     assert "10 more have higher bounds" in page
     assert len(page.splitlines()) < 80
+
+
+def test_what_an_experiment_has_shown_is_a_page_too():
+    report = {
+        "basis": "experiment", "verdict": "pass", "reason": "version 2 is better.", "sentence": "experiment-1: better.",
+        "model": "toy", "champion": 1, "challenger": 2, "champion_value": 0.2, "challenger_value": 0.18, "n": 4_321,
+        "improvement": 0.02, "lower_bound": 0.0125, "upper_bound": None, "margin": 0.0, "alpha": 0.05,
+        "loss": "Brier score", "metric": "brier", "holdout": {"start": "2026-03-01T00:00:00+00:00",
+        "end": "2026-03-10T06:00:00+00:00"}, "experiment": {"experiment_id": "experiment-1", "mode": "ab"},
+    }  # fmt: skip
+    assert render(report) == (
+        "# Pass: challenger 2 against champion 1 (toy)\n\n**experiment-1: better.**\n\n"
+        "Tried in production (experiment-1), on rows given out by chance, from 2026-03-01 00:00 to 2026-03-10 06:00 "
+        "UTC: 4,321 outcomes, one of each entity.\n\n"
+        "| mean | champion 1 | challenger 2 |\n|---|---|---|\n| Brier score | 0.2000 | 0.1800 |\n\n"
+        "Improvement +0.0200, from +0.0125 to undefined; each bound holds with 95.0% confidence however often one "
+        "looked. It had to exceed 0.\n"
+    )

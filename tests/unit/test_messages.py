@@ -355,3 +355,38 @@ def test_a_write_that_is_cut_short_leaves_no_mail(tmp_path, monkeypatch):
     monkeypatch.undo()
     path, _ = written(tmp_path, compose())
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+TRIED = {
+    **OUTCOME, "basis": "experiment", "loss": "Brier score", "challenger_value": 0.18, "champion_value": 0.2,
+    "improvement": 0.02, "lower_bound": 0.0125, "margin": 0.0, "n": 4_321, "experiment_id": "experiment-1",
+}  # fmt: skip
+
+
+def test_what_an_experiment_led_to_is_told_with_its_numbers_and_as_often_as_it_happens():
+    decided = decision("end_experiment", sentence="experiment-1: Version 2 against version 1: version 2 is better.")
+    message = compose(decided, TRIED, told=[past("end_experiment")])
+    assert message["subject"] == f"[Keel] toy: promoted version {OUTCOME['version']}"
+    assert "In the experiment" in message["text"]
+    assert "(4,321 outcomes), mean Brier score:" in message["text"]
+    assert "improvement +0.0200, lower bound +0.0125 (must exceed 0)" in message["text"]
+    assert "neither version has seen" not in message["text"]
+    assert "retrained" not in message["subject"]
+
+
+@pytest.mark.parametrize(
+    ("action", "headline"),
+    [
+        ("start_experiment", "an experiment has begun"),
+        ("stop_experiment", "the experiment was stopped"),
+        ("end_experiment", "the experiment has ended"),
+    ],
+)
+def test_the_start_and_the_end_of_an_experiment_are_told(action, headline):
+    assert compose(decision(action), told=[past(action)])["subject"] == f"[Keel] toy: {headline}"
+
+
+def test_an_experiment_without_a_verdict_is_told_as_such():
+    ended = {"outcome": "experiment_ended", "sentence": SENTENCE, "version": 1}
+    message = compose(decision("end_experiment"), ended)
+    assert message["subject"] == "[Keel] toy: the experiment has ended without a verdict"
