@@ -325,6 +325,7 @@ def test_keys_are_asked_for_and_new_ones_count_at_once(home):
     [
         ((), {"KEEL_SERVING_HOST": "0.0.0.0"}, 2, "KEEL_API_KEYS_FILE"),
         ((), {"KEEL_SPOOL_DURABILITY": "maybe"}, 2, "KEEL_SPOOL_DURABILITY"),
+        ((), {"KEEL_STORE_URL": "mysql://there"}, 2, "mysql"),
         (("--model", "toi"), {}, 2, "did you mean 'toy'"),
         (("--workers", "2", "--model", "toi"), {}, 2, "did you mean 'toy'"),
         ((), {"KEEL_API_KEYS_FILE": "nowhere"}, 2, "nowhere cannot be read"),

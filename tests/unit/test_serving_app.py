@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 
+import pyarrow as pa
 import pytest
 
 from keel.errors import ConfigError, UnknownModel
@@ -12,7 +13,8 @@ from keel.serving.app import create_app
 from keel.serving.service import Service
 from keel.serving.settings import Settings
 from keel.spool import Durability
-from tests.toy import toy_config
+from keel.workspace import Workspace
+from tests.toy import toy_config, toy_rows
 
 ANN, BOB = "a" * 32, "b" * 32
 pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with")
@@ -42,6 +44,7 @@ def serve(tmp_path, monkeypatch):
     yield start
     for client in running:
         client.__exit__(None, None, None)
+        client.service._connecting.join()  # Alembic, which it may be in, is for one thread of a process
 
 
 def error(response):
@@ -232,6 +235,46 @@ def test_metrics_tell_no_names_that_nobody_has_configured(serve):
     assert "yot" not in said
     assert 'keel_requests_total{endpoint="invocations",model="",status="404"} 1.0' in said
     assert 'keel_requests_total{endpoint="other",model="toy",status="404"} 1.0' in said
+
+
+def test_a_model_whose_rows_the_store_would_refuse_is_not_served(serve, tmp_path):
+    with Workspace.open(home=tmp_path, environment={}) as ws:
+        ws.store.predictions("toy", {**TOY.features, "x": "categorical"})
+    client = serve(TOY, OTHER)
+    client.service._connecting.join()
+    status, kind, said = error(client.post("/models/toy/invocations", json={"inputs": [[1]]}))
+    assert (status, kind) == (500, "ConfigError")
+    assert "'x'" in said
+    assert "'x'" in client.get("/ready").json()["missing"]["toy"]
+    assert error(client.post("/models/other/invocations", json={"inputs": [[1]]}))[1] == "NoProductionVersion"
+
+
+def test_realised_performance_is_told_by_bucket(serve, tmp_path):
+    rows = toy_rows(days=2)
+    with Workspace.open(home=tmp_path, environment={}) as ws:
+        log = ws.store.predictions("toy", TOY.features)
+        half, one = pa.array([0.5] * rows.num_rows), pa.array([1.0] * rows.num_rows)
+        seven = pa.array([7] * rows.num_rows)
+        log.append(
+            rows.drop_columns(["label"]).append_column("version", seven).append_column("score", half)
+            .append_column("prediction", one)
+        )  # fmt: skip
+        log.add_labels(rows.select(["id", "label"]).append_column("observed_at", rows["time"]))
+    client = serve()
+    client.service._connecting.join()
+    asked = {"start": "2026-01-01", "end": "2026-01-03T00:00:00Z"}
+    found = client.get("/models/toy/performance", params=asked).json()
+    assert (found["model"], found["bucket"]) == ("toy", "day")
+    assert [(each["start"][:10], each["version"], each["n"]) for each in found["performance"]] == [
+        ("2026-01-01", 7, 480), ("2026-01-02", 7, 480)
+    ]  # fmt: skip
+    assert found["performance"][0]["metrics"]["brier"]["value"] == pytest.approx(0.25)
+    hours = client.get("/models/toy/performance", params={**asked, "bucket": "hour"}).json()["performance"]
+    assert len(hours) == 48
+    assert client.get("/models/toy/performance", params={**asked, "version": 8}).json()["performance"] == []
+    assert client.get("/models/toy/performance").json()["performance"] == [], "the last thirty days"
+    backwards = {"start": asked["end"], "end": asked["start"]}
+    assert error(client.get("/models/toy/performance", params=backwards))[:2] == (422, "BadRequest")
 
 
 def test_experiments_of_a_model_without_any(serve):

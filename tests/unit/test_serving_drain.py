@@ -247,6 +247,14 @@ def test_what_fails_twice_for_no_known_reason_is_set_aside_while_others_go(ws, s
     assert sorted(stored(ws)["id"].to_pylist()) == ["a", "b"]
 
 
+def test_what_was_answered_before_a_feature_became_another_kind_is_stored_as_it_was(ws, spool, metrics, tmp_path):
+    ws.store.predictions("toy", CONFIG.features)
+    put(spool, block("a"))
+    changed = toy_config(features={**CONFIG.features, "x": "categorical"})
+    assert Drain(ws, {"toy": changed}, spool, metrics, folder=tmp_path).move().rejected == 0
+    assert stored(ws)["x"].to_pylist() == [1.5]
+
+
 def test_a_bug_keeps_the_batch_where_it_is(ws, spool, drain, monkeypatch):
     put(spool, block("a"), block("b"))
     with monkeypatch.context() as patch:

@@ -97,9 +97,17 @@ class Bringing:
         self.labels += table.num_rows
 
     def _log(self, model: str, features: Mapping[str, list[Any]]) -> PredictionLog:
-        """Return the model's log; that of one no longer configured has the features that the rows have."""
+        """Return the model's log, with the features that the rows have where the configuration does not suit the store.
+
+        So it is with a model that is no longer configured, or whose feature became another kind since the rows came.
+        """
         config = self._configs.get(model)
-        return self._ws.store.predictions(model, config.features if config else _kinds(features))
+        if config is not None:
+            try:
+                return self._ws.store.predictions(model, config.features)
+            except ConfigError:
+                pass
+        return self._ws.store.predictions(model, _kinds(features))
 
 
 def _kinds(features: Mapping[str, list[Any]]) -> dict[str, FeatureKind]:

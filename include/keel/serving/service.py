@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from keel.serving.metrics import Metrics
 from keel.serving.rolling import Rolling
 from keel.serving.scorer import Scorer
 from keel.spool import Spool
+from keel.store.database import parse_url
 from keel.workspace import PROJECT, Workspace
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ class Service:
         self.drain: Drain | None = None
         self.rolling: Rolling | None = None
         self.problem = "the store is not open yet"
+        self.unfit: dict[str, str] = {}
         self.ended = True
         self._broken: str | None = None
         self._started = False
@@ -138,8 +141,10 @@ class Service:
         return next(iter(self.models))
 
     def served(self, model: str) -> Served:
-        """Return what answers for a model; raises UnknownModel, NoProductionVersion or StoreUnavailable."""
+        """Return what answers for a model; raises UnknownModel, NoProductionVersion, or ConfigError if it is unfit."""
         self.config(model)
+        if model in self.unfit:
+            raise ConfigError(self.unfit[model])
         if self.deployed is None:
             raise NoProductionVersion(f"{model} cannot be answered for yet: {self.problem}")
         return self.deployed.for_model(model)
@@ -176,7 +181,7 @@ class Service:
     @property
     def missing(self) -> dict[str, str]:
         """Why it is not ready, by model or part; empty when it is."""
-        return {"store": self.problem} if self.deployed is None else self.deployed.missing
+        return {"store": self.problem} if self.deployed is None else {**self.deployed.missing, **self.unfit}
 
     def state(self) -> dict[str, Any]:
         """Return what runs, for ``/version``."""
@@ -206,15 +211,31 @@ class Service:
             for model, state in self.deployed.state().items():
                 self.metrics.serves(model, state)
 
+    def _open(self) -> Workspace:
+        """Open store and registry, and find the models whose rows the store would refuse: they are not answered for."""
+        workspace = Workspace.open(home=self.home)
+        try:
+            for name, config in self.models.items():
+                try:
+                    workspace.store.predictions(name, config.features)
+                except ConfigError as error:
+                    self.unfit[name] = str(error)
+                    log.error("%s is not served: %s", name, error)
+        except BaseException:
+            workspace.store.close()
+            raise
+        return workspace
+
     def _connect(self) -> None:
         """Open store and registry, again and again until they answer, then begin to load and to drain."""
         while not self._stopping.is_set():
             try:
-                self.workspace = Workspace.open(home=self.home)
+                self.workspace = self._open()
                 break
-            except KeelError as error:
+            except Exception as error:  # whatever it is: nobody else would try again
                 if str(error) != self.problem:
-                    log.error("not ready: %s", error)
+                    trace = None if isinstance(error, KeelError) else error
+                    log.error("not ready: %s", error, exc_info=trace)
                 self.problem = str(error)
                 self._stopping.wait(RETRY_SECONDS)
         if self.workspace is None or self._stopping.is_set():
@@ -235,6 +256,8 @@ def _served(settings: Settings, configured: Mapping[str, ModelConfig]) -> dict[s
     for name in settings.models:
         if name not in configured:
             raise UnknownModel(name, configured)
+    if url := os.environ.get("KEEL_STORE_URL"):
+        parse_url(url)  # what is down may come up; what is misspelt stays so
     if not configured:
         raise ConfigError("there is no model to serve: see docs/adding-a-model.md")
     return {name: configured[name] for name in settings.models or configured}
