@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import time
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -199,6 +200,24 @@ def test_a_file_of_parquet_is_read():
 def test_bad_payloads_are_named(payload, status, said):
     assert (found := refused(payload))[0] == status, found
     assert said in found[1]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"dataframe_split": {"columns": [*KINDS, *["x"] * 60_000], "data": []}},
+        {"dataframe_split": {"columns": [f"xx{i}" for i in range(60_000)], "data": []}},
+        {"inputs": {**GOOD, "x": [1], "z": [1, 2], **{f"x{i}": [1] for i in range(60_000)}}},
+        {f"x{i}": 1 for i in range(60_000)},
+        {"x" * 200_000: 1},
+    ],
+    ids=["named often", "many names", "many lengths", "many keys", "a long key"],
+)
+def test_what_is_wrong_with_a_request_of_many_names_is_said_at_once_and_in_short(payload):
+    began = time.process_time()
+    _, said = refused(payload)
+    assert time.process_time() - began < 5  # minutes, if every name is compared with every other
+    assert len(said) < 1_000
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from keel.errors import BadRequest, ConfigError
 from keel.serving.gate import RETRY_AFTER, Gate, problem
+from keel.serving.inputs import shown
 from keel.serving.journal import label_block
 from keel.serving.keys import Keys
 from keel.serving.payload import parse
@@ -30,6 +31,9 @@ ASIDE_BYTES = 2**18
 """A body from which reading it would hold up other requests for milliseconds: it is read in a thread."""
 PERFORMANCE_SPAN = timedelta(days=30)
 """What is told of realised performance if no start is given."""
+FIRST = datetime.min.replace(tzinfo=UTC)
+LONGEST_NUMBER = 18
+"""Digits of a version that every database can look for."""
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -108,12 +112,12 @@ async def performance(request: Request) -> Response:
     config = serving.config(request.path_params["model"])
     asked = request.query_params
     end = _time("end", asked.get("end")) or datetime.now(UTC)
-    start = _time("start", asked.get("start")) or end - PERFORMANCE_SPAN
+    start = _time("start", asked.get("start")) or max(end, FIRST + PERFORMANCE_SPAN) - PERFORMANCE_SPAN
     if start >= end:
         raise BadRequest(f"start: {start.isoformat()} is not before the end, {end.isoformat()}")
     number = asked.get("version")
-    if number is not None and not number.isdecimal():
-        raise BadRequest(f"version: {number!r} is not a version's number")
+    if number is not None and not (number.isdecimal() and len(number) <= LONGEST_NUMBER):
+        raise BadRequest(f"version: {shown(number)} is not a version's number")
     bucket = asked.get("bucket", "day")
     if bucket not in BUCKETS:
         raise BadRequest(f"bucket: {bucket!r} must be one of {', '.join(BUCKETS)}")
@@ -174,6 +178,8 @@ def _read_json(request: Request, body: bytes) -> Any:
         raise BadRequest(f"Content-Type: {content_type or 'none'!r}; send application/json", status=415)
     try:
         return msgspec.json.decode(body)
+    except RecursionError:
+        raise BadRequest("the JSON is nested too deeply", status=400) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f"the body is not JSON: {error}", status=400) from None
 
@@ -201,6 +207,8 @@ def _time(name: str, text: str | None) -> datetime | None:
         return parse_time(text)
     except ConfigError as error:
         raise BadRequest(f"{name}: {error}") from None
+    except OverflowError:
+        raise BadRequest(f"{name}: {text} is a time that no clock shows in UTC") from None
 
 
 def _json(document: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -139,7 +140,7 @@ def require_columns(names: Sequence[Any], inputs: Inputs) -> None:
             f"missing {_columns(missing)}{hints}; {inputs.model} needs {', '.join(sorted(inputs.required))}"
         )
     if len(present) < len(names):
-        twice = sorted({name for name in names if name in inputs.used and list(names).count(name) > 1})
+        twice = sorted(name for name, times in Counter(names).items() if times > 1 and name in inputs.used)
         if twice:
             raise BadRequest(f"{_columns(twice)} named twice: which one counts?", status=400)
 

@@ -17,7 +17,7 @@ import msgspec
 
 from keel.errors import BadRequest, suggestion
 from keel.serving.identity import identify
-from keel.serving.inputs import Rows, checked_features, require_columns, require_size, shown
+from keel.serving.inputs import SHOWN, Rows, checked_features, require_columns, require_size, shown
 from keel.serving.tables import read_csv, read_parquet
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _form(payload: Mapping[str, Any]) -> str:
     if forms:
         raise BadRequest(f"the JSON has {' and '.join(forms)}: send one of them", status=400)
     near = next((hint for key in payload if (hint := suggestion(key, FORMS))), "")
-    given = ", ".join(map(repr, list(payload)[:10])) or "none"
+    given = ", ".join(map(shown, list(payload)[:SHOWN])) or "none"
     raise BadRequest(f"the JSON has none of the keys {', '.join(FORMS)} (has {given}){near}", status=400)
 
 
@@ -174,8 +174,9 @@ def _tensors(value: Any, inputs: Inputs, form: str) -> tuple[Columns, int]:
     require_columns(list(value), inputs)
     lengths = {len(values) for name, values in value.items() if isinstance(values, list) and name in inputs.used}
     if len(lengths) > 1:
-        sizes = ", ".join(f"{name!r} {len(values)}" for name, values in value.items() if isinstance(values, list))
-        raise BadRequest(f"{form}: columns of unequal length: {sizes}", status=400)
+        sizes = [f"{name!r} {len(values)}" for name, values in value.items() if isinstance(values, list)]
+        more = ", ..." if len(sizes) > SHOWN else ""
+        raise BadRequest(f"{form}: columns of unequal length: {', '.join(sizes[:SHOWN])}{more}", status=400)
     size = lengths.pop() if lengths else 1
     require_size(size, inputs)
     # pandas gives a bare value to every row
