@@ -134,7 +134,7 @@ def _workspace(stack: Stack) -> Workspace:
 def _say_where(console: Console, stack: Stack) -> None:
     console.print(f"Airflow  {stack.airflow_url}  user {stack.username}, password {stack.password}")
     console.print(f"MLflow   {stack.mlflow_url}")
-    console.print(f"Serving  {stack.serving_url}/models/{MODEL}/invocations; also /feedback, /version, /metrics")
+    console.print(f"Serving  {stack.serving_url}/models/{MODEL}/invocations", soft_wrap=True)
     console.print(f"Store    {stack.store_url}")
     console.print(f"Mails    {stack.home / 'outbox'}")
     console.print(f"Logs     {stack.logs}")
