@@ -2,7 +2,8 @@
 
 The model is the flights' pipeline. Keel logs every prediction (fsync) and runs an A/B test between two versions of it;
 MLflow serves the first of them. All servers run all the time, one process each; the client asks one at a time, by
-turns, so that a slow moment of the machine slows all of them.
+turns, and a comparison is the median over rounds of two turns of the same round, so that a slow moment of the machine
+slows both. A turn begins when what the one before has logged is in the store.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ class Server:
     ready: str
     """What says that it is ready: MLflow by answering, Keel when the experiment has taken effect."""
     process: subprocess.Popen[bytes]
-    latencies: dict[tuple[int, int], list[float]] = field(default_factory=lambda: defaultdict(list))
-    rates: dict[tuple[int, int], list[float]] = field(default_factory=lambda: defaultdict(list))
+    turns: dict[tuple[int, int], list[list[float]]] = field(default_factory=lambda: defaultdict(list))
+    """Latencies in seconds, by rows and connections, of each round."""
 
     def until_ready(self, seconds: float = 180) -> None:
         deadline = time.monotonic() + seconds
@@ -66,11 +67,24 @@ class Server:
                 raise SystemExit(f"{self.name} does not get ready")
             time.sleep(0.2)
 
-    def percentile(self, cell: tuple[int, int], share: float) -> float:
-        return float(np.quantile(self.latencies[cell], share)) * 1e3
+    def settle(self, seconds: float = 60) -> None:
+        """Wait until what was logged is in the store."""
+        deadline = time.monotonic() + seconds
+        while self.name != "mlflow" and json.loads(_get(self.ready))["spool"]["records"]:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"{self.name} does not bring to the store what it has logged")
+            time.sleep(0.05)
 
-    def rate(self, cell: tuple[int, int]) -> float:
-        return statistics.median(self.rates[cell])
+    def percentile(self, cell: tuple[int, int], share: float) -> float:
+        """Return milliseconds, of all rounds together."""
+        return float(np.quantile(np.concatenate(self.turns[cell]), share)) * 1e3
+
+    def rates(self, cell: tuple[int, int]) -> list[float]:
+        """Return requests a second, of each round."""
+        return [cell[1] / statistics.fmean(turn) for turn in self.turns[cell]]
+
+    def medians(self, cell: tuple[int, int]) -> list[float]:
+        return [statistics.median(turn) for turn in self.turns[cell]]
 
 
 def make_home(home: Path, *, thin: int = 8) -> None:
@@ -145,12 +159,12 @@ def measure(
     for current in range(rounds + 1):
         for cell in cells:
             size, number = cell
-            for server in servers:
+            for server in servers if current % 2 else servers[::-1]:
                 spent = seconds if current else 1.0  # the first round only warms up
                 found = ask(server, bodies[size], number, spent)
+                server.settle()
                 if current:
-                    server.latencies[cell] += found
-                    server.rates[cell].append(len(found) / spent)
+                    server.turns[cell].append(found)
 
 
 def ask(server: Server, bodies: Path, connections: int, seconds: float) -> list[float]:
@@ -167,10 +181,11 @@ def table(servers: list[Server]) -> str:
         "| rows | connections | server | requests/s | p50 ms | p95 ms | p99 ms |",
         "|--:|--:|---|--:|--:|--:|--:|",
     ]
-    for cell in servers[0].rates:
+    for cell in servers[0].turns:
         for server in servers:
             shares = " | ".join(f"{server.percentile(cell, share):.2f}" for share in (0.5, 0.95, 0.99))
-            lines.append(f"| {cell[0]} | {cell[1]} | {TITLES[server.name]} | {server.rate(cell):,.0f} | {shares} |")
+            rate = statistics.median(server.rates(cell))
+            lines.append(f"| {cell[0]} | {cell[1]} | {TITLES[server.name]} | {rate:,.0f} | {shares} |")
     return "\n".join(lines)
 
 
@@ -178,9 +193,9 @@ def verdicts(servers: list[Server]) -> list[str]:
     """Say what the goals came to."""
     mlflow, keel, unlogged = servers
     lines = []
-    for cell in keel.rates:
-        times = keel.rate(cell) / mlflow.rate(cell)
-        costs = keel.percentile(cell, 0.5) / unlogged.percentile(cell, 0.5) - 1
+    for cell in keel.turns:
+        times = _median_ratio(keel.rates(cell), mlflow.rates(cell))
+        costs = _median_ratio(keel.medians(cell), unlogged.medians(cell)) - 1
         goal = "" if cell[0] != 1 else f" ({_met(times >= GOAL_TIMES)} {GOAL_TIMES:g} ×)"
         lines.append(
             f"{cell[0]:>3} rows, {cell[1]:>2} connections: {times:.1f} × the requests of MLflow{goal}; logging costs "
@@ -207,6 +222,10 @@ def _get(url: str, body: str | None = None) -> bytes:
     request = urllib.request.Request(url, body and body.encode(), {"Content-Type": "application/json"})
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
         return bytes(answer.read())
+
+
+def _median_ratio(these: list[float], those: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(these, those, strict=True))
 
 
 def _met(met: bool) -> str:
@@ -236,8 +255,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="*", default=[1, 100])
     parser.add_argument("--connections", type=int, nargs="*", default=[1, 16])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each server in each cell of each round")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each server in each cell of each round")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="keel-bench-") as name, ExitStack() as stack:
         home = Path(name)
