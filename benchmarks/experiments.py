@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -54,7 +54,7 @@ ALLOCATIONS: dict[str, Stages] = {
 }
 
 
-def plan_of(stages: Stages, metric: str, promised: Estimate, *, seed: object, start: datetime = START) -> Plan:
+def plan_of(stages: Stages, metric: str, promised: Estimate | None, *, seed: object, start: datetime = START) -> Plan:
     """Return a plan; none of the stages: shadow mode. seed: makes the salt."""
     return Plan(
         experiment_id=f"{seed}", model="simulated", champion=1, challenger=2, mode="ab" if stages else "shadow",
@@ -186,36 +186,44 @@ def run(trials: int = 500) -> dict[str, str]:
     return {"experiments mismatch": mismatch_table(trials), "experiments simulated": simulation_table(trials)}
 
 
-Job = tuple[str, str, float, float, int]
+World = tuple[str, str, float, float]
+"""Allocation, metric, the challenger's quality, and how much days differ."""
+PLANS = [(allocation, metric) for allocation in ALLOCATIONS for metric in METRICS]
+WORLDS = (QUALITY, 0.0), (QUALITY, OWN_DAYS), (QUALITIES[0], 0.0)
 
 
 def simulation_table(trials: int) -> str:
     """Known truths: how often equal versions are told apart, and how soon unequal ones are."""
-    named = [(allocation, metric) for allocation in ALLOCATIONS for metric in METRICS]
     of_days, of_power = max(2, trials // DAYS_SHARE), max(2, trials // POWER_SHARE)
-    worlds = (0.0, trials), (OWN_DAYS, of_days)
-    equal: list[Job] = [(*each, QUALITY, own, n) for each in named for own, n in worlds]
-    unequal: list[Job] = [(*each, quality, 0.0, of_power) for each in named for quality in QUALITIES]
+    jobs: list[tuple[World, int]] = []
+    for each in PLANS:
+        jobs += [((*each, QUALITY, 0.0), trials), ((*each, QUALITY, OWN_DAYS), of_days)]
+        jobs += [((*each, quality, 0.0), of_power) for quality in QUALITIES]
     with ProcessPoolExecutor(2) as pool:
-        found = dict(zip(equal + unequal, pool.map(_simulated, equal + unequal, chunksize=1), strict=True))
+        found = pool.map(_simulated, jobs, chunksize=1)
+        return simulation_report({world: each for (world, _), each in zip(jobs, found, strict=True)})
+
+
+def simulation_report(found: Mapping[World, Sequence[Found]]) -> str:
+    """Put what experiments in the worlds of every plan came to into a table."""
     head = ["promote", "roll back", "naive: either", "promote, days differ", "roll back, days differ"]
     head += [f"{'worse' if quality < QUALITY else 'better'} ({quality})" for quality in QUALITIES]
     lines = [f"| allocation | metric | {' | '.join(head)} |", "|---|---|" + "---|" * len(head)]
-    for allocation, metric in named:
-        alike, differing = (found[job] for job in equal if job[:2] == (allocation, metric))
+    for each in PLANS:
+        alike, differing = found[*each, QUALITY, 0.0], found[*each, QUALITY, OWN_DAYS]
         cells = [_rate(alike, ExperimentVerdict.PROMOTE), _rate(alike, ExperimentVerdict.ROLL_BACK)]
-        cells.append(f"{np.mean([each.naive is not ExperimentVerdict.RUNNING for each in alike]):.2f}")
+        cells.append(f"{np.mean([one.naive is not ExperimentVerdict.RUNNING for one in alike]):.2f}")
         cells += [_rate(differing, ExperimentVerdict.PROMOTE), _rate(differing, ExperimentVerdict.ROLL_BACK)]
-        cells += [_told_apart(job[2], found[job]) for job in unequal if job[:2] == (allocation, metric)]
-        lines.append(f"| {allocation} | {metric} | {' | '.join(cells)} |")
+        cells += [_told_apart(quality, found[*each, quality, 0.0]) for quality in QUALITIES]
+        lines.append(f"| {' | '.join([*each, *cells])} |")
+    trials, of_days, of_power = (len(found[*PLANS[0], *world]) for world in WORLDS)
     note = (
         f"Challengers over a champion of quality {QUALITY}, in {DAYS} days with {ROWS:,} outcomes whose labels share "
         f"the weather of their day; {trials:,} experiments each with equal versions, {of_power:,} with others: "
         "share that ends in the right verdict (wrong ones, if any), and after how many outcomes in the median. "
         f"A share of α = {ALPHA} has a standard error of {math.sqrt(ALPHA * (1 - ALPHA) / trials):.4f}. Days differ: "
         f"the scores of either version are off by a normal amount of {OWN_DAYS} a day, on the scale of the logit; "
-        f"{of_days:,} experiments. "
-        f"Naive: a one-sided z-test each way, every {EVERY} outcomes."
+        f"{of_days:,} experiments. Naive: a one-sided z-test each way, every {EVERY} outcomes."
     )
     return "\n".join([*lines, "", note])
 
@@ -233,8 +241,8 @@ def mismatch_table(trials: int, n: int = 100_000) -> str:
     return "\n".join([*lines, "", note])
 
 
-def _simulated(job: Job) -> list[Found]:
-    allocation, metric, quality, own_days, trials = job
+def _simulated(job: tuple[World, int]) -> list[Found]:
+    (allocation, metric, quality, own_days), trials = job
     return simulated(allocation, metric, quality, range(trials), own_days=own_days)
 
 
