@@ -349,3 +349,14 @@ JUNK = st.recursive(
 @settings(max_examples=300, deadline=None)
 def test_no_json_is_anything_but_read_or_refused(form, value, own):
     assert status_of({form: value, "keel": own}, JSON) in (200, 400, 413, 422)
+
+
+@pytest.mark.parametrize("wrap", [lambda names: names, lambda names: {"inputs": names}], ids=["keys", "columns"])
+def test_a_million_names_are_refused_as_fast_as_they_are_read(wrap):
+    body = json.dumps(wrap({f"name {i}": 1 for i in range(300_000)})).encode()
+    began = time.thread_time()
+    json.loads(body)
+    read = time.thread_time() - began
+    began = time.thread_time()
+    assert refused(body)[0] in (400, 422)
+    assert time.thread_time() - began < 5 * read + 1.0

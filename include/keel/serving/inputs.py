@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SHOWN = 10
 """How many names an error lists; a request may hold any number of them."""
+COMPARED = 100
+"""Among how many of a request's names the one is looked for that was meant; comparing a million takes a minute."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def require_columns(names: Sequence[Any], inputs: Inputs) -> None:
     present = set(names)
     if not inputs.required <= present:
         missing = [name for name in inputs.features if name in inputs.required - present]
-        given = [str(name) for name in names if name not in inputs.features]
+        given = [str(name) for name in names if name not in inputs.features][:COMPARED]
         hints = "".join(suggestion(name, given) for name in missing[:1])
         raise BadRequest(
             f"missing {_columns(missing)}{hints}; {inputs.model} needs {', '.join(sorted(inputs.required))}"

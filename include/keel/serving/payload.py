@@ -17,7 +17,7 @@ import msgspec
 
 from keel.errors import BadRequest, suggestion
 from keel.serving.identity import identify
-from keel.serving.inputs import SHOWN, Rows, checked_features, require_columns, require_size, shown
+from keel.serving.inputs import COMPARED, SHOWN, Rows, checked_features, require_columns, require_size, shown
 from keel.serving.tables import read_csv, read_parquet
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _form(payload: Mapping[str, Any]) -> str:
         return forms[0]
     if forms:
         raise BadRequest(f"the JSON has {' and '.join(forms)}: send one of them", status=400)
-    near = next((hint for key in payload if (hint := suggestion(key, FORMS))), "")
+    near = next((hint for key in list(payload)[:COMPARED] if (hint := suggestion(key, FORMS))), "")
     given = ", ".join(map(shown, list(payload)[:SHOWN])) or "none"
     raise BadRequest(f"the JSON has none of the keys {', '.join(FORMS)} (has {given}){near}", status=400)
 
