@@ -156,8 +156,8 @@ def test_with_several_models_one_must_be_named(serve):
     client = serve(TOY, OTHER)
     for path in ("/feedback", "/invocations"):
         status, kind, said = error(client.post(path, json=LABEL))
-        assert (status, kind) == (404, "UnknownModel")
-        assert "other, toy" in said
+        assert (status, kind) == (404, "BadRequest")
+        assert "(other, toy)" in said
     assert client.post("/feedback", json={"model": "other", **LABEL}).status_code == 202
 
 

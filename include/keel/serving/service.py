@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keel.config import ModelConfig, load_models
-from keel.errors import ConfigError, KeelError, NoProductionVersion, SpoolFailed, StoreUnavailable, UnknownModel
+from keel.errors import (
+    BadRequest,
+    ConfigError,
+    KeelError,
+    NoProductionVersion,
+    SpoolFailed,
+    StoreUnavailable,
+    UnknownModel,
+)
 from keel.serving.deployed import Deployed, Served
 from keel.serving.drain import Drain
 from keel.serving.journal import Block, encode
@@ -135,9 +143,10 @@ class Service:
         return self.models[model]
 
     def only_model(self) -> str:
-        """Return the one model that is served; raises UnknownModel if there are several, as none was named."""
+        """Return the one model that is served; raises BadRequest (404) if there are several, as none was named."""
         if len(self.models) > 1:
-            raise UnknownModel("", self.models)
+            names = ", ".join(sorted(self.models))
+            raise BadRequest(f"several models are served: name one, as in /models/<model>/… ({names})", status=404)
         return next(iter(self.models))
 
     def served(self, model: str) -> Served:
