@@ -89,6 +89,7 @@ def serve(settings: Settings, listener: socket.socket) -> int:
     import uvicorn
 
     from keel.serving.app import create_app
+    from keel.serving.protocol import BoundedProtocol
     from keel.serving.service import Service
 
     service = Service(settings)
@@ -96,7 +97,7 @@ def serve(settings: Settings, listener: socket.socket) -> int:
     service.start()  # before the server: what cannot start says so in one line
     server = uvicorn.Server(
         uvicorn.Config(
-            app, loop="uvloop", http="httptools", ws="none", lifespan="on", log_config=None, access_log=False,
+            app, loop="uvloop", http=BoundedProtocol, ws="none", lifespan="on", log_config=None, access_log=False,
             server_header=False, timeout_keep_alive=KEEP_ALIVE_SECONDS, backlog=BACKLOG,
             timeout_graceful_shutdown=max(1, round(settings.stop_seconds)),
         )

@@ -1,0 +1,95 @@
+"""What a connection may send before there is a request: real sockets, and uvicorn as the service runs it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+
+import pytest
+import uvicorn
+
+from keel.serving.protocol import MAX_HEAD, BoundedProtocol
+
+
+async def echo(scope, receive, send):
+    size, more = 0, True
+    while more:
+        message = await receive()
+        size, more = size + len(message.get("body", b"")), message.get("more_body", False)
+    body = b"%d" % size
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+@pytest.fixture(scope="module")
+def address():
+    config = uvicorn.Config(echo, port=0, http=BoundedProtocol, loop="uvloop", lifespan="off", log_level="error")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield server.servers[0].sockets[0].getsockname()
+    server.should_exit = True
+    thread.join()
+
+
+def sent(address, *parts):
+    """Return what is answered to parts, sent until the other side has enough."""
+    with socket.create_connection(address, timeout=10) as connection:
+        try:
+            for part in parts:
+                connection.sendall(part)
+        except TimeoutError:
+            pytest.fail("the other side neither reads nor ends the connection")
+        except OSError:
+            pass
+        answer = b""
+        try:
+            while part := connection.recv(2**16):
+                answer += part
+        except TimeoutError:
+            pytest.fail("the connection is still open")
+        except OSError:
+            pass
+        return answer
+
+
+HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
+FLOOD = [b"a" * 2**14] * 640  # 10 MB
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (HEAD, b"X: ", *FLOOD),
+        (b"GET /", *FLOOD),
+        (HEAD, *[b"X%d: y\r\n" % i * 500 for i in range(2_000)]),
+    ],
+    ids=["one header", "the path", "many headers"],
+)
+def test_a_head_that_does_not_end_is_refused(address, parts):
+    answer = sent(address, *parts)
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 431 "), answer[:100]  # "": reset, as more was on its way
+
+
+def test_a_head_that_is_a_little_too_long_is_told_so(address):
+    answer = sent(address, HEAD, b"X: " + b"a" * MAX_HEAD)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert b'"kind": "BadRequest"' in answer
+
+
+def test_trailers_that_do_not_end_are_cut_off(address):
+    chunked = HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n"
+    assert b"200 OK" not in sent(address, chunked, *[b"X: yyyyyyyy\r\n" * 1_000] * 400)
+
+
+@pytest.mark.parametrize("headers", [b"", b"X: " + b"a" * (MAX_HEAD // 2) + b"\r\n"])
+def test_long_bodies_and_many_requests_pass(address, headers):
+    size = 3 * 2**20
+    body = HEAD + headers + b"Content-Length: %d\r\n\r\n" % size + b"b" * size
+    last = HEAD + b"Connection: close\r\nContent-Length: 0\r\n\r\n"
+    answer = sent(address, body, body, body, last)
+    assert answer.count(b"200 OK") == 4
+    assert answer.count(b"%d" % size) == 3
