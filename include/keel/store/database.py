@@ -114,8 +114,6 @@ class Database:
         path.parent.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + self.timeout
         with self.arrow() as connection:
-            # of a file that is not there yet; it says nothing of one that is (see `keel.store.care`)
-            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             while not in_wal_mode(connection, deadline):
                 time.sleep(0.01)
 
@@ -168,11 +166,17 @@ def answers(connection: Any) -> bool:
 def in_wal_mode(connection: adbc.Connection, deadline: float) -> bool:
     """Put a SQLite file into WAL mode; return False if another process has just locked it to do the same."""
     try:
-        for pragma in ("journal_mode", "journal_mode=wal"):
-            if connection.execute(f"PRAGMA {pragma}").column(0).to_pylist() == ["wal"]:
-                return True
+        if _journal_mode(connection, "journal_mode") == "wal":
+            return True
+        # freed pages are given back in small steps (`keel.store.care`); only a file without tables takes this
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        return _journal_mode(connection, "journal_mode=wal") == "wal"
     except adbc_driver_manager.OperationalError as error:
         # SQLite does not wait for this one lock, whatever the busy timeout
         if "locked" not in str(error) or time.monotonic() > deadline:
             raise
     return False
+
+
+def _journal_mode(connection: adbc.Connection, pragma: str) -> str:
+    return str(connection.execute(f"PRAGMA {pragma}").column(0)[0].as_py())
