@@ -1,0 +1,33 @@
+"""SQLite answers by the right index, without statistics: rows of an hour are found without reading every label."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from keel.store import Store
+from keel.store.arrow import reading
+from keel.store.predictions import window
+from keel.store.tables import labels as labels_table
+from keel.store.times import to_micros
+from tests.store_fixtures import FEATURES, NOON, batch, labels
+
+
+@pytest.mark.parametrize("version", [None, 1])
+def test_labelled_rows_are_looked_for_by_their_time_first(tmp_path: Path, version: int | None) -> None:
+    with Store.open(f"sqlite:///{tmp_path}/keel.db") as store:
+        log = store.predictions("m", FEATURES)
+        log.append(batch(range(1000), step=timedelta(minutes=1)))
+        log.add_labels(labels({f"p{i}": 1.0 for i in range(1000)}))
+        rows = log._layout.table
+        same = sa.and_(labels_table.c.model == "m", labels_table.c.id == rows.c.id)
+        span = window(rows, to_micros(NOON), to_micros(NOON + timedelta(hours=1)), version)
+        query = sa.select(rows.c.id, labels_table.c.label).join_from(rows, labels_table, same).where(span)
+        with reading(store._database) as session:
+            plan = session.fetch(sa.text(f"EXPLAIN QUERY PLAN {session._sql(query)}"))["detail"].to_pylist()
+            assert session.fetch(query).num_rows == 60
+    assert "(time>? AND time<?)" in plan[0]
+    assert "(model=? AND id=?)" in plan[1]
