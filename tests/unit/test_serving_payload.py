@@ -202,6 +202,45 @@ def test_bad_payloads_are_named(payload, status, said):
     assert said in found[1]
 
 
+PARQUET = "application/vnd.apache.parquet"
+
+
+def parquet(**columns):
+    file = io.BytesIO()
+    pq.write_table(pa.table({"x": [1.0] * 100, "z": [1.0] * 100, **columns}), file, compression="zstd")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("text", "types"),
+    [
+        ("y" * 10**6, pa.string()),
+        ("y" * 10**6, pa.large_string()),
+        ("y" * 10**6, pa.dictionary(pa.int32(), pa.string())),
+    ],
+    ids=str,
+)
+def test_a_file_that_is_small_only_while_it_is_packed_is_refused(text, types):
+    packed = parquet(colour=pa.array([text] * 100).cast(types))
+    assert len(packed) < 10_000
+    status, said = refused(packed, PARQUET)
+    assert status == 413
+    assert "unpacks to more than" in said
+
+
+@pytest.mark.parametrize("types", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())], ids=str)
+def test_texts_of_parquet_are_read_however_they_are_packed(types):
+    rows = read(parquet(colour=pa.array(["red", "blue", None, ""] * 25).cast(types)), PARQUET)
+    assert rows.features.texts["colour"] == ["red", "blue", None, ""] * 25
+
+
+@pytest.mark.parametrize("value", [["red"], {"a": 1}, b"red"], ids=str)
+def test_columns_of_parquet_that_are_no_numbers_and_texts_are_refused(value):
+    status, said = refused(parquet(colour=[value] * 100), PARQUET)
+    assert status == 422
+    assert "column 'colour' is of type" in said
+
+
 @pytest.mark.parametrize(
     "payload",
     [
