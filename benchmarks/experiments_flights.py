@@ -35,7 +35,10 @@ PAIRS: dict[str, Callable[[datetime], tuple[Candidate, Candidate]]] = {
     RESAMPLED: lambda end: (version(end), version(end, "resampled")),
 }
 """Champion and challenger, by what distinguishes them."""
-KINDS = tuple((pair, metric) for metric in ("accuracy", "brier") for pair in PAIRS)
+KINDS = (
+    (SHUFFLED, "accuracy"), (MIRRORED, "accuracy"), (SHUFFLED, "brier"), (MIRRORED, "brier"), (TWICE, "brier"),
+    (RESAMPLED, "brier"),
+)  # fmt: skip
 SERVED = tuple(name for name in ALLOCATIONS if not name.startswith("canary"))
 RIGHT, WRONG, NONE = "agrees", "contradicts", "shows nothing"
 

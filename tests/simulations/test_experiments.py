@@ -88,7 +88,6 @@ def test_on_flights_the_verdict_agrees_with_a_difference_that_is_known(date):
     for one in flights.serve(date, SALTS, kinds):
         said = [one.judged(each.verdict) for each in one.found]
         assert said == [flights.RIGHT] * len(said), one
-        assert len({each.n for each in one.found}) > 1 or len(said) == 1, "other salts draw other arms"
 
 
 def test_on_flights_the_same_version_twice_differs_from_itself_no_more_often_than_stated():
