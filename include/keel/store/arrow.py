@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -53,10 +54,7 @@ class ArrowSession:
         """Bulk-load ``rows`` (strings, floats, int64) into a temporary table whose columns are c0, c1, …"""
         names = [f"c{i}" for i in range(rows.num_columns)]
         self._connection.ingest(STAGE, rows.rename_columns(names))
-        columns: list[sa.Column[Any]] = [
-            sa.Column(name, _SQL_TYPES[kind]) for name, kind in zip(names, rows.schema.types, strict=True)
-        ]
-        return sa.Table(STAGE, sa.MetaData(), *columns, schema="temp" if self._is_sqlite else "pg_temp")
+        return _stage_table(tuple(rows.schema.types), "temp" if self._is_sqlite else "pg_temp")
 
     def drop_stage(self) -> None:
         """Drop what `stage` created."""
@@ -76,6 +74,12 @@ class ArrowSession:
         if name not in layout.texts:
             layout.texts[name] = tuple(map(self._sql, build()))
         return layout.texts[name]
+
+
+@cache
+def _stage_table(types: tuple[pa.DataType, ...], schema: str) -> sa.Table:
+    columns: list[sa.Column[Any]] = [sa.Column(f"c{i}", _SQL_TYPES[kind]) for i, kind in enumerate(types)]
+    return sa.Table(STAGE, sa.MetaData(), *columns, schema=schema)
 
 
 @contextmanager
