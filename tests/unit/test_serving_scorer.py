@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from concurrent.futures import Future
+from copy import copy
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import import_module
@@ -20,6 +21,8 @@ from keel.serving.inputs import Features, Rows
 from keel.serving.journal import decode
 from keel.serving.routing import route
 from keel.serving.scorer import Scorer
+from keel.serving.shelf import Shelf
+from keel.serving.wanted import Wanted
 from keel.store.times import from_micros
 from tests.serving_models import Fussy, clock, served, version
 from tests.toy import toy_config, toy_rows
@@ -165,7 +168,7 @@ def test_a_shadow_that_fails_takes_no_answer_away(versions):
     rows = rows_of([1.0])
 
     class Broken:
-        number, is_binary = 2, True
+        number, is_binary, needed = 2, True, ()
 
         def score(self, features):
             raise ScoringFailed("broken")
@@ -177,6 +180,23 @@ def test_a_shadow_that_fails_takes_no_answer_away(versions):
         scorer.close()
     assert answer.block.shadow_version is answer.block.shadow_scores is None
     assert scorer.shadow_failures == 1
+
+
+def test_a_shadow_that_needs_more_columns_than_what_answers_takes_no_answer_away(versions):
+    answers = copy(versions[0])
+    answers.needed = ("x", "colour")
+    shelf = Shelf(CONFIG)
+    shelf.want(Wanted(1, plan=PLAN))
+    for each in (answers, versions[1]):
+        shelf.put(each)
+    assert shelf.served.inputs.required == {"x", "colour", "z"}
+    shelf.want(Wanted(1, plan=SHADOW))
+    assert shelf.served.plan is SHADOW
+    assert shelf.served.inputs.required == {"x", "colour"}
+    whole = rows_of([0.5])
+    lacking = replace(whole, features=replace(whole.features, absent=frozenset({"z"})))
+    found = [answer.block.shadow_version for answer in ask(lacking, whole, what=served(CONFIG, *versions, SHADOW))]
+    assert found == [None, 2]
 
 
 def done(error=None):

@@ -42,7 +42,7 @@ def answer_all(
     """Return for each request its answer, or what stood in the way of it.
 
     A request whose rows a version cannot score fails alone. A shadow that fails is told to ``shadow_failed`` and left
-    out of the answer, which nobody misses.
+    out of the answer, which nobody misses; one that needs a column that a request does not have is not asked.
     """
     routes = [route(rows, served.plan) for rows, served in asked]
     by_version: defaultdict[int, list[_Piece]] = defaultdict(list)
@@ -69,8 +69,9 @@ def _pieces(request: int, rows: Rows, served: Served, way: Route) -> list[_Piece
             pieces.append(_Piece(request, role, version, everything))
         elif version is not None and len(numbers):
             pieces.append(_Piece(request, role, version, everything.take(numbers), numbers))
-    if way.shadow and served.challenger is not None:
-        pieces.append(_Piece(request, "shadow", served.challenger, everything))
+    shadow = served.challenger if way.shadow else None
+    if shadow is not None and everything.absent.isdisjoint(shadow.needed):
+        pieces.append(_Piece(request, "shadow", shadow, everything))
     return pieces
 
 
