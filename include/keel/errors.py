@@ -159,9 +159,16 @@ class Overloaded(KeelError):
 
 
 class ScoringFailed(KeelError):
-    """A version raised for the rows of a request, or gave back what is no answer to them."""
+    """A version raised for the rows of a request, or gave back what is no answer to them.
+
+    without_values: the same without the words of whoever wrote the version, which may repeat a value; for logs.
+    """
 
     status = 500
+
+    def __init__(self, message: str, *, without_values: str | None = None) -> None:
+        super().__init__(message)
+        self.without_values = without_values or message
 
 
 class StoreDamaged(KeelError):

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
+from sklearn.preprocessing import OneHotEncoder
 from starlette.testclient import TestClient
 
+from keel.errors import ScoringFailed
 from keel.serving.app import create_app
+from keel.serving.gate import answer_to
+from keel.serving.inputs import Features
+from keel.serving.scorer import Scorer
 from keel.serving.service import Service
 from keel.serving.settings import Settings
+from keel.serving.versions import ServedVersion
 from keel.spool import Durability
 from tests.toy import toy_config
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with")
+SECRET = "ann.smith@example.org"
 JSON = {"Content-Type": "application/json"}
 
 
@@ -49,3 +59,21 @@ def test_versions_and_times_that_nothing_has_are_422(client, query):
 
 def test_a_span_that_would_begin_before_the_first_time_begins_there(client):
     assert client.get("/models/toy/performance?end=0001-01-02T00:00:00Z").json()["kind"] == "StoreUnavailable"
+
+
+def test_what_a_version_says_of_a_value_is_for_the_client_and_not_for_the_log(caplog):
+    estimator = OneHotEncoder(handle_unknown="error").fit([["red"], ["blue"]])
+    features = Features((), np.empty((0, 1)), {"colour": [SECRET]})
+    config = SimpleNamespace(model="toy", features={"colour": "categorical"}, target=SimpleNamespace(kind="binary"))
+    broken = object.__new__(ServedVersion)
+    broken.model, broken.number = SimpleNamespace(config=config), 7
+    broken._predict = lambda rows: estimator.transform([rows.texts["colour"]])
+    with pytest.raises(ScoringFailed) as caught:
+        broken.score(features)
+    assert SECRET.encode() in answer_to(caught.value).body
+    scorer = Scorer()
+    scorer._note_shadow(caught.value)
+    scorer.close()
+    assert len(caplog.messages) == 2
+    assert all("version 7 failed on these rows: ValueError" in said for said in caplog.messages)
+    assert SECRET not in caplog.text

@@ -15,6 +15,7 @@ from keel.errors import (
     KeelError,
     NoProductionVersion,
     RegistryUnavailable,
+    ScoringFailed,
     SpoolFailed,
     SpoolFull,
     StoreUnavailable,
@@ -121,7 +122,8 @@ def answer_to(error: Exception) -> Response:
         headers["Connection"] = "close"  # what is left of the body is not read
     if isinstance(error, KeelError):
         if status == 500:
-            log.error("%s: %s", type(error).__name__, error)
+            said = error.without_values if isinstance(error, ScoringFailed) else error
+            log.error("%s: %s", type(error).__name__, said)
         return problem(status, str(error), type(error).__name__, headers)
     log.error("a request failed for a reason nobody has foreseen", exc_info=error)
     return problem(status, "the service failed; its log says why", "InternalError", headers)

@@ -191,7 +191,7 @@ class Scorer:
 
     def _note_shadow(self, error: ScoringFailed) -> None:
         self.shadow_failures += 1
-        log.error("a shadow failed: %s", error)
+        log.error("a shadow failed: %s", error.without_values)
 
 
 def _resolve(requests: Sequence[_Request]) -> None:

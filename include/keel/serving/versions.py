@@ -77,7 +77,8 @@ class ServedVersion:
             rows = _plain(raw)
             score, prediction = self.model.read(np.asarray(raw))
         except Exception as error:
-            raise ScoringFailed(f"{name} failed on these rows: {type(error).__name__}: {error}") from error
+            said = f"{name} failed on these rows: {type(error).__name__}"
+            raise ScoringFailed(f"{said}: {error}", without_values=said) from error
         if not len(rows) == len(score) == size:
             raise ScoringFailed(f"{name} gave {len(rows)} outputs for {size} rows")
         return rows, score, prediction
