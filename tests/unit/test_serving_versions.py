@@ -157,24 +157,42 @@ def test_a_version_that_cannot_score_what_it_was_trained_on_is_refused():
         version(Fussy(estimator, limit=1.0), config, rows, number=7)
 
 
-def test_an_encoder_is_asked_once_for_each_combination(monkeypatch):
-    class Encoder:
-        asked = 0
+class Lengths:
+    """An encoder that turns texts into their lengths, and keeps what it was asked."""
 
-        def transform(self, matrix):
-            Encoder.asked += len(matrix)
-            return np.array([[0.0 if value is np.nan else len(value) for value in row] for row in matrix])
+    categories_ = (np.array(["a", "b"], dtype=object), np.array(["b", "bb"], dtype=object))
 
-    monkeypatch.setattr(pipelines, "REMEMBERED", 3)
-    known = Remembered(Encoder())
+    def __init__(self):
+        self.asked = []
+
+    def transform(self, matrix):
+        self.asked += [tuple(row) for row in matrix]
+        return np.array([[0.0 if value is np.nan else len(value) for value in row] for row in matrix])
+
+
+def test_an_encoder_is_asked_once_for_each_combination_of_its_categories():
+    known = Remembered(encoder := Lengths())
     rows = [("a", "bb"), ("a", None), ("a", "bb")]
     for _ in range(2):
         np.testing.assert_array_equal(known(rows), [[1, 2], [1, 0], [1, 2]])
-    assert Encoder.asked == 2
-    more = [("a", "b"), ("b", "bb"), ("a", "bb")]  # more than it may remember
+    assert len(encoder.asked) == 2
+    rows = [("new", "bb"), ("a", "bb"), ("b", None)]
     for _ in range(2):
-        np.testing.assert_array_equal(known(more), [[1, 1], [1, 2], [1, 2]])
-    assert Encoder.asked == 8
+        np.testing.assert_array_equal(known(rows), [[3, 2], [1, 2], [1, 0]])
+    assert encoder.asked[2:] == [("new", "bb"), ("b", np.nan), ("new", "bb")], "what is new is not kept"
+
+
+def test_what_an_encoder_remembers_has_an_end(monkeypatch):
+    monkeypatch.setattr(pipelines, "REMEMBERED", 1)
+    known = Remembered(encoder := Lengths())
+    for _ in range(2):
+        np.testing.assert_array_equal(known([("a", "bb"), ("b", "b")]), [[1, 2], [1, 1]])
+    assert len(encoder.asked) == 3
+    monkeypatch.setattr(pipelines, "WIDEST", 1)
+    known = Remembered(encoder := Lengths())
+    for _ in range(2):
+        np.testing.assert_array_equal(known([("a", "b"), ("a", "b")]), [[1, 1], [1, 1]])
+    assert len(encoder.asked) == 5, "wide outputs are not kept"
 
 
 def test_a_missing_output_is_told_as_mlflow_tells_it():

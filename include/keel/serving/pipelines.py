@@ -153,28 +153,33 @@ def _encoded(transformer: Any, rows: Sequence[tuple[str | None, ...]]) -> Any:
 
 
 class Remembered:
-    """An encoder of categories that is asked once for each combination; its outputs are one row each and stay so."""
+    """An encoder of categories that is asked once for each combination; its outputs are one row each and stay so.
+
+    Only what consists of categories that it was fitted to is remembered: others may be of any number and length.
+    """
 
     def __init__(self, encoder: Any) -> None:
         self._encoder = encoder
+        self._fitted = [{None, *categories} for categories in encoder.categories_]
         self._rows: dict[tuple[str | None, ...], NDArray[Any]] = {}
         self._keeps = True
 
     def __call__(self, rows: list[tuple[str | None, ...]]) -> Any:
         """Return the encoding of each row, as a matrix."""
-        if not self._keeps:
-            return _encoded(self._encoder, rows)
         known = self._rows
-        new = [row for row in dict.fromkeys(rows) if row not in known]
-        if new:
-            if len(known) + len(new) > REMEMBERED:
-                return _encoded(self._encoder, rows)
-            encoded = _encoded(self._encoder, new)
-            if not isinstance(encoded, np.ndarray) or encoded.shape[1] > WIDEST:
-                self._keeps = False
-                return _encoded(self._encoder, rows)
-            known.update(zip(new, encoded, strict=True))
-        return np.array([known[row] for row in rows])
+        new = [row for row in dict.fromkeys(rows) if row not in known] if self._keeps else rows
+        if not new:
+            return np.array([known[row] for row in rows])
+        encoded = _encoded(self._encoder, new)
+        self._keeps = self._keeps and isinstance(encoded, np.ndarray) and encoded.shape[1] <= WIDEST
+        if not self._keeps:
+            return encoded if new is rows else _encoded(self._encoder, rows)
+        found = dict(zip(new, encoded, strict=True))
+        matrix = np.array([known[row] if row in known else found[row] for row in rows])
+        for row, values in found.items():
+            if len(known) < REMEMBERED and all(map(set.__contains__, self._fitted, row)):
+                known[row] = values
+        return matrix
 
 
 def _joined(blocks: list[Any], sparse: bool) -> Any:
