@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -32,6 +35,7 @@ def client(tmp_path, monkeypatch):
     settings = Settings(home=tmp_path, durability=Durability.WRITE, stop_seconds=1.0)
     service = Service(settings, configured={"toy": toy_config()})
     with TestClient(create_app(settings, service=service), raise_server_exceptions=False) as client:
+        client.service = service
         yield client
 
 
@@ -77,3 +81,19 @@ def test_what_a_version_says_of_a_value_is_for_the_client_and_not_for_the_log(ca
     assert len(caplog.messages) == 2
     assert all("version 7 failed on these rows: ValueError" in said for said in caplog.messages)
     assert SECRET not in caplog.text
+
+
+def test_whoever_waits_for_the_store_holds_up_nobody_else(client, monkeypatch):
+    answers = threading.Event()
+    monkeypatch.setattr("keel.realised.series", lambda *_, **__: answers.wait(60) and [])
+    monkeypatch.setattr(client.service, "workspace", object())
+    with ThreadPoolExecutor(41) as askers:
+        waiting = [askers.submit(client.get, "/models/toy/performance") for _ in range(40)]
+        try:
+            time.sleep(1)
+            kept = askers.submit(client.post, "/feedback", json={"id": "p1", "label": 1})
+            assert kept.result(20).status_code == 202
+        finally:
+            answers.set()
+        assert {asked.result().status_code for asked in waiting} == {200}
+    client.service.workspace = None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from fastapi import FastAPI
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
     from keel.serving.settings import Settings
 
+T = TypeVar("T")
+
 ASIDE_BYTES = 2**18
 """A body from which reading it would hold up other requests for milliseconds: it is read in a thread."""
 PERFORMANCE_SPAN = timedelta(days=30)
@@ -34,6 +38,8 @@ PERFORMANCE_SPAN = timedelta(days=30)
 FIRST = datetime.min.replace(tzinfo=UTC)
 LONGEST_NUMBER = 18
 """Digits of a version that every database can look for."""
+READERS = ThreadPoolExecutor(4, thread_name_prefix="keel-read")
+"""For what the store is asked; where it does not answer, that takes half a minute, and nothing else is to wait."""
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -122,7 +128,7 @@ async def performance(request: Request) -> Response:
     if bucket not in BUCKETS:
         raise BadRequest(f"bucket: {bucket!r} must be one of {', '.join(BUCKETS)}")
     version = None if number is None else int(number)
-    found = await asyncio.to_thread(series, serving.opened(), config, start, end, bucket=bucket, version=version)
+    found = await _read(series, serving.opened(), config, start, end, bucket=bucket, version=version)
     return _json({"model": config.model, "bucket": bucket, "performance": found})
 
 
@@ -132,7 +138,7 @@ async def experiments(request: Request) -> Response:
 
     serving = _serving(request)
     config = serving.config(request.path_params["model"])
-    found = await asyncio.to_thread(known.listed, serving.opened().store, config.model)
+    found = await _read(known.listed, serving.opened().store, config.model)
     return _json({"model": config.model, "experiments": [each.to_dict() for each in found]})
 
 
@@ -163,6 +169,11 @@ async def metrics(request: Request) -> Response:
 
 def _serving(request: Request) -> Service:
     return request.app.state.service
+
+
+async def _read(read: Callable[..., T], *args: Any, **options: Any) -> T:
+    """Call what waits for the store, in a thread of those that requests to be answered and labels do not need."""
+    return await asyncio.get_running_loop().run_in_executor(READERS, partial(read, *args, **options))
 
 
 def _require_plain(request: Request) -> None:
