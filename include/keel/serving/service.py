@@ -41,12 +41,14 @@ log = logging.getLogger(__name__)
 
 LINGER_SECONDS = 0.5
 """What a thread is given to end that nothing depends on any more."""
+SET_BACK_MICROS = 1_000_000
+"""No rows come so fast that they are a second ahead of the clock: then it was set back, and what it says now counts."""
 RETRY_SECONDS = 1.0
 """Between tries to open a store that does not answer when the service starts."""
 
 
 class Ticks:
-    """Times for rows that state none: the clock's microseconds, none of them given twice by this process."""
+    """Times for rows that state none: the clock's microseconds, none given twice while nobody sets the clock back."""
 
     def __init__(self) -> None:
         self._next = 0
@@ -55,7 +57,8 @@ class Ticks:
     def __call__(self, rows: int) -> int:
         """Return the first of ``rows`` consecutive microseconds since the epoch."""
         with self._lock:
-            first = max(time.time_ns() // 1000, self._next)
+            now = time.time_ns() // 1000
+            first = now if self._next - now > SET_BACK_MICROS else max(now, self._next)
             self._next = first + rows
             return first
 
