@@ -252,9 +252,7 @@ def test_mlflow_answers_to_the_names_by_which_it_is_called_only(
 
 @pytest.mark.integration
 @pytest.mark.postgres
-@pytest.mark.parametrize(
-    ("key", "status"), [(VARIABLES["KEEL_API_KEY"], 200), ("another-key", 401)]
-)
+@pytest.mark.parametrize(("key", "status"), [(VARIABLES["KEEL_API_KEY"], 200), ("another-key", 401)])
 def test_the_scoring_service_answers_those_who_have_the_key(
     key: str, status: int, services: dict[str, Service], started: dict[str, Part]
 ) -> None:
