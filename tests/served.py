@@ -41,15 +41,17 @@ def make_home(folder: Path, *, versions: int = 1) -> Path:
     return home
 
 
-def deploy(home: Path, production: int, *, now: datetime) -> None:
-    """Put a version into production, as a promotion or a rollback does."""
+def deploy(home: Path, production: int, *, now: datetime) -> float:
+    """Put a version into production, as a promotion or a rollback does; return when the change began (monotonic)."""
     with Workspace.open(home=home, environment={}) as ws:
         current = deployments.read(ws.store, MODEL)
         wanted = replace(current, production=production, previous=current.production)
+        began = time.monotonic()
         deployments.change(
             ws.store, ws.registry, current, wanted, actor="tests", action=ledger.Action.PROMOTE,
             body={"evidence": {"sentence": "for the test"}}, now=now,
         )  # fmt: skip
+    return began
 
 
 def copy_home(home: Path, folder: Path) -> Path:
