@@ -126,6 +126,16 @@ def test_nothing_is_decided_before_the_least_time_and_nothing_ends_before_it():
     assert found.n > 4_000
 
 
+def test_a_start_in_the_past_does_not_make_the_least_time_shorter():
+    made = plan(started_at=START - timedelta(days=30), max_n=2_000)
+    found = look(made, *served(made, -1.5))
+    assert found.verdict is ExperimentVerdict.ROLL_BACK
+    assert found.decided_at >= START + made.least
+    ended = look(made, *served(made))
+    assert ended.verdict is ExperimentVerdict.NO_DIFFERENCE
+    assert ended.decided_at >= START + made.least
+
+
 def test_without_a_difference_it_ends_at_the_outcomes_that_were_planned():
     made = plan(max_n=3_000)
     outcomes, assigned = served(made)

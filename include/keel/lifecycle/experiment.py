@@ -87,7 +87,7 @@ class Plan:
     """The champion's mean loss on its holdout (`promised_loss`): a regression's errors are cut by it, and bets are
     made on what differs from it. It sets no level, only how soon a difference shows."""
     least: timedelta = LEAST
-    """No verdict on the versions by outcomes of rows before this has passed."""
+    """No verdict on the versions before their outcomes are of rows this long after the first of them."""
 
     def __post_init__(self) -> None:
         if wrong := next(_problems(self), None):

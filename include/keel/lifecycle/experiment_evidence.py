@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keel.lifecycle.experiment import BURN_IN, Plan, in_utc
+from keel.lifecycle.experiment import BURN_IN, Plan
 from keel.lifecycle.look import BLOCK_ROWS, BLOCK_SPAN, MOST
 from keel.measures.allocation import log_mismatch
 from keel.measures.betting import combine, log_capital
@@ -144,10 +144,20 @@ def _floor(plan: Plan) -> float:
 
 def most_outcomes(plan: Plan, rows: Outcomes) -> int | None:
     """Return after how many usable outcomes no more count; None while more may come."""
-    early = rows.time < np.datetime64(in_utc(plan.started_at + plan.least), "us")
-    if len(rows) < plan.max_n or bool(early.all()):
+    lasted = _lasted(plan, rows)
+    if len(rows) < plan.max_n or not bool(lasted.any()):
         return None
-    return max(plan.max_n, int(np.argmin(early)) + 1)
+    return max(plan.max_n, int(np.argmax(lasted)) + 1)
+
+
+def _lasted(plan: Plan, rows: Outcomes) -> Mask:
+    """Return after which outcomes their rows had spanned ``least``: from the first row, not from the start.
+
+    An experiment may start in the past of the data, and no row is of the days between.
+    """
+    spans = np.maximum.accumulate(rows.time) - np.minimum.accumulate(rows.time)
+    found: Mask = spans >= np.timedelta64(plan.least)
+    return found
 
 
 def _moments(plan: Plan, rows: Outcomes, now: np.datetime64) -> Integers:
@@ -159,8 +169,7 @@ def _moments(plan: Plan, rows: Outcomes, now: np.datetime64) -> Integers:
     ends: Integers = np.flatnonzero(hours[1:] != hours[:-1]) + 1
     if len(rows) and (hours[-1] < now.astype("datetime64[h]") or len(rows) == most_outcomes(plan, rows)):
         ends = np.append(ends, len(rows))
-    latest = np.maximum.accumulate(rows.time)[ends - 1]
-    return ends[latest >= np.datetime64(in_utc(plan.started_at + plan.least), "us")]
+    return ends[_lasted(plan, rows)[ends - 1]]
 
 
 def _bounds_by_rows(plan: Plan, rows: Outcomes) -> tuple[float, float]:

@@ -33,6 +33,8 @@ MAX_N = 100_000
 of no use to anybody."""
 STAND_IN = {"roc_auc": "brier"}
 """A ranking has no loss per row; the proper score that needs no threshold stands in for it."""
+JUDGED_BY_ANOTHER = ("roc_auc", "log_loss")
+"""Metrics in whose place the Brier score is judged (`keel.measures.bounded`)."""
 
 
 def start_experiment(
@@ -62,11 +64,10 @@ def start_experiment(
         champion = deployments.production_version(ws.store, config.model)
         challenger = _challenger(ws, config, champion, challenger)
         metric = _metric(config, metric)
-        same = metric == STAND_IN.get(config.performance.metric, config.performance.metric)
         plan = Plan(
             experiment_id=experiment_id, model=config.model, champion=champion, challenger=challenger, mode=mode,
             stages=tuple(stages), salt=salt or experiment_id, metric=metric,
-            margin=(config.promotion.margin if same else 0.0) if margin is None else margin,
+            margin=_least_margin(config, metric) if margin is None else margin,
             alpha=config.promotion.alpha if alpha is None else alpha, max_n=max_n, least=least,
             started_at=now, promised=_promised(ws, config, champion, metric),
         )  # fmt: skip
@@ -154,9 +155,8 @@ def laxer_than_the_gate(config: ModelConfig, plan: Plan) -> str:
 
     Its verdict promotes, so that whoever starts it could otherwise open the gate.
     """
-    policy, gate = config.promotion, STAND_IN.get(config.performance.metric, config.performance.metric)
+    policy, least = config.promotion, _least_margin(config, plan.metric)
     named = sorted({STAND_IN.get(name, name) for name in (config.performance.metric, *config.performance.also)})
-    least = policy.margin if plan.metric == gate else 0.0
     if plan.metric not in named:
         return (
             f"{plan.metric} is not what the model is judged by, which is policy: {', '.join(named)}; add it to "
@@ -169,6 +169,18 @@ def laxer_than_the_gate(config: ModelConfig, plan: Plan) -> str:
     if plan.least < LEAST:
         return f"a verdict before {LEAST.days} days would rest on some days of the week only, and least is {plan.least}"
     return ""
+
+
+def _least_margin(config: ModelConfig, metric: str) -> float:
+    """Return what an improvement in a metric has to exceed at least: the gate's margin, 0 for another metric.
+
+    What a negative margin tolerates is in units of the gate's own metric. Of the Brier score, which is judged in place
+    of the logarithm and of the ranking, as much would be far more harm: none is tolerated then.
+    """
+    gate, margin = config.performance.metric, config.promotion.margin
+    if metric != STAND_IN.get(gate, gate):
+        return 0.0
+    return max(margin, 0.0) if gate in JUDGED_BY_ANOTHER else margin
 
 
 def summary(plan: Plan) -> str:
