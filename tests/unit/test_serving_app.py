@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 
@@ -65,6 +66,22 @@ def test_it_is_healthy_at_once_and_ready_only_with_a_version(serve):
     said = client.get("/version").json()
     assert set(said) >= {"keel", "models", "spool"}
     assert said["spool"]["records"] == 0
+
+
+def test_it_is_healthy_again_once_the_disk_writes_again(serve, monkeypatch):
+    client = serve()
+    files = type(client.service.spool._files)
+    assert client.post("/feedback", json=LABEL).status_code == 202
+
+    def fails(*_):
+        raise OSError(errno.EIO, "the disk does not write")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write", fails)
+        assert error(client.post("/feedback", json=LABEL))[0] == 503
+        assert client.get("/health").status_code == 503
+    assert client.post("/feedback", json=LABEL).status_code == 202
+    assert client.get("/health").status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -178,13 +178,16 @@ class Service:
         return kept
 
     def _note_failure(self, kept: Future[None]) -> None:
+        # A disk that did not write may write again; a spool that is closed never does, and only a new process opens it.
         error = kept.exception()
-        if isinstance(error, SpoolFailed):
-            self._broken = str(error)  # the spool is closed: only another process can open it again
+        if error is None:
+            self._broken = None
+        elif isinstance(error, SpoolFailed):
+            self._broken = str(error)
 
     @property
     def healthy(self) -> str | None:
-        """What is broken so that only a new process can mend it; None if nothing is."""
+        """What is broken, and mended best by a new process; None if nothing is."""
         drain = self.drain
         if drain is not None and drain.ident is not None and not drain.is_alive() and not self._stopping.is_set():
             return "the thread that brings predictions to the store has ended"
