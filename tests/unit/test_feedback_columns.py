@@ -155,3 +155,16 @@ def test_rows_without_a_label_are_passed_over_where_that_is_asked_and_rows_keep_
 def test_a_file_says_the_same_as_a_request() -> None:
     rows = [{"entity": f"e{i}", "time": f"2026-04-{i + 1:02}T00:00:00+05:45", "label": i % 2} for i in range(20)]
     assert read({key: [row[key] for row in rows] for key in rows[0]}) == label_table(rows, CONFIG, now=NOW)
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.timestamp("us"), pa.timestamp("ns")])
+def test_a_time_that_spring_skips_is_refused_and_one_that_autumn_has_twice_is_the_first(kind: Any) -> None:
+    def of(*hours: datetime) -> dict[str, Any]:
+        times = pa.array([f"{hour:%Y-%m-%dT%H:%M}" for hour in hours] if kind == pa.string() else hours, kind)
+        return {"entity": ["ann"] * len(hours), "time": times, "label": [1] * len(hours)}
+
+    zone = ZoneInfo("Europe/Berlin")
+    twice = read(of(datetime(2025, 10, 26, 2, 30)), zone=zone)  # noqa: DTZ001
+    assert twice["id"].to_pylist() == [prediction_id("toy", "ann", datetime(2025, 10, 26, 0, 30, tzinfo=UTC))]
+    with pytest.raises(BadRequest, match="row 2, column 'time': 2026-03-29.*is no time in Europe/Berlin.*put forward"):
+        read(of(datetime(2026, 3, 29, 1, 59), datetime(2026, 3, 29, 2, 30)), zone=zone)  # noqa: DTZ001

@@ -131,8 +131,15 @@ class _Part:
         if column.type.tz is None:
             if self.how.zone is None:
                 raise BadRequest(f"column {self.spoken(name)!r}: has no time zone; say in which it is")
-            column = pc.assume_timezone(column, str(self.how.zone), ambiguous="earliest", nonexistent="earliest")
+            before, column = (
+                pc.assume_timezone(column, str(self.how.zone), ambiguous="earliest", nonexistent=side)
+                for side in ("earliest", "latest")
+            )
+            self.refuse(name, pc.not_equal(before, column), lambda value: _skipped(value, self.how.zone))
         try:
+            column = column.cast(
+                pa.timestamp(column.type.unit, "UTC")
+            )  # a floor in a zone fails where an hour is twice
             exact = pc.floor_temporal(column, unit="microsecond") if column.type.unit == "ns" else column
             return exact.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
         except pa.ArrowInvalid:
@@ -157,7 +164,10 @@ class _Part:
         if time.tzinfo is None:
             if self.how.zone is None:
                 raise BadRequest(f"{text!r} has no time zone; say in which it is")
-            time = time.replace(tzinfo=self.how.zone)
+            naive, time = time, time.replace(tzinfo=self.how.zone)
+            offsets = time.utcoffset(), time.replace(fold=1).utcoffset()
+            if offsets[0] < offsets[1]:  # type: ignore[operator]  # only where clocks are put forward (PEP 495)
+                raise BadRequest(_skipped(naive, self.how.zone))
         return to_micros(time)
 
     def refuse(self, name: str, wrong: pa.BooleanArray, says: Callable[[Any], str]) -> None:
@@ -182,6 +192,10 @@ def _value(scalar: pa.Scalar) -> Any:
         return scalar.as_py()
     except (OverflowError, ValueError):
         return scalar.value
+
+
+def _skipped(value: object, zone: ZoneInfo | None) -> str:
+    return f"{value} is no time in {zone}, where clocks were put forward over it; write it with its offset"
 
 
 def _missing(column: pa.Array) -> pa.BooleanArray:
