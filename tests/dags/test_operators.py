@@ -102,6 +102,17 @@ def test_overrides_reach_the_configuration_and_a_wrong_key_says_so(home):
         pass
 
 
+@pytest.mark.parametrize("overrides", [{"target.label_delay": "0s"}, {"target.label_delay": "9d"}])
+def test_how_old_a_row_is_when_its_label_counts_is_policy(overrides, home):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from keel_airflow.operators.base import KeelOperator
+
+    operator = KeelOperator(task_id="probe", model="tide", overrides=overrides)
+    with pytest.raises(AirflowFailException, match="label_delay is the model's policy"), operator.keel():
+        pass
+
+
 TRY = {
     "action": "start", "challenger": 2, "mode": "ab", "allocation": None, "ramp": None, "metric": None, "margin": None,
     "alpha": None, "max_n": 100, "least": None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, BranchMixIn, conf
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 POLICY = "promotion"
 """The section of a model's configuration that no run may stand in for."""
+MEASURED = ("performance.metric", "performance.also", "target.kind", "target.label_delay")
+"""Nor for these: what the gate and experiments are judged by, and how old a row is when its label counts."""
 ANONYMOUS = "Anonymous"
 """What Airflow calls everybody where nobody has to log in."""
 
@@ -127,11 +130,8 @@ def configuration(model: str, overrides: Mapping[str, Any]) -> ModelConfig:
     policy = get_model(model)
     asked = policy.with_overrides(overrides, origin="params.overrides")
     touched = [str(key) for key in overrides if str(key).split(".")[0] == POLICY]
-    # What the gate, and experiments, measure is policy too, however the override is written.
-    gate = ("metric", "also")
-    measured = [
-        f"performance.{name}" for name in gate if getattr(asked.performance, name) != getattr(policy.performance, name)
-    ]
+    # What the gate, and experiments, measure and on which labels is policy too, however the override is written.
+    measured = [name for name in MEASURED if attrgetter(name)(asked) != attrgetter(name)(policy)]
     if names := [*touched, *measured]:
         raise ConfigError(
             f"params.overrides: {', '.join(names)}: {POLICY if touched else names[0]} is the model's policy: "
