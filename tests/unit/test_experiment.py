@@ -24,6 +24,8 @@ from keel.lifecycle.experiment import (
     version_of,
 )
 from keel.measures.losses import Estimate
+from keel.rollout.experiment import laxer_than_the_gate
+from tests.toy import toy_config
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 RAMP = (Stage(0.05, timedelta(days=1)), Stage(0.2, timedelta(days=2)), Stage(0.5))
@@ -224,3 +226,22 @@ def test_assigning_costs_microseconds():
     for entity in entities:
         assign(made, entity, START)
     assert (time.process_time() - began) / n < 50e-6  # measured: 4 µs
+
+
+@pytest.mark.parametrize(
+    ("gate", "metric", "policy", "asked", "allowed"),
+    [
+        ("roc_auc", "brier", -0.01, -0.01, False),  # units of another metric
+        ("log_loss", "log_loss", -0.01, -0.01, False),
+        ("roc_auc", "brier", -0.01, 0.0, True),
+        ("roc_auc", "brier", 0.01, 0.0, False),
+        ("brier", "brier", -0.01, -0.01, True),
+        ("brier", "accuracy", -0.01, -0.01, False),
+    ],
+)
+def test_a_margin_that_tolerates_harm_counts_for_the_metric_it_is_in_units_of(gate, metric, policy, asked, allowed):
+    performance = {"metric": gate, "also": ["accuracy"]}
+    config = toy_config(performance=performance, promotion={"margin": policy})
+    found = laxer_than_the_gate(config, plan(metric=metric, margin=asked))
+    assert (found == "") is allowed, found
+    assert allowed or "promotion.margin" in found
