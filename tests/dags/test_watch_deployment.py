@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from email import message_from_string, policy
 
 import pyarrow as pa
@@ -9,6 +10,7 @@ import pytest
 
 from keel.lifecycle import deployments, experiments, ledger
 from keel.lifecycle.history import history
+from keel.window import ceil_hour
 from tests.dags import people
 from tests.dags.running import run
 from tests.dags.world import DAY, TURNED, decision_of, happen, live, promote_offer, tide_config
@@ -166,6 +168,13 @@ def test_a_running_experiment_without_a_verdict_is_no_news(tried):
     assert subjects(tried) == before == ["[Keel] tide: an experiment has begun"]
     [report] = tried.store.reports.list("tide", "experiment")
     assert report["status"] == "running"
+
+
+def test_an_end_in_the_future_does_not_make_labels_count_before_they_are_due(tried):
+    watch(datetime(2100, 1, 1, tzinfo=UTC))
+
+    [report] = tried.store.reports.list("tide", "experiment")
+    assert report["window_end"] <= ceil_hour(datetime.now(UTC))
 
 
 def test_an_experiment_that_shows_it_promotes(tried, monkeypatch):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from keel_airflow.operators.base import KeelBranchOperator
@@ -18,7 +18,7 @@ class WatchDeploymentOperator(KeelBranchOperator):
     :param branches: task by what is to be done: ``nothing``, ``rollback``, ``confirm``, ``tell``, and of an experiment
         ``promote`` or ``offer``, and ``end_experiment``
     :param findings: what `ReconcileOperator` returned. (templated)
-    :param end: time until which it is judged, or empty. (templated)
+    :param end: time until which it is judged, or empty; no later than now. (templated)
     :param interval_end: end of the run's data interval; empty without one. (templated)
     :param now: the time the run was due. (templated)
     """
@@ -49,7 +49,8 @@ class WatchDeploymentOperator(KeelBranchOperator):
             watched = rollout.watch_deployment(
                 workspace,
                 config,
-                end=next(filter(None, times)),
+                # Of a later hour nothing is known yet: its labels would count before they are due.
+                end=min(next(filter(None, times)), datetime.now(UTC)),
                 run_id=context["run_id"],
                 findings=self.findings,
             )
