@@ -44,10 +44,10 @@ def test_what_was_realised_is_told_by_month_and_version_beside_the_promise():
         for month, version, n, found in ((4, 1, 28_353, known), (5, 3, 2, unknown))
     ]  # fmt: skip
     written = io.StringIO()
-    print_realised(Console(file=written, width=100), parts)
+    print_realised(Console(file=written, width=80), parts)
     head, *lines = [line.split() for line in written.getvalue().splitlines()]
-    assert "".join(head) == "realisedinversionansweredlabelledmetricrealised95%onitsholdout"
+    assert "".join(head) == "monthversionansweredlabelledbrier95%onitsholdout"
     assert lines == [
-        ["2013-04", "1", "28,353", "28,352", "brier", "0.1970", "0.1327", "to", "0.2614", "0.1569"],
-        ["2013-05", "3", "2", "1", "brier", "–", "–", "to", "–", "–"],
+        ["2013-04", "1", "28,353", "28,352", "0.1970", "0.1327", "to", "0.2614", "0.1569"],
+        ["2013-05", "3", "2", "1", "–", "–", "to", "–", "–"],
     ]

@@ -96,7 +96,7 @@ def _comparison_line(outcome: dict[str, Any]) -> str:
 
 def _summary(told: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for column in ("window until", "in production", "decision", "outcome", "lower bound"):
+    for column in ("until", "production", "decision", "outcome", "lower bound"):
         table.add_column(column)
     for chapter in told:
         outcome = chapter["outcome"] or {}
@@ -118,14 +118,16 @@ def _day(text: str) -> str:
 
 def print_realised(console: Console, performance: Iterable[dict[str, Any]]) -> None:
     """Print what was realised in each bucket by each version, beside what its holdout had promised."""
+    parts = list(performance)
     table = Table(box=None, pad_edge=False)
-    for column in ("realised in", "version", "answered", "labelled", "metric", "realised", "95%", "on its holdout"):
-        table.add_column(column)
-    for part in performance:
+    metric = parts[0]["metric"] if parts else "metric"
+    for column in ("month", "version", "answered", "labelled", metric, "95%", "on its holdout"):
+        table.add_column(column, no_wrap=True)
+    for part in parts:
         found = part["metrics"][part["metric"]]
         table.add_row(
             f"{datetime.fromisoformat(part['start']):%Y-%m}", str(part["version"]), f"{part['predictions']:,}",
-            f"{part['labelled']:,}", part["metric"], _number(found["value"]),
+            f"{part['labelled']:,}", _number(found["value"]),
             f"{_number(found['lower'])} to {_number(found['upper'])}", _number((found["holdout"] or {}).get("value")),
         )  # fmt: skip
     console.print(table)
