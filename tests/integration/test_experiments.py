@@ -28,6 +28,7 @@ from keel.lifecycle.comparison import NotShown
 from keel.lifecycle.experiment import Stage
 from keel.lifecycle.history import Status, history
 from keel.lifecycle.registry import Registry
+from keel.rows import prediction_log
 from keel.workspace import Workspace
 from tests.steps import BY, CONFIG, NOW, first_version, live
 from tests.toy import DAY, toy_rows
@@ -410,6 +411,14 @@ def test_an_old_experiment_and_one_of_other_versions_are_no_evidence(ws):
     assert "promotion.max_label_age" in late["reason"]
     with pytest.raises(UnknownExperiment, match="'experiment-9'; it has"):
         ask(ws, ASKED, "experiment-9", run_id="promote-2")
+
+
+def test_an_old_experiment_does_not_become_young_by_asking_for_a_day_in_the_past(ws):
+    offered = offer(ws)
+    prediction_log(ws, CONFIG).append(toy_rows(TURNED + 30 * DAY, days=1).drop_columns(["label"]))
+    late = ask(ws, ASKED, offered["experiment_id"])
+    assert (late["verdict"], late["next"]) == ("inconclusive", "keep_champion")
+    assert "promotion.max_label_age" in late["reason"]
 
 
 def test_an_experiment_that_did_not_show_it_is_no_evidence(ws):

@@ -15,7 +15,7 @@ from keel.lifecycle.history import Status, history
 from keel.memory import Plain, earlier_looks, now_utc, report_id, times_of
 from keel.rollout.evidence import PROMOTABLE
 from keel.rollout.experiment_proof import as_asked, proven_by
-from keel.rows import score_version, unseen_holdout
+from keel.rows import prediction_log, score_version, unseen_holdout
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -93,7 +93,10 @@ def _by_experiment(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any],
     """
     shown = proven_by(ws, config, asked["experiment"])
     if (shown["champion"], shown["challenger"]) == (asked["champion"], asked["challenger"]):
-        age = datetime.fromisoformat(asked["until"]) - datetime.fromisoformat(shown["until"])
+        logged = prediction_log(ws, config).times()
+        asked_until = datetime.fromisoformat(asked["until"])
+        # Whoever asks says until when; a day in the past makes no evidence younger than the rows that came since.
+        age = max(asked_until, logged[1] if logged else asked_until) - datetime.fromisoformat(shown["until"])
         if age <= config.promotion.max_label_age:
             return as_asked(ws, shown, provenance, _identity(config, asked, shown["holdout"]))
         reason = (
