@@ -215,7 +215,8 @@ def recent_rows(
 ) -> pa.Table:
     """Return ``time`` and the features of the last ``limit`` predictions before ``end``, oldest first.
 
-    A value that is not of its feature's kind is missing, as in training.
+    A value that is not of its feature's kind is missing, as in training. A feature that none of these requests had is
+    no column.
     """
     import pyarrow as pa
 
@@ -228,8 +229,10 @@ def recent_rows(
     # The log has no "last n rows"; to count twice as far back each time reads little more than is needed.
     while span < until - first and predictions.count(until - span, until) < limit:
         span = min(2 * span, until - first)
-    found = [_as_configured(part, config) for part in predictions.read(until - span, until)]
-    rows = pa.concat_tables(found).sort_by("time")
+    parts = predictions.read(until - span, until)
+    sent = {name for part in parts for name in part.column_names}
+    rows = pa.concat_tables([_as_configured(part, config) for part in parts]).sort_by("time")
+    rows = rows.drop_columns([name for name in config.features if name not in sent])
     return rows.slice(max(0, rows.num_rows - limit))
 
 

@@ -339,6 +339,11 @@ def test_a_version_for_another_kind_of_target_is_not_promotable(registry, candid
         registry.preflight(config, version, rows())
 
 
+def test_a_version_that_needs_what_no_request_has_is_not_promotable(registry, registered):
+    with pytest.raises(NotPromotable, match="version 1 needs colour, which none of the last 50 predictions had"):
+        registry.preflight(CONFIG, 1, rows().drop_columns(["colour"]))
+
+
 def test_rows_that_cannot_be_read_say_nothing_about_the_version(registry, registered):
     warm = rows().drop_columns(["x"]).append_column("x", pa.array(["warm"] * 50))
     with pytest.raises(SchemaError, match="feature 'x' cannot be read as numeric"):

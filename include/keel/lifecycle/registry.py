@@ -22,6 +22,7 @@ from keel.lifecycle.scoring import (
     loaded,
     require_inputs,
     require_scores,
+    require_sent,
     require_signature,
 )
 from keel.lifecycle.tracking import Tracking, VersionInfo, info_of, means_missing
@@ -209,6 +210,8 @@ class Registry:
     def preflight(self, config: ModelConfig, version: int, rows: pa.Table) -> ScoringModel:
         """Load a version from the registry as for production, and have it score ``rows``, as far as there are any.
 
+        rows: recent requests' features; a column that a version needs and no request has had would fail every request.
+
         Raises
         ------
         UnknownVersion, ArtifactChanged
@@ -221,7 +224,9 @@ class Registry:
         self._kept.require_unchanged(found)
         threshold = self._kept.reference(found).get("threshold")
         pyfunc = loaded(config, found.version, lambda: self._kept.model(found, anew=True))
-        require_signature(config, found.version, inputs_of(pyfunc))
+        inputs = inputs_of(pyfunc)
+        require_signature(config, found.version, inputs)
+        require_sent(config, found.version, inputs, rows)
         model = ScoringModel(config, found.version, pyfunc, threshold)
         require_scores(model, rows)
         return model

@@ -83,6 +83,19 @@ def require_signature(config: ModelConfig, version: int, inputs: Inputs) -> None
         )
 
 
+def require_sent(config: ModelConfig, version: int, inputs: Inputs, rows: pa.Table) -> None:
+    """Raise `NotPromotable` for a version that needs a column which none of these recent requests has had.
+
+    The scoring service refuses a request without it, so that every client would get errors from the promotion on.
+    """
+    if rows.num_rows and (unsent := [name for name in inputs or () if name not in rows.column_names]):
+        raise NotPromotable(
+            f"{config.model}: version {version} needs {', '.join(unsent)}, which none of the last {rows.num_rows} "
+            "predictions had, so that requests would be refused; have the clients send it first, or train a version "
+            f"that does without: airflow dags trigger {config.model}.retrain"
+        )
+
+
 def misfits(config: ModelConfig, inputs: Inputs) -> list[str]:
     """Say what a version wants that the configured features are not, as predicates; none where it fits.
 
