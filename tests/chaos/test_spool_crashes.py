@@ -101,7 +101,7 @@ class Run:
     def append(self, user: User) -> None:
         records = [self.record() for _ in range(self.chance.choice([1, 1, 1, 2, 5]))]
         self.submitted.update(records)
-        failure = user.spool.append(records).exception()
+        failure = user.spool.append(records, here=self.chance.random() < 0.5).exception()
         if failure is None:
             self.promised.update(records)
             self.void |= user.unsettled

@@ -208,7 +208,7 @@ def done(error=None):
 def test_no_answer_is_given_before_it_is_written_down(versions):
     kept, records = Future(), []
 
-    def keep(batch):
+    def keep(batch, here=False):
         records.extend(batch)
         return kept
 
@@ -232,7 +232,7 @@ def test_no_answer_is_given_before_it_is_written_down(versions):
 
 
 def test_what_has_no_room_is_refused_and_what_has_is_answered(versions):
-    def keep(batch):
+    def keep(batch, here=False):
         return done(SpoolFull("full") if any(len(record) > 2_000 for record in batch) else None)
 
     requests = [rows_of([1.0]), rows_of([1.0] * 500), rows_of([2.0])]
@@ -245,7 +245,7 @@ def test_what_has_no_room_is_refused_and_what_has_is_answered(versions):
 def test_a_spool_that_fails_is_asked_once_and_answers_nobody(versions, raises):
     asked = []
 
-    def keep(batch):
+    def keep(batch, here=False):
         asked.append(len(batch))
         if raises:
             raise SpoolFailed("the disk")

@@ -120,6 +120,44 @@ def test_records_come_in_order_and_only_until_they_are_acknowledged(spool: Spool
     assert spool.stats.acknowledged == 4
 
 
+def test_who_may_wait_writes_by_itself(root: Path) -> None:
+    files = FaultyFiles()
+    spool = Spool.open(root, files=files)
+    assert spool.append([b"one", b"two"], here=True).done()
+    files.failing = {"write": errno.EIO}
+    assert isinstance(spool.append([b"lost"], here=True).exception(timeout=0), SpoolFailed)
+    files.failing = {}
+    put(spool, b"three")
+    assert taken(spool) == [b"one", b"two", b"three"]
+    spool.close()
+    assert isinstance(spool.append([b"late"], here=True).exception(timeout=0), SpoolFailed)
+
+
+def test_those_who_write_and_those_who_leave_it_lose_nothing_also_when_it_is_closed(root: Path) -> None:
+    spool = Spool.open(root, durability=Durability.WRITE)
+    kept: list[list[bytes]] = [[] for _ in range(8)]
+
+    def append(number: int) -> None:
+        for i in range(10_000):
+            record = f"{number}/{i}".encode()
+            if spool.append([record], here=number % 2 == 0).exception(timeout=30) is not None:
+                return
+            kept[number].append(record)
+
+    threads = [threading.Thread(target=append, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    while min(map(len, kept)) < 50:
+        threads[0].join(0.01)
+    spool.close()
+    for thread in threads:
+        thread.join()
+    adopted = Spool.open(root)
+    found = taken(adopted)
+    adopted.close()
+    assert sorted(found) == sorted(record for own in kept for record in own)
+
+
 def test_a_batch_is_limited_but_never_empty(spool: Spool) -> None:
     put(spool, b"x" * 50, b"y" * 50, b"z" * 50)
     for most, size, count in [(1, 10**6, 1), (10, 99, 1), (10, 100, 2), (10, 1, 1), (10, 150, 3)]:
@@ -352,7 +390,7 @@ def test_content_that_imitates_a_record_is_never_taken_for_one(root: Path) -> No
     forged = frame(b"forged", sequence=2, group=2, at=0, salt=0)
     segment = left_with(root, b"a", b"<" + forged + MARKER + b">", b"c")
     content = bytearray(segment.read_bytes())
-    content[content.index(b"<")] ^= 1
+    content[content.index(b"<" + MARKER)] ^= 1
     segment.write_bytes(content)
     spool = Spool.open(root)
     assert taken(spool) == [b"a", b"c"]

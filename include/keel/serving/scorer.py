@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Keep = Callable[[list[bytes]], Future[None]]
+Keep = Callable[[list[bytes], bool], Future[None]]
 
 BATCH_ROWS = 5_000
 """Rows from which no more requests are taken into one call: whoever came first would wait for all of them."""
@@ -53,9 +53,9 @@ class Scorer:
     """Answers requests of event loops.
 
     keep: writes records down, all or none; its future is done when they are as durable as promised, and only then are
-    the answers given. None: nothing is written down. max_waiting: how many rows may wait; more are refused.
-    shadow_failures: requests that a shadow version has failed
-    on, which nobody but the log was told of.
+    the answers given. It is told whether it may do so in this thread, which it may while nothing waits to be scored.
+    None: nothing is written down. max_waiting: how many rows may wait; more are refused. shadow_failures: requests that
+    a shadow version has failed on, which nobody but the log was told of.
     """
 
     def __init__(self, *, keep: Keep | None = None, max_waiting: int = 50_000) -> None:
@@ -154,7 +154,7 @@ class Scorer:
             return
         try:
             records = [encode(request.result.block) for request in requests if isinstance(request.result, Answer)]
-            kept = self._keep(records)
+            kept = self._keep(records, self._queue.empty())
         except Exception as error:
             self._not_kept(requests, error)
         else:

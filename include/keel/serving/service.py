@@ -171,9 +171,12 @@ class Service:
         """Write a block down, and return when it is as durable as promised; raises SpoolFull or SpoolFailed."""
         await asyncio.wrap_future(self.append([encode(block)]))
 
-    def append(self, records: list[bytes]) -> Future[None]:
-        """Put records into the spool, all or none; the future is done when they are as durable as promised."""
-        kept = self.spool.append(records)
+    def append(self, records: list[bytes], here: bool = False) -> Future[None]:
+        """Put records into the spool, all or none; the future is done when they are as durable as promised.
+
+        here: write in this thread if nobody else is writing.
+        """
+        kept = self.spool.append(records, here=here)
         kept.add_done_callback(self._note_failure)
         return kept
 

@@ -48,6 +48,7 @@ class Flusher:
         self._root = root
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="keel-spool", daemon=True)
         self._thread.start()
 
@@ -56,6 +57,24 @@ class Flusher:
         with self._lock:
             self.queued += size
         self._queue.put(_Work(records, size, done))
+
+    def claim(self, size: int) -> bool:
+        """Let the caller's thread write by itself, by ``write_here``; False if others wait or are being kept.
+
+        The caller sees to it that nothing comes after ``stop``, which waits for whoever has claimed.
+        """
+        if not self._queue.empty() or not self._writing.acquire(blocking=False):
+            return False
+        with self._lock:
+            self.queued += size
+        return True
+
+    def write_here(self, records: Sequence[bytes], size: int, done: Future[None]) -> None:
+        """Keep records in this thread, which has claimed it: that spares two handovers between threads."""
+        try:
+            self._flush([_Work(records, size, done)])
+        finally:
+            self._writing.release()
 
     def stop(self) -> None:
         """Keep what was added, end the file, and wait for that."""
@@ -67,11 +86,13 @@ class Flusher:
         while not last:
             group, last = self._next_group()
             if group:
-                self._flush(group)
-        try:
-            self._writer.close()
-        except Exception as error:
-            log.error("the spool in %s could not be ended properly: %r", self._root, error)
+                with self._writing:
+                    self._flush(group)
+        with self._writing:
+            try:
+                self._writer.close()
+            except Exception as error:
+                log.error("the spool in %s could not be ended properly: %r", self._root, error)
 
     def _next_group(self) -> tuple[list[_Work], bool]:
         """Wait for work, take with it what else waits, and say whether that is the end."""

@@ -97,12 +97,14 @@ class Spool:
         spool.adopt()
         return spool
 
-    def append(self, records: Sequence[bytes]) -> Future[None]:
+    def append(self, records: Sequence[bytes], *, here: bool = False) -> Future[None]:
         """Keep records, all or none; the future is done once they are as durable as promised.
 
-        It does not wait, and cannot be cancelled. The future fails with SpoolFull (at once at ``max_bytes``, later if
-        the disk is full) or SpoolFailed (the disk does not write, or the spool is closed). What failed is not
-        delivered, unless the process ends before anything else is written. Raises ValueError for an empty record.
+        It does not wait, and cannot be cancelled. With ``here`` it may wait: this thread then writes by itself, if no
+        other is writing, which is sooner for one who has nothing else to do. The future fails with SpoolFull (at once
+        at ``max_bytes``, later if the disk is full) or SpoolFailed (the disk does not write, or the spool is closed).
+        What failed is not delivered, unless the process ends before anything else is written. Raises ValueError for an
+        empty record.
         """
         records = tuple(records)
         if not all(isinstance(record, bytes) and 0 < len(record) <= LONGEST for record in records):
@@ -112,13 +114,18 @@ class Spool:
         size = size_of(records)
         # in a fork the lock may be held by a thread that is not there
         refusal = self._refusal(size) if self._ended else None
+        claimed = False
         if refusal is None:
             with self._appending:
                 refusal = self._refusal(size)
                 if refusal is None:
-                    self._flusher.add(records, size, done)
+                    claimed = here and self._flusher.claim(size)
+                    if not claimed:
+                        self._flusher.add(records, size, done)
         if refusal is not None:
             done.set_exception(refusal)
+        elif claimed:  # without the lock, which others would wait for as long as the disk takes
+            self._flusher.write_here(records, size, done)
         return done
 
     def next_batch(self, max_records: int, max_bytes: int) -> Batch | None:
