@@ -39,7 +39,7 @@ though older: a probation or an experiment is judged by them, or they cannot be 
 wrote it (`keel ledger verify`), and restore it from a backup; nothing is reconciled or deleted before it holds.
 `verify_store`: the error names what does not fit together, and `keel maintain` says it again; restore a damaged file
 from a backup. Any other task: mend the cause and clear it; one model's failure does not keep the others from being
-looked after. What was interrupted does the rest the next time.
+looked after, only `compact_store` and `verify_store` wait for it. What was interrupted does the rest the next time.
 """
 
 MODELS = sorted(read_models()[0])

@@ -288,6 +288,12 @@ def test_a_second_experiment_on_the_model_is_refused(ws):
     assert whole(ws) == before
 
 
+def test_a_model_that_nothing_can_be_promoted_of_tries_nothing(ws):
+    with pytest.raises(ExperimentRefused, match=r"has no section retrain, so no toy\.promote"):
+        start(ws, CONFIG.model_copy(update={"retrain": None}), challenger=2, stages=HALF)
+    assert experiments.listed(ws.store, "toy") == []
+
+
 def test_a_model_without_a_production_version_has_nothing_to_try_against(tmp_path):
     with Workspace.open(home=tmp_path, environment={}) as ws, pytest.raises(NoProductionVersion, match="toy.retrain"):
         start(ws)
