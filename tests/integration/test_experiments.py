@@ -289,7 +289,7 @@ def test_a_second_experiment_on_the_model_is_refused(ws):
 
 
 def test_a_model_that_nothing_can_be_promoted_of_tries_nothing(ws):
-    with pytest.raises(ExperimentRefused, match=r"has no section retrain, so no toy\.promote"):
+    with pytest.raises(ExperimentRefused, match=r"has no section retrain, so no toy\.promote for"):
         start(ws, CONFIG.model_copy(update={"retrain": None}), challenger=2, stages=HALF)
     assert experiments.listed(ws.store, "toy") == []
 

@@ -211,7 +211,7 @@ def _stage(part: str, ramp: str) -> Stage:
 def _challenger(ws: Workspace, config: ModelConfig, champion: int, asked: int | None) -> int:
     if config.retrain is None:
         raise ExperimentRefused(
-            f"{config.model}: has no section retrain, so no {config.model}.promote that a verdict could go on to; add it"
+            f"{config.model}: has no section retrain, so no {config.model}.promote for a verdict to go on to; add it"
         )
     state = history(ws.store, config.model)
     found = state.deployment.staging if asked is None else asked
