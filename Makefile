@@ -30,20 +30,21 @@ demo: $(RUNTIME) ## Run the whole loop on real flights, print the story, exit
 up: $(RUNTIME) ## Start Airflow, MLflow and the scoring service here with live replayed traffic, until Ctrl-C
 	@$(BIN)/keel up
 
-test: test-unit test-dags test-integration ## Run every test
+test: test-unit test-dags test-integration ## Run the tests: unit, DAGs, real servers
 
 test-unit: $(DEV) ## Run the unit tests and doctests only (no servers)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore include/keel/store/migrations include/keel tests/unit
 
-# These share an Airflow database or start servers, so not side by side; and the servers are not to be started by a
-# process that Airflow, MLflow and their threads have grown large, which a system short of memory refuses to fork.
+# Apart from the unit tests: servers are not to be started by a process that Airflow, MLflow and their threads have grown
+# large, which a system short of memory refuses to fork. Each of the two processes makes an Airflow database of its own.
 test-dags: $(DEV) ## Run the DAG tests: policy, structure and every branch, without a scheduler
-	$(BIN)/python -m pytest tests/dags
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/dags
 
-test-integration: $(DEV) ## Run the tests against real servers: Airflow, MLflow, PostgreSQL
-	$(BIN)/python -m pytest tests/integration
+test-integration: $(DEV) ## Run the tests against real servers: Airflow, MLflow, PostgreSQL, the scoring service
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow' tests/integration
 
-test-long: $(DEV) ## Run the long suites, chaos and simulations, at the size that CI has time for
+test-long: $(DEV) ## Run the long suites: whole installations; chaos and simulations at the size that CI has time for
+	$(BIN)/python -m pytest -m slow tests/integration
 	$(BIN)/python -m pytest tests/chaos tests/simulations
 
 lint: $(DEV) ## Check style, formatting, types and the floors (what pre-commit and CI run)

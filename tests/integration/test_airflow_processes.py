@@ -18,7 +18,7 @@ from tests.dags.world import HISTORY, LAUNCH, happen, live
 if TYPE_CHECKING:
     from keel.cli.airflow_api import AirflowApi
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 MODELS = PROJECT / "tests" / "dags" / "models"
 ENVIRONMENT = {

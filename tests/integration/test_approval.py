@@ -17,7 +17,7 @@ from tests.integration.harbour import POLICIES, USERS, Person, harbour, launch, 
 if TYPE_CHECKING:
     from keel.workspace import Workspace
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 ASK = {"end": TURNED.isoformat(), "reason": "it knows the new tide"}
 FORGED = {

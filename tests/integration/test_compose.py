@@ -212,6 +212,7 @@ def _wait_until_healthy(service: Service, part: Part, deadline: float) -> None:
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.postgres
 def test_every_service_becomes_healthy_by_its_own_check(services: dict[str, Service], started: dict[str, Part]) -> None:
     deadline = time.monotonic() + HEALTHY_SECONDS
@@ -221,6 +222,7 @@ def test_every_service_becomes_healthy_by_its_own_check(services: dict[str, Serv
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.postgres
 def test_the_dags_are_there_and_the_pool_and_the_store(
     services: dict[str, Service], started: dict[str, Part], postgres_server: str
@@ -238,6 +240,7 @@ def test_the_dags_are_there_and_the_pool_and_the_store(
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.postgres
 @pytest.mark.parametrize(("host", "status"), [("mlflow:5000", 200), ("localhost:5000", 200), ("evil.example", 403)])
 def test_mlflow_answers_to_the_names_by_which_it_is_called_only(
@@ -251,6 +254,7 @@ def test_mlflow_answers_to_the_names_by_which_it_is_called_only(
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.postgres
 @pytest.mark.parametrize(("key", "status"), [(VARIABLES["KEEL_API_KEY"], 200), ("another-key", 401)])
 def test_the_scoring_service_answers_those_who_have_the_key(

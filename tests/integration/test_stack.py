@@ -21,7 +21,7 @@ from keel.cli.airflow_api import AirflowApi
 from keel.cli.process import LOOPBACK, PartFailed
 from keel.cli.stack import AIRFLOW_PORT, TRAINING_POOL, Stack
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 HOLDER = """
 import json, sys
