@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import typer
 from rich.console import Console
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from keel import errors
@@ -84,3 +87,23 @@ def test_progress_is_plain_lines_where_there_is_no_terminal() -> None:
         progress("starting [1/2]")
         progress("done")
     assert written.getvalue() == "starting [1/2]\ndone\n"
+
+
+def commands(group: Any, *path: str) -> Iterator[tuple[list[str], Any]]:
+    """Every command with the words that name it; typer brings a click of its own, so no class is asked for."""
+    for name, command in group.commands.items():
+        yield [*path, name], command
+        if hasattr(command, "commands"):
+            yield from commands(command, *path, name)
+
+
+@pytest.mark.parametrize(
+    ("path", "command"), [pytest.param(*each, id=" ".join(each[0])) for each in commands(get_command(command_line.app))]
+)
+def test_what_help_says_is_shown_whole(path: list[str], command: Any) -> None:
+    """Rich takes brackets for markup and passes over them, and shows the backquotes of a docstring."""
+    shown = CliRunner(env={"COLUMNS": "600"}).invoke(command_line.app, [*path, "--help"]).output
+    assert "`" not in shown
+    for param in command.params:
+        assert param.help, f"{param.name} is not explained"
+        assert param.help in shown

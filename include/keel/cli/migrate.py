@@ -8,7 +8,7 @@ from keel.cli.output import JsonOption, print_json
 
 
 def migrate(as_json: JsonOption = False) -> None:
-    """Create or update the tables of the store that ``KEEL_STORE_URL`` names."""
+    """Create or update the tables of the store that KEEL_STORE_URL names."""
     from keel.workspace import Workspace
 
     with Workspace.open() as workspace:
