@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keel.errors import ArtifactChanged, ConfigError, LedgerBroken, StoreDamaged, UnknownVersion
-from keel.lifecycle import retention
+from keel.lifecycle import ledger, retention
+from keel.lifecycle.agreement import agrees
 from keel.lifecycle.checkpoint import CHECKPOINTS, SIGNING_KEY, VERIFY_KEY, check, write
 from keel.lifecycle.history import history
 from keel.lifecycle.keys import private_key, public_keys
-from keel.lifecycle.proof import agrees, verify
 from keel.realised import refresh
 from keel.rows import count_dirty, prediction_log
 from keel.validation import shown_duration
@@ -41,7 +41,7 @@ def verify_ledger(ws: Workspace, *, now: datetime, environment: Mapping[str, str
 
     """
     environ = os.environ if environment is None else environment
-    found = verify(ws.store)
+    found = ledger.verify(ws.store)
     if found.broken_at is not None:
         raise LedgerBroken(f"row {found.broken_at} of the ledger: {found.reason}")
     if contradictions := agrees(ws.store):

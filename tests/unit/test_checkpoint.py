@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from keel.errors import ConfigError, LedgerBroken, StoreUnavailable
 from keel.lifecycle import ledger, proof
+from keel.lifecycle.agreement import agrees
 from keel.lifecycle.checkpoint import Checkpoint, Place, PlaceUnavailable, check, write
 from keel.lifecycle.keys import key_id, keygen, private_key, public_keys
 from keel.store import Store
@@ -39,7 +40,7 @@ def place(tmp_path):
 def signed_twice(store, place):
     """Seven rows, signed after the fifth and after the seventh, and one more that nobody has signed."""
     history(store)
-    rows = proof.rows_of(store)
+    rows = ledger.stored_rows(store)
     with owned(store) as connection:
         put(connection, rows[:5])
     write(store, place, KEY, NOW)
@@ -47,7 +48,7 @@ def signed_twice(store, place):
         put(connection, rows)
     write(store, place, KEY, NOW + timedelta(hours=1))
     add(store, 8, generation_from=2, generation_to=2)
-    return proof.rows_of(store)
+    return ledger.stored_rows(store)
 
 
 def names(place):
@@ -156,7 +157,7 @@ def signed(migrated_sqlite, tmp_path):
         rows = signed_twice(opened, tmp_path / "elsewhere")
         add(opened, 9, generation_from=2, generation_to=2)
         write(opened, tmp_path / "elsewhere", KEY, NOW + timedelta(hours=2))
-        yield proof.rows_of(opened), tmp_path / "elsewhere"
+        yield ledger.stored_rows(opened), tmp_path / "elsewhere"
     assert len(rows) == 8
 
 
@@ -296,7 +297,7 @@ def test_who_signs_needs_no_more_than_to_read(new_postgres_schema, place):
             connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA {schema} TO auditor")
             connection.exec_driver_sql(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO auditor")
         with Store.open(url.set(username="auditor").render_as_string(hide_password=False)) as auditor:
-            assert proof.agrees(auditor) == []
+            assert agrees(auditor) == []
             assert write(auditor, place, KEY, NOW).size == 7
             assert check(auditor, place, PUBLIC).broken_at is None
             with pytest.raises(StoreUnavailable, match="permission denied"):

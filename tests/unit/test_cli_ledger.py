@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from keel.cli import ledger as commands
 from keel.cli import main as command_line
 from keel.errors import ConfigError, KeelError, LedgerBroken, UnknownModel
-from keel.lifecycle import deployments, proof
+from keel.lifecycle import deployments, ledger
 from keel.store import Store
 from keel.store.tables import deployments as deployments_table
 from keel.store.tables import ledger as ledger_table
@@ -181,7 +181,7 @@ def test_a_checkpoint_is_written_once_and_finds_a_chain_written_anew(url: str, t
         add(store, 9, model="toy", generation_from=2, generation_to=2)
         assert keel("verify").output.splitlines()[1] == "2 checkpoints hold; the last covers 8 rows, 1 came after it"
         with owned(store) as connection:
-            put(connection, rewritten(proof.rows_of(store), 2, actor="eve"))
+            put(connection, rewritten(ledger.stored_rows(store), 2, actor="eve"))
     assert "rows 1 to 7 are not those that were signed" in str(refused("verify"))
     assert "nothing was signed" in str(refused("checkpoint"))
     assert len(list((tmp_path / "elsewhere").iterdir())) == 2

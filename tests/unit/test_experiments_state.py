@@ -10,7 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from keel.errors import ExperimentRefused, UnknownExperiment
-from keel.lifecycle import experiments, ledger, proof
+from keel.lifecycle import experiments, ledger
+from keel.lifecycle.agreement import agrees
 from keel.lifecycle.experiment import Plan, Stage
 from keel.lifecycle.experiments import Outcome
 from keel.lifecycle.history import history
@@ -59,7 +60,7 @@ def test_what_runs_is_in_the_ledger_and_in_the_table(store):
     )
     assert ended.ended_at == NOON + timedelta(hours=1)
     assert ledger.verify(store).broken_at is None
-    assert proof.agrees(store) == []
+    assert agrees(store) == []
 
 
 def test_the_same_again_adds_nothing(store):

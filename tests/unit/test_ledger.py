@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from keel.errors import ConfigError, LedgerBroken
 from keel.lifecycle import deployments, ledger, proof
+from keel.lifecycle.agreement import agrees
 from keel.store import Store
 from keel.store.tables import deployments as deployments_table
 from keel.store.tables import ledger as ledger_table
@@ -83,7 +84,7 @@ def test_whoever_appends_at_once_makes_one_chain(store):
 def test_an_honest_history_holds_and_agrees(store):
     history(store)
     assert ledger.verify(store) == ledger.Verification(7, None, "the chain holds")
-    assert proof.agrees(store) == []
+    assert agrees(store) == []
 
 
 def other(value):
@@ -96,13 +97,13 @@ def other(value):
 @pytest.mark.parametrize("column", proof.COLUMNS)
 def test_a_byte_of_any_column_of_any_row_is_found_and_its_row_named(store, column):
     history(store)
-    rows = proof.rows_of(store)
+    rows = ledger.stored_rows(store)
     for row in rows:
         # a number that another row has is refused by the database itself
         value = other(row[column]) if column != "seq" else row["seq"] + len(rows)
         with undone(store) as connection:
             connection.execute(sa.update(ledger_table).where(ledger_table.c.seq == row["seq"]).values({column: value}))
-            found = ledger.verify(ledger.rows(connection))
+            found = proof.verify(ledger.rows(connection))
         assert (found.broken_at, found.entries) == (row["seq"], 7), (column, row["seq"], found.reason)
         assert found.reason != "the chain holds"
     assert ledger.verify(store).broken_at is None
@@ -119,7 +120,7 @@ def test_a_row_that_is_removed_is_found(store, removed):
     with undone(store) as connection:  # and the later ones moved up, so that no number is missing
         for seq in range(removed + 1, 8):
             connection.execute(sa.update(ledger_table).where(ledger_table.c.seq == seq).values(seq=seq - 1))
-        found = ledger.verify(ledger.rows(connection))
+        found = proof.verify(ledger.rows(connection))
     assert found.broken_at == removed
     assert "does not follow the row before it" in found.reason
 
@@ -127,7 +128,7 @@ def test_a_row_that_is_removed_is_found(store, removed):
 @pytest.mark.parametrize(("one", "another"), [(1, 2), (2, 3), (3, 6), (6, 7)])
 def test_rows_that_change_places_are_found(store, one, another):
     history(store)
-    rows = proof.rows_of(store)
+    rows = ledger.stored_rows(store)
     places = {one: another, another: one}
     swapped = sorted(({**row, "seq": places.get(row["seq"], row["seq"])} for row in rows), key=lambda row: row["seq"])
     with owned(store) as connection:
@@ -137,25 +138,25 @@ def test_rows_that_change_places_are_found(store, one, another):
 
 def test_a_row_between_two_others_is_found(store):
     history(store)
-    rows = proof.rows_of(store)
+    rows = ledger.stored_rows(store)
     added = {**rows[3], "actor": "eve", "previous_hash": rows[2]["hash"]}
     added["hash"] = proof.digest(added)
     later = [{**row, "seq": row["seq"] + 1} for row in rows[3:]]
     with pytest.raises(sa.exc.IntegrityError), owned(store) as connection:  # two rows cannot follow the same one
         put(connection, [*rows[:3], added, *later])
-    found = ledger.verify([*rows[:3], added, *later])
+    found = proof.verify([*rows[:3], added, *later])
     assert found.broken_at == 5
 
 
 def test_what_is_whole_in_itself_is_for_the_checkpoints_to_find(store):
     """An end that was cut off, and a chain that was written anew: see test_checkpoint.py."""
     history(store)
-    rows = proof.rows_of(store)
+    rows = ledger.stored_rows(store)
     forged = rewritten(rows, 4, actor="eve", body=sentence_in(rows[3], "Nothing to see."))
     for left in (rows[:-1], rows[:2], forged):
         with undone(store) as connection:
             put(connection, left)
-            assert ledger.verify(ledger.rows(connection)).broken_at is None
+            assert proof.verify(ledger.rows(connection)).broken_at is None
     assert [row["hash"] for row in forged[:3]] == [row["hash"] for row in rows[:3]]
     assert forged[-1]["hash"] != rows[-1]["hash"]
 
@@ -205,7 +206,7 @@ def test_a_deployments_row_that_is_not_what_the_ledger_says_is_named(store):
         connection.execute(sa.update(deployments_table).where(mine).values(production=9))
         connection.execute(sa.delete(deployments_table).where(deployments_table.c.model == "other"))
         connection.execute(deployments_table.insert().values(model="ghost", production=1, generation=1, updated_at=0))
-    ghost, others, toy = proof.agrees(store)
+    ghost, others, toy = agrees(store)
     assert toy == (
         "toy: the deployments row says production 9, staging none, previous 1 (generation 2), "
         "the ledger production 2, staging none, previous 1 (generation 2); "
@@ -219,14 +220,14 @@ def test_a_change_that_was_cut_off_shows_in_the_deployments_row(store):
     history(store)
     with owned(store) as connection:
         connection.execute(sa.delete(ledger_table).where(ledger_table.c.seq > 5))
-    [said] = proof.agrees(store)
+    [said] = agrees(store)
     assert said.startswith("other: the deployments row says production 1")
 
 
 def test_rows_that_cannot_be_added_up_are_named_and_do_not_raise(store):
     history(store)
     add(store, 8, body={"statuses": {"x": {}}})
-    [said] = proof.agrees(store)
+    [said] = agrees(store)
     assert said.startswith("toy: its ledger rows do not add up")
 
 
@@ -279,7 +280,7 @@ def test_a_byte_of_the_file_is_found(sqlite, tmp_path):
 
 def test_an_export_is_the_rows_and_any_byte_of_it_counts(store, tmp_path):
     history(store)
-    rows, file = proof.rows_of(store), tmp_path / "ledger.jsonl"
+    rows, file = ledger.stored_rows(store), tmp_path / "ledger.jsonl"
     proof.write_rows(file, rows)
     assert proof.read_rows(file) == rows
     assert json.loads(file.read_text().splitlines()[3]) == rows[3]

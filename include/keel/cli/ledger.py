@@ -72,7 +72,7 @@ def verify(
 
         found, disagreements = _verified(read_rows(file), place, keys), []
     else:
-        from keel.lifecycle.proof import agrees
+        from keel.lifecycle.agreement import agrees
         from keel.workspace import Workspace
 
         with Workspace.open() as ws:
@@ -95,11 +95,12 @@ def export(
     file: Annotated[Path, typer.Argument(help="The file to write, one row a line.")], as_json: JsonOption = False
 ) -> None:
     """Write every row, exactly as it is hashed, for whoever verifies without this database."""
-    from keel.lifecycle.proof import rows_of, write_rows
+    from keel.lifecycle.ledger import stored_rows
+    from keel.lifecycle.proof import write_rows
     from keel.workspace import Workspace
 
     with Workspace.open() as ws:
-        rows = rows_of(ws.store)
+        rows = stored_rows(ws.store)
     write_rows(file, rows)
     head = rows[-1]["hash"] if rows else None
     if as_json:
@@ -161,13 +162,12 @@ def rebuild(
 ) -> None:
     """Write deployments and experiments anew from the ledger, once that is verified, as after a table was lost."""
     from keel.config import get_model
-    from keel.lifecycle import deployments, experiments
-    from keel.lifecycle.ledger import verify as recompute
+    from keel.lifecycle import deployments, experiments, ledger
     from keel.workspace import Workspace
 
     name = get_model(model).model if model else None
     with Workspace.open() as ws:
-        found = recompute(ws.store)
+        found = ledger.verify(ws.store)
         if found.broken_at is not None:
             raise LedgerBroken(f"nothing was rebuilt: row {found.broken_at} of the ledger: {found.reason}")
         wrong, tried = deployments.rebuild(ws.store, name), experiments.rebuild(ws.store, name)
@@ -197,13 +197,9 @@ def _keys(place: str | None, public_key: Path | None) -> list[Ed25519PublicKey]:
 
 
 def _verified(source: Any, place: str | None, keys: list[Ed25519PublicKey]) -> Verification:
-    if place is None:
-        from keel.lifecycle.proof import verify as recompute
+    from keel.lifecycle import checkpoint
 
-        return recompute(source)
-    from keel.lifecycle.checkpoint import check
-
-    return check(source, place, keys)
+    return checkpoint.verified(source) if place is None else checkpoint.check(source, place, keys)
 
 
 def _coverage(found: Verification, place: str | None) -> str:

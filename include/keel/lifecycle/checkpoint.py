@@ -27,7 +27,7 @@ from cryptography.exceptions import InvalidSignature
 
 from keel.errors import ConfigError, KeelError, LedgerBroken
 from keel.lifecycle.keys import key_id
-from keel.lifecycle.proof import GENESIS, Row, Verification, rows_of, verify
+from keel.lifecycle.proof import GENESIS, Row, Verification, verify
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -114,9 +114,11 @@ def write(
         The ledger or an earlier checkpoint does not hold; nothing was signed.
 
     """
+    from keel.lifecycle.ledger import stored_rows
+
     there = Place(place)
     with store.lock("ledger-checkpoints"):  # two at a time would both follow the same checkpoint
-        files, rows = there.read(), rows_of(store)
+        files, rows = there.read(), stored_rows(store)
         found = _checked(files, rows, [key.public_key(), *trusted])
         if found.broken_at is not None:
             raise LedgerBroken(f"nothing was signed: row {found.broken_at} of the ledger: {found.reason}")
@@ -142,7 +144,20 @@ def check(source: Store | Iterable[Row], place: str | Path, keys: Collection[Ed2
     files = Place(place).read()  # before the rows: those may grow meanwhile, and a checkpoint may not cover more
     if not files:
         raise ConfigError(f"there is no checkpoint in {shown(place)}; to write one: keel ledger checkpoint")
-    return _checked(files, rows_of(source), keys)
+    return _checked(files, _rows_of(source), keys)
+
+
+def verified(source: Store | Iterable[Row]) -> Verification:
+    """Verify the rows against themselves only."""
+    return verify(_rows_of(source))
+
+
+def _rows_of(source: Store | Iterable[Row]) -> list[Row]:
+    if isinstance(source, Iterable):
+        return list(source)
+    from keel.lifecycle.ledger import stored_rows  # whoever verifies rows from a file needs no database
+
+    return stored_rows(source)
 
 
 class Place:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, LargeBinary, cast, func, literal, select, text
 
 from keel.errors import LedgerBroken
-from keel.lifecycle.proof import COLUMNS, GENESIS, NUMBERS, Row, Verification, digest, verify
+from keel.lifecycle import proof
+from keel.lifecycle.proof import COLUMNS, GENESIS, NUMBERS, Row, Verification, digest
 from keel.store.tables import ledger as ledger_table
 from keel.store.times import from_micros, to_micros
 
@@ -27,7 +28,19 @@ if TYPE_CHECKING:
 
     from keel.store import Store
 
-__all__ = ["GENESIS", "Action", "Entry", "Verification", "append", "digest", "entries", "entry", "rows", "verify"]
+__all__ = [
+    "GENESIS",
+    "Action",
+    "Entry",
+    "Verification",
+    "append",
+    "digest",
+    "entries",
+    "entry",
+    "rows",
+    "stored_rows",
+    "verify",
+]
 
 
 class Action(StrEnum):
@@ -139,6 +152,17 @@ def rows(connection: Connection) -> list[Row]:
         {name: _plain(name, row[name], row[f"{name}_type"]) for name in COLUMNS}
         for row in connection.execute(query).mappings()
     ]
+
+
+def stored_rows(store: Store) -> list[Row]:
+    """Return what `rows` does, on a connection of its own."""
+    with store.connect() as connection:
+        return rows(connection)
+
+
+def verify(store: Store) -> Verification:
+    """Verify every row of the store: `proof.verify`."""
+    return proof.verify(stored_rows(store))
 
 
 def _typed(column: ColumnElement[Any]) -> tuple[ColumnElement[Any], ColumnElement[Any]]:

@@ -10,19 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any, TypeGuard
 
 from keel.errors import ConfigError
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
-    from keel.store import Store
 
 Row = Mapping[str, Any]
 
@@ -60,9 +53,8 @@ def digest(row: Row) -> str:
     return hashlib.sha256(json.dumps([row[name] for name in COVERED]).encode()).hexdigest()
 
 
-def verify(source: Store | Iterable[Row]) -> Verification:
+def verify(rows: Sequence[Row]) -> Verification:
     """Recompute every hash from the first row on, and what the rows of each model say must follow."""
-    rows = rows_of(source)
     previous, reached = GENESIS, dict[str, _Reached]()
     for number, row in enumerate(rows, 1):
         reason = _broken_link(row, number, previous)
@@ -72,16 +64,6 @@ def verify(source: Store | Iterable[Row]) -> Verification:
             return Verification(len(rows), number, reason)
         previous = row["hash"]
     return Verification(len(rows), None, "the chain holds")
-
-
-def rows_of(source: Store | Iterable[Row]) -> list[Row]:
-    """Return the rows of a store, or those given."""
-    if isinstance(source, Iterable):
-        return list(source)
-    from keel.lifecycle import ledger
-
-    with source.connect() as connection:
-        return ledger.rows(connection)
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
@@ -101,40 +83,6 @@ def read_rows(path: Path) -> list[Row]:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     return [] if lines == [b""] else [_parsed(line) for line in lines]
-
-
-def agrees(store: Store) -> list[str]:
-    """Return a sentence for each model whose ``deployments`` row is not what its ledger rows add up to.
-
-    Both are read as of one moment. It says nothing of whether the chain holds: `verify` first.
-    """
-    from sqlalchemy import select
-
-    from keel.lifecycle import ledger
-    from keel.lifecycle.history import Deployment, fold
-    from keel.store.tables import deployments
-
-    with _one_moment(store) as connection:
-        kept = connection.execute(select(deployments)).mappings().all()
-        rows = sorted(ledger.rows(connection), key=lambda row: str(row["model"]))
-    fields = ("model", *ALIASES, "generation")
-    stored = {row["model"]: Deployment(**{name: row[name] for name in fields}) for row in kept}
-    said, told = [], dict[str, Deployment]()
-    for model, group in groupby(rows, key=lambda row: str(row["model"])):
-        try:
-            told[model] = fold(model, map(ledger.entry, group)).deployment
-        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
-            said.append(f"{model}: its ledger rows do not add up: {error!r}")
-            stored.pop(model, None)
-    for model in sorted({*stored, *told}):
-        is_now, must_be = stored.get(model, Deployment(model)), told.get(model, Deployment(model))
-        if is_now != must_be:
-            said.append(
-                f"{model}: the deployments row says {_placed(is_now.aliases)} (generation {is_now.generation}), "
-                f"the ledger {_placed(must_be.aliases)} (generation {must_be.generation}); "
-                f"to write it again from the ledger: keel ledger rebuild {model}"
-            )
-    return said
 
 
 def _broken_link(row: Row, number: int, previous: str) -> str:
@@ -173,7 +121,7 @@ def _contradiction(reached: _Reached, row: Row) -> str:
     if steps != (at, at + 1):
         return f"it goes from generation {steps[0]} to {steps[1]}, and {row['model']} was at {at}"
     if body.get("from") != reached.aliases:
-        return f"it changes {_placed(body.get('from'))}, and {row['model']} was at {_placed(reached.aliases)}"
+        return f"it changes {placed(body.get('from'))}, and {row['model']} was at {placed(reached.aliases)}"
     if not _are_aliases(body.get("to")):
         return "it changes the deployment to what none can be"
     reached.generation, reached.aliases = at + 1, body["to"]
@@ -201,22 +149,8 @@ def _parsed(line: bytes) -> Row:
         return {}
 
 
-@contextmanager
-def _one_moment(store: Store) -> Iterator[Connection]:
-    """Lend a connection on which all queries see the store as of the first."""
-    with store.connect() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            yield connection
-            return
-        connection.exec_driver_sql("BEGIN")
-        try:
-            yield connection
-        finally:
-            connection.exec_driver_sql("ROLLBACK")
-
-
-def _placed(aliases: object) -> str:
+def placed(aliases: object) -> str:
+    """Say which version is where."""
     if not _are_aliases(aliases):
         return "nothing that a deployment can be"
     return ", ".join(f"{name} {aliases[name] or 'none'}" for name in ALIASES)
