@@ -137,16 +137,50 @@ def test_one_row_of_an_experiment_tells_its_arm_in_the_headers(versions):
     assert answer.headers().keys() == {"X-Keel-Model", "X-Keel-Version"}
 
 
-def test_a_challenger_that_fails_fails_only_the_rows_that_are_its_own(versions):
-    what = served(CONFIG, *versions, PLAN)
-    champions = next(f"c-{i}" for i in range(100) if assign(PLAN, f"c-{i}", PLAN.started_at).arm == CHAMPION)
+def test_the_champion_answers_what_a_challenger_fails_on_and_the_arm_stays(versions):
+    """Or clients of one arm would get errors, and its rows be the easy ones; `read_rows` counts them as left out."""
+    champions, challengers = (
+        next(f"c-{i}" for i in range(100) if assign(PLAN, f"c-{i}", PLAN.started_at).arm == arm)
+        for arm in (CHAMPION, CHALLENGER)
+    )
+
+    def fails(_):
+        raise ValueError("this is too much")
+
+    broken = copy(versions[1])
+    broken._predict = fails
+    both = rows_of([1.0, 2.0, 3.0], entities=[challengers, champions, challengers])
+    own = rows_of([4.0], entities=[challengers])
+    scorer = Scorer()
+
+    async def together():
+        what = served(CONFIG, versions[0], broken, PLAN)
+        return await asyncio.gather(*(scorer.answer(rows, what) for rows in (both, own)))
+
+    try:
+        answers = asyncio.run(together())
+    finally:
+        scorer.close()
+    for rows, answer in zip((both, own), answers, strict=True):
+        outputs, scores, _ = versions[0].score(rows.features)
+        assert (answer.raw, answer.block.scores) == (outputs, scores.tolist())
+        assert answer.block.versions == [1] * len(rows)
+        assert answer.block.experiment == "e1"
+    assert answers[0].block.arms == [CHALLENGER, CHAMPION, CHALLENGER]
+    assert answers[0].block.allocations == [0.3, 0.7, 0.3]
+    assert answers[1].block.arms == [CHALLENGER]
+    assert scorer.trial_failures == 2
+
+
+def test_what_neither_version_can_score_fails(versions):
     challengers = next(f"c-{i}" for i in range(100) if assign(PLAN, f"c-{i}", PLAN.started_at).arm == CHALLENGER)
     good, bad = ask(
-        rows_of([1.0], entities=[champions]), rows_of([1e9], entities=[challengers]), what=what
+        rows_of([1.0], entities=[challengers]), rows_of([1e9], entities=[challengers]),
+        what=served(CONFIG, *versions, PLAN),
     )  # fmt: skip
-    assert good.block.arms == [CHAMPION]
+    assert good.block.versions == [2]
     assert isinstance(bad, ScoringFailed)
-    assert "version 2" in str(bad)
+    assert "version 1 failed" in str(bad)
 
 
 SHADOW = replace(PLAN, mode="shadow", stages=())
@@ -179,7 +213,7 @@ def test_a_shadow_that_fails_takes_no_answer_away(versions):
     finally:
         scorer.close()
     assert answer.block.shadow_version is answer.block.shadow_scores is None
-    assert scorer.shadow_failures == 1
+    assert scorer.trial_failures == 1
 
 
 def test_a_shadow_that_needs_more_columns_than_what_answers_takes_no_answer_away(versions):

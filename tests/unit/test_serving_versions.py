@@ -82,7 +82,7 @@ def test_the_short_way_gives_the_same_bits_as_mlflow(pipeline):
     pyfunc = answering.model.pyfunc
     for part in (rows, *(rows.slice(i, 1) for i in range(30))):
         read, body = asked(config, answering, part)
-        [answer] = answer_all([(read, served(config, answering))], shadow_failed=pytest.fail)
+        [answer] = answer_all([(read, served(config, answering))], trial_failed=pytest.fail)
         theirs = invocations(body, "application/json", pyfunc, pyfunc.metadata.get_input_schema())
         assert json.loads(answer.body())["predictions"] == json.loads(theirs.response)["predictions"]
 
@@ -90,7 +90,7 @@ def test_the_short_way_gives_the_same_bits_as_mlflow(pipeline):
 def test_what_is_written_down_is_what_keel_scores_elsewhere(pipeline):
     config, answering, rows = pipeline
     read, _ = asked(config, answering, rows)
-    [answer] = answer_all([(read, served(config, answering))], shadow_failed=pytest.fail)
+    [answer] = answer_all([(read, served(config, answering))], trial_failed=pytest.fail)
     score, prediction = answering.model.score(rows)
     assert answer.block.predictions == prediction.tolist()
     if config.target.kind == "regression":
@@ -104,8 +104,8 @@ def test_a_row_is_scored_the_same_in_any_company(pipeline):
     config, answering, rows = pipeline
     together, _ = asked(config, answering, rows)
     alone = [asked(config, answering, rows.slice(i, 1))[0] for i in range(rows.num_rows)]
-    joined = answer_all([(read, served(config, answering)) for read in alone], shadow_failed=pytest.fail)
-    [expected] = answer_all([(together, served(config, answering))], shadow_failed=pytest.fail)
+    joined = answer_all([(read, served(config, answering)) for read in alone], trial_failed=pytest.fail)
+    [expected] = answer_all([(together, served(config, answering))], trial_failed=pytest.fail)
     assert [answer.raw[0] for answer in joined] == expected.raw
 
 
@@ -200,7 +200,7 @@ def test_a_missing_output_is_told_as_mlflow_tells_it():
     answering = version(estimator, config, rows)
     answering._predict = lambda features: np.full((features.rows, 2), math.nan)
     read, _ = asked(config, answering, rows.slice(0, 1))
-    [answer] = answer_all([(read, served(config, answering))], shadow_failed=pytest.fail)
+    [answer] = answer_all([(read, served(config, answering))], trial_failed=pytest.fail)
     assert answer.body().startswith(b'{"predictions": [[NaN, NaN]]')
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Piece:
-    """Rows of one request for one version: all of them, or those with these numbers."""
+    """Rows of one request for one version: all of them, or those with these numbers; role: whose rows they are."""
 
     request: int
     role: str
@@ -37,25 +37,32 @@ class _Piece:
 
 
 def answer_all(
-    asked: Sequence[tuple[Rows, Served]], *, shadow_failed: Callable[[ScoringFailed], None]
+    asked: Sequence[tuple[Rows, Served]], *, trial_failed: Callable[[ScoringFailed], None]
 ) -> list[Answer | ScoringFailed]:
     """Return for each request its answer, or what stood in the way of it.
 
-    A request whose rows a version cannot score fails alone. A shadow that fails is told to ``shadow_failed`` and left
-    out of the answer, which nobody misses; one that needs a column that a request does not have is not asked.
+    A request whose rows the champion cannot score fails alone. A version on trial that fails is told to
+    ``trial_failed``, and nobody misses it: a shadow is left out of the answer, and a challenger's rows are answered by
+    the champion. They keep their arm: without the rows that a version cannot score, it would be judged on easier ones.
+    A shadow that needs a column that a request does not have is not asked.
     """
     routes = [route(rows, served.plan) for rows, served in asked]
-    by_version: defaultdict[int, list[_Piece]] = defaultdict(list)
-    for request, ((rows, served), way) in enumerate(zip(asked, routes, strict=True)):
-        for piece in _pieces(request, rows, served, way):
-            by_version[id(piece.version)].append(piece)
+    scored = _scored(
+        piece
+        for request, ((rows, served), way) in enumerate(zip(asked, routes, strict=True))
+        for piece in _pieces(request, rows, served, way)
+    )
+    instead: list[_Piece] = []
+    for piece, outcome in scored:
+        if piece.role != "champion" and isinstance(outcome, ScoringFailed):
+            trial_failed(outcome)
+            if piece.role == "challenger":
+                instead.append(replace(piece, version=asked[piece.request][1].production))
     found: list[dict[str, tuple[_Piece, Scored | ScoringFailed]]] = [{} for _ in asked]
-    for pieces in by_version.values():
-        for piece, outcome in zip(pieces, _score(pieces), strict=True):
-            found[piece.request][piece.role] = (piece, outcome)
+    for piece, outcome in [*scored, *_scored(instead)]:
+        found[piece.request][piece.role] = (piece, outcome)
     return [
-        _answer(rows, served, way, outcomes, shadow_failed)
-        for (rows, served), way, outcomes in zip(asked, routes, found, strict=True)
+        _answer(rows, served, way, outcomes) for (rows, served), way, outcomes in zip(asked, routes, found, strict=True)
     ]
 
 
@@ -73,6 +80,14 @@ def _pieces(request: int, rows: Rows, served: Served, way: Route) -> list[_Piece
     if shadow is not None and everything.absent.isdisjoint(shadow.needed):
         pieces.append(_Piece(request, "shadow", shadow, everything))
     return pieces
+
+
+def _scored(pieces: Iterable[_Piece]) -> list[tuple[_Piece, Scored | ScoringFailed]]:
+    """Score pieces, those of one version together."""
+    by_version: defaultdict[int, list[_Piece]] = defaultdict(list)
+    for piece in pieces:
+        by_version[id(piece.version)].append(piece)
+    return [each for own in by_version.values() for each in zip(own, _score(own), strict=True)]
 
 
 def _score(pieces: Sequence[_Piece]) -> list[Scored | ScoringFailed]:
@@ -94,7 +109,6 @@ def _answer(
     served: Served,
     way: Route,
     outcomes: dict[str, tuple[_Piece, Scored | ScoringFailed]],
-    shadow_failed: Callable[[ScoringFailed], None],
 ) -> Answer | ScoringFailed:
     size = len(rows)
     raw: list[Any] = [None] * size
@@ -115,7 +129,7 @@ def _answer(
             raw[number], versions[number] = output, piece.version.number
     shadow: dict[str, Any] = {}
     if "shadow" in outcomes:
-        shadow = _shadow(*outcomes["shadow"], shadow_failed)
+        shadow = _shadow(*outcomes["shadow"])
     written: list[float | None] = [*predictions.tolist()]
     block = PredictionBlock(
         served.model, rows.ids, rows.times, versions, _scores(served.production, scores), written,
@@ -124,11 +138,8 @@ def _answer(
     return Answer(block, raw)
 
 
-def _shadow(
-    piece: _Piece, scored: Scored | ScoringFailed, shadow_failed: Callable[[ScoringFailed], None]
-) -> dict[str, Any]:
+def _shadow(piece: _Piece, scored: Scored | ScoringFailed) -> dict[str, Any]:
     if isinstance(scored, ScoringFailed):
-        shadow_failed(scored)
         return {}
     return {
         "shadow_version": piece.version.number, "shadow_scores": _scores(piece.version, scored[1]),

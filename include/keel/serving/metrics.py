@@ -51,7 +51,7 @@ class Metrics:
         self._bytes = gauge("keel_spool_bytes", "Their size on disk.")
         self._age = gauge("keel_spool_oldest_seconds", "How long the oldest of them has waited.", over="livemax")
         self._set_aside = gauge("keel_spool_set_aside", "Records that could not be read or stored.", over="livemax")
-        self._shadow = gauge("keel_shadow_failures", "Requests on which a version on trial in the shadow has failed.")
+        self._trial = gauge("keel_trial_failures", "Requests on which a version on trial has failed.")
         self._drained = counter("keel_stored", "Predictions brought to the store.", "model", "outcome")
         self._failures = counter("keel_drain_failures", "Times the store did not take what it was brought.", "kind")
         self._labels = counter("keel_labels", "Labels that reached the store, by what became of them.",
@@ -107,9 +107,9 @@ class Metrics:
         self._age.set(0.0 if stats.oldest_at is None else max(0.0, (now - stats.oldest_at).total_seconds()))
         self._set_aside.set(stats.set_aside)
 
-    def shadow_failed(self, requests: int) -> None:
-        """Show how many requests a shadow has failed on so far, which no client has noticed."""
-        self._shadow.set(requests)
+    def trial_failed(self, requests: int) -> None:
+        """Show how many requests a challenger or shadow has failed on so far, which no client has noticed."""
+        self._trial.set(requests)
 
     def stored(self, model: str, stored: int, duplicates: int) -> None:
         """Count predictions that the store has."""

@@ -54,14 +54,14 @@ class Scorer:
 
     keep: writes records down, all or none; its future is done when they are as durable as promised, and only then are
     the answers given. It is told whether it may do so in this thread, which it may while nothing waits to be scored.
-    None: nothing is written down. max_waiting: how many rows may wait; more are refused. shadow_failures: requests that
-    a shadow version has failed on, which nobody but the log was told of.
+    None: nothing is written down. max_waiting: how many rows may wait; more are refused. trial_failures: requests that
+    a version on trial has failed on, which nobody but the log was told of.
     """
 
     def __init__(self, *, keep: Keep | None = None, max_waiting: int = 50_000) -> None:
         self.max_waiting = max_waiting
         self._keep = keep
-        self.shadow_failures = 0
+        self.trial_failures = 0
         self._waiting = 0
         self._lock = threading.Lock()
         self._closed = False
@@ -114,7 +114,7 @@ class Scorer:
             try:
                 self._limit_threads(batch)
                 asked = [(request.rows, request.served) for request in batch]
-                for request, result in zip(batch, answer_all(asked, shadow_failed=self._note_shadow), strict=True):
+                for request, result in zip(batch, answer_all(asked, trial_failed=self._note_trial), strict=True):
                     request.result = result
             except BaseException as error:  # a mistake in here must not leave anybody waiting for ever
                 log.exception("scoring failed for a reason nobody has foreseen")
@@ -189,9 +189,9 @@ class Scorer:
             except RuntimeError:  # the loop is closed, and nobody waits any more
                 log.warning("%d answers came after their event loop was closed", len(requests))
 
-    def _note_shadow(self, error: ScoringFailed) -> None:
-        self.shadow_failures += 1
-        log.error("a shadow failed: %s", error.without_values)
+    def _note_trial(self, error: ScoringFailed) -> None:
+        self.trial_failures += 1
+        log.error("a version on trial failed: %s", error.without_values)
 
 
 def _resolve(requests: Sequence[_Request]) -> None:

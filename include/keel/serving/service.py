@@ -222,7 +222,7 @@ class Service:
     def show(self) -> None:
         """Bring the metrics of spool and versions up to date."""
         self.metrics.spooled(self.spool.stats, now=datetime.now(UTC))
-        self.metrics.shadow_failed(self.scorer.shadow_failures)
+        self.metrics.trial_failed(self.scorer.trial_failures)
         if self.deployed is None:
             return
         with self._showing:
