@@ -340,6 +340,14 @@ def test_the_entity_column_says_whom_a_row_is_about(entity):
     assert "who" not in found.features.columns()
 
 
+def test_an_entity_in_csv_is_a_text():
+    inputs = Inputs("toy", KINDS, frozenset(KINDS), entity="who")
+    said = ["007", "12345678901234567891", "9007199254740993", "1e3", "12.0", "-3.0", "", "1.0.0"]
+    csv = "x,z,colour,who\n" + "".join(f"1,2,red,{entity}\n" for entity in said)
+    found = read(csv.encode(), "text/csv", inputs=inputs)
+    assert found.entities == ["007", "12345678901234567891", "9007199254740993", "1e3", "12", "-3", None, "1.0.0"]
+
+
 @pytest.mark.parametrize(
     ("own", "said"),
     [
