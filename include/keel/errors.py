@@ -189,11 +189,15 @@ class RegistryUnavailable(KeelError):
     permanent = False
 
 
+LONGEST_NAME = 1_000
+"""Characters of a word for which a near one is looked for: of millions, which a client can send, that takes seconds."""
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest of ``known``, or an empty string.
 
     >>> suggestion("alhpa", ["alpha", "psi_warn"])
     "; did you mean 'alpha'?"
     """
-    nearest = get_close_matches(word, list(known), n=1)
+    nearest = get_close_matches(word, list(known), n=1) if len(word) <= LONGEST_NAME else ()
     return f"; did you mean {nearest[0]!r}?" if nearest else ""

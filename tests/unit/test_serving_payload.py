@@ -248,14 +248,17 @@ def test_columns_of_parquet_that_are_no_numbers_and_texts_are_refused(value):
         {"dataframe_split": {"columns": [f"xx{i}" for i in range(60_000)], "data": []}},
         {"inputs": {**GOOD, "x": [1], "z": [1, 2], **{f"x{i}": [1] for i in range(60_000)}}},
         {f"x{i}": 1 for i in range(60_000)},
-        {"x" * 200_000: 1},
+        {"dataframe" * 1_500_000: 1},
+        {"inputs": {**GOOD, "x": [1], "z": [1, 2], "x" * 5_000_000: [1]}},
+        {"dataframe_split": {"columns": list(KINDS), "data": [[1, "red", 2]], "x" * 5_000_000: 1}},
+        {"inputs": GOOD, "keel": {"ids" * 2_000_000: 1}},
     ],
-    ids=["named often", "many names", "many lengths", "many keys", "a long key"],
+    ids=["named often", "many names", "many lengths", "many keys", "a long key", "long name", "split", "Keel's own"],
 )
 def test_what_is_wrong_with_a_request_of_many_names_is_said_at_once_and_in_short(payload):
     began = time.process_time()
     _, said = refused(payload)
-    assert time.process_time() - began < 5  # minutes, if every name is compared with every other
+    assert time.process_time() - began < 1  # minutes, if every name is compared with every other
     assert len(said) < 1_000
 
 

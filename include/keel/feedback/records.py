@@ -76,7 +76,7 @@ def _checked(record: Any, config: ModelConfig, now: datetime) -> _Checked:
         raise BadRequest("must be an object with id (or entity and time) and label")
     for key in record:
         if key not in KEYS:
-            raise BadRequest(f"{key}: unknown key{suggestion(str(key), KEYS)}; valid: {', '.join(KEYS)}")
+            raise BadRequest(f"{str(key)[:60]}: unknown key{suggestion(str(key), KEYS)}; valid: {', '.join(KEYS)}")
     given = {key: value for key, value in record.items() if value is not None}
     identity = _identity(given, config.model, now)
     label = as_label(given.get("label"), binary=config.target.kind == "binary")

@@ -63,7 +63,7 @@ def _said(own: Any, size: int) -> Mapping[str, list[Any] | None]:
         raise BadRequest(f"keel: must be an object with {', '.join(KEYS)}, not {shown(own)}")
     for key, values in own.items():
         if key not in KEYS:
-            raise BadRequest(f"keel.{key}: unknown key{suggestion(key, KEYS)}; valid: {', '.join(KEYS)}")
+            raise BadRequest(f"keel.{key[:60]}: unknown key{suggestion(key, KEYS)}; valid: {', '.join(KEYS)}")
         if values is not None and not (isinstance(values, list) and len(values) == size):
             found = f"a list of {len(values)}" if isinstance(values, list) else shown(values)
             raise BadRequest(f"keel.{key}: must be a list of {size}, one for each row, not {found}")

@@ -117,7 +117,7 @@ def _split(value: Any, inputs: Inputs) -> tuple[Columns, int]:
         raise BadRequest("dataframe_split must be an object with columns and data", status=400)
     for key in value:
         if key not in ("columns", "data", "index"):
-            raise BadRequest(f"dataframe_split.{key}: unknown key; valid: columns, data, index", status=400)
+            raise BadRequest(f"dataframe_split.{key[:60]}: unknown key; valid: columns, data, index", status=400)
     names, data = value.get("columns") or [], value["data"]
     if not isinstance(names, list) or not isinstance(data, list):
         raise BadRequest("dataframe_split: columns and data must be lists", status=400)
@@ -174,7 +174,7 @@ def _tensors(value: Any, inputs: Inputs, form: str) -> tuple[Columns, int]:
     require_columns(list(value), inputs)
     lengths = {len(values) for name, values in value.items() if isinstance(values, list) and name in inputs.used}
     if len(lengths) > 1:
-        sizes = [f"{name!r} {len(values)}" for name, values in value.items() if isinstance(values, list)]
+        sizes = [f"{name[:60]!r} {len(values)}" for name, values in value.items() if isinstance(values, list)]
         more = ", ..." if len(sizes) > SHOWN else ""
         raise BadRequest(f"{form}: columns of unequal length: {', '.join(sizes[:SHOWN])}{more}", status=400)
     size = lengths.pop() if lengths else 1
