@@ -26,13 +26,13 @@ def test_the_environment_says_everything_and_options_win(tmp_path):
         "KEEL_SERVING_HOST": "0.0.0.0", "KEEL_SERVING_PORT": "9001", "KEEL_SERVING_WORKERS": "3",
         "KEEL_SERVING_MAX_BODY": "2M", "KEEL_SERVING_POLL": "0.5s", "KEEL_API_KEYS_FILE": str(tmp_path / "keys"),
         "KEEL_SPOOL": str(tmp_path / "spool"), "KEEL_SPOOL_DURABILITY": "WRITE", "KEEL_SPOOL_MAX_BYTES": "3 GiB",
-        "KEEL_HOME": str(tmp_path),
+        "KEEL_HOME": str(tmp_path), "KEEL_SERVING_RECEIVE": "5", "KEEL_SERVING_CONNECTIONS": "50",
     }  # fmt: skip
     found = Settings.from_environment(environment, port=9002, models=("toy",), workers=None)
     assert found == Settings(
         host="0.0.0.0", port=9002, workers=3, models=("toy",), home=tmp_path, keys_file=tmp_path / "keys",
         spool=tmp_path / "spool", durability=Durability.WRITE, spool_bytes=3 * 2**30, max_body=2 * 2**20,
-        poll_seconds=0.5,
+        poll_seconds=0.5, receive_seconds=5.0, connections=50,
     )  # fmt: skip
     assert load(dump(found)) == found
 
@@ -47,6 +47,8 @@ def test_the_environment_says_everything_and_options_win(tmp_path):
         ("KEEL_SERVING_MAX_BODY", "12", "1k at least"),
         ("KEEL_SERVING_POLL", "soon", "'soon' is not a number of seconds"),
         ("KEEL_SERVING_POLL", "nan", "must lie between"),
+        ("KEEL_SERVING_RECEIVE", "0", "must lie between"),
+        ("KEEL_SERVING_CONNECTIONS", "0", "between 1 and 100,000"),
         ("KEEL_SPOOL_DURABILITY", "fsnyc", "did you mean 'fsync'"),
         ("KEEL_SPOOL_MAX_BYTES", "lots", "'lots' is no size"),
     ],

@@ -61,7 +61,7 @@ def create_app(settings: Settings, *, service: Service | None = None) -> FastAPI
 
     app = FastAPI(title="Keel", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.service = serving
-    app.add_middleware(Gate, service=serving, keys=keys, max_body=settings.max_body)
+    app.add_middleware(Gate, service=serving, keys=keys, max_body=settings.max_body, seconds=settings.receive_seconds)
     app.add_exception_handler(HTTPException, _http_error)  # type: ignore[arg-type]
     for path, endpoint, method in (
         ("/models/{model}/invocations", invoke, "POST"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect
@@ -14,6 +16,7 @@ from keel.errors import (
     BadRequest,
     KeelError,
     NoProductionVersion,
+    Overloaded,
     RegistryUnavailable,
     ScoringFailed,
     SpoolFailed,
@@ -24,6 +27,7 @@ from keel.errors import (
     UnknownVersion,
 )
 from keel.serving.keys import Keys, presented
+from keel.serving.protocol import CROWDED
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -56,10 +60,15 @@ class Unauthorized(KeelError):
 
 
 class Gate:
-    """ASGI middleware around the whole service."""
+    """ASGI middleware around the whole service.
 
-    def __init__(self, app: ASGIApp, *, service: Service, keys: Keys | None, max_body: int) -> None:
-        self.app, self.service, self.keys, self.max_body = app, service, keys, max_body
+    max_body: bytes of a body. seconds: that a body may take.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, service: Service, keys: Keys | None, max_body: int, seconds: float = float("inf")
+    ) -> None:
+        self.app, self.service, self.keys, self.max_body, self.seconds = app, service, keys, max_body, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and see to it that it gets exactly one answer."""
@@ -76,7 +85,7 @@ class Gate:
 
         try:
             self._let_in(scope)
-            await self.app(scope, _limited(scope, receive, self.max_body), noting)
+            await self.app(scope, _limited(scope, receive, self.max_body, self.seconds), noting)
         except ClientDisconnect:
             status = 499  # as others call it; nobody is there to be answered
         except Exception as error:
@@ -86,7 +95,11 @@ class Gate:
             self.service.metrics.answered(model, endpoint, status, time.perf_counter() - began)
 
     def _let_in(self, scope: Scope) -> None:
-        if self.keys is None or scope["path"] in OPEN_PATHS:
+        if scope["path"] in OPEN_PATHS:
+            return
+        if scope.get("state", {}).get(CROWDED):
+            raise Overloaded("all connections that may be open are busy (KEEL_SERVING_CONNECTIONS); try again soon")
+        if self.keys is None:
             return
         key = presented(scope["headers"])
         if key is None or self.keys.name_of(key) is None:
@@ -118,7 +131,7 @@ def answer_to(error: Exception) -> Response:
         status = 500
     if status == 503:
         headers["Retry-After"] = RETRY_AFTER
-    if status == 413:
+    if status in (408, 413):
         headers["Connection"] = "close"  # what is left of the body is not read
     if isinstance(error, KeelError):
         if status == 500:
@@ -135,19 +148,29 @@ def problem(status: int, said: str, kind: str, headers: dict[str, str] | None = 
     return Response(body, status, headers, media_type="application/json")
 
 
-def _limited(scope: Scope, receive: Receive, most: int) -> Receive:
-    """Return ``receive`` that raises BadRequest (413) as soon as a body is known to be too large."""
+def _limited(scope: Scope, receive: Receive, most: int, seconds: float) -> Receive:
+    """Return ``receive`` that raises BadRequest as soon as a body is known to be too large (413) or too slow (408)."""
     stated = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
     stated_size = int(stated) if stated.isdigit() else 0
-    size = 0
+    deadline = asyncio.get_running_loop().time() + seconds
+    size, more = 0, True
 
     async def counted() -> Message:
-        nonlocal size
-        message = await receive()
+        nonlocal size, more
+        if not more:
+            return await receive()
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await receive()
+        except TimeoutError:
+            raise BadRequest(
+                f"the body must come within {seconds:g} s: send fewer rows at once, or raise KEEL_SERVING_RECEIVE",
+                status=408,
+            ) from None
         if message["type"] == "http.request":
-            size += len(message.get("body", b""))
+            size, more = size + len(message.get("body", b"")), message.get("more_body", False)
             if max(size, stated_size) > most:
-                await _discard(receive, message, most)
+                await _discard(receive, message, most, deadline)
                 raise BadRequest(
                     f"the body is larger than {most:,} bytes: send fewer rows at once, or raise KEEL_SERVING_MAX_BODY",
                     status=413,
@@ -157,9 +180,11 @@ def _limited(scope: Scope, receive: Receive, most: int) -> Receive:
     return counted
 
 
-async def _discard(receive: Receive, message: Message, most: int) -> None:
+async def _discard(receive: Receive, message: Message, most: int, deadline: float) -> None:
     """Read on a little: a client that is cut off while it sends sees a broken connection, not the answer."""
     size = 0
-    while message["type"] == "http.request" and message.get("more_body") and size <= most:
-        message = await receive()
-        size += len(message.get("body", b""))
+    with suppress(TimeoutError):
+        async with asyncio.timeout_at(deadline):
+            while message["type"] == "http.request" and message.get("more_body") and size <= most:
+                message = await receive()
+                size += len(message.get("body", b""))

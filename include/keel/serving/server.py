@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -32,6 +33,10 @@ log = logging.getLogger(__name__)
 SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 KEEP_ALIVE_SECONDS = 75
 """Longer than clients keep a connection that they do not use: who closes last does not lose a request."""
+UNREAD_SECONDS = 60
+"""After which the system ends a connection whose client takes nothing of an answer any more."""
+OWN_FILES = 256
+"""Handles for what is not a client's connection: spool, store, registry, versions."""
 BACKLOG = 2048
 RESTART_SECONDS = 1.0
 SWITCH_SECONDS = 5e-4
@@ -77,6 +82,8 @@ def listen(settings: Settings) -> socket.socket:
         )[0]
         made = socket.socket(family, kind, protocol)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; what accepts from this socket has it, too
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
         made.bind(address)
     except OSError as error:
         raise CannotListen(
@@ -91,7 +98,7 @@ def serve(settings: Settings, listener: socket.socket) -> int:
     import uvicorn
 
     from keel.serving.app import create_app
-    from keel.serving.protocol import BoundedProtocol
+    from keel.serving.protocol import bounded
     from keel.serving.service import Service
 
     # Answers pass through three threads; the usual 5 ms would be most of their latency whenever one of them computes.
@@ -99,9 +106,10 @@ def serve(settings: Settings, listener: socket.socket) -> int:
     service = Service(settings)
     app = create_app(settings, service=service)
     service.start()  # before the server: what cannot start says so in one line
+    protocol = bounded(seconds=settings.receive_seconds, connections=_allowed_connections(settings.connections))
     server = uvicorn.Server(
         uvicorn.Config(
-            app, loop="uvloop", http=BoundedProtocol, ws="none", lifespan="on", log_config=None, access_log=False,
+            app, loop="uvloop", http=protocol, ws="none", lifespan="on", log_config=None, access_log=False,
             server_header=False, timeout_keep_alive=KEEP_ALIVE_SECONDS, backlog=BACKLOG,
             timeout_graceful_shutdown=max(1, round(settings.stop_seconds)),
         )
@@ -113,6 +121,21 @@ def serve(settings: Settings, listener: socket.socket) -> int:
         logging.shutdown()
         os._exit(0)  # Python would wait for, or trip over, a thread that is still loading a version
     return 0
+
+
+def _allowed_connections(wanted: int) -> int:
+    """Return how many connections may be open, of those wanted, so that the spool always gets the files it needs."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + OWN_FILES
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return wanted
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
+    if allowed < needed:
+        found = max(16, allowed - OWN_FILES)
+        log.warning("at most %d connections instead of %d: a process may have %d files open", found, wanted, allowed)
+        return found
+    return wanted
 
 
 @contextlib.contextmanager

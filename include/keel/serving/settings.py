@@ -19,11 +19,15 @@ MAX_BODY = 16 * 2**20
 """Bytes of a request; 10,000 rows of fifty numbers are about 5 MB as JSON."""
 SPOOL_BYTES = 2**30
 """Room for the hours that a store may be down: about three million rows of ten features."""
+RECEIVE_SECONDS = 30.0
+"""For a head, and again for a body; 16 MiB in that time are 4.5 Mbit/s."""
+CONNECTIONS = 1_000
 POLL_SECONDS = 2.0
 STOP_SECONDS = 10.0
 """What a stopping service gives requests in flight, and then again the way from the spool to the store."""
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 _MAX_WORKERS = 64
+_MAX_CONNECTIONS = 100_000
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,9 @@ class Settings:
     durability: Durability = Durability.FSYNC
     spool_bytes: int = SPOOL_BYTES
     max_body: int = MAX_BODY
+    receive_seconds: float = RECEIVE_SECONDS
+    connections: int = CONNECTIONS
+    """Of one process."""
     poll_seconds: float = POLL_SECONDS
     stop_seconds: float = STOP_SECONDS
     worker: int = 0
@@ -56,6 +63,12 @@ class Settings:
             raise ConfigError(f"--workers: {self.workers} must lie between 1 and {_MAX_WORKERS}")
         if not 0.05 <= self.poll_seconds <= 3600:
             raise ConfigError(f"KEEL_SERVING_POLL: {self.poll_seconds} s must lie between 0.05 and 3600")
+        if not 0.05 <= self.receive_seconds <= 3600:
+            raise ConfigError(f"KEEL_SERVING_RECEIVE: {self.receive_seconds} s must lie between 0.05 and 3600")
+        if not 1 <= self.connections <= _MAX_CONNECTIONS:
+            raise ConfigError(
+                f"KEEL_SERVING_CONNECTIONS: {self.connections} must lie between 1 and {_MAX_CONNECTIONS:,}"
+            )
         if self.keys_file is None and not self.on_loopback:
             raise ConfigError(
                 f"without keys the service listens on this machine's loopback address only, not on {self.host}: "
@@ -133,6 +146,8 @@ _VARIABLES = {
     "KEEL_SERVING_PORT": ("port", _integer),
     "KEEL_SERVING_WORKERS": ("workers", _integer),
     "KEEL_SERVING_MAX_BODY": ("max_body", _bytes),
+    "KEEL_SERVING_RECEIVE": ("receive_seconds", _seconds),
+    "KEEL_SERVING_CONNECTIONS": ("connections", _integer),
     "KEEL_SERVING_POLL": ("poll_seconds", _seconds),
     "KEEL_API_KEYS_FILE": ("keys_file", _path),
     "KEEL_SPOOL": ("spool", _path),
