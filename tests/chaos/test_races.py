@@ -5,13 +5,32 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keel.errors import StaleGeneration
+import pytest
+
+from keel.errors import NotPromotable, StaleGeneration
 from keel.lifecycle import deployments, ledger
-from tests.chaos.harness import TIMEOUT, TRIALS, World, require_agreement, require_consistent, require_whole_ledger
+from keel.lifecycle.history import Status, history
+from keel.rollout.evidence import require_promotable
+from keel.rollout.refusal import turn_down
+from keel.workspace import Workspace
+from tests.chaos.harness import (
+    TIMEOUT,
+    TRIALS,
+    World,
+    numbers_of,
+    require_agreement,
+    require_consistent,
+    require_whole_ledger,
+    run,
+    watch,
+)
 from tests.deployed import with_production
 from tests.store_fixtures import NOON
+from tests.toy import toy_config
 
 if TYPE_CHECKING:
     from keel.lifecycle.registry import Registry
@@ -109,3 +128,81 @@ def test_reconcilers_never_take_a_promoter_for_a_hand(world: World) -> None:
         assert list(ledger.entries(store, world.model, ledger.Action.OUT_OF_BAND)) == []
         assert deployments.read(store, world.model).generation == total["won"]
         require_agreement(store, registry, world.model)
+
+
+def take_promotion(world: World) -> str:
+    """Promote version 2 if it may still be promoted, as ``<model>.promote`` does."""
+    with world.open() as (store, registry):
+        state = history(store, world.model)
+        try:
+            require_promotable(state, 2)
+            promote(store, registry, state.deployment, 2)
+        except (NotPromotable, StaleGeneration) as error:
+            return type(error).__name__
+    return "promoted"
+
+
+def take_refusal(world: World) -> str:
+    """Reject version 2, as a comparison that it fails does."""
+    config = toy_config().model_copy(update={"model": world.model})
+    with world.open() as (store, registry):
+        turn_down(
+            Workspace(Path(), store, registry), config, 2, (Status.REJECTED, "worse"), actor="tests",
+            action=ledger.Action.KEEP_CHAMPION, body={"evidence": {"sentence": "worse"}},
+        )  # fmt: skip
+    return "turned down"
+
+
+def meet(world: World, first: Callable[[World], str], then: Callable[[World], str], number: int) -> list[str]:
+    """Stop the first step at boundary ``number`` until the other has ended, or waits for what the first one holds."""
+    reached, ended, said = processes.Event(), processes.Event(), processes.Queue()
+
+    def hold() -> None:
+        passed = itertools.count()
+
+        def boundary(_: str) -> None:
+            if next(passed) == number:
+                reached.set()
+                ended.wait(0.3)
+
+        watch(boundary)
+        said.put((0, first(world)))
+
+    def come_between() -> None:
+        assert reached.wait(TIMEOUT)
+        said.put((1, then(world)))
+        ended.set()
+
+    both = [processes.Process(target=step) for step in (hold, come_between)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(TIMEOUT)
+    assert [process.exitcode for process in both] == [0, 0]
+    return [word for _, word in sorted(said.get(timeout=TIMEOUT) for _ in both)]
+
+
+@pytest.mark.parametrize("steps", [(take_refusal, take_promotion), (take_promotion, take_refusal)])
+def test_of_a_promotion_and_a_no_to_the_same_version_one_counts(world: World, steps: Any) -> None:
+    def prepared(name: str) -> World:
+        fresh = replace(world, model=name)
+        fresh.register(2)
+        with fresh.open() as (store, registry):
+            promote(store, registry, deployments.read(store, name), 1)
+        return fresh
+
+    alone = prepared("alone")
+    boundaries = run(lambda: steps[0](alone)).boundaries
+    read = next(number for number, name in enumerate(boundaries) if name.startswith("after SELECT ledger"))
+    counted = set()
+    for number in numbers_of(boundaries[: boundaries.index("after COMMIT") + 1])[read // 2 :]:
+        fresh = prepared(f"toy-{number}")
+        words = meet(fresh, *steps, number)
+        with fresh.open() as (store, registry):
+            require_agreement(store, registry, fresh.model)
+            said = [row.action for row in ledger.entries(store, fresh.model) if "2" in row.body.get("statuses", {})]
+            assert len(said) == 2, (boundaries[number], words, said)  # the first is its registration
+            station = {"promote": Status.PRODUCTION, "keep_champion": Status.REJECTED}[said[1]]
+            assert history(store, fresh.model).status(2) is station, boundaries[number]
+            counted.add(said[1])
+    assert "keep_champion" in counted if steps[0] is take_promotion else "promote" in counted

@@ -14,15 +14,15 @@ from keel.errors import NoProductionVersion, RegistryUnavailable, StoreUnavailab
 from keel.lifecycle.history import Deployment
 from keel.lifecycle.projection import Finding, pending, project
 from keel.lifecycle.reconcile import Reconciled, reconcile
-from keel.lifecycle.transitions import NONE, Statuses, note, note_once, read, rebuild, stale, swap
+from keel.lifecycle.transitions import NONE, Statuses, note, note_once, noted_before, read, rebuild, stale, swap
 
 if TYPE_CHECKING:
     from keel.lifecycle.registry import Registry
     from keel.store import Store
 
 __all__ = [
-    "Deployment", "Finding", "Reconciled", "change", "note", "note_once", "pending", "production_version", "project",
-    "read", "rebuild", "reconcile", "stale",
+    "Deployment", "Finding", "Reconciled", "change", "note", "note_once", "noted_before", "pending",
+    "production_version", "project", "read", "rebuild", "reconcile", "stale",
 ]  # fmt: skip
 
 

@@ -85,13 +85,17 @@ def note_once(
     The same action with the same evidence again, by a retry or by another run of the same window, adds nothing and
     returns None.
     """
-    evidence = json.loads(json.dumps(body.get("evidence")))
     with store.begin() as connection:
         alone(connection)
-        query = select(ledger_table.c.body).where(ledger_table.c.model == model, ledger_table.c.action == str(action))
-        if any(json.loads(kept).get("evidence") == evidence for kept in connection.execute(query).scalars()):
+        if _noted_before(connection, model, action, body):
             return None
         return noted(connection, model, actor=actor, action=action, body=_with_statuses(body, statuses), now=now)
+
+
+def noted_before(store: Store, model: str, action: str, body: Mapping[str, Any]) -> bool:
+    """Whether the same action is recorded with the same evidence."""
+    with store.connect() as connection:
+        return _noted_before(connection, model, action, body)
 
 
 def rebuild(store: Store, model: str | None = None) -> list[Deployment]:
@@ -132,6 +136,12 @@ def _read(connection: Connection, model: str) -> Deployment:
     if row is None:
         return Deployment(model)
     return Deployment(**{name: row[name] for name in ("model", "production", "staging", "previous", "generation")})
+
+
+def _noted_before(connection: Connection, model: str, action: str, body: Mapping[str, Any]) -> bool:
+    evidence = json.loads(json.dumps(body.get("evidence")))
+    query = select(ledger_table.c.body).where(ledger_table.c.model == model, ledger_table.c.action == str(action))
+    return any(json.loads(kept).get("evidence") == evidence for kept in connection.execute(query).scalars())
 
 
 def _swapped(connection: Connection, current: Deployment, changed: Deployment, now: datetime) -> bool:

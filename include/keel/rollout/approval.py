@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from keel.errors import NotApproved
 from keel.lifecycle import deployments, ledger
-from keel.lifecycle.history import Status, history
+from keel.lifecycle.history import Status
 from keel.memory import Plain, now_utc, outcome_of
-from keel.rollout.evidence import PROMOTABLE, shown
+from keel.rollout.evidence import shown
 from keel.rollout.refusal import turn_down
 
 if TYPE_CHECKING:
@@ -69,10 +69,8 @@ def approve(
             ws.store, config.model, actor=str(approver), action=ledger.Action.APPROVE, body=row, now=now_utc()
         )
         return outcome_of("approved", body, sentence, version=challenger)
-    statuses = {}
-    if history(ws.store, config.model).status(challenger) in PROMOTABLE:
-        statuses[challenger] = (Status.REJECTED if approver else Status.CANDIDATE, sentence)
-    turn_down(ws, config, challenger, statuses, actor=approver or "airflow", action=ledger.Action.DECLINE, body=row)
+    becomes = (Status.REJECTED if approver else Status.CANDIDATE, sentence)
+    turn_down(ws, config, challenger, becomes, actor=approver or "airflow", action=ledger.Action.DECLINE, body=row)
     return outcome_of("declined", body, f"{sentence} Production is as it was.", version=body["champion"])
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from keel.errors import StaleGeneration
 from keel.lifecycle import deployments, ledger
 from keel.lifecycle.comparison import Verdict
 from keel.lifecycle.history import Status, history
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from keel.config import ModelConfig
     from keel.workspace import Workspace
 
+log = logging.getLogger(__name__)
+
 
 def keep_champion(
     ws: Workspace, config: ModelConfig, comparison: Mapping[str, Any], *, actor: str, run_id: str
@@ -23,31 +27,39 @@ def keep_champion(
     """Turn the challenger down, and record why. One about whom nothing could be concluded stays a candidate."""
     body = kept(ws, config, comparison)
     challenger, champion = body["challenger"], body["champion"]
-    statuses = {}
-    if body["verdict"] == Verdict.FAIL and history(ws.store, config.model).status(challenger) in PROMOTABLE:
-        statuses[challenger] = (Status.REJECTED, body["reason"])
+    becomes = (Status.REJECTED, body["reason"]) if body["verdict"] == Verdict.FAIL else None
     row = {"run_id": run_id, "evidence": body}
-    turn_down(ws, config, challenger, statuses, actor=actor, action=ledger.Action.KEEP_CHAMPION, body=row)
+    turn_down(ws, config, challenger, becomes, actor=actor, action=ledger.Action.KEEP_CHAMPION, body=row)
     sentence = f"Kept champion {champion}: {body['sentence']}"
     return outcome_of("kept_champion", body, sentence, version=champion)
 
 
 def turn_down(
-    ws: Workspace, config: ModelConfig, challenger: int, statuses: Mapping[int, tuple[Status, str]], *,
+    ws: Workspace, config: ModelConfig, challenger: int, becomes: tuple[Status, str] | None, *,
     actor: str, action: ledger.Action, body: Mapping[str, Any],
 ) -> None:  # fmt: skip
-    """Record a no with what becomes of the challenger, which loses its place in staging unless it keeps its station.
+    """Record a no, by which the challenger loses its place in staging and gets another station, or None: keeps both.
 
-    The same no again adds nothing.
+    So does a version that has gone on meanwhile, such as into production. The same no again adds nothing.
     """
-    current = deployments.read(ws.store, config.model)
-    if statuses and current.staging == challenger:
-        deployments.change(
-            ws.store, ws.registry, current, replace(current, staging=None), actor=actor, action=action, body=body,
-            now=now_utc(), statuses=statuses,
-        )  # fmt: skip
-        return
-    deployments.note_once(
-        ws.store, config.model, actor=actor, action=action, body=body, now=now_utc(), statuses=statuses
-    )
-    deployments.project(ws.store, ws.registry, config.model)
+    while True:
+        state = history(ws.store, config.model)
+        present = state.status(challenger)
+        if (
+            becomes is None or present not in PROMOTABLE or present is becomes[0]
+            or deployments.noted_before(ws.store, config.model, action, body)
+        ):  # fmt: skip
+            deployments.note_once(ws.store, config.model, actor=actor, action=action, body=body, now=now_utc())
+            deployments.project(ws.store, ws.registry, config.model)
+            return
+        current = state.deployment
+        staging = None if current.staging == challenger else current.staging
+        try:
+            # A change, also to the same deployment: not at the same time as a promotion of that very version.
+            deployments.change(
+                ws.store, ws.registry, current, replace(current, staging=staging), actor=actor, action=action,
+                body=body, now=now_utc(), statuses={challenger: becomes},
+            )  # fmt: skip
+            return
+        except StaleGeneration as error:
+            log.info("%s", error)
