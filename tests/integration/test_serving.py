@@ -265,7 +265,9 @@ def test_a_full_spool_is_said_until_there_is_room_again(home, locked):
             assert (answer.status_code, answer.json()["kind"]) == (503, "SpoolFull")
             assert answer.headers["retry-after"]
             assert serving.client.get("/health").status_code == 200
-        until(lambda: serving.ask(ids=["after"]).status_code == 200)
+            assert list(serving.client.get("/ready").json()["missing"]) == ["spool"]
+        serving.until_ready()
+        assert serving.ask(ids=["after"]).status_code == 200
         flushed(serving)
         assert sorted(stored_ids(home)) == [*answered, "after"]
 

@@ -48,6 +48,13 @@ def serve(tmp_path, monkeypatch):
         client.service._connecting.join()  # Alembic, which it may be in, is for one thread of a process
 
 
+def until(condition, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def error(response):
     said = response.json()
     assert set(said) == {"error", "kind"}
@@ -80,6 +87,18 @@ def test_it_is_healthy_again_once_the_disk_writes_again(serve, monkeypatch):
         patch.setattr(files, "write", fails)
         assert error(client.post("/feedback", json=LABEL))[0] == 503
         assert client.get("/health").status_code == 503
+        assert client.get("/ready").json()["missing"]["spool"].endswith("the disk does not write')")
+    until(lambda: client.get("/health").status_code == 200)
+    assert "spool" not in client.get("/ready").json()["missing"]
+    assert client.post("/feedback", json=LABEL).status_code == 202
+
+
+def test_a_write_that_succeeds_is_as_good_as_a_try(serve, monkeypatch):
+    client = serve()
+    monkeypatch.setattr("keel.serving.room.TRY_SECONDS", 1e9)
+    client.service.room._tried_at = time.monotonic()
+    client.service.room.failed = "the disk did not write"
+    assert client.get("/health").status_code == 503
     assert client.post("/feedback", json=LABEL).status_code == 202
     assert client.get("/health").status_code == 200
 
@@ -242,6 +261,11 @@ def test_a_full_spool_is_said_and_nothing_is_promised(serve):
     assert answer.headers["retry-after"]
     assert 0 < taken < 100
     assert client.service.spool.stats.records == taken
+    assert "65536 bytes" in client.get("/ready").json()["missing"]["spool"]
+    spool = client.service.spool
+    spool.acknowledge(spool.next_batch(taken, 2**20))  # as the drain does when the store is back
+    until(lambda: "spool" not in client.get("/ready").json()["missing"])
+    assert not list(client.service.spool_folder.glob("room-*"))
 
 
 def test_metrics_tell_no_names_that_nobody_has_configured(serve):

@@ -144,13 +144,13 @@ async def experiments(request: Request) -> Response:
 
 async def health(request: Request) -> Response:
     """Say whether the process can go on; if not, it is to be started anew."""
-    broken = _serving(request).healthy
+    broken = (await _looked(request)).healthy
     return _json({"status": "broken", "error": broken}, status=503) if broken else _json({"status": "ok"})
 
 
 async def ready(request: Request) -> Response:
     """Say whether requests can be answered, and if not what is missing."""
-    missing = _serving(request).missing
+    missing = (await _looked(request)).missing
     document = {"ready": not missing, "missing": missing}
     return _json(document, status=503, headers={"Retry-After": RETRY_AFTER}) if missing else _json(document)
 
@@ -169,6 +169,14 @@ async def metrics(request: Request) -> Response:
 
 def _serving(request: Request) -> Service:
     return request.app.state.service
+
+
+async def _looked(request: Request) -> Service:
+    """Return the service, which knows by now whether it can write; where it can, that costs nothing."""
+    serving = _serving(request)
+    if serving.room.missing:
+        await asyncio.to_thread(serving.room.look)
+    return serving
 
 
 async def _read(read: Callable[..., T], *args: Any, **options: Any) -> T:

@@ -19,7 +19,6 @@ from keel.errors import (
     ConfigError,
     KeelError,
     NoProductionVersion,
-    SpoolFailed,
     StoreUnavailable,
     UnknownModel,
 )
@@ -29,6 +28,7 @@ from keel.serving.journal import Block, encode
 from keel.serving.keys import read_keys
 from keel.serving.metrics import Metrics
 from keel.serving.rolling import Rolling
+from keel.serving.room import Room
 from keel.serving.scorer import Scorer
 from keel.spool import Spool
 from keel.store.database import parse_url
@@ -84,7 +84,6 @@ class Service:
         self.problem = "the store is not open yet"
         self.unfit: dict[str, str] = {}
         self.ended = True
-        self._broken: str | None = None
         self._started = False
         self._showing = threading.Lock()
         self._stopping = threading.Event()
@@ -109,6 +108,7 @@ class Service:
         self.spool = Spool.open(
             self.spool_folder, durability=self.settings.durability, max_bytes=self.settings.spool_bytes
         )
+        self.room = Room(self.spool, self.spool_folder, self.settings.spool_bytes)
         self.scorer = Scorer(keep=self.append)
         self._connecting.start()
 
@@ -177,16 +177,8 @@ class Service:
         here: write in this thread if nobody else is writing.
         """
         kept = self.spool.append(records, here=here)
-        kept.add_done_callback(self._note_failure)
+        kept.add_done_callback(self.room.note)
         return kept
-
-    def _note_failure(self, kept: Future[None]) -> None:
-        # A disk that did not write may write again; a spool that is closed never does, and only a new process opens it.
-        error = kept.exception()
-        if error is None:
-            self._broken = None
-        elif isinstance(error, SpoolFailed):
-            self._broken = str(error)
 
     @property
     def healthy(self) -> str | None:
@@ -194,12 +186,13 @@ class Service:
         drain = self.drain
         if drain is not None and drain.ident is not None and not drain.is_alive() and not self._stopping.is_set():
             return "the thread that brings predictions to the store has ended"
-        return self._broken
+        return self.room.failed
 
     @property
     def missing(self) -> dict[str, str]:
         """Why it is not ready, by model or part; empty when it is."""
-        return {"store": self.problem} if self.deployed is None else {**self.deployed.missing, **self.unfit}
+        found = {"store": self.problem} if self.deployed is None else {**self.deployed.missing, **self.unfit}
+        return {**found, "spool": self.room.missing} if self.room.missing else found
 
     def state(self) -> dict[str, Any]:
         """Return what runs, for ``/version``."""
