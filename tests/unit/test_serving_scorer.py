@@ -216,21 +216,24 @@ def test_a_shadow_that_fails_takes_no_answer_away(versions):
     assert scorer.trial_failures == 1
 
 
-def test_a_shadow_that_needs_more_columns_than_what_answers_takes_no_answer_away(versions):
+@pytest.mark.parametrize("plan", [PLAN, SHADOW], ids=lambda plan: plan.mode)
+def test_a_version_on_trial_that_needs_more_columns_takes_no_answer_away(versions, plan):
     answers = copy(versions[0])
     answers.needed = ("x", "colour")
     shelf = Shelf(CONFIG)
-    shelf.want(Wanted(1, plan=PLAN))
+    shelf.want(Wanted(1, plan=plan))
     for each in (answers, versions[1]):
         shelf.put(each)
-    assert shelf.served.inputs.required == {"x", "colour", "z"}
-    shelf.want(Wanted(1, plan=SHADOW))
-    assert shelf.served.plan is SHADOW
+    assert shelf.served.plan is plan
     assert shelf.served.inputs.required == {"x", "colour"}
-    whole = rows_of([0.5])
+    challengers = [f"c-{i}" for i in range(100) if assign(PLAN, f"c-{i}", PLAN.started_at).arm == CHALLENGER]
+    whole = rows_of([0.5], entities=challengers[:1])
     lacking = replace(whole, features=replace(whole.features, absent=frozenset({"z"})))
-    found = [answer.block.shadow_version for answer in ask(lacking, whole, what=served(CONFIG, *versions, SHADOW))]
-    assert found == [None, 2]
+    found = [answer.block for answer in ask(lacking, whole, what=served(CONFIG, *versions, plan))]
+    if plan is SHADOW:
+        assert [block.shadow_version for block in found] == [None, 2]
+    else:
+        assert [(block.arms, block.versions) for block in found] == [([CHALLENGER], [1]), ([CHALLENGER], [2])]
 
 
 def done(error=None):

@@ -44,7 +44,7 @@ def answer_all(
     A request whose rows the champion cannot score fails alone. A version on trial that fails is told to
     ``trial_failed``, and nobody misses it: a shadow is left out of the answer, and a challenger's rows are answered by
     the champion. They keep their arm: without the rows that a version cannot score, it would be judged on easier ones.
-    A shadow that needs a column that a request does not have is not asked.
+    A version on trial that needs a column that a request does not have is not asked, with the same result.
     """
     routes = [route(rows, served.plan) for rows, served in asked]
     scored = _scored(
@@ -54,10 +54,11 @@ def answer_all(
     )
     instead: list[_Piece] = []
     for piece, outcome in scored:
-        if piece.role != "champion" and isinstance(outcome, ScoringFailed):
+        champion = asked[piece.request][1].production
+        if piece.version is not champion and isinstance(outcome, ScoringFailed):
             trial_failed(outcome)
             if piece.role == "challenger":
-                instead.append(replace(piece, version=asked[piece.request][1].production))
+                instead.append(replace(piece, version=champion))
     found: list[dict[str, tuple[_Piece, Scored | ScoringFailed]]] = [{} for _ in asked]
     for piece, outcome in [*scored, *_scored(instead)]:
         found[piece.request][piece.role] = (piece, outcome)
@@ -67,18 +68,19 @@ def answer_all(
 
 
 def _pieces(request: int, rows: Rows, served: Served, way: Route) -> list[_Piece]:
-    everything, pieces = rows.features, []
+    everything, pieces, trial = rows.features, [], served.challenger
+    if trial is not None and not everything.absent.isdisjoint(trial.needed):
+        trial = None
     for role, version, numbers in (
         ("champion", served.production, way.champion),
-        ("challenger", served.challenger, way.challenger),
+        ("challenger", trial or served.production, way.challenger),
     ):
-        if version is not None and len(numbers) == len(rows):
+        if len(numbers) == len(rows):
             pieces.append(_Piece(request, role, version, everything))
-        elif version is not None and len(numbers):
+        elif len(numbers):
             pieces.append(_Piece(request, role, version, everything.take(numbers), numbers))
-    shadow = served.challenger if way.shadow else None
-    if shadow is not None and everything.absent.isdisjoint(shadow.needed):
-        pieces.append(_Piece(request, "shadow", shadow, everything))
+    if way.shadow and trial is not None:
+        pieces.append(_Piece(request, "shadow", trial, everything))
     return pieces
 
 

@@ -126,11 +126,8 @@ class Shelf:
         challenger = self._versions.get(plan.challenger) if plan else None
         if plan is None or challenger is None or plan.champion != production.number:
             plan = challenger = None
-        # a shadow answers nobody, so no request is refused for what only the shadow needs
-        needed = {*production.needed}
-        if challenger is not None and plan is not None and plan.mode == "ab":
-            needed |= {*challenger.needed}
-        inputs = Inputs.of(self.config, needed)
+        # no request is refused for what only a version on trial needs
+        inputs = Inputs.of(self.config, production.needed)
         before = self.served
         served = Served(self.config.model, inputs, production, challenger, plan)
         if before is None or before.production is not production:
