@@ -216,6 +216,19 @@ def test_a_shadow_that_fails_takes_no_answer_away(versions):
     assert scorer.trial_failures == 1
 
 
+def test_nobody_is_split_while_another_version_than_the_plans_champion_still_answers(versions):
+    before = copy(versions[0])
+    before.number = 3
+    shelf = Shelf(CONFIG)
+    shelf.want(Wanted(3))
+    shelf.put(before)
+    shelf.want(Wanted(1, previous=3, plan=PLAN))
+    shelf.put(versions[1])  # the challenger is there, and the champion not yet
+    assert (shelf.served.production, shelf.served.plan, shelf.served.challenger) == (before, None, None)
+    shelf.put(versions[0])
+    assert (shelf.served.production, shelf.served.plan, shelf.served.challenger) == (versions[0], PLAN, versions[1])
+
+
 @pytest.mark.parametrize("plan", [PLAN, SHADOW], ids=lambda plan: plan.mode)
 def test_a_version_on_trial_that_needs_more_columns_takes_no_answer_away(versions, plan):
     answers = copy(versions[0])
