@@ -10,7 +10,7 @@ from keel.config import get_model
 from keel.serving.answers import Answer
 from keel.serving.app import create_app
 from keel.serving.inputs import Inputs
-from keel.serving.journal import PredictionBlock
+from keel.serving.journal import PredictionBlock, packed
 from keel.serving.keys import read_keys
 from keel.serving.metrics import Metrics
 from keel.serving.payload import parse
@@ -40,7 +40,7 @@ def test_the_request_is_one_and_the_answer_has_its_keys():
         block("json request").encode(), "application/json", Inputs.of(config, config.features), clock=lambda n: NOON
     )
     assert found.entities == ["N14228"]
-    answered = PredictionBlock(config.model, found.ids, found.times, [3], [0.29], [0.0], {})
+    answered = PredictionBlock(config.model, found.ids, found.times, [3], packed([0.29]), packed([0.0]))
     made, shown = json.loads(Answer(answered, [[0.71, 0.29]]).body()), json.loads(block("json answer"))
     assert {**shown["keel"], "ids": 0, "times": 0} == {**made["keel"], "ids": 0, "times": 0}
     assert shown["predictions"] == made["predictions"]

@@ -14,7 +14,7 @@ from keel.alerts.findings import compose_findings
 from keel.errors import StoreUnavailable
 from keel.rollout.spooled import set_aside
 from keel.serving.drain import Drain
-from keel.serving.journal import LabelBlock, PredictionBlock, encode
+from keel.serving.journal import LabelBlock, PredictionBlock, encode, packed
 from keel.serving.metrics import Metrics
 from keel.spool import Durability, Spool
 from keel.store import PredictionLog, Store
@@ -53,8 +53,8 @@ def drain(ws, spool, metrics, tmp_path):
 def block(*ids, model="toy", version=3, **changes):
     n = len(ids)
     plain = PredictionBlock(
-        model, list(ids), [MICROS + i for i in range(n)], [version] * n, [0.25] * n, [0.0] * n,
-        {"x": [1.5] * n, "z": [None] * n, "colour": ["red"] * n},
+        model, list(ids), [MICROS + i for i in range(n)], [version] * n, packed([0.25] * n), packed([0.0] * n),
+        ["x", "z"], packed([[1.5, None]] * n), {"colour": ["red"] * n},
     )  # fmt: skip
     return msgspec.structs.replace(plain, **changes)
 
@@ -73,7 +73,7 @@ def value(metrics, name, **labels):
 
 
 def test_what_is_answered_reaches_the_store_and_leaves_the_spool(ws, spool, drain, metrics):
-    arms = {"arms": ["champion", "challenger"], "allocations": [0.9, 0.1], "entities": ["ann", None],
+    arms = {"arms": ["champion", "challenger"], "allocations": packed([0.9, 0.1]), "entities": ["ann", None],
             "experiment": "exp"}  # fmt: skip
     put(spool, block("a", "b", **arms), block("c", version=4))
     assert drain.move().records == 2
@@ -135,7 +135,8 @@ def test_a_record_that_no_store_will_take_is_set_aside_and_told_and_holds_up_not
 
 
 def test_a_value_of_another_type_is_stored_as_it_came_beside_others(ws, spool, drain):
-    put(spool, block("a"), block("odd", features={"x": ["one"], "z": [1.0], "colour": ["red"]}), block("b"))
+    odd = block("odd", numeric=["z"], numbers=packed([1.0]), texts={"x": ["one"], "colour": ["red"]})
+    put(spool, block("a"), odd, block("b"))
     assert drain.move().rejected == 0
     tables = ws.store.predictions("toy", CONFIG.features).read(NOON, datetime(2026, 1, 2, tzinfo=UTC))
     found = {row["id"]: row["x"] for table in tables for row in table.to_pylist()}

@@ -18,16 +18,17 @@ from keel.serving.journal import (
     encode,
     label_block,
     labels_table,
+    packed,
     predictions_table,
 )
 
 PLAIN = PredictionBlock(
-    "toy", ["a", "b"], [1, 2], [3, 3], [0.25, 0.75], [0.0, 1.0],
-    {"x": [1.5, math.inf], "z": [None, math.pi], "colour": ["rød", None]},
+    "toy", ["a", "b"], [1, 2], [3, 3], packed([0.25, 0.75]), packed([0.0, 1.0]),
+    ["x", "z"], packed([[1.5, None], [math.inf, math.pi]]), {"colour": ["rød", None]},
 )  # fmt: skip
 RICH = PredictionBlock(
-    "toy", ["c"], [3], [4], [0.5], [1.0], {"x": [1.0], "z": [2.0], "colour": ["red"]}, ["ann"], "exp-1",
-    ["challenger"], [0.05], 3, [0.4], [0.0],
+    "toy", ["c"], [3], [4], packed([0.5]), packed([1.0]), ["x", "z"], packed([1.0, 2.0]), {"colour": ["red"]},
+    ["ann"], "exp-1", ["challenger"], packed([0.05]), 3, packed([0.4]), packed([0.0]),
 )  # fmt: skip
 LABELS = LabelBlock("toy", ["a", "b"], [0.0, 1.0], [10, 20])
 
@@ -35,12 +36,6 @@ LABELS = LabelBlock("toy", ["a", "b"], [0.0, 1.0], [10, 20])
 @pytest.mark.parametrize("block", [PLAIN, RICH, LABELS])
 def test_what_is_read_is_what_was_written(block):
     assert decode(encode(block)) == block
-
-
-def test_nan_survives():
-    block = msgspec.structs.replace(RICH, features={"x": [math.nan]})
-    [value] = decode(encode(block)).features["x"]
-    assert math.isnan(value)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +50,11 @@ def test_nan_survives():
         b"L" + encode(PLAIN)[1:],
         b"P" + encode(LABELS)[1:],
         encode(msgspec.structs.replace(PLAIN, times=[1])),
-        encode(msgspec.structs.replace(PLAIN, features={"x": [1.0]})),
+        encode(msgspec.structs.replace(PLAIN, texts={"colour": ["red"]})),
+        encode(msgspec.structs.replace(PLAIN, numeric=["x"])),
+        encode(msgspec.structs.replace(PLAIN, numbers=PLAIN.numbers[:-1])),
+        encode(msgspec.structs.replace(PLAIN, scores=packed([0.25]))),
+        encode(msgspec.structs.replace(PLAIN, predictions=b"")),
         encode(msgspec.structs.replace(PLAIN, arms=["champion"])),
         encode(msgspec.structs.replace(LABELS, labels=[1.0])),
     ],
@@ -77,8 +76,19 @@ def test_blocks_of_one_shape_become_one_table():
     assert table["shadow_version"].to_pylist() == [None, None, 3]
     assert table["shadow_score"].to_pylist() == [None, None, 0.4]
     assert table["colour"].to_pylist() == ["rød", None, "red"]
+    assert table["score"].to_pylist() == [0.25, 0.75, 0.5]
+    assert table["allocation"].to_pylist() == [None, None, 0.05]
+    assert table["x"].to_pylist() == [1.5, math.inf, 1.0]
     assert table["z"].to_pylist() == [None, math.pi, 2.0]
     assert table.schema.field("colour").type == pa.string()
+
+
+def test_a_model_without_features_or_scores_is_stored_too():
+    bare = PredictionBlock("toy", ["a", "b"], [1, 2], [3, 3], None, packed([0.0, math.nan]))
+    table = predictions_table([bare])
+    assert table["score"].to_pylist() == [None, None]
+    assert table["prediction"].to_pylist() == [0.0, None]
+    assert table.column_names[-1] == "shadow_prediction"
 
 
 def test_labels_go_through_a_block_unchanged():

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from keel.realised import rolling
-from keel.serving.journal import PredictionBlock
+from keel.serving.journal import PredictionBlock, packed
 from keel.serving.metrics import Metrics
 from keel.serving.rolling import Rolling
 from keel.spool import Durability, Spool
@@ -30,7 +30,7 @@ def value(metrics, name, **labels):
 
 def block(versions, arms=None):
     n = len(versions)
-    return PredictionBlock("toy", [str(i) for i in range(n)], [0] * n, versions, None, [0.0] * n, {}, arms=arms)
+    return PredictionBlock("toy", [str(i) for i in range(n)], [0] * n, versions, None, packed([0.0] * n), arms=arms)
 
 
 def test_rows_are_counted_by_version_and_arm():

@@ -18,7 +18,7 @@ from keel.errors import Overloaded, ScoringFailed, SpoolFailed, SpoolFull
 from keel.lifecycle.experiment import CHALLENGER, CHAMPION, Plan, Stage, assign
 from keel.lifecycle.scoring import to_model_input
 from keel.serving.inputs import Features, Rows
-from keel.serving.journal import decode
+from keel.serving.journal import decode, packed
 from keel.serving.routing import route
 from keel.serving.scorer import Scorer
 from keel.serving.shelf import Shelf
@@ -79,9 +79,9 @@ def test_each_request_gets_the_answer_to_its_own_rows(versions):
         assert answer.raw == outputs
         block = answer.block
         assert (block.ids, block.times, block.versions) == (rows.ids, rows.times, [1] * len(rows))
-        assert (block.scores, block.predictions) == (scores.tolist(), predictions.tolist())
-        same = {"z": [1.0] * len(rows), "colour": ["red"] * len(rows)}
-        assert block.features == {"x": rows.features.numbers[0].tolist(), **same}
+        assert (block.scores, block.predictions) == (packed(scores), packed(predictions))
+        assert (block.numeric, block.numbers) == (["x", "z"], packed(rows.features.numbers.T))
+        assert block.texts == {"colour": ["red"] * len(rows)}
         assert block.arms is block.experiment is block.shadow_version is None
 
 
@@ -103,13 +103,14 @@ def test_an_experiment_answers_by_arm_and_says_so(versions):
     assert block.experiment == "e1"
     assert {CHAMPION, CHALLENGER} == set(block.arms)
     outputs = [version.score(rows.features) for version in versions]
+    allocations, scores, predictions = map(np.frombuffer, (block.allocations, block.scores, block.predictions))
     for row, arm in enumerate(block.arms):
         chosen = assign(PLAN, entities[row] or rows.ids[row], from_micros(rows.times[row]))
         number = 2 if arm == CHALLENGER else 1
-        assert (arm, block.allocations[row], block.versions[row]) == (*chosen, number)
+        assert (arm, allocations[row], block.versions[row]) == (*chosen, number)
         assert answer.raw[row] == outputs[number - 1][0][row]
-        assert block.scores[row] == outputs[number - 1][1][row]
-        assert block.predictions[row] == outputs[number - 1][2][row]
+        assert scores[row] == outputs[number - 1][1][row]
+        assert predictions[row] == outputs[number - 1][2][row]
     said = json.loads(answer.body())["keel"]
     assert said["version"] is None
     assert (said["versions"], said["arms"], said["experiment"]) == (block.versions, block.arms, "e1")
@@ -163,11 +164,11 @@ def test_the_champion_answers_what_a_challenger_fails_on_and_the_arm_stays(versi
         scorer.close()
     for rows, answer in zip((both, own), answers, strict=True):
         outputs, scores, _ = versions[0].score(rows.features)
-        assert (answer.raw, answer.block.scores) == (outputs, scores.tolist())
+        assert (answer.raw, answer.block.scores) == (outputs, packed(scores))
         assert answer.block.versions == [1] * len(rows)
         assert answer.block.experiment == "e1"
     assert answers[0].block.arms == [CHALLENGER, CHAMPION, CHALLENGER]
-    assert answers[0].block.allocations == [0.3, 0.7, 0.3]
+    assert answers[0].block.allocations == packed([0.3, 0.7, 0.3])
     assert answers[1].block.arms == [CHALLENGER]
     assert scorer.trial_failures == 2
 
@@ -194,7 +195,7 @@ def test_a_shadow_scores_and_nobody_hears_of_it(versions):
     assert answer.raw == versions[0].score(rows.features)[0]
     assert (block.versions, block.arms, block.experiment, block.shadow_version) == ([1, 1], None, "e1", 2)
     _, scores, predictions = versions[1].score(rows.features)
-    assert (block.shadow_scores, block.shadow_predictions) == (scores.tolist(), predictions.tolist())
+    assert (block.shadow_scores, block.shadow_predictions) == (packed(scores), packed(predictions))
     assert "shadow" not in answer.body().decode()
 
 

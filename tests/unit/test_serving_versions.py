@@ -16,6 +16,7 @@ from keel.lifecycle.scoring import to_model_input
 from keel.serving import pipelines
 from keel.serving.batching import answer_all
 from keel.serving.inputs import Inputs
+from keel.serving.journal import packed
 from keel.serving.payload import parse
 from keel.serving.pipelines import Remembered
 from tests.serving_models import Fussy, clock, load, served, version
@@ -92,11 +93,11 @@ def test_what_is_written_down_is_what_keel_scores_elsewhere(pipeline):
     read, _ = asked(config, answering, rows)
     [answer] = answer_all([(read, served(config, answering))], trial_failed=pytest.fail)
     score, prediction = answering.model.score(rows)
-    assert answer.block.predictions == prediction.tolist()
+    assert answer.block.predictions == packed(prediction)
     if config.target.kind == "regression":
         assert answer.block.scores is None
     else:
-        assert answer.block.scores == score.tolist()
+        assert answer.block.scores == packed(score)
         assert {(s >= 0.3, p) for s, p in zip(score, prediction, strict=True)} == {(True, 1.0), (False, 0.0)}
 
 

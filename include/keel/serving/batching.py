@@ -13,7 +13,7 @@ import numpy as np
 from keel.errors import ScoringFailed
 from keel.serving.answers import Answer
 from keel.serving.inputs import Features
-from keel.serving.journal import PredictionBlock
+from keel.serving.journal import PredictionBlock, packed
 from keel.serving.routing import route
 
 if TYPE_CHECKING:
@@ -132,10 +132,11 @@ def _answer(
     shadow: dict[str, Any] = {}
     if "shadow" in outcomes:
         shadow = _shadow(*outcomes["shadow"])
-    written: list[float | None] = [*predictions.tolist()]
+    names, numbers, texts = rows.features.given()
     block = PredictionBlock(
-        served.model, rows.ids, rows.times, versions, _scores(served.production, scores), written,
-        rows.features.columns(), rows.entities, way.experiment, way.arms, way.allocations, **shadow,
+        served.model, rows.ids, rows.times, versions, _scores(served.production, scores), packed(predictions),
+        names, packed(numbers.T), texts, rows.entities, way.experiment, way.arms,
+        None if way.allocations is None else packed(way.allocations), **shadow,
     )  # fmt: skip
     return Answer(block, raw)
 
@@ -145,10 +146,10 @@ def _shadow(piece: _Piece, scored: Scored | ScoringFailed) -> dict[str, Any]:
         return {}
     return {
         "shadow_version": piece.version.number, "shadow_scores": _scores(piece.version, scored[1]),
-        "shadow_predictions": scored[2].tolist(),
+        "shadow_predictions": packed(scored[2]),
     }  # fmt: skip
 
 
-def _scores(version: ServedVersion, scores: NDArray[np.float64]) -> list[float | None] | None:
+def _scores(version: ServedVersion, scores: NDArray[np.float64]) -> bytes | None:
     """Return scores as they are written down; a regression has none."""
-    return scores.tolist() if version.is_binary else None
+    return packed(scores) if version.is_binary else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from keel.errors import ConfigError, SchemaError, StoreUnavailable
 from keel.serving.journal import Block, LabelBlock, PredictionBlock, decode, labels_table, predictions_table
@@ -34,7 +34,7 @@ class Bringing:
         for index, block in self._decoded(records):
             if isinstance(block, PredictionBlock):
                 # The store remembers which features a whole table lacks.
-                predictions.setdefault((block.model, *block.features), []).append((index, block))
+                predictions.setdefault(block.shape, []).append((index, block))
             else:
                 labels.setdefault(block.model, []).append((index, block))
         # Labels behind the predictions of the same batch: then fewer of them look early.
@@ -87,7 +87,7 @@ class Bringing:
 
     def _append(self, blocks: list[PredictionBlock]) -> None:
         table = predictions_table(blocks)
-        result = self._log(blocks[0].model, blocks[0].features).append(table)
+        result = self._log(blocks[0].model, blocks[0].kinds).append(table)
         self._metrics.stored(blocks[0].model, result.stored, result.duplicates)
 
     def _add_labels(self, blocks: list[LabelBlock]) -> None:
@@ -96,7 +96,7 @@ class Bringing:
         self._metrics.labelled(model, self._log(model, {}).add_labels(table))
         self.labels += table.num_rows
 
-    def _log(self, model: str, features: Mapping[str, list[Any]]) -> PredictionLog:
+    def _log(self, model: str, kinds: Mapping[str, FeatureKind]) -> PredictionLog:
         """Return the model's log, with the features that the rows have where the configuration does not suit the store.
 
         So it is with a model that is no longer configured, or whose feature became another kind since the rows came.
@@ -107,15 +107,7 @@ class Bringing:
                 return self._ws.store.predictions(model, config.features)
             except ConfigError:
                 pass
-        return self._ws.store.predictions(model, _kinds(features))
-
-
-def _kinds(features: Mapping[str, list[Any]]) -> dict[str, FeatureKind]:
-    return {
-        name: "categorical" if any(isinstance(value, str) for value in values) else "numeric"
-        for name, values in features.items()
-        if any(value is not None for value in values)
-    }
+        return self._ws.store.predictions(model, kinds)
 
 
 def of_content(error: Exception) -> bool:

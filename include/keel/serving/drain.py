@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PAUSE_SECONDS = 0.2
-"""Between looks at an empty spool: how long a row waits at most for the store where all is well."""
+PAUSE_SECONDS = 1.0
+"""Between looks at the spool: how long a row waits at most for the store where all is well. A batch costs the same
+transaction whatever is in it, time that requests wait for under load."""
 LONGEST_PAUSE = 5.0
 """Between tries of a store that does not answer."""
 ADOPT_SECONDS = 5.0
@@ -82,11 +83,13 @@ class Drain(threading.Thread):
     def run(self) -> None:
         """Move batches until stopped, and then until the spool is empty or the time for that is over."""
         while time.monotonic() < self._give_up_at:
+            begun = self._spool.stats.appended
             moved = self._try()
             self._show()
-            if moved is not None and moved.records >= BATCH_RECORDS // 2:
-                continue  # more are waiting
-            if self._stopping.is_set() and self.error is None and not self._spool.stats.records:
+            stats = self._spool.stats
+            if moved is not None and stats.records > stats.appended - begun:
+                continue  # some were there before this batch was read, and not in it
+            if self._stopping.is_set() and self.error is None and not stats.records:
                 return
             self._stopping.wait(self._pause) if not self._stopping.is_set() else time.sleep(0.02)
 

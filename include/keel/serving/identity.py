@@ -45,7 +45,7 @@ def identify(
     times = list(range(first, first + size))
     if (stated := said.get("times")) is not None:
         times = _times(stated, times, first, inputs)
-    ids = _new_ids(inputs.model, entities, times)
+    ids = _new_ids(inputs.model, entities, times, first)
     if (given := said.get("ids")) is not None:
         ids = [
             new if identity is None else as_identity(identity, f"keel.ids[{row}]")
@@ -122,18 +122,22 @@ def _micros(value: Any, what: str) -> int:
         ) from None
 
 
-def _new_ids(model: str, entities: list[str | None] | None, times: list[int]) -> list[str]:
+def _new_ids(model: str, entities: list[str | None] | None, times: list[int], now: int) -> list[str]:
     if entities is None:
-        return _random_ids(len(times))
-    ids = iter(_random_ids(entities.count(None)))
+        return _random_ids(len(times), now)
+    ids = iter(_random_ids(entities.count(None), now))
     known = [(entity, time) for entity, time in zip(entities, times, strict=True) if entity is not None]
     derived = iter(prediction_ids(model, [e for e, _ in known], [t for _, t in known]))
     return [next(ids) if entity is None else next(derived) for entity in entities]
 
 
-def _random_ids(count: int) -> list[str]:
-    digits = os.urandom(16 * count).hex()
-    return [digits[start : start + 32] for start in range(0, 32 * count, 32)]
+def _random_ids(count: int, now: int) -> list[str]:
+    """Return ids of 80 random bits behind the milliseconds of ``now``, as in UUIDs of version 7.
+
+    Random from the first bit on, each would lie elsewhere in the store's index, and storing it take twice as long.
+    """
+    digits, begin = os.urandom(10 * count).hex(), f"{now // 1000:012x}"
+    return [begin + digits[start : start + 20] for start in range(0, 20 * count, 20)]
 
 
 def _twice(ids: list[str], given: list[Any] | None, entities: list[str | None] | None) -> str:

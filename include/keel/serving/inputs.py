@@ -84,11 +84,13 @@ class Features:
         """How many rows there are."""
         return int(self.numbers.shape[1])
 
-    def columns(self) -> dict[str, list[Any]]:
-        """Return what the request has given, by feature, as plain lists; missing numbers are NaN."""
-        given = {name: row for name, row in zip(self.names, self.numbers.tolist(), strict=True)}
-        given.update(self.texts)
-        return {name: values for name, values in given.items() if name not in self.absent} if self.absent else given
+    def given(self) -> tuple[list[str], NDArray[np.float64], dict[str, list[str | None]]]:
+        """Return ``names``, ``numbers`` and ``texts`` without the features that are absent."""
+        if not self.absent:
+            return list(self.names), self.numbers, dict(self.texts)
+        kept = [row for row, name in enumerate(self.names) if name not in self.absent]
+        texts = {name: values for name, values in self.texts.items() if name not in self.absent}
+        return [self.names[row] for row in kept], self.numbers[kept], texts
 
     def take(self, rows: NDArray[np.intp]) -> Features:
         """Return some of the rows, by their numbers."""

@@ -1,46 +1,66 @@
 """What is written down of a request before it is answered: blocks of predictions and of labels, as spool records.
 
-A record is one request's rows by column, as MessagePack behind two bytes: what it is, and the version of its format.
+A record is one request's rows, as MessagePack behind two bytes: what it is, and the version of its format. Numbers lie
+in it as they lie in memory, so that those of many records are put together without a look at any of them.
 Whoever reads a record of a kind or format it does not know sets it aside instead of guessing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sized
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Sequence, Sized
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
 from keel.errors import SchemaError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import ArrayLike
+
+    from keel.config import FeatureKind
 
 FORMAT = 1
 PREDICTIONS, LABELS = b"P"[0], b"L"[0]
+_FLOAT = np.dtype("<f8")
 
 
 class PredictionBlock(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """The answered rows of one request, by column; every list is as long as ``ids``.
 
-    times: microseconds since the epoch, UTC. A column that is None is null in all rows. features: by name, numbers
-    (NaN is missing) or text, None where missing.
+    times: microseconds since the epoch, UTC. A column that is None is null in all rows. Numbers are `packed`, one a
+    row, NaN where missing. numeric: names of the features that are numbers; numbers: their values, row after row.
+    texts: the other features by name, None where missing.
     """
 
     model: str
     ids: list[str]
     times: list[int]
     versions: list[int]
-    scores: list[float | None] | None
-    predictions: list[float | None]
-    features: dict[str, list[float | str | None]]
+    scores: bytes | None
+    predictions: bytes
+    numeric: list[str] = []
+    numbers: bytes = b""
+    texts: dict[str, list[str | None]] = {}
     entities: list[str | None] | None = None
     experiment: str | None = None
     arms: list[str | None] | None = None
-    allocations: list[float | None] | None = None
+    allocations: bytes | None = None
     shadow_version: int | None = None
-    shadow_scores: list[float | None] | None = None
-    shadow_predictions: list[float | None] | None = None
+    shadow_scores: bytes | None = None
+    shadow_predictions: bytes | None = None
+
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """What blocks have in common that can be one table."""
+        return self.model, *self.numeric, None, *self.texts
+
+    @property
+    def kinds(self) -> dict[str, FeatureKind]:
+        """The features and their kinds."""
+        return {**dict.fromkeys(self.numeric, "numeric"), **dict.fromkeys(self.texts, "categorical")}
 
 
 class LabelBlock(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -89,57 +109,82 @@ def decode(record: bytes) -> Block:
     return block
 
 
+def packed(values: ArrayLike | Sequence[float | None]) -> bytes:
+    """Return numbers as a block holds them: float64, NaN where one is None; of a matrix row after row.
+
+    >>> packed([1.0, None]) == packed((1, float("nan")))
+    True
+    """
+    return np.asarray(values, _FLOAT).tobytes()
+
+
 def _require_equal_lengths(block: Block) -> None:
     size = len(block.ids)
-    lists: dict[str, Sized | None]
+    columns: tuple[Sized | None, ...]
+    numbers: tuple[bytes | None, ...] = ()
+    fits = True
     if isinstance(block, LabelBlock):
-        lists = {"labels": block.labels, "observed_at": block.observed_at}
+        columns = (block.labels, block.observed_at)
     else:
-        names = ("times", "versions", "scores", "predictions", "entities", "arms", "allocations", "shadow_scores",
-                 "shadow_predictions")  # fmt: skip
-        lists = {**{name: getattr(block, name) for name in names}, **block.features}
-    for name, values in lists.items():
-        if values is not None and len(values) != size:
-            raise SchemaError(f"{block.model}: {name} has {len(values)} values for {size} ids")
+        columns = (block.times, block.versions, block.entities, block.arms, *block.texts.values())
+        numbers = (block.scores, block.predictions, block.allocations, block.shadow_scores, block.shadow_predictions)
+        fits = len(block.numbers) == size * len(block.numeric) * _FLOAT.itemsize
+    lengths = {len(column) for column in columns if column is not None}
+    widths = {len(column) for column in numbers if column is not None}
+    if not (fits and lengths <= {size} and widths <= {size * _FLOAT.itemsize}):
+        raise SchemaError(f"{block.model}: a record of {size} ids and columns of another length")
 
 
 def predictions_table(blocks: list[PredictionBlock]) -> pa.Table:
-    """Return blocks of one model with the same features as one table for `PredictionLog.append`."""
+    """Return blocks of one shape as one table for `PredictionLog.append`."""
     import pyarrow as pa
 
     sizes = [len(block.ids) for block in blocks]
-    n = sum(sizes)
+    rows, numeric = sum(sizes), blocks[0].numeric
 
-    def column(name: str) -> list[float | str | None]:
-        joined: list[float | str | None] = []
-        for block, size in zip(blocks, sizes, strict=True):
-            values = getattr(block, name)
-            joined.extend([None] * size if values is None else values)
-        return joined
+    def numbers(name: str) -> pa.Array:
+        parts = [getattr(block, name) for block in blocks]
+        if not any(parts):
+            return pa.nulls(rows, pa.float64())
+        filled = [packed([math.nan] * size) if part is None else part for part, size in zip(parts, sizes, strict=True)]
+        return pa.array(np.frombuffer(b"".join(filled), _FLOAT), from_pandas=True)
 
-    def repeated(name: str) -> list[float | str | None]:
-        return [value for b, size in zip(blocks, sizes, strict=True) for value in [getattr(b, name)] * size]
+    def listed(name: str, kind: pa.DataType) -> pa.Array:
+        return _joined([getattr(block, name) for block in blocks], sizes, kind)
+
+    def repeated(name: str, kind: pa.DataType) -> pa.Array:
+        return pa.array(np.repeat(np.array([getattr(block, name) for block in blocks], object), sizes), kind)
 
     columns = {
-        "id": pa.array(column("ids"), pa.string()),
-        "time": pa.array(column("times"), pa.int64()).cast(pa.timestamp("us", "UTC")),
-        "version": pa.array(column("versions"), pa.int64()),
-        "score": pa.array(column("scores"), pa.float64()),
-        "prediction": pa.array(column("predictions"), pa.float64()),
-        "arm": pa.array(column("arms"), pa.string()),
-        "allocation": pa.array(column("allocations"), pa.float64()),
-        "entity": pa.array(column("entities"), pa.string()),
-        "experiment": pa.array(repeated("experiment"), pa.string()),
-        "shadow_version": pa.array(repeated("shadow_version"), pa.float64()),
-        "shadow_score": pa.array(column("shadow_scores"), pa.float64()),
-        "shadow_prediction": pa.array(column("shadow_predictions"), pa.float64()),
+        "id": listed("ids", pa.string()),
+        "time": listed("times", pa.int64()).cast(pa.timestamp("us", "UTC")),
+        "version": listed("versions", pa.int64()),
+        "score": numbers("scores"),
+        "prediction": numbers("predictions"),
+        "arm": listed("arms", pa.string()),
+        "allocation": numbers("allocations"),
+        "entity": listed("entities", pa.string()),
+        "experiment": repeated("experiment", pa.string()),
+        "shadow_version": repeated("shadow_version", pa.float64()),
+        "shadow_score": numbers("shadow_scores"),
+        "shadow_prediction": numbers("shadow_predictions"),
     }
-    for name in blocks[0].features:
-        values = [value for block in blocks for value in block.features[name]]
-        kind = pa.string() if any(isinstance(value, str) for value in values) else pa.float64()
-        columns[name] = pa.array(values, kind)
-    assert all(len(values) == n for values in columns.values())
+    matrix = np.frombuffer(b"".join([block.numbers for block in blocks]), _FLOAT).reshape(rows, len(numeric))
+    columns |= {name: pa.array(matrix[:, i], from_pandas=True) for i, name in enumerate(numeric)}
+    columns |= {name: _joined([b.texts[name] for b in blocks], sizes, pa.string()) for name in blocks[0].texts}
     return pa.table(columns)
+
+
+def _joined(parts: Sequence[list[Any] | None], sizes: Sequence[int], kind: pa.DataType) -> pa.Array:
+    """Return lists one after the other; None stands for one of so many nulls."""
+    import pyarrow as pa
+
+    if not any(parts):
+        return pa.nulls(sum(sizes), kind)
+    joined: list[Any] = []
+    for part, size in zip(parts, sizes, strict=True):
+        joined.extend([None] * size if part is None else part)
+    return pa.array(joined, kind)
 
 
 def labels_table(blocks: list[LabelBlock]) -> pa.Table:
