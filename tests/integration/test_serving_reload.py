@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -119,3 +121,32 @@ def test_a_version_that_cannot_be_loaded_leaves_the_one_that_answers(home):
         assert serving.client.get("/ready").status_code == 200
         assert "99" in serving.client.get("/version").json()["models"]["toy"]["errors"]
         assert serving.metric("keel_reloads_total", outcome="failed") >= 1
+
+
+FIRST_LOAD = """
+import sys
+from keel.config import load_models
+from keel.serving.deployed import Deployed
+from keel.serving.versions import preload
+from keel.workspace import Workspace
+import keel.serving.app
+
+with Workspace.open() as ws:
+    preload()
+    before = set(sys.modules)
+    deployed = Deployed(ws, load_models().values())
+    deployed.refresh()
+    assert deployed.loads["toy", "loaded"], deployed.missing
+    print(*sorted(set(sys.modules) - before))
+"""
+
+
+def test_the_libraries_are_there_before_the_first_version(home):
+    """What takes seconds of the first load is imports; few may be left to it."""
+    environment = Serving(home).environment
+    found = subprocess.run(
+        [sys.executable, "-c", FIRST_LOAD], env=environment, cwd=home, text=True, capture_output=True, check=True
+    )
+    libraries = {"mlflow", "sklearn", "skops", "pandas", "scipy", "sqlalchemy", "alembic", "pyarrow"}
+    imported = [module for module in found.stdout.split() if module.partition(".")[0] in libraries]
+    assert len(imported) < 60, imported

@@ -18,7 +18,7 @@ from keel.errors import KeelError, NoProductionVersion, UnknownModel
 from keel.serving.inputs import Inputs
 from keel.serving.probe import typical
 from keel.serving.shelf import Served, Shelf
-from keel.serving.versions import ServedVersion
+from keel.serving.versions import ServedVersion, preload
 from keel.serving.wanted import read_wanted
 
 if TYPE_CHECKING:
@@ -140,6 +140,7 @@ class Deployed:
             self._changed.notify_all()
 
     def _load_for_ever(self) -> None:
+        preload()  # here, as a version that is there already would wait for the same
         while not self._closing.is_set():
             missing = self._next_missing()
             if missing:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +34,23 @@ log = logging.getLogger(__name__)
 
 ALONE = 4
 """Rows on which the shorter ways are tried one by one, since a single row may go another way through a library."""
+
+
+PRELOADED = (
+    "mlflow.pyfunc", "mlflow.sklearn", "mlflow.store.model_registry.sqlalchemy_store",
+    "mlflow.store.tracking.sqlalchemy_store", "pandas", "skops.io", "sklearn.compose", "sklearn.ensemble",
+    "sklearn.linear_model", "sklearn.pipeline", "sklearn.preprocessing", "threadpoolctl",
+)  # fmt: skip
+
+
+def preload() -> None:
+    """Import what takes seconds when the first version is loaded; nothing happens where something of it is not there.
+
+    Versions of another flavour than scikit-learn import their own libraries when they come.
+    """
+    for name in PRELOADED:
+        with suppress(Exception):
+            import_module(name)
 
 
 def one_thread() -> Any:
