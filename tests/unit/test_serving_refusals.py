@@ -17,7 +17,7 @@ from keel.serving.app import create_app
 from keel.serving.gate import answer_to
 from keel.serving.inputs import Features
 from keel.serving.scorer import Scorer
-from keel.serving.service import Service, Ticks
+from keel.serving.service import Service
 from keel.serving.settings import Settings
 from keel.serving.versions import ServedVersion
 from keel.spool import Durability
@@ -97,14 +97,3 @@ def test_whoever_waits_for_the_store_holds_up_nobody_else(client, monkeypatch):
             answers.set()
         assert {asked.result().status_code for asked in waiting} == {200}
     client.service.workspace = None
-
-
-@pytest.mark.parametrize(("back", "follows"), [(0.0, False), (0.5, False), (2.0, True), (7_200.0, True)])
-def test_times_follow_a_clock_that_is_set_back_and_are_otherwise_given_once(monkeypatch, back, follows):
-    now = 1_800_000_000 * 10**9
-    ticks = Ticks()
-    monkeypatch.setattr("time.time_ns", lambda: now)
-    assert ticks(10) == now // 1000
-    assert ticks(5) == now // 1000 + 10
-    now -= int(back * 10**9)
-    assert ticks(1) == (now // 1000 if follows else 1_800_000_000 * 10**6 + 15)

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import threading
-import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from keel.errors import (
     ConfigError,
     KeelError,
     NoProductionVersion,
+    SpoolFailed,
     StoreUnavailable,
     UnknownModel,
 )
@@ -30,6 +30,7 @@ from keel.serving.metrics import Metrics
 from keel.serving.rolling import Rolling
 from keel.serving.room import Room
 from keel.serving.scorer import Scorer
+from keel.serving.ticks import Ticks
 from keel.spool import Spool
 from keel.store.database import parse_url
 from keel.workspace import PROJECT, Workspace
@@ -41,26 +42,8 @@ log = logging.getLogger(__name__)
 
 LINGER_SECONDS = 0.5
 """What a thread is given to end that nothing depends on any more."""
-SET_BACK_MICROS = 1_000_000
-"""No rows come so fast that they are a second ahead of the clock: then it was set back, and what it says now counts."""
 RETRY_SECONDS = 1.0
 """Between tries to open a store that does not answer when the service starts."""
-
-
-class Ticks:
-    """Times for rows that state none: the clock's microseconds, none given twice while nobody sets the clock back."""
-
-    def __init__(self) -> None:
-        self._next = 0
-        self._lock = threading.Lock()
-
-    def __call__(self, rows: int) -> int:
-        """Return the first of ``rows`` consecutive microseconds since the epoch."""
-        with self._lock:
-            now = time.time_ns() // 1000
-            first = now if self._next - now > SET_BACK_MICROS else max(now, self._next)
-            self._next = first + rows
-            return first
 
 
 class Service:
@@ -108,6 +91,10 @@ class Service:
         self.spool = Spool.open(
             self.spool_folder, durability=self.settings.durability, max_bytes=self.settings.spool_bytes
         )
+        try:
+            self.clock = Ticks(self.spool_folder)
+        except OSError as error:
+            raise SpoolFailed(f"the spool in {self.spool_folder} cannot be used: {error}") from error
         self.room = Room(self.spool, self.spool_folder, self.settings.spool_bytes)
         self.scorer = Scorer(keep=self.append)
         self._connecting.start()
