@@ -73,7 +73,7 @@ def test_a_time_without_a_zone_is_read_in_the_one_that_is_said_and_in_no_other(t
     columns = {"id": ["a"], "label": [1], "observed_at": times}
     found = read(columns, zone=ZoneInfo("Europe/Berlin"))
     assert found["observed_at"].to_pylist() == [datetime(2026, 4, 30, 21, 30, tzinfo=UTC)]
-    with pytest.raises(BadRequest, match="observed_at.*has no time zone; say in which it is"):
+    with pytest.raises(BadRequest, match="observed_at.*has no time zone; name it with --zone"):
         read(columns)
 
 

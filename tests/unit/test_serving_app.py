@@ -117,6 +117,7 @@ def test_a_write_that_succeeds_is_as_good_as_a_try(serve, monkeypatch):
         ("GET", "/models/yot/performance", 404, "UnknownModel"),
         ("GET", "/models/yot/experiments", 404, "UnknownModel"),
         ("GET", "/models/toy/performance?bucket=year", 422, "BadRequest"),
+        ("GET", "/models/toy/performance?bukcet=day", 422, "BadRequest"),
         ("GET", "/models/toy/performance?start=soon", 422, "BadRequest"),
         ("GET", "/models/toy/performance?version=last", 422, "BadRequest"),
     ],

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from keel.errors import BadRequest
@@ -138,6 +138,7 @@ def test_what_mlflow_reads_of_csv_is_what_keel_reads(schema, rows):
     from mlflow.pyfunc.scoring_server import parse_csv_input
 
     text = pd.DataFrame(rows, columns=list(KINDS)).to_csv(index=False)
+    assume("\r" not in text)  # pandas writes it bare, and reads it as the end of a line: two rows of wrong length
     expected = parse_csv_input(io.StringIO(text), schema)
     found = columns(read(text.encode(), "text/csv; charset=utf-8").features)
     for name in ("x", "z"):
@@ -161,7 +162,7 @@ def test_a_file_of_parquet_is_read():
 @pytest.mark.parametrize(
     ("payload", "status", "said"),
     [
-        (b"", 400, "malformed JSON"),
+        (b" ", 400, "the body is empty: send an object with one of dataframe_split"),
         (b'{"inputs": ', 400, "line 1, column 12 (character 11)"),
         (b"\xff\xfe{", 400, "not UTF-8"),
         (b'{"inputs": {"colour": ["\\ud800"]}}', 400, "half a surrogate pair"),
@@ -176,7 +177,7 @@ def test_a_file_of_parquet_is_read():
         ({"dataframe_records": [GOOD] * 101}, 413, "send at most 100 (serving.max_rows)"),
         ({"inputs": {name: [value] * 101 for name, value in GOOD.items()}}, 413, "101 rows"),
         (split([GOOD] * 101), 413, "101 rows"),
-        ({"dataframe_records": [{"x": 1, "color": "red", "z": 2}]}, 422, "'colour'; did you mean 'color'?"),
+        ({"dataframe_records": [{"x": 1, "color": "red", "z": 2}]}, 422, "'colour' (the request has 'color'); "),
         ({"dataframe_records": [GOOD, {**GOOD, "x": "hot"}]}, 422, "column 'x', row 1: 'hot' is not a number"),
         ({"dataframe_records": [{**GOOD, "x": [1]}]}, 422, "column 'x', row 0: a list is not a number"),
         ({"inputs": {"x": [[1]], "z": [[1]], "colour": ["red"]}}, 422, "column 'x', row 0: a list is not a number"),
@@ -274,7 +275,9 @@ def test_what_is_wrong_with_a_request_of_many_names_is_said_at_once_and_in_short
         (b"x,colour,z\n", 422, "no row"),
         (b"x,colour\n1,red\n", 422, "missing column 'z'"),
         (b"x,colour,z,x\n1,red,2,3\n", 400, "'x' named twice"),
-        (b"x,colour,z\n1,red,2\n1,red,2,3\n", 400, "line 3"),
+        (b"x,colour,z\n1,red,2\n1,red,2,3\n", 400, "row 1 has 4 values; 3 columns are named"),
+        (b"x,colour,z\n1,red,2,3\n1,red,2,3\n", 400, "row 0 has 4 values"),  # pandas takes the first for an index
+        (b"x,colour,z\n1,red\n", 400, "row 0 has 2 values"),
         (b"x,colour,z\n1,red,2\nhot,red,2\n", 422, "column 'x', row 1: 'hot' is not a number"),
         (b"x,colour,z\n1,red,inf\n", 422, "column 'z', row 0: inf"),
         (b"x,colour,z\n1,\xff,2\n", 400, "not UTF-8: byte 13"),
@@ -285,6 +288,11 @@ def test_what_is_wrong_with_a_request_of_many_names_is_said_at_once_and_in_short
 def test_bad_files_are_named(payload, status, said):
     assert (found := refused(payload, "text/csv"))[0] == status, found
     assert said in found[1]
+
+
+def test_blank_lines_and_line_breaks_within_quotes_are_no_rows_of_another_length():
+    file = b'\n  \nx,colour,z\n1,"red, or\nso",2\n\n \n,,\n'
+    assert read(file, "text/csv").features.texts["colour"] == ["red, or\nso", None]
 
 
 @pytest.mark.parametrize(
@@ -372,7 +380,7 @@ def test_an_entity_in_csv_is_a_text():
         ({"times": [None, 1_700_000_000]}, "keel.times[1]: 1700000000 is not"),
         ({"times": [None, "2026-05-01T12:00:00"]}, "keel.times[1]: '2026-05-01T12:00:00' has no time zone"),
         ({"times": [None, "2026-05-01T12:05:01Z"]}, "keel.times[1]: '2026-05-01T12:05:01Z' lies in the future"),
-        ({"times": [None, "2026-05-01T10:59:59Z"]}, "lies more than serving.max_age (1:00:00) in the past"),
+        ({"times": [None, "2026-05-01T10:59:59Z"]}, "lies more than serving.max_age (1h) in the past"),
         ({"entities": ["a", "a"], "times": ["2026-05-01T12:00:00Z"] * 2}, "the same entity 'a' at the same time"),
     ],
 )

@@ -130,7 +130,7 @@ class _Part:
     def _stamps(self, name: str, column: pa.Array) -> pa.Array:
         if column.type.tz is None:
             if self.how.zone is None:
-                raise BadRequest(f"column {self.spoken(name)!r}: has no time zone; say in which it is")
+                raise BadRequest(f"column {self.spoken(name)!r}: has no time zone; name it with --zone")
             before, column = (
                 pc.assume_timezone(column, str(self.how.zone), ambiguous="earliest", nonexistent=side)
                 for side in ("earliest", "latest")
@@ -163,7 +163,7 @@ class _Part:
             ) from None
         if time.tzinfo is None:
             if self.how.zone is None:
-                raise BadRequest(f"{text!r} has no time zone; say in which it is")
+                raise BadRequest(f"{text!r} has no time zone; name it with --zone")
             naive, time = time, time.replace(tzinfo=self.how.zone)
             offsets = time.utcoffset(), time.replace(fold=1).utcoffset()
             if offsets[0] < offsets[1]:  # type: ignore[operator]  # only where clocks are put forward (PEP 495)

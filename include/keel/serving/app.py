@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from keel.errors import BadRequest, ConfigError
+from keel.errors import BadRequest, ConfigError, suggestion
 from keel.serving.gate import RETRY_AFTER, Gate, problem
 from keel.serving.inputs import shown
 from keel.serving.journal import label_block
@@ -35,6 +35,7 @@ ASIDE_BYTES = 2**18
 """A body from which reading it would hold up other requests for milliseconds: it is read in a thread."""
 PERFORMANCE_SPAN = timedelta(days=30)
 """What is told of realised performance if no start is given."""
+ASKED_OF_PERFORMANCE = ("bucket", "start", "end", "version")
 FIRST = datetime.min.replace(tzinfo=UTC)
 LONGEST_NUMBER = 18
 """Digits of a version that every database can look for."""
@@ -117,6 +118,10 @@ async def performance(request: Request) -> Response:
     serving = _serving(request)
     config = serving.config(request.path_params["model"])
     asked = request.query_params
+    for name in asked:
+        if name not in ASKED_OF_PERFORMANCE:
+            near = suggestion(name, ASKED_OF_PERFORMANCE)
+            raise BadRequest(f"{shown(name)}: unknown parameter{near}; valid: {', '.join(ASKED_OF_PERFORMANCE)}")
     end = _time("end", asked.get("end")) or datetime.now(UTC)
     start = _time("start", asked.get("start")) or max(end, FIRST + PERFORMANCE_SPAN) - PERFORMANCE_SPAN
     if start >= end:

@@ -11,6 +11,7 @@ from keel.errors import BadRequest, suggestion
 from keel.feedback import as_identity, prediction_ids
 from keel.serving.inputs import shown
 from keel.store.times import from_micros, to_micros
+from keel.validation import shown_duration
 
 if TYPE_CHECKING:
     from keel.serving.inputs import Inputs
@@ -107,7 +108,8 @@ def _outside(ahead: bool, inputs: Inputs, first: int) -> str:
     now = f"it is {from_micros(first).isoformat()}"
     if ahead:
         return f"lies in the future ({now})"
-    return f"lies more than serving.max_age ({inputs.max_age}) in the past ({now}); leave it out for the present"
+    oldest = shown_duration(inputs.max_age)
+    return f"lies more than serving.max_age ({oldest}) in the past ({now}); leave it out for the present"
 
 
 def _micros(value: Any, what: str) -> int:

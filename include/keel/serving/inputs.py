@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from difflib import get_close_matches
 from functools import cached_property
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keel.errors import BadRequest, suggestion
+from keel.errors import BadRequest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -139,10 +140,10 @@ def require_columns(names: Sequence[Any], inputs: Inputs) -> None:
     if not inputs.required <= present:
         missing = [name for name in inputs.features if name in inputs.required - present]
         given = [str(name) for name in names if name not in inputs.features][:COMPARED]
-        hints = "".join(suggestion(name, given) for name in missing[:1])
-        raise BadRequest(
-            f"missing {_columns(missing)}{hints}; {inputs.model} needs {', '.join(sorted(inputs.required))}"
-        )
+        near = get_close_matches(missing[0], given, n=1)
+        hint = f" (the request has {near[0]!r})" if near else ""
+        needed = ", ".join(sorted(inputs.required))
+        raise BadRequest(f"missing {_columns(missing)}{hint}; {inputs.model} needs {needed}")
     if len(present) < len(names):
         twice = sorted(name for name, times in Counter(names).items() if times > 1 and name in inputs.used)
         if twice:

@@ -71,6 +71,8 @@ def _media_type(content_type: str) -> str:
 
 
 def _decoded(body: bytes) -> dict[str, Any]:
+    if not body.strip():
+        raise BadRequest(f"the body is empty: send an object with one of {', '.join(FORMS)}", status=400)
     try:
         payload = msgspec.json.decode(body)
     except RecursionError:

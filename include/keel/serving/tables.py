@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from keel.errors import BadRequest
@@ -40,8 +40,10 @@ def read_csv(body: bytes, inputs: Inputs) -> tuple[Columns, int]:
     if not text.strip():
         raise BadRequest("the CSV is empty", status=400)
     try:
-        header = csv.reader(io.StringIO(text.removeprefix("\ufeff")))
-        require_columns(next((names for names in header if names), []), inputs)
+        lines = filter(_says_something, csv.reader(io.StringIO(text.removeprefix("\ufeff"))))
+        names = next(lines, [])
+        require_columns(names, inputs)
+        _require_whole_rows(len(names), lines)
         kinds = {name: float if kind == "numeric" else object for name, kind in inputs.features.items()}
         if inputs.entity is not None:
             kinds.setdefault(inputs.entity, object)
@@ -64,6 +66,18 @@ def read_csv(body: bytes, inputs: Inputs) -> tuple[Columns, int]:
 
 def _whole(value: Any) -> Any:
     return value.removesuffix(".0") if isinstance(value, str) and _WITH_POINT.fullmatch(value) else value
+
+
+def _says_something(line: list[str]) -> bool:
+    """Whether a line is not blank; pandas passes over those that are."""
+    return len(line) > 1 or bool(line and line[0].strip())
+
+
+def _require_whole_rows(named: int, rows: Iterable[list[str]]) -> None:
+    """Raise BadRequest for a row of another length: pandas fills a short one, and moves all columns for a long one."""
+    for row, values in enumerate(rows):
+        if len(values) != named:
+            raise BadRequest(f"the CSV: row {row} has {len(values)} values; {named} columns are named", status=400)
 
 
 def read_parquet(body: bytes, inputs: Inputs) -> tuple[Columns, int]:
