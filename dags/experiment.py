@@ -21,9 +21,9 @@ that runs. `{model}.watch_deployment` looks at it and carries out its verdict.
 
 ## Inputs
 `action`; the `challenger` (empty: the one in staging), `mode`, `allocation` or `ramp` (`5:24h,20:24h,50`), `metric`,
-`margin`, `alpha`, `max_n`, `least` (how long it lasts), and `at`, from when rows count. What is left empty is what the
-gate asks; an experiment may ask for more, not for less. `reason` is kept in the ledger. `overrides` change the
-configuration for this run, but nothing that the gate goes by.
+`margin`, `alpha`, `max_n`, `least` and `most` (how long it lasts), and `at`, from when rows count. What is left empty
+is what the gate asks; an experiment may ask for more, not for less. `reason` is kept in the ledger. `overrides` change
+the configuration for this run, but nothing that the gate goes by.
 
 ## Outputs
 A row in the ledger, a decision, and a message to {people}. The scoring service follows within its next poll.

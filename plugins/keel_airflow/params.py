@@ -60,6 +60,9 @@ def experiment_params() -> dict[str, Param]:
         ),
         "max_n": Param(100_000, type="integer", minimum=1, description="Outcomes after which it ends in any case."),
         "least": Param(None, type=["null", "string"], description="How long it lasts before a verdict. Empty: 7d."),
+        "most": Param(
+            None, type=["null", "string"], description="When it ends in any case. Empty: 60d and the label delay."
+        ),
         "at": _time("From when rows count, in the data's time. Empty: now."),
     }  # fmt: skip
 

@@ -115,7 +115,7 @@ def test_how_old_a_row_is_when_its_label_counts_is_policy(overrides, home):
 
 TRY = {
     "action": "start", "challenger": 2, "mode": "ab", "allocation": None, "ramp": None, "metric": None, "margin": None,
-    "alpha": None, "max_n": 100, "least": None,
+    "alpha": None, "max_n": 100, "least": None, "most": None,
 }  # fmt: skip
 ASKER, RUN, REASON = "0x10", "1_000", "None"
 NOW = "2024-03-05T00:00:00Z"

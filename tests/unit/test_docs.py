@@ -217,7 +217,8 @@ def test_every_connection_and_parameter_is_documented():
     connections = {c for text in plugins.values() for c in re.findall(r'_CONN_ID = "(\w+)"', text)}
     params = set(re.findall(r'"(\w+)": (?:Param|_time)\(', (PROJECT / "plugins/keel_airflow/params.py").read_text()))
     assert connections
-    of_experiments = {"action", "mode", "allocation", "ramp", "metric", "margin", "alpha", "max_n", "least", "at"}
+    lasts = {"max_n", "least", "most", "at"}
+    of_experiments = {"action", "mode", "allocation", "ramp", "metric", "margin", "alpha"} | lasts
     assert params == {"start", "end", "overrides", "reason", "version", "force", "experiment"} | of_experiments
     rows = set(re.findall(r"^\| `(\w+)` \|", text_of(CONFIGURATION), re.MULTILINE))
     assert connections | params <= rows

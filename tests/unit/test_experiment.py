@@ -61,6 +61,8 @@ def plan(**changes):
         ({"margin": float("inf")}, "margin"),
         ({"max_n": 0}, "at least 1"),
         ({"least": timedelta(days=-1)}, "must not be negative"),
+        ({"most": timedelta(days=7)}, r"most \(7 days, 0:00:00\) must be longer than least"),
+        ({"stages": RAMP, "least": timedelta(0), "most": timedelta(days=3)}, r"longer than the ramp \(3 days"),
         ({"salt": ""}, "salt must not be empty"),
         ({"metric": "f1"}, "has no loss per row; .*: accuracy, brier"),
         ({"metric": "mae"}, "does not say at what to cut an error"),
@@ -79,7 +81,9 @@ def test_what_could_not_end_in_a_verdict_is_refused(changes, says):
     "made",
     [
         plan(),
-        plan(stages=RAMP, metric="mae", promised=PROMISED, margin=0.1, least=timedelta(hours=36)),
+        plan(
+            stages=RAMP, metric="mae", promised=PROMISED, margin=0.1, least=timedelta(hours=36), most=timedelta(days=90)
+        ),
         plan(mode="shadow", stages=(), started_at=datetime(2026, 1, 1, 2, tzinfo=timezone(timedelta(hours=2)))),
     ],
 )
@@ -104,6 +108,21 @@ def test_how_outcomes_are_judged_is_known_beforehand(changes, method):
     made = plan(**changes)
     assert made.method == method
     assert made.method_with_reason[1]
+
+
+def test_a_plan_from_before_plans_had_an_end_can_be_read():
+    kept = plan(least=timedelta(days=80), most=timedelta(days=90)).to_dict()
+    del kept["most"]
+    assert Plan.from_dict(kept).ends_at > START + timedelta(days=3_000)
+
+
+def test_what_is_borne_is_a_quarter_of_the_champions_loss_more_than_the_margin_allows():
+    assert plan().bearable == -0.125
+    assert plan(promised=Estimate(0.16, 0.002, 5_000)).bearable == pytest.approx(-0.04)
+    assert plan(promised=Estimate(0.16, 0.002, 5_000), margin=0.01).bearable == pytest.approx(-0.04)
+    assert plan(promised=Estimate(0.16, 0.002, 5_000), margin=-0.01).bearable == pytest.approx(-0.05)
+    absolute = plan(metric="mae", promised=PROMISED)
+    assert absolute.bearable * absolute.loss.cap == pytest.approx(-0.5)
 
 
 def test_margin_and_centre_are_in_units_of_the_loss():

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.experiments import ALLOCATIONS, DELAY, START, tables, weathered
 from keel.lifecycle.experiment import Plan, Stage
-from keel.lifecycle.experiment_evidence import label_evidence
+from keel.lifecycle.experiment_evidence import SOONEST, label_evidence
 from keel.lifecycle.experiment_look import ExperimentVerdict, evaluate
 from keel.lifecycle.experiment_rows import Assigned
 from keel.measures.losses import Estimate, Scored
@@ -20,6 +20,8 @@ from keel.measures.losses import Estimate, Scored
 N = 6_000
 END = START + timedelta(days=22)
 HALF = (Stage(0.5),)
+WORSE = 0.6
+"""Quality of a challenger that is worse, and not grossly."""
 
 
 def plan(**changes):
@@ -76,7 +78,9 @@ def test_a_much_better_one_is_promoted_an_equal_one_runs_on_and_a_much_worse_one
         assert found.decided_at is None
         assert "nothing is shown yet" in found.sentence
     else:
-        assert START + made.least + DELAY <= found.decided_at <= END
+        least = SOONEST if found.cause == "harm" else made.least
+        assert START + least + DELAY <= found.decided_at <= END
+        assert found.cause == ("harm" if verdict is ExperimentVerdict.ROLL_BACK and made.mode == "ab" else None)
         bets = (found.evidence_better, found.evidence_worse)
         assert bets == (None, None) if made.method == "confidence_sequence" else max(bets) >= 20
 
@@ -116,7 +120,8 @@ def test_nothing_is_decided_before_the_least_time_and_nothing_ends_before_it():
     soon = look(early, outcomes, assigned)
     assert soon.verdict is ExperimentVerdict.ROLL_BACK
     assert soon.decided_at < START + timedelta(days=7)
-    late = look(replace(early, least=timedelta(days=14)), outcomes, assigned)
+    outcomes, assigned = served(early, WORSE)
+    late = look(plan(least=timedelta(days=14)), outcomes, assigned)
     assert late.verdict is ExperimentVerdict.ROLL_BACK
     assert late.decided_at >= START + timedelta(days=14)
     equal = plan(least=timedelta(days=14), max_n=2_000)
@@ -128,7 +133,7 @@ def test_nothing_is_decided_before_the_least_time_and_nothing_ends_before_it():
 
 def test_a_start_in_the_past_does_not_make_the_least_time_shorter():
     made = plan(started_at=START - timedelta(days=30), max_n=2_000)
-    found = look(made, *served(made, -1.5))
+    found = look(made, *served(made, WORSE))
     assert found.verdict is ExperimentVerdict.ROLL_BACK
     assert found.decided_at >= START + made.least
     ended = look(made, *served(made))
@@ -145,6 +150,86 @@ def test_without_a_difference_it_ends_at_the_outcomes_that_were_planned():
     assert "no difference is shown" in found.sentence
     better = plan(max_n=3_000, stages=HALF)
     assert look(better, *served(better, 4.0)).verdict is ExperimentVerdict.PROMOTE
+
+
+HARMFUL = -1.5
+"""Of a challenger whose scores are turned round."""
+
+
+@pytest.mark.parametrize("changes", [PLANS["confidence sequence"], PLANS["canary"], PLANS["ramp"]])
+def test_gross_harm_is_not_borne_for_the_least_time(changes):
+    made = plan(**changes)
+    found = look(made, *served(made, HARMFUL))
+    assert (found.verdict, found.cause) == (ExperimentVerdict.ROLL_BACK, "harm")
+    assert START + SOONEST + DELAY <= found.decided_at < START + made.least
+    assert found.upper_bound < made.bearable < 0
+    assert "is worse by more than 0.0500, which is not borne until 7d have passed" in found.sentence
+
+
+def test_harm_that_can_be_borne_and_any_improvement_wait_for_the_least_time():
+    made = plan(least=timedelta(days=12))
+    for quality, verdict in ((WORSE, ExperimentVerdict.ROLL_BACK), (40.0, ExperimentVerdict.PROMOTE)):
+        found = look(made, *served(made, quality))
+        assert (found.verdict, found.cause) == (verdict, None)
+        assert found.decided_at >= START + made.least + DELAY
+        known = look(replace(made, least=timedelta(0)), *served(made, quality))
+        assert known.verdict is verdict, "it was shown before"
+        assert known.decided_at < START + made.least
+
+
+def test_gross_harm_in_a_shadow_harms_nobody():
+    made = plan(**SHADOW)
+    found = look(made, *served(made, HARMFUL))
+    assert (found.verdict, found.cause) == (ExperimentVerdict.ROLL_BACK, None)
+    assert found.decided_at >= START + made.least + DELAY
+
+
+def test_what_a_negative_margin_tolerates_is_borne_too():
+    made = plan(margin=-0.9)
+    assert made.bearable == pytest.approx(-0.95)
+    assert look(made, *served(made, HARMFUL)).cause is None
+
+
+@pytest.mark.parametrize("changes", PLANS.values(), ids=PLANS)
+def test_without_a_difference_it_ends_when_the_time_is_over_that_was_planned(changes):
+    made = plan(most=timedelta(days=10, minutes=20), **changes)
+    outcomes, assigned = served(made)
+    found = look(made, outcomes, assigned)
+    assert (found.verdict, found.cause) == (ExperimentVerdict.NO_DIFFERENCE, "time")
+    assert found.decided_at == made.ends_at
+    assert found.n == sum(at <= made.ends_at.replace(tzinfo=None) for at in outcomes["observed_at"].to_pylist())
+    assert "no difference is shown in the" in found.sentence
+    before, at, after = (made.ends_at + timedelta(seconds=seconds) for seconds in (-1, 0, 1))
+    assert look(made, outcomes, assigned, now=before).verdict is ExperimentVerdict.RUNNING
+    for now in (at, after, END + timedelta(days=1_000)):
+        assert look(made, outcomes, assigned, now=now).to_dict() == found.to_dict()
+
+
+@pytest.mark.parametrize("changes", PLANS.values(), ids=PLANS)
+@pytest.mark.parametrize("quality", [4.0, -1.5])
+def test_what_was_shown_before_the_end_counts_and_what_is_shown_after_it_does_not(changes, quality):
+    made = plan(**changes)
+    outcomes, assigned = served(made, quality)
+    shown = look(made, outcomes, assigned)
+    lasted = shown.decided_at - START
+    if lasted > made.least:
+        soon = look(replace(made, most=lasted - timedelta(hours=1)), outcomes, assigned)
+        assert (soon.verdict, soon.cause) == (ExperimentVerdict.NO_DIFFERENCE, "time")
+    same = look(replace(made, most=max(lasted, timedelta(days=7.1))), outcomes, assigned)
+    assert (same.verdict, same.decided_at, same.n) == (shown.verdict, shown.decided_at, shown.n)
+
+
+@pytest.mark.parametrize("changes", PLANS.values(), ids=PLANS)
+def test_labels_that_never_come_end_it_and_are_told(changes):
+    made = plan(most=timedelta(days=10), **changes)
+    outcomes, assigned = served(made)
+    found = look(made, outcomes.slice(0, 0), assigned)
+    assert (found.verdict, found.cause, found.n) == (ExperimentVerdict.NO_DIFFERENCE, "time", 0)
+    assert "look whether labels are handed in" in found.sentence
+    if made.mode == "ab":
+        assert "of 3,001 rows that were answered, 2,701 long enough ago, none has a label that can be" in found.sentence
+        empty = look(made, outcomes.slice(0, 0), assigned.slice(0, 0))
+        assert "no row was answered in it" in empty.sentence
 
 
 def test_an_improvement_below_the_margin_is_not_promoted():

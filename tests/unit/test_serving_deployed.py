@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from keel.errors import NoProductionVersion, UnknownModel
 from keel.lifecycle import deployments, experiments, ledger
 from keel.lifecycle.experiment import Plan, Stage
+from keel.lifecycle.history import Status
 from keel.serving.deployed import Deployed
 from keel.serving.shelf import FIRST_RETRY, LONGEST_RETRY, Shelf
 from keel.serving.wanted import Wanted
@@ -158,9 +159,13 @@ def test_a_store_that_does_not_answer_changes_nothing(ws, deployed):
 @pytest.fixture
 def experiment(ws):
     """An experiment of version 2 against version 1."""
+    again = {2: (Status.CANDIDATE, "for the test")}
+    deployments.note(ws.store, "toy", actor="tests", action="release_version", body={}, now=NOW, statuses=again)
     plan = Plan(f"e-{time.time_ns()}", "toy", 1, 2, "ab", (Stage(0.5),), "salt", "brier", 0.0, 0.05, 1000, NOW)
     experiments.start(ws.store, plan, actor="tests", now=NOW, evidence={"sentence": "begun"}, run_id=None)
     yield plan
+    if experiments.running(ws.store, "toy") is None:
+        return
     experiments.end(
         ws.store, "toy", plan.experiment_id, outcome=experiments.Outcome.STOPPED, actor="tests", now=NOW,
         evidence={"sentence": "ended"}, run_id=None,
@@ -183,8 +188,20 @@ def test_an_experiment_is_void_when_its_champion_is_not_in_production(ws, deploy
     served = deployed.for_model("toy")
     assert (served.production.number, served.plan, served.challenger) == (1, None, None), "at once"
     deployed.refresh()
+    assert number(deployed) == 3
     assert deployed.for_model("toy").plan is None
-    assert "is void: its champion is version 1, and in production is 3" in deployed.state()["toy"]["problem"]
+
+
+def test_a_challenger_that_is_rejected_answers_nobody_from_the_next_poll_on(ws, deployed, experiment):
+    deployed.refresh()
+    assert deployed.for_model("toy").challenger.number == 2
+    deployments.note(
+        ws.store, "toy", actor="ada", action=ledger.Action.DECLINE, body={}, now=NOW,
+        statuses={2: (Status.REJECTED, "complaints")},
+    )  # fmt: skip
+    deployed._poll()
+    served = deployed.for_model("toy")
+    assert (served.production.number, served.plan, served.challenger) == (1, None, None)
 
 
 def test_an_experiment_that_cannot_be_read_stops_no_answer(ws, deployed, experiment):

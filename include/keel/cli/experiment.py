@@ -38,7 +38,10 @@ def start(
     margin: Annotated[float | None, typer.Option(help="What must be exceeded. Default: promotion.margin.")] = None,
     alpha: Annotated[float | None, typer.Option(help="Chance of a wrong verdict. Default: promotion.alpha.")] = None,
     max_n: Annotated[int, typer.Option("--max-n", help="Outcomes after which it ends in any case.")] = MAX_N,
-    least: Annotated[str, typer.Option(help="How long it lasts before a verdict.")] = "7d",
+    least: Annotated[str | None, typer.Option(help="How long it lasts before a verdict. Default: 7d.")] = None,
+    most: Annotated[
+        str | None, typer.Option(help="When it ends in any case. Default: 60d and the label delay.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Start an experiment; keel serve follows within its next poll, MODEL.watch_deployment ends it with its verdict."""
@@ -52,10 +55,11 @@ def start(
     mode: Mode = "shadow" if shadow else "ab"
     config, now = get_model(model), now_utc()
     stages = rollout.stages_of(mode=mode, allocation=allocation, ramp=ramp)
+    lasts = {name: rollout.duration_of(name, asked) for name, asked in (("least", least), ("most", most))}
     with Workspace.open() as ws:
         decision = rollout.start_experiment(
             ws, config, challenger=challenger, mode=mode, stages=stages, metric=metric,
-            margin=margin, alpha=alpha, max_n=max_n, least=rollout.least_of(least), actor=getuser(),
+            margin=margin, alpha=alpha, max_n=max_n, least=lasts["least"], most=lasts["most"], actor=getuser(),
             run_id=f"cli__{now.isoformat()}", reason=reason, now=now,
         )  # fmt: skip
     if as_json:
@@ -172,8 +176,9 @@ def _print_look(found: Experiment, look: Mapping[str, Any], console: Console) ->
     _print_rows(("", f"champion {plan.champion}", f"challenger {plan.challenger}"), lines, console)
     lower, upper = (_number(look[name]) for name in ("lower_bound", "upper_bound"))
     told = f"improvement {_number(look['improvement'])}, from {lower} to {upper}; it must exceed {look['margin']:g}"
-    method, mature = look["method"].replace("_", " "), look["mature_until"][:16]
+    method, mature, ends = look["method"].replace("_", " "), look["mature_until"][:16], f"{plan.ends_at:%Y-%m-%d %H:%M}"
     rules = f"{method}, alpha {plan.alpha:g}, {look['n']:,} of at most {plan.max_n:,} outcomes, mature until {mature}"
+    rules += f", ends at {ends} at the latest"
     console.print(Text(f"{told} ({rules})"), soft_wrap=True)
 
 

@@ -8,8 +8,7 @@ and anybody can compute it again.
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -18,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from keel.errors import ExperimentRefused
+from keel.lifecycle.experiment_problems import problems
 from keel.measures.bounded import BoundedLoss, bounded_loss
-from keel.measures.losses import ROW_LOSSES, Estimate
+from keel.measures.losses import Estimate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,6 +36,14 @@ BURN_IN = 1_000
 """Outcomes before which a confidence sequence, which is valid for many rows, decides nothing."""
 LEAST = timedelta(days=7)
 """Each day of the week once: which version is better on the first days says little of the weeks after them."""
+LONGEST = timedelta(days=60)
+"""A difference that does not show in so long is of no use to anybody, and labels that are not there by then may never
+be."""
+NO_END = timedelta(days=3_650)
+"""Of a plan that was kept by a Keel whose experiments had none."""
+GROSS = 0.25
+"""Share of the champion's mean loss by which a challenger is worse that is not borne for ``least``. Flights differ by a
+tenth or so between versions for the first days, and the other way round afterwards."""
 UNKNOWN_LOSS = 0.5
 """What a loss in [0, 1] is measured from where nothing is known of the champion's: the middle."""
 
@@ -87,10 +95,13 @@ class Plan:
     """The champion's mean loss on its holdout (`promised_loss`): a regression's errors are cut by it, and bets are
     made on what differs from it. It sets no level, only how soon a difference shows."""
     least: timedelta = LEAST
-    """No verdict on the versions before their outcomes are of rows this long after the first of them."""
+    """No verdict on the versions before their outcomes are of rows this long after the first of them, but for harm that
+    is gross."""
+    most: timedelta = LONGEST
+    """From the start: it ends then, with the outcomes that are known by then, however few."""
 
     def __post_init__(self) -> None:
-        if wrong := next(_problems(self), None):
+        if wrong := next(problems(self), None):
             raise ExperimentRefused(wrong)
 
     @property
@@ -125,6 +136,24 @@ class Plan:
         return -self.loss.increase(-self.margin, self.promised)
 
     @property
+    def harmless(self) -> float:
+        """The least improvement that is no harm, a difference of mean losses in [0, 1]: 0, or the margin below it."""
+        return min(0.0, self.least_improvement)
+
+    @property
+    def bearable(self) -> float:
+        """The least improvement that is borne until ``least`` has passed, as a difference of mean losses in [0, 1].
+
+        `GROSS` of what was to be expected of the champion below `harmless`.
+        """
+        return self.harmless - GROSS * self.centre
+
+    @property
+    def ends_at(self) -> datetime:
+        """When it ends in any case."""
+        return self.started_at + self.most
+
+    @property
     def centre(self) -> float:
         """The loss in [0, 1] that was to be expected of a row."""
         return UNKNOWN_LOSS if self.promised is None else min(1.0, self.promised.value / self.loss.cap)
@@ -157,6 +186,7 @@ class Plan:
             "promised": promised,
             "started_at": self.started_at.isoformat(),
             "least": self.least.total_seconds(),
+            "most": self.most.total_seconds(),
         }
 
     @classmethod
@@ -167,6 +197,7 @@ class Plan:
             for stage in kept["stages"]
         )
         promised = kept.get("promised")
+        most = kept.get("most", NO_END.total_seconds())
         return cls(
             **{
                 **kept,
@@ -174,6 +205,7 @@ class Plan:
                 "started_at": datetime.fromisoformat(kept["started_at"]),
                 "promised": promised and Estimate(**promised),
                 "least": timedelta(seconds=kept["least"]),
+                "most": timedelta(seconds=most),
             }
         )
 
@@ -237,63 +269,3 @@ def version_of(plan: Plan, arm: Arm) -> int:
 def in_utc(time: datetime) -> datetime:
     """Return an aware time as numpy takes it: in UTC, without its zone."""
     return time.astimezone(UTC).replace(tzinfo=None)
-
-
-def _problems(plan: Plan) -> Iterator[str]:
-    if plan.champion == plan.challenger:
-        yield f"version {plan.champion} cannot be compared with itself: name another challenger"
-    for name in ("experiment_id", "model", "salt"):
-        if not getattr(plan, name):
-            yield f"{name} must not be empty"
-    if plan.mode not in ("ab", "shadow"):
-        yield f"mode must be 'ab' or 'shadow', not {plan.mode!r}"
-    if not 0 < plan.alpha < 0.5:
-        yield f"alpha ({plan.alpha}) must lie between 0 and 0.5"
-    if not math.isfinite(plan.margin):
-        yield f"margin ({plan.margin}) must be a number"
-    if plan.max_n < 1:
-        yield f"max_n ({plan.max_n}) must be at least 1"
-    if plan.least < timedelta(0):
-        yield f"least ({plan.least}) must not be negative"
-    if plan.started_at.utcoffset() is None:
-        yield "started_at must say its time zone"
-    yield from _problems_of_metric(plan)
-    yield from _problems_of_stages(plan)
-
-
-def _problems_of_metric(plan: Plan) -> Iterator[str]:
-    if plan.metric not in ROW_LOSSES:
-        yield f"{plan.metric!r} has no loss per row; an experiment can be judged by: {', '.join(sorted(ROW_LOSSES))}"
-    elif bounded_loss(plan.metric, plan.promised) is None:
-        yield (
-            f"a {plan.metric} has no bound by itself, and what is kept with version {plan.champion} of its holdout "
-            "does not say at what to cut an error: register the champion with a holdout"
-        )
-    elif not abs(plan.least_improvement) < 1 or (plan.metric == "rmse" and plan.margin**2 >= _loss_of(plan.promised)):
-        yield f"no improvement can exceed a margin of {plan.margin}: name a smaller one"
-
-
-def _loss_of(promised: Estimate | None) -> float:
-    return math.inf if promised is None else promised.value
-
-
-def _problems_of_stages(plan: Plan) -> Iterator[str]:
-    stages = plan.stages
-    if plan.mode == "shadow":
-        if stages:
-            yield "a shadow experiment has no allocation: the champion answers everybody"
-        return
-    if not stages:
-        yield "an A/B experiment needs an allocation: the challenger's share, or several with their durations"
-    for stage in stages:
-        if not 0 < stage.share < 1:
-            yield f"an allocation ({stage.share}) must lie between 0 and 1"
-        if stage.duration is not None and stage.duration <= timedelta(0):
-            yield f"a stage's duration ({stage.duration}) must be longer than nothing"
-    if any(after.share < before.share for before, after in zip(stages, stages[1:], strict=False)):
-        shares = ", ".join(f"{stage.share:g}" for stage in stages)
-        yield f"allocations must not fall ({shares}): whom the challenger has answered would go back to the champion"
-    if any(stage.duration is None for stage in stages[:-1]):
-        yield "every stage but the last needs a duration"
-    if stages and stages[-1].duration is not None:
-        yield "the last stage lasts until the experiment ends: leave its duration out"

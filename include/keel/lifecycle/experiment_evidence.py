@@ -3,20 +3,24 @@
 A verdict needs two things at once. The test of rows that the plan has fixed bounds the chance of a wrong one, however
 often one looks. And the difference must hold from day to day (`keel.measures.steady`): without that it may be true of
 the rows of one storm and of no others. Both are judged at the end of each hour in which outcomes came to be known.
+
+Before ``least`` has passed, harm is judged against what is borne until then. What shows the larger harm shows the
+smaller one too, in both tests, so that all moments together err no more often than the test of the smaller one does.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from keel.lifecycle.experiment import BURN_IN, Plan
+from keel.lifecycle.experiment import BURN_IN, Plan, in_utc
 from keel.lifecycle.look import BLOCK_ROWS, BLOCK_SPAN, MOST
 from keel.measures.allocation import log_mismatch
-from keel.measures.betting import combine, log_capital
+from keel.measures.betting import Capital, combine, log_capital
 from keel.measures.blocks import Integers, block_ends, block_means
 from keel.measures.sequential import BISECTIONS, Contrasts, half_width, running
 from keel.measures.steady import HourlySums
@@ -27,6 +31,19 @@ if TYPE_CHECKING:
 
 MISMATCH = 1_000.0
 """Evidence from which an assignment is not believed to be what it says: right ones reach it once in a thousand."""
+SOONEST = timedelta(days=2)
+"""How long an experiment's rows span at least when it shows gross harm: hours of one day are no measure of how days
+differ. On one day alone, every tenth of equal versions that are off by other amounts each day is."""
+
+
+class Shown(NamedTuple):
+    """A difference that was shown, on the versions or of the harm that one does."""
+
+    n: int
+    """After how many outcomes."""
+    better: bool
+    early: bool
+    """Before ``least``, as gross harm is."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +52,14 @@ class ByRows:
 
     moments: Integers
     """Outcomes after which, ascending."""
+    early: Mask
+    """Whether that was before rows had spanned ``least``."""
     better: Mask
-    """Whether the improvement was then shown to exceed the margin."""
+    """Whether the improvement was then shown to exceed the margin; never early."""
     worse: Mask
-    """Whether it was shown to be below zero, or below a margin that is negative."""
+    """Whether it was shown to be below what is tolerated then (`tolerated`)."""
     log_capitals: tuple[Floats, Floats] | None
-    """Of the bets on either; none for the confidence sequence, which makes none."""
+    """Of the bets that it exceeds the margin and that it is harm; none for the confidence sequence, without bets."""
 
 
 @dataclass(frozen=True)
@@ -60,37 +79,45 @@ class Bounds:
 
 def by_rows(plan: Plan, rows: Outcomes, now: np.datetime64) -> ByRows:
     """Judge usable outcomes in the order in which they were known, the way that the plan has fixed."""
-    margin, floor = plan.least_improvement, _floor(plan)
-    moments = _moments(plan, rows, now)
+    margin, moments = plan.least_improvement, _moments(plan, rows, now)
+    early = ~_lasted(rows, plan.least)[moments - 1]
     if plan.method == "confidence_sequence":
         found, n = running(plan.loss.of(rows.answered), rows.challenger), np.arange(1, len(rows) + 1)
         width = half_width(found.standard_error, n, alpha=plan.alpha, one_sided=True)
         with np.errstate(invalid="ignore"):
-            judged = (n >= BURN_IN) & (found.standard_error > 0)
-            better, worse = judged & (found.improvement - width > margin), judged & (found.improvement + width < floor)
-        return ByRows(moments, better[moments - 1], worse[moments - 1], None)
+            judged = ((n >= BURN_IN) & (found.standard_error > 0))[moments - 1]
+            lower, upper = ((found.improvement + sign * width)[moments - 1] for sign in (-1, 1))
+        better, worse = judged & ~early & (lower > margin), judged & (upper < tolerated(plan, early))
+        return ByRows(moments, early, better, worse, None)
+    floors = plan.harmless, plan.bearable
     if plan.method == "betting":
         contrasts, ends = _contrasts(plan, rows), np.arange(1, len(rows) + 1)
-        paths = contrasts.log_capital(margin).path, contrasts.log_capital(floor, worse=True).path
+        paths = [contrasts.log_capital(margin), *(contrasts.log_capital(floor, worse=True) for floor in floors)]
     else:
         ends, blocks = _blocks(plan, rows)
-        paths = _bet_on_blocks(blocks, margin), _bet_on_blocks(-blocks, -floor)
+        paths = [_bet_on_blocks(blocks, margin), *(_bet_on_blocks(-blocks, -floor) for floor in floors)]
     held = np.searchsorted(ends, moments, side="right")
-    on_better, on_worse = (np.append(0.0, path)[held] for path in paths)
+    on_better, on_harm, on_gross = (np.append(0.0, capital.path)[held] for capital in paths)
     needed = -math.log(plan.alpha)
-    return ByRows(moments, on_better >= needed, on_worse >= needed, (on_better, on_worse))
+    worse = np.where(early, on_gross, on_harm) >= needed
+    return ByRows(moments, early, (on_better >= needed) & ~early, worse, (on_better, on_harm))
 
 
-def first_shown(plan: Plan, rows: Outcomes, found: ByRows) -> tuple[int, bool] | None:
-    """Return after how many outcomes a difference was first shown, and whether it was that the challenger is better."""
-    sums = _hourly(plan, rows)
+def tolerated(plan: Plan, early: Mask) -> Floats:
+    """Return the least improvement that is tolerated at moments before ``least``, and after."""
+    return np.where(early, plan.bearable, plan.harmless)
+
+
+def first_shown(plan: Plan, rows: Outcomes, found: ByRows) -> Shown | None:
+    """Return the difference that was first shown."""
+    sums, floors = _hourly(plan, rows), tolerated(plan, found.early)
     for moment in np.flatnonzero(found.better | found.worse):
-        n = int(found.moments[moment])
+        n, early = int(found.moments[moment]), bool(found.early[moment])
         steady = sums.steady(n, alpha=plan.alpha)
-        if found.worse[moment] and steady.improvement + steady.width < _floor(plan):
-            return n, False
+        if found.worse[moment] and steady.improvement + steady.width < floors[moment]:
+            return Shown(n, better=False, early=early)
         if found.better[moment] and steady.improvement - steady.width > plan.least_improvement:
-            return n, True
+            return Shown(n, better=True, early=early)
     return None
 
 
@@ -137,39 +164,41 @@ def label_evidence(rows: Assigned) -> Floats:
     return path
 
 
-def _floor(plan: Plan) -> float:
-    """Return below what an improvement is harm: what a negative margin tolerates is none."""
-    return min(0.0, plan.least_improvement)
-
-
 def most_outcomes(plan: Plan, rows: Outcomes) -> int | None:
     """Return after how many usable outcomes no more count; None while more may come."""
-    lasted = _lasted(plan, rows)
+    lasted = _lasted(rows, plan.least)
     if len(rows) < plan.max_n or not bool(lasted.any()):
         return None
     return max(plan.max_n, int(np.argmax(lasted)) + 1)
 
 
-def _lasted(plan: Plan, rows: Outcomes) -> Mask:
-    """Return after which outcomes their rows had spanned ``least``: from the first row, not from the start.
+def over(plan: Plan, now: np.datetime64) -> bool:
+    """Whether an experiment has lasted as long as it may."""
+    return bool(now >= np.datetime64(in_utc(plan.ends_at), "us"))
+
+
+def _lasted(rows: Outcomes, least: timedelta) -> Mask:
+    """Return after which outcomes their rows had spanned so long: from the first row, not from the start.
 
     An experiment may start in the past of the data, and no row is of the days between.
     """
     spans = np.maximum.accumulate(rows.time) - np.minimum.accumulate(rows.time)
-    found: Mask = spans >= np.timedelta64(plan.least)
+    found: Mask = spans >= np.timedelta64(least)
     return found
 
 
 def _moments(plan: Plan, rows: Outcomes, now: np.datetime64) -> Integers:
-    """Return after how many outcomes each hour ended, from when the experiment has lasted long enough.
+    """Return after how many outcomes each hour ended, from when the experiment has lasted long enough for any verdict.
 
-    The last hour has ended if it is over, or if no more outcomes count.
+    The last hour has ended if it is over, or if no more outcomes count. In a shadow nobody is harmed.
     """
+    least = plan.least if plan.mode == "shadow" else min(plan.least, SOONEST)
+    ended = over(plan, now) or len(rows) == most_outcomes(plan, rows)
     hours = rows.known_at.astype("datetime64[h]")
     ends: Integers = np.flatnonzero(hours[1:] != hours[:-1]) + 1
-    if len(rows) and (hours[-1] < now.astype("datetime64[h]") or len(rows) == most_outcomes(plan, rows)):
+    if len(rows) and (ended or hours[-1] < now.astype("datetime64[h]")):
         ends = np.append(ends, len(rows))
-    return ends[_lasted(plan, rows)[ends - 1]]
+    return ends[_lasted(rows, least)[ends - 1]]
 
 
 def _bounds_by_rows(plan: Plan, rows: Outcomes) -> tuple[float, float]:
@@ -206,9 +235,9 @@ def _blocks(plan: Plan, rows: Outcomes) -> tuple[Integers, Floats]:
     return ends, block_means(plan.loss.of(rows.answered) - plan.loss.of(rows.shadow), ends)
 
 
-def _bet_on_blocks(blocks: Floats, margin: float) -> Floats:
+def _bet_on_blocks(blocks: Floats, margin: float) -> Capital:
     beyond = np.clip(blocks - margin, -MOST, MOST)
-    return log_capital(beyond, null=0.0, low=-MOST, high=MOST).path
+    return log_capital(beyond, null=0.0, low=-MOST, high=MOST)
 
 
 def _block_bound(blocks: Floats, alpha: float) -> float:
@@ -216,6 +245,6 @@ def _block_bound(blocks: Floats, alpha: float) -> float:
     refuted, open_ = -1.0, 1.0
     for _ in range(BISECTIONS if len(blocks) else 0):
         middle = (refuted + open_) / 2
-        shown = _bet_on_blocks(blocks, middle)[-1] >= -math.log(alpha)
+        shown = _bet_on_blocks(blocks, middle).path[-1] >= -math.log(alpha)
         refuted, open_ = (middle, open_) if shown else (refuted, middle)
     return refuted

@@ -8,6 +8,7 @@ is what was known when it fell.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -25,8 +26,9 @@ from keel.lifecycle.experiment_evidence import (
     label_evidence,
     mean_losses,
     most_outcomes,
+    over,
 )
-from keel.lifecycle.experiment_report import ArmReport, ExperimentLook, ExperimentVerdict
+from keel.lifecycle.experiment_report import HARM, TIME, ArmReport, ExperimentLook, ExperimentVerdict
 from keel.lifecycle.experiment_rows import Assigned, Outcomes, read_rows
 from keel.lifecycle.look import LARGEST_LOG, MOST_LEFT_OUT
 
@@ -58,8 +60,10 @@ def evaluate(
 
     - *promote*: the challenger's mean loss is shown to be lower than the champion's by more than the margin. Each of
       the two wrong verdicts has a chance of at most `Plan.alpha`, however often one looks.
-    - *roll_back*: it is shown to be higher (with a negative margin, by more than that allows).
-    - *no_difference*: neither, on `Plan.max_n` outcomes and after `Plan.least`.
+    - *roll_back*: it is shown to be higher (with a negative margin, by more than that allows). Before `Plan.least` by
+      more than is borne meanwhile (`Plan.bearable`): the cause is `HARM` then.
+    - *no_difference*: neither, on `Plan.max_n` outcomes and after `Plan.least`, or by `Plan.ends_at`, with whatever was
+      known by then: the cause is `TIME` then.
     - *mismatch*: the rows are not split as the plan says, or one arm gets its labels more seldom (each with a chance of
       at most 1/`MISMATCH` if nothing is wrong), or more than `MOST_LEFT_OUT` of an arm's labelled rows cannot be used
       when one of the former would fall. Whatever the versions' losses are, they are not those of like rows.
@@ -80,7 +84,7 @@ def evaluate(
 
 def countable(plan: Plan, labelled: Outcomes) -> Outcomes:
     """Return the outcomes that the plan judges: those that are usable, until no more count."""
-    usable = labelled.take(labelled.usable)
+    usable = labelled.take(labelled.usable).until(np.datetime64(in_utc(plan.ends_at), "us"))
     return usable.take(slice(0, most_outcomes(plan, usable)))
 
 
@@ -98,25 +102,29 @@ def decide(
 def _first_event(
     plan: Plan, usable: Outcomes, followed: ByRows, rows: Assigned, delay: np.timedelta64, end: np.datetime64
 ) -> Event | None:
-    found = []
-    if plan.mode == "ab":
-        due = rows.until(end - delay)
-        for cause, path, time in (
-            ("assignment", assignment_evidence(rows), rows.time),
-            ("labels", label_evidence(due), due.time + delay),
-        ):
-            above = np.flatnonzero(path >= math.log(MISMATCH))
-            if len(above):
-                moment = time[above[0]]
-                n = int(np.searchsorted(usable.known_at, moment, side="right"))
-                found.append(Event(moment, ExperimentVerdict.MISMATCH, n, cause))
+    found = [] if plan.mode == "shadow" else list(_mismatches(usable, rows, delay, end))
     if (shown := first_shown(plan, usable, followed)) is not None:
-        n, better = shown
-        verdict = ExperimentVerdict.PROMOTE if better else ExperimentVerdict.ROLL_BACK
-        found.append(Event(usable.known_at[n - 1], verdict, n))
+        verdict = ExperimentVerdict.PROMOTE if shown.better else ExperimentVerdict.ROLL_BACK
+        found.append(Event(usable.known_at[shown.n - 1], verdict, shown.n, HARM if shown.early else None))
     elif len(usable) == most_outcomes(plan, usable):
         found.append(Event(usable.known_at[-1], ExperimentVerdict.NO_DIFFERENCE, len(usable)))
+    if over(plan, end):
+        ends_at = np.datetime64(in_utc(plan.ends_at), "us")
+        found.append(Event(ends_at, ExperimentVerdict.NO_DIFFERENCE, len(usable), TIME))
     return min(found, key=lambda event: event.moment, default=None)
+
+
+def _mismatches(usable: Outcomes, rows: Assigned, delay: np.timedelta64, end: np.datetime64) -> Iterator[Event]:
+    due = rows.until(end - delay)
+    for cause, path, time in (
+        ("assignment", assignment_evidence(rows), rows.time),
+        ("labels", label_evidence(due), due.time + delay),
+    ):
+        above = np.flatnonzero(path >= math.log(MISMATCH))
+        if len(above):
+            moment = time[above[0]]
+            n = int(np.searchsorted(usable.known_at, moment, side="right"))
+            yield Event(moment, ExperimentVerdict.MISMATCH, n, cause)
 
 
 def _unless_spoilt(plan: Plan, labelled: Outcomes, event: Event) -> Event:

@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from keel.lifecycle.experiment_evidence import MISMATCH
 from keel.measures.plain import finite_or_none
+from keel.validation import shown_duration
 
 if TYPE_CHECKING:
     from keel.lifecycle.experiment import Plan
+
+
+HARM = "harm"
+"""Why a challenger is rolled back before the least time has passed: it does more harm than is borne meanwhile."""
+TIME = "time"
+"""Why there is no difference: the time is over that was planned."""
 
 
 class ExperimentVerdict(StrEnum):
@@ -61,7 +68,7 @@ class ExperimentLook:
     plan: Plan
     verdict: ExperimentVerdict
     cause: str | None
-    """Of a mismatch: ``assignment``, ``labels`` or ``outputs``."""
+    """Of a mismatch: ``assignment``, ``labels`` or ``outputs``; else `HARM` or `TIME`, where that has ended it."""
     decided_at: datetime | None
     """When it was decided, in the data's time; none while it runs."""
     mature_until: datetime
@@ -105,9 +112,14 @@ class ExperimentLook:
             case ExperimentVerdict.PROMOTE:
                 return f"{self._versions()}: version {self.plan.challenger} is better. {self._seen()}"
             case ExperimentVerdict.ROLL_BACK:
-                return f"{self._versions()}: version {self.plan.challenger} is worse. {self._seen()}"
+                return f"{self._versions()}: version {self.plan.challenger} is {self._how_bad()}. {self._seen()}"
+            case ExperimentVerdict.NO_DIFFERENCE if self.n:
+                planned = f"in the {self._lasts} that were" if self.cause == TIME else "on all outcomes that were"
+                return f"{self._versions()}: no difference is shown {planned} planned. {self._seen()}"
             case ExperimentVerdict.NO_DIFFERENCE:
-                return f"{self._versions()}: no difference is shown on all outcomes that were planned. {self._seen()}"
+                return (
+                    f"{self._versions()}: nothing is shown in the {self._lasts} that were planned: {self._missing()}."
+                )
             case ExperimentVerdict.MISMATCH:
                 return f"{self._versions()}: nothing can be said of the versions, as {self._fault()}."
         soonest = self.plan.started_at + self.plan.least
@@ -117,6 +129,31 @@ class ExperimentLook:
     def _versions(self) -> str:
         how = " in the shadow of" if self.plan.mode == "shadow" else " against"
         return f"Version {self.plan.challenger}{how} version {self.plan.champion}"
+
+    @property
+    def _lasts(self) -> str:
+        return shown_duration(self.plan.most)
+
+    def _how_bad(self) -> str:
+        """Say that the challenger is worse, and why it is told so soon."""
+        if self.cause != HARM:
+            return "worse"
+        harm = -self.plan.bearable * self.plan.loss.cap
+        return f"worse by more than {harm:.4f}, which is not borne until {shown_duration(self.plan.least)} have passed"
+
+    def _missing(self) -> str:
+        """Say why there is no outcome, and where to look."""
+        rows, due = (
+            sum(getattr(arm, name) for arm in (self.champion, self.challenger)) for name in ("assigned", "due")
+        )
+        labels = "look whether labels are handed in, with the ids of the answers or their entities and times"
+        if self.plan.mode == "shadow":
+            return f"no label came that can be used; {labels}, and whether the service asks both versions (/version)"
+        if not rows:
+            return "no row was answered in it; look whether the service is asked, and what it serves (/version)"
+        return (
+            f"of {rows:,} rows that were answered, {due:,} long enough ago, none has a label that can be used; {labels}"
+        )
 
     def _seen(self) -> str:
         new, before = self.challenger, self.champion
@@ -178,6 +215,8 @@ class ExperimentLook:
             "method": method,
             "method_reason": reason,
             "threshold": 1 / plan.alpha,
+            "ends_at": plan.ends_at.isoformat(),
+            "bearable": plan.bearable * plan.loss.cap,
             "mismatch_threshold": MISMATCH,
             "sentence": self.sentence,
         }

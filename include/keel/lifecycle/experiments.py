@@ -18,6 +18,7 @@ from sqlalchemy import delete, select
 from keel.errors import ExperimentRefused, UnknownExperiment
 from keel.lifecycle import ledger
 from keel.lifecycle.experiment import Plan
+from keel.lifecycle.history import PROMOTABLE, history
 from keel.lifecycle.transitions import alone, noted
 from keel.store.tables import experiments as table
 from keel.store.times import from_micros, to_micros
@@ -40,7 +41,7 @@ class Outcome(StrEnum):
     MISMATCH = "mismatch"
     """The arms have other shares than were assigned, so that nothing that was measured can be believed."""
     VOID = "void"
-    """One of the two versions was changed from elsewhere."""
+    """Its champion serves no longer, or its challenger may not any more."""
     STOPPED = "stopped"
     """By a person, without a verdict."""
 
@@ -73,7 +74,8 @@ def start(
     Raises
     ------
     ExperimentRefused
-        Another one of the model runs; of two that start at once, one gets this.
+        Another one of the model runs; of two that start at once, one gets this. Or one of the two versions is not where
+        it was when the plan was made.
 
     """
     with store.begin() as connection:
@@ -82,6 +84,12 @@ def start(
             return known
         if other := _running(connection, plan.model):
             raise already_runs(other.plan)
+        # Another connection, which sees the same rows: nobody can add one before this transaction ends.
+        state = history(store, plan.model)
+        standing = state.standings.get(plan.challenger)
+        station = None if standing is None else (str(standing.status), standing.reason)
+        if why := _void_because(plan, state.deployment.production or plan.champion, station):
+            raise ExperimentRefused(f"{plan.model}: meanwhile, {why}: look again, and start another")
         body = {"run_id": run_id, "experiment": plan.to_dict(), "evidence": dict(evidence)}
         noted(connection, plan.model, actor=actor, action=ledger.Action.EXPERIMENT_START, body=body, now=now)
         begun = Experiment(plan)
@@ -117,11 +125,31 @@ def end(
             raise ExperimentRefused(
                 f"{model}: {experiment_id} has ended already ({found.outcome['outcome']}): {found.outcome['sentence']}"
             )
-        body = {"run_id": run_id, "experiment": None, "evidence": {**said, "plan": found.plan.to_dict()}}
-        noted(connection, model, actor=actor, action=ledger.Action.EXPERIMENT_END, body=body, now=now)
-        ended = Experiment(found.plan, now, _outcome(said))
-        connection.execute(table.update().where(table.c.experiment_id == experiment_id).values(**_values(ended)))
-    return ended
+        _ended(connection, model, found.plan.to_dict(), said, actor=actor, now=now, run_id=run_id)
+    return Experiment(found.plan, now, _outcome(said))
+
+
+def end_if_void(connection: Connection, entry: Entry) -> None:
+    """End a model's running experiment without a verdict, if the row that was just added leaves nothing to compare.
+
+    In the transaction of that row, which is `alone`: so a running experiment is one between the version in production
+    and one that may go there.
+    """
+    places, stations = entry.body.get("to"), entry.body.get("statuses")
+    if not (places or stations):
+        return
+    query = select(table).where(table.c.model == entry.model, table.c.status == RUNNING)
+    row = connection.execute(query).first()
+    if row is None:
+        return
+    station = (stations or {}).get(str(row.challenger))
+    production = places["production"] if places else row.champion
+    if why := _void_because(row, production, station and (station["status"], station["reason"])):
+        said = {"experiment_id": row.experiment_id, "outcome": str(Outcome.VOID)}
+        said["sentence"] = f"{row.experiment_id} is void: {why}."
+        # As it is: a plan that this Keel cannot read keeps nobody from changing the deployment.
+        plan, run_id = json.loads(row.plan), entry.body.get("run_id")
+        _ended(connection, entry.model, plan, said, actor=entry.actor, now=entry.at, run_id=run_id)
 
 
 def running(store: Store, model: str) -> Plan | None:
@@ -195,6 +223,28 @@ def unknown(experiment_id: str, model: str, known: Iterable[Plan]) -> UnknownExp
     """Describe an id that a model has no experiment of."""
     names = ", ".join(plan.experiment_id for plan in known)
     return UnknownExperiment(f"{model} has no experiment {experiment_id!r}; it has: {names or 'none'}")
+
+
+def _void_because(plan: Plan | Row[Any], production: int | None, station: tuple[str, str] | None) -> str:
+    """Say why an experiment can come to no verdict; empty while it can. station: of the challenger, and why."""
+    if production != plan.champion:
+        now = "no version" if production is None else f"version {production}"
+        compared = f"which version {plan.challenger} was compared with"
+        return f"{now} is in production, not version {plan.champion}, {compared}"
+    if station is not None and station[0] not in PROMOTABLE:
+        return f"version {plan.challenger}, the challenger, is {station[0]} ({station[1]})"
+    return ""
+
+
+def _ended(
+    connection: Connection, model: str, plan: Mapping[str, Any], said: Mapping[str, Any], *,
+    actor: str, now: datetime, run_id: str | None,
+) -> None:  # fmt: skip
+    body = {"run_id": run_id, "experiment": None, "evidence": {**said, "plan": plan}}
+    noted(connection, model, actor=actor, action=ledger.Action.EXPERIMENT_END, body=body, now=now)
+    outcome = json.dumps(_outcome(said), sort_keys=True)
+    mine = table.c.experiment_id == said["experiment_id"]
+    connection.execute(table.update().where(mine).values(status=ENDED, ended_at=to_micros(now), outcome=outcome))
 
 
 def _outcome(evidence: Mapping[str, Any]) -> dict[str, Any]:

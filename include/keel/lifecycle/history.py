@@ -34,6 +34,10 @@ class Status(StrEnum):
     DELETED = "deleted"
 
 
+PROMOTABLE = (Status.CANDIDATE, Status.STAGING)
+"""Stations from which a version may go into production, and from which it may be tried there."""
+
+
 @dataclass(frozen=True)
 class Deployment:
     """Where a model's versions stand; generation 0 means nothing was ever deployed."""
@@ -116,7 +120,7 @@ class History:
 
     @cached_property
     def experiment(self) -> Plan | None:
-        """The one that runs. It is void as soon as its champion serves no longer, also before a row says so."""
+        """The one that runs."""
         return None if self.plan is None else Plan.from_dict(self.plan)
 
     def status(self, version: int) -> Status | None:

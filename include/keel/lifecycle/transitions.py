@@ -58,7 +58,7 @@ def swap(
     with store.begin() as connection:
         if not _swapped(connection, current, changed, now):
             raise stale(current)
-        ledger.append(
+        _append(
             connection, model=current.model, at=now, actor=actor, action=action,
             generation_from=current.generation, generation_to=changed.generation,
             body={**_with_statuses(body, {**stations, **statuses}), "from": current.aliases, "to": changed.aliases},
@@ -171,10 +171,19 @@ def noted(
 ) -> Entry:
     """Add a row that does not change the deployment, inside the transaction of a caller who is `alone`."""
     generation = _read(connection, model).generation
-    return ledger.append(
+    return _append(
         connection, model=model, at=now, actor=actor, action=action,
         generation_from=generation, generation_to=generation, body=body,
     )  # fmt: skip
+
+
+def _append(connection: Connection, **row: Any) -> Entry:
+    """Add a row, and end the experiment with which it does away: nobody is answered by its challenger any more."""
+    from keel.lifecycle import experiments  # which adds its own rows by this module
+
+    entry = ledger.append(connection, **row)
+    experiments.end_if_void(connection, entry)
+    return entry
 
 
 def _with_statuses(body: Mapping[str, Any], statuses: Statuses) -> dict[str, Any]:

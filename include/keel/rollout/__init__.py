@@ -10,7 +10,8 @@ who must, and is what would serve the very thing that was registered? Only then 
 """
 
 from keel.rollout.approval import approval_request, approve
-from keel.rollout.experiment import least_of, stages_of, start_experiment, stop_experiment
+from keel.rollout.experiment import start_experiment, stop_experiment
+from keel.rollout.experiment_asked import duration_of, stages_of
 from keel.rollout.experiment_end import conclude_experiment
 from keel.rollout.experiment_watch import look_at_experiment, watch_experiment
 from keel.rollout.judging import compare
@@ -21,7 +22,7 @@ from keel.rollout.request import request_promotion
 from keel.rollout.rollback import request_rollback, rollback
 
 __all__ = [
-    "approval_request", "approve", "compare", "conclude_experiment", "confirm", "keep_champion", "least_of",
+    "approval_request", "approve", "compare", "conclude_experiment", "confirm", "duration_of", "keep_champion",
     "look_at_experiment", "promote", "reconcile", "request_promotion", "request_rollback", "rollback", "stage",
     "stages_of", "start_experiment", "stop_experiment", "watch", "watch_deployment", "watch_experiment",
 ]  # fmt: skip

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from keel.errors import NotPromotable
 from keel.lifecycle.comparison import NotShown, Verdict
-from keel.lifecycle.history import History, Status
+from keel.lifecycle.history import PROMOTABLE, History, Status
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
     from keel.memory import Plain
     from keel.workspace import Workspace
-
-PROMOTABLE = (Status.CANDIDATE, Status.STAGING)
 
 
 def kept(ws: Workspace, config: ModelConfig, comparison: Mapping[str, Any]) -> Plain:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Unpack
 
 from keel.decision import Action, Decision
 from keel.errors import ExperimentRefused
 from keel.lifecycle import deployments, experiments, ledger
-from keel.lifecycle.experiment import LEAST, Mode, Plan, Stage
+from keel.lifecycle.experiment import LEAST, LONGEST, Plan
 from keel.lifecycle.experiments import Outcome
 from keel.lifecycle.history import history
 from keel.measures.bounded import promised_loss
 from keel.measures.losses import ROW_LOSSES
 from keel.memory import Plain, keep_decision, now_utc, request_id
 from keel.rollout.evidence import promotable, require_promotable
+from keel.rollout.experiment_asked import MAX_N, Asked
 from keel.rows import recent_rows
 from keel.sections import METRICS_OF_KIND
-from keel.validation import parse_duration
+from keel.validation import shown_duration
 from keel.window import HOUR, Window, floor_hour
 
 if TYPE_CHECKING:
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from keel.measures.losses import Estimate
     from keel.workspace import Workspace
 
-MAX_N = 100_000
-"""Outcomes after which an experiment ends by itself, where nobody says: a difference that does not show in so many is
-of no use to anybody."""
 STAND_IN = {"roc_auc": "brier"}
 """A ranking has no loss per row; the proper score that needs no threshold stands in for it."""
 JUDGED_BY_ANOTHER = ("roc_auc", "log_loss")
@@ -38,16 +35,12 @@ JUDGED_BY_ANOTHER = ("roc_auc", "log_loss")
 
 
 def start_experiment(
-    ws: Workspace, config: ModelConfig, *, challenger: int | None, stages: Sequence[Stage] = (), mode: Mode = "ab",
-    metric: str | None = None, margin: float | None = None, alpha: float | None = None, max_n: int = MAX_N,
-    least: timedelta = LEAST, salt: str | None = None, actor: str, run_id: str, reason: str, now: datetime,
+    ws: Workspace, config: ModelConfig, *,
+    actor: str, run_id: str, reason: str, now: datetime, **asked: Unpack[Asked],
 ) -> Plain:  # fmt: skip
     """Let a challenger answer, or in shadow mode only be asked too, beside the version in production.
 
-    challenger: None for the staged one. metric, margin, alpha: None for those of the gate, `performance.metric`,
-    `promotion.margin` and `promotion.alpha`; an experiment may ask for more than the gate, not for less. least: how
-    long it lasts before a verdict. salt: None for one of its own. now: from when rows count. The same run again starts
-    nothing new.
+    now: from when rows count. The same run again starts nothing new.
 
     Raises
     ------
@@ -61,26 +54,14 @@ def start_experiment(
     known = {each.plan.experiment_id: each.plan for each in experiments.listed(ws.store, config.model)}
     plan = known.get(experiment_id)
     if plan is None:
-        champion = deployments.production_version(ws.store, config.model)
-        challenger = _challenger(ws, config, champion, challenger)
-        metric = _metric(config, metric)
-        plan = Plan(
-            experiment_id=experiment_id, model=config.model, champion=champion, challenger=challenger, mode=mode,
-            stages=tuple(stages), salt=salt or experiment_id, metric=metric,
-            margin=_least_margin(config, metric) if margin is None else margin,
-            alpha=config.promotion.alpha if alpha is None else alpha, max_n=max_n, least=least,
-            started_at=now, promised=_promised(ws, config, champion, metric),
-        )  # fmt: skip
-        if laxer := laxer_than_the_gate(config, plan):
-            raise ExperimentRefused(f"{config.model}: {laxer}")
-        ws.registry.preflight(config, challenger, recent_rows(ws, config))
-        _make_room(ws, config, champion, actor=actor, run_id=run_id)
+        plan = _planned(ws, config, asked, experiment_id=experiment_id, now=now)
+        ws.registry.preflight(config, plan.challenger, recent_rows(ws, config))
     sentence = f"Started {experiment_id}: {summary(plan)}: {reason}"
     evidence = {"sentence": sentence, "reason": reason, "requested_by": actor}
     experiments.start(ws.store, plan, actor=actor, now=now_utc(), evidence=evidence, run_id=run_id)
-    asked = {"model": config.model, "version": plan.champion, "window": _hour_of(plan.started_at)}
+    about = {"model": config.model, "version": plan.champion, "window": _hour_of(plan.started_at)}
     return keep_decision(
-        ws, request_id(config.model, "start experiment", run_id), asked, Decision(Action.START_EXPERIMENT, sentence),
+        ws, request_id(config.model, "start experiment", run_id), about, Decision(Action.START_EXPERIMENT, sentence),
         run_id, experiment_id=experiment_id, plan=plan.to_dict(), reason=reason, requested_by=actor,
     )  # fmt: skip
 
@@ -113,41 +94,28 @@ def stop_experiment(
     )  # fmt: skip
 
 
-def stages_of(*, mode: str, allocation: float | None, ramp: str | None) -> tuple[Stage, ...]:
-    """Return the stages that people ask for: one share in (0, 1), or a ramp of percentages with their durations.
-
-    A shadow has none, an A/B test half and half where nobody says.
-
-    Raises
-    ------
-    ExperimentRefused
-        Both are given, or a ramp is not written so.
-
-    >>> stages_of(mode="ab", allocation=None, ramp="5:24h,50")
-    (Stage(share=0.05, duration=datetime.timedelta(days=1)), Stage(share=0.5, duration=None))
-    """
-    if allocation is not None and ramp:
-        raise ExperimentRefused("an experiment has an allocation or a ramp, not both")
-    if ramp:
-        return tuple(_stage(part.strip(), ramp) for part in ramp.split(","))
-    if allocation is None:
-        return () if mode == "shadow" else (Stage(0.5),)
-    return (Stage(allocation),)
-
-
-def least_of(asked: str | None) -> timedelta:
-    """Return how long an experiment lasts at least, from a duration such as ``14d``; a week where nobody says.
-
-    Raises
-    ------
-    ExperimentRefused
-        That is no duration.
-
-    """
-    try:
-        return parse_duration(asked) if asked else LEAST  # type: ignore[return-value]
-    except ValueError as error:
-        raise ExperimentRefused(f"least: {asked!r}: {error}") from None
+def _planned(ws: Workspace, config: ModelConfig, asked: Asked, *, experiment_id: str, now: datetime) -> Plan:
+    """Return the plan that is asked for, with what the gate asks where nobody says."""
+    champion = deployments.production_version(ws.store, config.model)
+    challenger = _challenger(ws, config, champion, asked.get("challenger"))
+    metric = _metric(config, asked.get("metric"))
+    margin, alpha, delay = asked.get("margin"), asked.get("alpha"), config.target.label_delay
+    plan = Plan(
+        experiment_id=experiment_id, model=config.model, champion=champion, challenger=challenger,
+        mode=asked.get("mode", "ab"), stages=tuple(asked.get("stages", ())), salt=asked.get("salt") or experiment_id,
+        metric=metric, margin=_least_margin(config, metric) if margin is None else margin,
+        alpha=config.promotion.alpha if alpha is None else alpha, max_n=asked.get("max_n", MAX_N),
+        least=asked.get("least") or LEAST, most=asked.get("most") or LONGEST + delay, started_at=now,
+        promised=_promised(ws, config, champion, metric),
+    )  # fmt: skip
+    if laxer := laxer_than_the_gate(config, plan):
+        raise ExperimentRefused(f"{config.model}: {laxer}")
+    if plan.most <= plan.least + delay:
+        raise ExperimentRefused(
+            f"{config.model}: most ({shown_duration(plan.most)}) must be longer than least and target.label_delay "
+            f"together ({shown_duration(plan.least + delay)}), or it ends before a verdict can come"
+        )
+    return plan
 
 
 def laxer_than_the_gate(config: ModelConfig, plan: Plan) -> str:
@@ -198,16 +166,6 @@ def identity_of(model: str, run_id: str) -> str:
     return f"experiment-{hashlib.sha256('|'.join((model, run_id)).encode()).hexdigest()[:16]}"
 
 
-def _stage(part: str, ramp: str) -> Stage:
-    share, _, lasts = part.partition(":")
-    try:
-        return Stage(float(share) / 100, parse_duration(lasts) if lasts else None)  # type: ignore[arg-type]
-    except ValueError as error:
-        raise ExperimentRefused(
-            f"ramp {ramp!r}: {part!r} is no percentage with a duration ({error}); a ramp is written 5:24h,20:24h,50"
-        ) from None
-
-
 def _challenger(ws: Workspace, config: ModelConfig, champion: int, asked: int | None) -> int:
     if config.retrain is None:
         raise ExperimentRefused(
@@ -240,20 +198,6 @@ def _metric(config: ModelConfig, asked: str | None) -> str:
 def _promised(ws: Workspace, config: ModelConfig, champion: int, metric: str) -> Estimate | None:
     promised = promised_loss(metric, ws.registry.reference(config.model, champion))
     return promised if promised is not None and math.isfinite(promised.standard_error) else None
-
-
-def _make_room(ws: Workspace, config: ModelConfig, champion: int, *, actor: str, run_id: str) -> None:
-    """End an experiment whose champion serves no longer, which the next look would end; refuse beside any other."""
-    plan = experiments.running(ws.store, config.model)
-    if plan is None:
-        return
-    if plan.champion == champion:
-        raise experiments.already_runs(plan)
-    sentence = f"{plan.experiment_id} is void: version {champion} is in production, not {plan.champion}."
-    experiments.end(
-        ws.store, config.model, plan.experiment_id, outcome=Outcome.VOID, actor=actor, now=now_utc(), run_id=run_id,
-        evidence={"sentence": sentence},
-    )  # fmt: skip
 
 
 def _stopped_before(ws: Workspace, config: ModelConfig, run_id: str) -> Plan | None:

@@ -11,9 +11,8 @@ from keel.decision import Action
 from keel.errors import ArtifactChanged, ConfigError, UnknownVersion
 from keel.lifecycle.comparison import Verdict, compare_versions
 from keel.lifecycle.comparison_report import render
-from keel.lifecycle.history import Status, history
+from keel.lifecycle.history import PROMOTABLE, Status, history
 from keel.memory import Plain, earlier_looks, now_utc, report_id, times_of
-from keel.rollout.evidence import PROMOTABLE
 from keel.rollout.experiment_proof import as_asked, proven_by
 from keel.rows import prediction_log, score_version, unseen_holdout
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from keel.errors import StaleGeneration
 from keel.lifecycle import deployments, ledger
 from keel.lifecycle.comparison import Verdict
-from keel.lifecycle.history import Status, history
+from keel.lifecycle.history import PROMOTABLE, Status, history
 from keel.memory import Plain, now_utc, outcome_of
-from keel.rollout.evidence import PROMOTABLE, kept
+from keel.rollout.evidence import kept
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig

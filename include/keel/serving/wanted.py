@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the store says of a model; plan: of the experiment that runs, if its champion is in production."""
+    """What the store says of a model; plan: of the experiment that runs."""
 
     production: int | None = None
     previous: int | None = None
@@ -57,11 +57,5 @@ def _wanted(production: int | None, previous: int | None, generation: int, plan:
         running = Plan.from_dict(json.loads(plan))
     except Exception as error:  # written by a newer Keel, or broken: no reason to stop answering
         problem = f"the running experiment cannot be read: {type(error).__name__}: {error}"
-        return Wanted(production, previous, generation, problem=problem)
-    if running.champion != production:
-        problem = (
-            f"{running.experiment_id} is void: its champion is version {running.champion}, and in production is "
-            f"{production}"
-        )
         return Wanted(production, previous, generation, problem=problem)
     return Wanted(production, previous, generation, running)

@@ -58,6 +58,7 @@ class ExperimentOperator(KeelOperator):
                 margin=params["margin"],
                 alpha=params["alpha"],
                 max_n=params["max_n"],
-                least=rollout.least_of(params["least"]),
+                least=rollout.duration_of("least", params["least"]),
+                most=rollout.duration_of("most", params["most"]),
                 **asked,
             )
