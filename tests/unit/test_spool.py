@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -19,6 +20,7 @@ import pytest
 from keel.errors import SpoolFailed, SpoolFull
 from keel.spool import Durability, Spool
 from keel.spool.files import LocalFiles
+from keel.spool.flusher import Flusher
 from keel.spool.frames import FRAME_BYTES, MARKER, frame
 from keel.spool.segments import HEAD_BYTES, VERSION
 
@@ -31,6 +33,7 @@ class FaultyFiles(LocalFiles):
     def __init__(self) -> None:
         self.failing: dict[str, int] = {}
         self.calls: list[str] = []
+        self.interrupt = False
 
     def write(self, handle: int, content: bytes, offset: int) -> None:
         if "write" in self.failing:
@@ -52,6 +55,9 @@ class FaultyFiles(LocalFiles):
 
     def _note(self, name: str) -> None:
         self.calls.append(name)
+        if self.interrupt:
+            self.interrupt = False
+            raise KeyboardInterrupt
         if name in self.failing:
             raise OSError(self.failing[name], os.strerror(self.failing[name]))
 
@@ -131,6 +137,42 @@ def test_who_may_wait_writes_by_itself(root: Path) -> None:
     assert taken(spool) == [b"one", b"two", b"three"]
     spool.close()
     assert isinstance(spool.append([b"late"], here=True).exception(timeout=0), SpoolFailed)
+
+
+def test_who_writes_by_itself_does_not_overtake_what_is_about_to_be_written(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    took, go_on = threading.Event(), threading.Event()
+    next_group = Flusher._next_group
+
+    def slowly(flusher: Flusher) -> object:
+        found = next_group(flusher)
+        took.set()
+        go_on.wait(10)
+        return found
+
+    monkeypatch.setattr(Flusher, "_next_group", slowly)
+    put(spool, b"zero")  # the thread waits in the function that is replaced
+    first = spool.append([b"one"])
+    assert took.wait(10)
+    second = spool.append([b"two"], here=True)
+    go_on.set()
+    first.result(10)
+    second.result(10)
+    assert taken(spool) == [b"zero", b"one", b"two"]
+
+
+def test_who_is_interrupted_while_writing_by_itself_leaves_the_spool_as_it_was(root: Path) -> None:
+    files = FaultyFiles()
+    with contextlib.closing(Spool.open(root, files=files, max_bytes=1000)) as spool:
+        put(spool, b"one")
+        for _ in range(20):
+            files.interrupt = True
+            with pytest.raises(KeyboardInterrupt):
+                spool.append([b"x" * 100], here=True)
+        assert spool.append([b"two"], here=True).done()
+        put(spool, b"three")
+        assert taken(spool) == [b"one", b"two", b"three"]
 
 
 def test_those_who_write_and_those_who_leave_it_lose_nothing_also_when_it_is_closed(root: Path) -> None:

@@ -63,9 +63,10 @@ class Flusher:
 
         The caller sees to it that nothing comes after ``stop``, which waits for whoever has claimed.
         """
-        if not self._queue.empty() or not self._writing.acquire(blocking=False):
-            return False
         with self._lock:
+            # not the queue: the thread may have taken from it what it has not begun to write
+            if self.queued or not self._writing.acquire(blocking=False):
+                return False
             self.queued += size
         return True
 
@@ -107,21 +108,22 @@ class Flusher:
         return group, False
 
     def _flush(self, group: list[_Work]) -> None:
-        records = [record for work in group for record in work.records]
+        count = sum(len(work.records) for work in group)
         failure: KeelError | None = None
         try:
-            self._writer.write(records)
+            self._writer.write([record for work in group for record in work.records])
         except Exception as error:
             # whatever it is, those who wait must hear of it, and the next group finds a new file
             failure = _named(error, self._root)
-            self.failed += len(records)
-            log.error("%d records could not be kept: %s", len(records), failure)
+            self.failed += count
+            log.error("%d records could not be kept: %s", count, failure)
         else:
-            self.appended += len(records)
+            self.appended += count
             self.durable_writes += 1
+        finally:  # also where a thread that writes by itself is interrupted: nobody could write by himself any more
+            with self._lock:
+                self.queued -= sum(work.size for work in group)
         self.no_room = isinstance(failure, SpoolFull)
-        with self._lock:
-            self.queued -= sum(work.size for work in group)
         for work in group:
             if failure:
                 work.done.set_exception(failure)
