@@ -11,6 +11,7 @@ from scipy.stats import binom
 
 from keel.measures.losses import Scored
 from keel.measures.realised import LEVEL, realise
+from keel.measures.stretch import Stretch
 from keel.measures.sums import Sums
 
 REPETITIONS = 1000 if os.environ.get("KEEL_FULL_SIZE") else 100
@@ -45,8 +46,8 @@ def rows_of(rng, kind, hours, size, lasting):
 @functools.cache
 def truth(kind, size):
     rows = rows_of(np.random.default_rng(99), kind, 40_000, size, 0.0)
-    whole = Sums.measure(rows, METRICS[kind])
-    return {metric: realise(metric, [whole], np.array([START])).value for metric in METRICS[kind]}
+    whole = Stretch.read([Sums.measure(rows, METRICS[kind]).to_json()])
+    return {metric: realise(metric, whole, np.array([START])).value for metric in METRICS[kind]}
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -57,8 +58,9 @@ def test_intervals_miss_about_as_often_as_stated(kind, hours, world):
     for repetition in range(REPETITIONS):
         rows = rows_of(np.random.default_rng([hours, repetition]), kind, hours, *WORLDS[world])
         parts = [Sums.measure(rows.take(slice(i * ROWS, (i + 1) * ROWS)), METRICS[kind]) for i in range(hours)]
+        stretch = Stretch.read([part.to_json() for part in parts])
         for metric in METRICS[kind]:
-            found = realise(metric, parts, times)
+            found = realise(metric, stretch, times)
             missed[metric] += not found.lower <= truth(kind, WORLDS[world][0])[metric] <= found.upper
     print(kind, hours, world, {metric: count / REPETITIONS for metric, count in missed.items()})
     for metric, count in missed.items():

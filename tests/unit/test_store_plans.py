@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import sqlalchemy as sa
 from keel.store import Store
 from keel.store.arrow import reading
 from keel.store.predictions import window
+from keel.store.tables import counts, hours
 from keel.store.tables import labels as labels_table
-from keel.store.times import to_micros
+from keel.store.times import HOUR, to_micros
 from tests.store_fixtures import FEATURES, NOON, batch, labels
 
 
@@ -31,3 +33,22 @@ def test_labelled_rows_are_looked_for_by_their_time_first(tmp_path: Path, versio
             assert session.fetch(query).num_rows == 60
     assert "(time>? AND time<?)" in plan[0]
     assert "(model=? AND id=?)" in plan[1]
+
+
+def test_how_many_rows_hours_had_is_read_in_time_that_grows_with_the_hours(tmp_path: Path) -> None:
+    start, seconds = to_micros(NOON), {}
+    with Store.open(f"sqlite:///{tmp_path}/keel.db") as store:
+        log = store.predictions("m", FEATURES)
+        for known in (1_000, 4_000):
+            keys = [{"model": "m", "version": 1, "hour": start + i * HOUR, "revision": 1} for i in range(known)]
+            with store.begin() as connection:
+                for table, rest in ((hours, {"counted": 1}), (counts, {"grid_id": "g", "n": 7, "payload": b"-" * 500})):
+                    connection.execute(sa.delete(table))
+                    connection.execute(sa.insert(table), [{**key, **rest} for key in keys])
+            took = []
+            for _ in range(3):
+                before = time.process_time()
+                assert len(log.hourly_rows(NOON, NOON + timedelta(days=400))) == known
+                took.append(time.process_time() - before)
+            seconds[known] = min(took)
+    assert seconds[4_000] < 9 * seconds[1_000], "to look at all hours for each takes 16 times as long"

@@ -8,6 +8,7 @@ float.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -41,16 +42,21 @@ def _scaled(number: int, power: int) -> Fraction:
     return Fraction(number << power) if power >= 0 else Fraction(number, 1 << -power)
 
 
-def to_float(number: Fraction) -> float:
-    """Return the nearest float, infinite beyond the largest.
+def ratio(above: int, below: int) -> float:
+    """Return the float nearest to above/below, infinite beyond the largest; below > 0.
 
-    >>> to_float(Fraction(1, 3)), to_float(Fraction(-(10**400)))
+    >>> ratio(1, 3), ratio(-(10**400), 1)
     (0.3333333333333333, -inf)
     """
     try:
-        return float(number)
+        return above / below
     except OverflowError:
-        return math.inf if number > 0 else -math.inf
+        return math.inf if above > 0 else -math.inf
+
+
+def to_float(number: Fraction) -> float:
+    """Return the float nearest to a fraction, infinite beyond the largest."""
+    return ratio(number.numerator, number.denominator)
 
 
 def to_text(number: Fraction) -> str:
@@ -62,11 +68,13 @@ def to_text(number: Fraction) -> str:
     return f"{number.numerator:x}/{number.denominator.bit_length() - 1:x}"
 
 
-def from_text(text: str) -> Fraction:
-    """Return the sum that `to_text` wrote.
+def from_texts(texts: Sequence[str]) -> tuple[list[int], int]:
+    """Return sums that `to_text` wrote, at least one, as whole numbers over two to the same power, and this power.
 
-    >>> from_text("-5/3")
-    Fraction(-5, 8)
+    >>> from_texts(["-5/3", "7/0"])
+    ([-5, 56], 3)
     """
-    numerator, power = text.split("/")
-    return Fraction(int(numerator, 16), 1 << int(power, 16))
+    parts = "/".join(texts).split("/")
+    powers = [int(part, 16) for part in parts[1::2]]
+    power = max(powers)
+    return [int(part, 16) << power - own for part, own in zip(parts[::2], powers, strict=True)], power

@@ -8,7 +8,7 @@ row.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +17,12 @@ import numpy as np
 from keel.measures.exact import to_float
 from keel.measures.paired import Clusters, uncertainty
 from keel.measures.plain import finite_or_none
-from keel.measures.sums import BINS, Histogram, Moments, Sums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from keel.measures.losses import Floats
+    from keel.measures.stretch import Stretch
 
     Times = NDArray[np.datetime64]
 
@@ -58,7 +58,7 @@ class Realised:
         }  # fmt: skip
 
 
-def realise(metric: str, hours: Sequence[Sums], times: Times) -> Realised:
+def realise(metric: str, hours: Stretch, times: Times) -> Realised:
     """Return a metric of hours added up, times being the hours' beginnings in the same order.
 
     The value is a ratio of sums, Σ S_h / Σ n_h, and an hour contributes (S_h − n_h·value)/n to its error, with the
@@ -69,13 +69,12 @@ def realise(metric: str, hours: Sequence[Sums], times: Times) -> Realised:
     Source: Cochran 1977, ch. 6 (ratio of sums of clusters); Obuchowski 1997 (AUC).
     """
     if metric == "roc_auc":
-        return _auc([hour.histogram for hour in hours], times)
-    moments = [hour.moments.get(metric, Moments()) for hour in hours]
-    total = sum(moments, Moments())
+        return _auc(hours, times)
+    total = hours.moments(metric)
     if not total.n:
         return _undefined(0)
     mean = total.total / total.n
-    contributions = np.array([to_float((m.total - m.n * mean) / total.n) for m in moments])
+    contributions = hours.columns[metric].deviations()
     value, error, bounds = total.mean, total.error, (0.0, math.inf)
     if metric == "accuracy":
         value, bounds = to_float(1 - mean), (0.0, 1.0)
@@ -83,34 +82,33 @@ def realise(metric: str, hours: Sequence[Sums], times: Times) -> Realised:
         value = math.sqrt(value)
         slope = 1 / (2 * value) if value else 0.0
         contributions, error = contributions * slope, error * slope
-    has_rows = np.array([m.n > 0 for m in moments])
+    has_rows = np.array(hours.columns[metric].n) > 0
     return _with_interval(value, error, total.n, contributions[has_rows], times[has_rows], bounds)
 
 
-def _auc(hours: Sequence[Histogram], times: Times) -> Realised:
+def _auc(hours: Stretch, times: Times) -> Realised:
     """Area under the ROC curve; ties within a bin count half, so pairs that share one may be off by half.
 
     A positive's placement is the share of negatives below its bin, and half of those in it; a negative's that of
     positives above. Their means are the AUC, and their variances DeLong's, as for single rows.
     """
-    whole = Histogram.sum(hours)
-    p, n = int(whole.positive.sum()), int(whole.negative.sum())
+    positive, negative = hours.by_bin(hours.positive), hours.by_bin(hours.negative)
+    p, n = int(positive.sum()), int(negative.sum())
     if not (p and n):
         return _undefined(p + n)
-    below = 2 * (np.cumsum(whole.negative) - whole.negative) + whole.negative
-    above = 2 * (p - np.cumsum(whole.positive)) + whole.positive
-    value = int((whole.positive * below).sum()) / (2 * p * n)
-    bin_error = int((whole.positive * whole.negative).sum()) / (2 * p * n)
-    off = np.zeros((2, BINS))
-    off[:, whole.bins] = below / (2 * n) - value, above / (2 * p) - value
-    contributions = np.array(
-        [(h.positive @ off[0][h.bins]) / p + (h.negative @ off[1][h.bins]) / n for h in hours], dtype=np.float64
+    below = 2 * (np.cumsum(negative) - negative) + negative
+    above = 2 * (p - np.cumsum(positive)) + positive
+    value = int((positive * below).sum()) / (2 * p * n)
+    bin_error = int((positive * negative).sum()) / (2 * p * n)
+    off_positive, off_negative = below / (2 * n) - value, above / (2 * p) - value
+    contributions = hours.by_hour(
+        hours.positive * off_positive[hours.bins] / p + hours.negative * off_negative[hours.bins] / n
     )
     error = math.nan
     if min(p, n) > 1:
-        spread = (whole.positive @ off[0][whole.bins] ** 2) / (p * (p - 1))
-        error = math.sqrt(spread + (whole.negative @ off[1][whole.bins] ** 2) / (n * (n - 1)))
-    has_rows = np.array([len(h.bins) > 0 for h in hours])
+        spread = (positive @ off_positive**2) / (p * (p - 1))
+        error = math.sqrt(spread + (negative @ off_negative**2) / (n * (n - 1)))
+    has_rows = np.diff(hours.starts) > 0
     found = _with_interval(value, error, p + n, contributions[has_rows], times[has_rows], (0.0, 1.0), bin_error)
     return replace(found, bin_error=bin_error)
 

@@ -1,22 +1,21 @@
 """What is kept of labelled predictions so that metrics and their errors follow for any stretch of time, by adding.
 
-Losses and their squares as exact sums, and the scores of either class in bins. Two hours added are the hour that has
-the rows of both, to the last digit.
+Losses and their squares as exact sums, and the scores of either class in bins. Two hours added, which
+`keel.measures.stretch` does, are the hour that has the rows of both, to the last digit.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keel.measures.exact import exact_sums, from_text, to_float, to_text
+from keel.measures.exact import exact_sums, to_float, to_text
 from keel.measures.losses import finite_rows, row_loss
 
 if TYPE_CHECKING:
@@ -62,9 +61,6 @@ class Moments:
         usable = np.isfinite(values)
         return cls(int(usable.sum()), *exact_sums(values[usable]))
 
-    def __add__(self, other: Moments) -> Moments:
-        return Moments(self.n + other.n, self.total + other.total, self.squares + other.squares)
-
     @property
     def mean(self) -> float:
         """The mean, NaN without values."""
@@ -79,7 +75,7 @@ class Moments:
         return math.sqrt(to_float(variance / self.n))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Histogram:
     """Scores by class: the bins that have rows, ascending, and how many positives and negatives are in each."""
 
@@ -90,42 +86,17 @@ class Histogram:
     @classmethod
     def of(cls, score: Floats, label: Floats) -> Histogram:
         """Count scores; a label above 0 is a positive."""
-        return cls._gathered(bins_of(score), (label > 0).astype(np.int64), (label <= 0).astype(np.int64))
+        bins, cell = np.unique(bins_of(score), return_inverse=True)
+        positive, negative = (np.bincount(cell[of_class], minlength=len(bins)) for of_class in (label > 0, label <= 0))
+        return cls(bins, positive, negative)
 
     @classmethod
     def empty(cls) -> Histogram:
         """No rows."""
         return cls(*(np.empty(0, np.int64) for _ in range(3)))
 
-    @classmethod
-    def sum(cls, parts: Iterable[Histogram]) -> Histogram:
-        """Add histograms up."""
-        columns = zip(*((h.bins, h.positive, h.negative) for h in parts), strict=True)
-        joined = [np.concatenate(column) for column in columns]
-        return cls._gathered(*joined) if joined else cls.empty()
 
-    @classmethod
-    def _gathered(cls, bins: Integers, positive: Integers, negative: Integers) -> Histogram:
-        if not len(bins):
-            return cls.empty()
-        order = np.argsort(bins, kind="stable")
-        found, starts = np.unique(bins[order], return_index=True)
-        return cls(found, np.add.reduceat(positive[order], starts), np.add.reduceat(negative[order], starts))
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Histogram):
-            return NotImplemented
-        pairs = zip(self._columns, other._columns, strict=True)
-        return all(np.array_equal(mine, theirs) for mine, theirs in pairs)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    @property
-    def _columns(self) -> tuple[Integers, Integers, Integers]:
-        return self.bins, self.positive, self.negative
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sums:
     """Labelled predictions of one version: how many, and what is kept of them by metric and by column."""
 
@@ -152,22 +123,6 @@ class Sums:
                     moments[metric] = Moments.of(row_loss(metric, usable))
         return cls(len(rows), moments, histogram)
 
-    @classmethod
-    def sum(cls, parts: Sequence[Sums]) -> Sums:
-        """Add sums up; a metric that some of them lack is of the rows of the others."""
-        names = dict.fromkeys(name for part in parts for name in part.moments)
-        moments = {
-            name: reduce(Moments.__add__, (p.moments[name] for p in parts if name in p.moments)) for name in names
-        }
-        return cls(sum(part.n for part in parts), moments, Histogram.sum(part.histogram for part in parts))
-
-    def mean(self, name: str) -> float:
-        """Return the mean of a metric's loss or of one of `COLUMNS`, NaN without rows."""
-        return self.moments.get(name, Moments()).mean
-
-    def __add__(self, other: Sums) -> Sums:
-        return Sums.sum([self, other])
-
     def to_json(self) -> str:
         """Return versioned JSON, exact."""
         moments = {name: [m.n, to_text(m.total), to_text(m.squares)] for name, m in self.moments.items()}
@@ -175,12 +130,3 @@ class Sums:
         histogram = [h.bins.tolist(), h.positive.tolist(), h.negative.tolist()]
         body = {"format": FORMAT, "n": self.n, "moments": moments, "histogram": histogram}
         return json.dumps(body, separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> Sums:
-        """Return what `to_json` wrote; `ValueError` for another format, which a later Keel may write."""
-        body = json.loads(text)
-        if body.get("format") != FORMAT:
-            raise ValueError(f"hourly sums of format {body.get('format')!r}; this Keel reads {FORMAT}: upgrade it")
-        moments = {name: Moments(n, from_text(a), from_text(b)) for name, (n, a, b) in body["moments"].items()}
-        return cls(body["n"], moments, Histogram(*(np.array(column, np.int64) for column in body["histogram"])))

@@ -12,9 +12,10 @@ beside the sums: every number follows from them at any time, also when the rows 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ import numpy as np
 from keel.errors import KeelError
 from keel.measures.plain import finite_or_none
 from keel.measures.realised import of_holdout, realise
+from keel.measures.stretch import Stretch
 from keel.measures.sums import COLUMNS, Sums
 from keel.rows import Standing, prediction_log, scored, standing_of, stretches
 from keel.sections import METRICS_OF_KIND
@@ -29,6 +31,7 @@ from keel.window import DAY, HOUR, floor_hour
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from keel.config import ModelConfig
     from keel.workspace import Workspace
@@ -74,30 +77,49 @@ def _by_hour(rows: pa.Table) -> list[tuple[datetime, pa.Table]]:
     return [(datetime.fromtimestamp(0, UTC) + hour * HOUR, rows.slice(start, n)) for hour, start, n in spans]
 
 
-@dataclass
-class _Part:
-    """What is known of one version in one stretch of time."""
+@dataclass(frozen=True)
+class _Hour:
+    """What is known of one version in one hour."""
 
-    predictions: int = 0
-    labelled: int = 0
-    times: list[datetime] = field(default_factory=list)
-    hours: list[Sums] = field(default_factory=list)
-    set_aside: list[int] = field(default_factory=list)
-    """Labelled rows of each hour that is left out."""
+    version: int
+    hour: datetime
+    predictions: int
+    labelled: int
+    place: int | None
+    """Where its sums are among those of all; None: it is left out, as nothing was summed or as it is set aside."""
 
-    def to_dict(self, config: ModelConfig) -> dict[str, Any]:
-        """Return everything as JSON-able values."""
-        times = np.array([hour.replace(tzinfo=None) for hour in self.times], "datetime64[s]")
-        whole = Sums.sum(self.hours)
-        metrics = {
-            name: realise(name, self.hours, times).to_dict() for name in sorted(METRICS_OF_KIND[config.target.kind])
-        }
+
+@dataclass(frozen=True)
+class _History:
+    """What is known of versions over time, by version and hour."""
+
+    hours: list[_Hour]
+    sums: Stretch
+    times: NDArray[np.datetime64]
+    """The beginnings of the hours whose sums these are."""
+
+    def parts(self, key: Callable[[datetime], datetime | None]) -> dict[tuple[datetime, int], list[_Hour]]:
+        """Return the hours of each version that have a key in common, in order of key and version; none without key."""
+        found: dict[tuple[datetime, int], list[_Hour]] = defaultdict(list)
+        for hour in self.hours:
+            if (begin := key(hour.hour)) is not None:
+                found[begin, hour.version].append(hour)
+        return dict(sorted(found.items()))
+
+    def report(self, part: Sequence[_Hour], config: ModelConfig) -> dict[str, Any]:
+        """Return what is known of hours of one version that follow each other, as JSON-able values."""
+        places = [each.place for each in part if each.place is not None]
+        first, end = (places[0], places[-1] + 1) if places else (0, 0)
+        whole, times = self.sums.between(first, end), self.times[first:end]
+        metrics = {name: realise(name, whole, times).to_dict() for name in sorted(METRICS_OF_KIND[config.target.kind])}
         means = {f"mean_{name}": finite_or_none(whole.mean(name)) for name in COLUMNS}
+        predictions, labelled = sum(each.predictions for each in part), sum(each.labelled for each in part)
+        set_aside = [each.labelled for each in part if each.labelled and each.place is None]
         return {
-            "metric": config.performance.metric, "predictions": self.predictions, "labelled": self.labelled,
-            "coverage": self.labelled / self.predictions if self.predictions else None,
-            "n": whole.n, "hours": len(self.hours), **means, "metrics": metrics,
-            "set_aside": {"hours": len(self.set_aside), "rows": sum(self.set_aside)},
+            "metric": config.performance.metric, "predictions": predictions, "labelled": labelled,
+            "coverage": labelled / predictions if predictions else None,
+            "n": sum(whole.rows), "hours": len(whole), **means, "metrics": metrics,
+            "set_aside": {"hours": len(set_aside), "rows": sum(set_aside)},
         }  # fmt: skip
 
 
@@ -120,13 +142,11 @@ def series(
     of the version's training holdout, None where that was not measured or the registry does not say.
     """
     refresh(ws, config, start=start, end=end)
-    parts: dict[tuple[datetime, int], _Part] = defaultdict(_Part)
-    for (number, hour), part in _hourly(ws, config, start, end, version).items():
-        _add(parts[_floor(hour, bucket), number], part)
-    holdouts = {number: _holdout(ws, config, number) for number in sorted({number for _, number in parts})}
+    history = _history(ws, config, start, end, version)
+    holdouts = {number: _holdout(ws, config, number) for number in {each.version for each in history.hours}}
     found = []
-    for (begin, number), part in sorted(parts.items(), key=lambda item: item[0]):
-        report = _header(begin, _end(begin, bucket), number) | part.to_dict(config)
+    for (begin, number), part in history.parts(partial(_floor, bucket)).items():
+        report = _header(begin, _end(begin, bucket), number) | history.report(part, config)
         for name, values in report["metrics"].items():
             values["holdout"] = of_holdout(holdouts[number], name)
         found.append(report)
@@ -145,43 +165,35 @@ def rolling(
     until = floor_hour(end - config.target.label_delay)
     first = until - max(windows)
     refresh(ws, config, start=first, end=until)
-    hourly = _hourly(ws, config, first, until, None)
+    history = _history(ws, config, first, until, None)
     found = []
     for window in windows:
-        parts: dict[int, _Part] = defaultdict(_Part)
-        for (number, hour), part in hourly.items():
-            if hour >= until - window:
-                _add(parts[number], part)
-        for number, part in sorted(parts.items()):
-            header = {"window": _named(window), **_header(until - window, until, number)}
-            found.append(header | part.to_dict(config))
+        parts = history.parts(partial(_since, until - window))
+        for (begin, number), part in parts.items():
+            header = {"window": _named(window), **_header(begin, until, number)}
+            found.append(header | history.report(part, config))
     return found
 
 
-def _hourly(
-    ws: Workspace, config: ModelConfig, start: datetime, end: datetime, version: int | None
-) -> dict[tuple[int, datetime], _Part]:
-    """Return what is known of each version's hours, in order of time."""
+def _history(ws: Workspace, config: ModelConfig, start: datetime, end: datetime, version: int | None) -> _History:
+    """Read what is known of each version's hours."""
     quarantines = ws.store.quarantines(config.model, with_released=True)
-    rows = prediction_log(ws, config).hourly_rows(start, end, version)
-    found = {key: _Part(predictions=n) for key, n in rows.items()}
-    for number, hour, n, body in ws.store.realised.get(config.model, start, end, version):
-        part = found.setdefault((number, hour), _Part())
-        part.labelled = n
-        if standing_of(hour, quarantines) is Standing.SET_ASIDE:
-            part.set_aside.append(n)
-        else:
-            part.times.append(hour)
-            part.hours.append(Sums.from_json(body))
-    return dict(sorted(found.items(), key=lambda item: (item[0][1], item[0][0])))
-
-
-def _add(whole: _Part, part: _Part) -> None:
-    whole.predictions += part.predictions
-    whole.labelled += part.labelled
-    whole.times += part.times
-    whole.hours += part.hours
-    whole.set_aside += part.set_aside
+    predictions = prediction_log(ws, config).hourly_rows(start, end, version)
+    summed = {(number, hour): (n, body) for number, hour, n, body in
+              ws.store.realised.get(config.model, start, end, version)}  # fmt: skip
+    hours: list[_Hour] = []
+    bodies: list[str] = []
+    times: list[datetime] = []
+    for key in sorted(predictions.keys() | summed.keys()):
+        number, hour = key
+        labelled, body = summed.get(key, (0, None))
+        place = None
+        if body is not None and standing_of(hour, quarantines) is not Standing.SET_ASIDE:
+            place = len(bodies)
+            bodies.append(body)
+            times.append(hour.replace(tzinfo=None))
+        hours.append(_Hour(number, hour, predictions.get(key, 0), labelled, place))
+    return _History(hours, Stretch.read(bodies), np.array(times, "datetime64[s]"))
 
 
 def _header(start: datetime, end: datetime, version: int) -> dict[str, Any]:
@@ -199,7 +211,7 @@ def _holdout(ws: Workspace, config: ModelConfig, version: int) -> Mapping[str, A
 _LENGTH: Mapping[str, timedelta] = {"hour": HOUR, "day": DAY, "week": 7 * DAY}
 
 
-def _floor(hour: datetime, bucket: Bucket) -> datetime:
+def _floor(bucket: Bucket, hour: datetime) -> datetime:
     """Return the beginning of the bucket that an hour (UTC) is in."""
     if bucket == "hour":
         return hour
@@ -209,10 +221,15 @@ def _floor(hour: datetime, bucket: Bucket) -> datetime:
     return midnight if bucket == "day" else midnight - midnight.weekday() * DAY
 
 
+def _since(since: datetime, hour: datetime) -> datetime | None:
+    """Return the beginning of a window that an hour is in, if it is."""
+    return since if hour >= since else None
+
+
 def _end(begin: datetime, bucket: Bucket) -> datetime:
     """Return the end of the bucket that begins at ``begin``."""
     if bucket == "month":
-        return _floor(begin + 31 * DAY, bucket)
+        return _floor(bucket, begin + 31 * DAY)
     return begin + _LENGTH[bucket]
 
 
