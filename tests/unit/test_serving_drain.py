@@ -191,6 +191,17 @@ def test_stopping_brings_what_waits(ws, spool, drain):
     assert stored(ws).num_rows == 50
 
 
+def test_what_does_not_fit_into_a_batch_does_not_wait_for_the_next_look(ws, spool, drain, monkeypatch):
+    monkeypatch.setattr("keel.serving.drain.BATCH_BYTES", 1)
+    monkeypatch.setattr("keel.serving.drain.PAUSE_SECONDS", 60.0)
+    for n in range(5):
+        put(spool, block(f"{n}"))
+    drain.start()
+    assert until(lambda: not spool.stats.records)
+    assert drain.stop(10)
+    assert stored(ws).num_rows == 5
+
+
 def test_every_label_has_its_outcome(ws, spool, drain, metrics):
     labels = LabelBlock("toy", ["a", "a", "a", "early"], [1.0, 1.0, 0.0, 0.0], [MICROS] * 4)
     put(spool, labels, block("a"))  # in one batch, the prediction is there first

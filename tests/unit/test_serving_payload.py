@@ -325,6 +325,7 @@ def test_times_and_ids_are_the_services_unless_stated():
     assert rows.times == [to_micros(NOW), to_micros(NOW) + 1]
     assert len(set(rows.ids)) == 2
     assert all(len(identity) == 32 for identity in rows.ids)
+    assert {int(identity[:12], 16) for identity in rows.ids} == {to_micros(NOW) // 1000}, "in the order of time"
     assert rows.entities is None
 
 
