@@ -23,9 +23,9 @@ from keel_airflow.schedules import watch_schedule
 DOC = """
 ## Purpose
 Watches a new version of **{model}** during its probation: does it keep what its holdout promised, and is it no worse
-than the version before it? Harm takes it back at once and quarantines it; surviving confirms it. Looks at the
-experiment that runs, and ends it as soon as it has a verdict. Completes a change of the deployment that was cut short,
-and adopts what somebody moved in MLflow by hand.
+than the version before it? Harm takes it back at once and quarantines it; surviving confirms it; what shows nothing
+in the end is told, and the version stays. Looks at the experiment that runs, and ends it as soon as it has a verdict.
+Completes a change of the deployment that was cut short, and adopts what somebody moved in MLflow by hand.
 
 ## Inputs
 The deployment, the ledger and MLflow's aliases; the predictions of the version on probation, and of the experiment,

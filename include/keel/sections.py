@@ -163,6 +163,8 @@ class PromotionConfig(Section):
     max_size_mb: float | None = Field(default=None, gt=0)
     """Size of the version's model on disk; none: no limit."""
     probation: Duration = timedelta(days=7)
+    probation_extension: Duration = timedelta(days=21)
+    """How much longer a version is watched whose probation has shown nothing; then it stays as it is."""
     rollback_alpha: float = Field(default=0.01, gt=0, lt=0.5)
     """Chance that a version no worse than the one before it is taken back during its probation."""
     watch: str | None = "15 * * * *"

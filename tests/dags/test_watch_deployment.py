@@ -83,7 +83,7 @@ def test_a_version_that_keeps_its_promise_goes_on_in_silence_and_is_confirmed(on
     assert subjects(on_probation) == ["[Keel] tide: version 2 has survived its probation"]
 
 
-def test_a_probation_without_labels_ends_in_a_message_and_not_in_a_confirmation(on_probation):
+def test_a_probation_without_labels_is_told_once_and_ends_when_its_time_is_up(on_probation):
     unlabelled = happen(TURNED, TURNED + DAY)
     unlabelled = unlabelled.set_column(2, "label", pa.nulls(len(unlabelled), pa.float64()))
     live(on_probation, unlabelled, TURNED, TURNED + DAY)
@@ -94,6 +94,18 @@ def test_a_probation_without_labels_ends_in_a_message_and_not_in_a_confirmation(
     assert done.xcoms["watch/return_value"]["verdict"] == "inconclusive"
     assert list(ledger.entries(on_probation.store, "tide", "confirm")) == []
     assert subjects(on_probation) == ["[Keel] tide: needs a look"]
+
+    later = watch(TURNED + 20 * DAY)
+
+    assert (later.state, later.path) == ("success", {*LOOKED, "stay_silent"})
+
+    ended = watch(TURNED + 25 * DAY)
+
+    assert (ended.state, ended.path) == ("success", {*LOOKED, "confirm", *TOLD})
+    assert history(on_probation.store, "tide").probation is None
+    assert subjects(on_probation)[1:] == [
+        "[Keel] tide: the probation of version 2 is over, and has not shown it to be harmless"
+    ]
 
 
 def test_what_was_moved_by_hand_is_not_forgotten_when_the_look_after_it_fails(tide, monkeypatch):

@@ -7,6 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from keel import loop, rollout
@@ -375,6 +377,43 @@ def test_surviving_probation_confirms_the_version_once(ws):
     assert rollout.confirm(ws, CONFIG, watched, actor="keel", run_id="watch-2")["outcome"] == "confirmed"
     assert history(ws.store, "toy").probation is None
     assert rollout.watch(ws, CONFIG, end=TURNED + 8 * DAY, run_id="watch-3")["branch"] == "nothing"
+
+
+def test_a_probation_without_labels_goes_on_is_told_once_and_ends(ws):
+    rollout.promote(ws, CONFIG, challenge(ws), **BY)
+    unlabelled = toy_rows(TURNED, days=8, flip=True, seed=6)
+    unlabelled = unlabelled.set_column(
+        unlabelled.column_names.index("label"), "label", pa.nulls(len(unlabelled), pa.float64())
+    )
+    live(ws, unlabelled, days=8, start=TURNED)
+    since, extension = history(ws.store, "toy").probation.until, CONFIG.promotion.probation_extension
+    told = rollout.watch(ws, CONFIG, end=since + DAY, run_id="watch-1")
+    assert (told["verdict"], told["branch"], told["watched"]["over"]) == ("inconclusive", "tell", False)
+    assert "It goes on, at the longest until 2026-04-15 00:00 UTC" in told["sentence"]
+    loop.record(ws, CONFIG, told, None, channels=["outbox"])
+    late = rollout.watch(ws, CONFIG, end=since + 20 * DAY, run_id="watch-2")
+    assert (late["verdict"], late["branch"]) == ("inconclusive", "nothing")
+    assert rollout.watch(ws, CONFIG, end=since + DAY, run_id="watch-1")["branch"] == "tell"  # the same task again
+    with pytest.raises(StaleGeneration):
+        rollout.confirm(ws, CONFIG, late, actor="keel", run_id="watch-2")
+    over = rollout.watch(ws, CONFIG, end=since + extension + DAY, run_id="watch-3")
+    assert (over["verdict"], over["branch"]) == ("inconclusive", "confirm")
+    outcome = rollout.confirm(ws, CONFIG, over, actor="keel", run_id="watch-3")
+    assert outcome["outcome"] == "probation_over"
+    assert "has not shown it to be harmless" in loop.compose_message(ws, CONFIG, over, outcome)["subject"]
+    assert history(ws.store, "toy").probation is None
+    assert rollout.watch(ws, CONFIG, end=since + 30 * DAY, run_id="watch-4")["branch"] == "nothing"
+
+
+def test_labels_that_come_in_the_extension_end_a_probation(ws):
+    """Forty labels a day are too few in seven days, and enough in four weeks."""
+    rollout.promote(ws, CONFIG, challenge(ws), **BY)
+    rows = toy_rows(TURNED, days=25, flip=True, seed=6)
+    live(ws, rows.take(np.arange(0, len(rows), 12)), days=25, start=TURNED)
+    until = history(ws.store, "toy").probation.until
+    assert rollout.watch(ws, CONFIG, end=until + DAY, run_id="watch-1")["verdict"] == "inconclusive"
+    watched = rollout.watch(ws, CONFIG, end=TURNED + 25 * DAY, run_id="watch-2")
+    assert (watched["verdict"], watched["branch"]) == ("survived", "confirm")
 
 
 def test_an_alias_that_was_moved_by_hand_is_adopted_and_told(ws):

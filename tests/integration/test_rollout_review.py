@@ -130,7 +130,7 @@ def test_a_confirmation_ends_no_probation_but_its_own(ws, monkeypatch):
             rollout.confirm(ws, CONFIG, watched, actor="keel", run_id="watch-1")
     with pytest.raises(StaleGeneration, match="not on probation any more"):
         rollout.confirm(ws, CONFIG, watched, actor="keel", run_id="watch-1")
-    with pytest.raises(StaleGeneration, match="no look says that version 3"):
+    with pytest.raises(StaleGeneration, match="no look says that the probation of version 3"):
         rollout.confirm(ws, CONFIG, {**watched, "version": 3}, actor="keel", run_id="watch-1")
     assert history(ws.store, "toy").probation.version == 3
 

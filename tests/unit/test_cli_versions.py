@@ -137,6 +137,25 @@ def test_pruning_as_json(home):
     ]
 
 
+def test_a_probation_is_ended_in_the_name_of_who_is_logged_in(home):
+    with pytest.raises(UnknownVersion, match="version 1 is not on probation; none is"):
+        keel("confirm", "toy", "1", "--reason", "its labels never come")
+    watched = {"version": 1, "previous": None, "since": LONG_AGO.isoformat(), "until": (LONG_AGO + DAY).isoformat()}
+    with Workspace.open(home=home, environment={}) as ws:
+        deployments.note(ws.store, "toy", actor="tests", action="promote", body={"probation": watched}, now=LONG_AGO)
+    with pytest.raises(UnknownVersion, match="version 2 is not on probation; version 1 is"):
+        keel("confirm", "toy", "2", "--reason", "its labels never come")
+    with pytest.raises(ConfigError, match="reason"):
+        keel("confirm", "toy", "1", "--reason", " ")
+    said = keel("confirm", "toy", "1", "--reason", "its labels never come")
+    assert said == "version 1 of toy is on probation no longer, and stays in production\n"
+    [row] = rows_of(home, "confirm")
+    assert (row.actor, row.body["evidence"]["reason"]) == ("ada", "its labels never come")
+    with Workspace.open(home=home, environment={}) as ws:
+        state = history(ws.store, "toy")
+    assert (state.probation, state.deployment.production, state.deployment.generation) == (None, 1, 2)
+
+
 def test_a_version_is_released_in_the_name_of_who_is_logged_in(home):
     assert keel("release", "toy", "3", "--reason", "it was the sensor") == (
         "released version 3 of toy: it is archived now\n"

@@ -141,6 +141,18 @@ def test_what_nobody_started_names_nobody():
         assert told == "Version 3 has passed its probation, and stays in production."
 
 
+def test_a_probation_that_has_shown_nothing_is_not_told_as_passed():
+    said = {"version": 3, "sentence": "The probation shows nothing: no labels."}
+    for verdict in ("inconclusive", "broken_promise"):
+        told = one(Action.CONFIRM, {"evidence": {**said, "watched": {"verdict": verdict}}}, actor="keel")
+        assert told == (
+            "The probation of version 3 was ended by keel, and it stays in production. "
+            "The probation shows nothing: no labels."
+        )
+    told = one(Action.CONFIRM, {"evidence": {**said, "reason": "its labels never come"}})
+    assert told.endswith("was ended by ada, and it stays in production. Why: its labels never come.")
+
+
 def test_names_of_users_are_written_as_they_are():
     approval = {"challenger": 3, "champion": None, "approver": "grace", "requesters": ["ada", "bob"]}
     assert one(Action.APPROVE, {"approval": approval}) == (

@@ -15,6 +15,7 @@ HEADLINES = {
     "declined": "the new version was declined, version {version} stays",
     "rolled_back": "went back to version {version}",
     "confirmed": "version {version} has survived its probation",
+    "probation_over": "the probation of version {version} is over, and has not shown it to be harmless",
     "experiment_ended": "the experiment has ended without a verdict",
     "start_experiment": "an experiment has begun",
     "stop_experiment": "the experiment was stopped",
@@ -34,7 +35,7 @@ REPEATED = frozenset({"raise_alert", "quarantine", "watch"})
 """What every check finds again for as long as its cause lies in the lookback: told once per alert cooldown. A retrain
 has a cooldown of its own."""
 
-CHANGES = frozenset({"rolled_back", "confirmed"})
+CHANGES = frozenset({"rolled_back", "confirmed", "probation_over"})
 """What a look at a version on probation led to is told whatever was told before."""
 
 

@@ -24,6 +24,7 @@ OUTCOME_STYLES = {
     "promoted": "bold green",
     "kept_champion": "bold yellow",
     "confirmed": "bold green",
+    "probation_over": "bold yellow",
     "rolled_back": "bold red",
     "quarantined": "bold red",
 }

@@ -1,4 +1,4 @@
-"""``keel versions``: where a model's versions stand, giving one back, and deleting those nobody needs."""
+"""``keel versions``: where a model's versions stand, giving one back, ending a probation, and deleting old ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from rich.text import Text
 from keel.cli.output import JsonOption, print_json
 
 app = typer.Typer(
-    help="Where a model's versions stand, giving one back, and deleting those nobody needs.", no_args_is_help=True
+    help="Where a model's versions stand, giving one back, ending a probation, and deleting those nobody needs.",
+    no_args_is_help=True,
 )
 ModelArgument = Annotated[str, typer.Argument(help="A configured model.")]
 HEAD = ("version", "status", "since", "trained on", "holdout", "why it was trained", "why it is where it is")
@@ -92,6 +93,30 @@ def release(
         print_json({"model": name, "version": version, "status": str(status), "reason": reason, "actor": actor})
         return
     typer.echo(f"released version {version} of {name}: it is {status} now")
+
+
+@app.command()
+def confirm(
+    model: ModelArgument,
+    version: Annotated[int, typer.Argument(help="The version on probation.")],
+    reason: Annotated[str, typer.Option(help="Why it need not be watched any longer; kept in the ledger.")],
+    as_json: JsonOption = False,
+) -> None:
+    """End the probation of the version in production, whatever it has shown: it stays, and is watched no longer."""
+    from getpass import getuser
+
+    from keel.config import get_model
+    from keel.lifecycle.versions import confirm as end_probation
+    from keel.memory import now_utc
+    from keel.workspace import Workspace
+
+    name, actor = get_model(model).model, getuser()
+    with Workspace.open() as ws:
+        end_probation(ws.store, ws.registry, name, version, reason=reason, actor=actor, now=now_utc())
+    if as_json:
+        print_json({"model": name, "version": version, "reason": reason, "actor": actor})
+        return
+    typer.echo(f"version {version} of {name} is on probation no longer, and stays in production")
 
 
 def show(versions: Sequence[Mapping[str, Any]], console: Console) -> None:

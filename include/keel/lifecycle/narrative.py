@@ -165,9 +165,13 @@ def _promote(said: Said) -> Iterator[str]:
 
 
 def _confirm(said: Said) -> Iterator[str]:
-    yield f"{said.about} has passed its probation, and stays in production."
-    yield _started(said)
-    yield said.sentence.removeprefix("The version has survived its probation: ")
+    survived = mapping(said.evidence.get("watched")).get("verdict", "survived") == "survived"
+    if text(said.evidence.get("reason")) or not survived:
+        yield f"the probation of {said.about.lower()} was ended{said.by}, and it stays in production."
+    else:
+        yield f"{said.about} has passed its probation, and stays in production."
+        yield _started(said)
+    yield said.why.removeprefix("The version has survived its probation: ")
 
 
 def _rollback(said: Said) -> Iterator[str]:

@@ -73,7 +73,7 @@ class ProbationReport:
             case ProbationVerdict.SURVIVED:
                 return f"The version has survived its probation: {seen}."
             case ProbationVerdict.INCONCLUSIVE:
-                return f"The probation is over and shows nothing: {'; '.join(self.missing)} ({seen})."
+                return f"The probation shows nothing: {'; '.join(self.missing)} ({seen})."
         return f"The version is on probation: {seen}."
 
     def _how(self) -> str:

@@ -1,4 +1,4 @@
-"""A model's versions as people ask for them, and giving one back that was rejected or quarantined."""
+"""A model's versions as people ask for them, giving one back, and ending a probation."""
 
 from __future__ import annotations
 
@@ -82,6 +82,36 @@ def release(
         body={"evidence": evidence}, now=now, statuses={version: (becomes, reason)},
     )  # fmt: skip
     return becomes
+
+
+def confirm(
+    store: Store, registry: Registry, model: str, version: int, *, reason: str, actor: str, now: datetime
+) -> None:
+    """End a version's probation, whatever it has shown: it stays in production. A ledger row says who did and why.
+
+    Raises
+    ------
+    UnknownVersion
+        It is not on probation; the message says which one is.
+    StaleGeneration
+        Somebody changed the deployment at the same time; nothing was written.
+
+    """
+    if not reason.strip():
+        raise ConfigError(f"{model}: reason: say why the probation of version {version} ends; it is kept in the ledger")
+    state = history(store, model)
+    if state.probation is None or state.probation.version != version:
+        present = "none is" if state.probation is None else f"version {state.probation.version} is"
+        raise UnknownVersion(f"{model}: version {version} is not on probation; {present}: keel ledger show {model}")
+    evidence = {
+        "sentence": f"Ended the probation of version {version}: {reason}", "version": version, "reason": reason,
+        "since": state.probation.since.isoformat(), "until": state.probation.until.isoformat(),
+    }  # fmt: skip
+    # A change, to the same deployment: not at the same time as a promotion, whose probation it would end.
+    deployments.change(
+        store, registry, state.deployment, state.deployment, actor=actor, action=ledger.Action.CONFIRM,
+        body={"probation": None, "evidence": evidence}, now=now,
+    )  # fmt: skip
 
 
 def _station(state: History, version: int) -> dict[str, Any]:

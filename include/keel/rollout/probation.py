@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from keel.measures.losses import Scored
     from keel.workspace import Workspace
 
-HARMLESS = (ProbationVerdict.SURVIVED, ProbationVerdict.BROKEN_PROMISE)
+HARMLESS = (ProbationVerdict.SURVIVED, ProbationVerdict.BROKEN_PROMISE, ProbationVerdict.INCONCLUSIVE)
 """Verdicts with which a probation may end: the version is not shown to be worse than the one before it."""
 BRANCHES = {
     ProbationVerdict.HARM: "rollback",
@@ -56,20 +56,20 @@ def watch(
     said = list((findings or {}).get("findings", ()))
     state = history(ws.store, config.model)
     if state.probation is None:
-        production = state.deployment.production
-        sentence = f"No version of {config.model} is on probation."
-        body: Plain = {"verdict": "none", "status": "none", "n": 0}
         span = Window(floor_hour(end - config.check.lookback), ceil_hour(end))
+        watched = {"model": config.model, "version": state.deployment.production, "window": span.to_dict()}
+        body: Plain = {"verdict": "none", "sentence": f"No version of {config.model} is on probation.", "n": 0}
     else:
-        production = state.probation.version
         span = _span(state.probation, end)
+        watched = {"model": config.model, "version": state.probation.version, "window": span.to_dict()}
         body = _judge(ws, config, state.probation, end)
-        sentence = body["sentence"]
+    identity, sentence = report_id("watch", watched), body["sentence"]
     branch = BRANCHES.get(body["verdict"], "nothing")
-    if survived := _harmless(body):
-        branch, sentence = "confirm", survived
+    if harmless := _harmless(body):
+        branch, sentence = "confirm", harmless
+    elif "goes_on_until" in body and _told_before(ws, config, body, other_than=identity):
+        branch = "nothing"
     about = (body["verdict"], *sorted(said))
-    watched = {"model": config.model, "version": production, "window": span.to_dict()}
     kept: Plain = {"report_id": None}
     if state.probation is not None:
         kept = keep_report(ws, "probation", watched, {**body, "status": body["verdict"]})
@@ -83,7 +83,7 @@ def watch(
     decided = Decision(Action.WATCH, sentence, about)
     if branch == "nothing":  # the hourly look that finds nothing leaves no decision
         return {**watched, "action": str(Action.WATCH), "sentence": sentence, **more}
-    return keep_decision(ws, report_id("watch", watched), watched, decided, run_id, **more)
+    return keep_decision(ws, identity, watched, decided, run_id, **more)
 
 
 def watch_deployment(
@@ -102,14 +102,14 @@ def watch_deployment(
 
 
 def confirm(ws: Workspace, config: ModelConfig, watched: Mapping[str, Any], *, actor: str, run_id: str) -> Plain:
-    """End the probation of a version that has survived it. A task that runs again has done so.
+    """End the probation of a version that has survived it, or whose time is up. A task that runs again has done so.
 
     watched: what `watch` returned; what it has shown is read as it was kept.
 
     Raises
     ------
     StaleGeneration
-        That version is not on probation, or the look that was kept does not say that it has survived.
+        That version is not on probation, or the look that was kept does not say that its probation is over.
 
     """
     reference, version = str(watched.get("report_id")), watched["version"]
@@ -119,8 +119,9 @@ def confirm(ws: Workspace, config: ModelConfig, watched: Mapping[str, Any], *, a
     if not sentence or report is None or (report["model"], report["kind"], report["version"]) != (
         config.model, "probation", version,
     ):  # fmt: skip
-        raise StaleGeneration(f"{config.model}: no look says that version {version} has survived its probation")
+        raise StaleGeneration(f"{config.model}: no look says that the probation of version {version} is over")
     evidence = {"sentence": sentence, "version": version, "report_id": reference, "watched": report["body"]}
+    ended = "confirmed" if report["body"]["verdict"] == ProbationVerdict.SURVIVED else "probation_over"
     if state.probation is None or state.probation.version != version:
         made = ledger.entries(ws.store, config.model, ledger.Action.CONFIRM)
         if not any(row.body.get("evidence", {}).get("report_id") == reference for row in made):
@@ -129,21 +130,32 @@ def confirm(ws: Workspace, config: ModelConfig, watched: Mapping[str, Any], *, a
                 f"what became of it: keel ledger show {config.model}"
             )
         deployments.project(ws.store, ws.registry, config.model)
-        return outcome_of("confirmed", watched, sentence, version=version)
+        return outcome_of(ended, watched, sentence, version=version)
     # A change, to the same deployment: not at the same time as a promotion, whose probation it would end.
     deployments.change(
         ws.store, ws.registry, state.deployment, state.deployment, actor=actor, action=ledger.Action.CONFIRM,
         now=now_utc(), body={"run_id": run_id, "probation": None, "evidence": evidence},
     )  # fmt: skip
-    return outcome_of("confirmed", watched, sentence, version=version)
+    return outcome_of(ended, watched, sentence, version=version)
 
 
 def _harmless(found: Mapping[str, Any]) -> str:
     """Return with what words a look ends the probation; none where it does not."""
     if found["verdict"] not in HARMLESS or not found["over"]:
         return ""
-    broken = found["verdict"] == ProbationVerdict.BROKEN_PROMISE
-    return f"{found['sentence']} Its probation is over, and it stays: {NO_BETTER}." if broken else found["sentence"]
+    survived = found["verdict"] == ProbationVerdict.SURVIVED
+    return found["sentence"] if survived else f"{found['sentence']} Its time is up, and the version stays: {NO_BETTER}."
+
+
+def _told_before(ws: Workspace, config: ModelConfig, found: Mapping[str, Any], *, other_than: str) -> bool:
+    """Whether people have heard that this probation has shown nothing in its time, and goes on."""
+    return any(
+        past["decision_id"] != other_than
+        and (past["outcome"] or {}).get("told")
+        and past["version"] == found["version"]
+        and past["body"].get("watched", {}).get("goes_on_until") == found["goes_on_until"]
+        for past in ws.store.decisions.list(config.model, Action.WATCH)
+    )
 
 
 def _span(probation: Probation, end: datetime) -> Window:
@@ -152,8 +164,26 @@ def _span(probation: Probation, end: datetime) -> Window:
 
 
 def _judge(ws: Workspace, config: ModelConfig, probation: Probation, end: datetime) -> Plain:
-    mature = end - config.target.label_delay
-    until = min(mature, probation.until)
+    """Return what a probation has shown; where that is nothing in its own time, what it shows as it goes on.
+
+    ``goes_on_until``, with ``over`` false: it has shown nothing, and there is time left.
+    """
+    mature, longest = end - config.target.label_delay, probation.until + config.promotion.probation_extension
+    found = _look(ws, config, probation, mature, probation.until)
+    if found["verdict"] != ProbationVerdict.INCONCLUSIVE:
+        return found
+    found = _look(ws, config, probation, mature, longest, over=True)
+    if found["verdict"] != ProbationVerdict.INCONCLUSIVE or mature >= longest:
+        return found
+    way = f"to end it now: keel versions confirm {config.model} {probation.version} --reason …"
+    sentence = f"{found['sentence']} It goes on, at the longest until {longest:%Y-%m-%d %H:%M} UTC; {way}"
+    return {**found, "over": False, "sentence": sentence, "goes_on_until": longest.isoformat()}
+
+
+def _look(
+    ws: Workspace, config: ModelConfig, probation: Probation, mature: datetime, longest: datetime, *, over: bool = False
+) -> Plain:
+    until = min(mature, longest)
     rows = prediction_log(ws, config).labelled(
         probation.since, max(until, probation.since), version=probation.version, by_arrival=config.target.label_delay
     )
@@ -166,7 +196,7 @@ def _judge(ws: Workspace, config: ModelConfig, probation: Probation, end: dateti
         reference=ws.registry.reference(config.model, probation.version),
         policy=config.promotion,
         max_increase=config.performance.max_increase,
-        over=mature >= probation.until,
+        over=over or mature >= longest,
         not_compared=why_not,
     )
     return {**report.to_dict(), "version": probation.version, "previous": probation.previous}
