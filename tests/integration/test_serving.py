@@ -368,6 +368,10 @@ def test_several_workers_share_the_work_and_one_that_dies_is_replaced(home):
 
         before = workers()
         assert len(before) == 2
+        told = serving.client.get("/version").json()
+        assert told["worker"] in (0, 1)
+        assert sorted(worker["pid"] for worker in told["workers"]) == sorted(before), "ready is who all are ready for"
+        assert [worker["missing"] for worker in told["workers"]] == [{}, {}]
         for n in range(50):
             ask(f"before-{n}")
         psutil.Process(before[0]).kill()
@@ -377,7 +381,12 @@ def test_several_workers_share_the_work_and_one_that_dies_is_replaced(home):
         until(lambda: "starting it anew" in serving.said())
         for n in range(50):
             ask(f"after-{n}")
-        assert len(ids) > 120
+        assert len(ids) > 145, "who begins anew takes no request before it can answer"
+        until(
+            lambda: [w["pid"] is None for w in serving.client.get("/version").json()["workers"]] == [False, False], 60
+        )
+        assert sorted(worker["ends"] for worker in serving.client.get("/version").json()["workers"]) == [0, 1]
+        until(lambda: serving.metric("keel_worker_ends") == 1)
         until(lambda: set(ids) <= set(stored_ids(home)), 60)
         assert len(stored_ids(home)) == len(set(stored_ids(home)))
         total = serving.metric("keel_predictions_total")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from keel.errors import ConfigError
-from keel.serving.server import dump, load
 from keel.serving.settings import MAX_BODY, Settings
+from keel.serving.supervisor import dump, load
 from keel.spool import Durability
 
 

@@ -22,6 +22,7 @@ from keel.serving.journal import label_block
 from keel.serving.keys import Keys
 from keel.serving.payload import parse
 from keel.serving.service import Service
+from keel.serving.siblings import TELL_SECONDS
 from keel.window import parse_time
 
 if TYPE_CHECKING:
@@ -55,9 +56,11 @@ def create_app(settings: Settings, *, service: Service | None = None) -> FastAPI
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(serving.start)
+        telling = asyncio.create_task(_tell(serving))
         try:
             yield
         finally:
+            telling.cancel()
             await asyncio.to_thread(serving.stop)
 
     app = FastAPI(title="Keel", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
@@ -155,7 +158,8 @@ async def health(request: Request) -> Response:
 
 async def ready(request: Request) -> Response:
     """Say whether requests can be answered, and if not what is missing."""
-    missing = (await _looked(request)).missing
+    serving = await _looked(request)
+    missing = {**serving.missing, **serving.siblings.missing()}
     document = {"ready": not missing, "missing": missing}
     return _json(document, status=503, headers={"Retry-After": RETRY_AFTER}) if missing else _json(document)
 
@@ -174,6 +178,15 @@ async def metrics(request: Request) -> Response:
 
 def _serving(request: Request) -> Service:
     return request.app.state.service
+
+
+async def _tell(serving: Service) -> None:
+    """Keep the other workers informed, of no less than that this one's event loop runs."""
+    while serving.siblings.several:
+        if serving.room.missing:
+            await asyncio.to_thread(serving.room.look)
+        serving.siblings.tell(serving.missing)
+        await asyncio.sleep(TELL_SECONDS)
 
 
 async def _looked(request: Request) -> Service:

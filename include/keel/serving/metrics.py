@@ -52,6 +52,7 @@ class Metrics:
         self._age = gauge("keel_spool_oldest_seconds", "How long the oldest of them has waited.", over="livemax")
         self._set_aside = gauge("keel_spool_set_aside", "Records that could not be read or stored.", over="livemax")
         self._trial = gauge("keel_trial_failures", "Requests on which a version on trial has failed.")
+        self._ends = gauge("keel_worker_ends", "Times a worker process has ended and was started anew.", over="livemax")
         self._drained = counter("keel_stored", "Predictions brought to the store.", "model", "outcome")
         self._failures = counter("keel_drain_failures", "Times the store did not take what it was brought.", "kind")
         self._labels = counter("keel_labels", "Labels that reached the store, by what became of them.",
@@ -111,15 +112,19 @@ class Metrics:
         """Show how many requests a challenger or shadow has failed on so far, which no client has noticed."""
         self._trial.set(requests)
 
+    def worker_ends(self, ends: int) -> None:
+        """Show how often the service's processes have ended so far."""
+        self._ends.set(ends)
+
     def stored(self, model: str, stored: int, duplicates: int) -> None:
         """Count predictions that the store has."""
         self._child(self._drained, model, "stored").inc(stored)
         self._child(self._drained, model, "duplicate").inc(duplicates)
 
     def labelled(self, model: str, result: LabelResult) -> None:
-        """Count labels that the store has judged; ``orphan`` counts those of ``stored`` without a prediction yet."""
-        for outcome in ("stored", "duplicate", "conflict", "orphan"):
-            number = getattr(result, outcome if outcome == "stored" else f"{outcome}s")
+        """Count labels that the store has judged; ``orphan`` and ``expired`` are of no use (yet), and of ``stored``."""
+        for outcome in ("stored", "duplicate", "conflict", "orphan", "expired"):
+            number = getattr(result, outcome if outcome in ("stored", "expired") else f"{outcome}s")
             self._child(self._labels, model, outcome).inc(number)
 
     def not_drained(self, kind: str) -> None:

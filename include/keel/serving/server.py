@@ -1,37 +1,31 @@
-"""The scoring service as processes: listening, workers, signals, the end."""
+"""The scoring service as a process: listening, signals, the end."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import logging
 import os
 import resource
-import shutil
 import signal
 import socket
-import subprocess
 import sys
-import tempfile
-import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from keel.errors import ConfigError, KeelError
-from keel.serving.settings import Settings
-from keel.spool import Durability
+from keel.errors import KeelError
 
 if TYPE_CHECKING:
     import uvicorn
 
+    from keel.serving.service import Service
+    from keel.serving.settings import Settings
+
 log = logging.getLogger(__name__)
 
-SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 KEEP_ALIVE_SECONDS = 75
 """Longer than clients keep a connection that they do not use: who closes last does not lose a request."""
 UNREAD_SECONDS = 60
@@ -39,13 +33,12 @@ UNREAD_SECONDS = 60
 OWN_FILES = 256
 """Handles for what is not a client's connection: spool, store, registry, versions."""
 BACKLOG = 2048
-RESTART_SECONDS = 1.0
 SWITCH_SECONDS = 5e-4
 """For how long a thread may compute while others wait to."""
 COLLECT_OBJECTS = 10_000
 """New containers until Python looks for cycles among them; a batch on its way to the store is some thousands and no
 cycle, and looking at them every 700, as is usual, takes longer than reading them."""
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class CannotListen(KeelError):
@@ -69,13 +62,13 @@ def run(settings: Settings) -> int:
         The address or the spool's folder cannot be used.
 
     """
-    _log_plainly()
+    log_plainly()
     with contextlib.closing(listen(settings)) as listener:
         host, port = listener.getsockname()[:2]
         settings = replace(settings, port=port)
         shown = f"[{host}]" if ":" in host else host
         log.info("serving at http://%s:%d, %s", shown, port, _who_may_ask(settings))
-        return serve(settings, listener) if settings.workers == 1 else _Supervisor(settings, listener).run()
+        return serve(settings, listener) if settings.workers == 1 else _several(settings, listener)
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -121,6 +114,7 @@ def serve(settings: Settings, listener: socket.socket) -> int:
     )  # fmt: skip
     # uvicorn would raise the signal again when it is through, and the exit code would be the signal's.
     server.capture_signals = lambda: _stopping_by_signal(server)  # type: ignore[method-assign]
+    _wait_for_versions(service)
     server.run(sockets=[listener])
     if not service.ended:
         logging.shutdown()
@@ -151,7 +145,7 @@ def _stopping_by_signal(server: uvicorn.Server) -> Iterator[None]:
         log.info("stopping: finishing what is in flight, then flushing the spool")
         server.should_exit = True
 
-    before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    before = {number: signal.signal(number, stop) for number in SIGNALS}
     try:
         yield
     finally:
@@ -160,117 +154,19 @@ def _stopping_by_signal(server: uvicorn.Server) -> Iterator[None]:
             signal.signal(number, lambda number, _: os._exit(128 + number))
 
 
-@dataclass
-class _Worker:
-    number: int
-    process: subprocess.Popen[bytes]
+def _several(settings: Settings, listener: socket.socket) -> int:
+    from keel.serving.supervisor import Supervisor
+
+    return Supervisor(settings, listener).run()
 
 
-class _Supervisor:
-    """Keeps the worker processes running; they share one socket and have nothing else in common."""
-
-    def __init__(self, settings: Settings, listener: socket.socket) -> None:
-        from keel.serving.service import Service
-
-        Service.check(settings)  # once, before there are many processes to say the same
-        self._settings, self._listener = settings, listener
-        self._stopping = False
-        self._workers: list[_Worker] = []
-        self._metrics = tempfile.mkdtemp(prefix="keel-metrics-")
-
-    def run(self) -> int:
-        for number in _SIGNALS:
-            signal.signal(number, self._stop)
-        try:
-            self._listener.listen(BACKLOG)
-            self._workers = [_Worker(n, self._start(n)) for n in range(self._settings.workers)]
-            while not self._stopping:
-                time.sleep(0.2)
-                for worker in self._workers:
-                    self._look_after(worker)
-            return 0
-        except ConfigError:
-            self._stopping = True
-            raise
-        finally:
-            self._end()
-
-    def _start(self, number: int) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "keel.serving.worker", str(self._listener.fileno())],
-            stdin=subprocess.PIPE,  # closes with us, however we end
-            pass_fds=[self._listener.fileno()],
-            env={**os.environ, SHARED_METRICS: self._metrics},
-            start_new_session=True,  # a terminal's Ctrl-C reaches only us, who pass it on once
-        )
-        assert process.stdin is not None
-        process.stdin.write(dump(replace(self._settings, worker=number)) + b"\n")
-        process.stdin.flush()
-        return process
-
-    def _look_after(self, worker: _Worker) -> None:
-        code = worker.process.poll()
-        if code is None or self._stopping:
-            return
-        if code == ConfigError.exit_code:
-            raise ConfigError("a worker cannot run with this configuration; the log above says why")
-        log.error("worker %d ended with exit code %d; starting it anew", worker.number, code)
-        from keel.serving.metrics import forget_dead
-
-        forget_dead(self._metrics, [w.process.pid for w in self._workers if w is not worker])
-        time.sleep(RESTART_SECONDS)
-        worker.process = self._start(worker.number)
-
-    def _stop(self, number: int, _frame: FrameType | None) -> None:
-        if self._stopping:
-            for worker in self._workers:
-                worker.process.kill()
-            os._exit(128 + number)
-        self._stopping = True
-
-    def _end(self) -> None:
-        self._listener.close()
-        for worker in self._workers:
-            if worker.process.poll() is None:
-                worker.process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + 2 * self._settings.stop_seconds + 5
-        for worker in self._workers:
-            try:
-                worker.process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                worker.process.kill()
-                worker.process.wait()
-        shutil.rmtree(self._metrics, ignore_errors=True)
-
-
-def work(fd: int, lifeline: Any) -> int:
-    """Be one worker: read the settings from ``lifeline``, serve on the socket ``fd``, end when ``lifeline`` does."""
-    _log_plainly()
-    settings = load(lifeline.readline())
-
-    def end_with_parent() -> None:
-        lifeline.read(1)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=end_with_parent, name="keel-lifeline", daemon=True).start()
-    return serve(settings, socket.socket(fileno=fd))
-
-
-def dump(settings: Settings) -> bytes:
-    """Return settings as one line of JSON."""
-    return json.dumps(asdict(settings), default=str).encode()
-
-
-def load(line: bytes) -> Settings:
-    """Return the settings that `dump` was given.
-
-    >>> load(dump(Settings(port=8091, models=("toy",)))) == Settings(port=8091, models=("toy",))
-    True
-    """
-    raw = json.loads(line)
-    for name in ("home", "keys_file", "spool"):
-        raw[name] = Path(raw[name]) if raw[name] is not None else None
-    return Settings(**{**raw, "models": tuple(raw["models"]), "durability": Durability(raw["durability"])})
+def _wait_for_versions(service: Service) -> None:
+    """Take no request, as others take them all, until this process can answer, too: each would come to it by chance."""
+    if not service.missing or not service.siblings.answering():
+        return
+    log.info("worker %d: the others answer until it can, too", service.settings.worker)
+    while service.missing and service.siblings.answering():
+        time.sleep(0.1)
 
 
 def _who_may_ask(settings: Settings) -> str:
@@ -279,7 +175,7 @@ def _who_may_ask(settings: Settings) -> str:
     return "for anybody on this machine and for nobody else: there are no keys (KEEL_API_KEYS_FILE)"
 
 
-def _log_plainly() -> None:
+def log_plainly() -> None:
     """One line an event, on standard error; of other packages only what is wrong."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("keel").setLevel(logging.INFO)

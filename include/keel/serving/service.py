@@ -26,10 +26,11 @@ from keel.serving.deployed import Deployed, Served
 from keel.serving.drain import Drain
 from keel.serving.journal import Block, encode
 from keel.serving.keys import read_keys
-from keel.serving.metrics import Metrics
+from keel.serving.metrics import SHARED_FOLDER, Metrics
 from keel.serving.rolling import Rolling
 from keel.serving.room import Room
 from keel.serving.scorer import Scorer
+from keel.serving.siblings import Siblings, to_dict
 from keel.serving.ticks import Ticks
 from keel.spool import Spool
 from keel.store.database import parse_url
@@ -66,6 +67,8 @@ class Service:
         self.rolling: Rolling | None = None
         self.problem = "the store is not open yet"
         self.unfit: dict[str, str] = {}
+        shared = os.environ.get(SHARED_FOLDER)
+        self.siblings = Siblings(Path(shared) if shared else None, settings.worker, settings.workers)
         self.ended = True
         self._started = False
         self._showing = threading.Lock()
@@ -188,6 +191,8 @@ class Service:
         stats, deployed, drain = self.spool.stats, self.deployed, self.drain
         return {
             "keel": version("keel"),
+            "worker": self.settings.worker,
+            "workers": [to_dict(worker) for worker in self.siblings.workers()],
             "models": dict(deployed.state()) if deployed is not None else {},
             "store": {
                 "polled_at": deployed.polled_at if deployed is not None else None,

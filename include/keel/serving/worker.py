@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from keel.errors import KeelError
-from keel.serving.server import work
+from keel.serving.supervisor import work
 
 if __name__ == "__main__":
     try:
