@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from keel.errors import BadRequest
 from keel.feedback import prediction_id
 from keel.serving.inputs import Inputs
+from keel.serving.pages import unpacked_size
 from keel.serving.payload import parse
 from keel.store.times import to_micros
 
@@ -238,6 +239,49 @@ def test_a_file_that_is_small_only_while_it_is_packed_is_refused(text, types):
 def test_texts_of_parquet_are_read_however_they_are_packed(types):
     rows = read(parquet(colour=pa.array(["red", "blue", None, ""] * 25).cast(types)), PARQUET)
     assert rows.features.texts["colour"] == ["red", "blue", None, ""] * 25
+
+
+def test_a_file_of_parquet_that_says_less_than_it_unpacks_to_is_refused():
+    plain = io.BytesIO()
+    table = pa.table({"x": [1.0] * 70, "colour": ["r" * 1_000_000] * 70, "z": [1.0] * 70})
+    pq.write_table(table, plain, use_dictionary=False, compression="zstd", write_statistics=False)
+    stated = pq.ParquetFile(plain).metadata.row_group(0).column(1).total_uncompressed_size
+    assert stated > 64 * 2**20
+    lies = plain.getvalue().replace(varint(stated), varint(1000, len(varint(stated))))
+    assert pq.ParquetFile(io.BytesIO(lies)).metadata.row_group(0).column(1).total_uncompressed_size == 1000
+    status, said = refused(lies, PARQUET)
+    assert status == 413
+    assert "unpacks to more than" in said
+
+
+def varint(number, size=0):
+    """Write a number as Parquet's metadata have it, in at least so many bytes."""
+    digits = []
+    number *= 2
+    while number or len(digits) < size or not digits:
+        digits.append(number & 0x7F)
+        number >>= 7
+    return bytes([digit | 0x80 for digit in digits[:-1]] + digits[-1:])
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        (b"", "cut off"),
+        (b"\x00", "no page begins"),
+        (b"\x25\x02\x15\x01\x00", "no page begins"),
+        (b"\x19" * 100_000, "nested too deeply"),
+        (b"\x1c" * 100_000, "nested too deeply"),
+        (b"\x19\xf1" + b"\xff" * 8 + b"\x7f" + b"\x00" * 20, "cut off"),
+        (b"\x19\xf7" + b"\xff" * 8 + b"\x7f", "cut off"),
+        (b"\x18\xff\xff\x03", "cut off"),
+        (b"\x15" + b"\xff" * 20, "too many digits"),
+        (b"\x1f", "kind 15"),
+    ],
+)
+def test_bytes_that_are_no_header_of_a_page_are_named(header, said):
+    with pytest.raises(ValueError, match=said):
+        unpacked_size(header, 0, len(header) + (not header))
 
 
 @pytest.mark.parametrize("value", [["red"], {"a": 1}, b"red"], ids=str)

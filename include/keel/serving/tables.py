@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from keel.errors import BadRequest
 from keel.serving.inputs import checked_features, require_columns, require_size
+from keel.serving.pages import unpacked_size
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -92,7 +93,7 @@ def read_parquet(body: bytes, inputs: Inputs) -> tuple[Columns, int]:
         names = file.schema_arrow.names
         require_columns(names, inputs)
         used = [name for name in names if name in inputs.used]
-        _require_plain(file, used)
+        _require_plain(file, body, used)
         # texts as they were packed: a few bytes of a file can say a long one in every row
         table = pq.ParquetFile(io.BytesIO(body), metadata=file.metadata, read_dictionary=used).read(columns=used)
         _require_unpacked_size(sum(map(_text_bytes, table.columns)))
@@ -101,7 +102,7 @@ def read_parquet(body: bytes, inputs: Inputs) -> tuple[Columns, int]:
         raise BadRequest(f"the Parquet file cannot be read: {error}", status=400) from None
 
 
-def _require_plain(file: pq.ParquetFile, used: Sequence[str]) -> None:
+def _require_plain(file: pq.ParquetFile, body: bytes, used: Sequence[str]) -> None:
     """Raise BadRequest for columns of anything but numbers and texts, and for those that are too large unpacked."""
     import pyarrow.types as types
 
@@ -114,7 +115,15 @@ def _require_plain(file: pq.ParquetFile, used: Sequence[str]) -> None:
             raise BadRequest(f"column {name!r} is of type {str(kind)[:60]}; send numbers and texts")
     groups = (file.metadata.row_group(group) for group in range(file.metadata.num_row_groups))
     chunks = (group.column(column) for group in groups for column in range(group.num_columns))
-    _require_unpacked_size(sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in used))
+    _require_unpacked_size(sum(_unpacked_size(body, chunk) for chunk in chunks if chunk.path_in_schema in used))
+
+
+def _unpacked_size(body: bytes, chunk: Any) -> int:
+    starts = [at for at in (chunk.dictionary_page_offset, chunk.data_page_offset) if at]
+    try:
+        return unpacked_size(body, min(starts, default=0), min(starts, default=0) + chunk.total_compressed_size)
+    except ValueError as error:
+        raise BadRequest(f"the Parquet file cannot be read: {error}", status=400) from None
 
 
 def _require_unpacked_size(size: int) -> None:
