@@ -113,11 +113,6 @@ class ReferenceGrid:
         return self.reference.layout
 
     @property
-    def holdout_counts(self) -> Counts | None:
-        """Counts of the holdout, features and outputs; None without one."""
-        return self.holdout
-
-    @property
     def kinds(self) -> dict[str, str]:
         """Kind of every column, features and outputs."""
         return {column.name: column.kind for column in self.columns}

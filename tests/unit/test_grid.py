@@ -47,7 +47,7 @@ def test_the_reference_is_the_count_of_what_it_was_fitted_on(grid: ReferenceGrid
     for name in KINDS:
         assert np.array_equal(grid.reference.column(name).all_cells(), counted.column(name).all_cells())
     held = grid.count(make_table(500, 1))
-    assert grid.holdout_counts == held
+    assert grid.holdout == held
     for name in OUTPUTS:
         assert np.array_equal(grid.reference.column(name).all_cells(), held.column(name).all_cells())
         assert grid.reference.column(name).n == 500
@@ -94,7 +94,7 @@ def test_impact_and_explained_change_follow_the_formula(grid: ReferenceGrid) -> 
     assert report.column("c").evidence.impact == pytest.approx((1 - p_b) * 0.2)
     features = [report.column(name).evidence.impact or 0.0 for name in KINDS]
     assert report.impact_total == pytest.approx(sum(features))
-    held = grid.holdout_counts
+    held = grid.holdout
     assert held is not None
     h_b = held.column("c").cells[grid.column("c").vocabulary.index("b")] / 500
     moved = counts.column("x").all_cells() / 1000 - held.column("x").all_cells() / 500

@@ -13,14 +13,12 @@ from hypothesis import strategies as st
 
 from keel.errors import ConfigError, InsufficientData, TrainingFailed
 from keel.lifecycle import training
+from keel.lifecycle.origin import code_revision, pipeline_digest, table_digest
 from keel.lifecycle.training import (
     Split,
     TrainingRows,
-    code_revision,
     output_kinds,
-    pipeline_digest,
     score_rows,
-    table_digest,
     train,
     training_key,
     training_recipe,

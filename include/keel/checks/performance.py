@@ -52,11 +52,11 @@ class PerformanceReport:
     unusable: int
     current: Mapping[str, Estimate]
     reference: Mapping[str, Estimate]
-    increase: float | None
+    increase: float | None = None
     """How much worse the window is than the holdout in units of the metric; positive is worse."""
-    standard_error: float | None
-    p_value: float | None
-    loss_change: float | None
+    standard_error: float | None = None
+    p_value: float | None = None
+    loss_change: float | None = None
     """Change of the mean loss per row, whatever the metric; what impacts are compared with."""
     explained: float | None = None
     """What the inputs' drift alone would have changed the mean loss by."""
@@ -129,38 +129,36 @@ def detect_degradation(
     metrics: tuple[str, ...] = (config.metric, *config.also)
     current = {name: estimate(name, kept) for name in metrics} if n else {}
     arrival = arrival or LabelArrival(0, 0)
-    report = PerformanceReport(
+    counted = PerformanceReport(
         status=PerformanceStatus.NO_LABELS if n == 0 else PerformanceStatus.INSUFFICIENT,
         metric=config.metric,
         n=n,
         unusable=len(rows) - n,
         current=current,
         reference=reference,
-        increase=None,
-        standard_error=None,
-        p_value=None,
-        loss_change=None,
         arrival=arrival,
         labels_missing=arrival.missing(config),
     )
     if n < config.min_rows:
-        return report
-    now, then = current[config.metric], reference[config.metric]
+        return counted
+    tested = _test(counted, config)
+    if tested.status is PerformanceStatus.UNDEFINED:
+        return tested
+    loss_change = float(row_loss(config.metric, kept).mean()) - reference_loss
+    return replace(tested, loss_change=loss_change, explained=explained)
+
+
+def _test(counted: PerformanceReport, config: PerformanceConfig) -> PerformanceReport:
+    """Compare the metric with the holdout's, where both are defined."""
+    now, then = counted.current[config.metric], counted.reference[config.metric]
     if not (now.defined and then.defined):
-        return replace(report, status=PerformanceStatus.UNDEFINED)
+        return replace(counted, status=PerformanceStatus.UNDEFINED)
     increase = worsening(config.metric, then.value, now.value)
     error = math.hypot(now.standard_error, then.standard_error)
     p_value = _upper_tail(increase, error)
     harmed = p_value <= config.alpha and increase > config.max_increase
-    return replace(
-        report,
-        status=PerformanceStatus.DEGRADED if harmed else PerformanceStatus.OK,
-        increase=increase,
-        standard_error=error,
-        p_value=p_value,
-        loss_change=float(row_loss(config.metric, kept).mean()) - reference_loss,
-        explained=explained,
-    )
+    status = PerformanceStatus.DEGRADED if harmed else PerformanceStatus.OK
+    return replace(counted, status=status, increase=increase, standard_error=error, p_value=p_value)
 
 
 def _upper_tail(difference: float, error: float) -> float:

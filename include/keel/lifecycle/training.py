@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import subprocess
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +14,7 @@ import pyarrow as pa
 from keel.errors import ConfigError, InsufficientData, TrainingFailed
 from keel.grid import ReferenceGrid
 from keel.lifecycle.candidate import Candidate
+from keel.lifecycle.origin import code_revision, digest_of, pipeline_digest, table_digest
 from keel.lifecycle.scoring import to_model_input
 from keel.measures.losses import Estimate, Scored, estimate, finite_rows, needed_for, row_loss
 
@@ -71,7 +67,7 @@ def retrain_plan(config: ModelConfig) -> RetrainConfig:
 
 def training_key(config: ModelConfig, rows: TrainingRows) -> str:
     """Return what makes two trainings the same: data, features, target, pipeline code and seed."""
-    return _digest(*_method(config), rows.digest)
+    return digest_of(*_method(config), rows.digest)
 
 
 def training_recipe(config: ModelConfig) -> str:
@@ -80,7 +76,7 @@ def training_recipe(config: ModelConfig) -> str:
     One decision carried out twice by the same recipe is one training, though a label came in between.
     """
     plan = retrain_plan(config)
-    return _digest(*_method(config), str(plan.window), str(plan.holdout))
+    return digest_of(*_method(config), str(plan.window), str(plan.holdout))
 
 
 def train(
@@ -164,42 +160,6 @@ def output_kinds(config: ModelConfig) -> dict[str, str]:
     return {"score": "numeric", "prediction": "categorical"}
 
 
-def table_digest(table: pa.Table) -> str:
-    """SHA-256 of a table's content, whatever its chunks and the width of its offsets."""
-    digest = hashlib.sha256()
-    digest.update(table.schema.remove_metadata().to_string().encode())
-    with pa.ipc.new_stream(pa.PythonFile(_Hashing(digest), "w"), table.schema.remove_metadata()) as writer:
-        for batch in table.combine_chunks().to_batches(max_chunksize=65_536):
-            # A slice shares its parent's buffers: taking its rows writes only what belongs to it.
-            writer.write_batch(batch.take(pa.array(np.arange(batch.num_rows))))
-    return digest.hexdigest()
-
-
-def pipeline_digest(module: str) -> str:
-    """SHA-256 of the pipeline module's source; `ConfigError` where there is no such module."""
-    try:
-        spec = find_spec(module)
-    except ModuleNotFoundError:
-        spec = None
-    if spec is None or spec.origin is None:
-        raise ConfigError(f"retrain.pipeline: no module named {module!r} can be found on PYTHONPATH")
-    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
-
-
-def code_revision() -> str:
-    """Return the project's revision: ``KEEL_CODE_REVISION``, else git's, else ``unknown``."""
-    if revision := os.environ.get("KEEL_CODE_REVISION"):
-        return revision
-    try:
-        found = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True,
-            cwd=Path(__file__).parent,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return found.stdout.strip()
-
-
 def _method(config: ModelConfig) -> tuple[str, ...]:
     """How a version is made from rows."""
     plan = retrain_plan(config)
@@ -207,10 +167,6 @@ def _method(config: ModelConfig) -> tuple[str, ...]:
         config.model, config.target.model_dump_json(), repr(sorted(config.features.items())), plan.pipeline,
         str(plan.seed), config.performance.metric, pipeline_digest(plan.pipeline),
     )  # fmt: skip
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
 
 
 def _fit(config: ModelConfig, rows: pa.Table) -> Any:
@@ -285,22 +241,3 @@ def _require_defined(config: ModelConfig, measured: Estimate, judged: Scored, sp
 
 def _describe(rows: pa.Table, start: datetime, end: datetime) -> dict[str, Any]:
     return {"start": start.isoformat(), "end": end.isoformat(), "rows": rows.num_rows, "sha256": table_digest(rows)}
-
-
-class _Hashing:
-    """A file that keeps only the digest of what is written to it."""
-
-    closed = False
-
-    def __init__(self, digest: Any) -> None:
-        self._digest = digest
-
-    def write(self, data: Any) -> int:
-        self._digest.update(data)
-        return len(data)
-
-    def flush(self) -> None:
-        """Nothing is buffered."""
-
-    def close(self) -> None:
-        self.closed = True

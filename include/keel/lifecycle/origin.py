@@ -1,0 +1,75 @@
+"""What a version was made from, as digests: rows, pipeline, and the code's revision."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from keel.errors import ConfigError
+
+
+def table_digest(table: pa.Table) -> str:
+    """SHA-256 of a table's content, whatever its chunks and the width of its offsets."""
+    digest = hashlib.sha256()
+    digest.update(table.schema.remove_metadata().to_string().encode())
+    with pa.ipc.new_stream(pa.PythonFile(_Hashing(digest), "w"), table.schema.remove_metadata()) as writer:
+        for batch in table.combine_chunks().to_batches(max_chunksize=65_536):
+            # A slice shares its parent's buffers: taking its rows writes only what belongs to it.
+            writer.write_batch(batch.take(pa.array(np.arange(batch.num_rows))))
+    return digest.hexdigest()
+
+
+def pipeline_digest(module: str) -> str:
+    """SHA-256 of the pipeline module's source; `ConfigError` where there is no such module."""
+    try:
+        spec = find_spec(module)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or spec.origin is None:
+        raise ConfigError(f"retrain.pipeline: no module named {module!r} can be found on PYTHONPATH")
+    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
+
+
+def code_revision() -> str:
+    """Return the project's revision: ``KEEL_CODE_REVISION``, else git's, else ``unknown``."""
+    if revision := os.environ.get("KEEL_CODE_REVISION"):
+        return revision
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True,
+            cwd=Path(__file__).parent,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+def digest_of(*parts: str) -> str:
+    """SHA-256 of texts in their order."""
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
+
+
+class _Hashing:
+    """A file that keeps only the digest of what is written to it."""
+
+    closed = False
+
+    def __init__(self, digest: Any) -> None:
+        self._digest = digest
+
+    def write(self, data: Any) -> int:
+        self._digest.update(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is buffered."""
+
+    def close(self) -> None:
+        self.closed = True
