@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
+from pandas.util import hash_array
 from sqlalchemy.sql.elements import quoted_name
 
 from keel.errors import ConfigError
@@ -83,10 +85,11 @@ def test_what_was_stored_stays_and_what_is_new_is_null(at_0002: str) -> None:
         new = {name: pa.array(["x"] if kind == "categorical" else [3]) for name, kind in EXPERIMENT.items()}
         log.append(batch(["new"], start=NOON + 5 * HOUR, carrier=..., Shadow_Score=pa.array([8.0]), **new))
         log.add_labels(labels({"new": 1.0}))
-        [found] = log.outcomes("x", *EVER, label_delay=HOUR).to_pylist()
-        assert (found["entity"], found["shadow_version"], found["shadow_score"]) == ("x", 3, 3.0)
+        [found] = log.experiment_rows("x", *EVER, ("shadow_version", "shadow_score"))[0].to_pylist()
+        of_x = hash_array(np.array(["x"], dtype=object), categorize=False)[0]
+        assert (found["entity"], found["shadow_version"], found["shadow_score"]) == (of_x, 3, 3.0)
         assert log.read(*EVER)[-1]["Shadow_Score"].to_pylist()[-2:] == [8.0, -9.0]
-        assert log.assigned("x", NOON, NOON + 5 * HOUR).num_rows == 0
+        assert log.experiment_rows("x", NOON, NOON + 5 * HOUR, ())[1].num_rows == 0
 
 
 def test_a_feature_whose_name_keel_took_is_refused_until_it_is_renamed_and_keeps_its_values(at_0002: str) -> None:

@@ -7,6 +7,7 @@ rows behind those of an earlier one.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from keel.lifecycle.experiment import CHALLENGER, CHAMPION, Plan, in_utc, shares_at, version_of
+from keel.measures.bounded import PROBABILITY_METRICS
 from keel.measures.losses import Floats, Scored
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
     Mask = NDArray[np.bool_]
     Rows = slice | Mask
+
+
+_NEVER = np.datetime64(2**63 - 1, "us")
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Outcomes:
     share: Floats
     """The challenger's, with which the arm was drawn; in shadow mode 0."""
     answered: Scored
+    """What the metric does not need is NaN."""
     shadow: Scored
     """The challenger's outputs in shadow mode; else NaN."""
     usable: Mask
@@ -48,12 +54,15 @@ class Outcomes:
 
     def take(self, index: Rows) -> Outcomes:
         """Return some of the rows."""
+        if not isinstance(index, slice) and index.all():
+            return self
+        time, label = self.time[index], self.answered.label[index]
         answered, shadow = (
-            Scored(rows.label[index], rows.score[index], rows.prediction[index])
+            Scored(label, _some(rows.score, index, len(time)), _some(rows.prediction, index, len(time)))
             for rows in (self.answered, self.shadow)
         )
-        times = self.time[index], self.known_at[index]
-        return Outcomes(*times, self.challenger[index], self.share[index], answered, shadow, self.usable[index])
+        known = self.known_at[index], self.challenger[index], self.share[index]
+        return Outcomes(time, *known, answered, shadow, self.usable[index])
 
     def until(self, moment: np.datetime64) -> Outcomes:
         """Return the rows known by a moment."""
@@ -79,41 +88,71 @@ class Assigned:
         return Assigned(self.time[:n], self.challenger[:n], self.share[:n], self.labelled[:n])
 
 
+def outputs_for(plan: Plan) -> tuple[str, ...]:
+    """Return the columns of outputs that the verdict needs."""
+    output = "score" if plan.loss.metric in PROBABILITY_METRICS else "prediction"
+    return (output, "shadow_version", f"shadow_{output}") if plan.mode == "shadow" else (output,)
+
+
 def read_rows(
     plan: Plan, outcomes: pa.Table, assigned: pa.Table, *, now: datetime, label_delay: timedelta
 ) -> tuple[Outcomes, Assigned]:
-    """Take what `PredictionLog.outcomes` and `.assigned` return, and of it what was known by ``now``.
+    """Take what `PredictionLog.experiment_rows` returns, and of it what was known by ``now``.
 
-    outcomes: ``entity, time, version, arm, allocation, score, prediction, label, observed_at, shadow_version,
-    shadow_score, shadow_prediction``, of rows with a label. assigned: ``entity, time, arm, allocation``, of all rows
-    with an arm. Other columns are not looked at. Both have one row of each entity, its first.
+    outcomes: ``time, entity, version, arm, allocation, label, observed_at`` and `outputs_for` the plan, where those
+    without a label do not count. assigned: ``time, entity, arm, allocation``, of all rows with an arm. Other columns
+    are not looked at. Both have one row of each entity, its first; an entity may be a number.
     """
     until, delay = np.datetime64(in_utc(now), "us"), np.timedelta64(label_delay)
+    here = outcomes["observed_at"].is_valid().to_numpy()
     if plan.mode == "ab":
-        outcomes = outcomes.filter(outcomes["arm"].is_valid())
+        here &= outcomes["arm"].is_valid().to_numpy()
     due = _times(outcomes, "time") + delay
-    observed = _times(outcomes, "observed_at")
-    known_at = np.maximum(due, observed)
-    order = np.argsort(known_at, kind="stable")
-    order = order[known_at[order] <= until]
-    labelled = _outcomes(plan, outcomes.take(order), known_at[order])
-    in_time = outcomes["entity"].take(order).filter(labelled.usable & (observed <= due)[order])
-    rows = assigned.take(np.argsort(_times(assigned, "time"), kind="stable"))
-    rows = rows.filter(_times(rows, "time") <= until)
+    observed = np.where(here, _times(outcomes, "observed_at"), _NEVER)
+    known_at, in_time = np.maximum(due, observed), observed <= due
+    chosen = np.flatnonzero(known_at <= until)
+    order = chosen[np.argsort(known_at[chosen], kind="stable")]
+    labelled = _outcomes(plan, outcomes, order, known_at[order])
+    in_time = in_time[order] & labelled.usable
+    entities = outcomes["entity"].take(order[in_time])
+    rows = _until(assigned, until)
+    time, challenger = _times(rows, "time"), _is_challenger(rows)
+    came = pc.is_in(rows["entity"], value_set=entities.combine_chunks()).to_numpy()
+    share = _shares(plan, challenger, _numbers(rows, "allocation"), time)
+    return labelled, Assigned(time, challenger, share, came)
+
+
+def _until(rows: pa.Table, moment: np.datetime64) -> pa.Table:
+    """Return the rows up to a moment in the order of their times."""
     time = _times(rows, "time")
-    came = pc.is_in(rows["entity"], value_set=in_time.combine_chunks()).to_numpy()
-    return labelled, Assigned(time, _is_challenger(rows), _shares(plan, rows, time), came)
+    if (time[1:] < time[:-1]).any():
+        order = np.argsort(time, kind="stable")
+        rows, time = rows.take(order), time[order]
+    return rows.slice(0, int(np.searchsorted(time, moment, side="right")))
 
 
-def _outcomes(plan: Plan, rows: pa.Table, known_at: Times) -> Outcomes:
-    time, challenger, label = _times(rows, "time"), _is_challenger(rows), _numbers(rows, "label")
-    answered = Scored(label, _numbers(rows, "score"), _numbers(rows, "prediction"))
-    shadow = Scored(label, _numbers(rows, "shadow_score"), _numbers(rows, "shadow_prediction"))
+def _outcomes(plan: Plan, rows: pa.Table, order: NDArray[np.int64], known_at: Times) -> Outcomes:
+    wanted, nothing = outputs_for(plan), np.broadcast_to(np.float64(math.nan), len(order))
+
+    def numbers(name: str) -> Floats:
+        return _numbers(rows, name)[order]
+
+    def scored(*names: str) -> Scored:
+        return Scored(label, *(numbers(name) if name in wanted else nothing for name in names))
+
+    time, challenger, label = _times(rows, "time")[order], _is_challenger(rows)[order], numbers("label")
+    answered, shadow = scored("score", "prediction"), scored("shadow_score", "shadow_prediction")
     by = np.where(challenger, version_of(plan, CHALLENGER), version_of(plan, CHAMPION))
-    usable = plan.loss.usable(answered) & (_numbers(rows, "version") == by)
+    usable = plan.loss.usable(answered) & (numbers("version") == by)
     if plan.mode == "shadow":
-        usable &= plan.loss.usable(shadow) & (_numbers(rows, "shadow_version") == plan.challenger)
-    return Outcomes(time, known_at, challenger, _shares(plan, rows, time), answered, shadow, usable)
+        usable &= plan.loss.usable(shadow) & (numbers("shadow_version") == plan.challenger)
+    share = _shares(plan, challenger, numbers("allocation"), time)
+    return Outcomes(time, known_at, challenger, share, answered, shadow, usable)
+
+
+def _some(values: Floats, index: Rows, size: int) -> Floats:
+    """Return some of the values; where all are one, it stays the only one in memory."""
+    return values[index] if values.strides != (0,) else np.broadcast_to(np.float64(math.nan), size)
 
 
 def _is_challenger(rows: pa.Table) -> Mask:
@@ -121,10 +160,9 @@ def _is_challenger(rows: pa.Table) -> Mask:
     return found
 
 
-def _shares(plan: Plan, rows: pa.Table, time: Times) -> Floats:
+def _shares(plan: Plan, challenger: Mask, own: Floats, time: Times) -> Floats:
     """Return the challenger's share from what was stored, the probability of the row's own arm; else the plan's."""
-    own = _numbers(rows, "allocation")
-    stored = np.where(_is_challenger(rows), own, 1 - own)
+    stored = np.where(challenger, own, 1 - own)
     with np.errstate(invalid="ignore"):
         known = (stored > 0) & (stored < 1)
     return np.where(known & (plan.mode == "ab"), stored, shares_at(plan, time))

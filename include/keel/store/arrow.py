@@ -46,6 +46,10 @@ class ArrowSession:
         """Return a query's rows; on SQLite a column without values has the type int64."""
         return self._connection.execute(self._sql(statement))
 
+    def batches(self, statement: str | ClauseElement) -> Iterator[pa.Table]:
+        """Yield a query's rows as they come: from PostgreSQL in portions, from SQLite all at once."""
+        yield from self._connection.batches(self._sql(statement))
+
     def scalar(self, statement: str | ClauseElement) -> int:
         """Return the one integer that a query answers."""
         return int(self.fetch(statement).column(0)[0].as_py())

@@ -3,83 +3,129 @@
 An entity counts once, by its first prediction in the experiment: what comes later of it depends on what it was
 answered before. A row without an entity is its own. Quarantines do not matter here: they are made after the fact, and
 a test that follows the rows must not lose some that it has seen.
+
+An experiment of a week may have millions of rows, and each hour they are looked at again. So they are read in
+portions, of each only what is asked for, and texts become numbers before the next portion comes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from keel.store.arrow import reading
-from keel.store.casting import first_occurrences
+from keel.store.arrow import ArrowSession, reading
+from keel.store.casting import UTC_MICROSECONDS
 from keel.store.rows import decode
 from keel.store.tables import labels
 from keel.store.times import MICROSECOND, to_micros
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from keel.store.database import Database
     from keel.store.layout import Layout
 
-ASSIGNED = ("time", "arm", "allocation", "entity")
-OUTCOMES = (
-    "id", "time", "version", "arm", "allocation", "entity", "score", "prediction", "label", "observed_at",
-    "shadow_version", "shadow_score", "shadow_prediction",
-)  # fmt: skip
+TEXT = pa.dictionary(pa.int32(), pa.string())
+ALWAYS = {
+    "time": UTC_MICROSECONDS, "entity": pa.uint64(), "arm": TEXT, "allocation": pa.float64(), "version": pa.int64(),
+    "label": pa.float64(), "observed_at": UTC_MICROSECONDS,
+}  # fmt: skip
+OUTPUTS = {
+    "score": pa.float64(), "prediction": pa.float64(),
+    "shadow_version": pa.int64(), "shadow_score": pa.float64(), "shadow_prediction": pa.float64(),
+}  # fmt: skip
 _OF_LABEL = frozenset({"label", "observed_at"})
+_PORTION = timedelta(hours=6) // MICROSECOND
+"""What SQLite is asked for at once; a server sends its answer in portions."""
+_FEW = 200_000
+"""Rows that may be there twice for nothing."""
 
 
-def assigned(database: Database, layout: Layout, experiment: str, start: datetime, end: datetime) -> pa.Table:
-    """Return ``time, arm, allocation, entity`` of each entity's first row with an arm, start ≤ time < end, in order."""
-    has_arm = layout.table.c.arm.is_not(None)
-    return _first_rows(database, layout, experiment, start, end, ("id", *ASSIGNED), has_arm).select(ASSIGNED)
+def experiment_rows(
+    database: Database, layout: Layout, experiment: str, start: datetime, end: datetime, outputs: Sequence[str]
+) -> tuple[pa.Table, pa.Table]:
+    """Return each entity's first row, start ≤ time < end, and each entity's first row with an arm, by time and id.
 
-
-def outcomes(
-    database: Database, layout: Layout, experiment: str, start: datetime, end: datetime, label_delay: timedelta
-) -> pa.Table:
-    """Return `OUTCOMES` of the entities whose first row, start ≤ time < end, has a label, in order of arrival.
-
-    A label has arrived when it is there and due, ``label_delay`` after its row's time: rows of equal maturity. So a
-    later ``end`` adds rows behind those of an earlier one, unless rows or labels are stored later than they say.
+    Columns `ALWAYS` and those of `OUTPUTS` that are named. entity: a 64-bit hash of it, or of the id of a row without
+    one; of ten million entities two have the same with a chance of 3 in a million, and then one of them does not count.
+    label, observed_at: null without a label. Where every row has an arm, both are one and the same table.
     """
-    rows = _first_rows(database, layout, experiment, start, end, OUTCOMES)
-    rows = rows.filter(rows["label"].is_valid())
-    observed, due = (rows[name].cast(pa.int64()).to_numpy() for name in ("observed_at", "time"))
-    usable_from = np.maximum(observed, due + label_delay // MICROSECOND)
-    return rows.take(pa.array(np.argsort(usable_from, kind="stable")))
+    types = {**ALWAYS, **{name: OUTPUTS[name] for name in outputs}}
+    found = kept = pa.schema(list(types.items())).empty_table()
+    with reading(database) as session:
+        for portion in _portions(session, database, layout, experiment, (to_micros(start), to_micros(end)), types):
+            found = pa.concat_tables([found, portion])
+            if found.num_rows > 2 * kept.num_rows + _FEW:
+                found = kept = _of(found, _first(found) | _first_with_arm(found))
+    first = _of(found, _first(found))
+    return first, first if not found["arm"].null_count else _of(found, _first_with_arm(found))
 
 
-def _first_rows(
+def _portions(
+    session: ArrowSession,
     database: Database,
     layout: Layout,
     experiment: str,
-    start: datetime,
-    end: datetime,
-    names: tuple[str, ...],
-    *conditions: sa.ColumnElement[bool],
-) -> pa.Table:
-    """Return each entity's first row, by time and id; an entity that is null comes as the row's id."""
+    between: tuple[int, int],
+    types: dict[str, pa.DataType],
+) -> Iterator[pa.Table]:
     table = layout.table
-    inside = (table.c.time >= to_micros(start), table.c.time < to_micros(end), table.c.experiment == experiment)
+    # the order of the id's bytes, whatever the server's locale
+    by_id = table.c.id if database.is_sqlite else sa.collate(table.c.id, "C")
     columns: dict[str, sa.ColumnElement[Any]] = {
-        name: labels.c[name] if name in _OF_LABEL else table.c[name] for name in names
+        name: labels.c[name] if name in _OF_LABEL else table.c[name] for name in types
     }
     columns["entity"] = sa.func.coalesce(table.c.entity, table.c.id)
-    source: sa.FromClause = table
-    if _OF_LABEL.intersection(names):
-        source = sa.outerjoin(table, labels, sa.and_(labels.c.model == layout.model, labels.c.id == table.c.id))
+    source = sa.outerjoin(table, labels, sa.and_(labels.c.model == layout.model, labels.c.id == table.c.id))
     selected = [column.label(f"c{i}") for i, column in enumerate(columns.values())]
-    query = sa.select(*selected).select_from(source).where(*inside, *conditions).order_by(table.c.time)
-    with reading(database) as session:
-        found = session.fetch(query)
-    rows = decode(found, list(names), {})
-    # ties of time in the order of the id's bytes, whatever the server's locale
-    if pc.count_distinct(rows["time"]).as_py() < rows.num_rows:
-        rows = rows.sort_by([("time", "ascending"), ("id", "ascending")])
-    first = first_occurrences(rows["entity"].combine_chunks()) if rows.num_rows else np.array([], dtype=bool)
-    return rows.filter(pa.array(first, pa.bool_()))
+    query = sa.select(*selected).select_from(source).where(table.c.experiment == experiment)
+    query = query.order_by(table.c.time, by_id)
+    for start, end in _stretches(session, table, between) if database.is_sqlite else [between]:
+        for rows in session.batches(query.where(table.c.time >= start, table.c.time < end)):
+            yield _narrow(decode(rows, list(types), {}), types)
+
+
+def _stretches(session: ArrowSession, table: sa.Table, between: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Split a stretch of time into some that have rows: SQLite's driver gives an answer whole, or guesses at types."""
+    start, end = between
+    while start < end:
+        next_row = sa.select(sa.func.min(table.c.time)).where(table.c.time >= start, table.c.time < end)
+        first = session.fetch(next_row).column(0)[0].as_py()
+        if first is None:
+            return
+        start = min(first + _PORTION, end)
+        yield first, start
+
+
+def _narrow(rows: pa.Table, types: dict[str, pa.DataType]) -> pa.Table:
+    from pandas.util import hash_array
+
+    entities = rows["entity"].combine_chunks().to_numpy(zero_copy_only=False)
+    hashes = pa.array(hash_array(entities, categorize=False))
+    arms = rows["arm"].combine_chunks().dictionary_encode()
+    rows = rows.set_column(1, "entity", hashes).set_column(2, "arm", arms)
+    return rows.cast(pa.schema(list(types.items())))
+
+
+def _first(rows: pa.Table) -> NDArray[np.bool_]:
+    """Return which rows are the first of their entities."""
+    _, at = np.unique(rows["entity"].to_numpy(), return_index=True)
+    found = np.zeros(rows.num_rows, dtype=bool)
+    found[at] = True
+    return found
+
+
+def _first_with_arm(rows: pa.Table) -> NDArray[np.bool_]:
+    """Return which rows are the first of their entities among those with an arm."""
+    found = rows["arm"].is_valid().to_numpy()
+    found[found] = _first(rows.filter(pa.array(found)).select(["entity"]))
+    return found
+
+
+def _of(rows: pa.Table, chosen: NDArray[np.bool_]) -> pa.Table:
+    return rows if chosen.all() else rows.filter(pa.array(chosen))

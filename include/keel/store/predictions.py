@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from keel.store import casting, outcomes
 from keel.store.arrow import ArrowSession, reading, writing
-from keel.store.expiry import expire
+from keel.store.expiry import expire, forget_orphans
 from keel.store.hints import within
 from keel.store.hourly import hourly_rows
 from keel.store.labels import LabelResult, store_labels
@@ -194,13 +194,11 @@ class PredictionLog:
         )
         return self._fetch(query.order_by(table.c.time, self._by_id()), names)
 
-    def outcomes(self, experiment: str, start: datetime, end: datetime, label_delay: timedelta) -> pa.Table:
-        """Return an experiment's labelled rows, one an entity, as they arrived; see `keel.store.outcomes.outcomes`."""
-        return outcomes.outcomes(self._database, self._layout, experiment, start, end, label_delay)
-
-    def assigned(self, experiment: str, start: datetime, end: datetime) -> pa.Table:
-        """Return which arm each entity of an experiment got first; see `keel.store.outcomes.assigned`."""
-        return outcomes.assigned(self._database, self._layout, experiment, start, end)
+    def experiment_rows(
+        self, experiment: str, start: datetime, end: datetime, outputs: Sequence[str]
+    ) -> tuple[pa.Table, pa.Table]:
+        """Return the first row of each entity of an experiment; see `keel.store.outcomes.experiment_rows`."""
+        return outcomes.experiment_rows(self._database, self._layout, experiment, start, end, outputs)
 
     def count(self, start: datetime, end: datetime, version: int | None = None) -> int:
         """Return how many rows have start ≤ time < end."""
@@ -248,6 +246,10 @@ class PredictionLog:
         are still to come find no row any more: ``before`` must lie further back than labels are late.
         """
         return expire(self._database, self._layout, before)
+
+    def forget_orphans(self, before: datetime) -> int:
+        """Delete labels observed before a time that have found no prediction; return how many."""
+        return forget_orphans(self._database, self._layout, before)
 
     def _columns(self, names: list[str]) -> list[sa.Label[object]]:
         columns = [labels.c[name] if name in OF_LABEL else self._layout.column(name) for name in names]
