@@ -351,6 +351,8 @@ def test_what_a_task_says_of_a_verdict_is_no_evidence(ws):
     for decision_id in ("end-0000000000000000", None, rollout_decision_of(ws)):
         with pytest.raises(StaleGeneration, match="no decision to end an experiment was kept"):
             conclude(ws, {**said, "decision_id": decision_id})
+    with pytest.raises(StaleGeneration, match="no decision to end an experiment was kept"):
+        conclude(ws, verdict, CONFIG.model_copy(update={"model": "other"}))
     with pytest.raises(NotShown, match="version 2 stays out"):
         rollout.promote(ws, CONFIG, {**comparison, "verdict": "pass", "forced_by": "root"}, **BY)
     assert whole(ws) == before

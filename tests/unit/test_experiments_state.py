@@ -103,6 +103,16 @@ def test_an_experiment_that_there_is_not_is_named(store):
         experiments.get(store, "other", "experiment-1")
 
 
+def test_nobody_ends_an_experiment_of_another_model(store):
+    begin(store)
+    with pytest.raises(UnknownExperiment, match="other has no experiment 'experiment-1'; it has: none"):
+        experiments.end(
+            store, "other", PLAN.experiment_id, outcome=Outcome.STOPPED, actor="eve", now=NOON, run_id="run-3",
+            evidence={"sentence": "Not mine."},
+        )  # fmt: skip
+    assert experiments.running(store, "toy") == PLAN
+
+
 def test_of_two_that_begin_at_once_one_is_refused(store):
     barrier, said = threading.Barrier(2), []
 
