@@ -76,7 +76,7 @@ def test_what_a_version_says_of_a_value_is_for_the_client_and_not_for_the_log(ca
         broken.score(features)
     assert SECRET.encode() in answer_to(caught.value).body
     scorer = Scorer()
-    scorer._note_shadow(caught.value)
+    scorer._note_trial(caught.value)
     scorer.close()
     assert len(caplog.messages) == 2
     assert all("version 7 failed on these rows: ValueError" in said for said in caplog.messages)
