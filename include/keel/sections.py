@@ -202,8 +202,10 @@ class RetentionConfig(Section):
 
     rows: Duration | None = None
     """Age from which predictions and their labels are deleted; none: never."""
+    orphans: Duration | None = timedelta(days=365)
+    """Age from which labels that have found no prediction are deleted; none: as the rows."""
 
-    @field_validator("rows")
+    @field_validator("rows", "orphans")
     @classmethod
     def _a_day_at_least(cls, value: timedelta | None) -> timedelta | None:
         if value is not None and value < timedelta(days=1):

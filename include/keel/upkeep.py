@@ -16,7 +16,7 @@ from keel.lifecycle.checkpoint import CHECKPOINTS, SIGNING_KEY, VERIFY_KEY, chec
 from keel.lifecycle.history import history
 from keel.lifecycle.keys import private_key, public_keys
 from keel.realised import refresh
-from keel.rows import count_dirty, prediction_log
+from keel.rows import count_dirty, prediction_log, stretches
 from keel.validation import shown_duration
 from keel.window import floor_hour
 
@@ -67,29 +67,55 @@ def prune(ws: Workspace, config: ModelConfig, *, now: datetime, actor: str, run_
 def expire_rows(ws: Workspace, config: ModelConfig, *, now: datetime) -> Plain:
     """Sum what labels have said of a model, then delete its rows and labels older than `retention.rows`.
 
-    What is deleted was counted and summed before, and that is kept for ever. What a running experiment or a probation
-    is judged by stays until that has ended, and rows stay that cannot be counted, such as those of a version that the
-    registry has lost. Interrupted or run again, it does the rest; a second time there is nothing to do.
+    What is deleted was counted and summed before, and that is kept for ever; only rows of a version that the registry
+    has lost go uncounted, as nobody knows by which grid to count them. What a running experiment or a probation is
+    judged by stays until that has ended, and so do rows that cannot be counted for now. Labels that have found no
+    prediction go as the rows do, and when they are older than `retention.orphans`. Interrupted or run again, it does
+    the rest; a second time there is nothing to do.
 
-    Returns ``summed_hours``, ``counted_hours``, ``deleted`` (rows), ``before`` (ISO 8601; None: nothing expires),
-    ``kept_for`` (why rows older than `retention.rows` were kept) and a ``sentence``.
+    Returns ``summed_hours``, ``counted_hours``, ``deleted`` (rows), ``never_counted`` (of the hours given up, rows),
+    ``orphans_deleted`` (labels), ``before`` (ISO 8601; None: no row expires), ``kept_for`` (why rows older than
+    `retention.rows` were kept) and a ``sentence``.
     """
     done: Plain = {
-        "model": config.model, "before": None, "deleted": 0, "summed_hours": 0, "counted_hours": 0, "kept_for": [],
+        "model": config.model, "before": None, "deleted": 0, "never_counted": 0, "orphans_deleted": 0,
+        "summed_hours": 0, "counted_hours": 0, "kept_for": [],
     }  # fmt: skip
     if config.predictions.source != "keel":
         return {**done, "sentence": f"The predictions of {config.model} lie elsewhere: nothing of them is Keel's."}
     done["summed_hours"] = refresh(ws, config)
     if config.retention.rows is None:
-        return {**done, "sentence": f"Rows of {config.model} are kept for ever (retention.rows is not set)."}
-    horizon, reasons = _horizon(ws, config, now - config.retention.rows)
-    done["counted_hours"], uncounted = _count_all(ws, config, horizon)
-    done["deleted"] = prediction_log(ws, config).expire(horizon)
-    done |= {"before": horizon.isoformat(), "kept_for": [*reasons, *uncounted]}
-    kept = f" Kept though older: {'; '.join(done['kept_for'])}." if done["kept_for"] else ""
+        said = [f"Rows of {config.model} are kept for ever (retention.rows is not set)."]
+        horizon = None
+    else:
+        horizon, reasons = _horizon(ws, config, now - config.retention.rows)
+        done |= _count_all(ws, config, horizon)
+        done |= {"before": horizon.isoformat(), "kept_for": [*reasons, *done["kept_for"]]}
+        done["deleted"] = prediction_log(ws, config).expire(horizon)
+        said = _said(done, config, horizon)
+    done["orphans_deleted"] = _forget_orphans(ws, config, horizon, now)
+    if done["orphans_deleted"]:
+        said.append(f"Deleted {done['orphans_deleted']:,} labels that found no prediction.")
+    return {**done, "sentence": " ".join(said)}
+
+
+def _said(done: Plain, config: ModelConfig, horizon: datetime) -> list[str]:
+    """Return in sentences what became of the rows."""
+    assert config.retention.rows is not None
     span = f"{done['deleted']:,} rows of {config.model} from before {horizon:%Y-%m-%d %H:%M} UTC"
     log.info("deleted %s", span)
-    return {**done, "sentence": f"Deleted {span} (retention.rows {shown_duration(config.retention.rows)}).{kept}"}
+    said = [f"Deleted {span} (retention.rows {shown_duration(config.retention.rows)})."]
+    if done["never_counted"]:
+        said.append(f"{done['never_counted']:,} are of versions that the registry has lost, and were never counted.")
+    return [*said, f"Kept though older: {'; '.join(done['kept_for'])}."] if done["kept_for"] else said
+
+
+def _forget_orphans(ws: Workspace, config: ModelConfig, horizon: datetime | None, now: datetime) -> int:
+    """Delete labels that have found no prediction and are older than rows or orphans are kept."""
+    ends = [horizon] if horizon else []
+    if config.retention.orphans is not None:
+        ends.append(now - config.retention.orphans)
+    return prediction_log(ws, config).forget_orphans(max(ends)) if ends else 0
 
 
 def compact(ws: Workspace) -> Plain:
@@ -125,16 +151,28 @@ def _horizon(ws: Workspace, config: ModelConfig, wanted: datetime) -> tuple[date
     return floor_hour(min([wanted, *(since for since, _ in earlier)])), reasons
 
 
-def _count_all(ws: Workspace, config: ModelConfig, before: datetime) -> tuple[int, list[str]]:
-    """Count what is not counted yet of the hours before a time; return how many hours, and why some could not be."""
+def _count_all(ws: Workspace, config: ModelConfig, before: datetime) -> Plain:
+    """Count what is not counted yet of the hours before a time: ``counted_hours, never_counted, kept_for``.
+
+    Hours of a version that the registry has lost are given up, so that their rows can go; but not where it has no
+    version of the model at all, as then it is more likely another registry.
+    """
+    predictions = prediction_log(ws, config)
     hours: dict[int, dict[datetime, int]] = {}
-    for version, hour, revision in prediction_log(ws, config).dirty_hours(before):
+    for version, hour, revision in predictions.dirty_hours(before):
         hours.setdefault(version, {})[hour] = revision
-    counted, reasons = 0, []
+    registered = {each.version for each in ws.registry.versions(config.model)} if hours else set()
+    counted, given_up, reasons = 0, 0, []
     for version, dirty in hours.items():
+        if registered and version not in registered:
+            given_up += sum(predictions.count(*span, version) for span in stretches(dirty))
+            predictions.clean_hours(version, list(dirty.items()))
+            continue
         try:
             counted += count_dirty(ws, config, version, dirty).hours
         except (UnknownVersion, ConfigError, ArtifactChanged) as error:
             log.warning("%d hours of version %d cannot be counted: %s", len(dirty), version, error)
             reasons.append(f"{len(dirty):,} hours of version {version}, which cannot be counted ({error})")
-    return counted, reasons
+    if given_up:
+        log.warning("%d rows of versions of %s that the registry has lost are never counted", given_up, config.model)
+    return {"counted_hours": counted, "never_counted": given_up, "kept_for": reasons}

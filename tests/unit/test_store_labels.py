@@ -208,5 +208,6 @@ def test_expired_rows_take_their_labels_with_them(store: Store, log: PredictionL
     log.add_labels(labels({"old": 1.0}, observed_at=LATER))
     log.add_labels(labels({"orphan": 0.0}, observed_at=NOON + timedelta(hours=2)))
     assert log.expire(NOON + timedelta(hours=1)) == 1
+    assert log.forget_orphans(NOON + timedelta(hours=1)) == 0
     with store.connect() as connection:
         assert connection.execute(sa.select(labels_table.c.id)).scalars().all() == ["orphan"], "may come yet"

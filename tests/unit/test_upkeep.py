@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from keel import upkeep
+from keel import realised, upkeep
 from keel.errors import ConfigError, StoreDamaged
 from keel.lifecycle import deployments, ledger
 from keel.lifecycle.registry import Registry
+from keel.store import LabelResult
 from keel.store.tables import hours, label_conflicts
 from keel.store.tables import labels as labels_table
 from keel.workspace import Workspace
@@ -68,13 +71,17 @@ def test_rows_that_are_old_enough_go_with_their_labels_and_the_rest_stays(ws: Wo
     log.add_labels(labels({contradicted: 7.0}, observed_at=NOW))
     done = upkeep.expire_rows(ws, CONFIG, now=NOW + timedelta(minutes=59))
     assert (done["deleted"], done["before"], done["kept_for"]) == (8, HORIZON.isoformat(), [])
-    assert done["sentence"] == "Deleted 8 rows of toy from before 2026-02-20 00:00 UTC (retention.rows 50d)."
+    assert done["sentence"] == (
+        "Deleted 8 rows of toy from before 2026-02-20 00:00 UTC (retention.rows 50d). "
+        "Deleted 1 labels that found no prediction."
+    )
     assert days_of(log) == [50, 99]
     with ws.store.connect() as connection:
         assert connection.execute(sa.select(sa.func.count()).select_from(labels_table)).scalar_one() == 8 + 1
         assert connection.execute(sa.select(sa.func.count()).select_from(label_conflicts)).scalar_one() == 0
     again = upkeep.expire_rows(ws, CONFIG, now=NOW + timedelta(minutes=59))
-    assert again == {**done, "deleted": 0, "sentence": done["sentence"].replace("8 rows", "0 rows"), "summed_hours": 0}
+    nothing = "Deleted 0 rows of toy from before 2026-02-20 00:00 UTC (retention.rows 50d)."
+    assert again == {**done, "deleted": 0, "orphans_deleted": 0, "sentence": nothing, "summed_hours": 0}
 
 
 def test_without_a_retention_nothing_expires(ws: Workspace, log: PredictionLog) -> None:
@@ -100,6 +107,74 @@ def test_what_cannot_be_counted_stays_and_is_told(ws: Workspace, log: Prediction
     assert "1 hours of version 7, which cannot be counted" in done["sentence"]
     assert days_of(log) == [1]
     assert upkeep.expire_rows(ws, CONFIG, now=NOW)["kept_for"] == done["kept_for"]
+
+
+class Lost(Registry):
+    """A registry that has version 1, of which no file is left, and no other."""
+
+    def versions(self, model: str) -> list[Any]:
+        return [SimpleNamespace(version=1)]
+
+
+def test_what_nobody_can_ever_count_goes_with_its_age_and_is_told(ws: Workspace, log: PredictionLog) -> None:
+    ws = replace(ws, registry=Lost(f"sqlite:///{ws.home / 'mlflow.db'}"))
+    history(log, 0, 60, version=7)
+    history(log, 1, version=1)
+    done = upkeep.expire_rows(ws, CONFIG, now=NOW)
+    assert (done["deleted"], done["never_counted"], len(done["kept_for"])) == (4, 4, 1)
+    assert "4 are of versions that the registry has lost, and were never counted." in done["sentence"]
+    assert "version 1, which cannot be counted" in done["sentence"], "it may be mended"
+    assert days_of(log) == [1, 60]
+    assert upkeep.expire_rows(ws, CONFIG, now=NOW)["never_counted"] == 0
+    assert log.dirty_hours(HORIZON) == [(1, START + DAY, 1)]
+    [known] = realised.series(ws, CONFIG, START, START + DAY)
+    assert (known["version"], known["n"]) == (7, 4), "what labels said of it stays"
+    assert upkeep.verify_store(ws) == {"faults": 0}
+
+
+def test_an_hour_that_is_kept_past_its_age_still_takes_rows_and_labels(ws: Workspace, log: PredictionLog) -> None:
+    history(log, 0, version=7)
+    upkeep.expire_rows(ws, CONFIG, now=NOW)
+    late = toy_rows(START, days=1 / 24, per_hour=5, seed=1)
+    ids = pa.array([f"late {i}" for i in range(late.num_rows)])
+    late = late.set_column(late.column_names.index("id"), "id", ids)
+    versions = pa.array([7] * late.num_rows, pa.int64())
+    log.append(late.drop_columns(["label"]).append_column("version", versions))
+    assert log.add_labels(labels({"late 0": 1.0}, observed_at=NOW)) == LabelResult(1, 0, 0, 0)
+    [known] = realised.series(ws, CONFIG, START, START + DAY)
+    assert (known["predictions"], known["n"]) == (9, 5)
+
+
+def test_a_label_that_comes_too_late_says_so_and_changes_nothing(ws: Workspace, log: PredictionLog) -> None:
+    rows = toy_rows(START, days=1 / 24, per_hour=4)
+    log.append(rows.drop_columns(["label"]).append_column("version", pa.array([1] * 4, pa.int64())))
+    log.clean(1, START, 1)
+    first, second, *_ = rows["id"].to_pylist()
+    log.add_labels(labels({first: 1.0}, observed_at=START))
+    assert upkeep.expire_rows(ws, CONFIG, now=NOW)["deleted"] == 4
+    before = realised.series(ws, CONFIG, START, START + DAY)
+    assert log.add_labels(labels({second: 1.0}, observed_at=HORIZON - DAY)) == LabelResult(1, 0, 0, 0, expired=1)
+    assert log.add_labels(labels({second: 1.0}, observed_at=NOW)) == LabelResult(0, 1, 0, 0)
+    assert log.add_labels(labels({"anybody's": 1.0}, observed_at=NOW)) == LabelResult(1, 0, 0, 1), "it may be early"
+    log.append(rows.drop_columns(["label"]).append_column("version", pa.array([1] * 4, pa.int64())))
+    assert log.add_labels(labels({first: 0.0}, observed_at=NOW)) == LabelResult(1, 0, 0, 0, expired=1)
+    assert realised.series(ws, CONFIG, START, START + DAY) == before
+    assert ws.store.realised.stale("toy") == []
+    assert upkeep.expire_rows(ws, CONFIG, now=NOW)["deleted"] == 4
+
+
+@pytest.mark.parametrize("kept", ["10d", None])
+def test_labels_that_find_no_prediction_are_not_kept_for_ever(ws: Workspace, log: PredictionLog, kept: Any) -> None:
+    history(log, 0)
+    log.add_labels(labels({"nobody": 1.0}, observed_at=NOW - 11 * DAY))
+    log.add_labels(labels({"early": 1.0}, observed_at=NOW - 9 * DAY))
+    done = upkeep.expire_rows(ws, toy_config(retention={"orphans": kept}), now=NOW)
+    assert done["orphans_deleted"] == (1 if kept else 0)
+    assert ("Deleted 1 labels that found no prediction." in done["sentence"]) == bool(kept)
+    with ws.store.connect() as connection:
+        known = connection.execute(sa.select(sa.func.count()).select_from(labels_table)).scalar_one()
+    assert known == 6 - done["orphans_deleted"]
+    assert toy_config().retention.orphans == 365 * DAY
 
 
 def test_rows_that_a_version_on_probation_is_judged_by_stay_until_it_is_over(ws: Workspace, log: PredictionLog) -> None:

@@ -115,13 +115,18 @@ def show(handed: Handed, model: str) -> None:
         f"{handed.conflicts:,} conflicts",
         f"{handed.orphans:,} of the stored without a prediction yet",
     ]
+    if handed.expired:
+        said.append(f"{handed.expired:,} of the stored too late: the rows of their hour have expired")
     if handed.without_label:
         said.append(f"{handed.without_label:,} rows without a label")
     typer.echo(f"{handed.rows:,} rows of {handed.source}: {', '.join(said)}")
     if handed.conflicts:
         typer.echo(f"what contradicts an earlier label was kept aside: keel feedback {model} --conflicts")
     if handed.stored and handed.orphans == handed.stored:
-        typer.echo("none of the new labels has a prediction: are they of this model, and by its ids?")
+        typer.echo(
+            "none of the new labels has a prediction: are they of this model, by its ids, and of rows that are still "
+            "kept (retention.rows)?"
+        )
 
 
 def show_conflicts(found: list[dict[str, Any]], model: str, *, as_json: bool) -> None:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 class Handed:
     """What became of a source: its rows are those without a label and the stored, duplicates and conflicts.
 
-    orphans: of the stored, those whose prediction is not there (yet).
+    orphans: of the stored, those whose prediction is not there (yet). expired: of the stored, those that came too late:
+    the rows of their hour have been deleted.
     """
 
     source: str
@@ -36,6 +37,7 @@ class Handed:
     duplicates: int
     conflicts: int
     orphans: int
+    expired: int
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""

@@ -3,7 +3,7 @@
 Three things are left alone however old they are: rows of an hour that is not counted as it now is, rows of an hour
 whose labels are not all summed, and what has no age, such as reports and the ledger. Rows and labels that arrive for
 an hour that has expired are stored until the next expiry and mark nothing: counts and sums made of them alone would
-take the place of those of all rows.
+take the place of those of all rows. An hour that was left alone still has all of its rows, and is marked as any other.
 """
 
 from __future__ import annotations
@@ -29,15 +29,13 @@ STEP_ROWS = 20_000
 def expire(database: Database, layout: Layout, before: datetime) -> int:
     """Delete rows of hours that ended by ``before``, oldest first, with their labels; return how many rows.
 
-    Labels and conflicts observed before then whose prediction never came go too. Interrupted, it has done a part and
-    does the rest the next time.
+    Interrupted, it has done a part and does the rest the next time.
     """
     horizon = to_micros(before) // HOUR * HOUR
     expired, reached = 0, None
     while reached != horizon:
         reached = _next_step(database, layout, reached, horizon)
         expired += _expire_until(database, layout, reached)
-    _forget_orphans(database, layout, horizon)
     return expired
 
 
@@ -73,8 +71,17 @@ def _marked(layout: Layout, marks: sa.Table, done: sa.ColumnElement[int]) -> sa.
     return sa.exists().where(same, key.revision > done)
 
 
-def _forget_orphans(database: Database, layout: Layout, horizon: int) -> None:
+def forget_orphans(database: Database, layout: Layout, before: datetime) -> int:
+    """Delete labels observed before a time that have no prediction, and what contradicts them; return how many labels.
+
+    Their prediction never came, or has expired before they did.
+    """
+    forgotten = []
     with writing(database, layout.model) as session:
         for table in (labels, label_conflicts):
             orphan = ~sa.exists().where(layout.table.c.id == table.c.id)
-            session.run(sa.delete(table).where(table.c.model == layout.model, table.c.observed_at < horizon, orphan))
+            old = sa.and_(table.c.model == layout.model, table.c.observed_at < to_micros(before), orphan)
+            forgotten.append(session.scalar(sa.select(sa.func.count()).select_from(table).where(old)))
+            if forgotten[-1]:
+                session.run(sa.delete(table).where(old))
+    return forgotten[0]

@@ -3,6 +3,7 @@
 ==========================================  =======================================================================
 the first label of an id                    stored; a *late* one joins its prediction from then on
 an *early* one, before its prediction       stored, counted as an orphan too; joins when the prediction is stored
+one for an hour that has *expired*          stored, counted as expired too; no sum changes, and the next expiry takes it
 the same label again                        a duplicate: the first one's ``observed_at`` is kept
 another label for the same id               a conflict: the first is kept, the other goes to ``label_conflicts``
 ==========================================  =======================================================================
@@ -23,7 +24,7 @@ import sqlalchemy as sa
 from keel.errors import SchemaError
 from keel.store import casting
 from keel.store.arrow import ArrowSession, writing
-from keel.store.marking import mark_labels
+from keel.store.marking import expired_before, hour_of, is_final, mark_labels
 from keel.store.tables import label_conflicts, labels
 
 if TYPE_CHECKING:
@@ -37,12 +38,17 @@ _COLUMNS = ["model", "id", "label", "observed_at"]
 
 @dataclass(frozen=True)
 class LabelResult:
-    """What became of a batch: stored + duplicates + conflicts are its rows; orphans are stored without a prediction."""
+    """What became of a batch: stored + duplicates + conflicts are its rows; of the stored, some are of no use (yet).
+
+    orphans: those without a prediction. expired: those that came too late, as the rows of their prediction's hour have
+    been deleted; where the prediction is gone too, of those that were observed before what was kept.
+    """
 
     stored: int
     duplicates: int
     conflicts: int
     orphans: int
+    expired: int = 0
 
 
 def store_labels(database: Database, layout: Layout, table: pa.Table) -> LabelResult:
@@ -81,15 +87,15 @@ def insert_labels(session: ArrowSession, layout: Layout, rows: pa.Table) -> Labe
     """Insert encoded labels in the session's transaction."""
     stage = session.stage(rows)
     texts = session.texts(layout, "labels", lambda: _statements(session, layout, stage))
-    count_stored, count_orphans, mark, store, count_conflicts, keep_conflicts = texts
-    stored, orphans = session.scalar(count_stored), session.scalar(count_orphans)
+    *count_new, mark, store, count_conflicts, keep_conflicts = texts
+    stored, orphans, expired = map(session.scalar, count_new)
     for statement in (mark, store) if stored else ():
         session.run(statement)
     conflicts = session.scalar(count_conflicts)
     if conflicts:
         session.run(keep_conflicts)
     session.drop_stage()
-    return LabelResult(stored, rows.num_rows - stored - conflicts, conflicts, orphans)
+    return LabelResult(stored, rows.num_rows - stored - conflicts, conflicts, orphans, expired)
 
 
 def _statements(session: ArrowSession, layout: Layout, stage: sa.Table) -> list[ClauseElement]:
@@ -101,9 +107,14 @@ def _statements(session: ArrowSession, layout: Layout, stage: sa.Table) -> list[
     values = sa.select(model, stage.c.c0, stage.c.c1, stage.c.c2)
     other = sa.and_(labels.c.model == layout.model, labels.c.id == stage.c.c0, labels.c.label != stage.c.c1)
     different = values.join_from(stage, labels, other).where(sa.true())
+    mine, before = predictions.c.id == stage.c.c0, expired_before(layout.model)
+    final = is_final(layout.model, predictions.c.version, hour_of(predictions.c.time))
+    too_late = sa.exists().where(mine, predictions.c.version.is_not(None), final)
+    gone = ~sa.exists().where(mine)
     return [
         count.where(new),
-        count.where(new, ~sa.exists().where(predictions.c.id == stage.c.c0)),
+        count.where(new, gone, stage.c.c2 >= before),
+        count.where(new, sa.or_(too_late, sa.and_(gone, stage.c.c2 < before))),
         mark_labels(session, layout, stage, new),
         session.insert(labels).from_select(_COLUMNS, values.where(new)),
         sa.select(sa.func.count()).select_from(stage).join(labels, other),

@@ -1,8 +1,8 @@
 """Marks of hours in which something has changed: rows to be counted, labels to be summed.
 
 A mark raises the hour's revision, in the transaction of what it is about. Whoever counts or sums an hour says as of
-which revision, so what came meanwhile keeps the hour marked. Hours whose rows have expired are never marked: counted
-or summed again from the few rows that came late, they would lose what is known of the others.
+which revision, so what came meanwhile keeps the hour marked. An hour whose rows have expired is final, and never
+marked: counted or summed again from the few rows that came late, it would lose what is known of the others.
 """
 
 from __future__ import annotations
@@ -22,12 +22,31 @@ if TYPE_CHECKING:
 
     Insert = sqlite.Insert | postgresql.Insert
 
+NEVER = -(2**62)
 _KEY = ["model", "version", "hour"]
 
 
 def hour_of(time: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
     """Return the hour that contains ``time``, rounding down before 1970 as well."""
     return time - (time % HOUR + HOUR) % HOUR
+
+
+def expired_before(model: str) -> sa.ColumnElement[int]:
+    """Return the hour before which a model's rows have expired; one that no time lies before if none have."""
+    known = sa.select(model_tables.c.expired_before).where(model_tables.c.model == model).scalar_subquery()
+    return sa.func.coalesce(known, sa.literal(NEVER, sa.BigInteger))
+
+
+def is_final(model: str, version: sa.ColumnElement[int], hour: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+    """Whether nothing changes an hour's counts and sums any more: it has expired, and was not left alone then.
+
+    `keel.store.expiry` leaves an hour alone as a whole while it is marked, so until then it is like any other.
+    """
+    marked = [
+        sa.exists().where(of.c.model == model, of.c.version == version, of.c.hour == hour, of.c.revision > done)
+        for of, done in ((hours, hours.c.counted), (realised, realised.c.summed))
+    ]
+    return sa.and_(hour < expired_before(model), *(~mark for mark in marked))
 
 
 def mark_counts(session: ArrowSession, model: str, stage: sa.Table) -> Insert:
@@ -58,10 +77,8 @@ def _mark(
     *conditions: sa.ColumnElement[bool],
 ) -> Insert:
     hour = hour_of(time)
-    expired = sa.select(model_tables.c.expired_before).where(model_tables.c.model == model).scalar_subquery()
-    fresh = sa.or_(expired.is_(None), hour >= expired)
     done = {"counted": sa.literal(0)} if marked is hours else {"summed": sa.literal(0), "n": sa.literal(0)}
     marks = sa.select(sa.literal(model, sa.Text), version, hour, sa.literal(1), *done.values()).select_from(rows)
-    marks = marks.where(version.is_not(None), fresh, *conditions).group_by(version, hour)
+    marks = marks.where(version.is_not(None), ~is_final(model, version, hour), *conditions).group_by(version, hour)
     insert = session.insert(marked).from_select([*_KEY, "revision", *done], marks)
     return insert.on_conflict_do_update(index_elements=_KEY, set_={"revision": marked.c.revision + 1})
