@@ -88,7 +88,8 @@ def test_an_empty_file_lets_nobody_in(path):
     [
         ("ann", "line 1: no name and key"),
         (f"ann:{ANN} {BOB}", "line 1: no name and key"),
-        ("\nann:short", "line 2: the key of ann has fewer than 16"),
+        ("\nann:short", "line 2: the key has fewer than 16"),
+        (f"{ANN}:ann", "line 1: the key has fewer than 16"),
         (f"ann:{ANN}\nann:{BOB}", "line 2: ann has a key already"),
     ],
 )

@@ -94,8 +94,9 @@ def read_keys(path: Path) -> dict[str, bytes]:
             raise ConfigError(f"{path}, line {number}: no name and key; {_HOW}")
         if len(match["key"]) < SHORTEST:
             raise ConfigError(
-                f"{path}, line {number}: the key of {match['name']} has fewer than {SHORTEST} characters; "
-                "make one with: openssl rand -hex 32"
+                # not with its name: where the two have changed places, that is the key
+                f"{path}, line {number}: the key has fewer than {SHORTEST} characters; {_HOW}; make a key with: "
+                "openssl rand -hex 32"
             )
         if match["name"] in digests:
             raise ConfigError(f"{path}, line {number}: {match['name']} has a key already; every name has one")
