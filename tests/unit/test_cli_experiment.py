@@ -78,6 +78,7 @@ def begin(*words):
 def test_an_experiment_from_its_start_to_its_end(home):
     assert "nothing was ever tried for toy" in keel("list", "toy").output
     assert "version 2 answers a share of 0.2 in place of version 1: why not" in begin("--allocation", "0.2").output
+    assert "improvement not known yet; it must exceed 0 (" in keel("show", "toy").output
     with Workspace.open(home=home, environment={}) as ws:
         plan = experiments.running(ws.store, "toy")
         serve(ws, toy_config(), plan, toy_rows(plan.started_at, days=2), labels=False)
@@ -92,7 +93,9 @@ def test_an_experiment_from_its_start_to_its_end(home):
     assert stopped.output == f"Stopped {plan.experiment_id} without a verdict: too dear\n"
     [listed] = json.loads(keel("list", "toy", "--json").output)
     assert (listed["status"], listed["outcome"]["outcome"]) == ("ended", "stopped")
-    assert "too dear" in keel("show", "toy", plan.experiment_id).output
+    shown = keel("show", "toy", plan.experiment_id).output
+    assert "too dear" in shown
+    assert "at the latest" not in shown
 
 
 def test_what_is_asked_for_is_what_is_planned():
@@ -129,6 +132,14 @@ def test_what_cannot_be_tried_is_refused_by_name():
         error = refused("start", "toy", "--reason", "why not", *words)
         assert isinstance(error, kind), words
         assert message in str(error), words
+    assert keel("list", "toy", "--json").output == "[]\n"
+
+
+def test_nothing_is_kept_without_a_reason():
+    for words in (("start", "toy", "--challenger", "2"), ("stop", "toy")):
+        error = refused(*words, "--reason", " ")
+        assert isinstance(error, ExperimentRefused), words
+        assert "say why" in str(error), words
     assert keel("list", "toy", "--json").output == "[]\n"
 
 

@@ -158,7 +158,7 @@ def test_a_probation_is_ended_in_the_name_of_who_is_logged_in(home):
 
 def test_a_version_is_released_in_the_name_of_who_is_logged_in(home):
     assert keel("release", "toy", "3", "--reason", "it was the sensor") == (
-        "released version 3 of toy: it is archived now\n"
+        "released version 3 of toy: its status is archived now\n"
     )
     [row] = rows_of(home, "release_version")
     assert row.actor == "ada"

@@ -283,7 +283,8 @@ def test_a_failure_says_that_it_is_no_all_clear_and_what_to_do():
             "Log      http://localhost:8080/log\n"
             "\n"
             "What to do: read the error, mend its cause, then clear the failed task; "
-            "a re-run changes nothing twice.\n"
+            "a re-run changes nothing twice. If it\n"
+            "was given something wrong, start another run instead.\n"
         ),
         "email": ["oncall@example.com"],
         "slack": "#shop",

@@ -78,8 +78,8 @@ def test_a_shadow_and_an_experiment_that_was_stopped_are_told_as_such():
     )
     evidence = {"outcome": "stopped", "plan": plan, "sentence": "Stopped it: too dear", "reason": "too dear"}
     assert one(Action.EXPERIMENT_END, {"experiment": None, "evidence": evidence}) == (
-        "The experiment with version 6 beside version 3 ended by ada: without a verdict. Why: too dear. Version 3 "
-        "answers everybody again."
+        "The experiment with version 6 beside version 3 was stopped by ada, without a verdict. Why: too dear. "
+        "Version 3 answers everybody again."
     )
 
 

@@ -30,7 +30,8 @@ def compose_failure(
         lines += [f"Log      {log_url}"]
     lines += [
         "",
-        "What to do: read the error, mend its cause, then clear the failed task; a re-run changes nothing twice.",
+        "What to do: read the error, mend its cause, then clear the failed task; a re-run changes nothing twice. If it",
+        "was given something wrong, start another run instead.",
         "",
     ]
     return {

@@ -174,12 +174,15 @@ def _print_look(found: Experiment, look: Mapping[str, Any], console: Console) ->
                           ("labels due", "due"), ("labels there", "labelled"), ("left out", "left_out"))
     ]  # fmt: skip
     _print_rows(("", f"champion {plan.champion}", f"challenger {plan.challenger}"), lines, console)
-    lower, upper = (_number(look[name]) for name in ("lower_bound", "upper_bound"))
-    told = f"improvement {_number(look['improvement'])}, from {lower} to {upper}; it must exceed {look['margin']:g}"
-    method, mature, ends = look["method"].replace("_", " "), look["mature_until"][:16], f"{plan.ends_at:%Y-%m-%d %H:%M}"
+    improvement, *bounds = (look[name] for name in ("improvement", "lower_bound", "upper_bound"))
+    told = f"improvement {_number(improvement)}"
+    if bounds[0] is not None:
+        told += f", from {_number(bounds[0])} to {_number(bounds[1])}"
+    method, mature = look["method"].replace("_", " "), look["mature_until"][:16].replace("T", " ")
     rules = f"{method}, alpha {plan.alpha:g}, {look['n']:,} of at most {plan.max_n:,} outcomes, mature until {mature}"
-    rules += f", ends at {ends} at the latest"
-    console.print(Text(f"{told} ({rules})"), soft_wrap=True)
+    if found.outcome is None:
+        rules += f", ends at {plan.ends_at:%Y-%m-%d %H:%M} at the latest"
+    console.print(Text(f"{told}; it must exceed {look['margin']:g} ({rules})"), soft_wrap=True)
 
 
 def _print_rows(head: Sequence[str], lines: Sequence[Sequence[str]], console: Console) -> None:

@@ -92,7 +92,7 @@ def release(
     if as_json:
         print_json({"model": name, "version": version, "status": str(status), "reason": reason, "actor": actor})
         return
-    typer.echo(f"released version {version} of {name}: it is {status} now")
+    typer.echo(f"released version {version} of {name}: its status is {status} now")
 
 
 @app.command()

@@ -153,9 +153,9 @@ def _experiment_end(said: Said) -> Iterator[str]:
     found, plan = said.evidence, mapping(said.evidence.get("plan"))
     how, challenger = text(found.get("outcome")), version(plan.get("challenger"))
     champion = version(plan.get("champion"))
-    by = said.by if how == "stopped" else ""
     ending = ENDINGS.get(how, how or "the row does not say how").format(challenger)
-    yield f"the experiment with {challenger} beside {champion} ended{by}: {ending}."
+    ended_so = f"was stopped{said.by}, {ending}" if how == "stopped" else f"ended: {ending}"
+    yield f"the experiment with {challenger} beside {champion} {ended_so}."
     yield said.why if how == "stopped" else said.sentence.removeprefix(f"{text(plan.get('experiment_id'))}: ")
     yield f"{champion} answers everybody again." if plan and how not in ("promote", "void") else ""
 

@@ -59,4 +59,6 @@ def require_promotable(state: History, version: int) -> None:
 def promotable(state: History) -> str:
     """Name the versions that may go into production."""
     found = [str(version) for version, standing in sorted(state.standings.items()) if standing.status in PROMOTABLE]
-    return f"versions that can be promoted: {', '.join(found) or 'none'}"
+    model = state.deployment.model
+    none = f"none; to train another: airflow dags trigger {model}.retrain"
+    return f"versions that can be promoted: {', '.join(found) or none}"

@@ -45,11 +45,12 @@ def start_experiment(
     Raises
     ------
     ExperimentRefused
-        One runs already, the plan could not end in a verdict, or would ask for less than the gate does.
+        No reason is given, one runs already, or the plan could not end in a verdict, or asks for less than the gate.
     NoProductionVersion, NotPromotable, ArtifactChanged
         There is nothing to compare with, or the challenger could not go into production.
 
     """
+    _require_reason(config, reason)
     experiment_id = identity_of(config.model, run_id)
     known = {each.plan.experiment_id: each.plan for each in experiments.listed(ws.store, config.model)}
     plan = known.get(experiment_id)
@@ -74,9 +75,10 @@ def stop_experiment(
     Raises
     ------
     ExperimentRefused
-        None runs.
+        None runs, or no reason is given.
 
     """
+    _require_reason(config, reason)
     plan = _stopped_before(ws, config, run_id) or experiments.running(ws.store, config.model)
     if plan is None:
         raise ExperimentRefused(
@@ -92,6 +94,11 @@ def stop_experiment(
         ws, request_id(config.model, "stop experiment", run_id), asked, Decision(Action.STOP_EXPERIMENT, sentence),
         run_id, experiment_id=plan.experiment_id, reason=reason, requested_by=actor,
     )  # fmt: skip
+
+
+def _require_reason(config: ModelConfig, reason: str) -> None:
+    if not reason.strip():
+        raise ExperimentRefused(f"{config.model}: reason: say why; it is kept in the ledger")
 
 
 def _planned(ws: Workspace, config: ModelConfig, asked: Asked, *, experiment_id: str, now: datetime) -> Plan:
@@ -135,7 +142,8 @@ def laxer_than_the_gate(config: ModelConfig, plan: Plan) -> str:
     if plan.alpha > policy.alpha:
         return f"alpha {plan.alpha:g} is above promotion.alpha ({policy.alpha:g}), which is policy: ask for less"
     if plan.least < LEAST:
-        return f"a verdict before {LEAST.days} days would rest on some days of the week only, and least is {plan.least}"
+        asked = shown_duration(plan.least)
+        return f"a verdict before {LEAST.days} days would rest on some days of the week only, and least is {asked}"
     return ""
 
 
