@@ -138,7 +138,7 @@ def test_one_row_of_an_experiment_tells_its_arm_in_the_headers(versions):
     assert answer.headers().keys() == {"X-Keel-Model", "X-Keel-Version"}
 
 
-def test_the_champion_answers_what_a_challenger_fails_on_and_the_arm_stays(versions):
+def test_the_champion_answers_what_a_challenger_fails_on_and_the_arm_stays(versions, caplog):
     """Or clients of one arm would get errors, and its rows be the easy ones; `read_rows` counts them as left out."""
     champions, challengers = (
         next(f"c-{i}" for i in range(100) if assign(PLAN, f"c-{i}", PLAN.started_at).arm == arm)
@@ -171,6 +171,9 @@ def test_the_champion_answers_what_a_challenger_fails_on_and_the_arm_stays(versi
     assert answers[0].block.allocations == packed([0.3, 0.7, 0.3])
     assert answers[1].block.arms == [CHALLENGER]
     assert scorer.trial_failures == 2
+    assert [record.getMessage() for record in caplog.records if "trial" in record.getMessage()] == [
+        "a version on trial failed, and the champion answers: toy: version 2 failed on these rows: ValueError"
+    ]
 
 
 def test_what_neither_version_can_score_fails(versions):

@@ -62,6 +62,7 @@ class Scorer:
         self.max_waiting = max_waiting
         self._keep = keep
         self.trial_failures = 0
+        self._said: str | None = None
         self._waiting = 0
         self._lock = threading.Lock()
         self._closed = False
@@ -191,7 +192,9 @@ class Scorer:
 
     def _note_trial(self, error: ScoringFailed) -> None:
         self.trial_failures += 1
-        log.error("a version on trial failed: %s", error.without_values)
+        if error.without_values != self._said:  # or each request would leave a line
+            log.error("a version on trial failed, and the champion answers: %s", error.without_values)
+            self._said = error.without_values
 
 
 def _resolve(requests: Sequence[_Request]) -> None:
