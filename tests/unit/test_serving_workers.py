@@ -6,12 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
 import pytest
 
 from keel.errors import ConfigError
+from keel.serving.server import _wait_for_versions
 from keel.serving.siblings import SILENT_SECONDS, Siblings, note_end
 from keel.serving.supervisor import Supervisor
 
@@ -34,6 +36,42 @@ def test_none_is_ready_before_all_that_take_requests_are(two):
     second.tell({})
     assert first.missing() == {}
     assert first.answering()
+
+
+def test_one_that_cannot_answer_takes_no_request_while_another_can(two, caplog):
+    caplog.set_level("INFO")
+    first, second = two
+    begun = SimpleNamespace(missing=LOADING, siblings=second, settings=SimpleNamespace(worker=1))
+    first.tell(LOADING)
+    _wait_for_versions(begun)  # nobody can: it takes them, and says so
+    assert first.missing() == {"worker 1": LOADING["toy"]}
+    second.withdraw()
+    first.tell({})
+    waiting = threading.Thread(target=_wait_for_versions, args=(begun,))
+    waiting.start()
+    while "worker 1: the others answer until it can, too" not in caplog.text:
+        time.sleep(0.01)
+    assert first.missing() == {}
+    begun.missing = {}
+    waiting.join(5)
+    assert not waiting.is_alive()
+
+
+def test_one_that_becomes_ready_meanwhile_is_seen(two):
+    """Between a look at the others and saying so to them, one of them may have told that it is ready."""
+    first, second = two
+    begun = SimpleNamespace(missing=LOADING, siblings=second, settings=SimpleNamespace(worker=1))
+    tell = second.tell
+
+    def slowly(missing):
+        first.tell({})
+        assert first.missing() == {}  # so it says that it is ready
+        tell(missing)
+        begun.missing, second.tell = {}, None  # what it told is to be taken back, and it begins when it is ready
+
+    second.tell = slowly
+    _wait_for_versions(begun)
+    assert first.workers()[1].pid is None
 
 
 def test_one_that_is_silent_is_not_ready(two, tmp_path):

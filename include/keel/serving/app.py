@@ -159,7 +159,9 @@ async def health(request: Request) -> Response:
 async def ready(request: Request) -> Response:
     """Say whether requests can be answered, and if not what is missing."""
     serving = await _looked(request)
-    missing = {**serving.missing, **serving.siblings.missing()}
+    own = serving.missing
+    serving.siblings.tell(own)  # before looking at the others: one that is about to take requests sees it, or is seen
+    missing = {**own, **serving.siblings.missing()}
     document = {"ready": not missing, "missing": missing}
     return _json(document, status=503, headers={"Retry-After": RETRY_AFTER}) if missing else _json(document)
 

@@ -114,7 +114,8 @@ def serve(settings: Settings, listener: socket.socket) -> int:
     )  # fmt: skip
     # uvicorn would raise the signal again when it is through, and the exit code would be the signal's.
     server.capture_signals = lambda: _stopping_by_signal(server)  # type: ignore[method-assign]
-    _wait_for_versions(service)
+    if service.siblings.several:
+        _wait_for_versions(service)
     server.run(sockets=[listener])
     if not service.ended:
         logging.shutdown()
@@ -161,11 +162,20 @@ def _several(settings: Settings, listener: socket.socket) -> int:
 
 
 def _wait_for_versions(service: Service) -> None:
-    """Take no request, as others take them all, until this process can answer, too: each would come to it by chance."""
-    if not service.missing or not service.siblings.answering():
-        return
-    log.info("worker %d: the others answer until it can, too", service.settings.worker)
-    while service.missing and service.siblings.answering():
+    """Take no request, as others take them all, until this process can answer, too: each would come to it by chance.
+
+    Whoever says to be ready says so to the others first, and looks at them then; so it is here before it takes any.
+    """
+    siblings, said = service.siblings, False
+    while service.missing:
+        if not siblings.answering():
+            siblings.tell(service.missing)
+            if not siblings.answering():
+                return
+            siblings.withdraw()
+        if not said:
+            log.info("worker %d: the others answer until it can, too", service.settings.worker)
+        said = True
         time.sleep(0.1)
 
 

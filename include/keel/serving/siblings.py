@@ -56,6 +56,12 @@ class Siblings:
                 self._told = said
             os.utime(path)
 
+    def withdraw(self) -> None:
+        """Say that this worker takes no requests yet."""
+        if self._folder is not None:
+            _path(self._folder, self.own).unlink(missing_ok=True)
+            self._told = None
+
     def workers(self) -> list[Worker]:
         """Return what is known of all of them, by their numbers."""
         return [self._read(number) for number in range(self._count)]
