@@ -20,6 +20,7 @@ from scipy.special import ndtri
 from keel.lifecycle.experiment import Plan, Stage, assign_many, in_utc
 from keel.lifecycle.experiment_evidence import MISMATCH, by_rows
 from keel.lifecycle.experiment_look import ExperimentVerdict, countable, decide
+from keel.lifecycle.experiment_report import HARM
 from keel.lifecycle.experiment_rows import read_rows
 from keel.measures.allocation import log_mismatch
 from keel.measures.losses import Estimate, Floats, Scored, brier_loss, error_loss, estimate
@@ -41,6 +42,8 @@ OWN_DAYS = 0.3
 """The same for the scores of versions whose days differ: by so much either is off on a whole day."""
 QUALITY = 1.5
 QUALITIES = (0.9, 1.2, 1.8, 2.1)
+USELESS = {0.0: "scores that say nothing", -QUALITY: "scores turned round"}
+"""Challengers that do gross harm."""
 DAYS_SHARE, POWER_SHARE = 2, 25
 """Half as many trials are enough where whole days differ, and a twenty-fifth to see how soon a difference shows."""
 SKEWS = (0.5, 0.51, 0.52, 0.55)
@@ -115,6 +118,10 @@ class Found:
     verdict: ExperimentVerdict
     n: int
     naive: ExperimentVerdict
+    early: bool
+    """Whether it was ended for gross harm, before the least time."""
+    hours: float
+    """From the start until it ended; NaN where it did not."""
 
 
 def simulated(
@@ -141,8 +148,11 @@ def run_one(plan: Plan, times: Times, champion: Scored, challenger: Scored) -> F
     usable, end = countable(plan, labelled), np.datetime64(in_utc(now), "us")
     shown = by_rows(plan, usable, end)
     event = decide(plan, labelled, usable, shown, rows, delay=np.timedelta64(DELAY), end=end)
-    verdict, n = (ExperimentVerdict.RUNNING, len(usable)) if event is None else (event.verdict, event.n)
-    return Found(verdict, n, naive(plan, outcomes, champion, challenger))
+    by_naive = naive(plan, outcomes, champion, challenger)
+    if event is None:
+        return Found(ExperimentVerdict.RUNNING, len(usable), by_naive, early=False, hours=math.nan)
+    lasted = (event.moment - np.datetime64(in_utc(plan.started_at), "us")) / np.timedelta64(1, "h")
+    return Found(event.verdict, event.n, by_naive, early=event.cause == HARM, hours=float(lasted))
 
 
 def naive(plan: Plan, outcomes: pa.Table, champion: Scored, challenger: Scored) -> ExperimentVerdict:
@@ -183,7 +193,12 @@ def skewed(truth: float, trials: int, n: int = 100_000, seed: int = 0) -> Floats
 
 def run(trials: int = 500) -> dict[str, str]:
     """Return the tables by their names in ``docs/statistics.md``."""
-    return {"experiments mismatch": mismatch_table(trials), "experiments simulated": simulation_table(trials)}
+    found = simulated_worlds(trials)
+    return {
+        "experiments mismatch": mismatch_table(trials),
+        "experiments simulated": simulation_report(found),
+        "experiments gross harm": harm_report(found),
+    }
 
 
 World = tuple[str, str, float, float]
@@ -192,16 +207,16 @@ PLANS = [(allocation, metric) for allocation in ALLOCATIONS for metric in METRIC
 WORLDS = (QUALITY, 0.0), (QUALITY, OWN_DAYS), (QUALITIES[0], 0.0)
 
 
-def simulation_table(trials: int) -> str:
-    """Known truths: how often equal versions are told apart, and how soon unequal ones are."""
+def simulated_worlds(trials: int) -> dict[World, list[Found]]:
+    """Run experiments on known truths, with equal versions and with unequal ones."""
     of_days, of_power = max(2, trials // DAYS_SHARE), max(2, trials // POWER_SHARE)
     jobs: list[tuple[World, int]] = []
     for each in PLANS:
         jobs += [((*each, QUALITY, 0.0), trials), ((*each, QUALITY, OWN_DAYS), of_days)]
-        jobs += [((*each, quality, 0.0), of_power) for quality in QUALITIES]
+        jobs += [((*each, quality, 0.0), of_power) for quality in (*QUALITIES, *USELESS)]
     with ProcessPoolExecutor(2) as pool:
         found = pool.map(_simulated, jobs, chunksize=1)
-        return simulation_report({world: each for (world, _), each in zip(jobs, found, strict=True)})
+        return {world: each for (world, _), each in zip(jobs, found, strict=True)}
 
 
 def simulation_report(found: Mapping[World, Sequence[Found]]) -> str:
@@ -228,6 +243,22 @@ def simulation_report(found: Mapping[World, Sequence[Found]]) -> str:
     return "\n".join([*lines, "", note])
 
 
+def harm_report(found: Mapping[World, Sequence[Found]]) -> str:
+    """Put into a table what was ended for gross harm before the least time, rightly and wrongly."""
+    head = ["equal", "equal, days differ", *USELESS.values()]
+    lines = [f"| allocation | metric | {' | '.join(head)} |", "|---|---|" + "---|" * len(head)]
+    for each in PLANS:
+        if ALLOCATIONS[each[0]]:  # in a shadow nobody is harmed
+            cells = [_early(found[*each, *world]) for world in ((QUALITY, 0.0), (QUALITY, OWN_DAYS))]
+            cells += [_early(found[*each, quality, 0.0]) for quality in USELESS]
+            lines.append(f"| {' | '.join([*each, *cells])} |")
+    note = (
+        "The experiments of the table above, and challengers that are of no use: share that is ended for gross harm "
+        "before rows span seven days; after how many outcomes and hours in the median. Labels take 24 hours."
+    )
+    return "\n".join([*lines, "", note])
+
+
 def mismatch_table(trials: int, n: int = 100_000) -> str:
     """Skewed assignments: how many are caught, and how soon, with a half stated."""
     with ProcessPoolExecutor(2) as pool:
@@ -248,6 +279,14 @@ def _simulated(job: tuple[World, int]) -> list[Found]:
 
 def _rate(found: Sequence[Found], verdict: ExperimentVerdict) -> str:
     return f"{np.mean([each.verdict is verdict for each in found]):.3f}"
+
+
+def _early(found: Sequence[Found]) -> str:
+    ended = [each for each in found if each.early]
+    if not ended:
+        return "0"
+    n, hours = np.median([each.n for each in ended]), np.median([each.hours for each in ended])
+    return f"{len(ended) / len(found):.3f}; {n:,.0f}; {hours:.0f} h"
 
 
 def _told_apart(quality: float, found: Sequence[Found]) -> str:

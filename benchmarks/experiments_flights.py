@@ -103,9 +103,9 @@ def flights_table(seeds: int = 20, dates: int = DATES) -> str:
 def report(served: Sequence[Served], seeds: int) -> str:
     """Sum up by pair, metric and allocation, and tell the known differences."""
     lines = [
-        f"| versions | metric | allocation | experiments | verdict {RIGHT} | {WRONG} | {NONE} | after outcomes: median "
-        f"(fewest to most) | naive: {RIGHT} | {WRONG} |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        f"| versions | metric | allocation | experiments | verdict {RIGHT} | {WRONG} | {NONE} | for gross harm, after "
+        f"hours | after outcomes: median (fewest to most) | naive: {RIGHT} | {WRONG} |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     kinds = [kind for kind in KINDS if any(one.kind == kind for one in served)]
     for kind in kinds:
@@ -127,8 +127,10 @@ def _line(served: Sequence[Served]) -> str:
     naive = [one.judged(each.naive) for one, each in found]
     after = [each.n for (_, each), said in zip(found, keel, strict=True) if said != NONE]
     delay = f"{np.median(after):,.0f} ({min(after):,} to {max(after):,})" if after else "–"
-    counts = [keel.count(RIGHT), keel.count(WRONG), keel.count(NONE), delay, naive.count(RIGHT), naive.count(WRONG)]
-    cells = [*served[0].kind, served[0].allocation, len(found), *counts]
+    early = [each.hours for _, each in found if each.early]
+    harm = f"{len(early)}, {np.median(early):.0f}" if early else "0"
+    said = [keel.count(RIGHT), keel.count(WRONG), keel.count(NONE), harm, delay]
+    cells = [*served[0].kind, served[0].allocation, len(found), *said, naive.count(RIGHT), naive.count(WRONG)]
     return f"| {' | '.join(map(str, cells))} |"
 
 

@@ -155,6 +155,37 @@ def test_without_a_difference_the_champion_stays_and_the_challenger_stays_a_cand
     assert start(ws, run_id="try-2") is not None
 
 
+def test_gross_harm_rejects_the_challenger_before_the_week_is_over_and_every_look_replaces_the_last(ws):
+    serve(ws, CONFIG, start(ws), rows_of(better=1))
+    for hours in (24, 48, 49):
+        assert watch(ws, hours / 24)["branch"] == "nothing"
+    watched = watch(ws, 4.5)
+    assert (watched["branch"], watched["outcome"]) == ("end_experiment", "roll_back")
+    assert conclude(ws, watched)["outcome"] == "kept_champion"
+    standing = history(ws.store, "toy").standings[2]
+    assert standing.status == Status.REJECTED
+    assert "which is not borne until 7d have passed" in standing.reason
+    [report] = ws.store.reports.list("toy", "experiment")
+    assert (report["report_id"], report["status"]) == (watched["report_id"], "roll_back")
+    assert ends(ws)[-1]["look"]["cause"] == "harm"
+    assert ends(ws)[-1]["look"] == report["body"]
+
+
+def test_labels_that_never_come_end_it_and_free_its_rows(ws):
+    plan = start(ws)
+    assert plan.most == 60 * DAY + CONFIG.target.label_delay
+    serve(ws, CONFIG, plan, rows_of(), labels=False)
+    assert watch(ws, 59)["branch"] == "nothing"
+    watched = watch(ws, 90)  # nobody has looked for a month
+    assert (watched["branch"], watched["outcome"]) == ("end_experiment", "no_difference")
+    assert f"of {LASTS * 24 * PER_HOUR:,} rows that were answered" in watched["sentence"]
+    outcome = conclude(ws, watched)
+    assert outcome["outcome"] == "kept_champion"
+    assert "none has a label that can be used" in loop.compose_message(ws, CONFIG, watched, outcome)["text"]
+    assert statuses(ws) == {1: "production", 2: "candidate"}
+    assert history(ws.store, "toy").experiment is None
+
+
 def test_a_split_that_is_not_the_stated_one_ends_it_without_a_verdict(ws):
     serve(ws, CONFIG, start(ws), rows_of(), challenger_share=0.7)
     watched = watch(ws, LATER)
@@ -185,10 +216,13 @@ def promote_by_hand(ws, version):
 def test_a_promotion_by_another_way_makes_it_void(ws):
     plan = start(ws)
     promote_by_hand(ws, 2)
+    assert experiments.running(ws.store, "toy") is None
     watched = watch(ws, LATER)
     assert (watched["branch"], watched["outcome"], watched["version"]) == ("end_experiment", "void", 2)
+    assert watch(ws, LATER) == watched, "the same run again"
     assert conclude(ws, watched)["outcome"] == "experiment_ended"
-    assert experiments.running(ws.store, "toy") is None
+    assert watch(ws, LATER, run_id="watch-2")["branch"] == "nothing", "told once"
+    assert len(ends(ws)) == 1
     assert ends(ws)[-1]["sentence"].startswith(
         f"{plan.experiment_id} is void: version 2 is in production, not version 1"
     )
@@ -208,7 +242,7 @@ def test_a_rollback_of_its_champion_makes_it_void_and_leaves_room_for_another(ws
         ws, CONFIG, reason="complaints", version=None, end=TURNED + DAY, actor="ada", run_id="back"
     )
     rollout.rollback(ws, CONFIG, back, actor="ada", run_id="back")
-    assert start(ws, challenger=3, run_id="try-2").champion == 1  # which ends the one that is void
+    assert start(ws, challenger=3, run_id="try-2").champion == 1
     assert [end["outcome"] for end in ends(ws)] == ["void"]
 
 
@@ -270,6 +304,7 @@ def test_a_retried_stop_does_not_stop_what_began_since(ws):
         ({"alpha": 0.2}, ExperimentRefused, r"alpha 0.2 is above promotion.alpha \(0.05\)"),
         ({"max_n": 0}, ExperimentRefused, "max_n"),
         ({"least": DAY}, ExperimentRefused, "a verdict before 7 days"),
+        ({"most": 8 * DAY}, ExperimentRefused, r"most \(8d\) must be longer than least and .*label_delay together"),
     ],
 )
 def test_what_cannot_be_tried_is_refused_by_name_and_nothing_is_written(ws, asked, error, message):

@@ -38,6 +38,7 @@ def test_equal_versions_are_told_apart_at_most_as_often_as_stated_on_days_that_s
     for verdict in WRONG:
         assert share(found, verdict) <= at_most(experiments.ALPHA, TRIALS)
     assert not any(each.verdict is ExperimentVerdict.MISMATCH for each in found)
+    assert np.mean([each.early for each in found]) <= at_most(0.01, TRIALS), "equal versions are far from gross harm"
     naive = np.mean([each.naive is not ExperimentVerdict.RUNNING for each in found])
     assert naive > at_most(2 * experiments.ALPHA, TRIALS), (
         "a test that must not be looked at often shows its error here"
@@ -67,6 +68,17 @@ def test_a_known_difference_is_found(allocation, metric, quality, right):
     found = experiments.simulated(allocation, metric, quality, range(trials))
     assert share(found, right) >= 0.75
     assert {each.verdict for each in found} <= {right, ExperimentVerdict.RUNNING}
+
+
+@pytest.mark.parametrize("metric", experiments.METRICS)
+@pytest.mark.parametrize("allocation", [name for name, stages in experiments.ALLOCATIONS.items() if stages])
+def test_a_challenger_whose_scores_are_turned_round_is_not_borne_for_the_least_time(allocation, metric):
+    trials = max(8, TRIALS // 20)
+    [world] = [quality for quality in experiments.USELESS if quality < 0]
+    found = experiments.simulated(allocation, metric, world, range(trials))
+    assert share(found, ExperimentVerdict.ROLL_BACK) == 1
+    assert np.mean([each.early for each in found]) >= 0.75
+    assert max(each.hours for each in found) < 9 * 24
 
 
 def test_a_skewed_assignment_is_caught_and_a_right_one_is_not():

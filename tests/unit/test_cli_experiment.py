@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from typer.testing import CliRunner
@@ -28,7 +28,20 @@ retrain: {pipeline: tests.toy_pipeline}
 """
 
 
-STRICT = ("--metric", "accuracy", "--margin", "0.01", "--alpha", "0.01", "--max-n", "5000", "--least", "9d")
+STRICT = (
+    "--metric",
+    "accuracy",
+    "--margin",
+    "0.01",
+    "--alpha",
+    "0.01",
+    "--max-n",
+    "5000",
+    "--least",
+    "9d",
+    "--most",
+    "45d",
+)
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +95,12 @@ def test_an_experiment_from_its_start_to_its_end(home):
     with Workspace.open(home=home, environment={}) as ws:
         plan = experiments.running(ws.store, "toy")
         serve(ws, toy_config(), plan, toy_rows(plan.started_at, days=2), labels=False)
-    shown = keel("show", "toy", "--end", "2100-01-01T00:00:00Z")
+    later = (plan.started_at + timedelta(days=30)).isoformat()
+    shown = keel("show", "toy", "--end", later)
     assert f"{plan.experiment_id} runs. Version 2 against version 1: nothing is shown yet." in shown.output
     assert "champion 1" in shown.output
-    look = json.loads(keel("show", "toy", "--end", "2100-01-01T00:00:00Z", "--json").output)
+    assert f"ends at {plan.ends_at:%Y-%m-%d %H:%M} at the latest" in shown.output
+    look = json.loads(keel("show", "toy", "--end", later, "--json").output)
     assert (look["status"], look["look"]["verdict"]) == ("running", "running")
     assert look["look"]["champion"]["assigned"] + look["look"]["challenger"]["assigned"] == 960
     assert "2 beside 1  20 %" in keel("list", "toy").output
@@ -106,8 +121,8 @@ def test_what_is_asked_for_is_what_is_planned():
     ):
         plan = json.loads(begin(*words, *STRICT, "--json").output)
         assert ([stage["share"] for stage in plan["stages"]], plan["mode"]) == (shares, mode)
-        kept = ("metric", "margin", "alpha", "max_n", "least", "champion", "challenger")
-        assert [plan[name] for name in kept] == ["accuracy", 0.01, 0.01, 5000, 9 * 86400.0, 1, 2]
+        kept = ("metric", "margin", "alpha", "max_n", "least", "most", "champion", "challenger")
+        assert [plan[name] for name in kept] == ["accuracy", 0.01, 0.01, 5000, 9 * 86400.0, 45 * 86400.0, 1, 2]
         keel("stop", "toy", "--reason", "the next")
 
 
@@ -122,6 +137,8 @@ REFUSED = [
     (("--challenger", "2", "--ramp", "50:24h,5"), ExperimentRefused, "must not fall"),
     (("--challenger", "2", "--ramp", "5:24h"), ExperimentRefused, "leave its duration out"),
     (("--challenger", "2", "--least", "soon"), ExperimentRefused, "least: 'soon'"),
+    (("--challenger", "2", "--most", "never"), ExperimentRefused, "most: 'never'"),
+    (("--challenger", "2", "--most", "8d"), ExperimentRefused, "most (8d) must be longer than least"),
     (("--challenger", "2", "--margin", "nan"), ExperimentRefused, "margin"),
     (("--challenger", "2", "--alpha", "nan"), ExperimentRefused, "alpha"),
 ]

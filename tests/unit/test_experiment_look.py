@@ -12,9 +12,9 @@ import pytest
 
 from benchmarks.experiments import ALLOCATIONS, DELAY, START, tables, weathered
 from keel.lifecycle.experiment import Plan, Stage
-from keel.lifecycle.experiment_evidence import SOONEST, label_evidence
+from keel.lifecycle.experiment_evidence import SOONEST, by_rows, label_evidence
 from keel.lifecycle.experiment_look import ExperimentVerdict, evaluate
-from keel.lifecycle.experiment_rows import Assigned
+from keel.lifecycle.experiment_rows import Assigned, read_rows
 from keel.measures.losses import Estimate, Scored
 
 N = 6_000
@@ -175,6 +175,21 @@ def test_harm_that_can_be_borne_and_any_improvement_wait_for_the_least_time():
         known = look(replace(made, least=timedelta(0)), *served(made, quality))
         assert known.verdict is verdict, "it was shown before"
         assert known.decided_at < START + made.least
+
+
+@pytest.mark.parametrize("changes", [PLANS["confidence sequence"], PLANS["canary"], PLANS["ramp"]])
+@pytest.mark.parametrize("quality", [WORSE, HARMFUL])
+def test_whoever_shows_gross_harm_shows_harm_so_that_both_err_no_more_often_than_one(changes, quality):
+    made = plan(**changes)
+    rows, _ = read_rows(made, *served(made, quality), now=END, label_delay=DELAY)
+    until = np.datetime64(END.replace(tzinfo=None), "us")
+    gross, any_harm = (by_rows(replace(made, least=least), rows, until) for least in (timedelta(days=30), SOONEST))
+    assert (gross.moments == any_harm.moments).all()
+    assert gross.early.all()
+    assert not any_harm.early.any()
+    assert not (gross.worse & ~any_harm.worse).any()
+    assert any_harm.worse.sum() > gross.worse.sum()
+    assert not gross.better.any()
 
 
 def test_gross_harm_in_a_shadow_harms_nobody():
@@ -397,9 +412,6 @@ def test_days_on_which_one_version_is_off_do_not_decide():
     times, champion, challenger = weathered(N, 0, 1.5)
     off = np.isin((times - times[0]) // np.timedelta64(1, "D"), (7, 12, 16))
     challenger = replace(challenger, score=np.where(off, 1 - challenger.score, challenger.score))
-    from keel.lifecycle.experiment_evidence import by_rows
-    from keel.lifecycle.experiment_rows import read_rows
-
     outcomes, assigned = tables(made, times, champion, challenger)
     rows, _ = read_rows(made, outcomes, assigned, now=END, label_delay=DELAY)
     shown = by_rows(made, rows, np.datetime64(END.replace(tzinfo=None), "us"))

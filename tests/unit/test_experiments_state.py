@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -9,12 +10,12 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from keel.errors import ExperimentRefused, UnknownExperiment
-from keel.lifecycle import experiments, ledger
+from keel.errors import ExperimentRefused, StaleGeneration, UnknownExperiment
+from keel.lifecycle import experiments, ledger, transitions
 from keel.lifecycle.agreement import agrees
 from keel.lifecycle.experiment import Plan, Stage
 from keel.lifecycle.experiments import Outcome
-from keel.lifecycle.history import history
+from keel.lifecycle.history import Deployment, Status, history
 from keel.store.tables import experiments as table
 from tests.store_fixtures import NOON
 
@@ -101,6 +102,79 @@ def test_an_experiment_that_there_is_not_is_named(store):
         experiments.get(store, "toy", "experiment-9")
     with pytest.raises(UnknownExperiment, match="it has: none"):
         experiments.get(store, "other", "experiment-1")
+
+
+def deploy(store, current, *, statuses=None, **places):
+    return transitions.swap(
+        store, current, replace(current, **places), actor="bob", action=ledger.Action.PROMOTE, now=NOON,
+        body={"evidence": {"sentence": "changed"}, "run_id": "run-3"}, statuses=statuses or {},
+    )  # fmt: skip
+
+
+REJECTED = {2: (Status.REJECTED, "no")}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda store, at: deploy(store, at, production=3, previous=1), "version 3 is in production, not version 1"),
+        (lambda store, at: deploy(store, at, production=2, previous=1), "version 2 is in production, not version 1"),
+        (lambda store, at: deploy(store, at, production=None), "no version is in production, not version 1"),
+        (lambda store, at: deploy(store, at, statuses=REJECTED), r"version 2, the challenger, is rejected \(no\)"),
+        (
+            lambda store, at: transitions.note(
+                store, "toy", actor="bob", action="out_of_band", body={"run_id": "run-3"}, now=NOON,
+                statuses={2: (Status.DELETED, "gone")},
+            ),
+            r"version 2, the challenger, is deleted \(gone\)",
+        ),
+    ],
+    ids=["replaced", "promoted", "taken away", "rejected", "deleted"],
+)  # fmt: skip
+def test_what_leaves_nothing_to_compare_ends_it_at_once(store, change, says):
+    at = deploy(store, Deployment("toy"), production=1)
+    begin(store)
+    change(store, at)
+    assert experiments.running(store, "toy") is None
+    assert history(store, "toy").experiment is None
+    [ended] = experiments.listed(store, "toy")
+    assert ended.outcome["outcome"] == "void"
+    assert re.search(f"experiment-1 is void: {says}", ended.outcome["sentence"])
+    row = list(ledger.entries(store, "toy"))[-1]
+    assert (row.action, row.actor, row.at, row.body["run_id"]) == ("experiment_end", "bob", NOON, "run-3")
+    assert experiments.rebuild(store) == []
+    assert ledger.verify(store).broken_at is None
+    assert agrees(store) == []
+
+
+def test_what_leaves_both_versions_where_they_are_does_not_end_it(store):
+    at = deploy(store, Deployment("toy"), production=1)
+    begin(store)
+    at = deploy(store, at, staging=2)
+    at = deploy(store, at, staging=None, statuses={2: (Status.CANDIDATE, "not now"), 3: (Status.REJECTED, "no")})
+    deploy(store, Deployment("other"), production=7, statuses=REJECTED)
+    transitions.note(store, "toy", actor="bob", action="confirm", body={"probation": None}, now=NOON)
+    with pytest.raises(StaleGeneration):
+        deploy(store, Deployment("toy"), production=3)
+    assert experiments.running(store, "toy") == PLAN
+
+
+def test_a_plan_that_cannot_be_read_keeps_nobody_from_changing_the_deployment(store):
+    at = deploy(store, Deployment("toy"), production=1)
+    begin(store)
+    with store.begin() as connection:
+        connection.execute(sa.update(table).values(plan='{"from": "the future"}'))
+    deploy(store, at, production=3)
+    with store.connect() as connection:
+        assert connection.execute(sa.select(table.c.status)).scalars().all() == ["ended"]
+
+
+@pytest.mark.parametrize(("production", "statuses"), [(3, None), (1, REJECTED)])
+def test_what_has_changed_since_it_was_planned_is_not_begun(store, production, statuses):
+    deploy(store, Deployment("toy"), production=production, statuses=statuses)
+    with pytest.raises(ExperimentRefused, match="toy: meanwhile, version .*: look again"):
+        begin(store)
+    assert experiments.listed(store, "toy") == []
 
 
 def test_nobody_ends_an_experiment_of_another_model(store):
