@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from keel.errors import ConfigError, UnknownModel
-from keel.serving.app import create_app
+from keel.serving.app import WITHHELD, create_app
 from keel.serving.service import Service
 from keel.serving.settings import Settings
 from keel.spool import Durability
@@ -208,12 +208,21 @@ def test_only_the_models_that_are_asked_for_are_served(serve, tmp_path):
         Service(Settings(home=tmp_path), configured={})
 
 
-def test_with_keys_only_health_and_readiness_are_open(serve, tmp_path):
+def test_with_keys_only_health_and_readiness_are_open(serve, tmp_path, monkeypatch):
     keys = tmp_path / "keys"
     keys.write_text(f"ann:{ANN}\nbob:{BOB}\n")
     client = serve(keys_file=keys)
     assert client.get("/health").status_code == 200
-    assert client.get("/ready").status_code == 503
+    # by name only: why may name hosts, users and folders
+    for headers in ({}, {"x-api-key": "c" * 32}):
+        answer = client.get("/ready", headers=headers)
+        assert answer.status_code == 503
+        assert set(answer.json()["missing"].values()) == {WITHHELD}
+    assert WITHHELD not in client.get("/ready", headers={"x-api-key": ANN}).json()["missing"].values()
+    with monkeypatch.context() as patch:
+        patch.setattr(Service, "healthy", "the disk under /secret does not write")
+        assert client.get("/health").json() == {"status": "broken", "error": WITHHELD}
+        assert "/secret" in client.get("/health", headers={"x-api-key": ANN}).json()["error"]
     paths = [("GET", "/version"), ("GET", "/metrics"), ("GET", "/nothing"), ("POST", "/feedback"),
              ("POST", "/models/toy/invocations"), ("GET", "/models/yot/performance")]  # fmt: skip
     for method, path in paths:

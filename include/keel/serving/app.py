@@ -19,7 +19,7 @@ from keel.errors import BadRequest, ConfigError, suggestion
 from keel.serving.gate import RETRY_AFTER, Gate, problem
 from keel.serving.inputs import shown
 from keel.serving.journal import label_block
-from keel.serving.keys import Keys
+from keel.serving.keys import Keys, presented
 from keel.serving.payload import parse
 from keel.serving.service import Service
 from keel.serving.siblings import TELL_SECONDS
@@ -42,6 +42,7 @@ LONGEST_NUMBER = 18
 """Digits of a version that every database can look for."""
 READERS = ThreadPoolExecutor(4, thread_name_prefix="keel-read")
 """For what the store is asked; where it does not answer, that takes half a minute, and nothing else is to wait."""
+WITHHELD = "why is said to those who have a key, and in the log"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -64,7 +65,7 @@ def create_app(settings: Settings, *, service: Service | None = None) -> FastAPI
             await asyncio.to_thread(serving.stop)
 
     app = FastAPI(title="Keel", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.service = serving
+    app.state.service, app.state.keys = serving, keys
     app.add_middleware(Gate, service=serving, keys=keys, max_body=settings.max_body, seconds=settings.receive_seconds)
     app.add_exception_handler(HTTPException, _http_error)  # type: ignore[arg-type]
     for path, endpoint, method in (
@@ -153,7 +154,9 @@ async def experiments(request: Request) -> Response:
 async def health(request: Request) -> Response:
     """Say whether the process can go on; if not, it is to be started anew."""
     broken = (await _looked(request)).healthy
-    return _json({"status": "broken", "error": broken}, status=503) if broken else _json({"status": "ok"})
+    if not broken:
+        return _json({"status": "ok"})
+    return _json({"status": "broken", "error": broken if _may_know(request) else WITHHELD}, status=503)
 
 
 async def ready(request: Request) -> Response:
@@ -162,6 +165,8 @@ async def ready(request: Request) -> Response:
     own = serving.missing
     serving.siblings.tell(own)  # before looking at the others: one that is about to take requests sees it, or is seen
     missing = {**own, **serving.siblings.missing()}
+    if not _may_know(request):
+        missing = dict.fromkeys(missing, WITHHELD)
     document = {"ready": not missing, "missing": missing}
     return _json(document, status=503, headers={"Retry-After": RETRY_AFTER}) if missing else _json(document)
 
@@ -176,6 +181,12 @@ async def metrics(request: Request) -> Response:
     serving = _serving(request)
     serving.show()
     return Response(serving.metrics.text(), headers={"Content-Type": PROMETHEUS})
+
+
+def _may_know(request: Request) -> bool:
+    """Whether to say what stands in the way on a path that is open to everybody: it names hosts, users and folders."""
+    keys, key = request.app.state.keys, presented(request.scope["headers"])
+    return keys is None or (key is not None and keys.name_of(key) is not None)
 
 
 def _serving(request: Request) -> Service:
