@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 Plain = dict[str, Any]
 KINDS = ("quality", "drift", "performance")
 """The checks whose reports a decision rests on."""
-LOOKS = 100
-"""More retrains than fall into any sensible holdout."""
 
 
 def report_id(kind: str, counted: Mapping[str, Any]) -> str:
@@ -80,27 +78,6 @@ def last_retrain_before(ws: Workspace, model: str, *, before: datetime, other_th
         if d["window_end"] <= before and d["decision_id"] != other_than
     ]
     return max(ends, default=None)
-
-
-def earlier_looks(ws: Workspace, identity: str, asked: Mapping[str, Any], holdout: Mapping[str, Any]) -> int:
-    """Return how many earlier comparisons were made on rows of this holdout, of the last `LOOKS` comparisons.
-
-    The stated level is that of one look: who looks often at the same rows promotes an equal challenger more often.
-    A comparison that is made again counts what was before it the first time, and the same two versions on the very
-    same rows, as when an offered version is compared once more before people are asked, are one look.
-    """
-    start, end = times_of(holdout)
-    mine = ws.store.reports.get(identity)
-    pair = asked["champion"], asked["challenger"]
-    seen = set()
-    for past in ws.store.reports.list(asked["model"], "comparison", limit=LOOKS):
-        body, span = past["body"], (past["window_start"], past["window_end"])
-        look = ((body["champion"], body["challenger"]), span)
-        earlier = mine is None or past["created_at"] < mine["created_at"]
-        overlaps = span[0] < end and start < span[1]
-        if past["report_id"] != identity and body["n"] and earlier and overlaps and look != (pair, (start, end)):
-            seen.add(look)
-    return len(seen)
 
 
 def outcome_of(name: str, decided: Mapping[str, Any], sentence: str, **more: Any) -> Plain:

@@ -90,6 +90,7 @@ def test_reports_are_listed_newest_first_by_kind_and_limit(store: Store) -> None
     assert [r["report_id"] for r in store.reports.list("m")] == ["r4", "r3", "r2", "r1", "r0"]
     assert [r["report_id"] for r in store.reports.list("m", "drift")] == ["r3", "r1"]
     assert [r["report_id"] for r in store.reports.list("m", limit=2)] == ["r4", "r3"]
+    assert len(store.reports.list("m", limit=None)) == 5
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -12,8 +12,9 @@ from keel.errors import ArtifactChanged, ConfigError, UnknownVersion
 from keel.lifecycle.comparison import Verdict, compare_versions
 from keel.lifecycle.comparison_report import render
 from keel.lifecycle.history import PROMOTABLE, Status, history
-from keel.memory import Plain, earlier_looks, now_utc, report_id, times_of
+from keel.memory import Plain, now_utc, times_of
 from keel.rollout.experiment_proof import as_asked, proven_by
+from keel.rollout.looks import earlier_looks, identity_of
 from keel.rows import prediction_log, score_version, unseen_holdout
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ def _judge(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any], provena
     if broken := _unusable(ws, config, champion):
         return _keep(ws, config, asked, _without_rows(Verdict.INCONCLUSIVE, broken, asked["holdout"]), provenance)
     holdout, unseen = unseen_holdout(ws, config, asked["holdout"], champion, challenger)
-    identity = _identity(config, asked, unseen)
-    looks = earlier_looks(ws, identity, {**asked, "model": config.model}, unseen)
+    identity = identity_of(ws, config.model, asked, unseen, rows=holdout.num_rows)
+    looks = earlier_looks(ws, config.model, identity, asked, unseen, rows=holdout.num_rows)
     found = compare_versions(
         score_version(ws, config, champion, holdout),
         score_version(ws, config, challenger, holdout),
@@ -82,7 +83,7 @@ def _judge(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any], provena
         holdout_end=times_of(unseen)[1],
         speed=measure_speed(ws, config, champion, challenger, holdout),
     ).to_dict()
-    return _keep(ws, config, asked, {**found, "holdout": unseen, "earlier_looks": looks}, provenance)
+    return _keep(ws, config, asked, {**found, "holdout": unseen, "earlier_looks": looks}, provenance, identity)
 
 
 def _by_experiment(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any], provenance: Plain) -> Plain:
@@ -97,7 +98,7 @@ def _by_experiment(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any],
         # Whoever asks says until when; a day in the past makes no evidence younger than the rows that came since.
         age = max(asked_until, logged[1] if logged else asked_until) - datetime.fromisoformat(shown["until"])
         if age <= config.promotion.max_label_age:
-            return as_asked(ws, shown, provenance, _identity(config, asked, shown["holdout"]))
+            return as_asked(ws, shown, provenance, identity_of(ws, config.model, asked, shown["holdout"]))
         reason = (
             f"{asked['experiment']} ended {age} before, and promotion.max_label_age is the age that evidence may have"
         )
@@ -122,11 +123,12 @@ def _unusable(ws: Workspace, config: ModelConfig, champion: int) -> str:
 
 
 def _keep(
-    ws: Workspace, config: ModelConfig, asked: Mapping[str, Any], found: Mapping[str, Any], provenance: Plain
-) -> Plain:
+    ws: Workspace, config: ModelConfig, asked: Mapping[str, Any], found: Mapping[str, Any], provenance: Plain,
+    identity: str | None = None,
+) -> Plain:  # fmt: skip
     """Store the record under the identity that its versions and rows give it, and log it to MLflow."""
     champion, challenger, window = asked["champion"], asked["challenger"], found["holdout"]
-    identity = _identity(config, asked, window)
+    identity = identity or identity_of(ws, config.model, asked, window)
     sentence = f"Challenger {challenger} against champion {champion}: {found['reason']}."
     if not found["n"]:  # told of the version, as there was nothing to compare
         sentence = f"{found['reason'][0].upper()}{found['reason'][1:]}."
@@ -139,12 +141,6 @@ def _keep(
     if asked.get("mlflow_run_id"):
         ws.registry.log_report(asked["mlflow_run_id"], "comparison", body, page=render(body))
     return body
-
-
-def _identity(config: ModelConfig, asked: Mapping[str, Any], window: Mapping[str, Any]) -> str:
-    # A comparison that somebody asked for is another than the one that followed the training, also on the same rows.
-    about = f"{asked['champion']}v{asked['challenger']}/{asked['decision_id']}"
-    return report_id("comparison", {"model": config.model, "version": about, "window": window})
 
 
 def _judged_before(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any]) -> Plain | None:

@@ -139,11 +139,17 @@ class Reports:
             row = connection.execute(sa.select(reports).where(reports.c.report_id == report_id)).one_or_none()
         return None if row is None else as_record(row)
 
-    def list(self, model: str, kind: str | None = None, limit: int = 50) -> Sequence[dict[str, Any]]:
-        """Return the latest reports of a model, newest first."""
+    def list(
+        self, model: str, kind: str | None = None, limit: int | None = 50, *,
+        overlapping: tuple[datetime, datetime] | None = None,
+    ) -> Sequence[dict[str, Any]]:  # fmt: skip
+        """Return the latest reports of a model, newest first; with ``overlapping``, those about some of that time."""
         query = sa.select(reports).where(reports.c.model == model)
         if kind is not None:
             query = query.where(reports.c.kind == kind)
+        if overlapping is not None:
+            start, end = map(to_micros, overlapping)
+            query = query.where(reports.c.window_start < end, reports.c.window_end > start)
         query = query.order_by(reports.c.created_at.desc(), reports.c.report_id.desc()).limit(limit)
         with self._database.connect() as connection:
             return [as_record(row) for row in connection.execute(query)]
