@@ -110,15 +110,15 @@ def test_a_note_changes_no_generation_and_its_stations_reach_the_registry(model)
     model.require_agreement()
 
 
-def note_once(model, evidence, action="keep_champion", **statuses):
+def note_once(model, evidence, action="keep_champion"):
     body = {"run_id": "r", "evidence": evidence}
-    return deployments.note_once(model.store, model.name, actor="tests", action=action, body=body, now=NOON, **statuses)
+    return deployments.note_once(model.store, model.name, actor="tests", action=action, body=body, now=NOON)
 
 
 def test_the_same_evidence_is_noted_once(model):
     evidence = {"n": 1, "spans": ((1, 2), (3, 4)), "x": 0.1}
-    assert note_once(model, evidence, statuses={3: (Status.REJECTED, "worse")}) is not None
-    assert note_once(model, dict(reversed(evidence.items())), statuses={3: (Status.REJECTED, "worse")}) is None
+    assert note_once(model, evidence) is not None
+    assert note_once(model, dict(reversed(evidence.items()))) is None
     assert note_once(model, {**evidence, "n": 2}) is not None
     assert note_once(model, evidence) is None
     assert note_once(model, evidence, action="told") is not None

@@ -77,10 +77,9 @@ def note(
 
 
 def note_once(
-    store: Store, model: str, *,
-    actor: str, action: str, body: Mapping[str, Any], now: datetime, statuses: Statuses = NONE,
-) -> Entry | None:  # fmt: skip
-    """Record what was decided without changing the deployment, such as keeping the champion.
+    store: Store, model: str, *, actor: str, action: str, body: Mapping[str, Any], now: datetime
+) -> Entry | None:
+    """Record what was decided without changing the deployment or a station, such as keeping the champion.
 
     The same action with the same evidence again, by a retry or by another run of the same window, adds nothing and
     returns None.
@@ -89,7 +88,7 @@ def note_once(
         alone(connection)
         if _noted_before(connection, model, action, body):
             return None
-        return noted(connection, model, actor=actor, action=action, body=_with_statuses(body, statuses), now=now)
+        return noted(connection, model, actor=actor, action=action, body=body, now=now)
 
 
 def noted_before(store: Store, model: str, action: str, body: Mapping[str, Any]) -> bool:
