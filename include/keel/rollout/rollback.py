@@ -109,7 +109,7 @@ def _made_before(ws: Workspace, config: ModelConfig, bad: int | None, run_id: st
 def _resumed(ws: Workspace, config: ModelConfig, target: int, window: Mapping[str, str]) -> Plain | None:
     """Return the probation that a version goes on with, for as long again, which a later promotion had cut short.
 
-    None for one that has survived its own, and for one that had no version before it to be worse than.
+    None for one whose own has come to its end, and for one that had no version before it to be worse than.
     """
     unfinished = None
     for row in ledger.entries(ws.store, config.model):

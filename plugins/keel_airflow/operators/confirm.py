@@ -1,4 +1,4 @@
-"""Confirm a version that has survived its probation."""
+"""End a probation that has come to its end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class ConfirmOperator(KeelOperator):
-    """Ends the probation of a version that has survived it, with a row in the ledger.
+    """Ends the probation of a version that has survived it, or whose time is up, with a row in the ledger.
 
     :param watched: what `WatchDeploymentOperator` returned. (templated)
     :param actor: in whose name. (templated)
