@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from weakref import WeakSet
 
+import psutil
 import pytest
 import sqlalchemy as sa
 
@@ -98,6 +101,22 @@ def test_a_promotion_is_followed_and_a_rollback_needs_no_load(ws, deployed):
     put(ws, 3)
     deployed.refresh()
     assert deployed.state()["toy"]["in_memory"] == [1, 3]
+
+
+def test_versions_that_are_gone_leave_nothing_behind(ws, deployed, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    loaded, handles = WeakSet(), []
+    for _ in range(3):
+        for production in (2, 3, 1):
+            put(ws, production)
+            deployed.refresh()
+            loaded.add(deployed.for_model("toy").production)
+        gc.collect()
+        handles.append(psutil.Process().num_fds())
+    assert deployed.loads["toy", "loaded"] >= 9
+    assert sorted(version.number for version in loaded) == deployed.state()["toy"]["in_memory"] == [1, 3]
+    assert handles[2] <= handles[0]
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_new_leaves_what_is_served_the_same_object(deployed):
