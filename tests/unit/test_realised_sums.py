@@ -154,6 +154,17 @@ def test_below_five_hours_the_error_is_that_of_independent_rows(metric: str) -> 
     assert found.upper - found.lower == pytest.approx(2 * (1.966 * found.standard_error + found.bin_error), rel=1e-3)
 
 
+def test_an_interval_ends_where_the_metric_does() -> None:
+    right, n = np.array([1.0] * 5 + [0.0] * 5), 100
+    rows = Scored(np.ones(10 * n), np.repeat(right, n), np.repeat(right, n))
+    for metric in ("brier", "accuracy"):
+        found = realise(metric, *hours_of(rows, [n] * 10, (metric,)))
+        assert (found.lower, found.value, found.upper) == (0.0, 0.5, 1.0), metric
+    beyond = Scored(np.ones(100), np.linspace(2.5, 3.5, 100), np.ones(100))
+    found = realise("brier", *hours_of(beyond, [10] * 10, ("brier",)))
+    assert found.upper > found.value > 1, "scores that are no probabilities"
+
+
 def test_hours_that_differ_widen_the_interval() -> None:
     rng = np.random.default_rng(0)
     hourly = rng.random(24)

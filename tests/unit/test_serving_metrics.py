@@ -46,6 +46,13 @@ def test_rows_are_counted_by_version_and_arm():
     }  # fmt: skip
 
 
+def test_when_a_counter_began_is_no_metric_of_its_own():
+    metrics = Metrics()
+    metrics.predicted(block([3]))
+    assert b"keel_predictions_total" in metrics.text()
+    assert b"_created" not in metrics.text()
+
+
 def test_answers_labels_and_loads_are_counted():
     metrics = Metrics()
     metrics.answered("toy", "invocations", 200, 0.004)

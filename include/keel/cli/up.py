@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -138,4 +139,6 @@ def _say_where(console: Console, stack: Stack) -> None:
     console.print(f"Store    {stack.store_url}")
     console.print(f"Mails    {stack.home / 'outbox'}")
     console.print(f"Logs     {stack.logs}")
+    programs = Path(sys.executable).parent
+    console.print(f"Terminal export AIRFLOW_HOME={stack.home / 'airflow'} PATH={programs}:$PATH", soft_wrap=True)
     console.print(f"Check now: Airflow → {MODEL}.drift_check → Trigger.  Stop: Ctrl-C.")

@@ -76,6 +76,8 @@ def realise(metric: str, hours: Stretch, times: Times) -> Realised:
     mean = total.total / total.n
     contributions = hours.columns[metric].deviations()
     value, error, bounds = total.mean, total.error, (0.0, math.inf)
+    if metric == "brier" and value <= 1:  # above it are scores that are no probabilities
+        bounds = (0.0, 1.0)
     if metric == "accuracy":
         value, bounds = to_float(1 - mean), (0.0, 1.0)
     if metric == "rmse":
