@@ -59,7 +59,7 @@ TRIED = {
     "experiment_id": "experiment-2f5be2ae1a3fd3e2", "model": "flight_delay", "champion": 3, "challenger": 6,
     "mode": "ab", "stages": [{"share": 0.05, "seconds": 86400.0}, {"share": 0.5, "seconds": None}], "salt": "s",
     "metric": "brier", "margin": 0.0, "alpha": 0.05, "max_n": 20000, "started_at": "2013-08-10T00:00:00+00:00",
-    "promised": None,
+    "promised": None, "most": 5270400.0,
 }  # fmt: skip
 
 

@@ -63,7 +63,7 @@ def test_an_experiment_is_told_from_its_start_to_its_end():
         "Version 6 is tried in production beside version 3. The run was started by ada. Why: the new feed. Who gets "
         "its answer is drawn once for each entity: 5 % of them for 24 hours, then 50 %. By its Brier score (lower is "
         "better) it has to be shown to be better, with a chance of at most 5 % to be wrong; without an answer it ends "
-        "after 20,000 outcomes."
+        "after 20,000 outcomes or 61 days."
     )
     assert tell(ended) == (
         "The experiment with version 6 beside version 3 ended: no difference is shown. Version 6 against version 3: no "

@@ -122,9 +122,11 @@ def shares(value: object) -> str:
 def rules(plan: Mapping[str, Any]) -> str:
     """Say what an experiment has to show, and when it ends."""
     metric, margin = text(plan.get("metric")), required(number(plan.get("margin")) or 0.0)
-    alpha, most = number(plan.get("alpha")), number(plan.get("max_n"))
+    alpha, most, lasts = (number(plan.get(name)) for name in ("alpha", "max_n", "most"))
     wrong = f", with a chance of at most {100 * alpha:.3g} % to be wrong" if alpha else ""
-    end = f"; without an answer it ends after {most:,.0f} outcomes" if most else ""
+    ends = [f"{most:,.0f} outcomes"] if most else []
+    ends += [f"{lasts / 86_400:.3g} days"] if lasts else []
+    end = f"; without an answer it ends after {' or '.join(ends)}" if ends else ""
     return f"By its {METRICS.get(metric, metric or 'metric')} it has to be shown to be {margin}{wrong}{end}."
 
 
