@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +35,8 @@ def home(trained, tmp_path):
 @pytest.fixture(scope="module")
 def shared(trained, tmp_path_factory):
     """One service for the tests that only ask."""
-    with Serving(copy_home(trained, tmp_path_factory.mktemp("shared")), KEEL_SERVING_MAX_BODY="64k") as serving:
+    home = copy_home(trained, tmp_path_factory.mktemp("shared"))
+    with Serving(home, KEEL_SERVING_MAX_BODY="64k", KEEL_SERVING_RECEIVE="8") as serving:
         yield serving
 
 
@@ -141,6 +143,18 @@ def test_nan_and_infinities_are_said_or_scored_as_missing_but_never_break_anythi
         assert answer.status_code in (200, 400, 422), answer.text
         if answer.status_code == 200:
             assert np.isfinite(answer.json()["predictions"]).all()
+    assert shared.ask().status_code == 200
+
+
+@pytest.mark.parametrize(
+    "begin", [b"POST /invocations HT", b"POST /invocations HTTP/1.1\r\nContent-Length: 99\r\n\r\n{"]
+)
+def test_a_client_that_does_not_go_on_is_not_waited_for(shared, begin):
+    with socket.create_connection(("127.0.0.1", shared.port), timeout=60) as connection:
+        connection.sendall(begin)
+        answer = connection.recv(2**16)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"KEEL_SERVING_RECEIVE" in answer
     assert shared.ask().status_code == 200
 
 

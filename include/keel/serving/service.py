@@ -207,6 +207,7 @@ class Service:
     def show(self) -> None:
         """Bring the metrics of spool and versions up to date."""
         self.metrics.spooled(self.spool.stats, now=datetime.now(UTC))
+        self.metrics.worker_ends(sum(worker.ends for worker in self.siblings.workers()))
         self.metrics.trial_failed(self.scorer.trial_failures)
         if self.deployed is None:
             return
