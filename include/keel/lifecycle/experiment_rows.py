@@ -104,31 +104,49 @@ def read_rows(
     are not looked at. Both have one row of each entity, its first; an entity may be a number.
     """
     until, delay = np.datetime64(in_utc(now), "us"), np.timedelta64(label_delay)
-    here = outcomes["observed_at"].is_valid().to_numpy()
+    order, known_at, in_time = _known(plan, outcomes, until, delay)
+    labelled = _outcomes(plan, outcomes, order, known_at)
+    came = _came(assigned, outcomes, order[in_time & labelled.usable])
+    time = _times(assigned, "time")
+    rows = _until(time, until)
+    time, challenger = time[rows], _is_challenger(assigned)[rows]
+    share = _shares(plan, challenger, _numbers(assigned, "allocation")[rows], time)
+    return labelled, Assigned(time, challenger, share, came[rows])
+
+
+def _known(
+    plan: Plan, rows: pa.Table, until: np.datetime64, delay: np.timedelta64
+) -> tuple[NDArray[np.int64], Times, Mask]:
+    """Return which rows were known by a moment, in the order in which they came to be, when, and if as soon as due."""
+    here = rows["observed_at"].is_valid().to_numpy()
     if plan.mode == "ab":
-        here &= outcomes["arm"].is_valid().to_numpy()
-    due = _times(outcomes, "time") + delay
-    observed = np.where(here, _times(outcomes, "observed_at"), _NEVER)
-    known_at, in_time = np.maximum(due, observed), observed <= due
-    chosen = np.flatnonzero(known_at <= until)
-    order = chosen[np.argsort(known_at[chosen], kind="stable")]
-    labelled = _outcomes(plan, outcomes, order, known_at[order])
-    in_time = in_time[order] & labelled.usable
-    entities = outcomes["entity"].take(order[in_time])
-    rows = _until(assigned, until)
-    time, challenger = _times(rows, "time"), _is_challenger(rows)
-    came = pc.is_in(rows["entity"], value_set=entities.combine_chunks()).to_numpy()
-    share = _shares(plan, challenger, _numbers(rows, "allocation"), time)
-    return labelled, Assigned(time, challenger, share, came)
+        here &= rows["arm"].is_valid().to_numpy()
+    known_at = _times(rows, "time") + delay
+    observed = np.where(here, _times(rows, "observed_at"), _NEVER)
+    in_time = observed <= known_at
+    np.maximum(known_at, observed, out=known_at)
+    order = np.flatnonzero(known_at <= until)
+    order = order[np.argsort(known_at[order], kind="stable")]
+    return order, known_at[order], in_time[order]
 
 
-def _until(rows: pa.Table, moment: np.datetime64) -> pa.Table:
-    """Return the rows up to a moment in the order of their times."""
-    time = _times(rows, "time")
-    if (time[1:] < time[:-1]).any():
-        order = np.argsort(time, kind="stable")
-        rows, time = rows.take(order), time[order]
-    return rows.slice(0, int(np.searchsorted(time, moment, side="right")))
+def _came(assigned: pa.Table, outcomes: pa.Table, with_label: NDArray[np.int64]) -> Mask:
+    """Return which rows of ``assigned`` are of entities that have a label; with_label: rows of ``outcomes``."""
+    if assigned is not outcomes:
+        entities = outcomes["entity"].take(with_label).combine_chunks()
+        found: Mask = pc.is_in(assigned["entity"], value_set=entities).to_numpy()
+        return found
+    came = np.zeros(len(assigned), dtype=bool)
+    came[with_label] = True
+    return came
+
+
+def _until(time: Times, moment: np.datetime64) -> slice | NDArray[np.int64]:
+    """Return the rows up to a moment, in the order of their times."""
+    if not (time[1:] < time[:-1]).any():
+        return slice(0, int(np.searchsorted(time, moment, side="right")))
+    order = np.argsort(time, kind="stable")
+    return order[time[order] <= moment]
 
 
 def _outcomes(plan: Plan, rows: pa.Table, order: NDArray[np.int64], known_at: Times) -> Outcomes:
@@ -169,7 +187,7 @@ def _shares(plan: Plan, challenger: Mask, own: Floats, time: Times) -> Floats:
 
 
 def _times(rows: pa.Table, name: str) -> Times:
-    found: Times = rows[name].to_numpy().astype("datetime64[us]")
+    found: Times = rows[name].to_numpy().astype("datetime64[us]", copy=False)
     return found
 
 

@@ -61,9 +61,10 @@ def experiment_rows(
         for portion in _portions(session, database, layout, experiment, (to_micros(start), to_micros(end)), types):
             found = pa.concat_tables([found, portion])
             if found.num_rows > 2 * kept.num_rows + _FEW:
-                found = kept = _of(found, _first(found) | _first_with_arm(found))
+                counting = _first(found) | _first_with_arm(found) if found["arm"].null_count else _first(found)
+                found = kept = _of(found, counting)
     first = _of(found, _first(found))
-    return first, first if not found["arm"].null_count else _of(found, _first_with_arm(found))
+    return first, _of(found, _first_with_arm(found)) if found["arm"].null_count else first
 
 
 def _portions(
@@ -109,21 +110,22 @@ def _narrow(rows: pa.Table, types: dict[str, pa.DataType]) -> pa.Table:
     hashes = pa.array(hash_array(entities, categorize=False))
     arms = rows["arm"].combine_chunks().dictionary_encode()
     rows = rows.set_column(1, "entity", hashes).set_column(2, "arm", arms)
-    return rows.cast(pa.schema(list(types.items())))
+    # the driver's buffers have room for up to twice as many rows
+    return rows.cast(pa.schema(list(types.items()))).take(np.arange(len(rows)))
 
 
 def _first(rows: pa.Table) -> NDArray[np.bool_]:
     """Return which rows are the first of their entities."""
-    _, at = np.unique(rows["entity"].to_numpy(), return_index=True)
-    found = np.zeros(rows.num_rows, dtype=bool)
-    found[at] = True
-    return found
+    from pandas import Series
+
+    again: NDArray[np.bool_] = Series(rows["entity"].to_numpy()).duplicated().to_numpy()
+    return ~again
 
 
 def _first_with_arm(rows: pa.Table) -> NDArray[np.bool_]:
     """Return which rows are the first of their entities among those with an arm."""
-    found = rows["arm"].is_valid().to_numpy()
-    found[found] = _first(rows.filter(pa.array(found)).select(["entity"]))
+    found: NDArray[np.bool_] = rows["arm"].is_valid().to_numpy()
+    found[found] = _first(rows.select(["entity"]).filter(pa.array(found)))
     return found
 
 
