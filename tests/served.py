@@ -101,8 +101,12 @@ class Serving:
 
     def __enter__(self) -> Self:
         self.start()
-        if self._wait:
-            self.until_ready()
+        try:
+            if self._wait:
+                self.until_ready()
+        except BaseException:  # there is no block to be left
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
