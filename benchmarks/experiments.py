@@ -252,9 +252,12 @@ def harm_report(found: Mapping[World, Sequence[Found]]) -> str:
             cells = [_early(found[*each, *world]) for world in ((QUALITY, 0.0), (QUALITY, OWN_DAYS))]
             cells += [_early(found[*each, quality, 0.0]) for quality in USELESS]
             lines.append(f"| {' | '.join([*each, *cells])} |")
+    worlds = (QUALITY, 0.0), (QUALITY, OWN_DAYS), (min(USELESS), 0.0)
+    trials, of_days, of_power = (len(found[*PLANS[0], *world]) for world in worlds)
     note = (
-        "The experiments of the table above, and challengers that are of no use: share that is ended for gross harm "
-        "before rows span seven days; after how many outcomes and hours in the median. Labels take 24 hours."
+        f"Worlds as above: {trials:,} experiments with equal versions, {of_days:,} with equal ones whose days differ, and "
+        f"{of_power:,} with challengers of no use. Share that is ended for gross harm before rows span seven days; after "
+        "how many outcomes and hours in the median. Labels take 24 hours, and no other verdict comes before 192."
     )
     return "\n".join([*lines, "", note])
 
