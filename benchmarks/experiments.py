@@ -255,9 +255,9 @@ def harm_report(found: Mapping[World, Sequence[Found]]) -> str:
     worlds = (QUALITY, 0.0), (QUALITY, OWN_DAYS), (min(USELESS), 0.0)
     trials, of_days, of_power = (len(found[*PLANS[0], *world]) for world in worlds)
     note = (
-        f"Worlds as above: {trials:,} experiments with equal versions, {of_days:,} with equal ones whose days differ, and "
-        f"{of_power:,} with challengers of no use. Share that is ended for gross harm before rows span seven days; after "
-        "how many outcomes and hours in the median. Labels take 24 hours, and no other verdict comes before 192."
+        f"Worlds as above: {trials:,} experiments with equal versions, {of_days:,} with equal ones whose days differ, "
+        f"and {of_power:,} with challengers of no use. Share that is ended for gross harm before rows span seven days; "
+        "after how many outcomes and hours in the median. Labels take 24 hours, and no other verdict comes before 192."
     )
     return "\n".join([*lines, "", note])
 
