@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
-from keel import realised, rollout, upkeep
+from keel import loop, realised, rollout, upkeep
 from keel.counts import Counts
 from keel.engines.local import count_hours
+from keel.errors import InsufficientData
 from keel.feedback import hand_in
 from keel.rows import prediction_log, window_counts
 from keel.store import LabelResult
@@ -20,6 +21,7 @@ from tests.toy import DAY, START, toy_config, toy_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
     from pathlib import Path
 
 CONFIG = toy_config(retention={"rows": "45d"})
@@ -44,6 +46,18 @@ def known(ws: Workspace) -> tuple[Counts, list[dict]]:
     return counts.usable, realised.series(ws, CONFIG, NOW, HORIZON, bucket="day")
 
 
+def drift_of_expired(ws: Workspace) -> dict:
+    """What the check of drift says of a window whose rows are gone in the end."""
+    window = loop.resolve_window(CONFIG, end=HORIZON, now=LATER)
+    return loop.check_data_drift(ws, CONFIG, loop.count_window(ws, CONFIG, window))
+
+
+def retrain_on(ws: Workspace, end: datetime) -> None:
+    window = loop.resolve_window(CONFIG, end=end, now=LATER)
+    decision = loop.request_retrain(ws, CONFIG, window=window, reason="again", run_id="run-4")
+    loop.retrain(ws, CONFIG, decision, **BY)
+
+
 def test_rows_expire_and_what_was_counted_and_summed_of_them_stays(ws: Workspace) -> None:
     log = prediction_log(ws, CONFIG)
     grid = ws.registry.grid("toy", 1)
@@ -58,12 +72,16 @@ def test_rows_expire_and_what_was_counted_and_summed_of_them_stays(ws: Workspace
     rollout.confirm(ws, CONFIG, watched, **BY)
     before = realised.series(ws, CONFIG, NOW, HORIZON, bucket="day")
     assert [day["n"] for day in before] == [24 * 20] * 5
+    drift = drift_of_expired(ws)
 
     done = upkeep.expire_rows(ws, CONFIG, now=LATER)
     assert (done["deleted"], done["before"], done["kept_for"]) == (5 * 24 * 20, HORIZON.isoformat(), [])
-    assert done["counted_hours"] == 5 * 24
+    assert done["counted_hours"] == 0, "the check has"
     assert log.count(START, HORIZON) == 0
     assert known(ws) == (expected, before)
+    assert drift_of_expired(ws) == drift
+    with pytest.raises(InsufficientData, match=r"toy: labelled \w+ rows: needs at least \d+ rows, got 0"):
+        retrain_on(ws, HORIZON)
     assert upkeep.verify_store(ws) == {"faults": 0}
     assert upkeep.compact(ws)["bytes_after"] > 0
 
