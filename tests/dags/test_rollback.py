@@ -92,7 +92,7 @@ def test_mlflow_that_does_not_answer_does_not_keep_a_version_in_production(repla
         run("tide.rollback", reason="the quay floods")
     assert deployments.read(replaced.store, "tide").production == 1
 
-    rollout.reconcile(replaced, replaced_config(), actor="test")
+    rollout.reconcile(replaced, replaced_config(), actor="test", run_id="reconcile")
 
     assert replaced.registry.aliases("tide") == {"production": 1}
 

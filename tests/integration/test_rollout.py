@@ -292,7 +292,7 @@ def test_a_registry_that_is_down_does_not_hold_up_a_rollback(ws, cut_off):
         take_back(cut_off)
     assert deployments.read(ws.store, "toy").production == 1
     assert ws.registry.aliases("toy")["production"] == 2
-    assert rollout.reconcile(ws, CONFIG, actor="tests")["completed"]
+    assert rollout.reconcile(ws, CONFIG, actor="tests", run_id="reconcile")["completed"]
     assert ws.registry.aliases("toy") == {"production": 1}
 
 
@@ -419,7 +419,7 @@ def test_labels_that_come_in_the_extension_end_a_probation(ws):
 def test_an_alias_that_was_moved_by_hand_is_adopted_and_told(ws):
     rollout.promote(ws, CONFIG, challenge(ws), **BY)
     ws.registry.set_aliases("toy", {"production": 1})
-    found = rollout.reconcile(ws, CONFIG, actor="keel")
+    found = rollout.reconcile(ws, CONFIG, actor="keel", run_id="reconcile")
     watched = rollout.watch(ws, CONFIG, end=TURNED + timedelta(hours=1), run_id="watch-1", findings=found)
     assert watched["branch"] == "tell"
     message = loop.compose_message(ws, CONFIG, watched)

@@ -157,7 +157,7 @@ def test_harm_goes_back_to_the_version_it_was_compared_with(ws):
     rollout.promote(ws, CONFIG, challenge(ws), **BY)
     bad = force_nonsense(ws)["version"]
     ws.registry.set_aliases("toy", {"previous": 1})
-    rollout.reconcile(ws, CONFIG, actor="keel")
+    rollout.reconcile(ws, CONFIG, actor="keel", run_id="reconcile")
     assert deployments.read(ws.store, "toy").previous == 1
     live(ws, toy_rows(TURNED, days=4, flip=True, seed=5), days=4, start=TURNED)
     watched = rollout.watch(ws, CONFIG, end=TURNED + 5 * DAY, run_id="watch-1")

@@ -90,6 +90,24 @@ def test_what_is_answered_reaches_the_store_and_leaves_the_spool(ws, spool, drai
     assert value(metrics, "keel_stored_total", model="toy", outcome="stored") == 3
 
 
+def test_a_try_that_fails_once_is_forgotten_when_nothing_waits(spool, drain, monkeypatch):
+    adopt, tries = spool.adopt, []
+
+    def failing_once():
+        tries.append(1)
+        if len(tries) == 1:
+            raise OSError("the folder cannot be listed")
+        return adopt()
+
+    monkeypatch.setattr(spool, "adopt", failing_once)
+    monkeypatch.setattr("keel.serving.drain.ADOPT_SECONDS", 0.0)
+    drain.start()
+    assert until(lambda: len(tries) > 1 and drain.error is None)
+    begun = time.monotonic()
+    assert drain.stop(30)
+    assert time.monotonic() - begun < 15, "or it would wait for a store that nobody needs"
+
+
 def test_a_batch_that_comes_twice_is_there_once(ws, spool, drain, metrics, monkeypatch):
     put(spool, block("a", "b"))
     with monkeypatch.context() as patch:
@@ -128,10 +146,11 @@ def test_a_record_that_no_store_will_take_is_set_aside_and_told_and_holds_up_not
     assert moved.labels == 1
     assert spool.stats.records == 0
     assert spool.stats.set_aside == 1
-    [told] = set_aside(ws.store, "toy")
+    [told] = set_aside(ws.store, "toy", run_id="one")
     assert "of toy could not be stored" in told
     assert str(tmp_path / "spool" / "set-aside") in told
-    assert set_aside(ws.store, "toy") == [], "once"
+    assert set_aside(ws.store, "toy", run_id="one") == [told], "the same run may have told nobody"
+    assert set_aside(ws.store, "toy", run_id="two") == [], "once"
 
 
 def test_a_value_of_another_type_is_stored_as_it_came_beside_others(ws, spool, drain):
@@ -230,16 +249,16 @@ def test_damage_on_the_disk_is_told_and_the_rest_is_stored(ws, drain, spool, met
         pass
     assert sorted(stored(ws)["id"].to_pylist()) == ["a", "b"]
     assert spool.stats.set_aside == 1
-    [told] = set_aside(ws.store, "toy")
+    [told] = set_aside(ws.store, "toy", run_id="one")
     assert "cannot be read any more" in told
     drain.move()
-    assert set_aside(ws.store, "toy") == []
+    assert set_aside(ws.store, "toy", run_id="two") == []
 
 
 def test_many_that_were_set_aside_are_told_in_few_words(ws, spool, drain):
     put(spool, block("good"), *[block(f"{n}\x00") for n in range(12)])
     assert drain.move().rejected == 12
-    told = set_aside(ws.store, "toy")
+    told = set_aside(ws.store, "toy", run_id="one")
     assert len(told) == 6
     assert told[-1].startswith("7 more were set aside")
 

@@ -55,10 +55,10 @@ def looked_after(ws: Workspace, config: ModelConfig, now: datetime, failed: list
     from keel import rollout, upkeep
     from keel.errors import KeelError
 
-    actor = getuser()
+    actor, run_id = getuser(), f"keel maintain {now.isoformat()}"
     steps: dict[str, Callable[[], dict[str, Any]]] = {
-        "reconciled": lambda: rollout.reconcile(ws, config, actor=actor),
-        "pruned": lambda: upkeep.prune(ws, config, now=now, actor=actor, run_id="keel maintain"),
+        "reconciled": lambda: rollout.reconcile(ws, config, actor=actor, run_id=run_id),
+        "pruned": lambda: upkeep.prune(ws, config, now=now, actor=actor, run_id=run_id),
         "expired": lambda: upkeep.expire_rows(ws, config, now=now),
     }
     done = {}

@@ -36,13 +36,13 @@ BRANCHES = {
 NO_BETTER = "nothing shows that the version before it would do better"
 
 
-def reconcile(ws: Workspace, config: ModelConfig, *, actor: str, adopt: bool = True) -> Plain:
+def reconcile(ws: Workspace, config: ModelConfig, *, actor: str, run_id: str, adopt: bool = True) -> Plain:
     """Complete what was interrupted, and find what was moved by hand; with ``adopt`` that becomes the deployment.
 
     Also finds what the scoring service could not store: ``set_aside``, sentences which stand among the ``findings``.
     """
     found = deployments.reconcile(ws.store, ws.registry, config.model, actor=actor, now=now_utc(), adopt=adopt)
-    lost = set_aside(ws.store, config.model)
+    lost = set_aside(ws.store, config.model, run_id=run_id)
     return {**found.to_dict(), "findings": [*found.to_dict()["findings"], *lost], "set_aside": lost}
 
 

@@ -105,8 +105,8 @@ class Drain(threading.Thread):
         try:
             self._adopt()
             moved = self.move()
-            if self.error is not None and moved is not None:
-                log.info("the store takes predictions again")
+            if self.error is not None:
+                log.info("nothing waits in the spool" if moved is None else "the store takes predictions again")
                 self.error = None
             self._pause = PAUSE_SECONDS
             return moved

@@ -18,4 +18,4 @@ class ReconcileOperator(KeelOperator):
         from keel import rollout
 
         with self.keel() as (workspace, config):
-            return rollout.reconcile(workspace, config, actor=asked_by(context))
+            return rollout.reconcile(workspace, config, actor=asked_by(context), run_id=context["run_id"])
