@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task_group
 
 from keel.config import read_models
 from keel_airflow.operators.compact_store import CompactStoreOperator
@@ -38,8 +38,8 @@ though older: a probation or an experiment is judged by them, or they cannot be 
 `verify_ledger`: the ledger or its checkpoints do not hold, and the error names the row. Change nothing, find out who
 wrote it (`keel ledger verify`), and restore it from a backup; nothing is reconciled or deleted before it holds.
 `verify_store`: the error names what does not fit together, and `keel maintain` says it again; restore a damaged file
-from a backup. Any other task: mend the cause and clear it; one model's failure does not keep the others from being
-looked after, only `compact_store` and `verify_store` wait for it. What was interrupted does the rest the next time.
+from a backup. Any other task: mend the cause and clear it; what fails for one model does not keep the others, nor the
+store, from being looked after, and fails the run all the same. What was interrupted does the rest the next time.
 """
 
 MODELS = sorted(read_models()[0])
@@ -50,13 +50,20 @@ with DAG(
     schedule=maintenance_schedule(),
     **dag_arguments(None, doc=DOC, tags={Tag.MAINTENANCE}),
 ):
-    verify = VerifyLedgerOperator(task_id="verify_ledger")
-    reconcile = ReconcileOperator.partial(task_id="reconcile", overrides={}).expand(model=MODELS)
-    tell = TellFindingsOperator.partial(task_id="tell_findings").expand(found=reconcile.output)
-    prune = PruneVersionsOperator.partial(task_id="prune_versions", overrides={}).expand(model=MODELS)
-    expire = ExpireRowsOperator.partial(task_id="expire_rows", overrides={}).expand(model=MODELS)
-    compact = CompactStoreOperator(task_id="compact_store")
+    verify = VerifyLedgerOperator(task_id="verify_ledger").as_setup()
+
+    @task_group(prefix_group_id=False)
+    def look_after(model: str) -> None:
+        """Look after one model, whatever becomes of the others."""
+        reconcile = ReconcileOperator(task_id="reconcile", model=model, overrides={})
+        tell = TellFindingsOperator(task_id="tell_findings", found=reconcile.output)
+        prune = PruneVersionsOperator(task_id="prune_versions", model=model, overrides={})
+        ExpireRowsOperator(task_id="expire_rows", model=model, overrides={})
+        reconcile >> [tell, prune]
+
+    # A teardown comes also where a model's step has failed, but not where the ledger is broken; and for Airflow what is
+    # before it are a run's last tasks, so that their failure is the run's.
+    compact = CompactStoreOperator(task_id="compact_store").as_teardown(setups=verify)
     verify_store = VerifyStoreOperator(task_id="verify_store")
 
-    verify >> reconcile >> [tell, prune]
-    verify >> expire >> compact >> verify_store
+    verify >> look_after.expand(model=MODELS) >> compact >> verify_store

@@ -6,8 +6,12 @@ from email import message_from_string, policy
 
 import pytest
 import sqlalchemy as sa
+from airflow.models.taskinstance import TaskInstance
+from airflow.utils.session import create_session
+from sqlalchemy import select
 
 from keel import rollout
+from keel.errors import ConfigError
 from keel.lifecycle import checkpoint, deployments, keys, ledger
 from keel.rows import prediction_log
 from keel.store.tables import hours
@@ -40,6 +44,27 @@ def tamper(workspace, statement):
     """Change the ledger as somebody who owns the database can."""
     with owned(workspace.store) as connection:
         connection.exec_driver_sql(statement)
+
+
+def refusing_buoy(reconcile):
+    """Reconcile, but for one model."""
+
+    def refusing(workspace, config, **options):
+        if config.model == "buoy":
+            raise ConfigError("buoy is out of order")
+        return reconcile(workspace, config, **options)
+
+    return refusing
+
+
+def states_by_model(run_id):
+    """The states of the tasks that there are one a model of, in order of the models' names."""
+    found = {}
+    with create_session() as session:
+        mapped = select(TaskInstance).where(TaskInstance.run_id == run_id, TaskInstance.map_index >= 0)
+        for each in session.scalars(mapped.order_by(TaskInstance.map_index)).unique():
+            found.setdefault(each.task_id, []).append(str(each.state))
+    return found
 
 
 def test_a_night_in_which_all_is_well_says_nothing(tide):
@@ -173,3 +198,29 @@ def test_an_alias_moved_by_hand_is_adopted_and_told_and_one_model_does_not_hold_
     [mail] = mails(offered)
     assert (mail["To"], mail["Subject"]) == ("harbour@example.com", "[Keel] tide: the registry was changed by hand")
     assert f"/dags/keel.maintenance/runs/{done.run_id}" in mail.get_content()
+
+
+def test_what_fails_for_one_model_fails_the_run_and_keeps_neither_the_others_nor_the_store_waiting(
+    offered, tmp_path, monkeypatch
+):
+    promote_offer(offered)
+    write_model(tmp_path / "models", "tide")
+    write_model(tmp_path / "models", "buoy")
+    monkeypatch.setenv("KEEL_MODELS_FOLDER", str(tmp_path / "models"))
+    monkeypatch.setattr(rollout, "reconcile", refusing_buoy(rollout.reconcile))
+    offered.store.predictions("buoy", {name: "categorical" for name in tide_config().features})  # as they were once
+    offered.registry.client.set_registered_model_alias("tide", "production", "1")
+
+    done = run("keel.maintenance")
+
+    assert states_by_model(done.run_id) == {
+        "reconcile": ["failed", "success"],
+        "tell_findings": ["upstream_failed", "success"],
+        "prune_versions": ["upstream_failed", "success"],
+        "expire_rows": ["failed", "success"],
+    }
+    assert done.states["compact_store"] == done.states["verify_store"] == "success"
+    assert done.state == "failed"
+    assert [entry.model for entry in ledger.entries(offered.store, action="out_of_band")] == ["tide"]
+    [told] = [mail for mail in mails(offered) if mail["Subject"] == "[Keel] keel.maintenance failed"]
+    assert "ConfigError: buoy" in told.get_content()

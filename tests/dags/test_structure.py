@@ -140,10 +140,10 @@ def test_edges_of_the_experiment():
 
 def test_edges_of_the_maintenance():
     assert edges(parse_dag("keel.maintenance")) == {
-        "verify_ledger": {"reconcile", "expire_rows"},
+        "verify_ledger": {"reconcile", "expire_rows", "compact_store"},
         "reconcile": {"tell_findings", "prune_versions"},
-        "tell_findings": set(),
-        "prune_versions": set(),
+        "tell_findings": {"compact_store"},
+        "prune_versions": {"compact_store"},
         "expire_rows": {"compact_store"},
         "compact_store": {"verify_store"},
         "verify_store": set(),
