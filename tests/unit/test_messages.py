@@ -391,3 +391,10 @@ def test_an_experiment_without_a_verdict_is_told_as_such():
     ended = {"outcome": "experiment_ended", "sentence": SENTENCE, "version": 1}
     message = compose(decision("end_experiment"), ended)
     assert message["subject"] == "[Keel] toy: the experiment has ended without a verdict"
+
+
+def test_who_asked_is_named_where_a_person_has():
+    asked = {**decision("rollback", sentence="Taken back by hand."), "requested_by": "ada"}
+    assert "\nAsked by ada\n" in compose(asked)["text"]
+    for nobody in (None, "", "airflow"):
+        assert "Asked by" not in compose({**asked, "requested_by": nobody})["text"]

@@ -38,6 +38,9 @@ has a cooldown of its own."""
 CHANGES = frozenset({"rolled_back", "confirmed", "probation_over"})
 """What a look at a version on probation led to is told whatever was told before."""
 
+SCHEDULE = "airflow"
+"""Who is said to have asked where no person has."""
+
 
 def compose_alert(
     config: ModelConfig,
@@ -83,6 +86,8 @@ def _paragraphs(
     lines += [line for finding in decision.get("findings", ()) if finding not in lines for line in ("", finding)]
     lines += ["", f"Model    {config.model} (owner: {config.owner})", f"Window   {_span(decision['window'])}"]
     lines += [f"Version  {_versions(decision, outcome)}", *_left_out(reports.get("quality"))]
+    if decision.get("requested_by") not in (None, "", SCHEDULE):
+        lines.append(f"Asked by {decision['requested_by']}")
     lines += _comparison(outcome) + _top_features(reports.get("drift")) + _metrics(reports.get("performance"))
     links = [
         ("Run      ", run_url),
