@@ -36,16 +36,17 @@ async def echo(scope, receive, send):
     await send({"type": "http.response.body", "body": body})
 
 
-@pytest.fixture
-def served(monkeypatch):
-    """A server with narrow bounds: its address, its metrics, and the connections that it has."""
-    monkeypatch.setattr("keel.serving.server.UNREAD_SECONDS", 1)
+@contextlib.contextmanager
+def serving(seconds, keep_alive):
+    """A server with these bounds: its address, its metrics, and the connections that it has."""
     service = SimpleNamespace(models={"toy": None}, only_model=lambda: "toy", metrics=Metrics())
-    app = Gate(echo, service=service, keys=None, max_body=2**20, seconds=SECONDS)
-    protocol = bounded(seconds=SECONDS, connections=MOST)
+    app = Gate(echo, service=service, keys=None, max_body=2**20, seconds=seconds)
+    protocol = bounded(seconds=seconds, connections=MOST)
     listener = listen(Settings(port=0))
     server = uvicorn.Server(
-        uvicorn.Config(app, http=protocol, loop="uvloop", lifespan="off", log_level="error", timeout_keep_alive=2)
+        uvicorn.Config(
+            app, http=protocol, loop="uvloop", lifespan="off", log_level="error", timeout_keep_alive=keep_alive
+        )
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
@@ -57,6 +58,21 @@ def served(monkeypatch):
     server.should_exit = server.force_exit = True
     thread.join()
     listener.close()
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """One that soon loses its patience."""
+    monkeypatch.setattr("keel.serving.server.UNREAD_SECONDS", 1)
+    with serving(SECONDS, 2) as found:
+        yield found
+
+
+@pytest.fixture
+def patient():
+    """One that does not, for what is about numbers of connections."""
+    with serving(60.0, 60) as found:
+        yield found
 
 
 def dripped(address, begin, drip, seconds=10.0, every=0.05):
@@ -138,33 +154,36 @@ def test_time_runs_only_while_the_client_is_waited_for(served):
                 answer += connection.recv(2**16)
 
 
-def test_whoever_waits_longest_makes_room(served):
+def test_whoever_waits_longest_makes_room(patient):
     with contextlib.ExitStack() as stack:
-        opened = [stack.enter_context(socket.create_connection(served.address, timeout=5)) for _ in range(MOST)]
+        opened = [stack.enter_context(socket.create_connection(patient.address, timeout=30)) for _ in range(MOST)]
+        while len(patient.connections) < MOST:
+            time.sleep(0.01)
         opened[0].sendall(GET)  # the first has asked, so the second has waited longest
         assert opened[0].recv(2**16).startswith(b"HTTP/1.1 200 ")
-        more = stack.enter_context(socket.create_connection(served.address, timeout=5))
+        more = stack.enter_context(socket.create_connection(patient.address, timeout=30))
         more.sendall(GET)
         assert more.recv(2**16).startswith(b"HTTP/1.1 200 ")
         assert opened[1].recv(1) == b""
-        assert len(served.connections) == MOST
+        assert len(patient.connections) == MOST
 
 
-def test_where_all_are_busy_only_health_is_told(served):
+def test_where_all_are_busy_only_health_is_told(patient):
     with contextlib.ExitStack() as stack:
-        busy = [stack.enter_context(socket.create_connection(served.address, timeout=5)) for _ in range(MOST)]
+        busy = [stack.enter_context(socket.create_connection(patient.address, timeout=30)) for _ in range(MOST)]
         for each in busy:
-            each.sendall(BODY)
-        time.sleep(0.1)
-        refused, _ = dripped(served.address, HEAD + b"Content-Length: 0\r\n\r\n", b"", 0.2)
+            each.sendall(BODY + b"a")
+        while len(patient.connections) < MOST or not all(each._is_asking for each in list(patient.connections)):
+            time.sleep(0.01)
+        refused, _ = dripped(patient.address, HEAD + b"Content-Length: 0\r\n\r\n", b"", 5)
         assert refused.startswith(b"HTTP/1.1 503 ")
         assert b"retry-after" in refused
         assert b"connection: close" in refused
         assert json.loads(refused.partition(b"\r\n\r\n")[2])["kind"] == "Overloaded"
-        told, _ = dripped(served.address, GET, b"", 0.2)
+        told, _ = dripped(patient.address, GET, b"", 5)
         assert told.startswith(b"HTTP/1.1 200 ")
         for each in busy:
-            each.sendall(b"a" * 1000)
+            each.sendall(b"a" * 999)
             assert each.recv(2**16).startswith(b"HTTP/1.1 200 ")
 
 
