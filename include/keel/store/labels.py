@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from keel.errors import SchemaError
 from keel.store import casting
 from keel.store.arrow import ArrowSession, writing
-from keel.store.marking import expired_before, hour_of, is_final, mark_labels
+from keel.store.marking import NEVER, expired_before, hour_of, is_final, mark_labels
 from keel.store.tables import label_conflicts, labels
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _statements(session: ArrowSession, layout: Layout, stage: sa.Table) -> list[
     return [
         count.where(new),
         count.where(new, gone, stage.c.c2 >= before),
-        count.where(new, sa.or_(too_late, sa.and_(gone, stage.c.c2 < before))),
+        count.where(before > NEVER, new, sa.or_(too_late, sa.and_(gone, stage.c.c2 < before))),
         mark_labels(session, layout, stage, new),
         session.insert(labels).from_select(_COLUMNS, values.where(new)),
         sa.select(sa.func.count()).select_from(stage).join(labels, other),

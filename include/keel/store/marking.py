@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Insert = sqlite.Insert | postgresql.Insert
 
 NEVER = -(2**62)
+"""A time before which there is none."""
 _KEY = ["model", "version", "hour"]
 
 
