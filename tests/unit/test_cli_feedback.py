@@ -21,9 +21,11 @@ from pyarrow import parquet
 from typer.testing import CliRunner, Result
 
 from keel.cli import main as command_line
+from keel.cli.feedback import show
 from keel.config import get_model
 from keel.errors import BadRequest, ConfigError, KeelError, StoreUnavailable, UnknownModel
 from keel.feedback import handing, prediction_id, sources, tables
+from keel.feedback.handing import Handed
 from keel.store import Store
 from keel.store.adbc import connect_sqlite
 from tests.store_fixtures import EVER, MICROSECONDS
@@ -335,3 +337,8 @@ def test_a_url_is_told_without_its_login_and_signature() -> None:
         pass
     assert str(caught.value).startswith("http://127.0.0.1:1/x.csv: ")
     assert "secret" not in str(caught.value)
+
+
+def test_labels_that_come_too_late_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    show(Handed("arrivals.csv", rows=3, without_label=0, stored=3, duplicates=0, conflicts=0, orphans=1, expired=2), "m")
+    assert "1 of the stored without a prediction yet, 2 of the stored too late" in capsys.readouterr().out
