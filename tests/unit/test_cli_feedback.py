@@ -340,5 +340,6 @@ def test_a_url_is_told_without_its_login_and_signature() -> None:
 
 
 def test_labels_that_come_too_late_are_told(capsys: pytest.CaptureFixture[str]) -> None:
-    show(Handed("arrivals.csv", rows=3, without_label=0, stored=3, duplicates=0, conflicts=0, orphans=1, expired=2), "m")
+    outcome = {"stored": 3, "duplicates": 0, "conflicts": 0, "orphans": 1, "expired": 2}
+    show(Handed("arrivals.csv", rows=3, without_label=0, **outcome), "m")
     assert "1 of the stored without a prediction yet, 2 of the stored too late" in capsys.readouterr().out
