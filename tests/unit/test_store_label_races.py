@@ -16,7 +16,7 @@ from tests.store_fixtures import EVER, FEATURES
 
 PROJECT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join((str(PROJECT / "include"), str(PROJECT)))}
-ROWS, ROUNDS = 60, 4
+ROWS, ROUNDS = 60, 25
 FEED = """
 import random, sys
 from keel.store import Store
@@ -25,6 +25,8 @@ number, rows, rounds = (int(argument) for argument in sys.argv[2:5])
 total = [0] * 5
 with Store.open(sys.argv[1], timeout=60) as store:
     log = store.predictions("m", FEATURES)
+    print("ready", flush=True)
+    sys.stdin.readline()
     for i in range(rounds):
         # both say the same of even rows and contradict each other on odd ones, each in an order of its own
         values = [(f"{i}-{j}", float(j % 2 and number)) for j in range(rows)]
@@ -48,9 +50,16 @@ def test_processes_that_feed_the_same_and_other_labels_at_once(store_url: str) -
         command = [sys.executable, "-W", "ignore", "-c", FEED, store_url]
         running = [
             subprocess.Popen([*command, str(number), str(ROWS), str(ROUNDS)], env=ENVIRONMENT, text=True,
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             for number in (0, 1)
         ]  # fmt: skip
+        for process in running:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in running:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
         outputs = [process.communicate() for process in running]
         assert [process.returncode for process in running] == [0, 0], outputs
         told = [tuple(map(int, out.split())) for out, _ in outputs]
