@@ -37,6 +37,7 @@ def plan() -> Plan:
     return Plan(
         experiment_id=EXPERIMENT, model=MODEL, champion=1, challenger=2, mode="ab", stages=(Stage(0.5),), salt="s",
         metric="brier", margin=0.0, alpha=0.05, max_n=10**9, started_at=START, promised=Estimate(0.2, 0.002, 5_000),
+        label_delay=DELAY,
     )  # fmt: skip
 
 
@@ -77,7 +78,7 @@ def look(url: str) -> str:
         began = time.process_time()
         rows = log.experiment_rows(made.experiment_id, START, end, outputs_for(made))
         read = time.process_time()
-        found = evaluate(made, *rows, now=end, label_delay=DELAY)
+        found = evaluate(made, *rows, now=end)
     judged = time.process_time()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return (

@@ -62,7 +62,7 @@ def plan_of(stages: Stages, metric: str, promised: Estimate | None, *, seed: obj
     return Plan(
         experiment_id=f"{seed}", model="simulated", champion=1, challenger=2, mode="ab" if stages else "shadow",
         stages=stages, salt=f"salt {seed}", metric=metric, margin=0.0, alpha=ALPHA, max_n=10**6, started_at=start,
-        promised=promised,
+        promised=promised, label_delay=DELAY,
     )  # fmt: skip
 
 
@@ -144,10 +144,10 @@ def run_one(plan: Plan, times: Times, champion: Scored, challenger: Scored) -> F
     """
     outcomes, assigned = tables(plan, times, champion, challenger)
     now = times[-1].astype(datetime).replace(tzinfo=UTC) + 2 * DELAY
-    labelled, rows = read_rows(plan, outcomes, assigned, now=now, label_delay=DELAY)
+    labelled, rows = read_rows(plan, outcomes, assigned, now=now)
     usable, end = countable(plan, labelled), np.datetime64(in_utc(now), "us")
     shown = by_rows(plan, usable, end)
-    event = decide(plan, labelled, usable, shown, rows, delay=np.timedelta64(DELAY), end=end)
+    event = decide(plan, labelled, usable, shown, rows, end=end)
     by_naive = naive(plan, outcomes, champion, challenger)
     if event is None:
         return Found(ExperimentVerdict.RUNNING, len(usable), by_naive, early=False, hours=math.nan)

@@ -7,7 +7,7 @@ which of them is better.
 from __future__ import annotations
 
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
@@ -493,6 +493,25 @@ def test_a_policy_that_asks_for_more_by_now_is_heeded(ws):
     assert "the policy has changed since it began" in watched["sentence"]
     assert conclude(ws, watched, stricter)["outcome"] == "kept_champion"
     assert statuses(ws) == {1: "production", 2: "candidate"}
+
+
+def test_the_label_delay_is_that_of_the_start_and_a_longer_one_by_now_is_heeded(ws):
+    """Or its outcomes would come in another order, and what was shown would be tried a second time."""
+    plan = start(ws)
+    serve(ws, CONFIG, plan, rows_of())
+    as_begun, *others = (
+        rollout.look_at_experiment(ws, changed, plan, end=TURNED + LATER * DAY).to_dict()
+        for changed in (CONFIG, *(CONFIG.model_copy(update={"target": delayed(hours)}) for hours in (0, 96)))
+    )
+    assert as_begun["verdict"] == "promote"
+    assert others == [as_begun, as_begun]
+    watched = watch(ws, LATER, CONFIG.model_copy(update={"target": delayed(96)}))
+    assert (watched["branch"], watched["outcome"]) == ("end_experiment", "promote")
+    assert "labels counted 1d after their rows" in watched["sentence"]
+
+
+def delayed(hours):
+    return CONFIG.target.model_copy(update={"label_delay": timedelta(hours=hours)})
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def plan(**changes):
     settings = {
         "experiment_id": "e", "model": "m", "champion": 1, "challenger": 2, "mode": "ab", "stages": HALF, "salt": "s",
         "metric": "brier", "margin": 0.0, "alpha": 0.05, "max_n": 100_000, "started_at": START,
-        "promised": Estimate(0.2, 0.002, 5_000), **changes,
+        "promised": Estimate(0.2, 0.002, 5_000), "label_delay": DELAY, **changes,
     }  # fmt: skip
     return Plan(**settings)
 
@@ -48,7 +48,7 @@ def served(made, quality=1.5, seed=0, n=N):
 
 
 def look(made, outcomes, assigned, now=END):
-    found = evaluate(made, outcomes, assigned, now=now, label_delay=DELAY)
+    found = evaluate(made, outcomes, assigned, now=now)
     kept = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert kept["verdict"] == found.verdict
     assert Plan.from_dict(kept["plan"]) == made
@@ -181,7 +181,7 @@ def test_harm_that_can_be_borne_and_any_improvement_wait_for_the_least_time():
 @pytest.mark.parametrize("quality", [WORSE, HARMFUL])
 def test_whoever_shows_gross_harm_shows_harm_so_that_both_err_no_more_often_than_one(changes, quality):
     made = plan(**changes)
-    rows, _ = read_rows(made, *served(made, quality), now=END, label_delay=DELAY)
+    rows, _ = read_rows(made, *served(made, quality), now=END)
     until = np.datetime64(END.replace(tzinfo=None), "us")
     gross, any_harm = (by_rows(replace(made, least=least), rows, until) for least in (timedelta(days=30), SOONEST))
     assert (gross.moments == any_harm.moments).all()
@@ -413,7 +413,7 @@ def test_days_on_which_one_version_is_off_do_not_decide():
     off = np.isin((times - times[0]) // np.timedelta64(1, "D"), (7, 12, 16))
     challenger = replace(challenger, score=np.where(off, 1 - challenger.score, challenger.score))
     outcomes, assigned = tables(made, times, champion, challenger)
-    rows, _ = read_rows(made, outcomes, assigned, now=END, label_delay=DELAY)
+    rows, _ = read_rows(made, outcomes, assigned, now=END)
     shown = by_rows(made, rows, np.datetime64(END.replace(tzinfo=None), "us"))
     assert shown.worse.any()
     assert look(made, outcomes, assigned).verdict is ExperimentVerdict.RUNNING

@@ -35,6 +35,7 @@ def plan(trial: int) -> Plan:
         experiment_id=f"e{trial}", model="m", champion=1, challenger=2, mode="shadow" if shadow else "ab",
         stages=() if shadow else (Stage(0.2, timedelta(minutes=3)), Stage(0.5)), salt="s", metric=metric, margin=0.0,
         alpha=0.05, max_n=50, started_at=START, promised=Estimate(0.2, 0.002, 5_000), least=timedelta(minutes=5),
+        label_delay=DELAY,
     )  # fmt: skip
 
 
@@ -124,12 +125,10 @@ def test_what_is_read_is_what_the_plainest_reading_gives(
         naive = plainly(made, rows, labels)
         for minutes in (3, 6, 9, 20):
             now = START + timedelta(minutes=minutes)
-            found, expected = (
-                arrays(made, *read_rows(made, *tables, now=now, label_delay=DELAY)) for tables in (stored, naive)
-            )
+            found, expected = (arrays(made, *read_rows(made, *tables, now=now)) for tables in (stored, naive))
             for name, values in expected.items():
                 np.testing.assert_array_equal(found[name], values, err_msg=name)
-            looks = [evaluate(made, *tables, now=now, label_delay=DELAY).to_dict() for tables in (stored, naive)]
+            looks = [evaluate(made, *tables, now=now).to_dict() for tables in (stored, naive)]
             assert looks[0] == looks[1]
             seen += len(expected["time"])
     assert seen > 300

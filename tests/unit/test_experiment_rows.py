@@ -11,7 +11,7 @@ from keel.lifecycle.experiment import Plan, Stage
 from keel.lifecycle.experiment_rows import read_rows
 
 START, HOUR, DELAY = datetime(2026, 1, 5, tzinfo=UTC), timedelta(hours=1), timedelta(hours=24)
-PLAN = Plan("e", "m", 1, 2, "ab", (Stage(0.5),), "s", "brier", 0.0, 0.05, 1_000, START)
+PLAN = Plan("e", "m", 1, 2, "ab", (Stage(0.5),), "s", "brier", 0.0, 0.05, 1_000, START, label_delay=DELAY)
 TIMES = pa.timestamp("us", "UTC")
 
 
@@ -33,7 +33,7 @@ def at(now):
         "shadow_version": nothing, "shadow_score": nothing, "shadow_prediction": nothing,
     }.items():  # fmt: skip
         outcomes = outcomes.append_column(name, values if isinstance(values, pa.Array) else pa.array(values))
-    return read_rows(PLAN, outcomes, assigned, now=START + now * HOUR, label_delay=DELAY)
+    return read_rows(PLAN, outcomes, assigned, now=START + now * HOUR)
 
 
 def test_an_early_label_counts_when_it_is_due_and_a_late_one_when_it_comes():

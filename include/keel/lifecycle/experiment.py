@@ -99,6 +99,9 @@ class Plan:
     is gross."""
     most: timedelta = LONGEST
     """From the start: it ends then, with the outcomes that are known by then, however few."""
+    label_delay: timedelta = timedelta(0)
+    """After its time, when a row's label counts at the earliest: `target.label_delay` as it was at the start. With
+    another one the outcomes would have another order, and what was shown before would be tried anew."""
 
     def __post_init__(self) -> None:
         if wrong := next(problems(self), None):
@@ -187,6 +190,7 @@ class Plan:
             "started_at": self.started_at.isoformat(),
             "least": self.least.total_seconds(),
             "most": self.most.total_seconds(),
+            "label_delay": self.label_delay.total_seconds(),
         }
 
     @classmethod
@@ -206,6 +210,7 @@ class Plan:
                 "promised": promised and Estimate(**promised),
                 "least": timedelta(seconds=kept["least"]),
                 "most": timedelta(seconds=most),
+                "label_delay": timedelta(seconds=kept["label_delay"]),
             }
         )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,12 +51,10 @@ class Event:
     cause: str | None = None
 
 
-def evaluate(
-    plan: Plan, outcomes: pa.Table, assigned: pa.Table, *, now: datetime, label_delay: timedelta
-) -> ExperimentLook:
+def evaluate(plan: Plan, outcomes: pa.Table, assigned: pa.Table, *, now: datetime) -> ExperimentLook:
     """Judge an experiment by what was known at ``now``, aware, in the data's time.
 
-    outcomes, assigned: what `PredictionLog.outcomes` and `.assigned` return of the experiment (`read_rows`).
+    outcomes, assigned: what `PredictionLog.experiment_rows` returns of the experiment (`read_rows`).
 
     - *promote*: the challenger's mean loss is shown to be lower than the champion's by more than the margin. Each of
       the two wrong verdicts has a chance of at most `Plan.alpha`, however often one looks.
@@ -72,14 +70,14 @@ def evaluate(
     That holds provided that later looks only add rows: a label stored with an ``observed_at`` before an earlier look
     takes its place in the past.
     """
-    labelled, rows = read_rows(plan, outcomes, assigned, now=now, label_delay=label_delay)
-    end, delay = np.datetime64(in_utc(now), "us"), np.timedelta64(label_delay)
+    labelled, rows = read_rows(plan, outcomes, assigned, now=now)
+    end = np.datetime64(in_utc(now), "us")
     usable = countable(plan, labelled)
     followed = by_rows(plan, usable, end)
-    event = decide(plan, labelled, usable, followed, rows, delay=delay, end=end)
+    event = decide(plan, labelled, usable, followed, rows, end=end)
     moment = end if event is None else event.moment
     judged = usable if event is None else usable.take(slice(0, event.n))
-    return _report(plan, event, moment, delay, labelled.until(moment), judged, followed, rows.until(moment))
+    return _report(plan, event, moment, labelled.until(moment), judged, followed, rows.until(moment))
 
 
 def countable(plan: Plan, labelled: Outcomes) -> Outcomes:
@@ -89,20 +87,17 @@ def countable(plan: Plan, labelled: Outcomes) -> Outcomes:
 
 
 def decide(
-    plan: Plan, labelled: Outcomes, usable: Outcomes, followed: ByRows, rows: Assigned, *, delay: np.timedelta64,
-    end: np.datetime64,
-) -> Event | None:  # fmt: skip
+    plan: Plan, labelled: Outcomes, usable: Outcomes, followed: ByRows, rows: Assigned, *, end: np.datetime64
+) -> Event | None:
     """Return what ended an experiment first, of what was known by ``end``; None while it runs. See `evaluate`."""
-    event = _first_event(plan, usable, followed, rows, delay, end)
+    event = _first_event(plan, usable, followed, rows, end)
     if event is None or event.verdict is ExperimentVerdict.MISMATCH:
         return event
     return _unless_spoilt(plan, labelled, event)
 
 
-def _first_event(
-    plan: Plan, usable: Outcomes, followed: ByRows, rows: Assigned, delay: np.timedelta64, end: np.datetime64
-) -> Event | None:
-    found = [] if plan.mode == "shadow" else list(_mismatches(usable, rows, delay, end))
+def _first_event(plan: Plan, usable: Outcomes, followed: ByRows, rows: Assigned, end: np.datetime64) -> Event | None:
+    found = [] if plan.mode == "shadow" else list(_mismatches(plan, usable, rows, end))
     if (shown := first_shown(plan, usable, followed)) is not None:
         verdict = ExperimentVerdict.PROMOTE if shown.better else ExperimentVerdict.ROLL_BACK
         found.append(Event(usable.known_at[shown.n - 1], verdict, shown.n, HARM if shown.early else None))
@@ -114,7 +109,8 @@ def _first_event(
     return min(found, key=lambda event: event.moment, default=None)
 
 
-def _mismatches(usable: Outcomes, rows: Assigned, delay: np.timedelta64, end: np.datetime64) -> Iterator[Event]:
+def _mismatches(plan: Plan, usable: Outcomes, rows: Assigned, end: np.datetime64) -> Iterator[Event]:
+    delay = np.timedelta64(plan.label_delay)
     due = rows.until(end - delay)
     for cause, path, time in (
         ("assignment", assignment_evidence(rows), rows.time),
@@ -140,17 +136,16 @@ def _report(
     plan: Plan,
     event: Event | None,
     moment: np.datetime64,
-    delay: np.timedelta64,
     labelled: Outcomes,
     judged: Outcomes,
     followed: ByRows,
     rows: Assigned,
 ) -> ExperimentLook:
-    cap = plan.loss.cap
+    cap, mature = plan.loss.cap, moment - np.timedelta64(plan.label_delay)
     found = bounds(plan, judged)
     before, new = mean_losses(plan, judged)
     better, worse = _capitals(followed, len(judged))
-    due = rows.until(moment - delay)
+    due = rows.until(mature)
     arms = [
         _arm(plan, arm, labelled, judged, rows, due, loss * cap)
         for arm, loss in ((CHAMPION, before), (CHALLENGER, new))
@@ -160,7 +155,7 @@ def _report(
         verdict=ExperimentVerdict.RUNNING if event is None else event.verdict,
         cause=None if event is None else event.cause,
         decided_at=None if event is None else _datetime(event.moment),
-        mature_until=_datetime(moment - delay),
+        mature_until=_datetime(mature),
         champion=arms[0],
         challenger=arms[1],
         n=len(judged),

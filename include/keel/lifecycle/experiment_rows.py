@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -94,17 +94,15 @@ def outputs_for(plan: Plan) -> tuple[str, ...]:
     return (output, "shadow_version", f"shadow_{output}") if plan.mode == "shadow" else (output,)
 
 
-def read_rows(
-    plan: Plan, outcomes: pa.Table, assigned: pa.Table, *, now: datetime, label_delay: timedelta
-) -> tuple[Outcomes, Assigned]:
+def read_rows(plan: Plan, outcomes: pa.Table, assigned: pa.Table, *, now: datetime) -> tuple[Outcomes, Assigned]:
     """Take what `PredictionLog.experiment_rows` returns, and of it what was known by ``now``.
 
     outcomes: ``time, entity, version, arm, allocation, label, observed_at`` and `outputs_for` the plan, where those
     without a label do not count. assigned: ``time, entity, arm, allocation``, of all rows with an arm. Other columns
     are not looked at. Both have one row of each entity, its first; an entity may be a number.
     """
-    until, delay = np.datetime64(in_utc(now), "us"), np.timedelta64(label_delay)
-    order, known_at, in_time = _known(plan, outcomes, until, delay)
+    until = np.datetime64(in_utc(now), "us")
+    order, known_at, in_time = _known(plan, outcomes, until)
     labelled = _outcomes(plan, outcomes, order, known_at)
     came = _came(assigned, outcomes, order[in_time & labelled.usable])
     time = _times(assigned, "time")
@@ -114,14 +112,12 @@ def read_rows(
     return labelled, Assigned(time, challenger, share, came[rows])
 
 
-def _known(
-    plan: Plan, rows: pa.Table, until: np.datetime64, delay: np.timedelta64
-) -> tuple[NDArray[np.int64], Times, Mask]:
+def _known(plan: Plan, rows: pa.Table, until: np.datetime64) -> tuple[NDArray[np.int64], Times, Mask]:
     """Return which rows were known by a moment, in the order in which they came to be, when, and if as soon as due."""
     here = rows["observed_at"].is_valid().to_numpy()
     if plan.mode == "ab":
         here &= rows["arm"].is_valid().to_numpy()
-    known_at = _times(rows, "time") + delay
+    known_at = _times(rows, "time") + np.timedelta64(plan.label_delay)
     observed = np.where(here, _times(rows, "observed_at"), _NEVER)
     in_time = observed <= known_at
     np.maximum(known_at, observed, out=known_at)

@@ -113,7 +113,7 @@ def _planned(ws: Workspace, config: ModelConfig, asked: Asked, *, experiment_id:
         metric=metric, margin=_least_margin(config, metric) if margin is None else margin,
         alpha=config.promotion.alpha if alpha is None else alpha, max_n=asked.get("max_n", MAX_N),
         least=asked.get("least") or LEAST, most=asked.get("most") or LONGEST + delay, started_at=now,
-        promised=_promised(ws, config, champion, metric),
+        promised=_promised(ws, config, champion, metric), label_delay=delay,
     )  # fmt: skip
     if laxer := laxer_than_the_gate(config, plan):
         raise ExperimentRefused(f"{config.model}: {laxer}")
@@ -141,6 +141,9 @@ def laxer_than_the_gate(config: ModelConfig, plan: Plan) -> str:
         return f"margin {plan.margin:g} is below {least:g}, which is policy (promotion.margin): ask for more, not less"
     if plan.alpha > policy.alpha:
         return f"alpha {plan.alpha:g} is above promotion.alpha ({policy.alpha:g}), which is policy: ask for less"
+    if plan.label_delay < config.target.label_delay:
+        before, now = shown_duration(plan.label_delay), shown_duration(config.target.label_delay)
+        return f"its labels counted {before} after their rows, and target.label_delay, which is policy, is {now}"
     if plan.least < LEAST:
         asked = shown_duration(plan.least)
         return f"a verdict before {LEAST.days} days would rest on some days of the week only, and least is {asked}"

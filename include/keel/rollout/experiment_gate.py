@@ -88,7 +88,7 @@ def log_to_registry(ws: Workspace, body: Plain) -> None:
 
 def _on_its_rows(ws: Workspace, config: ModelConfig, plan: Plan, end: datetime) -> Comparison:
     """Judge both versions on all labelled rows of the experiment's time, each row scored by both."""
-    rows = prediction_log(ws, config).labelled(plan.started_at, end - config.target.label_delay)
+    rows = prediction_log(ws, config).labelled(plan.started_at, end - plan.label_delay)
     return compare_versions(
         score_version(ws, config, plan.champion, rows),
         score_version(ws, config, plan.challenger, rows),

@@ -33,10 +33,9 @@ NOTHING_KEPT = {"branch": "end_experiment", "report_id": None, "comparison_id": 
 
 def look_at_experiment(ws: Workspace, config: ModelConfig, plan: Plan, *, end: datetime) -> ExperimentLook:
     """Evaluate an experiment on what was known of its rows by ``end``; keeps and changes nothing."""
-    log, delay = prediction_log(ws, config), config.target.label_delay
     until = max(end, plan.started_at)
-    rows = log.experiment_rows(plan.experiment_id, plan.started_at, until, outputs_for(plan))
-    return evaluate(plan, *rows, now=until, label_delay=delay)
+    rows = prediction_log(ws, config).experiment_rows(plan.experiment_id, plan.started_at, until, outputs_for(plan))
+    return evaluate(plan, *rows, now=until)
 
 
 def watch_experiment(
