@@ -90,7 +90,7 @@ def test_labels_and_conflicts_go_with_their_rows_or_when_no_row_ever_came(store:
     for value in (1.0, 0.0):
         log.add_labels(labels({"old": value, "new": value, "orphan": value}, observed_at=NOON + 3 * HOUR))
         log.add_labels(labels({"young": value}, observed_at=NOON + 6 * HOUR))
-    assert log.expire(NOON + 5 * HOUR) == 1
+    assert (log.expire(NOON + 5 * HOUR), log.forget_orphans(NOON + 5 * HOUR)) == (1, 1)
     assert stored(store, labels_table) == ["new", "theirs", "young"]
     assert stored(store, label_conflicts) == ["new", "young"]
 
