@@ -33,7 +33,7 @@ import psutil
 from keel import loop, rollout
 from keel.config import get_model
 from keel.lifecycle import experiments
-from keel.lifecycle.experiment import Plan, Stage
+from keel.lifecycle.experiment.plan import Plan, Stage
 from keel.replay import replay
 from keel.workspace import Workspace
 

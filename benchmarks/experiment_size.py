@@ -19,9 +19,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pyarrow as pa
 
-from keel.lifecycle.experiment import Plan, Stage, assign_many
-from keel.lifecycle.experiment_look import evaluate
-from keel.lifecycle.experiment_rows import outputs_for
+from keel.lifecycle.experiment.look import evaluate
+from keel.lifecycle.experiment.plan import Plan, Stage, assign_many
+from keel.lifecycle.experiment.rows import outputs_for
 from keel.measures.losses import Estimate
 from keel.store import Store
 

@@ -17,11 +17,11 @@ import numpy as np
 import pyarrow as pa
 from scipy.special import ndtri
 
-from keel.lifecycle.experiment import Plan, Stage, assign_many, in_utc
-from keel.lifecycle.experiment_evidence import MISMATCH, by_rows
-from keel.lifecycle.experiment_look import ExperimentVerdict, countable, decide
-from keel.lifecycle.experiment_report import HARM
-from keel.lifecycle.experiment_rows import read_rows
+from keel.lifecycle.experiment.evidence import MISMATCH, by_rows
+from keel.lifecycle.experiment.look import ExperimentVerdict, countable, decide
+from keel.lifecycle.experiment.plan import Plan, Stage, assign_many, in_utc
+from keel.lifecycle.experiment.report import HARM
+from keel.lifecycle.experiment.rows import read_rows
 from keel.measures.allocation import log_mismatch
 from keel.measures.losses import Estimate, Floats, Scored, brier_loss, error_loss, estimate
 from keel.measures.sequential import running

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.experiments import ALLOCATIONS, METRICS, Found, plan_of, run_one
 from benchmarks.probation_flights import FIRST, LAST, WEEK, between, scored, version
-from keel.lifecycle.experiment_look import ExperimentVerdict
+from keel.lifecycle.experiment.look import ExperimentVerdict
 from keel.measures.bounded import promised_loss
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import skops.io  # noqa: F401  a child must not import for seconds what every ch
 
 from keel import loop, rollout
 from keel.lifecycle import deployments, experiments, ledger
-from keel.lifecycle.experiment import Stage
+from keel.lifecycle.experiment.plan import Stage
 from keel.workspace import Workspace
 from tests.chaos.harness import FULL_SIZE, World, require_consistent, run
 from tests.steps import BY, CONFIG, NOW, first_version, live

@@ -25,7 +25,7 @@ from keel.errors import (
 )
 from keel.lifecycle import deployments, experiments, ledger
 from keel.lifecycle.comparison import NotShown
-from keel.lifecycle.experiment import Stage
+from keel.lifecycle.experiment.plan import Stage
 from keel.lifecycle.history import Status, history
 from keel.lifecycle.registry import Registry
 from keel.rows import prediction_log

@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import chi2, kstest
 
 from keel.errors import ExperimentRefused
-from keel.lifecycle.experiment import (
+from keel.lifecycle.experiment.plan import (
     CHALLENGER,
     CHAMPION,
     Plan,
@@ -24,7 +24,7 @@ from keel.lifecycle.experiment import (
     version_of,
 )
 from keel.measures.losses import Estimate
-from keel.rollout.experiment import laxer_than_the_gate
+from keel.rollout.experiment.start import laxer_than_the_gate
 from tests.toy import toy_config
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from keel.errors import ExperimentRefused, StaleGeneration, UnknownExperiment
 from keel.lifecycle import experiments, ledger, transitions
 from keel.lifecycle.agreement import agrees
-from keel.lifecycle.experiment import Plan, Stage
+from keel.lifecycle.experiment.plan import Plan, Stage
 from keel.lifecycle.experiments import Outcome
 from keel.lifecycle.history import Deployment, Status, history
 from keel.store.tables import experiments as table

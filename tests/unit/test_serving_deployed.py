@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from keel.errors import NoProductionVersion, UnknownModel
 from keel.lifecycle import deployments, experiments, ledger
-from keel.lifecycle.experiment import Plan, Stage
+from keel.lifecycle.experiment.plan import Plan, Stage
 from keel.lifecycle.history import Status
 from keel.serving.deployed import Deployed
 from keel.serving.shelf import FIRST_RETRY, LONGEST_RETRY, Shelf

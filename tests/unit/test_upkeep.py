@@ -192,7 +192,7 @@ def test_rows_that_a_version_on_probation_is_judged_by_stay_until_it_is_over(ws:
 
 
 def test_rows_of_a_running_experiment_stay_until_it_has_ended(ws: Workspace, log: PredictionLog) -> None:
-    from keel.lifecycle.experiment import Plan, Stage
+    from keel.lifecycle.experiment.plan import Plan, Stage
 
     history(log, 0, 20, 40, 60)
     plan = Plan("exp-1", "toy", 1, 2, "ab", (Stage(0.5),), "salt", "brier", 0.0, 0.05, 10_000, START + 15 * DAY)

@@ -114,7 +114,7 @@ class Play:
     def experiment(self, start: datetime) -> None:
         """Let the challenger that was turned down answer half of December's flights, until labels have judged it."""
         from keel import rollout
-        from keel.lifecycle.experiment import Stage
+        from keel.lifecycle.experiment.plan import Stage
         from keel.lifecycle.history import Status, history
         from keel.lifecycle.versions import release
 

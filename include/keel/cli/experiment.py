@@ -14,7 +14,7 @@ from keel.cli.output import JsonOption, print_json
 from keel.cli.versions import plain
 
 if TYPE_CHECKING:
-    from keel.lifecycle.experiment import Mode
+    from keel.lifecycle.experiment.plan import Mode
     from keel.lifecycle.experiments import Experiment
 
 app = typer.Typer(

@@ -17,7 +17,7 @@ from sqlalchemy import delete, select
 
 from keel.errors import ExperimentRefused, UnknownExperiment
 from keel.lifecycle import ledger
-from keel.lifecycle.experiment import Plan
+from keel.lifecycle.experiment.plan import Plan
 from keel.lifecycle.history import PROMOTABLE, history
 from keel.lifecycle.transitions import alone, noted
 from keel.store.tables import experiments as table

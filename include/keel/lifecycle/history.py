@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from keel.lifecycle import ledger
-from keel.lifecycle.experiment import Plan
+from keel.lifecycle.experiment.plan import Plan
 
 if TYPE_CHECKING:
     from keel.lifecycle.ledger import Entry

@@ -13,7 +13,7 @@ from keel.lifecycle.comparison import Verdict, compare_versions
 from keel.lifecycle.comparison_report import render
 from keel.lifecycle.history import PROMOTABLE, Status, history
 from keel.memory import Plain, now_utc, times_of
-from keel.rollout.experiment_proof import as_asked, proven_by
+from keel.rollout.experiment.proof import as_asked, proven_by
 from keel.rollout.looks import earlier_looks, identity_of
 from keel.rows import prediction_log, score_version, unseen_holdout
 

@@ -12,7 +12,7 @@ from keel.lifecycle.training import Split
 from keel.memory import Plain, keep_decision, request_id
 from keel.rollout.approval import NOBODY
 from keel.rollout.evidence import promotable, require_promotable
-from keel.rollout.experiment_proof import proven_by
+from keel.rollout.experiment.proof import proven_by
 from keel.window import Window, ceil_hour, floor_hour
 
 if TYPE_CHECKING:

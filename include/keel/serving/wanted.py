@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, select
 
-from keel.lifecycle.experiment import Plan
+from keel.lifecycle.experiment.plan import Plan
 from keel.lifecycle.experiments import RUNNING
 from keel.store.tables import deployments, experiments
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from keel.errors import ExperimentRefused
-from keel.lifecycle.experiment_problems import problems
+from keel.lifecycle.experiment.problems import problems
 from keel.measures.bounded import BoundedLoss, bounded_loss
 from keel.measures.losses import Estimate
 

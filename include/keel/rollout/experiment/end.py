@@ -11,7 +11,7 @@ from keel.lifecycle import experiments
 from keel.lifecycle.experiments import Outcome
 from keel.memory import Plain, now_utc, outcome_of
 from keel.rollout.evidence import kept
-from keel.rollout.experiment_gate import log_to_registry
+from keel.rollout.experiment.gate import log_to_registry
 from keel.rollout.promotion import promote, stage
 from keel.rollout.refusal import keep_champion
 

@@ -7,11 +7,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypedDict
 
 from keel.errors import ExperimentRefused
-from keel.lifecycle.experiment import Stage
+from keel.lifecycle.experiment.plan import Stage
 from keel.validation import parse_duration
 
 if TYPE_CHECKING:
-    from keel.lifecycle.experiment import Mode
+    from keel.lifecycle.experiment.plan import Mode
 
 MAX_N = 100_000
 """Outcomes after which an experiment ends by itself, where nobody says: a difference that does not show in so many is
@@ -38,9 +38,9 @@ class Asked(TypedDict, total=False):
     max_n: int
     """Outcomes after which it ends without a difference shown; `MAX_N`."""
     least: timedelta | None
-    """How long it lasts before a verdict; `keel.lifecycle.experiment.LEAST`."""
+    """How long it lasts before a verdict; `keel.lifecycle.experiment.plan.LEAST`."""
     most: timedelta | None
-    """After how long it ends in any case; `keel.lifecycle.experiment.LONGEST`, and the label delay more."""
+    """After how long it ends in any case; `keel.lifecycle.experiment.plan.LONGEST`, and the label delay more."""
     salt: str | None
     """One of its own."""
 

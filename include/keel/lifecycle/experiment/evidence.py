@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from keel.lifecycle.experiment import BURN_IN, Plan, in_utc
+from keel.lifecycle.experiment.plan import BURN_IN, Plan, in_utc
 from keel.lifecycle.look import BLOCK_ROWS, BLOCK_SPAN, MOST
 from keel.measures.allocation import log_mismatch
 from keel.measures.betting import Capital, combine, log_capital
@@ -26,7 +26,7 @@ from keel.measures.sequential import BISECTIONS, Contrasts, half_width, running
 from keel.measures.steady import HourlySums
 
 if TYPE_CHECKING:
-    from keel.lifecycle.experiment_rows import Assigned, Mask, Outcomes
+    from keel.lifecycle.experiment.rows import Assigned, Mask, Outcomes
     from keel.measures.losses import Floats
 
 MISMATCH = 1_000.0

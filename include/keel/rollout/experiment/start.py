@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Unpack
 from keel.decision import Action, Decision
 from keel.errors import ExperimentRefused
 from keel.lifecycle import deployments, experiments, ledger
-from keel.lifecycle.experiment import LEAST, LONGEST, Plan
+from keel.lifecycle.experiment.plan import LEAST, LONGEST, Plan
 from keel.lifecycle.experiments import Outcome
 from keel.lifecycle.history import history
 from keel.measures.bounded import promised_loss
 from keel.measures.losses import ROW_LOSSES
 from keel.memory import Plain, keep_decision, now_utc, request_id
 from keel.rollout.evidence import promotable, require_promotable
-from keel.rollout.experiment_asked import MAX_N, Asked
+from keel.rollout.experiment.asked import MAX_N, Asked
 from keel.rows import recent_rows
 from keel.sections import METRICS_OF_KIND
 from keel.validation import shown_duration

@@ -8,12 +8,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from keel.lifecycle.experiment_evidence import MISMATCH
+from keel.lifecycle.experiment.evidence import MISMATCH
 from keel.measures.plain import finite_or_none
 from keel.validation import shown_duration
 
 if TYPE_CHECKING:
-    from keel.lifecycle.experiment import Plan
+    from keel.lifecycle.experiment.plan import Plan
 
 
 HARM = "harm"

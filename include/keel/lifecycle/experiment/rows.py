@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow.compute as pc
 
-from keel.lifecycle.experiment import CHALLENGER, CHAMPION, Plan, in_utc, shares_at, version_of
+from keel.lifecycle.experiment.plan import CHALLENGER, CHAMPION, Plan, in_utc, shares_at, version_of
 from keel.measures.bounded import PROBABILITY_METRICS
 from keel.measures.losses import Floats, Scored
 

@@ -18,8 +18,8 @@ from keel.lifecycle.comparison_report import render
 from keel.lifecycle.experiments import Outcome
 from keel.lifecycle.segments import SegmentStatus, named
 from keel.memory import Plain, report_id
-from keel.rollout.experiment import laxer_than_the_gate
-from keel.rollout.experiment_proof import BASIS, keep
+from keel.rollout.experiment.proof import BASIS, keep
+from keel.rollout.experiment.start import laxer_than_the_gate
 from keel.rollout.judging import measure_speed
 from keel.rows import prediction_log, score_version
 from keel.window import Window, ceil_hour, floor_hour
@@ -27,7 +27,7 @@ from keel.window import Window, ceil_hour, floor_hour
 if TYPE_CHECKING:
     from keel.config import ModelConfig
     from keel.lifecycle.comparison import Comparison
-    from keel.lifecycle.experiment import Plan
+    from keel.lifecycle.experiment.plan import Plan
     from keel.lifecycle.history import History
     from keel.workspace import Workspace
 

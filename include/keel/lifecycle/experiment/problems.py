@@ -11,7 +11,7 @@ from keel.measures.bounded import bounded_loss
 from keel.measures.losses import ROW_LOSSES
 
 if TYPE_CHECKING:
-    from keel.lifecycle.experiment import Plan
+    from keel.lifecycle.experiment.plan import Plan
     from keel.measures.losses import Estimate
 
 

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 from keel.decision import Action, Decision
 from keel.lifecycle import experiments
 from keel.lifecycle.comparison import Verdict
-from keel.lifecycle.experiment_look import evaluate
-from keel.lifecycle.experiment_report import ExperimentVerdict
-from keel.lifecycle.experiment_rows import outputs_for
+from keel.lifecycle.experiment.look import evaluate
+from keel.lifecycle.experiment.report import ExperimentVerdict
+from keel.lifecycle.experiment.rows import outputs_for
 from keel.lifecycle.experiments import Outcome
 from keel.lifecycle.history import History, history
 from keel.memory import Plain, keep_decision, now_utc
-from keel.rollout.experiment_gate import comparison_of, decision_id
+from keel.rollout.experiment.gate import comparison_of, decision_id
 from keel.rows import prediction_log
 from keel.window import HOUR, Window, ceil_hour, floor_hour
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
-    from keel.lifecycle.experiment import Plan
-    from keel.lifecycle.experiment_report import ExperimentLook
+    from keel.lifecycle.experiment.plan import Plan
+    from keel.lifecycle.experiment.report import ExperimentLook
     from keel.workspace import Workspace
 
 CONCLUSIVE = (Outcome.PROMOTE, Outcome.ROLL_BACK, Outcome.NO_DIFFERENCE)

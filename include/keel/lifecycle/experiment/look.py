@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keel.lifecycle.experiment import CHALLENGER, CHAMPION, Arm, Plan, in_utc, version_of
-from keel.lifecycle.experiment_evidence import (
+from keel.lifecycle.experiment.evidence import (
     MISMATCH,
     ByRows,
     assignment_evidence,
@@ -28,8 +27,9 @@ from keel.lifecycle.experiment_evidence import (
     most_outcomes,
     over,
 )
-from keel.lifecycle.experiment_report import HARM, TIME, ArmReport, ExperimentLook, ExperimentVerdict
-from keel.lifecycle.experiment_rows import Assigned, Outcomes, read_rows
+from keel.lifecycle.experiment.plan import CHALLENGER, CHAMPION, Arm, Plan, in_utc, version_of
+from keel.lifecycle.experiment.report import HARM, TIME, ArmReport, ExperimentLook, ExperimentVerdict
+from keel.lifecycle.experiment.rows import Assigned, Outcomes, read_rows
 from keel.lifecycle.look import LARGEST_LOG, MOST_LEFT_OUT
 
 if TYPE_CHECKING:
