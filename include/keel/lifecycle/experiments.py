@@ -19,7 +19,7 @@ from keel.errors import ExperimentRefused, UnknownExperiment
 from keel.lifecycle import ledger
 from keel.lifecycle.experiment.plan import Plan
 from keel.lifecycle.history import PROMOTABLE, history
-from keel.lifecycle.transitions import alone, noted
+from keel.lifecycle.noting import alone, noted
 from keel.store.tables import experiments as table
 from keel.store.times import from_micros, to_micros
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, delete, select, text
 
 from keel.errors import StaleGeneration
-from keel.lifecycle import ledger
+from keel.lifecycle import experiments, ledger
 from keel.lifecycle.history import Deployment, Status, fold, new_stations
+from keel.lifecycle.noting import alone, noted, placed
 from keel.store.records import insert
 from keel.store.tables import deployments as deployments_table
 from keel.store.tables import ledger as ledger_table
@@ -35,7 +36,7 @@ NONE: Statuses = MappingProxyType({})
 def read(store: Store, model: str) -> Deployment:
     """Return the deployment of a model, an empty one where there is none."""
     with store.connect() as connection:
-        return _read(connection, model)
+        return placed(connection, model)
 
 
 def swap(
@@ -58,11 +59,12 @@ def swap(
     with store.begin() as connection:
         if not _swapped(connection, current, changed, now):
             raise stale(current)
-        _append(
+        entry = ledger.append(
             connection, model=current.model, at=now, actor=actor, action=action,
             generation_from=current.generation, generation_to=changed.generation,
             body={**_with_statuses(body, {**stations, **statuses}), "from": current.aliases, "to": changed.aliases},
         )  # fmt: skip
+        experiments.end_if_void(connection, entry)
     return changed
 
 
@@ -73,7 +75,9 @@ def note(
     """Record what does not change the deployment, such as a registration or an approval."""
     with store.begin() as connection:
         alone(connection)
-        return noted(connection, model, actor=actor, action=action, body=_with_statuses(body, statuses), now=now)
+        entry = noted(connection, model, actor=actor, action=action, body=_with_statuses(body, statuses), now=now)
+        experiments.end_if_void(connection, entry)
+        return entry
 
 
 def note_once(
@@ -113,7 +117,7 @@ def rebuild(store: Store, model: str | None = None) -> list[Deployment]:
             # Another connection, which sees the same rows: nobody can add one before this transaction ends.
             rows = list(ledger.entries(store, name))
             right = fold(name, rows).deployment
-            if _read(connection, name) != right:
+            if placed(connection, name) != right:
                 at = next((row.at for row in reversed(rows) if "to" in row.body), None)
                 _write(connection, right, at)
                 wrong.append(right)
@@ -127,14 +131,6 @@ def stale(current: Deployment, expected: int | None = None) -> StaleGeneration:
     else:
         about = f"the deployment is no longer at generation {current.generation}"
     return StaleGeneration(f"{current.model}: {about}; read it again and decide again")
-
-
-def _read(connection: Connection, model: str) -> Deployment:
-    query = select(deployments_table).where(deployments_table.c.model == model)
-    row = connection.execute(query).mappings().first()
-    if row is None:
-        return Deployment(model)
-    return Deployment(**{name: row[name] for name in ("model", "production", "staging", "previous", "generation")})
 
 
 def _noted_before(connection: Connection, model: str, action: str, body: Mapping[str, Any]) -> bool:
@@ -157,32 +153,6 @@ def _write(connection: Connection, right: Deployment, at: datetime | None) -> No
     if at is not None:
         values = {**right.aliases, "generation": right.generation, "updated_at": to_micros(at)}
         connection.execute(deployments_table.insert().values(model=right.model, **values))
-
-
-def alone(connection: Connection) -> None:
-    """Let nobody else append until this transaction ends; SQLite's writers are alone anyway."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("LOCK TABLE ledger IN SHARE ROW EXCLUSIVE MODE"))
-
-
-def noted(
-    connection: Connection, model: str, *, actor: str, action: str, body: Mapping[str, Any], now: datetime
-) -> Entry:
-    """Add a row that does not change the deployment, inside the transaction of a caller who is `alone`."""
-    generation = _read(connection, model).generation
-    return _append(
-        connection, model=model, at=now, actor=actor, action=action,
-        generation_from=generation, generation_to=generation, body=body,
-    )  # fmt: skip
-
-
-def _append(connection: Connection, **row: Any) -> Entry:
-    """Add a row, and end the experiment with which it does away: nobody is answered by its challenger any more."""
-    from keel.lifecycle import experiments  # which adds its own rows by this module
-
-    entry = ledger.append(connection, **row)
-    experiments.end_if_void(connection, entry)
-    return entry
 
 
 def _with_statuses(body: Mapping[str, Any], statuses: Statuses) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import numpy as np
 from keel.errors import BadRequest
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
     from keel.config import FeatureKind, ModelConfig
@@ -98,6 +99,20 @@ class Features:
         picked = rows.tolist()
         texts = {name: [values[row] for row in picked] for name, values in self.texts.items()}
         return Features(self.names, self.numbers[:, rows], texts, self.absent)
+
+    def to_frame(self, needed: Sequence[str]) -> pd.DataFrame:
+        """Return the columns that a version needs as `keel.lifecycle.scoring.to_model_input` makes them."""
+        import pandas as pd
+
+        place = {name: row for row, name in enumerate(self.names)}
+        # Said to be texts, or a column of nothing but missing values would be objects, and its rows scored in other
+        # company than that of rows with a value would be scored differently.
+        return pd.DataFrame(
+            {
+                name: self.numbers[place[name]] if name in place else pd.array(self.texts[name], dtype="str")
+                for name in needed
+            }
+        )
 
     @staticmethod
     def joined(parts: Sequence[Features]) -> Features:

@@ -43,9 +43,7 @@ def ways(pyfunc: Any, needed: tuple[str, ...], kinds: Mapping[str, str]) -> Iter
 
 
 def _on_frame(predict: Callable[[Any], Any], needed: tuple[str, ...]) -> Predict:
-    from keel.serving.versions import to_frame
-
-    return lambda features: predict(to_frame(features, needed))
+    return lambda features: predict(features.to_frame(needed))
 
 
 def _direct(estimator: Any, method: str, kinds: Mapping[str, str]) -> Predict | None:

@@ -21,7 +21,6 @@ from keel.serving import pipelines
 from keel.serving.probe import unusual
 
 if TYPE_CHECKING:
-    import pandas as pd
     from numpy.typing import NDArray
 
     from keel.lifecycle.scoring import ScoringModel
@@ -103,7 +102,7 @@ class ServedVersion:
         return rows, score, prediction
 
     def _as_mlflow(self, features: Features) -> Any:
-        return self.model.pyfunc.predict(to_frame(features, self.needed))
+        return self.model.pyfunc.predict(features.to_frame(self.needed))
 
     def _shorten(self, probe: Features) -> str:
         """Take the shortest way that gives the same bits, on these rows and on unusual ones; return its name."""
@@ -116,21 +115,6 @@ class ServedVersion:
                 return name
             log.info("%s: version %d does not take the %s way", self.model.config.model, self.number, name)
         return "mlflow"
-
-
-def to_frame(features: Features, needed: tuple[str, ...]) -> pd.DataFrame:
-    """Return the columns that a version needs as `keel.lifecycle.scoring.to_model_input` makes them."""
-    import pandas as pd
-
-    place = {name: row for row, name in enumerate(features.names)}
-    # Said to be texts, or a column of nothing but missing values would be objects, and its rows scored in other company
-    # than that of rows with a value would be scored differently.
-    return pd.DataFrame(
-        {
-            name: features.numbers[place[name]] if name in place else pd.array(features.texts[name], dtype="str")
-            for name in needed
-        }
-    )
 
 
 def _plain(raw: Any) -> list[Any]:
