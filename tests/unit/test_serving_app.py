@@ -11,6 +11,7 @@ import pytest
 
 from keel.errors import ConfigError, UnknownModel
 from keel.serving.app import WITHHELD, create_app
+from keel.serving.scorer import Scorer
 from keel.serving.service import Service
 from keel.serving.settings import Settings
 from keel.spool import Durability
@@ -91,6 +92,18 @@ def test_it_is_healthy_again_once_the_disk_writes_again(serve, monkeypatch):
     until(lambda: client.get("/health").status_code == 200)
     assert "spool" not in client.get("/ready").json()["missing"]
     assert client.post("/feedback", json=LABEL).status_code == 202
+
+
+def test_it_is_not_healthy_while_a_version_hangs(serve, monkeypatch):
+    client = serve()
+    assert client.get("/ping").json() == {"status": "ok"}, "as MLflow's server calls it"
+    with monkeypatch.context() as patch:
+        patch.setattr(Scorer, "hangs", True)
+        for path in ("/health", "/ping"):
+            answer = client.get(path)
+            assert (answer.status_code, answer.json()["status"]) == (503, "broken")
+            assert "has not answered" in answer.json()["error"]
+    assert client.get("/health").status_code == 200
 
 
 def test_a_write_that_succeeds_is_as_good_as_a_try(serve, monkeypatch):
@@ -212,7 +225,7 @@ def test_with_keys_only_health_and_readiness_are_open(serve, tmp_path, monkeypat
     keys = tmp_path / "keys"
     keys.write_text(f"ann:{ANN}\nbob:{BOB}\n")
     client = serve(keys_file=keys)
-    assert client.get("/health").status_code == 200
+    assert client.get("/health").status_code == client.get("/ping").status_code == 200
     # by name only: why may name hosts, users and folders
     for headers in ({}, {"x-api-key": "c" * 32}):
         answer = client.get("/ready", headers=headers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from concurrent.futures import Future
 from copy import copy
 from dataclasses import replace
@@ -218,6 +219,38 @@ def test_a_shadow_that_fails_takes_no_answer_away(versions):
         scorer.close()
     assert answer.block.shadow_version is answer.block.shadow_scores is None
     assert scorer.trial_failures == 1
+
+
+def test_a_version_that_does_not_return_is_noticed(versions, monkeypatch):
+    begun, may_end = threading.Event(), threading.Event()
+
+    class Stuck:
+        number, is_binary, needed = 1, True, versions[0].needed
+
+        def score(self, features):
+            begun.set()
+            may_end.wait(30)
+            return versions[0].score(features)
+
+    monkeypatch.setattr("keel.serving.scorer.HUNG_SECONDS", 0.1)
+    scorer = Scorer()
+    asking = threading.Thread(
+        target=lambda: asyncio.run(
+            scorer.answer(rows_of([1.0]), replace(served(CONFIG, versions[0]), production=Stuck()))
+        )
+    )
+    try:
+        assert not scorer.hangs
+        asking.start()
+        assert begun.wait(10)
+        time.sleep(0.2)
+        assert scorer.hangs
+        may_end.set()
+        asking.join(10)
+        assert not scorer.hangs, "or it would be ended for what is over"
+    finally:
+        may_end.set()
+        scorer.close()
 
 
 def test_nobody_is_split_while_another_version_than_the_plans_champion_still_answers(versions):

@@ -76,6 +76,7 @@ def create_app(settings: Settings, *, service: Service | None = None) -> FastAPI
         ("/models/{model}/performance", performance, "GET"),
         ("/models/{model}/experiments", experiments, "GET"),
         ("/health", health, "GET"),
+        ("/ping", health, "GET"),  # what MLflow's server, and those who watch it, call it
         ("/ready", ready, "GET"),
         ("/version", version, "GET"),
         ("/metrics", metrics, "GET"),

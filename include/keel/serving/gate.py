@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-OPEN_PATHS = frozenset({"/health", "/ready"})
+OPEN_PATHS = frozenset({"/health", "/ping", "/ready"})
 """What machines that keep the service running ask, without a key."""
 ENDPOINTS = frozenset(
-    {"invocations", "feedback", "performance", "experiments", "health", "ready", "version", "metrics"}
+    {"invocations", "feedback", "performance", "experiments", "health", "ping", "ready", "version", "metrics"}
 )
 _STATUS: tuple[tuple[type[KeelError], int], ...] = (
     (UnknownModel, 404),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -36,6 +37,8 @@ Keep = Callable[[list[bytes], bool], Future[None]]
 
 BATCH_ROWS = 5_000
 """Rows from which no more requests are taken into one call: whoever came first would wait for all of them."""
+HUNG_SECONDS = 120.0
+"""A call that lasts longer is not expected to return, and all requests wait behind it."""
 
 
 @dataclass(eq=False)
@@ -64,6 +67,7 @@ class Scorer:
         self.trial_failures = 0
         self._said: str | None = None
         self._waiting = 0
+        self._asked_at: float | None = None
         self._lock = threading.Lock()
         self._closed = False
         self._limited: WeakSet[ServedVersion] = WeakSet()
@@ -100,6 +104,12 @@ class Scorer:
         """How many rows wait or are being scored."""
         return self._waiting
 
+    @property
+    def hangs(self) -> bool:
+        """Whether a version has been asked long ago and has neither answered nor failed."""
+        asked_at = self._asked_at
+        return asked_at is not None and time.monotonic() - asked_at > HUNG_SECONDS
+
     def close(self) -> None:
         """End the thread when all that waits is answered; harmless when repeated."""
         with self._lock:
@@ -112,6 +122,7 @@ class Scorer:
         ends = False
         while not ends:
             batch, ends = self._take()
+            self._asked_at = time.monotonic()
             try:
                 self._limit_threads(batch)
                 asked = [(request.rows, request.served) for request in batch]
@@ -121,6 +132,7 @@ class Scorer:
                 log.exception("scoring failed for a reason nobody has foreseen")
                 for request in batch:
                     request.result = error
+            self._asked_at = None
             answered = [request for request in batch if isinstance(request.result, Answer)]
             self._hand_out([request for request in batch if not isinstance(request.result, Answer)])
             self._write(answered)

@@ -29,7 +29,7 @@ from keel.serving.keys import read_keys
 from keel.serving.metrics import SHARED_FOLDER, Metrics
 from keel.serving.rolling import Rolling
 from keel.serving.room import Room
-from keel.serving.scorer import Scorer
+from keel.serving.scorer import HUNG_SECONDS, Scorer
 from keel.serving.siblings import Siblings, to_dict
 from keel.serving.ticks import Ticks
 from keel.spool import Spool
@@ -176,6 +176,8 @@ class Service:
         drain = self.drain
         if drain is not None and drain.ident is not None and not drain.is_alive() and not self._stopping.is_set():
             return "the thread that brings predictions to the store has ended"
+        if self.scorer.hangs:
+            return f"a version was asked more than {HUNG_SECONDS:.0f} s ago and has not answered; all requests wait"
         return self.room.failed
 
     @property
