@@ -132,7 +132,7 @@ HEARD = [
     ("rollback", "RollbackOperator", {"decision": {}}, (ASKER, RUN, None)),
     ("rollback", "RollbackOperator", {"decision": {}, "actor": "keel"}, ("keel", RUN, None)),
     ("confirm", "ConfirmOperator", {"watched": {}}, ("keel", RUN, None)),
-    ("reconcile", "ReconcileOperator", {}, (ASKER, None, None)),
+    ("reconcile", "ReconcileOperator", {}, (ASKER, RUN, None)),
     ("watch_deployment", "WatchDeploymentOperator", {"findings": {}, "end": NOW}, (None, RUN, None)),
     ("start_experiment", "ExperimentOperator", {"at": None, "now": NOW}, (ASKER, RUN, REASON)),
     ("conclude_experiment", "ConcludeExperimentOperator", {"decision": {}}, ("keel", RUN, None)),
