@@ -12,7 +12,6 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -46,29 +45,6 @@ class CannotListen(KeelError):
 
     exit_code = 3
     permanent = False
-
-
-def run(settings: Settings) -> int:
-    """Serve until a signal asks to stop, and return the exit code.
-
-    The first SIGTERM or SIGINT stops accepting, finishes what is in flight and flushes the spool; a second
-    ends at once.
-
-    Raises
-    ------
-    ConfigError, UnknownModel
-        The configuration cannot be served.
-    CannotListen, SpoolFailed
-        The address or the spool's folder cannot be used.
-
-    """
-    log_plainly()
-    with contextlib.closing(listen(settings)) as listener:
-        host, port = listener.getsockname()[:2]
-        settings = replace(settings, port=port)
-        shown = f"[{host}]" if ":" in host else host
-        log.info("serving at http://%s:%d, %s", shown, port, _who_may_ask(settings))
-        return serve(settings, listener) if settings.workers == 1 else _several(settings, listener)
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -155,12 +131,6 @@ def _stopping_by_signal(server: uvicorn.Server) -> Iterator[None]:
             signal.signal(number, lambda number, _: os._exit(128 + number))
 
 
-def _several(settings: Settings, listener: socket.socket) -> int:
-    from keel.serving.supervisor import Supervisor
-
-    return Supervisor(settings, listener).run()
-
-
 def _wait_for_versions(service: Service) -> None:
     """Take no request, as others take them all, until this process can answer, too: each would come to it by chance.
 
@@ -177,12 +147,6 @@ def _wait_for_versions(service: Service) -> None:
             log.info("worker %d: the others answer until it can, too", service.settings.worker)
         said = True
         time.sleep(0.1)
-
-
-def _who_may_ask(settings: Settings) -> str:
-    if settings.keys_file is not None:
-        return f"for those who have a key in {settings.keys_file}"
-    return "for anybody on this machine and for nobody else: there are no keys (KEEL_API_KEYS_FILE)"
 
 
 def log_plainly() -> None:
