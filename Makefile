@@ -33,7 +33,7 @@ up: $(RUNTIME) ## Start Airflow, MLflow and the scoring service here with live r
 test: test-unit test-dags test-integration ## Run the tests: unit, DAGs, real servers
 
 test-unit: $(DEV) ## Run the unit tests and doctests only (no servers)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore include/keel/store/migrations include/keel tests/unit
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow' --ignore include/keel/store/migrations include/keel tests/unit
 
 # Apart from the unit tests: servers are not to be started by a process that Airflow, MLflow and their threads have grown
 # large, which a system short of memory refuses to fork. Each of the two processes makes an Airflow database of its own.
@@ -43,8 +43,8 @@ test-dags: $(DEV) ## Run the DAG tests: policy, structure and every branch, with
 test-integration: $(DEV) ## Run the tests against real servers: Airflow, MLflow, PostgreSQL, the scoring service
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow' tests/integration
 
-test-long: $(DEV) ## Run the long suites: whole installations; chaos and simulations at the size that CI has time for
-	$(BIN)/python -m pytest -m slow tests/integration
+test-long: $(DEV) ## Run the long suites: what is marked slow; chaos and simulations at the size that CI has time for
+	$(BIN)/python -m pytest -m slow tests/unit tests/integration
 	$(BIN)/python -m pytest tests/chaos tests/simulations
 
 lint: $(DEV) ## Check style, formatting, types and the floors (what pre-commit and CI run)

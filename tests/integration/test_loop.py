@@ -571,6 +571,7 @@ def test_a_pipeline_that_raises_or_is_missing_is_named(ws):
         loop.retrain(ws, broken, decision, **BY)
 
 
+@pytest.mark.slow
 def test_an_unreachable_store_or_registry_is_never_all_clear(ws, tmp_path):
     with pytest.raises(StoreUnavailable):
         Workspace.open(home=tmp_path, store_url="postgresql://keel:secret@127.0.0.1:1/keel", environment={})

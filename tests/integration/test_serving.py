@@ -232,6 +232,7 @@ def test_stopping_answers_what_has_begun_and_brings_it_to_the_store(home):
     assert set(answered) <= set(stored_ids(home)), "flushed, without another start"
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once_and_the_next_start_brings_what_was_left(home, locked):
     with Serving(home) as serving:
         serving.ask(ids=["first"])
@@ -268,6 +269,7 @@ def test_a_store_that_is_down_for_a_while_costs_no_request_and_loses_nothing(hom
         assert serving.metric("keel_labels_total", outcome="orphan") == 0
 
 
+@pytest.mark.slow
 def test_a_full_spool_is_said_until_there_is_room_again(home, locked):
     with Serving(home, KEEL_SPOOL_MAX_BYTES="64k") as serving:
         with locked():
@@ -287,6 +289,7 @@ def test_a_full_spool_is_said_until_there_is_room_again(home, locked):
         assert sorted(stored_ids(home)) == [*answered, "after"]
 
 
+@pytest.mark.slow
 def test_a_damaged_record_is_set_aside_and_counted_and_the_others_are_stored(home, locked):
     with Serving(home) as serving:
         with locked():
@@ -363,6 +366,7 @@ def test_a_port_that_is_taken_is_named(home, shared):
     assert shared.ask().status_code == 200
 
 
+@pytest.mark.slow
 def test_several_workers_share_the_work_and_one_that_dies_is_replaced(home):
     with Serving(home, "--workers", "2") as serving:
         import psutil
@@ -411,6 +415,7 @@ def test_several_workers_share_the_work_and_one_that_dies_is_replaced(home):
         assert not any(psutil.pid_exists(pid) for pid in children)
 
 
+@pytest.mark.slow
 def test_workers_end_with_the_process_that_started_them(home):
     import psutil
 

@@ -217,6 +217,7 @@ def test_five_milliseconds_more_are_found_whatever_else_the_machine_does():
     assert found[3].p50_ms - found[1].p50_ms > 4.5
 
 
+@pytest.mark.slow
 def test_versions_are_measured_side_by_side_and_stand_so_in_mlflow(ws, tmp_path):
     report = benchmark_versions(ws, CONFIG, seconds=0.3)
 
@@ -328,6 +329,7 @@ def test_predictions_that_lie_elsewhere_are_refused(ws):
         benchmark_versions(ws, elsewhere, [1])
 
 
+@pytest.mark.slow
 def test_memory_and_size_are_those_of_the_version_in_processes_of_their_own(tmp_path):
     """One version carries eight million numbers more than the other; a third is not there."""
     import mlflow

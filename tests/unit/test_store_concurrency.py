@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from keel.store import Store
 from tests.store_fixtures import EVER, FEATURES
 
@@ -70,6 +72,7 @@ def labelled_names(processes: int, size: int) -> set[str]:
     return names
 
 
+@pytest.mark.slow
 def test_a_writer_killed_in_the_middle_leaves_all_of_a_batch_or_nothing(store_url: str) -> None:
     size, chance = 10_000, random.Random(0)
     with Store.open(store_url, timeout=60) as store:
