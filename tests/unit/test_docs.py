@@ -238,9 +238,11 @@ def test_every_status_is_named_where_people_look_it_up():
         assert [str(name) for name in names if f"`{name.value}`" not in page] == []
 
 
-@pages
-def test_every_python_block_compiles_and_every_yaml_block_parses(page):
-    for block in FENCE.finditer(text_of(page)):
+def test_every_python_block_compiles_and_every_yaml_block_parses():
+    found = [(page, block) for page in PAGES for block in FENCE.finditer(text_of(page))]
+    languages = {block["info"].partition(" ")[0] for _, block in found}
+    assert languages >= {"python", "yaml"}
+    for page, block in found:
         language = block["info"].partition(" ")[0]
         if language == "python":
             compile(block["body"], f"{page.name}: {block['info']}", "exec")

@@ -150,8 +150,11 @@ def test_time_runs_only_while_the_client_is_waited_for(served):
             time.sleep(SECONDS * 0.5)
             connection.sendall(GET[20:] + GET)
             answer = b""
-            while answer.count(b"200 OK") < 2:
-                answer += connection.recv(2**16)
+            while answer.count(b"HTTP/1.1 ") < 2:
+                part = connection.recv(2**16)
+                assert part, "it was closed"
+                answer += part
+            assert answer.count(b" 200 OK") == 2
 
 
 def test_whoever_waits_longest_makes_room(patient):
