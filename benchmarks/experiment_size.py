@@ -22,7 +22,7 @@ import pyarrow as pa
 from keel.lifecycle.experiment.look import evaluate
 from keel.lifecycle.experiment.plan import Plan, Stage, assign_many
 from keel.lifecycle.experiment.rows import outputs_for
-from keel.measures.losses import Estimate
+from keel.stats.metrics.losses import Estimate
 from keel.store import Store
 
 START, SPAN, DELAY = datetime(2026, 1, 1, tzinfo=UTC), timedelta(days=7), timedelta(days=1)

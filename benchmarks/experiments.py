@@ -22,12 +22,12 @@ from keel.lifecycle.experiment.look import ExperimentVerdict, countable, decide
 from keel.lifecycle.experiment.plan import Plan, Stage, assign_many, in_utc
 from keel.lifecycle.experiment.report import HARM
 from keel.lifecycle.experiment.rows import read_rows
-from keel.measures.allocation import log_mismatch
-from keel.measures.losses import Estimate, Floats, Scored, brier_loss, error_loss, estimate
-from keel.measures.sequential import running
+from keel.stats.metrics.losses import Estimate, Floats, Scored, brier_loss, error_loss, estimate
+from keel.stats.sequential.confidence_sequences import running
+from keel.stats.sequential.sample_ratio import log_mismatch
 
 if TYPE_CHECKING:
-    from keel.measures.blocks import Times
+    from keel.stats.sequential.blocks import Times
 
 ALPHA = 0.05
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.experiments import ALLOCATIONS, METRICS, Found, plan_of, run_one
 from benchmarks.probation_flights import FIRST, LAST, WEEK, between, scored, version
 from keel.lifecycle.experiment.look import ExperimentVerdict
-from keel.measures.bounded import promised_loss
+from keel.stats.sequential.bounded_losses import promised_loss
 
 if TYPE_CHECKING:
     from keel.lifecycle.candidate import Candidate

@@ -12,8 +12,8 @@ import numpy as np
 
 from keel.config import PromotionConfig
 from keel.lifecycle.comparison import Comparison, Verdict, compare_versions, look_level
-from keel.measures.losses import Scored
-from keel.measures.paired import Clusters, improvement, influence, uncertainty
+from keel.stats.metrics.losses import Scored
+from keel.stats.metrics.paired import Clusters, improvement, influence, uncertainty
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,7 +16,7 @@ from benchmarks.probation_flights import ALPHA, TOLERANCE, delays, flights_table
 from benchmarks.simulations import versions
 from keel.config import PromotionConfig
 from keel.lifecycle.probation import watch_version
-from keel.measures.losses import Floats, Scored, estimate
+from keel.stats.metrics.losses import Floats, Scored, estimate
 
 METRICS = ("brier", "roc_auc", "accuracy", "mae")
 QUALITIES = (1.3, 1.2, 1.0, 0.5, 0.0)

@@ -21,14 +21,14 @@ from keel.lifecycle.comparison import Verdict, compare_versions
 from keel.lifecycle.look import BLOCK_ROWS, BLOCK_SPAN, MOST
 from keel.lifecycle.probation import ProbationReport, ProbationVerdict, watch_version
 from keel.lifecycle.training import Split, TrainingRows, score_rows, train
-from keel.measures.betting import log_capital
-from keel.measures.blocks import block_ends, block_means
-from keel.measures.losses import Floats, Scored, brier_loss
 from keel.replay import labelled_history
+from keel.stats.metrics.losses import Floats, Scored, brier_loss
+from keel.stats.sequential.betting import log_capital
+from keel.stats.sequential.blocks import block_ends, block_means
 
 if TYPE_CHECKING:
     from keel.lifecycle.candidate import Candidate
-    from keel.measures.blocks import Times
+    from keel.stats.sequential.blocks import Times
 
 ALPHA, TOLERANCE = PromotionConfig().rollback_alpha, PerformanceConfig().max_increase
 FIRST, LAST = datetime(2013, 4, 26, tzinfo=UTC), datetime(2013, 12, 20, tzinfo=UTC)

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from keel import DriftConfig, ReferenceGrid, detect
 from keel.checks.quality import check_quality
-from keel.measures.losses import Scored
+from keel.stats.metrics.losses import Scored
 
 ALPHA = 0.05
 NUMERIC = ["normal", "correlated", "skewed", "flag", "counted", "zeros", "gappy", "heavy"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from itertools import count
 
-from keel.grid import ReferenceGrid
+from keel.grid.reference import ReferenceGrid
 from keel.lifecycle.scoring import ScoringModel, to_model_input
 from keel.serving.inputs import Inputs
 from keel.serving.probe import typical

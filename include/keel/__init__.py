@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from keel.checks.drift import detect
     from keel.config import DriftConfig, ModelConfig, load_models
-    from keel.counts import Counts
-    from keel.grid import ReferenceGrid
+    from keel.grid.counts import Counts
+    from keel.grid.reference import ReferenceGrid
 
 __all__ = ["Counts", "DriftConfig", "ModelConfig", "ReferenceGrid", "detect", "load_models"]
 
 _HOME = {
-    "Counts": "keel.counts",
+    "Counts": "keel.grid.counts",
     "DriftConfig": "keel.config",
     "ModelConfig": "keel.config",
-    "ReferenceGrid": "keel.grid",
+    "ReferenceGrid": "keel.grid.reference",
     "detect": "keel.checks.drift",
     "load_models": "keel.config",
 }

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from keel.measures.losses import needed_for
+from keel.stats.metrics.losses import needed_for
 
 Report = Mapping[str, Any]
 TOP_FEATURES = 3

@@ -24,8 +24,6 @@ from keel.errors import ConfigError, SchemaError, UnknownVersion
 from keel.lifecycle import deployments, ledger
 from keel.lifecycle.history import Status
 from keel.lifecycle.training import retrain_plan, train, training_key, training_recipe
-from keel.measures.losses import Estimate
-from keel.measures.plain import finite_or_none
 from keel.memory import (
     KINDS,
     Plain,
@@ -44,6 +42,8 @@ from keel.rows import (
     training_rows,
     window_counts,
 )
+from keel.stats.json_numbers import finite_or_none
+from keel.stats.metrics.losses import Estimate
 from keel.window import Window, ceil_hour, floor_hour, parse_time
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from keel.checks.quality import QualityStatus, check_quality
-from keel.counts import Counts
-from keel.engines.local import count_hours
 from keel.errors import ConfigError
+from keel.grid.counts import Counts
+from keel.grid.engines.local import count_hours
 from keel.lifecycle.scoring import require_features
 from keel.lifecycle.training import Split, TrainingRows
-from keel.measures.losses import Scored
 from keel.memory import times_of
+from keel.stats.metrics.losses import Scored
 from keel.store.casting import take, to_kind
 from keel.store.rows import empty
 from keel.window import DAY, HOUR, Window, outside, parse_time
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from keel.config import ModelConfig
-    from keel.grid import ReferenceGrid
+    from keel.grid.reference import ReferenceGrid
     from keel.store.predictions import PredictionLog
     from keel.workspace import Workspace
 

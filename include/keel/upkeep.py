@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from keel.config.loading import shown_duration
 from keel.errors import ArtifactChanged, ConfigError, LedgerBroken, StoreDamaged, UnknownVersion
 from keel.lifecycle import ledger, retention
 from keel.lifecycle.agreement import agrees
@@ -17,7 +18,6 @@ from keel.lifecycle.history import history
 from keel.lifecycle.keys import private_key, public_keys
 from keel.realised import refresh
 from keel.rows import count_dirty, prediction_log, stretches
-from keel.validation import shown_duration
 from keel.window import floor_hour
 
 if TYPE_CHECKING:

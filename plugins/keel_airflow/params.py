@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import Param
 
-from keel.sections import METRICS_OF_KIND
+from keel.config.sections import METRICS_OF_KIND
 
 
 def window_params() -> dict[str, Param]:

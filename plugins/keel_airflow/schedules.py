@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk import Asset, AssetOrTimeSchedule, CronDataIntervalTimetable
 
-from keel.sections import five_fields
+from keel.config.sections import five_fields
 from keel_airflow.assets import alarm_asset
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from keel.errors import KeelError, RegistryUnavailable, StoreUnavailable
 from keel.lifecycle import deployments, ledger
 from keel.lifecycle.comparison import NotShown
 from keel.lifecycle.registry import Registry
-from keel.measures.losses import Scored
 from keel.replay import replay
 from keel.rollout import judging
+from keel.stats.metrics.losses import Scored
 from keel.workspace import Workspace
 from tests.steps import BY, NOW
 from tests.toy import DAY, START, toy_config, toy_rows

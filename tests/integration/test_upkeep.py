@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 
 from keel import loop, realised, rollout, upkeep
-from keel.counts import Counts
-from keel.engines.local import count_hours
 from keel.errors import InsufficientData
 from keel.feedback import hand_in
+from keel.grid.counts import Counts
+from keel.grid.engines.local import count_hours
 from keel.rows import prediction_log, window_counts
 from keel.store import LabelResult
 from keel.window import Window

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from keel.measures.losses import Scored
-from keel.measures.realised import LEVEL, realise
-from keel.measures.stretch import Stretch
-from keel.measures.sums import Sums
+from keel.stats.metrics.hourly_sums import Sums
+from keel.stats.metrics.hourly_table import Stretch
+from keel.stats.metrics.intervals import LEVEL, realise
+from keel.stats.metrics.losses import Scored
 
 REPETITIONS = 1000 if os.environ.get("KEEL_FULL_SIZE") else 100
 METRICS = {"binary": ("brier", "accuracy", "roc_auc", "log_loss"), "regression": ("mae", "rmse")}

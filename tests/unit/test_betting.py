@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from keel.measures.betting import clopper_pearson_upper, combine, empirical_bernstein_upper, log_capital
+from keel.stats.sequential.betting import clopper_pearson_upper, combine, empirical_bernstein_upper, log_capital
 
 ALPHA = 0.05
 EVERY_FOURTH = ((np.arange(1_000) * 7_919) % 100 < 25).astype(float)

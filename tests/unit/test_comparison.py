@@ -16,7 +16,7 @@ from benchmarks import gate
 from benchmarks.simulations import versions
 from keel.config import PromotionConfig
 from keel.lifecycle.comparison import Verdict, compare_versions, look_level
-from keel.measures.losses import Scored
+from keel.stats.metrics.losses import Scored
 
 BINARY = ["brier", "log_loss", "roc_auc", "accuracy"]
 REGRESSION = ["mae", "rmse"]

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keel import Counts, DriftConfig, ReferenceGrid, detect
-from keel.counts import TAILS
-from keel.engines import local
 from keel.errors import GridMismatch, SchemaError
-from keel.kernel import assign_rows, count_column, fit_categorical, fit_numeric
-from keel.values import read_column
+from keel.grid.counts import TAILS
+from keel.grid.engines import local
+from keel.grid.kernel import assign_rows, count_column, fit_categorical, fit_numeric
+from keel.grid.values import read_column
 
 KINDS = {"x": "numeric", "skewed": "numeric", "hour": "numeric", "carrier": "categorical"}
 
@@ -76,7 +76,7 @@ def test_the_engine_gathers_small_batches_and_counts_the_same(grid: ReferenceGri
 def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     window = make_table(60_000, 4)
     several = ReferenceGrid.fit(window, KINDS)
-    monkeypatch.setattr("keel.threads.MAX_THREADS", 1)
+    monkeypatch.setattr("keel.grid.threads.MAX_THREADS", 1)
     single = ReferenceGrid.fit(window, KINDS)
     assert single == several
     assert single.count(window) == several.count(window) == several.reference

@@ -23,8 +23,8 @@ from keel.lifecycle.experiment.plan import (
     shares_at,
     version_of,
 )
-from keel.measures.losses import Estimate
 from keel.rollout.experiment.start import laxer_than_the_gate
+from keel.stats.metrics.losses import Estimate
 from tests.toy import toy_config
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -15,7 +15,7 @@ from keel.lifecycle.experiment.evidence import SOONEST, by_rows, label_evidence
 from keel.lifecycle.experiment.look import ExperimentVerdict, evaluate
 from keel.lifecycle.experiment.plan import Plan, Stage
 from keel.lifecycle.experiment.rows import Assigned, read_rows
-from keel.measures.losses import Estimate, Scored
+from keel.stats.metrics.losses import Estimate, Scored
 
 N = 6_000
 END = START + timedelta(days=22)

@@ -14,7 +14,7 @@ import pytest
 from keel.lifecycle.experiment.look import evaluate
 from keel.lifecycle.experiment.plan import Plan, Stage
 from keel.lifecycle.experiment.rows import Assigned, Outcomes, outputs_for, read_rows
-from keel.measures.losses import Estimate
+from keel.stats.metrics.losses import Estimate
 from keel.store import outcomes as portions
 from tests.store_fixtures import MICROSECONDS, NOON
 

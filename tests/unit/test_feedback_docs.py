@@ -22,8 +22,8 @@ from typer.testing import CliRunner
 
 from keel.cli import main as command_line
 from keel.config import get_model
+from keel.config.sections import RetentionConfig
 from keel.feedback import label_table
-from keel.sections import RetentionConfig
 from keel.serving.app import _labels
 from keel.store.adbc import connect_sqlite
 

@@ -13,7 +13,7 @@ import pytest
 from keel import DriftConfig, ReferenceGrid, detect
 from keel.checks.drift import explained_change
 from keel.errors import ConfigError, InsufficientData, SchemaError
-from keel.kernel import MAX_KNOTS, fit_numeric
+from keel.grid.kernel import MAX_KNOTS, fit_numeric
 
 if TYPE_CHECKING:
     from pathlib import Path

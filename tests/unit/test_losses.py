@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from keel.measures.losses import Scored, auc_placements, estimate, finite_rows, row_loss, worsening
+from keel.stats.metrics.losses import Scored, auc_placements, estimate, finite_rows, row_loss, worsening
 
 
 def scored(n=400, seed=0, *, binary=True):

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import kstwobign
 
-from keel.measures.cells import merge_cells
-from keel.measures.jensen_shannon import jensen_shannon
-from keel.measures.ks import is_small, ks_monte_carlo, ks_p_value, ks_statistic
-from keel.measures.psi import decile_starts, psi, psi_excess
-from keel.measures.wasserstein import wasserstein
+from keel.stats.drift.cells import merge_cells
+from keel.stats.drift.jensen_shannon import jensen_shannon
+from keel.stats.drift.ks import is_small, ks_monte_carlo, ks_p_value, ks_statistic
+from keel.stats.drift.psi import decile_starts, psi, psi_excess
+from keel.stats.drift.wasserstein import wasserstein
 
 counts = st.lists(st.integers(0, 50), min_size=2, max_size=30).filter(lambda cells: sum(cells) > 0)
 

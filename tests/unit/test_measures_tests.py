@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency, false_discovery_control, fisher_exact, hypergeom
 
-from keel.measures.cells import pool_small
-from keel.measures.chi_square import chi_square, chi_square_statistic
-from keel.measures.fdr import benjamini_hochberg
-from keel.measures.impact import impact
-from keel.measures.rates import beyond_range_p_value, rate_increase_p_value
+from keel.stats.drift.cells import pool_small
+from keel.stats.drift.chi_square import chi_square, chi_square_statistic
+from keel.stats.drift.fdr import benjamini_hochberg
+from keel.stats.drift.impact import impact
+from keel.stats.drift.rates import beyond_range_p_value, rate_increase_p_value
 
 
 def draws() -> np.random.Generator:

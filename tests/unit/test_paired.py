@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import gate
-from keel.measures.losses import Scored, auc_placements, estimate, row_loss
-from keel.measures.paired import (
+from keel.stats.metrics.losses import Scored, auc_placements, estimate, row_loss
+from keel.stats.metrics.paired import (
     FEWEST_CLUSTERS,
     MIN_CLUSTERS,
     MOST_ALIKE,

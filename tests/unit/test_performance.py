@@ -7,7 +7,7 @@ import pytest
 
 from keel.checks.performance import LabelArrival, detect_degradation
 from keel.config import PerformanceConfig
-from keel.measures.losses import Scored, estimate, row_loss
+from keel.stats.metrics.losses import Scored, estimate, row_loss
 
 CONFIG = PerformanceConfig(metric="brier", max_increase=0.0, also=("roc_auc",), min_rows=200)
 

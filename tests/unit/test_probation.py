@@ -11,9 +11,9 @@ from benchmarks.simulations import versions
 from keel.config import PromotionConfig
 from keel.lifecycle.look import fewest_blocks
 from keel.lifecycle.probation import ProbationVerdict, watch_version
-from keel.measures.blocks import block_ends, block_means, lost_pairs
-from keel.measures.bounded import bounded_loss, promised_loss
-from keel.measures.losses import Estimate, Scored, auc_estimate, estimate
+from keel.stats.metrics.losses import Estimate, Scored, auc_estimate, estimate
+from keel.stats.sequential.blocks import block_ends, block_means, lost_pairs
+from keel.stats.sequential.bounded_losses import bounded_loss, promised_loss
 
 WEEK = 6_000
 POLICY = PromotionConfig()

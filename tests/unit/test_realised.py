@@ -14,8 +14,8 @@ import pytest
 from keel import realised
 from keel.checks.performance import detect_degradation
 from keel.errors import UnknownVersion
-from keel.measures.losses import Estimate
 from keel.rows import scored
+from keel.stats.metrics.losses import Estimate
 from keel.workspace import Workspace
 from tests.toy import DAY, START, toy_config
 

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from keel.measures.exact import exact_sums, from_texts, to_text
-from keel.measures.losses import Scored, estimate
-from keel.measures.realised import NORMAL, of_holdout, realise
-from keel.measures.stretch import Stretch
-from keel.measures.sums import BINS, Sums, bins_of
+from keel.stats.metrics.exact_sums import exact_sums, from_texts, to_text
+from keel.stats.metrics.hourly_sums import BINS, Sums, bins_of
+from keel.stats.metrics.hourly_table import Stretch
+from keel.stats.metrics.intervals import NORMAL, of_holdout, realise
+from keel.stats.metrics.losses import Scored, estimate
 
 BINARY = ("accuracy", "brier", "log_loss", "roc_auc")
 REGRESSION = ("mae", "rmse")

@@ -12,7 +12,7 @@ from benchmarks import gate
 from keel.config import PromotionConfig
 from keel.lifecycle.comparison import Verdict, compare_versions
 from keel.lifecycle.segments import MISSING, SegmentStatus
-from keel.measures.losses import Scored
+from keel.stats.metrics.losses import Scored
 
 N = 8_400
 

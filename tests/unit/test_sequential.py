@@ -7,8 +7,8 @@ import pytest
 from scipy.special import betaln
 from scipy.stats import binom
 
-from keel.measures.allocation import log_mismatch
-from keel.measures.sequential import Contrasts, half_width, mixture_variance, running
+from keel.stats.sequential.confidence_sequences import Contrasts, half_width, mixture_variance, running
+from keel.stats.sequential.sample_ratio import log_mismatch
 
 ALPHA = 0.05
 ROWS = np.arange(3_000)

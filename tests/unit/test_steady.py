@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from keel.measures.paired import Clusters, uncertainty
-from keel.measures.steady import HourlySums
+from keel.stats.metrics.paired import Clusters, uncertainty
+from keel.stats.sequential.day_clusters import HourlySums
 
 ALPHA = 0.05
 

@@ -12,8 +12,8 @@ import pytest
 from scipy.stats import chisquare
 
 from keel import DriftConfig, ReferenceGrid, detect
-from keel.measures.chi_square import chi_square
-from keel.measures.psi import psi
+from keel.stats.drift.chi_square import chi_square
+from keel.stats.drift.psi import psi
 
 if TYPE_CHECKING:
     from keel.checks.drift import DriftReport

@@ -12,13 +12,13 @@ from keel.checks.evidence import DISTRIBUTION, Evidence, gather_evidence, gather
 from keel.checks.verdict import Severity, Status, Verdict, judge_column
 from keel.config import DriftConfig
 from keel.errors import GridMismatch
-from keel.measures.fdr import benjamini_hochberg
-from keel.measures.impact import impact
-from keel.measures.plain import finite_or_none
+from keel.stats.drift.fdr import benjamini_hochberg
+from keel.stats.drift.impact import impact
+from keel.stats.json_numbers import finite_or_none
 
 if TYPE_CHECKING:
-    from keel.counts import Counts
-    from keel.grid import ReferenceGrid
+    from keel.grid.counts import Counts
+    from keel.grid.reference import ReferenceGrid
 
 
 @dataclass(frozen=True)

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keel.counts import OVERSHOOT_UNIT
-from keel.measures.cells import merge_cells, pool_small
-from keel.measures.chi_square import chi_square
-from keel.measures.impact import impact
-from keel.measures.jensen_shannon import jensen_shannon
-from keel.measures.ks import is_small, ks_monte_carlo, ks_p_value, ks_statistic
-from keel.measures.psi import psi, psi_excess
-from keel.measures.rates import beyond_range_p_value, rate_increase_p_value
-from keel.measures.wasserstein import wasserstein
+from keel.grid.counts import OVERSHOOT_UNIT
+from keel.stats.drift.cells import merge_cells, pool_small
+from keel.stats.drift.chi_square import chi_square
+from keel.stats.drift.impact import impact
+from keel.stats.drift.jensen_shannon import jensen_shannon
+from keel.stats.drift.ks import is_small, ks_monte_carlo, ks_p_value, ks_statistic
+from keel.stats.drift.psi import psi, psi_excess
+from keel.stats.drift.rates import beyond_range_p_value, rate_increase_p_value
+from keel.stats.drift.wasserstein import wasserstein
 
 if TYPE_CHECKING:
     from keel.config import DriftConfig
-    from keel.counts import ColumnCounts, Counts, Integers
-    from keel.grid import ReferenceGrid
-    from keel.kernel import ColumnGrid
+    from keel.grid.counts import ColumnCounts, Counts, Integers
+    from keel.grid.kernel import ColumnGrid
+    from keel.grid.reference import ReferenceGrid
 
 MIN_RESAMPLES = 999
 MAX_RESAMPLES = 9_999

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from keel.measures.losses import Estimate, Scored, estimate, finite_rows, row_loss, worsening
-from keel.measures.plain import finite_or_none
+from keel.stats.json_numbers import finite_or_none
+from keel.stats.metrics.losses import Estimate, Scored, estimate, finite_rows, row_loss, worsening
 
 if TYPE_CHECKING:
     from keel.config import PerformanceConfig
@@ -110,7 +110,7 @@ def detect_degradation(
     reference
         Holdout estimates by metric name; must hold ``config.metric``.
     reference_loss
-        The holdout's mean loss per row (`keel.measures.losses.row_loss` of ``config.metric``).
+        The holdout's mean loss per row (`keel.stats.metrics.losses.row_loss` of ``config.metric``).
     explained
         What the inputs' drift alone would have changed the mean loss by, if known.
     arrival

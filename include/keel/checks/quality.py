@@ -15,8 +15,8 @@ from keel.errors import GridMismatch
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from keel.counts import Counts
-    from keel.grid import ReferenceGrid
+    from keel.grid.counts import Counts
+    from keel.grid.reference import ReferenceGrid
 
 MAX_INVALID_INCREASE = 0.05
 """A typed source holds no word among its numbers; one row in twenty is more than hand-made exceptions."""

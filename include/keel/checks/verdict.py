@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keel.checks.evidence import DISTRIBUTION, Evidence, Rate
-from keel.measures.psi import psi, psi_excess
+from keel.stats.drift.psi import psi, psi_excess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keel.errors import ArtifactChanged, UnknownVersion
-from keel.grid import ReferenceGrid
+from keel.grid.reference import ReferenceGrid
 from keel.lifecycle.tracking import Tracking, VersionInfo, means_missing
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keel.errors import InsufficientData
-from keel.measures.plain import finite_or_none
+from keel.stats.json_numbers import finite_or_none
 
 if TYPE_CHECKING:
     import pyarrow as pa

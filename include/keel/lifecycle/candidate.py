@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from keel.config import ModelConfig
-    from keel.grid import ReferenceGrid
+    from keel.grid.reference import ReferenceGrid
 
 TRUSTED_PREFIXES = ("sklearn.", "numpy.", "scipy.", "models.", "collections.", "builtins.")
 """Types a model may hold without being refused: the libraries Keel pins, and the project's own pipelines."""

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keel.config.sections import METRICS_OF_KIND
 from keel.errors import KeelError
 from keel.lifecycle.segments import Segments, SegmentStatus, judge_segments, named
 from keel.lifecycle.speed_limits import SpeedLimits, judge_speed
 from keel.lifecycle.usable_rows import BINARY, UsableRows, usable_rows
-from keel.measures.losses import Estimate, Scored, needed_for
-from keel.measures.paired import Clusters, Influence, Uncertainty, improvement, influence, mcnemar, uncertainty
-from keel.measures.plain import finite_or_none
-from keel.sections import METRICS_OF_KIND
+from keel.stats.json_numbers import finite_or_none
+from keel.stats.metrics.losses import Estimate, Scored, needed_for
+from keel.stats.metrics.paired import Clusters, Influence, Uncertainty, improvement, influence, mcnemar, uncertainty
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keel.measures.betting import combine, log_capital
-from keel.measures.blocks import Integers, Times, block_ends, block_means, lost_pairs
-from keel.measures.bounded import PROBABILITY_METRICS, BoundedLoss
+from keel.stats.sequential.betting import combine, log_capital
+from keel.stats.sequential.blocks import Integers, Times, block_ends, block_means, lost_pairs
+from keel.stats.sequential.bounded_losses import PROBABILITY_METRICS, BoundedLoss
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from keel.config import PromotionConfig
-    from keel.measures.losses import Estimate, Floats, Scored
+    from keel.stats.metrics.losses import Estimate, Floats, Scored
 
 BLOCK_ROWS, BLOCK_SPAN = 50, np.timedelta64(2, "h")
 """A block is the next rows that are at least so many and span so much time. A test of single flights takes back every

@@ -1,6 +1,6 @@
 """A new version on probation: is it shown to be worse than the one before it, and does it hold what it promised?
 
-Both are tests by betting (`keel.measures.betting`), from the first labelled prediction of the probation: what they look
+Both are tests by betting (`keel.stats.sequential.betting`), from the first labelled prediction of the probation: what they look
 for can only have begun with the promotion, so nothing has to start anew on the way.
 """
 
@@ -12,13 +12,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from keel.lifecycle.look import Bet, Look
-from keel.measures.bounded import bounded_loss, promised_loss
-from keel.measures.plain import finite_or_none
+from keel.stats.json_numbers import finite_or_none
+from keel.stats.sequential.bounded_losses import bounded_loss, promised_loss
 
 if TYPE_CHECKING:
     from keel.config import PromotionConfig
-    from keel.measures.blocks import Times
-    from keel.measures.losses import Scored
+    from keel.stats.metrics.losses import Scored
+    from keel.stats.sequential.blocks import Times
 
 
 class ProbationVerdict(StrEnum):

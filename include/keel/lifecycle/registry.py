@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from keel.config import ModelConfig
-    from keel.grid import ReferenceGrid
+    from keel.grid.reference import ReferenceGrid
 
 __all__ = ["Registry", "VersionInfo"]
 

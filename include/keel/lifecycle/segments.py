@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keel.measures.paired import Clusters, improvement, influence, uncertainty
-from keel.measures.plain import finite_or_none
+from keel.stats.json_numbers import finite_or_none
+from keel.stats.metrics.paired import Clusters, improvement, influence, uncertainty
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from keel.config import PromotionConfig
-    from keel.measures.losses import Scored
+    from keel.stats.metrics.losses import Scored
 
 MISSING = "(missing)"
 MOST_NAMED = 10

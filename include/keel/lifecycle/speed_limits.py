@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from keel.measures.plain import finite_or_none
+from keel.stats.json_numbers import finite_or_none
 
 if TYPE_CHECKING:
     from keel.config import PromotionConfig

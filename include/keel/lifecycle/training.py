@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from keel.errors import ConfigError, InsufficientData, TrainingFailed
-from keel.grid import ReferenceGrid
+from keel.grid.reference import ReferenceGrid
 from keel.lifecycle.candidate import Candidate
 from keel.lifecycle.origin import code_revision, digest_of, pipeline_digest, table_digest
 from keel.lifecycle.scoring import to_model_input
-from keel.measures.losses import Estimate, Scored, estimate, finite_rows, needed_for, row_loss
+from keel.stats.metrics.losses import Estimate, Scored, estimate, finite_rows, needed_for, row_loss
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from keel.config import PromotionConfig
-    from keel.measures.losses import Scored
+    from keel.stats.metrics.losses import Scored
 
     Mask = NDArray[np.bool_]
     Times = NDArray[np.datetime64]

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from keel.config.sections import METRICS_OF_KIND
 from keel.errors import KeelError
-from keel.measures.plain import finite_or_none
-from keel.measures.realised import of_holdout, realise
-from keel.measures.stretch import Stretch
-from keel.measures.sums import COLUMNS, Sums
 from keel.rows import Standing, prediction_log, scored, standing_of, stretches
-from keel.sections import METRICS_OF_KIND
+from keel.stats.json_numbers import finite_or_none
+from keel.stats.metrics.hourly_sums import COLUMNS, Sums
+from keel.stats.metrics.hourly_table import Stretch
+from keel.stats.metrics.intervals import of_holdout, realise
 from keel.window import DAY, HOUR, floor_hour
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def series(
     there. Each has ``start, end, version, metric`` (the configured one), ``predictions``, ``labelled`` and ``coverage``
     (the one of the other; None where how many there were is not known any more), ``n`` (labelled rows that were not
     set aside), ``hours``, ``set_aside``, ``mean_label``, ``mean_score``, ``mean_prediction``, and by metric ``value,
-    lower, upper, standard_error, n, clusters, bin_error`` (`keel.measures.realised.Realised`) and ``holdout``: the same
+    lower, upper, standard_error, n, clusters, bin_error`` (`keel.stats.metrics.intervals.Realised`) and ``holdout``: the same
     of the version's training holdout, None where that was not measured or the registry does not say.
     """
     refresh(ws, config, start=start, end=end)

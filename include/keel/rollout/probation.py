@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from keel.config import ModelConfig
-    from keel.measures.losses import Scored
+    from keel.stats.metrics.losses import Scored
     from keel.workspace import Workspace
 
 HARMLESS = (ProbationVerdict.SURVIVED, ProbationVerdict.BROKEN_PROMISE, ProbationVerdict.INCONCLUSIVE)

@@ -9,8 +9,8 @@ import numpy as np
 from keel.serving.inputs import Features
 
 if TYPE_CHECKING:
-    from keel.grid import ReferenceGrid
-    from keel.kernel import ColumnGrid
+    from keel.grid.kernel import ColumnGrid
+    from keel.grid.reference import ReferenceGrid
     from keel.serving.inputs import Inputs
 
 ROWS = 16

@@ -1,7 +1,7 @@
 """What the outcomes of an experiment have shown, and whether its arms are what they say: tests for any moment.
 
 A verdict needs two things at once. The test of rows that the plan has fixed bounds the chance of a wrong one, however
-often one looks. And the difference must hold from day to day (`keel.measures.steady`): without that it may be true of
+often one looks. And the difference must hold from day to day (`keel.stats.sequential.day_clusters`): without that it may be true of
 the rows of one storm and of no others. Both are judged at the end of each hour in which outcomes came to be known.
 
 Before ``least`` has passed, harm is judged against what is borne until then. What shows the larger harm shows the
@@ -19,15 +19,15 @@ import numpy as np
 
 from keel.lifecycle.experiment.plan import BURN_IN, Plan, in_utc
 from keel.lifecycle.look import BLOCK_ROWS, BLOCK_SPAN, MOST
-from keel.measures.allocation import log_mismatch
-from keel.measures.betting import Capital, combine, log_capital
-from keel.measures.blocks import Integers, block_ends, block_means
-from keel.measures.sequential import BISECTIONS, Contrasts, half_width, running
-from keel.measures.steady import HourlySums
+from keel.stats.sequential.betting import Capital, combine, log_capital
+from keel.stats.sequential.blocks import Integers, block_ends, block_means
+from keel.stats.sequential.confidence_sequences import BISECTIONS, Contrasts, half_width, running
+from keel.stats.sequential.day_clusters import HourlySums
+from keel.stats.sequential.sample_ratio import log_mismatch
 
 if TYPE_CHECKING:
     from keel.lifecycle.experiment.rows import Assigned, Mask, Outcomes
-    from keel.measures.losses import Floats
+    from keel.stats.metrics.losses import Floats
 
 MISMATCH = 1_000.0
 """Evidence from which an assignment is not believed to be what it says: right ones reach it once in a thousand."""

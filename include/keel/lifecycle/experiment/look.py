@@ -35,7 +35,7 @@ from keel.lifecycle.look import LARGEST_LOG, MOST_LEFT_OUT
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from keel.measures.losses import Floats
+    from keel.stats.metrics.losses import Floats
 
 __all__ = ["ExperimentLook", "ExperimentVerdict", "countable", "decide", "evaluate"]
 

@@ -18,8 +18,8 @@ import numpy as np
 
 from keel.errors import ExperimentRefused
 from keel.lifecycle.experiment.problems import problems
-from keel.measures.bounded import BoundedLoss, bounded_loss
-from keel.measures.losses import Estimate
+from keel.stats.metrics.losses import Estimate
+from keel.stats.sequential.bounded_losses import BoundedLoss, bounded_loss
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from keel.measures.bounded import bounded_loss
-from keel.measures.losses import ROW_LOSSES
+from keel.stats.metrics.losses import ROW_LOSSES
+from keel.stats.sequential.bounded_losses import bounded_loss
 
 if TYPE_CHECKING:
     from keel.lifecycle.experiment.plan import Plan
-    from keel.measures.losses import Estimate
+    from keel.stats.metrics.losses import Estimate
 
 
 def problems(plan: Plan) -> Iterator[str]:

@@ -8,9 +8,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from keel.config.loading import shown_duration
 from keel.lifecycle.experiment.evidence import MISMATCH
-from keel.measures.plain import finite_or_none
-from keel.validation import shown_duration
+from keel.stats.json_numbers import finite_or_none
 
 if TYPE_CHECKING:
     from keel.lifecycle.experiment.plan import Plan

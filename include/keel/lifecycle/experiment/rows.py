@@ -16,14 +16,14 @@ import numpy as np
 import pyarrow.compute as pc
 
 from keel.lifecycle.experiment.plan import CHALLENGER, CHAMPION, Plan, in_utc, shares_at, version_of
-from keel.measures.bounded import PROBABILITY_METRICS
-from keel.measures.losses import Floats, Scored
+from keel.stats.metrics.losses import Floats, Scored
+from keel.stats.sequential.bounded_losses import PROBABILITY_METRICS
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from keel.measures.blocks import Times
+    from keel.stats.sequential.blocks import Times
 
     Mask = NDArray[np.bool_]
     Rows = slice | Mask

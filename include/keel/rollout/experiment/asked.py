@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypedDict
 
+from keel.config.loading import parse_duration
 from keel.errors import ExperimentRefused
 from keel.lifecycle.experiment.plan import Stage
-from keel.validation import parse_duration
 
 if TYPE_CHECKING:
     from keel.lifecycle.experiment.plan import Mode

@@ -7,31 +7,31 @@ import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Unpack
 
+from keel.config.loading import shown_duration
+from keel.config.sections import METRICS_OF_KIND
 from keel.decision import Action, Decision
 from keel.errors import ExperimentRefused
 from keel.lifecycle import deployments, experiments, ledger
 from keel.lifecycle.experiment.plan import LEAST, LONGEST, Plan
 from keel.lifecycle.experiments import Outcome
 from keel.lifecycle.history import history
-from keel.measures.bounded import promised_loss
-from keel.measures.losses import ROW_LOSSES
 from keel.memory import Plain, keep_decision, now_utc, request_id
 from keel.rollout.evidence import promotable, require_promotable
 from keel.rollout.experiment.asked import MAX_N, Asked
 from keel.rows import recent_rows
-from keel.sections import METRICS_OF_KIND
-from keel.validation import shown_duration
+from keel.stats.metrics.losses import ROW_LOSSES
+from keel.stats.sequential.bounded_losses import promised_loss
 from keel.window import HOUR, Window, floor_hour
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
-    from keel.measures.losses import Estimate
+    from keel.stats.metrics.losses import Estimate
     from keel.workspace import Workspace
 
 STAND_IN = {"roc_auc": "brier"}
 """A ranking has no loss per row; the proper score that needs no threshold stands in for it."""
 JUDGED_BY_ANOTHER = ("roc_auc", "log_loss")
-"""Metrics in whose place the Brier score is judged (`keel.measures.bounded`)."""
+"""Metrics in whose place the Brier score is judged (`keel.stats.sequential.bounded_losses`)."""
 
 
 def start_experiment(

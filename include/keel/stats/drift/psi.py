@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from keel.measures.cells import Integers
+    from keel.stats.drift.cells import Integers
 
 JEFFREYS = 0.5
 """Added to every cell: with a floor such as 1e-4 in its place, one empty cell decides the index."""

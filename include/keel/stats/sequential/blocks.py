@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from keel.measures.losses import Floats
+    from keel.stats.metrics.losses import Floats
 
 Integers = NDArray[np.int64]
 Times = NDArray[np.datetime64]

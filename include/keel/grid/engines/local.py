@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from keel.counts import Counts
-from keel.values import batches_of, number_of_rows
+from keel.grid.counts import Counts
+from keel.grid.values import batches_of, number_of_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from keel.grid import ReferenceGrid
+    from keel.grid.reference import ReferenceGrid
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 HOUR_MICROS = 3_600_000_000

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from keel.counts import Floats, Integers
+    from keel.grid.counts import Floats, Integers
 
 CHUNK = 50_000
 """Values at a time: the temporaries then stay in a core's cache, which makes this twice as fast as one pass."""

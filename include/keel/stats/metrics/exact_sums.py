@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from keel.measures.losses import Floats
+    from keel.stats.metrics.losses import Floats
 
 _DIGITS = 53
 """Binary digits of a float's mantissa."""

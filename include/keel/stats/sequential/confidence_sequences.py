@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from keel.measures.betting import Capital, log_capital
+from keel.stats.sequential.betting import Capital, log_capital
 
 Floats = NDArray[np.float64]
 

@@ -1,7 +1,7 @@
 """What is kept of labelled predictions so that metrics and their errors follow for any stretch of time, by adding.
 
 Losses and their squares as exact sums, and the scores of either class in bins. Two hours added, which
-`keel.measures.stretch` does, are the hour that has the rows of both, to the last digit.
+`keel.stats.metrics.hourly_table` does, are the hour that has the rows of both, to the last digit.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keel.measures.exact import exact_sums, to_float, to_text
-from keel.measures.losses import finite_rows, row_loss
+from keel.stats.metrics.exact_sums import exact_sums, to_float, to_text
+from keel.stats.metrics.losses import finite_rows, row_loss
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from keel.measures.losses import Floats, Scored
+    from keel.stats.metrics.losses import Floats, Scored
 
     Integers = NDArray[np.int64]
 

@@ -23,7 +23,7 @@ CLEAR_OF_CUT = 4.0
 
 
 def merge_cells(counts: ArrayLike, starts: Integers) -> Integers:
-    """Sum the cells of each bin; ``starts`` as `keel.measures.psi.decile_starts` gives them.
+    """Sum the cells of each bin; ``starts`` as `keel.stats.drift.psi.decile_starts` gives them.
 
     >>> merge_cells([1, 2, 3, 4], np.array([0, 2])).tolist()
     [3, 7]

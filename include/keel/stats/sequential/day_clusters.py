@@ -5,7 +5,7 @@ meets worse than the other: a storm that only one of them knows is a true differ
 little of other days. So a difference is also measured against how much it differs between days.
 
 Rows are summed by hour; that is all that the error between days, or between shorter clusters while there are few days,
-needs (`keel.measures.paired`), however many rows there are.
+needs (`keel.stats.metrics.paired`), however many rows there are.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from keel.measures.paired import Clusters, uncertainty
-from keel.measures.sequential import half_width
+from keel.stats.metrics.paired import Clusters, uncertainty
+from keel.stats.sequential.confidence_sequences import half_width
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

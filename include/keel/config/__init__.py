@@ -16,8 +16,8 @@ from typing import Any
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from keel.errors import ConfigError, UnknownModel, suggestion
-from keel.sections import (
+from keel.config.loading import Section, read_yaml, replace_keys, shown_duration, validated
+from keel.config.sections import (
     METRICS_OF_KIND,
     AlertsConfig,
     CheckConfig,
@@ -36,7 +36,7 @@ from keel.sections import (
     SqlSource,
     TargetConfig,
 )
-from keel.validation import Section, read_yaml, replace_keys, shown_duration, validated
+from keel.errors import ConfigError, UnknownModel, suggestion
 
 __all__ = [
     "AlertsConfig", "CheckConfig", "DriftConfig", "FeatureKind", "FileSource", "KeelSource", "LiveConfig", "Metric",
@@ -44,7 +44,7 @@ __all__ = [
     "SqlSource", "TargetConfig", "get_model", "load_model", "load_models", "read_models",
 ]  # fmt: skip
 
-MODELS_FOLDER = Path(__file__).resolve().parents[1] / "models"
+MODELS_FOLDER = Path(__file__).resolve().parents[2] / "models"
 ENVIRONMENT_PREFIX = "KEEL__"
 
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import chdtrc
 
-from keel.measures.cells import CLEAR_OF_CUT, MIN_EXPECTED, pool, pool_small
+from keel.stats.drift.cells import CLEAR_OF_CUT, MIN_EXPECTED, pool, pool_small
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from keel.measures.cells import Floats, Integers
+    from keel.stats.drift.cells import Floats, Integers
 
 MAX_SIMULATED_CELLS = 50
 """Simulation costs time per cell; of more only the most frequent are kept apart."""
@@ -25,7 +25,7 @@ def chi_square(
 
     reference, current: shape (cells,), counts, the last cell being `other`; each with at least one row. The reference
     is a sample too: taking its shares for exact turns 5% false alarms into 34% at five categories. Cells with an
-    expectation below 5 are pooled (`keel.measures.cells.pool_small`, also for ``cut``). When fewer than two are left
+    expectation below 5 are pooled (`keel.stats.drift.cells.pool_small`, also for ``cut``). When fewer than two are left
     the cells are those with an expectation of 5 in the reference, and the p-value is simulated with both margins
     fixed, (k + 1)/(resamples + 1). With one cell even then, as for a column of identifiers: statistic 0, p-value 1.
     Source: Pearson 1900; Agresti, Categorical Data Analysis, 3.2. Simulation: Hope 1968.

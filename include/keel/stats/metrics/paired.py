@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keel.measures.losses import HIGHER_IS_BETTER, Scored, auc_placements, row_loss
+from keel.stats.metrics.losses import HIGHER_IS_BETTER, Scored, auc_placements, row_loss
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

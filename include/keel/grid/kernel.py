@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from keel.buckets import Buckets
-from keel.counts import OVERSHOOT_LIMIT, OVERSHOOT_UNIT, TAILS, ColumnCounts, Floats, Integers
-from keel.values import INVALID, MISSING, Categories, is_plain_text, read_categories, read_numbers
+from keel.grid.buckets import Buckets
+from keel.grid.counts import OVERSHOOT_LIMIT, OVERSHOOT_UNIT, TAILS, ColumnCounts, Floats, Integers
+from keel.grid.values import INVALID, MISSING, Categories, is_plain_text, read_categories, read_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -149,7 +149,7 @@ def _leave_one_out(frequency: Mapping[str, int], ranked: list[str]) -> tuple[int
 def count_column(grid: ColumnGrid, column: Any | None, rows: int) -> ColumnCounts:
     """Count one column of a table of ``rows`` rows; ``column`` is None when the table does not have it.
 
-    Never raises for what the column holds: see `keel.values` for how each type is read.
+    Never raises for what the column holds: see `keel.grid.values` for how each type is read.
     """
     if column is None:
         return ColumnCounts(grid.kind, np.zeros(grid.size, dtype=np.int64), absent=rows)

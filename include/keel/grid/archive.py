@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keel.counts import Counts, Floats, Layout
 from keel.errors import SchemaError
-from keel.kernel import ColumnGrid
+from keel.grid.counts import Counts, Floats, Layout
+from keel.grid.kernel import ColumnGrid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ _COUNTED = ("cells", "tails", "overshoot", "extremes")
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """What a grid consists of; see `keel.grid.ReferenceGrid` for the meaning of each field."""
+    """What a grid consists of; see `keel.grid.reference.ReferenceGrid` for the meaning of each field."""
 
     columns: tuple[ColumnGrid, ...]
     n_features: int

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keel.measures.betting import clopper_pearson_upper, empirical_bernstein_upper
-from keel.measures.losses import Estimate, Floats, Scored, brier_loss, finite_rows, row_loss
+from keel.stats.metrics.losses import Estimate, Floats, Scored, brier_loss, finite_rows, row_loss
+from keel.stats.sequential.betting import clopper_pearson_upper, empirical_bernstein_upper
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from keel.measures.cells import Floats
+    from keel.stats.drift.cells import Floats
 
 
 def benjamini_hochberg(p_values: ArrayLike) -> Floats:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from keel.validation import Duration, Section
+from keel.config.loading import Duration, Section
 
 FeatureKind = Literal["numeric", "categorical"]
 Metric = Literal["brier", "log_loss", "roc_auc", "accuracy", "mae", "rmse"]

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from keel.measures.exact import from_texts, ratio
-from keel.measures.sums import BINS, FORMAT, Moments
+from keel.stats.metrics.exact_sums import from_texts, ratio
+from keel.stats.metrics.hourly_sums import BINS, FORMAT, Moments
 
 if TYPE_CHECKING:
-    from keel.measures.losses import Floats
-    from keel.measures.sums import Integers
+    from keel.stats.metrics.hourly_sums import Integers
+    from keel.stats.metrics.losses import Floats
 
 NOTHING = (0, "0/0", "0/0")
 """The moments of no value."""
@@ -65,13 +65,13 @@ class Stretch:
     starts: Integers
     """Where each hour's cells begin among those of all, and where the last hour's end; shape (hours + 1,)."""
     bins: Integers
-    """The cells' bins, see `keel.measures.sums.bins_of`, with the positives and negatives in each."""
+    """The cells' bins, see `keel.stats.metrics.hourly_sums.bins_of`, with the positives and negatives in each."""
     positive: Integers
     negative: Integers
 
     @classmethod
     def read(cls, bodies: Sequence[str]) -> Stretch:
-        """Read hours that `keel.measures.sums.Sums.to_json` wrote.
+        """Read hours that `keel.stats.metrics.hourly_sums.Sums.to_json` wrote.
 
         ValueError for another format, which a later Keel may write.
         """

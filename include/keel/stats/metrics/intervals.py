@@ -1,7 +1,7 @@
 """Metrics of a stretch of hours from the hours' sums, with intervals that know that rows of an hour go together.
 
 Rows of the same hours share their weather, so it is hours that are taken for the sample, and days where there are
-enough of them: the mechanism of `keel.measures.paired`, with what all rows of an hour contribute together in place of a
+enough of them: the mechanism of `keel.stats.metrics.paired`, with what all rows of an hour contribute together in place of a
 row.
 """
 
@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keel.measures.exact import to_float
-from keel.measures.paired import Clusters, uncertainty
-from keel.measures.plain import finite_or_none
+from keel.stats.json_numbers import finite_or_none
+from keel.stats.metrics.exact_sums import to_float
+from keel.stats.metrics.paired import Clusters, uncertainty
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from keel.measures.losses import Floats
-    from keel.measures.stretch import Stretch
+    from keel.stats.metrics.hourly_table import Stretch
+    from keel.stats.metrics.losses import Floats
 
     Times = NDArray[np.datetime64]
 
@@ -64,7 +64,7 @@ def realise(metric: str, hours: Stretch, times: Times) -> Realised:
     The value is a ratio of sums, Σ S_h / Σ n_h, and an hour contributes (S_h − n_h·value)/n to its error, with the
     delta method for the RMSE and the placements among all rows for the AUC. These contributions are summed within
     days, or the longest shorter unit of which there are ten (five hours at least), and neighbours are taken for alike
-    as far as they are: `keel.measures.paired.uncertainty`. The error is the larger of this and the textbook's for
+    as far as they are: `keel.stats.metrics.paired.uncertainty`. The error is the larger of this and the textbook's for
     independent rows; the interval ± Student's quantile of it at `LEVEL`, cut to what the metric can be.
     Source: Cochran 1977, ch. 6 (ratio of sums of clusters); Obuchowski 1997 (AUC).
     """

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from keel import gridfile
-from keel.counts import TAILS, ColumnCounts, Counts, Floats, Integers, Layout
 from keel.errors import ConfigError, InsufficientData, SchemaError, suggestion
-from keel.kernel import ColumnGrid, assign_rows, count_column, fit_categorical, fit_numeric
-from keel.measures.psi import decile_starts
-from keel.threads import in_threads
-from keel.values import batches_of, is_frame, number_of_rows, read_column
+from keel.grid import archive as gridfile
+from keel.grid.counts import TAILS, ColumnCounts, Counts, Floats, Integers, Layout
+from keel.grid.kernel import ColumnGrid, assign_rows, count_column, fit_categorical, fit_numeric
+from keel.grid.threads import in_threads
+from keel.grid.values import batches_of, is_frame, number_of_rows, read_column
+from keel.stats.drift.psi import decile_starts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

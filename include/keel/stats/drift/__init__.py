@@ -1,0 +1,1 @@
+"""Drift statistics: pure functions of count vectors, one file each."""

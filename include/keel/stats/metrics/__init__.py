@@ -1,0 +1,1 @@
+"""Performance metrics of labelled predictions, with their standard errors."""
