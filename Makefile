@@ -33,7 +33,7 @@ up: $(RUNTIME) ## Start Airflow, MLflow and the scoring service here with live r
 test: test-unit test-dags test-integration ## Run the tests: unit, DAGs, real servers
 
 test-unit: $(DEV) ## Run the unit tests and doctests only (no servers)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow' --ignore include/keel/store/migrations include/keel tests/unit
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow' --ignore include/keel/store/database/migrations include/keel tests/unit
 
 # Apart from the unit tests: servers are not to be started by a process that Airflow, MLflow and their threads have grown
 # large, which a system short of memory refuses to fork. Each of the two processes makes an Airflow database of its own.

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from keel.lifecycle import ledger
 from keel.lifecycle.proof import GENESIS, Row, digest
-from keel.store.tables import deployments as deployments_table
-from keel.store.tables import ledger as ledger_table
+from keel.store.database.tables import deployments as deployments_table
+from keel.store.database.tables import ledger as ledger_table
 
 if TYPE_CHECKING:
     from keel.store import Store

@@ -16,8 +16,8 @@ from keel.lifecycle.scoring import require_features
 from keel.lifecycle.training import Split, TrainingRows
 from keel.memory import times_of
 from keel.stats.metrics.losses import Scored
-from keel.store.casting import take, to_kind
-from keel.store.rows import empty
+from keel.store.predictions.casting import take, to_kind
+from keel.store.predictions.encoding import empty
 from keel.window import DAY, HOUR, Window, outside, parse_time
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from keel.config import ModelConfig
     from keel.grid.reference import ReferenceGrid
-    from keel.store.predictions import PredictionLog
+    from keel.store.predictions.log import PredictionLog
     from keel.workspace import Workspace
 
 

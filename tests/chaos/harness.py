@@ -26,7 +26,8 @@ from sqlalchemy.engine.default import DefaultDialect
 from keel.lifecycle import deployments, ledger
 from keel.lifecycle.history import Status, history
 from keel.lifecycle.registry import Registry
-from keel.store import Store, sqlite
+from keel.store import Store
+from keel.store.database import sqlite
 from tests.store_fixtures import NOON
 
 FULL_SIZE = bool(os.environ.get("KEEL_FULL_SIZE"))

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from keel.feedback.sources import PART_ROWS
-from keel.store.tables import label_conflicts, labels
+from keel.sources import PART_ROWS
+from keel.store.database.tables import label_conflicts, labels
 
 if TYPE_CHECKING:
     from keel.store import Store

@@ -14,7 +14,7 @@ from keel import rollout
 from keel.errors import ConfigError
 from keel.lifecycle import checkpoint, deployments, keys, ledger
 from keel.rows import prediction_log
-from keel.store.tables import hours
+from keel.store.database.tables import hours
 from keel.workspace import Workspace
 from tests.dags.running import run
 from tests.dags.test_structure import write_model

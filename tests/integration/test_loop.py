@@ -30,8 +30,8 @@ from keel.lifecycle.quarantine import release
 from keel.memory import KINDS
 from keel.replay import replay
 from keel.rows import prediction_log, window_counts
-from keel.store.predictions import PredictionLog
-from keel.store.tables import metadata
+from keel.store.database.tables import metadata
+from keel.store.predictions.log import PredictionLog
 from keel.window import Window
 from keel.workspace import Workspace
 from tests.steps import BY, CONFIG, NOW, act, check, first_version, live

@@ -24,7 +24,7 @@ from keel.lifecycle.agreement import agrees
 from keel.lifecycle.checkpoint import Checkpoint, Place, PlaceUnavailable, check, write
 from keel.lifecycle.keys import key_id, keygen, private_key, public_keys
 from keel.store import Store
-from keel.store.tables import ledger as ledger_table
+from keel.store.database.tables import ledger as ledger_table
 from tests.ledger_rows import add, history, owned, put, rewritten, sentence_in
 
 NOW = datetime(2026, 3, 2, 20, tzinfo=UTC)

@@ -20,14 +20,17 @@ import sqlalchemy as sa
 from pyarrow import parquet
 from typer.testing import CliRunner, Result
 
+from keel import sources
 from keel.cli import main as command_line
 from keel.cli.feedback import show
 from keel.config import get_model
 from keel.errors import BadRequest, ConfigError, KeelError, StoreUnavailable, UnknownModel
-from keel.feedback import handing, prediction_id, sources, tables
-from keel.feedback.handing import Handed
+from keel.feedback import bulk as handing
+from keel.feedback import prediction_id
+from keel.feedback.bulk import Handed
+from keel.sources import sql as tables
 from keel.store import Store
-from keel.store.adbc import connect_sqlite
+from keel.store.database.adbc import connect_sqlite
 from tests.store_fixtures import EVER, MICROSECONDS
 
 HOURS = [datetime(2026, 3, 1, hour, tzinfo=UTC) for hour in range(24)]
@@ -150,8 +153,8 @@ def test_a_file_may_be_of_any_kind_and_use_its_own_names(home: Store, kind: str)
 def in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (handing, sources, tables):
         monkeypatch.setattr(module, "PART_ROWS", 7)
-    monkeypatch.setattr("keel.feedback.files.PART_ROWS", 7)
-    monkeypatch.setattr("keel.feedback.files.BLOCK", 200)
+    monkeypatch.setattr("keel.sources.files.PART_ROWS", 7)
+    monkeypatch.setattr("keel.sources.files.BLOCK", 200)
 
 
 @pytest.mark.usefixtures("in_small_parts")
@@ -331,7 +334,7 @@ def test_a_csv_file_may_have_lines_within_quotes_and_a_mark_before_its_head(home
 
 
 def test_a_url_is_told_without_its_login_and_signature() -> None:
-    from keel.feedback.files import open_file
+    from keel.sources.files import open_file
 
     with pytest.raises(ConfigError) as caught, open_file("http://ann:secret@127.0.0.1:1/x.csv?sig=secret"):
         pass

@@ -19,8 +19,8 @@ from keel.cli import main as command_line
 from keel.errors import ConfigError, KeelError, LedgerBroken, UnknownModel
 from keel.lifecycle import deployments, ledger
 from keel.store import Store
-from keel.store.tables import deployments as deployments_table
-from keel.store.tables import ledger as ledger_table
+from keel.store.database.tables import deployments as deployments_table
+from keel.store.database.tables import ledger as ledger_table
 from tests.ledger_rows import add, history, owned, put, rewritten
 from tests.ledger_story import STORY
 

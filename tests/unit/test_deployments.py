@@ -16,8 +16,8 @@ from keel.lifecycle.deployments import Deployment
 from keel.lifecycle.history import Status, history
 from keel.lifecycle.registry import Registry
 from keel.store import Store
-from keel.store.tables import deployments as deployments_table
-from keel.store.tables import projections
+from keel.store.database.tables import deployments as deployments_table
+from keel.store.database.tables import projections
 from tests.deployed import Deployed, open_registry
 from tests.store_fixtures import NOON
 

@@ -15,7 +15,7 @@ from keel.lifecycle.experiment.look import evaluate
 from keel.lifecycle.experiment.plan import Plan, Stage
 from keel.lifecycle.experiment.rows import Assigned, Outcomes, outputs_for, read_rows
 from keel.stats.metrics.losses import Estimate
-from keel.store import outcomes as portions
+from keel.store.predictions import experiment_rows as portions
 from tests.store_fixtures import MICROSECONDS, NOON
 
 if TYPE_CHECKING:

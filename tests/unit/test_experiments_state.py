@@ -16,7 +16,7 @@ from keel.lifecycle.agreement import agrees
 from keel.lifecycle.experiment.plan import Plan, Stage
 from keel.lifecycle.experiments import Outcome
 from keel.lifecycle.history import Deployment, Status, history
-from keel.store.tables import experiments as table
+from keel.store.database.tables import experiments as table
 from tests.store_fixtures import NOON
 
 PLAN = Plan(

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keel.errors import BadRequest
-from keel.feedback import as_identity, conflicts, hand_in, label_table, prediction_id, records
+from keel.feedback import as_identity, conflicts, hand_in, label_table, prediction_id
+from keel.feedback import parse_json as records
 from keel.store import LabelResult, Store
 from tests.store_fixtures import EVER, MICROSECONDS
 from tests.toy import toy_config

@@ -12,7 +12,7 @@ import pytest
 
 from keel.errors import BadRequest
 from keel.feedback import label_table, prediction_id
-from keel.feedback.columns import Reading, labels_of
+from keel.feedback.parse_columns import Reading, labels_of
 from tests.store_fixtures import MICROSECONDS
 from tests.toy import toy_config
 

@@ -25,7 +25,7 @@ from keel.config import get_model
 from keel.config.sections import RetentionConfig
 from keel.feedback import label_table
 from keel.serving.app import _labels
-from keel.store.adbc import connect_sqlite
+from keel.store.database.adbc import connect_sqlite
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGE = (PROJECT / "docs" / "feedback.md").read_text(encoding="utf-8")

@@ -17,8 +17,8 @@ from keel.errors import ConfigError, LedgerBroken
 from keel.lifecycle import deployments, ledger, proof
 from keel.lifecycle.agreement import agrees
 from keel.store import Store
-from keel.store.tables import deployments as deployments_table
-from keel.store.tables import ledger as ledger_table
+from keel.store.database.tables import deployments as deployments_table
+from keel.store.database.tables import ledger as ledger_table
 from tests.ledger_rows import NOTHING, START, add, change, history, owned, put, rewritten, sentence_in, undone
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

@@ -11,7 +11,7 @@ from keel.lifecycle import deployments, ledger
 from keel.lifecycle.deployments import Deployment
 from keel.lifecycle.history import Status, history
 from keel.lifecycle.registry import Registry
-from keel.store.tables import deployments as deployments_table
+from keel.store.database.tables import deployments as deployments_table
 from tests.deployed import Deployed, open_registry
 
 

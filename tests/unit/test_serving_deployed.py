@@ -20,7 +20,7 @@ from keel.lifecycle.history import Status
 from keel.serving.deployed import Deployed
 from keel.serving.shelf import FIRST_RETRY, LONGEST_RETRY, Shelf
 from keel.serving.wanted import Wanted
-from keel.store.tables import experiments as experiments_table
+from keel.store.database.tables import experiments as experiments_table
 from keel.workspace import Workspace
 from tests.toy import toy_config
 from tests.versions import files_of, register, toy_candidate

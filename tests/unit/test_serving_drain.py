@@ -12,12 +12,12 @@ import pytest
 
 from keel.alerts.findings import compose_findings
 from keel.errors import StoreUnavailable
-from keel.rollout.spooled import set_aside
 from keel.serving.drain import Drain
 from keel.serving.journal import LabelBlock, PredictionBlock, encode, packed
 from keel.serving.metrics import Metrics
 from keel.spool import Durability, Spool
 from keel.store import PredictionLog, Store
+from keel.store.undelivered import set_aside
 from keel.workspace import Workspace
 from tests.toy import toy_config
 

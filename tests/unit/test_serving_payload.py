@@ -21,7 +21,7 @@ from keel.feedback import prediction_id
 from keel.serving.inputs import Inputs
 from keel.serving.pages import unpacked_size
 from keel.serving.payload import parse
-from keel.store.times import to_micros
+from keel.store.database.times import to_micros
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 KINDS = {"x": "numeric", "colour": "categorical", "z": "numeric"}

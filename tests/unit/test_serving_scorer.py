@@ -24,7 +24,7 @@ from keel.serving.routing import route
 from keel.serving.scorer import Scorer
 from keel.serving.shelf import Shelf
 from keel.serving.wanted import Wanted
-from keel.store.times import from_micros
+from keel.store.database.times import from_micros
 from tests.serving_models import Fussy, clock, served, version
 from tests.toy import toy_config, toy_rows
 

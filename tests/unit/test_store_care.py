@@ -11,9 +11,12 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from keel.store import Store, adbc, care, expiry
-from keel.store.tables import counts, hours, label_conflicts, realised
-from keel.store.tables import labels as labels_table
+from keel.store import Store
+from keel.store import integrity as care
+from keel.store.database import adbc
+from keel.store.database.tables import counts, hours, label_conflicts, realised
+from keel.store.database.tables import labels as labels_table
+from keel.store.predictions import retention as expiry
 from tests.store_fixtures import EVER, FEATURES, NOON, batch, labels
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from keel.errors import SchemaError
-from keel.store.outcomes import ALWAYS, OUTPUTS
+from keel.store.predictions.experiment_rows import ALWAYS, OUTPUTS
 from tests.store_fixtures import EVER, FEATURES, NOON, batch, labels
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from keel.store import Store
-from keel.store.tables import label_conflicts
-from keel.store.tables import labels as labels_table
+from keel.store.database.tables import label_conflicts
+from keel.store.database.tables import labels as labels_table
 from tests.store_fixtures import EVER, FEATURES
 
 PROJECT = Path(__file__).resolve().parents[2]

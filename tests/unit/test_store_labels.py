@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from keel.errors import SchemaError
 from keel.store import LabelResult, PredictionLog, Store
-from keel.store.tables import label_conflicts
-from keel.store.tables import labels as labels_table
+from keel.store.database.tables import label_conflicts
+from keel.store.database.tables import labels as labels_table
 from tests.store_fixtures import EVER, FEATURES, MICROSECONDS, NOON, batch, labels
 
 LATER = NOON + timedelta(days=400)

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keel.errors import ConfigError
-from keel.store.layout import RESERVED, physical_name
+from keel.store.predictions.layout import RESERVED, physical_name
 from tests.store_fixtures import EVER, batch
 
 if TYPE_CHECKING:

@@ -13,9 +13,10 @@ from pandas.util import hash_array
 from sqlalchemy.sql.elements import quoted_name
 
 from keel.errors import ConfigError
-from keel.store import Store, migrations
-from keel.store.database import Database, parse_url
-from keel.store.layout import EXPERIMENT
+from keel.store import Store
+from keel.store.database import migrations
+from keel.store.database.connections import Database, parse_url
+from keel.store.predictions.layout import EXPERIMENT
 from tests.store_fixtures import EVER, NOON, batch, labels
 
 HOUR = timedelta(hours=1)

@@ -16,8 +16,8 @@ import sqlalchemy as sa
 
 from keel.errors import ConfigError, StoreUnavailable
 from keel.store import Store
-from keel.store.migrations import FOLDER, HEAD, VERSION_TABLE
-from keel.store.tables import metadata
+from keel.store.database.migrations import FOLDER, HEAD, VERSION_TABLE
+from keel.store.database.tables import metadata
 from tests.store_fixtures import EVER, FEATURES, NOON, batch
 
 LATER = EVER[1]
@@ -272,7 +272,7 @@ def test_one_store_serves_many_threads(store: Store) -> None:
 
 
 def test_no_second_copy_of_sqlite_touches_the_file(tmp_path: Path) -> None:
-    """A process's locks on the file survive whatever the store does; see `keel.store.sqlite`."""
+    """A process's locks on the file survive whatever the store does; see `keel.store.database.sqlite`."""
     path = tmp_path / "keel.db"
     with Store.open(f"sqlite:///{path}") as store:
         log = store.predictions("m", FEATURES)

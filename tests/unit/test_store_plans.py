@@ -10,11 +10,11 @@ import pytest
 import sqlalchemy as sa
 
 from keel.store import Store
-from keel.store.arrow import reading
-from keel.store.predictions import window
-from keel.store.tables import counts, hours
-from keel.store.tables import labels as labels_table
-from keel.store.times import HOUR, to_micros
+from keel.store.database.tables import counts, hours
+from keel.store.database.tables import labels as labels_table
+from keel.store.database.times import HOUR, to_micros
+from keel.store.predictions.arrow_session import reading
+from keel.store.predictions.log import window
 from tests.store_fixtures import FEATURES, NOON, batch, labels
 
 

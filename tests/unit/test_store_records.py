@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from keel.store.tables import deployments, ledger, quarantines
+from keel.store.database.tables import deployments, ledger, quarantines
 from tests.store_fixtures import NOON
 
 if TYPE_CHECKING:

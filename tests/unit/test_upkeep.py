@@ -18,8 +18,8 @@ from keel.errors import ConfigError, StoreDamaged
 from keel.lifecycle import deployments, ledger
 from keel.lifecycle.registry import Registry
 from keel.store import LabelResult
-from keel.store.tables import hours, label_conflicts
-from keel.store.tables import labels as labels_table
+from keel.store.database.tables import hours, label_conflicts
+from keel.store.database.tables import labels as labels_table
 from keel.workspace import Workspace
 from tests.store_fixtures import EVER, MICROSECONDS, labels
 from tests.toy import DAY, START, toy_config, toy_rows

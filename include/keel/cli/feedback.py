@@ -15,8 +15,8 @@ from keel.cli.output import JsonOption, Progress, print_json
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-    from keel.feedback.handing import Handed
-    from keel.feedback.sources import Source
+    from keel.feedback.bulk import Handed
+    from keel.sources import Source
     from keel.workspace import Workspace
 
 HEAD = ("id", "label", "observed", "other label", "observed")
@@ -56,10 +56,10 @@ def feedback(
     from keel.config import get_model
     from keel.errors import ConfigError
     from keel.feedback import conflicts as contradictions
-    from keel.feedback.columns import Reading
-    from keel.feedback.handing import hand_in_source
-    from keel.feedback.sources import Names
+    from keel.feedback.bulk import hand_in_source
+    from keel.feedback.parse_columns import Reading
     from keel.memory import now_utc
+    from keel.sources import Names
     from keel.workspace import Workspace
 
     config = get_model(model)
@@ -85,8 +85,8 @@ def open_source(
 ) -> AbstractContextManager[Source]:
     """Open what the arguments name."""
     from keel.errors import ConfigError
-    from keel.feedback.files import open_file
-    from keel.feedback.tables import open_table
+    from keel.sources.files import open_file
+    from keel.sources.sql import open_table
 
     if table:
         return open_table(ws, source, database or None)

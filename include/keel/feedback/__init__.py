@@ -1,12 +1,13 @@
 """Labels handed in: what turned out to be true of predictions, by their id or by entity and time.
 
-Every label has exactly one outcome, whenever and however often it comes; see `keel.store.labels` and docs/feedback.md.
+Every label has exactly one outcome, whenever and however often it comes; see `keel.store.predictions.labels` and
+docs/feedback.md.
 """
 
 from __future__ import annotations
 
 from keel.feedback.identity import as_identity, prediction_id, prediction_ids
-from keel.feedback.outcome import conflicts, hand_in
-from keel.feedback.records import label_table
+from keel.feedback.parse_json import label_table
+from keel.feedback.submit import conflicts, hand_in
 
 __all__ = ["as_identity", "conflicts", "hand_in", "label_table", "prediction_id", "prediction_ids"]

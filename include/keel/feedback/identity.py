@@ -7,7 +7,7 @@ from datetime import datetime
 from hashlib import sha256
 
 from keel.errors import BadRequest
-from keel.store.times import to_micros
+from keel.store.database.times import to_micros
 
 LONGEST = 1024
 """Bytes of an id or an entity; PostgreSQL cannot index a text much longer, and nobody's are."""

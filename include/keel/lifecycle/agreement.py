@@ -12,7 +12,7 @@ from sqlalchemy import select
 from keel.lifecycle import ledger
 from keel.lifecycle.history import Deployment, fold
 from keel.lifecycle.proof import ALIASES, placed
-from keel.store.tables import deployments
+from keel.store.database.tables import deployments
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -20,8 +20,8 @@ from keel.lifecycle import ledger
 from keel.lifecycle.experiment.plan import Plan
 from keel.lifecycle.history import PROMOTABLE, history
 from keel.lifecycle.noting import alone, noted
-from keel.store.tables import experiments as table
-from keel.store.times import from_micros, to_micros
+from keel.store.database.tables import experiments as table
+from keel.store.database.times import from_micros, to_micros
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row

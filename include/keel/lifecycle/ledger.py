@@ -20,8 +20,8 @@ from sqlalchemy import ColumnElement, LargeBinary, cast, func, literal, select, 
 from keel.errors import LedgerBroken
 from keel.lifecycle import proof
 from keel.lifecycle.proof import COLUMNS, GENESIS, NUMBERS, Row, Verification, digest
-from keel.store.tables import ledger as ledger_table
-from keel.store.times import from_micros, to_micros
+from keel.store.database.tables import ledger as ledger_table
+from keel.store.database.times import from_micros, to_micros
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

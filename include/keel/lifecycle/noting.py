@@ -10,7 +10,7 @@ from sqlalchemy import select, text
 
 from keel.lifecycle import ledger
 from keel.lifecycle.history import Deployment
-from keel.store.tables import deployments
+from keel.store.database.tables import deployments
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

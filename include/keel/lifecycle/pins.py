@@ -10,7 +10,7 @@ from sqlalchemy import select
 from keel.errors import LedgerBroken
 from keel.lifecycle import ledger
 from keel.lifecycle.history import Pin, fold
-from keel.store.tables import ledger as ledger_table
+from keel.store.database.tables import ledger as ledger_table
 
 if TYPE_CHECKING:
     from keel.store import Store

@@ -1,6 +1,7 @@
 """A new version on probation: is it shown to be worse than the one before it, and does it hold what it promised?
 
-Both are tests by betting (`keel.stats.sequential.betting`), from the first labelled prediction of the probation: what they look
+Both are tests by betting (`keel.stats.sequential.betting`), from the first labelled prediction of the probation:
+what they look
 for can only have begun with the promotion, so nothing has to start anew on the way.
 """
 

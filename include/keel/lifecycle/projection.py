@@ -22,15 +22,15 @@ from keel.lifecycle import ledger
 from keel.lifecycle.history import History, fold
 from keel.lifecycle.ledger import Action, Entry
 from keel.lifecycle.transitions import NONE, Statuses, note
+from keel.store.database.tables import projections
 from keel.store.records import insert
-from keel.store.tables import projections
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from keel.lifecycle.registry import Registry, VersionInfo
     from keel.store import Store
-    from keel.store.locks import Held
+    from keel.store.database.locks import Held
 
 log = logging.getLogger(__name__)
 

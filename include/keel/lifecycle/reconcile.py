@@ -32,7 +32,7 @@ from keel.lifecycle.transitions import Statuses, read, swap
 if TYPE_CHECKING:
     from keel.lifecycle.registry import Registry
     from keel.store import Store
-    from keel.store.locks import Held
+    from keel.store.database.locks import Held
 
 LOOKS = 5
 """How often one looks again because others change the deployment meanwhile; who looks next finds the rest."""

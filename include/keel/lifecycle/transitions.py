@@ -19,10 +19,10 @@ from keel.errors import StaleGeneration
 from keel.lifecycle import experiments, ledger
 from keel.lifecycle.history import Deployment, Status, fold, new_stations
 from keel.lifecycle.noting import alone, noted, placed
+from keel.store.database.tables import deployments as deployments_table
+from keel.store.database.tables import ledger as ledger_table
+from keel.store.database.times import to_micros
 from keel.store.records import insert
-from keel.store.tables import deployments as deployments_table
-from keel.store.tables import ledger as ledger_table
-from keel.store.times import to_micros
 
 if TYPE_CHECKING:
     from keel.lifecycle.ledger import Entry

@@ -138,7 +138,8 @@ def series(
     there. Each has ``start, end, version, metric`` (the configured one), ``predictions``, ``labelled`` and ``coverage``
     (the one of the other; None where how many there were is not known any more), ``n`` (labelled rows that were not
     set aside), ``hours``, ``set_aside``, ``mean_label``, ``mean_score``, ``mean_prediction``, and by metric ``value,
-    lower, upper, standard_error, n, clusters, bin_error`` (`keel.stats.metrics.intervals.Realised`) and ``holdout``: the same
+    lower, upper, standard_error, n, clusters, bin_error`` (`keel.stats.metrics.intervals.Realised`) and ``holdout``:
+    the same
     of the version's training holdout, None where that was not measured or the registry does not say.
     """
     refresh(ws, config, start=start, end=end)

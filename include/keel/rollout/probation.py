@@ -13,8 +13,8 @@ from keel.lifecycle.history import Probation, history
 from keel.lifecycle.probation import ProbationVerdict, watch_version
 from keel.memory import Plain, keep_decision, keep_report, now_utc, outcome_of, report_id
 from keel.rollout.experiment.watch import watch_experiment
-from keel.rollout.spooled import set_aside
 from keel.rows import prediction_log, score_version, scored
+from keel.store.undelivered import set_aside
 from keel.window import HOUR, Window, ceil_hour, floor_hour
 
 if TYPE_CHECKING:

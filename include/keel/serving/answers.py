@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from keel.store.times import from_micros
+from keel.store.database.times import from_micros
 
 if TYPE_CHECKING:
     from keel.serving.journal import PredictionBlock

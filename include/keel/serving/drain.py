@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keel.errors import KeelError
-from keel.rollout.spooled import REPORT_KIND, SET_ASIDE
 from keel.serving.bringing import Bringing, model_of
+from keel.store.undelivered import REPORT_KIND, SET_ASIDE
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
@@ -170,7 +170,7 @@ class Drain(threading.Thread):
             self._known_damage.add(damage)
 
     def _report(self, identity: str, models: Sequence[str], what: str, reason: str) -> None:
-        """Leave word in the store, where those who tell people look: `keel.rollout.spooled`."""
+        """Leave word in the store, where those who tell people look: `keel.store.undelivered`."""
         now = datetime.now(UTC)
         for model in models:
             whose = f"of {model}" if len(models) == 1 else f"of one of {', '.join(models)}"

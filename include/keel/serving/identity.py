@@ -11,7 +11,7 @@ from keel.config.loading import shown_duration
 from keel.errors import BadRequest, suggestion
 from keel.feedback import as_identity, prediction_ids
 from keel.serving.inputs import shown
-from keel.store.times import from_micros, to_micros
+from keel.store.database.times import from_micros, to_micros
 
 if TYPE_CHECKING:
     from keel.serving.inputs import Inputs

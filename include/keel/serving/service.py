@@ -33,7 +33,7 @@ from keel.serving.scorer import HUNG_SECONDS, Scorer
 from keel.serving.siblings import Siblings, to_dict
 from keel.serving.ticks import Ticks
 from keel.spool import Spool
-from keel.store.database import parse_url
+from keel.store.database.connections import parse_url
 from keel.workspace import PROJECT, Workspace
 
 if TYPE_CHECKING:

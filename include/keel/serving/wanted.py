@@ -12,7 +12,7 @@ from sqlalchemy import and_, select
 
 from keel.lifecycle.experiment.plan import Plan
 from keel.lifecycle.experiments import RUNNING
-from keel.store.tables import deployments, experiments
+from keel.store.database.tables import deployments, experiments
 
 if TYPE_CHECKING:
     from keel.store import Store

@@ -20,18 +20,18 @@ from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
-from keel.store.care import compact, verify
-from keel.store.database import Database, parse_url
-from keel.store.failures import shown, translated
-from keel.store.labels import LabelResult
-from keel.store.layout import Layout, check_features, create_layout, find_layout, rename_feature
-from keel.store.locks import Held, hold
-from keel.store.migrations import migrate
-from keel.store.predictions import PredictionLog
+from keel.store.database.connections import Database, parse_url
+from keel.store.database.failures import shown, translated
+from keel.store.database.locks import Held, hold
+from keel.store.database.migrations import migrate
+from keel.store.integrity import compact, verify
+from keel.store.performance import RealisedTable
+from keel.store.predictions.encoding import AppendResult
+from keel.store.predictions.labels import LabelResult
+from keel.store.predictions.layout import Layout, check_features, create_layout, find_layout, rename_feature
+from keel.store.predictions.log import PredictionLog
 from keel.store.quarantines import Quarantines, release
-from keel.store.realised import RealisedTable
 from keel.store.records import CountsTable, Decisions, Reports
-from keel.store.rows import AppendResult
 
 if TYPE_CHECKING:
     from keel.config import FeatureKind
@@ -167,11 +167,11 @@ class Store:
             return release(connection, model, start, end)
 
     def compact(self) -> tuple[int, int]:
-        """Free the space of deleted rows; return the store's bytes before and after. See `keel.store.care`."""
+        """Free the space of deleted rows; return the store's bytes before and after. See `keel.store.integrity`."""
         return compact(self._database)
 
     def verify(self, *, thorough: bool = False) -> list[str]:
-        """Return a sentence for each fault found in what is stored; see `keel.store.care.verify`."""
+        """Return a sentence for each fault found in what is stored; see `keel.store.integrity.verify`."""
         return verify(self._database, thorough=thorough)
 
     def close(self) -> None:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from keel.store.database.tables import quarantines
+from keel.store.database.times import from_micros, to_micros
 from keel.store.records import as_record, insert
-from keel.store.tables import quarantines
-from keel.store.times import from_micros, to_micros
 from keel.window import outside
 
 if TYPE_CHECKING:
-    from keel.store.database import Database
+    from keel.store.database.connections import Database
 
 _FIELDS = quarantines.c
 _RECORD = (

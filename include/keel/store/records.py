@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from keel.store.tables import counts, decisions, reports
-from keel.store.times import from_micros, hour_micros, to_micros
+from keel.store.database.tables import counts, decisions, reports
+from keel.store.database.times import from_micros, hour_micros, to_micros
 
 if TYPE_CHECKING:
-    from keel.store.database import Database
+    from keel.store.database.connections import Database
 
 _TIMES = frozenset({"window_start", "window_end", "created_at", "start", "end", "decided_until"})
 

@@ -1,7 +1,8 @@
 """What the outcomes of an experiment have shown, and whether its arms are what they say: tests for any moment.
 
 A verdict needs two things at once. The test of rows that the plan has fixed bounds the chance of a wrong one, however
-often one looks. And the difference must hold from day to day (`keel.stats.sequential.day_clusters`): without that it may be true of
+often one looks. And the difference must hold from day to day (`keel.stats.sequential.day_clusters`): without that it
+may be true of
 the rows of one storm and of no others. Both are judged at the end of each hour in which outcomes came to be known.
 
 Before ``least`` has passed, harm is judged against what is borne until then. What shows the larger harm shows the

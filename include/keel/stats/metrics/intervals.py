@@ -1,7 +1,8 @@
 """Metrics of a stretch of hours from the hours' sums, with intervals that know that rows of an hour go together.
 
 Rows of the same hours share their weather, so it is hours that are taken for the sample, and days where there are
-enough of them: the mechanism of `keel.stats.metrics.paired`, with what all rows of an hour contribute together in place of a
+enough of them: the mechanism of `keel.stats.metrics.paired`, with what all rows of an hour contribute together in
+place of a
 row.
 """
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.sql.elements import quoted_name
 
 from keel.errors import ConfigError
-from keel.store.tables import model_columns, model_tables
+from keel.store.database.tables import model_columns, model_tables
 
 if TYPE_CHECKING:
     from keel.config import FeatureKind

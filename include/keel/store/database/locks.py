@@ -19,10 +19,10 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from keel.errors import StoreUnavailable
-from keel.store.failures import shown, translated
+from keel.store.database.failures import shown, translated
 
 if TYPE_CHECKING:
-    from keel.store.database import Database
+    from keel.store.database.connections import Database
 
 PAUSE = 0.02
 """Seconds between two tries for a file's lock: well below the time for which one is held."""

@@ -1,7 +1,7 @@
 """Sums of an hour's labelled predictions, per model and version; they outlive the rows they were made from.
 
 An hour is stale while labels have come that are not in its sums. Storing a label marks the hour of its prediction's
-time, as storing predictions marks hours that are to be counted (`keel.store.marking`).
+time, as storing predictions marks hours that are to be counted (`keel.store.predictions.dirty_hours`).
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from keel.store.tables import realised
-from keel.store.times import from_micros, hour_micros, to_micros
+from keel.store.database.tables import realised
+from keel.store.database.times import from_micros, hour_micros, to_micros
 
 if TYPE_CHECKING:
-    from keel.store.database import Database
+    from keel.store.database.connections import Database
 
 _FIELDS = realised.c
 

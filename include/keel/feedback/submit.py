@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from keel.rows import prediction_log
-from keel.store.tables import label_conflicts, labels
-from keel.store.times import from_micros
+from keel.store.database.tables import label_conflicts, labels
+from keel.store.database.times import from_micros
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -2,7 +2,8 @@
 
 A prediction is stored once: the first row with an id wins, whoever sends it again. A row lives in the hour of its
 time; storing new rows marks that hour dirty for their version, in the same transaction, so that its counts are made
-again, and stale where their labels have come before them (`keel.store.realised`). Rows without a version are labelled
+again, and stale where their labels have come before them (`keel.store.performance`). Rows without a version are
+labelled
 history that was never scored: they are kept for training and not counted.
 """
 
@@ -14,24 +15,25 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from keel.store import casting, outcomes
-from keel.store.arrow import ArrowSession, reading, writing
-from keel.store.expiry import expire, forget_orphans
-from keel.store.hints import within
-from keel.store.hourly import hourly_rows
-from keel.store.labels import LabelResult, store_labels
-from keel.store.layout import ALLOCATION, OUTPUTS, Layout
-from keel.store.marking import mark_counts, mark_early_labels
-from keel.store.rows import AppendResult, decode, encode
-from keel.store.tables import hours, labels, quarantines
-from keel.store.times import HOUR, from_micros, hour_micros, to_micros
+from keel.store.database.planner_hints import within
+from keel.store.database.tables import hours, labels, quarantines
+from keel.store.database.times import HOUR, from_micros, hour_micros, to_micros
+from keel.store.predictions import casting
+from keel.store.predictions import experiment_rows as outcomes
+from keel.store.predictions.arrow_session import ArrowSession, reading, writing
+from keel.store.predictions.dirty_hours import mark_counts, mark_early_labels
+from keel.store.predictions.encoding import AppendResult, decode, encode
+from keel.store.predictions.hourly_counts import hourly_rows
+from keel.store.predictions.labels import LabelResult, store_labels
+from keel.store.predictions.layout import ALLOCATION, OUTPUTS, Layout
+from keel.store.predictions.retention import expire, forget_orphans
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from sqlalchemy.sql import ClauseElement
 
     from keel.config import FeatureKind
-    from keel.store.database import Database
+    from keel.store.database.connections import Database
 
     Select = sa.Select[*tuple[Any, ...]]
 
@@ -197,7 +199,8 @@ class PredictionLog:
     def experiment_rows(
         self, experiment: str, start: datetime, end: datetime, outputs: Sequence[str]
     ) -> tuple[pa.Table, pa.Table]:
-        """Return the first row of each entity of an experiment; see `keel.store.outcomes.experiment_rows`."""
+        """Return the first row of each entity of an experiment; see
+        `keel.store.predictions.experiment_rows.experiment_rows`."""
         return outcomes.experiment_rows(self._database, self._layout, experiment, start, end, outputs)
 
     def count(self, start: datetime, end: datetime, version: int | None = None) -> int:
@@ -221,7 +224,7 @@ class PredictionLog:
         return None if first is None else (from_micros(first), from_micros(last))
 
     def add_labels(self, table: pa.Table) -> LabelResult:
-        """Store labels; see `keel.store.labels.store_labels`."""
+        """Store labels; see `keel.store.predictions.labels.store_labels`."""
         return store_labels(self._database, self._layout, table)
 
     def label_rate(self, start: datetime, end: datetime, version: int | None = None) -> float | None:
@@ -242,7 +245,8 @@ class PredictionLog:
     def expire(self, before: datetime) -> int:
         """Delete rows of hours that ended by ``before``, with their labels; return how many. Counts and sums stay.
 
-        What is not counted, or has labels that are not summed, is left alone; see `keel.store.expiry`. Labels that
+        What is not counted, or has labels that are not summed, is left alone; see
+        `keel.store.predictions.retention`. Labels that
         are still to come find no row any more: ``before`` must lie further back than labels are late.
         """
         return expire(self._database, self._layout, before)

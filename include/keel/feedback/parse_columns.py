@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 
 from keel.errors import BadRequest
 from keel.feedback.identity import LONGEST, as_identity, prediction_ids
-from keel.feedback.records import FIRST_TIME, TOLERANCE
-from keel.store import casting
-from keel.store.times import to_micros
+from keel.feedback.parse_json import FIRST_TIME, TOLERANCE
+from keel.store.database.times import to_micros
+from keel.store.predictions import casting
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig

@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from keel.errors import ConfigError, StoreUnavailable, suggestion
-from keel.feedback.sources import PART_ROWS, Source
-from keel.store.database import Database, parse_url
-from keel.store.failures import is_unavailable, secrets_of
+from keel.sources import PART_ROWS, Source
+from keel.store.database.connections import Database, parse_url
+from keel.store.database.failures import is_unavailable, secrets_of
 
 if TYPE_CHECKING:
     from keel.workspace import Workspace

@@ -17,7 +17,7 @@ import adbc_driver_manager
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 
-from keel.store import adbc
+from keel.store.database import adbc
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pyarrow as pa
 
 from keel.errors import ConfigError, suggestion
-from keel.feedback.sources import PART_ROWS, Source
+from keel.sources import PART_ROWS, Source
 
 BLOCK = 4 * 2**20
 """Bytes of a CSV file that are parsed at once."""

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from keel.store.tables import counts, hours
-from keel.store.times import HOUR, from_micros, to_micros
+from keel.store.database.tables import counts, hours
+from keel.store.database.times import HOUR, from_micros, to_micros
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from keel.store.database import Database
-    from keel.store.layout import Layout
+    from keel.store.database.connections import Database
+    from keel.store.predictions.layout import Layout
 
 
 def hourly_rows(

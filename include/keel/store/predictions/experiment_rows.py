@@ -18,17 +18,17 @@ import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 
-from keel.store.arrow import ArrowSession, reading
-from keel.store.casting import UTC_MICROSECONDS
-from keel.store.rows import decode
-from keel.store.tables import labels
-from keel.store.times import MICROSECOND, to_micros
+from keel.store.database.tables import labels
+from keel.store.database.times import MICROSECOND, to_micros
+from keel.store.predictions.arrow_session import ArrowSession, reading
+from keel.store.predictions.casting import UTC_MICROSECONDS
+from keel.store.predictions.encoding import decode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from keel.store.database import Database
-    from keel.store.layout import Layout
+    from keel.store.database.connections import Database
+    from keel.store.predictions.layout import Layout
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
 ALWAYS = {

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from keel.errors import SchemaError
-from keel.store import casting
-from keel.store.layout import ALLOCATION, EXPERIMENT, OUTPUTS, Layout
+from keel.store.predictions import casting
+from keel.store.predictions.layout import ALLOCATION, EXPERIMENT, OUTPUTS, Layout
 
 if TYPE_CHECKING:
     from keel.config import FeatureKind

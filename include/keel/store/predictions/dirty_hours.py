@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from keel.store.tables import hours, labels, model_tables, realised
-from keel.store.times import HOUR
+from keel.store.database.tables import hours, labels, model_tables, realised
+from keel.store.database.times import HOUR
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql, sqlite
 
-    from keel.store.arrow import ArrowSession
-    from keel.store.layout import Layout
+    from keel.store.predictions.arrow_session import ArrowSession
+    from keel.store.predictions.layout import Layout
 
     Insert = sqlite.Insert | postgresql.Insert
 
@@ -41,7 +41,8 @@ def expired_before(model: str) -> sa.ColumnElement[int]:
 def is_final(model: str, version: sa.ColumnElement[int], hour: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
     """Whether nothing changes an hour's counts and sums any more: it has expired, and was not left alone then.
 
-    `keel.store.expiry` leaves an hour alone as a whole while it is marked, so until then it is like any other.
+    `keel.store.predictions.retention` leaves an hour alone as a whole while it is marked, so until then it is like
+    any other.
     """
     marked = [
         sa.exists().where(of.c.model == model, of.c.version == version, of.c.hour == hour, of.c.revision > done)

@@ -15,8 +15,8 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from keel.errors import ConfigError
-from keel.store import adbc, sqlite
-from keel.store.failures import translated
+from keel.store.database import adbc, sqlite
+from keel.store.database.failures import translated
 
 _SQLITE = frozenset({"sqlite", "sqlite+pysqlite"})
 _POSTGRESQL = frozenset({"postgresql", "postgres", "postgresql+psycopg2", "postgresql+psycopg"})
@@ -168,7 +168,7 @@ def in_wal_mode(connection: adbc.Connection, deadline: float) -> bool:
     try:
         if _journal_mode(connection, "journal_mode") == "wal":
             return True
-        # freed pages are given back in small steps (`keel.store.care`); only a file without tables takes this
+        # freed pages are given back in small steps (`keel.store.integrity`); only a file without tables takes this
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         return _journal_mode(connection, "journal_mode=wal") == "wal"
     except adbc_driver_manager.OperationalError as error:

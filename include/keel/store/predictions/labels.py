@@ -9,7 +9,8 @@ another label for the same id               a conflict: the first is kept, the o
 ==========================================  =======================================================================
 
 Labels do not change counts of predictions, so they make no hour dirty. They do change what was realised in the hour of
-their prediction, and mark it in the same transaction (`keel.store.realised`); an early one when its prediction comes.
+their prediction, and mark it in the same transaction (`keel.store.performance`); an early one when its prediction
+comes.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from keel.errors import SchemaError
-from keel.store import casting
-from keel.store.arrow import ArrowSession, writing
-from keel.store.marking import NEVER, expired_before, hour_of, is_final, mark_labels
-from keel.store.tables import label_conflicts, labels
+from keel.store.database.tables import label_conflicts, labels
+from keel.store.predictions import casting
+from keel.store.predictions.arrow_session import ArrowSession, writing
+from keel.store.predictions.dirty_hours import NEVER, expired_before, hour_of, is_final, mark_labels
 
 if TYPE_CHECKING:
     from sqlalchemy.sql import ClauseElement
 
-    from keel.store.database import Database
-    from keel.store.layout import Layout
+    from keel.store.database.connections import Database
+    from keel.store.predictions.layout import Layout
 
 _COLUMNS = ["model", "id", "label", "observed_at"]
 

@@ -16,9 +16,9 @@ from sqlalchemy.dialects import sqlite as sqlite_dialect
 if TYPE_CHECKING:
     from sqlalchemy.sql import ClauseElement
 
-    from keel.store import adbc
-    from keel.store.database import Database
-    from keel.store.layout import Layout
+    from keel.store.database import adbc
+    from keel.store.database.connections import Database
+    from keel.store.predictions.layout import Layout
 
 STAGE = "keel_stage"
 _SQL_TYPES: dict[pa.DataType, sa.types.TypeEngine[Any]] = {

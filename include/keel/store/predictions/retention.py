@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from keel.store.arrow import writing
-from keel.store.marking import hour_of
-from keel.store.tables import hours, label_conflicts, labels, model_tables, realised
-from keel.store.times import HOUR, to_micros
+from keel.store.database.tables import hours, label_conflicts, labels, model_tables, realised
+from keel.store.database.times import HOUR, to_micros
+from keel.store.predictions.arrow_session import writing
+from keel.store.predictions.dirty_hours import hour_of
 
 if TYPE_CHECKING:
-    from keel.store.database import Database
-    from keel.store.layout import Layout
+    from keel.store.database.connections import Database
+    from keel.store.predictions.layout import Layout
 
 STEP_ROWS = 20_000
 """Rows of one transaction, or an hour's if that has more: others want to write too."""

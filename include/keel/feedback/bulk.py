@@ -10,15 +10,15 @@ from typing import IO, TYPE_CHECKING, Any
 import pyarrow as pa
 
 from keel.errors import BadRequest
-from keel.feedback.columns import Reading, labels_of
-from keel.feedback.outcome import hand_in
-from keel.feedback.sources import PART_ROWS
+from keel.feedback.parse_columns import Reading, labels_of
+from keel.feedback.submit import hand_in
 from keel.rows import prediction_log
-from keel.store.labels import LabelResult
+from keel.sources import PART_ROWS
+from keel.store.predictions.labels import LabelResult
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
-    from keel.feedback.sources import Names, Source
+    from keel.sources import Names, Source
     from keel.workspace import Workspace
 
 

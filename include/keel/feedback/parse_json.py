@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from keel.errors import BadRequest, suggestion
 from keel.feedback.identity import LONGEST, as_identity, prediction_ids
-from keel.store.casting import UTC_MICROSECONDS
-from keel.store.times import to_micros
+from keel.store.database.times import to_micros
+from keel.store.predictions.casting import UTC_MICROSECONDS
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig

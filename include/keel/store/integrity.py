@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from keel.store.layout import find_layout
-from keel.store.marking import hour_of
-from keel.store.tables import counts, hours, labels, metadata, model_tables, realised
-from keel.store.times import HOUR, from_micros
+from keel.store.database.tables import counts, hours, labels, metadata, model_tables, realised
+from keel.store.database.times import HOUR, from_micros
+from keel.store.predictions.dirty_hours import hour_of
+from keel.store.predictions.layout import find_layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from keel.store import adbc
-    from keel.store.database import Database
-    from keel.store.layout import Layout
+    from keel.store.database import adbc
+    from keel.store.database.connections import Database
+    from keel.store.predictions.layout import Layout
 
 INCREMENTAL = 2
 """SQLite's auto_vacuum mode in which freed pages are given back in small steps; new stores have it."""

@@ -1,0 +1,1 @@
+"""The plumbing: connections, locks, tables, migrations, on SQLite and PostgreSQL."""

@@ -1,0 +1,1 @@
+"""The prediction log: rows, labels, hourly counts, experiment outcomes."""
