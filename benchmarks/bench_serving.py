@@ -32,8 +32,8 @@ import psutil
 
 from keel import loop, rollout
 from keel.config import get_model
-from keel.lifecycle import experiments
-from keel.lifecycle.experiment.plan import Plan, Stage
+from keel.deployments import experiments
+from keel.evaluation.experiment.plan import Plan, Stage
 from keel.replay import replay
 from keel.workspace import Workspace
 

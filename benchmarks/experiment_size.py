@@ -19,9 +19,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pyarrow as pa
 
-from keel.lifecycle.experiment.look import evaluate
-from keel.lifecycle.experiment.plan import Plan, Stage, assign_many
-from keel.lifecycle.experiment.rows import outputs_for
+from keel.evaluation.experiment.analysis import evaluate
+from keel.evaluation.experiment.outcomes import outputs_for
+from keel.evaluation.experiment.plan import Plan, Stage, assign_many
 from keel.stats.metrics.losses import Estimate
 from keel.store import Store
 

@@ -17,11 +17,11 @@ import numpy as np
 import pyarrow as pa
 from scipy.special import ndtri
 
-from keel.lifecycle.experiment.evidence import MISMATCH, by_rows
-from keel.lifecycle.experiment.look import ExperimentVerdict, countable, decide
-from keel.lifecycle.experiment.plan import Plan, Stage, assign_many, in_utc
-from keel.lifecycle.experiment.report import HARM
-from keel.lifecycle.experiment.rows import read_rows
+from keel.evaluation.experiment.analysis import ExperimentVerdict, countable, decide
+from keel.evaluation.experiment.evidence import MISMATCH, by_rows
+from keel.evaluation.experiment.outcomes import read_rows
+from keel.evaluation.experiment.plan import Plan, Stage, assign_many, in_utc
+from keel.evaluation.experiment.report import HARM
 from keel.stats.metrics.losses import Estimate, Floats, Scored, brier_loss, error_loss, estimate
 from keel.stats.sequential.confidence_sequences import running
 from keel.stats.sequential.sample_ratio import log_mismatch

@@ -17,11 +17,11 @@ import numpy as np
 
 from benchmarks.experiments import ALLOCATIONS, METRICS, Found, plan_of, run_one
 from benchmarks.probation_flights import FIRST, LAST, WEEK, between, scored, version
-from keel.lifecycle.experiment.look import ExperimentVerdict
+from keel.evaluation.experiment.analysis import ExperimentVerdict
 from keel.stats.sequential.bounded_losses import promised_loss
 
 if TYPE_CHECKING:
-    from keel.lifecycle.candidate import Candidate
+    from keel.registry.candidate import Candidate
 
 LASTS = timedelta(weeks=8)
 """How long an experiment may last: about 50,000 flights."""

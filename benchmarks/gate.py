@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keel.config import PromotionConfig
-from keel.lifecycle.comparison import Comparison, Verdict, compare_versions, look_level
+from keel.evaluation.holdout.comparison import Comparison, Verdict, compare_versions, look_level
 from keel.stats.metrics.losses import Scored
 from keel.stats.metrics.paired import Clusters, improvement, influence, uncertainty
 

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from benchmarks.probation_flights import FIRST, between, flights, promotion_dates, scored, version
-from keel.lifecycle.comparison import Comparison, Verdict, compare_versions, look_level
-from keel.lifecycle.training import Split
+from keel.evaluation.holdout.comparison import Comparison, Verdict, compare_versions, look_level
+from keel.training.training import Split
 
 DATES = 8
 OLDEST = timedelta(weeks=8)

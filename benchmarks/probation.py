@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.probation_flights import ALPHA, TOLERANCE, delays, flights_table
 from benchmarks.simulations import versions
 from keel.config import PromotionConfig
-from keel.lifecycle.probation import watch_version
+from keel.evaluation.probation.verdict import watch_version
 from keel.stats.metrics.losses import Floats, Scored, estimate
 
 METRICS = ("brier", "roc_auc", "accuracy", "mae")

@@ -17,17 +17,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from keel.config import ModelConfig, PerformanceConfig, PromotionConfig, get_model
-from keel.lifecycle.comparison import Verdict, compare_versions
-from keel.lifecycle.look import BLOCK_ROWS, BLOCK_SPAN, MOST
-from keel.lifecycle.probation import ProbationReport, ProbationVerdict, watch_version
-from keel.lifecycle.training import Split, TrainingRows, score_rows, train
+from keel.evaluation.holdout.comparison import Verdict, compare_versions
+from keel.evaluation.probation.sequential_tests import BLOCK_ROWS, BLOCK_SPAN, MOST
+from keel.evaluation.probation.verdict import ProbationReport, ProbationVerdict, watch_version
 from keel.replay import labelled_history
 from keel.stats.metrics.losses import Floats, Scored, brier_loss
 from keel.stats.sequential.betting import log_capital
 from keel.stats.sequential.blocks import block_ends, block_means
+from keel.training.training import Split, TrainingRows, score_rows, train
 
 if TYPE_CHECKING:
-    from keel.lifecycle.candidate import Candidate
+    from keel.registry.candidate import Candidate
     from keel.stats.sequential.blocks import Times
 
 ALPHA, TOLERANCE = PromotionConfig().rollback_alpha, PerformanceConfig().max_increase

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from keel import loop
-from keel.lifecycle import deployments, ledger
+from keel import deployments, loop
+from keel.ledger import entries as ledger
 from keel.replay import replay
 from keel.workspace import Workspace
 from tests.toy import DAY, START, toy_config, toy_rows

@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keel.lifecycle import deployments, ledger, transitions
-from keel.lifecycle.history import Status, history
-from keel.lifecycle.registry import Registry
+from keel import deployments
+from keel.deployments import transitions
+from keel.deployments.history import Status, history
+from keel.ledger import entries as ledger
+from keel.registry.registry import Registry
 from tests.store_fixtures import NOON
 
 if TYPE_CHECKING:
-    from keel.lifecycle.deployments import Deployment, Reconciled
+    from keel.deployments import Deployment, Reconciled
     from keel.store import Store
 
 NAMES = (f"model_{number}" for number in itertools.count())

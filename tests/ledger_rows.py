@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from keel.lifecycle import ledger
-from keel.lifecycle.proof import GENESIS, Row, digest
+from keel.ledger import entries as ledger
+from keel.ledger.verification import GENESIS, Row, digest
 from keel.store.database.tables import deployments as deployments_table
 from keel.store.database.tables import ledger as ledger_table
 

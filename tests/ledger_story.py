@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from keel.lifecycle.ledger import Action, Entry
+from keel.ledger.entries import Action, Entry
 
 START = datetime(2026, 3, 2, 9, 15, tzinfo=UTC)
 COMPARED = {

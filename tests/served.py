@@ -17,8 +17,8 @@ from typing import Any, Self
 import httpx
 import yaml
 
-from keel import loop
-from keel.lifecycle import deployments, ledger
+from keel import deployments, loop
+from keel.ledger import entries as ledger
 from keel.workspace import PROJECT, Workspace
 from tests.steps import BY, CONFIG, NOW, first_version
 from tests.toy import DAY

@@ -6,7 +6,7 @@ import tempfile
 from itertools import count
 
 from keel.grid.reference import ReferenceGrid
-from keel.lifecycle.scoring import ScoringModel, to_model_input
+from keel.registry.scoring_model import ScoringModel, to_model_input
 from keel.serving.inputs import Inputs
 from keel.serving.probe import typical
 from keel.serving.shelf import Served
@@ -22,7 +22,7 @@ def clock(rows):
 
 
 def load(estimator, config, rows):
-    """Store an estimator as `keel.lifecycle.candidate` does, and load it as MLflow does."""
+    """Store an estimator as `keel.registry.candidate` does, and load it as MLflow does."""
     import mlflow
     from mlflow.models import infer_signature
     from skops import io as skops

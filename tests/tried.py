@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from keel.lifecycle.experiment.plan import assign_many
+from keel.evaluation.experiment.plan import assign_many
 from keel.rows import prediction_log
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from keel.lifecycle import deployments, ledger
-from keel.lifecycle.history import Pin, Status
-from keel.lifecycle.training import Split, TrainingRows, train
+from keel import deployments
+from keel.deployments.history import Pin, Status
+from keel.ledger import entries as ledger
+from keel.training.training import Split, TrainingRows, train
 from tests.toy import DAY, START, toy_config, toy_rows
 
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keel import deployments
+from keel.deployments.history import Status, history
 from keel.errors import ConfigError, InsufficientData, UnknownVersion
-from keel.lifecycle import deployments
-from keel.lifecycle.benchmark import SECONDS, Speed, measure, record, time_loading
-from keel.lifecycle.footprint import Stored, folder_mb, measure_memory
-from keel.lifecycle.history import Status, history
+from keel.evaluation.benchmark.latency import SECONDS, Speed, measure, record, time_loading
+from keel.evaluation.benchmark.memory import Stored, folder_mb, measure_memory
 from keel.memory import Plain, now_utc
 from keel.rows import recent_rows
 

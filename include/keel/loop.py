@@ -15,15 +15,15 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from keel import deployments
 from keel.alerts.messages import compose_alert
 from keel.checks.drift import detect, explained_change
 from keel.checks.performance import LabelArrival, detect_degradation
 from keel.checks.quality import QualityStatus, check_quality
 from keel.decision import Action, Decision, Policy, decide_action
+from keel.deployments.history import Status
 from keel.errors import ConfigError, SchemaError, UnknownVersion
-from keel.lifecycle import deployments, ledger
-from keel.lifecycle.history import Status
-from keel.lifecycle.training import retrain_plan, train, training_key, training_recipe
+from keel.ledger import entries as ledger
 from keel.memory import (
     KINDS,
     Plain,
@@ -44,11 +44,12 @@ from keel.rows import (
 )
 from keel.stats.json_numbers import finite_or_none
 from keel.stats.metrics.losses import Estimate
+from keel.training.training import retrain_plan, train, training_key, training_recipe
 from keel.window import Window, ceil_hour, floor_hour, parse_time
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
-    from keel.lifecycle.registry import VersionInfo
+    from keel.registry.registry import VersionInfo
     from keel.workspace import Workspace
 
 log = logging.getLogger(__name__)

@@ -12,12 +12,12 @@ from keel.checks.quality import QualityStatus, check_quality
 from keel.errors import ConfigError
 from keel.grid.counts import Counts
 from keel.grid.engines.local import count_hours
-from keel.lifecycle.scoring import require_features
-from keel.lifecycle.training import Split, TrainingRows
 from keel.memory import times_of
+from keel.registry.scoring_model import require_features
 from keel.stats.metrics.losses import Scored
 from keel.store.predictions.casting import take, to_kind
 from keel.store.predictions.encoding import empty
+from keel.training.training import Split, TrainingRows
 from keel.window import DAY, HOUR, Window, outside, parse_time
 
 if TYPE_CHECKING:

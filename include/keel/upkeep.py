@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keel.config.loading import shown_duration
+from keel.deployments import version_retention as retention
+from keel.deployments.consistency import agrees
+from keel.deployments.history import history
 from keel.errors import ArtifactChanged, ConfigError, LedgerBroken, StoreDamaged, UnknownVersion
-from keel.lifecycle import ledger, retention
-from keel.lifecycle.agreement import agrees
-from keel.lifecycle.checkpoint import CHECKPOINTS, SIGNING_KEY, VERIFY_KEY, check, write
-from keel.lifecycle.history import history
-from keel.lifecycle.keys import private_key, public_keys
+from keel.ledger import entries as ledger
+from keel.ledger.checkpoints import CHECKPOINTS, SIGNING_KEY, VERIFY_KEY, check, write
+from keel.ledger.signing_keys import private_key, public_keys
 from keel.realised import refresh
 from keel.rows import count_dirty, prediction_log, stretches
 from keel.window import floor_hour

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from keel.lifecycle.pins import LedgerPins
-from keel.lifecycle.registry import Registry
+from keel.deployments.artifact_checksums import LedgerPins
+from keel.registry.registry import Registry
 from keel.store import Store
 
 PROJECT = Path(__file__).resolve().parents[2]

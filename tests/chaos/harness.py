@@ -23,9 +23,10 @@ import mlflow
 import sqlalchemy as sa
 from sqlalchemy.engine.default import DefaultDialect
 
-from keel.lifecycle import deployments, ledger
-from keel.lifecycle.history import Status, history
-from keel.lifecycle.registry import Registry
+from keel import deployments
+from keel.deployments.history import Status, history
+from keel.ledger import entries as ledger
+from keel.registry.registry import Registry
 from keel.store import Store
 from keel.store.database import sqlite
 from tests.store_fixtures import NOON

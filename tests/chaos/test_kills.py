@@ -10,8 +10,9 @@ from dataclasses import replace
 
 import pytest
 
-from keel.lifecycle import deployments, ledger
-from keel.lifecycle.registry import Registry
+from keel import deployments
+from keel.ledger import entries as ledger
+from keel.registry.registry import Registry
 from tests.chaos.harness import (
     FULL_SIZE,
     TRIALS,

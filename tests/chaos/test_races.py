@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from keel import deployments
+from keel.deployments.history import Status, history
 from keel.errors import NotPromotable, StaleGeneration
-from keel.lifecycle import deployments, ledger
-from keel.lifecycle.history import Status, history
+from keel.ledger import entries as ledger
 from keel.rollout.evidence import require_promotable
 from keel.rollout.refusal import turn_down
 from keel.workspace import Workspace
@@ -33,7 +34,7 @@ from tests.store_fixtures import NOON
 from tests.toy import toy_config
 
 if TYPE_CHECKING:
-    from keel.lifecycle.registry import Registry
+    from keel.registry.registry import Registry
     from keel.store import Store
 
 RACERS = 8

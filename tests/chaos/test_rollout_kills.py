@@ -11,9 +11,10 @@ import sklearn.compose  # noqa: F401
 import sklearn.linear_model  # noqa: F401
 import skops.io  # noqa: F401  a child must not import for seconds what every child needs
 
-from keel import loop, rollout
-from keel.lifecycle import deployments, experiments, ledger
-from keel.lifecycle.experiment.plan import Stage
+from keel import deployments, loop, rollout
+from keel.deployments import experiments
+from keel.evaluation.experiment.plan import Stage
+from keel.ledger import entries as ledger
 from keel.workspace import Workspace
 from tests.chaos.harness import FULL_SIZE, World, require_consistent, run
 from tests.steps import BY, CONFIG, NOW, first_version, live

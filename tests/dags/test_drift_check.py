@@ -8,7 +8,8 @@ from email import message_from_string, policy
 
 import pytest
 
-from keel.lifecycle import deployments, ledger
+from keel import deployments
+from keel.ledger import entries as ledger
 from tests.dags.running import run
 from tests.dags.world import DAY, LAUNCH, decision_of, happen, live
 

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from keel.lifecycle import deployments, ledger
+from keel import deployments
+from keel.ledger import entries as ledger
 from tests.dags import people
 from tests.dags.running import run
 from tests.dags.world import TURNED
@@ -134,7 +135,7 @@ def test_a_request_in_which_nobody_is_said_to_have_asked(monkeypatch):
 
 
 def test_an_experiment_that_has_not_shown_it(offered):
-    from keel.lifecycle import experiments
+    from keel.deployments import experiments
 
     begun = run("tide.experiment", action="start", reason="trust me", challenger=2, at=TURNED.isoformat())
     assert begun.state == "success"

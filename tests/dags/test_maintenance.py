@@ -10,9 +10,11 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
-from keel import rollout
+from keel import deployments, rollout
 from keel.errors import ConfigError
-from keel.lifecycle import checkpoint, deployments, keys, ledger
+from keel.ledger import checkpoints as checkpoint
+from keel.ledger import entries as ledger
+from keel.ledger import signing_keys as keys
 from keel.rows import prediction_log
 from keel.store.database.tables import hours
 from keel.workspace import Workspace

@@ -6,7 +6,8 @@ from email import message_from_bytes, policy
 
 import pytest
 
-from keel.lifecycle import deployments, ledger
+from keel import deployments
+from keel.ledger import entries as ledger
 from tests.dags import people
 from tests.dags.running import run
 from tests.dags.world import LAUNCH, TURNED, decision_of
@@ -241,7 +242,7 @@ def test_force_replaces_nobodys_agreement(offered, monkeypatch):
 
 def test_a_promotion_that_is_interrupted_is_completed_by_clearing_it(offered, monkeypatch):
     from keel.errors import RegistryUnavailable
-    from keel.lifecycle.registry import Registry
+    from keel.registry.registry import Registry
 
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "auto")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from keel.lifecycle import deployments, ledger
+from keel import deployments
+from keel.ledger import entries as ledger
 from keel.workspace import Workspace
 from tests.dags.running import run
 from tests.dags.world import DAY, HISTORY, LAUNCH, decision_of, happen, live

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from keel import rollout
-from keel.lifecycle import deployments, ledger
+from keel import deployments, rollout
+from keel.ledger import entries as ledger
 from tests.dags.running import run
 from tests.dags.world import decision_of, promote_offer
 
@@ -81,7 +81,7 @@ def test_a_rollback_that_is_cleared_takes_back_nothing_more(replaced):
 
 def test_mlflow_that_does_not_answer_does_not_keep_a_version_in_production(replaced, monkeypatch):
     from keel.errors import RegistryUnavailable
-    from keel.lifecycle.registry import Registry
+    from keel.registry.registry import Registry
 
     def unavailable(*_, **__):
         raise RegistryUnavailable("MLflow does not answer")

@@ -8,8 +8,10 @@ from email import message_from_string, policy
 import pyarrow as pa
 import pytest
 
-from keel.lifecycle import deployments, experiments, ledger
-from keel.lifecycle.history import history
+from keel import deployments
+from keel.deployments import experiments
+from keel.deployments.history import history
+from keel.ledger import entries as ledger
 from keel.window import ceil_hour
 from tests.dags import people
 from tests.dags.running import run

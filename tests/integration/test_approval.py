@@ -69,14 +69,15 @@ def asked(workspace, people):
 
 
 def rows(workspace: Workspace, model: str, action: str) -> list:
-    from keel.lifecycle import ledger
+    from keel.ledger import entries as ledger
 
     return list(ledger.entries(workspace.store, model, action))
 
 
 def aliases(workspace: Workspace, model: str) -> dict[str, int]:
     """MLflow's aliases, which are what the deployments row says, under a ledger that holds."""
-    from keel.lifecycle import deployments, ledger
+    from keel import deployments
+    from keel.ledger import entries as ledger
 
     assert ledger.verify(workspace.store).broken_at is None
     found = workspace.registry.aliases(model)

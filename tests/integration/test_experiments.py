@@ -12,7 +12,9 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pytest
 
-from keel import loop, rollout
+from keel import deployments, loop, rollout
+from keel.deployments import experiments
+from keel.deployments.history import Status, history
 from keel.errors import (
     ArtifactChanged,
     ExperimentRefused,
@@ -23,11 +25,10 @@ from keel.errors import (
     StaleGeneration,
     UnknownExperiment,
 )
-from keel.lifecycle import deployments, experiments, ledger
-from keel.lifecycle.comparison import NotShown
-from keel.lifecycle.experiment.plan import Stage
-from keel.lifecycle.history import Status, history
-from keel.lifecycle.registry import Registry
+from keel.evaluation.experiment.plan import Stage
+from keel.evaluation.holdout.comparison import NotShown
+from keel.ledger import entries as ledger
+from keel.registry.registry import Registry
 from keel.rows import prediction_log
 from keel.workspace import Workspace
 from tests.steps import BY, CONFIG, NOW, first_version, live
@@ -531,7 +532,7 @@ def test_what_else_the_policy_asks_for_can_take_a_pass_away(ws, policy, passes, 
 
 
 def test_a_version_that_is_tried_is_not_pruned(ws):
-    from keel.lifecycle.retention import prune
+    from keel.deployments.version_retention import prune
 
     config = CONFIG.with_overrides({"promotion.keep_versions": "0s"})
     start(ws)

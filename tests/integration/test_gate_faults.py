@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from keel import loop, rollout
+from keel import deployments, loop, rollout
 from keel.errors import KeelError, RegistryUnavailable, StoreUnavailable
-from keel.lifecycle import deployments, ledger
-from keel.lifecycle.comparison import NotShown
-from keel.lifecycle.registry import Registry
+from keel.evaluation.holdout.comparison import NotShown
+from keel.ledger import entries as ledger
+from keel.registry.registry import Registry
 from keel.replay import replay
 from keel.rollout import judging
 from keel.stats.metrics.losses import Scored

@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 import pytest
 import sqlalchemy as sa
 
-from keel import loop, rollout
+from keel import deployments, loop, rollout
 from keel.config import get_model
+from keel.deployments.data_quarantine import release
 from keel.errors import (
     ConfigError,
     InsufficientData,
@@ -24,9 +25,8 @@ from keel.errors import (
     UnknownModel,
     UnknownVersion,
 )
-from keel.lifecycle import deployments, ledger
-from keel.lifecycle.comparison import NotShown
-from keel.lifecycle.quarantine import release
+from keel.evaluation.holdout.comparison import NotShown
+from keel.ledger import entries as ledger
 from keel.memory import KINDS
 from keel.replay import replay
 from keel.rows import prediction_log, window_counts

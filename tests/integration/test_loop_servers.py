@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from keel import loop
+from keel import deployments, loop
 from keel.cli.process import LOOPBACK, Part, claim_port
-from keel.lifecycle import deployments, ledger
+from keel.ledger import entries as ledger
 from keel.workspace import Workspace
 from tests.steps import CONFIG, NOW, act, check, first_version, live
 from tests.toy import DAY, toy_rows

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from keel import loop, realised
-from keel.lifecycle.registry import Registry
+from keel.registry.registry import Registry
 from keel.rows import prediction_log
 from keel.window import Window
 from keel.workspace import Workspace

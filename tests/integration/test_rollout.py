@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from keel import loop, rollout
+from keel import deployments, loop, rollout
+from keel.deployments.history import Status, history
 from keel.errors import (
     ArtifactChanged,
     NotApproved,
@@ -20,10 +21,9 @@ from keel.errors import (
     RegistryUnavailable,
     StaleGeneration,
 )
-from keel.lifecycle import deployments, ledger
-from keel.lifecycle.comparison import NotShown
-from keel.lifecycle.history import Status, history
-from keel.lifecycle.registry import Registry
+from keel.evaluation.holdout.comparison import NotShown
+from keel.ledger import entries as ledger
+from keel.registry.registry import Registry
 from keel.workspace import Workspace
 from tests.steps import BY, CONFIG, NOW, act, check, first_version, live
 from tests.toy import DAY, toy_rows

@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from keel import rollout
+from keel import deployments, rollout
 from keel.decision import Action, Decision
+from keel.deployments import versions
+from keel.deployments.history import Status, history
 from keel.errors import NotApproved, StaleGeneration
-from keel.lifecycle import deployments, ledger, versions
-from keel.lifecycle.history import Status, history
+from keel.ledger import entries as ledger
 from keel.memory import keep_decision, now_utc
 from keel.window import Window
 from tests.integration.test_rollout import (

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 
-from keel.lifecycle.scoring import to_model_input
+from keel.registry.scoring_model import to_model_input
 from keel.workspace import PROJECT, Workspace
 from tests.served import MODEL, Serving, free_port, make_home
 from tests.steps import CONFIG, NOW

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from keel.deployments.version_retention import prune
 from keel.errors import ArtifactChanged
-from keel.lifecycle import artifacts
-from keel.lifecycle.retention import prune
+from keel.registry import artifacts
 from keel.workspace import Workspace
 from tests.integration.test_loop_servers import mlflow_url  # noqa: F401
 from tests.toy import toy_config, toy_rows

@@ -10,8 +10,8 @@ from scipy.stats import binom
 
 from benchmarks import experiments
 from benchmarks import experiments_flights as flights
-from keel.lifecycle.experiment.evidence import MISMATCH
-from keel.lifecycle.experiment.look import ExperimentVerdict
+from keel.evaluation.experiment.analysis import ExperimentVerdict
+from keel.evaluation.experiment.evidence import MISMATCH
 
 FULL = bool(os.environ.get("KEEL_FULL_SIZE"))
 TRIALS = 500 if FULL else 50

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binom
 
 from benchmarks import probation_flights as probation
-from keel.lifecycle.probation import ProbationVerdict
+from keel.evaluation.probation.verdict import ProbationVerdict
 
 DATES = probation.promotion_dates(3, probation.FIRST + probation.CHAMPION_AGE)
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from keel.deployments.artifact_checksums import LedgerPins
 from keel.errors import ArtifactChanged, LedgerBroken, UnknownVersion
-from keel.lifecycle import artifacts, ledger
-from keel.lifecycle.pins import LedgerPins
-from keel.lifecycle.registry import Registry
+from keel.ledger import entries as ledger
+from keel.registry import artifacts
+from keel.registry.registry import Registry
 from keel.workspace import Workspace
 from tests.toy import START, toy_config, toy_rows
 from tests.versions import files_of, pin_of, register, sha256, toy_candidate
@@ -284,7 +285,7 @@ def test_the_workspace_knows_what_the_ledger_says(tmp_path, candidate):
 
 
 def entry(store, version, files, run_id="r"):
-    from keel.lifecycle import deployments
+    from keel import deployments
 
     return deployments.note(
         store, "toy", actor="tests", action=ledger.Action.REGISTER, now=START,

@@ -18,11 +18,12 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1
 from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as other_kind
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from keel.deployments.consistency import agrees
 from keel.errors import ConfigError, LedgerBroken, StoreUnavailable
-from keel.lifecycle import ledger, proof
-from keel.lifecycle.agreement import agrees
-from keel.lifecycle.checkpoint import Checkpoint, Place, PlaceUnavailable, check, write
-from keel.lifecycle.keys import key_id, keygen, private_key, public_keys
+from keel.ledger import entries as ledger
+from keel.ledger import verification as proof
+from keel.ledger.checkpoints import Checkpoint, Place, PlaceUnavailable, check, write
+from keel.ledger.signing_keys import key_id, keygen, private_key, public_keys
 from keel.store import Store
 from keel.store.database.tables import ledger as ledger_table
 from tests.ledger_rows import add, history, owned, put, rewritten, sentence_in

@@ -108,7 +108,7 @@ def test_errors_name_the_way_out() -> None:
 
 
 def test_the_time_is_the_one_that_the_core_would_take() -> None:
-    from keel.lifecycle.benchmark import SECONDS
+    from keel.evaluation.benchmark.latency import SECONDS
 
     assert inspect.signature(benchmark).parameters["seconds"].default == SECONDS
 

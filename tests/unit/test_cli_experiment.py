@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from typer.testing import CliRunner
 
+from keel import deployments
 from keel.cli import main as command_line
+from keel.deployments import experiments
+from keel.deployments.history import Deployment
 from keel.errors import ExperimentRefused, NotPromotable, UnknownExperiment, UnknownModel
-from keel.lifecycle import deployments, experiments
-from keel.lifecycle.history import Deployment
 from keel.workspace import Workspace
 from tests.toy import toy_config, toy_rows
 from tests.tried import serve

@@ -14,10 +14,11 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner, Result
 
+from keel import deployments
 from keel.cli import ledger as commands
 from keel.cli import main as command_line
 from keel.errors import ConfigError, KeelError, LedgerBroken, UnknownModel
-from keel.lifecycle import deployments, ledger
+from keel.ledger import entries as ledger
 from keel.store import Store
 from keel.store.database.tables import deployments as deployments_table
 from keel.store.database.tables import ledger as ledger_table

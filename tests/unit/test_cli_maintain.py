@@ -12,10 +12,11 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner, Result
 
+from keel import deployments
 from keel.cli import main as command_line
 from keel.config import get_model
 from keel.errors import LedgerBroken, UnknownModel
-from keel.lifecycle import deployments, ledger
+from keel.ledger import entries as ledger
 from keel.store import Store
 from tests.ledger_rows import owned
 from tests.store_fixtures import EVER, MICROSECONDS

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from keel.cli import main as command_line
 from keel.errors import ConfigError, KeelError, UnknownModel, UnknownQuarantine
-from keel.lifecycle import ledger
+from keel.ledger import entries as ledger
 from keel.store import Store
 
 MAY = datetime(2013, 5, 1, tzinfo=UTC)

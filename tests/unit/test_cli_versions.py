@@ -11,11 +11,12 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from keel import deployments
 from keel.cli import main as command_line
 from keel.cli.versions import show
+from keel.deployments.history import Deployment, Status, history
 from keel.errors import ConfigError, KeelError, UnknownModel, UnknownVersion
-from keel.lifecycle import deployments, ledger
-from keel.lifecycle.history import Deployment, Status, history
+from keel.ledger import entries as ledger
 from keel.workspace import Workspace
 from tests.toy import DAY, toy_config
 from tests.versions import register, toy_candidate

@@ -15,7 +15,7 @@ from scipy.stats import t as student
 from benchmarks import gate
 from benchmarks.simulations import versions
 from keel.config import PromotionConfig
-from keel.lifecycle.comparison import Verdict, compare_versions, look_level
+from keel.evaluation.holdout.comparison import Verdict, compare_versions, look_level
 from keel.stats.metrics.losses import Scored
 
 BINARY = ["brier", "log_loss", "roc_auc", "accuracy"]

@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks import gate
 from keel.config import PromotionConfig
-from keel.lifecycle.comparison import compare_versions
-from keel.lifecycle.comparison_report import render
+from keel.evaluation.holdout.comparison import compare_versions
+from keel.evaluation.holdout.report import render
 
 N = 4_200
 

@@ -10,11 +10,12 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
+from keel import deployments
+from keel.deployments import Deployment
+from keel.deployments.history import Status, history
 from keel.errors import NoProductionVersion, RegistryUnavailable, StaleGeneration, StoreUnavailable
-from keel.lifecycle import deployments, ledger
-from keel.lifecycle.deployments import Deployment
-from keel.lifecycle.history import Status, history
-from keel.lifecycle.registry import Registry
+from keel.ledger import entries as ledger
+from keel.registry.registry import Registry
 from keel.store import Store
 from keel.store.database.tables import deployments as deployments_table
 from keel.store.database.tables import projections

@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import chi2, kstest
 
 from keel.errors import ExperimentRefused
-from keel.lifecycle.experiment.plan import (
+from keel.evaluation.experiment.plan import (
     CHALLENGER,
     CHAMPION,
     Plan,

@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 import pytest
 
 from benchmarks.experiments import ALLOCATIONS, DELAY, START, tables, weathered
-from keel.lifecycle.experiment.evidence import SOONEST, by_rows, label_evidence
-from keel.lifecycle.experiment.look import ExperimentVerdict, evaluate
-from keel.lifecycle.experiment.plan import Plan, Stage
-from keel.lifecycle.experiment.rows import Assigned, read_rows
+from keel.evaluation.experiment.analysis import ExperimentVerdict, evaluate
+from keel.evaluation.experiment.evidence import SOONEST, by_rows, label_evidence
+from keel.evaluation.experiment.outcomes import Assigned, read_rows
+from keel.evaluation.experiment.plan import Plan, Stage
 from keel.stats.metrics.losses import Estimate, Scored
 
 N = 6_000

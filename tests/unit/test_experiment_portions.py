@@ -11,9 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from keel.lifecycle.experiment.look import evaluate
-from keel.lifecycle.experiment.plan import Plan, Stage
-from keel.lifecycle.experiment.rows import Assigned, Outcomes, outputs_for, read_rows
+from keel.evaluation.experiment.analysis import evaluate
+from keel.evaluation.experiment.outcomes import Assigned, Outcomes, outputs_for, read_rows
+from keel.evaluation.experiment.plan import Plan, Stage
 from keel.stats.metrics.losses import Estimate
 from keel.store.predictions import experiment_rows as portions
 from tests.store_fixtures import MICROSECONDS, NOON

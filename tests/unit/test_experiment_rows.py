@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pyarrow as pa
 
-from keel.lifecycle.experiment.plan import Plan, Stage
-from keel.lifecycle.experiment.rows import read_rows
+from keel.evaluation.experiment.outcomes import read_rows
+from keel.evaluation.experiment.plan import Plan, Stage
 
 START, HOUR, DELAY = datetime(2026, 1, 5, tzinfo=UTC), timedelta(hours=1), timedelta(hours=24)
 PLAN = Plan("e", "m", 1, 2, "ab", (Stage(0.5),), "s", "brier", 0.0, 0.05, 1_000, START, label_delay=DELAY)

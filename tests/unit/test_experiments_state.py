@@ -10,12 +10,13 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
+from keel.deployments import experiments, transitions
+from keel.deployments.consistency import agrees
+from keel.deployments.experiments import Outcome
+from keel.deployments.history import Deployment, Status, history
 from keel.errors import ExperimentRefused, StaleGeneration, UnknownExperiment
-from keel.lifecycle import experiments, ledger, transitions
-from keel.lifecycle.agreement import agrees
-from keel.lifecycle.experiment.plan import Plan, Stage
-from keel.lifecycle.experiments import Outcome
-from keel.lifecycle.history import Deployment, Status, history
+from keel.evaluation.experiment.plan import Plan, Stage
+from keel.ledger import entries as ledger
 from keel.store.database.tables import experiments as table
 from tests.store_fixtures import NOON
 

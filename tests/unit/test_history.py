@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from keel.lifecycle.history import Deployment, History, Status, fold, new_stations
-from keel.lifecycle.ledger import Entry
+from keel.deployments.history import Deployment, History, Status, fold, new_stations
+from keel.ledger.entries import Entry
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 NOTHING: Mapping[str, int | None] = {"production": None, "staging": None, "previous": None}

@@ -13,9 +13,11 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sa
 
+from keel import deployments
+from keel.deployments.consistency import agrees
 from keel.errors import ConfigError, LedgerBroken
-from keel.lifecycle import deployments, ledger, proof
-from keel.lifecycle.agreement import agrees
+from keel.ledger import entries as ledger
+from keel.ledger import verification as proof
 from keel.store import Store
 from keel.store.database.tables import deployments as deployments_table
 from keel.store.database.tables import ledger as ledger_table
@@ -311,7 +313,7 @@ def test_what_cannot_be_read_or_written_is_named(tmp_path):
 def test_whoever_verifies_needs_no_database_no_mlflow_and_no_airflow():
     code = """
 import sys
-import keel.lifecycle.proof, keel.lifecycle.checkpoint
+import keel.ledger.verification, keel.ledger.checkpoints
 names = {"mlflow", "airflow", "sqlalchemy", "pyarrow", "numpy", "pandas"} & set(sys.modules)
 assert not names, names
 """

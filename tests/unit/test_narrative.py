@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keel.lifecycle import narrative
-from keel.lifecycle.ledger import Action, Entry
-from keel.lifecycle.narrative import tell
+from keel.ledger import narrative
+from keel.ledger.entries import Action, Entry
+from keel.ledger.narrative import tell
 from tests.ledger_story import COMPARED, HARM, STORY, TRIED, entry
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.simulations import versions
 from keel.config import PromotionConfig
-from keel.lifecycle.look import fewest_blocks
-from keel.lifecycle.probation import ProbationVerdict, watch_version
+from keel.evaluation.probation.sequential_tests import fewest_blocks
+from keel.evaluation.probation.verdict import ProbationVerdict, watch_version
 from keel.stats.metrics.losses import Estimate, Scored, auc_estimate, estimate
 from keel.stats.sequential.blocks import block_ends, block_means, lost_pairs
 from keel.stats.sequential.bounded_losses import bounded_loss, promised_loss

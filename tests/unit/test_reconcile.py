@@ -7,10 +7,11 @@ import threading
 
 import pytest
 
-from keel.lifecycle import deployments, ledger
-from keel.lifecycle.deployments import Deployment
-from keel.lifecycle.history import Status, history
-from keel.lifecycle.registry import Registry
+from keel import deployments
+from keel.deployments import Deployment
+from keel.deployments.history import Status, history
+from keel.ledger import entries as ledger
+from keel.registry.registry import Registry
 from keel.store.database.tables import deployments as deployments_table
 from tests.deployed import Deployed, open_registry
 
@@ -364,7 +365,7 @@ def test_a_row_that_is_not_what_the_ledger_adds_up_to_is_found_and_nothing_is_ad
 @pytest.mark.parametrize("what", ["read", "look_at"])
 def test_a_row_that_changes_while_one_looks_is_not_wrong(model, monkeypatch, what):
     """After the row was read, or after the ledger was."""
-    from keel.lifecycle import reconcile as module
+    from keel.deployments import reconcile as module
 
     look, done = getattr(module, what), []
 

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pytest
 
 from keel.errors import ConfigError, NotPromotable, RegistryUnavailable, SchemaError, TrainingFailed, UnknownVersion
-from keel.lifecycle.registry import Registry
-from keel.lifecycle.scoring import inputs_of, require_signature, to_model_input
+from keel.registry.registry import Registry
+from keel.registry.scoring_model import inputs_of, require_signature, to_model_input
 from tests.toy import toy_config, toy_rows
 from tests.versions import files_of, toy_candidate
 
@@ -465,7 +465,7 @@ def test_after_a_restart_the_version_is_found_again_and_scores_the_same(registry
     code = f"""
 import hashlib, sys
 from pathlib import Path
-from keel.lifecycle.registry import Registry
+from keel.registry.registry import Registry
 from tests.unit.test_registry import CONFIG, rows
 registry = Registry({registry.tracking_uri!r})
 version = registry.find("toy", {{"keel.training_key": {key!r}}})

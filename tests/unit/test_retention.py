@@ -11,14 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from keel import deployments
+from keel.deployments import version_retention as retention
+from keel.deployments.artifact_checksums import LedgerPins
+from keel.deployments.history import Deployment, Status, history
+from keel.deployments.version_retention import prune
+from keel.deployments.versions import describe, release
 from keel.errors import ArtifactChanged, ConfigError, RegistryUnavailable, StaleGeneration, UnknownVersion
-from keel.lifecycle import deployments, ledger, retention
-from keel.lifecycle.artifacts import Artifacts
-from keel.lifecycle.history import Deployment, Status, history
-from keel.lifecycle.pins import LedgerPins
-from keel.lifecycle.registry import Registry
-from keel.lifecycle.retention import prune
-from keel.lifecycle.versions import describe, release
+from keel.ledger import entries as ledger
+from keel.registry.artifacts import Artifacts
+from keel.registry.registry import Registry
 from tests.deployed import with_production
 from tests.toy import DAY, toy_config
 from tests.versions import files_of, register, toy_candidate
@@ -374,7 +376,7 @@ def test_a_version_whose_run_is_gone_is_described_without_metrics(store, registr
 
 
 def test_a_run_that_is_gone_does_not_keep_its_version(registry, candidate):
-    from keel.lifecycle.tracking import Tracking
+    from keel.registry.mlflow_client import Tracking
 
     registry.client.create_registered_model("toy")
     registry.client.create_model_version("toy", "file:///made/by/others", "0" * 32)

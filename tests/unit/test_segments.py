@@ -10,8 +10,8 @@ import pytest
 
 from benchmarks import gate
 from keel.config import PromotionConfig
-from keel.lifecycle.comparison import Verdict, compare_versions
-from keel.lifecycle.segments import MISSING, SegmentStatus
+from keel.evaluation.holdout.comparison import Verdict, compare_versions
+from keel.evaluation.holdout.segments import MISSING, SegmentStatus
 from keel.stats.metrics.losses import Scored
 
 N = 8_400

@@ -13,10 +13,12 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
+from keel import deployments
+from keel.deployments import experiments
+from keel.deployments.history import Status
 from keel.errors import NoProductionVersion, UnknownModel
-from keel.lifecycle import deployments, experiments, ledger
-from keel.lifecycle.experiment.plan import Plan, Stage
-from keel.lifecycle.history import Status
+from keel.evaluation.experiment.plan import Plan, Stage
+from keel.ledger import entries as ledger
 from keel.serving.deployed import Deployed
 from keel.serving.shelf import FIRST_RETRY, LONGEST_RETRY, Shelf
 from keel.serving.wanted import Wanted

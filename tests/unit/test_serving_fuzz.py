@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from keel.lifecycle.scoring import to_model_input
+from keel.registry.scoring_model import to_model_input
 from keel.serving.app import create_app
 from keel.serving.payload import CSV, FORMS, JSON, PARQUET
 from keel.serving.service import Service

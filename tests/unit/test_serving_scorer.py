@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from keel.errors import Overloaded, ScoringFailed, SpoolFailed, SpoolFull
-from keel.lifecycle.experiment.plan import CHALLENGER, CHAMPION, Plan, Stage, assign
-from keel.lifecycle.scoring import to_model_input
+from keel.evaluation.experiment.plan import CHALLENGER, CHAMPION, Plan, Stage, assign
+from keel.registry.scoring_model import to_model_input
 from keel.serving.inputs import Features, Rows
 from keel.serving.journal import decode, packed
 from keel.serving.routing import route

@@ -12,7 +12,7 @@ import pytest
 
 from keel.config import get_model
 from keel.errors import ScoringFailed
-from keel.lifecycle.scoring import to_model_input
+from keel.registry.scoring_model import to_model_input
 from keel.serving import pipelines
 from keel.serving.batching import answer_all
 from keel.serving.inputs import Inputs

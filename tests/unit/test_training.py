@@ -12,17 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keel.errors import ConfigError, InsufficientData, TrainingFailed
-from keel.lifecycle import training
-from keel.lifecycle.origin import code_revision, pipeline_digest, table_digest
-from keel.lifecycle.training import (
-    Split,
-    TrainingRows,
-    output_kinds,
-    score_rows,
-    train,
-    training_key,
-    training_recipe,
-)
+from keel.training import training
+from keel.training.provenance import code_revision, pipeline_digest, table_digest
+from keel.training.training import Split, TrainingRows, output_kinds, score_rows, train, training_key, training_recipe
 from tests.toy import DAY, START, toy_config, toy_rows
 
 CONFIG = toy_config()

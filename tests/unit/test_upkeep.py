@@ -13,10 +13,10 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from keel import realised, upkeep
+from keel import deployments, realised, upkeep
 from keel.errors import ConfigError, StoreDamaged
-from keel.lifecycle import deployments, ledger
-from keel.lifecycle.registry import Registry
+from keel.ledger import entries as ledger
+from keel.registry.registry import Registry
 from keel.store import LabelResult
 from keel.store.database.tables import hours, label_conflicts
 from keel.store.database.tables import labels as labels_table
@@ -192,7 +192,7 @@ def test_rows_that_a_version_on_probation_is_judged_by_stay_until_it_is_over(ws:
 
 
 def test_rows_of_a_running_experiment_stay_until_it_has_ended(ws: Workspace, log: PredictionLog) -> None:
-    from keel.lifecycle.experiment.plan import Plan, Stage
+    from keel.evaluation.experiment.plan import Plan, Stage
 
     history(log, 0, 20, 40, 60)
     plan = Plan("exp-1", "toy", 1, 2, "ab", (Stage(0.5),), "salt", "brier", 0.0, 0.05, 10_000, START + 15 * DAY)

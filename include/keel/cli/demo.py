@@ -96,7 +96,7 @@ class Play:
 
     def year(self) -> None:
         """January to March make the first version; each month after is predicted, then checked; an A/B test ends it."""
-        from keel.lifecycle.history import history
+        from keel.deployments.history import history
 
         self.api.wait_for_dags([RETRAIN, CHECK, WATCH], timeout=120, check=self.stack.check)
         self.replay(BEGIN, FIRST_TRAINING)
@@ -114,9 +114,9 @@ class Play:
     def experiment(self, start: datetime) -> None:
         """Let the challenger that was turned down answer half of December's flights, until labels have judged it."""
         from keel import rollout
-        from keel.lifecycle.experiment.plan import Stage
-        from keel.lifecycle.history import Status, history
-        from keel.lifecycle.versions import release
+        from keel.deployments.history import Status, history
+        from keel.deployments.versions import release
+        from keel.evaluation.experiment.plan import Stage
 
         standings = history(self.ws.store, MODEL).standings
         challenger = max(standings)

@@ -14,8 +14,8 @@ from keel.cli.output import JsonOption, print_json
 from keel.cli.versions import plain
 
 if TYPE_CHECKING:
-    from keel.lifecycle.experiment.plan import Mode
-    from keel.lifecycle.experiments import Experiment
+    from keel.deployments.experiments import Experiment
+    from keel.evaluation.experiment.plan import Mode
 
 app = typer.Typer(
     help="Trying a challenger in production beside the champion, and what it has shown.", no_args_is_help=True
@@ -124,7 +124,7 @@ def show(
 def list_(model: ModelArgument, as_json: JsonOption = False) -> None:
     """List a model's experiments, newest first, and how each ended."""
     from keel.config import get_model
-    from keel.lifecycle.experiments import listed
+    from keel.deployments.experiments import listed
     from keel.workspace import Workspace
 
     name = get_model(model).model
@@ -151,8 +151,8 @@ def cells(each: Experiment) -> tuple[str, ...]:
 
 def _chosen(store: Any, model: str, experiment_id: str | None) -> Experiment:
     """Return the experiment of that id, else the newest; only that can be the one that runs."""
+    from keel.deployments import experiments
     from keel.errors import UnknownExperiment
-    from keel.lifecycle import experiments
 
     if experiment_id is not None:
         return experiments.get(store, model, experiment_id)

@@ -15,8 +15,8 @@ from keel.errors import ConfigError, LedgerBroken
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-    from keel.lifecycle.ledger import Entry
-    from keel.lifecycle.proof import Verification
+    from keel.ledger.entries import Entry
+    from keel.ledger.verification import Verification
 
 app = typer.Typer(help="The history of deployments, and the proof that nobody rewrote it.", no_args_is_help=True)
 
@@ -43,8 +43,8 @@ PublicKeyOption = Annotated[
 def show(model: Annotated[str, typer.Argument(help="A configured model.")], as_json: JsonOption = False) -> None:
     """Tell what happened to a model's versions, day by day, newest last."""
     from keel.config import get_model
-    from keel.lifecycle.ledger import entries
-    from keel.lifecycle.narrative import tell
+    from keel.ledger.entries import entries
+    from keel.ledger.narrative import tell
     from keel.workspace import Workspace
 
     name = get_model(model).model
@@ -68,11 +68,11 @@ def verify(
     """Recompute the chain of hashes, and compare it with what was signed; exit 1 and name the row where it breaks."""
     keys = _keys(place, public_key)
     if file is not None:
-        from keel.lifecycle.proof import read_rows
+        from keel.ledger.verification import read_rows
 
         found, disagreements = _verified(read_rows(file), place, keys), []
     else:
-        from keel.lifecycle.agreement import agrees
+        from keel.deployments.consistency import agrees
         from keel.workspace import Workspace
 
         with Workspace.open() as ws:
@@ -95,8 +95,8 @@ def export(
     file: Annotated[Path, typer.Argument(help="The file to write, one row a line.")], as_json: JsonOption = False
 ) -> None:
     """Write every row, exactly as it is hashed, for whoever verifies without this database."""
-    from keel.lifecycle.ledger import stored_rows
-    from keel.lifecycle.proof import write_rows
+    from keel.ledger.entries import stored_rows
+    from keel.ledger.verification import write_rows
     from keel.workspace import Workspace
 
     with Workspace.open() as ws:
@@ -119,8 +119,8 @@ def checkpoint(
     as_json: JsonOption = False,
 ) -> None:
     """Verify the ledger and all earlier checkpoints, and sign what it is now; nothing is written if no row is new."""
-    from keel.lifecycle.checkpoint import shown, write
-    from keel.lifecycle.keys import private_key, public_keys
+    from keel.ledger.checkpoints import shown, write
+    from keel.ledger.signing_keys import private_key, public_keys
     from keel.memory import now_utc
     from keel.workspace import Workspace
 
@@ -145,7 +145,7 @@ def keygen(
     as_json: JsonOption = False,
 ) -> None:
     """Make the pair of keys that signs checkpoints and verifies them."""
-    from keel.lifecycle.keys import keygen as make
+    from keel.ledger.signing_keys import keygen as make
 
     made = {"key_id": make(file), "private_key": str(file), "public_key": f"{file}.pub"}
     if as_json:
@@ -161,8 +161,10 @@ def rebuild(
     as_json: JsonOption = False,
 ) -> None:
     """Write deployments and experiments anew from the ledger, once that is verified, as after a table was lost."""
+    from keel import deployments
     from keel.config import get_model
-    from keel.lifecycle import deployments, experiments, ledger
+    from keel.deployments import experiments
+    from keel.ledger import entries as ledger
     from keel.workspace import Workspace
 
     name = get_model(model).model if model else None
@@ -191,13 +193,13 @@ def _keys(place: str | None, public_key: Path | None) -> list[Ed25519PublicKey]:
         raise ConfigError("a public key alone verifies nothing: name the place with --checkpoints or KEEL_CHECKPOINTS")
     if public_key is None:
         raise ConfigError("to check the checkpoints, name the public key with --public-key or KEEL_VERIFY_KEY")
-    from keel.lifecycle.keys import public_keys
+    from keel.ledger.signing_keys import public_keys
 
     return public_keys(public_key)
 
 
 def _verified(source: Any, place: str | None, keys: list[Ed25519PublicKey]) -> Verification:
-    from keel.lifecycle import checkpoint
+    from keel.ledger import checkpoints as checkpoint
 
     return checkpoint.verified(source) if place is None else checkpoint.check(source, place, keys)
 
@@ -218,7 +220,7 @@ def _print_history(rows: Iterable[Entry]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from keel.lifecycle.narrative import tell
+    from keel.ledger.narrative import tell
 
     console = Console(highlight=False)
     for day, of_day in groupby(rows, key=lambda row: row.at.date()):

@@ -16,7 +16,7 @@ ModelArgument = Annotated[str, typer.Argument(help="A configured model.")]
 def list_(model: ModelArgument, as_json: JsonOption = False) -> None:
     """List the stretches of time that nothing learns from and no check looks at, in order."""
     from keel.config import get_model
-    from keel.lifecycle.quarantine import span
+    from keel.deployments.data_quarantine import span
     from keel.workspace import Workspace
 
     name = get_model(model).model
@@ -42,8 +42,8 @@ def release(
     from getpass import getuser
 
     from keel.config import get_model
-    from keel.lifecycle.quarantine import release as give_back
-    from keel.lifecycle.quarantine import span
+    from keel.deployments.data_quarantine import release as give_back
+    from keel.deployments.data_quarantine import span
     from keel.memory import now_utc
     from keel.window import Window, parse_time
     from keel.workspace import Workspace

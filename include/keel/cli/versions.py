@@ -28,8 +28,8 @@ def list_(
 ) -> None:
     """List a model's versions, oldest first: status, since when and why, and what they were trained on."""
     from keel.config import get_model
-    from keel.lifecycle.history import Status
-    from keel.lifecycle.versions import describe
+    from keel.deployments.history import Status
+    from keel.deployments.versions import describe
     from keel.workspace import Workspace
 
     name = get_model(model).model
@@ -54,7 +54,7 @@ def prune(
     from getpass import getuser
 
     from keel.config import get_model
-    from keel.lifecycle.retention import prune as delete
+    from keel.deployments.version_retention import prune as delete
     from keel.memory import now_utc
     from keel.workspace import Workspace
 
@@ -82,7 +82,7 @@ def release(
     from getpass import getuser
 
     from keel.config import get_model
-    from keel.lifecycle.versions import release as give_back
+    from keel.deployments.versions import release as give_back
     from keel.memory import now_utc
     from keel.workspace import Workspace
 
@@ -106,7 +106,7 @@ def confirm(
     from getpass import getuser
 
     from keel.config import get_model
-    from keel.lifecycle.versions import confirm as end_probation
+    from keel.deployments.versions import confirm as end_probation
     from keel.memory import now_utc
     from keel.workspace import Workspace
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from keel import deployments
 from keel.errors import ConfigError
-from keel.lifecycle import deployments
-from keel.lifecycle.training import retrain_plan
 from keel.rows import prediction_log
+from keel.training.training import retrain_plan
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig

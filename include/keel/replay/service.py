@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 import msgspec
 
+from keel import deployments
 from keel.errors import KeelError
-from keel.lifecycle import deployments
 from keel.replay.past import Replayed, between, labels_between, replay
 
 if TYPE_CHECKING:

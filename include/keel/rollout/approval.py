@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from keel import deployments
+from keel.deployments.history import Status
 from keel.errors import NotApproved
-from keel.lifecycle import deployments, ledger
-from keel.lifecycle.history import Status
+from keel.ledger import entries as ledger
 from keel.memory import Plain, now_utc, outcome_of
 from keel.rollout.evidence import shown
 from keel.rollout.refusal import turn_down
@@ -23,7 +24,7 @@ NOBODY = frozenset({None, "", "airflow"})
 
 def approval_request(ws: Workspace, config: ModelConfig, comparison: Mapping[str, Any]) -> dict[str, str]:
     """Return the subject and the Markdown body of what a person is asked to agree to."""
-    from keel.lifecycle.comparison_report import render
+    from keel.evaluation.holdout.report import render
 
     body = shown(ws, config, comparison)
     policy = config.promotion

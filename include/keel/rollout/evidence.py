@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from keel.deployments.history import PROMOTABLE, History, Status
 from keel.errors import NotPromotable
-from keel.lifecycle.comparison import NotShown, Verdict
-from keel.lifecycle.history import PROMOTABLE, History, Status
+from keel.evaluation.holdout.comparison import NotShown, Verdict
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig

@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from keel.decision import Action
+from keel.deployments.history import PROMOTABLE, Status, history
 from keel.errors import ArtifactChanged, ConfigError, UnknownVersion
-from keel.lifecycle.comparison import Verdict, compare_versions
-from keel.lifecycle.comparison_report import render
-from keel.lifecycle.history import PROMOTABLE, Status, history
+from keel.evaluation.holdout.comparison import Verdict, compare_versions
+from keel.evaluation.holdout.report import render
 from keel.memory import Plain, now_utc, times_of
 from keel.rollout.experiment.proof import as_asked, proven_by
 from keel.rollout.looks import earlier_looks, identity_of
@@ -171,8 +171,8 @@ def measure_speed(
     """Measure both versions side by side where the policy has a limit; None where it has not."""
     if not config.promotion.measures_speed or not rows.num_rows:
         return None
-    from keel.lifecycle.benchmark import quick
-    from keel.lifecycle.footprint import size_mb
+    from keel.evaluation.benchmark.latency import quick
+    from keel.evaluation.benchmark.memory import size_mb
 
     models = {version: ws.registry.load(config, version) for version in (champion, challenger)}
     measured = {

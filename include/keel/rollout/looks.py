@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from keel.lifecycle.comparison import Verdict
+from keel.evaluation.holdout.comparison import Verdict
 from keel.memory import report_id, times_of
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from keel import deployments
+from keel.deployments.history import History, Status, history
 from keel.errors import StaleGeneration
-from keel.lifecycle import deployments, ledger
-from keel.lifecycle.history import History, Status, history
+from keel.ledger import entries as ledger
 from keel.memory import Plain, now_utc, outcome_of
 from keel.rollout.approval import approval_of
 from keel.rollout.evidence import require_promotable, shown

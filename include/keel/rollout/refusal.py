@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from keel import deployments
+from keel.deployments.history import PROMOTABLE, Status, history
 from keel.errors import StaleGeneration
-from keel.lifecycle import deployments, ledger
-from keel.lifecycle.comparison import Verdict
-from keel.lifecycle.history import PROMOTABLE, Status, history
+from keel.evaluation.holdout.comparison import Verdict
+from keel.ledger import entries as ledger
 from keel.memory import Plain, now_utc, outcome_of
 from keel.rollout.evidence import kept
 

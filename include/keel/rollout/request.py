@@ -6,13 +6,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from keel.decision import Action, Decision
+from keel.deployments.history import history
 from keel.errors import NotApproved, NotPromotable
-from keel.lifecycle.history import history
-from keel.lifecycle.training import Split
 from keel.memory import Plain, keep_decision, request_id
 from keel.rollout.approval import NOBODY
 from keel.rollout.evidence import promotable, require_promotable
 from keel.rollout.experiment.proof import proven_by
+from keel.training.training import Split
 from keel.window import Window, ceil_hour, floor_hour
 
 if TYPE_CHECKING:

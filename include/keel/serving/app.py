@@ -144,7 +144,7 @@ async def performance(request: Request) -> Response:
 
 async def experiments(request: Request) -> Response:
     """Tell a model's experiments, those that run and those that have ended."""
-    from keel.lifecycle import experiments as known
+    from keel.deployments import experiments as known
 
     serving = _serving(request)
     config = serving.config(request.path_params["model"])

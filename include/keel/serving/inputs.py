@@ -101,7 +101,7 @@ class Features:
         return Features(self.names, self.numbers[:, rows], texts, self.absent)
 
     def to_frame(self, needed: Sequence[str]) -> pd.DataFrame:
-        """Return the columns that a version needs as `keel.lifecycle.scoring.to_model_input` makes them."""
+        """Return the columns that a version needs as `keel.registry.scoring_model.to_model_input` makes them."""
         import pandas as pd
 
         place = {name: row for row, name in enumerate(self.names)}

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keel.lifecycle.experiment.plan import CHALLENGER, CHAMPION, assign_many
+from keel.evaluation.experiment.plan import CHALLENGER, CHAMPION, assign_many
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from keel.lifecycle.experiment.plan import Plan
+    from keel.evaluation.experiment.plan import Plan
     from keel.serving.inputs import Rows
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from keel.config import ModelConfig
-    from keel.lifecycle.experiment.plan import Plan
+    from keel.evaluation.experiment.plan import Plan
     from keel.serving.versions import ServedVersion
 
 log = logging.getLogger(__name__)

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keel.errors import ScoringFailed
-from keel.lifecycle.scoring import inputs_of
+from keel.registry.scoring_model import inputs_of
 from keel.serving import pipelines
 from keel.serving.probe import unusual
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from keel.lifecycle.scoring import ScoringModel
+    from keel.registry.scoring_model import ScoringModel
     from keel.serving.inputs import Features
 
     Predict = Callable[[Features], Any]

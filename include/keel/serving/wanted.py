@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, select
 
-from keel.lifecycle.experiment.plan import Plan
-from keel.lifecycle.experiments import RUNNING
+from keel.deployments.experiments import RUNNING
+from keel.evaluation.experiment.plan import Plan
 from keel.store.database.tables import deployments, experiments
 
 if TYPE_CHECKING:

@@ -161,7 +161,7 @@ class Store:
     def release_quarantine(self, model: str, start: datetime, end: datetime) -> Sequence[dict[str, Any]]:
         """End the quarantine of the stretches that lie within start..end, and return them.
 
-        `keel.lifecycle.quarantine.release` also says so in the ledger.
+        `keel.deployments.data_quarantine.release` also says so in the ledger.
         """
         with self.begin() as connection:
             return release(connection, model, start, end)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, TypedDict
 
 from keel.config.loading import parse_duration
 from keel.errors import ExperimentRefused
-from keel.lifecycle.experiment.plan import Stage
+from keel.evaluation.experiment.plan import Stage
 
 if TYPE_CHECKING:
-    from keel.lifecycle.experiment.plan import Mode
+    from keel.evaluation.experiment.plan import Mode
 
 MAX_N = 100_000
 """Outcomes after which an experiment ends by itself, where nobody says: a difference that does not show in so many is
@@ -38,9 +38,9 @@ class Asked(TypedDict, total=False):
     max_n: int
     """Outcomes after which it ends without a difference shown; `MAX_N`."""
     least: timedelta | None
-    """How long it lasts before a verdict; `keel.lifecycle.experiment.plan.LEAST`."""
+    """How long it lasts before a verdict; `keel.evaluation.experiment.plan.LEAST`."""
     most: timedelta | None
-    """After how long it ends in any case; `keel.lifecycle.experiment.plan.LONGEST`, and the label delay more."""
+    """After how long it ends in any case; `keel.evaluation.experiment.plan.LONGEST`, and the label delay more."""
     salt: str | None
     """One of its own."""
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from keel.decision import Action
+from keel.deployments import experiments
+from keel.deployments.experiments import Outcome
 from keel.errors import StaleGeneration
-from keel.lifecycle import experiments
-from keel.lifecycle.experiments import Outcome
 from keel.memory import Plain, now_utc, outcome_of
 from keel.rollout.evidence import kept
 from keel.rollout.experiment.gate import log_to_registry

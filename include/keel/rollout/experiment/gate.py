@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from keel.lifecycle.comparison import Verdict, compare_versions
-from keel.lifecycle.comparison_report import render
-from keel.lifecycle.experiments import Outcome
-from keel.lifecycle.segments import SegmentStatus, named
+from keel.deployments.experiments import Outcome
+from keel.evaluation.holdout.comparison import Verdict, compare_versions
+from keel.evaluation.holdout.report import render
+from keel.evaluation.holdout.segments import SegmentStatus, named
 from keel.memory import Plain, report_id
 from keel.rollout.experiment.proof import BASIS, keep
 from keel.rollout.experiment.start import laxer_than_the_gate
@@ -26,9 +26,9 @@ from keel.window import Window, ceil_hour, floor_hour
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
-    from keel.lifecycle.comparison import Comparison
-    from keel.lifecycle.experiment.plan import Plan
-    from keel.lifecycle.history import History
+    from keel.deployments.history import History
+    from keel.evaluation.experiment.plan import Plan
+    from keel.evaluation.holdout.comparison import Comparison
     from keel.workspace import Workspace
 
 VERDICTS = {

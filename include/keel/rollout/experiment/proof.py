@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from keel.deployments import experiments
+from keel.deployments.experiments import Outcome
 from keel.errors import ExperimentRefused
-from keel.lifecycle import experiments, ledger
-from keel.lifecycle.comparison import Verdict
-from keel.lifecycle.experiments import Outcome
+from keel.evaluation.holdout.comparison import Verdict
+from keel.ledger import entries as ledger
 from keel.memory import Plain, now_utc, times_of
 
 if TYPE_CHECKING:

@@ -7,14 +7,16 @@ import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Unpack
 
+from keel import deployments
 from keel.config.loading import shown_duration
 from keel.config.sections import METRICS_OF_KIND
 from keel.decision import Action, Decision
+from keel.deployments import experiments
+from keel.deployments.experiments import Outcome
+from keel.deployments.history import history
 from keel.errors import ExperimentRefused
-from keel.lifecycle import deployments, experiments, ledger
-from keel.lifecycle.experiment.plan import LEAST, LONGEST, Plan
-from keel.lifecycle.experiments import Outcome
-from keel.lifecycle.history import history
+from keel.evaluation.experiment.plan import LEAST, LONGEST, Plan
+from keel.ledger import entries as ledger
 from keel.memory import Plain, keep_decision, now_utc, request_id
 from keel.rollout.evidence import promotable, require_promotable
 from keel.rollout.experiment.asked import MAX_N, Asked

@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from keel.decision import Action, Decision
-from keel.lifecycle import experiments
-from keel.lifecycle.comparison import Verdict
-from keel.lifecycle.experiment.look import evaluate
-from keel.lifecycle.experiment.report import ExperimentVerdict
-from keel.lifecycle.experiment.rows import outputs_for
-from keel.lifecycle.experiments import Outcome
-from keel.lifecycle.history import History, history
+from keel.deployments import experiments
+from keel.deployments.experiments import Outcome
+from keel.deployments.history import History, history
+from keel.evaluation.experiment.analysis import evaluate
+from keel.evaluation.experiment.outcomes import outputs_for
+from keel.evaluation.experiment.report import ExperimentVerdict
+from keel.evaluation.holdout.comparison import Verdict
 from keel.memory import Plain, keep_decision, now_utc
 from keel.rollout.experiment.gate import comparison_of, decision_id
 from keel.rows import prediction_log
@@ -21,8 +21,8 @@ from keel.window import HOUR, Window, ceil_hour, floor_hour
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
-    from keel.lifecycle.experiment.plan import Plan
-    from keel.lifecycle.experiment.report import ExperimentLook
+    from keel.evaluation.experiment.plan import Plan
+    from keel.evaluation.experiment.report import ExperimentLook
     from keel.workspace import Workspace
 
 CONCLUSIVE = (Outcome.PROMOTE, Outcome.ROLL_BACK, Outcome.NO_DIFFERENCE)

@@ -148,7 +148,7 @@ deployments = Table(
     Column("updated_at", BigInteger, nullable=False),
 )
 
-# Up to which row of the ledger a model's state stands in the registry too. See `keel.lifecycle.projection`.
+# Up to which row of the ledger a model's state stands in the registry too. See `keel.deployments.alias_sync`.
 projections = Table(
     "projections",
     metadata,

@@ -1,0 +1,66 @@
+"""What the ledger says was registered of each version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from keel.deployments.history import Pin, fold
+from keel.errors import LedgerBroken
+from keel.ledger import entries as ledger
+from keel.store.database.tables import ledger as ledger_table
+
+if TYPE_CHECKING:
+    from keel.store import Store
+
+
+class LedgerPins:
+    """Looks up a version's pin in the ledger's ``register`` rows; a row never changes, so each is read once.
+
+    That a row still is what was written is seen by its own hash. Whether the chain is whole, so that it is the row that
+    was written, is for `keel.ledger.entries.verify` to say.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._found: dict[tuple[str, int], Pin] = {}
+
+    def __call__(self, model: str, version: int) -> Pin | None:
+        """Return what was registered; None where no row says.
+
+        Raises
+        ------
+        LedgerBroken
+            The row was altered in place.
+
+        """
+        key = (model, version)
+        if key not in self._found:
+            pin = self._read(model).get(version)
+            if pin is None:
+                return None
+            if not self._is_intact(pin):
+                raise LedgerBroken(
+                    f"row {pin.seq} of the ledger, which says what was registered as version {version} of {model}, was "
+                    "changed after it was written, so the version is not loaded; what else was: keel ledger verify"
+                )
+            self._found[key] = pin
+        return self._found[key]
+
+    def _read(self, model: str) -> Mapping[int, Pin]:
+        try:
+            return fold(model, ledger.entries(self._store, model, ledger.Action.REGISTER)).pins
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise LedgerBroken(
+                f"the ledger's rows about registrations of {model} do not add up ({error!r}): keel ledger verify"
+            ) from None
+
+    def _is_intact(self, pin: Pin) -> bool:
+        with self._store.connect() as connection:
+            row = connection.execute(select(ledger_table).where(ledger_table.c.seq == pin.seq)).mappings().one()
+        try:
+            return ledger.digest(dict(row)) == row["hash"]
+        except TypeError:  # bytes, which SQLite keeps in any column
+            return False

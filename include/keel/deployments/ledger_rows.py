@@ -1,0 +1,43 @@
+"""Adding rows to the ledger in the transaction of somebody who changes something else with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select, text
+
+from keel.deployments.history import Deployment
+from keel.ledger import entries as ledger
+from keel.store.database.tables import deployments
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from keel.ledger.entries import Entry
+
+
+def alone(connection: Connection) -> None:
+    """Let nobody else append until this transaction ends; SQLite's writers are alone anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("LOCK TABLE ledger IN SHARE ROW EXCLUSIVE MODE"))
+
+
+def placed(connection: Connection, model: str) -> Deployment:
+    """Return the deployment of a model, an empty one where there is none."""
+    row = connection.execute(select(deployments).where(deployments.c.model == model)).mappings().first()
+    if row is None:
+        return Deployment(model)
+    return Deployment(**{name: row[name] for name in ("model", "production", "staging", "previous", "generation")})
+
+
+def noted(
+    connection: Connection, model: str, *, actor: str, action: str, body: Mapping[str, Any], now: datetime
+) -> Entry:
+    """Add a row that does not change the deployment, for a caller who is `alone`."""
+    generation = placed(connection, model).generation
+    return ledger.append(
+        connection, model=model, at=now, actor=actor, action=action,
+        generation_from=generation, generation_to=generation, body=body,
+    )  # fmt: skip

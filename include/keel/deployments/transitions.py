@@ -1,0 +1,161 @@
+"""The store's side of every transition: the deployments row and the ledger row that says why, in one transaction.
+
+A change is a compare-and-swap on the row's generation. The ledger is the truth: the row is what its rows add up to,
+kept so that one statement can compare it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, delete, select, text
+
+from keel.deployments import experiments
+from keel.deployments.history import Deployment, Status, fold, new_stations
+from keel.deployments.ledger_rows import alone, noted, placed
+from keel.errors import StaleGeneration
+from keel.ledger import entries as ledger
+from keel.store.database.tables import deployments as deployments_table
+from keel.store.database.tables import ledger as ledger_table
+from keel.store.database.times import to_micros
+from keel.store.records import insert
+
+if TYPE_CHECKING:
+    from keel.ledger.entries import Entry
+    from keel.store import Store
+
+Statuses = Mapping[int, tuple[Status, str]]
+"""The stations that versions reach, each with its reason."""
+NONE: Statuses = MappingProxyType({})
+
+
+def read(store: Store, model: str) -> Deployment:
+    """Return the deployment of a model, an empty one where there is none."""
+    with store.connect() as connection:
+        return placed(connection, model)
+
+
+def swap(
+    store: Store, current: Deployment, wanted: Deployment, *,
+    actor: str, action: str, body: Mapping[str, Any], now: datetime, statuses: Statuses = NONE,
+) -> Deployment:  # fmt: skip
+    """Replace ``current`` by ``wanted`` if nobody else has changed it, and record it, in one transaction.
+
+    statuses: of versions that do not simply get the station of their new place, or none.
+
+    Raises
+    ------
+    StaleGeneration
+        Somebody changed the deployment first; nothing was written.
+
+    """
+    changed = replace(wanted, generation=current.generation + 1)
+    said = body.get("evidence", {}).get("sentence") or action
+    stations = {version: (status, said) for version, status in new_stations(current, changed).items()}
+    with store.begin() as connection:
+        if not _swapped(connection, current, changed, now):
+            raise stale(current)
+        entry = ledger.append(
+            connection, model=current.model, at=now, actor=actor, action=action,
+            generation_from=current.generation, generation_to=changed.generation,
+            body={**_with_statuses(body, {**stations, **statuses}), "from": current.aliases, "to": changed.aliases},
+        )  # fmt: skip
+        experiments.end_if_void(connection, entry)
+    return changed
+
+
+def note(
+    store: Store, model: str, *,
+    actor: str, action: str, body: Mapping[str, Any], now: datetime, statuses: Statuses = NONE,
+) -> Entry:  # fmt: skip
+    """Record what does not change the deployment, such as a registration or an approval."""
+    with store.begin() as connection:
+        alone(connection)
+        entry = noted(connection, model, actor=actor, action=action, body=_with_statuses(body, statuses), now=now)
+        experiments.end_if_void(connection, entry)
+        return entry
+
+
+def note_once(
+    store: Store, model: str, *, actor: str, action: str, body: Mapping[str, Any], now: datetime
+) -> Entry | None:
+    """Record what was decided without changing the deployment or a station, such as keeping the champion.
+
+    The same action with the same evidence again, by a retry or by another run of the same window, adds nothing and
+    returns None.
+    """
+    with store.begin() as connection:
+        alone(connection)
+        if _noted_before(connection, model, action, body):
+            return None
+        return noted(connection, model, actor=actor, action=action, body=body, now=now)
+
+
+def noted_before(store: Store, model: str, action: str, body: Mapping[str, Any]) -> bool:
+    """Whether the same action is recorded with the same evidence."""
+    with store.connect() as connection:
+        return _noted_before(connection, model, action, body)
+
+
+def rebuild(store: Store, model: str | None = None) -> list[Deployment]:
+    """Write the deployments row of a model, or all rows, anew from the ledger; return those that were not right.
+
+    Whether the ledger itself is what was written is for `keel.ledger.entries.verify` to say first.
+    """
+    with store.begin() as connection:
+        if connection.dialect.name == "postgresql":  # in the order in which a change locks them
+            connection.execute(text("LOCK TABLE deployments IN SHARE ROW EXCLUSIVE MODE"))
+        alone(connection)
+        there = set(connection.execute(select(deployments_table.c.model)).scalars())
+        known = set(connection.execute(select(ledger_table.c.model).distinct()).scalars())
+        wrong = []
+        for name in sorted(there | known) if model is None else [model]:
+            # Another connection, which sees the same rows: nobody can add one before this transaction ends.
+            rows = list(ledger.entries(store, name))
+            right = fold(name, rows).deployment
+            if placed(connection, name) != right:
+                at = next((row.at for row in reversed(rows) if "to" in row.body), None)
+                _write(connection, right, at)
+                wrong.append(right)
+    return wrong
+
+
+def stale(current: Deployment, expected: int | None = None) -> StaleGeneration:
+    """Describe a deployment that is not what a decision was made about."""
+    if expected is not None:
+        about = f"production is version {current.production}, not {expected} any more"
+    else:
+        about = f"the deployment is no longer at generation {current.generation}"
+    return StaleGeneration(f"{current.model}: {about}; read it again and decide again")
+
+
+def _noted_before(connection: Connection, model: str, action: str, body: Mapping[str, Any]) -> bool:
+    evidence = json.loads(json.dumps(body.get("evidence")))
+    query = select(ledger_table.c.body).where(ledger_table.c.model == model, ledger_table.c.action == str(action))
+    return any(json.loads(kept).get("evidence") == evidence for kept in connection.execute(query).scalars())
+
+
+def _swapped(connection: Connection, current: Deployment, changed: Deployment, now: datetime) -> bool:
+    values = {**changed.aliases, "generation": changed.generation, "updated_at": to_micros(now)}
+    if current.generation == 0:
+        first = insert(connection, deployments_table).values(model=current.model, **values).on_conflict_do_nothing()
+        return connection.execute(first).rowcount == 1
+    same = (deployments_table.c.model == current.model) & (deployments_table.c.generation == current.generation)
+    return connection.execute(deployments_table.update().where(same).values(**values)).rowcount == 1
+
+
+def _write(connection: Connection, right: Deployment, at: datetime | None) -> None:
+    connection.execute(delete(deployments_table).where(deployments_table.c.model == right.model))
+    if at is not None:
+        values = {**right.aliases, "generation": right.generation, "updated_at": to_micros(at)}
+        connection.execute(deployments_table.insert().values(model=right.model, **values))
+
+
+def _with_statuses(body: Mapping[str, Any], statuses: Statuses) -> dict[str, Any]:
+    said = {str(version): {"status": str(status), "reason": reason} for version, (status, reason) in statuses.items()}
+    return {**body, "statuses": said} if said else dict(body)

@@ -1,0 +1,179 @@
+"""The append-only, hash-chained record of every transition.
+
+Each row's hash covers its content and the hash of the row before it, and rows are numbered without a gap, so that a
+changed, removed, added or reordered row breaks the chain from there on. The database's own triggers refuse updates and
+deletes; the chain shows where somebody got around them (`keel.ledger.verification`), and signed checkpoints show where
+somebody wrote it anew (`keel.ledger.checkpoints`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ColumnElement, LargeBinary, cast, func, literal, select, text
+
+from keel.errors import LedgerBroken
+from keel.ledger import verification as proof
+from keel.ledger.verification import COLUMNS, GENESIS, NUMBERS, Row, Verification, digest
+from keel.store.database.tables import ledger as ledger_table
+from keel.store.database.times import from_micros, to_micros
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from keel.store import Store
+
+__all__ = [
+    "GENESIS",
+    "Action",
+    "Entry",
+    "Verification",
+    "append",
+    "digest",
+    "entries",
+    "entry",
+    "rows",
+    "stored_rows",
+    "verify",
+]
+
+
+class Action(StrEnum):
+    """What a row records."""
+
+    REGISTER = "register"
+    KEEP_CHAMPION = "keep_champion"
+    STAGE = "stage"
+    APPROVE = "approve"
+    DECLINE = "decline"
+    PROMOTE = "promote"
+    CONFIRM = "confirm"
+    ROLLBACK = "rollback"
+    OUT_OF_BAND = "out_of_band"
+    EXPERIMENT_START = "experiment_start"
+    EXPERIMENT_END = "experiment_end"
+    QUARANTINE = "quarantine"
+    """Of data: a stretch of time is set aside."""
+    RELEASE_QUARANTINE = "release_quarantine"
+    RELEASE_VERSION = "release_version"
+    DELETE_VERSION = "delete_version"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the ledger."""
+
+    seq: int
+    model: str
+    at: datetime
+    actor: str
+    action: str
+    generation_from: int
+    generation_to: int
+    body: Mapping[str, Any]
+    previous_hash: str
+    hash: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-able values."""
+        return {**self.__dict__, "at": self.at.isoformat(), "body": dict(self.body)}
+
+
+def append(
+    connection: Connection, *, model: str, at: datetime, actor: str, action: str,
+    generation_from: int, generation_to: int, body: Mapping[str, Any],
+) -> Entry:  # fmt: skip
+    """Add one row inside the caller's transaction, so that a change and its record are one, and return it."""
+    if connection.dialect.name == "postgresql":  # SQLite's writers are alone anyway
+        connection.execute(text("LOCK TABLE ledger IN SHARE ROW EXCLUSIVE MODE"))
+    last = select(ledger_table.c.seq, ledger_table.c.hash).order_by(ledger_table.c.seq.desc()).limit(1)
+    head = connection.execute(last).first()
+    values = {
+        # Not the database's own number: PostgreSQL leaves a gap where a transaction is undone, as if a row were gone.
+        "seq": head.seq + 1 if head else 1,
+        # A user name of digits comes as a number out of Airflow's native templates, and back as text from the column.
+        "model": model, "at": to_micros(at), "actor": str(actor), "action": str(action),
+        "generation_from": generation_from, "generation_to": generation_to,
+        "body": json.dumps(body, sort_keys=True), "previous_hash": head.hash if head else GENESIS,
+    }  # fmt: skip
+    values["hash"] = digest(values)
+    connection.execute(ledger_table.insert().values(**values))
+    return entry(values)
+
+
+def entries(store: Store, model: str | None = None, action: str | None = None) -> Iterator[Entry]:
+    """Yield the rows in order, of one model and one action or of all.
+
+    Raises
+    ------
+    LedgerBroken
+        A row cannot be read, so somebody has changed it.
+
+    """
+    query = select(ledger_table).order_by(ledger_table.c.seq)
+    if model is not None:
+        query = query.where(ledger_table.c.model == model)
+    if action is not None:
+        query = query.where(ledger_table.c.action == str(action))
+    try:
+        with store.connect() as connection:
+            found = [dict(row) for row in connection.execute(query).mappings()]
+    except UnicodeDecodeError as error:
+        raise LedgerBroken(f"the ledger cannot be read ({error}); to find the row: keel ledger verify") from None
+    for row in found:
+        try:
+            read = entry(row)
+        except (ArithmeticError, TypeError, ValueError) as error:
+            raise LedgerBroken(f"row {row['seq']} of the ledger cannot be read: {error}") from None
+        yield read
+
+
+def entry(row: Row) -> Entry:
+    """Return what a row of the table says."""
+    return Entry(**{**row, "at": from_micros(row["at"]), "body": json.loads(row["body"])})
+
+
+def rows(connection: Connection) -> list[Row]:
+    """Return every row of the table as it is, in order, whatever somebody has put into it.
+
+    SQLite keeps any type in any column, and bytes that are no text: a value that is not of its column's type, or not
+    UTF-8, is returned as a text that no hash of Keel's covers.
+    """
+    query = select(ledger_table).order_by(ledger_table.c.seq)
+    if connection.dialect.name == "postgresql":
+        return [dict(row) for row in connection.execute(query).mappings()]
+    query = query.with_only_columns(*(part for column in ledger_table.c for part in _typed(column)))
+    return [
+        {name: _plain(name, row[name], row[f"{name}_type"]) for name in COLUMNS}
+        for row in connection.execute(query).mappings()
+    ]
+
+
+def stored_rows(store: Store) -> list[Row]:
+    """Return what `rows` does, on a connection of its own."""
+    with store.connect() as connection:
+        return rows(connection)
+
+
+def verify(store: Store) -> Verification:
+    """Verify every row of the store: `proof.verify`."""
+    return proof.verify(stored_rows(store))
+
+
+def _typed(column: ColumnElement[Any]) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """Return a column's bytes and the type they have in this row, as SQLite keeps it."""
+    name = str(column.key)
+    # An empty text in the concatenation keeps a type that is not there from being NULL.
+    return cast(column, LargeBinary).label(name), (func.typeof(column) + literal("")).label(f"{name}_type")
+
+
+def _plain(name: str, value: bytes | None, kind: str) -> int | str:
+    content = value or b""
+    if kind != ("integer" if name in NUMBERS else "text"):
+        return f"{kind} {content!r}"
+    return int(content) if name in NUMBERS else content.decode("utf-8", "surrogateescape")

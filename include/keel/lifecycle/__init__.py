@@ -1,1 +1,0 @@
-"""The life of a version: trained, compared, deployed, recorded."""

@@ -1,0 +1,1 @@
+"""MLflow: a version's files, its registration, and scoring with it."""

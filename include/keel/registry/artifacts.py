@@ -1,0 +1,258 @@
+"""What is kept of a version: fetched, checked against what was registered, and used exactly as it was checked.
+
+A version's files are those of its model, named ``model/<path>``, and two of the run that made it: ``keel/grid.npz`` and
+``keel/reference.json``. Whatever is used is fetched into a folder of its own, or into memory, and there it is checked
+and loaded, so that nothing can change in between. Later changes in the store do not reach what is in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keel.errors import ArtifactChanged, UnknownVersion
+from keel.grid.reference import ReferenceGrid
+from keel.registry.mlflow_client import Tracking, VersionInfo, means_missing
+
+if TYPE_CHECKING:
+    from keel.deployments.history import Pin
+
+log = logging.getLogger(__name__)
+
+Pins = Callable[[str, int], "Pin | None"]
+"""Says what was registered as a version of a model, or that nothing does."""
+Files = tuple[tuple[str, str], ...] | None
+"""What must be there, path and SHA-256 by path; None where nothing says so and nothing is checked."""
+
+GRID, REFERENCE, MODEL = "keel/grid.npz", "keel/reference.json", "model/"
+ADDED_BY_MLFLOW = "registered_model_meta"
+"""Which model and version it is, written into every downloaded copy, over whatever lies there under that name."""
+VERSIONS_IN_MEMORY = 8
+"""How many versions' grids and references a process keeps: two per model that it works on, with room."""
+MODELS_IN_MEMORY = 4
+"""As many loaded models, which can be large: champion and challenger of two Keel models."""
+
+
+class Artifacts:
+    """The files of versions at one MLflow.
+
+    pins: asked for what was registered; None checks nothing.
+    """
+
+    def __init__(self, tracking: Tracking, pins: Pins | None) -> None:
+        self.tracking, self._pins = tracking, pins
+
+    def pinned(self, model: str, version: int) -> bool:
+        """Whether something says what was registered; everything is where nothing is checked."""
+        return self._pins is None or self._pins(model, version) is not None
+
+    def digests(self, version: VersionInfo) -> dict[str, str]:
+        """Return SHA-256 by path of what MLflow gives back now, whatever was registered."""
+        found = self._model_digests(version)
+        return found | {path: _sha256(_kept(self.tracking, version, path)) for path in (GRID, REFERENCE)}
+
+    def require_unchanged(self, version: VersionInfo) -> None:
+        """Check every file as it lies in the store now, whatever of it is in memory."""
+        for path in (GRID, REFERENCE):
+            _checked_file(self.tracking, version, path, self._expected(version, path))
+        _check(version, self._model_digests(version), self._expected(version, MODEL))
+
+    def grid(self, version: VersionInfo) -> ReferenceGrid:
+        """Return the reference grid."""
+        return _grid(self.tracking, version, self._expected(version, GRID))
+
+    def reference(self, version: VersionInfo) -> dict[str, Any]:
+        """Return what the version is compared with."""
+        loaded: dict[str, Any] = json.loads(_reference(self.tracking, version, self._expected(version, REFERENCE)))
+        return loaded
+
+    def model(self, version: VersionInfo, *, anew: bool = False) -> Any:
+        """Return the version as an MLflow pyfunc; ``anew`` does not take one that is in memory."""
+        load = _model.__wrapped__ if anew else _model
+        return load(self.tracking, version, self._expected(version, MODEL))
+
+    def fetch(self, version: VersionInfo, folder: Path) -> None:
+        """Put the version's MLflow model into an empty folder and check it there."""
+        _checked_model(self.tracking, version, str(folder), self._expected(version, MODEL))
+
+    def delete(self, version: VersionInfo) -> None:
+        """Delete a version and, unless another version came from the same run, what that run has kept.
+
+        The version goes last, so that one whose deletion is cut short is still there; again completes it. MLflow keeps
+        the runs and models as deleted, without files, until ``mlflow gc``.
+        """
+        from mlflow.exceptions import MlflowException
+
+        with self.tracking.reachable():
+            client = self.tracking.client
+            if version.run_id and not _is_shared(client, version):
+                _delete_run(self.tracking, version.run_id)
+            try:
+                client.delete_model_version(version.model, str(version.version))
+            except MlflowException as error:
+                if not means_missing(error):
+                    raise
+
+    def _model_digests(self, version: VersionInfo) -> dict[str, str]:
+        with tempfile.TemporaryDirectory() as folder:
+            return _fetch_model(self.tracking, version, folder)
+
+    def _expected(self, version: VersionInfo, under: str) -> Files:
+        """Return what was registered of a file, or of a folder that ends in a slash."""
+        if self._pins is None:
+            return None
+        pin = self._pins(version.model, version.version)
+        if pin is None:
+            raise ArtifactChanged(
+                f"{version.model}: nothing says what was registered as version {version.version}, so it is not loaded; "
+                f"train one or register it through Keel: airflow dags trigger {version.model}.retrain"
+            )
+        files = pin.files.items()
+        return tuple(sorted((p, sha) for p, sha in files if p == under or (under[-1] == "/" and p.startswith(under))))
+
+
+@lru_cache(maxsize=VERSIONS_IN_MEMORY)
+def _grid(tracking: Tracking, version: VersionInfo, expected: Files) -> ReferenceGrid:
+    """What a run has kept never changes; the version with its run is looked up each time, so one that is gone is."""
+    return ReferenceGrid.from_bytes(_checked_file(tracking, version, GRID, expected))
+
+
+@lru_cache(maxsize=VERSIONS_IN_MEMORY)
+def _reference(tracking: Tracking, version: VersionInfo, expected: Files) -> bytes:
+    return _checked_file(tracking, version, REFERENCE, expected)
+
+
+@lru_cache(maxsize=MODELS_IN_MEMORY)
+def _model(tracking: Tracking, version: VersionInfo, expected: Files) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        _checked_model(tracking, version, folder, expected)
+        return tracking.module.pyfunc.load_model(folder)
+
+
+def _checked_model(tracking: Tracking, version: VersionInfo, folder: str, expected: Files) -> None:
+    found = _fetch_model(tracking, version, folder)
+    if not found and expected is None:
+        raise UnknownVersion(f"version {version.version} of {version.model} has no model in MLflow's artifact store")
+    _check(version, found, expected)
+
+
+def _checked_file(tracking: Tracking, version: VersionInfo, path: str, expected: Files) -> bytes:
+    try:
+        content = _kept(tracking, version, path)
+    except UnknownVersion:
+        _check(version, {}, expected)
+        raise
+    _check(version, {path: _sha256(content)}, expected)
+    return content
+
+
+def _check(version: VersionInfo, found: Mapping[str, str], expected: Files) -> None:
+    """Raise `ArtifactChanged`, naming every file that is not what was registered."""
+    if expected is None or found == dict(expected):
+        return
+    registered = dict(expected)
+    ways = {
+        "changed": [path for path in registered if path in found and found[path] != registered[path]],
+        "missing": [path for path in registered if path not in found],
+        "added": sorted(path for path in found if path not in registered),
+    }
+    said = "; ".join(f"{way}: {_listed(paths)}" for way, paths in ways.items() if paths)
+    raise ArtifactChanged(
+        f"{version.model}: the artifacts of version {version.version} are not those that were registered, so it is not "
+        f"loaded ({said}); put back what was registered, or use another version: "
+        f"airflow dags trigger {version.model}.rollback or {version.model}.retrain"
+    )
+
+
+def _listed(paths: Sequence[str], shown: int = 10) -> str:
+    more = f" and {len(paths) - shown} more" if len(paths) > shown else ""
+    return ", ".join(paths[:shown]) + more
+
+
+def _fetch_model(tracking: Tracking, version: VersionInfo, folder: str) -> dict[str, str]:
+    """Put a version's model into a folder as the artifact store has it; return SHA-256 by path, nothing if none."""
+    from mlflow.exceptions import MlflowException
+
+    place, uri = Path(folder), f"models:/{version.model}/{version.version}"
+    try:
+        with tracking.reachable():
+            tracking.module.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder)
+    except FileNotFoundError:
+        return {}
+    except MlflowException as error:
+        if not means_missing(error):
+            raise
+        return {}
+    (place / ADDED_BY_MLFLOW).unlink(missing_ok=True)
+    return {
+        f"{MODEL}{path.relative_to(place).as_posix()}": _digest(path) for path in place.rglob("*") if path.is_file()
+    }
+
+
+def _kept(tracking: Tracking, version: VersionInfo, path: str) -> bytes:
+    """Return the content of an artifact of a version's run; `UnknownVersion` where Keel has not put it there."""
+    with tracking.reachable(), tempfile.TemporaryDirectory() as folder:
+        client = tracking.client
+        parent = path.rpartition("/")[0]
+        kept = {file.path for file in client.list_artifacts(version.run_id, parent)} if version.run_id else set()
+        if path in kept:
+            return Path(client.download_artifacts(version.run_id, path, folder)).read_bytes()
+    raise UnknownVersion(
+        f"version {version.version} of {version.model} was not registered by Keel: its run has no {path}; "
+        f"train one: airflow dags trigger {version.model}.retrain"
+    )
+
+
+def _is_shared(client: Any, version: VersionInfo) -> bool:
+    same_run = client.search_model_versions(f"run_id = '{version.run_id}'")
+    return any((found.name, int(found.version)) != (version.model, version.version) for found in same_run)
+
+
+def _delete_run(tracking: Tracking, run_id: str) -> None:
+    client = tracking.client
+    run = _found(client.get_run, run_id)
+    if run is None:
+        return
+    for output in run.outputs.model_outputs if run.outputs else ():
+        if logged := _found(client.get_logged_model, output.model_id):
+            _delete_files(tracking, logged.artifact_location, output.model_id)
+            client.delete_logged_model(output.model_id)
+    _delete_files(tracking, run.info.artifact_uri, run_id)
+    client.delete_run(run_id)
+
+
+def _found(get: Callable[[str], Any], identity: str) -> Any:
+    """Return what MLflow has under an identity; None for what is not there, or was deleted before."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return get(identity)
+    except MlflowException as error:
+        if not means_missing(error):
+            raise
+        return None
+
+
+def _delete_files(tracking: Tracking, location: str, owner: str) -> None:
+    """Delete a folder of the artifact store, if its address names whose it is: whatever else MLflow says stays."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    if owner not in location.split("/"):
+        log.warning("files of %s are left where they are: %s does not look like theirs", owner, location)
+        return
+    get_artifact_repository(location, tracking_uri=tracking.uri).delete_artifacts()
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

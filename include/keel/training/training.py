@@ -1,0 +1,243 @@
+"""Train a challenger on labelled rows up to a cut, and measure it on the labelled slice after the cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from keel.errors import ConfigError, InsufficientData, TrainingFailed
+from keel.grid.reference import ReferenceGrid
+from keel.registry.candidate import Candidate
+from keel.registry.scoring_model import to_model_input
+from keel.stats.metrics.losses import Estimate, Scored, estimate, finite_rows, needed_for, row_loss
+from keel.training.provenance import code_revision, digest_of, pipeline_digest, table_digest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from keel.config import ModelConfig, RetrainConfig
+
+THRESHOLD_SLICE = 0.2
+"""Share of the training rows, the latest, on which the decision threshold is chosen by a model fitted to the rest."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The times that separate what a challenger learns from and what it is judged on."""
+
+    start: datetime
+    cut: datetime
+    end: datetime
+
+    @classmethod
+    def ending(cls, end: datetime, config: ModelConfig) -> Split:
+        """Split the labelled past of ``end``, in which all labels are due; the last ``holdout`` is held out."""
+        plan = retrain_plan(config)
+        mature = end - config.target.label_delay
+        cut = mature - plan.holdout
+        return cls(cut - plan.window, cut, mature)
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """Labelled rows on both sides of the cut (columns as in the store)."""
+
+    split: Split
+    training: pa.Table
+    holdout: pa.Table
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the rows a version is made from and judged on."""
+        return table_digest(pa.concat_tables([self.training, self.holdout]))
+
+
+def retrain_plan(config: ModelConfig) -> RetrainConfig:
+    """Return the model's ``retrain`` section; `ConfigError` for a model that is only watched."""
+    if config.retrain is None:
+        raise ConfigError(f"{config.model}: retrain: no such section in model.yaml, so there is nothing to train with")
+    return config.retrain
+
+
+def training_key(config: ModelConfig, rows: TrainingRows) -> str:
+    """Return what makes two trainings the same: data, features, target, pipeline code and seed."""
+    return digest_of(*_method(config), rows.digest)
+
+
+def training_recipe(config: ModelConfig) -> str:
+    """Return what a training does whatever rows there are: as `training_key`, with spans of time in place of rows.
+
+    One decision carried out twice by the same recipe is one training, though a label came in between.
+    """
+    plan = retrain_plan(config)
+    return digest_of(*_method(config), str(plan.window), str(plan.holdout))
+
+
+def train(
+    config: ModelConfig, rows: TrainingRows, *, reason: str, parent: int | None, decision_id: str = ""
+) -> Candidate:
+    """Fit the model's pipeline before the cut and describe it by the rows after it.
+
+    reason, parent, decision_id: why, after which version and by which decision; kept in the tags.
+
+    Raises
+    ------
+    InsufficientData
+        Too few labelled rows on either side of the cut.
+    TrainingFailed
+        The pipeline raised, its estimator cannot score, or the metric is not defined on the holdout.
+
+    """
+    plan = retrain_plan(config)
+    _require_rows(config, rows)
+    example = to_model_input(rows.training.slice(0, 5), config)
+    threshold = _choose_threshold(config, rows.training) if config.target.kind == "binary" else None
+    estimator = _fit(config, rows.training)
+    judged = score_rows(config, estimator, rows.holdout, threshold)
+    loss = row_loss(config.performance.metric, judged)
+    metrics = {name: estimate(name, judged) for name in (config.performance.metric, *config.performance.also)}
+    _require_defined(config, metrics[config.performance.metric], judged, rows.split)
+    reference = {
+        "metric": config.performance.metric,
+        "metrics": {name: e.to_dict() for name, e in metrics.items()},
+        "loss": float(loss.mean()),
+        "threshold": threshold,
+        "training": _describe(rows.training, rows.split.start, rows.split.cut),
+        "holdout": _describe(rows.holdout, rows.split.cut, rows.split.end),
+    }
+    tags = {
+        "keel.reason": reason,
+        "keel.parent": str(parent or ""),
+        "keel.decision_id": decision_id,
+        "keel.recipe": training_recipe(config),
+        "keel.training_start": rows.split.start.isoformat(),
+        "keel.training_end": rows.split.cut.isoformat(),
+        "keel.holdout_end": rows.split.end.isoformat(),
+        "keel.data_sha256": rows.digest,
+        "keel.code": code_revision(),
+        "keel.pipeline_sha256": pipeline_digest(plan.pipeline),
+        "keel.training_key": training_key(config, rows),
+        "keel.threshold": "" if threshold is None else f"{threshold:.6g}",
+        "keel.status": "candidate",
+    }
+    return Candidate(
+        estimator=estimator,
+        example=example,
+        grid=_lay_grid(config, rows, judged, loss),
+        reference=reference,
+        tags=tags,
+        metrics={f"holdout_{name}": e.value for name, e in metrics.items() if np.isfinite(e.value)},
+    )
+
+
+def score_rows(config: ModelConfig, estimator: Any, rows: pa.Table, threshold: float | None) -> Scored:
+    """Score labelled rows with an estimator that has just been fitted; `TrainingFailed` where it cannot."""
+    features = to_model_input(rows, config)
+    label = rows["label"].to_numpy()
+    is_binary = config.target.kind == "binary"
+    try:
+        raw = np.asarray((estimator.predict_proba if is_binary else estimator.predict)(features), dtype=np.float64)
+        value = raw[:, 1] if is_binary else raw.reshape(len(label))
+    except Exception as error:
+        raise TrainingFailed(f"{config.model}: the estimator cannot score: {type(error).__name__}: {error}") from error
+    if not np.isfinite(value).all():
+        raise TrainingFailed(f"{config.model}: the estimator gives scores that are not finite numbers")
+    if not is_binary:
+        return Scored(label, np.full(len(value), np.nan), value)
+    return Scored(label, value, (value >= (0.5 if threshold is None else threshold)).astype(np.float64))
+
+
+def output_kinds(config: ModelConfig) -> dict[str, str]:
+    """Return the columns a model puts out and how each is counted."""
+    if config.target.kind == "regression":
+        return {"prediction": "numeric"}
+    return {"score": "numeric", "prediction": "categorical"}
+
+
+def _method(config: ModelConfig) -> tuple[str, ...]:
+    """How a version is made from rows."""
+    plan = retrain_plan(config)
+    return (
+        config.model, config.target.model_dump_json(), repr(sorted(config.features.items())), plan.pipeline,
+        str(plan.seed), config.performance.metric, pipeline_digest(plan.pipeline),
+    )  # fmt: skip
+
+
+def _fit(config: ModelConfig, rows: pa.Table) -> Any:
+    plan = retrain_plan(config)
+    pipeline_digest(plan.pipeline)  # a missing module is a configuration error, an import that raises is the pipeline's
+    try:
+        estimator = import_module(plan.pipeline).build(config, plan.seed)
+        return estimator.fit(to_model_input(rows, config), rows["label"].to_numpy())
+    except Exception as error:
+        raise TrainingFailed(f"{plan.pipeline}: {type(error).__name__}: {error}") from error
+
+
+def _choose_threshold(config: ModelConfig, rows: pa.Table) -> float:
+    """Return the score that maximises F1 on the latest training rows, judged by a model that has not seen them."""
+    split = round(rows.num_rows * (1 - THRESHOLD_SLICE))
+    earlier, later = rows.slice(0, split), rows.slice(split)
+    if len(np.unique(earlier["label"].to_numpy())) < 2:
+        raise TrainingFailed(f"{config.model}: the training rows hold only one class of {config.target.name!r}")
+    judged = score_rows(config, _fit(config, earlier), later, None)
+    return _best_f1_threshold(judged.label, judged.score)
+
+
+def _best_f1_threshold(label: NDArray[np.float64], score: NDArray[np.float64]) -> float:
+    """Return the highest score t for which deciding ``score >= t`` has the best F1; 0.5 without any positive."""
+    order = np.argsort(-score, kind="stable")
+    hits = np.cumsum(label[order])
+    if not len(label) or hits[-1] == 0:
+        return 0.5
+    ranked = score[order]
+    flagged = np.arange(1, len(order) + 1)
+    # Rows of one score are flagged together: only the last of them is a threshold.
+    attainable = np.append(ranked[1:] != ranked[:-1], True)
+    f1 = np.where(attainable, 2 * hits / (flagged + hits[-1]), -1.0)
+    return float(ranked[int(np.argmax(f1))])
+
+
+def _lay_grid(config: ModelConfig, rows: TrainingRows, judged: Scored, loss: NDArray[np.float64]) -> ReferenceGrid:
+    holdout = rows.holdout
+    for name, values in (("score", judged.score), ("prediction", judged.prediction)):
+        holdout = holdout.set_column(holdout.schema.get_field_index(name), name, pa.array(values, from_pandas=True))
+    return ReferenceGrid.fit(
+        rows.training, dict(config.features), holdout=holdout, outputs=output_kinds(config), loss=loss
+    )
+
+
+def _require_rows(config: ModelConfig, rows: TrainingRows) -> None:
+    plan = retrain_plan(config)
+    needs = (("training", rows.training, plan.min_rows), ("holdout", rows.holdout, config.promotion.min_rows))
+    for part, table, needed in needs:
+        if table.num_rows < needed:
+            raise InsufficientData(feature=f"{config.model}: labelled {part} rows", needed=needed, got=table.num_rows)
+        label = table["label"].to_numpy()
+        if not finite_rows("mae", Scored(label, label, label)).all():
+            raise TrainingFailed(f"{config.model}: the {part} rows hold labels that are not finite numbers")
+        if config.target.kind == "binary" and not np.isin(label, (0.0, 1.0)).all():
+            raise TrainingFailed(f"{config.model}: the {part} rows hold labels other than 0 and 1")
+
+
+def _require_defined(config: ModelConfig, measured: Estimate, judged: Scored, split: Split) -> None:
+    """Refuse a holdout on which the metric means nothing: every later check would have nothing to compare with."""
+    if measured.defined:
+        return
+    metric, n = config.performance.metric, len(judged)
+    found = f"{n:,} labelled rows from {split.cut:%Y-%m-%d %H:%M} to {split.end:%Y-%m-%d %H:%M} UTC"
+    if config.target.kind == "binary":
+        found += f", {int(judged.label.sum()):,} of them positive"
+    raise TrainingFailed(
+        f"{config.model}: metric undefined on the holdout: {metric} needs {needed_for(metric)}, and there are {found}; "
+        "lengthen retrain.holdout, or choose another performance.metric"
+    )
+
+
+def _describe(rows: pa.Table, start: datetime, end: datetime) -> dict[str, Any]:
+    return {"start": start.isoformat(), "end": end.isoformat(), "rows": rows.num_rows, "sha256": table_digest(rows)}
