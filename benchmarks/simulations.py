@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from keel import DriftConfig, ReferenceGrid, detect
-from keel.checks.quality import check_quality
+from keel.monitoring.quality import check_quality
 from keel.stats.metrics.losses import Scored
 
 ALPHA = 0.05

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from keel.evaluation.experiment.plan import assign_many
-from keel.rows import prediction_log
+from keel.monitoring.window_counts import prediction_log
 
 
 def serve(ws, config, plan, rows, *, labels=True, challenger_share=None):

@@ -9,10 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from keel.checks.drift import detect
     from keel.config import DriftConfig, ModelConfig, load_models
     from keel.grid.counts import Counts
     from keel.grid.reference import ReferenceGrid
+    from keel.monitoring.drift import detect
 
 __all__ = ["Counts", "DriftConfig", "ModelConfig", "ReferenceGrid", "detect", "load_models"]
 
@@ -21,7 +21,7 @@ _HOME = {
     "DriftConfig": "keel.config",
     "ModelConfig": "keel.config",
     "ReferenceGrid": "keel.grid.reference",
-    "detect": "keel.checks.drift",
+    "detect": "keel.monitoring.drift",
     "load_models": "keel.config",
 }
 

@@ -20,8 +20,8 @@ from keel.deployments.history import Status, history
 from keel.errors import ConfigError, InsufficientData, UnknownVersion
 from keel.evaluation.benchmark.latency import SECONDS, Speed, measure, record, time_loading
 from keel.evaluation.benchmark.memory import Stored, folder_mb, measure_memory
-from keel.memory import Plain, now_utc
-from keel.rows import recent_rows
+from keel.monitoring.records import Plain, now_utc
+from keel.monitoring.window_counts import recent_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -16,15 +16,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from keel import deployments
-from keel.alerts.messages import compose_alert
-from keel.checks.drift import detect, explained_change
-from keel.checks.performance import LabelArrival, detect_degradation
-from keel.checks.quality import QualityStatus, check_quality
-from keel.decision import Action, Decision, Policy, decide_action
+from keel.alerts.messages.decision import compose_alert
 from keel.deployments.history import Status
 from keel.errors import ConfigError, SchemaError, UnknownVersion
 from keel.ledger import entries as ledger
-from keel.memory import (
+from keel.monitoring.decision import Action, Decision, Policy, decide_action
+from keel.monitoring.drift import detect, explained_change
+from keel.monitoring.performance import LabelArrival, detect_degradation
+from keel.monitoring.quality import QualityStatus, check_quality
+from keel.monitoring.records import (
     KINDS,
     Plain,
     keep_decision,
@@ -34,7 +34,7 @@ from keel.memory import (
     outcome_of,
     report_id,
 )
-from keel.rows import (
+from keel.monitoring.window_counts import (
     broken_stretches,
     count_dirty,
     prediction_log,

@@ -17,13 +17,13 @@ from keel.errors import ArtifactChanged, ConfigError, LedgerBroken, StoreDamaged
 from keel.ledger import entries as ledger
 from keel.ledger.checkpoints import CHECKPOINTS, SIGNING_KEY, VERIFY_KEY, check, write
 from keel.ledger.signing_keys import private_key, public_keys
-from keel.realised import refresh
-from keel.rows import count_dirty, prediction_log, stretches
+from keel.monitoring.performance_history import refresh
+from keel.monitoring.window_counts import count_dirty, prediction_log, stretches
 from keel.window import floor_hour
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
-    from keel.memory import Plain
+    from keel.monitoring.records import Plain
     from keel.workspace import Workspace
 
 log = logging.getLogger(__name__)

@@ -52,7 +52,7 @@ class FailureNotifier(BaseNotifier):
 
     def notify(self, context: Context) -> None:
         """Compose the message, and send it by every channel whose connection exists, else into the outbox."""
-        from keel.alerts.failure import compose_failure
+        from keel.alerts.messages.failure import compose_failure
         from keel_airflow.channels import deliver
 
         task_instance: Any = context.get("ti")
@@ -83,7 +83,7 @@ class QuestionNotifier(BaseNotifier):
 
     def notify(self, context: Context) -> None:
         """Compose the message, and send it by every channel whose connection exists, else into the outbox."""
-        from keel.alerts.question import compose_question
+        from keel.alerts.messages.approval import compose_question
         from keel.config import get_model
         from keel_airflow.channels import deliver
         from keel_airflow.operators.base import run_url

@@ -15,7 +15,7 @@ from keel.errors import ConfigError
 from keel.ledger import checkpoints as checkpoint
 from keel.ledger import entries as ledger
 from keel.ledger import signing_keys as keys
-from keel.rows import prediction_log
+from keel.monitoring.window_counts import prediction_log
 from keel.store.database.tables import hours
 from keel.workspace import Workspace
 from tests.dags.running import run

@@ -28,8 +28,8 @@ from keel.errors import (
 from keel.evaluation.experiment.plan import Stage
 from keel.evaluation.holdout.comparison import NotShown
 from keel.ledger import entries as ledger
+from keel.monitoring.window_counts import prediction_log
 from keel.registry.registry import Registry
-from keel.rows import prediction_log
 from keel.workspace import Workspace
 from tests.steps import BY, CONFIG, NOW, first_version, live
 from tests.toy import DAY, toy_rows

@@ -27,9 +27,9 @@ from keel.errors import (
 )
 from keel.evaluation.holdout.comparison import NotShown
 from keel.ledger import entries as ledger
-from keel.memory import KINDS
+from keel.monitoring.records import KINDS
+from keel.monitoring.window_counts import prediction_log, window_counts
 from keel.replay import replay
-from keel.rows import prediction_log, window_counts
 from keel.store.database.tables import metadata
 from keel.store.predictions.log import PredictionLog
 from keel.window import Window

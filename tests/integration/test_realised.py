@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from keel import loop, realised
+from keel import loop
+from keel.monitoring import performance_history as realised
+from keel.monitoring.window_counts import prediction_log
 from keel.registry.registry import Registry
-from keel.rows import prediction_log
 from keel.window import Window
 from keel.workspace import Workspace
 from tests.steps import CONFIG, NOW, first_version, live

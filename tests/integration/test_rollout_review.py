@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 import pytest
 
 from keel import deployments, rollout
-from keel.decision import Action, Decision
 from keel.deployments import versions
 from keel.deployments.history import Status, history
 from keel.errors import NotApproved, StaleGeneration
 from keel.ledger import entries as ledger
-from keel.memory import keep_decision, now_utc
+from keel.monitoring.decision import Action, Decision
+from keel.monitoring.records import keep_decision, now_utc
 from keel.window import Window
 from tests.integration.test_rollout import (
     ASKED,

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
-from keel import loop, realised, rollout, upkeep
+from keel import loop, rollout, upkeep
 from keel.errors import InsufficientData
 from keel.feedback import hand_in
 from keel.grid.counts import Counts
 from keel.grid.engines.local import count_hours
-from keel.rows import prediction_log, window_counts
+from keel.monitoring import performance_history as realised
+from keel.monitoring.window_counts import prediction_log, window_counts
 from keel.store import LabelResult
 from keel.window import Window
 from keel.workspace import Workspace

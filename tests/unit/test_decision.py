@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from keel.decision import Action, Policy, decide_action
+from keel.monitoring.decision import Action, Policy, decide_action
 
 END = datetime(2013, 5, 1, tzinfo=UTC)
 

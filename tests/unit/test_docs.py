@@ -225,10 +225,10 @@ def test_every_connection_and_parameter_is_documented():
 
 
 def test_every_status_is_named_where_people_look_it_up():
-    from keel.checks.performance import PerformanceStatus
-    from keel.checks.quality import QualityStatus
-    from keel.checks.verdict import Severity, Status
-    from keel.decision import Action
+    from keel.monitoring.column_status import Severity, Status
+    from keel.monitoring.decision import Action
+    from keel.monitoring.performance import PerformanceStatus
+    from keel.monitoring.quality import QualityStatus
 
     operations, statistics = (text_of(PROJECT / "docs" / f"{name}.md") for name in ("operations", "statistics"))
     for page, names in (

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from keel import DriftConfig, ReferenceGrid, detect
-from keel.checks.verdict import Status
 from keel.errors import GridMismatch
+from keel.monitoring.column_status import Status
 
 KINDS = {"x": "numeric", "y": "numeric", "flag": "numeric", "fixed": "numeric", "c": "categorical"}
 CONFIG = DriftConfig()

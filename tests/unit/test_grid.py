@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 from keel import DriftConfig, ReferenceGrid, detect
-from keel.checks.drift import explained_change
 from keel.errors import ConfigError, InsufficientData, SchemaError
 from keel.grid.kernel import MAX_KNOTS, fit_numeric
+from keel.monitoring.drift import explained_change
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,11 +9,11 @@ from itertools import pairwise
 
 import pytest
 
-from keel.alerts.failure import compose_failure
-from keel.alerts.messages import HEADLINES, TOP_FEATURES, compose_alert, describe_feature, recipients
+from keel.alerts.messages.decision import HEADLINES, TOP_FEATURES, compose_alert, describe_feature, recipients
+from keel.alerts.messages.failure import compose_failure
 from keel.alerts.outbox import write_eml
 from keel.config import ModelConfig
-from keel.decision import Action
+from keel.monitoring.decision import Action
 
 END = datetime(2026, 3, 1, tzinfo=UTC)
 NOW = datetime(2026, 3, 1, 0, 5, tzinfo=UTC)

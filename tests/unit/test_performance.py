@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from keel.checks.performance import LabelArrival, detect_degradation
 from keel.config import PerformanceConfig
+from keel.monitoring.performance import LabelArrival, detect_degradation
 from keel.stats.metrics.losses import Scored, estimate, row_loss
 
 CONFIG = PerformanceConfig(metric="brier", max_increase=0.0, also=("roc_auc",), min_rows=200)

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from keel import DriftConfig, ReferenceGrid
-from keel.checks.quality import QualityReport, check_quality
 from keel.errors import GridMismatch
+from keel.monitoring.quality import QualityReport, check_quality
 
 KINDS = {"x": "numeric", "c": "categorical"}
 CONFIG = DriftConfig()

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from keel import realised
-from keel.checks.performance import detect_degradation
 from keel.errors import UnknownVersion
-from keel.rows import scored
+from keel.monitoring import performance_history as realised
+from keel.monitoring.performance import detect_degradation
+from keel.monitoring.window_counts import scored
 from keel.stats.metrics.losses import Estimate
 from keel.workspace import Workspace
 from tests.toy import DAY, START, toy_config

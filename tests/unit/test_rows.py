@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from keel.rows import stretches
+from keel.monitoring.window_counts import stretches
 
 NIGHT = datetime(2026, 3, 1, 22, tzinfo=UTC)
 

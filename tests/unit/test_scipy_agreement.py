@@ -15,7 +15,7 @@ from scipy.stats import chi2_contingency, ks_2samp, wasserstein_distance
 from keel import DriftConfig, ReferenceGrid, detect
 
 if TYPE_CHECKING:
-    from keel.checks.evidence import Evidence
+    from keel.monitoring.column_measures import Evidence
 
 NUMERIC = ["dep_delay", "arr_delay", "air_time", "distance", "hour", "minute", "dep_time", "sched_dep_time"]
 WEATHER = ["temp", "dewp", "humid", "wind_speed", "pressure", "precip", "visib"]

@@ -10,7 +10,7 @@ import adbc_driver_sqlite.dbapi
 import msgspec
 import pytest
 
-from keel.alerts.findings import compose_findings
+from keel.alerts.messages.findings import compose_findings
 from keel.errors import StoreUnavailable
 from keel.serving.drain import Drain
 from keel.serving.journal import LabelBlock, PredictionBlock, encode, packed

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pytest
 
-from keel.realised import rolling
+from keel.monitoring.performance_history import rolling
 from keel.serving.journal import PredictionBlock, packed
 from keel.serving.metrics import Metrics
 from keel.serving.rolling import Rolling

@@ -85,7 +85,7 @@ def test_what_a_version_says_of_a_value_is_for_the_client_and_not_for_the_log(ca
 
 def test_whoever_waits_for_the_store_holds_up_nobody_else(client, monkeypatch):
     answers = threading.Event()
-    monkeypatch.setattr("keel.realised.series", lambda *_, **__: answers.wait(60) and [])
+    monkeypatch.setattr("keel.monitoring.performance_history.series", lambda *_, **__: answers.wait(60) and [])
     monkeypatch.setattr(client.service, "workspace", object())
     with ThreadPoolExecutor(41) as askers:
         waiting = [askers.submit(client.get, "/models/toy/performance") for _ in range(40)]

@@ -32,7 +32,7 @@ def log(store: Store) -> PredictionLog:
 
 
 def settle(store: Store, log: PredictionLog) -> None:
-    """Count and sum every hour as of now, as the loop and `keel.realised` do."""
+    """Count and sum every hour as of now, as the loop and `keel.monitoring.performance_history` do."""
     for version, hour, revision in log.dirty_hours(EVER[1]):
         store.counts.put(MODEL, version, hour, "grid", log.count(hour, hour + HOUR, version), b"", revision=revision)
         log.clean(version, hour, revision)

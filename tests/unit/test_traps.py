@@ -16,7 +16,7 @@ from keel.stats.drift.chi_square import chi_square
 from keel.stats.drift.psi import psi
 
 if TYPE_CHECKING:
-    from keel.checks.drift import DriftReport
+    from keel.monitoring.drift import DriftReport
 
 
 def compare(reference: dict[str, object], window: dict[str, object], kind: str, **config: float) -> DriftReport:

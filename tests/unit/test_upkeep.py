@@ -13,9 +13,10 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from keel import deployments, realised, upkeep
+from keel import deployments, upkeep
 from keel.errors import ConfigError, StoreDamaged
 from keel.ledger import entries as ledger
+from keel.monitoring import performance_history as realised
 from keel.registry.registry import Registry
 from keel.store import LabelResult
 from keel.store.database.tables import hours, label_conflicts

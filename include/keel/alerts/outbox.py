@@ -11,7 +11,7 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
-from keel.alerts.messages import recipients
+from keel.alerts.messages.decision import recipients
 
 
 def write_eml(folder: Path | str, message: Mapping[str, Any], *, sender: str, now: datetime) -> Path:

@@ -58,7 +58,7 @@ def feedback(
     from keel.feedback import conflicts as contradictions
     from keel.feedback.bulk import hand_in_source
     from keel.feedback.parse_columns import Reading
-    from keel.memory import now_utc
+    from keel.monitoring.records import now_utc
     from keel.sources import Names
     from keel.workspace import Workspace
 

@@ -26,7 +26,7 @@ def maintain(
     """
     from keel import upkeep
     from keel.config import get_model, load_models
-    from keel.memory import now_utc
+    from keel.monitoring.records import now_utc
     from keel.workspace import Workspace
 
     configs = [get_model(model)] if model else list(load_models().values())

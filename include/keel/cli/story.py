@@ -10,8 +10,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from keel.alerts.messages import describe_feature
-from keel.memory import KINDS, report_id
+from keel.alerts.messages.decision import describe_feature
+from keel.monitoring.records import KINDS, report_id
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig

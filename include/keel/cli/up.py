@@ -79,8 +79,8 @@ def _bootstrap(
 
 def _traffic(stack: Stack, config: ModelConfig, flights: pa.Table, progress: Callable[[str], None]) -> None:
     """Have the service predict each flight when its time comes, and hand in each label when it is known."""
+    from keel.monitoring.window_counts import prediction_log
     from keel.replay import ScoringService, replay_through
-    from keel.rows import prediction_log
 
     with _workspace(stack) as ws, ScoringService(stack.serving_url) as service:
         span = prediction_log(ws, config).times()

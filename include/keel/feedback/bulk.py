@@ -12,7 +12,7 @@ import pyarrow as pa
 from keel.errors import BadRequest
 from keel.feedback.parse_columns import Reading, labels_of
 from keel.feedback.submit import hand_in
-from keel.rows import prediction_log
+from keel.monitoring.window_counts import prediction_log
 from keel.sources import PART_ROWS
 from keel.store.predictions.labels import LabelResult
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from keel.rows import prediction_log
+from keel.monitoring.window_counts import prediction_log
 from keel.store.database.tables import label_conflicts, labels
 from keel.store.database.times import from_micros
 

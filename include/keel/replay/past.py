@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from keel import deployments
 from keel.errors import ConfigError
-from keel.rows import prediction_log
+from keel.monitoring.window_counts import prediction_log
 from keel.training.training import retrain_plan
 
 if TYPE_CHECKING:

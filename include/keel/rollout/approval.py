@@ -10,7 +10,7 @@ from keel import deployments
 from keel.deployments.history import Status
 from keel.errors import NotApproved
 from keel.ledger import entries as ledger
-from keel.memory import Plain, now_utc, outcome_of
+from keel.monitoring.records import Plain, now_utc, outcome_of
 from keel.rollout.evidence import shown
 from keel.rollout.refusal import turn_down
 

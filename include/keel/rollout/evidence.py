@@ -11,7 +11,7 @@ from keel.evaluation.holdout.comparison import NotShown, Verdict
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
-    from keel.memory import Plain
+    from keel.monitoring.records import Plain
     from keel.workspace import Workspace
 
 

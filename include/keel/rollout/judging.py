@@ -7,15 +7,15 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from keel.decision import Action
 from keel.deployments.history import PROMOTABLE, Status, history
 from keel.errors import ArtifactChanged, ConfigError, UnknownVersion
 from keel.evaluation.holdout.comparison import Verdict, compare_versions
 from keel.evaluation.holdout.report import render
-from keel.memory import Plain, now_utc, times_of
+from keel.monitoring.decision import Action
+from keel.monitoring.records import Plain, now_utc, times_of
+from keel.monitoring.window_counts import prediction_log, score_version, unseen_holdout
 from keel.rollout.experiment.proof import as_asked, proven_by
 from keel.rollout.looks import earlier_looks, identity_of
-from keel.rows import prediction_log, score_version, unseen_holdout
 
 if TYPE_CHECKING:
     import pyarrow as pa

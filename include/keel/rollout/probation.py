@@ -7,14 +7,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from keel import deployments
-from keel.decision import Action, Decision
 from keel.deployments.history import Probation, history
 from keel.errors import ArtifactChanged, ConfigError, StaleGeneration, UnknownVersion
 from keel.evaluation.probation.verdict import ProbationVerdict, watch_version
 from keel.ledger import entries as ledger
-from keel.memory import Plain, keep_decision, keep_report, now_utc, outcome_of, report_id
+from keel.monitoring.decision import Action, Decision
+from keel.monitoring.records import Plain, keep_decision, keep_report, now_utc, outcome_of, report_id
+from keel.monitoring.window_counts import prediction_log, score_version, scored
 from keel.rollout.experiment.watch import watch_experiment
-from keel.rows import prediction_log, score_version, scored
 from keel.store.undelivered import set_aside
 from keel.window import HOUR, Window, ceil_hour, floor_hour
 

@@ -11,10 +11,10 @@ from keel import deployments
 from keel.deployments.history import History, Status, history
 from keel.errors import StaleGeneration
 from keel.ledger import entries as ledger
-from keel.memory import Plain, now_utc, outcome_of
+from keel.monitoring.records import Plain, now_utc, outcome_of
+from keel.monitoring.window_counts import recent_rows
 from keel.rollout.approval import approval_of
 from keel.rollout.evidence import require_promotable, shown
-from keel.rows import recent_rows
 from keel.window import ceil_hour
 
 if TYPE_CHECKING:

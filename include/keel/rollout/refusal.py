@@ -12,7 +12,7 @@ from keel.deployments.history import PROMOTABLE, Status, history
 from keel.errors import StaleGeneration
 from keel.evaluation.holdout.comparison import Verdict
 from keel.ledger import entries as ledger
-from keel.memory import Plain, now_utc, outcome_of
+from keel.monitoring.records import Plain, now_utc, outcome_of
 from keel.rollout.evidence import kept
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from keel.decision import Action, Decision
 from keel.deployments.history import history
 from keel.errors import NotApproved, NotPromotable
-from keel.memory import Plain, keep_decision, request_id
+from keel.monitoring.decision import Action, Decision
+from keel.monitoring.records import Plain, keep_decision, request_id
 from keel.rollout.approval import NOBODY
 from keel.rollout.evidence import promotable, require_promotable
 from keel.rollout.experiment.proof import proven_by

@@ -9,12 +9,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from keel import deployments
-from keel.decision import Action, Decision
 from keel.deployments.history import History, Status, history
 from keel.errors import NothingToRollBackTo, RegistryUnavailable, StaleGeneration
 from keel.ledger import entries as ledger
-from keel.memory import Plain, keep_decision, now_utc, outcome_of, request_id
-from keel.rows import recent_rows
+from keel.monitoring.decision import Action, Decision
+from keel.monitoring.records import Plain, keep_decision, now_utc, outcome_of, request_id
+from keel.monitoring.window_counts import recent_rows
 from keel.window import Window, ceil_hour, floor_hour
 
 if TYPE_CHECKING:

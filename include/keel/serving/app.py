@@ -118,7 +118,7 @@ async def feedback(request: Request) -> Response:
 
 async def performance(request: Request) -> Response:
     """Tell a model's realised performance over time, beside what its holdout promised."""
-    from keel.realised import BUCKETS, series
+    from keel.monitoring.performance_history import BUCKETS, series
 
     serving = _serving(request)
     config = serving.config(request.path_params["model"])

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from keel.realised import rolling
+from keel.monitoring.performance_history import rolling
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig

@@ -22,7 +22,7 @@ _FIELDS = realised.c
 
 
 class RealisedTable:
-    """What `keel.realised` has made of the labels of each hour."""
+    """What `keel.monitoring.performance_history` has made of the labels of each hour."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -33,7 +33,7 @@ class TellFindingsOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[str]:
         """Return the channels that took the message; none where there is nothing to tell."""
-        from keel.alerts.findings import compose_findings
+        from keel.alerts.messages.findings import compose_findings
         from keel.config import get_model
 
         with airflow_errors():

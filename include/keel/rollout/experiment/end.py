@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from keel.decision import Action
 from keel.deployments import experiments
 from keel.deployments.experiments import Outcome
 from keel.errors import StaleGeneration
-from keel.memory import Plain, now_utc, outcome_of
+from keel.monitoring.decision import Action
+from keel.monitoring.records import Plain, now_utc, outcome_of
 from keel.rollout.evidence import kept
 from keel.rollout.experiment.gate import log_to_registry
 from keel.rollout.promotion import promote, stage

@@ -17,11 +17,11 @@ from keel.deployments.experiments import Outcome
 from keel.evaluation.holdout.comparison import Verdict, compare_versions
 from keel.evaluation.holdout.report import render
 from keel.evaluation.holdout.segments import SegmentStatus, named
-from keel.memory import Plain, report_id
+from keel.monitoring.records import Plain, report_id
+from keel.monitoring.window_counts import prediction_log, score_version
 from keel.rollout.experiment.proof import BASIS, keep
 from keel.rollout.experiment.start import laxer_than_the_gate
 from keel.rollout.judging import measure_speed
-from keel.rows import prediction_log, score_version
 from keel.window import Window, ceil_hour, floor_hour
 
 if TYPE_CHECKING:

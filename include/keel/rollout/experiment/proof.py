@@ -10,7 +10,7 @@ from keel.deployments.experiments import Outcome
 from keel.errors import ExperimentRefused
 from keel.evaluation.holdout.comparison import Verdict
 from keel.ledger import entries as ledger
-from keel.memory import Plain, now_utc, times_of
+from keel.monitoring.records import Plain, now_utc, times_of
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, Unpack
 from keel import deployments
 from keel.config.loading import shown_duration
 from keel.config.sections import METRICS_OF_KIND
-from keel.decision import Action, Decision
 from keel.deployments import experiments
 from keel.deployments.experiments import Outcome
 from keel.deployments.history import history
 from keel.errors import ExperimentRefused
 from keel.evaluation.experiment.plan import LEAST, LONGEST, Plan
 from keel.ledger import entries as ledger
-from keel.memory import Plain, keep_decision, now_utc, request_id
+from keel.monitoring.decision import Action, Decision
+from keel.monitoring.records import Plain, keep_decision, now_utc, request_id
+from keel.monitoring.window_counts import recent_rows
 from keel.rollout.evidence import promotable, require_promotable
 from keel.rollout.experiment.asked import MAX_N, Asked
-from keel.rows import recent_rows
 from keel.stats.metrics.losses import ROW_LOSSES
 from keel.stats.sequential.bounded_losses import promised_loss
 from keel.window import HOUR, Window, floor_hour

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from keel.decision import Action, Decision
 from keel.deployments import experiments
 from keel.deployments.experiments import Outcome
 from keel.deployments.history import History, history
@@ -14,9 +13,10 @@ from keel.evaluation.experiment.analysis import evaluate
 from keel.evaluation.experiment.outcomes import outputs_for
 from keel.evaluation.experiment.report import ExperimentVerdict
 from keel.evaluation.holdout.comparison import Verdict
-from keel.memory import Plain, keep_decision, now_utc
+from keel.monitoring.decision import Action, Decision
+from keel.monitoring.records import Plain, keep_decision, now_utc
+from keel.monitoring.window_counts import prediction_log
 from keel.rollout.experiment.gate import comparison_of, decision_id
-from keel.rows import prediction_log
 from keel.window import HOUR, Window, ceil_hour, floor_hour
 
 if TYPE_CHECKING:

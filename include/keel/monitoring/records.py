@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from keel.decision import Action, Decision
+from keel.monitoring.decision import Action, Decision
 
 if TYPE_CHECKING:
     from keel.workspace import Workspace

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keel.checks.evidence import DISTRIBUTION, Evidence, Rate
+from keel.monitoring.column_measures import DISTRIBUTION, Evidence, Rate
 from keel.stats.drift.psi import psi, psi_excess
 
 if TYPE_CHECKING:

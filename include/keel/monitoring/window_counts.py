@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from keel.checks.quality import QualityStatus, check_quality
 from keel.errors import ConfigError
 from keel.grid.counts import Counts
 from keel.grid.engines.local import count_hours
-from keel.memory import times_of
+from keel.monitoring.quality import QualityStatus, check_quality
+from keel.monitoring.records import times_of
 from keel.registry.scoring_model import require_features
 from keel.stats.metrics.losses import Scored
 from keel.store.predictions.casting import take, to_kind

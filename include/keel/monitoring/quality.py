@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from keel.checks.drift import adjust
-from keel.checks.evidence import Evidence, Rate, gather_rates
-from keel.checks.verdict import ABSENT_SHARE, q_words
 from keel.config import DriftConfig
 from keel.errors import GridMismatch
+from keel.monitoring.column_measures import Evidence, Rate, gather_rates
+from keel.monitoring.column_status import ABSENT_SHARE, q_words
+from keel.monitoring.drift import adjust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keel.checks.evidence import DISTRIBUTION, Evidence, gather_evidence, gather_rates
-from keel.checks.verdict import Severity, Status, Verdict, judge_column
 from keel.config import DriftConfig
 from keel.errors import GridMismatch
+from keel.monitoring.column_measures import DISTRIBUTION, Evidence, gather_evidence, gather_rates
+from keel.monitoring.column_status import Severity, Status, Verdict, judge_column
 from keel.stats.drift.fdr import benjamini_hochberg
 from keel.stats.drift.impact import impact
 from keel.stats.json_numbers import finite_or_none
@@ -105,7 +105,8 @@ def detect(grid: ReferenceGrid, counts: Counts, config: DriftConfig | None = Non
 
     Every test of every column, rates and distributions alike, belongs to one family under Benjamini–Hochberg: with
     nothing wrong, and columns independent or positively dependent, the chance that the status is not ``ok`` is at
-    most ``alpha`` for the whole model, at every window size. A drift must also be material: see `keel.checks.verdict`.
+    most ``alpha`` for the whole model, at every window size. A drift must also be material: see
+    `keel.monitoring.column_status`.
     Nothing in the data raises; GridMismatch for counts of another grid.
     """
     config = config or DriftConfig()

@@ -22,7 +22,7 @@ import numpy as np
 
 from keel.config.sections import METRICS_OF_KIND
 from keel.errors import KeelError
-from keel.rows import Standing, prediction_log, scored, standing_of, stretches
+from keel.monitoring.window_counts import Standing, prediction_log, scored, standing_of, stretches
 from keel.stats.json_numbers import finite_or_none
 from keel.stats.metrics.hourly_sums import COLUMNS, Sums
 from keel.stats.metrics.hourly_table import Stretch

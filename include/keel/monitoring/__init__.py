@@ -1,0 +1,1 @@
+"""What a window of production shows, and what follows from it."""
