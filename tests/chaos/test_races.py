@@ -15,8 +15,8 @@ from keel import deployments
 from keel.deployments.history import Status, history
 from keel.errors import NotPromotable, StaleGeneration
 from keel.ledger import entries as ledger
-from keel.rollout.evidence import require_promotable
-from keel.rollout.refusal import turn_down
+from keel.rollout.decline import turn_down
+from keel.rollout.eligibility import require_promotable
 from keel.workspace import Workspace
 from tests.chaos.harness import (
     TIMEOUT,

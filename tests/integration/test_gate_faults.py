@@ -17,7 +17,7 @@ from keel.evaluation.holdout.comparison import NotShown
 from keel.ledger import entries as ledger
 from keel.registry.registry import Registry
 from keel.replay import replay
-from keel.rollout import judging
+from keel.rollout import compare as judging
 from keel.stats.metrics.losses import Scored
 from keel.workspace import Workspace
 from tests.steps import BY, NOW

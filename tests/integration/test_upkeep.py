@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
-from keel import loop, rollout, upkeep
+from keel import loop, rollout
+from keel import maintenance as upkeep
 from keel.errors import InsufficientData
 from keel.feedback import hand_in
 from keel.grid.counts import Counts

@@ -14,13 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from keel import benchmarking, deployments
-from keel.benchmarking import LEAST_ROWS, ROWS, benchmark_versions, choose_versions, recent_sample
+from keel import deployments
 from keel.deployments.history import Status
 from keel.errors import ArtifactChanged, ConfigError, InsufficientData, UnknownVersion
 from keel.evaluation.benchmark.latency import LEAST_CALLS, Latency, Speed, measure, quick, time_loading
 from keel.evaluation.benchmark.memory import Stored, folder_mb, measure_memory, size_mb
 from keel.ledger import entries as ledger
+from keel.rollout import benchmark as benchmarking
+from keel.rollout.benchmark import LEAST_ROWS, ROWS, benchmark_versions, choose_versions, recent_sample
 from keel.workspace import Workspace
 from tests.benchmark_world import CONFIG, END, NOW, two_versions
 from tests.toy import DAY, START, toy_config, toy_rows

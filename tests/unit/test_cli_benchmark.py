@@ -14,10 +14,10 @@ import yaml
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from keel import benchmarking
 from keel.cli import main as command_line
 from keel.cli.benchmark import benchmark, show
 from keel.errors import ConfigError, InsufficientData, UnknownModel, UnknownVersion
+from keel.rollout import benchmark as benchmarking
 from tests.benchmark_world import CONFIG, two_versions
 
 REPORT = {

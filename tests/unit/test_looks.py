@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from keel.registry.registry import Registry
-from keel.rollout.looks import earlier_looks, identity_of
+from keel.rollout.holdout_reuse import earlier_looks, identity_of
 from keel.workspace import Workspace
 from tests.store_fixtures import NOON
 

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from keel import deployments, upkeep
+from keel import deployments
+from keel import maintenance as upkeep
 from keel.errors import ConfigError, StoreDamaged
 from keel.ledger import entries as ledger
 from keel.monitoring import performance_history as realised

@@ -29,8 +29,8 @@ def benchmark(
     as_json: JsonOption = False,
 ) -> None:
     """Measure versions in turns on logged predictions, and log what is found to their runs in MLflow."""
-    from keel.benchmarking import benchmark_versions
     from keel.config import get_model
+    from keel.rollout.benchmark import benchmark_versions
     from keel.window import parse_time
     from keel.workspace import Workspace
 

@@ -24,7 +24,7 @@ def maintain(
 
     One model's failure does not keep the others from being looked after; the exit code is that of the first.
     """
-    from keel import upkeep
+    from keel import maintenance as upkeep
     from keel.config import get_model, load_models
     from keel.monitoring.records import now_utc
     from keel.workspace import Workspace
@@ -52,7 +52,8 @@ def looked_after(ws: Workspace, config: ModelConfig, now: datetime, failed: list
     """Return what each step on one model gave; one that fails gives its error, which is added to ``failed``."""
     from getpass import getuser
 
-    from keel import rollout, upkeep
+    from keel import maintenance as upkeep
+    from keel import rollout
     from keel.errors import KeelError
 
     actor, run_id = getuser(), f"keel maintain {now.isoformat()}"

@@ -10,14 +10,14 @@ who must, and is what would serve the very thing that was registered? Only then 
 """
 
 from keel.rollout.approval import approval_request, approve
-from keel.rollout.experiment.asked import duration_of, stages_of
-from keel.rollout.experiment.end import conclude_experiment
+from keel.rollout.compare import compare
+from keel.rollout.decline import keep_champion
+from keel.rollout.experiment.conclude import conclude_experiment
+from keel.rollout.experiment.parameters import duration_of, stages_of
 from keel.rollout.experiment.start import start_experiment, stop_experiment
 from keel.rollout.experiment.watch import look_at_experiment, watch_experiment
-from keel.rollout.judging import compare
 from keel.rollout.probation import confirm, reconcile, watch, watch_deployment
 from keel.rollout.promotion import promote, stage
-from keel.rollout.refusal import keep_champion
 from keel.rollout.request import request_promotion
 from keel.rollout.rollback import request_rollback, rollback
 

@@ -11,8 +11,8 @@ from keel.deployments.history import Status
 from keel.errors import NotApproved
 from keel.ledger import entries as ledger
 from keel.monitoring.records import Plain, now_utc, outcome_of
-from keel.rollout.evidence import shown
-from keel.rollout.refusal import turn_down
+from keel.rollout.decline import turn_down
+from keel.rollout.eligibility import shown
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig

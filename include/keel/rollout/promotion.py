@@ -14,7 +14,7 @@ from keel.ledger import entries as ledger
 from keel.monitoring.records import Plain, now_utc, outcome_of
 from keel.monitoring.window_counts import recent_rows
 from keel.rollout.approval import approval_of
-from keel.rollout.evidence import require_promotable, shown
+from keel.rollout.eligibility import require_promotable, shown
 from keel.window import ceil_hour
 
 if TYPE_CHECKING:

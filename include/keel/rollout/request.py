@@ -10,8 +10,8 @@ from keel.errors import NotApproved, NotPromotable
 from keel.monitoring.decision import Action, Decision
 from keel.monitoring.records import Plain, keep_decision, request_id
 from keel.rollout.approval import NOBODY
-from keel.rollout.evidence import promotable, require_promotable
-from keel.rollout.experiment.proof import proven_by
+from keel.rollout.eligibility import promotable, require_promotable
+from keel.rollout.experiment_evidence import proven_by
 from keel.training.training import Split
 from keel.window import Window, ceil_hour, floor_hour
 

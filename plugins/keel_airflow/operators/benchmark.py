@@ -29,7 +29,7 @@ class BenchmarkOperator(KeelOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Return the numbers of each version, and their ratios to those of the version in production."""
-        from keel.benchmarking import benchmark_versions
+        from keel.rollout.benchmark import benchmark_versions
 
         with self.keel() as (workspace, config):
             return benchmark_versions(workspace, config, self.versions)

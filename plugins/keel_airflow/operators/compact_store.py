@@ -15,7 +15,7 @@ class CompactStoreOperator(WorkspaceOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Return its size before and after, in bytes."""
-        from keel import upkeep
+        from keel import maintenance as upkeep
 
         with self.workspace() as workspace:
             return upkeep.compact(workspace)

@@ -16,7 +16,7 @@ class ExpireRowsOperator(KeelOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Return how much was counted, summed and deleted, and what was kept though it is older."""
-        from keel import upkeep
+        from keel import maintenance as upkeep
 
         with self.keel() as (workspace, config):
             return upkeep.expire_rows(workspace, config, now=datetime.now(UTC))

@@ -16,7 +16,7 @@ class PruneVersionsOperator(KeelOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Return what was deleted, and why."""
-        from keel import upkeep
+        from keel import maintenance as upkeep
 
         with self.keel() as (workspace, config):
             asked = {"actor": asked_by(context), "run_id": context["run_id"]}

@@ -19,7 +19,7 @@ class VerifyLedgerOperator(WorkspaceOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Return how many rows hold, and how many of them are signed."""
-        from keel import upkeep
+        from keel import maintenance as upkeep
 
         with self.workspace() as workspace:
             return upkeep.verify_ledger(workspace, now=datetime.now(UTC))

@@ -18,7 +18,7 @@ class VerifyStoreOperator(WorkspaceOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Return how many faults there are: none."""
-        from keel import upkeep
+        from keel import maintenance as upkeep
 
         with self.workspace() as workspace:
             return upkeep.verify_store(workspace)

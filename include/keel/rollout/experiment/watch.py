@@ -16,7 +16,7 @@ from keel.evaluation.holdout.comparison import Verdict
 from keel.monitoring.decision import Action, Decision
 from keel.monitoring.records import Plain, keep_decision, now_utc
 from keel.monitoring.window_counts import prediction_log
-from keel.rollout.experiment.gate import comparison_of, decision_id
+from keel.rollout.experiment.verdict import comparison_of, decision_id
 from keel.window import HOUR, Window, ceil_hour, floor_hour
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from keel.evaluation.holdout.report import render
 from keel.monitoring.decision import Action
 from keel.monitoring.records import Plain, now_utc, times_of
 from keel.monitoring.window_counts import prediction_log, score_version, unseen_holdout
-from keel.rollout.experiment.proof import as_asked, proven_by
-from keel.rollout.looks import earlier_looks, identity_of
+from keel.rollout.experiment_evidence import as_asked, proven_by
+from keel.rollout.holdout_reuse import earlier_looks, identity_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

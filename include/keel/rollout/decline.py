@@ -13,7 +13,7 @@ from keel.errors import StaleGeneration
 from keel.evaluation.holdout.comparison import Verdict
 from keel.ledger import entries as ledger
 from keel.monitoring.records import Plain, now_utc, outcome_of
-from keel.rollout.evidence import kept
+from keel.rollout.eligibility import kept
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig

@@ -10,10 +10,10 @@ from keel.deployments.experiments import Outcome
 from keel.errors import StaleGeneration
 from keel.monitoring.decision import Action
 from keel.monitoring.records import Plain, now_utc, outcome_of
-from keel.rollout.evidence import kept
-from keel.rollout.experiment.gate import log_to_registry
+from keel.rollout.decline import keep_champion
+from keel.rollout.eligibility import kept
+from keel.rollout.experiment.verdict import log_to_registry
 from keel.rollout.promotion import promote, stage
-from keel.rollout.refusal import keep_champion
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig

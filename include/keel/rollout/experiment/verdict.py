@@ -19,9 +19,9 @@ from keel.evaluation.holdout.report import render
 from keel.evaluation.holdout.segments import SegmentStatus, named
 from keel.monitoring.records import Plain, report_id
 from keel.monitoring.window_counts import prediction_log, score_version
-from keel.rollout.experiment.proof import BASIS, keep
+from keel.rollout.compare import measure_speed
 from keel.rollout.experiment.start import laxer_than_the_gate
-from keel.rollout.judging import measure_speed
+from keel.rollout.experiment_evidence import BASIS, keep
 from keel.window import Window, ceil_hour, floor_hour
 
 if TYPE_CHECKING:
