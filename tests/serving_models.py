@@ -7,10 +7,10 @@ from itertools import count
 
 from keel.grid.reference import ReferenceGrid
 from keel.registry.scoring_model import ScoringModel, to_model_input
-from keel.serving.inputs import Inputs
-from keel.serving.probe import typical
-from keel.serving.shelf import Served
-from keel.serving.versions import ServedVersion
+from keel.serving.models.input_schema import Inputs
+from keel.serving.models.loaded_version import ServedVersion
+from keel.serving.models.slots import Served
+from keel.serving.models.warmup_rows import typical
 
 MICROSECONDS = count(1_767_225_600_000_000)
 """2026-01-01, the toy model's first day."""

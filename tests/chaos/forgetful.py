@@ -132,7 +132,7 @@ def operation(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Process:
-    """The disk as one process sees it: keel.spool.files.Files."""
+    """The disk as one process sees it: keel.serving.prediction_log.spool.files.Files."""
 
     def __init__(self, disk: Disk) -> None:
         self.disk = disk

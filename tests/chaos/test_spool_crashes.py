@@ -17,7 +17,7 @@ from typing import Any, Self
 import pytest
 
 from keel.errors import SpoolFailed
-from keel.spool import Durability, Spool, writer
+from keel.serving.prediction_log.spool import Durability, Spool, writer
 from tests.chaos.forgetful import Disk, PowerLossError, Process
 from tests.chaos.harness import FULL_SIZE
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from keel.spool import Spool, Stats
-from keel.spool.files import LocalFiles
-from keel.spool.frames import FRAME_BYTES
+from keel.serving.prediction_log.spool import Spool, Stats
+from keel.serving.prediction_log.spool.files import LocalFiles
+from keel.serving.prediction_log.spool.frames import FRAME_BYTES
 from tests.chaos.harness import FULL_SIZE
 
 FLIPS = 5000 if FULL_SIZE else 500

@@ -126,10 +126,10 @@ def test_a_version_that_cannot_be_loaded_leaves_the_one_that_answers(home):
 FIRST_LOAD = """
 import sys
 from keel.config import load_models
-from keel.serving.deployed import Deployed
-from keel.serving.versions import preload
+from keel.serving.models.loader import Deployed
+from keel.serving.models.loaded_version import preload
 from keel.workspace import Workspace
-import keel.serving.app
+import keel.serving.http.app
 
 with Workspace.open() as ws:
     preload()

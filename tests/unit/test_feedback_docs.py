@@ -24,7 +24,7 @@ from keel.cli import main as command_line
 from keel.config import get_model
 from keel.config.sections import RetentionConfig
 from keel.feedback import label_table
-from keel.serving.app import _labels
+from keel.serving.http.app import _labels
 from keel.store.database.adbc import connect_sqlite
 
 PROJECT = Path(__file__).resolve().parents[2]

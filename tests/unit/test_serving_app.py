@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 
 from keel.errors import ConfigError, UnknownModel
-from keel.serving.app import WITHHELD, create_app
-from keel.serving.scorer import Scorer
+from keel.serving.http.app import WITHHELD, create_app
+from keel.serving.prediction_log.spool import Durability
+from keel.serving.scoring.scorer import Scorer
 from keel.serving.service import Service
 from keel.serving.settings import Settings
-from keel.spool import Durability
 from keel.workspace import Workspace
 from tests.toy import toy_config, toy_rows
 
@@ -108,7 +108,7 @@ def test_it_is_not_healthy_while_a_version_hangs(serve, monkeypatch):
 
 def test_a_write_that_succeeds_is_as_good_as_a_try(serve, monkeypatch):
     client = serve()
-    monkeypatch.setattr("keel.serving.room.TRY_SECONDS", 1e9)
+    monkeypatch.setattr("keel.serving.prediction_log.backpressure.TRY_SECONDS", 1e9)
     client.service.room._tried_at = time.monotonic()
     client.service.room.failed = "the disk did not write"
     assert client.get("/health").status_code == 503

@@ -19,9 +19,9 @@ from keel.deployments.history import Status
 from keel.errors import NoProductionVersion, UnknownModel
 from keel.evaluation.experiment.plan import Plan, Stage
 from keel.ledger import entries as ledger
-from keel.serving.deployed import Deployed
-from keel.serving.shelf import FIRST_RETRY, LONGEST_RETRY, Shelf
-from keel.serving.wanted import Wanted
+from keel.serving.models.desired_state import Wanted
+from keel.serving.models.loader import Deployed
+from keel.serving.models.slots import FIRST_RETRY, LONGEST_RETRY, Shelf
 from keel.store.database.tables import experiments as experiments_table
 from keel.workspace import Workspace
 from tests.toy import toy_config

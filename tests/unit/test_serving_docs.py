@@ -7,13 +7,13 @@ import re
 from pathlib import Path
 
 from keel.config import get_model
-from keel.serving.answers import Answer
-from keel.serving.app import create_app
-from keel.serving.inputs import Inputs
-from keel.serving.journal import PredictionBlock, packed
-from keel.serving.keys import read_keys
+from keel.serving.api_keys import read_keys
+from keel.serving.http.app import create_app
+from keel.serving.http.json_requests import parse
 from keel.serving.metrics import Metrics
-from keel.serving.payload import parse
+from keel.serving.models.input_schema import Inputs
+from keel.serving.prediction_log.records import PredictionBlock, packed
+from keel.serving.scoring.answers import Answer
 from keel.serving.service import Service
 from keel.serving.settings import _VARIABLES, Settings
 from tests.toy import toy_config

@@ -12,10 +12,10 @@ import pytest
 
 from keel.alerts.messages.findings import compose_findings
 from keel.errors import StoreUnavailable
-from keel.serving.drain import Drain
-from keel.serving.journal import LabelBlock, PredictionBlock, encode, packed
 from keel.serving.metrics import Metrics
-from keel.spool import Durability, Spool
+from keel.serving.prediction_log.records import LabelBlock, PredictionBlock, encode, packed
+from keel.serving.prediction_log.shipper import Drain
+from keel.serving.prediction_log.spool import Durability, Spool
 from keel.store import PredictionLog, Store
 from keel.store.undelivered import set_aside
 from keel.workspace import Workspace
@@ -100,7 +100,7 @@ def test_a_try_that_fails_once_is_forgotten_when_nothing_waits(spool, drain, mon
         return adopt()
 
     monkeypatch.setattr(spool, "adopt", failing_once)
-    monkeypatch.setattr("keel.serving.drain.ADOPT_SECONDS", 0.0)
+    monkeypatch.setattr("keel.serving.prediction_log.shipper.ADOPT_SECONDS", 0.0)
     drain.start()
     assert until(lambda: len(tries) > 1 and drain.error is None)
     begun = time.monotonic()
@@ -211,8 +211,8 @@ def test_stopping_brings_what_waits(ws, spool, drain):
 
 
 def test_what_does_not_fit_into_a_batch_does_not_wait_for_the_next_look(ws, spool, drain, monkeypatch):
-    monkeypatch.setattr("keel.serving.drain.BATCH_BYTES", 1)
-    monkeypatch.setattr("keel.serving.drain.PAUSE_SECONDS", 60.0)
+    monkeypatch.setattr("keel.serving.prediction_log.shipper.BATCH_BYTES", 1)
+    monkeypatch.setattr("keel.serving.prediction_log.shipper.PAUSE_SECONDS", 60.0)
     for n in range(5):
         put(spool, block(f"{n}"))
     drain.start()

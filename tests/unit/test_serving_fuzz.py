@@ -18,11 +18,11 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from keel.registry.scoring_model import to_model_input
-from keel.serving.app import create_app
-from keel.serving.payload import CSV, FORMS, JSON, PARQUET
+from keel.serving.http.app import create_app
+from keel.serving.http.json_requests import CSV, FORMS, JSON, PARQUET
+from keel.serving.prediction_log.spool import Durability
 from keel.serving.service import Service
 from keel.serving.settings import Settings
-from keel.spool import Durability
 from tests.serving_models import served, version
 from tests.toy import toy_config, toy_rows
 

@@ -9,7 +9,7 @@ import time
 import pytest
 import uvicorn
 
-from keel.serving.protocol import MAX_HEAD, BoundedProtocol
+from keel.serving.http.connection_limits import MAX_HEAD, BoundedProtocol
 
 
 async def echo(scope, receive, send):

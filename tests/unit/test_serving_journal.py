@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from keel.errors import SchemaError
-from keel.serving.journal import (
+from keel.serving.prediction_log.records import (
     FORMAT,
     LabelBlock,
     PredictionBlock,

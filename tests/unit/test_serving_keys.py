@@ -8,8 +8,8 @@ import logging
 import pytest
 
 from keel.errors import ConfigError
-from keel.serving import keys as module
-from keel.serving.keys import Keys, presented, read_keys
+from keel.serving import api_keys as module
+from keel.serving.api_keys import Keys, presented, read_keys
 
 ANN, BOB, EVE = "a" * 32, "b" * 32, "e" * 32
 

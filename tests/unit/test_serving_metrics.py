@@ -13,10 +13,10 @@ import pyarrow as pa
 import pytest
 
 from keel.monitoring.performance_history import rolling
-from keel.serving.journal import PredictionBlock, packed
 from keel.serving.metrics import Metrics
-from keel.serving.rolling import Rolling
-from keel.spool import Durability, Spool
+from keel.serving.performance_metrics import Rolling
+from keel.serving.prediction_log.records import PredictionBlock, packed
+from keel.serving.prediction_log.spool import Durability, Spool
 from keel.store import LabelResult, Store
 from keel.workspace import PROJECT, Workspace
 from tests.toy import DAY, START, toy_config, toy_rows

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from keel.errors import BadRequest
 from keel.feedback import prediction_id
-from keel.serving.inputs import Inputs
-from keel.serving.pages import unpacked_size
-from keel.serving.payload import parse
+from keel.serving.http.json_requests import parse
+from keel.serving.http.parquet_pages import unpacked_size
+from keel.serving.models.input_schema import Inputs
 from keel.store.database.times import to_micros
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)

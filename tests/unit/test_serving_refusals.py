@@ -13,14 +13,14 @@ from sklearn.preprocessing import OneHotEncoder
 from starlette.testclient import TestClient
 
 from keel.errors import ScoringFailed
-from keel.serving.app import create_app
-from keel.serving.gate import answer_to
-from keel.serving.inputs import Features
-from keel.serving.scorer import Scorer
+from keel.serving.http.app import create_app
+from keel.serving.http.middleware import answer_to
+from keel.serving.models.input_schema import Features
+from keel.serving.models.loaded_version import ServedVersion
+from keel.serving.prediction_log.spool import Durability
+from keel.serving.scoring.scorer import Scorer
 from keel.serving.service import Service
 from keel.serving.settings import Settings
-from keel.serving.versions import ServedVersion
-from keel.spool import Durability
 from tests.toy import toy_config
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with")

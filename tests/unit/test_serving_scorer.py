@@ -18,12 +18,12 @@ import pytest
 from keel.errors import Overloaded, ScoringFailed, SpoolFailed, SpoolFull
 from keel.evaluation.experiment.plan import CHALLENGER, CHAMPION, Plan, Stage, assign
 from keel.registry.scoring_model import to_model_input
-from keel.serving.inputs import Features, Rows
-from keel.serving.journal import decode, packed
-from keel.serving.routing import route
-from keel.serving.scorer import Scorer
-from keel.serving.shelf import Shelf
-from keel.serving.wanted import Wanted
+from keel.serving.models.desired_state import Wanted
+from keel.serving.models.input_schema import Features, Rows
+from keel.serving.models.slots import Shelf
+from keel.serving.prediction_log.records import decode, packed
+from keel.serving.scoring.routing import route
+from keel.serving.scoring.scorer import Scorer
 from keel.store.database.times import from_micros
 from tests.serving_models import Fussy, clock, served, version
 from tests.toy import toy_config, toy_rows
@@ -232,7 +232,7 @@ def test_a_version_that_does_not_return_is_noticed(versions, monkeypatch):
             may_end.wait(30)
             return versions[0].score(features)
 
-    monkeypatch.setattr("keel.serving.scorer.HUNG_SECONDS", 0.1)
+    monkeypatch.setattr("keel.serving.scoring.scorer.HUNG_SECONDS", 0.1)
     scorer = Scorer()
     asking = threading.Thread(
         target=lambda: asyncio.run(

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from keel.errors import ConfigError
+from keel.serving.prediction_log.spool import Durability
+from keel.serving.process.supervisor import dump, load
 from keel.serving.settings import MAX_BODY, Settings
-from keel.serving.supervisor import dump, load
-from keel.spool import Durability
 
 
 def test_without_a_word_it_listens_on_loopback_and_keeps_what_it_answers_through_power_loss():

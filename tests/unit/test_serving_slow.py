@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import pytest
 import uvicorn
 
-from keel.serving.gate import Gate
+from keel.serving.http.connection_limits import bounded
+from keel.serving.http.middleware import Gate
 from keel.serving.metrics import Metrics
-from keel.serving.protocol import bounded
-from keel.serving.server import listen
+from keel.serving.process.server import listen
 from keel.serving.settings import Settings
 
 SECONDS, MOST = 0.4, 5
@@ -63,7 +63,7 @@ def serving(seconds, keep_alive):
 @pytest.fixture
 def served(monkeypatch):
     """One that soon loses its patience."""
-    monkeypatch.setattr("keel.serving.server.UNREAD_SECONDS", 1)
+    monkeypatch.setattr("keel.serving.process.server.UNREAD_SECONDS", 1)
     with serving(SECONDS, 2) as found:
         yield found
 

@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from keel.serving.ticks import NAME, Ticks
+from keel.serving.unique_clock import NAME, Ticks
 from keel.workspace import PROJECT
 
 TAKE = """
 import sys
 from pathlib import Path
-from keel.serving.ticks import Ticks
+from keel.serving.unique_clock import Ticks
 ticks = Ticks(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()

@@ -13,12 +13,12 @@ import pytest
 from keel.config import get_model
 from keel.errors import ScoringFailed
 from keel.registry.scoring_model import to_model_input
-from keel.serving import pipelines
-from keel.serving.batching import answer_all
-from keel.serving.inputs import Inputs
-from keel.serving.journal import packed
-from keel.serving.payload import parse
-from keel.serving.pipelines import Remembered
+from keel.serving.http.json_requests import parse
+from keel.serving.models import fast_paths as pipelines
+from keel.serving.models.fast_paths import Remembered
+from keel.serving.models.input_schema import Inputs
+from keel.serving.prediction_log.records import packed
+from keel.serving.scoring.micro_batches import answer_all
 from tests.serving_models import Fussy, clock, load, served, version
 from tests.toy import toy_config, toy_rows
 

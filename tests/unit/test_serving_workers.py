@@ -13,9 +13,9 @@ from types import SimpleNamespace
 import pytest
 
 from keel.errors import ConfigError
-from keel.serving.server import _wait_for_versions
-from keel.serving.siblings import SILENT_SECONDS, Siblings, note_end
-from keel.serving.supervisor import Supervisor
+from keel.serving.process.server import _wait_for_versions
+from keel.serving.process.supervisor import Supervisor
+from keel.serving.worker_status import SILENT_SECONDS, Siblings, note_end
 
 LOADING = {"toy": "toy: version 3 is being loaded"}
 

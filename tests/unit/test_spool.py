@@ -18,11 +18,11 @@ from zlib import crc32
 import pytest
 
 from keel.errors import SpoolFailed, SpoolFull
-from keel.spool import Durability, Spool
-from keel.spool.files import LocalFiles
-from keel.spool.flusher import Flusher
-from keel.spool.frames import FRAME_BYTES, MARKER, frame
-from keel.spool.segments import HEAD_BYTES, VERSION
+from keel.serving.prediction_log.spool import Durability, Spool
+from keel.serving.prediction_log.spool.files import LocalFiles
+from keel.serving.prediction_log.spool.flusher import Flusher
+from keel.serving.prediction_log.spool.frames import FRAME_BYTES, MARKER, frame
+from keel.serving.prediction_log.spool.segments import HEAD_BYTES, VERSION
 
 EVERYTHING = (10**6, 10**9)
 
@@ -99,7 +99,7 @@ def left_with(root: Path, *records: bytes) -> Path:
 def leave(root: Path, *records: bytes, acknowledge: int = 0) -> None:
     """Append in a process of its own that ends without closing anything."""
     code = (
-        "import os, sys; from pathlib import Path; from keel.spool import Spool\n"
+        "import os, sys; from pathlib import Path; from keel.serving.prediction_log.spool import Spool\n"
         "spool = Spool.open(Path(sys.argv[1]))\n"
         "[spool.append([record.encode()]).result() for record in sys.argv[3:]]\n"
         "acknowledge = int(sys.argv[2])\n"
@@ -360,7 +360,7 @@ def test_a_limit_that_the_system_sets_reads_as_full(root: Path) -> None:
     """The kernel's own refusal in the middle of a write: a limit on the length of files."""
     code = (
         "import resource, sys; from pathlib import Path\n"
-        "from keel.spool import Spool; from keel.errors import SpoolFull\n"
+        "from keel.serving.prediction_log.spool import Spool; from keel.errors import SpoolFull\n"
         "spool = Spool.open(Path(sys.argv[1]))\n"
         "spool.append([b'first']).result()\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2**18 + 1000, resource.RLIM_INFINITY))\n"
@@ -528,7 +528,7 @@ def test_what_else_lies_in_the_folder_is_left_alone(root: Path) -> None:
 def test_damage_is_logged_once_with_its_place(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     segment = left_with(root, b"a", b"bb", b"c")
     segment.write_bytes(segment.read_bytes().replace(b"bb", b"bB"))
-    with caplog.at_level(logging.ERROR, "keel.spool"):
+    with caplog.at_level(logging.ERROR, "keel.serving.prediction_log.spool"):
         spool = Spool.open(root)
         for _ in range(3):
             spool.next_batch(*EVERYTHING)

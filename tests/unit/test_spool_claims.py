@@ -9,9 +9,9 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keel.spool import Spool, claims
-from keel.spool.files import LocalFiles
-from keel.spool.flusher import Flusher
+from keel.serving.prediction_log.spool import Spool, claims
+from keel.serving.prediction_log.spool.files import LocalFiles
+from keel.serving.prediction_log.spool.flusher import Flusher
 
 if TYPE_CHECKING:
     import pytest

@@ -23,7 +23,7 @@ def serve(
     ] = None,
 ) -> None:
     """Serve predictions over HTTP until interrupted: MLflow's scoring protocol, feedback, realised performance."""
-    from keel.serving.running import run
+    from keel.serving.process.run import run
     from keel.serving.settings import Settings
 
     settings = Settings.from_environment(host=host, port=port, workers=workers, models=tuple(model) if model else None)

@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.multiprocess import MultiProcessCollector
 
 if TYPE_CHECKING:
-    from keel.serving.journal import PredictionBlock
-    from keel.spool import Stats
+    from keel.serving.prediction_log.records import PredictionBlock
+    from keel.serving.prediction_log.spool import Stats
     from keel.store import LabelResult
 
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -93,7 +93,7 @@ class Metrics:
                 self._loads[key] = number
 
     def serves(self, model: str, state: Mapping[str, Any]) -> None:
-        """Show which versions are in memory and as what; state: the model's, of `keel.serving.deployed`."""
+        """Show which versions are in memory and as what; state: the model's, of `keel.serving.models.loader`."""
         roles = {state["production"]: "production", state["challenger"]: "challenger"}
         now = {(model, str(version), roles.get(version, "standby")) for version in state["in_memory"]}
         for labels in {shown for shown in self._shown if shown[0] == model} - now:

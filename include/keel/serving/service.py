@@ -22,17 +22,17 @@ from keel.errors import (
     StoreUnavailable,
     UnknownModel,
 )
-from keel.serving.deployed import Deployed, Served
-from keel.serving.drain import Drain
-from keel.serving.journal import Block, encode
-from keel.serving.keys import read_keys
+from keel.serving.api_keys import read_keys
 from keel.serving.metrics import SHARED_FOLDER, Metrics
-from keel.serving.rolling import Rolling
-from keel.serving.room import Room
-from keel.serving.scorer import HUNG_SECONDS, Scorer
-from keel.serving.siblings import Siblings, to_dict
-from keel.serving.ticks import Ticks
-from keel.spool import Spool
+from keel.serving.models.loader import Deployed, Served
+from keel.serving.performance_metrics import Rolling
+from keel.serving.prediction_log.backpressure import Room
+from keel.serving.prediction_log.records import Block, encode
+from keel.serving.prediction_log.shipper import Drain
+from keel.serving.prediction_log.spool import Spool
+from keel.serving.scoring.scorer import HUNG_SECONDS, Scorer
+from keel.serving.unique_clock import Ticks
+from keel.serving.worker_status import Siblings, to_dict
 from keel.store.database.connections import parse_url
 from keel.workspace import PROJECT, Workspace
 

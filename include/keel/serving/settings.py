@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from keel.errors import ConfigError, suggestion
-from keel.spool import Durability
+from keel.serving.prediction_log.spool import Durability
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8090

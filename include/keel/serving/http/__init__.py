@@ -1,0 +1,1 @@
+"""Requests in, responses out: routes, formats, limits."""

@@ -1,0 +1,199 @@
+"""Reading a request: MLflow's scoring protocol (four JSON forms, CSV, Parquet), and Keel's own key beside it.
+
+The forms of JSON are read here rather than by MLflow's own parser, which takes milliseconds and cannot say what is
+wrong where. Which values a payload stands for is MLflow's definition; `tests/unit/test_serving_payload.py` holds the
+two together. A few things MLflow lets pass and this does not: rows of unequal length, a column named twice, a number
+where a category belongs, infinities.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from keel.errors import BadRequest, suggestion
+from keel.serving.http.csv_parquet_requests import read_csv, read_parquet
+from keel.serving.http.row_ids import identify
+from keel.serving.models.input_schema import (
+    COMPARED,
+    SHOWN,
+    Rows,
+    checked_features,
+    require_columns,
+    require_size,
+    shown,
+)
+
+if TYPE_CHECKING:
+    from keel.serving.http.row_ids import Clock
+    from keel.serving.models.input_schema import Inputs
+
+JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
+FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+KEEL = "keel"
+"""The key of what is Keel's own in a request and in an answer; MLflow passes over keys that it does not know."""
+
+Columns = Mapping[str, Sequence[Any]]
+
+
+def parse(body: bytes, content_type: str | None, inputs: Inputs, *, clock: Clock) -> Rows:
+    """Return the rows of a request; nothing of it is kept if anything about it is wrong.
+
+    Raises
+    ------
+    BadRequest
+        400 malformed; 413 more rows than ``serving.max_rows``; 415 another content type or character set; 422 columns,
+        values, ids, times or entities that do not fit. The message names the column and row, or the key.
+
+    """
+    kind = _media_type(content_type or "")
+    own: Any = None
+    if kind == JSON:
+        payload = _decoded(body)
+        form = _form(payload)
+        columns, size = _READ[form](payload[form], inputs)
+        own = payload.get(KEEL)
+    else:
+        columns, size = (read_csv if kind == CSV else read_parquet)(body, inputs)
+    require_size(size, inputs)
+    features = checked_features(columns, size, inputs)
+    ids, times, entities = identify(own, columns, size, inputs, clock)
+    return Rows(ids, times, entities, features)
+
+
+@lru_cache(maxsize=64)
+def _media_type(content_type: str) -> str:
+    """Return which of the three it is; `BadRequest` with status 415 for any other, as MLflow."""
+    kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name != "charset" or value.strip('"') != "utf-8":
+            raise BadRequest(f"content type {content_type!r}: only charset=utf-8 is read", status=415)
+    if kind not in (JSON, CSV, PARQUET):
+        raise BadRequest(f"content type {content_type!r}: send {JSON}, {CSV} or {PARQUET}", status=415)
+    return kind
+
+
+def _decoded(body: bytes) -> dict[str, Any]:
+    if not body.strip():
+        raise BadRequest(f"the body is empty: send an object with one of {', '.join(FORMS)}", status=400)
+    try:
+        payload = msgspec.json.decode(body)
+    except RecursionError:
+        raise BadRequest("the JSON is nested too deeply", status=400) from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        payload = _decoded_as_python_does(body)
+    if not isinstance(payload, dict):
+        raise BadRequest(f"the JSON must be an object with one of {', '.join(FORMS)}, not {shown(payload)}", status=400)
+    return payload
+
+
+def _decoded_as_python_does(body: bytes) -> Any:
+    """Decode what is no strict JSON but what MLflow reads, such as NaN; or say where it is malformed."""
+    try:
+        payload = json.loads(body)
+        json.dumps(payload, ensure_ascii=False).encode()  # Python reads half a surrogate pair, which no store can keep
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno} (character {error.pos})"
+        raise BadRequest(f"malformed JSON: {error.msg}: {place}", status=400) from None
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"the JSON is not UTF-8: byte {error.start}", status=400) from None
+    except UnicodeEncodeError:
+        raise BadRequest("the JSON holds half a surrogate pair, which is no text", status=400) from None
+    except RecursionError:
+        raise BadRequest("the JSON is nested too deeply", status=400) from None
+    except ValueError as error:  # a number of more digits than Python reads
+        raise BadRequest(f"malformed JSON: {error}", status=400) from None
+    return payload
+
+
+def _form(payload: Mapping[str, Any]) -> str:
+    forms = [form for form in FORMS if form in payload]
+    if len(forms) == 1:
+        return forms[0]
+    if forms:
+        raise BadRequest(f"the JSON has {' and '.join(forms)}: send one of them", status=400)
+    near = next((hint for key in list(payload)[:COMPARED] if (hint := suggestion(key, FORMS))), "")
+    given = ", ".join(map(shown, list(payload)[:SHOWN])) or "none"
+    raise BadRequest(f"the JSON has none of the keys {', '.join(FORMS)} (has {given}){near}", status=400)
+
+
+def _split(value: Any, inputs: Inputs) -> tuple[Columns, int]:
+    if not isinstance(value, dict) or "data" not in value:
+        raise BadRequest("dataframe_split must be an object with columns and data", status=400)
+    for key in value:
+        if key not in ("columns", "data", "index"):
+            raise BadRequest(f"dataframe_split.{key[:60]}: unknown key; valid: columns, data, index", status=400)
+    names, data = value.get("columns") or [], value["data"]
+    if not isinstance(names, list) or not isinstance(data, list):
+        raise BadRequest("dataframe_split: columns and data must be lists", status=400)
+    if not all(isinstance(name, str | int | float) for name in names):
+        raise BadRequest("dataframe_split.columns: names must be texts", status=400)
+    require_columns(names, inputs)
+    require_size(len(data), inputs)
+    if len(names) == 1 and not any(isinstance(row, list) for row in data):
+        data = [[row] for row in data]  # pandas reads a flat list as the one column
+    for row, values in enumerate(data):
+        if type(values) is not list or len(values) != len(names):
+            found = f"has {len(values)} values" if isinstance(values, list) else f"is {shown(values)}"
+            raise BadRequest(f"dataframe_split.data: row {row} {found}; {len(names)} columns are named", status=400)
+    index = value.get("index")
+    if index is not None and (not isinstance(index, list) or len(index) != len(data)):
+        raise BadRequest(f"dataframe_split.index: must be a list of {len(data)}, one for each row", status=400)
+    columns = zip(*data, strict=True)
+    return {name: values for name, values in zip(names, columns, strict=True) if name in inputs.used}, len(data)
+
+
+def _records(value: Any, inputs: Inputs, form: str = "dataframe_records") -> tuple[Columns, int]:
+    """Read a list of objects; what one of them lacks is missing there, as for pandas."""
+    if not isinstance(value, list):
+        raise BadRequest(f"{form} must be a list of objects, not {shown(value)}", status=400)
+    require_size(len(value), inputs)
+    for row, record in enumerate(value):
+        if type(record) is not dict:
+            raise BadRequest(f"{form}: row {row} is {shown(record)}, not an object", status=400)
+    present = value[0].keys() if len(value) == 1 else set().union(*value)
+    require_columns(list(present), inputs)
+    return {name: [record.get(name) for record in value] for name in inputs.used if name in present}, len(value)
+
+
+def _instances(value: Any, inputs: Inputs) -> tuple[Columns, int]:
+    return _tensors(value, inputs, "instances")
+
+
+def _inputs(value: Any, inputs: Inputs) -> tuple[Columns, int]:
+    return _tensors(value, inputs, "inputs")
+
+
+def _tensors(value: Any, inputs: Inputs, form: str) -> tuple[Columns, int]:
+    """Read objects, or an object of columns; a list of bare values can only mean the one column that is needed."""
+    if isinstance(value, list) and not any(isinstance(row, dict) for row in value):
+        if len(inputs.required) != 1:
+            raise BadRequest(
+                f"{form}: a list without names, and {inputs.model} needs {len(inputs.required)} columns; send a list "
+                "of objects, or an object of lists"
+            )
+        require_size(len(value), inputs)
+        return {next(iter(inputs.required)): value}, len(value)
+    if not isinstance(value, dict):
+        return _records(value, inputs, form)
+    require_columns(list(value), inputs)
+    lengths = {len(values) for name, values in value.items() if isinstance(values, list) and name in inputs.used}
+    if len(lengths) > 1:
+        sizes = [f"{name[:60]!r} {len(values)}" for name, values in value.items() if isinstance(values, list)]
+        more = ", ..." if len(sizes) > SHOWN else ""
+        raise BadRequest(f"{form}: columns of unequal length: {', '.join(sizes[:SHOWN])}{more}", status=400)
+    size = lengths.pop() if lengths else 1
+    require_size(size, inputs)
+    # pandas gives a bare value to every row
+    columns = {name: values if isinstance(values, list) else [values] * size for name, values in value.items()}
+    return {name: values for name, values in columns.items() if name in inputs.used}, size
+
+
+_READ: Mapping[str, Callable[[Any, Inputs], tuple[Columns, int]]] = {
+    "dataframe_split": _split, "dataframe_records": _records, "instances": _instances, "inputs": _inputs,
+}  # fmt: skip

@@ -1,0 +1,1 @@
+"""The versions in memory: which are wanted, loading and warming them, swapping."""

@@ -1,0 +1,1 @@
+"""From validated rows to answers: routing, micro-batches, scoring."""

@@ -1,0 +1,84 @@
+"""What a request is answered with, and what is written down of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from keel.store.database.times import from_micros
+
+if TYPE_CHECKING:
+    from keel.serving.prediction_log.records import PredictionBlock
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to one request.
+
+    block: what must be in the spool before the answer is given. raw: what the versions returned, one entry per row, as
+    MLflow's server would put it.
+    """
+
+    block: PredictionBlock
+    raw: list[Any]
+
+    def body(self) -> bytes:
+        """Return the answer as JSON: MLflow's ``predictions``, and Keel's own key beside it."""
+        block = self.block
+        several = len(set(block.versions)) > 1
+        own = {
+            "model": block.model, "version": None if several else block.versions[0], "ids": block.ids,
+            "times": _iso(block.times),
+            **({"versions": block.versions} if several else {}), "arms": block.arms, "experiment": block.experiment,
+        }  # fmt: skip
+        document = {"predictions": self.raw, "keel": own}
+        # As MLflow answers: NaN, which JSON does not have, rather than null
+        return _encode(document) if _all_finite(self.raw) else json.dumps(document).encode()
+
+    def headers(self) -> Mapping[str, str]:
+        """Return ``X-Keel-Model``, ``X-Keel-Version``; of one row also ``X-Keel-Prediction-Id`` and ``X-Keel-Arm``.
+
+        An id of other characters than a header can hold is left to the body.
+        """
+        block = self.block
+        versions = ",".join(map(str, sorted(set(block.versions))))
+        headers = {"X-Keel-Model": block.model, "X-Keel-Version": versions}
+        if len(block.ids) == 1:
+            identity = block.ids[0]
+            if identity.isascii() and identity.isprintable():
+                headers["X-Keel-Prediction-Id"] = identity
+            if block.arms is not None and block.arms[0] is not None:
+                headers["X-Keel-Arm"] = block.arms[0]
+        return headers
+
+
+def _iso(times: Iterable[int]) -> list[str]:
+    """Return times as ISO 8601 texts in UTC; those of one second share most of it."""
+    known: dict[int, str] = {}
+    texts = []
+    for time in times:
+        second, micros = divmod(time, 1_000_000)
+        if second not in known:
+            known[second] = from_micros(second * 1_000_000).strftime("%Y-%m-%dT%H:%M:%S")
+        texts.append(f"{known[second]}.{micros:06d}+00:00")
+    return texts
+
+
+def _all_finite(values: Iterable[Any]) -> bool:
+    for value in values:
+        if isinstance(value, float):
+            if not math.isfinite(value):
+                return False
+        elif isinstance(value, list):
+            if not _all_finite(value):
+                return False
+        elif isinstance(value, dict) and not _all_finite(value.values()):
+            return False
+    return True
