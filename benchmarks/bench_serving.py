@@ -31,10 +31,10 @@ import numpy as np
 import psutil
 
 from keel import loop, rollout
+from keel.cli.standalone.replay import replay
 from keel.config import get_model
 from keel.deployments import experiments
 from keel.evaluation.experiment.plan import Plan, Stage
-from keel.replay import replay
 from keel.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from keel.cli.standalone.replay import labelled_history
 from keel.config import ModelConfig, PerformanceConfig, PromotionConfig, get_model
 from keel.evaluation.holdout.comparison import Verdict, compare_versions
 from keel.evaluation.probation.sequential_tests import BLOCK_ROWS, BLOCK_SPAN, MOST
 from keel.evaluation.probation.verdict import ProbationReport, ProbationVerdict, watch_version
-from keel.replay import labelled_history
 from keel.stats.metrics.losses import Floats, Scored, brier_loss
 from keel.stats.sequential.betting import log_capital
 from keel.stats.sequential.blocks import block_ends, block_means

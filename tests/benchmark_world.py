@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from keel import deployments, loop
+from keel.cli.standalone.replay import replay
 from keel.ledger import entries as ledger
-from keel.replay import replay
 from keel.workspace import Workspace
 from tests.toy import DAY, START, toy_config, toy_rows
 

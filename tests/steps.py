@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from keel import loop, rollout
-from keel.replay import replay
+from keel.cli.standalone.replay import replay
 from tests.toy import DAY, START, toy_config, toy_rows
 
 HISTORY_DAYS = 40

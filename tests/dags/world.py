@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from keel import loop, rollout
+from keel.cli.standalone.replay import replay
 from keel.config import ModelConfig, load_model
-from keel.replay import replay
 from keel.workspace import Workspace
 
 HISTORY = datetime(2024, 3, 1, tzinfo=UTC)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from keel.cli.airflow_api import FINISHED, AirflowApi
-from keel.cli.stack import PROJECT, Stack
+from keel.cli.standalone.airflow_api import FINISHED, AirflowApi
+from keel.cli.standalone.stack import PROJECT, Stack
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
@@ -171,7 +171,7 @@ def launch(workspace: Workspace, config: ModelConfig, *, challengers: int) -> No
 
 def live(workspace: Workspace, config: ModelConfig, rows: Any, start: Any, end: Any) -> None:
     """Let rows be predicted by the production version, and their labels arrive after the delay."""
-    from keel.replay import replay
+    from keel.cli.standalone.replay import replay
 
     replay(workspace, config, rows, start=start, end=end)
     replay(workspace, config, rows, start=end, end=end + config.target.label_delay)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from keel.cli.stack import PROJECT, Stack
+from keel.cli.standalone.stack import PROJECT, Stack
 from keel.workspace import Workspace
 from tests.dags.world import HISTORY, LAUNCH, happen, live
 
 if TYPE_CHECKING:
-    from keel.cli.airflow_api import AirflowApi
+    from keel.cli.standalone.airflow_api import AirflowApi
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

@@ -17,10 +17,10 @@ import psycopg2
 import pytest
 
 from conftest import NEEDS_TOOL
-from keel.cli.airflow_api import AirflowApi
-from keel.cli.environment import PRELOADED
-from keel.cli.process import LOOPBACK, Part, claim_port
-from keel.cli.stack import TRAINING_POOL
+from keel.cli.standalone.airflow_api import AirflowApi
+from keel.cli.standalone.environment import PRELOADED
+from keel.cli.standalone.process import LOOPBACK, Part, claim_port
+from keel.cli.standalone.stack import TRAINING_POOL
 from tests.integration.compose import COMPOSE_FILE, PROJECT, Service, interpolated, plain_processes, required_variables
 
 VARIABLES = {

@@ -12,11 +12,11 @@ import pytest
 import sqlalchemy as sa
 
 from keel import deployments, loop, rollout
+from keel.cli.standalone.replay import replay
 from keel.errors import KeelError, RegistryUnavailable, StoreUnavailable
 from keel.evaluation.holdout.comparison import NotShown
 from keel.ledger import entries as ledger
 from keel.registry.registry import Registry
-from keel.replay import replay
 from keel.rollout import compare as judging
 from keel.stats.metrics.losses import Scored
 from keel.workspace import Workspace

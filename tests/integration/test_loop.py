@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from keel import deployments, loop, rollout
+from keel.cli.standalone.replay import replay
 from keel.config import get_model
 from keel.deployments.data_quarantine import release
 from keel.errors import (
@@ -29,7 +30,6 @@ from keel.evaluation.holdout.comparison import NotShown
 from keel.ledger import entries as ledger
 from keel.monitoring.records import KINDS
 from keel.monitoring.window_counts import prediction_log, window_counts
-from keel.replay import replay
 from keel.store.database.tables import metadata
 from keel.store.predictions.log import PredictionLog
 from keel.window import Window

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from keel import deployments, loop
-from keel.cli.process import LOOPBACK, Part, claim_port
+from keel.cli.standalone.process import LOOPBACK, Part, claim_port
 from keel.ledger import entries as ledger
 from keel.workspace import Workspace
 from tests.steps import CONFIG, NOW, act, check, first_version, live

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keel.cli.process import LOOPBACK
+from keel.cli.standalone.process import LOOPBACK
+from keel.cli.standalone.replay import Replayed, replay
+from keel.cli.standalone.service_client import ScoringService, ServiceFailed, replay_through
 from keel.monitoring.window_counts import prediction_log
-from keel.replay import Replayed, ScoringService, ServiceFailed, replay, replay_through
 from keel.workspace import Workspace
 from tests.served import Serving, copy_home, free_port, make_home
 from tests.steps import CONFIG, NOW

@@ -17,15 +17,15 @@ import httpx
 import psutil
 import pytest
 
-from keel.cli.airflow_api import AirflowApi
-from keel.cli.process import LOOPBACK, PartFailed
-from keel.cli.stack import AIRFLOW_PORT, TRAINING_POOL, Stack
+from keel.cli.standalone.airflow_api import AirflowApi
+from keel.cli.standalone.process import LOOPBACK, PartFailed
+from keel.cli.standalone.stack import AIRFLOW_PORT, TRAINING_POOL, Stack
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 HOLDER = """
 import json, sys
-from keel.cli.stack import Stack
+from keel.cli.standalone.stack import Stack
 with Stack(sys.argv[1], serving=True) as stack:
     where = {"airflow": stack.airflow_url, "mlflow": stack.mlflow_url, "serving": stack.serving_url,
              "password": stack.password}

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from keel.cli.airflow_api import AirflowApi, AirflowRefused, AirflowUnavailable
+from keel.cli.standalone.airflow_api import AirflowApi, AirflowRefused, AirflowUnavailable
 
 Handler = Callable[[httpx.Request], httpx.Response]
 

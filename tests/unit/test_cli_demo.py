@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from keel.cli.demo import DemoFailed, empty
-from keel.cli.story import print_realised
+from keel.cli.standalone.demo import DemoFailed, empty
+from keel.cli.standalone.demo_report import print_realised
 
 
 @pytest.mark.parametrize("name", ["airflow", "keel.db", "thesis"])

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from keel.cli.process import LOOPBACK, Part, PartFailed, claim_port
+from keel.cli.standalone.process import LOOPBACK, Part, PartFailed, claim_port
 
 FAMILY = textwrap.dedent(
     """
@@ -92,7 +92,7 @@ def test_nothing_survives_a_parent_killed_by(number: signal.Signals, tmp_path: P
     code = textwrap.dedent(
         f"""
         import os, pathlib, sys, time
-        from keel.cli.process import Part
+        from keel.cli.standalone.process import Part
         folder = pathlib.Path({str(tmp_path)!r})
         Part("family", [sys.executable, "-c", {FAMILY!r}, {str(pids)!r}], dict(os.environ), folder).start()
         time.sleep(300)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 import keel.replay
-from keel.cli import up
+from keel.cli.standalone import up
 
 
 class Killed(BaseException):

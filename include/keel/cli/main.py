@@ -12,17 +12,17 @@ from importlib.metadata import version as installed_version
 import typer
 
 from keel.cli.benchmark import benchmark
-from keel.cli.demo import demo
 from keel.cli.experiment import app as experiment
 from keel.cli.feedback import feedback
 from keel.cli.ledger import app as ledger
-from keel.cli.maintain import maintain
+from keel.cli.maintenance import maintain
 from keel.cli.migrate import migrate
 from keel.cli.output import JsonOption, print_json
 from keel.cli.quarantine import app as quarantine
 from keel.cli.replay import replay
 from keel.cli.serve import serve
-from keel.cli.up import up
+from keel.cli.standalone.demo import demo
+from keel.cli.standalone.up import up
 from keel.cli.versions import app as model_versions
 from keel.errors import KeelError
 

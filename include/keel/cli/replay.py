@@ -19,9 +19,9 @@ def replay(
     as_json: JsonOption = False,
 ) -> None:
     """Replay the past that a pipeline offers: history before there is a production version, else predictions."""
+    from keel.cli.standalone.replay import labelled_history
+    from keel.cli.standalone.replay import replay as write
     from keel.errors import ConfigError
-    from keel.replay import labelled_history
-    from keel.replay import replay as write
     from keel.window import parse_time
     from keel.workspace import Workspace
 

@@ -8,9 +8,9 @@ import os
 import secrets
 from pathlib import Path
 
-from keel.cli.process import LOOPBACK
+from keel.cli.standalone.process import LOOPBACK
 
-PROJECT = Path(__file__).resolve().parents[3]
+PROJECT = Path(__file__).resolve().parents[4]
 USERNAME = "admin"
 
 PRELOADED = (

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from keel.cli.demo import BEGIN, ENVIRONMENT, FIRST_TRAINING, MODEL, follow
 from keel.cli.output import Progress
-from keel.cli.stack import DEFAULT_HOME, Stack
+from keel.cli.standalone.demo import BEGIN, ENVIRONMENT, FIRST_TRAINING, MODEL, follow
+from keel.cli.standalone.stack import DEFAULT_HOME, Stack
 from keel.config import get_model
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def up(
     """Run Airflow, MLflow, the scoring service and live replayed traffic until interrupted (Ctrl-C)."""
     with Progress() as progress:
         config = get_model(MODEL)
-        from keel.replay import labelled_history
+        from keel.cli.standalone.replay import labelled_history
 
         progress("reading a year of flights")
         plan = _replay_plan(home, now=datetime.now(UTC))
@@ -65,7 +65,7 @@ def _bootstrap(
 
     What an earlier try has done already is found and not done again.
     """
-    from keel.replay import replay
+    from keel.cli.standalone.replay import replay
 
     with Stack(home, progress=progress, environment=ENVIRONMENT) as stack, _workspace(stack) as ws, stack.api as api:
         dag_id = f"{MODEL}.retrain"
@@ -79,8 +79,8 @@ def _bootstrap(
 
 def _traffic(stack: Stack, config: ModelConfig, flights: pa.Table, progress: Callable[[str], None]) -> None:
     """Have the service predict each flight when its time comes, and hand in each label when it is known."""
+    from keel.cli.standalone.service_client import ScoringService, replay_through
     from keel.monitoring.window_counts import prediction_log
-    from keel.replay import ScoringService, replay_through
 
     with _workspace(stack) as ws, ScoringService(stack.serving_url) as service:
         span = prediction_log(ws, config).times()

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from keel.cli import keeper
+from keel.cli.standalone import child_guard as keeper
 from keel.errors import KeelError
 
 LOOPBACK = "127.0.0.1"

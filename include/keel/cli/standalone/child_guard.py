@@ -1,4 +1,5 @@
-"""Runs one server and never leaves any of its processes behind; a program of its own, started by `keel.cli.process`.
+"""Runs one server and never leaves any of its processes behind; a program of its own, started by
+`keel.cli.standalone.process`.
 
 Airflow puts its workers and tasks into process groups of their own, and a signal to one group does not reach them.
 The keeper therefore adopts every orphan below it (a Linux subreaper), and ends the whole tree when it is asked to,

@@ -12,8 +12,8 @@ import httpx
 import msgspec
 
 from keel import deployments
+from keel.cli.standalone.replay import Replayed, between, labels_between, replay
 from keel.errors import KeelError
-from keel.replay.past import Replayed, between, labels_between, replay
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -22,9 +22,16 @@ from typing import IO, Self
 
 import httpx
 
-from keel.cli.airflow_api import AirflowApi
-from keel.cli.environment import PROJECT, USERNAME, admin_password, airflow_settings, generated_keys, keel_settings
-from keel.cli.process import LOOPBACK, Part, PartFailed, claim_port
+from keel.cli.standalone.airflow_api import AirflowApi
+from keel.cli.standalone.environment import (
+    PROJECT,
+    USERNAME,
+    admin_password,
+    airflow_settings,
+    generated_keys,
+    keel_settings,
+)
+from keel.cli.standalone.process import LOOPBACK, Part, PartFailed, claim_port
 
 DEFAULT_HOME = PROJECT / ".keel"
 AIRFLOW_PORT = 8080

@@ -15,16 +15,16 @@ import typer
 from rich.console import Console
 
 from keel.cli.output import JsonOption, Progress, print_json
-from keel.cli.stack import DEFAULT_HOME, Stack
+from keel.cli.standalone.stack import DEFAULT_HOME, Stack
 from keel.config import get_model
 from keel.errors import KeelError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from keel.cli.airflow_api import AirflowApi
+    from keel.cli.standalone.airflow_api import AirflowApi
+    from keel.cli.standalone.service_client import ScoringService
     from keel.config import ModelConfig
-    from keel.replay import ScoringService
     from keel.workspace import Workspace
 
 MODEL = "flight_delay"
@@ -134,7 +134,7 @@ class Play:
 
     def replay(self, start: datetime, end: datetime) -> None:
         """Have the service predict the flights of a stretch, and hand in the labels of its time as feedback."""
-        from keel.replay import replay_through
+        from keel.cli.standalone.service_client import replay_through
 
         self.progress(f"replaying the flights from {start:%B %-d} to {end:%B %-d}")
         done = replay_through(self.service, self.ws, self.config, self.flights, start=start, end=end)
@@ -174,8 +174,9 @@ class Story:
 
 
 def _play(stack: Stack, progress: Callable[[str], None]) -> Story:
-    from keel.cli.story import chapters
-    from keel.replay import ScoringService, labelled_history
+    from keel.cli.standalone.demo_report import chapters
+    from keel.cli.standalone.replay import labelled_history
+    from keel.cli.standalone.service_client import ScoringService
     from keel.workspace import Workspace
 
     config = get_model(MODEL)
@@ -211,7 +212,7 @@ def follow(stack: Stack, api: AirflowApi, dag_id: str, conf: dict[str, Any], pro
 
 
 def _print(story: Story, home: Path, seconds: float) -> None:
-    from keel.cli.story import print_realised, print_story
+    from keel.cli.standalone.demo_report import print_realised, print_story
 
     console = Console()
     print_story(console, get_model(MODEL), story.chapters, story.mails)
