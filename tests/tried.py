@@ -6,7 +6,6 @@ import numpy as np
 import pyarrow as pa
 
 from keel.evaluation.experiment.plan import assign_many
-from keel.monitoring.window_counts import prediction_log
 
 
 def serve(ws, config, plan, rows, *, labels=True, challenger_share=None):
@@ -38,7 +37,7 @@ def serve(ws, config, plan, rows, *, labels=True, challenger_share=None):
     answered = rows.drop_columns(["label"])
     for name, values in columns.items():
         answered = answered.append_column(name, pa.array(values))
-    log = prediction_log(ws, config)
+    log = ws.predictions(config)
     log.append(answered)
     if labels:
         due = pa.array(times + np.timedelta64(config.target.label_delay), pa.timestamp("us", "UTC"))

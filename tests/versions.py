@@ -9,8 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from keel import deployments
-from keel.deployments.history import Pin, Status
+from keel.deployments.history import Status
 from keel.ledger import entries as ledger
+from keel.registry.pin import Pin
 from keel.training.training import Split, TrainingRows, train
 from tests.toy import DAY, START, toy_config, toy_rows
 

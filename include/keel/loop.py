@@ -30,22 +30,15 @@ from keel.monitoring.records import (
     keep_decision,
     keep_report,
     last_retrain_before,
-    now_utc,
     outcome_of,
     report_id,
 )
-from keel.monitoring.window_counts import (
-    broken_stretches,
-    count_dirty,
-    prediction_log,
-    scored,
-    training_rows,
-    window_counts,
-)
+from keel.monitoring.window_counts import broken_stretches, count_dirty, window_counts
 from keel.stats.json_numbers import finite_or_none
-from keel.stats.metrics.losses import Estimate
+from keel.stats.metrics.losses import Estimate, scored
+from keel.training.datasets import training_rows
 from keel.training.training import retrain_plan, train, training_key, training_recipe
-from keel.window import Window, ceil_hour, floor_hour, parse_time
+from keel.window import Window, ceil_hour, floor_hour, now_utc, parse_time
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
@@ -85,7 +78,7 @@ def count_window(ws: Workspace, config: ModelConfig, window: Window) -> Plain:
     The window is judged on the version in production. Hours of other versions are counted too: rows expire only once
     they are counted, and what a version that was replaced did in its last hours is history like the rest.
     """
-    predictions = prediction_log(ws, config)
+    predictions = ws.predictions(config)
     version = deployments.production_version(ws.store, config.model)
     dirty: dict[int, dict[datetime, int]] = {version: {}}
     for number, hour, revision in predictions.dirty_hours(window.end):
@@ -138,7 +131,7 @@ def check_performance(ws: Workspace, config: ModelConfig, counted: Mapping[str, 
     version = counted["version"]
     judged = Window.from_dict(counted["window"])
     window = judged.earlier(config.target.label_delay)
-    predictions = prediction_log(ws, config)
+    predictions = ws.predictions(config)
     rows = predictions.labelled(window.start, window.end, version=version, decided_before=judged.end, features=False)
     reference = ws.registry.reference(config.model, version)
     grid = ws.registry.grid(config.model, version)

@@ -18,7 +18,7 @@ from keel.ledger import entries as ledger
 from keel.ledger.checkpoints import CHECKPOINTS, SIGNING_KEY, VERIFY_KEY, check, write
 from keel.ledger.signing_keys import private_key, public_keys
 from keel.monitoring.performance_history import refresh
-from keel.monitoring.window_counts import count_dirty, prediction_log, stretches
+from keel.monitoring.window_counts import count_dirty, stretches
 from keel.window import floor_hour
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def expire_rows(ws: Workspace, config: ModelConfig, *, now: datetime) -> Plain:
         horizon, reasons = _horizon(ws, config, now - config.retention.rows)
         done |= _count_all(ws, config, horizon)
         done |= {"before": horizon.isoformat(), "kept_for": [*reasons, *done["kept_for"]]}
-        done["deleted"] = prediction_log(ws, config).expire(horizon)
+        done["deleted"] = ws.predictions(config).expire(horizon)
         said = _said(done, config, horizon)
     done["orphans_deleted"] = _forget_orphans(ws, config, horizon, now)
     if done["orphans_deleted"]:
@@ -116,7 +116,7 @@ def _forget_orphans(ws: Workspace, config: ModelConfig, horizon: datetime | None
     ends = [horizon] if horizon else []
     if config.retention.orphans is not None:
         ends.append(now - config.retention.orphans)
-    return prediction_log(ws, config).forget_orphans(max(ends)) if ends else 0
+    return ws.predictions(config).forget_orphans(max(ends)) if ends else 0
 
 
 def compact(ws: Workspace) -> Plain:
@@ -158,7 +158,7 @@ def _count_all(ws: Workspace, config: ModelConfig, before: datetime) -> Plain:
     Hours of a version that the registry has lost are given up, so that their rows can go; but not where it has no
     version of the model at all, as then it is more likely another registry.
     """
-    predictions = prediction_log(ws, config)
+    predictions = ws.predictions(config)
     hours: dict[int, dict[datetime, int]] = {}
     for version, hour, revision in predictions.dirty_hours(before):
         hours.setdefault(version, {})[hour] = revision

@@ -87,3 +87,13 @@ def ceil_hour(time: datetime) -> datetime:
     """Return the full hour at or after a time."""
     floor = floor_hour(time)
     return floor if floor == time else floor + HOUR
+
+
+def times_of(window: Mapping[str, Any]) -> tuple[datetime, datetime]:
+    """Return the start and end of a window's plain form."""
+    return datetime.fromisoformat(window["start"]), datetime.fromisoformat(window["end"])
+
+
+def now_utc() -> datetime:
+    """When a row is written; no decision depends on it."""
+    return datetime.now(UTC)

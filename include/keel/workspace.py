@@ -7,10 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from keel.deployments.artifact_checksums import LedgerPins
+from keel.errors import ConfigError
 from keel.registry.registry import Registry
 from keel.store import Store
+
+if TYPE_CHECKING:
+    from keel.config import ModelConfig
+    from keel.store.predictions.log import PredictionLog
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -49,6 +55,22 @@ class Workspace:
         artifacts = None if uri.startswith("http") else folder / "mlartifacts"
         store = Store.open(store_url or environ.get("KEEL_STORE_URL") or f"sqlite:///{folder / 'keel.db'}")
         return cls(folder, store, Registry(uri, artifacts=artifacts, pin=LedgerPins(store)))
+
+    def predictions(self, config: ModelConfig) -> PredictionLog:
+        """Return the model's prediction log.
+
+        Raises
+        ------
+        ConfigError
+            The model's predictions come from elsewhere, which cannot be read yet.
+
+        """
+        if config.predictions.source != "keel":
+            raise ConfigError(
+                f"{config.model}: predictions.source: {config.predictions.source!r} cannot be read yet; "
+                "write predictions into Keel's own log and use 'keel'"
+            )
+        return self.store.predictions(config.model, dict(config.features))
 
     @property
     def outbox(self) -> Path:

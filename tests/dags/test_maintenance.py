@@ -15,7 +15,6 @@ from keel.errors import ConfigError
 from keel.ledger import checkpoints as checkpoint
 from keel.ledger import entries as ledger
 from keel.ledger import signing_keys as keys
-from keel.monitoring.window_counts import prediction_log
 from keel.store.database.tables import hours
 from keel.workspace import Workspace
 from tests.dags.running import run
@@ -92,7 +91,7 @@ def test_a_night_in_which_all_is_well_says_nothing(tide):
 
 def test_rows_that_are_old_enough_go_but_for_those_of_a_probation(tide, monkeypatch):
     monkeypatch.setenv("KEEL__TIDE__RETENTION__ROWS", "30d")
-    log = prediction_log(tide, tide_config())
+    log = tide.predictions(tide_config())
     live(tide, happen(LAUNCH, LAUNCH + HOUR), LAUNCH, LAUNCH + HOUR)
     history = log.count(HISTORY, LAUNCH)
 

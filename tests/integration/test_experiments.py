@@ -28,7 +28,6 @@ from keel.errors import (
 from keel.evaluation.experiment.plan import Stage
 from keel.evaluation.holdout.comparison import NotShown
 from keel.ledger import entries as ledger
-from keel.monitoring.window_counts import prediction_log
 from keel.registry.registry import Registry
 from keel.workspace import Workspace
 from tests.steps import BY, CONFIG, NOW, first_version, live
@@ -459,7 +458,7 @@ def test_an_old_experiment_and_one_of_other_versions_are_no_evidence(ws):
 
 def test_an_old_experiment_does_not_become_young_by_asking_for_a_day_in_the_past(ws):
     offered = offer(ws)
-    prediction_log(ws, CONFIG).append(toy_rows(TURNED + 30 * DAY, days=1).drop_columns(["label"]))
+    ws.predictions(CONFIG).append(toy_rows(TURNED + 30 * DAY, days=1).drop_columns(["label"]))
     late = ask(ws, ASKED, offered["experiment_id"])
     assert (late["verdict"], late["next"]) == ("inconclusive", "keep_champion")
     assert "promotion.max_label_age" in late["reason"]

@@ -29,7 +29,7 @@ from keel.errors import (
 from keel.evaluation.holdout.comparison import NotShown
 from keel.ledger import entries as ledger
 from keel.monitoring.records import KINDS
-from keel.monitoring.window_counts import prediction_log, window_counts
+from keel.monitoring.window_counts import window_counts
 from keel.store.database.tables import metadata
 from keel.store.predictions.log import PredictionLog
 from keel.window import Window
@@ -139,7 +139,7 @@ def test_the_last_hours_of_a_replaced_version_are_counted_and_can_expire(ws):
     )
     assert act(ws, decision)["outcome"] == "promoted"
     live(ws, toy_rows(NOW + 36 * DAY, days=1, flip=True), days=1, start=NOW + 36 * DAY)
-    log = prediction_log(ws, CONFIG)
+    log = ws.predictions(CONFIG)
     stranger = toy_rows(NOW + 36 * DAY, days=1 / 24, seed=7).drop_columns(["label"])
     log.append(stranger.append_column("version", pa.array([77] * stranger.num_rows)))
     counted = loop.count_window(ws, CONFIG, loop.resolve_window(CONFIG, end=NOW + 37 * DAY, now=NOW))
@@ -171,7 +171,7 @@ def test_late_rows_are_counted_into_their_hour(ws):
     recounted = loop.count_window(ws, CONFIG, window)
     assert recounted["rows"] > counted["rows"]
     grid = ws.registry.grid("toy", 1)
-    log = prediction_log(ws, CONFIG)
+    log = ws.predictions(CONFIG)
     assert usable_counts(ws, window) == grid.count(log.read(window.start, window.end, 1))
 
 
@@ -238,7 +238,7 @@ def test_a_decision_trains_once_though_a_label_comes_late(ws):
     assert first["challenger"] == 2
     assert ws.registry.resolve("toy", version=2).tags["keel.decision_id"] == decision["decision_id"]
     label = late.select(["id", "label"]).append_column("observed_at", pc.add(late["time"], 20 * DAY))
-    assert prediction_log(ws, CONFIG).add_labels(label).stored == 1
+    assert ws.predictions(CONFIG).add_labels(label).stored == 1
     assert loop.retrain(ws, CONFIG, decision, **BY) == first
     assert act(ws, decision)["outcome"] == "promoted"
     assert ask()["decision_id"] == decision["decision_id"]  # cleared when its own version is in production
@@ -317,7 +317,7 @@ def test_a_missing_column_quarantines_just_its_hours(ws, column):
     assert column in decision["sentence"]
     outcome = loop.quarantine(ws, CONFIG, decision, actor="tests", run_id="run-2")
     assert outcome["quarantined"] == [Window(broken, broken + DAY).to_dict()]
-    kept = prediction_log(ws, CONFIG).labelled(NOW, NOW + 7 * DAY)
+    kept = ws.predictions(CONFIG).labelled(NOW, NOW + 7 * DAY)
     assert pc.max(kept["time"]).as_py() < broken  # labels of the last day have not come yet
     assert loop.quarantine(ws, CONFIG, decision, actor="tests", run_id="run-2") == outcome
     assert len(ws.store.quarantines("toy")) == 1
@@ -337,7 +337,7 @@ def test_good_days_between_a_stray_row_and_a_break_are_not_set_aside(ws):
     outcome = loop.quarantine(ws, CONFIG, decision, actor="tests", run_id="run-2")
     assert outcome["quarantined"] == [Window(NOW, NOW + hour).to_dict(), Window(third, third + DAY).to_dict()]
     assert outcome["sentence"] == "Set toy aside in 2 stretches from 2026-02-10 00:00 to 2026-02-14 00:00 UTC."
-    assert prediction_log(ws, CONFIG).labelled(NOW, third).num_rows == 3 * 24 * 20 - 20
+    assert ws.predictions(CONFIG).labelled(NOW, third).num_rows == 3 * 24 * 20 - 20
 
 
 HOUR = timedelta(hours=1)
@@ -464,7 +464,7 @@ def test_bad_values_have_a_named_outcome(ws, column, values, action):
     bad = rows.set_column(rows.schema.get_field_index(column), column, values(rows.num_rows))
     stored = replay(ws, CONFIG, rows.slice(0, 0), start=NOW, end=NOW)
     assert stored.predictions == 0
-    log = prediction_log(ws, CONFIG)
+    log = ws.predictions(CONFIG)
     tail = bad.filter(pc.greater_equal(bad["time"], pa.scalar(NOW + 4 * DAY, pa.timestamp("us", "UTC"))))
     scored = (
         tail.append_column("version", pa.array([1] * tail.num_rows, pa.int64()))
@@ -531,7 +531,7 @@ def test_duplicate_ids_and_orphan_labels_lose_nothing(ws):
     again = live(ws, rows, days=2)
     assert (again.predictions, again.labels) == (0, 0)
     orphan = pa.table({"id": ["nobody"], "label": [1.0], "observed_at": rows["time"].slice(0, 1)})
-    assert prediction_log(ws, CONFIG).add_labels(orphan).orphans == 1
+    assert ws.predictions(CONFIG).add_labels(orphan).orphans == 1
 
 
 def test_a_model_without_production_version_says_how_to_get_one(tmp_path):

@@ -8,7 +8,6 @@ import pytest
 
 from keel import loop
 from keel.monitoring import performance_history as realised
-from keel.monitoring.window_counts import prediction_log
 from keel.registry.registry import Registry
 from keel.window import Window
 from keel.workspace import Workspace
@@ -35,7 +34,7 @@ def test_a_version_that_does_what_it_promised_and_its_history_without_rows(ws):
     window = Window(NOW, NOW + 7 * DAY)
     loop.count_window(ws, CONFIG, window)
     before = realised.series(ws, CONFIG, NOW, NOW + 7 * DAY)
-    assert prediction_log(ws, CONFIG).expire(NOW + 7 * DAY) >= 7 * 24 * 20
+    assert ws.predictions(CONFIG).expire(NOW + 7 * DAY) >= 7 * 24 * 20
     assert realised.series(ws, CONFIG, NOW, NOW + 7 * DAY) == before
     assert ws.store.verify() == []
 

@@ -11,7 +11,6 @@ import pytest
 from keel.cli.standalone.process import LOOPBACK
 from keel.cli.standalone.replay import Replayed, replay
 from keel.cli.standalone.service_client import ScoringService, ServiceFailed, replay_through
-from keel.monitoring.window_counts import prediction_log
 from keel.workspace import Workspace
 from tests.served import Serving, copy_home, free_port, make_home
 from tests.steps import CONFIG, NOW
@@ -39,7 +38,7 @@ def serving(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 
 def stored(ws: Workspace) -> tuple[pa.Table, pa.Table]:
     """What the store has of the stretch: the rows, and those of them with labels."""
-    log = prediction_log(ws, CONFIG)
+    log = ws.predictions(CONFIG)
     columns = ["id", "time", "version", "score", "prediction", "x", "z", "colour"]
     rows, labelled = log.read(NOW, NOW + 3 * DAY)[0], log.labelled(NOW, NOW + 3 * DAY)
     return rows.select(columns).sort_by("id"), labelled.select([*columns, "label"]).sort_by("id")
@@ -82,4 +81,4 @@ def test_before_there_is_a_version_nobody_is_asked(tmp_path: Path) -> None:
     with Workspace.open(home=tmp_path, environment={}) as ws, nobody as service:
         done = replay_through(service, ws, CONFIG, toy_rows(days=1), start=START, end=START + DAY)
         assert done == Replayed(None, 480, 0)
-        assert prediction_log(ws, CONFIG).read(START, START + DAY)[0]["version"].null_count == 480
+        assert ws.predictions(CONFIG).read(START, START + DAY)[0]["version"].null_count == 480

@@ -12,8 +12,8 @@ from keel.deployments.history import Status, history
 from keel.errors import NotApproved, StaleGeneration
 from keel.ledger import entries as ledger
 from keel.monitoring.decision import Action, Decision
-from keel.monitoring.records import keep_decision, now_utc
-from keel.window import Window
+from keel.monitoring.records import keep_decision
+from keel.window import Window, now_utc
 from tests.integration.test_rollout import (
     ASKED,
     SECOND,

@@ -14,7 +14,7 @@ from keel.feedback import hand_in
 from keel.grid.counts import Counts
 from keel.grid.engines.local import count_hours
 from keel.monitoring import performance_history as realised
-from keel.monitoring.window_counts import prediction_log, window_counts
+from keel.monitoring.window_counts import window_counts
 from keel.store import LabelResult
 from keel.window import Window
 from keel.workspace import Workspace
@@ -61,7 +61,7 @@ def retrain_on(ws: Workspace, end: datetime) -> None:
 
 
 def test_rows_expire_and_what_was_counted_and_summed_of_them_stays(ws: Workspace) -> None:
-    log = prediction_log(ws, CONFIG)
+    log = ws.predictions(CONFIG)
     grid = ws.registry.grid("toy", 1)
     expected = sum(count_hours(grid, log.read(NOW, HORIZON, 1)).values(), start=Counts.zero(grid))
     some = log.labelled(START, START + DAY)["id"][0].as_py()

@@ -14,8 +14,7 @@ import pytest
 from keel.errors import UnknownVersion
 from keel.monitoring import performance_history as realised
 from keel.monitoring.performance import detect_degradation
-from keel.monitoring.window_counts import scored
-from keel.stats.metrics.losses import Estimate
+from keel.stats.metrics.losses import Estimate, scored
 from keel.workspace import Workspace
 from tests.toy import DAY, START, toy_config
 

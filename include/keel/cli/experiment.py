@@ -49,7 +49,7 @@ def start(
 
     from keel import rollout
     from keel.config import get_model
-    from keel.monitoring.records import now_utc
+    from keel.window import now_utc
     from keel.workspace import Workspace
 
     mode: Mode = "shadow" if shadow else "ab"
@@ -75,7 +75,7 @@ def stop(model: ModelArgument, reason: ReasonOption, as_json: JsonOption = False
 
     from keel import rollout
     from keel.config import get_model
-    from keel.monitoring.records import now_utc
+    from keel.window import now_utc
     from keel.workspace import Workspace
 
     config, now = get_model(model), now_utc()
@@ -101,8 +101,7 @@ def show(
     """Look at an experiment now, as often as you like: looking changes neither it nor its verdict."""
     from keel import rollout
     from keel.config import get_model
-    from keel.monitoring.records import now_utc
-    from keel.window import parse_time
+    from keel.window import now_utc, parse_time
     from keel.workspace import Workspace
 
     config = get_model(model)

@@ -58,8 +58,8 @@ def feedback(
     from keel.feedback import conflicts as contradictions
     from keel.feedback.bulk import hand_in_source
     from keel.feedback.parse_columns import Reading
-    from keel.monitoring.records import now_utc
     from keel.sources import Names
+    from keel.window import now_utc
     from keel.workspace import Workspace
 
     config = get_model(model)
@@ -89,7 +89,7 @@ def open_source(
     from keel.sources.sql import open_table
 
     if table:
-        return open_table(ws, source, database or None)
+        return open_table(ws.store, source, database or None)
     if len(delimiter) != 1:
         raise ConfigError(f"--delimiter: must be one character (got {delimiter!r})")
     return open_file(source, delimiter=delimiter)

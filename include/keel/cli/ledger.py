@@ -121,7 +121,7 @@ def checkpoint(
     """Verify the ledger and all earlier checkpoints, and sign what it is now; nothing is written if no row is new."""
     from keel.ledger.checkpoints import shown, write
     from keel.ledger.signing_keys import private_key, public_keys
-    from keel.monitoring.records import now_utc
+    from keel.window import now_utc
     from keel.workspace import Workspace
 
     if place is None or key is None:

@@ -26,7 +26,7 @@ def maintain(
     """
     from keel import maintenance as upkeep
     from keel.config import get_model, load_models
-    from keel.monitoring.records import now_utc
+    from keel.window import now_utc
     from keel.workspace import Workspace
 
     configs = [get_model(model)] if model else list(load_models().values())

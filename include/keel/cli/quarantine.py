@@ -44,8 +44,7 @@ def release(
     from keel.config import get_model
     from keel.deployments.data_quarantine import release as give_back
     from keel.deployments.data_quarantine import span
-    from keel.monitoring.records import now_utc
-    from keel.window import Window, parse_time
+    from keel.window import Window, now_utc, parse_time
     from keel.workspace import Workspace
 
     name = get_model(model).model

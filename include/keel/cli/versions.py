@@ -55,7 +55,7 @@ def prune(
 
     from keel.config import get_model
     from keel.deployments.version_retention import prune as delete
-    from keel.monitoring.records import now_utc
+    from keel.window import now_utc
     from keel.workspace import Workspace
 
     config = get_model(model)
@@ -83,7 +83,7 @@ def release(
 
     from keel.config import get_model
     from keel.deployments.versions import release as give_back
-    from keel.monitoring.records import now_utc
+    from keel.window import now_utc
     from keel.workspace import Workspace
 
     name, actor = get_model(model).model, getuser()
@@ -107,7 +107,7 @@ def confirm(
 
     from keel.config import get_model
     from keel.deployments.versions import confirm as end_probation
-    from keel.monitoring.records import now_utc
+    from keel.window import now_utc
     from keel.workspace import Workspace
 
     name, actor = get_model(model).model, getuser()

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from keel.deployments.history import Pin, fold
+from keel.deployments.history import fold
 from keel.errors import LedgerBroken
 from keel.ledger import entries as ledger
 from keel.store.database.tables import ledger as ledger_table
 
 if TYPE_CHECKING:
+    from keel.registry.pin import Pin
     from keel.store import Store
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from keel.evaluation.experiment.plan import Plan
 from keel.ledger import entries as ledger
+from keel.registry.pin import Pin
 
 if TYPE_CHECKING:
     from keel.ledger.entries import Entry
@@ -82,16 +83,6 @@ class Standing:
     status: Status
     reason: str
     since: datetime
-    seq: int
-
-
-@dataclass(frozen=True)
-class Pin:
-    """What a version's artifacts were when it was registered: SHA-256 by path, within the run that made it."""
-
-    version: int
-    run_id: str
-    files: Mapping[str, str]
     seq: int
 
 

@@ -12,7 +12,6 @@ import pyarrow as pa
 from keel.errors import BadRequest
 from keel.feedback.parse_columns import Reading, labels_of
 from keel.feedback.submit import hand_in
-from keel.monitoring.window_counts import prediction_log
 from keel.sources import PART_ROWS
 from keel.store.predictions.labels import LabelResult
 
@@ -67,7 +66,7 @@ def hand_in_source(
         Naming the source, row and column of the first value that cannot be used; nothing is stored.
 
     """
-    prediction_log(ws, config)  # refuses a model whose predictions lie elsewhere, before all is read
+    ws.predictions(config)  # refuses a model whose predictions lie elsewhere, before all is read
     chosen = names.among(source)
     with tempfile.TemporaryFile(prefix="keel-labels-") as kept:
         rows, labels = _lay_aside(source, chosen, how, kept, tell)

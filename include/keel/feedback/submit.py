@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from keel.monitoring.window_counts import prediction_log
 from keel.store.database.tables import label_conflicts, labels
 from keel.store.database.times import from_micros
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 def hand_in(ws: Workspace, config: ModelConfig, table: pa.Table) -> LabelResult:
     """Store labels as `label_table` made them, all or nothing, and say what became of them; again changes nothing."""
-    return prediction_log(ws, config).add_labels(table)
+    return ws.predictions(config).add_labels(table)
 
 
 def conflicts(ws: Workspace, config: ModelConfig, *, limit: int = 1000) -> list[dict[str, Any]]:

@@ -22,11 +22,12 @@ import numpy as np
 
 from keel.config.sections import METRICS_OF_KIND
 from keel.errors import KeelError
-from keel.monitoring.window_counts import Standing, prediction_log, scored, standing_of, stretches
+from keel.monitoring.window_counts import Standing, standing_of, stretches
 from keel.stats.json_numbers import finite_or_none
 from keel.stats.metrics.hourly_sums import COLUMNS, Sums
 from keel.stats.metrics.hourly_table import Stretch
 from keel.stats.metrics.intervals import of_holdout, realise
+from keel.stats.metrics.losses import scored
 from keel.window import DAY, HOUR, floor_hour
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def refresh(ws: Workspace, config: ModelConfig, *, start: datetime | None = None
     Idempotent, and safe with several at once: sums are stored as of the revision their hour had when its rows were
     read, and labels that come meanwhile keep it stale. An hour whose rows have expired is never stale.
     """
-    log, metrics = prediction_log(ws, config), METRICS_OF_KIND[config.target.kind]
+    log, metrics = ws.predictions(config), METRICS_OF_KIND[config.target.kind]
     by_version: dict[int, dict[datetime, int]] = defaultdict(dict)
     for version, hour, revision in ws.store.realised.stale(config.model, start, end):
         by_version[version][hour] = revision
@@ -179,7 +180,7 @@ def rolling(
 def _history(ws: Workspace, config: ModelConfig, start: datetime, end: datetime, version: int | None) -> _History:
     """Read what is known of each version's hours."""
     quarantines = ws.store.quarantines(config.model, with_released=True)
-    predictions = prediction_log(ws, config).hourly_rows(start, end, version)
+    predictions = ws.predictions(config).hourly_rows(start, end, version)
     summed = {(number, hour): (n, body) for number, hour, n, body in
               ws.store.realised.get(config.model, start, end, version)}  # fmt: skip
     hours: list[_Hour] = []

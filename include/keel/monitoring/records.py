@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from keel.monitoring.decision import Action, Decision
+from keel.window import now_utc, times_of
 
 if TYPE_CHECKING:
     from keel.workspace import Workspace
@@ -87,13 +88,3 @@ def outcome_of(name: str, decided: Mapping[str, Any], sentence: str, **more: Any
             "report_id", "verdict", "forced_by", "basis", "loss", "upper_bound", "experiment_id",
             "until")  # fmt: skip
     return {"outcome": name, "sentence": sentence, **{k: decided[k] for k in kept if k in decided}, **more}
-
-
-def times_of(window: Mapping[str, Any]) -> tuple[datetime, datetime]:
-    """Return the start and end of a window's plain form."""
-    return datetime.fromisoformat(window["start"]), datetime.fromisoformat(window["end"])
-
-
-def now_utc() -> datetime:
-    """When a row is written; no decision depends on it."""
-    return datetime.now(UTC)

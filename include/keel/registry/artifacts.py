@@ -21,7 +21,7 @@ from keel.grid.reference import ReferenceGrid
 from keel.registry.mlflow_client import Tracking, VersionInfo, means_missing
 
 if TYPE_CHECKING:
-    from keel.deployments.history import Pin
+    from keel.registry.pin import Pin
 
 log = logging.getLogger(__name__)
 

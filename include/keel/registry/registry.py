@@ -170,7 +170,8 @@ class Registry:
 
     def delete(self, version: VersionInfo) -> None:
         """Delete a version with its files; `keel.deployments.version_retention` says which may be, and records it
-        first."""
+        first.
+        """
         self._kept.delete(version)
 
     def load(self, config: ModelConfig, version: int, *, anew: bool = False) -> ScoringModel:

@@ -16,10 +16,12 @@ from keel.rollout.experiment.conclude import conclude_experiment
 from keel.rollout.experiment.parameters import duration_of, stages_of
 from keel.rollout.experiment.start import start_experiment, stop_experiment
 from keel.rollout.experiment.watch import look_at_experiment, watch_experiment
-from keel.rollout.probation import confirm, reconcile, watch, watch_deployment
+from keel.rollout.probation import confirm, watch
 from keel.rollout.promotion import promote, stage
+from keel.rollout.reconcile import reconcile
 from keel.rollout.request import request_promotion
 from keel.rollout.rollback import request_rollback, rollback
+from keel.rollout.watch import watch_deployment
 
 __all__ = [
     "approval_request", "approve", "compare", "conclude_experiment", "confirm", "duration_of", "keep_champion",

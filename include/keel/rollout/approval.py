@@ -10,9 +10,10 @@ from keel import deployments
 from keel.deployments.history import Status
 from keel.errors import NotApproved
 from keel.ledger import entries as ledger
-from keel.monitoring.records import Plain, now_utc, outcome_of
+from keel.monitoring.records import Plain, outcome_of
 from keel.rollout.decline import turn_down
 from keel.rollout.eligibility import shown
+from keel.window import now_utc
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig

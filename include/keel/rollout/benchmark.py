@@ -20,13 +20,14 @@ from keel.deployments.history import Status, history
 from keel.errors import ConfigError, InsufficientData, UnknownVersion
 from keel.evaluation.benchmark.latency import SECONDS, Speed, measure, record, time_loading
 from keel.evaluation.benchmark.memory import Stored, folder_mb, measure_memory
-from keel.monitoring.records import Plain, now_utc
-from keel.monitoring.window_counts import recent_rows
+from keel.training.datasets import recent_rows
+from keel.window import now_utc
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from keel.config import ModelConfig
+    from keel.monitoring.records import Plain
     from keel.workspace import Workspace
 
 log = logging.getLogger(__name__)

@@ -12,15 +12,16 @@ from keel.errors import ArtifactChanged, ConfigError, UnknownVersion
 from keel.evaluation.holdout.comparison import Verdict, compare_versions
 from keel.evaluation.holdout.report import render
 from keel.monitoring.decision import Action
-from keel.monitoring.records import Plain, now_utc, times_of
-from keel.monitoring.window_counts import prediction_log, score_version, unseen_holdout
 from keel.rollout.experiment_evidence import as_asked, proven_by
 from keel.rollout.holdout_reuse import earlier_looks, identity_of
+from keel.training.datasets import score_version, unseen_holdout
+from keel.window import now_utc, times_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from keel.config import ModelConfig
+    from keel.monitoring.records import Plain
     from keel.workspace import Workspace
 
 PROVENANCE = ("decision_id", "champion", "challenger", "mlflow_run_id", "until", "forced_by", "requested_by")
@@ -93,7 +94,7 @@ def _by_experiment(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any],
     """
     shown = proven_by(ws, config, asked["experiment"])
     if (shown["champion"], shown["challenger"]) == (asked["champion"], asked["challenger"]):
-        logged = prediction_log(ws, config).times()
+        logged = ws.predictions(config).times()
         asked_until = datetime.fromisoformat(asked["until"])
         # Whoever asks says until when; a day in the past makes no evidence younger than the rows that came since.
         age = max(asked_until, logged[1] if logged else asked_until) - datetime.fromisoformat(shown["until"])

@@ -12,8 +12,9 @@ from keel.deployments.history import PROMOTABLE, Status, history
 from keel.errors import StaleGeneration
 from keel.evaluation.holdout.comparison import Verdict
 from keel.ledger import entries as ledger
-from keel.monitoring.records import Plain, now_utc, outcome_of
+from keel.monitoring.records import Plain, outcome_of
 from keel.rollout.eligibility import kept
+from keel.window import now_utc
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig

@@ -10,10 +10,11 @@ from keel.deployments.experiments import Outcome
 from keel.errors import ExperimentRefused
 from keel.evaluation.holdout.comparison import Verdict
 from keel.ledger import entries as ledger
-from keel.monitoring.records import Plain, now_utc, times_of
+from keel.window import now_utc, times_of
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
+    from keel.monitoring.records import Plain
     from keel.workspace import Workspace
 
 BASIS = "experiment"

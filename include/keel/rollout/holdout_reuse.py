@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from keel.evaluation.holdout.comparison import Verdict
-from keel.monitoring.records import report_id, times_of
+from keel.monitoring.records import report_id
+from keel.window import times_of
 
 if TYPE_CHECKING:
     from keel.workspace import Workspace

@@ -12,11 +12,10 @@ from keel.errors import ArtifactChanged, ConfigError, StaleGeneration, UnknownVe
 from keel.evaluation.probation.verdict import ProbationVerdict, watch_version
 from keel.ledger import entries as ledger
 from keel.monitoring.decision import Action, Decision
-from keel.monitoring.records import Plain, keep_decision, keep_report, now_utc, outcome_of, report_id
-from keel.monitoring.window_counts import prediction_log, score_version, scored
-from keel.rollout.experiment.watch import watch_experiment
-from keel.store.undelivered import set_aside
-from keel.window import HOUR, Window, ceil_hour, floor_hour
+from keel.monitoring.records import Plain, keep_decision, keep_report, outcome_of, report_id
+from keel.stats.metrics.losses import scored
+from keel.training.datasets import score_version
+from keel.window import HOUR, Window, ceil_hour, floor_hour, now_utc
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,16 +34,6 @@ BRANCHES = {
     ProbationVerdict.WATCHING: "nothing",
 }
 NO_BETTER = "nothing shows that the version before it would do better"
-
-
-def reconcile(ws: Workspace, config: ModelConfig, *, actor: str, run_id: str, adopt: bool = True) -> Plain:
-    """Complete what was interrupted, and find what was moved by hand; with ``adopt`` that becomes the deployment.
-
-    Also finds what the scoring service could not store: ``set_aside``, sentences which stand among the ``findings``.
-    """
-    found = deployments.reconcile(ws.store, ws.registry, config.model, actor=actor, now=now_utc(), adopt=adopt)
-    lost = set_aside(ws.store, config.model, run_id=run_id)
-    return {**found.to_dict(), "findings": [*found.to_dict()["findings"], *lost], "set_aside": lost}
 
 
 def watch(
@@ -85,21 +74,6 @@ def watch(
     if branch == "nothing":  # the hourly look that finds nothing leaves no decision
         return {**watched, "action": str(Action.WATCH), "sentence": sentence, **more}
     return keep_decision(ws, identity, watched, decided, run_id, **more)
-
-
-def watch_deployment(
-    ws: Workspace, config: ModelConfig, *, end: datetime, run_id: str, findings: Mapping[str, Any] | None = None
-) -> Plain:
-    """Look at the version on probation and at the running experiment, and return what is to be done, one thing a run.
-
-    What the probation leads to comes first: a rollback ends the experiment too. Then what the experiment leads to, with
-    what else there is to tell; the next run is an hour away.
-    """
-    watched = watch(ws, config, end=end, run_id=run_id, findings=findings)
-    if watched["branch"] in ("rollback", "confirm"):
-        return watched
-    tried = watch_experiment(ws, config, end=end, run_id=run_id, findings=watched["findings"])
-    return watched if tried["branch"] == "nothing" else tried
 
 
 def confirm(ws: Workspace, config: ModelConfig, watched: Mapping[str, Any], *, actor: str, run_id: str) -> Plain:
@@ -185,7 +159,7 @@ def _look(
     ws: Workspace, config: ModelConfig, probation: Probation, mature: datetime, longest: datetime, *, over: bool = False
 ) -> Plain:
     until = min(mature, longest)
-    rows = prediction_log(ws, config).labelled(
+    rows = ws.predictions(config).labelled(
         probation.since, max(until, probation.since), version=probation.version, by_arrival=config.target.label_delay
     )
     previous, why_not = _previous(ws, config, probation, rows)

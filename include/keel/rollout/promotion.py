@@ -11,11 +11,11 @@ from keel import deployments
 from keel.deployments.history import History, Status, history
 from keel.errors import StaleGeneration
 from keel.ledger import entries as ledger
-from keel.monitoring.records import Plain, now_utc, outcome_of
-from keel.monitoring.window_counts import recent_rows
+from keel.monitoring.records import Plain, outcome_of
 from keel.rollout.approval import approval_of
 from keel.rollout.eligibility import require_promotable, shown
-from keel.window import ceil_hour
+from keel.training.datasets import recent_rows
+from keel.window import ceil_hour, now_utc
 
 if TYPE_CHECKING:
     import pyarrow as pa

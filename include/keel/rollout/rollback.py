@@ -13,9 +13,9 @@ from keel.deployments.history import History, Status, history
 from keel.errors import NothingToRollBackTo, RegistryUnavailable, StaleGeneration
 from keel.ledger import entries as ledger
 from keel.monitoring.decision import Action, Decision
-from keel.monitoring.records import Plain, keep_decision, now_utc, outcome_of, request_id
-from keel.monitoring.window_counts import recent_rows
-from keel.window import Window, ceil_hour, floor_hour
+from keel.monitoring.records import Plain, keep_decision, outcome_of, request_id
+from keel.training.datasets import recent_rows
+from keel.window import Window, ceil_hour, floor_hour, now_utc
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig

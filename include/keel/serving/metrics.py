@@ -134,7 +134,8 @@ class Metrics:
 
     def realised(self, model: str, found: Iterable[Mapping[str, Any]]) -> None:
         """Show a model's realised metrics; found: what `keel.monitoring.performance_history.rolling` gives. NaN
-        where nothing is known."""
+        where nothing is known.
+        """
         shown = self._realised_shown.setdefault(model, {})
         now: dict[tuple[str, ...], float] = {labels: _number(None) if len(labels) > 3 else 0.0 for labels in shown}
         for each in found:

@@ -18,7 +18,7 @@ from keel.store.database.connections import Database, parse_url
 from keel.store.database.failures import is_unavailable, secrets_of
 
 if TYPE_CHECKING:
-    from keel.workspace import Workspace
+    from keel.store import Store
 
 TIMEOUT = 30.0
 LISTED = 20
@@ -32,7 +32,7 @@ _AS_TEXT = (
 
 
 @contextmanager
-def open_table(ws: Workspace, table: str, database: str | None = None) -> Iterator[Source]:
+def open_table(store: Store, table: str, database: str | None = None) -> Iterator[Source]:
     """Open a table or view, ``schema.name`` or ``name``, of the database at a URL, else of the store's own.
 
     An SQLite file is read with the library that the store uses, as two in one process may damage a file that both
@@ -46,7 +46,7 @@ def open_table(ws: Workspace, table: str, database: str | None = None) -> Iterat
         The database does not answer.
 
     """
-    url = ws.store.engine.url if database is None else _url(database)
+    url = store.engine.url if database is None else _url(database)
     name = f"{table} in {_shown(url)}"
     if url.get_backend_name() not in ("sqlite", "postgresql"):
         with _answering(url):

@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from keel import deployments
 from keel.errors import ConfigError
-from keel.monitoring.window_counts import prediction_log
 from keel.training.training import retrain_plan
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def replay(ws: Workspace, config: ModelConfig, rows: pa.Table, *, start: datetim
     version = deployments.read(ws.store, config.model).production
     span = between(rows, start, end)
     span = _as_history(span) if version is None else _scored(ws, config, version, span)
-    predictions = prediction_log(ws, config)
+    predictions = ws.predictions(config)
     stored = predictions.append(span.drop_columns(["label"])).stored if span.num_rows else 0
     labels = labels_between(config, rows, start, end)
     added = predictions.add_labels(labels).stored if labels.num_rows else 0

@@ -80,10 +80,9 @@ def _bootstrap(
 def _traffic(stack: Stack, config: ModelConfig, flights: pa.Table, progress: Callable[[str], None]) -> None:
     """Have the service predict each flight when its time comes, and hand in each label when it is known."""
     from keel.cli.standalone.service_client import ScoringService, replay_through
-    from keel.monitoring.window_counts import prediction_log
 
     with _workspace(stack) as ws, ScoringService(stack.serving_url) as service:
-        span = prediction_log(ws, config).times()
+        span = ws.predictions(config).times()
         since = span[1] if span else datetime.now(UTC)
         predictions = labels = 0
         said = ""

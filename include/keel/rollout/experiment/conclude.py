@@ -9,11 +9,12 @@ from keel.deployments import experiments
 from keel.deployments.experiments import Outcome
 from keel.errors import StaleGeneration
 from keel.monitoring.decision import Action
-from keel.monitoring.records import Plain, now_utc, outcome_of
+from keel.monitoring.records import Plain, outcome_of
 from keel.rollout.decline import keep_champion
 from keel.rollout.eligibility import kept
 from keel.rollout.experiment.verdict import log_to_registry
 from keel.rollout.promotion import promote, stage
+from keel.window import now_utc
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig

@@ -17,13 +17,13 @@ from keel.errors import ExperimentRefused
 from keel.evaluation.experiment.plan import LEAST, LONGEST, Plan
 from keel.ledger import entries as ledger
 from keel.monitoring.decision import Action, Decision
-from keel.monitoring.records import Plain, keep_decision, now_utc, request_id
-from keel.monitoring.window_counts import recent_rows
+from keel.monitoring.records import Plain, keep_decision, request_id
 from keel.rollout.eligibility import promotable, require_promotable
 from keel.rollout.experiment.parameters import MAX_N, Asked
 from keel.stats.metrics.losses import ROW_LOSSES
 from keel.stats.sequential.bounded_losses import promised_loss
-from keel.window import HOUR, Window, floor_hour
+from keel.training.datasets import recent_rows
+from keel.window import HOUR, Window, floor_hour, now_utc
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig

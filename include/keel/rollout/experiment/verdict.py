@@ -18,10 +18,10 @@ from keel.evaluation.holdout.comparison import Verdict, compare_versions
 from keel.evaluation.holdout.report import render
 from keel.evaluation.holdout.segments import SegmentStatus, named
 from keel.monitoring.records import Plain, report_id
-from keel.monitoring.window_counts import prediction_log, score_version
 from keel.rollout.compare import measure_speed
 from keel.rollout.experiment.start import laxer_than_the_gate
 from keel.rollout.experiment_evidence import BASIS, keep
+from keel.training.datasets import score_version
 from keel.window import Window, ceil_hour, floor_hour
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def log_to_registry(ws: Workspace, body: Plain) -> None:
 
 def _on_its_rows(ws: Workspace, config: ModelConfig, plan: Plan, end: datetime) -> Comparison:
     """Judge both versions on all labelled rows of the experiment's time, each row scored by both."""
-    rows = prediction_log(ws, config).labelled(plan.started_at, end - plan.label_delay)
+    rows = ws.predictions(config).labelled(plan.started_at, end - plan.label_delay)
     return compare_versions(
         score_version(ws, config, plan.champion, rows),
         score_version(ws, config, plan.challenger, rows),

@@ -14,10 +14,9 @@ from keel.evaluation.experiment.outcomes import outputs_for
 from keel.evaluation.experiment.report import ExperimentVerdict
 from keel.evaluation.holdout.comparison import Verdict
 from keel.monitoring.decision import Action, Decision
-from keel.monitoring.records import Plain, keep_decision, now_utc
-from keel.monitoring.window_counts import prediction_log
+from keel.monitoring.records import Plain, keep_decision
 from keel.rollout.experiment.verdict import comparison_of, decision_id
-from keel.window import HOUR, Window, ceil_hour, floor_hour
+from keel.window import HOUR, Window, ceil_hour, floor_hour, now_utc
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
@@ -34,7 +33,7 @@ NOTHING_KEPT = {"branch": "end_experiment", "report_id": None, "comparison_id": 
 def look_at_experiment(ws: Workspace, config: ModelConfig, plan: Plan, *, end: datetime) -> ExperimentLook:
     """Evaluate an experiment on what was known of its rows by ``end``; keeps and changes nothing."""
     until = max(end, plan.started_at)
-    rows = prediction_log(ws, config).experiment_rows(plan.experiment_id, plan.started_at, until, outputs_for(plan))
+    rows = ws.predictions(config).experiment_rows(plan.experiment_id, plan.started_at, until, outputs_for(plan))
     return evaluate(plan, *rows, now=until)
 
 

@@ -1,5 +1,6 @@
 """``python -m keel.serving.process.worker FD``: one of several processes that serve on one socket; its parent starts
-it."""
+it.
+"""
 
 from __future__ import annotations
 

@@ -10,10 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 
 Floats = NDArray[np.float64]
 
@@ -178,3 +182,8 @@ def worsening(metric: str, reference: float, current: float) -> float:
     (0.05, 0.02)
     """
     return reference - current if metric in HIGHER_IS_BETTER else current - reference
+
+
+def scored(rows: pa.Table) -> Scored:
+    """Return labelled predictions as the arrays that metrics take."""
+    return Scored(*(rows[name].to_numpy(zero_copy_only=False) for name in ("label", "score", "prediction")))

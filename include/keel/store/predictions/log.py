@@ -200,7 +200,8 @@ class PredictionLog:
         self, experiment: str, start: datetime, end: datetime, outputs: Sequence[str]
     ) -> tuple[pa.Table, pa.Table]:
         """Return the first row of each entity of an experiment; see
-        `keel.store.predictions.experiment_rows.experiment_rows`."""
+        `keel.store.predictions.experiment_rows.experiment_rows`.
+        """
         return outcomes.experiment_rows(self._database, self._layout, experiment, start, end, outputs)
 
     def count(self, start: datetime, end: datetime, version: int | None = None) -> int:

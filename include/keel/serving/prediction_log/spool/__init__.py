@@ -1,6 +1,7 @@
 """A durable local log of records on their way to the store: what it has accepted survives whatever ends the process."""
 
+from keel.serving.prediction_log.spool.chain import Batch
 from keel.serving.prediction_log.spool.spool import MAX_BYTES, SEGMENT_BYTES, Spool
-from keel.serving.prediction_log.spool.state import Batch, Damage, Durability, Stats
+from keel.serving.prediction_log.spool.state import Damage, Durability, Stats
 
 __all__ = ["MAX_BYTES", "SEGMENT_BYTES", "Batch", "Damage", "Durability", "Spool", "Stats"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,6 @@ from keel.serving.prediction_log.spool.segments import (
     read_what_can_be,
     version_of,
 )
-from keel.serving.prediction_log.spool.state import Batch
 
 if TYPE_CHECKING:
     from keel.serving.prediction_log.spool.claims import Claim
@@ -261,3 +260,17 @@ class Chain:
             self._keep_whole = False
         self._noted.clear()
         self._loaded = (-1, 0, b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records in the order in which they were appended, none of them empty, and where they end.
+
+    records : sequence of bytes
+        As they were handed to ``Spool.append``; at least one.
+    position : Position
+        The spool's own business.
+    """
+
+    records: Sequence[bytes]
+    position: Position

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Self
 
 from keel.errors import KeelError, SpoolFailed, SpoolFull
 from keel.serving.prediction_log.spool import claims
-from keel.serving.prediction_log.spool.chain import Chain
+from keel.serving.prediction_log.spool.chain import Batch, Chain
 from keel.serving.prediction_log.spool.dead_letters import Aside
 from keel.serving.prediction_log.spool.files import LocalFiles
 from keel.serving.prediction_log.spool.flusher import Flusher, size_of
 from keel.serving.prediction_log.spool.frames import LONGEST
-from keel.serving.prediction_log.spool.state import Batch, Durability, Stats
+from keel.serving.prediction_log.spool.state import Durability, Stats
 from keel.serving.prediction_log.spool.writer import Writer
 
 if TYPE_CHECKING:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from keel.serving.prediction_log.spool.chain import Position
 
 
 class Durability(StrEnum):
@@ -19,20 +14,6 @@ class Durability(StrEnum):
     """It is on the disk: it survives power loss."""
     WRITE = "write"
     """It is with the operating system: it survives the end of the process, SIGKILL included, and not power loss."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Records in the order in which they were appended, none of them empty, and where they end.
-
-    records : sequence of bytes
-        As they were handed to ``Spool.append``; at least one.
-    position : Position
-        The spool's own business.
-    """
-
-    records: Sequence[bytes]
-    position: Position
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Alembic's entry point: runs on the connection, and so in the transaction, that `keel.store.database.migrations`
-hands over."""
+hands over.
+"""
 
 from __future__ import annotations
 

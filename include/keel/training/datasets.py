@@ -1,0 +1,85 @@
+"""Labelled and recent rows of a model, for training, comparing and trying versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from keel.stats.metrics.losses import Scored
+from keel.store.predictions.casting import take, to_kind
+from keel.store.predictions.encoding import empty
+from keel.training.training import Split, TrainingRows
+from keel.window import Window, parse_time, times_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from keel.config import ModelConfig
+    from keel.workspace import Workspace
+
+
+PREFLIGHT_ROWS = 100
+"""As many as a version must be able to score before it may serve."""
+
+
+def training_rows(ws: Workspace, config: ModelConfig, window: Window) -> TrainingRows:
+    """Read the labelled rows on both sides of the cut, without what is in quarantine."""
+    split = Split.ending(window.end, config)
+    predictions = ws.predictions(config)
+    training = predictions.labelled(split.start, split.cut)
+    return TrainingRows(split, training, predictions.labelled(split.cut, split.end))
+
+
+def score_version(ws: Workspace, config: ModelConfig, version: int, rows: pa.Table) -> Scored:
+    """Score labelled rows with a registered version."""
+    score, prediction = ws.registry.load(config, version).score(rows)
+    return Scored(rows["label"].to_numpy(), score, prediction)
+
+
+def unseen_holdout(
+    ws: Workspace, config: ModelConfig, holdout: Mapping[str, Any], *versions: int
+) -> tuple[pa.Table, dict[str, str]]:
+    """Return the holdout rows later than all training data of the versions."""
+    start, end = times_of(holdout)
+    learned = [parse_time(ws.registry.reference(config.model, v)["training"]["end"]) for v in versions]
+    since = max([start, *filter(None, learned)])
+    rows = ws.predictions(config).labelled(min(since, end), end)
+    return rows, {"start": since.isoformat(), "end": end.isoformat()}
+
+
+def recent_rows(
+    ws: Workspace, config: ModelConfig, limit: int = PREFLIGHT_ROWS, *, end: datetime | None = None
+) -> pa.Table:
+    """Return ``time`` and the features of the last ``limit`` predictions before ``end``, oldest first.
+
+    A value that is not of its feature's kind is missing, as in training. A feature that none of these requests had is
+    no column.
+    """
+    import pyarrow as pa
+
+    predictions = ws.predictions(config)
+    times = predictions.times()
+    if times is None:
+        return pa.table({})
+    first, last = times
+    until, span = end or last + timedelta(microseconds=1), timedelta(seconds=1)
+    # The log has no "last n rows"; to count twice as far back each time reads little more than is needed.
+    while span < until - first and predictions.count(until - span, until) < limit:
+        span = min(2 * span, until - first)
+    parts = predictions.read(until - span, until)
+    sent = {name for part in parts for name in part.column_names}
+    rows = pa.concat_tables([_as_configured(part, config) for part in parts]).sort_by("time")
+    rows = rows.drop_columns([name for name in config.features if name not in sent])
+    return rows.slice(max(0, rows.num_rows - limit))
+
+
+def _as_configured(rows: pa.Table, config: ModelConfig) -> pa.Table:
+    """Return the time and the features in their own types, whatever shape the rows came in."""
+    import pyarrow as pa
+
+    columns = {
+        name: to_kind(take(rows, name), kind).values if name in rows.column_names else empty(kind, rows.num_rows)
+        for name, kind in config.features.items()
+    }
+    return pa.table({"time": rows["time"], **columns})
