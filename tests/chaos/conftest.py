@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.harness import World
+from tests.support.kills import World
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ import sqlalchemy as sa
 
 from keel.sources import PART_ROWS
 from keel.store.database.tables import label_conflicts, labels
+from tests.support.paths import PROJECT
 
 if TYPE_CHECKING:
     from keel.store import Store
 
-PROJECT = Path(__file__).resolve().parents[2]
 PARTS = 5
 ROWS = PARTS * PART_ROWS
 TIMEOUT = 120

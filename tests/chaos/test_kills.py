@@ -13,7 +13,8 @@ import pytest
 from keel import deployments
 from keel.ledger import entries as ledger
 from keel.registry.registry import Registry
-from tests.chaos.harness import (
+from tests.support.cheap_versions import with_production
+from tests.support.kills import (
     FULL_SIZE,
     TRIALS,
     World,
@@ -23,8 +24,7 @@ from tests.chaos.harness import (
     run,
     run_until_killed,
 )
-from tests.deployed import with_production
-from tests.store_fixtures import NOON
+from tests.support.store_fixtures import NOON
 
 A_FEW_PROMOTIONS = 0.5
 """Seconds; one takes about 0.1."""

@@ -18,7 +18,8 @@ from keel.ledger import entries as ledger
 from keel.rollout.decline import turn_down
 from keel.rollout.eligibility import require_promotable
 from keel.workspace import Workspace
-from tests.chaos.harness import (
+from tests.support.cheap_versions import with_production
+from tests.support.kills import (
     TIMEOUT,
     TRIALS,
     World,
@@ -29,9 +30,8 @@ from tests.chaos.harness import (
     run,
     watch,
 )
-from tests.deployed import with_production
-from tests.store_fixtures import NOON
-from tests.toy import toy_config
+from tests.support.store_fixtures import NOON
+from tests.support.toy import toy_config
 
 if TYPE_CHECKING:
     from keel.registry.registry import Registry

@@ -16,10 +16,10 @@ from keel.deployments import experiments
 from keel.evaluation.experiment.plan import Stage
 from keel.ledger import entries as ledger
 from keel.workspace import Workspace
-from tests.chaos.harness import FULL_SIZE, World, require_consistent, run
-from tests.steps import BY, CONFIG, NOW, first_version, live
-from tests.toy import DAY, toy_rows
-from tests.tried import serve
+from tests.support.experiment_rows import serve
+from tests.support.kills import FULL_SIZE, World, require_consistent, run
+from tests.support.loop_steps import BY, CONFIG, NOW, first_version, live
+from tests.support.toy import DAY, toy_rows
 
 TURNED = NOW + 36 * DAY
 Home = tuple[Path, dict]

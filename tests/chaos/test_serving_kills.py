@@ -26,9 +26,9 @@ import pytest
 import sqlalchemy as sa
 
 from keel.workspace import PROJECT, Workspace
-from tests.chaos.harness import FULL_SIZE
-from tests.served import Serving, write_models
-from tests.steps import CONFIG, first_version
+from tests.support.kills import FULL_SIZE
+from tests.support.loop_steps import CONFIG, first_version
+from tests.support.serving.process import Serving, write_models
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(3600)]
 
@@ -105,7 +105,7 @@ def postgres() -> Iterator[tuple[str, Callable[[], AbstractContextManager[None]]
 
 
 class Client:
-    """tests.chaos.asking, and what it has said so far."""
+    """tests.support.serving.client, and what it has said so far."""
 
     def __init__(self, url: str, seed: int) -> None:
         self.asked: set[str] = set()
@@ -113,7 +113,7 @@ class Client:
         self.labelled: dict[str, float] = {}
         self.refused: Counter[str] = Counter()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.asking", url, str(THREADS), str(seed)],
+            [sys.executable, "-m", "tests.support.serving.client", url, str(THREADS), str(seed)],
             cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         self._reader = threading.Thread(target=self._read)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parents[2]
+from tests.support.paths import PROJECT
+
 MODELS = Path(__file__).parent / "models"
 
 if "airflow" not in sys.modules:
@@ -66,7 +67,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def tide_in_production(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Keel whose model ``tide`` has one version, trained on four calm days and in production."""
-    from tests.dags.world import bootstrap
+    from tests.support.airflow.tide import bootstrap
 
     folder = tmp_path_factory.mktemp("tide") / "keel"
     bootstrap(folder)
@@ -76,7 +77,7 @@ def tide_in_production(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tide_with_an_offer(tide_in_production: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """That Keel four days later, when version 2 is better and waits for approval."""
-    from tests.dags.world import turn
+    from tests.support.airflow.tide import turn
 
     folder = tmp_path_factory.mktemp("offer") / "keel"
     shutil.copytree(tide_in_production, folder)

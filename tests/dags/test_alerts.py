@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from aiosmtpd.controller import Controller
 
-from tests.dags.world import DAY, LAUNCH, decision_of, happen, live
+from tests.support.airflow.tide import DAY, LAUNCH, decision_of, happen, live
 
 END = LAUNCH + DAY
 WINDOW = {"start": LAUNCH.isoformat(), "end": END.isoformat()}
@@ -88,7 +88,7 @@ def body_of(mail):
 
 
 def test_both_channels_are_used_where_both_connections_exist(drifted, mailbox, slack):
-    from tests.dags.running import run
+    from tests.support.airflow.dag_run import run
 
     done = run("tide.drift_check", **WINDOW)
 
@@ -109,7 +109,7 @@ def test_both_channels_are_used_where_both_connections_exist(drifted, mailbox, s
 
 
 def test_mail_alone(drifted, mailbox):
-    from tests.dags.running import run
+    from tests.support.airflow.dag_run import run
 
     done = run("tide.drift_check", **WINDOW)
 
@@ -119,7 +119,7 @@ def test_mail_alone(drifted, mailbox):
 
 
 def test_a_mail_server_that_is_gone_fails_the_run_and_the_failure_is_kept(drifted, monkeypatch):
-    from tests.dags.running import run
+    from tests.support.airflow.dag_run import run
 
     nobody = {"conn_type": "smtp", "host": "127.0.0.1", "port": 1, "extra": {"disable_ssl": True, "retry_limit": 0}}
     monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(nobody))
@@ -137,7 +137,7 @@ def test_a_mail_server_that_is_gone_fails_the_run_and_the_failure_is_kept(drifte
 
 def test_a_failed_run_is_told_once_by_every_channel(airflow_db, tide, mailbox, slack, monkeypatch):
     from keel import loop
-    from tests.dags.running import run
+    from tests.support.airflow.dag_run import run
 
     def unavailable(*_):
         raise ValueError("what is {{ this }}?")
@@ -167,7 +167,7 @@ def test_a_failed_run_is_told_once_by_every_channel(airflow_db, tide, mailbox, s
 )
 def test_a_run_that_ends_without_a_failed_task_is_told_too(home, reason, said):
     from keel_airflow.notifications import FailureNotifier
-    from tests.dags.parsing import parse_dag
+    from tests.support.airflow.dag_bag import parse_dag
 
     FailureNotifier(model="tide")({"dag": parse_dag("tide.retrain"), "run_id": "manual__1", "reason": reason})
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.dags.parsing import parse_dag
-from tests.dags.running import run
+from tests.support.airflow.dag_bag import parse_dag
+from tests.support.airflow.dag_run import run
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 

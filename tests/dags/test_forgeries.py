@@ -11,9 +11,9 @@ import pytest
 
 from keel import deployments
 from keel.ledger import entries as ledger
-from tests.dags import people
-from tests.dags.running import run
-from tests.dags.world import TURNED
+from tests.support.airflow import approvers as people
+from tests.support.airflow.dag_run import run
+from tests.support.airflow.tide import TURNED
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.dags.conftest import project_environment
-from tests.dags.parsing import DAGS
+from tests.support.airflow.dag_bag import DAGS
 
 HEAVY = ("mlflow", "pandas", "scipy", "sklearn", "pyarrow")
 PARSE = f"""

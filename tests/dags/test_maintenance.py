@@ -17,9 +17,9 @@ from keel.ledger import entries as ledger
 from keel.ledger import signing_keys as keys
 from keel.store.database.tables import hours
 from keel.workspace import Workspace
-from tests.dags.running import run
 from tests.dags.test_structure import write_model
-from tests.dags.world import (
+from tests.support.airflow.dag_run import run
+from tests.support.airflow.tide import (
     HISTORY,
     HOUR,
     LAUNCH,
@@ -31,7 +31,7 @@ from tests.dags.world import (
     tide_config,
     turn,
 )
-from tests.ledger_rows import owned
+from tests.support.ledger_rows import owned
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from keel import errors
-from tests.dags.world import tide_config
+from tests.support.airflow.tide import tide_config
 
 EXAMPLES = {
     errors.InsufficientData: errors.InsufficientData(feature="rows", needed=2, got=1),

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from tests.dags.parsing import parse, parse_dag
+from tests.support.airflow.dag_bag import parse, parse_dag
 
 KINDS = ("benchmark", "drift_check", "experiment", "promote", "retrain", "rollback", "watch_deployment")
 DAGS = ("keel.maintenance", *(f"tide.{kind}" for kind in KINDS))

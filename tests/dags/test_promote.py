@@ -8,9 +8,9 @@ import pytest
 
 from keel import deployments
 from keel.ledger import entries as ledger
-from tests.dags import people
-from tests.dags.running import run
-from tests.dags.world import LAUNCH, TURNED, decision_of
+from tests.support.airflow import approvers as people
+from tests.support.airflow.dag_run import run
+from tests.support.airflow.tide import LAUNCH, TURNED, decision_of
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 

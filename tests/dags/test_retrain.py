@@ -7,8 +7,8 @@ import pytest
 from keel import deployments
 from keel.ledger import entries as ledger
 from keel.workspace import Workspace
-from tests.dags.running import run
-from tests.dags.world import DAY, HISTORY, LAUNCH, decision_of, happen, live
+from tests.support.airflow.dag_run import run
+from tests.support.airflow.tide import DAY, HISTORY, LAUNCH, decision_of, happen, live
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 

@@ -6,8 +6,8 @@ import pytest
 
 from keel import deployments, rollout
 from keel.ledger import entries as ledger
-from tests.dags.running import run
-from tests.dags.world import decision_of, promote_offer
+from tests.support.airflow.dag_run import run
+from tests.support.airflow.tide import decision_of, promote_offer
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
@@ -67,7 +67,7 @@ def test_what_was_taken_back_cannot_be_promoted_again(replaced, monkeypatch):
 
 
 def test_a_rollback_that_is_cleared_takes_back_nothing_more(replaced):
-    from tests.dags.world import TURNED
+    from tests.support.airflow.tide import TURNED
 
     first = run("tide.rollback", logical_date=TURNED, reason="the quay floods")
     rows = [entry.hash for entry in ledger.entries(replaced.store, "tide")]
@@ -98,6 +98,6 @@ def test_mlflow_that_does_not_answer_does_not_keep_a_version_in_production(repla
 
 
 def replaced_config():
-    from tests.dags.world import tide_config
+    from tests.support.airflow.tide import tide_config
 
     return tide_config()

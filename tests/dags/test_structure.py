@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.dags.parsing import parse, parse_dag
+from tests.support.airflow.dag_bag import parse, parse_dag
 
 MODEL = Path(__file__).parent / "models" / "tide" / "model.yaml"
 TELL_AND_RECORD = {

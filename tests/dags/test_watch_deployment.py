@@ -13,10 +13,10 @@ from keel.deployments import experiments
 from keel.deployments.history import history
 from keel.ledger import entries as ledger
 from keel.window import ceil_hour
-from tests.dags import people
-from tests.dags.running import run
-from tests.dags.world import DAY, TURNED, decision_of, happen, live, promote_offer, tide_config
-from tests.tried import serve
+from tests.support.airflow import approvers as people
+from tests.support.airflow.dag_run import run
+from tests.support.airflow.tide import DAY, TURNED, decision_of, happen, live, promote_offer, tide_config
+from tests.support.experiment_rows import serve
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 

@@ -13,7 +13,7 @@ import pytest
 
 from keel.cli.standalone.stack import PROJECT, Stack
 from keel.workspace import Workspace
-from tests.dags.world import HISTORY, LAUNCH, happen, live
+from tests.support.airflow.tide import HISTORY, LAUNCH, happen, live
 
 if TYPE_CHECKING:
     from keel.cli.standalone.airflow_api import AirflowApi

@@ -11,8 +11,18 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from tests.dags.world import TURNED
-from tests.integration.harbour import POLICIES, USERS, Person, harbour, launch, mails, opened, wait_for, waiting
+from tests.support.airflow.approval_models import (
+    POLICIES,
+    USERS,
+    Person,
+    harbour,
+    launch,
+    mails,
+    opened,
+    wait_for,
+    waiting,
+)
+from tests.support.airflow.tide import TURNED
 
 if TYPE_CHECKING:
     from keel.workspace import Workspace

@@ -21,7 +21,7 @@ from keel.cli.standalone.airflow_api import AirflowApi
 from keel.cli.standalone.environment import PRELOADED
 from keel.cli.standalone.process import LOOPBACK, Part, claim_port
 from keel.cli.standalone.stack import TRAINING_POOL
-from tests.integration.compose import COMPOSE_FILE, PROJECT, Service, interpolated, plain_processes, required_variables
+from tests.support.compose import COMPOSE_FILE, PROJECT, Service, interpolated, plain_processes, required_variables
 
 VARIABLES = {
     "KEEL_DATABASE_PASSWORD": "database-password",

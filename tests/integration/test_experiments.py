@@ -30,9 +30,9 @@ from keel.evaluation.holdout.comparison import NotShown
 from keel.ledger import entries as ledger
 from keel.registry.registry import Registry
 from keel.workspace import Workspace
-from tests.steps import BY, CONFIG, NOW, first_version, live
-from tests.toy import DAY, toy_rows
-from tests.tried import serve
+from tests.support.experiment_rows import serve
+from tests.support.loop_steps import BY, CONFIG, NOW, first_version, live
+from tests.support.toy import DAY, toy_rows
 
 TURNED = NOW + 36 * DAY
 ASKED = CONFIG.with_overrides({"promotion.approval": "required"})
@@ -335,7 +335,7 @@ def test_a_model_without_a_production_version_has_nothing_to_try_against(tmp_pat
 
 
 def test_a_changed_artifact_is_never_tried(ws):
-    from tests.versions import files_of
+    from tests.support.toy_versions import files_of
 
     model = next(path for name, path in files_of(ws.registry, 2).items() if name.endswith("model.skops"))
     registered = model.read_bytes()  # where it was made: the other tests have it from there too

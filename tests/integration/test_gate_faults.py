@@ -20,8 +20,8 @@ from keel.registry.registry import Registry
 from keel.rollout import compare as judging
 from keel.stats.metrics.losses import Scored
 from keel.workspace import Workspace
-from tests.steps import BY, NOW
-from tests.toy import DAY, START, toy_config, toy_rows
+from tests.support.loop_steps import BY, NOW
+from tests.support.toy import DAY, START, toy_config, toy_rows
 
 METRICS = ["brier", "log_loss", "roc_auc", "accuracy", "mae", "rmse"]
 TURNED = NOW + 36 * DAY
@@ -33,7 +33,7 @@ def config_for(metric):
     return toy_config(
         target={"name": "bought", "kind": "regression", "label_delay": "24h"},
         performance={"metric": metric, "min_rows": 200},
-        retrain={"pipeline": "tests.regression_pipeline", "window": "30d", "holdout": "7d", "min_rows": 200},
+        retrain={"pipeline": "tests.support.regression_pipeline", "window": "30d", "holdout": "7d", "min_rows": 200},
     )
 
 

@@ -34,8 +34,8 @@ from keel.store.database.tables import metadata
 from keel.store.predictions.log import PredictionLog
 from keel.window import Window
 from keel.workspace import Workspace
-from tests.steps import BY, CONFIG, NOW, act, check, first_version, live
-from tests.toy import DAY, START, toy_config, toy_rows
+from tests.support.loop_steps import BY, CONFIG, NOW, act, check, first_version, live
+from tests.support.toy import DAY, START, toy_config, toy_rows
 
 
 @pytest.fixture(scope="module")
@@ -566,7 +566,7 @@ def test_a_pipeline_that_raises_or_is_missing_is_named(ws):
     decision = loop.request_retrain(ws, missing, window=window, reason="missing", run_id="run-9")
     with pytest.raises(ConfigError, match=r"no module named 'tests\.no_such_pipeline'"):
         loop.retrain(ws, missing, decision, **BY)
-    broken = CONFIG.with_overrides({"retrain.pipeline": "tests.toy"})  # a module without build()
+    broken = CONFIG.with_overrides({"retrain.pipeline": "tests.support.toy"})  # a module without build()
     with pytest.raises(TrainingFailed, match=r"tests\.toy: AttributeError"):
         loop.retrain(ws, broken, decision, **BY)
 

@@ -14,8 +14,8 @@ from keel import deployments, loop
 from keel.cli.standalone.process import LOOPBACK, Part, claim_port
 from keel.ledger import entries as ledger
 from keel.workspace import Workspace
-from tests.steps import CONFIG, NOW, act, check, first_version, live
-from tests.toy import DAY, toy_rows
+from tests.support.loop_steps import CONFIG, NOW, act, check, first_version, live
+from tests.support.toy import DAY, toy_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.postgres]
 

@@ -11,8 +11,8 @@ from keel.monitoring import performance_history as realised
 from keel.registry.registry import Registry
 from keel.window import Window
 from keel.workspace import Workspace
-from tests.steps import CONFIG, NOW, first_version, live
-from tests.toy import DAY, toy_rows
+from tests.support.loop_steps import CONFIG, NOW, first_version, live
+from tests.support.toy import DAY, toy_rows
 
 
 @pytest.fixture(scope="module")

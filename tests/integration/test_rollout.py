@@ -25,8 +25,8 @@ from keel.evaluation.holdout.comparison import NotShown
 from keel.ledger import entries as ledger
 from keel.registry.registry import Registry
 from keel.workspace import Workspace
-from tests.steps import BY, CONFIG, NOW, act, check, first_version, live
-from tests.toy import DAY, toy_rows
+from tests.support.loop_steps import BY, CONFIG, NOW, act, check, first_version, live
+from tests.support.toy import DAY, toy_rows
 
 TURNED = NOW + 36 * DAY
 """When thirty-six days have passed in which the relation was the opposite of what version 1 learned."""
@@ -337,7 +337,7 @@ def test_a_changed_artifact_never_goes_into_production(ws):
 
 def force_nonsense(ws, run_id="run-3"):
     """Train on labels that mean nothing, and force the version into production."""
-    config = CONFIG.with_overrides({"retrain.pipeline": "tests.shuffled_pipeline"})
+    config = CONFIG.with_overrides({"retrain.pipeline": "tests.support.shuffled_pipeline"})
     comparison = challenge(ws, config, run_id=run_id)
     assert comparison["next"] == "keep_champion"
     decision = ask(ws, version=comparison["challenger"], force=True, end=TURNED, run_id=f"force-{run_id}")
@@ -358,7 +358,7 @@ def test_harm_on_probation_takes_the_version_back_and_keeps_it_from_coming_back(
     assert statuses(ws)[bad] == "quarantined"
     assert rollout.watch(ws, CONFIG, end=TURNED + 4 * DAY, run_id="watch-2")["branch"] == "nothing"
     # the same cycle again finds the same version, and leaves it where it is
-    config = CONFIG.with_overrides({"retrain.pipeline": "tests.shuffled_pipeline"})
+    config = CONFIG.with_overrides({"retrain.pipeline": "tests.support.shuffled_pipeline"})
     again = challenge(ws, config, run_id="run-3")
     assert (again["challenger"], again["next"]) == (bad, "keep_champion")
     with pytest.raises(NotPromotable):

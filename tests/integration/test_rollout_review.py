@@ -26,8 +26,8 @@ from tests.integration.test_rollout import (
     turned,
     ws,
 )
-from tests.steps import BY, CONFIG, live
-from tests.toy import DAY, toy_rows
+from tests.support.loop_steps import BY, CONFIG, live
+from tests.support.toy import DAY, toy_rows
 
 __all__ = ["turned", "ws"]
 ANSWERED = datetime(2026, 11, 23, tzinfo=UTC)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from keel.errors import StoreUnavailable
 from keel.store import Store
-from tests.store_fixtures import EVER, FEATURES, batch
+from tests.support.store_fixtures import EVER, FEATURES, batch
 
 pytestmark = [pytest.mark.postgres, pytest.mark.integration]
 

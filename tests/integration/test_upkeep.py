@@ -18,8 +18,8 @@ from keel.monitoring.window_counts import window_counts
 from keel.store import LabelResult
 from keel.window import Window
 from keel.workspace import Workspace
-from tests.steps import BY, NOW, check, first_version, live
-from tests.toy import DAY, START, toy_config, toy_rows
+from tests.support.loop_steps import BY, NOW, check, first_version, live
+from tests.support.toy import DAY, START, toy_config, toy_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,8 +11,8 @@ from keel.errors import ArtifactChanged
 from keel.registry import artifacts
 from keel.workspace import Workspace
 from tests.integration.test_loop_servers import mlflow_url  # noqa: F401
-from tests.toy import toy_config, toy_rows
-from tests.versions import register, toy_candidate
+from tests.support.toy import toy_config, toy_rows
+from tests.support.toy_versions import register, toy_candidate
 
 pytestmark = pytest.mark.integration
 CONFIG = toy_config(promotion={"keep_versions": "24h"})

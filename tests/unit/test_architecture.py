@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[2]
+from tests.support.paths import PROJECT
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:

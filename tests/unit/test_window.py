@@ -7,7 +7,7 @@ import pytest
 from keel.errors import ConfigError
 from keel.loop import resolve_window
 from keel.window import Window, outside, parse_time
-from tests.toy import toy_config
+from tests.support.toy import toy_config
 
 NOW = datetime(2026, 3, 10, 14, 20, tzinfo=UTC)
 SIX = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)

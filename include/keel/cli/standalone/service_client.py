@@ -124,7 +124,8 @@ class ScoringService:
 def replay_through(
     service: ScoringService, ws: Workspace, config: ModelConfig, rows: pa.Table, *, start: datetime, end: datetime
 ) -> Replayed:
-    """Do as `keel.replay.replay`, with predictions and labels sent to the service; return when they are in the store.
+    """Do as `keel.cli.standalone.replay.replay`, with predictions and labels sent to the service; return when they
+    are in the store.
 
     Counts what was sent. While there is no production version nobody can answer, and rows are written as history.
     """

@@ -1,7 +1,8 @@
 """Reading a request: MLflow's scoring protocol (four JSON forms, CSV, Parquet), and Keel's own key beside it.
 
 The forms of JSON are read here rather than by MLflow's own parser, which takes milliseconds and cannot say what is
-wrong where. Which values a payload stands for is MLflow's definition; `tests/unit/test_serving_payload.py` holds the
+wrong where. Which values a payload stands for is MLflow's definition;
+`tests/unit/serving/http/test_json_requests.py` holds the
 two together. A few things MLflow lets pass and this does not: rows of unequal length, a column named twice, a number
 where a category belongs, infinities.
 """

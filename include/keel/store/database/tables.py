@@ -1,6 +1,7 @@
 """The small tables: what Keel knows besides the predictions themselves, which have a table per model.
 
-Times are BIGINT microseconds since the epoch, bodies are JSON text. `tests/unit/test_store_open.py` holds
+Times are BIGINT microseconds since the epoch, bodies are JSON text. `tests/unit/store/database/test_connections.py`
+holds
 these definitions and the migrations together.
 """
 

@@ -1,0 +1,426 @@
+"""``keel serve`` as a process, on a real version: what it refuses, what it keeps, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import adbc_driver_sqlite.dbapi
+import httpx
+import numpy as np
+import pytest
+
+from keel.workspace import Workspace
+from tests.support.serving.process import MODEL, ROW, Serving, copy_home, make_home, stored_ids
+
+pytestmark = pytest.mark.integration
+ANN, BOB = "a" * 32, "b" * 32
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return make_home(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture
+def home(trained, tmp_path):
+    return copy_home(trained, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared(trained, tmp_path_factory):
+    """One service for the tests that only ask."""
+    home = copy_home(trained, tmp_path_factory.mktemp("shared"))
+    with Serving(home, KEEL_SERVING_MAX_BODY="64k", KEEL_SERVING_RECEIVE="8") as serving:
+        yield serving
+
+
+@pytest.fixture
+def locked(home):
+    """Lock the store against writing inside the block."""
+
+    class Locked:
+        def __enter__(self):
+            self.connection = adbc_driver_sqlite.dbapi.connect(str(home / "keel.db"), autocommit=True)
+            self.cursor = self.connection.cursor()
+            self.cursor.execute("BEGIN IMMEDIATE")
+
+        def __exit__(self, *_):
+            self.cursor.execute("ROLLBACK")
+            self.cursor.close()
+            self.connection.close()
+
+    return Locked
+
+
+def until(condition, seconds=30.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def flushed(serving):
+    until(lambda: serving.client.get("/version").json()["spool"]["records"] == 0)
+
+
+def test_an_answer_says_which_version_gave_it_and_under_which_id_it_is_kept(shared):
+    answer = shared.ask(ROW)
+    assert answer.status_code == 200
+    said = answer.json()
+    [identity] = said["keel"]["ids"]
+    assert answer.headers["x-keel-model"] == MODEL
+    assert answer.headers["x-keel-version"] == "1"
+    assert answer.headers["x-keel-prediction-id"] == identity
+    assert (
+        shared.client.post("/invocations", json={"dataframe_records": [ROW]}).json()["predictions"]
+        == (said["predictions"])
+    ), "the only model needs no name"
+    flushed(shared)
+    assert identity in stored_ids(shared.home)
+
+
+def test_what_is_stored_is_what_was_answered(shared):
+    answers = [shared.ask({**ROW, "x": x}, ids=[f"stored-{x}"]).json() for x in (-1.0, 0.0, 1.0)]
+    flushed(shared)
+    import sqlalchemy as sa
+
+    with Workspace.open(home=shared.home, environment={}) as ws, ws.store.connect() as connection:
+        text = (
+            "SELECT id, version, score, prediction, x, colour FROM predictions_toy WHERE id LIKE 'stored-%' ORDER BY x"
+        )
+        rows = connection.execute(sa.text(text)).all()
+    assert [row.id for row in rows] == ["stored--1.0", "stored-0.0", "stored-1.0"]
+    assert [row.score for row in rows] == pytest.approx([answer["predictions"][0][1] for answer in answers])
+    assert {(row.version, row.colour) for row in rows} == {(1, "red")}
+    assert all(row.prediction == (row.score >= 0.5) for row in rows)
+
+
+BAD = [
+    ("not JSON", b'{"dataframe_records": [', "application/json", 400, ""),
+    ("no rows key", b"{}", "application/json", 400, ""),
+    ("a number", b"7", "application/json", 400, ""),
+    ("not UTF-8", b"\xff\xfe{}", "application/json", 400, ""),
+    ("another type", b"x", "text/plain", 415, ""),
+    ("no type", b"x", "", 415, ""),
+    ("a missing column", {"dataframe_records": [{"x": 1.0, "colour": "red"}]}, "", 422, "z"),
+    ("a wrong type", {"dataframe_records": [{**ROW, "x": "much"}]}, "", 422, "x"),
+    ("an empty batch", {"dataframe_records": []}, "", 422, ""),
+    ("ragged rows", {"dataframe_split": {"columns": ["x", "z", "colour"], "data": [[1.0]]}}, "", 400, "row 0"),
+    ("too few ids", {"dataframe_records": [ROW, ROW], "keel": {"ids": ["a"]}}, "", 422, "ids"),
+    ("an id twice", {"dataframe_records": [ROW, ROW], "keel": {"ids": ["a", "a"]}}, "", 422, "a"),
+    ("a time to come", {"dataframe_records": [ROW], "keel": {"times": ["2999-01-01T00:00:00Z"]}}, "", 422, "future"),
+    ("a time long ago", {"dataframe_records": [ROW], "keel": {"times": ["2001-01-01T00:00:00Z"]}}, "", 422, "max_age"),
+    ("a CSV that is none", b'x,z,colour\n"1', "text/csv", 400, ""),
+    ("a huge body", b" " * 70_000, "application/json", 413, "KEEL_SERVING_MAX_BODY"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "kind", "status", "said"), [bad[1:] for bad in BAD], ids=[bad[0] for bad in BAD])
+def test_bad_input_is_refused_by_name_and_leaves_nothing(shared, body, kind, status, said):
+    flushed(shared)
+    before = stored_ids(shared.home), shared.metric("keel_predictions_total"), shared.metric("keel_spool_records")
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {"content-type": kind or "application/json"} if kind or not isinstance(body, bytes) else {}
+    answer = shared.client.post(f"/models/{MODEL}/invocations", content=content, headers=headers)
+    assert answer.status_code == status, answer.text
+    assert answer.json()["kind"] == "BadRequest"
+    assert said in answer.json()["error"]
+    assert before == (
+        stored_ids(shared.home), shared.metric("keel_predictions_total"), shared.metric("keel_spool_records")
+    )  # fmt: skip
+
+
+def test_nan_and_infinities_are_said_or_scored_as_missing_but_never_break_anything(shared):
+    for text in (b"NaN", b"Infinity", b"-Infinity", b"1e999"):
+        body = b'{"dataframe_records": [{"x": %s, "z": 1.0, "colour": "red"}]}' % text
+        answer = shared.client.post("/invocations", content=body, headers={"content-type": "application/json"})
+        assert answer.status_code in (200, 400, 422), answer.text
+        if answer.status_code == 200:
+            assert np.isfinite(answer.json()["predictions"]).all()
+    assert shared.ask().status_code == 200
+
+
+@pytest.mark.parametrize(
+    "begin", [b"POST /invocations HT", b"POST /invocations HTTP/1.1\r\nContent-Length: 99\r\n\r\n{"]
+)
+def test_a_client_that_does_not_go_on_is_not_waited_for(shared, begin):
+    with socket.create_connection(("127.0.0.1", shared.port), timeout=60) as connection:
+        connection.sendall(begin)
+        # to the end of the connection: head and body may come apart
+        answer = b"".join(iter(lambda: connection.recv(2**16), b""))
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"KEEL_SERVING_RECEIVE" in answer
+    assert shared.ask().status_code == 200
+
+
+def test_a_body_without_a_stated_length_is_cut_off(shared):
+    def chunks():
+        for _ in range(100):
+            yield b" " * 4096
+
+    answer = shared.client.post("/invocations", content=chunks(), headers={"content-type": "application/json"})
+    assert answer.status_code == 413
+    assert shared.ask().status_code == 200
+
+
+def test_labels_meet_their_predictions_however_early_late_or_often_they_come(shared):
+    names = ("keel_labels_total",)
+    before = {o: shared.metric(*names, outcome=o) for o in ("stored", "duplicate", "conflict", "orphan")}
+    assert shared.client.post("/feedback", json={"id": "early", "label": 1}).status_code == 202
+    flushed(shared)
+    shared.ask(ids=["early"])
+    shared.ask(ids=["late"])
+    when = shared.ask(entities=["ann"]).json()["keel"]["times"][0]
+    labels = [{"id": "late", "label": 1}, {"id": "late", "label": 1}, {"id": "late", "label": 0},
+              {"entity": "ann", "time": when, "label": 0}, {"id": "early", "label": 1}]  # fmt: skip
+    answer = shared.client.post(f"/models/{MODEL}/feedback", json={"labels": labels})
+    assert (answer.status_code, answer.json()["accepted"]) == (202, 5)
+    flushed(shared)
+    after = {o: shared.metric(*names, outcome=o) for o in before}
+    assert {o: after[o] - before[o] for o in before} == {"stored": 3, "duplicate": 2, "conflict": 1, "orphan": 1}
+
+
+def test_metrics_tell_what_is_asked_of_them(shared):
+    shared.ask(ROW, ROW)
+    assert shared.metric("keel_predictions_total", model=MODEL, version="1", arm="") >= 2
+    assert shared.metric("keel_requests_total", model=MODEL, endpoint="invocations", status="200") >= 1
+    assert shared.metric("keel_request_seconds_count", model=MODEL, endpoint="invocations") >= 1
+    assert shared.metric("keel_reloads_total", model=MODEL, outcome="loaded") == 1
+    assert shared.metric("keel_serves_version", model=MODEL, version="1", role="production") == 1
+    said = shared.client.get("/metrics").text
+    for name in ("keel_spool_records", "keel_spool_bytes", "keel_spool_oldest_seconds", "keel_spool_set_aside"):
+        assert re.search(rf"^{name} \d", said, re.MULTILINE), name
+
+
+def test_stopping_answers_what_has_begun_and_brings_it_to_the_store(home):
+    with Serving(home) as serving:
+        answered, refused = [], []
+        go_on = threading.Event()
+        go_on.set()
+
+        def keep_asking(worker):
+            with httpx.Client(base_url=serving.url, trust_env=False, timeout=30) as client:
+                number = 0
+                while go_on.is_set():
+                    name = f"{worker}-{number}"
+                    body = {"dataframe_records": [ROW], "keel": {"ids": [name]}}
+                    try:
+                        answer = client.post("/invocations", json=body)
+                    except httpx.TransportError as error:
+                        refused.append(type(error).__name__)
+                        return
+                    assert answer.status_code in (200, 503), answer.text
+                    if answer.status_code == 200:
+                        answered.append(name)
+                    number += 1
+
+        with ThreadPoolExecutor(4) as pool:
+            jobs = [pool.submit(keep_asking, worker) for worker in range(4)]
+            until(lambda: len(answered) > 100)
+            assert serving.stop() == 0
+            go_on.clear()
+            for job in jobs:
+                job.result(30)
+        assert "stopping" in serving.said()
+    assert len(answered) > 100
+    assert set(answered) <= set(stored_ids(home)), "flushed, without another start"
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_at_once_and_the_next_start_brings_what_was_left(home, locked):
+    with Serving(home) as serving:
+        serving.ask(ids=["first"])
+        flushed(serving)
+        with locked():
+            assert serving.ask(ids=["left"]).status_code == 200
+            serving.process.send_signal(signal.SIGTERM)
+            until(lambda: "stopping" in serving.said())
+            time.sleep(0.5)
+            assert serving.process.poll() is None, "it tries to flush"
+            began = time.monotonic()
+            serving.process.send_signal(signal.SIGTERM)
+            assert serving.process.wait(5) == 128 + signal.SIGTERM
+            assert time.monotonic() - began < 2
+        assert "left" not in stored_ids(home)
+        serving.start()
+        serving.until_ready()
+        flushed(serving)
+        assert sorted(stored_ids(home)) == ["first", "left"]
+
+
+def test_a_store_that_is_down_for_a_while_costs_no_request_and_loses_nothing(home, locked):
+    with Serving(home) as serving:
+        with locked():
+            ids = [f"down-{n}" for n in range(200)]
+            assert {serving.ask(ids=[name]).status_code for name in ids} == {200}
+            assert serving.client.post("/feedback", json={"id": "down-0", "label": 1}).status_code == 202
+            assert serving.metric("keel_spool_records") == 201
+            until(lambda: serving.metric("keel_spool_oldest_seconds") > 0.5)
+            assert stored_ids(home) == []
+        flushed(serving)
+        assert sorted(stored_ids(home)) == sorted(ids)
+        assert serving.metric("keel_labels_total", outcome="stored") == 1
+        assert serving.metric("keel_labels_total", outcome="orphan") == 0
+
+
+@pytest.mark.slow
+def test_a_full_spool_is_said_until_there_is_room_again(home, locked):
+    with Serving(home, KEEL_SPOOL_MAX_BYTES="64k") as serving:
+        with locked():
+            answered = []
+            for number in range(2_000):
+                answer = serving.ask(ids=[f"{number:04}"])
+                if answer.status_code != 200:
+                    break
+                answered.append(f"{number:04}")
+            assert (answer.status_code, answer.json()["kind"]) == (503, "SpoolFull")
+            assert answer.headers["retry-after"]
+            assert serving.client.get("/health").status_code == 200
+            assert list(serving.client.get("/ready").json()["missing"]) == ["spool"]
+        serving.until_ready()
+        assert serving.ask(ids=["after"]).status_code == 200
+        flushed(serving)
+        assert sorted(stored_ids(home)) == [*answered, "after"]
+
+
+@pytest.mark.slow
+def test_a_damaged_record_is_set_aside_and_counted_and_the_others_are_stored(home, locked):
+    with Serving(home) as serving:
+        with locked():
+            ids = [f"damaged-{n}" for n in range(20)]
+            assert {serving.ask(ids=[name]).status_code for name in ids} == {200}
+            serving.kill()
+        [segment] = [
+            path for path in (home / "spool").rglob("*") if path.is_file() and b"damaged-7" in path.read_bytes()
+        ]
+        content = bytearray(segment.read_bytes())
+        content[content.index(b"damaged-7")] ^= 0xFF
+        segment.write_bytes(content)
+        serving.start()
+        serving.until_ready()
+        flushed(serving)
+        until(lambda: serving.metric("keel_spool_set_aside") == 1)
+        assert sorted(stored_ids(home)) == sorted(set(ids) - {"damaged-7"})
+
+
+def test_without_a_store_it_takes_labels_and_says_what_it_waits_for(home):
+    with Serving(home, wait=False, KEEL_STORE_URL="postgresql://nobody:s3cret@127.0.0.1:1/none") as serving:
+        serving.until_ready(path="/health")
+        assert serving.client.post("/feedback", json={"id": "p", "label": 1}).status_code == 202
+        until(lambda: "does not answer" in serving.client.get("/ready").text)
+        answer = serving.ask()
+        assert (answer.status_code, answer.json()["kind"]) == (503, "NoProductionVersion")
+        assert serving.stop() == 0
+        assert "s3cret" not in serving.said() + answer.text
+        serving.environment.pop("KEEL_STORE_URL")
+        serving.start()
+        serving.until_ready()
+        until(lambda: serving.metric("keel_labels_total", outcome="stored") == 1)
+
+
+def test_keys_are_asked_for_and_new_ones_count_at_once(home):
+    keys = home / "keys"
+    keys.write_text(f"ann:{ANN}\n")
+    with Serving(home, wait=False, KEEL_API_KEYS_FILE=str(keys), KEEL_SERVING_HOST="0.0.0.0") as serving:
+        serving.until_ready()
+        assert serving.ask().status_code == 401
+        serving.client.headers["x-api-key"] = ANN
+        assert serving.ask().status_code == 200
+        keys.write_text(f"bob:{BOB}\n")
+        assert serving.ask().status_code == 401
+        serving.client.headers["authorization"] = f"Bearer {BOB}"
+        del serving.client.headers["x-api-key"]
+        assert serving.ask().status_code == 200
+        assert not any(secret in serving.said() for secret in (ANN, BOB))
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "code", "said"),
+    [
+        ((), {"KEEL_SERVING_HOST": "0.0.0.0"}, 2, "KEEL_API_KEYS_FILE"),
+        ((), {"KEEL_SPOOL_DURABILITY": "maybe"}, 2, "KEEL_SPOOL_DURABILITY"),
+        ((), {"KEEL_STORE_URL": "mysql://there"}, 2, "mysql"),
+        (("--model", "toi"), {}, 2, "did you mean 'toy'"),
+        (("--workers", "2", "--model", "toi"), {}, 2, "did you mean 'toy'"),
+        ((), {"KEEL_API_KEYS_FILE": "nowhere"}, 2, "nowhere cannot be read"),
+        ((), {"KEEL_SPOOL": "/dev/null/spool"}, 3, "spool"),
+    ],
+)
+def test_what_it_cannot_run_with_is_said_in_one_line(home, options, environment, code, said):
+    with Serving(home, *options, wait=False, **environment) as serving:
+        assert serving.process.wait(60) == code, serving.said()
+        assert said in serving.said()
+        assert "Traceback" not in serving.said()
+
+
+def test_a_port_that_is_taken_is_named(home, shared):
+    with Serving(home, "--port", str(shared.port), wait=False) as serving:
+        assert serving.process.wait(60) == 3
+        assert f"port {shared.port}" in serving.said()
+    assert shared.ask().status_code == 200
+
+
+@pytest.mark.slow
+def test_several_workers_share_the_work_and_one_that_dies_is_replaced(home):
+    with Serving(home, "--workers", "2") as serving:
+        import psutil
+
+        def workers():
+            return [child.pid for child in psutil.Process(serving.process.pid).children()]
+
+        ids = []
+
+        def ask(name):
+            # a connection for each request, so that any worker may take it
+            body = {"dataframe_records": [ROW], "keel": {"ids": [name]}}
+            try:
+                if httpx.post(f"{serving.url}/invocations", json=body, trust_env=False, timeout=30).status_code == 200:
+                    ids.append(name)
+            except httpx.TransportError:
+                pass
+
+        before = workers()
+        assert len(before) == 2
+        told = serving.client.get("/version").json()
+        assert told["worker"] in (0, 1)
+        assert [worker["missing"] for worker in told["workers"]] == [{}, {}], "ready is when all are that take requests"
+        until(lambda: {w["pid"] for w in serving.client.get("/version").json()["workers"]} == set(before), 60)
+        for n in range(50):
+            ask(f"before-{n}")
+        psutil.Process(before[0]).kill()
+        for n in range(50):
+            ask(f"during-{n}")
+        until(lambda: len(workers()) == 2 and before[0] not in workers(), 60)
+        until(lambda: "starting it anew" in serving.said())
+        for n in range(50):
+            ask(f"after-{n}")
+        assert len(ids) > 145, "who begins anew takes no request before it can answer"
+        until(
+            lambda: [w["pid"] is None for w in serving.client.get("/version").json()["workers"]] == [False, False], 60
+        )
+        assert sorted(worker["ends"] for worker in serving.client.get("/version").json()["workers"]) == [0, 1]
+        until(lambda: serving.metric("keel_worker_ends") == 1)
+        until(lambda: set(ids) <= set(stored_ids(home)), 60)
+        assert len(stored_ids(home)) == len(set(stored_ids(home)))
+        total = serving.metric("keel_predictions_total")
+        assert total >= len(ids) - 1, "what the dead one has counted counts"
+        children = workers()
+        assert serving.stop() == 0
+        assert not any(psutil.pid_exists(pid) for pid in children)
+
+
+@pytest.mark.slow
+def test_workers_end_with_the_process_that_started_them(home):
+    import psutil
+
+    with Serving(home, "--workers", "2") as serving:
+        children = [child.pid for child in psutil.Process(serving.process.pid).children()]
+        assert len(children) == 2
+        serving.process.kill()
+        until(lambda: not any(psutil.pid_exists(pid) for pid in children))

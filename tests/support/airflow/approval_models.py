@@ -1,0 +1,193 @@
+"""Four small models that ask people before a promotion, each by another policy, and people who log in to Airflow."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from email import message_from_bytes, policy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from keel.cli.standalone.airflow_api import FINISHED, AirflowApi
+from keel.cli.standalone.stack import PROJECT, Stack
+
+if TYPE_CHECKING:
+    from keel.config import ModelConfig
+    from keel.workspace import Workspace
+
+TIDE = PROJECT / "tests" / "dags" / "models" / "tide" / "model.yaml"
+POLICIES = {
+    "tide": {"approval": "required", "approvers": ["bob", "vera"]},
+    "ebb": {"approval": "required", "approval_timeout": "30s"},
+    "spring": {"approval": "second_person"},
+    "neap": {"approval": "required"},
+}
+USERS = {"alice": "user", "bob": "user", "olga": "op", "vera": "viewer"}
+
+
+@contextmanager
+def harbour(folder: Path) -> Iterator[Stack]:
+    """A started stack with these models and users, in which nothing runs by a schedule but the maintenance."""
+    write_models(folder / "models")
+    with Stack(folder / "keel", environment=environment(folder / "models")) as stack:
+        yield stack
+
+
+def write_models(folder: Path) -> None:
+    """Write the test model `tide` once for each policy."""
+    for name, promotion in POLICIES.items():
+        raw = yaml.safe_load(TIDE.read_text())
+        raw |= {"model": name, "promotion": {"watch": None, **promotion}}
+        raw["check"]["schedule"] = None
+        (folder / name).mkdir(parents=True)
+        (folder / name / "model.yaml").write_text(yaml.safe_dump(raw))
+
+
+def environment(models: Path) -> dict[str, str]:
+    """Settings for the stack: the models, the users, and the DAGs of somebody else beside Keel's."""
+    local = "airflow.dag_processing.bundles.local.LocalDagBundle"
+    others = PROJECT / "tests" / "integration" / "others"
+    bundles = [
+        {"name": "dags-folder", "classpath": local, "kwargs": {}},
+        {"name": "others", "classpath": local, "kwargs": {"path": str(others)}},
+    ]
+    return {
+        "KEEL_MODELS_FOLDER": str(models),
+        "PYTHONPATH": os.pathsep.join((str(PROJECT / "include"), str(PROJECT))),  # the models' pipeline is a test's
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(
+            f"{user}:{role}" for user, role in {"admin": "admin", **USERS}.items()
+        ),
+        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",  # once: nobody edits them
+        "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "1",  # no answer in time is noticed this often
+    }
+
+
+class Person(AirflowApi):
+    """A user who is logged in to Airflow's public API."""
+
+    def __init__(self, stack: Stack, name: str) -> None:
+        passwords = json.loads((stack.home / "airflow" / "passwords.json").read_text())
+        super().__init__(stack.airflow_url, name, passwords[name])
+
+    def ask(self, method: str, path: str, **request: Any) -> int:
+        """Send a request, and return the status of the response."""
+        return self._send(method, f"/api/v2{path}", **request).status_code
+
+    def answer(self, dag_id: str, run_id: str, option: str) -> int:
+        """Answer what a run asks for, and return the status of the response."""
+        body = {"chosen_options": [option], "params_input": {}}
+        return self.ask("PATCH", f"{path_of(dag_id, run_id, 'approve')}/-1/hitlDetails", json=body)
+
+    def question(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """Return what a run asks for."""
+        return self._get(f"/api/v2{path_of(dag_id, run_id, 'approve')}/-1/hitlDetails")
+
+    def task(self, dag_id: str, run_id: str, task_id: str = "approve") -> dict[str, Any]:
+        """Return a task instance."""
+        return self._get(f"/api/v2{path_of(dag_id, run_id, task_id)}")
+
+    def overwrite(self, dag_id: str, run_id: str, task_id: str, value: Any) -> int:
+        """Put another value in the place of what a task returned, and return the status of the response."""
+        path = f"{path_of(dag_id, run_id, task_id)}/xcomEntries/return_value"
+        return self.ask("PATCH", path, json={"value": value, "map_index": -1})
+
+    def clear(self, dag_id: str, run_id: str, task_id: str) -> int:
+        """Have a task and all after it run again, and return the status of the response."""
+        body = {
+            "dry_run": False, "dag_run_id": run_id, "task_ids": [task_id], "include_downstream": True,
+            "only_failed": False, "reset_dag_runs": True,
+        }  # fmt: skip
+        return self.ask("POST", f"/dags/{dag_id}/clearTaskInstances", json=body)
+
+    def finished(self, dag_id: str, run_id: str) -> str:
+        """Wait until a run has ended, and return how."""
+        return wait_for(lambda: state if (state := self.run(dag_id, run_id)["state"]) in FINISHED else None)
+
+    def error(self, dag_id: str, run_id: str, task_id: str) -> str:
+        """Return why a task failed, as its failure message has it."""
+        return self.xcom(dag_id, run_id, task_id, key="error")
+
+
+def path_of(dag_id: str, run_id: str, task_id: str) -> str:
+    return f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
+
+
+def waiting(stack: Stack, person: Person, dag_id: str, run_id: str) -> dict[str, Any]:
+    """Wait until a run waits for an answer and the scheduler knows, and return the task that waits.
+
+    An answer within those seconds makes Airflow 3.3 take the task for one that died (its issue 72716), and ask again.
+    """
+
+    def look() -> dict[str, Any] | None:
+        stack.check()
+        if person.ask("GET", f"/dags/{dag_id}/dagRuns/{run_id}") == 404:
+            return None  # another run is yet to start it
+        state = person.run(dag_id, run_id)["state"]
+        assert state not in FINISHED, f"{dag_id} {run_id}: {state}, with {person.task(dag_id, run_id)['state']}"
+        task = person.task(dag_id, run_id)
+        if task["state"] != "awaiting_input":
+            return None
+        key = f"(dag_id={dag_id!r}, task_id='approve', run_id={run_id!r}, try_number={task['try_number']},"
+        seen = f"Received executor event with state success for task instance TaskInstanceKey{key}"
+        return task if seen in (stack.logs / "scheduler.log").read_text() else None
+
+    return wait_for(look)
+
+
+@contextmanager
+def opened(stack: Stack) -> Iterator[Workspace]:
+    """The workspace that the stack's tasks use."""
+    from keel.workspace import Workspace
+
+    where = {"home": stack.home, "store_url": stack.store_url, "tracking_uri": stack.mlflow_url}
+    with Workspace.open(**where, environment={}) as workspace:
+        yield workspace
+
+
+def launch(workspace: Workspace, config: ModelConfig, *, challengers: int) -> None:
+    """Put a model's first version into production, let the world turn, and train challengers that are better.
+
+    The last of them is staged. Nobody is asked for any of it.
+    """
+    from keel import rollout
+    from tests.support.airflow.tide import HISTORY, HOUR, LAUNCH, TURNED, challenge, happen
+
+    free = config.with_overrides({"promotion.approval": "auto", "promotion.approvers": []})
+    asked = {"actor": "trainer", "run_id": "launch"}
+    live(workspace, free, happen(HISTORY, LAUNCH), HISTORY, LAUNCH)
+    rollout.promote(workspace, free, challenge(workspace, free, LAUNCH, **asked), **asked)
+    live(workspace, free, happen(LAUNCH, TURNED, relation=-3.0), LAUNCH, TURNED)
+    for late in reversed(range(challengers)):
+        offered = challenge(workspace, free, TURNED - late * 12 * HOUR, **asked)
+        assert offered["verdict"] == "pass", offered["sentence"]
+        rollout.stage(workspace, free, offered, **asked)
+
+
+def live(workspace: Workspace, config: ModelConfig, rows: Any, start: Any, end: Any) -> None:
+    """Let rows be predicted by the production version, and their labels arrive after the delay."""
+    from keel.cli.standalone.replay import replay
+
+    replay(workspace, config, rows, start=start, end=end)
+    replay(workspace, config, rows, start=end, end=end + config.target.label_delay)
+
+
+def mails(home: Path, *, about: str) -> dict[str, str]:
+    """What people were told, by subject, of one model."""
+    files = sorted((home / "outbox").glob("*.eml"))
+    found = [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
+    return {mail["Subject"]: mail.get_content() for mail in found if about in mail["Subject"]}
+
+
+def wait_for(look: Callable[[], Any], *, timeout: float = 420) -> Any:
+    """Return the first thing that is found."""
+    deadline = time.monotonic() + timeout
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"nothing after {timeout} s"
+        time.sleep(0.5)
+    return found

@@ -1,0 +1,129 @@
+"""Versions that cost nothing, in a real MLflow, and changes between them: for tests of deployments, not of loading."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keel import deployments
+from keel.deployments import transitions
+from keel.deployments.history import Status, history
+from keel.ledger import entries as ledger
+from keel.registry.registry import Registry
+from tests.support.store_fixtures import NOON
+
+if TYPE_CHECKING:
+    from keel.deployments import Deployment, Reconciled
+    from keel.store import Store
+
+NAMES = (f"model_{number}" for number in itertools.count())
+
+
+def with_production(current: Deployment, version: int) -> Deployment:
+    """Return the next deployment, in which ``version`` serves and the present one can be gone back to."""
+    staging = None if current.staging == version else current.staging
+    return replace(current, production=version, staging=staging, previous=current.production)
+
+
+def open_registry(folder: Path) -> Registry:
+    """Open a new MLflow on a SQLite file."""
+    return Registry(f"sqlite:///{folder / 'mlflow.db'}")
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """One model under a name of its own, in a store and in a registry."""
+
+    store: Store
+    registry: Registry
+    name: str
+
+    @classmethod
+    def new(cls, store: Store, registry: Registry, versions: int) -> Deployed:
+        """Register a model with so many versions."""
+        name = next(NAMES)
+        client = registry.client
+        client.create_registered_model(name)
+        run = client.create_run(client.create_experiment(name))
+        made = cls(store, registry, name)
+        for _ in range(versions):
+            client.create_model_version(name, run.info.artifact_uri, run.info.run_id)
+        registered = dict.fromkeys(range(1, versions + 1), (Status.CANDIDATE, "registered"))
+        made.note(ledger.Action.REGISTER, statuses=registered)
+        made.project()
+        return made
+
+    @property
+    def now(self) -> Deployment:
+        return deployments.read(self.store, self.name)
+
+    @property
+    def aliases(self) -> dict[str, int]:
+        return self.registry.aliases(self.name)
+
+    @property
+    def tags(self) -> dict[int, str | None]:
+        return {v.version: v.tags.get("keel.status") for v in self.registry.versions(self.name)}
+
+    @property
+    def rows(self) -> list[ledger.Entry]:
+        return list(ledger.entries(self.store, self.name))
+
+    @property
+    def out_of_band(self) -> list[str]:
+        """The sentences of the rows that say what a hand has done."""
+        return [row.body["evidence"]["sentence"] for row in self.rows if row.action == ledger.Action.OUT_OF_BAND]
+
+    @property
+    def pending(self) -> bool:
+        return deployments.pending(self.store, self.name)
+
+    def change(self, *, current: Deployment | None = None, statuses: Any = None, **places: int | None) -> Deployment:
+        """Change the deployment as it is now, or as it was then, and have the registry follow."""
+        before = current or self.now
+        return deployments.change(
+            self.store, self.registry, before, replace(before, **places), actor="tests", now=NOON,
+            action=ledger.Action.PROMOTE, body={"evidence": {"sentence": "changed"}}, statuses=statuses or {},
+        )  # fmt: skip
+
+    def commit(self, **places: int | None) -> Deployment:
+        """Change the deployment and be cut short before the registry follows."""
+        before = self.now
+        return transitions.swap(
+            self.store, before, replace(before, **places), actor="tests", now=NOON, action=ledger.Action.PROMOTE,
+            body={"evidence": {"sentence": "changed"}},
+        )  # fmt: skip
+
+    def note(self, action: str, *, statuses: Any = None, **body: Any) -> ledger.Entry:
+        return deployments.note(
+            self.store, self.name, actor="tests", action=action, body=body, now=NOON, statuses=statuses or {}
+        )
+
+    def project(self) -> list[deployments.Finding]:
+        return deployments.project(self.store, self.registry, self.name)
+
+    def reconcile(self, *, adopt: bool = True) -> Reconciled:
+        return deployments.reconcile(self.store, self.registry, self.name, actor="watcher", now=NOON, adopt=adopt)
+
+    def move(self, alias: str, version: int | None) -> None:
+        """Do what a person does in MLflow."""
+        if version is None:
+            self.registry.client.delete_registered_model_alias(self.name, alias)
+        else:
+            self.registry.client.set_registered_model_alias(self.name, alias, str(version))
+
+    def delete(self, version: int) -> None:
+        """Do what a person does in MLflow, which drops the version's aliases without a word."""
+        self.registry.client.delete_model_version(self.name, str(version))
+
+    def require_agreement(self) -> None:
+        """Everything says the same: ledger, row, aliases, tags."""
+        state = history(self.store, self.name)
+        assert ledger.verify(self.store).broken_at is None
+        assert self.now == state.deployment
+        there = set(self.tags)
+        assert self.aliases == {a: v for a, v in self.now.aliases.items() if v in there}
+        assert self.tags == {v: str(s.status) for v, s in state.standings.items() if v in there}
+        assert not self.pending

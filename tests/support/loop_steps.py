@@ -1,0 +1,42 @@
+"""The steps of the loop as tests take them, on the toy model."""
+
+from __future__ import annotations
+
+from keel import loop, rollout
+from keel.cli.standalone.replay import replay
+from tests.support.toy import DAY, START, toy_config, toy_rows
+
+HISTORY_DAYS = 40
+NOW = START + HISTORY_DAYS * DAY
+"""When the first version goes into production."""
+CONFIG = toy_config()
+BY = {"actor": "tests", "run_id": "run-1"}
+"""Who takes the steps, in which run."""
+
+
+def first_version(ws):
+    """Train version 1 on forty days of history and promote it."""
+    replay(ws, CONFIG, toy_rows(days=HISTORY_DAYS), start=START, end=NOW)
+    window = loop.resolve_window(CONFIG, end=NOW, now=NOW)
+    decision = loop.request_retrain(ws, CONFIG, window=window, reason="the first version", run_id="run-0")
+    return act(ws, decision)
+
+
+def act(ws, decision, config=CONFIG):
+    """Take a decision to retrain through to its outcome."""
+    comparison = rollout.compare(ws, config, loop.retrain(ws, config, decision, **BY))
+    step = rollout.promote if comparison["next"] == "promote" else rollout.keep_champion
+    return step(ws, config, comparison, **BY)
+
+
+def live(ws, rows, *, days, start=NOW, config=CONFIG):
+    return replay(ws, config, rows, start=start, end=start + days * DAY)
+
+
+def check(ws, end, config=CONFIG, run_id="run-2"):
+    """Run the checks of one window and decide."""
+    window = loop.resolve_window(config, end=end, now=end)
+    counted = loop.count_window(ws, config, window)
+    steps = (loop.check_data_quality, loop.check_data_drift, loop.check_performance)
+    reports = {step.__name__: step(ws, config, counted) for step in steps}
+    return loop.decide(ws, config, counted, run_id=run_id), reports

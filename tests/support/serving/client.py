@@ -1,0 +1,106 @@
+"""A client in a process of its own: asks for predictions, hands in labels, and writes down on a pipe what was accepted.
+
+    python -m tests.support.serving.client URL THREADS SEED
+
+Lines on standard output, each written at once after the whole answer was read: ``asked ID…`` before own ids are sent,
+``predicted ID X…``, ``labelled ID LABEL…``, ``refused STATUS KIND``. Every other thread gives its rows ids of its own
+and asks again with the same ones until it is answered; the others leave the ids to the service and never ask again. It
+ends when standard input does, with every own id answered and every label accepted.
+"""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import os
+import random
+import sys
+import threading
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+PAUSE = 0.05
+"""Seconds before another try."""
+TIMEOUT = 30.0
+
+
+class Asking(threading.Thread):
+    """One connection at a time, one request at a time."""
+
+    def __init__(self, address: str, number: int, seed: int, stopping: threading.Event) -> None:
+        super().__init__()
+        self.address, self.number, self.stopping = address, number, stopping
+        self.chance = random.Random(f"{seed} {number}")
+        self.connection: http.client.HTTPConnection | None = None
+
+    def run(self) -> None:
+        for count in itertools.count():
+            if self.stopping.is_set():
+                return
+            ids = self.predict(count)
+            if ids and self.chance.random() < 0.5:
+                self.label(ids)
+
+    def predict(self, count: int) -> list[str]:
+        size = self.chance.choice([1, 1, 1, 5])
+        xs = [round(self.chance.gauss(0, 1), 6) for _ in range(size)]
+        body: dict[str, Any] = {"dataframe_records": [{"x": x, "z": 1.0, "colour": "red"} for x in xs]}
+        own = self.number % 2 == 0
+        if own:
+            body["keel"] = {"ids": [f"own-{self.number}-{count}-{i}" for i in range(size)]}
+            say("asked", *body["keel"]["ids"])
+        answer = self.post("/models/toy/invocations", body, again=own)
+        if answer is None:
+            return []
+        ids = answer["keel"]["ids"]
+        assert not own or ids == body["keel"]["ids"]
+        say("predicted", *[f"{name} {x}" for name, x in zip(ids, xs, strict=True)])
+        return ids
+
+    def label(self, ids: list[str]) -> None:
+        labels = [{"id": name, "label": self.chance.randrange(2)} for name in ids]
+        self.post("/models/toy/feedback", {"labels": labels}, again=True)
+        say("labelled", *[f"{each['id']} {each['label']}" for each in labels])
+
+    def post(self, path: str, body: dict[str, Any], *, again: bool) -> Any:
+        """Post until it is accepted, or once."""
+        while True:
+            try:
+                status, answer = self.exchange(path, json.dumps(body))
+                if status in (200, 202):
+                    return answer
+                say("refused", f"{status} {answer.get('kind')}")
+            except (OSError, http.client.HTTPException):
+                self.connection = None
+            time.sleep(PAUSE)
+            if not again:
+                return None
+
+    def exchange(self, path: str, body: str) -> tuple[int, Any]:
+        if self.connection is None:
+            self.connection = http.client.HTTPConnection(self.address, timeout=TIMEOUT)
+        self.connection.request("POST", path, body, {"Content-Type": "application/json"})
+        answer = self.connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+
+def say(what: str, *items: str) -> None:
+    """Write a line at once, so that lines of threads do not mix and what is said is said."""
+    os.write(1, f"{what} {' '.join(items)}\n".encode())
+
+
+def main(url: str, threads: int, seed: int) -> None:
+    stopping = threading.Event()
+    askers = [Asking(urlsplit(url).netloc, number, seed, stopping) for number in range(threads)]
+    for asker in askers:
+        asker.start()
+    sys.stdin.read()
+    stopping.set()
+    for asker in askers:
+        asker.join()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

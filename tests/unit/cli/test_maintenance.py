@@ -1,0 +1,86 @@
+"""``keel maintain``: the night's work by hand, for one model or all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import sqlalchemy as sa
+from typer.testing import CliRunner, Result
+
+from keel import deployments
+from keel.cli import main as command_line
+from keel.config import get_model
+from keel.errors import LedgerBroken, UnknownModel
+from keel.ledger import entries as ledger
+from keel.store import Store
+from tests.support.ledger_rows import owned
+from tests.support.store_fixtures import EVER, MICROSECONDS
+
+NOW = datetime.now(UTC)
+MODEL = "flight_delay"
+
+
+@pytest.fixture
+def url(migrated_sqlite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A store with a row of 200 days ago and one of now."""
+    shutil.copy(migrated_sqlite, tmp_path / "keel.db")
+    url = f"sqlite:///{tmp_path / 'keel.db'}"
+    monkeypatch.setenv("KEEL_HOME", str(tmp_path))
+    monkeypatch.setenv("KEEL_STORE_URL", url)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("KEEL__FLIGHT_DELAY__RETENTION__ROWS", "190d")
+    with Store.open(url) as store:
+        times = pa.array([NOW - timedelta(days=200), NOW], MICROSECONDS)
+        log_of(store).append(pa.table({"id": ["old", "new"], "time": times}))
+        deployments.note(store, MODEL, actor="tests", action=ledger.Action.CONFIRM, body={"evidence": {}}, now=NOW)
+    return url
+
+
+def log_of(store: Store):
+    return store.predictions(MODEL, dict(get_model(MODEL).features))
+
+
+def maintain(*arguments: str) -> Result:
+    return CliRunner().invoke(command_line.app, ["maintain", *arguments])
+
+
+def test_it_does_what_the_night_does_and_says_so(url: str) -> None:
+    done = maintain()
+    assert done.exit_code == 0, (done.output, done.exception)
+    first, expired, last = done.stdout.splitlines()
+    assert first == "The ledger's 1 rows hold."
+    assert expired.startswith("Deleted 1 rows of flight_delay from before ")
+    assert last.startswith("The store fits together; its size is ")
+    with Store.open(url) as store:
+        assert log_of(store).count(*EVER) == 1
+    again = json.loads(maintain(MODEL, "--json").stdout)
+    assert again["models"][MODEL]["expired"]["deleted"] == 0
+    assert set(again["models"][MODEL]) == {"reconciled", "pruned", "expired"}
+    assert again["store"]["faults"] == 0
+
+
+def test_one_step_that_fails_keeps_no_other_from_being_taken(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    done = maintain("--json")
+    assert done.exit_code == 3
+    steps = json.loads(done.stdout)["models"][MODEL]
+    assert steps["reconciled"]["kind"] == "RegistryUnavailable"
+    assert steps["expired"]["deleted"] == 1
+
+
+def test_nothing_is_deleted_by_a_ledger_that_does_not_hold(url: str) -> None:
+    with Store.open(url) as store, owned(store) as connection:
+        connection.execute(sa.text("UPDATE ledger SET actor = 'mallory'"))
+    assert isinstance(maintain().exception, LedgerBroken)
+    with Store.open(url) as store:
+        assert log_of(store).count(*EVER) == 2
+
+
+def test_a_model_that_is_not_there_is_named(url: str) -> None:
+    assert isinstance(maintain("flight_delays").exception, UnknownModel)

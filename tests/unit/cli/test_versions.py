@@ -1,0 +1,195 @@
+"""``keel versions``: where versions stand, giving one back, deleting; on a real store and a real MLflow."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from keel import deployments
+from keel.cli import main as command_line
+from keel.cli.versions import show
+from keel.deployments.history import Deployment, Status, history
+from keel.errors import ConfigError, KeelError, UnknownModel, UnknownVersion
+from keel.ledger import entries as ledger
+from keel.workspace import Workspace
+from tests.support.toy import DAY, toy_config
+from tests.support.toy_versions import register, toy_candidate
+
+LONG_AGO = datetime.now(UTC) - 200 * DAY
+FILE = """
+model: toy
+target: {name: bought, label_delay: 24h}
+features: {x: numeric, z: numeric, colour: categorical}
+performance: {metric: brier, also: [roc_auc]}
+retrain: {pipeline: tests.support.toy_pipeline}
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A home with version 1 in production since long ago, 2 rejected then, 3 quarantined now, and a leftover."""
+    home = tmp_path_factory.mktemp("made")
+    (home / "models" / "toy").mkdir(parents=True)
+    (home / "models" / "toy" / "model.yaml").write_text(FILE)
+    candidate = toy_candidate()
+    with Workspace.open(home=home, environment={}) as ws:
+        for _ in range(3):
+            register(ws.store, ws.registry, toy_config(), candidate, now=LONG_AGO)
+        deployments.change(
+            ws.store, ws.registry, Deployment("toy"), Deployment("toy", production=1), actor="tests", action="promote",
+            body={"evidence": {"sentence": "Promoted version 1: it is the first."}}, now=LONG_AGO,
+        )  # fmt: skip
+        for version, status, reason, at in (
+            (2, Status.REJECTED, "not shown [bold]to be better", LONG_AGO),
+            (3, Status.QUARANTINED, "it did\x1b[2J harm", datetime.now(UTC)),
+        ):
+            deployments.note(
+                ws.store, "toy", actor="tests", action="keep_champion", body={}, now=at,
+                statuses={version: (status, reason)},
+            )  # fmt: skip
+        deployments.project(ws.store, ws.registry, "toy")
+        ws.registry.register(toy_config(), candidate, run_name="killed")
+    return home
+
+
+@pytest.fixture
+def home(made, tmp_path, monkeypatch):
+    """The same, to change: MLflow keeps where artifacts lie as absolute addresses, which stay where they were made."""
+    for name in ("keel.db", "mlflow.db"):
+        shutil.copy(made / name, tmp_path / name)
+    monkeypatch.setenv("KEEL_HOME", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setenv("KEEL_MODELS_FOLDER", str(made / "models"))
+    monkeypatch.setenv("LOGNAME", "ada")
+    return tmp_path
+
+
+def keel(*arguments: str):
+    done = CliRunner().invoke(command_line.app, ["versions", *arguments])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def rows_of(home: Path, action: str):
+    with Workspace.open(home=home, environment={}) as ws:
+        return list(ledger.entries(ws.store, "toy", action))
+
+
+def test_versions_are_listed_with_what_they_are_and_why(home):
+    head, *lines = keel("list", "toy").splitlines()
+    assert head.split("  ")[0] == "version"
+    assert [line.split()[:2] for line in lines] == [
+        ["1", "production"], ["2", "rejected"], ["3", "quarantined"], ["4", "not"],
+    ]  # fmt: skip
+    first, second, third, leftover = lines
+    assert f"{LONG_AGO:%Y-%m-%d}" in first
+    assert "2026-01-01 to 2026-01-04" in first
+    assert "brier 0." in first
+    assert "roc_auc 0." in first
+    assert first.endswith("first               Promoted version 1: it is the first.")
+    assert second.endswith("not shown [bold]to be better")
+    assert third.endswith("it did [2J harm")
+    assert leftover.startswith("4        not registered")
+    assert leftover.endswith("nothing says what was registered, so it is never loaded")
+
+
+def test_a_terminal_gets_a_table_that_takes_no_markup_from_a_reason(home, capsys):
+    found = json.loads(keel("list", "toy", "--json"))
+    show(found, Console(force_terminal=True, color_system=None, width=200))
+    printed = capsys.readouterr().out
+    assert "┃ version ┃" in printed
+    assert "[bold]" in printed
+    assert "\x1b[2J" not in printed
+
+
+def test_json_holds_everything(home):
+    found = json.loads(keel("list", "toy", "--json"))
+    assert [(v["version"], v["status"], v["pinned"]) for v in found] == [
+        (1, "production", True), (2, "rejected", True), (3, "quarantined", True), (4, None, False),
+    ]  # fmt: skip
+    assert found[0]["trained_on"]["end"] == "2026-01-04T00:00:00+00:00"
+    assert 0 < found[0]["metrics"]["brier"] < 1
+
+
+def test_pruning_says_what_it_would_delete_and_then_deletes_it(home):
+    said = f"version 2 of toy: rejected since {LONG_AGO:%Y-%m-%d}\n"
+    assert keel("prune", "toy", "--dry-run") == f"would delete {said}"
+    assert rows_of(home, "delete_version") == []
+    assert keel("prune", "toy") == f"deleted {said}"
+    assert [row.actor for row in rows_of(home, "delete_version")] == ["ada"]
+    assert keel("prune", "toy") == "no version of toy is due to be deleted\n"
+    assert json.loads(keel("prune", "toy", "--json")) == []
+    assert [v["version"] for v in json.loads(keel("list", "toy", "--json"))] == [1, 3, 4]
+    listed = {v["version"]: v["status"] for v in json.loads(keel("list", "toy", "--all", "--json"))}
+    assert listed == {1: "production", 2: "deleted", 3: "quarantined", 4: None}
+
+
+def test_pruning_as_json(home):
+    assert json.loads(keel("prune", "toy", "--dry-run", "--json")) == [
+        {"version": 2, "status": "rejected", "reason": f"rejected since {LONG_AGO:%Y-%m-%d}", "begun": False}
+    ]
+
+
+def test_a_probation_is_ended_in_the_name_of_who_is_logged_in(home):
+    with pytest.raises(UnknownVersion, match="version 1 is not on probation; none is"):
+        keel("confirm", "toy", "1", "--reason", "its labels never come")
+    watched = {"version": 1, "previous": None, "since": LONG_AGO.isoformat(), "until": (LONG_AGO + DAY).isoformat()}
+    with Workspace.open(home=home, environment={}) as ws:
+        deployments.note(ws.store, "toy", actor="tests", action="promote", body={"probation": watched}, now=LONG_AGO)
+    with pytest.raises(UnknownVersion, match="version 2 is not on probation; version 1 is"):
+        keel("confirm", "toy", "2", "--reason", "its labels never come")
+    with pytest.raises(ConfigError, match="reason"):
+        keel("confirm", "toy", "1", "--reason", " ")
+    said = keel("confirm", "toy", "1", "--reason", "its labels never come")
+    assert said == "version 1 of toy is on probation no longer, and stays in production\n"
+    [row] = rows_of(home, "confirm")
+    assert (row.actor, row.body["evidence"]["reason"]) == ("ada", "its labels never come")
+    with Workspace.open(home=home, environment={}) as ws:
+        state = history(ws.store, "toy")
+    assert (state.probation, state.deployment.production, state.deployment.generation) == (None, 1, 2)
+
+
+def test_a_version_is_released_in_the_name_of_who_is_logged_in(home):
+    assert keel("release", "toy", "3", "--reason", "it was the sensor") == (
+        "released version 3 of toy: its status is archived now\n"
+    )
+    [row] = rows_of(home, "release_version")
+    assert row.actor == "ada"
+    assert row.body["evidence"]["sentence"] == "Released version 3, which was quarantined: it was the sensor"
+    done = json.loads(keel("release", "toy", "2", "--reason", "another look", "--json"))
+    assert (done["version"], done["status"], done["actor"]) == (2, "candidate", "ada")
+    with Workspace.open(home=home, environment={}) as ws:
+        assert history(ws.store, "toy").status(2) is Status.CANDIDATE
+        assert ws.registry.resolve("toy", version=2).tags["keel.status"] == "candidate"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "said"),
+    [
+        (["release", "toy", "1", "--reason", "x"], UnknownVersion, "is production, and only rejected and quarantined"),
+        (["release", "toy", "9", "--reason", "x"], UnknownVersion, r"can be released: 2 \(rejected\), 3 \(quarantined"),
+        (["release", "toy", "2", "--reason", " "], ConfigError, "say why"),
+        (["list", "tyo"], UnknownModel, "did you mean 'toy'"),
+        (["prune", "tyo"], UnknownModel, "did you mean 'toy'"),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_changes_nothing(home, arguments, kind, said):
+    with pytest.raises(kind, match=said) as refused:
+        keel(*arguments)
+    assert isinstance(refused.value, KeelError)
+    assert refused.value.exit_code == 2
+    assert rows_of(home, "release_version") == []
+
+
+def test_a_model_without_versions_says_how_to_get_one(home, tmp_path, monkeypatch):
+    monkeypatch.setenv("KEEL_HOME", str(tmp_path / "empty"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'empty' / 'mlflow.db'}")
+    assert keel("list", "toy") == "toy has no versions; train one: airflow dags trigger toy.retrain\n"

@@ -1,0 +1,380 @@
+"""Interrupted changes are completed, and what somebody did by hand in MLflow is found: on a real one."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+
+from keel import deployments
+from keel.deployments import Deployment
+from keel.deployments.history import Status, history
+from keel.ledger import entries as ledger
+from keel.registry.registry import Registry
+from keel.store.database.tables import deployments as deployments_table
+from tests.support.cheap_versions import Deployed, open_registry
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory) -> Registry:
+    return open_registry(tmp_path_factory.mktemp("registry"))
+
+
+@pytest.fixture
+def model(store, registry) -> Deployed:
+    """Version 2 of five is in production, after version 1, and version 3 is staged."""
+    made = Deployed.new(store, registry, versions=5)
+    made.change(production=1)
+    made.change(production=2, previous=1, staging=3)
+    return made
+
+
+def test_where_all_agree_nothing_is_done(model, monkeypatch):
+    rows = len(model.rows)
+    for name in ("set_registered_model_alias", "set_model_version_tag", "delete_registered_model_alias"):
+        monkeypatch.setattr(f"mlflow.MlflowClient.{name}", lambda *_: pytest.fail("nothing was to be done"))
+    for adopt in (True, False):
+        looked = model.reconcile(adopt=adopt)
+        assert looked.to_dict() == {
+            "model": model.name, "completed": False, "findings": [], "out_of_band": [],
+            "sentence": f"The registry says of {model.name} what the ledger says.",
+        }  # fmt: skip
+    assert len(model.rows) == rows
+
+
+@pytest.mark.parametrize("adopt", [True, False])
+@pytest.mark.parametrize("steps", range(5))
+def test_a_change_that_was_cut_short_is_completed_wherever_that_was(model, steps, adopt):
+    model.commit(production=3, previous=2, staging=None)
+    for alias, version in [("production", 3), ("staging", None), ("previous", 2)][:steps]:
+        model.move(alias, version)
+    if steps == 4:
+        model.registry.set_tags(model.name, 3, {"keel.status": "production"})
+    looked = model.reconcile(adopt=adopt)
+    assert looked.completed
+    assert looked.out_of_band == ()
+    assert looked.sentence == f"A change of {model.name} that was cut short is completed."
+    assert model.aliases == {"production": 3, "previous": 2}
+    assert model.out_of_band == []
+    model.require_agreement()
+    assert not model.reconcile().completed
+
+
+def test_where_several_changes_were_left_behind_what_one_of_them_set_is_no_hand(model):
+    model.commit(production=3, previous=2, staging=None)
+    model.move("production", 3)
+    model.commit(production=4, previous=3)
+    model.commit(production=5, previous=4)
+    assert model.reconcile().out_of_band == ()
+    assert model.aliases == {"production": 5, "previous": 4}
+    assert model.out_of_band == []
+    model.require_agreement()
+
+
+def test_a_moved_production_alias_is_reported_and_adopted_only_if_that_is_asked(model):
+    before, rows = model.now, len(model.rows)
+    model.move("production", 4)
+    for _ in range(2):
+        looked = model.reconcile(adopt=False)
+        said = f"The alias production of {model.name} was moved by hand from version 2 to version 4"
+        assert looked.sentence == f"{said}; Keel still goes by version 2."
+    assert (model.now, len(model.rows), model.aliases["production"]) == (before, rows, 4)
+    looked = model.reconcile()
+    assert looked.sentence == f"{said}; Keel takes that over as generation 3."
+    assert json.loads(json.dumps(looked.to_dict()))["out_of_band"] == [
+        {"what": "production", "expected": 2, "found": 4, "sentence": looked.sentence}
+    ]
+    row = model.rows[-1]
+    assert (row.action, row.actor, row.generation_from, row.generation_to) == ("out_of_band", "watcher", 2, 3)
+    assert row.body["evidence"]["sentence"] == looked.sentence
+    assert model.now == Deployment(model.name, 4, 3, 2, 3), "who served can be gone back to"
+    assert model.tags == {1: "archived", 2: "previous", 3: "staging", 4: "production", 5: "candidate"}
+    model.require_agreement()
+    assert model.reconcile().out_of_band == ()
+
+
+def test_an_adopted_version_is_on_no_probation_and_the_one_before_is_not_any_more(model):
+    week = {"since": "2026-03-01T00:00:00+00:00", "until": "2026-03-08T00:00:00+00:00"}
+    model.note(ledger.Action.CONFIRM, probation={"version": 2, "previous": 1, **week})
+    assert history(model.store, model.name).probation is not None
+    model.move("production", 4)
+    model.reconcile()
+    assert history(model.store, model.name).probation is None
+    assert model.rows[-1].body["probation"] is None
+
+
+@pytest.mark.parametrize(
+    ("moves", "expected"),
+    [
+        ({"production": 3}, (3, None, 2)),
+        ({"production": 1}, (1, 3, 2)),
+        ({"production": 1, "previous": 4}, (1, 3, 4)),
+        ({"production": 4, "previous": None}, (4, 3, 2)),
+        ({"production": 3, "staging": 4}, (3, 4, 2)),
+        ({"staging": 4}, (2, 4, 1)),
+        ({"staging": 2}, (2, 2, 1)),
+        ({"previous": 5}, (2, 3, 5)),
+        ({"previous": 2}, (2, 3, 2)),
+    ],
+    ids=str,
+)
+def test_what_a_hand_moved_becomes_the_deployment(model, moves, expected):
+    for alias, version in moves.items():
+        model.move(alias, version)
+    model.reconcile()
+    assert (model.now.production, model.now.staging, model.now.previous) == expected
+    assert model.now.generation == 3
+    model.require_agreement()
+    assert model.reconcile().out_of_band == ()
+
+
+@pytest.mark.parametrize("alias", ["production", "staging", "previous"])
+def test_a_removed_alias_is_put_back_and_recorded_each_time(model, alias):
+    before = model.now
+    for times in (1, 2):
+        model.move(alias, None)
+        reported = model.reconcile(adopt=False).sentence
+        assert reported == (
+            f"The alias {alias} of {model.name} was removed by hand; it should say version {before.aliases[alias]}."
+        )
+        assert alias not in model.aliases
+        looked = model.reconcile()
+        assert looked.sentence.endswith(f"was removed by hand; it says version {before.aliases[alias]} again.")
+        assert model.out_of_band == [looked.sentence] * times
+        assert model.now == before
+        model.require_agreement()
+
+
+@pytest.mark.parametrize(("alias", "version"), [("staging", 3), ("previous", 1)])
+def test_a_deleted_version_leaves_its_place(model, alias, version):
+    model.delete(version)
+    said = f"Version {version} of {model.name} was deleted from the registry while it was {alias}"
+    assert model.reconcile(adopt=False).sentence == f"{said}; Keel still names it."
+    assert model.now.aliases[alias] == version
+    assert model.reconcile().sentence == f"{said}; no version is {alias} now."
+    assert model.now.aliases[alias] is None
+    assert history(model.store, model.name).status(version) is Status.DELETED
+    model.require_agreement()
+    assert model.reconcile().out_of_band == ()
+
+
+def test_a_deleted_production_version_stays_and_every_look_says_what_to_do_but_one_row(model):
+    before = model.now
+    model.delete(2)
+    advice = f"go back to version 1: airflow dags trigger {model.name}.rollback"
+    for _ in range(3):
+        assert model.reconcile().sentence.endswith(f"deleted from the registry while it was production; {advice}")
+    assert model.now == before
+    assert len(model.out_of_band) == 1
+    assert history(model.store, model.name).status(2) is Status.DELETED
+    model.delete(1)
+    sentences = [finding.sentence for finding in model.reconcile().out_of_band]
+    assert sentences[0].endswith(f"train another: airflow dags trigger {model.name}.retrain")
+    model.change(production=3, staging=None, previous=None)
+    assert model.reconcile().out_of_band == ()
+    model.require_agreement()
+
+
+def test_a_deleted_previous_version_gives_way_to_who_served(model):
+    model.delete(1)
+    model.move("production", 4)
+    assert model.reconcile().sentence.endswith("while it was previous; version 2 is previous now.")
+    assert model.now == Deployment(model.name, 4, 3, 2, 3)
+    assert history(model.store, model.name).status(1) is Status.DELETED
+    model.require_agreement()
+
+
+def test_a_production_version_that_was_deleted_and_replaced_by_hand_cannot_be_gone_back_to(model):
+    model.delete(2)
+    model.move("production", 4)
+    assert "from version 2, which is deleted, to version 4" in model.reconcile().sentence
+    assert model.now == Deployment(model.name, 4, 3, None, 3)
+    model.require_agreement()
+
+
+def test_a_version_deleted_before_the_registry_followed_is_told_as_what_it_is(model):
+    model.commit(production=3, previous=2, staging=None)
+    model.delete(3)
+    looked = model.reconcile()
+    assert looked.completed
+    assert "from version 3, which is deleted, to version 2" in looked.sentence
+    assert model.now.production == 2
+    model.require_agreement()
+
+
+@pytest.mark.parametrize("cut_short", [False, True])
+def test_a_hand_during_a_change_loses_to_it_and_is_recorded_once(model, cut_short, monkeypatch):
+    model.commit(production=3, previous=2)
+    model.move("production", 5)
+    if cut_short:
+        with monkeypatch.context() as broken:
+            broken.setattr(Registry, "set_aliases", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                model.reconcile()
+        assert len(model.out_of_band) == 1
+    looked = model.reconcile()
+    assert looked.completed
+    [finding] = looked.out_of_band
+    assert (finding.what, finding.expected, finding.found) == ("production", 3, 5)
+    assert "was moved by hand to version 5 while the change to generation 3 was under way" in finding.sentence
+    assert model.out_of_band == [finding.sentence]
+    assert model.now.generation == 3
+    assert model.aliases == {"production": 3, "staging": 3, "previous": 2}
+    model.require_agreement()
+
+
+def test_an_alias_that_a_change_does_not_move_is_a_hands_also_while_it_is_pending(model):
+    model.move("staging", 5)
+    model.change(production=4, previous=2)
+    assert model.aliases["staging"] == 5, "the change has not said anything of it"
+    assert "The alias staging" in model.reconcile().sentence
+    assert model.now == Deployment(model.name, 4, 5, 2, 4)
+    model.require_agreement()
+
+
+def test_a_station_that_is_pending_does_not_undo_a_hand(model):
+    model.move("production", 4)
+    model.note(ledger.Action.KEEP_CHAMPION, statuses={5: (Status.REJECTED, "worse")})
+    model.project()
+    assert model.aliases["production"] == 4
+    assert model.tags[5] == "rejected"
+    looked = model.reconcile()
+    assert not looked.completed
+    assert model.now.production == 4
+    model.require_agreement()
+
+
+def test_whose_quality_is_in_doubt_is_adopted_and_said(model):
+    model.note(ledger.Action.KEEP_CHAMPION, statuses={4: (Status.REJECTED, "worse by 0.02")})
+    model.project()
+    model.move("production", 4)
+    assert "to version 4, which is rejected (worse by 0.02); Keel takes" in model.reconcile().sentence
+    model.registry.client.create_model_version(model.name, "file:///nowhere")
+    model.move("production", 6)
+    assert "to version 6, which Keel did not register and will not load; Keel takes" in model.reconcile().sentence
+    model.require_agreement()
+
+
+@pytest.mark.parametrize("adopt", [True, False])
+def test_tags_are_set_right_without_a_word(model, adopt):
+    model.registry.set_tags(model.name, 2, {"keel.status": "rejected"})
+    model.registry.client.delete_model_version_tag(model.name, "1", "keel.status")
+    assert model.reconcile(adopt=adopt).out_of_band == ()
+    assert model.out_of_band == []
+    model.require_agreement()
+
+
+def during(monkeypatch, what, act):
+    """Do something once, while a reconciler reads the registry's ``what``."""
+    read, done = getattr(Registry, what), []
+
+    def read_and_act(registry, name):
+        if not done:
+            done.append(True)
+            act()
+        return read(registry, name)
+
+    monkeypatch.setattr(Registry, what, read_and_act)
+
+
+@pytest.mark.parametrize("what", ["aliases", "versions"])
+def test_a_promoter_who_commits_while_one_looks_is_no_hand(model, monkeypatch, what):
+    during(monkeypatch, what, lambda: model.commit(production=4, previous=2))
+    assert model.reconcile().out_of_band == ()
+    assert model.now.production == 4
+    assert model.out_of_band == []
+    model.project()
+    model.require_agreement()
+
+
+def test_a_promoter_who_commits_before_a_hand_is_adopted_wins(model, monkeypatch):
+    model.move("production", 5)
+    during(monkeypatch, "versions", lambda: model.commit(production=4, previous=2))
+    looked = model.reconcile()
+    assert model.now == Deployment(model.name, 4, 3, 2, 3)
+    assert "while the change to generation 3 was under way; the change stands" in looked.sentence
+    assert [row.action for row in model.rows[-2:]] == ["promote", "out_of_band"]
+    assert model.rows[-1].generation_to == model.rows[-2].generation_to == 3
+    model.require_agreement()
+
+
+def test_of_two_reconcilers_at_once_one_adopts(model):
+    model.move("production", 4)
+    model.move("previous", None)
+    looked, start = [], threading.Barrier(2)
+
+    def look():
+        start.wait()
+        looked.append(model.reconcile())
+
+    threads = [threading.Thread(target=look) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    [one] = [found for found in looked if found.out_of_band]
+    assert [finding.what for finding in one.out_of_band] == ["production", "previous"]
+    assert one.sentence.endswith("was removed by hand; it says version 2 now.")
+    assert len(model.out_of_band) == 1
+    assert model.now == Deployment(model.name, 4, 3, 2, 3)
+    model.require_agreement()
+
+
+def test_nobody_knows_the_model(store, registry):
+    nothing = Deployed(store, registry, "unheard_of")
+    assert nothing.reconcile().out_of_band == ()
+    assert nothing.project() == []
+    assert nothing.rows == []
+
+
+def test_what_was_never_deployed_can_be_deployed_by_hand(store, registry):
+    model = Deployed.new(store, registry, versions=2)
+    assert model.reconcile().out_of_band == ()
+    assert model.now.generation == 0
+    model.move("production", 2)
+    assert "was moved by hand to version 2; Keel takes that over as generation 1" in model.reconcile().sentence
+    assert model.now == Deployment(model.name, 2, None, None, 1)
+    model.require_agreement()
+
+
+def test_other_aliases_are_nobodys_business_here(model):
+    model.move("champion", 5)
+    assert model.reconcile().out_of_band == ()
+    assert model.aliases["champion"] == 5
+
+
+@pytest.mark.parametrize("values", [{"production": 4}, {"generation": 1}, {"generation": 9}, None], ids=str)
+def test_a_row_that_is_not_what_the_ledger_adds_up_to_is_found_and_nothing_is_adopted_on_it(model, values):
+    rows, row = len(model.rows), deployments_table.c.model == model.name
+    with model.store.begin() as connection:
+        if values is None:
+            connection.execute(deployments_table.delete().where(row))
+        else:
+            connection.execute(deployments_table.update().where(row).values(**values))
+    model.move("production", 5)
+    [finding] = model.reconcile().out_of_band
+    assert finding.what == "deployments"
+    assert f"keel ledger rebuild {model.name}" in finding.sentence
+    assert len(model.rows) == rows
+    deployments.rebuild(model.store, model.name)
+    assert model.reconcile().out_of_band[0].found == 5
+    model.require_agreement()
+
+
+@pytest.mark.parametrize("what", ["read", "look_at"])
+def test_a_row_that_changes_while_one_looks_is_not_wrong(model, monkeypatch, what):
+    """After the row was read, or after the ledger was."""
+    from keel.deployments import reconcile as module
+
+    look, done = getattr(module, what), []
+
+    def look_and_change(store, name):
+        found = look(store, name)
+        if not done:
+            done.append(model.commit(production=4, previous=2))
+        return found
+
+    monkeypatch.setattr(module, what, look_and_change)
+    assert model.reconcile().out_of_band == ()
+    assert model.now == done[0]

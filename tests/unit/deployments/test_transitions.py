@@ -1,0 +1,342 @@
+"""Changing a deployment on a real store and a real MLflow: one wins, all is recorded, the registry follows."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+
+from keel import deployments
+from keel.deployments import Deployment
+from keel.deployments.history import Status, history
+from keel.errors import NoProductionVersion, RegistryUnavailable, StaleGeneration, StoreUnavailable
+from keel.ledger import entries as ledger
+from keel.registry.registry import Registry
+from keel.store import Store
+from keel.store.database.tables import deployments as deployments_table
+from keel.store.database.tables import projections
+from tests.support.cheap_versions import Deployed, open_registry
+from tests.support.store_fixtures import NOON
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory) -> Registry:
+    return open_registry(tmp_path_factory.mktemp("registry"))
+
+
+@pytest.fixture
+def model(store, registry) -> Deployed:
+    """Version 2 of four is in production, after version 1."""
+    made = Deployed.new(store, registry, versions=4)
+    made.change(production=1)
+    made.change(production=2, previous=1)
+    return made
+
+
+def test_a_change_is_one_generation_one_row_and_the_registry_follows(model):
+    before = model.now
+    changed = model.change(production=3, previous=2, staging=4)
+    assert changed == model.now == Deployment(model.name, 3, 4, 2, before.generation + 1)
+    row = model.rows[-1]
+    assert (row.action, row.generation_from, row.generation_to, row.actor) == ("promote", 2, 3, "tests")
+    assert (row.body["from"], row.body["to"]) == (before.aliases, changed.aliases)
+    assert model.aliases == {"production": 3, "staging": 4, "previous": 2}
+    assert model.tags == {1: "archived", 2: "previous", 3: "production", 4: "staging"}
+    model.require_agreement()
+
+
+def test_stations_that_do_not_go_with_a_place_are_said_and_win(model):
+    model.change(production=1, previous=None, statuses={2: (Status.QUARANTINED, "it did harm")})
+    assert model.tags == {1: "production", 2: "quarantined", 3: "candidate", 4: "candidate"}
+    assert history(model.store, model.name).standings[2].reason == "it did harm"
+    model.require_agreement()
+
+
+def test_a_change_from_a_generation_that_is_over_writes_nothing(model):
+    read, rows = model.now, len(model.rows)
+    model.change(staging=3)
+    for wanted in ({"production": 3}, {"staging": 3}, {}):
+        with pytest.raises(
+            StaleGeneration, match=f"{model.name}: the deployment is no longer at generation 2; read it"
+        ):
+            model.change(current=read, **wanted)
+    assert len(model.rows) == rows + 1
+    model.require_agreement()
+
+
+def test_of_two_first_deployments_the_second_is_stale(store, registry):
+    model = Deployed.new(store, registry, versions=2)
+    nothing = model.now
+    assert nothing.generation == 0
+    model.change(current=nothing, production=1)
+    with pytest.raises(StaleGeneration):
+        model.change(current=nothing, production=2)
+    assert model.aliases == {"production": 1}
+
+
+def test_a_generation_from_the_future_is_stale_too(model):
+    with pytest.raises(StaleGeneration):
+        model.change(current=replace(model.now, generation=9), production=3)
+
+
+def test_a_row_that_cannot_be_written_undoes_the_swap(model):
+    before, rows = model.now, len(model.rows)
+    with pytest.raises(TypeError, match="JSON"):
+        deployments.change(
+            model.store, model.registry, before, replace(before, production=3), actor="tests", now=NOON,
+            action="promote", body={"evidence": {"sentence": object()}},
+        )  # fmt: skip
+    assert (model.now, len(model.rows)) == (before, rows)
+
+
+def test_nothing_in_production_is_an_error_that_names_the_way_out(store, model):
+    assert deployments.production_version(store, model.name) == 2
+    with pytest.raises(NoProductionVersion, match=r"airflow dags trigger nothing\.retrain"):
+        deployments.production_version(store, "nothing")
+
+
+def test_a_note_changes_no_generation_and_its_stations_reach_the_registry(model):
+    before = model.now
+    noted = model.note(ledger.Action.KEEP_CHAMPION, statuses={3: (Status.REJECTED, "worse")})
+    assert (noted.generation_from, noted.generation_to) == (before.generation, before.generation)
+    assert noted == model.rows[-1]
+    assert model.now == before
+    assert model.pending
+    assert model.project() == []
+    assert model.tags[3] == "rejected"
+    model.require_agreement()
+
+
+def note_once(model, evidence, action="keep_champion"):
+    body = {"run_id": "r", "evidence": evidence}
+    return deployments.note_once(model.store, model.name, actor="tests", action=action, body=body, now=NOON)
+
+
+def test_the_same_evidence_is_noted_once(model):
+    evidence = {"n": 1, "spans": ((1, 2), (3, 4)), "x": 0.1}
+    assert note_once(model, evidence) is not None
+    assert note_once(model, dict(reversed(evidence.items()))) is None
+    assert note_once(model, {**evidence, "n": 2}) is not None
+    assert note_once(model, evidence) is None
+    assert note_once(model, evidence, action="told") is not None
+
+
+def test_of_many_that_note_the_same_at_once_one_does(model, monkeypatch):
+    noted, append = [], ledger.append
+
+    def append_slowly(*arguments, **named):
+        time.sleep(0.2)
+        return append(*arguments, **named)
+
+    def note():
+        noted.append(note_once(model, {"n": 1}))
+
+    monkeypatch.setattr(ledger, "append", append_slowly)
+    threads = [threading.Thread(target=note) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(entry is not None for entry in noted) == 1
+    assert len([row for row in model.rows if row.action == "keep_champion"]) == 1
+
+
+def test_an_interrupted_change_is_pending_until_somebody_projects(model):
+    model.commit(production=3, previous=2)
+    assert model.pending
+    assert model.aliases == {"production": 2, "previous": 1}
+    assert model.project() == []
+    model.require_agreement()
+    assert model.project() == []
+
+
+def test_a_slow_projector_cannot_put_back_an_older_state(model, monkeypatch):
+    """The first projector comes to the lock when the second change has been committed and projected."""
+    lock, overtaken = Store.lock, []
+
+    def late(store, name):
+        if not overtaken:
+            overtaken.append(True)
+            model.change(production=4, previous=3)
+        return lock(store, name)
+
+    monkeypatch.setattr(Store, "lock", late)
+    changed = model.change(production=3, previous=2)
+    assert changed.production == 3, "that is what was changed"
+    assert model.now.production == 4
+    assert model.aliases == {"production": 4, "previous": 3}
+    assert model.out_of_band == []
+    model.require_agreement()
+
+
+def test_only_one_writes_to_the_registry_at_a_time(model, monkeypatch):
+    within, most = 0, 0
+    set_aliases = Registry.set_aliases
+
+    def counted(registry, *arguments):
+        nonlocal within, most
+        within += 1
+        most = max(most, within)
+        threading.Event().wait(0.05)
+        set_aliases(registry, *arguments)
+        within -= 1
+
+    monkeypatch.setattr(Registry, "set_aliases", counted)
+
+    def one_more():
+        current = model.now
+        with suppress(StaleGeneration):
+            model.change(current=current, production=current.production % 4 + 1)
+
+    threads = [threading.Thread(target=one_more) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+    model.require_agreement()
+
+
+def test_a_registry_that_does_not_answer_after_the_commit_is_told_apart_and_a_retry_completes_it(model, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    gone = Registry("http://127.0.0.1:9")
+    before = model.now
+    with pytest.raises(RegistryUnavailable, match=r"the change is made \(generation 3\).*completes it: MLflow at http"):
+        Deployed(model.store, gone, model.name).change(production=3, previous=2)
+    assert model.now == replace(before, production=3, previous=2, generation=3)
+    assert model.pending
+    assert model.aliases["production"] == 2
+    assert model.project() == []
+    model.require_agreement()
+
+
+def test_a_projection_that_others_hold_up_says_that_the_change_is_made(model, store_url):
+    with (
+        Store.open(store_url, timeout=0.2) as impatient,
+        model.store.lock(f"projection-{model.name}"),
+        pytest.raises(StoreUnavailable, match=r"the change is made \(generation 3\)"),
+    ):  # fmt: skip
+        Deployed(impatient, model.registry, model.name).change(production=3, previous=2)
+    assert model.pending
+    model.project()
+    model.require_agreement()
+
+
+def test_any_other_error_after_the_commit_carries_the_news_that_it_is_made(model, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(Registry, "set_tags", broken)
+    with pytest.raises(ZeroDivisionError) as caught:
+        model.change(production=3, previous=2)
+    assert caught.value.__notes__ == [f"{model.name}: the change is made (generation 3); only the registry lags."]
+
+
+def test_another_registry_is_not_taken_for_one_whose_versions_were_all_deleted(model, tmp_path):
+    elsewhere = Deployed(model.store, open_registry(tmp_path), model.name)
+    model.commit(production=3, previous=2)
+    for look in (elsewhere.project, elsewhere.reconcile):
+        with pytest.raises(RegistryUnavailable, match="has no version of .*MLFLOW_TRACKING_URI"):
+            look()
+    assert model.pending
+    model.project()
+    with pytest.raises(RegistryUnavailable, match="has no version of"):
+        elsewhere.reconcile()
+    model.require_agreement()
+
+
+def test_a_version_that_was_deleted_is_passed_over(model):
+    model.commit(production=3, previous=2, staging=4)
+    model.delete(4)
+    assert model.project() == []
+    assert model.aliases == {"production": 3, "previous": 2}
+    assert not model.pending
+
+
+def test_one_version_may_be_in_two_places(model):
+    model.change(staging=2)
+    assert model.aliases == {"production": 2, "staging": 2, "previous": 1}
+    assert model.tags[2] == "production"
+    assert model.reconcile().out_of_band == ()
+    model.change(production=3, previous=2)
+    assert model.tags[2] == "staging"
+    model.change(staging=None)
+    assert model.tags[2] == "previous"
+    model.require_agreement()
+
+
+def test_only_what_differs_is_set(model, monkeypatch):
+    calls = []
+    for name in ("set_registered_model_alias", "set_model_version_tag", "delete_registered_model_alias"):
+        monkeypatch.setattr(
+            f"mlflow.MlflowClient.{name}", lambda *arguments, name=name: calls.append((name, *arguments[2:]))
+        )
+    model.change(staging=3)
+    assert calls == [
+        ("set_registered_model_alias", "staging", "3"), ("set_model_version_tag", "3", "keel.status", "staging")
+    ]  # fmt: skip
+    model.project()
+    assert len(calls) == 2, "what is not pending is not looked at"
+
+
+def corrupt(store: Store, model: str, **values: int | None) -> None:
+    with store.begin() as connection:
+        connection.execute(deployments_table.update().where(deployments_table.c.model == model).values(**values))
+
+
+def rows_of(store: Store) -> list[tuple[object, ...]]:
+    with store.connect() as connection:
+        columns = [c for c in deployments_table.c if c.name != "updated_at"]
+        return [tuple(row) for row in connection.execute(sa.select(*columns).order_by(deployments_table.c.model))]
+
+
+def test_a_table_that_is_lost_or_wrong_is_written_anew_from_the_ledger(model, store, registry):
+    other = Deployed.new(store, registry, versions=1)
+    other.change(production=1)
+    right = rows_of(store)
+    assert deployments.rebuild(store) == []
+    with store.begin() as connection:
+        connection.execute(deployments_table.delete())
+    assert deployments.rebuild(store, model.name) == [history(store, model.name).deployment]
+    assert [row[0] for row in rows_of(store)] == [model.name]
+    assert [deployment.model for deployment in deployments.rebuild(store)] == [other.name]
+    assert rows_of(store) == right
+    corrupt(store, model.name, production=3)
+    corrupt(store, other.name, generation=7)
+    with store.begin() as connection:
+        connection.execute(deployments_table.insert().values(model="unknown", production=1, generation=1, updated_at=0))
+    assert {deployment.model for deployment in deployments.rebuild(store)} == {model.name, other.name, "unknown"}
+    assert rows_of(store) == right
+    model.change(production=3, previous=2)
+    model.require_agreement()
+
+
+def test_rebuilding_waits_for_a_change_that_is_under_way_and_keeps_it(model, store):
+    """Its row of the ledger and its deployments row are both there, or neither."""
+    start = threading.Barrier(2)
+
+    def rebuild():
+        start.wait()
+        for _ in range(10):
+            deployments.rebuild(store)
+
+    thread = threading.Thread(target=rebuild)
+    thread.start()
+    start.wait()
+    for _ in range(10):
+        model.change(production=model.now.production % 4 + 1)
+    thread.join()
+    assert model.now.generation == 12
+    model.require_agreement()
+
+
+def test_a_lost_mark_is_made_again(model, store):
+    with store.begin() as connection:
+        connection.execute(projections.delete())
+    assert model.pending
+    assert model.reconcile().out_of_band == ()
+    model.require_agreement()

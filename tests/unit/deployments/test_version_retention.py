@@ -1,0 +1,403 @@
+"""Versions are deleted when nobody needs them any more, and no other: on a real store and a real MLflow."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from keel import deployments
+from keel.deployments import version_retention as retention
+from keel.deployments.artifact_checksums import LedgerPins
+from keel.deployments.history import Deployment, Status, history
+from keel.deployments.version_retention import prune
+from keel.deployments.versions import describe, release
+from keel.errors import ArtifactChanged, ConfigError, RegistryUnavailable, StaleGeneration, UnknownVersion
+from keel.ledger import entries as ledger
+from keel.registry.artifacts import Artifacts
+from keel.registry.registry import Registry
+from tests.support.cheap_versions import with_production
+from tests.support.paths import PROJECT
+from tests.support.toy import DAY, toy_config
+from tests.support.toy_versions import files_of, register, toy_candidate
+
+CONFIG = toy_config(promotion={"keep_versions": "30d"})
+REGISTERED = datetime.now(UTC)
+"""The clock's own time: MLflow dates versions by it."""
+LATER = REGISTERED + 31 * DAY
+SOON = REGISTERED + 29 * DAY
+
+
+@pytest.fixture(scope="module")
+def candidate():
+    return toy_candidate()
+
+
+@pytest.fixture(scope="module")
+def empty_mlflow(tmp_path_factory):
+    """An MLflow's database without anything in it, to copy: making one takes seconds."""
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    Registry(f"sqlite:///{path}").versions("toy")
+    return path
+
+
+@pytest.fixture
+def registry(store, empty_mlflow, tmp_path):
+    shutil.copy(empty_mlflow, tmp_path / "mlflow.db")
+    place = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    return Registry(place, artifacts=tmp_path / "artifacts", pin=LedgerPins(store))
+
+
+def add(store, registry, candidate, number=1):
+    return [register(store, registry, CONFIG, candidate, now=REGISTERED) for _ in range(number)]
+
+
+def move(store, registry, status, version, *, at=REGISTERED):
+    """Take a version to a station that is no place in the deployment."""
+    deployments.note(
+        store, "toy", actor="tests", action="keep_champion", body={"evidence": {"sentence": "moved"}}, now=at,
+        statuses={version: (status, f"it is {status}")},
+    )  # fmt: skip
+
+
+def deploy(store, registry, *, at=REGISTERED, probation=None, **places):
+    body = {"evidence": {"sentence": "deployed"}, **({"probation": probation} if probation else {})}
+    current = deployments.read(store, "toy")
+    wanted = Deployment("toy", **places)
+    return deployments.change(store, registry, current, wanted, actor="tests", action="promote", body=body, now=at)
+
+
+def delete(store, registry, now=LATER, **more):
+    return [due.version for due in prune(store, registry, CONFIG, now=now, actor="tests", **more)]
+
+
+def there(registry):
+    return [version.version for version in registry.versions("toy")]
+
+
+def rows(store):
+    return [(e.action, e.body["evidence"]["version"]) for e in ledger.entries(store, "toy", "delete_version")]
+
+
+def left(tmp_path):
+    """The files of the artifact store."""
+    return sorted(path for path in (tmp_path / "artifacts").rglob("*") if path.is_file())
+
+
+def test_only_what_is_deployed_nowhere_and_was_kept_long_enough_is_deleted(store, registry, candidate):
+    add(store, registry, candidate, 8)
+    deploy(store, registry, production=1, staging=2, previous=3)
+    for version, status in {4: "archived", 5: "rejected", 6: "quarantined", 7: "candidate"}.items():
+        move(store, registry, Status(status), version)
+    move(store, registry, Status.REJECTED, 8, at=REGISTERED + 2 * DAY)
+    assert delete(store, registry, SOON) == []
+    assert there(registry) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert delete(store, registry, LATER, dry_run=True) == [4, 5, 6, 7]
+    assert there(registry) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert rows(store) == []
+    assert delete(store, registry, LATER) == [4, 5, 6, 7]
+    assert there(registry) == [1, 2, 3, 8]
+    assert rows(store) == [("delete_version", version) for version in (4, 5, 6, 7)]
+    assert delete(store, registry, LATER) == []
+    assert delete(store, registry, LATER + 2 * DAY) == [8]
+    state = history(store, "toy")
+    assert {v: str(s.status) for v, s in state.standings.items()} == {
+        1: "production", 2: "staging", 3: "previous", **dict.fromkeys((4, 5, 6, 7, 8), "deleted"),
+    }  # fmt: skip
+    assert registry.aliases("toy") == {"production": 1, "staging": 2, "previous": 3}
+    assert ledger.verify(store).broken_at is None
+    assert not deployments.pending(store, "toy")
+
+
+def test_a_deleted_version_leaves_its_rows_and_no_file(store, registry, candidate, tmp_path):
+    add(store, registry, candidate, 2)
+    deploy(store, registry, production=2)
+    kept, gone = files_of(registry, 2), registry.resolve("toy", version=1)
+    assert delete(store, registry) == [1]
+    assert left(tmp_path) == sorted(kept.values())
+    with pytest.raises(UnknownVersion, match="toy has no version 1; versions: 2"):
+        registry.load(CONFIG, 1)
+    assert registry.client.get_run(gone.run_id).info.lifecycle_stage == "deleted"
+    assert history(store, "toy").pins[1].run_id == gone.run_id
+    [row] = ledger.entries(store, "toy", "delete_version")
+    assert row.actor == "tests"
+    assert row.body["from"] == row.body["to"] == {"production": 2, "staging": None, "previous": None}
+    assert row.body["evidence"]["sentence"] == f"Deleted version 1: candidate since {REGISTERED:%Y-%m-%d}."
+    assert registry.load(CONFIG, 2).version == 2
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)  # MLflow's command knows nothing of Keel's store
+def test_mlflows_own_housekeeping_takes_what_is_left(store, registry, candidate):
+    add(store, registry, candidate, 2)
+    deploy(store, registry, production=2)
+    delete(store, registry)
+    mlflow = Path(sys.executable).parent / "mlflow"
+    uri = registry.tracking_uri
+    done = subprocess.run([mlflow, "gc", "--backend-store-uri", uri, "--tracking-uri", uri], timeout=120, check=False)
+    assert done.returncode == 0
+    assert registry.load(CONFIG, 2).version == 2
+
+
+@pytest.mark.parametrize("place", ["version", "previous"])
+def test_a_version_on_probation_and_the_one_to_go_back_to_stay(store, registry, candidate, place):
+    add(store, registry, candidate, 3)
+    watched = {"version": 2, "previous": 1, "since": REGISTERED.isoformat(), "until": LATER.isoformat()}
+    deploy(store, registry, production=2, probation=watched)
+    move(store, registry, Status.ARCHIVED, watched[place])
+    assert delete(store, registry) == [3]
+
+
+def test_a_version_that_somebody_gave_an_alias_by_hand_stays(store, registry, candidate):
+    add(store, registry, candidate, 3)
+    registry.set_aliases("toy", {"production": 1, "our_own": 2})
+    assert delete(store, registry) == [3]
+
+
+def test_a_model_without_a_deployment_can_be_promoted_after_a_deletion(store, registry, candidate):
+    add(store, registry, candidate)
+    assert delete(store, registry) == [1]
+    add(store, registry, candidate)
+    deploy(store, registry, production=2)
+    assert deployments.production_version(store, "toy") == 2
+
+
+def test_registrations_that_were_cut_short_are_deleted_after_a_day(store, registry, candidate):
+    add(store, registry, candidate)
+    registry.register(CONFIG, candidate, run_name="killed")
+    by_hand = registry.client.create_model_version("toy", "file:///made/by/others", None)
+    assert delete(store, registry, REGISTERED + timedelta(hours=20)) == []
+    assert delete(store, registry, REGISTERED + timedelta(hours=25), dry_run=True) == [2]
+    [found] = prune(store, registry, CONFIG, now=REGISTERED + timedelta(hours=25), actor="tests")
+    assert (found.version, found.status) == (2, None)
+    assert found.reason.endswith("was cut short")
+    assert there(registry) == [1, int(by_hand.version)]
+    assert history(store, "toy").status(2) is Status.DELETED
+
+
+STEPS = ("get_logged_model", "delete_logged_model", "get_run", "delete_run", "delete_model_version")
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_deletion_that_is_cut_short_anywhere_is_completed_by_the_next(
+    store, registry, candidate, monkeypatch, tmp_path, step
+):
+    from mlflow import MlflowClient
+
+    add(store, registry, candidate, 2)
+    deploy(store, registry, production=2)
+    kept = files_of(registry, 2)
+
+    def killed(*arguments, **more):
+        raise KeyboardInterrupt(step)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, step, killed)
+        with pytest.raises(KeyboardInterrupt, match=step):
+            delete(store, registry)
+    assert history(store, "toy").status(1) is Status.DELETED
+    assert there(registry) == [1, 2]
+    assert registry.resolve("toy", version=1).tags["keel.status"] == "deleted"
+    assert registry.find("toy", {"keel.reason": "first"}).version == 2
+    assert registry.find("toy", {"keel.reason": "first", "keel.status": "deleted"}) is None
+    [due] = prune(store, registry, CONFIG, now=LATER, actor="tests", dry_run=True)
+    assert (due.version, due.begun) == (1, True)
+    assert delete(store, registry) == [1]
+    assert there(registry) == [2]
+    assert left(tmp_path) == sorted(kept.values())
+    assert rows(store) == [("delete_version", 1)]
+
+
+def test_a_registry_that_does_not_answer_after_the_row_is_no_obstacle_for_the_next(
+    store, registry, candidate, monkeypatch
+):
+    add(store, registry, candidate, 2)
+    deploy(store, registry, production=2)
+
+    def unreachable(*arguments):
+        raise RegistryUnavailable("MLflow does not answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Registry, "set_tags", unreachable)
+        with pytest.raises(RegistryUnavailable):
+            delete(store, registry)
+    assert delete(store, registry) == [1]
+
+
+def test_files_that_another_version_came_from_too_stay(store, registry, candidate):
+    add(store, registry, candidate, 2)
+    deploy(store, registry, production=2)
+    files = files_of(registry, 1)
+    run_id = registry.resolve("toy", version=1).run_id
+    registry.client.create_registered_model("borrowed")
+    source = registry.client.get_model_version("toy", "1").source
+    registry.client.create_model_version("borrowed", source, run_id)
+    assert delete(store, registry) == [1]
+    assert all(path.exists() for path in files.values())
+    assert registry.client.get_run(run_id).info.lifecycle_stage == "active"
+
+
+def test_a_folder_that_is_not_the_versions_own_is_not_deleted(store, registry, candidate, tmp_path):
+    """Who may write to MLflow's database must not have Keel delete whatever folder it names."""
+    import sqlalchemy as sa
+
+    add(store, registry, candidate, 2)
+    deploy(store, registry, production=2)
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("keep me")
+    engine = sa.create_engine(registry.tracking_uri)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE runs SET artifact_uri = :uri"), {"uri": precious.as_uri()})
+        connection.execute(sa.text("UPDATE logged_models SET artifact_location = :uri"), {"uri": precious.as_uri()})
+    engine.dispose()
+    assert delete(store, registry) == [1]
+    assert (precious / "file").read_text() == "keep me"
+
+
+def test_of_a_promotion_and_a_deletion_at_the_same_time_one_is_refused(store, registry, candidate, monkeypatch):
+    add(store, registry, candidate, 2)
+    deploy(store, registry, production=2)
+    decided_on = deployments.read(store, "toy")
+    assert delete(store, registry) == [1]
+    with pytest.raises(StaleGeneration):
+        deployments.change(
+            store, registry, decided_on, with_production(decided_on, 1), actor="tests", action="promote", body={},
+            now=LATER,
+        )  # fmt: skip
+    assert registry.aliases("toy") == {"production": 2}
+
+
+def test_a_version_that_is_promoted_while_one_looks_is_not_deleted(store, registry, candidate, monkeypatch):
+    add(store, registry, candidate, 3)
+    deploy(store, registry, production=3)
+    record, calls = retention._record, []
+
+    def overtaken(*arguments, **more):
+        calls.append(arguments[3].version)
+        if len(calls) == 1:
+            deploy(store, registry, production=1, previous=3)
+        record(*arguments, **more)
+
+    monkeypatch.setattr(retention, "_record", overtaken)
+    assert delete(store, registry) == [2]
+    assert calls == [1, 2]
+    assert there(registry) == [1, 3]
+    assert registry.load(CONFIG, 1).version == 1
+
+
+def test_a_number_that_is_given_anew_is_not_deleted_for_the_old_one(store, registry, candidate):
+    """MLflow counts from 1 again in a registered model that was deleted and made again."""
+    register(store, registry, CONFIG, candidate, now=REGISTERED - 31 * DAY)
+    assert delete(store, registry, datetime.now(UTC)) == [1]
+    registry.client.delete_registered_model("toy")
+    registry.register(CONFIG, candidate, run_name="again")
+    assert history(store, "toy").status(1) is Status.DELETED
+    assert delete(store, registry, LATER) == []
+    assert there(registry) == [1]
+
+
+def test_what_is_registered_under_an_old_number_is_what_the_last_row_says(store, registry, candidate):
+    add(store, registry, candidate)
+    registry.client.delete_registered_model("toy")
+    with pytest.raises(UnknownVersion):
+        registry.load(CONFIG, 1)
+    registry.register(CONFIG, candidate, run_name="again")
+    with pytest.raises(ArtifactChanged, match="version 1 are not those that were registered"):
+        registry.load(CONFIG, 1)
+
+
+def test_without_pins_nothing_counts_as_cut_short(store, registry, candidate):
+    plain = Registry(registry.tracking_uri)
+    registry.register(CONFIG, candidate, run_name="killed")
+    assert prune(store, plain, CONFIG, now=LATER, actor="tests") == []
+
+
+def test_a_version_is_given_back_by_name_and_with_a_reason(store, registry, candidate):
+    add(store, registry, candidate, 3)
+    deploy(store, registry, production=3)
+    move(store, registry, Status.REJECTED, 1)
+    move(store, registry, Status.QUARANTINED, 2)
+    for version, becomes in ((1, Status.CANDIDATE), (2, Status.ARCHIVED)):
+        given = release(store, registry, "toy", version, reason="understood", actor="ada", now=SOON)
+        assert given is becomes
+        standing = history(store, "toy").standings[version]
+        assert (standing.status, standing.reason, standing.since) == (becomes, "understood", SOON)
+        assert registry.resolve("toy", version=version).tags["keel.status"] == becomes
+    one, two = ledger.entries(store, "toy", "release_version")
+    assert (one.actor, one.body["evidence"]["was"], two.body["evidence"]["was"]) == ("ada", "rejected", "quarantined")
+    assert two.body["evidence"]["because"] == "it is quarantined"
+    assert delete(store, registry, LATER) == []
+    assert deployments.read(store, "toy").production == 3
+
+
+@pytest.mark.parametrize(
+    ("version", "is_now"), [(1, "candidate"), (2, "production"), (3, "deleted"), (9, "not known to Keel")]
+)
+def test_only_what_was_turned_down_or_taken_back_can_be_given_back(store, registry, candidate, version, is_now):
+    add(store, registry, candidate, 4)
+    deploy(store, registry, production=2)
+    move(store, registry, Status.DELETED, 3)
+    move(store, registry, Status.REJECTED, 4)
+    before = list(ledger.entries(store, "toy"))
+    with pytest.raises(UnknownVersion, match=rf"version {version} is {is_now}, .* can be released: 4 \(rejected\)$"):
+        release(store, registry, "toy", version, reason="please", actor="ada", now=SOON)
+    with pytest.raises(ConfigError, match="say why version 4 is released"):
+        release(store, registry, "toy", 4, reason=" ", actor="ada", now=SOON)
+    assert list(ledger.entries(store, "toy")) == before
+
+
+def test_every_version_is_described_whoever_knows_it(store, registry, candidate):
+    add(store, registry, candidate, 2)
+    deploy(store, registry, production=2)
+    delete(store, registry)
+    registry.register(CONFIG, candidate, run_name="killed")
+    deleted, serving, unknown = describe(store, registry, "toy")
+    assert serving == {
+        "model": "toy", "version": 2, "status": "production", "since": REGISTERED.isoformat(), "reason": "deployed",
+        "why": "first", "pinned": True, "in_registry": True,
+        "trained_on": {"start": "2026-01-01T00:00:00+00:00", "end": "2026-01-04T00:00:00+00:00"},
+        "metrics": {name.removeprefix("holdout_"): value for name, value in candidate.metrics.items()},
+    }  # fmt: skip
+    assert (deleted["version"], deleted["status"], deleted["in_registry"]) == (1, "deleted", False)
+    assert (deleted["why"], deleted["metrics"]) == ("first", serving["metrics"])
+    assert (unknown["version"], unknown["status"], unknown["pinned"]) == (3, None, False)
+    assert "never loaded" in unknown["reason"]
+
+
+def test_a_version_whose_run_is_gone_is_described_without_metrics(store, registry, candidate):
+    registry.client.create_registered_model("toy")
+    registry.client.create_model_version("toy", "file:///made/by/others", "no_such_run")
+    [found] = describe(store, registry, "toy")
+    assert (found["metrics"], found["trained_on"]) == ({}, {"start": None, "end": None})
+
+
+def test_a_run_that_is_gone_does_not_keep_its_version(registry, candidate):
+    from keel.registry.mlflow_client import Tracking
+
+    registry.client.create_registered_model("toy")
+    registry.client.create_model_version("toy", "file:///made/by/others", "0" * 32)
+    Artifacts(Tracking(registry.tracking_uri), None).delete(registry.resolve("toy", version=1))
+    assert there(registry) == []
+
+
+def versions_page():
+    return (PROJECT / "docs" / "versions.md").read_text()
+
+
+def first_column(heading):
+    """The names in the first column of the table under a heading."""
+    section = versions_page().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| (`.+?) \|", section, re.MULTILINE)
+    return [name for cell in cells for name in re.findall(r"`([\w.]+)`", cell)]
+
+
+def test_the_document_names_every_station_and_every_tag(candidate):
+    assert first_column("The life of a version") == [str(status) for status in Status]
+    assert set(first_column("What is truth and what is a label")) == {*candidate.tags, "keel.benchmark"}
+    expiring = re.search(r"has been (.+?) for\n", versions_page()).group(1)
+    assert set(re.findall(r"`(\w+)`", expiring)) == {str(status) for status in retention.EXPIRING}

@@ -1,0 +1,214 @@
+"""Every shorter way of scoring gives the bits that MLflow's own gives."""
+
+from __future__ import annotations
+
+import json
+import math
+from importlib import import_module
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from keel.config import get_model
+from keel.errors import ScoringFailed
+from keel.registry.scoring_model import to_model_input
+from keel.serving.http.json_requests import parse
+from keel.serving.models import fast_paths as pipelines
+from keel.serving.models.fast_paths import Remembered
+from keel.serving.models.input_schema import Inputs
+from keel.serving.prediction_log.records import packed
+from keel.serving.scoring.micro_batches import answer_all
+from tests.support.serving.models import Fussy, clock, load, served, version
+from tests.support.toy import toy_config, toy_rows
+
+REGRESSION = {
+    "model": "amounts", "target": {"name": "bought", "kind": "regression", "label_delay": "24h"},
+    "performance": {"metric": "mae"}, "retrain": {"pipeline": "tests.support.regression_pipeline"},
+}  # fmt: skip
+
+
+def with_gaps(rows):
+    """The same rows with values missing in every feature, and a category that is new."""
+    columns = {}
+    for turn, name in enumerate(rows.column_names):
+        values = rows[name].to_pylist()
+        if name not in ("id", "time", "label"):
+            new = "new" if isinstance(values[0], str) else values[0]
+            values = [None if (i + turn) % 5 == 0 else new if (i + turn) % 5 == 1 else v for i, v in enumerate(values)]
+        columns[name] = pa.array(values, rows.schema.field(name).type)
+    return pa.table(columns)
+
+
+@pytest.fixture(scope="module")
+def flights():
+    config = get_model("flight_delay")
+    rows = import_module(config.retrain.pipeline).labelled_history(config)
+    rows = rows.filter(pa.compute.is_valid(rows["label"]))
+    return config, rows.take(np.arange(0, rows.num_rows, rows.num_rows // 2_000))
+
+
+def case(name, request):
+    if name == "flights":
+        return request.getfixturevalue("flights")
+    return toy_config(**(REGRESSION if name == "regression" else {})), toy_rows(days=20)
+
+
+@pytest.fixture(scope="module", params=["toy", "regression", "flights"])
+def pipeline(request):
+    """A model's configuration, its version that answers, and rows that this was not fitted to."""
+    config, rows = case(request.param, request)
+    half = rows.num_rows // 2
+    known, new = rows.slice(0, half), with_gaps(rows.slice(half, 120))
+    estimator = import_module(config.retrain.pipeline).build(config, 0)
+    estimator.fit(to_model_input(known, config), known["label"].to_numpy())
+    return config, version(estimator, config, known, threshold=0.3), new
+
+
+def payload_of(config, rows):
+    data = list(zip(*(rows[name].to_pylist() for name in config.features), strict=True))
+    return json.dumps({"dataframe_split": {"columns": list(config.features), "data": data}}).encode()
+
+
+def asked(config, answering, rows):
+    body = payload_of(config, rows)
+    return parse(body, "application/json", Inputs.of(config, answering.needed), clock=clock), body
+
+
+def test_the_short_way_gives_the_same_bits_as_mlflow(pipeline):
+    from mlflow.pyfunc.scoring_server import invocations
+
+    config, answering, rows = pipeline
+    assert answering.way == "direct"
+    pyfunc = answering.model.pyfunc
+    for part in (rows, *(rows.slice(i, 1) for i in range(30))):
+        read, body = asked(config, answering, part)
+        [answer] = answer_all([(read, served(config, answering))], trial_failed=pytest.fail)
+        theirs = invocations(body, "application/json", pyfunc, pyfunc.metadata.get_input_schema())
+        assert json.loads(answer.body())["predictions"] == json.loads(theirs.response)["predictions"]
+
+
+def test_what_is_written_down_is_what_keel_scores_elsewhere(pipeline):
+    config, answering, rows = pipeline
+    read, _ = asked(config, answering, rows)
+    [answer] = answer_all([(read, served(config, answering))], trial_failed=pytest.fail)
+    score, prediction = answering.model.score(rows)
+    assert answer.block.predictions == packed(prediction)
+    if config.target.kind == "regression":
+        assert answer.block.scores is None
+    else:
+        assert answer.block.scores == packed(score)
+        assert {(s >= 0.3, p) for s, p in zip(score, prediction, strict=True)} == {(True, 1.0), (False, 0.0)}
+
+
+def test_a_row_is_scored_the_same_in_any_company(pipeline):
+    config, answering, rows = pipeline
+    together, _ = asked(config, answering, rows)
+    alone = [asked(config, answering, rows.slice(i, 1))[0] for i in range(rows.num_rows)]
+    joined = answer_all([(read, served(config, answering)) for read in alone], trial_failed=pytest.fail)
+    [expected] = answer_all([(together, served(config, answering))], trial_failed=pytest.fail)
+    assert [answer.raw[0] for answer in joined] == expected.raw
+
+
+def fitted(final=None):
+    config, rows = toy_config(), toy_rows(days=5)
+    estimator = import_module("tests.support.toy_pipeline").build(config, 0)
+    estimator.fit(to_model_input(rows, config), rows["label"].to_numpy())
+    return config, rows, estimator
+
+
+def test_what_is_not_scikit_learns_is_given_data_frames():
+    config, rows, estimator = fitted()
+    answering = version(Fussy(estimator), config, rows)
+    assert answering.way == "estimator"
+    read, _ = asked(config, answering, rows.slice(0, 3))
+    np.testing.assert_array_equal(
+        answering.score(read.features)[0], estimator.predict_proba(to_model_input(rows.slice(0, 3), config))
+    )
+
+
+def test_a_way_that_gives_other_bits_is_not_taken(monkeypatch):
+    config, rows, estimator = fitted()
+
+    def wrong(pyfunc, needed, kinds):
+        yield "nearly", lambda features: np.full((features.rows, 2), 0.5)
+        yield "raising", lambda features: 1 / 0
+
+    monkeypatch.setattr(pipelines, "ways", wrong)
+    assert version(estimator, config, rows).way == "mlflow"
+
+
+def test_a_way_that_differs_only_on_unusual_rows_is_not_taken(monkeypatch):
+    config, rows, estimator = fitted()
+    pyfunc, real = load(estimator, config, rows), pipelines.ways
+    [_, way], *_ = real(pyfunc, tuple(config.features), config.features)
+
+    def forgetful(features):
+        raw = way(features)
+        raw[[text is None for text in features.texts["colour"]]] += 1e-9
+        return raw
+
+    monkeypatch.setattr(pipelines, "ways", lambda *_: iter([("forgetful", forgetful)]))
+    assert version(estimator, config, rows).way == "mlflow"
+
+
+def test_a_version_that_cannot_score_what_it_was_trained_on_is_refused():
+    config, rows, estimator = fitted()
+    with pytest.raises(ScoringFailed, match="version 7 failed on these rows: ValueError: this is too much"):
+        version(Fussy(estimator, limit=1.0), config, rows, number=7)
+
+
+class Lengths:
+    """An encoder that turns texts into their lengths, and keeps what it was asked."""
+
+    categories_ = (np.array(["a", "b"], dtype=object), np.array(["b", "bb"], dtype=object))
+
+    def __init__(self):
+        self.asked = []
+
+    def transform(self, matrix):
+        self.asked += [tuple(row) for row in matrix]
+        return np.array([[0.0 if value is np.nan else len(value) for value in row] for row in matrix])
+
+
+def test_an_encoder_is_asked_once_for_each_combination_of_its_categories():
+    known = Remembered(encoder := Lengths())
+    rows = [("a", "bb"), ("a", None), ("a", "bb")]
+    for _ in range(2):
+        np.testing.assert_array_equal(known(rows), [[1, 2], [1, 0], [1, 2]])
+    assert len(encoder.asked) == 2
+    rows = [("new", "bb"), ("a", "bb"), ("b", None)]
+    for _ in range(2):
+        np.testing.assert_array_equal(known(rows), [[3, 2], [1, 2], [1, 0]])
+    assert encoder.asked[2:] == [("new", "bb"), ("b", np.nan), ("new", "bb")], "what is new is not kept"
+
+
+def test_what_an_encoder_remembers_has_an_end(monkeypatch):
+    monkeypatch.setattr(pipelines, "REMEMBERED", 1)
+    known = Remembered(encoder := Lengths())
+    for _ in range(2):
+        np.testing.assert_array_equal(known([("a", "bb"), ("b", "b")]), [[1, 2], [1, 1]])
+    assert len(encoder.asked) == 3
+    monkeypatch.setattr(pipelines, "WIDEST", 1)
+    known = Remembered(encoder := Lengths())
+    for _ in range(2):
+        np.testing.assert_array_equal(known([("a", "b"), ("a", "b")]), [[1, 1], [1, 1]])
+    assert len(encoder.asked) == 5, "wide outputs are not kept"
+
+
+def test_a_missing_output_is_told_as_mlflow_tells_it():
+    config, rows, estimator = fitted()
+    answering = version(estimator, config, rows)
+    answering._predict = lambda features: np.full((features.rows, 2), math.nan)
+    read, _ = asked(config, answering, rows.slice(0, 1))
+    [answer] = answer_all([(read, served(config, answering))], trial_failed=pytest.fail)
+    assert answer.body().startswith(b'{"predictions": [[NaN, NaN]]')
+
+
+def test_another_number_of_outputs_than_rows_is_no_answer():
+    config, rows, estimator = fitted()
+    answering = version(estimator, config, rows)
+    answering._predict = lambda features: np.full((features.rows + 1, 2), 0.5)
+    read, _ = asked(config, answering, rows.slice(0, 2))
+    with pytest.raises(ScoringFailed, match="gave 3 outputs for 2 rows"):
+        answering.score(read.features)

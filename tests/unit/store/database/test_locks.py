@@ -1,0 +1,176 @@
+"""Locks that processes share: one at a time, with an end to waiting, and free when the holder is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from keel.errors import StoreUnavailable
+from keel.store import Store
+from tests.support.paths import PROJECT
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join((str(PROJECT / "include"), str(PROJECT)))}
+HOLD = """
+import os, sys, time
+from keel.store import Store
+with Store.open(sys.argv[1]) as store, store.lock("a"):
+    if len(sys.argv) > 2 and os.fork() == 0:
+        sys.stdout = open(os.devnull, "w")
+        time.sleep(60)
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+"""
+
+
+@contextmanager
+def holder(url: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the lock ``a``, and is killed at the end, if not before."""
+    command = [sys.executable, "-W", "ignore", "-c", HOLD, url, *arguments]
+    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        assert process.stdout is not None
+        assert int(process.stdout.readline()) == process.pid
+        yield process
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def test_one_at_a_time_also_among_the_threads_of_one_process(store: Store) -> None:
+    within, seen = 0, []
+
+    def enter() -> None:
+        nonlocal within
+        for _ in range(5):
+            with store.lock("a"):
+                within += 1
+                seen.append(within)
+                time.sleep(0.002)
+                within -= 1
+
+    threads = [threading.Thread(target=enter) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert seen == [1] * 20
+
+
+def test_locks_of_different_names_do_not_wait_for_each_other(store: Store) -> None:
+    with store.lock("a") as held, store.lock("b/../%c é") as other:
+        held()
+        other()
+    if store.engine.dialect.name == "sqlite":
+        names = [path.name for path in Path(store.url.removeprefix("sqlite:///")).parent.glob("*.lock")]
+        assert sorted(names) == ["keel.db.a.lock", "keel.db.b%2F..%2F%25c%20%C3%A9.lock"]
+
+
+def test_a_wait_that_runs_out_says_so_and_the_lock_is_free_once_its_holder_is_killed(
+    store: Store, store_url: str
+) -> None:
+    with Store.open(store_url, timeout=0.3) as impatient, holder(store_url) as process:
+        start = time.monotonic()
+        with pytest.raises(StoreUnavailable, match="another process"), impatient.lock("a"):
+            pytest.fail("it is held by another process")
+        assert 0.25 < time.monotonic() - start < 5
+        with impatient.lock("b"):
+            pass
+        process.send_signal(signal.SIGKILL)
+        with store.lock("a"):
+            assert time.monotonic() - start < 20
+
+
+def test_who_waits_goes_on_as_soon_as_the_holder_is_killed(store: Store, store_url: str) -> None:
+    with holder(store_url) as process:
+        killed: list[float] = []
+
+        def kill() -> None:
+            killed.append(time.monotonic())
+            process.send_signal(signal.SIGKILL)
+
+        timer = threading.Timer(0.3, kill)
+        timer.start()
+        with store.lock("a"):
+            assert killed, "it was let in while the other held it"
+            assert time.monotonic() - killed[0] < 5
+        timer.join()
+
+
+def test_a_child_that_outlives_a_killed_holder_does_not_go_on_holding(store: Store, store_url: str) -> None:
+    with holder(store_url, "with a child") as process:
+        process.kill()
+        process.wait()  # once it is reaped, only its child keeps its group alive
+        with store.lock("a"):
+            os.killpg(process.pid, 0)  # raises where no process of the group is left
+
+
+def test_an_error_inside_passes_through_and_frees_the_lock(store: Store) -> None:
+    for error in (
+        ConnectionResetError("somebody else's"),
+        sa.exc.OperationalError("SELECT", {}, Exception("MLflow's")),
+    ):
+        with pytest.raises(type(error)), store.lock("a"):
+            raise error
+    with store.lock("a"):
+        pass
+
+
+def test_a_store_that_is_reached_by_two_names_has_one_lock(tmp_path: Path, migrated_sqlite: Path) -> None:
+    there, other = tmp_path / "keel.db", tmp_path / "other.db"
+    there.write_bytes(migrated_sqlite.read_bytes())
+    other.symlink_to(there)
+    with (
+        Store.open(f"sqlite:///{there}") as one,
+        Store.open(f"sqlite:///{other}", timeout=0.1) as two,
+        one.lock("a"),
+        pytest.raises(StoreUnavailable, match=r"fuser .*keel.db.a.lock"),
+        two.lock("a"),
+    ):
+        pytest.fail("it is held")
+
+
+def test_when_somebody_deletes_the_file_new_holders_still_keep_each_other_out(
+    tmp_path: Path, migrated_sqlite: Path
+) -> None:
+    path = tmp_path / "keel.db"
+    path.write_bytes(migrated_sqlite.read_bytes())
+    with Store.open(f"sqlite:///{path}", timeout=0.3) as store, store.lock("a"):
+        Path(f"{path}.a.lock").unlink()
+        with store.lock("a"), pytest.raises(StoreUnavailable), store.lock("a"):
+            pytest.fail("the new file is locked")
+
+
+@pytest.mark.postgres
+def test_a_lock_that_the_server_has_dropped_is_noticed(new_postgres_schema) -> None:
+    with Store.open(new_postgres_schema()) as store:
+        with store.lock("a") as held:
+            held()
+            with store.begin() as connection:
+                dropped = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+                connection.execute(sa.text(dropped))
+            with pytest.raises(StoreUnavailable):
+                held()
+        with store.lock("a") as held:
+            held()
+
+
+@pytest.mark.postgres
+def test_a_session_that_has_held_a_lock_is_not_lent_again(new_postgres_schema) -> None:
+    """It has another lock_timeout than the store's own connections, and none of their transactions."""
+    with Store.open(new_postgres_schema(), timeout=7) as store:
+        with store.lock("a"):
+            pass
+        with store.connect() as connection:
+            assert connection.execute(sa.text("SHOW lock_timeout")).scalar() == "0"
+            locks = connection.execute(sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"))
+            assert locks.scalar() == 0

@@ -1,0 +1,122 @@
+"""A store of an earlier Keel, with what is in it, becomes one of this Keel."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import sqlalchemy as sa
+from pandas.util import hash_array
+from sqlalchemy.sql.elements import quoted_name
+
+from keel.errors import ConfigError
+from keel.store import Store
+from keel.store.database import migrations
+from keel.store.database.connections import Database, parse_url
+from keel.store.predictions.layout import EXPERIMENT
+from tests.support.store_fixtures import EVER, NOON, batch, labels
+
+HOUR = timedelta(hours=1)
+MODEL = 'odd "model": 100%'
+FEATURES = {"temp": "numeric", "entity": "categorical", "Shadow_Score": "numeric"}
+FIRST, LAST = 1, 4
+"""Hours of the rows, one each; the first is of those that have expired since."""
+
+
+@pytest.fixture
+def at_0002(store_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A store as Keel wrote it before predictions had entities: features could be called so."""
+    with monkeypatch.context() as earlier:
+        earlier.setattr(migrations, "HEAD", "0002")
+        database = Database(parse_url(store_url), 20)
+        database.prepare_file()
+        migrations.migrate(database.engine)
+    with database.begin() as connection:
+        rows = old_table(connection)
+        connection.execute(sa.insert(rows), [old_row(number) for number in range(FIRST, LAST + 1)])
+        connection.execute(sa.insert(rows).values({**old_row(9), "version": None}))
+        for number in (1, 2, 3, 9):
+            label = {"model": MODEL, "id": f"p{number}", "label": 1.0, "observed_at": 0}
+            connection.execute(table("labels", *label).insert().values(label))
+    database.close()
+    return store_url
+
+
+def table(name: str, *columns: str) -> sa.TableClause:
+    return sa.table(quoted_name(name, True), *(sa.column(quoted_name(column, True)) for column in columns))
+
+
+def old_table(connection: sa.Connection) -> sa.Table:
+    name = f"predictions_{MODEL}"
+    texts = {"id", "arm", "absent", "invalid", "entity"}
+    whole = {"time", "version"}
+    names = ["id", "time", "version", "score", "prediction", "arm", "allocation", "absent", "invalid", *FEATURES]
+    kinds = [sa.Text if n in texts else sa.BigInteger if n in whole else sa.Double for n in names]
+    columns = [sa.Column(quoted_name(n, True), kind) for n, kind in zip(names, kinds, strict=True)]
+    made = sa.Table(quoted_name(name, True), sa.MetaData(), *columns, sa.PrimaryKeyConstraint("id"))
+    made.create(connection)
+    entry: dict[str, Any] = {"model": MODEL, "table_name": name, "expired_before": micros(NOON + 2 * HOUR)}
+    connection.execute(table("model_tables", *entry).insert().values(entry))
+    for feature, kind in FEATURES.items():
+        entry = {"model": MODEL, "feature": feature, "column_name": feature, "kind": kind}
+        connection.execute(table("model_columns", *entry).insert().values(entry))
+    return made
+
+
+def old_row(number: int) -> dict[str, Any]:
+    return {
+        "id": f"p{number}", "time": micros(NOON + number * HOUR), "version": 1, "score": 0.5, "prediction": 1.0,
+        "temp": float(number), "entity": f"kind {number}", "Shadow_Score": -float(number),
+    }  # fmt: skip
+
+
+def micros(moment: Any) -> int:
+    return int(moment.timestamp()) * 1_000_000
+
+
+def test_what_was_stored_stays_and_what_is_new_is_null(at_0002: str) -> None:
+    with Store.open(at_0002, timeout=20) as store:
+        log = store.predictions(MODEL, {"temp": "numeric", "Shadow_Score": "numeric"})
+        [rows] = log.read(*EVER)
+        assert rows["temp"].to_pylist() == [1.0, 2.0, 3.0, 4.0, 9.0]
+        assert rows["Shadow_Score"].to_pylist() == [-1.0, -2.0, -3.0, -4.0, -9.0]
+        new = {name: pa.array(["x"] if kind == "categorical" else [3]) for name, kind in EXPERIMENT.items()}
+        log.append(batch(["new"], start=NOON + 5 * HOUR, carrier=..., Shadow_Score=pa.array([8.0]), **new))
+        log.add_labels(labels({"new": 1.0}))
+        [found] = log.experiment_rows("x", *EVER, ("shadow_version", "shadow_score"))[0].to_pylist()
+        of_x = hash_array(np.array(["x"], dtype=object), categorize=False)[0]
+        assert (found["entity"], found["shadow_version"], found["shadow_score"]) == (of_x, 3, 3.0)
+        assert log.read(*EVER)[-1]["Shadow_Score"].to_pylist()[-2:] == [8.0, -9.0]
+        assert log.experiment_rows("x", NOON, NOON + 5 * HOUR, ())[1].num_rows == 0
+
+
+def test_a_feature_whose_name_keel_took_is_refused_until_it_is_renamed_and_keeps_its_values(at_0002: str) -> None:
+    with Store.open(at_0002, timeout=20) as store:
+        with pytest.raises(ConfigError, match="'entity'.*rename the feature"):
+            store.predictions(MODEL, FEATURES)
+        store.rename_feature(MODEL, "entity", "what")
+        log = store.predictions(MODEL, {"what": "categorical"})
+        assert log.read(*EVER)[0]["what"].to_pylist() == [f"kind {i}" for i in (1, 2, 3, 4, 9)]
+
+
+def test_labels_of_before_are_summed_but_for_hours_that_have_expired(at_0002: str) -> None:
+    with Store.open(at_0002, timeout=20) as store:
+        assert store.realised.stale(MODEL) == [(1, NOON + 2 * HOUR, 1), (1, NOON + 3 * HOUR, 1)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("nothing", "what", "no feature 'nothing'; it has Shadow_Score, entity, temp"),
+        ("entity", "temp", "'temp' is stored already"),
+        ("temp", "label", "cannot be called 'label'"),
+    ],
+)
+def test_renaming_what_is_not_there_or_to_what_is_taken_is_an_error(
+    at_0002: str, old: str, new: str, says: str
+) -> None:
+    with Store.open(at_0002, timeout=20) as store, pytest.raises(ConfigError, match=says):
+        store.rename_feature(MODEL, old, new)

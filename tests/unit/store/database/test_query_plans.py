@@ -1,0 +1,54 @@
+"""SQLite answers by the right index, without statistics: rows of an hour are found without reading every label."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from keel.store import Store
+from keel.store.database.tables import counts, hours
+from keel.store.database.tables import labels as labels_table
+from keel.store.database.times import HOUR, to_micros
+from keel.store.predictions.arrow_session import reading
+from keel.store.predictions.log import window
+from tests.support.store_fixtures import FEATURES, NOON, batch, labels
+
+
+@pytest.mark.parametrize("version", [None, 1])
+def test_labelled_rows_are_looked_for_by_their_time_first(tmp_path: Path, version: int | None) -> None:
+    with Store.open(f"sqlite:///{tmp_path}/keel.db") as store:
+        log = store.predictions("m", FEATURES)
+        log.append(batch(range(1000), step=timedelta(minutes=1)))
+        log.add_labels(labels({f"p{i}": 1.0 for i in range(1000)}))
+        rows = log._layout.table
+        same = sa.and_(labels_table.c.model == "m", labels_table.c.id == rows.c.id)
+        span = window(rows, to_micros(NOON), to_micros(NOON + timedelta(hours=1)), version)
+        query = sa.select(rows.c.id, labels_table.c.label).join_from(rows, labels_table, same).where(span)
+        with reading(store._database) as session:
+            plan = session.fetch(sa.text(f"EXPLAIN QUERY PLAN {session._sql(query)}"))["detail"].to_pylist()
+            assert session.fetch(query).num_rows == 60
+    assert "(time>? AND time<?)" in plan[0]
+    assert "(model=? AND id=?)" in plan[1]
+
+
+def test_how_many_rows_hours_had_is_read_in_time_that_grows_with_the_hours(tmp_path: Path) -> None:
+    start, seconds = to_micros(NOON), {}
+    with Store.open(f"sqlite:///{tmp_path}/keel.db") as store:
+        log = store.predictions("m", FEATURES)
+        for known in (1_000, 4_000):
+            keys = [{"model": "m", "version": 1, "hour": start + i * HOUR, "revision": 1} for i in range(known)]
+            with store.begin() as connection:
+                for table, rest in ((hours, {"counted": 1}), (counts, {"grid_id": "g", "n": 7, "payload": b"-" * 500})):
+                    connection.execute(sa.delete(table))
+                    connection.execute(sa.insert(table), [{**key, **rest} for key in keys])
+            took = []
+            for _ in range(3):
+                before = time.process_time()
+                assert len(log.hourly_rows(NOON, NOON + timedelta(days=400))) == known
+                took.append(time.process_time() - before)
+            seconds[known] = min(took)
+    assert seconds[4_000] < 9 * seconds[1_000], "to look at all hours for each takes 16 times as long"

@@ -1,0 +1,225 @@
+"""Old rows go, what was made of them stays, freed space is given back, and faults are found."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pytest
+import sqlalchemy as sa
+
+from keel.store import Store
+from keel.store import integrity as care
+from keel.store.database import adbc
+from keel.store.database.tables import counts, hours, label_conflicts, realised
+from keel.store.database.tables import labels as labels_table
+from keel.store.predictions import retention as expiry
+from tests.support.store_fixtures import EVER, FEATURES, NOON, batch, labels
+
+if TYPE_CHECKING:
+    from keel.store import PredictionLog
+
+HOUR = timedelta(hours=1)
+MODEL = "flight_delay"
+
+
+@pytest.fixture
+def log(store: Store) -> PredictionLog:
+    return store.predictions(MODEL, FEATURES)
+
+
+def settle(store: Store, log: PredictionLog) -> None:
+    """Count and sum every hour as of now, as the loop and `keel.monitoring.performance_history` do."""
+    for version, hour, revision in log.dirty_hours(EVER[1]):
+        store.counts.put(MODEL, version, hour, "grid", log.count(hour, hour + HOUR, version), b"", revision=revision)
+        log.clean(version, hour, revision)
+    for version, hour, revision in store.realised.stale(MODEL):
+        n = log.labelled(hour, hour + HOUR, version=version, exclude_quarantined=False).num_rows
+        store.realised.put_hours(MODEL, version, [(hour, n, f"sums of {n}", revision)])
+
+
+def ids(log: PredictionLog) -> list[str]:
+    return sorted(name for table in log.read(*EVER) for name in table["id"].to_pylist())
+
+
+def stored(store: Store, table: sa.Table) -> list[str]:
+    with store.connect() as connection:
+        return sorted(connection.execute(sa.select(table.c.id)).scalars())
+
+
+def test_rows_whose_labels_are_not_summed_are_left_alone(store: Store, log: PredictionLog) -> None:
+    log.append(batch(range(4), step=HOUR, version=pa.array([1, 1, 2, 2])))
+    settle(store, log)
+    log.add_labels(labels({"p0": 1.0, "p3": 0.0}))
+    assert log.expire(NOON + 9 * HOUR) == 2
+    assert ids(log) == ["p0", "p3"]
+    settle(store, log)
+    assert log.expire(NOON + 9 * HOUR) == 2
+    assert [body for *_, body in store.realised.get(MODEL, *EVER)] == ["sums of 1"] * 2
+
+
+def test_what_comes_late_for_an_expired_hour_does_not_erase_its_sums(store: Store, log: PredictionLog) -> None:
+    log.append(batch(range(3)))
+    log.add_labels(labels({"p0": 1.0, "p1": 0.0}))
+    settle(store, log)
+    stale_before = store.realised.stale(MODEL)
+    assert log.expire(NOON + HOUR) == 3
+    log.add_labels(labels({"p2": 1.0, "early": 1.0}))
+    log.append(batch(["early", "late"]))
+    log.add_labels(labels({"late": 1.0}))
+    assert store.realised.stale(MODEL) == stale_before == []
+    settle(store, log)
+    assert store.realised.get(MODEL, *EVER) == [(1, NOON, 2, "sums of 2")]
+    assert store.verify() == []
+    assert log.expire(NOON + HOUR) == 2, "and the late rows go too"
+
+
+def test_sums_of_a_slow_hand_that_saw_the_hour_empty_are_ignored(store: Store, log: PredictionLog) -> None:
+    log.append(batch(range(1)))
+    log.add_labels(labels({"p0": 1.0}))
+    [(version, hour, revision)] = store.realised.stale(MODEL)
+    settle(store, log)
+    log.expire(NOON + HOUR)
+    store.realised.put_hours(MODEL, version, [(hour, 0, "nothing", revision)])
+    assert store.realised.get(MODEL, *EVER) == [(1, NOON, 1, "sums of 1")]
+
+
+def test_labels_and_conflicts_go_with_their_rows_or_when_no_row_ever_came(store: Store, log: PredictionLog) -> None:
+    store.predictions("other", FEATURES).add_labels(labels({"theirs": 1.0}))
+    log.append(batch(["old", "new"], step=10 * HOUR, version=...))
+    for value in (1.0, 0.0):
+        log.add_labels(labels({"old": value, "new": value, "orphan": value}, observed_at=NOON + 3 * HOUR))
+        log.add_labels(labels({"young": value}, observed_at=NOON + 6 * HOUR))
+    assert (log.expire(NOON + 5 * HOUR), log.forget_orphans(NOON + 5 * HOUR)) == (1, 1)
+    assert stored(store, labels_table) == ["new", "theirs", "young"]
+    assert stored(store, label_conflicts) == ["new", "young"]
+
+
+def test_many_rows_are_expired_in_steps_that_others_can_write_between(
+    store: Store, log: PredictionLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expiry, "STEP_ROWS", 10)
+    log.append(batch(range(100), step=timedelta(minutes=10)))
+    log.append(batch(["stray"], start=NOON - 9000 * HOUR))
+    settle(store, log)
+    log.append(batch(["uncounted"], start=NOON + 2 * HOUR))
+    steps: list[int] = []
+    take_step = expiry._expire_until
+    monkeypatch.setattr(expiry, "_expire_until", lambda *a: steps.append(a[-1]) or take_step(*a))
+    assert log.expire(NOON + 15 * HOUR) == 1 + 15 * 6 - 6
+    assert steps == sorted(set(steps))
+    assert 7 <= len(steps) <= 10
+    assert len(ids(log)) == 100 - 90 + 6 + 1
+    assert log.expire(NOON + 15 * HOUR) == 0
+
+
+def grown(store: Store, log: PredictionLog) -> None:
+    """Ten thousand rows come and go."""
+    log.append(batch(range(20_000), step=timedelta(seconds=1), version=...))
+    log.expire(NOON + 5 * HOUR)
+
+
+def test_compacting_gives_space_back_and_keeps_all_rows(store: Store, log: PredictionLog) -> None:
+    grown(store, log)
+    left = ids(log)
+    before, after = store.compact()
+    assert len(left) == 2000
+    if not store._database.is_sqlite:  # whose tables keep the space, for the next rows
+        log.append(batch(range(15_000), start=NOON + 20 * HOUR, version=...))
+        assert store.compact()[1] < after + 0.4 * before, "15,000 new rows where 18,000 have been"
+        return
+    assert after < 0.6 * before
+    assert ids(log) == left
+    assert store.verify(thorough=True) == []
+    assert store.compact()[1] <= after
+
+
+def test_others_write_while_a_store_is_compacted(store: Store, log: PredictionLog) -> None:
+    grown(store, log)
+    written: list[int] = []
+    done = threading.Event()
+
+    def write() -> None:
+        while not done.is_set():
+            written.append(log.append(batch([f"w{len(written)}"], start=NOON + 9 * HOUR)).stored)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        store.compact()
+    finally:
+        done.set()
+        thread.join()
+    assert sum(written) == len(written) == log.count(NOON + 9 * HOUR, EVER[1]) > 0
+    assert store.verify(thorough=True) == []
+
+
+def test_an_older_sqlite_store_is_rewritten_once_when_a_quarter_is_free(tmp_path: Path) -> None:
+    path = tmp_path / "keel.db"
+    older = adbc.connect_sqlite(str(path), 5)
+    for line in ("PRAGMA journal_mode=wal", "CREATE TABLE something (x)"):
+        older.execute(line)
+    older.close()
+    with Store.open(f"sqlite:///{path}") as store:
+        log = store.predictions(MODEL, FEATURES)
+        before, after = store.compact()
+        assert before <= after
+        grown(store, log)
+        before, after = store.compact()
+        assert after < 0.6 * before
+        with store._database.arrow() as connection:
+            assert care._pragma(connection, "auto_vacuum") == care.INCREMENTAL
+        assert store.verify() == []
+
+
+def test_a_sound_store_has_no_faults_whatever_is_under_way(store: Store, log: PredictionLog) -> None:
+    assert store.verify() == []
+    log.append(batch(range(10), step=HOUR))
+    log.add_labels(labels({f"p{i}": 1.0 for i in range(5)}))
+    assert store.verify() == []
+    settle(store, log)
+    assert store.verify() == []
+    log.append(batch(["late"]))
+    log.add_labels(labels({"p7": 1.0, "orphan": 1.0}))
+    assert store.verify(thorough=True) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (sa.delete(hours).where(hours.c.hour == int(NOON.timestamp()) * 10**6), "has 1 rows that no check will ever"),
+        (sa.update(counts).values(n=counts.c.n + 1), "has 1 rows, and counts of 2"),
+        (sa.update(realised).values(n=7), "has 1 labelled rows, and sums of 7"),
+    ],
+)
+def test_what_does_not_fit_together_is_named_by_its_hour(
+    store: Store, log: PredictionLog, change: Any, says: str
+) -> None:
+    log.append(batch(range(20), step=HOUR))
+    log.add_labels(labels({f"p{i}": 1.0 for i in range(20)}))
+    settle(store, log)
+    with store.begin() as connection:
+        connection.execute(change)
+    found = store.verify()
+    assert found[0].startswith("flight_delay: the hour 2024-03-01 12:00 of version 1 has")
+    assert says in found[0]
+    if len(found) > 1:
+        assert found[care.MOST_NAMED :] == ["flight_delay: and 10 more hours like these"]
+
+
+def test_a_damaged_file_is_a_fault(tmp_path: Path) -> None:
+    path = tmp_path / "keel.db"
+    with Store.open(f"sqlite:///{path}") as store:
+        log = store.predictions(MODEL, FEATURES)
+        log.append(batch(range(2000)))
+        with store.connect() as connection:
+            query = "SELECT rootpage FROM sqlite_master WHERE name = 'predictions_flight_delay'"
+            page = connection.exec_driver_sql(query).scalar_one()
+    content = bytearray(path.read_bytes())
+    content[(page - 1) * 4096 : page * 4096] = b"\xff" * 4096
+    path.write_bytes(content)
+    with Store.open(f"sqlite:///{path}") as store:
+        assert "restore the file from a backup" in store.verify()[0]

@@ -1,0 +1,238 @@
+"""Counts, reports, decisions, quarantines and the ledger: idempotent puts, evidence that cannot be rewritten."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from keel.store.database.tables import deployments, ledger, quarantines
+from tests.support.store_fixtures import NOON
+
+if TYPE_CHECKING:
+    from keel.store import Store
+
+HOUR = timedelta(hours=1)
+NAIVE = datetime(2024, 1, 1)  # noqa: DTZ001
+
+
+def report(store: Store, report_id: str = "r1", **changes: Any) -> None:
+    values = {
+        "model": "m", "version": 3, "kind": "drift", "window_start": NOON - 6 * HOUR, "window_end": NOON,
+        "status": "ok", "body": {"n": 1}, "created_at": NOON,
+    }  # fmt: skip
+    store.reports.put(report_id, **{**values, **changes})
+
+
+def decision(store: Store, decision_id: str = "d1", **changes: Any) -> None:
+    values = {
+        "model": "m", "version": 3, "window_start": NOON - 6 * HOUR, "window_end": NOON, "action": "retrain",
+        "sentence": "Loss rose.", "body": {"why": ["loss"]}, "run_id": "run", "created_at": NOON,
+    }  # fmt: skip
+    store.decisions.put(decision_id, **{**values, **changes})
+
+
+def test_counts_are_kept_by_hour_and_replaced(store: Store) -> None:
+    payload = bytes(range(256)) * 40
+    for hour in (NOON + HOUR, NOON, NOON - HOUR):
+        store.counts.put("m", 1, hour, "grid", 10, b"first")
+    store.counts.put("m", 1, NOON, "grid", 11, payload)
+    store.counts.put("m", 1, NOON, "other grid", 12, b"")
+    store.counts.put("m", 2, NOON, "grid", 13, b"2")
+    assert store.counts.get("m", 1, "grid", NOON, NOON + 2 * HOUR) == [(NOON, payload), (NOON + HOUR, b"first")]
+    assert store.counts.get("m", 1, "other grid", NOON, NOON + HOUR) == [(NOON, b"")]
+    assert store.counts.get("m", 1, "no grid", NOON, NOON + HOUR) == []
+
+
+def test_counts_of_an_older_revision_do_not_undo_a_later_one(store: Store) -> None:
+    store.counts.put("m", 1, NOON, "g", 2, b"later", revision=2)
+    store.counts.put("m", 1, NOON, "g", 1, b"slow", revision=1)
+    assert store.counts.get("m", 1, "g", NOON, NOON + HOUR) == [(NOON, b"later")]
+    store.counts.put("m", 1, NOON, "g", 2, b"again", revision=2)
+    assert store.counts.get("m", 1, "g", NOON, NOON + HOUR) == [(NOON, b"again")]
+
+
+def test_counts_are_of_full_hours(store: Store) -> None:
+    with pytest.raises(ValueError, match="not the start of an hour"):
+        store.counts.put("m", 1, NOON + timedelta(minutes=1), "g", 1, b"")
+    with pytest.raises(ValueError, match="no time zone"):
+        store.counts.get("m", 1, "g", NAIVE, NOON)
+
+
+def test_a_report_comes_back_as_it_was_in_utc(store: Store) -> None:
+    body = {"z": 1, "a": [None, 0.1, "é\x00"], "features": {"b": 1, "a": 2}}
+    report(store, body=body, window_end=NOON.astimezone(timezone(2 * HOUR)))
+    found = store.reports.get("r1")
+    assert found == {
+        "report_id": "r1", "model": "m", "version": 3, "kind": "drift", "window_start": NOON - 6 * HOUR,
+        "window_end": NOON, "status": "ok", "body": body, "created_at": NOON,
+    }  # fmt: skip
+    assert list(found["body"]["features"]) == ["b", "a"], "the order is a ranking"
+    assert store.reports.get("nothing") is None
+
+
+def test_a_report_put_again_replaces_all_but_its_first_time(store: Store) -> None:
+    report(store)
+    report(store, status="drift", body={"n": 2}, created_at=NOON + HOUR)
+    [found] = store.reports.list("m")
+    assert (found["status"], found["body"], found["created_at"]) == ("drift", {"n": 2}, NOON)
+
+
+def test_reports_are_listed_newest_first_by_kind_and_limit(store: Store) -> None:
+    for i in range(5):
+        report(store, f"r{i}", kind="drift" if i % 2 else "quality", created_at=NOON + i * HOUR, version=None)
+    report(store, "other", model="n")
+    assert [r["report_id"] for r in store.reports.list("m")] == ["r4", "r3", "r2", "r1", "r0"]
+    assert [r["report_id"] for r in store.reports.list("m", "drift")] == ["r3", "r1"]
+    assert [r["report_id"] for r in store.reports.list("m", limit=2)] == ["r4", "r3"]
+    assert len(store.reports.list("m", limit=None)) == 5
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_body_that_is_not_json_is_refused(store: Store, value: float) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        report(store, body={"x": value})
+    assert store.reports.list("m") == []
+
+
+def test_naive_times_are_refused_everywhere(store: Store) -> None:
+    for call in (
+        lambda: report(store, created_at=NAIVE),
+        lambda: report(store, window_start=NAIVE),
+        lambda: decision(store, window_end=NAIVE),
+        lambda: store.quarantine("m", NAIVE, NOON, "", NOON),
+    ):
+        with pytest.raises(ValueError, match="no time zone"):
+            call()
+
+
+def test_a_decision_put_again_keeps_its_first_time_and_its_outcome(store: Store) -> None:
+    decision(store)
+    store.decisions.set_outcome("d1", {"promoted": 4})
+    decision(store, sentence="Loss rose again.", created_at=NOON + HOUR)
+    found = store.decisions.get("d1")
+    assert found is not None
+    assert (found["sentence"], found["outcome"], found["created_at"]) == ("Loss rose again.", {"promoted": 4}, NOON)
+    assert found["body"] == {"why": ["loss"]}
+
+
+def test_the_latest_decision_of_an_action(store: Store) -> None:
+    assert store.decisions.latest("m") is None
+    decision(store, "d1")
+    decision(store, "d2", action="all_clear", created_at=NOON + HOUR)
+    latest, retrain = store.decisions.latest("m"), store.decisions.latest("m", "retrain")
+    assert latest is not None
+    assert retrain is not None
+    assert (latest["decision_id"], retrain["decision_id"]) == ("d2", "d1")
+    assert [d["decision_id"] for d in store.decisions.list("m")] == ["d2", "d1"]
+
+
+def test_an_outcome_of_no_decision_is_an_error(store: Store) -> None:
+    with pytest.raises(LookupError, match="no decision has the id 'nothing'"):
+        store.decisions.set_outcome("nothing", {})
+
+
+def test_a_quarantine_is_kept_once_and_its_release_is_remembered(store: Store) -> None:
+    for reason, at in (("first", NOON), ("second", NOON + HOUR)):
+        store.quarantine("m", NOON, NOON + HOUR, reason, at)
+    assert store.quarantines("m") == [
+        {"start": NOON, "end": NOON + HOUR, "decided_until": NOON + HOUR, "reason": "first", "released": False,
+         "created_at": NOON}
+    ]  # fmt: skip
+    [released] = store.release_quarantine("m", NOON, NOON + HOUR)
+    assert (released["start"], released["end"]) == (NOON, NOON + HOUR)
+    assert not store.release_quarantine("m", NOON, NOON + HOUR)
+    store.quarantine("m", NOON, NOON + HOUR, "a retry of the same check", NOON)
+    assert store.quarantines("m") == []
+    with store.connect() as connection:
+        assert connection.execute(sa.select(quarantines.c.reason)).scalars().all() == ["first"]
+
+
+def spans(store: Store, **which: Any) -> list[tuple[int, int]]:
+    return [((q["start"] - NOON) // HOUR, (q["end"] - NOON) // HOUR) for q in store.quarantines("m", **which)]
+
+
+def test_what_was_released_is_not_set_aside_again_by_a_stretch_that_contains_it(store: Store) -> None:
+    store.quarantine("m", NOON + 2 * HOUR, NOON + 4 * HOUR, "a break", NOON)
+    assert store.release_quarantine("m", NOON, NOON + 9 * HOUR)
+    for start, end in ((3, 4), (2, 4)):
+        store.quarantine("m", NOON + start * HOUR, NOON + end * HOUR, "within", NOON)
+    assert spans(store) == []
+    for _ in range(2):
+        store.quarantine("m", NOON, NOON + 6 * HOUR, "around", NOON)
+        assert spans(store) == [(0, 2), (4, 6)]
+    assert spans(store, with_released=True) == [(0, 2), (2, 4), (4, 6)]
+
+
+def test_no_two_stretches_overlap_so_that_a_release_leaves_no_other_behind(store: Store) -> None:
+    for start, end, until in ((2, 4, 4), (3, 6, 7), (0, 3, 3)):
+        store.quarantine("m", NOON + start * HOUR, NOON + end * HOUR, "", NOON, decided_until=NOON + until * HOUR)
+    assert spans(store) == [(0, 2), (2, 4), (4, 6)]
+    assert spans(store, decided_before=NOON + 4 * HOUR) == [(0, 2)]
+    assert spans(store, decided_before=NOON + 7 * HOUR) == [(0, 2), (2, 4)]
+    assert store.release_quarantine("m", NOON + 3 * HOUR, NOON + 4 * HOUR) == []
+    assert len(store.release_quarantine("m", NOON + HOUR, NOON + 6 * HOUR)) == 2
+    assert spans(store) == [(0, 2)]
+
+
+def test_an_empty_quarantine_is_refused(store: Store) -> None:
+    with pytest.raises(ValueError, match="is empty"):
+        store.quarantine("m", NOON, NOON, "", NOON)
+
+
+def entry(store: Store, number: int) -> None:
+    row = {
+        "model": "m", "at": number, "actor": "a", "action": "promote", "generation_from": 0, "generation_to": 1,
+        "body": json.dumps({}), "previous_hash": f"h{number - 1}", "hash": f"h{number}",
+    }  # fmt: skip
+    with store.begin() as connection:
+        connection.execute(sa.insert(ledger).values(**row))
+
+
+@pytest.mark.parametrize("statement", ["UPDATE ledger SET actor = 'b'", "DELETE FROM ledger"])
+def test_the_ledger_refuses_to_be_changed(store: Store, statement: str) -> None:
+    entry(store, 1)
+    with pytest.raises(DBAPIError, match="append-only"), store.begin() as connection:
+        connection.exec_driver_sql(statement)
+    with store.connect() as connection:
+        assert connection.execute(sa.select(ledger.c.seq, ledger.c.actor)).all() == [(1, "a")]
+
+
+def test_the_ledger_refuses_to_be_truncated(store: Store) -> None:
+    if store.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has no TRUNCATE")
+    entry(store, 1)
+    with pytest.raises(DBAPIError, match="append-only"), store.begin() as connection:
+        connection.exec_driver_sql("TRUNCATE ledger")
+
+
+def test_the_ledger_numbers_its_rows_and_no_two_follow_the_same_one(store: Store) -> None:
+    for number in (1, 2):
+        entry(store, number)
+    with pytest.raises(IntegrityError):
+        entry(store, 2)
+    with store.connect() as connection:
+        assert connection.execute(sa.select(ledger.c.seq).order_by(ledger.c.seq)).scalars().all() == [1, 2]
+
+
+def test_a_compare_and_swap_knows_whether_it_swapped(store: Store) -> None:
+    row = {"model": "m", "production": 1, "generation": 1, "updated_at": 0}
+    with store.begin() as connection:
+        connection.execute(sa.insert(deployments).values(**row))
+    swap = sa.update(deployments).where(deployments.c.generation == 1).values(generation=2)
+    with store.begin() as connection:
+        assert connection.execute(swap).rowcount == 1
+        assert connection.execute(swap).rowcount == 0
+
+
+def test_an_error_inside_a_transaction_undoes_it(store: Store) -> None:
+    row = {"model": "m", "generation": 1, "updated_at": 0}
+    with pytest.raises(IntegrityError), store.begin() as connection:
+        connection.execute(sa.insert(deployments), [row, {**row, "model": "n"}, row])
+    with store.connect() as connection:
+        assert connection.execute(sa.select(deployments)).all() == []
