@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.paths import PROJECT
 
-MODELS = Path(__file__).parent / "models"
+MODELS = PROJECT / "tests" / "dags" / "models"
 
 if "airflow" not in sys.modules:
     _home = tempfile.mkdtemp(prefix="keel-airflow-")

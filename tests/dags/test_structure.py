@@ -7,8 +7,9 @@ import pytest
 import yaml
 
 from tests.support.airflow.dag_bag import parse, parse_dag
+from tests.support.paths import PROJECT
 
-MODEL = Path(__file__).parent / "models" / "tide" / "model.yaml"
+MODEL = PROJECT / "tests" / "dags" / "models" / "tide" / "model.yaml"
 TELL_AND_RECORD = {
     "compose_message": {"send_email", "post_to_slack", "write_to_outbox", "record"},
     "send_email": {"record"},

@@ -13,6 +13,7 @@ from keel import loop, rollout
 from keel.cli.standalone.replay import replay
 from keel.config import ModelConfig, load_model
 from keel.workspace import Workspace
+from tests.support.paths import PROJECT
 
 HISTORY = datetime(2024, 3, 1, tzinfo=UTC)
 LAUNCH = datetime(2024, 3, 5, tzinfo=UTC)
@@ -24,7 +25,7 @@ TURNED = LAUNCH + 4 * DAY
 
 
 def tide_config() -> ModelConfig:
-    return load_model(Path(__file__).parent / "models" / "tide" / "model.yaml", {})
+    return load_model(PROJECT / "tests" / "dags" / "models" / "tide" / "model.yaml", {})
 
 
 def happen(start: datetime, end: datetime, *, relation: float = 3.0, wind: float = 0.0) -> pa.Table:
