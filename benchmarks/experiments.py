@@ -24,7 +24,7 @@ from keel.evaluation.experiment.plan import Plan, Stage, assign_many, in_utc
 from keel.evaluation.experiment.report import HARM
 from keel.stats.metrics.losses import Estimate, Floats, Scored, brier_loss, error_loss, estimate
 from keel.stats.sequential.confidence_sequences import running
-from keel.stats.sequential.sample_ratio import log_mismatch
+from keel.stats.sequential.sample_ratio import log_ratio_mismatch
 
 if TYPE_CHECKING:
     from keel.stats.sequential.blocks import Times
@@ -185,7 +185,7 @@ def skewed(truth: float, trials: int, n: int = 100_000, seed: int = 0) -> Floats
     """Draw assignments with another share than the stated half; return after how many rows each is caught, or ∞."""
     rng, caught = np.random.default_rng([seed, round(truth * 1_000)]), []
     for _ in range(trials):
-        path = log_mismatch(rng.random(n) < truth, 0.5)
+        path = log_ratio_mismatch(rng.random(n) < truth, 0.5)
         above = path >= math.log(MISMATCH)
         caught.append(float(above.argmax() + 1) if above.any() else math.inf)
     return np.array(caught)

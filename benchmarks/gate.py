@@ -87,7 +87,7 @@ def judge(champion: Scored, challenger: Scored, metric: str, *, looks: int = 0, 
     """Have the gate judge rows of `spread`."""
     return compare_versions(
         champion, challenger, metric=metric, policy=PromotionConfig(**policy), times=spread(len(champion)),
-        segments={}, earlier_looks=looks, holdout_end=HOLDOUT_END,
+        segments={}, prior_comparisons=looks, holdout_end=HOLDOUT_END,
     )  # fmt: skip
 
 
@@ -181,7 +181,8 @@ def segments_shown(difference: Difference, gain: float, worse: int | None, trial
         zero = np.zeros(FLIGHTS)
         found = compare_versions(
             Scored(zero, zero, 9 + better), Scored(zero, zero, zero + 9), metric="mae", policy=policy,
-            times=spread(FLIGHTS), segments={"carrier": carrier.astype(str)}, earlier_looks=0, holdout_end=HOLDOUT_END,
+            times=spread(FLIGHTS), segments={"carrier": carrier.astype(str)}, prior_comparisons=0,
+            holdout_end=HOLDOUT_END,
         ).segments.judged  # fmt: skip
         judged += all(segment.lower_bound > -policy.segment_margin for segment in found)
         corrected += all(segment.simultaneous[0] > -policy.segment_margin for segment in found)

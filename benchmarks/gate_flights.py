@@ -32,7 +32,7 @@ def judged(end: datetime) -> dict[str, Comparison]:
             scored(version(*older(end)), rows), scored(challenger, rows), metric=config.performance.metric,
             policy=config.promotion.model_copy(update={"max_slowdown": None}), times=rows["time"].to_numpy(),
             segments={column: rows[column].to_numpy(zero_copy_only=False) for column in config.promotion.segments},
-            earlier_looks=0, holdout_end=split.end,
+            prior_comparisons=0, holdout_end=split.end,
         )
         for name, older in PAIRS.items()
     }  # fmt: skip
@@ -71,7 +71,7 @@ def _normal(found: Comparison) -> float:
     """How large an improvement is shown by the error of independent rows."""
     from scipy.special import ndtri
 
-    level = look_level(found.policy.alpha, found.earlier_looks)
+    level = look_level(found.policy.alpha, found.prior_comparisons)
     return found.policy.margin - float(ndtri(level)) * found.uncertainty.row_error
 
 

@@ -22,7 +22,7 @@ from keel.evaluation.holdout.comparison import Verdict, compare_versions
 from keel.evaluation.probation.sequential_tests import BLOCK_ROWS, BLOCK_SPAN, MOST
 from keel.evaluation.probation.verdict import ProbationReport, ProbationVerdict, watch_version
 from keel.stats.metrics.losses import Floats, Scored, brier_loss
-from keel.stats.sequential.betting import log_capital
+from keel.stats.sequential.betting import log_e_value
 from keel.stats.sequential.blocks import block_ends, block_means
 from keel.training.training import Split, TrainingRows, score_rows, train
 
@@ -115,9 +115,9 @@ def simpler_tests(worse: Floats, label: Floats, times: Times) -> dict[str, bool]
     ends = block_ends(times, label, rows=BLOCK_ROWS, span=BLOCK_SPAN)
     blocks = np.clip(block_means(worse, ends) - TOLERANCE, -MOST, MOST)
     paths = {
-        "single flights": log_capital(worse, null=0.0, low=-1.0),
-        "single flights, beyond the tolerance": log_capital(worse, null=TOLERANCE, low=-1.0),
-        "blocks, without the ranking": log_capital(blocks, null=0.0, low=-MOST, high=MOST),
+        "single flights": log_e_value(worse, null=0.0, low=-1.0),
+        "single flights, beyond the tolerance": log_e_value(worse, null=TOLERANCE, low=-1.0),
+        "blocks, without the ranking": log_e_value(blocks, null=0.0, low=-MOST, high=MOST),
     }
     return {name: bool(capital.path.max() >= -math.log(ALPHA)) for name, capital in paths.items()}
 
@@ -158,7 +158,7 @@ def passes(challenger: Candidate, champion: Candidate, end: datetime) -> bool:
     rows = between(split.cut, split.end)
     found = compare_versions(
         scored(champion, rows), scored(challenger, rows), metric=config.performance.metric, policy=config.promotion,
-        times=rows["time"].to_numpy(), segments={}, earlier_looks=0, holdout_end=split.end,
+        times=rows["time"].to_numpy(), segments={}, prior_comparisons=0, holdout_end=split.end,
     )  # fmt: skip
     return found.verdict is Verdict.PASS
 

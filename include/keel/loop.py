@@ -27,11 +27,11 @@ from keel.monitoring.quality import QualityStatus, check_quality
 from keel.monitoring.records import (
     KINDS,
     Plain,
-    keep_decision,
-    keep_report,
     last_retrain_before,
     outcome_of,
     report_id,
+    store_decision,
+    store_report,
 )
 from keel.monitoring.window_counts import broken_stretches, count_dirty, window_counts
 from keel.stats.json_numbers import finite_or_none
@@ -109,7 +109,7 @@ def check_data_quality(ws: Workspace, config: ModelConfig, counted: Mapping[str,
     report |= {"set_aside": counts.set_aside.to_dict(), "released": counts.released.to_dict()}
     as_expected = "The data is as expected." if counts.usable.n else found.sentence
     sentence = report["findings"][0]["sentence"] if report["findings"] else as_expected
-    return keep_report(ws, "quality", counted, report, sentence=f"{sentence}{counts.remark}")
+    return store_report(ws, "quality", counted, report, sentence=f"{sentence}{counts.remark}")
 
 
 def check_data_drift(ws: Workspace, config: ModelConfig, counted: Mapping[str, Any]) -> Plain:
@@ -120,7 +120,7 @@ def check_data_drift(ws: Workspace, config: ModelConfig, counted: Mapping[str, A
     report = detect(grid, counts.usable, config.drift).to_dict()
     report["set_aside"] = counts.set_aside.to_dict()
     drifted = [name for name, feature in report["features"].items() if feature["severity"] == "drift"]
-    return keep_report(
+    return store_report(
         ws, "drift", counted, report, share_drifted=report["share_drifted"], drifted=drifted,
         sentence=f"{len(drifted)} of {len(report['features'])} columns have drifted.{counts.remark}",
     )  # fmt: skip
@@ -146,7 +146,7 @@ def check_performance(ws: Workspace, config: ModelConfig, counted: Mapping[str, 
     ).to_dict()
     report |= {"window": window.to_dict(), "set_aside": counts.set_aside.to_dict()}
     sentence = f"{report['metric']} on {report['n']} labels: {report['status']}.{counts.remark}"
-    return keep_report(ws, "performance", counted, report, sentence=sentence)
+    return store_report(ws, "performance", counted, report, sentence=sentence)
 
 
 def decide(ws: Workspace, config: ModelConfig, counted: Mapping[str, Any], *, run_id: str) -> Plain:
@@ -166,7 +166,7 @@ def decide(ws: Workspace, config: ModelConfig, counted: Mapping[str, Any], *, ru
     )
     decision = decide_action(bodies["quality"], bodies["drift"], bodies["performance"], policy)
     log.info("%s: %s", decision.action, decision.sentence)
-    return keep_decision(ws, identity, counted, decision, run_id)
+    return store_decision(ws, identity, counted, decision, run_id)
 
 
 def request_retrain(ws: Workspace, config: ModelConfig, *, window: Window, reason: str, run_id: str) -> Plain:
@@ -178,7 +178,7 @@ def request_retrain(ws: Workspace, config: ModelConfig, *, window: Window, reaso
     version = deployments.read(ws.store, config.model).production
     asked = {"model": config.model, "version": version, "window": window.to_dict()}
     identity = report_id("request", {**asked, "version": f"{run_id}/{reason}"})
-    return keep_decision(ws, identity, asked, Decision(Action.RETRAIN, f"Asked for: {reason}"), run_id)
+    return store_decision(ws, identity, asked, Decision(Action.RETRAIN, f"Asked for: {reason}"), run_id)
 
 
 def retrain(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any], *, actor: str, run_id: str) -> Plain:
@@ -242,7 +242,7 @@ def quarantine(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any], 
     how = "from" if len(broken) == 1 else f"in {len(broken)} stretches from"
     sentence, stretches = f"Set {config.model} aside {how} {between}.", [stretch.to_dict() for stretch in broken]
     evidence = {"decision_id": decision["decision_id"], "sentence": sentence, "quarantined": stretches}
-    deployments.note_once(
+    deployments.append_once(
         ws.store, config.model, actor=actor, action="quarantine",
         body={"run_id": run_id, "evidence": evidence}, now=now_utc(),
     )  # fmt: skip

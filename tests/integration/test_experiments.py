@@ -500,7 +500,7 @@ def test_the_label_delay_is_that_of_the_start_and_a_longer_one_by_now_is_heeded(
     plan = start(ws)
     serve(ws, CONFIG, plan, rows_of())
     as_begun, *others = (
-        rollout.look_at_experiment(ws, changed, plan, end=TURNED + LATER * DAY).to_dict()
+        rollout.evaluate_experiment(ws, changed, plan, end=TURNED + LATER * DAY).to_dict()
         for changed in (CONFIG, *(CONFIG.model_copy(update={"target": delayed(hours)}) for hours in (0, 96)))
     )
     assert as_begun["verdict"] == "promote"

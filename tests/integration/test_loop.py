@@ -272,7 +272,7 @@ def test_the_holdout_is_later_than_all_training_data_of_both(ws):
     window = loop.resolve_window(CONFIG, end=NOW + 38 * DAY, now=NOW)
     asked = loop.request_retrain(ws, CONFIG, window=window, reason="again", run_id="run-5")
     comparison = rollout.compare(ws, CONFIG, loop.retrain(ws, CONFIG, asked, **BY))
-    assert comparison["earlier_looks"] == 1
+    assert comparison["prior_comparisons"] == 1
     assert rollout.compare(ws, CONFIG, loop.retrain(ws, CONFIG, asked, **BY)) == comparison
     learned = ws.registry.reference("toy", 2)["training"]["end"]
     assert comparison["holdout"]["start"] >= learned
@@ -281,7 +281,7 @@ def test_the_holdout_is_later_than_all_training_data_of_both(ws):
     asked = loop.request_retrain(ws, long, window=window, reason="a long holdout", run_id="run-6")
     comparison = rollout.compare(ws, long, loop.retrain(ws, long, asked, **BY))
     assert comparison["holdout"]["start"] == learned
-    assert comparison["earlier_looks"] == 2
+    assert comparison["prior_comparisons"] == 2
 
 
 def test_a_retrain_cools_down(ws):

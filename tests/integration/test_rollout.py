@@ -127,7 +127,7 @@ def test_an_offered_version_is_staged_and_promoted_once_somebody_agrees(ws):
     assert ws.registry.aliases("toy") == {"production": 1, "staging": 2}
     assert statuses(ws) == {1: "production", 2: "staging"}
     again = rollout.compare(ws, ASKED, ask(ws, ASKED))
-    assert (again["challenger"], again["earlier_looks"]) == (2, 1)
+    assert (again["challenger"], again["prior_comparisons"]) == (2, 1)
     assert again["holdout"]["end"] > comparison["holdout"]["end"]
     assert agree(ws, ASKED, again, by="grace")["outcome"] == "approved"
     rollout.promote(ws, ASKED, again, actor="ada", run_id="promote-1")

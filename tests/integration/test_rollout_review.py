@@ -12,7 +12,7 @@ from keel.deployments.history import Status, history
 from keel.errors import NotApproved, StaleGeneration
 from keel.ledger import entries as ledger
 from keel.monitoring.decision import Action, Decision
-from keel.monitoring.records import keep_decision
+from keel.monitoring.records import store_decision
 from keel.window import Window, now_utc
 from tests.integration.test_rollout import (
     ASKED,
@@ -144,7 +144,7 @@ def test_a_run_that_has_taken_one_version_back_still_takes_back_another(ws):
     bad = rollout.promote(ws, CONFIG, other, **BY)["version"]
     about = {"model": "toy", "version": bad, "window": Window(TURNED, TURNED + DAY).to_dict()}
     decided = Decision(Action.WATCH, "harm")
-    harm = keep_decision(
+    harm = store_decision(
         ws, "watch-0", about, decided, "rollback-1", branch="rollback", reason="harm", target=1, watched={}
     )  # fmt: skip
     assert rollout.rollback(ws, CONFIG, harm, actor="keel", run_id="rollback-1")["version"] == 1

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import binom
 
 from keel.stats.metrics.hourly_sums import Sums
-from keel.stats.metrics.hourly_table import Stretch
+from keel.stats.metrics.hourly_table import HourlyTable
 from keel.stats.metrics.intervals import LEVEL, realise
 from keel.stats.metrics.losses import Scored
 
@@ -46,7 +46,7 @@ def rows_of(rng, kind, hours, size, lasting):
 @functools.cache
 def truth(kind, size):
     rows = rows_of(np.random.default_rng(99), kind, 40_000, size, 0.0)
-    whole = Stretch.read([Sums.measure(rows, METRICS[kind]).to_json()])
+    whole = HourlyTable.read([Sums.measure(rows, METRICS[kind]).to_json()])
     return {metric: realise(metric, whole, np.array([START])).value for metric in METRICS[kind]}
 
 
@@ -58,7 +58,7 @@ def test_intervals_miss_about_as_often_as_stated(kind, hours, world):
     for repetition in range(REPETITIONS):
         rows = rows_of(np.random.default_rng([hours, repetition]), kind, hours, *WORLDS[world])
         parts = [Sums.measure(rows.take(slice(i * ROWS, (i + 1) * ROWS)), METRICS[kind]) for i in range(hours)]
-        stretch = Stretch.read([part.to_json() for part in parts])
+        stretch = HourlyTable.read([part.to_json() for part in parts])
         for metric in METRICS[kind]:
             found = realise(metric, stretch, times)
             missed[metric] += not found.lower <= truth(kind, WORLDS[world][0])[metric] <= found.upper

@@ -12,7 +12,7 @@ COMPARED = {
     "model": "flight_delay", "report_id": "comparison-332b204ae4887fc4", "verdict": "pass", "metric": "brier",
     "n": 19153, "champion": 1, "challenger": 3, "champion_value": 0.2046286320410551,
     "challenger_value": 0.1841035670118277, "improvement": 0.020525065029227407, "lower_bound": 0.018719401458663888,
-    "standard_error": 0.0010977655038582905, "margin": 0.0, "alpha": 0.05, "level": 0.05, "earlier_looks": 0,
+    "standard_error": 0.0010977655038582905, "margin": 0.0, "alpha": 0.05, "level": 0.05, "prior_comparisons": 0,
     "reason": "better by 0.0205, by at least 0.0187 at 95%", "forced_by": None, "requested_by": None,
     "holdout": {"start": "2013-06-09T00:00:00+00:00", "end": "2013-06-30T00:00:00+00:00"},
     "sentence": "Challenger 3 against champion 1: better by 0.0205, by at least 0.0187 at 95%.",

@@ -111,7 +111,7 @@ def show(
         look = (
             report["body"]  # that which has ended it
             if report and until is None
-            else rollout.look_at_experiment(ws, config, found.plan, end=until or now_utc()).to_dict()
+            else rollout.evaluate_experiment(ws, config, found.plan, end=until or now_utc()).to_dict()
         )
     if as_json:
         print_json({**found.to_dict(), "look": look})

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from keel.deployments.alias_sync import Finding, pending, project
 from keel.deployments.history import Deployment
 from keel.deployments.reconcile import Reconciled, reconcile
-from keel.deployments.transitions import NONE, Statuses, note, note_once, noted_before, read, rebuild, stale, swap
+from keel.deployments.transitions import NONE, Statuses, append_once, appended_before, note, read, rebuild, stale, swap
 from keel.errors import NoProductionVersion, RegistryUnavailable, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -21,8 +21,20 @@ if TYPE_CHECKING:
     from keel.store import Store
 
 __all__ = [
-    "Deployment", "Finding", "Reconciled", "change", "note", "note_once", "noted_before", "pending",
-    "production_version", "project", "read", "rebuild", "reconcile", "stale",
+    "Deployment",
+    "Finding",
+    "Reconciled",
+    "append_once",
+    "appended_before",
+    "change",
+    "note",
+    "pending",
+    "production_version",
+    "project",
+    "read",
+    "rebuild",
+    "reconcile",
+    "stale",
 ]  # fmt: skip
 
 

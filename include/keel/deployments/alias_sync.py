@@ -52,7 +52,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Look:
+class SyncState:
     """A model's rows in the ledger, and up to which of them the registry follows."""
 
     model: str
@@ -94,11 +94,11 @@ class Look:
         )
 
 
-def look_at(store: Store, model: str) -> Look:
+def look_at(store: Store, model: str) -> SyncState:
     """Read the mark first: what is committed after it must never be taken for followed."""
     with store.connect() as connection:
         mark = connection.execute(select(projections.c.seq).where(projections.c.model == model)).scalar()
-    return Look(model, tuple(ledger.entries(store, model)), mark or 0)
+    return SyncState(model, tuple(ledger.entries(store, model)), mark or 0)
 
 
 def pending(store: Store, model: str) -> bool:
@@ -120,7 +120,7 @@ def project(store: Store, registry: Registry, model: str) -> list[Finding]:
         return complete(store, registry, look_at(store, model), held)
 
 
-def complete(store: Store, registry: Registry, look: Look, held: Held) -> list[Finding]:
+def complete(store: Store, registry: Registry, look: SyncState, held: Held) -> list[Finding]:
     """Do what `project` does, for who holds the lock."""
     if not look.news:
         return []
@@ -136,7 +136,7 @@ def complete(store: Store, registry: Registry, look: Look, held: Held) -> list[F
 
 
 def record(
-    store: Store, look: Look, found: list[Finding], *, actor: str, now: datetime, statuses: Statuses = NONE
+    store: Store, look: SyncState, found: list[Finding], *, actor: str, now: datetime, statuses: Statuses = NONE
 ) -> None:
     """Say in the ledger what was found, unless it was said by somebody who did not come to the end."""
     evidence = evidence_of(found)
@@ -150,7 +150,7 @@ def evidence_of(found: list[Finding]) -> dict[str, Any]:
     return {"sentence": " ".join(f.sentence for f in found), "findings": [f.to_dict() for f in found]}
 
 
-def follow(store: Store, registry: Registry, look: Look, held: Held, also: Collection[str] = ()) -> None:
+def follow(store: Store, registry: Registry, look: SyncState, held: Held, also: Collection[str] = ()) -> None:
     """Make the registry say what the ledger says, and then say so: the aliases that pending changes move or ``also``
     names, and all tags. Versions that the registry does not have any more are passed over.
     """
@@ -165,7 +165,7 @@ def follow(store: Store, registry: Registry, look: Look, held: Held, also: Colle
     _mark(store, look)
 
 
-def versions_of(registry: Registry, look: Look) -> list[VersionInfo]:
+def versions_of(registry: Registry, look: SyncState) -> list[VersionInfo]:
     """Return the registry's versions of a model.
 
     Raises
@@ -184,7 +184,7 @@ def versions_of(registry: Registry, look: Look) -> list[VersionInfo]:
     return versions
 
 
-def untagged(look: Look, versions: Iterable[VersionInfo]) -> dict[int, str]:
+def untagged(look: SyncState, versions: Iterable[VersionInfo]) -> dict[int, str]:
     """Return the stations of those versions whose tag does not say it."""
     stations = {version: str(standing.status) for version, standing in look.state.standings.items()}
     return {
@@ -194,7 +194,7 @@ def untagged(look: Look, versions: Iterable[VersionInfo]) -> dict[int, str]:
     }
 
 
-def _overwritten(look: Look, aliases: Mapping[str, int]) -> list[Finding]:
+def _overwritten(look: SyncState, aliases: Mapping[str, int]) -> list[Finding]:
     found = []
     deployment = look.state.deployment
     for alias, places in look.passed.items():
@@ -210,7 +210,7 @@ def _overwritten(look: Look, aliases: Mapping[str, int]) -> list[Finding]:
     return found
 
 
-def _mark(store: Store, look: Look) -> None:
+def _mark(store: Store, look: SyncState) -> None:
     with store.begin() as connection:
         first = insert(connection, projections).values(model=look.model, seq=look.state.seq)
         connection.execute(

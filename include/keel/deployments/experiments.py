@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import delete, select
 
 from keel.deployments.history import PROMOTABLE, history
-from keel.deployments.ledger_rows import alone, noted
+from keel.deployments.ledger_rows import append_entry, lock_ledger
 from keel.errors import ExperimentRefused, UnknownExperiment
 from keel.evaluation.experiment.plan import Plan
 from keel.ledger import entries as ledger
@@ -79,7 +79,7 @@ def start(
 
     """
     with store.begin() as connection:
-        alone(connection)
+        lock_ledger(connection)
         if known := _find(connection, plan.experiment_id):
             return known
         if other := _running(connection, plan.model):
@@ -91,7 +91,7 @@ def start(
         if why := _void_because(plan, state.deployment.production or plan.champion, station):
             raise ExperimentRefused(f"{plan.model}: meanwhile, {why}: look again, and start another")
         body = {"run_id": run_id, "experiment": plan.to_dict(), "evidence": dict(evidence)}
-        noted(connection, plan.model, actor=actor, action=ledger.Action.EXPERIMENT_START, body=body, now=now)
+        append_entry(connection, plan.model, actor=actor, action=ledger.Action.EXPERIMENT_START, body=body, now=now)
         begun = Experiment(plan)
         connection.execute(table.insert().values(**_values(begun)))
     return begun
@@ -114,7 +114,7 @@ def end(
 
     """
     with store.begin() as connection:
-        alone(connection)
+        lock_ledger(connection)
         found = _find(connection, experiment_id)
         if found is None or found.plan.model != model:
             raise unknown(experiment_id, model, (each.plan for each in _of(connection, model)))
@@ -132,8 +132,8 @@ def end(
 def end_if_void(connection: Connection, entry: Entry) -> None:
     """End a model's running experiment without a verdict, if the row that was just added leaves nothing to compare.
 
-    In the transaction of that row, which is `alone`: so a running experiment is one between the version in production
-    and one that may go there.
+    The caller holds `lock_ledger` in the transaction of that row, so a running experiment always compares the version
+    in production with one that may go there.
     """
     places, stations = entry.body.get("to"), entry.body.get("statuses")
     if not (places or stations):
@@ -180,7 +180,7 @@ def rebuild(store: Store, model: str | None = None) -> list[str]:
     Whether the ledger itself is what was written is for `keel.ledger.entries.verify` to say first.
     """
     with store.begin() as connection:
-        alone(connection)
+        lock_ledger(connection)
         # Another connection, which sees the same rows: nobody can add one before this transaction ends.
         right = fold(ledger.entries(store, model))
         there = set(connection.execute(select(table.c.model).distinct()).scalars())
@@ -241,7 +241,7 @@ def _ended(
     actor: str, now: datetime, run_id: str | None,
 ) -> None:  # fmt: skip
     body = {"run_id": run_id, "experiment": None, "evidence": {**said, "plan": plan}}
-    noted(connection, model, actor=actor, action=ledger.Action.EXPERIMENT_END, body=body, now=now)
+    append_entry(connection, model, actor=actor, action=ledger.Action.EXPERIMENT_END, body=body, now=now)
     outcome = json.dumps(_outcome(said), sort_keys=True)
     mine = table.c.experiment_id == said["experiment_id"]
     connection.execute(table.update().where(mine).values(status=ENDED, ended_at=to_micros(now), outcome=outcome))

@@ -77,7 +77,7 @@ def new_stations(before: Deployment, after: Deployment) -> dict[int, Status]:
 
 
 @dataclass(frozen=True)
-class Standing:
+class VersionStatus:
     """The station a version has reached, why, and the ledger's row that says so."""
 
     status: Status
@@ -102,7 +102,7 @@ class History:
     """The state of one model after its last row ``seq``."""
 
     deployment: Deployment
-    standings: Mapping[int, Standing] = field(default_factory=dict)
+    standings: Mapping[int, VersionStatus] = field(default_factory=dict)
     pins: Mapping[int, Pin] = field(default_factory=dict)
     probation: Probation | None = None
     plan: Mapping[str, Any] | None = None
@@ -148,7 +148,7 @@ def _after(state: History, entry: Entry) -> History:
             state = replace(state, probation=None)
     if statuses:
         new = {
-            int(version): Standing(Status(said["status"]), said["reason"], entry.at, entry.seq)
+            int(version): VersionStatus(Status(said["status"]), said["reason"], entry.at, entry.seq)
             for version, said in statuses.items()
         }
         state = replace(state, standings={**state.standings, **new})

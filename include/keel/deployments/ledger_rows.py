@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from keel.ledger.entries import Entry
 
 
-def alone(connection: Connection) -> None:
+def lock_ledger(connection: Connection) -> None:
     """Let nobody else append until this transaction ends; SQLite's writers are alone anyway."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("LOCK TABLE ledger IN SHARE ROW EXCLUSIVE MODE"))
 
 
-def placed(connection: Connection, model: str) -> Deployment:
+def read_deployment(connection: Connection, model: str) -> Deployment:
     """Return the deployment of a model, an empty one where there is none."""
     row = connection.execute(select(deployments).where(deployments.c.model == model)).mappings().first()
     if row is None:
@@ -32,11 +32,11 @@ def placed(connection: Connection, model: str) -> Deployment:
     return Deployment(**{name: row[name] for name in ("model", "production", "staging", "previous", "generation")})
 
 
-def noted(
+def append_entry(
     connection: Connection, model: str, *, actor: str, action: str, body: Mapping[str, Any], now: datetime
 ) -> Entry:
-    """Add a row that does not change the deployment, for a caller who is `alone`."""
-    generation = placed(connection, model).generation
+    """Add a row that does not change the deployment, for a caller who is `lock_ledger`."""
+    generation = read_deployment(connection, model).generation
     return ledger.append(
         connection, model=model, at=now, actor=actor, action=action,
         generation_from=generation, generation_to=generation, body=body,

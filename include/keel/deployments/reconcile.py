@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from keel.deployments.alias_sync import (
     Finding,
-    Look,
+    SyncState,
     complete,
     evidence_of,
     exclusive,
@@ -63,10 +63,10 @@ class Reconciled:
 
 
 @dataclass(frozen=True)
-class Hand:
+class OutOfBandChange:
     """What somebody else has done to a model in the registry, with nothing of Keel's pending there."""
 
-    look: Look
+    look: SyncState
     aliases: Mapping[str, int]
     there: frozenset[int]
 
@@ -190,7 +190,7 @@ def reconcile(store: Store, registry: Registry, model: str, *, actor: str, now: 
                 found.append(wrong)
                 break
             aliases, versions = registry.aliases(model), versions_of(registry, look)
-            hand = Hand(look, aliases, frozenset(version.version for version in versions))
+            hand = OutOfBandChange(look, aliases, frozenset(version.version for version in versions))
             at_rest = not (hand.moved or hand.lost)
             if untagged(look, versions) or (at_rest and look.mark < look.state.seq):
                 follow(store, registry, look, held)
@@ -201,7 +201,9 @@ def reconcile(store: Store, registry: Registry, model: str, *, actor: str, now: 
     return Reconciled(model, completed, tuple(found))
 
 
-def _taken_over(store: Store, registry: Registry, hand: Hand, held: Held, *, actor: str, now: datetime) -> bool:
+def _taken_over(
+    store: Store, registry: Registry, hand: OutOfBandChange, held: Held, *, actor: str, now: datetime
+) -> bool:
     """Make what was done by hand the deployment, or put it back; False if somebody changed the deployment meanwhile."""
     if not (hand.moved or hand.removed or hand.statuses):
         return True
@@ -222,7 +224,7 @@ def _taken_over(store: Store, registry: Registry, hand: Hand, held: Held, *, act
     return True
 
 
-def _wrong_row(look: Look, row: Deployment) -> Finding | None:
+def _wrong_row(look: SyncState, row: Deployment) -> Finding | None:
     """Compare the deployments row, read before the ledger, with what the ledger adds up to.
 
     They change in one transaction. A change between the two reads would be pending, as nobody else can project it now.

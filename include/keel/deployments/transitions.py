@@ -17,7 +17,7 @@ from sqlalchemy import Connection, delete, select, text
 
 from keel.deployments import experiments
 from keel.deployments.history import Deployment, Status, fold, new_stations
-from keel.deployments.ledger_rows import alone, noted, placed
+from keel.deployments.ledger_rows import append_entry, lock_ledger, read_deployment
 from keel.errors import StaleGeneration
 from keel.ledger import entries as ledger
 from keel.store.database.tables import deployments as deployments_table
@@ -37,7 +37,7 @@ NONE: Statuses = MappingProxyType({})
 def read(store: Store, model: str) -> Deployment:
     """Return the deployment of a model, an empty one where there is none."""
     with store.connect() as connection:
-        return placed(connection, model)
+        return read_deployment(connection, model)
 
 
 def swap(
@@ -75,13 +75,15 @@ def note(
 ) -> Entry:  # fmt: skip
     """Record what does not change the deployment, such as a registration or an approval."""
     with store.begin() as connection:
-        alone(connection)
-        entry = noted(connection, model, actor=actor, action=action, body=_with_statuses(body, statuses), now=now)
+        lock_ledger(connection)
+        entry = append_entry(
+            connection, model, actor=actor, action=action, body=_with_statuses(body, statuses), now=now
+        )
         experiments.end_if_void(connection, entry)
         return entry
 
 
-def note_once(
+def append_once(
     store: Store, model: str, *, actor: str, action: str, body: Mapping[str, Any], now: datetime
 ) -> Entry | None:
     """Record what was decided without changing the deployment or a station, such as keeping the champion.
@@ -90,13 +92,13 @@ def note_once(
     returns None.
     """
     with store.begin() as connection:
-        alone(connection)
+        lock_ledger(connection)
         if _noted_before(connection, model, action, body):
             return None
-        return noted(connection, model, actor=actor, action=action, body=body, now=now)
+        return append_entry(connection, model, actor=actor, action=action, body=body, now=now)
 
 
-def noted_before(store: Store, model: str, action: str, body: Mapping[str, Any]) -> bool:
+def appended_before(store: Store, model: str, action: str, body: Mapping[str, Any]) -> bool:
     """Whether the same action is recorded with the same evidence."""
     with store.connect() as connection:
         return _noted_before(connection, model, action, body)
@@ -110,7 +112,7 @@ def rebuild(store: Store, model: str | None = None) -> list[Deployment]:
     with store.begin() as connection:
         if connection.dialect.name == "postgresql":  # in the order in which a change locks them
             connection.execute(text("LOCK TABLE deployments IN SHARE ROW EXCLUSIVE MODE"))
-        alone(connection)
+        lock_ledger(connection)
         there = set(connection.execute(select(deployments_table.c.model)).scalars())
         known = set(connection.execute(select(ledger_table.c.model).distinct()).scalars())
         wrong = []
@@ -118,7 +120,7 @@ def rebuild(store: Store, model: str | None = None) -> list[Deployment]:
             # Another connection, which sees the same rows: nobody can add one before this transaction ends.
             rows = list(ledger.entries(store, name))
             right = fold(name, rows).deployment
-            if placed(connection, name) != right:
+            if read_deployment(connection, name) != right:
                 at = next((row.at for row in reversed(rows) if "to" in row.body), None)
                 _write(connection, right, at)
                 wrong.append(right)

@@ -16,7 +16,7 @@ NOBODY = frozenset({"", "airflow", "None"})
 
 
 @dataclass(frozen=True)
-class Said:
+class LedgerEntryView:
     """A row with its parts by name, each empty where the row has no such part."""
 
     entry: Entry

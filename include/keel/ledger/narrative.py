@@ -11,7 +11,7 @@ from typing import Any
 
 from keel.ledger import wording
 from keel.ledger.entries import Action, Entry
-from keel.ledger.entry_view import NOBODY, Said
+from keel.ledger.entry_view import NOBODY, LedgerEntryView
 from keel.ledger.wording import chance, day, ended, is_met, mapping, span, stretches, text, values_of, version
 
 TURNED_DOWN = ("fail", "keep_champion")
@@ -28,18 +28,18 @@ ENDINGS = {
 }
 """How an experiment ends, by what the row says; of the challenger."""
 
-Tale = Callable[[Said], Iterator[str]]
+Tale = Callable[[LedgerEntryView], Iterator[str]]
 
 
 def tell(entry: Entry) -> str:
     """Return what happened, on one line."""
-    told = (sentence for sentence in TALES.get(entry.action, _as_it_is)(Said(entry)) if sentence)
+    told = (sentence for sentence in TALES.get(entry.action, _as_it_is)(LedgerEntryView(entry)) if sentence)
     # A text in a row may hold anything, such as what moves a terminal's cursor.
     plain = " ".join(f"{sentence[0].upper()}{sentence[1:]}" for sentence in told)
     return "".join(character if character.isprintable() else " " for character in plain)
 
 
-def _register(said: Said) -> Iterator[str]:
+def _register(said: LedgerEntryView) -> Iterator[str]:
     yield f"{said.about} was trained and registered as a candidate."
     yield _started(said)
     yield said.why
@@ -51,21 +51,21 @@ def _register(said: Said) -> Iterator[str]:
     yield f"Its {len(files)} files are pinned by their hashes: nothing else is ever loaded as it." if files else ""
 
 
-def _keep_champion(said: Said) -> Iterator[str]:
+def _keep_champion(said: LedgerEntryView) -> Iterator[str]:
     yield f"{said.about} was {'not taken' if said.is_inconclusive else 'turned down'}."
     yield _started(said)
     yield from _comparison(said)
     yield from _places(said, said.evidence.get("champion"))
 
 
-def _stage(said: Said) -> Iterator[str]:
+def _stage(said: LedgerEntryView) -> Iterator[str]:
     yield f"{said.about} was offered for production, and waits for a person's yes."
     yield _started(said)
     yield from _comparison(said)
     yield from _places(said)
 
 
-def _approve(said: Said) -> Iterator[str]:
+def _approve(said: LedgerEntryView) -> Iterator[str]:
     approval = said.part("approval")
     who = text(approval.get("approver")) or said.who or "somebody"
     champion = approval.get("champion")
@@ -74,7 +74,7 @@ def _approve(said: Said) -> Iterator[str]:
     yield _requested(approval)
 
 
-def _decline(said: Said) -> Iterator[str]:
+def _decline(said: LedgerEntryView) -> Iterator[str]:
     approval = said.part("approval")
     who, challenger = text(approval.get("approver")), version(approval.get("challenger"))
     yield (
@@ -86,7 +86,7 @@ def _decline(said: Said) -> Iterator[str]:
     yield from _places(said, approval.get("champion"))
 
 
-def _promote(said: Said) -> Iterator[str]:
+def _promote(said: LedgerEntryView) -> Iterator[str]:
     before, after = (said.part(name).get("production") for name in ("from", "to"))
     instead = f" in place of {version(before)}" if before is not None else ", the first to do so"
     yield f"{version(after)} went into production{instead}."
@@ -99,7 +99,7 @@ def _promote(said: Said) -> Iterator[str]:
     yield from _places(said)
 
 
-def _confirm(said: Said) -> Iterator[str]:
+def _confirm(said: LedgerEntryView) -> Iterator[str]:
     survived = mapping(said.evidence.get("watched")).get("verdict", "survived") == "survived"
     if text(said.evidence.get("reason")) or not survived:
         yield f"the probation of {said.about.lower()} was ended{said.by}, and it stays in production."
@@ -109,7 +109,7 @@ def _confirm(said: Said) -> Iterator[str]:
     yield said.why.removeprefix("The version has survived its probation: ")
 
 
-def _rollback(said: Said) -> Iterator[str]:
+def _rollback(said: LedgerEntryView) -> Iterator[str]:
     bad, good = (said.part(name).get("production") for name in ("from", "to"))
     yield f"{version(bad)} was taken back{said.by}, and {version(good)} serves again."
     yield said.why
@@ -119,13 +119,13 @@ def _rollback(said: Said) -> Iterator[str]:
     yield from _places(said)
 
 
-def _out_of_band(said: Said) -> Iterator[str]:
+def _out_of_band(said: LedgerEntryView) -> Iterator[str]:
     yield "the registry was found changed by hand, past Keel."
     yield said.sentence
     yield from _places(said)
 
 
-def _experiment_start(said: Said) -> Iterator[str]:
+def _experiment_start(said: LedgerEntryView) -> Iterator[str]:
     plan = said.part("experiment")
     champion, challenger = version(plan.get("champion")), version(plan.get("challenger"))
     yield f"{challenger} is tried in production beside {champion}."
@@ -138,7 +138,7 @@ def _experiment_start(said: Said) -> Iterator[str]:
     yield wording.rules(plan)
 
 
-def _experiment_end(said: Said) -> Iterator[str]:
+def _experiment_end(said: LedgerEntryView) -> Iterator[str]:
     found, plan = said.evidence, mapping(said.evidence.get("plan"))
     how, challenger = text(found.get("outcome")), version(plan.get("challenger"))
     champion = version(plan.get("champion"))
@@ -149,29 +149,29 @@ def _experiment_end(said: Said) -> Iterator[str]:
     yield f"{champion} answers everybody again." if plan and how not in ("promote", "void") else ""
 
 
-def _quarantine(said: Said) -> Iterator[str]:
+def _quarantine(said: LedgerEntryView) -> Iterator[str]:
     yield f"data was set aside as broken{said.by}: {stretches(said.evidence.get('quarantined'))}."
     yield "Nothing learns from it, and no later check looks at it, until a person gives it back."
 
 
-def _release_quarantine(said: Said) -> Iterator[str]:
+def _release_quarantine(said: LedgerEntryView) -> Iterator[str]:
     yield f"data that had been set aside was given back{said.by}: {stretches(said.evidence.get('released'))}."
     yield "It is used again, and is not set aside a second time."
 
 
-def _release_version(said: Said) -> Iterator[str]:
+def _release_version(said: LedgerEntryView) -> Iterator[str]:
     yield f"{said.about} was released{said.by}."
     yield said.why
     statuses = (text(mapping(station).get("status")) for station in said.part("statuses").values())
     yield f"Its status is {next(statuses, '') or 'not said'} now." if said.part("statuses") else ""
 
 
-def _delete_version(said: Said) -> Iterator[str]:
+def _delete_version(said: LedgerEntryView) -> Iterator[str]:
     yield f"{said.about} was deleted{said.by}: its files are gone, its history stays."
     yield said.why
 
 
-def _as_it_is(said: Said) -> Iterator[str]:
+def _as_it_is(said: LedgerEntryView) -> Iterator[str]:
     yield f"{said.entry.action.replace('_', ' ')}{said.by}."
     yield said.why
     yield from _places(said)
@@ -196,7 +196,7 @@ TALES: Mapping[str, Tale] = {
 }
 
 
-def _on_probation(said: Said, who: str = "it") -> str:
+def _on_probation(said: LedgerEntryView, who: str = "it") -> str:
     probation = said.part("probation")
     watched = span(probation.get("since"), probation.get("until"))
     if not watched:
@@ -204,7 +204,7 @@ def _on_probation(said: Said, who: str = "it") -> str:
     return f"{who} is on probation on the data of {watched}: shown to do harm there, it is taken back."
 
 
-def _comparison(said: Said) -> Iterator[str]:
+def _comparison(said: LedgerEntryView) -> Iterator[str]:
     """Tell what a comparison measured, and what follows; its own sentence where it measured nothing."""
     found, measured = said.evidence, values_of(said.evidence)
     reason = ended(text(found.get("reason")).removeprefix("inconclusive").lstrip(": "))
@@ -221,7 +221,7 @@ def _comparison(said: Said) -> Iterator[str]:
         yield f"It was forced by {forced_by}, whatever the comparison says{f': {ended(why)}' if why else '.'}"
 
 
-def _places(said: Said, stays: object = None) -> Iterator[str]:
+def _places(said: LedgerEntryView, stays: object = None) -> Iterator[str]:
     """Tell what was in production before and after a change, or what ``stays`` there."""
     before, after = said.part("from"), said.part("to")
     if not after:
@@ -236,7 +236,7 @@ def _places(said: Said, stays: object = None) -> Iterator[str]:
         yield f"{version(previous)} is kept to go back to."
 
 
-def _started(said: Said) -> str:
+def _started(said: LedgerEntryView) -> str:
     who = text(said.evidence.get("requested_by")) or said.who
     return f"The run was started by {who}." if who not in NOBODY else ""
 

@@ -22,10 +22,10 @@ import numpy as np
 
 from keel.config.sections import METRICS_OF_KIND
 from keel.errors import KeelError
-from keel.monitoring.window_counts import Standing, standing_of, stretches
+from keel.monitoring.window_counts import HourStatus, standing_of, stretches
 from keel.stats.json_numbers import finite_or_none
 from keel.stats.metrics.hourly_sums import COLUMNS, Sums
-from keel.stats.metrics.hourly_table import Stretch
+from keel.stats.metrics.hourly_table import HourlyTable
 from keel.stats.metrics.intervals import of_holdout, realise
 from keel.stats.metrics.losses import scored
 from keel.window import DAY, HOUR, floor_hour
@@ -95,7 +95,7 @@ class _History:
     """What is known of versions over time, by version and hour."""
 
     hours: list[_Hour]
-    sums: Stretch
+    sums: HourlyTable
     times: NDArray[np.datetime64]
     """The beginnings of the hours whose sums these are."""
 
@@ -190,12 +190,12 @@ def _history(ws: Workspace, config: ModelConfig, start: datetime, end: datetime,
         number, hour = key
         labelled, body = summed.get(key, (0, None))
         place = None
-        if body is not None and standing_of(hour, quarantines) is not Standing.SET_ASIDE:
+        if body is not None and standing_of(hour, quarantines) is not HourStatus.SET_ASIDE:
             place = len(bodies)
             bodies.append(body)
             times.append(hour.replace(tzinfo=None))
         hours.append(_Hour(number, hour, predictions.get(key, 0), labelled, place))
-    return _History(hours, Stretch.read(bodies), np.array(times, "datetime64[s]"))
+    return _History(hours, HourlyTable.read(bodies), np.array(times, "datetime64[s]"))
 
 
 def _header(start: datetime, end: datetime, version: int) -> dict[str, Any]:

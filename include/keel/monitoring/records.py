@@ -27,7 +27,7 @@ def report_id(kind: str, counted: Mapping[str, Any]) -> str:
     return f"{kind}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:16]}"
 
 
-def keep_report(ws: Workspace, kind: str, counted: Mapping[str, Any], body: Plain, **summary: Any) -> Plain:
+def store_report(ws: Workspace, kind: str, counted: Mapping[str, Any], body: Plain, **summary: Any) -> Plain:
     """Store a report, and return its reference with what the next steps need of it."""
     identity = report_id(kind, counted)
     ws.store.reports.put(
@@ -48,7 +48,7 @@ def request_id(model: str, what: str, run_id: str) -> str:
     return f"request-{hashlib.sha256('|'.join((model, what, run_id)).encode()).hexdigest()[:16]}"
 
 
-def keep_decision(
+def store_decision(
     ws: Workspace, identity: str, counted: Mapping[str, Any], decided: Decision, run_id: str, **more: Any
 ) -> Plain:
     """Store a decision with the run that made it, and ``more`` of what was asked for; return it."""
@@ -84,7 +84,7 @@ def last_retrain_before(ws: Workspace, model: str, *, before: datetime, other_th
 def outcome_of(name: str, decided: Mapping[str, Any], sentence: str, **more: Any) -> Plain:
     """Return what came of a decision, with the numbers of the comparison where there was one."""
     kept = ("decision_id", "model", "champion", "challenger", "metric", "champion_value", "challenger_value",
-            "lower_bound", "improvement", "margin", "level", "n", "holdout", "earlier_looks", "mlflow_run_id",
+            "lower_bound", "improvement", "margin", "level", "n", "holdout", "prior_comparisons", "mlflow_run_id",
             "report_id", "verdict", "forced_by", "basis", "loss", "upper_bound", "experiment_id",
             "until")  # fmt: skip
     return {"outcome": name, "sentence": sentence, **{k: decided[k] for k in kept if k in decided}, **more}

@@ -65,7 +65,7 @@ def stretches(hours: Iterable[datetime]) -> list[tuple[datetime, datetime]]:
     return spans
 
 
-class Standing(Enum):
+class HourStatus(Enum):
     """What earlier windows' decisions, and people, have said of an hour; nothing, mostly."""
 
     OPEN = "open"
@@ -116,27 +116,27 @@ def window_counts(
 
     With the end of the window that is judged, what it sets aside itself changes nothing when it is judged again.
     """
-    parts = {standing: Part(0, Counts.zero(grid)) for standing in Standing}
+    parts = {standing: Part(0, Counts.zero(grid)) for standing in HourStatus}
     for _, counts, standing in hourly_counts(ws, config, version, grid, window, decided_before):
         parts[standing] = Part(parts[standing].hours + 1, parts[standing].counts + counts)
-    return WindowCounts(parts[Standing.OPEN], parts[Standing.SET_ASIDE], parts[Standing.RELEASED])
+    return WindowCounts(parts[HourStatus.OPEN], parts[HourStatus.SET_ASIDE], parts[HourStatus.RELEASED])
 
 
 def hourly_counts(
     ws: Workspace, config: ModelConfig, version: int, grid: ReferenceGrid, window: Window, decided_before: datetime
-) -> Iterator[tuple[datetime, Counts, Standing]]:
+) -> Iterator[tuple[datetime, Counts, HourStatus]]:
     """Yield a window's hours that have rows, in order."""
     stretches = ws.store.quarantines(config.model, decided_before=decided_before, with_released=True)
     for hour, payload in ws.store.counts.get(config.model, version, grid.grid_id, window.start, window.end):
         yield hour, Counts.from_bytes(payload), standing_of(hour, stretches)
 
 
-def standing_of(hour: datetime, stretches: Sequence[Mapping[str, Any]]) -> Standing:
+def standing_of(hour: datetime, stretches: Sequence[Mapping[str, Any]]) -> HourStatus:
     """Return an hour's standing. An hour that is set aside in part is as a whole: counts cannot be divided."""
     released = [s["released"] for s in stretches if s["start"] < hour + HOUR and hour < s["end"]]
     if not released:
-        return Standing.OPEN
-    return Standing.RELEASED if all(released) else Standing.SET_ASIDE
+        return HourStatus.OPEN
+    return HourStatus.RELEASED if all(released) else HourStatus.SET_ASIDE
 
 
 def broken_stretches(ws: Workspace, config: ModelConfig, version: int, window: Window) -> list[Window]:
@@ -148,7 +148,7 @@ def broken_stretches(ws: Workspace, config: ModelConfig, version: int, window: W
     grid = ws.registry.grid(config.model, version)
     broken: list[Window] = []
     for hour, counts, standing in hourly_counts(ws, config, version, grid, window, window.end):
-        if standing is not Standing.OPEN:
+        if standing is not HourStatus.OPEN:
             continue
         if check_quality(grid, counts, config=config.drift).status is not QualityStatus.BROKEN:
             continue

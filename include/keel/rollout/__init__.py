@@ -15,7 +15,7 @@ from keel.rollout.decline import keep_champion
 from keel.rollout.experiment.conclude import conclude_experiment
 from keel.rollout.experiment.parameters import duration_of, stages_of
 from keel.rollout.experiment.start import start_experiment, stop_experiment
-from keel.rollout.experiment.watch import look_at_experiment, watch_experiment
+from keel.rollout.experiment.watch import evaluate_experiment, watch_experiment
 from keel.rollout.probation import confirm, watch
 from keel.rollout.promotion import promote, stage
 from keel.rollout.reconcile import reconcile
@@ -24,7 +24,24 @@ from keel.rollout.rollback import request_rollback, rollback
 from keel.rollout.watch import watch_deployment
 
 __all__ = [
-    "approval_request", "approve", "compare", "conclude_experiment", "confirm", "duration_of", "keep_champion",
-    "look_at_experiment", "promote", "reconcile", "request_promotion", "request_rollback", "rollback", "stage",
-    "stages_of", "start_experiment", "stop_experiment", "watch", "watch_deployment", "watch_experiment",
+    "approval_request",
+    "approve",
+    "compare",
+    "conclude_experiment",
+    "confirm",
+    "duration_of",
+    "evaluate_experiment",
+    "keep_champion",
+    "promote",
+    "reconcile",
+    "request_promotion",
+    "request_rollback",
+    "rollback",
+    "stage",
+    "stages_of",
+    "start_experiment",
+    "stop_experiment",
+    "watch",
+    "watch_deployment",
+    "watch_experiment",
 ]  # fmt: skip

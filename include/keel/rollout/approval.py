@@ -67,7 +67,7 @@ def approve(
     evidence = {"sentence": sentence, "report_id": body["report_id"], "responded_at": answer["responded_at"]}
     row = {"run_id": run_id, "approval": answer, "evidence": evidence}
     if approved:
-        deployments.note_once(
+        deployments.append_once(
             ws.store, config.model, actor=str(approver), action=ledger.Action.APPROVE, body=row, now=now_utc()
         )
         return outcome_of("approved", body, sentence, version=challenger)

@@ -13,7 +13,7 @@ from keel.evaluation.holdout.comparison import Verdict, compare_versions
 from keel.evaluation.holdout.report import render
 from keel.monitoring.decision import Action
 from keel.rollout.experiment_evidence import as_asked, proven_by
-from keel.rollout.holdout_reuse import earlier_looks, identity_of
+from keel.rollout.holdout_reuse import identity_of, prior_comparisons
 from keel.training.datasets import score_version, unseen_holdout
 from keel.window import now_utc, times_of
 
@@ -72,7 +72,7 @@ def _judge(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any], provena
         return _keep(ws, config, asked, _without_rows(Verdict.INCONCLUSIVE, broken, asked["holdout"]), provenance)
     holdout, unseen = unseen_holdout(ws, config, asked["holdout"], champion, challenger)
     identity = identity_of(ws, config.model, asked, unseen, rows=holdout.num_rows)
-    looks = earlier_looks(ws, config.model, identity, asked, unseen, rows=holdout.num_rows)
+    looks = prior_comparisons(ws, config.model, identity, asked, unseen, rows=holdout.num_rows)
     found = compare_versions(
         score_version(ws, config, champion, holdout),
         score_version(ws, config, challenger, holdout),
@@ -80,11 +80,11 @@ def _judge(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any], provena
         policy=config.promotion,
         times=holdout["time"].to_numpy().astype("datetime64[us]"),
         segments={name: holdout[name].to_numpy(zero_copy_only=False) for name in config.promotion.segments},
-        earlier_looks=looks,
+        prior_comparisons=looks,
         holdout_end=times_of(unseen)[1],
         speed=measure_speed(ws, config, champion, challenger, holdout),
     ).to_dict()
-    return _keep(ws, config, asked, {**found, "holdout": unseen, "earlier_looks": looks}, provenance, identity)
+    return _keep(ws, config, asked, {**found, "holdout": unseen, "prior_comparisons": looks}, provenance, identity)
 
 
 def _by_experiment(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any], provenance: Plain) -> Plain:
@@ -156,7 +156,7 @@ def _judged_before(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any])
 def _without_rows(verdict: Verdict, reason: str, holdout: Mapping[str, Any]) -> Plain:
     """Return the record of a verdict that needs no rows."""
     return {
-        "verdict": str(verdict), "reason": reason, "n": 0, "earlier_looks": 0,
+        "verdict": str(verdict), "reason": reason, "n": 0, "prior_comparisons": 0,
         "holdout": {"start": holdout["start"], "end": holdout["end"]},
     }  # fmt: skip
 

@@ -49,9 +49,9 @@ def turn_down(
         present = state.status(challenger)
         if (
             becomes is None or present not in PROMOTABLE or present is becomes[0]
-            or deployments.noted_before(ws.store, config.model, action, body)
+            or deployments.appended_before(ws.store, config.model, action, body)
         ):  # fmt: skip
-            deployments.note_once(ws.store, config.model, actor=actor, action=action, body=body, now=now_utc())
+            deployments.append_once(ws.store, config.model, actor=actor, action=action, body=body, now=now_utc())
             deployments.project(ws.store, ws.registry, config.model)
             return
         current = state.deployment

@@ -30,7 +30,7 @@ def identity_of(
     return report_id("comparison", {"model": model, "version": f"{about}/{rows}", "window": window})
 
 
-def earlier_looks(
+def prior_comparisons(
     ws: Workspace, model: str, identity: str, asked: Mapping[str, Any], holdout: Mapping[str, Any], *, rows: int
 ) -> int:
     """Return how many earlier comparisons were made on rows of this holdout.

@@ -12,7 +12,7 @@ from keel.errors import ArtifactChanged, ConfigError, StaleGeneration, UnknownVe
 from keel.evaluation.probation.verdict import ProbationVerdict, watch_version
 from keel.ledger import entries as ledger
 from keel.monitoring.decision import Action, Decision
-from keel.monitoring.records import Plain, keep_decision, keep_report, outcome_of, report_id
+from keel.monitoring.records import Plain, outcome_of, report_id, store_decision, store_report
 from keel.stats.metrics.losses import scored
 from keel.training.datasets import score_version
 from keel.window import HOUR, Window, ceil_hour, floor_hour, now_utc
@@ -62,7 +62,7 @@ def watch(
     about = (body["verdict"], *sorted(said))
     kept: Plain = {"report_id": None}
     if state.probation is not None:
-        kept = keep_report(ws, "probation", watched, {**body, "status": body["verdict"]})
+        kept = store_report(ws, "probation", watched, {**body, "status": body["verdict"]})
     if said and branch == "nothing":
         branch, sentence = "tell", said[0] if body["verdict"] == "none" else sentence
     more = {
@@ -73,7 +73,7 @@ def watch(
     decided = Decision(Action.WATCH, sentence, about)
     if branch == "nothing":  # the hourly look that finds nothing leaves no decision
         return {**watched, "action": str(Action.WATCH), "sentence": sentence, **more}
-    return keep_decision(ws, identity, watched, decided, run_id, **more)
+    return store_decision(ws, identity, watched, decided, run_id, **more)
 
 
 def confirm(ws: Workspace, config: ModelConfig, watched: Mapping[str, Any], *, actor: str, run_id: str) -> Plain:

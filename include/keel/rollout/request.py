@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from keel.deployments.history import history
 from keel.errors import NotApproved, NotPromotable
 from keel.monitoring.decision import Action, Decision
-from keel.monitoring.records import Plain, keep_decision, request_id
+from keel.monitoring.records import Plain, request_id, store_decision
 from keel.rollout.approval import NOBODY
 from keel.rollout.eligibility import promotable, require_promotable
 from keel.rollout.experiment_evidence import proven_by
@@ -59,7 +59,7 @@ def request_promotion(
     holdout = Window(floor_hour(split.cut), ceil_hour(split.end)).to_dict()
     sentence = f"{'Forced' if force else 'Asked for'} version {challenger}: {reason}"
     asked = {"model": config.model, "version": champion, "window": holdout}
-    return keep_decision(
+    return store_decision(
         ws, identity, asked, Decision(Action.PROMOTE, sentence), run_id,
         challenger=challenger, champion=champion, holdout=holdout, until=ceil_hour(end).isoformat(), reason=reason,
         forced_by=actor if force else None, requested_by=actor, mlflow_run_id=state.pins[challenger].run_id,

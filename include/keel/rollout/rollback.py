@@ -13,7 +13,7 @@ from keel.deployments.history import History, Status, history
 from keel.errors import NothingToRollBackTo, RegistryUnavailable, StaleGeneration
 from keel.ledger import entries as ledger
 from keel.monitoring.decision import Action, Decision
-from keel.monitoring.records import Plain, keep_decision, outcome_of, request_id
+from keel.monitoring.records import Plain, outcome_of, request_id, store_decision
 from keel.training.datasets import recent_rows
 from keel.window import Window, ceil_hour, floor_hour, now_utc
 
@@ -36,7 +36,7 @@ def request_rollback(
         kept: Plain = asked_before["body"]
         return kept
     sentence = f"Asked to take back version {production}: {reason}"
-    return keep_decision(
+    return store_decision(
         ws, identity, {"model": config.model, "version": production, "window": window},
         Decision(Action.ROLLBACK, sentence), run_id, target=version, reason=reason, requested_by=actor,
     )  # fmt: skip

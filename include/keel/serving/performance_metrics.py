@@ -23,7 +23,7 @@ SHARE = 0.05
 """Of its time that this thread works at most: where the store is large, it looks less often."""
 
 
-class Rolling(threading.Thread):
+class PerformanceGauges(threading.Thread):
     """The thread that sums what labels have come for and shows it; one for all processes of the service."""
 
     def __init__(self, ws: Workspace, configs: Iterable[ModelConfig], metrics: Metrics) -> None:

@@ -24,15 +24,15 @@ from keel.errors import (
 )
 from keel.serving.api_keys import read_keys
 from keel.serving.metrics import SHARED_FOLDER, Metrics
-from keel.serving.models.loader import Deployed, Served
-from keel.serving.performance_metrics import Rolling
-from keel.serving.prediction_log.backpressure import Room
+from keel.serving.models.loader import ModelLoader, Served
+from keel.serving.performance_metrics import PerformanceGauges
+from keel.serving.prediction_log.backpressure import WriteGuard
 from keel.serving.prediction_log.records import Block, encode
-from keel.serving.prediction_log.shipper import Drain
+from keel.serving.prediction_log.shipper import SpoolShipper
 from keel.serving.prediction_log.spool import Spool
 from keel.serving.scoring.scorer import HUNG_SECONDS, Scorer
-from keel.serving.unique_clock import Ticks
-from keel.serving.worker_status import Siblings, to_dict
+from keel.serving.unique_clock import UniqueClock
+from keel.serving.worker_status import WorkerStatus, to_dict
 from keel.store.database.connections import parse_url
 from keel.workspace import PROJECT, Workspace
 
@@ -59,16 +59,16 @@ class Service:
         self.configured = dict(load_models() if configured is None else configured)
         self.models = _served(settings, self.configured)
         self.home = Path(settings.home or PROJECT / ".keel").resolve()
-        self.clock = Ticks()
+        self.clock = UniqueClock()
         self.metrics = Metrics()
         self.workspace: Workspace | None = None
-        self.deployed: Deployed | None = None
-        self.drain: Drain | None = None
-        self.rolling: Rolling | None = None
+        self.deployed: ModelLoader | None = None
+        self.drain: SpoolShipper | None = None
+        self.rolling: PerformanceGauges | None = None
         self.problem = "the store is not open yet"
         self.unfit: dict[str, str] = {}
         shared = os.environ.get(SHARED_FOLDER)
-        self.siblings = Siblings(Path(shared) if shared else None, settings.worker, settings.workers)
+        self.siblings = WorkerStatus(Path(shared) if shared else None, settings.worker, settings.workers)
         self.ended = True
         self._started = False
         self._showing = threading.Lock()
@@ -95,10 +95,10 @@ class Service:
             self.spool_folder, durability=self.settings.durability, max_bytes=self.settings.spool_bytes
         )
         try:
-            self.clock = Ticks(self.spool_folder)
+            self.clock = UniqueClock(self.spool_folder)
         except OSError as error:
             raise SpoolFailed(f"the spool in {self.spool_folder} cannot be used: {error}") from error
-        self.room = Room(self.spool, self.spool_folder, self.settings.spool_bytes)
+        self.room = WriteGuard(self.spool, self.spool_folder, self.settings.spool_bytes)
         self.scorer = Scorer(keep=self.append)
         self._connecting.start()
 
@@ -247,14 +247,14 @@ class Service:
                 self._stopping.wait(RETRY_SECONDS)
         if self.workspace is None or self._stopping.is_set():
             return
-        self.drain = Drain(
+        self.drain = SpoolShipper(
             self.workspace, self.configured, self.spool, self.metrics, folder=self.spool_folder, afterwards=self.show
         )
         self.drain.start()
         if self.settings.worker == 0:
-            self.rolling = Rolling(self.workspace, self.models.values(), self.metrics)
+            self.rolling = PerformanceGauges(self.workspace, self.models.values(), self.metrics)
             self.rolling.start()
-        deployed = Deployed(self.workspace, self.models.values(), poll_seconds=self.settings.poll_seconds)
+        deployed = ModelLoader(self.workspace, self.models.values(), poll_seconds=self.settings.poll_seconds)
         deployed.start()
         self.deployed = deployed
 

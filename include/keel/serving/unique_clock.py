@@ -16,7 +16,7 @@ SET_BACK_MICROS = 1_000_000
 _NEXT = struct.Struct("<q")
 
 
-class Ticks:
+class UniqueClock:
     """Gives microseconds, none twice while nobody sets the clock back.
 
     folder: where all processes of a machine that answer for the same models share what was given last, as an id follows

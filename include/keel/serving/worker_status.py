@@ -32,7 +32,7 @@ class Worker:
     ended: str | None = None
 
 
-class Siblings:
+class WorkerStatus:
     """The workers of one service, of which this process is number ``own``; alone where there is no folder."""
 
     def __init__(self, folder: Path | None, own: int = 0, workers: int = 1) -> None:

@@ -80,7 +80,7 @@ OUTCOME = {
     "improvement": 0.04,
     "lower_bound": 0.032,
     "margin": 0.0,
-    "earlier_looks": 0,
+    "prior_comparisons": 0,
     "holdout": {"start": (END - timedelta(days=8)).isoformat(), "end": (END - timedelta(days=1)).isoformat()},
     "mlflow_run_id": "0123abcd",
 }
@@ -242,7 +242,7 @@ def test_a_champion_that_the_same_rows_made_again_is_not_turned_down():
     ("looks", "said"), [(0, None), (1, "judged 1 challenger before"), (3, "judged 3 challengers before")]
 )
 def test_a_holdout_that_was_looked_at_before_says_so(looks, said):
-    text = compose(decision("retrain"), {**OUTCOME, "earlier_looks": looks})["text"]
+    text = compose(decision("retrain"), {**OUTCOME, "prior_comparisons": looks})["text"]
     assert said in text if said else "before: trust" not in text
 
 

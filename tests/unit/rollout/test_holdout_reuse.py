@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from keel.registry.registry import Registry
-from keel.rollout.holdout_reuse import earlier_looks, identity_of
+from keel.rollout.holdout_reuse import identity_of, prior_comparisons
 from keel.workspace import Workspace
 from tests.support.store_fixtures import NOON
 
@@ -32,7 +32,7 @@ def window(span):
 def look(ws, about, *, rows=1_000, verdict="fail", span=SPAN, at=NOON):
     """Compare as the gate does; return the record's id and how many looks it counted."""
     identity = identity_of(ws, "toy", about, window(span), rows=rows)
-    before = earlier_looks(ws, "toy", identity, about, window(span), rows=rows)
+    before = prior_comparisons(ws, "toy", identity, about, window(span), rows=rows)
     body = {
         "verdict": verdict, "n": rows and rows - 10, "n_left_out": {"total": rows and 10},
         "champion": about["champion"], "challenger": about["challenger"],

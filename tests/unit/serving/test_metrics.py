@@ -14,7 +14,7 @@ import pytest
 
 from keel.monitoring.performance_history import rolling
 from keel.serving.metrics import Metrics
-from keel.serving.performance_metrics import Rolling
+from keel.serving.performance_metrics import PerformanceGauges
 from keel.serving.prediction_log.records import PredictionBlock, packed
 from keel.serving.prediction_log.spool import Durability, Spool
 from keel.store import LabelResult, Store
@@ -112,7 +112,7 @@ def test_realised_performance_is_shown_with_its_interval_and_forgotten_with_its_
             .append_column("prediction", pa.array([1.0] * rows.num_rows))
         )
         log.add_labels(rows.select(["id", "label"]).append_column("observed_at", rows["time"]))
-        looker, now = Rolling(ws, [CONFIG], metrics), START + 4 * DAY
+        looker, now = PerformanceGauges(ws, [CONFIG], metrics), START + 4 * DAY
         looker.look(CONFIG, now=now)
         labels = {"model": "toy", "version": "7", "window": "24h"}
         assert value(metrics, "keel_realised_rows", **labels) == 480

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from keel.serving.unique_clock import NAME, Ticks
+from keel.serving.unique_clock import NAME, UniqueClock
 from keel.workspace import PROJECT
 
 TAKE = """
@@ -27,13 +27,13 @@ def test_times_follow_a_clock_that_is_set_back_and_are_otherwise_given_once(
     tmp_path, monkeypatch, back, follows, shared
 ):
     now = 1_800_000_000 * 10**9
-    ticks = Ticks(tmp_path if shared else None)
+    ticks = UniqueClock(tmp_path if shared else None)
     monkeypatch.setattr("time.time_ns", lambda: now)
     assert ticks(10) == now // 1000
     assert ticks(5) == now // 1000 + 10
     now -= int(back * 10**9)
     if shared:
-        ticks = Ticks(tmp_path)  # as the next process does
+        ticks = UniqueClock(tmp_path)  # as the next process does
     assert ticks(1) == (now // 1000 if follows else 1_800_000_000 * 10**6 + 15)
 
 
@@ -58,4 +58,4 @@ def test_processes_that_answer_at_once_give_no_time_twice(tmp_path):
 def test_whatever_the_file_holds_the_clock_counts(tmp_path, monkeypatch, content):
     monkeypatch.setattr("time.time_ns", lambda: 1_800_000_000 * 10**9)
     (tmp_path / NAME).write_bytes(content)
-    assert Ticks(tmp_path)(1) == 1_800_000_000 * 10**6
+    assert UniqueClock(tmp_path)(1) == 1_800_000_000 * 10**6

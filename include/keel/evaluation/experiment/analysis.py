@@ -29,7 +29,7 @@ from keel.evaluation.experiment.evidence import (
 )
 from keel.evaluation.experiment.outcomes import Assigned, Outcomes, read_rows
 from keel.evaluation.experiment.plan import CHALLENGER, CHAMPION, Arm, Plan, in_utc, version_of
-from keel.evaluation.experiment.report import HARM, TIME, ArmReport, ExperimentLook, ExperimentVerdict
+from keel.evaluation.experiment.report import HARM, TIME, ArmReport, ExperimentEvaluation, ExperimentVerdict
 from keel.evaluation.probation.sequential_tests import LARGEST_LOG, MOST_LEFT_OUT
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from keel.stats.metrics.losses import Floats
 
-__all__ = ["ExperimentLook", "ExperimentVerdict", "countable", "decide", "evaluate"]
+__all__ = ["ExperimentEvaluation", "ExperimentVerdict", "countable", "decide", "evaluate"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Event:
     cause: str | None = None
 
 
-def evaluate(plan: Plan, outcomes: pa.Table, assigned: pa.Table, *, now: datetime) -> ExperimentLook:
+def evaluate(plan: Plan, outcomes: pa.Table, assigned: pa.Table, *, now: datetime) -> ExperimentEvaluation:
     """Judge an experiment by what was known at ``now``, aware, in the data's time.
 
     outcomes, assigned: what `PredictionLog.experiment_rows` returns of the experiment (`read_rows`).
@@ -140,7 +140,7 @@ def _report(
     judged: Outcomes,
     followed: ByRows,
     rows: Assigned,
-) -> ExperimentLook:
+) -> ExperimentEvaluation:
     cap, mature = plan.loss.cap, moment - np.timedelta64(plan.label_delay)
     found = bounds(plan, judged)
     before, new = mean_losses(plan, judged)
@@ -150,7 +150,7 @@ def _report(
         _arm(plan, arm, labelled, judged, rows, due, loss * cap)
         for arm, loss in ((CHAMPION, before), (CHALLENGER, new))
     ]
-    return ExperimentLook(
+    return ExperimentEvaluation(
         plan=plan,
         verdict=ExperimentVerdict.RUNNING if event is None else event.verdict,
         cause=None if event is None else event.cause,

@@ -20,11 +20,11 @@ import numpy as np
 
 from keel.evaluation.experiment.plan import BURN_IN, Plan, in_utc
 from keel.evaluation.probation.sequential_tests import BLOCK_ROWS, BLOCK_SPAN, MOST
-from keel.stats.sequential.betting import Capital, combine, log_capital
+from keel.stats.sequential.betting import Wealth, combine, log_e_value
 from keel.stats.sequential.blocks import Integers, block_ends, block_means
-from keel.stats.sequential.confidence_sequences import BISECTIONS, Contrasts, half_width, running
+from keel.stats.sequential.confidence_sequences import BISECTIONS, IPWDifferences, half_width, running
 from keel.stats.sequential.day_clusters import HourlySums
-from keel.stats.sequential.sample_ratio import log_mismatch
+from keel.stats.sequential.sample_ratio import log_ratio_mismatch
 
 if TYPE_CHECKING:
     from keel.evaluation.experiment.outcomes import Assigned, Mask, Outcomes
@@ -93,7 +93,7 @@ def by_rows(plan: Plan, rows: Outcomes, now: np.datetime64) -> ByRows:
     floors = plan.harmless, plan.bearable
     if plan.method == "betting":
         contrasts, ends = _contrasts(plan, rows), np.arange(1, len(rows) + 1)
-        paths = [contrasts.log_capital(margin), *(contrasts.log_capital(floor, worse=True) for floor in floors)]
+        paths = [contrasts.log_e_value(margin), *(contrasts.log_e_value(floor, worse=True) for floor in floors)]
     else:
         ends, blocks = _blocks(plan, rows)
         paths = [_bet_on_blocks(blocks, margin), *(_bet_on_blocks(-blocks, -floor) for floor in floors)]
@@ -147,8 +147,8 @@ def mean_losses(plan: Plan, rows: Outcomes) -> tuple[float, float]:
 
 
 def assignment_evidence(rows: Assigned) -> Floats:
-    """Return the log evidence after each row that arms are not drawn as stated (`log_mismatch`)."""
-    return log_mismatch(rows.challenger, rows.share)
+    """Return the log evidence after each row that arms are not drawn as stated (`log_ratio_mismatch`)."""
+    return log_ratio_mismatch(rows.challenger, rows.share)
 
 
 def label_evidence(rows: Assigned) -> Floats:
@@ -160,7 +160,7 @@ def label_evidence(rows: Assigned) -> Floats:
     """
     tests = []
     for own in (rows.labelled, ~rows.labelled):
-        tests.append((np.flatnonzero(own) + 1, log_mismatch(rows.challenger[own], rows.share[own])))
+        tests.append((np.flatnonzero(own) + 1, log_ratio_mismatch(rows.challenger[own], rows.share[own])))
     _, path = combine(tests)
     return path
 
@@ -227,8 +227,8 @@ def _hourly(plan: Plan, rows: Outcomes) -> HourlySums:
     return HourlySums(rows.time, weights, np.stack([losses, losses]))
 
 
-def _contrasts(plan: Plan, rows: Outcomes) -> Contrasts:
-    return Contrasts.of(plan.loss.of(rows.answered), rows.challenger, rows.share, centre=plan.centre)
+def _contrasts(plan: Plan, rows: Outcomes) -> IPWDifferences:
+    return IPWDifferences.of(plan.loss.of(rows.answered), rows.challenger, rows.share, centre=plan.centre)
 
 
 def _blocks(plan: Plan, rows: Outcomes) -> tuple[Integers, Floats]:
@@ -236,9 +236,9 @@ def _blocks(plan: Plan, rows: Outcomes) -> tuple[Integers, Floats]:
     return ends, block_means(plan.loss.of(rows.answered) - plan.loss.of(rows.shadow), ends)
 
 
-def _bet_on_blocks(blocks: Floats, margin: float) -> Capital:
+def _bet_on_blocks(blocks: Floats, margin: float) -> Wealth:
     beyond = np.clip(blocks - margin, -MOST, MOST)
-    return log_capital(beyond, null=0.0, low=-MOST, high=MOST)
+    return log_e_value(beyond, null=0.0, low=-MOST, high=MOST)
 
 
 def _block_bound(blocks: Floats, alpha: float) -> float:

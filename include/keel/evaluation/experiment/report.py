@@ -62,7 +62,7 @@ class ArmReport:
 
 
 @dataclass(frozen=True)
-class ExperimentLook:
+class ExperimentEvaluation:
     """A look at an experiment. Losses, the improvement and its bounds: units of the metric's loss (`loss`)."""
 
     plan: Plan

@@ -58,7 +58,7 @@ class Comparison:
     policy: PromotionConfig
     level: float
     """The error allowed at this look; over all looks at these rows they add up to ``policy.alpha``."""
-    earlier_looks: int
+    prior_comparisons: int
     clusters: Clusters
     champion: Estimate = NOTHING
     challenger: Estimate = NOTHING
@@ -88,7 +88,7 @@ class Comparison:
             "verdict": str(self.verdict), "reason": self.reason, "metric": self.metric, "n": self.rows.n,
             "n_left_out": {"total": len(self.rows.mask) - self.rows.n, **self.rows.left_out},
             "clusters": self.clusters.to_dict() | _plain(effective), **_plain(numbers),
-            "effective_rows": finite_or_none(sure.effective_rows), "earlier_looks": self.earlier_looks,
+            "effective_rows": finite_or_none(sure.effective_rows), "prior_comparisons": self.prior_comparisons,
             "segments": self.segments.to_dict() if self.policy.segments else None,
             "segment_margin": self.policy.segment_margin, "speed": self.speed.to_dict() if self.speed else None,
             "labels": {"newest": self.rows.newest.isoformat() if self.rows.newest else None, "balance": self.balance},
@@ -110,7 +110,7 @@ def compare_versions(
     policy: PromotionConfig,
     times: NDArray[np.datetime64],
     segments: Mapping[str, NDArray[Any]],
-    earlier_looks: int,
+    prior_comparisons: int,
     holdout_end: datetime,
     speed: Mapping[str, Any] | None = None,
 ) -> Comparison:
@@ -122,13 +122,13 @@ def compare_versions(
     What has failed has failed, also where something else cannot be judged. An equal challenger passes with a chance of
     about ``alpha`` at most, over all looks at the same rows together.
 
-    times, segments: each row's time (UTC), and value of each of ``policy.segments``. earlier_looks: comparisons made
+    times, segments: each row's time (UTC), and value of each of ``policy.segments``. prior_comparisons: made
     before on rows of this holdout. speed: see `judge_speed`.
     """
-    level = look_level(policy.alpha, earlier_looks)
+    level = look_level(policy.alpha, prior_comparisons)
     rows = usable_rows(metric, champion, challenger, times, holdout_end)
     found: dict[str, Any] = {
-        "metric": metric, "rows": rows, "policy": policy, "level": level, "earlier_looks": earlier_looks,
+        "metric": metric, "rows": rows, "policy": policy, "level": level, "prior_comparisons": prior_comparisons,
         "clusters": Clusters.of(times[rows.mask]), "speed": judge_speed(speed, policy),
     }  # fmt: skip
     if reason := rows.missing(policy, holdout_end) or _misfit(policy, segments):
@@ -146,7 +146,7 @@ def _concluded(judged: Comparison) -> Comparison:
     return replace(judged, reason=f"inconclusive: {'; '.join(unknown) or 'a number that decides is not finite'}")
 
 
-def look_level(alpha: float, earlier_looks: int) -> float:
+def look_level(alpha: float, prior_comparisons: int) -> float:
     """Return the error allowed at the next look at rows that were looked at before: α·6/(π²k²) at the k-th.
 
     However many looks follow, the levels add up to α, so that equal challengers, judged one after the other on the same
@@ -155,9 +155,9 @@ def look_level(alpha: float, earlier_looks: int) -> float:
     >>> [round(look_level(0.05, earlier), 4) for earlier in (0, 1, 2, 9)]
     [0.0304, 0.0076, 0.0034, 0.0003]
     """
-    if earlier_looks < 0:
-        raise ValueError(f"earlier_looks: {earlier_looks} is no number of looks")
-    return alpha * 6 / (math.pi * (earlier_looks + 1)) ** 2
+    if prior_comparisons < 0:
+        raise ValueError(f"prior_comparisons: {prior_comparisons} is no number of looks")
+    return alpha * 6 / (math.pi * (prior_comparisons + 1)) ** 2
 
 
 def _misfit(policy: PromotionConfig, segments: Mapping[str, Any]) -> str | None:

@@ -59,9 +59,9 @@ def _compared(report: Mapping[str, Any]) -> Iterator[str]:
         reasons = ", ".join(f"{count:,} with {reason}" for reason, count in left_out.items() if reason != "total")
         told += f" Left out: {left_out['total']:,} rows ({reasons})."
     yield told
-    if report["earlier_looks"]:
+    if report["prior_comparisons"]:
         yield (
-            f"{report['earlier_looks']} earlier comparisons looked at rows of this holdout. This look may err with a "
+            f"{report['prior_comparisons']} earlier comparisons used rows of this holdout. This one may err with a "
             f"chance of {report['level']:.2%}; all looks together with {report['alpha']:.0%}."
         )
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keel.stats.sequential.betting import combine, log_capital
+from keel.stats.sequential.betting import combine, log_e_value
 from keel.stats.sequential.blocks import Integers, Times, block_ends, block_means, lost_pairs
 from keel.stats.sequential.bounded_losses import PROBABILITY_METRICS, BoundedLoss
 
@@ -44,7 +44,7 @@ MOST_LEFT_OUT = 0.01
 
 
 @dataclass(frozen=True)
-class Bet:
+class SequentialTest:
     """How far a test has come; it has decided once its capital has reached its threshold."""
 
     capital: float
@@ -63,7 +63,7 @@ class Bet:
 
 
 @dataclass(frozen=True)
-class Look:
+class ProbationTests:
     """The rows of one look, and how they are bet on."""
 
     loss: BoundedLoss
@@ -126,21 +126,21 @@ class Look:
             return None
         return float(self.loss.of(rows.take(self.both)).mean() * self.loss.cap)
 
-    def bet_on_harm(self) -> Bet | None:
+    def bet_on_harm(self) -> SequentialTest | None:
         """Bet that the version is worse than the one before it by more than is tolerated."""
         bets = {}
         for name, (ends, worse) in self.worse.items():
             beyond = np.clip(worse - self.tolerances[name], -MOST, MOST)
-            bets[name] = ends, log_capital(beyond, null=0.0, low=-MOST, high=MOST).path
+            bets[name] = ends, log_e_value(beyond, null=0.0, low=-MOST, high=MOST).path
         return _bet(bets, self.both, self.policy.rollback_alpha) if bets else None
 
-    def bet_on_promise(self) -> Bet | None:
+    def bet_on_promise(self) -> SequentialTest | None:
         """Bet that the version's mean loss is above what it promised."""
         if self.promised_bound is None:
             return None
         rows = self.current.take(self.own)
         ends = _blocks(self.times[self.own], rows)
-        path = log_capital(block_means(self.loss.of(rows), ends), null=self.promised_bound / self.loss.cap).path
+        path = log_e_value(block_means(self.loss.of(rows), ends), null=self.promised_bound / self.loss.cap).path
         return _bet({"loss": (ends, path)}, self.own, self.policy.rollback_alpha)
 
     def missing(self) -> tuple[str, ...]:
@@ -167,7 +167,7 @@ def fewest_blocks(alpha: float) -> int:
     >>> fewest_blocks(0.01)
     11
     """
-    path = log_capital(np.full(1_000, MOST), null=0.0, low=-MOST, high=MOST).path
+    path = log_e_value(np.full(1_000, MOST), null=0.0, low=-MOST, high=MOST).path
     return int(np.argmax(path >= -math.log(alpha))) + 1
 
 
@@ -175,7 +175,7 @@ def _blocks(times: Times, rows: Scored, *, each_class: int = 0) -> Integers:
     return block_ends(times, rows.label, rows=BLOCK_ROWS, span=BLOCK_SPAN, each_class=each_class)
 
 
-def _bet(tests: Mapping[str, tuple[Integers, Floats]], usable: NDArray[np.bool_], alpha: float) -> Bet:
+def _bet(tests: Mapping[str, tuple[Integers, Floats]], usable: NDArray[np.bool_], alpha: float) -> SequentialTest:
     """Follow the tests' common capital; ``usable`` tells which labelled predictions their rows were."""
     ends, path = combine(list(tests.values()))
     above = np.flatnonzero(path >= -math.log(alpha))
@@ -186,7 +186,7 @@ def _bet(tests: Mapping[str, tuple[Integers, Floats]], usable: NDArray[np.bool_]
         crossed_by = max(tests, key=lambda name: _held(*tests[name], moment))
     highest = max(0.0, float(path.max())) if len(path) else 0.0
     fewest = min(len(own) for own, _ in tests.values())
-    return Bet(math.exp(min(highest, LARGEST_LOG)), 1 / alpha, crossed_at, crossed_by, fewest)
+    return SequentialTest(math.exp(min(highest, LARGEST_LOG)), 1 / alpha, crossed_at, crossed_by, fewest)
 
 
 def _held(ends: Integers, path: Floats, moment: int) -> float:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from keel.evaluation.probation.sequential_tests import Bet, Look
+from keel.evaluation.probation.sequential_tests import ProbationTests, SequentialTest
 from keel.stats.json_numbers import finite_or_none
 from keel.stats.sequential.bounded_losses import bounded_loss, promised_loss
 
@@ -50,8 +50,8 @@ class ProbationReport:
     """What the mean loss may be: the upper bound from the holdout, and the tolerated increase."""
     pairs_lost: float | None
     """By how much smaller than the previous version's the share of pairs is that the version ranks rightly."""
-    harm: Bet | None
-    promise: Bet | None
+    harm: SequentialTest | None
+    promise: SequentialTest | None
     missing: tuple[str, ...]
     """Why nothing can be concluded, in plain words."""
 
@@ -117,7 +117,7 @@ def watch_version(
     loss = bounded_loss(metric, promised)
     if loss is None:
         return _unjudged(metric, len(current), over)
-    look = Look(loss, promised, current, previous, times, policy, max_increase)
+    look = ProbationTests(loss, promised, current, previous, times, policy, max_increase)
     harm, promise = look.bet_on_harm(), look.bet_on_promise()
     missing = (*((not_compared,) if not_compared else ()), *look.missing())
     if harm and harm.crossed_at:
@@ -151,7 +151,7 @@ def _unjudged(metric: str, rows: int, over: bool) -> ProbationReport:
     return ProbationReport(verdict, metric, metric, over, 0, rows, None, None, None, None, None, None, (why,))
 
 
-def _crossing(bet: Bet | None) -> str:
+def _crossing(bet: SequentialTest | None) -> str:
     assert bet is not None
     assert bet.crossed_at is not None
     return f"after {bet.crossed_at:,} of them the evidence against it had grown to {bet.threshold:,.0f} to 1"

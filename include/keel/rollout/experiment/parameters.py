@@ -18,7 +18,7 @@ MAX_N = 100_000
 of no use to anybody."""
 
 
-class Asked(TypedDict, total=False):
+class ExperimentParameters(TypedDict, total=False):
     """What an experiment is started with. What is left out, or None, is as the gate asks, or usual.
 
     An experiment may ask for more than the gate, not for less.

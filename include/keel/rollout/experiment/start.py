@@ -17,9 +17,9 @@ from keel.errors import ExperimentRefused
 from keel.evaluation.experiment.plan import LEAST, LONGEST, Plan
 from keel.ledger import entries as ledger
 from keel.monitoring.decision import Action, Decision
-from keel.monitoring.records import Plain, keep_decision, request_id
+from keel.monitoring.records import Plain, request_id, store_decision
 from keel.rollout.eligibility import promotable, require_promotable
-from keel.rollout.experiment.parameters import MAX_N, Asked
+from keel.rollout.experiment.parameters import MAX_N, ExperimentParameters
 from keel.stats.metrics.losses import ROW_LOSSES
 from keel.stats.sequential.bounded_losses import promised_loss
 from keel.training.datasets import recent_rows
@@ -38,7 +38,7 @@ JUDGED_BY_ANOTHER = ("roc_auc", "log_loss")
 
 def start_experiment(
     ws: Workspace, config: ModelConfig, *,
-    actor: str, run_id: str, reason: str, now: datetime, **asked: Unpack[Asked],
+    actor: str, run_id: str, reason: str, now: datetime, **asked: Unpack[ExperimentParameters],
 ) -> Plain:  # fmt: skip
     """Let a challenger answer, or in shadow mode only be asked too, beside the version in production.
 
@@ -63,7 +63,7 @@ def start_experiment(
     evidence = {"sentence": sentence, "reason": reason, "requested_by": actor}
     experiments.start(ws.store, plan, actor=actor, now=now_utc(), evidence=evidence, run_id=run_id)
     about = {"model": config.model, "version": plan.champion, "window": _hour_of(plan.started_at)}
-    return keep_decision(
+    return store_decision(
         ws, request_id(config.model, "start experiment", run_id), about, Decision(Action.START_EXPERIMENT, sentence),
         run_id, experiment_id=experiment_id, plan=plan.to_dict(), reason=reason, requested_by=actor,
     )  # fmt: skip
@@ -92,7 +92,7 @@ def stop_experiment(
         evidence={"sentence": sentence, "reason": reason, "requested_by": actor},
     )  # fmt: skip
     asked = {"model": config.model, "version": plan.champion, "window": _hour_of(now)}
-    return keep_decision(
+    return store_decision(
         ws, request_id(config.model, "stop experiment", run_id), asked, Decision(Action.STOP_EXPERIMENT, sentence),
         run_id, experiment_id=plan.experiment_id, reason=reason, requested_by=actor,
     )  # fmt: skip
@@ -103,7 +103,9 @@ def _require_reason(config: ModelConfig, reason: str) -> None:
         raise ExperimentRefused(f"{config.model}: reason: say why; it is kept in the ledger")
 
 
-def _planned(ws: Workspace, config: ModelConfig, asked: Asked, *, experiment_id: str, now: datetime) -> Plan:
+def _planned(
+    ws: Workspace, config: ModelConfig, asked: ExperimentParameters, *, experiment_id: str, now: datetime
+) -> Plan:
     """Return the plan that is asked for, with what the gate asks where nobody says."""
     champion = deployments.production_version(ws.store, config.model)
     challenger = _challenger(ws, config, champion, asked.get("challenger"))

@@ -66,7 +66,7 @@ def comparison_of(
         "verdict": str(verdict), "reason": reason, **{name: look.get(name) for name in NUMBERS}, **also,
         "champion": plan.champion, "challenger": plan.challenger, "champion_value": look["champion"]["mean_loss"],
         "challenger_value": look["challenger"]["mean_loss"], "metric": plan.metric, "alpha": plan.alpha,
-        "level": plan.alpha, "earlier_looks": 0, "holdout": span, "until": end.isoformat(),
+        "level": plan.alpha, "prior_comparisons": 0, "holdout": span, "until": end.isoformat(),
         "decision_id": decision_id(plan.experiment_id), "mlflow_run_id": pin.run_id if pin else None,
         "forced_by": None, "requested_by": None, "model": plan.model,
         "report_id": report_id("comparison", about), "sentence": f"{plan.experiment_id}: {reason}",
@@ -96,7 +96,7 @@ def _on_its_rows(ws: Workspace, config: ModelConfig, plan: Plan, end: datetime) 
         policy=config.promotion,
         times=rows["time"].to_numpy().astype("datetime64[us]"),
         segments={name: rows[name].to_numpy(zero_copy_only=False) for name in config.promotion.segments},
-        earlier_looks=0,
+        prior_comparisons=0,
         holdout_end=end,
         speed=measure_speed(ws, config, plan.champion, plan.challenger, rows),
     )

@@ -14,14 +14,14 @@ from keel.evaluation.experiment.outcomes import outputs_for
 from keel.evaluation.experiment.report import ExperimentVerdict
 from keel.evaluation.holdout.comparison import Verdict
 from keel.monitoring.decision import Action, Decision
-from keel.monitoring.records import Plain, keep_decision
+from keel.monitoring.records import Plain, store_decision
 from keel.rollout.experiment.verdict import comparison_of, decision_id
 from keel.window import HOUR, Window, ceil_hour, floor_hour, now_utc
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
     from keel.evaluation.experiment.plan import Plan
-    from keel.evaluation.experiment.report import ExperimentLook
+    from keel.evaluation.experiment.report import ExperimentEvaluation
     from keel.workspace import Workspace
 
 CONCLUSIVE = (Outcome.PROMOTE, Outcome.ROLL_BACK, Outcome.NO_DIFFERENCE)
@@ -30,7 +30,7 @@ NOTHING_KEPT = {"branch": "end_experiment", "report_id": None, "comparison_id": 
 """What an end leads to that is told and leads to nothing else."""
 
 
-def look_at_experiment(ws: Workspace, config: ModelConfig, plan: Plan, *, end: datetime) -> ExperimentLook:
+def evaluate_experiment(ws: Workspace, config: ModelConfig, plan: Plan, *, end: datetime) -> ExperimentEvaluation:
     """Evaluate an experiment on what was known of its rows by ``end``; keeps and changes nothing."""
     until = max(end, plan.started_at)
     rows = ws.predictions(config).experiment_rows(plan.experiment_id, plan.started_at, until, outputs_for(plan))
@@ -64,7 +64,7 @@ def watch_experiment(
     if found["branch"] == "nothing":  # the hourly look that finds nothing leaves no decision
         return {**about, "action": str(Action.END_EXPERIMENT), "decision_id": None, **found}
     sentence = found.pop("sentence")
-    return keep_decision(
+    return store_decision(
         ws, decision_id(plan.experiment_id), about, Decision(Action.END_EXPERIMENT, sentence, (found["outcome"],)),
         run_id, experiment_id=plan.experiment_id, findings=list(findings), requested_by=None, **found,
     )  # fmt: skip
@@ -72,7 +72,7 @@ def watch_experiment(
 
 def _found(ws: Workspace, config: ModelConfig, state: History, plan: Plan, *, end: datetime) -> Plain:
     """Return what a look finds and leads to, with the reports that it has left."""
-    look = look_at_experiment(ws, config, plan, end=end).to_dict()
+    look = evaluate_experiment(ws, config, plan, end=end).to_dict()
     sentence = f"{plan.experiment_id}: {look['sentence']}"
     found = {**NOTHING_KEPT, "report_id": _keep(ws, plan, look, end), "outcome": look["verdict"], "sentence": sentence}
     if look["verdict"] == ExperimentVerdict.RUNNING:

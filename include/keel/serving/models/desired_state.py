@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DesiredState:
     """What the store says of a model; plan: of the experiment that runs."""
 
     production: int | None = None
@@ -38,7 +38,7 @@ class Wanted:
         return tuple(number for number in (self.production, challenger, self.previous) if number is not None)
 
 
-def read_wanted(store: Store, models: Iterable[str]) -> dict[str, Wanted]:
+def read_wanted(store: Store, models: Iterable[str]) -> dict[str, DesiredState]:
     """Return what is wanted of each model, in one query; raises StoreUnavailable."""
     names = list(models)
     running = and_(experiments.c.model == deployments.c.model, experiments.c.status == RUNNING)
@@ -47,15 +47,15 @@ def read_wanted(store: Store, models: Iterable[str]) -> dict[str, Wanted]:
     with store.connect() as connection:
         rows = connection.execute(query.where(deployments.c.model.in_(names))).all()
     found = {row.model: _wanted(row.production, row.previous, row.generation, row.plan) for row in rows}
-    return {name: found.get(name, Wanted()) for name in names}
+    return {name: found.get(name, DesiredState()) for name in names}
 
 
-def _wanted(production: int | None, previous: int | None, generation: int, plan: str | None) -> Wanted:
+def _wanted(production: int | None, previous: int | None, generation: int, plan: str | None) -> DesiredState:
     if plan is None:
-        return Wanted(production, previous, generation)
+        return DesiredState(production, previous, generation)
     try:
         running = Plan.from_dict(json.loads(plan))
     except Exception as error:  # written by a newer Keel, or broken: no reason to stop answering
         problem = f"the running experiment cannot be read: {type(error).__name__}: {error}"
-        return Wanted(production, previous, generation, problem=problem)
-    return Wanted(production, previous, generation, running)
+        return DesiredState(production, previous, generation, problem=problem)
+    return DesiredState(production, previous, generation, running)

@@ -28,7 +28,7 @@ WIDEST = 64
 """Columns of an encoding that is kept, so that what is kept stays below 10 MB."""
 
 
-def ways(pyfunc: Any, needed: tuple[str, ...], kinds: Mapping[str, str]) -> Iterator[tuple[str, Predict]]:
+def fast_paths(pyfunc: Any, needed: tuple[str, ...], kinds: Mapping[str, str]) -> Iterator[tuple[str, Predict]]:
     """Return functions that give what ``pyfunc.predict`` does, by name, the shortest first; none for other flavours.
 
     Whoever takes one makes sure that it does: what is inside a pipeline can be anything.
@@ -136,7 +136,7 @@ def _categorical(transformer: Any, names: Sequence[str]) -> Part:
 
     if not isinstance(transformer, OneHotEncoder | OrdinalEncoder | TargetEncoder):
         return part
-    known = Remembered(transformer)
+    known = CachedEncoder(transformer)
 
     def remembered(features: Features) -> Any:
         return known(list(zip(*(features.texts[name] for name in names), strict=True)))
@@ -150,7 +150,7 @@ def _encoded(transformer: Any, rows: Sequence[tuple[str | None, ...]]) -> Any:
     return transformer.transform(matrix)
 
 
-class Remembered:
+class CachedEncoder:
     """An encoder of categories that is asked once for each combination; its outputs are one row each and stay so.
 
     Only what consists of categories that it was fitted to is remembered: others may be of any number and length.

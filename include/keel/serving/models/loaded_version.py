@@ -17,7 +17,7 @@ import numpy as np
 
 from keel.errors import ScoringFailed
 from keel.registry.scoring_model import inputs_of
-from keel.serving.models import fast_paths as pipelines
+from keel.serving.models.fast_paths import fast_paths
 from keel.serving.models.warmup_rows import unusual
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class ServedVersion:
         """Take the shortest way that gives the same bits, on these rows and on unusual ones; return its name."""
         tried = [probe, unusual(probe), *(probe.take(np.array([row])) for row in range(ALONE))]
         expected = [_output(self._as_mlflow, rows) for rows in tried]
-        for name, way in pipelines.ways(self.model.pyfunc, self.needed, self.model.config.features):
+        for name, way in fast_paths(self.model.pyfunc, self.needed, self.model.config.features):
             found = [_output(way, rows) for rows in tried]
             if all(map(_same, found, expected)):
                 self._predict = way

@@ -18,21 +18,21 @@ from keel.errors import KeelError, NoProductionVersion, UnknownModel
 from keel.serving.models.desired_state import read_wanted
 from keel.serving.models.input_schema import Inputs
 from keel.serving.models.loaded_version import ServedVersion, preload
-from keel.serving.models.slots import Served, Shelf
+from keel.serving.models.slots import ModelSlots, Served
 from keel.serving.models.warmup_rows import typical
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
     from keel.workspace import Workspace
 
-__all__ = ["POLL_SECONDS", "Deployed", "Served"]
+__all__ = ["POLL_SECONDS", "ModelLoader", "Served"]
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 2.0
 
 
-class Deployed:
+class ModelLoader:
     """The versions of all configured models, kept as the store says.
 
     ``start`` polls and loads in threads; ``refresh`` does both once, here and now. loads: how many loads of a model
@@ -47,7 +47,7 @@ class Deployed:
         self.loads: Counter[tuple[str, str]] = Counter()
         self.polled_at: datetime | None = None
         self.store_error: str | None = None
-        self._shelves = {config.model: Shelf(config) for config in models}
+        self._shelves = {config.model: ModelSlots(config) for config in models}
         self._closing = threading.Event()
         self._changed = threading.Condition()  # guards the shelves; notified when there may be something to load
         self._threads = [
@@ -111,7 +111,7 @@ class Deployed:
         with self._changed:
             return {name: shelf.state() for name, shelf in self._shelves.items()}
 
-    def _why_not(self, shelf: Shelf) -> str:
+    def _why_not(self, shelf: ModelSlots) -> str:
         model, version = shelf.config.model, shelf.wanted.production
         if self.polled_at is None:
             return f"{model} cannot be answered for yet: {self.store_error or 'the store was not read yet'}"
@@ -150,7 +150,7 @@ class Deployed:
                 if not self._closing.is_set():
                     self._changed.wait(self.poll_seconds)
 
-    def _next_missing(self) -> tuple[Shelf, int] | None:
+    def _next_missing(self) -> tuple[ModelSlots, int] | None:
         """Return the version to load next: those that are to answer first, those to fall back to last."""
         with self._changed:
             found = [
@@ -159,7 +159,7 @@ class Deployed:
         rank, shelf, number = min(found, key=lambda each: each[0], default=(0, None, 0))
         return None if shelf is None else (shelf, number)
 
-    def _load(self, shelf: Shelf, number: int) -> None:
+    def _load(self, shelf: ModelSlots, number: int) -> None:
         config, began = shelf.config, time.monotonic()
         try:
             registry = self.workspace.registry

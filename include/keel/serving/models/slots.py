@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from keel.serving.models.desired_state import Wanted
+from keel.serving.models.desired_state import DesiredState
 from keel.serving.models.input_schema import Inputs
 
 if TYPE_CHECKING:
@@ -51,21 +51,21 @@ class Failure:
     retry_at: float
 
 
-class Shelf:
-    """The versions of one model. Whoever changes it holds the lock of `keel.serving.models.loader.Deployed`.
+class ModelSlots:
+    """The versions of one model. Whoever changes it holds the lock of `keel.serving.models.loader.ModelLoader`.
 
     served: what requests get; read without a lock, as it is only ever replaced.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         self.config = config
-        self.wanted = Wanted()
+        self.wanted = DesiredState()
         self.served: Served | None = None
         self.since: datetime | None = None
         self.failures: dict[int, Failure] = {}
         self._versions: dict[int, ServedVersion] = {}
 
-    def want(self, wanted: Wanted) -> None:
+    def want(self, wanted: DesiredState) -> None:
         """Serve what the store says, as far as it is in memory."""
         if wanted.problem and wanted.problem != self.wanted.problem:
             log.warning("%s: %s", self.config.model, wanted.problem)

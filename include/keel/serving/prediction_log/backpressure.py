@@ -24,7 +24,7 @@ TRY_SECONDS = 1.0
 """Between tries, whoever asks."""
 
 
-class Room:
+class WriteGuard:
     """What stands in the way of writing to a spool, or nothing.
 
     failed: what the disk said, if it did not write. full: why there is no room. Both None: the last write succeeded, or

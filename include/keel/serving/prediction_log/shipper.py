@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keel.errors import KeelError
-from keel.serving.prediction_log.store_writer import Bringing, model_of
+from keel.serving.prediction_log.store_writer import BatchWriter, model_of
 from keel.store.undelivered import REPORT_KIND, SET_ASIDE
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Moved:
     labels: int
 
 
-class Drain(threading.Thread):
+class SpoolShipper(threading.Thread):
     """The thread that moves records; one for each process of the service.
 
     configs: of all configured models, since a spool may hold what another process has answered for one not served here.
@@ -148,7 +148,7 @@ class Drain(threading.Thread):
         self._report_damage()
         if batch is None:
             return None
-        bring = Bringing(self._ws, self._configs, self._metrics)
+        bring = BatchWriter(self._ws, self._configs, self._metrics)
         bring.records(batch.records)
         for index, reason in sorted(bring.refused.items()):
             log.error("a record of the spool is set aside: %s", reason)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 B = TypeVar("B", PredictionBlock, LabelBlock)
 
 
-class Bringing:
+class BatchWriter:
     """One batch. refused: what the store will not take, by place in the batch; labels: how many it was brought."""
 
     def __init__(self, ws: Workspace, configs: Mapping[str, ModelConfig], metrics: Metrics) -> None:

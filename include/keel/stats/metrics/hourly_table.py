@@ -56,7 +56,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class HourlyTable:
     """Some hours' sums, each hour's place being its number from 0."""
 
     rows: list[int]
@@ -70,7 +70,7 @@ class Stretch:
     negative: Integers
 
     @classmethod
-    def read(cls, bodies: Sequence[str]) -> Stretch:
+    def read(cls, bodies: Sequence[str]) -> HourlyTable:
         """Read hours that `keel.stats.metrics.hourly_sums.Sums.to_json` wrote.
 
         ValueError for another format, which a later Keel may write.
@@ -83,12 +83,12 @@ class Stretch:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def between(self, first: int, end: int) -> Stretch:
+    def between(self, first: int, end: int) -> HourlyTable:
         """Return the hours first ≤ i < end."""
         cells = slice(self.starts[first], self.starts[end])
         columns = {name: column.between(first, end) for name, column in self.columns.items()}
         starts = self.starts[first : end + 1] - self.starts[first]
-        return Stretch(
+        return HourlyTable(
             self.rows[first:end], columns, starts, self.bins[cells], self.positive[cells], self.negative[cells]
         )
 
@@ -137,10 +137,10 @@ class _Reading:
             moments.extend(NOTHING * lacking)
         return moments
 
-    def done(self) -> Stretch:
+    def done(self) -> HourlyTable:
         columns = {}
         for name in self._moments:
             n, totals, squares = (self._up_to_now(name)[i :: len(NOTHING)] for i in range(len(NOTHING)))
             columns[name] = Column(n, *from_texts(totals), *from_texts(squares))
         cells = (np.array(each, np.int64) for each in self._cells)
-        return Stretch(self._rows, columns, np.cumsum(self._sizes), *cells)
+        return HourlyTable(self._rows, columns, np.cumsum(self._sizes), *cells)

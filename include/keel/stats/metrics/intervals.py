@@ -22,7 +22,7 @@ from keel.stats.metrics.paired import Clusters, uncertainty
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from keel.stats.metrics.hourly_table import Stretch
+    from keel.stats.metrics.hourly_table import HourlyTable
     from keel.stats.metrics.losses import Floats
 
     Times = NDArray[np.datetime64]
@@ -59,7 +59,7 @@ class Realised:
         }  # fmt: skip
 
 
-def realise(metric: str, hours: Stretch, times: Times) -> Realised:
+def realise(metric: str, hours: HourlyTable, times: Times) -> Realised:
     """Return a metric of hours added up, times being the hours' beginnings in the same order.
 
     The value is a ratio of sums, Σ S_h / Σ n_h, and an hour contributes (S_h − n_h·value)/n to its error, with the
@@ -89,7 +89,7 @@ def realise(metric: str, hours: Stretch, times: Times) -> Realised:
     return _with_interval(value, error, total.n, contributions[has_rows], times[has_rows], bounds)
 
 
-def _auc(hours: Stretch, times: Times) -> Realised:
+def _auc(hours: HourlyTable, times: Times) -> Realised:
     """Area under the ROC curve; ties within a bin count half, so pairs that share one may be off by half.
 
     A positive's placement is the share of negatives below its bin, and half of those in it; a negative's that of

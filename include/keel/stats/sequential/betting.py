@@ -25,7 +25,7 @@ the unknown mean; at most .95, so that no single value takes all of the capital.
 
 
 @dataclass(frozen=True)
-class Capital:
+class Wealth:
     """What betting has come to: plain numbers, so that a stream can be followed further."""
 
     path: Floats
@@ -34,7 +34,7 @@ class Capital:
     """Logarithm of each bet's own capital after the last value, shape (..., bets)."""
 
 
-def log_capital(
+def log_e_value(
     values: ArrayLike,
     *,
     null: float,
@@ -42,7 +42,7 @@ def log_capital(
     high: float = 1.0,
     start: ArrayLike | None = None,
     bets: Floats = BETS,
-) -> Capital:
+) -> Wealth:
     """Bet against "the mean, given the past, is at most ``null``" with equal stakes on each of ``bets``.
 
     values: shape (..., n), in [low, high], in the order in which they came; low < null. start: `Capital.bets` of what
@@ -66,7 +66,7 @@ def log_capital(
         own = np.cumsum(np.log1p(share * (x - null)), axis=-1) + begin[..., i : i + 1]
         ends[..., i] = own[..., -1] if x.shape[-1] else begin[..., i]
         np.logaddexp(path, own, out=path)
-    return Capital(path - math.log(len(bets)), ends)
+    return Wealth(path - math.log(len(bets)), ends)
 
 
 def combine(tests: Sequence[tuple[Integers, Floats]]) -> tuple[Integers, Floats]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from keel.stats.sequential.betting import Capital, log_capital
+from keel.stats.sequential.betting import Wealth, log_e_value
 
 Floats = NDArray[np.float64]
 
@@ -97,7 +97,7 @@ def _arm(losses: Floats, own: NDArray[np.bool_]) -> tuple[NDArray[np.int64], Flo
 
 
 @dataclass(frozen=True)
-class Contrasts:
+class IPWDifferences:
     """Each row's own unbiased estimate of the improvement, and how far off it may be; shapes (..., n) and (n,).
 
     (c − loss)·(1/share if the challenger answered, else −1/(1 − share)), with a fixed c. Its mean, given the past, is
@@ -110,7 +110,7 @@ class Contrasts:
     highest: Floats
 
     @classmethod
-    def of(cls, loss: ArrayLike, is_challenger: ArrayLike, share: ArrayLike, *, centre: float) -> Contrasts:
+    def of(cls, loss: ArrayLike, is_challenger: ArrayLike, share: ArrayLike, *, centre: float) -> IPWDifferences:
         """Take rows in order. loss: in [0, 1]; share: of the challenger, in (0, 1), shape (n,); centre: in [0, 1].
 
         >>> Contrasts.of([0.0, 1.0], [True, False], [0.1, 0.1], centre=0.5).values.round(3).tolist()
@@ -123,12 +123,12 @@ class Contrasts:
         highest = np.maximum(centre / shares, (1 - centre) / (1 - shares))
         return cls(values, lowest, highest)
 
-    def log_capital(self, margin: float = 0.0, *, worse: bool = False) -> Capital:
+    def log_e_value(self, margin: float = 0.0, *, worse: bool = False) -> Wealth:
         """Bet against "the improvement is at most ``margin``"; if ``worse``, against "it is at least ``margin``".
 
         `ValueError` for a margin that no row could exceed in the direction of the bet.
         """
-        return log_capital(self._beyond(margin, worse), null=0.0, low=-1.0, high=math.inf, bets=BETS)
+        return log_e_value(self._beyond(margin, worse), null=0.0, low=-1.0, high=math.inf, bets=BETS)
 
     def bound(self, *, alpha: float, worse: bool = False) -> float:
         """Return the lower bound of the improvement at 1 − alpha after all rows; if ``worse``, the upper bound.

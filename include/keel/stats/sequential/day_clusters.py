@@ -29,7 +29,7 @@ TIGHTEST_AT = 20
 
 
 @dataclass(frozen=True)
-class Steady:
+class ClusteredDifference:
     """A difference of two means and how far it may be off between days."""
 
     improvement: float
@@ -55,21 +55,23 @@ class HourlySums:
         self._sums = np.zeros((2, 2, len(stamps)))
         self._until = 0
 
-    def steady(self, n: int, *, alpha: float) -> Steady:
+    def steady(self, n: int, *, alpha: float) -> ClusteredDifference:
         """Return the difference after the first n rows, n no smaller than in the call before."""
         self._add(n)
         weights, totals = self._sums
         all_weights = weights.sum(axis=1)
         if not bool((all_weights > 0).all()):
-            return Steady(math.nan, math.inf, "row", 0)
+            return ClusteredDifference(math.nan, math.inf, "row", 0)
         means = totals.sum(axis=1) / all_weights
         parts = (totals - means[:, None] * weights) / all_weights[:, None]
         seen = weights.sum(axis=0) > 0
         improvement = float(means[0] - means[1])
         clusters = Clusters.of(self._times[seen])
         if clusters.unit == "row":
-            return Steady(improvement, math.inf, "row", 0)
-        return Steady(improvement, _width((parts[0] - parts[1])[seen], clusters, alpha), clusters.unit, clusters.count)
+            return ClusteredDifference(improvement, math.inf, "row", 0)
+        return ClusteredDifference(
+            improvement, _width((parts[0] - parts[1])[seen], clusters, alpha), clusters.unit, clusters.count
+        )
 
     def _add(self, n: int) -> None:
         new, size = slice(self._until, n), len(self._times)

@@ -14,7 +14,7 @@ DIGITS = 9
 """Shares that agree to so many are one: the champion's is kept, and one less it is not exactly the challenger's."""
 
 
-def log_mismatch(is_challenger: ArrayLike, share: ArrayLike, *, concentration: float = CONCENTRATION) -> Floats:
+def log_ratio_mismatch(is_challenger: ArrayLike, share: ArrayLike, *, concentration: float = CONCENTRATION) -> Floats:
     """Return the logarithm of the evidence after each row that arms are not drawn with the probabilities stated.
 
     is_challenger: shape (..., n), in order. share: of the challenger, in (0, 1), shape (n,) or a number; known before

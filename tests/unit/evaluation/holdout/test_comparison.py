@@ -27,7 +27,7 @@ def compare(champion, challenger, metric="brier", *, times=None, columns=None, l
     return compare_versions(
         champion, challenger, metric=metric, policy=PromotionConfig(**policy),
         times=gate.spread(len(champion)) if times is None else times,
-        segments=columns or {}, earlier_looks=looks, holdout_end=gate.HOLDOUT_END, speed=speed,
+        segments=columns or {}, prior_comparisons=looks, holdout_end=gate.HOLDOUT_END, speed=speed,
     )  # fmt: skip
 
 
@@ -234,7 +234,7 @@ def test_days_that_follow_one_another_too_closely_are_inconclusive():
 def test_a_margin_that_is_no_number_lets_nothing_pass(margin):
     policy = PromotionConfig().model_copy(update={"margin": margin})
     found = compare_versions(
-        *pair(), metric="brier", policy=policy, times=gate.spread(2_000), segments={}, earlier_looks=0,
+        *pair(), metric="brier", policy=policy, times=gate.spread(2_000), segments={}, prior_comparisons=0,
         holdout_end=gate.HOLDOUT_END,
     )  # fmt: skip
     assert found.verdict is Verdict.INCONCLUSIVE
@@ -262,7 +262,7 @@ def test_the_levels_of_all_looks_add_up_to_alpha():
 def test_a_later_look_asks_for_more_and_says_so():
     first, later = (compare(*pair(), looks=looks).to_dict() for looks in (0, 9))
     assert later["lower_bound"] < first["lower_bound"]
-    assert (later["earlier_looks"], later["level"]) == (9, look_level(0.05, 9))
+    assert (later["prior_comparisons"], later["level"]) == (9, look_level(0.05, 9))
     assert later["alpha"] == 0.05
 
 

@@ -21,7 +21,7 @@ def record(quality=2.5, *, metric="brier", looks=0, speed=None, values=("UA", "B
     carriers = np.array(values, dtype=object)[np.arange(n) % len(values)]
     found = compare_versions(
         champion, challenger, metric=metric, policy=PromotionConfig(segments=("carrier",), **policy),
-        times=gate.spread(n), segments={"carrier": carriers}, earlier_looks=looks, holdout_end=gate.HOLDOUT_END,
+        times=gate.spread(n), segments={"carrier": carriers}, prior_comparisons=looks, holdout_end=gate.HOLDOUT_END,
         speed=speed,
     ).to_dict()  # fmt: skip
     return found | {
@@ -98,7 +98,7 @@ def test_earlier_looks_and_rows_left_out_are_told():
 @pytest.mark.parametrize("champion", [None, 3])
 def test_a_record_that_needed_no_rows_is_a_page_of_its_sentence(champion):
     body = {
-        "verdict": "pass", "reason": "version 3 is the first", "n": 0, "earlier_looks": 0, "model": "flight_delay",
+        "verdict": "pass", "reason": "version 3 is the first", "n": 0, "prior_comparisons": 0, "model": "flight_delay",
         "holdout": {"start": "2026-01-01T00:00:00+00:00", "end": "2026-01-22T00:00:00+00:00"},
         "champion": champion, "challenger": 3,
     }  # fmt: skip

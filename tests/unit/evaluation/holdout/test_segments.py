@@ -27,7 +27,7 @@ def compare(gains, *, values=None, metric="mae", noise=0.05, seed=0, **policy):
     return compare_versions(
         Scored(zero, zero, 9 + better), Scored(zero, zero, zero + 9), metric=metric,
         policy=PromotionConfig(segments=("carrier",), **policy), times=gate.spread(N), segments={"carrier": names},
-        earlier_looks=0, holdout_end=gate.HOLDOUT_END,
+        prior_comparisons=0, holdout_end=gate.HOLDOUT_END,
     )  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def test_a_segment_in_which_the_metric_is_not_defined_is_inconclusive():
     segment = np.where(champion.label > 0, "late", np.where(np.arange(N) % 2, "late", "never")).astype(object)
     found = compare_versions(
         champion, challenger, metric="roc_auc", policy=PromotionConfig(segments=("carrier",)), times=gate.spread(N),
-        segments={"carrier": segment}, earlier_looks=0, holdout_end=gate.HOLDOUT_END,
+        segments={"carrier": segment}, prior_comparisons=0, holdout_end=gate.HOLDOUT_END,
     )  # fmt: skip
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "not defined within carrier=never" in found.reason
@@ -102,7 +102,7 @@ def test_rows_that_do_not_say_their_segment_are_inconclusive():
     found = compare_versions(
         *gate.versions_in(gate.INDEPENDENT, (1.5, 2.5), seed=1, n=N, binary=True), metric="brier",
         policy=PromotionConfig(segments=("carrier", "origin")), times=gate.spread(N), segments={"carrier": np.empty(N)},
-        earlier_looks=0, holdout_end=gate.HOLDOUT_END,
+        prior_comparisons=0, holdout_end=gate.HOLDOUT_END,
     )  # fmt: skip
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "the rows do not say origin" in found.reason
@@ -115,7 +115,7 @@ def test_segments_are_those_of_the_usable_rows():
     values = np.where(np.arange(N) < 80, "gone", np.where(np.arange(N) % 2, "a", "b")).astype(object)
     found = compare_versions(
         hole, challenger, metric="brier", policy=PromotionConfig(segments=("carrier",)), times=gate.spread(N),
-        segments={"carrier": values}, earlier_looks=0, holdout_end=gate.HOLDOUT_END,
+        segments={"carrier": values}, prior_comparisons=0, holdout_end=gate.HOLDOUT_END,
     )  # fmt: skip
     assert {segment.value: segment.n for segment in found.segments.found} == {"a": 4_160, "b": 4_160}
 

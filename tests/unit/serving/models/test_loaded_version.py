@@ -15,7 +15,7 @@ from keel.errors import ScoringFailed
 from keel.registry.scoring_model import to_model_input
 from keel.serving.http.json_requests import parse
 from keel.serving.models import fast_paths as pipelines
-from keel.serving.models.fast_paths import Remembered
+from keel.serving.models.fast_paths import CachedEncoder
 from keel.serving.models.input_schema import Inputs
 from keel.serving.prediction_log.records import packed
 from keel.serving.scoring.micro_batches import answer_all
@@ -172,7 +172,7 @@ class Lengths:
 
 
 def test_an_encoder_is_asked_once_for_each_combination_of_its_categories():
-    known = Remembered(encoder := Lengths())
+    known = CachedEncoder(encoder := Lengths())
     rows = [("a", "bb"), ("a", None), ("a", "bb")]
     for _ in range(2):
         np.testing.assert_array_equal(known(rows), [[1, 2], [1, 0], [1, 2]])
@@ -185,12 +185,12 @@ def test_an_encoder_is_asked_once_for_each_combination_of_its_categories():
 
 def test_what_an_encoder_remembers_has_an_end(monkeypatch):
     monkeypatch.setattr(pipelines, "REMEMBERED", 1)
-    known = Remembered(encoder := Lengths())
+    known = CachedEncoder(encoder := Lengths())
     for _ in range(2):
         np.testing.assert_array_equal(known([("a", "bb"), ("b", "b")]), [[1, 2], [1, 1]])
     assert len(encoder.asked) == 3
     monkeypatch.setattr(pipelines, "WIDEST", 1)
-    known = Remembered(encoder := Lengths())
+    known = CachedEncoder(encoder := Lengths())
     for _ in range(2):
         np.testing.assert_array_equal(known([("a", "b"), ("a", "b")]), [[1, 1], [1, 1]])
     assert len(encoder.asked) == 5, "wide outputs are not kept"

@@ -19,9 +19,9 @@ from keel.deployments.history import Status
 from keel.errors import NoProductionVersion, UnknownModel
 from keel.evaluation.experiment.plan import Plan, Stage
 from keel.ledger import entries as ledger
-from keel.serving.models.desired_state import Wanted
-from keel.serving.models.loader import Deployed
-from keel.serving.models.slots import FIRST_RETRY, LONGEST_RETRY, Shelf
+from keel.serving.models.desired_state import DesiredState
+from keel.serving.models.loader import ModelLoader
+from keel.serving.models.slots import FIRST_RETRY, LONGEST_RETRY, ModelSlots
 from keel.store.database.tables import experiments as experiments_table
 from keel.workspace import Workspace
 from tests.support.toy import toy_config
@@ -53,7 +53,7 @@ def put(ws, production, **places):
 def deployed(ws):
     """What serves version 1."""
     put(ws, 1, previous=None)
-    found = Deployed(ws, [CONFIG, toy_config(model="other")])
+    found = ModelLoader(ws, [CONFIG, toy_config(model="other")])
     found.refresh()
     return found
 
@@ -64,7 +64,7 @@ def number(deployed):
 
 def test_a_model_without_a_version_is_known_and_not_ready(ws):
     put(ws, None)
-    found = Deployed(ws, [CONFIG])
+    found = ModelLoader(ws, [CONFIG])
     with pytest.raises(NoProductionVersion, match="the store was not read yet"):
         found.for_model("toy")
     found.refresh()
@@ -136,7 +136,7 @@ def test_a_version_that_cannot_be_loaded_leaves_the_one_before(ws, deployed):
     state = deployed.state()["toy"]
     assert (state["production"], state["wanted"]) == (1, 99)
     assert "99" in state["errors"]["99"]
-    fresh = Deployed(ws, [CONFIG])
+    fresh = ModelLoader(ws, [CONFIG])
     fresh.refresh()
     with pytest.raises(NoProductionVersion, match="version 99 cannot be loaded: "):
         fresh.for_model("toy")
@@ -166,7 +166,7 @@ def test_a_store_that_does_not_answer_changes_nothing(ws, deployed):
         assert number(deployed) == 1
         assert deployed.ready
         assert "deployments" in deployed.store_error
-        fresh = Deployed(ws, [CONFIG])
+        fresh = ModelLoader(ws, [CONFIG])
         fresh.refresh()
         with pytest.raises(NoProductionVersion, match="cannot be answered for yet: .*deployments"):
             fresh.for_model("toy")
@@ -240,7 +240,7 @@ def test_an_experiment_that_cannot_be_read_stops_no_answer(ws, deployed, experim
 
 
 def test_threads_follow_by_themselves_and_end(ws, deployed):
-    live = Deployed(ws, [CONFIG], poll_seconds=0.05)
+    live = ModelLoader(ws, [CONFIG], poll_seconds=0.05)
     live.start()
     try:
         deadline = time.monotonic() + 60
@@ -257,8 +257,8 @@ def test_threads_follow_by_themselves_and_end(ws, deployed):
 
 
 def test_what_fails_again_is_tried_less_and_less_often():
-    shelf = Shelf(CONFIG)
-    shelf.want(Wanted(1, None, 1))
+    shelf = ModelSlots(CONFIG)
+    shelf.want(DesiredState(1, None, 1))
     now, waits = 0.0, []
     for _ in range(8):
         assert list(shelf.missing(now)) == [(0, 1)]
@@ -272,7 +272,7 @@ def test_what_fails_again_is_tried_less_and_less_often():
 
 
 def test_what_answers_is_loaded_first_and_what_is_fallen_back_to_last():
-    shelf = Shelf(CONFIG)
+    shelf = ModelSlots(CONFIG)
     plan = Plan("e", "toy", 1, 2, "ab", (Stage(0.5),), "salt", "brier", 0.0, 0.05, 1000, NOW)
-    shelf.want(Wanted(1, 7, 1, plan))
+    shelf.want(DesiredState(1, 7, 1, plan))
     assert [version for _, version in sorted(shelf.missing(0.0))] == [1, 2, 7]

@@ -14,7 +14,7 @@ from keel.alerts.messages.findings import compose_findings
 from keel.errors import StoreUnavailable
 from keel.serving.metrics import Metrics
 from keel.serving.prediction_log.records import LabelBlock, PredictionBlock, encode, packed
-from keel.serving.prediction_log.shipper import Drain
+from keel.serving.prediction_log.shipper import SpoolShipper
 from keel.serving.prediction_log.spool import Durability, Spool
 from keel.store import PredictionLog, Store
 from keel.store.undelivered import set_aside
@@ -47,7 +47,7 @@ def metrics():
 
 @pytest.fixture
 def drain(ws, spool, metrics, tmp_path):
-    return Drain(ws, {"toy": CONFIG}, spool, metrics, folder=tmp_path / "spool")
+    return SpoolShipper(ws, {"toy": CONFIG}, spool, metrics, folder=tmp_path / "spool")
 
 
 def block(*ids, model="toy", version=3, **changes):
@@ -282,7 +282,7 @@ def test_what_was_answered_before_a_feature_became_another_kind_is_stored_as_it_
     ws.store.predictions("toy", CONFIG.features)
     put(spool, block("a"))
     changed = toy_config(features={**CONFIG.features, "x": "categorical"})
-    assert Drain(ws, {"toy": changed}, spool, metrics, folder=tmp_path).move().rejected == 0
+    assert SpoolShipper(ws, {"toy": changed}, spool, metrics, folder=tmp_path).move().rejected == 0
     assert stored(ws)["x"].to_pylist() == [1.5]
 
 

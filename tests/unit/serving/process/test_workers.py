@@ -15,14 +15,14 @@ import pytest
 from keel.errors import ConfigError
 from keel.serving.process.server import _wait_for_versions
 from keel.serving.process.supervisor import Supervisor
-from keel.serving.worker_status import SILENT_SECONDS, Siblings, note_end
+from keel.serving.worker_status import SILENT_SECONDS, WorkerStatus, note_end
 
 LOADING = {"toy": "toy: version 3 is being loaded"}
 
 
 @pytest.fixture
 def two(tmp_path):
-    return Siblings(tmp_path, 0, 2), Siblings(tmp_path, 1, 2)
+    return WorkerStatus(tmp_path, 0, 2), WorkerStatus(tmp_path, 1, 2)
 
 
 def test_none_is_ready_before_all_that_take_requests_are(two):
@@ -94,7 +94,7 @@ def test_one_that_has_ended_is_told_and_not_waited_for(two, tmp_path):
     assert (told.pid, told.ends) == (None, 3)
     assert "3 times in a row" in told.ended
     note_end(tmp_path, 1, 3, None)
-    Siblings(tmp_path, 1, 2).tell({})
+    WorkerStatus(tmp_path, 1, 2).tell({})
     assert (first.workers()[1].pid, first.workers()[1].ends, first.workers()[1].ended) == (os.getpid(), 3, None)
 
 
@@ -104,7 +104,7 @@ def test_half_a_file_is_nothing(two, tmp_path):
 
 
 def test_alone_there_is_nobody_to_tell():
-    alone = Siblings(None)
+    alone = WorkerStatus(None)
     alone.tell(LOADING)
     assert not alone.several
     assert alone.missing() == {}
@@ -150,7 +150,7 @@ def test_a_worker_that_ends_in_a_loop_is_started_less_and_less_often_and_that_is
         now += 2.0 + pauses[-1]
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60]
     assert "worker 0 ended after 2 s with exit code 7, 9 times in a row; starting it anew in 60 s" in caplog.text
-    told = Siblings(supervisor.folder, 1, 1).workers()[0]
+    told = WorkerStatus(supervisor.folder, 1, 1).workers()[0]
     assert told.ends == 9
     assert "exit code 7, 9 times in a row" in told.ended
     assert ended(supervisor, now, 3600.0) == 1, "it has lasted"

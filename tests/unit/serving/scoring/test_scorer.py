@@ -18,9 +18,9 @@ import pytest
 from keel.errors import Overloaded, ScoringFailed, SpoolFailed, SpoolFull
 from keel.evaluation.experiment.plan import CHALLENGER, CHAMPION, Plan, Stage, assign
 from keel.registry.scoring_model import to_model_input
-from keel.serving.models.desired_state import Wanted
+from keel.serving.models.desired_state import DesiredState
 from keel.serving.models.input_schema import Features, Rows
-from keel.serving.models.slots import Shelf
+from keel.serving.models.slots import ModelSlots
 from keel.serving.prediction_log.records import decode, packed
 from keel.serving.scoring.routing import route
 from keel.serving.scoring.scorer import Scorer
@@ -256,10 +256,10 @@ def test_a_version_that_does_not_return_is_noticed(versions, monkeypatch):
 def test_nobody_is_split_while_another_version_than_the_plans_champion_still_answers(versions):
     before = copy(versions[0])
     before.number = 3
-    shelf = Shelf(CONFIG)
-    shelf.want(Wanted(3))
+    shelf = ModelSlots(CONFIG)
+    shelf.want(DesiredState(3))
     shelf.put(before)
-    shelf.want(Wanted(1, previous=3, plan=PLAN))
+    shelf.want(DesiredState(1, previous=3, plan=PLAN))
     shelf.put(versions[1])  # the challenger is there, and the champion not yet
     assert (shelf.served.production, shelf.served.plan, shelf.served.challenger) == (before, None, None)
     shelf.put(versions[0])
@@ -270,8 +270,8 @@ def test_nobody_is_split_while_another_version_than_the_plans_champion_still_ans
 def test_a_version_on_trial_that_needs_more_columns_takes_no_answer_away(versions, plan):
     answers = copy(versions[0])
     answers.needed = ("x", "colour")
-    shelf = Shelf(CONFIG)
-    shelf.want(Wanted(1, plan=plan))
+    shelf = ModelSlots(CONFIG)
+    shelf.want(DesiredState(1, plan=plan))
     for each in (answers, versions[1]):
         shelf.put(each)
     assert shelf.served.plan is plan

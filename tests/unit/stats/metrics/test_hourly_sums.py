@@ -14,7 +14,7 @@ from sklearn import metrics
 
 from keel.stats.metrics.exact_sums import exact_sums, from_texts, to_text
 from keel.stats.metrics.hourly_sums import BINS, Sums, bins_of
-from keel.stats.metrics.hourly_table import Stretch
+from keel.stats.metrics.hourly_table import HourlyTable
 from keel.stats.metrics.intervals import NORMAL, of_holdout, realise
 from keel.stats.metrics.losses import Scored, estimate
 
@@ -37,14 +37,14 @@ def regression_rows(n: int, seed: int = 0) -> Scored:
     return Scored(label, np.full(n, np.nan), label + rng.normal(0.5, 2, n))
 
 
-def hours_of(rows: Scored, sizes: list[int], names: tuple[str, ...]) -> tuple[Stretch, np.ndarray]:
+def hours_of(rows: Scored, sizes: list[int], names: tuple[str, ...]) -> tuple[HourlyTable, np.ndarray]:
     ends = np.cumsum(sizes)
     parts = [Sums.measure(rows.take(slice(end - size, end)), names) for end, size in zip(ends, sizes, strict=True)]
     return stored(*parts), START + HOUR * np.arange(len(sizes))
 
 
-def stored(*parts: Sums) -> Stretch:
-    return Stretch.read([part.to_json() for part in parts])
+def stored(*parts: Sums) -> HourlyTable:
+    return HourlyTable.read([part.to_json() for part in parts])
 
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -222,7 +222,7 @@ def test_a_row_without_a_number_is_missing_from_the_metrics_that_need_it_only() 
 
 def test_sums_of_a_later_format_are_refused() -> None:
     with pytest.raises(ValueError, match="format 2; this Keel reads 1: upgrade"):
-        Stretch.read(['{"format": 2}'])
+        HourlyTable.read(['{"format": 2}'])
 
 
 def test_a_holdout_has_the_interval_of_its_error() -> None:

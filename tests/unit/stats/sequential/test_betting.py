@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from keel.stats.sequential.betting import clopper_pearson_upper, combine, empirical_bernstein_upper, log_capital
+from keel.stats.sequential.betting import clopper_pearson_upper, combine, empirical_bernstein_upper, log_e_value
 
 ALPHA = 0.05
 EVERY_FOURTH = ((np.arange(1_000) * 7_919) % 100 < 25).astype(float)
@@ -26,15 +26,15 @@ def binomial_bound(level, repetitions):
     ],
 )
 def test_capital_agrees_with_an_implementation_by_batches(values, null, expected):
-    path = log_capital(values, null=null).path
+    path = log_e_value(values, null=null).path
     assert path[99:500:100] == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_stream_may_be_followed_in_portions_and_kept_as_plain_numbers():
-    whole = log_capital(EVERY_FOURTH, null=0.2)
+    whole = log_e_value(EVERY_FOURTH, null=0.2)
     state, pieces = None, []
     for portion in np.split(EVERY_FOURTH, [0, 1, 2, 500, 500, 999]):
-        found = log_capital(portion, null=0.2, start=state)
+        found = log_e_value(portion, null=0.2, start=state)
         state, _ = found.bets.tolist(), pieces.append(found.path)
     assert np.concatenate(pieces) == pytest.approx(whole.path, abs=1e-9)
     assert state == pytest.approx(whole.bets.tolist(), abs=1e-9)
@@ -42,32 +42,32 @@ def test_a_stream_may_be_followed_in_portions_and_kept_as_plain_numbers():
 
 def test_many_streams_at_once_are_the_streams_one_by_one():
     streams = np.random.default_rng(0).random((3, 4, 50))
-    together = log_capital(streams, null=0.4, start=np.zeros((3, 4, 16)))
-    assert together.path[2, 1] == pytest.approx(log_capital(streams[2, 1], null=0.4).path)
+    together = log_e_value(streams, null=0.4, start=np.zeros((3, 4, 16)))
+    assert together.path[2, 1] == pytest.approx(log_e_value(streams[2, 1], null=0.4).path)
     assert together.bets.shape == (3, 4, 16)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, -0.01, 1.01])
 def test_what_is_not_within_the_bounds_is_refused(bad):
     with pytest.raises(ValueError, match="from 0"):
-        log_capital([0.5, bad, 0.5], null=0.3)
+        log_e_value([0.5, bad, 0.5], null=0.3)
 
 
 @pytest.mark.parametrize("null", [0.0, -0.1, np.nan])
 def test_a_null_at_the_lowest_value_is_refused(null):
     with pytest.raises(ValueError, match="must be above"):
-        log_capital([0.5], null=null)
+        log_e_value([0.5], null=null)
 
 
 def test_no_stream_is_long_enough_to_overflow_or_to_be_ruined():
     for value in (0.0, 1.0):
-        found = log_capital(np.full(100_000, value), null=1e-3)
+        found = log_e_value(np.full(100_000, value), null=1e-3)
         assert np.isfinite(found.path).all()
         assert np.isfinite(found.bets).all()
 
 
 def test_values_that_stay_at_the_null_leave_the_capital_as_it_is():
-    assert log_capital(np.full(50, 0.3), null=0.3).path == pytest.approx(np.zeros(50), abs=1e-12)
+    assert log_e_value(np.full(50, 0.3), null=0.3).path == pytest.approx(np.zeros(50), abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_values_that_stay_at_the_null_leave_the_capital_as_it_is():
 )
 def test_at_the_null_the_threshold_is_ever_reached_as_seldom_as_stated(draw, null, low):
     repetitions = 2_000
-    path = log_capital(draw(np.random.default_rng(1), (repetitions, 1_000)), null=null, low=low).path
+    path = log_e_value(draw(np.random.default_rng(1), (repetitions, 1_000)), null=null, low=low).path
     crossed = (path >= -math.log(ALPHA)).any(axis=1).mean()
     assert crossed <= binomial_bound(ALPHA, repetitions)
     assert crossed > 0
@@ -92,7 +92,7 @@ def test_at_the_null_the_threshold_is_ever_reached_as_seldom_as_stated(draw, nul
 
 def test_a_mean_above_the_null_is_found():
     errors = np.random.default_rng(2).random((200, 3_000)) < 0.25
-    path = log_capital(errors.astype(float), null=0.15).path
+    path = log_e_value(errors.astype(float), null=0.15).path
     crossed = path >= math.log(100)
     assert crossed.any(axis=1).all()
     assert np.median(crossed.argmax(axis=1)) < 300
@@ -103,13 +103,13 @@ def test_two_tests_share_one_level():
     both = []
     for _ in range(repetitions):
         x = (rng.random(300) < 0.2).astype(float)
-        single, blocks = log_capital(x, null=0.2).path, log_capital(x.reshape(-1, 3).mean(axis=1), null=0.2).path
+        single, blocks = log_e_value(x, null=0.2).path, log_e_value(x.reshape(-1, 3).mean(axis=1), null=0.2).path
         both.append(combine([(np.arange(1, 301), single), (np.arange(3, 301, 3), blocks)])[1].max())
     assert np.mean(np.array(both) >= -math.log(ALPHA)) <= binomial_bound(ALPHA, repetitions)
 
 
 def test_one_test_combined_is_itself_and_none_has_bet_yet_holds_one():
-    path = log_capital(EVERY_FOURTH, null=0.2).path
+    path = log_e_value(EVERY_FOURTH, null=0.2).path
     ends, combined = combine([(np.arange(1, 1_001), path)])
     assert combined == pytest.approx(path)
     nothing = (np.empty(0, dtype=np.int64), np.empty(0))

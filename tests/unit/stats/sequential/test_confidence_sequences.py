@@ -7,8 +7,8 @@ import pytest
 from scipy.special import betaln
 from scipy.stats import binom
 
-from keel.stats.sequential.confidence_sequences import Contrasts, half_width, mixture_variance, running
-from keel.stats.sequential.sample_ratio import log_mismatch
+from keel.stats.sequential.confidence_sequences import IPWDifferences, half_width, mixture_variance, running
+from keel.stats.sequential.sample_ratio import log_ratio_mismatch
 
 ALPHA = 0.05
 ROWS = np.arange(3_000)
@@ -35,8 +35,8 @@ def at_most(level, repetitions):
 )
 def test_bets_agree_with_an_implementation_by_batches(arm, share, margin, worse, expected):
     shares = np.broadcast_to(share, ROWS.shape)
-    contrasts = Contrasts.of(LOSS, arm, shares, centre=0.5)
-    assert contrasts.log_capital(margin, worse=worse).path[AT] == pytest.approx(expected, abs=1e-5)
+    contrasts = IPWDifferences.of(LOSS, arm, shares, centre=0.5)
+    assert contrasts.log_e_value(margin, worse=worse).path[AT] == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -51,40 +51,40 @@ def test_the_confidence_sequence_agrees_with_an_implementation_by_batches(one_si
     ("share", "expected"), [(0.3, [-0.198482, -0.897186, -1.387764]), (0.35, [-0.075989, 3.806519, 14.458342])]
 )
 def test_the_evidence_of_a_mismatch_agrees_with_an_implementation_by_batches(share, expected):
-    assert log_mismatch(ARM, share)[AT] == pytest.approx(expected, abs=1e-6)
+    assert log_ratio_mismatch(ARM, share)[AT] == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_evidence_is_the_mixture_s_likelihood_ratio_and_that_of_stages_their_product():
     k = np.cumsum(ARM)[-1]
     a, b, n = 200 * 0.3, 200 * 0.7, len(ARM)
     whole = betaln(a + k, b + n - k) - betaln(a, b) - k * math.log(0.3) - (n - k) * math.log(0.7)
-    assert log_mismatch(ARM, 0.3)[-1] == pytest.approx(whole)
-    parts = [log_mismatch(RAMPED[share == RAMP], share)[-1] for share in (0.05, 0.2, 0.5)]
-    assert log_mismatch(RAMPED, RAMP)[-1] == pytest.approx(sum(parts))
+    assert log_ratio_mismatch(ARM, 0.3)[-1] == pytest.approx(whole)
+    parts = [log_ratio_mismatch(RAMPED[share == RAMP], share)[-1] for share in (0.05, 0.2, 0.5)]
+    assert log_ratio_mismatch(RAMPED, RAMP)[-1] == pytest.approx(sum(parts))
     shuffled = np.random.default_rng(0).permutation(len(ROWS))
-    assert log_mismatch(RAMPED[shuffled], RAMP[shuffled])[-1] == pytest.approx(sum(parts))
+    assert log_ratio_mismatch(RAMPED[shuffled], RAMP[shuffled])[-1] == pytest.approx(sum(parts))
     kept_by_arm = np.where(RAMPED, RAMP, 1 - (1 - RAMP))
-    assert log_mismatch(RAMPED, kept_by_arm) == pytest.approx(log_mismatch(RAMPED, RAMP))
+    assert log_ratio_mismatch(RAMPED, kept_by_arm) == pytest.approx(log_ratio_mismatch(RAMPED, RAMP))
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, np.nan, -0.1])
 def test_a_share_that_is_none_is_refused(share):
     with pytest.raises(ValueError, match="between 0 and 1"):
-        log_mismatch([True], share)
+        log_ratio_mismatch([True], share)
 
 
 def test_many_streams_at_once_are_the_streams_one_by_one():
     rng = np.random.default_rng(0)
     arms, losses = rng.random((3, 500)) < RAMP[::6], rng.random((3, 500))
     together = running(losses, arms)
-    contrasts = Contrasts.of(losses, arms, RAMP[::6], centre=0.3)
+    contrasts = IPWDifferences.of(losses, arms, RAMP[::6], centre=0.3)
     for i in range(3):
         alone = running(losses[i], arms[i])
         assert together.improvement[i] == pytest.approx(alone.improvement, nan_ok=True)
         assert together.standard_error[i] == pytest.approx(alone.standard_error, nan_ok=True)
-        one = Contrasts.of(losses[i], arms[i], RAMP[::6], centre=0.3)
-        assert contrasts.log_capital().path[i] == pytest.approx(one.log_capital().path)
-        assert log_mismatch(arms, RAMP[::6])[i] == pytest.approx(log_mismatch(arms[i], RAMP[::6]))
+        one = IPWDifferences.of(losses[i], arms[i], RAMP[::6], centre=0.3)
+        assert contrasts.log_e_value().path[i] == pytest.approx(one.log_e_value().path)
+        assert log_ratio_mismatch(arms, RAMP[::6])[i] == pytest.approx(log_ratio_mismatch(arms[i], RAMP[::6]))
 
 
 def test_the_running_difference_is_that_of_the_means_with_the_larger_of_two_errors():
@@ -109,7 +109,7 @@ def test_an_arm_without_rows_has_no_difference_and_one_with_a_single_row_no_erro
 @pytest.mark.parametrize("centre", [0.0, 0.15, 1.0])
 def test_contrasts_are_unbiased_and_within_their_bounds_whatever_the_centre(share, centre):
     for loss_champion, loss_challenger in ((0.2, 0.7), (1.0, 0.0), (0.0, 1.0)):
-        chosen = Contrasts.of([loss_challenger, loss_champion], [True, False], [share, share], centre=centre)
+        chosen = IPWDifferences.of([loss_challenger, loss_champion], [True, False], [share, share], centre=centre)
         mean = share * chosen.values[0] + (1 - share) * chosen.values[1]
         assert mean == pytest.approx(loss_champion - loss_challenger)
         assert (chosen.values >= chosen.lowest - 1e-12).all()
@@ -117,30 +117,30 @@ def test_contrasts_are_unbiased_and_within_their_bounds_whatever_the_centre(shar
 
 
 def test_no_row_takes_all_of_the_capital():
-    worst = Contrasts.of(np.ones(5_000), np.full(5_000, True), np.full(5_000, 0.01), centre=0.0)
-    assert np.isfinite(worst.log_capital().path).all()
-    assert worst.log_capital(worse=True).path[-1] > 100
+    worst = IPWDifferences.of(np.ones(5_000), np.full(5_000, True), np.full(5_000, 0.01), centre=0.0)
+    assert np.isfinite(worst.log_e_value().path).all()
+    assert worst.log_e_value(worse=True).path[-1] > 100
 
 
 @pytest.mark.parametrize(("margin", "worse"), [(-3.0, False), (3.0, True)])
 def test_a_margin_beyond_what_losses_can_differ_by_is_refused(margin, worse):
     with pytest.raises(ValueError, match="beyond what losses"):
-        Contrasts.of([0.5], [True], [0.5], centre=0.5).log_capital(margin, worse=worse)
+        IPWDifferences.of([0.5], [True], [0.5], centre=0.5).log_e_value(margin, worse=worse)
 
 
 def test_bounds_are_the_margins_that_the_bets_just_refute():
     rng = np.random.default_rng(1)
     arm = rng.random(4_000) < 0.1
-    contrasts = Contrasts.of(
+    contrasts = IPWDifferences.of(
         (rng.random(4_000) < np.where(arm, 0.1, 0.3)).astype(float), arm, np.full(4_000, 0.1), centre=0.3
     )
     lower, upper = contrasts.bound(alpha=ALPHA), contrasts.bound(alpha=ALPHA, worse=True)
     assert 0 < lower < 0.2 < upper < 0.4
     needed = -math.log(ALPHA)
-    assert contrasts.log_capital(lower).path[-1] >= needed > contrasts.log_capital(lower + 1e-3).path[-1]
-    assert contrasts.log_capital(upper, worse=True).path[-1] >= needed
-    assert contrasts.log_capital(upper - 1e-3, worse=True).path[-1] < needed
-    nothing = Contrasts.of([0.5], [True], [0.5], centre=0.5)
+    assert contrasts.log_e_value(lower).path[-1] >= needed > contrasts.log_e_value(lower + 1e-3).path[-1]
+    assert contrasts.log_e_value(upper, worse=True).path[-1] >= needed
+    assert contrasts.log_e_value(upper - 1e-3, worse=True).path[-1] < needed
+    nothing = IPWDifferences.of([0.5], [True], [0.5], centre=0.5)
     assert nothing.bound(alpha=ALPHA) == -nothing.bound(alpha=ALPHA, worse=True) < -0.99
 
 
@@ -170,17 +170,17 @@ def test_bets_on_equal_arms_ever_win_as_seldom_as_stated(share):
     rng, n, repetitions = np.random.default_rng(3), 1_500, 500
     shares = np.broadcast_to(share, n)
     arm, loss = rng.random((repetitions, n)) < shares, (rng.random((repetitions, n)) < 0.15).astype(float)
-    contrasts = Contrasts.of(loss, arm, shares, centre=0.15)
+    contrasts = IPWDifferences.of(loss, arm, shares, centre=0.15)
     for worse in (False, True):
-        won = (contrasts.log_capital(worse=worse).path >= -math.log(ALPHA)).any(axis=1).mean()
+        won = (contrasts.log_e_value(worse=worse).path >= -math.log(ALPHA)).any(axis=1).mean()
         assert 0 < won <= at_most(ALPHA, repetitions)
 
 
 def test_a_right_split_is_seldom_doubted_and_a_wrong_one_soon():
     rng, n, repetitions = np.random.default_rng(4), 3_000, 1_000
     shares = RAMP
-    right = log_mismatch(rng.random((repetitions, n)) < shares, shares)
+    right = log_ratio_mismatch(rng.random((repetitions, n)) < shares, shares)
     assert 0 < (right >= -math.log(ALPHA)).any(axis=1).mean() <= at_most(ALPHA, repetitions)
     assert (right >= math.log(1_000)).any(axis=1).mean() <= at_most(0.001, repetitions)
-    wrong = log_mismatch(rng.random((200, n)) < 0.55, 0.5)
+    wrong = log_ratio_mismatch(rng.random((200, n)) < 0.55, 0.5)
     assert (wrong >= math.log(1_000)).any(axis=1).mean() > 0.85

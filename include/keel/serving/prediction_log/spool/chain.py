@@ -23,7 +23,7 @@ from keel.serving.prediction_log.spool.segments import (
 
 if TYPE_CHECKING:
     from keel.serving.prediction_log.spool.claims import Claim
-    from keel.serving.prediction_log.spool.dead_letters import Aside, Kind
+    from keel.serving.prediction_log.spool.dead_letters import DeadLetters, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Chain:
         When the first of them was appended, in microseconds since 1970.
     """
 
-    def __init__(self, claim: Claim, aside: Aside, *, growing: bool) -> None:
+    def __init__(self, claim: Claim, aside: DeadLetters, *, growing: bool) -> None:
         self.claim = claim
         self.folder = claim.folder
         self.segments: deque[Segment] = deque()

@@ -24,7 +24,7 @@ LATEST = 100
 """How many damages a process remembers; the files are all there."""
 
 
-class Aside:
+class DeadLetters:
     """The folder ``set-aside`` of a spool, shared by all processes, and how often this one has used it.
 
     A file's name says kind and place, so what is found again after a crash is kept once. Its first line is JSON

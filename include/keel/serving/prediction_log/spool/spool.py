@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 from keel.errors import KeelError, SpoolFailed, SpoolFull
 from keel.serving.prediction_log.spool import claims
 from keel.serving.prediction_log.spool.chain import Batch, Chain
-from keel.serving.prediction_log.spool.dead_letters import Aside
+from keel.serving.prediction_log.spool.dead_letters import DeadLetters
 from keel.serving.prediction_log.spool.files import LocalFiles
 from keel.serving.prediction_log.spool.flusher import Flusher, size_of
 from keel.serving.prediction_log.spool.frames import LONGEST
@@ -56,7 +56,7 @@ class Spool:
         self._root = root
         self._files = files
         self._max_bytes = max_bytes
-        self._aside = Aside(root, files, clock)
+        self._aside = DeadLetters(root, files, clock)
         self._own = Chain(claims.create(root, files, clock()), self._aside, growing=True)
         self._adopted: list[Chain] = []
         writer = Writer(self._own, durability=durability, segment_bytes=segment_bytes, clock=clock)
