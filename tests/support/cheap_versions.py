@@ -33,7 +33,7 @@ def open_registry(folder: Path) -> Registry:
 
 
 @dataclass(frozen=True)
-class ModelLoader:
+class CheapModel:
     """One model under a name of its own, in a store and in a registry."""
 
     store: Store
@@ -41,7 +41,7 @@ class ModelLoader:
     name: str
 
     @classmethod
-    def new(cls, store: Store, registry: Registry, versions: int) -> ModelLoader:
+    def new(cls, store: Store, registry: Registry, versions: int) -> CheapModel:
         """Register a model with so many versions."""
         name = next(NAMES)
         client = registry.client

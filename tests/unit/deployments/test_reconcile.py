@@ -13,7 +13,7 @@ from keel.deployments.history import Status, history
 from keel.ledger import entries as ledger
 from keel.registry.registry import Registry
 from keel.store.database.tables import deployments as deployments_table
-from tests.support.cheap_versions import ModelLoader, open_registry
+from tests.support.cheap_versions import CheapModel, open_registry
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +22,9 @@ def registry(tmp_path_factory) -> Registry:
 
 
 @pytest.fixture
-def model(store, registry) -> ModelLoader:
+def model(store, registry) -> CheapModel:
     """Version 2 of five is in production, after version 1, and version 3 is staged."""
-    made = ModelLoader.new(store, registry, versions=5)
+    made = CheapModel.new(store, registry, versions=5)
     made.change(production=1)
     made.change(production=2, previous=1, staging=3)
     return made
@@ -322,14 +322,14 @@ def test_of_two_reconcilers_at_once_one_adopts(model):
 
 
 def test_nobody_knows_the_model(store, registry):
-    nothing = ModelLoader(store, registry, "unheard_of")
+    nothing = CheapModel(store, registry, "unheard_of")
     assert nothing.reconcile().out_of_band == ()
     assert nothing.project() == []
     assert nothing.rows == []
 
 
 def test_what_was_never_deployed_can_be_deployed_by_hand(store, registry):
-    model = ModelLoader.new(store, registry, versions=2)
+    model = CheapModel.new(store, registry, versions=2)
     assert model.reconcile().out_of_band == ()
     assert model.now.generation == 0
     model.move("production", 2)

@@ -19,7 +19,7 @@ from keel.registry.registry import Registry
 from keel.store import Store
 from keel.store.database.tables import deployments as deployments_table
 from keel.store.database.tables import projections
-from tests.support.cheap_versions import ModelLoader, open_registry
+from tests.support.cheap_versions import CheapModel, open_registry
 from tests.support.store_fixtures import NOON
 
 
@@ -29,9 +29,9 @@ def registry(tmp_path_factory) -> Registry:
 
 
 @pytest.fixture
-def model(store, registry) -> ModelLoader:
+def model(store, registry) -> CheapModel:
     """Version 2 of four is in production, after version 1."""
-    made = ModelLoader.new(store, registry, versions=4)
+    made = CheapModel.new(store, registry, versions=4)
     made.change(production=1)
     made.change(production=2, previous=1)
     return made
@@ -69,7 +69,7 @@ def test_a_change_from_a_generation_that_is_over_writes_nothing(model):
 
 
 def test_of_two_first_deployments_the_second_is_stale(store, registry):
-    model = ModelLoader.new(store, registry, versions=2)
+    model = CheapModel.new(store, registry, versions=2)
     nothing = model.now
     assert nothing.generation == 0
     model.change(current=nothing, production=1)
@@ -206,7 +206,7 @@ def test_a_registry_that_does_not_answer_after_the_commit_is_told_apart_and_a_re
     gone = Registry("http://127.0.0.1:9")
     before = model.now
     with pytest.raises(RegistryUnavailable, match=r"the change is made \(generation 3\).*completes it: MLflow at http"):
-        ModelLoader(model.store, gone, model.name).change(production=3, previous=2)
+        CheapModel(model.store, gone, model.name).change(production=3, previous=2)
     assert model.now == replace(before, production=3, previous=2, generation=3)
     assert model.pending
     assert model.aliases["production"] == 2
@@ -220,7 +220,7 @@ def test_a_projection_that_others_hold_up_says_that_the_change_is_made(model, st
         model.store.lock(f"projection-{model.name}"),
         pytest.raises(StoreUnavailable, match=r"the change is made \(generation 3\)"),
     ):  # fmt: skip
-        ModelLoader(impatient, model.registry, model.name).change(production=3, previous=2)
+        CheapModel(impatient, model.registry, model.name).change(production=3, previous=2)
     assert model.pending
     model.project()
     model.require_agreement()
@@ -237,7 +237,7 @@ def test_any_other_error_after_the_commit_carries_the_news_that_it_is_made(model
 
 
 def test_another_registry_is_not_taken_for_one_whose_versions_were_all_deleted(model, tmp_path):
-    elsewhere = ModelLoader(model.store, open_registry(tmp_path), model.name)
+    elsewhere = CheapModel(model.store, open_registry(tmp_path), model.name)
     model.commit(production=3, previous=2)
     for look in (elsewhere.project, elsewhere.reconcile):
         with pytest.raises(RegistryUnavailable, match="has no version of .*MLFLOW_TRACKING_URI"):
@@ -295,7 +295,7 @@ def rows_of(store: Store) -> list[tuple[object, ...]]:
 
 
 def test_a_table_that_is_lost_or_wrong_is_written_anew_from_the_ledger(model, store, registry):
-    other = ModelLoader.new(store, registry, versions=1)
+    other = CheapModel.new(store, registry, versions=1)
     other.change(production=1)
     right = rows_of(store)
     assert deployments.rebuild(store) == []
