@@ -8,7 +8,7 @@ and anybody can compute it again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from keel.errors import ExperimentRefused
-from keel.evaluation.experiment.plan_checks import problems
+from keel.evaluation.experiment import plan_checks
+from keel.evaluation.experiment.stages import Stage
 from keel.stats.metrics.losses import Estimate
 from keel.stats.sequential.bounded_losses import BoundedLoss, bounded_loss
 
@@ -27,6 +28,28 @@ if TYPE_CHECKING:
 Mode = Literal["ab", "shadow"]
 Arm = Literal["champion", "challenger"]
 Method = Literal["confidence_sequence", "betting", "paired_blocks"]
+
+__all__ = [
+    "BURN_IN",
+    "CHALLENGER",
+    "CHAMPION",
+    "GROSS",
+    "LEAST",
+    "LONGEST",
+    "Arm",
+    "Assignment",
+    "Method",
+    "Mode",
+    "Plan",
+    "Stage",
+    "assign",
+    "assign_many",
+    "in_utc",
+    "position",
+    "share_at",
+    "shares_at",
+    "version_of",
+]
 
 CHAMPION: Arm = "champion"
 CHALLENGER: Arm = "challenger"
@@ -54,16 +77,6 @@ class Assignment(NamedTuple):
     arm: Arm
     probability: float
     """Of this arm, at the row's time: what is stored as the row's ``allocation``."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stretch of an experiment with one allocation."""
-
-    share: float
-    """Of the challenger, in (0, 1)."""
-    duration: timedelta | None = None
-    """None for the last stage, which lasts until the experiment ends."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +117,22 @@ class Plan:
     another one the outcomes would have another order, and what was shown before would be tried anew."""
 
     def __post_init__(self) -> None:
-        if wrong := next(problems(self), None):
-            raise ExperimentRefused(wrong)
+        if problem := next(self._problems(), None):
+            raise ExperimentRefused(problem)
+
+    def _problems(self) -> Iterator[str]:
+        """Yield what keeps the plan from being carried out or from ending in a verdict."""
+        names = {name: getattr(self, name) for name in ("experiment_id", "model", "salt")}
+        yield from plan_checks.check_names(names, champion=self.champion, challenger=self.challenger)
+        yield from plan_checks.check_mode(self.mode)
+        yield from plan_checks.check_numbers(alpha=self.alpha, margin=self.margin, max_n=self.max_n)
+        yield from plan_checks.check_times(
+            started_at=self.started_at, least=self.least, most=self.most, stages=self.stages
+        )
+        yield from plan_checks.check_metric(
+            self.metric, margin=self.margin, promised=self.promised, champion=self.champion
+        )
+        yield from plan_checks.check_stages(self.mode, self.stages)
 
     @property
     def method(self) -> Method:

@@ -1,73 +1,82 @@
-"""What makes a plan of an experiment one that cannot be carried out, or could not end in a verdict."""
+"""Checks of a plan's values: what keeps an experiment from being carried out, or from ending in a verdict.
+
+Each check yields one sentence a problem, which also names a valid value. The checks take plain values, so that
+`keel.evaluation.experiment.plan.Plan` can run them while it is being made.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from keel.stats.metrics.losses import ROW_LOSSES
 from keel.stats.sequential.bounded_losses import bounded_loss
 
 if TYPE_CHECKING:
-    from keel.evaluation.experiment.plan import Plan
+    from keel.evaluation.experiment.stages import Stage
     from keel.stats.metrics.losses import Estimate
 
 
-def problems(plan: Plan) -> Iterator[str]:
-    """Yield what keeps a plan from being carried out or from ending in a verdict, with what would be right."""
-    if plan.champion == plan.challenger:
-        yield f"version {plan.champion} cannot be compared with itself: name another challenger"
-    for name in ("experiment_id", "model", "salt"):
-        if not getattr(plan, name):
-            yield f"{name} must not be empty"
-    if plan.mode not in ("ab", "shadow"):
-        yield f"mode must be 'ab' or 'shadow', not {plan.mode!r}"
-    if not 0 < plan.alpha < 0.5:
-        yield f"alpha ({plan.alpha}) must lie between 0 and 0.5"
-    if not math.isfinite(plan.margin):
-        yield f"margin ({plan.margin}) must be a number"
-    if plan.max_n < 1:
-        yield f"max_n ({plan.max_n}) must be at least 1"
-    if plan.started_at.utcoffset() is None:
-        yield "started_at must say its time zone"
-    yield from _problems_of_times(plan)
-    yield from _problems_of_metric(plan)
-    yield from _problems_of_stages(plan)
+def check_names(names: Mapping[str, str], *, champion: int, challenger: int) -> Iterator[str]:
+    """Yield the problems of the two versions and of texts that must not be empty."""
+    if champion == challenger:
+        yield f"version {champion} cannot be compared with itself: name another challenger"
+    yield from (f"{name} must not be empty" for name, value in names.items() if not value)
 
 
-def _problems_of_times(plan: Plan) -> Iterator[str]:
-    if plan.least < timedelta(0):
-        yield f"least ({plan.least}) must not be negative"
-    if plan.most <= plan.least:
-        yield f"most ({plan.most}) must be longer than least ({plan.least}), before which there is no verdict"
-    ramp = sum((stage.duration or timedelta(0) for stage in plan.stages), timedelta(0))
-    if plan.most <= ramp:
-        yield f"most ({plan.most}) must be longer than the ramp ({ramp}), or its last stage is never reached"
+def check_mode(mode: str) -> Iterator[str]:
+    """Yield the problem of an unknown mode."""
+    if mode not in ("ab", "shadow"):
+        yield f"mode must be 'ab' or 'shadow', not {mode!r}"
 
 
-def _problems_of_metric(plan: Plan) -> Iterator[str]:
-    if plan.metric not in ROW_LOSSES:
-        yield f"{plan.metric!r} has no loss per row; an experiment can be judged by: {', '.join(sorted(ROW_LOSSES))}"
-    elif bounded_loss(plan.metric, plan.promised) is None:
+def check_numbers(*, alpha: float, margin: float, max_n: int) -> Iterator[str]:
+    """Yield the problems of the error level, the margin and the number of outcomes."""
+    if not 0 < alpha < 0.5:
+        yield f"alpha ({alpha}) must lie between 0 and 0.5"
+    if not math.isfinite(margin):
+        yield f"margin ({margin}) must be a number"
+    if max_n < 1:
+        yield f"max_n ({max_n}) must be at least 1"
+
+
+def check_times(*, started_at: datetime, least: timedelta, most: timedelta, stages: Sequence[Stage]) -> Iterator[str]:
+    """Yield the problems of the start, of the shortest and longest duration, and of a ramp longer than these."""
+    if started_at.utcoffset() is None:
+        yield "started_at must have a time zone"
+    if least < timedelta(0):
+        yield f"least ({least}) must not be negative"
+    if most <= least:
+        yield f"most ({most}) must be longer than least ({least}), before which there is no verdict"
+    ramp = sum((stage.duration or timedelta(0) for stage in stages), timedelta(0))
+    if most <= ramp:
+        yield f"most ({most}) must be longer than the ramp ({ramp}), or its last stage is never reached"
+
+
+def check_metric(metric: str, *, margin: float, promised: Estimate | None, champion: int) -> Iterator[str]:
+    """Yield the problems of a metric that no experiment can be evaluated by, or whose margin cannot be exceeded."""
+    if metric not in ROW_LOSSES:
+        yield f"{metric!r} has no loss per row; an experiment needs one of: {', '.join(sorted(ROW_LOSSES))}"
+        return
+    loss = bounded_loss(metric, promised)
+    if loss is None:
         yield (
-            f"a {plan.metric} has no bound by itself, and what is kept with version {plan.champion} of its holdout "
-            "does not say at what to cut an error: register the champion with a holdout"
+            f"a {metric} has no upper bound, and the holdout statistics of version {champion} "
+            "give no value at which to cap an error: register the champion with a holdout"
         )
-    elif not abs(plan.least_improvement) < 1 or (plan.metric == "rmse" and plan.margin**2 >= _loss_of(plan.promised)):
-        yield f"no improvement can exceed a margin of {plan.margin}: name a smaller one"
+        return
+    exceeds_baseline = metric == "rmse" and promised is not None and margin**2 >= promised.value
+    if exceeds_baseline or not abs(loss.increase(-margin, promised)) < 1:
+        yield f"no improvement can exceed a margin of {margin}: use a smaller one"
 
 
-def _loss_of(promised: Estimate | None) -> float:
-    return math.inf if promised is None else promised.value
-
-
-def _problems_of_stages(plan: Plan) -> Iterator[str]:
-    stages = plan.stages
-    if plan.mode == "shadow":
+def check_stages(mode: str, stages: Sequence[Stage]) -> Iterator[str]:
+    """Yield the problems of an allocation."""
+    if mode == "shadow":
         if stages:
-            yield "a shadow experiment has no allocation: the champion answers everybody"
+            yield "a shadow experiment has no allocation: the champion answers every request"
         return
     if not stages:
         yield "an A/B experiment needs an allocation: the challenger's share, or several with their durations"
@@ -75,11 +84,11 @@ def _problems_of_stages(plan: Plan) -> Iterator[str]:
         if not 0 < stage.share < 1:
             yield f"an allocation ({stage.share}) must lie between 0 and 1"
         if stage.duration is not None and stage.duration <= timedelta(0):
-            yield f"a stage's duration ({stage.duration}) must be longer than nothing"
+            yield f"a stage's duration ({stage.duration}) must be positive"
     if any(after.share < before.share for before, after in zip(stages, stages[1:], strict=False)):
         shares = ", ".join(f"{stage.share:g}" for stage in stages)
-        yield f"allocations must not fall ({shares}): whom the challenger has answered would go back to the champion"
+        yield f"allocations must not fall ({shares}): entities of the challenger would return to the champion"
     if any(stage.duration is None for stage in stages[:-1]):
         yield "every stage but the last needs a duration"
     if stages and stages[-1].duration is not None:
-        yield "the last stage lasts until the experiment ends: leave its duration out"
+        yield "the last stage lasts until the experiment ends: omit its duration"

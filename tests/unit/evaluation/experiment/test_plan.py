@@ -51,8 +51,8 @@ def plan(**changes):
         ({"stages": ()}, "needs an allocation"),
         ({"stages": (Stage(0.5, timedelta(days=1)), Stage(0.2))}, r"must not fall \(0.5, 0.2\)"),
         ({"stages": (Stage(0.2), Stage(0.5))}, "every stage but the last needs a duration"),
-        ({"stages": (Stage(0.2, timedelta(days=1)),)}, "leave its duration out"),
-        ({"stages": (Stage(0.2, timedelta(0)), Stage(0.5))}, "longer than nothing"),
+        ({"stages": (Stage(0.2, timedelta(days=1)),)}, "omit its duration"),
+        ({"stages": (Stage(0.2, timedelta(0)), Stage(0.5))}, "must be positive"),
         ({"mode": "shadow"}, "shadow experiment has no allocation"),
         ({"mode": "both"}, "must be 'ab' or 'shadow'"),
         ({"alpha": 0.0}, "between 0 and 0.5"),
@@ -65,8 +65,8 @@ def plan(**changes):
         ({"stages": RAMP, "least": timedelta(0), "most": timedelta(days=3)}, r"longer than the ramp \(3 days"),
         ({"salt": ""}, "salt must not be empty"),
         ({"metric": "f1"}, "has no loss per row; .*: accuracy, brier"),
-        ({"metric": "mae"}, "does not say at what to cut an error"),
-        ({"metric": "mae", "promised": Estimate(2.0, float("nan"), 10)}, "at what to cut"),
+        ({"metric": "mae"}, "no value at which to cap an error"),
+        ({"metric": "mae", "promised": Estimate(2.0, float("nan"), 10)}, "at which to cap"),
         ({"metric": "rmse", "promised": PROMISED, "margin": 100.0}, "no improvement can exceed"),
         ({"margin": 1.0}, "no improvement can exceed"),
         ({"started_at": datetime(2026, 1, 1)}, "time zone"),  # noqa: DTZ001
@@ -218,7 +218,7 @@ def test_every_process_assigns_alike():
     """Python's own hash of a string would not."""
     code = (
         "import sys; sys.path[:0] = sys.argv[1:]\n"
-        "from tests.unit.test_experiment import plan, position\n"
+        "from tests.unit.evaluation.experiment.test_plan import plan, position\n"
         "print([position(plan(), str(i)) for i in range(5)])"
     )
     outputs = {
