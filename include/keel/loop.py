@@ -244,6 +244,7 @@ def quarantine(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any], 
     evidence = {"decision_id": decision["decision_id"], "sentence": sentence, "quarantined": stretches}
     deployments.append_once(
         ws.store, config.model, actor=actor, action="quarantine",
+        identity={"evidence": {name: evidence[name] for name in ("decision_id", "quarantined")}},
         body={"run_id": run_id, "evidence": evidence}, now=now_utc(),
     )  # fmt: skip
     return outcome_of("quarantined", decision, sentence, quarantined=stretches)

@@ -15,7 +15,7 @@ from keel import deployments
 from keel.deployments.history import Status, history
 from keel.errors import NotPromotable, StaleGeneration
 from keel.ledger import entries as ledger
-from keel.rollout.decline import turn_down
+from keel.rollout.decline import reject
 from keel.rollout.eligibility import require_promotable
 from keel.workspace import Workspace
 from tests.support.cheap_versions import with_production
@@ -143,15 +143,16 @@ def take_promotion(world: World) -> str:
     return "promoted"
 
 
-def take_refusal(world: World) -> str:
+def take_rejection(world: World) -> str:
     """Reject version 2, as a comparison that it fails does."""
     config = toy_config().model_copy(update={"model": world.model})
     with world.open() as (store, registry):
-        turn_down(
+        evidence = {"evidence": {"sentence": "worse"}}
+        reject(
             Workspace(Path(), store, registry), config, 2, (Status.REJECTED, "worse"), actor="tests",
-            action=ledger.Action.KEEP_CHAMPION, body={"evidence": {"sentence": "worse"}},
+            action=ledger.Action.KEEP_CHAMPION, identity=evidence, body=evidence,
         )  # fmt: skip
-    return "turned down"
+    return "rejected"
 
 
 def meet(world: World, first: Callable[[World], str], then: Callable[[World], str], number: int) -> list[str]:
@@ -183,7 +184,7 @@ def meet(world: World, first: Callable[[World], str], then: Callable[[World], st
     return [word for _, word in sorted(said.get(timeout=TIMEOUT) for _ in both)]
 
 
-@pytest.mark.parametrize("steps", [(take_refusal, take_promotion), (take_promotion, take_refusal)])
+@pytest.mark.parametrize("steps", [(take_rejection, take_promotion), (take_promotion, take_rejection)])
 def test_of_a_promotion_and_a_no_to_the_same_version_one_counts(world: World, steps: Any) -> None:
     def prepared(name: str) -> World:
         fresh = replace(world, model=name)

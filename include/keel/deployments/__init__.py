@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from keel.deployments.alias_sync import Finding, pending, project
 from keel.deployments.history import Deployment
 from keel.deployments.reconcile import Reconciled, reconcile
-from keel.deployments.transitions import NONE, Statuses, append_once, appended_before, note, read, rebuild, stale, swap
+from keel.deployments.transitions import NONE, Statuses, append_once, note, read, rebuild, recorded, stale, swap
 from keel.errors import NoProductionVersion, RegistryUnavailable, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ __all__ = [
     "Finding",
     "Reconciled",
     "append_once",
-    "appended_before",
     "change",
     "note",
     "pending",
@@ -34,6 +33,7 @@ __all__ = [
     "read",
     "rebuild",
     "reconcile",
+    "recorded",
     "stale",
 ]  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from sqlalchemy import select, text
 from keel.deployments.history import Deployment
 from keel.ledger import entries as ledger
 from keel.store.database.tables import deployments
+from keel.store.database.tables import ledger as ledger_table
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -41,3 +43,20 @@ def append_entry(
         connection, model=model, at=now, actor=actor, action=action,
         generation_from=generation, generation_to=generation, body=body,
     )  # fmt: skip
+
+
+def find_entry(connection: Connection, model: str, action: str, identity: Mapping[str, Any]) -> Entry | None:
+    """Return the last row of an action whose body contains ``identity``, nested mappings included; None without one."""
+    wanted = json.loads(json.dumps(identity))  # as the rows hold it: lists for tuples, text for keys
+    query = select(ledger_table).where(ledger_table.c.model == model, ledger_table.c.action == str(action))
+    rows = connection.execute(query.order_by(ledger_table.c.seq.desc())).mappings()
+    found = (ledger.entry(dict(row)) for row in rows)
+    return next((entry for entry in found if _contains(entry.body, wanted)), None)
+
+
+def _contains(found: object, wanted: object) -> bool:
+    if not isinstance(wanted, Mapping):
+        return found == wanted
+    return isinstance(found, Mapping) and all(
+        name in found and _contains(found[name], value) for name, value in wanted.items()
+    )

@@ -6,7 +6,6 @@ kept so that one statement can compare it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -17,7 +16,7 @@ from sqlalchemy import Connection, delete, select, text
 
 from keel.deployments import experiments
 from keel.deployments.history import Deployment, Status, fold, new_stations
-from keel.deployments.ledger_rows import append_entry, lock_ledger, read_deployment
+from keel.deployments.ledger_rows import append_entry, find_entry, lock_ledger, read_deployment
 from keel.errors import StaleGeneration
 from keel.ledger import entries as ledger
 from keel.store.database.tables import deployments as deployments_table
@@ -84,24 +83,31 @@ def note(
 
 
 def append_once(
-    store: Store, model: str, *, actor: str, action: str, body: Mapping[str, Any], now: datetime
-) -> Entry | None:
-    """Record what was decided without changing the deployment or a station, such as keeping the champion.
+    store: Store, model: str, *,
+    actor: str, action: str, identity: Mapping[str, Any], body: Mapping[str, Any], now: datetime,
+) -> Entry | None:  # fmt: skip
+    """Record an act that changes neither the deployment nor a status, such as keeping the champion, and return its row.
 
-    The same action with the same evidence again, by a retry or by another run of the same window, adds nothing and
-    returns None.
+    None, and no new row, where the act is `recorded` already. The check and the new row are one transaction, so of
+    several runs that record the same act at once only one adds a row.
     """
     with store.begin() as connection:
         lock_ledger(connection)
-        if _noted_before(connection, model, action, body):
+        if find_entry(connection, model, action, identity):
             return None
         return append_entry(connection, model, actor=actor, action=action, body=body, now=now)
 
 
-def appended_before(store: Store, model: str, action: str, body: Mapping[str, Any]) -> bool:
-    """Whether the same action is recorded with the same evidence."""
+def recorded(store: Store, model: str, action: str, identity: Mapping[str, Any]) -> Entry | None:
+    """Return the last ledger row by which this very act was recorded; None if it was not.
+
+    A step that runs again asks this before it acts. A run's id alone does not tell one act from another: one run may
+    roll back two versions, and one question may be answered twice. So each step names its own ``identity``: the part of
+    its row's body that no other act of the model has, such as ``{"evidence": {"report_id": …}}``. It is matched against
+    the rows themselves, so that rows of every earlier release count too.
+    """
     with store.connect() as connection:
-        return _noted_before(connection, model, action, body)
+        return find_entry(connection, model, action, identity)
 
 
 def rebuild(store: Store, model: str | None = None) -> list[Deployment]:
@@ -134,12 +140,6 @@ def stale(current: Deployment, expected: int | None = None) -> StaleGeneration:
     else:
         about = f"the deployment is no longer at generation {current.generation}"
     return StaleGeneration(f"{current.model}: {about}; read it again and decide again")
-
-
-def _noted_before(connection: Connection, model: str, action: str, body: Mapping[str, Any]) -> bool:
-    evidence = json.loads(json.dumps(body.get("evidence")))
-    query = select(ledger_table.c.body).where(ledger_table.c.model == model, ledger_table.c.action == str(action))
-    return any(json.loads(kept).get("evidence") == evidence for kept in connection.execute(query).scalars())
 
 
 def _swapped(connection: Connection, current: Deployment, changed: Deployment, now: datetime) -> bool:

@@ -11,7 +11,7 @@ from keel.deployments.history import Status
 from keel.errors import NotApproved
 from keel.ledger import entries as ledger
 from keel.monitoring.records import Plain, outcome_of
-from keel.rollout.decline import turn_down
+from keel.rollout.decline import reject
 from keel.rollout.eligibility import shown
 from keel.window import now_utc
 
@@ -66,13 +66,19 @@ def approve(
     sentence = f"Version {challenger} was {'approved' if approved else 'declined'} by {who}."
     evidence = {"sentence": sentence, "report_id": body["report_id"], "responded_at": answer["responded_at"]}
     row = {"run_id": run_id, "approval": answer, "evidence": evidence}
+    # One run may ask twice, and the same person may answer twice: each answer has a time of its own.
+    identity = {"approval": {name: answer[name] for name in ("report_id", "approver", "responded_at")}}
     if approved:
         deployments.append_once(
-            ws.store, config.model, actor=str(approver), action=ledger.Action.APPROVE, body=row, now=now_utc()
-        )
+            ws.store, config.model, actor=str(approver), action=ledger.Action.APPROVE, identity=identity, body=row,
+            now=now_utc(),
+        )  # fmt: skip
         return outcome_of("approved", body, sentence, version=challenger)
     becomes = (Status.REJECTED if approver else Status.CANDIDATE, sentence)
-    turn_down(ws, config, challenger, becomes, actor=approver or "airflow", action=ledger.Action.DECLINE, body=row)
+    reject(
+        ws, config, challenger, becomes, actor=approver or "airflow", action=ledger.Action.DECLINE,
+        identity=identity, body=row,
+    )  # fmt: skip
     return outcome_of("declined", body, f"{sentence} Production is as it was.", version=body["champion"])
 
 

@@ -31,27 +31,41 @@ def keep_champion(
     challenger, champion = body["challenger"], body["champion"]
     becomes = (Status.REJECTED, body["reason"]) if body["verdict"] == Verdict.FAIL else None
     row = {"run_id": run_id, "evidence": body}
-    turn_down(ws, config, challenger, becomes, actor=actor, action=ledger.Action.KEEP_CHAMPION, body=row)
+    reject(
+        ws, config, challenger, becomes, actor=actor, action=ledger.Action.KEEP_CHAMPION,
+        identity={"evidence": body}, body=row,
+    )  # fmt: skip
     sentence = f"Kept champion {champion}: {body['sentence']}"
     return outcome_of("kept_champion", body, sentence, version=champion)
 
 
-def turn_down(
-    ws: Workspace, config: ModelConfig, challenger: int, becomes: tuple[Status, str] | None, *,
-    actor: str, action: ledger.Action, body: Mapping[str, Any],
-) -> None:  # fmt: skip
-    """Record a no, by which the challenger loses its place in staging and gets another station, or None: keeps both.
+def reject(
+    ws: Workspace,
+    config: ModelConfig,
+    challenger: int,
+    becomes: tuple[Status, str] | None,
+    *,
+    actor: str,
+    action: ledger.Action,
+    identity: Mapping[str, Any],
+    body: Mapping[str, Any],
+) -> None:
+    """Record a rejection, by which the challenger leaves staging and gets another status.
 
-    So does a version that has gone on meanwhile, such as into production. The same no again adds nothing.
+    becomes: the status and its reason; None keeps status and alias. A version that is not promotable any more, such as
+    one in production, keeps both too.
+    identity: what tells this rejection from others (`keel.deployments.recorded`); the same one again adds no row.
     """
     while True:
         state = history(ws.store, config.model)
         present = state.status(challenger)
         if (
             becomes is None or present not in PROMOTABLE or present is becomes[0]
-            or deployments.appended_before(ws.store, config.model, action, body)
+            or deployments.recorded(ws.store, config.model, action, identity)
         ):  # fmt: skip
-            deployments.append_once(ws.store, config.model, actor=actor, action=action, body=body, now=now_utc())
+            deployments.append_once(
+                ws.store, config.model, actor=actor, action=action, identity=identity, body=body, now=now_utc()
+            )
             deployments.project(ws.store, ws.registry, config.model)
             return
         current = state.deployment

@@ -98,8 +98,9 @@ def confirm(ws: Workspace, config: ModelConfig, watched: Mapping[str, Any], *, a
     evidence = {"sentence": sentence, "version": version, "report_id": reference, "watched": report["body"]}
     ended = "confirmed" if report["body"]["verdict"] == ProbationVerdict.SURVIVED else "probation_over"
     if state.probation is None or state.probation.version != version:
-        made = ledger.entries(ws.store, config.model, ledger.Action.CONFIRM)
-        if not any(row.body.get("evidence", {}).get("report_id") == reference for row in made):
+        if not deployments.recorded(
+            ws.store, config.model, ledger.Action.CONFIRM, {"evidence": {"report_id": reference}}
+        ):
             raise StaleGeneration(
                 f"{config.model}: version {version} is not on probation any more, so it is not confirmed; "
                 f"what became of it: keel ledger show {config.model}"

@@ -59,8 +59,10 @@ def rollback(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any], *,
     decision = _kept(ws, config, decision)
     state = history(ws.store, config.model)
     current, bad = state.deployment, decision["version"]
-    done = _made_before(ws, config, bad, run_id) if current.production != bad else None
-    if done is not None:
+    # A run of this name may have rolled back another version before.
+    act = {"run_id": run_id, "from": {"production": bad}}
+    done = deployments.recorded(ws.store, config.model, ledger.Action.ROLLBACK, act)
+    if done is not None and current.production != bad:
         deployments.project(ws.store, ws.registry, config.model)
         return outcome_of(
             "rolled_back", decision, done.body["evidence"]["sentence"], version=done.body["to"]["production"],
@@ -98,13 +100,6 @@ def _kept(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any]) -> Pl
     if not asked and not (body.get("action") == Action.WATCH and body["branch"] == "rollback"):
         raise StaleGeneration(f"{config.model}: no decision to take a version back was kept: ask for a rollback anew")
     return body
-
-
-def _made_before(ws: Workspace, config: ModelConfig, bad: int | None, run_id: str) -> ledger.Entry | None:
-    """Return the row by which this run has taken that version back already, as when its task runs again."""
-    rows = ledger.entries(ws.store, config.model, ledger.Action.ROLLBACK)
-    mine = [row for row in rows if row.body.get("run_id") == run_id and row.body["from"]["production"] == bad]
-    return mine[-1] if mine else None
 
 
 def _resumed(ws: Workspace, config: ModelConfig, target: int, window: Mapping[str, str]) -> Plain | None:

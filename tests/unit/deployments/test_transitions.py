@@ -113,10 +113,12 @@ def test_a_note_changes_no_generation_and_its_stations_reach_the_registry(model)
 
 def append_once(model, evidence, action="keep_champion"):
     body = {"run_id": "r", "evidence": evidence}
-    return deployments.append_once(model.store, model.name, actor="tests", action=action, body=body, now=NOON)
+    return deployments.append_once(
+        model.store, model.name, actor="tests", action=action, identity={"evidence": evidence}, body=body, now=NOON
+    )
 
 
-def test_the_same_evidence_is_noted_once(model):
+def test_append_once_adds_no_second_row_for_the_same_identity(model):
     evidence = {"n": 1, "spans": ((1, 2), (3, 4)), "x": 0.1}
     assert append_once(model, evidence) is not None
     assert append_once(model, dict(reversed(evidence.items()))) is None
@@ -125,7 +127,24 @@ def test_the_same_evidence_is_noted_once(model):
     assert append_once(model, evidence, action="told") is not None
 
 
-def test_of_many_that_note_the_same_at_once_one_does(model, monkeypatch):
+def test_recorded_finds_the_last_row_whose_body_contains_the_identity(model):
+    for number, run_id in enumerate(["run-1", "run-1", "run-2"]):
+        model.note("decline", run_id=run_id, evidence={"report_id": f"report-{number % 2}", "n": number})
+    found = deployments.recorded(model.store, model.name, "decline", {"evidence": {"report_id": "report-0"}})
+    assert (found.body["run_id"], found.body["evidence"]["n"]) == ("run-2", 2)
+    mine = {"run_id": "run-1", "evidence": {"report_id": "report-0"}}
+    assert deployments.recorded(model.store, model.name, "decline", mine).body["evidence"]["n"] == 0
+    for action, identity in (
+        ("approve", mine),
+        ("decline", {**mine, "run_id": "run-3"}),
+        ("decline", {"evidence": {"report_id": "report-0", "missing": None}}),
+        ("decline", {"evidence": {"report_id": {"nested": 1}}}),
+    ):
+        assert deployments.recorded(model.store, model.name, action, identity) is None
+    assert deployments.recorded(model.store, "another model", "decline", mine) is None
+
+
+def test_append_once_by_many_threads_at_once_adds_one_row(model, monkeypatch):
     noted, append = [], ledger.append
 
     def append_slowly(*arguments, **named):

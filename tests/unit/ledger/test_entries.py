@@ -28,7 +28,9 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 def note(store, evidence, actor="somebody"):
     body = {"run_id": "r", "evidence": evidence}
-    deployments.append_once(store, "toy", actor=actor, action="keep_champion", body=body, now=NOW)
+    deployments.append_once(
+        store, "toy", actor=actor, action="keep_champion", identity={"evidence": evidence}, body=body, now=NOW
+    )
 
 
 @pytest.mark.parametrize("actor", ["somebody", "10234", 10234, None])
@@ -46,8 +48,8 @@ def test_the_same_evidence_is_noted_once_also_after_other_evidence(store):
 
 def test_entries_are_of_one_model_and_one_action(store):
     note(store, {"n": 1})
-    deployments.append_once(store, "other", actor="a", action="keep_champion", body={"evidence": {}}, now=NOW)
-    deployments.append_once(store, "toy", actor="a", action=ledger.Action.ROLLBACK, body={"evidence": {}}, now=NOW)
+    for model, action in (("other", "keep_champion"), ("toy", ledger.Action.ROLLBACK)):
+        deployments.note(store, model, actor="a", action=action, body={"evidence": {}}, now=NOW)
     assert [entry.action for entry in ledger.entries(store, "toy")] == ["keep_champion", "rollback"]
     assert [entry.seq for entry in ledger.entries(store, "toy", ledger.Action.ROLLBACK)] == [3]
     assert len(list(ledger.entries(store))) == 3

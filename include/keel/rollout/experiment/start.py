@@ -217,10 +217,9 @@ def _promised(ws: Workspace, config: ModelConfig, champion: int, metric: str) ->
 
 def _stopped_before(ws: Workspace, config: ModelConfig, run_id: str) -> Plan | None:
     """Return what this very run has stopped already, as when its task runs again."""
-    for row in ledger.entries(ws.store, config.model, ledger.Action.EXPERIMENT_END):
-        if row.body["run_id"] == run_id and row.body["evidence"]["outcome"] == Outcome.STOPPED:
-            return Plan.from_dict(row.body["evidence"]["plan"])
-    return None
+    act = {"run_id": run_id, "evidence": {"outcome": str(Outcome.STOPPED)}}
+    row = deployments.recorded(ws.store, config.model, ledger.Action.EXPERIMENT_END, act)
+    return Plan.from_dict(row.body["evidence"]["plan"]) if row else None
 
 
 def _hour_of(moment: datetime) -> dict[str, Any]:
