@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keel.config import PromotionConfig
-from keel.evaluation.holdout.comparison import Comparison, Verdict, compare_versions, look_level
+from keel.evaluation.holdout.comparison import Comparison, Verdict, compare_versions, comparison_level
 from keel.stats.metrics.losses import Scored
 from keel.stats.metrics.paired import Clusters, improvement, influence, uncertainty
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 BINARY = ("brier", "log_loss", "roc_auc", "accuracy")
 METRICS = (*BINARY, "mae", "rmse")
 ALPHA = PromotionConfig().alpha
-LEVEL = look_level(ALPHA, 0)
+LEVEL = comparison_level(ALPHA, 0)
 HOLDOUT_END = datetime(2026, 1, 22, tzinfo=UTC)
 DAYS = 21
 ROWS = 2_100

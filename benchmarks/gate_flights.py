@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from benchmarks.probation_flights import FIRST, between, flights, promotion_dates, scored, version
-from keel.evaluation.holdout.comparison import Comparison, Verdict, compare_versions, look_level
+from keel.evaluation.holdout.comparison import Comparison, Verdict, compare_versions, comparison_level
 from keel.training.training import Split
 
 DATES = 8
@@ -71,7 +71,7 @@ def _normal(found: Comparison) -> float:
     """How large an improvement is shown by the error of independent rows."""
     from scipy.special import ndtri
 
-    level = look_level(found.policy.alpha, found.prior_comparisons)
+    level = comparison_level(found.policy.alpha, found.prior_comparisons)
     return found.policy.margin - float(ndtri(level)) * found.uncertainty.row_error
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.probation_flights import ALPHA, TOLERANCE, delays, flights_table
 from benchmarks.simulations import versions
 from keel.config import PromotionConfig
-from keel.evaluation.probation.verdict import watch_version
+from keel.evaluation.probation.verdict import evaluate_probation
 from keel.stats.metrics.losses import Floats, Scored, estimate
 
 METRICS = ("brier", "roc_auc", "accuracy", "mae")
@@ -42,7 +42,7 @@ def simulated(metric: str, quality: float, shock: float, trials: Sequence[int]) 
         )
         # equal versions have the same loss on their holdouts: one of that many rows, which the cap is taken from
         then = estimate(metric, versions(ROWS, seed=-1 - trial + 2**31, binary=metric != "mae")[0])
-        report = watch_version(
+        report = evaluate_probation(
             new, previous, times=times, metric=metric, reference={"metrics": {metric: then.to_dict()}},
             policy=PromotionConfig(), max_increase=TOLERANCE, over=True,
         )  # fmt: skip

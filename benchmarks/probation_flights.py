@@ -20,7 +20,7 @@ from keel.cli.standalone.replay import labelled_history
 from keel.config import ModelConfig, PerformanceConfig, PromotionConfig, get_model
 from keel.evaluation.holdout.comparison import Verdict, compare_versions
 from keel.evaluation.probation.sequential_tests import BLOCK_ROWS, BLOCK_SPAN, MOST
-from keel.evaluation.probation.verdict import ProbationReport, ProbationVerdict, watch_version
+from keel.evaluation.probation.verdict import ProbationReport, ProbationVerdict, evaluate_probation
 from keel.stats.metrics.losses import Floats, Scored, brier_loss
 from keel.stats.sequential.betting import log_e_value
 from keel.stats.sequential.blocks import block_ends, block_means
@@ -103,7 +103,7 @@ def put_on_probation(new: Candidate, previous: Candidate, since: datetime) -> Wa
     config, _ = flights()
     rows = between(since, since + config.promotion.probation)
     times, current, before = rows["time"].to_numpy(), scored(new, rows), scored(previous, rows)
-    report = watch_version(
+    report = evaluate_probation(
         current, before, times=times, metric=config.performance.metric, reference=new.reference,
         policy=config.promotion, max_increase=TOLERANCE, over=True,
     )  # fmt: skip
@@ -193,7 +193,7 @@ def _kinds(watched: Sequence[tuple[str, Watched]]) -> list[str]:
     for kind in dict.fromkeys(name for name, _ in watched):
         reports = [report for name, (report, _) in watched if name == kind]
         harmed = crossings(reports)
-        told = sum(report.verdict is ProbationVerdict.BROKEN_PROMISE for report in reports)
+        told = sum(report.verdict is ProbationVerdict.BASELINE_NOT_MET for report in reports)
         others = [sum(found[test] for name, (_, found) in watched if name == kind) for test in simpler]
         cells = [kind, len(reports), len(harmed), delays(harmed), told, *others]
         lines.append(f"| {' | '.join(map(str, cells))} |")

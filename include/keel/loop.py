@@ -217,7 +217,7 @@ def _pin(ws: Workspace, version: VersionInfo, reason: str, *, actor: str, run_id
         "files": ws.registry.digests(version.model, version.version),
     }  # fmt: skip
     evidence = {"sentence": f"Version {version.version} was registered: {reason}", "tags": dict(version.tags)}
-    deployments.note(
+    deployments.append(
         ws.store, version.model, actor=actor, action=ledger.Action.REGISTER, now=now_utc(),
         body={"run_id": run_id, "artifacts": artifacts, "evidence": evidence},
         statuses={version.version: (Status.CANDIDATE, reason)},

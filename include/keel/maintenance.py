@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from keel.config.loading import shown_duration
 from keel.deployments import version_retention as retention
-from keel.deployments.consistency import agrees
+from keel.deployments.consistency import find_disagreements
 from keel.deployments.history import history
 from keel.errors import ArtifactChanged, ConfigError, LedgerBroken, StoreDamaged, UnknownVersion
 from keel.ledger import entries as ledger
@@ -45,7 +45,7 @@ def verify_ledger(ws: Workspace, *, now: datetime, environment: Mapping[str, str
     found = ledger.verify(ws.store)
     if found.broken_at is not None:
         raise LedgerBroken(f"row {found.broken_at} of the ledger: {found.reason}")
-    if contradictions := agrees(ws.store):
+    if contradictions := find_disagreements(ws.store):
         raise LedgerBroken("; ".join(contradictions))
     key, place = environ.get(SIGNING_KEY), environ.get(CHECKPOINTS)
     trusted = public_keys(Path(environ[VERIFY_KEY])) if environ.get(VERIFY_KEY) else []

@@ -172,7 +172,7 @@ def test_an_end_that_was_cut_off_is_found_by_what_was_signed(tide, tmp_path, mon
     keys.keygen(tmp_path / "key")
     monkeypatch.setenv("KEEL_SIGNING_KEY", str(tmp_path / "key"))
     monkeypatch.setenv("KEEL_CHECKPOINTS", str(tmp_path / "elsewhere"))
-    deployments.note(tide.store, "tide", actor="test", action="told", body={"evidence": {}}, now=LAUNCH)
+    deployments.append(tide.store, "tide", actor="test", action="told", body={"evidence": {}}, now=LAUNCH)
     assert run("keel.maintenance").state == "success"
     tamper(tide, "DELETE FROM ledger WHERE seq = (SELECT max(seq) FROM ledger)")
 

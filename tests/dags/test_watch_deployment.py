@@ -44,7 +44,7 @@ def watch(at, **more):
 
 
 def test_nothing_on_probation_is_no_news(tide):
-    with_nothing = deployments.note  # version 1 was the first: its probation ends with a row
+    with_nothing = deployments.append  # version 1 was the first: its probation ends with a row
     with_nothing(tide.store, "tide", actor="test", action="confirm", body={"probation": None}, now=TURNED)
     decisions = tide.store.decisions.list("tide")
 
@@ -163,7 +163,7 @@ def tried(offered, monkeypatch):
 
     Version 1 was the first: what its probation has to say is none of this.
     """
-    deployments.note(offered.store, "tide", actor="test", action="confirm", body={"probation": None}, now=TURNED)
+    deployments.append(offered.store, "tide", actor="test", action="confirm", body={"probation": None}, now=TURNED)
     done = run(
         "tide.experiment", action="start", reason="is it better?", allocation=0.5, at=TURNED.isoformat(), challenger=2
     )

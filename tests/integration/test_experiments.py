@@ -26,7 +26,7 @@ from keel.errors import (
     UnknownExperiment,
 )
 from keel.evaluation.experiment.plan import Stage
-from keel.evaluation.holdout.comparison import NotShown
+from keel.evaluation.holdout.comparison import NotShownBetter
 from keel.ledger import entries as ledger
 from keel.registry.registry import Registry
 from keel.workspace import Workspace
@@ -99,7 +99,7 @@ def ends(ws):
 
 
 def statuses(ws):
-    return {v: str(s.status) for v, s in history(ws.store, "toy").standings.items()}
+    return {v: str(s.status) for v, s in history(ws.store, "toy").version_statuses.items()}
 
 
 def whole(ws):
@@ -162,7 +162,7 @@ def test_gross_harm_rejects_the_challenger_before_the_week_is_over_and_every_loo
     watched = watch(ws, 4.5)
     assert (watched["branch"], watched["outcome"]) == ("end_experiment", "roll_back")
     assert conclude(ws, watched)["outcome"] == "kept_champion"
-    standing = history(ws.store, "toy").standings[2]
+    standing = history(ws.store, "toy").version_statuses[2]
     assert standing.status == Status.REJECTED
     assert "which is not borne until 7d have passed" in standing.reason
     [report] = ws.store.reports.list("toy", "experiment")
@@ -248,7 +248,7 @@ def test_a_rollback_of_its_champion_makes_it_void_and_leaves_room_for_another(ws
 
 def test_a_challenger_that_is_rejected_from_elsewhere_makes_it_void(ws):
     start(ws)
-    deployments.note(
+    deployments.append(
         ws.store, "toy", actor="ada", action="decline", body={}, now=TURNED,
         statuses={2: (Status.REJECTED, "no")},
     )  # fmt: skip
@@ -388,7 +388,7 @@ def test_what_a_task_says_of_a_verdict_is_no_evidence(ws):
             conclude(ws, {**said, "decision_id": decision_id})
     with pytest.raises(StaleGeneration, match="no decision to end an experiment was kept"):
         conclude(ws, verdict, CONFIG.model_copy(update={"model": "other"}))
-    with pytest.raises(NotShown, match="version 2 stays out"):
+    with pytest.raises(NotShownBetter, match="version 2 stays out"):
         rollout.promote(ws, CONFIG, {**comparison, "verdict": "pass", "forced_by": "root"}, **BY)
     assert whole(ws) == before
     # the reference alone counts: what else is said of it is not listened to

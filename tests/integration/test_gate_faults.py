@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from keel import deployments, loop, rollout
 from keel.cli.standalone.replay import replay
 from keel.errors import KeelError, RegistryUnavailable, StoreUnavailable
-from keel.evaluation.holdout.comparison import NotShown
+from keel.evaluation.holdout.comparison import NotShownBetter
 from keel.ledger import entries as ledger
 from keel.registry.registry import Registry
 from keel.rollout import compare as judging
@@ -162,9 +162,9 @@ def test_a_fault_promotes_nothing(world, monkeypatch, fault, raised):
         comparison = rollout.compare(broken, policy, training)
         assert (comparison["verdict"], comparison["next"]) == ("inconclusive", "keep_champion")
         assert comparison["reason"].startswith("inconclusive")
-        with pytest.raises(NotShown, match="(?i)inconclusive"):
+        with pytest.raises(NotShownBetter, match="(?i)inconclusive"):
             rollout.promote(broken, policy, comparison, **BY)
-        with pytest.raises(NotShown):
+        with pytest.raises(NotShownBetter):
             rollout.stage(broken, policy, comparison, **BY)
     assert deployments.read(ws.store, config.model).production == 1
     assert len(list(ledger.entries(ws.store))) == rows

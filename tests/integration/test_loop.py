@@ -26,7 +26,7 @@ from keel.errors import (
     UnknownModel,
     UnknownVersion,
 )
-from keel.evaluation.holdout.comparison import NotShown
+from keel.evaluation.holdout.comparison import NotShownBetter
 from keel.ledger import entries as ledger
 from keel.monitoring.records import KINDS
 from keel.monitoring.window_counts import window_counts
@@ -624,7 +624,7 @@ def test_a_challenger_that_was_turned_down_cannot_be_promoted_all_the_same(ws):
     decision = loop.request_retrain(ws, CONFIG, window=window, reason="routine", run_id="run-4")
     comparison = rollout.compare(ws, CONFIG, loop.retrain(ws, CONFIG, decision, **BY))
     assert comparison["verdict"] == "fail"
-    with pytest.raises(NotShown, match="version 2 stays out: Challenger 2 against champion 1"):
+    with pytest.raises(NotShownBetter, match="version 2 stays out: Challenger 2 against champion 1"):
         rollout.promote(ws, CONFIG, comparison, actor="tests", run_id="run-4")
     assert deployments.read(ws.store, "toy").production == 1
 

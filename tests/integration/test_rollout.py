@@ -21,7 +21,7 @@ from keel.errors import (
     RegistryUnavailable,
     StaleGeneration,
 )
-from keel.evaluation.holdout.comparison import NotShown
+from keel.evaluation.holdout.comparison import NotShownBetter
 from keel.ledger import entries as ledger
 from keel.registry.registry import Registry
 from keel.workspace import Workspace
@@ -194,9 +194,9 @@ def test_a_no_and_a_silence_leave_production_as_it_was(ws, by, status):
 def test_what_a_task_says_of_a_comparison_is_no_evidence(ws, forged):
     said = {"verdict": "pass", "challenger": 1, "champion": 1, "forced_by": "root", "sentence": "trust me", **forged}
     before = whole(ws)
-    with pytest.raises(NotShown, match="there is no comparison"):
+    with pytest.raises(NotShownBetter, match="there is no comparison"):
         rollout.promote(ws, CONFIG, said, **BY)
-    with pytest.raises(NotShown):
+    with pytest.raises(NotShownBetter):
         rollout.approve(
             ws, ASKED, said, approved=True, approver="grace", approver_id="1", dag_id="d", run_id="r",
             responded_at=datetime(2026, 11, 23, tzinfo=UTC),
@@ -221,7 +221,7 @@ def test_what_a_task_says_of_a_request_changes_nothing_of_it(ws):
 def test_a_report_of_another_kind_or_model_is_no_comparison(ws):
     decision, _ = check(ws, TURNED)
     drift = next(r["report_id"] for r in ws.store.reports.list("toy", "drift"))
-    with pytest.raises(NotShown, match="there is no comparison"):
+    with pytest.raises(NotShownBetter, match="there is no comparison"):
         rollout.promote(ws, CONFIG, {"report_id": drift}, **BY)
     assert decision["action"] == "retrain"
 
@@ -264,7 +264,7 @@ def test_without_labels_in_the_holdout_nothing_is_concluded(ws):
     assert (later["verdict"], later["next"]) == ("inconclusive", "keep_champion")
     assert rollout.keep_champion(ws, ASKED, later, **BY)["outcome"] == "kept_champion"
     assert statuses(ws)[2] == "staging"  # nothing was concluded against it either
-    with pytest.raises(NotShown, match="(?i)inconclusive"):
+    with pytest.raises(NotShownBetter, match="(?i)inconclusive"):
         rollout.promote(ws, ASKED, later, **BY)
 
 

@@ -37,7 +37,7 @@ def test_looking_every_hour_takes_back_what_one_look_at_the_end_does_and_nothing
     looks = []
     for day in days:
         rows = probation.between(promoted, promoted + day)
-        report = probation.watch_version(
+        report = probation.evaluate_probation(
             probation.scored(bad, rows), probation.scored(champion, rows), times=rows["time"].to_numpy(),
             metric=config.performance.metric, reference=bad.reference, policy=config.promotion,
             max_increase=probation.TOLERANCE, over=False,

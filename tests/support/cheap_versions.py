@@ -77,8 +77,8 @@ class CheapModel:
         return [row.body["evidence"]["sentence"] for row in self.rows if row.action == ledger.Action.OUT_OF_BAND]
 
     @property
-    def pending(self) -> bool:
-        return deployments.pending(self.store, self.name)
+    def sync_pending(self) -> bool:
+        return deployments.sync_pending(self.store, self.name)
 
     def change(self, *, current: Deployment | None = None, statuses: Any = None, **places: int | None) -> Deployment:
         """Change the deployment as it is now, or as it was then, and have the registry follow."""
@@ -96,13 +96,13 @@ class CheapModel:
             body={"evidence": {"sentence": "changed"}},
         )  # fmt: skip
 
-    def note(self, action: str, *, statuses: Any = None, **body: Any) -> ledger.Entry:
-        return deployments.note(
+    def append(self, action: str, *, statuses: Any = None, **body: Any) -> ledger.Entry:
+        return deployments.append(
             self.store, self.name, actor="tests", action=action, body=body, now=NOON, statuses=statuses or {}
         )
 
-    def project(self) -> list[deployments.Finding]:
-        return deployments.project(self.store, self.registry, self.name)
+    def sync_aliases(self) -> list[deployments.Finding]:
+        return deployments.sync_aliases(self.store, self.registry, self.name)
 
     def reconcile(self, *, adopt: bool = True) -> Reconciled:
         return deployments.reconcile(self.store, self.registry, self.name, actor="watcher", now=NOON, adopt=adopt)
@@ -125,5 +125,5 @@ class CheapModel:
         assert self.now == state.deployment
         there = set(self.tags)
         assert self.aliases == {a: v for a, v in self.now.aliases.items() if v in there}
-        assert self.tags == {v: str(s.status) for v, s in state.standings.items() if v in there}
-        assert not self.pending
+        assert self.tags == {v: str(s.status) for v, s in state.version_statuses.items() if v in there}
+        assert not self.sync_pending

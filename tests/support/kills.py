@@ -62,11 +62,11 @@ class World:
         with self.open() as (store, _):
             for _ in range(count):
                 created = client.create_model_version(self.model, run.info.artifact_uri, run.info.run_id)
-                deployments.note(
+                deployments.append(
                     store, self.model, actor="tests", action=ledger.Action.REGISTER, body={}, now=NOON,
                     statuses={int(created.version): (Status.CANDIDATE, "registered")},
                 )  # fmt: skip
-            deployments.project(store, registry, self.model)
+            deployments.sync_aliases(store, registry, self.model)
 
 
 @dataclass(frozen=True)
@@ -234,6 +234,6 @@ def require_agreement(store: Store, registry: Registry, model: str) -> None:
     wanted = {alias: version for alias, version in deployment.aliases.items() if version is not None}
     assert registry.aliases(model) == wanted
     tags = {version.version: version.tags["keel.status"] for version in registry.versions(model)}
-    assert tags == {version: str(standing.status) for version, standing in state.standings.items()}
+    assert tags == {version: str(standing.status) for version, standing in state.version_statuses.items()}
     assert [version for version, status in tags.items() if status == "production"] == [deployment.production]
-    assert not deployments.pending(store, model)
+    assert not deployments.sync_pending(store, model)

@@ -40,7 +40,7 @@ def register(store, registry, config, candidate, *, now, key=None):
         "version": version.version, "run_id": version.run_id,
         "files": registry.digests(version.model, version.version),
     }  # fmt: skip
-    deployments.note(
+    deployments.append(
         store, version.model, actor="tests", action=ledger.Action.REGISTER, now=now,
         body={"artifacts": artifacts, "evidence": {"sentence": "registered", "tags": dict(version.tags)}},
         statuses={version.version: (Status.CANDIDATE, "first")},

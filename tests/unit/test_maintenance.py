@@ -56,7 +56,7 @@ def history(log: PredictionLog, *days: int, version: int | None = None) -> None:
 
 
 def note(ws: Workspace, **body: Any) -> None:
-    deployments.note(
+    deployments.append(
         ws.store, "toy", actor="tests", action=ledger.Action.CONFIRM, body={"evidence": {}, **body}, now=NOW
     )
 

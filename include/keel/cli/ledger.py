@@ -72,12 +72,12 @@ def verify(
 
         found, disagreements = _verified(read_rows(file), place, keys), []
     else:
-        from keel.deployments.consistency import agrees
+        from keel.deployments.consistency import find_disagreements
         from keel.workspace import Workspace
 
         with Workspace.open() as ws:
             found = _verified(ws.store, place, keys)
-            disagreements = agrees(ws.store) if found.broken_at is None else []
+            disagreements = find_disagreements(ws.store) if found.broken_at is None else []
     holds = found.broken_at is None and not disagreements
     if as_json:
         print_json({**asdict(found), "disagreements": disagreements, "holds": holds})

@@ -10,10 +10,20 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from keel.deployments.alias_sync import Finding, pending, project
+from keel.deployments.alias_sync import Finding, sync_aliases, sync_pending
 from keel.deployments.history import Deployment
 from keel.deployments.reconcile import Reconciled, reconcile
-from keel.deployments.transitions import NONE, Statuses, append_once, note, read, rebuild, recorded, stale, swap
+from keel.deployments.transitions import (
+    NONE,
+    Statuses,
+    append,
+    append_once,
+    read,
+    rebuild,
+    recorded,
+    stale_generation,
+    swap,
+)
 from keel.errors import NoProductionVersion, RegistryUnavailable, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -26,15 +36,15 @@ __all__ = [
     "Reconciled",
     "append_once",
     "change",
-    "note",
-    "pending",
+    "append",
+    "sync_pending",
     "production_version",
-    "project",
+    "sync_aliases",
     "read",
     "rebuild",
     "reconcile",
     "recorded",
-    "stale",
+    "stale_generation",
 ]  # fmt: skip
 
 
@@ -65,7 +75,7 @@ def change(
     """
     changed = swap(store, current, wanted, actor=actor, action=action, body=body, now=now, statuses=statuses)
     try:
-        project(store, registry, changed.model)
+        sync_aliases(store, registry, changed.model)
     except (RegistryUnavailable, StoreUnavailable) as error:
         raise type(error)(
             f"{changed.model}: the change is made (generation {changed.generation}), but MLflow's aliases and tags do "

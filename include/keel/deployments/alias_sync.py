@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from keel.deployments.history import History, fold
-from keel.deployments.transitions import NONE, Statuses, note
+from keel.deployments.transitions import NONE, Statuses, append
 from keel.errors import RegistryUnavailable
 from keel.ledger import entries as ledger
 from keel.ledger.entries import Action, Entry
@@ -101,7 +101,7 @@ def look_at(store: Store, model: str) -> SyncState:
     return SyncState(model, tuple(ledger.entries(store, model)), mark or 0)
 
 
-def pending(store: Store, model: str) -> bool:
+def sync_pending(store: Store, model: str) -> bool:
     """Whether the registry does not follow the ledger yet, because somebody is at it or was cut short."""
     return bool(look_at(store, model).news)
 
@@ -111,7 +111,7 @@ def exclusive(store: Store, model: str) -> AbstractContextManager[Held]:
     return store.lock(f"projection-{model}")
 
 
-def project(store: Store, registry: Registry, model: str) -> list[Finding]:
+def sync_aliases(store: Store, registry: Registry, model: str) -> list[Finding]:
     """Complete what is pending, if anything is; idempotent; returns the aliases that were moved by hand meanwhile.
 
     Keel's change wins over those. An alias that no pending change moves is left to `keel.deployments.reconcile`.
@@ -142,7 +142,7 @@ def record(
     evidence = evidence_of(found)
     if not look.knows(evidence):
         body = {"evidence": evidence}
-        note(store, look.model, actor=actor, action=Action.OUT_OF_BAND, body=body, now=now, statuses=statuses)
+        append(store, look.model, actor=actor, action=Action.OUT_OF_BAND, body=body, now=now, statuses=statuses)
 
 
 def evidence_of(found: list[Finding]) -> dict[str, Any]:
@@ -175,9 +175,9 @@ def versions_of(registry: Registry, look: SyncState) -> list[VersionInfo]:
 
     """
     versions = registry.versions(look.model)
-    if not versions and look.state.standings:
+    if not versions and look.state.version_statuses:
         raise RegistryUnavailable(
-            f"MLflow has no version of {look.model}, though the ledger knows {len(look.state.standings)}: "
+            f"MLflow has no version of {look.model}, though the ledger knows {len(look.state.version_statuses)}: "
             "see whether MLFLOW_TRACKING_URI names the right server; if they were all deleted, train another: "
             f"airflow dags trigger {look.model}.retrain"
         )
@@ -186,7 +186,7 @@ def versions_of(registry: Registry, look: SyncState) -> list[VersionInfo]:
 
 def untagged(look: SyncState, versions: Iterable[VersionInfo]) -> dict[int, str]:
     """Return the stations of those versions whose tag does not say it."""
-    stations = {version: str(standing.status) for version, standing in look.state.standings.items()}
+    stations = {version: str(standing.status) for version, standing in look.state.version_statuses.items()}
     return {
         v.version: stations[v.version]
         for v in versions

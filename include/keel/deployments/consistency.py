@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from keel.store import Store
 
 
-def agrees(store: Store) -> list[str]:
+def find_disagreements(store: Store) -> list[str]:
     """Return a sentence for each model whose ``deployments`` row is not what its ledger rows add up to.
 
     Both are read as of one moment. It says nothing of whether the chain holds: `ledger.verify` first.

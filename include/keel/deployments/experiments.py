@@ -86,7 +86,7 @@ def start(
             raise already_runs(other.plan)
         # Another connection, which sees the same rows: nobody can add one before this transaction ends.
         state = history(store, plan.model)
-        standing = state.standings.get(plan.challenger)
+        standing = state.version_statuses.get(plan.challenger)
         station = None if standing is None else (str(standing.status), standing.reason)
         if why := _void_because(plan, state.deployment.production or plan.champion, station):
             raise ExperimentRefused(f"{plan.model}: meanwhile, {why}: look again, and start another")

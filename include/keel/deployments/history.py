@@ -55,19 +55,19 @@ class Deployment:
         return {"production": self.production, "staging": self.staging, "previous": self.previous}
 
     @property
-    def places(self) -> dict[int, Status]:
+    def statuses(self) -> dict[int, Status]:
         """The station of each version that is deployed; of two places of one version the first in this order."""
         stations = {"production": Status.PRODUCTION, "staging": Status.STAGING, "previous": Status.PREVIOUS}
         taken = [(version, stations[alias]) for alias, version in self.aliases.items() if version is not None]
         return dict(reversed(taken))
 
 
-def new_stations(before: Deployment, after: Deployment) -> dict[int, Status]:
+def changed_statuses(before: Deployment, after: Deployment) -> dict[int, Status]:
     """Return the stations of the versions whose place changes.
 
     One that loses its place is archived, or a candidate as before if it was only offered.
     """
-    was, becomes = before.places, after.places
+    was, becomes = before.statuses, after.statuses
     left = {
         version: Status.CANDIDATE if station is Status.STAGING else Status.ARCHIVED
         for version, station in was.items()
@@ -102,7 +102,7 @@ class History:
     """The state of one model after its last row ``seq``."""
 
     deployment: Deployment
-    standings: Mapping[int, VersionStatus] = field(default_factory=dict)
+    version_statuses: Mapping[int, VersionStatus] = field(default_factory=dict)
     pins: Mapping[int, Pin] = field(default_factory=dict)
     probation: Probation | None = None
     plan: Mapping[str, Any] | None = None
@@ -116,7 +116,7 @@ class History:
 
     def status(self, version: int) -> Status | None:
         """Return a version's station; None for one that the ledger does not know."""
-        standing = self.standings.get(version)
+        standing = self.version_statuses.get(version)
         return standing.status if standing else None
 
 
@@ -142,7 +142,7 @@ def _after(state: History, entry: Entry) -> History:
         state = replace(state, deployment=Deployment(entry.model, **body["to"], generation=entry.generation_to))
         if "statuses" not in body:  # a row from before rows said it
             said = body.get("evidence", {}).get("sentence") or entry.action
-            stations = new_stations(before, state.deployment).items()
+            stations = changed_statuses(before, state.deployment).items()
             statuses = {version: {"status": station, "reason": said} for version, station in stations}
         if state.probation and state.probation.version != state.deployment.production:
             state = replace(state, probation=None)
@@ -151,7 +151,7 @@ def _after(state: History, entry: Entry) -> History:
             int(version): VersionStatus(Status(said["status"]), said["reason"], entry.at, entry.seq)
             for version, said in statuses.items()
         }
-        state = replace(state, standings={**state.standings, **new})
+        state = replace(state, version_statuses={**state.version_statuses, **new})
     if artifacts := body.get("artifacts"):
         pin = Pin(artifacts["version"], artifacts["run_id"], artifacts["files"], entry.seq)
         state = replace(state, pins={**state.pins, pin.version: pin})

@@ -24,7 +24,7 @@ from keel.deployments.alias_sync import (
     untagged,
     versions_of,
 )
-from keel.deployments.history import Deployment, Status, new_stations
+from keel.deployments.history import Deployment, Status, changed_statuses
 from keel.deployments.transitions import Statuses, read, swap
 from keel.errors import StaleGeneration
 from keel.ledger.entries import Action
@@ -118,7 +118,7 @@ class OutOfBandChange:
         """The stations that versions have reached, as far as the ledger does not know it."""
         reached: dict[int, tuple[Status, str]] = {
             version: (station, "moved by hand in the registry")
-            for version, station in new_stations(self.deployment, self.wanted).items()
+            for version, station in changed_statuses(self.deployment, self.wanted).items()
         }
         for alias, version in self.deployment.aliases.items():
             if version is not None and version not in self.there and self.aliases.get(alias) != version:
@@ -138,7 +138,7 @@ class OutOfBandChange:
 
     def _say_moved(self, alias: str, adopted: bool) -> str:
         before, version = self.deployment.aliases[alias], self.moved[alias]
-        standing = self.look.state.standings.get(version)
+        standing = self.look.state.version_statuses.get(version)
         doubt = ""
         if standing is None:
             doubt = ", which Keel did not register and will not load"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, delete, select, text
 
 from keel.deployments import experiments
-from keel.deployments.history import Deployment, Status, fold, new_stations
+from keel.deployments.history import Deployment, Status, changed_statuses, fold
 from keel.deployments.ledger_rows import append_entry, find_entry, lock_ledger, read_deployment
 from keel.errors import StaleGeneration
 from keel.ledger import entries as ledger
@@ -55,10 +55,10 @@ def swap(
     """
     changed = replace(wanted, generation=current.generation + 1)
     said = body.get("evidence", {}).get("sentence") or action
-    stations = {version: (status, said) for version, status in new_stations(current, changed).items()}
+    stations = {version: (status, said) for version, status in changed_statuses(current, changed).items()}
     with store.begin() as connection:
         if not _swapped(connection, current, changed, now):
-            raise stale(current)
+            raise stale_generation(current)
         entry = ledger.append(
             connection, model=current.model, at=now, actor=actor, action=action,
             generation_from=current.generation, generation_to=changed.generation,
@@ -68,7 +68,7 @@ def swap(
     return changed
 
 
-def note(
+def append(
     store: Store, model: str, *,
     actor: str, action: str, body: Mapping[str, Any], now: datetime, statuses: Statuses = NONE,
 ) -> Entry:  # fmt: skip
@@ -133,7 +133,7 @@ def rebuild(store: Store, model: str | None = None) -> list[Deployment]:
     return wrong
 
 
-def stale(current: Deployment, expected: int | None = None) -> StaleGeneration:
+def stale_generation(current: Deployment, expected: int | None = None) -> StaleGeneration:
     """Describe a deployment that is not what a decision was made about."""
     if expected is not None:
         about = f"production is version {current.production}, not {expected} any more"

@@ -87,7 +87,7 @@ def due(
     leftovers = {v.version for v in registry.unpinned(config.model)}
     found = []
     for number, version in sorted(versions.items()):
-        standing = state.standings.get(number)
+        standing = state.version_statuses.get(number)
         created = version.created_at or now
         if number in kept:
             continue

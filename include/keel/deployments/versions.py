@@ -34,7 +34,7 @@ def describe(store: Store, registry: Registry, model: str) -> list[dict[str, Any
     registered = {e.body["artifacts"]["version"]: e.body.get("evidence", {}) for e in entries if "artifacts" in e.body}
     there = {v.version: v for v in registry.versions(model)}
     described = []
-    for number in sorted({*there, *state.standings}):
+    for number in sorted({*there, *state.version_statuses}):
         version, pin = there.get(number), state.pins.get(number)
         tags = registered.get(number, {}).get("tags") or (version.tags if version else {})
         run_id = pin.run_id if pin else version.run_id if version else None
@@ -66,7 +66,7 @@ def release(
     state = history(store, model)
     was = state.status(version)
     if was not in RELEASED:
-        them = [f"{number} ({state.status(number)})" for number in sorted(state.standings)
+        them = [f"{number} ({state.status(number)})" for number in sorted(state.version_statuses)
                 if state.status(number) in RELEASED]  # fmt: skip
         raise UnknownVersion(
             f"{model}: version {version} is {was or 'not known to Keel'}, and only rejected and quarantined versions "
@@ -75,7 +75,7 @@ def release(
     becomes = RELEASED[was]
     evidence = {
         "sentence": f"Released version {version}, which was {was}: {reason}", "version": version, "reason": reason,
-        "was": was, "because": state.standings[version].reason,
+        "was": was, "because": state.version_statuses[version].reason,
     }  # fmt: skip
     # A change, to the same deployment: not at the same time as a deletion or a promotion.
     deployments.change(
@@ -116,7 +116,7 @@ def confirm(
 
 
 def _station(state: History, version: int) -> dict[str, Any]:
-    standing = state.standings.get(version)
+    standing = state.version_statuses.get(version)
     if standing is None:
         reason = "nothing says what was registered, so it is never loaded"
         return {"status": None, "since": None, "reason": reason}

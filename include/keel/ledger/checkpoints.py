@@ -40,7 +40,7 @@ PURPOSE = b"keel ledger checkpoint 1\n"
 """Signed with each checkpoint, so that a signature made for anything else is none here."""
 
 
-class PlaceUnavailable(KeelError):
+class CheckpointsUnavailable(KeelError):
     """The place of the checkpoints cannot be reached, or refuses."""
 
     exit_code = 3
@@ -186,7 +186,7 @@ class Place:
             return [(name, self._files.cat_file(path)) for name, path in named if name.startswith("checkpoint-")]
 
     def add(self, name: str, content: bytes) -> None:
-        """Write a new file, all of it or nothing; one that is there already is left, and `PlaceUnavailable` raised."""
+        """Write a new file, as a whole or not at all; `CheckpointsUnavailable` if the file exists already."""
         with self._reached():
             if not self._is_local:
                 self._files.pipe_file(f"{self._root}/{name}", content, mode="create")
@@ -214,10 +214,10 @@ class Place:
         except KeelError:
             raise
         except FileExistsError:
-            raise PlaceUnavailable(f"a checkpoint is in {self._shown} already, and is not overwritten") from None
+            raise CheckpointsUnavailable(f"a checkpoint is in {self._shown} already, and is not overwritten") from None
         except Exception as error:  # each of fsspec's file systems raises its own, and its words may hold a secret
             why = getattr(error, "strerror", None) or type(error).__name__
-            raise PlaceUnavailable(f"the checkpoints in {self._shown} cannot be reached: {why}") from None
+            raise CheckpointsUnavailable(f"the checkpoints in {self._shown} cannot be reached: {why}") from None
 
 
 def shown(place: str | Path) -> str:

@@ -94,7 +94,9 @@ def choose_versions(ws: Workspace, config: ModelConfig, versions: Sequence[int])
     if versions:
         return [ws.registry.resolve(config.model, version=version).version for version in versions]
     state = history(ws.store, config.model)
-    candidates = [version for version, standing in state.standings.items() if standing.status is Status.CANDIDATE]
+    candidates = [
+        version for version, standing in state.version_statuses.items() if standing.status is Status.CANDIDATE
+    ]
     deployed = deployments.read(ws.store, config.model).aliases
     present = {info.version for info in ws.registry.versions(config.model)}
     wanted = [*(deployed[name] for name in ("production", "staging", "previous")), max(candidates, default=None)]

@@ -59,7 +59,7 @@ def _judge(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any], provena
     if champion == challenger:
         reason = f"version {champion}, the champion, is what this decision or these rows have made before"
         return _keep(ws, config, asked, _without_rows(Verdict.FAIL, reason, asked["holdout"]), provenance)
-    standing = history(ws.store, config.model).standings.get(challenger)
+    standing = history(ws.store, config.model).version_statuses.get(challenger)
     if standing is not None and standing.status not in PROMOTABLE:
         before = _judged_before(ws, config, asked)
         if before is not None and standing.status is not Status.QUARANTINED:

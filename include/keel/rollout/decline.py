@@ -66,7 +66,7 @@ def reject(
             deployments.append_once(
                 ws.store, config.model, actor=actor, action=action, identity=identity, body=body, now=now_utc()
             )
-            deployments.project(ws.store, ws.registry, config.model)
+            deployments.sync_aliases(ws.store, ws.registry, config.model)
             return
         current = state.deployment
         staging = None if current.staging == challenger else current.staging

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from keel.deployments.history import PROMOTABLE, History, Status
 from keel.errors import NotPromotable
-from keel.evaluation.holdout.comparison import NotShown, Verdict
+from keel.evaluation.holdout.comparison import NotShownBetter, Verdict
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
@@ -20,7 +20,7 @@ def kept(ws: Workspace, config: ModelConfig, comparison: Mapping[str, Any]) -> P
     reference = str(comparison.get("report_id"))
     found = ws.store.reports.get(reference)
     if found is None or found["kind"] != "comparison" or found["model"] != config.model:
-        raise NotShown(f"{config.model}: there is no comparison {reference!r} in the store: run compare first")
+        raise NotShownBetter(f"{config.model}: there is no comparison {reference!r} in the store: run compare first")
     body: Plain = found["body"]
     return body
 
@@ -29,13 +29,13 @@ def shown(ws: Workspace, config: ModelConfig, comparison: Mapping[str, Any]) -> 
     """Return a comparison that speaks for its challenger, or that a person has overruled."""
     body = kept(ws, config, comparison)
     if body["verdict"] != Verdict.PASS and not body["forced_by"]:
-        raise NotShown(f"{config.model}: version {body['challenger']} stays out: {body['sentence']}")
+        raise NotShownBetter(f"{config.model}: version {body['challenger']} stays out: {body['sentence']}")
     return body
 
 
 def require_promotable(state: History, version: int) -> None:
     """Raise `NotPromotable`, with the way out, for a version that may not go into production."""
-    model, standing = state.deployment.model, state.standings.get(version)
+    model, standing = state.deployment.model, state.version_statuses.get(version)
     if standing is None:
         raise NotPromotable(
             f"{model}: version {version} is not known to Keel, as it was not registered by it; {promotable(state)}"
@@ -58,7 +58,9 @@ def require_promotable(state: History, version: int) -> None:
 
 def promotable(state: History) -> str:
     """Name the versions that may go into production."""
-    found = [str(version) for version, standing in sorted(state.standings.items()) if standing.status in PROMOTABLE]
+    found = [
+        str(version) for version, standing in sorted(state.version_statuses.items()) if standing.status in PROMOTABLE
+    ]
     model = state.deployment.model
     none = f"none; to train another: airflow dags trigger {model}.retrain"
     return f"versions that can be promoted: {', '.join(found) or none}"

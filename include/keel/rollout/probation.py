@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from keel import deployments
 from keel.deployments.history import Probation, history
 from keel.errors import ArtifactChanged, ConfigError, StaleGeneration, UnknownVersion
-from keel.evaluation.probation.verdict import ProbationVerdict, watch_version
+from keel.evaluation.probation.verdict import ProbationVerdict, evaluate_probation
 from keel.ledger import entries as ledger
 from keel.monitoring.decision import Action, Decision
 from keel.monitoring.records import Plain, outcome_of, report_id, store_decision, store_report
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from keel.stats.metrics.losses import Scored
     from keel.workspace import Workspace
 
-HARMLESS = (ProbationVerdict.SURVIVED, ProbationVerdict.BROKEN_PROMISE, ProbationVerdict.INCONCLUSIVE)
+HARMLESS = (ProbationVerdict.PASSED, ProbationVerdict.BASELINE_NOT_MET, ProbationVerdict.INCONCLUSIVE)
 """Verdicts with which a probation may end: the version is not shown to be worse than the one before it."""
 BRANCHES = {
     ProbationVerdict.HARM: "rollback",
-    ProbationVerdict.SURVIVED: "confirm",
-    ProbationVerdict.BROKEN_PROMISE: "tell",
+    ProbationVerdict.PASSED: "confirm",
+    ProbationVerdict.BASELINE_NOT_MET: "tell",
     ProbationVerdict.INCONCLUSIVE: "tell",
-    ProbationVerdict.WATCHING: "nothing",
+    ProbationVerdict.RUNNING: "nothing",
 }
 NO_BETTER = "nothing shows that the version before it would do better"
 
@@ -96,7 +96,7 @@ def confirm(ws: Workspace, config: ModelConfig, watched: Mapping[str, Any], *, a
     ):  # fmt: skip
         raise StaleGeneration(f"{config.model}: no look says that the probation of version {version} is over")
     evidence = {"sentence": sentence, "version": version, "report_id": reference, "watched": report["body"]}
-    ended = "confirmed" if report["body"]["verdict"] == ProbationVerdict.SURVIVED else "probation_over"
+    ended = "confirmed" if report["body"]["verdict"] == ProbationVerdict.PASSED else "probation_over"
     if state.probation is None or state.probation.version != version:
         if not deployments.recorded(
             ws.store, config.model, ledger.Action.CONFIRM, {"evidence": {"report_id": reference}}
@@ -105,7 +105,7 @@ def confirm(ws: Workspace, config: ModelConfig, watched: Mapping[str, Any], *, a
                 f"{config.model}: version {version} is not on probation any more, so it is not confirmed; "
                 f"what became of it: keel ledger show {config.model}"
             )
-        deployments.project(ws.store, ws.registry, config.model)
+        deployments.sync_aliases(ws.store, ws.registry, config.model)
         return outcome_of(ended, watched, sentence, version=version)
     # A change, to the same deployment: not at the same time as a promotion, whose probation it would end.
     deployments.change(
@@ -119,7 +119,7 @@ def _harmless(found: Mapping[str, Any]) -> str:
     """Return with what words a look ends the probation; none where it does not."""
     if found["verdict"] not in HARMLESS or not found["over"]:
         return ""
-    survived = found["verdict"] == ProbationVerdict.SURVIVED
+    survived = found["verdict"] == ProbationVerdict.PASSED
     return found["sentence"] if survived else f"{found['sentence']} Its time is up, and the version stays: {NO_BETTER}."
 
 
@@ -164,7 +164,7 @@ def _look(
         probation.since, max(until, probation.since), version=probation.version, by_arrival=config.target.label_delay
     )
     previous, why_not = _previous(ws, config, probation, rows)
-    report = watch_version(
+    report = evaluate_probation(
         scored(rows),
         previous,
         times=rows["time"].to_numpy().astype("datetime64[us]"),

@@ -51,7 +51,7 @@ def promote(ws: Workspace, config: ModelConfig, comparison: Mapping[str, Any], *
 
     Raises
     ------
-    NotShown
+    NotShownBetter
         The comparison that was kept is no evidence for the challenger.
     NotApproved
         The policy asks for a person, and the ledger knows of none who agreed to this very comparison.
@@ -69,7 +69,7 @@ def promote(ws: Workspace, config: ModelConfig, comparison: Mapping[str, Any], *
     current = state.deployment
     sentence = f"Promoted version {challenger}: {body['sentence']}"
     if current.production == challenger:  # a retried task: the change is made, only its projection may be missing
-        deployments.project(ws.store, ws.registry, config.model)
+        deployments.sync_aliases(ws.store, ws.registry, config.model)
         return outcome_of("promoted", body, sentence, version=challenger, generation=current.generation)
     if current.production != champion:
         if champion is None:
@@ -78,7 +78,7 @@ def promote(ws: Workspace, config: ModelConfig, comparison: Mapping[str, Any], *
                 f"{challenger} was not compared with it: airflow dags trigger {config.model}.promote --conf "
                 f"'{{\"version\": {challenger}}}'"
             )
-        raise deployments.stale(current, expected=champion)
+        raise deployments.stale_generation(current, expected=champion)
     require_promotable(state, challenger)
     approval = None
     if config.promotion.approval != "auto":

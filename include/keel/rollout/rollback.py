@@ -63,7 +63,7 @@ def rollback(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any], *,
     act = {"run_id": run_id, "from": {"production": bad}}
     done = deployments.recorded(ws.store, config.model, ledger.Action.ROLLBACK, act)
     if done is not None and current.production != bad:
-        deployments.project(ws.store, ws.registry, config.model)
+        deployments.sync_aliases(ws.store, ws.registry, config.model)
         return outcome_of(
             "rolled_back", decision, done.body["evidence"]["sentence"], version=done.body["to"]["production"],
             taken_back=bad, generation=done.generation_to,
@@ -71,7 +71,7 @@ def rollback(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any], *,
     if bad is None:
         raise NothingToRollBackTo(f"{config.model} had no version in production when that was asked for")
     if current.production != bad:
-        raise deployments.stale(current, expected=bad)
+        raise deployments.stale_generation(current, expected=bad)
     target = _target(state, decision.get("target"))
     sentence = f"Took version {bad} back to version {target}: {decision['reason']}"
     _try_preflight(ws, config, target)
@@ -122,10 +122,10 @@ def _resumed(ws: Workspace, config: ModelConfig, target: int, window: Mapping[st
 
 def _target(state: History, asked: int | None) -> int:
     current, model = state.deployment, state.deployment.model
-    served = [v for v, s in sorted(state.standings.items()) if s.status in (Status.PREVIOUS, Status.ARCHIVED)]
+    served = [v for v, s in sorted(state.version_statuses.items()) if s.status in (Status.PREVIOUS, Status.ARCHIVED)]
     way = f"versions that can be gone back to: {', '.join(map(str, served)) or 'none'}"
     if asked is not None and asked not in served:
-        standing = state.standings.get(asked)
+        standing = state.version_statuses.get(asked)
         said = f"is {standing.status}" if standing else "is not known to Keel"
         raise NothingToRollBackTo(f"{model}: version {asked} {said}, so it cannot be gone back to; {way}")
     target = current.previous if asked is None else asked

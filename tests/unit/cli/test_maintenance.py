@@ -37,7 +37,7 @@ def url(migrated_sqlite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with Store.open(url) as store:
         times = pa.array([NOW - timedelta(days=200), NOW], MICROSECONDS)
         log_of(store).append(pa.table({"id": ["old", "new"], "time": times}))
-        deployments.note(store, MODEL, actor="tests", action=ledger.Action.CONFIRM, body={"evidence": {}}, now=NOW)
+        deployments.append(store, MODEL, actor="tests", action=ledger.Action.CONFIRM, body={"evidence": {}}, now=NOW)
     return url
 
 

@@ -49,11 +49,11 @@ def made(tmp_path_factory):
             (2, Status.REJECTED, "not shown [bold]to be better", LONG_AGO),
             (3, Status.QUARANTINED, "it did\x1b[2J harm", datetime.now(UTC)),
         ):
-            deployments.note(
+            deployments.append(
                 ws.store, "toy", actor="tests", action="keep_champion", body={}, now=at,
                 statuses={version: (status, reason)},
             )  # fmt: skip
-        deployments.project(ws.store, ws.registry, "toy")
+        deployments.sync_aliases(ws.store, ws.registry, "toy")
         ws.registry.register(toy_config(), candidate, run_name="killed")
     return home
 
@@ -143,7 +143,7 @@ def test_a_probation_is_ended_in_the_name_of_who_is_logged_in(home):
         keel("confirm", "toy", "1", "--reason", "its labels never come")
     watched = {"version": 1, "previous": None, "since": LONG_AGO.isoformat(), "until": (LONG_AGO + DAY).isoformat()}
     with Workspace.open(home=home, environment={}) as ws:
-        deployments.note(ws.store, "toy", actor="tests", action="promote", body={"probation": watched}, now=LONG_AGO)
+        deployments.append(ws.store, "toy", actor="tests", action="promote", body={"probation": watched}, now=LONG_AGO)
     with pytest.raises(UnknownVersion, match="version 2 is not on probation; version 1 is"):
         keel("confirm", "toy", "2", "--reason", "its labels never come")
     with pytest.raises(ConfigError, match="reason"):

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from keel.deployments import experiments, transitions
-from keel.deployments.consistency import agrees
+from keel.deployments.consistency import find_disagreements
 from keel.deployments.experiments import Outcome
 from keel.deployments.history import Deployment, Status, history
 from keel.errors import ExperimentRefused, StaleGeneration, UnknownExperiment
@@ -62,7 +62,7 @@ def test_what_runs_is_in_the_ledger_and_in_the_table(store):
     )
     assert ended.ended_at == NOON + timedelta(hours=1)
     assert ledger.verify(store).broken_at is None
-    assert agrees(store) == []
+    assert find_disagreements(store) == []
 
 
 def test_the_same_again_adds_nothing(store):
@@ -123,7 +123,7 @@ REJECTED = {2: (Status.REJECTED, "no")}
         (lambda store, at: deploy(store, at, production=None), "no version is in production, not version 1"),
         (lambda store, at: deploy(store, at, statuses=REJECTED), r"version 2, the challenger, is rejected \(no\)"),
         (
-            lambda store, at: transitions.note(
+            lambda store, at: transitions.append(
                 store, "toy", actor="bob", action="out_of_band", body={"run_id": "run-3"}, now=NOON,
                 statuses={2: (Status.DELETED, "gone")},
             ),
@@ -145,7 +145,7 @@ def test_what_leaves_nothing_to_compare_ends_it_at_once(store, change, says):
     assert (row.action, row.actor, row.at, row.body["run_id"]) == ("experiment_end", "bob", NOON, "run-3")
     assert experiments.rebuild(store) == []
     assert ledger.verify(store).broken_at is None
-    assert agrees(store) == []
+    assert find_disagreements(store) == []
 
 
 def test_what_leaves_both_versions_where_they_are_does_not_end_it(store):
@@ -154,7 +154,7 @@ def test_what_leaves_both_versions_where_they_are_does_not_end_it(store):
     at = deploy(store, at, staging=2)
     at = deploy(store, at, staging=None, statuses={2: (Status.CANDIDATE, "not now"), 3: (Status.REJECTED, "no")})
     deploy(store, Deployment("other"), production=7, statuses=REJECTED)
-    transitions.note(store, "toy", actor="bob", action="confirm", body={"probation": None}, now=NOON)
+    transitions.append(store, "toy", actor="bob", action="confirm", body={"probation": None}, now=NOON)
     with pytest.raises(StaleGeneration):
         deploy(store, Deployment("toy"), production=3)
     assert experiments.running(store, "toy") == PLAN

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from keel.deployments.history import Deployment, History, Status, fold, new_stations
+from keel.deployments.history import Deployment, History, Status, changed_statuses, fold
 from keel.ledger.entries import Entry
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -24,7 +24,7 @@ def entry(seq: int, action: str = "promote", *, to: Mapping[str, int | None] | N
 
 
 def stations(state: History) -> dict[int, str]:
-    return {version: str(standing.status) for version, standing in state.standings.items()}
+    return {version: str(standing.status) for version, standing in state.version_statuses.items()}
 
 
 def said(status: Status, reason: str = "because") -> dict[str, str]:
@@ -44,7 +44,7 @@ def test_the_last_change_is_the_deployment_and_every_row_counts() -> None:
 
 def test_a_standing_tells_why_since_when_and_which_row_says_so() -> None:
     state = fold("m", [entry(4, "register", statuses={"7": said(Status.CANDIDATE, "trained")})])
-    standing = state.standings[7]
+    standing = state.version_statuses[7]
     assert (standing.status, standing.reason, standing.seq) == (Status.CANDIDATE, "trained", 4)
     assert standing.since == NOW + timedelta(days=4)
     assert state.status(7) is Status.CANDIDATE
@@ -66,7 +66,7 @@ def test_changes_from_before_rows_told_of_stations_tell_them_by_where_versions_w
     ]
     state = fold("m", rows)
     assert stations(state) == {1: "archived", 2: "previous", 3: "production"}
-    assert state.standings[2].reason == "promoted 3"
+    assert state.version_statuses[2].reason == "promoted 3"
 
 
 def test_a_pin_is_of_the_row_that_registered() -> None:
@@ -121,5 +121,5 @@ def test_a_probation_ends_when_it_is_said_or_when_its_version_does_not_serve_any
     ],
 )
 def test_a_version_has_the_station_of_its_foremost_place(before: Any, after: Any, expected: dict[int, str]) -> None:
-    found = new_stations(Deployment("m", **before), Deployment("m", **after))
+    found = changed_statuses(Deployment("m", **before), Deployment("m", **after))
     assert {version: str(station) for version, station in found.items()} == expected

@@ -96,7 +96,7 @@ def test_a_moved_production_alias_is_reported_and_adopted_only_if_that_is_asked(
 
 def test_an_adopted_version_is_on_no_probation_and_the_one_before_is_not_any_more(model):
     week = {"since": "2026-03-01T00:00:00+00:00", "until": "2026-03-08T00:00:00+00:00"}
-    model.note(ledger.Action.CONFIRM, probation={"version": 2, "previous": 1, **week})
+    model.append(ledger.Action.CONFIRM, probation={"version": 2, "previous": 1, **week})
     assert history(model.store, model.name).probation is not None
     model.move("production", 4)
     model.reconcile()
@@ -235,8 +235,8 @@ def test_an_alias_that_a_change_does_not_move_is_a_hands_also_while_it_is_pendin
 
 def test_a_station_that_is_pending_does_not_undo_a_hand(model):
     model.move("production", 4)
-    model.note(ledger.Action.KEEP_CHAMPION, statuses={5: (Status.REJECTED, "worse")})
-    model.project()
+    model.append(ledger.Action.KEEP_CHAMPION, statuses={5: (Status.REJECTED, "worse")})
+    model.sync_aliases()
     assert model.aliases["production"] == 4
     assert model.tags[5] == "rejected"
     looked = model.reconcile()
@@ -246,8 +246,8 @@ def test_a_station_that_is_pending_does_not_undo_a_hand(model):
 
 
 def test_whose_quality_is_in_doubt_is_adopted_and_said(model):
-    model.note(ledger.Action.KEEP_CHAMPION, statuses={4: (Status.REJECTED, "worse by 0.02")})
-    model.project()
+    model.append(ledger.Action.KEEP_CHAMPION, statuses={4: (Status.REJECTED, "worse by 0.02")})
+    model.sync_aliases()
     model.move("production", 4)
     assert "to version 4, which is rejected (worse by 0.02); Keel takes" in model.reconcile().sentence
     model.registry.client.create_model_version(model.name, "file:///nowhere")
@@ -284,7 +284,7 @@ def test_a_promoter_who_commits_while_one_looks_is_no_hand(model, monkeypatch, w
     assert model.reconcile().out_of_band == ()
     assert model.now.production == 4
     assert model.out_of_band == []
-    model.project()
+    model.sync_aliases()
     model.require_agreement()
 
 
@@ -324,7 +324,7 @@ def test_of_two_reconcilers_at_once_one_adopts(model):
 def test_nobody_knows_the_model(store, registry):
     nothing = CheapModel(store, registry, "unheard_of")
     assert nothing.reconcile().out_of_band == ()
-    assert nothing.project() == []
+    assert nothing.sync_aliases() == []
     assert nothing.rows == []
 
 

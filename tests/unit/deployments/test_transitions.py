@@ -52,7 +52,7 @@ def test_a_change_is_one_generation_one_row_and_the_registry_follows(model):
 def test_stations_that_do_not_go_with_a_place_are_said_and_win(model):
     model.change(production=1, previous=None, statuses={2: (Status.QUARANTINED, "it did harm")})
     assert model.tags == {1: "production", 2: "quarantined", 3: "candidate", 4: "candidate"}
-    assert history(model.store, model.name).standings[2].reason == "it did harm"
+    assert history(model.store, model.name).version_statuses[2].reason == "it did harm"
     model.require_agreement()
 
 
@@ -101,12 +101,12 @@ def test_nothing_in_production_is_an_error_that_names_the_way_out(store, model):
 
 def test_a_note_changes_no_generation_and_its_stations_reach_the_registry(model):
     before = model.now
-    noted = model.note(ledger.Action.KEEP_CHAMPION, statuses={3: (Status.REJECTED, "worse")})
+    noted = model.append(ledger.Action.KEEP_CHAMPION, statuses={3: (Status.REJECTED, "worse")})
     assert (noted.generation_from, noted.generation_to) == (before.generation, before.generation)
     assert noted == model.rows[-1]
     assert model.now == before
-    assert model.pending
-    assert model.project() == []
+    assert model.sync_pending
+    assert model.sync_aliases() == []
     assert model.tags[3] == "rejected"
     model.require_agreement()
 
@@ -166,11 +166,11 @@ def test_append_once_by_many_threads_at_once_adds_one_row(model, monkeypatch):
 
 def test_an_interrupted_change_is_pending_until_somebody_projects(model):
     model.commit(production=3, previous=2)
-    assert model.pending
+    assert model.sync_pending
     assert model.aliases == {"production": 2, "previous": 1}
-    assert model.project() == []
+    assert model.sync_aliases() == []
     model.require_agreement()
-    assert model.project() == []
+    assert model.sync_aliases() == []
 
 
 def test_a_slow_projector_cannot_put_back_an_older_state(model, monkeypatch):
@@ -227,9 +227,9 @@ def test_a_registry_that_does_not_answer_after_the_commit_is_told_apart_and_a_re
     with pytest.raises(RegistryUnavailable, match=r"the change is made \(generation 3\).*completes it: MLflow at http"):
         CheapModel(model.store, gone, model.name).change(production=3, previous=2)
     assert model.now == replace(before, production=3, previous=2, generation=3)
-    assert model.pending
+    assert model.sync_pending
     assert model.aliases["production"] == 2
-    assert model.project() == []
+    assert model.sync_aliases() == []
     model.require_agreement()
 
 
@@ -240,8 +240,8 @@ def test_a_projection_that_others_hold_up_says_that_the_change_is_made(model, st
         pytest.raises(StoreUnavailable, match=r"the change is made \(generation 3\)"),
     ):  # fmt: skip
         CheapModel(impatient, model.registry, model.name).change(production=3, previous=2)
-    assert model.pending
-    model.project()
+    assert model.sync_pending
+    model.sync_aliases()
     model.require_agreement()
 
 
@@ -258,11 +258,11 @@ def test_any_other_error_after_the_commit_carries_the_news_that_it_is_made(model
 def test_another_registry_is_not_taken_for_one_whose_versions_were_all_deleted(model, tmp_path):
     elsewhere = CheapModel(model.store, open_registry(tmp_path), model.name)
     model.commit(production=3, previous=2)
-    for look in (elsewhere.project, elsewhere.reconcile):
+    for look in (elsewhere.sync_aliases, elsewhere.reconcile):
         with pytest.raises(RegistryUnavailable, match="has no version of .*MLFLOW_TRACKING_URI"):
             look()
-    assert model.pending
-    model.project()
+    assert model.sync_pending
+    model.sync_aliases()
     with pytest.raises(RegistryUnavailable, match="has no version of"):
         elsewhere.reconcile()
     model.require_agreement()
@@ -271,9 +271,9 @@ def test_another_registry_is_not_taken_for_one_whose_versions_were_all_deleted(m
 def test_a_version_that_was_deleted_is_passed_over(model):
     model.commit(production=3, previous=2, staging=4)
     model.delete(4)
-    assert model.project() == []
+    assert model.sync_aliases() == []
     assert model.aliases == {"production": 3, "previous": 2}
-    assert not model.pending
+    assert not model.sync_pending
 
 
 def test_one_version_may_be_in_two_places(model):
@@ -298,7 +298,7 @@ def test_only_what_differs_is_set(model, monkeypatch):
     assert calls == [
         ("set_registered_model_alias", "staging", "3"), ("set_model_version_tag", "3", "keel.status", "staging")
     ]  # fmt: skip
-    model.project()
+    model.sync_aliases()
     assert len(calls) == 2, "what is not pending is not looked at"
 
 
@@ -356,6 +356,6 @@ def test_rebuilding_waits_for_a_change_that_is_under_way_and_keeps_it(model, sto
 def test_a_lost_mark_is_made_again(model, store):
     with store.begin() as connection:
         connection.execute(projections.delete())
-    assert model.pending
+    assert model.sync_pending
     assert model.reconcile().out_of_band == ()
     model.require_agreement()

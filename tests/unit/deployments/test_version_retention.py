@@ -59,7 +59,7 @@ def add(store, registry, candidate, number=1):
 
 def move(store, registry, status, version, *, at=REGISTERED):
     """Take a version to a station that is no place in the deployment."""
-    deployments.note(
+    deployments.append(
         store, "toy", actor="tests", action="keep_champion", body={"evidence": {"sentence": "moved"}}, now=at,
         statuses={version: (status, f"it is {status}")},
     )  # fmt: skip
@@ -106,12 +106,12 @@ def test_only_what_is_deployed_nowhere_and_was_kept_long_enough_is_deleted(store
     assert delete(store, registry, LATER) == []
     assert delete(store, registry, LATER + 2 * DAY) == [8]
     state = history(store, "toy")
-    assert {v: str(s.status) for v, s in state.standings.items()} == {
+    assert {v: str(s.status) for v, s in state.version_statuses.items()} == {
         1: "production", 2: "staging", 3: "previous", **dict.fromkeys((4, 5, 6, 7, 8), "deleted"),
     }  # fmt: skip
     assert registry.aliases("toy") == {"production": 1, "staging": 2, "previous": 3}
     assert ledger.verify(store).broken_at is None
-    assert not deployments.pending(store, "toy")
+    assert not deployments.sync_pending(store, "toy")
 
 
 def test_a_deleted_version_leaves_its_rows_and_no_file(store, registry, candidate, tmp_path):
@@ -325,7 +325,7 @@ def test_a_version_is_given_back_by_name_and_with_a_reason(store, registry, cand
     for version, becomes in ((1, Status.CANDIDATE), (2, Status.ARCHIVED)):
         given = release(store, registry, "toy", version, reason="understood", actor="ada", now=SOON)
         assert given is becomes
-        standing = history(store, "toy").standings[version]
+        standing = history(store, "toy").version_statuses[version]
         assert (standing.status, standing.reason, standing.since) == (becomes, "understood", SOON)
         assert registry.resolve("toy", version=version).tags["keel.status"] == becomes
     one, two = ledger.entries(store, "toy", "release_version")

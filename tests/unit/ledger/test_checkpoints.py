@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1
 from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as other_kind
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from keel.deployments.consistency import agrees
+from keel.deployments.consistency import find_disagreements
 from keel.errors import ConfigError, LedgerBroken, StoreUnavailable
 from keel.ledger import entries as ledger
 from keel.ledger import verification as proof
-from keel.ledger.checkpoints import Checkpoint, Place, PlaceUnavailable, check, write
+from keel.ledger.checkpoints import Checkpoint, CheckpointsUnavailable, Place, check, write
 from keel.ledger.signing_keys import key_id, keygen, private_key, public_keys
 from keel.store import Store
 from keel.store.database.tables import ledger as ledger_table
@@ -281,7 +281,7 @@ def test_a_place_may_be_any_url(store, tmp_path):
     history(store)
     first = write(store, url, KEY, NOW)
     assert check(store, url, PUBLIC).checkpoints == 1
-    with pytest.raises(PlaceUnavailable, match="is not overwritten"):
+    with pytest.raises(CheckpointsUnavailable, match="is not overwritten"):
         Place(url).add(first.name, b"")
     write(store, f"file://{tmp_path}/copy", KEY, NOW)
     assert names(tmp_path / "copy") == [first.name]
@@ -298,7 +298,7 @@ def test_who_signs_needs_no_more_than_to_read(new_postgres_schema, place):
             connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA {schema} TO auditor")
             connection.exec_driver_sql(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO auditor")
         with Store.open(url.set(username="auditor").render_as_string(hide_password=False)) as auditor:
-            assert agrees(auditor) == []
+            assert find_disagreements(auditor) == []
             assert write(auditor, place, KEY, NOW).size == 7
             assert check(auditor, place, PUBLIC).broken_at is None
             with pytest.raises(StoreUnavailable, match="permission denied"):
@@ -312,7 +312,7 @@ def test_a_file_is_never_overwritten_and_a_crash_leaves_nothing_that_counts(sign
     rows, place = signed
     before = names(place)
     content = (place / before[0]).read_bytes()
-    with pytest.raises(PlaceUnavailable, match="is in .* already, and is not overwritten"):
+    with pytest.raises(CheckpointsUnavailable, match="is in .* already, and is not overwritten"):
         Place(place).add(before[0], b"{}")
     assert names(place) == before
     assert (place / before[0]).read_bytes() == content
@@ -330,11 +330,11 @@ def test_a_place_without_a_checkpoint_proves_nothing(tmp_path):
 def test_a_place_that_cannot_be_reached_is_named_without_its_password(store, tmp_path):
     history(store)
     (tmp_path / "file").write_text("")
-    with pytest.raises(PlaceUnavailable, match="within cannot be reached: Not a directory"):
+    with pytest.raises(CheckpointsUnavailable, match="within cannot be reached: Not a directory"):
         write(store, tmp_path / "file" / "within", KEY, NOW)
     with pytest.raises(ConfigError, match="cannot be kept in nosuch://example.com/x: Protocol not known"):
         check([], "nosuch://me:secret@example.com/x", PUBLIC)
-    with pytest.raises(PlaceUnavailable, match="ftp://127.0.0.1:1/x cannot be reached") as refused:
+    with pytest.raises(CheckpointsUnavailable, match="ftp://127.0.0.1:1/x cannot be reached") as refused:
         check([], "ftp://me:secret@127.0.0.1:1/x", PUBLIC)
     assert "secret" not in str(refused.value)
     assert refused.value.exit_code == 3

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from keel import deployments
-from keel.deployments.consistency import agrees
+from keel.deployments.consistency import find_disagreements
 from keel.errors import ConfigError, LedgerBroken
 from keel.ledger import entries as ledger
 from keel.ledger import verification as proof
@@ -49,7 +49,7 @@ def test_the_same_evidence_is_noted_once_also_after_other_evidence(store):
 def test_entries_are_of_one_model_and_one_action(store):
     note(store, {"n": 1})
     for model, action in (("other", "keep_champion"), ("toy", ledger.Action.ROLLBACK)):
-        deployments.note(store, model, actor="a", action=action, body={"evidence": {}}, now=NOW)
+        deployments.append(store, model, actor="a", action=action, body={"evidence": {}}, now=NOW)
     assert [entry.action for entry in ledger.entries(store, "toy")] == ["keep_champion", "rollback"]
     assert [entry.seq for entry in ledger.entries(store, "toy", ledger.Action.ROLLBACK)] == [3]
     assert len(list(ledger.entries(store))) == 3
@@ -88,7 +88,7 @@ def test_whoever_appends_at_once_makes_one_chain(store):
 def test_an_honest_history_holds_and_agrees(store):
     history(store)
     assert ledger.verify(store) == ledger.Verification(7, None, "the chain holds")
-    assert agrees(store) == []
+    assert find_disagreements(store) == []
 
 
 def other(value):
@@ -210,7 +210,7 @@ def test_a_deployments_row_that_is_not_what_the_ledger_says_is_named(store):
         connection.execute(sa.update(deployments_table).where(mine).values(production=9))
         connection.execute(sa.delete(deployments_table).where(deployments_table.c.model == "other"))
         connection.execute(deployments_table.insert().values(model="ghost", production=1, generation=1, updated_at=0))
-    ghost, others, toy = agrees(store)
+    ghost, others, toy = find_disagreements(store)
     assert toy == (
         "toy: the deployments row says production 9, staging none, previous 1 (generation 2), "
         "the ledger production 2, staging none, previous 1 (generation 2); "
@@ -224,14 +224,14 @@ def test_a_change_that_was_cut_off_shows_in_the_deployments_row(store):
     history(store)
     with owned(store) as connection:
         connection.execute(sa.delete(ledger_table).where(ledger_table.c.seq > 5))
-    [said] = agrees(store)
+    [said] = find_disagreements(store)
     assert said.startswith("other: the deployments row says production 1")
 
 
 def test_rows_that_cannot_be_added_up_are_named_and_do_not_raise(store):
     history(store)
     add(store, 8, body={"statuses": {"x": {}}})
-    [said] = agrees(store)
+    [said] = find_disagreements(store)
     assert said.startswith("toy: its ledger rows do not add up")
 
 

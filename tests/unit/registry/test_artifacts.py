@@ -287,7 +287,7 @@ def test_the_workspace_knows_what_the_ledger_says(tmp_path, candidate):
 def entry(store, version, files, run_id="r"):
     from keel import deployments
 
-    return deployments.note(
+    return deployments.append(
         store, "toy", actor="tests", action=ledger.Action.REGISTER, now=START,
         body={"artifacts": {"version": version, "run_id": run_id, "files": files}},
     )  # fmt: skip

@@ -118,7 +118,7 @@ class Play:
         from keel.deployments.versions import release
         from keel.evaluation.experiment.plan import Stage
 
-        standings = history(self.ws.store, MODEL).standings
+        standings = history(self.ws.store, MODEL).version_statuses
         challenger = max(standings)
         if standings[challenger].status is not Status.REJECTED:
             return  # it is in production, and there is nothing to try

@@ -59,7 +59,7 @@ def evaluate(plan: Plan, outcomes: pa.Table, assigned: pa.Table, *, now: datetim
     - *promote*: the challenger's mean loss is shown to be lower than the champion's by more than the margin. Each of
       the two wrong verdicts has a chance of at most `Plan.alpha`, however often one looks.
     - *roll_back*: it is shown to be higher (with a negative margin, by more than that allows). Before `Plan.least` by
-      more than is borne meanwhile (`Plan.bearable`): the cause is `HARM` then.
+      more than is borne meanwhile (`Plan.early_harm_bound`): the cause is `HARM` then.
     - *no_difference*: neither, on `Plan.max_n` outcomes and after `Plan.least`, or by `Plan.ends_at`, with whatever was
       known by then: the cause is `TIME` then.
     - *mismatch*: the rows are not split as the plan says, or one arm gets its labels more seldom (each with a chance of

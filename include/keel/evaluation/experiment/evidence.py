@@ -80,7 +80,7 @@ class Bounds:
 
 def by_rows(plan: Plan, rows: Outcomes, now: np.datetime64) -> ByRows:
     """Judge usable outcomes in the order in which they were known, the way that the plan has fixed."""
-    margin, moments = plan.least_improvement, _moments(plan, rows, now)
+    margin, moments = plan.min_improvement, _moments(plan, rows, now)
     early = ~_lasted(rows, plan.least)[moments - 1]
     if plan.method == "confidence_sequence":
         found, n = running(plan.loss.of(rows.answered), rows.challenger), np.arange(1, len(rows) + 1)
@@ -90,7 +90,7 @@ def by_rows(plan: Plan, rows: Outcomes, now: np.datetime64) -> ByRows:
             lower, upper = ((found.improvement + sign * width)[moments - 1] for sign in (-1, 1))
         better, worse = judged & ~early & (lower > margin), judged & (upper < tolerated(plan, early))
         return ByRows(moments, early, better, worse, None)
-    floors = plan.harmless, plan.bearable
+    floors = plan.harm_bound, plan.early_harm_bound
     if plan.method == "betting":
         contrasts, ends = _contrasts(plan, rows), np.arange(1, len(rows) + 1)
         paths = [contrasts.log_e_value(margin), *(contrasts.log_e_value(floor, worse=True) for floor in floors)]
@@ -106,7 +106,7 @@ def by_rows(plan: Plan, rows: Outcomes, now: np.datetime64) -> ByRows:
 
 def tolerated(plan: Plan, early: Mask) -> Floats:
     """Return the least improvement that is tolerated at moments before ``least``, and after."""
-    return np.where(early, plan.bearable, plan.harmless)
+    return np.where(early, plan.early_harm_bound, plan.harm_bound)
 
 
 def first_shown(plan: Plan, rows: Outcomes, found: ByRows) -> Shown | None:
@@ -117,7 +117,7 @@ def first_shown(plan: Plan, rows: Outcomes, found: ByRows) -> Shown | None:
         steady = sums.steady(n, alpha=plan.alpha)
         if found.worse[moment] and steady.improvement + steady.width < floors[moment]:
             return Shown(n, better=False, early=early)
-        if found.better[moment] and steady.improvement - steady.width > plan.least_improvement:
+        if found.better[moment] and steady.improvement - steady.width > plan.min_improvement:
             return Shown(n, better=True, early=early)
     return None
 

@@ -33,9 +33,9 @@ __all__ = [
     "BURN_IN",
     "CHALLENGER",
     "CHAMPION",
-    "GROSS",
-    "LEAST",
-    "LONGEST",
+    "EARLY_HARM_SHARE",
+    "MIN_DURATION",
+    "MAX_DURATION",
     "Arm",
     "Assignment",
     "Method",
@@ -57,14 +57,14 @@ SMALL_SHARE = 0.2
 """A smaller arm than this has too few rows for a normal approximation in the first thousands; the bets need none."""
 BURN_IN = 1_000
 """Outcomes before which a confidence sequence, which is valid for many rows, decides nothing."""
-LEAST = timedelta(days=7)
+MIN_DURATION = timedelta(days=7)
 """Each day of the week once: which version is better on the first days says little of the weeks after them."""
-LONGEST = timedelta(days=60)
+MAX_DURATION = timedelta(days=60)
 """A difference that does not show in so long is of no use to anybody, and labels that are not there by then may never
 be."""
 NO_END = timedelta(days=3_650)
 """Of a plan that was kept by a Keel whose experiments had none."""
-GROSS = 0.25
+EARLY_HARM_SHARE = 0.25
 """Share of the champion's mean loss by which a challenger is worse that is not borne for ``least``. Flights differ by a
 tenth or so between versions for the first days, and the other way round afterwards."""
 UNKNOWN_LOSS = 0.5
@@ -107,10 +107,10 @@ class Plan:
     promised: Estimate | None = None
     """The champion's mean loss on its holdout (`promised_loss`): a regression's errors are cut by it, and bets are
     made on what differs from it. It sets no level, only how soon a difference shows."""
-    least: timedelta = LEAST
+    least: timedelta = MIN_DURATION
     """No verdict on the versions before their outcomes are of rows this long after the first of them, but for harm that
     is gross."""
-    most: timedelta = LONGEST
+    most: timedelta = MAX_DURATION
     """From the start: it ends then, with the outcomes that are known by then, however few."""
     label_delay: timedelta = timedelta(0)
     """After its time, when a row's label counts at the earliest: `target.label_delay` as it was at the start. With
@@ -161,22 +161,22 @@ class Plan:
         return found
 
     @property
-    def least_improvement(self) -> float:
+    def min_improvement(self) -> float:
         """The margin, as a difference of mean losses in [0, 1]."""
         return -self.loss.increase(-self.margin, self.promised)
 
     @property
-    def harmless(self) -> float:
+    def harm_bound(self) -> float:
         """The least improvement that is no harm, a difference of mean losses in [0, 1]: 0, or the margin below it."""
-        return min(0.0, self.least_improvement)
+        return min(0.0, self.min_improvement)
 
     @property
-    def bearable(self) -> float:
+    def early_harm_bound(self) -> float:
         """The least improvement that is borne until ``least`` has passed, as a difference of mean losses in [0, 1].
 
-        `GROSS` of what was to be expected of the champion below `harmless`.
+        `EARLY_HARM_SHARE` of what was to be expected of the champion below `harm_bound`.
         """
-        return self.harmless - GROSS * self.centre
+        return self.harm_bound - EARLY_HARM_SHARE * self.centre
 
     @property
     def ends_at(self) -> datetime:

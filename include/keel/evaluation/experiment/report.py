@@ -138,7 +138,7 @@ class ExperimentEvaluation:
         """Say that the challenger is worse, and why it is told so soon."""
         if self.cause != HARM:
             return "worse"
-        harm = -self.plan.bearable * self.plan.loss.cap
+        harm = -self.plan.early_harm_bound * self.plan.loss.cap
         return f"worse by more than {harm:.4f}, which is not borne until {shown_duration(self.plan.least)} have passed"
 
     def _missing(self) -> str:
@@ -177,7 +177,7 @@ class ExperimentEvaluation:
 
     @property
     def _margin(self) -> float:
-        return self.plan.least_improvement * self.plan.loss.cap
+        return self.plan.min_improvement * self.plan.loss.cap
 
     def _fault(self) -> str:
         new, before = self.challenger, self.champion
@@ -216,7 +216,7 @@ class ExperimentEvaluation:
             "method_reason": reason,
             "threshold": 1 / plan.alpha,
             "ends_at": plan.ends_at.isoformat(),
-            "bearable": plan.bearable * plan.loss.cap,
+            "early_harm_bound": plan.early_harm_bound * plan.loss.cap,
             "mismatch_threshold": MISMATCH,
             "sentence": self.sentence,
         }

@@ -13,8 +13,8 @@ import numpy as np
 
 from keel.config.sections import METRICS_OF_KIND
 from keel.errors import KeelError
-from keel.evaluation.holdout.latency_limits import SpeedLimits, judge_speed
-from keel.evaluation.holdout.segments import Segments, SegmentStatus, judge_segments, named
+from keel.evaluation.holdout.latency_limits import LimitsCheck, check_limits
+from keel.evaluation.holdout.segments import Segments, SegmentStatus, evaluate_segments, named
 from keel.evaluation.holdout.usable_rows import BINARY, UsableRows, usable_rows
 from keel.stats.json_numbers import finite_or_none
 from keel.stats.metrics.losses import Estimate, Scored, needed_for
@@ -31,7 +31,7 @@ MIN_EFFECTIVE_CLUSTERS = 3
 """Below it the correlation between neighbours, and so the error, is little more than a guess."""
 
 
-class NotShown(KeelError):
+class NotShownBetter(KeelError):
     """A challenger was to be promoted on a comparison that does not show it to be better."""
 
 
@@ -68,7 +68,7 @@ class Comparison:
     lower_bound: float = math.nan
     """One-sided lower confidence bound of the improvement at 1 − level."""
     segments: Segments = Segments()
-    speed: SpeedLimits | None = None
+    speed: LimitsCheck | None = None
     balance: Mapping[str, int] | None = None
     also: Mapping[str, Any] = field(default_factory=dict)
     mcnemar: Mapping[str, float | int] | None = None
@@ -123,13 +123,13 @@ def compare_versions(
     about ``alpha`` at most, over all looks at the same rows together.
 
     times, segments: each row's time (UTC), and value of each of ``policy.segments``. prior_comparisons: made
-    before on rows of this holdout. speed: see `judge_speed`.
+    before on rows of this holdout. speed: see `check_limits`.
     """
-    level = look_level(policy.alpha, prior_comparisons)
+    level = comparison_level(policy.alpha, prior_comparisons)
     rows = usable_rows(metric, champion, challenger, times, holdout_end)
     found: dict[str, Any] = {
         "metric": metric, "rows": rows, "policy": policy, "level": level, "prior_comparisons": prior_comparisons,
-        "clusters": Clusters.of(times[rows.mask]), "speed": judge_speed(speed, policy),
+        "clusters": Clusters.of(times[rows.mask]), "speed": check_limits(speed, policy),
     }  # fmt: skip
     if reason := rows.missing(policy, holdout_end) or _misfit(policy, segments):
         return Comparison(Verdict.INCONCLUSIVE, f"inconclusive: {reason}", **found)
@@ -146,13 +146,13 @@ def _concluded(judged: Comparison) -> Comparison:
     return replace(judged, reason=f"inconclusive: {'; '.join(unknown) or 'a number that decides is not finite'}")
 
 
-def look_level(alpha: float, prior_comparisons: int) -> float:
+def comparison_level(alpha: float, prior_comparisons: int) -> float:
     """Return the error allowed at the next look at rows that were looked at before: α·6/(π²k²) at the k-th.
 
     However many looks follow, the levels add up to α, so that equal challengers, judged one after the other on the same
     rows, are ever promoted with a chance of at most α.
 
-    >>> [round(look_level(0.05, earlier), 4) for earlier in (0, 1, 2, 9)]
+    >>> [round(comparison_level(0.05, earlier), 4) for earlier in (0, 1, 2, 9)]
     [0.0304, 0.0076, 0.0034, 0.0003]
     """
     if prior_comparisons < 0:
@@ -182,7 +182,7 @@ def _measured(a: Scored, b: Scored, found: dict[str, Any], segments: Mapping[str
                    for who, rows in (("champion", a), ("challenger", b))}
             for name in sorted(METRICS_OF_KIND[kind] - {metric})
         }  # fmt: skip
-        parts = judge_segments(
+        parts = evaluate_segments(
             a, b, metric=metric, policy=policy, clusters=clusters, neighbours=sure.neighbours, level=level,
             columns={name: segments[name][found["rows"].mask] for name in policy.segments},
         )  # fmt: skip

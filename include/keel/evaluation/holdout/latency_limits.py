@@ -16,7 +16,7 @@ MEASURES = ("p50_ms", "p95_ms", "size_mb")
 
 
 @dataclass(frozen=True)
-class SpeedLimits:
+class LimitsCheck:
     """What was measured of both versions, what exceeds a limit, and what a limit needs that was not measured."""
 
     measured: dict[str, dict[str, float | None]]
@@ -31,7 +31,7 @@ class SpeedLimits:
         return {**self.measured, "slowdown": finite_or_none(self.slowdown), "limits": self.limits}
 
 
-def judge_speed(speed: Mapping[str, Any] | None, policy: PromotionConfig) -> SpeedLimits | None:
+def check_limits(speed: Mapping[str, Any] | None, policy: PromotionConfig) -> LimitsCheck | None:
     """Hold what was measured against the policy's limits; None where nothing was measured and nothing is limited.
 
     speed: under ``champion`` and ``challenger`` an object or a mapping with `MEASURES`, for one row where that matters.
@@ -57,7 +57,7 @@ def judge_speed(speed: Mapping[str, Any] | None, policy: PromotionConfig) -> Spe
         elif not found <= limit:
             exceeded.append(f"{told.format(found)}, and {unit.format(limit)} are allowed")
     plain = {who: {name: finite_or_none(value) for name, value in values.items()} for who, values in of.items()}
-    return SpeedLimits(plain, slowdown, limits, tuple(exceeded), tuple(missing))
+    return LimitsCheck(plain, slowdown, limits, tuple(exceeded), tuple(missing))
 
 
 def _number(measured: Any, name: str) -> float:

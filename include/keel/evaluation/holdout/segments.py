@@ -89,7 +89,7 @@ class Segments:
                 "found": [segment.to_dict() for segment in self.found]}  # fmt: skip
 
 
-def judge_segments(
+def evaluate_segments(
     champion: Scored,
     challenger: Scored,
     *,

@@ -26,9 +26,9 @@ class ProbationVerdict(StrEnum):
     """What is known of a version on probation."""
 
     HARM = "harm"
-    BROKEN_PROMISE = "broken_promise"
-    SURVIVED = "survived"
-    WATCHING = "watching"
+    BASELINE_NOT_MET = "broken_promise"
+    PASSED = "survived"
+    RUNNING = "watching"
     INCONCLUSIVE = "inconclusive"
 
 
@@ -68,10 +68,10 @@ class ProbationReport:
         match self.verdict:
             case ProbationVerdict.HARM:
                 return f"The version is worse than the one before it {self._how()}: {seen}; {_crossing(self.harm)}."
-            case ProbationVerdict.BROKEN_PROMISE:
+            case ProbationVerdict.BASELINE_NOT_MET:
                 promised = f"promised on its holdout was at most {_number(self.promised_loss)}"
                 return f"The version does not do what it promised: {seen}; {promised}; {_crossing(self.promise)}."
-            case ProbationVerdict.SURVIVED:
+            case ProbationVerdict.PASSED:
                 return f"The version has survived its probation: {seen}."
             case ProbationVerdict.INCONCLUSIVE:
                 return f"The probation shows nothing: {'; '.join(self.missing)} ({seen})."
@@ -87,7 +87,7 @@ class ProbationReport:
         return {**plain, **bets, "verdict": str(self.verdict), "missing": list(self.missing), "sentence": self.sentence}
 
 
-def watch_version(
+def evaluate_probation(
     current: Scored,
     previous: Scored | None,
     *,
@@ -123,11 +123,11 @@ def watch_version(
     if harm and harm.crossed_at:
         verdict = ProbationVerdict.HARM
     elif promise and promise.crossed_at:
-        verdict = ProbationVerdict.BROKEN_PROMISE
+        verdict = ProbationVerdict.BASELINE_NOT_MET
     elif not over:
-        verdict = ProbationVerdict.WATCHING
+        verdict = ProbationVerdict.RUNNING
     else:
-        verdict = ProbationVerdict.INCONCLUSIVE if missing else ProbationVerdict.SURVIVED
+        verdict = ProbationVerdict.INCONCLUSIVE if missing else ProbationVerdict.PASSED
     return ProbationReport(
         verdict=verdict,
         metric=metric,
@@ -146,7 +146,7 @@ def watch_version(
 
 
 def _unjudged(metric: str, rows: int, over: bool) -> ProbationReport:
-    verdict = ProbationVerdict.INCONCLUSIVE if over else ProbationVerdict.WATCHING
+    verdict = ProbationVerdict.INCONCLUSIVE if over else ProbationVerdict.RUNNING
     why = f"what is kept of the version's holdout holds no {metric}, so there is no scale to judge its errors on"
     return ProbationReport(verdict, metric, metric, over, 0, rows, None, None, None, None, None, None, (why,))
 

@@ -38,9 +38,9 @@ class ExperimentParameters(TypedDict, total=False):
     max_n: int
     """Outcomes after which it ends without a difference shown; `MAX_N`."""
     least: timedelta | None
-    """How long it lasts before a verdict; `keel.evaluation.experiment.plan.LEAST`."""
+    """How long it lasts before a verdict; `keel.evaluation.experiment.plan.MIN_DURATION`."""
     most: timedelta | None
-    """After how long it ends in any case; `keel.evaluation.experiment.plan.LONGEST`, and the label delay more."""
+    """After how long it ends in any case; `keel.evaluation.experiment.plan.MAX_DURATION`, and the label delay more."""
     salt: str | None
     """One of its own."""
 

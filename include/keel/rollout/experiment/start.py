@@ -14,7 +14,7 @@ from keel.deployments import experiments
 from keel.deployments.experiments import Outcome
 from keel.deployments.history import history
 from keel.errors import ExperimentRefused
-from keel.evaluation.experiment.plan import LEAST, LONGEST, Plan
+from keel.evaluation.experiment.plan import MAX_DURATION, MIN_DURATION, Plan
 from keel.ledger import entries as ledger
 from keel.monitoring.decision import Action, Decision
 from keel.monitoring.records import Plain, request_id, store_decision
@@ -116,7 +116,7 @@ def _planned(
         mode=asked.get("mode", "ab"), stages=tuple(asked.get("stages", ())), salt=asked.get("salt") or experiment_id,
         metric=metric, margin=_least_margin(config, metric) if margin is None else margin,
         alpha=config.promotion.alpha if alpha is None else alpha, max_n=asked.get("max_n", MAX_N),
-        least=asked.get("least") or LEAST, most=asked.get("most") or LONGEST + delay, started_at=now,
+        least=asked.get("least") or MIN_DURATION, most=asked.get("most") or MAX_DURATION + delay, started_at=now,
         promised=_promised(ws, config, champion, metric), label_delay=delay,
     )  # fmt: skip
     if laxer := laxer_than_the_gate(config, plan):
@@ -148,9 +148,11 @@ def laxer_than_the_gate(config: ModelConfig, plan: Plan) -> str:
     if plan.label_delay < config.target.label_delay:
         before, now = shown_duration(plan.label_delay), shown_duration(config.target.label_delay)
         return f"its labels counted {before} after their rows, and target.label_delay, which is policy, is {now}"
-    if plan.least < LEAST:
+    if plan.least < MIN_DURATION:
         asked = shown_duration(plan.least)
-        return f"a verdict before {LEAST.days} days would rest on some days of the week only, and least is {asked}"
+        return (
+            f"a verdict before {MIN_DURATION.days} days would rest on some days of the week only, and least is {asked}"
+        )
     return ""
 
 

@@ -267,7 +267,7 @@ def test_without_a_choice_those_deployed_and_the_newest_candidate_are_measured(w
     assert choose_versions(ws, CONFIG, (2, 1)) == [2, 1]
     for newer in (Status.REJECTED, Status.CANDIDATE):
         note = {"actor": "tests", "action": ledger.Action.KEEP_CHAMPION, "body": {}, "now": NOW}
-        deployments.note(ws.store, "toy", statuses={2: (newer, "for this test")}, **note)
+        deployments.append(ws.store, "toy", statuses={2: (newer, "for this test")}, **note)
         assert choose_versions(ws, CONFIG, ()) == ([1] if newer is Status.REJECTED else [1, 2])
     with Workspace.open(home=tmp_path, environment={}) as empty, pytest.raises(UnknownVersion) as error:
         choose_versions(empty, CONFIG, ())

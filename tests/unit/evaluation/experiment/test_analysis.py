@@ -162,7 +162,7 @@ def test_gross_harm_is_not_borne_for_the_least_time(changes):
     found = look(made, *served(made, HARMFUL))
     assert (found.verdict, found.cause) == (ExperimentVerdict.ROLL_BACK, "harm")
     assert START + SOONEST + DELAY <= found.decided_at < START + made.least
-    assert found.upper_bound < made.bearable < 0
+    assert found.upper_bound < made.early_harm_bound < 0
     assert "is worse by more than 0.0500, which is not borne until 7d have passed" in found.sentence
 
 
@@ -201,7 +201,7 @@ def test_gross_harm_in_a_shadow_harms_nobody():
 
 def test_what_a_negative_margin_tolerates_is_borne_too():
     made = plan(margin=-0.9)
-    assert made.bearable == pytest.approx(-0.95)
+    assert made.early_harm_bound == pytest.approx(-0.95)
     assert look(made, *served(made, HARMFUL)).cause is None
 
 

@@ -117,24 +117,24 @@ def test_a_plan_from_before_plans_had_an_end_can_be_read():
 
 
 def test_what_is_borne_is_a_quarter_of_the_champions_loss_more_than_the_margin_allows():
-    assert plan().bearable == -0.125
-    assert plan(promised=Estimate(0.16, 0.002, 5_000)).bearable == pytest.approx(-0.04)
-    assert plan(promised=Estimate(0.16, 0.002, 5_000), margin=0.01).bearable == pytest.approx(-0.04)
-    assert plan(promised=Estimate(0.16, 0.002, 5_000), margin=-0.01).bearable == pytest.approx(-0.05)
+    assert plan().early_harm_bound == -0.125
+    assert plan(promised=Estimate(0.16, 0.002, 5_000)).early_harm_bound == pytest.approx(-0.04)
+    assert plan(promised=Estimate(0.16, 0.002, 5_000), margin=0.01).early_harm_bound == pytest.approx(-0.04)
+    assert plan(promised=Estimate(0.16, 0.002, 5_000), margin=-0.01).early_harm_bound == pytest.approx(-0.05)
     absolute = plan(metric="mae", promised=PROMISED)
-    assert absolute.bearable * absolute.loss.cap == pytest.approx(-0.5)
+    assert absolute.early_harm_bound * absolute.loss.cap == pytest.approx(-0.5)
 
 
 def test_margin_and_centre_are_in_units_of_the_loss():
-    assert plan(margin=0.01).least_improvement == 0.01
+    assert plan(margin=0.01).min_improvement == 0.01
     assert plan().centre == 0.5
     assert plan(promised=Estimate(0.15, 0.002, 5_000)).centre == 0.15
     absolute = plan(metric="mae", promised=PROMISED, margin=0.1)
     assert absolute.loss.cap == pytest.approx(2.0 + 5 * 0.01 * 100)
-    assert absolute.least_improvement == pytest.approx(0.1 / 7)
+    assert absolute.min_improvement == pytest.approx(0.1 / 7)
     squared = plan(metric="rmse", promised=PROMISED, margin=0.1)
     root = 2.0**0.5
-    assert squared.least_improvement == pytest.approx((2.0 - (root - 0.1) ** 2) / squared.loss.cap)
+    assert squared.min_improvement == pytest.approx((2.0 - (root - 0.1) ** 2) / squared.loss.cap)
 
 
 @pytest.mark.parametrize(

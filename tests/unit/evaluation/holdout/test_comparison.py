@@ -15,7 +15,7 @@ from scipy.stats import t as student
 from benchmarks import gate
 from benchmarks.simulations import versions
 from keel.config import PromotionConfig
-from keel.evaluation.holdout.comparison import Verdict, compare_versions, look_level
+from keel.evaluation.holdout.comparison import Verdict, compare_versions, comparison_level
 from keel.stats.metrics.losses import Scored
 
 BINARY = ["brier", "log_loss", "roc_auc", "accuracy"]
@@ -252,17 +252,17 @@ def test_rows_that_are_not_the_same_are_a_mistake_of_the_caller():
 
 
 def test_the_levels_of_all_looks_add_up_to_alpha():
-    levels = [look_level(0.05, earlier) for earlier in range(100_000)]
+    levels = [comparison_level(0.05, earlier) for earlier in range(100_000)]
     assert sum(levels) == pytest.approx(0.05, rel=1e-4)
     assert sum(levels) < 0.05
     with pytest.raises(ValueError, match="no number of looks"):
-        look_level(0.05, -1)
+        comparison_level(0.05, -1)
 
 
 def test_a_later_look_asks_for_more_and_says_so():
     first, later = (compare(*pair(), looks=looks).to_dict() for looks in (0, 9))
     assert later["lower_bound"] < first["lower_bound"]
-    assert (later["prior_comparisons"], later["level"]) == (9, look_level(0.05, 9))
+    assert (later["prior_comparisons"], later["level"]) == (9, comparison_level(0.05, 9))
     assert later["alpha"] == 0.05
 
 

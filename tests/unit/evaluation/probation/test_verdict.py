@@ -10,7 +10,7 @@ import pytest
 from benchmarks.simulations import versions
 from keel.config import PromotionConfig
 from keel.evaluation.probation.sequential_tests import fewest_blocks
-from keel.evaluation.probation.verdict import ProbationVerdict, watch_version
+from keel.evaluation.probation.verdict import ProbationVerdict, evaluate_probation
 from keel.stats.metrics.losses import Estimate, Scored, auc_estimate, estimate
 from keel.stats.sequential.blocks import block_ends, block_means, lost_pairs
 from keel.stats.sequential.bounded_losses import bounded_loss, promised_loss
@@ -41,7 +41,7 @@ def watch(current, previous, metric="brier", **changes):
         "times": times(len(current)), "metric": metric, "reference": promise(metric), "policy": POLICY,
         "max_increase": 0.01, "over": True, **changes,
     }  # fmt: skip
-    report = watch_version(current, previous, **settings)
+    report = evaluate_probation(current, previous, **settings)
     json.loads(json.dumps(report.to_dict(), allow_nan=False))
     return report
 
@@ -55,7 +55,7 @@ def test_a_version_that_knows_nothing_is_taken_back_and_an_equal_one_survives(me
     assert f"after {bad.harm.crossed_at:,} of them" in bad.sentence
     assert bad.current_loss > bad.previous_loss
     equal = watch(*pair(metric), metric)
-    assert equal.verdict is ProbationVerdict.SURVIVED, equal.sentence
+    assert equal.verdict is ProbationVerdict.PASSED, equal.sentence
     assert equal.harm.crossed_at is None
     assert equal.missing == ()
 
@@ -86,7 +86,7 @@ def test_versions_whose_days_differ_at_random_are_taken_back_at_most_as_often_as
 def test_the_same_version_twice_is_never_taken_back():
     new, _ = pair(quality=0.0)
     report = watch(new, new, reference=promise("brier", 0.0))
-    assert report.verdict is ProbationVerdict.SURVIVED
+    assert report.verdict is ProbationVerdict.PASSED
     assert report.harm.capital == 1
     assert report.pairs_lost == 0
 
@@ -143,8 +143,8 @@ def test_what_is_tolerated_is_not_harm():
     assert 0.01 < found.current_loss - found.previous_loss < 0.1
     assert found.verdict is ProbationVerdict.HARM
     lenient = watch(worse, previous, policy=POLICY.model_copy(update={"margin": -0.1}))
-    assert lenient.verdict is ProbationVerdict.BROKEN_PROMISE
-    assert watch(worse, previous, max_increase=0.1).verdict is ProbationVerdict.SURVIVED
+    assert lenient.verdict is ProbationVerdict.BASELINE_NOT_MET
+    assert watch(worse, previous, max_increase=0.1).verdict is ProbationVerdict.PASSED
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -152,7 +152,7 @@ def test_a_broken_promise_is_told_where_the_previous_version_does_no_better(metr
     new, previous = pair(metric, quality=0.5)
     # both do as badly as the worse one: the world has changed
     report = watch(new, new, metric)
-    assert report.verdict is ProbationVerdict.BROKEN_PROMISE
+    assert report.verdict is ProbationVerdict.BASELINE_NOT_MET
     assert report.harm.crossed_at is None
     assert 0 < report.promise.crossed_at <= WEEK
     assert "promised on its holdout" in report.sentence
@@ -161,7 +161,7 @@ def test_a_broken_promise_is_told_where_the_previous_version_does_no_better(metr
 
 def test_a_promise_that_is_kept_is_seldom_called_broken():
     broken = sum(
-        watch(*pair(n=3_000, seed=seed), max_increase=0.0).verdict is ProbationVerdict.BROKEN_PROMISE
+        watch(*pair(n=3_000, seed=seed), max_increase=0.0).verdict is ProbationVerdict.BASELINE_NOT_MET
         for seed in range(100)
     )
     assert broken <= 2
@@ -170,16 +170,16 @@ def test_a_promise_that_is_kept_is_seldom_called_broken():
 def test_the_first_version_has_only_its_promise_to_keep():
     new, _ = pair()
     kept = watch(new, None)
-    assert kept.verdict is ProbationVerdict.SURVIVED
+    assert kept.verdict is ProbationVerdict.PASSED
     assert kept.harm is None
     assert kept.previous_loss is None
-    assert watch(pair(quality=0.0)[0], None).verdict is ProbationVerdict.BROKEN_PROMISE
+    assert watch(pair(quality=0.0)[0], None).verdict is ProbationVerdict.BASELINE_NOT_MET
 
 
 def test_before_it_is_over_nothing_is_said_that_is_not_known():
-    assert watch(*pair(), over=False).verdict is ProbationVerdict.WATCHING
+    assert watch(*pair(), over=False).verdict is ProbationVerdict.RUNNING
     empty = watch(*(rows.take(slice(0, 0)) for rows in pair()), over=False)
-    assert empty.verdict is ProbationVerdict.WATCHING
+    assert empty.verdict is ProbationVerdict.RUNNING
     assert "no labelled predictions" in empty.sentence
     assert empty.current_loss is None
 
@@ -249,7 +249,7 @@ def test_one_error_of_any_size_does_not_decide_a_regression():
     new, previous = pair("mae")
     wild = new.prediction.copy()
     wild[17] = 1e12
-    assert watch(replace(new, prediction=wild), previous, "mae").verdict is ProbationVerdict.SURVIVED
+    assert watch(replace(new, prediction=wild), previous, "mae").verdict is ProbationVerdict.PASSED
 
 
 def test_fewest_blocks_is_what_the_worst_version_needs():

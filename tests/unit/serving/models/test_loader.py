@@ -181,7 +181,7 @@ def test_a_store_that_does_not_answer_changes_nothing(ws, deployed):
 def experiment(ws):
     """An experiment of version 2 against version 1."""
     again = {2: (Status.CANDIDATE, "for the test")}
-    deployments.note(ws.store, "toy", actor="tests", action="release_version", body={}, now=NOW, statuses=again)
+    deployments.append(ws.store, "toy", actor="tests", action="release_version", body={}, now=NOW, statuses=again)
     plan = Plan(f"e-{time.time_ns()}", "toy", 1, 2, "ab", (Stage(0.5),), "salt", "brier", 0.0, 0.05, 1000, NOW)
     experiments.start(ws.store, plan, actor="tests", now=NOW, evidence={"sentence": "begun"}, run_id=None)
     yield plan
@@ -216,7 +216,7 @@ def test_an_experiment_is_void_when_its_champion_is_not_in_production(ws, deploy
 def test_a_challenger_that_is_rejected_answers_nobody_from_the_next_poll_on(ws, deployed, experiment):
     deployed.refresh()
     assert deployed.for_model("toy").challenger.number == 2
-    deployments.note(
+    deployments.append(
         ws.store, "toy", actor="ada", action=ledger.Action.DECLINE, body={}, now=NOW,
         statuses={2: (Status.REJECTED, "complaints")},
     )  # fmt: skip
