@@ -9,30 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
+from keel.monitoring.records import Action
 from keel.stats.metrics.losses import needed_for
+
+__all__ = ["Action", "Decision", "Policy", "decide_action"]
 
 Report = Mapping[str, Any]
 TOP_FEATURES = 3
 LEAST_WHOLE_PERCENT = 0.01
 MISSING_LABELS = ("missing labels",)
-
-
-class Action(StrEnum):
-    """What is done: what a check leads to, with the task ids of its branches, and what is asked for or watched."""
-
-    ALL_CLEAR = "all_clear"
-    RAISE_ALERT = "raise_alert"
-    RETRAIN = "retrain"
-    QUARANTINE = "quarantine"
-    PROMOTE = "promote"
-    ROLLBACK = "rollback"
-    WATCH = "watch"
-    START_EXPERIMENT = "start_experiment"
-    STOP_EXPERIMENT = "stop_experiment"
-    END_EXPERIMENT = "end_experiment"
 
 
 @dataclass(frozen=True)

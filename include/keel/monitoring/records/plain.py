@@ -1,7 +1,4 @@
-"""What the loop remembers of a window: reports and decisions, under ids that the window itself decides.
-
-The same model, version and window give the same id, so a step that runs again replaces its own row.
-"""
+"""The plain-dict forms of records and their storage, for callers that do not use records yet. Temporary."""
 
 from __future__ import annotations
 
@@ -10,10 +7,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from keel.monitoring.decision import Action, Decision
+from keel.monitoring.records.decisions import Action
 from keel.window import now_utc, times_of
 
 if TYPE_CHECKING:
+    from keel.monitoring.decision import Decision
     from keel.workspace import Workspace
 
 Plain = dict[str, Any]

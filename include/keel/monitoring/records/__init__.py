@@ -1,0 +1,87 @@
+"""Typed records of what the steps hand to each other and the store keeps.
+
+Importing them loads no numerical library, so that operators may use them when DAG files are parsed.
+"""
+
+from keel.monitoring.records.base import DataSlice, JsonObject, Record, Span, Time, WindowField
+from keel.monitoring.records.checks import (
+    CountedWindow,
+    DriftReportRecord,
+    HoursAndRows,
+    ReportRecord,
+    StoredColumn,
+    StoredDriftReport,
+    StoredEstimate,
+    StoredFinding,
+    StoredPerformanceReport,
+    StoredProbationReport,
+    StoredQualityReport,
+)
+from keel.monitoring.records.decisions import (
+    Action,
+    DecisionRecord,
+    ExperimentDecision,
+    ExperimentRequest,
+    ProbationDecision,
+    PromotionRequest,
+    RollbackRequest,
+)
+from keel.monitoring.records.plain import (
+    KINDS,
+    Plain,
+    last_retrain_before,
+    outcome_of,
+    report_id,
+    request_id,
+    store_decision,
+    store_report,
+)
+from keel.monitoring.records.results import (
+    ComparisonRecord,
+    Evidence,
+    Message,
+    Outcome,
+    ReconcileRecord,
+    TrainedVersion,
+)
+
+__all__ = [
+    "KINDS",
+    "Plain",
+    "last_retrain_before",
+    "outcome_of",
+    "report_id",
+    "request_id",
+    "store_decision",
+    "store_report",
+    "Action",
+    "ComparisonRecord",
+    "CountedWindow",
+    "DataSlice",
+    "DecisionRecord",
+    "DriftReportRecord",
+    "Evidence",
+    "ExperimentDecision",
+    "ExperimentRequest",
+    "HoursAndRows",
+    "JsonObject",
+    "Message",
+    "Outcome",
+    "ProbationDecision",
+    "PromotionRequest",
+    "ReconcileRecord",
+    "Record",
+    "ReportRecord",
+    "RollbackRequest",
+    "Span",
+    "StoredColumn",
+    "StoredDriftReport",
+    "StoredEstimate",
+    "StoredFinding",
+    "StoredPerformanceReport",
+    "StoredProbationReport",
+    "StoredQualityReport",
+    "Time",
+    "TrainedVersion",
+    "WindowField",
+]

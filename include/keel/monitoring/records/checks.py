@@ -1,0 +1,177 @@
+"""Records of the steps that check a window: what was counted, and what the three checks report."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import AliasChoices, Field
+
+from keel.monitoring.records.base import JsonObject, Record, Time, WindowField
+
+Number = int | float | None
+
+
+class CountedWindow(Record):
+    """The window that a run checks, and the version in production whose predictions were counted."""
+
+    model: str
+    version: int
+    window: WindowField
+    rows: int
+    """Predictions of the version in the window."""
+    counted_hours: int
+    """Hours of the version that were counted in this run."""
+    counted_rows: int
+    """Rows in these hours."""
+
+
+class ReportRecord(Record):
+    """A reference to a stored report: its id, its status and the sentence that explains it."""
+
+    report_id: str
+    kind: str
+    status: str
+    sentence: str = ""
+
+
+class DriftReportRecord(ReportRecord):
+    """A reference to a stored drift report, with the columns that drifted."""
+
+    share_drifted: float
+    """Of the features."""
+    drifted: tuple[str, ...] = ()
+
+
+class HoursAndRows(Record):
+    """The size of some of a window's hours."""
+
+    hours: int = 0
+    rows: int = 0
+
+
+class StoredFinding(Record):
+    """One fault of one column, as `keel.monitoring.quality.QualityFinding` found it."""
+
+    column: str
+    status: Literal["warn", "broken"]
+    kind: str
+    share: float
+    sentence: str
+
+
+class StoredQualityReport(Record):
+    """A report of `keel.monitoring.quality` as it is stored, with the hours it did not or did not fully check."""
+
+    status: Literal["ok", "warn", "broken", "empty"]
+    n: int
+    sentence: str = ""
+    findings: tuple[StoredFinding, ...] = ()
+    quarantined: HoursAndRows = Field(HoursAndRows(), validation_alias=AliasChoices("quarantined", "set_aside"))
+    """Hours that were excluded because an earlier window found them broken."""
+    released: HoursAndRows = HoursAndRows()
+    """Hours that a person released from quarantine. Their form is not checked again."""
+
+
+class StoredColumn(Record):
+    """One column of a stored drift report (`keel.monitoring.drift.ColumnDrift`)."""
+
+    kind: Literal["numeric", "categorical"]
+    role: Literal["feature", "output"]
+    status: str
+    severity: Literal["ok", "insufficient", "warn", "drift"]
+    missing_rate: float = 0.0
+    impact: float | None = None
+    p_value: float | None = None
+    q_value: float | None = None
+    measures: dict[str, dict[str, Number]] = {}
+    """By measure (``ks``, ``psi``, ``chi_square``, ``jensen_shannon``, ``wasserstein``), its numbers by name."""
+    rates: dict[str, dict[str, Number]] = {}
+    minimum: float | None = None
+    maximum: float | None = None
+    reasons: tuple[str, ...] = ()
+
+    def measure(self, name: str, number: str = "value") -> Number:
+        """Return one number of a measure; None where it was not measured or not defined."""
+        return self.measures.get(name, {}).get(number)
+
+
+class StoredDriftReport(Record):
+    """A report of `keel.monitoring.drift` as it is stored."""
+
+    status: Literal["ok", "warn", "drift", "insufficient"]
+    n: int
+    grid_id: str = ""
+    alpha: float | None = None
+    share_drifted: float
+    impact_total: float | None = None
+    sentence: str = ""
+    features: dict[str, StoredColumn]
+    """By column name, outputs included, the largest impact first."""
+    quarantined: HoursAndRows = Field(HoursAndRows(), validation_alias=AliasChoices("quarantined", "set_aside"))
+
+
+class StoredEstimate(Record):
+    """A metric's estimate, its standard error and the rows it rests on; None for what is not defined."""
+
+    value: float | None
+    standard_error: float | None = None
+    n: int = 0
+
+    @property
+    def defined(self) -> bool:
+        """Whether the metric is defined on these rows."""
+        return self.value is not None and self.standard_error is not None
+
+
+class StoredPerformanceReport(Record):
+    """A report of `keel.monitoring.performance` as it is stored."""
+
+    status: Literal["ok", "degraded", "undefined", "insufficient", "no_labels"]
+    metric: str
+    n: int
+    """Labelled rows that could be used."""
+    unusable: int = 0
+    due: int = 0
+    """Predictions whose label delay has passed."""
+    label_rate: float | None = None
+    labels_missing: bool = False
+    current: dict[str, StoredEstimate] = {}
+    reference: dict[str, StoredEstimate] = {}
+    increase: float | None = None
+    standard_error: float | None = None
+    p_value: float | None = None
+    loss_change: float | None = None
+    explained: float | None = None
+    unexplained: float | None = None
+    window: WindowField | None = None
+    quarantined: HoursAndRows = Field(HoursAndRows(), validation_alias=AliasChoices("quarantined", "set_aside"))
+
+
+class StoredProbationReport(Record):
+    """A report of `keel.evaluation.probation` as it is stored: what the labels show of a version on probation."""
+
+    verdict: str
+    """``harm``, ``broken_promise``, ``watching``, ``survived``, ``inconclusive``; ``none`` without a probation."""
+    sentence: str
+    n: int = 0
+    over: bool = False
+    """Whether the probation has ended."""
+    goes_on_until: Time | None = None
+    """Set where the probation showed nothing in its own time and was extended."""
+    version: int | None = None
+    previous: int | None = None
+    metric: str | None = None
+    loss: str | None = None
+    n_left_out: int = 0
+    current_loss: float | None = None
+    previous_loss: float | None = None
+    promised_loss: float | None = None
+    pairs_lost: float | None = None
+    harm: JsonObject | None = None
+    promise: JsonObject | None = None
+    missing: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> str:
+        """The verdict, which is the status of the stored report."""
+        return self.verdict

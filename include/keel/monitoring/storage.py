@@ -1,0 +1,123 @@
+"""Store reports and decisions, and read them back as they were stored.
+
+What passes between tasks is only a reference, because any task could have written it. A step that acts therefore reads
+the decision or the comparison here, by its id. The id follows from model, version and window, so that a step which runs
+again replaces its own row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from keel.monitoring.records import (
+    ComparisonRecord,
+    DecisionRecord,
+    ReportRecord,
+    Span,
+    StoredDriftReport,
+    StoredPerformanceReport,
+    StoredProbationReport,
+    StoredQualityReport,
+)
+from keel.window import Window, now_utc
+
+if TYPE_CHECKING:
+    from keel.workspace import Workspace
+
+StoredReport = StoredQualityReport | StoredDriftReport | StoredPerformanceReport | StoredProbationReport
+DecisionT = TypeVar("DecisionT", bound=DecisionRecord)
+
+CHECKS = ("quality", "drift", "performance")
+"""The checks whose reports a decision rests on."""
+
+
+def report_id(kind: str, model: str, version: int | str | None, window: Window | Span) -> str:
+    """Return the id of a report: a hash of its model, version, kind and window."""
+    parts = (model, str(version), kind, window.start.isoformat(), window.end.isoformat())
+    return f"{kind}-{_digest(*parts)}"
+
+
+def request_id(model: str, what: str, run_id: str) -> str:
+    """Return the id of what a run requests, whenever its tasks run."""
+    return f"request-{_digest(model, what, run_id)}"
+
+
+def store_report(
+    ws: Workspace, kind: str, model: str, version: int, window: Window, report: StoredReport, *, sentence: str = ""
+) -> ReportRecord:
+    """Store a report in place of the one for the same window, and return a reference to it.
+
+    sentence: of the reference; the report's own where empty.
+    """
+    identity = report_id(kind, model, version, window)
+    body = report.to_dict()
+    ws.store.reports.put(identity, model, version, kind, window.start, window.end, report.status, body, now_utc())
+    return ReportRecord(
+        report_id=identity, kind=kind, status=report.status, sentence=sentence or body.get("sentence", "")
+    )
+
+
+def store_decision(ws: Workspace, decision: DecisionT, *, run_id: str) -> DecisionT:
+    """Store a decision with the run that made it, in place of the one with its id, and return it."""
+    window = decision.window
+    ws.store.decisions.put(
+        decision.decision_id,
+        decision.model,
+        decision.version,
+        window.start,
+        window.end,
+        str(decision.action),
+        decision.sentence,
+        decision.to_dict(),
+        run_id,
+        now_utc(),
+    )
+    return decision
+
+
+def read_decision(ws: Workspace, model: str, decision_id: str | None, kind: type[DecisionT]) -> DecisionT | None:
+    """Return a decision as it was stored; None where the model has none of that id and kind."""
+    found = ws.store.decisions.get(decision_id) if decision_id else None
+    if found is None or found["model"] != model:
+        return None
+    decision = DecisionRecord.from_dict(found["body"])
+    return decision if isinstance(decision, kind) else None
+
+
+def decide_once(
+    ws: Workspace, model: str, decision_id: str, kind: type[DecisionT], make: Callable[[], DecisionT], *, run_id: str
+) -> DecisionT:
+    """Return the decision of an id as it was stored, or make and store it. A task that runs again makes no other."""
+    return read_decision(ws, model, decision_id, kind) or store_decision(ws, make(), run_id=run_id)
+
+
+def store_comparison(ws: Workspace, comparison: ComparisonRecord) -> ComparisonRecord:
+    """Store a comparison under its id, and return it."""
+    start, end = comparison.holdout.start, comparison.holdout.end
+    body = comparison.to_dict()
+    ws.store.reports.put(
+        comparison.report_id,
+        comparison.model,
+        comparison.challenger,
+        "comparison",
+        min(start, end),
+        end,
+        comparison.verdict,
+        body,
+        now_utc(),
+    )
+    return comparison
+
+
+def read_comparison(ws: Workspace, model: str, identity: str | None) -> ComparisonRecord | None:
+    """Return a comparison as it was stored; None where the model has none of that id."""
+    found = ws.store.reports.get(identity) if identity else None
+    if found is None or (found["model"], found["kind"]) != (model, "comparison"):
+        return None
+    return ComparisonRecord.from_dict(found["body"])
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
