@@ -80,7 +80,7 @@ def _words(config: ModelConfig) -> dict[str, str]:
     return {
         "model": config.model,
         "clock": _clock(config.check.schedule),
-        "watch_clock": _clock(policy.watch),
+        "watch_clock": _clock(policy.monitor_schedule),
         "people": ", ".join(people) or "the outbox",
         "approval": policy.approval,
         "approvers": ", ".join(policy.approvers) or "any permitted user",

@@ -244,7 +244,7 @@ def test_the_watch_runs_by_the_clock():
 
 
 def test_without_a_clock_the_watch_only_runs_when_asked(monkeypatch):
-    monkeypatch.setenv("KEEL__TIDE__PROMOTION__WATCH", "null")
+    monkeypatch.setenv("KEEL__TIDE__PROMOTION__MONITOR_SCHEDULE", "null")
 
     dag = parse_dag("tide.watch_deployment")
 

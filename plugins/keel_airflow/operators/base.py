@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 POLICY = "promotion"
 """The section of a model's configuration that a run cannot override."""
-MEASURED = ("performance.metric", "performance.also", "target.kind", "target.label_delay")
+MEASURED = ("performance.metric", "performance.extra_metrics", "target.kind", "target.label_delay")
 """Further keys that a run cannot override: comparisons and experiments measure by them, and on labels of this age."""
 ANONYMOUS = "Anonymous"
 """Airflow's name for every user where no login is configured."""
