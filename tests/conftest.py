@@ -19,6 +19,9 @@ import pytest
 if TYPE_CHECKING:
     from keel.store import Store
 
+collect_ignore = ["data"]
+"""Its scripts run with the release that they made data with."""
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _nothing_old_to_collect() -> None:

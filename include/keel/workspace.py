@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from keel.deployments.artifact_checksums import LedgerPins
+from keel.errors import ConfigError
 from keel.registry.registry import Registry
 from keel.store import Store
 
@@ -56,7 +57,19 @@ class Workspace:
         return cls(folder, store, Registry(uri, artifacts=artifacts, pin=LedgerPins(store)))
 
     def predictions(self, config: ModelConfig) -> PredictionLog:
-        """Return the model's prediction log."""
+        """Return the model's prediction log.
+
+        Raises
+        ------
+        ConfigError
+            The model's predictions come from elsewhere, which cannot be read yet.
+
+        """
+        if config.predictions.source != "keel":
+            raise ConfigError(
+                f"{config.model}: predictions.source: {config.predictions.source!r} cannot be read yet; "
+                "write predictions into Keel's own log and use 'keel'"
+            )
         return self.store.predictions(config.model, dict(config.features))
 
     @property

@@ -115,7 +115,7 @@ def _comparison(outcome: Mapping[str, Any] | None) -> list[str]:
             f"  improvement {outcome['improvement']:+.4f}, lower bound {outcome['lower_bound']:+.4f}"
             f" (must exceed {outcome['margin']:g})",
         ]
-    looks = outcome["prior_comparisons"]
+    looks = outcome.get("prior_comparisons") or 0
     plural = "s" if looks > 1 else ""
     again = f"  Rows of it have judged {looks} challenger{plural} before: the bound is stricter for it"
     return [

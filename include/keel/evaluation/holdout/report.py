@@ -59,7 +59,7 @@ def _compared(report: Mapping[str, Any]) -> Iterator[str]:
         reasons = ", ".join(f"{count:,} with {reason}" for reason, count in left_out.items() if reason != "total")
         told += f" Left out: {left_out['total']:,} rows ({reasons})."
     yield told
-    if report["prior_comparisons"]:
+    if report.get("prior_comparisons"):
         yield (
             f"{report['prior_comparisons']} earlier comparisons used rows of this holdout. This one may err with a "
             f"chance of {report['level']:.2%}; all looks together with {report['alpha']:.0%}."
