@@ -16,9 +16,9 @@ from keel.training.training import Split, TrainingRows, train
 from tests.support.toy import DAY, START, toy_config, toy_rows
 
 
-def toy_candidate(seed=0):
+def toy_candidate(seed=0, *, flip=False):
     """A version of the toy model, trained but not yet registered; another seed learns from other rows."""
-    rows = toy_rows(days=5, seed=seed)
+    rows = toy_rows(days=5, seed=seed, flip=flip)
     for name in ("score", "prediction"):
         rows = rows.append_column(name, pa.nulls(rows.num_rows, pa.float64()))
     split = Split(START, START + 3 * DAY, START + 5 * DAY)
