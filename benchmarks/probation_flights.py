@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from keel.registry.candidate import Candidate
     from keel.stats.sequential.blocks import Times
 
-ALPHA, TOLERANCE = PromotionConfig().rollback_alpha, PerformanceConfig().max_increase
+ALPHA, TOLERANCE = PromotionConfig().rollback_alpha, PerformanceConfig().max_degradation
 FIRST, LAST = datetime(2013, 4, 26, tzinfo=UTC), datetime(2013, 12, 20, tzinfo=UTC)
 """The first day before which a training window, a holdout and the label delay fit; the last with a whole probation."""
 SHUFFLED = "trained on shuffled labels"

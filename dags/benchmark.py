@@ -10,7 +10,7 @@ from datetime import timedelta
 from airflow.sdk import DAG, Param
 
 from keel.config import ModelConfig, read_models
-from keel_airflow.operators.benchmark import BenchmarkOperator
+from keel_airflow.operators.training import BenchmarkOperator
 from keel_airflow.params import override_params
 from keel_airflow.policy import TRAINING_POOL, Tag, dag_arguments
 

@@ -17,12 +17,14 @@ from keel_airflow.groups import (
     tell_and_record,
     tell_of_offer,
 )
-from keel_airflow.operators.count_window import CountWindowOperator
-from keel_airflow.operators.data_drift import DataDriftOperator
-from keel_airflow.operators.data_quality import DataQualityOperator
-from keel_airflow.operators.decide import DecideOperator
-from keel_airflow.operators.performance_drift import PerformanceDriftOperator
-from keel_airflow.operators.quarantine import QuarantineOperator
+from keel_airflow.operators.monitoring import (
+    CountWindowOperator,
+    DataDriftOperator,
+    DataQualityOperator,
+    DecideOperator,
+    PerformanceDriftOperator,
+    QuarantineOperator,
+)
 from keel_airflow.params import override_params, window_params
 from keel_airflow.policy import Tag, dag_arguments
 from keel_airflow.schedules import check_schedule

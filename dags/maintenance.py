@@ -5,13 +5,15 @@ from __future__ import annotations
 from airflow.sdk import DAG, task_group
 
 from keel.config import read_models
-from keel_airflow.operators.compact_store import CompactStoreOperator
-from keel_airflow.operators.expire_rows import ExpireRowsOperator
-from keel_airflow.operators.prune_versions import PruneVersionsOperator
-from keel_airflow.operators.reconcile import ReconcileOperator
-from keel_airflow.operators.tell_findings import TellFindingsOperator
-from keel_airflow.operators.verify_ledger import VerifyLedgerOperator
-from keel_airflow.operators.verify_store import VerifyStoreOperator
+from keel_airflow.operators.alerting import NotifyFindingsOperator
+from keel_airflow.operators.maintenance import (
+    CompactStoreOperator,
+    ExpireRowsOperator,
+    PruneVersionsOperator,
+    ReconcileOperator,
+    VerifyLedgerOperator,
+    VerifyStoreOperator,
+)
 from keel_airflow.policy import Tag, dag_arguments
 from keel_airflow.schedules import maintenance_schedule
 
@@ -56,7 +58,7 @@ with DAG(
     def look_after(model: str) -> None:
         """Look after one model, whatever becomes of the others."""
         reconcile = ReconcileOperator(task_id="reconcile", model=model, overrides={})
-        tell = TellFindingsOperator(task_id="tell_findings", found=reconcile.output)
+        tell = NotifyFindingsOperator(task_id="tell_findings", findings=reconcile.output)
         prune = PruneVersionsOperator(task_id="prune_versions", model=model, overrides={})
         ExpireRowsOperator(task_id="expire_rows", model=model, overrides={})
         reconcile >> [tell, prune]

@@ -9,9 +9,8 @@ from airflow.sdk import DAG
 
 from keel.config import ModelConfig, read_models
 from keel_airflow.groups import approve_operator, asks_people, promote_operator, returned_by, tell_and_record
-from keel_airflow.operators.compare_models import CompareModelsOperator
-from keel_airflow.operators.keep_champion import KeepChampionOperator
-from keel_airflow.operators.request_promotion import RequestPromotionOperator
+from keel_airflow.operators.rollout import KeepChampionOperator, RequestPromotionOperator
+from keel_airflow.operators.training import CompareModelsOperator
 from keel_airflow.params import (
     end_param,
     evidence_param,
@@ -72,7 +71,7 @@ def promote(config: ModelConfig) -> DAG:
         compare = CompareModelsOperator(
             task_id="compare",
             model=model,
-            asked=request.output,
+            candidate=request.output,
             branches={**({"offer": "approve"} if ask else {"promote": "promote"}), "keep_champion": "keep_champion"},
         )
         keep_champion = KeepChampionOperator(task_id="keep_champion", model=model, comparison=compare.output)

@@ -9,7 +9,7 @@ from airflow.sdk import DAG
 
 from keel.config import ModelConfig, read_models
 from keel_airflow.groups import retrain_and_compare, retrain_outcomes, tell_and_record, tell_of_offer
-from keel_airflow.operators.request_retrain import RequestRetrainOperator
+from keel_airflow.operators.training import RequestRetrainOperator
 from keel_airflow.params import override_params, reason_param, window_params
 from keel_airflow.policy import Tag, dag_arguments
 

@@ -10,8 +10,7 @@ from airflow.sdk import DAG
 from keel.config import ModelConfig, read_models
 from keel_airflow.assets import production_asset
 from keel_airflow.groups import tell_and_record
-from keel_airflow.operators.request_rollback import RequestRollbackOperator
-from keel_airflow.operators.rollback import RollbackOperator
+from keel_airflow.operators.rollout import RequestRollbackOperator, RollbackOperator
 from keel_airflow.params import override_params, reason_param, version_param
 from keel_airflow.policy import Tag, dag_arguments
 

@@ -12,10 +12,8 @@ from airflow.sdk import DAG
 from keel.config import ModelConfig, read_models
 from keel_airflow.assets import production_asset
 from keel_airflow.groups import conclude_experiment, returned_by, tell_and_record
-from keel_airflow.operators.confirm import ConfirmOperator
-from keel_airflow.operators.reconcile import ReconcileOperator
-from keel_airflow.operators.rollback import RollbackOperator
-from keel_airflow.operators.watch_deployment import WatchDeploymentOperator
+from keel_airflow.operators.maintenance import ReconcileOperator
+from keel_airflow.operators.rollout import ConfirmOperator, RollbackOperator, WatchDeploymentOperator
 from keel_airflow.params import end_param, override_params
 from keel_airflow.policy import Tag, dag_arguments
 from keel_airflow.schedules import watch_schedule
@@ -77,7 +75,7 @@ def watch_deployment(config: ModelConfig) -> DAG:
                 actor="keel",
                 outlets=[production_asset(model)],
             ),
-            ConfirmOperator(task_id="confirm", model=model, watched=watch.output),
+            ConfirmOperator(task_id="confirm", model=model, decision=watch.output),
             *conclusions,
         ]
         watch >> [EmptyOperator(task_id="stay_silent"), *ends]

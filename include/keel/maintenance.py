@@ -71,8 +71,8 @@ def expire_rows(ws: Workspace, config: ModelConfig, *, now: datetime) -> Plain:
     What is deleted was counted and summed before, and that is kept for ever; only rows of a version that the registry
     has lost go uncounted, as nobody knows by which grid to count them. What a running experiment or a probation is
     judged by stays until that has ended, and so do rows that cannot be counted for now. Labels that have found no
-    prediction go as the rows do, and when they are older than `retention.orphans`. Interrupted or run again, it does
-    the rest; a second time there is nothing to do.
+    prediction go as the rows do, and when they are older than `retention.unmatched_labels`. Interrupted or run
+    again, it does the rest; a second time there is nothing to do.
 
     Returns ``summed_hours``, ``counted_hours``, ``deleted`` (rows), ``never_counted`` (of the hours given up, rows),
     ``orphans_deleted`` (labels), ``before`` (ISO 8601; None: no row expires), ``kept_for`` (why rows older than
@@ -82,8 +82,6 @@ def expire_rows(ws: Workspace, config: ModelConfig, *, now: datetime) -> Plain:
         "model": config.model, "before": None, "deleted": 0, "never_counted": 0, "orphans_deleted": 0,
         "summed_hours": 0, "counted_hours": 0, "kept_for": [],
     }  # fmt: skip
-    if config.predictions.source != "keel":
-        return {**done, "sentence": f"The predictions of {config.model} lie elsewhere: nothing of them is Keel's."}
     done["summed_hours"] = refresh(ws, config)
     if config.retention.rows is None:
         said = [f"Rows of {config.model} are kept for ever (retention.rows is not set)."]
@@ -114,8 +112,8 @@ def _said(done: Plain, config: ModelConfig, horizon: datetime) -> list[str]:
 def _forget_orphans(ws: Workspace, config: ModelConfig, horizon: datetime | None, now: datetime) -> int:
     """Delete labels that have found no prediction and are older than rows or orphans are kept."""
     ends = [horizon] if horizon else []
-    if config.retention.orphans is not None:
-        ends.append(now - config.retention.orphans)
+    if config.retention.unmatched_labels is not None:
+        ends.append(now - config.retention.unmatched_labels)
     return ws.predictions(config).forget_orphans(max(ends)) if ends else 0
 
 

@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from keel.deployments.artifact_checksums import LedgerPins
-from keel.errors import ConfigError
 from keel.registry.registry import Registry
 from keel.store import Store
 
@@ -57,19 +56,7 @@ class Workspace:
         return cls(folder, store, Registry(uri, artifacts=artifacts, pin=LedgerPins(store)))
 
     def predictions(self, config: ModelConfig) -> PredictionLog:
-        """Return the model's prediction log.
-
-        Raises
-        ------
-        ConfigError
-            The model's predictions come from elsewhere, which cannot be read yet.
-
-        """
-        if config.predictions.source != "keel":
-            raise ConfigError(
-                f"{config.model}: predictions.source: {config.predictions.source!r} cannot be read yet; "
-                "write predictions into Keel's own log and use 'keel'"
-            )
+        """Return the model's prediction log."""
         return self.store.predictions(config.model, dict(config.features))
 
     @property

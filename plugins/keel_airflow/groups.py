@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.slack.operators.slack import SlackAPIPostOperator
 from airflow.providers.smtp.operators.smtp import EmailOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk import TaskGroup, TriggerRule, XComArg, conf
+from airflow.sdk import TaskGroup, TriggerRule, conf
 from airflow.sdk.execution_time.hitl import HITLUser
 
 from keel_airflow.assets import production_asset
 from keel_airflow.channels import SLACK_CONN_ID, SMTP_CONN_ID
 from keel_airflow.notifications import QuestionNotifier
-from keel_airflow.operators.await_approval import AwaitApprovalOperator
-from keel_airflow.operators.compare_models import CompareModelsOperator
-from keel_airflow.operators.compose_message import ComposeMessageOperator
-from keel_airflow.operators.conclude_experiment import ConcludeExperimentOperator
-from keel_airflow.operators.keep_champion import KeepChampionOperator
-from keel_airflow.operators.offer import OfferOperator
-from keel_airflow.operators.promote import PromoteOperator
-from keel_airflow.operators.record import RecordOperator
-from keel_airflow.operators.retrain import RetrainOperator
-from keel_airflow.operators.write_to_outbox import WriteToOutboxOperator
+from keel_airflow.operators.alerting import ComposeMessageOperator, RecordOperator, WriteToOutboxOperator
+from keel_airflow.operators.approval import AwaitApprovalOperator
+from keel_airflow.operators.experiment import ConcludeExperimentOperator
+from keel_airflow.operators.rollout import KeepChampionOperator, PromoteOperator, StageOperator
+from keel_airflow.operators.training import CompareModelsOperator, RetrainOperator
 from keel_airflow.policy import TRAINING_POOL, TRAINING_TIMEOUT
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG, BaseOperator
 
     from keel.config import ModelConfig
+    from keel_airflow.operators.base import TaskResult
 
 RETRAIN_AND_COMPARE = "retrain_and_compare"
-PROMOTION_OF_OFFER = """{{ {
+PROMOTION_OF_OFFER: Any = """{{ {
     'version': ti.xcom_pull('offer')['version'],
     'reason': ti.xcom_pull('compare')['sentence'][:500],
     'end': ti.xcom_pull('compare')['until'],
@@ -42,7 +38,7 @@ PROMOTION_OF_OFFER = """{{ {
 it as text. It ends where the check ended, so that what people are asked to agree to is what was found."""
 
 
-PROMOTION_OF_TRIED = """{{ {
+PROMOTION_OF_TRIED: Any = """{{ {
     'version': ti.xcom_pull('offer')['version'],
     'reason': ti.xcom_pull('watch')['sentence'][:500],
     'end': ti.xcom_pull('offer')['until'],
@@ -61,7 +57,7 @@ def retrain_outcomes(config: ModelConfig) -> tuple[str, str]:
     return ("offer" if asks_people(config) else "promote", "keep_champion")
 
 
-def retrain_and_compare(config: ModelConfig, *, decision: XComArg) -> TaskGroup:
+def retrain_and_compare(config: ModelConfig, *, decision: TaskResult) -> TaskGroup:
     """Train a challenger, judge it against the champion on one holdout, and act on the verdict.
 
     Where a person must agree, the challenger is offered and ``<model>.promote`` started to ask for it. Nobody waits for
@@ -81,13 +77,13 @@ def retrain_and_compare(config: ModelConfig, *, decision: XComArg) -> TaskGroup:
         compare = CompareModelsOperator(
             task_id="compare",
             model=model,
-            asked=retrain.output,
+            candidate=retrain.output,
             branches={name: name for name in retrain_outcomes(config)},
         )
         if better == "promote":
             promote_operator(model, comparison=compare.output)
         else:
-            offer = OfferOperator(task_id="offer", model=model, comparison=compare.output)
+            offer = StageOperator(task_id="offer", model=model, comparison=compare.output)
             offer >> TriggerDagRunOperator(
                 task_id="start_promotion",
                 trigger_dag_id=f"{model}.promote",
@@ -100,7 +96,7 @@ def retrain_and_compare(config: ModelConfig, *, decision: XComArg) -> TaskGroup:
     return group
 
 
-def conclude_experiment(config: ModelConfig, *, decision: XComArg | str) -> list[BaseOperator]:
+def conclude_experiment(config: ModelConfig, *, decision: TaskResult) -> list[BaseOperator]:
     """Return the tasks that carry out an experiment's verdict, of which one runs.
 
     Where a person must agree, the challenger is offered, and ``<model>.promote`` started with the experiment as its
@@ -131,12 +127,12 @@ def tell_of_offer(dag: DAG, tell: TaskGroup) -> None:
         dag.get_task("offer") >> tell
 
 
-def promote_operator(model: str, *, comparison: XComArg | str) -> PromoteOperator:
+def promote_operator(model: str, *, comparison: TaskResult) -> PromoteOperator:
     """Return the task that promotes, the same wherever it stands."""
     return PromoteOperator(task_id="promote", model=model, comparison=comparison, outlets=[production_asset(model)])
 
 
-def approve_operator(config: ModelConfig, *, comparison: XComArg) -> AwaitApprovalOperator:
+def approve_operator(config: ModelConfig, *, comparison: TaskResult) -> AwaitApprovalOperator:
     """Return the task that asks those who may agree, for as long as the model's policy says."""
     return AwaitApprovalOperator(
         task_id="approve",

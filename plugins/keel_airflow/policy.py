@@ -6,7 +6,11 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.standard.operators.hitl import HITLOperator
+
 from keel_airflow.notifications import FailureNotifier, remember_error
+from keel_airflow.operators.approval import AwaitApprovalOperator
+from keel_airflow.operators.training import RetrainOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
@@ -76,7 +80,7 @@ def _words(config: ModelConfig) -> dict[str, str]:
     return {
         "model": config.model,
         "clock": _clock(config.check.schedule),
-        "watch_clock": _clock(policy.watch),
+        "watch_clock": _clock(policy.monitor_schedule),
         "people": ", ".join(people) or "the outbox",
         "approval": policy.approval,
         "approvers": ", ".join(policy.approvers) or "any permitted user",
@@ -109,8 +113,8 @@ def violations(dag: DAG) -> list[str]:
 
 def _ends_while_waiting(dag: DAG) -> bool:
     """Whether a run may be over while one of its tasks still waits for a person's answer."""
-    waits = [task.response_timeout for task in dag.tasks if getattr(task, "response_timeout", None)]
-    return dag.dagrun_timeout is not None and any(dag.dagrun_timeout <= wait for wait in waits)
+    waits = [task.response_timeout for task in dag.tasks if isinstance(task, HITLOperator)]
+    return dag.dagrun_timeout is not None and any(dag.dagrun_timeout <= wait for wait in waits if wait)
 
 
 def _params(dag: DAG) -> list[tuple[str, Any]]:
@@ -118,9 +122,6 @@ def _params(dag: DAG) -> list[tuple[str, Any]]:
 
 
 def _task_violations(task: Any) -> list[str]:
-    from keel_airflow.operators.await_approval import AwaitApprovalOperator
-    from keel_airflow.operators.retrain import RetrainOperator
-
     found = [
         (task.owner in {"", "airflow"}, "has no owner"),
         (task.execution_timeout is None, "execution_timeout is missing"),

@@ -25,7 +25,7 @@ def check_schedule(config: ModelConfig) -> AssetOrTimeSchedule | list[Asset]:
 
 def watch_schedule(config: ModelConfig) -> CronDataIntervalTimetable | None:
     """Return when a deployment is looked at; null: only when asked. Right after a promotion there is nothing to see."""
-    cron = config.promotion.watch
+    cron = config.promotion.monitor_schedule
     return CronDataIntervalTimetable(cron, timezone="UTC") if cron else None
 
 

@@ -236,7 +236,7 @@ def test_an_asset_event():
 def test_force_in_a_run_that_a_task_started(offered):
     from airflow.sdk.exceptions import AirflowFailException
 
-    from keel_airflow.operators.request_promotion import RequestPromotionOperator
+    from keel_airflow.operators.rollout import RequestPromotionOperator
 
     operator = RequestPromotionOperator(task_id="probe", model="tide", overrides={}, end=ASK["end"], now=ASK["end"])
     params = {"version": 2, "reason": "trust me", "force": True}

@@ -41,12 +41,16 @@ def kinds(classes):
     return [pytest.param(c, id=c.__name__) for c in classes]
 
 
-def test_there_is_one_operator_a_file():
-    import keel_airflow.operators as package
+def test_operators_are_all_used_by_a_dag(monkeypatch):
+    from tests.support.airflow.dag_bag import parse
 
-    for module in pkgutil.iter_modules(package.__path__):
-        here = f"{package.__name__}.{module.name}"
-        assert [c.__module__ for c in operator_classes()].count(here) == (3 if module.name == "base" else 1)
+    used = {type(task) for dag in parse().dags.values() for task in dag.tasks}
+    monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "required")
+    used |= {type(task) for dag in parse().dags.values() for task in dag.tasks}
+    used |= {getattr(task, "operator_class", None) for task in parse().dags["keel.maintenance"].tasks}
+    used |= {base for cls in used if cls for base in cls.__mro__}
+
+    assert set(operator_classes()) <= used
 
 
 def test_constructors_take_keywords_and_only_assign_what_is_templated():
@@ -76,10 +80,10 @@ def test_docstrings_name_every_templated_field():
 def test_permanent_errors_fail_the_task_and_transient_ones_retry(error_class, home):
     from airflow.sdk.exceptions import AirflowFailException
 
-    from keel_airflow.operators.base import KeelOperator
+    from keel_airflow.operators.base import StepOperator
 
     raised = EXAMPLES.get(error_class) or error_class("the reason")
-    operator = KeelOperator(task_id="probe", model="tide", overrides={})
+    operator = StepOperator(task_id="probe", model="tide", overrides={})
 
     with pytest.raises((AirflowFailException, errors.KeelError)) as caught, operator.keel():
         raise raised
@@ -91,13 +95,13 @@ def test_permanent_errors_fail_the_task_and_transient_ones_retry(error_class, ho
 def test_overrides_reach_the_configuration_and_a_wrong_key_says_so(home):
     from airflow.sdk.exceptions import AirflowFailException
 
-    from keel_airflow.operators.base import KeelOperator
+    from keel_airflow.operators.base import StepOperator
 
-    with KeelOperator(task_id="probe", model="tide", overrides={"drift.alpha": 0.01}).keel() as (_, config):
+    with StepOperator(task_id="probe", model="tide", overrides={"drift.alpha": 0.01}).keel() as (_, config):
         assert config.drift.alpha == 0.01
         assert config == tide_config().with_overrides({"drift.alpha": 0.01})
 
-    wrong = KeelOperator(task_id="wrong", model="tide", overrides={"drift.alhpa": 0.01})
+    wrong = StepOperator(task_id="wrong", model="tide", overrides={"drift.alhpa": 0.01})
     with pytest.raises(AirflowFailException, match="params.overrides: drift.alhpa.*did you mean 'alpha'"), wrong.keel():
         pass
 
@@ -106,9 +110,9 @@ def test_overrides_reach_the_configuration_and_a_wrong_key_says_so(home):
 def test_how_old_a_row_is_when_its_label_counts_is_policy(overrides, home):
     from airflow.sdk.exceptions import AirflowFailException
 
-    from keel_airflow.operators.base import KeelOperator
+    from keel_airflow.operators.base import StepOperator
 
-    operator = KeelOperator(task_id="probe", model="tide", overrides=overrides)
+    operator = StepOperator(task_id="probe", model="tide", overrides=overrides)
     with pytest.raises(AirflowFailException, match="label_delay is the model's policy"), operator.keel():
         pass
 
@@ -125,13 +129,13 @@ HEARD = [
     ("retrain", "RetrainOperator", {"decision": {}}, (ASKER, RUN, None)),
     ("quarantine", "QuarantineOperator", {"decision": {}}, (ASKER, RUN, None)),
     ("request_promotion", "RequestPromotionOperator", {"end": None, "now": NOW}, (ASKER, RUN, REASON)),
-    ("stage", "OfferOperator", {"comparison": {}}, (ASKER, RUN, None)),
+    ("stage", "StageOperator", {"comparison": {}}, (ASKER, RUN, None)),
     ("promote", "PromoteOperator", {"comparison": {}}, (ASKER, RUN, None)),
     ("keep_champion", "KeepChampionOperator", {"comparison": {}}, (ASKER, RUN, None)),
     ("request_rollback", "RequestRollbackOperator", {"now": NOW}, (ASKER, RUN, REASON)),
     ("rollback", "RollbackOperator", {"decision": {}}, (ASKER, RUN, None)),
     ("rollback", "RollbackOperator", {"decision": {}, "actor": "keel"}, ("keel", RUN, None)),
-    ("confirm", "ConfirmOperator", {"watched": {}}, ("keel", RUN, None)),
+    ("confirm", "ConfirmOperator", {"decision": {}}, ("keel", RUN, None)),
     ("reconcile", "ReconcileOperator", {}, (ASKER, RUN, None)),
     ("watch_deployment", "WatchDeploymentOperator", {"findings": {}, "end": NOW}, (None, RUN, None)),
     ("start_experiment", "ExperimentOperator", {"at": None, "now": NOW}, (ASKER, RUN, REASON)),
@@ -144,7 +148,7 @@ HEARD = [
 def test_people_runs_and_reasons_stay_the_text_they_are(home, monkeypatch, step, name, given, expected):
     """Airflow's native templates make 1000 of '1_000' and nothing of 'None'."""
     from keel import loop, rollout
-    from keel_airflow.operators.base import KeelBranchOperator
+    from keel_airflow.operators.base import BranchStepOperator
 
     heard = []
 
@@ -153,9 +157,9 @@ def test_people_runs_and_reasons_stay_the_text_they_are(home, monkeypatch, step,
         return {"action": "all_clear", "branch": "nothing"}
 
     monkeypatch.setattr(rollout if hasattr(rollout, step) else loop, step, note)
-    monkeypatch.setattr(KeelBranchOperator, "follow", lambda *_: None)
+    monkeypatch.setattr(BranchStepOperator, "follow", lambda *_: None)
     [cls] = [c for c in operator_classes() if c.__name__ == name]
-    branches = {"branches": {}} if issubclass(cls, KeelBranchOperator) else {}
+    branches = {"branches": {}} if issubclass(cls, BranchStepOperator) else {}
 
     cls(task_id="probe", model="tide", overrides={}, **given, **branches).execute(
         {
@@ -172,9 +176,9 @@ def test_people_runs_and_reasons_stay_the_text_they_are(home, monkeypatch, step,
 def test_an_unknown_model_names_those_there_are(home):
     from airflow.sdk.exceptions import AirflowFailException
 
-    from keel_airflow.operators.base import KeelOperator
+    from keel_airflow.operators.base import StepOperator
 
-    operator = KeelOperator(task_id="probe", model="tied", overrides={})
+    operator = StepOperator(task_id="probe", model="tied", overrides={})
     with pytest.raises(AirflowFailException, match="no model named 'tied'.*did you mean 'tide'"), operator.keel():
         pass
 
@@ -182,7 +186,7 @@ def test_an_unknown_model_names_those_there_are(home):
 def test_an_action_without_a_branch_fails_and_skips_nothing():
     from airflow.sdk.exceptions import AirflowFailException
 
-    from keel_airflow.operators.decide import DecideOperator
+    from keel_airflow.operators.monitoring import DecideOperator
 
     operator = DecideOperator(task_id="decide", model="tide", counted={}, branches={"all_clear": "all_clear"})
 

@@ -197,12 +197,12 @@ def test_a_model_without_retrain_is_only_watched(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("approval", ["auto", "required"])
 def test_branches_lead_to_tasks_that_exist(monkeypatch, approval):
-    from keel_airflow.operators.base import KeelBranchOperator
+    from keel_airflow.operators.base import BranchStepOperator
 
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", approval)
     for dag in parse().dags.values():
         for task in dag.tasks:
-            if isinstance(task, KeelBranchOperator):
+            if isinstance(task, BranchStepOperator):
                 roots = {name: {name} for name in dag.task_ids}
                 roots |= {name: {t.task_id for t in group.roots} for name, group in dag.task_group_dict.items()}
                 followed = set().union(*(roots[target] for target in task.branches.values()))
@@ -244,7 +244,7 @@ def test_the_watch_runs_by_the_clock():
 
 
 def test_without_a_clock_the_watch_only_runs_when_asked(monkeypatch):
-    monkeypatch.setenv("KEEL__TIDE__PROMOTION__WATCH", "null")
+    monkeypatch.setenv("KEEL__TIDE__PROMOTION__MONITOR_SCHEDULE", "null")
 
     dag = parse_dag("tide.watch_deployment")
 

@@ -610,13 +610,6 @@ def test_the_ledger_tells_every_transition_and_shows_tampering(ws):
     assert ledger.verify(ws.store).broken_at == 1
 
 
-def test_predictions_that_lie_elsewhere_are_refused_and_not_read_as_none(ws):
-    elsewhere = toy_config(predictions={"conn": "warehouse", "table": "p", "id": "id", "time": "at"})
-    window = loop.resolve_window(elsewhere, end=NOW, now=NOW)
-    with pytest.raises(ConfigError, match="'sql' cannot be read yet"):
-        loop.count_window(ws, elsewhere, window)
-
-
 def test_a_challenger_that_was_turned_down_cannot_be_promoted_all_the_same(ws):
     """Such as by starting the skipped task by hand."""
     live(ws, toy_rows(NOW, days=8), days=8)

@@ -21,7 +21,7 @@ def toy_config(**changes) -> ModelConfig:
         "features": {"x": "numeric", "z": "numeric", "colour": "categorical"},
         "check": {"schedule": None, "lookback": "7d"},
         "drift": {"min_rows": 200},
-        "performance": {"metric": "brier", "max_increase": 0.01, "min_rows": 200, "also": ["roc_auc"]},
+        "performance": {"metric": "brier", "max_degradation": 0.01, "min_rows": 200, "extra_metrics": ["roc_auc"]},
         "retrain": {"pipeline": "tests.support.toy_pipeline", "window": "30d", "holdout": "7d", "min_rows": 200},
         "alerts": {"email": ["oncall@example.com"]},
     }

@@ -94,12 +94,6 @@ def test_without_a_retention_nothing_expires(ws: Workspace, log: PredictionLog) 
     assert days_of(log) == [0, 99]
 
 
-def test_what_lies_elsewhere_is_left_alone(ws: Workspace) -> None:
-    elsewhere = {"url": "s3://bucket/rows.parquet", "id": "id", "time": "time"}
-    config = toy_config(predictions=elsewhere, retention={"rows": "50d"})
-    assert upkeep.expire_rows(ws, config, now=NOW)["deleted"] == 0
-
-
 def test_what_cannot_be_counted_stays_and_is_told(ws: Workspace, log: PredictionLog) -> None:
     history(log, 0)
     history(log, 1, version=7)
@@ -170,13 +164,13 @@ def test_labels_that_find_no_prediction_are_not_kept_for_ever(ws: Workspace, log
     history(log, 0)
     log.add_labels(labels({"nobody": 1.0}, observed_at=NOW - 11 * DAY))
     log.add_labels(labels({"early": 1.0}, observed_at=NOW - 9 * DAY))
-    done = upkeep.expire_rows(ws, toy_config(retention={"orphans": kept}), now=NOW)
+    done = upkeep.expire_rows(ws, toy_config(retention={"unmatched_labels": kept}), now=NOW)
     assert done["orphans_deleted"] == (1 if kept else 0)
     assert ("Deleted 1 labels that found no prediction." in done["sentence"]) == bool(kept)
     with ws.store.connect() as connection:
         known = connection.execute(sa.select(sa.func.count()).select_from(labels_table)).scalar_one()
     assert known == 6 - done["orphans_deleted"]
-    assert toy_config().retention.orphans == 365 * DAY
+    assert toy_config().retention.unmatched_labels == 365 * DAY
 
 
 def test_rows_that_a_version_on_probation_is_judged_by_stay_until_it_is_over(ws: Workspace, log: PredictionLog) -> None:

@@ -14,35 +14,46 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from keel.config.loading import Section, read_yaml, replace_keys, shown_duration, validated
+from keel.config.renames import NOT_AVAILABLE, refused
 from keel.config.sections import (
     METRICS_OF_KIND,
     AlertsConfig,
     CheckConfig,
     DriftConfig,
     FeatureKind,
-    FileSource,
-    KeelSource,
-    LiveConfig,
     Metric,
     PerformanceConfig,
-    PredictionSource,
+    PredictionsConfig,
     PromotionConfig,
     RetentionConfig,
     RetrainConfig,
     ServingConfig,
-    SqlSource,
     TargetConfig,
 )
 from keel.errors import ConfigError, UnknownModel, suggestion
 
 __all__ = [
-    "AlertsConfig", "CheckConfig", "DriftConfig", "FeatureKind", "FileSource", "KeelSource", "LiveConfig", "Metric",
-    "ModelConfig", "PerformanceConfig", "PromotionConfig", "RetentionConfig", "RetrainConfig", "ServingConfig",
-    "SqlSource", "TargetConfig", "get_model", "load_model", "load_models", "read_models",
-]  # fmt: skip
+    "AlertsConfig",
+    "CheckConfig",
+    "DriftConfig",
+    "FeatureKind",
+    "Metric",
+    "ModelConfig",
+    "PerformanceConfig",
+    "PredictionsConfig",
+    "PromotionConfig",
+    "RetentionConfig",
+    "RetrainConfig",
+    "ServingConfig",
+    "TargetConfig",
+    "get_model",
+    "load_model",
+    "load_models",
+    "read_models",
+]
 
 MODELS_FOLDER = Path(__file__).resolve().parents[2] / "models"
 ENVIRONMENT_PREFIX = "KEEL__"
@@ -56,35 +67,26 @@ class ModelConfig(Section):
     description: str = ""
     target: TargetConfig
     features: dict[str, FeatureKind] = Field(min_length=1)
-    predictions: PredictionSource = KeelSource()
+    predictions: PredictionsConfig = PredictionsConfig()
     check: CheckConfig = CheckConfig()
     drift: DriftConfig = DriftConfig()
     performance: PerformanceConfig = PerformanceConfig()
-    live: LiveConfig = LiveConfig()
     retrain: RetrainConfig | None = None
     promotion: PromotionConfig = PromotionConfig()
     serving: ServingConfig = ServingConfig()
     retention: RetentionConfig = RetentionConfig()
     alerts: AlertsConfig = AlertsConfig()
 
-    @field_validator("predictions", mode="before")
-    @classmethod
-    def _source_by_shape(cls, value: object) -> object:
-        """``conn`` or ``url`` say where predictions lie, so ``source`` need not be repeated."""
-        if isinstance(value, dict) and "source" not in value:
-            return {"source": "sql" if "conn" in value else "files" if "url" in value else "keel", **value}
-        return value
-
     @model_validator(mode="after")
     def _consistent(self) -> ModelConfig:
         allowed = METRICS_OF_KIND[self.target.kind]
-        for metric in (self.performance.metric, *self.performance.also):
+        for metric in (self.performance.metric, *self.performance.extra_metrics):
             if metric not in allowed:
                 raise ValueError(
                     f"performance.metric: {metric!r} does not suit a {self.target.kind} target; "
                     f"choose from {', '.join(sorted(allowed))}"
                 )
-        if self.model in ModelConfig.model_fields:
+        if self.model in ModelConfig.model_fields or self.model in NOT_AVAILABLE:
             raise ValueError(
                 f"model: {self.model!r} is the name of a section, so KEEL__… could mean either: choose another"
             )
@@ -212,13 +214,15 @@ def _from_environment(config: ModelConfig, environ: Mapping[str, str]) -> ModelC
 
 
 def _unknown_variables(environ: Mapping[str, str], models: set[str]) -> list[ConfigError]:
-    """A misspelt variable would change nothing, and nobody would notice."""
+    """Return an error for each variable that names neither a section nor a model and so would change nothing."""
     known = [*ModelConfig.model_fields, *sorted(models)]
-    return [
-        ConfigError(f"environment {name}: {section!r} is neither a section nor a model{suggestion(section, known)}")
-        for name in _variables(environ)
-        if (section := _section(name.removeprefix(ENVIRONMENT_PREFIX))) not in known
-    ]
+    errors = []
+    for name in _variables(environ):
+        rest = name.removeprefix(ENVIRONMENT_PREFIX)
+        if (section := _section(rest)) not in known:
+            unknown = f"{section!r} is neither a section nor a model{suggestion(section, known)}"
+            errors.append(ConfigError(f"environment {name}: {refused(_dotted(rest)) or unknown}"))
+    return errors
 
 
 def _variables(environ: Mapping[str, str]) -> list[str]:

@@ -6,11 +6,12 @@ import re
 from collections.abc import Hashable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from keel.config.renames import refused
 from keel.errors import ConfigError, suggestion
 
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*$")
@@ -83,8 +84,7 @@ def replace_keys(raw: dict[str, Any], overrides: Mapping[str, Any], *, origin: s
         Naming ``origin``, the key and the nearest valid one.
 
     """
-    for dotted, value in overrides.items():
-        _replace(raw, str(dotted).split("."), value, origin=f"{origin}: {dotted}")
+    _replace_keys(raw, overrides, (), origin=origin)
 
 
 def validated(kind: type[Validated], raw: Mapping[str, Any], *, origin: str) -> Validated:
@@ -92,7 +92,7 @@ def validated(kind: type[Validated], raw: Mapping[str, Any], *, origin: str) -> 
     try:
         return kind.model_validate(raw)
     except ValidationError as error:
-        lines = [f"{origin}: {_explained(kind, raw, item)}" for item in error.errors()]
+        lines = [f"{origin}: {_explained(kind, item)}" for item in error.errors()]
         raise ConfigError("\n".join(dict.fromkeys(lines))) from error
 
 
@@ -109,9 +109,18 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-def _replace(raw: dict[str, Any], path: list[str], value: Any, *, origin: str) -> None:
-    *parents, last = path
-    for part in parents:
+def _replace_keys(raw: dict[str, Any], overrides: Mapping[str, Any], parents: tuple[str, ...], *, origin: str) -> None:
+    """Replace keys of ``raw``, which is the section at ``parents``."""
+    for dotted, value in overrides.items():
+        path = str(dotted).split(".")
+        if reason := refused(".".join((*parents, *path))):
+            raise ConfigError(f"{origin}: {reason}")
+        _replace(raw, path, value, parents, origin=f"{origin}: {dotted}")
+
+
+def _replace(raw: dict[str, Any], path: list[str], value: Any, parents: tuple[str, ...], *, origin: str) -> None:
+    *sections, last = path
+    for part in sections:
         if part not in raw:
             raise ConfigError(f"{origin}: no such section{suggestion(part, raw)}; valid: {', '.join(raw)}")
         if not isinstance(raw[part], dict):
@@ -121,46 +130,27 @@ def _replace(raw: dict[str, Any], path: list[str], value: Any, *, origin: str) -
     if last not in raw:
         raise ConfigError(f"{origin}: no such key{suggestion(last, raw)}; valid: {', '.join(raw)}")
     if isinstance(value, Mapping) and isinstance(raw[last], dict):
-        replace_keys(raw[last], value, origin=origin)
+        _replace_keys(raw[last], value, (*parents, *path), origin=origin)
     else:
         raw[last] = value
 
 
-def _explained(kind: type[Section], raw: Mapping[str, Any], item: Any) -> str:
-    where = _path_in_file(raw, item["loc"])
-    key = ".".join(where)
+def _explained(kind: type[Section], item: Any) -> str:
+    *parents, last = map(str, item["loc"]) if item["loc"] else ("",)
+    key = ".".join((*parents, last))
     if item["type"] == "extra_forbidden":
-        known = _fields_at(kind, where[:-1])
-        return f"{key}: unknown key{suggestion(where[-1], known)}; valid: {', '.join(known)}"
+        known = _fields_at(kind, parents)
+        return refused(key) or f"{key}: unknown key{suggestion(last, known)}; valid: {', '.join(known)}"
     if item["type"] == "missing":
         return f"{key}: required key is missing"
     message = item["msg"].removeprefix("Value error, ")
-    if item["type"] == "union_tag_invalid":
-        tag = item["ctx"]["discriminator"].strip("'")
-        return f"{key}.{tag}: must be one of {item['ctx']['expected_tags']} (got {item['ctx']['tag']!r})"
     given = "" if isinstance(item["input"], dict | BaseModel) else f" (got {item['input']!r})"
     return f"{key}: {message}{given}" if key else message
 
 
-def _path_in_file(raw: Any, loc: tuple[int | str, ...]) -> list[str]:
-    """Leave out the parts that pydantic adds for the chosen member of a union: they are in no file.
-
-    Only what is not a key of the file at that place, and not the last part, can be such a one.
-    """
-    path: list[str] = []
-    for position, part in enumerate(loc):
-        if isinstance(raw, Mapping):
-            if part not in raw and position < len(loc) - 1:
-                continue
-            raw = raw.get(part)
-        path.append(str(part))
-    return path
-
-
 def _fields_at(kind: type[Section], path: list[str]) -> list[str]:
-    sections: list[Any] = [kind]
+    """Return the keys of the section at ``path``, which may be optional."""
     for part in path:
-        annotations = [s.model_fields[part].annotation for s in sections if part in s.model_fields]
-        members = [m for a in annotations for m in (getattr(a, "__args__", None) or (a,))]
-        sections = [member for member in members if hasattr(member, "model_fields")]
-    return list(dict.fromkeys(name for section in sections for name in section.model_fields))
+        annotation: Any = kind.model_fields[part].annotation
+        kind = next(member for member in (annotation, *get_args(annotation)) if hasattr(member, "model_fields"))
+    return list(kind.model_fields)

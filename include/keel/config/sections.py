@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -25,38 +25,20 @@ class TargetConfig(Section):
     label_delay: Duration = timedelta(hours=24)
 
 
-class KeelSource(Section):
-    """Predictions come from Keel's own prediction log."""
+class PredictionsConfig(Section):
+    """Where Keel reads predictions from: its own prediction log."""
 
     source: Literal["keel"] = "keel"
 
-
-class SqlSource(Section):
-    """Predictions lie in a table on a SQL connection; the keys map its columns to Keel's."""
-
-    source: Literal["sql"]
-    conn: str
-    table: str
-    id: str
-    time: str
-    score: str | None = None
-    prediction: str | None = None
-    version: str | None = None
-
-
-class FileSource(Section):
-    """Predictions lie in Parquet or CSV files, by fsspec URL."""
-
-    source: Literal["files"]
-    url: str
-    id: str
-    time: str
-    score: str | None = None
-    prediction: str | None = None
-    version: str | None = None
-
-
-PredictionSource = Annotated[KeelSource | SqlSource | FileSource, Field(discriminator="source")]
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_other_sources(cls, value: Any) -> Any:
+        if isinstance(value, dict) and (value.get("source") in ("sql", "files") or {"conn", "url"} & value.keys()):
+            raise ValueError(
+                "tables and files are not available yet as sources; "
+                "write predictions into Keel's own log and set predictions.source to 'keel'"
+            )
+        return value
 
 
 def five_fields(value: str | None) -> str | None:
@@ -88,8 +70,8 @@ class DriftConfig(Section):
     psi_warn: float = Field(default=0.1, ge=0)
     psi_alert: float = Field(default=0.25, ge=0)
     """The usual reading of the index: .1 moderate, .25 major (Siddiqi 2006); applied to its excess over chance."""
-    max_share: float = Field(default=0.3, gt=0, le=1)
-    """Share of features drifted from which the window as a whole has drifted."""
+    drift_share: float = Field(default=0.3, gt=0, le=1)
+    """A window drifts when at least this share of its features drifts."""
     max_impact: float | None = Field(default=None, ge=0)
     """Summed impact (units of the loss) from which the window has drifted; none: share alone decides."""
     max_missing_increase: float = Field(default=0.05, ge=0, le=1)
@@ -107,20 +89,14 @@ class PerformanceConfig(Section):
     """How realised performance is judged once labels are there."""
 
     metric: Metric = "brier"
-    max_increase: float = Field(default=0.01, ge=0)
+    max_degradation: float = Field(default=0.01, ge=0)
     """How much worse than on the holdout, in units of the metric, before harm is material."""
     alpha: float = Field(default=0.05, gt=0, lt=1)
     min_rows: int = Field(default=500, ge=2)
     min_label_rate: float = Field(default=0.5, ge=0, le=1)
     """Share of the predictions that are due below which labels are missing; 0 for a model that gets none by design."""
-    also: tuple[Metric, ...] = ()
-
-
-class LiveConfig(Section):
-    """The monitor that looks after every block of predictions."""
-
-    every: int = Field(default=100, ge=1)
-    contexts: str | None = None
+    extra_metrics: tuple[Metric, ...] = ()
+    """Further metrics to report."""
 
 
 class RetrainConfig(Section):
@@ -167,12 +143,12 @@ class PromotionConfig(Section):
     """How much longer a version is watched whose probation has shown nothing; then it stays as it is."""
     rollback_alpha: float = Field(default=0.01, gt=0, lt=0.5)
     """Chance that a version no worse than the one before it is taken back during its probation."""
-    watch: str | None = "15 * * * *"
+    monitor_schedule: str | None = "15 * * * *"
     """Five-field cron in UTC of the look at a version on probation; null: only when asked."""
     keep_versions: Duration = timedelta(days=180)
     """How long a version that is not deployed is kept at least."""
 
-    _cron = field_validator("watch")(five_fields)
+    _cron = field_validator("monitor_schedule")(five_fields)
 
     @model_validator(mode="after")
     def _approvers_are_asked(self) -> PromotionConfig:
@@ -189,7 +165,7 @@ class PromotionConfig(Section):
 class ServingConfig(Section):
     """How the scoring service answers for the model."""
 
-    entity: str | None = None
+    entity_column: str | None = None
     """Column of a request, feature or not, that says whom or what a row is about; none: each row is its own."""
     max_rows: int = Field(default=10_000, ge=1)
     """Rows of one request."""
@@ -202,10 +178,10 @@ class RetentionConfig(Section):
 
     rows: Duration | None = None
     """Age from which predictions and their labels are deleted; none: never."""
-    orphans: Duration | None = timedelta(days=365)
+    unmatched_labels: Duration | None = timedelta(days=365)
     """Age from which labels that have found no prediction are deleted; none: as the rows."""
 
-    @field_validator("rows", "orphans")
+    @field_validator("rows", "unmatched_labels")
     @classmethod
     def _a_day_at_least(cls, value: timedelta | None) -> timedelta | None:
         if value is not None and value < timedelta(days=1):

@@ -66,7 +66,6 @@ def hand_in_source(
         Naming the source, row and column of the first value that cannot be used; nothing is stored.
 
     """
-    ws.predictions(config)  # refuses a model whose predictions lie elsewhere, before all is read
     chosen = names.among(source)
     with tempfile.TemporaryFile(prefix="keel-labels-") as kept:
         rows, labels = _lay_aside(source, chosen, how, kept, tell)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keel.errors import SchemaError
+from keel.grid.column_grid import ColumnGrid
 from keel.grid.counts import Counts, Floats, Layout
-from keel.grid.kernel import ColumnGrid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -113,6 +113,21 @@ class ColumnCounts:
         """Rows of a category outside the vocabulary; 0 for a numeric column."""
         return int(self.cells[-1]) if self.kind == "categorical" else 0
 
+    def __add__(self, other: ColumnCounts) -> ColumnCounts:
+        return ColumnCounts(
+            self.kind,
+            self.cells + other.cells,
+            missing=self.missing + other.missing,
+            neg_inf=self.neg_inf + other.neg_inf,
+            pos_inf=self.pos_inf + other.pos_inf,
+            invalid=self.invalid + other.invalid,
+            absent=self.absent + other.absent,
+            minimum=min((m for m in (self.minimum, other.minimum) if m is not None), default=None),
+            maximum=max((m for m in (self.maximum, other.maximum) if m is not None), default=None),
+            below=self.below + other.below,
+            above=self.above + other.above,
+        )
+
     def all_cells(self) -> Integers:
         """Cells followed by tails, shape (cells + 5,)."""
         return np.append(self.cells, np.array(self.tails, dtype=np.int64))

@@ -15,11 +15,13 @@ import numpy as np
 import pyarrow as pa
 
 from keel.errors import ConfigError, InsufficientData, SchemaError, suggestion
-from keel.grid import archive as gridfile
+from keel.grid import archive
+from keel.grid.column_grid import ColumnGrid, fit_categorical, fit_numeric
 from keel.grid.counts import TAILS, ColumnCounts, Counts, Floats, Integers, Layout
-from keel.grid.kernel import ColumnGrid, assign_rows, count_column, fit_categorical, fit_numeric
+from keel.grid.kernel import assign_rows, count_column
+from keel.grid.tables import batches_of, gather, is_frame, number_of_rows
 from keel.grid.threads import in_threads
-from keel.grid.values import batches_of, is_frame, number_of_rows, read_column
+from keel.grid.values import read_column
 from keel.stats.drift.psi import decile_starts
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ class ReferenceGrid:
         losses = (
             None if loss is None or held is None else _mean_losses(columns, held, np.asarray(loss, dtype=np.float64))
         )
-        content = gridfile.Content(
+        content = archive.Content(
             columns=tuple(columns),
             n_features=len(features),
             n_reference=number_of_rows(reference),
@@ -98,9 +100,9 @@ class ReferenceGrid:
         return cls._of(content)
 
     @classmethod
-    def _of(cls, content: gridfile.Content) -> ReferenceGrid:
+    def _of(cls, content: archive.Content) -> ReferenceGrid:
         content = content.identified()
-        return cls(**{name: getattr(content, name) for name in gridfile.FIELDS})
+        return cls(**{name: getattr(content, name) for name in archive.FIELDS})
 
     @property
     def grid_id(self) -> str:
@@ -160,7 +162,7 @@ class ReferenceGrid:
         category as `other`; other columns are ignored. TypeError for what is no table.
         """
         total: Counts | None = None
-        for batch in batches_of(table):
+        for batch in gather(batches_of(table)):
             columns = _count_columns(self.columns, batch)
             counts = Counts.of_columns(self.grid_id, self.layout, number_of_rows(batch), columns)
             total = counts if total is None else total + counts
@@ -168,12 +170,12 @@ class ReferenceGrid:
 
     def to_bytes(self) -> bytes:
         """Return the grid as one ``.npz`` archive without pickles; equal grids give equal bytes."""
-        return gridfile.dump(gridfile.Content(**{name: getattr(self, name) for name in gridfile.FIELDS}))
+        return archive.dump(archive.Content(**{name: getattr(self, name) for name in archive.FIELDS}))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ReferenceGrid:
         """Read what `to_bytes` wrote; SchemaError for anything else."""
-        return cls._of(gridfile.parse(data))
+        return cls._of(archive.parse(data))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the grid to one file, replacing it at once or not at all."""

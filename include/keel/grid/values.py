@@ -13,7 +13,6 @@ are invalid.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -22,6 +21,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+from keel.grid.tables import is_frame
 
 Floats = NDArray[np.float64]
 
@@ -40,36 +41,6 @@ class Categories:
     codes: NDArray[np.integer[Any]]
     labels: list[str | int]
     numbers: bool
-
-
-def is_frame(data: Any) -> bool:
-    """Whether ``data`` is a pandas DataFrame, without importing pandas."""
-    return hasattr(data, "columns") and hasattr(data, "dtypes") and hasattr(data, "iloc")
-
-
-def batches_of(data: Any) -> Iterator[Any]:
-    """Yield the tables of ``data``: itself when it is a table, record batch or DataFrame, else what it iterates over.
-
-    Raises
-    ------
-    TypeError
-        For anything that is neither.
-
-    """
-    if isinstance(data, pa.Table | pa.RecordBatch) or is_frame(data):
-        yield data
-    elif isinstance(data, Iterable) and not isinstance(data, str | bytes | dict):
-        for batch in data:
-            if not (isinstance(batch, pa.Table | pa.RecordBatch) or is_frame(batch)):
-                raise TypeError(f"expected tables or record batches, got {type(batch).__name__}")
-            yield batch
-    else:
-        raise TypeError(f"expected a table, a DataFrame or an iterable of record batches, got {type(data).__name__}")
-
-
-def number_of_rows(table: Any) -> int:
-    """Rows of an arrow table, record batch or DataFrame."""
-    return len(table) if is_frame(table) else int(table.num_rows)
 
 
 def read_column(table: Any, name: str) -> Any | None:

@@ -20,8 +20,8 @@ from keel.stats.drift.wasserstein import wasserstein
 
 if TYPE_CHECKING:
     from keel.config import DriftConfig
+    from keel.grid.column_grid import ColumnGrid
     from keel.grid.counts import ColumnCounts, Counts, Integers
-    from keel.grid.kernel import ColumnGrid
     from keel.grid.reference import ReferenceGrid
 
 MIN_RESAMPLES = 999

@@ -167,7 +167,7 @@ def explained_change(grid: ReferenceGrid, counts: Counts) -> float | None:
 
 
 def _window_status(columns: list[ColumnDrift], share: float, total: float | None, config: DriftConfig) -> Severity:
-    if share >= config.max_share:
+    if share >= config.drift_share:
         return Severity.DRIFT
     worst = {c.severity for c in columns}
     significant = bool(worst & {Severity.WARN, Severity.DRIFT})

@@ -117,7 +117,7 @@ def detect_degradation(
         How many of the window's predictions have a label; without it, what is not there cannot be missed.
 
     A window has *degraded* when the increase is significant (one-sided z at ``alpha``) and material
-    (above ``max_increase``). Below ``min_rows`` it is *insufficient*, without any row *no_labels*. Where the metric
+    (above ``max_degradation``). Below ``min_rows`` it is *insufficient*, without any row *no_labels*. Where the metric
     is not defined on the window or was not on the holdout, as an AUC of one class, it is *undefined*. Whatever the
     status, labels are missing when at least ``min_rows`` predictions are due and fewer than ``min_label_rate`` of them
     have one.
@@ -126,7 +126,7 @@ def detect_degradation(
     usable = finite_rows(config.metric, rows)
     kept = rows.take(usable)
     n = len(kept)
-    metrics: tuple[str, ...] = (config.metric, *config.also)
+    metrics: tuple[str, ...] = (config.metric, *config.extra_metrics)
     current = {name: estimate(name, kept) for name in metrics} if n else {}
     arrival = arrival or LabelArrival(0, 0)
     counted = PerformanceReport(
@@ -156,7 +156,7 @@ def _test(counted: PerformanceReport, config: PerformanceConfig) -> PerformanceR
     increase = worsening(config.metric, then.value, now.value)
     error = math.hypot(now.standard_error, then.standard_error)
     p_value = _upper_tail(increase, error)
-    harmed = p_value <= config.alpha and increase > config.max_increase
+    harmed = p_value <= config.alpha and increase > config.max_degradation
     status = PerformanceStatus.DEGRADED if harmed else PerformanceStatus.OK
     return replace(counted, status=status, increase=increase, standard_error=error, p_value=p_value)
 

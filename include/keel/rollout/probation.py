@@ -171,7 +171,7 @@ def _look(
         metric=config.performance.metric,
         reference=ws.registry.reference(config.model, probation.version),
         policy=config.promotion,
-        max_increase=config.performance.max_increase,
+        max_increase=config.performance.max_degradation,
         over=over or mature >= longest,
         not_compared=why_not,
     )

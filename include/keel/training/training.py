@@ -101,7 +101,7 @@ def train(
     estimator = _fit(config, rows.training)
     judged = score_rows(config, estimator, rows.holdout, threshold)
     loss = row_loss(config.performance.metric, judged)
-    metrics = {name: estimate(name, judged) for name in (config.performance.metric, *config.performance.also)}
+    metrics = {name: estimate(name, judged) for name in (config.performance.metric, *config.performance.extra_metrics)}
     _require_defined(config, metrics[config.performance.metric], judged, rows.split)
     reference = {
         "metric": config.performance.metric,

@@ -1,1 +1,1 @@
-"""One thin operator per step of `keel.loop`: each opens the workspace, calls one function, and gives back its dict."""
+"""One operator for each step of Keel, grouped by task. An operator calls one function of `keel` and returns a dict."""

@@ -1,17 +1,27 @@
-"""What the operators share: the workspace, the model's configuration, and the one mapping of errors."""
+"""The base classes of Keel's operators: the workspace, one step on one model, and a step that chooses a branch.
+
+An operator of a step is a subclass of `StepOperator` that implements `StepOperator.step`:
+
+- `__init__` takes keywords only and assigns them. What a run fills in is listed in ``template_fields``.
+- `step` imports the core, calls one function of it, and returns a record or a dict. The result of another task arrives
+  as a dict, which `rendered` checks. Where the function takes a record, `step` builds it from the dict.
+- `execute` opens the workspace, maps Keel's errors to Airflow's, and returns plain data for XCom.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
-from airflow.sdk import BaseOperator, BranchMixIn, conf
+from airflow.sdk import BaseOperator, BranchMixIn, XComArg, conf
 from airflow.sdk.exceptions import AirflowFailException
 
 from keel.config import get_model
 from keel.errors import ConfigError, KeelError
+from keel.window import parse_time
 from keel_airflow.hooks import KEEL_CONN_ID, MLFLOW_CONN_ID, KeelHook
 
 if TYPE_CHECKING:
@@ -21,15 +31,27 @@ if TYPE_CHECKING:
     from keel.workspace import Workspace
 
 POLICY = "promotion"
-"""The section of a model's configuration that no run may stand in for."""
-MEASURED = ("performance.metric", "performance.also", "target.kind", "target.label_delay")
-"""Nor for these: what the gate and experiments are judged by, and how old a row is when its label counts."""
+"""The section of a model's configuration that a run cannot override."""
+MEASURED = ("performance.metric", "performance.extra_metrics", "target.kind", "target.label_delay")
+"""Further keys that a run cannot override: comparisons and experiments measure by them, and on labels of this age."""
 ANONYMOUS = "Anonymous"
-"""What Airflow calls everybody where nobody has to log in."""
+"""Airflow's name for every user where no login is configured."""
+
+
+TaskResult: TypeAlias = dict[str, Any] | XComArg | str
+"""Result of another task: an ``XComArg`` or a template in a DAG file, and a dict when the task runs."""
+T = TypeVar("T")
+
+
+class Record(Protocol):
+    """A typed result of a step."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for XCom."""
 
 
 class WorkspaceOperator(BaseOperator):
-    """A step on all that Keel keeps, of whichever model.
+    """A step on the whole workspace, for no model in particular.
 
     :param keel_conn_id: connection to Keel's store. (templated)
     :param mlflow_conn_id: connection to MLflow. (templated)
@@ -50,14 +72,14 @@ class WorkspaceOperator(BaseOperator):
 
     @contextmanager
     def workspace(self) -> Iterator[Workspace]:
-        """Open the workspace, with Keel's errors turned into Airflow's."""
+        """Open the workspace, and map Keel's errors to Airflow's."""
         hook = KeelHook(keel_conn_id=self.keel_conn_id, mlflow_conn_id=self.mlflow_conn_id)
         with airflow_errors(), hook.get_conn() as workspace:
             yield workspace
 
 
-class KeelOperator(WorkspaceOperator):
-    """A step of Keel's loop on one model.
+class StepOperator(WorkspaceOperator):
+    """One step on one model. A subclass implements `step`.
 
     :param model: name of the monitored model. (templated)
     :param overrides: configuration for this run only, by dotted key. (templated)
@@ -78,17 +100,44 @@ class KeelOperator(WorkspaceOperator):
 
     @contextmanager
     def keel(self) -> Iterator[tuple[Workspace, ModelConfig]]:
-        """Open the workspace and the model's configuration for this run, with Keel's errors turned into Airflow's."""
+        """Open the workspace and the model's configuration for this run, and map Keel's errors to Airflow's."""
         with airflow_errors():
             config = configuration(self.model, self.overrides or {})
         with self.workspace() as workspace:
             yield workspace, config
 
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> Record | dict[str, Any]:
+        """Call one function of the core, and return its result."""
+        raise NotImplementedError
 
-class KeelBranchOperator(KeelOperator, BranchMixIn):
-    """A step whose result says which of the next tasks run.
+    def run_step(self, context: Context) -> dict[str, Any]:
+        """Run the step in an open workspace, and return its result as plain data."""
+        with self.keel() as (workspace, config):
+            result = self.step(workspace, config, context)
+        return result if isinstance(result, dict) else result.to_dict()
 
-    :param branches: task id or task group id, by what the step may choose
+    def execute(self, context: Context) -> Any:
+        """Run the step, and return its result for XCom."""
+        return self.run_step(context)
+
+
+class DecisionStepOperator(StepOperator):
+    """A step that carries out a decision.
+
+    :param decision: result of the task that made the decision. (templated)
+    """
+
+    template_fields = (*StepOperator.template_fields, "decision")
+
+    def __init__(self, *, decision: TaskResult, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.decision = decision
+
+
+class BranchStepOperator(StepOperator, BranchMixIn):
+    """A step whose result chooses which of the next tasks run. A subclass implements `step` and `choices`.
+
+    :param branches: task id or task group id, by choice
     """
 
     inherits_from_skipmixin = True
@@ -97,8 +146,17 @@ class KeelBranchOperator(KeelOperator, BranchMixIn):
         super().__init__(**kwargs)
         self.branches = branches
 
+    def choices(self, result: dict[str, Any]) -> list[str]:
+        """Return the keys of `branches` whose tasks run."""
+        raise NotImplementedError
+
+    def execute(self, context: Context) -> None:
+        """Run the step, push its result, then skip the branches that it did not choose."""
+        result = self.run_step(context)
+        self.follow(context, result, *self.choices(result))
+
     def follow(self, context: Context, result: dict[str, Any], *choices: str) -> None:
-        """Push the result, then skip every next task but the chosen; skipping ends the task, so it comes last."""
+        """Push the result, then skip every next task but the chosen ones. Skipping ends the task, so it comes last."""
         if unknown := set(choices) - set(self.branches):
             raise AirflowFailException(
                 f"no branch for {', '.join(sorted(unknown))}; this DAG has {', '.join(self.branches)}"
@@ -109,7 +167,7 @@ class KeelBranchOperator(KeelOperator, BranchMixIn):
 
 @contextmanager
 def airflow_errors() -> Iterator[None]:
-    """Fail the task at once for an error of Keel's that stays; one that may pass goes on, so that the task retries."""
+    """Turn a permanent error of Keel's into one that Airflow does not retry; a transient error passes through."""
     try:
         yield
     except KeelError as error:
@@ -118,51 +176,83 @@ def airflow_errors() -> Iterator[None]:
         raise
 
 
-def configuration(model: str, overrides: Mapping[str, Any]) -> ModelConfig:
-    """Return the model's configuration with what a run asks to be different.
+def configuration(model: str, overrides: Mapping[str, Any] | str) -> ModelConfig:
+    """Return the model's configuration with the overrides of one run.
 
     Raises
     ------
     ConfigError
-        For a key that cannot be overridden: `POLICY` is the gate, and whoever may start a run could open it by a value.
+        For a key that a run cannot override: `POLICY` and `MEASURED` decide promotions, and a user who may start a run
+        must not be able to pass them by a parameter.
 
     """
+    if isinstance(overrides, str):
+        raise ConfigError(f"params.overrides: {overrides!r} is text, not an object such as {{'drift.alpha': 0.01}}")
     policy = get_model(model)
-    asked = policy.with_overrides(overrides, origin="params.overrides")
+    requested = policy.with_overrides(overrides, origin="params.overrides")
     touched = [str(key) for key in overrides if str(key).split(".")[0] == POLICY]
-    # What the gate, and experiments, measure and on which labels is policy too, however the override is written.
-    measured = [name for name in MEASURED if attrgetter(name)(asked) != attrgetter(name)(policy)]
+    # Compared by value, because an override can be written in several ways.
+    measured = [name for name in MEASURED if attrgetter(name)(requested) != attrgetter(name)(policy)]
     if names := [*touched, *measured]:
         raise ConfigError(
             f"params.overrides: {', '.join(names)}: {POLICY if touched else names[0]} is the model's policy: "
             "change model.yaml or the environment"
         )
-    return asked
+    return requested
 
 
-def asked_by(context: Context) -> str:
-    """Return who asked for the run, ``airflow`` for a schedule.
+def rendered(value: object, kind: type[T]) -> T:
+    """Return a template field that must be of this type once Airflow has rendered it.
 
-    From the context and not by a template, as native templates make a number of a user, or a run, called ``1_000``.
+    Raises
+    ------
+    ConfigError
+        When it is not, for example because the task that returns it was marked successful and never ran.
+
+    """
+    if not isinstance(value, kind):
+        raise ConfigError(f"a task needs a {kind.__name__} from another task, and got {value!r}: clear that task first")
+    return value
+
+
+def first_time(*given: datetime | str | None) -> datetime:
+    """Return the first time of several that a template may have left empty, as an aware UTC time.
+
+    Raises
+    ------
+    ConfigError
+        When all are empty, or one is no ISO 8601 time.
+
+    """
+    for time in map(parse_time, given):
+        if time is not None:
+            return time
+    raise ConfigError("a time is missing: the run has none, and no parameter gives one")
+
+
+def requested_by(context: Context) -> str:
+    """Return the user who requested the run, ``airflow`` for a schedule.
+
+    Read from the context, because native templates turn a user or a run named ``1_000`` into a number.
     """
     return str(context["dag_run"].triggering_user_name or "airflow")
 
 
 def started_by_hand(context: Context) -> bool:
-    """Whether a person started this very run, and neither a schedule, an asset nor a task of another run."""
+    """Whether a user started this run, and not a schedule, an asset or a task of another run."""
     dag_run = context["dag_run"]
-    return dag_run.run_type == "manual" and is_somebody(dag_run.triggering_user_name)
+    return dag_run.run_type == "manual" and is_logged_in(dag_run.triggering_user_name)
 
 
-def is_somebody(user: str | None) -> bool:
-    """Whether Airflow's name for a user is that of one who has logged in.
+def is_logged_in(user: str | None) -> bool:
+    """Whether a user name of Airflow's belongs to a user who has logged in.
 
-    With ``simple_auth_manager_all_admins`` nobody does, and all who come are called `ANONYMOUS`.
+    With ``simple_auth_manager_all_admins`` there is no login, and every user is called `ANONYMOUS`.
     """
     return bool(user) and user != ANONYMOUS
 
 
 def run_url(context: Context) -> str:
-    """Return the address of this run in Airflow's pages."""
+    """Return the address of this run in Airflow's web interface."""
     base = conf.get("api", "base_url", fallback="http://localhost:8080").rstrip("/")
     return f"{base}/dags/{context['dag'].dag_id}/runs/{context['run_id']}"

@@ -1,26 +1,29 @@
-"""Start or stop an experiment."""
+"""Operators of an experiment: start or stop it, and conclude it."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from keel_airflow.operators.base import KeelOperator, asked_by
+from keel_airflow.operators.base import DecisionStepOperator, StepOperator, first_time, rendered, requested_by
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from keel.config import ModelConfig
+    from keel.workspace import Workspace
 
-class ExperimentOperator(KeelOperator):
-    """Starts or stops an experiment because a person or the API asked.
 
-    Which, and with what, are the run's parameters, as `keel_airflow.params.experiment_params` describes them.
+class ExperimentOperator(StepOperator):
+    """Starts or stops an experiment because a user or the API requested it.
 
-    :param at: from when rows count, in the data's time, or empty. (templated)
+    The run's parameters describe it, as in `keel_airflow.params.experiment_params`.
+
+    :param at: time from which rows count, by the data's clock, or empty. (templated)
     :param now: the time the run was due. (templated)
     """
 
-    template_fields = (*KeelOperator.template_fields, "at", "now")
+    template_fields = (*StepOperator.template_fields, "at", "now")
 
     def __init__(
         self,
@@ -33,32 +36,44 @@ class ExperimentOperator(KeelOperator):
         self.at = at
         self.now = now
 
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Return the decision."""
-        from keel import loop, rollout
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+        """Start or stop the experiment, and return the decision."""
+        from keel import rollout
 
         params = context["params"]
-        asked = {
-            "actor": asked_by(context),
-            "run_id": context["run_id"],
-            "reason": params["reason"],
-            "now": loop.parse_time(self.at) or loop.parse_time(self.now),
-        }
-        with self.keel() as (workspace, config):
-            if params["action"] == "stop":
-                return rollout.stop_experiment(workspace, config, **asked)
-            split = {"mode": params["mode"], "allocation": params["allocation"], "ramp": params["ramp"]}
-            return rollout.start_experiment(
-                workspace,
-                config,
-                challenger=params["challenger"],
-                mode=params["mode"],
-                stages=rollout.stages_of(**split),
-                metric=params["metric"],
-                margin=params["margin"],
-                alpha=params["alpha"],
-                max_n=params["max_n"],
-                least=rollout.duration_of("least", params["least"]),
-                most=rollout.duration_of("most", params["most"]),
-                **asked,
-            )
+        actor, run_id, reason = requested_by(context), context["run_id"], params["reason"]
+        now = first_time(self.at, self.now)
+        if params["action"] == "stop":
+            return rollout.stop_experiment(workspace, config, actor=actor, run_id=run_id, reason=reason, now=now)
+        return rollout.start_experiment(
+            workspace,
+            config,
+            challenger=params["challenger"],
+            mode=params["mode"],
+            stages=rollout.stages_of(mode=params["mode"], allocation=params["allocation"], ramp=params["ramp"]),
+            metric=params["metric"],
+            margin=params["margin"],
+            alpha=params["alpha"],
+            max_n=params["max_n"],
+            least=rollout.duration_of("least", params["least"]),
+            most=rollout.duration_of("most", params["most"]),
+            actor=actor,
+            run_id=run_id,
+            reason=reason,
+            now=now,
+        )
+
+
+class ConcludeExperimentOperator(DecisionStepOperator):
+    """Ends an experiment by its stored verdict, and promotes or stages its challenger or keeps the champion.
+
+    The decision that it gets only names one. The verdict and its evidence are read from the store.
+    """
+
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+        """Conclude the experiment, and return the outcome."""
+        from keel import rollout
+
+        return rollout.conclude_experiment(
+            workspace, config, rendered(self.decision, dict), actor="keel", run_id=context["run_id"]
+        )

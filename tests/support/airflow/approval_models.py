@@ -42,7 +42,7 @@ def write_models(folder: Path) -> None:
     """Write the test model `tide` once for each policy."""
     for name, promotion in POLICIES.items():
         raw = yaml.safe_load(TIDE.read_text())
-        raw |= {"model": name, "promotion": {"watch": None, **promotion}}
+        raw |= {"model": name, "promotion": {"monitor_schedule": None, **promotion}}
         raw["check"]["schedule"] = None
         (folder / name).mkdir(parents=True)
         (folder / name / "model.yaml").write_text(yaml.safe_dump(raw))

@@ -24,7 +24,7 @@ FILE = """
 model: toy
 target: {name: bought, label_delay: 24h}
 features: {x: numeric, z: numeric, colour: categorical}
-performance: {metric: brier, also: [accuracy]}
+performance: {metric: brier, extra_metrics: [accuracy]}
 retrain: {pipeline: tests.support.toy_pipeline}
 """
 

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keel.config import DriftConfig, ModelConfig, get_model, load_model, load_models, read_models
+from keel.config import DriftConfig, ModelConfig, get_model, load_model, load_models, read_models, renames
 from keel.errors import ConfigError, UnknownModel
 
 MINIMAL = """
@@ -64,12 +64,7 @@ def test_the_shipped_example_is_valid() -> None:
         ("alerts: {emial: [a@b.c]}", "alerts.emial: unknown key; did you mean 'email'?"),
         ("retrain: {pipline: m.p}", "retrain.pipline: unknown key; did you mean 'pipeline'?"),
         ("retrain: {window: 9d}", "retrain.pipeline: required key is missing"),
-        ("predictions: {conn: w, table: t}", "predictions.id: required key is missing"),
-        (
-            "predictions: {conn: w, table: t, id: i, time: t, scroe: s}",
-            "predictions.scroe: unknown key; did you mean 'score'?",
-        ),
-        ("predictions: {source: kafka}", "predictions.source: must be one of 'keel', 'sql', 'files' (got 'kafka')"),
+        ("predictions: {source: kafka}", "predictions.source: Input should be 'keel' (got 'kafka')"),
         ("drift: {alpha: 1.5}", "drift.alpha: Input should be less than 1 (got 1.5)"),
         ("drift: {alpha: .nan}", "drift.alpha: Input should be a finite number (got nan)"),
         ("drift: {max_impact: .inf}", "drift.max_impact: Input should be a finite number (got inf)"),
@@ -80,7 +75,7 @@ def test_the_shipped_example_is_valid() -> None:
         ("check: {schedule: '99 * * * *'}", "check.schedule: must be a cron expression of five fields"),
         ("check: {schedule: '* * * * * *'}", "check.schedule: must be a cron expression of five fields"),
         ("performance: {metric: rmse}", "performance.metric: 'rmse' does not suit a binary target; choose from "),
-        ("performance: {also: [brier, auc]}", "performance.also.1: Input should be 'brier', "),
+        ("performance: {extra_metrics: [brier, auc]}", "performance.extra_metrics.1: Input should be 'brier', "),
     ],
 )
 def test_a_mistake_is_named_with_file_and_key(lines: str, message: str, write: Write) -> None:
@@ -155,10 +150,36 @@ def test_what_is_no_duration_is_refused(text: str, write: Write) -> None:
     assert refused(path).startswith(f"{path}: check.lookback: ")
 
 
-def test_the_place_of_predictions_is_read_from_its_shape(write: Write) -> None:
-    sql = load_model(write(f"{MINIMAL}predictions: {{conn: w, table: t, id: i, time: t}}"), {})
-    files = load_model(write(f"{MINIMAL}predictions: {{url: 's3://b/p', id: i, time: t}}"), {})
-    assert (sql.predictions.source, files.predictions.source) == ("sql", "files")
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "predictions: {conn: w, table: t, id: i, time: t}",
+        "predictions: {url: 's3://b/p', id: i, time: t}",
+        "predictions: {source: sql}",
+    ],
+)
+def test_load_model_with_a_source_that_cannot_be_read_yet_is_refused(lines: str, write: Write) -> None:
+    path = write(f"{MINIMAL}{lines}\n")
+    [line] = refused(path).splitlines()
+    assert line.startswith(f"{path}: predictions: tables and files are not available yet")
+    assert "set predictions.source to 'keel'" in line
+
+
+@pytest.mark.parametrize("lines", ["live: {every: 100, contexts: level}", "live: {}", "live:"])
+def test_load_model_with_a_section_that_nothing_implements_is_refused(lines: str, write: Write) -> None:
+    path = write(f"{MINIMAL}{lines}\n")
+    assert refused(path) == f"{path}: live: not available: Keel has no live monitor yet; remove it"
+
+
+def test_every_door_refuses_a_section_that_nothing_implements(write: Write) -> None:
+    reason = "live.every: not available: Keel has no live monitor yet; remove it"
+    path = write()
+    with pytest.raises(ConfigError, match=f"^params.overrides: {re.escape(reason)}$"):
+        load_model(path, {}).with_overrides({"live.every": 5}, origin="params.overrides")
+    _, [shared] = read_models(path.parents[1], {"KEEL__LIVE__EVERY": "5"})
+    _, [own] = read_models(path.parents[1], {"KEEL__TIDE__LIVE__EVERY": "5"})
+    assert str(shared) == f"environment KEEL__LIVE__EVERY: {reason}"
+    assert str(own) == f"environment KEEL__TIDE__LIVE__EVERY: {reason}"
 
 
 def test_the_environment_overrides_the_file_and_one_model_all_models(write: Write) -> None:
@@ -287,3 +308,46 @@ def test_no_value_anywhere_raises_anything_but_a_config_error(value: object, key
         return
     assert isinstance(changed, ModelConfig)
     assert changed.model == "tide"
+
+
+RENAMED = pytest.mark.parametrize(("old", "new"), renames.KEYS.items())
+
+
+def nested(dotted: str, value: object) -> dict[str, object]:
+    section, _, key = dotted.partition(".")
+    return {section: {key: value}}
+
+
+def test_the_table_of_renames_leads_from_keys_that_are_gone_to_keys_that_exist() -> None:
+    known = {f"{s}.{key}" for s, field in ModelConfig.model_fields.items() for key in keys_of(field.annotation)}
+    assert set(renames.KEYS.values()) <= known
+    assert not set(renames.KEYS) & known
+
+
+def keys_of(section: object) -> list[str]:
+    return list(getattr(section, "model_fields", {}))
+
+
+@RENAMED
+def test_an_old_key_in_a_file_is_refused_and_names_the_new_one(old: str, new: str, write: Write) -> None:
+    path = write(MINIMAL + yaml.safe_dump(nested(old, 1)))
+    assert refused(path) == f"{path}: {old}: renamed to {new} in 0.2"
+
+
+@RENAMED
+@pytest.mark.parametrize("model", ["", "TIDE__"])
+def test_an_old_key_in_the_environment_is_refused_and_names_the_new_one(
+    model: str, old: str, new: str, write: Write
+) -> None:
+    variable = f"KEEL__{model}{old.upper().replace('.', '__')}"
+    assert refused(write(), {variable: "1"}) == f"environment {variable}: {old}: renamed to {new} in 0.2"
+
+
+@RENAMED
+def test_an_old_key_in_the_overrides_of_a_run_is_refused_and_names_the_new_one(
+    old: str, new: str, write: Write
+) -> None:
+    config = load_model(write(), {})
+    for overrides in ({old: 1}, nested(old, 1)):
+        with pytest.raises(ConfigError, match=re.escape(f"{old}: renamed to {new} in 0.2")):
+            config.with_overrides(overrides, origin="params.overrides")

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from pydantic_core import PydanticUndefined
 
-from keel.config import FileSource, KeelSource, ModelConfig, SqlSource, load_model
+from keel.config import ModelConfig, load_model
 from tests.support.paths import PROJECT
 
 PAGES = [
@@ -168,9 +168,6 @@ def every_key(section: Any, prefix: str = "") -> dict[str, str]:
     keys: dict[str, str] = {}
     for name, field in section.model_fields.items():
         inner = [m for m in (field.annotation, *get_args(field.annotation)) if hasattr(m, "model_fields")]
-        if prefix + name == "predictions":
-            keys["predictions.source"] = shown_default(KeelSource().source)
-            continue
         for member in inner:
             keys |= every_key(member, f"{prefix}{name}.")
         if not inner or field.default is None:
@@ -183,11 +180,6 @@ def test_every_key_is_documented_with_its_default_and_nothing_else_is():
     keys = every_key(ModelConfig)
     documented = {key: default for key, default in rows if key in keys or "." in key or key in ModelConfig.model_fields}
     assert documented == keys
-
-
-def test_the_columns_of_predictions_that_lie_elsewhere_are_named():
-    named = set(re.findall(r"`(\w+)`", text_of(CONFIGURATION)))
-    assert (set(SqlSource.model_fields) | set(FileSource.model_fields)) - {"source"} <= named
 
 
 def test_the_readmes_defaults_are_the_configurations():

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from keel import Counts, DriftConfig, ReferenceGrid, detect
 from keel.errors import GridMismatch, SchemaError
+from keel.grid.column_grid import fit_categorical, fit_numeric
 from keel.grid.counts import TAILS
-from keel.grid.engines import local
-from keel.grid.kernel import assign_rows, count_column, fit_categorical, fit_numeric
+from keel.grid.kernel import assign_rows, count_column
 from keel.grid.values import read_column
 
 KINDS = {"x": "numeric", "skewed": "numeric", "hour": "numeric", "carrier": "categorical"}
@@ -65,12 +65,12 @@ def test_counting_row_by_row_is_counting_at_once(grid: ReferenceGrid) -> None:
     assert sum(grid.count(window.slice(i, 1)) for i in range(120)) == grid.count(window)
 
 
-def test_the_engine_gathers_small_batches_and_counts_the_same(grid: ReferenceGrid) -> None:
+def test_count_of_small_batches_is_that_of_one_table(grid: ReferenceGrid) -> None:
     window = make_table(5000, 3)
-    assert local.count(grid, window.to_batches(max_chunksize=100)) == grid.count(window)
-    assert local.count(grid, iter([])) == Counts.zero(grid)
+    assert grid.count(window.to_batches(max_chunksize=100)) == grid.count(window)
+    assert grid.count(iter([])) == Counts.zero(grid)
     mixed = [window.slice(0, 100), window.slice(100, 900).to_pandas(), window.slice(1000).drop_columns(["hour"])]
-    assert local.count(grid, mixed) == sum(grid.count(batch) for batch in mixed)
+    assert grid.count(mixed) == sum(grid.count(batch) for batch in mixed)
 
 
 def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,34 +160,10 @@ def test_negative_zero_is_zero() -> None:
     assert grid.count(pa.table({"x": [-0.0]})).to_bytes() == grid.count(pa.table({"x": [0.0]})).to_bytes()
 
 
-def brute_force_cells(knots: np.ndarray, values: np.ndarray) -> np.ndarray:
-    cells = np.zeros(2 * len(knots) + 1, dtype=int)
-    for value in values:
-        cells[sum(knot < value for knot in knots) + sum(knot <= value for knot in knots)] += 1
-    return cells
-
-
-finite = st.floats(allow_nan=False, allow_infinity=False, width=64)
-some_floats = st.lists(
-    st.one_of(finite, st.integers(-3, 3).map(float), st.floats(-1e-3, 1e-3)), min_size=1, max_size=40
-)
-
-
-@settings(deadline=None, max_examples=200, derandomize=True)
-@given(reference=some_floats, window=some_floats)
-def test_a_value_lies_on_its_own_cell_whatever_its_size(reference: list[float], window: list[float]) -> None:
-    grid = fit_numeric("x", np.array(reference))
-    assert grid.knots.tolist() == sorted({value + 0.0 for value in reference})
-    values = np.array(window + reference)
-    counted = count_column(grid, values, len(values))
-    assert counted.cells.tolist() == brute_force_cells(grid.knots, values).tolist()
-    assert (counted.minimum, counted.maximum) == (values.min(), values.max())
-
-
 @pytest.mark.parametrize(
     "shape", ["normal", "lognormal", "cauchy", "integers", "zeros", "two_clusters", "tiny", "huge"]
 )
-def test_buckets_agree_with_a_search(shape: str) -> None:
+def test_count_column_of_any_shape_agrees_with_a_search(shape: str) -> None:
     rng = np.random.default_rng(0)
     draw = {
         "normal": lambda n: rng.normal(size=n),

@@ -12,7 +12,7 @@ import pytest
 
 from keel import DriftConfig, ReferenceGrid, detect
 from keel.errors import ConfigError, InsufficientData, SchemaError
-from keel.grid.kernel import MAX_KNOTS, fit_numeric
+from keel.grid.column_grid import MAX_KNOTS, fit_numeric
 from keel.monitoring.drift import explained_change
 
 if TYPE_CHECKING:

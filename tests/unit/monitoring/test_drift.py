@@ -65,7 +65,7 @@ def test_drift_is_significant_and_material(grid: ReferenceGrid) -> None:
     assert feature["measures"]["psi"]["excess"] >= 0.25
     assert f"PSI {feature['measures']['psi']['value']:.3g}" in feature["reasons"][0]
     assert report["share_drifted"] == 0.2
-    assert report["status"] == "warn", "one of five features is below max_share"
+    assert report["status"] == "warn", "one of five features is below drift_share"
     assert next(iter(report["features"])) == "x"
     assert "x (drift)" in report["sentence"]
 
@@ -97,7 +97,7 @@ def test_the_share_of_drifted_features_decides_the_window(grid: ReferenceGrid) -
     report = report_of(grid, x=base["x"] + 1, y=base["y"] + 1)
     assert (report["share_drifted"], report["status"]) == (0.4, "drift")
     table = pa.table({**base, "x": base["x"] + 1, "y": base["y"] + 1})
-    assert detect(grid, grid.count(table), DriftConfig(max_share=0.5)).status == "warn"
+    assert detect(grid, grid.count(table), DriftConfig(drift_share=0.5)).status == "warn"
 
 
 def test_summed_impact_decides_the_window_when_a_column_has_changed() -> None:

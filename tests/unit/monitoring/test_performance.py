@@ -9,7 +9,7 @@ from keel.config import PerformanceConfig
 from keel.monitoring.performance import LabelArrival, detect_degradation
 from keel.stats.metrics.losses import Scored, estimate, row_loss
 
-CONFIG = PerformanceConfig(metric="brier", max_increase=0.0, also=("roc_auc",), min_rows=200)
+CONFIG = PerformanceConfig(metric="brier", max_degradation=0.0, extra_metrics=("roc_auc",), min_rows=200)
 
 
 def rows(n, *, seed, shift=0.0):
@@ -20,7 +20,7 @@ def rows(n, *, seed, shift=0.0):
 
 
 def check(current, reference, config=CONFIG, **more):
-    held = {name: estimate(name, reference) for name in (config.metric, *config.also)}
+    held = {name: estimate(name, reference) for name in (config.metric, *config.extra_metrics)}
     return detect_degradation(current, held, float(row_loss(config.metric, reference).mean()), config, **more)
 
 
@@ -42,7 +42,7 @@ def test_harm_is_found():
 
 
 def test_significant_but_immaterial_is_not_harm():
-    config = CONFIG.model_copy(update={"max_increase": 0.2})
+    config = CONFIG.model_copy(update={"max_degradation": 0.2})
     report = check(rows(3_000, seed=1, shift=0.15), rows(3_000, seed=2), config)
     assert report.status == "ok"
     assert report.p_value < 0.001

@@ -27,7 +27,7 @@ HOUR = timedelta(hours=1)
 CONFIG = toy_config()
 REGRESSION = toy_config(
     target={"name": "bought", "kind": "regression", "label_delay": "2h"},
-    performance={"metric": "rmse", "also": ["mae"]},
+    performance={"metric": "rmse", "extra_metrics": ["mae"]},
 )
 HOLDOUT = {"brier": {"value": 0.2, "standard_error": 0.01, "n": 900}}
 

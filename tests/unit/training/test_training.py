@@ -225,7 +225,7 @@ def test_without_positives_the_threshold_is_a_half(label):
 def test_a_regression_has_no_score_and_no_threshold():
     config = toy_config(
         target={"name": "spent", "kind": "regression"},
-        performance={"metric": "mae", "also": ["rmse"]},
+        performance={"metric": "mae", "extra_metrics": ["rmse"]},
         retrain={"pipeline": "tests.unit.test_training", "holdout": "3d", "min_rows": 200},
     )
     table = stored()
@@ -275,7 +275,7 @@ def test_labels_that_cannot_be_learned_from_are_named(label, said):
 
 def test_a_holdout_on_which_the_metric_means_nothing_is_refused():
     ones = TrainingRows(SPLIT, ROWS.training, with_column(ROWS.holdout, "label", np.ones(ROWS.holdout.num_rows)))
-    by_auc = CONFIG.with_overrides({"performance.metric": "roc_auc", "performance.also": ["brier"]})
+    by_auc = CONFIG.with_overrides({"performance.metric": "roc_auc", "performance.extra_metrics": ["brier"]})
     said = (
         "toy: metric undefined on the holdout: roc_auc needs two rows of each class, and there are 1,440 labelled rows "
         r"from 2026-01-07 00:00 to 2026-01-10 00:00 UTC, 1,440 of them positive; lengthen retrain\.holdout"

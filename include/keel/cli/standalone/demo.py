@@ -35,7 +35,7 @@ WINDOW_ENDS = [datetime(2013, month, 1, tzinfo=UTC) for month in range(5, 13)]
 """The model is checked at the end of each month from April to November, on the week before."""
 ENVIRONMENT = {
     "KEEL__CHECK__SCHEDULE": "null",
-    "KEEL__PROMOTION__WATCH": "null",
+    "KEEL__PROMOTION__MONITOR_SCHEDULE": "null",
     "KEEL_MAINTENANCE_SCHEDULE": "null",
     "KEEL__SERVING__MAX_AGE": "36500d",
 }

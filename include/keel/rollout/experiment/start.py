@@ -135,11 +135,13 @@ def laxer_than_the_gate(config: ModelConfig, plan: Plan) -> str:
     Its verdict promotes, so that whoever starts it could otherwise open the gate.
     """
     policy, least = config.promotion, _least_margin(config, plan.metric)
-    named = sorted({STAND_IN.get(name, name) for name in (config.performance.metric, *config.performance.also)})
+    named = sorted(
+        {STAND_IN.get(name, name) for name in (config.performance.metric, *config.performance.extra_metrics)}
+    )
     if plan.metric not in named:
         return (
             f"{plan.metric} is not what the model is judged by, which is policy: {', '.join(named)}; add it to "
-            "performance.also"
+            "performance.extra_metrics"
         )
     if math.isfinite(plan.margin) and plan.margin < least:
         return f"margin {plan.margin:g} is below {least:g}, which is policy (promotion.margin): ask for more, not less"

@@ -48,7 +48,12 @@ class Inputs:
         """Return what the versions that need ``required`` ask of a model's requests."""
         serving = config.serving
         return cls(
-            config.model, dict(config.features), frozenset(required), serving.entity, serving.max_rows, serving.max_age
+            config.model,
+            dict(config.features),
+            frozenset(required),
+            serving.entity_column,
+            serving.max_rows,
+            serving.max_age,
         )
 
     @cached_property

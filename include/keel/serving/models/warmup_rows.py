@@ -9,7 +9,7 @@ import numpy as np
 from keel.serving.models.input_schema import Features
 
 if TYPE_CHECKING:
-    from keel.grid.kernel import ColumnGrid
+    from keel.grid.column_grid import ColumnGrid
     from keel.grid.reference import ReferenceGrid
     from keel.serving.models.input_schema import Inputs
 

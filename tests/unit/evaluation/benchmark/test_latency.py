@@ -324,12 +324,6 @@ def test_rows_of_any_shape_are_scored(tmp_path, store_url):
     assert (rows["x"].null_count, rows["z"].null_count, rows["colour"].null_count) == (1, 40, 0)
 
 
-def test_predictions_that_lie_elsewhere_are_refused(ws):
-    elsewhere = toy_config(predictions={"url": "file:///nowhere/*.parquet", "id": "id", "time": "at"})
-    with pytest.raises(ConfigError, match="cannot be read yet"):
-        benchmark_versions(ws, elsewhere, [1])
-
-
 @pytest.mark.slow
 def test_memory_and_size_are_those_of_the_version_in_processes_of_their_own(tmp_path):
     """One version carries eight million numbers more than the other; a third is not there."""

@@ -259,7 +259,7 @@ def test_assigning_costs_microseconds():
     ],
 )
 def test_a_margin_that_tolerates_harm_counts_for_the_metric_it_is_in_units_of(gate, metric, policy, asked, allowed):
-    performance = {"metric": gate, "also": ["accuracy"]}
+    performance = {"metric": gate, "extra_metrics": ["accuracy"]}
     config = toy_config(performance=performance, promotion={"margin": policy})
     found = laxer_than_the_gate(config, plan(metric=metric, margin=asked, label_delay=config.target.label_delay))
     assert (found == "") is allowed, found

@@ -27,7 +27,7 @@ from tests.support.serving.models import served, version
 from tests.support.toy import toy_config, toy_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with", "ignore::RuntimeWarning")
-CONFIG = toy_config(serving={"entity": "who", "max_rows": 20})
+CONFIG = toy_config(serving={"entity_column": "who", "max_rows": 20})
 GOOD = {"x": 0.5, "z": 1.0, "colour": "red", "who": "ann"}
 EXAMPLES = int(os.environ.get("KEEL_FUZZ", "40"))
 FEW = settings(

@@ -1,0 +1,134 @@
+"""Operators of notifications: compose a message, write it to the outbox, notify of findings, record the outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from keel_airflow.channels import address, deliver
+from keel_airflow.operators.base import BranchStepOperator, StepOperator, TaskResult, airflow_errors, rendered, run_url
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from keel.config import ModelConfig
+    from keel.workspace import Workspace
+
+
+class ComposeMessageOperator(BranchStepOperator):
+    """Composes the message about a decision, and follows the channels whose connections exist.
+
+    :param branches: task by channel: ``email``, ``slack``, ``outbox``, and ``none`` without a message
+    :param decision: result of the task that made the decision. (templated)
+    :param outcomes: results of the branches; None for those that did not run. (templated)
+    """
+
+    template_fields = (*BranchStepOperator.template_fields, "decision", "outcomes")
+
+    def __init__(
+        self,
+        *,
+        decision: TaskResult,
+        outcomes: Sequence[TaskResult | None] = (),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.decision = decision
+        self.outcomes = outcomes
+
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+        """Compose the message, and address it."""
+        from keel import loop
+
+        decision, outcome = rendered(self.decision, dict), first_outcome(self.outcomes)
+        return address(loop.compose_message(workspace, config, decision, outcome, run_url=run_url(context)))
+
+    def choices(self, result: dict[str, Any]) -> list[str]:
+        """Follow the message's channels."""
+        return result["channels"] or ["none"]
+
+
+class WriteToOutboxOperator(StepOperator):
+    """Writes the message as an ``.eml`` file, which any mail program opens. Returns the file's path.
+
+    :param message: result of `ComposeMessageOperator`. (templated)
+    """
+
+    template_fields = (*StepOperator.template_fields, "message")
+
+    def __init__(self, *, message: TaskResult, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.message = message
+
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+        """Write the file."""
+        from keel.alerts.outbox import write_eml
+
+        message = rendered(self.message, dict)
+        path = write_eml(workspace.outbox, message, sender=message["sender"], now=datetime.now(UTC))
+        return {"path": str(path)}
+
+
+class RecordOperator(StepOperator):
+    """Stores the outcome of a decision, and the channels of its notification, with the decision.
+
+    :param decision: result of the task that made the decision. (templated)
+    :param outcomes: results of the branches; None for those that did not run. (templated)
+    :param channels: the channels that took the message. (templated)
+    """
+
+    template_fields = (*StepOperator.template_fields, "decision", "outcomes", "channels")
+
+    def __init__(
+        self,
+        *,
+        decision: TaskResult,
+        outcomes: Sequence[TaskResult | None] = (),
+        channels: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.decision = decision
+        self.outcomes = outcomes
+        self.channels = channels
+
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+        """Store the outcome, and return the finished decision."""
+        from keel import loop
+
+        decision, outcome = rendered(self.decision, dict), first_outcome(self.outcomes)
+        return loop.record(workspace, config, decision, outcome, channels=list(self.channels))
+
+
+class NotifyFindingsOperator(BaseOperator):
+    """Notifies a model's people of the findings of `ReconcileOperator`.
+
+    The message leaves by every channel whose connection exists, else by the outbox. Returns the channels that took it,
+    none where there are no findings.
+
+    :param findings: result of `ReconcileOperator`. (templated)
+    """
+
+    template_fields: Sequence[str] = ("findings",)
+
+    def __init__(self, *, findings: TaskResult, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.findings = findings
+
+    def execute(self, context: Context) -> list[str]:
+        """Compose the message, and deliver it."""
+        from keel.alerts.messages.findings import compose_findings
+        from keel.config import get_model
+
+        with airflow_errors():
+            findings = rendered(self.findings, dict)
+            config = get_model(findings["model"])
+        return deliver(compose_findings(config, findings, run_url=run_url(context)))
+
+
+def first_outcome(outcomes: Sequence[TaskResult | None]) -> dict[str, Any] | None:
+    """Return the result of the branch that ran, or None."""
+    return next((rendered(outcome, dict) for outcome in outcomes if outcome), None)

@@ -1,0 +1,143 @@
+"""Operators of the drift check: count a window, check it three ways, decide, and quarantine."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from keel_airflow.operators.base import (
+    BranchStepOperator,
+    DecisionStepOperator,
+    StepOperator,
+    TaskResult,
+    first_time,
+    rendered,
+    requested_by,
+)
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from keel.config import ModelConfig
+    from keel.workspace import Workspace
+
+
+class CountWindowOperator(StepOperator):
+    """Resolves the window, and counts its uncounted hours on the reference grid.
+
+    Returns the version, the window and the number of rows in it. Scheduled, asset-triggered and manual runs resolve the
+    window by the same function. A cleared run gets the same window again, because ``now`` is the time the run was due.
+
+    :param start: first hour of the window, or empty. (templated)
+    :param end: hour at which the window ends, or empty. (templated)
+    :param interval_end: end of the run's data interval; empty without one. (templated)
+    :param now: the time the run was due. (templated)
+    """
+
+    template_fields = (*StepOperator.template_fields, "start", "end", "interval_end", "now")
+
+    def __init__(
+        self,
+        *,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        interval_end: datetime | str | None = "{{ data_interval_end | default(none) }}",
+        now: datetime | str = "{{ dag_run.run_after }}",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.start = start
+        self.end = end
+        self.interval_end = interval_end
+        self.now = now
+
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+        """Resolve and count the window."""
+        from keel import loop
+
+        window = loop.resolve_window(
+            config, start=self.start, end=self.end, interval_end=self.interval_end, now=first_time(self.now)
+        )
+        return loop.count_window(workspace, config, window)
+
+
+class CheckOperator(StepOperator):
+    """One check of a counted window.
+
+    Returns the report's id, its status and a sentence that explains it. Drift is a result, not an error: the task fails
+    only when the check cannot be made.
+
+    :param counted: result of `CountWindowOperator`. (templated)
+    """
+
+    template_fields = (*StepOperator.template_fields, "counted")
+
+    def __init__(self, *, counted: TaskResult, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.counted = counted
+
+
+class DataQualityOperator(CheckOperator):
+    """Checks the data's quality: schema, missing values, ranges, volume."""
+
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+        """Check the window's data quality."""
+        from keel import loop
+
+        return loop.check_data_quality(workspace, config, rendered(self.counted, dict))
+
+
+class DataDriftOperator(CheckOperator):
+    """Checks whether inputs and outputs have drifted from the reference."""
+
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+        """Check the window for data drift."""
+        from keel import loop
+
+        return loop.check_data_drift(workspace, config, rendered(self.counted, dict))
+
+
+class PerformanceDriftOperator(CheckOperator):
+    """Checks whether performance has fallen, on the labels that have matured."""
+
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+        """Check the performance on matured labels."""
+        from keel import loop
+
+        return loop.check_performance(workspace, config, rendered(self.counted, dict))
+
+
+class DecideOperator(BranchStepOperator):
+    """Turns the window's three reports into one action, and runs only its branch.
+
+    :param branches: task or task group by action: ``all_clear``, ``raise_alert``, ``quarantine``, ``retrain``
+    :param counted: result of `CountWindowOperator`. (templated)
+    """
+
+    template_fields = (*BranchStepOperator.template_fields, "counted")
+
+    def __init__(self, *, counted: TaskResult, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.counted = counted
+
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+        """Decide on the three reports, and store the decision."""
+        from keel import loop
+
+        return loop.decide(workspace, config, rendered(self.counted, dict), run_id=context["run_id"])
+
+    def choices(self, result: dict[str, Any]) -> list[str]:
+        """Follow the decision's action."""
+        return [result["action"]]
+
+
+class QuarantineOperator(DecisionStepOperator):
+    """Quarantines the broken hours of a window, so that no training reads rows of a broken pipeline."""
+
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+        """Quarantine the rows, and return the outcome."""
+        from keel import loop
+
+        return loop.quarantine(
+            workspace, config, rendered(self.decision, dict), actor=requested_by(context), run_id=context["run_id"]
+        )
