@@ -1,7 +1,7 @@
-"""One contestant in a process of its own: reads the data, then answers one line of JSON per line it is sent.
+"""Run one contestant of a benchmark in a process of its own: one check, and one line of JSON, per line of input.
 
-``python contestants.py keel|scipy|nannyml|evidently FOLDER`` with ``reference.parquet`` and ``window.parquet`` in the
-folder. It only imports what its contestant needs, so that it runs in either environment.
+``python contestants.py NAME FOLDER`` with ``reference.parquet`` and ``window.parquet`` in the folder; a name is what
+follows ``prepare_`` below. Imports are those of the contestant only, so that the module runs in either environment.
 """
 
 from __future__ import annotations
@@ -14,8 +14,12 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
+
+if TYPE_CHECKING:
+    from keel import ReferenceGrid
 
 Run = Callable[[], object]
 
@@ -23,14 +27,49 @@ Run = Callable[[], object]
 def prepare_keel(reference: pd.DataFrame, window: pd.DataFrame) -> tuple[Run, float]:
     import pyarrow as pa
 
-    from keel import DriftConfig, ReferenceGrid, detect
+    return _keel_check(reference, pa.Table.from_pandas(window, preserve_index=False))
+
+
+def prepare_batches(reference: pd.DataFrame, window: pd.DataFrame) -> tuple[Run, float]:
+    import pyarrow as pa
+
+    table = pa.Table.from_pandas(window, preserve_index=False)
+    return _keel_check(reference, table.to_batches(max_chunksize=1_000))
+
+
+def _keel_check(reference: pd.DataFrame, window: object) -> tuple[Run, float]:
+    from keel import DriftConfig, detect
+
+    grid, fitted = _fit_keel(reference)
+    config = DriftConfig()
+    return lambda: detect(grid, grid.count(window), config).to_dict(), fitted
+
+
+def _fit_keel(reference: pd.DataFrame) -> tuple[ReferenceGrid, float]:
+    from keel import ReferenceGrid
 
     kinds = {n: "categorical" if n.startswith("c") else "numeric" for n in reference.columns}
     started = time.perf_counter()
     grid = ReferenceGrid.fit(reference, kinds)
-    fitted = time.perf_counter() - started
-    table, config = pa.Table.from_pandas(window, preserve_index=False), DriftConfig()
-    return lambda: detect(grid, grid.count(table), config).to_dict(), fitted
+    return grid, time.perf_counter() - started
+
+
+def prepare_numbers(reference: pd.DataFrame, window: pd.DataFrame) -> tuple[Run, float]:
+    import pyarrow as pa
+
+    numeric = [name for name in reference.columns if name.startswith("x")]
+    grid, fitted = _fit_keel(reference[numeric])
+    table = pa.Table.from_pandas(window[numeric], preserve_index=False)
+    return lambda: grid.count(table), fitted
+
+
+def prepare_sort(reference: pd.DataFrame, window: pd.DataFrame) -> tuple[Run, float]:
+    import numpy as np
+
+    from keel.grid.threads import in_threads
+
+    columns = [window[name].to_numpy() for name in window.columns if name.startswith("x")]
+    return lambda: in_threads(np.sort, columns, len(window)), 0.0
 
 
 def prepare_scipy(reference: pd.DataFrame, window: pd.DataFrame) -> tuple[Run, float]:
