@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from keel.grid.counts import OVERSHOOT_UNIT
-from keel.stats.drift.cells import merge_cells, pool_small
-from keel.stats.drift.chi_square import chi_square
 from keel.stats.drift.impact import impact
-from keel.stats.drift.jensen_shannon import jensen_shannon
-from keel.stats.drift.ks import is_small, ks_monte_carlo, ks_p_value, ks_statistic
-from keel.stats.drift.psi import psi, psi_excess
+from keel.stats.drift.measures import TESTS, ColumnComparison, Values, measure_column
 from keel.stats.drift.rates import beyond_range_p_value, rate_increase_p_value
-from keel.stats.drift.wasserstein import wasserstein
 
 if TYPE_CHECKING:
     from keel.config import DriftConfig
     from keel.grid.column_grid import ColumnGrid
-    from keel.grid.counts import ColumnCounts, Counts, Integers
+    from keel.grid.counts import ColumnCounts, Counts
     from keel.grid.reference import ReferenceGrid
 
 MIN_RESAMPLES = 999
@@ -71,7 +64,7 @@ class Evidence:
     reference: ColumnCounts
     current: ColumnCounts
     rates: dict[str, Rate] = field(default_factory=dict)
-    measures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    measures: dict[str, Values] = field(default_factory=dict)
     p_value: float | None = None
     excess: float = 0.0
     impact: float | None = None
@@ -125,54 +118,23 @@ def _measure_column(grid: ReferenceGrid, counts: Counts, name: str, seed: int, r
     role = _role(grid, name)
     if not (reference.n_counted and current.n_counted):
         return Evidence(name, role, reference, current, rates, impact=cost)
-    # Its own seeds per column, so that a column's result does not depend on which others there are.
-    seeds = [seed, zlib.crc32(name.encode())]
-    if column.kind == "numeric":
-        measures, p_value = _measure_numbers(grid, name, current, seeds, resamples)
-    else:
-        rng = np.random.default_rng(seeds)
-        measures, p_value = _measure_categories(column.cut, reference.cells, current.cells, rng, resamples)
-    excess = measures["psi"]["excess"]
-    return Evidence(name, role, reference, current, rates, measures, p_value, excess, cost)
-
-
-def _measure_numbers(
-    grid: ReferenceGrid, name: str, current: ColumnCounts, seeds: list[int], resamples: int
-) -> tuple[dict[str, dict[str, Any]], float]:
-    column, reference = grid.column(name), grid.reference_columns[name]
-    statistic = ks_statistic(reference.cells, current.cells)
-    p_value = ks_p_value(statistic, reference.n_counted, current.n_counted)
-    # The asymptotic value is an upper bound: when it is smaller than any simulated one could be, it is kept.
-    if p_value * (resamples + 1) > 1 and is_small(reference.cells, current.cells):
-        rng = np.random.default_rng(seeds)
-        p_value = ks_monte_carlo(reference.cells, current.cells, rng=rng, resamples=resamples)
-    starts = grid.decile_starts[name]
-    r, c = merge_cells(reference.cells, starts), merge_cells(current.cells, starts)
-    overshoot = (current.below + current.above) * OVERSHOOT_UNIT / current.n_counted
-    distance = wasserstein(reference.cells, current.cells, column.knots, scale=column.scale, overshoot=overshoot)
-    return {
-        "ks": {"statistic": statistic, "p_value": p_value},
-        "psi": _measure_psi(r, c),
-        "jensen_shannon": {"value": jensen_shannon(r, c)},
-        "wasserstein": {"value": distance},
-    }, p_value
-
-
-def _measure_categories(
-    cut: int, reference: Integers, current: Integers, rng: np.random.Generator, resamples: int
-) -> tuple[dict[str, dict[str, Any]], float]:
-    statistic, p_value, cells = chi_square(reference, current, rng=rng, resamples=resamples, cut=cut)
-    r, c, pooled = pool_small(reference, current, cut=cut)
-    return {
-        "chi_square": {"statistic": statistic, "p_value": p_value, "cells": cells, "pooled": pooled},
-        "psi": _measure_psi(r, c),
-        "jensen_shannon": {"value": jensen_shannon(reference, current)},
-    }, p_value
-
-
-def _measure_psi(reference: Integers, current: Integers) -> dict[str, float]:
-    value = psi(reference, current)
-    return {"value": value, "excess": psi_excess(value, reference, current)}
+    measures = measure_column(
+        ColumnComparison(
+            kind=column.kind,
+            reference=reference.cells,
+            current=current.cells,
+            knots=column.knots,
+            scale=column.scale,
+            overshoot=(current.below + current.above) * OVERSHOOT_UNIT / current.n_counted,
+            decile_starts=grid.decile_starts.get(name),
+            cut=column.cut,
+            # A seed per column, so that a column's result does not depend on which others there are.
+            seed=[seed, zlib.crc32(name.encode())],
+            resamples=resamples,
+        )
+    )
+    p_value, excess = measures[TESTS[column.kind]]["p_value"], measures["psi"]["excess"]
+    return Evidence(name, role, reference, current, rates, measures, p_value, excess or 0.0, cost)
 
 
 def measure_rates(column: ColumnGrid, reference: ColumnCounts, current: ColumnCounts) -> dict[str, Rate]:
