@@ -1,43 +1,40 @@
-"""``<model>.benchmark``: measure how fast and how large versions are, side by side.
+"""``<model>.benchmark``: measure latency, throughput, memory and size of versions side by side.
 
-One DAG per valid model.
+There is one DAG for each valid model.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG
 
 from keel.config import ModelConfig, read_models
 from keel_airflow.operators.training import BenchmarkOperator
-from keel_airflow.params import override_params
+from keel_airflow.params import override_params, versions_param
 from keel_airflow.policy import TRAINING_POOL, Tag, dag_arguments
 
 DOC = """
 ## Purpose
-Measures versions of **{model}** in turns, on the same rows: latency for one row and for batches, throughput, load time,
-memory, size on disk. For the choice between versions, and for the limits in `model.yaml`'s `promotion` section.
+Measures versions of **{model}** side by side on the same rows: latency for one row and for batches, throughput, load
+time, memory, and size on disk. Use the numbers to choose between versions, and to set the limits in the section
+`promotion` of `model.yaml`.
 
 ## Inputs
-`versions` (empty: production, staging, previous and the newest candidate), the last predictions in the log, and the
-versions in MLflow. Only by hand. Waits for a training that runs, whose load would be measured too.
+- The last predictions in the log, and the versions in MLflow.
+- Runs only by hand, with `versions` (empty: production, staging, previous and the newest candidate) and `overrides`.
+- Shares a pool with trainings, and waits for one that runs: its load would be measured too.
 
 ## Outputs
-Metrics `benchmark_…` and `keel/benchmark.json` in each version's own run in MLflow, where runs and versions can be
-compared; the tag `keel.benchmark` of each version; the same numbers, with ratios to production, in the task's log.
+- In each version's run in MLflow: metrics `benchmark_…`, and the artifact `keel/benchmark.json`.
+- On each version in MLflow: the tag `keel.benchmark`.
+- In the task's log: the same numbers, with ratios to the production version.
 
 ## When it fails
-Nothing was deployed or taken back, and {people} are told. An unknown version, a changed artifact and too few logged
-predictions fail at once and say so. Mend the cause and clear the task. Runbook: {runbook}
+No deployment was changed, and {people} get a message. An unknown version, a changed artifact, and too few logged
+predictions fail at once, without retries. Fix the cause that the error names, then clear the task. Re-running is safe.
+Runbook: {runbook}
 """
-
-
-def versions_param() -> dict[str, Param]:
-    """Return ``versions``: what to measure."""
-    words = "Versions to measure. Empty: production, staging, previous and the newest candidate."
-    number = {"type": "integer", "minimum": 1}
-    return {"versions": Param([], type="array", items=number, uniqueItems=True, description=words)}
 
 
 def benchmark(config: ModelConfig) -> DAG:

@@ -1,6 +1,6 @@
-"""``<model>.drift_check``: look at a window of production, decide what it asks for, do it, and tell people.
+"""``<model>.drift_check``: check a window of production, decide, act on the decision, and notify people.
 
-One DAG per model whose ``model.yaml`` is valid; `model_configuration.py` shows the errors of those that are not.
+There is one DAG for each model whose ``model.yaml`` is valid. `model_configuration.py` shows the errors of the others.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from airflow.sdk import DAG
 from keel.config import ModelConfig, read_models
 from keel_airflow.groups import (
     RETRAIN_AND_COMPARE,
+    notify_after_staging,
+    notify_and_record,
+    result_of,
     retrain_and_compare,
     retrain_outcomes,
-    returned_by,
-    tell_and_record,
-    tell_of_offer,
 )
 from keel_airflow.operators.monitoring import (
     CountWindowOperator,
@@ -31,29 +31,34 @@ from keel_airflow.schedules import check_schedule
 
 DOC = """
 ## Purpose
-Checks whether **{model}** still does in production what it did on its holdout, and acts on what it finds: nothing,
-an alert, a window set aside, or a challenger that replaces the champion only when it is shown to be better.
+Checks **{model}** in production, and acts on the result. The data quality, drift and performance of one window lead to
+one action: `all_clear`, `raise_alert`, `quarantine`, or a retraining. A challenger replaces the champion only when it
+is shown to be better.
 
 ## Inputs
-The prediction log with its labels, the production version with its reference grid, and `model.yaml`. Runs {clock},
-whenever the asset `keel://{model}/alarm` is updated, and by hand with `start`, `end`, `overrides`.
+- The prediction log with its labels, the production version with its reference grid, and `model.yaml`.
+- Runs {check_schedule}, and whenever the asset `keel://{model}/alarm` is updated.
+- By hand: `start`, `end`, `overrides`.
 
 ## Outputs
-Three reports and a decision with its sentence; where decided, rows set aside or a new production version (asset
-`keel://{model}/production`); and a message to {people}, unless all is clear.
+- Three reports, and a decision with its reason.
+- Depending on the decision: quarantined rows, a staged version, or a new production version (asset
+  `keel://{model}/production`).
+- A message to {people}, unless the action is `all_clear`.
 
 ## When it fails
-Nothing was concluded: a failed check is no all clear. Read the failure message or the failed task's log, mend the
-cause and clear that task: the window stays the same and every write is repeatable. Runbook: {runbook}
+No decision was made: a failed check is not an all clear. Read the failure message or the log of the failed task. Fix
+the cause, then clear that task. Re-running is safe: the window stays the same, and no row is written twice.
+Runbook: {runbook}
 """
 
 
 def drift_check(config: ModelConfig) -> DAG:
-    """Build the DAG of one model; a model without ``retrain`` is only watched."""
+    """Build the DAG of one model. Without a section ``retrain`` it only alerts and quarantines."""
     model = config.model
     with DAG(
         f"{model}.drift_check",
-        description=f"Check {model} in production, and act on it",
+        description=f"Check {model} in production, and act on the result",
         schedule=check_schedule(config),
         params=window_params() | override_params(),
         **dag_arguments(config, doc=DOC, tags={Tag.MONITORING}),
@@ -69,7 +74,7 @@ def drift_check(config: ModelConfig) -> DAG:
         branches = {"all_clear": "all_clear", "raise_alert": "raise_alert", "quarantine": "quarantine"}
         if config.retrain:
             branches["retrain"] = RETRAIN_AND_COMPARE
-        decide = DecideOperator(task_id="decide", model=model, counted=returned_by("count_window"), branches=branches)
+        decide = DecideOperator(task_id="decide", model=model, counted=result_of("count_window"), branches=branches)
         ends = [
             EmptyOperator(task_id="all_clear"),
             EmptyOperator(task_id="raise_alert"),
@@ -77,10 +82,10 @@ def drift_check(config: ModelConfig) -> DAG:
         ]
         if config.retrain:
             ends.append(retrain_and_compare(config, decision=decide.output))
-        tell = tell_and_record(model, decided_by="decide", outcomes_of=("quarantine", *retrain_outcomes(config)))
+        notify = notify_and_record(model, decided_by="decide", outcomes_of=("quarantine", *retrain_outcomes(config)))
 
-        checks >> decide >> ends >> tell
-        tell_of_offer(dag, tell)
+        checks >> decide >> ends >> notify
+        notify_after_staging(dag, notify)
     return dag
 
 

@@ -1,6 +1,6 @@
-"""``<model>.experiment``: try a challenger in production beside the champion, or stop doing so.
+"""``<model>.experiment``: start or stop an experiment with a challenger in production.
 
-One DAG per valid model that has a ``retrain`` section: only those get challengers.
+There is one DAG for each valid model with a section ``retrain``: only those have challengers.
 """
 
 from __future__ import annotations
@@ -8,30 +8,33 @@ from __future__ import annotations
 from airflow.sdk import DAG
 
 from keel.config import ModelConfig, read_models
-from keel_airflow.groups import tell_and_record
+from keel_airflow.groups import notify_and_record
 from keel_airflow.operators.experiment import ExperimentOperator
 from keel_airflow.params import experiment_params, override_params, reason_param
 from keel_airflow.policy import Tag, dag_arguments
 
 DOC = """
 ## Purpose
-Starts an experiment on **{model}**: the scoring service has a challenger answer a share of the entities (`ab`), or asks
-it too without using its answer (`shadow`), until it is shown to be better or worse than the champion. Or stops the one
-that runs. `{model}.watch_deployment` looks at it and carries out its verdict.
+Starts an experiment on **{model}**, or stops the running one. In mode `ab` the challenger answers a share of the
+entities; in mode `shadow` its answers are only logged. `{model}.watch_deployment` evaluates the experiment,
+and ends it when there is a verdict.
 
 ## Inputs
-`action`; the `challenger` (empty: the one in staging), `mode`, `allocation` or `ramp` (`5:24h,20:24h,50`), `metric`,
-`margin`, `alpha`, `max_n`, `least` and `most` (how long it lasts), and `at`, from when rows count. What is left empty
-is what the gate asks; an experiment may ask for more, not for less. `reason` is kept in the ledger. `overrides` change
-the configuration for this run, but nothing that the gate goes by.
+- Runs only by hand. `action` is `start` or `stop`, and `reason` is stored in the ledger.
+- `challenger` (empty: the version in staging), `mode`, `allocation` or `ramp` (`5:24h,20:24h,50`).
+- `metric`, `margin`, `alpha`: empty, they are those of the promotion policy. An experiment may be stricter than the
+  policy, never laxer.
+- `min_duration`, `max_duration` and `max_outcomes` limit its length; `start_at` is the time from which rows count.
+- `overrides` change the configuration for this run, except the promotion policy.
 
 ## Outputs
-A row in the ledger, a decision, and a message to {people}. The scoring service follows within its next poll.
+- A row in the ledger, a decision, and a message to {people}.
+- The scoring service follows at its next poll.
 
 ## When it fails
-Nothing was started or stopped, and the error says why: another experiment runs, the challenger may not go into
-production, or the plan could not end in a verdict. Clearing a run that was cut short starts nothing twice.
-Runbook: {runbook}
+No experiment was started or stopped. The error gives the reason: another experiment runs, the challenger may not be
+promoted, or the plan cannot reach a verdict. Fix the cause, then clear the task. Re-running is safe: no experiment
+starts twice. Runbook: {runbook}
 """
 
 
@@ -40,13 +43,13 @@ def experiment(config: ModelConfig) -> DAG:
     model = config.model
     with DAG(
         f"{model}.experiment",
-        description=f"Try a challenger of {model} in production, or stop",
+        description=f"Start or stop an experiment with a challenger of {model}",
         schedule=None,
         params=experiment_params() | reason_param() | override_params(),
         **dag_arguments(config, doc=DOC, tags={Tag.DEPLOYMENT}),
     ) as dag:
         change = ExperimentOperator(task_id="start_or_stop", model=model)
-        change >> tell_and_record(model, decided_by="start_or_stop", outcomes_of=())
+        change >> notify_and_record(model, decided_by="start_or_stop", outcomes_of=())
     return dag
 
 

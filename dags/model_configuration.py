@@ -1,7 +1,7 @@
-"""No DAG of its own: shows every ``model.yaml`` that cannot be used as an import error in Airflow, with file and key.
+"""Shows each invalid ``model.yaml`` as an import error in Airflow, with file and key. There is no DAG in this file.
 
-The other DAG files build a DAG for each valid model and pass over the rest, because an exception there would take every
-model's DAGs out of Airflow with it. Here it takes nothing, and the banner over the DAG list stays until it is mended.
+The other DAG files build a DAG for each valid model and skip the others: an exception there would remove the DAGs of
+every model. Here it removes none, and the banner over the DAG list stays until the file is fixed.
 """
 
 from keel.config import load_models

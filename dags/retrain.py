@@ -1,6 +1,6 @@
-"""``<model>.retrain``: train a challenger now, because a person or the API asked, and offer it to production.
+"""``<model>.retrain``: train a challenger because a user or the API requests it, and promote it if it is better.
 
-One DAG per valid model that has a ``retrain`` section.
+There is one DAG for each valid model with a section ``retrain``.
 """
 
 from __future__ import annotations
@@ -8,28 +8,31 @@ from __future__ import annotations
 from airflow.sdk import DAG
 
 from keel.config import ModelConfig, read_models
-from keel_airflow.groups import retrain_and_compare, retrain_outcomes, tell_and_record, tell_of_offer
+from keel_airflow.groups import notify_after_staging, notify_and_record, retrain_and_compare, retrain_outcomes
 from keel_airflow.operators.training import RequestRetrainOperator
 from keel_airflow.params import override_params, reason_param, window_params
 from keel_airflow.policy import Tag, dag_arguments
 
 DOC = """
 ## Purpose
-Trains a challenger for **{model}** when somebody asks for it, and promotes it only when it is shown to be better than
-the champion on labelled rows that neither has seen. The first version of a model has no champion and is promoted.
+Trains a challenger for **{model}** on request. It is promoted, or staged for approval, only when it is shown to be
+better than the champion on labelled rows that neither has seen. The first version of a model has no champion, and is
+promoted.
 
 ## Inputs
-The labelled predictions before `end` (empty: now), `model.yaml`, and the pipeline it names. `reason` is kept with the
-decision and the version; `overrides` change the configuration for this run.
+- The labelled predictions before `end` (empty: now), `model.yaml`, and the pipeline it names.
+- Runs only by hand or by the API. `reason` is stored with the decision and the version.
+- `start`, `end` and `overrides` change the window and the configuration for this run.
 
 ## Outputs
-A version in MLflow with its reference grid, holdout metrics and comparison; a decision with its outcome; when promoted,
-a row in the ledger and the asset `keel://{model}/production`; and a message to {people}.
+- A version in MLflow with its reference grid, holdout metrics and comparison.
+- A decision with its outcome, and a message to {people}.
+- After a promotion: a row in the ledger, and the asset `keel://{model}/production`.
 
 ## When it fails
-Production is as it was, unless `promote` itself had begun: clearing it completes the promotion. Too few labelled rows
-and a pipeline that raises fail at once and say so. Mend the cause and clear the failed task: the same rows never train
-twice. Runbook: {runbook}
+Production is unchanged, unless `promote` had started: then clear `promote`, and it completes the promotion. Too few
+labelled rows, and a pipeline that raises an error, fail at once. Fix the cause, then clear the failed task. Re-running
+is safe: the same rows are not trained on twice. Runbook: {runbook}
 """
 
 
@@ -50,10 +53,10 @@ def retrain(config: ModelConfig) -> DAG:
             end="{{ params.end }}",
         )
         compared = retrain_and_compare(config, decision=request.output)
-        tell = tell_and_record(model, decided_by="request_retrain", outcomes_of=retrain_outcomes(config))
+        notify = notify_and_record(model, decided_by="request_retrain", outcomes_of=retrain_outcomes(config))
 
-        request >> compared >> tell
-        tell_of_offer(dag, tell)
+        request >> compared >> notify
+        notify_after_staging(dag, notify)
     return dag
 
 

@@ -1,6 +1,6 @@
-"""``<model>.rollback``: take the production version back, because a person or the API asked.
+"""``<model>.rollback``: roll back the production version because a user or the API requests it.
 
-One DAG per valid model.
+There is one DAG for each valid model.
 """
 
 from __future__ import annotations
@@ -9,27 +9,29 @@ from airflow.sdk import DAG
 
 from keel.config import ModelConfig, read_models
 from keel_airflow.assets import production_asset
-from keel_airflow.groups import tell_and_record
+from keel_airflow.groups import notify_and_record
 from keel_airflow.operators.rollout import RequestRollbackOperator, RollbackOperator
 from keel_airflow.params import override_params, reason_param, version_param
 from keel_airflow.policy import Tag, dag_arguments
 
 DOC = """
 ## Purpose
-Takes the production version of **{model}** back to the one before it, or to one that has served before. What is taken
-back is quarantined: it cannot be promoted again until somebody releases it.
+Rolls **{model}** back to the previous production version, or to an earlier one. The version that is replaced is
+quarantined: it cannot be promoted again until a user reinstates it.
 
 ## Inputs
-`reason`, which is kept with the version, and `version` (empty: the previous one).
+- Runs only by hand or by the API. `reason` is stored with the version, and `version` is the version to roll back to
+  (empty: the previous one).
 
 ## Outputs
-The deployment and its row in the ledger, MLflow's aliases, the asset `keel://{model}/production`, all within the one
-task `rollback`; and a message to {people}.
+- One task, `rollback`, changes the deployment with a row in the ledger, MLflow's aliases, and the asset
+  `keel://{model}/production`.
+- A message to {people}.
 
 ## When it fails
-Nothing was taken back, unless `rollback` had begun: clearing it completes the rollback. With no version to go back to
-it says so and names those that have served. Production moved meanwhile: look again, then start another run.
-Runbook: {runbook}
+Production is unchanged, unless `rollback` had started: then clear `rollback`, and it completes the change. Without a
+version to roll back to, the error lists the versions that have served. If production has changed since the request,
+check the deployment first, then start another run. Runbook: {runbook}
 """
 
 
@@ -38,16 +40,16 @@ def rollback(config: ModelConfig) -> DAG:
     model = config.model
     with DAG(
         f"{model}.rollback",
-        description=f"Take the production version of {model} back",
+        description=f"Roll back the production version of {model}",
         schedule=None,
         params=reason_param() | version_param("the previous one") | override_params(),
         **dag_arguments(config, doc=DOC, tags={Tag.DEPLOYMENT}),
     ) as dag:
         request = RequestRollbackOperator(task_id="request_rollback", model=model)
-        take_back = RollbackOperator(
+        rollback_task = RollbackOperator(
             task_id="rollback", model=model, decision=request.output, outlets=[production_asset(model)]
         )
-        take_back >> tell_and_record(model, decided_by="request_rollback", outcomes_of=("rollback",))
+        rollback_task >> notify_and_record(model, decided_by="request_rollback", outcomes_of=("rollback",))
     return dag
 
 

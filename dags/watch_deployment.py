@@ -1,7 +1,6 @@
-"""``<model>.watch_deployment``: look after a version on probation and a running experiment, and notice what was changed
-by hand.
+"""``<model>.watch_deployment``: evaluate a version on probation and a running experiment, and find changes by hand.
 
-One DAG per valid model.
+There is one DAG for each valid model.
 """
 
 from __future__ import annotations
@@ -11,34 +10,36 @@ from airflow.sdk import DAG
 
 from keel.config import ModelConfig, read_models
 from keel_airflow.assets import production_asset
-from keel_airflow.groups import conclude_experiment, returned_by, tell_and_record
+from keel_airflow.groups import conclude_experiment, notify_and_record, result_of
 from keel_airflow.operators.maintenance import ReconcileOperator
 from keel_airflow.operators.rollout import ConfirmOperator, RollbackOperator, WatchDeploymentOperator
 from keel_airflow.params import end_param, override_params
 from keel_airflow.policy import Tag, dag_arguments
-from keel_airflow.schedules import watch_schedule
+from keel_airflow.schedules import monitor_schedule
 
 DOC = """
 ## Purpose
-Watches a new version of **{model}** during its probation: does it keep what its holdout promised, and is it no worse
-than the version before it? Harm takes it back at once and quarantines it; surviving confirms it; what shows nothing
-in the end is told, and the version stays. Looks at the experiment that runs, and ends it as soon as it has a verdict.
-Completes a change of the deployment that was cut short, and adopts what somebody moved in MLflow by hand.
+Evaluates a new version of **{model}** during its probation: does it reach its baseline from the holdout, and is it no
+worse than the version before it? A harmful version is rolled back at once and quarantined. A version that passes is
+confirmed. Without enough evidence at the end, people are notified and the version stays. Evaluates the running
+experiment too, and ends it when there is a verdict. Completes an interrupted change of the deployment, and adopts
+aliases that a user moved in MLflow.
 
 ## Inputs
-The deployment, the ledger and MLflow's aliases; the predictions of the version on probation, and of the experiment,
-with their labels. Runs {watch_clock}, and by hand with `end`, `overrides`.
+- The deployment, the ledger, MLflow's aliases, and the labelled predictions of the versions concerned.
+- Runs {monitor_schedule}. By hand: `end`, `overrides`.
 
 ## Outputs
-While a version is on probation or an experiment runs, a report of each look. When there is something to do, a decision
-with its outcome: the version taken back or confirmed, the experiment ended and its challenger promoted, offered or
-turned down (asset `keel://{model}/production`), each with a row in the ledger; and a message to {people}. What the
-probation leads to comes first, one thing a run.
+- A report of each evaluation, while a version is on probation or an experiment runs.
+- When there is something to do: a decision with its outcome, a row in the ledger, and a message to {people}. A version
+  is rolled back or confirmed; an experiment ends, and its challenger is promoted, staged or rejected (asset
+  `keel://{model}/production`). One run does one thing, the probation first.
 
 ## When it fails
-The version stays on probation and in production, unwatched: a failed look is no all clear. What was changed by hand is
-recorded by then, and is told when the failed task is cleared. Mend the cause and clear it: the same look is taken
-again. A verdict that was cut short is completed by clearing its task. Runbook: {runbook}
+The version stays in production and on probation, and is not monitored: a failed evaluation is not an all clear. Fix the
+cause, then clear the failed task: the same evaluation runs again. Changes made by hand are already recorded, and people
+are notified of them when the task is cleared. Clearing the task of an interrupted rollback or promotion completes it.
+Runbook: {runbook}
 """
 
 
@@ -47,20 +48,20 @@ def watch_deployment(config: ModelConfig) -> DAG:
     model = config.model
     with DAG(
         f"{model}.watch_deployment",
-        description=f"Look after a new version of {model}",
-        schedule=watch_schedule(config),
+        description=f"Evaluate a new version of {model} and its experiment",
+        schedule=monitor_schedule(config),
         params=end_param() | override_params(),
         **dag_arguments(config, doc=DOC, tags={Tag.MONITORING, Tag.DEPLOYMENT}),
     ) as dag:
         reconcile = ReconcileOperator(task_id="reconcile", model=model)
-        conclusions = conclude_experiment(config, decision=returned_by("watch"))
+        conclusions = conclude_experiment(config, decision=result_of("watch"))
         watch = WatchDeploymentOperator(
             task_id="watch",
             model=model,
             findings=reconcile.output,
             branches={
-                "nothing": "stay_silent",
-                "tell": "raise_alert",
+                "no_action": "no_action",
+                "notify": "raise_alert",
                 "rollback": "rollback",
                 "confirm": "confirm",
                 **{task.task_id: task.task_id for task in conclusions},
@@ -78,9 +79,9 @@ def watch_deployment(config: ModelConfig) -> DAG:
             ConfirmOperator(task_id="confirm", model=model, decision=watch.output),
             *conclusions,
         ]
-        watch >> [EmptyOperator(task_id="stay_silent"), *ends]
+        watch >> [EmptyOperator(task_id="no_action"), *ends]
         outcomes = ("rollback", "confirm", *(task.task_id for task in conclusions))
-        ends >> tell_and_record(model, decided_by="watch", outcomes_of=outcomes)
+        ends >> notify_and_record(model, decided_by="watch", outcomes_of=outcomes)
     return dag
 
 

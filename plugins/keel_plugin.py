@@ -1,4 +1,4 @@
-"""Register with Airflow what Keel adds to it. Registration only: what is registered lives in `keel_airflow`."""
+"""Registers Keel's plugin with Airflow. What it registers is defined in `keel_airflow`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Everything of Keel that imports Airflow: it translates between Airflow and `keel`, and computes nothing."""
+"""The part of Keel that imports Airflow. It translates between Airflow and `keel`, and computes nothing."""

@@ -1,4 +1,4 @@
-"""The assets of a model, each declared once."""
+"""The assets of a model. Each is declared here, once."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from airflow.sdk import Asset
 
 
 def alarm_asset(model: str) -> Asset:
-    """Return what the live monitor updates when a bound is crossed, and the drift check listens to."""
+    """Return the asset that the live monitor updates when a bound is crossed. It starts the drift check."""
     return Asset(name=f"{model}.alarm", uri=f"keel://{model}/alarm")
 
 
 def production_asset(model: str) -> Asset:
-    """Return what a promotion updates: the version in production has changed."""
+    """Return the asset that is updated when the version in production changes."""
     return Asset(name=f"{model}.production", uri=f"keel://{model}/production")

@@ -1,4 +1,4 @@
-"""By which of Airflow's connections a message can leave, and how it is sent outside a task."""
+"""The channels of a message: which of Airflow's connections exist, and how a message is sent outside a task."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ DEFAULT_SENDER = "keel@localhost"
 
 
 def address(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Add to a composed message how it leaves: ``channels``, ``sender``, ``html`` for mail and ``post`` for Slack.
+    """Add ``channels`` and ``sender`` to a composed message, ``html`` for mail and ``post`` for Slack.
 
-    A channel needs both a recipient in the model's configuration and its connection, looked up now and not at
-    parse time. With neither mail nor Slack the message is kept as a file in the outbox, and one without content
-    has no channels.
+    A channel needs a recipient in the model's configuration and an Airflow connection. The connection is looked up now,
+    not when the DAG is parsed. Without mail and Slack the channel is the outbox. An empty message has no channels.
     """
     if not message:
         return {"channels": []}
@@ -43,9 +42,9 @@ def address(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def deliver(message: Mapping[str, Any]) -> list[str]:
-    """Send a composed message now, by every channel it has; return the channels that took it.
+    """Send a composed message by every channel it has, and return the channels that took it.
 
-    For callbacks, which are no tasks and have no retries: when every channel fails, the outbox takes the message.
+    For callbacks, which have no retries: when every channel fails, the message goes to the outbox.
     """
     addressed = address(message)
     sent = [name for name in addressed["channels"] if _sent(name, addressed)]
@@ -83,7 +82,7 @@ def _write_to_outbox(message: Mapping[str, Any]) -> None:
     from keel.alerts.outbox import write_eml
     from keel.config import MODELS_FOLDER
 
-    # Keel's folder as `Workspace` has it, which is not opened here: it needs the store, and that may be what broke.
+    # The folder of `Workspace`, without opening one: the store may be what failed.
     home = Path(os.environ.get("KEEL_HOME") or MODELS_FOLDER.parents[1] / ".keel")
     write_eml(home / "outbox", message, sender=message["sender"], now=datetime.now(UTC))
 

@@ -1,4 +1,4 @@
-"""The stretches of work that several DAGs share."""
+"""Tasks and task groups that several DAGs share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow.sdk.execution_time.hitl import HITLUser
 
 from keel_airflow.assets import production_asset
 from keel_airflow.channels import SLACK_CONN_ID, SMTP_CONN_ID
-from keel_airflow.notifications import QuestionNotifier
+from keel_airflow.notifications import ApprovalNotifier
 from keel_airflow.operators.alerting import ComposeMessageOperator, RecordOperator, WriteToOutboxOperator
 from keel_airflow.operators.approval import AwaitApprovalOperator
 from keel_airflow.operators.experiment import ConcludeExperimentOperator
@@ -28,44 +28,51 @@ if TYPE_CHECKING:
     from keel_airflow.operators.base import TaskResult
 
 RETRAIN_AND_COMPARE = "retrain_and_compare"
-PROMOTION_OF_OFFER: Any = """{{ {
-    'version': ti.xcom_pull('offer')['version'],
+PROMOTION_AFTER_RETRAIN: Any = """{{ {
+    'version': ti.xcom_pull('stage')['version'],
     'reason': ti.xcom_pull('compare')['sentence'][:500],
     'end': ti.xcom_pull('compare')['until'],
     'overrides': params.overrides,
 } }}"""
-"""What the run that asks for approval is given: one expression, so that it arrives as the dict it is, and a sentence in
-it as text. It ends where the check ended, so that what people are asked to agree to is what was found."""
+"""Parameters of the run of ``<model>.promote`` that asks for approval of a new challenger.
 
-
-PROMOTION_OF_TRIED: Any = """{{ {
-    'version': ti.xcom_pull('offer')['version'],
+One expression, so that it renders to a dict and the sentence in it stays text. ``end`` is the end of the check, so that
+people approve what the check found. (`Any`, as Airflow's type is that of the rendered value.)
+"""
+PROMOTION_AFTER_EXPERIMENT: Any = """{{ {
+    'version': ti.xcom_pull('stage')['version'],
     'reason': ti.xcom_pull('watch')['sentence'][:500],
-    'end': ti.xcom_pull('offer')['until'],
-    'experiment': ti.xcom_pull('offer')['experiment_id'],
+    'end': ti.xcom_pull('stage')['until'],
+    'experiment': ti.xcom_pull('stage')['experiment_id'],
 } }}"""
-"""As `PROMOTION_OF_OFFER`, of a version that an experiment has shown to be better."""
+"""As `PROMOTION_AFTER_RETRAIN`, for a version that an experiment showed to be better."""
 
 
-def asks_people(config: ModelConfig) -> bool:
-    """Whether the model's policy wants a person to agree to a promotion."""
+def needs_approval(config: ModelConfig) -> bool:
+    """Whether the model's policy wants a person to approve a promotion."""
     return config.promotion.approval != "auto"
 
 
 def retrain_outcomes(config: ModelConfig) -> tuple[str, str]:
-    """Return the tasks that say what came of a retraining."""
-    return ("offer" if asks_people(config) else "promote", "keep_champion")
+    """Return the ids of the tasks that return the outcome of a retraining."""
+    return ("stage" if needs_approval(config) else "promote", "keep_champion")
 
 
 def retrain_and_compare(config: ModelConfig, *, decision: TaskResult) -> TaskGroup:
-    """Train a challenger, judge it against the champion on one holdout, and act on the verdict.
+    """Return the group that trains a challenger, compares it with the champion, and acts on the verdict.
 
-    Where a person must agree, the challenger is offered and ``<model>.promote`` started to ask for it. Nobody waits for
-    that: the next check must go on.
+    Where the policy wants approval, a better challenger is staged, and a run of ``<model>.promote`` asks for it. That
+    run is not waited for, because the next check must not be delayed.
 
-    decision: the decision to retrain.
+    Parameters
+    ----------
+    config:
+        of the model
+    decision:
+        the decision to retrain
+
     """
-    model, better = config.model, retrain_outcomes(config)[0]
+    model = config.model
     with TaskGroup(RETRAIN_AND_COMPARE, prefix_group_id=False, tooltip="Champion against challenger") as group:
         retrain = RetrainOperator(
             task_id="retrain",
@@ -80,90 +87,92 @@ def retrain_and_compare(config: ModelConfig, *, decision: TaskResult) -> TaskGro
             candidate=retrain.output,
             branches={name: name for name in retrain_outcomes(config)},
         )
-        if better == "promote":
-            promote_operator(model, comparison=compare.output)
+        if needs_approval(config):
+            stage = StageOperator(task_id="stage", model=model, comparison=compare.output)
+            stage >> start_promotion(model, cause="retrain", parameters=PROMOTION_AFTER_RETRAIN)
         else:
-            offer = StageOperator(task_id="offer", model=model, comparison=compare.output)
-            offer >> TriggerDagRunOperator(
-                task_id="start_promotion",
-                trigger_dag_id=f"{model}.promote",
-                trigger_run_id="offered__{{ dag_run.run_id }}",
-                logical_date=None,
-                conf=PROMOTION_OF_OFFER,
-                skip_when_already_exists=True,
-            )
+            promote_operator(model, comparison=compare.output)
         KeepChampionOperator(task_id="keep_champion", model=model, comparison=compare.output)
     return group
 
 
 def conclude_experiment(config: ModelConfig, *, decision: TaskResult) -> list[BaseOperator]:
-    """Return the tasks that carry out an experiment's verdict, of which one runs.
-
-    Where a person must agree, the challenger is offered, and ``<model>.promote`` started with the experiment as its
-    evidence.
-    """
+    """Return the tasks that conclude an experiment, by their task ids the branches of `WatchDeploymentOperator`."""
     model = config.model
     end = ConcludeExperimentOperator(task_id="end_experiment", model=model, decision=decision)
-    if not config.retrain:  # no challenger can come, and there is no ``<model>.promote``
+    if not config.retrain:  # there are no challengers, and no ``<model>.promote``
         return [end]
-    if not asks_people(config):
+    if not needs_approval(config):
         outlets = [production_asset(model)]
         return [end, ConcludeExperimentOperator(task_id="promote", model=model, decision=decision, outlets=outlets)]
-    offer = ConcludeExperimentOperator(task_id="offer", model=model, decision=decision)
-    offer >> TriggerDagRunOperator(
+    stage = ConcludeExperimentOperator(task_id="stage", model=model, decision=decision)
+    stage >> start_promotion(model, cause="experiment", parameters=PROMOTION_AFTER_EXPERIMENT)
+    return [end, stage]
+
+
+def start_promotion(model: str, *, cause: str, parameters: Any) -> TriggerDagRunOperator:
+    """Return the task that starts the run which asks for approval. A cleared run starts no second one."""
+    return TriggerDagRunOperator(
         task_id="start_promotion",
         trigger_dag_id=f"{model}.promote",
-        trigger_run_id="tried__{{ dag_run.run_id }}",
+        trigger_run_id=f"{cause}__{{{{ dag_run.run_id }}}}",
         logical_date=None,
-        conf=PROMOTION_OF_TRIED,
+        conf=parameters,
         skip_when_already_exists=True,
     )
-    return [end, offer]
 
 
-def tell_of_offer(dag: DAG, tell: TaskGroup) -> None:
-    """Let the message follow the offer itself: the start of its promotion is skipped in a run that is cleared."""
-    if dag.has_task("offer"):
-        dag.get_task("offer") >> tell
+def notify_after_staging(dag: DAG, notify: TaskGroup) -> None:
+    """Let the notification depend on ``stage`` itself, because a cleared run skips ``start_promotion``."""
+    if dag.has_task("stage"):
+        dag.get_task("stage") >> notify
 
 
 def promote_operator(model: str, *, comparison: TaskResult) -> PromoteOperator:
-    """Return the task that promotes, the same wherever it stands."""
+    """Return the task that promotes, the same in every DAG."""
     return PromoteOperator(task_id="promote", model=model, comparison=comparison, outlets=[production_asset(model)])
 
 
 def approve_operator(config: ModelConfig, *, comparison: TaskResult) -> AwaitApprovalOperator:
-    """Return the task that asks those who may agree, for as long as the model's policy says."""
+    """Return the task that asks the approvers, and waits as long as the model's policy says."""
     return AwaitApprovalOperator(
         task_id="approve",
         model=config.model,
         comparison=comparison,
         branches={"approved": "promote", "declined": "compose_message"},
         response_timeout=config.promotion.approval_timeout,
-        notifiers=QuestionNotifier(model=config.model),
-        assigned_users=respondents(config.promotion.approvers),
+        notifiers=ApprovalNotifier(model=config.model),
+        assigned_users=assigned_users(config.promotion.approvers),
     )
 
 
-def respondents(names: Sequence[str]) -> list[HITLUser]:
-    """Return the users whose answers Airflow itself lets through; none means whoever it permits to answer.
+def assigned_users(approvers: Sequence[str]) -> list[HITLUser]:
+    """Return the users whose answers Airflow accepts; none means every user with permission to answer.
 
-    It knows them by their ids, which are the names that people configure only with the simple auth manager; FAB's are
-    numbers, Keycloak's are UUIDs. With those Airflow lets everybody answer who may write to the DAG, and a yes by
-    somebody else than an approver is refused by the name it was given under.
+    Airflow compares user ids. Only with the simple auth manager are these the names that a model configures: FAB's are
+    numbers, Keycloak's are UUIDs. With those, Airflow accepts an answer of every user who may edit the DAG, and the
+    task `approve` refuses an approval by a name that is not among the approvers.
     """
     if not conf.get("core", "auth_manager").endswith(".SimpleAuthManager"):
         return []
-    return [HITLUser(id=name, name=name) for name in names]
+    return [HITLUser(id=name, name=name) for name in approvers]
 
 
-def tell_and_record(model: str, *, decided_by: str, outcomes_of: Sequence[str]) -> TaskGroup:
-    """Tell whoever can be reached what was decided, then close the record of the decision.
+def notify_and_record(model: str, *, decided_by: str, outcomes_of: Sequence[str]) -> TaskGroup:
+    """Return the group that notifies people of a decision, then stores its outcome.
 
-    decided_by: task that returned the decision. outcomes_of: tasks that return what came of it, where they run.
+    Parameters
+    ----------
+    model:
+        name of the monitored model
+    decided_by:
+        id of the task that returns the decision
+    outcomes_of:
+        ids of the tasks that return its outcome; at most one of them runs
+
     """
-    decision, outcomes = returned_by(decided_by), [returned_by(task_id) for task_id in outcomes_of]
-    with TaskGroup("tell_and_record", prefix_group_id=False, tooltip="Who was told, and the record") as group:
+    decision, outcomes = result_of(decided_by), [result_of(task_id) for task_id in outcomes_of]
+    with TaskGroup("notify_and_record", prefix_group_id=False, tooltip="Notification and record") as group:
         compose_message = ComposeMessageOperator(
             task_id="compose_message",
             model=model,
@@ -208,10 +217,10 @@ def tell_and_record(model: str, *, decided_by: str, outcomes_of: Sequence[str]) 
     return group
 
 
-def returned_by(task_id: str) -> str:
-    """Return a template for what a task returned, None when it did not run.
+def result_of(task_id: str) -> str:
+    """Return a template for the result of a task, None when it did not run.
 
-    For tasks that are no neighbours: ``task.output`` would draw an edge between them.
+    For tasks that are not neighbours in the graph: ``task.output`` would draw an edge between them.
     """
     return f"{{{{ ti.xcom_pull('{task_id}') }}}}"
 

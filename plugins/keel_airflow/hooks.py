@@ -1,4 +1,4 @@
-"""Where Keel's store and registry are, as Airflow's connections say it."""
+"""The hook that opens Keel's workspace with the store and the registry of Airflow's connections."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MLFLOW_CONN_ID = "mlflow_default"
 
 
 class KeelHook(BaseHook):
-    """Opens Keel's workspace: the store, the model registry, and the folder of everything else.
+    """Opens Keel's workspace: the store, the model registry, and the folder for other files.
 
     :param keel_conn_id: connection to the store: of type ``postgres``, or ``sqlite`` with the file as its host or
         schema. Not defined: ``KEEL_STORE_URL``, else an SQLite file under ``KEEL_HOME``.
@@ -37,7 +37,7 @@ class KeelHook(BaseHook):
         self.mlflow_conn_id = mlflow_conn_id
 
     def get_conn(self) -> Workspace:
-        """Open the workspace; the caller closes it, best by ``with``."""
+        """Open the workspace. The caller closes it; use ``with``."""
         from keel.workspace import Workspace
 
         store, mlflow = find_connection(self.keel_conn_id), find_connection(self.mlflow_conn_id)
@@ -48,10 +48,10 @@ class KeelHook(BaseHook):
 
 
 def find_connection(conn_id: str) -> Connection | None:
-    """Return the connection, or None when no secrets backend has one of that name.
+    """Return the connection, or None when no secrets backend has one of this name.
 
-    Airflow says the same of a backend that is down. A check then opens the embedded store, finds no production version
-    in it and fails, which is right; an ``AIRFLOW_CONN_…`` variable or ``KEEL_STORE_URL`` cannot be down.
+    Airflow gives the same answer for a backend that is down. A check then opens the embedded store, finds no production
+    version, and fails, as it should. An ``AIRFLOW_CONN_…`` variable and ``KEEL_STORE_URL`` are always available.
     """
     try:
         return BaseHook.get_connection(conn_id)
@@ -72,7 +72,7 @@ def database_url(connection: Connection) -> str:
 
 
 def tracking_uri(connection: Connection) -> str:
-    """Return the tracking URI of a connection; its credentials go where MLflow's client reads them."""
+    """Return the tracking URI of a connection, and set its credentials in the environment for MLflow's client."""
     if connection.login:
         os.environ["MLFLOW_TRACKING_USERNAME"] = connection.login
         os.environ["MLFLOW_TRACKING_PASSWORD"] = connection.password or ""

@@ -1,4 +1,4 @@
-"""Telling people what is no outcome of a run: that it failed or ran out of time, and that it waits for them."""
+"""Notifications outside the tasks: a run failed or timed out, or it waits for approval."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ERROR_KEY = "error"
-"""XCom under which a failed task leaves its error for the run's callback."""
+"""XCom key under which a failed task pushes its error for the run's callback."""
 ERROR_LENGTH = 2_000
-"""Characters of it that are kept: some libraries put a whole statement with its data into theirs."""
+"""Longest error text, in characters. Some libraries put a whole SQL statement with its data into their errors."""
 ENDINGS = {
     "timed_out": "the run took longer than its dagrun_timeout",
     "all_tasks_deadlocked": "no task of the run could start any more",
 }
-"""Why a run failed without a task that did, in words for Airflow's own."""
+"""Reasons for which a run fails without a failed task, by Airflow's names."""
 
 
-def remember_error(context: Context) -> None:
-    """Leave a failed task's error, without secrets, where the run's failure message finds it."""
+def push_error(context: Context) -> None:
+    """Push a failed task's error, with secrets masked, as an XCom for the run's failure message."""
     error = context.get("exception")
     if isinstance(error, AirflowFailException) and error.__cause__:
-        error = error.__cause__  # Keel's own name for it says more than Airflow's for "do not retry"
+        error = error.__cause__  # Keel's error is more specific than Airflow's for "do not retry"
     text = f"{type(error).__name__}: {error}" if error else None
     context["ti"].xcom_push(key=ERROR_KEY, value=redact(text[:ERROR_LENGTH]) if text else None)
 
 
 class FailureNotifier(BaseNotifier):
-    """Tells people, once, that a run of a DAG failed.
+    """Notifies people, once, that a run of a DAG failed.
 
     A DAG's ``on_failure_callback``. Airflow runs it in the DAG processor, also when the run timed out or deadlocked.
-    It opens neither store nor registry, as either may be what broke.
+    It opens neither store nor registry, because either may have failed.
 
-    :param model: name of the monitored model whose people are told; None: those of every model
+    :param model: name of the monitored model whose people are notified; None: those of every model
     """
 
     def __init__(self, *, model: str | None) -> None:
@@ -48,7 +48,7 @@ class FailureNotifier(BaseNotifier):
         self.model = model
 
     def render_template_fields(self, *_: Any, **__: Any) -> None:
-        """Render nothing: an error's text is no template, and the context of ``dag.test`` cannot render."""
+        """Render nothing: an error's text is not a template, and the context of ``dag.test`` cannot render."""
 
     def notify(self, context: Context) -> None:
         """Compose the message, and send it by every channel whose connection exists, else into the outbox."""
@@ -64,12 +64,12 @@ class FailureNotifier(BaseNotifier):
             log_url=task_instance.log_url if task_instance else None,
             model=self.model,
         )
-        told = [channel for people in _audience(self.model) for channel in deliver({**message, **people})]
-        log.info("told of the failed run %s by %s", context["run_id"], ", ".join(told) or "nobody")
+        notified = [channel for people in _audience(self.model) for channel in deliver({**message, **people})]
+        log.info("notified of the failed run %s by: %s", context["run_id"], ", ".join(notified) or "no channel")
 
 
-class QuestionNotifier(BaseNotifier):
-    """Tells a model's people that a task waits for their answer, and where to give it.
+class ApprovalNotifier(BaseNotifier):
+    """Notifies a model's people that a task waits for their approval, with the address at which to answer.
 
     :param model: name of the monitored model
     """
@@ -79,7 +79,7 @@ class QuestionNotifier(BaseNotifier):
         self.model = model
 
     def render_template_fields(self, *_: Any, **__: Any) -> None:
-        """Render nothing: the evidence in a question is no template."""
+        """Render nothing: the evidence in a question is not a template."""
 
     def notify(self, context: Context) -> None:
         """Compose the message, and send it by every channel whose connection exists, else into the outbox."""
@@ -95,11 +95,11 @@ class QuestionNotifier(BaseNotifier):
             body=task.body,
             answer_url=f"{run_url(context)}/tasks/{task.task_id}/required_actions",
         )
-        log.info("asked by %s", ", ".join(deliver(message)) or "nobody")
+        log.info("asked for approval by: %s", ", ".join(deliver(message)) or "no channel")
 
 
 def _audience(model: str | None) -> list[dict[str, Any]]:
-    """Return whom to tell, as addressees of one message for each Slack channel; mail goes out with the first."""
+    """Return the addressees, one entry for each Slack channel; the first entry also has all mail addresses."""
     from keel.config import get_model, read_models
 
     configs = [get_model(model)] if model else list(read_models()[0].values())
@@ -114,8 +114,8 @@ def _error(context: Context) -> str:
     if reason != "task_failure":
         return ENDINGS.get(reason, reason)
     try:
-        left = context["ti"].xcom_pull(task_ids=context["ti"].task_id, key=ERROR_KEY)
+        error = context["ti"].xcom_pull(task_ids=context["ti"].task_id, key=ERROR_KEY)
     except Exception:
-        log.exception("the failed task's error could not be read")
-        return "it could not be read; the log has it"
-    return left or "the task left none behind, as one that is killed does"
+        log.exception("could not read the failed task's error")
+        return "it could not be read: see the task's log"
+    return error or "the task pushed none, so it was probably killed: see the task's log"

@@ -1,14 +1,21 @@
-"""What a person or the API may ask of a run, each with its schema."""
+"""The parameters of runs, each with its schema."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from airflow.sdk import Param
 
 from keel.config.sections import METRICS_OF_KIND
+from keel.errors import ConfigError
+
+RENAMED = {"at": "start_at", "least": "min_duration", "most": "max_duration", "max_n": "max_outcomes"}
+"""Parameters of an experiment by their names in 0.1.0."""
 
 
 def window_params() -> dict[str, Param]:
-    """Return ``start`` and ``end``: the window to work on, where it is not what the schedule says."""
+    """Return ``start`` and ``end`` of the window to check, where it is not the schedule's."""
     return {
         "start": _time("First hour of the window. Empty: the end less the configured lookback."),
         "end": _time("Hour at which the window ends. Empty: the end of the schedule's interval, else now."),
@@ -16,71 +23,109 @@ def window_params() -> dict[str, Param]:
 
 
 def end_param() -> dict[str, Param]:
-    """Return ``end``: until when the world is looked at, where it is not what the schedule says."""
-    return {"end": _time("Until when. Empty: the end of the schedule's interval, else now.")}
+    """Return ``end``: the time until which data is evaluated, where it is not the schedule's."""
+    return {"end": _time("Time until which data is evaluated. Empty: the end of the schedule's interval, else now.")}
 
 
-def version_param(otherwise: str) -> dict[str, Param]:
-    """Return ``version``: the number of a version in the registry, and what is taken without one."""
-    words = f"Number of the version. Empty: {otherwise}."
-    return {"version": Param(None, type=["null", "integer"], minimum=1, description=words)}
+def version_param(default: str) -> dict[str, Param]:
+    """Return ``version``: the number of a version in the registry, with a description of its default."""
+    description = f"Number of the version. Empty: {default}."
+    return {"version": Param(None, type=["null", "integer"], minimum=1, description=description)}
+
+
+def versions_param() -> dict[str, Param]:
+    """Return ``versions``: the numbers of the versions to measure."""
+    description = "Versions to measure. Empty: production, staging, previous and the newest candidate."
+    number = {"type": "integer", "minimum": 1}
+    return {"versions": Param([], type="array", items=number, uniqueItems=True, description=description)}
 
 
 def force_param() -> dict[str, Param]:
-    """Return ``force``: whether a version is promoted whatever the comparison says."""
-    words = "Promote whatever the comparison says; only by a person, and only with a reason of their own."
-    return {"force": Param(False, type="boolean", description=words)}
+    """Return ``force``: whether a version is promoted whatever the comparison finds."""
+    description = "Promote whatever the comparison finds. Only a person may force, and must give a reason."
+    return {"force": Param(False, type="boolean", description=description)}
 
 
 def override_params() -> dict[str, Param]:
-    """Return ``overrides``: configuration for one run, validated like the file it stands in for."""
-    words = 'Configuration by dotted key, such as {"drift.alpha": 0.01}; nothing of promotion, which is policy.'
-    return {"overrides": Param({}, type="object", description=words)}
+    """Return ``overrides``: configuration for one run, validated like ``model.yaml``."""
+    description = 'Configuration for this run by dotted key, such as {"drift.alpha": 0.01}; not of promotion.'
+    return {"overrides": Param({}, type="object", description=description)}
 
 
 def experiment_params() -> dict[str, Param]:
-    """Return what an experiment is started with, or that it is to be stopped; see docs/experiments.md."""
+    """Return the parameters that start or stop an experiment; see docs/experiments.md."""
     metrics = sorted(set().union(*METRICS_OF_KIND.values()))
     return {
-        "action": Param("start", enum=["start", "stop"], type="string", description="What is to be done."),
+        "action": Param("start", enum=["start", "stop"], type="string", description="Start or stop an experiment."),
         "challenger": version_param("the one in staging")["version"],
-        "mode": Param("ab", enum=["ab", "shadow"], type="string", description="Does the challenger answer anybody?"),
+        "mode": Param(
+            "ab",
+            enum=["ab", "shadow"],
+            type="string",
+            description="ab: the challenger answers a share of the entities. shadow: its answers are only logged.",
+        ),
         "allocation": Param(
-            None, type=["null", "number"], exclusiveMinimum=0, exclusiveMaximum=1,
+            None,
+            type=["null", "number"],
+            exclusiveMinimum=0,
+            exclusiveMaximum=1,
             description="Share of the entities that the challenger answers. Empty: half of them, or the ramp.",
         ),
         "ramp": Param(None, type=["null", "string"], description="Percentages with durations: 5:24h,20:24h,50."),
-        "metric": Param(
-            None, enum=[None, *metrics], type=["null", "string"], description="Empty: performance.metric."
+        "metric": Param(None, enum=[None, *metrics], type=["null", "string"], description="Empty: performance.metric."),
+        "margin": Param(
+            None,
+            type=["null", "number"],
+            description="Improvement that the challenger must exceed. Empty: promotion.margin.",
         ),
-        "margin": Param(None, type=["null", "number"], description="What must be exceeded. Empty: promotion.margin."),
         "alpha": Param(
-            None, type=["null", "number"], exclusiveMinimum=0, exclusiveMaximum=0.5,
-            description="Chance of a wrong verdict. Empty: promotion.alpha.",
+            None,
+            type=["null", "number"],
+            exclusiveMinimum=0,
+            exclusiveMaximum=0.5,
+            description="Probability of a wrong verdict. Empty: promotion.alpha.",
         ),
-        "max_n": Param(100_000, type="integer", minimum=1, description="Outcomes after which it ends in any case."),
-        "least": Param(None, type=["null", "string"], description="How long it lasts before a verdict. Empty: 7d."),
-        "most": Param(
-            None, type=["null", "string"], description="When it ends in any case. Empty: 60d and the label delay."
+        "max_outcomes": Param(
+            100_000, type="integer", minimum=1, description="Number of outcomes at which the experiment ends."
         ),
-        "at": _time("From when rows count, in the data's time. Empty: now."),
-    }  # fmt: skip
+        "min_duration": Param(None, type=["null", "string"], description="Time before any verdict. Empty: 7d."),
+        "max_duration": Param(
+            None,
+            type=["null", "string"],
+            description="Time after which the experiment ends. Empty: 60d and the label delay.",
+        ),
+        "start_at": _time("Time from which rows count, by the data's clock. Empty: now."),
+    }
 
 
-def evidence_param() -> dict[str, Param]:
-    """Return ``experiment``: the one that a promotion is to rest on."""
-    words = "Id of the experiment that has shown the version to be better. Empty: compare it on a holdout."
-    return {"experiment": Param(None, type=["null", "string"], description=words)}
+def refuse_renamed(params: Mapping[str, Any]) -> None:
+    """Refuse parameters of an experiment by their names in 0.1.0.
+
+    Raises
+    ------
+    ConfigError
+        With the new name of each.
+
+    """
+    if old := [name for name in RENAMED if name in params]:
+        changes = ", ".join(f"{name} is now {RENAMED[name]}" for name in old)
+        raise ConfigError(f"params: {changes}: use the new name")
 
 
-NO_REASON = "asked for by hand"
-"""What stands for a reason until somebody gives one."""
+def experiment_evidence_param() -> dict[str, Param]:
+    """Return ``experiment``: the experiment whose verdict is the evidence for a promotion."""
+    description = "Id of the experiment that showed the version to be better. Empty: compare on a holdout."
+    return {"experiment": Param(None, type=["null", "string"], description=description)}
+
+
+NO_REASON = "requested by hand"
+"""The reason of a run to which the user gave none."""
 
 
 def reason_param() -> dict[str, Param]:
-    """Return ``reason``: why somebody asks for what a run does."""
-    words = "Why, for those who read the decision later."
-    return {"reason": Param(NO_REASON, type="string", minLength=3, maxLength=500, description=words)}
+    """Return ``reason``: why a user requests the run."""
+    description = "Reason, stored with the decision."
+    return {"reason": Param(NO_REASON, type="string", minLength=3, maxLength=500, description=description)}
 
 
 def _time(description: str) -> Param:

@@ -1,4 +1,4 @@
-"""What every Keel DAG has in common, and the check that it has."""
+"""The policy that every DAG of Keel keeps: shared arguments, and a check of each DAG."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 
-from keel_airflow.notifications import FailureNotifier, remember_error
+from keel_airflow.notifications import FailureNotifier, push_error
 from keel_airflow.operators.approval import AwaitApprovalOperator
 from keel_airflow.operators.training import RetrainOperator
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 START_DATE = datetime(2024, 1, 1, tzinfo=UTC)
 TRAINING_POOL = "keel_training"
-"""Trainings share few slots, so that a bad morning does not train every model at once."""
+"""Trainings share few slots, so that drift in many models does not start all trainings at once."""
 TRAINING_TIMEOUT = timedelta(hours=2)
 TASK_TIMEOUT = timedelta(minutes=30)
 WORK_TIMEOUT = timedelta(hours=5)
-"""For what a run does itself; waiting for a person comes on top."""
+"""For the work of a run. Waiting for a person comes on top."""
 OWNER = "ml-platform"
-"""Who owns what belongs to no model."""
+"""Owner of the DAG that belongs to no model."""
 DOC_SECTIONS = ("## Purpose", "## Inputs", "## Outputs", "## When it fails")
 
 
 class Tag(StrEnum):
-    """The closed vocabulary of tags; the model is in the DAG's id."""
+    """The tags that a DAG may have. The model is in the DAG's id."""
 
     KEEL = "keel"
     MONITORING = "monitoring"
@@ -42,15 +42,25 @@ class Tag(StrEnum):
 def dag_arguments(
     config: ModelConfig | None, *, doc: str, tags: set[Tag], dagrun_timeout: timedelta = WORK_TIMEOUT
 ) -> dict[str, Any]:
-    """Return the arguments that every DAG shares; ``doc`` may name {model}, {people} and the like.
+    """Return the arguments that every DAG shares.
 
-    config: of the model, or None for a DAG that looks after all of them.
+    The DAG's callback notifies people of a failure once a run: three checks that fail on one lost store make one
+    message. The callback runs in the DAG processor, which has no exception, so each failed task pushes its error.
 
-    Failures are told once a run, by the DAG's callback: three checks that fail together on a lost store are one
-    message. It runs in the DAG processor, where the exception is gone, so each failing task leaves its own behind.
+    A DAG is active as soon as its model is configured: no user must remember to switch monitoring on. Templates render
+    to native objects, so that an XCom stays a dict.
 
-    A DAG is active from the moment its model is configured, as a watch that waits to be switched on is none; and
-    templates render to native objects, so that an XCom arrives as the dict it was.
+    Parameters
+    ----------
+    config:
+        of the model; None for a DAG of all models
+    doc:
+        the DAG's documentation, with fields such as ``{model}`` and ``{people}``
+    tags:
+        beside `Tag.KEEL`
+    dagrun_timeout:
+        time after which a run fails
+
     """
     return {
         "start_date": START_DATE,
@@ -61,7 +71,7 @@ def dag_arguments(
         "render_template_as_native_obj": True,
         "on_failure_callback": FailureNotifier(model=config.model if config else None),
         "tags": {Tag.KEEL.value, *(tag.value for tag in tags)},
-        "doc_md": doc.format(**_words(config)) if config else doc,
+        "doc_md": doc.format(**_fields(config)) if config else doc,
         "default_args": {
             "owner": config.owner if config else OWNER,
             "retries": 2,
@@ -69,18 +79,18 @@ def dag_arguments(
             "retry_exponential_backoff": 2,
             "max_retry_delay": timedelta(minutes=10),
             "execution_timeout": TASK_TIMEOUT,
-            "on_failure_callback": remember_error,
+            "on_failure_callback": push_error,
         },
     }
 
 
-def _words(config: ModelConfig) -> dict[str, str]:
+def _fields(config: ModelConfig) -> dict[str, str]:
     people = [*config.alerts.email, *filter(None, [config.alerts.slack])]
     policy = config.promotion
     return {
         "model": config.model,
-        "clock": _clock(config.check.schedule),
-        "watch_clock": _clock(policy.monitor_schedule),
+        "check_schedule": _runs_at(config.check.schedule),
+        "monitor_schedule": _runs_at(policy.monitor_schedule),
         "people": ", ".join(people) or "the outbox",
         "approval": policy.approval,
         "approvers": ", ".join(policy.approvers) or "any permitted user",
@@ -88,19 +98,19 @@ def _words(config: ModelConfig) -> dict[str, str]:
     }
 
 
-def _clock(schedule: str | None) -> str:
+def _runs_at(schedule: str | None) -> str:
     return f"at `{schedule}` (UTC)" if schedule else "at no fixed time"
 
 
 def violations(dag: DAG) -> list[str]:
-    """Return what in a DAG departs from the policy, in sentences; none when it keeps it."""
+    """Return a sentence for each part of the policy that a DAG violates."""
     found = [
         (dag.start_date is None or dag.start_date.tzinfo is None, "start_date is missing or naive"),
         (dag.catchup, "catchup is on"),
         (dag.max_active_runs != 1, f"max_active_runs is {dag.max_active_runs}, not 1"),
         (dag.dagrun_timeout is None, "dagrun_timeout is missing"),
         (_ends_while_waiting(dag), "dagrun_timeout ends before the wait for a person does"),
-        (not isinstance(dag.on_failure_callback, FailureNotifier), "on_failure_callback tells nobody"),
+        (not isinstance(dag.on_failure_callback, FailureNotifier), "on_failure_callback notifies no person"),
         (Tag.KEEL not in dag.tags, f"the tag {Tag.KEEL.value!r} is missing"),
     ]
     found += [(True, f"tag {tag!r} is not in the vocabulary") for tag in dag.tags if tag not in set(Tag)]
@@ -112,7 +122,7 @@ def violations(dag: DAG) -> list[str]:
 
 
 def _ends_while_waiting(dag: DAG) -> bool:
-    """Whether a run may be over while one of its tasks still waits for a person's answer."""
+    """Whether a run may end while one of its tasks still waits for a person's answer."""
     waits = [task.response_timeout for task in dag.tasks if isinstance(task, HITLOperator)]
     return dag.dagrun_timeout is not None and any(dag.dagrun_timeout <= wait for wait in waits if wait)
 
@@ -127,9 +137,9 @@ def _task_violations(task: Any) -> list[str]:
         (task.execution_timeout is None, "execution_timeout is missing"),
         (task.retries < 1, "never retries"),
         (not task.retry_exponential_backoff, "retries without backoff"),
-        (remember_error not in task.on_failure_callback, "its error would not be told"),
+        (push_error not in task.on_failure_callback, "its error is not pushed for the failure message"),
         (isinstance(task, RetrainOperator) and task.pool != TRAINING_POOL, f"trains outside the pool {TRAINING_POOL}"),
-        (isinstance(task, AwaitApprovalOperator) and not task.response_timeout, "waits for a person without an end"),
+        (isinstance(task, AwaitApprovalOperator) and not task.response_timeout, "waits for a person without a timeout"),
         (not task.task_id.replace("_", "").isalpha() or not task.task_id.islower(), "task ids are verbs in snake_case"),
     ]
     return [sentence for broken, sentence in found if broken]

@@ -1,4 +1,4 @@
-"""When the DAGs run."""
+"""The schedules of the DAGs."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ if TYPE_CHECKING:
 
 
 def check_schedule(config: ModelConfig) -> AssetOrTimeSchedule | list[Asset]:
-    """Return when a model is checked: always when the live monitor alarms, and by the clock unless it is null."""
+    """Return the schedule of the drift check: the alarm asset, and ``check.schedule`` unless it is null."""
     asset, cron = alarm_asset(config.model), config.check.schedule
     if cron is None:
         return [asset]
-    # A timetable of intervals and not the plain cron string, whose data intervals have no length.
+    # A plain cron string has data intervals of length zero in Airflow 3.
     return AssetOrTimeSchedule(timetable=CronDataIntervalTimetable(cron, timezone="UTC"), assets=[asset])
 
 
-def watch_schedule(config: ModelConfig) -> CronDataIntervalTimetable | None:
-    """Return when a deployment is looked at; null: only when asked. Right after a promotion there is nothing to see."""
+def monitor_schedule(config: ModelConfig) -> CronDataIntervalTimetable | None:
+    """Return the schedule of the deployment's evaluation; None: only by hand."""
     cron = config.promotion.monitor_schedule
     return CronDataIntervalTimetable(cron, timezone="UTC") if cron else None
 
 
 def maintenance_schedule() -> str | None:
-    """Return when Keel as a whole is looked after: ``KEEL_MAINTENANCE_SCHEDULE``, else every night at three.
+    """Return the schedule of the maintenance: ``KEEL_MAINTENANCE_SCHEDULE``, else every night at three.
 
-    ``null``: only when asked.
+    ``null``: only by hand.
 
     Raises
     ------
     ValueError
-        For an expression that Airflow could not use.
+        For an expression that Airflow cannot use.
 
     """
     schedule = os.environ.get("KEEL_MAINTENANCE_SCHEDULE") or "0 3 * * *"

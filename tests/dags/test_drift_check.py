@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("airflow_db")
 END = LAUNCH + DAY
 WINDOW = {"start": LAUNCH.isoformat(), "end": END.isoformat()}
 CHECKED = {"count_window", "check_data_quality", "check_data_drift", "check_performance", "decide"}
-OFFERED = {"retrain", "compare", "offer", "start_promotion"}
+OFFERED = {"retrain", "compare", "stage", "start_promotion"}
 TOLD = {"compose_message", "write_to_outbox", "record"}
 
 
@@ -112,7 +112,7 @@ def test_where_people_must_agree_a_better_challenger_is_offered_and_the_check_go
     assert decision_of(harmed)["outcome"]["outcome"] == "offered"
     [mail] = mails(harmed)
     assert mail["Subject"] == "[Keel] tide: version 2 waits for approval"
-    [started] = runs_of("tide.promote", f"offered__{done.run_id}")
+    [started] = runs_of("tide.promote", f"retrain__{done.run_id}")
     assert started.run_type == "operator_triggered"
     assert started.conf["version"] == 2
     assert started.conf["end"] == LAST_DAY["end"]
@@ -122,7 +122,7 @@ def test_where_people_must_agree_a_better_challenger_is_offered_and_the_check_go
     again = run("tide.drift_check", logical_date=LAUNCH + 4 * DAY, **LAST_DAY, overrides={"drift.alpha": 0.04})
 
     assert (again.state, again.path) == ("success", {*CHECKED, *OFFERED, *TOLD} - {"start_promotion"})
-    assert len(runs_of("tide.promote", f"offered__{done.run_id}")) == 1
+    assert len(runs_of("tide.promote", f"retrain__{done.run_id}")) == 1
     assert len(mails(harmed)) == 1
 
 

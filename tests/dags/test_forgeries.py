@@ -137,7 +137,7 @@ def test_a_request_in_which_nobody_is_said_to_have_asked(monkeypatch):
 def test_an_experiment_that_has_not_shown_it(offered):
     from keel.deployments import experiments
 
-    begun = run("tide.experiment", action="start", reason="trust me", challenger=2, at=TURNED.isoformat())
+    begun = run("tide.experiment", action="start", reason="trust me", challenger=2, start_at=TURNED.isoformat())
     assert begun.state == "success"
     for experiment, reason in (
         (experiments.running(offered.store, "tide").experiment_id, "does not speak for version 2: it still runs"),
@@ -153,7 +153,7 @@ def test_a_verdict_that_nobody_has_found(offered, monkeypatch):
     from keel import rollout
 
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "auto")
-    run("tide.experiment", action="start", reason="trust me", challenger=2, at=TURNED.isoformat())
+    run("tide.experiment", action="start", reason="trust me", challenger=2, start_at=TURNED.isoformat())
     looked = rollout.watch_deployment
     said = {"branch": "promote", "outcome": "promote", "decision_id": "end-0123456789abcdef", **FORGED}
     monkeypatch.setattr(rollout, "watch_deployment", lambda *step, **more: {**looked(*step, **more), **said})

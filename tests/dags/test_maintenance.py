@@ -76,7 +76,7 @@ def test_a_night_in_which_all_is_well_says_nothing(tide):
         {
             "verify_ledger",
             "reconcile",
-            "tell_findings",
+            "notify_findings",
             "prune_versions",
             "expire_rows",
             "compact_store",
@@ -216,7 +216,7 @@ def test_what_fails_for_one_model_fails_the_run_and_keeps_neither_the_others_nor
 
     assert states_by_model(done.run_id) == {
         "reconcile": ["failed", "success"],
-        "tell_findings": ["upstream_failed", "success"],
+        "notify_findings": ["upstream_failed", "success"],
         "prune_versions": ["upstream_failed", "success"],
         "expire_rows": ["failed", "success"],
     }

@@ -119,7 +119,7 @@ def test_how_old_a_row_is_when_its_label_counts_is_policy(overrides, home):
 
 TRY = {
     "action": "start", "challenger": 2, "mode": "ab", "allocation": None, "ramp": None, "metric": None, "margin": None,
-    "alpha": None, "max_n": 100, "least": None, "most": None,
+    "alpha": None, "max_outcomes": 100, "min_duration": None, "max_duration": None,
 }  # fmt: skip
 ASKER, RUN, REASON = "0x10", "1_000", "None"
 NOW = "2024-03-05T00:00:00Z"
@@ -138,7 +138,7 @@ HEARD = [
     ("confirm", "ConfirmOperator", {"decision": {}}, ("keel", RUN, None)),
     ("reconcile", "ReconcileOperator", {}, (ASKER, RUN, None)),
     ("watch_deployment", "WatchDeploymentOperator", {"findings": {}, "end": NOW}, (None, RUN, None)),
-    ("start_experiment", "ExperimentOperator", {"at": None, "now": NOW}, (ASKER, RUN, REASON)),
+    ("start_experiment", "ExperimentOperator", {"start_at": None, "now": NOW}, (ASKER, RUN, REASON)),
     ("conclude_experiment", "ConcludeExperimentOperator", {"decision": {}}, ("keel", RUN, None)),
 ]
 """The core's step, its operator, what it is given, and who asks, in which run, and why, as the step hears it."""
@@ -154,7 +154,7 @@ def test_people_runs_and_reasons_stay_the_text_they_are(home, monkeypatch, step,
 
     def note(*_, actor=None, run_id=None, reason=None, **__):
         heard.append((actor, run_id, reason))
-        return {"action": "all_clear", "branch": "nothing"}
+        return {"action": "all_clear", "branch": "no_action"}
 
     monkeypatch.setattr(rollout if hasattr(rollout, step) else loop, step, note)
     monkeypatch.setattr(BranchStepOperator, "follow", lambda *_: None)

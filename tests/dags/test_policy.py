@@ -31,7 +31,7 @@ def test_every_dag_keeps_the_policy_where_people_must_agree(monkeypatch):
 @pytest.mark.parametrize(
     ("change", "sentences"),
     [
-        ({"response_timeout": None}, ["approve: waits for a person without an end"]),
+        ({"response_timeout": None}, ["approve: waits for a person without a timeout"]),
         ({"response_timeout": timedelta(days=2)}, ["dagrun_timeout ends before the wait for a person does"]),
     ],
 )
@@ -54,7 +54,7 @@ def test_a_wait_for_a_person_that_departs_is_found(monkeypatch, change, sentence
         ({"catchup": True}, "catchup is on"),
         ({"max_active_runs": 16}, "max_active_runs is 16, not 1"),
         ({"dagrun_timeout": None}, "dagrun_timeout is missing"),
-        ({"on_failure_callback": print}, "on_failure_callback tells nobody"),
+        ({"on_failure_callback": print}, "on_failure_callback notifies no person"),
         ({"tags": {"keel", "misc"}}, "tag 'misc' is not in the vocabulary"),
         ({"tags": set()}, "the tag 'keel' is missing"),
         ({"doc_md": "## Purpose\n## Inputs\n## Outputs"}, "doc_md has no '## When it fails'"),
@@ -77,7 +77,7 @@ def test_a_dag_that_departs_is_found(change, sentence):
         ({"execution_timeout": None}, "retrain: execution_timeout is missing"),
         ({"retries": 0}, "retrain: never retries"),
         ({"retry_exponential_backoff": 0}, "retrain: retries without backoff"),
-        ({"on_failure_callback": []}, "retrain: its error would not be told"),
+        ({"on_failure_callback": []}, "retrain: its error is not pushed for the failure message"),
         ({"pool": "default_pool"}, "retrain: trains outside the pool keel_training"),
     ],
 )

@@ -125,7 +125,7 @@ def test_only_approvers_may_answer(offered, monkeypatch):
 
 def test_where_airflow_knows_users_by_other_ids_a_yes_of_somebody_else_is_refused_by_name(offered, monkeypatch):
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVERS", "[alice]")
-    monkeypatch.setattr("keel_airflow.groups.respondents", lambda _: [])
+    monkeypatch.setattr("keel_airflow.groups.assigned_users", lambda _: [])
 
     done = run("tide.promote", asked=approving("bob"), **ASK)
 
@@ -222,7 +222,7 @@ def test_a_person_may_force_with_a_reason_of_their_own(offered, monkeypatch):
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "auto")
 
     refused = run("tide.promote", force=True, end=ASK["end"])
-    assert "say why the promotion is forced" in refused.xcoms["request_promotion/error"]
+    assert "a forced promotion needs a reason" in refused.xcoms["request_promotion/error"]
 
     done = run("tide.promote", force=True, **ASK)
 

@@ -10,7 +10,7 @@ from tests.support.airflow.dag_bag import parse, parse_dag
 from tests.support.paths import PROJECT
 
 MODEL = PROJECT / "tests" / "dags" / "models" / "tide" / "model.yaml"
-TELL_AND_RECORD = {
+NOTIFY_AND_RECORD = {
     "compose_message": {"send_email", "post_to_slack", "write_to_outbox", "record"},
     "send_email": {"record"},
     "post_to_slack": {"record"},
@@ -23,10 +23,10 @@ RETRAIN_AND_COMPARE = {
     "promote": {"compose_message"},
     "keep_champion": {"compose_message"},
 }
-OFFER_AND_COMPARE = {
+STAGE_AND_COMPARE = {
     "retrain": {"compare"},
-    "compare": {"offer", "keep_champion"},
-    "offer": {"start_promotion", "compose_message"},
+    "compare": {"stage", "keep_champion"},
+    "stage": {"start_promotion", "compose_message"},
     "start_promotion": {"compose_message"},
     "keep_champion": {"compose_message"},
 }
@@ -57,7 +57,7 @@ def test_edges_of_the_drift_check():
         **CHECK,
         "decide": {"all_clear", "raise_alert", "quarantine", "retrain"},
         **RETRAIN_AND_COMPARE,
-        **TELL_AND_RECORD,
+        **NOTIFY_AND_RECORD,
     }
 
 
@@ -65,7 +65,7 @@ def test_edges_of_the_retraining():
     assert edges(parse_dag("tide.retrain")) == {
         "request_retrain": {"retrain"},
         **RETRAIN_AND_COMPARE,
-        **TELL_AND_RECORD,
+        **NOTIFY_AND_RECORD,
     }
 
 
@@ -76,13 +76,13 @@ def test_edges_where_people_must_agree(monkeypatch):
     assert edges(dags["tide.drift_check"]) == {
         **CHECK,
         "decide": {"all_clear", "raise_alert", "quarantine", "retrain"},
-        **OFFER_AND_COMPARE,
-        **TELL_AND_RECORD,
+        **STAGE_AND_COMPARE,
+        **NOTIFY_AND_RECORD,
     }
     assert edges(dags["tide.retrain"]) == {
         "request_retrain": {"retrain"},
-        **OFFER_AND_COMPARE,
-        **TELL_AND_RECORD,
+        **STAGE_AND_COMPARE,
+        **NOTIFY_AND_RECORD,
     }
     assert edges(dags["tide.promote"]) == {
         "request_promotion": {"compare"},
@@ -90,7 +90,7 @@ def test_edges_where_people_must_agree(monkeypatch):
         "approve": {"promote", "compose_message"},
         "promote": {"compose_message"},
         "keep_champion": {"compose_message"},
-        **TELL_AND_RECORD,
+        **NOTIFY_AND_RECORD,
     }
 
 
@@ -100,7 +100,7 @@ def test_edges_of_the_promotion_where_nobody_must_agree():
         "compare": {"promote", "keep_champion"},
         "promote": {"compose_message"},
         "keep_champion": {"compose_message"},
-        **TELL_AND_RECORD,
+        **NOTIFY_AND_RECORD,
     }
 
 
@@ -108,21 +108,21 @@ def test_edges_of_the_rollback():
     assert edges(parse_dag("tide.rollback")) == {
         "request_rollback": {"rollback"},
         "rollback": {"compose_message"},
-        **TELL_AND_RECORD,
+        **NOTIFY_AND_RECORD,
     }
 
 
 def test_edges_of_the_watch():
     assert edges(parse_dag("tide.watch_deployment")) == {
         "reconcile": {"watch"},
-        "watch": {"stay_silent", "raise_alert", "rollback", "confirm", "promote", "end_experiment"},
+        "watch": {"no_action", "raise_alert", "rollback", "confirm", "promote", "end_experiment"},
         "promote": {"compose_message"},
         "end_experiment": {"compose_message"},
-        "stay_silent": set(),
+        "no_action": set(),
         "raise_alert": {"compose_message"},
         "rollback": {"compose_message"},
         "confirm": {"compose_message"},
-        **TELL_AND_RECORD,
+        **NOTIFY_AND_RECORD,
     }
 
 
@@ -131,19 +131,19 @@ def test_edges_of_the_watch_where_people_must_agree(monkeypatch):
 
     found = edges(parse_dag("tide.watch_deployment"))
 
-    assert found["watch"] == {"stay_silent", "raise_alert", "rollback", "confirm", "offer", "end_experiment"}
-    assert (found["offer"], found["start_promotion"]) == ({"start_promotion", "compose_message"}, set())
+    assert found["watch"] == {"no_action", "raise_alert", "rollback", "confirm", "stage", "end_experiment"}
+    assert (found["stage"], found["start_promotion"]) == ({"start_promotion", "compose_message"}, set())
 
 
 def test_edges_of_the_experiment():
-    assert edges(parse_dag("tide.experiment")) == {"start_or_stop": {"compose_message"}, **TELL_AND_RECORD}
+    assert edges(parse_dag("tide.experiment")) == {"start_or_stop": {"compose_message"}, **NOTIFY_AND_RECORD}
 
 
 def test_edges_of_the_maintenance():
     assert edges(parse_dag("keel.maintenance")) == {
         "verify_ledger": {"reconcile", "expire_rows", "compact_store"},
-        "reconcile": {"tell_findings", "prune_versions"},
-        "tell_findings": {"compact_store"},
+        "reconcile": {"notify_findings", "prune_versions"},
+        "notify_findings": {"compact_store"},
         "prune_versions": {"compact_store"},
         "expire_rows": {"compact_store"},
         "compact_store": {"verify_store"},
@@ -191,7 +191,7 @@ def test_a_model_without_retrain_is_only_watched(tmp_path, monkeypatch):
     assert edges(dags["buoy.drift_check"]) == {
         **CHECK,
         "decide": {"all_clear", "raise_alert", "quarantine"},
-        **TELL_AND_RECORD,
+        **NOTIFY_AND_RECORD,
     }
 
 

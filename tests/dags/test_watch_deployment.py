@@ -50,7 +50,7 @@ def test_nothing_on_probation_is_no_news(tide):
 
     done = watch(TURNED)
 
-    assert (done.state, done.path) == ("success", {*LOOKED, "stay_silent"})
+    assert (done.state, done.path) == ("success", {*LOOKED, "no_action"})
     assert tide.store.decisions.list("tide") == decisions
     assert subjects(tide) == []
 
@@ -73,7 +73,7 @@ def test_a_version_that_keeps_its_promise_goes_on_in_silence_and_is_confirmed(on
     live(on_probation, happen(TURNED, TURNED + 3 * DAY, relation=-3.0), TURNED, TURNED + 3 * DAY)
 
     early = watch(TURNED + DAY)
-    assert (early.state, early.path) == ("success", {*LOOKED, "stay_silent"})
+    assert (early.state, early.path) == ("success", {*LOOKED, "no_action"})
     assert history(on_probation.store, "tide").probation.version == 2
 
     late = watch(SEEN + DAY)
@@ -99,7 +99,7 @@ def test_a_probation_without_labels_is_told_once_and_ends_when_its_time_is_up(on
 
     later = watch(TURNED + 20 * DAY)
 
-    assert (later.state, later.path) == ("success", {*LOOKED, "stay_silent"})
+    assert (later.state, later.path) == ("success", {*LOOKED, "no_action"})
 
     ended = watch(TURNED + 25 * DAY)
 
@@ -165,7 +165,12 @@ def tried(offered, monkeypatch):
     """
     deployments.append(offered.store, "tide", actor="test", action="confirm", body={"probation": None}, now=TURNED)
     done = run(
-        "tide.experiment", action="start", reason="is it better?", allocation=0.5, at=TURNED.isoformat(), challenger=2
+        "tide.experiment",
+        action="start",
+        reason="is it better?",
+        allocation=0.5,
+        start_at=TURNED.isoformat(),
+        challenger=2,
     )
     assert (done.state, done.path) == ("success", {"start_or_stop", *TOLD})
     plan = experiments.running(offered.store, "tide")
@@ -178,7 +183,7 @@ def test_a_running_experiment_without_a_verdict_is_no_news(tried):
 
     done = watch(TURNED + DAY)
 
-    assert (done.state, done.path) == ("success", {*LOOKED, "stay_silent"})
+    assert (done.state, done.path) == ("success", {*LOOKED, "no_action"})
     assert subjects(tried) == before == ["[Keel] tide: an experiment has begun"]
     [report] = tried.store.reports.list("tide", "experiment")
     assert report["status"] == "running"
@@ -211,7 +216,7 @@ def test_where_people_must_agree_an_experiment_offers_and_its_evidence_is_what_t
         assert people.answer(waiting, "Approve", user="alice") == 200
 
     done = watch(SEEN + DAY)
-    assert (done.state, done.path) == ("success", {*LOOKED, "offer", "start_promotion", *TOLD})
+    assert (done.state, done.path) == ("success", {*LOOKED, "stage", "start_promotion", *TOLD})
     assert deployments.read(tried.store, "tide").production == 1
     assert experiments.running(tried.store, "tide") is None
     conf = started("tide.promote")
@@ -236,13 +241,13 @@ def test_an_experiment_that_is_void_ends_and_is_told(tried):
 
 
 def test_an_experiment_is_stopped_by_hand(tried):
-    done = run("tide.experiment", action="stop", reason="too dear", at=(TURNED + DAY).isoformat())
+    done = run("tide.experiment", action="stop", reason="too dear", start_at=(TURNED + DAY).isoformat())
 
     assert (done.state, done.path) == ("success", {"start_or_stop", *TOLD})
     assert experiments.running(tried.store, "tide") is None
     assert "[Keel] tide: the experiment was stopped" in subjects(tried)
 
-    done = run("tide.experiment", action="stop", reason="too dear", at=(TURNED + DAY).isoformat())
+    done = run("tide.experiment", action="stop", reason="too dear", start_at=(TURNED + DAY).isoformat())
 
     assert (done.state, done.states["start_or_stop"]) == ("failed", "failed")
     assert "no experiment runs" in done.xcoms["start_or_stop/error"]
@@ -255,5 +260,13 @@ def started(dag_id):
     from sqlalchemy import select
 
     with create_session() as session:
-        newest = select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id.startswith("tried__"))
+        newest = select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id.startswith("experiment__"))
         return dict(session.scalars(newest.order_by(DagRun.id.desc())).first().conf)
+
+
+def test_experiment_with_a_parameters_old_name_fails_and_names_the_new_one(offered):
+    done = run("tide.experiment", action="start", reason="is it better?", at=TURNED.isoformat(), most="9d")
+
+    assert (done.state, done.states["start_or_stop"]) == ("failed", "failed")
+    assert "at is now start_at, most is now max_duration" in done.xcoms["start_or_stop/error"]
+    assert experiments.running(offered.store, "tide") is None

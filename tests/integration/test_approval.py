@@ -74,7 +74,7 @@ def asked(workspace, people):
         "ebb": alice.trigger("ebb.promote", ASK),
         "spring": alice.trigger("spring.promote", ASK),
         "neap": alice.trigger("neap.promote", {**ASK, "approved": True, "approval": "auto", "approver": "bob"}),
-        "tide": f"offered__{trained}",
+        "tide": f"retrain__{trained}",
     }
 
 
@@ -154,7 +154,7 @@ def test_a_rollback_takes_back_once(stack, workspace, people, asked):
     ran = {
         task["task_id"] for task in bob.task_instances("tide.watch_deployment", watched) if task["state"] == "success"
     }
-    assert (ran, mails(stack.home, about="tide")) == ({"reconcile", "watch", "stay_silent"}, told)
+    assert (ran, mails(stack.home, about="tide")) == ({"reconcile", "watch", "no_action"}, told)
 
 
 def test_a_second_person_is_not_who_asked_whatever_the_run_is_made_to_say(stack, workspace, people, asked):

@@ -111,7 +111,7 @@ def test_the_better_version_is_promoted_with_the_evidence_in_the_ledger(ws):
     plan = start(ws)
     serve(ws, CONFIG, plan, rows_of())
     early = watch(ws, 5)
-    assert (early["branch"], early["outcome"], early["decision_id"]) == ("nothing", "running", None)
+    assert (early["branch"], early["outcome"], early["decision_id"]) == ("no_action", "running", None)
     watched = watch(ws, LATER)
     assert (watched["branch"], watched["outcome"]) == ("promote", "promote")
     outcome = conclude(ws, watched)
@@ -158,7 +158,7 @@ def test_without_a_difference_the_champion_stays_and_the_challenger_stays_a_cand
 def test_gross_harm_rejects_the_challenger_before_the_week_is_over_and_every_look_replaces_the_last(ws):
     serve(ws, CONFIG, start(ws), rows_of(better=1))
     for hours in (24, 48, 49):
-        assert watch(ws, hours / 24)["branch"] == "nothing"
+        assert watch(ws, hours / 24)["branch"] == "no_action"
     watched = watch(ws, 4.5)
     assert (watched["branch"], watched["outcome"]) == ("end_experiment", "roll_back")
     assert conclude(ws, watched)["outcome"] == "kept_champion"
@@ -175,7 +175,7 @@ def test_labels_that_never_come_end_it_and_free_its_rows(ws):
     plan = start(ws)
     assert plan.most == 60 * DAY + CONFIG.target.label_delay
     serve(ws, CONFIG, plan, rows_of(), labels=False)
-    assert watch(ws, 59)["branch"] == "nothing"
+    assert watch(ws, 59)["branch"] == "no_action"
     watched = watch(ws, 90)  # nobody has looked for a month
     assert (watched["branch"], watched["outcome"]) == ("end_experiment", "no_difference")
     assert f"of {LASTS * 24 * PER_HOUR:,} rows that were answered" in watched["sentence"]
@@ -221,7 +221,7 @@ def test_a_promotion_by_another_way_makes_it_void(ws):
     assert (watched["branch"], watched["outcome"], watched["version"]) == ("end_experiment", "void", 2)
     assert watch(ws, LATER) == watched, "the same run again"
     assert conclude(ws, watched)["outcome"] == "experiment_ended"
-    assert watch(ws, LATER, run_id="watch-2")["branch"] == "nothing", "told once"
+    assert watch(ws, LATER, run_id="watch-2")["branch"] == "no_action", "told once"
     assert len(ends(ws)) == 1
     assert ends(ws)[-1]["sentence"].startswith(
         f"{plan.experiment_id} is void: version 2 is in production, not version 1"
@@ -363,7 +363,7 @@ def test_a_verdict_that_was_cut_short_is_carried_out_by_its_retry_and_once(ws, m
     assert experiments.running(ws.store, "toy") is None  # nobody is answered by the challenger meanwhile
     assert deployments.read(ws.store, "toy").production == 1
     assert watch(ws, LATER)["decision_id"] == watched["decision_id"]  # the whole run again
-    assert watch(ws, LATER + 1, run_id="watch-2")["branch"] == "nothing"
+    assert watch(ws, LATER + 1, run_id="watch-2")["branch"] == "no_action"
     for _ in range(2):
         assert conclude(ws, watched)["outcome"] == "promoted"
     assert [end["outcome"] for end in ends(ws)] == ["promote"]
@@ -404,7 +404,7 @@ def rollout_decision_of(ws):
 def offer(ws, config=ASKED):
     serve(ws, config, start(ws, config), rows_of())
     watched = watch(ws, LATER, config)
-    assert (watched["branch"], watched["outcome"]) == ("offer", "promote")
+    assert (watched["branch"], watched["outcome"]) == ("stage", "promote")
     outcome = conclude(ws, watched, config)
     assert (outcome["outcome"], outcome["until"]) == ("offered", (TURNED + LATER * DAY).isoformat())
     return outcome
@@ -429,7 +429,7 @@ def test_where_a_person_must_agree_the_verdict_is_what_they_are_asked_about(ws):
     offered = offer(ws)
     assert ws.registry.aliases("toy") == {"production": 1, "staging": 2}
     asked = ask(ws, ASKED, offered["experiment_id"])
-    assert (asked["next"], asked["basis"], asked["requested_by"]) == ("offer", "experiment", "bob")
+    assert (asked["next"], asked["basis"], asked["requested_by"]) == ("stage", "experiment", "bob")
     assert "Tried in production" in rollout.approval_request(ws, ASKED, asked)["body"]
     with pytest.raises(NotApproved, match="nobody has given it"):
         rollout.promote(ws, ASKED, asked, **BY)

@@ -113,7 +113,7 @@ def test_a_promotion_says_everything_in_the_ledger(ws):
 
 def test_without_a_persons_approval_nothing_is_promoted(ws):
     comparison = challenge(ws, ASKED)
-    assert comparison["next"] == "offer"
+    assert comparison["next"] == "stage"
     before = whole(ws)
     with pytest.raises(NotApproved, match="nobody has given it"):
         rollout.promote(ws, ASKED, comparison, **BY)
@@ -356,7 +356,7 @@ def test_harm_on_probation_takes_the_version_back_and_keeps_it_from_coming_back(
     outcome = rollout.rollback(ws, CONFIG, watched, actor="keel", run_id="watch-1")
     assert outcome["version"] == 2
     assert statuses(ws)[bad] == "quarantined"
-    assert rollout.watch(ws, CONFIG, end=TURNED + 4 * DAY, run_id="watch-2")["branch"] == "nothing"
+    assert rollout.watch(ws, CONFIG, end=TURNED + 4 * DAY, run_id="watch-2")["branch"] == "no_action"
     # the same cycle again finds the same version, and leaves it where it is
     config = CONFIG.with_overrides({"retrain.pipeline": "tests.support.shuffled_pipeline"})
     again = challenge(ws, config, run_id="run-3")
@@ -369,14 +369,14 @@ def test_surviving_probation_confirms_the_version_once(ws):
     rollout.promote(ws, CONFIG, challenge(ws), **BY)
     live(ws, toy_rows(TURNED, days=8, flip=True, seed=6), days=8, start=TURNED)
     early = rollout.watch(ws, CONFIG, end=TURNED + 3 * DAY, run_id="watch-1")
-    assert (early["verdict"], early["branch"]) == ("watching", "nothing")
+    assert (early["verdict"], early["branch"]) == ("watching", "no_action")
     with pytest.raises(StaleGeneration):
         rollout.confirm(ws, CONFIG, early, actor="keel", run_id="watch-1")
     watched = rollout.watch(ws, CONFIG, end=TURNED + 8 * DAY, run_id="watch-2")
     assert (watched["verdict"], watched["branch"]) == ("survived", "confirm")
     assert rollout.confirm(ws, CONFIG, watched, actor="keel", run_id="watch-2")["outcome"] == "confirmed"
     assert history(ws.store, "toy").probation is None
-    assert rollout.watch(ws, CONFIG, end=TURNED + 8 * DAY, run_id="watch-3")["branch"] == "nothing"
+    assert rollout.watch(ws, CONFIG, end=TURNED + 8 * DAY, run_id="watch-3")["branch"] == "no_action"
 
 
 def test_a_probation_without_labels_goes_on_is_told_once_and_ends(ws):
@@ -388,12 +388,12 @@ def test_a_probation_without_labels_goes_on_is_told_once_and_ends(ws):
     live(ws, unlabelled, days=8, start=TURNED)
     since, extension = history(ws.store, "toy").probation.until, CONFIG.promotion.probation_extension
     told = rollout.watch(ws, CONFIG, end=since + DAY, run_id="watch-1")
-    assert (told["verdict"], told["branch"], told["watched"]["over"]) == ("inconclusive", "tell", False)
+    assert (told["verdict"], told["branch"], told["watched"]["over"]) == ("inconclusive", "notify", False)
     assert "It goes on, at the longest until 2026-04-15 00:00 UTC" in told["sentence"]
     loop.record(ws, CONFIG, told, None, channels=["outbox"])
     late = rollout.watch(ws, CONFIG, end=since + 20 * DAY, run_id="watch-2")
-    assert (late["verdict"], late["branch"]) == ("inconclusive", "nothing")
-    assert rollout.watch(ws, CONFIG, end=since + DAY, run_id="watch-1")["branch"] == "tell"  # the same task again
+    assert (late["verdict"], late["branch"]) == ("inconclusive", "no_action")
+    assert rollout.watch(ws, CONFIG, end=since + DAY, run_id="watch-1")["branch"] == "notify"  # the same task again
     with pytest.raises(StaleGeneration):
         rollout.confirm(ws, CONFIG, late, actor="keel", run_id="watch-2")
     over = rollout.watch(ws, CONFIG, end=since + extension + DAY, run_id="watch-3")
@@ -402,7 +402,7 @@ def test_a_probation_without_labels_goes_on_is_told_once_and_ends(ws):
     assert outcome["outcome"] == "probation_over"
     assert "has not shown it to be harmless" in loop.compose_message(ws, CONFIG, over, outcome)["subject"]
     assert history(ws.store, "toy").probation is None
-    assert rollout.watch(ws, CONFIG, end=since + 30 * DAY, run_id="watch-4")["branch"] == "nothing"
+    assert rollout.watch(ws, CONFIG, end=since + 30 * DAY, run_id="watch-4")["branch"] == "no_action"
 
 
 def test_labels_that_come_in_the_extension_end_a_probation(ws):
@@ -421,7 +421,7 @@ def test_an_alias_that_was_moved_by_hand_is_adopted_and_told(ws):
     ws.registry.set_aliases("toy", {"production": 1})
     found = rollout.reconcile(ws, CONFIG, actor="keel", run_id="reconcile")
     watched = rollout.watch(ws, CONFIG, end=TURNED + timedelta(hours=1), run_id="watch-1", findings=found)
-    assert watched["branch"] == "tell"
+    assert watched["branch"] == "notify"
     message = loop.compose_message(ws, CONFIG, watched)
     assert "production" in message["text"]
     assert deployments.read(ws.store, "toy").production == 1

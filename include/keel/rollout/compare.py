@@ -32,13 +32,13 @@ def compare(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any]) -> Pla
     """Judge the challenger against the champion on the same holdout, which neither has seen, and keep the record.
 
     asked: what `keel.loop.retrain` or `request_promotion` returned; what a person has asked for is read as it was kept.
-    ``next`` is ``promote``, ``offer`` (a person must agree) or ``keep_champion``.
+    ``next`` is ``promote``, ``stage`` (a person must agree) or ``keep_champion``.
     """
     asked = _as_kept(ws, config, asked)
     provenance = {name: asked.get(name) for name in PROVENANCE}
     body = _judge(ws, config, asked, provenance)
     shown = body["verdict"] == Verdict.PASS or body["forced_by"]
-    agreed = "promote" if config.promotion.approval == "auto" else "offer"
+    agreed = "promote" if config.promotion.approval == "auto" else "stage"
     return {**body, "next": agreed if shown else "keep_champion"}
 
 

@@ -29,9 +29,9 @@ HARMLESS = (ProbationVerdict.PASSED, ProbationVerdict.BASELINE_NOT_MET, Probatio
 BRANCHES = {
     ProbationVerdict.HARM: "rollback",
     ProbationVerdict.PASSED: "confirm",
-    ProbationVerdict.BASELINE_NOT_MET: "tell",
-    ProbationVerdict.INCONCLUSIVE: "tell",
-    ProbationVerdict.RUNNING: "nothing",
+    ProbationVerdict.BASELINE_NOT_MET: "notify",
+    ProbationVerdict.INCONCLUSIVE: "notify",
+    ProbationVerdict.RUNNING: "no_action",
 }
 NO_BETTER = "nothing shows that the version before it would do better"
 
@@ -41,7 +41,7 @@ def watch(
 ) -> Plain:
     """Judge the version on probation by the labels of its own predictions, up to ``end`` less the label delay.
 
-    findings: what `reconcile` returned. ``branch`` is ``rollback``, ``confirm``, ``tell`` or ``nothing``.
+    findings: what `reconcile` returned. ``branch`` is ``rollback``, ``confirm``, ``notify`` or ``no_action``.
     """
     said = list((findings or {}).get("findings", ()))
     state = history(ws.store, config.model)
@@ -54,24 +54,24 @@ def watch(
         watched = {"model": config.model, "version": state.probation.version, "window": span.to_dict()}
         body = _judge(ws, config, state.probation, end)
     identity, sentence = report_id("watch", watched), body["sentence"]
-    branch = BRANCHES.get(body["verdict"], "nothing")
+    branch = BRANCHES.get(body["verdict"], "no_action")
     if harmless := _harmless(body):
         branch, sentence = "confirm", harmless
     elif "goes_on_until" in body and _told_before(ws, config, body, other_than=identity):
-        branch = "nothing"
+        branch = "no_action"
     about = (body["verdict"], *sorted(said))
     kept: Plain = {"report_id": None}
     if state.probation is not None:
         kept = store_report(ws, "probation", watched, {**body, "status": body["verdict"]})
-    if said and branch == "nothing":
-        branch, sentence = "tell", said[0] if body["verdict"] == "none" else sentence
+    if said and branch == "no_action":
+        branch, sentence = "notify", said[0] if body["verdict"] == "none" else sentence
     more = {
         "verdict": body["verdict"], "branch": branch, "findings": said, "report_id": kept["report_id"],
         "reason": sentence, "watched": body, "requested_by": None,
         "target": state.probation and state.probation.previous,  # what it was compared with
     }  # fmt: skip
     decided = Decision(Action.WATCH, sentence, about)
-    if branch == "nothing":  # the hourly look that finds nothing leaves no decision
+    if branch == "no_action":  # the hourly look that finds nothing leaves no decision
         return {**watched, "action": str(Action.WATCH), "sentence": sentence, **more}
     return store_decision(ws, identity, watched, decided, run_id, **more)
 

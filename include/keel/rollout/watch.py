@@ -27,4 +27,4 @@ def watch_deployment(
     if watched["branch"] in ("rollback", "confirm"):
         return watched
     tried = watch_experiment(ws, config, end=end, run_id=run_id, findings=watched["findings"])
-    return watched if tried["branch"] == "nothing" else tried
+    return watched if tried["branch"] == "no_action" else tried

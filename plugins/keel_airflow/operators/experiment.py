@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from keel_airflow.operators.base import DecisionStepOperator, StepOperator, first_time, rendered, requested_by
+from keel_airflow.params import refuse_renamed
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -19,21 +20,21 @@ class ExperimentOperator(StepOperator):
 
     The run's parameters describe it, as in `keel_airflow.params.experiment_params`.
 
-    :param at: time from which rows count, by the data's clock, or empty. (templated)
+    :param start_at: time from which rows count, by the data's clock, or empty. (templated)
     :param now: the time the run was due. (templated)
     """
 
-    template_fields = (*StepOperator.template_fields, "at", "now")
+    template_fields = (*StepOperator.template_fields, "start_at", "now")
 
     def __init__(
         self,
         *,
-        at: datetime | str | None = "{{ params.at }}",
+        start_at: datetime | str | None = "{{ params.start_at }}",
         now: datetime | str = "{{ dag_run.run_after }}",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.at = at
+        self.start_at = start_at
         self.now = now
 
     def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
@@ -41,8 +42,9 @@ class ExperimentOperator(StepOperator):
         from keel import rollout
 
         params = context["params"]
+        refuse_renamed(params)
         actor, run_id, reason = requested_by(context), context["run_id"], params["reason"]
-        now = first_time(self.at, self.now)
+        now = first_time(self.start_at, self.now)
         if params["action"] == "stop":
             return rollout.stop_experiment(workspace, config, actor=actor, run_id=run_id, reason=reason, now=now)
         return rollout.start_experiment(
@@ -54,9 +56,9 @@ class ExperimentOperator(StepOperator):
             metric=params["metric"],
             margin=params["margin"],
             alpha=params["alpha"],
-            max_n=params["max_n"],
-            least=rollout.duration_of("least", params["least"]),
-            most=rollout.duration_of("most", params["most"]),
+            max_n=params["max_outcomes"],
+            least=rollout.duration_of("min_duration", params["min_duration"]),
+            most=rollout.duration_of("max_duration", params["max_duration"]),
             actor=actor,
             run_id=run_id,
             reason=reason,

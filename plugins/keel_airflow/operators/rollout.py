@@ -57,7 +57,7 @@ class RequestPromotionOperator(StepOperator):
         if params["force"] and not started_by_hand(context):
             raise NotApproved(f"{config.model}: force: only a person may force a promotion, by a run of their own")
         if params["force"] and params["reason"] == NO_REASON:
-            raise ConfigError("params.reason: say why the promotion is forced")
+            raise ConfigError("params.reason: a forced promotion needs a reason of your own")
         return rollout.request_promotion(
             workspace,
             config,
@@ -199,8 +199,8 @@ class WatchDeploymentOperator(BranchStepOperator):
 
     The version on probation is tested against its baseline from the holdout, and against the version before it.
 
-    :param branches: task by what follows: ``nothing``, ``tell``, ``rollback``, ``confirm``, and for an experiment
-        ``promote`` or ``offer``, and ``end_experiment``
+    :param branches: task by what follows: ``no_action``, ``notify``, ``rollback``, ``confirm``, and for an experiment
+        ``promote`` or ``stage``, and ``end_experiment``
     :param findings: result of `ReconcileOperator`. (templated)
     :param end: time until which it is evaluated, or empty; no later than now. (templated)
     :param interval_end: end of the run's data interval; empty without one. (templated)

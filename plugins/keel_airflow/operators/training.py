@@ -79,7 +79,7 @@ class RetrainOperator(DecisionStepOperator):
 class CompareModelsOperator(BranchStepOperator):
     """Compares challenger and champion on a holdout that neither has seen, and runs only the branch of the verdict.
 
-    :param branches: task by what comes next: ``promote``, ``offer``, ``keep_champion``
+    :param branches: task by what comes next: ``promote``, ``stage``, ``keep_champion``
     :param candidate: result of `RetrainOperator` or `RequestPromotionOperator`. (templated)
     """
 

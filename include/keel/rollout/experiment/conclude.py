@@ -12,7 +12,7 @@ from keel.monitoring.decision import Action
 from keel.monitoring.records import Plain, outcome_of
 from keel.rollout.decline import keep_champion
 from keel.rollout.eligibility import kept
-from keel.rollout.experiment.verdict import log_to_registry
+from keel.rollout.experiment.verdict import branch_of, log_to_registry
 from keel.rollout.promotion import promote, stage
 from keel.window import now_utc
 
@@ -55,7 +55,7 @@ def conclude_experiment(
     if comparison is None:
         return outcome_of("experiment_ended", body, body["sentence"], version=body["version"])
     log_to_registry(ws, comparison)
-    step = {"promote": promote, "offer": stage, "end_experiment": keep_champion}[body["branch"]]
+    step = {"promote": promote, "stage": stage, "end_experiment": keep_champion}[branch_of(body)]
     return step(ws, config, comparison, actor=actor, run_id=run_id)
 
 

@@ -40,6 +40,12 @@ NUMBERS = ("n", "loss", "improvement", "lower_bound", "upper_bound", "margin", "
 """What a comparison takes over from the look, by the same names; losses and their differences in units of the loss."""
 
 
+def branch_of(decision: Mapping[str, Any]) -> str:
+    """Return the branch of a stored decision that ends an experiment. 0.1.0 stored ``offer`` for ``stage``."""
+    branch = str(decision["branch"])
+    return "stage" if branch == "offer" else branch
+
+
 def comparison_of(
     ws: Workspace, config: ModelConfig, state: History, plan: Plan, look: Mapping[str, Any], *,
     report: str, end: datetime,

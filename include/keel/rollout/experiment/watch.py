@@ -15,7 +15,7 @@ from keel.evaluation.experiment.report import ExperimentVerdict
 from keel.evaluation.holdout.comparison import Verdict
 from keel.monitoring.decision import Action, Decision
 from keel.monitoring.records import Plain, store_decision
-from keel.rollout.experiment.verdict import comparison_of, decision_id
+from keel.rollout.experiment.verdict import branch_of, comparison_of, decision_id
 from keel.window import HOUR, Window, ceil_hour, floor_hour, now_utc
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def watch_experiment(
 ) -> Plain:
     """Look at the running experiment on what was known by ``end``, and keep what was found.
 
-    findings: what else there is to tell. ``branch`` is ``nothing`` (none runs, or it goes on), ``promote``, ``offer``
+    findings: what else there is to tell. ``branch`` is ``no_action`` (none runs, or it goes on), ``promote``, ``stage``
     (it would be promoted, and a person must agree) or ``end_experiment`` (everything else that ends it; also that it
     was made void since the look before, which is told). With any but the first a decision was kept, which
     `conclude_experiment` carries out.
@@ -56,12 +56,12 @@ def watch_experiment(
         kept = last and ws.store.decisions.get(decision_id(last.plan.experiment_id))
         if kept and kept["run_id"] == run_id:  # all of this run again, after it ended the experiment
             body: Plain = kept["body"]
-            return body
+            return {**body, "branch": branch_of(body)}
         if last is None or kept or (last.outcome or {})["outcome"] != Outcome.VOID:
             return _nothing(config, production, end)
         plan, found = last.plan, {**NOTHING_KEPT, **(last.outcome or {})}  # which nobody was told of
     about = {"model": config.model, "version": production, "window": _until(plan, end).to_dict()}
-    if found["branch"] == "nothing":  # the hourly look that finds nothing leaves no decision
+    if found["branch"] == "no_action":  # the hourly look that finds nothing leaves no decision
         return {**about, "action": str(Action.END_EXPERIMENT), "decision_id": None, **found}
     sentence = found.pop("sentence")
     return store_decision(
@@ -76,12 +76,12 @@ def _found(ws: Workspace, config: ModelConfig, state: History, plan: Plan, *, en
     sentence = f"{plan.experiment_id}: {look['sentence']}"
     found = {**NOTHING_KEPT, "report_id": _keep(ws, plan, look, end), "outcome": look["verdict"], "sentence": sentence}
     if look["verdict"] == ExperimentVerdict.RUNNING:
-        return {**found, "branch": "nothing"}
+        return {**found, "branch": "no_action"}
     if look["verdict"] in CONCLUSIVE:
         body = comparison_of(ws, config, state, plan, look, report=found["report_id"], end=end)
         found |= {"comparison_id": body["report_id"], "sentence": body["sentence"]}
         if body["verdict"] == Verdict.PASS:
-            found["branch"] = "promote" if config.promotion.approval == "auto" else "offer"
+            found["branch"] = "promote" if config.promotion.approval == "auto" else "stage"
     return found
 
 
@@ -103,7 +103,7 @@ def _until(plan: Plan, end: datetime) -> Window:
 def _nothing(config: ModelConfig, production: int | None, end: datetime) -> Plain:
     window = Window(floor_hour(end), floor_hour(end) + HOUR)
     return {
-        "model": config.model, "version": production, "window": window.to_dict(), "branch": "nothing",
+        "model": config.model, "version": production, "window": window.to_dict(), "branch": "no_action",
         "action": str(Action.END_EXPERIMENT), "sentence": f"No experiment of {config.model} runs.", "outcome": None,
         "decision_id": None,
     }  # fmt: skip
