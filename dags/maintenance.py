@@ -40,7 +40,7 @@ are old enough, after it has counted and summed them. Then it compacts the store
 ## When it fails
 - `verify_ledger`: the ledger or a checkpoint is broken, and the error names the row. Change nothing. Find out who wrote
   the row (`keel ledger verify`), and restore the ledger from a backup. No other task runs before the ledger is intact.
-- `verify_store`: the error names each fault. Restore a damaged file from a backup. `keel maintain` verifies again.
+- `verify_store`: the error names each fault. Restore a damaged file from a backup. `keel maintenance` verifies again.
 - Any other task: fix the cause, then clear the task. A failure for one model fails the run, but the tasks of other
   models and of the store still run. Re-running is safe: what was interrupted is completed.
 """

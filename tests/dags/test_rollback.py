@@ -63,7 +63,7 @@ def test_what_was_taken_back_cannot_be_promoted_again(replaced, monkeypatch):
 
     assert done.state == "failed"
     assert "version 2 is quarantined" in done.xcoms["request_promotion/error"]
-    assert "keel versions release tide 2" in done.xcoms["request_promotion/error"]
+    assert "keel versions reinstate tide 2" in done.xcoms["request_promotion/error"]
 
 
 def test_a_rollback_that_is_cleared_takes_back_nothing_more(replaced):

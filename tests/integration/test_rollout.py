@@ -237,13 +237,13 @@ def test_a_version_that_may_not_be_promoted_is_refused_with_the_way_out(ws):
         (9, "version 9 is not known to Keel.*can be promoted: none"),
         (2, "in production already"),
         (1, "is previous.*toy.rollback"),
-        (3, "is rejected.*keel versions release toy 3"),
+        (3, "is rejected.*keel versions reinstate toy 3"),
         (None, "no version is staged"),
     ):
         with pytest.raises(NotPromotable, match=message):
             ask(ws, version=version)
     take_back(ws)
-    with pytest.raises(NotPromotable, match=r"is quarantined \(customers complain\).*keel versions release toy 2"):
+    with pytest.raises(NotPromotable, match=r"is quarantined \(customers complain\).*keel versions reinstate toy 2"):
         ask(ws, version=2)
     assert before[0].production == 2
 

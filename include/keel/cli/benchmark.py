@@ -1,4 +1,4 @@
-"""``keel benchmark``: how fast and how large a model's versions are, side by side."""
+"""``keel benchmark``: compare the speed and size of a model's versions."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Column, Table
 
-from keel.cli.output import JsonOption, print_json
+from keel.cli.output import JsonOption, ModelArgument, print_json, print_table
 
 LABELS = {
-    "rows_per_second": "rows a second",
-    "load_ms": "loading, ms",
+    "rows_per_second": "rows per second",
+    "load_ms": "load time, ms",
     "memory_mb": "memory, MB",
     "size_mb": "on disk, MB",
 }
 
 
 def benchmark(
-    model: Annotated[str, typer.Argument(help="A configured model.")],
+    model: ModelArgument,
     versions: Annotated[
-        list[int] | None, typer.Argument(help="Default: production, staging, previous and the newest candidate.")
+        list[int] | None,
+        typer.Argument(help="Versions to measure. Default: production, staging, previous and the newest candidate."),
     ] = None,
-    seconds: Annotated[float, typer.Option(help="Time to score in, for each version.", min=0.1)] = 10.0,
+    seconds: Annotated[float, typer.Option(help="Seconds of scoring for each version.", min=0.1)] = 10.0,
     end: Annotated[str, typer.Option(help="Score the last predictions before this time, ISO 8601.")] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure versions in turns on logged predictions, and log what is found to their runs in MLflow."""
+    """Measure versions in turns on logged predictions and log the results to their MLflow runs."""
     from keel.config import get_model
     from keel.rollout.benchmark import benchmark_versions
     from keel.window import parse_time
     from keel.workspace import Workspace
 
     config = get_model(model)
-    if not as_json:  # and no spinner, whose thread would take part in what is measured
+    if not as_json:  # a spinner's thread would distort the measurement
         typer.echo(f"measuring versions of {config.model}", err=True)
     with Workspace.open() as ws:
         report = benchmark_versions(ws, config, versions or (), end=parse_time(end), seconds=seconds)
@@ -46,23 +46,14 @@ def benchmark(
 
 
 def show(report: Mapping[str, Any], console: Console) -> None:
-    """Print the versions side by side: as a table on a terminal, in plain aligned lines elsewhere."""
-    head, *lines = cells(report)
-    if console.is_terminal:
-        table = Table(head[0], *(Column(name, justify="right") for name in head[1:]))
-        for line in lines:
-            table.add_row(*line)
-        console.print(table)
-    else:
-        widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
-        for name, *values in (head, *lines):
-            aligned = [value.rjust(width) for value, width in zip(values, widths[1:], strict=True)]
-            console.print("  ".join([name.ljust(widths[0]), *aligned]), markup=False, soft_wrap=True)
-    console.print(remark(report), markup=False, soft_wrap=True)
+    """Print a benchmark report: a row for each measure, a column for each version, and the conditions below."""
+    head, *rows = cells(report)
+    print_table(head, rows, console=console, numeric=True)
+    console.print(conditions(report), markup=False, soft_wrap=True)
 
 
 def cells(report: Mapping[str, Any]) -> list[list[str]]:
-    """Return the texts of the table, its head first: a row for each measure, a column for each version."""
+    """Return the table's cells with its head first: a row for each measure, a column for each version."""
     versions = report["versions"]
     mark = {str(report["production"]): " (production)"}
     head = ["", *(f"version {version}{mark.get(version, '')}" for version in versions)]
@@ -70,8 +61,8 @@ def cells(report: Mapping[str, Any]) -> list[list[str]]:
     return [head, *([_label(name), *(_cell(report, version, name) for version in versions)] for name in names)]
 
 
-def remark(report: Mapping[str, Any]) -> str:
-    """Say what the numbers rest on."""
+def conditions(report: Mapping[str, Any]) -> str:
+    """Return the sentence that states the baseline, the rows scored and the machine."""
     rows, window, machine = report["rows"], report["window"], report["machine"]
     return (
         f"× is the ratio to version {report['baseline']}. Scored: {rows:,} predictions of {window['start'][:16]} to "
@@ -80,7 +71,7 @@ def remark(report: Mapping[str, Any]) -> str:
 
 
 def _label(name: str) -> str:
-    """Say ``batch_100_p50_ms`` as ``100 rows: p50, ms``."""
+    """Return a measure's label, such as ``100 rows: p50, ms`` for ``batch_100_p50_ms``."""
     if name in LABELS:
         return LABELS[name]
     size, _, percentile = name.removeprefix("batch_").rpartition("_p")

@@ -1,4 +1,4 @@
-"""``keel feedback``: hand in what turned out to be true, from a file or a table."""
+"""``keel feedback``: submit labels from a file or a table."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from keel.cli.output import JsonOption, Progress, print_json
+from keel.cli.output import JsonOption, ModelArgument, Progress, print_json, print_table
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -23,35 +20,35 @@ HEAD = ("id", "label", "observed", "other label", "observed")
 
 
 def feedback(
-    model: Annotated[str, typer.Argument(help="A configured model.")],
+    model: ModelArgument,
     source: Annotated[
-        str, typer.Argument(help="A CSV or Parquet file, as path or fsspec URL; with --table, a table or view.")
+        str, typer.Argument(help="A CSV or Parquet file, as a path or fsspec URL; with --table, a table or view.")
     ] = "",
     table: Annotated[bool, typer.Option("--table", help="SOURCE is a table or view, not a file.")] = False,
     database: Annotated[
         str,
         typer.Option(
-            envvar="KEEL_FEEDBACK_DATABASE", help="Where the table lies, as an SQLAlchemy URL; none: the store."
+            envvar="KEEL_FEEDBACK_DATABASE", help="SQLAlchemy URL of the table's database. Default: Keel's store."
         ),
     ] = "",
     id_: Annotated[str, typer.Option("--id", help="Column with the prediction's id.")] = "",
-    entity: Annotated[
-        str, typer.Option(help="Column that says whom it was about; with the time, in place of ids.")
-    ] = "",
+    entity: Annotated[str, typer.Option(help="Column with the entity; with the time it replaces the id.")] = "",
     time: Annotated[str, typer.Option(help="Column with the prediction's time.")] = "",
-    label: Annotated[str, typer.Option(help="Column with what turned out to be true.")] = "",
-    observed_at: Annotated[str, typer.Option(help="Column with when that was known; none: now.")] = "",
-    zone: Annotated[str, typer.Option(help="Time zone of times that say none, such as Europe/Berlin.")] = "",
-    skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Pass over rows without a label.")] = False,
-    delimiter: Annotated[str, typer.Option(help="What separates the columns of a CSV file.")] = ",",
+    label: Annotated[str, typer.Option(help="Column with the label.")] = "",
+    observed_at: Annotated[
+        str, typer.Option(help="Column with the time at which the label was observed. Default: now.")
+    ] = "",
+    zone: Annotated[str, typer.Option(help="Time zone of times without one, such as Europe/Berlin.")] = "",
+    skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Skip rows without a label.")] = False,
+    delimiter: Annotated[str, typer.Option(help="Delimiter of a CSV file.")] = ",",
     conflicts: Annotated[
         bool, typer.Option("--conflicts", help="List the last 1,000 labels that contradict earlier ones.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Hand in labels, all of SOURCE or, where a row is wrong, nothing; handing in the same again changes nothing.
+    """Submit the labels of SOURCE: all of them, or none if a row is wrong. Submitting them again changes nothing.
 
-    Columns, under these names unless options say others: id (or entity and time), label, and perhaps observed_at.
+    Columns, unless options name others: id (or entity and time), label, and optionally observed_at.
     """
     from keel.config import get_model
     from keel.errors import ConfigError
@@ -64,7 +61,7 @@ def feedback(
 
     config = get_model(model)
     if bool(source) == conflicts:
-        raise ConfigError("name a file or table of labels (SOURCE), or ask for --conflicts")
+        raise ConfigError("name a file or table of labels (SOURCE), or use --conflicts, but not both")
     with Workspace.open() as ws:
         if conflicts:
             show_conflicts(contradictions(ws, config), config.model, as_json=as_json)
@@ -72,8 +69,8 @@ def feedback(
         names = Names(id_ or None, entity or None, time or None, label or None, observed_at or None)
         how = Reading(config, now_utc(), zone=zone_of(zone), skip_missing=skip_missing)
         opened = open_source(ws, source, database, table=table, delimiter=delimiter)
-        with opened as labels, Progress(quiet=as_json) as tell:
-            handed = hand_in_source(ws, config, labels, names, how, tell=tell)
+        with opened as labels, Progress(quiet=as_json) as progress:
+            handed = hand_in_source(ws, config, labels, names, how, tell=progress)
     if as_json:
         print_json({"model": config.model, **handed.to_dict()})
     else:
@@ -83,7 +80,7 @@ def feedback(
 def open_source(
     ws: Workspace, source: str, database: str, *, table: bool, delimiter: str
 ) -> AbstractContextManager[Source]:
-    """Open what the arguments name."""
+    """Open the file or the table that the arguments name."""
     from keel.errors import ConfigError
     from keel.sources.files import open_file
     from keel.sources.sql import open_table
@@ -96,7 +93,7 @@ def open_source(
 
 
 def zone_of(name: str) -> ZoneInfo | None:
-    """Return a time zone by its name; ConfigError for one that does not exist."""
+    """Return the time zone of that name, or None for an empty name; `ConfigError` for an unknown one."""
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
     from keel.errors import ConfigError, suggestion
@@ -104,52 +101,48 @@ def zone_of(name: str) -> ZoneInfo | None:
     try:
         return ZoneInfo(name) if name else None
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ConfigError(f"--zone: there is no time zone {name!r}{suggestion(name, available_timezones())}") from None
+        raise ConfigError(f"--zone: no time zone is named {name!r}{suggestion(name, available_timezones())}") from None
 
 
 def show(handed: Handed, model: str) -> None:
-    """Say what became of the labels."""
-    said = [
+    """Print the counts of stored, duplicate, conflicting, unmatched and late labels, and hints."""
+    counts = [
         f"{handed.stored:,} stored",
         f"{handed.duplicates:,} duplicates",
         f"{handed.conflicts:,} conflicts",
         f"{handed.orphans:,} of the stored without a prediction yet",
     ]
     if handed.expired:
-        said.append(f"{handed.expired:,} of the stored too late: the rows of their hour have expired")
+        counts.append(f"{handed.expired:,} of the stored too late: the rows of their hour have expired")
     if handed.without_label:
-        said.append(f"{handed.without_label:,} rows without a label")
-    typer.echo(f"{handed.rows:,} rows of {handed.source}: {', '.join(said)}")
+        counts.append(f"{handed.without_label:,} rows without a label")
+    typer.echo(f"{handed.rows:,} rows of {handed.source}: {', '.join(counts)}")
     if handed.conflicts:
-        typer.echo(f"what contradicts an earlier label was kept aside: keel feedback {model} --conflicts")
+        typer.echo(f"to list the labels that contradict earlier ones: keel feedback {model} --conflicts")
     if handed.stored and handed.orphans == handed.stored:
         typer.echo(
-            "none of the new labels has a prediction: are they of this model, by its ids, and of rows that are still "
-            "kept (retention.rows)?"
+            "none of the new labels has a prediction: check that they belong to this model, carry its ids, and that "
+            "its rows have not expired (retention.rows)"
         )
 
 
 def show_conflicts(found: list[dict[str, Any]], model: str, *, as_json: bool) -> None:
-    """Print contradictions: as JSON, as a table on a terminal, as aligned lines elsewhere."""
-    plain = [{k: v.isoformat() if hasattr(v, "isoformat") else v for k, v in each.items()} for each in found]
+    """Print the labels that contradict earlier ones, each beside the earlier one."""
     if as_json:
-        print_json(plain)
-        return
-    if not plain:
+        print_json(found)
+    elif found:
+        print_table(
+            HEAD,
+            [
+                (
+                    each["id"],
+                    f"{each['label']:g}",
+                    each["observed_at"].isoformat()[:19],
+                    f"{each['other_label']:g}",
+                    each["other_observed_at"].isoformat()[:19],
+                )
+                for each in found
+            ],
+        )
+    else:
         typer.echo(f"no label of {model} contradicts another")
-        return
-    lines = [
-        (f["id"], f"{f['label']:g}", f["observed_at"][:19], f"{f['other_label']:g}", f["other_observed_at"][:19])
-        for f in plain
-    ]
-    console = Console(highlight=False)
-    if console.is_terminal:
-        grid = Table(*HEAD)
-        for line in lines:
-            grid.add_row(*map(Text, line))  # an id may hold what rich takes for markup
-        console.print(grid)
-        return
-    widths = [max(map(len, column)) for column in zip(HEAD, *lines, strict=True)]
-    for line in (HEAD, *lines):
-        aligned = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        console.print(aligned.rstrip(), markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""``keel ledger``: the history of deployments, and the proof that nobody rewrote it."""
+"""``keel ledger``: show, verify, export and sign the history of deployments."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from keel.cli.output import JsonOption, print_json
+from keel.cli.output import JsonOption, ModelArgument, print_json
 from keel.errors import ConfigError, LedgerBroken
 
 if TYPE_CHECKING:
@@ -18,30 +18,36 @@ if TYPE_CHECKING:
     from keel.ledger.entries import Entry
     from keel.ledger.verification import Verification
 
-app = typer.Typer(help="The history of deployments, and the proof that nobody rewrote it.", no_args_is_help=True)
+app = typer.Typer(help="Show, verify, export and sign the history of deployments.", no_args_is_help=True)
 
 STYLES = {
-    "promote": "bold green", "confirm": "green", "rollback": "bold red", "out_of_band": "bold red",
-    "keep_champion": "bold yellow", "decline": "bold yellow", "quarantine": "bold red",
-    "experiment_start": "bold cyan", "experiment_end": "bold cyan",
-}  # fmt: skip
-"""How the first sentence of a row looks on a terminal."""
+    "promote": "bold green",
+    "confirm": "green",
+    "rollback": "bold red",
+    "out_of_band": "bold red",
+    "keep_champion": "bold yellow",
+    "decline": "bold yellow",
+    "quarantine": "bold red",
+    "experiment_start": "bold cyan",
+    "experiment_end": "bold cyan",
+}
+"""Style of a row's first sentence on a terminal, by the row's action."""
 READABLE = 100
-"""As many characters as one reads in a line."""
+"""Longest line, in characters, that is comfortable to read."""
 
 PlaceOption = Annotated[
     str | None,
-    typer.Option("--checkpoints", envvar="KEEL_CHECKPOINTS", help="Where checkpoints lie: a folder or an fsspec URL."),
+    typer.Option("--checkpoints", envvar="KEEL_CHECKPOINTS", help="Folder or fsspec URL of the checkpoints."),
 ]
 PublicKeyOption = Annotated[
     Path | None,
-    typer.Option("--public-key", envvar="KEEL_VERIFY_KEY", help="The file of the public keys that are trusted."),
+    typer.Option("--public-key", envvar="KEEL_VERIFY_KEY", help="File of the trusted public keys."),
 ]
 
 
 @app.command()
-def show(model: Annotated[str, typer.Argument(help="A configured model.")], as_json: JsonOption = False) -> None:
-    """Tell what happened to a model's versions, day by day, newest last."""
+def show(model: ModelArgument, as_json: JsonOption = False) -> None:
+    """Show the history of a model's versions by day, newest last."""
     from keel.config import get_model
     from keel.ledger.entries import entries
     from keel.ledger.narrative import tell
@@ -51,21 +57,23 @@ def show(model: Annotated[str, typer.Argument(help="A configured model.")], as_j
     with Workspace.open() as ws:
         rows = list(entries(ws.store, name))
     if as_json:
-        print_json([{**row.to_dict(), "told": tell(row)} for row in rows])
+        print_json([{**row.to_dict(), "sentence": tell(row)} for row in rows])
     elif rows:
         _print_history(rows)
     else:
-        typer.echo(f"nothing was ever deployed for {name}")
+        typer.echo(f"{name} has no ledger rows")
 
 
 @app.command()
 def verify(
-    file: Annotated[Path | None, typer.Option("--file", help="What keel ledger export wrote; no database.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="File of keel ledger export, in place of the store.")
+    ] = None,
     place: PlaceOption = None,
     public_key: PublicKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Recompute the chain of hashes, and compare it with what was signed; exit 1 and name the row where it breaks."""
+    """Verify the chain of hashes and the signed checkpoints; exit 1 and name the row where the chain breaks."""
     keys = _keys(place, public_key)
     if file is not None:
         from keel.ledger.verification import read_rows
@@ -92,9 +100,9 @@ def verify(
 
 @app.command()
 def export(
-    file: Annotated[Path, typer.Argument(help="The file to write, one row a line.")], as_json: JsonOption = False
+    file: Annotated[Path, typer.Argument(help="File to write, one row a line.")], as_json: JsonOption = False
 ) -> None:
-    """Write every row, exactly as it is hashed, for whoever verifies without this database."""
+    """Write every row exactly as it is hashed, for verification without this database."""
     from keel.ledger.entries import stored_rows
     from keel.ledger.verification import write_rows
     from keel.workspace import Workspace
@@ -106,19 +114,19 @@ def export(
     if as_json:
         print_json({"file": str(file), "entries": len(rows), "head": head})
     else:
-        typer.echo(f"{len(rows)} rows are in {file}; to verify them anywhere: keel ledger verify --file {file}")
+        typer.echo(f"wrote {len(rows)} rows to {file}; to verify them anywhere: keel ledger verify --file {file}")
 
 
 @app.command()
 def checkpoint(
     place: PlaceOption = None,
     key: Annotated[
-        Path | None, typer.Option("--key", envvar="KEEL_SIGNING_KEY", help="The file of the private key.")
+        Path | None, typer.Option("--key", envvar="KEEL_SIGNING_KEY", help="File of the private key.")
     ] = None,
     public_key: PublicKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Verify the ledger and all earlier checkpoints, and sign what it is now; nothing is written if no row is new."""
+    """Verify the ledger and its checkpoints, then sign its current state; without new rows nothing is written."""
     from keel.ledger.checkpoints import shown, write
     from keel.ledger.signing_keys import private_key, public_keys
     from keel.window import now_utc
@@ -126,7 +134,7 @@ def checkpoint(
 
     if place is None or key is None:
         raise ConfigError(
-            "name the place with --checkpoints or KEEL_CHECKPOINTS, the key with --key or KEEL_SIGNING_KEY"
+            "name the place with --checkpoints or KEEL_CHECKPOINTS, and the private key with --key or KEEL_SIGNING_KEY"
         )
     signing, trusted = private_key(key), public_keys(public_key) if public_key else []
     with Workspace.open() as ws:
@@ -136,31 +144,32 @@ def checkpoint(
     elif written:
         typer.echo(f"{shown(place)}: {written.name} covers {written.size} rows, signed by key {written.key_id}")
     else:
-        typer.echo("there is no new row: nothing was written")
+        typer.echo("the ledger has no new rows; no checkpoint was written")
 
 
 @app.command()
 def keygen(
-    file: Annotated[Path, typer.Argument(help="The private key's file; the public one's ends in .pub.")],
+    file: Annotated[Path, typer.Argument(help="File of the private key; the public key gets the suffix .pub.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Make the pair of keys that signs checkpoints and verifies them."""
+    """Create the key pair that signs and verifies checkpoints."""
     from keel.ledger.signing_keys import keygen as make
 
     made = {"key_id": make(file), "private_key": str(file), "public_key": f"{file}.pub"}
     if as_json:
         print_json(made)
         return
-    typer.echo(f"key {made['key_id']}: {file} signs, and stays with who writes checkpoints (KEEL_SIGNING_KEY);")
-    typer.echo(f"{file}.pub verifies, and goes to everybody who checks (KEEL_VERIFY_KEY)")
+    typer.echo(f"created key {made['key_id']}")
+    typer.echo(f"{file} signs checkpoints; keep it secret, where they are written (KEEL_SIGNING_KEY)")
+    typer.echo(f"{file}.pub verifies checkpoints; give it to everyone who verifies (KEEL_VERIFY_KEY)")
 
 
 @app.command()
 def rebuild(
-    model: Annotated[str | None, typer.Argument(help="A configured model; all where none is named.")] = None,
+    model: Annotated[str | None, typer.Argument(help="A configured model. Default: every model.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write deployments and experiments anew from the ledger, once that is verified, as after a table was lost."""
+    """Verify the ledger, then rebuild the tables of deployments and experiments from it, such as after their loss."""
     from keel import deployments
     from keel.config import get_model
     from keel.deployments import experiments
@@ -180,19 +189,19 @@ def rebuild(
         placed = ", ".join(f"{alias} {version or 'none'}" for alias, version in each.aliases.items())
         typer.echo(f"{each.model}: {placed} (generation {each.generation})")
     for each_model in tried:
-        typer.echo(f"{each_model}: its experiments")
+        typer.echo(f"{each_model}: experiments rebuilt")
     if not (wrong or tried):
-        typer.echo("deployments and experiments were what the ledger says")
+        typer.echo("deployments and experiments already agree with the ledger")
 
 
 def _keys(place: str | None, public_key: Path | None) -> list[Ed25519PublicKey]:
-    """Return the public keys to check checkpoints with; none where no place is named."""
+    """Return the public keys that verify the checkpoints; none without a place."""
     if place is None and public_key is None:
         return []
     if place is None:
-        raise ConfigError("a public key alone verifies nothing: name the place with --checkpoints or KEEL_CHECKPOINTS")
+        raise ConfigError("a public key needs checkpoints: name their place with --checkpoints or KEEL_CHECKPOINTS")
     if public_key is None:
-        raise ConfigError("to check the checkpoints, name the public key with --public-key or KEEL_VERIFY_KEY")
+        raise ConfigError("checkpoints need a public key: name its file with --public-key or KEEL_VERIFY_KEY")
     from keel.ledger.signing_keys import public_keys
 
     return public_keys(public_key)
@@ -206,14 +215,14 @@ def _verified(source: Any, place: str | None, keys: list[Ed25519PublicKey]) -> V
 
 def _coverage(found: Verification, place: str | None) -> str:
     if place is None:
-        return "no checkpoint was checked: rows cut off at the end, or a chain written anew, would not show"
+        return "no checkpoint was verified; without one, rows cut off at the end or a rewritten chain go undetected"
     new = found.entries - found.covered
-    signed = "1 checkpoint holds" if found.checkpoints == 1 else f"{found.checkpoints} checkpoints hold"
-    return f"{signed}; the last covers {found.covered} rows, {new} came after it"
+    signed = "1 checkpoint is" if found.checkpoints == 1 else f"{found.checkpoints} checkpoints are"
+    return f"{signed} valid; the last covers {found.covered} rows, {new} came after it"
 
 
 def _print_history(rows: Iterable[Entry]) -> None:
-    """Print a paragraph a row under its day: wrapped and coloured on a terminal, one line a row elsewhere."""
+    """Print the rows under their days: wrapped and coloured on a terminal, one line a row elsewhere."""
     from itertools import groupby
 
     from rich.console import Console

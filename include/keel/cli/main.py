@@ -1,6 +1,6 @@
-"""The ``keel`` command: what it is made of, and the one place where errors become exit codes.
+"""The ``keel`` command: its subcommands, and the one place where errors become exit codes.
 
-Exit codes: 0 fine, 1 a check failed, 2 usage or configuration, 3 infrastructure; 130 and 143 when interrupted.
+Exit codes: 0 success, 1 a check failed, 2 usage or configuration, 3 infrastructure, 130 and 143 interrupted.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from keel.cli.benchmark import benchmark
 from keel.cli.experiment import app as experiment
 from keel.cli.feedback import feedback
 from keel.cli.ledger import app as ledger
-from keel.cli.maintenance import maintain
+from keel.cli.maintenance import maintenance
 from keel.cli.migrate import migrate
 from keel.cli.output import JsonOption, print_json
 from keel.cli.quarantine import app as quarantine
+from keel.cli.renamed import RenamedCommands
 from keel.cli.replay import replay
 from keel.cli.serve import serve
 from keel.cli.standalone.demo import demo
@@ -28,12 +29,13 @@ from keel.errors import KeelError
 
 app = typer.Typer(
     name="keel",
-    help="Keeps deployed models on course: checks, decides, retrains, compares, promotes.",
+    help="Monitor, retrain, promote and A/B-test deployed models.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    cls=RenamedCommands,
 )
-# Commands live in modules of their own, which import what is heavy only when they run.
+# Each command has its own module, which imports heavy libraries only when the command runs.
 app.command()(demo)
 app.command()(up)
 app.command()(replay)
@@ -41,7 +43,7 @@ app.command()(serve)
 app.command()(migrate)
 app.command()(benchmark)
 app.command()(feedback)
-app.command()(maintain)
+app.command()(maintenance)
 app.add_typer(experiment, name="experiment")
 app.add_typer(ledger, name="ledger")
 app.add_typer(quarantine, name="quarantine")
@@ -50,7 +52,7 @@ app.add_typer(model_versions, name="versions")
 
 @app.command()
 def version(as_json: JsonOption = False) -> None:
-    """Print the versions of Keel and of what it stands on."""
+    """Print the versions of Keel, Airflow, MLflow and Python."""
     names = ("keel", "apache-airflow", "mlflow")
     versions = {**{name: installed_version(name) for name in names}, "python": platform.python_version()}
     if as_json:
@@ -60,7 +62,7 @@ def version(as_json: JsonOption = False) -> None:
 
 
 def main() -> None:
-    """Run the command line: what Keel raises on purpose becomes one message and its exit code, without a trace."""
+    """Run the command line; one of Keel's own errors becomes a message and its exit code, without a traceback."""
     try:
         app()
     except KeelError as error:

@@ -1,4 +1,4 @@
-"""``keel maintain``: what the DAG ``keel.maintenance`` does every night, by hand."""
+"""``keel maintenance``: the work of the nightly DAG ``keel.maintenance``, run now."""
 
 from __future__ import annotations
 
@@ -17,50 +17,52 @@ if TYPE_CHECKING:
     from keel.workspace import Workspace
 
 
-def maintain(
-    model: Annotated[str, typer.Argument(help="A configured model; none: all.")] = "", as_json: JsonOption = False
+def maintenance(
+    model: Annotated[str, typer.Argument(help="A configured model. Default: every model.")] = "",
+    as_json: JsonOption = False,
 ) -> None:
-    """Look after the ledger, MLflow's aliases, old versions, old rows and the store, as every night; tell nobody.
+    """Run the nightly maintenance now, without notifications.
 
-    One model's failure does not keep the others from being looked after; the exit code is that of the first.
+    It verifies the ledger, reconciles MLflow's aliases, deletes old versions and rows, and compacts and verifies the
+    store. If one model fails, the others are still maintained. The exit code is that of the first failure.
     """
-    from keel import maintenance as upkeep
     from keel.config import get_model, load_models
+    from keel.maintenance import compact, verify_ledger, verify_store
     from keel.window import now_utc
     from keel.workspace import Workspace
 
     configs = [get_model(model)] if model else list(load_models().values())
     now = now_utc()
-    with Workspace.open() as ws, Progress(quiet=as_json) as tell:
-        tell("verifying the ledger")
-        done: dict[str, Any] = {"ledger": upkeep.verify_ledger(ws, now=now), "models": {}}
+    with Workspace.open() as ws, Progress(quiet=as_json) as progress:
+        progress("verifying the ledger")
+        done: dict[str, Any] = {"ledger": verify_ledger(ws, now=now), "models": {}}
         failed: list[KeelError] = []
         for config in configs:
-            tell(f"looking after {config.model}")
-            done["models"][config.model] = looked_after(ws, config, now, failed)
-        tell("compacting and verifying the store")
-        done["store"] = {**upkeep.compact(ws), **upkeep.verify_store(ws)}
+            progress(f"maintaining {config.model}")
+            done["models"][config.model] = maintain_model(ws, config, now, failed)
+        progress("compacting and verifying the store")
+        done["store"] = {**compact(ws), **verify_store(ws)}
     if as_json:
         print_json(done)
     else:
-        typer.echo("\n".join(sentences(done)))
+        typer.echo("\n".join(summary(done)))
     if failed:
         raise typer.Exit(failed[0].exit_code)
 
 
-def looked_after(ws: Workspace, config: ModelConfig, now: datetime, failed: list[KeelError]) -> dict[str, Any]:
-    """Return what each step on one model gave; one that fails gives its error, which is added to ``failed``."""
+def maintain_model(ws: Workspace, config: ModelConfig, now: datetime, failed: list[KeelError]) -> dict[str, Any]:
+    """Return the result of each maintenance step of one model; the error of a failed step is added to ``failed``."""
     from getpass import getuser
 
-    from keel import maintenance as upkeep
     from keel import rollout
     from keel.errors import KeelError
+    from keel.maintenance import expire_rows, prune
 
-    actor, run_id = getuser(), f"keel maintain {now.isoformat()}"
+    actor, run_id = getuser(), f"keel maintenance {now.isoformat()}"
     steps: dict[str, Callable[[], dict[str, Any]]] = {
         "reconciled": lambda: rollout.reconcile(ws, config, actor=actor, run_id=run_id),
-        "pruned": lambda: upkeep.prune(ws, config, now=now, actor=actor, run_id=run_id),
-        "expired": lambda: upkeep.expire_rows(ws, config, now=now),
+        "pruned": lambda: prune(ws, config, now=now, actor=actor, run_id=run_id),
+        "expired": lambda: expire_rows(ws, config, now=now),
     }
     done = {}
     for name, step in steps.items():
@@ -72,14 +74,14 @@ def looked_after(ws: Workspace, config: ModelConfig, now: datetime, failed: list
     return done
 
 
-def sentences(done: dict[str, Any]) -> list[str]:
-    """Return what was done, for people."""
+def summary(done: dict[str, Any]) -> list[str]:
+    """Return the results as sentences."""
     signed = f", signed as {done['ledger']['signed']}" if done["ledger"]["signed"] else ""
-    said = [f"The ledger's {done['ledger']['entries']:,} rows hold{signed}."]
+    lines = [f"The ledger's {done['ledger']['entries']:,} rows are verified{signed}."]
     for model, steps in done["models"].items():
-        said += [f"{model}: {step['error']}" for step in steps.values() if "error" in step]
-        said += [f"{model}: {finding}" for finding in steps["reconciled"].get("findings", ())]
-        said += [f"{model}: deleted version {each['version']}" for each in steps["pruned"].get("deleted", ())]
-        said += [steps["expired"]["sentence"]] if "sentence" in steps["expired"] else []
+        lines += [f"{model}: {step['error']}" for step in steps.values() if "error" in step]
+        lines += [f"{model}: {finding}" for finding in steps["reconciled"].get("findings", ())]
+        lines += [f"{model}: deleted version {each['version']}" for each in steps["pruned"].get("deleted", ())]
+        lines += [steps["expired"]["sentence"]] if "sentence" in steps["expired"] else []
     before, after = (done["store"][name] / 2**20 for name in ("bytes_before", "bytes_after"))
-    return [*said, f"The store fits together; its size is {after:,.1f} MB, and was {before:,.1f} MB."]
+    return [*lines, f"The store is consistent. Its size is {after:,.1f} MB; it was {before:,.1f} MB."]

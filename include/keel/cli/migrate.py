@@ -1,4 +1,4 @@
-"""``keel migrate``: bring the store to this version of Keel, as a deployment does once before it starts its servers."""
+"""``keel migrate``: create or update the store's tables, once before a new release starts its servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``keel quarantine``: what is set aside of a model's predictions, and giving it back."""
+"""``keel quarantine``: list a model's quarantined data and release it."""
 
 from __future__ import annotations
 
@@ -6,61 +6,57 @@ from typing import Annotated
 
 import typer
 
-from keel.cli.output import JsonOption, print_json
+from keel.cli.output import JsonOption, ModelArgument, print_json
 
-app = typer.Typer(help="What is set aside of a model's predictions, and giving it back.", no_args_is_help=True)
-ModelArgument = Annotated[str, typer.Argument(help="A configured model.")]
+app = typer.Typer(help="List a model's quarantined data and release it.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_(model: ModelArgument, as_json: JsonOption = False) -> None:
-    """List the stretches of time that nothing learns from and no check looks at, in order."""
+    """List the quarantined intervals in order; training and checks ignore the data in them."""
     from keel.config import get_model
     from keel.deployments.data_quarantine import span
     from keel.workspace import Workspace
 
     name = get_model(model).model
     with Workspace.open() as ws:
-        stretches = ws.store.quarantines(name)
+        intervals = ws.store.quarantines(name)
     if as_json:
-        print_json([plain(stretch) for stretch in stretches])
+        print_json(intervals)
         return
-    for stretch in stretches:
-        typer.echo(f"{span(stretch['start'], stretch['end'])}  {stretch['reason']}")
-    if not stretches:
-        typer.echo(f"nothing of {name} is set aside")
+    for interval in intervals:
+        typer.echo(f"{span(interval['start'], interval['end'])}  {interval['reason']}")
+    if not intervals:
+        typer.echo(f"{name} has no quarantined data")
 
 
 @app.command()
 def release(
     model: ModelArgument,
-    start: Annotated[str, typer.Option(help="The stretches that begin here or later, as ISO 8601; UTC without zone.")],
-    end: Annotated[str, typer.Option(help="… and end here or earlier.")],
+    start: Annotated[str, typer.Option(help="Start of the time range, ISO 8601; UTC without a zone.")],
+    end: Annotated[str, typer.Option(help="End of the time range.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Give back every stretch within START and END: it is used again, and never set aside again."""
+    """Release every quarantined interval that lies within START and END; it is used again, and not quarantined again.
+
+    An interval that lies only partly within the range stays quarantined.
+    """
     from getpass import getuser
 
     from keel.config import get_model
-    from keel.deployments.data_quarantine import release as give_back
-    from keel.deployments.data_quarantine import span
+    from keel.deployments import data_quarantine
     from keel.window import Window, now_utc, parse_time
     from keel.workspace import Workspace
 
     name = get_model(model).model
     since, until = parse_time(start), parse_time(end)
     if since is None or until is None:
-        raise typer.BadParameter("--start and --end are times such as 2013-05-01T00:00:00Z")
+        raise typer.BadParameter("--start and --end must be times such as 2013-05-01T00:00:00Z")
     within = Window(since, until)
     with Workspace.open() as ws:
-        released = give_back(ws.store, name, within.start, within.end, actor=getuser(), now=now_utc())
+        released = data_quarantine.release(ws.store, name, within.start, within.end, actor=getuser(), now=now_utc())
     if as_json:
-        print_json([plain(stretch) for stretch in released])
+        print_json(released)
         return
-    for stretch in released:
-        typer.echo(f"released {span(stretch['start'], stretch['end'])} of {name}")
-
-
-def plain(stretch: dict[str, object]) -> dict[str, object]:
-    """Return a stretch with its times as ISO texts."""
-    return {name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in stretch.items()}
+    for interval in released:
+        typer.echo(f"released {data_quarantine.span(interval['start'], interval['end'])} of {name}")

@@ -1,4 +1,4 @@
-"""``keel replay``: write a stretch of a model's labelled past into the store as predictions and labels."""
+"""``keel replay``: store an interval of a model's labelled history as predictions and labels."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Annotated
 
 import typer
 
-from keel.cli.output import JsonOption, print_json
+from keel.cli.output import JsonOption, ModelArgument, print_json
 from keel.config import get_model
 
 
 def replay(
-    model: Annotated[str, typer.Argument(help="A configured model.")],
-    start: Annotated[str, typer.Option(help="First moment replayed, ISO 8601.")],
-    end: Annotated[str, typer.Option(help="Moment the replay ends, ISO 8601.")],
-    to_now: Annotated[bool, typer.Option("--to-now", help="Move the stretch so that it ends now.")] = False,
+    model: ModelArgument,
+    start: Annotated[str, typer.Option(help="Start of the interval, ISO 8601.")],
+    end: Annotated[str, typer.Option(help="End of the interval, ISO 8601.")],
+    to_now: Annotated[bool, typer.Option("--to-now", help="Move the interval by whole days to end now.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Replay the past that a pipeline offers: history before there is a production version, else predictions."""
+    """Store the labelled history that a pipeline offers: as history before the first version, else as predictions."""
     from keel.cli.standalone.replay import labelled_history
     from keel.cli.standalone.replay import replay as write
     from keel.errors import ConfigError
@@ -37,5 +37,5 @@ def replay(
     if as_json:
         print_json(done.to_dict())
     else:
-        as_what = f"predictions of version {done.version}" if done.version else "rows of history"
-        typer.echo(f"{done.predictions:,} new {as_what}, {done.labels:,} new labels")
+        what = f"predictions of version {done.version}" if done.version else "rows of history"
+        typer.echo(f"{done.predictions:,} new {what}, {done.labels:,} new labels")

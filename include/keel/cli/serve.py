@@ -1,4 +1,4 @@
-"""``keel serve``: answer requests with the versions in production, and write down what was answered."""
+"""``keel serve``: run the scoring service."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ def serve(
     host: Annotated[
         str | None,
         typer.Option(
-            help="Address to listen on; any but loopback needs keys. Default: KEEL_SERVING_HOST, else 127.0.0.1."
+            help="Address to listen on; any but loopback requires API keys. Default: KEEL_SERVING_HOST, else 127.0.0.1."
         ),
     ] = None,
-    port: Annotated[int | None, typer.Option(help="0: any free one. Default: KEEL_SERVING_PORT, else 8090.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port; 0 takes any free one. Default: KEEL_SERVING_PORT, else 8090.")
+    ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Processes that answer. Default: KEEL_SERVING_WORKERS, else 1.")
+        int | None, typer.Option(help="Number of worker processes. Default: KEEL_SERVING_WORKERS, else 1.")
     ] = None,
     model: Annotated[
-        list[str] | None, typer.Option(help="A model to serve; repeat it for more. Default: all configured.")
+        list[str] | None, typer.Option(help="A model to serve; repeat the option for more. Default: every model.")
     ] = None,
 ) -> None:
-    """Serve predictions over HTTP until interrupted: MLflow's scoring protocol, feedback, realised performance."""
+    """Serve predictions over HTTP until interrupted: MLflow's scoring protocol, feedback, model performance."""
     from keel.serving.process.run import run
     from keel.serving.settings import Settings
 

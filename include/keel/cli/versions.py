@@ -1,32 +1,30 @@
-"""``keel versions``: where a model's versions stand, giving one back, ending a probation, and deleting old ones."""
+"""``keel versions``: list a model's versions, reinstate one, end a probation, delete old ones."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from keel.cli.output import JsonOption, print_json
+from keel.cli.output import JsonOption, ModelArgument, one_line, print_json, print_table
+from keel.cli.renamed import RenamedCommands
 
 app = typer.Typer(
-    help="Where a model's versions stand, giving one back, ending a probation, and deleting those nobody needs.",
+    help="List a model's versions, reinstate one, end a probation, delete old ones.",
     no_args_is_help=True,
+    cls=RenamedCommands,
 )
-ModelArgument = Annotated[str, typer.Argument(help="A configured model.")]
-HEAD = ("version", "status", "since", "trained on", "holdout", "why it was trained", "why it is where it is")
+HEAD = ("version", "status", "since", "trained on", "holdout", "reason for training", "reason for status")
 
 
 @app.command("list")
 def list_(
     model: ModelArgument,
-    everything: Annotated[bool, typer.Option("--all", help="Also those that were deleted.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also list deleted versions.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List a model's versions, oldest first: status, since when and why, and what they were trained on."""
+    """List a model's versions, oldest first, with their status, its date and reason, and their training data."""
     from keel.config import get_model
     from keel.deployments.history import Status
     from keel.deployments.versions import describe
@@ -39,7 +37,7 @@ def list_(
     if as_json:
         print_json(shown)
     elif shown:
-        show(shown, Console(highlight=False))
+        print_table(HEAD, [cells(version) for version in shown])
     else:
         typer.echo(f"{name} has no versions; train one: airflow dags trigger {name}.retrain")
 
@@ -47,10 +45,10 @@ def list_(
 @app.command()
 def prune(
     model: ModelArgument,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the versions and delete none.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete versions that are deployed nowhere and were kept for promotion.keep_versions, with their files."""
+    """Delete versions that are not deployed and older than promotion.keep_versions, with their files."""
     from getpass import getuser
 
     from keel.config import get_model
@@ -68,87 +66,72 @@ def prune(
     for each in found:
         typer.echo(f"{done} version {each.version} of {config.model}: {each.reason}")
     if not found:
-        typer.echo(f"no version of {config.model} is due to be deleted")
+        typer.echo(f"{config.model} has no version to delete")
 
 
 @app.command()
-def release(
+def reinstate(
     model: ModelArgument,
-    version: Annotated[int, typer.Argument(help="A version that was rejected or quarantined.")],
-    reason: Annotated[str, typer.Option(help="Why it may come back; kept in the ledger.")],
+    version: Annotated[int, typer.Argument(help="A rejected or quarantined version.")],
+    reason: Annotated[str, typer.Option(help="Reason, recorded in the ledger.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Give back a rejected version as a candidate, or a quarantined one as one that can be gone back to."""
+    """Reinstate a rejected version as a candidate, or a quarantined one as archived."""
     from getpass import getuser
 
     from keel.config import get_model
-    from keel.deployments.versions import release as give_back
+    from keel.deployments import versions
     from keel.window import now_utc
     from keel.workspace import Workspace
 
     name, actor = get_model(model).model, getuser()
     with Workspace.open() as ws:
-        status = give_back(ws.store, ws.registry, name, version, reason=reason, actor=actor, now=now_utc())
+        status = versions.release(ws.store, ws.registry, name, version, reason=reason, actor=actor, now=now_utc())
     if as_json:
         print_json({"model": name, "version": version, "status": str(status), "reason": reason, "actor": actor})
         return
-    typer.echo(f"released version {version} of {name}: its status is {status} now")
+    typer.echo(f"reinstated version {version} of {name}; its status is now {status}")
 
 
 @app.command()
-def confirm(
+def end_probation(
     model: ModelArgument,
     version: Annotated[int, typer.Argument(help="The version on probation.")],
-    reason: Annotated[str, typer.Option(help="Why it need not be watched any longer; kept in the ledger.")],
+    reason: Annotated[str, typer.Option(help="Reason, recorded in the ledger.")],
     as_json: JsonOption = False,
 ) -> None:
-    """End the probation of the version in production, whatever it has shown: it stays, and is watched no longer."""
+    """End the probation of the production version without a verdict; the version stays in production."""
     from getpass import getuser
 
     from keel.config import get_model
-    from keel.deployments.versions import confirm as end_probation
+    from keel.deployments import versions
     from keel.window import now_utc
     from keel.workspace import Workspace
 
     name, actor = get_model(model).model, getuser()
     with Workspace.open() as ws:
-        end_probation(ws.store, ws.registry, name, version, reason=reason, actor=actor, now=now_utc())
+        versions.confirm(ws.store, ws.registry, name, version, reason=reason, actor=actor, now=now_utc())
     if as_json:
         print_json({"model": name, "version": version, "reason": reason, "actor": actor})
         return
-    typer.echo(f"version {version} of {name} is on probation no longer, and stays in production")
-
-
-def show(versions: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """Print a table on a terminal, one aligned line a version elsewhere."""
-    lines = [cells(version) for version in versions]
-    if console.is_terminal:
-        table = Table(*HEAD)
-        for line in lines:
-            table.add_row(*map(Text, line))  # a reason may hold what rich takes for markup
-        console.print(table)
-        return
-    widths = [max(map(len, column)) for column in zip(HEAD, *lines, strict=True)]
-    for line in (HEAD, *lines):
-        aligned = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        console.print(aligned.rstrip(), markup=False, soft_wrap=True)
+    typer.echo(f"ended the probation of version {version} of {name}; it stays in production")
 
 
 def cells(version: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return a version's texts, in the order of ``HEAD``."""
+    """Return a version's cells, in the order of ``HEAD``."""
     start, end = (day(version["trained_on"][name]) for name in ("start", "end"))
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in sorted(version["metrics"].items()))
     return (
-        str(version["version"]), version["status"] or "not registered", day(version["since"]),
-        f"{start} to {end}" if start or end else "", metrics, plain(version["why"]), plain(version["reason"]),
-    )  # fmt: skip
+        str(version["version"]),
+        version["status"] or "not registered",
+        day(version["since"]),
+        f"{start} to {end}" if start or end else "",
+        metrics,
+        one_line(version["why"]),
+        one_line(version["reason"]),
+    )
 
 
 def day(moment: str | None) -> str:
-    """Return the day of a time in ISO 8601."""
+    """Return the day of an ISO 8601 time."""
     return (moment or "")[:10]
-
-
-def plain(said: str) -> str:
-    """Return a text on one line, without what moves a terminal's cursor."""
-    return " ".join("".join(character if character.isprintable() else " " for character in said).split())

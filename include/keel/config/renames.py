@@ -20,7 +20,7 @@ KEYS = {
 PARAMETERS = {"max_n": "max_outcomes", "least": "min_duration", "most": "max_duration", "at": "start_at"}
 """Parameters of a run of ``<model>.experiment``."""
 
-OPTIONS = {"--max-n": "--max-outcomes", "--least": "--min-duration", "--most": "--max-duration", "--at": "--start-at"}
+OPTIONS = {"--max-n": "--max-outcomes", "--least": "--min-duration", "--most": "--max-duration"}
 """Options of ``keel experiment start``."""
 
 COMMANDS = {

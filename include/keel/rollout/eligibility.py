@@ -46,8 +46,8 @@ def require_promotable(state: History, version: int) -> None:
         Status.PRODUCTION: "it is in production already",
         Status.PREVIOUS: f"to go back to it: airflow dags trigger {model}.rollback",
         Status.ARCHIVED: f"to go back to it: airflow dags trigger {model}.rollback, naming the version",
-        Status.REJECTED: f"to give it another chance: keel versions release {model} {version} --reason …",
-        Status.QUARANTINED: f"once its harm is understood: keel versions release {model} {version} --reason …",
+        Status.REJECTED: f"to give it another chance: keel versions reinstate {model} {version} --reason …",
+        Status.QUARANTINED: f"once its harm is understood: keel versions reinstate {model} {version} --reason …",
         Status.DELETED: "its artifacts are gone; train another",
     }
     raise NotPromotable(

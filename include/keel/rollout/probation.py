@@ -151,7 +151,7 @@ def _judge(ws: Workspace, config: ModelConfig, probation: Probation, end: dateti
     found = _look(ws, config, probation, mature, longest, over=True)
     if found["verdict"] != ProbationVerdict.INCONCLUSIVE or mature >= longest:
         return found
-    way = f"to end it now: keel versions confirm {config.model} {probation.version} --reason …"
+    way = f"to end it now: keel versions end-probation {config.model} {probation.version} --reason …"
     sentence = f"{found['sentence']} It goes on, at the longest until {longest:%Y-%m-%d %H:%M} UTC; {way}"
     return {**found, "over": False, "sentence": sentence, "goes_on_until": longest.isoformat()}
 

@@ -78,7 +78,7 @@ def test_versions_stand_side_by_side_in_plain_lines_and_progress_goes_elsewhere(
     assert head.split() == ["version", "1", "(production)", "version", "2"]
     labels = [line[:20].strip() for line in lines]
     assert labels[:4] == ["1 row: p50, ms", "1 row: p95, ms", "1 row: p99, ms", "100 rows: p50, ms"]
-    assert labels[-5:] == ["1,000 rows: p99, ms", "rows a second", "loading, ms", "memory, MB", "on disk, MB"]
+    assert labels[-5:] == ["1,000 rows: p99, ms", "rows per second", "load time, ms", "memory, MB", "on disk, MB"]
     numbers = re.compile(r" +([\d.,]+|–) +([\d.,]+  ×\d+\.\d\d|–)")
     assert [line for line in lines if not numbers.fullmatch(line[20:])] == []
     assert remark.startswith("× is the ratio to version 1. Scored: 1,000 predictions of 2026-02-08T22:00 to ")
@@ -126,7 +126,7 @@ def test_a_table_on_a_terminal_and_the_same_lines_elsewhere() -> None:
         "1 row: p50, ms                         5.13     10.3  ×2.00",
         "1 row: p99, ms                            8               –",
         "1,000 rows: p50, ms                     9.5     4.75  ×0.50",
-        "rows a second                       105,263  210,526  ×2.00",
+        "rows per second                     105,263  210,526  ×2.00",
         "memory, MB                                –            7.81",
         "on disk, MB                            1.04    104  ×100.00",
     ]

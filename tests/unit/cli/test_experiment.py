@@ -1,4 +1,4 @@
-"""``keel experiment``: start, look, stop and list, on a real store and a real MLflow."""
+"""``keel experiment``: start, show, stop and list, on a real store and a real MLflow."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ STRICT = (
     "0.01",
     "--alpha",
     "0.01",
-    "--max-n",
+    "--max-outcomes",
     "5000",
-    "--least",
+    "--min-duration",
     "9d",
-    "--most",
+    "--max-duration",
     "45d",
 )
 
@@ -90,7 +90,7 @@ def begin(*words):
 
 
 def test_an_experiment_from_its_start_to_its_end(home):
-    assert "nothing was ever tried for toy" in keel("list", "toy").output
+    assert "toy has no experiments" in keel("list", "toy").output
     assert "version 2 answers a share of 0.2 in place of version 1: why not" in begin("--allocation", "0.2").output
     assert "improvement not known yet; it must exceed 0 (" in keel("show", "toy").output
     with Workspace.open(home=home, environment={}) as ws:
@@ -101,10 +101,10 @@ def test_an_experiment_from_its_start_to_its_end(home):
     assert f"{plan.experiment_id} runs. Version 2 against version 1: nothing is shown yet." in shown.output
     assert "champion 1" in shown.output
     assert f"ends at {plan.ends_at:%Y-%m-%d %H:%M} at the latest" in shown.output
-    look = json.loads(keel("show", "toy", "--end", later, "--json").output)
-    assert (look["status"], look["look"]["verdict"]) == ("running", "running")
-    assert look["look"]["champion"]["assigned"] + look["look"]["challenger"]["assigned"] == 960
-    assert "2 beside 1  20 %" in keel("list", "toy").output
+    found = json.loads(keel("show", "toy", "--end", later, "--json").output)
+    assert (found["status"], found["evidence"]["verdict"]) == ("running", "running")
+    assert found["evidence"]["champion"]["assigned"] + found["evidence"]["challenger"]["assigned"] == 960
+    assert "2 against 1  20 %" in keel("list", "toy").output
     stopped = keel("stop", "toy", "--reason", "too dear")
     assert stopped.output == f"Stopped {plan.experiment_id} without a verdict: too dear\n"
     [listed] = json.loads(keel("list", "toy", "--json").output)
@@ -136,10 +136,10 @@ REFUSED = [
     (("--challenger", "2", "--ramp", "5:1x,50"), ExperimentRefused, "'5:1x' is no percentage with a duration"),
     (("--challenger", "2", "--ramp", "half"), ExperimentRefused, "'half' is no percentage"),
     (("--challenger", "2", "--ramp", "50:24h,5"), ExperimentRefused, "must not fall"),
-    (("--challenger", "2", "--ramp", "5:24h"), ExperimentRefused, "leave its duration out"),
-    (("--challenger", "2", "--least", "soon"), ExperimentRefused, "least: 'soon'"),
-    (("--challenger", "2", "--most", "never"), ExperimentRefused, "most: 'never'"),
-    (("--challenger", "2", "--most", "8d"), ExperimentRefused, "most (8d) must be longer than least"),
+    (("--challenger", "2", "--ramp", "5:24h"), ExperimentRefused, "duration"),
+    (("--challenger", "2", "--min-duration", "soon"), ExperimentRefused, "min_duration: 'soon'"),
+    (("--challenger", "2", "--max-duration", "never"), ExperimentRefused, "max_duration: 'never'"),
+    (("--challenger", "2", "--max-duration", "8d"), ExperimentRefused, "most (8d) must be longer than least"),
     (("--challenger", "2", "--margin", "nan"), ExperimentRefused, "margin"),
     (("--challenger", "2", "--alpha", "nan"), ExperimentRefused, "alpha"),
 ]

@@ -110,7 +110,7 @@ def test_every_outcome_is_told_and_conflicts_can_be_looked_at(home: Store) -> No
     assert done.stdout.splitlines() == [
         f"5 rows of {file}: 2 stored, 1 duplicates, 1 conflicts, 1 of the stored without a prediction yet, "
         "1 rows without a label",
-        "what contradicts an earlier label was kept aside: keel feedback flight_delay --conflicts",
+        "to list the labels that contradict earlier ones: keel feedback flight_delay --conflicts",
     ]
     head, line = keel("--conflicts").output.splitlines()
     assert head.split() == ["id", "label", "observed", "other", "label", "observed"]

@@ -73,11 +73,11 @@ def test_a_history_is_told_by_day_one_line_a_row(url: str) -> None:
         "Wednesday, 4 March 2026 (UTC)", f"  01:15  row 9: {told}",
     ]  # fmt: skip
     first, second = json.loads(keel("show", "flight_delay", "--json").output)
-    assert (first["seq"], second["seq"], first["told"], first["action"]) == (8, 9, told, "quarantine")
+    assert (first["seq"], second["seq"], first["sentence"], first["action"]) == (8, 9, told, "quarantine")
 
 
 def test_a_model_without_a_history_says_so_and_an_unknown_one_names_those_there_are(url: str) -> None:
-    assert keel("show", "flight_delay").output == "nothing was ever deployed for flight_delay\n"
+    assert keel("show", "flight_delay").output == "flight_delay has no ledger rows\n"
     assert json.loads(keel("show", "flight_delay", "--json").output) == []
     assert isinstance(refused("show", "flight_dealy"), UnknownModel)
 
@@ -95,7 +95,7 @@ def test_a_terminal_gets_the_whole_story_wrapped(capsys: pytest.CaptureFixture[s
 def test_verify_says_what_holds_and_what_it_cannot_show(url: str) -> None:
     assert keel("verify").output.splitlines() == [
         "7 rows: the chain holds",
-        "no checkpoint was checked: rows cut off at the end, or a chain written anew, would not show",
+        "no checkpoint was verified; without one, rows cut off at the end or a rewritten chain go undetected",
     ]
     assert json.loads(keel("verify", "--json").output) == {
         "entries": 7, "broken_at": None, "reason": "the chain holds", "checkpoints": 0, "covered": 0,
@@ -125,7 +125,7 @@ def test_verify_fails_where_the_deployments_say_something_else_and_rebuild_mends
     with Store.open(url) as store:
         assert deployments.read(store, "toy").production == 2
     assert keel("verify").exit_code == 0
-    assert keel("rebuild").output == "deployments and experiments were what the ledger says\n"
+    assert keel("rebuild").output == "deployments and experiments already agree with the ledger\n"
     assert json.loads(keel("rebuild", "flight_delay", "--json").output) == []
     assert isinstance(refused("rebuild", "flight_dealy"), UnknownModel)
 
@@ -133,7 +133,7 @@ def test_verify_fails_where_the_deployments_say_something_else_and_rebuild_mends
 def test_an_export_is_verified_without_database_mlflow_or_airflow(url: str, tmp_path: Path, signing: None) -> None:
     assert keel("checkpoint").exit_code == 0
     done = keel("export", "ledger.jsonl")
-    assert done.output.startswith("7 rows are in ledger.jsonl; to verify them anywhere: keel ledger verify --file")
+    assert done.output.startswith("wrote 7 rows to ledger.jsonl; to verify them anywhere: keel ledger verify --file")
     exported = json.loads(keel("export", "ledger.jsonl", "--json").output)
     assert exported["entries"] == 7
     (tmp_path / "keel.db").unlink()
@@ -148,7 +148,7 @@ finally:
     environment = {**os.environ, "PYTHONPATH": str(PROJECT / "include"), "KEEL_STORE_URL": "postgresql://nowhere:1/x"}
     ran = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert ran.stdout.splitlines() == [
-        "7 rows: the chain holds", "1 checkpoint holds; the last covers 7 rows, 0 came after it", "[]",
+        "7 rows: the chain holds", "1 checkpoint is valid; the last covers 7 rows, 0 came after it", "[]",
     ]  # fmt: skip
     assert not (tmp_path / "keel.db").exists()
     lines = (tmp_path / "ledger.jsonl").read_bytes().splitlines(keepends=True)
@@ -172,14 +172,16 @@ def test_the_check_without_keel_that_the_document_shows_finds_a_change(url: str,
 
 def test_a_checkpoint_is_written_once_and_finds_a_chain_written_anew(url: str, tmp_path: Path, signing: None) -> None:
     assert keel("checkpoint").output.startswith("elsewhere: checkpoint-000000000007.json covers 7 rows, signed by key ")
-    assert keel("checkpoint").output == "there is no new row: nothing was written\n"
+    assert keel("checkpoint").output == "the ledger has no new rows; no checkpoint was written\n"
     assert json.loads(keel("checkpoint", "--json").output) is None
     with Store.open(url) as store:
         add(store, 8, model="toy", generation_from=2, generation_to=2)
         written = json.loads(keel("checkpoint", "--json").output)
         assert (written["size"], written["seq"]) == (8, 8)
         add(store, 9, model="toy", generation_from=2, generation_to=2)
-        assert keel("verify").output.splitlines()[1] == "2 checkpoints hold; the last covers 8 rows, 1 came after it"
+        assert (
+            keel("verify").output.splitlines()[1] == "2 checkpoints are valid; the last covers 8 rows, 1 came after it"
+        )
         with owned(store) as connection:
             put(connection, rewritten(ledger.stored_rows(store), 2, actor="eve"))
     assert "rows 1 to 7 are not those that were signed" in str(refused("verify"))
@@ -188,7 +190,7 @@ def test_a_checkpoint_is_written_once_and_finds_a_chain_written_anew(url: str, t
 
 
 def test_keys_and_places_that_are_missing_are_named(url: str, tmp_path: Path) -> None:
-    assert "KEEL_CHECKPOINTS, the key with --key or KEEL_SIGNING_KEY" in str(refused("checkpoint"))
+    assert "KEEL_CHECKPOINTS, and the private key with --key or KEEL_SIGNING_KEY" in str(refused("checkpoint"))
     assert "KEEL_VERIFY_KEY" in str(refused("verify", "--checkpoints", "x"))
     assert "KEEL_CHECKPOINTS" in str(refused("verify", "--public-key", "x"))
     made = json.loads(keel("keygen", "key", "--json").output)

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from keel import errors
 from keel.cli import main as command_line
 from keel.cli.output import Progress
+from keel.config import renames
 
 
 def run(monkeypatch: pytest.MonkeyPatch, error: BaseException, *arguments: str) -> int | str | None:
@@ -107,3 +108,34 @@ def test_what_help_says_is_shown_whole(path: list[str], command: Any) -> None:
     for param in command.params:
         assert param.help, f"{param.name} is not explained"
         assert param.help in shown
+
+
+@pytest.mark.parametrize(("old", "new"), renames.COMMANDS.items())
+def test_an_old_command_is_refused_and_names_the_new_one(
+    old: str, new: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["keel", *old.split(), "toy", "1", "--reason", "a reason"])
+    with pytest.raises(SystemExit) as caught:
+        command_line.main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == f"keel: keel {old}: renamed to keel {new} in 0.2\n"
+
+
+@pytest.mark.parametrize("glue", [" ", "="])
+@pytest.mark.parametrize(("old", "new"), renames.OPTIONS.items())
+def test_an_old_option_is_refused_and_names_the_new_one(
+    old: str, new: str, glue: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    option = f"{old}{glue}9".split(" ")
+    monkeypatch.setattr(sys, "argv", ["keel", "experiment", "start", "toy", "--reason", "a reason", *option])
+    with pytest.raises(SystemExit) as caught:
+        command_line.main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == f"keel: {old}: renamed to {new} in 0.2\n"
+
+
+def test_the_new_names_of_commands_and_options_exist() -> None:
+    known = {" ".join(path): command for path, command in commands(get_command(command_line.app))}
+    assert set(renames.COMMANDS.values()) <= known.keys()
+    options = {option for param in known["experiment start"].params for option in param.opts}
+    assert set(renames.OPTIONS.values()) <= options

@@ -1,4 +1,4 @@
-"""``keel maintain``: the night's work by hand, for one model or all."""
+"""``keel maintenance``: the nightly maintenance run now, for one model or for all."""
 
 from __future__ import annotations
 
@@ -45,42 +45,44 @@ def log_of(store: Store):
     return store.predictions(MODEL, dict(get_model(MODEL).features))
 
 
-def maintain(*arguments: str) -> Result:
-    return CliRunner().invoke(command_line.app, ["maintain", *arguments])
+def maintenance(*arguments: str) -> Result:
+    return CliRunner().invoke(command_line.app, ["maintenance", *arguments])
 
 
-def test_it_does_what_the_night_does_and_says_so(url: str) -> None:
-    done = maintain()
+def test_maintenance_runs_every_step_and_prints_the_results(url: str) -> None:
+    done = maintenance()
     assert done.exit_code == 0, (done.output, done.exception)
     first, expired, last = done.stdout.splitlines()
-    assert first == "The ledger's 1 rows hold."
+    assert first == "The ledger's 1 rows are verified."
     assert expired.startswith("Deleted 1 rows of flight_delay from before ")
-    assert last.startswith("The store fits together; its size is ")
+    assert last.startswith("The store is consistent. Its size is ")
     with Store.open(url) as store:
         assert log_of(store).count(*EVER) == 1
-    again = json.loads(maintain(MODEL, "--json").stdout)
+    again = json.loads(maintenance(MODEL, "--json").stdout)
     assert again["models"][MODEL]["expired"]["deleted"] == 0
     assert set(again["models"][MODEL]) == {"reconciled", "pruned", "expired"}
     assert again["store"]["faults"] == 0
 
 
-def test_one_step_that_fails_keeps_no_other_from_being_taken(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_maintenance_with_a_failing_step_runs_the_others_and_exits_with_its_code(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    done = maintain("--json")
+    done = maintenance("--json")
     assert done.exit_code == 3
     steps = json.loads(done.stdout)["models"][MODEL]
     assert steps["reconciled"]["kind"] == "RegistryUnavailable"
     assert steps["expired"]["deleted"] == 1
 
 
-def test_nothing_is_deleted_by_a_ledger_that_does_not_hold(url: str) -> None:
+def test_maintenance_with_a_broken_ledger_deletes_nothing(url: str) -> None:
     with Store.open(url) as store, owned(store) as connection:
         connection.execute(sa.text("UPDATE ledger SET actor = 'mallory'"))
-    assert isinstance(maintain().exception, LedgerBroken)
+    assert isinstance(maintenance().exception, LedgerBroken)
     with Store.open(url) as store:
         assert log_of(store).count(*EVER) == 2
 
 
-def test_a_model_that_is_not_there_is_named(url: str) -> None:
-    assert isinstance(maintain("flight_delays").exception, UnknownModel)
+def test_maintenance_of_an_unknown_model_is_refused(url: str) -> None:
+    assert isinstance(maintenance("flight_delays").exception, UnknownModel)

@@ -1,4 +1,4 @@
-"""``keel quarantine``: what is set aside is listed, and given back with a ledger row."""
+"""``keel quarantine``: quarantined data is listed, and released with a ledger row."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def refused(*arguments: str) -> KeelError:
     return error
 
 
-def test_what_is_set_aside_is_listed_in_order(url: str) -> None:
+def test_list_prints_the_quarantined_intervals_in_order(url: str) -> None:
     lines = keel("list", "flight_delay").output.splitlines()
     assert lines[0] == "2013-05-01T03:00:00Z to 2013-05-01T06:00:00Z  break 3"
     assert len(lines) == 3
@@ -53,7 +53,7 @@ def test_what_is_set_aside_is_listed_in_order(url: str) -> None:
     }  # fmt: skip
 
 
-def test_a_release_frees_what_lies_within_and_is_in_the_ledger_by_name(url: str) -> None:
+def test_release_frees_the_intervals_within_the_range_and_records_the_user(url: str) -> None:
     done = keel("release", "flight_delay", *WITHIN)
     assert done.exit_code == 0, done.output
     assert done.output.splitlines()[1] == "released 2013-05-01T09:00:00Z to 2013-05-01T12:00:00Z of flight_delay"
@@ -67,15 +67,15 @@ def test_a_release_frees_what_lies_within_and_is_in_the_ledger_by_name(url: str)
     assert "was given back by ada: 1 May 2013 03:00 to 06:00, 1 May 2013 09:00 to 12:00 (UTC)." in told
 
 
-def test_a_release_as_json_is_what_was_released(url: str) -> None:
+def test_release_as_json_lists_the_released_intervals(url: str) -> None:
     found = json.loads(keel("release", "flight_delay", *WITHIN, "--json").output)
-    assert [(stretch["reason"], stretch["released"]) for stretch in found] == [("break 3", True), ("break 9", True)]
+    assert [(interval["reason"], interval["released"]) for interval in found] == [("break 3", True), ("break 9", True)]
     keel("release", "flight_delay", "--start", "2013-05-01", "--end", "2013-05-09")
-    assert keel("list", "flight_delay").output == "nothing of flight_delay is set aside\n"
+    assert keel("list", "flight_delay").output == "flight_delay has no quarantined data\n"
     assert json.loads(keel("list", "flight_delay", "--json").output) == []
 
 
-def test_errors_name_what_exists_and_change_nothing(url: str) -> None:
+def test_release_that_cannot_be_done_names_what_exists_and_changes_nothing(url: str) -> None:
     part = ["--start", "2013-05-01T04:00:00Z", "--end", "2013-05-01T06:00:00Z"]
     error = refused("release", "flight_delay", *part)
     assert isinstance(error, UnknownQuarantine)

@@ -1,19 +1,18 @@
-"""``keel versions``: where versions stand, giving one back, deleting; on a real store and a real MLflow."""
+"""``keel versions``: list, reinstate, end a probation and prune, on a real store and a real MLflow."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
 from keel import deployments
 from keel.cli import main as command_line
-from keel.cli.versions import show
 from keel.deployments.history import Deployment, Status, history
 from keel.errors import ConfigError, KeelError, UnknownModel, UnknownVersion
 from keel.ledger import entries as ledger
@@ -83,7 +82,7 @@ def rows_of(home: Path, action: str):
         return list(ledger.entries(ws.store, "toy", action))
 
 
-def test_versions_are_listed_with_what_they_are_and_why(home):
+def test_list_prints_each_version_with_status_training_data_and_reason(home):
     head, *lines = keel("list", "toy").splitlines()
     assert head.split("  ")[0] == "version"
     assert [line.split()[:2] for line in lines] == [
@@ -94,23 +93,23 @@ def test_versions_are_listed_with_what_they_are_and_why(home):
     assert "2026-01-01 to 2026-01-04" in first
     assert "brier 0." in first
     assert "roc_auc 0." in first
-    assert first.endswith("first               Promoted version 1: it is the first.")
+    assert re.search(r"  first  +Promoted version 1: it is the first\.$", first)
     assert second.endswith("not shown [bold]to be better")
     assert third.endswith("it did [2J harm")
     assert leftover.startswith("4        not registered")
     assert leftover.endswith("nothing says what was registered, so it is never loaded")
 
 
-def test_a_terminal_gets_a_table_that_takes_no_markup_from_a_reason(home, capsys):
-    found = json.loads(keel("list", "toy", "--json"))
-    show(found, Console(force_terminal=True, color_system=None, width=200))
-    printed = capsys.readouterr().out
-    assert "┃ version ┃" in printed
+def test_list_on_a_terminal_prints_a_table_and_takes_no_markup_from_a_reason(home, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    printed = keel("list", "toy")
+    assert printed.startswith("┏")
     assert "[bold]" in printed
     assert "\x1b[2J" not in printed
 
 
-def test_json_holds_everything(home):
+def test_list_as_json_holds_every_field(home):
     found = json.loads(keel("list", "toy", "--json"))
     assert [(v["version"], v["status"], v["pinned"]) for v in found] == [
         (1, "production", True), (2, "rejected", True), (3, "quarantined", True), (4, None, False),
@@ -119,37 +118,37 @@ def test_json_holds_everything(home):
     assert 0 < found[0]["metrics"]["brier"] < 1
 
 
-def test_pruning_says_what_it_would_delete_and_then_deletes_it(home):
+def test_prune_lists_on_a_dry_run_and_then_deletes(home):
     said = f"version 2 of toy: rejected since {LONG_AGO:%Y-%m-%d}\n"
     assert keel("prune", "toy", "--dry-run") == f"would delete {said}"
     assert rows_of(home, "delete_version") == []
     assert keel("prune", "toy") == f"deleted {said}"
     assert [row.actor for row in rows_of(home, "delete_version")] == ["ada"]
-    assert keel("prune", "toy") == "no version of toy is due to be deleted\n"
+    assert keel("prune", "toy") == "toy has no version to delete\n"
     assert json.loads(keel("prune", "toy", "--json")) == []
     assert [v["version"] for v in json.loads(keel("list", "toy", "--json"))] == [1, 3, 4]
     listed = {v["version"]: v["status"] for v in json.loads(keel("list", "toy", "--all", "--json"))}
     assert listed == {1: "production", 2: "deleted", 3: "quarantined", 4: None}
 
 
-def test_pruning_as_json(home):
+def test_prune_as_json_lists_the_versions(home):
     assert json.loads(keel("prune", "toy", "--dry-run", "--json")) == [
         {"version": 2, "status": "rejected", "reason": f"rejected since {LONG_AGO:%Y-%m-%d}", "begun": False}
     ]
 
 
-def test_a_probation_is_ended_in_the_name_of_who_is_logged_in(home):
+def test_end_probation_records_the_user_and_the_reason(home):
     with pytest.raises(UnknownVersion, match="version 1 is not on probation; none is"):
-        keel("confirm", "toy", "1", "--reason", "its labels never come")
+        keel("end-probation", "toy", "1", "--reason", "its labels never come")
     watched = {"version": 1, "previous": None, "since": LONG_AGO.isoformat(), "until": (LONG_AGO + DAY).isoformat()}
     with Workspace.open(home=home, environment={}) as ws:
         deployments.append(ws.store, "toy", actor="tests", action="promote", body={"probation": watched}, now=LONG_AGO)
     with pytest.raises(UnknownVersion, match="version 2 is not on probation; version 1 is"):
-        keel("confirm", "toy", "2", "--reason", "its labels never come")
+        keel("end-probation", "toy", "2", "--reason", "its labels never come")
     with pytest.raises(ConfigError, match="reason"):
-        keel("confirm", "toy", "1", "--reason", " ")
-    said = keel("confirm", "toy", "1", "--reason", "its labels never come")
-    assert said == "version 1 of toy is on probation no longer, and stays in production\n"
+        keel("end-probation", "toy", "1", "--reason", " ")
+    said = keel("end-probation", "toy", "1", "--reason", "its labels never come")
+    assert said == "ended the probation of version 1 of toy; it stays in production\n"
     [row] = rows_of(home, "confirm")
     assert (row.actor, row.body["evidence"]["reason"]) == ("ada", "its labels never come")
     with Workspace.open(home=home, environment={}) as ws:
@@ -157,14 +156,14 @@ def test_a_probation_is_ended_in_the_name_of_who_is_logged_in(home):
     assert (state.probation, state.deployment.production, state.deployment.generation) == (None, 1, 2)
 
 
-def test_a_version_is_released_in_the_name_of_who_is_logged_in(home):
-    assert keel("release", "toy", "3", "--reason", "it was the sensor") == (
-        "released version 3 of toy: its status is archived now\n"
+def test_reinstate_records_the_user_and_the_reason(home):
+    assert keel("reinstate", "toy", "3", "--reason", "it was the sensor") == (
+        "reinstated version 3 of toy; its status is now archived\n"
     )
     [row] = rows_of(home, "release_version")
     assert row.actor == "ada"
     assert row.body["evidence"]["sentence"] == "Released version 3, which was quarantined: it was the sensor"
-    done = json.loads(keel("release", "toy", "2", "--reason", "another look", "--json"))
+    done = json.loads(keel("reinstate", "toy", "2", "--reason", "another look", "--json"))
     assert (done["version"], done["status"], done["actor"]) == (2, "candidate", "ada")
     with Workspace.open(home=home, environment={}) as ws:
         assert history(ws.store, "toy").status(2) is Status.CANDIDATE
@@ -174,14 +173,22 @@ def test_a_version_is_released_in_the_name_of_who_is_logged_in(home):
 @pytest.mark.parametrize(
     ("arguments", "kind", "said"),
     [
-        (["release", "toy", "1", "--reason", "x"], UnknownVersion, "is production, and only rejected and quarantined"),
-        (["release", "toy", "9", "--reason", "x"], UnknownVersion, r"can be released: 2 \(rejected\), 3 \(quarantined"),
-        (["release", "toy", "2", "--reason", " "], ConfigError, "say why"),
+        (
+            ["reinstate", "toy", "1", "--reason", "x"],
+            UnknownVersion,
+            "is production, and only rejected and quarantined",
+        ),
+        (
+            ["reinstate", "toy", "9", "--reason", "x"],
+            UnknownVersion,
+            r"can be released: 2 \(rejected\), 3 \(quarantined",
+        ),
+        (["reinstate", "toy", "2", "--reason", " "], ConfigError, "say why"),
         (["list", "tyo"], UnknownModel, "did you mean 'toy'"),
         (["prune", "tyo"], UnknownModel, "did you mean 'toy'"),
     ],
 )
-def test_what_cannot_be_done_is_said_and_changes_nothing(home, arguments, kind, said):
+def test_a_command_that_cannot_be_done_is_refused_and_changes_nothing(home, arguments, kind, said):
     with pytest.raises(kind, match=said) as refused:
         keel(*arguments)
     assert isinstance(refused.value, KeelError)
@@ -189,7 +196,7 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(home, arguments, kind, 
     assert rows_of(home, "release_version") == []
 
 
-def test_a_model_without_versions_says_how_to_get_one(home, tmp_path, monkeypatch):
+def test_list_of_a_model_without_versions_names_the_way_to_one(home, tmp_path, monkeypatch):
     monkeypatch.setenv("KEEL_HOME", str(tmp_path / "empty"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'empty' / 'mlflow.db'}")
     assert keel("list", "toy") == "toy has no versions; train one: airflow dags trigger toy.retrain\n"

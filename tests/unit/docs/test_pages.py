@@ -75,7 +75,7 @@ def test_every_keel_command_that_is_named_exists(page):
     from keel.cli.main import app
 
     known = get_command(app).commands
-    for line in re.findall(r"^(?:\.venv/bin/)?keel ([a-z]+(?: [a-z]+)?)", commands_in(page), re.MULTILINE):
+    for line in re.findall(r"^(?:\.venv/bin/)?keel ([a-z]+(?: [a-z-]+)?)", commands_in(page), re.MULTILINE):
         first, _, second = line.partition(" ")
         assert first in known, f"keel {line}"
         assert second in getattr(known[first], "commands", {second: None}), f"keel {line}"
