@@ -263,7 +263,15 @@ def compose_message(
     for kind in KINDS:
         report = ws.store.reports.get(report_id(kind, decision))
         bodies[kind] = report["body"] if report else None
-    told = [d for d in ws.store.decisions.list(config.model) if d["decision_id"] != decision["decision_id"]]
+    end = Window.from_dict(decision["window"]).end
+    told = ws.store.decisions.notified(
+        config.model,
+        decision["version"],
+        decision["action"],
+        after=end - config.alerts.cooldown,
+        until=end,
+        other_than=decision["decision_id"],
+    )
     return compose_alert(config, decision, outcome, bodies, told, run_url=run_url)
 
 

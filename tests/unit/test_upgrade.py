@@ -30,7 +30,7 @@ from keel.serving.prediction_log.spool import Durability, Spool
 from keel.store import Store
 from keel.store.database import migrations
 from keel.store.database.connections import Database, parse_url
-from keel.store.undelivered import set_aside
+from keel.store.undelivered import undelivered_records
 from keel.workspace import Workspace
 from tests.support.paths import PROJECT
 from tests.support.toy import DAY, START, toy_config
@@ -264,11 +264,13 @@ def test_rollback_from_an_old_version_works(ws: Workspace) -> None:
 
 
 def test_old_undelivered_reports_are_notified_once_and_the_notified_ones_never(ws: Workspace) -> None:
-    [sentence] = set_aside(ws.store, "toy", run_id="new")
+    [sentence] = undelivered_records(ws.store, "toy", run_id="new")
     assert "label" in sentence
-    assert set_aside(ws.store, "toy", run_id="new") == [sentence], "the run may have ended before it sent anything"
-    assert set_aside(ws.store, "toy", run_id="newer") == []
-    [old] = set_aside(ws.store, "toy", run_id="scheduled__12")
+    assert undelivered_records(ws.store, "toy", run_id="new") == [sentence], (
+        "the run may have ended before it sent anything"
+    )
+    assert undelivered_records(ws.store, "toy", run_id="newer") == []
+    [old] = undelivered_records(ws.store, "toy", run_id="scheduled__12")
     assert "NUL" in old
 
 

@@ -146,7 +146,7 @@ def _keep(
 
 def _judged_before(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any]) -> Plain | None:
     """Return what was found of these two for this very decision, as when a finished task runs again."""
-    for report in ws.store.reports.list(config.model, "comparison"):
+    for report in ws.store.reports.list(config.model, "comparison", version=asked["challenger"], limit=None):
         body: Plain = report["body"]
         if all(body[name] == asked[name] for name in ("decision_id", "champion", "challenger")):
             return body

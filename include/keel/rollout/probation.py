@@ -57,7 +57,7 @@ def watch(
     branch = BRANCHES.get(body["verdict"], "no_action")
     if harmless := _harmless(body):
         branch, sentence = "confirm", harmless
-    elif "goes_on_until" in body and _told_before(ws, config, body, other_than=identity):
+    elif "goes_on_until" in body and _told_before(ws, config, state.probation, body, other_than=identity):
         branch = "no_action"
     about = (body["verdict"], *sorted(said))
     kept: Plain = {"report_id": None}
@@ -123,15 +123,15 @@ def _harmless(found: Mapping[str, Any]) -> str:
     return found["sentence"] if survived else f"{found['sentence']} Its time is up, and the version stays: {NO_BETTER}."
 
 
-def _told_before(ws: Workspace, config: ModelConfig, found: Mapping[str, Any], *, other_than: str) -> bool:
+def _told_before(
+    ws: Workspace, config: ModelConfig, probation: Probation | None, found: Mapping[str, Any], *, other_than: str
+) -> bool:
     """Whether people have heard that this probation has shown nothing in its time, and goes on."""
-    return any(
-        past["decision_id"] != other_than
-        and (past["outcome"] or {}).get("told")
-        and past["version"] == found["version"]
-        and past["body"].get("watched", {}).get("goes_on_until") == found["goes_on_until"]
-        for past in ws.store.decisions.list(config.model, Action.WATCH)
+    assert probation is not None
+    past = ws.store.decisions.notified(
+        config.model, probation.version, Action.WATCH, after=probation.since, other_than=other_than
     )
+    return any(each["body"].get("watched", {}).get("goes_on_until") == found["goes_on_until"] for each in past)
 
 
 def _span(probation: Probation, end: datetime) -> Window:

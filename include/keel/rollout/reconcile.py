@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from keel import deployments
-from keel.store.undelivered import set_aside
+from keel.store.undelivered import undelivered_records
 from keel.window import now_utc
 
 if TYPE_CHECKING:
@@ -20,5 +20,5 @@ def reconcile(ws: Workspace, config: ModelConfig, *, actor: str, run_id: str, ad
     Also finds what the scoring service could not store: ``set_aside``, sentences which stand among the ``findings``.
     """
     found = deployments.reconcile(ws.store, ws.registry, config.model, actor=actor, now=now_utc(), adopt=adopt)
-    lost = set_aside(ws.store, config.model, run_id=run_id)
+    lost = undelivered_records(ws.store, config.model, run_id=run_id)
     return {**found.to_dict(), "findings": [*found.to_dict()["findings"], *lost], "set_aside": lost}

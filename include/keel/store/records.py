@@ -5,7 +5,7 @@ so that running a task again leaves the same rows; what is first stored keeps it
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -140,13 +140,26 @@ class Reports:
         return None if row is None else as_record(row)
 
     def list(
-        self, model: str, kind: str | None = None, limit: int | None = 50, *,
+        self,
+        model: str,
+        kind: str | None = None,
+        limit: int | None = 50,
+        *,
+        version: int | None = None,
+        statuses: Collection[str] = (),
         overlapping: tuple[datetime, datetime] | None = None,
-    ) -> Sequence[dict[str, Any]]:  # fmt: skip
-        """Return the latest reports of a model, newest first; with ``overlapping``, those about some of that time."""
+    ) -> Sequence[dict[str, Any]]:
+        """Return the latest reports of a model, newest first.
+
+        kind, version, statuses: only reports that have one of these; the limit is applied after that.
+        overlapping: only reports whose window shares some time with start..end.
+        """
         query = sa.select(reports).where(reports.c.model == model)
-        if kind is not None:
-            query = query.where(reports.c.kind == kind)
+        for column, wanted in ((reports.c.kind, kind), (reports.c.version, version)):
+            if wanted is not None:
+                query = query.where(column == wanted)
+        if statuses:
+            query = query.where(reports.c.status.in_(statuses))
         if overlapping is not None:
             start, end = map(to_micros, overlapping)
             query = query.where(reports.c.window_start < end, reports.c.window_end > start)
@@ -199,6 +212,56 @@ class Decisions:
     def latest(self, model: str, action: str | None = None) -> dict[str, Any] | None:
         """Return the newest decision of a model, of one action if given, or None."""
         return next(iter(self.list(model, action, limit=1)), None)
+
+    def last_window_end(
+        self, model: str, action: str, *, until: datetime, other_than: str | None = None
+    ) -> datetime | None:
+        """Return the latest end, at most ``until``, of a window that led to an action; None if there was none.
+
+        The order is that of the data, not that in which decisions were made: a backfill decides on old windows late.
+
+        other_than: the id of a decision to leave out.
+        """
+        query = sa.select(sa.func.max(decisions.c.window_end)).where(
+            decisions.c.model == model, decisions.c.action == action, decisions.c.window_end <= to_micros(until)
+        )
+        if other_than is not None:
+            query = query.where(decisions.c.decision_id != other_than)
+        with self._database.connect() as connection:
+            latest = connection.execute(query).scalar()
+        return None if latest is None else from_micros(latest)
+
+    def notified(
+        self,
+        model: str,
+        version: int | None,
+        action: str,
+        *,
+        after: datetime,
+        until: datetime | None = None,
+        other_than: str | None = None,
+    ) -> Sequence[dict[str, Any]]:
+        """Return the decisions whose message reached a channel, latest window first.
+
+        after, until: only of windows with after < end ≤ until.
+        other_than: the id of a decision to leave out.
+        """
+        query = sa.select(decisions).where(
+            decisions.c.model == model,
+            decisions.c.action == action,
+            decisions.c.version.is_not_distinct_from(version),
+            decisions.c.window_end > to_micros(after),
+            decisions.c.outcome.is_not(None),
+        )
+        if until is not None:
+            query = query.where(decisions.c.window_end <= to_micros(until))
+        if other_than is not None:
+            query = query.where(decisions.c.decision_id != other_than)
+        query = query.order_by(decisions.c.window_end.desc(), decisions.c.decision_id)
+        with self._database.connect() as connection:
+            found = [as_record(row) for row in connection.execute(query)]
+        # Keel 0.1.0 stored the channels as "told"
+        return [each for each in found if each["outcome"].get("notified") or each["outcome"].get("told")]
 
     def list(self, model: str, action: str | None = None, limit: int = 50) -> Sequence[dict[str, Any]]:
         """Return the latest decisions of a model, newest first."""

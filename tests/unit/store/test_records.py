@@ -236,3 +236,59 @@ def test_an_error_inside_a_transaction_undoes_it(store: Store) -> None:
         connection.execute(sa.insert(deployments), [row, {**row, "model": "n"}, row])
     with store.connect() as connection:
         assert connection.execute(sa.select(deployments)).all() == []
+
+
+def many_later_decisions(store: Store, *, days: int) -> None:
+    """Add two hundred decisions that were made after all others, on windows that end so many days from noon."""
+    for number in range(200):
+        end = NOON + timedelta(days=days, hours=number % 24)
+        decision(
+            store, f"later-{number}", action="retrain" if number % 2 else "raise_alert", window_start=end - HOUR,
+            window_end=end, created_at=NOON + timedelta(days=90, minutes=number),
+        )  # fmt: skip
+        store.decisions.set_outcome(f"later-{number}", {"notified": ["outbox"]})
+
+
+@pytest.mark.parametrize("days", [-30, 30], ids=["a backfill of older windows", "newer windows"])
+def test_last_window_end_is_found_behind_many_decisions_made_later(store: Store, days: int) -> None:
+    for hours in (2, 1):
+        decision(store, f"d{hours}", window_end=NOON + hours * HOUR)
+    many_later_decisions(store, days=days)
+    last = store.decisions.last_window_end
+    assert last("m", "retrain", until=NOON + 3 * HOUR) == NOON + 2 * HOUR
+    assert last("m", "retrain", until=NOON + 2 * HOUR) == NOON + 2 * HOUR
+    assert last("m", "retrain", until=NOON + 3 * HOUR, other_than="d2") == NOON + HOUR
+    assert last("m", "quarantine", until=NOON + 3 * HOUR) is None
+    assert last("other", "retrain", until=NOON + 3 * HOUR) is None
+
+
+@pytest.mark.parametrize("days", [-30, 30], ids=["a backfill of older windows", "newer windows"])
+def test_notified_decisions_are_found_behind_many_decisions_made_later(store: Store, days: int) -> None:
+    outcomes: dict[str, Any] = {
+        "d1": {"notified": ["outbox"]}, "d2": {"told": ["outbox"]}, "d3": {"notified": []}, "d4": None,
+        "d5": {"notified": ["outbox"]},
+    }  # fmt: skip
+    for name, outcome in outcomes.items():
+        decision(store, name, action="raise_alert", window_end=NOON + int(name[1]) * HOUR)
+        if outcome is not None:
+            store.decisions.set_outcome(name, outcome)
+    decision(store, "other version", action="raise_alert", version=4, window_end=NOON + 2 * HOUR)
+    store.decisions.set_outcome("other version", {"notified": ["outbox"]})
+    many_later_decisions(store, days=days)
+
+    def found(after: int, until: int, **which: Any) -> list[str]:
+        spans = {"after": NOON + after * HOUR, "until": NOON + until * HOUR}
+        return [d["decision_id"] for d in store.decisions.notified("m", 3, "raise_alert", **spans, **which)]
+
+    assert found(0, 5) == ["d5", "d2", "d1"]
+    assert found(1, 4) == ["d2"]
+    assert found(0, 5, other_than="d5") == ["d2", "d1"]
+
+
+def test_reports_are_listed_by_version_and_status_before_the_limit(store: Store) -> None:
+    report(store, "old", version=7, status="undelivered")
+    for number in range(60):
+        report(store, f"r{number}", status="notified", created_at=NOON + HOUR)
+    assert [r["report_id"] for r in store.reports.list("m", version=7)] == ["old"]
+    assert [r["report_id"] for r in store.reports.list("m", statuses=["undelivered"])] == ["old"]
+    assert len(store.reports.list("m", statuses=["undelivered", "notified"], limit=None)) == 61

@@ -71,12 +71,7 @@ def store_decision(
 
 def last_retrain_before(ws: Workspace, model: str, *, before: datetime, other_than: str) -> datetime | None:
     """Return when data last led to a retrain; the decision being made again is not its own predecessor."""
-    ends = [
-        d["window_end"]
-        for d in ws.store.decisions.list(model, str(Action.RETRAIN))
-        if d["window_end"] <= before and d["decision_id"] != other_than
-    ]
-    return max(ends, default=None)
+    return ws.store.decisions.last_window_end(model, Action.RETRAIN, until=before, other_than=other_than)
 
 
 def outcome_of(name: str, decided: Mapping[str, Any], sentence: str, **more: Any) -> Plain:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from keel.errors import KeelError
 from keel.serving.prediction_log.store_writer import BatchWriter, model_of
-from keel.store.undelivered import REPORT_KIND, SET_ASIDE
+from keel.store.undelivered import REPORT_KIND, UNDELIVERED
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
@@ -177,5 +177,5 @@ class SpoolShipper(threading.Thread):
             sentence = f"An answered request or label {whose} {what} and lies in {self._folder / 'set-aside'}: {reason}"
             body = {"sentence": sentence, "reason": reason}
             self._ws.store.reports.put(
-                f"spool-{model}-{identity[:16]}", model, None, REPORT_KIND, None, None, SET_ASIDE, body, now
+                f"spool-{model}-{identity[:16]}", model, None, REPORT_KIND, None, None, UNDELIVERED, body, now
             )

@@ -122,6 +122,7 @@ decisions = Table(
     Column("outcome", Text),
     Column("created_at", BigInteger, nullable=False),
     Index("decisions_by_model", "model", "created_at"),
+    Index("decisions_by_window", "model", "action", "window_end"),
 )
 
 # No two stretches of a model overlap. decided_until: the end of the window that found the stretch.

