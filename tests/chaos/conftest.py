@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.kills import World
+from tests.support.chaos.kills import World
 
 
 @pytest.fixture

@@ -13,8 +13,7 @@ import pytest
 from keel import deployments
 from keel.ledger import entries as ledger
 from keel.registry.registry import Registry
-from tests.support.cheap_versions import with_production
-from tests.support.kills import (
+from tests.support.chaos.kills import (
     FULL_SIZE,
     TRIALS,
     World,
@@ -24,6 +23,7 @@ from tests.support.kills import (
     run,
     run_until_killed,
 )
+from tests.support.cheap_versions import with_production
 from tests.support.store_fixtures import NOON
 
 A_FEW_PROMOTIONS = 0.5

@@ -18,8 +18,7 @@ from keel.ledger import entries as ledger
 from keel.rollout.decline import reject
 from keel.rollout.eligibility import require_promotable
 from keel.workspace import Workspace
-from tests.support.cheap_versions import with_production
-from tests.support.kills import (
+from tests.support.chaos.kills import (
     TIMEOUT,
     TRIALS,
     World,
@@ -30,6 +29,7 @@ from tests.support.kills import (
     run,
     watch,
 )
+from tests.support.cheap_versions import with_production
 from tests.support.store_fixtures import NOON
 from tests.support.toy import toy_config
 

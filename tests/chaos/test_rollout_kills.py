@@ -16,8 +16,8 @@ from keel.deployments import experiments
 from keel.evaluation.experiment.plan import Stage
 from keel.ledger import entries as ledger
 from keel.workspace import Workspace
+from tests.support.chaos.kills import FULL_SIZE, World, require_consistent, run
 from tests.support.experiment_rows import serve
-from tests.support.kills import FULL_SIZE, World, require_consistent, run
 from tests.support.loop_steps import BY, CONFIG, NOW, first_version, live
 from tests.support.toy import DAY, toy_rows
 

@@ -26,7 +26,7 @@ import pytest
 import sqlalchemy as sa
 
 from keel.workspace import PROJECT, Workspace
-from tests.support.kills import FULL_SIZE
+from tests.support.chaos.kills import FULL_SIZE
 from tests.support.loop_steps import CONFIG, first_version
 from tests.support.serving.process import Serving, write_models
 

@@ -18,8 +18,8 @@ import pytest
 
 from keel.errors import SpoolFailed
 from keel.serving.prediction_log.spool import Durability, Spool, writer
-from tests.support.forgetful_disk import Disk, PowerLossError, Process
-from tests.support.kills import FULL_SIZE
+from tests.support.chaos.forgetful_disk import Disk, PowerLossError, Process
+from tests.support.chaos.kills import FULL_SIZE
 
 RUNS = int(os.environ.get("KEEL_SPOOL_RUNS", "5000" if FULL_SIZE else "1000"))
 ROOT = Path("/spool")

@@ -14,7 +14,7 @@ import pytest
 from keel.serving.prediction_log.spool import Spool, Stats
 from keel.serving.prediction_log.spool.files import LocalFiles
 from keel.serving.prediction_log.spool.frames import FRAME_BYTES
-from tests.support.kills import FULL_SIZE
+from tests.support.chaos.kills import FULL_SIZE
 
 FLIPS = 5000 if FULL_SIZE else 500
 """In a spool that was killed, and as many in one that was closed."""

@@ -17,7 +17,7 @@ from keel.errors import KeelError, RegistryUnavailable, StoreUnavailable
 from keel.evaluation.holdout.comparison import NotShownBetter
 from keel.ledger import entries as ledger
 from keel.registry.registry import Registry
-from keel.rollout import compare as judging
+from keel.rollout import gate as judging
 from keel.stats.metrics.losses import Scored
 from keel.workspace import Workspace
 from tests.support.loop_steps import BY, NOW

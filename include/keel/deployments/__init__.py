@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from keel.deployments.alias_sync import Finding, sync_aliases, sync_pending
 from keel.deployments.history import Deployment
-from keel.deployments.reconcile import Reconciled, reconcile
+from keel.deployments.reconciliation import Reconciled, reconcile
 from keel.deployments.transitions import (
     NONE,
     Statuses,

@@ -10,18 +10,18 @@ who must, and is what would serve the very thing that was registered? Only then 
 """
 
 from keel.rollout.approval import approval_request, approve
-from keel.rollout.compare import compare
 from keel.rollout.decline import keep_champion
+from keel.rollout.deployment_watch import watch_deployment
 from keel.rollout.experiment.conclude import conclude_experiment
 from keel.rollout.experiment.parameters import duration_of, stages_of
 from keel.rollout.experiment.start import start_experiment, stop_experiment
 from keel.rollout.experiment.watch import evaluate_experiment, watch_experiment
+from keel.rollout.gate import compare
 from keel.rollout.probation import confirm, watch
 from keel.rollout.promotion import promote, stage
-from keel.rollout.reconcile import reconcile
+from keel.rollout.reconciliation import reconcile
 from keel.rollout.request import request_promotion
-from keel.rollout.rollback import request_rollback, rollback
-from keel.rollout.watch import watch_deployment
+from keel.rollout.rollbacks import request_rollback, rollback
 
 __all__ = [
     "approval_request",

@@ -18,9 +18,9 @@ from keel.evaluation.holdout.comparison import Verdict, compare_versions
 from keel.evaluation.holdout.report import render
 from keel.evaluation.holdout.segments import SegmentStatus, named
 from keel.monitoring.records import Plain, report_id
-from keel.rollout.compare import measure_speed
 from keel.rollout.experiment.start import laxer_than_the_gate
 from keel.rollout.experiment_evidence import BASIS, keep
+from keel.rollout.gate import measure_speed
 from keel.training.datasets import score_version
 from keel.window import Window, ceil_hour, floor_hour
 

@@ -365,7 +365,7 @@ def test_a_row_that_is_not_what_the_ledger_adds_up_to_is_found_and_nothing_is_ad
 @pytest.mark.parametrize("what", ["read", "look_at"])
 def test_a_row_that_changes_while_one_looks_is_not_wrong(model, monkeypatch, what):
     """After the row was read, or after the ledger was."""
-    from keel.deployments import reconcile as module
+    from keel.deployments import reconciliation as module
 
     look, done = getattr(module, what), []
 
