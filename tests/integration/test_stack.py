@@ -110,8 +110,7 @@ def test_the_dags_of_every_model_are_there_without_import_errors(api: AirflowApi
 
 
 def test_the_training_pool_exists(api: AirflowApi) -> None:
-    pools = {pool["name"]: pool["slots"] for pool in api._list("/api/v2/pools", "pools")}
-    assert pools[TRAINING_POOL] == 1
+    assert api.pools()[TRAINING_POOL] == 1
 
 
 def test_a_second_stack_on_the_same_folder_is_refused(running: object, home: Path) -> None:

@@ -1,1 +1,1 @@
-"""The ``keel`` command, and the real servers it starts on one machine."""
+"""The ``keel`` command: a module for each subcommand, and the servers it starts on one machine."""

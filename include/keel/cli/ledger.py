@@ -59,7 +59,7 @@ def show(model: ModelArgument, as_json: JsonOption = False) -> None:
     if as_json:
         print_json([{**row.to_dict(), "sentence": tell(row)} for row in rows])
     elif rows:
-        _print_history(rows)
+        print_history(rows)
     else:
         typer.echo(f"{name} has no ledger rows")
 
@@ -221,7 +221,7 @@ def _coverage(found: Verification, place: str | None) -> str:
     return f"{signed} valid; the last covers {found.covered} rows, {new} came after it"
 
 
-def _print_history(rows: Iterable[Entry]) -> None:
+def print_history(rows: Iterable[Entry]) -> None:
     """Print the rows under their days: wrapped and coloured on a terminal, one line a row elsewhere."""
     from itertools import groupby
 

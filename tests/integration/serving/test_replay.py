@@ -67,7 +67,7 @@ def test_a_version_that_does_not_come_is_named(serving: Serving) -> None:
 
 def test_what_the_service_refuses_is_named_with_its_reason(serving: Serving) -> None:
     with ScoringService(serving.url) as service, pytest.raises(ServiceFailed, match="answered 422: .*column 'x'"):
-        service.ask(CONFIG, ROWS.drop_columns(["x"]))
+        service.predict(CONFIG, ROWS.drop_columns(["x"]))
 
 
 def test_a_service_that_is_gone_is_named() -> None:

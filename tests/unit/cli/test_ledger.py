@@ -85,7 +85,7 @@ def test_a_model_without_a_history_says_so_and_an_unknown_one_names_those_there_
 def test_a_terminal_gets_the_whole_story_wrapped(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "80")
-    commands._print_history(STORY)
+    commands.print_history(STORY)
     shown = capsys.readouterr().out
     assert "\x1b[1;31mVersion 5 was taken back, and version 3 serves again. " in shown
     plain = " ".join(shown.split())

@@ -1,1 +1,1 @@
-"""Everything on one machine: the servers that the demo and keel up start, and the replay of a labelled past."""
+"""Keel on one machine: real Airflow, MLflow and scoring processes, and the replay of real flights."""

@@ -1,4 +1,4 @@
-"""A small client of Airflow's public REST API (v2): what the command line needs to trigger runs and follow them."""
+"""A small client of Airflow's public REST API (v2), to trigger DAG runs and follow them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import httpx
 from keel.errors import KeelError
 
 FINISHED = frozenset({"success", "failed"})
-"""States a DAG run does not leave by itself."""
+"""Final states of a DAG run."""
 
 _ATTEMPTS = 6
 _BACKOFF_SECONDS = 0.25
@@ -21,23 +21,23 @@ _TRANSIENT = frozenset({429, 500, 502, 503, 504})
 
 
 class AirflowUnavailable(KeelError):
-    """Airflow cannot be reached, or keeps failing; says where and what it answered."""
+    """Airflow cannot be reached or keeps failing; the message names its URL and its last response."""
 
     exit_code = 3
     permanent = False
 
 
 class AirflowRefused(KeelError):
-    """Airflow answered that the request cannot be done, such as for an unknown DAG."""
+    """Airflow rejected a request, such as one for an unknown DAG."""
 
     exit_code = 2
 
 
 class AirflowApi:
-    """Calls to one Airflow, logged in as one user; a token is fetched on first use and renewed when it expires.
+    """A client of one Airflow, logged in as one user; it fetches its token on first use and renews an expired one.
 
-    Transient errors are tried again for about eight seconds. Triggering is safe to repeat because the run id is fixed
-    before the first try.
+    It retries transient errors for about eight seconds. Retrying a trigger is safe, because the run id is chosen
+    before the first attempt.
     """
 
     def __init__(
@@ -67,24 +67,39 @@ class AirflowApi:
         self._client.close()
 
     def health(self) -> dict[str, Any]:
-        """Return ``{"metadatabase": {"status": …}, "scheduler": …, "triggerer": …, "dag_processor": …}``."""
+        """Return the status of each component: ``{"metadatabase": {"status": …}, "scheduler": …, …}``."""
         return self._get("/api/v2/monitor/health")
 
     def dag_ids(self) -> list[str]:
-        """Return the ids of the DAGs that Airflow has parsed, paused or not."""
+        """Return the ids of all parsed DAGs, paused or not."""
         return [dag["dag_id"] for dag in self._list("/api/v2/dags", "dags")]
 
     def import_errors(self) -> dict[str, str]:
-        """Return ``{file: trace}`` for the DAG files that could not be imported."""
+        """Return ``{file: traceback}`` of the DAG files that could not be imported."""
         found = self._list("/api/v2/importErrors", "import_errors")
         return {item["filename"]: item["stack_trace"] for item in found}
 
     def wait_for_dags(
         self, dag_ids: Collection[str], *, timeout: float, check: Callable[[], None] = lambda: None
     ) -> None:
-        """Wait until all of ``dag_ids`` are known; ``check`` may raise meanwhile. `AirflowUnavailable` after timeout s.
+        """Wait until Airflow has parsed all of ``dag_ids``.
 
-        An import error of any file ends the wait at once, with its trace.
+        Parameters
+        ----------
+        dag_ids : collection of str
+            Ids of the DAGs.
+        timeout : float
+            Seconds to wait at most.
+        check : callable
+            Called while waiting; it may raise to end the wait.
+
+        Raises
+        ------
+        AirflowUnavailable
+            After the timeout.
+        AirflowRefused
+            As soon as any DAG file has an import error; quotes the traceback.
+
         """
         deadline = time.monotonic() + timeout
         while missing := sorted(set(dag_ids) - set(self.dag_ids())):
@@ -102,20 +117,20 @@ class AirflowApi:
         self._call("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
 
     def pause(self, dag_id: str) -> None:
-        """Keep the scheduler from starting tasks of the DAG."""
+        """Stop the scheduler from starting tasks of the DAG."""
         self._call("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": True})
 
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None, *, run_id: str | None = None) -> str:
-        """Start a run with ``conf`` as its parameters and return its id."""
+        """Start a run with ``conf`` as its parameters and return the run id."""
         run_id = run_id or f"manual__{datetime.now(UTC).isoformat()}"
         body = {"dag_run_id": run_id, "logical_date": None, "conf": conf or {}}
         response = self._send("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
-        if response.status_code != httpx.codes.CONFLICT:  # a try whose answer was lost has already started it
+        if response.status_code != httpx.codes.CONFLICT:  # an attempt whose response was lost has started the run
             _raise_for(response)
         return run_id
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
-        """Return the run; its ``state`` is queued, running, success or failed."""
+        """Return a run; its ``state`` is queued, running, success or failed."""
         return self._get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")
 
     def runs(self, dag_id: str) -> list[dict[str, Any]]:
@@ -127,7 +142,7 @@ class AirflowApi:
         return self._list(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances", "task_instances")
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, *, key: str = "return_value") -> Any:
-        """Return what the task pushed under ``key``, or None when it pushed nothing (skipped, or not yet run)."""
+        """Return a task's XCom, or None if the task pushed none: it was skipped or has not run."""
         response = self._send(
             "GET",
             f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}",
@@ -138,8 +153,12 @@ class AirflowApi:
         _raise_for(response)
         return response.json()["value"]
 
+    def pools(self) -> dict[str, int]:
+        """Return the number of slots of each pool, by name."""
+        return {pool["name"]: pool["slots"] for pool in self._list("/api/v2/pools", "pools")}
+
     def ensure_pool(self, name: str, *, slots: int, description: str = "") -> None:
-        """Create the pool unless it exists."""
+        """Create a pool unless it exists."""
         body = {"name": name, "slots": slots, "description": description, "include_deferred": False}
         response = self._send("POST", "/api/v2/pools", json=body)
         if response.status_code != httpx.codes.CONFLICT:
@@ -162,7 +181,7 @@ class AirflowApi:
         return response
 
     def _send(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
-        """Return the answer, whatever it says, once it is not transient; log in first, and again when told to."""
+        """Return the first response that is not transient; log in first, and again after 401."""
         if "Authorization" not in self._client.headers:
             self._log_in()
         response = self._attempt(method, path, **kwargs)
@@ -201,4 +220,6 @@ def _raise_for(response: httpx.Response) -> None:
     except ValueError:
         detail = response.text
     request = response.request
-    raise AirflowRefused(f"{request.method} {request.url.path} was refused: {response.status_code} {str(detail)[:500]}")
+    raise AirflowRefused(
+        f"{request.method} {request.url.path} was rejected: {response.status_code} {str(detail)[:500]}"
+    )

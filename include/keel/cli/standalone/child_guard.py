@@ -1,9 +1,9 @@
-"""Runs one server and never leaves any of its processes behind; a program of its own, started by
-`keel.cli.standalone.process`.
+"""Run one server and end all of its processes with it; a program of its own, started by `process.Part`.
 
-Airflow puts its workers and tasks into process groups of their own, and a signal to one group does not reach them.
-The keeper therefore adopts every orphan below it (a Linux subreaper), and ends the whole tree when it is asked to,
-when the server itself ends, or when its standard input closes: which happens whatever way its parent dies.
+Airflow starts its workers and tasks in process groups of their own, so a signal to one group does not reach them all.
+On Linux the guard is therefore a subreaper: it adopts every orphan below it. The guard ends the whole tree when the
+server ends, when the guard receives SIGTERM, or when its standard input closes. The operating system closes that input
+in whatever way the parent ends.
 """
 
 from __future__ import annotations
@@ -20,61 +20,76 @@ from typing import NoReturn
 import psutil
 
 GRACE_SECONDS = 5.0
-"""What a server gets between the request to stop and the kill; an idle part of Airflow needs one to three."""
+"""Time between the request to stop and the kill; an idle part of Airflow needs one to three seconds."""
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 
 class _Stop(BaseException):
-    """The keeper was asked to stop."""
+    """The guard received SIGTERM."""
 
 
-def keep(command: list[str]) -> int:
-    """Run ``command`` until it ends or the keeper must stop; return its exit code (negative: the signal)."""
+def guard(command: list[str], *, grace: float = GRACE_SECONDS) -> int:
+    """Run ``command`` until it ends or the guard must stop.
+
+    Parameters
+    ----------
+    command : list of str
+        Program and arguments.
+    grace : float
+        Seconds between the request to stop and the kill.
+
+    Returns
+    -------
+    int
+        Exit code of the command; negative: the signal that ended it.
+
+    """
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _raise_stop)
     code = -signal.SIGTERM
     try:
-        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_die_with_keeper)
-        threading.Thread(target=_stop_when_parent_is_gone, daemon=True).start()
+        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_end_with_guard)
+        threading.Thread(target=_stop_when_input_closes, daemon=True).start()
         code = _wait(server.pid)
     except _Stop:
         pass
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        _end_all()
+        _end_descendants(grace)
     return code
 
 
 def _wait(pid: int) -> int:
     while True:
-        ended, status = os.waitpid(-1, 0)  # also reaps the orphans adopted meanwhile
+        ended, status = os.waitpid(-1, 0)  # also reaps adopted orphans
         if ended == pid:
             return os.waitstatus_to_exitcode(status)
 
 
-def _end_all() -> None:
-    family = psutil.Process().children(recursive=True)
-    for process in family:
+def _end_descendants(grace: float) -> None:
+    descendants = psutil.Process().children(recursive=True)
+    for process in descendants:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-    psutil.wait_procs(family, timeout=GRACE_SECONDS)
-    while left := psutil.Process().children(recursive=True):  # a dying process may still have forked
-        for process in left:
+    psutil.wait_procs(descendants, timeout=grace)
+    while remaining := psutil.Process().children(recursive=True):  # a dying process can still fork
+        for process in remaining:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(left, timeout=GRACE_SECONDS)
+        psutil.wait_procs(remaining, timeout=grace)
 
 
-def _stop_when_parent_is_gone() -> None:
+def _stop_when_input_closes() -> None:
     while os.read(0, 1024):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _die_with_keeper() -> None:
+def _end_with_guard() -> None:
+    """Let the kernel end the server when the guard itself is killed; runs in the server before its program."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -89,4 +104,4 @@ def _raise_stop(*_: object) -> NoReturn:
 
 
 if __name__ == "__main__":
-    sys.exit(keep(sys.argv[1:]) & 0xFF)
+    sys.exit(guard(sys.argv[1:]) & 0xFF)

@@ -1,4 +1,4 @@
-"""``keel demo``: the whole loop on a year of real flights, by real Airflow and MLflow processes, then the story."""
+"""``keel demo``: run the whole loop on a year of real flights, with real Airflow, MLflow and scoring processes."""
 
 from __future__ import annotations
 
@@ -32,34 +32,34 @@ RETRAIN, CHECK, WATCH = f"{MODEL}.retrain", f"{MODEL}.drift_check", f"{MODEL}.wa
 BEGIN = datetime(2013, 1, 1, tzinfo=UTC)
 FIRST_TRAINING = datetime(2013, 4, 1, tzinfo=UTC)
 WINDOW_ENDS = [datetime(2013, month, 1, tzinfo=UTC) for month in range(5, 13)]
-"""The model is checked at the end of each month from April to November, on the week before."""
+"""Ends of the checked windows: the ends of April to November. A window is the week before."""
 ENVIRONMENT = {
     "KEEL__CHECK__SCHEDULE": "null",
     "KEEL__PROMOTION__MONITOR_SCHEDULE": "null",
     "KEEL_MAINTENANCE_SCHEDULE": "null",
     "KEEL__SERVING__MAX_AGE": "36500d",
 }
-"""What runs by a schedule would judge the present, in which no flight of 2013 is left; requests are of that year."""
+"""Settings of the demo. Schedules are off, because they check the present, and the flights are of 2013."""
 YEAR_END = datetime(2014, 1, 1, tzinfo=UTC)
-MAX_N = 20_000
-"""Outcomes of the experiment in December, fewer than there are: so it ends, whatever it shows."""
+MAX_OUTCOMES = 20_000
+"""Planned outcomes of the experiment in December. December has more, so the experiment always ends."""
 ACTOR = "keel demo"
 RUN_SECONDS = 600
 MARK = "emptied-by-keel-demo"
-"""File that says a folder may be emptied. A folder called ``airflow`` says nothing: many a home directory has one."""
+"""Marker file of a folder that the demo may empty. A folder ``airflow`` is no proof: home directories have one."""
 EXPECTED = ("promoted", "kept_champion", "confirmed", "end_experiment")
-"""Outcomes, and one action, that the year has if the gate and the data are what they were."""
+"""Outcomes and one action that the unchanged gate produces on the unchanged data."""
 
 
 class DemoFailed(KeelError):
-    """A run of the demo did not succeed, or the story lacks what it is there to show."""
+    """A DAG run of the demo failed, or an expected outcome is missing."""
 
 
 def demo(
-    home: Annotated[Path, typer.Option(help="Folder of the demo; emptied at the start.")] = DEFAULT_HOME / "demo",
+    home: Annotated[Path, typer.Option(help="Folder of the demo. The demo empties it first.")] = DEFAULT_HOME / "demo",
     as_json: JsonOption = False,
 ) -> None:
-    """Run the whole loop on real flights and tell what happened."""
+    """Run the whole loop on a year of real flights and print what happened."""
     empty(home)
     started = time.monotonic()
     with (
@@ -76,12 +76,12 @@ def demo(
         name for chapter in story.chapters for name in (chapter["action"], (chapter["outcome"] or {}).get("outcome"))
     }
     if missing := [name for name in EXPECTED if name not in seen]:
-        raise DemoFailed(f"the story has no {' and no '.join(missing)}: the gate or the data is not what it was")
+        raise DemoFailed(f"expected outcomes are missing: {', '.join(missing)}; the gate or the data has changed")
 
 
 @dataclass
 class Play:
-    """The demo while it runs: what it talks to, the mails that each run left, and what went through the service."""
+    """The running demo: its clients, the mails of each DAG run, and the numbers of predictions and labels."""
 
     stack: Stack
     api: AirflowApi
@@ -92,15 +92,15 @@ class Play:
     progress: Callable[[str], None]
     mails: dict[str, list[str]] = field(default_factory=dict)
     answered: int = 0
-    handed_in: int = 0
+    submitted: int = 0
 
     def year(self) -> None:
-        """January to March make the first version; each month after is predicted, then checked; an A/B test ends it."""
+        """Train on January to March, then predict and check each month; end with an A/B test in December."""
         from keel.deployments.history import history
 
         self.api.wait_for_dags([RETRAIN, CHECK, WATCH], timeout=120, check=self.stack.check)
         self.replay(BEGIN, FIRST_TRAINING)
-        self.run(RETRAIN, FIRST_TRAINING, reason="the first version, on January to March")
+        self.run(RETRAIN, FIRST_TRAINING, reason="the first version, trained on January to March")
         since = FIRST_TRAINING
         for end in WINDOW_ENDS:
             self.replay(since, end)
@@ -112,7 +112,7 @@ class Play:
         self.experiment(since)
 
     def experiment(self, start: datetime) -> None:
-        """Let the challenger that was turned down answer half of December's flights, until labels have judged it."""
+        """Let the rejected challenger answer half of December's flights until labels decide the experiment."""
         from keel import rollout
         from keel.deployments.history import Status, history
         from keel.deployments.versions import release
@@ -121,30 +121,39 @@ class Play:
         standings = history(self.ws.store, MODEL).version_statuses
         challenger = max(standings)
         if standings[challenger].status is not Status.REJECTED:
-            return  # it is in production, and there is nothing to try
-        why = "is December, which no holdout has shown, different?"
+            return  # it is in production: there is no challenger
+        why = "December may differ from the months of the holdout"
         release(self.ws.store, self.ws.registry, MODEL, challenger, reason=why, actor=ACTOR, now=datetime.now(UTC))
         started = rollout.start_experiment(
-            self.ws, self.config, challenger=challenger, mode="ab", stages=(Stage(0.5),), max_n=MAX_N, salt=ACTOR,
-            actor=ACTOR, run_id=ACTOR, reason=why, now=start,
-        )  # fmt: skip
+            self.ws,
+            self.config,
+            challenger=challenger,
+            mode="ab",
+            stages=(Stage(0.5),),
+            max_n=MAX_OUTCOMES,
+            salt=ACTOR,
+            actor=ACTOR,
+            run_id=ACTOR,
+            reason=why,
+            now=start,
+        )
         self.service.wait_for_experiment(MODEL, started["experiment_id"])
         self.replay(start, YEAR_END)
         self.run(WATCH, YEAR_END)
 
     def replay(self, start: datetime, end: datetime) -> None:
-        """Have the service predict the flights of a stretch, and hand in the labels of its time as feedback."""
+        """Send the flights of [start, end) to the service, and submit the labels observed in that time."""
         from keel.cli.standalone.service_client import replay_through
 
         self.progress(f"replaying the flights from {start:%B %-d} to {end:%B %-d}")
         done = replay_through(self.service, self.ws, self.config, self.flights, start=start, end=end)
         if done.version:
-            self.answered, self.handed_in = self.answered + done.predictions, self.handed_in + done.labels
-        by = f"predicted by version {done.version}" if done.version else "kept as history"
-        self.progress(f"{done.predictions:,} flights {by}, {done.labels:,} labels came in")
+            self.answered, self.submitted = self.answered + done.predictions, self.submitted + done.labels
+        by = f"predicted by version {done.version}" if done.version else "stored as history"
+        self.progress(f"{done.predictions:,} flights {by}, {done.labels:,} labels received")
 
-    def realised(self) -> list[dict[str, Any]]:
-        """Ask the service for the performance of each month, by version."""
+    def performance(self) -> list[dict[str, Any]]:
+        """Return the model's performance by month and version, from the service."""
         found = []
         for start, end in pairwise((FIRST_TRAINING, *WINDOW_ENDS, YEAR_END)):
             asked = {"start": start.isoformat(), "end": end.isoformat(), "bucket": "month"}
@@ -152,7 +161,7 @@ class Play:
         return found
 
     def run(self, dag_id: str, end: datetime, **conf: str) -> None:
-        """Trigger a run through the public API and follow it to its end."""
+        """Trigger a DAG run through the public API, wait until it ends, and collect its mails."""
         before = set(self.ws.outbox.glob("*.eml"))
         run_id = follow(self.stack, self.api, dag_id, {"end": end.isoformat(), **conf}, self.progress)
         self.mails[run_id] = sorted(str(path) for path in set(self.ws.outbox.glob("*.eml")) - before)
@@ -160,12 +169,12 @@ class Play:
 
 @dataclass(frozen=True)
 class Story:
-    """What there is to tell: a chapter a decision, mails by run, and what the service did."""
+    """Results of the demo: a chapter for each decision, mails by DAG run, and the work of the service."""
 
     chapters: list[dict[str, Any]]
     mails: dict[str, list[str]]
     answered: int
-    handed_in: int
+    submitted: int
     performance: list[dict[str, Any]]
 
     def to_dict(self) -> dict[str, Any]:
@@ -186,19 +195,19 @@ def _play(stack: Stack, progress: Callable[[str], None]) -> Story:
     with workspace as ws, stack.api as api, ScoringService(stack.serving_url) as service:
         play = Play(stack, api, ws, service, config, flights, progress)
         play.year()
-        progress("adding up what was realised, month by month")
-        return Story(chapters(ws, config), play.mails, play.answered, play.handed_in, play.realised())
+        progress("computing the performance of each month")
+        return Story(chapters(ws, config), play.mails, play.answered, play.submitted, play.performance())
 
 
 def follow(stack: Stack, api: AirflowApi, dag_id: str, conf: dict[str, Any], progress: Callable[[str], None]) -> str:
-    """Trigger a run, show its tasks as they go, and return its id once it has succeeded."""
+    """Trigger a DAG run, show its running tasks, and return the run id after its success."""
     run_id = api.trigger(dag_id, conf)
     deadline = time.monotonic() + RUN_SECONDS
     shown = None
     while (state := api.run(dag_id, run_id)["state"]) not in ("success", "failed"):
         stack.check()
         if time.monotonic() > deadline:
-            raise DemoFailed(f"{dag_id} {run_id} is still {state} after {RUN_SECONDS} s; logs: {stack.logs}")
+            raise DemoFailed(f"{dag_id} {run_id} is still {state} after {RUN_SECONDS} s; read the logs in {stack.logs}")
         tasks = api.task_instances(dag_id, run_id)
         running = ", ".join(t["task_id"].rpartition(".")[2] for t in tasks if t["state"] == "running")
         if running and running != shown:
@@ -207,29 +216,29 @@ def follow(stack: Stack, api: AirflowApi, dag_id: str, conf: dict[str, Any], pro
         time.sleep(0.5)
     if state != "success":
         failed = [t["task_id"] for t in api.task_instances(dag_id, run_id) if t["state"] == "failed"]
-        raise DemoFailed(f"{dag_id} {run_id} failed in {', '.join(failed) or 'no task'}; logs: {stack.logs}")
+        raise DemoFailed(f"{dag_id} {run_id} failed in {', '.join(failed) or 'no task'}; read the logs in {stack.logs}")
     return run_id
 
 
 def _print(story: Story, home: Path, seconds: float) -> None:
-    from keel.cli.standalone.demo_report import print_realised, print_story
+    from keel.cli.standalone.demo_report import print_performance, print_story
 
     console = Console()
     print_story(console, get_model(MODEL), story.chapters, story.mails)
-    answered = f"{story.answered:,} predictions were answered by the scoring service"
-    console.print(f"\n{answered}, {story.handed_in:,} labels handed in through /feedback.", soft_wrap=True)
-    print_realised(console, story.performance)
-    places = "keel.db, mlflow.db, outbox/, logs/"
-    console.print(f"\nThe same as a manager would read it: KEEL_HOME={home} keel ledger show {MODEL}", soft_wrap=True)
-    console.print(f"\nEverything is under {home}: {places}. It took {seconds:.0f} s.", soft_wrap=True)
+    service = f"The scoring service answered {story.answered:,} predictions and received {story.submitted:,} labels."
+    console.print(f"\n{service}", soft_wrap=True)
+    print_performance(console, story.performance)
+    console.print(f"\nTo read the full history: KEEL_HOME={home} keel ledger show {MODEL}", soft_wrap=True)
+    files = "keel.db, mlflow.db, outbox/ and logs/"
+    console.print(f"\nAll files are in {home}: {files}. The demo took {seconds:.0f} s.", soft_wrap=True)
 
 
 def empty(home: Path) -> None:
-    """Leave an empty folder marked as the demo's own; one that holds anything without the mark is not touched."""
+    """Empty the demo's folder and mark it; `DemoFailed` for a folder with contents and without the mark."""
     mark = home / MARK
     if home.exists() and any(home.iterdir()) and not mark.exists() and home != DEFAULT_HOME / "demo":
-        raise DemoFailed(f"{home} holds something that is no demo of Keel: name another folder with --home")
+        raise DemoFailed(f"{home} has contents and is not a folder of the demo; name another folder with --home")
     if home.exists():
         shutil.rmtree(home)
     home.mkdir(parents=True)
-    mark.write_text("Keel's demo: emptied whenever it starts.\n")
+    mark.write_text("Folder of Keel's demo, emptied at each start.\n")

@@ -1,4 +1,4 @@
-"""What happened to a model, told from the store: one chapter a decision, oldest first."""
+"""Print the decisions about a model from its store, oldest first, and its performance by month."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ if TYPE_CHECKING:
 
 TOP_FEATURES = 4
 ALL = 10_000
-MOVED = ("drift", "warn")
-OUTCOME_STYLES = {
-    "promoted": "bold green",
-    "kept_champion": "bold yellow",
-    "confirmed": "bold green",
-    "probation_over": "bold yellow",
-    "rolled_back": "bold red",
-    "quarantined": "bold red",
+CHANGED = ("drift", "warn")
+OUTCOMES = {
+    "promoted": ("promoted", "bold green"),
+    "kept_champion": ("champion kept", "bold yellow"),
+    "confirmed": ("probation passed", "bold green"),
+    "probation_over": ("probation ended", "bold yellow"),
+    "rolled_back": ("rolled back", "bold red"),
+    "quarantined": ("data quarantined", "bold red"),
 }
+"""Label and style of an outcome on a terminal."""
 
 
 def chapters(ws: Workspace, config: ModelConfig) -> list[dict[str, Any]]:
-    """Return every decision of a model with its reports, its outcome and its run, oldest window first."""
-    told = []
+    """Return each decision about a model with its reports, outcome and DAG run, oldest window first."""
+    found = []
     decisions = sorted(
         ws.store.decisions.list(config.model, limit=ALL), key=lambda d: (d["window_end"], d["created_at"])
     )
@@ -42,72 +43,88 @@ def chapters(ws: Workspace, config: ModelConfig) -> list[dict[str, Any]]:
         for kind in KINDS:
             report = ws.store.reports.get(report_id(kind, body))
             chapter[kind] = report["body"] if report else None
-        told.append(chapter)
-    return told
+        found.append(chapter)
+    return found
 
 
 def print_story(
-    console: Console, config: ModelConfig, told: Iterable[dict[str, Any]], mails: dict[str, list[str]]
+    console: Console, config: ModelConfig, decisions: Iterable[dict[str, Any]], mails: dict[str, list[str]]
 ) -> None:
-    """Print the chapters; mails: run id → paths of the mails it left in the outbox."""
-    told = list(told)
-    console.rule(f"The story of {config.model}")
-    for chapter in told:
+    """Print a paragraph for each decision, then a table of all decisions.
+
+    Parameters
+    ----------
+    console : Console
+        Where to print.
+    config : ModelConfig
+        The model.
+    decisions : iterable of dict
+        Decisions, as `chapters` returns them.
+    mails : dict
+        Paths of the mails in the outbox, by run id.
+
+    """
+    decisions = list(decisions)
+    console.rule(f"What happened to {config.model}")
+    for chapter in decisions:
         console.print(_chapter(chapter, mails.get(chapter["run_id"], [])), soft_wrap=True)
-    console.rule("In short")
-    console.print(_summary(told))
+    console.rule("Summary")
+    console.print(_summary(decisions))
 
 
 def _chapter(chapter: dict[str, Any], mails: list[str]) -> RenderableType:
+    """Return a paragraph: the window and the outcome, then the reason, the evidence, the run and its mails."""
     outcome = chapter["outcome"] or {}
     verdict = outcome.get("outcome", chapter["action"])
-    title = Text(f"{_day(chapter['window']['start'])} to {_day(chapter['window']['end'])}  ", style="bold")
-    title.append(f"version {chapter['version'] or '–'}  ")
-    title.append(verdict.replace("_", " "), style=OUTCOME_STYLES.get(verdict, "bold"))
+    label, style = OUTCOMES.get(verdict, (verdict.replace("_", " "), "bold"))
+    version = f"version {chapter['version']}" if chapter["version"] else "no version yet"
+    title = Text(f"{_day(chapter['window']['start'])} to {_day(chapter['window']['end'])}, {version}: ", style="bold")
+    title.append(label, style=style)
     lines: list[RenderableType] = [Text(), title, Text(f"  {chapter['sentence']}")]
     lines += [Text(f"  {line}", style="dim") for line in _drift_lines(chapter["drift"])]
     if outcome.get("lower_bound") is not None:
-        lines.append(Text(f"  {_comparison_line(outcome)}"))
+        lines += [Text(f"  {line}") for line in _comparison_lines(outcome)]
     if outcome.get("sentence") and not outcome["sentence"].endswith(chapter["sentence"]):
-        lines.append(Text(f"  {outcome['sentence']}", style=OUTCOME_STYLES.get(verdict, "")))
-    lines.append(Text(f"  run {chapter['run_id']}", style="dim"))
-    lines += [Text(f"  mail {path}", style="dim") for path in mails]
+        lines.append(Text(f"  {outcome['sentence']}", style=style if verdict in OUTCOMES else ""))
+    lines.append(Text(f"  Run: {chapter['run_id']}", style="dim"))
+    lines += [Text(f"  Mail: {path}", style="dim") for path in mails]
     return Group(*lines)
 
 
 def _drift_lines(drift: dict[str, Any] | None) -> list[str]:
     if not drift:
         return []
-    moved = [(name, f) for name, f in drift["features"].items() if f["severity"] in MOVED]
-    shown = [f"{name} [{f['status']}] {describe_feature(f)}" for name, f in moved[:TOP_FEATURES]]
-    more = len(moved) - len(shown)
-    head = f"{len(moved)} of {len(drift['features'])} columns moved on {drift['n']:,} rows"
-    return [head, *(f"  {line}" for line in shown), *([f"  and {more} more"] if more > 0 else [])]
+    changed = [(name, f) for name, f in drift["features"].items() if f["severity"] in CHANGED]
+    head = f"Drift: {len(changed)} of {len(drift['features'])} columns changed, on {drift['n']:,} rows."
+    shown = [f"  {name}: {f['status'].replace('_', ' ')} ({describe_feature(f)})" for name, f in changed[:TOP_FEATURES]]
+    more = len(changed) - len(shown)
+    return [head, *shown, *([f"  and {more} more columns"] if more > 0 else [])]
 
 
-def _comparison_line(outcome: dict[str, Any]) -> str:
-    rows = "experiment" if outcome.get("basis") == "experiment" else "holdout"
-    return (
-        f"{rows} {_day(outcome['holdout']['start'])} to {_day(outcome['holdout']['end'])}, {outcome['n']:,} rows: "
-        f"champion {outcome['champion']} {outcome['metric']} {outcome['champion_value']:.4f}, "
-        f"challenger {outcome['challenger']} {outcome['challenger_value']:.4f}; "
-        f"improvement {outcome['improvement']:+.4f}, lower bound {outcome['lower_bound']:+.4f}"
-    )
+def _comparison_lines(outcome: dict[str, Any]) -> list[str]:
+    data = "Experiment" if outcome.get("basis") == "experiment" else "Holdout"
+    metric = outcome["metric"]
+    start, end = (_day(outcome["holdout"][name]) for name in ("start", "end"))
+    return [
+        f"{data} of {start} to {end}, {outcome['n']:,} rows: {metric} is {outcome['champion_value']:.4f} for "
+        f"champion {outcome['champion']} and {outcome['challenger_value']:.4f} for challenger {outcome['challenger']}.",
+        f"The improvement is {outcome['improvement']:+.4f}, its lower bound {outcome['lower_bound']:+.4f}.",
+    ]
 
 
-def _summary(told: list[dict[str, Any]]) -> Table:
+def _summary(decisions: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in ("until", "production", "decision", "outcome", "lower bound"):
         table.add_column(column)
-    for chapter in told:
+    for chapter in decisions:
         outcome = chapter["outcome"] or {}
-        bound = outcome.get("lower_bound")
-        name = outcome.get("outcome", "–").replace("_", " ")
+        bound, verdict = outcome.get("lower_bound"), outcome.get("outcome", "–")
+        label = OUTCOMES.get(verdict, (verdict.replace("_", " "), ""))[0]
         table.add_row(
             _day(chapter["window"]["end"]),
             f"version {chapter['version']}" if chapter["version"] else "none yet",
             chapter["action"].replace("_", " "),
-            f"{name} (version {outcome['version']})" if outcome.get("version") else name,
+            f"{label} (version {outcome['version']})" if outcome.get("version") else label,
             "" if bound is None else f"{bound:+.4f}",
         )
     return table
@@ -117,20 +134,24 @@ def _day(text: str) -> str:
     return f"{datetime.fromisoformat(text):%Y-%m-%d}"
 
 
-def print_realised(console: Console, performance: Iterable[dict[str, Any]]) -> None:
-    """Print what was realised in each bucket by each version, beside what its holdout had promised."""
+def print_performance(console: Console, performance: Iterable[dict[str, Any]]) -> None:
+    """Print the performance of each version in each month beside the baseline from its holdout."""
     parts = list(performance)
     table = Table(box=None, pad_edge=False)
     metric = parts[0]["metric"] if parts else "metric"
-    for column in ("month", "version", "answered", "labelled", metric, "95%", "on its holdout"):
+    for column in ("month", "version", "answered", "labelled", metric, "95%", "baseline"):
         table.add_column(column, no_wrap=True)
     for part in parts:
         found = part["metrics"][part["metric"]]
         table.add_row(
-            f"{datetime.fromisoformat(part['start']):%Y-%m}", str(part["version"]), f"{part['predictions']:,}",
-            f"{part['labelled']:,}", _number(found["value"]),
-            f"{_number(found['lower'])} to {_number(found['upper'])}", _number((found["holdout"] or {}).get("value")),
-        )  # fmt: skip
+            f"{datetime.fromisoformat(part['start']):%Y-%m}",
+            str(part["version"]),
+            f"{part['predictions']:,}",
+            f"{part['labelled']:,}",
+            _number(found["value"]),
+            f"{_number(found['lower'])} to {_number(found['upper'])}",
+            _number((found["holdout"] or {}).get("value")),
+        )
     console.print(table)
 
 

@@ -1,4 +1,4 @@
-"""What the processes of a stack find in their environment, and the secrets in it, kept in files of their owner's."""
+"""Environment variables of the processes of a stack, and the generated secrets among them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PROJECT = Path(__file__).resolve().parents[4]
 USERNAME = "admin"
 
 PRELOADED = (
-    "skops.io",  # first: it asks every module for the names of scipy's functions, and Airflow's answer slowly
+    "skops.io",  # first, because it searches every loaded module, and Airflow's modules are slow to search
     "mlflow.pyfunc",
     "pandas",
     "pyarrow.compute",
@@ -29,11 +29,11 @@ PRELOADED = (
     "airflow.providers.smtp.operators.smtp",
     "croniter",
 )
-"""Slow imports of Keel's tasks; nothing of Keel itself, so that an edit counts from the next task on."""
+"""Slow imports of Keel's tasks. Keel itself is not among them, so that the next task runs the edited code."""
 
 
 def keel_settings(home: Path, *, store_url: str, tracking_uri: str) -> dict[str, str]:
-    """Environment that points Keel, in any process, to one installation; no usage data leaves the machine."""
+    """Return the environment that points Keel to one installation and disables usage statistics."""
     return {
         "KEEL_HOME": str(home),
         "KEEL_STORE_URL": store_url,
@@ -45,24 +45,24 @@ def keel_settings(home: Path, *, store_url: str, tracking_uri: str) -> dict[str,
         "PYTHONPATH": str(PROJECT / "include"),
         "PYTHONWARNINGS": "ignore",
         "PYTHONUNBUFFERED": "1",
-        # Threads that spin while they wait starve everything else on a machine with two cores.
+        # Threads that spin while they wait starve the other processes of a machine with two cores.
         "OMP_WAIT_POLICY": "PASSIVE",
     }
 
 
 def airflow_settings() -> dict[str, str]:
-    """Environment for Airflow's parts on one small machine: Keel's DAGs only, and little time spent waiting."""
+    """Return the environment of Airflow on one small machine: Keel's DAGs only, and short waits."""
     return {
         "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__PARALLELISM": "4",
-        "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # the default asks DNS
+        "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # the default queries DNS
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
-        # Tasks fork from a process that has imported what they need: 0.4 s a task instead of 3 s.
+        # Tasks fork from a process with their imports loaded: a task starts in 0.4 s instead of 3 s.
         "AIRFLOW__SCHEDULER__MP_START_METHOD": "forkserver",
         "AIRFLOW__SCHEDULER__MP_FORKSERVER_PRELOAD": ",".join(PRELOADED),
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
@@ -70,14 +70,14 @@ def airflow_settings() -> dict[str, str]:
 
 
 def admin_password(path: Path) -> str:
-    """Return the password in the simple auth manager's file, written first when missing, readable by its owner only."""
+    """Return the password in the simple auth manager's file; create the file, for its owner only, if missing."""
     if not path.exists():
         _write_private(path, {USERNAME: secrets.token_urlsafe(12)})
     return str(json.loads(path.read_text())[USERNAME])
 
 
 def generated_keys(path: Path) -> dict[str, str]:
-    """Return the keys the parts share; kept, so that what one start encrypted the next can read."""
+    """Return the secret keys that the parts share; create their file if missing. Later starts reuse them."""
     if not path.exists():
         fernet = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
         _write_private(path, {"fernet": fernet, "secret": secrets.token_hex(32), "jwt": secrets.token_hex(64)})
@@ -89,4 +89,4 @@ def _write_private(path: Path, content: dict[str, str]) -> None:
     new.unlink(missing_ok=True)
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         json.dump(content, file)
-    new.replace(path)  # whole or not at all
+    new.replace(path)  # atomic: readers see the old file or the new one

@@ -1,4 +1,4 @@
-"""One server as a child of this process: started under a keeper, its output in a file, its end never left to chance."""
+"""Start one server as a child process under `child_guard`, with its output in a log file."""
 
 from __future__ import annotations
 
@@ -13,33 +13,35 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from keel.cli.standalone import child_guard as keeper
+from keel.cli.standalone import child_guard
 from keel.errors import KeelError
 
 LOOPBACK = "127.0.0.1"
 _TAIL_LINES = 25
-_STOP_SECONDS = keeper.GRACE_SECONDS * 2 + 5
-"""The keeper's own worst case (ask, wait, kill, wait) and a margin."""
+_STOP_SECONDS = child_guard.GRACE_SECONDS * 2 + 5
+"""Longest time that the guard needs (terminate, wait, kill, wait), and a margin."""
 
 
 class PartFailed(KeelError):
-    """A server did not start, died, or did not become healthy in time; the message quotes the end of its log."""
+    """A server did not start, ended, or did not become healthy in time; the message quotes the end of its log."""
 
     exit_code = 3
     permanent = False
 
 
 class Part:
-    """A server process and everything below it.
+    """A server process and all of its descendants.
 
     Parameters
     ----------
     name : str
-        How messages call it; its log is ``<name>.log`` in ``logs``.
-    command, environment
-        Program with arguments, and the whole environment it gets.
+        Name of the server in messages; its log is ``<name>.log`` in ``logs``.
+    command : sequence of str
+        Program and arguments.
+    environment : mapping
+        The complete environment of the process.
     logs : Path
-        Folder for the log, which is appended to.
+        Folder of the log, which is appended to.
 
     """
 
@@ -51,12 +53,12 @@ class Part:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Part:
-        """Start the server; its keeper leads a session of its own, so that a terminal's Ctrl-C reaches only us."""
+        """Start the server. Its guard leads a new session, so that Ctrl-C in a terminal reaches this process only."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", str(Path(keeper.__file__)), *self.command],
-                stdin=subprocess.PIPE,  # closes with us, however we end
+                [sys.executable, "-I", str(Path(child_guard.__file__)), *self.command],
+                stdin=subprocess.PIPE,  # closes when this process ends, in whatever way
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=self._environment,
@@ -65,17 +67,22 @@ class Part:
         return self
 
     @property
+    def pid(self) -> int | None:
+        """Process id of the guard; None before the start."""
+        return None if self._process is None else self._process.pid
+
+    @property
     def exit_code(self) -> int | None:
-        """None while the server runs."""
+        """Exit code of the server; None while it runs."""
         return None if self._process is None else self._process.poll()
 
     def check(self) -> None:
-        """Raise `PartFailed` with the end of the log if the server is not running any more."""
+        """Raise `PartFailed`, with the end of the log, if the server has ended."""
         if self.exit_code is not None:
             raise PartFailed(f"{self.name} ended with exit code {self.exit_code}; {self.quoted_log()}")
 
     def finish(self, timeout: float) -> None:
-        """Wait for a command that ends by itself; raise `PartFailed` unless it ends well and in time (seconds)."""
+        """Wait up to ``timeout`` seconds for a command to end; raise `PartFailed` unless it succeeds in time."""
         assert self._process is not None, "not started"
         try:
             code = self._process.wait(timeout)
@@ -86,13 +93,13 @@ class Part:
             raise PartFailed(f"{self.name} ended with exit code {code}; {self.quoted_log()}")
 
     def ask_to_stop(self) -> None:
-        """Begin to stop, without waiting, so that several parts can stop at the same time."""
+        """Request the stop without waiting for it, so that several parts can stop at the same time."""
         if self._process is not None and self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
 
     def stop(self) -> None:
-        """Stop the server and everything below it, and wait until all of it is gone; harmless when repeated."""
+        """Stop the server with its descendants and wait until they have ended; safe to repeat."""
         if self._process is None:
             return
         self.ask_to_stop()
@@ -103,20 +110,20 @@ class Part:
             self._process.wait()
 
     def quoted_log(self) -> str:
-        """Return where the log is and its last lines."""
+        """Return the path of the log and its last lines."""
         lines = self.log.read_text(errors="replace").splitlines()[-_TAIL_LINES:] if self.log.exists() else []
         quoted = "\n".join(f"  | {line}" for line in lines)
         return f"{self.log} ends with\n{quoted}" if lines else f"{self.log} is empty"
 
 
 def claim_port(preferred: int) -> tuple[int, IO[str]]:
-    """Return ``preferred`` if it is free on this machine's loopback address, else any free port, and a claim to it.
+    """Return a free port on the loopback address, ``preferred`` if possible, and a claim to it.
 
-    The claim keeps others who ask here from getting the same port before a server listens on it; close it at the end.
+    While the claim is open, no other caller of this function gets the port, even before a server listens on it.
     """
     for wanted in (preferred, 0):
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: TIME_WAIT does not count
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: ignores TIME_WAIT
             probe.bind((LOOPBACK, wanted))
             port = int(probe.getsockname()[1])
             claims = Path(tempfile.gettempdir()) / f"keel-ports-{os.getuid()}"
@@ -124,4 +131,4 @@ def claim_port(preferred: int) -> tuple[int, IO[str]]:
             claim = (claims / str(port)).open("w")
             fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return port, claim
-    raise PartFailed("no free port on the loopback address")
+    raise PartFailed("no port is free on the loopback address")

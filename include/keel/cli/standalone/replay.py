@@ -1,4 +1,4 @@
-"""A model's labelled past, and what of it happened when; written into the store here and now, without a service."""
+"""Replay a model's labelled history into the store: predictions at their times, labels after their delay."""
 
 from __future__ import annotations
 
@@ -21,12 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a replay wrote, or had the service write.
-
-    version: the one that was asked; None where rows became history.
-    """
+    """Number of stored predictions and labels of a replay."""
 
     version: int | None
+    """The version that predicted; None where the rows became history."""
     predictions: int
     labels: int
 
@@ -36,44 +34,49 @@ class Replayed:
 
 
 def labelled_history(config: ModelConfig, *, shift: timedelta = timedelta(0)) -> pa.Table:
-    """Return the past that the model's pipeline offers for replay, moved by ``shift``.
+    """Return the labelled history that the model's pipeline offers, with its times moved by ``shift``.
 
-    Columns: id, time, label (null where the truth never comes), features. `ConfigError` where it offers none.
+    Columns: id, time, label (null for a label that never arrives), features.
+
+    Raises
+    ------
+    ConfigError
+        The pipeline offers no history.
+
     """
     pipeline = retrain_plan(config).pipeline
     offered = getattr(import_module(pipeline), "labelled_history", None)
     if offered is None:
-        raise ConfigError(f"{pipeline}: has no labelled_history(config), so there is nothing to replay")
+        raise ConfigError(f"{pipeline}: has no labelled_history(config), so Keel has nothing to replay")
     rows: pa.Table = offered(config)
     if shift:
         rows = rows.set_column(rows.schema.get_field_index("time"), "time", pc.add(rows["time"], shift))
-        # Moved rows are other rows: the same flight can be replayed at two times into one store.
+        # Moved rows are new rows: one store can hold the same flight at two times.
         moved = pc.binary_join_element_wise(rows["id"], f"{shift.total_seconds():.0f}s", "+")
         rows = rows.set_column(rows.schema.get_field_index("id"), "id", moved)
     return rows
 
 
 def replay(ws: Workspace, config: ModelConfig, rows: pa.Table, *, start: datetime, end: datetime) -> Replayed:
-    """Write what happened in [start, end): its predictions, and the labels that came in.
+    """Store the predictions of [start, end) and the labels observed in that time; repeating it changes nothing.
 
-    A label comes ``label_delay`` after its prediction, so the last ones of a span arrive in the next.
-    Writing the same span twice changes nothing.
+    A label is observed ``target.label_delay`` after its prediction, so the last labels belong to the next interval.
     """
     version = deployments.read(ws.store, config.model).production
-    span = between(rows, start, end)
-    span = _as_history(span) if version is None else _scored(ws, config, version, span)
+    part = between(rows, start, end)
+    part = _as_history(part) if version is None else _scored(ws, config, version, part)
     predictions = ws.predictions(config)
-    stored = predictions.append(span.drop_columns(["label"])).stored if span.num_rows else 0
+    stored = predictions.append(part.drop_columns(["label"])).stored if part.num_rows else 0
     labels = labels_between(config, rows, start, end)
     added = predictions.add_labels(labels).stored if labels.num_rows else 0
     return Replayed(version, stored, added)
 
 
 def labels_between(config: ModelConfig, rows: pa.Table, start: datetime, end: datetime) -> pa.Table:
-    """Return the labels that come in within [start, end): ``id``, ``label``, ``observed_at``."""
+    """Return the labels observed in [start, end), with the columns ``id``, ``label``, ``observed_at``."""
     delay = config.target.label_delay
-    due = between(rows, start - delay, end - delay)
-    known = due.filter(pc.is_valid(due["label"]))
+    matured = between(rows, start - delay, end - delay)
+    known = matured.filter(pc.is_valid(matured["label"]))
     return pa.table({"id": known["id"], "label": known["label"], "observed_at": pc.add(known["time"], delay)})
 
 

@@ -1,4 +1,4 @@
-"""The same past through the scoring service, as its clients would send it: rows to be answered, labels as feedback."""
+"""Replay a model's labelled history through the scoring service: rows as requests, labels as feedback."""
 
 from __future__ import annotations
 
@@ -22,24 +22,32 @@ if TYPE_CHECKING:
     from keel.workspace import Workspace
 
 BATCH = 5_000
-"""Rows of a request: about 1 MB, and as many as do not make a live caller wait for long."""
+"""Rows of a request: about 1 MB, which delays other callers only briefly."""
 PATIENCE_SECONDS = 180.0
-"""How long a service may take to answer at all, to load a version, or to bring what it has answered to the store."""
+"""Time that the service has to answer, to load a version, or to deliver its records to the store."""
 _AGAIN = frozenset({429, 502, 503, 504})
-"""Statuses that say: not now. The ids are ours, so that what is sent again is there once."""
+"""Statuses after which a request is sent again. Its ids are fixed, so that every row is stored once."""
 
 
 class ServiceFailed(KeelError):
-    """The scoring service refused a request, or did not do in time what was waited for."""
+    """The scoring service rejected a request or did not reach an expected state in time."""
 
     exit_code = 3
     permanent = False
 
 
 class ScoringService:
-    """A client of one scoring service, over HTTP and nothing else.
+    """An HTTP client of one scoring service.
 
-    url: where it listens. key: an API key, where it asks for one. patience: seconds, as `PATIENCE_SECONDS`.
+    Parameters
+    ----------
+    url : str
+        Address of the service.
+    key : str, optional
+        API key, if the service requires one.
+    patience : float
+        Seconds, as `PATIENCE_SECONDS`.
+
     """
 
     def __init__(self, url: str, *, key: str | None = None, patience: float = PATIENCE_SECONDS) -> None:
@@ -56,8 +64,8 @@ class ScoringService:
     ) -> None:
         self._client.close()
 
-    def ask(self, config: ModelConfig, rows: pa.Table) -> None:
-        """Have rows answered, under their own ``id`` and ``time``."""
+    def predict(self, config: ModelConfig, rows: pa.Table) -> None:
+        """Send rows for prediction, with their own ``id`` and ``time``."""
         for batch in _batches(rows):
             columns = batch.select([name for name in config.features if name in batch.column_names])
             values = (column.to_pylist() for column in columns.columns)
@@ -67,31 +75,31 @@ class ScoringService:
             }
             self._call("POST", f"/models/{config.model}/invocations", body)
 
-    def hand_in(self, config: ModelConfig, labels: pa.Table) -> None:
-        """Hand in labels: ``id``, ``label``, ``observed_at``."""
+    def submit(self, config: ModelConfig, labels: pa.Table) -> None:
+        """Submit labels: a table with the columns ``id``, ``label``, ``observed_at``."""
         for batch in _batches(labels):
             self._call("POST", "/feedback", {"model": config.model, "labels": batch.to_pylist()})
 
-    def performance(self, model: str, **asked: str) -> list[dict[str, Any]]:
-        """Return the realised performance of a model as the service tells it."""
-        found: list[dict[str, Any]] = self._call("GET", f"/models/{model}/performance", params=asked)["performance"]
+    def performance(self, model: str, **query: str) -> list[dict[str, Any]]:
+        """Return the performance of a model, as the service reports it."""
+        found: list[dict[str, Any]] = self._call("GET", f"/models/{model}/performance", params=query)["performance"]
         return found
 
     def wait_for_version(self, model: str, version: int) -> None:
-        """Return when the service answers with this version; raises ServiceFailed if it does not get there."""
+        """Wait until the service answers with this version; `ServiceFailed` after the patience."""
         self._wait(lambda state: state["models"].get(model, {}).get("production") == version, f"load version {version}")
 
     def wait_for_experiment(self, model: str, experiment_id: str) -> None:
-        """Return when the service splits the requests of a model by this experiment; raises ServiceFailed."""
+        """Wait until the service splits requests by this experiment; `ServiceFailed` after the patience."""
 
         def splits(state: Any) -> bool:
             return bool(state["models"].get(model, {}).get("experiment") == experiment_id)
 
-        self._wait(splits, f"begin {experiment_id}")
+        self._wait(splits, f"start {experiment_id}")
 
     def wait_until_stored(self) -> None:
-        """Return when everything answered and taken is in the store; raises ServiceFailed if it does not get there."""
-        self._wait(lambda state: state["spool"]["records"] == 0, "bring what it has answered to the store")
+        """Wait until all answers and labels are in the store; `ServiceFailed` after the patience."""
+        self._wait(lambda state: state["spool"]["records"] == 0, "deliver its records to the store")
 
     def _wait(self, done: Callable[[Any], bool], what: str) -> None:
         deadline = time.monotonic() + self._patience
@@ -101,7 +109,7 @@ class ScoringService:
             time.sleep(0.1)
 
     def _call(self, method: str, path: str, body: Any = None, *, params: dict[str, str] | None = None) -> Any:
-        """Return what is answered; ask again while the service is away or says that it cannot now."""
+        """Return the decoded response; repeat the request while the service is unreachable or overloaded."""
         content = None if body is None else msgspec.json.encode(body)  # NaN becomes null
         headers = {} if body is None else {"Content-Type": "application/json"}
         deadline = time.monotonic() + self._patience
@@ -124,20 +132,19 @@ class ScoringService:
 def replay_through(
     service: ScoringService, ws: Workspace, config: ModelConfig, rows: pa.Table, *, start: datetime, end: datetime
 ) -> Replayed:
-    """Do as `keel.cli.standalone.replay.replay`, with predictions and labels sent to the service; return when they
-    are in the store.
+    """Send the rows and labels of [start, end) to the service, wait until they are stored, and count them.
 
-    Counts what was sent. While there is no production version nobody can answer, and rows are written as history.
+    Without a production version the service cannot answer, and the rows are stored as history.
     """
     version = deployments.read(ws.store, config.model).production
     if version is None:
         return replay(ws, config, rows, start=start, end=end)
-    asked, labels = between(rows, start, end), labels_between(config, rows, start, end)
+    part, labels = between(rows, start, end), labels_between(config, rows, start, end)
     service.wait_for_version(config.model, version)
-    service.ask(config, asked)
-    service.hand_in(config, labels)
+    service.predict(config, part)
+    service.submit(config, labels)
     service.wait_until_stored()
-    return Replayed(version, asked.num_rows, labels.num_rows)
+    return Replayed(version, part.num_rows, labels.num_rows)
 
 
 def _batches(rows: pa.Table) -> Iterator[pa.Table]:

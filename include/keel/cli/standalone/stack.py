@@ -1,9 +1,9 @@
-"""Airflow, MLflow and the scoring service as real processes on this machine, all of it in files under one folder.
+"""Run Airflow, MLflow and the scoring service as processes on this machine, with all files in one folder.
 
     with Stack(home=Path(".keel")) as stack:
         httpx.get(f"{stack.airflow_url}/api/v2/version")
 
-Everything binds to the loopback address only, and everything started is gone when the block is left.
+All servers listen on the loopback address only. All processes have ended when the ``with`` block ends.
 """
 
 from __future__ import annotations
@@ -39,31 +39,31 @@ MLFLOW_PORT = 5000
 SERVING_PORT = 8090
 TRAINING_POOL = "keel_training"
 START_SECONDS = 180.0
-"""Until everything answers; about 25 s on two cores at rest, and this is for a machine that is not."""
+"""Time until all servers must be healthy. Two idle cores need about 25 s; the rest is for a busy machine."""
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Stack:
-    """MLflow, the four parts of Airflow and, if asked for, the scoring service: there while in the ``with`` block.
+    """MLflow, the four parts of Airflow and optionally the scoring service, for the length of a ``with`` block.
 
     Parameters
     ----------
     home : Path
-        Folder for databases, artifacts and logs; made when missing. What is in it is used again.
+        Folder of the databases, artifacts and logs; created if missing. Existing contents are used again.
     progress : callable
-        Told in a few words what is going on.
+        Called with a short message at each step.
     environment : mapping
-        Settings on top of Keel's own for every process started, such as ``AIRFLOW__…``; these win.
+        Environment variables of every process, such as ``AIRFLOW__…``; they override the stack's own.
     serving : bool
-        Whether ``keel serve`` is one of the parts; it needs no production version to start.
+        Whether to run ``keel serve`` too; it starts without a production version.
     timeout : float
-        Seconds until everything must be healthy.
+        Seconds until all servers must be healthy.
 
     Raises
     ------
     PartFailed
-        From ``with``: a part died or did not become healthy in time; quotes the end of its log.
+        On entering: a server ended or did not become healthy in time; the message quotes the end of its log.
 
     """
 
@@ -89,7 +89,7 @@ class Stack:
         self._previous: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Self:
-        self._listen_to_signals()
+        self._handle_signals()
         try:
             self._start()
         except BaseException:
@@ -104,16 +104,16 @@ class Stack:
 
     @property
     def api(self) -> AirflowApi:
-        """A client of this Airflow's public API."""
+        """A client of the public API of this stack's Airflow."""
         return AirflowApi(self.airflow_url, self.username, self.password)
 
     def check(self) -> None:
-        """Raise `PartFailed` if a part has died; call it while waiting for something the parts should do."""
+        """Raise `PartFailed` if a server has ended; call it while waiting for a result of the servers."""
         for part in self._parts:
             part.check()
 
     def stop(self) -> None:
-        """Stop everything that was started, all at once, and wait for it; harmless when repeated."""
+        """Stop all servers at once and wait until they have ended; safe to repeat."""
         if self._parts:
             self._progress("stopping")
             for part in self._parts:
@@ -123,7 +123,7 @@ class Stack:
             self._parts.clear()
         for claim in self._claims:
             claim.close()
-        self._forget_signals()
+        self._restore_signals()
 
     def _start(self) -> None:
         airflow_home = self.home / "airflow"
@@ -135,7 +135,7 @@ class Stack:
         self.airflow_url = f"http://{LOOPBACK}:{airflow_port}"
         self.mlflow_url = f"http://{LOOPBACK}:{mlflow_port}"
         self.environment = {**os.environ, **self._settings(airflow_home, airflow_port), **self._extra}
-        # The second and third only slow a start; what listens on the loopback address asks for no keys.
+        # The second and third only slow the start. On the loopback address the service needs no API keys.
         for name in ("AIRFLOW_CONFIG", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "KEEL_API_KEYS_FILE"):
             self.environment.pop(name, None)
         deadline = time.monotonic() + self._timeout
@@ -153,14 +153,14 @@ class Stack:
             self._begin_serving()
         self._wait_until_healthy(deadline)
         with self.api as api:
-            api.ensure_pool(TRAINING_POOL, slots=1, description="One training at a time: it takes the whole machine")
+            api.ensure_pool(TRAINING_POOL, slots=1, description="One training at a time: it uses the whole machine")
 
     def _mlflow_command(self, port: int) -> list[str]:
         return [
             *("mlflow", "server", "--host", LOOPBACK, "--port", str(port), "--workers", "1"),
             *("--backend-store-uri", f"sqlite:///{self.home / 'mlflow.db'}"),
             *("--artifacts-destination", str(self.home / "mlartifacts")),
-            # As files, so that the command line reads them too when no server runs.
+            # As file URLs, so that the command line can read artifacts while no server runs.
             *("--default-artifact-root", (self.home / "mlartifacts").as_uri()),
         ]
 
@@ -185,7 +185,7 @@ class Stack:
             "AIRFLOW__API__HOST": LOOPBACK,
             "AIRFLOW__API__PORT": str(port),
             "AIRFLOW__API__BASE_URL": self.airflow_url,
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # 3 GB and 18 s for what Keel does not use
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # needs 3 GB and 18 s, and Keel does not use it
         }
 
     def _begin(self, name: str, program: str, *arguments: str) -> Part:
@@ -195,7 +195,7 @@ class Stack:
 
     def _claim(self, preferred: int) -> int:
         port, claim = claim_port(preferred)
-        self._claims.append(claim)  # for as long as we live: a server that is restarting does not listen
+        self._claims.append(claim)  # until the end, because a restarting server does not listen
         return port
 
     def _wait_until_healthy(self, deadline: float) -> None:
@@ -215,24 +215,24 @@ class Stack:
         logs = "\n".join(part.quoted_log() for part in self._parts if part.name in waiting)
         return f"{', '.join(waiting)} not healthy within {self._timeout:.0f} s\n{logs}"
 
-    def _listen_to_signals(self) -> None:
+    def _handle_signals(self) -> None:
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, _leave) for number in _STOP_SIGNALS}
 
-    def _forget_signals(self) -> None:
+    def _restore_signals(self) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
         self._previous = {}
 
 
 def unhealthy(client: httpx.Client, airflow_url: str, mlflow_url: str) -> list[str]:
-    """Return the names of the parts that do not report themselves healthy."""
+    """Return the names of the parts that are not healthy."""
     waiting = []
     if not _answers(client, f"{mlflow_url}/health"):
         waiting.append("mlflow")
-    # The first call to the tasks' side of the server takes seconds, which a first task would wait for and time out.
-    tasks_side = _answers(client, f"{airflow_url}/execution/health")
-    health = tasks_side and _answers(client, f"{airflow_url}/api/v2/monitor/health")
+    # The first call to the task execution API takes seconds; without this call the first task would time out.
+    execution_api = _answers(client, f"{airflow_url}/execution/health")
+    health = execution_api and _answers(client, f"{airflow_url}/api/v2/monitor/health")
     if health is None:
         return [*waiting, "api-server"]
     parts = {name.replace("_", "-"): part for name, part in health.json().items() if part is not None}
@@ -249,13 +249,13 @@ def _answers(client: httpx.Client, url: str) -> httpx.Response | None:
 
 
 def _claim_home(home: Path) -> IO[str]:
-    """Keep a second stack away from the same databases; the lock goes with our process, however that ends."""
+    """Lock the folder against a second stack; the lock ends with this process, in whatever way that ends."""
     claim = (home / "running").open("w")
     try:
         fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         claim.close()
-        raise PartFailed(f"{home} is in use by another stack: stop that one first, or choose another folder") from None
+        raise PartFailed(f"{home} is in use by another stack; stop that stack or choose another folder") from None
     return claim
 
 

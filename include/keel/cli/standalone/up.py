@@ -1,4 +1,4 @@
-"""``keel up``: Airflow, MLflow, the scoring service and live replayed traffic on this machine, until interrupted."""
+"""``keel up``: run Airflow, MLflow, the scoring service and replayed traffic on this machine until interrupted."""
 
 from __future__ import annotations
 
@@ -26,45 +26,42 @@ if TYPE_CHECKING:
     from keel.workspace import Workspace
 
 PRESENT = datetime(2013, 5, 1, tzinfo=UTC)
-"""The day of the replayed year that becomes today: a month of predictions behind it, eight ahead."""
+"""The day of 2013 that becomes today: a month of predictions lies before it, eight months after it."""
 TRAFFIC_SECONDS = 5.0
 REPLAY_PLAN = "replay.json"
 LIVE = {"KEEL__SERVING__MAX_AGE": "365d"}
-"""A start after a pause brings the flights of that pause, with the times they have."""
+"""Allows requests of the past: a start after a pause sends the flights of that pause with their own times."""
 
 
 def up(
     home: Annotated[
-        Path, typer.Option(help="Folder of this installation; what is in it is used again.")
+        Path, typer.Option(help="Folder of this installation; existing contents are used again.")
     ] = DEFAULT_HOME,
 ) -> None:
-    """Run Airflow, MLflow, the scoring service and live replayed traffic until interrupted (Ctrl-C)."""
+    """Run Airflow, MLflow, the scoring service and replayed live traffic until interrupted with Ctrl-C."""
     with Progress() as progress:
         config = get_model(MODEL)
         from keel.cli.standalone.replay import labelled_history
 
         progress("reading a year of flights")
-        plan = _replay_plan(home, now=datetime.now(UTC))
+        plan = replay_plan(home, now=datetime.now(UTC))
         flights = labelled_history(config, shift=plan.shift)
         if not plan.ready:
-            _bootstrap(home, config, flights, plan.shift, progress)
-            _keep(home, replace(plan, ready=True))
+            bootstrap(home, config, flights, plan.shift, progress)
+            _store_plan(home, replace(plan, ready=True))
     console = Console(stderr=True)
     try:
         with Progress() as progress, Stack(home, progress=progress, environment=LIVE, serving=True) as stack:
-            _say_where(console, stack)
+            _print_addresses(console, stack)
             _traffic(stack, config, flights, progress)
     except KeyboardInterrupt:
-        console.print("stopped; start again with the same command, nothing is lost")
+        console.print("stopped; the same command continues where it stopped")
 
 
-def _bootstrap(
+def bootstrap(
     home: Path, config: ModelConfig, flights: pa.Table, shift: timedelta, progress: Callable[[str], None]
 ) -> None:
-    """Train the first version and replay a month for it, with the schedule off: it has nothing to check yet.
-
-    What an earlier try has done already is found and not done again.
-    """
+    """Train the first version and replay a month of its predictions, with schedules off; safe to repeat."""
     from keel.cli.standalone.replay import replay
 
     with Stack(home, progress=progress, environment=ENVIRONMENT) as stack, _workspace(stack) as ws, stack.api as api:
@@ -78,46 +75,46 @@ def _bootstrap(
 
 
 def _traffic(stack: Stack, config: ModelConfig, flights: pa.Table, progress: Callable[[str], None]) -> None:
-    """Have the service predict each flight when its time comes, and hand in each label when it is known."""
+    """Send each flight to the service at its time, and each label when it is observed."""
     from keel.cli.standalone.service_client import ScoringService, replay_through
 
     with _workspace(stack) as ws, ScoringService(stack.serving_url) as service:
         span = ws.predictions(config).times()
         since = span[1] if span else datetime.now(UTC)
         predictions = labels = 0
-        said = ""
+        shown = ""
         while True:
             stack.check()
             now = datetime.now(UTC)
             done = replay_through(service, ws, config, flights, start=since, end=now)
             predictions, labels, since = predictions + done.predictions, labels + done.labels, now
-            say = f"live: {predictions:,} flights predicted by version {done.version}, {labels:,} labels came in"
-            if say != said:
-                progress(say)
-            said = say
+            state = f"live: {predictions:,} flights predicted by version {done.version}, {labels:,} labels received"
+            if state != shown:
+                progress(state)
+            shown = state
             time.sleep(TRAFFIC_SECONDS)
 
 
 @dataclass(frozen=True)
 class ReplayPlan:
-    """By how much the year is moved, and whether the month before its present is replayed."""
+    """The shift of the replayed year, and whether the bootstrap is complete."""
 
     shift: timedelta
     ready: bool
 
 
-def _replay_plan(home: Path, *, now: datetime) -> ReplayPlan:
-    """Return the plan, kept before anything is done by it: a start that was cut short goes on with the same year."""
-    kept = home / REPLAY_PLAN
-    if kept.exists():
-        said = json.loads(kept.read_text())
-        return ReplayPlan(timedelta(days=said["shift_days"]), said.get("ready", True))
+def replay_plan(home: Path, *, now: datetime) -> ReplayPlan:
+    """Return the stored plan, else store a new one; an interrupted start continues with the same year."""
+    path = home / REPLAY_PLAN
+    if path.exists():
+        stored = json.loads(path.read_text())
+        return ReplayPlan(timedelta(days=stored["shift_days"]), stored.get("ready", True))
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    return _keep(home, ReplayPlan(today - PRESENT, ready=False))
+    return _store_plan(home, ReplayPlan(today - PRESENT, ready=False))
 
 
-def _keep(home: Path, plan: ReplayPlan) -> ReplayPlan:
-    """Write the plan in one step, so that a kill leaves all of it or none."""
+def _store_plan(home: Path, plan: ReplayPlan) -> ReplayPlan:
+    """Store the plan atomically and return it."""
     home.mkdir(parents=True, exist_ok=True)
     draft = home / f"{REPLAY_PLAN}.draft"
     draft.write_text(json.dumps({"shift_days": plan.shift.days, "ready": plan.ready}))
@@ -131,7 +128,7 @@ def _workspace(stack: Stack) -> Workspace:
     return Workspace.open(home=stack.home, store_url=stack.store_url, tracking_uri=stack.mlflow_url)
 
 
-def _say_where(console: Console, stack: Stack) -> None:
+def _print_addresses(console: Console, stack: Stack) -> None:
     console.print(f"Airflow  {stack.airflow_url}  user {stack.username}, password {stack.password}")
     console.print(f"MLflow   {stack.mlflow_url}")
     console.print(f"Serving  {stack.serving_url}/models/{MODEL}/invocations", soft_wrap=True)
@@ -139,5 +136,5 @@ def _say_where(console: Console, stack: Stack) -> None:
     console.print(f"Mails    {stack.home / 'outbox'}")
     console.print(f"Logs     {stack.logs}")
     programs = Path(sys.executable).parent
-    console.print(f"Terminal export AIRFLOW_HOME={stack.home / 'airflow'} PATH={programs}:$PATH", soft_wrap=True)
-    console.print(f"Check now: Airflow → {MODEL}.drift_check → Trigger.  Stop: Ctrl-C.")
+    console.print(f"Shell    export AIRFLOW_HOME={stack.home / 'airflow'} PATH={programs}:$PATH", soft_wrap=True)
+    console.print(f"To run a check: Airflow → {MODEL}.drift_check → Trigger. To stop: Ctrl-C.")

@@ -1,4 +1,4 @@
-"""What the demo may delete, and what it tells at its end."""
+"""What the demo may delete, and what it prints at its end."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import pytest
 from rich.console import Console
 
 from keel.cli.standalone.demo import DemoFailed, empty
-from keel.cli.standalone.demo_report import print_realised
+from keel.cli.standalone.demo_report import print_performance
 
 
 @pytest.mark.parametrize("name", ["airflow", "keel.db", "thesis"])
-def test_a_folder_that_is_no_demo_is_not_touched(tmp_path, name):
+def test_empty_refuses_a_folder_with_other_contents(tmp_path, name):
     (tmp_path / name).mkdir()
     (tmp_path / name / "mine").write_text("years of work")
-    with pytest.raises(DemoFailed, match="is no demo of Keel: name another folder"):
+    with pytest.raises(DemoFailed, match="name another folder"):
         empty(tmp_path)
     assert (tmp_path / name / "mine").read_text() == "years of work"
 
 
-def test_a_new_folder_is_made_and_emptied_the_next_time(tmp_path):
+def test_empty_creates_a_new_folder_and_empties_its_own(tmp_path):
     home = tmp_path / "deep" / "demo"
     empty(home)
     left = home / "keel.db"
@@ -30,12 +30,12 @@ def test_a_new_folder_is_made_and_emptied_the_next_time(tmp_path):
     empty(home)
 
 
-def test_an_empty_folder_is_taken(tmp_path):
+def test_empty_marks_an_empty_folder(tmp_path):
     empty(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["emptied-by-keel-demo"]
 
 
-def test_what_was_realised_is_told_by_month_and_version_beside_the_promise():
+def test_print_performance_prints_month_version_and_baseline():
     known = {"value": 0.19703, "lower": 0.13267, "upper": 0.26138, "holdout": {"value": 0.15686}}
     unknown = {"value": None, "lower": None, "upper": None, "holdout": None}
     parts = [
@@ -44,9 +44,9 @@ def test_what_was_realised_is_told_by_month_and_version_beside_the_promise():
         for month, version, n, found in ((4, 1, 28_353, known), (5, 3, 2, unknown))
     ]  # fmt: skip
     written = io.StringIO()
-    print_realised(Console(file=written, width=80), parts)
+    print_performance(Console(file=written, width=80), parts)
     head, *lines = [line.split() for line in written.getvalue().splitlines()]
-    assert "".join(head) == "monthversionansweredlabelledbrier95%onitsholdout"
+    assert "".join(head) == "monthversionansweredlabelledbrier95%baseline"
     assert lines == [
         ["2013-04", "1", "28,353", "28,352", "0.1970", "0.1327", "to", "0.2614", "0.1569"],
         ["2013-05", "3", "2", "1", "–", "–", "to", "–", "–"],

@@ -1,4 +1,4 @@
-"""A part and its keeper: nothing started survives, whatever way the parent ends."""
+"""A server under its guard: no process survives, in whatever way the parent ends."""
 
 from __future__ import annotations
 
@@ -59,35 +59,37 @@ def all_gone(processes: list[psutil.Process], timeout: float = 15) -> bool:
     return not alive
 
 
-def test_stop_ends_the_whole_tree(tmp_path: Path) -> None:
+def test_stop_ends_the_server_and_its_descendants(tmp_path: Path) -> None:
     part, processes = start_family(tmp_path)
     assert len(processes) == 2
     part.stop()
     assert all_gone(processes, timeout=0)
-    part.stop()  # harmless when repeated
+    part.stop()  # safe to repeat
 
 
-def test_when_the_server_dies_its_orphans_go_too(tmp_path: Path) -> None:
+def test_a_server_that_ends_takes_its_orphans_along(tmp_path: Path) -> None:
     part, processes = start_family(tmp_path, "dies")
     assert all_gone(processes)
     with pytest.raises(PartFailed, match="family ended with exit code 7"):
         part.finish(10)
 
 
-def test_a_server_that_ignores_the_request_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = "import sys; from keel.cli import keeper; keeper.GRACE_SECONDS = .3; sys.exit(keeper.keep(sys.argv[1:]))"
+def test_a_server_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import sys; from keel.cli.standalone import child_guard; sys.exit(child_guard.guard(sys.argv[1:], grace=0.3))"
+    )
     pids = tmp_path / "pids"
     server = [sys.executable, "-c", FAMILY, str(pids), "stubborn"]
-    keeper = subprocess.Popen([sys.executable, "-c", code, *server], stdin=subprocess.PIPE)
-    processes = [*family(pids), *psutil.Process(keeper.pid).children()]
-    assert keeper.stdin is not None
-    keeper.stdin.close()
-    assert keeper.wait(10) != 0
+    guard = subprocess.Popen([sys.executable, "-c", code, *server], stdin=subprocess.PIPE)
+    processes = [*family(pids), *psutil.Process(guard.pid).children()]
+    assert guard.stdin is not None
+    guard.stdin.close()
+    assert guard.wait(10) != 0
     assert all_gone(processes, timeout=0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
-def test_nothing_survives_a_parent_killed_by(number: signal.Signals, tmp_path: Path) -> None:
+def test_no_process_survives_a_parent_killed_by(number: signal.Signals, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     code = textwrap.dedent(
         f"""
@@ -108,14 +110,13 @@ def test_nothing_survives_a_parent_killed_by(number: signal.Signals, tmp_path: P
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a child of its parent's death")
-def test_a_killed_keeper_takes_its_server_along(tmp_path: Path) -> None:
+def test_a_killed_guard_takes_its_server_along(tmp_path: Path) -> None:
     part = Part("sleeper", ["sleep", "300"], dict(os.environ), tmp_path).start()
-    assert part._process is not None
-    keeper = psutil.Process(part._process.pid)
+    guard = psutil.Process(part.pid)
     deadline = time.monotonic() + 10
-    while not (children := keeper.children()) and time.monotonic() < deadline:
+    while not (children := guard.children()) and time.monotonic() < deadline:
         time.sleep(0.02)
-    keeper.kill()
+    guard.kill()
     assert children
     assert all_gone(children)
 
@@ -142,7 +143,7 @@ def test_a_command_that_does_not_end_in_time_is_stopped(tmp_path: Path) -> None:
     assert part.exit_code is not None
 
 
-def test_a_port_in_use_is_avoided_and_the_usual_one_preferred() -> None:
+def test_claim_port_avoids_a_port_in_use_and_else_returns_the_preferred_one() -> None:
     with socket.socket() as server:
         server.bind((LOOPBACK, 0))
         server.listen()
@@ -155,7 +156,7 @@ def test_a_port_in_use_is_avoided_and_the_usual_one_preferred() -> None:
     claim.close()
 
 
-def test_two_who_ask_at_the_same_time_get_two_ports() -> None:
+def test_claim_port_while_another_claim_is_open_returns_another_port() -> None:
     first, claim = claim_port(0)
     second, other = claim_port(first)
     assert second != first

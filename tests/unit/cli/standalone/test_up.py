@@ -1,4 +1,4 @@
-"""``keel up`` replays one and the same year, whenever it was started and however often it was stopped."""
+"""``keel up`` replays the same year after every restart."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from keel.cli.standalone import up
 
 
 class Killed(BaseException):
-    """The process ends here."""
+    """The process was killed."""
 
 
 @pytest.fixture
 def starts(monkeypatch):
-    """What each start replayed and bootstrapped, by its shift in days; servers are left out."""
+    """Shifts in days that each start replayed and bootstrapped; no server starts."""
     seen = {"replayed": [], "bootstrapped": []}
 
     def history(config, shift):
@@ -40,11 +40,11 @@ def start(monkeypatch, home, seen, day, *, killed=False):
             raise Killed
 
     monkeypatch.setattr(up, "datetime", Clock)
-    monkeypatch.setattr(up, "_bootstrap", bootstrap)
+    monkeypatch.setattr(up, "bootstrap", bootstrap)
     up.up(home)
 
 
-def test_a_bootstrap_that_was_killed_goes_on_with_the_same_year_another_day(tmp_path, monkeypatch, starts):
+def test_up_after_a_killed_bootstrap_continues_with_the_same_year(tmp_path, monkeypatch, starts):
     home = tmp_path / "keel"
     with pytest.raises(Killed):
         start(monkeypatch, home, starts, 5, killed=True)
@@ -55,6 +55,6 @@ def test_a_bootstrap_that_was_killed_goes_on_with_the_same_year_another_day(tmp_
     assert json.loads((home / "replay.json").read_text()) == {"shift_days": shift, "ready": True}
 
 
-def test_a_home_from_before_is_ready(tmp_path):
+def test_replay_plan_without_the_ready_flag_is_ready(tmp_path):
     (tmp_path / "replay.json").write_text('{"shift_days": 3}')
-    assert up._replay_plan(tmp_path, now=datetime(2026, 3, 5, tzinfo=UTC)) == up.ReplayPlan(timedelta(days=3), True)
+    assert up.replay_plan(tmp_path, now=datetime(2026, 3, 5, tzinfo=UTC)) == up.ReplayPlan(timedelta(days=3), True)
