@@ -18,7 +18,7 @@ from keel.ledger import entries as ledger
 from keel.ledger.checkpoints import CHECKPOINTS, SIGNING_KEY, VERIFY_KEY, check, write
 from keel.ledger.signing_keys import private_key, public_keys
 from keel.monitoring.performance_history import refresh
-from keel.monitoring.window_counts import count_dirty, stretches
+from keel.monitoring.window_counts import contiguous_spans, count_dirty_hours
 from keel.window import floor_hour
 
 if TYPE_CHECKING:
@@ -164,11 +164,11 @@ def _count_all(ws: Workspace, config: ModelConfig, before: datetime) -> Plain:
     counted, given_up, reasons = 0, 0, []
     for version, dirty in hours.items():
         if registered and version not in registered:
-            given_up += sum(predictions.count(*span, version) for span in stretches(dirty))
+            given_up += sum(predictions.count(*span, version) for span in contiguous_spans(dirty))
             predictions.clean_hours(version, list(dirty.items()))
             continue
         try:
-            counted += count_dirty(ws, config, version, dirty).hours
+            counted += count_dirty_hours(ws, config, version, dirty).hours
         except (UnknownVersion, ConfigError, ArtifactChanged) as error:
             log.warning("%d hours of version %d cannot be counted: %s", len(dirty), version, error)
             reasons.append(f"{len(dirty):,} hours of version {version}, which cannot be counted ({error})")

@@ -81,10 +81,11 @@ def _post_to_slack(message: Mapping[str, Any]) -> None:
 def _write_to_outbox(message: Mapping[str, Any]) -> None:
     from keel.alerts.outbox import write_eml
     from keel.config import MODELS_FOLDER
+    from keel.monitoring.records import Message
 
     # The folder of `Workspace`, without opening one: the store may be what failed.
     home = Path(os.environ.get("KEEL_HOME") or MODELS_FOLDER.parents[1] / ".keel")
-    write_eml(home / "outbox", message, sender=message["sender"], now=datetime.now(UTC))
+    write_eml(home / "outbox", Message.from_dict(message), sender=message["sender"], now=datetime.now(UTC))
 
 
 _SENDERS = {EMAIL: _send_email, SLACK: _post_to_slack, OUTBOX: _write_to_outbox}

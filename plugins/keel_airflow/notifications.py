@@ -64,7 +64,8 @@ class FailureNotifier(BaseNotifier):
             log_url=task_instance.log_url if task_instance else None,
             model=self.model,
         )
-        notified = [channel for people in _audience(self.model) for channel in deliver({**message, **people})]
+        plain = message.to_dict()
+        notified = [channel for people in _audience(self.model) for channel in deliver({**plain, **people})]
         log.info("notified of the failed run %s by: %s", context["run_id"], ", ".join(notified) or "no channel")
 
 
@@ -83,19 +84,19 @@ class ApprovalNotifier(BaseNotifier):
 
     def notify(self, context: Context) -> None:
         """Compose the message, and send it by every channel whose connection exists, else into the outbox."""
-        from keel.alerts.messages.approval import compose_question
+        from keel.alerts.messages.approval import compose_approval_request
         from keel.config import get_model
         from keel_airflow.channels import deliver
         from keel_airflow.operators.base import run_url
 
         task: Any = context["task"]
-        message = compose_question(
+        message = compose_approval_request(
             get_model(self.model),
             subject=task.subject,
             body=task.body,
             answer_url=f"{run_url(context)}/tasks/{task.task_id}/required_actions",
         )
-        log.info("asked for approval by: %s", ", ".join(deliver(message)) or "no channel")
+        log.info("asked for approval by: %s", ", ".join(deliver(message.to_dict())) or "no channel")
 
 
 def _audience(model: str | None) -> list[dict[str, Any]]:

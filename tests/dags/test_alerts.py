@@ -98,12 +98,12 @@ def test_both_channels_are_used_where_both_connections_exist(drifted, mailbox, s
     sentence = decision_of(drifted)["sentence"]
     [(recipients, mail)] = mailbox
     assert recipients == ["harbour@example.com"]
-    assert (mail["From"], mail["Subject"]) == ("keel@example.com", "[Keel] tide: needs a look")
+    assert (mail["From"], mail["Subject"]) == ("keel@example.com", "[Keel] tide: needs attention")
     assert sentence in body_of(mail)
     [(path, token, posted)] = slack
     assert (path, token, posted["channel"]) == ("/api/chat.postMessage", "Bearer xoxb-secret", "#harbour")
-    assert posted["text"].startswith(f"*[Keel] tide: needs a look*\n{sentence}")
-    assert decision_of(drifted)["outcome"]["told"] == ["email", "slack"]
+    assert posted["text"].startswith(f"*[Keel] tide: needs attention*\n{sentence}")
+    assert decision_of(drifted)["outcome"]["notified"] == ["email", "slack"]
     assert not drifted.outbox.exists()
     assert "xoxb-secret" not in json.dumps(done.xcoms)
 

@@ -36,7 +36,7 @@ def test_all_clear_says_nothing_and_is_recorded(tide):
     assert set(done.states) == done.path
     decision = decision_of(tide)
     assert decision["action"] == "all_clear"
-    assert decision["outcome"]["told"] == []
+    assert decision["outcome"]["notified"] == []
     assert decision["run_id"] == done.run_id
     assert mails(tide) == []
 
@@ -52,7 +52,7 @@ def test_drift_without_harm_raises_an_alert(tide):
     assert mail["To"] == "harbour@example.com"
     assert decision_of(tide)["sentence"] in mail.get_content()
     assert f"/dags/tide.drift_check/runs/{done.run_id}" in mail.get_content()
-    assert decision_of(tide)["outcome"]["told"] == ["outbox"]
+    assert decision_of(tide)["outcome"]["notified"] == ["outbox"]
 
 
 def test_broken_data_is_set_aside_and_nothing_learns_from_it(tide):

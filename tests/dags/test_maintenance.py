@@ -197,7 +197,10 @@ def test_an_alias_moved_by_hand_is_adopted_and_told_and_one_model_does_not_hold_
     assert deployments.read(offered.store, "tide").production == 1
     assert [entry.model for entry in ledger.entries(offered.store, action="out_of_band")] == ["tide"]
     [mail] = mails(offered)
-    assert (mail["To"], mail["Subject"]) == ("harbour@example.com", "[Keel] tide: the registry was changed by hand")
+    assert (mail["To"], mail["Subject"]) == (
+        "harbour@example.com",
+        "[Keel] tide: the registry was changed outside Keel",
+    )
     assert f"/dags/keel.maintenance/runs/{done.run_id}" in mail.get_content()
 
 

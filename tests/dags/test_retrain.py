@@ -24,7 +24,7 @@ def test_the_first_version_of_a_model_is_promoted(home):
         assert (done.state, done.path) == ("success", {"request_retrain", "retrain", "compare", "promote", *TOLD})
         assert deployments.read(workspace.store, "tide").production == 1
         assert workspace.registry.aliases("tide") == {"production": 1}
-        assert decision_of(workspace)["sentence"] == "Asked for: launch"
+        assert decision_of(workspace)["sentence"] == "Requested: launch"
         assert decision_of(workspace)["outcome"]["outcome"] == "promoted"
         assert list(ledger.entries(workspace.store, "tide"))[-1].actor == "dag_test"
 
@@ -51,6 +51,6 @@ def test_too_few_labelled_rows_fail_at_once_and_production_is_as_it_was(tide):
 
     assert done.state == "failed"
     assert done.states["retrain"] == "failed"
-    assert decision_of(tide)["sentence"] == "Asked for: 1_000"
+    assert decision_of(tide)["sentence"] == "Requested: 1_000"
     assert "labelled training rows: needs at least 500 rows, got" in done.xcoms["retrain/error"]
     assert deployments.read(tide.store, "tide").production == 1

@@ -33,7 +33,7 @@ def test_one_task_restores_the_version_before_in_the_deployment_and_in_mlflow(re
     assert (entry.actor, entry.body["run_id"]) == ("dag_test", done.run_id)
     assert "the quay floods unannounced" in entry.body["evidence"]["sentence"]
     assert decision_of(replaced)["outcome"]["outcome"] == "rolled_back"
-    assert decision_of(replaced)["outcome"]["told"] == ["outbox"]
+    assert decision_of(replaced)["outcome"]["notified"] == ["outbox"]
 
 
 def test_a_second_rollback_has_nothing_to_go_to_and_says_so(replaced):

@@ -66,7 +66,7 @@ def test_harm_takes_the_version_back_by_itself_and_quarantines_it(on_probation):
     assert on_probation.registry.resolve("tide", version=2).tags["keel.status"] == "quarantined"
     assert list(ledger.entries(on_probation.store, "tide", "rollback"))[-1].actor == "keel"
     assert decision_of(on_probation)["outcome"]["outcome"] == "rolled_back"
-    assert subjects(on_probation) == ["[Keel] tide: went back to version 1"]
+    assert subjects(on_probation) == ["[Keel] tide: rolled back to version 1"]
 
 
 def test_a_version_that_keeps_its_promise_goes_on_in_silence_and_is_confirmed(on_probation):
@@ -82,7 +82,7 @@ def test_a_version_that_keeps_its_promise_goes_on_in_silence_and_is_confirmed(on
     assert history(on_probation.store, "tide").probation is None
     assert deployments.read(on_probation.store, "tide").production == 2
     assert list(ledger.entries(on_probation.store, "tide", "confirm"))[-1].actor == "keel"
-    assert subjects(on_probation) == ["[Keel] tide: version 2 has survived its probation"]
+    assert subjects(on_probation) == ["[Keel] tide: version 2 passed its probation"]
 
 
 def test_a_probation_without_labels_is_told_once_and_ends_when_its_time_is_up(on_probation):
@@ -95,7 +95,7 @@ def test_a_probation_without_labels_is_told_once_and_ends_when_its_time_is_up(on
     assert (done.state, done.path) == ("success", {*LOOKED, "raise_alert", *TOLD})
     assert done.xcoms["watch/return_value"]["verdict"] == "inconclusive"
     assert list(ledger.entries(on_probation.store, "tide", "confirm")) == []
-    assert subjects(on_probation) == ["[Keel] tide: needs a look"]
+    assert subjects(on_probation) == ["[Keel] tide: needs attention"]
 
     later = watch(TURNED + 20 * DAY)
 
@@ -105,9 +105,7 @@ def test_a_probation_without_labels_is_told_once_and_ends_when_its_time_is_up(on
 
     assert (ended.state, ended.path) == ("success", {*LOOKED, "confirm", *TOLD})
     assert history(on_probation.store, "tide").probation is None
-    assert subjects(on_probation)[1:] == [
-        "[Keel] tide: the probation of version 2 is over, and has not shown it to be harmless"
-    ]
+    assert subjects(on_probation)[1:] == ["[Keel] tide: probation of version 2 ended without enough evidence"]
 
 
 def test_what_was_moved_by_hand_is_not_forgotten_when_the_look_after_it_fails(tide, monkeypatch):
@@ -184,7 +182,7 @@ def test_a_running_experiment_without_a_verdict_is_no_news(tried):
     done = watch(TURNED + DAY)
 
     assert (done.state, done.path) == ("success", {*LOOKED, "no_action"})
-    assert subjects(tried) == before == ["[Keel] tide: an experiment has begun"]
+    assert subjects(tried) == before == ["[Keel] tide: an experiment started"]
     [report] = tried.store.reports.list("tide", "experiment")
     assert report["status"] == "running"
 
@@ -236,7 +234,7 @@ def test_an_experiment_that_is_void_ends_and_is_told(tried):
     done = watch(SEEN + DAY)
 
     assert (done.state, done.path) == ("success", {*LOOKED, "end_experiment", *TOLD})
-    assert "[Keel] tide: the experiment has ended without a verdict" in subjects(tried)
+    assert "[Keel] tide: the experiment ended without a verdict" in subjects(tried)
     assert experiments.listed(tried.store, "tide")[0].outcome["outcome"] == "void"
 
 

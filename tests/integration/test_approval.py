@@ -125,7 +125,10 @@ def test_no_answer_in_time_is_a_no(stack, workspace, people, asked):
     assert (declined.actor, declined.body["approval"]["approver"]) == ("airflow", None)
     assert declined.body["approval"]["requesters"] == ["alice", "trainer"]
     told = mails(stack.home, about="ebb")
-    assert set(told) == {"[Keel] Promote ebb version 2?", "[Keel] ebb: the new version was declined, version 1 stays"}
+    assert set(told) == {
+        "[Keel] Promote ebb version 2?",
+        "[Keel] ebb: the new version was declined, version 1 stays in production",
+    }
     assert asked["ebb"] in told["[Keel] Promote ebb version 2?"]
 
 
@@ -139,7 +142,7 @@ def test_a_rollback_takes_back_once(stack, workspace, people, asked):
     assert workspace.registry.resolve("tide", version=2).tags["keel.status"] == "quarantined"
     [row] = rows(workspace, "tide", "rollback")
     assert (row.actor, row.body["evidence"]["sentence"]) == ("bob", "Took version 2 back to version 1: the quay is wet")
-    assert "[Keel] tide: went back to version 1" in mails(stack.home, about="tide")
+    assert "[Keel] tide: rolled back to version 1" in mails(stack.home, about="tide")
 
     second = bob.trigger("tide.rollback", {"reason": "still wet"})
     assert bob.finished("tide.rollback", second) == "failed"
@@ -241,5 +244,5 @@ def test_the_nightly_maintenance_looks_after_all_of_it(stack, workspace, asked):
         wait_for(lambda: admin.run(MAINTENANCE, clock["dag_run_id"])["state"] == "success")
     assert aliases(workspace, "ebb") == {"production": 1, "staging": 2}
     assert [row.actor for row in rows(workspace, "ebb", "out_of_band")] == ["airflow"]
-    told = mails(stack.home, about="ebb")["[Keel] ebb: the registry was changed by hand"]
+    told = mails(stack.home, about="ebb")["[Keel] ebb: the registry was changed outside Keel"]
     assert "The alias staging of ebb was moved by hand to version 2; Keel takes that over" in told

@@ -194,7 +194,7 @@ def test_a_split_that_is_not_the_stated_one_ends_it_without_a_verdict(ws):
     outcome = conclude(ws, watched)
     assert (outcome["outcome"], outcome["version"]) == ("experiment_ended", 1)
     assert statuses(ws) == {1: "production", 2: "candidate"}
-    assert "has ended without a verdict" in loop.compose_message(ws, CONFIG, watched, outcome)["subject"]
+    assert "ended without a verdict" in loop.compose_message(ws, CONFIG, watched, outcome)["subject"]
 
 
 def test_a_shadow_is_judged_on_the_same_rows_and_answers_nobody(ws):

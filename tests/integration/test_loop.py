@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from keel import deployments, loop, rollout
+from keel.alerts.messages.decision import HEADLINES
 from keel.cli.standalone.replay import replay
 from keel.config import get_model
 from keel.deployments.data_quarantine import release
@@ -28,7 +29,7 @@ from keel.errors import (
 )
 from keel.evaluation.holdout.comparison import NotShownBetter
 from keel.ledger import entries as ledger
-from keel.monitoring.records import KINDS
+from keel.monitoring.storage import CHECKS
 from keel.monitoring.window_counts import window_counts
 from keel.store.database.tables import metadata
 from keel.store.predictions.log import PredictionLog
@@ -69,7 +70,7 @@ def everything(ws):
 def test_the_first_version_is_described_completely(ws):
     version = ws.registry.resolve("toy", alias="production")
     assert version.version == 1
-    assert version.tags["keel.reason"] == "Asked for: the first version"
+    assert version.tags["keel.reason"] == "Requested: the first version"
     assert version.tags["keel.training_end"] == (NOW - 8 * DAY).isoformat()
     assert {"keel.data_sha256", "keel.code", "keel.parent", "keel.threshold", "keel.training_start"} <= set(
         version.tags
@@ -85,7 +86,7 @@ def test_nothing_wrong_is_all_clear_and_silent(ws):
     decision, reports = check(ws, NOW + 8 * DAY)
     assert decision["action"] == "all_clear", decision["sentence"]
     assert reports["check_performance"]["status"] == "ok"
-    assert loop.compose_message(ws, CONFIG, decision) == {}
+    assert loop.compose_message(ws, CONFIG, decision) is None
 
 
 def test_the_same_window_again_leaves_the_same_rows(ws):
@@ -182,10 +183,10 @@ def test_drift_that_does_not_hurt_alerts_and_does_not_retrain(ws):
     decision, _ = check(ws, NOW + 8 * DAY)
     assert decision["action"] == "raise_alert"
     assert "z" in decision["sentence"]
-    assert "labels show no harm" in decision["sentence"]
+    assert "Labels show no harm" in decision["sentence"]
     message = loop.compose_message(ws, CONFIG, decision, run_url="http://airflow/run")
-    assert message["email"] == ["oncall@example.com"]
-    assert decision["sentence"] in message["text"]
+    assert message.email == ("oncall@example.com",)
+    assert decision["sentence"] in message.text
 
 
 def test_an_alert_is_told_once_and_not_every_six_hours(ws):
@@ -196,7 +197,7 @@ def test_an_alert_is_told_once_and_not_every_six_hours(ws):
     loop.record(ws, CONFIG, first, None, channels=["outbox"])
     again, _ = check(ws, NOW + 8 * DAY + timedelta(hours=6))
     assert again["action"] == "raise_alert"
-    assert loop.compose_message(ws, CONFIG, again) == {}
+    assert loop.compose_message(ws, CONFIG, again) is None
     loop.record(ws, CONFIG, again, None, channels=[])
     next_day, _ = check(ws, NOW + 9 * DAY)
     assert loop.compose_message(ws, CONFIG, next_day)
@@ -219,8 +220,8 @@ def test_harm_retrains_and_a_better_challenger_is_promoted_once(ws):
     assert ws.registry.resolve("toy", version=2).tags["keel.parent"] == "1"
     assert [v.tags["keel.status"] for v in ws.registry.versions("toy")] == ["previous", "production"]
     message = loop.compose_message(ws, CONFIG, decision, outcome)
-    assert message["subject"] == "[Keel] toy: retrained and promoted version 2"
-    assert "lower bound" in message["text"]
+    assert message.subject == "[Keel] toy: retrained and promoted version 2"
+    assert "lower bound" in message.text
 
 
 def test_a_decision_trains_once_though_a_label_comes_late(ws):
@@ -336,7 +337,9 @@ def test_good_days_between_a_stray_row_and_a_break_are_not_set_aside(ws):
     decision, _ = check(ws, NOW + 7 * DAY)
     outcome = loop.quarantine(ws, CONFIG, decision, actor="tests", run_id="run-2")
     assert outcome["quarantined"] == [Window(NOW, NOW + hour).to_dict(), Window(third, third + DAY).to_dict()]
-    assert outcome["sentence"] == "Set toy aside in 2 stretches from 2026-02-10 00:00 to 2026-02-14 00:00 UTC."
+    assert outcome["sentence"] == (
+        "Quarantined predictions of toy from 2026-02-10 00:00 to 2026-02-14 00:00 UTC, in 2 spans."
+    )
     assert ws.predictions(CONFIG).labelled(NOW, third).num_rows == 3 * 24 * 20 - 20
 
 
@@ -364,13 +367,13 @@ def test_a_break_that_was_set_aside_does_not_blind_the_checks_after_it(ws, hours
     decision, reports = check(ws, end)
     assert decision["action"] == "all_clear", decision["sentence"]
     assert reports["check_data_quality"]["status"] == "ok"
-    assert reports["check_data_drift"]["sentence"].endswith("Left out: 240 rows of 12 h set aside before.")
-    bodies = {kind: ws.store.reports.list("toy", kind, limit=1)[0]["body"] for kind in KINDS}
-    assert bodies["quality"]["set_aside"] == bodies["drift"]["set_aside"] == {"hours": 12, "rows": 240}
+    assert reports["check_data_drift"]["sentence"].endswith("Quarantined and excluded: 240 rows of 12 h.")
+    bodies = {kind: ws.store.reports.list("toy", kind, limit=1)[0]["body"] for kind in CHECKS}
+    assert bodies["quality"]["quarantined"] == bodies["drift"]["quarantined"] == {"hours": 12, "rows": 240}
     assert bodies["drift"]["n"] == min(7 * 24, 6 * 24 + 12 + hours) * 20 - 240
     # the labels judged are those of a day before: of the break only when the window reaches a day beyond it
     late = 240 if hours == 36 else 0
-    assert bodies["performance"]["set_aside"]["rows"] == late
+    assert bodies["performance"]["quarantined"]["rows"] == late
     arrived = min(7 * 24, 5 * 24 + 12 + hours) * 20
     assert bodies["performance"]["n"] == arrived - late
 
@@ -415,8 +418,8 @@ def test_a_window_that_is_set_aside_as_a_whole_says_so(ws):
     later, reports = check(ws, NOW + DAY + 6 * HOUR)
     assert reports["check_data_quality"]["status"] == "empty"
     assert later["action"] == "raise_alert"
-    assert later["sentence"].startswith("All 480 predictions of the window are in hours that were set aside")
-    assert "Left out 480 rows of 24 h set aside before" in loop.compose_message(ws, CONFIG, later)["text"]
+    assert "all 480 predictions of the window are in quarantined hours" in later["sentence"]
+    assert "Quarantined  480 rows of 24 h" in loop.compose_message(ws, CONFIG, later).text
 
 
 def test_what_a_person_released_does_not_come_back_when_the_window_slides(ws):
@@ -432,8 +435,8 @@ def test_what_a_person_released_does_not_come_back_when_the_window_slides(ws):
     again, _ = check(ws, BREAK + 12 * HOUR)
     assert again == decision
     outcome = loop.quarantine(ws, CONFIG, again, actor="tests", run_id="run-3")
-    assert outcome["sentence"] == "Set nothing of toy aside: what is broken was released before."
-    assert loop.compose_message(ws, CONFIG, again, outcome)["subject"].endswith("data is broken, and was released")
+    assert (outcome.outcome, outcome.quarantined) == ("released", ())
+    assert loop.compose_message(ws, CONFIG, again, outcome).subject.endswith(HEADLINES["released"])
     assert ws.store.quarantines("toy") == []
 
 
@@ -567,7 +570,7 @@ def test_a_pipeline_that_raises_or_is_missing_is_named(ws):
     with pytest.raises(ConfigError, match=r"no module named 'tests\.no_such_pipeline'"):
         loop.retrain(ws, missing, decision, **BY)
     broken = CONFIG.with_overrides({"retrain.pipeline": "tests.support.toy"})  # a module without build()
-    with pytest.raises(TrainingFailed, match=r"tests\.toy: AttributeError"):
+    with pytest.raises(TrainingFailed, match=r"tests\.support\.toy: AttributeError"):
         loop.retrain(ws, broken, decision, **BY)
 
 
@@ -630,7 +633,7 @@ def test_a_metric_that_the_holdout_does_not_define_is_no_number_in_what_is_hande
     decision = loop.request_retrain(ws, CONFIG, window=window, reason="routine", run_id="run-4")
     training = loop.retrain(ws, CONFIG, decision, **BY)
     assert training["metrics"]["roc_auc"] is None
-    json.dumps([training, rollout.compare(ws, CONFIG, training)], allow_nan=False)
+    json.dumps([training.to_dict(), rollout.compare(ws, CONFIG, training)], allow_nan=False)
 
 
 def test_the_same_verdict_from_another_run_is_recorded_once(ws):

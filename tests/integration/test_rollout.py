@@ -400,7 +400,7 @@ def test_a_probation_without_labels_goes_on_is_told_once_and_ends(ws):
     assert (over["verdict"], over["branch"]) == ("inconclusive", "confirm")
     outcome = rollout.confirm(ws, CONFIG, over, actor="keel", run_id="watch-3")
     assert outcome["outcome"] == "probation_over"
-    assert "has not shown it to be harmless" in loop.compose_message(ws, CONFIG, over, outcome)["subject"]
+    assert "ended without enough evidence" in loop.compose_message(ws, CONFIG, over, outcome)["subject"]
     assert history(ws.store, "toy").probation is None
     assert rollout.watch(ws, CONFIG, end=since + 30 * DAY, run_id="watch-4")["branch"] == "no_action"
 

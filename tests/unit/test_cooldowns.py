@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from keel import loop
-from keel.monitoring.records import last_retrain_before
+from keel.monitoring.records import DecisionRecord
 from keel.workspace import Workspace
 from tests.support.store_fixtures import NOON
 from tests.support.toy import toy_config
@@ -32,15 +32,16 @@ def ws(store: Store, tmp_path: Path, request: pytest.FixtureRequest) -> Workspac
     return Workspace(tmp_path, store, None)  # type: ignore[arg-type]  # nothing here reads the registry
 
 
-def put(store: Store, identity: str, action: str, *, end: Any, made_at: Any) -> dict[str, Any]:
+def put(store: Store, identity: str, action: str, *, end: Any, made_at: Any) -> DecisionRecord:
     window = {"start": (end - DAY).isoformat(), "end": end.isoformat()}
     body = {
         "decision_id": identity, "model": "toy", "version": 1, "window": window, "action": action,
         "sentence": "z has drifted.", "about": ["drift: z"],
     }  # fmt: skip
     store.decisions.put(identity, "toy", 1, end - DAY, end, action, "z has drifted.", body, "run", made_at)
-    loop.record(Workspace(Path(), store, None), CONFIG, body, None, channels=["outbox"])  # type: ignore[arg-type]
-    return body
+    decision = DecisionRecord.from_dict(body)
+    loop.record(Workspace(Path(), store, None), CONFIG, decision, None, channels=["outbox"])  # type: ignore[arg-type]
+    return decision
 
 
 @pytest.mark.parametrize(("hours", "silent"), [(1, True), (23, True), (24, False)])
@@ -48,10 +49,10 @@ def test_alert_for_a_cause_that_was_notified_within_the_cooldown_is_silent(
     ws: Workspace, hours: int, silent: bool
 ) -> None:
     again = put(ws.store, "again", "raise_alert", end=NOON + hours * HOUR, made_at=NOON + 100 * DAY)
-    assert (loop.compose_message(ws, CONFIG, again) == {}) is silent
+    assert (loop.compose_message(ws, CONFIG, again) is None) is silent
 
 
 def test_last_retrain_is_that_of_the_latest_window_before_the_end(ws: Workspace) -> None:
-    before = NOON + HOUR
-    assert last_retrain_before(ws, "toy", before=before, other_than="another") == NOON
-    assert last_retrain_before(ws, "toy", before=before, other_than="retrain at noon") != NOON
+    last = ws.store.decisions.last_window_end
+    assert last("toy", "retrain", until=NOON + HOUR, other_than="another") == NOON
+    assert last("toy", "retrain", until=NOON + HOUR, other_than="retrain at noon") != NOON

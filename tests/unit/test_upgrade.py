@@ -186,9 +186,9 @@ def test_old_reports_and_decisions_make_the_messages_they_made(ws: Workspace) ->
     for each in found:
         message = loop.compose_message(ws, CONFIG, *records(each))
         assert bool(message) is (each["action"] != "all_clear" and not is_silent(each))
-    text = loop.compose_message(ws, CONFIG, *records(decided(ws, "promote", 17)))["text"]
+    text = loop.compose_message(ws, CONFIG, *records(decided(ws, "promote", 17))).text
     assert [fact for fact in ("version 1: brier 0.6", "version 2: brier 0.2") if fact not in text] == []
-    text = loop.compose_message(ws, CONFIG, *records(decided(ws, "raise_alert", 5)))["text"]
+    text = loop.compose_message(ws, CONFIG, *records(decided(ws, "raise_alert", 5))).text
     assert re.search(r"\bz\b.*PSI", text)
 
 
@@ -205,7 +205,7 @@ def is_silent(decision) -> bool:
 
 def test_alert_notified_by_the_old_version_is_not_repeated_within_its_cooldown(ws: Workspace) -> None:
     again, _ = records(decided(ws, "raise_alert", 5.25))
-    assert loop.compose_message(ws, CONFIG, again) == {}
+    assert loop.compose_message(ws, CONFIG, again) is None
     impatient = CONFIG.with_overrides({"alerts.cooldown": "1h"})
     assert loop.compose_message(ws, impatient, again)
 
@@ -241,7 +241,7 @@ def test_old_comparison_is_acted_on(ws: Workspace) -> None:
     decision, _ = records(decided(ws, "retrain", 28))
     comparison = ComparisonRecord.from_dict(each["body"])
     outcome = rollout.keep_champion(ws, CONFIG, comparison, actor="ada", run_id="manual__5")
-    text = loop.compose_message(ws, CONFIG, decision, outcome)["text"]
+    text = loop.compose_message(ws, CONFIG, decision, outcome).text
     assert "lower bound +0.0923" in text
     assert len(list(ledger.entries(ws.store, "toy"))) == before, "it was recorded before"
 

@@ -1,35 +1,47 @@
-"""Reports in, one action out, with the sentence that explains it. Pure: no store, no clock.
+"""Decide what the three reports of a window lead to: one action, and the sentence that explains it.
 
-The order matters. A break in the data comes first, because everything after it would be measured on rubbish.
-Labels come before drift, because what they show is harm itself; drift is only its possible cause.
+The decision is pure: it reads no store and no clock. Its order matters. Broken data comes first, because nothing
+measured on it can be trusted. Labels come before drift, because labels show harm itself and drift is only a possible
+cause of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Literal
 
-from keel.monitoring.records import Action
+from keel.monitoring.records import (
+    Action,
+    StoredDriftReport,
+    StoredEstimate,
+    StoredPerformanceReport,
+    StoredQualityReport,
+)
 from keel.stats.metrics.losses import needed_for
 
 __all__ = ["Action", "Decision", "Policy", "decide_action"]
 
-Report = Mapping[str, Any]
 TOP_FEATURES = 3
-LEAST_WHOLE_PERCENT = 0.01
-MISSING_LABELS = ("missing labels",)
+"""Columns that a sentence names; further ones are counted."""
+MIN_WHOLE_PERCENT = 0.01
+"""A share below it is shown with a decimal, so that it does not read as 0%."""
+MISSING_LABELS = "missing labels"
+
+Severity = Literal["ok", "insufficient", "warn", "drift"]
+Role = Literal["feature", "output"]
+LabelRule = Callable[[StoredQualityReport, StoredDriftReport, StoredPerformanceReport, "Policy"], "Decision"]
 
 
 @dataclass(frozen=True)
 class Decision:
-    """An action and why."""
+    """An action and its reasons."""
 
     action: Action
     sentence: str
     about: tuple[str, ...] = ()
-    """What gave rise to it, without its numbers: by this an alert is the same as an earlier one, or another."""
+    """The causes, without numbers: two alerts about the same causes are the same alert."""
 
 
 @dataclass(frozen=True)
@@ -40,194 +52,204 @@ class Policy:
     cooldown: timedelta
     window_end: datetime
     last_retrain: datetime | None
-    """The end of the window of the last retrain that was decided, in the data's own time."""
+    """The end of the window of the last decision to retrain, in the data's own time."""
 
 
-def decide_action(quality: Report, drift: Report, performance: Report, policy: Policy) -> Decision:
-    """Decide what a window's three reports lead to.
-
-    quality, drift, performance: the reports' ``to_dict()``. Every status has a branch; one that is not known raises
-    ``KeyError`` rather than read as all clear.
-    """
-    before_labels = {"broken": _on_break, "empty": _on_silence, "ok": None, "warn": None}
-    if decide_early := before_labels[quality["status"]]:
-        return decide_early(quality)
-    by_labels = {
-        "degraded": _on_harm,
-        "ok": _on_harmless,
-        "undefined": _on_undefined,
-        "insufficient": _without_labels,
-        "no_labels": _without_labels,
+def decide_action(
+    quality: StoredQualityReport, drift: StoredDriftReport, performance: StoredPerformanceReport, policy: Policy
+) -> Decision:
+    """Decide what a window's three reports lead to. Every status has a branch."""
+    if quality.status == "broken":
+        return _quarantine(quality)
+    if quality.status == "empty":
+        return _alert_on_no_rows(quality)
+    by_labels: dict[str, LabelRule] = {
+        "degraded": _decide_on_harm,
+        "ok": _decide_without_harm,
+        "undefined": _decide_on_undefined_metric,
+        "insufficient": _decide_without_labels,
+        "no_labels": _decide_without_labels,
     }
-    return by_labels[performance["status"]](quality, drift, performance, policy)
+    return by_labels[performance.status](quality, drift, performance, policy)
 
 
-def _on_break(quality: Report) -> Decision:
-    sentence = f"The data is broken, so nothing is learned from it: {_findings(quality)}."
+def _quarantine(quality: StoredQualityReport) -> Decision:
+    sentence = f"The data is broken: {_findings(quality)}. Quarantining it, so that no version learns from it."
     return Decision(Action.QUARANTINE, sentence, _columns(quality))
 
 
-def _on_silence(quality: Report) -> Decision:
-    if rows := quality.get("set_aside", {}).get("rows"):
-        sentence = f"All {rows:,} predictions of the window are in hours that were set aside, so nothing was judged."
-        return Decision(Action.RAISE_ALERT, sentence, ("all set aside",))
-    sentence = "No prediction of the production version arrived in the window, so nothing was judged."
+def _alert_on_no_rows(quality: StoredQualityReport) -> Decision:
+    if rows := quality.quarantined.rows:
+        sentence = f"Nothing was checked: all {rows:,} predictions of the window are in quarantined hours."
+        return Decision(Action.RAISE_ALERT, sentence, ("all quarantined",))
+    sentence = "Nothing was checked: no prediction of the production version arrived in the window."
     return Decision(Action.RAISE_ALERT, sentence, ("no predictions",))
 
 
-def _on_harm(quality: Report, drift: Report, performance: Report, policy: Policy) -> Decision:
-    metric, increase = performance["metric"], performance["increase"]
-    now = performance["current"][metric]["value"]
-    then = performance["reference"][metric]["value"]
-    harm = f"{metric} is {now:.4f}, {increase:.4f} worse than the holdout's {then:.4f} on {performance['n']:,} labels"
-    harm = f"{harm}{_cause(performance)}"
-    if performance["labels_missing"]:
-        return _retrain_or_alert(f"{harm}; {_labels(performance)}", policy, ("harm", *MISSING_LABELS))
+def _decide_on_harm(
+    quality: StoredQualityReport, drift: StoredDriftReport, performance: StoredPerformanceReport, policy: Policy
+) -> Decision:
+    metric = performance.metric
+    now, then = performance.current[metric].value, performance.reference[metric].value
+    harm = (
+        f"{metric} is {now:.4f}, {performance.increase:.4f} worse than the holdout's {then:.4f} "
+        f"on {performance.n:,} labels.{_cause(performance)}"
+    )
+    if performance.labels_missing:
+        return _retrain_or_alert(f"{harm} {_upper(_labels(performance))}.", policy, ("harm", MISSING_LABELS))
     return _retrain_or_alert(harm, policy, ("harm",))
 
 
-def _on_harmless(quality: Report, drift: Report, performance: Report, policy: Policy) -> Decision:
-    metric = performance["metric"]
-    fine = f"labels show no harm ({metric} {performance['current'][metric]['value']:.4f}, {_direction(performance)})"
-    also = MISSING_LABELS if performance["labels_missing"] else ()
-    few = f", but {_labels(performance)}" if also else ""
-    if drift["status"] == "drift":
-        sentence = f"{_drifted(drift)}; {fine}{few}" if few else f"{_drifted(drift)}, but {fine}"
-        return Decision(Action.RAISE_ALERT, f"{sentence}: worth a look, not a retrain.", (*_moved(drift), *also))
-    if quality["status"] == "warn":
-        return Decision(Action.RAISE_ALERT, f"{_findings(quality)}; {fine}{few}.", (*_columns(quality), *also))
-    if few:
-        return Decision(Action.RAISE_ALERT, f"{_upper(fine)}{few}; {_about_inputs(drift)}.", also)
-    return _clear(drift, _upper(fine))
+def _decide_without_harm(
+    quality: StoredQualityReport, drift: StoredDriftReport, performance: StoredPerformanceReport, policy: Policy
+) -> Decision:
+    metric = performance.metric
+    value = performance.current[metric].value
+    labels = f"Labels show no harm: {metric} is {value:.4f}, {_direction(performance)}."
+    missing = (MISSING_LABELS,) if performance.labels_missing else ()
+    if missing:
+        labels = f"{labels} But {_labels(performance)}."
+    if drift.status == "drift":
+        sentence = f"{_drifted(drift)}. {labels} Check the inputs; retraining is not needed."
+        return Decision(Action.RAISE_ALERT, sentence, (*_moved(drift), *missing))
+    if quality.status == "warn":
+        return Decision(Action.RAISE_ALERT, f"{_findings(quality)}. {labels}", (*_columns(quality), *missing))
+    if missing:
+        return Decision(Action.RAISE_ALERT, f"{labels} {_about_inputs(drift)}", missing)
+    return Decision(Action.ALL_CLEAR, f"{labels} {_about_inputs(drift)}")
 
 
-def _on_undefined(quality: Report, drift: Report, performance: Report, policy: Policy) -> Decision:
-    """Labels that all say the same are a fault more often than the world: not even drift retrains on them."""
-    metric = performance["metric"]
-    sides = (("window", performance["current"]), ("holdout", performance["reference"]))
-    without = [f"the {side}'s {found[metric]['n']:,} labels" for side, found in sides if None in found[metric].values()]
-    where = " and on ".join(without)
-    why = f"harm was not judged, as {metric} is not defined on {where} (it needs {needed_for(metric)})"
+def _decide_on_undefined_metric(
+    quality: StoredQualityReport, drift: StoredDriftReport, performance: StoredPerformanceReport, policy: Policy
+) -> Decision:
+    """Labels of one class only are more often a fault than a change, so not even drift leads to a retrain."""
+    metric = performance.metric
+    sides: tuple[tuple[str, StoredEstimate], ...] = (
+        ("window", performance.current[metric]),
+        ("holdout", performance.reference[metric]),
+    )
+    where = " and on ".join(f"the {side}'s {found.n:,} labels" for side, found in sides if not found.defined)
+    why = f"Harm was not evaluated: {metric} is not defined on {where} (it needs {needed_for(metric)})."
     about: tuple[str, ...] = ("undefined metric",)
-    if performance["labels_missing"]:
-        why, about = f"{why}; {_labels(performance)}", (*about, *MISSING_LABELS)
-    if drift["status"] == "drift":
-        sentence = f"{_drifted(drift)}, and {why}: worth a look, not a retrain."
+    if performance.labels_missing:
+        why, about = f"{why} {_upper(_labels(performance))}.", (*about, MISSING_LABELS)
+    if drift.status == "drift":
+        sentence = f"{_drifted(drift)}. {why} Check the labels before retraining."
         return Decision(Action.RAISE_ALERT, sentence, (*about, *_moved(drift)))
-    if quality["status"] == "warn":
-        return Decision(Action.RAISE_ALERT, f"{_findings(quality)}; {why}.", (*about, *_columns(quality)))
-    return Decision(Action.RAISE_ALERT, f"{_upper(why)}; {_about_inputs(drift)}.", about)
+    if quality.status == "warn":
+        return Decision(Action.RAISE_ALERT, f"{_findings(quality)}. {why}", (*about, *_columns(quality)))
+    return Decision(Action.RAISE_ALERT, f"{why} {_about_inputs(drift)}", about)
 
 
-def _without_labels(quality: Report, drift: Report, performance: Report, policy: Policy) -> Decision:
-    labels = _labels(performance)
-    also = MISSING_LABELS if performance["labels_missing"] else ()
-    if drift["status"] == "drift":
-        return _retrain_or_alert(f"{_drifted(drift)}, and {labels}", policy, (*_moved(drift), *also))
-    if quality["status"] == "warn":
-        return Decision(Action.RAISE_ALERT, f"{_findings(quality)}; {labels}.", (*_columns(quality), *also))
-    if answers := _names(drift, "drift", role="output"):
-        sentence = f"What the model answers has drifted ({answers}), and {labels}: worth a look."
-        return Decision(Action.RAISE_ALERT, sentence, (*_moved(drift, role="output"), *also))
-    if also:
-        sentence = f"{_upper(labels)}, so harm would go unseen; {_about_inputs(drift)}."
-        return Decision(Action.RAISE_ALERT, sentence, also)
-    return _clear(drift, _upper(labels))
-
-
-def _clear(drift: Report, about_labels: str) -> Decision:
-    return Decision(Action.ALL_CLEAR, f"{about_labels}; {_about_inputs(drift)}.")
-
-
-def _about_inputs(drift: Report) -> str:
-    """Say what moved in a window that has not drifted as a whole."""
-    sentences = {
-        "ok": "no input has drifted",
-        "warn": _warned(drift),
-        "insufficient": f"inputs were not judged, {drift['n']:,} rows are too few",
-    }
-    return sentences[drift["status"]]
+def _decide_without_labels(
+    quality: StoredQualityReport, drift: StoredDriftReport, performance: StoredPerformanceReport, policy: Policy
+) -> Decision:
+    labels = f"{_upper(_labels(performance))}."
+    missing = (MISSING_LABELS,) if performance.labels_missing else ()
+    if drift.status == "drift":
+        return _retrain_or_alert(f"{_drifted(drift)}. {labels}", policy, (*_moved(drift), *missing))
+    if quality.status == "warn":
+        return Decision(Action.RAISE_ALERT, f"{_findings(quality)}. {labels}", (*_columns(quality), *missing))
+    if outputs := _names(drift, "drift", role="output"):
+        sentence = f"The model's outputs have drifted ({outputs}). {labels} Check the model's inputs."
+        return Decision(Action.RAISE_ALERT, sentence, (*_moved(drift, role="output"), *missing))
+    if missing:
+        sentence = f"{labels} Without labels harm is not detected. {_about_inputs(drift)}"
+        return Decision(Action.RAISE_ALERT, sentence, missing)
+    return Decision(Action.ALL_CLEAR, f"{labels} {_about_inputs(drift)}")
 
 
 def _retrain_or_alert(why: str, policy: Policy, about: tuple[str, ...]) -> Decision:
     if not policy.can_retrain:
-        return Decision(Action.RAISE_ALERT, f"{why}; this model has no retraining configured: alert.", about)
+        return Decision(Action.RAISE_ALERT, f"{why} No retraining: the model has none configured.", about)
     if policy.last_retrain is not None:
         ready = policy.last_retrain + policy.cooldown
         if policy.last_retrain <= policy.window_end < ready:
-            sentence = f"{why}; a retrain is cooling down until {ready:%Y-%m-%d %H:%M} UTC: alert."
+            sentence = f"{why} No retraining before {ready:%Y-%m-%d %H:%M} UTC: the last retrain is cooling down."
             return Decision(Action.RAISE_ALERT, sentence, about)
-    return Decision(Action.RETRAIN, f"{why}: retrain.", about)
+    return Decision(Action.RETRAIN, f"{why} Retraining.", about)
 
 
-def _cause(performance: Report) -> str:
-    """Say how much of a change of the mean loss the inputs account for."""
-    change, explained = performance["loss_change"], performance["explained"]
+def _about_inputs(drift: StoredDriftReport) -> str:
+    """Describe what moved in a window that has not drifted as a whole, in sentences."""
+    sentences = {
+        "ok": "No input has drifted.",
+        "warn": _warnings(drift),
+        "insufficient": f"Inputs were not checked: {drift.n:,} rows are too few.",
+    }
+    return sentences[drift.status]
+
+
+def _warnings(drift: StoredDriftReport) -> str:
+    described = (
+        ("Too few inputs have drifted to act on", _names(drift, "drift")),
+        ("Inputs moved a little", _names(drift, "warn")),
+        ("The model's outputs have moved", _names(drift, "drift", "warn", role="output")),
+    )
+    return " ".join(f"{words} ({names})." for words, names in described if names)
+
+
+def _cause(performance: StoredPerformanceReport) -> str:
+    """Split a change of the mean loss into what input drift explains and what is left."""
+    change, explained = performance.loss_change, performance.explained
     if change is None or explained is None:
         return ""
-    return f"; loss {change:+.4f}, inputs account for {explained:+.4f}, the rest is the world"
+    return (
+        f" Loss {'rose' if change >= 0 else 'fell'} by {abs(change):.4f}: input drift explains {explained:+.4f}, "
+        f"the changed relation {change - explained:+.4f}."
+    )
 
 
-def _labels(performance: Report) -> str:
-    """Say why labels do not tell, or not all."""
-    if performance["labels_missing"]:
-        due = f"the {performance['due']:,} predictions that are due"
-        rate = performance["label_rate"]
+def _labels(performance: StoredPerformanceReport) -> str:
+    """Describe how many labels there are, where they are too few or missing."""
+    if performance.labels_missing:
+        matured = f"the {performance.due:,} matured predictions"
+        rate = performance.label_rate
         if not rate:
-            return f"no label of {due} has arrived"
-        return f"labels of only {rate:{'.0%' if rate >= LEAST_WHOLE_PERCENT else '.1%'}} of {due} have arrived"
-    if performance["n"]:
-        return f"{performance['n']:,} labels are too few to judge harm"
+            return f"no label of {matured} has arrived"
+        return f"labels of only {rate:{'.0%' if rate >= MIN_WHOLE_PERCENT else '.1%'}} of {matured} have arrived"
+    if performance.n:
+        return f"{performance.n:,} labels are too few to detect harm"
     return "no labels have arrived yet"
 
 
-def _direction(performance: Report) -> str:
-    increase = performance["increase"]
+def _direction(performance: StoredPerformanceReport) -> str:
+    increase = performance.increase
     if increase is None:
         return "not comparable with the holdout"
     return f"{abs(increase):.4f} {'worse' if increase > 0 else 'better'} than on the holdout"
 
 
-def _drifted(drift: Report) -> str:
+def _drifted(drift: StoredDriftReport) -> str:
     names = _names(drift, "drift")
-    share = f"{drift['share_drifted']:.0%} of the features have drifted"
+    share = f"{drift.share_drifted:.0%} of the features have drifted"
     return f"{share} ({names})" if names else share
 
 
-def _warned(drift: Report) -> str:
-    """Say what moved where too little did for the window as a whole to have drifted."""
-    said = (
-        ("too few inputs have drifted to act on", _names(drift, "drift")),
-        ("inputs moved a little", _names(drift, "warn")),
-        ("what the model answers has moved", _names(drift, "drift", "warn", role="output")),
-    )
-    return ", ".join(f"{words} ({names})" for words, names in said if names)
-
-
-def _names(drift: Report, *severities: str, role: str = "feature") -> str:
+def _names(drift: StoredDriftReport, *severities: Severity, role: Role = "feature") -> str:
     found = _found(drift, severities, role)
     more = len(found) - TOP_FEATURES
     return ", ".join(found[:TOP_FEATURES]) + (f" and {more} more" if more > 0 else "")
 
 
-def _found(drift: Report, severities: tuple[str, ...], role: str) -> list[str]:
-    columns = drift["features"].items()
-    return [name for name, column in columns if column["role"] == role and column["severity"] in severities]
+def _found(drift: StoredDriftReport, severities: tuple[Severity, ...], role: Role) -> list[str]:
+    columns = drift.features.items()
+    return [name for name, column in columns if column.role == role and column.severity in severities]
 
 
-def _moved(drift: Report, role: str = "feature") -> tuple[str, ...]:
+def _moved(drift: StoredDriftReport, role: Role = "feature") -> tuple[str, ...]:
     return tuple(f"drift of {name}" for name in sorted(_found(drift, ("drift",), role)))
 
 
-def _columns(quality: Report) -> tuple[str, ...]:
-    return tuple(sorted({f"quality of {finding['column']}" for finding in quality["findings"]}))
+def _columns(quality: StoredQualityReport) -> tuple[str, ...]:
+    return tuple(sorted({f"quality of {finding.column}" for finding in quality.findings}))
 
 
 def _upper(sentence: str) -> str:
     return f"{sentence[0].upper()}{sentence[1:]}"
 
 
-def _findings(quality: Report) -> str:
-    sentences = [f"{finding['column']}: {finding['sentence'].rstrip('.')}" for finding in quality["findings"]]
+def _findings(quality: StoredQualityReport) -> str:
+    sentences = [f"{finding.column}: {finding.sentence.rstrip('.')}" for finding in quality.findings]
     more = len(sentences) - TOP_FEATURES
     return "; ".join(sentences[:TOP_FEATURES]) + (f"; and {more} more" if more > 0 else "")

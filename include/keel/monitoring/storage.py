@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from keel.monitoring.records import (
@@ -59,6 +61,29 @@ def store_report(
     )
 
 
+@dataclass(frozen=True)
+class CheckReports:
+    """The reports that the three checks stored for a window; None for a check that has not run."""
+
+    quality: StoredQualityReport | None
+    drift: StoredDriftReport | None
+    performance: StoredPerformanceReport | None
+
+
+def read_check_reports(ws: Workspace, model: str, version: int | None, window: Window) -> CheckReports:
+    """Return the check reports of a window."""
+    bodies = {}
+    for kind in CHECKS:
+        found = ws.store.reports.get(report_id(kind, model, version, window))
+        bodies[kind] = found and found["body"]
+    quality, drift, performance = (bodies[kind] for kind in CHECKS)
+    return CheckReports(
+        quality=StoredQualityReport.from_dict(quality) if quality else None,
+        drift=StoredDriftReport.from_dict(drift) if drift else None,
+        performance=StoredPerformanceReport.from_dict(performance) if performance else None,
+    )
+
+
 def store_decision(ws: Workspace, decision: DecisionT, *, run_id: str) -> DecisionT:
     """Store a decision with the run that made it, in place of the one with its id, and return it."""
     window = decision.window
@@ -91,6 +116,25 @@ def decide_once(
 ) -> DecisionT:
     """Return the decision of an id as it was stored, or make and store it. A task that runs again makes no other."""
     return read_decision(ws, model, decision_id, kind) or store_decision(ws, make(), run_id=run_id)
+
+
+def notified_within_cooldown(ws: Workspace, decision: DecisionRecord, cooldown: timedelta) -> bool:
+    """Return whether people were notified of all causes of a decision within the cooldown before it.
+
+    Time is that of the data: a year that is replayed in an hour notifies as the year did. Only decisions with the same
+    action on the same version count, so that an alert about one cause does not silence another one.
+    """
+    end = decision.window.end
+    past = ws.store.decisions.notified(
+        decision.model,
+        decision.version,
+        decision.action,
+        after=end - cooldown,
+        until=end,
+        other_than=decision.decision_id,
+    )
+    causes = [set(each["body"].get("about", ())) for each in past]
+    return bool(causes) and set(decision.about) <= set().union(*causes)
 
 
 def store_comparison(ws: Workspace, comparison: ComparisonRecord) -> ComparisonRecord:

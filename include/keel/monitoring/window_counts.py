@@ -1,4 +1,8 @@
-"""Where the loop's steps get rows and counts from: the prediction log and the hourly counts of one model."""
+"""Add up a window from its hourly counts, and count the hours that have new rows.
+
+Quarantined hours are excluded from every check. Hours that a person released from quarantine are used, but their form
+is not checked again.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from keel.grid.counts import Counts
 from keel.grid.engines.local import count_hours
 from keel.monitoring.quality import QualityStatus, check_quality
+from keel.monitoring.records import HoursAndRows
 from keel.registry.scoring_model import require_features
 from keel.window import DAY, HOUR, Window, outside
 
@@ -20,41 +25,43 @@ if TYPE_CHECKING:
     from keel.workspace import Workspace
 
 
-BRIDGE = timedelta(hours=12)
-"""Longer than a quiet night; shorter than what one stray row on Monday and a break on Friday would set aside."""
+MAX_GAP = timedelta(hours=12)
+"""Broken hours less than this apart are one span. It is longer than a quiet night, and short enough that one broken row
+on Monday and a break on Friday do not quarantine the days between them."""
 
 
 @dataclass(frozen=True)
-class Counted:
-    """How much of a version was counted anew."""
+class NewCounts:
+    """How much of a version was counted in a run."""
 
     hours: int
     rows: int
 
 
-def count_dirty(ws: Workspace, config: ModelConfig, version: int, dirty: Mapping[datetime, int]) -> Counted:
-    """Count the hours of one version that have rows not yet counted: hour → the revision it is counted as of.
+def count_dirty_hours(ws: Workspace, config: ModelConfig, version: int, dirty: Mapping[datetime, int]) -> NewCounts:
+    """Count the hours of one version that have uncounted rows.
 
-    `ConfigError` where the version knows a feature that the configuration does not.
+    dirty: by hour, the revision that it is counted as of. Raises `ConfigError` where the version needs a feature that
+    the configuration does not have.
     """
     predictions = ws.predictions(config)
     grid = ws.registry.grid(config.model, version)
     require_features(config, version, grid.features)
     rows = 0
-    for start, end in stretches(dirty):
+    for start, end in contiguous_spans(dirty):
         hourly = count_hours(grid, predictions.read(start, end, version))
         new = {hour: counts for hour, counts in hourly.items() if hour in dirty}
         payloads = [(hour, counts.n, counts.to_bytes(), dirty[hour]) for hour, counts in new.items()]
         ws.store.counts.put_hours(config.model, version, grid.grid_id, payloads)
         predictions.clean_hours(version, [(hour, dirty[hour]) for hour in new])
         rows += sum(counts.n for counts in new.values())
-    return Counted(len(dirty), rows)
+    return NewCounts(len(dirty), rows)
 
 
-def stretches(hours: Iterable[datetime]) -> list[tuple[datetime, datetime]]:
+def contiguous_spans(hours: Iterable[datetime]) -> list[tuple[datetime, datetime]]:
     """Return the spans [start, end) that these full hours make up, in order, none longer than a day.
 
-    One span is one query and one table in memory, and it holds no hour that was not asked for.
+    One span is one query and one table in memory. It holds no hour but these.
     """
     spans: list[tuple[datetime, datetime]] = []
     for hour in sorted(hours):
@@ -66,99 +73,102 @@ def stretches(hours: Iterable[datetime]) -> list[tuple[datetime, datetime]]:
 
 
 class HourStatus(Enum):
-    """What earlier windows' decisions, and people, have said of an hour; nothing, mostly."""
+    """Whether an hour is used in checks."""
 
-    OPEN = "open"
-    SET_ASIDE = "set aside"
+    NORMAL = "normal"
+    QUARANTINED = "quarantined"
+    """An earlier window found it broken."""
     RELEASED = "released"
+    """A person released it from quarantine."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """Some of a window's hours, added up."""
+class SummedHours:
+    """The counts of some of a window's hours, added up."""
 
     hours: int
     counts: Counts
 
-    def to_dict(self) -> dict[str, int]:
-        """Return how much it is."""
-        return {"hours": self.hours, "rows": self.counts.n}
+    @property
+    def size(self) -> HoursAndRows:
+        """How many hours and rows these are."""
+        return HoursAndRows(hours=self.hours, rows=self.counts.n)
 
 
 @dataclass(frozen=True)
 class WindowCounts:
-    """A window's counts, by what has been decided about its hours before.
+    """A window's counts by the status of its hours."""
 
-    What is set aside is left out of every check. What a person has released is used, and its form, on which that person
-    has decided, is not judged again.
-    """
-
-    open: Part
-    set_aside: Part
-    released: Part
+    normal: SummedHours
+    quarantined: SummedHours
+    released: SummedHours
 
     @property
     def usable(self) -> Counts:
-        """All that is not set aside."""
-        return self.open.counts + self.released.counts
+        """The counts of all hours that are not quarantined."""
+        return self.normal.counts + self.released.counts
 
     @property
-    def remark(self) -> str:
-        """What a check's sentence adds when not all hours were judged."""
-        hours, rows = self.set_aside.hours, self.set_aside.counts.n
-        return f" Left out: {rows:,} rows of {hours} h set aside before." if hours else ""
+    def exclusion(self) -> str:
+        """The sentence that a check adds when hours were excluded; empty when all were used."""
+        hours, rows = self.quarantined.hours, self.quarantined.counts.n
+        return f" Quarantined and excluded: {rows:,} rows of {hours} h." if hours else ""
 
 
 def window_counts(
     ws: Workspace, config: ModelConfig, version: int, grid: ReferenceGrid, window: Window, *, decided_before: datetime
 ) -> WindowCounts:
-    """Add up a window from its hourly counts, apart what windows that ended before ``decided_before`` found broken.
+    """Add up a window from its hourly counts, without the hours that earlier windows quarantined.
 
-    With the end of the window that is judged, what it sets aside itself changes nothing when it is judged again.
+    decided_before: the end of the window that is checked. Only windows that ended before it count as earlier, so that
+    a window's own quarantine changes nothing when the window is checked again.
     """
-    parts = {standing: Part(0, Counts.zero(grid)) for standing in HourStatus}
-    for _, counts, standing in hourly_counts(ws, config, version, grid, window, decided_before):
-        parts[standing] = Part(parts[standing].hours + 1, parts[standing].counts + counts)
-    return WindowCounts(parts[HourStatus.OPEN], parts[HourStatus.SET_ASIDE], parts[HourStatus.RELEASED])
+    sums = {status: SummedHours(0, Counts.zero(grid)) for status in HourStatus}
+    for _, counts, status in hourly_counts(ws, config, version, grid, window, decided_before):
+        sums[status] = SummedHours(sums[status].hours + 1, sums[status].counts + counts)
+    return WindowCounts(sums[HourStatus.NORMAL], sums[HourStatus.QUARANTINED], sums[HourStatus.RELEASED])
 
 
 def hourly_counts(
     ws: Workspace, config: ModelConfig, version: int, grid: ReferenceGrid, window: Window, decided_before: datetime
 ) -> Iterator[tuple[datetime, Counts, HourStatus]]:
-    """Yield a window's hours that have rows, in order."""
-    stretches = ws.store.quarantines(config.model, decided_before=decided_before, with_released=True)
+    """Yield a window's hours that have rows, in order of time, each with its counts and status."""
+    quarantines = ws.store.quarantines(config.model, decided_before=decided_before, with_released=True)
     for hour, payload in ws.store.counts.get(config.model, version, grid.grid_id, window.start, window.end):
-        yield hour, Counts.from_bytes(payload), standing_of(hour, stretches)
+        yield hour, Counts.from_bytes(payload), hour_status(hour, quarantines)
 
 
-def standing_of(hour: datetime, stretches: Sequence[Mapping[str, Any]]) -> HourStatus:
-    """Return an hour's standing. An hour that is set aside in part is as a whole: counts cannot be divided."""
-    released = [s["released"] for s in stretches if s["start"] < hour + HOUR and hour < s["end"]]
+def hour_status(hour: datetime, quarantines: Sequence[Mapping[str, Any]]) -> HourStatus:
+    """Return an hour's status. An hour that is quarantined in part is excluded as a whole: counts cannot be divided.
+
+    quarantines: rows of the store, with ``start``, ``end`` and ``released``.
+    """
+    released = [row["released"] for row in quarantines if row["start"] < hour + HOUR and hour < row["end"]]
     if not released:
-        return HourStatus.OPEN
-    return HourStatus.RELEASED if all(released) else HourStatus.SET_ASIDE
+        return HourStatus.NORMAL
+    return HourStatus.RELEASED if all(released) else HourStatus.QUARANTINED
 
 
-def broken_stretches(ws: Workspace, config: ModelConfig, version: int, window: Window) -> list[Window]:
-    """Return the stretches of hours that are broken on their own counts; the whole window where no hour is.
+def broken_windows(ws: Workspace, config: ModelConfig, version: int, window: Window) -> list[Window]:
+    """Return the parts of a window that are broken on their own counts; all of it where no single hour is.
 
-    Hours less than `BRIDGE` apart are one stretch: between them, as at night, there may be too few rows to tell. What
-    an earlier window has found, or a person released, is in none.
+    Hours less than `MAX_GAP` apart are one part, because at night an hour may have too few rows for a test. What an
+    earlier window quarantined, or a person released, is in none of them.
     """
     grid = ws.registry.grid(config.model, version)
     broken: list[Window] = []
-    for hour, counts, standing in hourly_counts(ws, config, version, grid, window, window.end):
-        if standing is not HourStatus.OPEN:
+    for hour, counts, status in hourly_counts(ws, config, version, grid, window, window.end):
+        if status is not HourStatus.NORMAL:
             continue
         if check_quality(grid, counts, config=config.drift).status is not QualityStatus.BROKEN:
             continue
-        if broken and hour - broken[-1].end < BRIDGE:
+        if broken and hour - broken[-1].end < MAX_GAP:
             broken[-1] = Window(broken[-1].start, hour + HOUR)
         else:
             broken.append(Window(hour, hour + HOUR))
-    known = [
-        (stretch["start"], stretch["end"])
-        for stretch in ws.store.quarantines(config.model, with_released=True)
-        if stretch["released"] or stretch["decided_until"] < window.end
+    decided = [
+        (row["start"], row["end"])
+        for row in ws.store.quarantines(config.model, with_released=True)
+        if row["released"] or row["decided_until"] < window.end
     ]
-    return [Window(*span) for found in broken or [window] for span in outside(found.start, found.end, known)]
+    return [Window(*span) for found in broken or [window] for span in outside(found.start, found.end, decided)]

@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from keel.monitoring.records import DecisionRecord, Message, Outcome, ReconcileRecord
 from keel_airflow.channels import address, deliver
-from keel_airflow.operators.base import BranchStepOperator, StepOperator, TaskResult, airflow_errors, rendered, run_url
+from keel_airflow.operators.base import (
+    BranchStepOperator,
+    StepOperator,
+    TaskResult,
+    airflow_errors,
+    rendered,
+    rendered_record,
+    run_url,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -43,8 +52,9 @@ class ComposeMessageOperator(BranchStepOperator):
         """Compose the message, and address it."""
         from keel import loop
 
-        decision, outcome = rendered(self.decision, dict), first_outcome(self.outcomes)
-        return address(loop.compose_message(workspace, config, decision, outcome, run_url=run_url(context)))
+        decision, outcome = rendered_record(self.decision, DecisionRecord), first_outcome(self.outcomes)
+        message = loop.compose_message(workspace, config, decision, outcome, run_url=run_url(context))
+        return address(message.to_dict() if message else {})
 
     def choices(self, result: dict[str, Any]) -> list[str]:
         """Follow the message's channels."""
@@ -68,7 +78,8 @@ class WriteToOutboxOperator(StepOperator):
         from keel.alerts.outbox import write_eml
 
         message = rendered(self.message, dict)
-        path = write_eml(workspace.outbox, message, sender=message["sender"], now=datetime.now(UTC))
+        sender = message["sender"]
+        path = write_eml(workspace.outbox, Message.from_dict(message), sender=sender, now=datetime.now(UTC))
         return {"path": str(path)}
 
 
@@ -95,11 +106,11 @@ class RecordOperator(StepOperator):
         self.outcomes = outcomes
         self.channels = channels
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
-        """Store the outcome, and return the finished decision."""
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> Outcome:
+        """Store the outcome, and return it."""
         from keel import loop
 
-        decision, outcome = rendered(self.decision, dict), first_outcome(self.outcomes)
+        decision, outcome = rendered_record(self.decision, DecisionRecord), first_outcome(self.outcomes)
         return loop.record(workspace, config, decision, outcome, channels=list(self.channels))
 
 
@@ -124,11 +135,12 @@ class NotifyFindingsOperator(BaseOperator):
         from keel.config import get_model
 
         with airflow_errors():
-            findings = rendered(self.findings, dict)
-            config = get_model(findings["model"])
-        return deliver(compose_findings(config, findings, run_url=run_url(context)))
+            findings = rendered_record(self.findings, ReconcileRecord)
+            config = get_model(findings.model)
+        message = compose_findings(config, findings, run_url=run_url(context))
+        return deliver(message.to_dict()) if message else []
 
 
-def first_outcome(outcomes: Sequence[TaskResult | None]) -> dict[str, Any] | None:
-    """Return the result of the branch that ran, or None."""
-    return next((rendered(outcome, dict) for outcome in outcomes if outcome), None)
+def first_outcome(outcomes: Sequence[TaskResult | None]) -> Outcome | None:
+    """Return the outcome of the branch that ran, or None."""
+    return next((rendered_record(outcome, Outcome) for outcome in outcomes if outcome), None)

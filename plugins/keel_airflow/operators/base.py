@@ -4,7 +4,7 @@ An operator of a step is a subclass of `StepOperator` that implements `StepOpera
 
 - `__init__` takes keywords only and assigns them. What a run fills in is listed in ``template_fields``.
 - `step` imports the core, calls one function of it, and returns a record or a dict. The result of another task arrives
-  as a dict, which `rendered` checks. Where the function takes a record, `step` builds it from the dict.
+  as a dict, from which `rendered_record` builds the record.
 - `execute` opens the workspace, maps Keel's errors to Airflow's, and returns plain data for XCom.
 """
 
@@ -14,13 +14,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from airflow.sdk import BaseOperator, BranchMixIn, XComArg, conf
 from airflow.sdk.exceptions import AirflowFailException
 
 from keel.config import get_model
 from keel.errors import ConfigError, KeelError
+from keel.monitoring.records import Record
 from keel.window import parse_time
 from keel_airflow.hooks import KEEL_CONN_ID, MLFLOW_CONN_ID, KeelHook
 
@@ -41,13 +42,7 @@ ANONYMOUS = "Anonymous"
 TaskResult: TypeAlias = dict[str, Any] | XComArg | str
 """Result of another task: an ``XComArg`` or a template in a DAG file, and a dict when the task runs."""
 T = TypeVar("T")
-
-
-class Record(Protocol):
-    """A typed result of a step."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data for XCom."""
+RecordT = TypeVar("RecordT", bound=Record)
 
 
 class WorkspaceOperator(BaseOperator):
@@ -213,6 +208,11 @@ def rendered(value: object, kind: type[T]) -> T:
     if not isinstance(value, kind):
         raise ConfigError(f"a task needs a {kind.__name__} from another task, and got {value!r}: clear that task first")
     return value
+
+
+def rendered_record(value: object, kind: type[RecordT]) -> RecordT:
+    """Return a template field as the record that another task returned; raises as `rendered` does."""
+    return kind.from_dict(rendered(value, dict))
 
 
 def first_time(*given: datetime | str | None) -> datetime:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from keel.monitoring.records import CountedWindow, DecisionRecord, Outcome, ReportRecord
 from keel_airflow.operators.base import (
     BranchStepOperator,
     DecisionStepOperator,
     StepOperator,
     TaskResult,
     first_time,
-    rendered,
+    rendered_record,
     requested_by,
 )
 
@@ -51,7 +52,7 @@ class CountWindowOperator(StepOperator):
         self.interval_end = interval_end
         self.now = now
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> CountedWindow:
         """Resolve and count the window."""
         from keel import loop
 
@@ -80,31 +81,31 @@ class CheckOperator(StepOperator):
 class DataQualityOperator(CheckOperator):
     """Checks the data's quality: schema, missing values, ranges, volume."""
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> ReportRecord:
         """Check the window's data quality."""
         from keel import loop
 
-        return loop.check_data_quality(workspace, config, rendered(self.counted, dict))
+        return loop.check_data_quality(workspace, config, rendered_record(self.counted, CountedWindow))
 
 
 class DataDriftOperator(CheckOperator):
     """Checks whether inputs and outputs have drifted from the reference."""
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> ReportRecord:
         """Check the window for data drift."""
         from keel import loop
 
-        return loop.check_data_drift(workspace, config, rendered(self.counted, dict))
+        return loop.check_data_drift(workspace, config, rendered_record(self.counted, CountedWindow))
 
 
 class PerformanceDriftOperator(CheckOperator):
     """Checks whether performance has fallen, on the labels that have matured."""
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> ReportRecord:
         """Check the performance on matured labels."""
         from keel import loop
 
-        return loop.check_performance(workspace, config, rendered(self.counted, dict))
+        return loop.check_performance(workspace, config, rendered_record(self.counted, CountedWindow))
 
 
 class DecideOperator(BranchStepOperator):
@@ -120,11 +121,11 @@ class DecideOperator(BranchStepOperator):
         super().__init__(**kwargs)
         self.counted = counted
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> DecisionRecord:
         """Decide on the three reports, and store the decision."""
         from keel import loop
 
-        return loop.decide(workspace, config, rendered(self.counted, dict), run_id=context["run_id"])
+        return loop.decide(workspace, config, rendered_record(self.counted, CountedWindow), run_id=context["run_id"])
 
     def choices(self, result: dict[str, Any]) -> list[str]:
         """Follow the decision's action."""
@@ -134,10 +135,14 @@ class DecideOperator(BranchStepOperator):
 class QuarantineOperator(DecisionStepOperator):
     """Quarantines the broken hours of a window, so that no training reads rows of a broken pipeline."""
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> Outcome:
         """Quarantine the rows, and return the outcome."""
         from keel import loop
 
         return loop.quarantine(
-            workspace, config, rendered(self.decision, dict), actor=requested_by(context), run_id=context["run_id"]
+            workspace,
+            config,
+            rendered_record(self.decision, DecisionRecord),
+            actor=requested_by(context),
+            run_id=context["run_id"],
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from keel.monitoring.records import DecisionRecord, TrainedVersion
 from keel_airflow.operators.base import (
     BranchStepOperator,
     DecisionStepOperator,
@@ -12,6 +13,7 @@ from keel_airflow.operators.base import (
     TaskResult,
     first_time,
     rendered,
+    rendered_record,
     requested_by,
 )
 
@@ -48,7 +50,7 @@ class RequestRetrainOperator(StepOperator):
         self.end = end
         self.now = now
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> DecisionRecord:
         """Store the decision."""
         from keel import loop
 
@@ -67,12 +69,16 @@ class RetrainOperator(DecisionStepOperator):
     Returns the new version, its holdout and its metrics.
     """
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> TrainedVersion:
         """Train and register the challenger."""
         from keel import loop
 
         return loop.retrain(
-            workspace, config, rendered(self.decision, dict), actor=requested_by(context), run_id=context["run_id"]
+            workspace,
+            config,
+            rendered_record(self.decision, DecisionRecord),
+            actor=requested_by(context),
+            run_id=context["run_id"],
         )
 
 

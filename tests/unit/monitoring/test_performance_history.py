@@ -153,7 +153,7 @@ def test_a_version_whose_labels_never_come_is_there_without_a_value(ws: Workspac
     assert realised.series(ws, CONFIG, START + DAY, START + 9 * DAY) == []
 
 
-def test_what_is_set_aside_is_left_out_until_it_is_released_even_without_its_rows(ws: Workspace) -> None:
+def test_quarantined_hours_are_excluded_until_they_are_released_even_without_their_rows(ws: Workspace) -> None:
     labelled(ws, 24)
     [before] = realised.series(ws, CONFIG, START, START + DAY)
     ws.store.quarantine("toy", START + 4.5 * HOUR, START + 6 * HOUR, "broken", START)
@@ -163,7 +163,7 @@ def test_what_is_set_aside_is_left_out_until_it_is_released_even_without_its_row
         log.clean(version, hour, revision)
     assert log.expire(START + DAY) == 480
     [without] = realised.series(ws, CONFIG, START, START + DAY)
-    assert without["set_aside"] == {"hours": 2, "rows": 40}, "half an hour set aside is all of it"
+    assert without["quarantined"] == {"hours": 2, "rows": 40}, "half a quarantined hour is all of it"
     assert (without["n"], without["labelled"], without["coverage"]) == (440, 480, 1.0)
     ws.store.release_quarantine("toy", START, START + DAY)
     assert realised.series(ws, CONFIG, START, START + DAY) == [before]

@@ -1,4 +1,4 @@
-"""What is read at once: neither an hour more than is needed, nor more than a day."""
+"""Which hours are read at once: none that is not needed, and no more than a day."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from keel.monitoring.window_counts import stretches
+from keel.monitoring.window_counts import contiguous_spans
 
 NIGHT = datetime(2026, 3, 1, 22, tzinfo=UTC)
 
@@ -21,7 +21,7 @@ NIGHT = datetime(2026, 3, 1, 22, tzinfo=UTC)
         ([*range(24), *range(25, 27)], [(0, 24), (25, 27)]),
     ],
 )
-def test_neighbouring_hours_are_read_together_up_to_a_day(hours, expected):
+def test_contiguous_spans_join_neighbouring_hours_up_to_a_day(hours, expected):
     hour = timedelta(hours=1)
-    spans = stretches(NIGHT + n * hour for n in hours)
+    spans = contiguous_spans(NIGHT + n * hour for n in hours)
     assert [((start - NIGHT) // hour, (end - NIGHT) // hour) for start, end in spans] == expected

@@ -1,29 +1,25 @@
-"""The message that asks people to agree to a promotion."""
+"""The message that asks people to approve a promotion."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from keel.alerts.messages.layout import aligned, to_people_of
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
+    from keel.monitoring.records import Message
 
 
-def compose_question(config: ModelConfig, *, subject: str, body: str, answer_url: str) -> dict[str, Any]:
-    """Return subject, text and addressees; ``subject`` and ``body`` are what Airflow's page shows them too."""
+def compose_approval_request(config: ModelConfig, *, subject: str, body: str, answer_url: str) -> Message:
+    """Compose the request for an approval. ``subject`` and ``body`` are what Airflow's page shows too."""
     policy = config.promotion
-    lines = [
-        body.rstrip(),
-        "",
-        f"Answer   {answer_url}",
-        f"Who      {', '.join(policy.approvers) or 'whoever Airflow permits to answer'}",
-        f"Until    no answer within {policy.approval_timeout / timedelta(hours=1):g} hours is a no",
-        *([f"Runbook  {config.alerts.runbook}"] if config.alerts.runbook else []),
-        "",
-    ]
-    return {
-        "subject": f"[Keel] {subject}",
-        "text": "\n".join(lines),
-        "email": list(config.alerts.email),
-        "slack": config.alerts.slack,
+    hours = policy.approval_timeout / timedelta(hours=1)
+    facts = {
+        "Answer": answer_url,
+        "Who": ", ".join(policy.approvers) or "every user whom Airflow permits to answer",
+        "Until": f"without an answer within {hours:g} hours, the version is not promoted",
+        "Runbook": config.alerts.runbook,
     }
+    return to_people_of(config, subject=subject, lines=[body.rstrip(), "", *aligned(facts), ""])

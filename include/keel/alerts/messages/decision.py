@@ -1,220 +1,216 @@
-"""The message about a decision: the sentence first, then the evidence somebody would ask for next."""
+"""The message about a decision: its sentence first, then the evidence behind it, then the links."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from keel.alerts.messages.layout import aligned, to_people_of
+from keel.monitoring.records import Action
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
+    from keel.monitoring.records import (
+        DecisionRecord,
+        Message,
+        Outcome,
+        Span,
+        StoredColumn,
+        StoredDriftReport,
+        StoredPerformanceReport,
+        StoredQualityReport,
+    )
+    from keel.window import Window
 
 TOP_FEATURES = 5
 HEADLINES = {
+    # outcomes
     "offered": "version {version} waits for approval",
-    "declined": "the new version was declined, version {version} stays",
-    "rolled_back": "went back to version {version}",
-    "confirmed": "version {version} has survived its probation",
-    "probation_over": "the probation of version {version} is over, and has not shown it to be harmless",
-    "experiment_ended": "the experiment has ended without a verdict",
-    "start_experiment": "an experiment has begun",
-    "stop_experiment": "the experiment was stopped",
-    "end_experiment": "the experiment has ended",
-    "watch": "needs a look",
-    "promote": "was to be promoted",
-    "rollback": "was to be taken back",
+    "staged": "version {version} waits for approval",
+    "declined": "the new version was declined, version {version} stays in production",
+    "rolled_back": "rolled back to version {version}",
+    "confirmed": "version {version} passed its probation",
+    "probation_over": "probation of version {version} ended without enough evidence",
+    "experiment_ended": "the experiment ended without a verdict",
     "promoted": "retrained and promoted version {version}",
     "kept_champion": "retrained, kept champion {version}",
-    "quarantined": "data set aside",
-    "released": "data is broken, and was released",
-    "raise_alert": "needs a look",
+    "quarantined": "broken data was quarantined",
+    "released": "data is broken, but was released from quarantine",
+    # actions, of which there is no outcome
+    "raise_alert": "needs attention",
     "retrain": "is being retrained",
     "quarantine": "data is broken",
+    "promote": "a promotion was requested",
+    "rollback": "a rollback was requested",
+    "watch": "needs attention",
+    "start_experiment": "an experiment started",
+    "stop_experiment": "the experiment was stopped",
+    "end_experiment": "the experiment ended",
 }
-REPEATED = frozenset({"raise_alert", "quarantine", "watch"})
-"""What every check finds again for as long as its cause lies in the lookback: told once per alert cooldown. A retrain
-has a cooldown of its own."""
+REPEATED = frozenset({Action.RAISE_ALERT, Action.QUARANTINE, Action.WATCH})
+"""Every check decides these again for as long as their cause lies in its window, so people are notified once per alert
+cooldown. A retrain has a cooldown of its own."""
 
 CHANGES = frozenset({"rolled_back", "confirmed", "probation_over"})
-"""What a look at a version on probation led to is told whatever was told before."""
+"""Outcomes of a probation, of which people are always notified."""
 
 SCHEDULE = "airflow"
-"""Who is said to have asked where no person has."""
+"""The requester's name where no person made the request."""
 
 
 def compose_alert(
     config: ModelConfig,
-    decision: Mapping[str, Any],
-    outcome: Mapping[str, Any] | None,
-    reports: Mapping[str, Mapping[str, Any] | None],
-    told: Iterable[Mapping[str, Any]],
+    decision: DecisionRecord,
+    outcome: Outcome | None,
     *,
+    quality: StoredQualityReport | None,
+    drift: StoredDriftReport | None,
+    performance: StoredPerformanceReport | None,
+    repeated: bool,
     run_url: str | None,
-) -> dict[str, Any]:
-    """Return subject, text and addressees, or ``{}`` when there is nothing to say.
+) -> Message | None:
+    """Compose the message about a decision and its outcome; None when there is nothing to notify people of.
 
-    Nothing is said when all is clear, and when an alert, or data set aside, for the same causes was told within the
-    model's alert cooldown. What came of a version, such as a promotion or a rollback, is always told.
+    Parameters
+    ----------
+    config
+        Names the addressees, the owner and the runbook.
+    decision
+        What was decided. All clear needs no message.
+    outcome
+        What the decision led to; None where no task followed it. People are always notified of a promotion, a rollback
+        or another change of a version.
+    quality, drift, performance
+        The reports of the window; None for a check that did not run.
+    repeated
+        Whether people were notified of the same causes within the cooldown. An alert, or a quarantine, is then silent.
+    run_url
+        The page of the run in Airflow.
+
     """
-    if decision["action"] == "all_clear":
-        return {}
-    changed = outcome is not None and outcome["outcome"] in CHANGES
-    if not changed and decision["action"] in REPEATED and _told_lately(config, decision, told):
-        return {}
-    headline = HEADLINES[outcome["outcome"] if outcome else decision["action"]]
-    if decision["action"] in ("promote", "end_experiment"):  # nobody has trained for it
+    if decision.action is Action.ALL_CLEAR:
+        return None
+    changed = outcome is not None and outcome.outcome in CHANGES
+    if repeated and not changed and decision.action in REPEATED:
+        return None
+    headline = HEADLINES[outcome.outcome if outcome else decision.action]
+    if decision.action in (Action.PROMOTE, Action.END_EXPERIMENT):  # nothing was trained for it
         headline = headline.removeprefix("retrained and ").removeprefix("retrained, ")
-    version = (outcome or {}).get("version") or decision["version"]
-    return {
-        "subject": f"[Keel] {config.model}: {headline.format(version=version)}",
-        "text": "\n".join(_paragraphs(config, decision, outcome, reports, run_url)),
-        "email": list(config.alerts.email),
-        "slack": config.alerts.slack,
-    }
-
-
-def _paragraphs(
-    config: ModelConfig,
-    decision: Mapping[str, Any],
-    outcome: Mapping[str, Any] | None,
-    reports: Mapping[str, Mapping[str, Any] | None],
-    run_url: str | None,
-) -> list[str]:
-    lines = [decision["sentence"]]
-    if outcome:
-        lines += ["", outcome["sentence"]] if outcome["sentence"] != decision["sentence"] else []
-    lines += [line for finding in decision.get("findings", ()) if finding not in lines for line in ("", finding)]
-    lines += ["", f"Model    {config.model} (owner: {config.owner})", f"Window   {_span(decision['window'])}"]
-    lines += [f"Version  {_versions(decision, outcome)}", *_left_out(reports.get("quality"))]
-    if decision.get("requested_by") not in (None, "", SCHEDULE):
-        lines.append(f"Asked by {decision['requested_by']}")
-    lines += _comparison(outcome) + _top_features(reports.get("drift")) + _metrics(reports.get("performance"))
-    links = [
-        ("Run      ", run_url),
-        ("MLflow   ", (outcome or {}).get("mlflow_run_id")),
-        ("Runbook  ", config.alerts.runbook),
-    ]
-    found = [f"{label}{value}" for label, value in links if value]
-    return [*lines, *([""] if found else []), *found, ""]
-
-
-def _left_out(quality: Mapping[str, Any] | None) -> list[str]:
-    left = (quality or {}).get("set_aside", {})
-    return [f"Left out {left['rows']:,} rows of {left['hours']} h set aside before"] if left.get("hours") else []
-
-
-def _comparison(outcome: Mapping[str, Any] | None) -> list[str]:
-    if not outcome or outcome.get("lower_bound") is None:
-        return []
-    if outcome.get("basis") == "experiment":
-        return [
-            "",
-            f"In the experiment {_span(outcome['holdout'])} ({outcome['n']:,} outcomes), mean {outcome['loss']}:",
-            f"  champion   version {outcome['champion']}: {outcome['champion_value']:.4f}",
-            f"  challenger version {outcome['challenger']}: {outcome['challenger_value']:.4f}",
-            f"  improvement {outcome['improvement']:+.4f}, lower bound {outcome['lower_bound']:+.4f}"
-            f" (must exceed {outcome['margin']:g})",
-        ]
-    looks = outcome.get("prior_comparisons") or 0
-    plural = "s" if looks > 1 else ""
-    again = f"  Rows of it have judged {looks} challenger{plural} before: the bound is stricter for it"
-    return [
+    version = (outcome.version if outcome else None) or decision.version
+    lines = [
+        *_sentences(decision, outcome),
         "",
-        f"On the holdout {_span(outcome['holdout'])} ({outcome['n']:,} labelled rows neither version has seen):",
-        f"  champion   version {outcome['champion']}: {outcome['metric']} {outcome['champion_value']:.4f}",
-        f"  challenger version {outcome['challenger']}: {outcome['metric']} {outcome['challenger_value']:.4f}",
-        f"  improvement {outcome['improvement']:+.4f}, lower bound {outcome['lower_bound']:+.4f}"
-        f" (must exceed {outcome['margin']:g})",
-        *([again] if looks else []),
+        *_facts(config, decision, outcome, quality),
+        *_comparison(outcome),
+        *_top_features(drift),
+        *_metrics(performance),
+        *_links(config, outcome, run_url),
+        "",
     ]
+    return to_people_of(config, subject=f"{config.model}: {headline.format(version=version)}", lines=lines)
 
 
-def _top_features(drift: Mapping[str, Any] | None) -> list[str]:
-    if not drift:
+def _sentences(decision: DecisionRecord, outcome: Outcome | None) -> list[str]:
+    """Return what happened and why, a paragraph each."""
+    paragraphs = [decision.sentence, *([outcome.sentence] if outcome else []), *decision.findings]
+    first, *others = dict.fromkeys(paragraphs)
+    return [first, *(line for paragraph in others for line in ("", paragraph))]
+
+
+def _facts(
+    config: ModelConfig, decision: DecisionRecord, outcome: Outcome | None, quality: StoredQualityReport | None
+) -> list[str]:
+    excluded = quality.quarantined if quality else None
+    facts = {
+        "Model": f"{config.model} (owner: {config.owner})",
+        "Window": _span(decision.window),
+        "Version": _versions(decision, outcome),
+        "Quarantined": f"{excluded.rows:,} rows of {excluded.hours} h" if excluded and excluded.hours else None,
+        "Requested by": None if decision.requested_by == SCHEDULE else decision.requested_by,
+    }
+    return aligned(facts)
+
+
+def _links(config: ModelConfig, outcome: Outcome | None, run_url: str | None) -> list[str]:
+    links = {"Run": run_url, "MLflow": outcome.mlflow_run_id if outcome else None, "Runbook": config.alerts.runbook}
+    lines = aligned(links)
+    return ["", *lines] if lines else []
+
+
+def _comparison(outcome: Outcome | None) -> list[str]:
+    """Return the numbers of the comparison that the outcome rests on."""
+    if outcome is None or outcome.lower_bound is None or outcome.holdout is None:
         return []
-    moved = [(name, f) for name, f in drift["features"].items() if f["severity"] in ("drift", "warn")]
+    if outcome.basis == "experiment":
+        title = f"In the experiment {_span(outcome.holdout)} ({outcome.n:,} outcomes), mean {outcome.loss}:"
+        metric = ""
+    else:
+        title = f"On the holdout {_span(outcome.holdout)} ({outcome.n:,} labelled rows neither version has seen):"
+        metric = f"{outcome.metric} "
+    lines = [
+        "",
+        title,
+        f"  champion   version {outcome.champion}: {metric}{outcome.champion_value:.4f}",
+        f"  challenger version {outcome.challenger}: {metric}{outcome.challenger_value:.4f}",
+        f"  improvement {outcome.improvement:+.4f}, lower bound {outcome.lower_bound:+.4f}"
+        f" (must exceed {outcome.margin:g})",
+    ]
+    if prior := outcome.prior_comparisons:
+        lines.append(f"  {prior} earlier comparison{'s' if prior > 1 else ''} used rows of it: the bound is stricter")
+    return lines
+
+
+def _top_features(drift: StoredDriftReport | None) -> list[str]:
+    if drift is None:
+        return []
+    moved = [(name, column) for name, column in drift.features.items() if column.severity in ("drift", "warn")]
     if not moved:
-        return ["", f"Inputs: none has moved beyond its threshold ({drift['n']:,} rows)."]
-    width = max(len(name) for name, _ in moved[:TOP_FEATURES])
-    lines = ["", f"Columns that moved most ({len(moved)} of {len(drift['features'])}, {drift['n']:,} rows):"]
-    lines += [f"  {name:<{width}}  {f['status']:<8} {describe_feature(f)}" for name, f in moved[:TOP_FEATURES]]
-    return lines
+        return ["", f"Inputs: none has moved beyond its threshold ({drift.n:,} rows)."]
+    shown = moved[:TOP_FEATURES]
+    width = max(len(name) for name, _ in shown)
+    lines = ["", f"Columns that moved most ({len(moved)} of {len(drift.features)}, {drift.n:,} rows):"]
+    return lines + [f"  {name:<{width}}  {column.status:<8} {describe_column(column)}" for name, column in shown]
 
 
-def describe_feature(feature: Mapping[str, Any]) -> str:
-    """Say a feature's measures in a line.
-
-    >>> describe_feature({"measures": {"psi": {"value": 0.4, "excess": 0.39}}, "impact": 0.01, "missing_rate": 0.0})
-    'PSI 0.400, impact +0.0100'
-    """
-    measures: Mapping[str, Any] = feature["measures"]
-    said = []
-    if psi := measures.get("psi"):
-        said.append(f"PSI {psi['value']:.3f}")
-    if ks := measures.get("ks"):
-        said.append(f"KS {ks['statistic']:.3f}")
-    if chi := measures.get("chi_square"):
-        said.append(f"χ² {chi['statistic']:.1f}")
-    if (shift := measures.get("wasserstein")) and shift.get("value") is not None:
-        said.append(f"shift {shift['value']:.2f} IQR")
-    if feature.get("missing_rate"):
-        said.append(f"{feature['missing_rate']:.1%} missing")
-    if feature.get("impact") is not None:
-        said.append(f"impact {feature['impact']:+.4f}")
-    return ", ".join(said) or "; ".join(feature.get("reasons", ()))
+def describe_column(column: StoredColumn) -> str:
+    """Return a column's measures in a line, or the reasons for its status where nothing was measured."""
+    measures = (
+        ("PSI {:.3f}", column.measure("psi")),
+        ("KS {:.3f}", column.measure("ks", "statistic")),
+        ("χ² {:.1f}", column.measure("chi_square", "statistic")),
+        ("shift {:.2f} IQR", column.measure("wasserstein")),
+        ("{:.1%} missing", column.missing_rate or None),
+        ("impact {:+.4f}", column.impact),
+    )
+    described = [words.format(number) for words, number in measures if number is not None]
+    return ", ".join(described) or "; ".join(column.reasons)
 
 
-def _metrics(performance: Mapping[str, Any] | None) -> list[str]:
-    if not performance or not performance["current"]:
+def _metrics(performance: StoredPerformanceReport | None) -> list[str]:
+    if performance is None or not performance.current:
         return []
-    lines = ["", f"Performance on {performance['n']:,} labels, holdout in brackets:"]
-    for name, now in performance["current"].items():
-        then = performance["reference"].get(name, {}).get("value")
-        if now["value"] is not None and then is not None:
-            lines.append(f"  {name:<9} {now['value']:.4f} ({then:.4f})")
+    lines = ["", f"Performance on {performance.n:,} labels, holdout in brackets:"]
+    for name, now in performance.current.items():
+        then = performance.reference.get(name)
+        if now.value is not None and then is not None and then.value is not None:
+            lines.append(f"  {name:<9} {now.value:.4f} ({then.value:.4f})")
     return lines
 
 
-def _told_lately(config: ModelConfig, decision: Mapping[str, Any], told: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether all that gave rise to this was told within the cooldown, so that nobody hears it every 6 hours.
-
-    An alert about one thing does not keep another quiet: harm is told though a drift was told an hour before.
-    """
-    end = datetime.fromisoformat(decision["window"]["end"])
-    heard = [
-        set(past["body"]["about"])
-        for past in told
-        if past["action"] == decision["action"]
-        and past["version"] == decision["version"]
-        and end - config.alerts.cooldown < past["window_end"] <= end
-        and (past.get("outcome") or {}).get("told")
-    ]
-    return bool(heard) and set(decision["about"]) <= set().union(*heard)
-
-
-def _versions(decision: Mapping[str, Any], outcome: Mapping[str, Any] | None) -> str:
-    if outcome and outcome["outcome"] == "rolled_back":
-        return f"{outcome['version']} in production, {outcome.get('taken_back', decision['version'])} was taken back"
-    if not outcome or "challenger" not in outcome:
-        return f"{decision['version']} in production"
-    if outcome["challenger"] == outcome["champion"]:
-        return f"{outcome['champion']} in production, no other was made"
-    if outcome["outcome"] == "promoted":
-        return f"{outcome['challenger']} in production, before it {outcome['champion'] or 'none'}"
-    if outcome["outcome"] == "offered":
-        return f"{outcome['champion']} in production, {outcome['challenger']} staged"
-    return f"{outcome['champion']} in production, challenger {outcome['challenger']} turned down"
+def _versions(decision: DecisionRecord, outcome: Outcome | None) -> str:
+    if outcome and outcome.outcome == "rolled_back":
+        bad = decision.version if outcome.rolled_back_version is None else outcome.rolled_back_version
+        return f"{outcome.version} in production, {bad} was rolled back"
+    if outcome is None or outcome.challenger is None:
+        return f"{decision.version} in production"
+    champion, challenger = outcome.champion, outcome.challenger
+    if challenger == champion:
+        return f"{champion} in production, no other was trained"
+    if outcome.outcome == "promoted":
+        return f"{challenger} in production, before it {champion or 'none'}"
+    if outcome.outcome in ("offered", "staged"):
+        return f"{champion} in production, {challenger} staged"
+    return f"{champion} in production, challenger {challenger} rejected"
 
 
-def _span(window: Mapping[str, Any]) -> str:
-    start, end = (datetime.fromisoformat(window[part]) for part in ("start", "end"))
-    return f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
-
-
-def recipients(emails: Sequence[str]) -> str:
-    """Return a To: header's value; mails without any addressee say so.
-
-    >>> recipients([])
-    'undisclosed-recipients:;'
-    """
-    return ", ".join(emails) or "undisclosed-recipients:;"
+def _span(window: Window | Span) -> str:
+    return f"{window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M} UTC"

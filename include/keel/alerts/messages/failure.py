@@ -1,8 +1,9 @@
-"""The message about a run that broke: not drift, but a check that did not happen."""
+"""The message about a failed run: a check or a step that did not happen, which says nothing about drift."""
 
 from __future__ import annotations
 
-from typing import Any
+from keel.alerts.messages.layout import aligned
+from keel.monitoring.records import Message
 
 
 def compose_failure(
@@ -15,28 +16,17 @@ def compose_failure(
     model: str | None,
     email: tuple[str, ...] = (),
     slack: str | None = None,
-) -> dict[str, Any]:
-    """Return subject, text and addressees for a failed run; ``model`` is None for one that looks after all of them."""
-    where = f"task {task_id} of {dag_id}" if task_id else dag_id
-    left = f"{model} was not checked or changed by it" if model else "not all of Keel was looked after"
+) -> Message:
+    """Compose the message about a failed run. ``model`` is None for the maintenance of all models."""
+    where = f"Task {task_id} of {dag_id}" if task_id else f"A run of {dag_id}"
+    effect = f"{model} was not checked or changed by this run" if model else "the maintenance is not complete"
     lines = [
-        f"A run of {where} failed, so {left}. This is not an all clear.",
+        f"{where} failed. As a result, {effect}. This is not an all clear.",
         "",
-        f"Run      {run_id}",
-    ]
-    if error:
-        lines += [f"Error    {error}"]
-    if log_url:
-        lines += [f"Log      {log_url}"]
-    lines += [
+        *aligned({"Run": run_id, "Error": error, "Log": log_url}),
         "",
-        "What to do: read the error, mend its cause, then clear the failed task; a re-run changes nothing twice. If it",
-        "was given something wrong, start another run instead.",
+        "Fix the cause, then clear the failed task. Re-running is safe. If a parameter was wrong, start another run.",
         "",
     ]
-    return {
-        "subject": f"[Keel] {model}: {dag_id} failed" if model else f"[Keel] {dag_id} failed",
-        "text": "\n".join(lines),
-        "email": list(email),
-        "slack": slack,
-    }
+    subject = f"{model}: {dag_id} failed" if model else f"{dag_id} failed"
+    return Message(subject=f"[Keel] {subject}", text="\n".join(lines), email=email, slack=slack)

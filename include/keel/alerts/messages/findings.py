@@ -1,36 +1,33 @@
-"""The message about what was found while looking after a model, without a decision behind it."""
+"""The message about findings of the maintenance, which no decision stands behind."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from keel.alerts.messages.layout import aligned, to_people_of
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
+    from keel.monitoring.records import Message, ReconcileRecord
 
 
-def compose_findings(config: ModelConfig, found: Mapping[str, Any], *, run_url: str) -> dict[str, Any]:
-    """Return subject, text and addressees, or ``{}`` when nothing was found.
+def compose_findings(config: ModelConfig, found: ReconcileRecord, *, run_url: str) -> Message | None:
+    """Compose the message about what `keel.rollout.reconcile` found; None when it found nothing.
 
-    found: what `keel.rollout.reconcile` returned. A change that was cut short and is completed is nothing to tell.
+    An interrupted change that was completed is no finding.
     """
-    if not found["findings"]:
-        return {}
-    lines = [
-        *found["findings"],
-        "",
-        f"Model    {config.model} (owner: {config.owner})",
-        f"History  keel ledger show {config.model}",
-        f"Run      {run_url}",
-        *([f"Runbook  {config.alerts.runbook}"] if config.alerts.runbook else []),
-        "",
-    ]
-    lost = found.get("set_aside", ())
-    by_hand, unstored = len(found["findings"]) > len(lost), "answers could not be stored"
-    about = ["the registry was changed by hand"] * by_hand + [unstored] * bool(lost)
-    return {
-        "subject": f"[Keel] {config.model}: {', and '.join(about)}",
-        "text": "\n".join(lines),
-        "email": list(config.alerts.email),
-        "slack": config.alerts.slack,
+    if not found.findings:
+        return None
+    facts = {
+        "Model": f"{config.model} (owner: {config.owner})",
+        "History": f"keel ledger show {config.model}",
+        "Run": run_url,
+        "Runbook": config.alerts.runbook,
     }
+    changed = len(found.findings) > len(found.undelivered)
+    about = [
+        *(["the registry was changed outside Keel"] if changed else []),
+        *(["predictions could not be stored"] if found.undelivered else []),
+    ]
+    subject = f"{config.model}: {', and '.join(about)}"
+    return to_people_of(config, subject=subject, lines=[*found.findings, "", *aligned(facts), ""])

@@ -10,8 +10,10 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from keel.alerts.messages.decision import describe_feature
-from keel.monitoring.records import KINDS, report_id
+from keel.alerts.messages.decision import describe_column
+from keel.monitoring.records import StoredDriftReport
+from keel.monitoring.storage import CHECKS, report_id
+from keel.window import Window
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
@@ -40,8 +42,9 @@ def chapters(ws: Workspace, config: ModelConfig) -> list[dict[str, Any]]:
     for decision in decisions:
         body = decision["body"]
         chapter = {**body, "run_id": decision["run_id"], "outcome": decision["outcome"]}
-        for kind in KINDS:
-            report = ws.store.reports.get(report_id(kind, body))
+        window = Window.from_dict(body["window"])
+        for kind in CHECKS:
+            report = ws.store.reports.get(report_id(kind, body["model"], body["version"], window))
             chapter[kind] = report["body"] if report else None
         found.append(chapter)
     return found
@@ -94,9 +97,13 @@ def _chapter(chapter: dict[str, Any], mails: list[str]) -> RenderableType:
 def _drift_lines(drift: dict[str, Any] | None) -> list[str]:
     if not drift:
         return []
-    changed = [(name, f) for name, f in drift["features"].items() if f["severity"] in CHANGED]
-    head = f"Drift: {len(changed)} of {len(drift['features'])} columns changed, on {drift['n']:,} rows."
-    shown = [f"  {name}: {f['status'].replace('_', ' ')} ({describe_feature(f)})" for name, f in changed[:TOP_FEATURES]]
+    report = StoredDriftReport.from_dict(drift)
+    changed = [(name, column) for name, column in report.features.items() if column.severity in CHANGED]
+    head = f"Drift: {len(changed)} of {len(report.features)} columns changed, on {report.n:,} rows."
+    shown = [
+        f"  {name}: {column.status.replace('_', ' ')} ({describe_column(column)})"
+        for name, column in changed[:TOP_FEATURES]
+    ]
     more = len(changed) - len(shown)
     return [head, *shown, *([f"  and {more} more columns"] if more > 0 else [])]
 

@@ -29,7 +29,6 @@ from keel.monitoring.records.decisions import (
 from keel.monitoring.records.plain import (
     KINDS,
     Plain,
-    last_retrain_before,
     outcome_of,
     report_id,
     request_id,
@@ -48,7 +47,6 @@ from keel.monitoring.records.results import (
 __all__ = [
     "KINDS",
     "Plain",
-    "last_retrain_before",
     "outcome_of",
     "report_id",
     "request_id",

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from keel.monitoring.records.decisions import Action
 from keel.window import now_utc, times_of
 
 if TYPE_CHECKING:
@@ -67,11 +65,6 @@ def store_decision(
         now_utc(),
     )
     return decision
-
-
-def last_retrain_before(ws: Workspace, model: str, *, before: datetime, other_than: str) -> datetime | None:
-    """Return when data last led to a retrain; the decision being made again is not its own predecessor."""
-    return ws.store.decisions.last_window_end(model, Action.RETRAIN, until=before, other_than=other_than)
 
 
 def outcome_of(name: str, decided: Mapping[str, Any], sentence: str, **more: Any) -> Plain:

@@ -10,7 +10,6 @@ import adbc_driver_sqlite.dbapi
 import msgspec
 import pytest
 
-from keel.alerts.messages.findings import compose_findings
 from keel.errors import StoreUnavailable
 from keel.serving.metrics import Metrics
 from keel.serving.prediction_log.records import LabelBlock, PredictionBlock, encode, packed
@@ -305,18 +304,3 @@ def until(condition, seconds=10.0):
             return False
         time.sleep(0.02)
     return True
-
-
-@pytest.mark.parametrize(
-    ("findings", "lost", "subject"),
-    [
-        (["moved"], [], "the registry was changed by hand"),
-        (["lost"], ["lost"], "answers could not be stored"),
-        (["moved", "lost"], ["lost"], "the registry was changed by hand, and answers could not be stored"),
-    ],
-)
-def test_the_message_says_what_it_is_about(findings, lost, subject):
-    found = {"model": "toy", "findings": findings, "set_aside": lost}
-    message = compose_findings(CONFIG, found, run_url="-")
-    assert message["subject"] == f"[Keel] toy: {subject}"
-    assert all(sentence in message["text"] for sentence in findings)

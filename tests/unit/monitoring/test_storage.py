@@ -1,0 +1,160 @@
+"""Reports and decisions are read back as they were stored, and what was notified of is known by the data's time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from keel.monitoring import storage
+from keel.monitoring.records import (
+    ComparisonRecord,
+    DecisionRecord,
+    Outcome,
+    RollbackRequest,
+    Span,
+    StoredQualityReport,
+)
+from keel.window import HOUR, Window
+from keel.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from keel.store import Store
+
+END = datetime(2026, 3, 1, tzinfo=UTC)
+WINDOW = Window(END - timedelta(days=7), END)
+COOLDOWN = timedelta(hours=24)
+
+
+@pytest.fixture
+def ws(store: Store, tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path, store, None)  # type: ignore[arg-type]  # no registry is asked here
+
+
+def decision(decision_id="now", *, action="raise_alert", hours_ago=0, version=1, about=("drift of x",)):
+    end = END - hours_ago * HOUR
+    return DecisionRecord.from_dict(
+        {
+            "decision_id": decision_id,
+            "model": "toy",
+            "version": version,
+            "window": Window(end - timedelta(days=7), end),
+            "action": action,
+            "sentence": "x has drifted.",
+            "about": about,
+        }
+    )
+
+
+def stored(ws, decided, *, notified=("outbox",)):
+    storage.store_decision(ws, decided, run_id="run-1")
+    if notified is not None:
+        outcome = Outcome.of(decided.action, decided, decided.sentence, notified=notified)
+        ws.store.decisions.set_outcome(decided.decision_id, outcome.to_dict())
+
+
+def is_repeated(ws, decided=None, cooldown=COOLDOWN):
+    return storage.notified_within_cooldown(ws, decided or decision(), cooldown)
+
+
+def test_ids_of_reports_are_those_of_release_0_1():
+    assert storage.report_id("drift", "toy", 1, WINDOW) == "drift-1bbb67b007e56c8b"
+
+
+def test_report_is_read_back_and_missing_ones_are_none(ws):
+    report = StoredQualityReport(status="ok", n=9, sentence="9 rows.")
+    reference = storage.store_report(ws, "quality", "toy", 1, WINDOW, report)
+    assert (reference.kind, reference.status, reference.sentence) == ("quality", "ok", "9 rows.")
+    found = storage.read_check_reports(ws, "toy", 1, WINDOW)
+    assert (found.quality, found.drift, found.performance) == (report, None, None)
+
+
+def test_decision_is_read_back_by_its_id_model_and_kind(ws):
+    request = RollbackRequest(
+        decision_id="request-1", model="toy", version=2, window=WINDOW, sentence="Roll back.", reason="harm"
+    )
+    assert storage.store_decision(ws, request, run_id="run-1") == request
+    assert storage.read_decision(ws, "toy", "request-1", RollbackRequest) == request
+    assert storage.read_decision(ws, "toy", "request-1", DecisionRecord) == request
+    assert storage.read_decision(ws, "other", "request-1", RollbackRequest) is None
+    assert storage.read_decision(ws, "toy", "unknown", RollbackRequest) is None
+    storage.store_decision(ws, decision("alert-1"), run_id="run-1")
+    assert storage.read_decision(ws, "toy", "alert-1", RollbackRequest) is None
+
+
+def test_decide_once_makes_a_decision_only_where_none_is_stored(ws):
+    made = []
+
+    def make():
+        made.append(1)
+        return decision("once")
+
+    first = storage.decide_once(ws, "toy", "once", DecisionRecord, make, run_id="run-1")
+    assert storage.decide_once(ws, "toy", "once", DecisionRecord, make, run_id="run-1") == first
+    assert len(made) == 1
+
+
+def test_comparison_is_read_back_though_its_span_is_empty(ws):
+    comparison = ComparisonRecord(
+        decision_id="d", model="toy", champion=1, challenger=2, report_id="comparison-1", verdict="fail", n=0,
+        holdout=Span(start=END, end=END - HOUR), reason="nothing", sentence="Nothing.",
+    )  # fmt: skip
+    storage.store_comparison(ws, comparison)
+    assert storage.read_comparison(ws, "toy", "comparison-1") == comparison
+    assert storage.read_comparison(ws, "other", "comparison-1") is None
+    assert storage.read_comparison(ws, "toy", None) is None
+
+
+@pytest.mark.parametrize("action", ["raise_alert", "quarantine"])
+@pytest.mark.parametrize(
+    ("before", "notified", "expected"),
+    [
+        ({"hours_ago": 0}, ["outbox"], True),
+        ({"hours_ago": 6}, ["outbox"], True),
+        ({"hours_ago": 24}, ["outbox"], False),  # the cooldown has passed
+        ({"hours_ago": -6}, ["outbox"], False),  # of a later window: this one is checked after the fact
+        ({"version": 2}, ["outbox"], False),
+        ({}, [], False),  # no channel took it
+        ({}, None, False),  # its run has not ended
+    ],
+)
+def test_notified_within_cooldown_counts_the_datas_time_the_version_and_channels(
+    ws, action, before, notified, expected
+):
+    stored(ws, decision("before", action=action, about=("drift of x", "drift of z"), **before), notified=notified)
+    assert is_repeated(ws, decision(action=action)) is expected
+
+
+def test_notified_within_cooldown_counts_only_the_same_action(ws):
+    stored(ws, decision("alert"))
+    assert not is_repeated(ws, decision(action="quarantine"))
+    stored(ws, decision("retrain", action="retrain"))
+    stored(ws, decision("quarantine", action="quarantine", about=("quality of x",)))
+    assert not is_repeated(ws, decision(about=("quality of x",)))
+
+
+def test_notified_within_cooldown_needs_every_cause(ws):
+    stored(ws, decision("first", hours_ago=2))
+    stored(ws, decision("second", hours_ago=1, about=("drift of z",)))
+    assert not is_repeated(ws, decision(about=("harm",)))
+    assert not is_repeated(ws, decision(about=("drift of x", "quality of x")))
+    assert is_repeated(ws, decision(about=("drift of x", "drift of z")))
+
+
+def test_decision_is_not_its_own_repetition(ws):
+    stored(ws, decision())
+    assert not is_repeated(ws)
+
+
+def test_without_a_cooldown_nothing_is_repeated(ws):
+    stored(ws, decision("before"))
+    assert not is_repeated(ws, cooldown=timedelta(0))
+
+
+def test_outcomes_of_release_0_1_count_as_notified(ws):
+    stored(ws, decision("before"), notified=None)
+    ws.store.decisions.set_outcome("before", {"outcome": "raise_alert", "sentence": "…", "told": ["email"]})
+    assert is_repeated(ws)
