@@ -216,7 +216,8 @@ def test_every_connection_and_parameter_is_documented():
     assert connections
     lasts = {"max_outcomes", "min_duration", "max_duration", "start_at"}
     of_experiments = {"action", "mode", "allocation", "ramp", "metric", "margin", "alpha"} | lasts
-    assert params == {"start", "end", "overrides", "reason", "version", "versions", "force", "experiment"} | of_experiments
+    of_runs = {"start", "end", "overrides", "reason", "version", "versions", "force", "experiment"}
+    assert params == of_runs | of_experiments
     rows = set(re.findall(r"^\| `(\w+)` \|", text_of(CONFIGURATION), re.MULTILINE))
     assert connections | params <= rows
 
