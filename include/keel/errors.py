@@ -1,4 +1,4 @@
-"""What can go wrong, named once: the adapter, the command line and the HTTP side map these and nothing else."""
+"""Keel's errors, which the Airflow adapter, the command line and the scoring service map in one place each."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from difflib import get_close_matches
 
 
 class KeelError(Exception):
-    """Base of every error Keel raises on purpose.
+    """Base class of the errors that Keel raises on purpose.
 
     Attributes
     ----------
     exit_code : int
-        What the command line exits with: 1 a check failed, 2 usage or configuration, 3 infrastructure.
+        Exit code of the command line: 1 a check failed, 2 usage or configuration, 3 infrastructure.
     permanent : bool
-        True when trying again cannot help, so that an operator fails the task without retries.
+        Whether a retry cannot help. An operator then fails its task without retries.
+
     """
 
     exit_code: int = 1
@@ -22,25 +23,25 @@ class KeelError(Exception):
 
 
 class ConfigError(KeelError):
-    """A configuration file, environment variable or DAG parameter that cannot be used; names file and key."""
+    """A configuration file, environment variable or DAG parameter is not valid; the message names file and key."""
 
     exit_code = 2
 
 
 class SchemaError(KeelError):
-    """A table without what Keel must have to store or count it at all, such as ids or times; names the column."""
+    """A table lacks a column that Keel needs, such as ids or times; the message names the column."""
 
     exit_code = 2
 
 
 class GridMismatch(KeelError):
-    """Counts of two different reference grids were to be added or compared."""
+    """Counts of two different reference grids cannot be added or compared."""
 
     exit_code = 2
 
 
 class InsufficientData(KeelError):
-    """Too few rows for a result that could be trusted."""
+    """Too few rows for a reliable result."""
 
     def __init__(self, *, feature: str, needed: int, got: int) -> None:
         super().__init__(f"{feature}: needs at least {needed} rows, got {got}")
@@ -48,7 +49,7 @@ class InsufficientData(KeelError):
 
 
 class UnknownModel(KeelError):
-    """No model of that name is configured; the message lists those that are."""
+    """No model of that name is configured; the message lists the configured ones."""
 
     exit_code = 2
 
@@ -61,60 +62,63 @@ class UnknownModel(KeelError):
 
 
 class UnknownVersion(KeelError):
-    """A version or alias that the registry does not have; the message lists what exists."""
+    """The registry has no such version or alias; the message lists those that exist."""
 
     exit_code = 2
 
 
 class UnknownQuarantine(KeelError):
-    """A stretch that is not set aside was to be released; the message lists those that are."""
+    """No quarantined interval lies within the given times; the message lists the quarantined ones."""
 
     exit_code = 2
 
 
 class NoProductionVersion(KeelError):
-    """A model without a production version was to be checked or served; the message says how to get one."""
+    """The model has no production version to check or serve; the message names the command that makes one."""
 
     exit_code = 2
 
 
 class StaleGeneration(KeelError):
-    """A deployment changed between reading it and writing it; read it again and decide again."""
+    """Another process changed the deployment after it was read; read it again and decide again."""
 
 
 class TrainingFailed(KeelError):
-    """The model's own pipeline raised, or gave back what cannot be used."""
+    """The model's own pipeline raised an error or returned an unusable result."""
 
 
 class NotPromotable(KeelError):
-    """A version that may not go into production, such as one that was rejected; the message names the way out."""
+    """The version may not be promoted, for instance because it was rejected; the message names the way out."""
 
     exit_code = 2
 
 
 class NotApproved(KeelError):
-    """A promotion that needs a person's approval has none that counts."""
+    """The promotion needs a person's approval and has no valid one."""
 
 
 class NothingToRollBackTo(KeelError):
-    """A rollback without a version to go back to; the message names what there is."""
+    """The rollback has no version to return to; the message names the possible ones."""
 
     exit_code = 2
 
 
 class ArtifactChanged(KeelError):
-    """A version's artifacts are not those that were registered, or nothing says which were; it is not loaded."""
+    """A version's artifacts differ from the registered ones, or no checksums are known; the version is not loaded."""
 
 
 class LedgerBroken(KeelError):
-    """The ledger is not what was written: a row was changed, removed, moved or rewritten; the message names it."""
+    """A row of the ledger was changed, removed, moved or rewritten; the message names it."""
 
 
 class BadRequest(KeelError):
-    """A request that the scoring service cannot answer; names the column, row or key. Nothing of it is kept.
+    """A request is not valid; the message names the column, row or key. Nothing of the request is stored.
 
+    Attributes
+    ----------
     status : int
-        The HTTP status that says so.
+        HTTP status of the response.
+
     """
 
     exit_code = 2
@@ -125,33 +129,33 @@ class BadRequest(KeelError):
 
 
 class SpoolFull(KeelError):
-    """The local spool cannot take another record: its disk, or the limit set for it, is full."""
+    """The local spool has no space for another record, on its disk or within its configured limit."""
 
     exit_code = 3
     permanent = False
 
 
 class SpoolFailed(KeelError):
-    """The local spool cannot be read or written, or is closed; names the file and what the system said."""
+    """The local spool cannot be read or written, or is closed; the message names the file and the system's error."""
 
     exit_code = 3
     permanent = False
 
 
 class UnknownExperiment(KeelError):
-    """An experiment that does not exist; the message lists those that do."""
+    """No such experiment exists; the message lists those that do."""
 
     exit_code = 2
 
 
 class ExperimentRefused(KeelError):
-    """An experiment that cannot be started or stopped as asked; the message says why."""
+    """The experiment cannot be started or stopped as requested; the message gives the reason."""
 
     exit_code = 2
 
 
 class Overloaded(KeelError):
-    """More rows wait to be scored than the service lets wait; the same request later may be answered."""
+    """The service's queue of rows is full; the same request can succeed later."""
 
     exit_code = 3
     permanent = False
@@ -159,9 +163,13 @@ class Overloaded(KeelError):
 
 
 class ScoringFailed(KeelError):
-    """A version raised for the rows of a request, or gave back what is no answer to them.
+    """A version raised an error for the rows of a request, or returned an invalid result.
 
-    without_values: the same without the words of whoever wrote the version, which may repeat a value; for logs.
+    Attributes
+    ----------
+    without_values : str
+        The message for logs, without the version's own words, which can repeat a value of the request.
+
     """
 
     status = 500
@@ -172,11 +180,11 @@ class ScoringFailed(KeelError):
 
 
 class StoreDamaged(KeelError):
-    """What is stored does not fit together any more; the message says where, and what to do."""
+    """The stored data is inconsistent; the message names the place and what to do."""
 
 
 class StoreUnavailable(KeelError):
-    """The store cannot be reached or does not answer; never a reason to read a check as all clear."""
+    """The store cannot be reached or does not answer. A check that fails so is not an all clear."""
 
     exit_code = 3
     permanent = False
@@ -190,11 +198,11 @@ class RegistryUnavailable(KeelError):
 
 
 LONGEST_NAME = 1_000
-"""Characters of a word for which a near one is looked for: of millions, which a client can send, that takes seconds."""
+"""Longest word, in characters, that is compared with known ones; millions, which a client can send, take seconds."""
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the nearest of ``known``, or an empty string.
+    """Return ``"; did you mean 'x'?"`` with the word of ``known`` that is nearest, or an empty string.
 
     >>> suggestion("alhpa", ["alpha", "psi_warn"])
     "; did you mean 'alpha'?"

@@ -215,8 +215,8 @@ def test_a_retention_shorter_than_what_is_read_is_refused_by_the_names_of_what_r
     with pytest.raises(ValueError, match="retention.rows: 44d is shorter than check.lookback") as caught:
         toy_config(retention={"rows": "44d"})
     assert (
-        "check.lookback + target.label_delay + retrain.window + retrain.holdout (45d), which rows are read back to; "
-        "keep them longer, or shorten those"
+        "check.lookback + target.label_delay + retrain.window + retrain.holdout (45d), for which rows are needed; "
+        "raise retention.rows or shorten the others"
     ) in str(caught.value)
     assert toy_config(retention={"rows": "8d"}, retrain=None).retention.rows == 8 * DAY
     with pytest.raises(ValueError, match=r"191h is shorter than check.lookback \+ target.label_delay \(8d\)"):

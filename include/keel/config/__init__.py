@@ -1,8 +1,10 @@
-"""What a monitored model's ``model.yaml`` may say, validated once at the edge.
+"""Configuration of the monitored models: each model's ``model.yaml``, validated when it is read.
 
-Every value can be overridden without touching the file, in this order, later wins: the file, the environment
-(``KEEL__DRIFT__ALPHA=0.01`` for all models, ``KEEL__FLIGHT_DELAY__DRIFT__ALPHA=0.01`` for one), and the
-``overrides`` parameter of a DAG run (``{"drift.alpha": 0.01}``).
+A value comes from one of these places; a later one overrides an earlier one:
+
+1. the file;
+2. the environment: ``KEEL__DRIFT__ALPHA=0.01`` for all models, ``KEEL__FLIGHT_DELAY__DRIFT__ALPHA=0.01`` for one;
+3. the parameter ``overrides`` of a DAG run: ``{"drift.alpha": 0.01}``.
 """
 
 from __future__ import annotations
@@ -88,7 +90,7 @@ class ModelConfig(Section):
                 )
         if self.model in ModelConfig.model_fields or self.model in NOT_AVAILABLE:
             raise ValueError(
-                f"model: {self.model!r} is the name of a section, so KEEL__… could mean either: choose another"
+                f"model: {self.model!r} is the name of a section, so KEEL__… would be ambiguous; choose another name"
             )
         for name in self.promotion.segments:
             if self.features.get(name) != "categorical":
@@ -99,14 +101,14 @@ class ModelConfig(Section):
         if self.retention.rows is not None and self.retention.rows < needed:
             raise ValueError(
                 f"retention.rows: {shown_duration(self.retention.rows)} is shorter than {' + '.join(keys)} "
-                f"({shown_duration(needed)}), which rows are read back to; keep them longer, or shorten those"
+                f"({shown_duration(needed)}), for which rows are needed; raise retention.rows or shorten the others"
             )
         return self
 
     def _rows_needed(self) -> tuple[timedelta, list[str]]:
-        """Return how far back rows are read, and the keys that say so.
+        """Return the age of the oldest rows that a run reads, and the keys that determine it.
 
-        A run may judge a window that ended as long as a lookback ago, and train on what was labelled by then.
+        A run can check a window that ended one lookback ago and train on the rows labelled by then.
         """
         spans = {"check.lookback": self.check.lookback, "target.label_delay": self.target.label_delay}
         if self.retrain is not None:
@@ -119,25 +121,25 @@ class ModelConfig(Section):
         Raises
         ------
         ConfigError
-            Naming ``origin``, the key and the nearest valid one.
+            The message names ``origin``, the key and the nearest valid key.
 
         """
         raw = self.model_dump(mode="python")
         replace_keys(raw, overrides, origin=origin)
         if raw["model"] != self.model:
-            raise ConfigError(f"{origin}: model: the name cannot be overridden, as everything is stored under it")
+            raise ConfigError(f"{origin}: model: the name cannot be overridden, because all data is stored under it")
         return validated(ModelConfig, raw, origin=origin)
 
 
 def load_models(
     folder: Path | str | None = None, environment: Mapping[str, str] | None = None
 ) -> dict[str, ModelConfig]:
-    """Read every ``<folder>/*/model.yaml``, by model name.
+    """Return the configuration in each ``<folder>/*/model.yaml``, by model name.
 
     Raises
     ------
     ConfigError
-        Naming each broken file, the key, and the nearest valid key.
+        The message names each invalid file, the key and the nearest valid key.
 
     """
     models, broken = read_models(folder, environment)
@@ -149,9 +151,9 @@ def load_models(
 def read_models(
     folder: Path | str | None = None, environment: Mapping[str, str] | None = None
 ) -> tuple[dict[str, ModelConfig], list[ConfigError]]:
-    """Return the models whose file is valid, and an error for each file that is not.
+    """Return the valid configurations by model name, and an error for each invalid file.
 
-    One team's typing error must not take the other teams' models out of sight.
+    A mistake in one file does not hide the other models.
     """
     environ = os.environ if environment is None else environment
     root = Path(folder or environ.get("KEEL_MODELS_FOLDER") or MODELS_FOLDER)
@@ -175,9 +177,9 @@ def get_model(name: str, folder: Path | str | None = None) -> ModelConfig:
     Raises
     ------
     UnknownModel
-        Listing those that are configured.
+        No file configures the model; the message lists the configured models.
     ConfigError
-        When the model is not among the valid files and some file is not valid.
+        No valid file configures the model, and some file is invalid.
 
     """
     models, broken = read_models(folder)
@@ -189,7 +191,7 @@ def get_model(name: str, folder: Path | str | None = None) -> ModelConfig:
 
 
 def load_model(path: Path | str, environment: Mapping[str, str] | None = None) -> ModelConfig:
-    """Read one ``model.yaml`` and apply the environment's overrides."""
+    """Return the configuration in one ``model.yaml``, with the overrides of the environment applied."""
     path = Path(path)
     raw = read_yaml(path)
     if not isinstance(raw, dict):
@@ -199,14 +201,14 @@ def load_model(path: Path | str, environment: Mapping[str, str] | None = None) -
 
 
 def _from_environment(config: ModelConfig, environ: Mapping[str, str]) -> ModelConfig:
-    """Apply what is said for all models, then what is said for this one."""
-    own = f"{config.model.upper()}__"
+    """Apply the variables for all models, then those for this model."""
+    prefix = f"{config.model.upper()}__"
     variables = {name.removeprefix(ENVIRONMENT_PREFIX): name for name in _variables(environ)}
     shared = {rest: name for rest, name in variables.items() if _section(rest) in ModelConfig.model_fields}
-    # What a model does not do needs no setting: KEEL__RETRAIN__… passes over one that is only watched.
+    # A variable for all models skips a model without that section, such as KEEL__RETRAIN__… one without retraining.
     shared = {rest: name for rest, name in shared.items() if getattr(config, _section(rest)) is not None}
-    mine = {rest.removeprefix(own): name for rest, name in variables.items() if rest.startswith(own)}
-    for group in (shared, mine):
+    own = {rest.removeprefix(prefix): name for rest, name in variables.items() if rest.startswith(prefix)}
+    for group in (shared, own):
         if group:
             values = {_dotted(rest): _value(environ, name) for rest, name in group.items()}
             config = config.with_overrides(values, origin=f"environment {', '.join(group.values())}")

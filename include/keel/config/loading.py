@@ -1,4 +1,4 @@
-"""Reading YAML into frozen, checked types, with errors that say what a person has to change, and where."""
+"""Read YAML into frozen, validated types, with errors that name the file, the key and the correction."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 
 
 class Section(BaseModel):
-    """A part of a configuration: frozen, unknown keys are errors, and no number is infinite or NaN."""
+    """Base class of a section of a configuration: frozen, without unknown keys, infinities or NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def parse_duration(value: object) -> object:
-    """Turn ``"24h"``, ``"7d"``, ``"30m"`` into a timedelta; a number without a unit is refused, as nobody agrees on it.
+    """Return the timedelta of a text such as ``"24h"``, ``"7d"`` or ``"30m"``; `ValueError` for one without a unit.
 
     >>> parse_duration("36h")
     datetime.timedelta(days=1, seconds=43200)
@@ -36,12 +36,12 @@ def parse_duration(value: object) -> object:
         try:
             return timedelta(**{_UNITS[match[2]]: float(match[1])})
         except OverflowError:
-            raise ValueError("longer than time itself") from None
+            raise ValueError("the duration is too long") from None
     raise ValueError("a duration is a number and one of s, m, h, d, w, such as 30m, 24h or 7d")
 
 
 def shown_duration(value: timedelta) -> str:
-    """Return a duration as a configuration writes it, in the largest unit that says it exactly, weeks left out.
+    """Return a duration as text, in the largest exact unit of days, hours, minutes and seconds.
 
     >>> shown_duration(timedelta(days=14)), shown_duration(timedelta(hours=36))
     ('14d', '36h')
@@ -59,12 +59,12 @@ Validated = TypeVar("Validated", bound=Section)
 
 
 def read_yaml(path: Path) -> Any:
-    """Return what a YAML file says.
+    """Return the content of a YAML file.
 
     Raises
     ------
     ConfigError
-        Naming the file, and where it cannot be read, is not YAML, or says the same key twice.
+        The file cannot be read, is not YAML or contains a key twice; the message names file and place.
 
     """
     try:
@@ -76,19 +76,19 @@ def read_yaml(path: Path) -> Any:
 
 
 def replace_keys(raw: dict[str, Any], overrides: Mapping[str, Any], *, origin: str) -> None:
-    """Replace dotted keys of nested ``raw`` in place; a mapping as value replaces only the keys that it has.
+    """Replace dotted keys of nested ``raw`` in place; a mapping as value replaces only its own keys.
 
     Raises
     ------
     ConfigError
-        Naming ``origin``, the key and the nearest valid one.
+        The message names ``origin``, the key and the nearest valid key.
 
     """
     _replace_keys(raw, overrides, (), origin=origin)
 
 
 def validated(kind: type[Validated], raw: Mapping[str, Any], *, origin: str) -> Validated:
-    """Return ``raw`` as a ``kind``, or raise a ConfigError with a line for each thing that is wrong."""
+    """Return ``raw`` as a ``kind``; `ConfigError` with one line for each mistake."""
     try:
         return kind.model_validate(raw)
     except ValidationError as error:
@@ -97,14 +97,14 @@ def validated(kind: type[Validated], raw: Mapping[str, Any], *, origin: str) -> 
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Refuses a mapping with the same key twice, of which YAML would silently keep the last."""
+    """A loader that refuses a key that occurs twice; YAML would silently use the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
         for key_node, _ in node.value:
             key = key_node.value
             if key in seen and key != "<<":
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is there twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} occurs twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
 

@@ -1,4 +1,4 @@
-"""The sections of a ``model.yaml``, each with its defaults and the reasons for them."""
+"""The sections of a ``model.yaml``, with their defaults."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ METRICS_OF_KIND: dict[str, frozenset[str]] = {
 
 
 class TargetConfig(Section):
-    """What the model predicts, and how long its truth takes to arrive."""
+    """What the model predicts, and the time until its labels arrive."""
 
     name: str
     kind: Literal["binary", "regression"] = "binary"
@@ -42,8 +42,8 @@ class PredictionsConfig(Section):
 
 
 def five_fields(value: str | None) -> str | None:
-    """Return a cron expression as it is, or raise `ValueError` for one that Airflow could not use."""
-    from croniter import croniter  # what Airflow reads it with; an error there would take every model's DAGs away
+    """Return a cron expression unchanged; `ValueError` for one that Airflow cannot use."""
+    from croniter import croniter  # as Airflow does, where an error would remove the DAGs of every model
 
     if value is not None and not (len(value.split()) == 5 and croniter.is_valid(value)):
         raise ValueError("must be a cron expression of five fields, such as '0 */6 * * *', or null")
@@ -51,29 +51,29 @@ def five_fields(value: str | None) -> str | None:
 
 
 class CheckConfig(Section):
-    """When the model is checked, and on what window."""
+    """When the model is checked, and the length of the window."""
 
     schedule: str | None = "0 */6 * * *"
-    """Five-field cron in UTC; null: checked only when asked, or when the live monitor alarms."""
+    """Five-field cron expression in UTC; null: checked only on request, or when the alarm asset is updated."""
     lookback: Duration = timedelta(days=7)
 
     _cron = field_validator("schedule")(five_fields)
 
 
 class DriftConfig(Section):
-    """Thresholds of the drift check; a feature has drifted when it is significant *and* material."""
+    """Thresholds of the drift check. A feature drifts when its change is significant *and* material."""
 
     alpha: float = Field(default=0.05, gt=0, lt=1)
-    """False discovery rate over the model's columns, per check."""
+    """False discovery rate over the model's columns in one check."""
     min_rows: int = Field(default=500, ge=1)
-    """Below this many rows a window is ``insufficient``."""
+    """A window with fewer rows is ``insufficient``."""
     psi_warn: float = Field(default=0.1, ge=0)
     psi_alert: float = Field(default=0.25, ge=0)
-    """The usual reading of the index: .1 moderate, .25 major (Siddiqi 2006); applied to its excess over chance."""
+    """The usual thresholds of the PSI, .1 moderate and .25 major (Siddiqi 2006), on its excess over chance."""
     drift_share: float = Field(default=0.3, gt=0, le=1)
     """A window drifts when at least this share of its features drifts."""
     max_impact: float | None = Field(default=None, ge=0)
-    """Summed impact (units of the loss) from which the window has drifted; none: share alone decides."""
+    """A window drifts from this summed impact, in units of the loss; none: the share alone decides."""
     max_missing_increase: float = Field(default=0.05, ge=0, le=1)
     max_new_category_rate: float = Field(default=0.01, ge=0, le=1)
     seed: int = 0
@@ -86,15 +86,15 @@ class DriftConfig(Section):
 
 
 class PerformanceConfig(Section):
-    """How realised performance is judged once labels are there."""
+    """How the performance check evaluates labelled predictions."""
 
     metric: Metric = "brier"
     max_degradation: float = Field(default=0.01, ge=0)
-    """How much worse than on the holdout, in units of the metric, before harm is material."""
+    """Largest tolerated degradation against the holdout, in units of the metric."""
     alpha: float = Field(default=0.05, gt=0, lt=1)
     min_rows: int = Field(default=500, ge=2)
     min_label_rate: float = Field(default=0.5, ge=0, le=1)
-    """Share of the predictions that are due below which labels are missing; 0 for a model that gets none by design."""
+    """Labels are missing below this share of matured predictions; 0 for a model without labels."""
     extra_metrics: tuple[Metric, ...] = ()
     """Further metrics to report."""
 
@@ -111,75 +111,75 @@ class RetrainConfig(Section):
 
 
 class PromotionConfig(Section):
-    """What a version must show to go into production, who must agree, and how it is watched there."""
+    """The conditions of a promotion, its approval, and the probation after it."""
 
     approval: Literal["auto", "required", "second_person"] = "auto"
-    """``required``: a person approves; ``second_person``: one who has not asked for it."""
+    """``required``: a person approves; ``second_person``: a person other than the one who requested it."""
     approvers: tuple[str, ...] = ()
-    """Names of the users who may approve; empty: whom Airflow permits to answer."""
+    """User names of the approvers; empty: every user whom Airflow permits to respond."""
     approval_timeout: Duration = timedelta(hours=24)
-    """No answer in this time is a no."""
+    """Without a response within this time the promotion is declined."""
     margin: float = 0.0
-    """The lower bound of the improvement must exceed this; 0 asks for a challenger shown to be better."""
+    """The lower bound of the improvement must exceed this; 0: the challenger must be better."""
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
-    """Chance that challengers no better than the margin are ever promoted on one holdout, however many are judged."""
+    """Probability that one holdout ever promotes a challenger no better than the margin, however many it compares."""
     min_rows: int = Field(default=200, ge=2)
     max_label_age: Duration = timedelta(days=7)
-    """A holdout whose newest label lies further than this before its end is stale."""
+    """A holdout is stale if its newest label lies further before its end."""
     segments: tuple[str, ...] = ()
-    """Categorical features within each of whose values the challenger must be shown to be not inferior."""
+    """Categorical features; the challenger must not be inferior for any of their values."""
     segment_margin: float = Field(default=0.02, ge=0)
-    """How much worse, in units of the metric, a segment may be."""
+    """Largest tolerated degradation of a segment, in units of the metric."""
     segment_min_rows: int = Field(default=500, ge=2)
-    """A segment with fewer rows of the holdout is reported and not judged."""
+    """A segment with fewer rows is reported and not tested."""
     max_slowdown: float | None = Field(default=None, ge=1)
-    """How many times the champion's median latency of one row the challenger's may be; none: not measured."""
+    """Largest ratio of the challenger's median latency of one row to the champion's; none: not measured."""
     max_latency_ms: float | None = Field(default=None, gt=0)
-    """95th percentile of the latency of one row; none: no limit."""
+    """Limit of the 95th percentile of the latency of one row; none: no limit."""
     max_size_mb: float | None = Field(default=None, gt=0)
-    """Size of the version's model on disk; none: no limit."""
+    """Limit of the size of the version's model on disk; none: no limit."""
     probation: Duration = timedelta(days=7)
     probation_extension: Duration = timedelta(days=21)
-    """How much longer a version is watched whose probation has shown nothing; then it stays as it is."""
+    """Longest extension of a probation without enough evidence; then it ends and the version stays."""
     rollback_alpha: float = Field(default=0.01, gt=0, lt=0.5)
-    """Chance that a version no worse than the one before it is taken back during its probation."""
+    """Probability that a version no worse than the previous one is rolled back during its probation."""
     monitor_schedule: str | None = "15 * * * *"
-    """Five-field cron in UTC of the look at a version on probation; null: only when asked."""
+    """Five-field cron expression in UTC of the checks of a probation or experiment; null: only on request."""
     keep_versions: Duration = timedelta(days=180)
-    """How long a version that is not deployed is kept at least."""
+    """Shortest time before a version that is not deployed is deleted."""
 
     _cron = field_validator("monitor_schedule")(five_fields)
 
     @model_validator(mode="after")
-    def _approvers_are_asked(self) -> PromotionConfig:
+    def _approvers_need_approval(self) -> PromotionConfig:
         if self.approvers and self.approval == "auto":
-            raise ValueError("approvers: nobody is asked while promotion.approval is 'auto'; use 'required'")
+            raise ValueError("approvers: promotion.approval 'auto' asks for no approval; use 'required'")
         return self
 
     @property
     def measures_speed(self) -> bool:
-        """Whether a comparison must measure latency and size."""
+        """Whether a comparison measures latency and size."""
         return any(limit is not None for limit in (self.max_slowdown, self.max_latency_ms, self.max_size_mb))
 
 
 class ServingConfig(Section):
-    """How the scoring service answers for the model."""
+    """How the scoring service handles the model's requests."""
 
     entity_column: str | None = None
-    """Column of a request, feature or not, that says whom or what a row is about; none: each row is its own."""
+    """Column of a request with the entity of a row, feature or not; none: each row is its own entity."""
     max_rows: int = Field(default=10_000, ge=1)
-    """Rows of one request."""
+    """Largest number of rows or labels of one request."""
     max_age: Duration = timedelta(hours=1)
-    """How far in the past a time may lie that a request states for a row; 0s: only the service's clock counts."""
+    """Largest age of a time that a request states for a row; 0s: no time in the past."""
 
 
 class RetentionConfig(Section):
-    """How long what is stored of single rows is kept; what was counted is kept for ever."""
+    """When single rows are deleted; their counts are never deleted."""
 
     rows: Duration | None = None
-    """Age from which predictions and their labels are deleted; none: never."""
+    """Age at which predictions and their labels are deleted; none: never."""
     unmatched_labels: Duration | None = timedelta(days=365)
-    """Age from which labels that have found no prediction are deleted; none: as the rows."""
+    """Age at which labels without a prediction are deleted; none: with the rows."""
 
     @field_validator("rows", "unmatched_labels")
     @classmethod
@@ -190,7 +190,7 @@ class RetentionConfig(Section):
 
 
 class AlertsConfig(Section):
-    """Whom to tell."""
+    """Recipients of notifications."""
 
     email: tuple[str, ...] = ()
     slack: str | None = None

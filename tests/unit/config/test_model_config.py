@@ -108,7 +108,7 @@ def test_a_mistake_is_named_with_file_and_key(lines: str, message: str, write: W
         ("{model: tide", "not valid YAML: while parsing a flow mapping"),
         ("drift:\n\talpha: 1", "not valid YAML: while scanning for the next token"),
         (b"model: \xff\xfe", "not valid YAML: 'utf-8' codec can't decode"),
-        (f"{MINIMAL}drift: {{alpha: .1}}\ndrift: {{alpha: .2}}", "not valid YAML: 'drift' is there twice"),
+        (f"{MINIMAL}drift: {{alpha: .1}}\ndrift: {{alpha: .2}}", "not valid YAML: 'drift' occurs twice"),
         ("model: !!python/object/apply:os.getcwd []", "not valid YAML: could not determine a constructor"),
     ],
 )
