@@ -75,11 +75,11 @@ def expire_rows(ws: Workspace, config: ModelConfig, *, now: datetime) -> Plain:
     again, it does the rest; a second time there is nothing to do.
 
     Returns ``summed_hours``, ``counted_hours``, ``deleted`` (rows), ``never_counted`` (of the hours given up, rows),
-    ``orphans_deleted`` (labels), ``before`` (ISO 8601; None: no row expires), ``kept_for`` (why rows older than
+    ``unmatched_deleted`` (labels), ``before`` (ISO 8601; None: no row expires), ``kept_for`` (why rows older than
     `retention.rows` were kept) and a ``sentence``.
     """
     done: Plain = {
-        "model": config.model, "before": None, "deleted": 0, "never_counted": 0, "orphans_deleted": 0,
+        "model": config.model, "before": None, "deleted": 0, "never_counted": 0, "unmatched_deleted": 0,
         "summed_hours": 0, "counted_hours": 0, "kept_for": [],
     }  # fmt: skip
     done["summed_hours"] = refresh(ws, config)
@@ -92,9 +92,9 @@ def expire_rows(ws: Workspace, config: ModelConfig, *, now: datetime) -> Plain:
         done |= {"before": horizon.isoformat(), "kept_for": [*reasons, *done["kept_for"]]}
         done["deleted"] = ws.predictions(config).expire(horizon)
         said = _said(done, config, horizon)
-    done["orphans_deleted"] = _forget_orphans(ws, config, horizon, now)
-    if done["orphans_deleted"]:
-        said.append(f"Deleted {done['orphans_deleted']:,} labels that found no prediction.")
+    done["unmatched_deleted"] = _delete_unmatched_labels(ws, config, horizon, now)
+    if done["unmatched_deleted"]:
+        said.append(f"Deleted {done['unmatched_deleted']:,} labels that found no prediction.")
     return {**done, "sentence": " ".join(said)}
 
 
@@ -109,12 +109,12 @@ def _said(done: Plain, config: ModelConfig, horizon: datetime) -> list[str]:
     return [*said, f"Kept though older: {'; '.join(done['kept_for'])}."] if done["kept_for"] else said
 
 
-def _forget_orphans(ws: Workspace, config: ModelConfig, horizon: datetime | None, now: datetime) -> int:
+def _delete_unmatched_labels(ws: Workspace, config: ModelConfig, horizon: datetime | None, now: datetime) -> int:
     """Delete labels that have found no prediction and are older than rows or orphans are kept."""
     ends = [horizon] if horizon else []
     if config.retention.unmatched_labels is not None:
         ends.append(now - config.retention.unmatched_labels)
-    return ws.predictions(config).forget_orphans(max(ends)) if ends else 0
+    return ws.predictions(config).delete_unmatched_labels(max(ends)) if ends else 0
 
 
 def compact(ws: Workspace) -> Plain:
@@ -165,7 +165,7 @@ def _count_all(ws: Workspace, config: ModelConfig, before: datetime) -> Plain:
     for version, dirty in hours.items():
         if registered and version not in registered:
             given_up += sum(predictions.count(*span, version) for span in contiguous_spans(dirty))
-            predictions.clean_hours(version, list(dirty.items()))
+            predictions.mark_counted(version, list(dirty.items()))
             continue
         try:
             counted += count_dirty_hours(ws, config, version, dirty).hours

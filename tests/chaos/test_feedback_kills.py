@@ -24,7 +24,7 @@ ROWS = PARTS * PART_ROWS
 TIMEOUT = 120
 
 
-def test_a_killed_hand_in_is_completed_by_doing_it_again(store: Store, store_url: str, tmp_path: Path) -> None:
+def test_killed_submission_is_completed_by_submitting_again(store: Store, store_url: str, tmp_path: Path) -> None:
     file = tmp_path / "labels.csv"
     file.write_text("id,label\n" + "".join(f"p{i},{i % 2}\n" for i in range(ROWS)))
     environment = {

@@ -534,7 +534,7 @@ def test_duplicate_ids_and_orphan_labels_lose_nothing(ws):
     again = live(ws, rows, days=2)
     assert (again.predictions, again.labels) == (0, 0)
     orphan = pa.table({"id": ["nobody"], "label": [1.0], "observed_at": rows["time"].slice(0, 1)})
-    assert ws.predictions(CONFIG).add_labels(orphan).orphans == 1
+    assert ws.predictions(CONFIG).add_labels(orphan).unmatched == 1
 
 
 def test_a_model_without_production_version_says_how_to_get_one(tmp_path):

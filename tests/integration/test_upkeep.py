@@ -10,7 +10,7 @@ import pytest
 from keel import loop, rollout
 from keel import maintenance as upkeep
 from keel.errors import InsufficientData
-from keel.feedback import hand_in
+from keel.feedback import submit_labels
 from keel.grid.counts import Counts
 from keel.grid.engines.local import count_hours
 from keel.monitoring import performance_history as realised
@@ -88,7 +88,7 @@ def test_rows_expire_and_what_was_counted_and_summed_of_them_stays(ws: Workspace
     assert upkeep.compact(ws)["bytes_after"] > 0
 
     late = pa.table({"id": [some], "label": [1.0], "observed_at": pa.array([LATER], pa.timestamp("us", "UTC"))})
-    assert hand_in(ws, CONFIG, late) == LabelResult(stored=1, duplicates=0, conflicts=0, orphans=1)
+    assert submit_labels(ws, CONFIG, late) == LabelResult(stored=1, duplicates=0, conflicts=0, unmatched=1)
     again = toy_rows(NOW, days=1 / 24).drop_columns(["label"])
     log.append(again.append_column("version", pa.array([1] * again.num_rows, pa.int64())))
     assert upkeep.expire_rows(ws, CONFIG, now=LATER)["deleted"] == again.num_rows

@@ -83,7 +83,7 @@ def test_rows_that_are_old_enough_go_with_their_labels_and_the_rest_stays(ws: Wo
         assert connection.execute(sa.select(sa.func.count()).select_from(label_conflicts)).scalar_one() == 0
     again = upkeep.expire_rows(ws, CONFIG, now=NOW + timedelta(minutes=59))
     nothing = "Deleted 0 rows of toy from before 2026-02-20 00:00 UTC (retention.rows 50d)."
-    assert again == {**done, "deleted": 0, "orphans_deleted": 0, "sentence": nothing, "summed_hours": 0}
+    assert again == {**done, "deleted": 0, "unmatched_deleted": 0, "sentence": nothing, "summed_hours": 0}
 
 
 def test_without_a_retention_nothing_expires(ws: Workspace, log: PredictionLog) -> None:
@@ -144,7 +144,7 @@ def test_an_hour_that_is_kept_past_its_age_still_takes_rows_and_labels(ws: Works
 def test_a_label_that_comes_too_late_says_so_and_changes_nothing(ws: Workspace, log: PredictionLog) -> None:
     rows = toy_rows(START, days=1 / 24, per_hour=4)
     log.append(rows.drop_columns(["label"]).append_column("version", pa.array([1] * 4, pa.int64())))
-    log.clean(1, START, 1)
+    log.mark_counted(1, [(START, 1)])
     first, second, *_ = rows["id"].to_pylist()
     log.add_labels(labels({first: 1.0}, observed_at=START))
     assert upkeep.expire_rows(ws, CONFIG, now=NOW)["deleted"] == 4
@@ -155,7 +155,7 @@ def test_a_label_that_comes_too_late_says_so_and_changes_nothing(ws: Workspace, 
     log.append(rows.drop_columns(["label"]).append_column("version", pa.array([1] * 4, pa.int64())))
     assert log.add_labels(labels({first: 0.0}, observed_at=NOW)) == LabelResult(1, 0, 0, 0, expired=1)
     assert realised.series(ws, CONFIG, START, START + DAY) == before
-    assert ws.store.realised.stale("toy") == []
+    assert ws.store.performance.stale("toy") == []
     assert upkeep.expire_rows(ws, CONFIG, now=NOW)["deleted"] == 4
 
 
@@ -165,11 +165,11 @@ def test_labels_that_find_no_prediction_are_not_kept_for_ever(ws: Workspace, log
     log.add_labels(labels({"nobody": 1.0}, observed_at=NOW - 11 * DAY))
     log.add_labels(labels({"early": 1.0}, observed_at=NOW - 9 * DAY))
     done = upkeep.expire_rows(ws, toy_config(retention={"unmatched_labels": kept}), now=NOW)
-    assert done["orphans_deleted"] == (1 if kept else 0)
+    assert done["unmatched_deleted"] == (1 if kept else 0)
     assert ("Deleted 1 labels that found no prediction." in done["sentence"]) == bool(kept)
     with ws.store.connect() as connection:
         known = connection.execute(sa.select(sa.func.count()).select_from(labels_table)).scalar_one()
-    assert known == 6 - done["orphans_deleted"]
+    assert known == 6 - done["unmatched_deleted"]
     assert toy_config().retention.unmatched_labels == 365 * DAY
 
 

@@ -12,7 +12,7 @@ from keel.cli.output import JsonOption, ModelArgument, Progress, print_json, pri
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-    from keel.feedback.bulk import Handed
+    from keel.feedback.bulk import SubmittedSource
     from keel.sources import Source
     from keel.workspace import Workspace
 
@@ -53,7 +53,7 @@ def feedback(
     from keel.config import get_model
     from keel.errors import ConfigError
     from keel.feedback import conflicts as contradictions
-    from keel.feedback.bulk import hand_in_source
+    from keel.feedback.bulk import submit_source
     from keel.feedback.parse_columns import Reading
     from keel.sources import Names
     from keel.window import now_utc
@@ -70,7 +70,7 @@ def feedback(
         how = Reading(config, now_utc(), zone=zone_of(zone), skip_missing=skip_missing)
         opened = open_source(ws, source, database, table=table, delimiter=delimiter)
         with opened as labels, Progress(quiet=as_json) as progress:
-            handed = hand_in_source(ws, config, labels, names, how, tell=progress)
+            handed = submit_source(ws, config, labels, names, how, tell=progress)
     if as_json:
         print_json({"model": config.model, **handed.to_dict()})
     else:
@@ -104,13 +104,13 @@ def zone_of(name: str) -> ZoneInfo | None:
         raise ConfigError(f"--zone: no time zone is named {name!r}{suggestion(name, available_timezones())}") from None
 
 
-def show(handed: Handed, model: str) -> None:
+def show(handed: SubmittedSource, model: str) -> None:
     """Print the counts of stored, duplicate, conflicting, unmatched and late labels, and hints."""
     counts = [
         f"{handed.stored:,} stored",
         f"{handed.duplicates:,} duplicates",
         f"{handed.conflicts:,} conflicts",
-        f"{handed.orphans:,} of the stored without a prediction yet",
+        f"{handed.unmatched:,} of the stored without a prediction yet",
     ]
     if handed.expired:
         counts.append(f"{handed.expired:,} of the stored too late: the rows of their hour have expired")
@@ -119,7 +119,7 @@ def show(handed: Handed, model: str) -> None:
     typer.echo(f"{handed.rows:,} rows of {handed.source}: {', '.join(counts)}")
     if handed.conflicts:
         typer.echo(f"to list the labels that contradict earlier ones: keel feedback {model} --conflicts")
-    if handed.stored and handed.orphans == handed.stored:
+    if handed.stored and handed.unmatched == handed.stored:
         typer.echo(
             "none of the new labels has a prediction: check that they belong to this model, carry its ids, and that "
             "its rows have not expired (retention.rows)"

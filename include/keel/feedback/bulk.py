@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from keel.errors import BadRequest
 from keel.feedback.parse_columns import Reading, labels_of
-from keel.feedback.submit import hand_in
+from keel.feedback.submit import submit_labels
 from keel.sources import PART_ROWS
 from keel.store.predictions.labels import LabelResult
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Handed:
+class SubmittedSource:
     """What became of a source: its rows are those without a label and the stored, duplicates and conflicts.
 
     orphans: of the stored, those whose prediction is not there (yet). expired: of the stored, those that came too late:
@@ -35,7 +35,7 @@ class Handed:
     stored: int
     duplicates: int
     conflicts: int
-    orphans: int
+    unmatched: int
     expired: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -43,7 +43,7 @@ class Handed:
         return asdict(self)
 
 
-def hand_in_source(
+def submit_source(
     ws: Workspace,
     config: ModelConfig,
     source: Source,
@@ -51,7 +51,7 @@ def hand_in_source(
     how: Reading,
     *,
     tell: Callable[[str], None] = lambda _: None,
-) -> Handed:
+) -> SubmittedSource:
     """Hand in all labels of a source; again changes nothing.
 
     The source is read once, checked, and laid aside on disk; only when all of it can be used is anything stored. It is
@@ -73,10 +73,10 @@ def hand_in_source(
         total = LabelResult(0, 0, 0, 0)
         done = 0
         for part in _parts(kept) if labels else ():
-            total = _sum(total, hand_in(ws, config, part))
+            total = _sum(total, submit_labels(ws, config, part))
             done += part.num_rows
             tell(f"{done:,} of {labels:,} labels stored")
-    return Handed(source.name, rows, rows - labels, **asdict(total))
+    return SubmittedSource(source.name, rows, rows - labels, **asdict(total))
 
 
 def _lay_aside(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from keel.workspace import Workspace
 
 
-def hand_in(ws: Workspace, config: ModelConfig, table: pa.Table) -> LabelResult:
+def submit_labels(ws: Workspace, config: ModelConfig, table: pa.Table) -> LabelResult:
     """Store labels as `label_table` made them, all or nothing, and say what became of them; again changes nothing."""
     return ws.predictions(config).add_labels(table)
 

@@ -53,7 +53,7 @@ def refresh(ws: Workspace, config: ModelConfig, *, start: datetime | None = None
     """
     log, metrics = ws.predictions(config), METRICS_OF_KIND[config.target.kind]
     by_version: dict[int, dict[datetime, int]] = defaultdict(dict)
-    for version, hour, revision in ws.store.realised.stale(config.model, start, end):
+    for version, hour, revision in ws.store.performance.stale(config.model, start, end):
         by_version[version][hour] = revision
     summed = 0
     for version, revisions in by_version.items():
@@ -61,7 +61,7 @@ def refresh(ws: Workspace, config: ModelConfig, *, start: datetime | None = None
             rows = log.labelled(first, until, version=version, exclude_quarantined=False, features=False)
             hourly = [(hour, part) for hour, part in _by_hour(rows) if hour in revisions]
             made = [(hour, Sums.measure(scored(part), sorted(metrics))) for hour, part in hourly]
-            ws.store.realised.put_hours(
+            ws.store.performance.put_hours(
                 config.model, version, [(hour, sums.n, sums.to_json(), revisions[hour]) for hour, sums in made]
             )
             summed += len(made)
@@ -202,7 +202,7 @@ def _history(ws: Workspace, config: ModelConfig, start: datetime, end: datetime,
     quarantines = ws.store.quarantines(config.model, with_released=True)
     predictions = ws.predictions(config).hourly_rows(start, end, version)
     summed = {(number, hour): (n, body) for number, hour, n, body in
-              ws.store.realised.get(config.model, start, end, version)}  # fmt: skip
+              ws.store.performance.get(config.model, start, end, version)}  # fmt: skip
     hours: list[_Hour] = []
     bodies: list[str] = []
     times: list[datetime] = []

@@ -53,7 +53,7 @@ def count_dirty_hours(ws: Workspace, config: ModelConfig, version: int, dirty: M
         new = {hour: counts for hour, counts in hourly.items() if hour in dirty}
         payloads = [(hour, counts.n, counts.to_bytes(), dirty[hour]) for hour, counts in new.items()]
         ws.store.counts.put_hours(config.model, version, grid.grid_id, payloads)
-        predictions.clean_hours(version, [(hour, dirty[hour]) for hour in new])
+        predictions.mark_counted(version, [(hour, dirty[hour]) for hour in new])
         rows += sum(counts.n for counts in new.values())
     return NewCounts(len(dirty), rows)
 

@@ -123,9 +123,9 @@ class Metrics:
         self._child(self._drained, model, "duplicate").inc(duplicates)
 
     def labelled(self, model: str, result: LabelResult) -> None:
-        """Count labels that the store has judged; ``orphan`` and ``expired`` are of no use (yet), and of ``stored``."""
-        for outcome in ("stored", "duplicate", "conflict", "orphan", "expired"):
-            number = getattr(result, outcome if outcome in ("stored", "expired") else f"{outcome}s")
+        """Count labels that the store has judged; ``unmatched`` and ``expired`` are parts of ``stored``."""
+        for outcome in ("stored", "duplicate", "conflict", "unmatched", "expired"):
+            number = getattr(result, f"{outcome}s" if outcome in ("duplicate", "conflict") else outcome)
             self._child(self._labels, model, outcome).inc(number)
 
     def not_drained(self, kind: str) -> None:

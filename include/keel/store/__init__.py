@@ -25,7 +25,7 @@ from keel.store.database.failures import shown, translated
 from keel.store.database.locks import Held, hold
 from keel.store.database.migrations import migrate
 from keel.store.integrity import compact, verify
-from keel.store.performance import RealisedTable
+from keel.store.performance import PerformanceTable
 from keel.store.predictions.encoding import AppendResult
 from keel.store.predictions.labels import LabelResult
 from keel.store.predictions.layout import Layout, check_features, create_layout, find_layout, rename_feature
@@ -50,7 +50,7 @@ class Store:
         self._layouts: dict[tuple[str, tuple[tuple[str, str], ...]], Layout] = {}
         self._lock = threading.Lock()
         self.counts = CountsTable(database)
-        self.realised = RealisedTable(database)
+        self.performance = PerformanceTable(database)
         self.reports = Reports(database)
         self.decisions = Decisions(database)
         self._quarantines = Quarantines(database)

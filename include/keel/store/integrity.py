@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from keel.store.database.tables import counts, hours, labels, metadata, model_tables, realised
+from keel.store.database.tables import counts, hours, label_sums, labels, metadata, model_tables
 from keel.store.database.times import HOUR, from_micros
 from keel.store.predictions.dirty_hours import hour_of
 from keel.store.predictions.layout import find_layout
@@ -144,14 +144,14 @@ def _miscounted(layout: Layout, expired: int | None) -> sa.Select[*tuple[Any, ..
 
 
 def _missummed(layout: Layout, expired: int | None) -> sa.Select[*tuple[Any, ...]]:
-    done = sa.and_(realised.c.model == layout.model, realised.c.revision == realised.c.summed)
+    done = sa.and_(label_sums.c.model == layout.model, label_sums.c.revision == label_sums.c.summed)
     of_row = sa.and_(labels.c.model == layout.model, labels.c.id == layout.table.c.id)
-    source = sa.outerjoin(realised, layout.table, _inside(layout, realised)).outerjoin(labels, of_row)
+    source = sa.outerjoin(label_sums, layout.table, _inside(layout, label_sums)).outerjoin(labels, of_row)
     found = sa.func.count(labels.c.id)
-    query = sa.select(realised.c.version, realised.c.hour, found, realised.c.n).select_from(source).where(done)
-    query = _not_expired(query, realised.c.hour, expired)
-    query = query.group_by(realised.c.version, realised.c.hour, realised.c.n)
-    return query.having(found != realised.c.n).order_by(realised.c.hour)
+    query = sa.select(label_sums.c.version, label_sums.c.hour, found, label_sums.c.n).select_from(source).where(done)
+    query = _not_expired(query, label_sums.c.hour, expired)
+    query = query.group_by(label_sums.c.version, label_sums.c.hour, label_sums.c.n)
+    return query.having(found != label_sums.c.n).order_by(label_sums.c.hour)
 
 
 def _inside(layout: Layout, marks: sa.Table) -> sa.ColumnElement[bool]:

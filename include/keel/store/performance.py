@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from keel.store.database.tables import realised
+from keel.store.database.tables import label_sums
 from keel.store.database.times import from_micros, hour_micros, to_micros
 
 if TYPE_CHECKING:
     from keel.store.database.connections import Database
 
-_FIELDS = realised.c
+_FIELDS = label_sums.c
 
 
-class RealisedTable:
+class PerformanceTable:
     """What `keel.monitoring.performance_history` has made of the labels of each hour."""
 
     def __init__(self, database: Database) -> None:
@@ -48,7 +48,7 @@ class RealisedTable:
             return
         hour, seen, n = (sa.bindparam(name, type_=sa.BigInteger) for name in ("at", "seen", "rows"))
         key = sa.and_(_FIELDS.model == model, _FIELDS.version == version, _FIELDS.hour == hour)
-        statement = sa.update(realised).where(key, _FIELDS.summed < seen, _FIELDS.revision >= seen)
+        statement = sa.update(label_sums).where(key, _FIELDS.summed < seen, _FIELDS.revision >= seen)
         values = [
             {"at": hour_micros(at), "rows": rows, "sums": body, "seen": revision} for at, rows, body, revision in hourly
         ]

@@ -171,7 +171,7 @@ def test_a_body_without_a_stated_length_is_cut_off(shared):
 
 def test_labels_meet_their_predictions_however_early_late_or_often_they_come(shared):
     names = ("keel_labels_total",)
-    before = {o: shared.metric(*names, outcome=o) for o in ("stored", "duplicate", "conflict", "orphan")}
+    before = {o: shared.metric(*names, outcome=o) for o in ("stored", "duplicate", "conflict", "unmatched")}
     assert shared.client.post("/feedback", json={"id": "early", "label": 1}).status_code == 202
     flushed(shared)
     shared.ask(ids=["early"])
@@ -183,7 +183,7 @@ def test_labels_meet_their_predictions_however_early_late_or_often_they_come(sha
     assert (answer.status_code, answer.json()["accepted"]) == (202, 5)
     flushed(shared)
     after = {o: shared.metric(*names, outcome=o) for o in before}
-    assert {o: after[o] - before[o] for o in before} == {"stored": 3, "duplicate": 2, "conflict": 1, "orphan": 1}
+    assert {o: after[o] - before[o] for o in before} == {"stored": 3, "duplicate": 2, "conflict": 1, "unmatched": 1}
 
 
 def test_metrics_tell_what_is_asked_of_them(shared):
@@ -266,7 +266,7 @@ def test_a_store_that_is_down_for_a_while_costs_no_request_and_loses_nothing(hom
         flushed(serving)
         assert sorted(stored_ids(home)) == sorted(ids)
         assert serving.metric("keel_labels_total", outcome="stored") == 1
-        assert serving.metric("keel_labels_total", outcome="orphan") == 0
+        assert serving.metric("keel_labels_total", outcome="unmatched") == 0
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ from keel.config import get_model
 from keel.errors import BadRequest, ConfigError, KeelError, StoreUnavailable, UnknownModel
 from keel.feedback import bulk as handing
 from keel.feedback import prediction_id
-from keel.feedback.bulk import Handed
+from keel.feedback.bulk import SubmittedSource
 from keel.sources import sql as tables
 from keel.store import Store
 from keel.store.database.adbc import connect_sqlite
@@ -78,7 +78,7 @@ def handed(*arguments: str) -> dict[str, Any]:
     done = keel(*arguments, "--json")
     assert done.exit_code == 0, (done.output, done.exception)
     found = json.loads(done.stdout)
-    return {key: found[key] for key in ("rows", "without_label", "stored", "duplicates", "conflicts", "orphans")}
+    return {key: found[key] for key in ("rows", "without_label", "stored", "duplicates", "conflicts", "unmatched")}
 
 
 def refused(*arguments: str) -> KeelError:
@@ -88,7 +88,7 @@ def refused(*arguments: str) -> KeelError:
 
 
 def outcome(
-    rows: int, *, without_label: int = 0, stored: int = 0, duplicates: int = 0, conflicts: int = 0, orphans: int = 0
+    rows: int, *, without_label: int = 0, stored: int = 0, duplicates: int = 0, conflicts: int = 0, unmatched: int = 0
 ):
     return locals()
 
@@ -230,7 +230,7 @@ def test_a_view_in_a_schema_of_a_database_elsewhere(home: Store, new_postgres_sc
     monkeypatch.setenv("KEEL_FEEDBACK_DATABASE", url)
     bare = url.partition("&options")[0]
     for source, options in ((f"{schema}.truth", ["--database", bare]), ("truth", [])):
-        expected = outcome(2, stored=2, orphans=2) if options else outcome(2, duplicates=2)
+        expected = outcome(2, stored=2, unmatched=2) if options else outcome(2, duplicates=2)
         assert handed(source, "--table", "--observed-at", "seen", *options) == expected
     with home.connect() as connection:
         found = connection.execute(sa.text("SELECT id, label, observed_at FROM labels ORDER BY id")).all()
@@ -343,6 +343,6 @@ def test_a_url_is_told_without_its_login_and_signature() -> None:
 
 
 def test_labels_that_come_too_late_are_told(capsys: pytest.CaptureFixture[str]) -> None:
-    outcome = {"stored": 3, "duplicates": 0, "conflicts": 0, "orphans": 1, "expired": 2}
-    show(Handed("arrivals.csv", rows=3, without_label=0, **outcome), "m")
+    outcome = {"stored": 3, "duplicates": 0, "conflicts": 0, "unmatched": 1, "expired": 2}
+    show(SubmittedSource("arrivals.csv", rows=3, without_label=0, **outcome), "m")
     assert "1 of the stored without a prediction yet, 2 of the stored too late" in capsys.readouterr().out

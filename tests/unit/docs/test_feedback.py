@@ -67,7 +67,7 @@ def test_bodies_are_labels() -> None:
         assert label_table(labels, get_model(str(model)), now=NOW).num_rows == len(labels)
 
 
-def test_commands_hand_in_labels(home: Path) -> None:
+def test_commands_submit_labels(home: Path) -> None:
     """Of the same files and tables, but that none lies with somebody else."""
     rows = [
         ["id", "tail", "departed", "late", "label"],

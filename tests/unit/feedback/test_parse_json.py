@@ -7,7 +7,7 @@ import math
 import random
 import subprocess
 from datetime import UTC, datetime, timedelta, timezone
-from types import SimpleNamespace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keel.errors import BadRequest
-from keel.feedback import as_identity, conflicts, hand_in, label_table, prediction_id
+from keel.feedback import as_identity, conflicts, label_table, prediction_id, submit_labels
 from keel.feedback import parse_json as records
 from keel.store import LabelResult, Store
+from keel.workspace import Workspace
 from tests.support.store_fixtures import EVER, MICROSECONDS
 from tests.support.toy import toy_config
 
@@ -220,10 +221,9 @@ def outcome_of(items: list[dict[str, Any]], config: ModelConfig) -> pa.Table | s
         return str(error)
 
 
-def test_labels_by_entity_meet_their_predictions_early_or_late_and_contradictions_can_be_looked_at(
-    store: Store,
-) -> None:
-    workspace: Any = SimpleNamespace(store=store)
+def test_labels_by_entity_join_early_or_late_and_conflicts_are_listed(store: Store) -> None:
+    registry: Any = None
+    workspace = Workspace(Path(), store, registry)
     log = store.predictions("toy", dict(CONFIG.features))
     times = [NOW - timedelta(hours=hours) for hours in (3, 2)]
     early, late = (by_entity(time=time.isoformat(), label=1) for time in times)
@@ -233,16 +233,16 @@ def test_labels_by_entity_meet_their_predictions_early_or_late_and_contradiction
         log.append(pa.table({**columns, "version": [1], "score": [0.5], "prediction": [1.0]}))
 
     def handed(*items: dict[str, Any], now: datetime = NOW) -> LabelResult:
-        return hand_in(workspace, CONFIG, label_table(items, CONFIG, now=now))
+        return submit_labels(workspace, CONFIG, label_table(items, CONFIG, now=now))
 
     predicted(times[1])
-    assert handed(early, late) == LabelResult(stored=2, duplicates=0, conflicts=0, orphans=1)
+    assert handed(early, late) == LabelResult(stored=2, duplicates=0, conflicts=0, unmatched=1)
     predicted(times[0])
     assert log.labelled(*EVER, features=False)["label"].to_pylist() == [1.0, 1.0]
-    assert handed(early, late) == LabelResult(stored=0, duplicates=2, conflicts=0, orphans=0)
+    assert handed(early, late) == LabelResult(stored=0, duplicates=2, conflicts=0, unmatched=0)
     assert conflicts(workspace, CONFIG) == []
     later = NOW + timedelta(minutes=1)
-    assert handed({**late, "label": 0}, now=later) == LabelResult(stored=0, duplicates=0, conflicts=1, orphans=0)
+    assert handed({**late, "label": 0}, now=later) == LabelResult(stored=0, duplicates=0, conflicts=1, unmatched=0)
     assert conflicts(workspace, CONFIG) == [
         {"id": prediction_id("toy", "ann", times[1]), "label": 1.0, "observed_at": NOW,
          "other_label": 0.0, "other_observed_at": later}

@@ -124,7 +124,7 @@ def test_sums_are_made_once_and_again_when_labels_come(ws: Workspace) -> None:
     log_of(ws).add_labels(late)
     assert realised.refresh(ws, CONFIG, start=START + 3 * HOUR, end=START + 4 * HOUR) == 1
     assert realised.refresh(ws, CONFIG) == 2
-    again = ws.store.realised.get("toy", START, START + DAY)
+    again = ws.store.performance.get("toy", START, START + DAY)
     assert [(hour, n) for _, hour, n, _ in again] == [(START + h * HOUR, 20) for h in range(5)]
 
 
@@ -142,7 +142,7 @@ def test_how_many_have_their_label_is_known_before_and_after_the_hours_are_count
             assert realised.series(ws, CONFIG, START, START + DAY)[0]["predictions"] == 90
         for version, hour, revision in log.dirty_hours(START + DAY):
             ws.store.counts.put("toy", version, hour, "g", 20, b"", revision=revision)
-            log.clean(version, hour, revision)
+            log.mark_counted(version, [(hour, revision)])
 
 
 def test_a_version_whose_labels_never_come_is_there_without_a_value(ws: Workspace) -> None:
@@ -160,7 +160,7 @@ def test_quarantined_hours_are_excluded_until_they_are_released_even_without_the
     log = log_of(ws)
     for version, hour, revision in log.dirty_hours(START + DAY):
         ws.store.counts.put("toy", version, hour, "g", 20, b"", revision=revision)
-        log.clean(version, hour, revision)
+        log.mark_counted(version, [(hour, revision)])
     assert log.expire(START + DAY) == 480
     [without] = realised.series(ws, CONFIG, START, START + DAY)
     assert without["quarantined"] == {"hours": 2, "rows": 40}, "half a quarantined hour is all of it"

@@ -60,7 +60,7 @@ def test_answers_labels_and_loads_are_counted():
     assert value(metrics, "keel_requests_total", model="toy", endpoint="invocations", status="503") == 1
     assert value(metrics, "keel_request_seconds_bucket", model="toy", endpoint="invocations", le="0.005") == 2
     assert value(metrics, "keel_request_seconds_bucket", model="toy", endpoint="invocations", le="0.003") == 0
-    metrics.labelled("toy", LabelResult(stored=3, duplicates=2, conflicts=1, orphans=1, expired=2))
+    metrics.labelled("toy", LabelResult(stored=3, duplicates=2, conflicts=1, unmatched=1, expired=2))
     assert value(metrics, "keel_labels_total", model="toy", outcome="expired") == 2
     assert value(metrics, "keel_labels_total", model="toy", outcome="conflict") == 1
     loads = {("toy", "loaded"): 1}

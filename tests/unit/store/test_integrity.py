@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from keel.store import Store
 from keel.store import integrity as care
 from keel.store.database import adbc
-from keel.store.database.tables import counts, hours, label_conflicts, realised
+from keel.store.database.tables import counts, hours, label_conflicts, label_sums
 from keel.store.database.tables import labels as labels_table
 from keel.store.predictions import retention as expiry
 from tests.support.store_fixtures import EVER, FEATURES, NOON, batch, labels
@@ -35,10 +35,10 @@ def settle(store: Store, log: PredictionLog) -> None:
     """Count and sum every hour as of now, as the loop and `keel.monitoring.performance_history` do."""
     for version, hour, revision in log.dirty_hours(EVER[1]):
         store.counts.put(MODEL, version, hour, "grid", log.count(hour, hour + HOUR, version), b"", revision=revision)
-        log.clean(version, hour, revision)
-    for version, hour, revision in store.realised.stale(MODEL):
+        log.mark_counted(version, [(hour, revision)])
+    for version, hour, revision in store.performance.stale(MODEL):
         n = log.labelled(hour, hour + HOUR, version=version, exclude_quarantined=False).num_rows
-        store.realised.put_hours(MODEL, version, [(hour, n, f"sums of {n}", revision)])
+        store.performance.put_hours(MODEL, version, [(hour, n, f"sums of {n}", revision)])
 
 
 def ids(log: PredictionLog) -> list[str]:
@@ -58,21 +58,21 @@ def test_rows_whose_labels_are_not_summed_are_left_alone(store: Store, log: Pred
     assert ids(log) == ["p0", "p3"]
     settle(store, log)
     assert log.expire(NOON + 9 * HOUR) == 2
-    assert [body for *_, body in store.realised.get(MODEL, *EVER)] == ["sums of 1"] * 2
+    assert [body for *_, body in store.performance.get(MODEL, *EVER)] == ["sums of 1"] * 2
 
 
 def test_what_comes_late_for_an_expired_hour_does_not_erase_its_sums(store: Store, log: PredictionLog) -> None:
     log.append(batch(range(3)))
     log.add_labels(labels({"p0": 1.0, "p1": 0.0}))
     settle(store, log)
-    stale_before = store.realised.stale(MODEL)
+    stale_before = store.performance.stale(MODEL)
     assert log.expire(NOON + HOUR) == 3
     log.add_labels(labels({"p2": 1.0, "early": 1.0}))
     log.append(batch(["early", "late"]))
     log.add_labels(labels({"late": 1.0}))
-    assert store.realised.stale(MODEL) == stale_before == []
+    assert store.performance.stale(MODEL) == stale_before == []
     settle(store, log)
-    assert store.realised.get(MODEL, *EVER) == [(1, NOON, 2, "sums of 2")]
+    assert store.performance.get(MODEL, *EVER) == [(1, NOON, 2, "sums of 2")]
     assert store.verify() == []
     assert log.expire(NOON + HOUR) == 2, "and the late rows go too"
 
@@ -80,11 +80,11 @@ def test_what_comes_late_for_an_expired_hour_does_not_erase_its_sums(store: Stor
 def test_sums_of_a_slow_hand_that_saw_the_hour_empty_are_ignored(store: Store, log: PredictionLog) -> None:
     log.append(batch(range(1)))
     log.add_labels(labels({"p0": 1.0}))
-    [(version, hour, revision)] = store.realised.stale(MODEL)
+    [(version, hour, revision)] = store.performance.stale(MODEL)
     settle(store, log)
     log.expire(NOON + HOUR)
-    store.realised.put_hours(MODEL, version, [(hour, 0, "nothing", revision)])
-    assert store.realised.get(MODEL, *EVER) == [(1, NOON, 1, "sums of 1")]
+    store.performance.put_hours(MODEL, version, [(hour, 0, "nothing", revision)])
+    assert store.performance.get(MODEL, *EVER) == [(1, NOON, 1, "sums of 1")]
 
 
 def test_labels_and_conflicts_go_with_their_rows_or_when_no_row_ever_came(store: Store, log: PredictionLog) -> None:
@@ -93,7 +93,7 @@ def test_labels_and_conflicts_go_with_their_rows_or_when_no_row_ever_came(store:
     for value in (1.0, 0.0):
         log.add_labels(labels({"old": value, "new": value, "orphan": value}, observed_at=NOON + 3 * HOUR))
         log.add_labels(labels({"young": value}, observed_at=NOON + 6 * HOUR))
-    assert (log.expire(NOON + 5 * HOUR), log.forget_orphans(NOON + 5 * HOUR)) == (1, 1)
+    assert (log.expire(NOON + 5 * HOUR), log.delete_unmatched_labels(NOON + 5 * HOUR)) == (1, 1)
     assert stored(store, labels_table) == ["new", "theirs", "young"]
     assert stored(store, label_conflicts) == ["new", "young"]
 
@@ -192,7 +192,7 @@ def test_a_sound_store_has_no_faults_whatever_is_under_way(store: Store, log: Pr
     [
         (sa.delete(hours).where(hours.c.hour == int(NOON.timestamp()) * 10**6), "has 1 rows that no check will ever"),
         (sa.update(counts).values(n=counts.c.n + 1), "has 1 rows, and counts of 2"),
-        (sa.update(realised).values(n=7), "has 1 labelled rows, and sums of 7"),
+        (sa.update(label_sums).values(n=7), "has 1 labelled rows, and sums of 7"),
     ],
 )
 def test_what_does_not_fit_together_is_named_by_its_hour(

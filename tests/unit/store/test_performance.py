@@ -23,7 +23,7 @@ def log(store: Store) -> PredictionLog:
 
 
 def stale(store: Store) -> list[tuple[int, int, int]]:
-    return [(version, (hour - NOON) // HOUR, revision) for version, hour, revision in store.realised.stale(MODEL)]
+    return [(version, (hour - NOON) // HOUR, revision) for version, hour, revision in store.performance.stale(MODEL)]
 
 
 def test_a_label_marks_the_hour_of_its_prediction_by_version(store: Store, log: PredictionLog) -> None:
@@ -33,8 +33,8 @@ def test_a_label_marks_the_hour_of_its_prediction_by_version(store: Store, log: 
     assert stale(store) == [(1, 0, 1), (2, 1, 1)]
     log.add_labels(labels({"p2": 1.0}))
     assert stale(store) == [(1, 0, 1), (1, 1, 1), (2, 1, 1)]
-    assert store.realised.stale(MODEL, NOON + HOUR, NOON + 2 * HOUR) == [(1, NOON + HOUR, 1), (2, NOON + HOUR, 1)]
-    assert store.realised.stale("other") == []
+    assert store.performance.stale(MODEL, NOON + HOUR, NOON + 2 * HOUR) == [(1, NOON + HOUR, 1), (2, NOON + HOUR, 1)]
+    assert store.performance.stale("other") == []
 
 
 def test_labels_that_change_nothing_mark_nothing(store: Store, log: PredictionLog) -> None:
@@ -66,13 +66,13 @@ def test_early_labels_of_another_model_mark_nothing(store: Store, log: Predictio
 def test_a_label_stored_while_an_hour_is_summed_keeps_it_stale(store: Store, log: PredictionLog) -> None:
     log.append(batch(range(2)))
     log.add_labels(labels({"p0": 1.0}))
-    [(version, hour, revision)] = store.realised.stale(MODEL)
+    [(version, hour, revision)] = store.performance.stale(MODEL)
     log.add_labels(labels({"p1": 1.0}))
-    store.realised.put_hours(MODEL, version, [(hour, 1, "of one", revision)])
+    store.performance.put_hours(MODEL, version, [(hour, 1, "of one", revision)])
     assert stale(store) == [(1, 0, 2)]
-    store.realised.put_hours(MODEL, version, [(hour, 2, "of two", 2)])
+    store.performance.put_hours(MODEL, version, [(hour, 2, "of two", 2)])
     assert stale(store) == []
-    assert store.realised.get(MODEL, *EVER) == [(1, NOON, 2, "of two")]
+    assert store.performance.get(MODEL, *EVER) == [(1, NOON, 2, "of two")]
 
 
 @pytest.mark.parametrize("revision", [0, 1, 2, 4])
@@ -82,10 +82,10 @@ def test_sums_as_of_a_revision_that_was_summed_or_never_was_are_ignored(
     log.append(batch(range(3)))
     for name in ("p0", "p1"):
         log.add_labels(labels({name: 1.0}))
-    store.realised.put_hours(MODEL, 1, [(NOON, 2, "of two", 2)])
+    store.performance.put_hours(MODEL, 1, [(NOON, 2, "of two", 2)])
     log.add_labels(labels({"p2": 1.0}))
-    store.realised.put_hours(MODEL, 1, [(NOON, 0, "slow", revision)])
-    assert store.realised.get(MODEL, *EVER) == [(1, NOON, 2, "of two")]
+    store.performance.put_hours(MODEL, 1, [(NOON, 0, "slow", revision)])
+    assert store.performance.get(MODEL, *EVER) == [(1, NOON, 2, "of two")]
     assert stale(store) == [(1, 0, 3)]
 
 
@@ -93,10 +93,10 @@ def test_sums_are_read_by_time_and_version(store: Store, log: PredictionLog) -> 
     log.append(batch(range(6), step=HOUR, version=pa.array([1, 2, 1, 2, 1, 2])))
     log.add_labels(labels({f"p{i}": 1.0 for i in range(6)}))
     for i in range(5):
-        store.realised.put_hours(MODEL, 1 + i % 2, [(NOON + i * HOUR, 1, str(i), 1)])
-    found = store.realised.get(MODEL, NOON + HOUR, NOON + 9 * HOUR)
+        store.performance.put_hours(MODEL, 1 + i % 2, [(NOON + i * HOUR, 1, str(i), 1)])
+    found = store.performance.get(MODEL, NOON + HOUR, NOON + 9 * HOUR)
     assert [body for *_, body in found] == ["2", "4", "1", "3"], "the last hour was never summed"
-    assert [body for *_, body in store.realised.get(MODEL, *EVER, version=2)] == ["1", "3"]
-    assert store.realised.get(MODEL, NOON, NOON + HOUR) == [(1, NOON, 1, "0")]
+    assert [body for *_, body in store.performance.get(MODEL, *EVER, version=2)] == ["1", "3"]
+    assert store.performance.get(MODEL, NOON, NOON + HOUR) == [(1, NOON, 1, "0")]
     with pytest.raises(ValueError, match="not the start of an hour"):
-        store.realised.put_hours(MODEL, 1, [(NOON + HOUR / 2, 1, "", 1)])
+        store.performance.put_hours(MODEL, 1, [(NOON + HOUR / 2, 1, "", 1)])

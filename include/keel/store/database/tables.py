@@ -184,7 +184,7 @@ Index(
 
 # Sums of the labelled predictions of an hour (of the predictions' time): what is known of a version's performance when
 # the rows are gone. Stale while revision > summed, as for hours of counts; body is null until it was summed once.
-realised = Table(
+label_sums = Table(
     "realised",
     metadata,
     Column("model", Text, nullable=False),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from keel.store.database.tables import hours, labels, model_tables, realised
+from keel.store.database.tables import hours, label_sums, labels, model_tables
 from keel.store.database.times import HOUR
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def is_final(model: str, version: sa.ColumnElement[int], hour: sa.ColumnElement[
     """
     marked = [
         sa.exists().where(of.c.model == model, of.c.version == version, of.c.hour == hour, of.c.revision > done)
-        for of, done in ((hours, hours.c.counted), (realised, realised.c.summed))
+        for of, done in ((hours, hours.c.counted), (label_sums, label_sums.c.summed))
     ]
     return sa.and_(hour < expired_before(model), *(~mark for mark in marked))
 
@@ -59,14 +59,14 @@ def mark_counts(session: ArrowSession, model: str, stage: sa.Table) -> Insert:
 def mark_early_labels(session: ArrowSession, model: str, stage: sa.Table) -> Insert:
     """Return the statement that marks the hours of staged predictions whose label has been waiting for them."""
     waiting = sa.join(stage, labels, sa.and_(labels.c.model == model, labels.c.id == stage.c.c0))
-    return _mark(session, realised, model, stage.c.c2, stage.c.c1, waiting)
+    return _mark(session, label_sums, model, stage.c.c2, stage.c.c1, waiting)
 
 
 def mark_labels(session: ArrowSession, layout: Layout, stage: sa.Table, new: sa.ColumnElement[bool]) -> Insert:
     """Return the statement that marks the hours of the predictions whose staged labels (id, …) are ``new``."""
     table = layout.table
     labelled = sa.join(stage, table, table.c.id == stage.c.c0)
-    return _mark(session, realised, layout.model, table.c.version, table.c.time, labelled, new)
+    return _mark(session, label_sums, layout.model, table.c.version, table.c.time, labelled, new)
 
 
 def _mark(

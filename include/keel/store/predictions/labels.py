@@ -48,7 +48,7 @@ class LabelResult:
     stored: int
     duplicates: int
     conflicts: int
-    orphans: int
+    unmatched: int
     expired: int = 0
 
 

@@ -26,7 +26,7 @@ from keel.store.predictions.encoding import AppendResult, decode, encode
 from keel.store.predictions.hourly_counts import hourly_rows
 from keel.store.predictions.labels import LabelResult, store_labels
 from keel.store.predictions.layout import ALLOCATION, OUTPUTS, Layout
-from keel.store.predictions.retention import expire, forget_orphans
+from keel.store.predictions.retention import delete_unmatched_labels, expire
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -107,11 +107,7 @@ class PredictionLog:
             found = connection.execute(query.order_by(hours.c.version, hours.c.hour)).all()
         return [(version, from_micros(hour), revision) for version, hour, revision in found]
 
-    def clean(self, version: int, hour: datetime, revision: int) -> None:
-        """Say that the hour was counted as of ``revision``; rows that came later keep it dirty. Idempotent."""
-        self.clean_hours(version, [(hour, revision)])
-
-    def clean_hours(self, version: int, counted: Sequence[tuple[datetime, int]]) -> None:
+    def mark_counted(self, version: int, counted: Sequence[tuple[datetime, int]]) -> None:
         """Say of many hours that each was counted as of its revision, as `clean` does, in one transaction."""
         if not counted:
             return
@@ -252,9 +248,9 @@ class PredictionLog:
         """
         return expire(self._database, self._layout, before)
 
-    def forget_orphans(self, before: datetime) -> int:
+    def delete_unmatched_labels(self, before: datetime) -> int:
         """Delete labels observed before a time that have found no prediction; return how many."""
-        return forget_orphans(self._database, self._layout, before)
+        return delete_unmatched_labels(self._database, self._layout, before)
 
     def _columns(self, names: list[str]) -> list[sa.Label[object]]:
         columns = [labels.c[name] if name in OF_LABEL else self._layout.column(name) for name in names]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from keel.store.database.tables import hours, label_conflicts, labels, model_tables, realised
+from keel.store.database.tables import hours, label_conflicts, label_sums, labels, model_tables
 from keel.store.database.times import HOUR, to_micros
 from keel.store.predictions.arrow_session import writing
 from keel.store.predictions.dirty_hours import hour_of
@@ -50,7 +50,7 @@ def _next_step(database: Database, layout: Layout, reached: int | None, horizon:
 
 def _expire_until(database: Database, layout: Layout, horizon: int) -> int:
     table, mine = layout.table, model_tables.c.model == layout.model
-    waits = sa.or_(_marked(layout, hours, hours.c.counted), _marked(layout, realised, realised.c.summed))
+    waits = sa.or_(_marked(layout, hours, hours.c.counted), _marked(layout, label_sums, label_sums.c.summed))
     old = sa.and_(table.c.time < horizon, ~waits)
     ids = sa.select(table.c.id).where(old)
     behind = sa.or_(model_tables.c.expired_before.is_(None), model_tables.c.expired_before < horizon)
@@ -71,7 +71,7 @@ def _marked(layout: Layout, marks: sa.Table, done: sa.ColumnElement[int]) -> sa.
     return sa.exists().where(same, key.revision > done)
 
 
-def forget_orphans(database: Database, layout: Layout, before: datetime) -> int:
+def delete_unmatched_labels(database: Database, layout: Layout, before: datetime) -> int:
     """Delete labels observed before a time that have no prediction, and what contradicts them; return how many labels.
 
     Their prediction never came, or has expired before they did.

@@ -198,7 +198,7 @@ def test_labels_are_kept_and_then_reach_the_store(serve):
         json={"model": "toy", "labels": [{"id": "p2", "label": 0}, {"entity": "ann", "time": WHEN, "label": True}]},
     )
     assert many.json() == {"accepted": 2, "ids": ["p2", "3fa911e94b463f0c0fb105cd4b2f956c"]}
-    until(lambda: 'keel_labels_total{model="toy",outcome="orphan"} 3.0' in client.get("/metrics").text)
+    until(lambda: 'keel_labels_total{model="toy",outcome="unmatched"} 3.0' in client.get("/metrics").text)
     assert client.service.spool.stats.records == 0
 
 

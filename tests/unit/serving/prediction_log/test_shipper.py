@@ -225,8 +225,8 @@ def test_every_label_has_its_outcome(ws, spool, drain, metrics):
     put(spool, labels, block("a"))  # in one batch, the prediction is there first
     drain.move()
     outcomes = {o: value(metrics, "keel_labels_total", model="toy", outcome=o)
-                for o in ("stored", "duplicate", "conflict", "orphan")}  # fmt: skip
-    assert outcomes == {"stored": 2, "duplicate": 1, "conflict": 1, "orphan": 1}
+                for o in ("stored", "duplicate", "conflict", "unmatched")}  # fmt: skip
+    assert outcomes == {"stored": 2, "duplicate": 1, "conflict": 1, "unmatched": 1}
     put(spool, block("early"))
     drain.move()
     assert ws.store.predictions("toy", CONFIG.features).label_counts(NOON, datetime(2026, 1, 2, tzinfo=UTC)) == (2, 2)

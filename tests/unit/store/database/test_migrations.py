@@ -104,7 +104,7 @@ def test_a_feature_whose_name_keel_took_is_refused_until_it_is_renamed_and_keeps
 
 def test_labels_of_before_are_summed_but_for_hours_that_have_expired(at_0002: str) -> None:
     with Store.open(at_0002, timeout=20) as store:
-        assert store.realised.stale(MODEL) == [(1, NOON + 2 * HOUR, 1), (1, NOON + 3 * HOUR, 1)]
+        assert store.performance.stale(MODEL) == [(1, NOON + 2 * HOUR, 1), (1, NOON + 3 * HOUR, 1)]
 
 
 @pytest.mark.parametrize(

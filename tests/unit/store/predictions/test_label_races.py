@@ -37,7 +37,7 @@ with Store.open(sys.argv[1], timeout=60) as store:
                 step()
                 continue
             found = log.add_labels(labels(values))
-            outcome = (found.stored, found.duplicates, found.conflicts, found.orphans, found.expired)
+            outcome = (found.stored, found.duplicates, found.conflicts, found.unmatched, found.expired)
             total = [a + b for a, b in zip(total, outcome)]
 print(*total)
 """
@@ -72,5 +72,5 @@ def test_processes_that_feed_the_same_and_other_labels_at_once(store_url: str) -
         assert aside == {name: 1 - value for name, value in kept.items() if int(name.split("-")[1]) % 2}
         with_rows = log.count(*EVER)
         assert log.labelled(*EVER).num_rows == with_rows
-        assert sum(revision > 0 for *_, revision in store.realised.stale("m")) == 1, "all rows lie in one hour"
+        assert sum(revision > 0 for *_, revision in store.performance.stale("m")) == 1, "all rows lie in one hour"
         assert store.verify() == []

@@ -85,7 +85,7 @@ def test_storing_the_same_batch_again_changes_nothing(store: Store, log: Predict
 
 def test_labels_make_no_hour_dirty(log: PredictionLog) -> None:
     log.append(batch(range(1)))
-    log.clean(1, NOON, 1)
+    log.mark_counted(1, [(NOON, 1)])
     log.add_labels(labels({"p0": 1.0}))
     assert log.dirty_hours(EVER[1]) == []
 
@@ -208,6 +208,6 @@ def test_expired_rows_take_their_labels_with_them(store: Store, log: PredictionL
     log.add_labels(labels({"old": 1.0}, observed_at=LATER))
     log.add_labels(labels({"orphan": 0.0}, observed_at=NOON + timedelta(hours=2)))
     assert log.expire(NOON + timedelta(hours=1)) == 1
-    assert log.forget_orphans(NOON + timedelta(hours=1)) == 0
+    assert log.delete_unmatched_labels(NOON + timedelta(hours=1)) == 0
     with store.connect() as connection:
         assert connection.execute(sa.select(labels_table.c.id)).scalars().all() == ["orphan"], "may come yet"

@@ -266,8 +266,8 @@ def test_hours_become_dirty_by_version_and_clean_again(log: PredictionLog) -> No
     assert log.dirty_hours(EVER[1]) == [(1, NOON, 1), (1, NOON + HOUR, 1), (2, NOON + HOUR, 1)]
     assert log.dirty_hours(NOON + HOUR) == [(1, NOON, 1)], "hours that begin before"
     assert sum(t.num_rows for t in log.read_hour(1, NOON + HOUR)) == 1
-    log.clean(1, NOON, 1)
-    log.clean(1, NOON, 1)
+    log.mark_counted(1, [(NOON, 1)])
+    log.mark_counted(1, [(NOON, 1)])
     assert [hour for _, hour, _ in log.dirty_hours(EVER[1])] == [NOON + HOUR, NOON + HOUR]
 
 
@@ -276,17 +276,17 @@ def test_a_mark_set_between_reading_and_cleaning_survives(log: PredictionLog) ->
     [(version, hour, revision)] = log.dirty_hours(EVER[1])
     log.read_hour(version, hour)
     log.append(batch(["b"]))
-    log.clean(version, hour, revision)
+    log.mark_counted(version, [(hour, revision)])
     assert log.dirty_hours(EVER[1]) == [(1, NOON, 2)]
 
 
 def test_a_revision_is_never_used_twice(log: PredictionLog) -> None:
     log.append(batch(["a"]))
-    log.clean(1, NOON, 1)
+    log.mark_counted(1, [(NOON, 1)])
     log.append(batch(["b"]))
-    log.clean(1, NOON, 1)  # by a slow counter that has not seen b
+    log.mark_counted(1, [(NOON, 1)])  # by a slow counter that has not seen b
     assert log.dirty_hours(EVER[1]) == [(1, NOON, 2)]
-    log.clean(1, NOON, 7)  # a revision that never was
+    log.mark_counted(1, [(NOON, 7)])  # a revision that never was
     assert log.dirty_hours(EVER[1]) == [(1, NOON, 2)]
 
 
@@ -295,7 +295,7 @@ def test_two_models_do_not_meet(store: Store, log: PredictionLog) -> None:
     log.append(batch(["a"]))
     assert other.append(batch(["a"], temp=pa.array(["hot"]))).stored == 1
     assert other.count(*EVER) == log.count(*EVER) == 1
-    other.clean(1, NOON, 1)
+    other.mark_counted(1, [(NOON, 1)])
     assert log.dirty_hours(EVER[1]) == [(1, NOON, 1)]
 
 
@@ -309,7 +309,7 @@ def test_arms_and_their_probabilities_are_kept(log: PredictionLog) -> None:
 def test_expiry_leaves_counts_and_uncounted_hours(log: PredictionLog) -> None:
     log.append(batch(range(3), step=HOUR))
     log.append(batch(["history"], version=...))
-    log.clean(1, NOON, 1)
+    log.mark_counted(1, [(NOON, 1)])
     assert log.expire(NOON + 2 * HOUR + timedelta(minutes=59)) == 2, "p1's hour is not counted, p2's not over"
     assert only(log.read(*EVER))["id"].to_pylist() == ["p1", "p2"]
     assert log.expire(NOON) == 0
