@@ -123,11 +123,16 @@ TRY = {
 }  # fmt: skip
 ASKER, RUN, REASON = "0x10", "1_000", "None"
 NOW = "2024-03-05T00:00:00Z"
+WINDOW = {"start": "2024-03-04T00:00:00+00:00", "end": "2024-03-05T00:00:00+00:00"}
+COUNTED = {"model": "tide", "version": 1, "window": WINDOW, "rows": 9, "counted_hours": 1, "counted_rows": 9}
+DECISION = {
+    "decision_id": "d", "model": "tide", "version": 1, "window": WINDOW, "action": "retrain", "sentence": "Retraining."
+}  # fmt: skip
 HEARD = [
-    ("decide", "DecideOperator", {"counted": {}}, (None, RUN, None)),
+    ("decide", "DecideOperator", {"counted": COUNTED}, (None, RUN, None)),
     ("request_retrain", "RequestRetrainOperator", {"now": NOW}, (None, RUN, REASON)),
-    ("retrain", "RetrainOperator", {"decision": {}}, (ASKER, RUN, None)),
-    ("quarantine", "QuarantineOperator", {"decision": {}}, (ASKER, RUN, None)),
+    ("retrain", "RetrainOperator", {"decision": DECISION}, (ASKER, RUN, None)),
+    ("quarantine", "QuarantineOperator", {"decision": DECISION}, (ASKER, RUN, None)),
     ("request_promotion", "RequestPromotionOperator", {"end": None, "now": NOW}, (ASKER, RUN, REASON)),
     ("stage", "StageOperator", {"comparison": {}}, (ASKER, RUN, None)),
     ("promote", "PromoteOperator", {"comparison": {}}, (ASKER, RUN, None)),
