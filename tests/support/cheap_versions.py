@@ -51,8 +51,8 @@ class CheapModel:
         for _ in range(versions):
             client.create_model_version(name, run.info.artifact_uri, run.info.run_id)
         registered = dict.fromkeys(range(1, versions + 1), (Status.CANDIDATE, "registered"))
-        made.note(ledger.Action.REGISTER, statuses=registered)
-        made.project()
+        made.append(ledger.Action.REGISTER, statuses=registered)
+        made.sync_aliases()
         return made
 
     @property
