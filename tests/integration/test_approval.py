@@ -245,4 +245,4 @@ def test_the_nightly_maintenance_looks_after_all_of_it(stack, workspace, asked):
     assert aliases(workspace, "ebb") == {"production": 1, "staging": 2}
     assert [row.actor for row in rows(workspace, "ebb", "out_of_band")] == ["airflow"]
     told = mails(stack.home, about="ebb")["[Keel] ebb: the registry was changed outside Keel"]
-    assert "The alias staging of ebb was moved by hand to version 2; Keel takes that over" in told
+    assert "The alias staging of ebb was moved outside Keel to version 2. Keel adopts the change" in told

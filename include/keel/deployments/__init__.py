@@ -1,7 +1,8 @@
-"""Which version is where, and every way to change it.
+"""The deployment of each model: which version is in production, staged or previous, and every change to it.
 
-The ledger is the truth, the deployments row its head for compare-and-swap (`transitions`), MLflow's aliases and tags
-its projection (`projection`), which whoever looks next completes or corrects (`reconcile`).
+The ledger is the source of truth (`history` derives the state from it). The ``deployments`` row is the newest state, for
+compare-and-swap (`transitions`). MLflow's aliases and tags are copies of it (`alias_sync`); `reconcile` completes
+interrupted copies and finds changes that were made outside Keel.
 """
 
 from __future__ import annotations
@@ -60,17 +61,20 @@ def change(
     store: Store, registry: Registry, current: Deployment, wanted: Deployment, *,
     actor: str, action: str, body: Mapping[str, Any], now: datetime, statuses: Statuses = NONE,
 ) -> Deployment:  # fmt: skip
-    """Replace ``current`` by ``wanted`` if nobody else has changed it, record it, and have the registry follow.
+    """Replace ``current`` by ``wanted`` unless another process changed it, record the change, and update MLflow.
 
-    statuses: of versions that do not simply get the station of their new place, or none: one that lost its place is
-    archived, or a candidate again if it was only staged.
+    Parameters
+    ----------
+    statuses
+        Statuses that do not follow from the new deployment. By default a version gets the status of its alias; one
+        that loses its alias is archived, or a candidate again if it was only staged.
 
     Raises
     ------
     StaleGeneration
-        Somebody changed the deployment first; nothing was written.
+        Another process changed the deployment first; nothing was written.
     RegistryUnavailable, StoreUnavailable
-        If the message says so, the change is made and only the registry does not follow yet.
+        If the message says so, the change is committed and only MLflow is not updated yet.
 
     """
     changed = swap(store, current, wanted, actor=actor, action=action, body=body, now=now, statuses=statuses)
@@ -78,12 +82,12 @@ def change(
         sync_aliases(store, registry, changed.model)
     except (RegistryUnavailable, StoreUnavailable) as error:
         raise type(error)(
-            f"{changed.model}: the change is made (generation {changed.generation}), but MLflow's aliases and tags do "
-            f"not say so yet; a retry, or whoever looks next, completes it: {error}"
+            f"{changed.model}: the change is committed (generation {changed.generation}), but MLflow's aliases and tags "
+            f"are not updated yet; a retry or the next reconciliation completes it: {error}"
         ) from error
     except Exception as error:
         error.add_note(
-            f"{changed.model}: the change is made (generation {changed.generation}); only the registry lags."
+            f"{changed.model}: the change is committed (generation {changed.generation}); only MLflow is not updated."
         )
         raise
     return changed

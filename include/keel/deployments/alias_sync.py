@@ -1,9 +1,8 @@
-"""The registry's side of every transition: MLflow's aliases and ``keel.status`` tags follow the ledger.
+"""Copy a model's state from the ledger to MLflow: its aliases and its ``keel.status`` tags.
 
-MLflow offers neither transactions nor compare-and-swap. So only the holder of a lock writes there, and it never writes
-what it was asked to write but what the ledger says by then: a slow projector cannot put back an older state. When all
-is written, ``projections.seq`` says up to which row of the ledger that is so. A projection that is cut short anywhere
-leaves it behind, and whoever looks next completes it.
+MLflow offers neither transactions nor compare-and-swap. Therefore only the holder of a lock writes there, and it always
+writes the latest state of the ledger: a slow process cannot restore an older state. ``projections.seq`` stores the last
+ledger row that was copied. If a copy is interrupted, the number stays behind, and the next process completes the copy.
 """
 
 from __future__ import annotations
@@ -39,9 +38,10 @@ STATUS_TAG = "keel.status"
 
 @dataclass(frozen=True)
 class Finding:
-    """What was not as the ledger says, such as an alias that somebody moved; None stands for no version."""
+    """A difference from the ledger, such as an alias that was moved outside Keel; None stands for no version."""
 
     what: str
+    """An alias, or ``deployments`` for the row of that table."""
     expected: int | None
     found: int | None
     sentence: str
@@ -53,166 +53,174 @@ class Finding:
 
 @dataclass(frozen=True)
 class SyncState:
-    """A model's rows in the ledger, and up to which of them the registry follows."""
+    """A model's ledger rows, and the number of the last one that was copied to MLflow."""
 
     model: str
     entries: tuple[Entry, ...]
-    mark: int
+    synced_seq: int
 
     @cached_property
     def state(self) -> History:
-        """What all rows add up to."""
+        """The state after all rows."""
         return fold(self.model, self.entries)
 
     @cached_property
-    def news(self) -> tuple[Entry, ...]:
-        """The rows which say something of versions, and which the registry does not follow yet."""
-        return tuple(e for e in self.entries if e.seq > self.mark and ("to" in e.body or "statuses" in e.body))
+    def pending(self) -> tuple[Entry, ...]:
+        """The rows about versions that are not copied to MLflow yet."""
+        return tuple(e for e in self.entries if e.seq > self.synced_seq and ("to" in e.body or "statuses" in e.body))
 
     @property
-    def moving(self) -> bool:
-        """Whether a change of the deployment is among the news, and not only stations of other versions."""
-        return any("to" in entry.body for entry in self.news)
+    def changes_deployment(self) -> bool:
+        """Whether a pending row changes the deployment, rather than only statuses of other versions."""
+        return any("to" in entry.body for entry in self.pending)
 
     @cached_property
-    def passed(self) -> dict[str, set[int | None]]:
-        """Where each alias that a pending change moves may be by Keel's own hand: where it was, or where it was to be.
+    def aliases_in_flight(self) -> dict[str, set[int | None]]:
+        """The versions that Keel itself may have set for each alias that a pending row moves: the old and the new one.
 
-        More than two places where several changes were left behind, each of which may have come as far as this alias.
+        There are more than two after several interrupted changes, since each may have come as far as this alias.
         """
-        before = fold(self.model, (e for e in self.entries if e.seq <= self.mark)).deployment.aliases
-        changes = [before, *(entry.body["to"] for entry in self.news if "to" in entry.body)]
-        places = {alias: {change[alias] for change in changes} for alias in before}
-        return {alias: versions for alias, versions in places.items() if len(versions) > 1}
+        before = fold(self.model, (e for e in self.entries if e.seq <= self.synced_seq)).deployment.aliases
+        changes = [before, *(entry.body["to"] for entry in self.pending if "to" in entry.body)]
+        possible = {alias: {change[alias] for change in changes} for alias in before}
+        return {alias: versions for alias, versions in possible.items() if len(versions) > 1}
 
-    def knows(self, evidence: Mapping[str, Any]) -> bool:
-        """Whether a finding was recorded by somebody who then did not come to the end of it."""
+    def has_recorded(self, evidence: Mapping[str, Any]) -> bool:
+        """Whether an interrupted process has recorded these findings since the last copy."""
         return any(
             entry.action == Action.OUT_OF_BAND and entry.body.get("evidence") == evidence
             for entry in self.entries
-            if entry.seq > self.mark
+            if entry.seq > self.synced_seq
         )
 
 
-def look_at(store: Store, model: str) -> SyncState:
-    """Read the mark first: what is committed after it must never be taken for followed."""
+def read_sync_state(store: Store, model: str) -> SyncState:
+    """Read the number first: a row that is committed after it must never count as copied."""
     with store.connect() as connection:
-        mark = connection.execute(select(projections.c.seq).where(projections.c.model == model)).scalar()
-    return SyncState(model, tuple(ledger.entries(store, model)), mark or 0)
+        synced = connection.execute(select(projections.c.seq).where(projections.c.model == model)).scalar()
+    return SyncState(model, tuple(ledger.entries(store, model)), synced or 0)
 
 
 def sync_pending(store: Store, model: str) -> bool:
-    """Whether the registry does not follow the ledger yet, because somebody is at it or was cut short."""
-    return bool(look_at(store, model).news)
+    """Whether ledger rows are not copied to MLflow yet: a process is copying them, or was interrupted."""
+    return bool(read_sync_state(store, model).pending)
 
 
-def exclusive(store: Store, model: str) -> AbstractContextManager[Held]:
-    """Be the only one who writes a model's aliases and tags."""
+def alias_lock(store: Store, model: str) -> AbstractContextManager[Held]:
+    """Return the lock whose holder alone writes a model's aliases and tags."""
     return store.lock(f"projection-{model}")
 
 
 def sync_aliases(store: Store, registry: Registry, model: str) -> list[Finding]:
-    """Complete what is pending, if anything is; idempotent; returns the aliases that were moved by hand meanwhile.
+    """Copy pending rows to MLflow, if there are any, and return the aliases that were moved outside Keel meanwhile.
 
-    Keel's change wins over those. An alias that no pending change moves is left to `keel.deployments.reconcile`.
+    Idempotent. Keel's change overwrites such a move. An alias that no pending row moves is left to
+    `keel.deployments.reconcile`.
     """
-    with exclusive(store, model) as held:
-        return complete(store, registry, look_at(store, model), held)
+    with alias_lock(store, model) as held:
+        return complete_sync(store, registry, read_sync_state(store, model), held)
 
 
-def complete(store: Store, registry: Registry, look: SyncState, held: Held) -> list[Finding]:
-    """Do what `project` does, for who holds the lock."""
-    if not look.news:
+def complete_sync(store: Store, registry: Registry, sync: SyncState, held: Held) -> list[Finding]:
+    """Do what `sync_aliases` does; the caller holds the lock."""
+    if not sync.pending:
         return []
-    found = _overwritten(look, registry.aliases(look.model)) if look.passed else []
+    found = _overwritten_aliases(sync, registry.aliases(sync.model)) if sync.aliases_in_flight else []
     if found:
         for finding in found:
             log.warning("%s", finding.sentence)
-        last = look.news[-1]
-        record(store, look, found, actor=last.actor, now=last.at)
-        look = look_at(store, look.model)
-    follow(store, registry, look, held)
+        last = sync.pending[-1]
+        record_findings(store, sync, found, actor=last.actor, now=last.at)
+        sync = read_sync_state(store, sync.model)
+    update_registry(store, registry, sync, held)
     return found
 
 
-def record(
-    store: Store, look: SyncState, found: list[Finding], *, actor: str, now: datetime, statuses: Statuses = NONE
+def record_findings(
+    store: Store, sync: SyncState, found: list[Finding], *, actor: str, now: datetime, statuses: Statuses = NONE
 ) -> None:
-    """Say in the ledger what was found, unless it was said by somebody who did not come to the end."""
-    evidence = evidence_of(found)
-    if not look.knows(evidence):
+    """Append a ledger row with findings, unless an interrupted process has recorded them."""
+    evidence = findings_evidence(found)
+    if not sync.has_recorded(evidence):
         body = {"evidence": evidence}
-        append(store, look.model, actor=actor, action=Action.OUT_OF_BAND, body=body, now=now, statuses=statuses)
+        append(store, sync.model, actor=actor, action=Action.OUT_OF_BAND, body=body, now=now, statuses=statuses)
 
 
-def evidence_of(found: list[Finding]) -> dict[str, Any]:
-    """Return what a row says about findings."""
+def findings_evidence(found: list[Finding]) -> dict[str, Any]:
+    """Return findings as the evidence of a ledger row."""
     return {"sentence": " ".join(f.sentence for f in found), "findings": [f.to_dict() for f in found]}
 
 
-def follow(store: Store, registry: Registry, look: SyncState, held: Held, also: Collection[str] = ()) -> None:
-    """Make the registry say what the ledger says, and then say so: the aliases that pending changes move or ``also``
-    names, and all tags. Versions that the registry does not have any more are passed over.
+def update_registry(
+    store: Store, registry: Registry, sync: SyncState, held: Held, also: Collection[str] = ()
+) -> None:
+    """Write the aliases that pending rows move, those in ``also`` and all outdated tags to MLflow, then record that.
+
+    Versions that MLflow no longer has are skipped.
     """
-    versions = versions_of(registry, look)
-    there = {version.version for version in versions} | {None}
-    wanted = look.state.deployment.aliases.items()
+    versions = registry_versions(registry, sync)
+    existing = {version.version for version in versions} | {None}
+    wanted = sync.state.deployment.aliases.items()
     held()
-    registry.set_aliases(look.model, {a: v for a, v in wanted if (a in look.passed or a in also) and v in there})
+    registry.set_aliases(
+        sync.model, {a: v for a, v in wanted if (a in sync.aliases_in_flight or a in also) and v in existing}
+    )
     held()
-    for version, status in untagged(look, versions).items():
-        registry.set_tags(look.model, version, {STATUS_TAG: status})
-    _mark(store, look)
+    for version, status in outdated_tags(sync, versions).items():
+        registry.set_tags(sync.model, version, {STATUS_TAG: status})
+    _store_synced_seq(store, sync)
 
 
-def versions_of(registry: Registry, look: SyncState) -> list[VersionInfo]:
-    """Return the registry's versions of a model.
+def registry_versions(registry: Registry, sync: SyncState) -> list[VersionInfo]:
+    """Return the versions of a model in MLflow.
 
     Raises
     ------
     RegistryUnavailable
-        It has none, though the ledger knows some: that is another registry sooner than that each version was deleted.
+        MLflow has none, but the ledger has: probably this is another MLflow server, not one whose versions were all
+        deleted.
 
     """
-    versions = registry.versions(look.model)
-    if not versions and look.state.version_statuses:
+    versions = registry.versions(sync.model)
+    if not versions and sync.state.version_statuses:
         raise RegistryUnavailable(
-            f"MLflow has no version of {look.model}, though the ledger knows {len(look.state.version_statuses)}: "
-            "see whether MLFLOW_TRACKING_URI names the right server; if they were all deleted, train another: "
-            f"airflow dags trigger {look.model}.retrain"
+            f"MLflow has no version of {sync.model}, but the ledger has {len(sync.state.version_statuses)}: "
+            "check that MLFLOW_TRACKING_URI names the right server; if all were deleted, train another: "
+            f"airflow dags trigger {sync.model}.retrain"
         )
     return versions
 
 
-def untagged(look: SyncState, versions: Iterable[VersionInfo]) -> dict[int, str]:
-    """Return the stations of those versions whose tag does not say it."""
-    stations = {version: str(standing.status) for version, standing in look.state.version_statuses.items()}
+def outdated_tags(sync: SyncState, versions: Iterable[VersionInfo]) -> dict[int, str]:
+    """Return the status of each version whose ``keel.status`` tag differs from it."""
+    statuses = {version: str(reached.status) for version, reached in sync.state.version_statuses.items()}
     return {
-        v.version: stations[v.version]
+        v.version: statuses[v.version]
         for v in versions
-        if v.version in stations and v.tags.get(STATUS_TAG) != stations[v.version]
+        if v.version in statuses and v.tags.get(STATUS_TAG) != statuses[v.version]
     }
 
 
-def _overwritten(look: SyncState, aliases: Mapping[str, int]) -> list[Finding]:
+def _overwritten_aliases(sync: SyncState, aliases: Mapping[str, int]) -> list[Finding]:
     found = []
-    deployment = look.state.deployment
-    for alias, places in look.passed.items():
-        seen, expected = aliases.get(alias), deployment.aliases[alias]
-        if seen not in places:
-            moved = "was removed by hand" if seen is None else f"was moved by hand to version {seen}"
-            target = "nothing" if expected is None else f"version {expected}"
+    deployment = sync.state.deployment
+    for alias, possible in sync.aliases_in_flight.items():
+        actual, expected = aliases.get(alias), deployment.aliases[alias]
+        if actual not in possible:
+            moved = "removed" if actual is None else f"moved to version {actual}"
+            restored = "removes it" if expected is None else f"sets it to version {expected}"
             sentence = (
-                f"The alias {alias} of {look.model} {moved} while the change to generation {deployment.generation} was "
-                f"under way; the change stands, and the alias says {target}. Move it again if that is not right."
+                f"The alias {alias} of {sync.model} was {moved} outside Keel during the change to generation "
+                f"{deployment.generation}. The change stands, and Keel {restored}. "
+                "Move the alias again if that is wrong."
             )
-            found.append(Finding(alias, expected, seen, sentence))
+            found.append(Finding(alias, expected, actual, sentence))
     return found
 
 
-def _mark(store: Store, look: SyncState) -> None:
+def _store_synced_seq(store: Store, sync: SyncState) -> None:
     with store.begin() as connection:
-        first = insert(connection, projections).values(model=look.model, seq=look.state.seq)
+        first = insert(connection, projections).values(model=sync.model, seq=sync.state.seq)
         connection.execute(
             first.on_conflict_do_update(
                 index_elements=["model"], set_={"seq": first.excluded.seq}, where=projections.c.seq < first.excluded.seq

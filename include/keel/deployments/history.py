@@ -1,7 +1,7 @@
-"""What the ledger's rows add up to: where a model's versions stand now, and what is pinned of each.
+"""A model's state, derived from its ledger rows: the status of each version, its pin, probation and experiment.
 
-The rows are folded from the first to the last. Whatever else Keel keeps about versions (the deployments row, MLflow's
-aliases and tags) is this state projected, and can be made again from it.
+`fold` applies the rows from the first to the last. Everything else that Keel stores about versions (the ``deployments``
+row, MLflow's aliases and tags) is a copy of this state and can be rebuilt from it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Status(StrEnum):
-    """The stations of a version's life; also the values of MLflow's tag ``keel.status``."""
+    """The statuses of a version; also the values of MLflow's tag ``keel.status``."""
 
     CANDIDATE = "candidate"
     STAGING = "staging"
@@ -36,12 +36,12 @@ class Status(StrEnum):
 
 
 PROMOTABLE = (Status.CANDIDATE, Status.STAGING)
-"""Stations from which a version may go into production, and from which it may be tried there."""
+"""Statuses from which a version may be promoted, and from which it may be a challenger in an experiment."""
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """Where a model's versions stand; generation 0 means nothing was ever deployed."""
+    """The versions of a model that are deployed; generation 0 means that nothing was ever deployed."""
 
     model: str
     production: int | None = None
@@ -51,34 +51,34 @@ class Deployment:
 
     @property
     def aliases(self) -> dict[str, int | None]:
-        """What MLflow's aliases must say."""
+        """The version of each MLflow alias; None for an alias that is not set."""
         return {"production": self.production, "staging": self.staging, "previous": self.previous}
 
     @property
     def statuses(self) -> dict[int, Status]:
-        """The station of each version that is deployed; of two places of one version the first in this order."""
-        stations = {"production": Status.PRODUCTION, "staging": Status.STAGING, "previous": Status.PREVIOUS}
-        taken = [(version, stations[alias]) for alias, version in self.aliases.items() if version is not None]
-        return dict(reversed(taken))
+        """The status of each deployed version; of a version with two aliases, that of the first in this order."""
+        of_alias = {"production": Status.PRODUCTION, "staging": Status.STAGING, "previous": Status.PREVIOUS}
+        deployed = [(version, of_alias[alias]) for alias, version in self.aliases.items() if version is not None]
+        return dict(reversed(deployed))
 
 
 def changed_statuses(before: Deployment, after: Deployment) -> dict[int, Status]:
-    """Return the stations of the versions whose place changes.
+    """Return the new status of each version whose status changes.
 
-    One that loses its place is archived, or a candidate as before if it was only offered.
+    A version that is no longer deployed is archived, or a candidate again if it was only staged.
     """
-    was, becomes = before.statuses, after.statuses
-    left = {
-        version: Status.CANDIDATE if station is Status.STAGING else Status.ARCHIVED
-        for version, station in was.items()
-        if version not in becomes
+    old, new = before.statuses, after.statuses
+    removed = {
+        version: Status.CANDIDATE if status is Status.STAGING else Status.ARCHIVED
+        for version, status in old.items()
+        if version not in new
     }
-    return left | {version: station for version, station in becomes.items() if was.get(version) is not station}
+    return removed | {version: status for version, status in new.items() if old.get(version) is not status}
 
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """The station a version has reached, why, and the ledger's row that says so."""
+    """The status of a version, its reason and time, and the number of the ledger row that set it."""
 
     status: Status
     reason: str
@@ -88,7 +88,7 @@ class VersionStatus:
 
 @dataclass(frozen=True)
 class Probation:
-    """A version that is watched after its promotion, from and to in the data's own time."""
+    """The probation of a promoted version; ``since`` and ``until`` are in the data's time."""
 
     version: int
     previous: int | None
@@ -99,34 +99,34 @@ class Probation:
 
 @dataclass(frozen=True)
 class History:
-    """The state of one model after its last row ``seq``."""
+    """The state of one model after its ledger row ``seq``."""
 
     deployment: Deployment
     version_statuses: Mapping[int, VersionStatus] = field(default_factory=dict)
     pins: Mapping[int, Pin] = field(default_factory=dict)
     probation: Probation | None = None
     plan: Mapping[str, Any] | None = None
-    """Of the experiment that runs, as the ledger has it."""
+    """The plan of the running experiment, as stored in the ledger."""
     seq: int = 0
 
     @cached_property
     def experiment(self) -> Plan | None:
-        """The one that runs."""
+        """The plan of the running experiment; None without one."""
         return None if self.plan is None else Plan.from_dict(self.plan)
 
     def status(self, version: int) -> Status | None:
-        """Return a version's station; None for one that the ledger does not know."""
-        standing = self.version_statuses.get(version)
-        return standing.status if standing else None
+        """Return the status of a version; None for a version that the ledger does not have."""
+        found = self.version_statuses.get(version)
+        return found.status if found else None
 
 
 def history(store: Store, model: str) -> History:
-    """Return what a model's rows add up to."""
+    """Return the state of a model from its ledger rows."""
     return fold(model, ledger.entries(store, model))
 
 
 def fold(model: str, entries: Iterable[Entry]) -> History:
-    """Add up a model's rows, oldest first."""
+    """Return the state after a model's rows, given oldest first."""
     state = History(Deployment(model))
     for entry in entries:
         state = _after(state, entry)
@@ -140,16 +140,16 @@ def _after(state: History, entry: Entry) -> History:
     if "to" in body:
         before = state.deployment
         state = replace(state, deployment=Deployment(entry.model, **body["to"], generation=entry.generation_to))
-        if "statuses" not in body:  # a row from before rows said it
-            said = body.get("evidence", {}).get("sentence") or entry.action
-            stations = changed_statuses(before, state.deployment).items()
-            statuses = {version: {"status": station, "reason": said} for version, station in stations}
+        if "statuses" not in body:  # rows of versions before 0.1.0
+            reason = body.get("evidence", {}).get("sentence") or entry.action
+            changed = changed_statuses(before, state.deployment)
+            statuses = {version: {"status": status, "reason": reason} for version, status in changed.items()}
         if state.probation and state.probation.version != state.deployment.production:
             state = replace(state, probation=None)
     if statuses:
         new = {
-            int(version): VersionStatus(Status(said["status"]), said["reason"], entry.at, entry.seq)
-            for version, said in statuses.items()
+            int(version): VersionStatus(Status(status["status"]), status["reason"], entry.at, entry.seq)
+            for version, status in statuses.items()
         }
         state = replace(state, version_statuses={**state.version_statuses, **new})
     if artifacts := body.get("artifacts"):
@@ -162,9 +162,9 @@ def _after(state: History, entry: Entry) -> History:
     return state
 
 
-def _probation(said: Mapping[str, object] | None, seq: int) -> Probation | None:
-    """None in a row's body ends a probation."""
-    if said is None:
+def _probation(body: Mapping[str, Any] | None, seq: int) -> Probation | None:
+    """Return the probation that a row begins; None in the row ends the probation."""
+    if body is None:
         return None
-    since, until = (datetime.fromisoformat(str(said[name])) for name in ("since", "until"))
-    return Probation(said["version"], said["previous"], since, until, seq)  # type: ignore[arg-type]
+    since, until = (datetime.fromisoformat(str(body[name])) for name in ("since", "until"))
+    return Probation(body["version"], body["previous"], since, until, seq)

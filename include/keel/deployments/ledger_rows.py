@@ -1,4 +1,4 @@
-"""Adding rows to the ledger in the transaction of somebody who changes something else with them."""
+"""Read and append ledger rows inside a caller's transaction, together with the change that they record."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 def lock_ledger(connection: Connection) -> None:
-    """Let nobody else append until this transaction ends; SQLite's writers are alone anyway."""
+    """Keep other transactions from appending rows until this one ends; SQLite allows one writer at a time anyway."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("LOCK TABLE ledger IN SHARE ROW EXCLUSIVE MODE"))
 
 
 def read_deployment(connection: Connection, model: str) -> Deployment:
-    """Return the deployment of a model, an empty one where there is none."""
+    """Return the deployment of a model; an empty one if the model has none."""
     row = connection.execute(select(deployments).where(deployments.c.model == model)).mappings().first()
     if row is None:
         return Deployment(model)
@@ -37,7 +37,7 @@ def read_deployment(connection: Connection, model: str) -> Deployment:
 def append_entry(
     connection: Connection, model: str, *, actor: str, action: str, body: Mapping[str, Any], now: datetime
 ) -> Entry:
-    """Add a row that does not change the deployment, for a caller who is `lock_ledger`."""
+    """Append a row that does not change the deployment; the caller has called `lock_ledger`."""
     generation = read_deployment(connection, model).generation
     return ledger.append(
         connection, model=model, at=now, actor=actor, action=action,

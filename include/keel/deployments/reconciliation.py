@@ -1,7 +1,8 @@
-"""Whether the registry says what the ledger says: completing what was cut short, finding what was moved by hand.
+"""Compare MLflow with the ledger: complete interrupted copies, and find changes that were made outside Keel.
 
-Nobody of Keel's moves an alias without the projection's lock. Under it, and with nothing pending, an alias that differs
-was moved by somebody else. A deployment that changes while one looks is noticed by the swap that takes a finding over.
+Keel moves an alias only while it holds the alias lock. Therefore, if the lock is held and no row is pending, an alias
+that differs from the ledger was moved outside Keel. The compare-and-swap that adopts such a change notices a deployment
+that another process changes at the same time.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 from keel.deployments.alias_sync import (
     Finding,
     SyncState,
-    complete,
-    evidence_of,
-    exclusive,
-    follow,
-    look_at,
-    record,
-    untagged,
-    versions_of,
+    alias_lock,
+    complete_sync,
+    findings_evidence,
+    outdated_tags,
+    read_sync_state,
+    record_findings,
+    registry_versions,
+    update_registry,
 )
 from keel.deployments.history import Deployment, Status, changed_statuses
 from keel.deployments.transitions import Statuses, read, swap
@@ -34,13 +35,13 @@ if TYPE_CHECKING:
     from keel.store import Store
     from keel.store.database.locks import Held
 
-LOOKS = 5
-"""How often one looks again because others change the deployment meanwhile; who looks next finds the rest."""
+ATTEMPTS = 5
+"""Attempts while other processes change the deployment; the next reconciliation finds the rest."""
 
 
 @dataclass(frozen=True)
 class Reconciled:
-    """What one look has found and done."""
+    """The result of one reconciliation."""
 
     model: str
     completed: bool
@@ -48,192 +49,207 @@ class Reconciled:
 
     @property
     def sentence(self) -> str:
-        """All of it, for people."""
-        said = [f"A change of {self.model} that was cut short is completed."] if self.completed else []
-        said += [finding.sentence for finding in self.out_of_band]
-        return " ".join(said) or f"The registry says of {self.model} what the ledger says."
+        """The result in plain sentences."""
+        sentences = [f"Keel completed an interrupted change of {self.model}."] if self.completed else []
+        sentences += [finding.sentence for finding in self.out_of_band]
+        return " ".join(sentences) or f"MLflow agrees with the ledger about {self.model}."
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; ``findings`` are sentences."""
         return {
-            "model": self.model, "completed": self.completed, "sentence": self.sentence,
+            "model": self.model,
+            "completed": self.completed,
+            "sentence": self.sentence,
             "findings": [finding.sentence for finding in self.out_of_band],
             "out_of_band": [finding.to_dict() for finding in self.out_of_band],
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True)
 class OutOfBandChange:
-    """What somebody else has done to a model in the registry, with nothing of Keel's pending there."""
+    """What was changed in MLflow outside Keel, while no ledger row was pending."""
 
-    look: SyncState
+    sync: SyncState
     aliases: Mapping[str, int]
-    there: frozenset[int]
+    existing: frozenset[int]
+    """The versions that MLflow has."""
 
     @property
     def model(self) -> str:
         """The model's name."""
-        return self.look.model
+        return self.sync.model
 
     @property
     def deployment(self) -> Deployment:
-        """What the ledger says, and the aliases should."""
-        return self.look.state.deployment
+        """The deployment in the ledger, which the aliases should show."""
+        return self.sync.state.deployment
 
     @cached_property
     def moved(self) -> dict[str, int]:
-        """The aliases that say another version."""
+        """The aliases that were moved, with their new version."""
         expected = self.deployment.aliases
-        return {a: v for a, v in self.aliases.items() if a in expected and v != expected[a] and v in self.there}
+        return {a: v for a, v in self.aliases.items() if a in expected and v != expected[a] and v in self.existing}
 
     @cached_property
     def lost(self) -> dict[str, int]:
-        """The aliases that are not there, with the versions that they should say."""
+        """The aliases that are missing, with the version that they should have."""
         expected = self.deployment.aliases.items()
         return {a: v for a, v in expected if v is not None and a not in self.moved and self.aliases.get(a) != v}
 
     @cached_property
     def removed(self) -> tuple[str, ...]:
-        """The lost aliases whose version is still there."""
-        return tuple(alias for alias, version in self.lost.items() if version in self.there)
+        """The missing aliases whose version still exists."""
+        return tuple(alias for alias, version in self.lost.items() if version in self.existing)
 
     @cached_property
     def wanted(self) -> Deployment:
-        """The deployment that takes it over.
+        """The deployment after the change is adopted.
 
-        A production version that serves no longer can be gone back to; one that was deleted stays where it was.
+        A replaced production version becomes ``previous``. A deleted production version keeps its alias.
         """
         changed: dict[str, Any] = {a: None for a in self.lost if a not in self.removed and a != "production"}
         wanted = replace(self.deployment, **{**changed, **self.moved})
         if "production" in self.moved:
             before = self.deployment.production
             if "previous" not in self.moved:
-                wanted = replace(wanted, previous=before if before in self.there else None)
+                wanted = replace(wanted, previous=before if before in self.existing else None)
             if "staging" not in self.moved and wanted.staging == wanted.production:
                 wanted = replace(wanted, staging=None)
         return wanted
 
     @cached_property
     def statuses(self) -> Statuses:
-        """The stations that versions have reached, as far as the ledger does not know it."""
+        """The new statuses of versions that the ledger does not have yet."""
         reached: dict[int, tuple[Status, str]] = {
-            version: (station, "moved by hand in the registry")
-            for version, station in changed_statuses(self.deployment, self.wanted).items()
+            version: (status, "changed in MLflow outside Keel")
+            for version, status in changed_statuses(self.deployment, self.wanted).items()
         }
         for alias, version in self.deployment.aliases.items():
-            if version is not None and version not in self.there and self.aliases.get(alias) != version:
-                reached[version] = (Status.DELETED, "deleted from the registry")
-        return {v: said for v, said in reached.items() if self.look.state.status(v) is not said[0]}
+            if version is not None and version not in self.existing and self.aliases.get(alias) != version:
+                reached[version] = (Status.DELETED, "deleted from MLflow")
+        return {v: status for v, status in reached.items() if self.sync.state.status(v) is not status[0]}
 
     def findings(self, *, adopted: bool) -> list[Finding]:
-        """Say it for people; ``adopted``: Keel takes it over."""
+        """Return the changes as findings; adopted: whether Keel adopts them."""
         found = []
         for alias, expected in self.deployment.aliases.items():
             if alias in self.moved:
-                found.append(Finding(alias, expected, self.moved[alias], self._say_moved(alias, adopted)))
+                found.append(Finding(alias, expected, self.moved[alias], self._describe_moved(alias, adopted)))
             elif alias in self.lost:
-                say = self._say_removed if alias in self.removed else self._say_deleted
-                found.append(Finding(alias, expected, None, say(alias, adopted)))
+                describe = self._describe_removed if alias in self.removed else self._describe_deleted
+                found.append(Finding(alias, expected, None, describe(alias, adopted)))
         return found
 
-    def _say_moved(self, alias: str, adopted: bool) -> str:
+    def _describe_moved(self, alias: str, adopted: bool) -> str:
         before, version = self.deployment.aliases[alias], self.moved[alias]
-        standing = self.look.state.version_statuses.get(version)
+        known = self.sync.state.version_statuses.get(version)
         doubt = ""
-        if standing is None:
+        if known is None:
             doubt = ", which Keel did not register and will not load"
-        elif standing.status in (Status.QUARANTINED, Status.REJECTED):
-            doubt = f", which is {standing.status} ({standing.reason})"
+        elif known.status in (Status.QUARANTINED, Status.REJECTED):
+            doubt = f", which is {known.status} ({known.reason})"
         origin = "" if before is None else f"from version {before} "
-        if before is not None and before not in self.there:
+        if before is not None and before not in self.existing:
             origin = f"from version {before}, which is deleted, "
-        settled = f"Keel takes that over as generation {self.deployment.generation + 1}"
+        result = f"Keel adopts the change as generation {self.deployment.generation + 1}"
         if not adopted:
-            settled = f"Keel still goes by {'none' if before is None else f'version {before}'}"
-        return f"The alias {alias} of {self.model} was moved by hand {origin}to version {version}{doubt}; {settled}."
+            result = f"Keel still uses {'no version' if before is None else f'version {before}'}"
+        return f"The alias {alias} of {self.model} was moved outside Keel {origin}to version {version}{doubt}. {result}."
 
-    def _say_removed(self, alias: str, adopted: bool) -> str:
-        before, becomes = self.deployment.aliases[alias], self.wanted.aliases[alias]
-        settled = f"it should say version {before}"
+    def _describe_removed(self, alias: str, adopted: bool) -> str:
+        before, after = self.deployment.aliases[alias], self.wanted.aliases[alias]
+        result = f"It should be version {before}"
         if adopted:
-            settled = f"it says version {becomes} {'again' if becomes == before else 'now'}"
-        return f"The alias {alias} of {self.model} was removed by hand; {settled}."
+            result = f"Keel restored it to version {after}" if after == before else f"Keel set it to version {after}"
+        return f"The alias {alias} of {self.model} was removed outside Keel. {result}."
 
-    def _say_deleted(self, alias: str, adopted: bool) -> str:
+    def _describe_deleted(self, alias: str, adopted: bool) -> str:
         version, previous = self.deployment.aliases[alias], self.deployment.previous
-        said = f"Version {version} of {self.model} was deleted from the registry while it was {alias}"
+        deleted = f"Version {version} of {self.model} was deleted from MLflow while it was {alias}"
         if alias != "production":
-            becomes = self.wanted.aliases[alias]
-            settled = f"no version is {alias} now" if becomes is None else f"version {becomes} is {alias} now"
-            return f"{said}; {settled if adopted else 'Keel still names it'}."
-        if previous in self.there:
-            return f"{said}; go back to version {previous}: airflow dags trigger {self.model}.rollback"
-        return f"{said}; train another: airflow dags trigger {self.model}.retrain"
+            after = self.wanted.aliases[alias]
+            result = f"No version is {alias} now" if after is None else f"Version {after} is {alias} now"
+            return f"{deleted}. {result if adopted else 'The ledger still names it'}."
+        if previous in self.existing:
+            return f"{deleted}. Roll back to version {previous}: airflow dags trigger {self.model}.rollback"
+        return f"{deleted}. Train another: airflow dags trigger {self.model}.retrain"
 
 
 def reconcile(store: Store, registry: Registry, model: str, *, actor: str, now: datetime, adopt: bool) -> Reconciled:
-    """Complete what is pending; then find what was moved by hand.
+    """Complete pending copies to MLflow, then find changes that were made outside Keel.
 
-    adopt: take findings over, each with a row in the ledger: an alias that was moved becomes the deployment, one that
-    was removed is put back. A production version that was deleted stays, as nothing tells what should serve instead.
-    Without ``adopt`` findings are only reported. Tags are nobody's decision, and are set right either way.
+    Parameters
+    ----------
+    adopt
+        Whether to adopt the changes, each with a ledger row: a moved alias becomes the deployment, a removed one is
+        restored. A deleted production version keeps its place, since the ledger names no successor. Without
+        ``adopt``, changes are only reported. Outdated tags are corrected either way.
+
     """
     completed, found = False, list[Finding]()
-    with exclusive(store, model) as held:
-        for _ in range(LOOKS):
-            row, look = read(store, model), look_at(store, model)
-            if look.news:
-                found += complete(store, registry, look, held)
-                completed |= look.moving
+    with alias_lock(store, model) as held:
+        for _ in range(ATTEMPTS):
+            row, sync = read(store, model), read_sync_state(store, model)
+            if sync.pending:
+                found += complete_sync(store, registry, sync, held)
+                completed |= sync.changes_deployment
                 continue
-            if wrong := _wrong_row(look, row):
+            if wrong := _wrong_row(sync, row):
                 found.append(wrong)
                 break
-            aliases, versions = registry.aliases(model), versions_of(registry, look)
-            hand = OutOfBandChange(look, aliases, frozenset(version.version for version in versions))
-            at_rest = not (hand.moved or hand.lost)
-            if untagged(look, versions) or (at_rest and look.mark < look.state.seq):
-                follow(store, registry, look, held)
-            if adopt and not _taken_over(store, registry, hand, held, actor=actor, now=now):
+            aliases, versions = registry.aliases(model), registry_versions(registry, sync)
+            change = OutOfBandChange(sync, aliases, frozenset(version.version for version in versions))
+            unchanged = not (change.moved or change.lost)
+            if outdated_tags(sync, versions) or (unchanged and sync.synced_seq < sync.state.seq):
+                update_registry(store, registry, sync, held)
+            if adopt and not _adopted(store, registry, change, held, actor=actor, now=now):
                 continue
-            found += hand.findings(adopted=adopt)
+            found += change.findings(adopted=adopt)
             break
     return Reconciled(model, completed, tuple(found))
 
 
-def _taken_over(
-    store: Store, registry: Registry, hand: OutOfBandChange, held: Held, *, actor: str, now: datetime
+def _adopted(
+    store: Store, registry: Registry, change: OutOfBandChange, held: Held, *, actor: str, now: datetime
 ) -> bool:
-    """Make what was done by hand the deployment, or put it back; False if somebody changed the deployment meanwhile."""
-    if not (hand.moved or hand.removed or hand.statuses):
+    """Make the change the deployment, or restore an alias; False if another process changed the deployment first."""
+    if not (change.moved or change.removed or change.statuses):
         return True
-    found = hand.findings(adopted=True)
+    found = change.findings(adopted=True)
     held()
-    if hand.wanted == hand.deployment:
-        record(store, hand.look, found, actor=actor, now=now, statuses=hand.statuses)
+    if change.wanted == change.deployment:
+        record_findings(store, change.sync, found, actor=actor, now=now, statuses=change.statuses)
     else:
-        body = {"evidence": evidence_of(found), **({"probation": None} if "production" in hand.moved else {})}
+        ends_probation = {"probation": None} if "production" in change.moved else {}
+        body = {"evidence": findings_evidence(found), **ends_probation}
         try:
             swap(
-                store, hand.deployment, hand.wanted, actor=actor, action=Action.OUT_OF_BAND, body=body, now=now,
-                statuses=hand.statuses,
-            )  # fmt: skip
+                store,
+                change.deployment,
+                change.wanted,
+                actor=actor,
+                action=Action.OUT_OF_BAND,
+                body=body,
+                now=now,
+                statuses=change.statuses,
+            )
         except StaleGeneration:
             return False
-    follow(store, registry, look_at(store, hand.look.model), held, also=hand.removed)
+    update_registry(store, registry, read_sync_state(store, change.model), held, also=change.removed)
     return True
 
 
-def _wrong_row(look: SyncState, row: Deployment) -> Finding | None:
-    """Compare the deployments row, read before the ledger, with what the ledger adds up to.
+def _wrong_row(sync: SyncState, row: Deployment) -> Finding | None:
+    """Compare the ``deployments`` row, which was read before the ledger, with the state of the ledger.
 
-    They change in one transaction. A change between the two reads would be pending, as nobody else can project it now.
+    Both change in one transaction. A change between the two reads would be pending: only the holder of the lock could
+    have copied it to MLflow.
     """
-    right = look.state.deployment
+    right = sync.state.deployment
     if row == right:
         return None
     sentence = (
-        f"The deployments row of {look.model} (generation {row.generation}) is not what the ledger adds up to "
-        f"(generation {right.generation}); write it anew from the ledger: keel ledger rebuild {look.model}"
+        f"The deployments row of {sync.model} (generation {row.generation}) differs from the ledger "
+        f"(generation {right.generation}). Rebuild it from the ledger: keel ledger rebuild {sync.model}"
     )
     return Finding("deployments", right.generation, row.generation, sentence)

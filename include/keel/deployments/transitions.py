@@ -1,7 +1,7 @@
-"""The store's side of every transition: the deployments row and the ledger row that says why, in one transaction.
+"""Change the ``deployments`` row of a model and append the ledger row that records why, in one transaction.
 
-A change is a compare-and-swap on the row's generation. The ledger is the truth: the row is what its rows add up to,
-kept so that one statement can compare it.
+A change is a compare-and-swap on the row's generation. The ledger is the source of truth. The row repeats its newest
+state, so that one SQL statement can compare and swap it.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from keel.store import Store
 
 Statuses = Mapping[int, tuple[Status, str]]
-"""The stations that versions reach, each with its reason."""
+"""The new status of each version, with its reason."""
 NONE: Statuses = MappingProxyType({})
 
 
 def read(store: Store, model: str) -> Deployment:
-    """Return the deployment of a model, an empty one where there is none."""
+    """Return the deployment of a model; an empty one if the model has none."""
     with store.connect() as connection:
         return read_deployment(connection, model)
 
@@ -43,26 +43,29 @@ def swap(
     store: Store, current: Deployment, wanted: Deployment, *,
     actor: str, action: str, body: Mapping[str, Any], now: datetime, statuses: Statuses = NONE,
 ) -> Deployment:  # fmt: skip
-    """Replace ``current`` by ``wanted`` if nobody else has changed it, and record it, in one transaction.
+    """Replace ``current`` by ``wanted`` unless another process changed it, and record the change, in one transaction.
 
-    statuses: of versions that do not simply get the station of their new place, or none.
+    Parameters
+    ----------
+    statuses
+        Statuses that do not follow from the new deployment.
 
     Raises
     ------
     StaleGeneration
-        Somebody changed the deployment first; nothing was written.
+        Another process changed the deployment first; nothing was written.
 
     """
     changed = replace(wanted, generation=current.generation + 1)
-    said = body.get("evidence", {}).get("sentence") or action
-    stations = {version: (status, said) for version, status in changed_statuses(current, changed).items()}
+    reason = body.get("evidence", {}).get("sentence") or action
+    derived = {version: (status, reason) for version, status in changed_statuses(current, changed).items()}
     with store.begin() as connection:
         if not _swapped(connection, current, changed, now):
             raise stale_generation(current)
         entry = ledger.append(
             connection, model=current.model, at=now, actor=actor, action=action,
             generation_from=current.generation, generation_to=changed.generation,
-            body={**_with_statuses(body, {**stations, **statuses}), "from": current.aliases, "to": changed.aliases},
+            body={**_with_statuses(body, {**derived, **statuses}), "from": current.aliases, "to": changed.aliases},
         )  # fmt: skip
         experiments.end_if_void(connection, entry)
     return changed
@@ -72,7 +75,7 @@ def append(
     store: Store, model: str, *,
     actor: str, action: str, body: Mapping[str, Any], now: datetime, statuses: Statuses = NONE,
 ) -> Entry:  # fmt: skip
-    """Record what does not change the deployment, such as a registration or an approval."""
+    """Append a row that does not change the deployment, such as a registration or an approval, and return it."""
     with store.begin() as connection:
         lock_ledger(connection)
         entry = append_entry(
@@ -111,19 +114,19 @@ def recorded(store: Store, model: str, action: str, identity: Mapping[str, Any])
 
 
 def rebuild(store: Store, model: str | None = None) -> list[Deployment]:
-    """Write the deployments row of a model, or all rows, anew from the ledger; return those that were not right.
+    """Rebuild the ``deployments`` row of a model, or of all, from the ledger, and return the rows that were wrong.
 
-    Whether the ledger itself is what was written is for `keel.ledger.entries.verify` to say first.
+    The caller verifies the ledger first (`keel.ledger.entries.verify`).
     """
     with store.begin() as connection:
-        if connection.dialect.name == "postgresql":  # in the order in which a change locks them
+        if connection.dialect.name == "postgresql":  # the same locking order as a change
             connection.execute(text("LOCK TABLE deployments IN SHARE ROW EXCLUSIVE MODE"))
         lock_ledger(connection)
-        there = set(connection.execute(select(deployments_table.c.model)).scalars())
+        stored = set(connection.execute(select(deployments_table.c.model)).scalars())
         known = set(connection.execute(select(ledger_table.c.model).distinct()).scalars())
         wrong = []
-        for name in sorted(there | known) if model is None else [model]:
-            # Another connection, which sees the same rows: nobody can add one before this transaction ends.
+        for name in sorted(stored | known) if model is None else [model]:
+            # Another connection sees the same rows: the lock keeps other transactions from appending.
             rows = list(ledger.entries(store, name))
             right = fold(name, rows).deployment
             if read_deployment(connection, name) != right:
@@ -134,12 +137,12 @@ def rebuild(store: Store, model: str | None = None) -> list[Deployment]:
 
 
 def stale_generation(current: Deployment, expected: int | None = None) -> StaleGeneration:
-    """Describe a deployment that is not what a decision was made about."""
+    """Return the error for a deployment that changed after a decision about it was made."""
     if expected is not None:
-        about = f"production is version {current.production}, not {expected} any more"
+        what = f"production is version {current.production}, not {expected}"
     else:
-        about = f"the deployment is no longer at generation {current.generation}"
-    return StaleGeneration(f"{current.model}: {about}; read it again and decide again")
+        what = f"the deployment is no longer at generation {current.generation}"
+    return StaleGeneration(f"{current.model}: {what}; read it and decide again")
 
 
 def _swapped(connection: Connection, current: Deployment, changed: Deployment, now: datetime) -> bool:
@@ -159,5 +162,5 @@ def _write(connection: Connection, right: Deployment, at: datetime | None) -> No
 
 
 def _with_statuses(body: Mapping[str, Any], statuses: Statuses) -> dict[str, Any]:
-    said = {str(version): {"status": str(status), "reason": reason} for version, (status, reason) in statuses.items()}
-    return {**body, "statuses": said} if said else dict(body)
+    plain = {str(version): {"status": str(status), "reason": reason} for version, (status, reason) in statuses.items()}
+    return {**body, "statuses": plain} if plain else dict(body)

@@ -1,4 +1,4 @@
-"""The ledger's rows add up to where every version stands."""
+"""The state of a model follows from its ledger rows."""
 
 from __future__ import annotations
 
@@ -16,60 +16,60 @@ NOTHING: Mapping[str, int | None] = {"production": None, "staging": None, "previ
 
 
 def entry(seq: int, action: str = "promote", *, to: Mapping[str, int | None] | None = None, **body: Any) -> Entry:
-    """A row; ``to`` names the places that are taken, and makes it a change."""
+    """A row; ``to`` names the deployed versions, and makes the row a change."""
     if to is not None:
         body |= {"from": {}, "to": {**NOTHING, **to}}
     generation = seq if to is not None else 0
     return Entry(seq, "m", NOW + timedelta(days=seq), "somebody", action, generation - 1, generation, body, "", "")
 
 
-def stations(state: History) -> dict[int, str]:
-    return {version: str(standing.status) for version, standing in state.version_statuses.items()}
+def statuses(state: History) -> dict[int, str]:
+    return {version: str(reached.status) for version, reached in state.version_statuses.items()}
 
 
-def said(status: Status, reason: str = "because") -> dict[str, str]:
+def reached(status: Status, reason: str = "because") -> dict[str, str]:
     return {"status": str(status), "reason": reason}
 
 
-def test_no_rows_are_no_deployment() -> None:
+def test_fold_without_rows_is_an_empty_deployment() -> None:
     assert fold("m", []) == History(Deployment("m"))
 
 
-def test_the_last_change_is_the_deployment_and_every_row_counts() -> None:
+def test_fold_takes_the_deployment_of_the_last_change_and_the_number_of_the_last_row() -> None:
     rows = [entry(1, to={"production": 1}), entry(2, to={"production": 2, "previous": 1}), entry(3, "told")]
     state = fold("m", rows)
     assert state.deployment == Deployment("m", 2, None, 1, generation=2)
     assert state.seq == 3
 
 
-def test_a_standing_tells_why_since_when_and_which_row_says_so() -> None:
-    state = fold("m", [entry(4, "register", statuses={"7": said(Status.CANDIDATE, "trained")})])
-    standing = state.version_statuses[7]
-    assert (standing.status, standing.reason, standing.seq) == (Status.CANDIDATE, "trained", 4)
-    assert standing.since == NOW + timedelta(days=4)
+def test_a_version_status_has_its_reason_time_and_row() -> None:
+    state = fold("m", [entry(4, "register", statuses={"7": reached(Status.CANDIDATE, "trained")})])
+    found = state.version_statuses[7]
+    assert (found.status, found.reason, found.seq) == (Status.CANDIDATE, "trained", 4)
+    assert found.since == NOW + timedelta(days=4)
     assert state.status(7) is Status.CANDIDATE
     assert state.status(8) is None
 
 
-def test_what_a_later_row_says_of_a_version_replaces_what_an_earlier_one_said() -> None:
+def test_a_later_row_replaces_the_status_of_an_earlier_one() -> None:
     rows = [
-        entry(1, "register", statuses={"1": said(Status.CANDIDATE), "2": said(Status.CANDIDATE)}),
-        entry(2, "keep_champion", statuses={"2": said(Status.REJECTED)}),
+        entry(1, "register", statuses={"1": reached(Status.CANDIDATE), "2": reached(Status.CANDIDATE)}),
+        entry(2, "keep_champion", statuses={"2": reached(Status.REJECTED)}),
     ]
-    assert stations(fold("m", rows)) == {1: "candidate", 2: "rejected"}
+    assert statuses(fold("m", rows)) == {1: "candidate", 2: "rejected"}
 
 
-def test_changes_from_before_rows_told_of_stations_tell_them_by_where_versions_went() -> None:
+def test_rows_without_statuses_give_those_that_follow_from_the_aliases() -> None:
     rows = [
         entry(n, to={"production": n, "previous": n - 1 or None}, evidence={"sentence": f"promoted {n}"})
         for n in (1, 2, 3)
     ]
     state = fold("m", rows)
-    assert stations(state) == {1: "archived", 2: "previous", 3: "production"}
+    assert statuses(state) == {1: "archived", 2: "previous", 3: "production"}
     assert state.version_statuses[2].reason == "promoted 3"
 
 
-def test_a_pin_is_of_the_row_that_registered() -> None:
+def test_a_pin_has_the_number_of_its_register_row() -> None:
     artifacts = {"version": 3, "run_id": "r", "files": {"model/MLmodel": "ab"}}
     state = fold("m", [entry(1, "register", artifacts=artifacts)])
     pin = state.pins[3]
@@ -79,7 +79,7 @@ def test_a_pin_is_of_the_row_that_registered() -> None:
 PROBATION = {"version": 2, "previous": 1, "since": "2026-03-01T00:00:00+00:00", "until": "2026-03-08T00:00:00+00:00"}
 
 
-def test_a_probation_begins_with_its_promotion() -> None:
+def test_a_promotion_begins_a_probation() -> None:
     state = fold("m", [entry(1, to={"production": 2, "previous": 1}, probation=PROBATION)])
     assert state.probation is not None
     assert (state.probation.version, state.probation.previous, state.probation.seq) == (2, 1, 1)
@@ -94,9 +94,9 @@ def test_a_probation_begins_with_its_promotion() -> None:
         (entry(2, "stage", to={"production": 2, "previous": 1, "staging": 3}), False),
         (entry(2, "told"), False),
     ],
-    ids=["confirmed", "another version serves", "one is staged", "a row about something else"],
+    ids=["confirmed", "another version in production", "a version is staged", "another action"],
 )
-def test_a_probation_ends_when_it_is_said_or_when_its_version_does_not_serve_any_more(row: Entry, over: bool) -> None:
+def test_a_probation_ends_by_a_row_or_when_another_version_is_in_production(row: Entry, over: bool) -> None:
     state = fold("m", [entry(1, to={"production": 2, "previous": 1}, probation=PROBATION), row])
     assert (state.probation is None) is over
 
@@ -120,6 +120,6 @@ def test_a_probation_ends_when_it_is_said_or_when_its_version_does_not_serve_any
         ({"production": 1}, {"production": 1}, {}),
     ],
 )
-def test_a_version_has_the_station_of_its_foremost_place(before: Any, after: Any, expected: dict[int, str]) -> None:
+def test_changed_statuses_follow_the_first_alias_of_a_version(before: Any, after: Any, expected: dict[int, str]) -> None:
     found = changed_statuses(Deployment("m", **before), Deployment("m", **after))
-    assert {version: str(station) for version, station in found.items()} == expected
+    assert {version: str(status) for version, status in found.items()} == expected

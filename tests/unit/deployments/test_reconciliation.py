@@ -1,4 +1,4 @@
-"""Interrupted changes are completed, and what somebody did by hand in MLflow is found: on a real one."""
+"""Interrupted changes are completed, and changes outside Keel are found, on a real MLflow registry."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def model(store, registry) -> CheapModel:
     return made
 
 
-def test_where_all_agree_nothing_is_done(model, monkeypatch):
+def test_reconcile_without_differences_writes_nothing(model, monkeypatch):
     rows = len(model.rows)
     for name in ("set_registered_model_alias", "set_model_version_tag", "delete_registered_model_alias"):
         monkeypatch.setattr(f"mlflow.MlflowClient.{name}", lambda *_: pytest.fail("nothing was to be done"))
@@ -38,14 +38,14 @@ def test_where_all_agree_nothing_is_done(model, monkeypatch):
         looked = model.reconcile(adopt=adopt)
         assert looked.to_dict() == {
             "model": model.name, "completed": False, "findings": [], "out_of_band": [],
-            "sentence": f"The registry says of {model.name} what the ledger says.",
+            "sentence": f"MLflow agrees with the ledger about {model.name}.",
         }  # fmt: skip
     assert len(model.rows) == rows
 
 
 @pytest.mark.parametrize("adopt", [True, False])
 @pytest.mark.parametrize("steps", range(5))
-def test_a_change_that_was_cut_short_is_completed_wherever_that_was(model, steps, adopt):
+def test_reconcile_completes_a_change_that_was_interrupted_at_any_step(model, steps, adopt):
     model.commit(production=3, previous=2, staging=None)
     for alias, version in [("production", 3), ("staging", None), ("previous", 2)][:steps]:
         model.move(alias, version)
@@ -54,14 +54,14 @@ def test_a_change_that_was_cut_short_is_completed_wherever_that_was(model, steps
     looked = model.reconcile(adopt=adopt)
     assert looked.completed
     assert looked.out_of_band == ()
-    assert looked.sentence == f"A change of {model.name} that was cut short is completed."
+    assert looked.sentence == f"Keel completed an interrupted change of {model.name}."
     assert model.aliases == {"production": 3, "previous": 2}
     assert model.out_of_band == []
     model.require_agreement()
     assert not model.reconcile().completed
 
 
-def test_where_several_changes_were_left_behind_what_one_of_them_set_is_no_hand(model):
+def test_reconcile_after_several_interrupted_changes_finds_no_change_outside_keel(model):
     model.commit(production=3, previous=2, staging=None)
     model.move("production", 3)
     model.commit(production=4, previous=3)
@@ -72,16 +72,16 @@ def test_where_several_changes_were_left_behind_what_one_of_them_set_is_no_hand(
     model.require_agreement()
 
 
-def test_a_moved_production_alias_is_reported_and_adopted_only_if_that_is_asked(model):
+def test_a_moved_production_alias_is_reported_and_adopted_only_with_adopt(model):
     before, rows = model.now, len(model.rows)
     model.move("production", 4)
     for _ in range(2):
         looked = model.reconcile(adopt=False)
-        said = f"The alias production of {model.name} was moved by hand from version 2 to version 4"
-        assert looked.sentence == f"{said}; Keel still goes by version 2."
+        said = f"The alias production of {model.name} was moved outside Keel from version 2 to version 4"
+        assert looked.sentence == f"{said}. Keel still uses version 2."
     assert (model.now, len(model.rows), model.aliases["production"]) == (before, rows, 4)
     looked = model.reconcile()
-    assert looked.sentence == f"{said}; Keel takes that over as generation 3."
+    assert looked.sentence == f"{said}. Keel adopts the change as generation 3."
     assert json.loads(json.dumps(looked.to_dict()))["out_of_band"] == [
         {"what": "production", "expected": 2, "found": 4, "sentence": looked.sentence}
     ]
@@ -94,7 +94,7 @@ def test_a_moved_production_alias_is_reported_and_adopted_only_if_that_is_asked(
     assert model.reconcile().out_of_band == ()
 
 
-def test_an_adopted_version_is_on_no_probation_and_the_one_before_is_not_any_more(model):
+def test_adopting_a_moved_production_alias_ends_the_probation(model):
     week = {"since": "2026-03-01T00:00:00+00:00", "until": "2026-03-08T00:00:00+00:00"}
     model.append(ledger.Action.CONFIRM, probation={"version": 2, "previous": 1, **week})
     assert history(model.store, model.name).probation is not None
@@ -119,7 +119,7 @@ def test_an_adopted_version_is_on_no_probation_and_the_one_before_is_not_any_mor
     ],
     ids=str,
 )
-def test_what_a_hand_moved_becomes_the_deployment(model, moves, expected):
+def test_aliases_moved_outside_keel_become_the_deployment(model, moves, expected):
     for alias, version in moves.items():
         model.move(alias, version)
     model.reconcile()
@@ -130,62 +130,62 @@ def test_what_a_hand_moved_becomes_the_deployment(model, moves, expected):
 
 
 @pytest.mark.parametrize("alias", ["production", "staging", "previous"])
-def test_a_removed_alias_is_put_back_and_recorded_each_time(model, alias):
+def test_a_removed_alias_is_restored_and_recorded_each_time(model, alias):
     before = model.now
     for times in (1, 2):
         model.move(alias, None)
         reported = model.reconcile(adopt=False).sentence
         assert reported == (
-            f"The alias {alias} of {model.name} was removed by hand; it should say version {before.aliases[alias]}."
+            f"The alias {alias} of {model.name} was removed outside Keel. It should be version {before.aliases[alias]}."
         )
         assert alias not in model.aliases
         looked = model.reconcile()
-        assert looked.sentence.endswith(f"was removed by hand; it says version {before.aliases[alias]} again.")
+        assert looked.sentence.endswith(f"was removed outside Keel. Keel restored it to version {before.aliases[alias]}.")
         assert model.out_of_band == [looked.sentence] * times
         assert model.now == before
         model.require_agreement()
 
 
 @pytest.mark.parametrize(("alias", "version"), [("staging", 3), ("previous", 1)])
-def test_a_deleted_version_leaves_its_place(model, alias, version):
+def test_a_deleted_version_loses_its_alias(model, alias, version):
     model.delete(version)
-    said = f"Version {version} of {model.name} was deleted from the registry while it was {alias}"
-    assert model.reconcile(adopt=False).sentence == f"{said}; Keel still names it."
+    said = f"Version {version} of {model.name} was deleted from MLflow while it was {alias}"
+    assert model.reconcile(adopt=False).sentence == f"{said}. The ledger still names it."
     assert model.now.aliases[alias] == version
-    assert model.reconcile().sentence == f"{said}; no version is {alias} now."
+    assert model.reconcile().sentence == f"{said}. No version is {alias} now."
     assert model.now.aliases[alias] is None
     assert history(model.store, model.name).status(version) is Status.DELETED
     model.require_agreement()
     assert model.reconcile().out_of_band == ()
 
 
-def test_a_deleted_production_version_stays_and_every_look_says_what_to_do_but_one_row(model):
+def test_a_deleted_production_version_stays_is_reported_each_time_and_recorded_once(model):
     before = model.now
     model.delete(2)
-    advice = f"go back to version 1: airflow dags trigger {model.name}.rollback"
+    advice = f"Roll back to version 1: airflow dags trigger {model.name}.rollback"
     for _ in range(3):
-        assert model.reconcile().sentence.endswith(f"deleted from the registry while it was production; {advice}")
+        assert model.reconcile().sentence.endswith(f"deleted from MLflow while it was production. {advice}")
     assert model.now == before
     assert len(model.out_of_band) == 1
     assert history(model.store, model.name).status(2) is Status.DELETED
     model.delete(1)
     sentences = [finding.sentence for finding in model.reconcile().out_of_band]
-    assert sentences[0].endswith(f"train another: airflow dags trigger {model.name}.retrain")
+    assert sentences[0].endswith(f"Train another: airflow dags trigger {model.name}.retrain")
     model.change(production=3, staging=None, previous=None)
     assert model.reconcile().out_of_band == ()
     model.require_agreement()
 
 
-def test_a_deleted_previous_version_gives_way_to_who_served(model):
+def test_a_deleted_previous_version_is_replaced_by_the_last_production_version(model):
     model.delete(1)
     model.move("production", 4)
-    assert model.reconcile().sentence.endswith("while it was previous; version 2 is previous now.")
+    assert model.reconcile().sentence.endswith("while it was previous. Version 2 is previous now.")
     assert model.now == Deployment(model.name, 4, 3, 2, 3)
     assert history(model.store, model.name).status(1) is Status.DELETED
     model.require_agreement()
 
 
-def test_a_production_version_that_was_deleted_and_replaced_by_hand_cannot_be_gone_back_to(model):
+def test_a_deleted_and_replaced_production_version_does_not_become_previous(model):
     model.delete(2)
     model.move("production", 4)
     assert "from version 2, which is deleted, to version 4" in model.reconcile().sentence
@@ -193,7 +193,7 @@ def test_a_production_version_that_was_deleted_and_replaced_by_hand_cannot_be_go
     model.require_agreement()
 
 
-def test_a_version_deleted_before_the_registry_followed_is_told_as_what_it_is(model):
+def test_a_version_deleted_before_its_alias_was_set_is_reported_as_deleted(model):
     model.commit(production=3, previous=2, staging=None)
     model.delete(3)
     looked = model.reconcile()
@@ -204,7 +204,7 @@ def test_a_version_deleted_before_the_registry_followed_is_told_as_what_it_is(mo
 
 
 @pytest.mark.parametrize("cut_short", [False, True])
-def test_a_hand_during_a_change_loses_to_it_and_is_recorded_once(model, cut_short, monkeypatch):
+def test_an_alias_moved_during_a_change_is_overwritten_and_recorded_once(model, cut_short, monkeypatch):
     model.commit(production=3, previous=2)
     model.move("production", 5)
     if cut_short:
@@ -217,14 +217,14 @@ def test_a_hand_during_a_change_loses_to_it_and_is_recorded_once(model, cut_shor
     assert looked.completed
     [finding] = looked.out_of_band
     assert (finding.what, finding.expected, finding.found) == ("production", 3, 5)
-    assert "was moved by hand to version 5 while the change to generation 3 was under way" in finding.sentence
+    assert "was moved to version 5 outside Keel during the change to generation 3" in finding.sentence
     assert model.out_of_band == [finding.sentence]
     assert model.now.generation == 3
     assert model.aliases == {"production": 3, "staging": 3, "previous": 2}
     model.require_agreement()
 
 
-def test_an_alias_that_a_change_does_not_move_is_a_hands_also_while_it_is_pending(model):
+def test_an_alias_that_a_pending_change_does_not_move_is_found_as_moved_outside_keel(model):
     model.move("staging", 5)
     model.change(production=4, previous=2)
     assert model.aliases["staging"] == 5, "the change has not said anything of it"
@@ -233,7 +233,7 @@ def test_an_alias_that_a_change_does_not_move_is_a_hands_also_while_it_is_pendin
     model.require_agreement()
 
 
-def test_a_station_that_is_pending_does_not_undo_a_hand(model):
+def test_a_pending_status_does_not_restore_a_moved_alias(model):
     model.move("production", 4)
     model.append(ledger.Action.KEEP_CHAMPION, statuses={5: (Status.REJECTED, "worse")})
     model.sync_aliases()
@@ -245,19 +245,19 @@ def test_a_station_that_is_pending_does_not_undo_a_hand(model):
     model.require_agreement()
 
 
-def test_whose_quality_is_in_doubt_is_adopted_and_said(model):
+def test_a_rejected_or_unknown_version_is_adopted_and_described_as_such(model):
     model.append(ledger.Action.KEEP_CHAMPION, statuses={4: (Status.REJECTED, "worse by 0.02")})
     model.sync_aliases()
     model.move("production", 4)
-    assert "to version 4, which is rejected (worse by 0.02); Keel takes" in model.reconcile().sentence
+    assert "to version 4, which is rejected (worse by 0.02). Keel adopts" in model.reconcile().sentence
     model.registry.client.create_model_version(model.name, "file:///nowhere")
     model.move("production", 6)
-    assert "to version 6, which Keel did not register and will not load; Keel takes" in model.reconcile().sentence
+    assert "to version 6, which Keel did not register and will not load. Keel adopts" in model.reconcile().sentence
     model.require_agreement()
 
 
 @pytest.mark.parametrize("adopt", [True, False])
-def test_tags_are_set_right_without_a_word(model, adopt):
+def test_wrong_tags_are_corrected_without_a_finding(model, adopt):
     model.registry.set_tags(model.name, 2, {"keel.status": "rejected"})
     model.registry.client.delete_model_version_tag(model.name, "1", "keel.status")
     assert model.reconcile(adopt=adopt).out_of_band == ()
@@ -279,7 +279,7 @@ def during(monkeypatch, what, act):
 
 
 @pytest.mark.parametrize("what", ["aliases", "versions"])
-def test_a_promoter_who_commits_while_one_looks_is_no_hand(model, monkeypatch, what):
+def test_a_promotion_during_reconciliation_is_no_change_outside_keel(model, monkeypatch, what):
     during(monkeypatch, what, lambda: model.commit(production=4, previous=2))
     assert model.reconcile().out_of_band == ()
     assert model.now.production == 4
@@ -288,18 +288,18 @@ def test_a_promoter_who_commits_while_one_looks_is_no_hand(model, monkeypatch, w
     model.require_agreement()
 
 
-def test_a_promoter_who_commits_before_a_hand_is_adopted_wins(model, monkeypatch):
+def test_a_promotion_before_the_adoption_wins(model, monkeypatch):
     model.move("production", 5)
     during(monkeypatch, "versions", lambda: model.commit(production=4, previous=2))
     looked = model.reconcile()
     assert model.now == Deployment(model.name, 4, 3, 2, 3)
-    assert "while the change to generation 3 was under way; the change stands" in looked.sentence
+    assert "during the change to generation 3. The change stands" in looked.sentence
     assert [row.action for row in model.rows[-2:]] == ["promote", "out_of_band"]
     assert model.rows[-1].generation_to == model.rows[-2].generation_to == 3
     model.require_agreement()
 
 
-def test_of_two_reconcilers_at_once_one_adopts(model):
+def test_of_two_concurrent_reconcilers_one_adopts(model):
     model.move("production", 4)
     model.move("previous", None)
     looked, start = [], threading.Barrier(2)
@@ -315,37 +315,37 @@ def test_of_two_reconcilers_at_once_one_adopts(model):
         thread.join()
     [one] = [found for found in looked if found.out_of_band]
     assert [finding.what for finding in one.out_of_band] == ["production", "previous"]
-    assert one.sentence.endswith("was removed by hand; it says version 2 now.")
+    assert one.sentence.endswith("was removed outside Keel. Keel set it to version 2.")
     assert len(model.out_of_band) == 1
     assert model.now == Deployment(model.name, 4, 3, 2, 3)
     model.require_agreement()
 
 
-def test_nobody_knows_the_model(store, registry):
+def test_reconcile_of_an_unknown_model_finds_nothing(store, registry):
     nothing = CheapModel(store, registry, "unheard_of")
     assert nothing.reconcile().out_of_band == ()
     assert nothing.sync_aliases() == []
     assert nothing.rows == []
 
 
-def test_what_was_never_deployed_can_be_deployed_by_hand(store, registry):
+def test_a_first_production_alias_set_outside_keel_is_adopted(store, registry):
     model = CheapModel.new(store, registry, versions=2)
     assert model.reconcile().out_of_band == ()
     assert model.now.generation == 0
     model.move("production", 2)
-    assert "was moved by hand to version 2; Keel takes that over as generation 1" in model.reconcile().sentence
+    assert "was moved outside Keel to version 2. Keel adopts the change as generation 1" in model.reconcile().sentence
     assert model.now == Deployment(model.name, 2, None, None, 1)
     model.require_agreement()
 
 
-def test_other_aliases_are_nobodys_business_here(model):
+def test_other_aliases_are_ignored(model):
     model.move("champion", 5)
     assert model.reconcile().out_of_band == ()
     assert model.aliases["champion"] == 5
 
 
 @pytest.mark.parametrize("values", [{"production": 4}, {"generation": 1}, {"generation": 9}, None], ids=str)
-def test_a_row_that_is_not_what_the_ledger_adds_up_to_is_found_and_nothing_is_adopted_on_it(model, values):
+def test_a_deployments_row_that_differs_from_the_ledger_is_found_and_blocks_adoption(model, values):
     rows, row = len(model.rows), deployments_table.c.model == model.name
     with model.store.begin() as connection:
         if values is None:
@@ -362,8 +362,8 @@ def test_a_row_that_is_not_what_the_ledger_adds_up_to_is_found_and_nothing_is_ad
     model.require_agreement()
 
 
-@pytest.mark.parametrize("what", ["read", "look_at"])
-def test_a_row_that_changes_while_one_looks_is_not_wrong(model, monkeypatch, what):
+@pytest.mark.parametrize("what", ["read", "read_sync_state"])
+def test_a_row_that_changes_during_reconciliation_is_not_wrong(model, monkeypatch, what):
     """After the row was read, or after the ledger was."""
     from keel.deployments import reconciliation as module
 

@@ -466,7 +466,7 @@ def test_after_a_restart_the_version_is_found_again_and_scores_the_same(registry
 import hashlib, sys
 from pathlib import Path
 from keel.registry.registry import Registry
-from tests.unit.test_registry import CONFIG, rows
+from tests.unit.registry.test_registry import CONFIG, rows
 registry = Registry({registry.tracking_uri!r})
 version = registry.find("toy", {{"keel.training_key": {key!r}}})
 score, _ = registry.load(CONFIG, version.version).score(rows())

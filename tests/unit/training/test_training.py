@@ -226,7 +226,7 @@ def test_a_regression_has_no_score_and_no_threshold():
     config = toy_config(
         target={"name": "spent", "kind": "regression"},
         performance={"metric": "mae", "extra_metrics": ["rmse"]},
-        retrain={"pipeline": "tests.unit.test_training", "holdout": "3d", "min_rows": 200},
+        retrain={"pipeline": "tests.unit.training.test_training", "holdout": "3d", "min_rows": 200},
     )
     table = stored()
     table = with_column(table, "label", 3 * table["x"].to_numpy() + 1)
