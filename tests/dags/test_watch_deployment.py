@@ -218,7 +218,7 @@ def test_where_people_must_agree_an_experiment_offers_and_its_evidence_is_what_t
     assert deployments.read(tried.store, "tide").production == 1
     assert experiments.running(tried.store, "tide") is None
     conf = started("tide.promote")
-    assert conf["experiment"] == experiments.listed(tried.store, "tide")[0].plan.experiment_id
+    assert conf["experiment"] == experiments.list_all(tried.store, "tide")[0].plan.experiment_id
 
     done = run("tide.promote", asked=approve, **conf)
 
@@ -235,7 +235,7 @@ def test_an_experiment_that_is_void_ends_and_is_told(tried):
 
     assert (done.state, done.path) == ("success", {*LOOKED, "end_experiment", *TOLD})
     assert "[Keel] tide: the experiment ended without a verdict" in subjects(tried)
-    assert experiments.listed(tried.store, "tide")[0].outcome["outcome"] == "void"
+    assert experiments.list_all(tried.store, "tide")[0].outcome["outcome"] == "void"
 
 
 def test_an_experiment_is_stopped_by_hand(tried):

@@ -104,7 +104,7 @@ def statuses(ws):
 
 def whole(ws):
     rows = [entry.hash for entry in ledger.entries(ws.store)]
-    return deployments.read(ws.store, "toy"), rows, ws.registry.aliases("toy"), experiments.listed(ws.store, "toy")
+    return deployments.read(ws.store, "toy"), rows, ws.registry.aliases("toy"), experiments.list_all(ws.store, "toy")
 
 
 def test_the_better_version_is_promoted_with_the_evidence_in_the_ledger(ws):
@@ -151,7 +151,7 @@ def test_without_a_difference_the_champion_stays_and_the_challenger_stays_a_cand
     assert (watched["branch"], watched["outcome"]) == ("end_experiment", "no_difference")
     assert conclude(ws, watched)["outcome"] == "kept_champion"
     assert statuses(ws) == {1: "production", 2: "candidate"}
-    assert experiments.listed(ws.store, "toy")[0].outcome["outcome"] == "no_difference"
+    assert experiments.list_all(ws.store, "toy")[0].outcome["outcome"] == "no_difference"
     assert start(ws, run_id="try-2") is not None
 
 
@@ -326,7 +326,7 @@ def test_a_second_experiment_on_the_model_is_refused(ws):
 def test_a_model_that_nothing_can_be_promoted_of_tries_nothing(ws):
     with pytest.raises(ExperimentRefused, match=r"has no section retrain, so no toy\.promote for"):
         start(ws, CONFIG.model_copy(update={"retrain": None}), challenger=2, stages=HALF)
-    assert experiments.listed(ws.store, "toy") == []
+    assert experiments.list_all(ws.store, "toy") == []
 
 
 def test_a_model_without_a_production_version_has_nothing_to_try_against(tmp_path):

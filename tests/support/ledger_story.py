@@ -1,4 +1,4 @@
-"""A model's history as the loop writes it: nine months with each kind of row."""
+"""The ledger rows of nine months of a model, as release 0.1.0 wrote them, with every action."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def entry(seq: int, action: str, body: Any, *, actor: str = "ada", days: int = 0
     return Entry(seq, "flight_delay", when, actor, str(action), 0, 0, body, "0" * 64, "f" * 64)
 
 
-def placed(production: int | None, staging: int | None = None, previous: int | None = None) -> dict[str, int | None]:
+def aliases(production: int | None, staging: int | None = None, previous: int | None = None) -> dict[str, int | None]:
     return {"production": production, "staging": staging, "previous": previous}
 
 
@@ -89,7 +89,7 @@ HARM = (
 STORY = [
     entry(1, Action.REGISTER, registered(1, "Asked for: first model", "2013-03-11", "2013-03-25")),
     entry(2, Action.PROMOTE, {
-        "from": placed(None), "to": placed(1),
+        "from": aliases(None), "to": aliases(1),
         "evidence": {"verdict": "pass", "reason": "version 1 is the first; there is no champion to compare it with",
                      "n": 0, "champion": None, "challenger": 1, "forced_by": None, "requested_by": None,
                      "sentence": "Challenger 1: version 1 is the first; there is no champion to compare it with.",
@@ -110,13 +110,13 @@ STORY = [
         "released": [{"start": "2013-05-01T03:00:00+00:00", "end": "2013-05-01T06:00:00+00:00"}],
     }}, days=2),
     entry(7, Action.STAGE, {
-        "from": placed(1), "to": placed(1, 3), "evidence": compared(sentence="Offered version 3, which waits …"),
+        "from": aliases(1), "to": aliases(1, 3), "evidence": compared(sentence="Offered version 3, which waits …"),
     }, days=3),
     entry(8, Action.APPROVE, {
         "approval": APPROVAL, "evidence": {"sentence": "Version 3 was approved by grace."},
     }, actor="grace", days=3),
     entry(9, Action.PROMOTE, {
-        "from": placed(1, 3), "to": placed(3, previous=1), "evidence": COMPARED, "approval": APPROVAL,
+        "from": aliases(1, 3), "to": aliases(3, previous=1), "evidence": COMPARED, "approval": APPROVAL,
         "probation": {"version": 3, "previous": 1, "since": "2013-07-01T00:00:00+00:00",
                       "until": "2013-07-08T00:00:00+00:00"},
     }, days=3),
@@ -127,10 +127,10 @@ STORY = [
     }}, actor="airflow", days=5),
     entry(11, Action.KEEP_CHAMPION, {"evidence": SCARCE}, actor="airflow", days=6),
     entry(12, Action.STAGE, {
-        "from": placed(3, previous=1), "to": placed(3, 4, 1), "evidence": compared(champion=3, challenger=4),
+        "from": aliases(3, previous=1), "to": aliases(3, 4, 1), "evidence": compared(champion=3, challenger=4),
     }, days=7),
     entry(13, Action.DECLINE, {
-        "from": placed(3, 4, 1), "to": placed(3, None, 1),
+        "from": aliases(3, 4, 1), "to": aliases(3, None, 1),
         "approval": {**APPROVAL, "challenger": 4, "champion": 3, "approver": None},
         "statuses": {"4": {"status": "candidate", "reason": "Version 4 was declined by nobody in time."}},
         "evidence": {"sentence": "Version 4 was declined by nobody in time."},
@@ -139,18 +139,18 @@ STORY = [
         "sentence": "Started experiment-2f5be2ae1a3fd3e2: …", "reason": "the new feed", "requested_by": "ada",
     }}, days=8),
     entry(15, Action.PROMOTE, {
-        "from": placed(3, None, 1), "to": placed(5, None, 3), "evidence": FORCED, "approval": None,
+        "from": aliases(3, None, 1), "to": aliases(5, None, 3), "evidence": FORCED, "approval": None,
         "probation": {"version": 5, "previous": 3, "since": "2013-08-01T00:00:00+00:00",
                       "until": "2013-08-08T00:00:00+00:00"},
     }, actor="bob", days=9),
     entry(16, Action.ROLLBACK, {
-        "from": placed(5, None, 3), "to": placed(3), "probation": None,
+        "from": aliases(5, None, 3), "to": aliases(3), "probation": None,
         "statuses": {"5": {"status": "quarantined", "reason": HARM},
                      "3": {"status": "production", "reason": "version 5 was taken back"}},
         "evidence": {"sentence": f"Took version 5 back to version 3: {HARM}", "reason": HARM},
     }, actor="airflow", days=9),
     entry(17, Action.OUT_OF_BAND, {
-        "from": placed(3), "to": placed(1, None, 3),
+        "from": aliases(3), "to": aliases(1, None, 3),
         "evidence": {"sentence": "The alias production of flight_delay was moved by hand from version 3 to version 1, "
                                  "which serves now.", "findings": []},
     }, actor="airflow", days=10),

@@ -148,12 +148,12 @@ def show(
 def list_(model: ModelArgument, as_json: JsonOption = False) -> None:
     """List a model's experiments, newest first, with their results."""
     from keel.config import get_model
-    from keel.deployments.experiments import listed
+    from keel.deployments.experiments import list_all
     from keel.workspace import Workspace
 
     name = get_model(model).model
     with Workspace.open() as ws:
-        found = listed(ws.store, name)
+        found = list_all(ws.store, name)
     if as_json:
         print_json([each.to_dict() for each in found])
     elif found:
@@ -183,7 +183,7 @@ def _chosen(store: Any, model: str, experiment_id: str | None) -> Experiment:
 
     if experiment_id is not None:
         return experiments.get(store, model, experiment_id)
-    known = experiments.listed(store, model)
+    known = experiments.list_all(store, model)
     if not known:
         raise UnknownExperiment(f"{model} has no experiments; to start one: keel experiment start {model} --reason …")
     return next((each for each in known if each.outcome is None), known[0])

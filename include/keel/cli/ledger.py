@@ -50,14 +50,14 @@ def show(model: ModelArgument, as_json: JsonOption = False) -> None:
     """Show the history of a model's versions by day, newest last."""
     from keel.config import get_model
     from keel.ledger.entries import entries
-    from keel.ledger.narrative import tell
+    from keel.ledger.narrative import describe
     from keel.workspace import Workspace
 
     name = get_model(model).model
     with Workspace.open() as ws:
         rows = list(entries(ws.store, name))
     if as_json:
-        print_json([{**row.to_dict(), "sentence": tell(row)} for row in rows])
+        print_json([{**row.to_dict(), "sentence": describe(row)} for row in rows])
     elif rows:
         print_history(rows)
     else:
@@ -127,7 +127,7 @@ def checkpoint(
     as_json: JsonOption = False,
 ) -> None:
     """Verify the ledger and its checkpoints, then sign its current state; without new rows nothing is written."""
-    from keel.ledger.checkpoints import shown, write
+    from keel.ledger.checkpoints import without_credentials, write
     from keel.ledger.signing_keys import private_key, public_keys
     from keel.window import now_utc
     from keel.workspace import Workspace
@@ -142,7 +142,9 @@ def checkpoint(
     if as_json:
         print_json(written.to_dict() if written else None)
     elif written:
-        typer.echo(f"{shown(place)}: {written.name} covers {written.size} rows, signed by key {written.key_id}")
+        typer.echo(
+            f"{without_credentials(place)}: {written.name} covers {written.size} rows, signed by key {written.key_id}"
+        )
     else:
         typer.echo("the ledger has no new rows; no checkpoint was written")
 
@@ -229,7 +231,7 @@ def print_history(rows: Iterable[Entry]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from keel.ledger.narrative import tell
+    from keel.ledger.narrative import describe
 
     console = Console(highlight=False)
     for day, of_day in groupby(rows, key=lambda row: row.at.date()):
@@ -237,13 +239,13 @@ def print_history(rows: Iterable[Entry]) -> None:
         if not console.is_terminal:
             typer.echo(title)
             for row in of_day:
-                typer.echo(f"  {row.at:%H:%M}  row {row.seq}: {tell(row)}")
+                typer.echo(f"  {row.at:%H:%M}  row {row.seq}: {describe(row)}")
             continue
         table = Table.grid(padding=(0, 2))
         table.add_column(style="dim", no_wrap=True)
         table.add_column(max_width=READABLE)
         for row in of_day:
-            head, stop, rest = tell(row).partition(". ")
+            head, stop, rest = describe(row).partition(". ")
             told = Text.assemble((head + stop, STYLES.get(row.action, "bold")), rest)
             table.add_row(f"  {row.at:%H:%M}  row {row.seq}", told)
         console.print(Text(title, style="bold underline"), table, "", sep="\n")

@@ -15,7 +15,7 @@ app = typer.Typer(help="List a model's quarantined data and release it.", no_arg
 def list_(model: ModelArgument, as_json: JsonOption = False) -> None:
     """List the quarantined intervals in order; training and checks ignore the data in them."""
     from keel.config import get_model
-    from keel.deployments.data_quarantine import span
+    from keel.deployments.data_quarantine import format_interval
     from keel.workspace import Workspace
 
     name = get_model(model).model
@@ -25,7 +25,7 @@ def list_(model: ModelArgument, as_json: JsonOption = False) -> None:
         print_json(intervals)
         return
     for interval in intervals:
-        typer.echo(f"{span(interval['start'], interval['end'])}  {interval['reason']}")
+        typer.echo(f"{format_interval(interval['start'], interval['end'])}  {interval['reason']}")
     if not intervals:
         typer.echo(f"{name} has no quarantined data")
 
@@ -59,4 +59,4 @@ def release(
         print_json(released)
         return
     for interval in released:
-        typer.echo(f"released {data_quarantine.span(interval['start'], interval['end'])} of {name}")
+        typer.echo(f"released {data_quarantine.format_interval(interval['start'], interval['end'])} of {name}")

@@ -86,7 +86,7 @@ def reinstate(
 
     name, actor = get_model(model).model, getuser()
     with Workspace.open() as ws:
-        status = versions.release(ws.store, ws.registry, name, version, reason=reason, actor=actor, now=now_utc())
+        status = versions.reinstate(ws.store, ws.registry, name, version, reason=reason, actor=actor, now=now_utc())
     if as_json:
         print_json({"model": name, "version": version, "status": str(status), "reason": reason, "actor": actor})
         return
@@ -110,7 +110,7 @@ def end_probation(
 
     name, actor = get_model(model).model, getuser()
     with Workspace.open() as ws:
-        versions.confirm(ws.store, ws.registry, name, version, reason=reason, actor=actor, now=now_utc())
+        versions.end_probation(ws.store, ws.registry, name, version, reason=reason, actor=actor, now=now_utc())
     if as_json:
         print_json({"model": name, "version": version, "reason": reason, "actor": actor})
         return

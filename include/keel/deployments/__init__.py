@@ -1,7 +1,7 @@
 """The deployment of each model: which version is in production, staged or previous, and every change to it.
 
-The ledger is the source of truth (`history` derives the state from it). The ``deployments`` row is the newest state, for
-compare-and-swap (`transitions`). MLflow's aliases and tags are copies of it (`alias_sync`); `reconcile` completes
+The ledger is the source of truth; `history` derives the state from it. The ``deployments`` row is the newest state, for
+compare-and-swap (`transitions`). MLflow's aliases and tags are copies of it (`alias_sync`). `reconcile` completes
 interrupted copies and finds changes that were made outside Keel.
 """
 
@@ -82,8 +82,8 @@ def change(
         sync_aliases(store, registry, changed.model)
     except (RegistryUnavailable, StoreUnavailable) as error:
         raise type(error)(
-            f"{changed.model}: the change is committed (generation {changed.generation}), but MLflow's aliases and tags "
-            f"are not updated yet; a retry or the next reconciliation completes it: {error}"
+            f"{changed.model}: the change is committed (generation {changed.generation}), but MLflow's aliases and "
+            f"tags are not updated yet; a retry or the next reconciliation completes it: {error}"
         ) from error
     except Exception as error:
         error.add_note(

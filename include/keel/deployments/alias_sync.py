@@ -151,9 +151,7 @@ def findings_evidence(found: list[Finding]) -> dict[str, Any]:
     return {"sentence": " ".join(f.sentence for f in found), "findings": [f.to_dict() for f in found]}
 
 
-def update_registry(
-    store: Store, registry: Registry, sync: SyncState, held: Held, also: Collection[str] = ()
-) -> None:
+def update_registry(store: Store, registry: Registry, sync: SyncState, held: Held, also: Collection[str] = ()) -> None:
     """Write the aliases that pending rows move, those in ``also`` and all outdated tags to MLflow, then record that.
 
     Versions that MLflow no longer has are skipped.

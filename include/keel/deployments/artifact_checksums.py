@@ -1,4 +1,4 @@
-"""What the ledger says was registered of each version."""
+"""Look up the checksums that the ledger recorded when a version was registered."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class LedgerPins:
     """Looks up a version's pin in the ledger's ``register`` rows; a row never changes, so each is read once.
 
-    That a row still is what was written is seen by its own hash. Whether the chain is whole, so that it is the row that
-    was written, is for `keel.ledger.entries.verify` to say.
+    A pin is the version's MLflow run and the SHA-256 of each of its files. The row's own hash shows whether the row was
+    altered. `keel.ledger.entries.verify` shows whether the chain of rows is whole.
     """
 
     def __init__(self, store: Store) -> None:
@@ -29,12 +29,12 @@ class LedgerPins:
         self._found: dict[tuple[str, int], Pin] = {}
 
     def __call__(self, model: str, version: int) -> Pin | None:
-        """Return what was registered; None where no row says.
+        """Return the pin of a version; None if no row registers it.
 
         Raises
         ------
         LedgerBroken
-            The row was altered in place.
+            The row was altered.
 
         """
         key = (model, version)
@@ -44,8 +44,8 @@ class LedgerPins:
                 return None
             if not self._is_intact(pin):
                 raise LedgerBroken(
-                    f"row {pin.seq} of the ledger, which says what was registered as version {version} of {model}, was "
-                    "changed after it was written, so the version is not loaded; what else was: keel ledger verify"
+                    f"row {pin.seq} of the ledger, which registers version {version} of {model}, was changed after it "
+                    "was written, so Keel does not load the version; to find other changes: keel ledger verify"
                 )
             self._found[key] = pin
         return self._found[key]
@@ -55,7 +55,7 @@ class LedgerPins:
             return fold(model, ledger.entries(self._store, model, ledger.Action.REGISTER)).pins
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise LedgerBroken(
-                f"the ledger's rows about registrations of {model} do not add up ({error!r}): keel ledger verify"
+                f"the ledger's register rows of {model} cannot be read ({error!r}): keel ledger verify"
             ) from None
 
     def _is_intact(self, pin: Pin) -> bool:
@@ -63,5 +63,5 @@ class LedgerPins:
             row = connection.execute(select(ledger_table).where(ledger_table.c.seq == pin.seq)).mappings().one()
         try:
             return ledger.digest(dict(row)) == row["hash"]
-        except TypeError:  # bytes, which SQLite keeps in any column
+        except TypeError:  # bytes, which SQLite stores in any column
             return False

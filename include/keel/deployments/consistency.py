@@ -1,4 +1,4 @@
-"""Whether the deployments that the service and MLflow follow are what the ledger's rows add up to."""
+"""Check that the ``deployments`` table, which the scoring service and MLflow follow, agrees with the ledger."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from keel.deployments.history import Deployment, fold
 from keel.ledger import entries as ledger
-from keel.ledger.verification import ALIASES, placed
+from keel.ledger.verification import ALIASES, format_aliases
 from keel.store.database.tables import deployments
 
 if TYPE_CHECKING:
@@ -21,36 +21,36 @@ if TYPE_CHECKING:
 
 
 def find_disagreements(store: Store) -> list[str]:
-    """Return a sentence for each model whose ``deployments`` row is not what its ledger rows add up to.
+    """Return a sentence for each model whose ``deployments`` row disagrees with its ledger rows.
 
-    Both are read as of one moment. It says nothing of whether the chain holds: `ledger.verify` first.
+    Both are read at the same moment. The caller verifies the chain first (`keel.ledger.entries.verify`).
     """
-    with _one_moment(store) as connection:
-        kept = connection.execute(select(deployments)).mappings().all()
-        rows = sorted(ledger.rows(connection), key=lambda row: str(row["model"]))
+    with _snapshot(store) as connection:
+        table = connection.execute(select(deployments)).mappings().all()
+        rows = sorted(ledger.table_rows(connection), key=lambda row: str(row["model"]))
     fields = ("model", *ALIASES, "generation")
-    stored = {row["model"]: Deployment(**{name: row[name] for name in fields}) for row in kept}
-    said, told = [], dict[str, Deployment]()
+    stored = {row["model"]: Deployment(**{name: row[name] for name in fields}) for row in table}
+    sentences, recorded = [], dict[str, Deployment]()
     for model, group in groupby(rows, key=lambda row: str(row["model"])):
         try:
-            told[model] = fold(model, map(ledger.entry, group)).deployment
+            recorded[model] = fold(model, map(ledger.parse_entry, group)).deployment
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
-            said.append(f"{model}: its ledger rows do not add up: {error!r}")
+            sentences.append(f"{model}: its ledger rows cannot be read: {error!r}")
             stored.pop(model, None)
-    for model in sorted({*stored, *told}):
-        is_now, must_be = stored.get(model, Deployment(model)), told.get(model, Deployment(model))
-        if is_now != must_be:
-            said.append(
-                f"{model}: the deployments row says {placed(is_now.aliases)} (generation {is_now.generation}), "
-                f"the ledger {placed(must_be.aliases)} (generation {must_be.generation}); "
-                f"to write it again from the ledger: keel ledger rebuild {model}"
+    for model in sorted({*stored, *recorded}):
+        actual, right = stored.get(model, Deployment(model)), recorded.get(model, Deployment(model))
+        if actual != right:
+            sentences.append(
+                f"{model}: the deployments row has {format_aliases(actual.aliases)} (generation {actual.generation}), "
+                f"the ledger {format_aliases(right.aliases)} (generation {right.generation}); "
+                f"to rebuild the row from the ledger: keel ledger rebuild {model}"
             )
-    return said
+    return sentences
 
 
 @contextmanager
-def _one_moment(store: Store) -> Iterator[Connection]:
-    """Lend a connection on which all queries see the store as of the first."""
+def _snapshot(store: Store) -> Iterator[Connection]:
+    """Yield a connection on which all queries see the store as of the first query."""
     with store.connect() as connection:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")

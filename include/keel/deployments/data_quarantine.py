@@ -1,4 +1,4 @@
-"""Giving back what was set aside, with a row in the ledger."""
+"""Release quarantined data, with a ledger row that records it."""
 
 from __future__ import annotations
 
@@ -14,43 +14,53 @@ from keel.store import quarantines
 if TYPE_CHECKING:
     from keel.store import Store
 
-SHOWN = 10
-"""As many as one looks through in an error."""
+MAX_LISTED = 10
+"""Intervals that an error lists."""
 
 
 def release(
     store: Store, model: str, start: datetime, end: datetime, *, actor: str, now: datetime
 ) -> list[dict[str, Any]]:
-    """Release the stretches that lie within start..end, and return them: all of it and its ledger row, or nothing.
+    """Release the quarantined intervals within start..end, and return them; in one transaction with the ledger row.
 
     Raises
     ------
     UnknownQuarantine
-        Nothing that is set aside lies within; the message lists what is.
+        No quarantined interval lies within; the message lists those that exist.
 
     """
-    there = store.quarantines(model)
+    existing = store.quarantines(model)
     generation = deployments.read(store, model).generation
     with store.begin() as connection:
         released = quarantines.release(connection, model, start, end)
         if not released:
-            raise UnknownQuarantine(f"{model}: nothing set aside lies within {span(start, end)}; {listed(there)}")
-        spans = [span(stretch["start"], stretch["end"]) for stretch in released]
-        stretches = [{name: stretch[name].isoformat() for name in ("start", "end")} for stretch in released]
-        evidence = {"sentence": f"Released {', '.join(spans)}.", "released": stretches}
+            raise UnknownQuarantine(
+                f"{model}: no quarantined interval lies within {format_interval(start, end)}; "
+                f"quarantined: {format_intervals(existing)}"
+            )
+        intervals = [{name: interval[name].isoformat() for name in ("start", "end")} for interval in released]
+        names = ", ".join(format_interval(interval["start"], interval["end"]) for interval in released)
+        evidence = {"sentence": f"Released {names}.", "released": intervals}
         ledger.append(
-            connection, model=model, at=now, actor=actor, action="release_quarantine",
-            generation_from=generation, generation_to=generation, body={"evidence": evidence},
-        )  # fmt: skip
+            connection,
+            model=model,
+            at=now,
+            actor=actor,
+            action=ledger.Action.RELEASE_QUARANTINE,
+            generation_from=generation,
+            generation_to=generation,
+            body={"evidence": evidence},
+        )
     return released
 
 
-def span(start: datetime, end: datetime) -> str:
-    """Say a stretch of time, in a form that the command line takes back."""
+def format_interval(start: datetime, end: datetime) -> str:
+    """Return an interval as text, in a form that the command line accepts."""
     return " to ".join(time.isoformat().replace("+00:00", "Z") for time in (start, end))
 
 
-def listed(stretches: Sequence[Mapping[str, Any]]) -> str:
-    """Say what is set aside."""
-    more = f" and {len(stretches) - SHOWN} more" if len(stretches) > SHOWN else ""
-    return f"set aside: {', '.join(span(s['start'], s['end']) for s in stretches[:SHOWN]) or 'nothing'}{more}"
+def format_intervals(intervals: Sequence[Mapping[str, Any]]) -> str:
+    """Return the first intervals as text, with the number of the others."""
+    more = f" and {len(intervals) - MAX_LISTED} more" if len(intervals) > MAX_LISTED else ""
+    names = [format_interval(interval["start"], interval["end"]) for interval in intervals[:MAX_LISTED]]
+    return f"{', '.join(names) or 'nothing'}{more}"

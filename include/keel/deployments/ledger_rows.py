@@ -50,7 +50,7 @@ def find_entry(connection: Connection, model: str, action: str, identity: Mappin
     wanted = json.loads(json.dumps(identity))  # as the rows hold it: lists for tuples, text for keys
     query = select(ledger_table).where(ledger_table.c.model == model, ledger_table.c.action == str(action))
     rows = connection.execute(query.order_by(ledger_table.c.seq.desc())).mappings()
-    found = (ledger.entry(dict(row)) for row in rows)
+    found = (ledger.parse_entry(dict(row)) for row in rows)
     return next((entry for entry in found if _contains(entry.body, wanted)), None)
 
 

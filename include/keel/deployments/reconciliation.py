@@ -154,7 +154,9 @@ class OutOfBandChange:
         result = f"Keel adopts the change as generation {self.deployment.generation + 1}"
         if not adopted:
             result = f"Keel still uses {'no version' if before is None else f'version {before}'}"
-        return f"The alias {alias} of {self.model} was moved outside Keel {origin}to version {version}{doubt}. {result}."
+        return (
+            f"The alias {alias} of {self.model} was moved outside Keel {origin}to version {version}{doubt}. {result}."
+        )
 
     def _describe_removed(self, alias: str, adopted: bool) -> str:
         before, after = self.deployment.aliases[alias], self.wanted.aliases[alias]

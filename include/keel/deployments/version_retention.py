@@ -1,8 +1,8 @@
-"""Which versions may be deleted, and deleting them: docs/versions.md is the policy that this carries out.
+"""Delete versions that are no longer needed, by the policy in docs/versions.md.
 
-The ledger says first that a version is deleted. That row is a change of the deployment, to the same deployment: of a
-promotion and a deletion that are decided at the same time only one is carried out. A deletion that is cut short after
-its row is completed by the next `prune`. Rows of the ledger are never deleted.
+A deletion is first recorded in the ledger. That row is a change of the deployment to the same deployment, so that of a
+promotion and a deletion at the same time only one succeeds. The next `prune` completes a deletion that was interrupted
+after its row. Ledger rows are never deleted.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EXPIRING = (Status.CANDIDATE, Status.REJECTED, Status.ARCHIVED, Status.QUARANTINED)
-"""The stations in which a version is not kept for ever."""
-LEFTOVER_AGE = timedelta(days=1)
-"""A registration whose ledger row is not there after this was cut short: it follows within seconds."""
-LOOKS = 5
-"""How often one looks again because others change the deployment meanwhile; the next prune finds the rest."""
+"""The statuses in which a version expires."""
+INTERRUPTED_AFTER = timedelta(days=1)
+"""Age at which a registration without a ledger row counts as interrupted: the row follows within seconds."""
+ATTEMPTS = 5
+"""Attempts while other processes change the deployment; the next prune deletes the rest."""
 
 
 @dataclass(frozen=True)
-class Due:
+class ExpiredVersion:
     """A version that is deleted, or would be, and why."""
 
     version: int
     status: Status | None
-    """Its station until then; None for one that the ledger does not know."""
+    """Its status before; None for a version that the ledger does not have."""
     reason: str
     begun: bool = False
-    """Whether the ledger says already that it is deleted."""
+    """Whether the ledger has the deletion already."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -51,25 +51,31 @@ class Due:
 
 
 def prune(
-    store: Store, registry: Registry, config: ModelConfig, *, now: datetime, actor: str, dry_run: bool = False,
+    store: Store,
+    registry: Registry,
+    config: ModelConfig,
+    *,
+    now: datetime,
+    actor: str,
+    dry_run: bool = False,
     run_id: str | None = None,
-) -> list[Due]:  # fmt: skip
-    """Delete the versions that are deployed nowhere and were kept long enough, and return them, oldest first.
+) -> list[ExpiredVersion]:
+    """Delete the expired versions of a model, and return them, oldest first.
 
-    dry_run: only return what would be deleted.
+    dry_run: only return the versions that would be deleted.
     """
-    pruned: list[Due] = []
-    for _ in range(LOOKS):
+    pruned: list[ExpiredVersion] = []
+    for _ in range(ATTEMPTS):
         # In this order: a version that is registered after the ledger was read is not among them.
         versions = {v.version: v for v in registry.versions(config.model)}
         state = history(store, config.model)
-        found = due(state, registry, config, versions, now)
+        expired = expired_versions(state, registry, config, versions, now)
         if dry_run:
-            return found
+            return expired
         try:
-            for each in found:
+            for each in expired:
                 if not each.begun:
-                    _record(store, registry, config.model, each, now=now, actor=actor, run_id=run_id)
+                    record_deletion(store, registry, config.model, each, now=now, actor=actor, run_id=run_id)
                 registry.delete(versions[each.version])
                 log.info("deleted version %d of %s: %s", each.version, config.model, each.reason)
                 pruned.append(each)
@@ -79,53 +85,70 @@ def prune(
     return pruned
 
 
-def due(
+def expired_versions(
     state: History, registry: Registry, config: ModelConfig, versions: Mapping[int, VersionInfo], now: datetime
-) -> list[Due]:
-    """Return which of the versions in the registry may be deleted, oldest first."""
-    kept = protected(state) | set(registry.aliases(config.model).values())
-    leftovers = {v.version for v in registry.unpinned(config.model)}
-    found = []
+) -> list[ExpiredVersion]:
+    """Return which of MLflow's versions may be deleted, oldest first."""
+    protected = protected_versions(state) | set(registry.aliases(config.model).values())
+    unpinned = {v.version for v in registry.unpinned(config.model)}
+    expired = []
     for number, version in sorted(versions.items()):
-        standing = state.version_statuses.get(number)
+        known = state.version_statuses.get(number)
         created = version.created_at or now
-        if number in kept:
+        if number in protected:
             continue
-        if standing is None:
-            if number in leftovers and created + LEFTOVER_AGE <= now:
-                found.append(Due(number, None, f"its registration of {created:%Y-%m-%d %H:%M} UTC was cut short"))
-        elif standing.status is Status.DELETED:
-            # Not one that has got the number since, in a registered model that somebody has made again.
-            if created <= standing.since:
-                found.append(Due(number, Status.DELETED, standing.reason, begun=True))
-        elif standing.status in EXPIRING and standing.since + config.promotion.keep_versions <= now:
-            found.append(Due(number, standing.status, f"{standing.status} since {standing.since:%Y-%m-%d}"))
-    return found
+        if known is None:
+            if number in unpinned and created + INTERRUPTED_AFTER <= now:
+                reason = f"its registration of {created:%Y-%m-%d %H:%M} UTC was interrupted"
+                expired.append(ExpiredVersion(number, None, reason))
+        elif known.status is Status.DELETED:
+            # Not a new version with this number, in a registered model that was deleted and created again.
+            if created <= known.since:
+                expired.append(ExpiredVersion(number, Status.DELETED, known.reason, begun=True))
+        elif known.status in EXPIRING and known.since + config.promotion.keep_versions <= now:
+            reason = f"{known.status} since {known.since:%Y-%m-%d}"
+            expired.append(ExpiredVersion(number, known.status, reason))
+    return expired
 
 
-def protected(state: History) -> set[int]:
-    """Return the versions that are never deleted while they are where they are, whatever their age."""
-    kept = set(state.deployment.aliases.values())
+def protected_versions(state: History) -> set[int]:
+    """Return the versions that are deployed, on probation or in an experiment: they are not deleted at any age."""
+    protected = set(state.deployment.aliases.values())
     if state.probation is not None:
-        kept |= {state.probation.version, state.probation.previous}
+        protected |= {state.probation.version, state.probation.previous}
     if state.experiment is not None:
-        kept |= {state.experiment.champion, state.experiment.challenger}
-    return {version for version in kept if version is not None}
+        protected |= {state.experiment.champion, state.experiment.challenger}
+    return {version for version in protected if version is not None}
 
 
-def _record(
-    store: Store, registry: Registry, model: str, found: Due, *, now: datetime, actor: str, run_id: str | None
+def record_deletion(
+    store: Store,
+    registry: Registry,
+    model: str,
+    expired: ExpiredVersion,
+    *,
+    now: datetime,
+    actor: str,
+    run_id: str | None,
 ) -> None:
-    """Say that a version is deleted, unless its station or the deployment is not what it was when that was decided."""
+    """Record a deletion in the ledger; `StaleGeneration` if the version or the deployment has changed meanwhile."""
     state = history(store, model)
-    if state.status(found.version) is not found.status or found.version in protected(state):
-        raise StaleGeneration(f"{model}: version {found.version} is not what it was when it was to be deleted")
+    if state.status(expired.version) is not expired.status or expired.version in protected_versions(state):
+        raise StaleGeneration(f"{model}: version {expired.version} changed before it was deleted; it stays")
     evidence = {
-        "sentence": f"Deleted version {found.version}: {found.reason}.", "version": found.version,
-        "reason": found.reason, "was": found.status,
-    }  # fmt: skip
+        "sentence": f"Deleted version {expired.version}: {expired.reason}.",
+        "version": expired.version,
+        "reason": expired.reason,
+        "was": expired.status,
+    }
     deployments.change(
-        store, registry, state.deployment, state.deployment, actor=actor, action=ledger.Action.DELETE_VERSION,
-        body={"run_id": run_id, "evidence": evidence}, now=now,
-        statuses={found.version: (Status.DELETED, found.reason)},
-    )  # fmt: skip
+        store,
+        registry,
+        state.deployment,
+        state.deployment,
+        actor=actor,
+        action=ledger.Action.DELETE_VERSION,
+        body={"run_id": run_id, "evidence": evidence},
+        now=now,
+        statuses={expired.version: (Status.DELETED, expired.reason)},
+    )

@@ -1,1 +1,1 @@
-"""The append-only, hash-chained record of every transition: its proof, checkpoints and prose."""
+"""The append-only, hash-chained record of every change of a version: rows, verification, checkpoints, descriptions."""

@@ -1,12 +1,12 @@
-"""Signed checkpoints: what the ledger was at a time, kept where the database's owner cannot change it.
+"""Signed checkpoints of the ledger, stored where the owner of the database cannot change them.
 
-Hashes alone do not show an end that was cut off, nor a chain that was written anew by somebody who can compute hashes.
-A checkpoint says how many rows there were and what the last one's hash was, signed with Ed25519 by a key that is
-neither in the database nor in Airflow; each holds the SHA-256 of the checkpoint before it. Whoever checks needs the
-rows, the place and the public key, and nothing else.
+Hashes alone do not show rows that were cut off at the end, nor a chain that was rewritten by someone who can compute
+hashes. A checkpoint holds the number of rows and the hash of the last one, signed with Ed25519 by a key that is neither
+in the database nor in Airflow, and the SHA-256 of the checkpoint before it. A check needs only the rows, the
+checkpoints and the public key.
 
-The place is a folder or any URL that fsspec knows. What it must give is that nobody who can write to the database
-can remove or replace what lies there: a checkpoint that is gone from the end of the place cannot be missed from within.
+Checkpoints are stored in a folder or at any URL that fsspec supports. Someone who can write to the database must not be
+able to remove or replace files there: the newest checkpoint can be removed without a trace.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from keel.store import Store
 
 SIGNING_KEY, VERIFY_KEY, CHECKPOINTS = "KEEL_SIGNING_KEY", "KEEL_VERIFY_KEY", "KEEL_CHECKPOINTS"
-"""The environment's names for the private key's file, the public keys' file, and the place."""
+"""Environment variables: the file of the private key, the file of the public keys, and the checkpoints' location."""
 PURPOSE = b"keel ledger checkpoint 1\n"
-"""Signed with each checkpoint, so that a signature made for anything else is none here."""
+"""Prefix of the signed bytes, so that a signature made for another purpose is not valid here."""
 
 
 class CheckpointsUnavailable(KeelError):
-    """The place of the checkpoints cannot be reached, or refuses."""
+    """The location of the checkpoints cannot be reached, or refuses the write."""
 
     exit_code = 3
     permanent = False
@@ -49,25 +49,25 @@ class CheckpointsUnavailable(KeelError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The ledger's first ``size`` rows, by the number and the hash of the last of them, and who says so."""
+    """The ledger's first ``size`` rows, by the number and hash of the last of them, and the signing key."""
 
     size: int
     seq: int
     head: str
     at: datetime
     previous: str
-    """SHA-256 of the file of the checkpoint before; 64 zeros for the first."""
+    """SHA-256 of the previous checkpoint's file; 64 zeros in the first."""
     key_id: str
     signature: bytes = b""
 
     @property
     def name(self) -> str:
-        """Its file's name; names sort as the checkpoints follow each other."""
+        """The name of its file; names sort in the order of the checkpoints."""
         return f"checkpoint-{self.size:012d}.json"
 
     @property
     def signed(self) -> bytes:
-        """What the signature covers."""
+        """The bytes that the signature covers."""
         return PURPOSE + json.dumps(self._content(), sort_keys=True).encode("ascii")
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,18 +75,18 @@ class Checkpoint:
         return {**self._content(), "signature": self.signature.hex()}
 
     def to_bytes(self) -> bytes:
-        """Return its file's content."""
+        """Return the content of its file."""
         return json.dumps(self.to_dict(), indent=2).encode("ascii") + b"\n"
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Checkpoint:
-        """Return the checkpoint of a file; ValueError for one that is not to the byte as `to_bytes` writes it."""
-        said = json.loads(content)
-        if not isinstance(said, dict) or not all(isinstance(said.get(name), str) for name in ("at", "signature")):
+        """Return the checkpoint of a file; ValueError unless every byte is as `to_bytes` writes it."""
+        fields = json.loads(content)
+        if not isinstance(fields, dict) or not all(isinstance(fields.get(name), str) for name in ("at", "signature")):
             raise ValueError("not a checkpoint")
-        at, signature = datetime.fromisoformat(said.pop("at")), bytes.fromhex(said.pop("signature"))
+        at, signature = datetime.fromisoformat(fields.pop("at")), bytes.fromhex(fields.pop("signature"))
         try:
-            found = cls(**said, at=at, signature=signature)
+            found = cls(**fields, at=at, signature=signature)
         except TypeError as error:
             raise ValueError(str(error)) from None
         if type(found.size) is not int or found.to_bytes() != content:
@@ -103,22 +103,24 @@ class Checkpoint:
 def write(
     store: Store, place: str | Path, key: Ed25519PrivateKey, now: datetime, *, trusted: Iterable[Ed25519PublicKey] = ()
 ) -> Checkpoint | None:
-    """Sign what the ledger is now, after checking it against itself and all that was signed before; None if no row is
-    new.
+    """Verify the ledger and all earlier checkpoints, then sign its present state; None without new rows.
 
-    trusted: public keys, beside this one's, whose earlier checkpoints count, as after a change of key.
+    Parameters
+    ----------
+    trusted
+        Public keys beside this one's whose earlier checkpoints are valid, such as after a change of key.
 
     Raises
     ------
     LedgerBroken
-        The ledger or an earlier checkpoint does not hold; nothing was signed.
+        The ledger or an earlier checkpoint is not valid; nothing was signed.
 
     """
     from keel.ledger.entries import stored_rows
 
-    there = Place(place)
-    with store.lock("ledger-checkpoints"):  # two at a time would both follow the same checkpoint
-        files, rows = there.read(), stored_rows(store)
+    folder = CheckpointFolder(place)
+    with store.lock("ledger-checkpoints"):  # two at once would both follow the same checkpoint
+        files, rows = folder.read(), stored_rows(store)
         found = _checked(files, rows, [key.public_key(), *trusted])
         if found.broken_at is not None:
             raise LedgerBroken(f"nothing was signed: row {found.broken_at} of the ledger: {found.reason}")
@@ -128,54 +130,56 @@ def write(
         unsigned = Checkpoint(len(rows), rows[-1]["seq"], rows[-1]["hash"], now, last, key_id(key.public_key()))
         signature = key.sign(unsigned.signed)
         signed = Checkpoint(**{**unsigned.__dict__, "signature": signature})
-        there.add(signed.name, signed.to_bytes())
+        folder.add(signed.name, signed.to_bytes())
     return signed
 
 
 def check(source: Store | Iterable[Row], place: str | Path, keys: Collection[Ed25519PublicKey]) -> Verification:
-    """Verify the rows against themselves and against every checkpoint in the place.
+    """Verify the rows, and compare them with every checkpoint.
 
     Raises
     ------
     ConfigError
-        There is no checkpoint in the place, which is no proof of anything.
+        There is no checkpoint, so nothing can be verified by one.
 
     """
-    files = Place(place).read()  # before the rows: those may grow meanwhile, and a checkpoint may not cover more
+    files = CheckpointFolder(place).read()  # before the rows, which may grow: a checkpoint may not cover more rows
     if not files:
-        raise ConfigError(f"there is no checkpoint in {shown(place)}; to write one: keel ledger checkpoint")
+        raise ConfigError(
+            f"there is no checkpoint in {without_credentials(place)}; to write one: keel ledger checkpoint"
+        )
     return _checked(files, _rows_of(source), keys)
 
 
 def verified(source: Store | Iterable[Row]) -> Verification:
-    """Verify the rows against themselves only."""
+    """Verify the rows without checkpoints."""
     return verify(_rows_of(source))
 
 
 def _rows_of(source: Store | Iterable[Row]) -> list[Row]:
     if isinstance(source, Iterable):
         return list(source)
-    from keel.ledger.entries import stored_rows  # whoever verifies rows from a file needs no database
+    from keel.ledger.entries import stored_rows  # verifying rows from a file needs no database
 
     return stored_rows(source)
 
 
-class Place:
-    """Where checkpoints lie: a folder or a URL that fsspec knows."""
+class CheckpointFolder:
+    """The location of the checkpoints: a folder, or a URL that fsspec supports."""
 
     def __init__(self, place: str | Path) -> None:
         from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 
-        self._shown = shown(place)
-        with self._reached():  # some file systems connect already now
+        self._name = without_credentials(place)
+        with self._reached():  # some file systems connect here
             try:
                 self._files, self._root = url_to_fs(str(place))
             except (ImportError, ValueError) as error:
-                raise ConfigError(f"checkpoints cannot be kept in {self._shown}: {error}") from None
+                raise ConfigError(f"checkpoints cannot be stored in {self._name}: {error}") from None
         self._is_local = "file" in self._protocols()
 
     def read(self) -> list[tuple[str, bytes]]:
-        """Return the checkpoints' files, in order of their names, with their content."""
+        """Return the names and contents of the checkpoints' files, in order of their names."""
         with self._reached():
             self._files.invalidate_cache()
             try:
@@ -214,23 +218,23 @@ class Place:
         except KeelError:
             raise
         except FileExistsError:
-            raise CheckpointsUnavailable(f"a checkpoint is in {self._shown} already, and is not overwritten") from None
-        except Exception as error:  # each of fsspec's file systems raises its own, and its words may hold a secret
+            raise CheckpointsUnavailable(f"a checkpoint is in {self._name} already, and is not overwritten") from None
+        except Exception as error:  # fsspec's file systems raise their own errors, whose text may hold a secret
             why = getattr(error, "strerror", None) or type(error).__name__
-            raise CheckpointsUnavailable(f"the checkpoints in {self._shown} cannot be reached: {why}") from None
+            raise CheckpointsUnavailable(f"the checkpoints in {self._name} cannot be reached: {why}") from None
 
 
-def shown(place: str | Path) -> str:
-    """Return a place for people, without a user's name and password.
+def without_credentials(place: str | Path) -> str:
+    """Return a location without its user name and password.
 
-    >>> shown("ftp://keel:secret@example.com/checkpoints")
+    >>> without_credentials("ftp://keel:secret@example.com/checkpoints")
     'ftp://example.com/checkpoints'
     """
     return re.sub(r"//[^/]*@", "//", str(place))
 
 
 def _checked(files: list[tuple[str, bytes]], rows: list[Row], keys: Iterable[Ed25519PublicKey]) -> Verification:
-    """Verify the checkpoints as such, then the rows, then that the rows are those that were signed."""
+    """Verify the checkpoints, then the chain of rows, then that the rows are those that were signed."""
     trusted = {key_id(key): key for key in keys}
     signed: list[Checkpoint] = []
     previous = GENESIS
@@ -253,30 +257,30 @@ def _checked(files: list[tuple[str, bytes]], rows: list[Row], keys: Iterable[Ed2
 
 
 def _authentic(name: str, content: bytes, previous: str, trusted: Mapping[str, Ed25519PublicKey]) -> Checkpoint | str:
-    """Return the checkpoint of a file, or why it is none."""
+    """Return the checkpoint of a file, or why it is not valid."""
     try:
         found = Checkpoint.from_bytes(content)
     except (ValueError, RecursionError):
-        return "it is not a checkpoint as Keel writes it: somebody has changed it"
+        return "it does not have the form of a checkpoint: it was changed"
     if found.name != name:
-        return f"it lies in the place of another: it is that of {found.size} rows"
+        return f"it has the name of another: it is the checkpoint of {found.size} rows"
     if found.key_id not in trusted:
-        return f"it is signed by key {found.key_id}, which is not trusted here: {', '.join(sorted(trusted))} is"
+        return f"it is signed by key {found.key_id}, which is not trusted; trusted: {', '.join(sorted(trusted))}"
     try:
         trusted[found.key_id].verify(found.signature, found.signed)
     except InvalidSignature:
-        return "its signature is not of what it says: somebody has changed or forged it"
+        return "its signature does not match its content: it was changed or forged"
     if found.previous != previous:
-        return "it does not follow the checkpoint before it: one between them was removed or replaced"
+        return "it does not follow the checkpoint before it: a checkpoint between them was removed or replaced"
     return found
 
 
 def _rewritten(checkpoint: Checkpoint, covered: int, rows: list[Row]) -> str:
-    """Return why the rows are not those that were signed, or an empty string."""
+    """Return how the rows differ from those that were signed, or an empty string."""
     size, on = checkpoint.size, f"{checkpoint.at:%Y-%m-%d %H:%M} UTC"
     if len(rows) < size:
-        return f"{size} rows were signed on {on}, and the ledger has {len(rows)}: its end was cut off"
+        return f"{size} rows were signed on {on}, but the ledger has {len(rows)}: rows were cut off at the end"
     last = rows[size - 1]
     if (last["seq"], last["hash"]) != (checkpoint.seq, checkpoint.head):
-        return f"rows {covered + 1} to {size} are not those that were signed on {on}: they were written anew"
+        return f"rows {covered + 1} to {size} differ from those that were signed on {on}: the chain was rewritten"
     return ""

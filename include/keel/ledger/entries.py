@@ -1,9 +1,9 @@
-"""The append-only, hash-chained record of every transition.
+"""The rows of the ledger: append them, read them, verify the chain.
 
-Each row's hash covers its content and the hash of the row before it, and rows are numbered without a gap, so that a
-changed, removed, added or reordered row breaks the chain from there on. The database's own triggers refuse updates and
-deletes; the chain shows where somebody got around them (`keel.ledger.verification`), and signed checkpoints show where
-somebody wrote it anew (`keel.ledger.checkpoints`).
+The hash of a row covers its content and the hash of the row before it, and rows are numbered without a gap. Therefore a
+changed, removed, added or moved row breaks the chain from there on. The database's triggers refuse updates and deletes.
+The chain shows where these were bypassed (`keel.ledger.verification`). Signed checkpoints show where the chain was
+rewritten (`keel.ledger.checkpoints`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, LargeBinary, cast, func, literal, select, text
 
 from keel.errors import LedgerBroken
-from keel.ledger import verification as proof
+from keel.ledger import verification
 from keel.ledger.verification import COLUMNS, GENESIS, NUMBERS, Row, Verification, digest
 from keel.store.database.tables import ledger as ledger_table
 from keel.store.database.times import from_micros, to_micros
@@ -36,15 +36,15 @@ __all__ = [
     "append",
     "digest",
     "entries",
-    "entry",
-    "rows",
+    "parse_entry",
     "stored_rows",
+    "table_rows",
     "verify",
 ]
 
 
 class Action(StrEnum):
-    """What a row records."""
+    """The actions that rows record; the values are stored."""
 
     REGISTER = "register"
     KEEP_CHAMPION = "keep_champion"
@@ -58,9 +58,10 @@ class Action(StrEnum):
     EXPERIMENT_START = "experiment_start"
     EXPERIMENT_END = "experiment_end"
     QUARANTINE = "quarantine"
-    """Of data: a stretch of time is set aside."""
+    """Of data: an interval is excluded from training and from later checks."""
     RELEASE_QUARANTINE = "release_quarantine"
     RELEASE_VERSION = "release_version"
+    """A rejected or quarantined version is reinstated."""
     DELETE_VERSION = "delete_version"
 
 
@@ -88,31 +89,31 @@ def append(
     connection: Connection, *, model: str, at: datetime, actor: str, action: str,
     generation_from: int, generation_to: int, body: Mapping[str, Any],
 ) -> Entry:  # fmt: skip
-    """Add one row inside the caller's transaction, so that a change and its record are one, and return it."""
-    if connection.dialect.name == "postgresql":  # SQLite's writers are alone anyway
+    """Append one row in the caller's transaction, so that a change and its record are atomic, and return it."""
+    if connection.dialect.name == "postgresql":  # SQLite allows one writer at a time anyway
         connection.execute(text("LOCK TABLE ledger IN SHARE ROW EXCLUSIVE MODE"))
     last = select(ledger_table.c.seq, ledger_table.c.hash).order_by(ledger_table.c.seq.desc()).limit(1)
     head = connection.execute(last).first()
     values = {
-        # Not the database's own number: PostgreSQL leaves a gap where a transaction is undone, as if a row were gone.
+        # Not a database sequence: PostgreSQL leaves a gap after a rollback, which would look like a removed row.
         "seq": head.seq + 1 if head else 1,
-        # A user name of digits comes as a number out of Airflow's native templates, and back as text from the column.
+        # A user name of digits is a number in Airflow's native templates, and text in the column.
         "model": model, "at": to_micros(at), "actor": str(actor), "action": str(action),
         "generation_from": generation_from, "generation_to": generation_to,
         "body": json.dumps(body, sort_keys=True), "previous_hash": head.hash if head else GENESIS,
     }  # fmt: skip
     values["hash"] = digest(values)
     connection.execute(ledger_table.insert().values(**values))
-    return entry(values)
+    return parse_entry(values)
 
 
 def entries(store: Store, model: str | None = None, action: str | None = None) -> Iterator[Entry]:
-    """Yield the rows in order, of one model and one action or of all.
+    """Yield the rows in order, of one model and one action, or of all.
 
     Raises
     ------
     LedgerBroken
-        A row cannot be read, so somebody has changed it.
+        A row cannot be read: it was changed after it was written.
 
     """
     query = select(ledger_table).order_by(ledger_table.c.seq)
@@ -122,27 +123,27 @@ def entries(store: Store, model: str | None = None, action: str | None = None) -
         query = query.where(ledger_table.c.action == str(action))
     try:
         with store.connect() as connection:
-            found = [dict(row) for row in connection.execute(query).mappings()]
+            rows = [dict(row) for row in connection.execute(query).mappings()]
     except UnicodeDecodeError as error:
         raise LedgerBroken(f"the ledger cannot be read ({error}); to find the row: keel ledger verify") from None
-    for row in found:
+    for row in rows:
         try:
-            read = entry(row)
+            entry = parse_entry(row)
         except (ArithmeticError, TypeError, ValueError) as error:
             raise LedgerBroken(f"row {row['seq']} of the ledger cannot be read: {error}") from None
-        yield read
+        yield entry
 
 
-def entry(row: Row) -> Entry:
-    """Return what a row of the table says."""
+def parse_entry(row: Row) -> Entry:
+    """Return a row of the table as an entry."""
     return Entry(**{**row, "at": from_micros(row["at"]), "body": json.loads(row["body"])})
 
 
-def rows(connection: Connection) -> list[Row]:
-    """Return every row of the table as it is, in order, whatever somebody has put into it.
+def table_rows(connection: Connection) -> list[Row]:
+    """Return every row of the table in order, whatever values it holds.
 
-    SQLite keeps any type in any column, and bytes that are no text: a value that is not of its column's type, or not
-    UTF-8, is returned as a text that no hash of Keel's covers.
+    SQLite stores any type in any column, and bytes that are not UTF-8. Such a value is returned as a text that matches
+    no hash, so that verification finds it.
     """
     query = select(ledger_table).order_by(ledger_table.c.seq)
     if connection.dialect.name == "postgresql":
@@ -155,20 +156,20 @@ def rows(connection: Connection) -> list[Row]:
 
 
 def stored_rows(store: Store) -> list[Row]:
-    """Return what `rows` does, on a connection of its own."""
+    """Return `table_rows`, on a new connection."""
     with store.connect() as connection:
-        return rows(connection)
+        return table_rows(connection)
 
 
 def verify(store: Store) -> Verification:
-    """Verify every row of the store: `proof.verify`."""
-    return proof.verify(stored_rows(store))
+    """Verify every row of the store (`keel.ledger.verification.verify`)."""
+    return verification.verify(stored_rows(store))
 
 
 def _typed(column: ColumnElement[Any]) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-    """Return a column's bytes and the type they have in this row, as SQLite keeps it."""
+    """Return a column's bytes, and the type that SQLite stored them with in this row."""
     name = str(column.key)
-    # An empty text in the concatenation keeps a type that is not there from being NULL.
+    # Concatenating an empty text turns a missing type into text.
     return cast(column, LargeBinary).label(name), (func.typeof(column) + literal("")).label(f"{name}_type")
 
 

@@ -1,4 +1,4 @@
-"""A row of the ledger with its parts in reach, for whoever tells it."""
+"""A view of a ledger row, for describing it in sentences."""
 
 from __future__ import annotations
 
@@ -6,61 +6,61 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from keel.ledger.wording import ended, mapping, text, version
+from keel.ledger.wording import as_mapping, as_text, name_version, with_full_stop
 
 if TYPE_CHECKING:
     from keel.ledger.entries import Entry
 
-NOBODY = frozenset({"", "airflow", "None"})
-"""How an actor is called where the schedule has acted."""
+SCHEDULED_ACTORS = frozenset({"", "airflow", "None"})
+"""Actors of rows that a scheduled run wrote, rather than a person's."""
 
 
 @dataclass(frozen=True)
 class LedgerEntryView:
-    """A row with its parts by name, each empty where the row has no such part."""
+    """A row and its parts by name; a part that the row does not have is empty."""
 
     entry: Entry
 
     def part(self, name: str) -> Mapping[str, Any]:
-        """Return a part of the body that is itself made of parts."""
-        return mapping(mapping(self.entry.body).get(name))
+        """Return a part of the body that is a mapping."""
+        return as_mapping(as_mapping(self.entry.body).get(name))
 
     @property
     def evidence(self) -> Mapping[str, Any]:
-        """What the row rests on."""
+        """The evidence of the row."""
         return self.part("evidence")
 
     @property
     def sentence(self) -> str:
-        """What whoever wrote the row said of it."""
-        return ended(text(self.evidence.get("sentence")))
+        """The sentence in the row's evidence."""
+        return with_full_stop(as_text(self.evidence.get("sentence")))
 
     @property
-    def who(self) -> str:
-        """Who acted; empty for the schedule."""
-        return "" if self.entry.actor in NOBODY else self.entry.actor
+    def person(self) -> str:
+        """The person who acted; empty for a scheduled run."""
+        return "" if self.entry.actor in SCHEDULED_ACTORS else self.entry.actor
 
     @property
     def by(self) -> str:
-        """Who acted, to add to a sentence."""
-        return f" by {self.who}" if self.who else ""
+        """The person who acted, to add to a sentence."""
+        return f" by {self.person}" if self.person else ""
 
     @property
-    def why(self) -> str:
-        """Why, where the row says so apart from its sentence; else its sentence."""
-        given = [self.evidence.get("reason"), *(mapping(s).get("reason") for s in self.part("statuses").values())]
-        reason = next((text(each) for each in given if text(each)), "")
-        return f"Why: {ended(reason)}" if reason else self.sentence
+    def reason(self) -> str:
+        """The reason, if the row has one apart from its sentence; else the sentence."""
+        given = [self.evidence.get("reason"), *(as_mapping(s).get("reason") for s in self.part("statuses").values())]
+        reason = next((as_text(each) for each in given if as_text(each)), "")
+        return f"Reason: {with_full_stop(reason)}" if reason else self.sentence
 
     @property
-    def about(self) -> str:
-        """Name the version that the row is about."""
+    def version(self) -> str:
+        """The version that the row is about, as text."""
         evidence, artifacts = self.evidence, self.part("artifacts")
         named = (evidence.get("challenger"), artifacts.get("version"), evidence.get("version"), *self.part("statuses"))
-        return next((version(each) for each in named if each is not None), "a version")
+        return next((name_version(each) for each in named if each is not None), "a version")
 
     @property
     def is_inconclusive(self) -> bool:
-        """Whether a comparison came to no answer; versions before 0.1.0 said so in the reason alone."""
-        found = self.evidence
-        return found.get("verdict") == "inconclusive" or text(found.get("reason")).startswith("inconclusive")
+        """Whether a comparison was inconclusive; rows before 0.1.0 have that in the reason alone."""
+        evidence = self.evidence
+        return evidence.get("verdict") == "inconclusive" or as_text(evidence.get("reason")).startswith("inconclusive")

@@ -1,183 +1,189 @@
-"""What a row of the ledger says, in sentences that need no knowledge of Keel.
+"""Describe a ledger row in plain sentences, for people who do not know Keel, such as auditors.
 
-One small function tells each action. None of them trusts a row: what it lacks or holds in another form, as rows of
-older versions do, is left out, and an action that nobody knows is told by its name.
+Each action has a function that yields the sentences of a row. The functions do not trust the row: a part that is
+missing or has another form, as in rows of older releases, is left out. An unknown action is described by its name.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from keel.ledger import wording
 from keel.ledger.entries import Action, Entry
-from keel.ledger.entry_view import NOBODY, LedgerEntryView
-from keel.ledger.wording import chance, day, ended, is_met, mapping, span, stretches, text, values_of, version
+from keel.ledger.entry_view import SCHEDULED_ACTORS, LedgerEntryView
+from keel.ledger.wording import as_mapping, as_text, format_interval, format_intervals, name_version, with_full_stop
 
-TURNED_DOWN = ("fail", "keep_champion")
-"""What a comparison says of a challenger that stays out, now and in rows of before."""
-
-
-ENDINGS = {
-    "promote": "{} is shown to be better",
-    "roll_back": "{} is shown to be worse",
-    "no_difference": "no difference is shown",
-    "mismatch": "what was measured cannot be believed",
-    "void": "it could come to no verdict any more",
+FAILED = ("fail", "keep_champion")
+"""Verdicts of a comparison that keep the champion; the second is that of rows before 0.1.0."""
+EXPERIMENT_OUTCOMES = {
+    "promote": "{} was shown to be better",
+    "roll_back": "{} was shown to be worse",
+    "no_difference": "no difference was shown",
+    "mismatch": "its measurements were not valid",
+    "void": "it could not reach a verdict any more",
     "stopped": "without a verdict",
 }
-"""How an experiment ends, by what the row says; of the challenger."""
+"""How an experiment ended, by the outcome in the row; the placeholder is the challenger."""
+PASSED_PROBATION = ("The version passed its probation: ", "The version has survived its probation: ")
+"""How the evidence of a passed probation begins, in this release and in 0.1.0."""
 
-Tale = Callable[[LedgerEntryView], Iterator[str]]
-
-
-def tell(entry: Entry) -> str:
-    """Return what happened, on one line."""
-    told = (sentence for sentence in TALES.get(entry.action, _as_it_is)(LedgerEntryView(entry)) if sentence)
-    # A text in a row may hold anything, such as what moves a terminal's cursor.
-    plain = " ".join(f"{sentence[0].upper()}{sentence[1:]}" for sentence in told)
-    return "".join(character if character.isprintable() else " " for character in plain)
+Describer = Callable[[LedgerEntryView], Iterator[str]]
 
 
-def _register(said: LedgerEntryView) -> Iterator[str]:
-    yield f"{said.about} was trained and registered as a candidate."
-    yield _started(said)
-    yield said.why
-    tags, files = mapping(said.evidence.get("tags")), mapping(said.part("artifacts").get("files"))
-    learned, until = span(tags.get("keel.training_start"), tags.get("keel.training_end")), tags.get("keel.holdout_end")
-    if learned:
-        kept = f"; the data from then to {day(until)} was kept from it, to judge it by" if day(until) else ""
-        yield f"It learned from the data of {learned}{kept}."
-    yield f"Its {len(files)} files are pinned by their hashes: nothing else is ever loaded as it." if files else ""
+def describe(entry: Entry) -> str:
+    """Return what a row records, on one line."""
+    sentences = (sentence for sentence in DESCRIBERS.get(entry.action, _unknown)(LedgerEntryView(entry)) if sentence)
+    line = " ".join(f"{sentence[0].upper()}{sentence[1:]}" for sentence in sentences)
+    # A row's text may hold any character, such as one that moves a terminal's cursor.
+    return "".join(character if character.isprintable() else " " for character in line)
 
 
-def _keep_champion(said: LedgerEntryView) -> Iterator[str]:
-    yield f"{said.about} was {'not taken' if said.is_inconclusive else 'turned down'}."
-    yield _started(said)
-    yield from _comparison(said)
-    yield from _places(said, said.evidence.get("champion"))
+def _register(row: LedgerEntryView) -> Iterator[str]:
+    yield f"{row.version} was trained and registered as a candidate."
+    yield _started(row)
+    yield row.reason
+    tags, files = as_mapping(row.evidence.get("tags")), as_mapping(row.part("artifacts").get("files"))
+    trained_on = format_interval(tags.get("keel.training_start"), tags.get("keel.training_end"))
+    holdout_end = wording.format_time(tags.get("keel.holdout_end"))
+    if trained_on:
+        holdout = f" The data from then to {holdout_end} is its holdout." if holdout_end else ""
+        yield f"It was trained on the data of {trained_on}.{holdout}"
+    yield f"The checksums of its {len(files)} files were recorded: Keel loads no other files as it." if files else ""
 
 
-def _stage(said: LedgerEntryView) -> Iterator[str]:
-    yield f"{said.about} was offered for production, and waits for a person's yes."
-    yield _started(said)
-    yield from _comparison(said)
-    yield from _places(said)
+def _keep_champion(row: LedgerEntryView) -> Iterator[str]:
+    yield f"{row.version} was {'not promoted' if row.is_inconclusive else 'rejected'}."
+    yield _started(row)
+    yield from _comparison(row)
+    yield from _in_production(row, row.evidence.get("champion"))
 
 
-def _approve(said: LedgerEntryView) -> Iterator[str]:
-    approval = said.part("approval")
-    who = text(approval.get("approver")) or said.who or "somebody"
+def _stage(row: LedgerEntryView) -> Iterator[str]:
+    yield f"{row.version} was staged and waits for approval."
+    yield _started(row)
+    yield from _comparison(row)
+    yield from _in_production(row)
+
+
+def _approve(row: LedgerEntryView) -> Iterator[str]:
+    approval = row.part("approval")
+    approver = as_text(approval.get("approver")) or row.person or "an unknown user"
     champion = approval.get("champion")
-    instead = f", in place of {version(champion)}" if champion is not None else ""
-    yield f"{version(approval.get('challenger'))} was approved for production by {who}{instead}."
+    replaces = f", in place of {name_version(champion)}" if champion is not None else ""
+    yield f"{name_version(approval.get('challenger'))} was approved for production by {approver}{replaces}."
     yield _requested(approval)
 
 
-def _decline(said: LedgerEntryView) -> Iterator[str]:
-    approval = said.part("approval")
-    who, challenger = text(approval.get("approver")), version(approval.get("challenger"))
+def _decline(row: LedgerEntryView) -> Iterator[str]:
+    approval = row.part("approval")
+    approver, challenger = as_text(approval.get("approver")), name_version(approval.get("challenger"))
     yield (
-        f"{challenger} was declined by {who}."
-        if who
-        else f"{challenger} is not approved: nobody answered in time, which is a no."
+        f"{challenger} was declined by {approver}."
+        if approver
+        else f"{challenger} was declined: the time for approval ran out."
     )
     yield _requested(approval)
-    yield from _places(said, approval.get("champion"))
+    yield from _in_production(row, approval.get("champion"))
 
 
-def _promote(said: LedgerEntryView) -> Iterator[str]:
-    before, after = (said.part(name).get("production") for name in ("from", "to"))
-    instead = f" in place of {version(before)}" if before is not None else ", the first to do so"
-    yield f"{version(after)} went into production{instead}."
-    yield _started(said)
-    yield from _comparison(said)
-    if approver := text(said.part("approval").get("approver")):
-        requested = _requested(said.part("approval")).removeprefix("It was").removesuffix(".")
-        yield f"It was approved by {approver}{f', and{requested}' if requested else ''}."
-    yield _on_probation(said)
-    yield from _places(said)
+def _promote(row: LedgerEntryView) -> Iterator[str]:
+    before, after = (row.part(name).get("production") for name in ("from", "to"))
+    replaces = f" in place of {name_version(before)}" if before is not None else " as the first version"
+    yield f"{name_version(after)} was promoted to production{replaces}."
+    yield _started(row)
+    yield from _comparison(row)
+    if approver := as_text(row.part("approval").get("approver")):
+        requesters = _requesters(row.part("approval"))
+        yield f"It was approved by {approver}{f' and requested by {requesters}' if requesters else ''}."
+    yield _on_probation(row)
+    yield from _in_production(row)
 
 
-def _confirm(said: LedgerEntryView) -> Iterator[str]:
-    survived = mapping(said.evidence.get("watched")).get("verdict", "survived") == "survived"
-    if text(said.evidence.get("reason")) or not survived:
-        yield f"the probation of {said.about.lower()} was ended{said.by}, and it stays in production."
+def _confirm(row: LedgerEntryView) -> Iterator[str]:
+    passed = as_mapping(row.evidence.get("watched")).get("verdict", "survived") == "survived"
+    if as_text(row.evidence.get("reason")) or not passed:
+        yield f"the probation of {row.version} was ended{row.by}; the version stays in production."
     else:
-        yield f"{said.about} has passed its probation, and stays in production."
-        yield _started(said)
-    yield said.why.removeprefix("The version has survived its probation: ")
+        yield f"{row.version} passed its probation and stays in production."
+        yield _started(row)
+    reason = row.reason
+    for beginning in PASSED_PROBATION:
+        reason = reason.removeprefix(beginning)
+    yield reason
 
 
-def _rollback(said: LedgerEntryView) -> Iterator[str]:
-    bad, good = (said.part(name).get("production") for name in ("from", "to"))
-    yield f"{version(bad)} was taken back{said.by}, and {version(good)} serves again."
-    yield said.why
-    if mapping(said.part("statuses").get(str(bad))).get("status") == "quarantined":
-        yield f"{version(bad)} is quarantined: it cannot come back until a person releases it."
-    yield _on_probation(said, version(good))
-    yield from _places(said)
+def _rollback(row: LedgerEntryView) -> Iterator[str]:
+    bad, good = (row.part(name).get("production") for name in ("from", "to"))
+    yield f"{name_version(bad)} was rolled back{row.by}; {name_version(good)} is in production again."
+    yield row.reason
+    if as_mapping(row.part("statuses").get(str(bad))).get("status") == "quarantined":
+        yield f"{name_version(bad)} was quarantined: it cannot be promoted until a person reinstates it."
+    yield _on_probation(row, name_version(good))
+    yield from _in_production(row)
 
 
-def _out_of_band(said: LedgerEntryView) -> Iterator[str]:
-    yield "the registry was found changed by hand, past Keel."
-    yield said.sentence
-    yield from _places(said)
+def _out_of_band(row: LedgerEntryView) -> Iterator[str]:
+    yield "MLflow was changed outside Keel."
+    yield row.sentence
+    yield from _in_production(row)
 
 
-def _experiment_start(said: LedgerEntryView) -> Iterator[str]:
-    plan = said.part("experiment")
-    champion, challenger = version(plan.get("champion")), version(plan.get("challenger"))
-    yield f"{challenger} is tried in production beside {champion}."
-    yield _started(said)
-    yield said.why
+def _experiment_start(row: LedgerEntryView) -> Iterator[str]:
+    plan = row.part("experiment")
+    champion, challenger = name_version(plan.get("champion")), name_version(plan.get("challenger"))
+    yield f"an experiment of {challenger} against {champion} was started in production."
+    yield _started(row)
+    yield row.reason
     if plan.get("mode") == "shadow":
-        yield f"It is asked whatever {champion} is asked, and answers nobody."
+        yield f"{challenger} scores every request in shadow mode; {champion} answers all of them."
     else:
-        yield f"Who gets its answer is drawn once for each entity: {wording.shares(plan.get('stages'))}."
-    yield wording.rules(plan)
+        yield f"{challenger} answers {wording.format_allocation(plan.get('stages'))}, assigned at random."
+    yield wording.describe_rules(plan)
 
 
-def _experiment_end(said: LedgerEntryView) -> Iterator[str]:
-    found, plan = said.evidence, mapping(said.evidence.get("plan"))
-    how, challenger = text(found.get("outcome")), version(plan.get("challenger"))
-    champion = version(plan.get("champion"))
-    ending = ENDINGS.get(how, how or "the row does not say how").format(challenger)
-    ended_so = f"was stopped{said.by}, {ending}" if how == "stopped" else f"ended: {ending}"
-    yield f"the experiment with {challenger} beside {champion} {ended_so}."
-    yield said.why if how == "stopped" else said.sentence.removeprefix(f"{text(plan.get('experiment_id'))}: ")
-    yield f"{champion} answers everybody again." if plan and how not in ("promote", "void") else ""
+def _experiment_end(row: LedgerEntryView) -> Iterator[str]:
+    evidence, plan = row.evidence, as_mapping(row.evidence.get("plan"))
+    outcome, challenger = as_text(evidence.get("outcome")), name_version(plan.get("challenger"))
+    champion = name_version(plan.get("champion"))
+    result = EXPERIMENT_OUTCOMES.get(outcome, outcome or "the row has no outcome").format(challenger)
+    ended = f"was stopped{row.by}, {result}" if outcome == "stopped" else f"ended: {result}"
+    yield f"the experiment of {challenger} against {champion} {ended}."
+    experiment_id = as_text(plan.get("experiment_id"))
+    yield row.reason if outcome == "stopped" else row.sentence.removeprefix(f"{experiment_id}: ")
+    yield f"{champion} answers all requests again." if plan and outcome not in ("promote", "void") else ""
 
 
-def _quarantine(said: LedgerEntryView) -> Iterator[str]:
-    yield f"data was set aside as broken{said.by}: {stretches(said.evidence.get('quarantined'))}."
-    yield "Nothing learns from it, and no later check looks at it, until a person gives it back."
+def _quarantine(row: LedgerEntryView) -> Iterator[str]:
+    yield f"data was quarantined as broken{row.by}: {format_intervals(row.evidence.get('quarantined'))}."
+    yield "Training and later checks exclude it until a person releases it."
 
 
-def _release_quarantine(said: LedgerEntryView) -> Iterator[str]:
-    yield f"data that had been set aside was given back{said.by}: {stretches(said.evidence.get('released'))}."
-    yield "It is used again, and is not set aside a second time."
+def _release_quarantine(row: LedgerEntryView) -> Iterator[str]:
+    yield f"quarantined data was released{row.by}: {format_intervals(row.evidence.get('released'))}."
+    yield "Training and checks use it again, and it is not quarantined a second time."
 
 
-def _release_version(said: LedgerEntryView) -> Iterator[str]:
-    yield f"{said.about} was released{said.by}."
-    yield said.why
-    statuses = (text(mapping(station).get("status")) for station in said.part("statuses").values())
-    yield f"Its status is {next(statuses, '') or 'not said'} now." if said.part("statuses") else ""
+def _release_version(row: LedgerEntryView) -> Iterator[str]:
+    yield f"{row.version} was reinstated{row.by}."
+    yield row.reason
+    statuses = (as_text(as_mapping(status).get("status")) for status in row.part("statuses").values())
+    yield f"Its status is {next(statuses, '') or 'unknown'} now." if row.part("statuses") else ""
 
 
-def _delete_version(said: LedgerEntryView) -> Iterator[str]:
-    yield f"{said.about} was deleted{said.by}: its files are gone, its history stays."
-    yield said.why
+def _delete_version(row: LedgerEntryView) -> Iterator[str]:
+    yield f"{row.version} was deleted{row.by}: its files are gone, its ledger rows stay."
+    yield row.reason
 
 
-def _as_it_is(said: LedgerEntryView) -> Iterator[str]:
-    yield f"{said.entry.action.replace('_', ' ')}{said.by}."
-    yield said.why
-    yield from _places(said)
+def _unknown(row: LedgerEntryView) -> Iterator[str]:
+    yield f"{row.entry.action.replace('_', ' ')}{row.by}."
+    yield row.reason
+    yield from _in_production(row)
 
 
-TALES: Mapping[str, Tale] = {
+DESCRIBERS: Mapping[str, Describer] = {
     Action.REGISTER: _register,
     Action.KEEP_CHAMPION: _keep_champion,
     Action.STAGE: _stage,
@@ -196,52 +202,58 @@ TALES: Mapping[str, Tale] = {
 }
 
 
-def _on_probation(said: LedgerEntryView, who: str = "it") -> str:
-    probation = said.part("probation")
-    watched = span(probation.get("since"), probation.get("until"))
-    if not watched:
+def _on_probation(row: LedgerEntryView, version: str = "it") -> str:
+    probation = row.part("probation")
+    interval = format_interval(probation.get("since"), probation.get("until"))
+    if not interval:
         return ""
-    return f"{who} is on probation on the data of {watched}: shown to do harm there, it is taken back."
+    return f"{version} is on probation on the data of {interval}: Keel rolls it back if that data shows harm."
 
 
-def _comparison(said: LedgerEntryView) -> Iterator[str]:
-    """Tell what a comparison measured, and what follows; its own sentence where it measured nothing."""
-    found, measured = said.evidence, values_of(said.evidence)
-    reason = ended(text(found.get("reason")).removeprefix("inconclusive").lstrip(": "))
-    yield measured
-    yield chance(found)
-    if said.is_inconclusive:
-        yield f"Nothing could be concluded: {reason or 'the row does not say why.'}"
-    elif not measured:
-        yield reason or said.sentence
-    elif is_met(found) and found.get("verdict") in TURNED_DOWN:
-        yield f"All the same it did not pass: {reason or 'the row does not say why.'}"
-    if forced_by := text(found.get("forced_by")):
-        why = text(found.get("sentence")).partition(f"{forced_by} forces it: ")[2]
-        yield f"It was forced by {forced_by}, whatever the comparison says{f': {ended(why)}' if why else '.'}"
+def _comparison(row: LedgerEntryView) -> Iterator[str]:
+    """Yield the numbers of a comparison and its result; its own sentence if it has no numbers."""
+    evidence, values = row.evidence, wording.describe_values(row.evidence)
+    reason = with_full_stop(as_text(evidence.get("reason")).removeprefix("inconclusive").lstrip(": "))
+    yield values
+    yield wording.describe_difference(evidence)
+    if row.is_inconclusive:
+        yield f"The comparison was inconclusive: {reason or 'the row has no reason.'}"
+    elif not values:
+        yield reason or row.sentence
+    elif wording.exceeds_margin(evidence) and evidence.get("verdict") in FAILED:
+        yield f"It failed for another reason: {reason or 'the row has none.'}"
+    if forced_by := as_text(evidence.get("forced_by")):
+        sentence = as_text(evidence.get("sentence"))
+        why = re.search(rf"{re.escape(forced_by)} forces (?:it|the promotion): (.+)", sentence, flags=re.DOTALL)
+        yield f"The promotion was forced by {forced_by}{f': {with_full_stop(why[1])}' if why else '.'}"
 
 
-def _places(said: LedgerEntryView, stays: object = None) -> Iterator[str]:
-    """Tell what was in production before and after a change, or what ``stays`` there."""
-    before, after = said.part("from"), said.part("to")
+def _in_production(row: LedgerEntryView, stays: object = None) -> Iterator[str]:
+    """Yield the versions in production before and after a change; without a change the one that ``stays``."""
+    before, after = row.part("from"), row.part("to")
     if not after:
-        yield f"{version(stays)} stays in production." if stays is not None else ""
+        yield f"{name_version(stays)} stays in production." if stays is not None else ""
         return
+    old, new = name_version(before.get("production")), name_version(after.get("production"))
     if before.get("production") == after.get("production"):
-        yield f"In production is {version(after.get('production'))}, as before."
+        yield f"In production is {new}, as before."
     else:
-        yield f"In production before: {version(before.get('production'))}; after: {version(after.get('production'))}."
-    if before.get("previous") != after.get("previous"):
-        previous = after.get("previous")
-        yield f"{version(previous)} is kept to go back to."
+        yield f"In production before: {old}; after: {new}."
+    previous = after.get("previous")
+    if before.get("previous") != previous:
+        yield "There is no version to roll back to." if previous is None else f"A rollback goes to version {previous}."
 
 
-def _started(said: LedgerEntryView) -> str:
-    who = text(said.evidence.get("requested_by")) or said.who
-    return f"The run was started by {who}." if who not in NOBODY else ""
+def _started(row: LedgerEntryView) -> str:
+    person = as_text(row.evidence.get("requested_by")) or row.person
+    return f"The run was started by {person}." if person not in SCHEDULED_ACTORS else ""
 
 
 def _requested(approval: Mapping[str, Any]) -> str:
+    requesters = _requesters(approval)
+    return f"It was requested by {requesters}." if requesters else ""
+
+
+def _requesters(approval: Mapping[str, Any]) -> str:
     people = approval.get("requesters")
-    names = [each for each in people if isinstance(each, str)] if isinstance(people, list) else []
-    return f"It was asked for by {' and '.join(names)}." if names else ""
+    return " and ".join(each for each in people if isinstance(each, str)) if isinstance(people, list) else ""

@@ -1,4 +1,4 @@
-"""The pair of Ed25519 keys that signs the ledger's checkpoints and verifies them: two PEM files, kept apart."""
+"""The Ed25519 key pair that signs and verifies the ledger's checkpoints, in two PEM files."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ PUBLIC_PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----
 
 
 def keygen(path: Path) -> str:
-    """Write a new private key, readable by its owner alone, and beside it the public one (``.pub``); return its id.
+    """Write a new private key, readable by its owner only, and the public key beside it (``.pub``); return its id.
 
     Raises
     ------
     ConfigError
-        One of the files is there already, or the folder is not.
+        One of the files exists already, or the folder does not.
 
     """
     public_path = path.with_name(f"{path.name}.pub")
-    if there := [str(each) for each in (path, public_path) if os.path.lexists(each)]:
-        raise ConfigError(f"{' and '.join(there)} would be overwritten: name another file")
+    if existing := [str(each) for each in (path, public_path) if os.path.lexists(each)]:
+        raise ConfigError(f"{' and '.join(existing)} would be overwritten: name another file")
     key = Ed25519PrivateKey.generate()
     pem, spki = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -41,16 +41,16 @@ def keygen(path: Path) -> str:
 
 
 def key_id(key: Ed25519PublicKey) -> str:
-    """Return the first sixteen digits of the SHA-256 of a public key's 32 bytes."""
+    """Return the first sixteen hexadecimal digits of the SHA-256 of a public key's 32 bytes."""
     return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
 
 
 def private_key(path: Path) -> Ed25519PrivateKey:
-    """Read a private key; `ConfigError`, which repeats nothing of it, for any other file."""
+    """Read a private key; `ConfigError`, without any of the content, for another file."""
     content = _read(path)
     try:
         key = serialization.load_pem_private_key(content, password=None)
-    except (ValueError, TypeError):  # TypeError: it is encrypted
+    except (ValueError, TypeError):  # TypeError: the key is encrypted
         key = None
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(f"{path} holds no private Ed25519 key; to make one: keel ledger keygen FILE")
@@ -58,7 +58,7 @@ def private_key(path: Path) -> Ed25519PrivateKey:
 
 
 def public_keys(path: Path) -> list[Ed25519PublicKey]:
-    """Read one public key or more, after each other as PEM; `ConfigError` for any other file."""
+    """Read the public keys of a PEM file; `ConfigError` for another file."""
     content = _read(path)
     try:
         keys = [serialization.load_pem_public_key(pem) for pem in PUBLIC_PEM.findall(content)]
@@ -66,7 +66,7 @@ def public_keys(path: Path) -> list[Ed25519PublicKey]:
         keys = []
     found = [key for key in keys if isinstance(key, Ed25519PublicKey)]
     if not found or len(found) != len(keys):
-        raise ConfigError(f"{path} is not the public key that keel ledger keygen writes")
+        raise ConfigError(f"{path} is not a public key that keel ledger keygen writes")
     return found
 
 

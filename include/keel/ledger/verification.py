@@ -1,9 +1,9 @@
-"""The proof that a ledger is what was written, from its rows alone: no database and no other service is asked.
+"""Verify the ledger from its rows alone, without a database or any other service.
 
-A row here is what the table holds, and exactly what is hashed: a mapping of `COLUMNS`, the time as microseconds since
-the epoch, the body as its JSON text. Two things are recomputed from the first row on: every hash, and what the rows of
-a model say must follow from one another. What this cannot show, because the remaining rows are whole, is an end that
-was cut off and a chain that was written anew from some row on: see `keel.ledger.checkpoints`.
+A row is a mapping of `COLUMNS`, exactly as it is hashed: the time as microseconds since the epoch, the body as JSON
+text. Verification recomputes every hash from the first row on, and checks that each change of a model starts from the
+state that the row before left. It cannot find rows that were cut off at the end, nor a chain that was rewritten from
+some row on, since the remaining rows are consistent: see `keel.ledger.checkpoints`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Row = Mapping[str, Any]
 
 GENESIS = "0" * 64
 COVERED = ("model", "at", "actor", "action", "generation_from", "generation_to", "body", "previous_hash")
-"""What a row's hash covers; its number is its place in the chain."""
+"""The columns that a row's hash covers; its number follows from its position in the chain."""
 COLUMNS = ("seq", *COVERED, "hash")
 NUMBERS = frozenset({"seq", "at", "generation_from", "generation_to"})
 ALIASES = ("production", "staging", "previous")
@@ -29,37 +29,37 @@ ALIASES = ("production", "staging", "previous")
 
 @dataclass(frozen=True)
 class Verification:
-    """Whether a ledger holds, and if not, the number of the first row that breaks it."""
+    """The result of a verification: whether the chain holds, or the first row that breaks it."""
 
     entries: int
     broken_at: int | None
     reason: str
     checkpoints: int = 0
-    """How many signed checkpoints were checked."""
+    """Number of signed checkpoints that were checked."""
     covered: int = 0
-    """How many rows the last of them covers."""
+    """Number of rows that the last of them covers."""
 
 
 @dataclass
-class _Reached:
-    """Where a model's rows have brought it."""
+class _ModelState:
+    """The generation and aliases of a model after the rows so far."""
 
     generation: int = 0
     aliases: Mapping[str, int | None] = field(default_factory=lambda: dict.fromkeys(ALIASES))
 
 
 def digest(row: Row) -> str:
-    """SHA-256 over a row's content and the hash before it."""
+    """Return the SHA-256 of a row's content and the hash of the row before it."""
     return hashlib.sha256(json.dumps([row[name] for name in COVERED]).encode()).hexdigest()
 
 
 def verify(rows: Sequence[Row]) -> Verification:
-    """Recompute every hash from the first row on, and what the rows of each model say must follow."""
-    previous, reached = GENESIS, dict[str, _Reached]()
+    """Recompute every hash from the first row on, and check that the changes of each model follow from each other."""
+    previous, states = GENESIS, dict[str, _ModelState]()
     for number, row in enumerate(rows, 1):
         reason = _broken_link(row, number, previous)
         if not reason:
-            reason = _contradiction(reached.setdefault(row["model"], _Reached()), row)
+            reason = _contradiction(states.setdefault(row["model"], _ModelState()), row)
         if reason:
             return Verification(len(rows), number, reason)
         previous = row["hash"]
@@ -67,7 +67,7 @@ def verify(rows: Sequence[Row]) -> Verification:
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write one row a line, as JSON in ASCII, replacing the file as a whole."""
+    """Write one row a line, as JSON in ASCII; the file is replaced atomically."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
         unfinished.write_bytes(b"".join(_line(row) + b"\n" for row in rows))
@@ -77,7 +77,7 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Return the rows that `write_rows` wrote; a line of any other form becomes a row that `verify` names."""
+    """Return the rows that `write_rows` wrote; a line of another form becomes a row that `verify` reports."""
     try:
         lines = path.read_bytes().removesuffix(b"\n").split(b"\n")
     except OSError as error:
@@ -86,11 +86,11 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def _broken_link(row: Row, number: int, previous: str) -> str:
-    """Return why a row is not the one that follows, or an empty string."""
+    """Return why a row does not continue the chain, or an empty string."""
     if not _is_row(row):
-        return "it is not a row as Keel writes them"
+        return "it does not have the form of a ledger row"
     if row["seq"] != number:
-        return f"row {row['seq']} stands in its place: a row was removed, moved or given another number"
+        return f"row {row['seq']} is in its place: a row was removed, moved or renumbered"
     if digest(row) != row["hash"]:
         return "its content does not match its hash"
     if row["previous_hash"] != previous:
@@ -104,27 +104,29 @@ def _is_row(row: Row) -> bool:
     )
 
 
-def _contradiction(reached: _Reached, row: Row) -> str:
-    """Return what a row says against the model's rows before it, or an empty string, and go on to where it leads."""
+def _contradiction(state: _ModelState, row: Row) -> str:
+    """Return how a row contradicts the model's rows before it, or an empty string; update the model's state."""
     try:
         body = json.loads(row["body"])
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
         return "its body is not a JSON object"
-    steps, at = (row["generation_from"], row["generation_to"]), reached.generation
+    steps, at = (row["generation_from"], row["generation_to"]), state.generation
     if "to" not in body and "from" not in body:
-        # The generation may be one that was read just before somebody else's change.
+        # The generation may have been read just before a change by another process.
         if steps[0] == steps[1] and 0 <= steps[0] <= at:
             return ""
-        return f"it goes from generation {steps[0]} to {steps[1]} of {at}, and does not say what changed"
+        return f"it goes from generation {steps[0]} to {steps[1]} of {at}, but records no change"
     if steps != (at, at + 1):
-        return f"it goes from generation {steps[0]} to {steps[1]}, and {row['model']} was at {at}"
-    if body.get("from") != reached.aliases:
-        return f"it changes {placed(body.get('from'))}, and {row['model']} was at {placed(reached.aliases)}"
+        return f"it goes from generation {steps[0]} to {steps[1]}, but {row['model']} was at {at}"
+    if body.get("from") != state.aliases:
+        return (
+            f"it changes {format_aliases(body.get('from'))}, but {row['model']} was at {format_aliases(state.aliases)}"
+        )
     if not _are_aliases(body.get("to")):
-        return "it changes the deployment to what none can be"
-    reached.generation, reached.aliases = at + 1, body["to"]
+        return "the deployment that it changes to is not valid"
+    state.generation, state.aliases = at + 1, body["to"]
     return ""
 
 
@@ -141,7 +143,7 @@ def _line(row: Row) -> bytes:
 
 
 def _parsed(line: bytes) -> Row:
-    """Return a line's row; an empty one, which is no row, where the line is not to the byte what Keel writes."""
+    """Return a line's row; an empty mapping unless every byte of the line is as Keel writes it."""
     try:
         row = json.loads(line)
         return row if _is_row(row) and _line(row) == line else {}
@@ -149,8 +151,8 @@ def _parsed(line: bytes) -> Row:
         return {}
 
 
-def placed(aliases: object) -> str:
-    """Say which version is where."""
+def format_aliases(aliases: object) -> str:
+    """Return the version of each alias as text."""
     if not _are_aliases(aliases):
-        return "nothing that a deployment can be"
+        return "an invalid deployment"
     return ", ".join(f"{name} {aliases[name] or 'none'}" for name in ALIASES)

@@ -65,8 +65,8 @@ def test_a_history_is_told_by_day_one_line_a_row(url: str) -> None:
                 "quarantined": [{"start": "2013-05-01T03:00:00+00:00", "end": "2013-05-01T06:00:00+00:00"}],
             }})  # fmt: skip
     told = (
-        "Data was set aside as broken: 1 May 2013 03:00 to 06:00 (UTC). Nothing learns from it, and no later check "
-        "looks at it, until a person gives it back."
+        "Data was quarantined as broken: 1 May 2013 03:00 to 06:00 (UTC). Training and later checks exclude it until "
+        "a person releases it."
     )
     assert keel("show", "flight_delay").output.splitlines() == [
         "Monday, 2 March 2026 (UTC)", f"  17:15  row 8: {told}",
@@ -87,7 +87,7 @@ def test_a_terminal_gets_the_whole_story_wrapped(capsys: pytest.CaptureFixture[s
     monkeypatch.setenv("COLUMNS", "80")
     commands.print_history(STORY)
     shown = capsys.readouterr().out
-    assert "\x1b[1;31mVersion 5 was taken back, and version 3 serves again. " in shown
+    assert "\x1b[1;31mVersion 5 was rolled back; version 3 is in production again. " in shown
     plain = " ".join(shown.split())
     assert "row 20" in plain
 

@@ -64,7 +64,7 @@ def test_release_frees_the_intervals_within_the_range_and_records_the_user(url: 
     assert row.actor == "ada"
     assert len(row.body["evidence"]["released"]) == 2
     told = CliRunner().invoke(command_line.app, ["ledger", "show", "flight_delay"]).output
-    assert "was given back by ada: 1 May 2013 03:00 to 06:00, 1 May 2013 09:00 to 12:00 (UTC)." in told
+    assert "was released by ada: 1 May 2013 03:00 to 06:00, 1 May 2013 09:00 to 12:00 (UTC)." in told
 
 
 def test_release_as_json_lists_the_released_intervals(url: str) -> None:
@@ -79,7 +79,7 @@ def test_release_that_cannot_be_done_names_what_exists_and_changes_nothing(url: 
     part = ["--start", "2013-05-01T04:00:00Z", "--end", "2013-05-01T06:00:00Z"]
     error = refused("release", "flight_delay", *part)
     assert isinstance(error, UnknownQuarantine)
-    assert "set aside: 2013-05-01T03:00:00Z to 2013-05-01T06:00:00Z, 2013-05-01T09" in str(error)
+    assert "quarantined: 2013-05-01T03:00:00Z to 2013-05-01T06:00:00Z, 2013-05-01T09" in str(error)
     assert error.exit_code == 2
     with Store.open(url) as store:
         assert len(store.quarantines("flight_delay")) == 3

@@ -97,7 +97,7 @@ def test_list_prints_each_version_with_status_training_data_and_reason(home):
     assert second.endswith("not shown [bold]to be better")
     assert third.endswith("it did [2J harm")
     assert leftover.startswith("4        not registered")
-    assert leftover.endswith("nothing says what was registered, so it is never loaded")
+    assert leftover.endswith("so Keel never loads it")
 
 
 def test_list_on_a_terminal_prints_a_table_and_takes_no_markup_from_a_reason(home, monkeypatch):
@@ -138,7 +138,7 @@ def test_prune_as_json_lists_the_versions(home):
 
 
 def test_end_probation_records_the_user_and_the_reason(home):
-    with pytest.raises(UnknownVersion, match="version 1 is not on probation; none is"):
+    with pytest.raises(UnknownVersion, match="version 1 is not on probation; no version is"):
         keel("end-probation", "toy", "1", "--reason", "its labels never come")
     watched = {"version": 1, "previous": None, "since": LONG_AGO.isoformat(), "until": (LONG_AGO + DAY).isoformat()}
     with Workspace.open(home=home, environment={}) as ws:
@@ -162,7 +162,7 @@ def test_reinstate_records_the_user_and_the_reason(home):
     )
     [row] = rows_of(home, "release_version")
     assert row.actor == "ada"
-    assert row.body["evidence"]["sentence"] == "Released version 3, which was quarantined: it was the sensor"
+    assert row.body["evidence"]["sentence"] == "Reinstated version 3, which was quarantined: it was the sensor"
     done = json.loads(keel("reinstate", "toy", "2", "--reason", "another look", "--json"))
     assert (done["version"], done["status"], done["actor"]) == (2, "candidate", "ada")
     with Workspace.open(home=home, environment={}) as ws:
@@ -181,7 +181,7 @@ def test_reinstate_records_the_user_and_the_reason(home):
         (
             ["reinstate", "toy", "9", "--reason", "x"],
             UnknownVersion,
-            r"can be released: 2 \(rejected\), 3 \(quarantined",
+            r"can be reinstated: 2 \(rejected\), 3 \(quarantined",
         ),
         (["reinstate", "toy", "2", "--reason", " "], ConfigError, "say why"),
         (["list", "tyo"], UnknownModel, "did you mean 'toy'"),

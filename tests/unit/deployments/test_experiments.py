@@ -54,7 +54,7 @@ def test_what_runs_is_in_the_ledger_and_in_the_table(store):
     finish(store)
     assert experiments.running(store, "toy") is None
     assert history(store, "toy").experiment is None
-    [ended] = experiments.listed(store, "toy")
+    [ended] = experiments.list_all(store, "toy")
     assert (ended.status, ended.outcome["outcome"], ended.outcome["sentence"]) == (
         "ended",
         "no_difference",
@@ -81,7 +81,7 @@ def test_a_second_one_is_refused_while_the_first_runs(store):
     begin(store, replace(OTHER, experiment_id="experiment-3", model="other"))  # of another model
     finish(store)
     begin(store, OTHER)
-    assert [each.plan.experiment_id for each in experiments.listed(store, "toy")] == ["experiment-2", "experiment-1"]
+    assert [each.plan.experiment_id for each in experiments.list_all(store, "toy")] == ["experiment-2", "experiment-1"]
     assert experiments.running(store, "toy") == OTHER
 
 
@@ -138,7 +138,7 @@ def test_what_leaves_nothing_to_compare_ends_it_at_once(store, change, says):
     change(store, at)
     assert experiments.running(store, "toy") is None
     assert history(store, "toy").experiment is None
-    [ended] = experiments.listed(store, "toy")
+    [ended] = experiments.list_all(store, "toy")
     assert ended.outcome["outcome"] == "void"
     assert re.search(f"experiment-1 is void: {says}", ended.outcome["sentence"])
     row = list(ledger.entries(store, "toy"))[-1]
@@ -173,9 +173,9 @@ def test_a_plan_that_cannot_be_read_keeps_nobody_from_changing_the_deployment(st
 @pytest.mark.parametrize(("production", "statuses"), [(3, None), (1, REJECTED)])
 def test_what_has_changed_since_it_was_planned_is_not_begun(store, production, statuses):
     deploy(store, Deployment("toy"), production=production, statuses=statuses)
-    with pytest.raises(ExperimentRefused, match="toy: meanwhile, version .*: look again"):
+    with pytest.raises(ExperimentRefused, match="toy: since the plan was made, version .*; start another experiment"):
         begin(store)
-    assert experiments.listed(store, "toy") == []
+    assert experiments.list_all(store, "toy") == []
 
 
 def test_nobody_ends_an_experiment_of_another_model(store):
@@ -212,25 +212,25 @@ def test_of_two_that_begin_at_once_one_is_refused(store):
 def test_the_database_itself_refuses_a_second_one(store):
     begin(store)
     with pytest.raises(sa.exc.IntegrityError), store.engine.begin() as connection:
-        connection.execute(table.insert().values(**experiments._values(experiments.Experiment(OTHER))))
+        connection.execute(table.insert().values(**experiments.table_values(experiments.Experiment(OTHER))))
 
 
 def test_a_lost_table_is_written_again_from_the_ledger(store):
     begin(store)
     finish(store)
     begin(store, OTHER)
-    right = experiments.listed(store, "toy")
+    right = experiments.list_all(store, "toy")
     assert experiments.rebuild(store) == []
     with store.begin() as connection:
         connection.execute(sa.delete(table))
     assert experiments.rebuild(store, "toy") == ["toy"]
-    assert experiments.listed(store, "toy") == right
+    assert experiments.list_all(store, "toy") == right
     with store.begin() as connection:
         connection.execute(sa.update(table).where(table.c.status == "running").values(challenger=3))
         connection.execute(
             table.insert().values(
-                **experiments._values(experiments.Experiment(replace(PLAN, model="x", experiment_id="x")))
+                **experiments.table_values(experiments.Experiment(replace(PLAN, model="x", experiment_id="x")))
             )
         )
     assert experiments.rebuild(store) == ["toy", "x"]
-    assert experiments.listed(store, "x") == []
+    assert experiments.list_all(store, "x") == []

@@ -120,6 +120,6 @@ def test_a_probation_ends_by_a_row_or_when_another_version_is_in_production(row:
         ({"production": 1}, {"production": 1}, {}),
     ],
 )
-def test_changed_statuses_follow_the_first_alias_of_a_version(before: Any, after: Any, expected: dict[int, str]) -> None:
+def test_changed_statuses_follow_a_versions_first_alias(before: Any, after: Any, expected: dict[int, str]) -> None:
     found = changed_statuses(Deployment("m", **before), Deployment("m", **after))
     assert {version: str(status) for version, status in found.items()} == expected

@@ -140,7 +140,9 @@ def test_a_removed_alias_is_restored_and_recorded_each_time(model, alias):
         )
         assert alias not in model.aliases
         looked = model.reconcile()
-        assert looked.sentence.endswith(f"was removed outside Keel. Keel restored it to version {before.aliases[alias]}.")
+        assert looked.sentence.endswith(
+            f"was removed outside Keel. Keel restored it to version {before.aliases[alias]}."
+        )
         assert model.out_of_band == [looked.sentence] * times
         assert model.now == before
         model.require_agreement()

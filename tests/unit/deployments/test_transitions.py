@@ -224,7 +224,7 @@ def test_a_registry_that_does_not_answer_after_the_commit_is_told_apart_and_a_re
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     gone = Registry("http://127.0.0.1:9")
     before = model.now
-    with pytest.raises(RegistryUnavailable, match=r"the change is committed \(generation 3\).*completes it: MLflow at http"):
+    with pytest.raises(RegistryUnavailable, match=r"is committed \(generation 3\).*completes it: MLflow at http"):
         CheapModel(model.store, gone, model.name).change(production=3, previous=2)
     assert model.now == replace(before, production=3, previous=2, generation=3)
     assert model.sync_pending
@@ -237,7 +237,7 @@ def test_a_projection_that_others_hold_up_says_that_the_change_is_made(model, st
     with (
         Store.open(store_url, timeout=0.2) as impatient,
         model.store.lock(f"projection-{model.name}"),
-        pytest.raises(StoreUnavailable, match=r"the change is committed \(generation 3\)"),
+        pytest.raises(StoreUnavailable, match=r"is committed \(generation 3\)"),
     ):  # fmt: skip
         CheapModel(impatient, model.registry, model.name).change(production=3, previous=2)
     assert model.sync_pending

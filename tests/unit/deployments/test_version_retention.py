@@ -1,4 +1,4 @@
-"""Versions are deleted when nobody needs them any more, and no other: on a real store and a real MLflow."""
+"""Only expired versions are deleted, on a real store and a real MLflow registry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from keel.deployments import version_retention as retention
 from keel.deployments.artifact_checksums import LedgerPins
 from keel.deployments.history import Deployment, Status, history
 from keel.deployments.version_retention import prune
-from keel.deployments.versions import describe, release
+from keel.deployments.versions import describe, reinstate
 from keel.errors import ArtifactChanged, ConfigError, RegistryUnavailable, StaleGeneration, UnknownVersion
 from keel.ledger import entries as ledger
 from keel.registry.artifacts import Artifacts
@@ -174,7 +174,7 @@ def test_registrations_that_were_cut_short_are_deleted_after_a_day(store, regist
     assert delete(store, registry, REGISTERED + timedelta(hours=25), dry_run=True) == [2]
     [found] = prune(store, registry, CONFIG, now=REGISTERED + timedelta(hours=25), actor="tests")
     assert (found.version, found.status) == (2, None)
-    assert found.reason.endswith("was cut short")
+    assert found.reason.endswith("was interrupted")
     assert there(registry) == [1, int(by_hand.version)]
     assert history(store, "toy").status(2) is Status.DELETED
 
@@ -275,7 +275,7 @@ def test_of_a_promotion_and_a_deletion_at_the_same_time_one_is_refused(store, re
 def test_a_version_that_is_promoted_while_one_looks_is_not_deleted(store, registry, candidate, monkeypatch):
     add(store, registry, candidate, 3)
     deploy(store, registry, production=3)
-    record, calls = retention._record, []
+    record, calls = retention.record_deletion, []
 
     def overtaken(*arguments, **more):
         calls.append(arguments[3].version)
@@ -283,7 +283,7 @@ def test_a_version_that_is_promoted_while_one_looks_is_not_deleted(store, regist
             deploy(store, registry, production=1, previous=3)
         record(*arguments, **more)
 
-    monkeypatch.setattr(retention, "_record", overtaken)
+    monkeypatch.setattr(retention, "record_deletion", overtaken)
     assert delete(store, registry) == [2]
     assert calls == [1, 2]
     assert there(registry) == [1, 3]
@@ -323,7 +323,7 @@ def test_a_version_is_given_back_by_name_and_with_a_reason(store, registry, cand
     move(store, registry, Status.REJECTED, 1)
     move(store, registry, Status.QUARANTINED, 2)
     for version, becomes in ((1, Status.CANDIDATE), (2, Status.ARCHIVED)):
-        given = release(store, registry, "toy", version, reason="understood", actor="ada", now=SOON)
+        given = reinstate(store, registry, "toy", version, reason="understood", actor="ada", now=SOON)
         assert given is becomes
         standing = history(store, "toy").version_statuses[version]
         assert (standing.status, standing.reason, standing.since) == (becomes, "understood", SOON)
@@ -344,10 +344,10 @@ def test_only_what_was_turned_down_or_taken_back_can_be_given_back(store, regist
     move(store, registry, Status.DELETED, 3)
     move(store, registry, Status.REJECTED, 4)
     before = list(ledger.entries(store, "toy"))
-    with pytest.raises(UnknownVersion, match=rf"version {version} is {is_now}, .* can be released: 4 \(rejected\)$"):
-        release(store, registry, "toy", version, reason="please", actor="ada", now=SOON)
-    with pytest.raises(ConfigError, match="say why version 4 is released"):
-        release(store, registry, "toy", 4, reason=" ", actor="ada", now=SOON)
+    with pytest.raises(UnknownVersion, match=rf"version {version} is {is_now}, .* can be reinstated: 4 \(rejected\)$"):
+        reinstate(store, registry, "toy", version, reason="please", actor="ada", now=SOON)
+    with pytest.raises(ConfigError, match="say why version 4 is reinstated"):
+        reinstate(store, registry, "toy", 4, reason=" ", actor="ada", now=SOON)
     assert list(ledger.entries(store, "toy")) == before
 
 
@@ -366,7 +366,7 @@ def test_every_version_is_described_whoever_knows_it(store, registry, candidate)
     assert (deleted["version"], deleted["status"], deleted["in_registry"]) == (1, "deleted", False)
     assert (deleted["why"], deleted["metrics"]) == ("first", serving["metrics"])
     assert (unknown["version"], unknown["status"], unknown["pinned"]) == (3, None, False)
-    assert "never loaded" in unknown["reason"]
+    assert "never loads it" in unknown["reason"]
 
 
 def test_a_version_whose_run_is_gone_is_described_without_metrics(store, registry, candidate):

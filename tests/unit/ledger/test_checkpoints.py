@@ -22,7 +22,7 @@ from keel.deployments.consistency import find_disagreements
 from keel.errors import ConfigError, LedgerBroken, StoreUnavailable
 from keel.ledger import entries as ledger
 from keel.ledger import verification as proof
-from keel.ledger.checkpoints import Checkpoint, CheckpointsUnavailable, Place, check, write
+from keel.ledger.checkpoints import Checkpoint, CheckpointFolder, CheckpointsUnavailable, check, write
 from keel.ledger.signing_keys import key_id, keygen, private_key, public_keys
 from keel.store import Store
 from keel.store.database.tables import ledger as ledger_table
@@ -56,7 +56,7 @@ def names(place):
     return sorted(path.name for path in place.iterdir())
 
 
-def test_a_checkpoint_says_what_the_ledger_was_and_who_says_so(store, place):
+def test_a_checkpoint_holds_the_size_and_head_of_the_ledger_and_the_signing_key(store, place):
     entries = history(store)
     written = write(store, place, KEY, NOW)
     assert written == Checkpoint(
@@ -69,7 +69,7 @@ def test_a_checkpoint_says_what_the_ledger_was_and_who_says_so(store, place):
     assert check(store, place, PUBLIC) == proof.Verification(7, None, "the chain holds", checkpoints=1, covered=7)
 
 
-def test_each_holds_the_hash_of_the_one_before_and_without_news_none_is_written(store, place):
+def test_each_checkpoint_holds_the_hash_of_the_one_before_and_none_is_written_without_new_rows(store, place):
     assert write(store, place, KEY, NOW) is None  # an empty ledger has nothing to sign
     assert not place.exists()
     history(store)
@@ -83,7 +83,7 @@ def test_each_holds_the_hash_of_the_one_before_and_without_news_none_is_written(
     assert check(store, place, PUBLIC) == proof.Verification(9, None, "the chain holds", checkpoints=2, covered=8)
 
 
-def test_an_end_that_was_cut_off_is_found(store, place):
+def test_rows_cut_off_at_the_end_are_found(store, place):
     signed_twice(store, place)
     with owned(store) as connection:
         connection.execute(sa.delete(ledger_table).where(ledger_table.c.seq > 6))
@@ -91,8 +91,8 @@ def test_an_end_that_was_cut_off_is_found(store, place):
     found = check(store, place, PUBLIC)
     assert (found.broken_at, found.covered) == (7, 5)
     assert found.reason == (
-        "checkpoint-000000000007.json: 7 rows were signed on 2026-03-02 21:00 UTC, and the ledger has 6: "
-        "its end was cut off"
+        "checkpoint-000000000007.json: 7 rows were signed on 2026-03-02 21:00 UTC, but the ledger has 6: "
+        "rows were cut off at the end"
     )
     with owned(store) as connection:
         put(connection, [])
@@ -100,27 +100,27 @@ def test_an_end_that_was_cut_off_is_found(store, place):
 
 
 @pytest.mark.parametrize(("row", "name", "since"), [(2, 5, 1), (5, 5, 1), (6, 7, 6), (7, 7, 6)])
-def test_a_chain_that_was_written_anew_is_found(store, place, row, name, since):
+def test_a_rewritten_chain_is_found(store, place, row, name, since):
     rows = signed_twice(store, place)
     with owned(store) as connection:
         put(connection, rewritten(rows, row, body=sentence_in(rows[row - 1], "All was well."), actor="grace"))
     assert ledger.verify(store).broken_at is None
     found = check(store, place, PUBLIC)
     assert found.broken_at == name
-    assert f"checkpoint-{name:012d}.json: rows {since} to {name} are not those that were signed" in found.reason
+    assert f"checkpoint-{name:012d}.json: rows {since} to {name} differ from those that were signed" in found.reason
 
 
-def test_rows_that_changed_places_in_a_chain_written_anew_are_found(store, place):
+def test_rows_moved_in_a_rewritten_chain_are_found(store, place):
     rows = signed_twice(store, place)
     places = {3: 4, 4: 3}
     moved = sorted(({**row, "seq": places.get(row["seq"], row["seq"])} for row in rows), key=lambda row: row["seq"])
     with owned(store) as connection:
         put(connection, rewritten(moved, 1))
     assert ledger.verify(store).broken_at is None
-    assert "checkpoint-000000000005.json: rows 1 to 5 are not those" in check(store, place, PUBLIC).reason
+    assert "checkpoint-000000000005.json: rows 1 to 5 differ from those" in check(store, place, PUBLIC).reason
 
 
-def test_what_is_not_signed_yet_can_be_written_anew(store, place):
+def test_rows_after_the_last_checkpoint_can_be_rewritten(store, place):
     """Why checkpoints are written often."""
     rows = signed_twice(store, place)
     with owned(store) as connection:
@@ -128,7 +128,7 @@ def test_what_is_not_signed_yet_can_be_written_anew(store, place):
     assert check(store, place, PUBLIC) == proof.Verification(8, None, "the chain holds", checkpoints=2, covered=7)
 
 
-def test_a_broken_chain_is_named_by_its_row_also_behind_checkpoints(store, place):
+def test_a_broken_chain_after_checkpoints_is_reported_by_its_row(store, place):
     signed_twice(store, place)
     with owned(store) as connection:
         connection.execute(sa.update(ledger_table).where(ledger_table.c.seq == 6).values(actor="eve"))
@@ -136,7 +136,7 @@ def test_a_broken_chain_is_named_by_its_row_also_behind_checkpoints(store, place
     assert (found.broken_at, found.reason) == (6, "its content does not match its hash")
 
 
-def test_nothing_is_signed_that_does_not_hold(store, place):
+def test_write_refuses_a_ledger_that_does_not_verify(store, place):
     rows = signed_twice(store, place)
     before = names(place)
     with owned(store) as connection:
@@ -145,7 +145,7 @@ def test_nothing_is_signed_that_does_not_hold(store, place):
         write(store, place, KEY, NOW)
     with owned(store) as connection:
         put(connection, rewritten(rows, 3, actor="eve"))
-    with pytest.raises(LedgerBroken, match="nothing was signed: row 5 .*rows 1 to 5 are not those"):
+    with pytest.raises(LedgerBroken, match="nothing was signed: row 5 .*rows 1 to 5 differ from those"):
         write(store, place, KEY, NOW)
     assert names(place) == before
 
@@ -162,7 +162,7 @@ def signed(migrated_sqlite, tmp_path):
     assert len(rows) == 8
 
 
-def test_any_byte_of_any_checkpoint_counts(signed):
+def test_any_changed_byte_of_any_checkpoint_is_found(signed):
     rows, place = signed
     for path in sorted(place.iterdir()):
         content = path.read_bytes()
@@ -177,15 +177,15 @@ def test_any_byte_of_any_checkpoint_counts(signed):
 
 
 @pytest.mark.parametrize("content", [b"", b"null", b"[]", b"{}", b"\xff", b'{"at": 1}', b"[" * 100_000])
-def test_what_is_no_checkpoint_is_named(signed, content):
+def test_a_file_that_is_no_checkpoint_is_reported(signed, content):
     rows, place = signed
     (place / "checkpoint-000000000007.json").write_bytes(content)
     found = check(rows, place, PUBLIC)
     assert (found.broken_at, found.checkpoints) == (6, 1)
-    assert found.reason.startswith("checkpoint-000000000007.json: it is not a checkpoint as Keel writes it")
+    assert found.reason.startswith("checkpoint-000000000007.json: it does not have the form of a checkpoint")
 
 
-def test_one_that_is_missing_between_others_is_found(signed):
+def test_a_checkpoint_missing_between_others_is_found(signed):
     rows, place = signed
     for gone, next_one in ((5, 7), (7, 9)):
         path = place / f"checkpoint-{gone:012d}.json"
@@ -196,10 +196,10 @@ def test_one_that_is_missing_between_others_is_found(signed):
         path.write_bytes(content)
 
 
-def test_one_under_anothers_name_is_found(signed):
+def test_a_checkpoint_under_the_name_of_another_is_found(signed):
     rows, place = signed
     shutil.copy(place / "checkpoint-000000000005.json", place / "checkpoint-000000000006.json")
-    assert "it lies in the place of another: it is that of 5 rows" in check(rows, place, PUBLIC).reason
+    assert "it has the name of another: it is the checkpoint of 5 rows" in check(rows, place, PUBLIC).reason
 
 
 def forged(checkpoint, key, **changes):
@@ -207,17 +207,17 @@ def forged(checkpoint, key, **changes):
     return replace(unsigned, signature=key.sign(unsigned.signed))
 
 
-def test_whoever_has_not_the_key_can_forge_none(signed):
+def test_a_checkpoint_forged_without_the_key_is_found(signed):
     """A ledger written anew, with checkpoints to fit, by somebody with a key of their own."""
     rows, place = signed
     path = place / "checkpoint-000000000009.json"
     true = Checkpoint.from_bytes(path.read_bytes())
     new = rewritten(rows, 8, actor="eve")
     for false, reason in (
-        (forged(true, ANOTHER, head=new[-1]["hash"]), "its signature is not of what it says"),
-        (forged(true, ANOTHER, head=new[-1]["hash"], key_id=key_id(ANOTHER.public_key())), "which is not trusted here"),
-        (replace(true, head=new[-1]["hash"]), "its signature is not of what it says"),
-        (replace(true, signature=b""), "its signature is not of what it says"),
+        (forged(true, ANOTHER, head=new[-1]["hash"]), "its signature does not match its content"),
+        (forged(true, ANOTHER, head=new[-1]["hash"], key_id=key_id(ANOTHER.public_key())), "which is not trusted"),
+        (replace(true, head=new[-1]["hash"]), "its signature does not match its content"),
+        (replace(true, signature=b""), "its signature does not match its content"),
     ):
         path.write_bytes(false.to_bytes())
         found = check(new, place, PUBLIC)
@@ -225,25 +225,25 @@ def test_whoever_has_not_the_key_can_forge_none(signed):
         assert reason in found.reason
 
 
-def test_a_signature_made_for_something_else_is_none(signed):
+def test_a_signature_for_another_purpose_is_not_valid(signed):
     rows, place = signed
     path = place / "checkpoint-000000000009.json"
     true = Checkpoint.from_bytes(path.read_bytes())
     elsewhere = KEY.sign(true.signed.partition(b"\n")[2])
     path.write_bytes(replace(true, signature=elsewhere).to_bytes())
-    assert "its signature is not of what it says" in check(rows, place, PUBLIC).reason
+    assert "its signature does not match its content" in check(rows, place, PUBLIC).reason
 
 
-def test_the_checkpoints_of_another_ledger_do_not_fit(signed):
+def test_checkpoints_of_another_ledger_are_found(signed):
     rows, place = signed
     assert check(rewritten(rows, 1, model="another"), place, PUBLIC).broken_at == 5
 
 
-def test_a_new_key_goes_on_where_the_old_one_stopped(store, place, tmp_path):
+def test_a_new_key_continues_the_checkpoints_of_the_old_one(store, place, tmp_path):
     history(store)
     write(store, place, KEY, NOW)
     add(store, 8, generation_from=2, generation_to=2)
-    with pytest.raises(LedgerBroken, match="which is not trusted here"):
+    with pytest.raises(LedgerBroken, match="which is not trusted"):
         write(store, place, ANOTHER, NOW)
     written = write(store, place, ANOTHER, NOW, trusted=PUBLIC)
     assert written.key_id == key_id(ANOTHER.public_key())
@@ -254,7 +254,7 @@ def test_a_new_key_goes_on_where_the_old_one_stopped(store, place, tmp_path):
     assert check(store, place, PUBLIC).broken_at == 8
 
 
-def test_those_who_write_at_once_make_one_chain_of_checkpoints(store, place):
+def test_concurrent_writers_make_one_chain_of_checkpoints(store, place):
     history(store)
     done = threading.Event()
 
@@ -276,19 +276,19 @@ def test_those_who_write_at_once_make_one_chain_of_checkpoints(store, place):
     assert found.checkpoints > 3
 
 
-def test_a_place_may_be_any_url(store, tmp_path):
+def test_the_location_may_be_a_url(store, tmp_path):
     url = f"memory://{tmp_path.name}/ledger"
     history(store)
     first = write(store, url, KEY, NOW)
     assert check(store, url, PUBLIC).checkpoints == 1
     with pytest.raises(CheckpointsUnavailable, match="is not overwritten"):
-        Place(url).add(first.name, b"")
+        CheckpointFolder(url).add(first.name, b"")
     write(store, f"file://{tmp_path}/copy", KEY, NOW)
     assert names(tmp_path / "copy") == [first.name]
 
 
 @pytest.mark.postgres
-def test_who_signs_needs_no_more_than_to_read(new_postgres_schema, place):
+def test_signing_needs_read_permission_only(new_postgres_schema, place):
     url = sa.make_url(new_postgres_schema())
     schema = url.query["options"].rpartition("=")[2]
     with Store.open(url.render_as_string(hide_password=False)) as owner:
@@ -308,12 +308,12 @@ def test_who_signs_needs_no_more_than_to_read(new_postgres_schema, place):
             connection.exec_driver_sql("DROP ROLE auditor")
 
 
-def test_a_file_is_never_overwritten_and_a_crash_leaves_nothing_that_counts(signed):
+def test_a_file_is_never_overwritten_and_a_crash_leaves_no_checkpoint(signed):
     rows, place = signed
     before = names(place)
     content = (place / before[0]).read_bytes()
     with pytest.raises(CheckpointsUnavailable, match="is in .* already, and is not overwritten"):
-        Place(place).add(before[0], b"{}")
+        CheckpointFolder(place).add(before[0], b"{}")
     assert names(place) == before
     assert (place / before[0]).read_bytes() == content
     (place / ".0123.unfinished").write_bytes(b"{")
@@ -321,18 +321,18 @@ def test_a_file_is_never_overwritten_and_a_crash_leaves_nothing_that_counts(sign
     assert check(rows, place, PUBLIC).checkpoints == 3
 
 
-def test_a_place_without_a_checkpoint_proves_nothing(tmp_path):
+def test_check_without_a_checkpoint_raises(tmp_path):
     for place in (tmp_path, tmp_path / "gone", "memory://nowhere"):
         with pytest.raises(ConfigError, match="there is no checkpoint in .*: keel ledger checkpoint"):
             check([], place, PUBLIC)
 
 
-def test_a_place_that_cannot_be_reached_is_named_without_its_password(store, tmp_path):
+def test_an_unreachable_location_is_reported_without_its_password(store, tmp_path):
     history(store)
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointsUnavailable, match="within cannot be reached: Not a directory"):
         write(store, tmp_path / "file" / "within", KEY, NOW)
-    with pytest.raises(ConfigError, match="cannot be kept in nosuch://example.com/x: Protocol not known"):
+    with pytest.raises(ConfigError, match="cannot be stored in nosuch://example.com/x: Protocol not known"):
         check([], "nosuch://me:secret@example.com/x", PUBLIC)
     with pytest.raises(CheckpointsUnavailable, match="ftp://127.0.0.1:1/x cannot be reached") as refused:
         check([], "ftp://me:secret@127.0.0.1:1/x", PUBLIC)
@@ -340,7 +340,7 @@ def test_a_place_that_cannot_be_reached_is_named_without_its_password(store, tmp
     assert refused.value.exit_code == 3
 
 
-def test_a_pair_of_keys_is_made_once_and_the_private_one_is_its_owners(tmp_path, store, place):
+def test_keygen_writes_a_private_key_for_its_owner_only_and_never_overwrites(tmp_path, store, place):
     path = tmp_path / "signing.pem"
     made = keygen(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -361,7 +361,7 @@ def test_a_pair_of_keys_is_made_once_and_the_private_one_is_its_owners(tmp_path,
         keygen(tmp_path / "gone" / "key")
 
 
-def test_a_file_that_is_no_such_key_is_refused_and_not_repeated(tmp_path):
+def test_a_file_that_is_no_key_is_refused_without_its_content(tmp_path):
     path = tmp_path / "key"
     keygen(path)
     of_another_kind = tmp_path / "ec"
@@ -378,7 +378,7 @@ def test_a_file_that_is_no_such_key_is_refused_and_not_repeated(tmp_path):
     pem = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     (tmp_path / "ec.pub").write_bytes((tmp_path / "key.pub").read_bytes() + ec.public_key().public_bytes(*pem))
     for wrong in (path, tmp_path / "ec.pub", tmp_path / "text"):
-        with pytest.raises(ConfigError, match="is not the public key that keel ledger keygen writes"):
+        with pytest.raises(ConfigError, match="is not a public key that keel ledger keygen writes"):
             public_keys(wrong)
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         public_keys(tmp_path / "gone")

@@ -34,19 +34,19 @@ def note(store, evidence, actor="somebody"):
 
 
 @pytest.mark.parametrize("actor", ["somebody", "10234", 10234, None])
-def test_the_chain_holds_whoever_acted(store, actor):
+def test_the_chain_holds_for_any_actor(store, actor):
     note(store, {"n": 1}, actor)
     assert next(ledger.entries(store)).actor == str(actor)
     assert ledger.verify(store).broken_at is None
 
 
-def test_the_same_evidence_is_noted_once_also_after_other_evidence(store):
+def test_append_once_records_the_same_act_once(store):
     for n in (1, 2, 1):
         note(store, {"n": n})
     assert [entry.body["evidence"]["n"] for entry in ledger.entries(store, "toy")] == [1, 2]
 
 
-def test_entries_are_of_one_model_and_one_action(store):
+def test_entries_can_be_of_one_model_and_one_action(store):
     note(store, {"n": 1})
     for model, action in (("other", "keep_champion"), ("toy", ledger.Action.ROLLBACK)):
         deployments.append(store, model, actor="a", action=action, body={"evidence": {}}, now=NOW)
@@ -55,7 +55,7 @@ def test_entries_are_of_one_model_and_one_action(store):
     assert len(list(ledger.entries(store))) == 3
 
 
-def test_append_returns_the_row_as_everybody_reads_it(store):
+def test_append_returns_the_row_as_it_is_read(store):
     body = {"statuses": {3: {"status": "candidate", "reason": "–"}}, "pair": (1, 2)}
     written = [add(store, 1, actor=7, body=body), *history_of_toy(store)]
     assert written == list(ledger.entries(store))
@@ -68,7 +68,7 @@ def history_of_toy(store):
     return [change(store, 2, NOTHING, {**NOTHING, "production": 1}, 0)]
 
 
-def test_a_transaction_that_is_undone_leaves_no_gap_in_the_numbers(store):
+def test_a_transaction_that_is_rolled_back_leaves_no_gap_in_the_numbers(store):
     add(store, 1)
     row = {"model": "toy", "at": NOW, "actor": "a", "action": "told", "generation_from": 0, "generation_to": 0}
     with suppress(ZeroDivisionError), store.begin() as connection:
@@ -78,14 +78,14 @@ def test_a_transaction_that_is_undone_leaves_no_gap_in_the_numbers(store):
     assert ledger.verify(store) == ledger.Verification(2, None, "the chain holds")
 
 
-def test_whoever_appends_at_once_makes_one_chain(store):
+def test_concurrent_appends_make_one_chain(store):
     with ThreadPoolExecutor(8) as pool:
         written = list(pool.map(lambda number: add(store, number).seq, range(60)))
     assert sorted(written) == list(range(1, 61))
     assert ledger.verify(store) == ledger.Verification(60, None, "the chain holds")
 
 
-def test_an_honest_history_holds_and_agrees(store):
+def test_an_unchanged_history_verifies_and_agrees(store):
     history(store)
     assert ledger.verify(store) == ledger.Verification(7, None, "the chain holds")
     assert find_disagreements(store) == []
@@ -99,7 +99,7 @@ def other(value):
 
 
 @pytest.mark.parametrize("column", proof.COLUMNS)
-def test_a_byte_of_any_column_of_any_row_is_found_and_its_row_named(store, column):
+def test_a_changed_byte_of_any_column_of_any_row_is_found_and_its_row_reported(store, column):
     history(store)
     rows = ledger.stored_rows(store)
     for row in rows:
@@ -107,30 +107,30 @@ def test_a_byte_of_any_column_of_any_row_is_found_and_its_row_named(store, colum
         value = other(row[column]) if column != "seq" else row["seq"] + len(rows)
         with undone(store) as connection:
             connection.execute(sa.update(ledger_table).where(ledger_table.c.seq == row["seq"]).values({column: value}))
-            found = proof.verify(ledger.rows(connection))
+            found = proof.verify(ledger.table_rows(connection))
         assert (found.broken_at, found.entries) == (row["seq"], 7), (column, row["seq"], found.reason)
         assert found.reason != "the chain holds"
     assert ledger.verify(store).broken_at is None
 
 
 @pytest.mark.parametrize("removed", range(1, 7))
-def test_a_row_that_is_removed_is_found(store, removed):
+def test_a_removed_row_is_found(store, removed):
     history(store)
     with owned(store) as connection:
         connection.execute(sa.delete(ledger_table).where(ledger_table.c.seq == removed))
     found = ledger.verify(store)
     assert found.broken_at == removed
-    assert f"row {removed + 1} stands in its place" in found.reason
+    assert f"row {removed + 1} is in its place" in found.reason
     with undone(store) as connection:  # and the later ones moved up, so that no number is missing
         for seq in range(removed + 1, 8):
             connection.execute(sa.update(ledger_table).where(ledger_table.c.seq == seq).values(seq=seq - 1))
-        found = proof.verify(ledger.rows(connection))
+        found = proof.verify(ledger.table_rows(connection))
     assert found.broken_at == removed
     assert "does not follow the row before it" in found.reason
 
 
 @pytest.mark.parametrize(("one", "another"), [(1, 2), (2, 3), (3, 6), (6, 7)])
-def test_rows_that_change_places_are_found(store, one, another):
+def test_swapped_rows_are_found(store, one, another):
     history(store)
     rows = ledger.stored_rows(store)
     places = {one: another, another: one}
@@ -140,7 +140,7 @@ def test_rows_that_change_places_are_found(store, one, another):
     assert ledger.verify(store).broken_at == one
 
 
-def test_a_row_between_two_others_is_found(store):
+def test_an_inserted_row_is_found(store):
     history(store)
     rows = ledger.stored_rows(store)
     added = {**rows[3], "actor": "eve", "previous_hash": rows[2]["hash"]}
@@ -152,7 +152,7 @@ def test_a_row_between_two_others_is_found(store):
     assert found.broken_at == 5
 
 
-def test_what_is_whole_in_itself_is_for_the_checkpoints_to_find(store):
+def test_a_consistently_rewritten_chain_verifies_without_checkpoints(store):
     """An end that was cut off, and a chain that was written anew: see test_checkpoints.py."""
     history(store)
     rows = ledger.stored_rows(store)
@@ -160,7 +160,7 @@ def test_what_is_whole_in_itself_is_for_the_checkpoints_to_find(store):
     for left in (rows[:-1], rows[:2], forged):
         with undone(store) as connection:
             put(connection, left)
-            assert proof.verify(ledger.rows(connection)).broken_at is None
+            assert proof.verify(ledger.table_rows(connection)).broken_at is None
     assert [row["hash"] for row in forged[:3]] == [row["hash"] for row in rows[:3]]
     assert forged[-1]["hash"] != rows[-1]["hash"]
 
@@ -172,24 +172,27 @@ STEP = {"generation_from": 2, "generation_to": 3}
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ({**STEP, "body": {}}, "from generation 2 to 3 of 2, and does not say what changed"),
+        ({**STEP, "body": {}}, "from generation 2 to 3 of 2, but records no change"),
         ({"generation_from": 3, "generation_to": 3}, "from generation 3 to 3 of 2"),
         ({"generation_from": -1, "generation_to": -1}, "from generation -1 to -1 of 2"),
-        ({**STEP, "body": {"to": FIRST}}, "it changes nothing that a deployment can be, and toy was at production 2"),
-        ({**STEP, "body": {"from": SECOND}}, "to what none can be"),
+        ({**STEP, "body": {"to": FIRST}}, "it changes an invalid deployment, but toy was at production 2"),
+        ({**STEP, "body": {"from": SECOND}}, "changes to is not valid"),
         (
             {**STEP, "body": {"from": FIRST, "to": SECOND}},
-            "production 1, staging none, previous none, and toy was at production 2, staging none, previous 1",
+            "production 1, staging none, previous none, but toy was at production 2, staging none, previous 1",
         ),
-        ({**STEP, "body": {"from": SECOND, "to": {"production": 1}}}, "to what none can be"),
-        ({**STEP, "body": {"from": SECOND, "to": {**FIRST, "production": "1"}}}, "to what none can be"),
-        ({"generation_from": 1, "generation_to": 2, "body": {"from": SECOND, "to": FIRST}}, "and toy was at 2"),
-        ({"generation_from": 2, "generation_to": 4, "body": {"from": SECOND, "to": FIRST}}, "and toy was at 2"),
-        ({"generation_from": 2, "generation_to": 2, "body": {"from": SECOND, "to": FIRST}}, "and toy was at 2"),
+        ({**STEP, "body": {"from": SECOND, "to": {"production": 1}}}, "changes to is not valid"),
+        (
+            {**STEP, "body": {"from": SECOND, "to": {**FIRST, "production": "1"}}},
+            "changes to is not valid",
+        ),
+        ({"generation_from": 1, "generation_to": 2, "body": {"from": SECOND, "to": FIRST}}, "but toy was at 2"),
+        ({"generation_from": 2, "generation_to": 4, "body": {"from": SECOND, "to": FIRST}}, "but toy was at 2"),
+        ({"generation_from": 2, "generation_to": 2, "body": {"from": SECOND, "to": FIRST}}, "but toy was at 2"),
         ({"body": [1]}, "its body is not a JSON object"),
     ],
 )
-def test_a_row_that_contradicts_those_before_it_is_found_though_its_hash_fits(store, row, reason):
+def test_a_row_that_contradicts_earlier_rows_is_found_though_its_hash_is_right(store, row, reason):
     history(store)
     add(store, 8, **row)
     found = ledger.verify(store)
@@ -197,13 +200,13 @@ def test_a_row_that_contradicts_those_before_it_is_found_though_its_hash_fits(st
     assert reason in found.reason
 
 
-def test_a_row_written_just_after_somebody_elses_change_is_no_contradiction(store):
+def test_a_row_with_the_generation_before_a_concurrent_change_is_no_contradiction(store):
     history(store)
     add(store, 8, generation_from=1, generation_to=1)
     assert ledger.verify(store).broken_at is None
 
 
-def test_a_deployments_row_that_is_not_what_the_ledger_says_is_named(store):
+def test_a_deployments_row_that_disagrees_with_the_ledger_is_reported(store):
     history(store)
     with store.begin() as connection:
         mine = deployments_table.c.model == "toy"
@@ -212,30 +215,30 @@ def test_a_deployments_row_that_is_not_what_the_ledger_says_is_named(store):
         connection.execute(deployments_table.insert().values(model="ghost", production=1, generation=1, updated_at=0))
     ghost, others, toy = find_disagreements(store)
     assert toy == (
-        "toy: the deployments row says production 9, staging none, previous 1 (generation 2), "
+        "toy: the deployments row has production 9, staging none, previous 1 (generation 2), "
         "the ledger production 2, staging none, previous 1 (generation 2); "
-        "to write it again from the ledger: keel ledger rebuild toy"
+        "to rebuild the row from the ledger: keel ledger rebuild toy"
     )
-    assert others.startswith("other: the deployments row says production none")
-    assert ghost.startswith("ghost: the deployments row says production 1")
+    assert others.startswith("other: the deployments row has production none")
+    assert ghost.startswith("ghost: the deployments row has production 1")
 
 
-def test_a_change_that_was_cut_off_shows_in_the_deployments_row(store):
+def test_a_change_cut_off_at_the_end_shows_in_the_deployments_row(store):
     history(store)
     with owned(store) as connection:
         connection.execute(sa.delete(ledger_table).where(ledger_table.c.seq > 5))
     [said] = find_disagreements(store)
-    assert said.startswith("other: the deployments row says production 1")
+    assert said.startswith("other: the deployments row has production 1")
 
 
-def test_rows_that_cannot_be_added_up_are_named_and_do_not_raise(store):
+def test_rows_that_cannot_be_read_are_reported_without_raising(store):
     history(store)
     add(store, 8, body={"statuses": {"x": {}}})
     [said] = find_disagreements(store)
-    assert said.startswith("toy: its ledger rows do not add up")
+    assert said.startswith("toy: its ledger rows cannot be read")
 
 
-def test_a_row_that_cannot_be_read_is_an_error_that_names_it(store):
+def test_an_unreadable_row_raises_an_error_that_names_it(store):
     history(store)
     with owned(store) as connection:
         connection.execute(sa.update(ledger_table).where(ledger_table.c.seq == 4).values(body="{"))
@@ -258,13 +261,13 @@ def sqlite(migrated_sqlite, tmp_path):
         "at = 'noon'", "at = CAST(at AS BLOB)", "generation_to = 'x'", "body = body || char(0)", "actor = x''",
     ],
 )  # fmt: skip
-def test_what_sqlite_takes_for_a_value_is_found_too(sqlite, change_to):
+def test_a_value_of_another_type_in_sqlite_is_found(sqlite, change_to):
     with owned(sqlite) as connection:
         connection.exec_driver_sql(f"UPDATE ledger SET {change_to} WHERE seq = 3")
     assert ledger.verify(sqlite).broken_at == 3
 
 
-def test_a_byte_of_the_file_is_found(sqlite, tmp_path):
+def test_a_changed_byte_of_the_database_file_is_found(sqlite, tmp_path):
     """As somebody changes it who has the file and needs no SQL."""
     add(sqlite, 8, body={"evidence": {"sentence": "Version 4 was approved by grace."}})
     sqlite.close()
@@ -282,7 +285,7 @@ def test_a_byte_of_the_file_is_found(sqlite, tmp_path):
                         list(ledger.entries(store))
 
 
-def test_an_export_is_the_rows_and_any_byte_of_it_counts(store, tmp_path):
+def test_an_export_holds_the_rows_and_any_changed_byte_of_it_is_found(store, tmp_path):
     history(store)
     rows, file = ledger.stored_rows(store), tmp_path / "ledger.jsonl"
     proof.write_rows(file, rows)
@@ -297,13 +300,13 @@ def test_an_export_is_the_rows_and_any_byte_of_it_counts(store, tmp_path):
 
 
 @pytest.mark.parametrize("line", [b"", b"{}", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"seq": 1}'])
-def test_a_file_that_is_no_export_is_broken_at_its_first_line(tmp_path, line):
+def test_a_file_that_is_no_export_breaks_at_its_first_line(tmp_path, line):
     (tmp_path / "x").write_bytes(line + b"\n\n")
     found = proof.verify(proof.read_rows(tmp_path / "x"))
-    assert (found.broken_at, found.reason) == (1, "it is not a row as Keel writes them")
+    assert (found.broken_at, found.reason) == (1, "it does not have the form of a ledger row")
 
 
-def test_what_cannot_be_read_or_written_is_named(tmp_path):
+def test_a_file_that_cannot_be_read_or_written_is_reported(tmp_path):
     with pytest.raises(ConfigError, match="gone cannot be read: No such file"):
         proof.read_rows(tmp_path / "gone")
     with pytest.raises(ConfigError, match="cannot be written to .*: No such file"):
@@ -312,7 +315,7 @@ def test_what_cannot_be_read_or_written_is_named(tmp_path):
     assert proof.read_rows(tmp_path / "empty") == []
 
 
-def test_whoever_verifies_needs_no_database_no_mlflow_and_no_airflow():
+def test_verification_imports_no_database_mlflow_or_airflow():
     code = """
 import sys
 import keel.ledger.verification, keel.ledger.checkpoints

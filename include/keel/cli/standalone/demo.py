@@ -115,7 +115,7 @@ class Play:
         """Let the rejected challenger answer half of December's flights until labels decide the experiment."""
         from keel import rollout
         from keel.deployments.history import Status, history
-        from keel.deployments.versions import release
+        from keel.deployments.versions import reinstate
         from keel.evaluation.experiment.plan import Stage
 
         standings = history(self.ws.store, MODEL).version_statuses
@@ -123,7 +123,7 @@ class Play:
         if standings[challenger].status is not Status.REJECTED:
             return  # it is in production: there is no challenger
         why = "December may differ from the months of the holdout"
-        release(self.ws.store, self.ws.registry, MODEL, challenger, reason=why, actor=ACTOR, now=datetime.now(UTC))
+        reinstate(self.ws.store, self.ws.registry, MODEL, challenger, reason=why, actor=ACTOR, now=datetime.now(UTC))
         started = rollout.start_experiment(
             self.ws,
             self.config,

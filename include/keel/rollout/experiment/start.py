@@ -54,7 +54,7 @@ def start_experiment(
     """
     _require_reason(config, reason)
     experiment_id = identity_of(config.model, run_id)
-    known = {each.plan.experiment_id: each.plan for each in experiments.listed(ws.store, config.model)}
+    known = {each.plan.experiment_id: each.plan for each in experiments.list_all(ws.store, config.model)}
     plan = known.get(experiment_id)
     if plan is None:
         plan = _planned(ws, config, asked, experiment_id=experiment_id, now=now)

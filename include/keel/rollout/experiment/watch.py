@@ -52,7 +52,7 @@ def watch_experiment(
     if plan is not None:
         found = _found(ws, config, state, plan, end=end)
     else:
-        last = next(iter(experiments.listed(ws.store, config.model)), None)
+        last = next(iter(experiments.list_all(ws.store, config.model)), None)
         kept = last and ws.store.decisions.get(decision_id(last.plan.experiment_id))
         if kept and kept["run_id"] == run_id:  # all of this run again, after it ended the experiment
             body: Plain = kept["body"]

@@ -148,7 +148,7 @@ async def experiments(request: Request) -> Response:
 
     serving = _serving(request)
     config = serving.config(request.path_params["model"])
-    found = await _read(known.listed, serving.opened().store, config.model)
+    found = await _read(known.list_all, serving.opened().store, config.model)
     return _json({"model": config.model, "experiments": [each.to_dict() for each in found]})
 
 
