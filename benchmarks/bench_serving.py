@@ -111,7 +111,7 @@ def make_home(home: Path, *, thin: int = 8) -> None:
             decision = loop.request_retrain(ws, config, window=window, reason="benchmark", run_id=f"run-{number}")
             made = loop.retrain(ws, config, decision, **BY)
             if number == 1:
-                rollout.promote(ws, config, rollout.compare(ws, config, made), **BY)
+                rollout.promote(ws, config, rollout.compare(ws, config, made).report_id, **BY)
         plan = Plan(
             "benchmark", MODEL, 1, 2, "ab", (Stage(0.5),), "salt", "brier", 0.0, 0.05, 10_000_000, datetime.now(UTC)
         )

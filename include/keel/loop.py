@@ -20,10 +20,10 @@ functions. A step that runs again for the same window leaves the same rows.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from keel import deployments
 from keel.alerts.messages.decision import compose_alert
@@ -356,7 +356,6 @@ def compose_message(
 
     None when all is clear, and when people were notified of the same causes within ``alerts.cooldown``.
     """
-    decision, outcome = _as_records(decision, outcome)
     reports = storage.read_check_reports(ws, decision.model, decision.version, decision.window)
     return compose_alert(
         config,
@@ -374,19 +373,7 @@ def record(
     ws: Workspace, config: ModelConfig, decision: DecisionRecord, outcome: Outcome | None, *, channels: Sequence[str]
 ) -> Outcome:
     """Store the outcome of a decision, and the channels by which people were notified."""
-    decision, outcome = _as_records(decision, outcome)
     found = outcome or Outcome.of(decision.action, decision, decision.sentence)
     found = found.model_copy(update={"notified": tuple(channels)})
     ws.store.decisions.set_outcome(decision.decision_id, found.to_dict())
     return found
-
-
-def _as_records(
-    decision: DecisionRecord | Mapping[str, Any], outcome: Outcome | Mapping[str, Any] | None
-) -> tuple[DecisionRecord, Outcome | None]:
-    """Temporary: `keel.rollout` still returns plain dicts."""
-    if not isinstance(decision, DecisionRecord):
-        decision = DecisionRecord.from_dict(decision)
-    if outcome is not None and not isinstance(outcome, Outcome):
-        outcome = Outcome.from_dict(outcome)
-    return decision, outcome

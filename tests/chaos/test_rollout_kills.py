@@ -22,7 +22,7 @@ from tests.support.loop_steps import BY, CONFIG, NOW, first_version, live
 from tests.support.toy import DAY, toy_rows
 
 TURNED = NOW + 36 * DAY
-Home = tuple[Path, dict]
+Home = tuple[Path, str]
 
 
 @pytest.fixture(scope="module")
@@ -30,15 +30,15 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home with a champion, and a challenger that has been shown to be better and is not promoted yet."""
     home = tmp_path_factory.mktemp("compared")
 
-    def prepare() -> dict:
+    def prepare() -> str:
         with Workspace.open(home=home, environment={}) as ws:
             first_version(ws)
             live(ws, toy_rows(NOW, days=36, flip=True), days=36)
             window = loop.resolve_window(CONFIG, end=TURNED, now=TURNED)
             decision = loop.request_retrain(ws, CONFIG, window=window, reason="it has turned", run_id="run-1")
             comparison = rollout.compare(ws, CONFIG, loop.retrain(ws, CONFIG, decision, **BY))
-            assert comparison["next"] == "promote", comparison["sentence"]
-            return {"report_id": comparison["report_id"]}
+            assert comparison.next == "promote", comparison.sentence
+            return comparison.report_id
 
     # in a child: what trains has threads, and this process must not have any when it forks
     return home, run(prepare).result
@@ -52,10 +52,10 @@ def fresh(compared: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
     return lambda: Path(shutil.copytree(compared[0], tmp_path / str(next(number))))
 
 
-def promotion(home: Path, comparison: dict) -> Callable[[], str]:
+def promotion(home: Path, report_id: str) -> Callable[[], str]:
     def promote() -> str:
         with Workspace.open(home=home, environment={}) as ws:
-            return rollout.promote(ws, CONFIG, comparison, **BY)["outcome"]
+            return rollout.promote(ws, CONFIG, report_id, **BY).outcome
 
     return promote
 
@@ -66,7 +66,7 @@ def taking_back(home: Path) -> Callable[[], str]:
             decision = rollout.request_rollback(
                 ws, CONFIG, reason="chaos", version=None, end=TURNED, actor="tests", run_id="run-2"
             )
-            return rollout.rollback(ws, CONFIG, decision, actor="tests", run_id="run-2")["outcome"]
+            return rollout.rollback(ws, CONFIG, decision.decision_id, actor="tests", run_id="run-2").outcome
 
     return take_back
 
@@ -91,24 +91,24 @@ def state(home: Path) -> tuple[int | None, int, int]:
 
 
 def test_a_promotion_killed_anywhere_is_all_or_nothing_and_completed_by_its_retry(compared, fresh) -> None:
-    _, comparison = compared
-    boundaries = run(promotion(fresh(), comparison)).boundaries
+    _, report_id = compared
+    boundaries = run(promotion(fresh(), report_id)).boundaries
     assert "after COMMIT" in boundaries
     for number in some_of(boundaries):
         home = fresh()
-        assert run(promotion(home, comparison), kill_at=number).killed
+        assert run(promotion(home, report_id), kill_at=number).killed
         require_consistent(world_of(home))
         assert state(home) in ((1, 1, 0), (2, 2, 0)), boundaries[number]
-        assert run(promotion(home, comparison)).result == "promoted"
+        assert run(promotion(home, report_id)).result == "promoted"
         require_consistent(world_of(home))
         assert state(home) == (2, 2, 0), boundaries[number]
         shutil.rmtree(home)
 
 
 def test_a_rollback_killed_anywhere_is_all_or_nothing_and_completed_by_its_retry(compared, fresh) -> None:
-    _, comparison = compared
+    _, report_id = compared
     promoted = fresh()
-    run(promotion(promoted, comparison))
+    run(promotion(promoted, report_id))
     boundaries = run(taking_back(Path(shutil.copytree(promoted, promoted.parent / "once")))).boundaries
     for number in some_of(boundaries):
         home = promoted.parent / f"rollback-{number}"
@@ -137,7 +137,7 @@ def concluding(home: Path) -> Callable[[], str]:
         """Do what a run of ``watch_deployment`` does, all of it, as when it is cleared."""
         with Workspace.open(home=home, environment={}) as ws:
             watched = rollout.watch_experiment(ws, CONFIG, end=TURNED + 10 * DAY, run_id="watch-1")
-            return rollout.conclude_experiment(ws, CONFIG, watched, actor="keel", run_id="watch-1")["outcome"]
+            return rollout.conclude_experiment(ws, CONFIG, watched.decision_id, actor="keel", run_id="watch-1").outcome
 
     return conclude
 

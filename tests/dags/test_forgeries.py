@@ -45,6 +45,13 @@ def nothing_is_promoted(offered):
     assert ledger.verify(offered.store).broken_at is None
 
 
+class Said(dict):
+    """What a step is made to return: any JSON."""
+
+    def to_dict(self):
+        return dict(self)
+
+
 def promotions(workspace):
     return len(list(ledger.entries(workspace.store, "tide", "promote")))
 
@@ -99,7 +106,7 @@ def test_an_xcom_in_the_name_of_a_task_that_is_marked_successful(task_id):
     done = run("tide.promote", asked=forge, **ASK)
 
     assert (done.state, done.states["approve"], done.states["promote"]) == ("failed", "success", "failed")
-    reason = "there is no comparison" if task_id == "compare" else "needs the approval of a person"
+    reason = "has no comparison" if task_id == "compare" else "needs the approval of a person"
     assert reason in done.xcoms["promote/error"]
 
 
@@ -126,12 +133,16 @@ def test_a_request_in_which_nobody_is_said_to_have_asked(monkeypatch):
 
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "second_person")
     found = rollout.compare
-    monkeypatch.setattr(rollout, "compare", lambda *step: found(*step[:2], {**step[2], "requested_by": None}))
+    monkeypatch.setattr(
+        rollout,
+        "compare",
+        lambda ws, config, request: found(ws, config, request.model_copy(update={"requested_by": None})),
+    )
 
     done = run("tide.promote", asked=lambda waiting: people.answer(waiting, "Approve", user="dag_test"), **ASK)
 
     assert (done.state, done.states["approve"]) == ("failed", "failed")
-    assert "dag_test has asked for this promotion" in done.xcoms["approve/error"]
+    assert "dag_test requested this promotion" in done.xcoms["approve/error"]
 
 
 def test_an_experiment_that_has_not_shown_it(offered):
@@ -140,7 +151,7 @@ def test_an_experiment_that_has_not_shown_it(offered):
     begun = run("tide.experiment", action="start", reason="trust me", challenger=2, start_at=TURNED.isoformat())
     assert begun.state == "success"
     for experiment, reason in (
-        (experiments.running(offered.store, "tide").experiment_id, "does not speak for version 2: it still runs"),
+        (experiments.running(offered.store, "tide").experiment_id, "is no evidence for version 2: it is still running"),
         ("experiment-0123456789abcdef", "has no experiment"),
     ):
         done = run("tide.promote", experiment=experiment, **ASK)
@@ -156,12 +167,14 @@ def test_a_verdict_that_nobody_has_found(offered, monkeypatch):
     run("tide.experiment", action="start", reason="trust me", challenger=2, start_at=TURNED.isoformat())
     looked = rollout.watch_deployment
     said = {"branch": "promote", "outcome": "promote", "decision_id": "end-0123456789abcdef", **FORGED}
-    monkeypatch.setattr(rollout, "watch_deployment", lambda *step, **more: {**looked(*step, **more), **said})
+    monkeypatch.setattr(
+        rollout, "watch_deployment", lambda *step, **more: Said({**looked(*step, **more).to_dict(), **said})
+    )
 
     done = run("tide.watch_deployment", end=TURNED.isoformat())
 
     assert (done.state, done.states["promote"]) == ("failed", "failed")
-    assert "no decision to end an experiment was kept" in done.xcoms["promote/error"]
+    assert "has no decision 'end-0123456789abcdef' to end an experiment" in done.xcoms["promote/error"]
 
 
 def test_an_approval_that_is_marked_successful_without_any_answer():
@@ -182,12 +195,14 @@ def test_a_comparison_that_passes_in_the_xcom_alone(offered, monkeypatch):
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "auto")
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__MARGIN", "0.9")
     found = rollout.compare
-    monkeypatch.setattr(rollout, "compare", lambda *step: {**found(*step), "verdict": "pass", "next": "promote"})
+    monkeypatch.setattr(
+        rollout, "compare", lambda *step: Said({**found(*step).to_dict(), "verdict": "pass", "next": "promote"})
+    )
 
     done = run("tide.promote", **ASK)
 
     assert (done.state, done.states["promote"]) == ("failed", "failed")
-    assert "version 2 stays out" in done.xcoms["promote/error"]
+    assert "version 2 is not promoted" in done.xcoms["promote/error"]
 
 
 def test_an_answer_that_a_task_gave():

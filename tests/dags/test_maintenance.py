@@ -141,7 +141,7 @@ def test_a_version_that_nobody_needs_any_more_is_deleted_with_a_row(home, monkey
         decision = rollout.request_rollback(
             workspace, tide_config(), reason="floods", version=None, end=LAUNCH, actor="test", run_id="1"
         )
-        rollout.rollback(workspace, tide_config(), decision, actor="test", run_id="1")
+        rollout.rollback(workspace, tide_config(), decision.decision_id, actor="test", run_id="1")
 
         done = run("keel.maintenance")
 

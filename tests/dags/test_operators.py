@@ -142,7 +142,7 @@ HEARD = [
     ("rollback", "RollbackOperator", {"decision": {}, "actor": "keel"}, ("keel", RUN, None)),
     ("confirm", "ConfirmOperator", {"decision": {}}, ("keel", RUN, None)),
     ("reconcile", "ReconcileOperator", {}, (ASKER, RUN, None)),
-    ("watch_deployment", "WatchDeploymentOperator", {"findings": {}, "end": NOW}, (None, RUN, None)),
+    ("watch_deployment", "WatchDeploymentOperator", {"findings": {"model": "tide"}, "end": NOW}, (None, RUN, None)),
     ("start_experiment", "ExperimentOperator", {"start_at": None, "now": NOW}, (ASKER, RUN, REASON)),
     ("conclude_experiment", "ConcludeExperimentOperator", {"decision": {}}, ("keel", RUN, None)),
 ]

@@ -141,7 +141,7 @@ def test_a_second_person_is_neither_who_asked_nor_who_had_it_trained(offered, mo
     done = run("tide.promote", asked=approving(requester), **ASK)
 
     assert (done.state, done.states["approve"]) == ("failed", "failed")
-    assert "somebody else must approve it" in done.xcoms["approve/error"]
+    assert "another person must approve it" in done.xcoms["approve/error"]
     assert (version_in_production(offered), "approve" in actions(offered)) == (1, False)
 
 

@@ -51,7 +51,7 @@ def test_a_version_that_never_served_is_nothing_to_go_back_to(replaced):
 
     assert done.state == "failed"
     assert "version 9 is not known to Keel" in done.xcoms["rollback/error"]
-    assert "versions that can be gone back to: 1" in done.xcoms["rollback/error"]
+    assert "versions to roll back to: 1" in done.xcoms["rollback/error"]
     assert deployments.read(replaced.store, "tide").production == 2
 
 

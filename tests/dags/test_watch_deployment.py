@@ -248,7 +248,7 @@ def test_an_experiment_is_stopped_by_hand(tried):
     done = run("tide.experiment", action="stop", reason="too dear", start_at=(TURNED + DAY).isoformat())
 
     assert (done.state, done.states["start_or_stop"]) == ("failed", "failed")
-    assert "no experiment runs" in done.xcoms["start_or_stop/error"]
+    assert "no experiment is running" in done.xcoms["start_or_stop/error"]
 
 
 def started(dag_id):

@@ -28,11 +28,12 @@ from keel.errors import (
 from keel.evaluation.experiment.plan import Stage
 from keel.evaluation.holdout.comparison import NotShownBetter
 from keel.ledger import entries as ledger
+from keel.monitoring.records import TrainedVersion
 from keel.registry.registry import Registry
 from keel.workspace import Workspace
 from tests.support.experiment_rows import serve
 from tests.support.loop_steps import BY, CONFIG, NOW, first_version, live
-from tests.support.toy import DAY, toy_rows
+from tests.support.toy import DAY, START, toy_rows
 
 TURNED = NOW + 36 * DAY
 ASKED = CONFIG.with_overrides({"promotion.approval": "required"})
@@ -52,7 +53,7 @@ def prepare(ws):
     live(ws, toy_rows(NOW, days=40, flip=True), days=36)
     window = loop.resolve_window(CONFIG, end=TURNED, now=TURNED)
     decision = loop.request_retrain(ws, CONFIG, window=window, reason="the world has turned", run_id="run-1")
-    assert loop.retrain(ws, CONFIG, decision, actor="trainer", run_id="run-1")["challenger"] == 2
+    assert loop.retrain(ws, CONFIG, decision, actor="trainer", run_id="run-1").challenger == 2
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def ws(turned, tmp_path):
 def start(ws, config=CONFIG, *, run_id="try-1", **asked):
     given = {"challenger": 2, "stages": HALF, "actor": "ada", "reason": "is it better?", "now": TURNED, **asked}
     decision = rollout.start_experiment(ws, config, run_id=run_id, **given)
-    assert decision["action"] == "start_experiment"
+    assert decision.action == "start_experiment"
     return experiments.running(ws.store, "toy")
 
 
@@ -91,7 +92,11 @@ def watch(ws, days, config=CONFIG, *, run_id="watch-1"):
 
 
 def conclude(ws, decision, config=CONFIG, *, run_id="watch-1", actor="keel"):
-    return rollout.conclude_experiment(ws, config, decision, actor=actor, run_id=run_id)
+    return conclude_by_id(ws, decision.decision_id, config, run_id=run_id, actor=actor)
+
+
+def conclude_by_id(ws, decision_id, config=CONFIG, *, run_id="watch-1", actor="keel"):
+    return rollout.conclude_experiment(ws, config, decision_id, actor=actor, run_id=run_id)
 
 
 def ends(ws):
@@ -111,11 +116,11 @@ def test_the_better_version_is_promoted_with_the_evidence_in_the_ledger(ws):
     plan = start(ws)
     serve(ws, CONFIG, plan, rows_of())
     early = watch(ws, 5)
-    assert (early["branch"], early["outcome"], early["decision_id"]) == ("no_action", "running", None)
+    assert (early.branch, early.outcome, early.decision_id) == ("no_action", "running", "")
     watched = watch(ws, LATER)
-    assert (watched["branch"], watched["outcome"]) == ("promote", "promote")
+    assert (watched.branch, watched.outcome) == ("promote", "promote")
     outcome = conclude(ws, watched)
-    assert (outcome["outcome"], outcome["version"], outcome["basis"]) == ("promoted", 2, "experiment")
+    assert (outcome.outcome, outcome.version, outcome.basis) == ("promoted", 2, "experiment")
     assert deployments.read(ws.store, "toy").production == 2
     assert ws.registry.aliases("toy") == {"production": 2, "previous": 1}
     assert experiments.running(ws.store, "toy") is None
@@ -128,19 +133,19 @@ def test_the_better_version_is_promoted_with_the_evidence_in_the_ledger(ws):
     assert row.body["probation"]["since"] >= (TURNED + LASTS * DAY).isoformat()
     assert ledger.verify(ws.store).broken_at is None
     message = loop.compose_message(ws, CONFIG, watched, outcome)
-    assert message["subject"] == "[Keel] toy: promoted version 2"
-    assert "In the experiment" in message["text"]
-    assert "retrained" not in message["text"]
+    assert message.subject == "[Keel] toy: promoted version 2"
+    assert "In the experiment" in message.text
+    assert "retrained" not in message.text
 
 
 def test_the_worse_version_is_rejected_and_the_champion_stays(ws):
     serve(ws, CONFIG, start(ws), rows_of(better=1))
     watched = watch(ws, LATER)
-    assert (watched["branch"], watched["outcome"]) == ("end_experiment", "roll_back")
+    assert (watched.branch, watched.outcome) == ("end_experiment", "roll_back")
     outcome = conclude(ws, watched)
-    assert (outcome["outcome"], outcome["version"]) == ("kept_champion", 1)
+    assert (outcome.outcome, outcome.version) == ("kept_champion", 1)
     assert statuses(ws) == {1: "production", 2: "rejected"}
-    assert loop.compose_message(ws, CONFIG, watched, outcome)["subject"] == "[Keel] toy: kept champion 1"
+    assert loop.compose_message(ws, CONFIG, watched, outcome).subject == "[Keel] toy: kept champion 1"
     with pytest.raises(NotPromotable, match="rejected"):
         start(ws, run_id="try-2")
 
@@ -148,8 +153,8 @@ def test_the_worse_version_is_rejected_and_the_champion_stays(ws):
 def test_without_a_difference_the_champion_stays_and_the_challenger_stays_a_candidate(ws):
     serve(ws, CONFIG, start(ws, max_n=1_200), rows_of(better=0))
     watched = watch(ws, LATER)
-    assert (watched["branch"], watched["outcome"]) == ("end_experiment", "no_difference")
-    assert conclude(ws, watched)["outcome"] == "kept_champion"
+    assert (watched.branch, watched.outcome) == ("end_experiment", "no_difference")
+    assert conclude(ws, watched).outcome == "kept_champion"
     assert statuses(ws) == {1: "production", 2: "candidate"}
     assert experiments.list_all(ws.store, "toy")[0].outcome["outcome"] == "no_difference"
     assert start(ws, run_id="try-2") is not None
@@ -158,15 +163,15 @@ def test_without_a_difference_the_champion_stays_and_the_challenger_stays_a_cand
 def test_gross_harm_rejects_the_challenger_before_the_week_is_over_and_every_look_replaces_the_last(ws):
     serve(ws, CONFIG, start(ws), rows_of(better=1))
     for hours in (24, 48, 49):
-        assert watch(ws, hours / 24)["branch"] == "no_action"
+        assert watch(ws, hours / 24).branch == "no_action"
     watched = watch(ws, 4.5)
-    assert (watched["branch"], watched["outcome"]) == ("end_experiment", "roll_back")
-    assert conclude(ws, watched)["outcome"] == "kept_champion"
+    assert (watched.branch, watched.outcome) == ("end_experiment", "roll_back")
+    assert conclude(ws, watched).outcome == "kept_champion"
     standing = history(ws.store, "toy").version_statuses[2]
     assert standing.status == Status.REJECTED
     assert "which is not borne until 7d have passed" in standing.reason
     [report] = ws.store.reports.list("toy", "experiment")
-    assert (report["report_id"], report["status"]) == (watched["report_id"], "roll_back")
+    assert (report["report_id"], report["status"]) == (watched.report_id, "roll_back")
     assert ends(ws)[-1]["look"]["cause"] == "harm"
     assert ends(ws)[-1]["look"] == report["body"]
 
@@ -175,13 +180,13 @@ def test_labels_that_never_come_end_it_and_free_its_rows(ws):
     plan = start(ws)
     assert plan.most == 60 * DAY + CONFIG.target.label_delay
     serve(ws, CONFIG, plan, rows_of(), labels=False)
-    assert watch(ws, 59)["branch"] == "no_action"
+    assert watch(ws, 59).branch == "no_action"
     watched = watch(ws, 90)  # nobody has looked for a month
-    assert (watched["branch"], watched["outcome"]) == ("end_experiment", "no_difference")
-    assert f"of {LASTS * 24 * PER_HOUR:,} rows that were answered" in watched["sentence"]
+    assert (watched.branch, watched.outcome) == ("end_experiment", "no_difference")
+    assert f"of {LASTS * 24 * PER_HOUR:,} rows that were answered" in watched.sentence
     outcome = conclude(ws, watched)
-    assert outcome["outcome"] == "kept_champion"
-    assert "none has a label that can be used" in loop.compose_message(ws, CONFIG, watched, outcome)["text"]
+    assert outcome.outcome == "kept_champion"
+    assert "none has a label that can be used" in loop.compose_message(ws, CONFIG, watched, outcome).text
     assert statuses(ws) == {1: "production", 2: "candidate"}
     assert history(ws.store, "toy").experiment is None
 
@@ -189,12 +194,12 @@ def test_labels_that_never_come_end_it_and_free_its_rows(ws):
 def test_a_split_that_is_not_the_stated_one_ends_it_without_a_verdict(ws):
     serve(ws, CONFIG, start(ws), rows_of(), challenger_share=0.7)
     watched = watch(ws, LATER)
-    assert (watched["branch"], watched["outcome"]) == ("end_experiment", "mismatch")
-    assert "not split as planned" in watched["sentence"]
+    assert (watched.branch, watched.outcome) == ("end_experiment", "mismatch")
+    assert "not split as planned" in watched.sentence
     outcome = conclude(ws, watched)
-    assert (outcome["outcome"], outcome["version"]) == ("experiment_ended", 1)
+    assert (outcome.outcome, outcome.version) == ("experiment_ended", 1)
     assert statuses(ws) == {1: "production", 2: "candidate"}
-    assert "ended without a verdict" in loop.compose_message(ws, CONFIG, watched, outcome)["subject"]
+    assert "ended without a verdict" in loop.compose_message(ws, CONFIG, watched, outcome).subject
 
 
 def test_a_shadow_is_judged_on_the_same_rows_and_answers_nobody(ws):
@@ -202,15 +207,15 @@ def test_a_shadow_is_judged_on_the_same_rows_and_answers_nobody(ws):
     rows = rows_of()
     serve(ws, CONFIG, plan, rows)
     watched = watch(ws, LATER)
-    assert (watched["branch"], watched["outcome"]) == ("promote", "promote")
-    assert conclude(ws, watched)["outcome"] == "promoted"
+    assert (watched.branch, watched.outcome) == ("promote", "promote")
+    assert conclude(ws, watched).outcome == "promoted"
 
 
 def promote_by_hand(ws, version):
     request = rollout.request_promotion(
         ws, CONFIG, version=version, reason="at once", force=True, end=TURNED, actor="bob", run_id="by-hand"
     )
-    return rollout.promote(ws, CONFIG, rollout.compare(ws, CONFIG, request), actor="bob", run_id="by-hand")
+    return rollout.promote(ws, CONFIG, rollout.compare(ws, CONFIG, request).report_id, actor="bob", run_id="by-hand")
 
 
 def test_a_promotion_by_another_way_makes_it_void(ws):
@@ -218,10 +223,10 @@ def test_a_promotion_by_another_way_makes_it_void(ws):
     promote_by_hand(ws, 2)
     assert experiments.running(ws.store, "toy") is None
     watched = watch(ws, LATER)
-    assert (watched["branch"], watched["outcome"], watched["version"]) == ("end_experiment", "void", 2)
+    assert (watched.branch, watched.outcome, watched.version) == ("end_experiment", "void", 2)
     assert watch(ws, LATER) == watched, "the same run again"
-    assert conclude(ws, watched)["outcome"] == "experiment_ended"
-    assert watch(ws, LATER, run_id="watch-2")["branch"] == "no_action", "told once"
+    assert conclude(ws, watched).outcome == "experiment_ended"
+    assert watch(ws, LATER, run_id="watch-2").branch == "no_action", "told once"
     assert len(ends(ws)) == 1
     assert ends(ws)[-1]["sentence"].startswith(
         f"{plan.experiment_id} is void: version 2 is in production, not version 1"
@@ -235,13 +240,13 @@ def test_a_rollback_of_its_champion_makes_it_void_and_leaves_room_for_another(ws
     window = loop.resolve_window(CONFIG, end=TURNED, now=TURNED)
     again = CONFIG.with_overrides({"retrain.seed": 1})
     decision = loop.request_retrain(ws, again, window=window, reason="another", run_id="run-3")
-    assert loop.retrain(ws, again, decision, **BY)["challenger"] == 3
+    assert loop.retrain(ws, again, decision, **BY).challenger == 3
     start(ws, challenger=3)
     assert history(ws.store, "toy").probation.version == 2
     back = rollout.request_rollback(
         ws, CONFIG, reason="complaints", version=None, end=TURNED + DAY, actor="ada", run_id="back"
     )
-    rollout.rollback(ws, CONFIG, back, actor="ada", run_id="back")
+    rollout.rollback(ws, CONFIG, back.decision_id, actor="ada", run_id="back")
     assert start(ws, challenger=3, run_id="try-2").champion == 1
     assert [end["outcome"] for end in ends(ws)] == ["void"]
 
@@ -253,7 +258,7 @@ def test_a_challenger_that_is_rejected_from_elsewhere_makes_it_void(ws):
         statuses={2: (Status.REJECTED, "no")},
     )  # fmt: skip
     watched = watch(ws, 1)
-    assert (watched["outcome"], "version 2, the challenger, is rejected (no)" in watched["sentence"]) == ("void", True)
+    assert (watched.outcome, "version 2, the challenger, is rejected (no)" in watched.sentence) == ("void", True)
 
 
 def test_a_person_stops_it_and_a_verdict_of_before_does_nothing_any_more(ws):
@@ -261,11 +266,11 @@ def test_a_person_stops_it_and_a_verdict_of_before_does_nothing_any_more(ws):
     watched = watch(ws, LATER)
     for _ in range(2):  # the same run again
         stopped = rollout.stop_experiment(ws, CONFIG, actor="ada", run_id="stop-1", reason="too dear", now=TURNED + DAY)
-        assert stopped["action"] == "stop_experiment"
+        assert stopped.action == "stop_experiment"
     before = whole(ws)
     with pytest.raises(ExperimentRefused, match=r"has ended already \(stopped\).*too dear"):
         conclude(ws, watched)
-    with pytest.raises(ExperimentRefused, match="no experiment runs"):
+    with pytest.raises(ExperimentRefused, match="no experiment is running"):
         rollout.stop_experiment(ws, CONFIG, actor="ada", run_id="stop-2", reason="again", now=TURNED + DAY)
     assert whole(ws) == before
     assert statuses(ws) == {1: "production", 2: "candidate"}
@@ -293,15 +298,15 @@ def test_a_retried_stop_does_not_stop_what_began_since(ws):
         (
             {"metric": "mae"},
             ExperimentRefused,
-            "'mae' has no loss per row of a binary target; it can be: accuracy, brier",
+            "'mae' has no loss per row of a binary target; use one of: accuracy, brier",
         ),
         (
             {"metric": "accuracy"},
             ExperimentRefused,
-            "accuracy is not what the model is judged by, which is policy: brier",
+            "accuracy is not a metric of the policy: brier",
         ),
-        ({"margin": -0.01}, ExperimentRefused, r"margin -0.01 is below 0, which is policy"),
-        ({"alpha": 0.2}, ExperimentRefused, r"alpha 0.2 is above promotion.alpha \(0.05\)"),
+        ({"margin": -0.01}, ExperimentRefused, r"margin -0.01 is below the policy's 0 "),
+        ({"alpha": 0.2}, ExperimentRefused, r"alpha 0.2 is above the policy\'s 0.05 \(promotion.alpha\)"),
         ({"max_n": 0}, ExperimentRefused, "max_n"),
         ({"least": DAY}, ExperimentRefused, "a verdict before 7 days"),
         ({"most": 8 * DAY}, ExperimentRefused, r"most \(8d\) must be longer than least and .*label_delay together"),
@@ -324,7 +329,7 @@ def test_a_second_experiment_on_the_model_is_refused(ws):
 
 
 def test_a_model_that_nothing_can_be_promoted_of_tries_nothing(ws):
-    with pytest.raises(ExperimentRefused, match=r"has no section retrain, so no toy\.promote for"):
+    with pytest.raises(ExperimentRefused, match=r"has no section retrain, so there is no toy\.promote"):
         start(ws, CONFIG.model_copy(update={"retrain": None}), challenger=2, stages=HALF)
     assert experiments.list_all(ws.store, "toy") == []
 
@@ -362,10 +367,10 @@ def test_a_verdict_that_was_cut_short_is_carried_out_by_its_retry_and_once(ws, m
             conclude(ws, watched)
     assert experiments.running(ws.store, "toy") is None  # nobody is answered by the challenger meanwhile
     assert deployments.read(ws.store, "toy").production == 1
-    assert watch(ws, LATER)["decision_id"] == watched["decision_id"]  # the whole run again
-    assert watch(ws, LATER + 1, run_id="watch-2")["branch"] == "no_action"
+    assert watch(ws, LATER).decision_id == watched.decision_id  # the whole run again
+    assert watch(ws, LATER + 1, run_id="watch-2").branch == "no_action"
     for _ in range(2):
-        assert conclude(ws, watched)["outcome"] == "promoted"
+        assert conclude(ws, watched).outcome == "promoted"
     assert [end["outcome"] for end in ends(ws)] == ["promote"]
     assert len([r for r in ledger.entries(ws.store, "toy", "promote") if r.body["to"]["production"] == 2]) == 1
 
@@ -374,25 +379,16 @@ def test_what_a_task_says_of_a_verdict_is_no_evidence(ws):
     plan = start(ws)
     serve(ws, CONFIG, plan, rows_of(better=1))
     verdict = watch(ws, LATER)
-    comparison = ws.store.reports.get(verdict["comparison_id"])["body"]
     before = whole(ws)
-    said = {
-        "branch": "promote",
-        "outcome": "promote",
-        "experiment_id": plan.experiment_id,
-        "challenger": 2,
-        "champion": 1,
-    }
-    for decision_id in ("end-0000000000000000", None, rollout_decision_of(ws)):
-        with pytest.raises(StaleGeneration, match="no decision to end an experiment was kept"):
-            conclude(ws, {**said, "decision_id": decision_id})
-    with pytest.raises(StaleGeneration, match="no decision to end an experiment was kept"):
+    for decision_id in ("end-0000000000000000", "", None, rollout_decision_of(ws)):
+        with pytest.raises(StaleGeneration, match="no decision .* to end an experiment"):
+            conclude_by_id(ws, decision_id)
+    with pytest.raises(StaleGeneration, match="no decision .* to end an experiment"):
         conclude(ws, verdict, CONFIG.model_copy(update={"model": "other"}))
-    with pytest.raises(NotShownBetter, match="version 2 stays out"):
-        rollout.promote(ws, CONFIG, {**comparison, "verdict": "pass", "forced_by": "root"}, **BY)
+    with pytest.raises(NotShownBetter, match="version 2 is not promoted"):
+        rollout.promote(ws, CONFIG, verdict.comparison_id, **BY)
     assert whole(ws) == before
-    # the reference alone counts: what else is said of it is not listened to
-    assert conclude(ws, {**said, "decision_id": verdict["decision_id"]})["outcome"] == "kept_champion"
+    assert conclude(ws, verdict).outcome == "kept_champion"
     assert statuses(ws) == {1: "production", 2: "rejected"}
 
 
@@ -404,9 +400,9 @@ def rollout_decision_of(ws):
 def offer(ws, config=ASKED):
     serve(ws, config, start(ws, config), rows_of())
     watched = watch(ws, LATER, config)
-    assert (watched["branch"], watched["outcome"]) == ("stage", "promote")
+    assert (watched.branch, watched.outcome) == ("stage", "promote")
     outcome = conclude(ws, watched, config)
-    assert (outcome["outcome"], outcome["until"]) == ("offered", (TURNED + LATER * DAY).isoformat())
+    assert (outcome.outcome, outcome.until) == ("staged", TURNED + LATER * DAY)
     return outcome
 
 
@@ -420,7 +416,8 @@ def ask(ws, config, experiment, *, end=TURNED + LATER * DAY, run_id="promote-1",
 
 def agree(ws, config, comparison, *, by):
     return rollout.approve(
-        ws, config, comparison, approved=True, approver=by, approver_id=by, dag_id="toy.promote", run_id="promote-1",
+        ws, config, comparison.report_id, approved=True, approver=by, approver_id=by,
+        dag_id="toy.promote", run_id="promote-1",
         responded_at=TURNED,
     )  # fmt: skip
 
@@ -428,30 +425,30 @@ def agree(ws, config, comparison, *, by):
 def test_where_a_person_must_agree_the_verdict_is_what_they_are_asked_about(ws):
     offered = offer(ws)
     assert ws.registry.aliases("toy") == {"production": 1, "staging": 2}
-    asked = ask(ws, ASKED, offered["experiment_id"])
-    assert (asked["next"], asked["basis"], asked["requested_by"]) == ("stage", "experiment", "bob")
-    assert "Tried in production" in rollout.approval_request(ws, ASKED, asked)["body"]
-    with pytest.raises(NotApproved, match="nobody has given it"):
-        rollout.promote(ws, ASKED, asked, **BY)
+    asked = ask(ws, ASKED, offered.experiment_id)
+    assert (asked.next, asked.basis, asked.requested_by) == ("stage", "experiment", "bob")
+    assert "Tried in production" in rollout.approval_request(ws, ASKED, asked.report_id)["body"]
+    with pytest.raises(NotApproved, match="no person has approved this comparison"):
+        rollout.promote(ws, ASKED, asked.report_id, **BY)
     agree(ws, ASKED, asked, by="grace")
-    assert rollout.promote(ws, ASKED, asked, **BY)["outcome"] == "promoted"
+    assert rollout.promote(ws, ASKED, asked.report_id, **BY).outcome == "promoted"
     assert deployments.read(ws.store, "toy").production == 2
 
 
 @pytest.mark.parametrize("by", ["ada", "bob", "trainer"])
 def test_who_started_the_experiment_has_asked_for_what_comes_of_it(ws, by):
     """``ada`` has started it, ``bob`` asks for the promotion, ``trainer`` had the version trained."""
-    asked = ask(ws, SECOND, offer(ws, SECOND)["experiment_id"])
-    with pytest.raises(NotApproved, match=f"{by} has asked for this promotion"):
+    asked = ask(ws, SECOND, offer(ws, SECOND).experiment_id)
+    with pytest.raises(NotApproved, match=f"{by} requested this promotion"):
         agree(ws, SECOND, asked, by=by)
     agree(ws, SECOND, asked, by="grace")
 
 
 def test_an_old_experiment_and_one_of_other_versions_are_no_evidence(ws):
     offered = offer(ws)
-    late = ask(ws, ASKED, offered["experiment_id"], end=TURNED + 30 * DAY)
-    assert (late["verdict"], late["next"]) == ("inconclusive", "keep_champion")
-    assert "promotion.max_label_age" in late["reason"]
+    late = ask(ws, ASKED, offered.experiment_id, end=TURNED + 30 * DAY)
+    assert (late.verdict, late.next) == ("inconclusive", "keep_champion")
+    assert "promotion.max_label_age" in late.reason
     with pytest.raises(UnknownExperiment, match="'experiment-9'; it has"):
         ask(ws, ASKED, "experiment-9", run_id="promote-2")
 
@@ -459,17 +456,17 @@ def test_an_old_experiment_and_one_of_other_versions_are_no_evidence(ws):
 def test_an_old_experiment_does_not_become_young_by_asking_for_a_day_in_the_past(ws):
     offered = offer(ws)
     ws.predictions(CONFIG).append(toy_rows(TURNED + 30 * DAY, days=1).drop_columns(["label"]))
-    late = ask(ws, ASKED, offered["experiment_id"])
-    assert (late["verdict"], late["next"]) == ("inconclusive", "keep_champion")
-    assert "promotion.max_label_age" in late["reason"]
+    late = ask(ws, ASKED, offered.experiment_id)
+    assert (late.verdict, late.next) == ("inconclusive", "keep_champion")
+    assert "promotion.max_label_age" in late.reason
 
 
 def test_an_experiment_that_did_not_show_it_is_no_evidence(ws):
     plan = start(ws)
-    with pytest.raises(ExperimentRefused, match="does not speak for version 2: it still runs"):
+    with pytest.raises(ExperimentRefused, match="no evidence for version 2: it is still running"):
         ask(ws, CONFIG, plan.experiment_id)
     rollout.stop_experiment(ws, CONFIG, actor="ada", run_id="stop", reason="enough", now=TURNED)
-    with pytest.raises(ExperimentRefused, match="does not speak for version 2: stopped"):
+    with pytest.raises(ExperimentRefused, match="no evidence for version 2: stopped"):
         ask(ws, CONFIG, plan.experiment_id, run_id="promote-2")
 
 
@@ -479,19 +476,24 @@ def test_what_nobody_has_asked_for_does_not_rest_on_an_experiment(ws):
     trained = next(d["body"] for d in ws.store.decisions.list("toy") if d["action"] == "retrain")
     said = {
         "decision_id": trained["decision_id"], "champion": 1, "challenger": 2, "experiment": plan.experiment_id,
-        "holdout": {"start": (TURNED - 7 * DAY).isoformat(), "end": (TURNED - DAY).isoformat()},
-        "until": TURNED.isoformat(),
+        "holdout": slice_of(TURNED - 7 * DAY),
+        "until": TURNED.isoformat(), "model": "toy", "mlflow_run_id": "0", "requested_by": "ada", "sentence": "trained",
+        "training": slice_of(START), "metrics": {},
     }  # fmt: skip
-    assert "basis" not in rollout.compare(ws, CONFIG, said)
+    assert rollout.compare(ws, CONFIG, TrainedVersion.from_dict(said)).basis is None
+
+
+def slice_of(start):
+    return {"start": start.isoformat(), "end": (start + 6 * DAY).isoformat(), "rows": 1, "sha256": "0"}
 
 
 def test_a_policy_that_asks_for_more_by_now_is_heeded(ws):
     serve(ws, CONFIG, start(ws), rows_of())
     stricter = CONFIG.with_overrides({"promotion.margin": 0.5})
     watched = watch(ws, LATER, stricter)
-    assert (watched["branch"], watched["outcome"]) == ("end_experiment", "promote")
-    assert "the policy has changed since it began" in watched["sentence"]
-    assert conclude(ws, watched, stricter)["outcome"] == "kept_champion"
+    assert (watched.branch, watched.outcome) == ("end_experiment", "promote")
+    assert "the policy has changed since it began" in watched.sentence
+    assert conclude(ws, watched, stricter).outcome == "kept_champion"
     assert statuses(ws) == {1: "production", 2: "candidate"}
 
 
@@ -506,8 +508,8 @@ def test_the_label_delay_is_that_of_the_start_and_a_longer_one_by_now_is_heeded(
     assert as_begun["verdict"] == "promote"
     assert others == [as_begun, as_begun]
     watched = watch(ws, LATER, CONFIG.model_copy(update={"target": delayed(96)}))
-    assert (watched["branch"], watched["outcome"]) == ("end_experiment", "promote")
-    assert "labels counted 1d after their rows" in watched["sentence"]
+    assert (watched.branch, watched.outcome) == ("end_experiment", "promote")
+    assert "labels counted 1d after their rows" in watched.sentence
 
 
 def delayed(hours):
@@ -525,7 +527,7 @@ def test_what_else_the_policy_asks_for_can_take_a_pass_away(ws, policy, passes, 
     config = CONFIG.with_overrides(policy)
     serve(ws, config, start(ws, config), rows_of())
     watched = watch(ws, LATER, config)
-    assert (watched["outcome"], watched["branch"]) == ("promote", "promote" if passes else "end_experiment")
+    assert (watched.outcome, watched.branch) == ("promote", "promote" if passes else "end_experiment")
     conclude(ws, watched, config)
     assert statuses(ws)[2] == status
 
@@ -543,16 +545,16 @@ def test_a_version_that_is_tried_is_not_pruned(ws):
 def test_the_probation_comes_first_and_the_experiment_follows(ws):
     """One thing a run: what was found by hand is told with whatever the run leads to."""
     serve(ws, CONFIG, start(ws), rows_of())
-    found = {"findings": ["The alias staging was moved by hand."]}
+    found = ("The alias staging was moved by hand.",)
     looked = rollout.watch_deployment(ws, CONFIG, end=TURNED + LATER * DAY, run_id="watch-1", findings=found)
-    assert looked["action"] in ("watch", "end_experiment")
-    if looked["action"] == "watch":  # the first version's probation is over, and has come to its end
-        assert looked["branch"] in ("confirm", "rollback")
-        rollout.confirm(ws, CONFIG, looked, actor="keel", run_id="watch-1")
+    assert looked.action in ("watch", "end_experiment")
+    if looked.action == "watch":  # the first version's probation is over, and has come to its end
+        assert looked.branch in ("confirm", "rollback")
+        rollout.confirm(ws, CONFIG, looked.decision_id, actor="keel", run_id="watch-1")
         looked = rollout.watch_deployment(ws, CONFIG, end=TURNED + LATER * DAY, run_id="watch-2", findings=found)
-    assert (looked["branch"], looked["findings"]) == ("promote", found["findings"])
+    assert (looked.branch, looked.findings) == ("promote", found)
     outcome = conclude(ws, looked)
-    assert "moved by hand" in loop.compose_message(ws, CONFIG, looked, outcome)["text"]
+    assert "moved by hand" in loop.compose_message(ws, CONFIG, looked, outcome).text
 
 
 def test_a_whole_experiment_on_either_database(tmp_path, store_url):
@@ -564,7 +566,7 @@ def test_a_whole_experiment_on_either_database(tmp_path, store_url):
         serve(ws, CONFIG, plan, rows_of())
         assert experiments.running(ws.store, "toy") == plan
         watched = watch(ws, LATER)
-        assert conclude(ws, watched)["outcome"] == "promoted"
+        assert conclude(ws, watched).outcome == "promoted"
         assert experiments.running(ws.store, "toy") is None
         assert experiments.rebuild(ws.store) == []
         assert deployments.rebuild(ws.store) == []

@@ -44,7 +44,7 @@ def judged(request, tmp_path_factory):
     with Workspace.open(home=home, environment={}) as ws:
         replay(ws, config, toy_rows(days=40), start=START, end=NOW)
         first = retrained(ws, config, NOW, "run-0")
-        rollout.promote(ws, config, rollout.compare(ws, config, first), **BY)
+        rollout.promote(ws, config, rollout.compare(ws, config, first).report_id, **BY)
         replay(ws, config, toy_rows(NOW, days=36, flip=True), start=NOW, end=TURNED)
         training = retrained(ws, config, TURNED, "run-1")
     return config, home, training
@@ -69,8 +69,8 @@ def test_without_any_fault_the_challenger_is_promoted(world):
     """The other tests of this module would be worth nothing if it were not."""
     ws, config, training = world
     comparison = rollout.compare(ws, config, training)
-    assert comparison["verdict"] == "pass", comparison["reason"]
-    assert rollout.promote(ws, config, comparison, **BY)["outcome"] == "promoted"
+    assert comparison.verdict == "pass", comparison.reason
+    assert rollout.promote(ws, config, comparison.report_id, **BY).outcome == "promoted"
 
 
 def scores_of(value, patch, *, share=1.0):
@@ -160,12 +160,12 @@ def test_a_fault_promotes_nothing(world, monkeypatch, fault, raised):
             rollout.compare(broken, policy, training)
     else:
         comparison = rollout.compare(broken, policy, training)
-        assert (comparison["verdict"], comparison["next"]) == ("inconclusive", "keep_champion")
-        assert comparison["reason"].startswith("inconclusive")
+        assert (comparison.verdict, comparison.next) == ("inconclusive", "keep_champion")
+        assert comparison.reason.startswith("inconclusive")
         with pytest.raises(NotShownBetter, match="(?i)inconclusive"):
-            rollout.promote(broken, policy, comparison, **BY)
+            rollout.promote(broken, policy, comparison.report_id, **BY)
         with pytest.raises(NotShownBetter):
-            rollout.stage(broken, policy, comparison, **BY)
+            rollout.stage(broken, policy, comparison.report_id, **BY)
     assert deployments.read(ws.store, config.model).production == 1
     assert len(list(ledger.entries(ws.store))) == rows
 
@@ -176,6 +176,6 @@ def test_rows_that_only_one_version_can_score_do_not_decide(world, monkeypatch, 
     ws, config, training = world
     scores_of(np.nan, monkeypatch, share=share)
     comparison = rollout.compare(ws, config, training)
-    assert comparison["verdict"] == "inconclusive", comparison["reason"]
+    assert comparison.verdict == "inconclusive", comparison.reason
     with pytest.raises(KeelError):
-        rollout.promote(ws, config, comparison, **BY)
+        rollout.promote(ws, config, comparison.report_id, **BY)

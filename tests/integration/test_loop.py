@@ -212,9 +212,9 @@ def test_harm_retrains_and_a_better_challenger_is_promoted_once(ws):
     assert loop.retrain(ws, CONFIG, decision, **BY) == training  # the same rows never train twice
     comparison = rollout.compare(ws, CONFIG, training)
     assert comparison["verdict"] == "pass"
-    outcome = rollout.promote(ws, CONFIG, comparison, actor="tests", run_id="run-3")
+    outcome = rollout.promote(ws, CONFIG, comparison.report_id, actor="tests", run_id="run-3")
     before = everything(ws)
-    assert rollout.promote(ws, CONFIG, comparison, actor="tests", run_id="run-3") == outcome
+    assert rollout.promote(ws, CONFIG, comparison.report_id, actor="tests", run_id="run-3") == outcome
     assert everything(ws) == before
     assert ws.registry.aliases("toy") == {"production": 2, "previous": 1}
     assert ws.registry.resolve("toy", version=2).tags["keel.parent"] == "1"
@@ -299,9 +299,9 @@ def test_a_promotion_decided_on_another_champion_is_refused(ws):
     decision, _ = check(ws, NOW + 36 * DAY)
     comparison = rollout.compare(ws, CONFIG, loop.retrain(ws, CONFIG, decision, **BY))
     other = rollout.compare(ws, CONFIG, loop.retrain(ws, CONFIG.with_overrides({"retrain.seed": 1}), decision, **BY))
-    rollout.promote(ws, CONFIG, other, **BY)
+    rollout.promote(ws, CONFIG, other.report_id, **BY)
     with pytest.raises(StaleGeneration, match="production is version 3, not 1"):
-        rollout.promote(ws, CONFIG, comparison, **BY)
+        rollout.promote(ws, CONFIG, comparison.report_id, **BY)
     assert deployments.read(ws.store, "toy").production == 3
 
 
@@ -621,7 +621,7 @@ def test_a_challenger_that_was_turned_down_cannot_be_promoted_all_the_same(ws):
     comparison = rollout.compare(ws, CONFIG, loop.retrain(ws, CONFIG, decision, **BY))
     assert comparison["verdict"] == "fail"
     with pytest.raises(NotShownBetter, match="version 2 stays out: Challenger 2 against champion 1"):
-        rollout.promote(ws, CONFIG, comparison, actor="tests", run_id="run-4")
+        rollout.promote(ws, CONFIG, comparison.report_id, actor="tests", run_id="run-4")
     assert deployments.read(ws.store, "toy").production == 1
 
 
@@ -642,5 +642,5 @@ def test_the_same_verdict_from_another_run_is_recorded_once(ws):
     decision = loop.request_retrain(ws, CONFIG, window=window, reason="routine", run_id="run-4")
     comparison = rollout.compare(ws, CONFIG, loop.retrain(ws, CONFIG, decision, **BY))
     for run_id in ("run-4", "run-5"):
-        rollout.keep_champion(ws, CONFIG, comparison, actor="tests", run_id=run_id)
+        rollout.keep_champion(ws, CONFIG, comparison.report_id, actor="tests", run_id=run_id)
     assert [e.action for e in ledger.entries(ws.store, "toy")] == ["register", "promote", "register", "keep_champion"]

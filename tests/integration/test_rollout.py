@@ -62,7 +62,8 @@ def challenge(ws, config=CONFIG, *, run_id="run-1", actor="tests", end=TURNED):
 
 def agree(ws, config, comparison, *, by, approved=True, run_id="run-1"):
     return rollout.approve(
-        ws, config, comparison, approved=approved, approver=by, approver_id=by, dag_id="toy.promote", run_id=run_id,
+        ws, config, comparison.report_id, approved=approved, approver=by, approver_id=by,
+        dag_id="toy.promote", run_id=run_id,
         responded_at=datetime(2026, 11, 23, tzinfo=UTC),
     )  # fmt: skip
 
@@ -77,7 +78,7 @@ def take_back(ws, *, version=None, run_id="rollback-1", actor="ada"):
     decision = rollout.request_rollback(
         ws, CONFIG, reason="customers complain", version=version, end=TURNED, actor=actor, run_id=run_id
     )
-    return rollout.rollback(ws, CONFIG, decision, actor=actor, run_id=run_id)
+    return rollout.rollback(ws, CONFIG, decision.decision_id, actor=actor, run_id=run_id)
 
 
 @pytest.fixture
@@ -99,8 +100,8 @@ def statuses(ws):
 
 def test_a_promotion_says_everything_in_the_ledger(ws):
     comparison = challenge(ws)
-    assert (comparison["verdict"], comparison["next"]) == ("pass", "promote")
-    rollout.promote(ws, CONFIG, comparison, **BY)
+    assert (comparison.verdict, comparison.next) == ("pass", "promote")
+    rollout.promote(ws, CONFIG, comparison.report_id, **BY)
     [row] = [e for e in ledger.entries(ws.store, "toy", "promote") if e.generation_to == 2]
     assert row.body["from"] == {"production": 1, "staging": None, "previous": None}
     assert row.body["to"] == {"production": 2, "staging": None, "previous": 1}
@@ -113,24 +114,24 @@ def test_a_promotion_says_everything_in_the_ledger(ws):
 
 def test_without_a_persons_approval_nothing_is_promoted(ws):
     comparison = challenge(ws, ASKED)
-    assert comparison["next"] == "stage"
+    assert comparison.next == "stage"
     before = whole(ws)
-    with pytest.raises(NotApproved, match="nobody has given it"):
-        rollout.promote(ws, ASKED, comparison, **BY)
+    with pytest.raises(NotApproved, match="no person has approved this comparison"):
+        rollout.promote(ws, ASKED, comparison.report_id, **BY)
     assert whole(ws) == before
 
 
 def test_an_offered_version_is_staged_and_promoted_once_somebody_agrees(ws):
     comparison = challenge(ws, ASKED)
-    assert rollout.stage(ws, ASKED, comparison, **BY)["outcome"] == "offered"
-    assert rollout.stage(ws, ASKED, comparison, **BY)["outcome"] == "offered"
+    assert rollout.stage(ws, ASKED, comparison.report_id, **BY).outcome == "staged"
+    assert rollout.stage(ws, ASKED, comparison.report_id, **BY).outcome == "staged"
     assert ws.registry.aliases("toy") == {"production": 1, "staging": 2}
     assert statuses(ws) == {1: "production", 2: "staging"}
     again = rollout.compare(ws, ASKED, ask(ws, ASKED))
-    assert (again["challenger"], again["prior_comparisons"]) == (2, 1)
-    assert again["holdout"]["end"] > comparison["holdout"]["end"]
-    assert agree(ws, ASKED, again, by="grace")["outcome"] == "approved"
-    rollout.promote(ws, ASKED, again, actor="ada", run_id="promote-1")
+    assert (again.challenger, again.prior_comparisons) == (2, 1)
+    assert again.holdout.end > comparison.holdout.end
+    assert agree(ws, ASKED, again, by="grace").outcome == "approved"
+    rollout.promote(ws, ASKED, again.report_id, actor="ada", run_id="promote-1")
     assert ws.registry.aliases("toy") == {"production": 2, "previous": 1}
     [row] = [e for e in ledger.entries(ws.store, "toy", "promote") if e.generation_to == 3]
     assert row.body["approval"]["approver"] == "grace"
@@ -143,19 +144,19 @@ def test_an_offered_version_is_staged_and_promoted_once_somebody_agrees(ws):
         (ASKED, "", "this one has none"),
         (ASKED, "airflow", "this one has none"),
         (ASKED.with_overrides({"promotion.approvers": ["grace"]}), "ada", "not among promotion.approvers: grace"),
-        (SECOND, "ada", "somebody else must approve it"),
-        (SECOND, "tests", "somebody else must approve it"),
+        (SECOND, "ada", "another person must approve it"),
+        (SECOND, "tests", "another person must approve it"),
     ],
 )
 def test_an_approval_that_does_not_count_is_refused(ws, config, by, message):
     """``tests`` has had the version trained, ``ada`` asks for its promotion."""
-    rollout.stage(ws, config, challenge(ws, config), **BY)
+    rollout.stage(ws, config, challenge(ws, config).report_id, **BY)
     comparison = rollout.compare(ws, config, ask(ws, config))
     before = whole(ws)
     with pytest.raises(NotApproved, match=message):
         agree(ws, config, comparison, by=by)
     with pytest.raises(NotApproved):
-        rollout.promote(ws, config, comparison, **BY)
+        rollout.promote(ws, config, comparison.report_id, **BY)
     assert whole(ws) == before
 
 
@@ -163,11 +164,11 @@ def test_an_approval_counts_for_its_own_comparison_and_generation_only(ws):
     comparison = challenge(ws, ASKED)
     agree(ws, ASKED, comparison, by="grace")
     other = challenge(ws, ASKED.with_overrides({"retrain.seed": 1}), run_id="run-2")
-    with pytest.raises(NotApproved, match="nobody has given it"):
-        rollout.promote(ws, ASKED, other, **BY)
-    rollout.stage(ws, ASKED, other, **BY)
+    with pytest.raises(NotApproved, match="no person has approved this comparison"):
+        rollout.promote(ws, ASKED, other.report_id, **BY)
+    rollout.stage(ws, ASKED, other.report_id, **BY)
     with pytest.raises(NotApproved, match="the deployment has changed since"):
-        rollout.promote(ws, ASKED, comparison, **BY)
+        rollout.promote(ws, ASKED, comparison.report_id, **BY)
     assert deployments.read(ws.store, "toy").production == 1
 
 
@@ -175,30 +176,29 @@ def test_an_approver_who_is_taken_off_the_list_does_not_count_any_more(ws):
     comparison = challenge(ws, ASKED)
     agree(ws, ASKED, comparison, by="grace")
     with pytest.raises(NotApproved, match="grace is not among"):
-        rollout.promote(ws, ASKED.with_overrides({"promotion.approvers": ["ada"]}), comparison, **BY)
+        rollout.promote(ws, ASKED.with_overrides({"promotion.approvers": ["ada"]}), comparison.report_id, **BY)
 
 
 @pytest.mark.parametrize(("by", "status"), [("grace", "rejected"), (None, "candidate")])
 def test_a_no_and_a_silence_leave_production_as_it_was(ws, by, status):
     comparison = challenge(ws, ASKED)
-    rollout.stage(ws, ASKED, comparison, **BY)
+    rollout.stage(ws, ASKED, comparison.report_id, **BY)
     outcome = agree(ws, ASKED, comparison, by=by, approved=False)
-    assert outcome["outcome"] == "declined"
+    assert outcome.outcome == "declined"
     assert ws.registry.aliases("toy") == {"production": 1}
     assert statuses(ws) == {1: "production", 2: status}
     with pytest.raises((NotApproved, NotPromotable)):
-        rollout.promote(ws, ASKED, comparison, **BY)
+        rollout.promote(ws, ASKED, comparison.report_id, **BY)
 
 
-@pytest.mark.parametrize("forged", [{}, {"report_id": None}, {"report_id": "comparison-0000000000000000"}])
-def test_what_a_task_says_of_a_comparison_is_no_evidence(ws, forged):
-    said = {"verdict": "pass", "challenger": 1, "champion": 1, "forced_by": "root", "sentence": "trust me", **forged}
+@pytest.mark.parametrize("report_id", [None, "", "comparison-0000000000000000"])
+def test_promote_an_unknown_comparison_changes_nothing(ws, report_id):
     before = whole(ws)
-    with pytest.raises(NotShownBetter, match="there is no comparison"):
-        rollout.promote(ws, CONFIG, said, **BY)
+    with pytest.raises(NotShownBetter, match="has no comparison"):
+        rollout.promote(ws, CONFIG, report_id, **BY)
     with pytest.raises(NotShownBetter):
         rollout.approve(
-            ws, ASKED, said, approved=True, approver="grace", approver_id="1", dag_id="d", run_id="r",
+            ws, ASKED, report_id, approved=True, approver="grace", approver_id="1", dag_id="d", run_id="r",
             responded_at=datetime(2026, 11, 23, tzinfo=UTC),
         )  # fmt: skip
     assert whole(ws) == before
@@ -208,30 +208,30 @@ def test_what_a_task_says_of_a_request_changes_nothing_of_it(ws):
     """Whoever forces says which version, and whoever asks has asked."""
     config = CONFIG.with_overrides({"promotion.margin": 0.9})
     other, wanted = challenge(ws, config), challenge(ws, config, end=TURNED - DAY, run_id="run-2")
-    assert other["challenger"] != wanted["challenger"]
-    asked = ask(ws, config, version=wanted["challenger"], force=True, end=TURNED)
+    assert other.challenger != wanted.challenger
+    asked = ask(ws, config, version=wanted.challenger, force=True, end=TURNED)
 
-    said = {**asked, "challenger": other["challenger"], "requested_by": "nobody", "reason": "trust me"}
-    found = rollout.compare(ws, config, said)
+    forged = {"challenger": other.challenger, "requested_by": "nobody", "reason": "trust me"}
+    found = rollout.compare(ws, config, asked.model_copy(update=forged))
 
-    assert (found["challenger"], found["requested_by"], found["forced_by"]) == (wanted["challenger"], "ada", "ada")
-    assert "ada forces it: it is time" in found["sentence"]
+    assert (found.challenger, found.requested_by, found.forced_by) == (wanted.challenger, "ada", "ada")
+    assert "ada forces the promotion: it is time" in found.sentence
 
 
 def test_a_report_of_another_kind_or_model_is_no_comparison(ws):
     decision, _ = check(ws, TURNED)
     drift = next(r["report_id"] for r in ws.store.reports.list("toy", "drift"))
-    with pytest.raises(NotShownBetter, match="there is no comparison"):
-        rollout.promote(ws, CONFIG, {"report_id": drift}, **BY)
-    assert decision["action"] == "retrain"
+    with pytest.raises(NotShownBetter, match="has no comparison"):
+        rollout.promote(ws, CONFIG, drift, **BY)
+    assert decision.action == "retrain"
 
 
 def test_a_version_that_may_not_be_promoted_is_refused_with_the_way_out(ws):
-    rollout.promote(ws, CONFIG, challenge(ws), **BY)
+    rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
     window = loop.resolve_window(CONFIG, end=TURNED, now=TURNED)
     decision = loop.request_retrain(ws, CONFIG, window=window, reason="again", run_id="run-2")
     again = CONFIG.with_overrides({"retrain.seed": 1})
-    assert act(ws, decision, again)["outcome"] == "kept_champion"
+    assert act(ws, decision, again).outcome == "kept_champion"
     before = whole(ws)
     for version, message in (
         (9, "version 9 is not known to Keel.*can be promoted: none"),
@@ -253,30 +253,30 @@ def test_a_version_that_does_not_fit_the_features_in_production_is_refused(ws):
     before = whole(ws)
     without = CONFIG.model_copy(update={"features": {"x": "numeric", "colour": "categorical"}})
     with pytest.raises(NotPromotable, match="z"):
-        rollout.promote(ws, without, comparison, **BY)
+        rollout.promote(ws, without, comparison.report_id, **BY)
     assert whole(ws) == before
 
 
 def test_without_labels_in_the_holdout_nothing_is_concluded(ws):
     comparison = challenge(ws, ASKED)
-    rollout.stage(ws, ASKED, comparison, **BY)
+    rollout.stage(ws, ASKED, comparison.report_id, **BY)
     later = rollout.compare(ws, ASKED, ask(ws, ASKED, end=TURNED + 60 * DAY))
-    assert (later["verdict"], later["next"]) == ("inconclusive", "keep_champion")
-    assert rollout.keep_champion(ws, ASKED, later, **BY)["outcome"] == "kept_champion"
+    assert (later.verdict, later.next) == ("inconclusive", "keep_champion")
+    assert rollout.keep_champion(ws, ASKED, later.report_id, **BY).outcome == "kept_champion"
     assert statuses(ws)[2] == "staging"  # nothing was concluded against it either
     with pytest.raises(NotShownBetter, match="(?i)inconclusive"):
-        rollout.promote(ws, ASKED, later, **BY)
+        rollout.promote(ws, ASKED, later.report_id, **BY)
 
 
 def test_rollback_restores_the_version_before_and_a_second_one_has_nothing_to_go_to(ws):
-    rollout.promote(ws, CONFIG, challenge(ws), **BY)
+    rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
     outcome = take_back(ws)
-    assert (outcome["outcome"], outcome["version"]) == ("rolled_back", 1)
+    assert (outcome.outcome, outcome.version) == ("rolled_back", 1)
     assert deployments.read(ws.store, "toy").production == 1
     assert ws.registry.aliases("toy") == {"production": 1}
     assert statuses(ws) == {1: "production", 2: "quarantined"}
     before = whole(ws)
-    assert take_back(ws)["version"] == 1  # the same run again has done it
+    assert take_back(ws).version == 1  # the same run again has done it
     with pytest.raises(NothingToRollBackTo, match="version 1 has no previous version; .*: none"):
         take_back(ws, run_id="rollback-2")
     with pytest.raises(NothingToRollBackTo, match="version 2 is quarantined"):
@@ -287,12 +287,12 @@ def test_rollback_restores_the_version_before_and_a_second_one_has_nothing_to_go
 
 
 def test_a_registry_that_is_down_does_not_hold_up_a_rollback(ws, cut_off):
-    rollout.promote(ws, CONFIG, challenge(ws), **BY)
+    rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
     with pytest.raises(RegistryUnavailable):
         take_back(cut_off)
     assert deployments.read(ws.store, "toy").production == 1
     assert ws.registry.aliases("toy")["production"] == 2
-    assert rollout.reconcile(ws, CONFIG, actor="tests", run_id="reconcile")["completed"]
+    assert rollout.reconcile(ws, CONFIG, actor="tests", run_id="reconcile").completed
     assert ws.registry.aliases("toy") == {"production": 1}
 
 
@@ -300,7 +300,7 @@ def test_a_registry_that_is_down_before_the_swap_changes_nothing(ws, cut_off):
     comparison = challenge(ws)
     before = whole(ws)
     with pytest.raises(RegistryUnavailable):
-        rollout.promote(cut_off, CONFIG, comparison, **BY)
+        rollout.promote(cut_off, CONFIG, comparison.report_id, **BY)
     assert whole(ws) == before
 
 
@@ -313,11 +313,11 @@ def test_a_registry_that_goes_away_after_the_swap_is_caught_up_with(ws, monkeypa
     with monkeypatch.context() as patched:
         patched.setattr(Registry, "set_aliases", away)
         with pytest.raises(RegistryUnavailable):
-            rollout.promote(ws, CONFIG, comparison, **BY)
+            rollout.promote(ws, CONFIG, comparison.report_id, **BY)
     assert deployments.read(ws.store, "toy").production == 2
     assert ws.registry.aliases("toy") == {"production": 1}
     rows = len(list(ledger.entries(ws.store)))
-    assert rollout.promote(ws, CONFIG, comparison, **BY)["outcome"] == "promoted"
+    assert rollout.promote(ws, CONFIG, comparison.report_id, **BY).outcome == "promoted"
     assert ws.registry.aliases("toy") == {"production": 2, "previous": 1}
     assert len(list(ledger.entries(ws.store))) == rows
 
@@ -331,7 +331,7 @@ def test_a_changed_artifact_never_goes_into_production(ws):
     model.write_bytes(bytes(content))
     before = whole(ws)
     with pytest.raises(ArtifactChanged, match="version 2"):
-        rollout.promote(ws, CONFIG, comparison, **BY)
+        rollout.promote(ws, CONFIG, comparison.report_id, **BY)
     assert whole(ws) == before
 
 
@@ -339,48 +339,48 @@ def force_nonsense(ws, run_id="run-3"):
     """Train on labels that mean nothing, and force the version into production."""
     config = CONFIG.with_overrides({"retrain.pipeline": "tests.support.shuffled_pipeline"})
     comparison = challenge(ws, config, run_id=run_id)
-    assert comparison["next"] == "keep_champion"
-    decision = ask(ws, version=comparison["challenger"], force=True, end=TURNED, run_id=f"force-{run_id}")
+    assert comparison.next == "keep_champion"
+    decision = ask(ws, version=comparison.challenger, force=True, end=TURNED, run_id=f"force-{run_id}")
     forced = rollout.compare(ws, CONFIG, decision)
-    assert (forced["next"], forced["forced_by"]) == ("promote", "ada")
-    return rollout.promote(ws, CONFIG, forced, actor="ada", run_id=f"force-{run_id}")
+    assert (forced.next, forced.forced_by) == ("promote", "ada")
+    return rollout.promote(ws, CONFIG, forced.report_id, actor="ada", run_id=f"force-{run_id}")
 
 
 def test_harm_on_probation_takes_the_version_back_and_keeps_it_from_coming_back(ws):
-    rollout.promote(ws, CONFIG, challenge(ws), **BY)
-    bad = force_nonsense(ws)["version"]
+    rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
+    bad = force_nonsense(ws).version
     live(ws, toy_rows(TURNED, days=3, flip=True, seed=5), days=3, start=TURNED)
     live(ws, toy_rows(TURNED, days=3, flip=True, seed=5), days=1, start=TURNED + 3 * DAY)
     watched = rollout.watch(ws, CONFIG, end=TURNED + 4 * DAY, run_id="watch-1")
-    assert (watched["verdict"], watched["branch"], watched["version"]) == ("harm", "rollback", bad)
-    outcome = rollout.rollback(ws, CONFIG, watched, actor="keel", run_id="watch-1")
-    assert outcome["version"] == 2
+    assert (watched.verdict, watched.branch, watched.version) == ("harm", "rollback", bad)
+    outcome = rollout.rollback(ws, CONFIG, watched.decision_id, actor="keel", run_id="watch-1")
+    assert outcome.version == 2
     assert statuses(ws)[bad] == "quarantined"
-    assert rollout.watch(ws, CONFIG, end=TURNED + 4 * DAY, run_id="watch-2")["branch"] == "no_action"
+    assert rollout.watch(ws, CONFIG, end=TURNED + 4 * DAY, run_id="watch-2").branch == "no_action"
     # the same cycle again finds the same version, and leaves it where it is
     config = CONFIG.with_overrides({"retrain.pipeline": "tests.support.shuffled_pipeline"})
     again = challenge(ws, config, run_id="run-3")
-    assert (again["challenger"], again["next"]) == (bad, "keep_champion")
+    assert (again.challenger, again.next) == (bad, "keep_champion")
     with pytest.raises(NotPromotable):
         ask(ws, version=bad, force=True, run_id="force-again")
 
 
 def test_surviving_probation_confirms_the_version_once(ws):
-    rollout.promote(ws, CONFIG, challenge(ws), **BY)
+    rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
     live(ws, toy_rows(TURNED, days=8, flip=True, seed=6), days=8, start=TURNED)
     early = rollout.watch(ws, CONFIG, end=TURNED + 3 * DAY, run_id="watch-1")
-    assert (early["verdict"], early["branch"]) == ("watching", "no_action")
+    assert (early.verdict, early.branch) == ("watching", "no_action")
     with pytest.raises(StaleGeneration):
-        rollout.confirm(ws, CONFIG, early, actor="keel", run_id="watch-1")
+        rollout.confirm(ws, CONFIG, early.decision_id, actor="keel", run_id="watch-1")
     watched = rollout.watch(ws, CONFIG, end=TURNED + 8 * DAY, run_id="watch-2")
-    assert (watched["verdict"], watched["branch"]) == ("survived", "confirm")
-    assert rollout.confirm(ws, CONFIG, watched, actor="keel", run_id="watch-2")["outcome"] == "confirmed"
+    assert (watched.verdict, watched.branch) == ("survived", "confirm")
+    assert rollout.confirm(ws, CONFIG, watched.decision_id, actor="keel", run_id="watch-2").outcome == "confirmed"
     assert history(ws.store, "toy").probation is None
-    assert rollout.watch(ws, CONFIG, end=TURNED + 8 * DAY, run_id="watch-3")["branch"] == "no_action"
+    assert rollout.watch(ws, CONFIG, end=TURNED + 8 * DAY, run_id="watch-3").branch == "no_action"
 
 
 def test_a_probation_without_labels_goes_on_is_told_once_and_ends(ws):
-    rollout.promote(ws, CONFIG, challenge(ws), **BY)
+    rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
     unlabelled = toy_rows(TURNED, days=8, flip=True, seed=6)
     unlabelled = unlabelled.set_column(
         unlabelled.column_names.index("label"), "label", pa.nulls(len(unlabelled), pa.float64())
@@ -388,52 +388,52 @@ def test_a_probation_without_labels_goes_on_is_told_once_and_ends(ws):
     live(ws, unlabelled, days=8, start=TURNED)
     since, extension = history(ws.store, "toy").probation.until, CONFIG.promotion.probation_extension
     told = rollout.watch(ws, CONFIG, end=since + DAY, run_id="watch-1")
-    assert (told["verdict"], told["branch"], told["watched"]["over"]) == ("inconclusive", "notify", False)
-    assert "It goes on, at the longest until 2026-04-15 00:00 UTC" in told["sentence"]
+    assert (told.verdict, told.branch, told.watched.over) == ("inconclusive", "notify", False)
+    assert "It is extended until 2026-04-15 00:00 UTC at the latest" in told.sentence
     loop.record(ws, CONFIG, told, None, channels=["outbox"])
     late = rollout.watch(ws, CONFIG, end=since + 20 * DAY, run_id="watch-2")
-    assert (late["verdict"], late["branch"]) == ("inconclusive", "no_action")
-    assert rollout.watch(ws, CONFIG, end=since + DAY, run_id="watch-1")["branch"] == "notify"  # the same task again
+    assert (late.verdict, late.branch) == ("inconclusive", "no_action")
+    assert rollout.watch(ws, CONFIG, end=since + DAY, run_id="watch-1").branch == "notify"  # the same task again
     with pytest.raises(StaleGeneration):
-        rollout.confirm(ws, CONFIG, late, actor="keel", run_id="watch-2")
+        rollout.confirm(ws, CONFIG, late.decision_id, actor="keel", run_id="watch-2")
     over = rollout.watch(ws, CONFIG, end=since + extension + DAY, run_id="watch-3")
-    assert (over["verdict"], over["branch"]) == ("inconclusive", "confirm")
-    outcome = rollout.confirm(ws, CONFIG, over, actor="keel", run_id="watch-3")
-    assert outcome["outcome"] == "probation_over"
-    assert "ended without enough evidence" in loop.compose_message(ws, CONFIG, over, outcome)["subject"]
+    assert (over.verdict, over.branch) == ("inconclusive", "confirm")
+    outcome = rollout.confirm(ws, CONFIG, over.decision_id, actor="keel", run_id="watch-3")
+    assert outcome.outcome == "probation_over"
+    assert "ended without enough evidence" in loop.compose_message(ws, CONFIG, over, outcome).subject
     assert history(ws.store, "toy").probation is None
-    assert rollout.watch(ws, CONFIG, end=since + 30 * DAY, run_id="watch-4")["branch"] == "no_action"
+    assert rollout.watch(ws, CONFIG, end=since + 30 * DAY, run_id="watch-4").branch == "no_action"
 
 
 def test_labels_that_come_in_the_extension_end_a_probation(ws):
     """Forty labels a day are too few in seven days, and enough in four weeks."""
-    rollout.promote(ws, CONFIG, challenge(ws), **BY)
+    rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
     rows = toy_rows(TURNED, days=25, flip=True, seed=6)
     live(ws, rows.take(np.arange(0, len(rows), 12)), days=25, start=TURNED)
     until = history(ws.store, "toy").probation.until
-    assert rollout.watch(ws, CONFIG, end=until + DAY, run_id="watch-1")["verdict"] == "inconclusive"
+    assert rollout.watch(ws, CONFIG, end=until + DAY, run_id="watch-1").verdict == "inconclusive"
     watched = rollout.watch(ws, CONFIG, end=TURNED + 25 * DAY, run_id="watch-2")
-    assert (watched["verdict"], watched["branch"]) == ("survived", "confirm")
+    assert (watched.verdict, watched.branch) == ("survived", "confirm")
 
 
 def test_an_alias_that_was_moved_by_hand_is_adopted_and_told(ws):
-    rollout.promote(ws, CONFIG, challenge(ws), **BY)
+    rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
     ws.registry.set_aliases("toy", {"production": 1})
     found = rollout.reconcile(ws, CONFIG, actor="keel", run_id="reconcile")
-    watched = rollout.watch(ws, CONFIG, end=TURNED + timedelta(hours=1), run_id="watch-1", findings=found)
-    assert watched["branch"] == "notify"
+    watched = rollout.watch(ws, CONFIG, end=TURNED + timedelta(hours=1), run_id="watch-1", findings=found.findings)
+    assert watched.branch == "notify"
     message = loop.compose_message(ws, CONFIG, watched)
-    assert "production" in message["text"]
+    assert "production" in message.text
     assert deployments.read(ws.store, "toy").production == 1
     assert Status.PRODUCTION is history(ws.store, "toy").status(1)
 
 
 def test_a_rollback_that_nobody_has_decided_takes_nothing_back(ws):
-    rollout.promote(ws, CONFIG, challenge(ws), **BY)
+    rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
     live(ws, toy_rows(TURNED, days=3, flip=True, seed=5), days=2, start=TURNED)
     watched = rollout.watch(ws, CONFIG, end=TURNED + 2 * DAY, run_id="watch-1")
     before = whole(ws)
-    for forged in ({"version": 2, "target": 1, "reason": "trust me", "decision_id": "watch-0"}, watched):
-        with pytest.raises(StaleGeneration, match="no decision to take a version back was kept"):
-            rollout.rollback(ws, CONFIG, {"decision_id": None, **forged, "branch": "rollback"}, **BY)
+    for decision_id in (None, "watch-0", watched.decision_id):
+        with pytest.raises(StaleGeneration, match="no decision .* to roll back"):
+            rollout.rollback(ws, CONFIG, decision_id, **BY)
     assert whole(ws) == before

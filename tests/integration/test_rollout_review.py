@@ -11,8 +11,8 @@ from keel.deployments import versions
 from keel.deployments.history import Status, history
 from keel.errors import NotApproved, StaleGeneration
 from keel.ledger import entries as ledger
-from keel.monitoring.decision import Action, Decision
-from keel.monitoring.records import store_decision
+from keel.monitoring.records import ProbationDecision, StoredProbationReport
+from keel.monitoring.storage import store_decision
 from keel.window import Window, now_utc
 from tests.integration.test_rollout import (
     ASKED,
@@ -35,7 +35,8 @@ ANSWERED = datetime(2026, 11, 23, tzinfo=UTC)
 
 def answer(ws, config, comparison, *, by, approved, at=ANSWERED):
     return rollout.approve(
-        ws, config, comparison, approved=approved, approver=by, approver_id=by, dag_id="toy.promote", run_id="run-1",
+        ws, config, comparison.report_id, approved=approved, approver=by, approver_id=by,
+        dag_id="toy.promote", run_id="run-1",
         responded_at=at,
     )  # fmt: skip
 
@@ -49,7 +50,7 @@ def test_a_late_no_or_silence_gives_no_version_another_station(ws, by):
     """One run still waits for an answer when another has promoted the version, and taken it back."""
     waiting = challenge(ws, ASKED)
     agree(ws, ASKED, waiting, by="grace")
-    rollout.promote(ws, ASKED, waiting, **BY)
+    rollout.promote(ws, ASKED, waiting.report_id, **BY)
     answer(ws, ASKED, waiting, by=by, approved=False)
     assert history(ws.store, "toy").status(2) is Status.PRODUCTION
     take_back(ws)
@@ -74,7 +75,7 @@ def test_each_no_counts_also_the_same_persons_to_the_same_version(ws):
 def test_an_answer_that_is_recorded_again_adds_no_row(ws):
     comparison = challenge(ws, ASKED)
     agree(ws, ASKED, comparison, by="grace")
-    assert agree(ws, ASKED, comparison, by="grace")["outcome"] == "approved"
+    assert agree(ws, ASKED, comparison, by="grace").outcome == "approved"
     assert actions(ws).count("approve") == 1
 
 
@@ -82,35 +83,35 @@ def test_a_yes_does_not_count_when_the_question_was_asked_again_without_one(ws):
     comparison = challenge(ws, ASKED)
     agree(ws, ASKED, comparison, by="grace")
     answer(ws, ASKED, comparison, by=None, approved=False, at=ANSWERED + DAY)
-    with pytest.raises(NotApproved, match="nobody in time"):
-        rollout.promote(ws, ASKED, comparison, **BY)
+    with pytest.raises(NotApproved, match="no person answered in time"):
+        rollout.promote(ws, ASKED, comparison.report_id, **BY)
     answer(ws, ASKED, comparison, by="grace", approved=True, at=ANSWERED + 2 * DAY)
-    assert rollout.promote(ws, ASKED, comparison, **BY)["outcome"] == "promoted"
+    assert rollout.promote(ws, ASKED, comparison.report_id, **BY).outcome == "promoted"
 
 
 def test_a_yes_to_another_deployment_is_named_as_what_it_is(ws):
     comparison = challenge(ws, ASKED)
     agree(ws, ASKED, comparison, by="grace")
-    rollout.stage(ws, ASKED, comparison, **BY)
+    rollout.stage(ws, ASKED, comparison.report_id, **BY)
     with pytest.raises(NotApproved, match="grace approved.*the deployment has changed since"):
-        rollout.promote(ws, ASKED, comparison, **BY)
+        rollout.promote(ws, ASKED, comparison.report_id, **BY)
 
 
 def test_who_offered_another_version_instead_may_still_approve_this_one(ws):
     first = challenge(ws, SECOND)
-    rollout.stage(ws, SECOND, first, actor="ada", run_id="run-1")
+    rollout.stage(ws, SECOND, first.report_id, actor="ada", run_id="run-1")
     other = challenge(ws, SECOND.with_overrides({"retrain.seed": 1}), run_id="run-2")
-    rollout.stage(ws, SECOND, other, actor="carol", run_id="run-2")
+    rollout.stage(ws, SECOND, other.report_id, actor="carol", run_id="run-2")
     comparison = rollout.compare(ws, SECOND, ask(ws, SECOND, version=2))
-    assert agree(ws, SECOND, comparison, by="carol")["outcome"] == "approved"
+    assert agree(ws, SECOND, comparison, by="carol").outcome == "approved"
 
 
 def test_a_confirmation_that_runs_again_has_been_made(ws):
-    rollout.promote(ws, CONFIG, challenge(ws), **BY)
+    rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
     live(ws, toy_rows(TURNED, days=8, flip=True, seed=6), days=8, start=TURNED)
     watched = rollout.watch(ws, CONFIG, end=TURNED + 8 * DAY, run_id="watch-1")
-    outcome = rollout.confirm(ws, CONFIG, watched, actor="keel", run_id="watch-1")
-    assert rollout.confirm(ws, CONFIG, watched, actor="keel", run_id="watch-1") == outcome
+    outcome = rollout.confirm(ws, CONFIG, watched.decision_id, actor="keel", run_id="watch-1")
+    assert rollout.confirm(ws, CONFIG, watched.decision_id, actor="keel", run_id="watch-1") == outcome
     assert actions(ws).count("confirm") == 1
 
 
@@ -118,56 +119,57 @@ def test_a_confirmation_ends_no_probation_but_its_own(ws, monkeypatch):
     """Another version goes into production between reading and writing."""
     first = challenge(ws)
     other = challenge(ws, CONFIG.with_overrides({"retrain.seed": 1}), run_id="run-2")
-    rollout.promote(ws, CONFIG, first, **BY)
+    rollout.promote(ws, CONFIG, first.report_id, **BY)
     live(ws, toy_rows(TURNED, days=8, flip=True, seed=6), days=8, start=TURNED)
     watched = rollout.watch(ws, CONFIG, end=TURNED + 8 * DAY, run_id="watch-1")
-    asked = ask(ws, version=other["challenger"], force=True, end=TURNED + 8 * DAY)
+    asked = ask(ws, version=other.challenger, force=True, end=TURNED + 8 * DAY)
     forced = rollout.compare(ws, CONFIG, asked)
     as_it_was = history(ws.store, "toy")
-    rollout.promote(ws, CONFIG, forced, **BY)
+    rollout.promote(ws, CONFIG, forced.report_id, **BY)
     with monkeypatch.context() as patched:
         patched.setattr("keel.rollout.probation.history", lambda *_: as_it_was)
         with pytest.raises(StaleGeneration):
-            rollout.confirm(ws, CONFIG, watched, actor="keel", run_id="watch-1")
+            rollout.confirm(ws, CONFIG, watched.decision_id, actor="keel", run_id="watch-1")
     with pytest.raises(StaleGeneration, match="not on probation any more"):
-        rollout.confirm(ws, CONFIG, watched, actor="keel", run_id="watch-1")
-    with pytest.raises(StaleGeneration, match="no look says that the probation of version 3"):
-        rollout.confirm(ws, CONFIG, {**watched, "version": 3}, actor="keel", run_id="watch-1")
+        rollout.confirm(ws, CONFIG, watched.decision_id, actor="keel", run_id="watch-1")
+    with pytest.raises(StaleGeneration, match="no decision .* to end a probation"):
+        rollout.confirm(ws, CONFIG, "watch-0", actor="keel", run_id="watch-1")
     assert history(ws.store, "toy").probation.version == 3
 
 
 def test_a_run_that_has_taken_one_version_back_still_takes_back_another(ws):
     """Names of runs are people's to give, and a run that is cleared keeps its own."""
-    rollout.promote(ws, CONFIG, challenge(ws), **BY)
-    assert take_back(ws)["version"] == 1
+    rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
+    assert take_back(ws).version == 1
     other = challenge(ws, CONFIG.with_overrides({"retrain.seed": 1}), run_id="run-2")
-    bad = rollout.promote(ws, CONFIG, other, **BY)["version"]
-    about = {"model": "toy", "version": bad, "window": Window(TURNED, TURNED + DAY).to_dict()}
-    decided = Decision(Action.WATCH, "harm")
-    harm = store_decision(
-        ws, "watch-0", about, decided, "rollback-1", branch="rollback", reason="harm", target=1, watched={}
+    bad = rollout.promote(ws, CONFIG, other.report_id, **BY).version
+    report = StoredProbationReport(verdict="harm", sentence="harm")
+    decided = ProbationDecision(
+        decision_id="watch-0", model="toy", version=bad, window=Window(TURNED, TURNED + DAY), sentence="harm",
+        verdict="harm", branch="rollback", reason="harm", target=1, watched=report,
     )  # fmt: skip
-    assert rollout.rollback(ws, CONFIG, harm, actor="keel", run_id="rollback-1")["version"] == 1
+    harm = store_decision(ws, decided, run_id="rollback-1")
+    assert rollout.rollback(ws, CONFIG, harm.decision_id, actor="keel", run_id="rollback-1").version == 1
     assert deployments.read(ws.store, "toy").production == 1
-    again = rollout.rollback(ws, CONFIG, harm, actor="keel", run_id="rollback-1")
-    assert (again["version"], again["taken_back"]) == (1, bad)
+    again = rollout.rollback(ws, CONFIG, harm.decision_id, actor="keel", run_id="rollback-1")
+    assert (again.version, again.rolled_back_version) == (1, bad)
     assert actions(ws).count("rollback") == 2
 
 
 def test_harm_goes_back_to_the_version_it_was_compared_with(ws):
-    rollout.promote(ws, CONFIG, challenge(ws), **BY)
-    bad = force_nonsense(ws)["version"]
+    rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
+    bad = force_nonsense(ws).version
     ws.registry.set_aliases("toy", {"previous": 1})
     rollout.reconcile(ws, CONFIG, actor="keel", run_id="reconcile")
     assert deployments.read(ws.store, "toy").previous == 1
     live(ws, toy_rows(TURNED, days=4, flip=True, seed=5), days=4, start=TURNED)
     watched = rollout.watch(ws, CONFIG, end=TURNED + 5 * DAY, run_id="watch-1")
-    assert (watched["branch"], watched["version"]) == ("rollback", bad)
-    assert rollout.rollback(ws, CONFIG, watched, actor="keel", run_id="watch-1")["version"] == 2
+    assert (watched.branch, watched.version) == ("rollback", bad)
+    assert rollout.rollback(ws, CONFIG, watched.decision_id, actor="keel", run_id="watch-1").version == 2
 
 
 def test_a_version_that_is_gone_back_to_goes_on_with_a_probation_it_has_not_survived(ws):
-    rollout.promote(ws, CONFIG, challenge(ws), **BY)
+    rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
     force_nonsense(ws)
     take_back(ws)
     probation = history(ws.store, "toy").probation
@@ -179,7 +181,7 @@ def test_probation_begins_when_people_have_agreed_and_not_when_they_were_asked(w
     comparison = challenge(ws, ASKED)
     live(ws, toy_rows(TURNED, days=9, flip=True, seed=6), days=9, start=TURNED)  # they took nine days
     agree(ws, ASKED, comparison, by="grace")
-    rollout.promote(ws, ASKED, comparison, **BY)
+    rollout.promote(ws, ASKED, comparison.report_id, **BY)
     probation = history(ws.store, "toy").probation
     assert probation.since == TURNED + 9 * DAY
     assert probation.until == TURNED + 9 * DAY + CONFIG.promotion.probation
@@ -189,19 +191,19 @@ def test_a_champion_that_cannot_be_scored_does_not_keep_every_other_version_out(
     """The way out of a broken production version that has no previous one."""
     comparison = challenge(ws)
     ws.registry.client.delete_model_version("toy", "1")
-    found = rollout.compare(ws, CONFIG, ask(ws, version=comparison["challenger"], end=TURNED))
-    assert (found["verdict"], found["next"]) == ("inconclusive", "keep_champion")
-    assert "hampion 1 cannot be scored: toy has no version 1" in found["sentence"]
-    assert rollout.keep_champion(ws, CONFIG, found, **BY)["outcome"] == "kept_champion"
+    found = rollout.compare(ws, CONFIG, ask(ws, version=comparison.challenger, end=TURNED))
+    assert (found.verdict, found.next) == ("inconclusive", "keep_champion")
+    assert "hampion 1 cannot be scored: toy has no version 1" in found.sentence
+    assert rollout.keep_champion(ws, CONFIG, found.report_id, **BY).outcome == "kept_champion"
     forced = rollout.compare(ws, CONFIG, ask(ws, version=2, force=True, end=TURNED, run_id="promote-2"))
-    assert rollout.promote(ws, CONFIG, forced, **BY)["version"] == 2
+    assert rollout.promote(ws, CONFIG, forced.report_id, **BY).version == 2
     assert deployments.read(ws.store, "toy").production == 2
 
 
 def test_an_old_run_that_is_cleared_keeps_the_champion_of_today(ws):
     first = challenge(ws)
-    rollout.promote(ws, CONFIG, first, **BY)
+    rollout.promote(ws, CONFIG, first.report_id, **BY)
     challenge(ws, CONFIG.with_overrides({"retrain.seed": 1}), run_id="run-2")
-    rollout.promote(ws, CONFIG, rollout.compare(ws, CONFIG, ask(ws, version=3, force=True, end=TURNED)), **BY)
+    rollout.promote(ws, CONFIG, rollout.compare(ws, CONFIG, ask(ws, version=3, force=True, end=TURNED)).report_id, **BY)
     cleared = challenge(ws)
-    assert (cleared["champion"], cleared["challenger"], cleared["next"]) == (3, 2, "keep_champion")
+    assert (cleared.champion, cleared.challenger, cleared.next) == (3, 2, "keep_champion")

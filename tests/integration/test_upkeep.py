@@ -71,7 +71,7 @@ def test_rows_expire_and_what_was_counted_and_summed_of_them_stays(ws: Workspace
     assert on_probation["kept_for"] == ["rows from 2026-02-10 00:00 UTC on, as version 1 is on probation"]
     assert on_probation["deleted"] == 40 * 24 * 20
     watched = rollout.watch(ws, CONFIG, end=LATER, run_id="run-3")
-    rollout.confirm(ws, CONFIG, watched, **BY)
+    rollout.confirm(ws, CONFIG, watched.decision_id, **BY)
     before = realised.series(ws, CONFIG, NOW, HORIZON, bucket="day")
     assert [day["n"] for day in before] == [24 * 20] * 5
     drift = drift_of_expired(ws)
@@ -95,4 +95,4 @@ def test_rows_expire_and_what_was_counted_and_summed_of_them_stays(ws: Workspace
     assert known(ws) == (expected, before)
 
     decision, _ = check(ws, NOW + 20 * DAY, config=CONFIG)
-    assert decision["action"] == "all_clear"
+    assert decision.action == "all_clear"

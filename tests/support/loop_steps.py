@@ -25,8 +25,8 @@ def first_version(ws):
 def act(ws, decision, config=CONFIG):
     """Take a decision to retrain through to its outcome."""
     comparison = rollout.compare(ws, config, loop.retrain(ws, config, decision, **BY))
-    step = rollout.promote if comparison["next"] == "promote" else rollout.keep_champion
-    return step(ws, config, comparison, **BY)
+    step = rollout.promote if comparison.next == "promote" else rollout.keep_champion
+    return step(ws, config, comparison.report_id, **BY)
 
 
 def live(ws, rows, *, days, start=NOW, config=CONFIG):

@@ -17,8 +17,8 @@ BY = {"actor": "tests", "run_id": "run-1"}
 
 def store_comparison(
     model: ClonedModel, verdict: str, *, champion: int | None = 1, challenger: int = 2, report_id: str = "", **more: Any
-) -> dict[str, Any]:
-    """Store a comparison as `compare` does, and return the reference that is handed on."""
+) -> str:
+    """Store a comparison as `compare` does, and return its id."""
     report_id = report_id or f"comparison-{model.name}"
     improvement = {"pass": 0.04, "fail": -0.02}.get(verdict, 0.001)
     span = {"start": TRAINED_UNTIL.isoformat(), "end": NOW.isoformat()}
@@ -34,12 +34,12 @@ def store_comparison(
     model.ws.store.reports.put(
         report_id, model.name, challenger, "comparison", TRAINED_UNTIL, NOW, verdict, body, now_utc()
     )
-    return {"report_id": report_id}
+    return report_id
 
 
-def promote(model: ClonedModel, comparison: Any, **by: str) -> Any:
-    return rollout.promote(model.ws, model.config, comparison, **{**BY, **by})
+def promote(model: ClonedModel, report_id: str, **by: str) -> Any:
+    return rollout.promote(model.ws, model.config, report_id, **{**BY, **by})
 
 
-def stage(model: ClonedModel, comparison: Any, **by: str) -> Any:
-    return rollout.stage(model.ws, model.config, comparison, **{**BY, **by})
+def stage(model: ClonedModel, report_id: str, **by: str) -> Any:
+    return rollout.stage(model.ws, model.config, report_id, **{**BY, **by})

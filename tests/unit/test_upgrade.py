@@ -22,7 +22,7 @@ from keel.deployments.history import history
 from keel.evaluation.holdout.report import render
 from keel.ledger import entries as ledger
 from keel.monitoring import performance_history
-from keel.monitoring.records import ComparisonRecord, DecisionRecord, Outcome
+from keel.monitoring.records import ComparisonRecord, DecisionRecord, Outcome, PromotionRequest
 from keel.rollout.holdout_reuse import prior_comparisons
 from keel.serving.metrics import Metrics
 from keel.serving.prediction_log.shipper import SpoolShipper
@@ -230,9 +230,12 @@ def test_old_comparisons_are_rendered_and_count_as_uses_of_their_holdout(ws: Wor
     for each in comparisons:
         comparison = ComparisonRecord.from_dict(each["body"])
         assert f"{comparison.challenger}" in render(comparison)
-    asked = {"champion": 3, "challenger": 9, "decision_id": "new"}
-    holdout = {"start": "2026-02-01T00:00:00+00:00", "end": "2026-02-05T00:00:00+00:00"}
-    assert prior_comparisons(ws, "toy", "comparison-new", asked, holdout, rows=360) == 3
+    span = {"start": "2026-02-01T00:00:00+00:00", "end": "2026-02-05T00:00:00+00:00"}
+    request = PromotionRequest.from_dict(
+        {"decision_id": "new", "model": "toy", "version": 3, "window": span, "action": "promote", "sentence": "new",
+         "champion": 3, "challenger": 9, "holdout": span, "until": span["end"]}
+    )  # fmt: skip
+    assert prior_comparisons(ws, "comparison-new", request, request.holdout, rows=360) == 3
 
 
 def test_old_comparison_is_acted_on(ws: Workspace) -> None:
@@ -240,7 +243,7 @@ def test_old_comparison_is_acted_on(ws: Workspace) -> None:
     before = len(FACTS["actions"])
     decision, _ = records(decided(ws, "retrain", 28))
     comparison = ComparisonRecord.from_dict(each["body"])
-    outcome = rollout.keep_champion(ws, CONFIG, comparison, actor="ada", run_id="manual__5")
+    outcome = rollout.keep_champion(ws, CONFIG, comparison.report_id, actor="ada", run_id="manual__5")
     text = loop.compose_message(ws, CONFIG, decision, outcome).text
     assert "lower bound +0.0923" in text
     assert len(list(ledger.entries(ws.store, "toy"))) == before, "it was recorded before"
@@ -257,7 +260,7 @@ def test_rollback_from_an_old_version_works(ws: Workspace) -> None:
     asked = rollout.request_rollback(
         ws, CONFIG, reason="upgrade", version=None, end=LIVE + 38 * DAY, actor="ada", run_id="rollback"
     )
-    assert rollout.rollback(ws, CONFIG, asked, actor="ada", run_id="rollback")["version"] == 3
+    assert rollout.rollback(ws, CONFIG, asked.decision_id, actor="ada", run_id="rollback")["version"] == 3
     assert ws.registry.aliases("toy") == {"production": 3}
     assert ledger.verify(ws.store).broken_at is None
     assert find_disagreements(ws.store) == []

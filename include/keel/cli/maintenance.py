@@ -60,7 +60,7 @@ def maintain_model(ws: Workspace, config: ModelConfig, now: datetime, failed: li
 
     actor, run_id = getuser(), f"keel maintenance {now.isoformat()}"
     steps: dict[str, Callable[[], dict[str, Any]]] = {
-        "reconciled": lambda: rollout.reconcile(ws, config, actor=actor, run_id=run_id),
+        "reconciled": lambda: rollout.reconcile(ws, config, actor=actor, run_id=run_id).to_dict(),
         "pruned": lambda: prune(ws, config, now=now, actor=actor, run_id=run_id),
         "expired": lambda: expire_rows(ws, config, now=now),
     }

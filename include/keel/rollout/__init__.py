@@ -1,12 +1,12 @@
-"""Into production and back: compare, offer, approve, promote, watch, confirm, take back.
+"""The steps of a version that was trained: compare, stage, approve, promote, watch, confirm, roll back.
 
-What `keel.loop` goes on to when it has trained a challenger, and what ``<model>.promote``, ``.rollback`` and
-``.watch_deployment`` are made of. Each step takes plain values and gives back plain values. What a step is given is
-only a reference: the comparison is read from the store, the approval from the ledger, because whatever passes between
-tasks could have been written by any of them.
+`keel.loop` continues with them when it has trained a challenger, and the DAGs ``<model>.promote``, ``.rollback`` and
+``.watch_deployment`` consist of them. Each step returns a record (`keel.monitoring.records`). A step that acts on a
+comparison or a decision takes only its id: the evidence is read from the store and the approval from the ledger,
+because any task could have written what is passed between tasks.
 
-A promotion asks three questions: is the version shown to be better (or does a person force it), does everybody agree
-who must, and is what would serve the very thing that was registered? Only then the deployment is swapped.
+A promotion checks three things: the version is shown to be better (or a person forces it), everyone who must approve
+has approved, and the files are those that were registered. Then the deployment changes.
 """
 
 from keel.rollout.approval import approval_request, approve

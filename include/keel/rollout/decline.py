@@ -1,4 +1,4 @@
-"""Turning a challenger down."""
+"""Reject a challenger and keep the champion."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 from keel import deployments
 from keel.deployments.history import PROMOTABLE, Status, history
 from keel.errors import StaleGeneration
-from keel.evaluation.holdout.comparison import Verdict
 from keel.ledger import entries as ledger
-from keel.monitoring.records import Plain, outcome_of
-from keel.rollout.eligibility import kept
+from keel.monitoring.records import Outcome
+from keel.rollout.eligibility import stored_comparison
 from keel.window import now_utc
 
 if TYPE_CHECKING:
@@ -23,20 +22,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def keep_champion(
-    ws: Workspace, config: ModelConfig, comparison: Mapping[str, Any], *, actor: str, run_id: str
-) -> Plain:
-    """Turn the challenger down, and record why. One about whom nothing could be concluded stays a candidate."""
-    body = kept(ws, config, comparison)
-    challenger, champion = body["challenger"], body["champion"]
-    becomes = (Status.REJECTED, body["reason"]) if body["verdict"] == Verdict.FAIL else None
-    row = {"run_id": run_id, "evidence": body}
+def keep_champion(ws: Workspace, config: ModelConfig, report_id: str, *, actor: str, run_id: str) -> Outcome:
+    """Record that a comparison keeps the champion, and why.
+
+    A challenger that failed is rejected; after an inconclusive comparison it stays a candidate.
+    """
+    comparison = stored_comparison(ws, config, report_id)
+    becomes = (Status.REJECTED, comparison.reason) if comparison.verdict == "fail" else None
+    evidence = comparison.to_dict()
     reject(
-        ws, config, challenger, becomes, actor=actor, action=ledger.Action.KEEP_CHAMPION,
-        identity={"evidence": body}, body=row,
+        ws, config, comparison.challenger, becomes, actor=actor, action=ledger.Action.KEEP_CHAMPION,
+        # A comparison that is repeated under the same id may find something else.
+        identity={"evidence": {name: evidence[name] for name in ("report_id", "verdict", "reason", "n")}},
+        body={"run_id": run_id, "evidence": evidence},
     )  # fmt: skip
-    sentence = f"Kept champion {champion}: {body['sentence']}"
-    return outcome_of("kept_champion", body, sentence, version=champion)
+    sentence = f"Kept champion {comparison.champion}: {comparison.sentence}"
+    return Outcome.of("kept_champion", comparison, sentence, version=comparison.champion)
 
 
 def reject(
@@ -60,9 +61,11 @@ def reject(
         state = history(ws.store, config.model)
         present = state.status(challenger)
         if (
-            becomes is None or present not in PROMOTABLE or present is becomes[0]
+            becomes is None
+            or present not in PROMOTABLE
+            or present is becomes[0]
             or deployments.recorded(ws.store, config.model, action, identity)
-        ):  # fmt: skip
+        ):
             deployments.append_once(
                 ws.store, config.model, actor=actor, action=action, identity=identity, body=body, now=now_utc()
             )
@@ -71,11 +74,11 @@ def reject(
         current = state.deployment
         staging = None if current.staging == challenger else current.staging
         try:
-            # A change, also to the same deployment: not at the same time as a promotion of that very version.
+            # A change, also to the same deployment, so that it excludes a promotion of this version at the same time.
             deployments.change(
                 ws.store, ws.registry, current, replace(current, staging=staging), actor=actor, action=action,
                 body=body, now=now_utc(), statuses={challenger: becomes},
             )  # fmt: skip
             return
         except StaleGeneration as error:
-            log.info("%s", error)
+            log.info("reject again from the new generation: %s", error)

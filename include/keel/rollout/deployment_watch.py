@@ -1,30 +1,31 @@
-"""One hourly look at a deployment: the version on probation, then the running experiment."""
+"""Evaluate a deployment every hour: the version on probation, then the running experiment."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from keel.rollout.experiment.watch import watch_experiment
 from keel.rollout.probation import watch
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
-    from keel.monitoring.records import Plain
+    from keel.monitoring.records import ExperimentDecision, ProbationDecision
     from keel.workspace import Workspace
 
 
 def watch_deployment(
-    ws: Workspace, config: ModelConfig, *, end: datetime, run_id: str, findings: Mapping[str, Any] | None = None
-) -> Plain:
-    """Look at the version on probation and at the running experiment, and return what is to be done, one thing a run.
+    ws: Workspace, config: ModelConfig, *, end: datetime, run_id: str, findings: Sequence[str] = ()
+) -> ProbationDecision | ExperimentDecision:
+    """Evaluate the version on probation and the running experiment, and return what follows, one thing a run.
 
-    What the probation leads to comes first: a rollback ends the experiment too. Then what the experiment leads to, with
-    what else there is to tell; the next run is an hour away.
+    The probation comes first, because a rollback ends the experiment too. The next run is an hour away.
+
+    findings: of `reconcile`, for the message about whatever follows.
     """
-    watched = watch(ws, config, end=end, run_id=run_id, findings=findings)
-    if watched["branch"] in ("rollback", "confirm"):
-        return watched
-    tried = watch_experiment(ws, config, end=end, run_id=run_id, findings=watched["findings"])
-    return watched if tried["branch"] == "no_action" else tried
+    probation = watch(ws, config, end=end, run_id=run_id, findings=findings)
+    if probation.branch in ("rollback", "confirm"):
+        return probation
+    experiment = watch_experiment(ws, config, end=end, run_id=run_id, findings=probation.findings)
+    return probation if experiment.branch == "no_action" else experiment

@@ -1,175 +1,60 @@
-"""Champion against challenger on rows that neither has seen, and the record of what was found."""
+"""Compare champion and challenger on rows that neither has seen, and store the comparison."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from keel.deployments.history import PROMOTABLE, Status, history
 from keel.errors import ArtifactChanged, ConfigError, UnknownVersion
 from keel.evaluation.holdout.comparison import Verdict, compare_versions
 from keel.evaluation.holdout.report import render
-from keel.monitoring.decision import Action
-from keel.rollout.experiment_evidence import as_asked, proven_by
-from keel.rollout.holdout_reuse import identity_of, prior_comparisons
+from keel.monitoring.records import ComparisonRecord, PromotionRequest, Span, TrainedVersion
+from keel.monitoring.storage import read_decision, store_comparison
+from keel.rollout.experiment_evidence import comparison_of_experiment
+from keel.rollout.holdout_reuse import comparison_id, prior_comparisons
 from keel.training.datasets import score_version, unseen_holdout
-from keel.window import now_utc, times_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from keel.config import ModelConfig
-    from keel.monitoring.records import Plain
+    from keel.evaluation.benchmark.latency import Speed
+    from keel.rollout.holdout_reuse import Request
     from keel.workspace import Workspace
 
-PROVENANCE = ("decision_id", "champion", "challenger", "mlflow_run_id", "until", "forced_by", "requested_by")
-"""What a comparison says of where it comes from, beside what it found."""
 
+def compare(ws: Workspace, config: ModelConfig, request: TrainedVersion | PromotionRequest) -> ComparisonRecord:
+    """Compare the challenger with the champion on a holdout that neither has seen, and store the comparison.
 
-def compare(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any]) -> Plain:
-    """Judge the challenger against the champion on the same holdout, which neither has seen, and keep the record.
+    request: what `keel.loop.retrain` or `request_promotion` returned. A person's request is read from the store by its
+    id, so that nobody is said to have requested or forced what they did not.
 
-    asked: what `keel.loop.retrain` or `request_promotion` returned; what a person has asked for is read as it was kept.
-    ``next`` is ``promote``, ``stage`` (a person must agree) or ``keep_champion``.
+    The comparison's ``next`` is ``promote``, ``stage`` (a person must approve) or ``keep_champion``.
     """
-    asked = _as_kept(ws, config, asked)
-    provenance = {name: asked.get(name) for name in PROVENANCE}
-    body = _judge(ws, config, asked, provenance)
-    shown = body["verdict"] == Verdict.PASS or body["forced_by"]
-    agreed = "promote" if config.promotion.approval == "auto" else "stage"
-    return {**body, "next": agreed if shown else "keep_champion"}
+    comparison = _compared(ws, config, _as_stored(ws, config, request))
+    return comparison.model_copy(update={"next": next_step(config, comparison)})
 
 
-def _as_kept(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what a person has asked for as it was kept; what nobody has asked for rests on nothing else either."""
-    decision = ws.store.decisions.get(asked["decision_id"])
-    if decision is None or (decision["model"], decision["action"]) != (config.model, Action.PROMOTE):
-        return {**asked, "forced_by": None, "experiment": None}
-    body: Plain = decision["body"]
-    return body
+def next_step(config: ModelConfig, comparison: ComparisonRecord) -> str:
+    """Return the step that follows a comparison under the model's policy."""
+    if comparison.verdict != "pass" and not comparison.forced_by:
+        return "keep_champion"
+    return "promote" if config.promotion.approval == "auto" else "stage"
 
 
-def _judge(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any], provenance: Plain) -> Plain:
-    champion, challenger = asked["champion"], asked["challenger"]
-    if champion is None:
-        reason = f"version {challenger} is the first; there is no champion to compare it with"
-        return _keep(ws, config, asked, _without_rows(Verdict.PASS, reason, asked["holdout"]), provenance)
-    if champion == challenger:
-        reason = f"version {champion}, the champion, is what this decision or these rows have made before"
-        return _keep(ws, config, asked, _without_rows(Verdict.FAIL, reason, asked["holdout"]), provenance)
-    standing = history(ws.store, config.model).version_statuses.get(challenger)
-    if standing is not None and standing.status not in PROMOTABLE:
-        before = _judged_before(ws, config, asked)
-        if before is not None and standing.status is not Status.QUARANTINED:
-            return before
-        reason = f"version {challenger} is {standing.status}: {standing.reason}"
-        return _keep(ws, config, asked, _without_rows(Verdict.FAIL, reason, asked["holdout"]), provenance)
-    if asked.get("experiment"):
-        return _by_experiment(ws, config, asked, provenance)
-    if broken := _unusable(ws, config, champion):
-        return _keep(ws, config, asked, _without_rows(Verdict.INCONCLUSIVE, broken, asked["holdout"]), provenance)
-    holdout, unseen = unseen_holdout(ws, config, asked["holdout"], champion, challenger)
-    identity = identity_of(ws, config.model, asked, unseen, rows=holdout.num_rows)
-    looks = prior_comparisons(ws, config.model, identity, asked, unseen, rows=holdout.num_rows)
-    found = compare_versions(
-        score_version(ws, config, champion, holdout),
-        score_version(ws, config, challenger, holdout),
-        metric=config.performance.metric,
-        policy=config.promotion,
-        times=holdout["time"].to_numpy().astype("datetime64[us]"),
-        segments={name: holdout[name].to_numpy(zero_copy_only=False) for name in config.promotion.segments},
-        prior_comparisons=looks,
-        holdout_end=times_of(unseen)[1],
-        speed=measure_speed(ws, config, champion, challenger, holdout),
-    ).to_dict()
-    return _keep(ws, config, asked, {**found, "holdout": unseen, "prior_comparisons": looks}, provenance, identity)
-
-
-def _by_experiment(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any], provenance: Plain) -> Plain:
-    """Return what an experiment has shown on these two versions, where it still tells of them.
-
-    What was shown in production is not to be undone by a holdout that is older than it.
-    """
-    shown = proven_by(ws, config, asked["experiment"])
-    if (shown["champion"], shown["challenger"]) == (asked["champion"], asked["challenger"]):
-        logged = ws.predictions(config).times()
-        asked_until = datetime.fromisoformat(asked["until"])
-        # Whoever asks says until when; a day in the past makes no evidence younger than the rows that came since.
-        age = max(asked_until, logged[1] if logged else asked_until) - datetime.fromisoformat(shown["until"])
-        if age <= config.promotion.max_label_age:
-            return as_asked(ws, shown, provenance, identity_of(ws, config.model, asked, shown["holdout"]))
-        reason = (
-            f"{asked['experiment']} ended {age} before, and promotion.max_label_age is the age that evidence may have"
-        )
-    else:
-        versions = f"version {shown['challenger']} with version {shown['champion']}"
-        reason = f"{asked['experiment']} compared {versions}, and production has changed since"
-    reason = f"inconclusive: {reason}: start another experiment, or ask without it"
-    return _keep(ws, config, asked, _without_rows(Verdict.INCONCLUSIVE, reason, asked["holdout"]), provenance)
-
-
-def _unusable(ws: Workspace, config: ModelConfig, champion: int) -> str:
-    """Return why nothing can be compared with the champion; only a person's force puts another in its place then."""
-    try:
-        ws.registry.reference(config.model, champion)
-        ws.registry.load(config, champion)
-    except (ArtifactChanged, ConfigError, UnknownVersion) as error:
-        return (
-            f"champion {champion} cannot be scored: {error}; to replace it unseen, start {config.model}.promote with "
-            "force and a reason"
-        )
-    return ""
-
-
-def _keep(
-    ws: Workspace, config: ModelConfig, asked: Mapping[str, Any], found: Mapping[str, Any], provenance: Plain,
-    identity: str | None = None,
-) -> Plain:  # fmt: skip
-    """Store the record under the identity that its versions and rows give it, and log it to MLflow."""
-    champion, challenger, window = asked["champion"], asked["challenger"], found["holdout"]
-    identity = identity or identity_of(ws, config.model, asked, window)
-    sentence = f"Challenger {challenger} against champion {champion}: {found['reason']}."
-    if not found["n"]:  # told of the version, as there was nothing to compare
-        sentence = f"{found['reason'][0].upper()}{found['reason'][1:]}."
-    if provenance["forced_by"] and found["verdict"] != Verdict.PASS:
-        sentence += f" {provenance['forced_by']} forces it: {asked['reason']}."
-    body = {**found, **provenance, "model": config.model, "report_id": identity, "sentence": sentence}
-    ws.store.reports.put(
-        identity, config.model, challenger, "comparison", *_span(window), body["verdict"], body, now_utc()
-    )
-    if asked.get("mlflow_run_id"):
-        ws.registry.log_report(asked["mlflow_run_id"], "comparison", body, page=render(body))
-    return body
-
-
-def _judged_before(ws: Workspace, config: ModelConfig, asked: Mapping[str, Any]) -> Plain | None:
-    """Return what was found of these two for this very decision, as when a finished task runs again."""
-    for report in ws.store.reports.list(config.model, "comparison", version=asked["challenger"], limit=None):
-        body: Plain = report["body"]
-        if all(body[name] == asked[name] for name in ("decision_id", "champion", "challenger")):
-            return body
-    return None
-
-
-def _without_rows(verdict: Verdict, reason: str, holdout: Mapping[str, Any]) -> Plain:
-    """Return the record of a verdict that needs no rows."""
-    return {
-        "verdict": str(verdict), "reason": reason, "n": 0, "prior_comparisons": 0,
-        "holdout": {"start": holdout["start"], "end": holdout["end"]},
-    }  # fmt: skip
-
-
-def _span(window: Mapping[str, Any]) -> tuple[datetime, datetime]:
-    start, end = times_of(window)
-    return min(start, end), end
+def log_to_mlflow(ws: Workspace, comparison: ComparisonRecord) -> None:
+    """Log a comparison to the challenger's run in MLflow, as JSON and as a page."""
+    if comparison.mlflow_run_id:
+        body = comparison.to_dict()
+        ws.registry.log_report(comparison.mlflow_run_id, "comparison", body, page=render(body))
 
 
 def measure_speed(
     ws: Workspace, config: ModelConfig, champion: int, challenger: int, rows: pa.Table
-) -> dict[str, Any] | None:
-    """Measure both versions side by side where the policy has a limit; None where it has not."""
+) -> Mapping[str, Speed] | None:
+    """Measure latency and size of both versions side by side; None where the policy has no limit on them."""
     if not config.promotion.measures_speed or not rows.num_rows:
         return None
     from keel.evaluation.benchmark.latency import quick
@@ -181,3 +66,138 @@ def measure_speed(
         for version, speed in quick(models, rows).items()
     }
     return {"champion": measured[champion], "challenger": measured[challenger]}
+
+
+def _as_stored(ws: Workspace, config: ModelConfig, request: Request) -> Request:
+    """Return a person's request as it was stored. Without one, nobody forces anything and no experiment is evidence."""
+    if stored := read_decision(ws, config.model, request.decision_id, PromotionRequest):
+        return stored
+    if isinstance(request, PromotionRequest):
+        return request.model_copy(update={"forced_by": None, "experiment": None})
+    return request
+
+
+def _compared(ws: Workspace, config: ModelConfig, request: Request) -> ComparisonRecord:
+    champion, challenger = request.champion, request.challenger
+    if champion is None:
+        reason = f"version {challenger} is the first; there is no champion to compare it with"
+        return _store_without_rows(ws, request, Verdict.PASS, reason)
+    if champion == challenger:
+        reason = f"version {champion}, the champion, is what this decision or these rows trained before"
+        return _store_without_rows(ws, request, Verdict.FAIL, reason)
+    reached = history(ws.store, config.model).version_statuses.get(challenger)
+    if reached is not None and reached.status not in PROMOTABLE:
+        before = _comparison_before(ws, request)
+        if before is not None and reached.status is not Status.QUARANTINED:
+            return before
+        reason = f"version {challenger} is {reached.status}: {reached.reason}"
+        return _store_without_rows(ws, request, Verdict.FAIL, reason)
+    if isinstance(request, PromotionRequest) and request.experiment:
+        return _by_experiment(ws, config, request, request.experiment)
+    if fault := _champion_fault(ws, config, champion):
+        return _store_without_rows(ws, request, Verdict.INCONCLUSIVE, fault)
+    return _on_holdout(ws, config, request, champion)
+
+
+def _on_holdout(ws: Workspace, config: ModelConfig, request: Request, champion: int) -> ComparisonRecord:
+    challenger = request.challenger
+    rows, span = unseen_holdout(ws, config, request.holdout.to_dict(), champion, challenger)
+    unseen = Span.from_dict(span)
+    identity = comparison_id(ws, request, unseen, rows=rows.num_rows)
+    used_before = prior_comparisons(ws, identity, request, unseen, rows=rows.num_rows)
+    found = compare_versions(
+        score_version(ws, config, champion, rows),
+        score_version(ws, config, challenger, rows),
+        metric=config.performance.metric,
+        policy=config.promotion,
+        times=rows["time"].to_numpy().astype("datetime64[us]"),
+        segments={name: rows[name].to_numpy(zero_copy_only=False) for name in config.promotion.segments},
+        prior_comparisons=used_before,
+        holdout_end=unseen.end,
+        speed=measure_speed(ws, config, champion, challenger, rows),
+    ).to_dict()
+    return _store(ws, request, {**found, "holdout": unseen, "prior_comparisons": used_before, "report_id": identity})
+
+
+def _by_experiment(
+    ws: Workspace, config: ModelConfig, request: PromotionRequest, experiment_id: str
+) -> ComparisonRecord:
+    """Return the comparison of an experiment with these two versions, if it is recent enough.
+
+    A holdout is older than the experiment, so it cannot overrule what was measured in production.
+    """
+    shown = comparison_of_experiment(ws, config, experiment_id)
+    if (shown.champion, shown.challenger) == (request.champion, request.challenger):
+        assert shown.until is not None
+        logged = ws.predictions(config).times()
+        # A requested end in the past makes no evidence younger than the predictions logged since.
+        now = max(request.until, logged[1] if logged else request.until)
+        age = now - shown.until
+        if age <= config.promotion.max_label_age:
+            identity = comparison_id(ws, request, shown.holdout)
+            return store_comparison(ws, shown.model_copy(update={**_provenance(request), "report_id": identity}))
+        reason = f"{experiment_id} ended {age} before, and promotion.max_label_age is the age that evidence may have"
+    else:
+        versions = f"version {shown.challenger} with version {shown.champion}"
+        reason = f"{experiment_id} compared {versions}, and production has changed since"
+    reason = f"inconclusive: {reason}: start another experiment, or request the promotion without one"
+    return _store_without_rows(ws, request, Verdict.INCONCLUSIVE, reason)
+
+
+def _champion_fault(ws: Workspace, config: ModelConfig, champion: int) -> str:
+    """Return why the champion cannot be compared with; then only a person can force another version into its place."""
+    try:
+        ws.registry.reference(config.model, champion)
+        ws.registry.load(config, champion)
+    except (ArtifactChanged, ConfigError, UnknownVersion) as error:
+        return (
+            f"champion {champion} cannot be scored: {error}; to replace it without a comparison, start "
+            f"{config.model}.promote with force and a reason"
+        )
+    return ""
+
+
+def _comparison_before(ws: Workspace, request: Request) -> ComparisonRecord | None:
+    """Return the comparison of these versions that this decision led to before; a finished task may run again."""
+    wanted = request.decision_id, request.champion, request.challenger
+    for report in ws.store.reports.list(request.model, "comparison", version=request.challenger, limit=None):
+        past = ComparisonRecord.from_dict(report["body"])
+        if (past.decision_id, past.champion, past.challenger) == wanted:
+            return past
+    return None
+
+
+def _store_without_rows(ws: Workspace, request: Request, verdict: Verdict, reason: str) -> ComparisonRecord:
+    """Store a comparison whose verdict needs no rows."""
+    holdout = Span(start=request.holdout.start, end=request.holdout.end)
+    return _store(
+        ws, request,
+        {"verdict": verdict, "reason": reason, "n": 0, "holdout": holdout,
+         "report_id": comparison_id(ws, request, holdout)},
+    )  # fmt: skip
+
+
+def _store(ws: Workspace, request: Request, found: Mapping[str, Any]) -> ComparisonRecord:
+    """Store a comparison with where it comes from and its sentence, and log it to MLflow."""
+    reason = found["reason"]
+    if found["n"]:
+        sentence = f"Challenger {request.challenger} against champion {request.champion}: {reason}."
+    else:  # there was nothing to compare, so the reason is about one version
+        sentence = f"{reason[0].upper()}{reason[1:]}."
+    provenance = _provenance(request)
+    if provenance["forced_by"] and found["verdict"] != Verdict.PASS:
+        sentence += f" {provenance['forced_by']} forces the promotion: {getattr(request, 'reason', '')}."
+    comparison = ComparisonRecord.from_dict({**found, **provenance, "model": request.model, "sentence": sentence})
+    store_comparison(ws, comparison)
+    log_to_mlflow(ws, comparison)
+    return comparison
+
+
+def _provenance(request: Request) -> dict[str, Any]:
+    """Return where a comparison comes from, beside what it found."""
+    forced_by = request.forced_by if isinstance(request, PromotionRequest) else None
+    return {
+        "decision_id": request.decision_id, "champion": request.champion, "challenger": request.challenger,
+        "mlflow_run_id": request.mlflow_run_id, "until": request.until, "forced_by": forced_by,
+        "requested_by": request.requested_by,
+    }  # fmt: skip

@@ -1,64 +1,57 @@
-"""How often the rows of a holdout were looked at: what the level of the next look depends on."""
+"""Count how often the rows of a holdout were used before, which makes the next comparison on them stricter."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from keel.evaluation.holdout.comparison import Verdict
-from keel.monitoring.records import report_id
-from keel.window import times_of
+from keel.monitoring.records import ComparisonRecord, PromotionRequest, Span, TrainedVersion
+from keel.monitoring.storage import read_comparison, report_id
 
 if TYPE_CHECKING:
     from keel.workspace import Workspace
 
+Request = TrainedVersion | PromotionRequest
+"""What asks for a comparison: a training, or a person."""
 
-def identity_of(
-    ws: Workspace, model: str, asked: Mapping[str, Any], window: Mapping[str, Any], *, rows: int | None = None
-) -> str:
-    """Return the id of a comparison's record: the same versions, decision and window give the same.
 
-    rows: labelled rows of the window, where rows are compared. One that has failed keeps its record when it is made
-    again on other rows: that is another look, with a record of its own.
+def comparison_id(ws: Workspace, request: Request, holdout: Span, *, rows: int | None = None) -> str:
+    """Return the id of a comparison: the same versions, decision and holdout give the same id.
+
+    rows: labelled rows of the holdout; None where no rows are compared. A failed comparison keeps its record when it
+    is repeated on other rows: the repetition is another comparison, with its own id.
     """
-    # A comparison that somebody asked for is another than the one that followed the training, also on the same rows.
-    about = f"{asked['champion']}v{asked['challenger']}/{asked['decision_id']}"
-    identity = report_id("comparison", {"model": model, "version": about, "window": window})
-    kept = None if rows is None else ws.store.reports.get(identity)
-    if kept is None or not _failed_on_others(kept["body"], rows):
+    # A comparison that a person requests differs from the one after the training, also on the same rows.
+    versions = f"{request.champion}v{request.challenger}/{request.decision_id}"
+    identity = report_id("comparison", request.model, versions, holdout)
+    stored = None if rows is None else read_comparison(ws, request.model, identity)
+    if stored is None or not _failed_on_other_rows(stored, rows):
         return identity
-    return report_id("comparison", {"model": model, "version": f"{about}/{rows}", "window": window})
+    return report_id("comparison", request.model, f"{versions}/{rows}", holdout)
 
 
-def prior_comparisons(
-    ws: Workspace, model: str, identity: str, asked: Mapping[str, Any], holdout: Mapping[str, Any], *, rows: int
-) -> int:
-    """Return how many earlier comparisons were made on rows of this holdout.
+def prior_comparisons(ws: Workspace, identity: str, request: Request, holdout: Span, *, rows: int) -> int:
+    """Return how many comparisons used rows of this holdout before.
 
-    The stated level is that of one look: who looks often at the same rows promotes an equal challenger more often.
-    A comparison that is made again counts what was before it the first time. The same two versions on the same span, as
-    when an offered version is compared once more before people are asked, are one look, though labels came in between:
-    the first look would have promoted whatever the second does, or could promote nothing. But a look that said no is
-    another as soon as there are other rows: who was refused has a second chance.
+    The policy's level holds for one comparison. An equal challenger is promoted more often where the same rows are
+    compared repeatedly. A repeated comparison counts what was before its first run. Two comparisons of the same
+    versions on the same span count as one, even if labels arrived in between, as when a staged version is compared
+    again before people approve it: the first could have promoted the version, or could promote nothing. But a
+    comparison that failed counts separately as soon as there are other rows, as the challenger gets a second chance.
     """
-    span = times_of(holdout)
+    span = holdout.start, holdout.end
     mine = ws.store.reports.get(identity)
-    pair = asked["champion"], asked["challenger"]
+    versions = request.champion, request.challenger
     seen = set()
-    for past in ws.store.reports.list(model, "comparison", limit=None, overlapping=span):
-        body, its_span = past["body"], (past["window_start"], past["window_end"])
-        its_pair = body["champion"], body["challenger"]
+    for past in ws.store.reports.list(request.model, "comparison", limit=None, overlapping=span):
+        body, its_span = ComparisonRecord.from_dict(past["body"]), (past["window_start"], past["window_end"])
+        its_versions = body.champion, body.challenger
         earlier = past["report_id"] != identity and (mine is None or past["created_at"] < mine["created_at"])
-        own = (its_pair, its_span) == (pair, span) and not _failed_on_others(body, rows)
-        if body["n"] and earlier and not own:
-            seen.add((its_pair, its_span, _rows(body) if body["verdict"] == Verdict.FAIL else None))
+        same = (its_versions, its_span) == (versions, span) and not _failed_on_other_rows(body, rows)
+        if body.n and earlier and not same:
+            seen.add((its_versions, its_span, body.n_rows if body.verdict == "fail" else None))
     return len(seen)
 
 
-def _failed_on_others(body: Mapping[str, Any], rows: int | None) -> bool:
-    """Whether a comparison said no to other rows: labels and predictions are only added, so their number tells."""
-    return bool(body["verdict"] == Verdict.FAIL and body["n"] and _rows(body) != rows)
-
-
-def _rows(body: Mapping[str, Any]) -> int:
-    return int(body["n"]) + int((body.get("n_left_out") or {}).get("total", 0))
+def _failed_on_other_rows(comparison: ComparisonRecord, rows: int | None) -> bool:
+    """Whether a comparison failed on other rows. Predictions and labels are only added, so their number tells."""
+    return bool(comparison.verdict == "fail" and comparison.n and comparison.n_rows != rows)

@@ -1,18 +1,19 @@
-"""Watching a version after its promotion: does it keep its promise, and is it no worse than the one before it?"""
+"""Evaluate a version on probation: does it reach its baseline, and is it no worse than the version before it?"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from keel import deployments
 from keel.deployments.history import Probation, history
 from keel.errors import ArtifactChanged, ConfigError, StaleGeneration, UnknownVersion
 from keel.evaluation.probation.verdict import ProbationVerdict, evaluate_probation
 from keel.ledger import entries as ledger
-from keel.monitoring.decision import Action, Decision
-from keel.monitoring.records import Plain, outcome_of, report_id, store_decision, store_report
+from keel.monitoring.records import Action, Outcome, ProbationDecision, StoredProbationReport
+from keel.monitoring.storage import report_id, store_decision, store_report
+from keel.rollout.eligibility import stored_decision
 from keel.stats.metrics.losses import scored
 from keel.training.datasets import score_version
 from keel.window import HOUR, Window, ceil_hour, floor_hour, now_utc
@@ -34,137 +35,157 @@ BRANCHES = {
     ProbationVerdict.RUNNING: "no_action",
 }
 NO_BETTER = "nothing shows that the version before it would do better"
+NO_PROBATION = "none"
+"""The verdict where no version is on probation."""
 
 
 def watch(
-    ws: Workspace, config: ModelConfig, *, end: datetime, run_id: str, findings: Mapping[str, Any] | None = None
-) -> Plain:
-    """Judge the version on probation by the labels of its own predictions, up to ``end`` less the label delay.
+    ws: Workspace, config: ModelConfig, *, end: datetime, run_id: str, findings: Sequence[str] = ()
+) -> ProbationDecision:
+    """Evaluate the version on probation by the labels of its own predictions, until ``end`` less the label delay.
 
-    findings: what `reconcile` returned. ``branch`` is ``rollback``, ``confirm``, ``notify`` or ``no_action``.
+    findings: of `reconcile`, for the message.
+
+    The decision's ``branch`` is ``rollback``, ``confirm``, ``notify`` or ``no_action``. Only a decision to act is
+    stored, so that hourly evaluations leave no others.
     """
-    said = list((findings or {}).get("findings", ()))
     state = history(ws.store, config.model)
-    if state.probation is None:
-        span = Window(floor_hour(end - config.check.lookback), ceil_hour(end))
-        watched = {"model": config.model, "version": state.deployment.production, "window": span.to_dict()}
-        body: Plain = {"verdict": "none", "sentence": f"No version of {config.model} is on probation.", "n": 0}
+    probation = state.probation
+    if probation is None:
+        version, window = state.deployment.production, Window(floor_hour(end - config.check.lookback), ceil_hour(end))
+        report = StoredProbationReport(
+            verdict=NO_PROBATION, sentence=f"No version of {config.model} is on probation.", n=0
+        )
+        stored = None
     else:
-        span = _span(state.probation, end)
-        watched = {"model": config.model, "version": state.probation.version, "window": span.to_dict()}
-        body = _judge(ws, config, state.probation, end)
-    identity, sentence = report_id("watch", watched), body["sentence"]
-    branch = BRANCHES.get(body["verdict"], "no_action")
-    if harmless := _harmless(body):
-        branch, sentence = "confirm", harmless
-    elif "goes_on_until" in body and _told_before(ws, config, state.probation, body, other_than=identity):
+        version, window = probation.version, _window(probation, end)
+        report = _evaluated(ws, config, probation, end)
+        stored = store_report(ws, "probation", config.model, probation.version, window, report)
+    identity = report_id("watch", config.model, version, window)
+    branch, sentence = _next(report)
+    if (
+        probation
+        and report.extended_until
+        and _notified_before(ws, config, report, probation.since, other_than=identity)
+    ):
         branch = "no_action"
-    about = (body["verdict"], *sorted(said))
-    kept: Plain = {"report_id": None}
-    if state.probation is not None:
-        kept = store_report(ws, "probation", watched, {**body, "status": body["verdict"]})
-    if said and branch == "no_action":
-        branch, sentence = "notify", said[0] if body["verdict"] == "none" else sentence
-    more = {
-        "verdict": body["verdict"], "branch": branch, "findings": said, "report_id": kept["report_id"],
-        "reason": sentence, "watched": body, "requested_by": None,
-        "target": state.probation and state.probation.previous,  # what it was compared with
-    }  # fmt: skip
-    decided = Decision(Action.WATCH, sentence, about)
-    if branch == "no_action":  # the hourly look that finds nothing leaves no decision
-        return {**watched, "action": str(Action.WATCH), "sentence": sentence, **more}
-    return store_decision(ws, identity, watched, decided, run_id, **more)
+    if findings and branch == "no_action":
+        branch, sentence = "notify", findings[0] if report.verdict == NO_PROBATION else sentence
+    decision = ProbationDecision(
+        decision_id=identity if branch != "no_action" else "",
+        model=config.model,
+        version=version,
+        window=window,
+        sentence=sentence,
+        about=(report.verdict, *sorted(findings)),
+        reason=sentence,
+        findings=tuple(findings),
+        verdict=report.verdict,
+        branch=branch,
+        report_id=stored.report_id if stored else None,
+        target=probation.previous if probation else None,
+        watched=report,
+    )
+    return decision if branch == "no_action" else store_decision(ws, decision, run_id=run_id)
 
 
-def confirm(ws: Workspace, config: ModelConfig, watched: Mapping[str, Any], *, actor: str, run_id: str) -> Plain:
-    """End the probation of a version that has survived it, or whose time is up. A task that runs again has done so.
+def confirm(ws: Workspace, config: ModelConfig, decision_id: str, *, actor: str, run_id: str) -> Outcome:
+    """End the probation of a version that passed it, or whose time is up. Running it again changes nothing.
 
-    watched: what `watch` returned; what it has shown is read as it was kept.
+    decision_id: of `watch`.
 
     Raises
     ------
     StaleGeneration
-        That version is not on probation, or the look that was kept does not say that its probation is over.
+        No such decision is stored, or its version is not on probation any more.
 
     """
-    reference, version = str(watched.get("report_id")), watched["version"]
-    report = ws.store.reports.get(reference)
+    decision = stored_decision(ws, config, decision_id, ProbationDecision, purpose="end a probation")
+    version, report = decision.version, decision.watched
+    sentence = _end_sentence(report)
+    if decision.branch != "confirm" or not sentence:
+        raise StaleGeneration(f"{config.model}: no evaluation says that the probation of version {version} is over")
     state = history(ws.store, config.model)
-    sentence = _harmless(report["body"]) if report else ""
-    if not sentence or report is None or (report["model"], report["kind"], report["version"]) != (
-        config.model, "probation", version,
-    ):  # fmt: skip
-        raise StaleGeneration(f"{config.model}: no look says that the probation of version {version} is over")
-    evidence = {"sentence": sentence, "version": version, "report_id": reference, "watched": report["body"]}
-    ended = "confirmed" if report["body"]["verdict"] == ProbationVerdict.PASSED else "probation_over"
+    name = "confirmed" if report.verdict == ProbationVerdict.PASSED else "probation_over"
+    outcome = Outcome.of(name, decision, sentence, version=version)
     if state.probation is None or state.probation.version != version:
-        if not deployments.recorded(
-            ws.store, config.model, ledger.Action.CONFIRM, {"evidence": {"report_id": reference}}
-        ):
+        act = {"evidence": {"report_id": decision.report_id}}
+        if not deployments.recorded(ws.store, config.model, ledger.Action.CONFIRM, act):
             raise StaleGeneration(
                 f"{config.model}: version {version} is not on probation any more, so it is not confirmed; "
-                f"what became of it: keel ledger show {config.model}"
+                f"its history: keel ledger show {config.model}"
             )
         deployments.sync_aliases(ws.store, ws.registry, config.model)
-        return outcome_of(ended, watched, sentence, version=version)
-    # A change, to the same deployment: not at the same time as a promotion, whose probation it would end.
+        return outcome
+    evidence = {
+        "sentence": sentence, "version": version, "report_id": decision.report_id, "watched": report.to_dict(),
+    }  # fmt: skip
+    # A change to the same deployment, so that it excludes a promotion, which would begin another probation.
     deployments.change(
         ws.store, ws.registry, state.deployment, state.deployment, actor=actor, action=ledger.Action.CONFIRM,
         now=now_utc(), body={"run_id": run_id, "probation": None, "evidence": evidence},
     )  # fmt: skip
-    return outcome_of(ended, watched, sentence, version=version)
+    return outcome
 
 
-def _harmless(found: Mapping[str, Any]) -> str:
-    """Return with what words a look ends the probation; none where it does not."""
-    if found["verdict"] not in HARMLESS or not found["over"]:
+def _next(report: StoredProbationReport) -> tuple[str, str]:
+    """Return the branch that follows a report, and the sentence that explains it."""
+    if sentence := _end_sentence(report):
+        return "confirm", sentence
+    return {str(verdict): branch for verdict, branch in BRANCHES.items()}.get(
+        report.verdict, "no_action"
+    ), report.sentence
+
+
+def _end_sentence(report: StoredProbationReport) -> str:
+    """Return the sentence with which a report ends the probation; empty where it does not."""
+    if report.verdict not in HARMLESS or not report.over:
         return ""
-    survived = found["verdict"] == ProbationVerdict.PASSED
-    return found["sentence"] if survived else f"{found['sentence']} Its time is up, and the version stays: {NO_BETTER}."
+    if report.verdict == ProbationVerdict.PASSED:
+        return report.sentence
+    return f"{report.sentence} Its time is up, and the version stays: {NO_BETTER}."
 
 
-def _told_before(
-    ws: Workspace, config: ModelConfig, probation: Probation | None, found: Mapping[str, Any], *, other_than: str
+def _notified_before(
+    ws: Workspace, config: ModelConfig, report: StoredProbationReport, since: datetime, *, other_than: str
 ) -> bool:
-    """Whether people have heard that this probation has shown nothing in its time, and goes on."""
-    assert probation is not None
-    past = ws.store.decisions.notified(
-        config.model, probation.version, Action.WATCH, after=probation.since, other_than=other_than
-    )
-    return any(each["body"].get("watched", {}).get("goes_on_until") == found["goes_on_until"] for each in past)
+    """Whether people were notified that this probation showed nothing in its time, and was extended."""
+    past = ws.store.decisions.notified(config.model, report.version, Action.WATCH, after=since, other_than=other_than)
+    reports = (ProbationDecision.from_dict(each["body"]).watched for each in past)
+    return any(each.extended_until == report.extended_until for each in reports)
 
 
-def _span(probation: Probation, end: datetime) -> Window:
+def _window(probation: Probation, end: datetime) -> Window:
     since = floor_hour(probation.since)
     return Window(since, max(ceil_hour(end), since + HOUR))
 
 
-def _judge(ws: Workspace, config: ModelConfig, probation: Probation, end: datetime) -> Plain:
-    """Return what a probation has shown; where that is nothing in its own time, what it shows as it goes on.
+def _evaluated(ws: Workspace, config: ModelConfig, probation: Probation, end: datetime) -> StoredProbationReport:
+    """Evaluate a probation; one that shows nothing in its own time is extended and evaluated on more rows.
 
-    ``goes_on_until``, with ``over`` false: it has shown nothing, and there is time left.
+    ``extended_until``, with ``over`` false: it was extended.
     """
     mature, longest = end - config.target.label_delay, probation.until + config.promotion.probation_extension
-    found = _look(ws, config, probation, mature, probation.until)
-    if found["verdict"] != ProbationVerdict.INCONCLUSIVE:
-        return found
-    found = _look(ws, config, probation, mature, longest, over=True)
-    if found["verdict"] != ProbationVerdict.INCONCLUSIVE or mature >= longest:
-        return found
-    way = f"to end it now: keel versions end-probation {config.model} {probation.version} --reason …"
-    sentence = f"{found['sentence']} It goes on, at the longest until {longest:%Y-%m-%d %H:%M} UTC; {way}"
-    return {**found, "over": False, "sentence": sentence, "goes_on_until": longest.isoformat()}
+    report = _report(ws, config, probation, mature, probation.until)
+    if report.verdict != ProbationVerdict.INCONCLUSIVE:
+        return report
+    report = _report(ws, config, probation, mature, longest, over=True)
+    if report.verdict != ProbationVerdict.INCONCLUSIVE or mature >= longest:
+        return report
+    end_it = f"to end it now: keel versions end-probation {config.model} {probation.version} --reason …"
+    sentence = f"{report.sentence} It is extended until {longest:%Y-%m-%d %H:%M} UTC at the latest; {end_it}"
+    return report.model_copy(update={"over": False, "sentence": sentence, "extended_until": longest})
 
 
-def _look(
+def _report(
     ws: Workspace, config: ModelConfig, probation: Probation, mature: datetime, longest: datetime, *, over: bool = False
-) -> Plain:
+) -> StoredProbationReport:
     until = min(mature, longest)
     rows = ws.predictions(config).labelled(
         probation.since, max(until, probation.since), version=probation.version, by_arrival=config.target.label_delay
     )
-    previous, why_not = _previous(ws, config, probation, rows)
-    report = evaluate_probation(
+    previous, not_compared = _scored_by_previous(ws, config, probation, rows)
+    found = evaluate_probation(
         scored(rows),
         previous,
         times=rows["time"].to_numpy().astype("datetime64[us]"),
@@ -173,13 +194,17 @@ def _look(
         policy=config.promotion,
         max_increase=config.performance.max_degradation,
         over=over or mature >= longest,
-        not_compared=why_not,
+        not_compared=not_compared,
     )
-    return {**report.to_dict(), "version": probation.version, "previous": probation.previous}
+    return StoredProbationReport.from_dict(
+        {**found.to_dict(), "version": probation.version, "previous": probation.previous}
+    )
 
 
-def _previous(ws: Workspace, config: ModelConfig, probation: Probation, rows: pa.Table) -> tuple[Scored | None, str]:
-    """Score the same rows with the version before; None where there is none that can, and why."""
+def _scored_by_previous(
+    ws: Workspace, config: ModelConfig, probation: Probation, rows: pa.Table
+) -> tuple[Scored | None, str]:
+    """Score the same rows with the version before it. None where no version can; the text says why not."""
     if probation.previous is None:
         return None, ""
     try:

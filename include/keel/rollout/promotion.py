@@ -1,4 +1,4 @@
-"""Offering a challenger, and putting it into production."""
+"""Stage a challenger, and put it into production."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from keel import deployments
 from keel.deployments.history import History, Status, history
 from keel.errors import StaleGeneration
 from keel.ledger import entries as ledger
-from keel.monitoring.records import Plain, outcome_of
+from keel.monitoring.records import Outcome
 from keel.rollout.approval import approval_of
-from keel.rollout.eligibility import require_promotable, shown
+from keel.rollout.eligibility import passed_comparison, require_promotable
 from keel.training.datasets import recent_rows
 from keel.window import ceil_hour, now_utc
 
@@ -21,104 +21,118 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from keel.config import ModelConfig
+    from keel.deployments import Deployment
+    from keel.monitoring.records import ComparisonRecord
     from keel.workspace import Workspace
 
 
-def stage(ws: Workspace, config: ModelConfig, comparison: Mapping[str, Any], *, actor: str, run_id: str) -> Plain:
-    """Offer the challenger: it becomes the staging version, and waits for a person."""
-    body = shown(ws, config, comparison)
-    challenger = body["challenger"]
+def stage(ws: Workspace, config: ModelConfig, report_id: str, *, actor: str, run_id: str) -> Outcome:
+    """Make the challenger of a comparison the staging version, which waits for approval.
+
+    Running it again changes nothing.
+    """
+    comparison = passed_comparison(ws, config, report_id)
+    challenger = comparison.challenger
     state = history(ws.store, config.model)
     current = state.deployment
-    sentence = f"Offered version {challenger}, which waits for approval: {body['sentence']}"
+    sentence = f"Staged version {challenger}, which waits for approval: {comparison.sentence}"
     if current.staging != challenger:
         require_promotable(state, challenger)
-        statuses = {challenger: (Status.STAGING, "offered for production")}
+        statuses = {challenger: (Status.STAGING, "staged for production")}
         if current.staging is not None:
-            statuses[current.staging] = (Status.CANDIDATE, f"version {challenger} was offered instead")
+            statuses[current.staging] = (Status.CANDIDATE, f"version {challenger} was staged instead")
         current = deployments.change(
             ws.store, ws.registry, current, replace(current, staging=challenger), actor=actor,
-            action=ledger.Action.STAGE, body={"run_id": run_id, "evidence": {**body, "sentence": sentence}},
+            action=ledger.Action.STAGE,
+            body={"run_id": run_id, "evidence": {**comparison.to_dict(), "sentence": sentence}},
             now=now_utc(), statuses=statuses,
         )  # fmt: skip
-    return outcome_of("offered", body, sentence, version=challenger, generation=current.generation)
+    return Outcome.of("staged", comparison, sentence, version=challenger, generation=current.generation)
 
 
-def promote(ws: Workspace, config: ModelConfig, comparison: Mapping[str, Any], *, actor: str, run_id: str) -> Plain:
-    """Put the challenger into production, if it was shown, agreed to, and is what was registered.
+def promote(ws: Workspace, config: ModelConfig, report_id: str, *, actor: str, run_id: str) -> Outcome:
+    """Put the challenger of a comparison into production, on probation.
 
-    The champion must still be the one it was compared with. A task that runs again completes what it had begun.
+    The champion must still be the one of the comparison. A task that runs again completes what it began.
 
     Raises
     ------
     NotShownBetter
-        The comparison that was kept is no evidence for the challenger.
+        The stored comparison is no evidence for the challenger.
     NotApproved
-        The policy asks for a person, and the ledger knows of none who agreed to this very comparison.
+        The policy requires a person, and the ledger has no approval of this comparison.
     NotPromotable
         The version was rejected, quarantined or archived meanwhile, or does not fit the features.
     ArtifactChanged
-        What lies in the registry is not what was registered.
+        The files in the registry are not those that were registered.
     StaleGeneration
         Another version than the champion of the comparison is in production.
 
     """
-    body = shown(ws, config, comparison)
-    challenger, champion = body["challenger"], body["champion"]
+    comparison = passed_comparison(ws, config, report_id)
+    challenger = comparison.challenger
     state = history(ws.store, config.model)
     current = state.deployment
-    sentence = f"Promoted version {challenger}: {body['sentence']}"
-    if current.production == challenger:  # a retried task: the change is made, only its projection may be missing
+    sentence = f"Promoted version {challenger}: {comparison.sentence}"
+    if current.production == challenger:  # a retried task: the change is made, and only MLflow may not follow yet
         deployments.sync_aliases(ws.store, ws.registry, config.model)
-        return outcome_of("promoted", body, sentence, version=challenger, generation=current.generation)
-    if current.production != champion:
-        if champion is None:
-            raise StaleGeneration(
-                f"{config.model}: version {current.production} went into production meanwhile, and version "
-                f"{challenger} was not compared with it: airflow dags trigger {config.model}.promote --conf "
-                f"'{{\"version\": {challenger}}}'"
-            )
-        raise deployments.stale_generation(current, expected=champion)
+        return Outcome.of("promoted", comparison, sentence, version=challenger, generation=current.generation)
+    _require_champion(current, comparison)
     require_promotable(state, challenger)
     approval = None
     if config.promotion.approval != "auto":
-        approval = approval_of(ws, config, body, current.generation)
+        approval = approval_of(ws, config, comparison, current.generation)
     rows = recent_rows(ws, config)
     ws.registry.preflight(config, challenger, rows)
-    since = _begins(body, rows)
-    row = {
-        "run_id": run_id, "evidence": {**body, "sentence": sentence}, "approval": approval,
-        "probation": {
-            "version": challenger, "previous": champion, "since": since.isoformat(),
-            "until": (since + config.promotion.probation).isoformat(),
-        },
-    }  # fmt: skip
     staging = None if current.staging == challenger else current.staging
     changed = deployments.change(
         ws.store, ws.registry, current,
-        replace(current, production=challenger, previous=champion, staging=staging),
-        actor=actor, action=ledger.Action.PROMOTE, body=row, now=now_utc(),
-        statuses=_succession(state, challenger, "promoted"),
+        replace(current, production=challenger, previous=comparison.champion, staging=staging),
+        actor=actor, action=ledger.Action.PROMOTE, now=now_utc(),
+        body={
+            "run_id": run_id, "evidence": {**comparison.to_dict(), "sentence": sentence}, "approval": approval,
+            "probation": _probation(config, comparison, rows),
+        },
+        statuses=_succession(state, challenger),
     )  # fmt: skip
-    return outcome_of("promoted", body, sentence, version=challenger, generation=changed.generation)
+    return Outcome.of("promoted", comparison, sentence, version=challenger, generation=changed.generation)
 
 
-def _begins(body: Mapping[str, Any], rows: pa.Table) -> datetime:
-    """Return when a probation begins, in the data's time: when the version can have answered for the first time.
+def _require_champion(current: Deployment, comparison: ComparisonRecord) -> None:
+    """Raise `StaleGeneration` if another version than the comparison's champion is in production."""
+    if current.production == comparison.champion:
+        return
+    if comparison.champion is None:
+        raise StaleGeneration(
+            f"{current.model}: version {current.production} went into production meanwhile, and version "
+            f"{comparison.challenger} was not compared with it: airflow dags trigger {current.model}.promote --conf "
+            f"'{{\"version\": {comparison.challenger}}}'"
+        )
+    raise deployments.stale_generation(current, expected=comparison.champion)
 
-    That is not when the comparison ended, if people took days to agree. A row from the future moves it no further than
-    to the present.
+
+def _probation(config: ModelConfig, comparison: ComparisonRecord, rows: pa.Table) -> Mapping[str, Any]:
+    """Return the probation of a promoted version as the ledger stores it.
+
+    It begins, in the data's time, when the version can have answered for the first time. That is not the end of the
+    comparison if people took days to approve. A row from the future moves it no further than to the present.
     """
-    until = datetime.fromisoformat(body["until"])
-    return max(until, min(ceil_hour(rows["time"][-1].as_py()), now_utc())) if rows.num_rows else until
+    assert comparison.until is not None
+    since: datetime = comparison.until
+    if rows.num_rows:
+        since = max(since, min(ceil_hour(rows["time"][-1].as_py()), now_utc()))
+    return {
+        "version": comparison.challenger, "previous": comparison.champion, "since": since.isoformat(),
+        "until": (since + config.promotion.probation).isoformat(),
+    }  # fmt: skip
 
 
-def _succession(state: History, challenger: int, reason: str) -> dict[int, tuple[Status, str]]:
-    """Return what becomes of the versions that are deployed when another goes into production."""
-    current = state.deployment
+def _succession(state: History, challenger: int) -> dict[int, tuple[Status, str]]:
+    """Return the statuses of the deployed versions after the challenger's promotion."""
+    current, reason = state.deployment, f"version {challenger} was promoted"
     becomes: dict[int, tuple[Status, str]] = {}
     if current.previous is not None:
-        becomes[current.previous] = (Status.ARCHIVED, f"version {challenger} was promoted")
+        becomes[current.previous] = (Status.ARCHIVED, reason)
     if current.production is not None:
-        becomes[current.production] = (Status.PREVIOUS, f"version {challenger} was promoted")
-    return {**becomes, challenger: (Status.PRODUCTION, reason)}
+        becomes[current.production] = (Status.PREVIOUS, reason)
+    return {**becomes, challenger: (Status.PRODUCTION, "promoted")}

@@ -1,4 +1,4 @@
-"""Asking for a version to go into production."""
+"""Request that a version goes into production."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from keel.deployments.history import history
 from keel.errors import NotApproved, NotPromotable
-from keel.monitoring.decision import Action, Decision
-from keel.monitoring.records import Plain, request_id, store_decision
-from keel.rollout.approval import NOBODY
-from keel.rollout.eligibility import promotable, require_promotable
-from keel.rollout.experiment_evidence import proven_by
+from keel.monitoring.records import PromotionRequest, Span
+from keel.monitoring.storage import decide_once, request_id
+from keel.rollout.eligibility import NO_PERSON, promotable, require_promotable
+from keel.rollout.experiment_evidence import comparison_of_experiment
 from keel.training.training import Split
 from keel.window import Window, ceil_hour, floor_hour
 
@@ -21,47 +20,70 @@ if TYPE_CHECKING:
 
 
 def request_promotion(
-    ws: Workspace, config: ModelConfig, *, version: int | None, reason: str, force: bool, end: datetime, actor: str,
-    run_id: str, experiment: str | None = None,
-) -> Plain:  # fmt: skip
-    """Record that somebody asks for a version, None for the staged one, to go into production.
+    ws: Workspace,
+    config: ModelConfig,
+    *,
+    version: int | None,
+    reason: str,
+    force: bool,
+    end: datetime,
+    actor: str,
+    run_id: str,
+    experiment: str | None = None,
+) -> PromotionRequest:
+    """Store a request that a version goes into production. The same run again returns the same request.
 
-    end: until when the fresh holdout reaches, before the label delay. force: promote whatever the comparison says.
-    experiment: the one that has shown the version to be better, on which the promotion is to rest instead; the version
-    is then its challenger where none is named.
+    version: None for the staged one, or for the challenger of ``experiment``.
+    force: promote whatever the comparison shows.
+    end: when the holdout ends, before the label delay.
+    experiment: the experiment that the promotion rests on instead of a holdout.
 
     Raises
     ------
     ExperimentRefused, UnknownExperiment
-        That experiment has not ended so, or there is none.
+        The experiment is no evidence for its challenger, or does not exist.
     NotPromotable
-        The version is unknown, in production, or was rejected, quarantined, archived or deleted.
+        The version is unknown or in production, or was rejected, quarantined, archived or deleted.
     NotApproved
-        A person must force, and nobody has.
+        Only a person may force a promotion.
 
     """
+
+    def make() -> PromotionRequest:
+        state = history(ws.store, config.model)
+        challenger = _challenger(ws, config, version, state.deployment.staging, experiment)
+        if challenger is None:
+            raise NotPromotable(f"{config.model}: no version is staged; name one: {promotable(state)}")
+        require_promotable(state, challenger)
+        if force and actor in NO_PERSON:
+            raise NotApproved(f"{config.model}: force: only a person may force a promotion, and no person started this")
+        split = Split.ending(ceil_hour(end), config)
+        holdout = Window(floor_hour(split.cut), ceil_hour(split.end))
+        return PromotionRequest(
+            decision_id=identity,
+            model=config.model,
+            version=state.deployment.production,
+            window=holdout,
+            sentence=f"{'Forced' if force else 'Requested'} version {challenger}: {reason}",
+            challenger=challenger,
+            champion=state.deployment.production,
+            holdout=Span(start=holdout.start, end=holdout.end),
+            until=ceil_hour(end),
+            reason=reason,
+            forced_by=actor if force else None,
+            requested_by=actor,
+            mlflow_run_id=state.pins[challenger].run_id,
+            experiment=experiment,
+        )
+
     identity = request_id(config.model, "promotion", run_id)
-    if asked_before := ws.store.decisions.get(identity):  # the task runs again
-        kept: Plain = asked_before["body"]
-        return kept
-    state = history(ws.store, config.model)
-    champion = state.deployment.production
-    challenger = state.deployment.staging if version is None else version
+    return decide_once(ws, config.model, identity, PromotionRequest, make, run_id=run_id)
+
+
+def _challenger(
+    ws: Workspace, config: ModelConfig, version: int | None, staged: int | None, experiment: str | None
+) -> int | None:
     if experiment:
-        shown = proven_by(ws, config, experiment)
-        challenger = shown["challenger"] if version is None else version
-    if challenger is None:
-        raise NotPromotable(f"{config.model}: no version is staged; name one: {promotable(state)}")
-    require_promotable(state, challenger)
-    if force and actor in NOBODY:
-        raise NotApproved(f"{config.model}: force: only a person may force a promotion, and nobody started this run")
-    split = Split.ending(ceil_hour(end), config)
-    holdout = Window(floor_hour(split.cut), ceil_hour(split.end)).to_dict()
-    sentence = f"{'Forced' if force else 'Asked for'} version {challenger}: {reason}"
-    asked = {"model": config.model, "version": champion, "window": holdout}
-    return store_decision(
-        ws, identity, asked, Decision(Action.PROMOTE, sentence), run_id,
-        challenger=challenger, champion=champion, holdout=holdout, until=ceil_hour(end).isoformat(), reason=reason,
-        forced_by=actor if force else None, requested_by=actor, mlflow_run_id=state.pins[challenger].run_id,
-        experiment=experiment,
-    )  # fmt: skip
+        shown = comparison_of_experiment(ws, config, experiment)
+        return shown.challenger if version is None else version
+    return staged if version is None else version

@@ -1,4 +1,4 @@
-"""Taking a version back."""
+"""Request a rollback, and roll production back to a version that served before."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from keel import deployments
 from keel.deployments.history import History, Status, history
 from keel.errors import NothingToRollBackTo, RegistryUnavailable, StaleGeneration
 from keel.ledger import entries as ledger
-from keel.monitoring.decision import Action, Decision
-from keel.monitoring.records import Plain, outcome_of, request_id, store_decision
+from keel.monitoring.records import DecisionRecord, Outcome, ProbationDecision, RollbackRequest
+from keel.monitoring.storage import decide_once, request_id
+from keel.rollout.eligibility import stored_decision
 from keel.training.datasets import recent_rows
 from keel.window import Window, ceil_hour, floor_hour, now_utc
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
+    from keel.deployments import Deployment
     from keel.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -26,86 +28,119 @@ log = logging.getLogger(__name__)
 
 def request_rollback(
     ws: Workspace, config: ModelConfig, *, reason: str, version: int | None, end: datetime, actor: str, run_id: str
-) -> Plain:
-    """Record that production is to be taken back, to the previous version or to one that served before."""
-    production = deployments.read(ws.store, config.model).production
-    until = ceil_hour(end)
-    window = Window(floor_hour(until - config.check.lookback), until).to_dict()
+) -> RollbackRequest:
+    """Store a request to roll production back. The same run again returns the same request.
+
+    version: one that served before; None for the previous one.
+    """
+
+    def make() -> RollbackRequest:
+        production = deployments.read(ws.store, config.model).production
+        until = ceil_hour(end)
+        return RollbackRequest(
+            decision_id=identity,
+            model=config.model,
+            version=production,
+            window=Window(floor_hour(until - config.check.lookback), until),
+            sentence=f"Requested a rollback of version {production}: {reason}",
+            target=version,
+            reason=reason,
+            requested_by=actor,
+        )
+
     identity = request_id(config.model, "rollback", run_id)
-    if asked_before := ws.store.decisions.get(identity):  # the task runs again
-        kept: Plain = asked_before["body"]
-        return kept
-    sentence = f"Asked to take back version {production}: {reason}"
-    return store_decision(
-        ws, identity, {"model": config.model, "version": production, "window": window},
-        Decision(Action.ROLLBACK, sentence), run_id, target=version, reason=reason, requested_by=actor,
-    )  # fmt: skip
+    return decide_once(ws, config.model, identity, RollbackRequest, make, run_id=run_id)
 
 
-def rollback(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any], *, actor: str, run_id: str) -> Plain:
-    """Take the production version back to the one before it, and keep it from coming back until a person releases it.
+def rollback(ws: Workspace, config: ModelConfig, decision_id: str, *, actor: str, run_id: str) -> Outcome:
+    """Roll production back, and quarantine the version until a person reinstates it.
 
-    decision: of `request_rollback` or `watch`; the version it names must still be in production. A registry that does
-    not answer does not hold it up: the deployment is changed, and MLflow follows as soon as it answers.
+    decision_id: of `request_rollback` or `watch`. The decision's version must still be in production.
+
+    If the registry does not answer, the deployment is changed all the same, and MLflow follows when it answers.
 
     Raises
     ------
     NothingToRollBackTo
-        There is no previous version, or the one asked for never served.
+        There is no previous version, or the requested one never served.
     StaleGeneration
-        Another version is in production than the one that was to be taken back.
+        No such decision is stored, or another version is in production.
 
     """
-    decision = _kept(ws, config, decision)
+    decision = _stored(ws, config, decision_id)
+    bad, reason = decision.version, decision.reason or ""
     state = history(ws.store, config.model)
-    current, bad = state.deployment, decision["version"]
+    current = state.deployment
     # A run of this name may have rolled back another version before.
     act = {"run_id": run_id, "from": {"production": bad}}
     done = deployments.recorded(ws.store, config.model, ledger.Action.ROLLBACK, act)
     if done is not None and current.production != bad:
         deployments.sync_aliases(ws.store, ws.registry, config.model)
-        return outcome_of(
-            "rolled_back", decision, done.body["evidence"]["sentence"], version=done.body["to"]["production"],
-            taken_back=bad, generation=done.generation_to,
-        )  # fmt: skip
+        return _outcome(decision, done.body["evidence"]["sentence"], done.body["to"]["production"], done.generation_to)
     if bad is None:
-        raise NothingToRollBackTo(f"{config.model} had no version in production when that was asked for")
+        raise NothingToRollBackTo(f"{config.model} had no version in production when the rollback was requested")
     if current.production != bad:
         raise deployments.stale_generation(current, expected=bad)
-    target = _target(state, decision.get("target"))
-    sentence = f"Took version {bad} back to version {target}: {decision['reason']}"
+    target = _target(state, decision.target)
+    sentence = f"Rolled back version {bad} to version {target}: {reason}"
     _try_preflight(ws, config, target)
-    statuses = {
-        bad: (Status.QUARANTINED, decision["reason"]), target: (Status.PRODUCTION, f"version {bad} was taken back"),
-        **({current.previous: (Status.ARCHIVED, "passed over by a rollback")}
-           if current.previous not in (None, target) else {}),
-    }  # fmt: skip
     changed = deployments.change(
         ws.store, ws.registry, current, replace(current, production=target, previous=None), actor=actor,
-        action=ledger.Action.ROLLBACK, now=now_utc(), statuses=statuses,
+        action=ledger.Action.ROLLBACK, now=now_utc(), statuses=_statuses(current, bad, target, reason),
         body={
-            "run_id": run_id, "probation": _resumed(ws, config, target, decision["window"]),
-            "evidence": {"sentence": sentence, "reason": decision["reason"], "report_id": decision.get("report_id"),
-                         "decision_id": decision["decision_id"], "watched": decision.get("watched")},
+            "run_id": run_id, "probation": _resumed_probation(ws, config, target, decision.window.end),
+            "evidence": {"sentence": sentence, "reason": reason, **_evidence(decision)},
         },
     )  # fmt: skip
-    return outcome_of("rolled_back", decision, sentence, version=target, taken_back=bad, generation=changed.generation)
+    return _outcome(decision, sentence, target, changed.generation)
 
 
-def _kept(ws: Workspace, config: ModelConfig, decision: Mapping[str, Any]) -> Plain:
-    """Return a decision that asks for a rollback as it was kept, whatever the reference to it says of it."""
-    found = ws.store.decisions.get(str(decision.get("decision_id")))
-    body: Plain = found["body"] if found and found["model"] == config.model else {}
-    asked = body.get("action") == Action.ROLLBACK
-    if not asked and not (body.get("action") == Action.WATCH and body["branch"] == "rollback"):
-        raise StaleGeneration(f"{config.model}: no decision to take a version back was kept: ask for a rollback anew")
-    return body
+def _stored(ws: Workspace, config: ModelConfig, decision_id: str) -> RollbackRequest | ProbationDecision:
+    decision = stored_decision(ws, config, decision_id, DecisionRecord, purpose="roll back")
+    if isinstance(decision, RollbackRequest):
+        return decision
+    if isinstance(decision, ProbationDecision) and decision.branch == "rollback":
+        return decision
+    raise StaleGeneration(f"{config.model}: the decision {decision_id!r} is no decision to roll back")
 
 
-def _resumed(ws: Workspace, config: ModelConfig, target: int, window: Mapping[str, str]) -> Plain | None:
-    """Return the probation that a version goes on with, for as long again, which a later promotion had cut short.
+def _outcome(decision: DecisionRecord, sentence: str, target: int, generation: int) -> Outcome:
+    return Outcome.of(
+        "rolled_back",
+        decision,
+        sentence,
+        version=target,
+        rolled_back_version=decision.version,
+        generation=generation,
+    )
 
-    None for one whose own has come to its end, and for one that had no version before it to be worse than.
+
+def _evidence(decision: RollbackRequest | ProbationDecision) -> dict[str, Any]:
+    """Return what the ledger stores of a decision to roll back."""
+    if isinstance(decision, RollbackRequest):
+        return {"decision_id": decision.decision_id, "report_id": None, "watched": None}
+    return {
+        "decision_id": decision.decision_id,
+        "report_id": decision.report_id,
+        "watched": decision.watched.to_dict(),
+    }
+
+
+def _statuses(current: Deployment, bad: int, target: int, reason: str) -> dict[int, tuple[Status, str]]:
+    """Return the statuses that versions get by a rollback."""
+    statuses = {
+        bad: (Status.QUARANTINED, reason),
+        target: (Status.PRODUCTION, f"version {bad} was rolled back"),
+    }
+    if current.previous not in (None, target):
+        statuses[current.previous] = (Status.ARCHIVED, f"version {bad} was rolled back to version {target}")
+    return statuses
+
+
+def _resumed_probation(ws: Workspace, config: ModelConfig, target: int, end: datetime) -> Mapping[str, Any] | None:
+    """Return the probation that the target resumes, of full length, if a later promotion interrupted it.
+
+    None if it was completed, or if there was no version before the target to compare it with.
     """
     unfinished = None
     for row in ledger.entries(ws.store, config.model):
@@ -116,26 +151,30 @@ def _resumed(ws: Workspace, config: ModelConfig, target: int, window: Mapping[st
             unfinished = None
     if unfinished is None or unfinished["previous"] is None:
         return None
-    until = datetime.fromisoformat(window["end"]) + config.promotion.probation
-    return {**unfinished, "until": until.isoformat()}
+    return {**unfinished, "until": (end + config.promotion.probation).isoformat()}
 
 
-def _target(state: History, asked: int | None) -> int:
+def _target(state: History, requested: int | None) -> int:
+    """Return the version to roll back to: the requested one, which must have served before, or the previous one."""
     current, model = state.deployment, state.deployment.model
-    served = [v for v, s in sorted(state.version_statuses.items()) if s.status in (Status.PREVIOUS, Status.ARCHIVED)]
-    way = f"versions that can be gone back to: {', '.join(map(str, served)) or 'none'}"
-    if asked is not None and asked not in served:
-        standing = state.version_statuses.get(asked)
-        said = f"is {standing.status}" if standing else "is not known to Keel"
-        raise NothingToRollBackTo(f"{model}: version {asked} {said}, so it cannot be gone back to; {way}")
-    target = current.previous if asked is None else asked
+    served = [
+        version
+        for version, reached in sorted(state.version_statuses.items())
+        if reached.status in (Status.PREVIOUS, Status.ARCHIVED)
+    ]
+    choice = f"versions to roll back to: {', '.join(map(str, served)) or 'none'}"
+    if requested is not None and requested not in served:
+        reached = state.version_statuses.get(requested)
+        status = f"is {reached.status}" if reached else "is not known to Keel"
+        raise NothingToRollBackTo(f"{model}: version {requested} {status}, so it cannot be rolled back to; {choice}")
+    target = current.previous if requested is None else requested
     if target is None:
         name = (
             f"; name one: airflow dags trigger {model}.rollback --conf '{{\"version\": {served[-1]}}}'"
             if served
             else ""
         )
-        raise NothingToRollBackTo(f"{model}: version {current.production} has no previous version; {way}{name}")
+        raise NothingToRollBackTo(f"{model}: version {current.production} has no previous version; {choice}{name}")
     return target
 
 
@@ -143,4 +182,4 @@ def _try_preflight(ws: Workspace, config: ModelConfig, version: int) -> None:
     try:
         ws.registry.preflight(config, version, recent_rows(ws, config))
     except RegistryUnavailable as error:
-        log.warning("going back to version %d without loading it first: %s", version, error)
+        log.warning("rolling back to version %d without loading it first: %s", version, error)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
 from airflow.sdk.exceptions import TaskAwaitingInput
 
-from keel_airflow.operators.base import BranchStepOperator, TaskResult, is_logged_in, rendered, requested_by
+from keel_airflow.operators.base import BranchStepOperator, TaskResult, is_logged_in, rendered_id, requested_by
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from keel.config import ModelConfig
+    from keel.rollout.approval import ApprovalRequest
     from keel.workspace import Workspace
 
 
@@ -35,11 +36,11 @@ class AwaitApprovalOperator(BranchStepOperator, ApprovalOperator):
         super().__init__(subject="", defaults=[ApprovalOperator.REJECT], **kwargs)
         self.comparison = comparison
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> ApprovalRequest:
         """Return the question: its subject and body."""
         from keel import rollout
 
-        return rollout.approval_request(workspace, config, rendered(self.comparison, dict))
+        return rollout.approval_request(workspace, config, rendered_id(self.comparison, "report_id"))
 
     def execute(self, context: Context) -> None:
         """Ask, and wait. The id of the comparison waits with the task, where no other task can exchange it."""
@@ -48,7 +49,7 @@ class AwaitApprovalOperator(BranchStepOperator, ApprovalOperator):
         try:
             ApprovalOperator.execute(self, context)
         except TaskAwaitingInput as wait:
-            wait.kwargs = {"report_id": rendered(self.comparison, dict)["report_id"]}
+            wait.kwargs = {"report_id": rendered_id(self.comparison, "report_id")}
             raise
 
     # Airflow adds the arguments that `execute` leaves in ``TaskAwaitingInput.kwargs``.
@@ -79,7 +80,7 @@ class AwaitApprovalOperator(BranchStepOperator, ApprovalOperator):
             outcome = rollout.approve(
                 workspace,
                 config,
-                {"report_id": report_id},
+                report_id,
                 approved=approved,
                 approver=user["name"],
                 approver_id=user["id"],
@@ -87,4 +88,4 @@ class AwaitApprovalOperator(BranchStepOperator, ApprovalOperator):
                 run_id=context["run_id"],
                 responded_at=answer["responded_at"],
             )
-        self.follow(context, outcome, outcome["outcome"])
+        self.follow(context, outcome.to_dict(), outcome.outcome)

@@ -215,6 +215,11 @@ def rendered_record(value: object, kind: type[RecordT]) -> RecordT:
     return kind.from_dict(rendered(value, dict))
 
 
+def rendered_id(result: object, name: str) -> str:
+    """Return an id from the result of another task; empty where it has none, which no step finds in the store."""
+    return str(rendered(result, dict).get(name) or "")
+
+
 def first_time(*given: datetime | str | None) -> datetime:
     """Return the first time of several that a template may have left empty, as an aware UTC time.
 

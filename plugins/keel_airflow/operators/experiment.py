@@ -5,13 +5,20 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from keel_airflow.operators.base import DecisionStepOperator, StepOperator, first_time, rendered, requested_by
+from keel_airflow.operators.base import (
+    DecisionStepOperator,
+    StepOperator,
+    first_time,
+    rendered_id,
+    requested_by,
+)
 from keel_airflow.params import refuse_renamed
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from keel.config import ModelConfig
+    from keel.monitoring.records import ExperimentRequest, Outcome
     from keel.workspace import Workspace
 
 
@@ -37,7 +44,7 @@ class ExperimentOperator(StepOperator):
         self.start_at = start_at
         self.now = now
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> ExperimentRequest:
         """Start or stop the experiment, and return the decision."""
         from keel import rollout
 
@@ -72,10 +79,10 @@ class ConcludeExperimentOperator(DecisionStepOperator):
     The decision that it gets only names one. The verdict and its evidence are read from the store.
     """
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> Outcome:
         """Conclude the experiment, and return the outcome."""
         from keel import rollout
 
         return rollout.conclude_experiment(
-            workspace, config, rendered(self.decision, dict), actor="keel", run_id=context["run_id"]
+            workspace, config, rendered_id(self.decision, "decision_id"), actor="keel", run_id=context["run_id"]
         )

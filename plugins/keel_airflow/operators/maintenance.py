@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from keel.config import ModelConfig
+    from keel.monitoring.records import ReconcileRecord
     from keel.workspace import Workspace
 
 
@@ -20,7 +21,7 @@ class ReconcileOperator(StepOperator):
     Returns what it completed and found. A second run finds nothing, so a notification must read it here.
     """
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> ReconcileRecord:
         """Reconcile the deployment with the registry."""
         from keel import rollout
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from keel.monitoring.records import ReconcileRecord
 from keel_airflow.operators.base import (
     BranchStepOperator,
     DecisionStepOperator,
     StepOperator,
     TaskResult,
     first_time,
-    rendered,
+    rendered_id,
+    rendered_record,
     requested_by,
     started_by_hand,
 )
@@ -21,6 +23,13 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from keel.config import ModelConfig
+    from keel.monitoring.records import (
+        ExperimentDecision,
+        Outcome,
+        ProbationDecision,
+        PromotionRequest,
+        RollbackRequest,
+    )
     from keel.workspace import Workspace
 
 
@@ -48,7 +57,7 @@ class RequestPromotionOperator(StepOperator):
         self.end = end
         self.now = now
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> PromotionRequest:
         """Check who may force, then store the decision."""
         from keel import rollout
         from keel.errors import ConfigError, NotApproved
@@ -90,36 +99,48 @@ class ComparisonStepOperator(StepOperator):
 class StageOperator(ComparisonStepOperator):
     """Makes the challenger the staging version, which waits for approval."""
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> Outcome:
         """Stage the challenger, and return the outcome."""
         from keel import rollout
 
         return rollout.stage(
-            workspace, config, rendered(self.comparison, dict), actor=requested_by(context), run_id=context["run_id"]
+            workspace,
+            config,
+            rendered_id(self.comparison, "report_id"),
+            actor=requested_by(context),
+            run_id=context["run_id"],
         )
 
 
 class PromoteOperator(ComparisonStepOperator):
     """Makes the challenger the production version, with a row in the ledger."""
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> Outcome:
         """Promote the challenger, and return the outcome."""
         from keel import rollout
 
         return rollout.promote(
-            workspace, config, rendered(self.comparison, dict), actor=requested_by(context), run_id=context["run_id"]
+            workspace,
+            config,
+            rendered_id(self.comparison, "report_id"),
+            actor=requested_by(context),
+            run_id=context["run_id"],
         )
 
 
 class KeepChampionOperator(ComparisonStepOperator):
     """Records that the comparison did not show the challenger to be better, and why."""
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> Outcome:
         """Record the rejection, and return the outcome."""
         from keel import rollout
 
         return rollout.keep_champion(
-            workspace, config, rendered(self.comparison, dict), actor=requested_by(context), run_id=context["run_id"]
+            workspace,
+            config,
+            rendered_id(self.comparison, "report_id"),
+            actor=requested_by(context),
+            run_id=context["run_id"],
         )
 
 
@@ -137,7 +158,7 @@ class RequestRollbackOperator(StepOperator):
         super().__init__(**kwargs)
         self.now = now
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> RollbackRequest:
         """Store the decision."""
         from keel import rollout
 
@@ -165,12 +186,14 @@ class RollbackOperator(DecisionStepOperator):
         super().__init__(**kwargs)
         self.actor = actor
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> Outcome:
         """Roll back, and return the outcome."""
         from keel import rollout
 
         actor = self.actor or requested_by(context)
-        return rollout.rollback(workspace, config, rendered(self.decision, dict), actor=actor, run_id=context["run_id"])
+        return rollout.rollback(
+            workspace, config, rendered_id(self.decision, "decision_id"), actor=actor, run_id=context["run_id"]
+        )
 
 
 class ConfirmOperator(DecisionStepOperator):
@@ -185,12 +208,12 @@ class ConfirmOperator(DecisionStepOperator):
         super().__init__(**kwargs)
         self.actor = actor
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> Outcome:
         """End the probation, and return the outcome."""
         from keel import rollout
 
         return rollout.confirm(
-            workspace, config, rendered(self.decision, dict), actor=self.actor, run_id=context["run_id"]
+            workspace, config, rendered_id(self.decision, "decision_id"), actor=self.actor, run_id=context["run_id"]
         )
 
 
@@ -224,7 +247,9 @@ class WatchDeploymentOperator(BranchStepOperator):
         self.interval_end = interval_end
         self.now = now
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+    def step(
+        self, workspace: Workspace, config: ModelConfig, context: Context
+    ) -> ProbationDecision | ExperimentDecision:
         """Evaluate the probation, then the experiment."""
         from keel import rollout
 
@@ -234,7 +259,7 @@ class WatchDeploymentOperator(BranchStepOperator):
             # A later end would count labels before they have matured.
             end=min(first_time(self.end, self.interval_end, self.now), datetime.now(UTC)),
             run_id=context["run_id"],
-            findings=rendered(self.findings, dict),
+            findings=rendered_record(self.findings, ReconcileRecord).findings,
         )
 
     def choices(self, result: dict[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from keel.monitoring.records import DecisionRecord, TrainedVersion
+from keel.monitoring.records import DecisionRecord, PromotionRequest, TrainedVersion
 from keel_airflow.operators.base import (
     BranchStepOperator,
     DecisionStepOperator,
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from keel.config import ModelConfig
+    from keel.monitoring.records import ComparisonRecord
     from keel.workspace import Workspace
 
 
@@ -95,11 +96,13 @@ class CompareModelsOperator(BranchStepOperator):
         super().__init__(**kwargs)
         self.candidate = candidate
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> ComparisonRecord:
         """Compare the versions, and store the comparison."""
         from keel import rollout
 
-        return rollout.compare(workspace, config, rendered(self.candidate, dict))
+        candidate = rendered(self.candidate, dict)
+        kind = PromotionRequest if "action" in candidate else TrainedVersion
+        return rollout.compare(workspace, config, kind.from_dict(candidate))
 
     def choices(self, result: dict[str, Any]) -> list[str]:
         """Follow the verdict."""

@@ -161,12 +161,12 @@ def launch(workspace: Workspace, config: ModelConfig, *, challengers: int) -> No
     free = config.with_overrides({"promotion.approval": "auto", "promotion.approvers": []})
     asked = {"actor": "trainer", "run_id": "launch"}
     live(workspace, free, happen(HISTORY, LAUNCH), HISTORY, LAUNCH)
-    rollout.promote(workspace, free, challenge(workspace, free, LAUNCH, **asked), **asked)
+    rollout.promote(workspace, free, challenge(workspace, free, LAUNCH, **asked).report_id, **asked)
     live(workspace, free, happen(LAUNCH, TURNED, relation=-3.0), LAUNCH, TURNED)
     for late in reversed(range(challengers)):
         offered = challenge(workspace, free, TURNED - late * 12 * HOUR, **asked)
-        assert offered["verdict"] == "pass", offered["sentence"]
-        rollout.stage(workspace, free, offered, **asked)
+        assert offered.verdict == "pass", offered.sentence
+        rollout.stage(workspace, free, offered.report_id, **asked)
 
 
 def live(workspace: Workspace, config: ModelConfig, rows: Any, start: Any, end: Any) -> None:

@@ -54,7 +54,7 @@ def bootstrap(home: Path) -> None:
     with Workspace.open(home=home, environment={}) as workspace:
         live(workspace, happen(HISTORY, LAUNCH), HISTORY, LAUNCH)
         asked = {"actor": "test", "run_id": "bootstrap"}
-        rollout.promote(workspace, config, challenge(workspace, config, LAUNCH, **asked), **asked)
+        rollout.promote(workspace, config, challenge(workspace, config, LAUNCH, **asked).report_id, **asked)
 
 
 def challenge(workspace: Workspace, config: ModelConfig, end: datetime, *, actor: str, run_id: str) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def turn(home: Path) -> None:
     with Workspace.open(home=home, environment={}) as workspace:
         live(workspace, happen(LAUNCH, TURNED, relation=-3.0), LAUNCH, TURNED)
         asked = {"actor": "trainer", "run_id": "turn"}
-        rollout.stage(workspace, config, challenge(workspace, config, TURNED, **asked), **asked)
+        rollout.stage(workspace, config, challenge(workspace, config, TURNED, **asked).report_id, **asked)
 
 
 def promote_offer(workspace: Workspace, **policy: str) -> None:
@@ -80,7 +80,7 @@ def promote_offer(workspace: Workspace, **policy: str) -> None:
     request = rollout.request_promotion(
         workspace, config, version=None, reason="it is better", force=False, end=TURNED, **asked
     )
-    rollout.promote(workspace, config, rollout.compare(workspace, config, request), **asked)
+    rollout.promote(workspace, config, rollout.compare(workspace, config, request).report_id, **asked)
 
 
 def live(workspace: Workspace, rows: pa.Table, start: datetime, end: datetime, *, labels: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""How often the rows of a holdout were looked at: no look that could have promoted is forgotten."""
+"""Uses of a holdout: every comparison that could have promoted a version is counted."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from keel.monitoring.records import ComparisonRecord, PromotionRequest, Span
 from keel.registry.registry import Registry
-from keel.rollout.holdout_reuse import identity_of, prior_comparisons
+from keel.rollout.holdout_reuse import comparison_id, prior_comparisons
+from keel.window import Window
 from keel.workspace import Workspace
 from tests.support.store_fixtures import NOON
 
@@ -22,61 +24,62 @@ def ws(store):
 
 
 def asked(challenger=2, decision="retrain-1", champion=1):
-    return {"champion": champion, "challenger": challenger, "decision_id": decision}
+    return PromotionRequest(
+        decision_id=decision, model="toy", version=champion, window=Window(*SPAN), sentence="requested",
+        champion=champion, challenger=challenger, holdout=Span(start=SPAN[0], end=SPAN[1]), until=SPAN[1],
+    )  # fmt: skip
 
 
-def window(span):
-    return {"start": span[0].isoformat(), "end": span[1].isoformat()}
-
-
-def look(ws, about, *, rows=1_000, verdict="fail", span=SPAN, at=NOON):
-    """Compare as the gate does; return the record's id and how many looks it counted."""
-    identity = identity_of(ws, "toy", about, window(span), rows=rows)
-    before = prior_comparisons(ws, "toy", identity, about, window(span), rows=rows)
-    body = {
-        "verdict": verdict, "n": rows and rows - 10, "n_left_out": {"total": rows and 10},
-        "champion": about["champion"], "challenger": about["challenger"],
-    }  # fmt: skip
-    ws.store.reports.put(identity, "toy", about["challenger"], "comparison", *span, verdict, body, at)
+def compare(ws, request, *, rows=1_000, verdict="fail", span=SPAN, at=NOON):
+    """Store a comparison as the gate does; return its id and how many prior comparisons it counted."""
+    holdout = Span(start=span[0], end=span[1])
+    identity = comparison_id(ws, request, holdout, rows=rows)
+    before = prior_comparisons(ws, identity, request, holdout, rows=rows)
+    comparison = ComparisonRecord(
+        report_id=identity, decision_id=request.decision_id, model="toy", champion=request.champion,
+        challenger=request.challenger, verdict=verdict, n=rows and rows - 10, n_left_out={"total": rows and 10},
+        holdout=holdout, reason="", sentence="",
+    )  # fmt: skip
+    ws.store.reports.put(identity, "toy", request.challenger, "comparison", *span, verdict, comparison.to_dict(), at)
     return identity, before
 
 
-def test_each_look_at_some_of_the_rows_counts_however_many_and_however_long_ago(ws):
+def test_prior_comparisons_counts_every_comparison_on_some_of_the_rows_however_old(ws):
     for number in range(130):
         later = number * timedelta(hours=1)
-        _, before = look(
+        _, before = compare(
             ws, asked(number + 2, f"retrain-{number}"), span=(SPAN[0] + later, SPAN[1] + later), at=NOON + later
         )
         assert before == number
-    for number in range(120):  # what compared no rows is no look, and pushes none out
-        look(ws, asked(2, f"none-{number}"), rows=0, verdict="inconclusive", at=NOON + 9 * DAY)
-    assert look(ws, asked(999), at=NOON + 10 * DAY)[1] == 130
+    for number in range(120):  # a comparison without rows counts nothing, and displaces none
+        compare(ws, asked(2, f"none-{number}"), rows=0, verdict="inconclusive", at=NOON + 9 * DAY)
+    assert compare(ws, asked(999), at=NOON + 10 * DAY)[1] == 130
     apart = (SPAN[1] + 6 * DAY, SPAN[1] + 20 * DAY)
-    assert look(ws, asked(1_000), span=apart, at=NOON + 10 * DAY)[1] == 0
+    assert compare(ws, asked(1_000), span=apart, at=NOON + 10 * DAY)[1] == 0
 
 
 @pytest.mark.parametrize("verdict", ["pass", "inconclusive"])
-def test_an_offered_version_that_is_compared_once_more_is_one_look_though_labels_came(ws, verdict):
-    first, _ = look(ws, asked(), verdict=verdict)
-    second, before = look(ws, asked(decision="promote-1"), rows=1_100, at=NOON + DAY)
+def test_prior_comparisons_counts_a_staged_version_compared_again_once_though_labels_came(ws, verdict):
+    first, _ = compare(ws, asked(), verdict=verdict)
+    second, before = compare(ws, asked(decision="promote-1"), rows=1_100, at=NOON + DAY)
     assert (before, second != first) == (0, True)
-    assert look(ws, asked(3, "retrain-2"), at=NOON + 2 * DAY)[1] == 2  # that which said no in the end, and the offer
+    assert compare(ws, asked(3, "retrain-2"), at=NOON + 2 * DAY)[1] == 2  # the failed comparison, and the one before it
 
 
-def test_who_was_told_no_pays_for_another_look_once_labels_have_come(ws):
-    first, _ = look(ws, asked())
-    same, before = look(ws, asked(decision="promote-1"), at=NOON + DAY)
-    assert before == 0  # the same rows say the same
-    assert look(ws, asked(decision="promote-2"), rows=1_100, at=NOON + 2 * DAY)[1] == 1
-    assert look(ws, asked(decision="promote-3"), rows=1_200, at=NOON + 3 * DAY)[1] == 2
+def test_prior_comparisons_counts_a_failed_comparison_again_once_labels_have_come(ws):
+    first, _ = compare(ws, asked())
+    same, before = compare(ws, asked(decision="promote-1"), at=NOON + DAY)
+    assert before == 0  # the same rows give the same
+    assert compare(ws, asked(decision="promote-2"), rows=1_100, at=NOON + 2 * DAY)[1] == 1
+    assert compare(ws, asked(decision="promote-3"), rows=1_200, at=NOON + 3 * DAY)[1] == 2
     assert same != first
 
 
-def test_a_run_that_is_cleared_has_its_record_and_another_one_for_other_rows(ws):
-    first, _ = look(ws, asked())
-    assert look(ws, asked(), at=NOON + DAY) == (first, 0)
-    cleared, before = look(ws, asked(), rows=1_100, at=NOON + DAY)
+def test_comparison_id_is_the_same_for_a_cleared_run_and_another_for_other_rows(ws):
+    first, _ = compare(ws, asked())
+    assert compare(ws, asked(), at=NOON + DAY) == (first, 0)
+    cleared, before = compare(ws, asked(), rows=1_100, at=NOON + DAY)
     assert (cleared != first, before) == (True, 1)
-    assert look(ws, asked(), rows=1_100, at=NOON + 2 * DAY) == (cleared, 1)
-    assert look(ws, asked(), rows=1_200, at=NOON + 3 * DAY)[1] == 2
-    assert look(ws, asked(), at=NOON + 4 * DAY) == (first, 0)
+    assert compare(ws, asked(), rows=1_100, at=NOON + 2 * DAY) == (cleared, 1)
+    assert compare(ws, asked(), rows=1_200, at=NOON + 3 * DAY)[1] == 2
+    assert compare(ws, asked(), at=NOON + 4 * DAY) == (first, 0)

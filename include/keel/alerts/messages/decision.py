@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 TOP_FEATURES = 5
 HEADLINES = {
     # outcomes
-    "offered": "version {version} waits for approval",
     "staged": "version {version} waits for approval",
     "declined": "the new version was declined, version {version} stays in production",
     "rolled_back": "rolled back to version {version}",
@@ -207,7 +206,7 @@ def _versions(decision: DecisionRecord, outcome: Outcome | None) -> str:
         return f"{champion} in production, no other was trained"
     if outcome.outcome == "promoted":
         return f"{challenger} in production, before it {champion or 'none'}"
-    if outcome.outcome in ("offered", "staged"):
+    if outcome.outcome == "staged":
         return f"{champion} in production, {challenger} staged"
     return f"{champion} in production, challenger {challenger} rejected"
 

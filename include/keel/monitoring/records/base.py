@@ -78,6 +78,12 @@ WindowField = Annotated[
 ]
 """A window of full hours, stored as its two times."""
 
+
+def renamed(old_names: Mapping[str, str]) -> BeforeValidator:
+    """Return a validator that reads the values that earlier releases stored under the new names."""
+    return BeforeValidator(lambda value: old_names.get(value, value) if isinstance(value, str) else value)
+
+
 JsonObject = dict[str, Any]
 """Details that are stored and shown as they are, and that no later step reads."""
 

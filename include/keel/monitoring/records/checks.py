@@ -156,7 +156,7 @@ class StoredProbationReport(Record):
     n: int = 0
     over: bool = False
     """Whether the probation has ended."""
-    goes_on_until: Time | None = None
+    extended_until: Time | None = Field(default=None, validation_alias=AliasChoices("extended_until", "goes_on_until"))
     """Set where the probation showed nothing in its own time and was extended."""
     version: int | None = None
     previous: int | None = None

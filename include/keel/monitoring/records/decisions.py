@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from keel.monitoring.records.base import JsonObject, Record, Span, Time, WindowField
+from keel.monitoring.records.base import JsonObject, Record, Span, Time, WindowField, renamed
 from keel.monitoring.records.checks import StoredProbationReport
+
+Branch = Annotated[str, renamed({"offer": "stage", "tell": "notify", "nothing": "no_action"})]
 
 
 class Action(StrEnum):
@@ -89,7 +91,7 @@ class ProbationDecision(DecisionRecord):
 
     action: Literal[Action.WATCH] = Action.WATCH
     verdict: str
-    branch: str
+    branch: Branch
     """The task that follows."""
     report_id: str | None = None
     target: int | None = None
@@ -110,7 +112,7 @@ class ExperimentDecision(DecisionRecord):
     """What the evaluation of a running experiment leads to."""
 
     action: Literal[Action.END_EXPERIMENT] = Action.END_EXPERIMENT
-    branch: str
+    branch: Branch
     """The task that follows."""
     outcome: str | None = None
     """The experiment's verdict; None where none runs."""

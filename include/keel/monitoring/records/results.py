@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field
 
-from keel.monitoring.records.base import DataSlice, JsonObject, Record, Span, Time, WindowField
+from keel.monitoring.records.base import DataSlice, JsonObject, Record, Span, Time, WindowField, renamed
 
 
 class TrainedVersion(Record):
@@ -114,7 +114,7 @@ class ComparisonRecord(Evidence):
 class Outcome(Evidence):
     """The result of a decision, stored with it when its run ends."""
 
-    outcome: str
+    outcome: Annotated[str, renamed({"offered": "staged"})]
     sentence: str
     version: int | None = None
     """In production, or staged, afterwards."""

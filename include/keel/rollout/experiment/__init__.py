@@ -1,1 +1,1 @@
-"""Experiments in the loop: started, looked at, and ended through the deployment path."""
+"""Experiments: start, stop, evaluate and conclude them."""

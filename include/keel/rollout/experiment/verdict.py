@@ -1,25 +1,23 @@
-"""An experiment's verdict as a comparison, which promotion, offers and refusals rest on as on any other.
+"""Turn an experiment's verdict into a comparison, which is carried out like any other.
 
-The experiment shows that the challenger is better on the rows that both were given by chance. What else the policy asks
-of a version (no segment in which it may be worse, speed, size) is measured beside it, on the same time's rows, and can
-only take a pass away.
+The experiment shows that the challenger is better on rows that were assigned at random. The policy's other requirements
+(no worse segment, latency, size) are measured on the rows of the same time, and can only take a pass away.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from keel.deployments.experiments import Outcome
 from keel.evaluation.holdout.comparison import Verdict, compare_versions
-from keel.evaluation.holdout.report import render
 from keel.evaluation.holdout.segments import SegmentStatus, named
-from keel.monitoring.records import Plain, report_id
+from keel.monitoring.records import ComparisonRecord
+from keel.monitoring.storage import report_id, store_comparison
 from keel.rollout.experiment.start import laxer_than_the_gate
-from keel.rollout.experiment_evidence import BASIS, keep
+from keel.rollout.experiment_evidence import BASIS
 from keel.rollout.gate import measure_speed
 from keel.training.datasets import score_version
 from keel.window import Window, ceil_hour, floor_hour
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from keel.config import ModelConfig
     from keel.deployments.history import History
     from keel.evaluation.experiment.plan import Plan
+    from keel.evaluation.experiment.report import ExperimentEvaluation
     from keel.evaluation.holdout.comparison import Comparison
     from keel.workspace import Workspace
 
@@ -37,48 +36,61 @@ VERDICTS = {
     Outcome.NO_DIFFERENCE: Verdict.INCONCLUSIVE,
 }
 NUMBERS = ("n", "loss", "improvement", "lower_bound", "upper_bound", "margin", "method", "decided_at")
-"""What a comparison takes over from the look, by the same names; losses and their differences in units of the loss."""
-
-
-def branch_of(decision: Mapping[str, Any]) -> str:
-    """Return the branch of a stored decision that ends an experiment. 0.1.0 stored ``offer`` for ``stage``."""
-    branch = str(decision["branch"])
-    return "stage" if branch == "offer" else branch
+"""What a comparison takes from the evaluation, by the same names; losses and differences in units of the loss."""
 
 
 def comparison_of(
-    ws: Workspace, config: ModelConfig, state: History, plan: Plan, look: Mapping[str, Any], *,
-    report: str, end: datetime,
-) -> Plain:  # fmt: skip
-    """Keep a conclusive look as a comparison, and return it.
+    ws: Workspace,
+    config: ModelConfig,
+    state: History,
+    evaluation: ExperimentEvaluation,
+    *,
+    report_id: str,
+    end: datetime,
+) -> ComparisonRecord:
+    """Store a conclusive evaluation as a comparison, and return it.
 
-    A look that would promote passes only if the plan is as strict as the policy is by now, and nothing else that the
-    policy asks for stands against it.
+    It passes only if the plan is as strict as the policy is now, and the policy's other requirements are met.
+
+    report_id: of the stored evaluation.
     """
-    verdict, reason, also = VERDICTS[Outcome(look["verdict"])], look["sentence"], {}
+    plan, found = evaluation.plan, evaluation.to_dict()
+    verdict, reason, requirements = VERDICTS[Outcome(evaluation.verdict)], evaluation.sentence, dict[str, Any]()
     if verdict is Verdict.PASS:
         if laxer := laxer_than_the_gate(config, plan):
             verdict, reason = Verdict.INCONCLUSIVE, f"{reason} But the policy has changed since it began: {laxer}."
         elif config.promotion.segments or config.promotion.measures_speed:
-            found = _on_its_rows(ws, config, plan, end)
-            also = {name: found.to_dict()[name] for name in ("segments", "segment_margin", "speed", "policy")}
-            verdict, reason = _less(found, reason)
-    span = {"start": plan.started_at.isoformat(), "end": look["decided_at"]}
-    hours = Window(floor_hour(plan.started_at), ceil_hour(end)).to_dict()
-    about = {"model": plan.model, "version": plan.experiment_id, "window": hours}
+            measured = _compared_on_its_rows(ws, config, plan, end)
+            names = ("segments", "segment_margin", "speed", "policy")
+            requirements = {name: measured.to_dict()[name] for name in names}
+            verdict, reason = _with_requirements(measured, reason)
     pin = state.pins.get(plan.challenger)
-    body = {
-        "basis": BASIS, "experiment_id": plan.experiment_id, "experiment": {"report_id": report, **plan.to_dict()},
-        "verdict": str(verdict), "reason": reason, **{name: look.get(name) for name in NUMBERS}, **also,
-        "champion": plan.champion, "challenger": plan.challenger, "champion_value": look["champion"]["mean_loss"],
-        "challenger_value": look["challenger"]["mean_loss"], "metric": plan.metric, "alpha": plan.alpha,
-        "level": plan.alpha, "prior_comparisons": 0, "holdout": span, "until": end.isoformat(),
-        "decision_id": decision_id(plan.experiment_id), "mlflow_run_id": pin.run_id if pin else None,
-        "forced_by": None, "requested_by": None, "model": plan.model,
-        "report_id": report_id("comparison", about), "sentence": f"{plan.experiment_id}: {reason}",
-    }  # fmt: skip
-    keep(ws, body)
-    return body
+    comparison = ComparisonRecord.from_dict(
+        {
+            **{name: found.get(name) for name in NUMBERS},
+            **requirements,
+            "report_id": _comparison_id(plan, end),
+            "model": plan.model,
+            "basis": BASIS,
+            "experiment_id": plan.experiment_id,
+            "experiment": {"report_id": report_id, **plan.to_dict()},
+            "verdict": verdict,
+            "reason": reason,
+            "sentence": f"{plan.experiment_id}: {reason}",
+            "champion": plan.champion,
+            "challenger": plan.challenger,
+            "champion_value": found["champion"]["mean_loss"],
+            "challenger_value": found["challenger"]["mean_loss"],
+            "metric": plan.metric,
+            "alpha": plan.alpha,
+            "level": plan.alpha,
+            "holdout": {"start": plan.started_at, "end": evaluation.decided_at},
+            "until": end,
+            "decision_id": decision_id(plan.experiment_id),
+            "mlflow_run_id": pin.run_id if pin else None,
+        }
+    )
+    return store_comparison(ws, comparison)
 
 
 def decision_id(experiment_id: str) -> str:
@@ -86,14 +98,12 @@ def decision_id(experiment_id: str) -> str:
     return f"end-{hashlib.sha256(experiment_id.encode()).hexdigest()[:16]}"
 
 
-def log_to_registry(ws: Workspace, body: Plain) -> None:
-    """Keep a comparison with the challenger's run in MLflow, as every comparison is."""
-    if body["mlflow_run_id"]:
-        ws.registry.log_report(body["mlflow_run_id"], "comparison", body, page=render(body))
+def _comparison_id(plan: Plan, end: datetime) -> str:
+    return report_id("comparison", plan.model, plan.experiment_id, Window(floor_hour(plan.started_at), ceil_hour(end)))
 
 
-def _on_its_rows(ws: Workspace, config: ModelConfig, plan: Plan, end: datetime) -> Comparison:
-    """Judge both versions on all labelled rows of the experiment's time, each row scored by both."""
+def _compared_on_its_rows(ws: Workspace, config: ModelConfig, plan: Plan, end: datetime) -> Comparison:
+    """Compare both versions on all labelled rows of the experiment's time, each row scored by both."""
     rows = ws.predictions(config).labelled(plan.started_at, end - plan.label_delay)
     return compare_versions(
         score_version(ws, config, plan.champion, rows),
@@ -108,16 +118,16 @@ def _on_its_rows(ws: Workspace, config: ModelConfig, plan: Plan, end: datetime) 
     )
 
 
-def _less(found: Comparison, reason: str) -> tuple[Verdict, str]:
-    """Return what is left of a pass after what else the policy asks for, and why."""
+def _with_requirements(found: Comparison, reason: str) -> tuple[Verdict, str]:
+    """Return what the policy's other requirements leave of a pass, and why."""
     margin, speed = found.policy.segment_margin, found.speed
-    against = list(speed.exceeded if speed else ())
+    failed = list(speed.exceeded if speed else ())
     if worse := found.segments.of(SegmentStatus.INFERIOR):
-        against.append(f"worse by more than {margin:g} within {named(worse)}")
+        failed.append(f"worse by more than {margin:g} within {named(worse)}")
     elif unclear := found.segments.of(SegmentStatus.NOT_SHOWN):
-        against.append(f"not shown to be worse by less than {margin:g} within {named(unclear)}")
-    if against:
-        return Verdict.FAIL, f"{reason} But the policy also asks for what it does not meet: {'; '.join(against)}."
+        failed.append(f"not shown to be worse by less than {margin:g} within {named(unclear)}")
+    if failed:
+        return Verdict.FAIL, f"{reason} But it does not meet other requirements of the policy: {'; '.join(failed)}."
     missing = list(speed.missing if speed else ())
     if undefined := found.segments.of(SegmentStatus.UNDEFINED):
         missing.append(f"{found.metric} within {named(undefined)}")
@@ -126,6 +136,6 @@ def _less(found: Comparison, reason: str) -> tuple[Verdict, str]:
     if missing:
         return (
             Verdict.INCONCLUSIVE,
-            f"{reason} But what else the policy asks for was not measured: {'; '.join(missing)}.",
+            f"{reason} But other requirements of the policy could not be measured: {'; '.join(missing)}.",
         )
     return Verdict.PASS, reason

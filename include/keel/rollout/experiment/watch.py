@@ -1,10 +1,10 @@
-"""Looking at a running experiment, and deciding what its verdict leads to."""
+"""Evaluate a running experiment, and decide what follows from its verdict."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from keel.deployments import experiments
 from keel.deployments.experiments import Outcome
@@ -12,10 +12,10 @@ from keel.deployments.history import History, history
 from keel.evaluation.experiment.analysis import evaluate
 from keel.evaluation.experiment.outcomes import outputs_for
 from keel.evaluation.experiment.report import ExperimentVerdict
-from keel.evaluation.holdout.comparison import Verdict
-from keel.monitoring.decision import Action, Decision
-from keel.monitoring.records import Plain, store_decision
-from keel.rollout.experiment.verdict import branch_of, comparison_of, decision_id
+from keel.monitoring.records import ExperimentDecision
+from keel.monitoring.storage import read_decision, store_decision
+from keel.rollout.experiment.verdict import comparison_of, decision_id
+from keel.rollout.gate import next_step
 from keel.window import HOUR, Window, ceil_hour, floor_hour, now_utc
 
 if TYPE_CHECKING:
@@ -24,14 +24,12 @@ if TYPE_CHECKING:
     from keel.evaluation.experiment.report import ExperimentEvaluation
     from keel.workspace import Workspace
 
-CONCLUSIVE = (Outcome.PROMOTE, Outcome.ROLL_BACK, Outcome.NO_DIFFERENCE)
-"""Verdicts on the versions themselves, which go the way of a comparison."""
-NOTHING_KEPT = {"branch": "end_experiment", "report_id": None, "comparison_id": None}
-"""What an end leads to that is told and leads to nothing else."""
+CONCLUSIVE = (ExperimentVerdict.PROMOTE, ExperimentVerdict.ROLL_BACK, ExperimentVerdict.NO_DIFFERENCE)
+"""Verdicts on the versions themselves, which are carried out like a comparison."""
 
 
 def evaluate_experiment(ws: Workspace, config: ModelConfig, plan: Plan, *, end: datetime) -> ExperimentEvaluation:
-    """Evaluate an experiment on what was known of its rows by ``end``; keeps and changes nothing."""
+    """Evaluate an experiment on what was known of its rows by ``end``; stores and changes nothing."""
     until = max(end, plan.started_at)
     rows = ws.predictions(config).experiment_rows(plan.experiment_id, plan.started_at, until, outputs_for(plan))
     return evaluate(plan, *rows, now=until)
@@ -39,71 +37,95 @@ def evaluate_experiment(ws: Workspace, config: ModelConfig, plan: Plan, *, end: 
 
 def watch_experiment(
     ws: Workspace, config: ModelConfig, *, end: datetime, run_id: str, findings: Sequence[str] = ()
-) -> Plain:
-    """Look at the running experiment on what was known by ``end``, and keep what was found.
+) -> ExperimentDecision:
+    """Evaluate the running experiment on what was known by ``end``, and store the evaluation.
 
-    findings: what else there is to tell. ``branch`` is ``no_action`` (none runs, or it goes on), ``promote``, ``stage``
-    (it would be promoted, and a person must agree) or ``end_experiment`` (everything else that ends it; also that it
-    was made void since the look before, which is told). With any but the first a decision was kept, which
-    `conclude_experiment` carries out.
+    findings: of `reconcile`, for the message.
+
+    The decision's ``branch`` is ``no_action`` (no experiment is running, or it continues), ``promote``, ``stage`` (it
+    would be promoted, and a person must approve) or ``end_experiment`` (everything else that ends it, and a void
+    experiment that people were not notified of). Each but ``no_action`` is stored, for `conclude_experiment`.
     """
     state = history(ws.store, config.model)
-    plan, production = state.experiment, state.deployment.production
-    if plan is not None:
-        found = _found(ws, config, state, plan, end=end)
+    if state.experiment is not None:
+        decision = _decided(ws, config, state, state.experiment, end)
     else:
         last = next(iter(experiments.list_all(ws.store, config.model)), None)
-        kept = last and ws.store.decisions.get(decision_id(last.plan.experiment_id))
-        if kept and kept["run_id"] == run_id:  # all of this run again, after it ended the experiment
-            body: Plain = kept["body"]
-            return {**body, "branch": branch_of(body)}
-        if last is None or kept or (last.outcome or {})["outcome"] != Outcome.VOID:
-            return _nothing(config, production, end)
-        plan, found = last.plan, {**NOTHING_KEPT, **(last.outcome or {})}  # which nobody was told of
-    about = {"model": config.model, "version": production, "window": _until(plan, end).to_dict()}
-    if found["branch"] == "no_action":  # the hourly look that finds nothing leaves no decision
-        return {**about, "action": str(Action.END_EXPERIMENT), "decision_id": None, **found}
-    sentence = found.pop("sentence")
-    return store_decision(
-        ws, decision_id(plan.experiment_id), about, Decision(Action.END_EXPERIMENT, sentence, (found["outcome"],)),
-        run_id, experiment_id=plan.experiment_id, findings=list(findings), requested_by=None, **found,
-    )  # fmt: skip
+        identity = decision_id(last.plan.experiment_id) if last else ""
+        if stored := read_decision(ws, config.model, identity, ExperimentDecision):
+            # The whole run again after it ended the experiment; another run has nothing to do.
+            made_here = (ws.store.decisions.get(identity) or {})["run_id"] == run_id
+            return stored if made_here else _no_experiment(config, state, end)
+        if last is None or not last.outcome or last.outcome["outcome"] != Outcome.VOID:
+            return _no_experiment(config, state, end)
+        # The experiment became void, and people were not notified yet.
+        decision = ExperimentDecision(
+            decision_id=identity,
+            model=config.model,
+            version=state.deployment.production,
+            window=_window(last.plan, end),
+            sentence=last.outcome["sentence"],
+            branch="end_experiment",
+            outcome=last.outcome["outcome"],
+            experiment_id=last.plan.experiment_id,
+            report_id=last.outcome.get("report_id"),
+            comparison_id=last.outcome.get("comparison_id"),
+        )
+    if decision.branch == "no_action":
+        return decision
+    about = (str(decision.outcome),)
+    complete = decision.model_copy(update={"about": about, "findings": tuple(findings)})
+    return store_decision(ws, complete, run_id=run_id)
 
 
-def _found(ws: Workspace, config: ModelConfig, state: History, plan: Plan, *, end: datetime) -> Plain:
-    """Return what a look finds and leads to, with the reports that it has left."""
-    look = evaluate_experiment(ws, config, plan, end=end).to_dict()
-    sentence = f"{plan.experiment_id}: {look['sentence']}"
-    found = {**NOTHING_KEPT, "report_id": _keep(ws, plan, look, end), "outcome": look["verdict"], "sentence": sentence}
-    if look["verdict"] == ExperimentVerdict.RUNNING:
-        return {**found, "branch": "no_action"}
-    if look["verdict"] in CONCLUSIVE:
-        body = comparison_of(ws, config, state, plan, look, report=found["report_id"], end=end)
-        found |= {"comparison_id": body["report_id"], "sentence": body["sentence"]}
-        if body["verdict"] == Verdict.PASS:
-            found["branch"] = "promote" if config.promotion.approval == "auto" else "stage"
-    return found
+def _decided(ws: Workspace, config: ModelConfig, state: History, plan: Plan, end: datetime) -> ExperimentDecision:
+    """Evaluate the running experiment, store the evaluation, and return what follows."""
+    evaluation = evaluate_experiment(ws, config, plan, end=end)
+    report_id = _store_evaluation(ws, plan, evaluation, end)
+    branch, sentence, comparison_id = "end_experiment", f"{plan.experiment_id}: {evaluation.sentence}", None
+    if evaluation.verdict == ExperimentVerdict.RUNNING:
+        branch = "no_action"
+    elif evaluation.verdict in CONCLUSIVE:
+        comparison = comparison_of(ws, config, state, evaluation, report_id=report_id, end=end)
+        comparison_id, sentence = comparison.report_id, comparison.sentence
+        if comparison.verdict == "pass":
+            branch = next_step(config, comparison)
+    return ExperimentDecision(
+        decision_id="" if branch == "no_action" else decision_id(plan.experiment_id),
+        model=config.model,
+        version=state.deployment.production,
+        window=_window(plan, end),
+        sentence=sentence,
+        branch=branch,
+        outcome=str(evaluation.verdict),
+        experiment_id=plan.experiment_id,
+        report_id=report_id,
+        comparison_id=comparison_id,
+    )
 
 
-def _keep(ws: Workspace, plan: Plan, look: Mapping[str, Any], end: datetime) -> str:
-    """Keep a look in place of the one before it, which it says all of; what ends the experiment is the last."""
+def _store_evaluation(ws: Workspace, plan: Plan, evaluation: ExperimentEvaluation, end: datetime) -> str:
+    """Store an evaluation in place of the one before it, which it includes, and return its id."""
     identity = f"experiment-look-{plan.experiment_id.removeprefix('experiment-')}"
-    body, window = {**look, "experiment_id": plan.experiment_id}, _until(plan, end)
-    span = window.start, window.end
-    ws.store.reports.put(identity, plan.model, plan.challenger, "experiment", *span, look["verdict"], body, now_utc())
+    body, window = {**evaluation.to_dict(), "experiment_id": plan.experiment_id}, _window(plan, end)
+    ws.store.reports.put(
+        identity, plan.model, plan.challenger, "experiment", window.start, window.end, str(evaluation.verdict), body,
+        now_utc(),
+    )  # fmt: skip
     return identity
 
 
-def _until(plan: Plan, end: datetime) -> Window:
+def _window(plan: Plan, end: datetime) -> Window:
     """Return the hours of an experiment until an end, one at least."""
     start = floor_hour(plan.started_at)
     return Window(start, max(ceil_hour(end), start + HOUR))
 
 
-def _nothing(config: ModelConfig, production: int | None, end: datetime) -> Plain:
-    window = Window(floor_hour(end), floor_hour(end) + HOUR)
-    return {
-        "model": config.model, "version": production, "window": window.to_dict(), "branch": "no_action",
-        "action": str(Action.END_EXPERIMENT), "sentence": f"No experiment of {config.model} runs.", "outcome": None,
-        "decision_id": None,
-    }  # fmt: skip
+def _no_experiment(config: ModelConfig, state: History, end: datetime) -> ExperimentDecision:
+    return ExperimentDecision(
+        model=config.model,
+        version=state.deployment.production,
+        window=Window(floor_hour(end), floor_hour(end) + HOUR),
+        sentence=f"No experiment of {config.model} is running.",
+        branch="no_action",
+    )
