@@ -8,7 +8,7 @@ from keel.cli.main import main
 from keel.serving.service import Service
 
 
-def forget(self: Service, records: list[bytes], here: bool = False) -> Future[None]:
+def forget(self: Service, records: list[bytes], inline: bool = False) -> Future[None]:
     """Take the place of `Service.append`."""
     done: Future[None] = Future()
     done.set_result(None)

@@ -171,7 +171,7 @@ def until_flushed(serving: Serving) -> None:
     while (spool := serving.client.get("/version").json()["spool"])["records"]:
         assert time.monotonic() < deadline, spool
         time.sleep(0.1)
-    assert spool["set_aside"] == 0
+    assert spool["dead_letters"] == 0
 
 
 def require_everything_stored(installation: Installation, client: Client, before: set[str], in_flight: int) -> None:

@@ -101,7 +101,7 @@ class Run:
     def append(self, user: User) -> None:
         records = [self.record() for _ in range(self.chance.choice([1, 1, 1, 2, 5]))]
         self.submitted.update(records)
-        failure = user.spool.append(records, here=self.chance.random() < 0.5).exception()
+        failure = user.spool.append(records, inline=self.chance.random() < 0.5).exception()
         if failure is None:
             self.promised.update(records)
             self.void |= user.unsettled
@@ -169,7 +169,7 @@ class Run:
         assert (stats.records, stats.bytes, stats.oldest_at) == (0, 0, None)
         self.set_aside += damaged(spool)
         spool.close()
-        assert set(process.names(ROOT)) <= {"set-aside"}
+        assert set(process.names(ROOT)) <= {"dead-letters"}
 
     @property
     def lost(self) -> set[bytes]:
@@ -191,7 +191,7 @@ def damaged(spool: Spool) -> int:
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Room is written ahead in small steps, so that crashes meet it in every state."""
-    monkeypatch.setattr(writer, "ROOM", 1024)
+    monkeypatch.setattr(writer, "PREALLOCATION", 1024)
 
 
 def test_no_promised_record_is_lost_to_power_losses() -> None:
@@ -234,7 +234,7 @@ def test_the_model_sees_what_is_not_synced_get_lost(mutation: dict[str, Any]) ->
 
 
 def test_the_model_sees_a_writer_that_goes_on_in_a_file_whose_sync_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer.Writer, "_give_up", lambda self: None)
+    monkeypatch.setattr(writer.Writer, "abandon_segment", lambda self: None)
     runs = [Run(seed, faults=0.05).play() for seed in range(150)]
     assert any(run.lost or run.void & set(run.stored) or run.set_aside for run in runs)
 
@@ -258,5 +258,5 @@ def test_appends_of_many_threads_survive_a_power_loss_together() -> None:
             survivor.acknowledge(batch)
         assert promised <= set(found) <= set(records)
         assert len(found) == len(set(found))
-        assert survivor.stats.set_aside == 0
+        assert survivor.stats.dead_letters == 0
         survivor.close()

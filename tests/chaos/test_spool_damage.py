@@ -114,7 +114,7 @@ def test_every_flipped_byte_is_noticed(template: Template, tmp_path: Path) -> No
         content[at] ^= chance.randrange(1, 256)
         root = tmp_path / str(number)
         found, stats = drained(root, template, {path: bytes(content)})
-        assert stats.set_aside + stats.torn >= 1, (path, at)
+        assert stats.dead_letters + stats.torn >= 1, (path, at)
         require_the_rest(template, found, template.hit(path, at, at + 1))
         lost += len(template.records) - len(found)
         shutil.rmtree(root)
@@ -161,8 +161,8 @@ def test_every_other_damage_is_noticed_where_records_are_gone(
         gone = set(template.records) - set(found)
         # what a killed process's last file has lost at its end, up to where a record ended, nobody can know
         if gone and not (path == segments[-1] and gone == set(template.records[-len(gone) :])):
-            assert stats.set_aside + stats.torn >= 1
-            assert stats.set_aside >= 1 or path == segments[-1]
+            assert stats.dead_letters + stats.torn >= 1
+            assert stats.dead_letters >= 1 or path == segments[-1]
         shutil.rmtree(root)
 
 
@@ -173,8 +173,8 @@ def test_what_was_flipped_lies_aside_with_its_place_and_reason(template: Templat
     content[end - 1] ^= 1
     _, stats = drained(tmp_path, template, {path: bytes(content)})
     (damage,) = stats.damage
-    assert damage.kept is not None
-    said, _, kept = (tmp_path / "set-aside" / damage.kept).read_bytes().partition(b"\n")
+    assert damage.file is not None
+    said, _, kept = (tmp_path / "dead-letters" / damage.file).read_bytes().partition(b"\n")
     assert kept == content[start:end] == content[start : end - len(record)] + record[:-1] + kept[-1:]
     assert json.loads(said)["place"] == damage.place == f"{path}:{start}"
     assert json.loads(said)["reason"] == damage.reason == "the content of record 11 has changed"

@@ -1,1 +1,1 @@
-"""The scoring service: answers by the version in production, and keeps every answer."""
+"""The scoring service: answers requests with the versions in production, and stores every answer."""

@@ -1,4 +1,4 @@
-"""API keys: who may ask. Kept in a file of named keys, and in memory as digests only."""
+"""API keys: which clients have access. Keys are in a file with a name each; memory holds only their digests."""
 
 from __future__ import annotations
 
@@ -13,66 +13,67 @@ from keel.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-SHORTEST = 16
-"""Characters of a key; 16 random letters and digits are 95 bits, which nobody guesses."""
+MIN_LENGTH = 16
+"""Characters of a key. 16 random letters and digits are 95 bits, which cannot be guessed."""
 _LINE = re.compile(r"(?P<name>[\w.-]+)(?:\s*:\s*|\s+)(?P<key>\S+)")
-_HOW = "each line is 'name:key', and # begins a comment"
+_FORMAT = "write one 'name:key' per line; # starts a comment"
 
 
 @dataclass(frozen=True)
-class _Stamp:
-    """By which a change of the file shows, whether it is written in place or replaced."""
+class _FileStamp:
+    """Shows a change of the file, whether it is written in place or replaced."""
 
     inode: int
     size: int
     modified: int
 
 
-class Keys:
-    """The keys of one file, read again when it changes. What a broken file said before holds until it is mended.
+class ApiKeys:
+    """The keys of one file, read again when it changes.
 
-    An empty file lets nobody in.
+    While the file is invalid, the keys read before stay valid. An empty file gives no client access.
     """
 
     def __init__(self, path: Path) -> None:
         """Read the file. Raises ConfigError, naming path and line but no key, if it cannot be used."""
         self._path = path
-        self._stamp: _Stamp | None = self._look()
+        self._stamp: _FileStamp | None = self._file_stamp()
         self._digests = read_keys(path)
 
     def __len__(self) -> int:
         return len(self._digests)
 
     def name_of(self, key: str) -> str | None:
-        """Return the name that ``key`` is kept under, or None.
+        """Return the name of ``key``, or None if it is unknown.
 
-        Takes the same time wherever, and whether, a key matches: digests of equal length are compared in full, all of
-        them.
+        The time does not depend on whether or where a key matches: all digests are compared in full.
         """
         self._refresh()
-        given, found = _digest(key), None
-        for name, digest in self._digests.items():
-            if hmac.compare_digest(given, digest):
+        digest, found = _digest(key), None
+        for name, known in self._digests.items():
+            if hmac.compare_digest(digest, known):
                 found = name
         return found
 
     def _refresh(self) -> None:
-        stamp = self._look()
+        stamp = self._file_stamp()
         if stamp == self._stamp:
             return
         self._stamp = stamp
         try:
             self._digests = read_keys(self._path)
-            log.info("read %s again: %d keys (%s)", self._path, len(self), ", ".join(self._digests) or "nobody may ask")
+            log.info(
+                "read %s again: %d keys (%s)", self._path, len(self), ", ".join(self._digests) or "no client has access"
+            )
         except ConfigError as error:
-            log.error("the keys read before still hold: %s", error)
+            log.error("the keys read before stay valid: %s", error)
 
-    def _look(self) -> _Stamp | None:
+    def _file_stamp(self) -> _FileStamp | None:
         try:
             found = self._path.stat()
         except OSError:
             return None
-        return _Stamp(found.st_ino, found.st_size, found.st_mtime_ns)
+        return _FileStamp(found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def read_keys(path: Path) -> dict[str, bytes]:
@@ -83,7 +84,7 @@ def read_keys(path: Path) -> dict[str, bytes]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"KEEL_API_KEYS_FILE: {path} cannot be read: {error}") from None
+        raise ConfigError(f"KEEL_API_KEYS_FILE: cannot read {path}: {error}") from None
     digests: dict[str, bytes] = {}
     for number, line in enumerate(lines, 1):
         text = line.strip()
@@ -91,23 +92,23 @@ def read_keys(path: Path) -> dict[str, bytes]:
             continue
         match = _LINE.fullmatch(text)
         if match is None:
-            raise ConfigError(f"{path}, line {number}: no name and key; {_HOW}")
-        if len(match["key"]) < SHORTEST:
+            raise ConfigError(f"{path}, line {number}: not a name and a key; {_FORMAT}")
+        if len(match["key"]) < MIN_LENGTH:
             raise ConfigError(
-                # not with its name: where the two have changed places, that is the key
-                f"{path}, line {number}: the key has fewer than {SHORTEST} characters; {_HOW}; make a key with: "
+                # without the name: if key and name are swapped, the name is the key
+                f"{path}, line {number}: the key has fewer than {MIN_LENGTH} characters; {_FORMAT}; create a key with: "
                 "openssl rand -hex 32"
             )
         if match["name"] in digests:
-            raise ConfigError(f"{path}, line {number}: {match['name']} has a key already; every name has one")
+            raise ConfigError(f"{path}, line {number}: {match['name']} already has a key; use another name")
         digests[match["name"]] = _digest(match["key"])
     return digests
 
 
-def presented(headers: list[tuple[bytes, bytes]]) -> str | None:
-    """Return the key that a request's raw headers carry, as ``Authorization: Bearer`` or ``X-API-Key``.
+def key_in(headers: list[tuple[bytes, bytes]]) -> str | None:
+    """Return the key in a request's raw headers, from ``Authorization: Bearer`` or ``X-API-Key``; None without one.
 
-    >>> presented([(b"x-api-key", b"s3cret")]), presented([(b"authorization", b"Bearer s3cret")]), presented([])
+    >>> key_in([(b"x-api-key", b"s3cret")]), key_in([(b"authorization", b"Bearer s3cret")]), key_in([])
     ('s3cret', 's3cret', None)
     """
     for name, value in headers:

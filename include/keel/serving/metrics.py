@@ -1,15 +1,16 @@
-"""What the scoring service counts, for Prometheus."""
+"""Prometheus metrics of the scoring service."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
     from keel.serving.prediction_log.records import PredictionBlock
@@ -17,64 +18,116 @@ if TYPE_CHECKING:
     from keel.store import LabelResult
 
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""Where the worker processes of one service put their numbers together; prometheus-client's own name for it."""
-LATENCIES = (.001, .002, .003, .005, .0075, .01, .015, .025, .05, .1, .25, .5, 1.0, 2.5, 10.0)  # fmt: skip
-"""Seconds: fine around what one row takes, coarse where something is wrong anyway."""
+"""Environment variable of prometheus-client: the folder in which the workers of one service share their metrics."""
+LATENCY_BUCKETS = (.001, .002, .003, .005, .0075, .01, .015, .025, .05, .1, .25, .5, 1.0, 2.5, 10.0)  # fmt: skip
+"""Seconds: fine around the latency of one row, coarse beyond."""
+LABEL_OUTCOMES = {
+    "stored": "stored",
+    "duplicate": "duplicates",
+    "conflict": "conflicts",
+    "unmatched": "unmatched",
+    "expired": "expired",
+}
+"""Values of the label ``outcome`` of ``keel_labels_total``, and the fields of `LabelResult` that they count."""
+
+
+class WorkerRestarts(Collector):
+    """The counter of worker restarts. The workers share one total, so it must not be summed over processes."""
+
+    name, labels = "keel_worker_restarts_total", ()
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Yield the counter with its present total."""
+        yield CounterMetricFamily(self.name, "Times that a worker process ended and was restarted.", self.total)
+
+    def describe(self) -> Iterator[CounterMetricFamily]:
+        """Yield the counter, for its name in the registry."""
+        return self.collect()
 
 
 class Metrics:
-    """The metrics of one app, in a registry of their own; those of all workers where there are several."""
+    """The metrics of one app, in a registry of their own; with several workers, those of all of them."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each; several workers have none
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more each; several workers have none
         self.registry = own = CollectorRegistry()
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(name, text, labels, registry=own)
 
-        def gauge(name: str, text: str, *labels: str, over: Any = "livesum") -> Gauge:
-            return Gauge(name, text, labels, registry=own, multiprocess_mode=over)
+        def gauge(
+            name: str,
+            text: str,
+            *labels: str,
+            mode: Literal["livesum", "livemax", "livemostrecent"] = "livesum",
+        ) -> Gauge:
+            return Gauge(name, text, labels, registry=own, multiprocess_mode=mode)
 
         self._requests = counter("keel_requests", "Answers by their status.", "model", "endpoint", "status")
-        self._seconds = Histogram(
-            "keel_request_seconds", "From a request's first byte to the last of its answer.",
-            ("model", "endpoint"), registry=own, buckets=LATENCIES,
-        )  # fmt: skip
-        self._predictions = counter("keel_predictions", "Rows answered.", "model", "version", "arm")
-        self._reloads = counter(
-            "keel_reloads", "Versions that were to be loaded, by whether they were.", "model", "outcome"
+        self._duration = Histogram(
+            "keel_request_duration_seconds",
+            "From a request's first byte to the last byte of its answer.",
+            ("model", "endpoint"),
+            registry=own,
+            buckets=LATENCY_BUCKETS,
         )
+        self._predictions = counter("keel_predictions", "Rows answered.", "model", "version", "arm")
+        self._reloads = counter("keel_reloads", "Loads of versions, by their outcome.", "model", "outcome")
         self._serves = gauge(
-            "keel_serves_version", "1 for the versions in memory, by what they are.", "model", "version", "role",
-            over="livemax",
-        )  # fmt: skip
-        self._waiting = gauge("keel_spool_records", "Answered requests and labels not in the store yet.")
+            "keel_serves_version",
+            "1 for each version in memory.",
+            "model",
+            "version",
+            "role",
+            mode="livemax",
+        )
+        self._records = gauge("keel_spool_records", "Answered requests and labels not in the store yet.")
         self._bytes = gauge("keel_spool_bytes", "Their size on disk.")
-        self._age = gauge("keel_spool_oldest_seconds", "How long the oldest of them has waited.", over="livemax")
-        self._set_aside = gauge("keel_spool_set_aside", "Records that could not be read or stored.", over="livemax")
-        self._trial = gauge("keel_trial_failures", "Requests on which a version on trial has failed.")
-        self._ends = gauge("keel_worker_ends", "Times a worker process has ended and was started anew.", over="livemax")
-        self._drained = counter("keel_stored", "Predictions brought to the store.", "model", "outcome")
-        self._failures = counter("keel_drain_failures", "Times the store did not take what it was brought.", "kind")
-        self._labels = counter("keel_labels", "Labels that reached the store, by what became of them.",
-                               "model", "outcome")  # fmt: skip
-        self._realised = gauge(
-            "keel_realised", "Realised performance of a version: its value, and its interval.",
-            "model", "version", "window", "metric", "bound", over="livemostrecent",
-        )  # fmt: skip
-        self._realised_rows = gauge(
-            "keel_realised_rows", "Labelled predictions that this is of.", "model", "version", "window",
-            over="livemostrecent",
-        )  # fmt: skip
-        self._realised_shown: dict[str, dict[tuple[str, ...], float]] = {}
+        self._oldest = gauge("keel_spool_oldest_seconds", "Age of the oldest of them.", mode="livemax")
+        self._dead_letters = gauge(
+            "keel_spool_dead_letters", "Records that could not be read or stored.", mode="livemax"
+        )
+        self._challenger_failures = counter(
+            "keel_challenger_failures", "Requests on which a challenger or shadow failed and the champion answered."
+        )
+        self._restarts = WorkerRestarts()
+        own.register(self._restarts)
+        self._stored = counter("keel_stored", "Predictions that reached the store.", "model", "outcome")
+        self._shipping_failures = counter(
+            "keel_shipping_failures", "Attempts at which the store accepted no record.", "kind"
+        )
+        self._labels = counter("keel_labels", "Labels that reached the store, by their outcome.", "model", "outcome")
+        self._performance = gauge(
+            "keel_model_performance",
+            "Realised performance of a version: its value, and its interval.",
+            "model",
+            "version",
+            "window",
+            "metric",
+            "bound",
+            mode="livemostrecent",
+        )
+        self._performance_rows = gauge(
+            "keel_model_performance_rows",
+            "Labelled predictions in the realised performance.",
+            "model",
+            "version",
+            "window",
+            mode="livemostrecent",
+        )
+        self._performance_shown: dict[str, dict[tuple[str, ...], float]] = {}
         self._children: dict[tuple[object, ...], Any] = {}
-        self._shown: set[tuple[str, ...]] = set()
-        self._loads: dict[tuple[str, str], int] = {}
+        self._versions_shown: set[tuple[str, ...]] = set()
+        self._loads_counted: dict[tuple[str, str], int] = {}
+        self._failures_counted = 0
 
     def answered(self, model: str, endpoint: str, status: int, seconds: float) -> None:
         """Count one answer."""
         self._child(self._requests, model, endpoint, str(status)).inc()
-        self._child(self._seconds, model, endpoint).observe(seconds)
+        self._child(self._duration, model, endpoint).observe(seconds)
 
     def predicted(self, block: PredictionBlock) -> None:
         """Count the rows of one answer by version and arm."""
@@ -86,77 +139,80 @@ class Metrics:
             self._child(self._predictions, block.model, str(version), (arms[row] if arms else "") or "").inc()
 
     def loaded(self, loads: Mapping[tuple[str, str], int]) -> None:
-        """Show how many loads of a model's versions have ended in ``loaded`` or ``failed``, by (model, outcome)."""
-        for key, number in dict(loads).items():
-            if number > self._loads.get(key, 0):
-                self._child(self._reloads, *key).inc(number - self._loads.get(key, 0))
-                self._loads[key] = number
+        """Count loads up to these totals, by (model, outcome); the outcome is ``loaded`` or ``failed``."""
+        for key, total in dict(loads).items():
+            if total > self._loads_counted.get(key, 0):
+                self._child(self._reloads, *key).inc(total - self._loads_counted.get(key, 0))
+                self._loads_counted[key] = total
 
     def serves(self, model: str, state: Mapping[str, Any]) -> None:
-        """Show which versions are in memory and as what; state: the model's, of `keel.serving.models.loader`."""
+        """Show which versions are in memory, by role. state: the model's, of `keel.serving.models.loader`."""
         roles = {state["production"]: "production", state["challenger"]: "challenger"}
         now = {(model, str(version), roles.get(version, "standby")) for version in state["in_memory"]}
-        for labels in {shown for shown in self._shown if shown[0] == model} - now:
+        for labels in {shown for shown in self._versions_shown if shown[0] == model} - now:
             self._serves.labels(*labels).set(0)
-        for labels in now - self._shown:
+        for labels in now - self._versions_shown:
             self._serves.labels(*labels).set(1)
-        self._shown = {shown for shown in self._shown if shown[0] != model} | now
+        self._versions_shown = {shown for shown in self._versions_shown if shown[0] != model} | now
 
     def spooled(self, stats: Stats, *, now: datetime) -> None:
         """Show what waits in the spool."""
-        self._waiting.set(stats.records)
+        self._records.set(stats.records)
         self._bytes.set(stats.bytes)
-        self._age.set(0.0 if stats.oldest_at is None else max(0.0, (now - stats.oldest_at).total_seconds()))
-        self._set_aside.set(stats.set_aside)
+        self._oldest.set(0.0 if stats.oldest_at is None else max(0.0, (now - stats.oldest_at).total_seconds()))
+        self._dead_letters.set(stats.dead_letters)
 
-    def trial_failed(self, requests: int) -> None:
-        """Show how many requests a challenger or shadow has failed on so far, which no client has noticed."""
-        self._trial.set(requests)
+    def challenger_failed(self, total: int) -> None:
+        """Count requests on which a challenger or shadow failed, up to this total."""
+        if total > self._failures_counted:
+            self._challenger_failures.inc(total - self._failures_counted)
+            self._failures_counted = total
 
-    def worker_ends(self, ends: int) -> None:
-        """Show how often the service's processes have ended so far."""
-        self._ends.set(ends)
+    def workers_restarted(self, total: int) -> None:
+        """Set how often workers of this service were restarted."""
+        self._restarts.total = total
 
     def stored(self, model: str, stored: int, duplicates: int) -> None:
-        """Count predictions that the store has."""
-        self._child(self._drained, model, "stored").inc(stored)
-        self._child(self._drained, model, "duplicate").inc(duplicates)
+        """Count predictions that reached the store."""
+        self._child(self._stored, model, "stored").inc(stored)
+        self._child(self._stored, model, "duplicate").inc(duplicates)
 
     def labelled(self, model: str, result: LabelResult) -> None:
-        """Count labels that the store has judged; ``unmatched`` and ``expired`` are parts of ``stored``."""
-        for outcome in ("stored", "duplicate", "conflict", "unmatched", "expired"):
-            number = getattr(result, f"{outcome}s" if outcome in ("duplicate", "conflict") else outcome)
-            self._child(self._labels, model, outcome).inc(number)
+        """Count labels that reached the store; ``unmatched`` and ``expired`` ones are among ``stored``."""
+        for outcome, field in LABEL_OUTCOMES.items():
+            self._child(self._labels, model, outcome).inc(getattr(result, field))
 
-    def not_drained(self, kind: str) -> None:
-        """Count a try that brought nothing to the store."""
-        self._failures.labels(kind).inc()
+    def shipping_failed(self, kind: str) -> None:
+        """Count an attempt at which the store accepted no record."""
+        self._shipping_failures.labels(kind).inc()
 
-    def realised(self, model: str, found: Iterable[Mapping[str, Any]]) -> None:
-        """Show a model's realised metrics; found: what `keel.monitoring.performance_history.rolling` gives. NaN
-        where nothing is known.
+    def show_performance(self, model: str, found: Iterable[Mapping[str, Any]]) -> None:
+        """Show a model's realised performance, NaN where it is unknown.
+
+        found: the result of `keel.monitoring.performance_history.rolling`.
         """
-        shown = self._realised_shown.setdefault(model, {})
+        shown = self._performance_shown.setdefault(model, {})
         now: dict[tuple[str, ...], float] = {labels: _number(None) if len(labels) > 3 else 0.0 for labels in shown}
         for each in found:
-            place = (model, str(each["version"]), str(each["window"]))
-            now[place] = each["n"]
+            series = (model, str(each["version"]), str(each["window"]))
+            now[series] = each["n"]
             for metric, values in each["metrics"].items():
-                now |= {(*place, metric, bound): _number(values[bound]) for bound in ("value", "lower", "upper")}
+                now |= {(*series, metric, bound): _number(values[bound]) for bound in ("value", "lower", "upper")}
         for labels, value in now.items():
-            (self._realised if len(labels) > 3 else self._realised_rows).labels(*labels).set(value)
+            (self._performance if len(labels) > 3 else self._performance_rows).labels(*labels).set(value)
         shown |= now
 
     def text(self) -> bytes:
-        """Return everything in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         if os.environ.get(SHARED_FOLDER):
             shared = CollectorRegistry()
             MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
+            shared.register(self._restarts)
             return generate_latest(shared)
         return generate_latest(self.registry)
 
     def _child(self, metric: Counter | Histogram, *labels: str) -> Any:
-        """Return the metric's child; looking it up by `labels` costs several microseconds."""
+        """Return the metric's child from a cache, as `labels` costs several microseconds."""
         key = (metric, *labels)
         child = self._children.get(key)
         if child is None:
@@ -166,11 +222,3 @@ class Metrics:
 
 def _number(value: float | None) -> float:
     return float("nan") if value is None else value
-
-
-def forget_dead(folder: str, alive: Iterable[int]) -> None:
-    """Delete the gauges of processes that have ended; what they counted stays counted."""
-    pids = {str(pid) for pid in alive}
-    for path in Path(folder).glob("gauge_live*_*.db"):
-        if path.stem.rpartition("_")[2] not in pids:
-            path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Realised performance for ``/metrics``: brought up to date now and then, beside what answers requests."""
+"""The performance gauges: a thread that refreshes realised performance for ``/metrics``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from keel.monitoring.performance_history import rolling
-
 if TYPE_CHECKING:
     from keel.config import ModelConfig
     from keel.serving.metrics import Metrics
@@ -18,42 +16,45 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-EVERY_SECONDS = 30.0
-SHARE = 0.05
-"""Of its time that this thread works at most: where the store is large, it looks less often."""
+REFRESH_SECONDS = 30.0
+MAX_SHARE = 0.05
+"""Share of its time that the thread may work. With a large store it refreshes less often."""
 
 
 class PerformanceGauges(threading.Thread):
-    """The thread that sums what labels have come for and shows it; one for all processes of the service."""
+    """The thread that refreshes the performance metrics; one for all processes of the service."""
 
     def __init__(self, ws: Workspace, configs: Iterable[ModelConfig], metrics: Metrics) -> None:
-        super().__init__(name="keel-rolling", daemon=True)
+        super().__init__(name="keel-performance", daemon=True)
         self._ws, self._configs, self._metrics = ws, list(configs), metrics
         self._stopping = threading.Event()
-        self._said: dict[str, str] = {}
+        self._last_errors: dict[str, str] = {}
 
     def run(self) -> None:
-        """Look again and again until stopped."""
+        """Refresh all models again and again until stopped."""
         while not self._stopping.is_set():
-            began = time.monotonic()
+            started = time.monotonic()
             for config in self._configs:
-                self._look(config)
-            took = time.monotonic() - began
-            self._stopping.wait(max(EVERY_SECONDS, took / SHARE))
+                self._try_refresh(config)
+            seconds = time.monotonic() - started
+            self._stopping.wait(max(REFRESH_SECONDS, seconds / MAX_SHARE))
 
     def stop(self) -> None:
-        """Ask the thread to end; it is not waited for."""
+        """Ask the thread to end, without waiting for it."""
         self._stopping.set()
 
-    def look(self, config: ModelConfig, *, now: datetime) -> None:
-        """Show a model's performance of the windows that end now."""
-        self._metrics.realised(config.model, rolling(self._ws, config, end=now))
+    def refresh(self, config: ModelConfig, *, now: datetime) -> None:
+        """Set a model's gauges to the performance of the windows that end at ``now``."""
+        # imported here, as the service must not wait for it to listen
+        from keel.monitoring.performance_history import rolling
 
-    def _look(self, config: ModelConfig) -> None:
+        self._metrics.show_performance(config.model, rolling(self._ws, config, end=now))
+
+    def _try_refresh(self, config: ModelConfig) -> None:
         try:
-            self.look(config, now=datetime.now(UTC))
-            self._said.pop(config.model, None)
-        except Exception as error:  # a store that does not answer is no reason to look no more
-            if self._said.get(config.model) != str(error) and not self._stopping.is_set():
-                log.warning("%s: realised performance is not up to date: %s", config.model, error)
-            self._said[config.model] = str(error)
+            self.refresh(config, now=datetime.now(UTC))
+            self._last_errors.pop(config.model, None)
+        except Exception as error:  # a store that does not answer must not end the thread
+            if self._last_errors.get(config.model) != str(error) and not self._stopping.is_set():
+                log.warning("%s: cannot refresh realised performance: %s", config.model, error)
+            self._last_errors[config.model] = str(error)

@@ -1,4 +1,4 @@
-"""The parts of one serving process and their order: spool first, then the store, versions and the way between them."""
+"""One serving process: its parts and their order: first the spool, then the store, the versions and the shipper."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from keel.serving.prediction_log.backpressure import WriteGuard
 from keel.serving.prediction_log.records import Block, encode
 from keel.serving.prediction_log.shipper import SpoolShipper
 from keel.serving.prediction_log.spool import Spool
-from keel.serving.scoring.scorer import HUNG_SECONDS, Scorer
+from keel.serving.scoring.scorer import Scorer
 from keel.serving.unique_clock import UniqueClock
 from keel.serving.worker_status import WorkerStatus, to_dict
 from keel.store.database.connections import parse_url
@@ -41,51 +41,68 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LINGER_SECONDS = 0.5
-"""What a thread is given to end that nothing depends on any more."""
+JOIN_SECONDS = 0.5
+"""Time for a thread to end on which nothing depends any more."""
 RETRY_SECONDS = 1.0
-"""Between tries to open a store that does not answer when the service starts."""
+"""Between attempts to open a store that does not answer when the service starts."""
 
 
 class Service:
-    """What one process serves with; ``start`` and ``stop`` once each.
+    """The parts of one serving process. ``start`` and ``stop`` it once each.
 
-    models: by name, those that are served, of ``configured``, which the drain needs all of.
+    Parameters
+    ----------
+    settings
+        How the service runs.
+    configured
+        All configured models by name; by default those of `load_models`. The shipper needs all of them.
+
+    Attributes
+    ----------
+    models
+        The served ones among the configured models.
+    workspace, loader, shipper, performance_gauges
+        None until the store is open.
+    problem
+        Why the store is not open yet.
+    unservable
+        Why a model cannot be served, by model.
+
     """
 
     def __init__(self, settings: Settings, *, configured: Mapping[str, ModelConfig] | None = None) -> None:
-        """Read the configuration. Raises ConfigError or UnknownModel for what cannot be served."""
+        """Read the configuration. Raises ConfigError or UnknownModel if it cannot be served."""
         self.settings = settings
         self.configured = dict(load_models() if configured is None else configured)
-        self.models = _served(settings, self.configured)
+        self.models = _served_models(settings, self.configured)
         self.home = Path(settings.home or PROJECT / ".keel").resolve()
         self.clock = UniqueClock()
         self.metrics = Metrics()
         self.workspace: Workspace | None = None
-        self.deployed: ModelLoader | None = None
-        self.drain: SpoolShipper | None = None
-        self.rolling: PerformanceGauges | None = None
+        self.loader: ModelLoader | None = None
+        self.shipper: SpoolShipper | None = None
+        self.performance_gauges: PerformanceGauges | None = None
         self.problem = "the store is not open yet"
-        self.unfit: dict[str, str] = {}
+        self.unservable: dict[str, str] = {}
         shared = os.environ.get(SHARED_FOLDER)
-        self.siblings = WorkerStatus(Path(shared) if shared else None, settings.worker, settings.workers)
+        self.workers = WorkerStatus(Path(shared) if shared else None, settings.worker, settings.workers)
         self.ended = True
         self._started = False
-        self._showing = threading.Lock()
+        self._metrics_lock = threading.Lock()
         self._stopping = threading.Event()
         self._connecting = threading.Thread(target=self._connect, name="keel-connect", daemon=True)
 
     @staticmethod
     def check(settings: Settings) -> None:
-        """Raise what a service with these settings would raise, without making one."""
-        _served(settings, load_models())
+        """Raise the error that a service with these settings would raise, without creating one."""
+        _served_models(settings, load_models())
         if settings.keys_file is not None:
             read_keys(settings.keys_file)
 
     def start(self) -> None:
-        """Open the spool, and connect to store and registry in the background: feedback is taken meanwhile.
+        """Open the spool, and connect to store and registry in the background; labels are accepted meanwhile.
 
-        Harmless when repeated. Raises SpoolFailed.
+        Safe to repeat. Raises SpoolFailed.
         """
         if self._started:
             return
@@ -97,37 +114,37 @@ class Service:
         try:
             self.clock = UniqueClock(self.spool_folder)
         except OSError as error:
-            raise SpoolFailed(f"the spool in {self.spool_folder} cannot be used: {error}") from error
-        self.room = WriteGuard(self.spool, self.spool_folder, self.settings.spool_bytes)
-        self.scorer = Scorer(keep=self.append)
+            raise SpoolFailed(f"cannot use the spool in {self.spool_folder}: {error}") from error
+        self.write_guard = WriteGuard(self.spool, self.spool_folder, self.settings.spool_bytes)
+        self.scorer = Scorer(append=self.append)
         self._connecting.start()
 
-    def stop(self) -> bool:
-        """Flush what is answered to the store, within the time the settings give; the rest waits in the spool.
+    def until_connected(self) -> None:
+        """Wait until the store is open and the versions are being loaded, or until the service stops."""
+        self._connecting.join()
 
-        Returns whether everything has ended: a version that is being loaded, or a store that is being connected to, is
-        not waited for, and the process may go without them.
+    def stop(self) -> bool:
+        """Ship answered rows to the store within the time of the settings; the rest stays in the spool.
+
+        Returns whether all threads have ended. A load or a connection in progress is not waited for, and the process
+        may end without them.
         """
         self._stopping.set()
-        endings = [self._connecting, threading.Thread(target=self._close_deployed, name="keel-close", daemon=True)]
-        endings[1].start()
+        ending = [self._connecting, threading.Thread(target=self._close_loader, name="keel-close", daemon=True)]
+        ending[1].start()
         self.scorer.close()
-        if self.rolling is not None:
-            self.rolling.stop()
-            endings.append(self.rolling)
-        if self.drain is not None and not self.drain.stop(self.settings.stop_seconds):
-            log.warning("%d records stay in the spool; the next start brings them", self.spool.stats.records)
+        if self.performance_gauges is not None:
+            self.performance_gauges.stop()
+            ending.append(self.performance_gauges)
+        if self.shipper is not None and not self.shipper.stop(self.settings.stop_seconds):
+            log.warning("%d records stay in the spool; the next start ships them", self.spool.stats.records)
         self.spool.close()
-        for ending in endings:
-            ending.join(LINGER_SECONDS)
-        self.ended = not any(ending.is_alive() for ending in endings)
+        for thread in ending:
+            thread.join(JOIN_SECONDS)
+        self.ended = not any(thread.is_alive() for thread in ending)
         if self.ended and self.workspace is not None:
             self.workspace.store.close()
         return self.ended
-
-    def _close_deployed(self) -> None:
-        if self.deployed is not None:
-            self.deployed.close()
 
     def config(self, model: str) -> ModelConfig:
         """Return a served model's configuration; raises UnknownModel."""
@@ -136,97 +153,110 @@ class Service:
         return self.models[model]
 
     def only_model(self) -> str:
-        """Return the one model that is served; raises BadRequest (404) if there are several, as none was named."""
+        """Return the only served model; raises BadRequest (404) if there are several."""
         if len(self.models) > 1:
             names = ", ".join(sorted(self.models))
-            raise BadRequest(f"several models are served: name one, as in /models/<model>/… ({names})", status=404)
+            raise BadRequest(
+                f"several models are served; name one in the path: /models/<model>/… ({names})", status=404
+            )
         return next(iter(self.models))
 
     def served(self, model: str) -> Served:
-        """Return what answers for a model; raises UnknownModel, NoProductionVersion, or ConfigError if it is unfit."""
-        self.config(model)
-        if model in self.unfit:
-            raise ConfigError(self.unfit[model])
-        if self.deployed is None:
-            raise NoProductionVersion(f"{model} cannot be answered for yet: {self.problem}")
-        return self.deployed.for_model(model)
+        """Return the versions that answer for a model.
 
-    def opened(self) -> Workspace:
+        Raises UnknownModel, NoProductionVersion, or ConfigError if the model cannot be served.
+        """
+        self.config(model)
+        if model in self.unservable:
+            raise ConfigError(self.unservable[model])
+        if self.loader is None:
+            raise NoProductionVersion(f"{model}: no version is loaded yet: {self.problem}")
+        return self.loader.for_model(model)
+
+    def open_workspace(self) -> Workspace:
         """Return the workspace; raises StoreUnavailable while it is not open."""
         if self.workspace is None:
             raise StoreUnavailable(self.problem)
         return self.workspace
 
-    async def keep(self, block: Block) -> None:
-        """Write a block down, and return when it is as durable as promised; raises SpoolFull or SpoolFailed."""
+    async def store_block(self, block: Block) -> None:
+        """Append a block to the spool, and return when it is durable; raises SpoolFull or SpoolFailed."""
         await asyncio.wrap_future(self.append([encode(block)]))
 
-    def append(self, records: list[bytes], here: bool = False) -> Future[None]:
-        """Put records into the spool, all or none; the future is done when they are as durable as promised.
+    def append(self, records: list[bytes], inline: bool = False) -> Future[None]:
+        """Append records to the spool, all or none; the future is done when they are durable.
 
-        here: write in this thread if nobody else is writing.
+        inline: write in this thread if no other thread writes.
         """
-        kept = self.spool.append(records, here=here)
-        kept.add_done_callback(self.room.note)
-        return kept
+        write = self.spool.append(records, inline=inline)
+        write.add_done_callback(self.write_guard.record)
+        return write
 
     @property
-    def healthy(self) -> str | None:
-        """What is broken, and mended best by a new process; None if nothing is."""
-        drain = self.drain
-        if drain is not None and drain.ident is not None and not drain.is_alive() and not self._stopping.is_set():
-            return "the thread that brings predictions to the store has ended"
-        if self.scorer.hangs:
-            return f"a version was asked more than {HUNG_SECONDS:.0f} s ago and has not answered; all requests wait"
-        return self.room.failed
+    def fault(self) -> str | None:
+        """What is broken so that only a new process or a working disk helps; None if nothing is."""
+        shipper = self.shipper
+        if shipper is not None and shipper.ident is not None and not shipper.is_alive() and not self._stopping.is_set():
+            return "the thread that ships predictions to the store has ended"
+        if self.scorer.is_stuck:
+            seconds = self.scorer.stuck_seconds
+            return f"a version was called more than {seconds:.0f} s ago and has not answered; all requests wait for it"
+        return self.write_guard.failed
 
     @property
     def missing(self) -> dict[str, str]:
-        """Why it is not ready, by model or part; empty when it is."""
-        found = {"store": self.problem} if self.deployed is None else {**self.deployed.missing, **self.unfit}
-        return {**found, "spool": self.room.missing} if self.room.missing else found
+        """Why the service is not ready, by model or part; empty when it is ready."""
+        found = {"store": self.problem} if self.loader is None else {**self.loader.missing, **self.unservable}
+        return {**found, "spool": self.write_guard.refusal} if self.write_guard.refusal else found
 
     def state(self) -> dict[str, Any]:
         """Return what runs, for ``/version``."""
         from importlib.metadata import version
 
-        stats, deployed, drain = self.spool.stats, self.deployed, self.drain
+        stats, loader, shipper = self.spool.stats, self.loader, self.shipper
         return {
             "keel": version("keel"),
             "worker": self.settings.worker,
-            "workers": [to_dict(worker) for worker in self.siblings.workers()],
-            "models": dict(deployed.state()) if deployed is not None else {},
+            "workers": [to_dict(worker) for worker in self.workers.all()],
+            "models": dict(loader.state()) if loader is not None else {},
             "store": {
-                "polled_at": deployed.polled_at if deployed is not None else None,
-                "error": deployed.store_error if deployed is not None else self.problem,
+                "polled_at": loader.polled_at if loader is not None else None,
+                "error": loader.store_error if loader is not None else self.problem,
             },
             "spool": {
-                "records": stats.records, "bytes": stats.bytes, "oldest_at": stats.oldest_at,
-                "set_aside": stats.set_aside, "error": drain.error if drain is not None else None,
+                "records": stats.records,
+                "bytes": stats.bytes,
+                "oldest_at": stats.oldest_at,
+                "dead_letters": stats.dead_letters,
+                "error": shipper.error if shipper is not None else None,
             },
-        }  # fmt: skip
+        }
 
-    def show(self) -> None:
-        """Bring the metrics of spool and versions up to date."""
+    def refresh_metrics(self) -> None:
+        """Refresh the metrics of spool, workers and versions."""
         self.metrics.spooled(self.spool.stats, now=datetime.now(UTC))
-        self.metrics.worker_ends(sum(worker.ends for worker in self.siblings.workers()))
-        self.metrics.trial_failed(self.scorer.trial_failures)
-        if self.deployed is None:
-            return
-        with self._showing:
-            self.metrics.loaded(self.deployed.loads)
-            for model, state in self.deployed.state().items():
+        self.metrics.workers_restarted(sum(worker.ends for worker in self.workers.all()))
+        with self._metrics_lock:
+            self.metrics.challenger_failed(self.scorer.challenger_failures)
+            if self.loader is None:
+                return
+            self.metrics.loaded(self.loader.loads)
+            for model, state in self.loader.state().items():
                 self.metrics.serves(model, state)
 
+    def _close_loader(self) -> None:
+        if self.loader is not None:
+            self.loader.close()
+
     def _open(self) -> Workspace:
-        """Open store and registry, and find the models whose rows the store would refuse: they are not answered for."""
+        """Open store and registry, and find the models whose rows the store would reject: these are not served."""
         workspace = Workspace.open(home=self.home)
         try:
             for name, config in self.models.items():
                 try:
                     workspace.store.predictions(name, config.features)
                 except ConfigError as error:
-                    self.unfit[name] = str(error)
+                    self.unservable[name] = str(error)
                     log.error("%s is not served: %s", name, error)
         except BaseException:
             workspace.store.close()
@@ -234,12 +264,12 @@ class Service:
         return workspace
 
     def _connect(self) -> None:
-        """Open store and registry, again and again until they answer, then begin to load and to drain."""
+        """Open store and registry, with retries until they answer; then start to load and to ship."""
         while not self._stopping.is_set():
             try:
                 self.workspace = self._open()
                 break
-            except Exception as error:  # whatever it is: nobody else would try again
+            except Exception as error:  # whatever the cause, only this thread retries
                 if str(error) != self.problem:
                     trace = None if isinstance(error, KeelError) else error
                     log.error("not ready: %s", error, exc_info=trace)
@@ -247,24 +277,29 @@ class Service:
                 self._stopping.wait(RETRY_SECONDS)
         if self.workspace is None or self._stopping.is_set():
             return
-        self.drain = SpoolShipper(
-            self.workspace, self.configured, self.spool, self.metrics, folder=self.spool_folder, afterwards=self.show
+        self.shipper = SpoolShipper(
+            self.workspace,
+            self.configured,
+            self.spool,
+            self.metrics,
+            folder=self.spool_folder,
+            after_batch=self.refresh_metrics,
         )
-        self.drain.start()
+        self.shipper.start()
         if self.settings.worker == 0:
-            self.rolling = PerformanceGauges(self.workspace, self.models.values(), self.metrics)
-            self.rolling.start()
-        deployed = ModelLoader(self.workspace, self.models.values(), poll_seconds=self.settings.poll_seconds)
-        deployed.start()
-        self.deployed = deployed
+            self.performance_gauges = PerformanceGauges(self.workspace, self.models.values(), self.metrics)
+            self.performance_gauges.start()
+        loader = ModelLoader(self.workspace, self.models.values(), poll_seconds=self.settings.poll_seconds)
+        loader.start()
+        self.loader = loader
 
 
-def _served(settings: Settings, configured: Mapping[str, ModelConfig]) -> dict[str, ModelConfig]:
+def _served_models(settings: Settings, configured: Mapping[str, ModelConfig]) -> dict[str, ModelConfig]:
     for name in settings.models:
         if name not in configured:
             raise UnknownModel(name, configured)
     if url := os.environ.get("KEEL_STORE_URL"):
-        parse_url(url)  # what is down may come up; what is misspelt stays so
+        parse_url(url)  # a store that is down may come up; an invalid URL stays invalid
     if not configured:
-        raise ConfigError("there is no model to serve: see docs/adding-a-model.md")
+        raise ConfigError("no model is configured, so there is none to serve: see docs/adding-a-model.md")
     return {name: configured[name] for name in settings.models or configured}

@@ -1,4 +1,4 @@
-"""How the scoring service runs: from options of the command line, else the environment, else defaults."""
+"""Settings of the scoring service: command-line options, else environment variables, else defaults."""
 
 from __future__ import annotations
 
@@ -6,9 +6,19 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
 
 from keel.errors import ConfigError, suggestion
 from keel.serving.prediction_log.spool import Durability
@@ -18,63 +28,93 @@ DEFAULT_PORT = 8090
 MAX_BODY = 16 * 2**20
 """Bytes of a request; 10,000 rows of fifty numbers are about 5 MB as JSON."""
 SPOOL_BYTES = 2**30
-"""Room for the hours that a store may be down: about three million rows of ten features."""
+"""Space for the hours that a store may be down: about three million rows of ten features."""
 RECEIVE_SECONDS = 30.0
 """For a head, and again for a body; 16 MiB in that time are 4.5 Mbit/s."""
 CONNECTIONS = 1_000
 POLL_SECONDS = 2.0
 STOP_SECONDS = 10.0
-"""What a stopping service gives requests in flight, and then again the way from the spool to the store."""
+"""Time that a stopping service gives to requests in progress, and again to the way from the spool to the store."""
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
-_MAX_WORKERS = 64
-_MAX_CONNECTIONS = 100_000
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How one scoring service runs.
+def _bytes(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d+)\s*([kmg]?)(?:i?b)?", value.strip().lower())
+    if match is None:
+        raise ValueError("must be a size: bytes, or a number with k, M or G, such as 16M")
+    return int(match[1]) * _UNITS[match[2]]
 
-    models: whose predictions it answers; empty: all that are configured. home: as for `keel.workspace.Workspace`.
+
+def _seconds(value: object) -> object:
+    return value.removesuffix("s") if isinstance(value, str) else value
+
+
+def _durability(value: object) -> object:
+    known = [str(level) for level in Durability]
+    if isinstance(value, str) and value.lower() not in known:
+        raise ValueError(f"must be one of {', '.join(known)}{suggestion(value, known)}")
+    return value.lower() if isinstance(value, str) else value
+
+
+Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=1024)]
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0.05, le=3600)]
+FilePath = Annotated[Path, AfterValidator(Path.expanduser)]
+
+
+class Settings(BaseModel):
+    """How one scoring service runs. A field's alias is its environment variable.
+
+    Raises ConfigError, naming the variable, for a value that cannot be used.
     """
 
-    host: str = DEFAULT_HOST
-    port: int = DEFAULT_PORT
-    workers: int = 1
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, allow_inf_nan=False)
+
+    host: str = Field(DEFAULT_HOST, validation_alias="KEEL_SERVING_HOST")
+    port: int = Field(DEFAULT_PORT, validation_alias="KEEL_SERVING_PORT", ge=0, le=65_535)
+    workers: int = Field(1, validation_alias="KEEL_SERVING_WORKERS", ge=1, le=64)
     models: tuple[str, ...] = ()
-    home: Path | None = None
-    keys_file: Path | None = None
-    spool: Path | None = None
-    durability: Durability = Durability.FSYNC
-    spool_bytes: int = SPOOL_BYTES
-    max_body: int = MAX_BODY
-    receive_seconds: float = RECEIVE_SECONDS
-    connections: int = CONNECTIONS
+    """Models to serve; empty: all that are configured."""
+    home: FilePath | None = Field(None, validation_alias="KEEL_HOME")
+    """As for `keel.workspace.Workspace`."""
+    keys_file: FilePath | None = Field(None, validation_alias="KEEL_API_KEYS_FILE")
+    spool: FilePath | None = Field(None, validation_alias="KEEL_SPOOL")
+    durability: Annotated[Durability, BeforeValidator(_durability)] = Field(
+        Durability.FSYNC, validation_alias="KEEL_SPOOL_DURABILITY"
+    )
+    spool_bytes: Bytes = Field(SPOOL_BYTES, validation_alias="KEEL_SPOOL_MAX_BYTES")
+    max_body: Bytes = Field(MAX_BODY, validation_alias="KEEL_SERVING_MAX_BODY")
+    receive_seconds: Seconds = Field(RECEIVE_SECONDS, validation_alias="KEEL_SERVING_RECEIVE")
+    connections: int = Field(CONNECTIONS, validation_alias="KEEL_SERVING_CONNECTIONS", ge=1, le=100_000)
     """Of one process."""
-    poll_seconds: float = POLL_SECONDS
+    poll_seconds: Seconds = Field(POLL_SECONDS, validation_alias="KEEL_SERVING_POLL")
     stop_seconds: float = STOP_SECONDS
     worker: int = 0
-    """Which of several processes this is; the first does what one of them has to do."""
+    """The number of this process among several. Worker 0 does the work that only one of them has to do."""
 
-    def __post_init__(self) -> None:
-        """Refuse what cannot run, and what would let anybody on the network ask for predictions without a key."""
-        if not 0 <= self.port <= 65_535:
-            raise ConfigError(f"KEEL_SERVING_PORT: {self.port} is no port: 0 (any free one) to 65535")
-        if not 1 <= self.workers <= _MAX_WORKERS:
-            raise ConfigError(f"--workers: {self.workers} must lie between 1 and {_MAX_WORKERS}")
-        if not 0.05 <= self.poll_seconds <= 3600:
-            raise ConfigError(f"KEEL_SERVING_POLL: {self.poll_seconds} s must lie between 0.05 and 3600")
-        if not 0.05 <= self.receive_seconds <= 3600:
-            raise ConfigError(f"KEEL_SERVING_RECEIVE: {self.receive_seconds} s must lie between 0.05 and 3600")
-        if not 1 <= self.connections <= _MAX_CONNECTIONS:
-            raise ConfigError(
-                f"KEEL_SERVING_CONNECTIONS: {self.connections} must lie between 1 and {_MAX_CONNECTIONS:,}"
-            )
+    @model_validator(mode="wrap")
+    @classmethod
+    def _name_the_variable(cls, values: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return validate(values)
+        except ValidationError as error:
+            found = error.errors(include_url=False)[0]
+            field = str(found["loc"][0]) if found["loc"] else "settings"
+            variable = cls.variables().get(field, field)
+            message = found["msg"].removeprefix("Value error, ")
+            raise ConfigError(f"{variable}: {found['input']!r} is not valid: {message}") from None
+
+    @model_validator(mode="after")
+    def _require_keys_beyond_loopback(self) -> Self:
+        """Refuse settings with which any client in the network could get predictions without a key."""
         if self.keys_file is None and not self.on_loopback:
             raise ConfigError(
-                f"without keys the service listens on this machine's loopback address only, not on {self.host}: "
-                "write lines of 'name:key' into a file and set KEEL_API_KEYS_FILE to its path, "
+                f"KEEL_SERVING_HOST: without API keys the service listens on the loopback address only, not on "
+                f"{self.host}: write lines of 'name:key' into a file and set KEEL_API_KEYS_FILE to its path, "
                 f"or leave the host at {DEFAULT_HOST}"
             )
+        return self
 
     @property
     def on_loopback(self) -> bool:
@@ -85,73 +125,27 @@ class Settings:
             return self.host == "localhost"
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] | None = None, **options: Any) -> Settings:
-        """Return the settings that ``environment`` (the process's own by default) describes.
+    def from_environment(cls, environment: Mapping[str, str] | None = None, **options: Any) -> Self:
+        """Return the settings in ``environment`` (by default the process's); options that are not None take precedence.
 
-        options: fields that win over it, unless they are None.
-        Raises ConfigError, naming the variable, for a value that cannot be used.
+        Empty variables count as not set. Raises ConfigError, naming the variable, for a value that cannot be used.
         """
         environ = os.environ if environment is None else environment
-        found: dict[str, Any] = {}
-        for name, (field, read) in _VARIABLES.items():
-            if text := environ.get(name, "").strip():
-                found[field] = read(name, text)
-        return cls(**{**found, **{field: value for field, value in options.items() if value is not None}})
+        given: dict[str, Any] = {field: value for field, value in options.items() if value is not None}
+        for field, variable in cls.variables().items():
+            if field not in given and (text := environ.get(variable, "").strip()):
+                given[field] = text
+        return cls(**given)
+
+    @classmethod
+    def variables(cls) -> dict[str, str]:
+        """Return the environment variable of each field that has one."""
+        return {
+            name: field.validation_alias
+            for name, field in cls.model_fields.items()
+            if isinstance(field.validation_alias, str)
+        }
 
     def spool_folder(self, home: Path) -> Path:
         """Return the folder of this installation's spools."""
         return self.spool or home / "spool"
-
-
-def _bytes(name: str, text: str) -> int:
-    match = re.fullmatch(r"(\d+)\s*([kmg]?)(?:i?b)?", text.lower())
-    size = int(match[1]) * _UNITS[match[2]] if match else 0
-    if size < 1024:
-        raise ConfigError(f"{name}: {text!r} is no size: bytes, or a number with k, M or G, such as 16M; 1k at least")
-    return size
-
-
-def _integer(name: str, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ConfigError(f"{name}: {text!r} is not a whole number") from None
-
-
-def _seconds(name: str, text: str) -> float:
-    try:
-        return float(text.removesuffix("s"))
-    except ValueError:
-        raise ConfigError(f"{name}: {text!r} is not a number of seconds") from None
-
-
-def _durability(name: str, text: str) -> Durability:
-    try:
-        return Durability(text.lower())
-    except ValueError:
-        known = [str(value) for value in Durability]
-        raise ConfigError(f"{name}: {text!r} must be one of {', '.join(known)}{suggestion(text, known)}") from None
-
-
-def _path(_name: str, text: str) -> Path:
-    return Path(text).expanduser()
-
-
-def _text(_name: str, text: str) -> str:
-    return text
-
-
-_VARIABLES = {
-    "KEEL_SERVING_HOST": ("host", _text),
-    "KEEL_SERVING_PORT": ("port", _integer),
-    "KEEL_SERVING_WORKERS": ("workers", _integer),
-    "KEEL_SERVING_MAX_BODY": ("max_body", _bytes),
-    "KEEL_SERVING_RECEIVE": ("receive_seconds", _seconds),
-    "KEEL_SERVING_CONNECTIONS": ("connections", _integer),
-    "KEEL_SERVING_POLL": ("poll_seconds", _seconds),
-    "KEEL_API_KEYS_FILE": ("keys_file", _path),
-    "KEEL_SPOOL": ("spool", _path),
-    "KEEL_SPOOL_DURABILITY": ("durability", _durability),
-    "KEEL_SPOOL_MAX_BYTES": ("spool_bytes", _bytes),
-    "KEEL_HOME": ("home", _path),
-}

@@ -1,4 +1,4 @@
-"""Times for rows that state none: the clock's microseconds, each given once on a machine."""
+"""The unique clock: microseconds for rows without a time, each returned only once on a machine."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pathlib import Path
 
 NAME = "ticks"
 SET_BACK_MICROS = 1_000_000
-"""No rows come so fast that they are a second ahead of the clock: then it was set back, and what it says now counts."""
+"""Rows never arrive fast enough to be a second ahead of the clock. A larger lead means that the clock was set back."""
 _NEXT = struct.Struct("<q")
 
 
 class UniqueClock:
-    """Gives microseconds, none twice while nobody sets the clock back.
+    """Returns microseconds since the epoch, none of them twice unless the clock is set back.
 
-    folder: where all processes of a machine that answer for the same models share what was given last, as an id follows
-    from entity and time, and of two rows with one id the store keeps one. None: this process shares with nobody. The
-    folder is there, on a local disk; raises OSError if it cannot be used.
+    folder: an existing folder on a local disk, in which all serving processes of a machine share the last microsecond.
+    They must share it because an id is derived from entity and time, and the store keeps one of two rows with the same
+    id. None: this process shares with no other. Raises OSError if the folder cannot be used.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -34,7 +34,9 @@ class UniqueClock:
         fcntl.flock(self._handle, fcntl.LOCK_EX)
         try:
             if os.fstat(self._handle).st_size < _NEXT.size:
-                os.pwrite(self._handle, bytes(_NEXT.size), 0)  # not a hole, for which a full disk would have no room
+                os.pwrite(
+                    self._handle, bytes(_NEXT.size), 0
+                )  # not a sparse file, which could fail later on a full disk
             self._shared = mmap.mmap(self._handle, _NEXT.size)
         finally:
             fcntl.flock(self._handle, fcntl.LOCK_UN)
@@ -43,14 +45,14 @@ class UniqueClock:
         """Return the first of ``rows`` consecutive microseconds since the epoch."""
         with self._lock:
             if self._handle is None:
-                return self._given(rows)
+                return self._take(rows)
             fcntl.flock(self._handle, fcntl.LOCK_EX)
             try:
-                return self._given(rows)
+                return self._take(rows)
             finally:
                 fcntl.flock(self._handle, fcntl.LOCK_UN)
 
-    def _given(self, rows: int) -> int:
+    def _take(self, rows: int) -> int:
         now = time.time_ns() // 1000
         (following,) = _NEXT.unpack_from(self._shared)
         first = now if following - now > SET_BACK_MICROS else max(now, following)

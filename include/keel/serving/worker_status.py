@@ -1,4 +1,4 @@
-"""What the worker processes of one service know of each other: a small file each, in a folder that they share."""
+"""Worker status: what the worker processes of one service know of each other, from one small file per worker."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-TELL_SECONDS = 1.0
-"""Between two times that a worker says how it is."""
-SILENT_SECONDS = 15.0
-"""Without a word from its event loop, a worker takes requests that it does not answer."""
+PUBLISH_SECONDS = 1.0
+"""Between two publications of a worker's status."""
+STALE_SECONDS = 15.0
+"""A worker whose event loop has published nothing for so long accepts requests that it does not answer."""
 
 
 @dataclass(frozen=True)
 class Worker:
-    """One worker process, as far as is known.
+    """The known status of one worker process.
 
-    pid: None while it takes no requests. missing: why it is not ready, by model or part. ends: how often it has ended
-    and was started anew. ended: how it did last, and when it begins again.
+    pid: None while it accepts no requests. missing: why it is not ready, by model or part. ends: how often it has ended
+    and was restarted. ended: how it ended last; None once it runs again.
     """
 
     number: int
@@ -33,76 +33,80 @@ class Worker:
 
 
 class WorkerStatus:
-    """The workers of one service, of which this process is number ``own``; alone where there is no folder."""
+    """The workers of one service, seen by worker number ``own``. folder: None if this process is the only one."""
 
     def __init__(self, folder: Path | None, own: int = 0, workers: int = 1) -> None:
         self.own, self._folder, self._count = own, folder, workers
-        self._told: bytes | None = None
+        self._published: bytes | None = None
 
     @property
     def several(self) -> bool:
-        """Whether there are others."""
+        """Whether there are other workers."""
         return self._folder is not None
 
-    def tell(self, missing: Mapping[str, str]) -> None:
-        """Say that this worker takes requests, and why it is not ready, if it is not."""
+    def publish(self, missing: Mapping[str, str]) -> None:
+        """Publish that this worker accepts requests, and why it is not ready, if it is not."""
         if self._folder is None:
             return
-        said = json.dumps({"pid": os.getpid(), "missing": dict(missing)}).encode()
-        path = _path(self._folder, self.own)
-        with suppress(OSError):  # where nothing can be written, the others hear nothing, and say so
-            if said != self._told:
-                _replace(path, said)
-                self._told = said
+        content = json.dumps({"pid": os.getpid(), "missing": dict(missing)}).encode()
+        path = _status_file(self._folder, self.own)
+        with suppress(OSError):  # if the folder cannot be written, the status becomes stale, and the others report that
+            if content != self._published:
+                _replace(path, content)
+                self._published = content
             os.utime(path)
 
     def withdraw(self) -> None:
-        """Say that this worker takes no requests yet."""
+        """Publish that this worker accepts no requests yet."""
         if self._folder is not None:
-            _path(self._folder, self.own).unlink(missing_ok=True)
-            self._told = None
+            _status_file(self._folder, self.own).unlink(missing_ok=True)
+            self._published = None
 
-    def workers(self) -> list[Worker]:
-        """Return what is known of all of them, by their numbers."""
+    def all(self) -> list[Worker]:
+        """Return the status of all workers, by number."""
         return [self._read(number) for number in range(self._count)]
 
     def missing(self) -> dict[str, str]:
-        """Return why others that take requests are not ready, by worker; empty when all of them are."""
-        others = [worker for worker in self.workers() if worker.number != self.own and worker.pid is not None]
+        """Return why other workers that accept requests are not ready, by worker; empty if all are ready."""
+        others = [worker for worker in self.all() if worker.number != self.own and worker.pid is not None]
         return {f"worker {worker.number}": "; ".join(worker.missing.values()) for worker in others if worker.missing}
 
-    def answering(self) -> bool:
-        """Return whether another one takes requests and can answer them."""
-        return any(w.pid is not None and not w.missing for w in self.workers() if w.number != self.own)
+    def another_is_ready(self) -> bool:
+        """Return whether another worker accepts requests and can answer them."""
+        return any(w.pid is not None and not w.missing for w in self.all() if w.number != self.own)
 
     def _read(self, number: int) -> Worker:
         if self._folder is None:
             return Worker(number, os.getpid())
-        ended = _load(self._folder / f"ended-{number}.json")
-        path = _path(self._folder, number)
-        said = _load(path)
+        ended = _load(_end_file(self._folder, number))
+        path = _status_file(self._folder, number)
+        status = _load(path)
         try:
-            silent = time.time() - path.stat().st_mtime
+            age = time.time() - path.stat().st_mtime
         except OSError:
-            said = {}
-        if said and silent > SILENT_SECONDS:
-            said["missing"] = {"process": f"has not been heard of for {silent:.0f} s"}
-        return Worker(number, **said, **ended)
+            status = {}
+        if status and age > STALE_SECONDS:
+            status["missing"] = {"process": f"has not published its status for {age:.0f} s"}
+        return Worker(number, **status, **ended)
 
 
-def note_end(folder: Path, number: int, ends: int, said: str | None) -> None:
-    """Note that a worker has ended for the ``ends``-th time and takes no requests, or, without a word, begins again."""
-    _path(folder, number).unlink(missing_ok=True)
-    _replace(folder / f"ended-{number}.json", json.dumps({"ends": ends, "ended": said}).encode())
+def record_end(folder: Path, number: int, ends: int, ended: str | None) -> None:
+    """Record that a worker has ended for the ``ends``-th time, or, if ``ended`` is None, that it runs again."""
+    _status_file(folder, number).unlink(missing_ok=True)
+    _replace(_end_file(folder, number), json.dumps({"ends": ends, "ended": ended}).encode())
 
 
 def to_dict(worker: Worker) -> dict[str, Any]:
-    """Return what is known of a worker, as JSON-able values."""
+    """Return a worker's status as JSON-able values."""
     return asdict(worker)
 
 
-def _path(folder: Path, number: int) -> Path:
+def _status_file(folder: Path, number: int) -> Path:
     return folder / f"worker-{number}.json"
+
+
+def _end_file(folder: Path, number: int) -> Path:
+    return folder / f"ended-{number}.json"
 
 
 def _load(path: Path) -> dict[str, Any]:

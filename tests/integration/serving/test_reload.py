@@ -126,7 +126,7 @@ def test_a_version_that_cannot_be_loaded_leaves_the_one_that_answers(home):
 FIRST_LOAD = """
 import sys
 from keel.config import load_models
-from keel.serving.models.loader import Deployed
+from keel.serving.models.loader import ModelLoader
 from keel.serving.models.loaded_version import preload
 from keel.workspace import Workspace
 import keel.serving.http.app
@@ -134,7 +134,7 @@ import keel.serving.http.app
 with Workspace.open() as ws:
     preload()
     before = set(sys.modules)
-    deployed = Deployed(ws, load_models().values())
+    deployed = ModelLoader(ws, load_models().values())
     deployed.refresh()
     assert deployed.loads["toy", "loaded"], deployed.missing
     print(*sorted(set(sys.modules) - before))

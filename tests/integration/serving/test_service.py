@@ -190,11 +190,11 @@ def test_metrics_tell_what_is_asked_of_them(shared):
     shared.ask(ROW, ROW)
     assert shared.metric("keel_predictions_total", model=MODEL, version="1", arm="") >= 2
     assert shared.metric("keel_requests_total", model=MODEL, endpoint="invocations", status="200") >= 1
-    assert shared.metric("keel_request_seconds_count", model=MODEL, endpoint="invocations") >= 1
+    assert shared.metric("keel_request_duration_seconds_count", model=MODEL, endpoint="invocations") >= 1
     assert shared.metric("keel_reloads_total", model=MODEL, outcome="loaded") == 1
     assert shared.metric("keel_serves_version", model=MODEL, version="1", role="production") == 1
     said = shared.client.get("/metrics").text
-    for name in ("keel_spool_records", "keel_spool_bytes", "keel_spool_oldest_seconds", "keel_spool_set_aside"):
+    for name in ("keel_spool_records", "keel_spool_bytes", "keel_spool_oldest_seconds", "keel_spool_dead_letters"):
         assert re.search(rf"^{name} \d", said, re.MULTILINE), name
 
 
@@ -305,7 +305,7 @@ def test_a_damaged_record_is_set_aside_and_counted_and_the_others_are_stored(hom
         serving.start()
         serving.until_ready()
         flushed(serving)
-        until(lambda: serving.metric("keel_spool_set_aside") == 1)
+        until(lambda: serving.metric("keel_spool_dead_letters") == 1)
         assert sorted(stored_ids(home)) == sorted(set(ids) - {"damaged-7"})
 
 
@@ -405,7 +405,7 @@ def test_several_workers_share_the_work_and_one_that_dies_is_replaced(home):
             lambda: [w["pid"] is None for w in serving.client.get("/version").json()["workers"]] == [False, False], 60
         )
         assert sorted(worker["ends"] for worker in serving.client.get("/version").json()["workers"]) == [0, 1]
-        until(lambda: serving.metric("keel_worker_ends") == 1)
+        until(lambda: serving.metric("keel_worker_restarts_total") == 1)
         until(lambda: set(ids) <= set(stored_ids(home)), 60)
         assert len(stored_ids(home)) == len(set(stored_ids(home)))
         total = serving.metric("keel_predictions_total")

@@ -1,4 +1,4 @@
-"""Versions as the service holds them, made from an estimator without a registry; and estimators that misbehave."""
+"""Versions as the service holds them, made from an estimator without a registry; and estimators that fail."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from keel.registry.scoring_model import ScoringModel, to_model_input
 from keel.serving.models.input_schema import Inputs
 from keel.serving.models.loaded_version import ServedVersion
 from keel.serving.models.slots import Served
-from keel.serving.models.warmup_rows import typical
+from keel.serving.models.warmup_rows import typical_rows
 
 MICROSECONDS = count(1_767_225_600_000_000)
 """2026-01-01, the toy model's first day."""
 
 
 def clock(rows):
-    """A clock on which every row has its own microsecond."""
+    """Return a time; every row gets its own microsecond."""
     return [next(MICROSECONDS) for _ in range(rows)][0]
 
 
 def load(estimator, config, rows):
-    """Store an estimator as `keel.registry.candidate` does, and load it as MLflow does."""
+    """Save an estimator as `keel.registry.candidate` does, and load it as MLflow does."""
     import mlflow
     from mlflow.models import infer_signature
     from skops import io as skops
@@ -38,18 +38,18 @@ def load(estimator, config, rows):
         return mlflow.pyfunc.load_model(folder)
 
 
-def version(estimator, config, rows, number=1, threshold=0.5):
-    """An estimator that was fitted to ``rows`` as a version that answers."""
+def version(estimator, config, rows, number=1, threshold=0.5, **options):
+    """Return a version with an estimator that was fitted to ``rows``."""
     grid = ReferenceGrid.fit(rows, dict(config.features))
     inputs = Inputs.of(config, ())
     model = ScoringModel(
         config, number, load(estimator, config, rows), threshold if config.target.kind == "binary" else None
     )
-    return ServedVersion(model, typical(grid, inputs))
+    return ServedVersion(model, typical_rows(grid, inputs), **options)
 
 
 def served(config, production, challenger=None, plan=None):
-    """What requests of a model are answered with."""
+    """Return the versions that answer a model's requests."""
     return Served(config.model, Inputs.of(config, production.needed), production, challenger, plan)
 
 

@@ -24,7 +24,7 @@ from keel.cli import main as command_line
 from keel.config import get_model
 from keel.config.sections import RetentionConfig
 from keel.feedback import label_table
-from keel.serving.http.app import _labels
+from keel.serving.http.app import labels_in
 from keel.store.database.adbc import connect_sqlite
 from tests.support.paths import PROJECT
 
@@ -63,7 +63,7 @@ def test_a_shell_says_the_same_id() -> None:
 
 def test_bodies_are_labels() -> None:
     for body in blocks("json label"):
-        model, labels = _labels(json.loads(body), None)
+        model, labels = labels_in(json.loads(body), None)
         assert label_table(labels, get_model(str(model)), now=NOW).num_rows == len(labels)
 
 

@@ -1,4 +1,4 @@
-"""docs/serving.md says what is there: its request is one, its tables are whole."""
+"""docs/serving.md against the code: its example request parses, and its tables are complete."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from keel.config import get_model
 from keel.serving.api_keys import read_keys
 from keel.serving.http.app import create_app
 from keel.serving.http.json_requests import parse
-from keel.serving.metrics import Metrics
+from keel.serving.metrics import LABEL_OUTCOMES, Metrics, WorkerRestarts
 from keel.serving.models.input_schema import Inputs
 from keel.serving.prediction_log.records import PredictionBlock, packed
 from keel.serving.scoring.answers import Answer
 from keel.serving.service import Service
-from keel.serving.settings import _VARIABLES, Settings
+from keel.serving.settings import Settings
 from tests.support.paths import PROJECT
 from tests.support.toy import toy_config
 
@@ -34,7 +34,7 @@ def rows(heading):
     ]
 
 
-def test_the_request_is_one_and_the_answer_has_its_keys():
+def test_the_example_request_parses_and_the_answer_has_its_keys():
     config = get_model("flight_delay")
     found = parse(
         block("json request").encode(), "application/json", Inputs.of(config, config.features), clock=lambda n: NOON
@@ -46,32 +46,44 @@ def test_the_request_is_one_and_the_answer_has_its_keys():
     assert shown["predictions"] == made["predictions"]
 
 
-def test_the_keys_are_read(tmp_path):
+def test_the_example_keys_file_is_valid(tmp_path):
     path = tmp_path / "keys"
     path.write_text(block("text keys"))
     assert list(read_keys(path)) == ["web-shop", "prometheus"]
 
 
-def test_every_setting_is_there_with_its_default():
+def test_every_setting_is_listed_with_its_default():
     shown = {name.strip("`"): default.strip("`") for name, _, default, _ in rows("Settings")}
-    defaults = Settings()
-    assert set(shown) == set(_VARIABLES) - {"KEEL_HOME"}
-    for name, (field, read) in _VARIABLES.items():
-        if name in shown and field not in ("spool", "keys_file"):
-            assert read(name, shown[name]) == getattr(defaults, field), name
+    defaults, fields = Settings(), {variable: field for field, variable in Settings.variables().items()}
+    assert set(shown) == set(fields) - {"KEEL_HOME"}
+    for variable, text in shown.items():
+        field = fields[variable]
+        if field not in ("spool", "keys_file"):
+            assert getattr(Settings.from_environment({variable: text}), field) == getattr(defaults, field), variable
 
 
-def test_every_metric_is_there_with_its_labels():
-    metrics = Metrics()
-    made = {}
-    for family in metrics.registry._names_to_collectors.values():
-        name = family._name + ("_total" if family._type == "counter" else "")
-        made[name] = set(family._labelnames)
+def labels_of_metrics():
+    """Return the labels of each metric by its name in Prometheus."""
+    found = {}
+    for collector in set(Metrics().registry._names_to_collectors.values()):
+        if isinstance(collector, WorkerRestarts):
+            found[collector.name] = set(collector.labels)
+        else:
+            found[collector._name + ("_total" if collector._type == "counter" else "")] = set(collector._labelnames)
+    return found
+
+
+def test_every_metric_is_listed_with_its_labels():
     shown = {row[0].strip("`"): set(re.findall(r"`(\w+)`", row[1])) for row in rows("Metrics")}
-    assert shown == made
+    assert shown == labels_of_metrics()
 
 
-def test_every_path_is_there():
+def test_every_outcome_of_labels_is_named():
+    [row] = [row for row in rows("Metrics") if row[0] == "`keel_labels_total`"]
+    assert all(f"`{outcome}`" in row[2] for outcome in LABEL_OUTCOMES)
+
+
+def test_every_path_is_listed():
     service = Service(Settings(), configured={"toy": toy_config()})
     made = {(*route.methods - {"HEAD"}, route.path.replace("{model}", "<model>")) for route in
             create_app(Settings(), service=service).routes}  # fmt: skip

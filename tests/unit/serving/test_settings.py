@@ -1,4 +1,4 @@
-"""How the scoring service is told to run, and what it refuses."""
+"""Settings: from defaults, the environment and options; invalid values raise errors that name the variable."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import pytest
 
 from keel.errors import ConfigError
 from keel.serving.prediction_log.spool import Durability
-from keel.serving.process.supervisor import dump, load
 from keel.serving.settings import MAX_BODY, Settings
 
 
-def test_without_a_word_it_listens_on_loopback_and_keeps_what_it_answers_through_power_loss():
+def test_settings_by_default_use_loopback_and_survive_power_loss():
     found = Settings.from_environment({})
     assert (found.host, found.port, found.workers, found.models) == ("127.0.0.1", 8090, 1, ())
     assert found.max_body == MAX_BODY == 16 * 2**20
@@ -21,51 +20,90 @@ def test_without_a_word_it_listens_on_loopback_and_keeps_what_it_answers_through
     assert found.spool_folder(Path("home")) == Path("home/spool")
 
 
-def test_the_environment_says_everything_and_options_win(tmp_path):
+def test_settings_are_read_from_the_environment_and_options_take_precedence(tmp_path):
     environment = {
-        "KEEL_SERVING_HOST": "0.0.0.0", "KEEL_SERVING_PORT": "9001", "KEEL_SERVING_WORKERS": "3",
-        "KEEL_SERVING_MAX_BODY": "2M", "KEEL_SERVING_POLL": "0.5s", "KEEL_API_KEYS_FILE": str(tmp_path / "keys"),
-        "KEEL_SPOOL": str(tmp_path / "spool"), "KEEL_SPOOL_DURABILITY": "WRITE", "KEEL_SPOOL_MAX_BYTES": "3 GiB",
-        "KEEL_HOME": str(tmp_path), "KEEL_SERVING_RECEIVE": "5", "KEEL_SERVING_CONNECTIONS": "50",
-    }  # fmt: skip
+        "KEEL_SERVING_HOST": "0.0.0.0",
+        "KEEL_SERVING_PORT": "9001",
+        "KEEL_SERVING_WORKERS": "3",
+        "KEEL_SERVING_MAX_BODY": "2M",
+        "KEEL_SERVING_POLL": "0.5s",
+        "KEEL_API_KEYS_FILE": str(tmp_path / "keys"),
+        "KEEL_SPOOL": str(tmp_path / "spool"),
+        "KEEL_SPOOL_DURABILITY": "WRITE",
+        "KEEL_SPOOL_MAX_BYTES": "3 GiB",
+        "KEEL_HOME": str(tmp_path),
+        "KEEL_SERVING_RECEIVE": "5",
+        "KEEL_SERVING_CONNECTIONS": "50",
+    }
+    assert set(environment) == set(Settings.variables().values())
     found = Settings.from_environment(environment, port=9002, models=("toy",), workers=None)
     assert found == Settings(
-        host="0.0.0.0", port=9002, workers=3, models=("toy",), home=tmp_path, keys_file=tmp_path / "keys",
-        spool=tmp_path / "spool", durability=Durability.WRITE, spool_bytes=3 * 2**30, max_body=2 * 2**20,
-        poll_seconds=0.5, receive_seconds=5.0, connections=50,
-    )  # fmt: skip
-    assert load(dump(found)) == found
+        host="0.0.0.0",
+        port=9002,
+        workers=3,
+        models=("toy",),
+        home=tmp_path,
+        keys_file=tmp_path / "keys",
+        spool=tmp_path / "spool",
+        durability=Durability.WRITE,
+        spool_bytes=3 * 2**30,
+        max_body=2 * 2**20,
+        poll_seconds=0.5,
+        receive_seconds=5.0,
+        connections=50,
+    )
+
+
+@pytest.mark.parametrize("settings", [Settings(), Settings(port=8091, models=("toy",), home=Path("h"), worker=3)])
+def test_settings_written_as_json_are_read_back_equal(settings):
+    assert Settings.model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_settings_read_neither_environment_nor_empty_variables_unasked(monkeypatch):
+    monkeypatch.setenv("KEEL_SERVING_PORT", "9001")
+    assert Settings().port == 8090
+    assert Settings.from_environment({"KEEL_SERVING_PORT": " "}).port == 8090
+    assert Settings.from_environment().port == 9001
+
+
+def test_settings_expand_the_home_folder():
+    assert Settings.from_environment({"KEEL_SPOOL": "~/spool"}).spool == Path.home() / "spool"
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("variable", "value", "reason"),
     [
-        ("KEEL_SERVING_PORT", "http", "'http' is not a whole number"),
-        ("KEEL_SERVING_PORT", "70000", "70000 is no port"),
-        ("KEEL_SERVING_WORKERS", "0", "between 1 and 64"),
-        ("KEEL_SERVING_MAX_BODY", "-1", "'-1' is no size"),
-        ("KEEL_SERVING_MAX_BODY", "12", "1k at least"),
-        ("KEEL_SERVING_POLL", "soon", "'soon' is not a number of seconds"),
-        ("KEEL_SERVING_POLL", "nan", "must lie between"),
-        ("KEEL_SERVING_RECEIVE", "0", "must lie between"),
-        ("KEEL_SERVING_CONNECTIONS", "0", "between 1 and 100,000"),
+        ("KEEL_SERVING_PORT", "http", "valid integer"),
+        ("KEEL_SERVING_PORT", "70000", "less than or equal to 65535"),
+        ("KEEL_SERVING_WORKERS", "0", "greater than or equal to 1"),
+        ("KEEL_SERVING_WORKERS", "65", "less than or equal to 64"),
+        ("KEEL_SERVING_MAX_BODY", "-1", "must be a size"),
+        ("KEEL_SERVING_MAX_BODY", "12", "greater than or equal to 1024"),
+        ("KEEL_SERVING_POLL", "soon", "valid number"),
+        ("KEEL_SERVING_POLL", "nan", "finite number"),
+        ("KEEL_SERVING_RECEIVE", "0", "greater than or equal to 0.05"),
+        ("KEEL_SERVING_CONNECTIONS", "0", "greater than or equal to 1"),
+        ("KEEL_SERVING_CONNECTIONS", "100001", "less than or equal to 100000"),
         ("KEEL_SPOOL_DURABILITY", "fsnyc", "did you mean 'fsync'"),
-        ("KEEL_SPOOL_MAX_BYTES", "lots", "'lots' is no size"),
+        ("KEEL_SPOOL_MAX_BYTES", "lots", "must be a size"),
     ],
 )
-def test_what_cannot_be_used_is_named(name, value, said):
+def test_settings_with_an_invalid_value_name_variable_value_and_reason(variable, value, reason):
     with pytest.raises(ConfigError) as caught:
-        Settings.from_environment({name: value})
-    assert said in str(caught.value)
+        Settings.from_environment({variable: value})
+    message = str(caught.value)
+    assert message.startswith(f"{variable}: ")
+    assert value in message
+    assert reason in message
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.7", "::", "serving.example.com"])
-def test_without_keys_it_listens_to_this_machine_only_and_says_what_to_do(host):
+def test_settings_without_keys_refuse_hosts_beyond_loopback(host):
     with pytest.raises(ConfigError, match="KEEL_API_KEYS_FILE"):
         Settings(host=host)
     assert Settings(host=host, keys_file=Path("keys")).host == host
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
-def test_loopback_needs_no_keys(host):
+def test_settings_on_loopback_need_no_keys(host):
     assert Settings(host=host).on_loopback

@@ -1,1 +1,1 @@
-"""Requests in, responses out: routes, formats, limits."""
+"""HTTP: routes, request formats, limits, and error responses."""

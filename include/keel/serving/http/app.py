@@ -1,4 +1,4 @@
-"""The scoring service's routes. What they raise becomes an answer in `keel.serving.http.middleware`."""
+"""The service's routes. `keel.serving.http.middleware` turns the errors that they raise into responses."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.responses import Response
+from starlette.routing import Route
 
 from keel.errors import BadRequest, ConfigError, suggestion
-from keel.serving.api_keys import Keys, presented
+from keel.serving.api_keys import ApiKeys, key_in
 from keel.serving.http.json_requests import parse
-from keel.serving.http.middleware import RETRY_AFTER, Gate, problem
+from keel.serving.http.middleware import RETRY_AFTER, RequestMiddleware, json_error
 from keel.serving.models.input_schema import shown
 from keel.serving.prediction_log.records import label_block
 from keel.serving.service import Service
-from keel.serving.worker_status import TELL_SECONDS
+from keel.serving.worker_status import PUBLISH_SECONDS
 from keel.window import parse_time
 
 if TYPE_CHECKING:
@@ -32,43 +34,39 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ASIDE_BYTES = 2**18
-"""A body from which reading it would hold up other requests for milliseconds: it is read in a thread."""
+LARGE_BODY = 2**18
+"""Bytes from which a body is parsed in a thread, as parsing would delay other requests by milliseconds."""
 PERFORMANCE_SPAN = timedelta(days=30)
-"""What is told of realised performance if no start is given."""
-ASKED_OF_PERFORMANCE = ("bucket", "start", "end", "version")
-FIRST = datetime.min.replace(tzinfo=UTC)
-LONGEST_NUMBER = 18
-"""Digits of a version that every database can look for."""
-READERS = ThreadPoolExecutor(4, thread_name_prefix="keel-read")
-"""For what the store is asked; where it does not answer, that takes half a minute, and nothing else is to wait."""
-WITHHELD = "why is said to those who have a key, and in the log"
+"""Length of the reported performance if no start is given."""
+PERFORMANCE_PARAMETERS = ("bucket", "start", "end", "version")
+EARLIEST = datetime.min.replace(tzinfo=UTC)
+MAX_VERSION_DIGITS = 18
+"""Digits of a version number that every database can compare."""
+STORE_READERS = ThreadPoolExecutor(4, thread_name_prefix="keel-read")
+"""For reads of the store. A store that does not answer takes half a minute, and no other work may wait for it."""
+WITHHELD = "the reason is in the log, and is shown to clients with an API key"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def create_app(settings: Settings, *, service: Service | None = None) -> FastAPI:
-    """Return the app: an ASGI application whose lifespan starts and stops the service.
+def create_app(settings: Settings, *, service: Service | None = None) -> Starlette:
+    """Return the ASGI application, whose lifespan starts and stops the service.
 
-    Raises ConfigError or UnknownModel for settings it cannot run with.
+    Raises ConfigError or UnknownModel for settings that cannot be served.
     """
     serving = service or Service(settings)
-    keys = Keys(settings.keys_file) if settings.keys_file is not None else None
+    keys = ApiKeys(settings.keys_file) if settings.keys_file is not None else None
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await asyncio.to_thread(serving.start)
-        telling = asyncio.create_task(_tell(serving))
+        publishing = asyncio.create_task(_publish_status(serving))
         try:
             yield
         finally:
-            telling.cancel()
+            publishing.cancel()
             await asyncio.to_thread(serving.stop)
 
-    app = FastAPI(title="Keel", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.service, app.state.keys = serving, keys
-    app.add_middleware(Gate, service=serving, keys=keys, max_body=settings.max_body, seconds=settings.receive_seconds)
-    app.add_exception_handler(HTTPException, _http_error)  # type: ignore[arg-type]
-    for path, endpoint, method in (
+    routes = (
         ("/models/{model}/invocations", invoke, "POST"),
         ("/invocations", invoke, "POST"),
         ("/models/{model}/feedback", feedback, "POST"),
@@ -76,24 +74,37 @@ def create_app(settings: Settings, *, service: Service | None = None) -> FastAPI
         ("/models/{model}/performance", performance, "GET"),
         ("/models/{model}/experiments", experiments, "GET"),
         ("/health", health, "GET"),
-        ("/ping", health, "GET"),  # what MLflow's server, and those who watch it, call it
+        ("/ping", health, "GET"),  # the name in MLflow's server and its health checks
         ("/ready", ready, "GET"),
         ("/version", version, "GET"),
         ("/metrics", metrics, "GET"),
-    ):
-        # Plain routes: what FastAPI would read of a request, these read themselves, and faster.
-        app.add_route(path, endpoint, methods=[method])
+    )
+    app = Starlette(
+        routes=[Route(path, endpoint, methods=[method]) for path, endpoint, method in routes],
+        middleware=[
+            Middleware(
+                RequestMiddleware,
+                service=serving,
+                keys=keys,
+                max_body=settings.max_body,
+                seconds=settings.receive_seconds,
+            )
+        ],
+        exception_handlers={HTTPException: _http_error},  # type: ignore[dict-item]
+        lifespan=lifespan,
+    )
+    app.state.service, app.state.keys = serving, keys
     return app
 
 
 async def invoke(request: Request) -> Response:
-    """Answer rows in MLflow's protocol; the answer leaves when what is to be stored of it is in the spool."""
-    serving = _serving(request)
+    """Answer rows in MLflow's protocol. The response is sent when the rows are in the spool."""
+    serving = _service(request)
     model = request.path_params.get("model") or serving.only_model()
     served = serving.served(model)
     body, content_type = await request.body(), request.headers.get("content-type")
-    _require_plain(request)
-    if len(body) < ASIDE_BYTES:
+    _require_no_encoding(request)
+    if len(body) < LARGE_BODY:
         rows = parse(body, content_type, served.inputs, clock=serving.clock)
     else:
         rows = await asyncio.to_thread(parse, body, content_type, served.inputs, clock=serving.clock)
@@ -103,127 +114,145 @@ async def invoke(request: Request) -> Response:
 
 
 async def feedback(request: Request) -> Response:
-    """Take labels; what becomes of each is decided when it reaches the store."""
+    """Accept labels. Whether one matches a prediction is decided when it reaches the store."""
     from keel.feedback import label_table
 
-    serving = _serving(request)
+    serving = _service(request)
     body = _read_json(request, await request.body())
-    model, labels = _labels(body, request.path_params.get("model"))
+    model, labels = labels_in(body, request.path_params.get("model"))
     config = serving.config(model or serving.only_model())
     table = await asyncio.to_thread(label_table, labels, config, now=datetime.now(UTC))
     block = label_block(config.model, table)
-    await serving.keep(block)
+    await serving.store_block(block)
     return _json({"accepted": len(block.ids), "ids": block.ids}, status=202)
 
 
 async def performance(request: Request) -> Response:
-    """Tell a model's realised performance over time, beside what its holdout promised."""
+    """Return a model's realised performance over time, next to that of its holdout."""
     from keel.monitoring.performance_history import BUCKETS, series
 
-    serving = _serving(request)
+    serving = _service(request)
     config = serving.config(request.path_params["model"])
-    asked = request.query_params
-    for name in asked:
-        if name not in ASKED_OF_PERFORMANCE:
-            near = suggestion(name, ASKED_OF_PERFORMANCE)
-            raise BadRequest(f"{shown(name)}: unknown parameter{near}; valid: {', '.join(ASKED_OF_PERFORMANCE)}")
-    end = _time("end", asked.get("end")) or datetime.now(UTC)
-    start = _time("start", asked.get("start")) or max(end, FIRST + PERFORMANCE_SPAN) - PERFORMANCE_SPAN
+    query = request.query_params
+    for name in query:
+        if name not in PERFORMANCE_PARAMETERS:
+            near = suggestion(name, PERFORMANCE_PARAMETERS)
+            raise BadRequest(f"{shown(name)}: unknown parameter{near}; valid: {', '.join(PERFORMANCE_PARAMETERS)}")
+    end = _time("end", query.get("end")) or datetime.now(UTC)
+    start = _time("start", query.get("start")) or max(end, EARLIEST + PERFORMANCE_SPAN) - PERFORMANCE_SPAN
     if start >= end:
-        raise BadRequest(f"start: {start.isoformat()} is not before the end, {end.isoformat()}")
-    number = asked.get("version")
-    if number is not None and not (number.isdecimal() and len(number) <= LONGEST_NUMBER):
-        raise BadRequest(f"version: {shown(number)} is not a version's number")
-    bucket = asked.get("bucket", "day")
+        raise BadRequest(f"start: {start.isoformat()} must be before end, {end.isoformat()}")
+    number = query.get("version")
+    if number is not None and not (number.isdecimal() and len(number) <= MAX_VERSION_DIGITS):
+        raise BadRequest(f"version: {shown(number)} is not a version number")
+    bucket = query.get("bucket", "day")
     if bucket not in BUCKETS:
         raise BadRequest(f"bucket: {bucket!r} must be one of {', '.join(BUCKETS)}")
     version = None if number is None else int(number)
-    found = await _read(series, serving.opened(), config, start, end, bucket=bucket, version=version)
+    found = await _read(series, serving.open_workspace(), config, start, end, bucket=bucket, version=version)
     return _json({"model": config.model, "bucket": bucket, "performance": found})
 
 
 async def experiments(request: Request) -> Response:
-    """Tell a model's experiments, those that run and those that have ended."""
+    """Return a model's experiments, running and ended."""
     from keel.deployments import experiments as known
 
-    serving = _serving(request)
+    serving = _service(request)
     config = serving.config(request.path_params["model"])
-    found = await _read(known.list_all, serving.opened().store, config.model)
+    found = await _read(known.list_all, serving.open_workspace().store, config.model)
     return _json({"model": config.model, "experiments": [each.to_dict() for each in found]})
 
 
 async def health(request: Request) -> Response:
-    """Say whether the process can go on; if not, it is to be started anew."""
-    broken = (await _looked(request)).healthy
-    if not broken:
+    """Return 200 if the process can go on; 503 if it needs a restart or its disk does not write."""
+    fault = (await _probed_service(request)).fault
+    if not fault:
         return _json({"status": "ok"})
-    return _json({"status": "broken", "error": broken if _may_know(request) else WITHHELD}, status=503)
+    return _json({"status": "broken", "error": fault if _has_access(request) else WITHHELD}, status=503)
 
 
 async def ready(request: Request) -> Response:
-    """Say whether requests can be answered, and if not what is missing."""
-    serving = await _looked(request)
+    """Return 200 if requests can be answered; 503 with what is missing if not."""
+    serving = await _probed_service(request)
     own = serving.missing
-    serving.siblings.tell(own)  # before looking at the others: one that is about to take requests sees it, or is seen
-    missing = {**own, **serving.siblings.missing()}
-    if not _may_know(request):
+    serving.workers.publish(own)  # before reading the others', so that of two workers at least one sees the other
+    missing = {**own, **serving.workers.missing()}
+    if not _has_access(request):
         missing = dict.fromkeys(missing, WITHHELD)
     document = {"ready": not missing, "missing": missing}
     return _json(document, status=503, headers={"Retry-After": RETRY_AFTER}) if missing else _json(document)
 
 
 async def version(request: Request) -> Response:
-    """Say what runs: Keel, each model's versions, the spool."""
-    return _json(_serving(request).state())
+    """Return what runs: Keel's version, each model's versions, the spool's state."""
+    return _json(_service(request).state())
 
 
 async def metrics(request: Request) -> Response:
-    """Give everything that is counted, to Prometheus."""
-    serving = _serving(request)
-    serving.show()
+    """Return all metrics in Prometheus' text format."""
+    serving = _service(request)
+    serving.refresh_metrics()
     return Response(serving.metrics.text(), headers={"Content-Type": PROMETHEUS})
 
 
-def _may_know(request: Request) -> bool:
-    """Whether to say what stands in the way on a path that is open to everybody: it names hosts, users and folders."""
-    keys, key = request.app.state.keys, presented(request.scope["headers"])
+def labels_in(body: Any, path_model: str | None) -> tuple[str | None, list[Any]]:
+    """Return the model and the labels of a feedback body: one label, or ``labels``, and optionally ``model``."""
+    if not isinstance(body, dict):
+        raise BadRequest('the body must be an object: one label, or {"model": …, "labels": [ … ]}')
+    rest = dict(body)
+    model = rest.pop("model", None)
+    if model is not None and not isinstance(model, str):
+        raise BadRequest("model: must be a text")
+    if path_model is not None and model not in (None, path_model):
+        raise BadRequest(f"model: the body names {model!r}, the path {path_model!r}")
+    if "labels" not in rest:
+        return path_model or model, [rest]
+    labels = rest.pop("labels")
+    if rest:
+        raise BadRequest(f"{next(iter(rest))}: not allowed next to labels; put it inside each label")
+    return path_model or model, labels
+
+
+def _has_access(request: Request) -> bool:
+    """Return whether an open path may show reasons to this client: they contain hosts, users and folders."""
+    keys, key = request.app.state.keys, key_in(request.scope["headers"])
     return keys is None or (key is not None and keys.name_of(key) is not None)
 
 
-def _serving(request: Request) -> Service:
+def _service(request: Request) -> Service:
     return request.app.state.service
 
 
-async def _tell(serving: Service) -> None:
-    """Keep the other workers informed, of no less than that this one's event loop runs."""
-    while serving.siblings.several:
-        if serving.room.missing:
-            await asyncio.to_thread(serving.room.look)
-        serving.siblings.tell(serving.missing)
-        await asyncio.sleep(TELL_SECONDS)
+async def _publish_status(serving: Service) -> None:
+    """Publish this worker's status to the others, which also shows that its event loop runs."""
+    while serving.workers.several:
+        if serving.write_guard.refusal:
+            await asyncio.to_thread(serving.write_guard.probe)
+        serving.workers.publish(serving.missing)
+        await asyncio.sleep(PUBLISH_SECONDS)
 
 
-async def _looked(request: Request) -> Service:
-    """Return the service, which knows by now whether it can write; where it can, that costs nothing."""
-    serving = _serving(request)
-    if serving.room.missing:
-        await asyncio.to_thread(serving.room.look)
+async def _probed_service(request: Request) -> Service:
+    """Return the service after a probe of the disk if writes were refused; otherwise that costs nothing."""
+    serving = _service(request)
+    if serving.write_guard.refusal:
+        await asyncio.to_thread(serving.write_guard.probe)
     return serving
 
 
 async def _read(read: Callable[..., T], *args: Any, **options: Any) -> T:
-    """Call what waits for the store, in a thread of those that requests to be answered and labels do not need."""
-    return await asyncio.get_running_loop().run_in_executor(READERS, partial(read, *args, **options))
+    """Call a function that reads the store, in a thread that predictions and labels do not use."""
+    return await asyncio.get_running_loop().run_in_executor(STORE_READERS, partial(read, *args, **options))
 
 
-def _require_plain(request: Request) -> None:
-    coding = request.headers.get("content-encoding", "identity")
-    if coding.lower() != "identity":
-        raise BadRequest(f"Content-Encoding: {coding!r} is not understood; send the body as it is", status=415)
+def _require_no_encoding(request: Request) -> None:
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise BadRequest(f"Content-Encoding: {encoding!r} is not supported; send the body uncompressed", status=415)
 
 
 def _read_json(request: Request, body: bytes) -> Any:
-    _require_plain(request)
+    _require_no_encoding(request)
     content_type = request.headers.get("content-type", "")
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise BadRequest(f"Content-Type: {content_type or 'none'!r}; send application/json", status=415)
@@ -235,31 +264,13 @@ def _read_json(request: Request, body: bytes) -> Any:
         raise BadRequest(f"the body is not JSON: {error}", status=400) from None
 
 
-def _labels(body: Any, named: str | None) -> tuple[str | None, list[Any]]:
-    """Return the model and the labels that a body of feedback holds: one label, or ``labels``, and maybe ``model``."""
-    if not isinstance(body, dict):
-        raise BadRequest('the body must be an object: one label, or {"model": …, "labels": [ … ]}')
-    rest = dict(body)
-    model = rest.pop("model", None)
-    if model is not None and not isinstance(model, str):
-        raise BadRequest("model: must be a text")
-    if named is not None and model not in (None, named):
-        raise BadRequest(f"model: the body says {model!r}, the path {named!r}")
-    if "labels" not in rest:
-        return named or model, [rest]
-    labels = rest.pop("labels")
-    if rest:
-        raise BadRequest(f"{next(iter(rest))}: stands beside labels; what is said of a label stands inside it")
-    return named or model, labels
-
-
 def _time(name: str, text: str | None) -> datetime | None:
     try:
         return parse_time(text)
     except ConfigError as error:
         raise BadRequest(f"{name}: {error}") from None
     except OverflowError:
-        raise BadRequest(f"{name}: {text} is a time that no clock shows in UTC") from None
+        raise BadRequest(f"{name}: {text} is outside the supported range of years 1 to 9999 in UTC") from None
 
 
 def _json(document: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -267,10 +278,15 @@ def _json(document: Any, *, status: int = 200, headers: dict[str, str] | None = 
 
 
 async def _http_error(request: Request, error: HTTPException) -> Response:
-    """Say in Keel's form what the router says: no such path, or not that method."""
-    said = {404: f"there is nothing at {request.url.path}", 405: f"{request.method} is not what this path takes"}
+    """Return the router's errors in Keel's form: an unknown path, or a wrong method."""
+    messages = {
+        404: f"there is no path {request.url.path}",
+        405: f"this path does not support {request.method}",
+    }
     kinds = {404: "NotFound", 405: "MethodNotAllowed"}
-    return problem(
-        error.status_code, said.get(error.status_code, str(error.detail)), kinds.get(error.status_code, "HttpError"),
+    return json_error(
+        error.status_code,
+        messages.get(error.status_code, str(error.detail)),
+        kinds.get(error.status_code, "HttpError"),
         dict(error.headers or {}),
-    )  # fmt: skip
+    )

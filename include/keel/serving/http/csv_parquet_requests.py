@@ -1,4 +1,4 @@
-"""Requests that are files: CSV as MLflow reads it, and Parquet."""
+"""CSV requests, read as MLflow reads them, and Parquet requests."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 Columns = Mapping[str, Sequence[Any]]
 UNPACKED_BYTES = 2**26
-"""Of one Parquet file; 10,000 rows of fifty numbers and texts are a tenth of it."""
+"""Upper size of one Parquet file, unpacked; 10,000 rows of fifty numbers and texts take a tenth of it."""
 _WITH_POINT = re.compile(r"-?\d+\.0")
 
 
 def read_csv(body: bytes, inputs: Inputs) -> tuple[Columns, int]:
     """Return the columns of a CSV file, as `pandas.read_csv` reads them for MLflow, and the number of rows.
 
-    An entity is read as a text, whatever the others are, as `keel feedback` reads it: 007 is not 7, and a number of
-    twenty digits not the nearest that a fraction can be. Only 12.0 is 12: so a column with a missing value is written.
+    Entities are read as text, as in `keel feedback`: 007 is not 7, and a number of twenty digits keeps all of them.
+    Only 12.0 becomes 12, because pandas writes whole numbers like that in a column with a missing value.
 
-    BadRequest, with status 400, for what is no CSV in UTF-8.
+    Raises BadRequest with status 400 for bytes that are not CSV in UTF-8.
     """
     import pandas as pd
 
@@ -41,13 +41,13 @@ def read_csv(body: bytes, inputs: Inputs) -> tuple[Columns, int]:
     if not text.strip():
         raise BadRequest("the CSV is empty", status=400)
     try:
-        lines = filter(_says_something, csv.reader(io.StringIO(text.removeprefix("\ufeff"))))
+        lines = filter(_has_content, csv.reader(io.StringIO(text.removeprefix("\ufeff"))))
         names = next(lines, [])
         require_columns(names, inputs)
         _require_whole_rows(len(names), lines)
         kinds = {name: float if kind == "numeric" else object for name, kind in inputs.features.items()}
-        if inputs.entity is not None:
-            kinds.setdefault(inputs.entity, object)
+        if inputs.entity_column is not None:
+            kinds.setdefault(inputs.entity_column, object)
         try:
             frame = pd.read_csv(io.StringIO(text), dtype=kinds)
         except (ValueError, OverflowError) as error:
@@ -55,13 +55,13 @@ def read_csv(body: bytes, inputs: Inputs) -> tuple[Columns, int]:
                 raise
             frame = pd.read_csv(io.StringIO(text), dtype=object)
             require_size(len(frame), inputs)
-            checked_features(_lists(frame, inputs), len(frame), inputs)  # names the value that is no number
+            checked_features(_lists(frame, inputs), len(frame), inputs)  # raises an error that names the value
             raise BadRequest(f"the CSV cannot be read: {error}", status=400) from None
     except (csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise BadRequest(f"the CSV cannot be read: {str(error).strip()}", status=400) from None
     columns = _lists(frame, inputs)
-    if inputs.entity in columns:
-        columns[inputs.entity] = [_whole(value) for value in columns[inputs.entity]]
+    if inputs.entity_column in columns:
+        columns[inputs.entity_column] = [_whole(value) for value in columns[inputs.entity_column]]
     return columns, len(frame)
 
 
@@ -69,20 +69,20 @@ def _whole(value: Any) -> Any:
     return value.removesuffix(".0") if isinstance(value, str) and _WITH_POINT.fullmatch(value) else value
 
 
-def _says_something(line: list[str]) -> bool:
-    """Whether a line is not blank; pandas passes over those that are."""
+def _has_content(line: list[str]) -> bool:
+    """Return whether a line is not blank; pandas skips blank lines."""
     return len(line) > 1 or bool(line and line[0].strip())
 
 
-def _require_whole_rows(named: int, rows: Iterable[list[str]]) -> None:
-    """Raise BadRequest for a row of another length: pandas fills a short one, and moves all columns for a long one."""
+def _require_whole_rows(columns: int, rows: Iterable[list[str]]) -> None:
+    """Raise BadRequest for a row of another length: pandas pads short rows and shifts the columns of long ones."""
     for row, values in enumerate(rows):
-        if len(values) != named:
-            raise BadRequest(f"the CSV: row {row} has {len(values)} values; {named} columns are named", status=400)
+        if len(values) != columns:
+            raise BadRequest(f"the CSV: row {row} has {len(values)} values for {columns} columns", status=400)
 
 
 def read_parquet(body: bytes, inputs: Inputs) -> tuple[Columns, int]:
-    """Return the columns of a Parquet file, and the number of rows; BadRequest, status 400, for what is none."""
+    """Return the columns of a Parquet file and the number of rows; raises BadRequest (400) for any other bytes."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -94,7 +94,7 @@ def read_parquet(body: bytes, inputs: Inputs) -> tuple[Columns, int]:
         require_columns(names, inputs)
         used = [name for name in names if name in inputs.used]
         _require_plain(file, body, used)
-        # texts as they were packed: a few bytes of a file can say a long one in every row
+        # texts stay dictionary-encoded: a few bytes of a file can repeat a long text in every row
         table = pq.ParquetFile(io.BytesIO(body), metadata=file.metadata, read_dictionary=used).read(columns=used)
         _require_unpacked_size(sum(map(_text_bytes, table.columns)))
         return {name: table[name].to_pylist() for name in table.column_names}, size
@@ -103,7 +103,7 @@ def read_parquet(body: bytes, inputs: Inputs) -> tuple[Columns, int]:
 
 
 def _require_plain(file: pq.ParquetFile, body: bytes, used: Sequence[str]) -> None:
-    """Raise BadRequest for columns of anything but numbers and texts, and for those that are too large unpacked."""
+    """Raise BadRequest for columns that are neither numbers nor texts, and for those that are too large unpacked."""
     import pyarrow.types as types
 
     for name in used:
@@ -128,11 +128,13 @@ def _unpacked_size(body: bytes, chunk: Any) -> int:
 
 def _require_unpacked_size(size: int) -> None:
     if size > UNPACKED_BYTES:
-        raise BadRequest(f"the file unpacks to more than {UNPACKED_BYTES:,} bytes; send fewer rows at once", status=413)
+        raise BadRequest(
+            f"the file unpacks to more than {UNPACKED_BYTES:,} bytes; send fewer rows per request", status=413
+        )
 
 
 def _text_bytes(column: pa.ChunkedArray) -> int:
-    """Return how long all texts of a column are together."""
+    """Return the length of all texts of a column together, in bytes."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

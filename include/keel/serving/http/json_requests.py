@@ -1,10 +1,8 @@
-"""Reading a request: MLflow's scoring protocol (four JSON forms, CSV, Parquet), and Keel's own key beside it.
+"""Parsing of requests: MLflow's scoring protocol (four JSON forms, CSV, Parquet) and the key ``keel``.
 
-The forms of JSON are read here rather than by MLflow's own parser, which takes milliseconds and cannot say what is
-wrong where. Which values a payload stands for is MLflow's definition;
-`tests/unit/serving/http/test_json_requests.py` holds the
-two together. A few things MLflow lets pass and this does not: rows of unequal length, a column named twice, a number
-where a category belongs, infinities.
+This module parses JSON itself: MLflow's parser takes milliseconds and cannot name the place of an error. The values are
+those of MLflow's parser; `tests/unit/serving/http/test_json_requests.py` compares the two. Keel rejects some requests
+that MLflow accepts: rows of unequal length, a column named twice, a number in a categorical column, infinities.
 """
 
 from __future__ import annotations
@@ -36,44 +34,44 @@ if TYPE_CHECKING:
 JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 KEEL = "keel"
-"""The key of what is Keel's own in a request and in an answer; MLflow passes over keys that it does not know."""
+"""The key of Keel's own data in a request and in an answer; MLflow ignores keys that it does not know."""
 
 Columns = Mapping[str, Sequence[Any]]
 
 
 def parse(body: bytes, content_type: str | None, inputs: Inputs, *, clock: Clock) -> Rows:
-    """Return the rows of a request; nothing of it is kept if anything about it is wrong.
+    """Return the rows of a request. A request with any error is rejected as a whole.
 
     Raises
     ------
     BadRequest
-        400 malformed; 413 more rows than ``serving.max_rows``; 415 another content type or character set; 422 columns,
-        values, ids, times or entities that do not fit. The message names the column and row, or the key.
+        400 malformed; 413 more rows than ``serving.max_rows``; 415 another content type or character set; 422 invalid
+        columns, values, ids, times or entities. The message names the column and row, or the key.
 
     """
     kind = _media_type(content_type or "")
-    own: Any = None
+    keel: Any = None
     if kind == JSON:
         payload = _decoded(body)
         form = _form(payload)
         columns, size = _READ[form](payload[form], inputs)
-        own = payload.get(KEEL)
+        keel = payload.get(KEEL)
     else:
         columns, size = (read_csv if kind == CSV else read_parquet)(body, inputs)
     require_size(size, inputs)
     features = checked_features(columns, size, inputs)
-    ids, times, entities = identify(own, columns, size, inputs, clock)
+    ids, times, entities = identify(keel, columns, size, inputs, clock)
     return Rows(ids, times, entities, features)
 
 
 @lru_cache(maxsize=64)
 def _media_type(content_type: str) -> str:
-    """Return which of the three it is; `BadRequest` with status 415 for any other, as MLflow."""
+    """Return the media type; raises `BadRequest` with status 415 for an unknown one, as MLflow does."""
     kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name != "charset" or value.strip('"') != "utf-8":
-            raise BadRequest(f"content type {content_type!r}: only charset=utf-8 is read", status=415)
+            raise BadRequest(f"content type {content_type!r}: send charset=utf-8", status=415)
     if kind not in (JSON, CSV, PARQUET):
         raise BadRequest(f"content type {content_type!r}: send {JSON}, {CSV} or {PARQUET}", status=415)
     return kind
@@ -87,24 +85,24 @@ def _decoded(body: bytes) -> dict[str, Any]:
     except RecursionError:
         raise BadRequest("the JSON is nested too deeply", status=400) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
-        payload = _decoded_as_python_does(body)
+        payload = _decode_like_python(body)
     if not isinstance(payload, dict):
         raise BadRequest(f"the JSON must be an object with one of {', '.join(FORMS)}, not {shown(payload)}", status=400)
     return payload
 
 
-def _decoded_as_python_does(body: bytes) -> Any:
-    """Decode what is no strict JSON but what MLflow reads, such as NaN; or say where it is malformed."""
+def _decode_like_python(body: bytes) -> Any:
+    """Decode non-standard JSON that MLflow accepts, such as NaN; an error names the place."""
     try:
         payload = json.loads(body)
-        json.dumps(payload, ensure_ascii=False).encode()  # Python reads half a surrogate pair, which no store can keep
+        json.dumps(payload, ensure_ascii=False).encode()  # Python accepts half a surrogate pair, which no store accepts
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno} (character {error.pos})"
         raise BadRequest(f"malformed JSON: {error.msg}: {place}", status=400) from None
     except UnicodeDecodeError as error:
         raise BadRequest(f"the JSON is not UTF-8: byte {error.start}", status=400) from None
     except UnicodeEncodeError:
-        raise BadRequest("the JSON holds half a surrogate pair, which is no text", status=400) from None
+        raise BadRequest("the JSON contains half a surrogate pair, which is not text", status=400) from None
     except RecursionError:
         raise BadRequest("the JSON is nested too deeply", status=400) from None
     except ValueError as error:  # a number of more digits than Python reads
@@ -117,7 +115,7 @@ def _form(payload: Mapping[str, Any]) -> str:
     if len(forms) == 1:
         return forms[0]
     if forms:
-        raise BadRequest(f"the JSON has {' and '.join(forms)}: send one of them", status=400)
+        raise BadRequest(f"the JSON has {' and '.join(forms)}; send only one of them", status=400)
     near = next((hint for key in list(payload)[:COMPARED] if (hint := suggestion(key, FORMS))), "")
     given = ", ".join(map(shown, list(payload)[:SHOWN])) or "none"
     raise BadRequest(f"the JSON has none of the keys {', '.join(FORMS)} (has {given}){near}", status=400)
@@ -137,11 +135,11 @@ def _split(value: Any, inputs: Inputs) -> tuple[Columns, int]:
     require_columns(names, inputs)
     require_size(len(data), inputs)
     if len(names) == 1 and not any(isinstance(row, list) for row in data):
-        data = [[row] for row in data]  # pandas reads a flat list as the one column
+        data = [[row] for row in data]  # pandas reads a flat list as one column
     for row, values in enumerate(data):
         if type(values) is not list or len(values) != len(names):
             found = f"has {len(values)} values" if isinstance(values, list) else f"is {shown(values)}"
-            raise BadRequest(f"dataframe_split.data: row {row} {found}; {len(names)} columns are named", status=400)
+            raise BadRequest(f"dataframe_split.data: row {row} {found} for {len(names)} columns", status=400)
     index = value.get("index")
     if index is not None and (not isinstance(index, list) or len(index) != len(data)):
         raise BadRequest(f"dataframe_split.index: must be a list of {len(data)}, one for each row", status=400)
@@ -150,7 +148,7 @@ def _split(value: Any, inputs: Inputs) -> tuple[Columns, int]:
 
 
 def _records(value: Any, inputs: Inputs, form: str = "dataframe_records") -> tuple[Columns, int]:
-    """Read a list of objects; what one of them lacks is missing there, as for pandas."""
+    """Read a list of objects; a key that one of them lacks is a missing value, as for pandas."""
     if not isinstance(value, list):
         raise BadRequest(f"{form} must be a list of objects, not {shown(value)}", status=400)
     require_size(len(value), inputs)
@@ -171,12 +169,12 @@ def _inputs(value: Any, inputs: Inputs) -> tuple[Columns, int]:
 
 
 def _tensors(value: Any, inputs: Inputs, form: str) -> tuple[Columns, int]:
-    """Read objects, or an object of columns; a list of bare values can only mean the one column that is needed."""
+    """Read objects, or an object of columns; a list of bare values is allowed if one column is needed."""
     if isinstance(value, list) and not any(isinstance(row, dict) for row in value):
         if len(inputs.required) != 1:
             raise BadRequest(
-                f"{form}: a list without names, and {inputs.model} needs {len(inputs.required)} columns; send a list "
-                "of objects, or an object of lists"
+                f"{form}: a list without column names, but {inputs.model} needs {len(inputs.required)} columns; send a "
+                "list of objects, or an object of lists"
             )
         require_size(len(value), inputs)
         return {next(iter(inputs.required)): value}, len(value)
@@ -190,11 +188,14 @@ def _tensors(value: Any, inputs: Inputs, form: str) -> tuple[Columns, int]:
         raise BadRequest(f"{form}: columns of unequal length: {', '.join(sizes[:SHOWN])}{more}", status=400)
     size = lengths.pop() if lengths else 1
     require_size(size, inputs)
-    # pandas gives a bare value to every row
+    # pandas repeats a bare value in every row
     columns = {name: values if isinstance(values, list) else [values] * size for name, values in value.items()}
     return {name: values for name, values in columns.items() if name in inputs.used}, size
 
 
 _READ: Mapping[str, Callable[[Any, Inputs], tuple[Columns, int]]] = {
-    "dataframe_split": _split, "dataframe_records": _records, "instances": _instances, "inputs": _inputs,
-}  # fmt: skip
+    "dataframe_split": _split,
+    "dataframe_records": _records,
+    "instances": _instances,
+    "inputs": _inputs,
+}

@@ -1,4 +1,4 @@
-"""What every request passes: its key, its size, its errors made answers, and the clock."""
+"""The middleware around every request: API key, body limits, error responses and request metrics."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from keel.errors import (
     UnknownModel,
     UnknownVersion,
 )
-from keel.serving.api_keys import Keys, presented
-from keel.serving.http.connection_limits import CROWDED
+from keel.serving.api_keys import ApiKeys, key_in
+from keel.serving.http.connection_limits import OVERLOADED
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OPEN_PATHS = frozenset({"/health", "/ping", "/ready"})
-"""What machines that keep the service running ask, without a key."""
+"""Paths that need no key, for load balancers and service managers."""
 ENDPOINTS = frozenset(
     {"invocations", "feedback", "performance", "experiments", "health", "ping", "ready", "version", "metrics"}
 )
@@ -52,63 +52,64 @@ _STATUS: tuple[tuple[type[KeelError], int], ...] = (
     (RegistryUnavailable, 503),
 )
 RETRY_AFTER = "2"
-"""Seconds after which an answer of 503 may have become another."""
+"""Seconds after which a client may retry a request that got 503."""
 
 
 class Unauthorized(KeelError):
-    """A request without a key that is known."""
+    """A request without a known API key."""
 
 
-class Gate:
+class RequestMiddleware:
     """ASGI middleware around the whole service.
 
-    max_body: bytes of a body. seconds: that a body may take.
+    max_body: bytes of a body. seconds: time limit of a body.
     """
 
     def __init__(
-        self, app: ASGIApp, *, service: Service, keys: Keys | None, max_body: int, seconds: float = float("inf")
+        self, app: ASGIApp, *, service: Service, keys: ApiKeys | None, max_body: int, seconds: float = float("inf")
     ) -> None:
         self.app, self.service, self.keys, self.max_body, self.seconds = app, service, keys, max_body, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and see to it that it gets exactly one answer."""
+        """Pass a request on; an error of any kind becomes one response."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, status = time.perf_counter(), 500
+        started, status = time.perf_counter(), 500
 
-        async def noting(message: Message) -> None:
+        async def record_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            self._let_in(scope)
-            await self.app(scope, _limited(scope, receive, self.max_body, self.seconds), noting)
+            self._admit(scope)
+            await self.app(scope, _limited(scope, receive, self.max_body, self.seconds), record_status)
         except ClientDisconnect:
-            status = 499  # as others call it; nobody is there to be answered
+            status = 499  # the usual code for it; there is no client to answer
         except Exception as error:
-            await answer_to(error)(scope, receive, noting)
+            await error_response(error)(scope, receive, record_status)
         finally:
-            model, endpoint = self._place(scope["path"])
-            self.service.metrics.answered(model, endpoint, status, time.perf_counter() - began)
+            model, endpoint = self._metric_labels(scope["path"])
+            self.service.metrics.answered(model, endpoint, status, time.perf_counter() - started)
 
-    def _let_in(self, scope: Scope) -> None:
+    def _admit(self, scope: Scope) -> None:
+        """Raise Overloaded or Unauthorized if the request may not pass."""
         if scope["path"] in OPEN_PATHS:
             return
-        if scope.get("state", {}).get(CROWDED):
-            raise Overloaded("all connections that may be open are busy (KEEL_SERVING_CONNECTIONS); try again soon")
+        if scope.get("state", {}).get(OVERLOADED):
+            raise Overloaded("all connections are busy (KEEL_SERVING_CONNECTIONS); retry soon")
         if self.keys is None:
             return
-        key = presented(scope["headers"])
+        key = key_in(scope["headers"])
         if key is None or self.keys.name_of(key) is None:
             raise Unauthorized(
-                "this needs a key that the service knows: send it as 'Authorization: Bearer …' or 'X-API-Key: …'"
+                "this path needs a known API key: send it as 'Authorization: Bearer …' or 'X-API-Key: …'"
             )
 
-    def _place(self, path: str) -> tuple[str, str]:
-        """Return model and endpoint for the metrics; what nobody has configured gets no label of its own."""
+    def _metric_labels(self, path: str) -> tuple[str, str]:
+        """Return model and endpoint of a path; names that are not configured get no label of their own."""
         first, _, rest = path.strip("/").partition("/")
         model, endpoint = ("", first) if first != "models" else rest.partition("/")[::2]
         if not model and len(self.service.models) == 1 and endpoint in ("invocations", "feedback"):
@@ -116,8 +117,8 @@ class Gate:
         return (model if model in self.service.models else ""), (endpoint if endpoint in ENDPOINTS else "other")
 
 
-def answer_to(error: Exception) -> Response:
-    """Return the answer that an error is: JSON with what went wrong and what kind it is, and its status."""
+def error_response(error: Exception) -> Response:
+    """Return the response for an error: its status, and JSON with its message and kind."""
     headers: dict[str, str] = {}
     if isinstance(error, Unauthorized):
         status, headers["WWW-Authenticate"] = 401, "Bearer"
@@ -132,30 +133,30 @@ def answer_to(error: Exception) -> Response:
     if status == 503:
         headers["Retry-After"] = RETRY_AFTER
     if status in (408, 413):
-        headers["Connection"] = "close"  # what is left of the body is not read
+        headers["Connection"] = "close"  # the rest of the body is not read
     if isinstance(error, KeelError):
         if status == 500:
-            said = error.without_values if isinstance(error, ScoringFailed) else error
-            log.error("%s: %s", type(error).__name__, said)
-        return problem(status, str(error), type(error).__name__, headers)
-    log.error("a request failed for a reason nobody has foreseen", exc_info=error)
-    return problem(status, "the service failed; its log says why", "InternalError", headers)
+            message = error.without_values if isinstance(error, ScoringFailed) else error
+            log.error("%s: %s", type(error).__name__, message)
+        return json_error(status, str(error), type(error).__name__, headers)
+    log.error("a request failed unexpectedly", exc_info=error)
+    return json_error(status, "the service failed unexpectedly; see its log", "InternalError", headers)
 
 
-def problem(status: int, said: str, kind: str, headers: dict[str, str] | None = None) -> Response:
-    """Return an answer that says what is wrong, the same way everywhere."""
-    body = json.dumps({"error": said, "kind": kind}, ensure_ascii=False).encode("utf-8", "replace")
+def json_error(status: int, message: str, kind: str, headers: dict[str, str] | None = None) -> Response:
+    """Return an error response in the form that all errors have."""
+    body = json.dumps({"error": message, "kind": kind}, ensure_ascii=False).encode("utf-8", "replace")
     return Response(body, status, headers, media_type="application/json")
 
 
-def _limited(scope: Scope, receive: Receive, most: int, seconds: float) -> Receive:
-    """Return ``receive`` that raises BadRequest as soon as a body is known to be too large (413) or too slow (408)."""
-    stated = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
-    stated_size = int(stated) if stated.isdigit() else 0
+def _limited(scope: Scope, receive: Receive, max_body: int, seconds: float) -> Receive:
+    """Return ``receive`` that raises BadRequest as soon as a body is too large (413) or too slow (408)."""
+    content_length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    stated_size = int(content_length) if content_length.isdigit() else 0
     deadline = asyncio.get_running_loop().time() + seconds
     size, more = 0, True
 
-    async def counted() -> Message:
+    async def limited() -> Message:
         nonlocal size, more
         if not more:
             return await receive()
@@ -164,27 +165,29 @@ def _limited(scope: Scope, receive: Receive, most: int, seconds: float) -> Recei
                 message = await receive()
         except TimeoutError:
             raise BadRequest(
-                f"the body must come within {seconds:g} s: send fewer rows at once, or raise KEEL_SERVING_RECEIVE",
+                f"the body did not arrive within {seconds:g} s: send fewer rows per request, or raise "
+                "KEEL_SERVING_RECEIVE",
                 status=408,
             ) from None
         if message["type"] == "http.request":
             size, more = size + len(message.get("body", b"")), message.get("more_body", False)
-            if max(size, stated_size) > most:
-                await _discard(receive, message, most, deadline)
+            if max(size, stated_size) > max_body:
+                await _discard(receive, message, max_body, deadline)
                 raise BadRequest(
-                    f"the body is larger than {most:,} bytes: send fewer rows at once, or raise KEEL_SERVING_MAX_BODY",
+                    f"the body is larger than {max_body:,} bytes: send fewer rows per request, or raise "
+                    "KEEL_SERVING_MAX_BODY",
                     status=413,
                 )
         return message
 
-    return counted
+    return limited
 
 
-async def _discard(receive: Receive, message: Message, most: int, deadline: float) -> None:
-    """Read on a little: a client that is cut off while it sends sees a broken connection, not the answer."""
+async def _discard(receive: Receive, message: Message, max_bytes: int, deadline: float) -> None:
+    """Read on for a while: a client that is cut off while it sends sees a broken connection, not the response."""
     size = 0
     with suppress(TimeoutError):
         async with asyncio.timeout_at(deadline):
-            while message["type"] == "http.request" and message.get("more_body") and size <= most:
+            while message["type"] == "http.request" and message.get("more_body") and size <= max_bytes:
                 message = await receive()
                 size += len(message.get("body", b""))

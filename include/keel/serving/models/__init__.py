@@ -1,1 +1,1 @@
-"""The versions in memory: which are wanted, loading and warming them, swapping."""
+"""The versions that answer: what the store wants, loading, warming, and fast scoring paths."""

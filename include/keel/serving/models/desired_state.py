@@ -1,9 +1,8 @@
-"""What the store says should be served: versions in production, those before them, and running experiments."""
+"""The desired state: which versions and experiments the store says should be served."""
 
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,45 +16,43 @@ from keel.store.database.tables import deployments, experiments
 if TYPE_CHECKING:
     from keel.store import Store
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class DesiredState:
-    """What the store says of a model; plan: of the experiment that runs."""
+    """What the store says of one model. plan: of the running experiment."""
 
     production: int | None = None
     previous: int | None = None
     generation: int = 0
     plan: Plan | None = None
     problem: str | None = None
-    """Why a running experiment does not take effect, if one runs and does not."""
+    """Why a running experiment has no effect; None if it has, or if none runs."""
 
     @property
     def versions(self) -> tuple[int, ...]:
-        """The versions to have in memory, the most needed first: each may come twice."""
+        """The versions to keep in memory, the most important first; a version may be listed twice."""
         challenger = self.plan.challenger if self.plan else None
         return tuple(number for number in (self.production, challenger, self.previous) if number is not None)
 
 
-def read_wanted(store: Store, models: Iterable[str]) -> dict[str, DesiredState]:
-    """Return what is wanted of each model, in one query; raises StoreUnavailable."""
+def read_desired_state(store: Store, models: Iterable[str]) -> dict[str, DesiredState]:
+    """Return the desired state of each model, in one query; raises StoreUnavailable."""
     names = list(models)
     running = and_(experiments.c.model == deployments.c.model, experiments.c.status == RUNNING)
     columns = (deployments.c[name] for name in ("model", "production", "previous", "generation"))
     query = select(*columns, experiments.c.plan).select_from(deployments.outerjoin(experiments, running))
     with store.connect() as connection:
         rows = connection.execute(query.where(deployments.c.model.in_(names))).all()
-    found = {row.model: _wanted(row.production, row.previous, row.generation, row.plan) for row in rows}
+    found = {row.model: _desired(row.production, row.previous, row.generation, row.plan) for row in rows}
     return {name: found.get(name, DesiredState()) for name in names}
 
 
-def _wanted(production: int | None, previous: int | None, generation: int, plan: str | None) -> DesiredState:
+def _desired(production: int | None, previous: int | None, generation: int, plan: str | None) -> DesiredState:
     if plan is None:
         return DesiredState(production, previous, generation)
     try:
         running = Plan.from_dict(json.loads(plan))
-    except Exception as error:  # written by a newer Keel, or broken: no reason to stop answering
-        problem = f"the running experiment cannot be read: {type(error).__name__}: {error}"
+    except Exception as error:  # written by a newer Keel, or damaged; the production version still answers
+        problem = f"the plan of the running experiment cannot be read: {type(error).__name__}: {error}"
         return DesiredState(production, previous, generation, problem=problem)
     return DesiredState(production, previous, generation, running)

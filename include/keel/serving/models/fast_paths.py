@@ -1,9 +1,9 @@
-"""Shorter ways through scikit-learn's estimators, using only what they show in public.
+"""Fast scoring paths through scikit-learn pipelines, which use only scikit-learn's public attributes.
 
-A `ColumnTransformer` costs two to three milliseconds a call, whatever the number of rows: it cuts the data frame up,
-hands each piece through a scheduler and checks names on the way. Its fitted parts, asked directly with arrays, give the
-same matrix. And a fitted encoder of categories gives the same rows for the same categories every time, so each
-combination is asked for once.
+A `ColumnTransformer` costs two to three milliseconds a call, whatever the number of rows: it splits the data frame,
+passes each part through a scheduler and checks names. Its fitted transformers, called directly with arrays, give the
+same matrix. A fitted categorical encoder gives the same output for the same categories, so the output of each
+combination of categories is cached.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     Predict = Callable[[Features], Any]
     Part = Callable[[Features], Any]
 
-REMEMBERED = 20_000
-"""Combinations of categories whose encoding is kept; what comes after is encoded each time."""
-WIDEST = 64
-"""Columns of an encoding that is kept, so that what is kept stays below 10 MB."""
+CACHED_COMBINATIONS = 20_000
+"""Combinations of categories that are cached; further ones are encoded each time."""
+CACHED_COLUMNS = 64
+"""Widest encoding that is cached, so that a cache stays below 10 MB."""
 
 
 def fast_paths(pyfunc: Any, needed: tuple[str, ...], kinds: Mapping[str, str]) -> Iterator[tuple[str, Predict]]:
-    """Return functions that give what ``pyfunc.predict`` does, by name, the shortest first; none for other flavours.
+    """Yield replacements of ``pyfunc.predict`` by name, the fastest first; none for flavours other than scikit-learn.
 
-    Whoever takes one makes sure that it does: what is inside a pipeline can be anything.
+    The caller must verify that a path gives the same output, as a pipeline can contain anything.
     """
     flavour = pyfunc.metadata.flavors.get("python_function", {})
     if flavour.get("loader_module") != "mlflow.sklearn":
@@ -47,9 +47,9 @@ def _on_frame(predict: Callable[[Any], Any], needed: tuple[str, ...]) -> Predict
 
 
 def _direct(estimator: Any, method: str, kinds: Mapping[str, str]) -> Predict | None:
-    """Return the way through the parts of a pipeline that begins with a `ColumnTransformer`, if it is all of sklearn's.
+    """Return the path through the parts of a pipeline that starts with a `ColumnTransformer` and is all scikit-learn's.
 
-    Parts written elsewhere may rely on the names of columns, or on being called together.
+    Other parts may rely on column names, or on being called together.
     """
     from sklearn.compose import ColumnTransformer
     from sklearn.pipeline import Pipeline
@@ -60,7 +60,7 @@ def _direct(estimator: Any, method: str, kinds: Mapping[str, str]) -> Predict | 
     if not all(_is_sklearns(step) for step in (columns, *between)):
         return None
     if any(hasattr(step, "feature_names_in_") for step in (*between, estimator[-1])):
-        return None  # columns come to them as a data frame
+        return None  # they get their columns as a data frame
     parts = _parts(columns, kinds)
     if parts is None:
         return None
@@ -76,7 +76,7 @@ def _direct(estimator: Any, method: str, kinds: Mapping[str, str]) -> Predict | 
 
 
 def _is_sklearns(estimator: Any) -> bool:
-    """Whether an estimator and everything in it is scikit-learn's own, without a function of somebody's."""
+    """Return whether an estimator and all its parts are scikit-learn's own, without a user's function."""
     inside = [step for _, step in getattr(estimator, "steps", ())]
     inside += [part for _, part, _ in getattr(estimator, "transformers_", ()) if not isinstance(part, str)]
     return (
@@ -87,7 +87,7 @@ def _is_sklearns(estimator: Any) -> bool:
 
 
 def _parts(columns: Any, kinds: Mapping[str, str]) -> list[Part] | None:
-    """Return what gives each transformer's share of the matrix, in order; None where columns are not named or mixed."""
+    """Return the function of each transformer's columns, in order; None if columns are unnamed or of mixed kinds."""
     parts: list[Part] = []
     for _, transformer, names in columns.transformers_:
         if isinstance(transformer, str):
@@ -101,14 +101,12 @@ def _parts(columns: Any, kinds: Mapping[str, str]) -> list[Part] | None:
         if len({kinds[name] for name in names}) != 1:
             return None
         nameless = _without_names(copy.deepcopy(transformer))
-        parts.append(
-            _numeric(nameless, names) if kinds[names[0]] == "numeric" else _categorical(nameless, names)
-        )  # fmt: skip
+        parts.append(_numeric(nameless, names) if kinds[names[0]] == "numeric" else _categorical(nameless, names))
     return parts or None
 
 
 def _without_names(estimator: Any) -> Any:
-    """Take the names away that a fitted estimator would miss in an array, and warn about each time."""
+    """Remove the feature names from a fitted estimator, which would warn about an array without them in each call."""
     vars(estimator).pop("feature_names_in_", None)
     for _, step in getattr(estimator, "steps", ()):
         _without_names(step)
@@ -118,11 +116,11 @@ def _without_names(estimator: Any) -> Any:
 def _numeric(transformer: Any, names: Sequence[str]) -> Part:
     from sklearn.preprocessing import FunctionTransformer
 
-    passes = isinstance(transformer, FunctionTransformer)  # without a function: see _is_sklearns
+    is_identity = isinstance(transformer, FunctionTransformer)  # without a function: see _is_sklearns
 
     def part(features: Features) -> Any:
         matrix = np.ascontiguousarray(features.numbers[[features.names.index(name) for name in names]].T)
-        return matrix if passes else transformer.transform(matrix)
+        return matrix if is_identity else transformer.transform(matrix)
 
     return part
 
@@ -136,46 +134,48 @@ def _categorical(transformer: Any, names: Sequence[str]) -> Part:
 
     if not isinstance(transformer, OneHotEncoder | OrdinalEncoder | TargetEncoder):
         return part
-    known = CachedEncoder(transformer)
+    encoder = CachedEncoder(transformer)
 
-    def remembered(features: Features) -> Any:
-        return known(list(zip(*(features.texts[name] for name in names), strict=True)))
+    def cached(features: Features) -> Any:
+        return encoder(list(zip(*(features.texts[name] for name in names), strict=True)))
 
-    return remembered
+    return cached
 
 
 def _encoded(transformer: Any, rows: Sequence[tuple[str | None, ...]]) -> Any:
     matrix = np.array(rows, dtype=object)
-    matrix[matrix == None] = np.nan  # noqa: E711 - element by element; as the data frame's texts have it
+    matrix[matrix == None] = np.nan  # noqa: E711 - element by element, as in the data frame's texts
     return transformer.transform(matrix)
 
 
 class CachedEncoder:
-    """An encoder of categories that is asked once for each combination; its outputs are one row each and stay so.
+    """A categorical encoder whose output is cached for each combination of categories.
 
-    Only what consists of categories that it was fitted to is remembered: others may be of any number and length.
+    Only combinations of fitted categories are cached: others may be of any number and length. combinations, columns:
+    upper limits of the cache, see `CACHED_COMBINATIONS` and `CACHED_COLUMNS`.
     """
 
-    def __init__(self, encoder: Any) -> None:
+    def __init__(self, encoder: Any, *, combinations: int = CACHED_COMBINATIONS, columns: int = CACHED_COLUMNS) -> None:
         self._encoder = encoder
+        self._combinations, self._columns = combinations, columns
         self._fitted = [{None, *categories} for categories in encoder.categories_]
         self._rows: dict[tuple[str | None, ...], NDArray[Any]] = {}
-        self._keeps = True
+        self._caches = True
 
     def __call__(self, rows: list[tuple[str | None, ...]]) -> Any:
         """Return the encoding of each row, as a matrix."""
         known = self._rows
-        new = [row for row in dict.fromkeys(rows) if row not in known] if self._keeps else rows
+        new = [row for row in dict.fromkeys(rows) if row not in known] if self._caches else rows
         if not new:
             return np.array([known[row] for row in rows])
         encoded = _encoded(self._encoder, new)
-        self._keeps = self._keeps and isinstance(encoded, np.ndarray) and encoded.shape[1] <= WIDEST
-        if not self._keeps:
+        self._caches = self._caches and isinstance(encoded, np.ndarray) and encoded.shape[1] <= self._columns
+        if not self._caches:
             return encoded if new is rows else _encoded(self._encoder, rows)
         found = dict(zip(new, encoded, strict=True))
         matrix = np.array([known[row] if row in known else found[row] for row in rows])
         for row, values in found.items():
-            if len(known) < REMEMBERED and all(map(set.__contains__, self._fitted, row)):
+            if len(known) < self._combinations and all(map(set.__contains__, self._fitted, row)):
                 known[row] = values
         return matrix
 

@@ -1,4 +1,4 @@
-"""What a request must hold for a model: its columns against the signatures of the versions that are to score them."""
+"""The input schema: what a request must contain for a model, given the signatures of the versions that score it."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ if TYPE_CHECKING:
     from keel.config import FeatureKind, ModelConfig
 
 SHOWN = 10
-"""How many names an error lists; a request may hold any number of them."""
+"""How many names an error lists. A request may contain any number of them."""
 COMPARED = 100
-"""Among how many of a request's names the one is looked for that was meant; comparing a million takes a minute."""
+"""How many of a request's names are searched for a misspelling. Comparing a million takes a minute."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What requests for a model are checked against.
+    """The schema of a model's requests.
 
-    features: the configured ones with their kinds. required: those that a loaded version cannot do without. entity: the
-    column that says whom a row is about, which may be a feature; None: only the request's ``keel`` key says. max_rows,
-    max_age: limits of one request, as in ``serving``.
+    features: the configured ones with their kinds. required: those that a loaded version needs. entity_column: names
+    each row's entity, and may be a feature; None: only the request's ``keel`` key names entities. max_rows, max_age:
+    limits of one request, from the section ``serving`` of model.yaml.
     """
 
     model: str
     features: Mapping[str, FeatureKind]
     required: frozenset[str]
-    entity: str | None = None
+    entity_column: str | None = None
     max_rows: int = 10_000
     max_age: timedelta = timedelta(hours=1)
 
     @classmethod
     def of(cls, config: ModelConfig, required: Iterable[str]) -> Inputs:
-        """Return what the versions that need ``required`` ask of a model's requests."""
+        """Return the schema of a model's requests for versions that need the columns ``required``."""
         serving = config.serving
         return cls(
             config.model,
@@ -68,17 +68,17 @@ class Inputs:
 
     @cached_property
     def used(self) -> frozenset[str]:
-        """Every column that something is done with; others are passed over, as MLflow does."""
-        return frozenset(self.features) | ({self.entity} if self.entity else set())
+        """The columns that are read; others are ignored, as by MLflow."""
+        return frozenset(self.features) | ({self.entity_column} if self.entity_column else set())
 
 
 @dataclass(frozen=True)
 class Features:
-    """The features of some rows, checked, by column.
+    """Validated features of rows, by column.
 
-    numbers: shape (numeric features, rows), float64, NaN where missing. texts: by categorical feature, None where
-    missing. Both in the order of the configuration. absent: features that the request does not name, missing in all
-    rows. names: of the numeric features.
+    names: of the numeric features. numbers: shape (numeric features, rows), float64, NaN where missing. texts: by
+    categorical feature, None where missing. Both follow the order of the configuration. absent: features that the
+    request does not contain; they are missing in all rows.
     """
 
     names: tuple[str, ...]
@@ -88,30 +88,30 @@ class Features:
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return int(self.numbers.shape[1])
 
     def given(self) -> tuple[list[str], NDArray[np.float64], dict[str, list[str | None]]]:
-        """Return ``names``, ``numbers`` and ``texts`` without the features that are absent."""
+        """Return ``names``, ``numbers`` and ``texts`` without the absent features."""
         if not self.absent:
             return list(self.names), self.numbers, dict(self.texts)
-        kept = [row for row, name in enumerate(self.names) if name not in self.absent]
+        present = [row for row, name in enumerate(self.names) if name not in self.absent]
         texts = {name: values for name, values in self.texts.items() if name not in self.absent}
-        return [self.names[row] for row in kept], self.numbers[kept], texts
+        return [self.names[row] for row in present], self.numbers[present], texts
 
     def take(self, rows: NDArray[np.intp]) -> Features:
-        """Return some of the rows, by their numbers."""
+        """Return the rows with these positions."""
         picked = rows.tolist()
         texts = {name: [values[row] for row in picked] for name, values in self.texts.items()}
         return Features(self.names, self.numbers[:, rows], texts, self.absent)
 
     def to_frame(self, needed: Sequence[str]) -> pd.DataFrame:
-        """Return the columns that a version needs as `keel.registry.scoring_model.to_model_input` makes them."""
+        """Return the columns that a version needs, equal to those of `keel.registry.scoring_model.to_model_input`."""
         import pandas as pd
 
         place = {name: row for row, name in enumerate(self.names)}
-        # Said to be texts, or a column of nothing but missing values would be objects, and its rows scored in other
-        # company than that of rows with a value would be scored differently.
+        # The type is explicit: otherwise a column with only missing values would be of type object, and its rows would
+        # be scored differently alone than together with rows that have a value.
         return pd.DataFrame(
             {
                 name: self.numbers[place[name]] if name in place else pd.array(self.texts[name], dtype="str")
@@ -121,7 +121,7 @@ class Features:
 
     @staticmethod
     def joined(parts: Sequence[Features]) -> Features:
-        """Return the rows of all parts, which are of one model, one after the other."""
+        """Return the rows of all parts, which belong to one model, in order."""
         if len(parts) == 1:
             return parts[0]
         texts = {name: [text for part in parts for text in part.texts[name]] for name in parts[0].texts}
@@ -130,9 +130,9 @@ class Features:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of one request.
+    """The rows of one request, at least one.
 
-    ids, times (microseconds since the epoch, UTC), entities (None: no row has one): as long as there are rows, ≥ 1.
+    ids, times (microseconds since the epoch, UTC) and entities (None: no row has one) have one item per row.
     """
 
     ids: list[str]
@@ -147,15 +147,15 @@ class Rows:
 def require_size(size: int, inputs: Inputs) -> None:
     """Raise `BadRequest` for a request without rows (422), or with more than the model takes at once (413)."""
     if size == 0:
-        raise BadRequest("there is no row in the request")
+        raise BadRequest("the request has no rows")
     if size > inputs.max_rows:
         raise BadRequest(
-            f"{size:,} rows at once; send at most {inputs.max_rows:,} (serving.max_rows)", status=413
-        )  # fmt: skip
+            f"the request has {size:,} rows; send at most {inputs.max_rows:,} (serving.max_rows)", status=413
+        )
 
 
 def require_columns(names: Sequence[Any], inputs: Inputs) -> None:
-    """Raise `BadRequest` for columns that a version needs and the request does not have, or has twice."""
+    """Raise `BadRequest` for columns that a version needs and the request lacks, or that it has twice."""
     present = set(names)
     if not inputs.required <= present:
         missing = [name for name in inputs.features if name in inputs.required - present]
@@ -167,19 +167,19 @@ def require_columns(names: Sequence[Any], inputs: Inputs) -> None:
     if len(present) < len(names):
         twice = sorted(name for name, times in Counter(names).items() if times > 1 and name in inputs.used)
         if twice:
-            raise BadRequest(f"{_columns(twice)} named twice: which one counts?", status=400)
+            raise BadRequest(f"{_columns(twice)} appears twice; send each column once", status=400)
 
 
 def checked_features(columns: Mapping[str, Sequence[Any]], size: int, inputs: Inputs) -> Features:
-    """Return the features in ``columns``, each of ``size`` values as decoded, by column.
+    """Return the validated features in ``columns``, each of ``size`` decoded values.
 
-    A number is a JSON number, true or false (1, 0), or a text that reads as one, as for MLflow; null and NaN are
-    missing. A category is a text; null and NaN are missing.
+    A number is a JSON number, true or false (1, 0), or a text that parses as a number, as for MLflow. A category is a
+    text. Null and NaN are missing values.
 
     Raises
     ------
     BadRequest
-        Naming column, row and value, for the first value that is neither, or infinite.
+        Naming column, row and value, for the first value of another type, or an infinite one.
 
     """
     absent = inputs.features.keys() - columns.keys()
@@ -189,16 +189,16 @@ def checked_features(columns: Mapping[str, Sequence[Any]], size: int, inputs: In
         numbers = np.array(raw, dtype=np.float64) if raw else np.empty((0, size))
     except (ValueError, TypeError, OverflowError):
         numbers = None
-    if numbers is None or numbers.ndim != 2:  # lists of equal length in place of numbers make a third dimension
+    if numbers is None or numbers.ndim != 2:  # lists of equal length instead of numbers give a third dimension
         numbers = _one_by_one(raw, inputs)
     if not np.isfinite(numbers).all():
-        _refuse_infinities(numbers, inputs)
+        _reject_infinities(numbers, inputs)
     texts = {name: _texts(name, columns.get(name, missing)) for name in inputs.categorical}
     return Features(inputs.numeric, numbers, texts, frozenset(absent))
 
 
 def _one_by_one(raw: Sequence[Sequence[Any]], inputs: Inputs) -> NDArray[np.float64]:
-    """Read value by value: one of them is at fault, and is named."""
+    """Parse value by value to name the one that is not a number."""
     return np.array(
         [
             [_number(value, name, row) for row, value in enumerate(values)]
@@ -218,13 +218,13 @@ def _number(value: Any, name: str, row: int) -> float:
     raise BadRequest(f"column {name!r}, row {row}: {shown(value)} is not a number")
 
 
-def _refuse_infinities(numbers: NDArray[np.float64], inputs: Inputs) -> None:
+def _reject_infinities(numbers: NDArray[np.float64], inputs: Inputs) -> None:
     infinite = np.argwhere(np.isinf(numbers))
     if len(infinite):
         column, row = infinite[0]
         raise BadRequest(
-            f"column {inputs.numeric[column]!r}, row {row}: {numbers[column, row]} is not a number that can be scored; "
-            "send null for a value that is not known"
+            f"column {inputs.numeric[column]!r}, row {row}: {numbers[column, row]} is not a finite number; "
+            "send null for a missing value"
         )
 
 
@@ -239,12 +239,12 @@ def _texts(name: str, values: Sequence[Any]) -> list[str | None]:
         elif isinstance(value, float) and isnan(value):
             texts.append(None)
         else:
-            raise BadRequest(f"column {name!r}, row {row}: {shown(value)} is not a text, and the column is categorical")
+            raise BadRequest(f"column {name!r}, row {row}: {shown(value)} is not a text, but the column is categorical")
     return texts
 
 
 def shown(value: object) -> str:
-    """Return a value for a message, as it would stand in JSON, short whatever it is."""
+    """Return a value as a message shows it: like JSON, at most 60 characters."""
     plain = {dict: "an object", list: "a list", type(None): "null"}
     text = plain.get(type(value)) or (str(value).lower() if isinstance(value, bool) else repr(value))
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,8 +1,8 @@
-"""A loaded version as requests are scored with it: the same numbers as MLflow's pyfunc gives, without its detours.
+"""A loaded version: scores requests with the same numbers as MLflow's pyfunc, on the fastest path that gives them.
 
-Pyfunc checks every request against the signature, which is done here already, and a scikit-learn pipeline turns the
-columns of a data frame into a matrix in milliseconds. Whether the shorter way gives the very same bits is tried out on
-every version when it is loaded; one for which it does not is asked the long way.
+Pyfunc checks every request against the signature, which this service has done already. A scikit-learn pipeline takes
+milliseconds to turn a data frame into a matrix. A faster path is used only if it gives the same bits as pyfunc on test
+rows when the version is loaded.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ import numpy as np
 from keel.errors import ScoringFailed
 from keel.registry.scoring_model import inputs_of
 from keel.serving.models.fast_paths import fast_paths
-from keel.serving.models.warmup_rows import unusual
+from keel.serving.models.warmup_rows import unusual_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from keel.registry.scoring_model import ScoringModel
@@ -28,35 +30,43 @@ if TYPE_CHECKING:
 
     Predict = Callable[[Features], Any]
     Scored = tuple[list[Any], NDArray[np.float64], NDArray[np.float64]]
+    FastPaths = Callable[..., Iterator[tuple[str, Predict]]]
 
 log = logging.getLogger(__name__)
 
-ALONE = 4
-"""Rows on which the shorter ways are tried one by one, since a single row may go another way through a library."""
-
-
+SINGLE_ROWS = 4
+"""Test rows that are also scored one by one, as libraries may treat a single row differently."""
 PRELOADED = (
-    "mlflow.pyfunc", "mlflow.sklearn", "mlflow.store.model_registry.sqlalchemy_store",
-    "mlflow.store.tracking.sqlalchemy_store", "pandas", "skops.io", "sklearn.compose", "sklearn.ensemble",
-    "sklearn.linear_model", "sklearn.pipeline", "sklearn.preprocessing", "threadpoolctl",
-)  # fmt: skip
+    "mlflow.pyfunc",
+    "mlflow.sklearn",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "pandas",
+    "skops.io",
+    "sklearn.compose",
+    "sklearn.ensemble",
+    "sklearn.linear_model",
+    "sklearn.pipeline",
+    "sklearn.preprocessing",
+    "threadpoolctl",
+)
 
 
 def preload() -> None:
-    """Import what takes seconds when the first version is loaded; nothing happens where something of it is not there.
+    """Import the libraries that would take seconds of the first load; libraries that are not installed are skipped.
 
-    Versions of another flavour than scikit-learn import their own libraries when they come.
+    Versions of another flavour than scikit-learn import their own libraries when they are loaded.
     """
     for name in PRELOADED:
         with suppress(Exception):
             import_module(name)
 
 
-def one_thread() -> Any:
-    """Have numerical libraries compute in the calling thread alone, from now on or inside a with block.
+def limit_to_one_thread() -> Any:
+    """Limit the loaded numerical libraries to the calling thread, from now on or inside a with block.
 
     For the few rows of a request, waking other threads costs more than they compute, and on a busy machine a call waits
-    for the slowest of them. Holds for the libraries that are loaded.
+    for the slowest of them.
     """
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -66,59 +76,83 @@ def one_thread() -> Any:
 class ServedVersion:
     """A version that scores requests.
 
-    needed: the columns of its signature, in its order. probe: rows like those it was trained on, to warm it with;
-    raises ScoringFailed if it cannot score them.
+    Parameters
+    ----------
+    model
+        The loaded model.
+    warmup
+        Rows like those that the version was trained on, to warm it with.
+    paths
+        Gives the fast paths to try; see `fast_paths`.
+
+    Attributes
+    ----------
+    needed
+        The columns of its signature, in order.
+    path
+        The scoring path in use: ``direct``, ``estimator`` or ``mlflow``.
+
+    Raises
+    ------
+    ScoringFailed
+        The version cannot score the warm-up rows.
+
     """
 
-    def __init__(self, model: ScoringModel, probe: Features) -> None:
+    def __init__(self, model: ScoringModel, warmup: Features, *, paths: FastPaths = fast_paths) -> None:
         self.model, self.number = model, model.version
         self.needed = tuple(inputs_of(model.pyfunc) or ())
         self.is_binary = model.config.target.kind == "binary"
-        self._predict: Predict = self._as_mlflow
-        with one_thread():
-            self.score(probe)
-            self.way = self._shorten(probe)
-            self.score(probe)
+        self.predict: Predict = self._predict_with_mlflow
+        with limit_to_one_thread():
+            self.score(warmup)
+            self.path = self._choose_path(warmup, paths)
+            self.score(warmup)
 
     def score(self, features: Features) -> Scored:
-        """Return what the version puts out for each row, as MLflow's server would give it, with score and prediction.
+        """Return the version's output for each row, as MLflow's server gives it, with scores and predictions.
 
         Raises
         ------
         ScoringFailed
-            It raises for these rows, or gives back something else than one output for each.
+            The version raises for these rows, or does not return one output per row.
 
         """
         name, size = f"{self.model.config.model}: version {self.number}", features.rows
         try:
-            raw = self._predict(features)
-            rows = _plain(raw)
+            raw = self.predict(features)
+            rows = _to_json(raw)
             score, prediction = self.model.read(np.asarray(raw))
         except Exception as error:
-            said = f"{name} failed on these rows: {type(error).__name__}"
-            raise ScoringFailed(f"{said}: {error}", without_values=said) from error
+            summary = f"{name} failed on these rows: {type(error).__name__}"
+            raise ScoringFailed(f"{summary}: {error}", without_values=summary) from error
         if not len(rows) == len(score) == size:
             raise ScoringFailed(f"{name} gave {len(rows)} outputs for {size} rows")
         return rows, score, prediction
 
-    def _as_mlflow(self, features: Features) -> Any:
+    def _predict_with_mlflow(self, features: Features) -> Any:
         return self.model.pyfunc.predict(features.to_frame(self.needed))
 
-    def _shorten(self, probe: Features) -> str:
-        """Take the shortest way that gives the same bits, on these rows and on unusual ones; return its name."""
-        tried = [probe, unusual(probe), *(probe.take(np.array([row])) for row in range(ALONE))]
-        expected = [_output(self._as_mlflow, rows) for rows in tried]
-        for name, way in fast_paths(self.model.pyfunc, self.needed, self.model.config.features):
-            found = [_output(way, rows) for rows in tried]
+    def _choose_path(self, warmup: Features, paths: FastPaths) -> str:
+        """Use the fastest path that gives the same bits as pyfunc on typical and unusual rows; return its name."""
+        test_rows = [warmup, unusual_rows(warmup), *(warmup.take(np.array([row])) for row in range(SINGLE_ROWS))]
+        expected = [_output(self._predict_with_mlflow, rows) for rows in test_rows]
+        for name, predict in paths(self.model.pyfunc, self.needed, self.model.config.features):
+            found = [_output(predict, rows) for rows in test_rows]
             if all(map(_same, found, expected)):
-                self._predict = way
+                self.predict = predict
                 return name
-            log.info("%s: version %d does not take the %s way", self.model.config.model, self.number, name)
+            log.info(
+                "%s: version %d does not use the %s path: its output differs from MLflow's",
+                self.model.config.model,
+                self.number,
+                name,
+            )
         return "mlflow"
 
 
-def _plain(raw: Any) -> list[Any]:
-    """Return outputs as MLflow's server makes JSON of them."""
+def _to_json(raw: Any) -> list[Any]:
+    """Return outputs as the values that MLflow's server writes as JSON."""
     if isinstance(raw, np.ndarray):
         return raw.tolist()
     import pandas as pd
@@ -128,10 +162,10 @@ def _plain(raw: Any) -> list[Any]:
     return list(raw)
 
 
-def _output(way: Predict, rows: Features) -> NDArray[Any] | None:
-    """Return what comes out for the rows; None if it raises."""
+def _output(predict: Predict, rows: Features) -> NDArray[Any] | None:
+    """Return the output for the rows; None if ``predict`` raises."""
     try:
-        return np.asarray(way(rows))
+        return np.asarray(predict(rows))
     except Exception:
         return None
 

@@ -1,7 +1,7 @@
-"""Which versions answer: what the store says is deployed, loaded, warmed and swapped without a gap.
+"""The model loader: polls the store, loads and warms the desired versions, and swaps them without a gap.
 
-One thread polls, another loads. What requests see is one immutable `Served` a model, replaced as a whole; a request
-goes on with the one it began with. Whatever fails leaves what is served as it is.
+One thread polls, another loads. Requests read one immutable `Served` per model, which is replaced as a whole; a request
+keeps the one it started with. Any failure leaves the served versions unchanged.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from keel.errors import KeelError, NoProductionVersion, UnknownModel
-from keel.serving.models.desired_state import read_wanted
+from keel.serving.models.desired_state import read_desired_state
 from keel.serving.models.input_schema import Inputs
 from keel.serving.models.loaded_version import ServedVersion, preload
 from keel.serving.models.slots import ModelSlots, Served
-from keel.serving.models.warmup_rows import typical
+from keel.serving.models.warmup_rows import typical_rows
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
@@ -33,11 +33,19 @@ POLL_SECONDS = 2.0
 
 
 class ModelLoader:
-    """The versions of all configured models, kept as the store says.
+    """Keeps the versions of all configured models as the store desires them.
 
-    ``start`` polls and loads in threads; ``refresh`` does both once, here and now. loads: how many loads of a model
-    ended in ``loaded`` or ``failed``, by (model, outcome). polled_at: when the store last answered. store_error: what
-    stands in the way of it since, or None.
+    ``start`` polls and loads in threads. ``poll`` polls once; ``refresh`` also loads what is missing.
+
+    Attributes
+    ----------
+    loads
+        How many loads ended in ``loaded`` or ``failed``, by (model, outcome).
+    polled_at
+        When the store last answered.
+    store_error
+        Why the store has not answered since; None if it has.
+
     """
 
     def __init__(
@@ -47,27 +55,32 @@ class ModelLoader:
         self.loads: Counter[tuple[str, str]] = Counter()
         self.polled_at: datetime | None = None
         self.store_error: str | None = None
-        self._shelves = {config.model: ModelSlots(config) for config in models}
+        self._slots = {config.model: ModelSlots(config) for config in models}
         self._closing = threading.Event()
-        self._changed = threading.Condition()  # guards the shelves; notified when there may be something to load
+        self._changed = threading.Condition()  # guards the slots; notified when there may be a version to load
         self._threads = [
             threading.Thread(target=run, name=f"keel-{name}", daemon=True)
-            for name, run in (("poll", self._poll_for_ever), ("load", self._load_for_ever))
+            for name, run in (("poll", self._poll_loop), ("load", self._load_loop))
         ]
 
+    @property
+    def running(self) -> bool:
+        """Whether a thread polls or loads."""
+        return any(thread.is_alive() for thread in self._threads)
+
     def start(self) -> None:
-        """Begin to poll and to load."""
+        """Start to poll and to load."""
         for thread in self._threads:
             thread.start()
 
     def refresh(self) -> None:
-        """Poll once and load what is missing, here and now."""
-        self._poll()
+        """Poll once and load what is missing, in this thread."""
+        self.poll()
         while missing := self._next_missing():
             self._load(*missing)
 
     def close(self) -> None:
-        """End the threads, a load that has begun being finished first; harmless when repeated."""
+        """End the threads, after the load that has started; safe to repeat."""
         self._closing.set()
         with self._changed:
             self._changed.notify_all()
@@ -76,71 +89,72 @@ class ModelLoader:
                 thread.join()
 
     def for_model(self, model: str) -> Served:
-        """Return what answers now.
+        """Return the versions that answer now.
 
         Raises
         ------
         UnknownModel
             No such model is configured (404).
         NoProductionVersion
-            It has no version in production, or none is loaded yet (503); the message says which.
+            The model has no version in production, or none is loaded yet (503).
 
         """
-        shelf = self._shelves.get(model)
-        if shelf is None:
-            raise UnknownModel(model, self._shelves)
-        if shelf.served is None:
-            raise NoProductionVersion(self._why_not(shelf))
-        return shelf.served
+        slots = self._slots.get(model)
+        if slots is None:
+            raise UnknownModel(model, self._slots)
+        if slots.served is None:
+            raise NoProductionVersion(self._why_missing(slots))
+        return slots.served
 
     @property
     def ready(self) -> bool:
-        """Whether every model that has a version in production has one loaded, and there is one at all."""
+        """Whether every model with a version in production has one loaded, and there is at least one."""
         return not self.missing
 
     @property
     def missing(self) -> dict[str, str]:
-        """Why it is not ready, by model; models without any version do not keep the others from being ready."""
-        waiting = {name: shelf for name, shelf in self._shelves.items() if shelf.served is None}
-        if len(waiting) < len(self._shelves):
-            waiting = {name: shelf for name, shelf in waiting.items() if shelf.wanted.production is not None}
-        return {name: self._why_not(shelf) for name, shelf in waiting.items()}
+        """Why it is not ready, by model. A model without any version does not keep the others from being ready."""
+        waiting = {name: slots for name, slots in self._slots.items() if slots.served is None}
+        if len(waiting) < len(self._slots):
+            waiting = {name: slots for name, slots in waiting.items() if slots.desired.production is not None}
+        return {name: self._why_missing(slots) for name, slots in waiting.items()}
 
     def state(self) -> Mapping[str, Any]:
-        """Return what is loaded, wanted and wrong, by model, as JSON-able values."""
+        """Return what is loaded, what is desired and which errors there are, by model, as JSON-able values."""
         with self._changed:
-            return {name: shelf.state() for name, shelf in self._shelves.items()}
+            return {name: slots.state() for name, slots in self._slots.items()}
 
-    def _why_not(self, shelf: ModelSlots) -> str:
-        model, version = shelf.config.model, shelf.wanted.production
-        if self.polled_at is None:
-            return f"{model} cannot be answered for yet: {self.store_error or 'the store was not read yet'}"
-        if version is None:
-            return f"{model} has no production version; train one: airflow dags trigger {model}.retrain"
-        failure = shelf.failures.get(version)
-        return f"{model}: version {version} {f'cannot be loaded: {failure.error}' if failure else 'is being loaded'}"
-
-    def _poll_for_ever(self) -> None:
-        while not self._closing.is_set():
-            self._poll()
-            self._closing.wait(self.poll_seconds)
-
-    def _poll(self) -> None:
+    def poll(self) -> None:
+        """Read the desired state once; a failure is logged and changes nothing."""
         try:
-            wanted = read_wanted(self.workspace.store, self._shelves)
-        except Exception as error:  # whatever it is, the next poll may succeed
+            desired = read_desired_state(self.workspace.store, self._slots)
+        except Exception as error:  # whatever the cause, the next poll may succeed
             if str(error) != self.store_error:
-                log.error("what is deployed cannot be read; what is loaded goes on answering: %s", error)
+                log.error("cannot read the deployments; the loaded versions go on answering: %s", error)
             self.store_error = str(error)
             return
         self.store_error, self.polled_at = None, datetime.now(UTC)
         with self._changed:
-            for name, shelf in self._shelves.items():
-                shelf.want(wanted[name])
+            for name, slots in self._slots.items():
+                slots.set_desired(desired[name])
             self._changed.notify_all()
 
-    def _load_for_ever(self) -> None:
-        preload()  # here, as a version that is there already would wait for the same
+    def _why_missing(self, slots: ModelSlots) -> str:
+        model, version = slots.config.model, slots.desired.production
+        if self.polled_at is None:
+            return f"{model}: no version is loaded yet: {self.store_error or 'the store has not been read yet'}"
+        if version is None:
+            return f"{model} has no production version; train one: airflow dags trigger {model}.retrain"
+        failure = slots.failures.get(version)
+        return f"{model}: version {version} {f'cannot be loaded: {failure.error}' if failure else 'is being loaded'}"
+
+    def _poll_loop(self) -> None:
+        while not self._closing.is_set():
+            self.poll()
+            self._closing.wait(self.poll_seconds)
+
+    def _load_loop(self) -> None:
+        preload()  # in this thread, as the first load waits for the imports anyway
         while not self._closing.is_set():
             missing = self._next_missing()
             if missing:
@@ -151,30 +165,28 @@ class ModelLoader:
                     self._changed.wait(self.poll_seconds)
 
     def _next_missing(self) -> tuple[ModelSlots, int] | None:
-        """Return the version to load next: those that are to answer first, those to fall back to last."""
+        """Return the version to load next: production versions first, previous ones last."""
         with self._changed:
-            found = [
-                (rank, shelf, n) for shelf in self._shelves.values() for rank, n in shelf.missing(time.monotonic())
-            ]
-        rank, shelf, number = min(found, key=lambda each: each[0], default=(0, None, 0))
-        return None if shelf is None else (shelf, number)
+            found = [(rank, slots, n) for slots in self._slots.values() for rank, n in slots.missing(time.monotonic())]
+        rank, slots, number = min(found, key=lambda each: each[0], default=(0, None, 0))
+        return None if slots is None else (slots, number)
 
-    def _load(self, shelf: ModelSlots, number: int) -> None:
-        config, began = shelf.config, time.monotonic()
+    def _load(self, slots: ModelSlots, number: int) -> None:
+        config, started = slots.config, time.monotonic()
         try:
             registry = self.workspace.registry
-            # anew: what is in memory of the process stays there, and here versions are dropped when they are not needed
+            # anew: the registry's cache would keep versions in memory that this loader drops
             model = registry.load(config, number, anew=True)
-            version = ServedVersion(model, typical(registry.grid(config.model, number), Inputs.of(config, ())))
+            version = ServedVersion(model, typical_rows(registry.grid(config.model, number), Inputs.of(config, ())))
         except Exception as error:
             self.loads[config.model, "failed"] += 1
-            said = str(error) if isinstance(error, KeelError) else f"{type(error).__name__}: {error}"
+            reason = str(error) if isinstance(error, KeelError) else f"{type(error).__name__}: {error}"
             with self._changed:
-                if shelf.fail(number, said, time.monotonic()):
-                    log.error("%s: version %d cannot be loaded: %s", config.model, number, said)
+                if slots.record_failure(number, reason, time.monotonic()):
+                    log.error("%s: version %d cannot be loaded: %s", config.model, number, reason)
             return
         self.loads[config.model, "loaded"] += 1
-        took = time.monotonic() - began
-        log.info("%s: version %d loaded in %.2f s, %s way", config.model, number, took, version.way)
+        seconds = time.monotonic() - started
+        log.info("%s: version %d loaded in %.2f s, scoring path %s", config.model, number, seconds, version.path)
         with self._changed:
-            shelf.put(version)
+            slots.add(version)

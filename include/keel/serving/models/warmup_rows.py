@@ -1,4 +1,4 @@
-"""Rows that no client has sent: to warm a version with before it answers anybody, and to try shorter ways on."""
+"""Warm-up rows: made from the reference grid to warm a version and to verify fast scoring paths."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ if TYPE_CHECKING:
 
 ROWS = 16
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
-"""A category that no version was trained on."""
+"""A category that no version has seen."""
 
 
-def typical(grid: ReferenceGrid, inputs: Inputs) -> Features:
-    """Return rows of values that the version was trained on: each column from its least to its greatest value, and its
-    most frequent categories. A feature that it was not trained on, and so does not need, is missing.
+def typical_rows(grid: ReferenceGrid, inputs: Inputs) -> Features:
+    """Return rows with values from the version's training rows.
+
+    Each numeric column runs from its lowest to its highest value; categories are the most frequent ones. A feature that
+    the version was not trained on is missing.
     """
     known = {name: grid.column(name) for name in grid.features}
     numbers = np.array([_numbers(known.get(name)) for name in inputs.numeric]).reshape(len(inputs.numeric), ROWS)
     return Features(inputs.numeric, numbers, {name: _texts(known.get(name)) for name in inputs.categorical})
 
 
-def unusual(rows: Features) -> Features:
-    """Return the same rows with values missing and categories never seen, in all combinations of columns by turns."""
+def unusual_rows(rows: Features) -> Features:
+    """Return the same rows with missing values and unknown categories, in varying combinations of columns."""
     numbers = rows.numbers.copy()
     for column in range(len(numbers)):
         numbers[column, (np.arange(ROWS) + column) % 3 == 0] = np.nan
@@ -43,17 +45,17 @@ def _numbers(column: ColumnGrid | None) -> list[float]:
     if column is None or not len(column.knots):
         return [float("nan")] * ROWS
     places = np.rint(np.linspace(0, len(column.knots) - 1, ROWS)).astype(int)
-    # a column's order is turned, so that rows are no two ends of everything at once
-    return np.roll(column.knots[places], _turn(column.name)).tolist()
+    # each column starts at another position, so that no row has the lowest values of all columns
+    return np.roll(column.knots[places], _offset(column.name)).tolist()
 
 
-def _turn(name: str) -> int:
-    """Return a small number for a name, the same in every process."""
+def _offset(name: str) -> int:
+    """Return a small number derived from a name, the same in every process."""
     return sum(name.encode()) % ROWS
 
 
 def _texts(column: ColumnGrid | None) -> list[str | None]:
     if column is None or not column.vocabulary:
         return [None] * ROWS
-    turn = _turn(column.name)
-    return [column.vocabulary[(row + turn) % len(column.vocabulary)] for row in range(ROWS)]
+    offset = _offset(column.name)
+    return [column.vocabulary[(row + offset) % len(column.vocabulary)] for row in range(ROWS)]

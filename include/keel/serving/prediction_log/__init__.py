@@ -1,1 +1,1 @@
-"""What was answered, on its way to the store."""
+"""The prediction log on its way to the store: records, the spool, and the thread that ships them."""

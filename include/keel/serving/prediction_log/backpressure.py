@@ -1,4 +1,4 @@
-"""Whether what is answered can be written down: what the last write said, and then what a try says."""
+"""The write guard: whether the spool accepts writes, by the last write's result and then by probing the disk."""
 
 from __future__ import annotations
 
@@ -18,71 +18,74 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TRY_BYTES = 2**18
-"""What a try writes, and what must be left below the limit: room for some requests, not for one."""
-TRY_SECONDS = 1.0
-"""Between tries, whoever asks."""
+PROBE_BYTES = 2**18
+"""What a probe writes, and what must be free below the spool's limit: space for several requests."""
+PROBE_SECONDS = 1.0
+"""Between probes, however often they are asked for."""
 
 
 class WriteGuard:
-    """What stands in the way of writing to a spool, or nothing.
+    """Knows whether a spool accepts writes.
 
-    failed: what the disk said, if it did not write. full: why there is no room. Both None: the last write succeeded, or
-    a try did since.
+    failed: what the disk reported, if it does not write. full: why there is no space. Both are None when the last write
+    or a probe since then succeeded.
     """
 
-    def __init__(self, spool: Spool, folder: Path, max_bytes: int) -> None:
+    def __init__(self, spool: Spool, folder: Path, max_bytes: int, *, probe_seconds: float = PROBE_SECONDS) -> None:
         self.failed: str | None = None
         self.full: str | None = None
-        self._spool, self._max_bytes = spool, max_bytes
-        self._try = folder / f"room-{os.getpid()}"
+        self._spool, self._max_bytes, self._probe_seconds = spool, max_bytes, probe_seconds
+        self._probe_file = folder / f"probe-{os.getpid()}"
         self._files = LocalFiles()
-        self._trying = threading.Lock()
-        self._tried_at = float("-inf")
+        self._probing = threading.Lock()
+        self._probed_at = float("-inf")
 
     @property
-    def missing(self) -> str | None:
+    def refusal(self) -> str | None:
         """Why writes are refused; None if they are not."""
         return self.failed or self.full
 
-    def note(self, kept: Future[None]) -> None:
-        """Note what became of a write."""
-        error = kept.exception()
+    def record(self, write: Future[None]) -> None:
+        """Record the result of a write that is done."""
+        error = write.exception()
         if error is None:
-            self._is(None, None)
+            self._set(None, None)
         elif isinstance(error, SpoolFailed):
-            self._is(str(error), None)
+            self._set(str(error), None)
         elif isinstance(error, SpoolFull):
-            self._is(None, str(error))
+            self._set(None, str(error))
 
-    def look(self) -> None:
-        """If writes are refused, try whether they would be still: no request may come that finds out."""
-        if self.missing is None or not self._trying.acquire(blocking=False):
+    def probe(self) -> None:
+        """While writes are refused, test whether they would succeed now, as no request may come to find out."""
+        if self.refusal is None or not self._probing.acquire(blocking=False):
             return
         try:
-            if time.monotonic() - self._tried_at < TRY_SECONDS:
+            if time.monotonic() - self._probed_at < self._probe_seconds:
                 return
-            self._tried_at = time.monotonic()
-            if self._spool.stats.bytes + min(TRY_BYTES, self._max_bytes // 8) <= self._max_bytes and self._can_write():
-                self._is(None, None)
+            self._probed_at = time.monotonic()
+            needed = min(PROBE_BYTES, self._max_bytes // 8)
+            if self._spool.stats.bytes + needed <= self._max_bytes and self._can_write():
+                self._set(None, None)
         finally:
-            self._trying.release()
+            self._probing.release()
 
-    def _is(self, failed: str | None, full: str | None) -> None:
-        before, self.failed, self.full = self.missing, failed, full
-        if (before is None) is not (self.missing is None):
-            log.info("the spool takes records again") if before else log.error("requests are refused: %s", self.missing)
+    def _set(self, failed: str | None, full: str | None) -> None:
+        before, self.failed, self.full = self.refusal, failed, full
+        if before and not self.refusal:
+            log.info("the spool accepts records again")
+        elif self.refusal and not before:
+            log.error("requests are refused: %s", self.refusal)
 
     def _can_write(self) -> bool:
-        """Do what the spool does after a failure: begin a file."""
+        """Write a new file, as the spool does after a failure."""
         try:
-            handle = self._files.open(self._try)
+            handle = self._files.open(self._probe_file)
             try:
-                self._files.write(handle, bytes(TRY_BYTES), 0)
+                self._files.write(handle, bytes(PROBE_BYTES), 0)
                 self._files.sync(handle)
             finally:
                 self._files.close(handle)
-                self._files.remove(self._try)
+                self._files.remove(self._probe_file)
         except OSError:
             return False
         return True

@@ -1,8 +1,8 @@
-"""What is written down of a request before it is answered: blocks of predictions and of labels, as spool records.
+"""Spool records: blocks of predictions and of labels, which are stored before a request is answered.
 
-A record is one request's rows, as MessagePack behind two bytes: what it is, and the version of its format. Numbers lie
-in it as they lie in memory, so that those of many records are put together without a look at any of them.
-Whoever reads a record of a kind or format it does not know sets it aside instead of guessing.
+A record is one request's rows as MessagePack, after two bytes for its kind and the version of its format. Numbers are
+stored as in memory, so that many records are joined without reading single values. A record of an unknown kind or
+format is rejected.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _FLOAT = np.dtype("<f8")
 
 
 class PredictionBlock(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
-    """The answered rows of one request, by column; every list is as long as ``ids``.
+    """The answered rows of one request, by column; every list has the length of ``ids``.
 
-    times: microseconds since the epoch, UTC. A column that is None is null in all rows. Numbers are `packed`, one a
-    row, NaN where missing. numeric: names of the features that are numbers; numbers: their values, row after row.
-    texts: the other features by name, None where missing.
+    times: microseconds since the epoch, UTC. A column that is None is null in all rows. Numbers are `packed`, one per
+    row, NaN where missing. numeric: names of the numeric features. numbers: their values, row after row. texts: the
+    categorical features by name, None where missing.
     """
 
     model: str
@@ -54,7 +54,7 @@ class PredictionBlock(msgspec.Struct, frozen=True, array_like=True, forbid_unkno
 
     @property
     def shape(self) -> tuple[object, ...]:
-        """What blocks have in common that can be one table."""
+        """A key that is equal for blocks that can be one table."""
         return self.model, *self.numeric, None, *self.texts
 
     @property
@@ -64,7 +64,7 @@ class PredictionBlock(msgspec.Struct, frozen=True, array_like=True, forbid_unkno
 
 
 class LabelBlock(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
-    """Labels handed in by one request; times in microseconds since the epoch, UTC."""
+    """Labels submitted by one request; times in microseconds since the epoch, UTC."""
 
     model: str
     ids: list[str]
@@ -91,26 +91,26 @@ def encode(block: Block) -> bytes:
 
 
 def decode(record: bytes) -> Block:
-    """Return what `encode` was given.
+    """Return the block that `encode` wrote.
 
-    Raises SchemaError for anything else: another kind or format, bytes that do not fit, columns of unequal length.
+    Raises SchemaError for an unknown kind or format, malformed bytes, or columns of unequal length.
     """
     decoder = _decoders.get(record[0]) if record else None
     if decoder is None or len(record) < 2 or record[1] != FORMAT:
         raise SchemaError(
-            f"a record that begins with {record[:2]!r} is of no kind and format this Keel knows (format {FORMAT}); "
-            "was it written by a newer one?"
+            f"a record that starts with {record[:2]!r} has a kind or format that this Keel does not know "
+            f"(format {FORMAT}); a newer Keel may have written it"
         )
     try:
         block = decoder.decode(memoryview(record)[2:])
     except msgspec.DecodeError as error:
-        raise SchemaError(f"a record that cannot be read: {error}") from None
+        raise SchemaError(f"cannot decode a record: {error}") from None
     _require_equal_lengths(block)
     return block
 
 
 def packed(values: ArrayLike | Sequence[float | None]) -> bytes:
-    """Return numbers as a block holds them: float64, NaN where one is None; of a matrix row after row.
+    """Return numbers as the bytes of a block: float64, NaN for None; a matrix row after row.
 
     >>> packed([1.0, None]) == packed((1, float("nan")))
     True
@@ -132,7 +132,7 @@ def _require_equal_lengths(block: Block) -> None:
     lengths = {len(column) for column in columns if column is not None}
     widths = {len(column) for column in numbers if column is not None}
     if not (fits and lengths <= {size} and widths <= {size * _FLOAT.itemsize}):
-        raise SchemaError(f"{block.model}: a record of {size} ids and columns of another length")
+        raise SchemaError(f"{block.model}: a record has {size} ids but a column of another length")
 
 
 def predictions_table(blocks: list[PredictionBlock]) -> pa.Table:
@@ -176,7 +176,7 @@ def predictions_table(blocks: list[PredictionBlock]) -> pa.Table:
 
 
 def _joined(parts: Sequence[list[Any] | None], sizes: Sequence[int], kind: pa.DataType) -> pa.Array:
-    """Return lists one after the other; None stands for one of so many nulls."""
+    """Return the concatenated lists; None stands for a list of nulls."""
     import pyarrow as pa
 
     if not any(parts):
@@ -188,7 +188,7 @@ def _joined(parts: Sequence[list[Any] | None], sizes: Sequence[int], kind: pa.Da
 
 
 def labels_table(blocks: list[LabelBlock]) -> pa.Table:
-    """Return blocks of one model as one table for `PredictionLog.add_labels`, in the order they came in."""
+    """Return blocks of one model as one table for `PredictionLog.add_labels`, in their order."""
     import pyarrow as pa
 
     times = [time for block in blocks for time in block.observed_at]

@@ -1,4 +1,4 @@
-"""One batch of the spool's records on its way into the store, and which of them the store refuses for their content."""
+"""The batch writer: stores one batch of spool records and collects those that the store rejects for their content."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ B = TypeVar("B", PredictionBlock, LabelBlock)
 
 
 class BatchWriter:
-    """One batch. refused: what the store will not take, by place in the batch; labels: how many it was brought."""
+    """Writes one batch. rejected: reasons by position in the batch; labels: how many labels were written."""
 
     def __init__(self, ws: Workspace, configs: Mapping[str, ModelConfig], metrics: Metrics) -> None:
         self._ws, self._configs, self._metrics = ws, configs, metrics
-        self.refused: dict[int, str] = {}
+        self.rejected: dict[int, str] = {}
         self.labels = 0
         self._suspects: list[tuple[Exception, int, Callable[[], None]]] = []
-        self._brought = 0
+        self._writes = 0
 
-    def records(self, records: Sequence[bytes]) -> None:
-        """Store all records but those that are refused. Any other error means that none is known to be stored."""
+    def write(self, records: Sequence[bytes]) -> None:
+        """Store all records except the rejected ones. After any other error, no record counts as stored."""
         predictions: dict[tuple[object, ...], list[tuple[int, PredictionBlock]]] = {}
         labels: dict[str, list[tuple[int, LabelBlock]]] = {}
         for index, block in self._decoded(records):
             if isinstance(block, PredictionBlock):
-                # The store remembers which features a whole table lacks.
+                # one table per set of features: the store records which features a whole table lacks
                 predictions.setdefault(block.shape, []).append((index, block))
             else:
                 labels.setdefault(block.model, []).append((index, block))
-        # Labels behind the predictions of the same batch: then fewer of them look early.
-        for group in predictions.values():
-            self._halving(group, self._append)
-        for answers in labels.values():
-            self._halving(answers, self._add_labels)
-        self._try_suspects_again()
+        # predictions first, so that a label in the same batch finds its prediction
+        for prediction_group in predictions.values():
+            self._bisect(prediction_group, self._append)
+        for label_group in labels.values():
+            self._bisect(label_group, self._add_labels)
+        self._retry_suspects()
 
     def _decoded(self, records: Sequence[bytes]) -> list[tuple[int, Block]]:
         found: list[tuple[int, Block]] = []
@@ -57,40 +57,43 @@ class BatchWriter:
             try:
                 found.append((index, decode(record)))
             except SchemaError as error:
-                self.refused[index] = str(error)
+                self.rejected[index] = str(error)
         return found
 
-    def _halving(self, group: list[tuple[int, B]], bring: Callable[[list[B]], None]) -> None:
-        """Bring all of a group, or, if that fails, each half of it, down to what fails alone."""
+    def _bisect(self, group: list[tuple[int, B]], write: Callable[[list[B]], None]) -> None:
+        """Write a group; if that fails, write each half of it, down to the single records that fail."""
         try:
-            bring([block for _, block in group])
-            self._brought += 1
+            write([block for _, block in group])
+            self._writes += 1
             return
         except StoreUnavailable:
             raise
         except Exception as error:
             if len(group) == 1:
                 index, block = group[0]
-                if of_content(error):
-                    self.refused[index] = f"{type(error).__name__}: {error}"
+                if is_content_error(error):
+                    self.rejected[index] = f"{type(error).__name__}: {error}"
                 else:
-                    self._suspects.append((error, index, lambda: bring([block])))
+                    self._suspects.append((error, index, lambda: write([block])))
                 return
         middle = len(group) // 2
-        self._halving(group[:middle], bring)
-        self._halving(group[middle:], bring)
+        self._bisect(group[:middle], write)
+        self._bisect(group[middle:], write)
 
-    def _try_suspects_again(self) -> None:
-        """Refuse what fails twice for an unforeseen reason while the store takes others; else it is not the record."""
-        for error, index, bring in self._suspects:
-            if not self._brought:
+    def _retry_suspects(self) -> None:
+        """Reject a record that fails twice for an unexpected reason while the store accepts others.
+
+        If the store accepted no record, the cause is not the record, and the error is raised.
+        """
+        for error, index, write in self._suspects:
+            if not self._writes:
                 raise error
             try:
-                bring()
+                write()
             except StoreUnavailable:
                 raise
             except Exception as again:
-                self.refused[index] = f"{type(again).__name__}: {again}"
+                self.rejected[index] = f"{type(again).__name__}: {again}"
 
     def _append(self, blocks: list[PredictionBlock]) -> None:
         table = predictions_table(blocks)
@@ -104,9 +107,9 @@ class BatchWriter:
         self.labels += table.num_rows
 
     def _log(self, model: str, kinds: Mapping[str, FeatureKind]) -> PredictionLog:
-        """Return the model's log, with the features that the rows have where the configuration does not suit the store.
+        """Return the model's log, with the rows' own features if the configured ones do not fit the store.
 
-        So it is with a model that is no longer configured, or whose feature became another kind since the rows came.
+        That is the case for a model that is no longer configured, or whose feature changed its kind after the answer.
         """
         config = self._configs.get(model)
         if config is not None:
@@ -117,15 +120,15 @@ class BatchWriter:
         return self._ws.store.predictions(model, kinds)
 
 
-def of_content(error: Exception) -> bool:
-    """Whether ``error`` says that what was brought is wrong, and would come again from any store."""
+def is_content_error(error: Exception) -> bool:
+    """Return whether ``error`` is about the rows' content, so that any store would reject them again."""
     import pyarrow as pa
 
     return isinstance(error, SchemaError | ConfigError | OverflowError | pa.ArrowInvalid | pa.ArrowTypeError)
 
 
 def model_of(record: bytes) -> str:
-    """Return whose record it is; empty where it cannot be read."""
+    """Return the model of a record; empty if the record cannot be read."""
     try:
         return decode(record).model
     except SchemaError:

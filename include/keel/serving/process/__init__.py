@@ -1,1 +1,1 @@
-"""The server's processes: starting, supervising, stopping."""
+"""The serving processes: listening, workers, signals, the end."""

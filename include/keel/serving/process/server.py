@@ -1,4 +1,4 @@
-"""The scoring service as a process: listening, signals, the end."""
+"""One serving process: listening, signals, the end."""
 
 from __future__ import annotations
 
@@ -26,42 +26,47 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KEEP_ALIVE_SECONDS = 75
-"""Longer than clients keep a connection that they do not use: who closes last does not lose a request."""
+"""Longer than clients keep an idle connection: if the server closed first, a request could be lost."""
 UNREAD_SECONDS = 60
-"""After which the system ends a connection whose client takes nothing of an answer any more."""
+"""After which the system closes a connection whose client reads nothing of its answer."""
 OWN_FILES = 256
-"""Handles for what is not a client's connection: spool, store, registry, versions."""
+"""File handles for other things than client connections: spool, store, registry, versions."""
 BACKLOG = 2048
 SWITCH_SECONDS = 5e-4
-"""For how long a thread may compute while others wait to."""
+"""How long a thread may compute while others wait."""
 COLLECT_OBJECTS = 10_000
-"""New containers until Python looks for cycles among them; a batch on its way to the store is some thousands and no
-cycle, and looking at them every 700, as is usual, takes longer than reading them."""
+"""New objects between two runs of Python's garbage collector. A batch on its way to the store is some thousands without
+a cycle; the default of 700 would spend more time on collecting than on reading them."""
+WAIT_SECONDS = 0.1
+"""Between checks whether a worker that does not accept requests yet can answer."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class CannotListen(KeelError):
-    """The address cannot be listened on; the message says which."""
+    """The address cannot be used; the message names it."""
 
     exit_code = 3
     permanent = False
 
 
-def listen(settings: Settings) -> socket.socket:
-    """Return a socket bound to the settings' address; connections are refused until a server listens on it."""
+def listen(settings: Settings, *, unread_seconds: int = UNREAD_SECONDS) -> socket.socket:
+    """Return a socket bound to the settings' address; connections are refused until a server listens on it.
+
+    unread_seconds: see `UNREAD_SECONDS`.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         made = socket.socket(family, kind, protocol)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; what accepts from this socket has it, too
-            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; accepted connections inherit it
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unread_seconds * 1000)
         made.bind(address)
     except OSError as error:
         raise CannotListen(
-            f"cannot listen on {settings.host}, port {settings.port} ({error.strerror or error}): is something else "
-            "there? Choose another with --port or KEEL_SERVING_PORT"
+            f"cannot listen on {settings.host}, port {settings.port} ({error.strerror or error}): another process may "
+            "use it. Choose another port with --port or KEEL_SERVING_PORT"
         ) from None
     return made
 
@@ -74,33 +79,41 @@ def serve(settings: Settings, listener: socket.socket) -> int:
     from keel.serving.http.connection_limits import bounded
     from keel.serving.service import Service
 
-    # Answers pass through three threads; the usual 5 ms would be most of their latency whenever one of them computes.
+    # an answer passes through three threads; the default of 5 ms would be most of its latency while one computes
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.set_threshold(COLLECT_OBJECTS)
     service = Service(settings)
     app = create_app(settings, service=service)
-    service.start()  # before the server: what cannot start says so in one line
+    service.start()  # before the server, so that an error in it is one line
     protocol = bounded(seconds=settings.receive_seconds, connections=_allowed_connections(settings.connections))
     server = uvicorn.Server(
         uvicorn.Config(
-            app, loop="uvloop", http=protocol, ws="none", lifespan="on", log_config=None, access_log=False,
-            server_header=False, timeout_keep_alive=KEEP_ALIVE_SECONDS, backlog=BACKLOG,
+            app,
+            loop="uvloop",
+            http=protocol,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            backlog=BACKLOG,
             timeout_graceful_shutdown=max(1, round(settings.stop_seconds)),
         )
-    )  # fmt: skip
-    # uvicorn would raise the signal again when it is through, and the exit code would be the signal's.
+    )
+    # uvicorn would raise the signal again at its end, and the exit code would be the signal's
     server.capture_signals = lambda: _stopping_by_signal(server)  # type: ignore[method-assign]
-    if service.siblings.several:
-        _wait_for_versions(service)
+    if service.workers.several:
+        wait_for_versions(service)
     server.run(sockets=[listener])
     if not service.ended:
         logging.shutdown()
-        os._exit(0)  # Python would wait for, or trip over, a thread that is still loading a version
+        os._exit(0)  # Python would wait for a thread that is still loading a version, or fail because of it
     return 0
 
 
 def _allowed_connections(wanted: int) -> int:
-    """Return how many connections may be open, of those wanted, so that the spool always gets the files it needs."""
+    """Return how many of the wanted connections may be open, so that the spool always gets its file handles."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + OWN_FILES
     if soft == resource.RLIM_INFINITY or soft >= needed:
@@ -108,9 +121,11 @@ def _allowed_connections(wanted: int) -> int:
     allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
     if allowed < needed:
-        found = max(16, allowed - OWN_FILES)
-        log.warning("at most %d connections instead of %d: a process may have %d files open", found, wanted, allowed)
-        return found
+        connections = max(16, allowed - OWN_FILES)
+        log.warning(
+            "at most %d connections instead of %d: a process may open only %d files", connections, wanted, allowed
+        )
+        return connections
     return wanted
 
 
@@ -118,38 +133,39 @@ def _allowed_connections(wanted: int) -> int:
 def _stopping_by_signal(server: uvicorn.Server) -> Iterator[None]:
     def stop(number: int, _frame: FrameType | None) -> None:
         if server.should_exit:
-            os._exit(128 + number)  # the spool keeps what is answered and not stored yet
-        log.info("stopping: finishing what is in flight, then flushing the spool")
+            os._exit(128 + number)  # answered rows that are not stored yet stay in the spool
+        log.info("stopping: finishing the requests in progress, then shipping the spool")
         server.should_exit = True
 
     before = {number: signal.signal(number, stop) for number in SIGNALS}
     try:
         yield
     finally:
-        # A second signal still ends the flush that follows.
+        # a second signal still ends the shipping that follows
         for number in before:
             signal.signal(number, lambda number, _: os._exit(128 + number))
 
 
-def _wait_for_versions(service: Service) -> None:
-    """Take no request, as others take them all, until this process can answer, too: each would come to it by chance.
+def wait_for_versions(service: Service, *, wait_seconds: float = WAIT_SECONDS) -> None:
+    """Accept no request until this worker can answer, as long as another worker can.
 
-    Whoever says to be ready says so to the others first, and looks at them then; so it is here before it takes any.
+    A worker first publishes its status and then reads the others'. So of two workers that check at the same time, at
+    least one sees the other.
     """
-    siblings, said = service.siblings, False
+    workers, logged = service.workers, False
     while service.missing:
-        if not siblings.answering():
-            siblings.tell(service.missing)
-            if not siblings.answering():
+        if not workers.another_is_ready():
+            workers.publish(service.missing)
+            if not workers.another_is_ready():
                 return
-            siblings.withdraw()
-        if not said:
-            log.info("worker %d: the others answer until it can, too", service.settings.worker)
-        said = True
-        time.sleep(0.1)
+            workers.withdraw()
+        if not logged:
+            log.info("worker %d: the other workers answer until this one can", service.settings.worker)
+        logged = True
+        time.sleep(wait_seconds)
 
 
-def log_plainly() -> None:
-    """One line an event, on standard error; of other packages only what is wrong."""
+def configure_logging() -> None:
+    """Log one line per event to standard error; of other packages only warnings and errors."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("keel").setLevel(logging.INFO)

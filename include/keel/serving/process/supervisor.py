@@ -1,8 +1,7 @@
-"""The process that starts the workers of a service, starts them anew when they end, and stops them."""
+"""The supervisor: starts the workers of a service, restarts them when they end, and stops them."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -14,48 +13,54 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from prometheus_client.multiprocess import mark_process_dead
+
 from keel.errors import ConfigError
-from keel.serving.metrics import SHARED_FOLDER, forget_dead
-from keel.serving.prediction_log.spool import Durability
-from keel.serving.process.server import BACKLOG, SIGNALS, log_plainly, serve
+from keel.serving.metrics import SHARED_FOLDER
+from keel.serving.process.server import BACKLOG, SIGNALS, configure_logging, serve
 from keel.serving.settings import Settings
-from keel.serving.worker_status import note_end
+from keel.serving.worker_status import record_end
 
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
-"""Seconds until a worker that has ended begins anew; doubled each time that it did not last."""
-LASTING_SECONDS = 60.0
-"""After which a worker's end has nothing to do with how it began."""
-LOOK_SECONDS = 0.2
+"""Seconds until an ended worker is restarted; doubled each time that it ends soon again."""
+STABLE_SECONDS = 60.0
+"""A worker that ran this long ended for another reason than its start."""
+CHECK_SECONDS = 0.2
+"""Between checks of the workers."""
 
 
 @dataclass
-class Child:
-    """A worker process. process: None until it begins anew. brief: ends in a row that came soon; ends: all of them."""
+class WorkerProcess:
+    """A worker process.
+
+    process: None until it is restarted. starts_at: when it was or will be started. early_ends: consecutive ends soon
+    after a start. ends: all ends.
+    """
 
     number: int
     process: subprocess.Popen[bytes] | None = None
-    begins_at: float = 0.0
-    brief: int = 0
+    starts_at: float = 0.0
+    early_ends: int = 0
     ends: int = 0
 
 
 class Supervisor:
-    """Keeps the worker processes running; they share one socket, and a folder for their metrics and how they are."""
+    """Keeps the workers running. They share one socket, and a folder for their metrics and their status."""
 
     def __init__(self, settings: Settings, listener: socket.socket) -> None:
         from keel.serving.service import Service
 
-        Service.check(settings)  # once, before there are many processes to say the same
+        Service.check(settings)  # once here, instead of an error from every worker
         self._settings, self._listener = settings, listener
         self._stopping = False
-        self.children = [Child(number) for number in range(settings.workers)]
+        self.workers = [WorkerProcess(number) for number in range(settings.workers)]
         self.folder = Path(tempfile.mkdtemp(prefix="keel-metrics-"))
 
     def run(self) -> int:
@@ -65,9 +70,9 @@ class Supervisor:
         try:
             self._listener.listen(BACKLOG)
             while not self._stopping:
-                for child in self.children:
-                    self.look_after(child, time.monotonic())
-                time.sleep(LOOK_SECONDS)
+                for worker in self.workers:
+                    self.check(worker, time.monotonic())
+                time.sleep(CHECK_SECONDS)
             return 0
         except ConfigError:
             self._stopping = True
@@ -75,58 +80,59 @@ class Supervisor:
         finally:
             self._end()
 
-    def look_after(self, child: Child, now: float) -> None:
-        """Start a worker that is to run at ``now``, or note that it has ended.
+    def check(self, worker: WorkerProcess, now: float) -> None:
+        """Start a worker that is due at ``now``, or record that it has ended.
 
-        Raises ConfigError if it says that it, as any other, cannot run with this configuration.
+        Raises ConfigError if its exit code says that no worker can run with this configuration.
         """
         if self._stopping:
             return
-        if child.process is None:
-            if now >= child.begins_at:
-                self._begin(child, now)
+        if worker.process is None:
+            if now >= worker.starts_at:
+                self._start(worker, now)
             return
-        code = child.process.poll()
+        code = worker.process.poll()
         if code == ConfigError.exit_code:
-            raise ConfigError("a worker cannot run with this configuration; the log above says why")
+            raise ConfigError("a worker cannot run with this configuration; see the log above for the reason")
         if code is not None:
-            self._note_end(child, f"exit code {code}", now)
+            mark_process_dead(worker.process.pid, str(self.folder))  # type: ignore[no-untyped-call]
+            self._record_end(worker, f"exit code {code}", now)
 
-    def _begin(self, child: Child, now: float) -> None:
-        child.begins_at = now
+    def _start(self, worker: WorkerProcess, now: float) -> None:
+        worker.starts_at = now
         try:
-            child.process = self.start(child.number)
-        except OSError as error:  # the machine has no room for a process now
-            self._note_end(child, str(error), now)
+            worker.process = self.start(worker.number)
+        except OSError as error:  # the machine cannot start another process now
+            self._record_end(worker, str(error), now)
             return
-        if child.ends:
-            note_end(self.folder, child.number, child.ends, None)
+        if worker.ends:
+            record_end(self.folder, worker.number, worker.ends, None)
 
-    def _note_end(self, child: Child, how: str, now: float) -> None:
-        lasted = now - child.begins_at
-        child.process = None
-        child.ends += 1
-        child.brief = child.brief + 1 if lasted < LASTING_SECONDS else 0
-        pause = min(FIRST_PAUSE * 2 ** min(max(0, child.brief - 1), 10), LONGEST_PAUSE)
-        child.begins_at = now + pause
-        again = f", {child.brief} times in a row" if child.brief > 1 else ""
-        said = f"ended after {lasted:.0f} s with {how}{again}"
-        log.error("worker %d %s; starting it anew in %.0f s", child.number, said, pause)
-        forget_dead(str(self.folder), [each.process.pid for each in self.children if each.process is not None])
-        note_end(self.folder, child.number, child.ends, said)
+    def _record_end(self, worker: WorkerProcess, how: str, now: float) -> None:
+        seconds = now - worker.starts_at
+        worker.process = None
+        worker.ends += 1
+        worker.early_ends = worker.early_ends + 1 if seconds < STABLE_SECONDS else 0
+        pause = min(FIRST_PAUSE * 2 ** min(max(0, worker.early_ends - 1), 10), LONGEST_PAUSE)
+        worker.starts_at = now + pause
+        repeated = f", {worker.early_ends} times in a row" if worker.early_ends > 1 else ""
+        ended = f"ended after {seconds:.0f} s with {how}{repeated}"
+        log.error("worker %d %s; restarting it in %.0f s", worker.number, ended, pause)
+        record_end(self.folder, worker.number, worker.ends, ended)
 
     def start(self, number: int) -> subprocess.Popen[bytes]:
-        """Start a worker; raises OSError if there is no room for a process."""
+        """Start a worker; raises OSError if the machine cannot start another process."""
         process = subprocess.Popen(
             [sys.executable, "-m", "keel.serving.process.worker", str(self._listener.fileno())],
-            stdin=subprocess.PIPE,  # closes with us, however we end
+            stdin=subprocess.PIPE,  # closes when this process ends, however it ends
             pass_fds=[self._listener.fileno()],
             env={**os.environ, SHARED_FOLDER: str(self.folder)},
-            start_new_session=True,  # a terminal's Ctrl-C reaches only us, who pass it on once
+            start_new_session=True,  # a terminal's Ctrl-C reaches only the supervisor, which passes it on once
         )
         assert process.stdin is not None
-        with suppress(BrokenPipeError):  # it has ended already
-            process.stdin.write(dump(replace(self._settings, worker=number)) + b"\n")
+        settings = self._settings.model_copy(update={"worker": number})
+        with suppress(BrokenPipeError):  # the worker has ended already
+            process.stdin.write(settings.model_dump_json().encode() + b"\n")
             process.stdin.flush()
         return process
 
@@ -138,7 +144,7 @@ class Supervisor:
         self._stopping = True
 
     def _running(self) -> list[subprocess.Popen[bytes]]:
-        return [child.process for child in self.children if child.process is not None]
+        return [worker.process for worker in self.workers if worker.process is not None]
 
     def _end(self) -> None:
         self._listener.close()
@@ -155,10 +161,10 @@ class Supervisor:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def work(fd: int, lifeline: Any) -> int:
-    """Be one worker: read the settings from ``lifeline``, serve on the socket ``fd``, end when ``lifeline`` does."""
-    log_plainly()
-    settings = load(lifeline.readline())
+def run_worker(fd: int, lifeline: Any) -> int:
+    """Run one worker with the settings in ``lifeline`` on the socket ``fd``, until ``lifeline`` ends."""
+    configure_logging()
+    settings = Settings.model_validate_json(lifeline.readline())
 
     def end_with_parent() -> None:
         lifeline.read(1)
@@ -166,20 +172,3 @@ def work(fd: int, lifeline: Any) -> int:
 
     threading.Thread(target=end_with_parent, name="keel-lifeline", daemon=True).start()
     return serve(settings, socket.socket(fileno=fd))
-
-
-def dump(settings: Settings) -> bytes:
-    """Return settings as one line of JSON."""
-    return json.dumps(asdict(settings), default=str).encode()
-
-
-def load(line: bytes) -> Settings:
-    """Return the settings that `dump` was given.
-
-    >>> load(dump(Settings(port=8091, models=("toy",)))) == Settings(port=8091, models=("toy",))
-    True
-    """
-    raw = json.loads(line)
-    for name in ("home", "keys_file", "spool"):
-        raw[name] = Path(raw[name]) if raw[name] is not None else None
-    return Settings(**{**raw, "models": tuple(raw["models"]), "durability": Durability(raw["durability"])})

@@ -1,4 +1,4 @@
-"""What a request is answered with, and what is written down of it."""
+"""The answer to a request: its JSON body, its headers, and the block that is stored."""
 
 from __future__ import annotations
 
@@ -22,30 +22,34 @@ _encode = msgspec.json.Encoder().encode
 class Answer:
     """The answer to one request.
 
-    block: what must be in the spool before the answer is given. raw: what the versions returned, one entry per row, as
-    MLflow's server would put it.
+    block: must be in the spool before the answer is sent. raw: the versions' outputs, one per row, as MLflow's server
+    gives them.
     """
 
     block: PredictionBlock
     raw: list[Any]
 
     def body(self) -> bytes:
-        """Return the answer as JSON: MLflow's ``predictions``, and Keel's own key beside it."""
+        """Return the answer as JSON: MLflow's ``predictions``, and the key ``keel``."""
         block = self.block
-        several = len(set(block.versions)) > 1
-        own = {
-            "model": block.model, "version": None if several else block.versions[0], "ids": block.ids,
+        mixed = len(set(block.versions)) > 1
+        keel = {
+            "model": block.model,
+            "version": None if mixed else block.versions[0],
+            "ids": block.ids,
             "times": _iso(block.times),
-            **({"versions": block.versions} if several else {}), "arms": block.arms, "experiment": block.experiment,
-        }  # fmt: skip
-        document = {"predictions": self.raw, "keel": own}
-        # As MLflow answers: NaN, which JSON does not have, rather than null
+            **({"versions": block.versions} if mixed else {}),
+            "arms": block.arms,
+            "experiment": block.experiment,
+        }
+        document = {"predictions": self.raw, "keel": keel}
+        # like MLflow: NaN, which is not valid JSON, rather than null
         return _encode(document) if _all_finite(self.raw) else json.dumps(document).encode()
 
     def headers(self) -> Mapping[str, str]:
-        """Return ``X-Keel-Model``, ``X-Keel-Version``; of one row also ``X-Keel-Prediction-Id`` and ``X-Keel-Arm``.
+        """Return ``X-Keel-Model``, ``X-Keel-Version``; for one row also ``X-Keel-Prediction-Id`` and ``X-Keel-Arm``.
 
-        An id of other characters than a header can hold is left to the body.
+        An id with characters that a header cannot hold is only in the body.
         """
         block = self.block
         versions = ",".join(map(str, sorted(set(block.versions))))
@@ -60,7 +64,7 @@ class Answer:
 
 
 def _iso(times: Iterable[int]) -> list[str]:
-    """Return times as ISO 8601 texts in UTC; those of one second share most of it."""
+    """Return times as ISO 8601 texts in UTC; each second is formatted once."""
     known: dict[int, str] = {}
     texts = []
     for time in times:

@@ -1,4 +1,4 @@
-"""Many requests, one call a version: whose rows go where, and back again."""
+"""Micro-batches: score the rows of many requests with one call per version, and split the results again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Piece:
-    """Rows of one request for one version: all of them, or those with these numbers; role: whose rows they are."""
+    """Rows of one request for one version: all rows, or those at these positions. role: in which role it scores."""
 
     request: int
     role: str
@@ -37,55 +37,56 @@ class _Piece:
 
 
 def answer_all(
-    asked: Sequence[tuple[Rows, Served]], *, trial_failed: Callable[[ScoringFailed], None]
+    requests: Sequence[tuple[Rows, Served]], *, on_challenger_failure: Callable[[ScoringFailed], None]
 ) -> list[Answer | ScoringFailed]:
-    """Return for each request its answer, or what stood in the way of it.
+    """Return the answer to each request, or the error.
 
-    A request whose rows the champion cannot score fails alone. A version on trial that fails is told to
-    ``trial_failed``, and nobody misses it: a shadow is left out of the answer, and a challenger's rows are answered by
-    the champion. They keep their arm: without the rows that a version cannot score, it would be judged on easier ones.
-    A version on trial that needs a column that a request does not have is not asked, with the same result.
+    A request whose rows the champion cannot score fails alone. A failed challenger or shadow is reported to
+    ``on_challenger_failure`` and costs no answer: a shadow's scores are omitted, and the champion answers a
+    challenger's rows. These rows keep their arm, because the challenger would otherwise be evaluated on easier rows
+    only. A challenger that needs a column which the request lacks is not called, with the same result.
     """
-    routes = [route(rows, served.plan) for rows, served in asked]
+    routes = [route(rows, served.plan) for rows, served in requests]
     scored = _scored(
         piece
-        for request, ((rows, served), way) in enumerate(zip(asked, routes, strict=True))
-        for piece in _pieces(request, rows, served, way)
+        for number, ((rows, served), routed) in enumerate(zip(requests, routes, strict=True))
+        for piece in _pieces(number, rows, served, routed)
     )
-    instead: list[_Piece] = []
+    fallbacks: list[_Piece] = []
     for piece, outcome in scored:
-        champion = asked[piece.request][1].production
+        champion = requests[piece.request][1].production
         if piece.version is not champion and isinstance(outcome, ScoringFailed):
-            trial_failed(outcome)
+            on_challenger_failure(outcome)
             if piece.role == "challenger":
-                instead.append(replace(piece, version=champion))
-    found: list[dict[str, tuple[_Piece, Scored | ScoringFailed]]] = [{} for _ in asked]
-    for piece, outcome in [*scored, *_scored(instead)]:
+                fallbacks.append(replace(piece, version=champion))
+    found: list[dict[str, tuple[_Piece, Scored | ScoringFailed]]] = [{} for _ in requests]
+    for piece, outcome in [*scored, *_scored(fallbacks)]:
         found[piece.request][piece.role] = (piece, outcome)
     return [
-        _answer(rows, served, way, outcomes) for (rows, served), way, outcomes in zip(asked, routes, found, strict=True)
+        _answer(rows, served, routed, outcomes)
+        for (rows, served), routed, outcomes in zip(requests, routes, found, strict=True)
     ]
 
 
-def _pieces(request: int, rows: Rows, served: Served, way: Route) -> list[_Piece]:
-    everything, pieces, trial = rows.features, [], served.challenger
-    if trial is not None and not everything.absent.isdisjoint(trial.needed):
-        trial = None
+def _pieces(request: int, rows: Rows, served: Served, routed: Route) -> list[_Piece]:
+    features, pieces, challenger = rows.features, [], served.challenger
+    if challenger is not None and not features.absent.isdisjoint(challenger.needed):
+        challenger = None
     for role, version, numbers in (
-        ("champion", served.production, way.champion),
-        ("challenger", trial or served.production, way.challenger),
+        ("champion", served.production, routed.champion),
+        ("challenger", challenger or served.production, routed.challenger),
     ):
         if len(numbers) == len(rows):
-            pieces.append(_Piece(request, role, version, everything))
+            pieces.append(_Piece(request, role, version, features))
         elif len(numbers):
-            pieces.append(_Piece(request, role, version, everything.take(numbers), numbers))
-    if way.shadow and trial is not None:
-        pieces.append(_Piece(request, "shadow", trial, everything))
+            pieces.append(_Piece(request, role, version, features.take(numbers), numbers))
+    if routed.shadow and challenger is not None:
+        pieces.append(_Piece(request, "shadow", challenger, features))
     return pieces
 
 
 def _scored(pieces: Iterable[_Piece]) -> list[tuple[_Piece, Scored | ScoringFailed]]:
-    """Score pieces, those of one version together."""
+    """Score pieces, with one call per version."""
     by_version: defaultdict[int, list[_Piece]] = defaultdict(list)
     for piece in pieces:
         by_version[id(piece.version)].append(piece)
@@ -93,7 +94,7 @@ def _scored(pieces: Iterable[_Piece]) -> list[tuple[_Piece, Scored | ScoringFail
 
 
 def _score(pieces: Sequence[_Piece]) -> list[Scored | ScoringFailed]:
-    """Score pieces of one version, together; one by one if that fails, so that only those fail that are at fault."""
+    """Score pieces of one version together; if that fails, one by one, so that only the faulty ones fail."""
     version = pieces[0].version
     try:
         outputs, scores, predictions = version.score(Features.joined([piece.features for piece in pieces]))
@@ -102,14 +103,14 @@ def _score(pieces: Sequence[_Piece]) -> list[Scored | ScoringFailed]:
     if len(pieces) == 1:
         return [(outputs, scores, predictions)]
     ends = list(accumulate(piece.features.rows for piece in pieces))
-    spans = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
-    return [(outputs[span], scores[span], predictions[span]) for span in spans]
+    slices = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+    return [(outputs[part], scores[part], predictions[part]) for part in slices]
 
 
 def _answer(
     rows: Rows,
     served: Served,
-    way: Route,
+    routed: Route,
     outcomes: dict[str, tuple[_Piece, Scored | ScoringFailed]],
 ) -> Answer | ScoringFailed:
     size = len(rows)
@@ -134,10 +135,21 @@ def _answer(
         shadow = _shadow(*outcomes["shadow"])
     names, numbers, texts = rows.features.given()
     block = PredictionBlock(
-        served.model, rows.ids, rows.times, versions, _scores(served.production, scores), packed(predictions),
-        names, packed(numbers.T), texts, rows.entities, way.experiment, way.arms,
-        None if way.allocations is None else packed(way.allocations), **shadow,
-    )  # fmt: skip
+        served.model,
+        rows.ids,
+        rows.times,
+        versions,
+        _scores(served.production, scores),
+        packed(predictions),
+        names,
+        packed(numbers.T),
+        texts,
+        rows.entities,
+        routed.experiment,
+        routed.arms,
+        None if routed.allocations is None else packed(routed.allocations),
+        **shadow,
+    )
     return Answer(block, raw)
 
 
@@ -145,11 +157,12 @@ def _shadow(piece: _Piece, scored: Scored | ScoringFailed) -> dict[str, Any]:
     if isinstance(scored, ScoringFailed):
         return {}
     return {
-        "shadow_version": piece.version.number, "shadow_scores": _scores(piece.version, scored[1]),
+        "shadow_version": piece.version.number,
+        "shadow_scores": _scores(piece.version, scored[1]),
         "shadow_predictions": packed(scored[2]),
-    }  # fmt: skip
+    }
 
 
 def _scores(version: ServedVersion, scores: NDArray[np.float64]) -> bytes | None:
-    """Return scores as they are written down; a regression has none."""
+    """Return scores as they are stored; a regression has none."""
     return packed(scores) if version.is_binary else None

@@ -1,4 +1,4 @@
-"""Which version answers which row of a request, and which only watches."""
+"""Routing: which version answers which row of a request, and which only scores it as a shadow."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Route:
-    """The way of one request's rows.
+    """The routing of one request's rows.
 
-    champion, challenger: the numbers of the rows that each answers, ascending; together all rows. arms, allocations: of
-    each row, in an A/B test; None otherwise. shadow: whether the challenger scores all rows as well, unheard.
+    champion, challenger: positions of the rows that each answers, ascending; together all rows. arms, allocations: of
+    each row, in an A/B test; otherwise None. shadow: whether the challenger also scores all rows without answering.
     """
 
     champion: NDArray[np.intp]
@@ -33,20 +33,23 @@ class Route:
 
 
 def route(rows: Rows, plan: Plan | None) -> Route:
-    """Return who answers the rows: without an experiment the champion.
+    """Return the routing of rows under a plan; without a plan the champion answers all.
 
-    A row that has no entity is an entity of its own, under its id: the same row sent again gets the same arm.
+    A row without an entity counts as an entity named by its id: the same row sent again gets the same arm.
     """
-    everyone, nobody = np.arange(len(rows)), np.arange(0)
+    all_rows, no_rows = np.arange(len(rows)), np.arange(0)
     if plan is None:
-        return Route(everyone, nobody)
+        return Route(all_rows, no_rows)
     if plan.mode == "shadow":
-        return Route(everyone, nobody, plan.experiment_id, shadow=True)
+        return Route(all_rows, no_rows, plan.experiment_id, shadow=True)
     entities = rows.ids
     if rows.entities is not None:
         entities = [entity or identity for entity, identity in zip(rows.entities, rows.ids, strict=True)]
-    chosen, probabilities = assign_many(plan, entities, np.array(rows.times, dtype="datetime64[us]"))
+    challenged, probabilities = assign_many(plan, entities, np.array(rows.times, dtype="datetime64[us]"))
     return Route(
-        np.flatnonzero(~chosen), np.flatnonzero(chosen), plan.experiment_id,
-        [CHALLENGER if challenger else CHAMPION for challenger in chosen.tolist()], probabilities.tolist(),
-    )  # fmt: skip
+        np.flatnonzero(~challenged),
+        np.flatnonzero(challenged),
+        plan.experiment_id,
+        [CHALLENGER if challenger else CHAMPION for challenger in challenged.tolist()],
+        probabilities.tolist(),
+    )

@@ -1,8 +1,8 @@
-"""Scoring what waits: one thread takes the rows of all requests that have come, and asks each version once.
+"""The scorer: one thread that scores the rows of all waiting requests with one call per version.
 
-Nothing waits for company: the thread takes what there is when it is free. Under load several requests are there by
-then, and one call for all their rows costs little more than one for a single row. What was scored together is written
-down together, and while the disk is busy with it the next ones are scored.
+No request waits for others to arrive: the free thread takes those that are there. Under load several requests wait by
+then, and one call for all their rows costs little more than one for a single row. Rows scored together are stored with
+one write. While the disk writes, the thread scores the next requests.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from keel.errors import Overloaded, SpoolFailed
-from keel.serving.models.loaded_version import one_thread
+from keel.serving.models.loaded_version import limit_to_one_thread
 from keel.serving.prediction_log.records import encode
 from keel.serving.scoring.answers import Answer
 from keel.serving.scoring.micro_batches import answer_all
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Keep = Callable[[list[bytes], bool], Future[None]]
+Append = Callable[[list[bytes], bool], Future[None]]
 
 BATCH_ROWS = 5_000
-"""Rows from which no more requests are taken into one call: whoever came first would wait for all of them."""
-HUNG_SECONDS = 120.0
+"""Rows at which no more requests join a call. Otherwise the first request would wait for all of them."""
+STUCK_SECONDS = 120.0
 """A call that lasts longer is not expected to return, and all requests wait behind it."""
 
 
 @dataclass(eq=False)
 class _Request:
-    """A request that waits, and what came of it."""
+    """A waiting request and its result."""
 
     rows: Rows
     served: Served
@@ -55,19 +55,33 @@ class _Request:
 class Scorer:
     """Answers requests of event loops.
 
-    keep: writes records down, all or none; its future is done when they are as durable as promised, and only then are
-    the answers given. It is told whether it may do so in this thread, which it may while nothing waits to be scored.
-    None: nothing is written down. max_waiting: how many rows may wait; more are refused. trial_failures: requests that
-    a version on trial has failed on, which nobody but the log was told of.
+    Parameters
+    ----------
+    append
+        Stores records, all or none, and returns a future that is done when they are durable. Answers are sent only
+        then. Its second argument allows it to write in the scoring thread, which is so while no request waits. None:
+        nothing is stored.
+    max_waiting
+        How many rows may wait; further requests are refused.
+    stuck_seconds
+        See `STUCK_SECONDS`.
+
+    Attributes
+    ----------
+    challenger_failures
+        Requests on which a challenger or shadow failed. Clients do not notice these.
+
     """
 
-    def __init__(self, *, keep: Keep | None = None, max_waiting: int = 50_000) -> None:
-        self.max_waiting = max_waiting
-        self._keep = keep
-        self.trial_failures = 0
-        self._said: str | None = None
+    def __init__(
+        self, *, append: Append | None = None, max_waiting: int = 50_000, stuck_seconds: float = STUCK_SECONDS
+    ) -> None:
+        self.max_waiting, self.stuck_seconds = max_waiting, stuck_seconds
+        self.challenger_failures = 0
+        self._append = append
+        self._last_failure: str | None = None
         self._waiting = 0
-        self._asked_at: float | None = None
+        self._call_started_at: float | None = None
         self._lock = threading.Lock()
         self._closed = False
         self._limited: WeakSet[ServedVersion] = WeakSet()
@@ -76,16 +90,16 @@ class Scorer:
         self._thread.start()
 
     async def answer(self, rows: Rows, served: Served) -> Answer:
-        """Return the answer to the rows of one request by the versions of ``served``, when it is written down.
+        """Return the answer to one request's rows by the versions of ``served``, once it is stored.
 
         Raises
         ------
         Overloaded
-            Too many rows wait (503, try again).
+            Too many rows wait (503, retry).
         SpoolFull, SpoolFailed
-            It cannot be written down.
+            The answer cannot be stored.
         ScoringFailed
-            A version raised for these rows, or gave back what is no answer to them (500).
+            The version in production raised for these rows, or did not return one output per row (500).
 
         """
         loop = asyncio.get_running_loop()
@@ -94,7 +108,7 @@ class Scorer:
             if self._closed:
                 raise Overloaded("the service is stopping")
             if self._waiting and self._waiting + len(rows) > self.max_waiting:
-                raise Overloaded(f"{self._waiting:,} rows wait to be scored; try again soon")
+                raise Overloaded(f"{self._waiting:,} rows wait to be scored; retry soon")
             self._waiting += len(rows)
             self._queue.put(request)
         return await request.future
@@ -105,40 +119,48 @@ class Scorer:
         return self._waiting
 
     @property
-    def hangs(self) -> bool:
-        """Whether a version has been asked long ago and has neither answered nor failed."""
-        asked_at = self._asked_at
-        return asked_at is not None and time.monotonic() - asked_at > HUNG_SECONDS
+    def is_stuck(self) -> bool:
+        """Whether a version was called more than ``stuck_seconds`` ago and has neither returned nor failed."""
+        started_at = self._call_started_at
+        return started_at is not None and time.monotonic() - started_at > self.stuck_seconds
 
     def close(self) -> None:
-        """End the thread when all that waits is answered; harmless when repeated."""
+        """End the thread when all waiting requests are answered; safe to repeat."""
         with self._lock:
             if not self._closed:
                 self._closed = True
                 self._queue.put(None)
         self._thread.join()
 
+    def record_challenger_failure(self, error: ScoringFailed) -> None:
+        """Count a request on which a challenger or shadow failed, and log it unless it repeats the last failure."""
+        self.challenger_failures += 1
+        if error.without_values != self._last_failure:  # otherwise each request would log a line
+            log.error("a challenger or shadow failed; the champion answers: %s", error.without_values)
+            self._last_failure = error.without_values
+
     def _run(self) -> None:
-        ends = False
-        while not ends:
-            batch, ends = self._take()
-            self._asked_at = time.monotonic()
+        closed = False
+        while not closed:
+            batch, closed = self._take()
+            self._call_started_at = time.monotonic()
             try:
                 self._limit_threads(batch)
-                asked = [(request.rows, request.served) for request in batch]
-                for request, result in zip(batch, answer_all(asked, trial_failed=self._note_trial), strict=True):
+                requests = [(request.rows, request.served) for request in batch]
+                results = answer_all(requests, on_challenger_failure=self.record_challenger_failure)
+                for request, result in zip(batch, results, strict=True):
                     request.result = result
-            except BaseException as error:  # a mistake in here must not leave anybody waiting for ever
-                log.exception("scoring failed for a reason nobody has foreseen")
+            except BaseException as error:  # a defect here must not leave requests waiting for ever
+                log.exception("scoring failed unexpectedly")
                 for request in batch:
                     request.result = error
-            self._asked_at = None
+            self._call_started_at = None
             answered = [request for request in batch if isinstance(request.result, Answer)]
-            self._hand_out([request for request in batch if not isinstance(request.result, Answer)])
-            self._write(answered)
+            self._resolve([request for request in batch if not isinstance(request.result, Answer)])
+            self._store(answered)
 
     def _take(self) -> tuple[list[_Request], bool]:
-        """Return what waits, at least one request unless the end has come, and whether it has."""
+        """Return the waiting requests, at least one unless the scorer is closed, and whether it is closed."""
         batch: list[_Request] = []
         rows = 0
         while rows < BATCH_ROWS:
@@ -153,44 +175,44 @@ class Scorer:
         return batch, False
 
     def _limit_threads(self, batch: Sequence[_Request]) -> None:
-        """Compute in this thread alone; a library comes with the first version that needs it."""
+        """Limit numerical libraries to this thread; a new version may have loaded a new library."""
         for served in {id(request.served): request.served for request in batch}.values():
             for version in served.loaded:
                 if version not in self._limited:
-                    one_thread()
+                    limit_to_one_thread()
                     self._limited.add(version)
 
-    def _write(self, requests: Sequence[_Request]) -> None:
-        """Write answers down together, and hand them out when they are kept."""
-        if self._keep is None or not requests:
-            self._hand_out(requests)
+    def _store(self, requests: Sequence[_Request]) -> None:
+        """Store answers together, and resolve their requests when they are stored."""
+        if self._append is None or not requests:
+            self._resolve(requests)
             return
         try:
             records = [encode(request.result.block) for request in requests if isinstance(request.result, Answer)]
-            kept = self._keep(records, self._queue.empty())
+            stored = self._append(records, self._queue.empty())
         except Exception as error:
-            self._not_kept(requests, error)
+            self._not_stored(requests, error)
         else:
-            kept.add_done_callback(lambda done: self._written(requests, done))
+            stored.add_done_callback(lambda done: self._stored(requests, done))
 
-    def _written(self, requests: Sequence[_Request], done: Future[None]) -> None:
+    def _stored(self, requests: Sequence[_Request], done: Future[None]) -> None:
         error = done.exception()
         if error is None:
-            self._hand_out(requests)
+            self._resolve(requests)
         else:
-            self._not_kept(requests, error)
+            self._not_stored(requests, error)
 
-    def _not_kept(self, requests: Sequence[_Request], error: BaseException) -> None:
-        """Refuse what cannot be written down; of several, some may be too large where others have room."""
+    def _not_stored(self, requests: Sequence[_Request], error: BaseException) -> None:
+        """Fail requests that cannot be stored. If the spool is full, a smaller one of several may still fit."""
         if len(requests) > 1 and not isinstance(error, SpoolFailed):
             for request in requests:
-                self._write([request])
+                self._store([request])
             return
         for request in requests:
             request.result = error
-        self._hand_out(requests)
+        self._resolve(requests)
 
-    def _hand_out(self, batch: Sequence[_Request]) -> None:
+    def _resolve(self, batch: Sequence[_Request]) -> None:
         by_loop: defaultdict[asyncio.AbstractEventLoop, list[_Request]] = defaultdict(list)
         for request in batch:
             by_loop[request.loop].append(request)
@@ -198,20 +220,14 @@ class Scorer:
             self._waiting -= sum(len(request.rows) for request in batch)
         for loop, requests in by_loop.items():
             try:
-                loop.call_soon_threadsafe(_resolve, requests)
-            except RuntimeError:  # the loop is closed, and nobody waits any more
+                loop.call_soon_threadsafe(_set_results, requests)
+            except RuntimeError:  # the loop is closed, and no client waits any more
                 log.warning("%d answers came after their event loop was closed", len(requests))
 
-    def _note_trial(self, error: ScoringFailed) -> None:
-        self.trial_failures += 1
-        if error.without_values != self._said:  # or each request would leave a line
-            log.error("a version on trial failed, and the champion answers: %s", error.without_values)
-            self._said = error.without_values
 
-
-def _resolve(requests: Sequence[_Request]) -> None:
+def _set_results(requests: Sequence[_Request]) -> None:
     for request in requests:
-        if request.future.done():  # whoever asked is gone
+        if request.future.done():  # the client has disconnected
             continue
         if isinstance(request.result, BaseException):
             request.future.set_exception(request.result)

@@ -1,4 +1,4 @@
-"""What a connection may send before there is a request: real sockets, and uvicorn as the service runs it."""
+"""Limits of request heads: real sockets, and uvicorn as the service runs it."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def address():
 
 
 def sent(address, *parts):
-    """Return what is answered to parts, sent until the other side has enough."""
+    """Send parts until the server closes the connection; return its answer."""
     with socket.create_connection(address, timeout=10) as connection:
         try:
             for part in parts:
                 connection.sendall(part)
         except TimeoutError:
-            pytest.fail("the other side neither reads nor ends the connection")
+            pytest.fail("the server neither reads nor closes the connection")
         except OSError:
             pass
         answer = b""
@@ -69,24 +69,24 @@ FLOOD = [b"a" * 2**14] * 640  # 10 MB
     ],
     ids=["one header", "the path", "many headers"],
 )
-def test_a_head_that_does_not_end_is_refused(address, parts):
+def test_head_that_does_not_end_is_431(address, parts):
     answer = sent(address, *parts)
-    assert answer == b"" or answer.startswith(b"HTTP/1.1 431 "), answer[:100]  # "": reset, as more was on its way
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 431 "), answer[:100]  # b"": reset, as more was being sent
 
 
-def test_a_head_that_is_a_little_too_long_is_told_so(address):
+def test_head_that_is_slightly_too_long_is_431_in_json(address):
     answer = sent(address, HEAD, b"X: " + b"a" * MAX_HEAD)
     assert answer.startswith(b"HTTP/1.1 431 ")
     assert b'"kind": "BadRequest"' in answer
 
 
-def test_trailers_that_do_not_end_are_cut_off(address):
+def test_trailers_that_do_not_end_close_the_connection(address):
     chunked = HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n"
     assert b"200 OK" not in sent(address, chunked, *[b"X: yyyyyyyy\r\n" * 1_000] * 400)
 
 
 @pytest.mark.parametrize("headers", [b"", b"X: " + b"a" * (MAX_HEAD // 2) + b"\r\n"])
-def test_long_bodies_and_many_requests_pass(address, headers):
+def test_long_bodies_and_many_requests_on_one_connection_are_answered(address, headers):
     size = 3 * 2**20
     body = HEAD + headers + b"Content-Length: %d\r\n\r\n" % size + b"b" * size
     last = HEAD + b"Connection: close\r\nContent-Length: 0\r\n\r\n"

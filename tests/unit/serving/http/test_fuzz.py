@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is one or names what is wrong; what was refused leaves nothing, all else is stored."""
+"""Fuzzing: every request is answered and stored, or rejected by name without a trace."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import io
 import json
 import math
 import os
-import time
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -25,6 +24,7 @@ from keel.serving.service import Service
 from keel.serving.settings import Settings
 from tests.support.serving.models import served, version
 from tests.support.toy import toy_config, toy_rows
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with", "ignore::RuntimeWarning")
 CONFIG = toy_config(serving={"entity_column": "who", "max_rows": 20})
@@ -38,7 +38,7 @@ FEW = settings(
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
-    """A service with a version, a spool and a store; it stops only when all that it has answered is in the store."""
+    """A service with a version, a spool and a store; at the end, all answered rows must be in the store."""
     from starlette.testclient import TestClient
 
     home = tmp_path_factory.mktemp("fuzz")
@@ -50,19 +50,16 @@ def client(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("KEEL_STORE_URL", raising=False)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.setattr("keel.serving.service.Deployed", lambda *_, **__: SimpleNamespace(
+        patch.setattr("keel.serving.service.ModelLoader", lambda *_, **__: SimpleNamespace(
             start=lambda: None, close=lambda: None, for_model=lambda _: answering, missing={}, loads={}, state=dict,
         ))  # fmt: skip
         service = Service(made, configured={CONFIG.model: CONFIG})
         with TestClient(create_app(made, service=service), raise_server_exceptions=False) as client:
-            service._connecting.join()
+            service.until_connected()
             client.service, client.ids = service, set()
             yield client
-            deadline = time.monotonic() + 60
-            while service.spool.stats.records:
-                assert time.monotonic() < deadline, service.drain.error
-                time.sleep(0.1)
-            assert service.spool.stats.set_aside == 0, "what was answered must be what a store takes"
+            until(lambda: not service.spool.stats.records, 60)
+            assert service.spool.stats.dead_letters == 0, "the store must accept every answered row"
             with service.workspace.store.connect() as connection:
                 stored = set(connection.execute(sa.text("SELECT id FROM predictions_toy")).scalars())
             assert client.ids <= stored
@@ -99,7 +96,7 @@ OWN = st.one_of(
 
 
 def as_form(form, records, columnar):
-    """The records as the form has them, or nearly."""
+    """Return the records in a form of the protocol, or nearly so."""
     if form == "dataframe_split":
         names = list(records[0]) if records else []
         return {"columns": names, "data": [[record.get(name) for name in names] for record in records]}
@@ -127,7 +124,7 @@ def payloads(draw):
 
 @st.composite
 def spoilt(draw, bodies):
-    """A body, of which a part may be missing, doubled or replaced."""
+    """A body with a part missing, repeated or replaced."""
     body = draw(bodies)
     if not body or draw(st.integers(0, 2)):
         return body
@@ -169,18 +166,18 @@ BODIES = st.one_of(
 
 @FEW
 @given(BODIES)
-def test_a_request_is_answered_or_refused_by_name(client, sent):
+def test_invocation_is_answered_or_rejected_by_name(client, sent):
     body, kind = sent
     before = client.service.spool.stats.appended
     answer = client.post("/invocations", content=body, headers={"content-type": kind})
-    said = answer.json()
+    found = answer.json()
     event(f"{kind} {answer.status_code}")
     if answer.status_code == 200:
-        assert len(said["predictions"]) == len(set(said["keel"]["ids"])) > 0
-        assert all(math.isfinite(p) for row in said["predictions"] for p in row)
-        client.ids.update(said["keel"]["ids"])
+        assert len(found["predictions"]) == len(set(found["keel"]["ids"])) > 0
+        assert all(math.isfinite(p) for row in found["predictions"] for p in row)
+        client.ids.update(found["keel"]["ids"])
         return
-    assert (answer.status_code in (400, 413, 415, 422), said["kind"]) == (True, "BadRequest"), said
+    assert (answer.status_code in (400, 413, 415, 422), found["kind"]) == (True, "BadRequest"), found
     assert client.service.spool.stats.appended == before
 
 
@@ -196,8 +193,8 @@ FEEDBACK = st.one_of(
 
 
 @FEW
-@given(spoilt(FEEDBACK.map(lambda said: json.dumps(said).encode())))
-def test_feedback_is_taken_or_refused_by_name(client, body):
+@given(spoilt(FEEDBACK.map(lambda body: json.dumps(body).encode())))
+def test_feedback_is_accepted_or_rejected_by_name(client, body):
     before = client.service.spool.stats.appended
     answer = client.post("/feedback", content=body, headers={"content-type": JSON})
     if answer.status_code == 202:
@@ -216,6 +213,6 @@ QUERIES = st.dictionaries(
 
 @FEW
 @given(st.sampled_from(["performance", "experiments"]), QUERIES)
-def test_what_is_asked_for_is_told_or_refused_by_name(client, what, query):
+def test_query_is_answered_or_rejected_by_name(client, what, query):
     answer = client.get(f"/models/toy/{what}", params=query)
     assert answer.status_code == 200 or (answer.status_code, answer.json()["kind"]) == (422, "BadRequest"), answer.text

@@ -1,4 +1,4 @@
-"""Reading requests: MLflow's own parser says what a payload stands for, and every fault is named where it is."""
+"""Parsing of requests: the values equal those of MLflow's parser, and every error names its place."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def read(payload, content_type=JSON, inputs=INPUTS):
     return parse(body, content_type, inputs, clock=clock)
 
 
-def refused(payload, content_type=JSON, inputs=INPUTS):
+def rejected(payload, content_type=JSON, inputs=INPUTS):
     with pytest.raises(BadRequest) as caught:
         read(payload, content_type, inputs)
     return caught.value.status, str(caught.value)
@@ -74,7 +74,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_reads_the_same(form):
+def test_parse_reads_every_form_alike(form):
     rows = [GOOD, {"x": None, "colour": None, "z": True}]
     found = read(FORMS[form](rows)).features
     assert columns(found).keys() == KINDS.keys()
@@ -91,9 +91,9 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x0
 
 @st.composite
 def tables(draw):
-    """A form's name, its rows, and the same rows in other company: extra columns, another order."""
+    """A form's name and rows for it, with extra columns and in another order."""
     form = draw(st.sampled_from(list(FORMS)))
-    # a null text becomes the category 'None' in MLflow's reading of tensors, and is missing here
+    # MLflow reads a null text in tensors as the category 'None'; for Keel it is missing
     texts = TEXTS | st.none() if form.startswith("dataframe") else TEXTS
     extra = draw(st.sampled_from([{}, {"other": 3}]))
     row = st.fixed_dictionaries({"z": NUMBERS, "colour": texts, "x": NUMBERS})
@@ -109,7 +109,7 @@ def schema():
 
 @given(tables())
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_what_mlflow_reads_is_what_keel_reads(schema, table):
+def test_parse_of_json_gives_the_values_of_mlflow(schema, table):
     from mlflow.models.utils import _enforce_schema
     from mlflow.pyfunc.scoring_server import infer_and_parse_data
 
@@ -135,11 +135,11 @@ def test_what_mlflow_reads_is_what_keel_reads(schema, table):
     )
 )
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_what_mlflow_reads_of_csv_is_what_keel_reads(schema, rows):
+def test_parse_of_csv_gives_the_values_of_mlflow(schema, rows):
     from mlflow.pyfunc.scoring_server import parse_csv_input
 
     text = pd.DataFrame(rows, columns=list(KINDS)).to_csv(index=False)
-    assume("\r" not in text)  # pandas writes it bare, and reads it as the end of a line: two rows of wrong length
+    assume("\r" not in text)  # pandas writes it unquoted but reads it as the end of a line
     expected = parse_csv_input(io.StringIO(text), schema)
     found = columns(read(text.encode(), "text/csv; charset=utf-8").features)
     for name in ("x", "z"):
@@ -147,7 +147,7 @@ def test_what_mlflow_reads_of_csv_is_what_keel_reads(schema, rows):
     assert found["colour"] == [None if pd.isna(text) else text for text in expected["colour"]]
 
 
-def test_a_file_of_parquet_is_read():
+def test_parse_reads_parquet():
     table = pa.table({"z": [1, 2], "other": [[1], [2]], "colour": ["red", None], "x": [0.5, None]})
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
@@ -155,13 +155,13 @@ def test_a_file_of_parquet_is_read():
     assert found["z"] == [1, 2]
     assert found["colour"] == ["red", None]
     assert math.isnan(found["x"][1])
-    status, said = refused(b"PAR1", "application/vnd.apache.parquet")
+    status, message = rejected(b"PAR1", "application/vnd.apache.parquet")
     assert status == 400
-    assert "Parquet" in said
+    assert "Parquet" in message
 
 
 @pytest.mark.parametrize(
-    ("payload", "status", "said"),
+    ("payload", "status", "reason"),
     [
         (b" ", 400, "the body is empty: send an object with one of dataframe_split"),
         (b'{"inputs": ', 400, "line 1, column 12 (character 11)"),
@@ -185,7 +185,7 @@ def test_a_file_of_parquet_is_read():
         ({"dataframe_records": [{**GOOD, "x": {}}]}, 422, "column 'x', row 0: an object is not a number"),
         ({"dataframe_records": [{**GOOD, "colour": 3}]}, 422, "column 'colour', row 0: 3 is not a text"),
         ({"dataframe_records": [{**GOOD, "colour": True}]}, 422, "column 'colour', row 0: true is not a text"),
-        ({"dataframe_records": [{**GOOD, "z": math.inf}]}, 422, "column 'z', row 0: inf is not a number that can be"),
+        ({"dataframe_records": [{**GOOD, "z": math.inf}]}, 422, "column 'z', row 0: inf is not a finite number"),
         ({"dataframe_records": [{**GOOD, "z": "-inf"}]}, 422, "column 'z', row 0: -inf"),
         (b'{"dataframe_records": [{"x": 1e999, "colour": "a", "z": 1}]}', 422, "column 'x', row 0: inf"),
         ({"dataframe_records": [{**GOOD, "x": 10**400}]}, 422, "column 'x', row 0: 1000"),
@@ -193,20 +193,20 @@ def test_a_file_of_parquet_is_read():
         ({"dataframe_records": {"x": [1]}}, 400, "list of objects"),
         ({"dataframe_split": {"columns": list(KINDS), "data": [[1, "a", 2], [1, "a"]]}}, 400, "row 1 has 2 values"),
         ({"dataframe_split": {"columns": list(KINDS), "data": [1, 2]}}, 400, "row 0 is 1"),
-        ({"dataframe_split": {"columns": ["x", "colour", "z", "x"], "data": [[1, "a", 2, 3]]}}, 400, "'x' named twice"),
+        ({"dataframe_split": {"columns": ["x", "colour", "z", "x"], "data": [[1, "a", 2, 3]]}}, 400, "'x' appears"),
         ({"dataframe_split": {"columns": [["x"]], "data": [[1]]}}, 400, "names must be texts"),
         ({"dataframe_split": {"data": [[1, "a", 2]]}}, 422, "missing columns 'x', 'colour', 'z'"),
         ({"dataframe_split": {"columns": list(KINDS)}}, 400, "columns and data"),
         (split([GOOD], index=[1, 2]), 400, "dataframe_split.index"),
         (split([GOOD], names=1), 400, "dataframe_split.names: unknown key"),
         ({"inputs": {"x": [1, 2], "colour": ["a"], "z": [1, 2]}}, 400, "unequal length: 'x' 2, 'colour' 1, 'z' 2"),
-        ({"instances": [[1, "a", 2]]}, 422, "a list without names"),
+        ({"instances": [[1, "a", 2]]}, 422, "a list without column names"),
         ({"inputs": 3}, 400, "list of objects"),
     ],
 )  # fmt: skip
-def test_bad_payloads_are_named(payload, status, said):
-    assert (found := refused(payload))[0] == status, found
-    assert said in found[1]
+def test_parse_of_an_invalid_payload_names_the_place(payload, status, reason):
+    assert (found := rejected(payload))[0] == status, found
+    assert reason in found[1]
 
 
 PARQUET = "application/vnd.apache.parquet"
@@ -227,21 +227,21 @@ def parquet(**columns):
     ],
     ids=str,
 )
-def test_a_file_that_is_small_only_while_it_is_packed_is_refused(text, types):
+def test_parse_of_parquet_that_unpacks_to_too_much_is_413(text, types):
     packed = parquet(colour=pa.array([text] * 100).cast(types))
     assert len(packed) < 10_000
-    status, said = refused(packed, PARQUET)
+    status, message = rejected(packed, PARQUET)
     assert status == 413
-    assert "unpacks to more than" in said
+    assert "unpacks to more than" in message
 
 
 @pytest.mark.parametrize("types", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())], ids=str)
-def test_texts_of_parquet_are_read_however_they_are_packed(types):
+def test_parse_reads_parquet_texts_of_every_encoding(types):
     rows = read(parquet(colour=pa.array(["red", "blue", None, ""] * 25).cast(types)), PARQUET)
     assert rows.features.texts["colour"] == ["red", "blue", None, ""] * 25
 
 
-def test_a_file_of_parquet_that_says_less_than_it_unpacks_to_is_refused():
+def test_parse_of_parquet_that_understates_its_size_is_413():
     plain = io.BytesIO()
     table = pa.table({"x": [1.0] * 70, "colour": ["r" * 1_000_000] * 70, "z": [1.0] * 70})
     pq.write_table(table, plain, use_dictionary=False, compression="zstd", write_statistics=False)
@@ -249,13 +249,13 @@ def test_a_file_of_parquet_that_says_less_than_it_unpacks_to_is_refused():
     assert stated > 64 * 2**20
     lies = plain.getvalue().replace(varint(stated), varint(1000, len(varint(stated))))
     assert pq.ParquetFile(io.BytesIO(lies)).metadata.row_group(0).column(1).total_uncompressed_size == 1000
-    status, said = refused(lies, PARQUET)
+    status, message = rejected(lies, PARQUET)
     assert status == 413
-    assert "unpacks to more than" in said
+    assert "unpacks to more than" in message
 
 
 def varint(number, size=0):
-    """Write a number as Parquet's metadata have it, in at least so many bytes."""
+    """Return a number as in Parquet's metadata, in at least so many bytes."""
     digits = []
     number *= 2
     while number or len(digits) < size or not digits:
@@ -265,11 +265,11 @@ def varint(number, size=0):
 
 
 @pytest.mark.parametrize(
-    ("header", "said"),
+    ("header", "reason"),
     [
         (b"", "cut off"),
-        (b"\x00", "no page begins"),
-        (b"\x25\x02\x15\x01\x00", "no page begins"),
+        (b"\x00", "no page starts"),
+        (b"\x25\x02\x15\x01\x00", "no page starts"),
         (b"\x19" * 100_000, "nested too deeply"),
         (b"\x1c" * 100_000, "nested too deeply"),
         (b"\x19\xf1" + b"\xff" * 8 + b"\x7f" + b"\x00" * 20, "cut off"),
@@ -279,16 +279,16 @@ def varint(number, size=0):
         (b"\x1f", "kind 15"),
     ],
 )
-def test_bytes_that_are_no_header_of_a_page_are_named(header, said):
-    with pytest.raises(ValueError, match=said):
+def test_unpacked_size_of_invalid_page_headers_raises_with_the_reason(header, reason):
+    with pytest.raises(ValueError, match=reason):
         unpacked_size(header, 0, len(header) + (not header))
 
 
 @pytest.mark.parametrize("value", [["red"], {"a": 1}, b"red"], ids=str)
-def test_columns_of_parquet_that_are_no_numbers_and_texts_are_refused(value):
-    status, said = refused(parquet(colour=[value] * 100), PARQUET)
+def test_parse_of_parquet_columns_of_other_types_is_422(value):
+    status, message = rejected(parquet(colour=[value] * 100), PARQUET)
     assert status == 422
-    assert "column 'colour' is of type" in said
+    assert "column 'colour' is of type" in message
 
 
 @pytest.mark.parametrize(
@@ -305,21 +305,21 @@ def test_columns_of_parquet_that_are_no_numbers_and_texts_are_refused(value):
     ],
     ids=["named often", "many names", "many lengths", "many keys", "a long key", "long name", "split", "Keel's own"],
 )
-def test_what_is_wrong_with_a_request_of_many_names_is_said_at_once_and_in_short(payload):
+def test_parse_error_of_a_request_with_many_names_is_quick_and_short(payload):
     began = time.process_time()
-    _, said = refused(payload)
-    assert time.process_time() - began < 1  # minutes, if every name is compared with every other
-    assert len(said) < 1_000
+    _, message = rejected(payload)
+    assert time.process_time() - began < 1  # minutes if every name is compared with every other
+    assert len(message) < 1_000
 
 
 @pytest.mark.parametrize(
-    ("payload", "status", "said"),
+    ("payload", "status", "reason"),
     [
         (b" \n", 400, "the CSV is empty"),
         (b"x,colour,z\n", 422, "no row"),
         (b"x,colour\n1,red\n", 422, "missing column 'z'"),
-        (b"x,colour,z,x\n1,red,2,3\n", 400, "'x' named twice"),
-        (b"x,colour,z\n1,red,2\n1,red,2,3\n", 400, "row 1 has 4 values; 3 columns are named"),
+        (b"x,colour,z,x\n1,red,2,3\n", 400, "'x' appears"),
+        (b"x,colour,z\n1,red,2\n1,red,2,3\n", 400, "row 1 has 4 values for 3 columns"),
         (b"x,colour,z\n1,red,2,3\n1,red,2,3\n", 400, "row 0 has 4 values"),  # pandas takes the first for an index
         (b"x,colour,z\n1,red\n", 400, "row 0 has 2 values"),
         (b"x,colour,z\n1,red,2\nhot,red,2\n", 422, "column 'x', row 1: 'hot' is not a number"),
@@ -329,12 +329,12 @@ def test_what_is_wrong_with_a_request_of_many_names_is_said_at_once_and_in_short
         (b"x,colour,z\n" + b"1,red,hot\n" * 101, 413, "101 rows"),
     ],
 )
-def test_bad_files_are_named(payload, status, said):
-    assert (found := refused(payload, "text/csv"))[0] == status, found
-    assert said in found[1]
+def test_parse_of_an_invalid_csv_names_the_place(payload, status, reason):
+    assert (found := rejected(payload, "text/csv"))[0] == status, found
+    assert reason in found[1]
 
 
-def test_blank_lines_and_line_breaks_within_quotes_are_no_rows_of_another_length():
+def test_parse_of_csv_accepts_blank_lines_and_quoted_line_breaks():
     file = b'\n  \nx,colour,z\n1,"red, or\nso",2\n\n \n,,\n'
     assert read(file, "text/csv").features.texts["colour"] == ["red, or\nso", None]
 
@@ -342,53 +342,53 @@ def test_blank_lines_and_line_breaks_within_quotes_are_no_rows_of_another_length
 @pytest.mark.parametrize(
     "content_type", [None, "", "text/plain", "application/json; charset=latin-1", "text/csv; header=yes"]
 )
-def test_other_content_types_are_refused(content_type):
-    assert refused(split([GOOD]), content_type)[0] == 415
+def test_parse_of_another_content_type_is_415(content_type):
+    assert rejected(split([GOOD]), content_type)[0] == 415
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "Application/JSON; charset=UTF-8"])
-def test_content_types_as_clients_write_them(content_type):
+def test_parse_accepts_content_types_as_clients_write_them(content_type):
     assert len(read(split([GOOD]), content_type)) == 1
 
 
-def test_a_feature_that_no_version_needs_may_be_left_out_and_is_remembered_as_absent():
+def test_parse_without_a_feature_that_no_version_needs_marks_it_absent():
     inputs = Inputs("toy", KINDS, frozenset({"x", "colour"}))
     found = read({"dataframe_records": [{"x": 1, "colour": "red"}]}, inputs=inputs).features
     assert found.absent == {"z"}
     assert columns(found) == {"x": [1.0], "colour": ["red"]}
 
 
-def test_a_bare_list_is_the_one_column_that_is_needed():
+def test_parse_reads_a_bare_list_as_the_only_needed_column():
     inputs = Inputs("toy", {"x": "numeric"}, frozenset({"x"}))
     assert columns(read({"instances": [1, 2]}, inputs=inputs).features) == {"x": [1.0, 2.0]}
     assert read({"dataframe_split": {"columns": ["x"], "data": [1, 2]}}, inputs=inputs).features.rows == 2
 
 
-def test_times_and_ids_are_the_services_unless_stated():
+def test_parse_generates_times_and_ids_by_default():
     rows = read({"dataframe_records": [GOOD, GOOD]})
     assert rows.times == [to_micros(NOW), to_micros(NOW) + 1]
     assert len(set(rows.ids)) == 2
     assert all(len(identity) == 32 for identity in rows.ids)
-    assert {int(identity[:12], 16) for identity in rows.ids} == {to_micros(NOW) // 1000}, "in the order of time"
+    assert {int(identity[:12], 16) for identity in rows.ids} == {to_micros(NOW) // 1000}, "ids sort by time"
     assert rows.entities is None
 
 
-def keel(size=2, **own):
-    return {"dataframe_records": [GOOD] * size, "keel": own}
+def with_keel(size=2, **keel):
+    return {"dataframe_records": [GOOD] * size, "keel": keel}
 
 
-def test_stated_ids_times_and_entities_are_kept():
+def test_parse_uses_the_given_ids_times_and_entities():
     early = NOW - timedelta(minutes=30)
-    own = keel(ids=["a", None], times=[early.isoformat(), None], entities=["ann", 42])
-    rows = read(own)
+    request = with_keel(ids=["a", None], times=[early.isoformat(), None], entities=["ann", 42])
+    rows = read(request)
     assert rows.ids == ["a", prediction_id("toy", "42", NOW + timedelta(microseconds=1))]
     assert rows.times == [to_micros(early), to_micros(NOW) + 1]
     assert rows.entities == ["ann", "42"]
 
 
 @pytest.mark.parametrize("entity", ["who", "x"])
-def test_the_entity_column_says_whom_a_row_is_about(entity):
-    inputs = Inputs("toy", KINDS, frozenset(KINDS), entity=entity)
+def test_parse_reads_entities_from_the_entity_column(entity):
+    inputs = Inputs("toy", KINDS, frozenset(KINDS), entity_column=entity)
     rows = [{**GOOD, "x": 7, "who": 7}, {**GOOD, "x": None, "who": None}]
     expected = prediction_id("toy", "7", NOW)
     for payload in (FORMS["dataframe_split"](rows), FORMS["inputs"](rows)):
@@ -396,21 +396,21 @@ def test_the_entity_column_says_whom_a_row_is_about(entity):
         assert found.entities == ["7", None]
         assert found.ids[0] == expected
         assert len(found.ids[1]) == 32
-    csv = pd.DataFrame(rows).to_csv(index=False).encode()  # in which the column is one of fractions
+    csv = pd.DataFrame(rows).to_csv(index=False).encode()  # pandas writes the column as floats
     assert read(csv, "text/csv", inputs=inputs).ids[0] == expected
     assert "who" not in columns(found.features)
 
 
-def test_an_entity_in_csv_is_a_text():
-    inputs = Inputs("toy", KINDS, frozenset(KINDS), entity="who")
-    said = ["007", "12345678901234567891", "9007199254740993", "1e3", "12.0", "-3.0", "", "1.0.0"]
-    csv = "x,z,colour,who\n" + "".join(f"1,2,red,{entity}\n" for entity in said)
+def test_parse_of_csv_reads_entities_as_text():
+    inputs = Inputs("toy", KINDS, frozenset(KINDS), entity_column="who")
+    entities = ["007", "12345678901234567891", "9007199254740993", "1e3", "12.0", "-3.0", "", "1.0.0"]
+    csv = "x,z,colour,who\n" + "".join(f"1,2,red,{entity}\n" for entity in entities)
     found = read(csv.encode(), "text/csv", inputs=inputs)
     assert found.entities == ["007", "12345678901234567891", "9007199254740993", "1e3", "12", "-3", None, "1.0.0"]
 
 
 @pytest.mark.parametrize(
-    ("own", "said"),
+    ("keel", "reason"),
     [
         ({"ids": ["a"]}, "keel.ids: must be a list of 2"),
         ({"ids": "ab"}, "keel.ids: must be a list of 2"),
@@ -424,24 +424,24 @@ def test_an_entity_in_csv_is_a_text():
         ({"times": [None, "yesterday"]}, "keel.times[1]: 'yesterday' is not an ISO 8601 time"),
         ({"times": [None, 1_700_000_000]}, "keel.times[1]: 1700000000 is not"),
         ({"times": [None, "2026-05-01T12:00:00"]}, "keel.times[1]: '2026-05-01T12:00:00' has no time zone"),
-        ({"times": [None, "2026-05-01T12:05:01Z"]}, "keel.times[1]: '2026-05-01T12:05:01Z' lies in the future"),
-        ({"times": [None, "2026-05-01T10:59:59Z"]}, "lies more than serving.max_age (1h) in the past"),
+        ({"times": [None, "2026-05-01T12:05:01Z"]}, "keel.times[1]: '2026-05-01T12:05:01Z' is in the future"),
+        ({"times": [None, "2026-05-01T10:59:59Z"]}, "is older than serving.max_age (1h"),
         ({"entities": ["a", "a"], "times": ["2026-05-01T12:00:00Z"] * 2}, "the same entity 'a' at the same time"),
     ],
 )
-def test_bad_identities_are_named(own, said):
-    status, found = refused(keel(**own))
+def test_parse_of_invalid_ids_times_or_entities_names_key_and_row(keel, reason):
+    status, message = rejected(with_keel(**keel))
     assert status == 422
-    assert said in found
+    assert reason in message
 
 
-def test_keel_must_be_an_object():
-    assert "keel: must be an object" in refused({"dataframe_records": [GOOD], "keel": [1]})[1]
+def test_parse_of_a_keel_key_that_is_no_object_is_rejected():
+    assert "keel: must be an object" in rejected({"dataframe_records": [GOOD], "keel": [1]})[1]
 
 
 @given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
 @settings(max_examples=200, deadline=None)
-def test_no_bytes_are_anything_but_read_or_refused(body):
+def test_parse_of_any_bytes_reads_or_rejects_them(body):
     for content_type in (JSON, "text/csv"):
         assert status_of(body, content_type) in (200, 400, 413, 422)
 
@@ -455,16 +455,16 @@ JUNK = st.recursive(
 
 @given(st.sampled_from(["dataframe_split", "dataframe_records", "instances", "inputs"]), JUNK, JUNK)
 @settings(max_examples=300, deadline=None)
-def test_no_json_is_anything_but_read_or_refused(form, value, own):
+def test_parse_of_any_json_reads_or_rejects_it(form, value, own):
     assert status_of({form: value, "keel": own}, JSON) in (200, 400, 413, 422)
 
 
 @pytest.mark.parametrize("wrap", [lambda names: names, lambda names: {"inputs": names}], ids=["keys", "columns"])
-def test_a_million_names_are_refused_as_fast_as_they_are_read(wrap):
+def test_parse_rejects_many_names_about_as_fast_as_it_reads_them(wrap):
     body = json.dumps(wrap({f"name {i}": 1 for i in range(300_000)})).encode()
     began = time.thread_time()
     json.loads(body)
     read = time.thread_time() - began
     began = time.thread_time()
-    assert refused(body)[0] in (400, 422)
+    assert rejected(body)[0] in (400, 422)
     assert time.thread_time() - began < 5 * read + 1.0

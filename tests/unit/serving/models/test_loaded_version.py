@@ -1,4 +1,4 @@
-"""Every shorter way of scoring gives the bits that MLflow's own gives."""
+"""Loaded versions: every fast scoring path gives the same bits as MLflow."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from keel.config import get_model
 from keel.errors import ScoringFailed
 from keel.registry.scoring_model import to_model_input
 from keel.serving.http.json_requests import parse
-from keel.serving.models import fast_paths as pipelines
-from keel.serving.models.fast_paths import CachedEncoder
+from keel.serving.models.fast_paths import CachedEncoder, fast_paths
 from keel.serving.models.input_schema import Inputs
 from keel.serving.prediction_log.records import packed
 from keel.serving.scoring.micro_batches import answer_all
@@ -29,13 +28,15 @@ REGRESSION = {
 
 
 def with_gaps(rows):
-    """The same rows with values missing in every feature, and a category that is new."""
+    """Return the same rows with missing values in every feature, and a new category."""
     columns = {}
-    for turn, name in enumerate(rows.column_names):
+    for offset, name in enumerate(rows.column_names):
         values = rows[name].to_pylist()
         if name not in ("id", "time", "label"):
             new = "new" if isinstance(values[0], str) else values[0]
-            values = [None if (i + turn) % 5 == 0 else new if (i + turn) % 5 == 1 else v for i, v in enumerate(values)]
+            values = [
+                None if (i + offset) % 5 == 0 else new if (i + offset) % 5 == 1 else v for i, v in enumerate(values)
+            ]
         columns[name] = pa.array(values, rows.schema.field(name).type)
     return pa.table(columns)
 
@@ -56,7 +57,7 @@ def case(name, request):
 
 @pytest.fixture(scope="module", params=["toy", "regression", "flights"])
 def pipeline(request):
-    """A model's configuration, its version that answers, and rows that this was not fitted to."""
+    """A model's configuration, its version, and rows that the version was not fitted to."""
     config, rows = case(request.param, request)
     half = rows.num_rows // 2
     known, new = rows.slice(0, half), with_gaps(rows.slice(half, 120))
@@ -70,28 +71,28 @@ def payload_of(config, rows):
     return json.dumps({"dataframe_split": {"columns": list(config.features), "data": data}}).encode()
 
 
-def asked(config, answering, rows):
+def request(config, answering, rows):
     body = payload_of(config, rows)
     return parse(body, "application/json", Inputs.of(config, answering.needed), clock=clock), body
 
 
-def test_the_short_way_gives_the_same_bits_as_mlflow(pipeline):
+def test_direct_path_gives_the_same_bits_as_mlflow(pipeline):
     from mlflow.pyfunc.scoring_server import invocations
 
     config, answering, rows = pipeline
-    assert answering.way == "direct"
+    assert answering.path == "direct"
     pyfunc = answering.model.pyfunc
     for part in (rows, *(rows.slice(i, 1) for i in range(30))):
-        read, body = asked(config, answering, part)
-        [answer] = answer_all([(read, served(config, answering))], trial_failed=pytest.fail)
+        read, body = request(config, answering, part)
+        [answer] = answer_all([(read, served(config, answering))], on_challenger_failure=pytest.fail)
         theirs = invocations(body, "application/json", pyfunc, pyfunc.metadata.get_input_schema())
         assert json.loads(answer.body())["predictions"] == json.loads(theirs.response)["predictions"]
 
 
-def test_what_is_written_down_is_what_keel_scores_elsewhere(pipeline):
+def test_stored_scores_are_those_of_the_scoring_model(pipeline):
     config, answering, rows = pipeline
-    read, _ = asked(config, answering, rows)
-    [answer] = answer_all([(read, served(config, answering))], trial_failed=pytest.fail)
+    read, _ = request(config, answering, rows)
+    [answer] = answer_all([(read, served(config, answering))], on_challenger_failure=pytest.fail)
     score, prediction = answering.model.score(rows)
     assert answer.block.predictions == packed(prediction)
     if config.target.kind == "regression":
@@ -101,114 +102,116 @@ def test_what_is_written_down_is_what_keel_scores_elsewhere(pipeline):
         assert {(s >= 0.3, p) for s, p in zip(score, prediction, strict=True)} == {(True, 1.0), (False, 0.0)}
 
 
-def test_a_row_is_scored_the_same_in_any_company(pipeline):
+def test_row_is_scored_the_same_alone_and_in_a_batch(pipeline):
     config, answering, rows = pipeline
-    together, _ = asked(config, answering, rows)
-    alone = [asked(config, answering, rows.slice(i, 1))[0] for i in range(rows.num_rows)]
-    joined = answer_all([(read, served(config, answering)) for read in alone], trial_failed=pytest.fail)
-    [expected] = answer_all([(together, served(config, answering))], trial_failed=pytest.fail)
+    together, _ = request(config, answering, rows)
+    alone = [request(config, answering, rows.slice(i, 1))[0] for i in range(rows.num_rows)]
+    joined = answer_all([(read, served(config, answering)) for read in alone], on_challenger_failure=pytest.fail)
+    [expected] = answer_all([(together, served(config, answering))], on_challenger_failure=pytest.fail)
     assert [answer.raw[0] for answer in joined] == expected.raw
 
 
-def fitted(final=None):
+@pytest.fixture(scope="module")
+def fitted():
+    """A configuration, rows, and a pipeline that was fitted to them."""
+    return fit()
+
+
+def fit():
     config, rows = toy_config(), toy_rows(days=5)
     estimator = import_module("tests.support.toy_pipeline").build(config, 0)
     estimator.fit(to_model_input(rows, config), rows["label"].to_numpy())
     return config, rows, estimator
 
 
-def test_what_is_not_scikit_learns_is_given_data_frames():
-    config, rows, estimator = fitted()
+def test_version_with_an_estimator_of_another_library_uses_data_frames(fitted):
+    config, rows, estimator = fitted
     answering = version(Fussy(estimator), config, rows)
-    assert answering.way == "estimator"
-    read, _ = asked(config, answering, rows.slice(0, 3))
+    assert answering.path == "estimator"
+    read, _ = request(config, answering, rows.slice(0, 3))
     np.testing.assert_array_equal(
         answering.score(read.features)[0], estimator.predict_proba(to_model_input(rows.slice(0, 3), config))
     )
 
 
-def test_a_way_that_gives_other_bits_is_not_taken(monkeypatch):
-    config, rows, estimator = fitted()
+def test_version_does_not_use_a_path_that_gives_other_bits(fitted):
+    config, rows, estimator = fitted
 
     def wrong(pyfunc, needed, kinds):
-        yield "nearly", lambda features: np.full((features.rows, 2), 0.5)
+        yield "constant", lambda features: np.full((features.rows, 2), 0.5)
         yield "raising", lambda features: 1 / 0
 
-    monkeypatch.setattr(pipelines, "ways", wrong)
-    assert version(estimator, config, rows).way == "mlflow"
+    assert version(estimator, config, rows, paths=wrong).path == "mlflow"
 
 
-def test_a_way_that_differs_only_on_unusual_rows_is_not_taken(monkeypatch):
-    config, rows, estimator = fitted()
-    pyfunc, real = load(estimator, config, rows), pipelines.ways
-    [_, way], *_ = real(pyfunc, tuple(config.features), config.features)
+def test_version_does_not_use_a_path_that_differs_only_on_unusual_rows(fitted):
+    config, rows, estimator = fitted
+    [_, predict], *_ = fast_paths(load(estimator, config, rows), tuple(config.features), config.features)
 
-    def forgetful(features):
-        raw = way(features)
+    def slightly_wrong(features):
+        raw = predict(features)
         raw[[text is None for text in features.texts["colour"]]] += 1e-9
         return raw
 
-    monkeypatch.setattr(pipelines, "ways", lambda *_: iter([("forgetful", forgetful)]))
-    assert version(estimator, config, rows).way == "mlflow"
+    paths = [("slightly wrong", slightly_wrong)]
+    assert version(estimator, config, rows, paths=lambda *_: iter(paths)).path == "mlflow"
 
 
-def test_a_version_that_cannot_score_what_it_was_trained_on_is_refused():
-    config, rows, estimator = fitted()
+def test_version_that_cannot_score_its_warmup_rows_raises(fitted):
+    config, rows, estimator = fitted
     with pytest.raises(ScoringFailed, match="version 7 failed on these rows: ValueError: this is too much"):
         version(Fussy(estimator, limit=1.0), config, rows, number=7)
 
 
 class Lengths:
-    """An encoder that turns texts into their lengths, and keeps what it was asked."""
+    """An encoder of texts as their lengths, which records the rows that it encodes."""
 
     categories_ = (np.array(["a", "b"], dtype=object), np.array(["b", "bb"], dtype=object))
 
     def __init__(self):
-        self.asked = []
+        self.encoded = []
 
     def transform(self, matrix):
-        self.asked += [tuple(row) for row in matrix]
+        self.encoded += [tuple(row) for row in matrix]
         return np.array([[0.0 if value is np.nan else len(value) for value in row] for row in matrix])
 
 
-def test_an_encoder_is_asked_once_for_each_combination_of_its_categories():
+def test_cached_encoder_encodes_each_combination_of_fitted_categories_once():
     known = CachedEncoder(encoder := Lengths())
     rows = [("a", "bb"), ("a", None), ("a", "bb")]
     for _ in range(2):
         np.testing.assert_array_equal(known(rows), [[1, 2], [1, 0], [1, 2]])
-    assert len(encoder.asked) == 2
+    assert len(encoder.encoded) == 2
     rows = [("new", "bb"), ("a", "bb"), ("b", None)]
     for _ in range(2):
         np.testing.assert_array_equal(known(rows), [[3, 2], [1, 2], [1, 0]])
-    assert encoder.asked[2:] == [("new", "bb"), ("b", np.nan), ("new", "bb")], "what is new is not kept"
+    assert encoder.encoded[2:] == [("new", "bb"), ("b", np.nan), ("new", "bb")], "unknown categories are not cached"
 
 
-def test_what_an_encoder_remembers_has_an_end(monkeypatch):
-    monkeypatch.setattr(pipelines, "REMEMBERED", 1)
-    known = CachedEncoder(encoder := Lengths())
+def test_cached_encoder_is_limited_in_rows_and_columns():
+    known = CachedEncoder(encoder := Lengths(), combinations=1)
     for _ in range(2):
         np.testing.assert_array_equal(known([("a", "bb"), ("b", "b")]), [[1, 2], [1, 1]])
-    assert len(encoder.asked) == 3
-    monkeypatch.setattr(pipelines, "WIDEST", 1)
-    known = CachedEncoder(encoder := Lengths())
+    assert len(encoder.encoded) == 3
+    known = CachedEncoder(encoder := Lengths(), columns=1)
     for _ in range(2):
         np.testing.assert_array_equal(known([("a", "b"), ("a", "b")]), [[1, 1], [1, 1]])
-    assert len(encoder.asked) == 5, "wide outputs are not kept"
+    assert len(encoder.encoded) == 5, "wide outputs are not cached"
 
 
-def test_a_missing_output_is_told_as_mlflow_tells_it():
-    config, rows, estimator = fitted()
+def test_answer_writes_a_missing_output_like_mlflow(fitted):
+    config, rows, estimator = fitted
     answering = version(estimator, config, rows)
-    answering._predict = lambda features: np.full((features.rows, 2), math.nan)
-    read, _ = asked(config, answering, rows.slice(0, 1))
-    [answer] = answer_all([(read, served(config, answering))], trial_failed=pytest.fail)
+    answering.predict = lambda features: np.full((features.rows, 2), math.nan)
+    read, _ = request(config, answering, rows.slice(0, 1))
+    [answer] = answer_all([(read, served(config, answering))], on_challenger_failure=pytest.fail)
     assert answer.body().startswith(b'{"predictions": [[NaN, NaN]]')
 
 
-def test_another_number_of_outputs_than_rows_is_no_answer():
-    config, rows, estimator = fitted()
+def test_score_raises_for_another_number_of_outputs_than_rows(fitted):
+    config, rows, estimator = fitted
     answering = version(estimator, config, rows)
-    answering._predict = lambda features: np.full((features.rows + 1, 2), 0.5)
-    read, _ = asked(config, answering, rows.slice(0, 2))
+    answering.predict = lambda features: np.full((features.rows + 1, 2), 0.5)
+    read, _ = request(config, answering, rows.slice(0, 2))
     with pytest.raises(ScoringFailed, match="gave 3 outputs for 2 rows"):
         answering.score(read.features)

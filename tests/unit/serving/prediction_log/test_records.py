@@ -1,4 +1,4 @@
-"""What is written down of a request, and read again exactly as it was."""
+"""Records: encoding and decoding of blocks, and their tables for the store."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LABELS = LabelBlock("toy", ["a", "b"], [0.0, 1.0], [10, 20])
 
 
 @pytest.mark.parametrize("block", [PLAIN, RICH, LABELS])
-def test_what_is_read_is_what_was_written(block):
+def test_decode_of_an_encoded_block_returns_the_block(block):
     assert decode(encode(block)) == block
 
 
@@ -59,12 +59,12 @@ def test_what_is_read_is_what_was_written(block):
         encode(msgspec.structs.replace(LABELS, labels=[1.0])),
     ],
 )
-def test_what_was_not_written_like_this_is_refused(record):
+def test_decode_of_anything_else_raises_schema_error(record):
     with pytest.raises(SchemaError):
         decode(record)
 
 
-def test_blocks_of_one_shape_become_one_table():
+def test_predictions_table_joins_blocks_of_one_shape():
     table = predictions_table([PLAIN, RICH])
     assert table.column_names[:3] == ["id", "time", "version"]
     assert table["id"].to_pylist() == ["a", "b", "c"]
@@ -83,7 +83,7 @@ def test_blocks_of_one_shape_become_one_table():
     assert table.schema.field("colour").type == pa.string()
 
 
-def test_a_model_without_features_or_scores_is_stored_too():
+def test_predictions_table_without_features_or_scores_has_null_scores():
     bare = PredictionBlock("toy", ["a", "b"], [1, 2], [3, 3], None, packed([0.0, math.nan]))
     table = predictions_table([bare])
     assert table["score"].to_pylist() == [None, None]
@@ -91,7 +91,7 @@ def test_a_model_without_features_or_scores_is_stored_too():
     assert table.column_names[-1] == "shadow_prediction"
 
 
-def test_labels_go_through_a_block_unchanged():
+def test_labels_table_and_label_block_are_inverse():
     table = labels_table([LABELS, LabelBlock("toy", ["c"], [1.0], [30])])
     assert table["id"].to_pylist() == ["a", "b", "c"]
     assert label_block("toy", table.slice(0, 2)) == LABELS

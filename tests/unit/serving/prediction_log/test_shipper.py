@@ -1,8 +1,9 @@
-"""From the spool to a real store: once, whatever happens on the way."""
+"""The spool shipper on a real store: every record is stored once, whatever happens on the way."""
 
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from datetime import UTC, datetime
 
@@ -19,16 +20,18 @@ from keel.store import PredictionLog, Store
 from keel.store.undelivered import undelivered_records
 from keel.workspace import Workspace
 from tests.support.toy import toy_config
+from tests.support.waiting import until
 
 CONFIG = toy_config()
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+NOON, END = datetime(2026, 1, 1, 12, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
 MICROS = int(NOON.timestamp() * 1e6)
+PAUSE = 0.02
 
 
 @pytest.fixture
 def ws(tmp_path, migrated_sqlite):
     shutil.copy(migrated_sqlite, tmp_path / "keel.db")
-    with Store.open(f"sqlite:///{tmp_path / 'keel.db'}", timeout=0.3) as store:
+    with Store.open(f"sqlite:///{tmp_path / 'keel.db'}", timeout=0.1) as store:
         yield Workspace(tmp_path, store, None)
 
 
@@ -45,16 +48,44 @@ def metrics():
 
 
 @pytest.fixture
-def drain(ws, spool, metrics, tmp_path):
-    return SpoolShipper(ws, {"toy": CONFIG}, spool, metrics, folder=tmp_path / "spool")
+def shipper_of(ws, spool, metrics, tmp_path):
+    """Return a function that makes a shipper with other options than the usual ones."""
+
+    def make(configs=None, **options):
+        options = {"folder": tmp_path / "spool", "pause_seconds": PAUSE, **options}
+        return SpoolShipper(ws, configs or {"toy": CONFIG}, spool, metrics, **options)
+
+    return make
+
+
+@pytest.fixture
+def shipper(shipper_of):
+    return shipper_of()
+
+
+@pytest.fixture
+def locked(tmp_path):
+    """A connection that locks the store; ``execute("ROLLBACK")`` unlocks it."""
+    connection = adbc_driver_sqlite.dbapi.connect(str(tmp_path / "keel.db"), autocommit=True)
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN EXCLUSIVE")
+        yield cursor
+    connection.close()
 
 
 def block(*ids, model="toy", version=3, **changes):
     n = len(ids)
     plain = PredictionBlock(
-        model, list(ids), [MICROS + i for i in range(n)], [version] * n, packed([0.25] * n), packed([0.0] * n),
-        ["x", "z"], packed([[1.5, None]] * n), {"colour": ["red"] * n},
-    )  # fmt: skip
+        model,
+        list(ids),
+        [MICROS + i for i in range(n)],
+        [version] * n,
+        packed([0.25] * n),
+        packed([0.0] * n),
+        ["x", "z"],
+        packed([[1.5, None]] * n),
+        {"colour": ["red"] * n},
+    )
     return msgspec.structs.replace(plain, **changes)
 
 
@@ -63,25 +94,32 @@ def put(spool, *blocks):
 
 
 def stored(ws, model="toy"):
-    [table] = ws.store.predictions(model, CONFIG.features).read(NOON, datetime(2026, 1, 2, tzinfo=UTC))
+    [table] = ws.store.predictions(model, CONFIG.features).read(NOON, END)
     return table
+
+
+def stored_ids(ws):
+    return sorted(stored(ws)["id"].to_pylist())
 
 
 def value(metrics, name, **labels):
     return metrics.registry.get_sample_value(name, labels)
 
 
-def test_what_is_answered_reaches_the_store_and_leaves_the_spool(ws, spool, drain, metrics):
-    arms = {"arms": ["champion", "challenger"], "allocations": packed([0.9, 0.1]), "entities": ["ann", None],
-            "experiment": "exp"}  # fmt: skip
+def test_ship_stores_answered_rows_and_empties_the_spool(ws, spool, shipper, metrics):
+    arms = {
+        "arms": ["champion", "challenger"],
+        "allocations": packed([0.9, 0.1]),
+        "entities": ["ann", None],
+        "experiment": "exp",
+    }
     put(spool, block("a", "b", **arms), block("c", version=4))
-    assert drain.move().records == 2
-    assert drain.move() is None
+    assert shipper.ship().records == 2
+    assert shipper.ship() is None
     assert spool.stats.records == 0
-    table = stored(ws)
-    assert sorted(table["id"].to_pylist()) == ["a", "b", "c"]
-    assert table["colour"].to_pylist() == ["red"] * 3
-    allocations = ws.store.predictions("toy", CONFIG.features).allocations(NOON, datetime(2026, 1, 2, tzinfo=UTC))
+    assert stored_ids(ws) == ["a", "b", "c"]
+    assert stored(ws)["colour"].to_pylist() == ["red"] * 3
+    allocations = ws.store.predictions("toy", CONFIG.features).allocations(NOON, END)
     assert allocations.select(["id", "version", "arm", "allocation"]).to_pylist() == [
         {"id": "a", "version": 3, "arm": "champion", "allocation": 0.9},
         {"id": "b", "version": 3, "arm": "challenger", "allocation": 0.1},
@@ -89,33 +127,32 @@ def test_what_is_answered_reaches_the_store_and_leaves_the_spool(ws, spool, drai
     assert value(metrics, "keel_stored_total", model="toy", outcome="stored") == 3
 
 
-def test_a_try_that_fails_once_is_forgotten_when_nothing_waits(spool, drain, monkeypatch):
-    adopt, tries = spool.adopt, []
+def test_shipper_clears_its_error_after_a_successful_attempt_without_records(spool, shipper_of, monkeypatch):
+    shipper, adopt, attempts = shipper_of(adopt_seconds=0.0), spool.adopt, []
 
     def failing_once():
-        tries.append(1)
-        if len(tries) == 1:
+        attempts.append(1)
+        if len(attempts) == 1:
             raise OSError("the folder cannot be listed")
         return adopt()
 
     monkeypatch.setattr(spool, "adopt", failing_once)
-    monkeypatch.setattr("keel.serving.prediction_log.shipper.ADOPT_SECONDS", 0.0)
-    drain.start()
-    assert until(lambda: len(tries) > 1 and drain.error is None)
-    begun = time.monotonic()
-    assert drain.stop(30)
-    assert time.monotonic() - begun < 15, "or it would wait for a store that nobody needs"
+    shipper.start()
+    until(lambda: len(attempts) > 1 and shipper.error is None)
+    started = time.monotonic()
+    assert shipper.stop(30)
+    assert time.monotonic() - started < 15, "it must not wait as if the store did not answer"
 
 
-def test_a_batch_that_comes_twice_is_there_once(ws, spool, drain, metrics, monkeypatch):
+def test_ship_of_a_batch_twice_stores_it_once(ws, spool, shipper, metrics, monkeypatch):
     put(spool, block("a", "b"))
     with monkeypatch.context() as patch:
         patch.setattr(Spool, "acknowledge", lambda *_: pytest.fail("killed here"))
         with pytest.raises(pytest.fail.Exception):
-            drain.move()
-    assert sorted(stored(ws)["id"].to_pylist()) == ["a", "b"], "it was stored, and then the process was gone"
-    drain.move()
-    assert sorted(stored(ws)["id"].to_pylist()) == ["a", "b"]
+            shipper.ship()
+    assert stored_ids(ws) == ["a", "b"], "the process ended after it was stored"
+    shipper.ship()
+    assert stored_ids(ws) == ["a", "b"]
     assert value(metrics, "keel_stored_total", model="toy", outcome="duplicate") == 2
     assert spool.stats.records == 0
 
@@ -133,174 +170,163 @@ def test_a_batch_that_comes_twice_is_there_once(ws, spool, drain, metrics, monke
     ],
     ids=lambda bad: type(bad).__name__ if isinstance(bad, LabelBlock | bytes) else bad.ids[0][:3],
 )
-def test_a_record_that_no_store_will_take_is_set_aside_and_told_and_holds_up_nothing(bad, ws, spool, drain, tmp_path):
+def test_ship_rejects_and_reports_a_record_that_no_store_accepts_and_stores_the_others(
+    bad, ws, spool, shipper, tmp_path
+):
     good = [block(f"{n}") for n in range(5)]
     put(spool, *good[:2], bad, *good[2:], LabelBlock("toy", ["0"], [1.0], [MICROS]))
-    moved = drain.move()
-    names = set(stored(ws)["id"].to_pylist())
-    assert names >= {"0", "1", "2", "3", "4"}
-    if isinstance(bad, PredictionBlock) and names > {"0", "1", "2", "3", "4"}:
-        pytest.fail(f"the store took {names}")
-    assert moved.rejected == 1
-    assert moved.labels == 1
+    shipment = shipper.ship()
+    assert stored_ids(ws) == ["0", "1", "2", "3", "4"]
+    assert (shipment.rejected, shipment.labels) == (1, 1)
     assert spool.stats.records == 0
-    assert spool.stats.set_aside == 1
-    [told] = undelivered_records(ws.store, "toy", run_id="one")
-    assert "of toy could not be stored" in told
-    assert str(tmp_path / "spool" / "set-aside") in told
-    assert undelivered_records(ws.store, "toy", run_id="one") == [told], "the same run may have told nobody"
-    assert undelivered_records(ws.store, "toy", run_id="two") == [], "once"
+    assert spool.stats.dead_letters == 1
+    [sentence] = undelivered_records(ws.store, "toy", run_id="one")
+    assert "toy could not be stored" in sentence
+    assert str(tmp_path / "spool" / "dead-letters") in sentence
+    assert undelivered_records(ws.store, "toy", run_id="one") == [sentence], "the same run may have notified no one"
+    assert undelivered_records(ws.store, "toy", run_id="two") == [], "it is reported once"
 
 
-def test_a_value_of_another_type_is_stored_as_it_came_beside_others(ws, spool, drain):
+def test_ship_stores_a_value_of_another_type_as_it_is(ws, spool, shipper):
     odd = block("odd", numeric=["z"], numbers=packed([1.0]), texts={"x": ["one"], "colour": ["red"]})
     put(spool, block("a"), odd, block("b"))
-    assert drain.move().rejected == 0
-    tables = ws.store.predictions("toy", CONFIG.features).read(NOON, datetime(2026, 1, 2, tzinfo=UTC))
+    assert shipper.ship().rejected == 0
+    tables = ws.store.predictions("toy", CONFIG.features).read(NOON, END)
     found = {row["id"]: row["x"] for table in tables for row in table.to_pylist()}
     assert found.pop("odd") == "one"
     assert {name: float(x) for name, x in found.items()} == {"a": 1.5, "b": 1.5}
 
 
-def test_while_the_store_is_locked_everything_waits_and_then_goes(ws, spool, drain, metrics, tmp_path):
-    put(spool, block("before"))
-    drain.move()
-    other = adbc_driver_sqlite.dbapi.connect(str(tmp_path / "keel.db"), autocommit=True)
-    with other.cursor() as cursor:
-        cursor.execute("BEGIN EXCLUSIVE")
-        put(spool, block("a"), LabelBlock("toy", ["a"], [1.0], [MICROS]))
-        with pytest.raises(StoreUnavailable):
-            drain.move()
-        assert spool.stats.records == 2
-        assert spool.stats.set_aside == 0
-        drain.start()
-        assert until(lambda: drain.error is not None)
-        assert drain.is_alive()
-        cursor.execute("ROLLBACK")
-    other.close()
-    assert until(lambda: not spool.stats.records)
-    assert until(lambda: drain.error is None)
-    assert drain.stop(5)
-    assert set(stored(ws)["id"].to_pylist()) == {"before", "a"}
-    assert value(metrics, "keel_drain_failures_total", kind="StoreUnavailable") >= 1
+def test_shipper_waits_for_a_locked_store_and_then_stores_everything(ws, spool, shipper, metrics, locked):
+    put(spool, block("a"), LabelBlock("toy", ["a"], [1.0], [MICROS]))
+    with pytest.raises(StoreUnavailable):
+        shipper.ship()
+    assert (spool.stats.records, spool.stats.dead_letters) == (2, 0)
+    shipper.start()
+    until(lambda: shipper.error is not None)
+    assert shipper.is_alive()
+    locked.execute("ROLLBACK")
+    until(lambda: not spool.stats.records)
+    until(lambda: shipper.error is None)
+    assert shipper.stop(5)
+    assert stored_ids(ws) == ["a"]
+    assert value(metrics, "keel_shipping_failures_total", kind="StoreUnavailable") >= 1
     assert value(metrics, "keel_spool_records") == 0
 
 
-def test_it_stops_in_time_when_the_store_does_not_answer_and_leaves_the_rest(ws, spool, drain, tmp_path):
-    other = adbc_driver_sqlite.dbapi.connect(str(tmp_path / "keel.db"), autocommit=True)
+def test_stop_returns_in_time_if_the_store_does_not_answer(ws, spool, shipper, locked):
     put(spool, block("a"))
-    ws.store.predictions("toy", CONFIG.features)
-    with other.cursor() as cursor:
-        cursor.execute("BEGIN EXCLUSIVE")
-        drain.start()
-        began = time.monotonic()
-        assert not drain.stop(1.0)
-        assert time.monotonic() - began < 2.5
-        cursor.execute("ROLLBACK")
-    other.close()
+    shipper.start()
+    started = time.monotonic()
+    assert not shipper.stop(0.3)
+    assert time.monotonic() - started < 1.8
+    locked.execute("ROLLBACK")
     assert spool.stats.records == 1
 
 
-def test_stopping_brings_what_waits(ws, spool, drain):
+def test_stop_ships_what_waits(ws, spool, shipper):
     for n in range(50):
         put(spool, block(f"{n}"))
-    drain.start()
-    assert drain.stop(10)
+    shipper.start()
+    assert shipper.stop(10)
     assert stored(ws).num_rows == 50
 
 
-def test_what_does_not_fit_into_a_batch_does_not_wait_for_the_next_look(ws, spool, drain, monkeypatch):
-    monkeypatch.setattr("keel.serving.prediction_log.shipper.BATCH_BYTES", 1)
-    monkeypatch.setattr("keel.serving.prediction_log.shipper.PAUSE_SECONDS", 60.0)
+def test_shipper_does_not_pause_between_batches_while_records_wait(ws, spool, shipper_of):
+    shipper = shipper_of(batch_bytes=1, pause_seconds=60.0)
     for n in range(5):
         put(spool, block(f"{n}"))
-    drain.start()
-    assert until(lambda: not spool.stats.records)
-    assert drain.stop(10)
+    shipper.start()
+    until(lambda: not spool.stats.records)
+    assert shipper.stop(10)
     assert stored(ws).num_rows == 5
 
 
-def test_every_label_has_its_outcome(ws, spool, drain, metrics):
+def test_shipper_refreshes_metrics_after_a_batch_and_survives_their_failure(spool, shipper_of):
+    called = threading.Event()
+
+    def fails():
+        called.set()
+        raise RuntimeError("no metrics")
+
+    shipper = shipper_of(after_batch=fails)
+    shipper.start()
+    assert called.wait(10)
+    put(spool, block("a"))
+    assert shipper.stop(10)
+
+
+def test_ship_counts_the_outcome_of_each_label(ws, spool, shipper, metrics):
     labels = LabelBlock("toy", ["a", "a", "a", "early"], [1.0, 1.0, 0.0, 0.0], [MICROS] * 4)
-    put(spool, labels, block("a"))  # in one batch, the prediction is there first
-    drain.move()
-    outcomes = {o: value(metrics, "keel_labels_total", model="toy", outcome=o)
-                for o in ("stored", "duplicate", "conflict", "unmatched")}  # fmt: skip
-    assert outcomes == {"stored": 2, "duplicate": 1, "conflict": 1, "unmatched": 1}
+    put(spool, labels, block("a"))  # in one batch, predictions are stored first
+    shipper.ship()
+    outcomes = ("stored", "duplicate", "conflict", "unmatched")
+    counts = [value(metrics, "keel_labels_total", model="toy", outcome=outcome) for outcome in outcomes]
+    assert counts == [2, 1, 1, 1]
     put(spool, block("early"))
-    drain.move()
-    assert ws.store.predictions("toy", CONFIG.features).label_counts(NOON, datetime(2026, 1, 2, tzinfo=UTC)) == (2, 2)
+    shipper.ship()
+    assert ws.store.predictions("toy", CONFIG.features).label_counts(NOON, END) == (2, 2)
 
 
-def test_what_was_answered_for_a_model_no_longer_configured_is_stored_all_the_same(ws, spool, drain):
+def test_ship_stores_rows_of_a_model_that_is_no_longer_configured(ws, spool, shipper):
     ws.store.predictions("gone", CONFIG.features)
     put(spool, block("a", model="gone"), LabelBlock("gone", ["a"], [1.0], [MICROS]))
-    assert drain.move().rejected == 0
+    assert shipper.ship().rejected == 0
     assert stored(ws, "gone")["colour"].to_pylist() == ["red"]
 
 
-def test_damage_on_the_disk_is_told_and_the_rest_is_stored(ws, drain, spool, metrics, tmp_path):
+def test_ship_reports_damage_once_and_stores_the_rest(ws, shipper, spool, tmp_path):
     put(spool, block("a"), block("damaged"), block("b"))
     [segment] = [path for path in (tmp_path / "spool").rglob("*.seg") if b"damaged" in path.read_bytes()]
-    content = segment.read_bytes()
-    segment.write_bytes(content.replace(b"damaged", b"Damaged"))
-    while drain.move() is not None:
+    segment.write_bytes(segment.read_bytes().replace(b"damaged", b"Damaged"))
+    while shipper.ship() is not None:
         pass
-    assert sorted(stored(ws)["id"].to_pylist()) == ["a", "b"]
-    assert spool.stats.set_aside == 1
-    [told] = undelivered_records(ws.store, "toy", run_id="one")
-    assert "cannot be read any more" in told
-    drain.move()
+    assert stored_ids(ws) == ["a", "b"]
+    assert spool.stats.dead_letters == 1
+    [sentence] = undelivered_records(ws.store, "toy", run_id="one")
+    assert "cannot be read" in sentence
+    assert segment.name in sentence
+    shipper.ship()
     assert undelivered_records(ws.store, "toy", run_id="two") == []
 
 
-def test_many_that_were_set_aside_are_told_in_few_words(ws, spool, drain):
+def test_ship_of_many_rejected_records_reports_few_sentences(ws, spool, shipper):
     put(spool, block("good"), *[block(f"{n}\x00") for n in range(12)])
-    assert drain.move().rejected == 12
-    told = undelivered_records(ws.store, "toy", run_id="one")
-    assert len(told) == 6
-    assert told[-1].startswith("7 more")
+    assert shipper.ship().rejected == 12
+    sentences = undelivered_records(ws.store, "toy", run_id="one")
+    assert len(sentences) == 6
+    assert sentences[-1].startswith("7 more")
 
 
-def test_what_fails_twice_for_no_known_reason_is_set_aside_while_others_go(ws, spool, drain, monkeypatch):
+def test_ship_rejects_a_record_that_fails_twice_while_others_are_stored(ws, spool, shipper, monkeypatch):
     append = PredictionLog.append
 
     def failing(log, table):
         if "odd" in table["id"].to_pylist():
-            raise RuntimeError("a bug that only this row wakes")
+            raise RuntimeError("a defect that only this row triggers")
         return append(log, table)
 
     put(spool, block("a"), block("odd"), block("b"))
     with monkeypatch.context() as patch:
         patch.setattr(PredictionLog, "append", failing)
-        assert drain.move().rejected == 1
-    assert sorted(stored(ws)["id"].to_pylist()) == ["a", "b"]
+        assert shipper.ship().rejected == 1
+    assert stored_ids(ws) == ["a", "b"]
 
 
-def test_what_was_answered_before_a_feature_became_another_kind_is_stored_as_it_was(ws, spool, metrics, tmp_path):
-    ws.store.predictions("toy", CONFIG.features)
-    put(spool, block("a"))
-    changed = toy_config(features={**CONFIG.features, "x": "categorical"})
-    assert SpoolShipper(ws, {"toy": changed}, spool, metrics, folder=tmp_path).move().rejected == 0
-    assert stored(ws)["x"].to_pylist() == [1.5]
-
-
-def test_a_bug_keeps_the_batch_where_it_is(ws, spool, drain, monkeypatch):
+def test_ship_keeps_the_batch_if_every_record_fails_unexpectedly(ws, spool, shipper, monkeypatch):
     put(spool, block("a"), block("b"))
     with monkeypatch.context() as patch:
         patch.setattr(PredictionLog, "append", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            drain.move()
-    assert spool.stats.records == 2
-    assert spool.stats.set_aside == 0
-    drain.move()
-    assert sorted(stored(ws)["id"].to_pylist()) == ["a", "b"]
+            shipper.ship()
+    assert (spool.stats.records, spool.stats.dead_letters) == (2, 0)
+    shipper.ship()
+    assert stored_ids(ws) == ["a", "b"]
 
 
-def until(condition, seconds=10.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
+def test_ship_stores_rows_from_before_a_feature_changed_its_kind(ws, spool, shipper_of):
+    ws.store.predictions("toy", CONFIG.features)
+    put(spool, block("a"))
+    changed = toy_config(features={**CONFIG.features, "x": "categorical"})
+    assert shipper_of({"toy": changed}).ship().rejected == 0
+    assert stored(ws)["x"].to_pylist() == [1.5]

@@ -1,11 +1,10 @@
-"""Requests that wait together: each gets its own answer, each fails alone, and none before it is written down."""
+"""The scorer: requests scored together get their own answers, fail alone, and are answered after they are stored."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import threading
-import time
 from concurrent.futures import Future
 from copy import copy
 from dataclasses import replace
@@ -27,6 +26,7 @@ from keel.serving.scoring.scorer import Scorer
 from keel.store.database.times import from_micros
 from tests.support.serving.models import Fussy, clock, served, version
 from tests.support.toy import toy_config, toy_rows
+from tests.support.waiting import until
 
 CONFIG = toy_config()
 PLAN = Plan("e1", "toy", 1, 2, "ab", (Stage(0.3),), "salt", "brier", 0.0, 0.05, 1000, datetime(2026, 1, 1, tzinfo=UTC))
@@ -34,7 +34,7 @@ PLAN = Plan("e1", "toy", 1, 2, "ab", (Stage(0.3),), "salt", "brier", 0.0, 0.05, 
 
 @pytest.fixture(scope="module")
 def versions():
-    """Champion and challenger, two regressions that learned from different rows; both refuse x beyond a million."""
+    """Champion and challenger, fitted to different rows; both raise for x beyond a million."""
     found = []
     for number in (1, 2):
         rows = toy_rows(days=5, seed=number)
@@ -45,7 +45,7 @@ def versions():
 
 
 def rows_of(x, *, entities=None, ids=None):
-    """Rows with these values of x and the same of everything else."""
+    """Return rows with these values of x and the same values of all other features."""
     size = len(x)
     first = clock(size)
     features = Features(("x", "z"), np.array([x, [1.0] * size]), {"colour": ["red"] * size})
@@ -53,7 +53,7 @@ def rows_of(x, *, entities=None, ids=None):
 
 
 def ask(*requests, what, **options):
-    """Have a scorer answer requests that all wait when it begins; return answers and errors."""
+    """Return the answers and errors of requests that all wait when a scorer starts."""
     scorer = Scorer(**options)
 
     async def together():
@@ -69,12 +69,12 @@ def calls(version):
     return version.model.pyfunc.get_raw_model().calls
 
 
-def test_each_request_gets_the_answer_to_its_own_rows(versions):
+def test_scorer_gives_each_request_the_answer_to_its_own_rows(versions):
     what = served(CONFIG, versions[0])
     requests = [rows_of([float(i), -float(i)][: 1 + i % 2]) for i in range(40)]
     before = calls(versions[0])
     answers = ask(*requests, what=what)
-    assert calls(versions[0]) - before < len(requests)  # or nothing was scored together
+    assert calls(versions[0]) - before < len(requests)  # otherwise no requests were scored together
     for rows, answer in zip(requests, answers, strict=True):
         outputs, scores, predictions = versions[0].score(rows.features)
         assert answer.raw == outputs
@@ -86,16 +86,16 @@ def test_each_request_gets_the_answer_to_its_own_rows(versions):
         assert block.arms is block.experiment is block.shadow_version is None
 
 
-def test_a_request_whose_rows_cannot_be_scored_fails_alone(versions):
+def test_request_whose_rows_cannot_be_scored_fails_alone(versions):
     requests = [rows_of([1.0]), rows_of([0.5, 1e9]), rows_of([2.0])]
-    first, poisonous, last = ask(*requests, what=served(CONFIG, versions[0]))
-    assert isinstance(poisonous, ScoringFailed)
-    assert "version 1 failed on these rows: ValueError: this is too much" in str(poisonous)
+    first, failed, last = ask(*requests, what=served(CONFIG, versions[0]))
+    assert isinstance(failed, ScoringFailed)
+    assert "version 1 failed on these rows: ValueError: this is too much" in str(failed)
     assert first.block.ids == requests[0].ids
     assert last.raw == versions[0].score(requests[2].features)[0]
 
 
-def test_an_experiment_answers_by_arm_and_says_so(versions):
+def test_experiment_answers_by_arm_and_reports_versions_and_arms(versions):
     what = served(CONFIG, *versions, PLAN)
     entities = [None if i % 10 == 9 else f"customer-{i % 60}" for i in range(200)]
     rows = rows_of([i / 100 for i in range(200)], entities=entities)
@@ -112,13 +112,13 @@ def test_an_experiment_answers_by_arm_and_says_so(versions):
         assert answer.raw[row] == outputs[number - 1][0][row]
         assert scores[row] == outputs[number - 1][1][row]
         assert predictions[row] == outputs[number - 1][2][row]
-    said = json.loads(answer.body())["keel"]
-    assert said["version"] is None
-    assert (said["versions"], said["arms"], said["experiment"]) == (block.versions, block.arms, "e1")
+    keel = json.loads(answer.body())["keel"]
+    assert keel["version"] is None
+    assert (keel["versions"], keel["arms"], keel["experiment"]) == (block.versions, block.arms, "e1")
     assert answer.headers()["X-Keel-Version"] == "1,2"
 
 
-def test_an_entity_stays_with_its_arm_as_the_share_rises(versions):
+def test_entity_keeps_its_arm_as_the_share_rises(versions):
     entities = [f"customer-{i}" for i in range(500)]
     rows = rows_of([0.0] * 500, entities=entities)
     shares = [0.1, 0.3, 0.6]
@@ -129,7 +129,7 @@ def test_an_entity_stays_with_its_arm_as_the_share_rises(versions):
         assert all(after == CHALLENGER for before, after in zip(fewer, more, strict=True) if before == CHALLENGER)
 
 
-def test_one_row_of_an_experiment_tells_its_arm_in_the_headers(versions):
+def test_answer_to_one_row_has_arm_and_id_in_the_headers(versions):
     [answer] = ask(rows_of([1.0], ids=["mine"]), what=served(CONFIG, *versions, PLAN))
     headers = answer.headers()
     assert headers["X-Keel-Arm"] == answer.block.arms[0]
@@ -139,8 +139,8 @@ def test_one_row_of_an_experiment_tells_its_arm_in_the_headers(versions):
     assert answer.headers().keys() == {"X-Keel-Model", "X-Keel-Version"}
 
 
-def test_the_champion_answers_what_a_challenger_fails_on_and_the_arm_stays(versions, caplog):
-    """Or clients of one arm would get errors, and its rows be the easy ones; `read_rows` counts them as left out."""
+def test_champion_answers_rows_on_which_the_challenger_fails_and_they_keep_their_arm(versions, caplog):
+    """Otherwise clients of one arm would get errors, and the arm would keep only its easy rows."""
     champions, challengers = (
         next(f"c-{i}" for i in range(100) if assign(PLAN, f"c-{i}", PLAN.started_at).arm == arm)
         for arm in (CHAMPION, CHALLENGER)
@@ -150,7 +150,7 @@ def test_the_champion_answers_what_a_challenger_fails_on_and_the_arm_stays(versi
         raise ValueError("this is too much")
 
     broken = copy(versions[1])
-    broken._predict = fails
+    broken.predict = fails
     both = rows_of([1.0, 2.0, 3.0], entities=[challengers, champions, challengers])
     own = rows_of([4.0], entities=[challengers])
     scorer = Scorer()
@@ -171,13 +171,13 @@ def test_the_champion_answers_what_a_challenger_fails_on_and_the_arm_stays(versi
     assert answers[0].block.arms == [CHALLENGER, CHAMPION, CHALLENGER]
     assert answers[0].block.allocations == packed([0.3, 0.7, 0.3])
     assert answers[1].block.arms == [CHALLENGER]
-    assert scorer.trial_failures == 2
-    assert [record.getMessage() for record in caplog.records if "trial" in record.getMessage()] == [
-        "a version on trial failed, and the champion answers: toy: version 2 failed on these rows: ValueError"
+    assert scorer.challenger_failures == 2
+    assert [message for message in caplog.messages if "challenger" in message] == [
+        "a challenger or shadow failed; the champion answers: toy: version 2 failed on these rows: ValueError"
     ]
 
 
-def test_what_neither_version_can_score_fails(versions):
+def test_request_that_neither_version_can_score_fails(versions):
     challengers = next(f"c-{i}" for i in range(100) if assign(PLAN, f"c-{i}", PLAN.started_at).arm == CHALLENGER)
     good, bad = ask(
         rows_of([1.0], entities=[challengers]), rows_of([1e9], entities=[challengers]),
@@ -191,7 +191,7 @@ def test_what_neither_version_can_score_fails(versions):
 SHADOW = replace(PLAN, mode="shadow", stages=())
 
 
-def test_a_shadow_scores_and_nobody_hears_of_it(versions):
+def test_shadow_scores_are_stored_but_not_in_the_answer(versions):
     what = served(CONFIG, *versions, SHADOW)
     rows = rows_of([0.0, 3.0])
     [answer] = ask(rows, what=what)
@@ -203,7 +203,7 @@ def test_a_shadow_scores_and_nobody_hears_of_it(versions):
     assert "shadow" not in answer.body().decode()
 
 
-def test_a_shadow_that_fails_takes_no_answer_away(versions):
+def test_shadow_that_fails_costs_no_answer(versions):
     rows = rows_of([1.0])
 
     class Broken:
@@ -218,64 +218,62 @@ def test_a_shadow_that_fails_takes_no_answer_away(versions):
     finally:
         scorer.close()
     assert answer.block.shadow_version is answer.block.shadow_scores is None
-    assert scorer.trial_failures == 1
+    assert scorer.challenger_failures == 1
 
 
-def test_a_version_that_does_not_return_is_noticed(versions, monkeypatch):
-    begun, may_end = threading.Event(), threading.Event()
+def test_scorer_is_stuck_while_a_version_does_not_return(versions):
+    started, may_end = threading.Event(), threading.Event()
 
     class Stuck:
         number, is_binary, needed = 1, True, versions[0].needed
 
         def score(self, features):
-            begun.set()
+            started.set()
             may_end.wait(30)
             return versions[0].score(features)
 
-    monkeypatch.setattr("keel.serving.scoring.scorer.HUNG_SECONDS", 0.1)
-    scorer = Scorer()
+    scorer = Scorer(stuck_seconds=0.05)
     asking = threading.Thread(
         target=lambda: asyncio.run(
             scorer.answer(rows_of([1.0]), replace(served(CONFIG, versions[0]), production=Stuck()))
         )
     )
     try:
-        assert not scorer.hangs
+        assert not scorer.is_stuck
         asking.start()
-        assert begun.wait(10)
-        time.sleep(0.2)
-        assert scorer.hangs
+        assert started.wait(10)
+        until(lambda: scorer.is_stuck, 10)
         may_end.set()
         asking.join(10)
-        assert not scorer.hangs, "or it would be ended for what is over"
+        assert not scorer.is_stuck, "otherwise the process would be restarted for a call that has returned"
     finally:
         may_end.set()
         scorer.close()
 
 
-def test_nobody_is_split_while_another_version_than_the_plans_champion_still_answers(versions):
+def test_slots_do_not_split_while_another_version_than_the_plans_champion_answers(versions):
     before = copy(versions[0])
     before.number = 3
-    shelf = ModelSlots(CONFIG)
-    shelf.want(DesiredState(3))
-    shelf.put(before)
-    shelf.want(DesiredState(1, previous=3, plan=PLAN))
-    shelf.put(versions[1])  # the challenger is there, and the champion not yet
-    assert (shelf.served.production, shelf.served.plan, shelf.served.challenger) == (before, None, None)
-    shelf.put(versions[0])
-    assert (shelf.served.production, shelf.served.plan, shelf.served.challenger) == (versions[0], PLAN, versions[1])
+    slots = ModelSlots(CONFIG)
+    slots.set_desired(DesiredState(3))
+    slots.add(before)
+    slots.set_desired(DesiredState(1, previous=3, plan=PLAN))
+    slots.add(versions[1])  # the challenger is loaded, the champion not yet
+    assert (slots.served.production, slots.served.plan, slots.served.challenger) == (before, None, None)
+    slots.add(versions[0])
+    assert (slots.served.production, slots.served.plan, slots.served.challenger) == (versions[0], PLAN, versions[1])
 
 
 @pytest.mark.parametrize("plan", [PLAN, SHADOW], ids=lambda plan: plan.mode)
-def test_a_version_on_trial_that_needs_more_columns_takes_no_answer_away(versions, plan):
+def test_challenger_that_needs_more_columns_costs_no_answer(versions, plan):
     answers = copy(versions[0])
     answers.needed = ("x", "colour")
-    shelf = ModelSlots(CONFIG)
-    shelf.want(DesiredState(1, plan=plan))
+    slots = ModelSlots(CONFIG)
+    slots.set_desired(DesiredState(1, plan=plan))
     for each in (answers, versions[1]):
-        shelf.put(each)
-    assert shelf.served.plan is plan
-    assert shelf.served.inputs.required == {"x", "colour"}
+        slots.add(each)
+    assert slots.served.plan is plan
+    assert slots.served.inputs.required == {"x", "colour"}
     challengers = [f"c-{i}" for i in range(100) if assign(PLAN, f"c-{i}", PLAN.started_at).arm == CHALLENGER]
     whole = rows_of([0.5], entities=challengers[:1])
     lacking = replace(whole, features=replace(whole.features, absent=frozenset({"z"})))
@@ -292,24 +290,24 @@ def done(error=None):
     return future
 
 
-def test_no_answer_is_given_before_it_is_written_down(versions):
-    kept, records = Future(), []
+def test_answers_are_given_only_after_they_are_stored(versions):
+    stored, records = Future(), []
 
-    def keep(batch, here=False):
+    def append(batch, inline=False):
         records.extend(batch)
-        return kept
+        return stored
 
-    scorer = Scorer(keep=keep)
+    scorer = Scorer(append=append)
 
     async def ask_and_wait():
         what = served(CONFIG, versions[0])
-        asked = [asyncio.ensure_future(scorer.answer(rows_of([float(i)]), what)) for i in range(3)]
+        answers = [asyncio.ensure_future(scorer.answer(rows_of([float(i)]), what)) for i in range(3)]
         while len(records) < 3:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
-        assert not any(each.done() for each in asked)
-        threading.Thread(target=kept.set_result, args=(None,)).start()
-        return await asyncio.gather(*asked)
+        assert not any(each.done() for each in answers)
+        threading.Thread(target=stored.set_result, args=(None,)).start()
+        return await asyncio.gather(*answers)
 
     try:
         answers = asyncio.run(ask_and_wait())
@@ -318,44 +316,44 @@ def test_no_answer_is_given_before_it_is_written_down(versions):
     assert [decode(record).ids for record in records] == [answer.block.ids for answer in answers]
 
 
-def test_what_has_no_room_is_refused_and_what_has_is_answered(versions):
-    def keep(batch, here=False):
+def test_full_spool_refuses_large_requests_and_answers_those_that_fit(versions):
+    def append(batch, inline=False):
         return done(SpoolFull("full") if any(len(record) > 2_000 for record in batch) else None)
 
     requests = [rows_of([1.0]), rows_of([1.0] * 500), rows_of([2.0])]
-    first, large, last = ask(*requests, what=served(CONFIG, versions[0]), keep=keep)
+    first, large, last = ask(*requests, what=served(CONFIG, versions[0]), append=append)
     assert isinstance(large, SpoolFull)
     assert (first.block.ids, last.block.ids) == (requests[0].ids, requests[2].ids)
 
 
 @pytest.mark.parametrize("raises", [False, True])
-def test_a_spool_that_fails_is_asked_once_and_answers_nobody(versions, raises):
-    asked = []
+def test_failed_spool_is_tried_once_and_fails_all_requests(versions, raises):
+    sizes = []
 
-    def keep(batch, here=False):
-        asked.append(len(batch))
+    def append(batch, inline=False):
+        sizes.append(len(batch))
         if raises:
             raise SpoolFailed("the disk")
         return done(SpoolFailed("the disk"))
 
-    found = ask(*(rows_of([1.0]) for _ in range(5)), what=served(CONFIG, versions[0]), keep=keep)
+    found = ask(*(rows_of([1.0]) for _ in range(5)), what=served(CONFIG, versions[0]), append=append)
     assert all(isinstance(each, SpoolFailed) for each in found)
-    assert sum(asked) == 5
+    assert sum(sizes) == 5
 
 
-def test_more_than_may_wait_is_refused_at_once(versions):
+def test_requests_beyond_the_waiting_limit_are_refused_at_once(versions):
     found = ask(*(rows_of([1.0] * 10) for _ in range(5)), what=served(CONFIG, versions[0]), max_waiting=25)
     refused = [each for each in found if isinstance(each, Overloaded)]
     assert len(refused) == 3
     assert refused[0].status == 503
 
 
-def test_a_request_larger_than_what_may_wait_is_answered_if_nobody_waits(versions):
+def test_request_above_the_waiting_limit_is_answered_if_no_other_waits(versions):
     [answer] = ask(rows_of([1.0] * 10), what=served(CONFIG, versions[0]), max_waiting=5)
     assert len(answer.raw) == 10
 
 
-def test_whoever_goes_away_does_not_disturb_the_others(versions):
+def test_client_that_disconnects_does_not_disturb_others(versions):
     scorer = Scorer()
 
     async def leave():
@@ -372,7 +370,7 @@ def test_whoever_goes_away_does_not_disturb_the_others(versions):
         scorer.close()
 
 
-def test_after_the_end_nothing_is_taken(versions):
+def test_closed_scorer_refuses_requests(versions):
     scorer = Scorer()
     scorer.close()
     scorer.close()
@@ -380,7 +378,7 @@ def test_after_the_end_nothing_is_taken(versions):
         asyncio.run(scorer.answer(rows_of([1.0]), served(CONFIG, versions[0])))
 
 
-def test_a_mistake_in_keel_itself_is_told_and_the_next_request_answered(versions, caplog):
+def test_defect_in_keel_is_logged_and_the_next_request_is_answered(versions, caplog):
     scorer = Scorer()
     what = served(CONFIG, versions[0])
 
@@ -393,4 +391,4 @@ def test_a_mistake_in_keel_itself_is_told_and_the_next_request_answered(versions
         assert asyncio.run(both()).raw
     finally:
         scorer.close()
-    assert "nobody has foreseen" in caplog.text
+    assert "unexpectedly" in caplog.text

@@ -1,4 +1,4 @@
-"""A durable local log of records on their way to the store: what it has accepted survives whatever ends the process."""
+"""The spool: a durable log on the local disk for records on their way to the store."""
 
 from keel.serving.prediction_log.spool.chain import Batch
 from keel.serving.prediction_log.spool.spool import MAX_BYTES, SEGMENT_BYTES, Spool

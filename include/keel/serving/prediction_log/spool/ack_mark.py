@@ -1,4 +1,4 @@
-"""How far a chain's records are acknowledged: a number in a file beside its segments."""
+"""The acknowledgement mark: how far a chain's records are in the store, a number in a file beside its segments."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ NAME = "acknowledged"
 _MARK = struct.Struct("<QI")
 
 
-class Mark:
-    """The file, written without waiting for the disk: where it is lost, records are only delivered again."""
+class AckMark:
+    """The mark's file. It is written without a sync: if it is lost, records are only delivered again."""
 
     def __init__(self, folder: Path, files: Files) -> None:
         self.path = folder / NAME
@@ -26,13 +26,13 @@ class Mark:
         self._handle: int | None = None
 
     def read(self) -> int | bytes:
-        """Return the number of the first record not acknowledged, 0 if that is not known, or bytes that do not say."""
+        """Return the number of the first record not acknowledged, 0 if unknown, or the bytes if they are damaged."""
         if not self._files.exists(self.path):
             return 0
         try:
             content = self._files.read(self.path, 0, _MARK.size)
         except OSError as error:
-            log.warning("cannot read how far %s is acknowledged: %s", self.path.parent, error)
+            log.warning("cannot read the acknowledgement mark in %s: %s", self.path.parent, error)
             return 0
         if len(content) == _MARK.size:
             number, checksum = _MARK.unpack(content)
@@ -41,17 +41,17 @@ class Mark:
         return content if content.strip(b"\0") else 0
 
     def write(self, sequence: int) -> None:
-        """Note it."""
+        """Store the number of the first record not acknowledged; a failure is logged."""
         number = sequence.to_bytes(8, "little")
         try:
             if self._handle is None:
                 self._handle = self._files.open(self.path)
             self._files.write(self._handle, _MARK.pack(sequence, crc32(number)), 0)
         except OSError as error:
-            log.warning("cannot note how far %s is acknowledged: %s", self.path.parent, error)
+            log.warning("cannot write the acknowledgement mark in %s: %s", self.path.parent, error)
 
     def close(self, *, remove: bool) -> None:
-        """Give the file back, or delete it."""
+        """Close the file, and delete it if ``remove``."""
         if self._handle is not None:
             self._files.close(self._handle)
             self._handle = None

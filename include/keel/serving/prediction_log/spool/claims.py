@@ -1,4 +1,4 @@
-"""Whose folder is whose: each process writes to one of its own and holds its lock; one without is anybody's."""
+"""Ownership of spool folders: each process writes to a folder of its own and holds its lock."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _NAME = re.compile(r"\d{8}T\d{6}-\d+-[0-9a-f]{8}")
 
 @dataclass(slots=True)
 class Claim:
-    """A writer's folder that this process holds; nobody else reads, writes or deletes in it."""
+    """A folder that this process owns. No other process reads, writes or deletes in it."""
 
     folder: Path
     lock: int
     files: Files
 
     def release(self) -> None:
-        """Let whoever comes next have it."""
+        """Give up the lock, so that another process can claim the folder."""
         self.files.close(self.lock)
 
     def delete(self) -> None:
-        """Delete the folder, if there is only its lock in it, and release it."""
+        """Delete the folder if only its lock is left in it, and release it."""
         with contextlib.suppress(OSError):
             self.files.remove(self.folder / LOCK)
             self.files.remove_folder(self.folder)
@@ -39,36 +39,36 @@ class Claim:
 
 
 def create(root: Path, files: Files, now: float) -> Claim:
-    """Create and claim a folder of a name that no other has; names are in the order of their time."""
-    make_lasting(root, files)
+    """Create and claim a folder with a unique name; names sort by their time."""
+    create_durable_folder(root, files)
     while True:
         name = f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%S}-{os.getpid()}-{secrets.token_hex(4)}"
         files.make_folder(root / name)
-        # one who looks for what others left may see it before it is locked, and take it: then it is theirs to delete
+        # a process that looks for abandoned folders may lock this one first; then that process owns and deletes it
         lock = files.lock(root / name / LOCK)
         if lock is not None:
             files.sync_folder(root)
             return Claim(root / name, lock, files)
 
 
-def left_behind(root: Path, files: Files, besides: set[str]) -> list[Claim]:
-    """Claim every folder whose process has ended, the oldest first; ``besides`` are names not to look at."""
+def claim_abandoned(root: Path, files: Files, exclude: set[str]) -> list[Claim]:
+    """Claim every folder whose process has ended, the oldest first, except those named in ``exclude``."""
     claims = []
-    for name in sorted(set(filter(_NAME.fullmatch, files.names(root))) - besides):
+    for name in sorted(set(filter(_NAME.fullmatch, files.names(root))) - exclude):
         lock = files.lock(root / name / LOCK)
         if lock is not None:
             claims.append(Claim(root / name, lock, files))
     return claims
 
 
-def make_lasting(folder: Path, files: Files) -> None:
-    """Create a folder with its parents, so that it is still there after a power loss."""
+def create_durable_folder(folder: Path, files: Files) -> None:
+    """Create a folder with its parents, so that it still exists after a power loss."""
     if not files.exists(folder):
-        make_lasting(folder.parent, files)
+        create_durable_folder(folder.parent, files)
         files.make_folder(folder)
         files.sync_folder(folder.parent)
         return
-    # somebody may have just created it, and the installation's folder around it, without waiting for the disk
+    # another process may have just created it and its parent, without waiting for the disk
     for parent in list(folder.parents)[:2]:
         with contextlib.suppress(OSError):
             files.sync_folder(parent)

@@ -1,6 +1,6 @@
-"""The few operations on files that a spool needs, so that a test can put a disk that forgets in their place."""
+"""The file operations that a spool needs, as a protocol, so that tests can replace the disk."""
 
-# ruff: noqa: D102 - what LocalFiles does, Files says
+# ruff: noqa: D102 - LocalFiles does what Files documents
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Protocol
 
 
 class Files(Protocol):
-    """A file system as a spool uses it; every operation raises OSError when it fails.
+    """A file system as a spool uses it. Every operation raises OSError when it fails.
 
-    What is written lasts once ``sync`` of the file has returned; that a file is there, or no longer there, or has
-    another name, lasts once ``sync_folder`` of its folder has.
+    Written bytes are durable once ``sync`` of the file has returned. A created, deleted or renamed name is durable once
+    ``sync_folder`` of its folder has returned.
     """
 
     def exists(self, path: Path) -> bool:
-        """Say whether there is a file or folder of that name."""
+        """Return whether there is a file or folder of that name."""
 
     def make_folder(self, path: Path) -> None:
-        """Create a folder in one that is there; there is no harm in its being there already."""
+        """Create a folder in an existing one; an existing folder is no error."""
 
     def names(self, folder: Path) -> list[str]:
         """Return the names in a folder, in no order; none if there is no such folder."""
@@ -33,38 +33,38 @@ class Files(Protocol):
         """Return up to ``size`` bytes from ``offset`` on; fewer only where the file ends."""
 
     def open(self, path: Path) -> int:
-        """Open a file to write to, creating it if need be, and return its handle."""
+        """Open a file for writing, create it if needed, and return its handle."""
 
     def write(self, handle: int, content: bytes, offset: int) -> None:
-        """Write all of it, or raise; some of it may be written then."""
+        """Write all bytes, or raise; a part of them may be written then."""
 
     def truncate(self, handle: int, size: int) -> None:
         """Cut a file off at ``size`` bytes."""
 
     def sync(self, handle: int) -> None:
-        """Make durable what was written to a file, and its length."""
+        """Make a file's bytes and its length durable."""
 
     def close(self, handle: int) -> None:
-        """Give a handle back, and with it the lock that it may hold."""
+        """Close a handle, and release the lock that it may hold."""
 
     def sync_folder(self, path: Path) -> None:
-        """Make durable which files a folder holds."""
+        """Make the names in a folder durable."""
 
     def rename(self, path: Path, to: Path) -> None:
-        """Give a file another place on the same disk."""
+        """Move a file to another name on the same disk."""
 
     def remove(self, path: Path) -> None:
-        """Delete a file; there is no harm in its being gone."""
+        """Delete a file; a missing file is no error."""
 
     def remove_folder(self, path: Path) -> None:
         """Delete an empty folder."""
 
     def lock(self, path: Path) -> int | None:
-        """Lock a file, created if need be, until its handle is closed or the process ends; None if another has it."""
+        """Lock a file, created if needed, until its handle is closed or the process ends; None if it is locked."""
 
 
 class LocalFiles:
-    """The real thing; locks are ``flock``'s, so the folder must be on a local disk."""
+    """The local disk. Locks are ``flock``'s, so the folder must not be on a network file system."""
 
     def exists(self, path: Path) -> bool:
         return path.exists()
@@ -133,7 +133,7 @@ class LocalFiles:
             return None
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # whoever had it may have deleted it in the meantime: that lock would keep nobody out
+            # the previous owner may have deleted the file meanwhile; a lock on it would exclude no other process
             if os.path.samestat(os.fstat(handle), os.stat(path)):
                 return handle
         except (BlockingIOError, FileNotFoundError):

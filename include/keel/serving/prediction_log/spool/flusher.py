@@ -1,4 +1,4 @@
-"""The thread that writes: what waits becomes one group, so that many appends share one sync."""
+"""The flusher: a thread that writes waiting records as one group, so that many appends share one sync."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 GROUP_BYTES = 2**22
-"""No more is taken into a group, so that nobody waits for one long write; a larger append is a group by itself."""
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Upper size of a group, so that no caller waits for one long write. A larger append is a group by itself."""
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class _Work(NamedTuple):
@@ -31,19 +31,19 @@ class _Work(NamedTuple):
 
 
 class Flusher:
-    """Takes records from any thread, and tells each when its own are kept.
+    """Accepts records from any thread and resolves their futures when they are written.
 
     queued : int
-        Bytes taken and not yet kept.
-    no_room : bool
+        Bytes accepted and not yet written.
+    disk_full : bool
         True when the last group failed because the disk was full.
     appended, failed, durable_writes : int
-        Records kept, records refused by the disk, groups kept.
+        Records written, records that the disk did not take, groups written.
     """
 
     def __init__(self, writer: Writer, root: Path) -> None:
         self.queued = self.appended = self.failed = self.durable_writes = 0
-        self.no_room = False
+        self.disk_full = False
         self._writer = writer
         self._root = root
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
@@ -53,39 +53,39 @@ class Flusher:
         self._thread.start()
 
     def add(self, records: Sequence[bytes], size: int, done: Future[None]) -> None:
-        """Take records; ``done`` is told. The caller sees to it that nothing comes after ``stop``."""
+        """Queue records and resolve ``done`` when they are written. Must not be called after ``stop``."""
         with self._lock:
             self.queued += size
         self._queue.put(_Work(records, size, done))
 
-    def claim(self, size: int) -> bool:
-        """Let the caller's thread write by itself, by ``write_here``; False if others wait or are being kept.
+    def try_claim(self, size: int) -> bool:
+        """Reserve the disk for the caller's thread, which then calls ``write_inline``; False if other records wait.
 
-        The caller sees to it that nothing comes after ``stop``, which waits for whoever has claimed.
+        Must not be called after ``stop``, which waits for a thread that has claimed.
         """
         with self._lock:
-            # not the queue: the thread may have taken from it what it has not begun to write
+            # not the queue: the thread may hold records from it that it has not started to write
             if self.queued or not self._writing.acquire(blocking=False):
                 return False
             self.queued += size
         return True
 
-    def write_here(self, records: Sequence[bytes], size: int, done: Future[None]) -> None:
-        """Keep records in this thread, which has claimed it: that spares two handovers between threads."""
+    def write_inline(self, records: Sequence[bytes], size: int, done: Future[None]) -> None:
+        """Write records in this thread after `try_claim`, which saves two handovers between threads."""
         try:
             self._flush([_Work(records, size, done)])
         finally:
             self._writing.release()
 
     def stop(self) -> None:
-        """Keep what was added, end the file, and wait for that."""
+        """Write what is queued, end the file, and wait for both."""
         self._queue.put(None)
         self._thread.join()
 
     def _run(self) -> None:
         last = False
         while not last:
-            group, last = self._next_group()
+            group, last = self.next_group()
             if group:
                 with self._writing:
                     self._flush(group)
@@ -93,10 +93,10 @@ class Flusher:
             try:
                 self._writer.close()
             except Exception as error:
-                log.error("the spool in %s could not be ended properly: %r", self._root, error)
+                log.error("cannot write the end mark of the spool in %s: %r", self._root, error)
 
-    def _next_group(self) -> tuple[list[_Work], bool]:
-        """Wait for work, take with it what else waits, and say whether that is the end."""
+    def next_group(self) -> tuple[list[_Work], bool]:
+        """Wait for records, take all that wait, and return them and whether ``stop`` was called."""
         group: list[_Work] = []
         size = 0
         while not group or (size < GROUP_BYTES and not self._queue.empty()):
@@ -113,17 +113,17 @@ class Flusher:
         try:
             self._writer.write([record for work in group for record in work.records])
         except Exception as error:
-            # whatever it is, those who wait must hear of it, and the next group finds a new file
+            # every error must reach the waiting callers; the next group starts a new file
             failure = _named(error, self._root)
             self.failed += count
-            log.error("%d records could not be kept: %s", count, failure)
+            log.error("cannot write %d records: %s", count, failure)
         else:
             self.appended += count
             self.durable_writes += 1
-        finally:  # also where a thread that writes by itself is interrupted: nobody could write by himself any more
+        finally:  # also when an inline write is interrupted; otherwise no thread could write inline any more
             with self._lock:
                 self.queued -= sum(work.size for work in group)
-        self.no_room = isinstance(failure, SpoolFull)
+        self.disk_full = isinstance(failure, SpoolFull)
         for work in group:
             if failure:
                 work.done.set_exception(failure)
@@ -132,11 +132,11 @@ class Flusher:
 
 
 def size_of(records: Sequence[bytes]) -> int:
-    """Return what records take in a file, in bytes."""
+    """Return the bytes that records take in a file."""
     return sum(map(len, records)) + FRAME_BYTES * len(records)
 
 
 def _named(error: Exception, root: Path) -> KeelError:
-    if isinstance(error, OSError) and error.errno in NO_ROOM:
-        return SpoolFull(f"the disk under the spool in {root} is full: {error}; make room there")
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        return SpoolFull(f"the disk of the spool in {root} is full: {error}. Free space there.")
     return SpoolFailed(f"the spool in {root} cannot be written: {error!r}")

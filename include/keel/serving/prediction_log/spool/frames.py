@@ -1,10 +1,10 @@
-"""How records lie in a segment, and how they are found again when some of its bytes are not what was written.
+"""The frame format: how records are laid out in a segment, and how whole ones are found among damaged bytes.
 
-A record is a frame: a marker, the length, its sequence number, that of the first record of its group (everything
-before the group was durable when this was written), the time, and two checksums: of the content, and of the header. So
-a changed length is noticed, and the search for the next whole frame begins. Both checksums start from the segment's
-salt, which no client knows: content that imitates a frame is never taken for one. A frame without content is the end
-that a writer sets when it closes.
+A frame holds a marker, the content's length, the record's sequence number, the sequence number of the first record of
+its group, the time, a checksum of the content, a checksum of the header, and the content. All records before the group
+were durable when the frame was written. The header's checksum reveals a changed length; the reader then searches for
+the next whole frame. Both checksums start from the segment's salt, which no client knows, so that content that imitates
+a frame is never read as one. A frame without content is the end mark of a writer that closed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ MARKER = b"\xf1KR\n"
 _HEADER = struct.Struct("<4sIQQQI")
 _CHECKSUM = struct.Struct("<I")
 FRAME_BYTES = _HEADER.size + _CHECKSUM.size
-"""What a record takes beyond its content."""
+"""Bytes that a record takes beyond its content."""
 LONGEST = 2**32 - 1
 
 
 class Frame(NamedTuple):
-    """A record that is what was written; ``at`` in microseconds since 1970; ``start`` and ``end`` are offsets."""
+    """An intact record. ``at``: microseconds since 1970; ``start``, ``end``: byte offsets in the segment."""
 
     sequence: int
     group: int
@@ -34,7 +34,7 @@ class Frame(NamedTuple):
 
 
 class Bad(NamedTuple):
-    """Bytes that are no frame, from ``start`` to ``end``."""
+    """Bytes from ``start`` to ``end`` that are not a frame."""
 
     start: int
     end: int
@@ -42,7 +42,7 @@ class Bad(NamedTuple):
 
 
 def frame(content: bytes, *, sequence: int, group: int, at: int, salt: int) -> bytes:
-    """Return a record's frame.
+    """Return a record as a frame.
 
     >>> len(frame(b"abc", sequence=1, group=1, at=0, salt=7)) == FRAME_BYTES + 3
     True
@@ -52,9 +52,9 @@ def frame(content: bytes, *, sequence: int, group: int, at: int, salt: int) -> b
 
 
 def scan(data: bytes, start: int, salt: int) -> Iterator[Frame | Bad]:
-    """Go through a segment's bytes from an offset on: whole frames, and between them stretches that are none.
+    """Yield a segment's frames from an offset on, and the damaged parts between them.
 
-    Zeros up to the end are room that was not used yet, and are passed over.
+    Zeros up to the end are preallocated bytes not used yet, and are skipped.
     """
     at = start
     while at < len(data):
@@ -76,7 +76,7 @@ def scan(data: bytes, start: int, salt: int) -> Iterator[Frame | Bad]:
 def _frame_at(data: bytes, at: int, salt: int) -> Frame | str:
     header = _header_at(data, at, salt)
     if header is None:
-        return "no whole record begins here"
+        return "no whole record starts here"
     length, sequence, group, time, checksum = header
     start = at + FRAME_BYTES
     if start + length > len(data):

@@ -1,4 +1,4 @@
-"""A segment: one file of a writer's records, and what its name and its first bytes say."""
+"""Segments: the files of one writer's records, their names and their heads."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _HEAD = struct.Struct("<7sBIQI")
 _CHECKSUM = struct.Struct("<I")
 HEAD_BYTES = _HEAD.size + _CHECKSUM.size
 BLOCK = 4096
-"""What is read at a time where a disk cannot read a file as a whole."""
+"""Bytes read at a time where the disk cannot read the whole file."""
 _NAME = re.compile(r"(\d{8})-(\d{20})-([0-9a-f]{8})\.seg")
 
 
 class Bounds(NamedTuple):
-    """How far a segment may be read: ``size`` bytes, and records before ``end``; None if only reading can tell."""
+    """How far a segment may be read: ``size`` bytes, and records before ``end`` (None: not known before reading)."""
 
     size: int
     end: int | None
@@ -35,19 +35,19 @@ class Bounds(NamedTuple):
 
 @dataclass(slots=True)
 class Segment:
-    """One file of a writer's.
+    """One file of a writer's records.
 
     number : int
-        The writer's files in the order in which they were begun.
+        The position of the file among the writer's files.
     first : int
-        The sequence number of the first record in it. Records of an earlier file with this number or a later one are of
-        an append that failed: whoever waited for it was told so.
+        The sequence number of its first record. Records of an earlier file with this number or a later one belong to an
+        append that failed; its caller got an error.
     salt : int
-        What its checksums start from; in the name too, so that a damaged head does not make the rest unreadable.
+        Start value of its checksums. The name holds it too, so that a damaged head does not make the rest unreadable.
     bounds : Bounds
         How far it may be read.
     durable_before : int
-        Records before this one were durable when the last whole one was written.
+        Records before this number were durable when the last whole record was written.
     """
 
     path: Path
@@ -59,13 +59,13 @@ class Segment:
 
     @classmethod
     def new(cls, folder: Path, number: int, first: int) -> Self:
-        """Name a segment that is to be written."""
+        """Return a segment to write, with a new name."""
         salt = secrets.randbits(32)
         return cls(folder / f"{number:08d}-{first:020d}-{salt:08x}.seg", number, first, salt)
 
     @classmethod
     def named(cls, path: Path) -> Self | None:
-        """Read a segment's name; None if it is the name of something else."""
+        """Return the segment that a file name describes; None for any other name."""
         parts = _NAME.fullmatch(path.name)
         return cls(path, int(parts[1]), int(parts[2]), int(parts[3], 16)) if parts else None
 
@@ -75,8 +75,8 @@ class Segment:
         head = _HEAD.pack(_MAGIC, VERSION, self.number % 2**32, self.first, self.salt)
         return head + _CHECKSUM.pack(crc32(head))
 
-    def look_for_end(self, data: bytes) -> int:
-        """Take bounds from what is in the file, and return the sequence number after its last record."""
+    def find_end(self, data: bytes) -> int:
+        """Set the bounds from the file's bytes, and return the sequence number after its last record."""
         end, size, self.durable_before = self.first, 0, self.first
         for found in scan(data, min(HEAD_BYTES, len(data)), self.salt):
             if isinstance(found, Frame):
@@ -88,7 +88,7 @@ class Segment:
 
 
 def version_of(head: bytes) -> int | None:
-    """Return the version that a segment's first bytes state; None if they are no such bytes, or damaged.
+    """Return the format version in a segment's head; None if it is damaged or not a head.
 
     >>> version_of(Segment.new(Path(), 1, 1).head) == VERSION
     True
@@ -100,14 +100,14 @@ def version_of(head: bytes) -> int | None:
 
 
 def damaged_head(data: bytes, segment: Segment) -> Bad | None:
-    """Say what is wrong with a segment's first bytes; nothing is wrong with a file that was only begun."""
+    """Return what is wrong with a segment's head, or None. A file without any bytes written is not damaged."""
     if data[:HEAD_BYTES] == segment.head or not data.strip(b"\0"):
         return None
     return Bad(0, min(HEAD_BYTES, len(data)), "the segment's head has changed")
 
 
-def read_what_can_be(files: Files, path: Path, offset: int, size: int) -> tuple[bytes, bool]:
-    """Read a file; where the disk cannot, what it still gives, with zeros for the rest, and False."""
+def read_readable(files: Files, path: Path, offset: int, size: int) -> tuple[bytes, bool]:
+    """Return bytes of a file and True; if the disk cannot read all of them, zeros for the rest and False."""
     try:
         return files.read(path, offset, size), True
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A folder on the local disk that keeps records until they are in the store."""
+"""The spool: a folder on the local disk that holds records until they are in the store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from keel.serving.prediction_log.spool.files import LocalFiles
 from keel.serving.prediction_log.spool.flusher import Flusher, size_of
 from keel.serving.prediction_log.spool.frames import LONGEST
 from keel.serving.prediction_log.spool.state import Durability, Stats
-from keel.serving.prediction_log.spool.writer import Writer
+from keel.serving.prediction_log.spool.writer import PREALLOCATION, Writer
 
 if TYPE_CHECKING:
     from keel.serving.prediction_log.spool.files import Files
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 MAX_BYTES = 2**30
 SEGMENT_BYTES = 2**23
-IN_A_FORK = "this process is a fork of the one that opened it; open one here"
+IN_A_FORK = "this process is a fork of the one that opened it; open a spool in the fork"
 
 _OPEN: weakref.WeakSet[Spool] = weakref.WeakSet()
 
@@ -39,8 +39,8 @@ _OPEN: weakref.WeakSet[Spool] = weakref.WeakSet()
 class Spool:
     """Records on the way to the store, in the order in which they were appended; one writer per process.
 
-    Threads may share it. Any number may append; one at a time should read (``next_batch`` … ``acknowledge``). A fork of
-    the process must not use it: every method raises SpoolFailed there, and what its parent appended stays the parent's.
+    Threads may share it: any number may append, one at a time should read (``next_batch`` … ``acknowledge``). A fork of
+    the process cannot use it: every method raises SpoolFailed there, and the parent's records stay the parent's.
     """
 
     def __init__(
@@ -50,16 +50,19 @@ class Spool:
         durability: Durability,
         max_bytes: int,
         segment_bytes: int,
+        preallocation: int,
         files: Files,
         clock: Callable[[], float],
     ) -> None:
         self._root = root
         self._files = files
         self._max_bytes = max_bytes
-        self._aside = DeadLetters(root, files, clock)
-        self._own = Chain(claims.create(root, files, clock()), self._aside, growing=True)
+        self._dead_letters = DeadLetters(root, files, clock)
+        self._own = Chain(claims.create(root, files, clock()), self._dead_letters, growing=True)
         self._adopted: list[Chain] = []
-        writer = Writer(self._own, durability=durability, segment_bytes=segment_bytes, clock=clock)
+        writer = Writer(
+            self._own, durability=durability, segment_bytes=segment_bytes, clock=clock, preallocation=preallocation
+        )
         self._flusher = Flusher(writer, root)
         self._appending = threading.Lock()
         self._reading = threading.RLock()
@@ -74,66 +77,74 @@ class Spool:
         durability: Durability = Durability.FSYNC,
         max_bytes: int = MAX_BYTES,
         segment_bytes: int = SEGMENT_BYTES,
+        preallocation: int = PREALLOCATION,
         files: Files | None = None,
         clock: Callable[[], float] = time.time,
     ) -> Self:
-        """Open a spool for this process in a folder that any number of processes share, and adopt what others left.
+        """Return a spool for this process in a folder that processes share, with the records of ended ones adopted.
 
         max_bytes : int
-            How much may wait in it, with what it adopts; what it takes on the disk is up to two segments more.
+            How many bytes may wait, adopted ones included. The spool takes up to two segments more on the disk.
         segment_bytes : int
-            How long a file gets before the next is begun.
+            Size of a file at which the next one is started.
+        preallocation : int
+            Step in bytes in which files grow.
 
         Raises SpoolFailed if the folder cannot be used.
         """
         try:
             spool = cls(
-                Path(folder), durability=durability, max_bytes=max_bytes, segment_bytes=segment_bytes,
-                files=files or LocalFiles(), clock=clock,
-            )  # fmt: skip
+                Path(folder),
+                durability=durability,
+                max_bytes=max_bytes,
+                segment_bytes=segment_bytes,
+                preallocation=preallocation,
+                files=files or LocalFiles(),
+                clock=clock,
+            )
         except OSError as error:
-            raise SpoolFailed(f"the spool in {folder} cannot be opened: {error}") from error
+            raise SpoolFailed(f"cannot open the spool in {folder}: {error}") from error
         _OPEN.add(spool)
         spool.adopt()
         return spool
 
-    def append(self, records: Sequence[bytes], *, here: bool = False) -> Future[None]:
-        """Keep records, all or none; the future is done once they are as durable as promised.
+    def append(self, records: Sequence[bytes], *, inline: bool = False) -> Future[None]:
+        """Append records, all or none; return a future that is done once they are as durable as configured.
 
-        It does not wait, and cannot be cancelled. With ``here`` it may wait: this thread then writes by itself, if no
-        other is writing, which is sooner for one who has nothing else to do. The future fails with SpoolFull (at once
-        at ``max_bytes``, later if the disk is full) or SpoolFailed (the disk does not write, or the spool is closed).
-        What failed is not delivered, unless the process ends before anything else is written. Raises ValueError for an
-        empty record.
+        The call does not wait, and the future cannot be cancelled. With ``inline`` the call may wait: this thread
+        writes by itself if no other is writing, which is faster for a thread without other work. The future fails with
+        SpoolFull (at once at ``max_bytes``, later if the disk is full) or SpoolFailed (the disk does not write, or the
+        spool is closed). Failed records are not delivered, unless the process ends before the next write succeeds.
+        Raises ValueError for an empty record.
         """
         records = tuple(records)
         if not all(isinstance(record, bytes) and 0 < len(record) <= LONGEST for record in records):
-            raise ValueError(f"a record is 1 to {LONGEST} bytes")
+            raise ValueError(f"a record must be 1 to {LONGEST} bytes")
         done: Future[None] = Future()
         done.set_running_or_notify_cancel()
         size = size_of(records)
-        # in a fork the lock may be held by a thread that is not there
+        # in a fork, a thread that does not exist there may hold the lock
         refusal = self._refusal(size) if self._ended else None
         claimed = False
         if refusal is None:
             with self._appending:
                 refusal = self._refusal(size)
                 if refusal is None:
-                    claimed = here and self._flusher.claim(size)
+                    claimed = inline and self._flusher.try_claim(size)
                     if not claimed:
                         self._flusher.add(records, size, done)
         if refusal is not None:
             done.set_exception(refusal)
-        elif claimed:  # without the lock, which others would wait for as long as the disk takes
-            self._flusher.write_here(records, size, done)
+        elif claimed:  # without the lock; otherwise other threads would wait for the disk
+            self._flusher.write_inline(records, size, done)
         return done
 
     def next_batch(self, max_records: int, max_bytes: int) -> Batch | None:
-        """Return the oldest durable records not yet acknowledged, of adopted spools first; None if there are none.
+        """Return the oldest durable records not yet acknowledged, adopted ones first; None if there are none.
 
-        At least one record, whatever its size; then at most so many records and bytes, and none beyond the end of a
-        file. Until it is acknowledged, the same call gives the same records again. Damaged stretches on the way are set
-        aside. Raises SpoolFailed if something cannot be read now, once all else is acknowledged.
+        A batch has at least one record, whatever its size; otherwise at most so many records and bytes, all from one
+        file. The same call returns the same records until they are acknowledged. Damage on the way goes to the dead
+        letters. Raises SpoolFailed if a file cannot be read now, after all others are acknowledged.
         """
         failure: OSError | None = None
         with self._reader():
@@ -142,66 +153,66 @@ class Spool:
                     batch = chain.read(max_records, max_bytes)
                     if batch is not None:
                         return batch
-                    self._let_go(chain)
+                    self._release(chain)
                 except OSError as error:
                     log.error("cannot read the spool in %s: %s", chain.folder, error)
                     failure = error
         if failure is not None:
-            raise SpoolFailed(f"the spool in {self._root} cannot be read: {failure}") from failure
+            raise SpoolFailed(f"cannot read the spool in {self._root}: {failure}") from failure
         return None
 
     def acknowledge(self, batch: Batch) -> None:
-        """Never deliver a batch again: it is in the store. Deletes files that are through; twice is harmless."""
+        """Mark a batch as stored, so that it is not delivered again, and delete finished files. Safe to repeat."""
         with self._reader():
             chain = batch.position.chain
             try:
                 if chain.acknowledge(batch.position):
                     self._acknowledged += len(batch.records)
                 if not chain.segments:
-                    self._let_go(chain)
+                    self._release(chain)
             except OSError as error:
-                raise SpoolFailed(f"the spool in {chain.folder} cannot be read or tidied up: {error}") from error
+                raise SpoolFailed(f"cannot read or clean up the spool in {chain.folder}: {error}") from error
 
     def reject(self, batch: Batch, index: int, reason: str) -> None:
-        """Set aside one record of a batch that no store will ever take; it is out once the batch is acknowledged."""
+        """Move one record that no store accepts to the dead letters. Acknowledge the batch afterwards."""
         with self._reader():
             batch.position.chain.reject(batch.position, index, batch.records[index], reason)
 
     def adopt(self) -> int:
-        """Take over the spools of processes that have ended, and return how many had anything in them."""
+        """Take over the folders of ended processes; return how many of them held records."""
         count = 0
         with self._reader():
             held = {chain.folder.name for chain in (self._own, *self._adopted)}
-            for claim in claims.left_behind(self._root, self._files, held):
-                chain = Chain(claim, self._aside, growing=False)
+            for claim in claims.claim_abandoned(self._root, self._files, held):
+                chain = Chain(claim, self._dead_letters, growing=False)
                 try:
                     chain.load()
                 except OSError as error:
-                    log.error("cannot adopt the spool in %s, and try again later: %s", chain.folder, error)
-                    chain.forget()
+                    log.error("cannot adopt the spool in %s, will try again: %s", chain.folder, error)
+                    chain.abandon()
                     continue
                 self._adopted.append(chain)
                 if chain.segments:
                     count += 1
                     log.info("adopted %d records of an ended process in %s", chain.records, chain.folder)
                 else:
-                    self._let_go(chain)
+                    self._release(chain)
             self._takeovers += count
         return count
 
     @property
     def stats(self) -> Stats:
-        """What the spool holds and has done; also when it is closed."""
+        """The spool's state, also after it is closed."""
         chains = (self._own, *self._adopted)
         oldest = min((chain.oldest for chain in chains if chain.oldest is not None), default=None)
         return Stats(
             records=sum(chain.records for chain in chains),
             bytes=sum(chain.bytes for chain in chains),
             oldest_at=None if oldest is None else datetime.fromtimestamp(oldest / 1e6, UTC),
-            full=self._flusher.no_room or self._used() >= self._max_bytes,
-            set_aside=self._aside.count,
-            torn=self._aside.torn,
-            damage=tuple(self._aside.latest),
+            full=self._flusher.disk_full or self._used() >= self._max_bytes,
+            dead_letters=self._dead_letters.count,
+            torn=self._dead_letters.torn,
+            damage=tuple(self._dead_letters.latest),
             appended=self._flusher.appended,
             acknowledged=self._acknowledged,
             failed=self._flusher.failed,
@@ -210,7 +221,7 @@ class Spool:
         )
 
     def close(self) -> None:
-        """Make durable what waits, and stop; what is not acknowledged stays in the folder for the next to adopt."""
+        """Write what waits and stop. Records not acknowledged stay in the folder for the next process to adopt."""
         if self._ended:
             return
         with self._appending:
@@ -222,15 +233,15 @@ class Spool:
                 try:
                     chain.release()
                 except OSError as error:
-                    log.error("cannot tidy up the spool in %s: %s", chain.folder, error)
+                    log.error("cannot clean up the spool in %s: %s", chain.folder, error)
 
     def _refusal(self, size: int) -> KeelError | None:
         if self._ended:
             return SpoolFailed(f"the spool in {self._root} is closed: {self._ended}")
         if self._used() + size > self._max_bytes:
             return SpoolFull(
-                f"the spool in {self._root} holds the {self._max_bytes} bytes it may: see why the store does not take "
-                "them, or allow the spool more"
+                f"the spool in {self._root} holds {self._used()} of the {self._max_bytes} bytes that it may: check "
+                "that the store accepts rows, or raise KEEL_SPOOL_MAX_BYTES"
             )
         return None
 
@@ -244,21 +255,21 @@ class Spool:
         with self._reading:
             yield
 
-    def _let_go(self, chain: Chain) -> None:
+    def _release(self, chain: Chain) -> None:
         if chain in self._adopted:
             chain.release()
             self._adopted.remove(chain)
 
-    def _forget(self) -> None:
-        """Be of no use in a fork, and keep nobody from adopting the folder when the parent has ended."""
+    def _disable(self) -> None:
+        """Disable the spool in a fork, and close its locks, so that the folder is free when the parent has ended."""
         self._ended = IN_A_FORK
         for chain in (*self._adopted, self._own):
-            chain.forget()
+            chain.abandon()
 
 
 def _after_fork() -> None:
     for spool in list(_OPEN):
-        spool._forget()
+        spool._disable()
 
 
 os.register_at_fork(after_in_child=_after_fork)

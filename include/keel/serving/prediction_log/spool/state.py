@@ -1,4 +1,4 @@
-"""What a spool gives back: batches, what it holds, and what it found damaged."""
+"""What a spool reports: its durability levels, its statistics and the damage that it found."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from enum import StrEnum
 
 
 class Durability(StrEnum):
-    """What must have happened to a record before its append is done."""
+    """How far a record must have come before its append is done."""
 
     FSYNC = "fsync"
-    """It is on the disk: it survives power loss."""
+    """On the disk. The record survives a power loss."""
     WRITE = "write"
-    """It is with the operating system: it survives the end of the process, SIGKILL included, and not power loss."""
+    """With the operating system. The record survives the end of the process, SIGKILL included, but no power loss."""
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A stretch of a spool that is not what was written, or a record that no store will take.
+    """A part of a spool that differs from what was written, or a record that no store accepts.
 
     found_at : datetime
         When it was found, UTC.
@@ -28,35 +28,35 @@ class Damage:
         Bytes; 0 if records are missing altogether.
     reason : str
         What is wrong with it.
-    kept : str or None
-        The file in ``set-aside`` that has the bytes; None if there is nothing to keep.
+    file : str or None
+        The file in ``dead-letters`` that holds the bytes; None if there are none, or if writing that file failed.
     """
 
     found_at: datetime
     place: str
     length: int
     reason: str
-    kept: str | None
+    file: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What a spool holds and has done, as of one moment; reading it costs the same however much it holds.
+    """The state of a spool at one moment. Reading it costs the same however much the spool holds.
 
     records, bytes : int
-        Durable and not yet acknowledged, own and adopted; bytes with their headers. What is damaged counts until the
-        reading has passed it.
+        Durable and not yet acknowledged, own and adopted; bytes include headers. Damaged records count until the reader
+        has passed them.
     oldest_at : datetime or None
         When the oldest of them was appended, UTC.
     full : bool
-        True when there is no room under ``max_bytes``, or the last group failed because the disk was full.
-    set_aside : int
-        Damaged stretches and rejected records: those whose files lay in ``set-aside`` when the spool was opened, and
-        those that this process has found since.
+        True when ``max_bytes`` is reached, or when the last group failed because the disk was full.
+    dead_letters : int
+        Damaged parts and rejected records: the files in ``dead-letters`` when the spool was opened, plus those that
+        this process has found since.
     torn : int
-        Ends that a crash left behind before what they would have been was acknowledged, in this process's reading.
+        Unfinished ends that a crash left behind, none of which was ever confirmed, as far as this process has read.
     damage : tuple of Damage
-        The latest ones that this process set aside, at most 100.
+        The latest dead letters of this process, at most 100.
     appended, acknowledged, failed : int
         Records since the spool was opened.
     durable_writes : int
@@ -69,7 +69,7 @@ class Stats:
     bytes: int
     oldest_at: datetime | None
     full: bool
-    set_aside: int
+    dead_letters: int
     torn: int
     damage: tuple[Damage, ...]
     appended: int

@@ -1,4 +1,4 @@
-"""Whose spool is whose while several processes look at one folder, and what of a taken one is left to bring."""
+"""Claims: one owner per folder while several processes look for folders, and delivery after a takeover."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ if TYPE_CHECKING:
     import pytest
 
 
-class OneIsQuicker(LocalFiles):
-    """A disk on which somebody takes the first new folder before its maker has locked it."""
+class AnotherIsFaster(LocalFiles):
+    """A disk on which another process locks the first new folder before its creator does."""
 
     taken: Path | None = None
 
     def lock(self, path: Path) -> int | None:
         if self.taken is None:
-            self.taken, self.theirs = path.parent, super().lock(path)
+            self.taken, self.lock_of_another = path.parent, super().lock(path)
         return super().lock(path)
 
 
-def test_a_folder_that_another_has_taken_before_it_was_locked_is_theirs(tmp_path: Path) -> None:
-    files = OneIsQuicker()
+def test_create_leaves_a_folder_to_the_process_that_locked_it_first(tmp_path: Path) -> None:
+    files = AnotherIsFaster()
     claim = claims.create(tmp_path, files, 0.0)
     assert files.taken is not None
     assert claim.folder != files.taken
-    assert claims.left_behind(tmp_path, LocalFiles(), set()) == []  # both are held
+    assert claims.claim_abandoned(tmp_path, LocalFiles(), set()) == []  # both are locked
     claim.release()
-    assert [each.folder for each in claims.left_behind(tmp_path, LocalFiles(), set())] == [claim.folder]
+    assert [each.folder for each in claims.claim_abandoned(tmp_path, LocalFiles(), set())] == [claim.folder]
 
 
-def test_a_lock_on_a_file_that_was_deleted_meanwhile_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, really = tmp_path / "lock", fcntl.flock
+def test_lock_on_a_file_deleted_meanwhile_is_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, flock = tmp_path / "lock", fcntl.flock
 
-    def after_it_was_deleted(handle: int, how: int) -> None:
+    def delete_then_lock(handle: int, how: int) -> None:
         path.unlink(missing_ok=True)
-        really(handle, how)
+        flock(handle, how)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fcntl, "flock", after_it_was_deleted)
+        patch.setattr(fcntl, "flock", delete_then_lock)
         before = len(os.listdir("/proc/self/fd"))
         assert LocalFiles().lock(path) is None
         assert len(os.listdir("/proc/self/fd")) == before
     assert LocalFiles().lock(path) is not None
 
 
-def test_who_takes_over_does_not_bring_again_what_was_acknowledged(tmp_path: Path) -> None:
+def test_spool_that_takes_over_does_not_deliver_acknowledged_records(tmp_path: Path) -> None:
     first = Spool.open(tmp_path)
     for record in (b"one", b"two", b"three"):
         first.append([record]).result(10)
@@ -72,8 +72,8 @@ def test_who_takes_over_does_not_bring_again_what_was_acknowledged(tmp_path: Pat
         second.close()
 
 
-def test_nobody_writes_before_those_who_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threading.Thread, "start", lambda _: None)  # so that what is added waits
+def test_flusher_gives_no_claim_while_records_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading.Thread, "start", lambda _: None)  # so that added records wait
     flusher = Flusher(writer=None, root=tmp_path)  # type: ignore[arg-type]
     flusher.add([b"first"], 5, Future())
-    assert not flusher.claim(6)
+    assert not flusher.try_claim(6)

@@ -1,4 +1,4 @@
-"""A spool on a real disk: order, limits, adoption, failures, forks."""
+"""The spool on a real disk: order, limits, adoption, failures, forks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EVERYTHING = (10**6, 10**9)
 
 
 class FaultyFiles(LocalFiles):
-    """The real disk, until it is told to fail: an operation's name, and the error that it gives."""
+    """The real disk, with chosen operations that fail. failing: error numbers by operation."""
 
     def __init__(self) -> None:
         self.failing: dict[str, int] = {}
@@ -87,8 +87,8 @@ def taken(spool: Spool, *, most: int = 10**6) -> list[bytes]:
     return found
 
 
-def left_with(root: Path, *records: bytes) -> Path:
-    """Append and close; return the file."""
+def closed_with(root: Path, *records: bytes) -> Path:
+    """Append and close; return the segment file."""
     spool = Spool.open(root)
     put(spool, *records)
     spool.close()
@@ -96,8 +96,8 @@ def left_with(root: Path, *records: bytes) -> Path:
     return segment
 
 
-def leave(root: Path, *records: bytes, acknowledge: int = 0) -> None:
-    """Append in a process of its own that ends without closing anything."""
+def append_and_die(root: Path, *records: bytes, acknowledge: int = 0) -> None:
+    """Append in another process, which then kills itself."""
     code = (
         "import os, sys; from pathlib import Path; from keel.serving.prediction_log.spool import Spool\n"
         "spool = Spool.open(Path(sys.argv[1]))\n"
@@ -106,12 +106,12 @@ def leave(root: Path, *records: bytes, acknowledge: int = 0) -> None:
         "acknowledge and spool.acknowledge(spool.next_batch(acknowledge, 10**6))\n"
         "os.kill(os.getpid(), 9)"
     )
-    said = [os.fsdecode(record) for record in records]
-    ended = subprocess.run([sys.executable, "-c", code, str(root), str(acknowledge), *said], check=False)
+    texts = [os.fsdecode(record) for record in records]
+    ended = subprocess.run([sys.executable, "-c", code, str(root), str(acknowledge), *texts], check=False)
     assert ended.returncode == -9
 
 
-def test_records_come_in_order_and_only_until_they_are_acknowledged(spool: Spool) -> None:
+def test_next_batch_repeats_records_in_order_until_they_are_acknowledged(spool: Spool) -> None:
     spool.append([b"a", b"b"]).result()
     put(spool, b"c", b"d")
     first = spool.next_batch(3, 10**6)
@@ -126,70 +126,70 @@ def test_records_come_in_order_and_only_until_they_are_acknowledged(spool: Spool
     assert spool.stats.acknowledged == 4
 
 
-def test_who_may_wait_writes_by_itself(root: Path) -> None:
+def test_append_inline_is_done_or_failed_at_once(root: Path) -> None:
     files = FaultyFiles()
     spool = Spool.open(root, files=files)
-    assert spool.append([b"one", b"two"], here=True).done()
+    assert spool.append([b"one", b"two"], inline=True).done()
     files.failing = {"write": errno.EIO}
-    assert isinstance(spool.append([b"lost"], here=True).exception(timeout=0), SpoolFailed)
+    assert isinstance(spool.append([b"lost"], inline=True).exception(timeout=0), SpoolFailed)
     files.failing = {}
     put(spool, b"three")
     assert taken(spool) == [b"one", b"two", b"three"]
     spool.close()
-    assert isinstance(spool.append([b"late"], here=True).exception(timeout=0), SpoolFailed)
+    assert isinstance(spool.append([b"late"], inline=True).exception(timeout=0), SpoolFailed)
 
 
-def test_who_writes_by_itself_does_not_overtake_what_is_about_to_be_written(
+def test_append_inline_keeps_the_order_behind_a_group_not_written_yet(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    took, go_on = threading.Event(), threading.Event()
-    next_group = Flusher._next_group
+    taken_by_flusher, go_on = threading.Event(), threading.Event()
+    next_group = Flusher.next_group
 
     def slowly(flusher: Flusher) -> object:
         found = next_group(flusher)
-        took.set()
+        taken_by_flusher.set()
         go_on.wait(10)
         return found
 
-    monkeypatch.setattr(Flusher, "_next_group", slowly)
-    put(spool, b"zero")  # the thread waits in the function that is replaced
+    monkeypatch.setattr(Flusher, "next_group", slowly)
+    put(spool, b"zero")  # the flusher waits in the original function
     first = spool.append([b"one"])
-    assert took.wait(10)
-    second = spool.append([b"two"], here=True)
+    assert taken_by_flusher.wait(10)
+    second = spool.append([b"two"], inline=True)
     go_on.set()
     first.result(10)
     second.result(10)
     assert taken(spool) == [b"zero", b"one", b"two"]
 
 
-def test_who_is_interrupted_while_writing_by_itself_leaves_the_spool_as_it_was(root: Path) -> None:
+def test_append_inline_that_is_interrupted_leaves_the_spool_usable(root: Path) -> None:
     files = FaultyFiles()
     with contextlib.closing(Spool.open(root, files=files, max_bytes=1000)) as spool:
         put(spool, b"one")
         for _ in range(20):
             files.interrupt = True
             with pytest.raises(KeyboardInterrupt):
-                spool.append([b"x" * 100], here=True)
-        assert spool.append([b"two"], here=True).done()
+                spool.append([b"x" * 100], inline=True)
+        assert spool.append([b"two"], inline=True).done()
         put(spool, b"three")
         assert taken(spool) == [b"one", b"two", b"three"]
 
 
-def test_those_who_write_and_those_who_leave_it_lose_nothing_also_when_it_is_closed(root: Path) -> None:
+def test_append_from_many_threads_loses_nothing_when_the_spool_is_closed(root: Path) -> None:
     spool = Spool.open(root, durability=Durability.WRITE)
-    kept: list[list[bytes]] = [[] for _ in range(8)]
+    confirmed: list[list[bytes]] = [[] for _ in range(8)]
 
     def append(number: int) -> None:
         for i in range(10_000):
             record = f"{number}/{i}".encode()
-            if spool.append([record], here=number % 2 == 0).exception(timeout=30) is not None:
+            if spool.append([record], inline=number % 2 == 0).exception(timeout=30) is not None:
                 return
-            kept[number].append(record)
+            confirmed[number].append(record)
 
     threads = [threading.Thread(target=append, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
-    while min(map(len, kept)) < 50:
+    while min(map(len, confirmed)) < 50:
         threads[0].join(0.01)
     spool.close()
     for thread in threads:
@@ -197,10 +197,10 @@ def test_those_who_write_and_those_who_leave_it_lose_nothing_also_when_it_is_clo
     adopted = Spool.open(root)
     found = taken(adopted)
     adopted.close()
-    assert sorted(found) == sorted(record for own in kept for record in own)
+    assert sorted(found) == sorted(record for own in confirmed for record in own)
 
 
-def test_a_batch_is_limited_but_never_empty(spool: Spool) -> None:
+def test_next_batch_is_limited_but_never_empty(spool: Spool) -> None:
     put(spool, b"x" * 50, b"y" * 50, b"z" * 50)
     for most, size, count in [(1, 10**6, 1), (10, 99, 1), (10, 100, 2), (10, 1, 1), (10, 150, 3)]:
         batch = spool.next_batch(most, size)
@@ -208,7 +208,7 @@ def test_a_batch_is_limited_but_never_empty(spool: Spool) -> None:
         assert len(batch.records) == count
 
 
-def test_stats_say_what_waits(root: Path) -> None:
+def test_stats_count_waiting_records_and_their_age(root: Path) -> None:
     now = [1_000.0]
     spool = Spool.open(root, clock=lambda: now[0])
     assert (spool.stats.records, spool.stats.bytes, spool.stats.oldest_at) == (0, 0, None)
@@ -230,7 +230,7 @@ def test_stats_say_what_waits(root: Path) -> None:
     spool.close()
 
 
-def test_files_are_rolled_and_deleted_behind_the_reader(root: Path) -> None:
+def test_segments_are_started_by_size_and_deleted_after_reading(root: Path) -> None:
     spool = Spool.open(root, segment_bytes=1000)
     records = [b"%d" % i + bytes(i % 300) for i in range(100)]
     put(spool, *records)
@@ -242,7 +242,7 @@ def test_files_are_rolled_and_deleted_behind_the_reader(root: Path) -> None:
     assert not list(root.iterdir())
 
 
-def test_a_record_longer_than_a_file_is_kept(root: Path) -> None:
+def test_append_accepts_a_record_longer_than_a_segment(root: Path) -> None:
     spool = Spool.open(root, segment_bytes=1000)
     put(spool, b"small", b"x" * 300_000, b"small again")
     assert [len(record) for record in taken(spool)] == [5, 300_000, 11]
@@ -250,19 +250,19 @@ def test_a_record_longer_than_a_file_is_kept(root: Path) -> None:
 
 
 @pytest.mark.parametrize("record", [b"", "text", bytearray(b"x"), None])
-def test_what_is_no_record_is_refused_by_name(spool: Spool, record: object) -> None:
-    with pytest.raises(ValueError, match="a record is 1 to"):
+def test_append_of_an_invalid_record_raises_value_error(spool: Spool, record: object) -> None:
+    with pytest.raises(ValueError, match="record"):
         spool.append([b"fine", record])  # type: ignore[list-item]
     assert taken(spool) == []
 
 
-def test_an_append_of_nothing_is_done(spool: Spool) -> None:
+def test_append_of_no_records_is_done(spool: Spool) -> None:
     spool.append([]).result()
     assert spool.stats.records == 0
 
 
-def test_what_one_process_leaves_the_next_one_adopts(root: Path) -> None:
-    leave(root, b"a", b"b", b"c", acknowledge=1)
+def test_open_adopts_the_records_of_a_killed_process(root: Path) -> None:
+    append_and_die(root, b"a", b"b", b"c", acknowledge=1)
     spool = Spool.open(root)
     put(spool, b"d")
     assert (spool.stats.adopted, spool.stats.records) == (1, 3)
@@ -272,7 +272,7 @@ def test_what_one_process_leaves_the_next_one_adopts(root: Path) -> None:
     assert not list(root.iterdir())
 
 
-def test_the_spool_of_a_running_process_is_its_own(root: Path) -> None:
+def test_adopt_leaves_the_folder_of_a_running_process(root: Path) -> None:
     first, second = Spool.open(root), Spool.open(root)
     put(first, b"first's")
     assert second.adopt() == 0
@@ -283,7 +283,7 @@ def test_the_spool_of_a_running_process_is_its_own(root: Path) -> None:
     second.close()
 
 
-def test_adopted_records_come_before_own_ones_and_the_oldest_folder_first(root: Path) -> None:
+def test_next_batch_delivers_adopted_records_first_oldest_folder_first(root: Path) -> None:
     for number, now in enumerate([3e9, 1e9, 2e9]):
         left = Spool.open(root, clock=lambda now=now: now)
         put(left, b"%d" % number)
@@ -295,7 +295,7 @@ def test_adopted_records_come_before_own_ones_and_the_oldest_folder_first(root: 
     spool.close()
 
 
-def test_a_rejected_record_lies_aside_and_the_rest_goes_on(root: Path, spool: Spool) -> None:
+def test_reject_moves_a_record_to_the_dead_letters_and_delivers_the_rest(root: Path, spool: Spool) -> None:
     put(spool, b"good", b"poison", b"better")
     for _ in range(2):
         batch = spool.next_batch(*EVERYTHING)
@@ -303,22 +303,48 @@ def test_a_rejected_record_lies_aside_and_the_rest_goes_on(root: Path, spool: Sp
         spool.reject(batch, 1, "no number in column x")
     spool.acknowledge(batch)
     assert spool.next_batch(*EVERYTHING) is None
-    (kept,) = (root / "set-aside").iterdir()
-    assert kept.suffix == ".rejected"
-    head, _, content = kept.read_bytes().partition(b"\n")
+    (file,) = (root / "dead-letters").iterdir()
+    assert file.suffix == ".rejected"
+    head, _, content = file.read_bytes().partition(b"\n")
     assert b"no number in column x" in head
     assert content == b"poison"
-    assert spool.stats.set_aside == 1
-    assert Spool.open(root).stats.set_aside == 1
+    assert spool.stats.dead_letters == 1
+    assert Spool.open(root).stats.dead_letters == 1
 
 
-def test_the_limit_refuses_at_once_and_room_comes_back(root: Path) -> None:
+class DiesWhileMoving(LocalFiles):
+    """A disk whose process ends after it has moved one file."""
+
+    moved = 0
+
+    def rename(self, path: Path, to: Path) -> None:
+        if self.moved:
+            raise KeyboardInterrupt
+        self.moved += 1
+        super().rename(path, to)
+
+
+def test_open_moves_the_dead_letters_of_an_older_keel(root: Path) -> None:
+    former = root / "set-aside"
+    former.mkdir(parents=True)
+    contents = {"a.damaged": b"1", "b.rejected": b"2", "c.torn": b"3"}
+    for name, content in contents.items():
+        (former / name).write_bytes(content)
+    with pytest.raises(KeyboardInterrupt):
+        Spool.open(root, files=DiesWhileMoving())
+    with contextlib.closing(Spool.open(root)) as spool:
+        assert spool.stats.dead_letters == 2, "a torn end was never confirmed, so it is not damage"
+    assert not former.exists()
+    assert {path.name: path.read_bytes() for path in (root / "dead-letters").iterdir()} == contents
+
+
+def test_append_beyond_the_limit_fails_at_once_until_records_are_acknowledged(root: Path) -> None:
     spool = Spool.open(root, max_bytes=3 * (100 + FRAME_BYTES))
     put(spool, *[b"x" * 100] * 3)
     assert spool.stats.full
     refused = spool.append([b"y"])
     assert refused.done()
-    with pytest.raises(SpoolFull, match=r"holds the \d+ bytes it may"):
+    with pytest.raises(SpoolFull, match=r"\d+ of the \d+ bytes.*KEEL_SPOOL_MAX_BYTES"):
         refused.result()
     assert len(taken(spool)) == 3
     put(spool, b"z" * 100)
@@ -329,7 +355,7 @@ def test_the_limit_refuses_at_once_and_room_comes_back(root: Path) -> None:
 
 @pytest.mark.parametrize("operation", ["write", "sync", "open", "sync_folder"])
 @pytest.mark.parametrize(("number", "named"), [(errno.ENOSPC, SpoolFull), (errno.EIO, SpoolFailed)])
-def test_a_failure_of_the_disk_is_told_and_does_not_touch_what_follows(
+def test_append_fails_with_the_disk_and_later_records_are_intact(
     root: Path, operation: str, number: int, named: type[Exception]
 ) -> None:
     files = FaultyFiles()
@@ -352,12 +378,12 @@ def test_a_failure_of_the_disk_is_told_and_does_not_touch_what_follows(
     spool.close()
     adopted = Spool.open(root)
     assert taken(adopted) == [*before, b"after"]
-    assert adopted.stats.set_aside == 0
+    assert adopted.stats.dead_letters == 0
     adopted.close()
 
 
-def test_a_limit_that_the_system_sets_reads_as_full(root: Path) -> None:
-    """The kernel's own refusal in the middle of a write: a limit on the length of files."""
+def test_append_beyond_the_systems_file_limit_fails_as_full(root: Path) -> None:
+    """The kernel refuses a write midway because of its limit on the length of files."""
     code = (
         "import resource, sys; from pathlib import Path\n"
         "from keel.serving.prediction_log.spool import Spool; from keel.errors import SpoolFull\n"
@@ -369,32 +395,32 @@ def test_a_limit_that_the_system_sets_reads_as_full(root: Path) -> None:
         "spool.append([b'second']).result()\n"
         "print(failed, spool.next_batch(9, 9**9).records)"
     )
-    said = subprocess.run([sys.executable, "-c", code, str(root)], capture_output=True, text=True, check=True).stdout
-    assert said.split(maxsplit=1) == ["True", "(b'first',)\n"]
+    output = subprocess.run([sys.executable, "-c", code, str(root)], capture_output=True, text=True, check=True).stdout
+    assert output.split(maxsplit=1) == ["True", "(b'first',)\n"]
     spool = Spool.open(root)
     assert taken(spool) == [b"first", b"second"]
     spool.close()
 
 
-def test_bytes_that_cannot_be_set_aside_are_kept_in_their_file(root: Path) -> None:
+def test_damage_without_room_for_a_dead_letter_preserves_the_segment(root: Path) -> None:
     class Full(LocalFiles):
         def open(self, path: Path) -> int:
-            if path.parent.name == "set-aside":
+            if path.parent.name == "dead-letters":
                 raise OSError(errno.ENOSPC, "no room")
             return super().open(path)
 
-    segment = left_with(root, b"a", b"bb", b"c")
+    segment = closed_with(root, b"a", b"bb", b"c")
     damaged = segment.read_bytes().replace(b"bb", b"bB")
     segment.write_bytes(damaged)
     spool = Spool.open(root, files=Full())
     assert taken(spool) == [b"a", b"c"]
-    assert spool.stats.set_aside == 1
-    (kept,) = (root / "set-aside").iterdir()
-    assert kept.read_bytes() == damaged
+    assert spool.stats.dead_letters == 1
+    (file,) = (root / "dead-letters").iterdir()
+    assert file.read_bytes() == damaged
     spool.close()
 
 
-def test_of_a_file_that_the_disk_cannot_read_as_a_whole_the_rest_is_read(root: Path) -> None:
+def test_segment_with_an_unreadable_block_delivers_the_other_records(root: Path) -> None:
     class BadBlock(LocalFiles):
         def read(self, path: Path, offset: int, size: int) -> bytes:
             if path.suffix == ".seg" and offset < 12_288 and offset + size > 8_192:
@@ -402,19 +428,19 @@ def test_of_a_file_that_the_disk_cannot_read_as_a_whole_the_rest_is_read(root: P
             return super().read(path, offset, size)
 
     records = [b"%d." % i + b"x" * 1000 for i in range(30)]
-    content = left_with(root, *records).read_bytes()
+    content = closed_with(root, *records).read_bytes()
     spool = Spool.open(root, files=BadBlock())
     whole = [r for r in records if not 8_192 - len(r) < content.index(r) < 12_288 + FRAME_BYTES]
     assert taken(spool) == whole
     assert 24 <= len(whole) < 28
-    assert spool.stats.set_aside >= 1
-    (kept,) = (root / "set-aside").glob("*.seg.damaged")
-    assert kept.read_bytes() == content
+    assert spool.stats.dead_letters >= 1
+    (file,) = (root / "dead-letters").glob("*.seg.damaged")
+    assert file.read_bytes() == content
     spool.close()
 
 
-def test_a_file_of_a_later_format_is_kept_whole(root: Path) -> None:
-    segment = left_with(root, b"a", b"b")
+def test_segment_of_a_later_format_is_preserved(root: Path) -> None:
+    segment = closed_with(root, b"a", b"b")
     head = bytearray(segment.read_bytes()[: HEAD_BYTES - 4])
     head[7] = VERSION + 1
     content = bytes(head) + crc32(head).to_bytes(4, "little") + segment.read_bytes()[HEAD_BYTES:]
@@ -423,24 +449,24 @@ def test_a_file_of_a_later_format_is_kept_whole(root: Path) -> None:
     assert taken(spool) == []
     (damage,) = spool.stats.damage
     assert f"format {VERSION + 1}" in damage.reason
-    assert [path.read_bytes() for path in (root / "set-aside").iterdir()] == [content]
+    assert [path.read_bytes() for path in (root / "dead-letters").iterdir()] == [content]
     spool.close()
 
 
-def test_content_that_imitates_a_record_is_never_taken_for_one(root: Path) -> None:
-    """A client may send what it likes, and the record that holds it may be damaged."""
+def test_content_that_imitates_a_frame_is_not_delivered(root: Path) -> None:
+    """A client can send such content, and the record that holds it can be damaged."""
     forged = frame(b"forged", sequence=2, group=2, at=0, salt=0)
-    segment = left_with(root, b"a", b"<" + forged + MARKER + b">", b"c")
+    segment = closed_with(root, b"a", b"<" + forged + MARKER + b">", b"c")
     content = bytearray(segment.read_bytes())
     content[content.index(b"<" + MARKER)] ^= 1
     segment.write_bytes(content)
     spool = Spool.open(root)
     assert taken(spool) == [b"a", b"c"]
-    assert spool.stats.set_aside == 1
+    assert spool.stats.dead_letters == 1
     spool.close()
 
 
-def test_durability_decides_what_is_synced(root: Path) -> None:
+def test_durability_decides_which_writes_are_synced(root: Path) -> None:
     calls: dict[Durability, list[str]] = {}
     for durability in Durability:
         files = FaultyFiles()
@@ -453,7 +479,7 @@ def test_durability_decides_what_is_synced(root: Path) -> None:
     assert calls[Durability.WRITE] == ["open", "write", "write"]
 
 
-def test_many_threads_share_syncs(root: Path) -> None:
+def test_appends_that_wait_share_one_sync(root: Path) -> None:
     entered, going = threading.Event(), threading.Event()
 
     class Slow(LocalFiles):
@@ -476,13 +502,13 @@ def test_many_threads_share_syncs(root: Path) -> None:
     spool.close()
 
 
-def test_a_future_cannot_be_cancelled(spool: Spool) -> None:
+def test_append_returns_a_future_that_cannot_be_cancelled(spool: Spool) -> None:
     future = spool.append([b"a"])
     assert not future.cancel()
     future.result()
 
 
-def test_closing_keeps_what_was_under_way_and_refuses_what_comes_later(root: Path) -> None:
+def test_close_writes_what_waits_and_refuses_later_records(root: Path) -> None:
     spool = Spool.open(root)
     futures = [spool.append([b"%d" % i]) for i in range(200)]
     spool.close()
@@ -497,7 +523,7 @@ def test_closing_keeps_what_was_under_way_and_refuses_what_comes_later(root: Pat
     spool.close()
 
 
-def test_a_fork_cannot_use_it_and_holds_no_lock(root: Path, spool: Spool) -> None:
+def test_spool_in_a_fork_raises_and_holds_no_lock(root: Path, spool: Spool) -> None:
     put(spool, b"parent's")
     child = os.fork()
     if child == 0:
@@ -511,13 +537,13 @@ def test_a_fork_cannot_use_it_and_holds_no_lock(root: Path, spool: Spool) -> Non
     assert taken(spool) == [b"parent's"]
 
 
-def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+def test_open_with_an_unusable_folder_names_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SpoolFailed, match="file/spool"):
         Spool.open(tmp_path / "file" / "spool")
 
 
-def test_what_else_lies_in_the_folder_is_left_alone(root: Path) -> None:
+def test_spool_leaves_other_folders_alone(root: Path) -> None:
     (root / "notes").mkdir(parents=True)
     (root / "notes" / "a.txt").write_text("mine")
     spool = Spool.open(root)
@@ -525,15 +551,15 @@ def test_what_else_lies_in_the_folder_is_left_alone(root: Path) -> None:
     assert [path.name for path in (root / "notes").iterdir()] == ["a.txt"]
 
 
-def test_damage_is_logged_once_with_its_place(root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    segment = left_with(root, b"a", b"bb", b"c")
+def test_damage_is_logged_once_with_place_and_reason(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    segment = closed_with(root, b"a", b"bb", b"c")
     segment.write_bytes(segment.read_bytes().replace(b"bb", b"bB"))
     with caplog.at_level(logging.ERROR, "keel.serving.prediction_log.spool"):
         spool = Spool.open(root)
         for _ in range(3):
             spool.next_batch(*EVERYTHING)
         assert taken(spool) == [b"a", b"c"]
-    (said,) = caplog.messages
-    assert segment.name in said
-    assert "the content of record 2 has changed" in said
+    (message,) = caplog.messages
+    assert segment.name in message
+    assert "content of record 2" in message
     spool.close()
