@@ -10,6 +10,8 @@
     compose_message        what people are notified of
     record                 the outcome, stored with the decision
 
+    check                  the first five for a notebook: they decide, and do not act
+
 `keel.rollout` continues after a retrain: it compares, stages or promotes the new version, watches it and rolls it back.
 
 Each step takes a workspace, a model's configuration and the record that an earlier step returned
@@ -21,7 +23,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -65,6 +67,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 __all__ = [
+    "CheckResult",
+    "check",
     "check_data_drift",
     "check_data_quality",
     "check_performance",
@@ -208,6 +212,10 @@ def decide(ws: Workspace, config: ModelConfig, counted: CountedWindow, *, run_id
         A check has not stored its report for this window.
 
     """
+    return storage.store_decision(ws, _decision(ws, config, counted), run_id=run_id)
+
+
+def _decision(ws: Workspace, config: ModelConfig, counted: CountedWindow) -> DecisionRecord:
     model, version, window = counted.model, counted.version, counted.window
     reports = storage.read_check_reports(ws, model, version, window)
     quality, drift, performance = reports.quality, reports.drift, reports.performance
@@ -225,7 +233,7 @@ def decide(ws: Workspace, config: ModelConfig, counted: CountedWindow, *, run_id
     )
     decision = decide_action(quality, drift, performance, policy)
     log.info("%s: %s", decision.action, decision.sentence)
-    decided = DecisionRecord(
+    return DecisionRecord(
         decision_id=decision_id,
         model=model,
         version=version,
@@ -234,7 +242,68 @@ def decide(ws: Workspace, config: ModelConfig, counted: CountedWindow, *, run_id
         sentence=decision.sentence,
         about=decision.about,
     )
-    return storage.store_decision(ws, decided, run_id=run_id)
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """The result of `check`: the three reports on a window, and the decision that they lead to."""
+
+    quality: StoredQualityReport
+    drift: StoredDriftReport
+    performance: StoredPerformanceReport
+    decision: DecisionRecord
+
+    @property
+    def action(self) -> Action:
+        """What Keel would do: ``all_clear``, ``raise_alert``, ``quarantine`` or ``retrain``."""
+        return self.decision.action
+
+    @property
+    def sentence(self) -> str:
+        """Why."""
+        return self.decision.sentence
+
+    @property
+    def window(self) -> Window:
+        """The window that was checked."""
+        return self.decision.window
+
+
+def check(
+    ws: Workspace,
+    config: ModelConfig,
+    *,
+    start: str | datetime | None = None,
+    end: str | datetime | None = None,
+    now: datetime | None = None,
+) -> CheckResult:
+    """Check a window and decide, without acting: nothing is trained, quarantined or sent.
+
+    Stores the counts and the three reports, as the scheduled check does. The decision is not stored, because a stored
+    one starts the cooldown of the next.
+
+    Parameters
+    ----------
+    start, end
+        The window, in ISO 8601 or aware. Its end is now if not given, its start ``check.lookback`` before the end.
+    now
+        The present. Default: the clock.
+
+    Raises
+    ------
+    NoProductionVersion
+        The model has no version in production.
+
+    """
+    window = resolve_window(config, start=start, end=end, now=now or now_utc())
+    counted = count_window(ws, config, window)
+    for step in (check_data_quality, check_data_drift, check_performance):
+        step(ws, config, counted)
+    reports = storage.read_check_reports(ws, counted.model, counted.version, window)
+    assert reports.quality is not None
+    assert reports.drift is not None
+    assert reports.performance is not None
+    return CheckResult(reports.quality, reports.drift, reports.performance, _decision(ws, config, counted))
 
 
 def request_retrain(ws: Workspace, config: ModelConfig, *, window: Window, reason: str, run_id: str) -> DecisionRecord:
