@@ -1,1 +1,1 @@
-"""What a window of production shows, and what follows from it."""
+"""Monitoring: three checks of a window of predictions, the decision they lead to, and its records."""

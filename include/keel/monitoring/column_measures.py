@@ -1,4 +1,4 @@
-"""What one column of a window shows, before any judgement: rates and measures with their p-values."""
+"""Measure the columns of a window: rates and distribution measures with their p-values, before any threshold."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ if TYPE_CHECKING:
 
 MIN_RESAMPLES = 999
 MAX_RESAMPLES = 9_999
-"""A simulated p-value is at least 1/(resamples + 1): enough of them that it can pass the strictest of all tests."""
+"""Bounds of the number of simulations. A simulated p-value is at least 1/(resamples + 1), so the number grows with the
+number of tests, until a p-value can pass the strictest of them."""
 
 DISTRIBUTION = "distribution"
+"""The name of the test of a column's distribution, beside those of its rates."""
 RATES = ("missing", "new_categories", "out_of_range", "infinite", "invalid")
 
 
 @dataclass(frozen=True)
 class Rate:
-    """How often something happens in the reference and in the window, and how probable such a rise is by chance."""
+    """How often an event occurs in the reference and in the window, with the p-value of its increase."""
 
     reference: float
     current: float
@@ -38,7 +40,7 @@ class Rate:
 
     @property
     def increase(self) -> float:
-        """Current less reference rate."""
+        """The current rate minus the reference rate."""
         return self.current - self.reference
 
     def to_dict(self, q_value: float | None) -> dict[str, float | int | None]:
@@ -52,52 +54,53 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """One column of one window.
-
-    rates: by name, those of `RATES` with an event on either side. measures: by name, as in the report; empty without
-    values on either side. p_value: of the distribution (KS or χ²); None without one. excess: PSI above chance.
-    """
+class ColumnMeasures:
+    """The measures of one column of a window."""
 
     name: str
     role: str
     reference: ColumnCounts
     current: ColumnCounts
     rates: dict[str, Rate] = field(default_factory=dict)
+    """By name, those of `RATES` with an event in the reference or in the window."""
     measures: dict[str, Values] = field(default_factory=dict)
+    """By name, as in the report; empty where the reference or the window has no values."""
     p_value: float | None = None
+    """Of the distribution (KS or χ²); None where it was not tested."""
     excess: float = 0.0
+    """PSI above what chance gives."""
     impact: float | None = None
+    """Change of the mean loss that the column's drift explains; None without losses on the grid."""
 
     @property
     def kind(self) -> str:
-        """Numeric or categorical."""
+        """``numeric`` or ``categorical``."""
         return self.current.kind
 
     @property
     def missing_rate(self) -> float:
-        """Share of rows without a value, absent columns included; 0 for no rows."""
+        """The share of rows without a value, rows without the column included; 0 for no rows."""
         return (self.current.missing + self.current.absent) / max(self.current.n, 1)
 
     @property
     def tests(self) -> dict[str, float]:
-        """p-values by name: the column's members of the family of tests."""
+        """The p-values of the column's tests, by name."""
         tests = {name: rate.p_value for name, rate in self.rates.items()}
         if self.p_value is not None:
             tests[DISTRIBUTION] = self.p_value
         return tests
 
 
-def gather_evidence(grid: ReferenceGrid, counts: Counts, config: DriftConfig) -> list[Evidence]:
+def measure_columns(grid: ReferenceGrid, counts: Counts, config: DriftConfig) -> list[ColumnMeasures]:
     """Measure every column of a window, in the grid's order."""
     resamples = int(min(MAX_RESAMPLES, max(MIN_RESAMPLES, 4 * len(grid.columns) / config.alpha)))
     return [_measure_column(grid, counts, name, config.seed, resamples) for name in grid.layout.names]
 
 
-def gather_rates(grid: ReferenceGrid, counts: Counts) -> list[Evidence]:
-    """Only the rates of every column, in the grid's order."""
+def measure_column_rates(grid: ReferenceGrid, counts: Counts) -> list[ColumnMeasures]:
+    """Measure only the rates of every column, in the grid's order."""
     return [
-        Evidence(name, _role(grid, name), ref, cur, measure_rates(grid.column(name), ref, cur))
+        ColumnMeasures(name, _role(grid, name), ref, cur, measure_rates(grid.column(name), ref, cur))
         for name in grid.layout.names
         for ref, cur in [(grid.reference_columns[name], counts.column(name))]
     ]
@@ -107,7 +110,7 @@ def _role(grid: ReferenceGrid, name: str) -> str:
     return "feature" if grid.layout.index[name] < grid.n_features else "output"
 
 
-def _measure_column(grid: ReferenceGrid, counts: Counts, name: str, seed: int, resamples: int) -> Evidence:
+def _measure_column(grid: ReferenceGrid, counts: Counts, name: str, seed: int, resamples: int) -> ColumnMeasures:
     reference, current = grid.reference_columns[name], counts.column(name)
     column = grid.column(name)
     losses = grid.losses_of(name)
@@ -117,7 +120,7 @@ def _measure_column(grid: ReferenceGrid, counts: Counts, name: str, seed: int, r
     rates = measure_rates(column, reference, current)
     role = _role(grid, name)
     if not (reference.n_counted and current.n_counted):
-        return Evidence(name, role, reference, current, rates, impact=cost)
+        return ColumnMeasures(name, role, reference, current, rates, impact=cost)
     measures = measure_column(
         ColumnComparison(
             kind=column.kind,
@@ -128,20 +131,20 @@ def _measure_column(grid: ReferenceGrid, counts: Counts, name: str, seed: int, r
             overshoot=(current.below + current.above) * OVERSHOOT_UNIT / current.n_counted,
             decile_starts=grid.decile_starts.get(name),
             cut=column.cut,
-            # A seed per column, so that a column's result does not depend on which others there are.
+            # A seed per column, so that a column's result does not depend on the other columns.
             seed=[seed, zlib.crc32(name.encode())],
             resamples=resamples,
         )
     )
     p_value, excess = measures[TESTS[column.kind]]["p_value"], measures["psi"]["excess"]
-    return Evidence(name, role, reference, current, rates, measures, p_value, excess or 0.0, cost)
+    return ColumnMeasures(name, role, reference, current, rates, measures, p_value, excess or 0.0, cost)
 
 
 def measure_rates(column: ColumnGrid, reference: ColumnCounts, current: ColumnCounts) -> dict[str, Rate]:
-    """Rates of a column by name, those with an event on either side.
+    """Return the rates of a column by name, those with an event in the reference or in the window.
 
-    A test without any event cannot reject, whatever the data: leaving it out keeps the family of tests small without
-    changing its level (Tarone 1990).
+    A test without any event cannot reject. Leaving it out keeps the family of tests small and does not change its level
+    (Tarone 1990).
     """
     r, c = reference, current
     rates: dict[str, Rate] = {}
@@ -167,10 +170,10 @@ def measure_rates(column: ColumnGrid, reference: ColumnCounts, current: ColumnCo
 
 
 def _new_categories(column: ColumnGrid, n_reference: int, current: ColumnCounts) -> Rate:
-    """Compare with what the reference itself would have brought of new categories: its leave-one-out rate.
+    """Compare the rate of new categories with that of the reference itself, its leave-one-out rate.
 
-    That rate varies more than a binomial one; the reference counts for as many rows as give a binomial rate the same
-    variance.
+    That rate varies more than a binomial one. The reference therefore counts for as many rows as give a binomial rate
+    the same variance.
     """
     effect = max(1.0, column.novel_variance / max(column.novel, 1))
     p_value = rate_increase_p_value(

@@ -1,4 +1,7 @@
-"""From a column's evidence to its status: significant *and* material, and named."""
+"""Turn a column's measures into its status and severity.
+
+A column has drifted only when the change is both significant (its q-value) and material (its size).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keel.monitoring.column_measures import DISTRIBUTION, Evidence, Rate
+from keel.monitoring.column_measures import DISTRIBUTION, ColumnMeasures, Rate
 from keel.stats.drift.psi import psi, psi_excess
 
 if TYPE_CHECKING:
@@ -17,9 +20,9 @@ if TYPE_CHECKING:
     from keel.config import DriftConfig
 
 ABSENT_SHARE = 0.05
-"""One client that forgets a column is news and must not stop the loop; one row in twenty without it is a schema."""
+"""Below it, one client that omits a column is only a warning. From one row in twenty on, the schema has changed."""
 TYPE_CHANGED_SHARE = 0.5
-"""More than half of the values are of another type: no longer a few broken rows, but another column."""
+"""Above it the column has another type, rather than some broken rows."""
 
 
 class Severity(StrEnum):
@@ -31,11 +34,11 @@ class Severity(StrEnum):
     DRIFT = "drift"
 
 
-class Status(StrEnum):
-    """What is to be said of a column; ordered, of several equally severe the first is its status."""
+class ColumnStatus(StrEnum):
+    """The status of a column. Of several findings with the same severity, the one listed first here is its status."""
 
     MISSING_COLUMN = "missing_column"
-    """Rows of tables that do not have the column."""
+    """Some rows come from tables without the column."""
     ALL_MISSING = "all_missing"
     """No row has a value."""
     NO_REFERENCE = "no_reference"
@@ -43,7 +46,7 @@ class Status(StrEnum):
     TYPE_CHANGED = "type_changed"
     """Most values are of another type."""
     NEW_CATEGORIES = "new_categories"
-    """Categories the reference does not know have become frequent."""
+    """Categories that the reference does not have are frequent."""
     INFINITE = "infinite"
     """Infinite values."""
     INVALID_VALUES = "invalid_values"
@@ -51,11 +54,11 @@ class Status(StrEnum):
     MISSING_INCREASED = "missing_increased"
     """More rows without a value than in the reference."""
     DRIFT = "drift"
-    """The distribution has changed, significantly and by the alert threshold."""
+    """The distribution changed significantly, and by the alert threshold."""
     WARN = "warn"
-    """The distribution has changed, significantly and by the warning threshold."""
+    """The distribution changed significantly, and by the warning threshold."""
     OUT_OF_RANGE = "out_of_range"
-    """More values outside the reference's range than chance brings."""
+    """More values are outside the reference's range than chance explains."""
     CONSTANT = "constant"
     """The reference has a single value, and the window has not left it."""
     INSUFFICIENT = "insufficient"
@@ -64,83 +67,103 @@ class Status(StrEnum):
 
 
 _WEIGHT = {severity: i for i, severity in enumerate(Severity)}
-_ORDER = {status: i for i, status in enumerate(Status)}
+_ORDER = {status: i for i, status in enumerate(ColumnStatus)}
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """A column's status, how much it weighs, and why, in sentences."""
+class ColumnResult:
+    """A column's status and severity, with the reasons in sentences."""
 
-    status: Status
+    status: ColumnStatus
     severity: Severity
     reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to be said of a column."""
+    """One observation about a column."""
 
-    status: Status
+    status: ColumnStatus
     severity: Severity
     reason: str
 
 
-def judge_column(evidence: Evidence, q_values: Mapping[str, float], config: DriftConfig, *, enough: bool) -> Verdict:
-    """Judge one column.
+def evaluate_column(
+    measured: ColumnMeasures, q_values: Mapping[str, float], config: DriftConfig, *, enough: bool
+) -> ColumnResult:
+    """Return the status and severity of a column.
 
-    q_values: by test name, adjusted over all columns. enough: whether the window has `min_rows`; without, only what
-    needs no statistics is said, and nothing weighs.
+    Parameters
+    ----------
+    measured
+        The column's measures.
+    q_values
+        By test name, adjusted over all columns.
+    config
+        The thresholds.
+    enough
+        Whether the window has ``min_rows`` rows. Without them only findings that need no test are reported, and none of
+        them has weight.
+
     """
-    findings = _structural(evidence, q_values, config)
+    findings = _structural(measured, q_values, config)
     if enough:
-        findings += [f for f in _rates(evidence, q_values, config) if f]
-        findings += _distribution(evidence, q_values, config)
+        findings += [f for f in _rates(measured, q_values, config) if f]
+        findings += _distribution(measured, q_values, config)
     else:
-        reason = f"{evidence.current.n} rows, fewer than the {config.min_rows} a check needs."
-        findings.append(Finding(Status.INSUFFICIENT, Severity.INSUFFICIENT, reason))
+        reason = f"{measured.current.n} rows, fewer than the {config.min_rows} a check needs."
+        findings.append(Finding(ColumnStatus.INSUFFICIENT, Severity.INSUFFICIENT, reason))
     if not findings:
-        return Verdict(Status.OK, Severity.OK, ())
+        return ColumnResult(ColumnStatus.OK, Severity.OK, ())
     if not enough:
         findings = [Finding(f.status, Severity.INSUFFICIENT, f.reason) for f in findings]
     findings.sort(key=lambda f: (-_WEIGHT[f.severity], _ORDER[f.status]))
-    return Verdict(findings[0].status, findings[0].severity, tuple(f.reason for f in findings))
+    return ColumnResult(findings[0].status, findings[0].severity, tuple(f.reason for f in findings))
 
 
-def _structural(evidence: Evidence, q_values: Mapping[str, float], config: DriftConfig) -> list[Finding]:
-    """What is said of a column whatever the number of rows."""
-    r, c = evidence.reference, evidence.current
+def _structural(measured: ColumnMeasures, q_values: Mapping[str, float], config: DriftConfig) -> list[Finding]:
+    """Return the findings that need no minimum number of rows."""
+    r, c = measured.reference, measured.current
     if c.absent:
         share = f"{c.absent} of {c.n} rows" if c.absent < c.n else f"all {c.n} rows"
         severity = Severity.DRIFT if c.absent >= ABSENT_SHARE * c.n else Severity.WARN
-        return [Finding(Status.MISSING_COLUMN, severity, f"The column is absent from {share}.")]
+        return [Finding(ColumnStatus.MISSING_COLUMN, severity, f"The column is absent from {share}.")]
     if c.n and c.missing == c.n:
-        expected = evidence.rates["missing"].reference if "missing" in evidence.rates else 1.0
+        expected = measured.rates["missing"].reference if "missing" in measured.rates else 1.0
         sudden = q_values.get("missing", 1.0) <= config.alpha
         reason = f"All {c.n} values are missing; in the reference {_percent(expected)} are."
-        return [Finding(Status.ALL_MISSING, Severity.DRIFT if sudden else Severity.OK, reason)]
+        return [Finding(ColumnStatus.ALL_MISSING, Severity.DRIFT if sudden else Severity.OK, reason)]
     if not r.n_counted:
-        return [Finding(Status.NO_REFERENCE, Severity.OK, "The reference has no value: nothing to compare with.")]
+        return [Finding(ColumnStatus.NO_REFERENCE, Severity.OK, "The reference has no value: nothing to compare with.")]
     return []
 
 
-def _rates(evidence: Evidence, q_values: Mapping[str, float], config: DriftConfig) -> list[Finding | None]:
-    rates = evidence.rates
+def _rates(measured: ColumnMeasures, q_values: Mapping[str, float], config: DriftConfig) -> list[Finding | None]:
+    rates = measured.rates
     named = {
-        "missing": (Status.MISSING_INCREASED, config.max_missing_increase, "values are missing"),
-        "new_categories": (Status.NEW_CATEGORIES, config.max_new_category_rate, "values are categories never seen"),
-        "out_of_range": (Status.OUT_OF_RANGE, config.max_new_category_rate, "values lie outside the reference's range"),
-        "infinite": (Status.INFINITE, 0.0, "values are infinite"),
-        "invalid": (Status.INVALID_VALUES, 0.0, "values are of another type"),
+        "missing": (ColumnStatus.MISSING_INCREASED, config.max_missing_increase, "values are missing"),
+        "new_categories": (
+            ColumnStatus.NEW_CATEGORIES,
+            config.max_new_category_rate,
+            "values are categories never seen",
+        ),
+        "out_of_range": (
+            ColumnStatus.OUT_OF_RANGE,
+            config.max_new_category_rate,
+            "values lie outside the reference's range",
+        ),
+        "infinite": (ColumnStatus.INFINITE, 0.0, "values are infinite"),
+        "invalid": (ColumnStatus.INVALID_VALUES, 0.0, "values are of another type"),
     }
     findings: list[Finding | None] = []
-    all_missing = evidence.current.missing == evidence.current.n
+    all_missing = measured.current.missing == measured.current.n
     for name, rate in rates.items():
         status, material, words = named[name]
         significant = q_values[name] <= config.alpha
         if name == "missing" and all_missing:
             continue
         if name == "invalid" and significant and rate.current > TYPE_CHANGED_SHARE:
-            status = Status.TYPE_CHANGED
+            status = ColumnStatus.TYPE_CHANGED
         reason = (
             f"{_percent(rate.current)} of {rate.n} {words}, {_percent(rate.reference)} in the reference "
             f"({q_words(q_values[name])})."
@@ -148,14 +171,14 @@ def _rates(evidence: Evidence, q_values: Mapping[str, float], config: DriftConfi
         if significant and rate.increase > 0 and rate.increase >= material:
             findings.append(Finding(status, _severity_of(name, rate, config), reason))
         elif name in {"infinite", "invalid"} and rate.events and not rate.reference:
-            # The reference has none at all: named, though so few that chance may have brought them.
+            # The reference has none, so they are named even where chance may explain them.
             findings.append(Finding(status, Severity.OK, reason))
     return findings
 
 
 def _severity_of(name: str, rate: Rate, config: DriftConfig) -> Severity:
-    """Weigh a rate as the two-cell distribution it is, by the same thresholds as any other."""
-    if name == "out_of_range":  # the distribution's own test sees these rows too
+    """Return the severity of an increased rate, by the PSI of its two cells and the thresholds of any distribution."""
+    if name == "out_of_range":  # the test of the distribution has these rows too
         return Severity.WARN
     before = round(rate.reference * rate.n_reference)
     reference = np.array([before, rate.n_reference - before])
@@ -164,37 +187,37 @@ def _severity_of(name: str, rate: Rate, config: DriftConfig) -> Severity:
     return Severity.DRIFT if excess >= config.psi_alert else Severity.WARN
 
 
-def _distribution(evidence: Evidence, q_values: Mapping[str, float], config: DriftConfig) -> list[Finding]:
+def _distribution(measured: ColumnMeasures, q_values: Mapping[str, float], config: DriftConfig) -> list[Finding]:
     findings = []
-    constant = np.count_nonzero(evidence.reference.cells) == 1
-    if evidence.p_value is not None:
-        q_value, excess = q_values[DISTRIBUTION], evidence.excess
+    constant = np.count_nonzero(measured.reference.cells) == 1
+    if measured.p_value is not None:
+        q_value, excess = q_values[DISTRIBUTION], measured.excess
         changed = q_value <= config.alpha and excess >= config.psi_warn
         if changed:
-            status, severity, threshold = Status.WARN, Severity.WARN, config.psi_warn
+            status, severity, threshold = ColumnStatus.WARN, Severity.WARN, config.psi_warn
             if excess >= config.psi_alert:
-                status, severity, threshold = Status.DRIFT, Severity.DRIFT, config.psi_alert
+                status, severity, threshold = ColumnStatus.DRIFT, Severity.DRIFT, config.psi_alert
             reason = (
-                f"The distribution has changed: PSI {evidence.measures['psi']['value']:.3g}, {excess:.3g} above chance "
-                f"(threshold {threshold:g}), {_test_words(evidence)} ({q_words(q_value)})."
+                f"The distribution has changed: PSI {measured.measures['psi']['value']:.3g}, {excess:.3g} above chance "
+                f"(threshold {threshold:g}), {_test_words(measured)} ({q_words(q_value)})."
             )
             findings.append(Finding(status, severity, reason))
         if constant:
             word = "has left" if changed else "keeps"
             findings.append(
-                Finding(Status.CONSTANT, Severity.OK, f"The reference is constant; the window {word} its value.")
+                Finding(ColumnStatus.CONSTANT, Severity.OK, f"The reference is constant; the window {word} its value.")
             )
     return findings
 
 
-def _test_words(evidence: Evidence) -> str:
-    if "ks" in evidence.measures:
-        return f"KS {evidence.measures['ks']['statistic']:.3g}"
-    return f"χ² {evidence.measures['chi_square']['statistic']:.3g}"
+def _test_words(measured: ColumnMeasures) -> str:
+    if "ks" in measured.measures:
+        return f"KS {measured.measures['ks']['statistic']:.3g}"
+    return f"χ² {measured.measures['chi_square']['statistic']:.3g}"
 
 
 def q_words(q_value: float) -> str:
-    """An adjusted p-value in words; one too small for a float is not 0."""
+    """Return an adjusted p-value as text; one that is too small for a float is not shown as 0."""
     return f"q = {q_value:.2g}" if q_value >= 1e-300 else "q < 1e-300"
 
 

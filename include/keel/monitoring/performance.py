@@ -1,4 +1,4 @@
-"""Realised performance of a version, from predictions whose labels have arrived."""
+"""Test whether a version performs worse than on its holdout, from predictions whose labels have arrived."""
 
 from __future__ import annotations
 
@@ -16,29 +16,34 @@ if TYPE_CHECKING:
 
 
 class PerformanceStatus(StrEnum):
-    """What the labels of a window say."""
+    """What the labels of a window show."""
 
     OK = "ok"
     DEGRADED = "degraded"
+    """The metric is significantly and materially worse than on the holdout."""
     UNDEFINED = "undefined"
+    """The metric is not defined on the window or on the holdout."""
     INSUFFICIENT = "insufficient"
+    """Fewer labels than ``min_rows``."""
     NO_LABELS = "no_labels"
 
 
 @dataclass(frozen=True)
 class LabelArrival:
-    """How many predictions of a window are due, and how many of those have their label."""
+    """How many labels of a window have matured, and how many of them have arrived."""
 
     due: int
+    """Predictions whose label delay has passed."""
     labelled: int
+    """Those of them that have a label."""
 
     @property
     def rate(self) -> float | None:
-        """The share of the predictions that have their label; None where none is due."""
+        """The share of matured predictions that have a label; None where none has matured."""
         return self.labelled / self.due if self.due else None
 
     def missing(self, config: PerformanceConfig) -> bool:
-        """Whether enough predictions are due to tell, and too few of them have a label."""
+        """Whether too few of the matured predictions have a label, and there are enough of them to be sure."""
         return self.rate is not None and self.due >= config.min_rows and self.rate < config.min_label_rate
 
 
@@ -48,31 +53,34 @@ class PerformanceReport:
 
     status: PerformanceStatus
     metric: str
+    """The configured metric, which the test is about."""
     n: int
+    """Labelled rows that can be used."""
     unusable: int
+    """Labelled rows without a finite score or label."""
     current: Mapping[str, Estimate]
     reference: Mapping[str, Estimate]
     increase: float | None = None
-    """How much worse the window is than the holdout in units of the metric; positive is worse."""
+    """How much worse the window is than the holdout, in units of the metric; positive is worse."""
     standard_error: float | None = None
     p_value: float | None = None
     loss_change: float | None = None
-    """Change of the mean loss per row, whatever the metric; what impacts are compared with."""
+    """The change of the mean loss per row, which impacts are compared with."""
     explained: float | None = None
-    """What the inputs' drift alone would have changed the mean loss by."""
+    """The part of that change which input drift explains (`keel.monitoring.drift.explained_change`)."""
     arrival: LabelArrival = LabelArrival(0, 0)
     labels_missing: bool = False
-    """Labels that should be there are not, whatever those that are there say."""
+    """Whether labels that have matured did not arrive, whatever the status."""
 
     @property
     def unexplained(self) -> float | None:
-        """What is left of the change: the relation itself (None without labels or a loss on the grid)."""
+        """The rest of the change, due to a changed relation; None without labels or a loss on the grid."""
         if self.loss_change is None or self.explained is None:
             return None
         return self.loss_change - self.explained
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON-able values, NaN as None."""
+        """Return the report as JSON values, NaN as None."""
         return {
             "status": str(self.status),
             "metric": self.metric,
@@ -81,8 +89,8 @@ class PerformanceReport:
             "due": self.arrival.due,
             "label_rate": self.arrival.rate,
             "labels_missing": self.labels_missing,
-            "current": {name: _plain(e) for name, e in self.current.items()},
-            "reference": {name: _plain(e) for name, e in self.reference.items()},
+            "current": {name: _json(e) for name, e in self.current.items()},
+            "reference": {name: _json(e) for name, e in self.reference.items()},
             "increase": finite_or_none(self.increase),
             "standard_error": finite_or_none(self.standard_error),
             "p_value": finite_or_none(self.p_value),
@@ -101,33 +109,33 @@ def detect_degradation(
     explained: float | None = None,
     arrival: LabelArrival | None = None,
 ) -> PerformanceReport:
-    """Compare a window's metrics with the holdout's by a test that respects the sampling error of both.
+    """Compare a window's metrics with the holdout's, by a test that includes the sampling error of both.
 
     Parameters
     ----------
     rows
-        The window's labelled predictions; rows without a usable score or label are counted as ``unusable``.
+        The window's labelled predictions. Rows without a finite score or label are counted as ``unusable``.
     reference
         Holdout estimates by metric name; must hold ``config.metric``.
     reference_loss
         The holdout's mean loss per row (`keel.stats.metrics.losses.row_loss` of ``config.metric``).
     explained
-        What the inputs' drift alone would have changed the mean loss by, if known.
+        The change of the mean loss that input drift explains, if known.
     arrival
-        How many of the window's predictions have a label; without it, what is not there cannot be missed.
+        How many labels have matured and arrived. Without it no label is reported as missing.
 
     A window has *degraded* when the increase is significant (one-sided z at ``alpha``) and material
     (above ``max_degradation``). Below ``min_rows`` it is *insufficient*, without any row *no_labels*. Where the metric
-    is not defined on the window or was not on the holdout, as an AUC of one class, it is *undefined*. Whatever the
-    status, labels are missing when at least ``min_rows`` predictions are due and fewer than ``min_label_rate`` of them
-    have one.
+    is not defined on the window or on the holdout, as the AUC of one class, it is *undefined*. Whatever the status,
+    labels are missing when at least ``min_rows`` predictions have matured and fewer than ``min_label_rate`` of them
+    have a label.
 
     """
     usable = finite_rows(config.metric, rows)
-    kept = rows.take(usable)
-    n = len(kept)
+    labelled = rows.take(usable)
+    n = len(labelled)
     metrics: tuple[str, ...] = (config.metric, *config.extra_metrics)
-    current = {name: estimate(name, kept) for name in metrics} if n else {}
+    current = {name: estimate(name, labelled) for name in metrics} if n else {}
     arrival = arrival or LabelArrival(0, 0)
     counted = PerformanceReport(
         status=PerformanceStatus.NO_LABELS if n == 0 else PerformanceStatus.INSUFFICIENT,
@@ -144,12 +152,12 @@ def detect_degradation(
     tested = _test(counted, config)
     if tested.status is PerformanceStatus.UNDEFINED:
         return tested
-    loss_change = float(row_loss(config.metric, kept).mean()) - reference_loss
+    loss_change = float(row_loss(config.metric, labelled).mean()) - reference_loss
     return replace(tested, loss_change=loss_change, explained=explained)
 
 
 def _test(counted: PerformanceReport, config: PerformanceConfig) -> PerformanceReport:
-    """Compare the metric with the holdout's, where both are defined."""
+    """Test the metric against the holdout's, where both are defined."""
     now, then = counted.current[config.metric], counted.reference[config.metric]
     if not (now.defined and then.defined):
         return replace(counted, status=PerformanceStatus.UNDEFINED)
@@ -162,11 +170,11 @@ def _test(counted: PerformanceReport, config: PerformanceConfig) -> PerformanceR
 
 
 def _upper_tail(difference: float, error: float) -> float:
-    """P(Z ≥ difference / error); a difference without any error is certain one way or the other."""
+    """Return P(Z ≥ difference / error); without an error it is 0 or 1."""
     if error == 0:
         return 0.0 if difference > 0 else 1.0
     return 0.5 * math.erfc(difference / error / math.sqrt(2))
 
 
-def _plain(e: Estimate) -> dict[str, float | int | None]:
+def _json(e: Estimate) -> dict[str, float | int | None]:
     return {"value": finite_or_none(e.value), "standard_error": finite_or_none(e.standard_error), "n": e.n}

@@ -1,4 +1,7 @@
-"""Is the window's data what the pipeline promised? What is broken must never be trained on."""
+"""Check the form of a window's data against the reference: columns, types, missing values, categories, ranges.
+
+Broken data is quarantined, so that no version is trained on it.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from keel.config import DriftConfig
 from keel.errors import GridMismatch
-from keel.monitoring.column_measures import Evidence, Rate, gather_rates
+from keel.monitoring.column_measures import ColumnMeasures, Rate, measure_column_rates
 from keel.monitoring.column_status import ABSENT_SHARE, q_words
-from keel.monitoring.drift import adjust
+from keel.monitoring.drift import adjust_p_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,42 +22,42 @@ if TYPE_CHECKING:
     from keel.grid.reference import ReferenceGrid
 
 MAX_INVALID_INCREASE = 0.05
-"""A typed source holds no word among its numbers; one row in twenty is more than hand-made exceptions."""
+"""A typed source has no text among its numbers. One row in twenty is more than a few hand-made exceptions."""
 MAX_INFINITE_INCREASE = 0.05
-"""A division by zero in the pipeline makes infinities of whole slices; a few are outliers, one in twenty is a
-formula.
-"""
+"""A division by zero in the pipeline makes infinities of whole slices. A few are outliers, one in twenty is a fault."""
 MAX_UNSEEN_INCREASE = 0.5
-"""New shops and carriers come one at a time. When more than half of the rows hold categories never seen, the codes
-have changed (``AA`` to ``aa``, names to numbers)."""
+"""New shops and carriers appear one at a time. When more than half of the rows have unknown categories, the codes have
+changed (``AA`` to ``aa``, names to numbers)."""
 MAX_MISSING_INCREASE = 0.5
-"""More than half of the rows have lost a value they used to have: a join or a source has failed."""
+"""When more than half of the rows lose a value, a join or a source has failed."""
 
 
 class QualityStatus(StrEnum):
-    """What the data is fit for."""
+    """What a window's data can be used for."""
 
     OK = "ok"
     WARN = "warn"
-    """Something has become significantly and materially more frequent; usable."""
+    """A fault has become significantly and materially more frequent. The data can be used."""
     BROKEN = "broken"
-    """Schema or pipeline break: quarantine, never train on it."""
+    """The schema or the pipeline has broken. The data must be quarantined and never be trained on."""
     EMPTY = "empty"
-    """No rows at all."""
+    """The window has no rows."""
 
 
 @dataclass(frozen=True)
 class QualityFinding:
-    """One thing wrong with one column. kind: what, in a word; share: of the rows concerned."""
+    """One fault of one column."""
 
     column: str
     status: QualityStatus
     kind: str
+    """``missing_column``, ``all_missing`` or the name of a rate in `keel.monitoring.column_measures.RATES`."""
     share: float
+    """Of the window's rows that have the fault."""
     sentence: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
+        """Return the finding as JSON values."""
         return {
             "column": self.column,
             "status": self.status.value,
@@ -66,11 +69,13 @@ class QualityFinding:
 
 @dataclass(frozen=True)
 class QualityReport:
-    """A window's data quality; findings worst first."""
+    """A window's data quality."""
 
     status: QualityStatus
     n: int
+    """Rows of the window."""
     findings: tuple[QualityFinding, ...]
+    """The worst first."""
 
     @property
     def sentence(self) -> str:
@@ -78,12 +83,12 @@ class QualityReport:
         if self.status is QualityStatus.EMPTY:
             return "The window has no rows."
         if not self.findings:
-            return f"{self.n} rows, nothing wrong with their form."
+            return f"{self.n} rows without a fault in their form."
         more = f" And {len(self.findings) - 1} more." if len(self.findings) > 1 else ""
         return f"{self.findings[0].column}: {self.findings[0].sentence}{more}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
+        """Return the report as JSON values."""
         return {
             "status": self.status.value,
             "n": self.n,
@@ -93,33 +98,41 @@ class QualityReport:
 
 
 def check_quality(grid: ReferenceGrid, counts: Counts, *, config: DriftConfig | None = None) -> QualityReport:
-    """Judge a window's form: columns, types, missing values, infinities, categories, ranges.
+    """Check the form of a window's data.
 
-    All rates of all columns are tested as one family (Benjamini–Hochberg at ``config.alpha``); what is not significant
-    is not reported, whatever its share, so that three rows cannot condemn a pipeline. Absent columns need no test.
-    GridMismatch for counts of another grid.
+    The rates of all columns are tested as one family (Benjamini–Hochberg at ``config.alpha``). A rate that is not
+    significant is not reported, whatever its size, so that three rows cannot stop a pipeline. Absent columns need no
+    test.
+
+    Raises
+    ------
+    GridMismatch
+        The counts are of another grid.
+
     """
     config = config or DriftConfig()
     if counts.grid_id != grid.grid_id:
         raise GridMismatch(f"these counts are of grid {counts.grid_id[:12]}, not of {grid.grid_id[:12]}")
     if counts.n == 0:
         return QualityReport(QualityStatus.EMPTY, 0, ())
-    evidence = gather_rates(grid, counts)
-    findings = [finding for e, q in zip(evidence, adjust(evidence), strict=True) for finding in _judge(e, q, config)]
+    measured = measure_column_rates(grid, counts)
+    findings = [
+        finding for m, q in zip(measured, adjust_p_values(measured), strict=True) for finding in _findings(m, q, config)
+    ]
     order = [QualityStatus.BROKEN, QualityStatus.WARN]
     findings.sort(key=lambda f: (order.index(f.status), -f.share, f.column))
     return QualityReport(findings[0].status if findings else QualityStatus.OK, counts.n, tuple(findings))
 
 
-def _judge(evidence: Evidence, q_values: Mapping[str, float], config: DriftConfig) -> list[QualityFinding]:
-    c, name = evidence.current, evidence.name
+def _findings(measured: ColumnMeasures, q_values: Mapping[str, float], config: DriftConfig) -> list[QualityFinding]:
+    c, name = measured.current, measured.name
     findings = []
     if c.absent:
         share = c.absent / c.n
         status = QualityStatus.BROKEN if share >= ABSENT_SHARE else QualityStatus.WARN
         sentence = f"the column is absent from {c.absent} of {c.n} rows."
         findings.append(QualityFinding(name, status, "missing_column", share, sentence))
-    for kind, rate in evidence.rates.items():
+    for kind, rate in measured.rates.items():
         warn, broken, words = _limits(kind, config)
         if q_values[kind] > config.alpha or rate.increase <= 0 or rate.increase < warn:
             continue
@@ -131,11 +144,11 @@ def _judge(evidence: Evidence, q_values: Mapping[str, float], config: DriftConfi
 
 
 def _limits(kind: str, config: DriftConfig) -> tuple[float, float, str]:
-    """Increase from which a rate is reported, from which it is a break, and its words."""
-    never = 2.0  # above any rate: values beyond the range are news, not a break
+    """Return the increase of a rate that is reported, the increase that is a break, and the words for it."""
+    never = 2.0  # above any rate: values outside the range are no break
     return {
         "missing": (config.max_missing_increase, MAX_MISSING_INCREASE, "values are missing"),
-        "new_categories": (config.max_new_category_rate, MAX_UNSEEN_INCREASE, "rows hold a category never seen"),
+        "new_categories": (config.max_new_category_rate, MAX_UNSEEN_INCREASE, "rows have an unknown category"),
         "out_of_range": (config.max_new_category_rate, never, "values lie outside the reference's range"),
         "infinite": (0.0, MAX_INFINITE_INCREASE, "values are infinite"),
         "invalid": (0.0, MAX_INVALID_INCREASE, "values are of another type"),

@@ -223,7 +223,7 @@ def test_every_connection_and_parameter_is_documented():
 
 
 def test_every_status_is_named_where_people_look_it_up():
-    from keel.monitoring.column_status import Severity, Status
+    from keel.monitoring.column_status import ColumnStatus, Severity
     from keel.monitoring.decision import Action
     from keel.monitoring.performance import PerformanceStatus
     from keel.monitoring.quality import QualityStatus
@@ -231,7 +231,7 @@ def test_every_status_is_named_where_people_look_it_up():
     operations, statistics = (text_of(PROJECT / "docs" / f"{name}.md") for name in ("operations", "statistics"))
     for page, names in (
         (operations, [*Action, *QualityStatus, *PerformanceStatus, *Severity]),
-        (statistics, [*Status]),
+        (statistics, [*ColumnStatus]),
     ):
         assert [str(name) for name in names if f"`{name.value}`" not in page] == []
 

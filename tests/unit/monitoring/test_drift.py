@@ -11,7 +11,7 @@ import pytest
 
 from keel import DriftConfig, ReferenceGrid, detect
 from keel.errors import GridMismatch
-from keel.monitoring.column_status import Status
+from keel.monitoring.column_status import ColumnStatus
 
 KINDS = {"x": "numeric", "y": "numeric", "flag": "numeric", "fixed": "numeric", "c": "categorical"}
 CONFIG = DriftConfig()
@@ -52,7 +52,7 @@ def test_an_unchanged_window_is_ok_and_the_contract_is_kept(grid: ReferenceGrid)
     assert {"statistic", "p_value"} <= set(numeric["measures"]["ks"])
     assert set(numeric["measures"]["psi"]) == {"value", "excess"}
     for feature in report["features"].values():
-        assert feature["status"] in {status.value for status in Status}
+        assert feature["status"] in {status.value for status in ColumnStatus}
         assert feature["severity"] == "ok"
         assert (feature["missing_rate"], feature["impact"], feature["role"]) == (0.0, None, "feature")
 
@@ -81,7 +81,7 @@ def test_a_material_but_insignificant_change_is_ok() -> None:
     few = ReferenceGrid.fit(pa.table({"x": np.random.default_rng(0).normal(size=40)}), {"x": "numeric"})
     windows = [np.random.default_rng(seed).normal(0.35, 1, size=40) for seed in range(1, 30)]
     reports = [detect(few, few.count(pa.table({"x": w})), DriftConfig(min_rows=10)).column("x") for w in windows]
-    material = [r for r in reports if r.evidence.excess >= 0.25 and (r.evidence.p_value or 0) > 0.05]
+    material = [r for r in reports if r.measured.excess >= 0.25 and (r.measured.p_value or 0) > 0.05]
     assert material
     assert all(r.status == "ok" for r in material)
 
@@ -157,8 +157,8 @@ def test_a_missing_column(grid: ReferenceGrid) -> None:
     assert report_of(grid, rows=10, drop=("x",))["features"]["x"]["status"] == "missing_column"
     some = grid.count(pa.table(columns(1000, 1))) + grid.count(pa.table(columns(1000, 2)).drop_columns(["x"]))
     column = detect(grid, some, CONFIG).column("x")
-    assert (column.status, column.evidence.missing_rate) == ("missing_column", 0.5)
-    assert "1000 of 2000" in column.verdict.reasons[0]
+    assert (column.status, column.measured.missing_rate) == ("missing_column", 0.5)
+    assert "1000 of 2000" in column.result.reasons[0]
 
 
 @pytest.mark.parametrize("empty", [pa.nulls(2000), np.full(2000, np.nan), pa.nulls(2000, pa.string())])
@@ -180,8 +180,8 @@ def test_missing_values_do_not_hide_in_what_is_dropped(before: float, after: flo
     grid = ReferenceGrid.fit(gappy(5000, before, 0), {"x": "numeric"})
     column = detect(grid, grid.count(gappy(2000, after, 1)), CONFIG).column("x")
     assert (column.status, column.severity) == ("missing_increased", severity)
-    assert column.evidence.missing_rate == after
-    assert column.evidence.excess < 0.1
+    assert column.measured.missing_rate == after
+    assert column.measured.excess < 0.1
     immaterial = detect(grid, grid.count(gappy(2000, before + 0.04, 1)), CONFIG).column("x")
     assert immaterial.q_values["missing"] < 0.05
     assert immaterial.status == "ok"
@@ -200,7 +200,7 @@ def test_a_reference_without_values() -> None:
         pa.table({"x": pa.nulls(1000, pa.float64()), "c": pa.nulls(1000)}), {"x": "numeric", "c": "categorical"}
     )
     report = detect(grid, grid.count(pa.table({"x": np.ones(600), "c": ["a"] * 600})), CONFIG)
-    assert {c.status for c in report.columns} == {Status.NO_REFERENCE}
+    assert {c.status for c in report.columns} == {ColumnStatus.NO_REFERENCE}
     json.dumps(report.to_dict(), allow_nan=False)
 
 

@@ -44,6 +44,6 @@ def test_identifiers_bring_new_categories_at_their_own_rate(reference: int, rows
         names = pa.table({"c": rng.integers(0, 2000, reference).astype(str)})
         grid = ReferenceGrid.fit(names, {"c": "categorical"})
         window = pa.table({"c": rng.integers(0, 2000, rows).astype(str)})
-        rates = detect(grid, grid.count(window), DriftConfig(min_rows=50)).column("c").evidence.rates
+        rates = detect(grid, grid.count(window), DriftConfig(min_rows=50)).column("c").measured.rates
         rejected += rates["new_categories"].p_value <= ALPHA
     assert rejected / trials <= ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / trials)

@@ -44,10 +44,10 @@ def test_one_unseen_category_is_neither_infinite_nor_a_crash() -> None:
     report = compare({"c": rng.choice(["a", "b"], 5000)}, {"c": window}, "categorical")
     column = report.column("c")
     assert column.status == "ok"
-    assert math.isfinite(column.evidence.measures["chi_square"]["statistic"])
-    assert column.evidence.p_value is not None
-    assert column.evidence.p_value > 0.01
-    assert column.evidence.current.other == 1
+    assert math.isfinite(column.measured.measures["chi_square"]["statistic"])
+    assert column.measured.p_value is not None
+    assert column.measured.p_value > 0.01
+    assert column.measured.current.other == 1
 
 
 def test_an_empty_bin_does_not_decide_psi() -> None:
@@ -70,12 +70,12 @@ def test_one_outlier_does_not_hide_a_shift() -> None:
     for reference, window in ((x, np.r_[moved, 1e6]), (np.r_[x, 1e6], moved), (np.r_[x, -1e12], np.r_[moved, 1e6])):
         column = compare({"x": reference}, {"x": window}, "numeric").column("x")
         assert column.status == "drift"
-        assert column.evidence.excess == pytest.approx(without.evidence.excess, rel=0.02)
+        assert column.measured.excess == pytest.approx(without.measured.excess, rel=0.02)
 
 
 def test_jensen_shannon_states_its_base() -> None:
     report = compare({"x": np.zeros(500)}, {"x": np.ones(500)}, "numeric")
-    assert report.column("x").evidence.measures["jensen_shannon"]["value"] == 1.0, "base 2: the greatest distance is 1"
+    assert report.column("x").measured.measures["jensen_shannon"]["value"] == 1.0, "base 2: the greatest distance is 1"
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-5, 1.0, 1e6, 1e300])
@@ -83,7 +83,7 @@ def test_wasserstein_does_not_depend_on_the_unit(scale: float) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=5000)
     report = compare({"x": x * scale}, {"x": (x[:2000] + 5) * scale}, "numeric")
-    assert report.column("x").evidence.measures["wasserstein"]["value"] == pytest.approx(5 / 1.35, rel=0.05)
+    assert report.column("x").measured.measures["wasserstein"]["value"] == pytest.approx(5 / 1.35, rel=0.05)
 
 
 def test_windows_of_the_size_of_a_chunk_keep_the_stated_level() -> None:
@@ -124,7 +124,7 @@ def test_a_simulated_p_value_is_never_zero_and_the_global_generator_is_left_alon
     before = np.random.get_state()[1].copy()  # type: ignore[index, union-attr]  # noqa: NPY002
     table = {"x": np.r_[np.zeros(990), np.ones(10)]}
     column = compare(table, {"x": np.r_[np.zeros(25), np.ones(25)]}, "numeric").column("x")
-    assert 0 < (column.evidence.p_value or 0) < 0.01
+    assert 0 < (column.measured.p_value or 0) < 0.01
     assert (np.random.get_state()[1] == before).all()  # type: ignore[index, union-attr]  # noqa: NPY002
 
 
@@ -132,7 +132,7 @@ def test_a_window_between_two_atoms_has_drifted() -> None:
     rng = np.random.default_rng(0)
     column = compare({"x": rng.integers(0, 2, 5000).astype(float)}, {"x": np.full(500, 0.9)}, "numeric").column("x")
     assert column.status == "drift"
-    assert column.evidence.measures["ks"]["statistic"] == pytest.approx(0.5, abs=0.02)
+    assert column.measured.measures["ks"]["statistic"] == pytest.approx(0.5, abs=0.02)
 
 
 def test_a_window_just_below_an_atom_has_drifted() -> None:

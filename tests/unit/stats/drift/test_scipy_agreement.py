@@ -15,7 +15,7 @@ from scipy.stats import chi2_contingency, ks_2samp, wasserstein_distance
 from keel import DriftConfig, ReferenceGrid, detect
 
 if TYPE_CHECKING:
-    from keel.monitoring.column_measures import Evidence
+    from keel.monitoring.column_measures import ColumnMeasures
 
 NUMERIC = ["dep_delay", "arr_delay", "air_time", "distance", "hour", "minute", "dep_time", "sched_dep_time"]
 WEATHER = ["temp", "dewp", "humid", "wind_speed", "pressure", "precip", "visib"]
@@ -50,9 +50,9 @@ def window(month: int) -> pd.DataFrame:
 
 
 @cache
-def evidence(month: int, name: str) -> Evidence:
+def measured_column(month: int, name: str) -> ColumnMeasures:
     report = detect(grid(), grid().count(window(month)), DriftConfig())
-    return report.column(name).evidence
+    return report.column(name).measured
 
 
 def values(frame: pd.DataFrame, name: str) -> np.ndarray:
@@ -63,7 +63,7 @@ def values(frame: pd.DataFrame, name: str) -> np.ndarray:
 @pytest.mark.parametrize("name", NUMERIC + WEATHER)
 def test_ks_is_within_a_cell_of_scipys(name: str, month: int) -> None:
     expected = ks_2samp(values(reference(), name), values(window(month), name), method="asymp")
-    ours = evidence(month, name).measures["ks"]
+    ours = measured_column(month, name).measures["ks"]
     assert ours["statistic"] <= expected.statistic + 1e-12
     assert ours["statistic"] == pytest.approx(expected.statistic, abs=1 / 1024)
     assert ours["p_value"] >= expected.pvalue * 0.3
@@ -78,7 +78,7 @@ def test_wasserstein_is_within_a_percent_of_scipys(name: str, month: int) -> Non
     if high > low:
         assert spread == pytest.approx(high - low)
     exact = wasserstein_distance(before, after) / spread
-    ours = evidence(month, name).measures["wasserstein"]["value"]
+    ours = measured_column(month, name).measures["wasserstein"]["value"]
     assert ours == pytest.approx(exact, rel=0.01, abs=0.005)
 
 
@@ -95,7 +95,7 @@ def test_chi_square_is_scipys_where_nothing_is_pooled(name: str, month: int) -> 
     expected = chi2_contingency(table.to_numpy().T, correction=False)
     single = ReferenceGrid.fit(before.to_frame(), {name: "categorical"})
     measured = (
-        detect(single, single.count(after.to_frame()), DriftConfig()).column(name).evidence.measures["chi_square"]
+        detect(single, single.count(after.to_frame()), DriftConfig()).column(name).measured.measures["chi_square"]
     )
     assert measured["pooled"] == 0
     assert measured["statistic"] == pytest.approx(expected.statistic, rel=1e-9)
@@ -103,7 +103,7 @@ def test_chi_square_is_scipys_where_nothing_is_pooled(name: str, month: int) -> 
 
 
 def test_destinations_are_pooled_and_still_differ() -> None:
-    measured = evidence(7, "dest").measures["chi_square"]
+    measured = measured_column(7, "dest").measures["chi_square"]
     assert measured["pooled"] > 0
     assert measured["p_value"] < 1e-6
 
@@ -112,7 +112,7 @@ def test_a_shift_beyond_the_range_is_measured_in_full() -> None:
     rng = np.random.default_rng(0)
     before, after = rng.normal(size=5000), rng.normal(8.0, 0.5, size=2000)
     lone = ReferenceGrid.fit(pd.DataFrame({"x": before}), {"x": "numeric"})
-    measured = detect(lone, lone.count(pd.DataFrame({"x": after})), DriftConfig()).column("x").evidence.measures
+    measured = detect(lone, lone.count(pd.DataFrame({"x": after})), DriftConfig()).column("x").measured.measures
     exact = wasserstein_distance(before, after) / lone.column("x").scale
     assert measured["wasserstein"]["value"] == pytest.approx(exact, rel=0.002)
 
