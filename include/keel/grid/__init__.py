@@ -1,1 +1,1 @@
-"""The reference grid, counts on it, the counting kernel, and where the kernel runs."""
+"""The reference grid, the counts of a window on it, the kernel that counts, and the engines that run the kernel."""

@@ -1,4 +1,4 @@
-"""A grid's content on disk: one ``.npz`` archive without pickles, with the same bytes each time."""
+"""Read and write a grid as one ``.npz`` archive without pickles. Equal grids give equal bytes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT = 1
-"""Raised when the archive's arrays change their meaning; older readers then refuse it by name."""
+"""Increased when the archive's arrays change their meaning. Older readers then reject the archive by its format."""
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _COUNTED = ("cells", "tails", "overshoot", "extremes")
@@ -29,7 +29,7 @@ _COUNTED = ("cells", "tails", "overshoot", "extremes")
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """What a grid consists of; see `keel.grid.reference.ReferenceGrid` for the meaning of each field."""
+    """The fields of a `keel.grid.reference.ReferenceGrid`, which documents them."""
 
     columns: tuple[ColumnGrid, ...]
     n_features: int
@@ -40,7 +40,7 @@ class Content:
     overall_loss: float | None = None
 
     def identified(self) -> Content:
-        """Return the same content with its own hash as the counts' grid id."""
+        """Return the same content, with its hash as the grid id of its counts."""
         grid_id = content_id(self)
         held = None if self.holdout is None else replace(self.holdout, grid_id=grid_id)
         return replace(self, reference=replace(self.reference, grid_id=grid_id), holdout=held)
@@ -50,7 +50,7 @@ FIELDS = tuple(field.name for field in fields(Content))
 
 
 def content_id(content: Content) -> str:
-    """SHA-256, in hexadecimal, of everything that can change a count or a measure."""
+    """Return the SHA-256, in hexadecimal, of everything that can change a count or a measure."""
     digest = hashlib.sha256()
     for name, array in sorted(_arrays(content).items()):
         digest.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
@@ -59,13 +59,13 @@ def content_id(content: Content) -> str:
 
 
 def dump(content: Content) -> bytes:
-    """Return the archive's bytes; they depend on nothing but the content."""
+    """Return the archive's bytes, which depend on the content alone."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, array in sorted(_arrays(content).items()):
             member = io.BytesIO()
             np.lib.format.write_array(member, array, allow_pickle=False)
-            info = zipfile.ZipInfo(f"{name}.npy", date_time=_EPOCH)  # the clock would make equal grids differ
+            info = zipfile.ZipInfo(f"{name}.npy", date_time=_EPOCH)  # the time of writing would make equal grids differ
             info.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(info, member.getvalue())
     return buffer.getvalue()

@@ -1,12 +1,12 @@
-"""Counts of a window on a reference grid: integers that add up, whatever the batches and their order.
+"""Counts of a window on a reference grid. They are integers, so batches add up to the same counts in any order.
 
-For every column of the grid there are
+Every column of the grid has
 
-- its cells. Numeric with k knots: 2k + 1 of them, ``(-inf, k0), {k0}, (k0, k1), {k1}, …, (k_last, inf)``.
-  Categorical: one per category of the vocabulary, and a last one, `other`, for everything else;
-- five tails for values that lie on no cell (`TAILS`), so that cells and tails of a column sum to the rows;
-- numeric only: the least and greatest finite value, and how far values lie beyond the reference's range, summed in
-  whole units of `OVERSHOOT_UNIT`. A sum of floats would depend on the order of addition; none is kept.
+- cells. A numeric column with k knots has 2k + 1: ``(-inf, k0), {k0}, (k0, k1), {k1}, …, (k_last, inf)``.
+  A categorical column has one for each category of the vocabulary, and a last one, `other`, for all other categories;
+- five tails (`TAILS`) for values that lie on no cell. Cells and tails of a column sum to the rows;
+- if numeric, the least and the greatest finite value, and the summed distance of values beyond the reference's range.
+  Distances are summed in whole units of `OVERSHOOT_UNIT`, because a sum of floats depends on the order of addition.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 TAILS = ("missing", "neg_inf", "pos_inf", "invalid", "absent")
-"""Null or NaN; minus and plus infinity; a value of another type than the column's; no such column in the table."""
+"""Null or NaN; minus infinity; plus infinity; a value of another type than the column's; the table lacks the column."""
 
 OVERSHOOT_UNIT = 2.0**-16
-"""Resolution, in units of the column's scale, in which distances beyond the reference's range are summed."""
+"""Resolution of summed distances beyond the reference's range, in units of the column's scale."""
 OVERSHOOT_LIMIT = 2.0**20
-"""One value counts for at most this many scales beyond the range: a sum over 10⁸ rows still fits 64 bits."""
+"""The greatest distance of one value, in scales: a sum over 10⁸ rows still fits 64 bits."""
 
 _MAGIC = b"KEELCNT1"
 _WIDTHS = (np.uint8, np.uint16, np.uint32, np.int64)
@@ -40,7 +40,7 @@ _WIDTHS = (np.uint8, np.uint16, np.uint32, np.int64)
 
 @dataclass(frozen=True)
 class Layout:
-    """Which columns a grid has, and how many cells each."""
+    """The names, kinds and numbers of cells of a grid's columns."""
 
     names: tuple[str, ...]
     kinds: tuple[str, ...]
@@ -48,7 +48,7 @@ class Layout:
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:
-        """Where each column's cells begin in the flat vector, and where the last one ends."""
+        """Where each column's cells start in the flat vector, and where the last column's stop."""
         return (0, *np.cumsum(self.sizes, dtype=np.int64).tolist())
 
     @cached_property
@@ -58,7 +58,7 @@ class Layout:
 
 
 class HasLayout(Protocol):
-    """What of a grid is needed to make counts of it."""
+    """The part of a grid that counts need."""
 
     @property
     def grid_id(self) -> str: ...  # noqa: D102
@@ -69,11 +69,21 @@ class HasLayout(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ColumnCounts:
-    """One column of a window.
+    """The counts of one column.
 
-    cells: shape (cells,), int64. The five tails are numbers of rows. minimum, maximum: of the finite values; None
-    when there are none, and for a categorical column. below, above: summed distance of the values beyond the
-    reference's range, in units of `OVERSHOOT_UNIT` scales.
+    Parameters
+    ----------
+    kind
+        ``"numeric"`` or ``"categorical"``.
+    cells
+        Shape (cells,), int64.
+    missing, neg_inf, pos_inf, invalid, absent
+        The tails, in rows; see `TAILS`.
+    minimum, maximum
+        Of the finite values; None without any, and for a categorical column.
+    below, above
+        Summed distance of the values beyond the reference's range, in units of `OVERSHOOT_UNIT` scales.
+
     """
 
     kind: str
@@ -100,7 +110,7 @@ class ColumnCounts:
 
     @property
     def tails(self) -> tuple[int, int, int, int, int]:
-        """The tail counters, in the order of `TAILS`."""
+        """The tails, in the order of `TAILS`."""
         return (self.missing, self.neg_inf, self.pos_inf, self.invalid, self.absent)
 
     @property
@@ -110,7 +120,7 @@ class ColumnCounts:
 
     @property
     def other(self) -> int:
-        """Rows of a category outside the vocabulary; 0 for a numeric column."""
+        """Rows with a category outside the vocabulary; 0 for a numeric column."""
         return int(self.cells[-1]) if self.kind == "categorical" else 0
 
     def __add__(self, other: ColumnCounts) -> ColumnCounts:
@@ -135,10 +145,23 @@ class ColumnCounts:
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """Counts of a window on one grid.
+    """The counts of a window on one grid. Counts of the same grid are added with ``+`` and `sum`.
 
-    n: rows. cells: flat, shape (sum of the layout's sizes,). tails: shape (columns, 5). overshoot: shape
-    (columns, 2), below and above. extremes: shape (columns, 2), least and greatest; (inf, -inf) where there is none.
+    Parameters
+    ----------
+    grid_id, layout
+        The grid's.
+    n
+        Rows.
+    cells
+        The cells of all columns, shape (sum of the layout's sizes,).
+    tails
+        Shape (columns, 5), in the order of `TAILS`.
+    overshoot
+        Shape (columns, 2): below and above the reference's range.
+    extremes
+        Shape (columns, 2): the least and the greatest finite value; (inf, -inf) without any.
+
     """
 
     grid_id: str
@@ -169,7 +192,7 @@ class Counts:
 
     @classmethod
     def of_columns(cls, grid_id: str, layout: Layout, n: int, columns: list[ColumnCounts]) -> Counts:
-        """Put the counts of a table's columns, in the layout's order, together."""
+        """Join the counts of a table's columns, which are in the layout's order."""
         return cls(
             grid_id=grid_id,
             layout=layout,
@@ -187,7 +210,7 @@ class Counts:
         )
 
     def column(self, name: str) -> ColumnCounts:
-        """Return one column; KeyError for a name the grid does not have."""
+        """Return the counts of one column; KeyError for a name that the grid does not have."""
         i = self.layout.index[name]
         start, stop = self.layout.offsets[i], self.layout.offsets[i + 1]
         missing, neg_inf, pos_inf, invalid, absent = self.tails[i].tolist()
@@ -247,7 +270,7 @@ class Counts:
         return f"Counts(n={self.n}, columns={len(self.layout.names)}, grid={self.grid_id[:12]})"
 
     def to_bytes(self) -> bytes:
-        """Return a compact form that `from_bytes` reads on any machine; equal counts give equal bytes."""
+        """Return compact bytes, which `from_bytes` reads on any machine. Equal counts give equal bytes."""
         width = next(w for w in _WIDTHS if self.cells.max(initial=0) <= np.iinfo(w).max)
         header = json.dumps(
             {
@@ -274,9 +297,9 @@ class Counts:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Counts:
-        """Read what `to_bytes` wrote; SchemaError for anything else."""
+        """Read the bytes that `to_bytes` wrote; SchemaError for all others."""
         if data[: len(_MAGIC)] != _MAGIC:
-            raise SchemaError("not the bytes of Keel counts, or of another version of them")
+            raise SchemaError("these bytes are not counts of this version of Keel")
         try:
             return cls._parse(zlib.decompress(data[len(_MAGIC) :]))
         except (zlib.error, ValueError, KeyError, TypeError) as error:

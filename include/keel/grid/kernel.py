@@ -83,14 +83,15 @@ def _finite_range(values: Floats) -> tuple[int, int, int]:
 
 def _cells(knots: Floats, values: Floats) -> Integers:
     """Count sorted, finite values per cell: ``(-inf, k0), {k0}, (k0, k1), …``, shape (2k + 1,)."""
+    below = np.searchsorted(values, knots, "left")
     edges = np.empty(2 * len(knots) + 1, dtype=np.int64)  # values below a knot and not above it, knot by knot; all
+    edges[:-1:2] = edges[1::2] = below
     edges[-1] = len(values)
-    below, not_above = edges[:-1:2], edges[1::2]
-    below[:] = not_above[:] = np.searchsorted(values, knots, "left")
     if len(values):
         hit = np.flatnonzero(values.take(below, mode="clip") == knots)  # a second search only for knots that occur
-        not_above[hit] = np.searchsorted(values, knots[hit], "right")
-    return np.diff(edges, prepend=0)
+        edges[2 * hit + 1] = np.searchsorted(values, knots[hit], "right")
+    edges[1:] -= edges[:-1].copy()
+    return edges
 
 
 def _overshoot(values: Floats, knot: float, scale: float) -> int:

@@ -1,6 +1,6 @@
-"""The reference grid: what a model version was trained on, as cells with counts and mean losses.
+"""The reference grid: the cells of every column, with the counts and mean losses of a version's training rows.
 
-It is laid once, at training, and saved with the version. Afterwards any window is only counts on it.
+It is fitted once, at training, and saved with the version. Every later window is a vector of counts on it.
 """
 
 from __future__ import annotations
@@ -34,11 +34,24 @@ KINDS = ("numeric", "categorical")
 class ReferenceGrid:
     """The cells of every column, and the reference's counts on them.
 
-    columns: features first, then outputs, each in the order given. n_features: how many are features. n_reference: rows
-    the features were counted on. reference: counts per column; those of outputs come from the holdout, so that a
-    column's rows are its own `ColumnCounts.n`. holdout: the holdout's counts; None without one. mean_loss: per
-    column, of its cells followed by its tails, the holdout's mean loss there (cells without holdout rows: the overall
-    mean), flat in the columns' order; None without losses. overall_loss: mean loss of the holdout.
+    Parameters
+    ----------
+    columns
+        Features first, then outputs, each in the order given.
+    n_features
+        Number of features.
+    n_reference
+        Rows that the features are counted on.
+    reference
+        Counts of every column. Those of outputs come from the holdout, so a column's rows are its own `ColumnCounts.n`.
+    holdout
+        The holdout's counts; None without a holdout.
+    mean_loss
+        The holdout's mean loss on each column's cells followed by its tails, flat, in the order of the columns. A cell
+        without holdout rows has the overall mean. None without losses.
+    overall_loss
+        The holdout's mean loss; None without losses.
+
     """
 
     columns: tuple[ColumnGrid, ...]
@@ -59,26 +72,31 @@ class ReferenceGrid:
         outputs: Mapping[str, str] | None = None,
         loss: Any | None = None,
     ) -> ReferenceGrid:
-        """Lay the grid over the rows a version was trained on.
+        """Fit a grid to the rows that a version is trained on.
 
-        table, holdout: a pyarrow Table, a pandas DataFrame, or an iterable of record batches. features, outputs: name
-        to ``"numeric"`` or ``"categorical"``; outputs (score, prediction) are laid over the holdout. loss: per
-        holdout row, shape (rows,); NaN rows are left out of the means.
+        Parameters
+        ----------
+        table, holdout
+            A pyarrow Table, a pandas DataFrame, or an iterable of record batches.
+        features, outputs
+            Name to ``"numeric"`` or ``"categorical"``. Outputs (score, prediction) are fitted to the holdout.
+        loss
+            Loss of each holdout row, shape (rows,). The means skip NaN.
 
         Raises
         ------
         ConfigError
-            An unknown kind, a name that is both feature and output, outputs or losses without a holdout.
+            For an unknown kind, a name that is both feature and output, and outputs or losses without a holdout.
         SchemaError
-            A column the table does not have, or losses of another length than the holdout.
+            For a column that the table lacks, and losses of another length than the holdout.
         InsufficientData
-            A reference or holdout without rows.
+            For a reference or a holdout without rows.
 
         """
         outputs = dict(outputs or {})
         _check_kinds(features, outputs)
         if holdout is None and (outputs or loss is not None):
-            raise ConfigError("outputs and loss are counted on a holdout: pass holdout= as well")
+            raise ConfigError("outputs and losses are counted on a holdout; pass holdout= as well")
         reference = _single_table(table, features, "reference")
         held = None if holdout is None else _single_table(holdout, {**features, **outputs}, "holdout")
         columns = _fit_columns(reference, features) + (_fit_columns(held, outputs) if held is not None else [])
@@ -130,17 +148,17 @@ class ReferenceGrid:
         return self.layout.names[self.n_features :]
 
     def column(self, name: str) -> ColumnGrid:
-        """Return one column's cells; KeyError for a name the grid does not have."""
+        """Return the grid of one column; KeyError for a name that the grid does not have."""
         return self.columns[self.layout.index[name]]
 
     @cached_property
     def reference_columns(self) -> dict[str, ColumnCounts]:
-        """The reference's counts per column."""
+        """The reference's counts by column."""
         return {name: self.reference.column(name) for name in self.layout.names}
 
     @cached_property
     def decile_starts(self) -> dict[str, Integers]:
-        """First cell of each of the reference's deciles, for the numeric columns that have values."""
+        """First cell of each of the reference's deciles, by numeric column that has values."""
         return {
             name: decile_starts(counts.cells)
             for name, counts in self.reference_columns.items()
@@ -148,7 +166,7 @@ class ReferenceGrid:
         }
 
     def losses_of(self, name: str) -> Floats | None:
-        """Mean loss of one column's cells followed by its tails, shape (cells + 5,); None without losses."""
+        """Return the mean loss on one column's cells followed by its tails, shape (cells + 5,); None without losses."""
         if self.mean_loss is None:
             return None
         i = self.layout.index[name]
@@ -156,10 +174,17 @@ class ReferenceGrid:
         return self.mean_loss[start : start + self.layout.sizes[i] + len(TAILS)]
 
     def count(self, table: Any) -> Counts:
-        """Count a window: a pyarrow Table, a pandas DataFrame, or an iterable of record batches.
+        """Count a window: a pyarrow Table, a pandas DataFrame, or an iterable of record batches of any size.
 
-        Nothing in the data raises: a missing column is counted as `absent`, what is no number as `invalid`, an unknown
-        category as `other`; other columns are ignored. TypeError for what is no table.
+        The data never raises an error. A column that a table lacks counts as `absent`, a value of another type as
+        `invalid`, an unknown category as `other`. Columns outside the grid are ignored. Small arrow batches are joined
+        first; memory is that of about `keel.grid.tables.PORTION_ROWS` rows, or of the largest batch.
+
+        Raises
+        ------
+        TypeError
+            For anything else than a table or batches.
+
         """
         total: Counts | None = None
         for batch in gather(batches_of(table)):
@@ -169,16 +194,16 @@ class ReferenceGrid:
         return Counts.zero(self) if total is None else total
 
     def to_bytes(self) -> bytes:
-        """Return the grid as one ``.npz`` archive without pickles; equal grids give equal bytes."""
+        """Return the grid as one ``.npz`` archive without pickles. Equal grids give equal bytes."""
         return archive.dump(archive.Content(**{name: getattr(self, name) for name in archive.FIELDS}))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ReferenceGrid:
-        """Read what `to_bytes` wrote; SchemaError for anything else."""
+        """Read the bytes that `to_bytes` wrote; SchemaError for all others."""
         return cls._of(archive.parse(data))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the grid to one file, replacing it at once or not at all."""
+        """Write the grid to one file, which is replaced as a whole."""
         target = Path(path)
         partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
         partial.write_bytes(self.to_bytes())
@@ -186,7 +211,7 @@ class ReferenceGrid:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ReferenceGrid:
-        """Read a saved grid; SchemaError names a file that is none."""
+        """Read a saved grid; SchemaError with the path for any other file."""
         try:
             return cls.from_bytes(Path(path).read_bytes())
         except SchemaError as error:
@@ -208,7 +233,7 @@ def _check_kinds(features: Mapping[str, str], outputs: Mapping[str, str]) -> Non
             raise ConfigError(f"{name}: unknown kind {kind!r}{suggestion(str(kind), KINDS)}; valid: {', '.join(KINDS)}")
     both = sorted(set(features) & set(outputs))
     if both:
-        raise ConfigError(f"both feature and output: {', '.join(both)}")
+        raise ConfigError(f"columns that are both feature and output: {', '.join(both)}")
     if not features and not outputs:
         raise ConfigError("a grid needs at least one column")
 
@@ -259,7 +284,7 @@ def _count_columns(columns: Iterable[ColumnGrid], table: Any) -> list[ColumnCoun
         return grid.name, count_column(grid, read_column(table, grid.name), rows)
 
     columns = list(columns)
-    # Text last, so that the helpers begin with it: it holds the interpreter's lock least, and numbers disturb it least.
+    # Text last, so that helper threads start with it: a column of text takes longest, and a long task is best early.
     counted = dict(in_threads(count, sorted(columns, key=lambda grid: grid.kind == "categorical"), rows))
     return [counted[grid.name] for grid in columns]
 

@@ -13,7 +13,7 @@ PORTION_ROWS = 131_072
 
 def is_frame(data: Any) -> bool:
     """Whether ``data`` is a pandas DataFrame, without importing pandas."""
-    return hasattr(data, "columns") and hasattr(data, "dtypes") and hasattr(data, "iloc")
+    return hasattr(data, "iloc") and hasattr(data, "columns")  # in this order: an arrow table's columns cost time
 
 
 def number_of_rows(table: Any) -> int:

@@ -1,14 +1,15 @@
-"""Reading a column, whatever it is stored as, into numbers or categories. A value depends on itself alone, never
-on the batch it came in, so that any split of a table reads the same.
+"""Read a column of any storage type as numbers or as categories.
 
-Numeric: integers, floats, decimals and booleans (0 and 1) as they are; timestamps, dates, durations and times of day as
-seconds (since 1970-01-01 UTC, or midnight); text is parsed, ``true`` and ``false`` being 1 and 0. Null and NaN are
-missing. What is no number is *invalid*.
+A value is read by itself, independently of its batch. So every split of a table gives the same values.
 
-Categorical: every value is named by text. Text as it is; booleans ``true`` and ``false``; numbers without a fraction as
-integers, whatever their type (``1``, ``1.0`` and decimal ``1.00`` are all ``1``), others in their shortest decimal
-form; dates and times in ISO form, microseconds. Null and NaN are missing. Lists, structs and bytes that are not UTF-8
-are invalid.
+Numeric: integers, floats, decimals and booleans (0 and 1) keep their value. Timestamps, dates, durations and times of
+day become seconds (since 1970-01-01 UTC, or since midnight). Text is parsed; ``true`` and ``false`` are 1 and 0. Null
+and NaN are missing. Every other value is *invalid*.
+
+Categorical: every value has a name. The name of text is the text, of booleans ``true`` or ``false``. A number without a
+fraction has the name of the integer, whatever its type (``1``, ``1.0`` and decimal ``1.00`` are all ``1``); other
+numbers have their shortest decimal form; dates and times their ISO form with microseconds. Null and NaN are missing.
+Lists, structs, and bytes that are not UTF-8 are invalid.
 """
 
 from __future__ import annotations
@@ -34,8 +35,15 @@ INVALID = -2
 class Categories:
     """A categorical column, encoded.
 
-    codes: shape (rows,), integers, positions in ``labels``. labels: distinct values' names, or `MISSING`, or `INVALID`;
-    two may be equal. numbers: whether the values are of a number's type (not text).
+    Parameters
+    ----------
+    codes
+        Positions in ``labels``, shape (rows,).
+    labels
+        Names of distinct values, or `MISSING`, or `INVALID`. Two may be equal.
+    numbers
+        Whether the values are stored as numbers or booleans, not as text.
+
     """
 
     codes: NDArray[np.integer[Any]]
@@ -44,9 +52,9 @@ class Categories:
 
 
 def read_column(table: Any, name: str) -> Any | None:
-    """Return one column as an arrow array or a float64 numpy array; None when the table has no such column.
+    """Return one column as an arrow array or a float64 numpy array; None when the table lacks it.
 
-    Of several columns of that name the first counts.
+    Of several columns with that name, the first is read.
     """
     if is_frame(table):
         return _from_pandas(table[name]) if name in table.columns else None
@@ -78,8 +86,11 @@ def _from_pandas(series: Any) -> Any:
 
 
 def _label_of_object(value: Any) -> str | None:
-    """Name a Python object of a column of mixed types by the rule for categories."""
-    if value is None or type(value).__name__ in {"NAType", "NaTType"}:  # pandas' own, without importing pandas
+    """Return the name of a Python object in a column of mixed types; None for a missing value."""
+    if value is None or type(value).__name__ in {
+        "NAType",
+        "NaTType",
+    }:  # pandas' own, without importing it
         return None
     if isinstance(value, bytes):
         return value.decode(errors="replace")
@@ -100,7 +111,7 @@ def _label_of_number(value: Any) -> str | None:
 
 
 def read_numbers(column: Any) -> tuple[Floats, NDArray[np.bool_] | None]:
-    """Return the values as float64, NaN where missing or invalid, and which ones are invalid (None: none is)."""
+    """Return the values as float64, NaN where missing or invalid, and a mask of the invalid ones (None: none is)."""
     if isinstance(column, np.ndarray):
         return column.astype(np.float64, copy=False), None
     kind = column.type
@@ -128,7 +139,7 @@ def _is_text(kind: Any) -> bool:
 
 
 def is_plain_text(column: Any) -> bool:
-    """Whether the column is an arrow array of text, neither encoded nor views."""
+    """Whether the column is an arrow array of text that is neither dictionary-encoded nor views."""
     return not isinstance(column, np.ndarray) and (
         pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
     )
@@ -154,7 +165,7 @@ def _is_bytes(kind: Any) -> bool:
 
 
 def _decoded(value: bytes | str | None) -> str | None:
-    """Text of UTF-8 bytes; None for bytes that are not."""
+    """Return text, decoded from UTF-8 if it is bytes; None for other bytes."""
     try:
         return value.decode() if isinstance(value, bytes) else value
     except UnicodeDecodeError:
@@ -171,7 +182,7 @@ def _parse(column: Any) -> tuple[Floats, NDArray[np.bool_]]:
 
 
 def _number_of(text: str | None) -> float | None:
-    if text is None or "_" in text:  # Python reads 1_000 as a number; no other writer of tables does
+    if text is None or "_" in text:  # Python parses 1_000 as a number; other software does not
         return None
     word = text.strip().lower()
     if word in {"true", "false"}:
@@ -183,12 +194,12 @@ def _number_of(text: str | None) -> float | None:
 
 
 def _encode(column: Any) -> Any:
-    """Dictionary-encode; views, which arrow cannot encode, are copied first."""
+    """Dictionary-encode. Arrow cannot encode views, so they are copied first."""
     return (column.cast(pa.string()) if pa.types.is_string_view(column.type) else column).dictionary_encode()
 
 
 def _codes(encoded: Any, null: int) -> NDArray[np.integer[Any]]:
-    """Positions in the dictionary; ``null``, one beyond it, for nulls."""
+    """Return positions in the dictionary; ``null`` for nulls."""
     indices = encoded.indices
     if indices.null_count:
         indices = indices.cast(pa.int64()).fill_null(null)
@@ -196,7 +207,7 @@ def _codes(encoded: Any, null: int) -> NDArray[np.integer[Any]]:
 
 
 def read_categories(column: Any) -> Categories:
-    """Return the column's categories, named by the rule at the top of this module."""
+    """Return the column's categories, with the names that this module's docstring defines."""
     if isinstance(column, np.ndarray):
         column = pa.array(column, from_pandas=True)
     kind = column.type
@@ -223,7 +234,7 @@ def _has_labels(kind: Any) -> bool:
 
 
 def _labels(dictionary: Any) -> list[str | int]:
-    """Name the distinct values, or say `MISSING` or `INVALID`."""
+    """Return each distinct value's name, or `MISSING`, or `INVALID`."""
     kind = dictionary.type
     if _is_bytes(kind):
         pairs = [(value, _decoded(value)) for value in dictionary.to_pylist()]

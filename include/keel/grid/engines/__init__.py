@@ -1,1 +1,1 @@
-"""Engines: run the counting kernel where the data is; the integers are the same everywhere."""
+"""Engines run the counting kernel where the data is. They all return the same integers."""

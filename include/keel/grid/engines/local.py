@@ -1,4 +1,4 @@
-"""Counting on this machine, from anything that yields tables."""
+"""Count on this machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,16 @@ HOUR_MICROS = 3_600_000_000
 
 
 def count_hours(grid: ReferenceGrid, tables: Iterable[pa.Table]) -> dict[datetime, Counts]:
-    """Count rows hour by hour: full hour in UTC → counts. ``time`` is a timestamp[us, UTC] column without nulls."""
+    """Return the counts of every full hour (UTC) that has rows.
+
+    Parameters
+    ----------
+    grid
+        The grid to count on.
+    tables
+        Tables of any size with a column ``time``, a timestamp[us, UTC] without nulls.
+
+    """
     hourly: dict[datetime, Counts] = {}
     for table in gather(tables):
         micros = table["time"].cast(pa.int64()).to_numpy()
