@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.experiments import ALLOCATIONS, METRICS, Found, plan_of, run_one
 from benchmarks.probation_flights import FIRST, LAST, WEEK, between, scored, version
 from keel.evaluation.experiment.analysis import ExperimentVerdict
-from keel.stats.sequential.bounded_losses import promised_loss
+from keel.stats.sequential.bounded_losses import baseline_loss
 
 if TYPE_CHECKING:
     from keel.registry.candidate import Candidate
@@ -79,7 +79,7 @@ def serve(date: datetime, seeds: int, kinds: Iterable[tuple[str, str]] = KINDS) 
         pair, metric = kind
         champion, challenger = PAIRS[pair](date)
         before, new = scored(champion, rows), scored(challenger, rows)
-        promised = promised_loss(metric, champion.reference)  # none of the accuracy, which the model does not ask for
+        promised = baseline_loss(metric, champion.reference)  # none of the accuracy, which the model does not ask for
         better = METRICS[metric](before) - METRICS[metric](new)
         days = np.unique(times.astype("datetime64[D]"), return_inverse=True)[1]
         sums = np.bincount(days, better - better.mean())

@@ -1,4 +1,4 @@
-"""The span of time a check judges."""
+"""The window of a check, and helpers for times and intervals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Window:
-    """A half-open span [start, end) on full hours in UTC, because counts are kept by the hour."""
+    """A half-open interval [start, end). Windows of a check lie on full hours in UTC, because counts are hourly."""
 
     start: datetime
     end: datetime
@@ -25,9 +25,9 @@ class Window:
             raise ConfigError(f"window: start {self.start.isoformat()} is not before end {self.end.isoformat()}")
 
     def earlier(self, by: timedelta) -> Window:
-        """Return the window moved into the past by ``by`` or up to an hour more, so that it lies on full hours.
+        """Return the window moved into the past by ``by``, and by up to an hour more, to full hours.
 
-        What is in it is at least ``by`` before what was in this one: no row whose label is not due yet.
+        Its rows are at least ``by`` older than this window's, so that every label has matured.
         """
         return Window(floor_hour(self.start - by), floor_hour(self.end - by))
 
@@ -37,33 +37,33 @@ class Window:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Window:
-        """Return the window that `to_dict` described."""
+        """Return the window that `to_dict` wrote."""
         return cls(datetime.fromisoformat(values["start"]), datetime.fromisoformat(values["end"]))
 
 
 def outside(
     start: datetime, end: datetime, taken: Iterable[tuple[datetime, datetime]]
 ) -> list[tuple[datetime, datetime]]:
-    """Return what of [start, end) lies in none of the spans that are taken, in order.
+    """Return the parts of [start, end) outside the intervals that are taken, in order.
 
     >>> first, *_, last = days = [datetime(2026, 3, day, tzinfo=UTC) for day in range(1, 6)]
     >>> [(a.day, b.day) for a, b in outside(first, last, [(days[3], days[4]), (days[1], days[2])])]
     [(1, 2), (3, 4)]
     """
-    left = []
+    parts = []
     for begin, finish in sorted(taken):
         if begin >= end:
             break
         if begin > start:
-            left.append((start, begin))
+            parts.append((start, begin))
         start = max(start, finish)
-    return [*left, (start, end)] if start < end else left
+    return [*parts, (start, end)] if start < end else parts
 
 
 def parse_time(value: str | datetime | None) -> datetime | None:
-    """Return an aware UTC time from an ISO text or a datetime; naive ones are read as UTC.
+    """Return an aware UTC time from an ISO text or a datetime; a naive one is in UTC.
 
-    Empty and ``"None"``, what a template renders for a missing value, give None.
+    None for empty text, ``"None"`` and ``"null"``, which templates render for a missing value.
 
     >>> parse_time("2013-05-01T00:00:00Z").isoformat()
     '2013-05-01T00:00:00+00:00'
@@ -71,7 +71,7 @@ def parse_time(value: str | datetime | None) -> datetime | None:
     if value is None or value in ("", "None", "null"):
         return None
     try:
-        # A plain datetime whatever came in: pendulum's, which Airflow hands out, loses a foreign zone when subtracted.
+        # A plain datetime: Airflow's are pendulum's, which lose a foreign time zone in a subtraction.
         time = datetime.fromisoformat(value.isoformat() if isinstance(value, datetime) else str(value))
     except ValueError as error:
         raise ConfigError(f"{value!r} is not an ISO 8601 time such as 2013-05-01T00:00:00Z") from error
@@ -90,10 +90,10 @@ def ceil_hour(time: datetime) -> datetime:
 
 
 def times_of(window: Mapping[str, Any]) -> tuple[datetime, datetime]:
-    """Return the start and end of a window's plain form."""
+    """Return the start and end of a window that `Window.to_dict` wrote."""
     return datetime.fromisoformat(window["start"]), datetime.fromisoformat(window["end"])
 
 
 def now_utc() -> datetime:
-    """When a row is written; no decision depends on it."""
+    """Return the current time, for the time of writing of a row. No decision depends on it."""
     return datetime.now(UTC)

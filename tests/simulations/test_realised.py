@@ -11,7 +11,7 @@ from scipy.stats import binom
 
 from keel.stats.metrics.hourly_sums import Sums
 from keel.stats.metrics.hourly_table import HourlyTable
-from keel.stats.metrics.intervals import LEVEL, realise
+from keel.stats.metrics.intervals import LEVEL, interval_estimate
 from keel.stats.metrics.losses import Scored
 
 REPETITIONS = 1000 if os.environ.get("KEEL_FULL_SIZE") else 100
@@ -47,7 +47,7 @@ def rows_of(rng, kind, hours, size, lasting):
 def truth(kind, size):
     rows = rows_of(np.random.default_rng(99), kind, 40_000, size, 0.0)
     whole = HourlyTable.read([Sums.measure(rows, METRICS[kind]).to_json()])
-    return {metric: realise(metric, whole, np.array([START])).value for metric in METRICS[kind]}
+    return {metric: interval_estimate(metric, whole, np.array([START])).value for metric in METRICS[kind]}
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -60,7 +60,7 @@ def test_intervals_miss_about_as_often_as_stated(kind, hours, world):
         parts = [Sums.measure(rows.take(slice(i * ROWS, (i + 1) * ROWS)), METRICS[kind]) for i in range(hours)]
         stretch = HourlyTable.read([part.to_json() for part in parts])
         for metric in METRICS[kind]:
-            found = realise(metric, stretch, times)
+            found = interval_estimate(metric, stretch, times)
             missed[metric] += not found.lower <= truth(kind, WORLDS[world][0])[metric] <= found.upper
     print(kind, hours, world, {metric: count / REPETITIONS for metric, count in missed.items()})
     for metric, count in missed.items():

@@ -26,7 +26,7 @@ from keel.monitoring.window_counts import HourStatus, contiguous_spans, hour_sta
 from keel.stats.json_numbers import finite_or_none
 from keel.stats.metrics.hourly_sums import COLUMNS, Sums
 from keel.stats.metrics.hourly_table import HourlyTable
-from keel.stats.metrics.intervals import of_holdout, realise
+from keel.stats.metrics.intervals import holdout_interval, interval_estimate
 from keel.stats.metrics.losses import scored
 from keel.window import DAY, HOUR, floor_hour
 
@@ -112,7 +112,10 @@ class _History:
         indexes = [each.index for each in group if each.index is not None]
         first, end = (indexes[0], indexes[-1] + 1) if indexes else (0, 0)
         whole, times = self.sums.between(first, end), self.times[first:end]
-        metrics = {name: realise(name, whole, times).to_dict() for name in sorted(METRICS_OF_KIND[config.target.kind])}
+        metrics = {
+            name: interval_estimate(name, whole, times).to_dict()
+            for name in sorted(METRICS_OF_KIND[config.target.kind])
+        }
         means = {f"mean_{name}": finite_or_none(whole.mean(name)) for name in COLUMNS}
         predictions, labelled = sum(each.predictions for each in group), sum(each.labelled for each in group)
         quarantined = [each.labelled for each in group if each.labelled and each.index is None]
@@ -159,8 +162,8 @@ def series(
         None where the number of predictions is not known any more), ``n`` (labelled rows that are not quarantined),
         ``hours``, ``quarantined``, ``mean_label``, ``mean_score`` and ``mean_prediction``. Under ``metrics``, each
         metric has ``value, lower, upper, standard_error, n, clusters, bin_error``
-        (`keel.stats.metrics.intervals.Realised`) and ``holdout``: the same of the version's training holdout, None
-        where it was not measured or the registry does not have it.
+        (`keel.stats.metrics.intervals.IntervalEstimate`) and ``holdout``: the same of the version's training holdout,
+        None where it was not measured or the registry does not have it.
 
     """
     refresh(ws, config, start=start, end=end)
@@ -170,7 +173,7 @@ def series(
     for (begin, number), group in history.groups(partial(_floor, bucket)).items():
         report = _header(begin, _end(begin, bucket), number) | history.report(group, config)
         for name, values in report["metrics"].items():
-            values["holdout"] = of_holdout(holdouts[number], name)
+            values["holdout"] = holdout_interval(holdouts[number], name)
         found.append(report)
     return found
 

@@ -23,7 +23,7 @@ from keel.evaluation.probation.sequential_tests import BLOCK_ROWS, BLOCK_SPAN, M
 from keel.stats.sequential.betting import Wealth, combine, log_e_value
 from keel.stats.sequential.blocks import Integers, block_ends, block_means
 from keel.stats.sequential.confidence_sequences import BISECTIONS, IPWDifferences, half_width, running
-from keel.stats.sequential.day_clusters import HourlySums
+from keel.stats.sequential.day_clusters import HourlyArmLosses
 from keel.stats.sequential.sample_ratio import log_ratio_mismatch
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def first_shown(plan: Plan, rows: Outcomes, found: ByRows) -> Shown | None:
     sums, floors = _hourly(plan, rows), tolerated(plan, found.early)
     for moment in np.flatnonzero(found.better | found.worse):
         n, early = int(found.moments[moment]), bool(found.early[moment])
-        steady = sums.steady(n, alpha=plan.alpha)
+        steady = sums.difference(n, alpha=plan.alpha)
         if found.worse[moment] and steady.improvement + steady.width < floors[moment]:
             return Shown(n, better=False, early=early)
         if found.better[moment] and steady.improvement - steady.width > plan.min_improvement:
@@ -124,7 +124,7 @@ def first_shown(plan: Plan, rows: Outcomes, found: ByRows) -> Shown | None:
 
 def bounds(plan: Plan, rows: Outcomes) -> Bounds:
     """Return the improvement and its bounds after all of the rows."""
-    steady = _hourly(plan, rows).steady(len(rows), alpha=plan.alpha)
+    steady = _hourly(plan, rows).difference(len(rows), alpha=plan.alpha)
     lower, upper = _bounds_by_rows(plan, rows)
     return Bounds(
         steady.improvement,
@@ -219,12 +219,12 @@ def _bounds_by_rows(plan: Plan, rows: Outcomes) -> tuple[float, float]:
     return _block_bound(blocks, plan.alpha), -_block_bound(-blocks, plan.alpha)
 
 
-def _hourly(plan: Plan, rows: Outcomes) -> HourlySums:
+def _hourly(plan: Plan, rows: Outcomes) -> HourlyArmLosses:
     losses = plan.loss.of(rows.answered)
     if plan.mode == "shadow":
-        return HourlySums(rows.time, np.ones((2, len(rows))), np.stack([losses, plan.loss.of(rows.shadow)]))
+        return HourlyArmLosses(rows.time, np.ones((2, len(rows))), np.stack([losses, plan.loss.of(rows.shadow)]))
     weights = np.stack([~rows.challenger / (1 - rows.share), rows.challenger / rows.share])
-    return HourlySums(rows.time, weights, np.stack([losses, losses]))
+    return HourlyArmLosses(rows.time, weights, np.stack([losses, losses]))
 
 
 def _contrasts(plan: Plan, rows: Outcomes) -> IPWDifferences:

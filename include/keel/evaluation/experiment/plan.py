@@ -105,7 +105,7 @@ class Plan:
     """Outcomes after which it ends without a difference shown, unless that is before ``least``."""
     started_at: datetime
     promised: Estimate | None = None
-    """The champion's mean loss on its holdout (`promised_loss`): a regression's errors are cut by it, and bets are
+    """The champion's mean loss on its holdout (`baseline_loss`): a regression's errors are cut by it, and bets are
     made on what differs from it. It sets no level, only how soon a difference shows."""
     least: timedelta = MIN_DURATION
     """No verdict on the versions before their outcomes are of rows this long after the first of them, but for harm that

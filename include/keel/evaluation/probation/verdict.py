@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from keel.evaluation.probation.sequential_tests import ProbationTests, SequentialTest
 from keel.stats.json_numbers import finite_or_none
-from keel.stats.sequential.bounded_losses import bounded_loss, promised_loss
+from keel.stats.sequential.bounded_losses import baseline_loss, bounded_loss
 
 if TYPE_CHECKING:
     from keel.config import PromotionConfig
@@ -113,7 +113,7 @@ def evaluate_probation(
     - *broken promise*, which people are told: its mean loss is expected to be above the upper bound from its holdout by
       more than ``max_increase``, and no harm is shown: the version before it would do no better.
     """
-    promised = promised_loss(metric, reference)
+    promised = baseline_loss(metric, reference)
     loss = bounded_loss(metric, promised)
     if loss is None:
         return _unjudged(metric, len(current), over)

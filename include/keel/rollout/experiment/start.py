@@ -21,7 +21,7 @@ from keel.monitoring.storage import request_id, store_decision
 from keel.rollout.eligibility import promotable, require_promotable
 from keel.rollout.experiment.parameters import MAX_N, ExperimentParameters
 from keel.stats.metrics.losses import ROW_LOSSES
-from keel.stats.sequential.bounded_losses import promised_loss
+from keel.stats.sequential.bounded_losses import baseline_loss
 from keel.training.datasets import recent_rows
 from keel.window import HOUR, Window, floor_hour, now_utc
 
@@ -245,7 +245,7 @@ def _metric(config: ModelConfig, requested: str | None) -> str:
 
 def _baseline(ws: Workspace, config: ModelConfig, champion: int, metric: str) -> Estimate | None:
     """Return the champion's mean loss on its holdout; None where that is not known."""
-    baseline = promised_loss(metric, ws.registry.reference(config.model, champion))
+    baseline = baseline_loss(metric, ws.registry.reference(config.model, champion))
     return baseline if baseline is not None and math.isfinite(baseline.standard_error) else None
 
 

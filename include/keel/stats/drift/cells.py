@@ -1,4 +1,4 @@
-"""Cells made fewer: what measures share."""
+"""Merge and pool cells, which several measures need."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ Floats = NDArray[np.float64]
 
 MIN_EXPECTED = 5.0
 """Cochran's rule: with a smaller expectation the χ² law does not hold (Cochran 1954)."""
-
-
 CLEAR_OF_CUT = 4.0
-"""Standard errors by which a category must exceed the vocabulary's cut to be certain not to have been chosen by luck.
+"""Standard errors by which a category's count must exceed the vocabulary's cut: below that, chance may have chosen it.
 """
 
 
@@ -36,12 +34,20 @@ def pool_small(
 ) -> tuple[Integers, Integers, int]:
     """Pool the categories whose expectation in either sample is below ``minimum`` into one last cell.
 
-    reference, current: shape (cells,), counts; the last cell is `other`. Returns both sides on the pooled cells, and
-    how many cells were pooled (0: the occupied cells as they were). `other` joins the pool whenever there is one: the
-    categories in it are exactly those the reference happened not to see, and the pool holds those the window
-    happened not to see; apart they would differ with nothing wrong. For the same reason ``cut``, the reference's count
-    of the most frequent category left out of the vocabulary, pools those not clearly more frequent. A pool still below
-    the minimum takes the smallest other cell in, so that fewer than two cells may be left.
+    Returns both sides on the pooled cells, and the number of cells in the pool (0: the occupied cells, unchanged).
+    `other` joins the pool whenever there is one. It holds the categories that the reference lacks by chance, and the
+    pool those that the window lacks by chance; apart they would differ without any drift. A pool that is still below
+    the minimum also takes the smallest remaining cell, so the result may have fewer than two cells.
+
+    Parameters
+    ----------
+    reference, current
+        Counts, shape (cells,); the last cell is `other`.
+    minimum
+        The smallest expectation of a cell that stays apart.
+    cut
+        The reference's count of the most frequent category outside the vocabulary. Categories that are not clearly more
+        frequent are pooled, for the same reason as `other`.
 
     >>> pool_small([50, 50, 1, 0], [50, 50, 1, 2])
     (array([50, 51]), array([50, 53]), 3)
@@ -62,7 +68,7 @@ def pool_small(
 
 
 def pool(reference: Integers, current: Integers, small: NDArray[np.bool_]) -> tuple[Integers, Integers]:
-    """Put the cells of ``small`` into one last cell; empty ones are dropped.
+    """Pool the cells of ``small`` into one last cell, and drop empty cells.
 
     >>> pool(np.array([3, 1, 2]), np.array([4, 0, 1]), np.array([False, True, True]))
     (array([3, 3]), array([4, 1]))

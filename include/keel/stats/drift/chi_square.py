@@ -1,4 +1,4 @@
-"""Two-sample χ²: whether two samples of a category have the same shares."""
+"""Two-sample χ² test of the shares of categories."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ if TYPE_CHECKING:
     from keel.stats.drift.cells import Floats, Integers
 
 MAX_SIMULATED_CELLS = 50
-"""Simulation costs time per cell; of more only the most frequent are kept apart."""
+"""Cells of a simulated table, whose time grows with them: the most frequent categories; the rest are pooled."""
 
 
 def chi_square(
     reference: ArrayLike, current: ArrayLike, *, rng: np.random.Generator, resamples: int, cut: int = 0
 ) -> tuple[float, float, int]:
-    """χ² = Σ (observed − expected)² / expected over the 2 × cells table; returns (statistic, p-value, cells used).
+    """Return χ² = Σ (observed − expected)² / expected over the 2 × cells table, its p-value, and the cells used.
 
-    reference, current: shape (cells,), counts, the last cell being `other`; each with at least one row. The reference
-    is a sample too: taking its shares for exact turns 5% false alarms into 34% at five categories. Cells with an
-    expectation below 5 are pooled (`keel.stats.drift.cells.pool_small`, also for ``cut``). When fewer than two are left
-    the cells are those with an expectation of 5 in the reference, and the p-value is simulated with both margins
-    fixed, (k + 1)/(resamples + 1). With one cell even then, as for a column of identifiers: statistic 0, p-value 1.
+    The reference counts as a sample too: with its shares as exact, five categories have 34% false alarms instead of
+    5%. Cells with an expectation below 5 are pooled (`keel.stats.drift.cells.pool_small`, which also explains ``cut``).
+    With fewer than two cells left, the cells are those with an expectation of 5 in the reference, and the p-value is
+    simulated with both margins fixed, (k + 1)/(resamples + 1). With a single cell even then, as for a column of
+    identifiers, the statistic is 0 and the p-value 1.
     Source: Pearson 1900; Agresti, Categorical Data Analysis, 3.2. Simulation: Hope 1968.
+
+    reference, current: counts, shape (cells,), each with at least one row; the last cell is `other`.
 
     >>> statistic, p, cells = chi_square([50, 50, 0], [30, 70, 0], rng=np.random.default_rng(0), resamples=99)
     >>> round(statistic, 4), round(p, 4), cells
@@ -45,20 +47,20 @@ def chi_square(
 
 
 def chi_square_statistic(reference: ArrayLike, current: ArrayLike) -> float:
-    """χ² of a table whose cells are all occupied.
+    """Return χ² of a table without empty cells.
 
     >>> chi_square_statistic([10, 10], [10, 10])
     0.0
     """
     r, c = np.asarray(reference, dtype=np.float64), np.asarray(current, dtype=np.float64)
     n_r, n = r.sum(), c.sum()
-    # The two rows' sums of (o − e)²/e, written with one difference: both deviations have the same size.
+    # The sums of (o − e)²/e of both rows need one difference: their deviations have the same size.
     deviation = (r * n - c * n_r) / (n_r + n)
     return float(np.sum(deviation**2 / (r + c)) * (n_r + n) * (1 / n_r + 1 / n))
 
 
 def _cells_to_simulate(r: Integers, c: Integers, cut: int) -> tuple[Integers, Integers]:
-    """Pool what the reference need not have seen, and `other`, which holds what it has not."""
+    """Pool `other` and the categories that the reference may lack by chance."""
     total = r + c
     least = max(MIN_EXPECTED, cut + CLEAR_OF_CUT * cut**0.5)
     small = total * (int(r.sum()) / int(total.sum())) < least
@@ -70,7 +72,7 @@ def _cells_to_simulate(r: Integers, c: Integers, cut: int) -> tuple[Integers, In
 def _simulated_p_value(r: Integers, c: Integers, rng: np.random.Generator, resamples: int) -> float:
     pooled, n = r + c, int(c.sum())
     draws = rng.multivariate_hypergeometric(pooled, n, size=resamples, method="marginals")
-    # With both margins fixed χ² is increasing in Σ c²/pooled.
+    # With both margins fixed, χ² increases with Σ c²/pooled.
     extreme = _weight(draws, pooled) >= _weight(c, pooled) * (1 - 1e-12)
     return float((np.count_nonzero(extreme) + 1) / (resamples + 1))
 

@@ -1,4 +1,4 @@
-"""False discovery rate: many tests, one stated level."""
+"""Control of the false discovery rate over many tests."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def benjamini_hochberg(p_values: ArrayLike) -> Floats:
-    """Adjusted p-values (q-values), shape (tests,), in the order given: reject where q ≤ α.
+    """Return adjusted p-values (q-values), shape (tests,), in the order given: reject where q ≤ α.
 
-    q_(i) = min over j ≥ i of m·p_(j)/j. Among the rejected a share of at most α is expected to be false, for
-    independent or positively dependent tests; when nothing is wrong anywhere, the chance of any rejection is at most α.
+    q_(i) = min over j ≥ i of m·p_(j)/j. For independent or positively dependent tests, the expected share of false
+    rejections is at most α. If every null hypothesis holds, the probability of any rejection is at most α.
     Source: Benjamini & Hochberg 1995; Benjamini & Yekutieli 2001 for dependence.
 
     >>> benjamini_hochberg([0.01, 0.04, 0.03, 0.5]).round(4).tolist()

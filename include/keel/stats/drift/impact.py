@@ -1,4 +1,4 @@
-"""Impact: what a column's drift alone would cost."""
+"""Impact: the change of the mean loss that a column's drift alone would cause."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ if TYPE_CHECKING:
 
 
 def impact(reference: ArrayLike, current: ArrayLike, mean_loss: ArrayLike) -> float:
-    """Impact = Σ (q − p) · mean loss per cell, in units of the loss; positive is harm.
+    """Return the impact Σ (q − p) · mean loss per cell, in units of the loss; positive is harm.
 
-    reference, current: shape (cells + tails,), counts of *all* rows, missing ones included, each with at least one.
-    mean_loss: same shape, the model's mean loss on the holdout's rows of that cell. It is what the column's change
-    would do to the mean loss if the relation to the target stayed as it was. Marginal: summed over columns it
-    counts what correlated columns share more than once, and leaves out interactions.
+    It is the change of the mean loss if only the column's distribution changed, and not the relation to the target. It
+    is marginal: a sum over columns counts the shared part of correlated columns more than once, and no interactions.
+
+    reference, current: counts of *all* rows, also those without a value, shape (cells + tails,), each with at least one
+    row. mean_loss: same shape, the model's mean loss on the holdout's rows in that cell.
 
     >>> round(impact([50, 50], [20, 80], [0.1, 0.3]), 3)
     0.06

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def jensen_shannon(reference: ArrayLike, current: ArrayLike) -> float:
-    """JS = √(½ KL(p‖m) + ½ KL(q‖m)), m = (p + q)/2, with logarithms of base 2: in [0, 1], a metric.
+    """Return JS = √(½ KL(p‖m) + ½ KL(q‖m)), m = (p + q)/2, with logarithms of base 2: in [0, 1], a metric.
 
-    reference, current: shape (cells,), counts, each with at least one row. The square root is taken (distance, not
-    divergence). In base e the same distributions give a value smaller by √ln 2 = .83.
+    It is the distance, which is the square root of the divergence. In base e the value is smaller by the factor
+    √ln 2 = .83. reference, current: counts, shape (cells,), each with at least one row.
     Source: Endres & Schindelin 2003.
 
     >>> jensen_shannon([1, 0], [0, 1])

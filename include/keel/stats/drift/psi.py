@@ -1,4 +1,4 @@
-"""Population stability index: how far a distribution has moved, and how much of that chance would do alone."""
+"""Population stability index: the distance between two distributions, and its excess over chance."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from keel.stats.drift.cells import Integers
 
 JEFFREYS = 0.5
-"""Added to every cell: with a floor such as 1e-4 in its place, one empty cell decides the index."""
+"""Added to every cell. With a floor such as 1e-4 instead, one empty cell decides the index."""
 BINS = 10
-"""Deciles: the convention behind the customary thresholds .1 and .25."""
+"""Deciles, for which the customary thresholds .1 and .25 are meant."""
 
 
 def psi(reference: ArrayLike, current: ArrayLike, *, prior: float = JEFFREYS) -> float:
-    """PSI = Σ (q − p) ln(q / p) in nats, ≥ 0, with p and q the reference's and the window's shares.
+    """Return PSI = Σ (q − p) ln(q / p) in nats, ≥ 0, with the reference's shares p and the window's shares q.
 
-    reference, current: shape (cells,), non-negative counts on the same cells: the ten reference deciles, or
-    categories. ``prior`` is added to each cell; cells empty on both sides are left out.
+    reference, current: non-negative counts on the same cells (the reference's deciles, or categories), shape (cells,).
+    prior: added to each cell. Cells that are empty on both sides are skipped.
     Source: Yurdakul & Naranjo 2020, eq. 1.
 
     >>> psi([10, 10], [10, 10])
@@ -38,7 +38,7 @@ def psi(reference: ArrayLike, current: ArrayLike, *, prior: float = JEFFREYS) ->
 
 
 def psi_excess(value: float, reference: ArrayLike, current: ArrayLike) -> float:
-    """PSI less (cells − 1)(1/n_r + 1/n), its expectation when nothing has changed; may be negative.
+    """Return PSI less (cells − 1)(1/n_r + 1/n), its expectation without a change; may be negative.
 
     Source: Yurdakul & Naranjo 2020, section 3.
 
@@ -56,12 +56,14 @@ def _occupied(reference: ArrayLike, current: ArrayLike) -> tuple[Integers, Integ
 
 
 def decile_starts(reference: ArrayLike, *, bins: int = BINS) -> Integers:
-    """First cell of each bin, ascending from 0, so that a bin holds about a tenth of the reference.
+    """Return the first cell of each bin, ascending from 0, so that a bin holds about a tenth of the reference.
 
-    reference: shape (cells,), counts with at least one row. A cell with a tenth or more is a bin of its own: cut at
-    deciles only, a reference of 95% ones and 5% zeros would be a single bin and its index 0 for any window. What lies
-    between two such cells is cut into as many bins as it has tenths, at least one, also where the reference has
-    nothing: a window that moves into the gap between two atoms has moved. The first and last bin are open.
+    A cell with a tenth or more is a bin of its own. With deciles only, a reference of 95% ones and 5% zeros would be a
+    single bin, and its index 0 for every window. The cells between two such cells become as many bins as they have
+    tenths, at least one, also without reference rows: a window that moves into the gap between two atoms has drifted.
+    The first and the last bin are open.
+
+    reference: counts with at least one row, shape (cells,). bins: 10 for deciles.
 
     >>> decile_starts([0, 95, 0, 5, 0]).tolist()
     [0, 1, 2]
@@ -91,5 +93,5 @@ def _cut_run(cumulative: Integers, begin: int, end: int, total: int, bins: int) 
     parts = max(1, round(bins * mass / total))
     targets = before + mass * np.arange(1, parts) / parts
     cuts = begin + 1 + np.searchsorted(cumulative[begin : end - 1], targets, side="left")
-    # A cut after the run's last row would leave a bin without reference: its open end belongs to the bin before.
+    # A cut after the run's last row would give a bin without reference rows.
     return [begin, *sorted({int(cut) for cut in cuts if cut < end and cumulative[cut - 1] < before + mass})]

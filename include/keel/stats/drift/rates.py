@@ -1,4 +1,4 @@
-"""Rates of what lies on no cell or on one not expected: missing, unknown, beyond the range, infinite, invalid."""
+"""Tests of the rates of missing, infinite, invalid and out-of-range values, and of new categories."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import numpy as np
 from scipy.special import gammaln
 
 _TAIL_WIDTH = 40.0
-"""Standard deviations summed beyond the observed count; what follows is below 1e-300 of the sum."""
+"""Standard deviations that are summed beyond the observed count; the rest is below 1e-300 of the sum."""
 
 
 def rate_increase_p_value(events_reference: int, n_reference: int, events: int, n: int) -> float:
-    """P(at least ``events`` in the window, given all events) when both rates are equal, in [0, 1].
+    """Return P(at least ``events`` in the window, given all events) for equal rates, in [0, 1].
 
-    The exact one-sided two-proportion test: given how many of the n_r + n rows are events, the window's number is
-    hypergeometric. Valid at any size and any rate, also 0. Source: Fisher 1935; Agresti, Categorical Data Analysis,
-    3.5.
+    It is the exact one-sided test of two proportions. Given the events among all n_r + n rows, the window's number is
+    hypergeometric. The test is valid at any size and any rate, also 0.
+    Source: Fisher 1935; Agresti, Categorical Data Analysis, 3.5.
 
     >>> round(rate_increase_p_value(1, 10, 9, 10), 6)
     0.000547
@@ -51,12 +51,13 @@ def _log_choose(
 
 
 def beyond_range_p_value(n_reference: int, beyond: int, n: int) -> float:
-    """P(at least ``beyond`` of n new values outside the range of n_r old ones) when all are one sample, in [0, 1].
+    """Return P(at least ``beyond`` of n new values outside the range of n_r old ones) in one sample, in [0, 1].
 
-    The range is the reference's own, so that it has no value outside by construction, and comparing 0 of n_r with
-    ``beyond`` of n would accuse chance. In a random order of all values those of the window outside on both sides
-    together are as many as come before the second reference value: ``beyond`` or more when the first ``beyond`` + 1
-    hold at most one of the reference. Ties make it an upper bound. Source: Wilks 1941 (law of exceedances).
+    The range is the reference's own, which therefore has no value outside. So the comparison of 0 of n_r with
+    ``beyond`` of n would raise false alarms. The window's values outside, on both sides together, are distributed as
+    the values before the second reference value in a random order of all. There are ``beyond`` or more if the first
+    ``beyond`` + 1 hold at most one value of the reference. Ties make the result an upper bound.
+    Source: Wilks 1941 (law of exceedances).
 
     >>> round(beyond_range_p_value(2, 1, 3), 4)
     0.9

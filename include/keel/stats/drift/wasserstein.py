@@ -15,13 +15,23 @@ if TYPE_CHECKING:
 def wasserstein(
     reference: ArrayLike, current: ArrayLike, knots: Floats, *, scale: float, overshoot: float = 0.0
 ) -> float | None:
-    """W1 = ∫ |F_reference − F_current| dx / scale, ≥ 0; None where the scale is 0 (a constant reference).
+    """Return W1 = ∫ |F_reference − F_current| dx / scale, ≥ 0; None where the scale is 0 (a constant reference).
 
-    reference, current: shape (2k + 1,), counts on the cells ``(-inf, k0), {k0}, (k0, k1), …``, each with at least one
-    row. knots: shape (k,). scale: the reference's interquartile range, never a fixed floor. overshoot: the window's
-    mean distance beyond the outermost knots, in scales: outside the reference's range F_reference is 0 or 1, and that
-    mean is the integral. Between two knots both functions are taken as straight lines, which is exact to within 1% or
-    .005 on quantile knots; a window inside a wide gap between two atoms is taken as spread evenly over it.
+    Both functions are straight lines between two knots, which is exact to within 1% or .005 on quantile knots. Window
+    values inside a wide gap between two atoms count as spread evenly over it.
+
+    Parameters
+    ----------
+    reference, current
+        Counts on the cells ``(-inf, k0), {k0}, (k0, k1), …``, shape (2k + 1,), each with at least one row.
+    knots
+        Shape (k,), ascending.
+    scale
+        The reference's interquartile range, never a fixed floor.
+    overshoot
+        The window's mean distance beyond the outermost knots, in scales. Beyond the reference's range F_reference is 0
+        or 1, so that this mean is the integral there.
+
     Source: Vallender 1974; Ramdas, García Trillos & Cuturi 2017.
 
     >>> wasserstein([0, 1, 0, 1, 0], [0, 0, 0, 2, 0], np.array([0.0, 2.0]), scale=2.0)
@@ -38,7 +48,7 @@ def wasserstein(
 
 
 def _mean_absolute(left: Floats, right: Floats) -> Floats:
-    """Mean of |straight line from left to right|; where it crosses zero the two triangles' areas."""
+    """Return the mean of |straight line from left to right|; where the line crosses zero, the area of two triangles."""
     a, b = np.abs(left), np.abs(right)
     mean = (a + b) / 2
     crossing = np.flatnonzero(left * right < 0)

@@ -1,8 +1,7 @@
-"""Sums of floats without any rounding, so that parts add up to the same whole however they were cut.
+"""Sums of floats without rounding, so that any split of the values adds up to the same total.
 
-Adding floats rounds at every step, and what is rounded depends on the order. Every float is a whole number times a
-power of two, so their sum is one too, and is kept as that: a fraction. It is rounded once, where somebody asks for a
-float.
+Floating-point addition rounds at every step, and the rounding depends on the order. Every float is a whole number times
+a power of two, so their sum is one too. It is stored as that fraction, and rounded once, in the conversion to a float.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _DIGITS = 53
 
 
 def exact_sums(values: Floats) -> tuple[Fraction, Fraction]:
-    """Return the sum of finite floats, shape (n,), and that of their squares, as the fractions that they are.
+    """Return the sum of finite floats, shape (n,), and the sum of their squares, as exact fractions.
 
     >>> exact_sums(np.array([1e300, 1.0, -1e300]))[0], exact_sums(np.array([0.1] * 3))[1] == 3 * Fraction(0.1) ** 2
     (Fraction(1, 1), True)
@@ -43,7 +42,7 @@ def _scaled(number: int, power: int) -> Fraction:
 
 
 def ratio(above: int, below: int) -> float:
-    """Return the float nearest to above/below, infinite beyond the largest; below > 0.
+    """Return the float nearest to above/below, infinite beyond the largest float; below > 0.
 
     >>> ratio(1, 3), ratio(-(10**400), 1)
     (0.3333333333333333, -inf)
@@ -55,12 +54,12 @@ def ratio(above: int, below: int) -> float:
 
 
 def to_float(number: Fraction) -> float:
-    """Return the float nearest to a fraction, infinite beyond the largest."""
+    """Return the float nearest to a fraction, infinite beyond the largest float."""
     return ratio(number.numerator, number.denominator)
 
 
 def to_text(number: Fraction) -> str:
-    """Return a sum as text: a whole number and the power of two that divides it, in hexadecimal.
+    """Return a sum as text, in hexadecimal: a whole number, and the power of two that divides it.
 
     >>> to_text(Fraction(-5, 8)), to_text(Fraction(7))
     ('-5/3', '7/0')
@@ -69,7 +68,7 @@ def to_text(number: Fraction) -> str:
 
 
 def from_texts(texts: Sequence[str]) -> tuple[list[int], int]:
-    """Return sums that `to_text` wrote, at least one, as whole numbers over two to the same power, and this power.
+    """Read sums that `to_text` wrote, at least one: whole numbers over a common power of two, and that power.
 
     >>> from_texts(["-5/3", "7/0"])
     ([-5, 56], 3)

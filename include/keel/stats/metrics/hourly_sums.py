@@ -1,7 +1,7 @@
-"""What is kept of labelled predictions so that metrics and their errors follow for any stretch of time, by adding.
+"""Sums of an hour's labelled predictions, from which metrics and their errors follow for any interval of time.
 
-Losses and their squares as exact sums, and the scores of either class in bins. Two hours added, which
-`keel.stats.metrics.hourly_table` does, are the hour that has the rows of both, to the last digit.
+They are exact sums of losses and of squared losses, and histograms of the scores of both classes. The sums of two hours
+add up (`keel.stats.metrics.hourly_table`) to those of the rows of both, to the last digit.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 COLUMNS = ("label", "score", "prediction")
-"""What is averaged beside the losses: base rate, mean score, mean prediction."""
+"""Columns with a mean beside the losses: base rate, mean score, mean prediction."""
 BINS_PER_LOGIT, LARGEST_LOGIT = 64, 32
-"""Bins have equal widths on the scale of the logit, 1/64: at 0.5 as wide as 256 equal bins would be (0.004), and
-narrower towards 0 and 1, where the scores of rare events lie. What is beyond ±32 (1.3e-14 from 0 or 1) shares a bin."""
+"""Bins have a width of 1/64 on the scale of the logit. At 0.5 that is the width of 256 equal bins (0.004). Bins are
+narrower towards 0 and 1, where the scores of rare events lie. Scores beyond ±32 (1.3e-14 from 0 or 1) share a bin."""
 BINS = 2 * LARGEST_LOGIT * BINS_PER_LOGIT + 2
 
 
@@ -49,7 +49,7 @@ def bins_of(score: Floats) -> Integers:
 
 @dataclass(frozen=True)
 class Moments:
-    """Of the finite ones among some values: how many, their sum, and the sum of their squares."""
+    """The number of finite values, their sum, and the sum of their squares."""
 
     n: int = 0
     total: Fraction = Fraction(0)
@@ -57,18 +57,18 @@ class Moments:
 
     @classmethod
     def of(cls, values: Floats) -> Moments:
-        """Measure values, shape (n,); those that are no number, or infinite, are left out."""
+        """Return the moments of values, shape (n,), without NaN and infinities."""
         usable = np.isfinite(values)
         return cls(int(usable.sum()), *exact_sums(values[usable]))
 
     @property
     def mean(self) -> float:
-        """The mean, NaN without values."""
+        """The mean; NaN without values."""
         return to_float(self.total / self.n) if self.n else math.nan
 
     @property
     def error(self) -> float:
-        """Standard error of the mean if every row were independent of every other; NaN below two values."""
+        """Standard error of the mean of independent rows; NaN below two values."""
         if self.n < 2:
             return math.nan
         variance = (self.squares - self.total**2 / self.n) / (self.n - 1)
@@ -77,7 +77,7 @@ class Moments:
 
 @dataclass(frozen=True, eq=False)
 class Histogram:
-    """Scores by class: the bins that have rows, ascending, and how many positives and negatives are in each."""
+    """Scores by class: the bins with rows, ascending, and the number of positives and of negatives in each."""
 
     bins: Integers
     positive: Integers
@@ -85,32 +85,32 @@ class Histogram:
 
     @classmethod
     def of(cls, score: Floats, label: Floats) -> Histogram:
-        """Count scores; a label above 0 is a positive."""
+        """Count scores. A label above 0 is a positive."""
         bins, cell = np.unique(bins_of(score), return_inverse=True)
         positive, negative = (np.bincount(cell[of_class], minlength=len(bins)) for of_class in (label > 0, label <= 0))
         return cls(bins, positive, negative)
 
     @classmethod
     def empty(cls) -> Histogram:
-        """No rows."""
+        """Return the histogram of no rows."""
         return cls(*(np.empty(0, np.int64) for _ in range(3)))
 
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """Labelled predictions of one version: how many, and what is kept of them by metric and by column."""
+    """The sums of an hour's labelled predictions of one version."""
 
     n: int
     moments: Mapping[str, Moments]
-    """Of the loss per row of each metric that is a mean of losses, and of `COLUMNS`; each on the rows that have it."""
+    """Of each metric's loss per row, on the rows with that loss, and of each of `COLUMNS`."""
     histogram: Histogram
-    """Of the rows that have what ``roc_auc`` needs; empty where the model has no scores to rank by."""
+    """Of the rows with the values that ``roc_auc`` needs; empty for a model without scores."""
 
     @classmethod
     def measure(cls, rows: Scored, metrics: Iterable[str]) -> Sums:
-        """Sum labelled predictions up.
+        """Sum labelled predictions.
 
-        A row without a number that a metric needs is in none of that metric's sums, and counts in ``n`` alone.
+        A row without a finite value that a metric needs is in none of that metric's sums; it counts in ``n``.
         """
         moments = {name: Moments.of(getattr(rows, name)) for name in COLUMNS}
         histogram = Histogram.empty()
@@ -124,7 +124,7 @@ class Sums:
         return cls(len(rows), moments, histogram)
 
     def to_json(self) -> str:
-        """Return versioned JSON, exact."""
+        """Return exact JSON with the number of its format."""
         moments = {name: [m.n, to_text(m.total), to_text(m.squares)] for name, m in self.moments.items()}
         h = self.histogram
         histogram = [h.bins.tolist(), h.positive.tolist(), h.negative.tolist()]

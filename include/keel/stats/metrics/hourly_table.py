@@ -1,7 +1,7 @@
-"""Hourly sums side by side, as they are stored, so that those of any stretch of hours are added up at once.
+"""A table of hourly sums, which adds up any interval of hours at once.
 
-A sum is a whole number over a power of two; those of one metric share the power, so that adding them is adding whole
-numbers, without any rounding and much faster than fractions.
+A sum is a whole number over a power of two. The sums of one metric share the power, so that adding them is adding whole
+numbers: exact, and much faster than adding fractions.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from keel.stats.metrics.losses import Floats
 
 NOTHING = (0, "0/0", "0/0")
-"""The moments of no value."""
+"""The moments of no values."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """One metric's moments, by hour: how many values, their sums in 2^-power, and the sums of their squares."""
+    """One metric's moments by hour: number of values, their sums in units of 2^-power, sums of squares."""
 
     n: list[int]
     totals: list[int]
@@ -48,7 +48,7 @@ class Column:
         return Moments(sum(self.n), Fraction(sum(self.totals), 1 << self.power), squares)
 
     def deviations(self) -> Floats:
-        """Return by how much each hour moves the mean of all: (S_h − n_h·mean)/n, rounded once. Some rows are there."""
+        """Return each hour's contribution to the mean: (S_h − n_h·mean)/n, rounded once. There must be rows."""
         n, total = sum(self.n), sum(self.totals)
         below = n * n << self.power
         moved = [ratio(part * n - count * total, below) for part, count in zip(self.totals, self.n, strict=True)]
@@ -57,15 +57,15 @@ class Column:
 
 @dataclass(frozen=True)
 class HourlyTable:
-    """Some hours' sums, each hour's place being its number from 0."""
+    """The sums of several hours, which are numbered from 0."""
 
     rows: list[int]
     """Labelled rows of each hour."""
     columns: Mapping[str, Column]
     starts: Integers
-    """Where each hour's cells begin among those of all, and where the last hour's end; shape (hours + 1,)."""
+    """Where each hour's cells start among those of all hours, and where the last hour's stop; shape (hours + 1,)."""
     bins: Integers
-    """The cells' bins, see `keel.stats.metrics.hourly_sums.bins_of`, with the positives and negatives in each."""
+    """Bin of each cell (`keel.stats.metrics.hourly_sums.bins_of`); ``positive`` and ``negative`` are its counts."""
     positive: Integers
     negative: Integers
 
@@ -73,7 +73,7 @@ class HourlyTable:
     def read(cls, bodies: Sequence[str]) -> HourlyTable:
         """Read hours that `keel.stats.metrics.hourly_sums.Sums.to_json` wrote.
 
-        ValueError for another format, which a later Keel may write.
+        ValueError for another format, which a later version of Keel writes.
         """
         reading = _Reading()
         for body in bodies:
@@ -93,36 +93,38 @@ class HourlyTable:
         )
 
     def moments(self, name: str) -> Moments:
-        """Return the moments of a metric's loss, or of a column, over all hours; an hour that lacks it adds nothing."""
+        """Return the moments of a metric's loss, or of a column, over all hours that have it."""
         return self.columns[name].whole if name in self.columns else Moments()
 
     def mean(self, name: str) -> float:
-        """Return the mean of a metric's loss or of a column, NaN without rows."""
+        """Return the mean of a metric's loss, or of a column; NaN without rows."""
         return self.moments(name).mean
 
     def by_bin(self, cells: Integers) -> Integers:
-        """Return the sum of a number of each cell by bin, shape (`BINS`,)."""
+        """Sum whole numbers of cells by bin, shape (`BINS`,)."""
         return np.bincount(self.bins, cells, BINS).astype(np.int64)  # floats hold whole numbers up to 2^53
 
     def by_hour(self, cells: Floats) -> Floats:
-        """Return the sum of a number of each cell by hour, shape (hours,)."""
+        """Sum numbers of cells by hour, shape (hours,)."""
         hour = np.repeat(np.arange(len(self)), np.diff(self.starts))
         return np.bincount(hour, cells, len(self)).astype(np.float64)
 
 
 class _Reading:
-    """Hours as they are read, in long lists: many small ones would keep Python's garbage collector busy."""
+    """Hours during reading, in long lists: many small lists would slow down Python's garbage collector."""
 
     def __init__(self) -> None:
         self._rows: list[int] = []
         self._moments: dict[str, list[Any]] = {}
-        """By name and hour: how many, sum, sum of squares, one behind the other."""
+        """By name: number, sum and sum of squares of each hour, in one list."""
         self._sizes = [0]
         self._cells: tuple[list[int], list[int], list[int]] = ([], [], [])
 
     def add(self, hour: dict[str, Any]) -> None:
         if hour.get("format") != FORMAT:
-            raise ValueError(f"hourly sums of format {hour.get('format')!r}; this Keel reads {FORMAT}: upgrade it")
+            raise ValueError(
+                f"hourly sums of format {hour.get('format')!r}: this version of Keel reads {FORMAT}; upgrade it"
+            )
         for name, moments in hour["moments"].items():
             self._up_to_now(name).extend(moments)
         self._rows.append(hour["n"])
@@ -131,7 +133,7 @@ class _Reading:
             cells.extend(values)
 
     def _up_to_now(self, name: str) -> list[Any]:
-        """Return a metric's moments, with nothing in the hours that lack it."""
+        """Return a metric's moments, with `NOTHING` for the hours so far that lack it."""
         moments = self._moments.setdefault(name, [])
         if lacking := len(self._rows) - len(moments) // len(NOTHING):
             moments.extend(NOTHING * lacking)

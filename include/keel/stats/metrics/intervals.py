@@ -1,9 +1,7 @@
-"""Metrics of a stretch of hours from the hours' sums, with intervals that know that rows of an hour go together.
+"""Metrics of an interval of time from hourly sums, with confidence intervals that allow dependent rows.
 
-Rows of the same hours share their weather, so it is hours that are taken for the sample, and days where there are
-enough of them: the mechanism of `keel.stats.metrics.paired`, with what all rows of an hour contribute together in
-place of a
-row.
+Rows of the same hour depend on each other, so the sample is the hours, or days where there are enough of them. The
+mechanism is that of `keel.stats.metrics.paired`, with the contribution of an hour in place of a row's.
 """
 
 from __future__ import annotations
@@ -28,27 +26,27 @@ if TYPE_CHECKING:
     Times = NDArray[np.datetime64]
 
 LEVEL = 0.05
-"""An interval misses the truth with this chance: 95% intervals, which are expected where nothing else is said."""
+"""Probability that an interval misses the truth: the intervals are 95% intervals."""
 INDEPENDENT = "row"
-"""What is taken for the sample where there are too few hours to learn from how much they differ."""
+"""Unit of the sample where there are too few hours to estimate an error between them."""
 
 
 @dataclass(frozen=True)
-class Realised:
-    """One metric of a stretch of hours. NaN where it is not defined; an interval also where nothing varies."""
+class IntervalEstimate:
+    """One metric of an interval of time. NaN where it is not defined; the bounds also where nothing varies."""
 
     value: float
     lower: float
     upper: float
     standard_error: float
     n: int
-    """Rows that have what the metric needs."""
+    """Rows with the values that the metric needs."""
     unit: str
-    """What was taken for the sample: ``day``, ``6 h``, ``hour``; ``row`` below five hours: rows as if independent."""
+    """Unit of the sample: ``day``, ``6 h``, ``hour``; ``row``, treated as independent, below five hours."""
     clusters: int
-    """How many of these there are."""
+    """Number of clusters of that unit."""
     bin_error: float = 0.0
-    """By how much the value may differ from that of the rows themselves; the interval is wider by it on either side."""
+    """Largest error of the value due to binned scores; the interval is wider by it on either side."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, NaN as None."""
@@ -59,15 +57,25 @@ class Realised:
         }  # fmt: skip
 
 
-def realise(metric: str, hours: HourlyTable, times: Times) -> Realised:
-    """Return a metric of hours added up, times being the hours' beginnings in the same order.
+def interval_estimate(metric: str, hours: HourlyTable, times: Times) -> IntervalEstimate:
+    """Return a metric of several hours together, with a confidence interval.
 
-    The value is a ratio of sums, Σ S_h / Σ n_h, and an hour contributes (S_h − n_h·value)/n to its error, with the
-    delta method for the RMSE and the placements among all rows for the AUC. These contributions are summed within
-    days, or the longest shorter unit of which there are ten (five hours at least), and neighbours are taken for alike
-    as far as they are: `keel.stats.metrics.paired.uncertainty`. The error is the larger of this and the textbook's for
-    independent rows; the interval ± Student's quantile of it at `LEVEL`, cut to what the metric can be.
+    The value is a ratio of sums, Σ S_h / Σ n_h. An hour contributes (S_h − n_h·value)/n to its error, with the delta
+    method for the RMSE and the placements among all rows for the AUC. Contributions are summed within days, or the
+    longest shorter unit with ten clusters (five hours at least), and the error allows for the correlation of
+    neighbouring clusters (`keel.stats.metrics.paired.uncertainty`). The error is the larger of this one and the
+    textbook's for independent rows. The interval is ± Student's quantile at `LEVEL`, cut to the metric's range.
     Source: Cochran 1977, ch. 6 (ratio of sums of clusters); Obuchowski 1997 (AUC).
+
+    Parameters
+    ----------
+    metric
+        One of `keel.stats.metrics.losses.ROW_LOSSES`.
+    hours
+        The hours' sums.
+    times
+        Start of each hour, in the same order.
+
     """
     if metric == "roc_auc":
         return _auc(hours, times)
@@ -77,7 +85,7 @@ def realise(metric: str, hours: HourlyTable, times: Times) -> Realised:
     mean = total.total / total.n
     contributions = hours.columns[metric].deviations()
     value, error, bounds = total.mean, total.error, (0.0, math.inf)
-    if metric == "brier" and value <= 1:  # above it are scores that are no probabilities
+    if metric == "brier" and value <= 1:  # above 1, scores are not probabilities
         bounds = (0.0, 1.0)
     if metric == "accuracy":
         value, bounds = to_float(1 - mean), (0.0, 1.0)
@@ -89,11 +97,11 @@ def realise(metric: str, hours: HourlyTable, times: Times) -> Realised:
     return _with_interval(value, error, total.n, contributions[has_rows], times[has_rows], bounds)
 
 
-def _auc(hours: HourlyTable, times: Times) -> Realised:
-    """Area under the ROC curve; ties within a bin count half, so pairs that share one may be off by half.
+def _auc(hours: HourlyTable, times: Times) -> IntervalEstimate:
+    """Return the area under the ROC curve. A pair within a bin counts half, so it may be wrong by half.
 
-    A positive's placement is the share of negatives below its bin, and half of those in it; a negative's that of
-    positives above. Their means are the AUC, and their variances DeLong's, as for single rows.
+    A positive's placement is the share of negatives below its bin, plus half of those in it; a negative's is the share
+    of positives above. The mean of either is the AUC, and their variances are DeLong's, as for single rows.
     """
     positive, negative = hours.by_bin(hours.positive), hours.by_bin(hours.negative)
     p, n = int(positive.sum()), int(negative.sum())
@@ -124,35 +132,35 @@ def _with_interval(
     times: Times,
     bounds: tuple[float, float],
     bin_error: float = 0.0,
-) -> Realised:
+) -> IntervalEstimate:
     clusters = Clusters.of(times)
     between = replace(uncertainty(contributions, clusters), row_error=row_error)
     if clusters.unit == INDEPENDENT:
         between, clusters = replace(between, clustered_error=row_error, effective_clusters=n), Clusters.rows(n)
     error = between.standard_error
     if not error > 0:
-        return Realised(value, math.nan, math.nan, error, n, clusters.unit, clusters.count)
+        return IntervalEstimate(value, math.nan, math.nan, error, n, clusters.unit, clusters.count)
     half = between.half_width(LEVEL / 2) + bin_error
     lower, upper = max(bounds[0], value - half), min(bounds[1], value + half)
-    return Realised(value, lower, upper, error, n, clusters.unit, clusters.count)
+    return IntervalEstimate(value, lower, upper, error, n, clusters.unit, clusters.count)
 
 
-def _undefined(n: int) -> Realised:
-    return Realised(math.nan, math.nan, math.nan, math.nan, n, INDEPENDENT, n)
+def _undefined(n: int) -> IntervalEstimate:
+    return IntervalEstimate(math.nan, math.nan, math.nan, math.nan, n, INDEPENDENT, n)
 
 
-def of_holdout(metrics: Mapping[str, Mapping[str, Any]], metric: str) -> dict[str, Any] | None:
-    """Return a version's metric on its holdout with its interval, as it was registered; None without one.
+def holdout_interval(metrics: Mapping[str, Mapping[str, Any]], metric: str) -> dict[str, Any] | None:
+    """Return a version's registered metric on its holdout with its interval; None where the metric is absent.
 
-    The error is the one that was measured then, of rows as if independent; the quantile is the normal's.
+    The standard error is the registered one, of independent rows. The quantile is the normal's.
     """
-    kept = metrics.get(metric)
-    if kept is None:
+    registered = metrics.get(metric)
+    if registered is None:
         return None
-    value, error = (finite_or_none(kept[name]) for name in ("value", "standard_error"))
+    value, error = (finite_or_none(registered[name]) for name in ("value", "standard_error"))
     half = None if value is None or error is None else NORMAL * error
     bounds = {"lower": None, "upper": None} if half is None else {"lower": value - half, "upper": value + half}
-    return {"value": value, **bounds, "standard_error": error, "n": kept["n"]}
+    return {"value": value, **bounds, "standard_error": error, "n": registered["n"]}
 
 
 NORMAL = 1.959963984540054

@@ -1,8 +1,8 @@
-"""Losses per row and metrics with their standard errors: what labels say about scores.
+"""Losses per row, and metrics with their standard errors.
 
 Shapes: every array is 1-D and of the same length n. ``label`` is 0/1 for a binary target and a real number for
 a regression; ``score`` is P(positive) for a binary target; ``prediction`` is the decision (0/1) or the value.
-Rows with a NaN in an input they need must be removed before (`finite_rows` does it): a metric never guesses.
+The caller removes rows with a NaN in a column that the metric needs (`finite_rows`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 PROBABILITY_FLOOR = 1e-15
-"""Scores are clipped this far from 0 and 1 before a logarithm, as scikit-learn did for float64 until 1.5."""
+"""Distance from 0 and 1 to which scores are clipped before a logarithm, as in scikit-learn before 1.5 for float64."""
 
 HIGHER_IS_BETTER = frozenset({"roc_auc", "accuracy"})
 
@@ -53,7 +53,7 @@ class Estimate:
 
     @property
     def defined(self) -> bool:
-        """Whether there is a value with an error that it can be judged by."""
+        """Whether the value and its standard error are finite."""
         return math.isfinite(self.value) and math.isfinite(self.standard_error)
 
     def to_dict(self) -> dict[str, float | int]:
@@ -62,7 +62,7 @@ class Estimate:
 
 
 def brier_loss(rows: Scored) -> Floats:
-    """Squared error of the probability, per row, in [0, 1] (Brier 1950).
+    """Return the squared error of the probability, per row, in [0, 1] (Brier 1950).
 
     >>> brier_loss(Scored(np.array([1.0]), np.array([0.8]), np.array([1.0]))).round(2).tolist()
     [0.04]
@@ -71,54 +71,54 @@ def brier_loss(rows: Scored) -> Floats:
 
 
 def log_loss(rows: Scored) -> Floats:
-    """Negative log-likelihood per row in nats, ≥ 0; scores are kept `PROBABILITY_FLOOR` from 0 and 1."""
+    """Return the negative log-likelihood per row in nats, ≥ 0; scores are clipped by `PROBABILITY_FLOOR`."""
     p = np.clip(rows.score, PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
     loss: Floats = -np.where(rows.label > 0, np.log(p), np.log1p(-p))
     return loss
 
 
 def error_loss(rows: Scored) -> Floats:
-    """One where the decision was wrong, else zero."""
+    """Return one where the decision is wrong, else zero."""
     return (rows.prediction != rows.label).astype(np.float64)
 
 
 def absolute_loss(rows: Scored) -> Floats:
-    """Absolute error per row, in the target's unit."""
+    """Return the absolute error per row, in the target's unit."""
     return np.abs(rows.prediction - rows.label)
 
 
 def squared_loss(rows: Scored) -> Floats:
-    """Squared error per row, in the target's unit squared."""
+    """Return the squared error per row, in the target's unit squared."""
     return (rows.prediction - rows.label) ** 2
 
 
 ROW_LOSSES: dict[str, Callable[[Scored], Floats]] = {
     "brier": brier_loss,
     "log_loss": log_loss,
-    "roc_auc": brier_loss,  # ranking has no loss per row; the proper score that needs no threshold stands in
+    "roc_auc": brier_loss,  # the AUC has no loss per row; a proper score without a threshold replaces it
     "accuracy": error_loss,
     "mae": absolute_loss,
     "rmse": squared_loss,
 }
-"""The loss per row that belongs to a metric: what the reference grid keeps and impacts are measured in."""
+"""The loss per row of each metric. The reference grid stores its means, and impacts are in its units."""
 
 
 def row_loss(metric: str, rows: Scored) -> Floats:
-    """Return the loss per row that belongs to ``metric``."""
+    """Return the loss per row of a metric."""
     return ROW_LOSSES[metric](rows)
 
 
 def finite_rows(metric: str, rows: Scored) -> NDArray[np.bool_]:
-    """Return which rows have everything ``metric`` needs, as a mask."""
+    """Return a mask of the rows with finite values in the columns that a metric needs."""
     needs = rows.score if metric in {"brier", "log_loss", "roc_auc"} else rows.prediction
     return np.isfinite(rows.label) & np.isfinite(needs)
 
 
 def estimate(metric: str, rows: Scored) -> Estimate:
-    """Measure one metric with its standard error.
+    """Return one metric with its standard error.
 
-    Means of losses: the sample standard deviation over √n. RMSE: the delta method. AUC: DeLong.
-    NaN value where the metric is not defined (no rows, or one class only for the AUC).
+    Standard errors: the sample standard deviation over √n for means of losses, the delta method for the RMSE, DeLong
+    for the AUC. The value is NaN where the metric is not defined (no rows; for the AUC, one class only).
     """
     n = len(rows)
     if n == 0:
@@ -137,7 +137,7 @@ def estimate(metric: str, rows: Scored) -> Estimate:
 
 
 def auc_estimate(rows: Scored) -> Estimate:
-    """Area under the ROC curve with DeLong's standard error; NaN where only one class is present."""
+    """Return the area under the ROC curve with DeLong's standard error; NaN with one class only."""
     positive, negative = auc_placements(rows.label, rows.score)
     if len(positive) < 2 or len(negative) < 2:
         value = float(positive.mean()) if len(positive) and len(negative) else float("nan")
@@ -147,7 +147,7 @@ def auc_estimate(rows: Scored) -> Estimate:
 
 
 def auc_placements(label: Floats, score: Floats) -> tuple[Floats, Floats]:
-    """Return each positive's share of negatives scored below it, and each negative's share of positives above it.
+    """Return the share of negatives below each positive's score, and the share of positives above each negative's.
 
     Ties count half. The mean of either is the AUC; their variances are DeLong's components
     (Sun & Xu 2014, fast algorithm). Empty arrays where a class is missing.
@@ -163,7 +163,7 @@ def auc_placements(label: Floats, score: Floats) -> tuple[Floats, Floats]:
 
 
 def _midranks(values: Floats) -> Floats:
-    """Ranks from 1 with ties sharing their mean rank."""
+    """Return ranks from 1; ties share their mean rank."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     upper = np.cumsum(counts)
     middle: Floats = (upper - (counts - 1) / 2)[inverse]
@@ -171,12 +171,12 @@ def _midranks(values: Floats) -> Floats:
 
 
 def needed_for(metric: str) -> str:
-    """Say what rows a metric needs to be defined with a standard error."""
+    """Return, in words, the rows that a metric needs to be defined with a standard error."""
     return "two rows of each class" if metric == "roc_auc" else "two rows with finite losses"
 
 
 def worsening(metric: str, reference: float, current: float) -> float:
-    """How much worse ``current`` is than ``reference``, in units of the metric; positive is worse.
+    """Return the degradation from ``reference`` to ``current``, in units of the metric; positive is worse.
 
     >>> round(worsening("roc_auc", 0.7, 0.65), 3), round(worsening("brier", 0.15, 0.17), 3)
     (0.05, 0.02)
@@ -185,5 +185,5 @@ def worsening(metric: str, reference: float, current: float) -> float:
 
 
 def scored(rows: pa.Table) -> Scored:
-    """Return labelled predictions as the arrays that metrics take."""
+    """Return the arrays of labelled predictions, from columns ``label``, ``score`` and ``prediction``."""
     return Scored(*(rows[name].to_numpy(zero_copy_only=False) for name in ("label", "score", "prediction")))

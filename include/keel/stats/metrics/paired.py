@@ -1,10 +1,10 @@
-"""How sure the difference of two versions on the same rows is, when rows near in time are alike.
+"""Standard errors of a metric, and of the difference of two versions on the same rows, when rows near in time depend.
 
-One mechanism for every metric. An estimate is, up to a smaller order, the truth plus a sum of one contribution per
-row (its influence value over n). Contributions summed within clusters of time give a standard error that holds when
-the rows of a cluster share what happened to them; contributions taken one by one give the textbook's.
+One mechanism serves every metric. To first order an estimate is the truth plus one contribution per row, which is the
+row's influence value over n. Contributions summed within clusters of time give a standard error that allows any
+dependence within a cluster. Single contributions give the textbook's error of independent rows.
 
-Shapes: arrays are 1-D, of the same length n, without NaN in what the metric needs.
+Shapes: arrays are 1-D, of the same length n, without NaN in the columns that the metric needs.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 UNITS: dict[str, int] = {"day": 86_400, "6 h": 21_600, "hour": 3_600}
-"""Clusters that are tried, the longest first, in seconds: the longer, the less neighbours have in common."""
+"""Lengths of clusters in seconds, in the order of preference: the longer, the less neighbouring clusters depend."""
 MIN_CLUSTERS = 10
-"""From so many on a unit is taken: with fewer, Student's quantile is large and the error itself a rough estimate."""
-FEWEST_CLUSTERS = 5
-"""Of the shortest unit; below it there is nothing to estimate an error between clusters from, and rows are taken."""
-MOST_ALIKE = 0.9
-"""Neighbouring clusters' correlation is taken for no higher: (1 + r)/(1 - r) has no limit, and an estimate is one."""
+"""Clusters that a unit needs. With fewer, Student's quantile is large and the error itself is a rough estimate."""
+MIN_HOURS = 5
+"""Clusters that the shortest unit needs. With fewer, rows are treated as independent."""
+MAX_CORRELATION = 0.9
+"""Upper limit of the estimated correlation r of neighbouring clusters, because (1 + r)/(1 - r) has no limit."""
 
 
 @dataclass(frozen=True)
 class Influence:
-    """An estimate and what each row contributes to it, in the metric's units.
+    """An estimate and each row's contribution to it, in the metric's units.
 
-    The contributions sum to zero, and the square root of the sum of their squares is the textbook's standard error:
-    the standard deviation over √n for means of losses (for the difference of two accuracies McNemar's), the delta
-    method's for the RMSE, DeLong's for the AUC. NaN where the metric or its error is not defined.
+    The contributions sum to zero. The square root of the sum of their squares is the textbook's standard error: the
+    standard deviation over √n for means of losses (McNemar's for the difference of two accuracies), the delta method's
+    for the RMSE, DeLong's for the AUC. NaN where the metric or its error is not defined.
     """
 
     value: float
@@ -46,7 +46,7 @@ class Influence:
 
 
 def influence(metric: str, rows: Scored) -> Influence:
-    """Return one version's metric with each row's contribution.
+    """Return one version's metric with the contribution of each row.
 
     Source: Hampel 1974 (influence values); DeLong et al. 1988 and Sun & Xu 2014 (placements).
 
@@ -71,7 +71,7 @@ def influence(metric: str, rows: Scored) -> Influence:
 
 
 def improvement(metric: str, champion: Influence, challenger: Influence) -> Influence:
-    """Return how much better the challenger is on the same rows, in units of the metric; positive is better."""
+    """Return the challenger's improvement on the same rows, in units of the metric; positive is better."""
     sign = 1.0 if metric in HIGHER_IS_BETTER else -1.0
     return Influence(
         sign * (challenger.value - champion.value), sign * (challenger.contributions - champion.contributions)
@@ -91,79 +91,79 @@ def _auc_influence(rows: Scored) -> Influence:
 
 @dataclass(frozen=True)
 class Clusters:
-    """Rows grouped by time: rows of one group may depend on each other in whatever way."""
+    """Rows grouped by time. Rows of one cluster may depend on each other in any way."""
 
     unit: str
     """``day``, ``6 h``, ``hour`` or ``row``."""
     number: NDArray[np.int64]
-    """Which cluster each row is in, counted from the first; those next to each other in time differ by one."""
+    """Cluster of each row, counted from the first in time; the numbers of neighbouring clusters differ by one."""
     count: int
-    """How many have rows."""
+    """Number of clusters that have rows."""
 
     @classmethod
     def of(cls, times: NDArray[np.datetime64]) -> Clusters:
-        """Group rows by calendar days (UTC), or by the longest shorter unit of which there are enough."""
+        """Group rows by calendar day (UTC), or by the longest shorter unit with enough clusters."""
         seconds = times.astype("datetime64[s]").astype(np.int64)
         number = seconds
         for unit, length in UNITS.items():
             number = seconds // length
             count = len(np.unique(number))
-            if count >= MIN_CLUSTERS or (unit == "hour" and count >= FEWEST_CLUSTERS):
+            if count >= MIN_CLUSTERS or (unit == "hour" and count >= MIN_HOURS):
                 return cls(unit, number - number.min(), count)
         return cls.rows(len(times))
 
     @classmethod
     def rows(cls, n: int) -> Clusters:
-        """Take every row for a cluster of its own."""
+        """Return a cluster for every row."""
         return cls("row", np.arange(n), n)
 
     def take(self, index: NDArray[Any]) -> Clusters:
-        """Return the clusters of some rows; rows by themselves where they fall into too few clusters."""
+        """Return the clusters of some rows; a cluster for every row where they fall into too few clusters."""
         number = self.number[index]
         count = len(np.unique(number))
-        if self.unit == "row" or count < FEWEST_CLUSTERS:
+        if self.unit == "row" or count < MIN_HOURS:
             return Clusters.rows(len(number))
         return Clusters(self.unit, number, count)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the unit and how many there are."""
+        """Return the unit and the number of clusters."""
         return {"unit": self.unit, "count": self.count}
 
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """How far an estimate may be from the truth."""
+    """The standard errors of an estimate."""
 
     row_error: float
-    """Standard error if every row were independent of every other."""
+    """Standard error of independent rows."""
     clustered_error: float
-    """Standard error when rows of one cluster may depend on each other, and clusters on their neighbours."""
+    """Standard error that allows dependence within a cluster, and of a cluster on its neighbours."""
     neighbours: float
-    """Correlation of neighbouring clusters, in [0, `MOST_ALIKE`]; 0 for rows."""
+    """Correlation of neighbouring clusters, in [0, `MAX_CORRELATION`]; 0 for rows."""
     effective_clusters: float
-    """How many independent clusters are worth as much as those that there are."""
+    """Number of independent clusters with the same information."""
     effective_rows: float
-    """How many equal contributions are worth as much as those of the rows; for accuracy, the rows told apart."""
+    """Number of equal contributions with the same information; for accuracy, the rows on which the versions differ."""
 
     @property
     def standard_error(self) -> float:
-        """The larger of both errors; NaN if either is."""
+        """The larger of both errors; NaN if either is NaN."""
         return float(np.maximum(self.row_error, self.clustered_error))
 
     def half_width(self, level: float) -> float:
-        """Return how far a one-sided confidence bound at 1 − ``level`` lies from the estimate: Student's t."""
+        """Return the half-width of a one-sided confidence bound at 1 − ``level``, by Student's t."""
         from scipy.special import stdtrit
 
         return float(stdtrit(max(self.effective_clusters - 1, 1.0), 1 - level)) * self.standard_error
 
 
 def uncertainty(contributions: Floats, clusters: Clusters, *, neighbours: float | None = None) -> Uncertainty:
-    """Measure an estimate's standard errors from its rows' contributions.
+    """Return the standard errors of an estimate from its rows' contributions.
 
-    Clustered: G/(G−1) · Σ S², with S the sum of a cluster's contributions (CR1; for the AUC Obuchowski 1997), times
-    (1 + r)/(1 − r), as a bad day is seldom alone. r is the correlation of the sums S of neighbouring clusters, taken
-    for no less than 0, and G·(1 − r)/(1 + r) the number of clusters that are worth as much (Bayley & Hammersley
-    1946). neighbours: r, where it is known better from elsewhere.
+    The clustered variance is G/(G−1) · Σ S², with S the sum of a cluster's contributions (CR1; for the AUC Obuchowski
+    1997), times (1 + r)/(1 − r), because bad days follow each other. r ≥ 0 is the correlation of the sums S of
+    neighbouring clusters, and G·(1 − r)/(1 + r) the effective number of clusters (Bayley & Hammersley 1946).
+    neighbours: r, where a better estimate exists.
 
     >>> both = uncertainty(np.array([1.0, 1.0, -1.0, -1.0]), Clusters("day", np.array([0, 0, 1, 1]), 2))
     >>> both.row_error, round(both.clustered_error, 4)  # √4; √(2/1 · (2² + 2²))
@@ -186,21 +186,21 @@ def uncertainty(contributions: Floats, clusters: Clusters, *, neighbours: float 
 
 
 def _neighbours(sums: Floats, clusters: Clusters, between: float) -> float:
-    """Correlation of the sums of clusters next to each other; where one has no rows, its sides are no neighbours."""
+    """Return the correlation of the sums of neighbouring clusters. A cluster without rows has no neighbours."""
     if not between > 0:
         return 0.0
-    there = np.bincount(clusters.number) > 0
-    pairs = int((there[1:] & there[:-1]).sum())
-    if pairs < FEWEST_CLUSTERS - 1:
+    has_rows = np.bincount(clusters.number) > 0
+    pairs = int((has_rows[1:] & has_rows[:-1]).sum())
+    if pairs < MIN_HOURS - 1:
         return 0.0
     correlation = float((sums[1:] * sums[:-1]).sum()) / between * (clusters.count - 1) / pairs
-    return min(max(correlation, 0.0), MOST_ALIKE)
+    return min(max(correlation, 0.0), MAX_CORRELATION)
 
 
 def mcnemar(champion: Scored, challenger: Scored) -> dict[str, float | int]:
-    """Count the rows that only one version decides rightly, with McNemar's exact two-sided p-value.
+    """Count the rows that only one version decides correctly, with McNemar's exact two-sided p-value.
 
-    It takes rows for independent, and is for information. Source: McNemar 1947.
+    The test treats rows as independent, so its result is for information only. Source: McNemar 1947.
 
     >>> a = Scored(np.ones(6), np.ones(6), np.array([1.0, 0, 0, 0, 0, 1]))
     >>> mcnemar(a, Scored(np.ones(6), np.ones(6), np.ones(6)))

@@ -1,9 +1,10 @@
-"""Testing by betting: is the mean of bounded values above what was promised, at whatever moment one looks?
+"""Test by betting whether the mean of bounded values is above a baseline. The test is valid at any time.
 
-A gambler who bets that the mean is above ``null`` multiplies the capital by ``1 + λ(x − null)`` at each value. While
-the mean, given the past, is at most ``null``, the capital is not expected to grow, and by Ville's inequality it ever
-reaches ``1/α`` with probability at most α. So the test may be looked at after every value, which a test of a fixed size
-may not.
+A bet that the mean is above ``null`` multiplies its wealth by ``1 + λ(x − null)`` at each value. While the mean, given
+the past, is at most ``null``, the expected wealth does not grow. By Ville's inequality the wealth then ever reaches
+``1/α`` with probability at most α. So the test may be evaluated after every value; a test of a fixed size may not.
+Wealth is also known as the e-value.
+
 Sources: Waudby-Smith & Ramdas 2024 (bounded means); Podkopaev & Ramdas 2022 (losses of a deployed model).
 """
 
@@ -20,18 +21,18 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 BETS: Floats = np.geomspace(0.02, 0.95, 16)
-"""Shares of the largest bet that cannot ruin, ``1/(null − low)``: sixteen of them, geometric, so that one of them suits
-the unknown mean; at most .95, so that no single value takes all of the capital."""
+"""Shares of ``1/(null − low)``, the largest bet that cannot lose everything. There are sixteen, geometric, so that one
+suits the unknown mean; none is above .95, so that no single value takes all of the wealth."""
 
 
 @dataclass(frozen=True)
 class Wealth:
-    """What betting has come to: plain numbers, so that a stream can be followed further."""
+    """The result of betting. ``bets`` is the state from which a later call continues the stream."""
 
     path: Floats
-    """Logarithm of the mixture's capital after each value, shape (..., n)."""
+    """Logarithm of the mixture's wealth after each value, shape (..., n)."""
     bets: Floats
-    """Logarithm of each bet's own capital after the last value, shape (..., bets)."""
+    """Logarithm of each bet's own wealth after the last value, shape (..., bets)."""
 
 
 def log_e_value(
@@ -43,13 +44,27 @@ def log_e_value(
     start: ArrayLike | None = None,
     bets: Floats = BETS,
 ) -> Wealth:
-    """Bet against "the mean, given the past, is at most ``null``" with equal stakes on each of ``bets``.
+    """Bet against "the mean, given the past, is at most ``null``", with equal stakes on each of ``bets``.
 
-    values: shape (..., n), in [low, high], in the order in which they came; low < null. start: `Capital.bets` of what
-    came before; none: a capital of one. bets: shares of the largest that cannot ruin, each in (0, 1). Raises ValueError
-    for NaN and for values outside the bounds.
+    Parameters
+    ----------
+    values
+        Shape (..., n), in [low, high], in the order of their arrival.
+    null
+        The largest mean under the null hypothesis; above ``low``.
+    low, high
+        Bounds of the values.
+    start
+        `Wealth.bets` of the values before these; None for a wealth of one.
+    bets
+        Shares of the largest bet that cannot lose everything, each in (0, 1).
 
-    >>> round(float(log_capital([1, 1, 1, 0], null=0.5).path[-1]), 4)
+    Raises
+    ------
+    ValueError
+        For NaN, values outside the bounds, and a null at or below ``low``.
+
+    >>> round(float(log_e_value([1, 1, 1, 0], null=0.5).path[-1]), 4)
     0.2122
     """
     x = np.asarray(values, dtype=np.float64)
@@ -60,9 +75,7 @@ def log_e_value(
     shares = bets / (null - low)
     begin = np.zeros((*x.shape[:-1], len(bets))) if start is None else np.asarray(start, dtype=np.float64)
     path, ends = np.full(x.shape, -np.inf), np.empty((*x.shape[:-1], len(bets)))
-    for i, share in enumerate(
-        shares
-    ):  # one bet at a time: the paths of all bets on many streams would not fit in memory
+    for i, share in enumerate(shares):  # one at a time: the paths of all bets on many streams do not fit in memory
         own = np.cumsum(np.log1p(share * (x - null)), axis=-1) + begin[..., i : i + 1]
         ends[..., i] = own[..., -1] if x.shape[-1] else begin[..., i]
         np.logaddexp(path, own, out=path)
@@ -70,16 +83,16 @@ def log_e_value(
 
 
 def combine(tests: Sequence[tuple[Integers, Floats]]) -> tuple[Integers, Floats]:
-    """Return one capital, divided equally between tests of one stream that bet at their own moments.
+    """Return the mean wealth of several tests of one stream, which bet after different rows.
 
-    tests: for each, the rows after which it has bet and its log capital then, as the result. Ville's inequality holds
-    for the mean of the capitals while all that is tested holds, so several tests share one level.
+    tests: for each, the numbers of rows after which it bets, and its log wealth then. The result has the same form.
+    Ville's inequality holds for the mean wealth while every null hypothesis holds, so the tests share one level.
 
     >>> moments, logs = combine([(np.array([2, 4]), np.log([2.0, 4.0])), (np.array([3]), np.log([6.0]))])
     >>> moments.tolist(), np.exp(logs).round(6).tolist()
     ([2, 3, 4], [1.5, 4.0, 5.0])
     """
-    # a few ascending runs are merged ten times sooner than np.unique hashes them
+    # merging a few ascending runs is ten times faster than np.unique
     moments = np.sort(np.concatenate([ends for ends, _ in tests]), kind="stable")
     moments = moments[np.diff(moments, prepend=-1) > 0]
     held = [np.append(0.0, path)[np.searchsorted(ends, moments, side="right")] for ends, path in tests]
@@ -87,7 +100,7 @@ def combine(tests: Sequence[tuple[Integers, Floats]]) -> tuple[Integers, Floats]
 
 
 def clopper_pearson_upper(events: int, n: int, *, delta: float) -> float:
-    """Exact upper confidence bound of a probability at 1 − delta, from ``events`` in ``n``; 1 without any rows.
+    """Return the exact upper confidence bound at 1 − delta of a probability, from ``events`` in ``n``; 1 without rows.
 
     Source: Clopper & Pearson 1934.
 
@@ -100,9 +113,10 @@ def clopper_pearson_upper(events: int, n: int, *, delta: float) -> float:
 
 
 def empirical_bernstein_upper(mean: float, deviation: float, n: int, *, delta: float) -> float:
-    """Upper confidence bound at 1 − delta of the mean of values in [0, 1], from their mean and standard deviation.
+    """Return an upper confidence bound at 1 − delta of the mean of values in [0, 1], from a sample of size n.
 
-    mean + s·√(2 ln(2/δ)/n) + 7 ln(2/δ)/(3(n − 1)), at most 1. Source: Maurer & Pontil 2009, theorem 4.
+    mean, deviation: the sample's mean m and standard deviation s. The bound is
+    m + s·√(2 ln(2/δ)/n) + 7 ln(2/δ)/(3(n − 1)), at most 1. Source: Maurer & Pontil 2009, theorem 4.
 
     >>> round(empirical_bernstein_upper(0.15, 0.2, 10_000, delta=0.01), 4)
     0.1577

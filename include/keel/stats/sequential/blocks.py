@@ -1,4 +1,4 @@
-"""Two versions on the same rows, compared block by block, in the order in which the labels came."""
+"""Compare two versions on the same rows in blocks, in the order of the labels' arrival."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ Times = NDArray[np.datetime64]
 
 
 def block_ends(times: Times, label: Floats, *, rows: int, span: np.timedelta64, each_class: int = 0) -> Integers:
-    """Return the row after each block's last one, ascending; rows after the last of them are in no block yet.
+    """Return the end of each block, ascending: the number of rows up to its last one. Later rows are in no block yet.
 
-    A block ends as soon as it has ``rows`` rows, its times span ``span``, and it has ``each_class`` rows with a label
-    above 0 and as many others. So more rows never move a block that has ended, in whatever portions they come.
+    A block ends with the first row at which it has ``rows`` rows, covers ``span``, and has ``each_class`` rows with a
+    label above 0 and as many others. So later rows never change a block that has ended.
 
-    times: of the predictions, shape (n,), in the order in which the labels came: what came late does not end a block.
+    times: of the predictions, shape (n,), in the order of the labels' arrival. A prediction older than one before it
+    does not end a block.
     """
     latest = np.maximum.accumulate(times)
     positive = np.cumsum(label > 0)
@@ -50,11 +51,11 @@ def block_means(values: Floats, ends: Integers) -> Floats:
 
 
 def lost_pairs(label: Floats, score: Floats, previous: Floats, ends: Integers, *, context: int) -> Floats:
-    """Return by how much less of its pairs ``score`` ranks rightly than ``previous`` does, for each block, in [−1, 1].
+    """Return, for each block, the share of pairs that ``previous`` ranks correctly less that of ``score``, in [−1, 1].
 
-    Pairs: a positive and a negative of which at least one is in the block, and both in it or in the ``context`` blocks
-    before it. That is the difference of two areas under the ROC curve, made of new pairs in each block. 0 for a block
-    without any pair. label: 0/1.
+    A pair is a positive and a negative of which at least one is in the block, and the other in the block or in the
+    ``context`` blocks before it. So the result is a difference of two areas under the ROC curve, over new pairs in each
+    block. It is 0 for a block without pairs. label: 0/1.
     """
     lost, starts = np.zeros(len(ends)), np.concatenate([[0], ends])[:-1].astype(np.int64)
     for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
@@ -72,7 +73,7 @@ def lost_pairs(label: Floats, score: Floats, previous: Floats, ends: Integers, *
 
 
 def _in_order(above: Floats, below: Floats) -> float:
-    """Count the pairs in which the one of ``above`` is higher; ties count half."""
+    """Count the pairs with the higher score in ``above``; ties count half."""
     ordered = np.sort(below)
     lower, not_higher = (np.searchsorted(ordered, above, side=side).sum() for side in ("left", "right"))
     return float(lower + not_higher) / 2

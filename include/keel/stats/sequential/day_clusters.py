@@ -1,11 +1,11 @@
-"""Does a difference between two arms hold from day to day, or was it the weather of some?
+"""Compare two arms with an error that is clustered by day.
 
-Assigning rows at random protects against what befalls both arms alike. It does not protect against what one version
-meets worse than the other: a storm that only one of them knows is a true difference on the rows of its day, and says
-little of other days. So a difference is also measured against how much it differs between days.
+Random assignment protects against what affects both arms alike. It does not protect against what affects one version
+more: a storm that only one of them handles is a true difference on that day, and predicts little of other days. So the
+difference is also compared with its variation between days.
 
-Rows are summed by hour; that is all that the error between days, or between shorter clusters while there are few days,
-needs (`keel.stats.metrics.paired`), however many rows there are.
+Rows are summed by hour. The error between days, or between shorter clusters while there are few days, needs no more
+(`keel.stats.metrics.paired`).
 """
 
 from __future__ import annotations
@@ -25,27 +25,35 @@ Times = NDArray[np.datetime64]
 
 HOUR = np.timedelta64(1, "h")
 TIGHTEST_AT = 20
-"""Days at which the bounds are narrowest."""
+"""Days at which the confidence sequence is narrowest."""
 
 
 @dataclass(frozen=True)
 class ClusteredDifference:
-    """A difference of two means and how far it may be off between days."""
+    """A difference of two means with an error that is clustered by day."""
 
     improvement: float
-    """NaN where an arm has no rows."""
+    """The champion's mean loss less the challenger's; NaN where an arm has no rows."""
     width: float
-    """Of a one-sided bound at 1 − alpha, however often one looks; infinite while there are too few clusters."""
+    """Of a one-sided bound at 1 − alpha, valid at any time; infinite while there are too few clusters."""
     unit: str
-    """What the clusters are: ``day``, ``6 h``, ``hour``, or ``row`` where there are too few."""
+    """Of the clusters: ``day``, ``6 h``, ``hour``, or ``row`` where there are too few."""
     clusters: int
 
 
-class HourlySums:
-    """Weighted losses of two arms, summed by the hour of their rows.
+class HourlyArmLosses:
+    """Weighted losses of two arms, summed by hour.
 
-    hours: of each row, counted from any, shape (n,). weights: shape (2, n), one row for each arm, 0 where the row is
-    not of the arm; a row of both, as in shadow mode, has a weight in each. losses: shape (2, n).
+    Parameters
+    ----------
+    times
+        Of each row, shape (n,).
+    weights
+        Shape (2, n), a row for each arm (champion, challenger); 0 where the row is not of the arm. A row of both arms,
+        as in shadow mode, has a weight in each.
+    losses
+        Shape (2, n).
+
     """
 
     def __init__(self, times: Times, weights: Floats, losses: Floats) -> None:
@@ -55,8 +63,8 @@ class HourlySums:
         self._sums = np.zeros((2, 2, len(stamps)))
         self._until = 0
 
-    def steady(self, n: int, *, alpha: float) -> ClusteredDifference:
-        """Return the difference after the first n rows, n no smaller than in the call before."""
+    def difference(self, n: int, *, alpha: float) -> ClusteredDifference:
+        """Return the difference after the first n rows; n must not decrease between calls."""
         self._add(n)
         weights, totals = self._sums
         all_weights = weights.sum(axis=1)

@@ -1,4 +1,4 @@
-"""Does the assignment do what it says? A test of the split between two arms that may be looked at after every row."""
+"""Test for a sample ratio mismatch between two arms. The test is valid at any time."""
 
 from __future__ import annotations
 
@@ -8,25 +8,38 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 CONCENTRATION = 200.0
-"""Of the alternative around the stated share, as if that had been seen on so many rows: a standard deviation of .035 at
-a share of a half, about the size of the faults that assignments have (a bot counted once, an arm that answers less)."""
+"""Concentration of the beta alternative around the planned share, in rows. At a share of one half its standard
+deviation is .035, the usual size of faults in an assignment (a bot counted once, an arm that answers less often)."""
 DIGITS = 9
-"""Shares that agree to so many are one: the champion's is kept, and one less it is not exactly the challenger's."""
+"""Decimal digits of a share. The champion's is stored, and one minus it is not exactly the challenger's."""
 
 
 def log_ratio_mismatch(is_challenger: ArrayLike, share: ArrayLike, *, concentration: float = CONCENTRATION) -> Floats:
-    """Return the logarithm of the evidence after each row that arms are not drawn with the probabilities stated.
+    """Return the log e-value of a sample ratio mismatch after each row, shape (..., n).
 
-    is_challenger: shape (..., n), in order. share: of the challenger, in (0, 1), shape (n,) or a number; known before
-    the row's arm is. Result: shape (..., n). While each row's arm, given those before it, is the challenger's with
-    probability ``share``, the evidence is a martingale from 1, and ever reaches 1/α with a chance of at most α.
+    While each row's arm, given the rows before it, is the challenger's with probability ``share``, the e-value is a
+    martingale from 1, and ever reaches 1/α with probability at most α.
 
-    Rows with one share make one factor: the likelihood of their arms under a beta mixture with mean ``share``, over
-    the likelihood under ``share``, B(a + k, b + n − k)/B(a, b)/share^k/(1 − share)^(n − k) with a = c·share, b = c − a.
-    Factors of several shares are multiplied, in whatever order their rows come.
-    Source: Lindon & Malek 2022 (arXiv 2011.03567), with two arms. ValueError for a share outside (0, 1).
+    The k challengers among the n rows of one share give one factor: the likelihood of their arms under a beta mixture
+    with mean ``share``, over the likelihood under ``share``,
+    B(a + k, b + n − k)/B(a, b)/share^k/(1 − share)^(n − k) with a = c·share, b = c − a. The factors of several shares
+    are multiplied; their rows may come in any order. Source: Lindon & Malek 2022 (arXiv 2011.03567), with two arms.
 
-    >>> round(float(log_mismatch([True] * 10, 0.5)[-1]), 4)
+    Parameters
+    ----------
+    is_challenger
+        Shape (..., n), in order.
+    share
+        Planned share of the challenger, in (0, 1), shape (n,) or a number; known before the row's arm is drawn.
+    concentration
+        The c above.
+
+    Raises
+    ------
+    ValueError
+        For a share outside (0, 1).
+
+    >>> round(float(log_ratio_mismatch([True] * 10, 0.5)[-1]), 4)
     0.2149
     """
     arms = np.asarray(is_challenger, dtype=bool)
@@ -42,7 +55,7 @@ def log_ratio_mismatch(is_challenger: ArrayLike, share: ArrayLike, *, concentrat
 
 
 def _log_factors(arms: NDArray[np.bool_], share: float, concentration: float) -> Floats:
-    """How much more probable than stated the mixture, having seen the rows before, thought each row's arm."""
+    """Return the log of each arm's probability in the mixture, given the rows before, over its planned probability."""
     n = np.arange(arms.shape[-1])
     challengers: NDArray[np.int64] = np.cumsum(arms, axis=-1) - arms
     seen = np.where(arms, challengers, n - challengers)

@@ -13,7 +13,7 @@ from keel.evaluation.probation.sequential_tests import fewest_blocks
 from keel.evaluation.probation.verdict import ProbationVerdict, evaluate_probation
 from keel.stats.metrics.losses import Estimate, Scored, auc_estimate, estimate
 from keel.stats.sequential.blocks import block_ends, block_means, lost_pairs
-from keel.stats.sequential.bounded_losses import bounded_loss, promised_loss
+from keel.stats.sequential.bounded_losses import baseline_loss, bounded_loss
 
 WEEK = 6_000
 POLICY = PromotionConfig()
@@ -309,23 +309,23 @@ def test_means_of_blocks_leave_out_what_is_in_none():
 
 def test_the_promise_is_read_from_what_is_kept_with_a_version():
     kept = {"metrics": {"brier": {"value": 0.15, "standard_error": 0.002, "n": 5_000}}, "loss": 0.15}
-    assert promised_loss("brier", kept) == promised_loss("log_loss", kept) == Estimate(0.15, 0.002, 5_000)
-    assert promised_loss("log_loss", {"metrics": {"log_loss": kept["metrics"]["brier"]}, "loss": 0.5}) is None
+    assert baseline_loss("brier", kept) == baseline_loss("log_loss", kept) == Estimate(0.15, 0.002, 5_000)
+    assert baseline_loss("log_loss", {"metrics": {"log_loss": kept["metrics"]["brier"]}, "loss": 0.5}) is None
     area = {"metrics": {"roc_auc": {"value": 0.7, "standard_error": 0.004, "n": 5_000}}, "loss": 0.15}
-    only_mean = promised_loss("roc_auc", area)
+    only_mean = baseline_loss("roc_auc", area)
     assert (only_mean.value, only_mean.n) == (0.15, 5_000)
     known, not_known = (
         bounded_loss("roc_auc", e).upper_bound(e, delta=0.01) for e in (Estimate(0.15, 0.002, 5_000), only_mean)
     )
     assert 0.15 < known < not_known < 0.2
     right = {"metrics": {"accuracy": {"value": 0.8, "standard_error": 0.01, "n": 1_000}}}
-    assert promised_loss("accuracy", right).value == pytest.approx(0.2)
+    assert baseline_loss("accuracy", right).value == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize("metric", ["mae", "rmse"])
 def test_a_regression_s_cap_and_bound_come_from_its_holdout(metric):
     rows, _ = pair(metric, 5_000)
-    promised = promised_loss(metric, {"metrics": {metric: estimate(metric, rows).to_dict()}})
+    promised = baseline_loss(metric, {"metrics": {metric: estimate(metric, rows).to_dict()}})
     loss = bounded_loss(metric, promised)
     losses = loss.of(rows)
     assert 0 <= losses.min() <= losses.max() <= 1

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from benchmarks import gate
 from keel.stats.metrics.losses import Scored, auc_placements, estimate, row_loss
 from keel.stats.metrics.paired import (
-    FEWEST_CLUSTERS,
+    MAX_CORRELATION,
     MIN_CLUSTERS,
-    MOST_ALIKE,
+    MIN_HOURS,
     Clusters,
     improvement,
     influence,
@@ -122,7 +122,7 @@ def test_a_correlation_of_neighbours_widens_the_error_and_counts_for_fewer_clust
     contributions = day[number] - day[number].mean()
     sure = uncertainty(contributions, Clusters("day", number, 40))
     plain = uncertainty(contributions, Clusters("day", number, 40), neighbours=0.0)
-    assert 0.5 < sure.neighbours <= MOST_ALIKE
+    assert 0.5 < sure.neighbours <= MAX_CORRELATION
     inflation = (1 + sure.neighbours) / (1 - sure.neighbours)
     assert sure.clustered_error == pytest.approx(plain.clustered_error * math.sqrt(inflation))
     assert sure.effective_clusters == pytest.approx(40 / inflation)
@@ -150,8 +150,8 @@ def test_days_with_a_gap_between_them_are_no_neighbours():
         (np.arange(0, 24 * (MIN_CLUSTERS - 1), 2), "6 h", 4 * (MIN_CLUSTERS - 1)),
         (np.arange(0, 24, 2), "hour", 12),
         (np.arange(0, 24 * 7, 24), "hour", 7),
-        (np.arange(FEWEST_CLUSTERS), "hour", FEWEST_CLUSTERS),
-        ([*range(FEWEST_CLUSTERS - 1)] * 3, "row", 3 * (FEWEST_CLUSTERS - 1)),
+        (np.arange(MIN_HOURS), "hour", MIN_HOURS),
+        ([*range(MIN_HOURS - 1)] * 3, "row", 3 * (MIN_HOURS - 1)),
         ([0], "row", 1),
         ([], "row", 0),
     ],
@@ -165,8 +165,8 @@ def test_some_rows_keep_their_clusters_or_stand_alone_where_these_are_too_few():
     clusters = Clusters.of(spread_hours(*np.repeat(np.arange(0, 24 * 20, 24), 5)))
     some = clusters.take(np.arange(40, 100))
     assert (some.unit, some.count) == ("day", 12)
-    few = clusters.take(np.arange(5 * (FEWEST_CLUSTERS - 1)))
-    assert (few.unit, few.count) == ("row", 5 * (FEWEST_CLUSTERS - 1))
+    few = clusters.take(np.arange(5 * (MIN_HOURS - 1)))
+    assert (few.unit, few.count) == ("row", 5 * (MIN_HOURS - 1))
 
 
 @pytest.mark.parametrize("metric", gate.METRICS)

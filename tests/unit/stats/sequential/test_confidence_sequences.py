@@ -124,7 +124,7 @@ def test_no_row_takes_all_of_the_capital():
 
 @pytest.mark.parametrize(("margin", "worse"), [(-3.0, False), (3.0, True)])
 def test_a_margin_beyond_what_losses_can_differ_by_is_refused(margin, worse):
-    with pytest.raises(ValueError, match="beyond what losses"):
+    with pytest.raises(ValueError, match="larger than losses"):
         IPWDifferences.of([0.5], [True], [0.5], centre=0.5).log_e_value(margin, worse=worse)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keel.stats.metrics.paired import Clusters, uncertainty
-from keel.stats.sequential.day_clusters import HourlySums
+from keel.stats.sequential.day_clusters import HourlyArmLosses
 
 ALPHA = 0.05
 
@@ -23,10 +23,10 @@ def world(days, per_day, *, own=0.0, gain=0.0, seed=0):
 
 def test_the_improvement_is_the_difference_of_weighted_means():
     times, weights, losses, arm, loss = world(12, 100, gain=0.05)
-    found = HourlySums(times, weights, losses).steady(len(loss), alpha=ALPHA)
+    found = HourlyArmLosses(times, weights, losses).difference(len(loss), alpha=ALPHA)
     assert found.improvement == pytest.approx(loss[~arm].mean() - loss[arm].mean())
     assert (found.unit, found.clusters) == ("day", 12)
-    weighted = HourlySums(times, weights * [[2.0], [5.0]], losses).steady(len(loss), alpha=ALPHA)
+    weighted = HourlyArmLosses(times, weights * [[2.0], [5.0]], losses).difference(len(loss), alpha=ALPHA)
     assert (weighted.improvement, weighted.width) == pytest.approx((found.improvement, found.width))
 
 
@@ -34,33 +34,33 @@ def test_the_error_is_that_of_clusters_of_all_rows():
     times, weights, losses, arm, loss = world(12, 100, own=0.05)
     contributions = np.where(arm, -(loss - loss[arm].mean()) / arm.sum(), (loss - loss[~arm].mean()) / (~arm).sum())
     known = uncertainty(contributions, Clusters.of(times)).clustered_error
-    found = HourlySums(times, weights, losses).steady(len(loss), alpha=ALPHA)
+    found = HourlyArmLosses(times, weights, losses).difference(len(loss), alpha=ALPHA)
     assert 3 * known < found.width < 4 * known
 
 
 def test_both_versions_on_every_row_are_compared_row_by_row():
     times, _, _, _, loss = world(12, 100)
     weather = np.repeat(np.random.default_rng(1).standard_normal(12), 100)
-    found = HourlySums(times, np.ones((2, 1_200)), np.stack([loss + weather, loss + weather - 0.01]))
-    steady = found.steady(1_200, alpha=ALPHA)
+    found = HourlyArmLosses(times, np.ones((2, 1_200)), np.stack([loss + weather, loss + weather - 0.01]))
+    steady = found.difference(1_200, alpha=ALPHA)
     assert steady.improvement == pytest.approx(0.01)
     assert steady.width == pytest.approx(0, abs=1e-9)
 
 
 def test_more_rows_in_portions_are_the_rows_at_once():
     times, weights, losses, _, loss = world(15, 60, own=0.05)
-    whole = HourlySums(times, weights, losses).steady(len(loss), alpha=ALPHA)
-    portions = HourlySums(times, weights, losses)
+    whole = HourlyArmLosses(times, weights, losses).difference(len(loss), alpha=ALPHA)
+    portions = HourlyArmLosses(times, weights, losses)
     for n in (0, 1, 100, 100, 531):
-        portions.steady(n, alpha=ALPHA)
-    last = portions.steady(len(loss), alpha=ALPHA)
+        portions.difference(n, alpha=ALPHA)
+    last = portions.difference(len(loss), alpha=ALPHA)
     assert (last.improvement, last.width) == pytest.approx((whole.improvement, whole.width))
 
 
 def test_what_comes_later_is_not_seen_before():
     times, weights, losses, _, loss = world(15, 60, own=0.05)
-    early = HourlySums(times[:600], weights[:, :600], losses[:, :600]).steady(600, alpha=ALPHA)
-    found = HourlySums(times, weights, losses).steady(600, alpha=ALPHA)
+    early = HourlyArmLosses(times[:600], weights[:, :600], losses[:, :600]).difference(600, alpha=ALPHA)
+    found = HourlyArmLosses(times, weights, losses).difference(600, alpha=ALPHA)
     assert (found.improvement, found.width) == pytest.approx((early.improvement, early.width))
 
 
@@ -69,17 +69,17 @@ def test_what_comes_later_is_not_seen_before():
 )
 def test_shorter_clusters_stand_in_while_days_are_few(days, per_day, unit):
     times, weights, losses, _, loss = world(days, per_day, seed=3)
-    found = HourlySums(times, weights, losses).steady(len(loss), alpha=ALPHA)
+    found = HourlyArmLosses(times, weights, losses).difference(len(loss), alpha=ALPHA)
     assert found.unit == unit
     assert math.isinf(found.width) == (unit == "row")
 
 
 def test_an_arm_without_rows_has_no_difference():
     times, weights, losses, _, loss = world(10, 10)
-    found = HourlySums(times, weights * [[1.0], [0.0]], losses).steady(100, alpha=ALPHA)
+    found = HourlyArmLosses(times, weights * [[1.0], [0.0]], losses).difference(100, alpha=ALPHA)
     assert math.isnan(found.improvement)
     assert math.isinf(found.width)
-    assert math.isinf(HourlySums(times[:0], weights[:, :0], losses[:, :0]).steady(0, alpha=ALPHA).width)
+    assert math.isinf(HourlyArmLosses(times[:0], weights[:, :0], losses[:, :0]).difference(0, alpha=ALPHA).width)
 
 
 def test_days_that_differ_show_no_difference_more_often_than_stated_however_often_one_looks():
@@ -87,9 +87,9 @@ def test_days_that_differ_show_no_difference_more_often_than_stated_however_ofte
     shown, by_rows, repetitions = 0, 0, 150
     for seed in range(repetitions):
         times, weights, losses, arm, loss = world(40, 48, own=0.05, seed=seed)
-        sums, ever, naive = HourlySums(times, weights, losses), False, False
+        sums, ever, naive = HourlyArmLosses(times, weights, losses), False, False
         for n in range(48 * 10, len(loss) + 1, 48):
-            found = sums.steady(n, alpha=ALPHA)
+            found = sums.difference(n, alpha=ALPHA)
             ever |= found.improvement > found.width
             error = math.sqrt(loss[:n][arm[:n]].var() / arm[:n].sum() + loss[:n][~arm[:n]].var() / (~arm[:n]).sum())
             naive |= found.improvement > 1.645 * error
@@ -100,5 +100,5 @@ def test_days_that_differ_show_no_difference_more_often_than_stated_however_ofte
 
 def test_a_difference_that_each_day_shows_is_found():
     times, weights, losses, _, loss = world(12, 200, own=0.02, gain=0.05)
-    found = HourlySums(times, weights, losses).steady(len(loss), alpha=ALPHA)
+    found = HourlyArmLosses(times, weights, losses).difference(len(loss), alpha=ALPHA)
     assert found.improvement - found.width > 0
