@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from keel.config.loading import shown_duration
 from keel.deployments import version_retention as retention
@@ -23,13 +23,12 @@ from keel.window import floor_hour
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
-    from keel.monitoring.records import Plain
     from keel.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
 
-def verify_ledger(ws: Workspace, *, now: datetime, environment: Mapping[str, str] | None = None) -> Plain:
+def verify_ledger(ws: Workspace, *, now: datetime, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Prove the chain and that the deployments follow from it; sign a checkpoint where a key and a place are set.
 
     environment: ``KEEL_SIGNING_KEY`` names the private key's file, ``KEEL_CHECKPOINTS`` the place, ``KEEL_VERIFY_KEY``
@@ -59,13 +58,13 @@ def verify_ledger(ws: Workspace, *, now: datetime, environment: Mapping[str, str
     return {"entries": found.entries, "signed": signed.name if signed else None}
 
 
-def prune(ws: Workspace, config: ModelConfig, *, now: datetime, actor: str, run_id: str) -> Plain:
+def prune(ws: Workspace, config: ModelConfig, *, now: datetime, actor: str, run_id: str) -> dict[str, Any]:
     """Delete the versions of a model that are deployed nowhere and were kept as long as its policy wants."""
     deleted = retention.prune(ws.store, ws.registry, config, now=now, actor=actor, run_id=run_id)
     return {"model": config.model, "deleted": [each.to_dict() for each in deleted]}
 
 
-def expire_rows(ws: Workspace, config: ModelConfig, *, now: datetime) -> Plain:
+def expire_rows(ws: Workspace, config: ModelConfig, *, now: datetime) -> dict[str, Any]:
     """Sum what labels have said of a model, then delete its rows and labels older than `retention.rows`.
 
     What is deleted was counted and summed before, and that is kept for ever; only rows of a version that the registry
@@ -78,7 +77,7 @@ def expire_rows(ws: Workspace, config: ModelConfig, *, now: datetime) -> Plain:
     ``unmatched_deleted`` (labels), ``before`` (ISO 8601; None: no row expires), ``kept_for`` (why rows older than
     `retention.rows` were kept) and a ``sentence``.
     """
-    done: Plain = {
+    done: dict[str, Any] = {
         "model": config.model, "before": None, "deleted": 0, "never_counted": 0, "unmatched_deleted": 0,
         "summed_hours": 0, "counted_hours": 0, "kept_for": [],
     }  # fmt: skip
@@ -98,7 +97,7 @@ def expire_rows(ws: Workspace, config: ModelConfig, *, now: datetime) -> Plain:
     return {**done, "sentence": " ".join(said)}
 
 
-def _said(done: Plain, config: ModelConfig, horizon: datetime) -> list[str]:
+def _said(done: dict[str, Any], config: ModelConfig, horizon: datetime) -> list[str]:
     """Return in sentences what became of the rows."""
     assert config.retention.rows is not None
     span = f"{done['deleted']:,} rows of {config.model} from before {horizon:%Y-%m-%d %H:%M} UTC"
@@ -117,13 +116,13 @@ def _delete_unmatched_labels(ws: Workspace, config: ModelConfig, horizon: dateti
     return ws.predictions(config).delete_unmatched_labels(max(ends)) if ends else 0
 
 
-def compact(ws: Workspace) -> Plain:
+def compact(ws: Workspace) -> dict[str, Any]:
     """Give the space of what was deleted back; return the store's size before and after, in bytes."""
     before, after = ws.store.compact()
     return {"bytes_before": before, "bytes_after": after}
 
 
-def verify_store(ws: Workspace) -> Plain:
+def verify_store(ws: Workspace) -> dict[str, Any]:
     """Look whether rows, marks, counts and sums fit together, and on SQLite whether the file is whole.
 
     Raises
@@ -150,7 +149,7 @@ def _horizon(ws: Workspace, config: ModelConfig, wanted: datetime) -> tuple[date
     return floor_hour(min([wanted, *(since for since, _ in earlier)])), reasons
 
 
-def _count_all(ws: Workspace, config: ModelConfig, before: datetime) -> Plain:
+def _count_all(ws: Workspace, config: ModelConfig, before: datetime) -> dict[str, Any]:
     """Count what is not counted yet of the hours before a time: ``counted_hours, never_counted, kept_for``.
 
     Hours of a version that the registry has lost are given up, so that their rows can go; but not where it has no

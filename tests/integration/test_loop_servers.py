@@ -53,19 +53,19 @@ def ws(mlflow_url, new_postgres_schema, tmp_path):
 
 
 def test_the_loop_closes_on_servers(ws):
-    assert first_version(ws)["version"] == 1
+    assert first_version(ws).version == 1
     live(ws, toy_rows(NOW, days=8), days=8)
-    assert check(ws, NOW + 8 * DAY)[0]["action"] == "all_clear"
+    assert check(ws, NOW + 8 * DAY)[0].action == "all_clear"
     live(ws, toy_rows(NOW + 8 * DAY, days=36, flip=True), days=36, start=NOW + 8 * DAY)
     decision, _ = check(ws, NOW + 44 * DAY)
-    assert decision["action"] == "retrain"
+    assert decision.action == "retrain"
     outcome = act(ws, decision)
-    assert outcome["outcome"] == "promoted"
+    assert outcome.outcome == "promoted"
     loop.record(ws, CONFIG, decision, outcome, channels=["outbox"])
-    assert ws.registry.aliases("toy") == {"production": outcome["version"], "previous": 1}
+    assert ws.registry.aliases("toy") == {"production": outcome.version, "previous": 1}
     assert deployments.read(ws.store, "toy").generation == 2
     assert ledger.verify(ws.store).broken_at is None
-    assert ws.store.decisions.get(decision["decision_id"])["outcome"]["outcome"] == "promoted"
+    assert ws.store.decisions.get(decision.decision_id)["outcome"]["outcome"] == "promoted"
 
 
 def _healthy(url):

@@ -18,7 +18,7 @@ from tests.support.toy import DAY, toy_rows
 @pytest.fixture(scope="module")
 def ws(tmp_path_factory):
     with Workspace.open(home=tmp_path_factory.mktemp("realised"), environment={}) as opened:
-        assert first_version(opened)["outcome"] == "promoted"
+        assert first_version(opened).outcome == "promoted"
         yield opened
 
 

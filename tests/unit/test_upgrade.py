@@ -216,12 +216,12 @@ def test_last_old_window_checked_again_gives_the_same_numbers(ws: Workspace) -> 
     counted = loop.count_window(ws, CONFIG, loop.resolve_window(CONFIG, end=before["window_end"], now=LIVE))
     for step in (loop.check_data_quality, loop.check_data_drift, loop.check_performance):
         found = step(ws, CONFIG, counted)
-        assert found["report_id"] == stored[found["kind"]]["report_id"]
-        assert found["status"] == stored[found["kind"]]["status"]
+        assert found.report_id == stored[found.kind]["report_id"]
+        assert found.status == stored[found.kind]["status"]
     again = ws.store.reports.get(stored["performance"]["report_id"])
     assert again["body"]["current"]["brier"]["value"] == stored["performance"]["body"]["current"]["brier"]["value"]
     decision = loop.decide(ws, CONFIG, counted, run_id="again")
-    assert (decision["decision_id"], decision["action"]) == (before["decision_id"], "all_clear")
+    assert (decision.decision_id, decision.action) == (before["decision_id"], "all_clear")
 
 
 def test_old_comparisons_are_rendered_and_count_as_uses_of_their_holdout(ws: Workspace) -> None:
@@ -229,7 +229,7 @@ def test_old_comparisons_are_rendered_and_count_as_uses_of_their_holdout(ws: Wor
     assert len(comparisons) == 5 + 1
     for each in comparisons:
         comparison = ComparisonRecord.from_dict(each["body"])
-        assert f"{comparison.challenger}" in render(comparison)
+        assert f"{comparison.challenger}" in render(comparison.to_dict())
     span = {"start": "2026-02-01T00:00:00+00:00", "end": "2026-02-05T00:00:00+00:00"}
     request = PromotionRequest.from_dict(
         {"decision_id": "new", "model": "toy", "version": 3, "window": span, "action": "promote", "sentence": "new",
@@ -260,7 +260,7 @@ def test_rollback_from_an_old_version_works(ws: Workspace) -> None:
     asked = rollout.request_rollback(
         ws, CONFIG, reason="upgrade", version=None, end=LIVE + 38 * DAY, actor="ada", run_id="rollback"
     )
-    assert rollout.rollback(ws, CONFIG, asked.decision_id, actor="ada", run_id="rollback")["version"] == 3
+    assert rollout.rollback(ws, CONFIG, asked.decision_id, actor="ada", run_id="rollback").version == 3
     assert ws.registry.aliases("toy") == {"production": 3}
     assert ledger.verify(ws.store).broken_at is None
     assert find_disagreements(ws.store) == []

@@ -87,9 +87,9 @@ def start(
             now=now,
         )
     if as_json:
-        print_json(decision["plan"])
+        print_json(decision.plan)
     else:
-        typer.echo(decision["sentence"])
+        typer.echo(decision.sentence)
 
 
 @app.command()
@@ -108,9 +108,9 @@ def stop(model: ModelArgument, reason: ReasonOption, as_json: JsonOption = False
             ws, config, actor=getuser(), run_id=f"cli__{now.isoformat()}", reason=reason, now=now
         )
     if as_json:
-        print_json({name: decision[name] for name in ("model", "experiment_id", "sentence", "reason")})
+        print_json(decision.model_dump(mode="json", include={"model", "experiment_id", "sentence", "reason"}))
     else:
-        typer.echo(decision["sentence"])
+        typer.echo(decision.sentence)
 
 
 @app.command()

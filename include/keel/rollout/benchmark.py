@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from keel.config import ModelConfig
-    from keel.monitoring.records import Plain
     from keel.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -45,7 +44,7 @@ def benchmark_versions(
     end: datetime | None = None,
     seconds: float = SECONDS,
     seed: int = 0,
-) -> Plain:
+) -> dict[str, Any]:
     """Measure versions side by side and log what was found to each one's run in MLflow.
 
     versions: those in production and staging, the previous one and the newest candidate where empty. end: the rows
@@ -145,7 +144,7 @@ def _window(rows: pa.Table) -> dict[str, str]:
     return {"start": times["min"].isoformat(), "end": times["max"].isoformat()}
 
 
-def _machine() -> Plain:
+def _machine() -> dict[str, Any]:
     """What the numbers depend on beside the versions."""
     return {
         "python": platform.python_version(), "system": platform.system(), "architecture": platform.machine(),

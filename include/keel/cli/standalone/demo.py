@@ -137,7 +137,7 @@ class Play:
             reason=why,
             now=start,
         )
-        self.service.wait_for_experiment(MODEL, started["experiment_id"])
+        self.service.wait_for_experiment(MODEL, started.experiment_id)
         self.replay(start, YEAR_END)
         self.run(WATCH, YEAR_END)
 

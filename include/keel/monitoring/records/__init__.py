@@ -26,15 +26,6 @@ from keel.monitoring.records.decisions import (
     PromotionRequest,
     RollbackRequest,
 )
-from keel.monitoring.records.plain import (
-    KINDS,
-    Plain,
-    outcome_of,
-    report_id,
-    request_id,
-    store_decision,
-    store_report,
-)
 from keel.monitoring.records.results import (
     ComparisonRecord,
     Evidence,
@@ -45,13 +36,6 @@ from keel.monitoring.records.results import (
 )
 
 __all__ = [
-    "KINDS",
-    "Plain",
-    "outcome_of",
-    "report_id",
-    "request_id",
-    "store_decision",
-    "store_report",
     "Action",
     "ComparisonRecord",
     "CountedWindow",

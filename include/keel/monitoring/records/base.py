@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Self
 
@@ -40,21 +40,6 @@ class Record(BaseModel):
         except ValidationError as error:
             faults = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
             raise SchemaError(f"{cls.__name__}: {'; '.join(faults)}") from None
-
-    # Temporary: callers that still read records as mappings work until they use attributes.
-    def keys(self) -> Iterator[str]:
-        """Return the field names."""
-        return iter(type(self).model_fields)
-
-    def __getitem__(self, name: str) -> Any:
-        return self.to_dict()[name]
-
-    def __contains__(self, name: str) -> bool:
-        return name in type(self).model_fields
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return a field as a plain JSON value."""
-        return self.to_dict().get(name, default)
 
 
 def _read_time(value: Any) -> Any:
