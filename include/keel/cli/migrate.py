@@ -12,8 +12,7 @@ def migrate(as_json: JsonOption = False) -> None:
     from keel.workspace import Workspace
 
     with Workspace.open() as workspace:
-        url = workspace.store.engine.url
-    store = url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
+        store = workspace.store.url
     if as_json:
         print_json({"store": store})
     else:

@@ -128,13 +128,16 @@ def as_time(value: object, key: str, now: datetime) -> int:
         except ValueError:
             time = None
     if not isinstance(time, datetime):
-        raise BadRequest(f"{key}: must be an ISO 8601 time with a zone, such as 2026-05-01T00:00:00Z "
-                         f"(got {_shown(value)})")  # fmt: skip
+        raise BadRequest(
+            f"{key}: must be an ISO 8601 time with a zone, such as 2026-05-01T00:00:00Z (got {_shown(value)})"
+        )
     if time.tzinfo is None or time.utcoffset() is None:
         raise BadRequest(f"{key}: has no time zone (got {_shown(value)}); write Z for UTC, or an offset such as +02:00")
     if time > now + TOLERANCE:
-        raise BadRequest(f"{key}: lies in the future (got {_shown(value)}; it is {now.astimezone(UTC).isoformat()}): "
-                         "no feedback for the future")  # fmt: skip
+        raise BadRequest(
+            f"{key}: lies in the future (got {_shown(value)}; it is {now.astimezone(UTC).isoformat()}): "
+            "no feedback for the future"
+        )
     if (micros := to_micros(time)) < FIRST_TIME:
         raise BadRequest(f"{key}: lies before the year 1 (got {_shown(value)})")
     return micros

@@ -41,7 +41,12 @@ def conflicts(ws: Workspace, config: ModelConfig, *, limit: int = 1000) -> list[
     with ws.store.connect() as connection:
         found = connection.execute(query).all()
     return [
-        {"id": name, "label": kept, "observed_at": from_micros(at),
-         "other_label": other, "other_observed_at": from_micros(later)}
+        {
+            "id": name,
+            "label": kept,
+            "observed_at": from_micros(at),
+            "other_label": other,
+            "other_observed_at": from_micros(later),
+        }
         for name, kept, at, other, later in found
-    ]  # fmt: skip
+    ]

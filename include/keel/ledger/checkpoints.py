@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from cryptography.exceptions import InvalidSignature
 from keel.errors import ConfigError, KeelError, LedgerBroken
 from keel.ledger.signing_keys import key_id
 from keel.ledger.verification import GENESIS, Row, Verification, verify
+from keel.store.database.redaction import without_credentials
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -146,7 +146,7 @@ def check(source: Store | Iterable[Row], place: str | Path, keys: Collection[Ed2
     files = CheckpointFolder(place).read()  # before the rows, which may grow: a checkpoint may not cover more rows
     if not files:
         raise ConfigError(
-            f"there is no checkpoint in {without_credentials(place)}; to write one: keel ledger checkpoint"
+            f"there is no checkpoint in {without_credentials(str(place))}; to write one: keel ledger checkpoint"
         )
     return _checked(files, _rows_of(source), keys)
 
@@ -170,7 +170,7 @@ class CheckpointFolder:
     def __init__(self, place: str | Path) -> None:
         from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 
-        self._name = without_credentials(place)
+        self._name = without_credentials(str(place))
         with self._reached():  # some file systems connect here
             try:
                 self._files, self._root = url_to_fs(str(place))
@@ -222,15 +222,6 @@ class CheckpointFolder:
         except Exception as error:  # fsspec's file systems raise their own errors, whose text may hold a secret
             why = getattr(error, "strerror", None) or type(error).__name__
             raise CheckpointsUnavailable(f"the checkpoints in {self._name} cannot be reached: {why}") from None
-
-
-def without_credentials(place: str | Path) -> str:
-    """Return a location without its user name and password.
-
-    >>> without_credentials("ftp://keel:secret@example.com/checkpoints")
-    'ftp://example.com/checkpoints'
-    """
-    return re.sub(r"//[^/]*@", "//", str(place))
 
 
 def _checked(files: list[tuple[str, bytes]], rows: list[Row], keys: Iterable[Ed25519PublicKey]) -> Verification:

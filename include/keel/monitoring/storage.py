@@ -38,12 +38,12 @@ CHECKS = ("quality", "drift", "performance")
 def report_id(kind: str, model: str, version: int | str | None, window: Window | Span) -> str:
     """Return the id of a report: a hash of its model, version, kind and window."""
     parts = (model, str(version), kind, window.start.isoformat(), window.end.isoformat())
-    return f"{kind}-{_digest(*parts)}"
+    return f"{kind}-{derived_id(*parts)}"
 
 
 def request_id(model: str, what: str, run_id: str) -> str:
     """Return the id of what a run requests, whenever its tasks run."""
-    return f"request-{_digest(model, what, run_id)}"
+    return f"request-{derived_id(model, what, run_id)}"
 
 
 def store_report(
@@ -163,5 +163,6 @@ def read_comparison(ws: Workspace, model: str, identity: str | None) -> Comparis
     return ComparisonRecord.from_dict(found["body"])
 
 
-def _digest(*parts: str) -> str:
+def derived_id(*parts: str) -> str:
+    """Return an id that the same parts always give: 16 hexadecimal digits of their SHA-256."""
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from keel.errors import RegistryUnavailable
+from keel.store.database.redaction import without_credentials
 
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 """MLflow's own default waits over two minutes for a server that is not there; Airflow retries the task anyway."""
@@ -57,7 +58,7 @@ class Tracking:
 
     def _unavailable(self, error: Exception) -> RegistryUnavailable:
         # MLflow's own messages and their causes repeat the whole URI, with its password.
-        shown = _redacted(self.uri)
+        shown = without_credentials(self.uri)
         said = str(error).replace(self.uri.rstrip("/"), shown.rstrip("/"))
         return RegistryUnavailable(f"MLflow at {shown} does not answer: {said}")
 
@@ -89,9 +90,3 @@ def info_of(found: Any) -> VersionInfo:
     """Return what an MLflow model version says."""
     created = datetime.fromtimestamp(found.creation_timestamp / 1000, UTC)
     return VersionInfo(found.name, int(found.version), found.run_id, dict(found.tags), created)
-
-
-def _redacted(uri: str) -> str:
-    """Drop user and password from a URI."""
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import pyarrow as pa
 
 from keel.errors import ConfigError, suggestion
 from keel.sources import PART_ROWS, Source
+from keel.store.database.redaction import without_credentials
 
 BLOCK = 4 * 2**20
 """Bytes of a CSV file that are parsed at once."""
@@ -32,7 +32,7 @@ def open_file(url: str, *, delimiter: str = ",") -> Iterator[Source]:
         Naming a file that is not there, with those that are, or one that cannot be read, also while it is read.
 
     """
-    name = _shown(url)
+    name = without_credentials(url)
     with ExitStack() as stack:
         with _readable(name, remote="://" in url):
             file = stack.enter_context(_opened(url, name))
@@ -125,11 +125,3 @@ def _readable(name: str, *, remote: bool) -> Iterator[None]:
     except Exception as error:  # each of fsspec's file systems raises its own, and its words may hold a secret
         said = type(error).__name__ if remote else " ".join(str(getattr(error, "strerror", None) or error).split())
         raise ConfigError(f"{name}: cannot be read: {said}") from None
-
-
-def _shown(url: str) -> str:
-    """Return a URL for people: without a login, and without a query, which may hold a signature."""
-    if "://" not in url:
-        return url
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

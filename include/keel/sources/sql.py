@@ -15,7 +15,8 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from keel.errors import ConfigError, StoreUnavailable, suggestion
 from keel.sources import PART_ROWS, Source
 from keel.store.database.connections import Database, parse_url
-from keel.store.database.failures import is_unavailable, secrets_of
+from keel.store.database.failures import is_unavailable
+from keel.store.database.redaction import redacted_url, without_secrets
 
 if TYPE_CHECKING:
     from keel.store import Store
@@ -47,7 +48,7 @@ def open_table(store: Store, table: str, database: str | None = None) -> Iterato
 
     """
     url = store.engine.url if database is None else _url(database)
-    name = f"{table} in {_shown(url)}"
+    name = f"{table} in {redacted_url(url)}"
     if url.get_backend_name() not in ("sqlite", "postgresql"):
         with _answering(url):
             engine = sa.create_engine(url)
@@ -147,15 +148,8 @@ def _answering(url: sa.URL) -> Iterator[None]:
     except (NoSuchModuleError, ModuleNotFoundError):
         raise ConfigError(f"--database: no driver for {url.drivername!r} is installed") from None
     except (SQLAlchemyError, adbc_driver_manager.Error, OSError) as error:
-        said = " ".join(str(getattr(error, "orig", None) or error).split())
-        for secret in secrets_of(url):
-            said = said.replace(secret, "***")
-        place = _shown(url)
+        said = without_secrets(str(getattr(error, "orig", None) or error), url)
+        place = redacted_url(url)
         if is_unavailable(error):
             raise StoreUnavailable(f"the database at {place} does not answer ({said})") from None
         raise ConfigError(f"the database at {place} cannot be read: {said}") from None
-
-
-def _shown(url: sa.URL) -> str:
-    """Return a URL for people: no password, no driver, and no options, among which may be a password."""
-    return url.set(drivername=url.get_backend_name(), query={}).render_as_string(hide_password=True)

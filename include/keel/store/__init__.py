@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, Self
 import sqlalchemy as sa
 
 from keel.store.database.connections import Database, parse_url
-from keel.store.database.failures import shown, translated
+from keel.store.database.failures import translated
 from keel.store.database.locks import Held, hold
 from keel.store.database.migrations import migrate
+from keel.store.database.redaction import redacted_url
 from keel.store.integrity import compact, verify
 from keel.store.performance import PerformanceTable
 from keel.store.predictions.encoding import AppendResult
@@ -77,7 +78,7 @@ class Store:
     @property
     def url(self) -> str:
         """The store's URL for people, without its password."""
-        return shown(self._database.url)
+        return redacted_url(self._database.url)
 
     @property
     def engine(self) -> sa.Engine:

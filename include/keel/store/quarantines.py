@@ -18,9 +18,13 @@ if TYPE_CHECKING:
 
 _FIELDS = quarantines.c
 _RECORD = (
-    _FIELDS.start_at.label("start"), _FIELDS.end_at.label("end"), _FIELDS.decided_until, _FIELDS.reason,
-    _FIELDS.released, _FIELDS.created_at,
-)  # fmt: skip
+    _FIELDS.start_at.label("start"),
+    _FIELDS.end_at.label("end"),
+    _FIELDS.decided_until,
+    _FIELDS.reason,
+    _FIELDS.released,
+    _FIELDS.created_at,
+)
 
 
 class Quarantines:
@@ -45,9 +49,11 @@ class Quarantines:
         if to_micros(end) <= to_micros(start):
             raise ValueError(f"the window {start.isoformat()} to {end.isoformat()} is empty")
         shared = {
-            "model": model, "reason": reason, "created_at": to_micros(created_at),
+            "model": model,
+            "reason": reason,
+            "created_at": to_micros(created_at),
             "decided_until": to_micros(decided_until or end),
-        }  # fmt: skip
+        }
         near = sa.and_(_FIELDS.model == model, _FIELDS.start_at < to_micros(end), _FIELDS.end_at > to_micros(start))
         with self._database.begin() as connection:
             if not self._database.is_sqlite:  # whose writers are alone anyway

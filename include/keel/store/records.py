@@ -80,10 +80,17 @@ class CountsTable:
         if not hourly:
             return
         rows = [
-            {"model": model, "version": version, "grid_id": grid_id, "hour": hour_micros(hour), "n": n,
-             "payload": payload, "revision": revision}
+            {
+                "model": model,
+                "version": version,
+                "grid_id": grid_id,
+                "hour": hour_micros(hour),
+                "n": n,
+                "payload": payload,
+                "revision": revision,
+            }
             for hour, n, payload, revision in hourly
-        ]  # fmt: skip
+        ]
         with self._database.begin() as connection:
             statement = insert(connection, counts)
             changed = {name: statement.excluded[name] for name in ("n", "payload", "revision")}
@@ -127,10 +134,16 @@ class Reports:
     ) -> None:
         """Store a report, in place of the one with its id; the first one's created_at stays."""
         row = {
-            "report_id": report_id, "model": model, "version": version, "kind": kind,
-            "window_start": micros_or_none(window_start), "window_end": micros_or_none(window_end),
-            "status": status, "body": as_json(body), "created_at": to_micros(created_at),
-        }  # fmt: skip
+            "report_id": report_id,
+            "model": model,
+            "version": version,
+            "kind": kind,
+            "window_start": micros_or_none(window_start),
+            "window_end": micros_or_none(window_end),
+            "status": status,
+            "body": as_json(body),
+            "created_at": to_micros(created_at),
+        }
         put_keeping(self._database, reports, row, kept=["created_at"])
 
     def get(self, report_id: str) -> dict[str, Any] | None:
@@ -189,11 +202,17 @@ class Decisions:
     ) -> None:
         """Store a decision, in place of the one with its id; the first one's created_at and any outcome stay."""
         row = {
-            "decision_id": decision_id, "model": model, "version": version,
-            "window_start": micros_or_none(window_start), "window_end": micros_or_none(window_end),
-            "action": action, "sentence": sentence, "body": as_json(body), "run_id": run_id,
+            "decision_id": decision_id,
+            "model": model,
+            "version": version,
+            "window_start": micros_or_none(window_start),
+            "window_end": micros_or_none(window_end),
+            "action": action,
+            "sentence": sentence,
+            "body": as_json(body),
+            "run_id": run_id,
             "created_at": to_micros(created_at),
-        }  # fmt: skip
+        }
         put_keeping(self._database, decisions, row, kept=["created_at"])
 
     def set_outcome(self, decision_id: str, outcome: Mapping[str, Any]) -> None:

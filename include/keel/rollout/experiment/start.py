@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Unpack
@@ -17,7 +16,7 @@ from keel.errors import ExperimentRefused
 from keel.evaluation.experiment.plan import MAX_DURATION, MIN_DURATION, Plan
 from keel.ledger import entries as ledger
 from keel.monitoring.records import Action, ExperimentRequest
-from keel.monitoring.storage import request_id, store_decision
+from keel.monitoring.storage import derived_id, request_id, store_decision
 from keel.rollout.eligibility import promotable, require_promotable
 from keel.rollout.experiment.parameters import MAX_N, ExperimentParameters
 from keel.stats.metrics.losses import ROW_LOSSES
@@ -210,7 +209,7 @@ def summary(plan: Plan) -> str:
 
 def identity_of(model: str, run_id: str) -> str:
     """Return the id of the experiment that a run starts."""
-    return f"experiment-{hashlib.sha256('|'.join((model, run_id)).encode()).hexdigest()[:16]}"
+    return f"experiment-{derived_id(model, run_id)}"
 
 
 def _challenger(ws: Workspace, config: ModelConfig, champion: int, requested: int | None) -> int:

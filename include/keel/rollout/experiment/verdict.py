@@ -6,7 +6,6 @@ The experiment shows that the challenger is better on rows that were assigned at
 
 from __future__ import annotations
 
-import hashlib
 import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from keel.deployments.experiments import Outcome
 from keel.evaluation.holdout.comparison import Verdict, compare_versions
 from keel.evaluation.holdout.segments import SegmentStatus, named
 from keel.monitoring.records import ComparisonRecord
-from keel.monitoring.storage import report_id, store_comparison
+from keel.monitoring.storage import derived_id, report_id, store_comparison
 from keel.rollout.experiment.start import laxer_than_the_gate
 from keel.rollout.experiment_evidence import BASIS
 from keel.rollout.gate import measure_speed
@@ -95,7 +94,7 @@ def comparison_of(
 
 def decision_id(experiment_id: str) -> str:
     """Return the id of the decision that ends an experiment: it has one."""
-    return f"end-{hashlib.sha256(experiment_id.encode()).hexdigest()[:16]}"
+    return f"end-{derived_id(experiment_id)}"
 
 
 def _comparison_id(plan: Plan, end: datetime) -> str:

@@ -1,7 +1,7 @@
-"""A thin hand on ADBC's drivers: SQL in, Arrow tables out, bulk loads.
+"""Run SQL through ADBC's drivers: Arrow tables out, and bulk loads.
 
-Not the drivers' own ``dbapi`` modules, because those import pandas by way of pyarrow.dataset, half a second for every
-task that opens the store.
+This does not use the drivers' own ``dbapi`` modules. They import pandas by way of pyarrow.dataset, which costs every
+task that opens the store half a second.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 
 class Connection:
-    """One connection in autocommit mode; transactions are opened and ended by SQL. Use by one thread at a time."""
+    """One connection in autocommit mode, for one thread at a time. SQL begins and ends transactions."""
 
     def __init__(self, database: adbc.AdbcDatabase, options: dict[str, str] | None = None) -> None:
         self._database = database
@@ -27,7 +27,7 @@ class Connection:
             raise
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
-        """Run one statement and return its rows, a table without columns if it answers nothing.
+        """Run one statement and return its rows; a table without columns if it has none.
 
         parameters: for the statement's ``?``; numbers, texts, bytes or None.
         """
@@ -42,13 +42,13 @@ class Connection:
             try:
                 with pa.RecordBatchReader.from_stream(stream) as reader:
                     return reader.read_all()
-            except OSError as error:  # how Arrow reports what the driver finds while it streams rows
+            except OSError as error:  # Arrow's error for a failure of the driver while it streams rows
                 raise adbc.OperationalError(str(error), status_code=adbc.AdbcStatusCode.IO) from error
 
     def batches(self, sql: str, options: dict[str, str] | None = None) -> Iterator[pa.Table]:
-        """Run one query and yield its rows as they come, without holding all of them.
+        """Run one query and yield its rows in parts, without holding all of them.
 
-        options: of this statement, over those of the connection.
+        options: of this statement. They override those of the connection.
         """
         with adbc.AdbcStatement(self._connection) as statement:
             statement.set_options(**{**self._options, **(options or {})})
@@ -74,13 +74,13 @@ class Connection:
             statement.execute_update()
 
     def close(self) -> None:
-        """Close; what is not committed is rolled back."""
+        """Close the connection. An open transaction is rolled back."""
         self._connection.close()
         self._database.close()
 
 
 def one(value: int | float | str | bytes | None) -> pa.Array:
-    """Return an array of one value, built by hand: ``pa.array`` and ``pa.scalar`` import pandas.
+    """Return an array of one value. It is built from buffers, because ``pa.array`` and ``pa.scalar`` import pandas.
 
     >>> [one(value).to_pylist() for value in (True, -2, 0.5, "é", b"", None)]
     [[1], [-2], [0.5], ['é'], [b''], [None]]
@@ -96,14 +96,14 @@ def one(value: int | float | str | bytes | None) -> pa.Array:
 
 
 def connect_sqlite(path: str, timeout: float) -> Connection:
-    """Open a SQLite file; statements wait up to ``timeout`` seconds for another writer."""
+    """Open a SQLite file. Statements wait up to ``timeout`` seconds for another writer."""
     import adbc_driver_sqlite
 
-    # The driver takes a column's type from its first batch: by default 1,024 nulls and then a text would fail.
+    # The driver takes a column's type from its first batch. By default, 1,024 nulls followed by a text would fail.
     options = {adbc_driver_sqlite.StatementOptions.BATCH_ROWS.value: str(2**30)}
     connection = Connection(adbc_driver_sqlite.connect(path), options)
     connection.execute(f"PRAGMA busy_timeout={int(timeout * 1000)}")
-    # a batch being staged is in memory already
+    # a staged batch is in memory already
     connection.execute("PRAGMA temp_store=MEMORY")
     return connection
 

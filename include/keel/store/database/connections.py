@@ -1,4 +1,4 @@
-"""Where the store is and how it is reached: URL, SQLAlchemy engine, pool of ADBC connections."""
+"""Connect to the store: its URL, the SQLAlchemy engine and the pool of ADBC connections."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from keel.store.database.failures import translated
 _SQLITE = frozenset({"sqlite", "sqlite+pysqlite"})
 _POSTGRESQL = frozenset({"postgresql", "postgres", "postgresql+psycopg2", "postgresql+psycopg"})
 _SUPPORTED = "sqlite:////absolute/path.db and postgresql://user:password@host:5432/database"
-# Two threads of a task rarely need more; the scoring service's threads wait their turn for the one writer anyway.
+# Enough for the threads of a task. The scoring service's threads wait for the one writer in any case.
 _POOL_SIZE, _MAX_OVERFLOW = 4, 12
 _inherited: list[object] = []
 
@@ -29,7 +29,7 @@ _inherited: list[object] = []
 def parse_url(url: str) -> sa.URL:
     """Return the URL with Keel's driver and an absolute path.
 
-    Raises ConfigError, naming what is supported and repeating no password, for any other scheme.
+    Raises ConfigError for any other scheme. The message names what is supported, and no password.
     """
     try:
         parsed = sa.make_url(url)
@@ -47,7 +47,7 @@ def parse_url(url: str) -> sa.URL:
 class Database:
     """Connections to one store: ``engine`` for small tables, ``arrow`` connections for columns of data.
 
-    A child process after a fork gets connections of its own; its parent's are left alone.
+    After a fork the child makes connections of its own, and does not touch its parent's.
     """
 
     def __init__(self, url: sa.URL, timeout: float) -> None:
@@ -65,49 +65,49 @@ class Database:
         else:
             self._engine = sa.create_engine(self._bounded(), pool_pre_ping=True, **options)
         sa.event.listen(self._engine, "begin", self._begin)
-        # the pool takes any object that can be closed for a connection
+        # the pool accepts any object with a close()
         self._arrow = QueuePool(cast("Any", self._open), timeout=self.timeout, reset_on_return=None, **pool)
 
     @property
     def engine(self) -> sa.Engine:
-        """SQLAlchemy engine; a transaction takes SQLite's write lock at once, unless it is for reading only."""
+        """The SQLAlchemy engine. A transaction takes SQLite's write lock at its begin, unless it only reads."""
         self._after_fork()
         return self._engine
 
     @contextmanager
     def connect(self) -> Iterator[sa.Connection]:
-        """Lend a SQLAlchemy connection for queries."""
+        """Provide a SQLAlchemy connection for queries."""
         with translated(self.url), self.engine.connect().execution_options(keel_read=True) as connection:
             yield connection
 
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
-        """Lend a SQLAlchemy connection inside a transaction, committed at the end."""
+        """Provide a SQLAlchemy connection inside a transaction that is committed at the end."""
         with translated(self.url), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def arrow(self) -> Iterator[adbc.Connection]:
-        """Lend an ADBC connection in autocommit mode; an error inside closes it, and with it its transaction."""
+        """Provide an ADBC connection in autocommit mode. An error inside closes it, which ends its transaction."""
         self._after_fork()
         with translated(self.url):
-            lent = self._lend()
+            pooled = self._take()
             try:
-                yield lent.dbapi_connection
+                yield pooled.dbapi_connection
             except BaseException:
-                lent.invalidate()
+                pooled.invalidate()
                 raise
             finally:
-                lent.close()
+                pooled.close()
 
     def close(self) -> None:
-        """Close every connection that is not lent out."""
+        """Close every connection that is not in use."""
         if os.getpid() == self._process:
             self._engine.dispose()
             self._arrow.dispose()
 
     def prepare_file(self) -> None:
-        """Create SQLite's folder and put the file into WAL mode, in which readers and the writer do not wait."""
+        """Create SQLite's folder and switch the file to WAL mode, in which readers and the writer do not wait."""
         if not self.is_sqlite:
             return
         path = Path(str(self.url.database))
@@ -117,12 +117,12 @@ class Database:
             while not in_wal_mode(connection, deadline):
                 time.sleep(0.01)
 
-    def _lend(self) -> Any:
+    def _take(self) -> Any:
         for _ in range(_POOL_SIZE):
-            lent = self._arrow.connect()
-            if self.is_sqlite or answers(lent.dbapi_connection):
-                return lent
-            lent.invalidate()  # the server hung up while the connection was idle
+            pooled = self._arrow.connect()
+            if self.is_sqlite or answers(pooled.dbapi_connection):
+                return pooled
+            pooled.invalidate()  # the server closed the connection while it was idle
         return self._arrow.connect()
 
     def _bounded(self) -> sa.URL:
@@ -144,18 +144,18 @@ class Database:
 
     @property
     def lock_timeout(self) -> str:
-        """The statement that bounds a PostgreSQL transaction's waiting, as the busy timeout does on SQLite."""
+        """The statement that limits how long a PostgreSQL transaction waits, as SQLite's busy timeout does."""
         return f"SET LOCAL lock_timeout = {int(self.timeout * 1000)}"
 
     def _after_fork(self) -> None:
         if os.getpid() != self._process:
-            # Keep them alive: collecting them would close the parent's sockets and files.
+            # Kept alive, because collecting them would close the parent's sockets and files.
             _inherited.extend((self._engine, self._arrow))
             self._reconnect()
 
 
 def answers(connection: Any) -> bool:
-    """Whether an idle connection's server is still there."""
+    """Return whether the server of an idle connection answers."""
     try:
         connection.execute("SELECT 1")
     except adbc_driver_manager.Error:
@@ -164,15 +164,15 @@ def answers(connection: Any) -> bool:
 
 
 def in_wal_mode(connection: adbc.Connection, deadline: float) -> bool:
-    """Put a SQLite file into WAL mode; return False if another process has just locked it to do the same."""
+    """Switch a SQLite file to WAL mode. Returns False if another process has locked it to do the same."""
     try:
         if _journal_mode(connection, "journal_mode") == "wal":
             return True
-        # freed pages are given back in small steps (`keel.store.integrity`); only a file without tables takes this
+        # lets `keel.store.integrity` free pages in small steps; only a file without tables accepts this
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         return _journal_mode(connection, "journal_mode=wal") == "wal"
     except adbc_driver_manager.OperationalError as error:
-        # SQLite does not wait for this one lock, whatever the busy timeout
+        # SQLite does not wait for this lock, whatever the busy timeout
         if "locked" not in str(error) or time.monotonic() > deadline:
             raise
     return False

@@ -1,19 +1,19 @@
-"""What the databases raise, translated once: what cannot be reached or is locked becomes StoreUnavailable."""
+"""Translate the errors of database drivers: a store that is unreachable or locked raises StoreUnavailable."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import quote, quote_plus
 
 import adbc_driver_manager
 import sqlalchemy.exc
 from sqlalchemy import URL
 
 from keel.errors import StoreUnavailable
+from keel.store.database.redaction import redacted_url, without_secrets
 
-# SQLSTATE classes and codes for which the server, not the statement, is the reason
+# SQLSTATE classes and codes that blame the server, not the statement
 _UNAVAILABLE_CLASSES = frozenset({"08", "28", "3D", "3F", "53", "57", "58"})
 _UNAVAILABLE_CODES = frozenset({"25006", "40001", "40P01", "42501", "55P03"})
 _ADVICE = (
@@ -29,7 +29,7 @@ _ADVICE = (
     (r"database .* does not exist", "create the database, or correct its name in the keel_store connection"),
     (r"", "check that it is up and that this machine and user may reach it"),
 )
-# SQLite's own words, for errors that its driver files under other classes
+# SQLite's messages for errors that its driver raises as other classes
 _SAYS_UNAVAILABLE = re.compile(
     "file is not a database|disk I/O error|database or disk is full|image is malformed|malformed database schema"
 )
@@ -38,9 +38,9 @@ _DRIVER_ERRORS = (adbc_driver_manager.Error, sqlalchemy.exc.SQLAlchemyError, OSE
 
 @contextmanager
 def translated(url: URL) -> Iterator[None]:
-    """Raise StoreUnavailable, naming the store and what to do but no password, where the store is at fault.
+    """Raise StoreUnavailable where the store is at fault. The message names the store and what to do, no password.
 
-    Any other error, such as a violated constraint, passes through as it is.
+    Any other error, such as a violated constraint, passes unchanged.
     """
     try:
         yield
@@ -51,7 +51,7 @@ def translated(url: URL) -> Iterator[None]:
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether ``error`` says that the store is unreachable, locked, full, read-only or damaged."""
+    """Return whether an error means that the store is unreachable, locked, full, read-only or damaged."""
     origin = getattr(error, "orig", None) or error
     state = getattr(origin, "pgcode", None) or getattr(origin, "sqlstate", None)
     if state:
@@ -69,25 +69,7 @@ def is_unavailable(error: BaseException) -> bool:
 
 
 def explain(url: URL, error: BaseException) -> str:
-    """Return one line: which store, what the driver said, what to do; without the password."""
-    said = " ".join(str(getattr(error, "orig", None) or error).split())
-    for secret in secrets_of(url):
-        said = said.replace(secret, "***")
+    """Return one line without the password: which store failed, what the driver said, what to do."""
+    said = without_secrets(str(getattr(error, "orig", None) or error), url)
     advice = next(text for pattern, text in _ADVICE if re.search(pattern, said, re.IGNORECASE))
-    return f"the store at {shown(url)} does not answer ({said}): {advice}"
-
-
-def secrets_of(url: URL) -> list[str]:
-    """Return the ways in which the password may be spelt in a driver's message, longest first."""
-    values = [url.password, *(value for key, value in url.query.items() if "password" in key)]
-    spelt = {form for v in values if v for form in (str(v), quote(str(v), safe=""), quote_plus(str(v)))}
-    return sorted(spelt, key=len, reverse=True)
-
-
-def shown(url: URL) -> str:
-    """Return the URL for people: no password, no driver, no options."""
-    if url.get_backend_name() == "sqlite":
-        return f"sqlite:///{url.database}"
-    bare = url.set(drivername="postgresql", query={})
-    host = url.host or next((str(v) for k, v in url.query.items() if k == "host"), "localhost")
-    return bare.set(host=host).render_as_string(hide_password=True)
+    return f"the store at {redacted_url(url)} does not answer ({said}): {advice}"

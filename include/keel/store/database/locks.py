@@ -1,7 +1,8 @@
-"""Locks with a name, shared by all processes on one store; each is free again when its holder ends, however it ends.
+"""Named locks that all processes on one store share.
 
-On SQLite an ``flock`` on a file beside the store, on PostgreSQL a session's advisory lock. Neither is a row, so a
-process that is killed leaves nothing behind that somebody would have to clean up. Not re-entrant.
+On SQLite a lock is an ``flock`` on a file beside the store, on PostgreSQL an advisory lock of a session. Both are
+released when their holder ends, also if it is killed: there is no row that would have to be cleaned up. Locks are not
+re-entrant.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from keel.errors import StoreUnavailable
-from keel.store.database.failures import shown, translated
+from keel.store.database.failures import translated
+from keel.store.database.redaction import redacted_url
 
 if TYPE_CHECKING:
     from keel.store.database.connections import Database
 
 PAUSE = 0.02
-"""Seconds between two tries for a file's lock: well below the time for which one is held."""
-# A host that vanishes without a word would otherwise keep its session, and with it the lock, for two hours.
+"""Seconds between two tries for a file lock. Locks are held much longer."""
+# Without keepalives a host that loses its connection keeps its session, and with it the lock, for two hours.
 _SESSION = (
     "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3; "
     "SET lock_timeout = {milliseconds}"
@@ -34,17 +36,17 @@ _SESSION = (
 _descriptors: set[int] = set()
 
 Held = Callable[[], None]
-"""Raises StoreUnavailable if the lock was lost, which a server that ends a session can do; otherwise nothing."""
+"""Raises StoreUnavailable if the lock was lost because the server ended the session. Does nothing otherwise."""
 
 
 @contextmanager
 def hold(database: Database, name: str) -> Iterator[Held]:
-    """Hold the lock ``name``; wait for it as long as the store waits for other writers.
+    """Hold the lock ``name``. Waits for it as long as the store waits for other writers.
 
     Raises
     ------
     StoreUnavailable
-        Somebody else has held it all that time, or the store cannot be reached.
+        Another process held it all that time, or the store cannot be reached.
 
     """
     with (_hold_file if database.is_sqlite else _hold_session)(database, name) as held:
@@ -53,14 +55,14 @@ def hold(database: Database, name: str) -> Iterator[Held]:
 
 @contextmanager
 def _hold_file(database: Database, name: str) -> Iterator[Held]:
-    # The same file for everybody, also for who reaches the store by another name.
+    # The same file for all processes, also for one that reaches the store through a symbolic link.
     path = Path(f"{os.path.realpath(str(database.url.database))}.{quote(name, safe='')}.lock")
     with translated(database.url):
         descriptor = _locked(path, time.monotonic() + database.timeout)
     if descriptor is None:
         raise StoreUnavailable(
-            f"the store at {shown(database.url)}: another process has held the lock {name} for {database.timeout:g} s: "
-            f"try again, and look for a stuck process (fuser {path} names it)"
+            f"the store at {redacted_url(database.url)}: another process has held the lock {name} for "
+            f"{database.timeout:g} s: try again, and look for a stuck process (fuser {path} names it)"
         )
     with _not_for_children(descriptor):
         try:
@@ -71,7 +73,7 @@ def _hold_file(database: Database, name: str) -> Iterator[Held]:
 
 
 def _locked(path: Path, deadline: float) -> int | None:
-    """Return a descriptor of the locked file, or None when time is up."""
+    """Return a descriptor of the locked file, or None after the deadline."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
@@ -90,7 +92,7 @@ def _locked(path: Path, deadline: float) -> int | None:
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
-    """Whether the file is still there: a lock on one that somebody has deleted keeps nobody out."""
+    """Return whether the file is still there. A lock on a deleted file excludes no other process."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
     except FileNotFoundError:
@@ -102,14 +104,14 @@ def _hold_session(database: Database, name: str) -> Iterator[Held]:
     key = int.from_bytes(hashlib.sha256(f"keel/{name}".encode()).digest()[:8], "big", signed=True)
     with translated(database.url):
         connection = database.engine.connect().execution_options(isolation_level="AUTOCOMMIT", keel_read=True)
-    connection.detach()  # never lent to anybody else; closing it ends the session, and frees the lock
+    connection.detach()  # never returned to the pool; closing it ends the session and releases the lock
     try:
         with translated(database.url):
             connection.exec_driver_sql(_SESSION.format(milliseconds=int(database.timeout * 1000)))
             connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": key})
 
         def held() -> None:
-            with translated(database.url):  # a session that has ended answers no more
+            with translated(database.url):  # fails if the session has ended
                 connection.execute(sa.text("SELECT 1"))
 
         with _not_for_children(connection.connection.fileno()):
@@ -120,7 +122,7 @@ def _hold_session(database: Database, name: str) -> Iterator[Held]:
 
 @contextmanager
 def _not_for_children(descriptor: int) -> Iterator[None]:
-    """Keep a lock's descriptor from what this process forks, which could outlive it and go on holding the lock."""
+    """Keep a lock's descriptor from child processes, which could outlive this one and hold the lock."""
     _descriptors.add(descriptor)
     try:
         yield
@@ -128,8 +130,8 @@ def _not_for_children(descriptor: int) -> Iterator[None]:
         _descriptors.discard(descriptor)
 
 
-def _let_go() -> None:
-    # Not closed: whoever closes this number later must not hit a file that got it meanwhile.
+def _release_in_child() -> None:
+    # Not closed: a later close of this number must not close another file that got it in between.
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in _descriptors:
         os.dup2(nothing, descriptor, inheritable=False)
@@ -137,4 +139,4 @@ def _let_go() -> None:
     _descriptors.clear()
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_release_in_child)

@@ -1,7 +1,7 @@
-"""What SQLite's planner must be told, as it has no statistics of a store that nobody has compacted yet.
+"""Hints for SQLite's planner, which has no statistics of a store before its first compaction.
 
-Without them it takes all labels of a model for few and a stretch of time for many rows, and reads every label there is
-to find those of an hour.
+Without hints it expects few labels of a model and many rows in a time range. It then reads all labels to find those of
+one hour.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 SHARE = 0.001
-"""Of the rows that a stretch of time is taken to hold; any share so small makes the planner begin with the time."""
+"""Of all rows, in any time range. A share this small makes the planner begin with the time."""
 
 
 class Seldom(FunctionElement[Any]):
-    """A condition that few rows fulfil."""
+    """A condition that few rows meet."""
 
     type = sa.Integer()  # for a boolean SQLAlchemy would compare it with 1 on SQLite, and hide it from the planner
     inherit_cache = True
@@ -34,5 +34,5 @@ def _with_likelihood(element: Seldom, compiler: Any, **options: Any) -> str:
 
 
 def within(time: sa.ColumnElement[int], start: int, end: int) -> sa.ColumnElement[bool]:
-    """Return the condition start ≤ time < end, as one that few rows fulfil."""
+    """Return the condition start ≤ time < end, as one that few rows meet."""
     return sa.and_(Seldom(time >= start), Seldom(time < end))

@@ -1,9 +1,9 @@
-"""SQLite for SQLAlchemy through ADBC's driver, so that a process has one copy of the SQLite library on a file.
+"""SQLite for SQLAlchemy through ADBC's driver, so that a process uses one copy of the SQLite library per file.
 
-Python's sqlite3 and ADBC's driver are two copies. POSIX drops all of a process's locks on a file when *any* of its
-descriptors is closed, so closing a connection of one copy silently unlocks the other's, and a third process may then
-delete a WAL still in use (https://www.sqlite.org/howtocorrupt.html, section 2.2). For the same reason nothing in a
-process that has a store open may open the store's file with sqlite3.
+Python's sqlite3 and ADBC's driver contain two copies. POSIX drops all locks of a process on a file when *any* of its
+descriptors is closed. Closing a connection of one copy therefore unlocks those of the other, and another process may
+delete a WAL that is in use (https://www.sqlite.org/howtocorrupt.html, section 2.2). For the same reason no code may
+open the store's file with sqlite3 in a process that has the store open.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ERRORS = (
 
 
 class Cursor:
-    """A DB-API cursor that takes the whole answer at once, so that no open statement pins a snapshot."""
+    """A DB-API cursor that reads all rows at once, so that no open statement holds a snapshot."""
 
     arraysize = 1
 
@@ -44,7 +44,7 @@ class Cursor:
         self.lastrowid: int | None = None
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Cursor:
-        """Run one statement and keep its rows, or how many it changed."""
+        """Run one statement and hold its rows, or the number of rows it changed."""
         answer = self._connection.run(sql, parameters)
         self._rows = rows_of(answer)
         self.description = [(field.name, field.type, None, None, None, None, None) for field in answer.schema] or None
@@ -76,12 +76,12 @@ class Cursor:
         return taken
 
     def close(self) -> None:
-        """Drop what was not fetched."""
+        """Discard the rows that were not fetched."""
         self._rows = []
 
 
 class Connection:
-    """A DB-API connection; `begin` opens a writing transaction, without it each statement stands alone."""
+    """A DB-API connection. `begin` opens a writing transaction; without it each statement is its own."""
 
     def __init__(self, inner: adbc.Connection) -> None:
         self._inner = inner
@@ -92,7 +92,7 @@ class Connection:
         return self._inner.execute(sql, parameters)
 
     def begin(self) -> None:
-        """Take the write lock now: a transaction that reads first and then writes could not be retried."""
+        """Take the write lock now. A transaction that took it after its first read could not be retried."""
         self.run("BEGIN IMMEDIATE")
         self._writing = True
 
@@ -131,7 +131,7 @@ class Dialect(SQLiteDialect):
 
     @classmethod
     def import_dbapi(cls) -> Any:
-        """Return what SQLAlchemy looks for in a driver's module."""
+        """Return the attributes that SQLAlchemy expects of a driver's module."""
         with closing(adbc.connect_sqlite(":memory:", 0)) as connection:
             [(version,)] = rows_of(connection.execute("SELECT sqlite_version()"))
         return SimpleNamespace(
@@ -142,14 +142,14 @@ class Dialect(SQLiteDialect):
         )
 
     def create_connect_args(self, url: URL) -> tuple[list[Any], dict[str, Any]]:
-        """Return no arguments: connections come from the engine's creator."""
+        """Return no arguments, because the engine's creator makes connections."""
         return [], {}
 
     def _get_server_version_info(self, connection: Any) -> Any:
         return self.dbapi.sqlite_version_info  # type: ignore[union-attr]
 
     def is_disconnect(self, e: Any, connection: Any, cursor: Any) -> bool:
-        """Return False: a file does not hang up."""
+        """Return False: a file has no server that could disconnect."""
         return False
 
 

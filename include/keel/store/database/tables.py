@@ -1,8 +1,7 @@
-"""The small tables: what Keel knows besides the predictions themselves, which have a table per model.
+"""The tables of the store, except for the predictions, which have one table per model.
 
-Times are BIGINT microseconds since the epoch, bodies are JSON text. `tests/unit/store/database/test_connections.py`
-holds
-these definitions and the migrations together.
+Times are BIGINT microseconds since the epoch, bodies are JSON text. A test in
+`tests/unit/store/database/test_connections.py` compares these definitions with the migrations.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ model_columns = Table(
     UniqueConstraint("model", "column_name"),
 )
 
-# An hour is dirty while revision > counted. The row stays, so that a revision is never used twice for an hour.
+# An hour is dirty while revision > counted. Its row stays, so that no revision is used twice for an hour.
 hours = Table(
     "hours",
     metadata,
@@ -125,7 +124,7 @@ decisions = Table(
     Index("decisions_by_window", "model", "action", "window_end"),
 )
 
-# No two stretches of a model overlap. decided_until: the end of the window that found the stretch.
+# No two quarantines of a model overlap. decided_until: the end of the window whose check decided on it.
 quarantines = Table(
     "quarantines",
     metadata,
@@ -150,7 +149,7 @@ deployments = Table(
     Column("updated_at", BigInteger, nullable=False),
 )
 
-# Up to which row of the ledger a model's state stands in the registry too. See `keel.deployments.alias_sync`.
+# The last ledger row of a model that its aliases in MLflow include. See `keel.deployments.alias_sync`.
 projections = Table(
     "projections",
     metadata,
@@ -158,8 +157,8 @@ projections = Table(
     Column("seq", BigInteger, nullable=False),
 )
 
-# Of an experiment: what it is (plan), whether it runs, and what it came to. The ledger is the truth; this is what the
-# scoring service polls. At most one runs per model: a unique index on model where status = 'running'.
+# Experiments with plan, status and outcome, for the scoring service to poll. They follow from the ledger, which is
+# authoritative. At most one runs per model: a unique index on model where status = 'running'.
 experiments = Table(
     "experiments",
     metadata,
@@ -182,8 +181,8 @@ Index(
     postgresql_where=experiments.c.status == "running",
 )
 
-# Sums of the labelled predictions of an hour (of the predictions' time): what is known of a version's performance when
-# the rows are gone. Stale while revision > summed, as for hours of counts; body is null until it was summed once.
+# Sums over the labelled predictions of an hour, by the predictions' time. A version's performance follows from them
+# after its rows have expired. An hour is stale while revision > summed. body is null until the hour is first summed.
 label_sums = Table(
     "realised",
     metadata,
@@ -197,7 +196,7 @@ label_sums = Table(
     PrimaryKeyConstraint("model", "version", "hour"),
 )
 
-# Triggers refuse UPDATE and DELETE (and TRUNCATE on PostgreSQL): see the migrations.
+# Triggers refuse UPDATE and DELETE, and TRUNCATE on PostgreSQL: see the migrations.
 ledger = Table(
     "ledger",
     metadata,

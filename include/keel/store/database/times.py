@@ -1,4 +1,4 @@
-"""Time in the store: microseconds since 1970-01-01 UTC in a BIGINT, aware datetimes everywhere else."""
+"""Convert times: the store has microseconds since 1970-01-01 UTC in a BIGINT, the code has aware datetimes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ HOUR = 3_600_000_000
 
 
 def to_micros(moment: datetime) -> int:
-    """Return microseconds since the epoch; exact; raises ValueError for a naive datetime.
+    """Return microseconds since the epoch, exactly; ValueError for a naive datetime.
 
     >>> to_micros(datetime(1970, 1, 1, 1, tzinfo=UTC))
     3600000000
@@ -21,12 +21,12 @@ def to_micros(moment: datetime) -> int:
 
 
 def from_micros(micros: int) -> datetime:
-    """Return the aware UTC datetime of ``micros``; inverse of `to_micros`."""
+    """Return the aware UTC datetime of ``micros``. The inverse of `to_micros`."""
     return EPOCH + micros * MICROSECOND
 
 
 def hour_micros(hour: datetime) -> int:
-    """Return microseconds of a full hour; raises ValueError for a naive datetime or one within an hour."""
+    """Return the microseconds of a full hour; ValueError for a naive datetime or one that is no full hour."""
     micros = to_micros(hour)
     if micros % HOUR:
         raise ValueError(f"{hour.isoformat()} is not the start of an hour in UTC")

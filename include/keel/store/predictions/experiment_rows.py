@@ -32,13 +32,21 @@ if TYPE_CHECKING:
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
 ALWAYS = {
-    "time": UTC_MICROSECONDS, "entity": pa.uint64(), "arm": TEXT, "allocation": pa.float64(), "version": pa.int64(),
-    "label": pa.float64(), "observed_at": UTC_MICROSECONDS,
-}  # fmt: skip
+    "time": UTC_MICROSECONDS,
+    "entity": pa.uint64(),
+    "arm": TEXT,
+    "allocation": pa.float64(),
+    "version": pa.int64(),
+    "label": pa.float64(),
+    "observed_at": UTC_MICROSECONDS,
+}
 OUTPUTS = {
-    "score": pa.float64(), "prediction": pa.float64(),
-    "shadow_version": pa.int64(), "shadow_score": pa.float64(), "shadow_prediction": pa.float64(),
-}  # fmt: skip
+    "score": pa.float64(),
+    "prediction": pa.float64(),
+    "shadow_version": pa.int64(),
+    "shadow_score": pa.float64(),
+    "shadow_prediction": pa.float64(),
+}
 _OF_LABEL = frozenset({"label", "observed_at"})
 _PORTION = timedelta(hours=6) // MICROSECOND
 """What SQLite is asked for at once; a server sends its answer in portions."""

@@ -26,9 +26,12 @@ OUTPUTS = ("score", "prediction")
 ALLOCATION: dict[str, FeatureKind] = {"arm": "categorical", "allocation": "numeric"}
 # what an experiment adds to a row: whom it is about, which experiment it was part of, what the shadow would have said
 EXPERIMENT: dict[str, FeatureKind] = {
-    "entity": "categorical", "experiment": "categorical",
-    "shadow_version": "numeric", "shadow_score": "numeric", "shadow_prediction": "numeric",
-}  # fmt: skip
+    "entity": "categorical",
+    "experiment": "categorical",
+    "shadow_version": "numeric",
+    "shadow_score": "numeric",
+    "shadow_prediction": "numeric",
+}
 # names of columns that Keel adds to a model's features, in its tables or in what it returns
 RESERVED = ("id", "time", "version", *OUTPUTS, *ALLOCATION, *EXPERIMENT, "absent", "invalid", "label", "observed_at")
 # PostgreSQL's own columns, which no table may redefine

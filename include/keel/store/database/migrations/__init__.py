@@ -1,6 +1,6 @@
-"""The schema's history. To change it: edit `tables.py`, add ``versions/vNNNN_….py``, raise `HEAD`.
+"""Migrate the schema. To change it: edit `tables.py`, add ``versions/vNNNN_….py`` and raise `HEAD`.
 
-Alembic is imported only when there is something to do: every task opens the store, and almost all find it at head.
+Alembic is imported only if there is something to migrate, because every task opens the store.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ADVISORY_LOCK = 0x6B65656C  # "keel"
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the schema to `HEAD` in one transaction; of many that start at once, one does it and the others wait.
+    """Migrate the schema to `HEAD` in one transaction. Of several processes one migrates, and the others wait.
 
     Raises ConfigError for a schema that a newer Keel has written.
     """
@@ -34,7 +34,7 @@ def migrate(engine: Engine) -> None:
 
 
 def current_revision(connection: Connection) -> str | None:
-    """Return the revision the schema is at, or None for an empty database."""
+    """Return the revision of the schema, or None for an empty database."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     revision: str | None = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
@@ -42,7 +42,7 @@ def current_revision(connection: Connection) -> str | None:
 
 
 def upgrade(connection: Connection, revision: str | None) -> None:
-    """Run what lies between ``revision`` and `HEAD` on ``connection``."""
+    """Run the migrations between ``revision`` and `HEAD` on ``connection``."""
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory

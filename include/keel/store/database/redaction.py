@@ -1,0 +1,45 @@
+"""URLs and driver messages without passwords, for logs and errors."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import quote, quote_plus
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+_CREDENTIALS = re.compile(r"//[^/@]*(:[^@]*)?@")
+
+
+def redacted_url(url: URL) -> str:
+    """Return a database URL without password, driver and options, any of which may hold a secret."""
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        return f"sqlite:///{url.database}"
+    bare = url.set(drivername=backend, query={})
+    if backend == "postgresql":
+        host = url.host or next((str(v) for k, v in url.query.items() if k == "host"), "localhost")
+        bare = bare.set(host=host)
+    return bare.render_as_string(hide_password=True)
+
+
+def without_credentials(url: str) -> str:
+    """Return any other URL without user name, password and query. A path stays as it is.
+
+    >>> without_credentials("ftp://keel:secret@example.com/checkpoints?sig=1")
+    'ftp://example.com/checkpoints'
+    >>> without_credentials("s3://bucket/a@b.csv"), without_credentials("/srv/a?b@c")
+    ('s3://bucket/a@b.csv', '/srv/a?b@c')
+    """
+    return _CREDENTIALS.sub("//", url, count=1).partition("?")[0] if "://" in url else url
+
+
+def without_secrets(message: str, url: URL) -> str:
+    """Return a driver's message on one line, with the URL's passwords replaced by ``***``."""
+    message = " ".join(message.split())
+    values = [url.password, *(value for key, value in url.query.items() if "password" in key)]
+    spellings = {text for v in values if v for text in (str(v), quote(str(v), safe=""), quote_plus(str(v)))}
+    for secret in sorted(spellings, key=len, reverse=True):
+        message = message.replace(secret, "***")
+    return message
