@@ -90,6 +90,29 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def migrated_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database, to copy: MLflow takes seconds to create its tables."""
+    from keel.registry.registry import Registry
+
+    path = tmp_path_factory.mktemp("migrated") / "mlflow.db"
+    Registry(f"sqlite:///{path}", artifacts=path.parent / "mlartifacts").client.search_registered_models(max_results=1)
+    return path
+
+
+@pytest.fixture(scope="session")
+def new_home(migrated_sqlite: Path, migrated_mlflow: Path) -> Callable[[Path], Path]:
+    """Create a folder with an empty store and an empty MLflow, as ``KEEL_HOME``, and return it."""
+
+    def create(folder: Path) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(migrated_sqlite, folder / "keel.db")
+        shutil.copy(migrated_mlflow, folder / "mlflow.db")
+        return folder
+
+    return create
+
+
 @pytest.fixture
 def store(store_url: str, request: pytest.FixtureRequest) -> Iterator[Store]:
     """An open, empty store, on each database in turn."""

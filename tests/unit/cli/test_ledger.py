@@ -118,7 +118,7 @@ def test_verify_fails_and_names_the_row(url: str) -> None:
 def test_verify_fails_where_the_deployments_say_something_else_and_rebuild_mends_it(url: str) -> None:
     with Store.open(url) as store, store.begin() as connection:
         connection.execute(sa.update(deployments_table).where(deployments_table.c.model == "toy").values(production=7))
-    assert "toy: the deployments row says production 7" in str(refused("verify"))
+    assert re.match("toy: .*production 7.*production 2", str(refused("verify")))
     done = keel("verify", "--json")
     assert (done.exit_code, len(json.loads(done.output)["disagreements"])) == (1, 1)
     assert keel("rebuild").output == "toy: production 2, staging none, previous 1 (generation 2)\n"
@@ -184,7 +184,7 @@ def test_a_checkpoint_is_written_once_and_finds_a_chain_written_anew(url: str, t
         )
         with owned(store) as connection:
             put(connection, rewritten(ledger.stored_rows(store), 2, actor="eve"))
-    assert "rows 1 to 7 are not those that were signed" in str(refused("verify"))
+    assert "rows 1 to 7" in str(refused("verify"))
     assert "nothing was signed" in str(refused("checkpoint"))
     assert len(list((tmp_path / "elsewhere").iterdir())) == 2
 

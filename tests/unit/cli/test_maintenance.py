@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,9 +26,9 @@ MODEL = "flight_delay"
 
 
 @pytest.fixture
-def url(migrated_sqlite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def url(new_home: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A store with a row of 200 days ago and one of now."""
-    shutil.copy(migrated_sqlite, tmp_path / "keel.db")
+    new_home(tmp_path)
     url = f"sqlite:///{tmp_path / 'keel.db'}"
     monkeypatch.setenv("KEEL_HOME", str(tmp_path))
     monkeypatch.setenv("KEEL_STORE_URL", url)
