@@ -1,13 +1,13 @@
-"""What is done every night for all models: prove the ledger, sign what it is, delete what nobody needs any more."""
+"""The nightly maintenance of all models: verify and sign the ledger, prune versions, expire rows, compact the store."""
 
 from __future__ import annotations
 
 import logging
 import os
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from keel.config.loading import shown_duration
 from keel.deployments import version_retention as retention
@@ -18,6 +18,7 @@ from keel.ledger import entries as ledger
 from keel.ledger.checkpoints import CHECKPOINTS, SIGNING_KEY, VERIFY_KEY, check, write
 from keel.ledger.signing_keys import private_key, public_keys
 from keel.monitoring.performance_history import refresh
+from keel.monitoring.records import Record, Time
 from keel.monitoring.window_counts import contiguous_spans, count_dirty_hours
 from keel.window import floor_hour
 
@@ -28,16 +29,75 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def verify_ledger(ws: Workspace, *, now: datetime, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Prove the chain and that the deployments follow from it; sign a checkpoint where a key and a place are set.
+class VerifiedLedger(Record):
+    """A ledger whose chain and deployments were verified."""
 
-    environment: ``KEEL_SIGNING_KEY`` names the private key's file, ``KEEL_CHECKPOINTS`` the place, ``KEEL_VERIFY_KEY``
-    a file of public keys whose earlier checkpoints count too.
+    entries: int
+    """Its rows."""
+    signed: str | None = None
+    """File of the checkpoint; None where no key and no place are configured."""
+
+
+class PrunedVersion(Record):
+    """A version that was deleted, and why."""
+
+    version: int
+    status: str | None
+    """Its status before; None for a version that the ledger does not know."""
+    reason: str
+    begun: bool = False
+    """Whether an earlier run recorded the deletion and was interrupted."""
+
+
+class PrunedVersions(Record):
+    """The versions of a model that were deleted."""
+
+    model: str
+    deleted: tuple[PrunedVersion, ...] = ()
+
+
+class ExpiredRows(Record):
+    """The rows and labels of a model that were deleted, and what was counted before."""
+
+    model: str
+    before: Time | None = None
+    """Rows older than this were deleted; None where rows never expire."""
+    deleted: int = 0
+    """Rows."""
+    never_counted: int = 0
+    """Rows among them whose version the registry has lost, so that they were never counted."""
+    unmatched_deleted: int = 0
+    """Labels that matched no prediction."""
+    summed_hours: int = 0
+    counted_hours: int = 0
+    kept_for: tuple[str, ...] = ()
+    """Why rows older than `retention.rows` were kept."""
+    sentence: str = ""
+
+
+class StoreSize(Record):
+    """The size of the store before and after it was compacted, in bytes."""
+
+    bytes_before: int
+    bytes_after: int
+
+
+class VerifiedStore(Record):
+    """A store that is consistent."""
+
+    faults: int = 0
+
+
+def verify_ledger(ws: Workspace, *, now: datetime, environment: Mapping[str, str] | None = None) -> VerifiedLedger:
+    """Verify the chain and the deployments that follow from it; sign a checkpoint where a key and a place are set.
+
+    environment: ``KEEL_SIGNING_KEY`` names the file of the private key, ``KEEL_CHECKPOINTS`` the place of checkpoints,
+    ``KEEL_VERIFY_KEY`` a file of public keys whose earlier checkpoints are trusted too.
 
     Raises
     ------
     LedgerBroken
-        The ledger does not hold, or the deployments are not what it adds up to; nothing was signed.
+        The chain is broken, or the deployments do not follow from the ledger. Nothing was signed.
 
     """
     environ = os.environ if environment is None else environment
@@ -48,82 +108,62 @@ def verify_ledger(ws: Workspace, *, now: datetime, environment: Mapping[str, str
         raise LedgerBroken("; ".join(contradictions))
     key, place = environ.get(SIGNING_KEY), environ.get(CHECKPOINTS)
     trusted = public_keys(Path(environ[VERIFY_KEY])) if environ.get(VERIFY_KEY) else []
-    if place and trusted and not key:  # somebody else signs, where no task can read the key
+    if place and trusted and not key:  # another process signs, with a key that tasks cannot read
         checked = check(ws.store, place, trusted)
         if checked.broken_at is not None:
             raise LedgerBroken(f"row {checked.broken_at} of the ledger: {checked.reason}")
     if not (key and place):
-        return {"entries": found.entries, "signed": None}
+        return VerifiedLedger(entries=found.entries)
     signed = write(ws.store, place, private_key(Path(key)), now, trusted=trusted)
-    return {"entries": found.entries, "signed": signed.name if signed else None}
+    return VerifiedLedger(entries=found.entries, signed=signed.name if signed else None)
 
 
-def prune(ws: Workspace, config: ModelConfig, *, now: datetime, actor: str, run_id: str) -> dict[str, Any]:
-    """Delete the versions of a model that are deployed nowhere and were kept as long as its policy wants."""
+def prune(ws: Workspace, config: ModelConfig, *, now: datetime, actor: str, run_id: str) -> PrunedVersions:
+    """Delete the versions of a model that are not deployed and older than `promotion.keep_versions`."""
     deleted = retention.prune(ws.store, ws.registry, config, now=now, actor=actor, run_id=run_id)
-    return {"model": config.model, "deleted": [each.to_dict() for each in deleted]}
+    versions = tuple(PrunedVersion.from_dict(each.to_dict()) for each in deleted)
+    return PrunedVersions(model=config.model, deleted=versions)
 
 
-def expire_rows(ws: Workspace, config: ModelConfig, *, now: datetime) -> dict[str, Any]:
-    """Sum what labels have said of a model, then delete its rows and labels older than `retention.rows`.
+def expire_rows(ws: Workspace, config: ModelConfig, *, now: datetime) -> ExpiredRows:
+    """Sum a model's performance by the hour, then delete its rows and labels older than `retention.rows`.
 
-    What is deleted was counted and summed before, and that is kept for ever; only rows of a version that the registry
-    has lost go uncounted, as nobody knows by which grid to count them. What a running experiment or a probation is
-    judged by stays until that has ended, and so do rows that cannot be counted for now. Labels that have found no
-    prediction go as the rows do, and when they are older than `retention.unmatched_labels`. Interrupted or run
-    again, it does the rest; a second time there is nothing to do.
-
-    Returns ``summed_hours``, ``counted_hours``, ``deleted`` (rows), ``never_counted`` (of the hours given up, rows),
-    ``unmatched_deleted`` (labels), ``before`` (ISO 8601; None: no row expires), ``kept_for`` (why rows older than
-    `retention.rows` were kept) and a ``sentence``.
+    Counts and sums of the deleted rows are kept for ever. Only rows of a version that the registry has lost are deleted
+    uncounted, because its grid is lost too. Rows that a running experiment or a probation still needs are kept until
+    that has ended, and so are rows that cannot be counted now. Labels without a prediction are deleted with the rows of
+    their time, and once they are older than `retention.unmatched_labels`. An interrupted run is completed by the next;
+    a second run has nothing to do.
     """
-    done: dict[str, Any] = {
-        "model": config.model, "before": None, "deleted": 0, "never_counted": 0, "unmatched_deleted": 0,
-        "summed_hours": 0, "counted_hours": 0, "kept_for": [],
-    }  # fmt: skip
-    done["summed_hours"] = refresh(ws, config)
+    summed = refresh(ws, config)
     if config.retention.rows is None:
-        said = [f"Rows of {config.model} are kept for ever (retention.rows is not set)."]
-        horizon = None
+        horizon, done = None, ExpiredRows(model=config.model)
+        sentence = f"Rows of {config.model} are kept for ever (retention.rows is not set)."
     else:
         horizon, reasons = _horizon(ws, config, now - config.retention.rows)
-        done |= _count_all(ws, config, horizon)
-        done |= {"before": horizon.isoformat(), "kept_for": [*reasons, *done["kept_for"]]}
-        done["deleted"] = ws.predictions(config).expire(horizon)
-        said = _said(done, config, horizon)
-    done["unmatched_deleted"] = _delete_unmatched_labels(ws, config, horizon, now)
-    if done["unmatched_deleted"]:
-        said.append(f"Deleted {done['unmatched_deleted']:,} labels that found no prediction.")
-    return {**done, "sentence": " ".join(said)}
+        counted = _count_all(ws, config, horizon)
+        done = ExpiredRows(
+            model=config.model,
+            before=horizon,
+            deleted=ws.predictions(config).expire(horizon),
+            never_counted=counted.never_counted,
+            counted_hours=counted.hours,
+            kept_for=(*reasons, *counted.kept_for),
+        )
+        sentence = _sentence(done, horizon, config.retention.rows)
+    unmatched = _delete_unmatched_labels(ws, config, horizon, now)
+    if unmatched:
+        sentence += f" Deleted {unmatched:,} labels that matched no prediction."
+    return done.model_copy(update={"unmatched_deleted": unmatched, "summed_hours": summed, "sentence": sentence})
 
 
-def _said(done: dict[str, Any], config: ModelConfig, horizon: datetime) -> list[str]:
-    """Return in sentences what became of the rows."""
-    assert config.retention.rows is not None
-    span = f"{done['deleted']:,} rows of {config.model} from before {horizon:%Y-%m-%d %H:%M} UTC"
-    log.info("deleted %s", span)
-    said = [f"Deleted {span} (retention.rows {shown_duration(config.retention.rows)})."]
-    if done["never_counted"]:
-        said.append(f"{done['never_counted']:,} are of versions that the registry has lost, and were never counted.")
-    return [*said, f"Kept though older: {'; '.join(done['kept_for'])}."] if done["kept_for"] else said
-
-
-def _delete_unmatched_labels(ws: Workspace, config: ModelConfig, horizon: datetime | None, now: datetime) -> int:
-    """Delete labels that have found no prediction and are older than rows or orphans are kept."""
-    ends = [horizon] if horizon else []
-    if config.retention.unmatched_labels is not None:
-        ends.append(now - config.retention.unmatched_labels)
-    return ws.predictions(config).delete_unmatched_labels(max(ends)) if ends else 0
-
-
-def compact(ws: Workspace) -> dict[str, Any]:
-    """Give the space of what was deleted back; return the store's size before and after, in bytes."""
+def compact(ws: Workspace) -> StoreSize:
+    """Free the space of deleted rows, and return the store's size before and after."""
     before, after = ws.store.compact()
-    return {"bytes_before": before, "bytes_after": after}
+    return StoreSize(bytes_before=before, bytes_after=after)
 
 
-def verify_store(ws: Workspace) -> dict[str, Any]:
-    """Look whether rows, marks, counts and sums fit together, and on SQLite whether the file is whole.
+def verify_store(ws: Workspace) -> VerifiedStore:
+    """Verify rows, marks, counts and sums against each other, and the integrity of an SQLite file.
 
     Raises
     ------
@@ -133,27 +173,54 @@ def verify_store(ws: Workspace) -> dict[str, Any]:
     """
     if faults := ws.store.verify():
         raise StoreDamaged("; ".join(faults))
-    return {"faults": 0}
+    return VerifiedStore()
+
+
+def _sentence(done: ExpiredRows, horizon: datetime, age: timedelta) -> str:
+    deleted = f"{done.deleted:,} rows of {done.model} from before {horizon:%Y-%m-%d %H:%M} UTC"
+    log.info("deleted %s", deleted)
+    sentences = [f"Deleted {deleted} (retention.rows {shown_duration(age)})."]
+    if done.never_counted:
+        sentences.append(f"{done.never_counted:,} are of versions that the registry has lost, and were never counted.")
+    if done.kept_for:
+        sentences.append(f"Kept though older: {'; '.join(done.kept_for)}.")
+    return " ".join(sentences)
+
+
+def _delete_unmatched_labels(ws: Workspace, config: ModelConfig, horizon: datetime | None, now: datetime) -> int:
+    """Delete labels without a prediction that are older than the rows, or than `retention.unmatched_labels`."""
+    ends = [horizon] if horizon else []
+    if config.retention.unmatched_labels is not None:
+        ends.append(now - config.retention.unmatched_labels)
+    return ws.predictions(config).delete_unmatched_labels(max(ends)) if ends else 0
 
 
 def _horizon(ws: Workspace, config: ModelConfig, wanted: datetime) -> tuple[datetime, list[str]]:
-    """Return the full hour before which rows may go, and what keeps it from being later."""
+    """Return the full hour before which rows may be deleted, and the reasons why it is not later."""
     state = history(ws.store, config.model)
     needs = []
     if state.probation is not None:
         needs.append((state.probation.since, f"version {state.probation.version} is on probation"))
     if state.experiment is not None:
-        needs.append((state.experiment.started_at, f"the experiment {state.experiment.experiment_id} runs"))
+        needs.append((state.experiment.started_at, f"the experiment {state.experiment.experiment_id} is running"))
     earlier = [(since, why) for since, why in needs if since < wanted]
-    reasons = [f"rows from {since:%Y-%m-%d %H:%M} UTC on, as {why}" for since, why in earlier]
+    reasons = [f"rows from {since:%Y-%m-%d %H:%M} UTC on, because {why}" for since, why in earlier]
     return floor_hour(min([wanted, *(since for since, _ in earlier)])), reasons
 
 
-def _count_all(ws: Workspace, config: ModelConfig, before: datetime) -> dict[str, Any]:
-    """Count what is not counted yet of the hours before a time: ``counted_hours, never_counted, kept_for``.
+class _Counted(NamedTuple):
+    """What was counted before rows expire."""
 
-    Hours of a version that the registry has lost are given up, so that their rows can go; but not where it has no
-    version of the model at all, as then it is more likely another registry.
+    hours: int
+    never_counted: int
+    kept_for: list[str]
+
+
+def _count_all(ws: Workspace, config: ModelConfig, before: datetime) -> _Counted:
+    """Count all uncounted hours before a time.
+
+    Hours of a version that the registry has lost are given up, so that their rows can be deleted. But if the registry
+    has no version of the model at all, it is more likely another registry, and they are kept.
     """
     predictions = ws.predictions(config)
     hours: dict[int, dict[datetime, int]] = {}
@@ -173,4 +240,4 @@ def _count_all(ws: Workspace, config: ModelConfig, before: datetime) -> dict[str
             reasons.append(f"{len(dirty):,} hours of version {version}, which cannot be counted ({error})")
     if given_up:
         log.warning("%d rows of versions of %s that the registry has lost are never counted", given_up, config.model)
-    return {"counted_hours": counted, "never_counted": given_up, "kept_for": reasons}
+    return _Counted(counted, given_up, reasons)

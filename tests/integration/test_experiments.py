@@ -477,7 +477,8 @@ def test_what_nobody_has_asked_for_does_not_rest_on_an_experiment(ws):
     said = {
         "decision_id": trained["decision_id"], "champion": 1, "challenger": 2, "experiment": plan.experiment_id,
         "holdout": slice_of(TURNED - 7 * DAY),
-        "until": TURNED.isoformat(), "model": "toy", "mlflow_run_id": "0", "requested_by": "ada", "sentence": "trained",
+        "until": TURNED.isoformat(), "model": "toy", "mlflow_run_id": ws.registry.resolve("toy", version=2).run_id,
+        "requested_by": "ada", "sentence": "trained",
         "training": slice_of(START), "metrics": {},
     }  # fmt: skip
     assert rollout.compare(ws, CONFIG, TrainedVersion.from_dict(said)).basis is None

@@ -62,7 +62,7 @@ def test_a_late_no_or_silence_gives_no_version_another_station(ws, by):
 def test_each_no_counts_also_the_same_persons_to_the_same_version(ws):
     first = challenge(ws, ASKED)
     answer(ws, ASKED, first, by="grace", approved=False)
-    versions.release(ws.store, ws.registry, "toy", 2, reason="a mistake", actor="ada", now=now_utc())
+    versions.reinstate(ws.store, ws.registry, "toy", 2, reason="a mistake", actor="ada", now=now_utc())
     answer(ws, ASKED, first, by="grace", approved=False)  # a task that runs again takes no release back
     assert history(ws.store, "toy").status(2) is Status.CANDIDATE
     second = rollout.compare(ws, ASKED, ask(ws, ASKED, version=2))

@@ -13,8 +13,7 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from keel import deployments
-from keel import maintenance as upkeep
+from keel import deployments, maintenance
 from keel.errors import ConfigError, StoreDamaged
 from keel.ledger import entries as ledger
 from keel.monitoring import performance_history as realised
@@ -71,38 +70,40 @@ def test_rows_that_are_old_enough_go_with_their_labels_and_the_rest_stays(ws: Wo
     log.add_labels(labels({"not yet": 1.0}, observed_at=NOW))
     contradicted = log.labelled(*EVER)["id"][0].as_py()
     log.add_labels(labels({contradicted: 7.0}, observed_at=NOW))
-    done = upkeep.expire_rows(ws, CONFIG, now=NOW + timedelta(minutes=59))
-    assert (done["deleted"], done["before"], done["kept_for"]) == (8, HORIZON.isoformat(), [])
-    assert done["sentence"] == (
+    done = maintenance.expire_rows(ws, CONFIG, now=NOW + timedelta(minutes=59))
+    assert (done.deleted, done.before, done.kept_for) == (8, HORIZON, ())
+    assert done.sentence == (
         "Deleted 8 rows of toy from before 2026-02-20 00:00 UTC (retention.rows 50d). "
-        "Deleted 1 labels that found no prediction."
+        "Deleted 1 labels that matched no prediction."
     )
     assert days_of(log) == [50, 99]
     with ws.store.connect() as connection:
         assert connection.execute(sa.select(sa.func.count()).select_from(labels_table)).scalar_one() == 8 + 1
         assert connection.execute(sa.select(sa.func.count()).select_from(label_conflicts)).scalar_one() == 0
-    again = upkeep.expire_rows(ws, CONFIG, now=NOW + timedelta(minutes=59))
+    again = maintenance.expire_rows(ws, CONFIG, now=NOW + timedelta(minutes=59))
     nothing = "Deleted 0 rows of toy from before 2026-02-20 00:00 UTC (retention.rows 50d)."
-    assert again == {**done, "deleted": 0, "unmatched_deleted": 0, "sentence": nothing, "summed_hours": 0}
+    assert again == done.model_copy(
+        update={"deleted": 0, "unmatched_deleted": 0, "sentence": nothing, "summed_hours": 0}
+    )
 
 
 def test_without_a_retention_nothing_expires(ws: Workspace, log: PredictionLog) -> None:
     history(log, 0, 99)
-    done = upkeep.expire_rows(ws, toy_config(), now=NOW)
-    assert (done["deleted"], done["before"]) == (0, None)
-    assert "kept for ever" in done["sentence"]
+    done = maintenance.expire_rows(ws, toy_config(), now=NOW)
+    assert (done.deleted, done.before) == (0, None)
+    assert "kept for ever" in done.sentence
     assert days_of(log) == [0, 99]
 
 
 def test_what_cannot_be_counted_stays_and_is_told(ws: Workspace, log: PredictionLog) -> None:
     history(log, 0)
     history(log, 1, version=7)
-    done = upkeep.expire_rows(ws, CONFIG, now=NOW)
-    assert done["deleted"] == 4
-    assert len(done["kept_for"]) == 1
-    assert "1 hours of version 7, which cannot be counted" in done["sentence"]
+    done = maintenance.expire_rows(ws, CONFIG, now=NOW)
+    assert done.deleted == 4
+    assert len(done.kept_for) == 1
+    assert "1 hours of version 7, which cannot be counted" in done.sentence
     assert days_of(log) == [1]
-    assert upkeep.expire_rows(ws, CONFIG, now=NOW)["kept_for"] == done["kept_for"]
+    assert maintenance.expire_rows(ws, CONFIG, now=NOW).kept_for == done.kept_for
 
 
 class Lost(Registry):
@@ -116,21 +117,21 @@ def test_what_nobody_can_ever_count_goes_with_its_age_and_is_told(ws: Workspace,
     ws = replace(ws, registry=Lost(f"sqlite:///{ws.home / 'mlflow.db'}"))
     history(log, 0, 60, version=7)
     history(log, 1, version=1)
-    done = upkeep.expire_rows(ws, CONFIG, now=NOW)
-    assert (done["deleted"], done["never_counted"], len(done["kept_for"])) == (4, 4, 1)
-    assert "4 are of versions that the registry has lost, and were never counted." in done["sentence"]
-    assert "version 1, which cannot be counted" in done["sentence"], "it may be mended"
+    done = maintenance.expire_rows(ws, CONFIG, now=NOW)
+    assert (done.deleted, done.never_counted, len(done.kept_for)) == (4, 4, 1)
+    assert "4 are of versions that the registry has lost, and were never counted." in done.sentence
+    assert "version 1, which cannot be counted" in done.sentence, "it may be mended"
     assert days_of(log) == [1, 60]
-    assert upkeep.expire_rows(ws, CONFIG, now=NOW)["never_counted"] == 0
+    assert maintenance.expire_rows(ws, CONFIG, now=NOW).never_counted == 0
     assert log.dirty_hours(HORIZON) == [(1, START + DAY, 1)]
     [known] = realised.series(ws, CONFIG, START, START + DAY)
     assert (known["version"], known["n"]) == (7, 4), "what labels said of it stays"
-    assert upkeep.verify_store(ws) == {"faults": 0}
+    assert maintenance.verify_store(ws) == maintenance.VerifiedStore(faults=0)
 
 
 def test_an_hour_that_is_kept_past_its_age_still_takes_rows_and_labels(ws: Workspace, log: PredictionLog) -> None:
     history(log, 0, version=7)
-    upkeep.expire_rows(ws, CONFIG, now=NOW)
+    maintenance.expire_rows(ws, CONFIG, now=NOW)
     late = toy_rows(START, days=1 / 24, per_hour=5, seed=1)
     ids = pa.array([f"late {i}" for i in range(late.num_rows)])
     late = late.set_column(late.column_names.index("id"), "id", ids)
@@ -147,7 +148,7 @@ def test_a_label_that_comes_too_late_says_so_and_changes_nothing(ws: Workspace, 
     log.mark_counted(1, [(START, 1)])
     first, second, *_ = rows["id"].to_pylist()
     log.add_labels(labels({first: 1.0}, observed_at=START))
-    assert upkeep.expire_rows(ws, CONFIG, now=NOW)["deleted"] == 4
+    assert maintenance.expire_rows(ws, CONFIG, now=NOW).deleted == 4
     before = realised.series(ws, CONFIG, START, START + DAY)
     assert log.add_labels(labels({second: 1.0}, observed_at=HORIZON - DAY)) == LabelResult(1, 0, 0, 0, expired=1)
     assert log.add_labels(labels({second: 1.0}, observed_at=NOW)) == LabelResult(0, 1, 0, 0)
@@ -156,7 +157,7 @@ def test_a_label_that_comes_too_late_says_so_and_changes_nothing(ws: Workspace, 
     assert log.add_labels(labels({first: 0.0}, observed_at=NOW)) == LabelResult(1, 0, 0, 0, expired=1)
     assert realised.series(ws, CONFIG, START, START + DAY) == before
     assert ws.store.performance.stale("toy") == []
-    assert upkeep.expire_rows(ws, CONFIG, now=NOW)["deleted"] == 4
+    assert maintenance.expire_rows(ws, CONFIG, now=NOW).deleted == 4
 
 
 @pytest.mark.parametrize("kept", ["10d", None])
@@ -164,12 +165,12 @@ def test_labels_that_find_no_prediction_are_not_kept_for_ever(ws: Workspace, log
     history(log, 0)
     log.add_labels(labels({"nobody": 1.0}, observed_at=NOW - 11 * DAY))
     log.add_labels(labels({"early": 1.0}, observed_at=NOW - 9 * DAY))
-    done = upkeep.expire_rows(ws, toy_config(retention={"unmatched_labels": kept}), now=NOW)
-    assert done["unmatched_deleted"] == (1 if kept else 0)
-    assert ("Deleted 1 labels that found no prediction." in done["sentence"]) == bool(kept)
+    done = maintenance.expire_rows(ws, toy_config(retention={"unmatched_labels": kept}), now=NOW)
+    assert done.unmatched_deleted == (1 if kept else 0)
+    assert ("Deleted 1 labels that matched no prediction." in done.sentence) == bool(kept)
     with ws.store.connect() as connection:
         known = connection.execute(sa.select(sa.func.count()).select_from(labels_table)).scalar_one()
-    assert known == 6 - done["unmatched_deleted"]
+    assert known == 6 - done.unmatched_deleted
     assert toy_config().retention.unmatched_labels == 365 * DAY
 
 
@@ -178,12 +179,12 @@ def test_rows_that_a_version_on_probation_is_judged_by_stay_until_it_is_over(ws:
     since = START + 30 * DAY
     spoken = {"version": 2, "previous": 1, "since": since.isoformat(), "until": (since + 90 * DAY).isoformat()}
     note(ws, probation=spoken)
-    done = upkeep.expire_rows(ws, CONFIG, now=NOW)
+    done = maintenance.expire_rows(ws, CONFIG, now=NOW)
     assert days_of(log) == [40, 60]
-    assert (done["deleted"], done["before"]) == (8, since.isoformat())
-    assert done["kept_for"] == ["rows from 2026-01-31 00:00 UTC on, as version 2 is on probation"]
+    assert (done.deleted, done.before) == (8, since)
+    assert done.kept_for == ("rows from 2026-01-31 00:00 UTC on, because version 2 is on probation",)
     note(ws, probation=None)
-    assert upkeep.expire_rows(ws, CONFIG, now=NOW)["deleted"] == 4
+    assert maintenance.expire_rows(ws, CONFIG, now=NOW).deleted == 4
     assert days_of(log) == [60]
 
 
@@ -193,11 +194,11 @@ def test_rows_of_a_running_experiment_stay_until_it_has_ended(ws: Workspace, log
     history(log, 0, 20, 40, 60)
     plan = Plan("exp-1", "toy", 1, 2, "ab", (Stage(0.5),), "salt", "brier", 0.0, 0.05, 10_000, START + 15 * DAY)
     note(ws, experiment=plan.to_dict())
-    done = upkeep.expire_rows(ws, CONFIG, now=NOW)
+    done = maintenance.expire_rows(ws, CONFIG, now=NOW)
     assert days_of(log) == [20, 40, 60]
-    assert done["kept_for"] == ["rows from 2026-01-16 00:00 UTC on, as the experiment exp-1 runs"]
+    assert done.kept_for == ("rows from 2026-01-16 00:00 UTC on, because the experiment exp-1 is running",)
     note(ws, experiment=None)
-    upkeep.expire_rows(ws, CONFIG, now=NOW)
+    maintenance.expire_rows(ws, CONFIG, now=NOW)
     assert days_of(log) == [60]
 
 
@@ -205,8 +206,8 @@ def test_an_experiment_that_began_after_what_expires_holds_nothing_back(ws: Work
     history(log, 0)
     spoken = {"version": 2, "previous": 1, "since": NOW.isoformat(), "until": (NOW + DAY).isoformat()}
     note(ws, probation=spoken)
-    done = upkeep.expire_rows(ws, CONFIG, now=NOW)
-    assert (done["deleted"], done["before"], done["kept_for"]) == (4, HORIZON.isoformat(), [])
+    done = maintenance.expire_rows(ws, CONFIG, now=NOW)
+    assert (done.deleted, done.before, done.kept_for) == (4, HORIZON, ())
 
 
 def test_a_retention_shorter_than_what_is_read_is_refused_by_the_names_of_what_reads() -> None:
@@ -228,10 +229,10 @@ def test_a_retention_shorter_than_what_is_read_is_refused_by_the_names_of_what_r
 def test_space_is_given_back_and_all_still_fits_together(ws: Workspace, log: PredictionLog) -> None:
     rows = toy_rows(days=20, per_hour=100)
     log.append(rows.append_column("version", pa.nulls(rows.num_rows, pa.int64())))
-    assert upkeep.expire_rows(ws, CONFIG, now=NOW)["deleted"] == rows.num_rows
-    sizes = upkeep.compact(ws)
-    assert sizes["bytes_after"] < sizes["bytes_before"]
-    assert upkeep.verify_store(ws) == {"faults": 0}
+    assert maintenance.expire_rows(ws, CONFIG, now=NOW).deleted == rows.num_rows
+    sizes = maintenance.compact(ws)
+    assert sizes.bytes_after < sizes.bytes_before
+    assert maintenance.verify_store(ws) == maintenance.VerifiedStore(faults=0)
 
 
 def test_what_does_not_fit_together_is_an_error_that_says_where(ws: Workspace, log: PredictionLog) -> None:
@@ -239,9 +240,9 @@ def test_what_does_not_fit_together_is_an_error_that_says_where(ws: Workspace, l
     with ws.store.begin() as connection:
         connection.execute(sa.delete(hours))
     with pytest.raises(StoreDamaged, match=r"toy: the hour 2026-04-10 00:00 of version 1 has 4 rows that no check"):
-        upkeep.verify_store(ws)
+        maintenance.verify_store(ws)
 
 
 def test_times_without_a_zone_are_nobodys_now(ws: Workspace, log: PredictionLog) -> None:
     with pytest.raises((TypeError, ValueError)):
-        upkeep.expire_rows(ws, CONFIG, now=datetime(2026, 5, 1))  # noqa: DTZ001
+        maintenance.expire_rows(ws, CONFIG, now=datetime(2026, 5, 1))  # noqa: DTZ001

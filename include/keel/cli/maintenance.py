@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from keel.config import ModelConfig
     from keel.errors import KeelError
+    from keel.monitoring.records import Record
     from keel.workspace import Workspace
 
 
@@ -35,13 +36,13 @@ def maintenance(
     now = now_utc()
     with Workspace.open() as ws, Progress(quiet=as_json) as progress:
         progress("verifying the ledger")
-        done: dict[str, Any] = {"ledger": verify_ledger(ws, now=now), "models": {}}
+        done: dict[str, Any] = {"ledger": verify_ledger(ws, now=now).to_dict(), "models": {}}
         failed: list[KeelError] = []
         for config in configs:
             progress(f"maintaining {config.model}")
             done["models"][config.model] = maintain_model(ws, config, now, failed)
         progress("compacting and verifying the store")
-        done["store"] = {**compact(ws), **verify_store(ws)}
+        done["store"] = {**compact(ws).to_dict(), **verify_store(ws).to_dict()}
     if as_json:
         print_json(done)
     else:
@@ -59,15 +60,15 @@ def maintain_model(ws: Workspace, config: ModelConfig, now: datetime, failed: li
     from keel.maintenance import expire_rows, prune
 
     actor, run_id = getuser(), f"keel maintenance {now.isoformat()}"
-    steps: dict[str, Callable[[], dict[str, Any]]] = {
-        "reconciled": lambda: rollout.reconcile(ws, config, actor=actor, run_id=run_id).to_dict(),
+    steps: dict[str, Callable[[], Record]] = {
+        "reconciled": lambda: rollout.reconcile(ws, config, actor=actor, run_id=run_id),
         "pruned": lambda: prune(ws, config, now=now, actor=actor, run_id=run_id),
         "expired": lambda: expire_rows(ws, config, now=now),
     }
     done = {}
     for name, step in steps.items():
         try:
-            done[name] = step()
+            done[name] = step().to_dict()
         except KeelError as error:
             failed.append(error)
             done[name] = {"error": str(error), "kind": type(error).__name__}

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from keel.config import ModelConfig
+    from keel.maintenance import ExpiredRows, PrunedVersions
     from keel.monitoring.records import ReconcileRecord
     from keel.workspace import Workspace
 
@@ -34,7 +35,7 @@ class PruneVersionsOperator(StepOperator):
     Returns the deleted versions, each with the reason.
     """
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> PrunedVersions:
         """Delete the versions."""
         from keel import maintenance
 
@@ -49,7 +50,7 @@ class ExpireRowsOperator(StepOperator):
     Returns how many hours and rows were counted, summed and deleted, and why older rows were kept.
     """
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> ExpiredRows:
         """Delete the rows."""
         from keel import maintenance
 
@@ -64,7 +65,7 @@ class CompactStoreOperator(WorkspaceOperator):
         from keel import maintenance
 
         with self.workspace() as workspace:
-            return maintenance.compact(workspace)
+            return maintenance.compact(workspace).to_dict()
 
 
 class VerifyLedgerOperator(WorkspaceOperator):
@@ -79,7 +80,7 @@ class VerifyLedgerOperator(WorkspaceOperator):
         from keel import maintenance
 
         with self.workspace() as workspace:
-            return maintenance.verify_ledger(workspace, now=datetime.now(UTC))
+            return maintenance.verify_ledger(workspace, now=datetime.now(UTC)).to_dict()
 
 
 class VerifyStoreOperator(WorkspaceOperator):
@@ -93,4 +94,4 @@ class VerifyStoreOperator(WorkspaceOperator):
         from keel import maintenance
 
         with self.workspace() as workspace:
-            return maintenance.verify_store(workspace)
+            return maintenance.verify_store(workspace).to_dict()

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
-from keel import loop, rollout
-from keel import maintenance as upkeep
+from keel import loop, maintenance, rollout
 from keel.errors import InsufficientData
 from keel.feedback import submit_labels
 from keel.grid.counts import Counts
@@ -66,32 +65,32 @@ def test_rows_expire_and_what_was_counted_and_summed_of_them_stays(ws: Workspace
     expected = sum(count_hours(grid, log.read(NOW, HORIZON, 1)).values(), start=Counts.zero(grid))
     some = log.labelled(START, START + DAY)["id"][0].as_py()
 
-    on_probation = upkeep.expire_rows(ws, CONFIG, now=LATER)
-    assert on_probation["before"] == NOW.isoformat()
-    assert on_probation["kept_for"] == ["rows from 2026-02-10 00:00 UTC on, as version 1 is on probation"]
-    assert on_probation["deleted"] == 40 * 24 * 20
+    on_probation = maintenance.expire_rows(ws, CONFIG, now=LATER)
+    assert on_probation.before == NOW
+    assert on_probation.kept_for == ("rows from 2026-02-10 00:00 UTC on, because version 1 is on probation",)
+    assert on_probation.deleted == 40 * 24 * 20
     watched = rollout.watch(ws, CONFIG, end=LATER, run_id="run-3")
     rollout.confirm(ws, CONFIG, watched.decision_id, **BY)
     before = realised.series(ws, CONFIG, NOW, HORIZON, bucket="day")
     assert [day["n"] for day in before] == [24 * 20] * 5
     drift = drift_of_expired(ws)
 
-    done = upkeep.expire_rows(ws, CONFIG, now=LATER)
-    assert (done["deleted"], done["before"], done["kept_for"]) == (5 * 24 * 20, HORIZON.isoformat(), [])
-    assert done["counted_hours"] == 0, "the check has"
+    done = maintenance.expire_rows(ws, CONFIG, now=LATER)
+    assert (done.deleted, done.before, done.kept_for) == (5 * 24 * 20, HORIZON, ())
+    assert done.counted_hours == 0, "the check has"
     assert log.count(START, HORIZON) == 0
     assert known(ws) == (expected, before)
     assert drift_of_expired(ws) == drift
     with pytest.raises(InsufficientData, match=r"toy: labelled \w+ rows: needs at least \d+ rows, got 0"):
         retrain_on(ws, HORIZON)
-    assert upkeep.verify_store(ws) == {"faults": 0}
-    assert upkeep.compact(ws)["bytes_after"] > 0
+    assert maintenance.verify_store(ws) == maintenance.VerifiedStore(faults=0)
+    assert maintenance.compact(ws).bytes_after > 0
 
     late = pa.table({"id": [some], "label": [1.0], "observed_at": pa.array([LATER], pa.timestamp("us", "UTC"))})
     assert submit_labels(ws, CONFIG, late) == LabelResult(stored=1, duplicates=0, conflicts=0, unmatched=1)
     again = toy_rows(NOW, days=1 / 24).drop_columns(["label"])
     log.append(again.append_column("version", pa.array([1] * again.num_rows, pa.int64())))
-    assert upkeep.expire_rows(ws, CONFIG, now=LATER)["deleted"] == again.num_rows
+    assert maintenance.expire_rows(ws, CONFIG, now=LATER).deleted == again.num_rows
     assert known(ws) == (expected, before)
 
     decision, _ = check(ws, NOW + 20 * DAY, config=CONFIG)
