@@ -69,7 +69,11 @@ def prepare_sort(reference: pd.DataFrame, window: pd.DataFrame) -> tuple[Run, fl
     from keel.grid.threads import in_threads
 
     columns = [window[name].to_numpy() for name in window.columns if name.startswith("x")]
-    return lambda: in_threads(np.sort, columns, len(window)), 0.0
+
+    def sort(column: np.ndarray) -> None:
+        np.sort(column)  # the result is dropped: forty of them are new memory, which takes longer than sorting
+
+    return lambda: in_threads(sort, columns, len(window)), 0.0
 
 
 def prepare_scipy(reference: pd.DataFrame, window: pd.DataFrame) -> tuple[Run, float]:

@@ -1,4 +1,4 @@
-"""Work on many columns, in threads when that pays."""
+"""Apply a function to many columns, in threads where that is faster."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_THREADS = 8
-"""Sorting is bound by memory: beyond this, threads gain nothing."""
+"""Sorting is bound by memory: more threads gain nothing."""
 MIN_VALUES_FOR_THREADS = 100_000
-"""Below this many values, starting a thread costs more than the counting it would take over."""
+"""With fewer values, to start a thread takes longer than the work that it does."""
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 def in_threads(work: Callable[[T], R], items: list[T], rows: int) -> list[R]:
-    """Map over columns, in threads when that pays: most of the work releases the interpreter's lock.
+    """Return the results of ``work`` on the items, which are columns of ``rows`` rows, in order.
 
-    The caller takes items from the front and helpers from the back; a caller that only waited would cost a thread more
-    that asks for the lock.
+    Threads pay because most of the work releases the interpreter's lock. The calling thread takes items from the front,
+    and helper threads take them from the back. If the caller only waited, one more thread would compete for the lock.
     """
     helpers = min(os.cpu_count() or 1, MAX_THREADS, len(items)) - 1
     if helpers < 1 or rows * len(items) < MIN_VALUES_FOR_THREADS:
