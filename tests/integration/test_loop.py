@@ -67,7 +67,7 @@ def everything(ws):
         return {t.name: sorted(map(tuple, connection.execute(sa.select(t))), key=repr) for t in metadata.sorted_tables}
 
 
-def test_the_first_version_is_described_completely(ws):
+def test_first_version_is_described_completely(ws):
     version = ws.registry.resolve("toy", alias="production")
     assert version.version == 1
     assert version.tags["keel.reason"] == "Requested: the first version"
@@ -89,7 +89,7 @@ def test_window_without_a_fault_is_all_clear_and_silent(ws):
     assert loop.compose_message(ws, CONFIG, decision) is None
 
 
-def test_the_same_window_again_leaves_the_same_rows(ws):
+def test_window_checked_again_leaves_the_same_rows(ws):
     live(ws, toy_rows(NOW, days=8, shift=0.5), days=8)
     first, _ = check(ws, NOW + 8 * DAY)
     loop.record(ws, CONFIG, first, None, channels=["outbox"])
@@ -100,7 +100,7 @@ def test_the_same_window_again_leaves_the_same_rows(ws):
     assert everything(ws) == before
 
 
-def test_only_new_hours_are_counted(ws):
+def test_count_window_counts_only_new_hours(ws):
     rows = toy_rows(NOW, days=9)
     live(ws, rows, days=8)
     window = loop.resolve_window(CONFIG, end=NOW + 8 * DAY, now=NOW)
@@ -112,7 +112,7 @@ def test_only_new_hours_are_counted(ws):
     assert counted.rows == 7 * 24 * 20
 
 
-def test_only_the_new_hours_are_read(ws, monkeypatch):
+def test_count_window_reads_only_new_hours(ws, monkeypatch):
     rows = toy_rows(NOW, days=3)
     live(ws, rows, days=2)
     window = loop.resolve_window(CONFIG, end=NOW + 2 * DAY, now=NOW)
@@ -133,7 +133,7 @@ def test_only_the_new_hours_are_read(ws, monkeypatch):
     assert spans == [(5 * hour, 6 * hour), (48 * hour, 54 * hour)]
 
 
-def test_the_last_hours_of_a_replaced_version_are_counted_and_can_expire(ws):
+def test_count_window_counts_the_last_hours_of_a_replaced_version(ws):
     live(ws, toy_rows(NOW, days=36, flip=True), days=36)
     decision = loop.request_retrain(
         ws, CONFIG, window=loop.resolve_window(CONFIG, end=NOW + 36 * DAY, now=NOW), reason="harm", run_id="r"
@@ -150,7 +150,7 @@ def test_the_last_hours_of_a_replaced_version_are_counted_and_can_expire(ws):
     assert {version for version, _, _ in log.dirty_hours(NOW + 40 * DAY)} == {77}  # nobody knows its grid
 
 
-def test_a_feature_taken_out_of_the_configuration_is_named_and_not_a_broken_pipeline(ws):
+def test_feature_removed_from_the_configuration_is_named_and_no_break(ws):
     live(ws, toy_rows(NOW, days=8), days=8)
     less = CONFIG.model_copy(update={"features": {"x": "numeric", "colour": "categorical"}})
     with pytest.raises(ConfigError, match="features: version 1 needs z, which is not there any more; put it back"):
@@ -176,7 +176,7 @@ def test_late_rows_are_counted_into_their_hour(ws):
     assert usable_counts(ws, window) == grid.count(log.read(window.start, window.end, 1))
 
 
-def test_drift_that_does_not_hurt_alerts_and_does_not_retrain(ws):
+def test_drift_without_harm_alerts_and_does_not_retrain(ws):
     rows = toy_rows(NOW, days=8)
     moved = rows.set_column(rows.schema.get_field_index("z"), "z", pc.add(rows["z"], 2.0))
     live(ws, moved, days=8)
@@ -203,7 +203,7 @@ def test_alert_is_notified_once_and_not_every_six_hours(ws):
     assert loop.compose_message(ws, CONFIG, next_day)
 
 
-def test_harm_retrains_and_a_better_challenger_is_promoted_once(ws):
+def test_harm_retrains_and_promotes_a_better_challenger_once(ws):
     live(ws, toy_rows(NOW, days=36, flip=True), days=36)
     end = NOW + 36 * DAY
     decision, _ = check(ws, end)
@@ -224,7 +224,7 @@ def test_harm_retrains_and_a_better_challenger_is_promoted_once(ws):
     assert "lower bound" in message.text
 
 
-def test_a_decision_trains_once_though_a_label_comes_late(ws):
+def test_retrain_trains_once_though_a_label_arrives_late(ws):
     rows = toy_rows(NOW, days=36, flip=True)
     late = rows.slice(20 * 24 * 20, 1)
     without = pc.if_else(pc.equal(rows["id"], late["id"][0]), None, rows["label"])
@@ -251,7 +251,7 @@ def test_a_decision_trains_once_though_a_label_comes_late(ws):
     assert loop.retrain(ws, CONFIG, another, **BY).challenger == 4
 
 
-def test_an_equal_challenger_keeps_the_champion_once(ws):
+def test_equal_challenger_keeps_the_champion_once(ws):
     live(ws, toy_rows(NOW, days=8), days=8)
     window = loop.resolve_window(CONFIG, end=NOW + 8 * DAY, now=NOW)
     decision = loop.request_retrain(ws, CONFIG, window=window, reason="routine", run_id="run-4")
@@ -264,7 +264,7 @@ def test_an_equal_challenger_keeps_the_champion_once(ws):
     assert ws.registry.resolve("toy", version=2).tags["keel.status"] == "rejected"
 
 
-def test_the_holdout_is_later_than_all_training_data_of_both(ws):
+def test_holdout_is_later_than_all_training_data_of_both_versions(ws):
     live(ws, toy_rows(NOW, days=36, flip=True), days=36)
     decision, _ = check(ws, NOW + 36 * DAY)
     act(ws, decision)
@@ -285,7 +285,7 @@ def test_the_holdout_is_later_than_all_training_data_of_both(ws):
     assert comparison.prior_comparisons == 2
 
 
-def test_a_retrain_cools_down(ws):
+def test_retrain_cools_down(ws):
     live(ws, toy_rows(NOW, days=9, flip=True), days=9)
     assert check(ws, NOW + 8 * DAY)[0].action == "retrain"
     again, _ = check(ws, NOW + 8 * DAY + timedelta(hours=6))
@@ -294,7 +294,7 @@ def test_a_retrain_cools_down(ws):
     assert check(ws, NOW + 9 * DAY)[0].action == "retrain"
 
 
-def test_a_promotion_decided_on_another_champion_is_refused(ws):
+def test_promotion_compared_with_another_champion_is_refused(ws):
     live(ws, toy_rows(NOW, days=36, flip=True), days=36)
     decision, _ = check(ws, NOW + 36 * DAY)
     comparison = rollout.compare(ws, CONFIG, loop.retrain(ws, CONFIG, decision, **BY))
@@ -306,7 +306,7 @@ def test_a_promotion_decided_on_another_champion_is_refused(ws):
 
 
 @pytest.mark.parametrize("column", ["x", "colour"])
-def test_a_missing_column_quarantines_just_its_hours(ws, column):
+def test_missing_column_quarantines_only_its_hours(ws, column):
     rows = toy_rows(NOW, days=8)
     live(ws, rows, days=6)
     broken = NOW + 6 * DAY
@@ -482,27 +482,27 @@ def test_bad_values_have_a_named_outcome(ws, column, values, action):
     assert decision.action == action, decision.sentence
 
 
-def test_an_extra_column_is_ignored_and_named(ws):
+def test_extra_column_is_ignored_and_named(ws):
     rows = toy_rows(NOW, days=8).append_column("surprise", pa.array(["!"] * (8 * 24 * 20)))
     live(ws, rows, days=8)
     assert check(ws, NOW + 8 * DAY)[0].action == "all_clear"
 
 
-def test_an_empty_window_is_an_alert(ws):
+def test_empty_window_is_an_alert(ws):
     decision, reports = check(ws, NOW + 30 * DAY)
     assert reports["check_data_quality"].status == "empty"
     assert decision.action == "raise_alert"
     assert "no prediction of the production version arrived" in decision.sentence
 
 
-def test_one_row_is_not_judged_and_says_so(ws):
+def test_window_of_one_row_is_not_checked(ws):
     live(ws, toy_rows(NOW, days=8).slice(0, 1), days=8)
     decision, reports = check(ws, NOW + DAY)
     assert reports["check_data_drift"].status == "insufficient"
     assert "not checked" in decision.sentence
 
 
-def test_no_labels_and_drift_asks_for_a_retrain(ws):
+def test_drift_without_labels_retrains(ws):
     late = toy_config(target={"name": "bought", "label_delay": "20d"})
     live(ws, toy_rows(NOW, days=8, shift=2.0), days=8, config=late)
     decision, reports = check(ws, NOW + 8 * DAY, late)
@@ -510,7 +510,7 @@ def test_no_labels_and_drift_asks_for_a_retrain(ws):
     assert decision.action == "retrain"
 
 
-def test_labels_that_stop_arriving_are_an_alert(ws):
+def test_labels_that_stop_arriving_raise_an_alert(ws):
     rows = toy_rows(NOW, days=8)
     live(ws, rows, days=1.125)  # the labels of the first three hours come in, and then no more
     forever = toy_config(target={"name": "bought", "label_delay": "90d"})
@@ -526,7 +526,7 @@ def test_labels_that_stop_arriving_are_an_alert(ws):
     assert check(ws, NOW + 8 * DAY, by_design)[0].action == "all_clear"
 
 
-def test_duplicate_ids_and_orphan_labels_lose_nothing(ws):
+def test_duplicate_ids_and_unmatched_labels_lose_nothing(ws):
     rows = toy_rows(NOW, days=2)
     assert live(ws, rows, days=2).predictions == rows.num_rows
     again = live(ws, rows, days=2)
@@ -535,14 +535,14 @@ def test_duplicate_ids_and_orphan_labels_lose_nothing(ws):
     assert ws.predictions(CONFIG).add_labels(orphan).unmatched == 1
 
 
-def test_a_model_without_production_version_says_how_to_get_one(tmp_path):
+def test_model_without_a_production_version_names_how_to_get_one(tmp_path):
     with Workspace.open(home=tmp_path, environment={}) as ws:
         window = loop.resolve_window(CONFIG, end=NOW, now=NOW)
         with pytest.raises(NoProductionVersion, match=r"airflow dags trigger toy\.retrain"):
             loop.count_window(ws, CONFIG, window)
 
 
-def test_unknown_versions_and_models_say_what_exists(ws):
+def test_unknown_versions_and_models_name_what_exists(ws):
     with pytest.raises(UnknownVersion, match=r"no version 9; versions: 1; aliases: production → 1"):
         ws.registry.resolve("toy", version=9)
     with pytest.raises(UnknownVersion, match=r"no alias 'productoin'; did you mean 'production'\?"):
@@ -553,7 +553,7 @@ def test_unknown_versions_and_models_say_what_exists(ws):
         get_model("flight_dealy")
 
 
-def test_too_few_rows_to_train_on_say_how_many(ws):
+def test_retrain_on_too_few_rows_names_how_many_are_needed(ws):
     early = loop.resolve_window(CONFIG, end=START + 9 * DAY, now=NOW)
     strict = CONFIG.with_overrides({"retrain.min_rows": 5_000})
     decision = loop.request_retrain(ws, strict, window=early, reason="too early", run_id="run-8")
@@ -561,7 +561,7 @@ def test_too_few_rows_to_train_on_say_how_many(ws):
         loop.retrain(ws, strict, decision, **BY)
 
 
-def test_a_pipeline_that_raises_or_is_missing_is_named(ws):
+def test_pipeline_that_raises_or_is_missing_is_named(ws):
     window = loop.resolve_window(CONFIG, end=NOW, now=NOW)
     missing = CONFIG.with_overrides({"retrain.pipeline": "tests.no_such_pipeline"})
     decision = loop.request_retrain(ws, missing, window=window, reason="missing", run_id="run-9")
@@ -573,7 +573,7 @@ def test_a_pipeline_that_raises_or_is_missing_is_named(ws):
 
 
 @pytest.mark.slow
-def test_an_unreachable_store_or_registry_is_never_all_clear(ws, tmp_path):
+def test_unreachable_store_or_registry_is_never_all_clear(ws, tmp_path):
     with pytest.raises(StoreUnavailable):
         Workspace.open(home=tmp_path, store_url="postgresql://keel:secret@127.0.0.1:1/keel", environment={})
     live(ws, toy_rows(NOW, days=1), days=1)
@@ -582,7 +582,7 @@ def test_an_unreachable_store_or_registry_is_never_all_clear(ws, tmp_path):
         check(nowhere, NOW + DAY)
 
 
-def test_a_decision_without_all_its_reports_is_an_error(ws):
+def test_decide_without_all_reports_is_an_error(ws):
     live(ws, toy_rows(NOW, days=8), days=8)
     window = loop.resolve_window(CONFIG, end=NOW + 8 * DAY, now=NOW)
     counted = loop.count_window(ws, CONFIG, window)
@@ -591,7 +591,7 @@ def test_a_decision_without_all_its_reports_is_an_error(ws):
         loop.decide(ws, CONFIG, counted, run_id="run-10")
 
 
-def test_the_ledger_tells_every_transition_and_shows_tampering(ws):
+def test_ledger_has_every_transition_and_shows_tampering(ws):
     live(ws, toy_rows(NOW, days=36, flip=True), days=36)
     decision, _ = check(ws, NOW + 36 * DAY)
     act(ws, decision)
@@ -611,19 +611,19 @@ def test_the_ledger_tells_every_transition_and_shows_tampering(ws):
     assert ledger.verify(ws.store).broken_at == 1
 
 
-def test_a_challenger_that_was_turned_down_cannot_be_promoted_all_the_same(ws):
+def test_rejected_challenger_cannot_be_promoted(ws):
     """Such as by starting the skipped task by hand."""
     live(ws, toy_rows(NOW, days=8), days=8)
     window = loop.resolve_window(CONFIG, end=NOW + 8 * DAY, now=NOW)
     decision = loop.request_retrain(ws, CONFIG, window=window, reason="routine", run_id="run-4")
     comparison = rollout.compare(ws, CONFIG, loop.retrain(ws, CONFIG, decision, **BY))
     assert comparison.verdict == "fail"
-    with pytest.raises(NotShownBetter, match="version 2 stays out: Challenger 2 against champion 1"):
+    with pytest.raises(NotShownBetter, match="version 2 is not promoted: Challenger 2 against champion 1"):
         rollout.promote(ws, CONFIG, comparison.report_id, actor="tests", run_id="run-4")
     assert deployments.read(ws.store, "toy").production == 1
 
 
-def test_a_metric_that_the_holdout_does_not_define_is_no_number_in_what_is_handed_on(ws):
+def test_metric_undefined_on_the_holdout_is_none_in_records(ws):
     rows = toy_rows(NOW, days=9)
     ones = rows.set_column(rows.schema.get_field_index("label"), "label", pa.array([1.0] * rows.num_rows))
     live(ws, ones, days=9)
@@ -631,10 +631,10 @@ def test_a_metric_that_the_holdout_does_not_define_is_no_number_in_what_is_hande
     decision = loop.request_retrain(ws, CONFIG, window=window, reason="routine", run_id="run-4")
     training = loop.retrain(ws, CONFIG, decision, **BY)
     assert training.metrics["roc_auc"] is None
-    json.dumps([training.to_dict(), rollout.compare(ws, CONFIG, training)], allow_nan=False)
+    json.dumps([training.to_dict(), rollout.compare(ws, CONFIG, training).to_dict()], allow_nan=False)
 
 
-def test_the_same_verdict_from_another_run_is_recorded_once(ws):
+def test_same_verdict_from_another_run_is_recorded_once(ws):
     live(ws, toy_rows(NOW, days=8), days=8)
     window = loop.resolve_window(CONFIG, end=NOW + 8 * DAY, now=NOW)
     decision = loop.request_retrain(ws, CONFIG, window=window, reason="routine", run_id="run-4")

@@ -52,7 +52,7 @@ def ws(mlflow_url, new_postgres_schema, tmp_path):
         yield opened
 
 
-def test_the_loop_closes_on_servers(ws):
+def test_loop_runs_on_postgres_and_an_mlflow_server(ws):
     assert first_version(ws).version == 1
     live(ws, toy_rows(NOW, days=8), days=8)
     assert check(ws, NOW + 8 * DAY)[0].action == "all_clear"

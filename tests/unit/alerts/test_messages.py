@@ -334,7 +334,7 @@ def test_without_findings_there_is_no_message():
 
 
 @pytest.mark.parametrize(("emails", "header"), [([], "undisclosed-recipients:;"), (["a@example.com"], "a@example.com")])
-def test_a_mail_always_has_a_to_header(emails, header):
+def test_mail_always_has_a_to_header(emails, header):
     assert recipients(emails) == header
 
 
@@ -343,7 +343,7 @@ def written(folder, message, now=NOW):
     return path, message_from_bytes(path.read_bytes(), policy=policy.default)
 
 
-def test_the_outbox_keeps_a_mail_that_parses_to_what_was_said(tmp_path):
+def test_outbox_mail_parses_to_the_message(tmp_path):
     message = compose(decision("retrain"), OUTCOME)
     path, mail = written(tmp_path / "home" / "outbox", message)
     assert path.suffix == ".eml"
@@ -356,7 +356,7 @@ def test_the_outbox_keeps_a_mail_that_parses_to_what_was_said(tmp_path):
     assert not mail.defects
 
 
-def test_the_same_message_is_one_file_and_another_is_another(tmp_path):
+def test_same_message_is_one_file_and_another_is_another(tmp_path):
     message = compose()
     first, _ = written(tmp_path, message)
     before = first.read_bytes()
@@ -367,18 +367,18 @@ def test_the_same_message_is_one_file_and_another_is_another(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_mail_without_addressees_parses(tmp_path):
+def test_mail_without_addressees_parses(tmp_path):
     _, mail = written(tmp_path, Message(subject="s", text="t\n"))
     assert mail["To"].addresses == ()
 
 
-def test_a_subject_cannot_smuggle_in_a_header(tmp_path):
+def test_subject_cannot_smuggle_in_a_header(tmp_path):
     with pytest.raises(ValueError, match="linefeed"):
         written(tmp_path, Message(subject="s\nBcc: someone@example.com", text="t"))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_write_that_is_cut_short_leaves_no_mail(tmp_path, monkeypatch):
+def test_write_that_is_cut_short_leaves_no_mail(tmp_path, monkeypatch):
     def die(*_):
         raise OSError("no space left on device")
 

@@ -76,7 +76,7 @@ def test_each_combination_has_its_action(reports, expected):
     assert decide_action(*reports, policy()).action is expected
 
 
-def test_every_known_combination_decides_and_explains():
+def test_every_combination_of_statuses_has_an_action_and_a_sentence():
     for q, d, p, missing in product(
         ("ok", "warn", "broken", "empty"),
         ("ok", "warn", "drift", "insufficient"),
@@ -133,7 +133,7 @@ def test_window_whose_hours_are_all_quarantined_raises_an_alert():
     assert "all 240 predictions of the window are in quarantined hours" in decision.sentence
 
 
-def test_drift_that_does_not_hurt_says_so():
+def test_drift_without_harm_is_described_as_such():
     decision = decide_action(quality(), drift("drift", ["temp", "humid"]), performance(), policy())
     assert "67% of the features have drifted (temp, humid)" in decision.sentence
     assert "Labels show no harm" in decision.sentence
@@ -172,20 +172,20 @@ def test_harm_names_the_metric_and_splits_its_cause():
 @pytest.mark.parametrize(
     ("hours_ago", "expected"), [(0, Action.RAISE_ALERT), (23, Action.RAISE_ALERT), (24, Action.RETRAIN)]
 )
-def test_a_retrain_cools_down(hours_ago, expected):
+def test_retrain_cools_down(hours_ago, expected):
     last = END - timedelta(hours=hours_ago)
     decision = decide_action(quality(), drift(), performance("degraded", 0.05), policy(last_retrain=last))
     assert decision.action is expected
     assert ("cooling down" in decision.sentence) is (expected is Action.RAISE_ALERT)
 
 
-def test_a_model_that_is_only_watched_is_alerted():
+def test_model_without_retraining_is_alerted():
     decision = decide_action(quality(), drift(), performance("degraded", 0.05), policy(can_retrain=False))
     assert decision.action is Action.RAISE_ALERT
     assert "the model has none configured" in decision.sentence
 
 
-def test_a_score_that_drifts_is_no_all_clear_while_there_are_no_labels():
+def test_score_drift_without_labels_is_no_all_clear():
     moved = drift("warn", ["temp"], score="drift")
     decision = decide_action(quality(), moved, performance("no_labels"), policy())
     assert decision.action is Action.RAISE_ALERT
@@ -219,6 +219,6 @@ def test_all_clear_names_what_did_move(drifted, score, facts):
         ((quality(), drift(), performance("degraded", 0.05)), ("harm",)),
     ],
 )
-def test_a_decision_knows_what_it_is_about_without_its_numbers(reports, about):
+def test_causes_of_a_decision_have_no_numbers(reports, about):
     assert decide_action(*reports, policy()).about == about
     assert decide_action(*reports, policy(can_retrain=False)).about == about

@@ -41,7 +41,7 @@ def report_of(grid: ReferenceGrid, rows: int = 2000, drop: tuple[str, ...] = (),
     return report
 
 
-def test_an_unchanged_window_is_ok_and_the_contract_is_kept(grid: ReferenceGrid) -> None:
+def test_unchanged_window_is_ok_and_has_the_documented_keys(grid: ReferenceGrid) -> None:
     report = report_of(grid)
     assert (report["status"], report["n"], report["share_drifted"]) == ("ok", 2000, 0.0)
     statuses = {name: f["status"] for name, f in report["features"].items()}
@@ -70,14 +70,14 @@ def test_drift_is_significant_and_material(grid: ReferenceGrid) -> None:
     assert "x (drift)" in report["sentence"]
 
 
-def test_a_significant_but_immaterial_change_is_ok(grid: ReferenceGrid) -> None:
+def test_significant_but_immaterial_change_is_ok(grid: ReferenceGrid) -> None:
     report = report_of(grid, rows=100_000, x=columns(100_000, 1)["x"] + 0.1)
     feature = report["features"]["x"]
     assert feature["q_value"] < 1e-6
     assert feature["status"] == "ok"
 
 
-def test_a_material_but_insignificant_change_is_ok() -> None:
+def test_material_but_insignificant_change_is_ok() -> None:
     few = ReferenceGrid.fit(pa.table({"x": np.random.default_rng(0).normal(size=40)}), {"x": "numeric"})
     windows = [np.random.default_rng(seed).normal(0.35, 1, size=40) for seed in range(1, 30)]
     reports = [detect(few, few.count(pa.table({"x": w})), DriftConfig(min_rows=10)).column("x") for w in windows]
@@ -86,13 +86,13 @@ def test_a_material_but_insignificant_change_is_ok() -> None:
     assert all(r.status == "ok" for r in material)
 
 
-def test_between_the_thresholds_it_warns(grid: ReferenceGrid) -> None:
+def test_change_between_the_thresholds_warns(grid: ReferenceGrid) -> None:
     report = report_of(grid, x=columns(2000, 1)["x"] + 0.45)
     assert 0.1 <= report["features"]["x"]["measures"]["psi"]["excess"] < 0.25
     assert (report["features"]["x"]["status"], report["status"], report["share_drifted"]) == ("warn", "warn", 0.0)
 
 
-def test_the_share_of_drifted_features_decides_the_window(grid: ReferenceGrid) -> None:
+def test_share_of_drifted_features_decides_the_window(grid: ReferenceGrid) -> None:
     base = columns(2000, 1)
     report = report_of(grid, x=base["x"] + 1, y=base["y"] + 1)
     assert (report["share_drifted"], report["status"]) == (0.4, "drift")
@@ -132,7 +132,7 @@ def test_counts_of_another_grid_are_refused(grid: ReferenceGrid) -> None:
         detect(grid, other.reference, CONFIG)
 
 
-def test_the_seed_alone_decides_simulated_p_values(grid: ReferenceGrid) -> None:
+def test_seed_alone_decides_simulated_p_values(grid: ReferenceGrid) -> None:
     counts = grid.count(pa.table(columns(600, 3)))
     np.random.seed(1)  # noqa: NPY002
     first = detect(grid, counts, CONFIG).to_dict()
@@ -151,7 +151,7 @@ def test_too_few_rows_are_insufficient(grid: ReferenceGrid, rows: int) -> None:
     assert str(rows) in report["sentence"]
 
 
-def test_a_missing_column(grid: ReferenceGrid) -> None:
+def test_missing_column_has_its_status(grid: ReferenceGrid) -> None:
     feature = report_of(grid, drop=("x",))["features"]["x"]
     assert (feature["status"], feature["severity"], feature["missing_rate"]) == ("missing_column", "drift", 1.0)
     assert report_of(grid, rows=10, drop=("x",))["features"]["x"]["status"] == "missing_column"
@@ -163,7 +163,7 @@ def test_a_missing_column(grid: ReferenceGrid) -> None:
 
 @pytest.mark.parametrize("empty", [pa.nulls(2000), np.full(2000, np.nan), pa.nulls(2000, pa.string())])
 @pytest.mark.parametrize("name", ["x", "c"])
-def test_an_all_missing_column(grid: ReferenceGrid, name: str, empty: Any) -> None:
+def test_all_missing_column_has_its_status(grid: ReferenceGrid, name: str, empty: Any) -> None:
     feature = report_of(grid, **{name: empty})["features"][name]
     assert (feature["status"], feature["severity"], feature["missing_rate"]) == ("all_missing", "drift", 1.0)
 
@@ -171,7 +171,7 @@ def test_an_all_missing_column(grid: ReferenceGrid, name: str, empty: Any) -> No
 @pytest.mark.parametrize(
     ("before", "after", "severity"), [(0.1, 0.2, "warn"), (0.1, 0.6, "drift"), (0.0, 0.5, "drift")]
 )
-def test_missing_values_do_not_hide_in_what_is_dropped(before: float, after: float, severity: str) -> None:
+def test_missing_values_are_not_hidden_by_dropping_rows(before: float, after: float, severity: str) -> None:
     def gappy(rows: int, share: float, seed: int) -> pa.Table:
         x = np.random.default_rng(seed).normal(size=rows)
         x[: int(rows * share)] = np.nan
@@ -187,7 +187,7 @@ def test_missing_values_do_not_hide_in_what_is_dropped(before: float, after: flo
     assert immaterial.status == "ok"
 
 
-def test_a_reference_full_of_gaps_is_no_news() -> None:
+def test_reference_with_many_missing_values_is_no_finding() -> None:
     rng = np.random.default_rng(0)
     x = np.where(rng.random(5000) < 0.999, np.nan, 1.0)
     grid = ReferenceGrid.fit(pa.table({"x": x}), {"x": "numeric"})
@@ -195,7 +195,7 @@ def test_a_reference_full_of_gaps_is_no_news() -> None:
     assert (report.column("x").status, report.column("x").severity, report.status) == ("all_missing", "ok", "ok")
 
 
-def test_a_reference_without_values() -> None:
+def test_reference_without_values_has_its_status() -> None:
     grid = ReferenceGrid.fit(
         pa.table({"x": pa.nulls(1000, pa.float64()), "c": pa.nulls(1000)}), {"x": "numeric", "c": "categorical"}
     )
@@ -204,7 +204,7 @@ def test_a_reference_without_values() -> None:
     json.dumps(report.to_dict(), allow_nan=False)
 
 
-def test_a_constant_reference(grid: ReferenceGrid) -> None:
+def test_constant_reference_has_its_status(grid: ReferenceGrid) -> None:
     same = report_of(grid)["features"]["fixed"]
     assert (same["status"], same["severity"], same["measures"]["wasserstein"]["value"]) == ("constant", "ok", None)
     left = report_of(grid, fixed=np.full(2000, 4.0))["features"]["fixed"]
@@ -214,12 +214,12 @@ def test_a_constant_reference(grid: ReferenceGrid) -> None:
     assert detect(one, one.count(pa.table({"c": ["b"] * 600})), CONFIG).column("c").status == "new_categories"
 
 
-def test_a_constant_window_of_a_varying_feature_has_drifted(grid: ReferenceGrid) -> None:
+def test_constant_window_of_a_varying_feature_has_drifted(grid: ReferenceGrid) -> None:
     assert report_of(grid, x=np.zeros(2000))["features"]["x"]["status"] == "drift"
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf])
-def test_infinities(grid: ReferenceGrid, value: float) -> None:
+def test_infinities_have_their_status(grid: ReferenceGrid, value: float) -> None:
     feature = report_of(grid, x=np.full(2000, value))["features"]["x"]
     assert (feature["status"], feature["severity"]) == ("infinite", "drift")
     x = columns(2000, 1)["x"]
@@ -229,7 +229,7 @@ def test_infinities(grid: ReferenceGrid, value: float) -> None:
     assert feature["maximum"] < 10
 
 
-def test_a_changed_type(grid: ReferenceGrid) -> None:
+def test_changed_type_has_its_status(grid: ReferenceGrid) -> None:
     feature = report_of(grid, x=np.array(["high", "low"] * 1000))["features"]["x"]
     assert (feature["status"], feature["severity"]) == ("type_changed", "drift")
     feature = report_of(grid, c=np.arange(2000.0))["features"]["c"]
@@ -242,7 +242,7 @@ def test_a_changed_type(grid: ReferenceGrid) -> None:
     assert report_of(grid, x=np.array([str(v) for v in columns(2000, 1)["x"]]))["features"]["x"]["status"] == "ok"
 
 
-def test_unknown_categories(grid: ReferenceGrid) -> None:
+def test_unknown_categories_have_their_status(grid: ReferenceGrid) -> None:
     for count, severity in ((40, "warn"), (2000, "drift")):
         c = columns(2000, 1)["c"].astype(object)
         c[:count] = "never seen"
@@ -254,7 +254,7 @@ def test_unknown_categories(grid: ReferenceGrid) -> None:
     assert report_of(grid, c=c)["features"]["c"]["status"] == "ok"
 
 
-def test_values_outside_the_range(grid: ReferenceGrid) -> None:
+def test_values_outside_the_range_have_their_status(grid: ReferenceGrid) -> None:
     x = columns(2000, 1)["x"]
     x[:60] = 50.0
     feature = report_of(grid, x=x)["features"]["x"]
@@ -262,7 +262,7 @@ def test_values_outside_the_range(grid: ReferenceGrid) -> None:
     assert feature["measures"]["wasserstein"]["value"] > 1
 
 
-def test_a_rare_flag_that_becomes_common_has_drifted(grid: ReferenceGrid) -> None:
+def test_rare_flag_that_becomes_common_has_drifted(grid: ReferenceGrid) -> None:
     feature = report_of(grid, flag=(np.arange(2000) % 2).astype(float))["features"]["flag"]
     assert feature["status"] == "drift"
 

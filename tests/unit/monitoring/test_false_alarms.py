@@ -22,7 +22,7 @@ def test_false_alarms_stay_below_alpha(rows: int, reference: int) -> None:
     assert {name for name, share in wrong.items() if share > bound} == set(), wrong
 
 
-def test_a_change_is_still_found() -> None:
+def test_change_is_still_found() -> None:
     """A test that never alarms keeps its level too."""
     rng = np.random.default_rng(0)
     grid = ReferenceGrid.fit(draw(rng, 5000), KINDS)

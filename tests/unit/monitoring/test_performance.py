@@ -64,14 +64,14 @@ def test_too_few_labels_have_their_own_status(n, status):
         (6_540, 0, 0.0, False),
     ],
 )
-def test_labels_that_should_be_there_are_missed(due, labelled, least, missing):
+def test_matured_labels_that_did_not_arrive_are_missing(due, labelled, least, missing):
     config = CONFIG.model_copy(update={"min_label_rate": least})
     report = check(rows(labelled, seed=3), rows(3_000, seed=4), config, arrival=LabelArrival(due, labelled)).to_dict()
     assert report["labels_missing"] is missing
     assert (report["due"], report["label_rate"]) == (due, labelled / due if due else None)
 
 
-def test_unusable_rows_are_counted_not_guessed():
+def test_unusable_rows_are_counted():
     good = rows(1_000, seed=5)
     score = good.score.copy()
     score[:100] = np.nan
@@ -79,7 +79,7 @@ def test_unusable_rows_are_counted_not_guessed():
     assert (report.n, report.unusable) == (900, 100)
 
 
-def test_the_change_is_split_into_inputs_and_the_world():
+def test_loss_change_is_split_into_input_drift_and_changed_relation():
     report = check(rows(3_000, seed=1, shift=0.15), rows(3_000, seed=2), explained=0.01)
     assert report.unexplained == pytest.approx(report.loss_change - 0.01)
 
@@ -93,7 +93,7 @@ def test_one_class_leaves_auc_undefined_and_the_report_json():
 
 @pytest.mark.parametrize("positives", [0, 1, 2_000])
 @pytest.mark.parametrize("one_class", ["window", "holdout"])
-def test_auc_that_is_not_defined_is_neither_fine_nor_for_want_of_labels(one_class, positives):
+def test_undefined_auc_is_neither_ok_nor_insufficient(one_class, positives):
     config = PerformanceConfig(metric="roc_auc", min_rows=200)
     answers, good = rows(2_000, seed=7), rows(3_000, seed=8)
     alike = Scored((np.arange(2_000) < positives).astype(float), answers.score, answers.prediction)

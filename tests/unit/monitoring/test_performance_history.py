@@ -79,7 +79,7 @@ def labelled(ws: Workspace, hours: int, **options: Any) -> pa.Table:
     return rows
 
 
-def test_the_series_is_what_the_check_of_performance_says_of_the_same_rows(ws: Workspace) -> None:
+def test_series_equals_the_performance_check_on_the_same_rows(ws: Workspace) -> None:
     labelled(ws, 72)
     rows = log_of(ws).labelled(START, START + 3 * DAY, version=1, features=False)
     reference = {name: Estimate(0.2, 0.01, 900) for name in ("brier", "roc_auc")}
@@ -114,7 +114,7 @@ def test_buckets_are_by_time_and_version_and_days_add_up_to_the_week(ws: Workspa
     assert hours[0]["metrics"]["brier"]["clusters"] == {"unit": "row", "count": 20}
 
 
-def test_sums_are_made_once_and_again_when_labels_come(ws: Workspace) -> None:
+def test_refresh_sums_an_hour_again_only_when_labels_arrive(ws: Workspace) -> None:
     rows = answered(5)
     log_of(ws).append(rows)
     assert realised.refresh(ws, CONFIG) == 0
@@ -128,7 +128,7 @@ def test_sums_are_made_once_and_again_when_labels_come(ws: Workspace) -> None:
     assert [(hour, n) for _, hour, n, _ in again] == [(START + h * HOUR, 20) for h in range(5)]
 
 
-def test_how_many_have_their_label_is_known_before_and_after_the_hours_are_counted(ws: Workspace) -> None:
+def test_coverage_is_known_before_and_after_hours_are_counted(ws: Workspace) -> None:
     log = log_of(ws)
     log.append(answered(4))
     log.add_labels(labels_of(answered(1)))
@@ -145,7 +145,7 @@ def test_how_many_have_their_label_is_known_before_and_after_the_hours_are_count
             log.mark_counted(version, [(hour, revision)])
 
 
-def test_a_version_whose_labels_never_come_is_there_without_a_value(ws: Workspace) -> None:
+def test_version_without_labels_has_no_value(ws: Workspace) -> None:
     log_of(ws).append(answered(4))
     [found] = realised.series(ws, CONFIG, START, START + DAY)
     assert (found["coverage"], found["n"], found["mean_label"]) == (0.0, 0, None)
@@ -169,7 +169,7 @@ def test_quarantined_hours_are_excluded_until_they_are_released_even_without_the
     assert realised.series(ws, CONFIG, START, START + DAY) == [before]
 
 
-def test_the_last_hours_whose_labels_are_due_by_version(ws: Workspace) -> None:
+def test_rolling_covers_the_last_hours_with_matured_labels_by_version(ws: Workspace) -> None:
     labelled(ws, 24 * 9)
     labelled(ws, 30, start=START + 8 * DAY - 6 * HOUR, version=2)
     found = realised.rolling(ws, CONFIG, end=START + 9 * DAY + HOUR / 2)
@@ -184,7 +184,7 @@ def test_the_last_hours_whose_labels_are_due_by_version(ws: Workspace) -> None:
     assert realised.rolling(ws, CONFIG, end=START - DAY) == []
 
 
-def test_a_regression_without_scores(ws: Workspace) -> None:
+def test_regression_without_scores(ws: Workspace) -> None:
     rng = np.random.default_rng(0)
     truth = rng.normal(100, 10, 480)
     rows = answered(24).drop_columns(["score", "prediction"]).append_column("prediction", pa.array(truth + 2))
@@ -206,7 +206,7 @@ def test_rows_without_usable_numbers_are_labelled_and_in_no_metric(ws: Workspace
     assert (found["n"], found["metrics"]["brier"]["n"], found["metrics"]["accuracy"]["n"]) == (20, 18, 20)
 
 
-def test_several_at_once_while_labels_come_leave_the_sums_of_all_rows(ws: Workspace) -> None:
+def test_concurrent_refreshes_while_labels_arrive_sum_all_rows(ws: Workspace) -> None:
     rows = answered(12)
     log_of(ws).append(rows)
     labels = labels_of(rows)

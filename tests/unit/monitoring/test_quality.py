@@ -40,13 +40,13 @@ def with_first(values: Any, count: int, value: Any) -> Any:
     return changed
 
 
-def test_nothing_wrong(grid: ReferenceGrid) -> None:
+def test_data_without_a_fault_is_ok(grid: ReferenceGrid) -> None:
     report = quality_of(grid)
     assert (report.status, report.findings) == ("ok", ())
     assert report.to_dict()["status"] == "ok"
 
 
-def test_no_rows(grid: ReferenceGrid) -> None:
+def test_window_without_rows_is_empty(grid: ReferenceGrid) -> None:
     assert quality_of(grid, rows=0).status == "empty"
 
 
@@ -89,7 +89,7 @@ def test_breaks_and_warnings(grid: ReferenceGrid, changes: dict[str, Any], statu
         {"c": with_first(BASE["c"], 1, "BB")},
     ],
 )
-def test_a_single_row_does_not_condemn_a_window(grid: ReferenceGrid, changes: dict[str, Any]) -> None:
+def test_single_row_does_not_break_a_window(grid: ReferenceGrid, changes: dict[str, Any]) -> None:
     assert quality_of(grid, **changes).status == "ok"
 
 
@@ -119,7 +119,7 @@ def test_counts_of_another_grid_are_refused(grid: ReferenceGrid) -> None:
 
 
 @pytest.mark.parametrize(("without", "status"), [(49, "warn"), (50, "broken")])
-def test_a_client_that_forgets_a_column_does_not_stop_the_loop(grid: ReferenceGrid, without: int, status: str) -> None:
+def test_client_that_omits_a_column_is_only_a_warning(grid: ReferenceGrid, without: int, status: str) -> None:
     full = pa.table(columns(1000 - without))
     short = pa.table(columns(without, 2)).drop_columns(["x"])
     report = check_quality(grid, grid.count(full) + grid.count(short), config=CONFIG)

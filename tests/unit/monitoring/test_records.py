@@ -82,7 +82,7 @@ def test_times_and_windows_keep_the_text_that_ids_are_hashes_of():
     assert ComparisonRecord.from_dict(COMPARISON).to_dict()["holdout"] == COMPARISON["holdout"]
 
 
-def test_an_empty_window_is_refused():
+def test_empty_window_is_refused():
     with pytest.raises(ConfigError, match="is not before end"):
         DecisionRecord.from_dict({**DECISION, "window": {"start": END, "end": START}})
 

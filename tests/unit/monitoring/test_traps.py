@@ -25,7 +25,7 @@ def compare(reference: dict[str, object], window: dict[str, object], kind: str, 
 
 
 @pytest.mark.parametrize("categories", [5, 10, 30])
-def test_chi_square_knows_that_the_reference_is_a_sample(categories: int) -> None:
+def test_chi_square_includes_the_sampling_error_of_the_reference(categories: int) -> None:
     rng = np.random.default_rng(0)
     shares = np.full(categories, 1 / categories)
     trials, ours, exact = 600, 0, 0
@@ -50,7 +50,7 @@ def test_one_unseen_category_is_neither_infinite_nor_a_crash() -> None:
     assert column.measured.current.other == 1
 
 
-def test_an_empty_bin_does_not_decide_psi() -> None:
+def test_empty_bin_does_not_decide_psi() -> None:
     rng = np.random.default_rng(0)
     ours, floored = [], []
     for _ in range(200):
@@ -102,7 +102,7 @@ def test_windows_of_the_size_of_a_chunk_keep_the_stated_level() -> None:
     assert significant / trials <= bound, "also before asking whether it is material"
 
 
-def test_bad_columns_do_not_kill_the_report_of_the_others() -> None:
+def test_bad_columns_do_not_prevent_the_report_of_the_others() -> None:
     rng = np.random.default_rng(0)
     good = {"good": rng.normal(size=1000)}
     reference = {**good, "constant": np.ones(1000), "missing": np.full(1000, np.nan), "typed": rng.normal(size=1000)}
@@ -119,7 +119,7 @@ def test_bad_columns_do_not_kill_the_report_of_the_others() -> None:
     assert nothing.status == "insufficient"
 
 
-def test_a_simulated_p_value_is_never_zero_and_the_global_generator_is_left_alone() -> None:
+def test_simulated_p_value_is_never_zero_and_the_global_generator_is_left_alone() -> None:
     np.random.seed(7)  # noqa: NPY002
     before = np.random.get_state()[1].copy()  # type: ignore[index, union-attr]  # noqa: NPY002
     table = {"x": np.r_[np.zeros(990), np.ones(10)]}
@@ -128,14 +128,14 @@ def test_a_simulated_p_value_is_never_zero_and_the_global_generator_is_left_alon
     assert (np.random.get_state()[1] == before).all()  # type: ignore[index, union-attr]  # noqa: NPY002
 
 
-def test_a_window_between_two_atoms_has_drifted() -> None:
+def test_window_between_two_atoms_has_drifted() -> None:
     rng = np.random.default_rng(0)
     column = compare({"x": rng.integers(0, 2, 5000).astype(float)}, {"x": np.full(500, 0.9)}, "numeric").column("x")
     assert column.status == "drift"
     assert column.measured.measures["ks"]["statistic"] == pytest.approx(0.5, abs=0.02)
 
 
-def test_a_window_just_below_an_atom_has_drifted() -> None:
+def test_window_just_below_an_atom_has_drifted() -> None:
     reference = np.r_[np.zeros(2500), np.ones(2500)]
     window = np.r_[np.zeros(500), np.full(500, np.nextafter(1.0, 0.0))]
     assert compare({"x": reference}, {"x": window}, "numeric").column("x").status == "drift"
