@@ -1,12 +1,13 @@
-"""Everything Keel remembers, in one database: predictions, labels, counts, reports, decisions, deployments, ledger.
+"""Keel's data in one database: predictions, labels, counts, reports, decisions, deployments and the ledger.
 
-The same code serves a SQLite file and PostgreSQL. Columns of data travel by ADBC, single rows by SQLAlchemy Core.
+The same code works on a SQLite file and on PostgreSQL. Tables of data are read and written through ADBC, single rows
+through SQLAlchemy Core.
 
     with Store.open("sqlite:////var/lib/keel/keel.db") as store:
         log = store.predictions("flight_delay", {"hour": "numeric", "carrier": "categorical"})
         log.append(table)
 
-A store that cannot be reached, is locked, full or read-only raises StoreUnavailable from every method.
+Every method raises StoreUnavailable if the store cannot be reached, or is locked, full or read-only.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ if TYPE_CHECKING:
 
 __all__ = ["AppendResult", "LabelResult", "PredictionLog", "Store"]
 
-# Longer than any append here, shorter than a person waits for an answer.
+# Seconds. Longer than any append takes, and short enough for an HTTP request to wait.
 DEFAULT_TIMEOUT = 30.0
 
 
 class Store:
-    """One store, open. Safe to share between threads; after a fork the child makes connections of its own."""
+    """An open store. Threads may share it. After a fork the child makes connections of its own."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -58,12 +59,22 @@ class Store:
 
     @classmethod
     def open(cls, url: str, *, timeout: float = DEFAULT_TIMEOUT) -> Self:
-        """Open the store at ``url``, creating the SQLite file and its folder, with its schema up to date.
+        """Open the store at a URL and migrate its schema. Creates a SQLite file and its folder if they are missing.
 
-        url: ``sqlite:////absolute/path.db`` or ``postgresql://user:password@host:5432/database``.
-        timeout: seconds to wait for a connection or for another writer.
-        Raises ConfigError for any other URL and for a schema newer than this Keel, StoreUnavailable if it cannot be
-        reached.
+        Parameters
+        ----------
+        url
+            ``sqlite:////absolute/path.db`` or ``postgresql://user:password@host:5432/database``.
+        timeout
+            Seconds to wait for a connection or for another writer.
+
+        Raises
+        ------
+        ConfigError
+            For any other URL, and for a schema that a newer Keel has written.
+        StoreUnavailable
+            The store cannot be reached.
+
         """
         database = Database(parse_url(url), timeout)
         try:
@@ -77,38 +88,48 @@ class Store:
 
     @property
     def url(self) -> str:
-        """The store's URL for people, without its password."""
+        """The store's URL without its password, for messages."""
         return redacted_url(self._database.url)
 
     @property
     def engine(self) -> sa.Engine:
-        """The SQLAlchemy engine; prefer `connect` and `begin`, which also translate errors."""
+        """The SQLAlchemy engine. Prefer `connect` and `begin`, which also translate errors."""
         return self._database.engine
 
     def connect(self) -> AbstractContextManager[sa.Connection]:
-        """Lend a SQLAlchemy connection for queries."""
+        """Provide a SQLAlchemy connection for queries."""
         return self._database.connect()
 
     def begin(self) -> AbstractContextManager[sa.Connection]:
-        """Lend a SQLAlchemy connection inside a transaction, committed at the end.
+        """Provide a SQLAlchemy connection inside a transaction that is committed at the end.
 
-        On SQLite the write lock is taken at the start, so that reading first and then writing is safe; on PostgreSQL
-        add ``with_for_update()`` or a condition to such a read.
+        On SQLite the transaction takes the write lock when it begins, so that a read before a write is safe. On
+        PostgreSQL add ``with_for_update()`` or a condition to such a read.
         """
         return self._database.begin()
 
     def lock(self, name: str) -> AbstractContextManager[Held]:
-        """Hold a lock that all processes on this store share; free again when its holder ends, however it ends.
+        """Hold a named lock that all processes on this store share. It is released when its holder ends or is killed.
 
-        What it gives can be called to make sure that the lock is still held. Not re-entrant. Raises StoreUnavailable
-        when somebody else holds it for as long as this store waits for other writers.
+        The value of the ``with`` block is a function that raises StoreUnavailable if the lock was lost. The lock is not
+        re-entrant.
+
+        Raises
+        ------
+        StoreUnavailable
+            Another process holds the lock for as long as this store waits for writers.
+
         """
         return hold(self._database, name)
 
     def predictions(self, model: str, features: Mapping[str, FeatureKind]) -> PredictionLog:
-        """Return the model's prediction log, creating its table, or columns for new features, if needed.
+        """Return the model's prediction log. Creates its table, and columns for new features, if they are missing.
 
-        Raises ConfigError for a feature that has a reserved name, or that is stored as the other kind.
+        Raises
+        ------
+        ConfigError
+            A feature has a reserved name, or is stored as the other kind.
+
         """
         check_features(model, features)
         key = (model, tuple(features.items()))
@@ -119,10 +140,16 @@ class Store:
         return PredictionLog(self._database, layout)
 
     def rename_feature(self, model: str, old: str, new: str) -> None:
-        """Let a feature be called ``new``, with all values stored under ``old``.
+        """Rename a stored feature, with all its values.
 
-        For a name that Keel has come to need itself, and for any other change of name. Versions trained with the old
-        name do not know the new one: train again. Raises ConfigError where ``old`` is not stored or ``new`` taken.
+        Use it when Keel reserves a name that a feature has, and for any other change of name. Versions that were
+        trained with the old name do not know the new one: train again.
+
+        Raises
+        ------
+        ConfigError
+            ``old`` is not stored, or ``new`` is stored already or reserved.
+
         """
         with self._lock, self.begin() as connection:
             rename_feature(connection, model, old, new)
@@ -147,32 +174,32 @@ class Store:
         *,
         decided_until: datetime | None = None,
     ) -> None:
-        """Set rows with start ≤ time < end aside. Idempotent; what was released, or set aside before, stays so.
+        """Quarantine the rows with start ≤ time < end. Idempotent: earlier quarantines and releases stay as they are.
 
-        decided_until: the end of the window that found them; ``end`` where no window did.
+        decided_until: the end of the window whose check decided so. Default: ``end``.
         """
         self._quarantines.put(model, start, end, reason, created_at, decided_until)
 
     def quarantines(
         self, model: str, *, decided_before: datetime | None = None, with_released: bool = False
     ) -> Sequence[dict[str, Any]]:
-        """Return the stretches that are set aside, in order of time; see `keel.store.quarantines.Quarantines.list`."""
+        """Return the model's quarantines in order of time. See `keel.store.quarantines.Quarantines.list`."""
         return self._quarantines.list(model, decided_before=decided_before, with_released=with_released)
 
     def release_quarantine(self, model: str, start: datetime, end: datetime) -> Sequence[dict[str, Any]]:
-        """End the quarantine of the stretches that lie within start..end, and return them.
+        """Release the quarantines that lie within start..end, and return them.
 
-        `keel.deployments.data_quarantine.release` also says so in the ledger.
+        `keel.deployments.data_quarantine.release` does the same and records it in the ledger.
         """
         with self.begin() as connection:
             return release(connection, model, start, end)
 
     def compact(self) -> tuple[int, int]:
-        """Free the space of deleted rows; return the store's bytes before and after. See `keel.store.integrity`."""
+        """Free the space of deleted rows. Returns the store's bytes before and after. See `keel.store.integrity`."""
         return compact(self._database)
 
     def verify(self, *, thorough: bool = False) -> list[str]:
-        """Return a sentence for each fault found in what is stored; see `keel.store.integrity.verify`."""
+        """Return a sentence for each fault in the stored data. See `keel.store.integrity.verify`."""
         return verify(self._database, thorough=thorough)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What a store needs now and then: freed space given back, and a look at whether all of it still fits together."""
+"""Compact the store, and verify that rows, marks, counts and sums agree."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from keel.store.predictions.layout import Layout
 
 INCREMENTAL = 2
-"""SQLite's auto_vacuum mode in which freed pages are given back in small steps; new stores have it."""
+"""SQLite's auto_vacuum mode that frees pages in small steps. New stores have it."""
 STEP_PAGES, PAUSE = 1_000, 0.02
-"""Pages given back at once, about 4 MB, and seconds in which others may write: SQLite has one writer at a time."""
+"""Pages freed at once, about 4 MB, and the seconds between two steps in which other writers get their turn."""
 FREE_SHARE = 0.25
-"""Free part of the file of an older store from which rewriting all of it, while nobody can write, is worth it."""
-MOST_NAMED = 10
-"""Hours that are named of each kind of fault."""
+"""Share of free pages from which an older store is rewritten as a whole. Nothing can be written meanwhile."""
+MAX_NAMED = 10
+"""Hours named per kind of fault."""
 
 
 def compact(database: Database) -> tuple[int, int]:
-    """Let freed space be used again and bring the planner's statistics up to date; return the bytes before and after.
+    """Free the space of deleted rows and update the planner's statistics. Returns the bytes before and after.
 
-    SQLite's file becomes smaller; PostgreSQL keeps most of the space for the next rows. Others may read and write
-    meanwhile. Only where an older SQLite store is rewritten once, to be compacted in small steps from then on, do
-    writers wait, at most as long as their timeout.
+    SQLite's file shrinks. PostgreSQL keeps most of the space for later rows. Other processes may read and write
+    meanwhile. An older SQLite store is rewritten once, so that it can be compacted in steps from then on. During that
+    rewrite writers wait, at most for their timeout.
     """
     if database.is_sqlite:
         with database.arrow() as connection:
@@ -57,13 +57,13 @@ def _compact_sqlite(connection: adbc.Connection) -> tuple[int, int]:
         while free:
             connection.execute(f"PRAGMA incremental_vacuum({STEP_PAGES})")
             free, left = _pragma(connection, "freelist_count"), free
-            if free >= left:  # somebody deletes faster than this frees
+            if free >= left:  # another process deletes faster than this frees
                 break
             time.sleep(PAUSE)
     elif free >= FREE_SHARE * before:
         connection.execute(f"PRAGMA auto_vacuum={INCREMENTAL}")
         connection.execute("VACUUM")
-    for pragma in ("analysis_limit=1000", "optimize"):  # without a limit it would read every index to its end
+    for pragma in ("analysis_limit=1000", "optimize"):  # without a limit ANALYZE reads whole indexes
         connection.execute(f"PRAGMA {pragma}")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return before * page_size, _pragma(connection, "page_count") * page_size
@@ -80,13 +80,13 @@ def _tables(database: Database) -> list[str]:
 
 
 def verify(database: Database, *, thorough: bool = False) -> list[str]:
-    """Return a sentence for each fault found; none where all is well. Changes nothing and keeps nobody from writing.
+    """Return a sentence for each fault, or an empty list. Reads only, and blocks no writer.
 
-    SQLite's own check of the file (``thorough``: of every index entry too), and on both databases whether rows, marks,
-    counts and sums of what has not expired agree. What the ledger says is `keel ledger verify`'s.
+    Runs SQLite's own check of the file; with ``thorough`` also of every index entry. On both databases it compares
+    rows, marks, counts and sums that have not expired. `keel ledger verify` checks the ledger.
     """
     found = _damage(database, "integrity_check" if thorough else "quick_check") if database.is_sqlite else []
-    if found:  # what is in a damaged file says nothing
+    if found:  # the content of a damaged file is no evidence
         return found
     with database.connect() as connection:
         models = connection.execute(sa.select(model_tables.c.model, model_tables.c.expired_before)).all()
@@ -100,26 +100,26 @@ def verify(database: Database, *, thorough: bool = False) -> list[str]:
 
 def _damage(database: Database, check: str) -> list[str]:
     with database.arrow() as connection:
-        said = connection.execute(f"PRAGMA {check}({MOST_NAMED})").column(0).to_pylist()
+        said = connection.execute(f"PRAGMA {check}({MAX_NAMED})").column(0).to_pylist()
     advice = "restore the file from a backup, and look at the disk"
     return [] if said == ["ok"] else [f"the file is damaged ({line}): {advice}" for line in said]
 
 
 def _faults(database: Database, layout: Layout, expired: int | None) -> Iterator[str]:
-    """Look at one model, each question in one statement, so that what is written meanwhile is no fault."""
+    """Yield the faults of one model. Each query is one statement, so that concurrent writes are no fault."""
     queries = {
         "{rows} rows that no check will ever count: append one more row of that hour": _unmarked(layout, expired),
-        "{rows} rows, and counts of {kept}: was something changed by hand?": _miscounted(layout, expired),
-        "{rows} labelled rows, and sums of {kept}: was something changed by hand?": _missummed(layout, expired),
+        "{rows} rows, but counts of {stored}: was the store changed outside Keel?": _miscounted(layout, expired),
+        "{rows} labelled rows, but sums of {stored}: was the store changed outside Keel?": _missummed(layout, expired),
     }
     for sentence, query in queries.items():
         with database.connect() as connection:
             hours_found = connection.execute(query).all()
-        for version, hour, rows, kept in hours_found[:MOST_NAMED]:
-            says = sentence.format(rows=rows, kept=kept)
-            yield f"{layout.model}: the hour {from_micros(hour):%Y-%m-%d %H:%M} of version {version} has {says}"
-        if len(hours_found) > MOST_NAMED:
-            yield f"{layout.model}: and {len(hours_found) - MOST_NAMED:,} more hours like these"
+        for version, hour, rows, stored in hours_found[:MAX_NAMED]:
+            fault = sentence.format(rows=rows, stored=stored)
+            yield f"{layout.model}: the hour {from_micros(hour):%Y-%m-%d %H:%M} of version {version} has {fault}"
+        if len(hours_found) > MAX_NAMED:
+            yield f"{layout.model}: {len(hours_found) - MAX_NAMED:,} more hours have the same fault"
 
 
 def _unmarked(layout: Layout, expired: int | None) -> sa.Select[*tuple[Any, ...]]:
@@ -132,7 +132,7 @@ def _unmarked(layout: Layout, expired: int | None) -> sa.Select[*tuple[Any, ...]
 
 
 def _miscounted(layout: Layout, expired: int | None) -> sa.Select[*tuple[Any, ...]]:
-    """Hours whose counts are as of now; those of another grid, or of rows that came since, are not."""
+    """Select hours whose counts are current but differ from their rows."""
     done = sa.and_(hours.c.model == layout.model, hours.c.revision == hours.c.counted)
     same = [counts.c[name] == hours.c[name] for name in ("model", "version", "hour", "revision")]
     source = sa.join(hours, counts, sa.and_(*same)).outerjoin(layout.table, _inside(layout, hours))

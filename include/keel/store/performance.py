@@ -1,7 +1,7 @@
-"""Sums of an hour's labelled predictions, per model and version; they outlive the rows they were made from.
+"""Sums over the labelled predictions of each hour, by model and version. They stay when the rows expire.
 
-An hour is stale while labels have come that are not in its sums. Storing a label marks the hour of its prediction's
-time, as storing predictions marks hours that are to be counted (`keel.store.predictions.dirty_hours`).
+An hour is stale while it has labels that are not in its sums. Storing a label marks the hour of its prediction as
+stale, as storing predictions marks hours to be counted (`keel.store.predictions.dirty_hours`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FIELDS = label_sums.c
 
 
 class PerformanceTable:
-    """What `keel.monitoring.performance_history` has made of the labels of each hour."""
+    """The hourly sums that `keel.monitoring.performance_history` computes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -30,7 +30,7 @@ class PerformanceTable:
     def stale(
         self, model: str, start: datetime | None = None, end: datetime | None = None
     ) -> list[tuple[int, datetime, int]]:
-        """Return (version, hour, revision) of hours whose sums lack labels, start ≤ hour < end where given."""
+        """Return (version, hour, revision) of stale hours, start ≤ hour < end where given."""
         query = sa.select(_FIELDS.version, _FIELDS.hour, _FIELDS.revision)
         query = query.where(_FIELDS.model == model, _FIELDS.revision > _FIELDS.summed, *_within(start, end))
         with self._database.connect() as connection:
@@ -38,11 +38,11 @@ class PerformanceTable:
         return [(version, from_micros(hour), revision) for version, hour, revision in found]
 
     def put_hours(self, model: str, version: int, hourly: Sequence[tuple[datetime, int, str, int]]) -> None:
-        """Store many hours' sums, each (hour, n, body, revision), in one transaction. Idempotent.
+        """Store the sums of many hours, each (hour, n, body, revision), in one transaction. Idempotent.
 
-        n: labelled rows. revision: of the hour when its rows were read, as `stale` gave it. Sums as of a revision that
-        is in the table already are ignored: a slow hand undoes nothing, and rows that have expired meanwhile are not
-        taken for an empty hour.
+        n: labelled rows. revision: of the hour when its rows were read, as `stale` returned it. Sums of a revision that
+        is stored already are ignored. So a slow process cannot undo newer sums, and an hour whose rows expired in
+        between does not become empty.
         """
         if not hourly:
             return
@@ -58,7 +58,7 @@ class PerformanceTable:
     def get(
         self, model: str, start: datetime, end: datetime, version: int | None = None
     ) -> list[tuple[int, datetime, int, str]]:
-        """Return (version, hour, n, body) of the hours summed so far, start ≤ hour < end, by version and hour."""
+        """Return (version, hour, n, body) of summed hours, start ≤ hour < end, in order of version and hour."""
         query = sa.select(_FIELDS.version, _FIELDS.hour, _FIELDS.n, _FIELDS.body)
         query = query.where(_FIELDS.model == model, _FIELDS.body.is_not(None), *_within(start, end))
         if version is not None:

@@ -1,4 +1,4 @@
-"""Stretches of time that are set aside: whose rows nothing learns from and no later window is judged on."""
+"""Quarantined time ranges. Training does not use their rows, and later checks exclude them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _RECORD = (
 
 
 class Quarantines:
-    """Stretches of time that are, or once were, set aside. No two of a model overlap."""
+    """The quarantines of all models, active and released. No two of a model overlap."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -42,9 +42,9 @@ class Quarantines:
         created_at: datetime,
         decided_until: datetime | None = None,
     ) -> None:
-        """Set aside what of start ≤ time < end never was: what is set aside stays as it is, and so does a release.
+        """Quarantine the part of start ≤ time < end that no quarantine has covered yet, active or released.
 
-        decided_until: the end of the window that found the stretch; ``end`` where no window did.
+        decided_until: the end of the window whose check decided so. Default: ``end``.
         """
         if to_micros(end) <= to_micros(start):
             raise ValueError(f"the window {start.isoformat()} to {end.isoformat()} is empty")
@@ -56,7 +56,7 @@ class Quarantines:
         }
         near = sa.and_(_FIELDS.model == model, _FIELDS.start_at < to_micros(end), _FIELDS.end_at > to_micros(start))
         with self._database.begin() as connection:
-            if not self._database.is_sqlite:  # whose writers are alone anyway
+            if not self._database.is_sqlite:  # where only one transaction writes
                 connection.execute(sa.text("LOCK TABLE quarantines IN SHARE ROW EXCLUSIVE MODE"))
             found = connection.execute(sa.select(_FIELDS.start_at, _FIELDS.end_at).where(near)).all()
             for begin, finish in outside(start, end, [(from_micros(a), from_micros(b)) for a, b in found]):
@@ -66,9 +66,9 @@ class Quarantines:
     def list(
         self, model: str, *, decided_before: datetime | None = None, with_released: bool = False
     ) -> Sequence[dict[str, Any]]:
-        """Return ``start, end, decided_until, reason, released, created_at`` of stretches, in order of time.
+        """Return ``start, end, decided_until, reason, released, created_at`` of quarantines, in order of time.
 
-        decided_before: only of those that windows with an earlier end have found.
+        decided_before: only those that a window with an earlier end decided on.
         """
         query = sa.select(*_RECORD).where(_FIELDS.model == model)
         if not with_released:
@@ -80,9 +80,9 @@ class Quarantines:
 
 
 def release(connection: sa.Connection, model: str, start: datetime, end: datetime) -> list[dict[str, Any]]:
-    """End the quarantine of the stretches that lie within start..end, in the caller's transaction, and return them.
+    """Release the quarantines that lie within start..end, in the caller's transaction, and return them.
 
-    The rows stay, as evidence, and so that what was released is not set aside again.
+    Their rows stay, as evidence and so that `Quarantines.put` does not quarantine the same time again.
     """
     within = sa.and_(_FIELDS.model == model, _FIELDS.start_at >= to_micros(start), _FIELDS.end_at <= to_micros(end))
     mine = sa.and_(within, sa.not_(_FIELDS.released))

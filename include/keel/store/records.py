@@ -1,5 +1,7 @@
-"""Counts, reports and decisions. Every put is an upsert on a key that the caller derives from the window,
-so that running a task again leaves the same rows; what is first stored keeps its ``created_at``.
+"""Hourly counts, reports and decisions.
+
+Every put is an upsert on a key that the caller derives from the window, so that a task that runs again leaves the same
+rows. A row keeps the ``created_at`` of its first put.
 """
 
 from __future__ import annotations
@@ -22,21 +24,21 @@ _TIMES = frozenset({"window_start", "window_end", "created_at", "start", "end", 
 
 
 def insert(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
-    """Return an INSERT of the connection's own dialect, which knows ON CONFLICT."""
+    """Return an INSERT of the connection's dialect, which supports ON CONFLICT."""
     return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
 
 
-def put_keeping(database: Database, table: sa.Table, row: Mapping[str, object], kept: Sequence[str]) -> None:
-    """Insert a row, or update all columns of the one with its key but those in ``kept``."""
+def upsert(database: Database, table: sa.Table, row: Mapping[str, object], unchanged: Sequence[str]) -> None:
+    """Insert a row, or update the row with its key, except for the columns in ``unchanged``."""
     key = [column.name for column in table.primary_key]
     with database.begin() as connection:
         statement = insert(connection, table).values(**row)
-        changed = {name: statement.excluded[name] for name in row if name not in {*key, *kept}}
+        changed = {name: statement.excluded[name] for name in row if name not in {*key, *unchanged}}
         connection.execute(statement.on_conflict_do_update(index_elements=key, set_=changed))
 
 
 def micros_or_none(moment: datetime | None) -> int | None:
-    """Return microseconds, or None for None."""
+    """Return microseconds since the epoch, or None for None."""
     return None if moment is None else to_micros(moment)
 
 
@@ -53,12 +55,12 @@ def as_record(row: sa.Row[*tuple[Any, ...]]) -> dict[str, Any]:
 
 
 def as_json(body: Mapping[str, Any]) -> str:
-    """Return JSON; raises ValueError for NaN or an infinity, which JSON does not have."""
+    """Return JSON; ValueError for NaN and infinities, which JSON does not have."""
     return json.dumps(body, allow_nan=False)
 
 
 class CountsTable:
-    """Counts per model, version, grid and hour; they outlive the rows they were made from."""
+    """Counts by model, version, grid and hour. They stay when the rows expire."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -66,17 +68,17 @@ class CountsTable:
     def put(
         self, model: str, version: int, hour: datetime, grid_id: str, n: int, payload: bytes, *, revision: int = 0
     ) -> None:
-        """Store an hour's counts in place of earlier ones.
+        """Store the counts of an hour in place of earlier ones.
 
-        revision: of the hour when its rows were read, as `PredictionLog.dirty_hours` gave it. Counts of an older
-        revision than those stored are ignored, so that a slow counter cannot undo a later one.
+        revision: of the hour when its rows were read, as `PredictionLog.dirty_hours` returned it. Counts of an older
+        revision than the stored ones are ignored, so that a slow process cannot undo newer counts.
         """
         self.put_hours(model, version, grid_id, [(hour, n, payload, revision)])
 
     def put_hours(
         self, model: str, version: int, grid_id: str, hourly: Sequence[tuple[datetime, int, bytes, int]]
     ) -> None:
-        """Store many hours' counts, each (hour, n, payload, revision) as in `put`, in one transaction."""
+        """Store the counts of many hours, each (hour, n, payload, revision) as in `put`, in one transaction."""
         if not hourly:
             return
         rows = [
@@ -101,7 +103,7 @@ class CountsTable:
     def get(
         self, model: str, version: int, grid_id: str, start: datetime, end: datetime
     ) -> list[tuple[datetime, bytes]]:
-        """Return (hour, payload) of hours that begin at or after ``start`` and before ``end``, in order."""
+        """Return (hour, payload) of the hours with start ≤ hour < end, in order."""
         query = sa.select(counts.c.hour, counts.c.payload).where(
             counts.c.model == model,
             counts.c.version == version,
@@ -115,7 +117,7 @@ class CountsTable:
 
 
 class Reports:
-    """What checks found."""
+    """The reports of checks, comparisons, probations and experiments."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -132,7 +134,7 @@ class Reports:
         body: Mapping[str, Any],
         created_at: datetime,
     ) -> None:
-        """Store a report, in place of the one with its id; the first one's created_at stays."""
+        """Store a report in place of the one with its id. ``created_at`` stays that of the first."""
         row = {
             "report_id": report_id,
             "model": model,
@@ -144,10 +146,10 @@ class Reports:
             "body": as_json(body),
             "created_at": to_micros(created_at),
         }
-        put_keeping(self._database, reports, row, kept=["created_at"])
+        upsert(self._database, reports, row, unchanged=["created_at"])
 
     def get(self, report_id: str) -> dict[str, Any] | None:
-        """Return the report, with its body parsed and aware datetimes, or None."""
+        """Return a report with parsed body and aware datetimes, or None."""
         with self._database.connect() as connection:
             row = connection.execute(sa.select(reports).where(reports.c.report_id == report_id)).one_or_none()
         return None if row is None else as_record(row)
@@ -182,7 +184,7 @@ class Reports:
 
 
 class Decisions:
-    """What was decided on reports, the sentence that says why, and what came of it."""
+    """Decisions with their sentence, body and outcome."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -200,7 +202,7 @@ class Decisions:
         run_id: str | None,
         created_at: datetime,
     ) -> None:
-        """Store a decision, in place of the one with its id; the first one's created_at and any outcome stay."""
+        """Store a decision in place of the one with its id. ``created_at`` of the first and any outcome stay."""
         row = {
             "decision_id": decision_id,
             "model": model,
@@ -213,17 +215,17 @@ class Decisions:
             "run_id": run_id,
             "created_at": to_micros(created_at),
         }
-        put_keeping(self._database, decisions, row, kept=["created_at"])
+        upsert(self._database, decisions, row, unchanged=["created_at"])
 
     def set_outcome(self, decision_id: str, outcome: Mapping[str, Any]) -> None:
-        """Record what came of a decision; raises LookupError if there is no such decision."""
+        """Store the outcome of a decision; LookupError if there is no such decision."""
         statement = sa.update(decisions).where(decisions.c.decision_id == decision_id)
         with self._database.begin() as connection:
             if connection.execute(statement.values(outcome=as_json(outcome))).rowcount == 0:
                 raise LookupError(f"no decision has the id {decision_id!r}")
 
     def get(self, decision_id: str) -> dict[str, Any] | None:
-        """Return the decision, with body and outcome parsed and aware datetimes, or None."""
+        """Return a decision with parsed body and outcome and aware datetimes, or None."""
         with self._database.connect() as connection:
             row = connection.execute(sa.select(decisions).where(decisions.c.decision_id == decision_id)).one_or_none()
         return None if row is None else as_record(row)

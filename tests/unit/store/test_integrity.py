@@ -191,8 +191,8 @@ def test_a_sound_store_has_no_faults_whatever_is_under_way(store: Store, log: Pr
     ("change", "says"),
     [
         (sa.delete(hours).where(hours.c.hour == int(NOON.timestamp()) * 10**6), "has 1 rows that no check will ever"),
-        (sa.update(counts).values(n=counts.c.n + 1), "has 1 rows, and counts of 2"),
-        (sa.update(label_sums).values(n=7), "has 1 labelled rows, and sums of 7"),
+        (sa.update(counts).values(n=counts.c.n + 1), "has 1 rows, but counts of 2"),
+        (sa.update(label_sums).values(n=7), "has 1 labelled rows, but sums of 7"),
     ],
 )
 def test_what_does_not_fit_together_is_named_by_its_hour(
@@ -207,7 +207,7 @@ def test_what_does_not_fit_together_is_named_by_its_hour(
     assert found[0].startswith("flight_delay: the hour 2024-03-01 12:00 of version 1 has")
     assert says in found[0]
     if len(found) > 1:
-        assert found[care.MOST_NAMED :] == ["flight_delay: and 10 more hours like these"]
+        assert found[care.MAX_NAMED :] == ["flight_delay: 10 more hours have the same fault"]
 
 
 def test_a_damaged_file_is_a_fault(tmp_path: Path) -> None:

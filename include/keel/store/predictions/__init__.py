@@ -1,1 +1,1 @@
-"""The prediction log: rows, labels, hourly counts, experiment outcomes."""
+"""The prediction log: rows, labels, hourly counts and experiment rows."""

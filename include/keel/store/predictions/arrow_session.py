@@ -1,4 +1,4 @@
-"""SQLAlchemy statements run through ADBC, with Arrow tables going in and coming out; the same for both databases."""
+"""Run SQLAlchemy statements through ADBC on both databases, with Arrow tables as input and output."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ _SQL_TYPES: dict[pa.DataType, sa.types.TypeEngine[Any]] = {
 
 
 class ArrowSession:
-    """One ADBC connection. Values are written into the SQL, escaped by SQLAlchemy: the drivers bind rows, not names."""
+    """One ADBC connection. SQLAlchemy writes escaped values into the SQL, because the drivers bind rows only."""
 
     def __init__(self, connection: adbc.Connection, *, is_sqlite: bool) -> None:
         self._connection = connection
         self._is_sqlite = is_sqlite
-        # a named parameter style leaves % alone, which psycopg2's would double
+        # the named parameter style keeps %, which that of psycopg2 would double
         dialect = sqlite_dialect.dialect if is_sqlite else postgresql.dialect
         self._dialect = dialect(paramstyle="named")
 
     def run(self, statement: str | ClauseElement) -> None:
-        """Run a statement and ignore what it answers."""
+        """Run a statement and ignore its rows."""
         self._connection.execute(self._sql(statement))
 
     def fetch(self, statement: str | ClauseElement) -> pa.Table:
-        """Return a query's rows; on SQLite a column without values has the type int64."""
+        """Return the rows of a query. On SQLite a column without values has the type int64."""
         return self._connection.execute(self._sql(statement))
 
     def batches(self, statement: str | ClauseElement) -> Iterator[pa.Table]:
-        """Yield a query's rows as they come: from PostgreSQL in portions, from SQLite all at once."""
+        """Yield the rows of a query, from PostgreSQL in parts, from SQLite as one table."""
         yield from self._connection.batches(self._sql(statement))
 
     def scalar(self, statement: str | ClauseElement) -> int:
-        """Return the one integer that a query answers."""
+        """Return the single integer that a query selects."""
         return int(self.fetch(statement).column(0)[0].as_py())
 
     def stage(self, rows: pa.Table) -> sa.Table:
@@ -65,7 +65,7 @@ class ArrowSession:
         self.run(f"DROP TABLE {'temp' if self._is_sqlite else 'pg_temp'}.{STAGE}")
 
     def insert(self, table: sa.Table) -> sqlite_dialect.Insert | postgresql.Insert:
-        """Return an INSERT of this database's own dialect, which knows ON CONFLICT."""
+        """Return an INSERT of this database's dialect, which supports ON CONFLICT."""
         return sqlite_dialect.insert(table) if self._is_sqlite else postgresql.insert(table)
 
     def _sql(self, statement: str | ClauseElement) -> str:
@@ -74,7 +74,7 @@ class ArrowSession:
         return str(statement.compile(dialect=self._dialect, compile_kwargs={"literal_binds": True}))
 
     def texts(self, layout: Layout, name: str, build: Callable[[], Sequence[ClauseElement]]) -> tuple[str, ...]:
-        """Return the SQL of a model's statements, built at their first use."""
+        """Return the SQL of a model's statements. It is built at its first use."""
         if name not in layout.texts:
             layout.texts[name] = tuple(map(self._sql, build()))
         return layout.texts[name]
@@ -88,17 +88,16 @@ def _stage_table(types: tuple[pa.DataType, ...], schema: str) -> sa.Table:
 
 @contextmanager
 def reading(database: Database) -> Iterator[ArrowSession]:
-    """Lend a session for single queries."""
+    """Provide a session for single queries."""
     with database.arrow() as connection:
         yield ArrowSession(connection, is_sqlite=database.is_sqlite)
 
 
 @contextmanager
 def writing(database: Database, subject: str) -> Iterator[ArrowSession]:
-    """Lend a session inside one transaction, committed at the end, alone among the writers of ``subject``.
+    """Provide a session inside one transaction, the only one that writes ``subject``. It is committed at the end.
 
-    Writers of one model take turns, on PostgreSQL as on SQLite: none can deadlock with another, and what one counts
-    as new is new.
+    Writers of one model take turns on both databases. So they cannot deadlock, and rows that one counts as new are new.
     """
     with database.arrow() as connection:
         session = ArrowSession(connection, is_sqlite=database.is_sqlite)
@@ -111,5 +110,5 @@ def writing(database: Database, subject: str) -> Iterator[ArrowSession]:
 
 
 def lock_key(subject: str) -> int:
-    """Return the advisory lock's number, a signed 64-bit hash of ``subject``."""
+    """Return the number of the advisory lock: a signed 64-bit hash of ``subject``."""
     return int.from_bytes(hashlib.sha256(f"keel:{subject}".encode()).digest()[:8], signed=True)

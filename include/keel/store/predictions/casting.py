@@ -1,4 +1,4 @@
-"""Arrow columns into the types a store keeps and back: what cannot be cast is set aside, never dropped."""
+"""Cast Arrow columns to the types of the store, and back. Values that cannot be cast are kept as text."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ import pyarrow.compute as pc
 from keel.errors import SchemaError
 
 UTC_MICROSECONDS = pa.timestamp("us", tz="UTC")
-# PostgreSQL cannot index a text much longer than 2,700 bytes; nobody's ids are
+# PostgreSQL cannot index a text much longer than 2,700 bytes
 LONGEST_ID = 1024
-# year 1 to 9999, what a datetime can hold
+# years 1 to 9999, the range of a datetime
 _FIRST_TIME, _LAST_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999
 
 
 @dataclass(frozen=True)
 class Cast:
-    """A column in its stored type, and the raw text of values that do not fit it, by row; those are null in it."""
+    """A column in its stored type, and by row the text of values that do not fit. Those are null in the column."""
 
     values: pa.Array
     invalid: dict[int, str]
 
 
 def take(table: pa.Table, name: str) -> pa.Array:
-    """Return a column in one piece; raises SchemaError if it is missing, or there twice."""
+    """Return a column as one array; SchemaError if it is missing or there twice."""
     found = table.schema.get_all_field_indices(name)
     if len(found) != 1:
         raise SchemaError(
@@ -44,7 +44,7 @@ def take(table: pa.Table, name: str) -> pa.Array:
 
 
 def to_ids(table: pa.Table) -> pa.Array:
-    """Return the ids as strings; raises SchemaError for null, empty, overlong or non-text ids."""
+    """Return the ids as strings; SchemaError for null, empty, overlong or non-text ids."""
     ids = take(table, "id")
     if not (is_text(ids.type) or pa.types.is_integer(ids.type)):
         raise SchemaError(f"column 'id' must be text or whole numbers, not {ids.type}")
@@ -58,9 +58,9 @@ def to_ids(table: pa.Table) -> pa.Array:
 
 
 def to_times(table: pa.Table, name: str) -> pa.Array:
-    """Return microseconds since the epoch as int64; finer units are cut off.
+    """Return microseconds since the epoch as int64. Finer units are rounded down.
 
-    Raises SchemaError for nulls, for timestamps without a zone and for any other type: a number has no unit.
+    Raises SchemaError for nulls, for timestamps without a zone and for any other type, because a number has no unit.
     """
     times = take(table, name)
     if not pa.types.is_timestamp(times.type):
@@ -81,7 +81,7 @@ def to_times(table: pa.Table, name: str) -> pa.Array:
 
 
 def to_versions(table: pa.Table, name: str) -> pa.Array:
-    """Return model versions as int64, null where a row was never scored; raises SchemaError for anything else."""
+    """Return model versions as int64, null for rows that were never scored; SchemaError for other types."""
     if name not in table.column_names:
         return pa.nulls(table.num_rows, pa.int64())
     versions = take(table, name)
@@ -94,7 +94,7 @@ def to_versions(table: pa.Table, name: str) -> pa.Array:
 
 
 def refuse_nulls(column: pa.Array, name: str) -> pa.Array:
-    """Return the column; raises SchemaError naming it and a row if it has a null."""
+    """Return the column; SchemaError that names it and a row if it has a null."""
     if column.null_count:
         row = pc.index(column.is_null(), True).as_py()
         raise SchemaError(f"column {name!r} has {column.null_count} null(s), the first in row {row}")
@@ -102,12 +102,12 @@ def refuse_nulls(column: pa.Array, name: str) -> pa.Array:
 
 
 def to_kind(column: pa.Array, kind: str) -> Cast:
-    """Return the column as a store keeps features of this kind: float64 for numeric, string for categorical."""
+    """Return the column in the stored type of the kind: float64 for numeric, string for categorical."""
     return to_numeric(column) if kind == "numeric" else to_text(column)
 
 
 def to_numeric(column: pa.Array) -> Cast:
-    """Return float64; NaN is missing, infinities stay, text that is a number is parsed, the rest is invalid."""
+    """Return float64: NaN is missing, infinities stay, numbers in text are parsed, other values are invalid."""
     kind = column.type
     if is_text(kind):
         return parse_numbers(column)
@@ -124,7 +124,7 @@ def to_numeric(column: pa.Array) -> Cast:
 
 
 def parse_numbers(column: pa.Array) -> Cast:
-    """Return texts as numbers, each distinct text parsed once."""
+    """Return texts as numbers. Each distinct text is parsed once."""
     encoded = column.cast(pa.string()).dictionary_encode()
     texts = encoded.dictionary.to_pylist()
     parsed = [number(text) for text in texts]
@@ -136,7 +136,7 @@ def parse_numbers(column: pa.Array) -> Cast:
 
 
 def number(text: str) -> float | None:
-    """Return the number that ``text`` says, or None; without Python's underscores between digits.
+    """Return the number in a text, or None. Python's underscores between digits are not allowed.
 
     >>> number(" 1.5 "), number("-inf"), number("1_000"), number("twelve")
     (1.5, -inf, None, None)
@@ -148,7 +148,7 @@ def number(text: str) -> float | None:
 
 
 def to_text(column: pa.Array) -> Cast:
-    """Return strings; a text with a NUL character, which PostgreSQL cannot store, is invalid."""
+    """Return strings. A text with a NUL character is invalid, because PostgreSQL cannot store it."""
     kind = column.type
     if pa.types.is_null(kind):
         return Cast(pa.nulls(len(column), pa.string()), {})
@@ -167,22 +167,22 @@ def to_text(column: pa.Array) -> Cast:
 
 
 def without_nan(values: pa.Array) -> pa.Array:
-    """Return float64 with null for NaN."""
+    """Return float64 with null in place of NaN."""
     return pa.array(values.to_numpy(zero_copy_only=False), pa.float64(), from_pandas=True)
 
 
 def raw_texts(column: pa.Array) -> dict[int, str]:
-    """Return the text of every value that is not null."""
+    """Return the text of each value that is not null, by row."""
     return {row: str(value) for row, value in enumerate(column.to_pylist()) if value is not None}
 
 
 def first_occurrences(ids: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Return for each row whether its id is there for the first time.
+    """Return a mask of the rows whose id occurs for the first time.
 
     >>> first_occurrences(pa.array(["a", "b", "a"])).tolist()
     [True, True, False]
     """
-    # codes are given out in order of appearance
+    # codes follow the order of appearance
     codes = ids.dictionary_encode().indices.to_numpy(zero_copy_only=False)
     highest_before = np.maximum.accumulate(np.concatenate([[-1], codes]))[:-1]
     first: np.ndarray[tuple[int], np.dtype[np.bool_]] = codes > highest_before
@@ -190,7 +190,7 @@ def first_occurrences(ids: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.bool_
 
 
 def invalid_column(casts: dict[str, Cast], rows: int) -> pa.Array:
-    """Return, for each row, JSON of its values that did not fit, by column; null for a row without any."""
+    """Return for each row the JSON of its values that did not fit, by column; null for a row without any."""
     notes: dict[int, dict[str, str]] = {}
     for name, cast in casts.items():
         for row, text in cast.invalid.items():
@@ -202,10 +202,10 @@ def invalid_column(casts: dict[str, Cast], rows: int) -> pa.Array:
 
 
 def restore_shapes(table: pa.Table) -> list[pa.Table]:
-    """Undo `invalid_column` and absence: split stored rows into tables of one shape each, at least one table.
+    """Restore the shapes in which rows were appended. Returns at least one table.
 
-    table: stored rows with ``absent`` and ``invalid``. Rows that lacked a column come in a table without it; rows with
-    a value that did not fit come in a table where that column is text, its numbers written out in full.
+    table: stored rows with ``absent`` and ``invalid``. Rows without a column are in a table without it. Rows with a
+    value that did not fit are in a table where that column is text, with its numbers in full precision.
     """
     shapes = pa.table({"absent": table["absent"], "invalid": table["invalid"].is_valid()})
     rows = table.drop_columns(["absent", "invalid"])
@@ -225,12 +225,12 @@ def restore_shapes(table: pa.Table) -> list[pa.Table]:
 
 
 def drop(table: pa.Table, names: Iterable[str]) -> pa.Table:
-    """Return the table without those of ``names`` that it has."""
+    """Return the table without the columns in ``names``, as far as it has them."""
     return table.drop_columns([name for name in names if name in table.column_names])
 
 
 def with_raw_values(table: pa.Table, notes: list[dict[str, str]]) -> pa.Table:
-    """Return the table with the noted values in place, in columns of text."""
+    """Return the table with the raw values in text columns."""
     for name in sorted(set().union(*notes)):
         if name not in table.column_names:
             continue
@@ -241,10 +241,10 @@ def with_raw_values(table: pa.Table, notes: list[dict[str, str]]) -> pa.Table:
 
 
 def as_text(value: float | str | None) -> str | None:
-    """Return a stored value as text that parses back to it."""
+    """Return a stored value as text that parses back to the same value."""
     return repr(value) if isinstance(value, float) else value
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether a type holds text."""
+    """Return whether a type is text."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))

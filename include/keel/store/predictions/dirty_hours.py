@@ -1,8 +1,8 @@
-"""Marks of hours in which something has changed: rows to be counted, labels to be summed.
+"""Mark hours that have new rows to count or new labels to sum.
 
-A mark raises the hour's revision, in the transaction of what it is about. Whoever counts or sums an hour says as of
-which revision, so what came meanwhile keeps the hour marked. An hour whose rows have expired is final, and never
-marked: counted or summed again from the few rows that came late, it would lose what is known of the others.
+A mark raises the revision of the hour, in the transaction that stores the rows or labels. Counts and sums are stored
+with the revision that they include, so that an hour with newer rows stays marked. An hour whose rows have expired is
+final and is never marked: new counts would contain the late rows only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Insert = sqlite.Insert | postgresql.Insert
 
 NEVER = -(2**62)
-"""A time before which there is none."""
+"""Earlier than any stored time."""
 _KEY = ["model", "version", "hour"]
 
 
@@ -33,16 +33,15 @@ def hour_of(time: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
 
 
 def expired_before(model: str) -> sa.ColumnElement[int]:
-    """Return the hour before which a model's rows have expired; one that no time lies before if none have."""
+    """Return the hour before which a model's rows have expired, `NEVER` if none have."""
     known = sa.select(model_tables.c.expired_before).where(model_tables.c.model == model).scalar_subquery()
     return sa.func.coalesce(known, sa.literal(NEVER, sa.BigInteger))
 
 
 def is_final(model: str, version: sa.ColumnElement[int], hour: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
-    """Whether nothing changes an hour's counts and sums any more: it has expired, and was not left alone then.
+    """Return whether the counts and sums of an hour are final: its rows have expired.
 
-    `keel.store.predictions.retention` leaves an hour alone as a whole while it is marked, so until then it is like
-    any other.
+    `keel.store.predictions.retention` keeps all rows of an hour that is marked. Such an hour is not final.
     """
     marked = [
         sa.exists().where(of.c.model == model, of.c.version == version, of.c.hour == hour, of.c.revision > done)
@@ -57,7 +56,7 @@ def mark_counts(session: ArrowSession, model: str, stage: sa.Table) -> Insert:
 
 
 def mark_early_labels(session: ArrowSession, model: str, stage: sa.Table) -> Insert:
-    """Return the statement that marks the hours of staged predictions whose label has been waiting for them."""
+    """Return the statement that marks the hours of staged predictions whose label arrived before them."""
     waiting = sa.join(stage, labels, sa.and_(labels.c.model == model, labels.c.id == stage.c.c0))
     return _mark(session, label_sums, model, stage.c.c2, stage.c.c1, waiting)
 

@@ -1,4 +1,4 @@
-"""A batch of predictions on its way into the store's columns, and back."""
+"""Convert a batch of predictions into the columns of the store, and back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 OUTPUT_KINDS: dict[str, FeatureKind] = dict.fromkeys(OUTPUTS, "numeric")
 SHADOW = "shadow_version"
-# what is neither a feature nor one of the columns that every row has a meaning in
+# columns besides the features and those that every row has
 OPTIONAL: dict[str, FeatureKind] = {**OUTPUT_KINDS, **ALLOCATION, **EXPERIMENT}
 TEXTS = frozenset({"id", "absent", "invalid", *(name for name, kind in OPTIONAL.items() if kind == "categorical")})
 INTEGERS = frozenset({"version", SHADOW})
@@ -27,10 +27,10 @@ TIMES = frozenset({"time", "observed_at"})
 
 @dataclass(frozen=True)
 class AppendResult:
-    """What became of a batch: rows stored, rows whose id was there already, and how the columns differed.
+    """The result of storing a batch: rows stored, rows whose id was stored already, and columns that differ.
 
-    missing_columns: features the batch did not have; extra_columns: columns that are no feature, not stored;
-    invalid: by column, values of the batch that did not fit its kind.
+    missing_columns: features that the batch did not have. extra_columns: columns that are no feature and were not
+    stored. invalid: by column, the number of values that did not fit its kind.
     """
 
     stored: int
@@ -41,12 +41,12 @@ class AppendResult:
 
 
 def encode(table: pa.Table, layout: Layout) -> tuple[pa.Table, AppendResult]:
-    """Return the rows to store, each id once, with the layout's columns; and the result if none of them is new.
+    """Return the rows to store, each id once, with the layout's columns, and the result if none of them is new.
 
     Raises SchemaError for a table without usable ids, times or versions.
     """
     if not isinstance(table, pa.Table):
-        raise SchemaError(f"predictions come as a pyarrow Table, not {type(table).__name__}")
+        raise SchemaError(f"predictions must be a pyarrow Table, not {type(table).__name__}")
     names = set(table.column_names)
     missing = [name for name in layout.kinds if name not in names]
     kinds = {**OPTIONAL, **layout.kinds}
@@ -77,7 +77,7 @@ def empty(kind: FeatureKind, size: int) -> pa.Array:
 
 
 def decode(stored: pa.Table, names: list[str], features: Mapping[str, FeatureKind]) -> pa.Table:
-    """Return what a query answered under its own names and in its own types, whatever the driver made of them."""
+    """Return the rows of a query under their names and in their types, whatever types the driver returned."""
     texts = TEXTS.union(name for name, kind in features.items() if kind == "categorical")
     types = {name: pa.int64() for name in INTEGERS} | {name: casting.UTC_MICROSECONDS for name in TIMES}
     columns = [

@@ -1,11 +1,11 @@
-"""What an experiment's rows came to: the first row of each entity, with its label once it has one.
+"""Read the rows of an experiment: the first row of each entity, with its label if it has one.
 
-An entity counts once, by its first prediction in the experiment: what comes later of it depends on what it was
-answered before. A row without an entity is its own. Quarantines do not matter here: they are made after the fact, and
-a test that follows the rows must not lose some that it has seen.
+An entity counts once, with its first prediction in the experiment, because its later requests may depend on the first
+answer. A row without an entity counts as an entity of its own. Quarantines do not apply: they are decided afterwards,
+and a sequential test must not lose rows that it has used.
 
-An experiment of a week may have millions of rows, and each hour they are looked at again. So they are read in
-portions, of each only what is asked for, and texts become numbers before the next portion comes.
+An experiment of a week may have millions of rows, which are read every hour. They are therefore read in parts and only
+the needed columns, and texts become numbers before the next part is read.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ OUTPUTS = {
 }
 _OF_LABEL = frozenset({"label", "observed_at"})
 _PORTION = timedelta(hours=6) // MICROSECOND
-"""What SQLite is asked for at once; a server sends its answer in portions."""
+"""The time range of one query on SQLite. A server sends its rows in parts."""
 _FEW = 200_000
-"""Rows that may be there twice for nothing."""
+"""Rows held before rows that do not count are dropped."""
 
 
 def experiment_rows(
@@ -59,9 +59,9 @@ def experiment_rows(
 ) -> tuple[pa.Table, pa.Table]:
     """Return each entity's first row, start ≤ time < end, and each entity's first row with an arm, by time and id.
 
-    Columns `ALWAYS` and those of `OUTPUTS` that are named. entity: a 64-bit hash of it, or of the id of a row without
-    one; of ten million entities two have the same with a chance of 3 in a million, and then one of them does not count.
-    label, observed_at: null without a label. Where every row has an arm, both are one and the same table.
+    Columns `ALWAYS` and the named ones of `OUTPUTS`. entity: a 64-bit hash of the entity, or of the id of a row without
+    one. Among ten million entities two share a hash with a probability of 3 in a million; one of them is then lost.
+    label, observed_at: null without a label. If every row has an arm, both results are the same table.
     """
     types = {**ALWAYS, **{name: OUTPUTS[name] for name in outputs}}
     found = kept = pa.schema(list(types.items())).empty_table()
@@ -94,13 +94,13 @@ def _portions(
     selected = [column.label(f"c{i}") for i, column in enumerate(columns.values())]
     query = sa.select(*selected).select_from(source).where(table.c.experiment == experiment)
     query = query.order_by(table.c.time, by_id)
-    for start, end in _stretches(session, table, between) if database.is_sqlite else [between]:
+    for start, end in _ranges(session, table, between) if database.is_sqlite else [between]:
         for rows in session.batches(query.where(table.c.time >= start, table.c.time < end)):
             yield _narrow(decode(rows, list(types), {}), types)
 
 
-def _stretches(session: ArrowSession, table: sa.Table, between: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """Split a stretch of time into some that have rows: SQLite's driver gives an answer whole, or guesses at types."""
+def _ranges(session: ArrowSession, table: sa.Table, between: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Split a time range into ranges with rows, because SQLite's driver would return all rows at once."""
     start, end = between
     while start < end:
         next_row = sa.select(sa.func.min(table.c.time)).where(table.c.time >= start, table.c.time < end)
@@ -118,12 +118,12 @@ def _narrow(rows: pa.Table, types: dict[str, pa.DataType]) -> pa.Table:
     hashes = pa.array(hash_array(entities, categorize=False))
     arms = rows["arm"].combine_chunks().dictionary_encode()
     rows = rows.set_column(1, "entity", hashes).set_column(2, "arm", arms)
-    # the driver's buffers have room for up to twice as many rows
+    # copied, because the driver's buffers take up to twice the space
     return rows.cast(pa.schema(list(types.items()))).take(np.arange(len(rows)))
 
 
 def _first(rows: pa.Table) -> NDArray[np.bool_]:
-    """Return which rows are the first of their entities."""
+    """Return a mask of the rows that are the first of their entity."""
     from pandas import Series
 
     again: NDArray[np.bool_] = Series(rows["entity"].to_numpy()).duplicated().to_numpy()
@@ -131,7 +131,7 @@ def _first(rows: pa.Table) -> NDArray[np.bool_]:
 
 
 def _first_with_arm(rows: pa.Table) -> NDArray[np.bool_]:
-    """Return which rows are the first of their entities among those with an arm."""
+    """Return a mask of the rows that are the first of their entity among those with an arm."""
     found: NDArray[np.bool_] = rows["arm"].is_valid().to_numpy()
     found[found] = _first(rows.select(["entity"]).filter(pa.array(found)))
     return found

@@ -1,4 +1,4 @@
-"""How many predictions each hour had, also of hours whose rows have expired."""
+"""Number of predictions per hour, also of hours whose rows have expired."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 def hourly_rows(
     database: Database, layout: Layout, start: datetime, end: datetime, version: int | None
 ) -> dict[tuple[int, datetime], int]:
-    """Return rows by (version, hour), start ≤ hour < end: from the counts where these are as of now, else counted.
+    """Return the number of rows by (version, hour), start ≤ hour < end. Uses current counts, else counts the rows.
 
-    Three reads, each along an index: joined by the database, it would look at all counts for each hour, as it finds
-    them by grid and not by hour.
+    This makes three reads, each along an index. One joined query would scan all counts for each hour, because their
+    key begins with the grid.
     """
     asked = _asked(hours, layout.model, start, end, version)
     marks = sa.select(hours.c.version, hours.c.hour, hours.c.revision).where(*asked)

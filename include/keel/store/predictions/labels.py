@@ -1,16 +1,16 @@
-"""Labels: what turned out to be true, joined to predictions by id. Each label has one outcome, whenever it comes.
+"""Store labels, which belong to predictions by id. Each label has exactly one outcome.
 
-==========================================  =======================================================================
-the first label of an id                    stored; a *late* one joins its prediction from then on
-an *early* one, before its prediction       stored, counted as an orphan too; joins when the prediction is stored
-one for an hour that has *expired*          stored, counted as expired too; no sum changes, and the next expiry takes it
-the same label again                        a duplicate: the first one's ``observed_at`` is kept
-another label for the same id               a conflict: the first is kept, the other goes to ``label_conflicts``
-==========================================  =======================================================================
+====================================  ================================================================================
+the first label of an id              stored; it joins its prediction, however late it arrives
+a label before its prediction         stored and counted as *unmatched*; it joins when the prediction is stored
+a label for an hour that has expired  stored and counted as *expired*; no sum changes, and the next expiry deletes it
+the same label again                  a *duplicate*: the ``observed_at`` of the first stays
+another label for the same id         a *conflict*: the first counts, the other goes to ``label_conflicts``
+====================================  ================================================================================
 
-Labels do not change counts of predictions, so they make no hour dirty. They do change what was realised in the hour of
-their prediction, and mark it in the same transaction (`keel.store.performance`); an early one when its prediction
-comes.
+Labels do not change counts of predictions, so they make no hour dirty. They change the performance in the hour of their
+prediction and mark it as stale in the same transaction (`keel.store.performance`). A label that arrives before its
+prediction marks the hour when the prediction is stored.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _COLUMNS = ["model", "id", "label", "observed_at"]
 
 @dataclass(frozen=True)
 class LabelResult:
-    """What became of a batch: stored + duplicates + conflicts are its rows; of the stored, some are of no use (yet).
+    """The result of storing a batch. Its rows are stored + duplicates + conflicts.
 
-    orphans: those without a prediction. expired: those that came too late, as the rows of their prediction's hour have
-    been deleted; where the prediction is gone too, of those that were observed before what was kept.
+    unmatched: stored labels without a prediction. expired: stored labels that arrived after the rows of their hour were
+    deleted. A label whose prediction is gone counts as expired if it was observed before the oldest rows in the store.
     """
 
     stored: int
@@ -53,7 +53,7 @@ class LabelResult:
 
 
 def store_labels(database: Database, layout: Layout, table: pa.Table) -> LabelResult:
-    """Store labels, all or nothing; storing the same again changes nothing.
+    """Store labels, all or none. Storing the same labels again changes nothing.
 
     table: ``id``, ``label`` (finite numbers) and ``observed_at`` (timestamp with a zone), without nulls.
     Raises SchemaError, with nothing stored, for any other table.
@@ -68,7 +68,7 @@ def store_labels(database: Database, layout: Layout, table: pa.Table) -> LabelRe
 def encode_labels(table: pa.Table) -> pa.Table:
     """Return id, label, observed_at in microseconds, and whether the row is the first of its id (1 or 0)."""
     if not isinstance(table, pa.Table):
-        raise SchemaError(f"labels come as a pyarrow Table, not {type(table).__name__}")
+        raise SchemaError(f"labels must be a pyarrow Table, not {type(table).__name__}")
     if table.num_rows == 0:
         return table.select([])
     ids = casting.to_ids(table)
@@ -88,19 +88,19 @@ def insert_labels(session: ArrowSession, layout: Layout, rows: pa.Table) -> Labe
     """Insert encoded labels in the session's transaction."""
     stage = session.stage(rows)
     texts = session.texts(layout, "labels", lambda: _statements(session, layout, stage))
-    *count_new, mark, store, count_conflicts, keep_conflicts = texts
-    stored, orphans, expired = map(session.scalar, count_new)
+    *count_new, mark, store, count_conflicts, store_conflicts = texts
+    stored, unmatched, expired = map(session.scalar, count_new)
     for statement in (mark, store) if stored else ():
         session.run(statement)
     conflicts = session.scalar(count_conflicts)
     if conflicts:
-        session.run(keep_conflicts)
+        session.run(store_conflicts)
     session.drop_stage()
-    return LabelResult(stored, rows.num_rows - stored - conflicts, conflicts, orphans, expired)
+    return LabelResult(stored, rows.num_rows - stored - conflicts, conflicts, unmatched, expired)
 
 
 def _statements(session: ArrowSession, layout: Layout, stage: sa.Table) -> list[ClauseElement]:
-    """Return what is asked and done, in this order, of the staged labels: id, label, observed_at, first of its id."""
+    """Return the statements on staged labels (id, label, observed_at, first of its id), in their order."""
     model, predictions = sa.literal(layout.model, sa.Text), layout.table
     known = sa.exists().where(labels.c.model == layout.model, labels.c.id == stage.c.c0)
     new = sa.and_(stage.c.c3 == 1, ~known)

@@ -1,8 +1,7 @@
-"""Which table and columns hold a model's predictions; names come from configuration, so no name is trusted.
+"""Map a model's features to its table and columns. Names come from configuration, so none is trusted.
 
-A table or column carries the model's or feature's own name when that is possible on both databases, else a shortened
-one with a hash: SQLite ignores case in names, PostgreSQL cuts them at 63 bytes. What is called what is kept in
-`model_tables` and `model_columns`.
+A table or column has the name of the model or feature if both databases allow that, else a shortened name with a hash.
+SQLite ignores case in names, and PostgreSQL cuts them at 63 bytes. `model_tables` and `model_columns` hold the mapping.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 PREFIX = "predictions_"
 OUTPUTS = ("score", "prediction")
 ALLOCATION: dict[str, FeatureKind] = {"arm": "categorical", "allocation": "numeric"}
-# what an experiment adds to a row: whom it is about, which experiment it was part of, what the shadow would have said
+# columns of a row in an experiment: its entity, the experiment, and the output of the shadow version
 EXPERIMENT: dict[str, FeatureKind] = {
     "entity": "categorical",
     "experiment": "categorical",
@@ -32,9 +31,9 @@ EXPERIMENT: dict[str, FeatureKind] = {
     "shadow_score": "numeric",
     "shadow_prediction": "numeric",
 }
-# names of columns that Keel adds to a model's features, in its tables or in what it returns
+# names that a feature may not have: Keel's own columns, stored or returned
 RESERVED = ("id", "time", "version", *OUTPUTS, *ALLOCATION, *EXPERIMENT, "absent", "invalid", "label", "observed_at")
-# PostgreSQL's own columns, which no table may redefine
+# PostgreSQL's system columns, which no table may define
 _SYSTEM = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
 _LONGEST = 63
 _HASH = 12
@@ -49,22 +48,22 @@ class Layout:
     columns: dict[str, str]
     table: sa.Table
     texts: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False, repr=False)
-    """SQL of the statements that are the same for every batch: to write it takes longer than to store a few rows."""
+    """SQL of statements that are the same for every batch. Writing it takes longer than storing a few rows."""
 
     def column(self, name: str) -> sa.Column[object]:
-        """Return the table's column for a feature, or for one of Keel's own names."""
+        """Return the column of a feature, or of one of Keel's own names."""
         return self.table.c[self.columns.get(name, name)]
 
 
 def check_features(model: str, features: Mapping[str, str]) -> None:
-    """Raise ConfigError for what no table could hold: a reserved or unusable name, an unknown kind."""
+    """Raise ConfigError for a reserved or unusable name, or an unknown kind."""
     if not model or "\x00" in model:
         raise ConfigError(f"{model!r} cannot be a model's name")
     for name, kind in features.items():
         if name in RESERVED:
             raise ConfigError(
-                f"{model}: a feature cannot be called {name!r}, Keel has a column of that name; rename the feature, "
-                f"and what is stored of it with Store.rename_feature (reserved: {', '.join(RESERVED)})"
+                f"{model}: a feature cannot be called {name!r}, because Keel has a column of that name: rename the "
+                f"feature, and its stored values with Store.rename_feature (reserved: {', '.join(RESERVED)})"
             )
         if not name or "\x00" in name:
             raise ConfigError(f"{model}: {name!r} cannot be a feature's name")
@@ -73,7 +72,7 @@ def check_features(model: str, features: Mapping[str, str]) -> None:
 
 
 def find_layout(connection: sa.Connection, model: str, features: Mapping[str, FeatureKind]) -> Layout | None:
-    """Return the layout if the table and all columns exist.
+    """Return the layout if the table and all columns exist, else None.
 
     Raises ConfigError if a feature is stored as the other kind.
     """
@@ -84,8 +83,8 @@ def find_layout(connection: sa.Connection, model: str, features: Mapping[str, Fe
     for feature, kind in features.items():
         if feature in stored and stored[feature][1] != kind:
             raise ConfigError(
-                f"{model}: feature {feature!r} is {kind} now and stored as {stored[feature][1]}; "
-                "give the feature a new name, so that what is stored keeps its meaning"
+                f"{model}: feature {feature!r} is {kind} now and stored as {stored[feature][1]}: "
+                "give the feature a new name, so that the stored values keep their meaning"
             )
     if not stored.keys() >= features.keys():
         return None
@@ -94,7 +93,7 @@ def find_layout(connection: sa.Connection, model: str, features: Mapping[str, Fe
 
 
 def create_layout(connection: sa.Connection, model: str, features: Mapping[str, FeatureKind]) -> Layout:
-    """Create the table, or the columns it lacks, in the connection's transaction, and return the layout."""
+    """Create the table, or its missing columns, in the connection's transaction. Returns the layout."""
     existing = find_layout(connection, model, {})
     stored = stored_columns(connection, model)
     taken = {column.casefold() for column, _ in stored.values()} | {*RESERVED, *_SYSTEM}
@@ -122,7 +121,7 @@ def create_layout(connection: sa.Connection, model: str, features: Mapping[str, 
 
 
 def rename_feature(connection: sa.Connection, model: str, old: str, new: str) -> None:
-    """Let the column of the feature ``old`` be that of ``new``; `ConfigError` without the one or with the other."""
+    """Assign the column of feature ``old`` to ``new``; `ConfigError` if ``old`` is missing or ``new`` exists."""
     stored = stored_columns(connection, model)
     if old not in stored:
         raise ConfigError(f"{model} has no feature {old!r}; it has {', '.join(sorted(stored)) or 'none'}")
@@ -134,14 +133,14 @@ def rename_feature(connection: sa.Connection, model: str, old: str, new: str) ->
 
 
 def stored_columns(connection: sa.Connection, model: str) -> dict[str, tuple[str, FeatureKind]]:
-    """Return column and kind of every feature that the model's table has ever had."""
+    """Return column and kind of every feature that the model's table has or had."""
     fields = model_columns.c
     rows = connection.execute(sa.select(fields.feature, fields.column_name, fields.kind).where(fields.model == model))
     return {feature: (column, cast("FeatureKind", kind)) for feature, column, kind in rows}
 
 
 def describe(name: str, columns: Mapping[str, str], kinds: Mapping[str, FeatureKind]) -> sa.Table:
-    """Return the table as SQLAlchemy sees it, every name quoted."""
+    """Return the table for SQLAlchemy, with every name quoted."""
     own: list[sa.Column[Any]] = [
         sa.Column("id", sa.Text, primary_key=True),
         sa.Column("time", sa.BigInteger, nullable=False),
@@ -174,7 +173,7 @@ def add_columns(connection: sa.Connection, name: str, table: sa.Table, columns: 
 
 
 def physical_name(name: str, taken: Iterable[str]) -> str:
-    """Return ``name`` if both databases can keep it apart from ``taken`` (case-folded), else one with a hash.
+    """Return ``name`` if both databases can tell it from ``taken`` (case-folded), else a name with a hash.
 
     >>> physical_name("temp", ["time"]), physical_name("Time", ["time"])
     ('temp', 'Time_33b93476cf59')

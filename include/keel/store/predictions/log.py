@@ -1,10 +1,9 @@
-"""A model's prediction log: what it was asked, what it answered, and later what was true.
+"""A model's prediction log: features, outputs and labels of its predictions.
 
-A prediction is stored once: the first row with an id wins, whoever sends it again. A row lives in the hour of its
-time; storing new rows marks that hour dirty for their version, in the same transaction, so that its counts are made
-again, and stale where their labels have come before them (`keel.store.performance`). Rows without a version are
-labelled
-history that was never scored: they are kept for training and not counted.
+A prediction is stored once: the first row with an id stays, later ones are duplicates. A row belongs to the hour of its
+time. Storing new rows marks that hour as dirty for their version in the same transaction, so that it is counted again,
+and as stale if labels arrived before them (`keel.store.performance`). Rows without a version are labelled history that
+was never scored. They are used for training and not counted.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ OF_LABEL = frozenset({"label", "observed_at"})
 
 
 class PredictionLog:
-    """The predictions and labels of one model; made by `Store.predictions`."""
+    """The predictions and labels of one model. `Store.predictions` makes it."""
 
     def __init__(self, database: Database, layout: Layout) -> None:
         self._database = database
@@ -58,13 +57,13 @@ class PredictionLog:
         return dict(self._layout.kinds)
 
     def append(self, table: pa.Table) -> AppendResult:
-        """Store the rows whose id is new and mark their hours dirty: all of it, or nothing.
+        """Store the rows with a new id and mark their hours as dirty, all or nothing.
 
         table: ``id`` and ``time`` (timestamp with a zone, no nulls); optionally ``version``, ``score``,
         ``prediction``, ``arm``, ``allocation``, ``entity``, ``experiment``, ``shadow_version``, ``shadow_score``,
         ``shadow_prediction``, and the features. NaN is stored as missing, infinities as they are.
-        A value that does not fit its column is kept as it came and given back as text by `read` and `read_hour`;
-        a feature without a column is remembered as absent, and absent again in what they give back.
+        A value that does not fit its column is stored as it is, and `read` returns it as text. A feature that the table
+        lacks is also absent in what `read` returns.
         Raises SchemaError, with nothing stored, for a table without usable ids, times or versions.
         """
         rows, result = encode(table, self._layout)
@@ -91,8 +90,8 @@ class PredictionLog:
                 mark_early_labels(session, self.model, stage),
             ]
 
-        forget, count, *store = session.texts(self._layout, "append", statements)
-        session.run(forget)
+        drop_known, count, *store = session.texts(self._layout, "append", statements)
+        session.run(drop_known)
         stored = session.scalar(count)
         for statement in store if stored else ():
             session.run(statement)
@@ -100,7 +99,7 @@ class PredictionLog:
         return stored
 
     def dirty_hours(self, until: datetime) -> list[tuple[int, datetime, int]]:
-        """Return (version, hour, revision) of hours that began before ``until`` and have rows not yet counted."""
+        """Return (version, hour, revision) of hours that began before ``until`` and have uncounted rows."""
         mine = sa.and_(hours.c.model == self.model, hours.c.hour < to_micros(until), hours.c.revision > hours.c.counted)
         query = sa.select(hours.c.version, hours.c.hour, hours.c.revision).where(mine)
         with self._database.connect() as connection:
@@ -108,7 +107,10 @@ class PredictionLog:
         return [(version, from_micros(hour), revision) for version, hour, revision in found]
 
     def mark_counted(self, version: int, counted: Sequence[tuple[datetime, int]]) -> None:
-        """Say of many hours that each was counted as of its revision, as `clean` does, in one transaction."""
+        """Record that hours, each (hour, revision), were counted as of a revision, in one transaction. Idempotent.
+
+        Rows that arrived after that revision keep the hour dirty.
+        """
         if not counted:
             return
         hour: sa.BindParameter[int] = sa.bindparam("at", type_=sa.BigInteger)
@@ -121,7 +123,7 @@ class PredictionLog:
             )
 
     def read_hour(self, version: int, hour: datetime) -> list[pa.Table]:
-        """Return the rows of one version and hour; see `read`."""
+        """Return the rows of one version and hour. See `read`."""
         start = hour_micros(hour)
         return self._read(start, start + HOUR, version)
 
@@ -129,8 +131,8 @@ class PredictionLog:
         """Return the rows with start ≤ time < end, of all versions or one, as at least one table.
 
         Columns ``id, time, version, score, prediction`` and the features, ordered by time and id. There is one table
-        for each shape that was appended: without the columns that were absent, and with text in the columns where a
-        value did not fit. Without such rows there is exactly one table.
+        per shape that was appended: without the features that were absent, and with text in the columns where a value
+        did not fit. Usually there is one table.
         """
         return self._read(to_micros(start), to_micros(end), version)
 
@@ -157,14 +159,15 @@ class PredictionLog:
     ) -> pa.Table:
         """Return the rows with start ≤ time < end that have a label, as one table ordered by time and id.
 
-        Columns ``id, time, version, score, prediction, label`` and the features, all in their own types: what was
-        invalid or absent is null. Rows inside a quarantine are left out unless asked for; with ``decided_before`` only
-        those inside one that a window with an earlier end has found. Without ``features`` only the first six columns
-        are read.
+        Columns ``id, time, version, score, prediction, label`` and the features, all in their own types: invalid and
+        absent values are null.
 
-        by_arrival: the label delay. The rows then come in the order in which their labels had both come and were due,
-        ``observed_at`` follows ``label``, and a later call up to a later ``end`` adds rows behind those of an earlier
-        one, unless labels are stored later than they say they were observed.
+        exclude_quarantined: leave out rows inside a quarantine.
+        decided_before: exclude only quarantines that a window with an earlier end decided on.
+        features: without them only the first six columns are read.
+        by_arrival: the label delay. The rows are then in the order in which their labels matured (`matured_at`), and
+        ``observed_at`` follows ``label``. A later call with a later ``end`` appends rows to those of an earlier call,
+        unless a label is stored later than its ``observed_at``.
         """
         table = self._layout.table
         outputs = ["id", "time", "version", *OUTPUTS, "label", *(() if by_arrival is None else ("observed_at",))]
@@ -177,13 +180,13 @@ class PredictionLog:
             if decided_before is not None:
                 active = sa.and_(active, quarantines.c.decided_until < to_micros(decided_before))
             query = query.where(~sa.exists().where(active, inside))
-        arrival = [] if by_arrival is None else [usable_from(table, by_arrival)]
+        arrival = [] if by_arrival is None else [matured_at(table, by_arrival)]
         return self._fetch(query.order_by(*arrival, table.c.time, self._by_id()), names)
 
     def allocations(self, start: datetime, end: datetime) -> pa.Table:
         """Return ``id, time, version, arm, allocation`` of rows with start ≤ time < end that have an arm.
 
-        allocation: the probability with which the arm was chosen, null if the caller did not say.
+        allocation: the probability with which the arm was chosen, null if the caller did not give it.
         """
         table = self._layout.table
         names = ["id", "time", "version", *ALLOCATION]
@@ -195,13 +198,11 @@ class PredictionLog:
     def experiment_rows(
         self, experiment: str, start: datetime, end: datetime, outputs: Sequence[str]
     ) -> tuple[pa.Table, pa.Table]:
-        """Return the first row of each entity of an experiment; see
-        `keel.store.predictions.experiment_rows.experiment_rows`.
-        """
+        """Return the first row of each entity. See `keel.store.predictions.experiment_rows.experiment_rows`."""
         return outcomes.experiment_rows(self._database, self._layout, experiment, start, end, outputs)
 
     def count(self, start: datetime, end: datetime, version: int | None = None) -> int:
-        """Return how many rows have start ≤ time < end."""
+        """Return the number of rows with start ≤ time < end."""
         table = self._layout.table
         inside = window(table, to_micros(start), to_micros(end), version)
         with self._database.connect() as connection:
@@ -210,7 +211,7 @@ class PredictionLog:
     def hourly_rows(
         self, start: datetime, end: datetime, version: int | None = None
     ) -> dict[tuple[int, datetime], int]:
-        """Return rows by (version, hour), start ≤ hour < end, also of hours that have expired, as far as counted."""
+        """Return the number of rows by (version, hour), start ≤ hour < end, also of counted hours that expired."""
         return hourly_rows(self._database, self._layout, start, end, version)
 
     def times(self) -> tuple[datetime, datetime] | None:
@@ -221,7 +222,7 @@ class PredictionLog:
         return None if first is None else (from_micros(first), from_micros(last))
 
     def add_labels(self, table: pa.Table) -> LabelResult:
-        """Store labels; see `keel.store.predictions.labels.store_labels`."""
+        """Store labels. See `keel.store.predictions.labels.store_labels`."""
         return store_labels(self._database, self._layout, table)
 
     def label_rate(self, start: datetime, end: datetime, version: int | None = None) -> float | None:
@@ -230,7 +231,7 @@ class PredictionLog:
         return labelled / rows if rows else None
 
     def label_counts(self, start: datetime, end: datetime, version: int | None = None) -> tuple[int, int]:
-        """Return how many rows have start ≤ time < end, and how many of them a label; quarantines do not matter."""
+        """Return the number of rows with start ≤ time < end, and of those with a label, quarantined or not."""
         table = self._layout.table
         counts = sa.select(sa.func.count(), sa.func.count(labels.c.id))
         query = counts.select_from(sa.outerjoin(table, labels, self._has_label()))
@@ -240,16 +241,16 @@ class PredictionLog:
         return int(rows), int(labelled)
 
     def expire(self, before: datetime) -> int:
-        """Delete rows of hours that ended by ``before``, with their labels; return how many. Counts and sums stay.
+        """Delete rows of hours that ended by ``before``, with their labels. Returns the number of rows.
 
-        What is not counted, or has labels that are not summed, is left alone; see
-        `keel.store.predictions.retention`. Labels that
-        are still to come find no row any more: ``before`` must lie further back than labels are late.
+        Counts and sums stay. Rows that are not counted, or have labels that are not summed, are kept: see
+        `keel.store.predictions.retention`. Labels that arrive later find no row, so ``before`` must lie further back
+        than labels are late.
         """
         return expire(self._database, self._layout, before)
 
     def delete_unmatched_labels(self, before: datetime) -> int:
-        """Delete labels observed before a time that have found no prediction; return how many."""
+        """Delete labels without a prediction that were observed before a time. Returns their number."""
         return delete_unmatched_labels(self._database, self._layout, before)
 
     def _columns(self, names: list[str]) -> list[sa.Label[object]]:
@@ -265,18 +266,18 @@ class PredictionLog:
         return sa.and_(labels.c.model == self.model, labels.c.id == self._layout.table.c.id)
 
     def _by_id(self) -> sa.ColumnElement[str]:
-        # the order of SQLite, whatever the server's locale
+        # SQLite's order, whatever the server's locale
         column: sa.ColumnElement[str] = self._layout.table.c.id
         return column if self._database.is_sqlite else sa.collate(column, "C")
 
 
-def usable_from(table: sa.Table, delay: timedelta) -> sa.Case[int]:
-    """Return when a row's label had come and was due: what came early counts from when all of its time count."""
-    due = table.c.time + delay // timedelta(microseconds=1)
-    return sa.case((labels.c.observed_at > due, labels.c.observed_at), else_=due)
+def matured_at(table: sa.Table, delay: timedelta) -> sa.Case[int]:
+    """Return when a row's label matured: when it was observed, but not before the label delay has passed."""
+    earliest = table.c.time + delay // timedelta(microseconds=1)
+    return sa.case((labels.c.observed_at > earliest, labels.c.observed_at), else_=earliest)
 
 
 def window(table: sa.Table, start: int, end: int, version: int | None) -> sa.ColumnElement[bool]:
-    """Return the condition start ≤ time < end, of one version if given."""
+    """Return the condition start ≤ time < end, and the version if given."""
     inside = within(table.c.time, start, end)
     return inside if version is None else sa.and_(inside, table.c.version == version)

@@ -1,9 +1,9 @@
-"""Rows that are old enough are deleted; what was counted and summed of them stays for ever.
+"""Delete old rows. Their counts and sums stay for ever.
 
-Three things are left alone however old they are: rows of an hour that is not counted as it now is, rows of an hour
-whose labels are not all summed, and what has no age, such as reports and the ledger. Rows and labels that arrive for
-an hour that has expired are stored until the next expiry and mark nothing: counts and sums made of them alone would
-take the place of those of all rows. An hour that was left alone still has all of its rows, and is marked as any other.
+Rows of an hour that is not fully counted, or whose labels are not all summed, are kept whatever their age. Reports,
+decisions and the ledger never expire. Rows and labels that arrive for an expired hour are stored until the next expiry
+and mark nothing, because counts of them alone would replace those of all rows. An hour that was kept has all its rows,
+and new rows mark it as usual.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from keel.store.predictions.layout import Layout
 
 STEP_ROWS = 20_000
-"""Rows of one transaction, or an hour's if that has more: others want to write too."""
+"""Rows deleted in one transaction, at least those of one hour. Other writers get their turn in between."""
 
 
 def expire(database: Database, layout: Layout, before: datetime) -> int:
-    """Delete rows of hours that ended by ``before``, oldest first, with their labels; return how many rows.
+    """Delete rows of hours that ended by ``before``, oldest first, with their labels. Returns the number of rows.
 
-    Interrupted, it has done a part and does the rest the next time.
+    If it is interrupted, the next run deletes the rest.
     """
     horizon = to_micros(before) // HOUR * HOUR
     expired, reached = 0, None
@@ -40,7 +40,7 @@ def expire(database: Database, layout: Layout, before: datetime) -> int:
 
 
 def _next_step(database: Database, layout: Layout, reached: int | None, horizon: int) -> int:
-    """Return the hour up to which the next transaction goes."""
+    """Return the hour at which the next transaction ends."""
     time = layout.table.c.time
     query = sa.select(time).where(time < horizon, *(() if reached is None else (time >= reached,)))
     with database.connect() as connection:
@@ -65,23 +65,23 @@ def _expire_until(database: Database, layout: Layout, horizon: int) -> int:
 
 
 def _marked(layout: Layout, marks: sa.Table, done: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
-    """Whether a row's hour has news that have not been seen."""
+    """Return whether the hour of a row is marked: it has rows or labels that are not counted or summed."""
     rows, key = layout.table.c, marks.c
     same = sa.and_(key.model == layout.model, key.version == rows.version, key.hour == hour_of(rows.time))
     return sa.exists().where(same, key.revision > done)
 
 
 def delete_unmatched_labels(database: Database, layout: Layout, before: datetime) -> int:
-    """Delete labels observed before a time that have no prediction, and what contradicts them; return how many labels.
+    """Delete labels without a prediction that were observed before a time, and their conflicts.
 
-    Their prediction never came, or has expired before they did.
+    Returns the number of labels. Their prediction was never stored, or has expired.
     """
-    forgotten = []
+    deleted = []
     with writing(database, layout.model) as session:
         for table in (labels, label_conflicts):
-            orphan = ~sa.exists().where(layout.table.c.id == table.c.id)
-            old = sa.and_(table.c.model == layout.model, table.c.observed_at < to_micros(before), orphan)
-            forgotten.append(session.scalar(sa.select(sa.func.count()).select_from(table).where(old)))
-            if forgotten[-1]:
+            unmatched = ~sa.exists().where(layout.table.c.id == table.c.id)
+            old = sa.and_(table.c.model == layout.model, table.c.observed_at < to_micros(before), unmatched)
+            deleted.append(session.scalar(sa.select(sa.func.count()).select_from(table).where(old)))
+            if deleted[-1]:
                 session.run(sa.delete(table).where(old))
-    return forgotten[0]
+    return deleted[0]
