@@ -45,9 +45,9 @@ def mlflow_url(tmp_path_factory):
 
 
 @pytest.fixture
-def ws(mlflow_url, new_postgres_schema, tmp_path):
+def ws(mlflow_url, new_postgres_database, tmp_path):
     with Workspace.open(
-        home=tmp_path, store_url=new_postgres_schema(), tracking_uri=mlflow_url, environment={}
+        home=tmp_path, store_url=new_postgres_database(), tracking_uri=mlflow_url, environment={}
     ) as opened:
         yield opened
 

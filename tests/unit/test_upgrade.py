@@ -301,9 +301,9 @@ def test_old_spool_is_delivered_exactly_once(ws: Workspace) -> None:
 
 @pytest.mark.postgres
 def test_old_rows_in_postgres_are_migrated_and_whole(
-    installation: Path, new_postgres_schema, monkeypatch: pytest.MonkeyPatch
+    installation: Path, new_postgres_database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = new_postgres_schema()
+    url = new_postgres_database()
     with monkeypatch.context() as earlier:
         earlier.setattr(migrations, "HEAD", REVISION)
         database = Database(parse_url(url), 20)

@@ -151,8 +151,8 @@ def test_when_somebody_deletes_the_file_new_holders_still_keep_each_other_out(
 
 
 @pytest.mark.postgres
-def test_a_lock_that_the_server_has_dropped_is_noticed(new_postgres_schema) -> None:
-    with Store.open(new_postgres_schema()) as store:
+def test_a_lock_that_the_server_has_dropped_is_noticed(new_postgres_database) -> None:
+    with Store.open(new_postgres_database()) as store:
         with store.lock("a") as held:
             held()
             with store.begin() as connection:
@@ -165,9 +165,9 @@ def test_a_lock_that_the_server_has_dropped_is_noticed(new_postgres_schema) -> N
 
 
 @pytest.mark.postgres
-def test_a_session_that_has_held_a_lock_is_not_lent_again(new_postgres_schema) -> None:
+def test_a_session_that_has_held_a_lock_is_not_lent_again(new_postgres_database) -> None:
     """It has another lock_timeout than the store's own connections, and none of their transactions."""
-    with Store.open(new_postgres_schema(), timeout=7) as store:
+    with Store.open(new_postgres_database(), timeout=7) as store:
         with store.lock("a"):
             pass
         with store.connect() as connection:
