@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 from scipy.special import ndtri
 
-from keel.evaluation.experiment.analysis import ExperimentVerdict, countable, decide
-from keel.evaluation.experiment.evidence import MISMATCH, by_rows
+from keel.evaluation.experiment.analysis import ExperimentVerdict, decide, usable_outcomes
+from keel.evaluation.experiment.evidence import MISMATCH_EVIDENCE, evaluate_rows
 from keel.evaluation.experiment.outcomes import read_rows
 from keel.evaluation.experiment.plan import Plan, Stage, assign_many, in_utc
 from keel.evaluation.experiment.report import HARM
@@ -57,12 +57,12 @@ ALLOCATIONS: dict[str, Stages] = {
 }
 
 
-def plan_of(stages: Stages, metric: str, promised: Estimate | None, *, seed: object, start: datetime = START) -> Plan:
+def plan_of(stages: Stages, metric: str, baseline: Estimate | None, *, seed: object, start: datetime = START) -> Plan:
     """Return a plan; none of the stages: shadow mode. seed: makes the salt."""
     return Plan(
         experiment_id=f"{seed}", model="simulated", champion=1, challenger=2, mode="ab" if stages else "shadow",
         stages=stages, salt=f"salt {seed}", metric=metric, margin=0.0, alpha=ALPHA, max_n=10**6, started_at=start,
-        promised=promised, label_delay=DELAY,
+        baseline=baseline, label_delay=DELAY,
     )  # fmt: skip
 
 
@@ -131,8 +131,8 @@ def simulated(
     found = []
     for trial in trials:
         times, champion, challenger = weathered(n, trial, quality, own_days)
-        promised = _promised(metric, weathered(5_000, 10**6 + trial, quality)[1])
-        plan = plan_of(ALLOCATIONS[allocation], metric, promised, seed=trial)
+        baseline = _baseline(metric, weathered(5_000, 10**6 + trial, quality)[1])
+        plan = plan_of(ALLOCATIONS[allocation], metric, baseline, seed=trial)
         found.append(run_one(plan, times, champion, challenger))
     return found
 
@@ -145,8 +145,8 @@ def run_one(plan: Plan, times: Times, champion: Scored, challenger: Scored) -> F
     outcomes, assigned = tables(plan, times, champion, challenger)
     now = times[-1].astype(datetime).replace(tzinfo=UTC) + 2 * DELAY
     labelled, rows = read_rows(plan, outcomes, assigned, now=now)
-    usable, end = countable(plan, labelled), np.datetime64(in_utc(now), "us")
-    shown = by_rows(plan, usable, end)
+    usable, end = usable_outcomes(plan, labelled), np.datetime64(in_utc(now), "us")
+    shown = evaluate_rows(plan, usable, end)
     event = decide(plan, labelled, usable, shown, rows, end=end)
     by_naive = naive(plan, outcomes, champion, challenger)
     if event is None:
@@ -176,7 +176,7 @@ def naive(plan: Plan, outcomes: pa.Table, champion: Scored, challenger: Scored) 
     return ExperimentVerdict.PROMOTE if z[shown[0]] > 0 else ExperimentVerdict.ROLL_BACK
 
 
-def _promised(metric: str, holdout: Scored) -> Estimate:
+def _baseline(metric: str, holdout: Scored) -> Estimate:
     found = estimate(metric, holdout)
     return Estimate(1 - found.value, found.standard_error, found.n) if metric == "accuracy" else found
 
@@ -186,7 +186,7 @@ def skewed(truth: float, trials: int, n: int = 100_000, seed: int = 0) -> Floats
     rng, caught = np.random.default_rng([seed, round(truth * 1_000)]), []
     for _ in range(trials):
         path = log_ratio_mismatch(rng.random(n) < truth, 0.5)
-        above = path >= math.log(MISMATCH)
+        above = path >= math.log(MISMATCH_EVIDENCE)
         caught.append(float(above.argmax() + 1) if above.any() else math.inf)
     return np.array(caught)
 
@@ -271,7 +271,7 @@ def mismatch_table(trials: int, n: int = 100_000) -> str:
         caught = rows[np.isfinite(rows)]
         delay = f"{np.median(caught):,.0f} ({caught.min():,.0f} to {caught.max():,.0f})" if len(caught) else "–"
         lines.append(f"| {share} | {len(caught) / trials:.3f} | {delay} |")
-    note = f"{trials:,} assignments of {n:,} rows each; stated share 0.5, threshold {MISMATCH:,.0f}."
+    note = f"{trials:,} assignments of {n:,} rows each; stated share 0.5, threshold {MISMATCH_EVIDENCE:,.0f}."
     return "\n".join([*lines, "", note])
 
 

@@ -79,7 +79,7 @@ def serve(date: datetime, seeds: int, kinds: Iterable[tuple[str, str]] = KINDS) 
         pair, metric = kind
         champion, challenger = PAIRS[pair](date)
         before, new = scored(champion, rows), scored(challenger, rows)
-        promised = baseline_loss(metric, champion.reference)  # none of the accuracy, which the model does not ask for
+        baseline = baseline_loss(metric, champion.reference)  # none of the accuracy, which the model does not ask for
         better = METRICS[metric](before) - METRICS[metric](new)
         days = np.unique(times.astype("datetime64[D]"), return_inverse=True)[1]
         sums = np.bincount(days, better - better.mean())
@@ -87,7 +87,7 @@ def serve(date: datetime, seeds: int, kinds: Iterable[tuple[str, str]] = KINDS) 
         for allocation in SERVED:
             stages = ALLOCATIONS[allocation]
             salts = range(seeds if stages else 1)
-            plans = (plan_of(stages, metric, promised, seed=f"{pair} {salt}", start=date) for salt in salts)
+            plans = (plan_of(stages, metric, baseline, seed=f"{pair} {salt}", start=date) for salt in salts)
             found = tuple(run_one(plan, times, before, new) for plan in plans)
             served.append(Served(date, kind, allocation, float(better.mean()), error, len(better), found))
     return served

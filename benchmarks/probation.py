@@ -44,7 +44,7 @@ def simulated(metric: str, quality: float, shock: float, trials: Sequence[int]) 
         then = estimate(metric, versions(ROWS, seed=-1 - trial + 2**31, binary=metric != "mae")[0])
         report = evaluate_probation(
             new, previous, times=times, metric=metric, reference={"metrics": {metric: then.to_dict()}},
-            policy=PromotionConfig(), max_increase=TOLERANCE, over=True,
+            policy=PromotionConfig(), max_degradation=TOLERANCE, over=True,
         )  # fmt: skip
         assert report.harm is not None
         crossed.append(report.harm.crossed_at)

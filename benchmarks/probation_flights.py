@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from keel.cli.standalone.replay import labelled_history
 from keel.config import ModelConfig, PerformanceConfig, PromotionConfig, get_model
 from keel.evaluation.holdout.comparison import Verdict, compare_versions
-from keel.evaluation.probation.sequential_tests import BLOCK_ROWS, BLOCK_SPAN, MOST
+from keel.evaluation.probation.sequential_tests import BLOCK_ROWS, BLOCK_SPAN, bet_on_excess
 from keel.evaluation.probation.verdict import ProbationReport, ProbationVerdict, evaluate_probation
 from keel.stats.metrics.losses import Floats, Scored, brier_loss
 from keel.stats.sequential.betting import log_e_value
@@ -105,7 +105,7 @@ def put_on_probation(new: Candidate, previous: Candidate, since: datetime) -> Wa
     times, current, before = rows["time"].to_numpy(), scored(new, rows), scored(previous, rows)
     report = evaluate_probation(
         current, before, times=times, metric=config.performance.metric, reference=new.reference,
-        policy=config.promotion, max_increase=TOLERANCE, over=True,
+        policy=config.promotion, max_degradation=TOLERANCE, over=True,
     )  # fmt: skip
     return report, simpler_tests(brier_loss(current) - brier_loss(before), current.label, times)
 
@@ -113,11 +113,11 @@ def put_on_probation(new: Candidate, previous: Candidate, since: datetime) -> Wa
 def simpler_tests(worse: Floats, label: Floats, times: Times) -> dict[str, bool]:
     """Return which ways to bet on the difference in mean loss, simpler than Keel's, would take a version back."""
     ends = block_ends(times, label, rows=BLOCK_ROWS, span=BLOCK_SPAN)
-    blocks = np.clip(block_means(worse, ends) - TOLERANCE, -MOST, MOST)
+    excess = block_means(worse, ends) - TOLERANCE
     paths = {
         "single flights": log_e_value(worse, null=0.0, low=-1.0),
         "single flights, beyond the tolerance": log_e_value(worse, null=TOLERANCE, low=-1.0),
-        "blocks, without the ranking": log_e_value(blocks, null=0.0, low=-MOST, high=MOST),
+        "blocks, without the ranking": bet_on_excess(excess),
     }
     return {name: bool(capital.path.max() >= -math.log(ALPHA)) for name, capital in paths.items()}
 

@@ -169,7 +169,7 @@ def test_gross_harm_rejects_the_challenger_before_the_week_is_over_and_every_loo
     assert conclude(ws, watched).outcome == "kept_champion"
     standing = history(ws.store, "toy").version_statuses[2]
     assert standing.status == Status.REJECTED
-    assert "which is not borne until 7d have passed" in standing.reason
+    assert "the limit during the first 7d" in standing.reason
     [report] = ws.store.reports.list("toy", "experiment")
     assert (report["report_id"], report["status"]) == (watched.report_id, "roll_back")
     assert ends(ws)[-1]["look"]["cause"] == "harm"
@@ -183,10 +183,10 @@ def test_labels_that_never_come_end_it_and_free_its_rows(ws):
     assert watch(ws, 59).branch == "no_action"
     watched = watch(ws, 90)  # nobody has looked for a month
     assert (watched.branch, watched.outcome) == ("end_experiment", "no_difference")
-    assert f"of {LASTS * 24 * PER_HOUR:,} rows that were answered" in watched.sentence
+    assert f"none of {LASTS * 24 * PER_HOUR:,} answered rows" in watched.sentence
     outcome = conclude(ws, watched)
     assert outcome.outcome == "kept_champion"
-    assert "none has a label that can be used" in loop.compose_message(ws, CONFIG, watched, outcome).text
+    assert "has a usable label" in loop.compose_message(ws, CONFIG, watched, outcome).text
     assert statuses(ws) == {1: "production", 2: "candidate"}
     assert history(ws.store, "toy").experiment is None
 

@@ -11,7 +11,7 @@ from scipy.stats import binom
 from benchmarks import experiments
 from benchmarks import experiments_flights as flights
 from keel.evaluation.experiment.analysis import ExperimentVerdict
-from keel.evaluation.experiment.evidence import MISMATCH
+from keel.evaluation.experiment.evidence import MISMATCH_EVIDENCE
 
 FULL = bool(os.environ.get("KEEL_FULL_SIZE"))
 TRIALS = 500 if FULL else 50
@@ -85,7 +85,7 @@ def test_a_skewed_assignment_is_caught_and_a_right_one_is_not():
     n = 100_000 if FULL else 30_000
     caught = {truth: experiments.skewed(truth, TRIALS, n) for truth in experiments.SKEWS}
     found = {truth: np.isfinite(rows).mean() for truth, rows in caught.items()}
-    assert found[0.5] <= at_most(1 / MISMATCH, TRIALS)
+    assert found[0.5] <= at_most(1 / MISMATCH_EVIDENCE, TRIALS)
     assert found[0.55] == 1
     assert np.median(caught[0.55]) < 3_000
     assert found[0.52] > 0.9

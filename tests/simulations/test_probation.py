@@ -40,7 +40,7 @@ def test_looking_every_hour_takes_back_what_one_look_at_the_end_does_and_nothing
         report = probation.evaluate_probation(
             probation.scored(bad, rows), probation.scored(champion, rows), times=rows["time"].to_numpy(),
             metric=config.performance.metric, reference=bad.reference, policy=config.promotion,
-            max_increase=probation.TOLERANCE, over=False,
+            max_degradation=probation.TOLERANCE, over=False,
         )  # fmt: skip
         looks.append(report.harm.crossed_at)
     found = [crossed for crossed in looks if crossed]

@@ -126,6 +126,7 @@ def show(
     """Show an experiment's current evidence; showing it changes neither the experiment nor its verdict."""
     from keel import rollout
     from keel.config import get_model
+    from keel.evaluation.experiment.report import with_current_names
     from keel.window import now_utc, parse_time
     from keel.workspace import Workspace
 
@@ -134,7 +135,7 @@ def show(
         found = _chosen(ws.store, config.model, experiment_id)
         until, report = parse_time(end), found.outcome and ws.store.reports.get(str(found.outcome["report_id"]))
         evidence = (
-            report["body"]  # the report that ended it
+            with_current_names(report["body"])  # the report that ended it
             if report and until is None
             else rollout.evaluate_experiment(ws, config, found.plan, end=until or now_utc()).to_dict()
         )
@@ -197,9 +198,9 @@ def _print_evidence(found: Experiment, evidence: Mapping[str, Any]) -> None:
         ("outcomes evaluated", "n"),
         (f"mean {evidence['loss']}", "mean_loss"),
         ("rows assigned", "assigned"),
-        ("labels matured", "due"),
+        ("labels matured", "matured"),
         ("labels received", "labelled"),
-        ("rows excluded", "left_out"),
+        ("rows excluded", "unusable"),
     )
     rows = [(name, *(_number(arm[key]) for arm in arms)) for name, key in measures]
     print_table(("", f"champion {plan.champion}", f"challenger {plan.challenger}"), rows)
@@ -207,7 +208,7 @@ def _print_evidence(found: Experiment, evidence: Mapping[str, Any]) -> None:
     text = f"improvement {_number(improvement)}"
     if lower is not None:
         text += f", from {_number(lower)} to {_number(upper)}"
-    method, mature = evidence["method"].replace("_", " "), evidence["mature_until"][:16].replace("T", " ")
+    method, mature = evidence["method"].replace("_", " "), evidence["matured_until"][:16].replace("T", " ")
     rules = (
         f"{method}, alpha {plan.alpha:g}, {evidence['n']:,} of at most {plan.max_n:,} outcomes, matured until {mature}"
     )

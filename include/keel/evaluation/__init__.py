@@ -1,1 +1,1 @@
-"""Is one version better than another: on a holdout, on probation, in an experiment; and how fast it is."""
+"""Evaluate versions: champion against challenger on a holdout, on probation and in an experiment; and their speed."""

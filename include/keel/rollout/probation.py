@@ -192,7 +192,7 @@ def _report(
         metric=config.performance.metric,
         reference=ws.registry.reference(config.model, probation.version),
         policy=config.promotion,
-        max_increase=config.performance.max_degradation,
+        max_degradation=config.performance.max_degradation,
         over=over or mature >= longest,
         not_compared=not_compared,
     )

@@ -37,7 +37,7 @@ def compare(ws, request, *, rows=1_000, verdict="fail", span=SPAN, at=NOON):
     before = prior_comparisons(ws, identity, request, holdout, rows=rows)
     comparison = ComparisonRecord(
         report_id=identity, decision_id=request.decision_id, model="toy", champion=request.champion,
-        challenger=request.challenger, verdict=verdict, n=rows and rows - 10, n_left_out={"total": rows and 10},
+        challenger=request.challenger, verdict=verdict, n=rows and rows - 10, n_excluded={"total": rows and 10},
         holdout=holdout, reason="", sentence="",
     )  # fmt: skip
     ws.store.reports.put(identity, "toy", request.challenger, "comparison", *span, verdict, comparison.to_dict(), at)

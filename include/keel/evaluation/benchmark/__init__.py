@@ -1,1 +1,1 @@
-"""Latency, throughput and memory of versions."""
+"""Measure latency, throughput and memory of versions."""

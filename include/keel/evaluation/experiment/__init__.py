@@ -1,1 +1,1 @@
-"""Two versions side by side on live requests: the plan, and what the outcomes show."""
+"""Compare two versions on live requests: the plan of an experiment, and the evaluation of its outcomes."""

@@ -1,8 +1,8 @@
-"""The rows of an experiment as a verdict needs them: plain arrays, in the order in which they came to be known.
+"""Read the rows of an experiment as arrays, in the order in which they became known.
 
-What is known of a row is known at two moments: its arm at its time, and its outcome once its label has come *and* was
-due, ``max(time + label_delay, observed_at)``. So the labels of both arms are equally old, and a later look only adds
-rows behind those of an earlier one.
+A row's arm is known at its time. Its outcome is known once its label has arrived *and* is matured:
+``max(time + label_delay, observed_at)``. So the labels of both arms have the same age, and a later evaluation only
+appends rows.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ _NEVER = np.datetime64(2**63 - 1, "us")
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Labelled rows, one of each entity, ordered by when they were known; shapes (n,)."""
+    """Labelled rows, one of each entity, in the order in which they became known; shapes (n,)."""
 
     time: Times
     known_at: Times
     challenger: Mask
     """Whether the challenger answered; in shadow mode False."""
     share: Floats
-    """The challenger's, with which the arm was drawn; in shadow mode 0."""
+    """The challenger's share at the row's assignment; in shadow mode 0."""
     answered: Scored
-    """What the metric does not need is NaN."""
+    """Outputs that the metric does not need are NaN."""
     shadow: Scored
-    """The challenger's outputs in shadow mode; else NaN."""
+    """The challenger's outputs in shadow mode, else NaN."""
     usable: Mask
-    """Whether all that the verdict needs is there: label and outputs in the metric's range, of the right version."""
+    """Whether label and outputs are in the metric's range and of the right version."""
 
     def __len__(self) -> int:
         return len(self.time)
 
     def take(self, index: Rows) -> Outcomes:
-        """Return some of the rows."""
+        """Return a subset of the rows."""
         if not isinstance(index, slice) and index.all():
             return self
         time, label = self.time[index], self.answered.label[index]
@@ -65,7 +65,7 @@ class Outcomes:
         return Outcomes(time, *known, answered, shadow, self.usable[index])
 
     def until(self, moment: np.datetime64) -> Outcomes:
-        """Return the rows known by a moment."""
+        """Return the rows that were known by a time."""
         return self.take(slice(0, int(np.searchsorted(self.known_at, moment, side="right"))))
 
 
@@ -77,48 +77,56 @@ class Assigned:
     challenger: Mask
     share: Floats
     labelled: Mask
-    """Whether a usable label had come by the time it was due."""
+    """Whether a usable label had arrived by the time it matured."""
 
     def __len__(self) -> int:
         return len(self.time)
 
     def until(self, moment: np.datetime64) -> Assigned:
-        """Return the rows with times up to a moment."""
+        """Return the rows with times up to a time."""
         n = int(np.searchsorted(self.time, moment, side="right"))
         return Assigned(self.time[:n], self.challenger[:n], self.share[:n], self.labelled[:n])
 
 
 def outputs_for(plan: Plan) -> tuple[str, ...]:
-    """Return the columns of outputs that the verdict needs."""
+    """Return the columns of outputs that the evaluation needs."""
     output = "score" if plan.loss.metric in PROBABILITY_METRICS else "prediction"
     return (output, "shadow_version", f"shadow_{output}") if plan.mode == "shadow" else (output,)
 
 
 def read_rows(plan: Plan, outcomes: pa.Table, assigned: pa.Table, *, now: datetime) -> tuple[Outcomes, Assigned]:
-    """Take what `PredictionLog.experiment_rows` returns, and of it what was known by ``now``.
+    """Return the outcomes and the assigned rows that were known by ``now``.
 
-    outcomes: ``time, entity, version, arm, allocation, label, observed_at`` and `outputs_for` the plan, where those
-    without a label do not count. assigned: ``time, entity, arm, allocation``, of all rows with an arm. Other columns
-    are not looked at. Both have one row of each entity, its first; an entity may be a number.
+    Both tables are those of `PredictionLog.experiment_rows`. They have one row of each entity, its first. An entity may
+    be a number. Other columns are ignored.
+
+    Parameters
+    ----------
+    outcomes
+        Columns ``time, entity, version, arm, allocation, label, observed_at`` and `outputs_for` the plan; rows without
+        a label do not count.
+    assigned
+        Columns ``time, entity, arm, allocation`` of all rows with an arm.
+
     """
     until = np.datetime64(in_utc(now), "us")
     order, known_at, in_time = _known(plan, outcomes, until)
     labelled = _outcomes(plan, outcomes, order, known_at)
-    came = _came(assigned, outcomes, order[in_time & labelled.usable])
+    has_label = _has_label(assigned, outcomes, order[in_time & labelled.usable])
     time = _times(assigned, "time")
     rows = _until(time, until)
     time, challenger = time[rows], _is_challenger(assigned)[rows]
     share = _shares(plan, challenger, _numbers(assigned, "allocation")[rows], time)
-    return labelled, Assigned(time, challenger, share, came[rows])
+    return labelled, Assigned(time, challenger, share, has_label[rows])
 
 
 def _known(plan: Plan, rows: pa.Table, until: np.datetime64) -> tuple[NDArray[np.int64], Times, Mask]:
-    """Return which rows were known by a moment, in the order in which they came to be, when, and if as soon as due."""
-    here = rows["observed_at"].is_valid().to_numpy()
+    """Return the rows known by a time in order, when they became known, and whether that was on maturing."""
+    observed_rows = rows["observed_at"].is_valid().to_numpy()
     if plan.mode == "ab":
-        here &= rows["arm"].is_valid().to_numpy()
+        observed_rows &= rows["arm"].is_valid().to_numpy()
     known_at = _times(rows, "time") + np.timedelta64(plan.label_delay)
-    observed = np.where(here, _times(rows, "observed_at"), _NEVER)
+    observed = np.where(observed_rows, _times(rows, "observed_at"), _NEVER)
     in_time = observed <= known_at
     np.maximum(known_at, observed, out=known_at)
     order = np.flatnonzero(known_at <= until)
@@ -126,19 +134,19 @@ def _known(plan: Plan, rows: pa.Table, until: np.datetime64) -> tuple[NDArray[np
     return order, known_at[order], in_time[order]
 
 
-def _came(assigned: pa.Table, outcomes: pa.Table, with_label: NDArray[np.int64]) -> Mask:
-    """Return which rows of ``assigned`` are of entities that have a label; with_label: rows of ``outcomes``."""
+def _has_label(assigned: pa.Table, outcomes: pa.Table, with_label: NDArray[np.int64]) -> Mask:
+    """Return which rows of ``assigned`` have a label; with_label: indices of ``outcomes``."""
     if assigned is not outcomes:
         entities = outcomes["entity"].take(with_label).combine_chunks()
         found: Mask = pc.is_in(assigned["entity"], value_set=entities).to_numpy()
         return found
-    came = np.zeros(len(assigned), dtype=bool)
-    came[with_label] = True
-    return came
+    has_label = np.zeros(len(assigned), dtype=bool)
+    has_label[with_label] = True
+    return has_label
 
 
 def _until(time: Times, moment: np.datetime64) -> slice | NDArray[np.int64]:
-    """Return the rows up to a moment, in the order of their times."""
+    """Return the rows up to a time, in the order of their times."""
     if not (time[1:] < time[:-1]).any():
         return slice(0, int(np.searchsorted(time, moment, side="right")))
     order = np.argsort(time, kind="stable")
@@ -146,18 +154,18 @@ def _until(time: Times, moment: np.datetime64) -> slice | NDArray[np.int64]:
 
 
 def _outcomes(plan: Plan, rows: pa.Table, order: NDArray[np.int64], known_at: Times) -> Outcomes:
-    wanted, nothing = outputs_for(plan), np.broadcast_to(np.float64(math.nan), len(order))
+    needed, missing = outputs_for(plan), np.broadcast_to(np.float64(math.nan), len(order))
 
     def numbers(name: str) -> Floats:
         return _numbers(rows, name)[order]
 
     def scored(*names: str) -> Scored:
-        return Scored(label, *(numbers(name) if name in wanted else nothing for name in names))
+        return Scored(label, *(numbers(name) if name in needed else missing for name in names))
 
     time, challenger, label = _times(rows, "time")[order], _is_challenger(rows)[order], numbers("label")
     answered, shadow = scored("score", "prediction"), scored("shadow_score", "shadow_prediction")
-    by = np.where(challenger, version_of(plan, CHALLENGER), version_of(plan, CHAMPION))
-    usable = plan.loss.usable(answered) & (numbers("version") == by)
+    version = np.where(challenger, version_of(plan, CHALLENGER), version_of(plan, CHAMPION))
+    usable = plan.loss.usable(answered) & (numbers("version") == version)
     if plan.mode == "shadow":
         usable &= plan.loss.usable(shadow) & (numbers("shadow_version") == plan.challenger)
     share = _shares(plan, challenger, numbers("allocation"), time)
@@ -165,7 +173,7 @@ def _outcomes(plan: Plan, rows: pa.Table, order: NDArray[np.int64], known_at: Ti
 
 
 def _some(values: Floats, index: Rows, size: int) -> Floats:
-    """Return some of the values; where all are one, it stays the only one in memory."""
+    """Return a subset of the values; a broadcast NaN stays one value in memory."""
     return values[index] if values.strides != (0,) else np.broadcast_to(np.float64(math.nan), size)
 
 
@@ -175,7 +183,7 @@ def _is_challenger(rows: pa.Table) -> Mask:
 
 
 def _shares(plan: Plan, challenger: Mask, own: Floats, time: Times) -> Floats:
-    """Return the challenger's share from what was stored, the probability of the row's own arm; else the plan's."""
+    """Return the challenger's share from the stored probability of the row's arm; the plan's if it is missing."""
     stored = np.where(challenger, own, 1 - own)
     with np.errstate(invalid="ignore"):
         known = (stored > 0) & (stored < 1)

@@ -1,8 +1,8 @@
-"""An experiment between two versions: what was fixed beforehand, and who is answered by which.
+"""The plan of an experiment between two versions, and the assignment of entities to its arms.
 
-Everything that a verdict will depend on is in the `Plan`, which is made before the first row and never changed. The
-arm of a row follows from the plan, the row's entity and its time alone, so every process of the service assigns alike,
-and anybody can compute it again.
+The `Plan` holds everything that a verdict depends on. It is made before the first row and never changes. The arm of a
+row follows from the plan, the row's entity and its time alone. So every process of the service assigns alike, and an
+assignment can be recomputed.
 """
 
 from __future__ import annotations
@@ -54,37 +54,39 @@ __all__ = [
 CHAMPION: Arm = "champion"
 CHALLENGER: Arm = "challenger"
 SMALL_SHARE = 0.2
-"""A smaller arm than this has too few rows for a normal approximation in the first thousands; the bets need none."""
+"""Share below which an arm has too few rows for a normal approximation in the first thousands of rows."""
 BURN_IN = 1_000
-"""Outcomes before which a confidence sequence, which is valid for many rows, decides nothing."""
+"""Outcomes before which a confidence sequence decides nothing: it is valid asymptotically."""
 MIN_DURATION = timedelta(days=7)
-"""Each day of the week once: which version is better on the first days says little of the weeks after them."""
+"""Default of `Plan.least`: each day of the week once. The better version of the first days may be worse afterwards."""
 MAX_DURATION = timedelta(days=60)
-"""A difference that does not show in so long is of no use to anybody, and labels that are not there by then may never
-be."""
+"""Default of `Plan.most`: a difference that takes longer to show is too small to matter, and labels that are missing by
+then may never arrive."""
 NO_END = timedelta(days=3_650)
-"""Of a plan that was kept by a Keel whose experiments had none."""
+"""Maximum duration of a plan that was stored before plans had one."""
 EARLY_HARM_SHARE = 0.25
-"""Share of the champion's mean loss by which a challenger is worse that is not borne for ``least``. Flights differ by a
-tenth or so between versions for the first days, and the other way round afterwards."""
+"""Share of the champion's mean loss: a challenger that is worse by more is stopped before ``least``. Equal versions of
+flight_delay differ by a tenth or so for the first days, in either direction."""
+RENAMED = {"promised": "baseline"}
+"""Names of fields in plans that 0.1.0 stored."""
 UNKNOWN_LOSS = 0.5
-"""What a loss in [0, 1] is measured from where nothing is known of the champion's: the middle."""
+"""The expected loss in [0, 1] where the champion's is not known: the middle."""
 
 
 class Assignment(NamedTuple):
-    """Who answers a row."""
+    """The arm of a row, and its probability."""
 
     arm: Arm
     probability: float
-    """Of this arm, at the row's time: what is stored as the row's ``allocation``."""
+    """Of this arm, at the row's time; stored as the row's ``allocation``."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """An experiment as it was started.
+    """The plan of an experiment, fixed before its first row.
 
-    Raises `ExperimentRefused`, which names what is wrong and what would be right, for a plan that cannot be carried
-    out or could not end in a verdict.
+    Raises `ExperimentRefused` for a plan that cannot be carried out or cannot end in a verdict. The message names the
+    wrong value and a valid one.
     """
 
     experiment_id: str
@@ -93,28 +95,27 @@ class Plan:
     challenger: int
     mode: Mode
     stages: tuple[Stage, ...]
-    """The share never falls, so that an entity that the challenger has answered stays with it. None in shadow mode."""
+    """The share never falls, so that an entity that the challenger has answered stays with it. Empty in shadow mode."""
     salt: str
-    """Makes the assignment independent of that of any other experiment."""
+    """Makes the assignment independent of that of other experiments."""
     metric: str
     margin: float
-    """Units of the metric, as `promotion.margin`: the improvement must be shown to exceed it."""
+    """In units of the metric, as `promotion.margin`; the improvement must be shown to exceed it."""
     alpha: float
-    """Chance of each wrong verdict: to promote a version not better than the margin, to roll back one not worse."""
+    """Bound of each error rate: of promoting a version not better than the margin, of rolling back one not worse."""
     max_n: int
-    """Outcomes after which it ends without a difference shown, unless that is before ``least``."""
+    """Number of outcomes after which it ends without a difference, unless that is before ``least``."""
     started_at: datetime
-    promised: Estimate | None = None
-    """The champion's mean loss on its holdout (`baseline_loss`): a regression's errors are cut by it, and bets are
-    made on what differs from it. It sets no level, only how soon a difference shows."""
+    baseline: Estimate | None = None
+    """The champion's mean loss on its holdout (`baseline_loss`). It gives the cap of a regression's errors and the
+    centre of the bets. It affects how soon a difference shows, but no error rate."""
     least: timedelta = MIN_DURATION
-    """No verdict on the versions before their outcomes are of rows this long after the first of them, but for harm that
-    is gross."""
+    """Time that the rows must span before a verdict; only a clearly harmful challenger is stopped earlier."""
     most: timedelta = MAX_DURATION
-    """From the start: it ends then, with the outcomes that are known by then, however few."""
+    """Time from the start after which it ends, with the outcomes known by then."""
     label_delay: timedelta = timedelta(0)
-    """After its time, when a row's label counts at the earliest: `target.label_delay` as it was at the start. With
-    another one the outcomes would have another order, and what was shown before would be tried anew."""
+    """Time after which a row's label is matured: `target.label_delay` at the start of the experiment. It is fixed
+    because it determines the order of the outcomes."""
 
     def __post_init__(self) -> None:
         if problem := next(self._problems(), None):
@@ -130,73 +131,73 @@ class Plan:
             started_at=self.started_at, least=self.least, most=self.most, stages=self.stages
         )
         yield from plan_checks.check_metric(
-            self.metric, margin=self.margin, promised=self.promised, champion=self.champion
+            self.metric, margin=self.margin, baseline=self.baseline, champion=self.champion
         )
         yield from plan_checks.check_stages(self.mode, self.stages)
 
     @property
     def method(self) -> Method:
-        """How the outcomes will be judged; known before the first of them."""
+        """The statistical method; it follows from the plan, so it is known before the first outcome."""
         return self.method_with_reason[0]
 
     @property
     def method_with_reason(self) -> tuple[Method, str]:
-        """How the outcomes will be judged, and why so, as a clause for people."""
+        """The statistical method, and the reason for it as a clause."""
         shares = {stage.share for stage in self.stages}
         if self.mode == "shadow":
-            return "paired_blocks", "both versions score the same rows, and those of the same hours share their weather"
+            return "paired_blocks", "both versions score the same rows, and rows of the same hours are correlated"
         if len(shares) > 1:
-            return "betting", "the allocation changes, and bets allow for that"
+            return "betting", "the allocation changes, which the confidence sequence does not allow"
         if min(min(share, 1 - share) for share in shares) < SMALL_SHARE:
-            return "betting", f"an arm gets less than {SMALL_SHARE:.0%}, and bets need no large numbers"
+            return "betting", f"an arm gets less than {SMALL_SHARE:.0%}, and betting needs no large samples"
         if self.max_n < BURN_IN:
-            return "betting", f"it ends before {BURN_IN:,} outcomes, and bets need no large numbers"
+            return "betting", f"it ends before {BURN_IN:,} outcomes, and betting needs no large samples"
         return "confidence_sequence", "the allocation is fixed, and both arms are large"
 
     @cached_property
     def loss(self) -> BoundedLoss:
-        """How rows are turned into losses in [0, 1]."""
-        found = bounded_loss(self.metric, self.promised)
-        assert found is not None  # __post_init__ has seen to it
-        return found
+        """The transformation of rows into losses in [0, 1]."""
+        loss = bounded_loss(self.metric, self.baseline)
+        assert loss is not None  # __post_init__ checks it
+        return loss
 
     @property
     def min_improvement(self) -> float:
         """The margin, as a difference of mean losses in [0, 1]."""
-        return -self.loss.increase(-self.margin, self.promised)
+        return -self.loss.increase(-self.margin, self.baseline)
 
     @property
     def harm_bound(self) -> float:
-        """The least improvement that is no harm, a difference of mean losses in [0, 1]: 0, or the margin below it."""
+        """The smallest improvement that is no harm, a difference of mean losses in [0, 1]: 0, or a negative margin."""
         return min(0.0, self.min_improvement)
 
     @property
     def early_harm_bound(self) -> float:
-        """The least improvement that is borne until ``least`` has passed, as a difference of mean losses in [0, 1].
+        """The smallest improvement that is tolerated before ``least``, a difference of mean losses in [0, 1].
 
-        `EARLY_HARM_SHARE` of what was to be expected of the champion below `harm_bound`.
+        It lies below `harm_bound` by `EARLY_HARM_SHARE` of the champion's expected loss.
         """
         return self.harm_bound - EARLY_HARM_SHARE * self.centre
 
     @property
     def ends_at(self) -> datetime:
-        """When it ends in any case."""
+        """The time at which it ends at the latest."""
         return self.started_at + self.most
 
     @property
     def centre(self) -> float:
-        """The loss in [0, 1] that was to be expected of a row."""
-        return UNKNOWN_LOSS if self.promised is None else min(1.0, self.promised.value / self.loss.cap)
+        """The expected loss of a row, in [0, 1]."""
+        return UNKNOWN_LOSS if self.baseline is None else min(1.0, self.baseline.value / self.loss.cap)
 
     @cached_property
-    def _ends(self) -> tuple[tuple[datetime, float], ...]:
-        """Each stage's end but the last's, with its share."""
-        end, found = self.started_at, []
+    def stage_ends(self) -> tuple[tuple[datetime, float], ...]:
+        """The end and share of each stage but the last."""
+        end, ends = self.started_at, []
         for stage in self.stages[:-1]:
             assert stage.duration is not None
             end += stage.duration
-            found.append((end, stage.share))
-        return tuple(found)
+            ends.append((end, stage.share))
+        return tuple(ends)
 
     @cached_property
     def _salted(self) -> bytes:
@@ -208,12 +209,12 @@ class Plan:
             {"share": stage.share, "seconds": stage.duration and stage.duration.total_seconds()}
             for stage in self.stages
         ]
-        promised = self.promised and asdict(self.promised)
+        baseline = self.baseline and asdict(self.baseline)
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
             **plain,
             "stages": stages,
-            "promised": promised,
+            "baseline": baseline,
             "started_at": self.started_at.isoformat(),
             "least": self.least.total_seconds(),
             "most": self.most.total_seconds(),
@@ -221,20 +222,21 @@ class Plan:
         }
 
     @classmethod
-    def from_dict(cls, kept: Mapping[str, Any]) -> Plan:
-        """Return the plan that `to_dict` was called on."""
+    def from_dict(cls, stored: Mapping[str, Any]) -> Plan:
+        """Return the plan that `to_dict` stored, in this release or in 0.1.0."""
+        kept = {RENAMED.get(name, name): value for name, value in stored.items()}
         stages = tuple(
             Stage(stage["share"], None if stage["seconds"] is None else timedelta(seconds=stage["seconds"]))
             for stage in kept["stages"]
         )
-        promised = kept.get("promised")
+        baseline = kept.get("baseline")
         most = kept.get("most", NO_END.total_seconds())
         return cls(
             **{
                 **kept,
                 "stages": stages,
                 "started_at": datetime.fromisoformat(kept["started_at"]),
-                "promised": promised and Estimate(**promised),
+                "baseline": baseline and Estimate(**baseline),
                 "least": timedelta(seconds=kept["least"]),
                 "most": timedelta(seconds=most),
                 "label_delay": timedelta(seconds=kept["label_delay"]),
@@ -243,34 +245,34 @@ class Plan:
 
 
 def share_at(plan: Plan, time: datetime) -> float:
-    """Return the challenger's share at a time; before the start that of the first stage, in shadow mode 0."""
+    """Return the challenger's share at a time: before the start that of the first stage, in shadow mode 0."""
     if not plan.stages:
         return 0.0
-    for end, share in plan._ends:
+    for end, share in plan.stage_ends:
         if time < end:
             return share
     return plan.stages[-1].share
 
 
 def shares_at(plan: Plan, times: NDArray[np.datetime64]) -> NDArray[np.float64]:
-    """Return what `share_at` does for many times; datetime64 in UTC, shape (n,)."""
-    ends = np.array([np.datetime64(in_utc(end), "us") for end, _ in plan._ends], dtype="datetime64[us]")
+    """Return `share_at` for many times; datetime64 in UTC, shape (n,)."""
+    ends = np.array([np.datetime64(in_utc(end), "us") for end, _ in plan.stage_ends], dtype="datetime64[us]")
     shares = np.array([stage.share for stage in plan.stages] or [0.0])
     found: NDArray[np.float64] = shares[np.searchsorted(ends, times.astype("datetime64[us]"), side="right")]
     return found
 
 
 def position(plan: Plan, entity: str) -> float:
-    """Return where the salted hash puts an entity, in [0, 1): the challenger answers those below its share."""
+    """Return an entity's position in [0, 1) by its salted hash: the challenger answers entities below its share."""
     digest = hashlib.sha256(plan._salted + entity.encode()).digest()
     return (int.from_bytes(digest[:8]) >> 11) * 2.0**-53
 
 
 def assign(plan: Plan, entity: str, time: datetime) -> Assignment:
-    """Return who answers an entity at a time, and how probable that was.
+    """Return the arm of an entity at a time, and its probability.
 
-    The same entity always gets the same arm while the share stays, and as it rises goes over to the challenger once.
-    In shadow mode the champion answers everybody.
+    An entity keeps its arm while the share is constant. As the share rises, it moves to the challenger at most once. In
+    shadow mode the champion answers every entity.
     """
     share = share_at(plan, time)
     if position(plan, entity) < share:
@@ -281,23 +283,23 @@ def assign(plan: Plan, entity: str, time: datetime) -> Assignment:
 def assign_many(
     plan: Plan, entities: Sequence[str], times: NDArray[np.datetime64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Return for many rows what `assign` does: whether the challenger answers, and the probability of the row's arm.
+    """Return for many rows whether the challenger answers, and the probability of the row's arm (see `assign`).
 
     times: datetime64 in UTC, shape (n,), as many as entities.
     """
     share = shares_at(plan, times)
     sha256, salted, number = hashlib.sha256, plan._salted, int.from_bytes
     first = [number(sha256(salted + entity.encode()).digest()[:8]) for entity in entities]
-    places = (np.array(first, dtype=np.uint64) >> np.uint64(11)) * 2.0**-53
-    chosen: NDArray[np.bool_] = places < share
+    positions = (np.array(first, dtype=np.uint64) >> np.uint64(11)) * 2.0**-53
+    chosen: NDArray[np.bool_] = positions < share
     return chosen, np.where(chosen, share, 1.0 - share)
 
 
 def version_of(plan: Plan, arm: Arm) -> int:
-    """Return the version that answers in an arm."""
+    """Return the version of an arm."""
     return plan.challenger if arm == CHALLENGER else plan.champion
 
 
 def in_utc(time: datetime) -> datetime:
-    """Return an aware time as numpy takes it: in UTC, without its zone."""
+    """Return an aware time for numpy: in UTC, without its zone."""
     return time.astimezone(UTC).replace(tzinfo=None)

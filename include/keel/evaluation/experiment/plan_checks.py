@@ -55,20 +55,20 @@ def check_times(*, started_at: datetime, least: timedelta, most: timedelta, stag
         yield f"most ({most}) must be longer than the ramp ({ramp}), or its last stage is never reached"
 
 
-def check_metric(metric: str, *, margin: float, promised: Estimate | None, champion: int) -> Iterator[str]:
+def check_metric(metric: str, *, margin: float, baseline: Estimate | None, champion: int) -> Iterator[str]:
     """Yield the problems of a metric that no experiment can be evaluated by, or whose margin cannot be exceeded."""
     if metric not in ROW_LOSSES:
         yield f"{metric!r} has no loss per row; an experiment needs one of: {', '.join(sorted(ROW_LOSSES))}"
         return
-    loss = bounded_loss(metric, promised)
+    loss = bounded_loss(metric, baseline)
     if loss is None:
         yield (
             f"a {metric} has no upper bound, and the holdout statistics of version {champion} "
             "give no value at which to cap an error: register the champion with a holdout"
         )
         return
-    exceeds_baseline = metric == "rmse" and promised is not None and margin**2 >= promised.value
-    if exceeds_baseline or not abs(loss.increase(-margin, promised)) < 1:
+    exceeds_baseline = metric == "rmse" and baseline is not None and margin**2 >= baseline.value
+    if exceeds_baseline or not abs(loss.increase(-margin, baseline)) < 1:
         yield f"no improvement can exceed a margin of {margin}: use a smaller one"
 
 

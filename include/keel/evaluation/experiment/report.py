@@ -1,15 +1,16 @@
-"""What a look at an experiment reports: the verdict, what it rests on, and a sentence that says both."""
+"""The report of an experiment's evaluation: the verdict, its evidence, and a sentence about both."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from keel.config.loading import shown_duration
-from keel.evaluation.experiment.evidence import MISMATCH
+from keel.evaluation.experiment.evidence import MISMATCH_EVIDENCE
 from keel.stats.json_numbers import finite_or_none
 
 if TYPE_CHECKING:
@@ -17,44 +18,52 @@ if TYPE_CHECKING:
 
 
 HARM = "harm"
-"""Why a challenger is rolled back before the least time has passed: it does more harm than is borne meanwhile."""
+"""Cause of an early rollback: the challenger does more harm than is tolerated before the minimum duration."""
 TIME = "time"
-"""Why there is no difference: the time is over that was planned."""
+"""Cause of an end without a difference: the maximum duration is over."""
+RENAMED = {
+    "mature_until": "matured_until",
+    "expected": "expected_challenger",
+    "bearable": "early_harm_bound",
+    "due": "matured",
+    "left_out": "unusable",
+}
+"""Keys of reports that 0.1.0 stored."""
 
 
 class ExperimentVerdict(StrEnum):
-    """What an experiment has shown."""
+    """The verdicts of an experiment; the values are stored."""
 
     RUNNING = "running"
     PROMOTE = "promote"
     ROLL_BACK = "roll_back"
     NO_DIFFERENCE = "no_difference"
     MISMATCH = "mismatch"
-    """Something else than the versions differs between the arms: nothing can be said of the versions."""
+    """Sample ratio mismatch: the arms differ in more than their versions, so the comparison is not valid."""
 
 
 @dataclass(frozen=True)
 class ArmReport:
-    """What is known of one arm; in shadow mode of one version, on the rows that both have scored."""
+    """The numbers of one arm; in shadow mode of one version, on the rows that both have scored."""
 
     version: int
     n: int
-    """Outcomes that were judged."""
-    left_out: int
-    """Labelled rows without usable outputs; in shadow mode those on which either version has none."""
+    """Outcomes that were evaluated."""
+    unusable: int
+    """Labelled rows without usable outputs; in shadow mode those without usable outputs of either version."""
     mean_loss: float
-    """Units of the metric's loss; NaN without rows."""
+    """In units of the metric's loss; NaN without rows."""
     assigned: int
     """Rows, labelled or not."""
-    due: int
-    """Of those, rows old enough for their label to be due."""
+    matured: int
+    """Of those, rows old enough for their label to be matured."""
     labelled: int
-    """Of those, rows whose label had come by then, and can be used."""
+    """Of those, rows with a usable label that had arrived by then."""
 
     @property
     def coverage(self) -> float:
-        """Share of the rows due that have their label; NaN where none is due."""
-        return self.labelled / self.due if self.due else math.nan
+        """Share of the matured rows that have their label; NaN without matured rows."""
+        return self.labelled / self.matured if self.matured else math.nan
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, NaN as None."""
@@ -63,139 +72,134 @@ class ArmReport:
 
 @dataclass(frozen=True)
 class ExperimentEvaluation:
-    """A look at an experiment. Losses, the improvement and its bounds: units of the metric's loss (`loss`)."""
+    """The evaluation of an experiment. Losses, improvement and bounds are in units of the metric's loss (`loss`)."""
 
     plan: Plan
     verdict: ExperimentVerdict
     cause: str | None
-    """Of a mismatch: ``assignment``, ``labels`` or ``outputs``; else `HARM` or `TIME`, where that has ended it."""
+    """Of a mismatch: ``assignment``, ``labels`` or ``outputs``. Of another end: `HARM`, `TIME` or None."""
     decided_at: datetime | None
-    """When it was decided, in the data's time; none while it runs."""
-    mature_until: datetime
+    """The time of the verdict, in the data's time; None while the experiment runs."""
+    matured_until: datetime
     """Rows up to this time count, in both arms."""
     champion: ArmReport
     challenger: ArmReport
     n: int
-    """Outcomes that were judged, of ``plan.max_n``; in shadow mode each is of both versions."""
+    """Evaluated outcomes, of at most ``plan.max_n``; in shadow mode each is of both versions."""
     improvement: float
-    """By how much lower the challenger's mean loss is."""
+    """The champion's mean loss less the challenger's; positive is better."""
     lower_bound: float
-    """Each bound holds at 1 − alpha, at whatever moment one looks; infinite where there is none yet."""
+    """Each bound holds at 1 − alpha at any time; infinite while there is none."""
     upper_bound: float
     unit: str
-    """Between what the difference must hold: days, or shorter clusters while there are few of those."""
+    """The clusters between which the difference must hold: days, or shorter ones while there are few days."""
     clusters: int
     evidence_better: float | None
-    """Capital of the bets that the challenger is better by more than the margin, from 1; none without bets."""
+    """Wealth of the bets that the improvement exceeds the margin, at least 1; None for a method without bets."""
     evidence_worse: float | None
     assignment_evidence: float
-    """That arms are not drawn as stated, from 1; the highest so far."""
+    """Highest evidence so far that the arms are not split as planned, at least 1."""
     label_evidence: float
-    """That one arm gets its labels more seldom."""
-    expected: float
-    """Rows that the challenger was to answer, as they were assigned."""
+    """Highest evidence so far that one arm gets fewer labels, at least 1."""
+    expected_challenger: float
+    """Expected number of rows of the challenger, by the shares at their assignment."""
 
     @property
     def loss(self) -> str:
-        """What the mean losses are means of."""
+        """Name of the loss whose means are compared."""
         return self.plan.loss.name
 
     @property
     def method(self) -> str:
-        """How the outcomes are judged, as the plan fixed it."""
+        """The statistical method that the plan fixes."""
         return self.plan.method
 
     @property
     def sentence(self) -> str:
-        """What the look has shown, for people."""
+        """The result in plain sentences."""
+        challenger = f"version {self.plan.challenger}"
         match self.verdict:
             case ExperimentVerdict.PROMOTE:
-                return f"{self._versions()}: version {self.plan.challenger} is better. {self._seen()}"
+                return f"{self._versions()}: {challenger} is better. {self._numbers()}"
             case ExperimentVerdict.ROLL_BACK:
-                return f"{self._versions()}: version {self.plan.challenger} is {self._how_bad()}. {self._seen()}"
+                return f"{self._versions()}: {challenger} is {self._worse()}. {self._numbers()}"
             case ExperimentVerdict.NO_DIFFERENCE if self.n:
-                planned = f"in the {self._lasts} that were" if self.cause == TIME else "on all outcomes that were"
-                return f"{self._versions()}: no difference is shown {planned} planned. {self._seen()}"
+                until = f"in the maximum duration of {self._duration}" if self.cause == TIME else "on all outcomes"
+                return f"{self._versions()}: no difference is shown {until}. {self._numbers()}"
             case ExperimentVerdict.NO_DIFFERENCE:
-                return (
-                    f"{self._versions()}: nothing is shown in the {self._lasts} that were planned: {self._missing()}."
-                )
+                return f"{self._versions()}: no result in the maximum duration of {self._duration}: {self._missing()}."
             case ExperimentVerdict.MISMATCH:
-                return f"{self._versions()}: nothing can be said of the versions, as {self._fault()}."
-        soonest = self.plan.started_at + self.plan.least
-        wait = f", nor will be before rows of {soonest:%Y-%m-%d %H:%M}" if self.mature_until < soonest else ""
-        return f"{self._versions()}: nothing is shown yet{wait}. {self._seen()}"
+                return f"{self._versions()}: the comparison is not valid, as {self._fault()}."
+        first = self.plan.started_at + self.plan.least
+        wait = f"; the first verdict needs rows of {first:%Y-%m-%d %H:%M}" if self.matured_until < first else ""
+        return f"{self._versions()}: no result yet{wait}. {self._numbers()}"
 
     def _versions(self) -> str:
-        how = " in the shadow of" if self.plan.mode == "shadow" else " against"
-        return f"Version {self.plan.challenger}{how} version {self.plan.champion}"
+        relation = "as a shadow of" if self.plan.mode == "shadow" else "against"
+        return f"Version {self.plan.challenger} {relation} version {self.plan.champion}"
 
     @property
-    def _lasts(self) -> str:
+    def _duration(self) -> str:
         return shown_duration(self.plan.most)
 
-    def _how_bad(self) -> str:
-        """Say that the challenger is worse, and why it is told so soon."""
+    def _worse(self) -> str:
+        """Return how much worse the challenger is, and why it is stopped early."""
         if self.cause != HARM:
             return "worse"
         harm = -self.plan.early_harm_bound * self.plan.loss.cap
-        return f"worse by more than {harm:.4f}, which is not borne until {shown_duration(self.plan.least)} have passed"
+        return f"worse by more than {harm:.4f}, the limit during the first {shown_duration(self.plan.least)}"
 
     def _missing(self) -> str:
-        """Say why there is no outcome, and where to look."""
-        rows, due = (
-            sum(getattr(arm, name) for arm in (self.champion, self.challenger)) for name in ("assigned", "due")
+        """Return why there is no outcome, and what to check."""
+        rows, matured = (
+            sum(getattr(arm, name) for arm in (self.champion, self.challenger)) for name in ("assigned", "matured")
         )
-        labels = "look whether labels are handed in, with the ids of the answers or their entities and times"
+        labels = "check that labels are submitted, with the predictions' ids or with entities and times"
         if self.plan.mode == "shadow":
-            return f"no label came that can be used; {labels}, and whether the service asks both versions (/version)"
+            return f"no usable label arrived; {labels}, and that the service runs both versions (/version)"
         if not rows:
-            return "no row was answered in it; look whether the service is asked, and what it serves (/version)"
-        return (
-            f"of {rows:,} rows that were answered, {due:,} long enough ago, none has a label that can be used; {labels}"
-        )
+            return "no request was answered; check that the service gets requests, and its versions (/version)"
+        return f"none of {rows:,} answered rows, {matured:,} of them matured, has a usable label; {labels}"
 
-    def _seen(self) -> str:
-        new, before = self.challenger, self.champion
-        of = f" of at most {self.plan.max_n:,}" if self.verdict is ExperimentVerdict.RUNNING else ""
-        if not min(new.n, before.n):
-            return f"There are {self.n:,} outcomes{of}, and not yet of both versions."
-        losses = (
-            f"its mean {self.loss} is {new.mean_loss:.4f} and that of version {before.version} {before.mean_loss:.4f}"
-        )
-        if self.plan.mode == "ab":
-            return f"On {new.n:,} and {before.n:,} outcomes{of}, {losses}; {self._improvement()}."
-        return f"On {self.n:,} outcomes{of}, {losses}; {self._improvement()}."
+    def _numbers(self) -> str:
+        new, old = self.challenger, self.champion
+        limit = f" of at most {self.plan.max_n:,}" if self.verdict is ExperimentVerdict.RUNNING else ""
+        if not min(new.n, old.n):
+            return f"There are {self.n:,} outcomes{limit}, but not of both versions."
+        losses = f"its mean {self.loss} is {new.mean_loss:.4f}, that of version {old.version} {old.mean_loss:.4f}"
+        n = f"{new.n:,} and {old.n:,}" if self.plan.mode == "ab" else f"{self.n:,}"
+        return f"On {n} outcomes{limit}, {losses}. {self._improvement()}."
 
     def _improvement(self) -> str:
-        weighted = ", of rows weighted by their allocation," if len(self.plan.stages) > 1 else ""
-        said = f"the improvement{weighted} is {self.improvement:.5f}"
+        weighted = ", with rows weighted by their allocation," if len(self.plan.stages) > 1 else ""
+        improvement = f"The improvement{weighted} is {self.improvement:.5f}"
         if not (math.isfinite(self.lower_bound) and math.isfinite(self.upper_bound)):
-            return f"{said}, on too few outcomes, or too few hours and days of them, to say more"
-        asked = f", and more than {self._margin:.4f} is asked" if self._margin else ""
-        return f"{said}, from {self.lower_bound:.5f} to {self.upper_bound:.5f} (α = {self.plan.alpha:g}){asked}"
+            return f"{improvement}; there are too few outcomes, hours or days for its bounds"
+        required = f"; more than {self._margin:.4f} is required" if self._margin else ""
+        bounds = f"between {self.lower_bound:.5f} and {self.upper_bound:.5f}"
+        return f"{improvement}, {bounds} (α = {self.plan.alpha:g}){required}"
 
     @property
     def _margin(self) -> float:
         return self.plan.min_improvement * self.plan.loss.cap
 
     def _fault(self) -> str:
-        new, before = self.challenger, self.champion
-        total = new.assigned + before.assigned
+        new, old = self.challenger, self.champion
+        total = new.assigned + old.assigned
         match self.cause:
             case "assignment":
                 return (
-                    f"the rows are not split as planned: the challenger answered {new.assigned:,} of {total:,}, and "
-                    f"{self.expected:,.0f} were to be expected; the evidence is {self.assignment_evidence:,.0f} to 1"
+                    f"the rows are not split as planned: the challenger answered {new.assigned:,} of {total:,} rows, "
+                    f"not about {self.expected_challenger:,.0f}; the evidence is {self.assignment_evidence:,.0f} to 1"
                 )
             case "labels":
                 return (
-                    f"labels came for {new.coverage:.1%} of the challenger's rows and {before.coverage:.1%} of the "
-                    f"champion's; the evidence that this is no chance is {self.label_evidence:,.0f} to 1"
+                    f"the arms get labels at different rates: {new.coverage:.1%} of the challenger's matured rows have "
+                    f"one, {old.coverage:.1%} of the champion's; the evidence is {self.label_evidence:,.0f} to 1"
                 )
         return (
-            f"{new.left_out:,} of {new.left_out + new.n:,} labelled rows of version {new.version} and "
-            f"{before.left_out:,} of {before.left_out + before.n:,} of version {before.version} have no usable output"
+            f"{new.unusable:,} of {new.unusable + new.n:,} labelled rows of version {new.version} and "
+            f"{old.unusable:,} of {old.unusable + old.n:,} of version {old.version} have no usable output"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -207,7 +211,7 @@ class ExperimentEvaluation:
             "plan": plan.to_dict(),
             "verdict": str(self.verdict),
             "decided_at": self.decided_at and self.decided_at.isoformat(),
-            "mature_until": self.mature_until.isoformat(),
+            "matured_until": self.matured_until.isoformat(),
             "champion": self.champion.to_dict(),
             "challenger": self.challenger.to_dict(),
             "loss": self.loss,
@@ -217,6 +221,18 @@ class ExperimentEvaluation:
             "threshold": 1 / plan.alpha,
             "ends_at": plan.ends_at.isoformat(),
             "early_harm_bound": plan.early_harm_bound * plan.loss.cap,
-            "mismatch_threshold": MISMATCH,
+            "mismatch_threshold": MISMATCH_EVIDENCE,
             "sentence": self.sentence,
         }
+
+
+def with_current_names(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored report with the keys of this release, also if 0.1.0 stored it.
+
+    >>> with_current_names({"n": 2, "champion": {"due": 1}})
+    {'n': 2, 'champion': {'matured': 1}}
+    """
+    return {
+        RENAMED.get(name, name): with_current_names(value) if name in ("champion", "challenger") else value
+        for name, value in stored.items()
+    }

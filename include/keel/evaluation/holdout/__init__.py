@@ -1,1 +1,1 @@
-"""Champion against challenger on rows that neither has seen."""
+"""Compare champion and challenger on labelled rows that neither was trained on."""

@@ -1,4 +1,4 @@
-"""A comparison as a short page that a person reads before agreeing to it, or disputes."""
+"""Render a comparison as a Markdown page, for people who approve or dispute it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-MOST_SEGMENTS = 20
-"""Rows of the table of segments; the record has all."""
+MAX_SEGMENTS = 20
+"""Rows of the table of segments; the record has all of them."""
+RENAMED = {"earlier_looks": "prior_comparisons", "n_left_out": "n_excluded", "also": "extra_metrics"}
+"""Keys of comparisons that 0.1.0 stored."""
 TITLES = {"pass": "Pass", "fail": "Fail", "inconclusive": "Inconclusive"}
 STATUSES = {
     "non_inferior": "not worse", "inferior": "**worse**", "not_shown": "**not shown**", "undefined": "**undefined**",
@@ -17,21 +19,23 @@ STATUSES = {
 
 
 def render(report: Mapping[str, Any]) -> str:
-    """Return a comparison's record, as it is kept, as Markdown: the verdict, what it rests on, what would change it.
+    """Return a stored comparison as Markdown: the verdict, its evidence, and what would change it.
 
-    A record that needed no rows, such as a first version's, is a page of its sentence.
+    A comparison without rows, such as that of a first version, is a page with its sentence. Comparisons of 0.1.0 are
+    rendered too.
     """
+    report = {RENAMED.get(name, name): value for name, value in report.items()}
     parts = [_title(report), f"**{_safe(report.get('sentence') or report['reason'])}**", *_compared(report)]
     if report.get("basis") == "experiment":
-        parts += _tried(report)
+        parts += _experiment(report)
     elif report.get("champion_value") is not None:
-        parts += ["\n".join(_metrics(report)), *_certainty(report)]
+        parts += ["\n".join(_metrics(report)), *_uncertainty(report)]
     if (segments := report.get("segments")) and segments["found"]:
         parts += ["\n".join(_segments(report, segments))]
     if speed := report.get("speed"):
         parts += ["\n".join(_speed(report, speed))]
-    if report.get("basis") != "experiment" and (told := list(_what_would_change(report))):
-        parts += ["## What would have to be different", "\n".join(f"- {line}" for line in told)]
+    if report.get("basis") != "experiment" and (changes := list(_what_would_change(report))):
+        parts += ["## What would change the verdict", "\n".join(f"- {line}" for line in changes)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -43,38 +47,36 @@ def _title(report: Mapping[str, Any]) -> str:
 
 
 def _compared(report: Mapping[str, Any]) -> Iterator[str]:
-    """On which data."""
-    left_out = report.get("n_left_out")
-    if left_out is None:
+    """Yield the data of the comparison."""
+    excluded = report.get("n_excluded")
+    if excluded is None:
         return
-    told = f"Compared on {report['n']:,} labelled rows"
+    text = f"Compared on {report['n']:,} labelled rows"
     if holdout := report.get("holdout"):
-        told += f" of {_time(holdout['start'])} to {_time(holdout['end'])} UTC, which neither version has learned from"
-    told += "."
+        text += f" of {_time(holdout['start'])} to {_time(holdout['end'])} UTC, which neither version was trained on"
+    text += "."
     if newest := report["labels"]["newest"]:
-        told += f" The newest label is of {_time(newest)}."
+        text += f" The newest label is of {_time(newest)}."
     if balance := report["labels"]["balance"]:
-        told += f" {balance['positive']:,} are positive, {balance['negative']:,} negative."
-    if left_out["total"]:
-        reasons = ", ".join(f"{count:,} with {reason}" for reason, count in left_out.items() if reason != "total")
-        told += f" Left out: {left_out['total']:,} rows ({reasons})."
-    yield told
+        text += f" {balance['positive']:,} are positive, {balance['negative']:,} negative."
+    if excluded["total"]:
+        reasons = ", ".join(f"{count:,} with {reason}" for reason, count in excluded.items() if reason != "total")
+        text += f" Excluded: {excluded['total']:,} rows ({reasons})."
+    yield text
     if report.get("prior_comparisons"):
         yield (
-            f"{report['prior_comparisons']} earlier comparisons used rows of this holdout. This one may err with a "
-            f"chance of {report['level']:.2%}; all looks together with {report['alpha']:.0%}."
+            f"{report['prior_comparisons']} earlier comparisons used rows of this holdout. The error level of this one "
+            f"is {report['level']:.2%}; that of all together is {report['alpha']:.0%}."
         )
 
 
-def _tried(report: Mapping[str, Any]) -> Iterator[str]:
-    """What an experiment has shown, in production."""
-    plan, held = report["experiment"], report["holdout"]
-    how = (
-        "in the shadow of the champion, on the same rows" if plan["mode"] == "shadow" else "on rows given out by chance"
-    )
+def _experiment(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the result of an experiment in production."""
+    plan, interval = report["experiment"], report["holdout"]
+    design = "in shadow mode, on the same rows" if plan["mode"] == "shadow" else "on randomly assigned rows"
     yield (
-        f"Tried in production ({plan['experiment_id']}), {how}, from {_time(held['start'])} to {_time(held['end'])} "
-        f"UTC: {report['n']:,} outcomes, one of each entity."
+        f"Experiment in production ({plan['experiment_id']}), {design}, from {_time(interval['start'])} to "
+        f"{_time(interval['end'])} UTC: {report['n']:,} outcomes, one of each entity."
     )
     yield (
         f"| mean | champion {report['champion']} | challenger {report['challenger']} |\n|---|---|---|\n"
@@ -83,25 +85,25 @@ def _tried(report: Mapping[str, Any]) -> Iterator[str]:
     )
     yield (
         f"Improvement {_signed(report['improvement'])}, from {_signed(report['lower_bound'])} to "
-        f"{_signed(report['upper_bound'])}; each bound holds with {1 - report['alpha']:.1%} confidence however often "
-        f"one looked. It had to exceed {report['margin']:g}."
+        f"{_signed(report['upper_bound'])}; each bound holds with {1 - report['alpha']:.1%} confidence at any time. "
+        f"The lower bound must exceed {report['margin']:g}."
     )
 
 
 def _metrics(report: Mapping[str, Any]) -> Iterator[str]:
-    """Both versions by every metric, the one that decides first."""
+    """Yield a table of both versions' metrics, the deciding one first."""
     of = {who: f"{who} {report.get(who) or ''}".strip() for who in ("champion", "challenger")}
     yield f"| metric (± standard error) | {of['champion']} | {of['challenger']} |"
     yield "|---|---|---|"
     decides = [_number(report[f"{who}_value"], report[f"{who}_standard_error"]) for who in ("champion", "challenger")]
     yield f"| **{report['metric']}**, which decides | {' | '.join(decides)} |"
-    for name, both in report["also"].items():
+    for name, both in report["extra_metrics"].items():
         values = [_number(both[who]["value"], both[who]["standard_error"]) for who in ("champion", "challenger")]
         yield f"| {name} | {' | '.join(values)} |"
 
 
-def _certainty(report: Mapping[str, Any]) -> Iterator[str]:
-    """How sure the difference is, and why."""
+def _uncertainty(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the difference with its error and lower bound."""
     if report["lower_bound"] is None or report["improvement"] is None:
         return
     yield (
@@ -112,63 +114,63 @@ def _certainty(report: Mapping[str, Any]) -> Iterator[str]:
     clusters = report["clusters"]
     if clusters["unit"] == "row":
         yield (
-            "The rows fall into too few hours to tell how far they depend on each other: the error takes each row for "
-            "independent, which is optimistic where rows of one hour are alike."
+            "The rows are of too few hours to estimate their correlation. The error treats rows as independent, which "
+            "is optimistic if rows of one hour are correlated."
         )
     else:
         yield (
-            f"Rows of one {clusters['unit']} may be alike: the error is that of {clusters['count']} clusters of a "
-            f"{clusters['unit']} (UTC), worth {clusters['effective']:.1f} independent ones as neighbours correlate by "
-            f"{clusters['neighbours']:.2f}. Taking every row for independent it would be "
-            f"{report['row_standard_error']:.4f}."
+            f"Rows of one {clusters['unit']} may be correlated. The error is that of {clusters['count']} clusters of a "
+            f"{clusters['unit']} (UTC), worth {clusters['effective']:.1f} independent ones, as neighbours correlate by "
+            f"{clusters['neighbours']:.2f}. With independent rows it would be {report['row_standard_error']:.4f}."
         )
     if found := report.get("mcnemar"):
         yield (
-            f"Only the challenger decides {found['only_challenger_right']:,} rows rightly, only the champion "
-            f"{found['only_champion_right']:,} (McNemar's exact p {found['p_value']:.2g}, rows taken for independent)."
+            f"{found['only_challenger_right']:,} rows are decided correctly by the challenger only, "
+            f"{found['only_champion_right']:,} by the champion only (McNemar's exact p {found['p_value']:.2g}, for "
+            "independent rows)."
         )
 
 
 def _segments(report: Mapping[str, Any], segments: Mapping[str, Any]) -> Iterator[str]:
-    judged = [segment for segment in segments["found"] if segment["status"] != "too_few"]
-    small = len(segments["found"]) - len(judged) + segments["not_listed"]
+    evaluated = [segment for segment in segments["found"] if segment["status"] != "too_few"]
+    small = len(segments["found"]) - len(evaluated) + segments["not_listed"]
     yield "## Segments"
     yield ""
     yield (
-        f"Within each, the lower bound must exceed −{report['segment_margin']:g}. {len(judged)} were judged; {small} "
-        f"have fewer than {report['policy']['segment_min_rows']:,} rows and were not."
+        f"Within each, the lower bound must exceed −{report['segment_margin']:g}. {len(evaluated)} were evaluated; "
+        f"{small} were not, as they have fewer than {report['policy']['segment_min_rows']:,} rows."
     )
-    if judged:
+    if evaluated:
         yield ""
         yield "| segment | rows | improvement | lower bound | |"
         yield "|---|---|---|---|---|"
-    for segment in judged[:MOST_SEGMENTS]:
+    for segment in evaluated[:MAX_SEGMENTS]:
         name = f"{segment['column']} = {_safe(segment['value'])}"
         bounds = f"{_signed(segment['improvement'])} | {_signed(segment['lower_bound'])}"
         yield f"| {name} | {segment['n']:,} | {bounds} | {STATUSES[segment['status']]} |"
-    if len(judged) > MOST_SEGMENTS:
+    if len(evaluated) > MAX_SEGMENTS:
         yield ""
-        yield f"{len(judged) - MOST_SEGMENTS} more have higher bounds."
+        yield f"{len(evaluated) - MAX_SEGMENTS} more have higher bounds."
 
 
 def _speed(report: Mapping[str, Any], speed: Mapping[str, Any]) -> Iterator[str]:
-    told = {"p50_ms": "one row, median (ms)", "p95_ms": "one row, 95th percentile (ms)", "size_mb": "size (MB)"}
+    measures = {"p50_ms": "one row, median (ms)", "p95_ms": "one row, 95th percentile (ms)", "size_mb": "size (MB)"}
     limits = {"p95_ms": "max_latency_ms", "size_mb": "max_size_mb"}
     yield "## Speed"
     yield ""
     yield "| | champion | challenger | limit |"
     yield "|---|---|---|---|"
-    for name, text in told.items():
+    for name, text in measures.items():
         values = [_plain(speed[who][name]) for who in ("champion", "challenger")]
         limit = speed["limits"].get(limits.get(name, ""))
         yield f"| {text} | {' | '.join(values)} | {'' if limit is None else f'{limit:g}'} |"
     allowed = speed["limits"].get("max_slowdown")
     slowdown = f"| {_plain(speed['slowdown'])} | {'' if allowed is None else f'{allowed:g}'} |"
-    yield f"| median, times the champion's | {slowdown}"
+    yield f"| median, as a multiple of the champion's | {slowdown}"
 
 
 def _what_would_change(report: Mapping[str, Any]) -> Iterator[str]:
-    """What another verdict would take."""
+    """Yield what would lead to another verdict."""
     bound, gain, margin = (report.get(name) for name in ("lower_bound", "improvement", "margin"))
     if bound is not None and gain is not None and margin is not None:
         if report["verdict"] == "pass":
@@ -179,9 +181,9 @@ def _what_would_change(report: Mapping[str, Any]) -> Iterator[str]:
             times = math.ceil(10 * ((gain - bound) / (gain - margin)) ** 2) / 10
             yield (
                 f"The lower bound must rise by more than {margin - bound:.4f}. An improvement of this size would be "
-                f"shown by a holdout about {times:g} times as long that was looked at as often."
+                f"shown by a holdout about {times:g} times as long, with as many earlier comparisons."
             )
-    for segment in (report.get("segments") or {"found": ()})["found"][:MOST_SEGMENTS]:
+    for segment in (report.get("segments") or {"found": ()})["found"][:MAX_SEGMENTS]:
         if segment["status"] in {"inferior", "not_shown"} and gain is not None and margin is not None and gain > margin:
             need = -report["segment_margin"] - segment["lower_bound"]
             name = f"{segment['column']} = {_safe(segment['value'])}"
@@ -209,6 +211,6 @@ def _time(text: str) -> str:
 
 
 def _safe(text: str) -> str:
-    """Return text that can neither end a table's cell nor begin a link, a tag or a span of code."""
+    """Return text without characters that end a table cell or begin a link, a tag or code."""
     flat = " ".join(str(text).split())
     return "".join(f"\\{char}" if char in "|[]<>`*" else char for char in flat)

@@ -1,10 +1,10 @@
-"""Where a challenger that is better on the whole is worse: its improvement within each value of chosen columns."""
+"""Evaluate a challenger within segments: its improvement for each value of the columns in ``promotion.segments``."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from keel.stats.metrics.losses import Scored
 
 MISSING = "(missing)"
-MOST_NAMED = 10
+MAX_NAMED = 10
 """Segments that a sentence names."""
-MOST_UNJUDGED = 50
-"""Segments with too few rows that a record lists; a column of identifiers has no end of them."""
+MAX_TOO_FEW = 50
+"""Segments with too few rows that a record lists; a column of identifiers may have millions."""
 
 
 class SegmentStatus(StrEnum):
-    """What is known of a challenger within one segment."""
+    """The statuses of a challenger within one segment; the values are stored."""
 
     NON_INFERIOR = "non_inferior"
     INFERIOR = "inferior"
@@ -47,9 +47,9 @@ class Segment:
     improvement: float = math.nan
     standard_error: float = math.nan
     lower_bound: float = math.nan
-    """At the comparison's level, for this segment alone: it decides."""
+    """At the comparison's level, for this segment alone; it decides the status."""
     simultaneous: tuple[float, float] = (math.nan, math.nan)
-    """Lower and upper bound, each at the level over the number of segments judged: all lower bounds hold together."""
+    """Bounds at the level divided by the number of evaluated segments: all lower bounds hold together."""
 
     @property
     def name(self) -> str:
@@ -59,34 +59,41 @@ class Segment:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-able values, NaN as None."""
         return {
-            "column": self.column, "value": self.value, "n": self.n, "status": str(self.status),
-            "improvement": finite_or_none(self.improvement), "standard_error": finite_or_none(self.standard_error),
+            "column": self.column,
+            "value": self.value,
+            "n": self.n,
+            "status": str(self.status),
+            "improvement": finite_or_none(self.improvement),
+            "standard_error": finite_or_none(self.standard_error),
             "lower_bound": finite_or_none(self.lower_bound),
             "simultaneous": [finite_or_none(bound) for bound in self.simultaneous],
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True)
 class Segments:
-    """Every segment that was judged, the worst bound first, then those that were too small."""
+    """The evaluated segments, the lowest bound first, then those with too few rows."""
 
     found: tuple[Segment, ...] = ()
     not_listed: int = 0
-    """Segments too small to be judged beyond `MOST_UNJUDGED`."""
+    """Number of segments with too few rows beyond `MAX_TOO_FEW`."""
 
     @property
-    def judged(self) -> list[Segment]:
-        """Those with enough rows."""
+    def evaluated(self) -> list[Segment]:
+        """The segments with enough rows."""
         return [segment for segment in self.found if segment.status is not SegmentStatus.TOO_FEW]
 
     def of(self, *statuses: SegmentStatus) -> list[Segment]:
-        """Return those with one of these statuses."""
+        """Return the segments with one of these statuses."""
         return [segment for segment in self.found if segment.status in statuses]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        return {"judged": len(self.judged), "not_listed": self.not_listed,
-                "found": [segment.to_dict() for segment in self.found]}  # fmt: skip
+        return {
+            "judged": len(self.evaluated),
+            "not_listed": self.not_listed,
+            "found": [segment.to_dict() for segment in self.found],
+        }
 
 
 def evaluate_segments(
@@ -100,36 +107,46 @@ def evaluate_segments(
     neighbours: float,
     level: float,
 ) -> Segments:
-    """Judge whether the challenger is not worse by ``policy.segment_margin`` or more within each segment.
+    """Evaluate whether the challenger is worse by ``policy.segment_margin`` or more within any segment.
 
-    A segment is *non-inferior* when its lower bound at ``level`` exceeds −margin. No correction is due here: the
-    challenger needs every segment, so a single one that is worse by the margin or more is missed with a chance of at
-    most ``level``, however many there are (Berger 1982). It is *inferior* when the upper bound at ``level`` over the
-    number of judged segments lies below −margin, which does accuse one among many; else it is *not shown*.
+    A segment is *non-inferior* if its lower bound at ``level`` exceeds −margin. This needs no correction for the number
+    of segments: a pass needs all of them, so one that is worse by the margin or more is missed with a chance of at most
+    ``level`` (Berger 1982). It is *inferior* if its upper bound at ``level`` divided by the number of segments is below
+    −margin; this correction is needed because one of many is reported. Otherwise it is *not shown*.
 
-    Rows, clusters and columns are those of the usable rows. neighbours: the correlation of neighbouring clusters over
-    all rows, as one segment's few rows hardly show their own.
+    Parameters
+    ----------
+    champion, challenger, columns, clusters
+        Of the usable rows.
+    neighbours
+        The correlation of neighbouring clusters over all rows; one segment has too few rows to estimate its own.
+
     """
-    sizes = [(column, value, index) for column in columns for value, index in _split(columns[column])]
-    judged = [part for part in sizes if len(part[2]) >= policy.segment_min_rows]
-    small = sorted((part for part in sizes if len(part[2]) < policy.segment_min_rows), key=lambda part: -len(part[2]))
+    parts = [(column, value, index) for column in columns for value, index in _split(columns[column])]
+    large = [part for part in parts if len(part[2]) >= policy.segment_min_rows]
+    small = sorted((part for part in parts if len(part[2]) < policy.segment_min_rows), key=lambda part: -len(part[2]))
     found = [
-        _judge(Segment(column, value, len(index), SegmentStatus.UNDEFINED), champion.take(index),
-               challenger.take(index), metric, clusters.take(index), neighbours, (level, level / len(judged)),
-               policy.segment_margin)
-        for column, value, index in judged
-    ]  # fmt: skip
+        _evaluate(
+            Segment(column, value, len(index), SegmentStatus.UNDEFINED),
+            champion.take(index),
+            challenger.take(index),
+            metric,
+            clusters.take(index),
+            neighbours,
+            (level, level / len(large)),
+            policy.segment_margin,
+        )
+        for column, value, index in large
+    ]
     found.sort(key=lambda segment: segment.lower_bound if math.isfinite(segment.lower_bound) else -math.inf)
-    found += [
-        Segment(column, value, len(index), SegmentStatus.TOO_FEW,
-                improvement(metric, influence(metric, champion.take(index)),
-                            influence(metric, challenger.take(index))).value)
-        for column, value, index in small[:MOST_UNJUDGED]
-    ]  # fmt: skip
-    return Segments(tuple(found), max(0, len(small) - MOST_UNJUDGED))
+    for column, value, index in small[:MAX_TOO_FEW]:
+        of_champion, of_challenger = (influence(metric, rows.take(index)) for rows in (champion, challenger))
+        difference = improvement(metric, of_champion, of_challenger).value
+        found.append(Segment(column, value, len(index), SegmentStatus.TOO_FEW, difference))
+    return Segments(tuple(found), max(0, len(small) - MAX_TOO_FEW))
 
 
-def _judge(
+def _evaluate(
     segment: Segment,
     champion: Scored,
     challenger: Scored,
@@ -139,29 +156,35 @@ def _judge(
     levels: tuple[float, float],
     margin: float,
 ) -> Segment:
-    better = improvement(metric, influence(metric, champion), influence(metric, challenger))
-    sure = uncertainty(better.contributions, clusters, neighbours=neighbours)
-    alone, together = (sure.half_width(level) for level in levels)
-    lower, below, above = better.value - alone, better.value - together, better.value + together
+    difference = improvement(metric, influence(metric, champion), influence(metric, challenger))
+    error = uncertainty(difference.contributions, clusters, neighbours=neighbours)
+    alone, together = (error.half_width(level) for level in levels)
+    lower, below, above = difference.value - alone, difference.value - together, difference.value + together
     if not all(map(math.isfinite, (lower, below, above))):
         status = SegmentStatus.UNDEFINED
     elif lower > -margin:
         status = SegmentStatus.NON_INFERIOR
     else:
         status = SegmentStatus.INFERIOR if above < -margin else SegmentStatus.NOT_SHOWN
-    return Segment(segment.column, segment.value, segment.n, status, better.value, sure.standard_error, lower,
-                   (below, above))  # fmt: skip
+    return replace(
+        segment,
+        status=status,
+        improvement=difference.value,
+        standard_error=error.standard_error,
+        lower_bound=lower,
+        simultaneous=(below, above),
+    )
 
 
-def named(segments: Sequence[Segment]) -> str:
-    """Name segments with their improvement and bound, the first ten."""
-    told = [f"{s.name} ({s.improvement:+.4f}, at least {s.lower_bound:+.4f})" for s in segments[:MOST_NAMED]]
-    rest = len(segments) - len(told)
-    return ", ".join(told) + (f" and {rest} more" if rest > 0 else "")
+def describe_segments(segments: Sequence[Segment]) -> str:
+    """Return the names of the first segments with their improvement and bound, and the number of the others."""
+    names = [f"{s.name} ({s.improvement:+.4f}, at least {s.lower_bound:+.4f})" for s in segments[:MAX_NAMED]]
+    rest = len(segments) - len(names)
+    return ", ".join(names) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _split(values: NDArray[Any]) -> Iterator[tuple[str, NDArray[np.intp]]]:
-    """Yield each value with the rows that have it."""
+    """Yield each value with the indices of its rows."""
     names = np.array([MISSING if value is None or value != value else str(value) for value in values], dtype=np.str_)
     if not len(names):
         return

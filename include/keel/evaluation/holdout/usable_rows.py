@@ -1,4 +1,4 @@
-"""The rows of a holdout on which two versions can be compared, and what is wrong with the others."""
+"""Select the rows of a holdout on which two versions can be compared, and count the others by reason."""
 
 from __future__ import annotations
 
@@ -20,64 +20,64 @@ if TYPE_CHECKING:
 OF_PROBABILITIES = frozenset({"brier", "log_loss"})
 OF_SCORES = OF_PROBABILITIES | {"roc_auc"}
 BINARY = OF_SCORES | {"accuracy"}
-MAX_LEFT_OUT = 0.05
-"""Share of rows that may be left out: which ones they are is no chance, and the rest no picture of the whole."""
+MAX_EXCLUDED = 0.05
+"""Largest share of excluded rows: they are not a random sample, so the others are not representative."""
 
 
 @dataclass(frozen=True)
 class UsableRows:
-    """Which rows both versions are judged on; the others by what they lack."""
+    """The rows on which both versions are compared, and the numbers of excluded rows by reason."""
 
     mask: Mask
-    left_out: dict[str, int]
-    """Reason → rows, each row under the first that applies; without those of which there are none."""
+    excluded: dict[str, int]
+    """Reason → number of rows, each row under the first reason that applies."""
     unscored: int
-    """Rows that are complete but for a score of the challenger."""
+    """Number of rows that lack only a usable score of the challenger."""
     newest: datetime | None
-    """Time (UTC) of the newest row with a label; none without any."""
+    """Time (UTC) of the newest row with a label; None without labels."""
 
     @property
     def n(self) -> int:
-        """How many are usable."""
+        """Number of usable rows."""
         return int(self.mask.sum())
 
-    def missing(self, policy: PromotionConfig, holdout_end: datetime) -> str | None:
-        """Say what these rows lack to decide anything by, and the way out; None where they lack nothing."""
+    def insufficiency(self, policy: PromotionConfig, holdout_end: datetime) -> str | None:
+        """Return why these rows do not suffice for a comparison, and what to do; None if they suffice."""
         total, n = len(self.mask), self.n
         if self.newest is None:
-            return "the holdout has no labelled rows: see that labels arrive, and compare again"
+            return "the holdout has no labelled rows: check that labels arrive, and compare again"
         age = holdout_end.astimezone(UTC) - self.newest
         if not age <= policy.max_label_age:
             return (
-                f"the newest labelled row, of {self.newest:%Y-%m-%d %H:%M} UTC, lies {age} before the holdout's end, "
-                f"and {policy.max_label_age} are allowed: see that labels arrive, and compare again"
+                f"the newest labelled row, of {self.newest:%Y-%m-%d %H:%M} UTC, is {age} older than the holdout's end, "
+                f"and at most {policy.max_label_age} are allowed: check that labels arrive, and compare again"
             )
         if self.unscored:
             return (
                 f"the challenger gives no usable score for {self.unscored:,} of {n + self.unscored:,} labelled rows, "
-                "and must not choose the rows it is judged on: correct its pipeline and train again"
+                "so its own outputs would select the rows of the comparison: correct its pipeline and train again"
             )
         if n < policy.min_rows:
             return (
                 f"the holdout has {n:,} usable rows and {policy.min_rows:,} are needed{self._why()}: "
                 "wait for more labels, or lengthen retrain.holdout"
             )
-        if not n >= (1 - MAX_LEFT_OUT) * total:
+        if not n >= (1 - MAX_EXCLUDED) * total:
             return (
-                f"{total - n:,} of {total:,} rows cannot be used, more than {MAX_LEFT_OUT:.0%}{self._why()}: "
-                "correct what spoils them, and compare again"
+                f"{total - n:,} of {total:,} rows are unusable, more than {MAX_EXCLUDED:.0%}{self._why()}: "
+                "correct the data, and compare again"
             )
         return None
 
     def _why(self) -> str:
-        reasons = ", ".join(f"{count:,} with {reason}" for reason, count in self.left_out.items())
+        reasons = ", ".join(f"{count:,} with {reason}" for reason, count in self.excluded.items())
         return f" ({reasons})" if reasons else ""
 
 
 def usable_rows(metric: str, champion: Scored, challenger: Scored, times: Times, holdout_end: datetime) -> UsableRows:
-    """Say which rows have all that ``metric`` needs of both versions.
+    """Return the rows with everything that ``metric`` needs of both versions.
 
-    `ValueError` where the arrays are not of the same rows: that is a mistake of the caller, not of the data.
+    `ValueError` if the arrays are not of the same rows: an error of the caller, not of the data.
     """
     n = len(champion)
     if not len(challenger) == len(times) == n or not np.array_equal(champion.label, challenger.label, equal_nan=True):
@@ -89,16 +89,16 @@ def usable_rows(metric: str, champion: Scored, challenger: Scored, times: Times,
         "no time, or one after the holdout's end": ~(times <= end),
         "no usable score of the champion": ~_has_score(metric, champion),
     }
-    left_out, usable = dict[str, int](), np.full(n, True)
+    excluded, usable = dict[str, int](), np.full(n, True)
     for reason, at_fault in faults.items():
-        left_out[reason] = int((usable & at_fault).sum())
+        excluded[reason] = int((usable & at_fault).sum())
         usable &= ~at_fault
     unscored = usable & ~_has_score(metric, challenger)
-    left_out["no usable score of the challenger"] = int(unscored.sum())
+    excluded["no usable score of the challenger"] = int(unscored.sum())
     dated = times[labelled & (times <= end)].astype("datetime64[us]")
     newest = dated.max().astype(datetime).replace(tzinfo=UTC) if len(dated) else None
     return UsableRows(
-        usable & ~unscored, {k: count for k, count in left_out.items() if count}, int(unscored.sum()), newest
+        usable & ~unscored, {k: count for k, count in excluded.items() if count}, int(unscored.sum()), newest
     )
 
 
@@ -107,7 +107,7 @@ def _has_label(metric: str, rows: Scored) -> Mask:
 
 
 def _has_score(metric: str, rows: Scored) -> Mask:
-    """Whether a row has what the metric needs; a decision made from a score that is no number is none either."""
+    """Whether a row has the outputs that the metric needs; a decision from a score that is NaN is not usable."""
     usable: NDArray[Any] = np.isfinite(rows.score) if metric in BINARY else np.isfinite(rows.prediction)
     if metric == "accuracy":
         usable &= np.isfinite(rows.prediction)

@@ -1,1 +1,1 @@
-"""A promoted version against the version before it, on the same live rows."""
+"""Compare a promoted version with the version before it, on the same live rows."""

@@ -1,7 +1,7 @@
-"""What the labelled rows of a probation say: bets on blocks of them that the new version does worse than it may.
+"""The sequential tests of a probation: bets on blocks of labelled rows that the new version is worse than tolerated.
 
-The bets are on blocks, not on rows: rows of the same hours share their weather, and a test that takes them for
-independent takes back good versions.
+The tests use blocks rather than rows, because rows of the same hours are correlated: a test that treats them as
+independent rolls back good versions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keel.stats.sequential.betting import combine, log_e_value
+from keel.stats.sequential.betting import Wealth, combine, log_e_value
 from keel.stats.sequential.blocks import Integers, Times, block_ends, block_means, lost_pairs
 from keel.stats.sequential.bounded_losses import PROBABILITY_METRICS, BoundedLoss
 
@@ -25,37 +25,38 @@ if TYPE_CHECKING:
     from keel.stats.metrics.losses import Estimate, Floats, Scored
 
 BLOCK_ROWS, BLOCK_SPAN = 50, np.timedelta64(2, "h")
-"""A block is the next rows that are at least so many and span so much time. A test of single flights takes back every
-third version that is as good as the one before it; docs/statistics.md has the numbers."""
+"""Minimum number of rows of a block, and minimum time that they span. A test of single rows rolls back one in three
+equal versions of flight_delay; docs/statistics.md has the numbers."""
 BLOCK_CLASS = 5
-"""Rows of each class without which a block says nothing about the order of scores."""
+"""Minimum number of rows of each class in a block for the comparison of rankings."""
 BLOCK_CONTEXT = 5
-"""Blocks before its own with which a block's rows are compared: ten hours or more, so that the day's order counts."""
-MOST = 0.2
-"""By how much more than the tolerance a block counts at most, either way: no short time, however bad, decides alone."""
+"""Earlier blocks whose rows a block's rows are ranked against: ten hours or more, to include the order within a day."""
+MAX_BLOCK_DEVIATION = 0.2
+"""Largest deviation from the tolerance that a block counts, in either direction: no single block decides alone."""
 RANKING_TOLERANCE = 0.02
-"""Share of pairs by which equal versions may differ for days: two trainings on resampled rows of the same days do."""
-PROMISE_DELTA = 0.01
-"""Chance that the upper bound from the holdout is below the mean that its rows are a sample of."""
+"""Tolerated share of pairs that the new version ranks worse: two trainings on resampled rows of the same days differ by
+so much for days."""
+BASELINE_DELTA = 0.01
+"""Error rate of the upper bound of the mean loss from the holdout."""
 LARGEST_LOG = 700.0
-"""Capitals beyond e to this are reported as that: a float holds no more."""
-MOST_LEFT_OUT = 0.01
-"""Share of labelled predictions without a usable score from which the others do not speak for the version."""
+"""Largest logarithm of evidence that is reported: a float holds no more."""
+MAX_UNUSABLE_SHARE = 0.01
+"""Largest share of labelled predictions without a usable score: with more, the others are not representative."""
 
 
 @dataclass(frozen=True)
 class SequentialTest:
-    """How far a test has come; it has decided once its capital has reached its threshold."""
+    """The state of a test; it is significant once its evidence reaches the threshold."""
 
-    capital: float
-    """The highest so far, from 1 at the start. If nothing is wrong it ever reaches c with a chance of at most 1/c."""
+    evidence: float
+    """The highest e-value so far, at least 1. Under the null hypothesis it reaches c with a chance of at most 1/c."""
     threshold: float
     crossed_at: int | None
-    """Labelled predictions after which the capital first reached the threshold."""
+    """Number of labelled predictions after which the evidence first reached the threshold."""
     crossed_by: str | None
-    """What the new version was worse in, ``loss`` or ``ranking``: that with the larger capital then."""
+    """``loss`` or ``ranking``: the test with the larger evidence at that time."""
     blocks: int
-    """In how many blocks of rows it was bet on, of the kind of which there are fewest."""
+    """Number of blocks; of two kinds of blocks that of the fewer."""
 
     def to_dict(self) -> dict[str, float | int | str | None]:
         """Return plain values."""
@@ -64,110 +65,115 @@ class SequentialTest:
 
 @dataclass(frozen=True)
 class ProbationTests:
-    """The rows of one look, and how they are bet on."""
+    """The rows of one evaluation of a probation, and the tests on them."""
 
     loss: BoundedLoss
-    promised: Estimate | None
+    baseline: Estimate | None
     current: Scored
     previous: Scored | None
     times: Times
     policy: PromotionConfig
-    max_increase: float
+    max_degradation: float
 
     @cached_property
     def own(self) -> NDArray[np.bool_]:
-        """Rows that the new version has a loss on."""
+        """Rows on which the new version has a loss."""
         return self.loss.usable(self.current)
 
     @cached_property
     def both(self) -> NDArray[np.bool_]:
-        """Rows that every version has a loss on."""
+        """Rows on which every version has a loss."""
         return self.own if self.previous is None else self.own & self.loss.usable(self.previous)
 
     @cached_property
     def worse(self) -> dict[str, tuple[Integers, Floats]]:
-        """By how much each block is worse than the previous version's, in loss and in pairs ranked."""
+        """The difference to the previous version in each block, in loss and in ranked pairs; positive is worse."""
         if self.previous is None:
             return {}
         rows, before, times = self.current.take(self.both), self.previous.take(self.both), self.times[self.both]
-        found = {}
+        worse = {}
         if self.loss.metric != "roc_auc":
             ends = _blocks(times, rows)
-            found["loss"] = ends, block_means(self.loss.of(rows) - self.loss.of(before), ends)
+            worse["loss"] = ends, block_means(self.loss.of(rows) - self.loss.of(before), ends)
         if self.loss.metric in PROBABILITY_METRICS:
             ends = _blocks(times, rows, each_class=BLOCK_CLASS)
-            found["ranking"] = ends, lost_pairs(rows.label, rows.score, before.score, ends, context=BLOCK_CONTEXT)
-        return found
+            worse["ranking"] = ends, lost_pairs(rows.label, rows.score, before.score, ends, context=BLOCK_CONTEXT)
+        return worse
 
     @property
     def tolerances(self) -> dict[str, float]:
-        """By how much a block may be worse."""
-        allowed = max(self.max_increase, -self.policy.margin)
+        """The tolerated difference of a block."""
+        allowed = max(self.max_degradation, -self.policy.margin)
         of_pairs = max(RANKING_TOLERANCE, allowed) if self.loss.metric == "roc_auc" else RANKING_TOLERANCE
-        return {"loss": self.loss.increase(allowed, self.promised), "ranking": of_pairs}
+        return {"loss": self.loss.increase(allowed, self.baseline), "ranking": of_pairs}
 
     @property
-    def promised_bound(self) -> float | None:
-        """What the mean loss may be, in units of the metric's loss."""
-        if self.promised is None:
+    def baseline_limit(self) -> float | None:
+        """The largest mean loss that meets the baseline, in units of the metric's loss; None without a baseline."""
+        if self.baseline is None:
             return None
-        bound = self.loss.upper_bound(self.promised, delta=PROMISE_DELTA)
-        return min(1.0, bound + self.loss.increase(self.max_increase, self.promised)) * self.loss.cap
+        bound = self.loss.upper_bound(self.baseline, delta=BASELINE_DELTA)
+        return min(1.0, bound + self.loss.increase(self.max_degradation, self.baseline)) * self.loss.cap
 
     @property
     def pairs_lost(self) -> float | None:
-        """The mean over the blocks."""
+        """The mean share of pairs that the new version ranks worse, over the blocks; None without blocks."""
         _, lost = self.worse.get("ranking", (None, ()))
         return float(np.mean(lost)) if len(lost) else None
 
     def mean_loss(self, rows: Scored | None) -> float | None:
-        """Return a version's mean over the rows that all have a loss on."""
+        """Return a version's mean loss on the rows on which every version has one; None without such rows."""
         if rows is None or not self.both.any():
             return None
         return float(self.loss.of(rows.take(self.both)).mean() * self.loss.cap)
 
-    def bet_on_harm(self) -> SequentialTest | None:
-        """Bet that the version is worse than the one before it by more than is tolerated."""
-        bets = {}
+    def test_harm(self) -> SequentialTest | None:
+        """Test whether the version is worse than the one before it by more than is tolerated."""
+        paths = {}
         for name, (ends, worse) in self.worse.items():
-            beyond = np.clip(worse - self.tolerances[name], -MOST, MOST)
-            bets[name] = ends, log_e_value(beyond, null=0.0, low=-MOST, high=MOST).path
-        return _bet(bets, self.both, self.policy.rollback_alpha) if bets else None
+            paths[name] = ends, bet_on_excess(worse - self.tolerances[name]).path
+        return _combined_test(paths, self.both, self.policy.rollback_alpha) if paths else None
 
-    def bet_on_promise(self) -> SequentialTest | None:
-        """Bet that the version's mean loss is above what it promised."""
-        if self.promised_bound is None:
+    def test_baseline(self) -> SequentialTest | None:
+        """Test whether the version's mean loss is above its baseline from the holdout."""
+        if self.baseline_limit is None:
             return None
         rows = self.current.take(self.own)
         ends = _blocks(self.times[self.own], rows)
-        path = log_e_value(block_means(self.loss.of(rows), ends), null=self.promised_bound / self.loss.cap).path
-        return _bet({"loss": (ends, path)}, self.own, self.policy.rollback_alpha)
+        path = log_e_value(block_means(self.loss.of(rows), ends), null=self.baseline_limit / self.loss.cap).path
+        return _combined_test({"loss": (ends, path)}, self.own, self.policy.rollback_alpha)
 
     def missing(self) -> tuple[str, ...]:
-        """Say why a version without a verdict against it has not shown itself to be harmless."""
-        found = []
-        n, enough = int(self.both.sum()), self.policy.min_rows
-        if n < enough:
-            found.append(f"there are {n:,} labelled predictions to judge it by, and {enough:,} are needed")
-        fewest = fewest_blocks(self.policy.rollback_alpha)
+        """Return why the evidence does not suffice to call the version harmless."""
+        reasons = []
+        n, needed = int(self.both.sum()), self.policy.min_rows
+        if n < needed:
+            reasons.append(f"there are {n:,} usable labelled predictions, and {needed:,} are needed")
+        min_blocks = fewest_blocks(self.policy.rollback_alpha)
         for name, (ends, _) in self.worse.items():
-            if len(ends) < fewest:
-                found.append(f"the labels make {len(ends)} blocks to compare the {name} in, and {fewest} are needed")
-        if (left_out := int((~self.both).sum())) > MOST_LEFT_OUT * len(self.both):
+            if len(ends) < min_blocks:
+                reasons.append(f"there are {len(ends)} blocks to compare the {name} in, and {min_blocks} are needed")
+        if (unusable := int((~self.both).sum())) > MAX_UNUSABLE_SHARE * len(self.both):
             of = "either version" if self.previous is not None else "the version"
-            found.append(f"{left_out:,} of {len(self.both):,} labelled predictions have no usable score of {of}")
-        if self.previous is None and self.promised is None:
-            found.append(f"there is no version before it, and no mean {self.loss.name} of its holdout")
-        return tuple(found)
+            reasons.append(f"{unusable:,} of {len(self.both):,} labelled predictions have no usable score of {of}")
+        if self.previous is None and self.baseline is None:
+            reasons.append(f"there is no version before it, and no mean {self.loss.name} of its holdout")
+        return tuple(reasons)
+
+
+def bet_on_excess(excess: Floats) -> Wealth:
+    """Bet that the mean excess of blocks is positive; each block counts at most `MAX_BLOCK_DEVIATION` either way."""
+    limit = MAX_BLOCK_DEVIATION
+    return log_e_value(np.clip(excess, -limit, limit), null=0.0, low=-limit, high=limit)
 
 
 def fewest_blocks(alpha: float) -> int:
-    """Return after how many blocks harm can be shown at all, each being as bad as a block counts.
+    """Return the smallest number of blocks that can show harm, each with the largest deviation that counts.
 
     >>> fewest_blocks(0.01)
     11
     """
-    path = log_e_value(np.full(1_000, MOST), null=0.0, low=-MOST, high=MOST).path
+    path = bet_on_excess(np.full(1_000, MAX_BLOCK_DEVIATION)).path
     return int(np.argmax(path >= -math.log(alpha))) + 1
 
 
@@ -175,19 +181,21 @@ def _blocks(times: Times, rows: Scored, *, each_class: int = 0) -> Integers:
     return block_ends(times, rows.label, rows=BLOCK_ROWS, span=BLOCK_SPAN, each_class=each_class)
 
 
-def _bet(tests: Mapping[str, tuple[Integers, Floats]], usable: NDArray[np.bool_], alpha: float) -> SequentialTest:
-    """Follow the tests' common capital; ``usable`` tells which labelled predictions their rows were."""
+def _combined_test(
+    tests: Mapping[str, tuple[Integers, Floats]], usable: NDArray[np.bool_], alpha: float
+) -> SequentialTest:
+    """Return the test by the mean wealth of several; usable: which of the labelled predictions their rows are."""
     ends, path = combine(list(tests.values()))
     above = np.flatnonzero(path >= -math.log(alpha))
     crossed_at = crossed_by = None
     if len(above):
         moment = ends[above[0]]
         crossed_at = int(np.flatnonzero(usable)[moment - 1]) + 1
-        crossed_by = max(tests, key=lambda name: _held(*tests[name], moment))
+        crossed_by = max(tests, key=lambda name: _log_wealth_at(*tests[name], moment))
     highest = max(0.0, float(path.max())) if len(path) else 0.0
     fewest = min(len(own) for own, _ in tests.values())
     return SequentialTest(math.exp(min(highest, LARGEST_LOG)), 1 / alpha, crossed_at, crossed_by, fewest)
 
 
-def _held(ends: Integers, path: Floats, moment: int) -> float:
+def _log_wealth_at(ends: Integers, path: Floats, moment: int) -> float:
     return float(np.append(0.0, path)[np.searchsorted(ends, moment, side="right")])

@@ -1,8 +1,7 @@
-"""A new version on probation: is it shown to be worse than the one before it, and does it hold what it promised?
+"""Evaluate a version on probation: is it worse than the version before it, and does it meet its holdout baseline?
 
-Both are tests by betting (`keel.stats.sequential.betting`), from the first labelled prediction of the probation:
-what they look
-for can only have begun with the promotion, so nothing has to start anew on the way.
+Both are sequential tests by betting (`keel.stats.sequential.betting`). They begin with the first labelled prediction of
+the probation and never restart, since what they test for begins with the promotion.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ProbationVerdict(StrEnum):
-    """What is known of a version on probation."""
+    """The verdicts of a probation; the values are stored."""
 
     HARM = "harm"
     BASELINE_NOT_MET = "broken_promise"
@@ -34,57 +33,65 @@ class ProbationVerdict(StrEnum):
 
 @dataclass(frozen=True)
 class ProbationReport:
-    """A look at a version on probation."""
+    """The evaluation of a version on probation."""
 
     verdict: ProbationVerdict
     metric: str
     loss: str
-    """What the mean losses are means of."""
+    """Name of the loss whose means are compared."""
     over: bool
+    """Whether the probation has ended."""
     n: int
-    """Labelled predictions that could be judged."""
-    n_left_out: int
+    """Usable labelled predictions."""
+    n_unusable: int
     current_loss: float | None
     previous_loss: float | None
-    promised_loss: float | None
-    """What the mean loss may be: the upper bound from the holdout, and the tolerated increase."""
+    baseline_limit: float | None
+    """The largest mean loss that meets the baseline: the upper bound from the holdout, and the tolerated increase."""
     pairs_lost: float | None
-    """By how much smaller than the previous version's the share of pairs is that the version ranks rightly."""
+    """The share of pairs that the previous version ranks correctly, less that of the version."""
     harm: SequentialTest | None
-    promise: SequentialTest | None
+    baseline: SequentialTest | None
     missing: tuple[str, ...]
-    """Why nothing can be concluded, in plain words."""
+    """Why the evidence does not suffice, as clauses."""
 
     @property
     def sentence(self) -> str:
-        """What the look has shown, for people."""
-        losses = f"its mean {self.loss} was {_number(self.current_loss)}"
+        """The result in plain sentences."""
+        losses = f"its mean {self.loss} is {_number(self.current_loss)}"
         if self.previous_loss is not None:
-            losses += f", the version before it would have had {_number(self.previous_loss)}"
+            losses += f", that of the version before it {_number(self.previous_loss)}"
         if self.pairs_lost is not None:
             fewer = "fewer" if self.pairs_lost > 0 else "more"
-            losses += f", and of 100 pairs it ranked {abs(self.pairs_lost) * 100:.1f} {fewer} rightly"
-        seen = f"on {self.n:,} labelled predictions {losses}" if self.n else "no labelled predictions to judge it by"
+            losses += f", and of 100 pairs it ranks {abs(self.pairs_lost) * 100:.1f} {fewer} correctly"
+        numbers = f"on {self.n:,} labelled predictions {losses}" if self.n else "no usable labelled predictions"
         match self.verdict:
             case ProbationVerdict.HARM:
-                return f"The version is worse than the one before it {self._how()}: {seen}; {_crossing(self.harm)}."
+                evidence = _crossing(self.harm)
+                return f"The version is worse than the version before it {self._worse_in()}: {numbers}. {evidence}."
             case ProbationVerdict.BASELINE_NOT_MET:
-                promised = f"promised on its holdout was at most {_number(self.promised_loss)}"
-                return f"The version does not do what it promised: {seen}; {promised}; {_crossing(self.promise)}."
+                limit = f"its holdout baseline allows at most {_number(self.baseline_limit)}"
+                return f"The version does not meet its baseline: {numbers}; {limit}. {_crossing(self.baseline)}."
             case ProbationVerdict.PASSED:
-                return f"The version has survived its probation: {seen}."
+                return f"The version passed its probation: {numbers}."
             case ProbationVerdict.INCONCLUSIVE:
-                return f"The probation shows nothing: {'; '.join(self.missing)} ({seen})."
-        return f"The version is on probation: {seen}."
+                return f"The probation has not enough evidence: {'; '.join(self.missing)} ({numbers})."
+        return f"The version is on probation: {numbers}."
 
-    def _how(self) -> str:
-        return "in how it ranks" if self.harm and self.harm.crossed_by == "ranking" else f"by its mean {self.loss}"
+    def _worse_in(self) -> str:
+        return "by its ranking" if self.harm and self.harm.crossed_by == "ranking" else f"by its mean {self.loss}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-able values, NaN as None."""
         plain = {name: finite_or_none(value) for name, value in self.__dict__.items()}
-        bets = {name: bet and bet.to_dict() for name, bet in (("harm", self.harm), ("promise", self.promise))}
-        return {**plain, **bets, "verdict": str(self.verdict), "missing": list(self.missing), "sentence": self.sentence}
+        tests = {name: test and test.to_dict() for name, test in (("harm", self.harm), ("baseline", self.baseline))}
+        return {
+            **plain,
+            **tests,
+            "verdict": str(self.verdict),
+            "missing": list(self.missing),
+            "sentence": self.sentence,
+        }
 
 
 def evaluate_probation(
@@ -95,34 +102,44 @@ def evaluate_probation(
     metric: str,
     reference: Mapping[str, Any],
     policy: PromotionConfig,
-    max_increase: float,
+    max_degradation: float,
     over: bool,
     not_compared: str = "",
 ) -> ProbationReport:
-    """Judge the version on probation by its labelled live rows, in the order in which their labels came.
+    """Evaluate the version on probation on its labelled live rows, in the order in which their labels arrived.
 
-    current, previous: the new version and the one before it on the same rows; no previous where there is none, or where
-    it cannot be scored, and then ``not_compared`` says why. times: of the predictions, shape (n,), datetime64.
-    reference: what is kept with the new version of its holdout. over: whether the probation has ended.
+    The error rate of each test is at most ``policy.rollback_alpha``, for any number of evaluations, provided that later
+    evaluations only add rows.
 
-    Each test keeps to ``policy.rollback_alpha`` however often it is looked at, provided that later looks only add rows.
+    - *harm*, which rolls the version back: its mean loss in a block is expected to exceed the previous version's by
+      more than ``max_degradation`` (or ``−margin``), or it is expected to rank more than `RANKING_TOLERANCE` of the
+      pairs worse. For `roc_auc` the test is of the ranking alone, for metrics without probabilities of the loss alone.
+    - *baseline not met*, which people are notified of: its mean loss is expected to exceed the upper bound from its
+      holdout by more than ``max_degradation``, and no harm is shown, so the version before it would be no better.
 
-    - *harm*, which takes the version back: block by block its mean loss is expected to be worse than the previous
-      version's by more than ``max_increase`` (or ``−margin``), or it is expected to rank more than `RANKING_TOLERANCE`
-      of the pairs less rightly. For `roc_auc` the ranking alone, for metrics without probabilities the loss alone.
-    - *broken promise*, which people are told: its mean loss is expected to be above the upper bound from its holdout by
-      more than ``max_increase``, and no harm is shown: the version before it would do no better.
+    Parameters
+    ----------
+    current, previous
+        The new version and the one before it on the same rows. ``previous`` is None if there is none, or if it cannot
+        score; ``not_compared`` is then the reason.
+    times
+        Of the predictions, shape (n,), datetime64.
+    reference
+        The statistics of the new version's holdout that are registered with it.
+    over
+        Whether the probation has ended.
+
     """
-    promised = baseline_loss(metric, reference)
-    loss = bounded_loss(metric, promised)
+    baseline = baseline_loss(metric, reference)
+    loss = bounded_loss(metric, baseline)
     if loss is None:
-        return _unjudged(metric, len(current), over)
-    look = ProbationTests(loss, promised, current, previous, times, policy, max_increase)
-    harm, promise = look.bet_on_harm(), look.bet_on_promise()
-    missing = (*((not_compared,) if not_compared else ()), *look.missing())
+        return _without_loss(metric, len(current), over)
+    tests = ProbationTests(loss, baseline, current, previous, times, policy, max_degradation)
+    harm, not_met = tests.test_harm(), tests.test_baseline()
+    missing = (*((not_compared,) if not_compared else ()), *tests.missing())
     if harm and harm.crossed_at:
         verdict = ProbationVerdict.HARM
-    elif promise and promise.crossed_at:
+    elif not_met and not_met.crossed_at:
         verdict = ProbationVerdict.BASELINE_NOT_MET
     elif not over:
         verdict = ProbationVerdict.RUNNING
@@ -133,28 +150,28 @@ def evaluate_probation(
         metric=metric,
         loss=loss.name,
         over=over,
-        n=int(look.both.sum()),
-        n_left_out=int((~look.both).sum()),
-        current_loss=look.mean_loss(current),
-        previous_loss=look.mean_loss(previous),
-        promised_loss=look.promised_bound,
-        pairs_lost=look.pairs_lost,
+        n=int(tests.both.sum()),
+        n_unusable=int((~tests.both).sum()),
+        current_loss=tests.mean_loss(current),
+        previous_loss=tests.mean_loss(previous),
+        baseline_limit=tests.baseline_limit,
+        pairs_lost=tests.pairs_lost,
         harm=harm,
-        promise=promise,
+        baseline=not_met,
         missing=missing,
     )
 
 
-def _unjudged(metric: str, rows: int, over: bool) -> ProbationReport:
+def _without_loss(metric: str, rows: int, over: bool) -> ProbationReport:
     verdict = ProbationVerdict.INCONCLUSIVE if over else ProbationVerdict.RUNNING
-    why = f"what is kept of the version's holdout holds no {metric}, so there is no scale to judge its errors on"
+    why = f"the statistics of the version's holdout have no {metric}, so its errors have no scale"
     return ProbationReport(verdict, metric, metric, over, 0, rows, None, None, None, None, None, None, (why,))
 
 
-def _crossing(bet: SequentialTest | None) -> str:
-    assert bet is not None
-    assert bet.crossed_at is not None
-    return f"after {bet.crossed_at:,} of them the evidence against it had grown to {bet.threshold:,.0f} to 1"
+def _crossing(test: SequentialTest | None) -> str:
+    assert test is not None
+    assert test.crossed_at is not None
+    return f"The evidence reached {test.threshold:,.0f} to 1 after {test.crossed_at:,} of them"
 
 
 def _number(value: float | None) -> str:

@@ -162,13 +162,13 @@ class StoredProbationReport(Record):
     previous: int | None = None
     metric: str | None = None
     loss: str | None = None
-    n_left_out: int = 0
+    n_unusable: int = Field(default=0, validation_alias=AliasChoices("n_unusable", "n_left_out"))
     current_loss: float | None = None
     previous_loss: float | None = None
-    promised_loss: float | None = None
+    baseline_limit: float | None = Field(default=None, validation_alias=AliasChoices("baseline_limit", "promised_loss"))
     pairs_lost: float | None = None
     harm: JsonObject | None = None
-    promise: JsonObject | None = None
+    baseline: JsonObject | None = Field(default=None, validation_alias=AliasChoices("baseline", "promise"))
     missing: tuple[str, ...] = ()
 
     @property

@@ -91,13 +91,13 @@ class ComparisonRecord(Evidence):
     """Of an experiment's analysis."""
     decided_at: Time | None = None
     """When an experiment reached its verdict."""
-    n_left_out: dict[str, int] | None = None
+    n_excluded: dict[str, int] | None = Field(None, validation_alias=AliasChoices("n_excluded", "n_left_out"))
     """Rows that could not be used: their ``total``, and how many by reason."""
     clusters: JsonObject | None = None
     segments: JsonObject | None = None
     speed: JsonObject | None = None
     labels: JsonObject | None = None
-    also: JsonObject | None = None
+    extra_metrics: JsonObject | None = Field(None, validation_alias=AliasChoices("extra_metrics", "also"))
     """Other metrics of both versions."""
     mcnemar: JsonObject | None = None
     policy: JsonObject | None = None
@@ -108,7 +108,7 @@ class ComparisonRecord(Evidence):
     @property
     def n_rows(self) -> int:
         """Labelled rows of the holdout, those included that could not be used."""
-        return self.n + (self.n_left_out or {}).get("total", 0)
+        return self.n + (self.n_excluded or {}).get("total", 0)
 
 
 class Outcome(Evidence):

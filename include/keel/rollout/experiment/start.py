@@ -147,7 +147,7 @@ def _planned(
         least=parameters.get("least") or MIN_DURATION,
         most=parameters.get("most") or MAX_DURATION + delay,
         started_at=now,
-        promised=_baseline(ws, config, champion, metric),
+        baseline=_baseline(ws, config, champion, metric),
         label_delay=delay,
     )
     if laxer := laxer_than_the_gate(config, plan):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from keel.deployments.experiments import Outcome
 from keel.evaluation.holdout.comparison import Verdict, compare_versions
-from keel.evaluation.holdout.segments import SegmentStatus, named
+from keel.evaluation.holdout.segments import SegmentStatus, describe_segments
 from keel.monitoring.records import ComparisonRecord
 from keel.monitoring.storage import derived_id, report_id, store_comparison
 from keel.rollout.experiment.start import laxer_than_the_gate
@@ -122,14 +122,14 @@ def _with_requirements(found: Comparison, reason: str) -> tuple[Verdict, str]:
     margin, speed = found.policy.segment_margin, found.speed
     failed = list(speed.exceeded if speed else ())
     if worse := found.segments.of(SegmentStatus.INFERIOR):
-        failed.append(f"worse by more than {margin:g} within {named(worse)}")
+        failed.append(f"worse by more than {margin:g} within {describe_segments(worse)}")
     elif unclear := found.segments.of(SegmentStatus.NOT_SHOWN):
-        failed.append(f"not shown to be worse by less than {margin:g} within {named(unclear)}")
+        failed.append(f"not shown to be worse by less than {margin:g} within {describe_segments(unclear)}")
     if failed:
         return Verdict.FAIL, f"{reason} But it does not meet other requirements of the policy: {'; '.join(failed)}."
     missing = list(speed.missing if speed else ())
     if undefined := found.segments.of(SegmentStatus.UNDEFINED):
-        missing.append(f"{found.metric} within {named(undefined)}")
+        missing.append(f"{found.metric} within {describe_segments(undefined)}")
     if not math.isfinite(found.improvement):
         missing.append(found.reason)
     if missing:

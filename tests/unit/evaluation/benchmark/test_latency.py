@@ -56,7 +56,7 @@ def timed(*seconds, shared=False):
     return clock, {i: Timed(clock, s, calls) for i, s in enumerate(seconds, start=1)}
 
 
-def test_each_call_is_counted_and_the_first_ones_are_not():
+def test_measure_counts_every_call_after_the_warm_up():
     clock, models = timed(lambda now, n: 1 / 256 if now else 9.0)
     found = measure(models, ONE, sizes=(1,), seconds=1, clock=clock)[1]
     assert (found.calls, found.batches) == (256, {})
@@ -64,18 +64,18 @@ def test_each_call_is_counted_and_the_first_ones_are_not():
     assert found.rows_per_second == pytest.approx(256)
 
 
-def test_percentiles_are_those_of_the_calls():
+def test_latency_has_the_percentiles_of_the_calls():
     spent = [i / 1_000 for i in range(1, 102)]
     assert Latency.of(1, spent) == Latency(1, 101, pytest.approx(51), pytest.approx(96), pytest.approx(100))
 
 
 @pytest.mark.parametrize(("calls", "reached"), [(1, 0), (2, 1), (19, 1), (20, 2), (99, 2), (100, 3)])
-def test_a_percentile_that_no_call_lies_beyond_is_not_given(calls, reached):
+def test_a_percentile_without_a_call_beyond_it_is_nan(calls, reached):
     found = Latency.of(1, [0.001] * calls)
     assert [math.isfinite(p) for p in (found.p50_ms, found.p95_ms, found.p99_ms)] == [i < reached for i in range(3)]
 
 
-def test_batches_are_measured_apart_and_throughput_is_the_best_of_them():
+def test_each_batch_size_is_measured_and_throughput_is_the_highest():
     clock, models = timed(lambda now, n: 0.002 + n * 1e-5)
     found = measure(models, ONE, seconds=3, clock=clock)[1]
     assert found.p50_ms == pytest.approx(2.01)
@@ -85,7 +85,7 @@ def test_batches_are_measured_apart_and_throughput_is_the_best_of_them():
     assert found.to_dict()["calls"] == pytest.approx({"1": 498, "100": 334, "1000": 84}, abs=1)
 
 
-def test_versions_take_turns_on_the_same_rows_and_none_is_always_first():
+def test_versions_take_turns_on_the_same_rows_in_random_order():
     clock, models = timed(lambda now, n: 0.01, lambda now, n: 0.01, shared=True)
     measure(models, ONE, sizes=(1,), seconds=1, clock=clock)
     calls = models[1].calls[6:]  # after the warm-up
@@ -96,7 +96,7 @@ def test_versions_take_turns_on_the_same_rows_and_none_is_always_first():
     assert len({id(rows) for _, rows in calls}) == 50
 
 
-def test_a_machine_that_gets_slower_and_slower_leaves_the_ratio_alone():
+def test_a_machine_that_slows_down_does_not_change_the_ratio():
     """Measured one after the other, the third version would seem some ten times as slow as the first."""
 
     def slowed(by):
@@ -108,7 +108,7 @@ def test_a_machine_that_gets_slower_and_slower_leaves_the_ratio_alone():
     assert found[3].p50_ms / found[1].p50_ms == pytest.approx(1.5, rel=0.05)
 
 
-def test_the_time_is_kept_but_for_the_least_number_of_calls():
+def test_measure_stops_after_its_time_but_not_before_the_minimum_of_calls():
     clock, models = timed(lambda now, n: 0.01, lambda now, n: 0.03)
     measure(models, ONE, sizes=(1, 100), seconds=4, clock=clock)
     assert clock.now == pytest.approx(8, abs=0.5)
@@ -132,7 +132,7 @@ def test_the_same_seed_draws_the_same_rows():
 
 
 @pytest.mark.parametrize("was_on", [True, False])
-def test_the_garbage_collector_rests_meanwhile_and_is_as_before_afterwards(was_on):
+def test_the_garbage_collector_is_off_during_timing_and_restored_afterwards(was_on):
     seen = set()
 
     class Fails(Timed):
@@ -151,12 +151,12 @@ def test_the_garbage_collector_rests_meanwhile_and_is_as_before_afterwards(was_o
         gc.enable()
 
 
-def test_without_rows_nothing_is_measured():
+def test_measure_without_rows_raises():
     with pytest.raises(InsufficientData, match="rows to score: needs at least 1 rows, got 0"):
         quick({}, ONE.slice(0, 0))
 
 
-def test_loading_is_timed_in_turns_after_a_first_time():
+def test_loading_is_timed_in_turns_after_a_first_load():
     clock, loaded = Clock(), []
 
     def load(version):
@@ -167,7 +167,7 @@ def test_loading_is_timed_in_turns_after_a_first_time():
     assert loaded == [1, 2] * 4
 
 
-def test_what_was_not_measured_is_none_and_has_no_ratio():
+def test_a_missing_measurement_is_none_and_has_no_ratio():
     one = Speed(2.0, 4.0, math.nan, 50, rows_per_second=500.0, size_mb=0.0)
     other = replace(one, p50_ms=3.0, memory_mb=5.0)
     assert json.loads(json.dumps(one.to_dict(), allow_nan=False)) == {
@@ -195,7 +195,7 @@ def ws(home):
         yield opened
 
 
-def test_a_version_is_as_fast_as_itself(ws):
+def test_a_version_measured_twice_has_a_ratio_near_one(ws):
     model = ws.registry.load(CONFIG, 1)
     began = time.monotonic()
     found = quick({1: model, 2: ws.registry.load(CONFIG, 1, anew=True)}, ONE)
@@ -203,7 +203,7 @@ def test_a_version_is_as_fast_as_itself(ws):
     assert 0.5 < found[2].p50_ms / found[1].p50_ms < 2
 
 
-def test_five_milliseconds_more_are_found_whatever_else_the_machine_does():
+def test_five_milliseconds_more_are_found_on_a_busy_machine():
     class Quick:
         def score(self, rows):
             return rows["x"].to_numpy() > 0
@@ -219,7 +219,7 @@ def test_five_milliseconds_more_are_found_whatever_else_the_machine_does():
 
 
 @pytest.mark.slow
-def test_versions_are_measured_side_by_side_and_stand_so_in_mlflow(ws, tmp_path):
+def test_benchmark_measures_versions_side_by_side_and_logs_them_to_mlflow(ws, tmp_path):
     report = benchmark_versions(ws, CONFIG, seconds=0.3)
 
     assert json.loads(json.dumps(report, allow_nan=False)) == report
@@ -249,7 +249,7 @@ def test_versions_are_measured_side_by_side_and_stand_so_in_mlflow(ws, tmp_path)
         assert info.tags["keel.benchmark"].startswith(f"{speed['p50_ms']:.3g} ms a row, ")
 
 
-def test_again_it_is_logged_anew_and_the_version_stays_what_was_registered(ws, monkeypatch):
+def test_a_second_benchmark_is_logged_again_and_leaves_the_version_loadable(ws, monkeypatch):
     monkeypatch.setattr(benchmarking, "measure_memory", lambda config, stored, rows: dict.fromkeys(stored, 7.8))
     again = benchmark_versions(ws, CONFIG, [2], seconds=0.1)
     assert (again["baseline"], again["production"]) == (2, 1)
@@ -262,7 +262,7 @@ def history_of_p50(ws, version=2):
     return ws.registry.client.get_metric_history(run_id, "benchmark_p50_ms")
 
 
-def test_without_a_choice_those_deployed_and_the_newest_candidate_are_measured(ws, tmp_path):
+def test_benchmark_without_versions_measures_the_deployed_ones_and_the_newest_candidate(ws, tmp_path):
     assert choose_versions(ws, CONFIG, ()) == [1, 2]
     assert choose_versions(ws, CONFIG, (2, 1)) == [2, 1]
     for newer in (Status.REJECTED, Status.CANDIDATE):
@@ -281,14 +281,14 @@ def test_without_a_choice_those_deployed_and_the_newest_candidate_are_measured(w
         ([1, 2, 1, 2], ConfigError, "toy: versions: 1, 2 named more than once"),
     ],
 )
-def test_a_choice_that_cannot_be_measured_is_refused_by_name(ws, versions, error, sentence):
+def test_versions_that_cannot_be_measured_are_refused_by_name(ws, versions, error, sentence):
     with pytest.raises(error) as raised:
         benchmark_versions(ws, CONFIG, versions)
     assert str(raised.value) == sentence
     assert error.exit_code == 2
 
 
-def test_too_few_logged_predictions_are_an_error_that_says_how_to_get_some(ws):
+def test_too_few_logged_predictions_raise_an_error_that_says_what_to_do(ws):
     early = START + timedelta(hours=4, minutes=56)  # 20 an hour
     for end, got in ((early, LEAST_ROWS - 1), (START, 0), (START - 9_000 * DAY, 0)):
         with pytest.raises(InsufficientData, match=rf"`keel replay` a past\): needs at least 100 rows, got {got}$"):
@@ -325,7 +325,7 @@ def test_rows_of_any_shape_are_scored(tmp_path, store_url):
 
 
 @pytest.mark.slow
-def test_memory_and_size_are_those_of_the_version_in_processes_of_their_own(tmp_path):
+def test_memory_and_size_are_measured_in_a_process_for_each_version(tmp_path):
     """One version carries eight million numbers more than the other; a third is not there."""
     import mlflow
     from sklearn.compose import make_column_transformer
@@ -350,7 +350,7 @@ def test_memory_and_size_are_those_of_the_version_in_processes_of_their_own(tmp_
     assert folder_mb(tmp_path / "2") - folder_mb(tmp_path / "1") == pytest.approx(64, rel=0.1)
 
 
-def test_a_version_that_is_not_what_was_registered_is_not_measured(ws, home):
+def test_a_version_with_changed_files_is_not_measured(ws, home):
     [changed, *_] = home.glob("mlartifacts/toy/models/*/artifacts/model.skops")
     content = changed.read_bytes()
     measured = len(history_of_p50(ws))
@@ -364,7 +364,7 @@ def test_a_version_that_is_not_what_was_registered_is_not_measured(ws, home):
     assert len(history_of_p50(ws)) == measured
 
 
-def test_the_size_is_that_of_the_model_alone(ws, home):
+def test_the_size_is_that_of_the_model_without_reports(ws, home):
     [file, *_] = home.glob("mlartifacts/toy/models/*/artifacts/model.skops")
     size = size_mb(ws.registry, "toy", 1)
     assert file.stat().st_size / 1e6 < size < 2 * file.stat().st_size / 1e6

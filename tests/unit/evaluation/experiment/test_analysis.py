@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.experiments import ALLOCATIONS, DELAY, START, tables, weathered
 from keel.evaluation.experiment.analysis import ExperimentVerdict, evaluate
-from keel.evaluation.experiment.evidence import SOONEST, by_rows, label_evidence
+from keel.evaluation.experiment.evidence import MIN_SPAN_FOR_HARM, evaluate_rows, label_evidence
 from keel.evaluation.experiment.outcomes import Assigned, read_rows
 from keel.evaluation.experiment.plan import Plan, Stage
 from keel.stats.metrics.losses import Estimate, Scored
@@ -28,7 +28,7 @@ def plan(**changes):
     settings = {
         "experiment_id": "e", "model": "m", "champion": 1, "challenger": 2, "mode": "ab", "stages": HALF, "salt": "s",
         "metric": "brier", "margin": 0.0, "alpha": 0.05, "max_n": 100_000, "started_at": START,
-        "promised": Estimate(0.2, 0.002, 5_000), "label_delay": DELAY, **changes,
+        "baseline": Estimate(0.2, 0.002, 5_000), "label_delay": DELAY, **changes,
     }  # fmt: skip
     return Plan(**settings)
 
@@ -60,9 +60,7 @@ def look(made, outcomes, assigned, now=END):
     ("quality", "verdict"),
     [(4.0, ExperimentVerdict.PROMOTE), (1.5, ExperimentVerdict.RUNNING), (-1.5, ExperimentVerdict.ROLL_BACK)],
 )
-def test_a_much_better_one_is_promoted_an_equal_one_runs_on_and_a_much_worse_one_is_rolled_back(
-    changes, quality, verdict
-):
+def test_a_better_challenger_is_promoted_an_equal_one_runs_on_and_a_worse_one_is_rolled_back(changes, quality, verdict):
     made = plan(**changes)
     found = look(made, *served(made, quality))
     assert found.verdict is verdict, found.sentence
@@ -76,9 +74,9 @@ def test_a_much_better_one_is_promoted_an_equal_one_runs_on_and_a_much_worse_one
         assert "version 2 is worse" in found.sentence
     if verdict is ExperimentVerdict.RUNNING:
         assert found.decided_at is None
-        assert "nothing is shown yet" in found.sentence
+        assert "no result yet" in found.sentence
     else:
-        least = SOONEST if found.cause == "harm" else made.least
+        least = MIN_SPAN_FOR_HARM if found.cause == "harm" else made.least
         assert START + least + DELAY <= found.decided_at <= END
         assert found.cause == ("harm" if verdict is ExperimentVerdict.ROLL_BACK and made.mode == "ab" else None)
         bets = (found.evidence_better, found.evidence_worse)
@@ -87,7 +85,7 @@ def test_a_much_better_one_is_promoted_an_equal_one_runs_on_and_a_much_worse_one
 
 @pytest.mark.parametrize("changes", PLANS.values(), ids=PLANS)
 @pytest.mark.parametrize("quality", [4.0, 1.5, -1.5])
-def test_looking_more_often_or_later_changes_neither_the_verdict_nor_what_is_told_with_it(changes, quality):
+def test_more_or_later_evaluations_change_neither_the_verdict_nor_its_report(changes, quality):
     made = plan(**changes)
     outcomes, assigned = served(made, quality, seed=1)
     last = look(made, outcomes, assigned)
@@ -107,14 +105,14 @@ def test_looking_more_often_or_later_changes_neither_the_verdict_nor_what_is_tol
         assert seen
 
 
-def test_the_order_in_which_the_store_gives_rows_of_one_moment_is_all_that_order_may_matter():
+def test_only_the_order_of_rows_of_one_time_may_matter():
     made = plan()
     outcomes, assigned = served(made, 3.0)
     shuffled = [table.take(np.random.default_rng(0).permutation(table.num_rows)) for table in (outcomes, assigned)]
     assert look(made, *shuffled).to_dict() == look(made, outcomes, assigned).to_dict()
 
 
-def test_nothing_is_decided_before_the_least_time_and_nothing_ends_before_it():
+def test_there_is_no_verdict_before_the_minimum_duration():
     early = plan(least=timedelta(0), max_n=2_000)
     outcomes, assigned = served(early, -1.5)
     soon = look(early, outcomes, assigned)
@@ -131,7 +129,7 @@ def test_nothing_is_decided_before_the_least_time_and_nothing_ends_before_it():
     assert found.n > 4_000
 
 
-def test_a_start_in_the_past_does_not_make_the_least_time_shorter():
+def test_a_start_before_the_data_does_not_shorten_the_minimum_duration():
     made = plan(started_at=START - timedelta(days=30), max_n=2_000)
     found = look(made, *served(made, WORSE))
     assert found.verdict is ExperimentVerdict.ROLL_BACK
@@ -141,7 +139,7 @@ def test_a_start_in_the_past_does_not_make_the_least_time_shorter():
     assert ended.decided_at >= START + made.least
 
 
-def test_without_a_difference_it_ends_at_the_outcomes_that_were_planned():
+def test_without_a_difference_it_ends_at_the_maximum_of_outcomes():
     made = plan(max_n=3_000)
     outcomes, assigned = served(made)
     found = look(made, outcomes, assigned)
@@ -157,16 +155,16 @@ HARMFUL = -1.5
 
 
 @pytest.mark.parametrize("changes", [PLANS["confidence sequence"], PLANS["canary"], PLANS["ramp"]])
-def test_gross_harm_is_not_borne_for_the_least_time(changes):
+def test_a_clearly_harmful_challenger_is_stopped_before_the_minimum_duration(changes):
     made = plan(**changes)
     found = look(made, *served(made, HARMFUL))
     assert (found.verdict, found.cause) == (ExperimentVerdict.ROLL_BACK, "harm")
-    assert START + SOONEST + DELAY <= found.decided_at < START + made.least
+    assert START + MIN_SPAN_FOR_HARM + DELAY <= found.decided_at < START + made.least
     assert found.upper_bound < made.early_harm_bound < 0
-    assert "is worse by more than 0.0500, which is not borne until 7d have passed" in found.sentence
+    assert "is worse by more than 0.0500, the limit during the first 7d" in found.sentence
 
 
-def test_harm_that_can_be_borne_and_any_improvement_wait_for_the_least_time():
+def test_smaller_harm_and_improvements_wait_for_the_minimum_duration():
     made = plan(least=timedelta(days=12))
     for quality, verdict in ((WORSE, ExperimentVerdict.ROLL_BACK), (40.0, ExperimentVerdict.PROMOTE)):
         found = look(made, *served(made, quality))
@@ -179,11 +177,12 @@ def test_harm_that_can_be_borne_and_any_improvement_wait_for_the_least_time():
 
 @pytest.mark.parametrize("changes", [PLANS["confidence sequence"], PLANS["canary"], PLANS["ramp"]])
 @pytest.mark.parametrize("quality", [WORSE, HARMFUL])
-def test_whoever_shows_gross_harm_shows_harm_so_that_both_err_no_more_often_than_one(changes, quality):
+def test_evidence_of_early_harm_is_evidence_of_harm(changes, quality):
     made = plan(**changes)
     rows, _ = read_rows(made, *served(made, quality), now=END)
     until = np.datetime64(END.replace(tzinfo=None), "us")
-    gross, any_harm = (by_rows(replace(made, least=least), rows, until) for least in (timedelta(days=30), SOONEST))
+    durations = timedelta(days=30), MIN_SPAN_FOR_HARM
+    gross, any_harm = (evaluate_rows(replace(made, least=least), rows, until) for least in durations)
     assert (gross.moments == any_harm.moments).all()
     assert gross.early.all()
     assert not any_harm.early.any()
@@ -192,28 +191,28 @@ def test_whoever_shows_gross_harm_shows_harm_so_that_both_err_no_more_often_than
     assert not gross.better.any()
 
 
-def test_gross_harm_in_a_shadow_harms_nobody():
+def test_a_shadow_experiment_is_not_stopped_early():
     made = plan(**SHADOW)
     found = look(made, *served(made, HARMFUL))
     assert (found.verdict, found.cause) == (ExperimentVerdict.ROLL_BACK, None)
     assert found.decided_at >= START + made.least + DELAY
 
 
-def test_what_a_negative_margin_tolerates_is_borne_too():
+def test_early_harm_allows_for_a_negative_margin():
     made = plan(margin=-0.9)
     assert made.early_harm_bound == pytest.approx(-0.95)
     assert look(made, *served(made, HARMFUL)).cause is None
 
 
 @pytest.mark.parametrize("changes", PLANS.values(), ids=PLANS)
-def test_without_a_difference_it_ends_when_the_time_is_over_that_was_planned(changes):
+def test_without_a_difference_it_ends_at_the_maximum_duration(changes):
     made = plan(most=timedelta(days=10, minutes=20), **changes)
     outcomes, assigned = served(made)
     found = look(made, outcomes, assigned)
     assert (found.verdict, found.cause) == (ExperimentVerdict.NO_DIFFERENCE, "time")
     assert found.decided_at == made.ends_at
     assert found.n == sum(at <= made.ends_at.replace(tzinfo=None) for at in outcomes["observed_at"].to_pylist())
-    assert "no difference is shown in the" in found.sentence
+    assert "no difference is shown in the maximum duration" in found.sentence
     before, at, after = (made.ends_at + timedelta(seconds=seconds) for seconds in (-1, 0, 1))
     assert look(made, outcomes, assigned, now=before).verdict is ExperimentVerdict.RUNNING
     for now in (at, after, END + timedelta(days=1_000)):
@@ -222,7 +221,7 @@ def test_without_a_difference_it_ends_when_the_time_is_over_that_was_planned(cha
 
 @pytest.mark.parametrize("changes", PLANS.values(), ids=PLANS)
 @pytest.mark.parametrize("quality", [4.0, -1.5])
-def test_what_was_shown_before_the_end_counts_and_what_is_shown_after_it_does_not(changes, quality):
+def test_a_result_counts_before_the_maximum_duration_and_not_after_it(changes, quality):
     made = plan(**changes)
     outcomes, assigned = served(made, quality)
     shown = look(made, outcomes, assigned)
@@ -235,16 +234,16 @@ def test_what_was_shown_before_the_end_counts_and_what_is_shown_after_it_does_no
 
 
 @pytest.mark.parametrize("changes", PLANS.values(), ids=PLANS)
-def test_labels_that_never_come_end_it_and_are_told(changes):
+def test_an_experiment_without_labels_ends_and_says_what_to_check(changes):
     made = plan(most=timedelta(days=10), **changes)
     outcomes, assigned = served(made)
     found = look(made, outcomes.slice(0, 0), assigned)
     assert (found.verdict, found.cause, found.n) == (ExperimentVerdict.NO_DIFFERENCE, "time", 0)
-    assert "look whether labels are handed in" in found.sentence
+    assert "check that labels are submitted" in found.sentence
     if made.mode == "ab":
-        assert "of 3,001 rows that were answered, 2,701 long enough ago, none has a label that can be" in found.sentence
+        assert "none of 3,001 answered rows, 2,701 of them matured, has a usable label" in found.sentence
         empty = look(made, outcomes.slice(0, 0), assigned.slice(0, 0))
-        assert "no row was answered in it" in empty.sentence
+        assert "no request was answered" in empty.sentence
 
 
 def test_an_improvement_below_the_margin_is_not_promoted():
@@ -252,10 +251,10 @@ def test_an_improvement_below_the_margin_is_not_promoted():
     found = look(made, *served(made, 4.0))
     assert found.verdict is ExperimentVerdict.RUNNING
     assert 0 < found.lower_bound < 0.15
-    assert "more than 0.1500 is asked" in found.sentence
+    assert "more than 0.1500 is required" in found.sentence
 
 
-def test_a_negative_margin_tolerates_what_it_says_both_ways():
+def test_a_negative_margin_tolerates_harm_up_to_it():
     made = plan(margin=-0.1)
     outcomes, assigned = served(made, 1.3)
     found = look(made, outcomes, assigned)
@@ -268,14 +267,14 @@ def test_a_negative_margin_tolerates_what_it_says_both_ways():
     ("metric", "promised"), [("accuracy", Estimate(0.3, 0.005, 5_000)), ("log_loss", None), ("roc_auc", None)]
 )
 def test_other_losses_of_a_binary_target(metric, promised):
-    made = plan(metric=metric, promised=promised)
+    made = plan(metric=metric, baseline=promised)
     assert look(made, *served(made, 4.0)).verdict is ExperimentVerdict.PROMOTE
     assert look(made, *served(made, -1.5)).verdict is ExperimentVerdict.ROLL_BACK
 
 
 @pytest.mark.parametrize("metric", ["mae", "rmse"])
 @pytest.mark.parametrize("changes", PLANS.values(), ids=PLANS)
-def test_errors_of_a_regression_are_told_in_their_own_unit(metric, changes):
+def test_a_regressions_losses_are_reported_in_their_own_unit(metric, changes):
     rng = np.random.default_rng(0)
     times, _, _ = weathered(N, 0, 1.5)
     label = 100 * rng.standard_normal(N)
@@ -284,7 +283,7 @@ def test_errors_of_a_regression_are_told_in_their_own_unit(metric, changes):
         Scored(label, np.full(N, math.nan), label + spread * rng.standard_normal(N) + wild) for spread in (40, 20)
     )
     mean = 32.0 if metric == "mae" else 1_600.0
-    made = plan(metric=metric, promised=Estimate(mean, mean / 70, 5_000), **changes)
+    made = plan(metric=metric, baseline=Estimate(mean, mean / 70, 5_000), **changes)
     found = look(made, *tables(made, times, champion, challenger))
     assert found.verdict is ExperimentVerdict.PROMOTE
     assert found.champion.mean_loss == pytest.approx(mean, rel=0.15)
@@ -296,7 +295,7 @@ def skewed(made, truth):
     return tables(replace(made, stages=(Stage(truth),)), times, champion, challenger)
 
 
-def test_a_skewed_assignment_is_a_mismatch_and_says_nothing_of_the_versions():
+def test_a_skewed_assignment_is_a_mismatch():
     made = plan()
     outcomes, assigned = skewed(made, 0.6)
     stated = pa.array(np.full(N, 0.5))
@@ -314,7 +313,7 @@ def test_a_skewed_assignment_is_a_mismatch_and_says_nothing_of_the_versions():
 
 
 @pytest.mark.parametrize("kept", [0.98, 0.3])
-def test_an_arm_that_gets_its_labels_more_seldom_is_a_mismatch(kept):
+def test_an_arm_with_fewer_labels_is_a_mismatch(kept):
     made = plan()
     outcomes, assigned = served(made, 4.0)
     is_challenger = outcomes["arm"].to_numpy() == "challenger"
@@ -327,7 +326,7 @@ def test_an_arm_that_gets_its_labels_more_seldom_is_a_mismatch(kept):
     assert look(made, both, assigned).verdict is ExperimentVerdict.PROMOTE
 
 
-def test_labels_of_one_arm_that_come_late_are_missing_when_they_are_due():
+def test_late_labels_of_one_arm_count_as_missing_when_they_mature():
     made = plan()
     outcomes, assigned = served(made)
     is_challenger = outcomes["arm"].to_numpy() == "challenger"
@@ -342,7 +341,7 @@ def test_labels_of_one_arm_that_come_late_are_missing_when_they_are_due():
 
 @pytest.mark.parametrize("bad", [math.nan, -0.1, 1.5, math.inf])
 @pytest.mark.parametrize("changes", [{}, SHADOW], ids=["ab", "shadow"])
-def test_a_challenger_does_not_choose_the_rows_it_is_judged_on(bad, changes):
+def test_unusable_outputs_of_an_arm_are_a_mismatch(bad, changes):
     made = plan(**changes)
     column = "shadow_score" if changes else "score"
     outcomes, assigned = served(made, 4.0)
@@ -352,17 +351,17 @@ def test_a_challenger_does_not_choose_the_rows_it_is_judged_on(bad, changes):
     outcomes = outcomes.set_column(outcomes.schema.get_field_index(column), column, pa.array(score))
     found = look(made, outcomes, assigned)
     assert (found.verdict, found.cause) == (ExperimentVerdict.MISMATCH, "outputs")
-    assert found.challenger.left_out > 0
+    assert found.challenger.unusable > 0
     assert "have no usable output" in found.sentence
 
 
-def test_a_row_of_another_version_than_its_arm_s_is_left_out():
+def test_a_row_of_another_version_than_its_arms_is_unusable():
     made = plan()
     outcomes, assigned = served(made)
     version = np.where(np.arange(N) % 300 == 0, 7, outcomes["version"].to_numpy())
     outcomes = outcomes.set_column(outcomes.schema.get_field_index("version"), "version", pa.array(version))
     found = look(made, outcomes, assigned)
-    assert found.champion.left_out + found.challenger.left_out == N / 300
+    assert found.champion.unusable + found.challenger.unusable == N / 300
     assert found.n == N - N / 300
 
 
@@ -382,7 +381,7 @@ def test_an_experiment_without_rows_or_labels_runs(changes):
     assert look(made, outcomes, assigned, now=START - timedelta(days=1)).n == 0
 
 
-def test_a_probability_that_was_not_stored_is_the_plan_s():
+def test_a_missing_probability_is_taken_from_the_plan():
     made = plan(stages=ALLOCATIONS["canary of 10%"])
     outcomes, assigned = served(made, 4.0)
     nothing = pa.nulls(N, pa.float64())
@@ -394,7 +393,7 @@ def test_a_probability_that_was_not_stored_is_the_plan_s():
     assert look(made, *bare).improvement == pytest.approx(look(made, outcomes, assigned).improvement)
 
 
-def test_label_evidence_keeps_its_level_and_is_that_of_both_splits():
+def test_label_evidence_keeps_its_level_and_combines_both_splits():
     rng = np.random.default_rng(0)
     doubted = []
     for _ in range(300):
@@ -406,7 +405,7 @@ def test_label_evidence_keeps_its_level_and_is_that_of_both_splits():
     assert np.mean(doubted) <= 0.05 + 3.1 * math.sqrt(0.05 * 0.95 / 300)
 
 
-def test_days_on_which_one_version_is_off_do_not_decide():
+def test_single_days_on_which_one_version_is_worse_do_not_decide():
     """On three bad days of twenty the challenger is hopeless: the rows alone show it to be worse."""
     made = plan(least=timedelta(0), metric="brier")
     times, champion, challenger = weathered(N, 0, 1.5)
@@ -414,7 +413,7 @@ def test_days_on_which_one_version_is_off_do_not_decide():
     challenger = replace(challenger, score=np.where(off, 1 - challenger.score, challenger.score))
     outcomes, assigned = tables(made, times, champion, challenger)
     rows, _ = read_rows(made, outcomes, assigned, now=END)
-    shown = by_rows(made, rows, np.datetime64(END.replace(tzinfo=None), "us"))
+    shown = evaluate_rows(made, rows, np.datetime64(END.replace(tzinfo=None), "us"))
     assert shown.worse.any()
     assert look(made, outcomes, assigned).verdict is ExperimentVerdict.RUNNING
 

@@ -36,7 +36,7 @@ def at(now):
     return read_rows(PLAN, outcomes, assigned, now=START + now * HOUR)
 
 
-def test_an_early_label_counts_when_it_is_due_and_a_late_one_when_it_comes():
+def test_an_early_label_counts_when_it_matures_and_a_late_one_when_it_arrives():
     for now, scores in (
         (1, []),
         (23.99, []),
@@ -51,7 +51,7 @@ def test_an_early_label_counts_when_it_is_due_and_a_late_one_when_it_comes():
     assert hours.tolist() == [24, 24, 24, 30]
 
 
-def test_a_row_that_another_version_answered_is_no_outcome_of_its_arm_and_stays_in_it():
+def test_a_row_of_another_version_is_unusable_but_stays_in_its_arm():
     labelled, rows = at(30)
     assert labelled.usable.tolist() == [True, True, False, True]
     assert labelled.challenger.tolist() == [False, True, True, False]

@@ -66,13 +66,13 @@ def plan(**changes):
         ({"salt": ""}, "salt must not be empty"),
         ({"metric": "f1"}, "has no loss per row; .*: accuracy, brier"),
         ({"metric": "mae"}, "no value at which to cap an error"),
-        ({"metric": "mae", "promised": Estimate(2.0, float("nan"), 10)}, "at which to cap"),
-        ({"metric": "rmse", "promised": PROMISED, "margin": 100.0}, "no improvement can exceed"),
+        ({"metric": "mae", "baseline": Estimate(2.0, float("nan"), 10)}, "at which to cap"),
+        ({"metric": "rmse", "baseline": PROMISED, "margin": 100.0}, "no improvement can exceed"),
         ({"margin": 1.0}, "no improvement can exceed"),
         ({"started_at": datetime(2026, 1, 1)}, "time zone"),  # noqa: DTZ001
     ],
 )
-def test_what_could_not_end_in_a_verdict_is_refused(changes, says):
+def test_a_plan_that_cannot_end_in_a_verdict_is_refused(changes, says):
     with pytest.raises(ExperimentRefused, match=says):
         plan(**changes)
 
@@ -82,12 +82,12 @@ def test_what_could_not_end_in_a_verdict_is_refused(changes, says):
     [
         plan(),
         plan(
-            stages=RAMP, metric="mae", promised=PROMISED, margin=0.1, least=timedelta(hours=36), most=timedelta(days=90)
+            stages=RAMP, metric="mae", baseline=PROMISED, margin=0.1, least=timedelta(hours=36), most=timedelta(days=90)
         ),
         plan(mode="shadow", stages=(), started_at=datetime(2026, 1, 1, 2, tzinfo=timezone(timedelta(hours=2)))),
     ],
 )
-def test_a_plan_is_kept_as_json_and_read_back_as_it_was(made):
+def test_a_plan_survives_a_round_trip_through_json(made):
     assert Plan.from_dict(json.loads(json.dumps(made.to_dict(), allow_nan=False))) == made
 
 
@@ -104,35 +104,35 @@ def test_a_plan_is_kept_as_json_and_read_back_as_it_was(made):
         ({"mode": "shadow", "stages": ()}, "paired_blocks"),
     ],
 )
-def test_how_outcomes_are_judged_is_known_beforehand(changes, method):
+def test_the_method_follows_from_the_plan(changes, method):
     made = plan(**changes)
     assert made.method == method
     assert made.method_with_reason[1]
 
 
-def test_a_plan_from_before_plans_had_an_end_can_be_read():
+def test_a_stored_plan_without_a_maximum_duration_can_be_read():
     kept = plan(least=timedelta(days=80), most=timedelta(days=90)).to_dict()
     del kept["most"]
     assert Plan.from_dict(kept).ends_at > START + timedelta(days=3_000)
 
 
-def test_what_is_borne_is_a_quarter_of_the_champions_loss_more_than_the_margin_allows():
+def test_early_harm_is_a_quarter_of_the_champions_loss_beyond_the_margin():
     assert plan().early_harm_bound == -0.125
-    assert plan(promised=Estimate(0.16, 0.002, 5_000)).early_harm_bound == pytest.approx(-0.04)
-    assert plan(promised=Estimate(0.16, 0.002, 5_000), margin=0.01).early_harm_bound == pytest.approx(-0.04)
-    assert plan(promised=Estimate(0.16, 0.002, 5_000), margin=-0.01).early_harm_bound == pytest.approx(-0.05)
-    absolute = plan(metric="mae", promised=PROMISED)
+    assert plan(baseline=Estimate(0.16, 0.002, 5_000)).early_harm_bound == pytest.approx(-0.04)
+    assert plan(baseline=Estimate(0.16, 0.002, 5_000), margin=0.01).early_harm_bound == pytest.approx(-0.04)
+    assert plan(baseline=Estimate(0.16, 0.002, 5_000), margin=-0.01).early_harm_bound == pytest.approx(-0.05)
+    absolute = plan(metric="mae", baseline=PROMISED)
     assert absolute.early_harm_bound * absolute.loss.cap == pytest.approx(-0.5)
 
 
 def test_margin_and_centre_are_in_units_of_the_loss():
     assert plan(margin=0.01).min_improvement == 0.01
     assert plan().centre == 0.5
-    assert plan(promised=Estimate(0.15, 0.002, 5_000)).centre == 0.15
-    absolute = plan(metric="mae", promised=PROMISED, margin=0.1)
+    assert plan(baseline=Estimate(0.15, 0.002, 5_000)).centre == 0.15
+    absolute = plan(metric="mae", baseline=PROMISED, margin=0.1)
     assert absolute.loss.cap == pytest.approx(2.0 + 5 * 0.01 * 100)
     assert absolute.min_improvement == pytest.approx(0.1 / 7)
-    squared = plan(metric="rmse", promised=PROMISED, margin=0.1)
+    squared = plan(metric="rmse", baseline=PROMISED, margin=0.1)
     root = 2.0**0.5
     assert squared.min_improvement == pytest.approx((2.0 - (root - 0.1) ** 2) / squared.loss.cap)
 
@@ -148,7 +148,7 @@ def test_a_ramp_rises_at_the_ends_of_its_stages(hours, share):
     assert shares_at(plan(stages=RAMP), np.array([at.replace(tzinfo=None)], "datetime64[us]")).tolist() == [share]
 
 
-def test_an_entity_stays_with_its_version_and_goes_over_at_most_once():
+def test_an_entity_keeps_its_arm_and_moves_to_the_challenger_at_most_once():
     made = plan(stages=RAMP)
     moments = [START + timedelta(hours=12 * i) for i in range(10)]
     gone_over = 0
@@ -159,7 +159,7 @@ def test_an_entity_stays_with_its_version_and_goes_over_at_most_once():
     assert 800 < gone_over < 1_000  # 45% of 2,000
 
 
-def test_the_stated_probability_is_that_of_the_arm():
+def test_assign_returns_the_probability_of_the_arm():
     made = plan(stages=RAMP)
     found = {assign(made, f"{i}", START) for i in range(500)}
     assert found == {(CHAMPION, 0.95), (CHALLENGER, 0.05)}
@@ -167,7 +167,7 @@ def test_the_stated_probability_is_that_of_the_arm():
     assert version_of(made, CHALLENGER) == 2
 
 
-def test_in_shadow_mode_the_champion_answers_everybody():
+def test_in_shadow_mode_the_champion_answers_every_entity():
     made = plan(mode="shadow", stages=())
     assert {assign(made, f"{i}", START) for i in range(200)} == {(CHAMPION, 1.0)}
     chosen, probability = assign_many(made, ["a", "b"], np.array(["2026-01-01"] * 2, "datetime64[us]"))
@@ -175,7 +175,7 @@ def test_in_shadow_mode_the_champion_answers_everybody():
     assert probability.tolist() == [1.0, 1.0]
 
 
-def test_many_at_once_are_one_by_one():
+def test_assign_many_agrees_with_assign():
     made = plan(stages=RAMP)
     entities = [f"{i} ü" for i in range(1_000)]
     times = np.datetime64("2026-01-01", "us") + np.arange(1_000) * np.timedelta64(600, "s")
@@ -194,7 +194,7 @@ def places(salt, n=20_000, names="{}"):
 
 @pytest.mark.parametrize("names", ["{}", "user-{:08d}", "N{}AA", "{}@example.org"])
 @pytest.mark.parametrize("salt", ["a", "b", "0", "experiment 17"])
-def test_entities_are_spread_evenly_whatever_they_are_called(salt, names):
+def test_entities_are_spread_evenly_for_any_names(salt, names):
     found = places(salt, names=names)
     assert kstest(found, "uniform").pvalue > 1e-4
     assert 0 <= found.min() <= found.max() < 1
@@ -234,7 +234,7 @@ def test_every_process_assigns_alike():
 GOLDEN = [0.582727120512, 0.187100610892, 0.501130808309]
 
 
-def test_golden_positions_so_that_no_release_moves_entities_between_arms():
+def test_golden_positions():
     assert [round(position(plan(), name), 12) for name in ("", "a", "ü")] == GOLDEN
 
 
@@ -258,7 +258,7 @@ def test_assigning_costs_microseconds():
         ("brier", "accuracy", -0.01, -0.01, False),
     ],
 )
-def test_a_margin_that_tolerates_harm_counts_for_the_metric_it_is_in_units_of(gate, metric, policy, asked, allowed):
+def test_a_negative_margin_counts_only_for_the_metric_of_its_unit(gate, metric, policy, asked, allowed):
     performance = {"metric": gate, "extra_metrics": ["accuracy"]}
     config = toy_config(performance=performance, promotion={"margin": policy})
     found = laxer_than_the_gate(config, plan(metric=metric, margin=asked, label_delay=config.target.label_delay))

@@ -64,7 +64,7 @@ def test_an_equal_challenger_passes_at_most_as_often_as_stated(metric):
 
 @pytest.mark.parametrize("world", [gate.CLUSTERED, gate.WEATHER], ids=lambda world: world.name)
 @pytest.mark.parametrize("metric", ["brier", "roc_auc", "rmse"])
-def test_days_that_share_their_weather_do_not_let_equal_challengers_pass_more_often(metric, world):
+def test_correlated_days_do_not_let_equal_challengers_pass_more_often(metric, world):
     """And the error of independent rows would."""
     repetitions, level = 300, gate.LEVEL
     allowed = level + 3.1 * math.sqrt(level * (1 - level) / repetitions)
@@ -85,7 +85,7 @@ def test_a_challenger_at_a_negative_margin_passes_at_most_as_often_as_stated(met
     assert passed <= level + 3.1 * math.sqrt(level * (1 - level) / repetitions)
 
 
-def test_ten_equal_challengers_on_one_holdout_are_ever_promoted_at_most_as_often_as_stated():
+def test_any_of_ten_equal_challengers_on_one_holdout_passes_at_most_as_often_as_stated():
     trials = 100
     as_judged, each_at_alpha = gate.ever_promoted("mae", gate.CLUSTERED, trials)
     error = math.sqrt(gate.ALPHA * (1 - gate.ALPHA) / trials)
@@ -93,13 +93,13 @@ def test_ten_equal_challengers_on_one_holdout_are_ever_promoted_at_most_as_often
     assert each_at_alpha > gate.ALPHA + 3.1 * error
 
 
-def test_the_margin_is_what_must_be_exceeded():
+def test_the_lower_bound_must_exceed_the_margin():
     bound = compare(*pair()).lower_bound
     assert compare(*pair(), margin=bound - 1e-9).verdict is Verdict.PASS
     assert compare(*pair(), margin=bound).verdict is Verdict.FAIL
 
 
-def test_a_negative_margin_asks_for_no_more_than_not_being_worse_by_it():
+def test_a_negative_margin_requires_the_challenger_to_be_no_worse_than_it():
     equal = versions(2_000, seed=3, quality=1.5)
     assert compare(*equal).verdict is Verdict.FAIL
     assert compare(*equal, margin=-0.05).verdict is Verdict.PASS
@@ -120,7 +120,7 @@ def test_too_few_rows_are_inconclusive(metric, n):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.001])
 @pytest.mark.parametrize("metric", METRICS)
-def test_a_challenger_that_does_not_score_every_row_never_passes(metric, share, bad):
+def test_a_challenger_with_unusable_scores_never_passes(metric, share, bad):
     """Also not by accuracy, whose decision for a score that is no number would be a number."""
     champion, challenger = pair(metric)
     values = {"score": bad} if metric in BINARY else {"prediction": bad}
@@ -131,17 +131,17 @@ def test_a_challenger_that_does_not_score_every_row_never_passes(metric, share, 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("metric", METRICS)
-def test_a_champion_that_scores_only_some_rows_is_no_picture_of_the_holdout(metric, bad):
+def test_a_champion_with_many_unusable_scores_is_inconclusive(metric, bad):
     champion, challenger = pair(metric)
     few, many = (spoilt(champion, share, score=bad, prediction=bad) for share in (0.01, 0.5))
     assert compare(many, challenger, metric).verdict is Verdict.INCONCLUSIVE
     found = compare(few, challenger, metric)
     assert found.verdict is Verdict.PASS
-    assert found.to_dict()["n_left_out"] == {"total": 20, "no usable score of the champion": 20}
+    assert found.to_dict()["n_excluded"] == {"total": 20, "no usable score of the champion": 20}
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_without_labels_nothing_passes_and_with_infinite_ones_neither(metric):
+def test_missing_or_infinite_labels_are_inconclusive(metric):
     champion, challenger = pair(metric)
     for bad in (np.nan, np.inf):
         both = [spoilt(rows, 1.0, label=bad) for rows in (champion, challenger)]
@@ -151,7 +151,7 @@ def test_without_labels_nothing_passes_and_with_infinite_ones_neither(metric):
 
 
 @pytest.mark.parametrize("metric", ["brier", "log_loss"])
-def test_what_is_no_probability_is_no_score(metric):
+def test_a_score_outside_zero_and_one_is_unusable(metric):
     champion, challenger = pair()
     assert compare(champion, spoilt(challenger, 0.01, score=1.5), metric).verdict is Verdict.INCONCLUSIVE
 
@@ -166,7 +166,7 @@ def test_a_stale_holdout_is_inconclusive(metric):
     assert compare(champion, challenger, metric, times=old, max_label_age=timedelta(days=9)).verdict is Verdict.PASS
 
 
-def test_rows_without_a_time_or_of_the_future_do_not_make_a_holdout_fresh():
+def test_rows_without_a_time_or_after_the_end_do_not_count_as_the_newest():
     old = gate.spread(2_000) - np.timedelta64(8, "D")
     for late in (np.datetime64("NaT"), np.datetime64("2099-01-01")):
         times = np.where(np.arange(2_000) < 20, late, old).astype("datetime64[us]")
@@ -176,7 +176,7 @@ def test_rows_without_a_time_or_of_the_future_do_not_make_a_holdout_fresh():
 
 
 @pytest.mark.parametrize("cls", [0.0, 1.0])
-def test_one_class_has_no_auc(cls):
+def test_one_class_alone_is_inconclusive_by_roc_auc(cls):
     champion, challenger = pair(quality=9.0)
     only = champion.label == cls
     found = compare(champion.take(only), challenger.take(only), "roc_auc")
@@ -194,7 +194,7 @@ def test_losses_that_overflow_are_inconclusive(metric):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_identical_versions_fail_and_do_not_pass_by_a_negative_margin_either(metric):
+def test_identical_versions_never_pass(metric):
     champion, _ = pair(metric)
     assert compare(champion, champion, metric).verdict is Verdict.FAIL
     assert compare(champion, champion, metric, margin=-0.1).verdict is Verdict.INCONCLUSIVE
@@ -207,7 +207,7 @@ def test_a_difference_of_a_few_rows_is_inconclusive_and_one_of_a_single_day_is_n
     better.prediction[wrong[:9]] = champion.label[wrong[:9]]
     found = compare(champion, better, "accuracy")
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert "hangs on 9 of 2,000 rows" in found.reason
+    assert "depends on 9 of 2,000 rows" in found.reason
     better.prediction[wrong[:30]] = champion.label[wrong[:30]]
     assert compare(champion, better, "accuracy").verdict is Verdict.PASS
     better = spoilt(champion, 0, prediction=0.0)
@@ -217,7 +217,7 @@ def test_a_difference_of_a_few_rows_is_inconclusive_and_one_of_a_single_day_is_n
     assert found.uncertainty.clustered_error > 2 * found.uncertainty.row_error
 
 
-def test_days_that_follow_one_another_too_closely_are_inconclusive():
+def test_strongly_correlated_days_are_inconclusive():
     """A difference that drifts through the weeks: neighbouring days are as good as one."""
     n = 2_100
     rng = np.random.default_rng(0)
@@ -227,11 +227,11 @@ def test_days_that_follow_one_another_too_closely_are_inconclusive():
     challenger = Scored(label, np.full(n, np.nan), label + 0.1 * rng.normal(size=n))
     found = compare(champion, challenger, "mae")
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert "so alike" in found.reason
+    assert "so correlated" in found.reason
 
 
 @pytest.mark.parametrize("margin", [math.nan, -math.inf])
-def test_a_margin_that_is_no_number_lets_nothing_pass(margin):
+def test_a_margin_that_is_not_finite_never_passes(margin):
     policy = PromotionConfig().model_copy(update={"margin": margin})
     found = compare_versions(
         *pair(), metric="brier", policy=policy, times=gate.spread(2_000), segments={}, prior_comparisons=0,
@@ -240,7 +240,7 @@ def test_a_margin_that_is_no_number_lets_nothing_pass(margin):
     assert found.verdict is Verdict.INCONCLUSIVE
 
 
-def test_rows_that_are_not_the_same_are_a_mistake_of_the_caller():
+def test_arrays_of_different_rows_raise():
     champion, challenger = pair()
     with pytest.raises(ValueError, match="same labelled rows"):
         compare(champion, challenger.take(np.arange(1_999)))
@@ -251,15 +251,15 @@ def test_rows_that_are_not_the_same_are_a_mistake_of_the_caller():
 # looks
 
 
-def test_the_levels_of_all_looks_add_up_to_alpha():
+def test_the_levels_of_all_comparisons_add_up_to_alpha():
     levels = [comparison_level(0.05, earlier) for earlier in range(100_000)]
     assert sum(levels) == pytest.approx(0.05, rel=1e-4)
     assert sum(levels) < 0.05
-    with pytest.raises(ValueError, match="no number of looks"):
+    with pytest.raises(ValueError, match="must not be negative"):
         comparison_level(0.05, -1)
 
 
-def test_a_later_look_asks_for_more_and_says_so():
+def test_a_later_comparison_has_a_lower_level():
     first, later = (compare(*pair(), looks=looks).to_dict() for looks in (0, 9))
     assert later["lower_bound"] < first["lower_bound"]
     assert (later["prior_comparisons"], later["level"]) == (9, comparison_level(0.05, 9))
@@ -299,7 +299,7 @@ def test_a_challenger_slower_or_larger_than_allowed_fails_and_an_unmeasured_one_
             json.dumps(found.to_dict(), allow_nan=False)
 
 
-def test_a_slowdown_needs_the_champions_time_too():
+def test_a_slowdown_needs_the_champions_latency_too():
     found = compare(*pair(), speed=speeds(champion=(math.nan, 1.0, 1.0)), max_slowdown=2.0)
     assert found.verdict is Verdict.INCONCLUSIVE
     assert compare(*pair(), speed=speeds()).to_dict()["speed"]["slowdown"] == 1.0  # measured, and not limited
@@ -308,7 +308,7 @@ def test_a_slowdown_needs_the_champions_time_too():
 # the record
 
 
-def test_the_bound_can_be_computed_again_from_the_record():
+def test_the_lower_bound_can_be_recomputed_from_the_record():
     record = compare(*pair(), looks=2).to_dict()
     quantile = student.ppf(1 - record["level"], record["clusters"]["effective"] - 1)
     bound = record["improvement"] - quantile * record["standard_error"]
@@ -317,12 +317,15 @@ def test_the_bound_can_be_computed_again_from_the_record():
     assert record["improvement"] == pytest.approx(record["champion_value"] - record["challenger_value"])
 
 
-def test_the_record_says_what_was_compared():
+def test_the_record_has_the_data_of_the_comparison():
     record = compare(*pair(), "accuracy").to_dict()
     assert record["clusters"]["unit"] == "day"
     assert record["clusters"]["count"] == 21
-    assert set(record["also"]) == {"brier", "log_loss", "roc_auc"}
-    assert record["also"]["roc_auc"]["challenger"]["value"] > record["also"]["roc_auc"]["champion"]["value"]
+    assert set(record["extra_metrics"]) == {"brier", "log_loss", "roc_auc"}
+    assert (
+        record["extra_metrics"]["roc_auc"]["challenger"]["value"]
+        > record["extra_metrics"]["roc_auc"]["champion"]["value"]
+    )
     assert record["labels"]["newest"].startswith("2026-01-21T23:44:5")
     assert sum(record["labels"]["balance"].values()) == record["n"] == 2_000
     discordant = record["mcnemar"]["only_challenger_right"] - record["mcnemar"]["only_champion_right"]
@@ -337,4 +340,4 @@ def test_twenty_thousand_rows_with_segments_take_well_under_a_second():
     began = time.perf_counter()
     found = compare(champion, challenger, "roc_auc", columns={"carrier": carriers}, segments=("carrier",))
     assert time.perf_counter() - began < 1
-    assert len(found.segments.judged) == 14
+    assert len(found.segments.evaluated) == 14

@@ -38,7 +38,7 @@ def speeds(factor):
     }
 
 
-def test_a_pass_says_first_that_it_is_one_and_what_would_have_failed():
+def test_a_pass_is_rendered_with_the_margin_at_which_it_would_fail():
     body = record()
     page = render(body)
     assert page.startswith(
@@ -52,7 +52,7 @@ def test_a_pass_says_first_that_it_is_one_and_what_would_have_failed():
     assert page.index("brier**, which decides") < page.index("| roc_auc |")
 
 
-def test_a_fail_says_how_far_it_is_from_a_pass():
+def test_a_fail_is_rendered_with_its_distance_from_a_pass():
     body = record(1.51)
     assert body["verdict"] == "fail"
     assert body["improvement"] > 0
@@ -64,22 +64,22 @@ def test_a_fail_says_how_far_it_is_from_a_pass():
     assert "must be better" in render(record(1.0))
 
 
-def test_a_segment_that_is_worse_is_in_the_table_and_among_what_must_change():
+def test_a_worse_segment_is_in_the_table_and_in_what_would_change_the_verdict():
     page = render(record(1.51, segment_margin=0.0, margin=-0.1))
     assert "| carrier = " in page
     assert "**not shown**" in page
     assert re.search(r"Within carrier = \w+ the lower bound must rise by more than 0\.\d+", page)
 
 
-def test_limits_stand_beside_what_was_measured():
+def test_limits_are_rendered_beside_the_measurements():
     page = render(record(speed=speeds(4), max_slowdown=3, max_latency_ms=9))
     assert page.startswith("# Fail")
-    assert "| median, times the champion's | | 4.00 | 3 |" in page
+    assert "| median, as a multiple of the champion's | | 4.00 | 3 |" in page
     assert "| one row, 95th percentile (ms) | 3.00 | 12.00 | 9 |" in page
     assert "| size (MB) | 1.00 | not measured |  |" in page
 
 
-def test_what_is_inconclusive_says_the_way_out():
+def test_an_inconclusive_comparison_is_rendered_with_what_to_do():
     page = render(record(min_rows=5_000))
     assert page.startswith("# Inconclusive")
     assert "5,000 are needed" in page
@@ -87,16 +87,16 @@ def test_what_is_inconclusive_says_the_way_out():
     assert "## Segments" not in page
 
 
-def test_earlier_looks_and_rows_left_out_are_told():
+def test_earlier_comparisons_and_excluded_rows_are_rendered():
     body = record(looks=3)
-    body["n_left_out"] = {"total": 12, "no usable score of the champion": 12}
+    body["n_excluded"] = {"total": 12, "no usable score of the champion": 12}
     page = render(body)
-    assert "3 earlier comparisons looked at rows of this holdout. This look may err with a chance of 0.19%" in page
-    assert "Left out: 12 rows (12 with no usable score of the champion)" in page
+    assert "3 earlier comparisons used rows of this holdout. The error level of this one is 0.19%" in page
+    assert "Excluded: 12 rows (12 with no usable score of the champion)" in page
 
 
 @pytest.mark.parametrize("champion", [None, 3])
-def test_a_record_that_needed_no_rows_is_a_page_of_its_sentence(champion):
+def test_a_comparison_without_rows_is_rendered_as_its_sentence(champion):
     body = {
         "verdict": "pass", "reason": "version 3 is the first", "n": 0, "prior_comparisons": 0, "model": "flight_delay",
         "holdout": {"start": "2026-01-01T00:00:00+00:00", "end": "2026-01-22T00:00:00+00:00"},
@@ -116,7 +116,7 @@ def test_every_record_can_be_rendered(metric, n):
         assert "nan" not in page
 
 
-def test_what_the_data_holds_cannot_leave_its_cell_or_become_a_link():
+def test_values_of_the_data_are_escaped():
     values = ("a|b\n# Pass", "[click](https://example.com)<img src=x>`*")
     page = render(record(1.6, values=values, segment_margin=0.0, margin=-0.1))
     assert "a\\|b # Pass" in page
@@ -132,7 +132,7 @@ def test_the_page_is_short():
     assert len(page.splitlines()) < 80
 
 
-def test_what_an_experiment_has_shown_is_a_page_too():
+def test_the_comparison_of_an_experiment_is_rendered():
     report = {
         "basis": "experiment", "verdict": "pass", "reason": "version 2 is better.", "sentence": "experiment-1: better.",
         "model": "toy", "champion": 1, "challenger": 2, "champion_value": 0.2, "challenger_value": 0.18, "n": 4_321,
@@ -142,9 +142,9 @@ def test_what_an_experiment_has_shown_is_a_page_too():
     }  # fmt: skip
     assert render(report) == (
         "# Pass: challenger 2 against champion 1 (toy)\n\n**experiment-1: better.**\n\n"
-        "Tried in production (experiment-1), on rows given out by chance, from 2026-03-01 00:00 to 2026-03-10 06:00 "
-        "UTC: 4,321 outcomes, one of each entity.\n\n"
+        "Experiment in production (experiment-1), on randomly assigned rows, from 2026-03-01 00:00 to "
+        "2026-03-10 06:00 UTC: 4,321 outcomes, one of each entity.\n\n"
         "| mean | champion 1 | challenger 2 |\n|---|---|---|\n| Brier score | 0.2000 | 0.1800 |\n\n"
-        "Improvement +0.0200, from +0.0125 to undefined; each bound holds with 95.0% confidence however often one "
-        "looked. It had to exceed 0.\n"
+        "Improvement +0.0200, from +0.0125 to undefined; each bound holds with 95.0% confidence at any time. "
+        "The lower bound must exceed 0.\n"
     )

@@ -39,7 +39,7 @@ def test_a_challenger_that_is_better_in_each_segment_passes():
     assert all(segment.n == 600 for segment in found.segments.found)
 
 
-def test_a_segment_that_is_much_worse_fails_a_challenger_that_is_better_on_the_whole():
+def test_a_much_worse_segment_fails_a_challenger_that_is_better_overall():
     found = compare([0.05] * 13 + [-0.1])
     assert found.improvement > 0.03
     assert found.verdict is Verdict.FAIL
@@ -49,7 +49,7 @@ def test_a_segment_that_is_much_worse_fails_a_challenger_that_is_better_on_the_w
     assert worst.simultaneous[0] < worst.lower_bound < worst.improvement < worst.simultaneous[1] < -0.02
 
 
-def test_a_segment_that_is_not_shown_to_be_as_good_fails_too_and_says_so():
+def test_a_segment_that_is_not_shown_to_be_as_good_fails_the_challenger():
     found = compare([0.05] * 13 + [-0.02])
     assert found.verdict is Verdict.FAIL
     assert found.reason.startswith("not shown to be worse by less than 0.02 within carrier=s13")
@@ -63,7 +63,7 @@ def test_at_most_ten_are_named():
     assert found.reason.endswith("and 3 more")
 
 
-def test_a_segment_with_too_few_rows_is_reported_and_not_judged():
+def test_a_segment_with_too_few_rows_is_reported_and_not_evaluated():
     values = np.where(np.arange(N) < 100, "rare", "usual").astype(object)
     found = compare([0.02], values=values)
     assert found.verdict is Verdict.PASS
@@ -73,7 +73,7 @@ def test_a_segment_with_too_few_rows_is_reported_and_not_judged():
     assert math.isnan(rare.lower_bound)
 
 
-def test_a_column_of_identifiers_is_summed_up():
+def test_segments_beyond_the_listed_ones_are_counted():
     found = compare([0.02], values=np.array([f"id-{i}" for i in range(N)], dtype=object))
     record = found.to_dict()["segments"]
     assert (record["judged"], len(record["found"]), record["not_listed"]) == (0, 50, N - 50)
@@ -83,7 +83,7 @@ def test_a_column_of_identifiers_is_summed_up():
 @pytest.mark.parametrize("missing", [None, math.nan])
 def test_rows_without_a_value_are_a_segment_of_their_own(missing):
     values = np.array([missing if i % 2 else "known" for i in range(N)], dtype=object)
-    assert {segment.value for segment in compare([0.02], values=values).segments.judged} == {MISSING, "known"}
+    assert {segment.value for segment in compare([0.02], values=values).segments.evaluated} == {MISSING, "known"}
 
 
 def test_a_segment_in_which_the_metric_is_not_defined_is_inconclusive():
@@ -98,14 +98,14 @@ def test_a_segment_in_which_the_metric_is_not_defined_is_inconclusive():
     json.dumps(found.to_dict(), allow_nan=False)
 
 
-def test_rows_that_do_not_say_their_segment_are_inconclusive():
+def test_rows_without_a_segments_column_are_inconclusive():
     found = compare_versions(
         *gate.versions_in(gate.INDEPENDENT, (1.5, 2.5), seed=1, n=N, binary=True), metric="brier",
         policy=PromotionConfig(segments=("carrier", "origin")), times=gate.spread(N), segments={"carrier": np.empty(N)},
         prior_comparisons=0, holdout_end=gate.HOLDOUT_END,
     )  # fmt: skip
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert "the rows do not say origin" in found.reason
+    assert "the rows have no column origin" in found.reason
 
 
 def test_segments_are_those_of_the_usable_rows():
@@ -127,5 +127,5 @@ def test_a_segment_worse_by_the_margin_is_missed_at_most_as_often_as_stated(wors
     assert gate.segments_shown(gate.REFRESH, 0.01, worse, trials)[0] <= bound
 
 
-def test_an_equal_challenger_of_the_same_recipe_is_not_stopped_by_its_segments():
+def test_an_equal_challenger_of_the_same_recipe_does_not_fail_by_its_segments():
     assert gate.segments_shown(gate.REFRESH, 0.0, None, 40)[0] > 0.9
