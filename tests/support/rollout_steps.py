@@ -29,7 +29,8 @@ def store_comparison(
         "metric": "brier", "n": 3_000, "n_left_out": {"total": 0}, "champion_value": 0.2,
         "challenger_value": 0.2 - improvement, "improvement": improvement, "lower_bound": improvement - 0.01,
         "margin": 0.0, "level": 0.03, "alpha": 0.05, "holdout": span, "prior_comparisons": 0, "report_id": report_id,
-        **more,
+        "champion_standard_error": 0.01, "challenger_standard_error": 0.01, "standard_error": 0.01, "also": {},
+        "clusters": {"unit": "row"}, "labels": {"newest": None, "balance": None}, **more,
     }  # fmt: skip
     model.ws.store.reports.put(
         report_id, model.name, challenger, "comparison", TRAINED_UNTIL, NOW, verdict, body, now_utc()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from keel.monitoring.records import ComparisonRecord, PromotionRequest, Span, TrainedVersion
+from keel.monitoring.records import ComparisonRecord, PromotionRequest, Record, Span, TrainedVersion
 from keel.monitoring.storage import read_comparison, report_id
 
 if TYPE_CHECKING:
@@ -12,6 +12,21 @@ if TYPE_CHECKING:
 
 Request = TrainedVersion | PromotionRequest
 """What asks for a comparison: a training, or a person."""
+
+
+class Use(Record):
+    """What counts of a comparison that used a holdout before; there can be hundreds."""
+
+    champion: int | None
+    challenger: int
+    verdict: Literal["pass", "fail", "inconclusive"]
+    n: int
+    n_left_out: dict[str, int] | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """Labelled rows of the holdout, those included that could not be used."""
+        return self.n + (self.n_left_out or {}).get("total", 0)
 
 
 def comparison_id(ws: Workspace, request: Request, holdout: Span, *, rows: int | None = None) -> str:
@@ -43,15 +58,17 @@ def prior_comparisons(ws: Workspace, identity: str, request: Request, holdout: S
     versions = request.champion, request.challenger
     seen = set()
     for past in ws.store.reports.list(request.model, "comparison", limit=None, overlapping=span):
-        body, its_span = ComparisonRecord.from_dict(past["body"]), (past["window_start"], past["window_end"])
-        its_versions = body.champion, body.challenger
         earlier = past["report_id"] != identity and (mine is None or past["created_at"] < mine["created_at"])
+        if not earlier:
+            continue
+        body, its_span = Use.from_dict(past["body"]), (past["window_start"], past["window_end"])
+        its_versions = body.champion, body.challenger
         same = (its_versions, its_span) == (versions, span) and not _failed_on_other_rows(body, rows)
-        if body.n and earlier and not same:
+        if body.n and not same:
             seen.add((its_versions, its_span, body.n_rows if body.verdict == "fail" else None))
     return len(seen)
 
 
-def _failed_on_other_rows(comparison: ComparisonRecord, rows: int | None) -> bool:
+def _failed_on_other_rows(comparison: ComparisonRecord | Use, rows: int | None) -> bool:
     """Whether a comparison failed on other rows. Predictions and labels are only added, so their number tells."""
     return bool(comparison.verdict == "fail" and comparison.n and comparison.n_rows != rows)

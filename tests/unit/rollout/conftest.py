@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,10 +12,9 @@ from tests.support.cloned_versions import ClonedModel, Trained
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: Path) -> Iterator[Trained]:
+def trained(tmp_path_factory: pytest.TempPathFactory, new_home: Callable[[Path], Path]) -> Iterator[Trained]:
     """Two trained versions, which is what takes seconds."""
-    home = tmp_path_factory.mktemp("rollout")
-    shutil.copy(migrated_sqlite, home / "keel.db")
+    home = new_home(tmp_path_factory.mktemp("rollout"))
     with Workspace.open(home=home, environment={}) as ws:
         yield Trained.in_workspace(ws)
 

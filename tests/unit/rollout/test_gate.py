@@ -1,0 +1,133 @@
+"""Comparing: on rows neither version has seen, with the request as it was stored."""
+
+from __future__ import annotations
+
+import pytest
+
+from keel import rollout
+from keel.deployments.history import Status
+from keel.monitoring.records import DataSlice, TrainedVersion
+from tests.support.cloned_versions import INVERTED, NOW, RIGHT, TRAINED_UNTIL
+from tests.support.toy import DAY
+
+HOLDOUT = DataSlice(start=TRAINED_UNTIL, end=NOW - DAY, rows=1, sha256="0")
+
+
+@pytest.fixture(scope="module")
+def seen(trained):
+    """A model whose world is as version 2 has learned; it may be compared, and nothing may change it."""
+    model = trained.model(INVERTED, RIGHT, RIGHT)
+    model.log(TRAINED_UNTIL, days=6)
+    return model
+
+
+def trained_version(model, challenger=2, champion=1, **more):
+    """What `keel.loop.retrain` returns."""
+    return TrainedVersion(
+        decision_id=f"decision-{challenger}", model=model.name, challenger=challenger, champion=champion,
+        mlflow_run_id=model.state.pins[challenger].run_id, until=NOW, requested_by="airflow", training=HOLDOUT,
+        holdout=HOLDOUT, metrics={}, sentence="trained", **more,
+    )  # fmt: skip
+
+
+def compare(model, request):
+    return rollout.compare(model.ws, model.config, request)
+
+
+def requested(model, *, version=2, run_id="promote-1", force=False, end=NOW):
+    return rollout.request_promotion(
+        model.ws, model.config, version=version, reason="it is time", force=force, end=end, actor="ada", run_id=run_id
+    )
+
+
+def test_compare_a_better_challenger_passes_with_its_evidence(seen):
+    found = compare(seen, trained_version(seen))
+    assert (found.verdict, found.next, found.champion, found.challenger) == ("pass", "promote", 1, 2)
+    assert found.lower_bound > 0
+    assert found.n == 6 * 24 * 20
+    assert (found.holdout.start, found.holdout.end) == (TRAINED_UNTIL, NOW - DAY)
+    stored = seen.ws.store.reports.get(found.report_id)
+    assert (stored["kind"], stored["version"], stored["status"]) == ("comparison", 2, "pass")
+    assert "next" not in stored["body"] or stored["body"]["next"] is None
+
+
+def test_compare_again_is_the_same_comparison(seen):
+    assert compare(seen, trained_version(seen)) == compare(seen, trained_version(seen))
+
+
+@pytest.mark.parametrize(
+    ("policy", "verdict", "next_step"),
+    [
+        ({"approval": "required"}, "pass", "stage"),
+        ({"margin": 0.9}, "fail", "keep_champion"),
+        ({"min_rows": 100_000}, "inconclusive", "keep_champion"),
+    ],
+)
+def test_compare_follows_the_policy(seen, policy, verdict, next_step):
+    found = compare(seen.with_policy(**policy), trained_version(seen))
+    assert (found.verdict, found.next) == (verdict, next_step)
+
+
+def test_compare_without_a_champion_passes_without_rows(seen):
+    found = compare(seen, trained_version(seen, champion=None))
+    assert (found.verdict, found.n, found.next) == ("pass", 0, "promote")
+    assert found.sentence.startswith("Version 2 is the first")
+
+
+def test_compare_the_champion_with_itself_fails_without_rows(seen):
+    found = compare(seen, trained_version(seen, challenger=1))
+    assert (found.verdict, found.n, found.next) == ("fail", 0, "keep_champion")
+
+
+def test_compare_without_labels_is_inconclusive(seen):
+    found = compare(seen, requested(seen, run_id="late", end=NOW + 60 * DAY))
+    assert (found.verdict, found.n, found.next) == ("inconclusive", 0, "keep_champion")
+
+
+def test_compare_reads_a_persons_request_as_it_was_stored(seen):
+    request = requested(seen, run_id="forged", force=True)
+    forged = request.model_copy(update={"challenger": 3, "requested_by": "airflow", "forced_by": "root"})
+    found = compare(seen, forged)
+    assert (found.challenger, found.requested_by, found.forced_by) == (2, "ada", "ada")
+
+
+def test_compare_a_request_that_was_not_stored_forces_nothing_and_rests_on_no_experiment(seen):
+    request = requested(seen, run_id="made-up").model_copy(
+        update={"decision_id": "request-0", "forced_by": "root", "experiment": "experiment-1"}
+    )
+    found = compare(seen.with_policy(margin=0.9), request)
+    assert (found.verdict, found.forced_by, found.basis, found.next) == ("fail", None, None, "keep_champion")
+
+
+def test_compare_a_forced_request_is_promoted_whatever_the_verdict(seen):
+    found = compare(seen.with_policy(margin=0.9), requested(seen, run_id="forced", force=True))
+    assert (found.verdict, found.next) == ("fail", "promote")
+    assert "ada forces the promotion: it is time" in found.sentence
+
+
+@pytest.mark.parametrize("status", [Status.REJECTED, Status.QUARANTINED, Status.ARCHIVED])
+def test_compare_a_version_that_may_not_be_promoted_fails_with_its_reason(new_model, status):
+    model = new_model(INVERTED, RIGHT)
+    model.note(2, status, "it did harm")
+    found = compare(model, trained_version(model))
+    assert (found.verdict, found.n, found.next) == ("fail", 0, "keep_champion")
+    assert f"version 2 is {status}: it did harm" in found.reason
+
+
+def test_compare_that_runs_again_after_its_promotion_returns_the_same_comparison(new_model):
+    model = new_model(INVERTED, RIGHT)
+    model.log(TRAINED_UNTIL, days=6)
+    first = compare(model, trained_version(model))
+    rollout.promote(model.ws, model.config, first.report_id, actor="tests", run_id="run-1")
+    assert compare(model, trained_version(model)) == first
+
+
+def test_compare_with_a_champion_that_cannot_be_scored_is_inconclusive_and_names_the_way_out(new_model):
+    model = new_model(production=None)
+    model.register(INVERTED, changed_file="keel/reference.json")
+    model.register(RIGHT)
+    model.deploy(production=1)
+    found = compare(model, requested(model))
+    assert (found.verdict, found.next) == ("inconclusive", "keep_champion")
+    assert "champion 1 cannot be scored" in found.reason
+    assert "force" in found.reason
