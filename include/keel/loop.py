@@ -10,7 +10,7 @@
     compose_message        what people are notified of
     record                 the outcome, stored with the decision
 
-    check                  the first five for a notebook: they decide, and do not act
+In a notebook, `check` takes the steps up to a decision at once, and does not act on it.
 
 `keel.rollout` continues after a retrain: it compares, stages or promotes the new version, watches it and rolls it back.
 
@@ -75,7 +75,6 @@ __all__ = [
     "compose_message",
     "count_window",
     "decide",
-    "parse_time",
     "quarantine",
     "record",
     "request_retrain",
@@ -217,11 +216,7 @@ def decide(ws: Workspace, config: ModelConfig, counted: CountedWindow, *, run_id
 
 def _decision(ws: Workspace, config: ModelConfig, counted: CountedWindow) -> DecisionRecord:
     model, version, window = counted.model, counted.version, counted.window
-    reports = storage.read_check_reports(ws, model, version, window)
-    quality, drift, performance = reports.quality, reports.drift, reports.performance
-    if quality is None or drift is None or performance is None:
-        missing = ", ".join(kind for kind in storage.CHECKS if getattr(reports, kind) is None)
-        raise SchemaError(f"{model}: no {missing} report for this window: run that check first")
+    reports = storage.read_check_reports(ws, counted)
     decision_id = storage.report_id("decision", model, version, window)
     policy = Policy(
         can_retrain=config.retrain is not None,
@@ -231,7 +226,7 @@ def _decision(ws: Workspace, config: ModelConfig, counted: CountedWindow) -> Dec
             model, Action.RETRAIN, until=window.end, other_than=decision_id
         ),
     )
-    decision = decide_action(quality, drift, performance, policy)
+    decision = decide_action(reports.quality, reports.drift, reports.performance, policy)
     log.info("%s: %s", decision.action, decision.sentence)
     return DecisionRecord(
         decision_id=decision_id,
@@ -242,68 +237,6 @@ def _decision(ws: Workspace, config: ModelConfig, counted: CountedWindow) -> Dec
         sentence=decision.sentence,
         about=decision.about,
     )
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """The result of `check`: the three reports on a window, and the decision that they lead to."""
-
-    quality: StoredQualityReport
-    drift: StoredDriftReport
-    performance: StoredPerformanceReport
-    decision: DecisionRecord
-
-    @property
-    def action(self) -> Action:
-        """What Keel would do: ``all_clear``, ``raise_alert``, ``quarantine`` or ``retrain``."""
-        return self.decision.action
-
-    @property
-    def sentence(self) -> str:
-        """Why."""
-        return self.decision.sentence
-
-    @property
-    def window(self) -> Window:
-        """The window that was checked."""
-        return self.decision.window
-
-
-def check(
-    ws: Workspace,
-    config: ModelConfig,
-    *,
-    start: str | datetime | None = None,
-    end: str | datetime | None = None,
-    now: datetime | None = None,
-) -> CheckResult:
-    """Check a window and decide, without acting: nothing is trained, quarantined or sent.
-
-    Stores the counts and the three reports, as the scheduled check does. The decision is not stored, because a stored
-    one starts the cooldown of the next.
-
-    Parameters
-    ----------
-    start, end
-        The window, in ISO 8601 or aware. Its end is now if not given, its start ``check.lookback`` before the end.
-    now
-        The present. Default: the clock.
-
-    Raises
-    ------
-    NoProductionVersion
-        The model has no version in production.
-
-    """
-    window = resolve_window(config, start=start, end=end, now=now or now_utc())
-    counted = count_window(ws, config, window)
-    for step in (check_data_quality, check_data_drift, check_performance):
-        step(ws, config, counted)
-    reports = storage.read_check_reports(ws, counted.model, counted.version, window)
-    assert reports.quality is not None
-    assert reports.drift is not None
-    assert reports.performance is not None
-    return CheckResult(reports.quality, reports.drift, reports.performance, _decision(ws, config, counted))
 
 
 def request_retrain(ws: Workspace, config: ModelConfig, *, window: Window, reason: str, run_id: str) -> DecisionRecord:
@@ -425,14 +358,14 @@ def compose_message(
 
     None when all is clear, and when people were notified of the same causes within ``alerts.cooldown``.
     """
-    reports = storage.read_check_reports(ws, decision.model, decision.version, decision.window)
+    about = decision.model, decision.version, decision.window
     return compose_alert(
         config,
         decision,
         outcome,
-        quality=reports.quality,
-        drift=reports.drift,
-        performance=reports.performance,
+        quality=storage.read_report(ws, StoredQualityReport, *about),
+        drift=storage.read_report(ws, StoredDriftReport, *about),
+        performance=storage.read_report(ws, StoredPerformanceReport, *about),
         repeated=storage.notified_within_cooldown(ws, decision, config.alerts.cooldown),
         run_url=run_url,
     )
@@ -446,3 +379,62 @@ def record(
     found = found.model_copy(update={"notified": tuple(channels)})
     ws.store.decisions.set_outcome(decision.decision_id, found.to_dict())
     return found
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """The result of `check`: the three reports on a window, and the decision that they lead to."""
+
+    quality: StoredQualityReport
+    drift: StoredDriftReport
+    performance: StoredPerformanceReport
+    decision: DecisionRecord
+
+    @property
+    def action(self) -> Action:
+        """What Keel would do: ``all_clear``, ``raise_alert``, ``quarantine`` or ``retrain``."""
+        return self.decision.action
+
+    @property
+    def sentence(self) -> str:
+        """Why."""
+        return self.decision.sentence
+
+    @property
+    def window(self) -> Window:
+        """The window that was checked."""
+        return self.decision.window
+
+
+def check(
+    ws: Workspace,
+    config: ModelConfig,
+    *,
+    start: str | datetime | None = None,
+    end: str | datetime | None = None,
+    now: datetime | None = None,
+) -> CheckResult:
+    """Check a window and decide, without acting: nothing is trained, quarantined or sent.
+
+    Stores the counts and the three reports, as the scheduled check does. The decision is not stored, because a stored
+    one starts the cooldown of the next.
+
+    Parameters
+    ----------
+    start, end
+        The window, in ISO 8601 or aware. Its end is now if not given, its start ``check.lookback`` before the end.
+    now
+        The present. Default: the clock.
+
+    Raises
+    ------
+    NoProductionVersion
+        The model has no version in production.
+
+    """
+    window = resolve_window(config, start=start, end=end, now=now or now_utc())
+    counted = count_window(ws, config, window)
+    for step in (check_data_quality, check_data_drift, check_performance):
+        step(ws, config, counted)
+    reports = storage.read_check_reports(ws, counted)
+    return CheckResult(reports.quality, reports.drift, reports.performance, _decision(ws, config, counted))

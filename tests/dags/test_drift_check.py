@@ -109,7 +109,7 @@ def test_where_people_must_agree_a_better_challenger_is_offered_and_the_check_go
     assert (done.state, done.path) == ("success", {*CHECKED, *OFFERED, *TOLD})
     assert deployments.read(harmed.store, "tide").production == 1
     assert deployments.read(harmed.store, "tide").staging == 2
-    assert decision_of(harmed)["outcome"]["outcome"] == "offered"
+    assert decision_of(harmed)["outcome"]["outcome"] == "staged"
     [mail] = mails(harmed)
     assert mail["Subject"] == "[Keel] tide: version 2 waits for approval"
     [started] = runs_of("tide.promote", f"retrain__{done.run_id}")

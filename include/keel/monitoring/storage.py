@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
+from keel.errors import SchemaError
 from keel.monitoring.records import (
     ComparisonRecord,
+    CountedWindow,
     DecisionRecord,
     ReportRecord,
     Span,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from keel.workspace import Workspace
 
 StoredReport = StoredQualityReport | StoredDriftReport | StoredPerformanceReport | StoredProbationReport
+CheckReportT = TypeVar("CheckReportT", StoredQualityReport, StoredDriftReport, StoredPerformanceReport)
 DecisionT = TypeVar("DecisionT", bound=DecisionRecord)
 
 CHECKS = ("quality", "drift", "performance")
@@ -61,27 +64,41 @@ def store_report(
     )
 
 
+def read_report(
+    ws: Workspace, kind: type[CheckReportT], model: str, version: int | None, window: Window
+) -> CheckReportT | None:
+    """Return the report that a check stored for a window; None where it has not run."""
+    found = ws.store.reports.get(report_id(kind.CHECK, model, version, window))
+    return kind.from_dict(found["body"]) if found else None
+
+
 @dataclass(frozen=True)
 class CheckReports:
-    """The reports that the three checks stored for a window; None for a check that has not run."""
+    """The reports that the three checks stored for a window."""
 
-    quality: StoredQualityReport | None
-    drift: StoredDriftReport | None
-    performance: StoredPerformanceReport | None
+    quality: StoredQualityReport
+    drift: StoredDriftReport
+    performance: StoredPerformanceReport
 
 
-def read_check_reports(ws: Workspace, model: str, version: int | None, window: Window) -> CheckReports:
-    """Return the check reports of a window."""
-    bodies = {}
-    for kind in CHECKS:
-        found = ws.store.reports.get(report_id(kind, model, version, window))
-        bodies[kind] = found and found["body"]
-    quality, drift, performance = (bodies[kind] for kind in CHECKS)
-    return CheckReports(
-        quality=StoredQualityReport.from_dict(quality) if quality else None,
-        drift=StoredDriftReport.from_dict(drift) if drift else None,
-        performance=StoredPerformanceReport.from_dict(performance) if performance else None,
-    )
+def read_check_reports(ws: Workspace, counted: CountedWindow) -> CheckReports:
+    """Return the three reports of a window.
+
+    Raises
+    ------
+    SchemaError
+        A check has not stored its report for this window.
+
+    """
+    about = counted.model, counted.version, counted.window
+    quality = read_report(ws, StoredQualityReport, *about)
+    drift = read_report(ws, StoredDriftReport, *about)
+    performance = read_report(ws, StoredPerformanceReport, *about)
+    if quality is None or drift is None or performance is None:
+        stored = dict(zip(CHECKS, (quality, drift, performance), strict=True))
+        missing = ", ".join(name for name, report in stored.items() if report is None)
+        raise SchemaError(f"{counted.model}: no {missing} report for this window: run that check first")
+    return CheckReports(quality, drift, performance)
 
 
 def store_decision(ws: Workspace, decision: DecisionT, *, run_id: str) -> DecisionT:

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from keel.errors import SchemaError
 from keel.monitoring import storage
 from keel.monitoring.records import (
     ComparisonRecord,
+    CountedWindow,
     DecisionRecord,
     Outcome,
     RollbackRequest,
     Span,
+    StoredDriftReport,
     StoredQualityReport,
 )
 from keel.window import HOUR, Window
@@ -68,8 +71,11 @@ def test_report_is_read_back_and_missing_ones_are_none(ws):
     report = StoredQualityReport(status="ok", n=9, sentence="9 rows.")
     reference = storage.store_report(ws, "quality", "toy", 1, WINDOW, report)
     assert (reference.kind, reference.status, reference.sentence) == ("quality", "ok", "9 rows.")
-    found = storage.read_check_reports(ws, "toy", 1, WINDOW)
-    assert (found.quality, found.drift, found.performance) == (report, None, None)
+    assert storage.read_report(ws, StoredQualityReport, "toy", 1, WINDOW) == report
+    assert storage.read_report(ws, StoredDriftReport, "toy", 1, WINDOW) is None
+    counted = CountedWindow(model="toy", version=1, window=WINDOW, rows=9, counted_hours=0, counted_rows=0)
+    with pytest.raises(SchemaError, match="toy: no drift, performance report for this window"):
+        storage.read_check_reports(ws, counted)
 
 
 def test_decision_is_read_back_by_its_id_model_and_kind(ws):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import AliasChoices, Field
 
@@ -62,6 +62,8 @@ class StoredFinding(Record):
 class StoredQualityReport(Record):
     """A report of `keel.monitoring.quality` as it is stored, with the hours it did not or did not fully check."""
 
+    CHECK: ClassVar = "quality"
+
     status: Literal["ok", "warn", "broken", "empty"]
     n: int
     sentence: str = ""
@@ -98,6 +100,8 @@ class StoredColumn(Record):
 class StoredDriftReport(Record):
     """A report of `keel.monitoring.drift` as it is stored."""
 
+    CHECK: ClassVar = "drift"
+
     status: Literal["ok", "warn", "drift", "insufficient"]
     n: int
     grid_id: str = ""
@@ -125,6 +129,8 @@ class StoredEstimate(Record):
 
 class StoredPerformanceReport(Record):
     """A report of `keel.monitoring.performance` as it is stored."""
+
+    CHECK: ClassVar = "performance"
 
     status: Literal["ok", "degraded", "undefined", "insufficient", "no_labels"]
     metric: str
