@@ -42,8 +42,8 @@ class Content:
     def identified(self) -> Content:
         """Return the same content, with its hash as the grid id of its counts."""
         grid_id = content_id(self)
-        held = None if self.holdout is None else replace(self.holdout, grid_id=grid_id)
-        return replace(self, reference=replace(self.reference, grid_id=grid_id), holdout=held)
+        holdout = None if self.holdout is None else replace(self.holdout, grid_id=grid_id)
+        return replace(self, reference=replace(self.reference, grid_id=grid_id), holdout=holdout)
 
 
 FIELDS = tuple(field.name for field in fields(Content))

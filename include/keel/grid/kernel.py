@@ -105,11 +105,11 @@ def _overshoot(values: Floats, knot: float, scale: float) -> int:
 
 def _count_text(grid: ColumnGrid, column: Any) -> ColumnCounts:
     """Count text by its position in the vocabulary, which is faster than finding the distinct values."""
-    found = pc.index_in(column, value_set=pa.array(grid.vocabulary, column.type))
+    positions = pc.index_in(column, value_set=pa.array(grid.vocabulary, column.type))
     other = len(grid.vocabulary)
-    if found.null_count:
-        found = found.fill_null(other)
-    cells = np.bincount(found.to_numpy(zero_copy_only=False), minlength=grid.size)
+    if positions.null_count:
+        positions = positions.fill_null(other)
+    cells = np.bincount(positions.to_numpy(zero_copy_only=False), minlength=grid.size)
     cells[other] -= column.null_count
     return ColumnCounts("categorical", cells, missing=column.null_count)
 

@@ -98,22 +98,26 @@ class ReferenceGrid:
         if holdout is None and (outputs or loss is not None):
             raise ConfigError("outputs and losses are counted on a holdout; pass holdout= as well")
         reference = _single_table(table, features, "reference")
-        held = None if holdout is None else _single_table(holdout, {**features, **outputs}, "holdout")
-        columns = _fit_columns(reference, features) + (_fit_columns(held, outputs) if held is not None else [])
-        layout = _layout(columns)
-        ours = _count_columns(columns[: len(features)], reference)
-        theirs = _count_columns(columns, held) if held is not None else []
-        losses = (
-            None if loss is None or held is None else _mean_losses(columns, held, np.asarray(loss, dtype=np.float64))
-        )
+        n_reference = number_of_rows(reference)
+        columns = _fit_columns(reference, features)
+        counts = _count_columns(columns, reference)
+        holdout_counts = losses = overall_loss = None
+        if holdout is not None:
+            rows = _single_table(holdout, {**features, **outputs}, "holdout")
+            columns += _fit_columns(rows, outputs)
+            held_out = _count_columns(columns, rows)
+            holdout_counts = Counts.of_columns("", _layout(columns), number_of_rows(rows), held_out)
+            counts += held_out[len(features) :]
+            if loss is not None:
+                losses, overall_loss = _mean_losses(columns, rows, np.asarray(loss, dtype=np.float64))
         content = archive.Content(
             columns=tuple(columns),
             n_features=len(features),
-            n_reference=number_of_rows(reference),
-            reference=Counts.of_columns("", layout, number_of_rows(reference), ours + theirs[len(features) :]),
-            holdout=None if held is None else Counts.of_columns("", layout, number_of_rows(held), theirs),
-            mean_loss=None if losses is None else losses[0],
-            overall_loss=None if losses is None else losses[1],
+            n_reference=n_reference,
+            reference=Counts.of_columns("", _layout(columns), n_reference, counts),
+            holdout=holdout_counts,
+            mean_loss=losses,
+            overall_loss=overall_loss,
         )
         return cls._of(content)
 

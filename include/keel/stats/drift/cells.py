@@ -73,8 +73,8 @@ def pool(reference: Integers, current: Integers, small: NDArray[np.bool_]) -> tu
     >>> pool(np.array([3, 1, 2]), np.array([4, 0, 1]), np.array([False, True, True]))
     (array([3, 3]), array([4, 1]))
     """
-    kept = ~small & (reference + current > 0)
+    apart = ~small & (reference + current > 0)
     r, c = int(reference[small].sum()), int(current[small].sum())
     if r + c == 0:
-        return reference[kept], current[kept]
-    return np.append(reference[kept], r), np.append(current[kept], c)
+        return reference[apart], current[apart]
+    return np.append(reference[apart], r), np.append(current[apart], c)

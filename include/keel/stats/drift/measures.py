@@ -77,7 +77,7 @@ class ColumnComparison:
         return pool_small(self.reference, self.current, cut=self.cut)
 
     def rng(self) -> np.random.Generator:
-        """Return a new generator: each simulation of a column starts from the same seed, whatever ran before it."""
+        """Return a new generator: every simulation of a column starts from the same seed."""
         return np.random.default_rng(self.seed)
 
 

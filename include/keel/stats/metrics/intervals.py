@@ -120,8 +120,8 @@ def _auc(hours: HourlyTable, times: Times) -> IntervalEstimate:
         spread = (positive @ off_positive**2) / (p * (p - 1))
         error = math.sqrt(spread + (negative @ off_negative**2) / (n * (n - 1)))
     has_rows = np.diff(hours.starts) > 0
-    found = _with_interval(value, error, p + n, contributions[has_rows], times[has_rows], (0.0, 1.0), bin_error)
-    return replace(found, bin_error=bin_error)
+    result = _with_interval(value, error, p + n, contributions[has_rows], times[has_rows], (0.0, 1.0), bin_error)
+    return replace(result, bin_error=bin_error)
 
 
 def _with_interval(

@@ -50,8 +50,8 @@ def influence(metric: str, rows: Scored) -> Influence:
 
     Source: Hampel 1974 (influence values); DeLong et al. 1988 and Sun & Xu 2014 (placements).
 
-    >>> found = influence("mae", Scored(np.zeros(4), np.zeros(4), np.array([1.0, 2.0, 3.0, 4.0])))
-    >>> found.value, round(float(np.sqrt((found.contributions**2).sum())), 4)  # 1.291 / √4
+    >>> result = influence("mae", Scored(np.zeros(4), np.zeros(4), np.array([1.0, 2.0, 3.0, 4.0])))
+    >>> result.value, round(float(np.sqrt((result.contributions**2).sum())), 4)  # 1.291 / √4
     (2.5, 0.6455)
     """
     n = len(rows)

@@ -73,11 +73,11 @@ def log_e_value(
     if not bool(((x >= low) & (x <= high)).all()):  # NaN compares false
         raise ValueError(f"values must be numbers from {low} to {high}")
     shares = bets / (null - low)
-    begin = np.zeros((*x.shape[:-1], len(bets))) if start is None else np.asarray(start, dtype=np.float64)
+    initial = np.zeros((*x.shape[:-1], len(bets))) if start is None else np.asarray(start, dtype=np.float64)
     path, ends = np.full(x.shape, -np.inf), np.empty((*x.shape[:-1], len(bets)))
     for i, share in enumerate(shares):  # one at a time: the paths of all bets on many streams do not fit in memory
-        own = np.cumsum(np.log1p(share * (x - null)), axis=-1) + begin[..., i : i + 1]
-        ends[..., i] = own[..., -1] if x.shape[-1] else begin[..., i]
+        own = np.cumsum(np.log1p(share * (x - null)), axis=-1) + initial[..., i : i + 1]
+        ends[..., i] = own[..., -1] if x.shape[-1] else initial[..., i]
         np.logaddexp(path, own, out=path)
     return Wealth(path - math.log(len(bets)), ends)
 
@@ -95,8 +95,8 @@ def combine(tests: Sequence[tuple[Integers, Floats]]) -> tuple[Integers, Floats]
     # merging a few ascending runs is ten times faster than np.unique
     moments = np.sort(np.concatenate([ends for ends, _ in tests]), kind="stable")
     moments = moments[np.diff(moments, prepend=-1) > 0]
-    held = [np.append(0.0, path)[np.searchsorted(ends, moments, side="right")] for ends, path in tests]
-    return moments, np.logaddexp.reduce(np.array(held), axis=0) - math.log(len(tests))
+    log_wealth = [np.append(0.0, path)[np.searchsorted(ends, moments, side="right")] for ends, path in tests]
+    return moments, np.logaddexp.reduce(np.array(log_wealth), axis=0) - math.log(len(tests))
 
 
 def clopper_pearson_upper(events: int, n: int, *, delta: float) -> float:
@@ -123,5 +123,5 @@ def empirical_bernstein_upper(mean: float, deviation: float, n: int, *, delta: f
     """
     if n < 2:
         return 1.0
-    doubt = math.log(2 / delta)
-    return min(1.0, mean + deviation * math.sqrt(2 * doubt / n) + 7 * doubt / (3 * (n - 1)))
+    log_term = math.log(2 / delta)
+    return min(1.0, mean + deviation * math.sqrt(2 * log_term / n) + 7 * log_term / (3 * (n - 1)))

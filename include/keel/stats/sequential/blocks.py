@@ -28,8 +28,8 @@ def block_ends(times: Times, label: Floats, *, rows: int, span: np.timedelta64, 
     classes = (positive, np.arange(1, len(label) + 1) - positive)
     ends, start = [], 0
     while start < len(label):
-        seen = [int(count[start - 1]) if start else 0 for count in classes]
-        enough = [int(np.searchsorted(*pair)) for pair in zip(classes, np.add(seen, each_class), strict=True)]
+        before = [int(count[start - 1]) if start else 0 for count in classes]
+        enough = [int(np.searchsorted(*pair)) for pair in zip(classes, np.add(before, each_class), strict=True)]
         last = max(start + rows - 1, int(np.searchsorted(latest, latest[start] + span)), *enough)
         if last >= len(label):
             break

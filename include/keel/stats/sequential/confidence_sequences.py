@@ -58,8 +58,8 @@ def half_width(
     rho2 = mixture_variance(2 * alpha if one_sided else alpha, tightest_at=tightest_at)
     spread = rows * rho2 + 1
     log = np.log1p(np.sqrt(spread) / (2 * alpha)) if one_sided else np.log(np.sqrt(spread) / alpha)
-    found: Floats = np.asarray(standard_error) * np.sqrt(2 * spread / (rows * rho2) * log)
-    return found
+    width: Floats = np.asarray(standard_error) * np.sqrt(2 * spread / (rows * rho2) * log)
+    return width
 
 
 @dataclass(frozen=True)

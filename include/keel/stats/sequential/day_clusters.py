@@ -72,13 +72,13 @@ class HourlyArmLosses:
             return ClusteredDifference(math.nan, math.inf, "row", 0)
         means = totals.sum(axis=1) / all_weights
         parts = (totals - means[:, None] * weights) / all_weights[:, None]
-        seen = weights.sum(axis=0) > 0
+        has_rows = weights.sum(axis=0) > 0
         improvement = float(means[0] - means[1])
-        clusters = Clusters.of(self._times[seen])
+        clusters = Clusters.of(self._times[has_rows])
         if clusters.unit == "row":
             return ClusteredDifference(improvement, math.inf, "row", 0)
         return ClusteredDifference(
-            improvement, _width((parts[0] - parts[1])[seen], clusters, alpha), clusters.unit, clusters.count
+            improvement, _width((parts[0] - parts[1])[has_rows], clusters, alpha), clusters.unit, clusters.count
         )
 
     def _add(self, n: int) -> None:

@@ -58,7 +58,7 @@ def _log_factors(arms: NDArray[np.bool_], share: float, concentration: float) ->
     """Return the log of each arm's probability in the mixture, given the rows before, over its planned probability."""
     n = np.arange(arms.shape[-1])
     challengers: NDArray[np.int64] = np.cumsum(arms, axis=-1) - arms
-    seen = np.where(arms, challengers, n - challengers)
+    before = np.where(arms, challengers, n - challengers)
     stated = np.where(arms, share, 1 - share)
-    found: Floats = np.log((concentration * stated + seen) / (concentration + n) / stated)
-    return found
+    factors: Floats = np.log((concentration * stated + before) / (concentration + n) / stated)
+    return factors
