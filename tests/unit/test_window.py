@@ -1,4 +1,4 @@
-"""Windows are whole hours, and one function resolves them for every kind of run."""
+"""Windows lie on full hours, and one function resolves them for every kind of run."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -24,7 +24,7 @@ SIX = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
         ({"end": "2026-03-01"}, datetime(2026, 3, 1, tzinfo=UTC)),
     ],
 )
-def test_the_end_is_asked_for_else_the_interval_else_now(given, end):
+def test_resolve_window_ends_at_the_given_end_else_the_interval_else_now(given, end):
     window = resolve_window(toy_config(), now=NOW, **given)
     assert window.end == end
     assert window.start <= end - timedelta(days=7)
@@ -42,18 +42,18 @@ def test_a_window_without_length_is_an_error(start):
         resolve_window(toy_config(), start=start, end="2026-03-02T00:00:00Z", now=NOW)
 
 
-def test_a_time_that_is_none_is_named():
+def test_parse_time_of_an_invalid_time_names_it():
     with pytest.raises(ConfigError, match="'yesterday' is not an ISO 8601 time"):
         parse_time("yesterday")
 
 
-def test_a_window_survives_json():
+def test_window_round_trips_through_json():
     window = resolve_window(toy_config(), now=NOW)
     assert Window.from_dict(window.to_dict()) == window
 
 
 @pytest.mark.parametrize(("minutes", "hours"), [(0, 0), (30, 1), (60, 1), (90, 2)])
-def test_an_earlier_window_holds_no_row_whose_label_is_not_due(minutes, hours):
+def test_earlier_window_holds_only_matured_rows(minutes, hours):
     earlier = Window(SIX - timedelta(hours=1), SIX).earlier(timedelta(minutes=minutes))
     assert earlier == Window(SIX - timedelta(hours=1 + hours), SIX - timedelta(hours=hours))
 
@@ -71,7 +71,7 @@ def test_an_earlier_window_holds_no_row_whose_label_is_not_due(minutes, hours):
         ([(2, 4), (4, 8)], []),
     ],
 )
-def test_what_lies_outside_is_what_no_span_has_taken(taken, left):
+def test_outside_returns_the_parts_in_no_taken_interval(taken, left):
     day = [datetime(2026, 3, n + 1, tzinfo=UTC) for n in range(10)]
     found = outside(day[2], day[8], [(day[a], day[b]) for a, b in taken])
     assert found == [(day[a], day[b]) for a, b in left]

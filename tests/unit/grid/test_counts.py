@@ -1,4 +1,4 @@
-"""Counts add up: any split of a window, in any order, is the same window."""
+"""Counts of any split of a window, in any order, add up to those of the window."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def grid() -> ReferenceGrid:
 
 @settings(deadline=None, max_examples=40, derandomize=True)
 @given(cuts=st.lists(st.integers(0, 700), max_size=6), order=st.randoms(use_true_random=False))
-def test_any_split_in_any_order_counts_the_same(grid: ReferenceGrid, cuts: list[int], order: object) -> None:
+def test_counts_of_any_split_in_any_order_are_equal(grid: ReferenceGrid, cuts: list[int], order: object) -> None:
     window = make_table(700, 1)
     edges = [0, *sorted(cuts), 700]
     parts = [window.slice(a, b - a) for a, b in zip(edges, edges[1:], strict=False)]
@@ -60,7 +60,7 @@ def test_any_split_in_any_order_counts_the_same(grid: ReferenceGrid, cuts: list[
     assert detect(grid, split, config).to_dict() == detect(grid, whole, config).to_dict()
 
 
-def test_counting_row_by_row_is_counting_at_once(grid: ReferenceGrid) -> None:
+def test_counts_row_by_row_equal_counts_at_once(grid: ReferenceGrid) -> None:
     window = make_table(120, 2)
     assert sum(grid.count(window.slice(i, 1)) for i in range(120)) == grid.count(window)
 
@@ -73,7 +73,7 @@ def test_count_of_small_batches_is_that_of_one_table(grid: ReferenceGrid) -> Non
     assert grid.count(mixed) == sum(grid.count(batch) for batch in mixed)
 
 
-def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_count_with_one_thread_equals_count_with_several(monkeypatch: pytest.MonkeyPatch) -> None:
     window = make_table(60_000, 4)
     several = ReferenceGrid.fit(window, KINDS)
     monkeypatch.setattr("keel.grid.threads.MAX_THREADS", 1)
@@ -93,7 +93,7 @@ def test_cells_and_tails_of_every_column_sum_to_the_rows(grid: ReferenceGrid) ->
     assert counts.column("x").pos_inf > 0
 
 
-def test_sum_starts_from_nothing_and_zero_is_neutral(grid: ReferenceGrid) -> None:
+def test_sum_of_counts_starts_from_zero_which_is_neutral(grid: ReferenceGrid) -> None:
     counts = grid.count(make_table(50, 6))
     assert sum([counts]) == counts
     assert counts + Counts.zero(grid) == counts
@@ -102,13 +102,13 @@ def test_sum_starts_from_nothing_and_zero_is_neutral(grid: ReferenceGrid) -> Non
         counts + 1  # noqa: B018
 
 
-def test_counts_of_another_grid_cannot_be_added(grid: ReferenceGrid) -> None:
+def test_counts_of_another_grid_raise_grid_mismatch(grid: ReferenceGrid) -> None:
     other = ReferenceGrid.fit(make_table(3000, 7), KINDS)
     with pytest.raises(GridMismatch, match=other.grid_id[:12]):
         grid.count(make_table(5, 0)) + other.count(make_table(5, 0))
 
 
-def test_bytes_round_trip_and_are_compact(grid: ReferenceGrid) -> None:
+def test_counts_round_trip_through_compact_bytes(grid: ReferenceGrid) -> None:
     counts = grid.count(make_table(1000, 8))
     data = counts.to_bytes()
     assert Counts.from_bytes(data) == counts
@@ -119,7 +119,7 @@ def test_bytes_round_trip_and_are_compact(grid: ReferenceGrid) -> None:
 
 
 @pytest.mark.parametrize("width", [255, 256, 70_000, 5_000_000_000])
-def test_bytes_hold_counts_of_any_size(grid: ReferenceGrid, width: int) -> None:
+def test_counts_of_any_size_round_trip_through_bytes(grid: ReferenceGrid, width: int) -> None:
     counts = grid.count(make_table(10, 9))
     cells = counts.cells.copy()
     cells[3] = width
@@ -136,25 +136,25 @@ def test_bytes_hold_counts_of_any_size(grid: ReferenceGrid, width: int) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"hello", b"KEELCNT1", b"KEELCNT1junk"])
-def test_damaged_bytes_are_named(damage: bytes) -> None:
+def test_counts_from_damaged_bytes_raise_schema_error(damage: bytes) -> None:
     with pytest.raises(SchemaError):
         Counts.from_bytes(damage)
 
 
-def test_truncated_bytes_are_named(grid: ReferenceGrid) -> None:
+def test_counts_from_truncated_bytes_raise_schema_error(grid: ReferenceGrid) -> None:
     data = grid.count(make_table(100, 1)).to_bytes()
     for end in range(0, len(data) - 1, 97):
         with pytest.raises(SchemaError):
             Counts.from_bytes(data[:end])
 
 
-def test_counts_cannot_be_changed(grid: ReferenceGrid) -> None:
+def test_counts_are_read_only(grid: ReferenceGrid) -> None:
     counts = grid.count(make_table(10, 1))
     with pytest.raises(ValueError, match="read-only"):
         counts.cells[0] = 1
 
 
-def test_negative_zero_is_zero() -> None:
+def test_counts_of_negative_zero_equal_those_of_zero() -> None:
     grid = ReferenceGrid.fit(pa.table({"x": [-0.0, 1.0]}), {"x": "numeric"})
     assert grid == ReferenceGrid.fit(pa.table({"x": [0.0, 1.0]}), {"x": "numeric"})
     assert grid.count(pa.table({"x": [-0.0]})).to_bytes() == grid.count(pa.table({"x": [0.0]})).to_bytes()
@@ -186,7 +186,7 @@ def test_count_column_of_any_shape_agrees_with_a_search(shape: str) -> None:
     assert np.array_equal(np.bincount(rows, minlength=grid.size), expected)
 
 
-def test_assigned_rows_count_like_the_kernel(grid: ReferenceGrid) -> None:
+def test_assign_rows_agrees_with_count_column(grid: ReferenceGrid) -> None:
     window = make_table(2000, 11).append_column("words", pa.array(["1.5", "x"] * 1000))
     for name in [*KINDS, "words"]:
         column = grid.column("x" if name == "words" else name)
@@ -197,7 +197,7 @@ def test_assigned_rows_count_like_the_kernel(grid: ReferenceGrid) -> None:
     assert set(assign_rows(grid.column("x"), None, 3)) == {grid.column("x").size + TAILS.index("absent")}
 
 
-# What a column may be stored as.
+# Storage types of a column.
 
 NUMBERS = [1.0, 2.0, None, 3.0]
 
@@ -223,14 +223,14 @@ NUMBERS = [1.0, 2.0, None, 3.0]
     ],
     ids=lambda column: str(column.type),
 )
-def test_numbers_are_read_from_any_type(column: pa.Array) -> None:
+def test_count_column_reads_numbers_of_any_type(column: pa.Array) -> None:
     grid = fit_numeric("x", np.array([1.0, 2.0, 3.0]))
     counted = count_column(grid, column, 4)
     assert counted.cells.tolist() == [0, 1, 0, 1, 0, 1, 0]
     assert counted.tails == (1, 0, 0, 0, 0)
 
 
-def test_booleans_are_zero_and_one_and_dates_are_seconds() -> None:
+def test_fit_numeric_reads_booleans_as_zero_and_one_and_dates_as_seconds() -> None:
     grid = fit_numeric("x", pa.array([True, False, True]))
     assert grid.knots.tolist() == [0.0, 1.0]
     assert count_column(grid, pa.array(["true", "False", "1"]), 3).cells.tolist() == [0, 1, 0, 2, 0]
@@ -238,7 +238,7 @@ def test_booleans_are_zero_and_one_and_dates_are_seconds() -> None:
     assert fit_numeric("x", day).knots.tolist() == [86400.0]
 
 
-def test_what_is_no_number_is_invalid_and_the_rest_is_counted() -> None:
+def test_count_column_counts_other_types_as_invalid() -> None:
     grid = fit_numeric("x", np.array([1.0, 2.0]))
     words = pa.array(["1", "two", "", None, "nan", "inf", "1_000"])
     counted = count_column(grid, words, 7)
@@ -266,14 +266,14 @@ def test_what_is_no_number_is_invalid_and_the_rest_is_counted() -> None:
     ],
     ids=lambda column: str(column.type),
 )
-def test_a_category_is_the_same_in_any_type(column: pa.Array) -> None:
+def test_count_column_counts_a_category_of_any_type_alike(column: pa.Array) -> None:
     for grid in (fit_categorical("c", pa.array(["1", "2", "1"])), fit_categorical("c", pa.array([1.0, 2.0, 1.0]))):
         assert grid.vocabulary == ("1", "2")
         counted = count_column(grid, column, 4)
         assert (counted.cells.tolist(), counted.missing) == ([2, 1, 0], 1)
 
 
-def test_booleans_fractions_and_dates_have_one_name() -> None:
+def test_fit_categorical_names_booleans_fractions_and_dates_uniquely() -> None:
     assert fit_categorical("c", pa.array([True, False, True])).vocabulary == ("true", "false")
     assert fit_categorical("c", pa.array([0.1], pa.float32())).vocabulary == ("0.1",)
     assert fit_categorical("c", pa.array([Decimal("0.10")])).vocabulary == ("0.1",)
@@ -281,7 +281,7 @@ def test_booleans_fractions_and_dates_have_one_name() -> None:
     assert fit_categorical("c", seconds).vocabulary == fit_categorical("c", micros).vocabulary
 
 
-def test_numbers_among_words_are_invalid_and_unknown_words_are_other() -> None:
+def test_count_column_counts_numbers_among_words_as_invalid_and_unknown_words_as_other() -> None:
     grid = fit_categorical("c", pa.array(["AA", "UA"]))
     assert count_column(grid, pa.array([7, 8, None]), 3).tails == (1, 0, 0, 2, 0)
     assert count_column(grid, pa.array(["7", "AA"]), 2).other == 1
@@ -307,7 +307,7 @@ def test_numbers_among_words_are_invalid_and_unknown_words_are_other() -> None:
     ],
     ids=lambda series: str(series.dtype),
 )
-def test_pandas_types_count_as_numbers_and_as_categories(series: pd.Series) -> None:
+def test_count_of_pandas_types_as_numbers_and_as_categories(series: pd.Series) -> None:
     frame = pd.DataFrame({"a": series, "b": series})
     grid = ReferenceGrid.fit(pa.table({"a": [1.0, 2.0], "b": ["1", "2"]}), {"a": "numeric", "b": "categorical"})
     counts = grid.count(frame)
@@ -317,7 +317,7 @@ def test_pandas_types_count_as_numbers_and_as_categories(series: pd.Series) -> N
     assert grid.count(iter(halves)) == counts
 
 
-def test_columns_of_one_name_and_other_columns_do_no_harm() -> None:
+def test_count_ignores_repeated_and_unknown_columns() -> None:
     grid = ReferenceGrid.fit(pa.table({"a": [1.0]}), {"a": "numeric"})
     arrow = pa.table([pa.array([1.0]), pa.array([5.0]), pa.array([[1]])], names=["a", "a", "z"])
     assert grid.count(arrow).column("a").cells.tolist() == [0, 1, 0]
@@ -325,7 +325,7 @@ def test_columns_of_one_name_and_other_columns_do_no_harm() -> None:
     assert grid.count(frame) == grid.count(arrow)
 
 
-def test_distances_beyond_the_range_add_up_exactly() -> None:
+def test_overshoot_adds_up_exactly() -> None:
     grid = ReferenceGrid.fit(pa.table({"x": np.arange(101.0)}), {"x": "numeric"})
     scale = grid.column("x").scale
     assert scale == 50.0
@@ -336,7 +336,7 @@ def test_distances_beyond_the_range_add_up_exactly() -> None:
     assert sum(grid.count(pa.table({"x": values[[i]]})) for i in (3, 0, 2, 4, 1)).column("x").above == column.above
 
 
-def test_the_vocabulary_is_bounded_and_its_ties_are_broken_by_name() -> None:
+def test_fit_categorical_bounds_the_vocabulary_and_breaks_ties_by_name() -> None:
     values = [f"{i:04d}" for i in range(1500)] + ["1499"]
     grid = fit_categorical("c", pa.array(values[::-1]))
     assert len(grid.vocabulary) == 1000
@@ -345,7 +345,7 @@ def test_the_vocabulary_is_bounded_and_its_ties_are_broken_by_name() -> None:
     assert grid.novel == 1499 + 2
 
 
-def test_only_tables_are_counted(grid: ReferenceGrid) -> None:
+def test_count_of_other_data_raises_type_error(grid: ReferenceGrid) -> None:
     for data in (3, "table", {"x": [1]}, [{"x": 1}]):
         with pytest.raises(TypeError, match="expected"):
             grid.count(data)

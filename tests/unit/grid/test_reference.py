@@ -1,4 +1,4 @@
-"""The reference grid: what it keeps of the reference, and that it stays the same on disk."""
+"""The reference grid: its content, and its form on disk."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def grid() -> ReferenceGrid:
     return ReferenceGrid.fit(make_table(2000, 0), KINDS, holdout=holdout, outputs=OUTPUTS, loss=loss)
 
 
-def test_the_reference_is_the_count_of_what_it_was_fitted_on(grid: ReferenceGrid) -> None:
+def test_fit_stores_the_counts_of_its_rows(grid: ReferenceGrid) -> None:
     counted = grid.count(make_table(2000, 0))
     for name in KINDS:
         assert np.array_equal(grid.reference.column(name).all_cells(), counted.column(name).all_cells())
@@ -54,7 +54,7 @@ def test_the_reference_is_the_count_of_what_it_was_fitted_on(grid: ReferenceGrid
     assert grid.n_reference == grid.reference.n == 2000
 
 
-def test_names_kinds_and_roles(grid: ReferenceGrid) -> None:
+def test_grid_has_names_kinds_and_roles(grid: ReferenceGrid) -> None:
     assert grid.kinds == {**KINDS, **OUTPUTS}
     assert (grid.features, grid.outputs) == (("x", "c"), ("score", "prediction"))
     assert grid.column("prediction").vocabulary in (("0", "1"), ("1", "0"))
@@ -63,21 +63,21 @@ def test_names_kinds_and_roles(grid: ReferenceGrid) -> None:
         grid.column("nothing")
 
 
-def test_the_id_follows_the_content(grid: ReferenceGrid) -> None:
+def test_grid_id_depends_on_the_content(grid: ReferenceGrid) -> None:
     same = ReferenceGrid.fit(make_table(2000, 0), KINDS)
     assert same.grid_id == ReferenceGrid.fit(make_table(2000, 0), KINDS).grid_id != grid.grid_id
     assert same.grid_id != ReferenceGrid.fit(make_table(2000, 2), KINDS).grid_id
     assert same.grid_id != ReferenceGrid.fit(make_table(2000, 0), dict(reversed(KINDS.items()))).grid_id
 
 
-def test_fit_reads_every_form_of_a_table_alike() -> None:
+def test_fit_of_every_form_of_a_table_is_equal() -> None:
     table = make_table(2000, 0)
     fitted = ReferenceGrid.fit(table, KINDS)
     assert ReferenceGrid.fit(table.to_pandas(), KINDS) == fitted
     assert ReferenceGrid.fit(iter(table.to_batches(max_chunksize=300)), KINDS) == fitted
 
 
-def test_mean_loss_is_per_cell_and_overall_where_the_holdout_has_no_row(grid: ReferenceGrid) -> None:
+def test_mean_loss_of_a_cell_without_rows_is_the_overall_mean(grid: ReferenceGrid) -> None:
     losses = grid.losses_of("c")
     assert losses is not None
     assert dict(zip(grid.column("c").vocabulary, losses, strict=False)) == pytest.approx({"a": 0.1, "b": 0.3})
@@ -91,8 +91,8 @@ def test_impact_and_explained_change_follow_the_formula(grid: ReferenceGrid) -> 
     counts = grid.count(window)
     report = detect(grid, counts, DriftConfig())
     p_b = grid.reference.column("c").cells[grid.column("c").vocabulary.index("b")] / 2000
-    assert report.column("c").evidence.impact == pytest.approx((1 - p_b) * 0.2)
-    features = [report.column(name).evidence.impact or 0.0 for name in KINDS]
+    assert report.column("c").measured.impact == pytest.approx((1 - p_b) * 0.2)
+    features = [report.column(name).measured.impact or 0.0 for name in KINDS]
     assert report.impact_total == pytest.approx(sum(features))
     held = grid.holdout
     assert held is not None
@@ -103,7 +103,7 @@ def test_impact_and_explained_change_follow_the_formula(grid: ReferenceGrid) -> 
     assert explained_change(grid, held) == pytest.approx(0.0, abs=1e-12)
 
 
-def test_without_losses_there_is_no_impact() -> None:
+def test_grid_without_losses_has_no_impact() -> None:
     bare = ReferenceGrid.fit(make_table(1000, 0), KINDS)
     counts = bare.count(make_table(1000, 1))
     report = detect(bare, counts, DriftConfig())
@@ -112,7 +112,7 @@ def test_without_losses_there_is_no_impact() -> None:
     assert explained_change(bare, counts) is None
 
 
-def test_saving_loading_and_bytes(grid: ReferenceGrid, tmp_path: Path) -> None:
+def test_grid_round_trips_through_file_and_bytes(grid: ReferenceGrid, tmp_path: Path) -> None:
     grid.save(tmp_path / "grid.npz")
     loaded = ReferenceGrid.load(tmp_path / "grid.npz")
     assert [p.name for p in tmp_path.iterdir()] == ["grid.npz"]
@@ -124,7 +124,7 @@ def test_saving_loading_and_bytes(grid: ReferenceGrid, tmp_path: Path) -> None:
     assert detect(loaded, loaded.count(window)).to_dict() == detect(grid, grid.count(window)).to_dict()
 
 
-def test_a_file_that_is_no_grid_is_named(grid: ReferenceGrid, tmp_path: Path) -> None:
+def test_load_of_another_file_names_it(grid: ReferenceGrid, tmp_path: Path) -> None:
     path = tmp_path / "grid.npz"
     for data in (b"", b"not a grid", grid.to_bytes()[:-200], grid.to_bytes()[200:]):
         path.write_bytes(data)
@@ -132,7 +132,7 @@ def test_a_file_that_is_no_grid_is_named(grid: ReferenceGrid, tmp_path: Path) ->
             ReferenceGrid.load(path)
 
 
-def test_another_format_is_refused_by_its_number(grid: ReferenceGrid) -> None:
+def test_load_of_another_format_names_its_number(grid: ReferenceGrid) -> None:
     with np.load(io.BytesIO(grid.to_bytes())) as archive:
         arrays = {name: archive[name] for name in archive.files}
     header = arrays["header"].tobytes().replace(b'"format": 1', b'"format": 9')
@@ -143,7 +143,7 @@ def test_another_format_is_refused_by_its_number(grid: ReferenceGrid) -> None:
         ReferenceGrid.from_bytes(buffer.getvalue())
 
 
-def test_a_grid_with_pickles_is_not_loaded(grid: ReferenceGrid) -> None:
+def test_load_of_a_grid_with_pickles_raises(grid: ReferenceGrid) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, header=np.array([{"format": 1}], dtype=object))
     with pytest.raises(SchemaError):
@@ -165,12 +165,12 @@ def test_a_grid_with_pickles_is_not_loaded(grid: ReferenceGrid) -> None:
         ({"table": iter([]), "features": KINDS}, InsufficientData, "reference"),
     ],
 )
-def test_what_cannot_be_fitted_is_explained(arguments: dict[str, Any], error: type[Exception], words: str) -> None:
+def test_fit_of_invalid_input_explains_the_error(arguments: dict[str, Any], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         ReferenceGrid.fit(**{"table": make_table(10, 0), **arguments})
 
 
-def test_all_distinct_values_are_knots_until_there_are_too_many() -> None:
+def test_fit_numeric_takes_all_distinct_values_as_knots_up_to_the_limit() -> None:
     assert len(fit_numeric("x", np.arange(1024.0).repeat(3)).knots) == 1024
     many = fit_numeric("x", np.arange(100_000.0))
     assert len(many.knots) == MAX_KNOTS
@@ -179,7 +179,7 @@ def test_all_distinct_values_are_knots_until_there_are_too_many() -> None:
     assert len(reference.knots) == MAX_KNOTS
 
 
-def test_an_atom_of_the_reference_is_a_knot_among_quantiles() -> None:
+def test_fit_numeric_takes_an_atom_as_a_knot_among_quantiles() -> None:
     rng = np.random.default_rng(0)
     values = np.where(rng.random(20_000) < 0.2, 0.0, rng.normal(size=20_000))
     assert 0.0 in fit_numeric("x", values).knots
@@ -195,10 +195,10 @@ def test_an_atom_of_the_reference_is_a_knot_among_quantiles() -> None:
         (np.array([1e9, 1e9 + 1e-7] * 5), 0.0),
     ],
 )
-def test_the_scale_is_the_narrowest_central_range_with_a_width(values: np.ndarray, scale: float) -> None:
+def test_fit_numeric_scale_is_the_narrowest_central_range_with_a_width(values: np.ndarray, scale: float) -> None:
     assert fit_numeric("x", values).scale == pytest.approx(scale, rel=0.02)
 
 
-def test_the_clock_is_not_in_the_file(grid: ReferenceGrid) -> None:
+def test_archive_holds_no_time_of_writing(grid: ReferenceGrid) -> None:
     with zipfile.ZipFile(io.BytesIO(grid.to_bytes())) as archive:
         assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}

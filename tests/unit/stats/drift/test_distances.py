@@ -42,13 +42,13 @@ def test_every_distance_is_zero_of_itself_symmetric_and_bounded(pair: tuple[list
     assert psi(a, b) >= 0
 
 
-def test_ks_golden_and_its_law() -> None:
+def test_ks_agrees_with_golden_values_and_its_law() -> None:
     assert ks_statistic([0, 5, 0, 5, 0], [0, 1, 0, 3, 0]) == pytest.approx(0.25)
     assert ks_p_value(0.05, 4000, 1000) == pytest.approx(kstwobign.sf(0.05 * math.sqrt(800)))
     assert ks_p_value(0.0, 10, 10) == 1.0
 
 
-def test_simulated_p_values_are_uniform_enough_without_change() -> None:
+def test_ks_monte_carlo_without_a_change_keeps_its_level() -> None:
     rng = np.random.default_rng(0)
     p_values = []
     for _ in range(400):
@@ -61,20 +61,20 @@ def test_simulated_p_values_are_uniform_enough_without_change() -> None:
         assert share >= level / 2, "so cautious that it is not the law of this statistic"
 
 
-def test_simulation_finds_what_the_asymptotic_law_misses_on_ties() -> None:
+def test_ks_monte_carlo_on_ties_finds_a_change_that_the_asymptotic_law_misses() -> None:
     reference, current = np.array([950, 50]), np.array([86, 14])
     statistic = ks_statistic(reference, current)
     assert ks_p_value(statistic, 1000, 100) > 0.3
     assert ks_monte_carlo(reference, current, rng=np.random.default_rng(0), resamples=1999) < 0.01
 
 
-def test_simulation_is_for_small_and_discrete_windows_only() -> None:
+def test_is_small_holds_for_small_discrete_windows_only() -> None:
     assert is_small([900, 100], [50, 50])
     assert not is_small([900, 100], [500, 500])
     assert not is_small(np.ones(100), np.ones(100))
 
 
-def test_psi_golden() -> None:
+def test_psi_agrees_with_golden_values() -> None:
     p, q = np.array([0.5, 0.3, 0.2]), np.array([0.4, 0.4, 0.2])
     expected = float(np.sum((q - p) * np.log(q / p)))
     assert psi(1e9 * p, 1e9 * q) == pytest.approx(expected)
@@ -92,7 +92,7 @@ def test_psi_excess_is_zero_on_average_without_change() -> None:
     assert np.mean(excess) < 0.1 * 9 * (1 / 5000 + 1 / 500)
 
 
-def test_cells_empty_on_both_sides_do_not_count() -> None:
+def test_psi_skips_cells_empty_on_both_sides() -> None:
     assert psi([10, 0, 20], [20, 0, 10]) == psi([10, 20], [20, 10])
     assert psi_excess(0.0, [10, 0, 20], [20, 0, 10]) == psi_excess(0.0, [10, 20], [20, 10])
 
@@ -103,7 +103,7 @@ def test_cells_empty_on_both_sides_do_not_count() -> None:
         lambda c: sum(c) > 0
     )
 )
-def test_deciles_cover_every_cell_once_and_none_is_much_too_heavy(reference: list[int]) -> None:
+def test_decile_starts_cover_every_cell_once_with_no_heavy_bin(reference: list[int]) -> None:
     starts = decile_starts(reference)
     assert starts[0] == 0
     assert (np.diff(starts) > 0).all()
@@ -115,13 +115,13 @@ def test_deciles_cover_every_cell_once_and_none_is_much_too_heavy(reference: lis
         assert lone or count <= 0.25 * sum(reference) + 1e-9
 
 
-def test_deciles_of_a_continuous_reference_are_ten_equal_bins() -> None:
+def test_decile_starts_of_a_continuous_reference_are_ten_equal_bins() -> None:
     binned = merge_cells(np.ones(2049, dtype=int), decile_starts(np.ones(2049, dtype=int)))
     assert len(binned) == 10
     assert binned.max() - binned.min() <= 1
 
 
-def test_jensen_shannon_is_scipys_distance_in_base_two() -> None:
+def test_jensen_shannon_agrees_with_scipy_in_base_two() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         a, b = rng.integers(0, 20, 12), rng.integers(0, 20, 12)
@@ -129,7 +129,7 @@ def test_jensen_shannon_is_scipys_distance_in_base_two() -> None:
         assert jensen_shannon(a, b) != pytest.approx(jensenshannon(a, b), rel=0.1)
 
 
-def test_wasserstein_integrates_straight_lines_also_across_zero() -> None:
+def test_wasserstein_integrates_straight_lines_across_zero() -> None:
     knots = np.array([0.0, 1.0])
     # F_r − F runs from +.25 to −.25 over the gap: two triangles of area .0625, not the .25 of the larger side.
     assert wasserstein([0, 50, 0, 50, 0], [0, 25, 50, 25, 0], knots, scale=1.0) == pytest.approx(0.125)

@@ -61,7 +61,7 @@ def values(frame: pd.DataFrame, name: str) -> np.ndarray:
 
 @pytest.mark.parametrize("month", [4, 7])
 @pytest.mark.parametrize("name", NUMERIC + WEATHER)
-def test_ks_is_within_a_cell_of_scipys(name: str, month: int) -> None:
+def test_ks_agrees_with_scipy_within_a_cell(name: str, month: int) -> None:
     expected = ks_2samp(values(reference(), name), values(window(month), name), method="asymp")
     ours = measured_column(month, name).measures["ks"]
     assert ours["statistic"] <= expected.statistic + 1e-12
@@ -71,7 +71,7 @@ def test_ks_is_within_a_cell_of_scipys(name: str, month: int) -> None:
 
 @pytest.mark.parametrize("month", [4, 7])
 @pytest.mark.parametrize("name", NUMERIC + WEATHER)
-def test_wasserstein_is_within_a_percent_of_scipys(name: str, month: int) -> None:
+def test_wasserstein_agrees_with_scipy_within_a_percent(name: str, month: int) -> None:
     before, after = values(reference(), name), values(window(month), name)
     spread = grid().column(name).scale
     low, high = np.quantile(before, [0.25, 0.75])
@@ -84,7 +84,7 @@ def test_wasserstein_is_within_a_percent_of_scipys(name: str, month: int) -> Non
 
 @pytest.mark.parametrize("month", [4, 7, 12])
 @pytest.mark.parametrize("name", ["carrier", "origin", "month_third"])
-def test_chi_square_is_scipys_where_nothing_is_pooled(name: str, month: int) -> None:
+def test_chi_square_agrees_with_scipy_where_nothing_is_pooled(name: str, month: int) -> None:
     before, after = reference()[name], window(month)[name]
     if name == "carrier":  # SkyWest flew a handful: with it cells are pooled, and scipy's law does not hold
         before, after = before[before != "OO"], after[after != "OO"]
@@ -102,13 +102,13 @@ def test_chi_square_is_scipys_where_nothing_is_pooled(name: str, month: int) -> 
     assert measured["p_value"] == pytest.approx(expected.pvalue, rel=1e-9)
 
 
-def test_destinations_are_pooled_and_still_differ() -> None:
+def test_chi_square_of_pooled_destinations_still_differs() -> None:
     measured = measured_column(7, "dest").measures["chi_square"]
     assert measured["pooled"] > 0
     assert measured["p_value"] < 1e-6
 
 
-def test_a_shift_beyond_the_range_is_measured_in_full() -> None:
+def test_wasserstein_measures_a_shift_beyond_the_range_in_full() -> None:
     rng = np.random.default_rng(0)
     before, after = rng.normal(size=5000), rng.normal(8.0, 0.5, size=2000)
     lone = ReferenceGrid.fit(pd.DataFrame({"x": before}), {"x": "numeric"})
@@ -117,7 +117,7 @@ def test_a_shift_beyond_the_range_is_measured_in_full() -> None:
     assert measured["wasserstein"]["value"] == pytest.approx(exact, rel=0.002)
 
 
-def test_the_window_of_july_has_drifted_in_the_weather() -> None:
+def test_detect_finds_drifted_weather_in_july() -> None:
     report = detect(grid(), grid().count(window(7)), DriftConfig())
     assert report.column("temp").status == "drift"
     assert report.column("origin").status == "ok"

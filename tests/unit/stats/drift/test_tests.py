@@ -20,7 +20,7 @@ def draws() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def test_chi_square_is_scipys_contingency_test() -> None:
+def test_chi_square_agrees_with_scipy() -> None:
     rng = draws()
     for cells in (2, 5, 30):
         r, c = rng.integers(50, 500, cells), rng.integers(50, 500, cells)
@@ -31,7 +31,7 @@ def test_chi_square_is_scipys_contingency_test() -> None:
         assert used == cells
 
 
-def test_pooling_keeps_the_rows_and_every_expectation_at_five() -> None:
+def test_pool_small_keeps_the_rows_and_every_expectation_at_five() -> None:
     rng = draws()
     for _ in range(200):
         r, c = rng.poisson(rng.exponential(30, 20)), rng.poisson(rng.exponential(5, 20))
@@ -44,7 +44,7 @@ def test_pooling_keeps_the_rows_and_every_expectation_at_five() -> None:
             assert expected.min() >= 5 - 1e-9
 
 
-def test_small_tables_are_simulated_and_keep_their_level() -> None:
+def test_chi_square_of_small_tables_is_simulated_and_keeps_its_level() -> None:
     rng = draws()
     rejected = 0
     for _ in range(500):
@@ -58,25 +58,25 @@ def test_small_tables_are_simulated_and_keep_their_level() -> None:
     assert p_value == 0.001
 
 
-def test_a_single_category_cannot_differ() -> None:
+def test_chi_square_of_a_single_category_is_zero() -> None:
     assert chi_square([100, 0], [50, 0], rng=draws(), resamples=9) == (0.0, 1.0, 1)
     assert chi_square_statistic([5, 5], [50, 50]) == 0.0
 
 
 @pytest.mark.parametrize(("k_r", "n_r", "k", "n"), itertools.product([0, 1, 30], [40, 500], [0, 1, 5, 20], [20, 300]))
-def test_rate_increase_is_fishers_exact_test(k_r: int, n_r: int, k: int, n: int) -> None:
+def test_rate_increase_agrees_with_fishers_exact_test(k_r: int, n_r: int, k: int, n: int) -> None:
     exact = fisher_exact([[k, n - k], [k_r, n_r - k_r]], alternative="greater").pvalue
     assert rate_increase_p_value(k_r, n_r, k, n) == pytest.approx(exact, rel=1e-7)
 
 
-def test_rate_increase_of_large_counts() -> None:
+def test_rate_increase_of_large_counts_agrees_with_the_hypergeometric_law() -> None:
     exact = hypergeom.sf(10_500 - 1, 1_100_000, 110_500, 100_000)
     assert rate_increase_p_value(100_000, 1_000_000, 10_500, 100_000) == pytest.approx(exact, rel=1e-5)
     assert rate_increase_p_value(100_000, 1_000_000, 9_000, 100_000) == pytest.approx(1.0)
     assert rate_increase_p_value(0, 100_000, 50_000, 100_000) == 0.0
 
 
-def test_beyond_range_is_the_law_of_exceedances() -> None:
+def test_beyond_range_agrees_with_the_law_of_exceedances() -> None:
     # All orders of two old and three new values: how many new ones lie outside the old ones' range.
     orders = set(itertools.permutations("rrccc"))
     for beyond in range(4):
@@ -97,7 +97,7 @@ def test_beyond_range_without_change_keeps_its_level() -> None:
     assert 0.02 <= rejected / 2000 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 2000)
 
 
-def test_benjamini_hochberg_is_scipys() -> None:
+def test_benjamini_hochberg_agrees_with_scipy() -> None:
     rng = draws()
     for size in (1, 2, 50):
         p = rng.random(size) ** 3
@@ -105,7 +105,7 @@ def test_benjamini_hochberg_is_scipys() -> None:
     assert benjamini_hochberg([]).tolist() == []
 
 
-def test_impact_is_the_change_of_the_mean_loss_under_the_same_losses() -> None:
+def test_impact_equals_the_change_of_the_mean_loss_under_the_same_losses() -> None:
     rng = draws()
     r, c, loss = rng.integers(0, 100, 20), rng.integers(0, 100, 20), rng.random(20)
     before, after = np.average(loss, weights=r), np.average(loss, weights=c)

@@ -1,4 +1,4 @@
-"""Sums of labelled predictions: exact however they are cut, and equal to scikit-learn's metrics on the rows."""
+"""Sums of labelled predictions are exact for any split, and give scikit-learn's metrics of the rows."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 
 @given(st.lists(finite, max_size=30))
 @settings(derandomize=True)
-def test_sums_of_floats_are_those_of_fractions(values: list[float]) -> None:
+def test_exact_sums_of_floats_equal_sums_of_fractions(values: list[float]) -> None:
     exact = [Fraction(value) for value in values]
     assert exact_sums(np.array(values, dtype=float)) == (sum(exact), sum(value * value for value in exact))
     total = sum(exact, Fraction(0))
@@ -66,7 +66,9 @@ labels = st.sampled_from([0.0, 1.0, 0.0, 1.0, math.nan]) | odd
 
 @given(st.lists(st.tuples(labels, odd, odd), max_size=40), st.lists(st.integers(0, 9), max_size=12), st.integers(0, 9))
 @settings(derandomize=True, deadline=None)
-def test_any_split_in_any_order_adds_up_to_the_whole(rows: list[tuple[float, ...]], cuts: list[int], seed: int) -> None:
+def test_hourly_sums_of_any_split_add_up_to_the_whole(
+    rows: list[tuple[float, ...]], cuts: list[int], seed: int
+) -> None:
     table = np.array(rows, dtype=float).reshape(-1, 3)
     names = BINARY + REGRESSION
     whole = Sums.measure(Scored(*table.T), names)
@@ -83,7 +85,7 @@ def test_any_split_in_any_order_adds_up_to_the_whole(rows: list[tuple[float, ...
     assert np.array_equal([added.by_bin(added.positive), added.by_bin(added.negative)], cells)
 
 
-def test_some_hours_of_a_stretch_are_what_these_hours_are_by_themselves() -> None:
+def test_hourly_table_between_two_hours_equals_the_table_of_these_hours() -> None:
     rows = binary_rows(300)
     sizes = [60, 0, 40, 100, 100]
     stretch, times = hours_of(rows, sizes, BINARY)
@@ -94,7 +96,7 @@ def test_some_hours_of_a_stretch_are_what_these_hours_are_by_themselves() -> Non
 
 
 @pytest.mark.parametrize("sizes", [[500], [1] * 500, [0, 499, 1], [7, 93, 400]])
-def test_values_are_those_of_scikit_learn_on_the_rows(sizes: list[int]) -> None:
+def test_interval_estimate_value_agrees_with_scikit_learn_on_the_rows(sizes: list[int]) -> None:
     rows = binary_rows(500)
     parts, times = hours_of(rows, sizes, BINARY)
     expected = {
@@ -109,7 +111,7 @@ def test_values_are_those_of_scikit_learn_on_the_rows(sizes: list[int]) -> None:
     assert auc.value == interval_estimate("roc_auc", *hours_of(rows, [500], BINARY)).value
 
 
-def test_values_of_a_regression_are_those_of_scikit_learn() -> None:
+def test_interval_estimate_value_of_a_regression_agrees_with_scikit_learn() -> None:
     rows = regression_rows(500)
     parts, times = hours_of(rows, [100] * 5, REGRESSION)
     expected = metrics.mean_absolute_error(rows.label, rows.prediction)
@@ -120,7 +122,7 @@ def test_values_of_a_regression_are_those_of_scikit_learn() -> None:
 
 
 @pytest.mark.parametrize("spread", [1e-6, 0.01, 1.0])
-def test_the_area_under_the_curve_is_off_by_no_more_than_stated_wherever_the_scores_lie(spread: float) -> None:
+def test_auc_differs_by_at_most_the_bin_error_at_any_spread_of_scores(spread: float) -> None:
     rng = np.random.default_rng(3)
     score = np.clip(rng.beta(0.5, 3, 4000) * spread, 0, 1)
     label = (rng.random(4000) < 0.05 + 0.9 * score / spread).astype(float)
@@ -129,14 +131,14 @@ def test_the_area_under_the_curve_is_off_by_no_more_than_stated_wherever_the_sco
     assert abs(found.value - metrics.roc_auc_score(label, score)) <= found.bin_error < 0.003
 
 
-def test_scores_in_one_bin_say_nothing_and_say_so() -> None:
+def test_auc_of_scores_in_one_bin_has_the_largest_bin_error() -> None:
     rows = Scored(np.array([0.0, 1.0] * 50), np.array([7.0, 9.0] * 50), np.zeros(100))
     found = interval_estimate("roc_auc", *hours_of(rows, [10] * 10, ("roc_auc",)))
     assert (found.value, found.bin_error) == (0.5, 0.5)
     assert metrics.roc_auc_score(rows.label, rows.score) == 1.0
 
 
-def test_bins_rise_with_the_score_and_are_as_wide_as_stated() -> None:
+def test_bins_of_scores_ascend_with_the_stated_width() -> None:
     score = np.sort(np.concatenate([np.linspace(0, 1, 100_001), np.logspace(-30, -1, 1000), [-1.0, 2.0]]))
     bins = bins_of(score)
     assert (np.diff(bins) >= 0).all()
@@ -146,7 +148,7 @@ def test_bins_rise_with_the_score_and_are_as_wide_as_stated() -> None:
 
 
 @pytest.mark.parametrize("metric", BINARY + REGRESSION)
-def test_below_five_hours_the_error_is_that_of_independent_rows(metric: str) -> None:
+def test_interval_estimate_below_five_hours_has_the_error_of_independent_rows(metric: str) -> None:
     rows = regression_rows(400) if metric in REGRESSION else binary_rows(400)
     found = interval_estimate(metric, *hours_of(rows, [100] * 4, (metric,)))
     assert (found.unit, found.clusters, found.n) == ("row", 400, 400)
@@ -154,7 +156,7 @@ def test_below_five_hours_the_error_is_that_of_independent_rows(metric: str) -> 
     assert found.upper - found.lower == pytest.approx(2 * (1.966 * found.standard_error + found.bin_error), rel=1e-3)
 
 
-def test_an_interval_ends_where_the_metric_does() -> None:
+def test_interval_estimate_bounds_stay_within_the_range_of_the_metric() -> None:
     right, n = np.array([1.0] * 5 + [0.0] * 5), 100
     rows = Scored(np.ones(10 * n), np.repeat(right, n), np.repeat(right, n))
     for metric in ("brier", "accuracy"):
@@ -165,7 +167,7 @@ def test_an_interval_ends_where_the_metric_does() -> None:
     assert found.upper > found.value > 1, "scores that are no probabilities"
 
 
-def test_hours_that_differ_widen_the_interval() -> None:
+def test_interval_estimate_is_wider_where_hours_differ() -> None:
     rng = np.random.default_rng(0)
     hourly = rng.random(24)
     label = (rng.random((24, 100)) < hourly[:, None]).astype(float).ravel()
@@ -178,13 +180,13 @@ def test_hours_that_differ_widen_the_interval() -> None:
 
 
 @pytest.mark.parametrize(("hours", "unit"), [(4, "row"), (5, "hour"), (54, "hour"), (55, "6 h"), (240, "day")])
-def test_the_longest_unit_of_which_there_are_enough_is_taken_for_the_sample(hours: int, unit: str) -> None:
+def test_interval_estimate_uses_the_longest_unit_with_enough_clusters(hours: int, unit: str) -> None:
     found = interval_estimate("brier", *hours_of(binary_rows(10 * hours), [10] * hours, ("brier",)))
     assert found.unit == unit
 
 
 @pytest.mark.parametrize("metric", BINARY + REGRESSION)
-def test_what_cannot_be_told_is_none(metric: str) -> None:
+def test_interval_estimate_without_a_value_is_none(metric: str) -> None:
     nothing = interval_estimate(metric, stored(), np.array([], "datetime64[s]"))
     assert nothing.to_dict() == {
         "value": None, "lower": None, "upper": None, "standard_error": None, "n": 0,
@@ -198,7 +200,7 @@ def test_what_cannot_be_told_is_none(metric: str) -> None:
     assert (found["value"] is None) == (metric == "roc_auc")
 
 
-def test_rows_that_do_not_vary_have_a_value_and_no_interval() -> None:
+def test_interval_estimate_of_constant_losses_has_a_value_and_no_bounds() -> None:
     rows = Scored(np.ones(100), np.full(100, 0.1), np.ones(100))
     for metric, value in (("accuracy", 1.0), ("brier", 0.81)):
         found = interval_estimate(metric, *hours_of(rows, [10] * 10, BINARY))
@@ -206,7 +208,7 @@ def test_rows_that_do_not_vary_have_a_value_and_no_interval() -> None:
         assert math.isnan(found.lower)
 
 
-def test_a_row_without_a_number_is_missing_from_the_metrics_that_need_it_only() -> None:
+def test_sums_of_a_row_without_a_score_skip_only_the_metrics_that_need_it() -> None:
     nan = math.nan
     rows = Scored(np.array([1.0, 0.0, nan, 1.0]), np.array([0.9, nan, 0.5, math.inf]), np.array([1.0, 0.0, 1.0, nan]))
     sums = Sums.measure(rows, BINARY)
@@ -220,12 +222,12 @@ def test_a_row_without_a_number_is_missing_from_the_metrics_that_need_it_only() 
     ]  # fmt: skip
 
 
-def test_sums_of_a_later_format_are_refused() -> None:
+def test_hourly_table_of_a_later_format_is_rejected() -> None:
     with pytest.raises(ValueError, match="format 2.*reads 1; upgrade"):
         HourlyTable.read(['{"format": 2}'])
 
 
-def test_a_holdout_has_the_interval_of_its_error() -> None:
+def test_holdout_interval_follows_from_the_registered_error() -> None:
     kept = {
         "brier": {"value": 0.2, "standard_error": 0.01, "n": 50},
         "roc_auc": {"value": math.nan, "standard_error": math.nan, "n": 3},

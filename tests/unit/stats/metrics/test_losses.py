@@ -41,7 +41,7 @@ def test_regression_metrics_agree_with_scikit_learn():
 
 
 @pytest.mark.parametrize("metric", ["brier", "log_loss", "roc_auc", "accuracy", "mae", "rmse"])
-def test_standard_errors_are_the_spread_over_samples(metric):
+def test_estimate_standard_error_equals_the_spread_over_samples(metric):
     repetitions = 400
     estimates = [estimate(metric, scored(seed=s, binary=metric not in ("mae", "rmse"))) for s in range(repetitions)]
     spread = np.std([e.value for e in estimates], ddof=1)
@@ -52,7 +52,7 @@ def test_standard_errors_are_the_spread_over_samples(metric):
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=2, max_size=60))
 @settings(max_examples=200, deadline=None)
-def test_auc_placements_count_ties_half(pairs):
+def test_auc_placements_of_ties_count_half(pairs):
     label = np.array([float(a) for a, _ in pairs])
     score = np.array([float(b) for _, b in pairs])
     positive, negative = auc_placements(label, score)
@@ -65,31 +65,31 @@ def test_auc_placements_count_ties_half(pairs):
 
 
 @pytest.mark.parametrize("metric", ["brier", "roc_auc", "rmse"])
-def test_no_rows_measure_nothing(metric):
+def test_estimate_without_rows_is_undefined(metric):
     empty = Scored(*(np.empty(0) for _ in range(3)))
     assert np.isnan(estimate(metric, empty).value)
     assert estimate(metric, empty).n == 0
 
 
-def test_one_class_has_no_auc():
+def test_estimate_of_auc_with_one_class_is_undefined():
     rows = scored()
     ones = rows.take(rows.label > 0)
     assert np.isnan(estimate("roc_auc", ones).value)
     assert np.isfinite(estimate("brier", ones).value)
 
 
-def test_rows_without_what_a_metric_needs_are_named():
+def test_finite_rows_mask_rows_without_the_needed_columns():
     rows = Scored(np.array([1.0, 0.0, np.nan]), np.array([0.5, np.nan, 0.5]), np.array([np.inf, 0.0, 0.0]))
     assert finite_rows("brier", rows).tolist() == [True, False, False]
     assert finite_rows("accuracy", rows).tolist() == [False, True, False]
 
 
-def test_a_certain_and_wrong_score_has_a_finite_loss():
+def test_log_loss_of_a_certain_wrong_score_is_finite():
     rows = Scored(np.array([1.0]), np.array([0.0]), np.array([0.0]))
     assert np.isfinite(row_loss("log_loss", rows)).all()
 
 
-def test_worse_is_positive_whatever_the_metric():
+def test_worsening_is_positive_for_every_metric():
     assert worsening("brier", 0.1, 0.2) > 0
     assert worsening("roc_auc", 0.7, 0.6) > 0
     assert worsening("accuracy", 0.7, 0.8) < 0

@@ -40,7 +40,7 @@ def spread_hours(*hours):
 
 
 @pytest.mark.parametrize("metric", gate.METRICS)
-def test_one_versions_error_is_the_textbooks(metric):
+def test_influence_of_one_version_has_the_textbook_error(metric):
     champion, _ = versions(metric)
     found, textbook = influence(metric, champion), estimate(metric, champion)
     assert found.value == pytest.approx(textbook.value)
@@ -49,7 +49,7 @@ def test_one_versions_error_is_the_textbooks(metric):
 
 
 @pytest.mark.parametrize("metric", ["brier", "log_loss", "mae", "accuracy"])
-def test_a_difference_of_means_has_the_error_of_paired_differences(metric):
+def test_improvement_of_means_has_the_error_of_paired_differences(metric):
     champion, challenger = versions(metric)
     paired = row_loss(metric, champion) - row_loss(metric, challenger)
     found = better(metric, champion, challenger)
@@ -57,7 +57,7 @@ def test_a_difference_of_means_has_the_error_of_paired_differences(metric):
     assert row_error(found) == pytest.approx(paired.std(ddof=1) / math.sqrt(len(paired)))
 
 
-def test_a_difference_of_accuracies_has_mcnemars_variance():
+def test_improvement_of_accuracies_has_mcnemars_variance():
     champion, challenger = versions("accuracy")
     counts, n = mcnemar(champion, challenger), len(champion)
     lost, won = counts["only_champion_right"], counts["only_challenger_right"]
@@ -67,7 +67,7 @@ def test_a_difference_of_accuracies_has_mcnemars_variance():
     assert row_error(found) == pytest.approx(math.sqrt(variance * n / (n - 1)))
 
 
-def test_a_difference_of_aucs_has_delongs_variance():
+def test_improvement_of_aucs_has_delongs_variance():
     champion, challenger = versions("roc_auc")
     placed = [auc_placements(rows.label, rows.score) for rows in (champion, challenger)]
     m, n = map(len, placed[0])
@@ -76,7 +76,7 @@ def test_a_difference_of_aucs_has_delongs_variance():
     assert row_error(found) ** 2 == pytest.approx(variance[0, 0] + variance[1, 1] - 2 * variance[0, 1])
 
 
-def test_mcnemars_p_value_is_exact_and_one_without_any_difference():
+def test_mcnemar_p_value_is_exact_and_one_without_a_difference():
     ones = np.ones(10)
     champion = Scored(ones, ones, np.r_[np.zeros(8), np.ones(2)])
     assert mcnemar(champion, Scored(ones, ones, ones))["p_value"] == pytest.approx(2 / 2**8)
@@ -85,7 +85,7 @@ def test_mcnemars_p_value_is_exact_and_one_without_any_difference():
 
 @pytest.mark.parametrize("metric", gate.METRICS)
 @pytest.mark.parametrize("world", [gate.INDEPENDENT, gate.CLUSTERED], ids=lambda world: world.name)
-def test_the_errors_are_those_that_many_holdouts_show(metric, world):
+def test_uncertainty_equals_the_spread_over_many_holdouts(metric, world):
     """The spread of the improvement over 300 holdouts is known to about 4%; of errors, the mean square is unbiased."""
     found, errors = [], []
     for seed in range(300):
@@ -97,7 +97,7 @@ def test_the_errors_are_those_that_many_holdouts_show(metric, world):
 
 
 @pytest.mark.parametrize("metric", ["brier", "rmse"])
-def test_days_that_share_their_weather_make_the_error_of_independent_rows_too_small(metric):
+def test_uncertainty_exceeds_the_error_of_independent_rows_on_days_with_shared_weather(metric):
     sure = [
         uncertainty(better(metric, *versions(metric, 2_100, seed, gate.CLUSTERED)).contributions,
                     Clusters.of(gate.spread(2_100)))
@@ -107,7 +107,7 @@ def test_days_that_share_their_weather_make_the_error_of_independent_rows_too_sm
     assert all(one.standard_error == max(one.row_error, one.clustered_error) for one in sure)
 
 
-def test_rows_in_clusters_of_one_have_their_own_error():
+def test_uncertainty_of_clusters_of_one_row_is_the_row_error():
     rng = np.random.default_rng(0)
     contributions = rng.normal(size=50)
     alone = uncertainty(contributions, Clusters.rows(50))
@@ -115,7 +115,7 @@ def test_rows_in_clusters_of_one_have_their_own_error():
     assert alone.effective_clusters == 50
 
 
-def test_a_correlation_of_neighbours_widens_the_error_and_counts_for_fewer_clusters():
+def test_uncertainty_with_correlated_neighbours_has_a_larger_error_and_fewer_effective_clusters():
     rng = np.random.default_rng(0)
     number = np.repeat(np.arange(40), 10)
     day = np.cumsum(rng.normal(size=40))
@@ -129,13 +129,13 @@ def test_a_correlation_of_neighbours_widens_the_error_and_counts_for_fewer_clust
     assert sure.half_width(0.05) > plain.half_width(0.05)
 
 
-def test_neighbours_that_take_turns_do_not_make_the_error_smaller():
+def test_uncertainty_with_alternating_neighbours_is_not_smaller():
     number = np.arange(40)
     taking_turns = uncertainty((-1.0) ** number, Clusters("day", number, 40))
     assert taking_turns.neighbours == 0
 
 
-def test_days_with_a_gap_between_them_are_no_neighbours():
+def test_uncertainty_ignores_the_correlation_across_a_gap():
     rng = np.random.default_rng(0)
     day = np.repeat(rng.normal(size=20), 2)  # pairs of days that are the same
     near, far = np.arange(40), np.arange(40) * 2
@@ -156,12 +156,12 @@ def test_days_with_a_gap_between_them_are_no_neighbours():
         ([], "row", 0),
     ],
 )
-def test_clusters_are_days_where_there_are_enough_of_them(hours, unit, count):
+def test_clusters_are_days_where_there_are_enough(hours, unit, count):
     found = Clusters.of(spread_hours(*hours))
     assert (found.unit, found.count, len(found.number)) == (unit, count, len(hours))
 
 
-def test_some_rows_keep_their_clusters_or_stand_alone_where_these_are_too_few():
+def test_clusters_of_some_rows_stay_or_become_rows_where_too_few():
     clusters = Clusters.of(spread_hours(*np.repeat(np.arange(0, 24 * 20, 24), 5)))
     some = clusters.take(np.arange(40, 100))
     assert (some.unit, some.count) == ("day", 12)
@@ -171,7 +171,7 @@ def test_some_rows_keep_their_clusters_or_stand_alone_where_these_are_too_few():
 
 @pytest.mark.parametrize("metric", gate.METRICS)
 @pytest.mark.parametrize("n", [0, 1])
-def test_fewer_than_two_rows_have_no_error(metric, n):
+def test_influence_of_fewer_than_two_rows_has_no_error(metric, n):
     found = better(metric, *versions(metric, n=n))
     assert math.isnan(found.value)
     assert not uncertainty(found.contributions, Clusters.rows(n)).standard_error > 0
@@ -182,7 +182,7 @@ def test_fewer_than_two_rows_have_no_error(metric, n):
     st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1), st.floats(0, 1)), min_size=12, max_size=40),
     st.sampled_from(["brier", "log_loss", "roc_auc", "accuracy"]),
 )
-def test_swapping_the_versions_turns_the_sign_and_keeps_the_error(rows, metric):
+def test_improvement_of_swapped_versions_has_the_opposite_sign_and_the_same_error(rows, metric):
     label, first, second = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
     a, b = (Scored(label, score, (score > 0.5).astype(float)) for score in (first, second))
     there, back = better(metric, a, b), better(metric, b, a)
@@ -195,7 +195,7 @@ def test_swapping_the_versions_turns_the_sign_and_keeps_the_error(rows, metric):
 @pytest.mark.parametrize(
     ("neighbours", "stated", "separate"), [(0.0, 0.042, 0.05), (0.3, 0.067, 0.11), (0.45, 0.079, 0.15)]
 )
-def test_what_is_left_of_the_level_where_days_follow_one_another_is_as_documented(neighbours, stated, separate):
+def test_level_on_days_with_correlated_neighbours_is_as_documented(neighbours, stated, separate):
     trials, days = 4_000, 21
     rng = np.random.default_rng(7)
     world = gate.World("", day=1.0, neighbours=neighbours)

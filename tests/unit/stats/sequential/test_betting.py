@@ -1,4 +1,4 @@
-"""Tests by betting keep their level however often they are looked at, and refuse what they cannot bet on."""
+"""Tests by betting keep their level at any number of evaluations, and reject invalid input."""
 
 import math
 
@@ -13,7 +13,7 @@ EVERY_FOURTH = ((np.arange(1_000) * 7_919) % 100 < 25).astype(float)
 
 
 def binomial_bound(level, repetitions):
-    """What a share of ``level`` stays below with a chance of 0.999."""
+    """Return the bound that a share of ``level`` stays below with probability 0.999."""
     return level + 3.1 * math.sqrt(level * (1 - level) / repetitions)
 
 
@@ -25,12 +25,12 @@ def binomial_bound(level, repetitions):
         (np.sin(np.arange(500)) ** 2, 0.45, [0.351377, 0.97241, 1.659542, 2.466777, 3.416251]),
     ],
 )
-def test_capital_agrees_with_an_implementation_by_batches(values, null, expected):
+def test_log_e_value_agrees_with_an_implementation_by_batches(values, null, expected):
     path = log_e_value(values, null=null).path
     assert path[99:500:100] == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_stream_may_be_followed_in_portions_and_kept_as_plain_numbers():
+def test_log_e_value_in_portions_equals_that_of_the_whole_stream():
     whole = log_e_value(EVERY_FOURTH, null=0.2)
     state, pieces = None, []
     for portion in np.split(EVERY_FOURTH, [0, 1, 2, 500, 500, 999]):
@@ -40,7 +40,7 @@ def test_a_stream_may_be_followed_in_portions_and_kept_as_plain_numbers():
     assert state == pytest.approx(whole.bets.tolist(), abs=1e-9)
 
 
-def test_many_streams_at_once_are_the_streams_one_by_one():
+def test_many_streams_at_once_equal_the_streams_one_by_one():
     streams = np.random.default_rng(0).random((3, 4, 50))
     together = log_e_value(streams, null=0.4, start=np.zeros((3, 4, 16)))
     assert together.path[2, 1] == pytest.approx(log_e_value(streams[2, 1], null=0.4).path)
@@ -48,25 +48,25 @@ def test_many_streams_at_once_are_the_streams_one_by_one():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, -0.01, 1.01])
-def test_what_is_not_within_the_bounds_is_refused(bad):
+def test_log_e_value_rejects_values_outside_the_bounds(bad):
     with pytest.raises(ValueError, match="from 0"):
         log_e_value([0.5, bad, 0.5], null=0.3)
 
 
 @pytest.mark.parametrize("null", [0.0, -0.1, np.nan])
-def test_a_null_at_the_lowest_value_is_refused(null):
+def test_log_e_value_rejects_a_null_at_the_lowest_value(null):
     with pytest.raises(ValueError, match="must be above"):
         log_e_value([0.5], null=null)
 
 
-def test_no_stream_is_long_enough_to_overflow_or_to_be_ruined():
+def test_log_e_value_of_a_long_stream_is_finite():
     for value in (0.0, 1.0):
         found = log_e_value(np.full(100_000, value), null=1e-3)
         assert np.isfinite(found.path).all()
         assert np.isfinite(found.bets).all()
 
 
-def test_values_that_stay_at_the_null_leave_the_capital_as_it_is():
+def test_log_e_value_of_values_at_the_null_is_zero():
     assert log_e_value(np.full(50, 0.3), null=0.3).path == pytest.approx(np.zeros(50), abs=1e-12)
 
 
@@ -82,7 +82,7 @@ def test_values_that_stay_at_the_null_leave_the_capital_as_it_is():
     ],
     ids=["errors", "rare errors", "skewed", "differences", "lopsided"],
 )
-def test_at_the_null_the_threshold_is_ever_reached_as_seldom_as_stated(draw, null, low):
+def test_log_e_value_at_the_null_keeps_its_level_at_any_time(draw, null, low):
     repetitions = 2_000
     path = log_e_value(draw(np.random.default_rng(1), (repetitions, 1_000)), null=null, low=low).path
     crossed = (path >= -math.log(ALPHA)).any(axis=1).mean()
@@ -90,7 +90,7 @@ def test_at_the_null_the_threshold_is_ever_reached_as_seldom_as_stated(draw, nul
     assert crossed > 0
 
 
-def test_a_mean_above_the_null_is_found():
+def test_log_e_value_finds_a_mean_above_the_null():
     errors = np.random.default_rng(2).random((200, 3_000)) < 0.25
     path = log_e_value(errors.astype(float), null=0.15).path
     crossed = path >= math.log(100)
@@ -98,7 +98,7 @@ def test_a_mean_above_the_null_is_found():
     assert np.median(crossed.argmax(axis=1)) < 300
 
 
-def test_two_tests_share_one_level():
+def test_combine_of_two_tests_keeps_one_level():
     rng, repetitions = np.random.default_rng(3), 1_000
     both = []
     for _ in range(repetitions):
@@ -108,7 +108,7 @@ def test_two_tests_share_one_level():
     assert np.mean(np.array(both) >= -math.log(ALPHA)) <= binomial_bound(ALPHA, repetitions)
 
 
-def test_one_test_combined_is_itself_and_none_has_bet_yet_holds_one():
+def test_combine_of_one_test_is_that_test_and_without_bets_is_one():
     path = log_e_value(EVERY_FOURTH, null=0.2).path
     ends, combined = combine([(np.arange(1, 1_001), path)])
     assert combined == pytest.approx(path)
@@ -119,11 +119,11 @@ def test_one_test_combined_is_itself_and_none_has_bet_yet_holds_one():
 
 
 @pytest.mark.parametrize(("events", "n"), [(0, 10), (750, 5_000), (9, 10)])
-def test_clopper_pearson_is_scipys(events, n):
+def test_clopper_pearson_upper_agrees_with_scipy(events, n):
     assert clopper_pearson_upper(events, n, delta=0.01) == pytest.approx(beta.ppf(0.99, events + 1, n - events))
 
 
-def test_the_upper_bounds_are_not_beyond_one():
+def test_upper_bounds_are_at_most_one():
     assert clopper_pearson_upper(10, 10, delta=0.01) == 1
     assert clopper_pearson_upper(0, 0, delta=0.01) == 1
     assert empirical_bernstein_upper(0.5, 0.5, 1, delta=0.01) == 1
@@ -131,7 +131,7 @@ def test_the_upper_bounds_are_not_beyond_one():
 
 
 @pytest.mark.parametrize(("a", "b", "n"), [(0.2, 0.8, 100), (2, 5, 500), (0.02, 0.98, 1_000)])
-def test_the_empirical_bernstein_bound_covers_the_mean(a, b, n):
+def test_empirical_bernstein_upper_covers_the_mean(a, b, n):
     draws = np.random.default_rng(4).beta(a, b, (5_000, n))
     bounds = [empirical_bernstein_upper(x.mean(), x.std(ddof=1), n, delta=0.05) for x in draws]
     assert np.mean(np.array(bounds) < a / (a + b)) <= 0.05

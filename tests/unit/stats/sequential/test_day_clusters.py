@@ -1,4 +1,4 @@
-"""A difference is measured against how much it differs between days."""
+"""The difference of two arms has an error that is clustered by day."""
 
 import math
 
@@ -21,7 +21,7 @@ def world(days, per_day, *, own=0.0, gain=0.0, seed=0):
     return times, np.stack([~arm, arm]).astype(float), np.stack([loss, loss]), arm, loss
 
 
-def test_the_improvement_is_the_difference_of_weighted_means():
+def test_difference_is_that_of_weighted_means():
     times, weights, losses, arm, loss = world(12, 100, gain=0.05)
     found = HourlyArmLosses(times, weights, losses).difference(len(loss), alpha=ALPHA)
     assert found.improvement == pytest.approx(loss[~arm].mean() - loss[arm].mean())
@@ -30,7 +30,7 @@ def test_the_improvement_is_the_difference_of_weighted_means():
     assert (weighted.improvement, weighted.width) == pytest.approx((found.improvement, found.width))
 
 
-def test_the_error_is_that_of_clusters_of_all_rows():
+def test_difference_has_the_clustered_error_of_all_rows():
     times, weights, losses, arm, loss = world(12, 100, own=0.05)
     contributions = np.where(arm, -(loss - loss[arm].mean()) / arm.sum(), (loss - loss[~arm].mean()) / (~arm).sum())
     known = uncertainty(contributions, Clusters.of(times)).clustered_error
@@ -38,16 +38,16 @@ def test_the_error_is_that_of_clusters_of_all_rows():
     assert 3 * known < found.width < 4 * known
 
 
-def test_both_versions_on_every_row_are_compared_row_by_row():
+def test_difference_in_shadow_mode_is_paired_by_row():
     times, _, _, _, loss = world(12, 100)
     weather = np.repeat(np.random.default_rng(1).standard_normal(12), 100)
     found = HourlyArmLosses(times, np.ones((2, 1_200)), np.stack([loss + weather, loss + weather - 0.01]))
-    steady = found.difference(1_200, alpha=ALPHA)
-    assert steady.improvement == pytest.approx(0.01)
-    assert steady.width == pytest.approx(0, abs=1e-9)
+    result = found.difference(1_200, alpha=ALPHA)
+    assert result.improvement == pytest.approx(0.01)
+    assert result.width == pytest.approx(0, abs=1e-9)
 
 
-def test_more_rows_in_portions_are_the_rows_at_once():
+def test_difference_of_rows_in_portions_equals_that_of_all_rows():
     times, weights, losses, _, loss = world(15, 60, own=0.05)
     whole = HourlyArmLosses(times, weights, losses).difference(len(loss), alpha=ALPHA)
     portions = HourlyArmLosses(times, weights, losses)
@@ -57,7 +57,7 @@ def test_more_rows_in_portions_are_the_rows_at_once():
     assert (last.improvement, last.width) == pytest.approx((whole.improvement, whole.width))
 
 
-def test_what_comes_later_is_not_seen_before():
+def test_difference_after_n_rows_ignores_later_rows():
     times, weights, losses, _, loss = world(15, 60, own=0.05)
     early = HourlyArmLosses(times[:600], weights[:, :600], losses[:, :600]).difference(600, alpha=ALPHA)
     found = HourlyArmLosses(times, weights, losses).difference(600, alpha=ALPHA)
@@ -67,14 +67,14 @@ def test_what_comes_later_is_not_seen_before():
 @pytest.mark.parametrize(
     ("days", "per_day", "unit"), [(10, 50, "day"), (9, 50, "6 h"), (2, 100, "hour"), (1, 4, "row")]
 )
-def test_shorter_clusters_stand_in_while_days_are_few(days, per_day, unit):
+def test_difference_uses_shorter_clusters_while_days_are_few(days, per_day, unit):
     times, weights, losses, _, loss = world(days, per_day, seed=3)
     found = HourlyArmLosses(times, weights, losses).difference(len(loss), alpha=ALPHA)
     assert found.unit == unit
     assert math.isinf(found.width) == (unit == "row")
 
 
-def test_an_arm_without_rows_has_no_difference():
+def test_difference_of_an_arm_without_rows_is_undefined():
     times, weights, losses, _, loss = world(10, 10)
     found = HourlyArmLosses(times, weights * [[1.0], [0.0]], losses).difference(100, alpha=ALPHA)
     assert math.isnan(found.improvement)
@@ -82,8 +82,8 @@ def test_an_arm_without_rows_has_no_difference():
     assert math.isinf(HourlyArmLosses(times[:0], weights[:, :0], losses[:, :0]).difference(0, alpha=ALPHA).width)
 
 
-def test_days_that_differ_show_no_difference_more_often_than_stated_however_often_one_looks():
-    """Taking rows for independent, two in three would."""
+def test_difference_on_varying_days_keeps_its_level_at_any_number_of_evaluations():
+    """With the error of independent rows, two in three would be shown."""
     shown, by_rows, repetitions = 0, 0, 150
     for seed in range(repetitions):
         times, weights, losses, arm, loss = world(40, 48, own=0.05, seed=seed)
@@ -98,7 +98,7 @@ def test_days_that_differ_show_no_difference_more_often_than_stated_however_ofte
     assert by_rows / repetitions > 0.3
 
 
-def test_a_difference_that_each_day_shows_is_found():
+def test_difference_on_every_day_is_shown():
     times, weights, losses, _, loss = world(12, 200, own=0.02, gain=0.05)
     found = HourlyArmLosses(times, weights, losses).difference(len(loss), alpha=ALPHA)
     assert found.improvement - found.width > 0
