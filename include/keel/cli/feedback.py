@@ -54,7 +54,7 @@ def feedback(
     from keel.errors import ConfigError
     from keel.feedback import conflicts as contradictions
     from keel.feedback.bulk import submit_source
-    from keel.feedback.parse_columns import Reading
+    from keel.feedback.parse_columns import ReadOptions
     from keel.sources import Names
     from keel.window import now_utc
     from keel.workspace import Workspace
@@ -67,10 +67,10 @@ def feedback(
             show_conflicts(contradictions(ws, config), config.model, as_json=as_json)
             return
         names = Names(id_ or None, entity or None, time or None, label or None, observed_at or None)
-        how = Reading(config, now_utc(), zone=zone_of(zone), skip_missing=skip_missing)
+        how = ReadOptions(config, now_utc(), zone=zone_of(zone), skip_missing=skip_missing)
         opened = open_source(ws, source, database, table=table, delimiter=delimiter)
         with opened as labels, Progress(quiet=as_json) as progress:
-            handed = submit_source(ws, config, labels, names, how, tell=progress)
+            handed = submit_source(ws, config, labels, names, how, progress=progress)
     if as_json:
         print_json({"model": config.model, **handed.to_dict()})
     else:

@@ -1,6 +1,6 @@
-"""Labels handed in: what turned out to be true of predictions, by their id or by entity and time.
+"""Submit labels: the true outcomes of predictions, by prediction id or by entity and time.
 
-Every label has exactly one outcome, whenever and however often it comes; see `keel.store.predictions.labels` and
+Each label has exactly one outcome, whenever and however often it is submitted: see `keel.store.predictions.labels` and
 docs/feedback.md.
 """
 

@@ -1,4 +1,4 @@
-"""Which prediction a label is about, where people know whom it was about and when, and not its id."""
+"""Derive the id of a prediction from its entity and time, for labels without an id."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from keel.errors import BadRequest
 from keel.store.database.times import to_micros
 
 LONGEST = 1024
-"""Bytes of an id or an entity; PostgreSQL cannot index a text much longer, and nobody's are."""
+"""Bytes of an id or an entity. PostgreSQL cannot index much longer texts."""
 DIGITS = 32
-"""128 bits, as many as a random id has: two of a billion predictions are alike with a chance of 1 in 10²⁰."""
+"""128 bits, as in a random id. Two of a billion predictions share an id with a probability of 1 in 10²⁰."""
 
 
 def prediction_id(model: str, entity: str, time: datetime) -> str:
     r"""Return the id of the prediction that a model made about ``entity`` at ``time``: 32 hexadecimal digits.
 
-    The first 32 digits of the SHA-256 of ``model``, a line feed, the time as microseconds since 1970-01-01 UTC, a line
-    feed and ``entity``, in UTF-8. A model's name and a number hold no line feed, so different inputs never give the
-    same text. Whoever knows entity and time computes it in any language, without asking anybody:
-    ``printf 'toy\n1767225600000000\nann' | sha256sum | cut -c1-32``.
+    The id is the beginning of the SHA-256 of ``model``, a line feed, the time as microseconds since 1970-01-01 UTC, a
+    line feed and ``entity``, in UTF-8. Model names and numbers have no line feed, so different inputs give different
+    texts. A client can compute it in any language: ``printf 'toy\n1767225600000000\nann' | sha256sum | cut -c1-32``.
 
-    time: aware; finer than a microsecond it cannot be. entity: as `as_identity` returns it. ValueError for a naive
-    time, UnicodeEncodeError for half a surrogate pair.
+    time: aware, with microseconds. entity: as `as_identity` returns it. ValueError for a naive time,
+    UnicodeEncodeError for half a surrogate pair.
 
     >>> from datetime import UTC
     >>> prediction_id("toy", "ann", datetime(2026, 1, 1, tzinfo=UTC))
@@ -34,18 +33,18 @@ def prediction_id(model: str, entity: str, time: datetime) -> str:
 
 
 def prediction_ids(model: str, entities: Iterable[str], times: Iterable[int]) -> list[str]:
-    """Return `prediction_id` of many, with times in microseconds since 1970-01-01 UTC."""
+    """Return the `prediction_id` of each entity and time, in microseconds since 1970-01-01 UTC."""
     return [_digest(model, micros, entity) for entity, micros in zip(entities, times, strict=True)]
 
 
 def as_identity(value: object, what: str) -> str:
-    """Return an id or entity as the text it is kept as: a text as it is, a whole number in digits.
+    """Return an id or entity as the text that is stored: a text as it is, a whole number as its digits.
 
     Raises
     ------
     BadRequest
-        Naming ``what``: for any other type (a fraction is nobody's id), an empty text, one longer than `LONGEST` bytes
-        or with a NUL or half a surrogate pair, neither of which a database can keep.
+        For any other type, an empty text, a text longer than `LONGEST` bytes, and a text with a NUL or half a surrogate
+        pair, which databases cannot store. The message begins with ``what``.
 
     >>> as_identity(42, "entity")
     '42'

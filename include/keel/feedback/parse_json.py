@@ -1,4 +1,4 @@
-"""Labels as a client sends them, one object each, checked and made a table; what is wrong is named by item and key."""
+"""Parse and check labels from JSON, one object each. Errors name the item and the key."""
 
 from __future__ import annotations
 
@@ -20,29 +20,32 @@ if TYPE_CHECKING:
 
 KEYS = ("id", "entity", "time", "label", "observed_at")
 TOLERANCE = timedelta(minutes=5)
-"""How far clocks may differ before a time lies in the future."""
+"""How far clocks may differ. A later time lies in the future."""
 FIRST_TIME = to_micros(datetime.min.replace(tzinfo=UTC))
-"""In microseconds: what a text may say with an offset, and no UTC clock shows, lies before it."""
-_NEITHER = "has neither an id nor an entity with its time: which prediction is the label of?"
+"""In microseconds. A text with an offset can name an earlier time, which datetime cannot hold in UTC."""
+_NEITHER = "missing: name the prediction by its id, or by entity and time"
 
 
 def label_table(records: Sequence[Any], config: ModelConfig, *, now: datetime) -> pa.Table:
     """Return labels as columns ``id``, ``label`` (float64) and ``observed_at`` (microseconds, UTC), in their order.
 
-    records: objects with ``id``, or with ``entity`` and ``time`` from which the id follows (`prediction_id`); with
-    ``label``, a finite number, for a binary target 0, 1, true or false; and optionally ``observed_at``, when the truth
-    was known (``now`` if not said). Times are ISO 8601 texts with a zone, or aware datetimes. A null is as if the key
-    were not there.
+    records: objects with
+
+    - ``id``, or ``entity`` and ``time``, from which the id follows (`prediction_id`);
+    - ``label``: a finite number; for a binary target 0, 1, true or false;
+    - optionally ``observed_at``: when the label was known. Default: ``now``.
+
+    Times are ISO 8601 texts with a zone, or aware datetimes. A null counts as a missing key.
 
     Raises
     ------
     BadRequest
-        For the first item that cannot be used, naming its place (from 0) and key; status 413 for more items than
-        `serving.max_rows`, else 422. Then none is.
+        An item is invalid, so that none is used. The message names the first such item (from 0) and its key. The status
+        is 413 for more items than `serving.max_rows`, else 422.
 
     """
     if not isinstance(records, list | tuple):
-        raise BadRequest("labels come as a list of objects with id (or entity and time) and label")
+        raise BadRequest("labels must be a list of objects with id (or entity and time) and label")
     if not records:
         raise BadRequest("there is no label in the list")
     if len(records) > config.serving.max_rows:
@@ -54,7 +57,7 @@ def label_table(records: Sequence[Any], config: ModelConfig, *, now: datetime) -
 
 @dataclass(frozen=True)
 class _Checked:
-    """One label, checked."""
+    """A valid label."""
 
     id: str
     label: float
@@ -87,23 +90,23 @@ def _checked(record: Any, config: ModelConfig, now: datetime) -> _Checked:
 def _identity(given: dict[str, Any], model: str, now: datetime) -> str:
     by_id, by_entity = "id" in given, "entity" in given or "time" in given
     if by_id and by_entity:
-        raise BadRequest("id: stands beside entity or time; say which prediction by the one or the other")
+        raise BadRequest("id: stands beside entity or time: name the prediction by one or the other")
     if by_id:
         return as_identity(given["id"], "id")
     if not by_entity:
         raise BadRequest(f"id: {_NEITHER}")
     for key, other in (("entity", "time"), ("time", "entity")):
         if key not in given:
-            raise BadRequest(f"{key}: missing; {other} alone does not say which prediction")
+            raise BadRequest(f"{key}: missing: {other} alone does not name a prediction")
     entity = as_identity(given["entity"], "entity")
     [identity] = prediction_ids(model, [entity], [as_time(given["time"], "time", now)])
     return identity
 
 
 def as_label(value: object, *, binary: bool) -> float:
-    """Return what was true as a number; BadRequest for what cannot be true of the target."""
+    """Return a label as a number; BadRequest for a value that the target cannot have."""
     if value is None:
-        raise BadRequest("label: missing; hand it in when it is known")
+        raise BadRequest("label: missing: submit the label when it is known")
     if binary:
         if isinstance(value, bool | int | float) and value in (0, 1):
             return float(value)
@@ -120,7 +123,7 @@ def as_label(value: object, *, binary: bool) -> float:
 
 
 def as_time(value: object, key: str, now: datetime) -> int:
-    """Return a time that is not in the future, in microseconds; BadRequest naming ``key`` for any other."""
+    """Return a time in microseconds; BadRequest for an invalid time and one in the future."""
     time = value
     if isinstance(value, str):
         try:
@@ -134,17 +137,14 @@ def as_time(value: object, key: str, now: datetime) -> int:
     if time.tzinfo is None or time.utcoffset() is None:
         raise BadRequest(f"{key}: has no time zone (got {_shown(value)}); write Z for UTC, or an offset such as +02:00")
     if time > now + TOLERANCE:
-        raise BadRequest(
-            f"{key}: lies in the future (got {_shown(value)}; it is {now.astimezone(UTC).isoformat()}): "
-            "no feedback for the future"
-        )
+        raise BadRequest(f"{key}: lies in the future (got {_shown(value)}; it is {now.astimezone(UTC).isoformat()})")
     if (micros := to_micros(time)) < FIRST_TIME:
         raise BadRequest(f"{key}: lies before the year 1 (got {_shown(value)})")
     return micros
 
 
 def _at_once(records: Sequence[Any], config: ModelConfig, now: datetime) -> pa.Table | None:
-    """Return the table of records that all have the same plain shape, or None: then each is looked at by itself."""
+    """Return the table of records that all have the same simple shape; None if they must be parsed one by one."""
     shape = records[0].keys() if type(records[0]) is dict else None
     known = ({"id", "label"}, {"id", "label", "observed_at"}, {"entity", "time", "label"}, set(KEYS) - {"id"})
     if shape not in known or not all(type(record) is dict and record.keys() == shape for record in records):
@@ -162,7 +162,7 @@ def _at_once(records: Sequence[Any], config: ModelConfig, now: datetime) -> pa.T
 
 
 def _plain_texts(names: list[Any]) -> bool:
-    """Whether all are short texts of ASCII without NUL."""
+    """Return whether all are short ASCII texts without NUL."""
     if set(map(type, names)) != {str} or not all(names) or max(map(len, names)) > LONGEST:
         return False
     together = "".join(names)
@@ -176,9 +176,9 @@ def _plain_labels(labels: list[Any], *, binary: bool) -> bool:
 
 
 def _plain_times(values: list[str], now: datetime) -> list[int]:
-    """Return microseconds; ValueError or TypeError for any that is not an ISO text with a zone, or in the future."""
+    """Return microseconds; ValueError or TypeError for a time without a zone, in the future or not in ISO 8601."""
     times = [datetime.fromisoformat(value) for value in values]
-    if max(times) > now + TOLERANCE:  # of which a naive one cannot be compared
+    if max(times) > now + TOLERANCE:  # TypeError for a naive time
         raise ValueError("in the future")
     if min(micros := [to_micros(time) for time in times]) < FIRST_TIME:
         raise ValueError("before the year 1")
@@ -195,6 +195,6 @@ def _table(ids: list[str], labels: list[float], observed_at: list[int]) -> pa.Ta
 
 
 def _shown(value: object) -> str:
-    """Return a value for a message, short whatever it is."""
+    """Return a value for a message, shortened."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

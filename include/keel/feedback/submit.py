@@ -1,4 +1,4 @@
-"""What became of the labels that were handed in."""
+"""Submit labels, and list those that contradict earlier ones."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 def submit_labels(ws: Workspace, config: ModelConfig, table: pa.Table) -> LabelResult:
-    """Store labels as `label_table` made them, all or nothing, and say what became of them; again changes nothing."""
+    """Store labels that `label_table` returned, all or none. Submitting them again changes nothing."""
     return ws.predictions(config).add_labels(table)
 
 
 def conflicts(ws: Workspace, config: ModelConfig, *, limit: int = 1000) -> list[dict[str, Any]]:
-    """Return the labels that contradict an earlier one of the same id, the last to be observed first.
+    """Return labels that contradict an earlier one of the same id, the last observed first.
 
-    Each with ``id``, ``label`` and ``observed_at`` of the label that counts, and ``other_label`` and
-    ``other_observed_at`` of the one that was kept aside.
+    Each has ``id``, ``label`` and ``observed_at`` of the label that counts, and ``other_label`` and
+    ``other_observed_at`` of the later one, which does not count.
     """
     same = sa.and_(labels.c.model == label_conflicts.c.model, labels.c.id == label_conflicts.c.id)
     query = (

@@ -1,4 +1,4 @@
-"""Where labels lie: something with named columns that is read in parts, and what its columns are called."""
+"""Read tables that others wrote, in parts, and choose their columns."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ PART_ROWS = 50_000
 
 @dataclass(frozen=True)
 class Source:
-    """A file or a table of labels, open.
+    """An open file or table.
 
-    name: for people, without a secret. read: yields the chosen columns under their own names, in parts.
+    name: for messages, without secrets. read: yields the chosen columns under their own names, in parts.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Names:
-    """What a source calls Keel's columns, as far as somebody has said; none: as Keel does, if it is there."""
+    """The names of Keel's columns in a source. None: Keel's own name, if the source has such a column."""
 
     id: str | None = None
     entity: str | None = None
@@ -39,15 +39,15 @@ class Names:
 
     def __post_init__(self) -> None:
         if self.id and (self.entity or self.time):
-            raise ConfigError("id: stands beside entity or time; say which predictions by the one or the others")
+            raise ConfigError("id: stands beside entity or time: name the predictions by one or the other")
 
     def among(self, source: Source) -> dict[str, str]:
-        """Return Keel's name → the source's of the columns to read.
+        """Return the columns to read: Keel's name → the source's name.
 
         Raises
         ------
         ConfigError
-            Naming a column that the source does not have, or has twice, and those that it has.
+            The source lacks a column or has it twice. The message lists its columns.
 
         """
         wanted = {each.name: getattr(self, each.name) or each.name for each in fields(self)}

@@ -1,4 +1,4 @@
-"""Labels in a CSV or Parquet file, on this machine or wherever fsspec reaches."""
+"""Read a CSV or Parquet file, local or at any URL that fsspec supports."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ LISTED = 10
 
 @contextmanager
 def open_file(url: str, *, delimiter: str = ",") -> Iterator[Source]:
-    """Open a file of labels: Parquet by what it begins with, else CSV with a header, compressed or not.
+    """Open a file: Parquet if it begins so, else CSV with a header, compressed or not.
 
-    url: a path, or a URL that fsspec knows.
+    url: a path, or a URL that fsspec supports.
 
     Raises
     ------
     ConfigError
-        Naming a file that is not there, with those that are, or one that cannot be read, also while it is read.
+        The file is missing, or cannot be read, also while it is read. The message lists files nearby.
 
     """
     name = without_credentials(url)
@@ -49,7 +49,7 @@ def _opened(url: str, name: str) -> Any:
 
     system, path = url_to_fs(url)
     if system.isdir(path):
-        raise ConfigError(f"{name}: is a folder; hand in its files one by one")
+        raise ConfigError(f"{name}: is a folder: submit its files one by one")
     if not system.exists(path):
         raise ConfigError(f"{name}: there is no such file{_nearby(system, path)}")
     return fsspec.open(url, "rb", compression="infer")
@@ -82,7 +82,7 @@ def _csv(file: Any, name: str, delimiter: str) -> Source:
     header = next(csv.reader(text, delimiter=delimiter), [])
     text.detach()
     if not header:
-        raise ConfigError(f"{name}: is empty; a CSV file of labels begins with a line that names its columns")
+        raise ConfigError(f"{name}: is empty; a CSV file begins with a line that names its columns")
 
     def read(columns: Sequence[str]) -> Iterator[pa.Table]:
         from pyarrow import csv as arrow_csv
@@ -92,7 +92,7 @@ def _csv(file: Any, name: str, delimiter: str) -> Source:
             pa.PythonFile(file, "r"),
             read_options=arrow_csv.ReadOptions(block_size=BLOCK, use_threads=False),
             parse_options=arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-            # As text: a number that cannot be read is told with its row, which Arrow would not.
+            # As text, so that an error can name the row of an invalid number, which Arrow does not.
             convert_options=arrow_csv.ConvertOptions(
                 include_columns=list(columns), column_types=dict.fromkeys(columns, pa.string())
             ),
@@ -106,7 +106,7 @@ def _csv(file: Any, name: str, delimiter: str) -> Source:
 def _guarded(
     read: Callable[[Sequence[str]], Iterator[pa.Table]], name: str, remote: bool, columns: Sequence[str]
 ) -> Iterator[pa.Table]:
-    """Read in parts, with what the file's system and format raise turned into ConfigError, and nothing else."""
+    """Yield the parts. Errors of the file system and the format become ConfigError."""
     parts = read(columns)
     while True:
         with _readable(name, remote=remote):
@@ -122,6 +122,6 @@ def _readable(name: str, *, remote: bool) -> Iterator[None]:
         yield
     except ConfigError:
         raise
-    except Exception as error:  # each of fsspec's file systems raises its own, and its words may hold a secret
+    except Exception as error:  # fsspec's file systems raise errors of their own, whose text may hold a secret
         said = type(error).__name__ if remote else " ".join(str(getattr(error, "strerror", None) or error).split())
         raise ConfigError(f"{name}: cannot be read: {said}") from None

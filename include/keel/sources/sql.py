@@ -1,4 +1,4 @@
-"""Labels in a table or view of a database: the store's own, or any that SQLAlchemy has a driver for."""
+"""Read a table or view of a database: the store's own, or any that SQLAlchemy has a driver for."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 TIMEOUT = 30.0
 LISTED = 20
 _BATCH_ROWS = "adbc.sqlite.query.batch_rows"
-# SQLite gives every value a type of its own and the driver wants one a column, so it is asked for text, the null as an
-# empty one. Its own text of a fraction has 15 digits, which is not the same number.
+# In SQLite each value has its own type, and the driver needs one type per column. So all values are read as text, and
+# null as an empty text. SQLite's own text of a fraction has 15 digits, which is another number.
 _AS_TEXT = (
     "CASE typeof({0}) WHEN 'text' THEN {0} WHEN 'integer' THEN CAST({0} AS TEXT) "
     "WHEN 'real' THEN printf('%!.17g', {0}) ELSE '' END"
@@ -34,15 +34,15 @@ _AS_TEXT = (
 
 @contextmanager
 def open_table(store: Store, table: str, database: str | None = None) -> Iterator[Source]:
-    """Open a table or view, ``schema.name`` or ``name``, of the database at a URL, else of the store's own.
+    """Open a table or view, ``schema.name`` or ``name``, of the database at a URL, or of the store's own.
 
-    An SQLite file is read with the library that the store uses, as two in one process may damage a file that both
-    have open.
+    An SQLite file is read with the store's copy of the SQLite library. Two copies in one process may damage a file that
+    both have open.
 
     Raises
     ------
     ConfigError
-        For a URL that cannot be used, and a table that is not there, naming those that are.
+        The URL is invalid, or the table is missing. The message lists the tables.
     StoreUnavailable
         The database does not answer.
 
@@ -68,7 +68,7 @@ def _url(text: str) -> sa.URL:
     try:
         url = sa.make_url(text)
     except (ArgumentError, ValueError):
-        raise ConfigError("--database: cannot be read; it looks like postgresql://user:password@host/name") from None
+        raise ConfigError("--database: cannot be read; an example is postgresql://user:password@host/name") from None
     if url.get_backend_name() not in ("sqlite", "postgresql", "postgres"):
         return url
     parsed = parse_url(text)
@@ -119,7 +119,7 @@ def _through_rows(engine: Any, table: sa.TableClause, columns: Sequence[str]) ->
 
 
 def _array(name: str, values: Sequence[Any]) -> pa.Array:
-    """Return a column of what a driver gave: identities such as UUIDs as their texts."""
+    """Return the values of a driver as a column, with UUIDs as texts."""
     kinds = {type(value).__module__ for value in values}
     if "uuid" in kinds:
         return pa.array([None if value is None else str(value) for value in values], pa.string())
@@ -130,7 +130,7 @@ def _array(name: str, values: Sequence[Any]) -> pa.Array:
 
 
 def _guarded(url: sa.URL, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Go on with the parts, with what the driver raises while it reads them translated, and nothing else."""
+    """Yield the parts. Errors of the driver while it reads are translated."""
     iterator = iter(parts)
     while True:
         with _answering(url):
@@ -142,7 +142,7 @@ def _guarded(url: sa.URL, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 @contextmanager
 def _answering(url: sa.URL) -> Iterator[None]:
-    """Turn what a driver raises into StoreUnavailable or ConfigError, without a password."""
+    """Translate a driver's errors to StoreUnavailable or ConfigError, without the password."""
     try:
         yield
     except (NoSuchModuleError, ModuleNotFoundError):

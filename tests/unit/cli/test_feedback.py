@@ -277,7 +277,7 @@ def test_what_is_not_there_is_named_with_what_is(home: Store, tmp_path: Path) ->
     for arguments, kind, says in (
         (["label_may.csv"], ConfigError, "label_may.csv: there is no such file; did you mean 'labels_may.csv'?"),
         (["none/x.csv"], ConfigError, "none/x.csv: there is no such file, nor a folder"),
-        (["."], ConfigError, ".: is a folder; hand in its files one by one"),
+        (["."], ConfigError, ".: is a folder: submit its files one by one"),
         (["gopher://x/y.csv"], ConfigError, "gopher://x/y.csv: cannot be read"),
         (["labels_may.csv", "--label", "lable"], ConfigError, "has no column 'lable'; did you mean 'label'?"),
         (["labels_may.csv", "--time", "label"], ConfigError, "has no column 'entity'"),
@@ -306,7 +306,7 @@ def test_what_is_not_there_is_named_with_what_is(home: Store, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "is empty; a CSV file of labels begins with a line that names its columns"),
+        (b"", "is empty; a CSV file begins with a line that names its columns"),
         (b"id,label\np0,1,2\n", "cannot be read: CSV parse error: "),
         (b"id,label\n\xff\xfe,1\n", "cannot be read: .*utf-8"),
         (b"id,label,label\np0,1,1\n", "has the column 'label' twice"),

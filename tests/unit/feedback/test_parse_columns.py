@@ -12,7 +12,7 @@ import pytest
 
 from keel.errors import BadRequest
 from keel.feedback import label_table, prediction_id
-from keel.feedback.parse_columns import Reading, labels_of
+from keel.feedback.parse_columns import ReadOptions, parse_labels
 from tests.support.store_fixtures import MICROSECONDS
 from tests.support.toy import toy_config
 
@@ -23,7 +23,7 @@ REGRESSION = toy_config(target={"name": "bought", "kind": "regression"}, perform
 
 
 def read(columns: dict[str, Any], *, first_row: int = 1, config: Any = CONFIG, **how: Any) -> pa.Table:
-    return labels_of(pa.table(columns), Reading(config, NOW, **how), first_row)
+    return parse_labels(pa.table(columns), ReadOptions(config, NOW, **how), first_row)
 
 
 @pytest.mark.parametrize(
@@ -105,14 +105,14 @@ def test_when_nobody_says_when_it_was_known_it_is_now() -> None:
         ("observed_at", ["0001-01-01T00:00:00+05:00", "", ""], "row 11.*before the year 1"),
         ("observed_at", [1, 2, 3], "column 'observed_at': must be times with a zone.*not int64"),
         ("observed_at", [date(2026, 5, 1)] * 3, "column 'observed_at': must be times with a zone.*not date32"),
-        ("observed_at", pa.array([-(2**62), 0, 0], pa.timestamp("s", "UTC")), "times that no clock shows"),
+        ("observed_at", pa.array([-(2**62), 0, 0], pa.timestamp("s", "UTC")), "times outside the years 1 to 9999"),
         ("observed_at", pa.array([0, -(2**62), 0], pa.timestamp("us", "UTC")), "row 12.*before the year 1"),
     ],
 )
 def test_what_is_wrong_is_named_by_row_and_the_sources_own_column(column: str, values: Any, says: str) -> None:
     good = {"id": ["a", "b", "c"], "label": [0, 1, 0]}
     with pytest.raises(BadRequest, match=says):
-        read({**good, column: values}, first_row=11, spoken={"id": "request"})
+        read({**good, column: values}, first_row=11, source_names={"id": "request"})
 
 
 @pytest.mark.parametrize(
