@@ -1,4 +1,4 @@
-# One image for every part: Airflow's four, MLflow's server and the migrations differ in their command only.
+# One image for all services: Airflow's parts, MLflow, the scoring service and the migrations differ in their command.
 FROM python:3.11.13-slim-bookworm
 
 ARG UV_VERSION=0.13.9
@@ -9,7 +9,7 @@ ENV PYTHONUNBUFFERED=1 \
 
 RUN pip install --no-cache-dir uv==${UV_VERSION}
 
-# The requirements change seldom, the project often: a layer each.
+# Requirements change rarely and the project often, so each has its own layer.
 COPY requirements.txt /opt/keel/
 RUN uv pip install --system --no-cache --compile-bytecode -r /opt/keel/requirements.txt
 
@@ -21,7 +21,7 @@ COPY plugins plugins
 COPY dags dags
 COPY docker docker
 
-# What a volume is mounted over must belong to the user already: Docker copies the owner into a new volume.
+# Docker copies the owner of a folder into a new volume, so these folders must belong to the user.
 RUN useradd --uid 50000 --create-home keel \
     && mkdir -p /var/lib/keel/airflow/logs /var/lib/keel/home /var/lib/keel/mlartifacts /var/lib/keel/spool \
     && chown -R keel:keel /var/lib/keel

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Run once by the PostgreSQL image, on an empty volume: Airflow and MLflow each own an alembic_version table, so each part
-# gets a database of its own. The image itself creates the first one, for Keel.
+# The PostgreSQL image runs this script once, on an empty volume. Airflow and MLflow each have a table alembic_version, so
+# each gets its own database. The image itself creates Keel's database.
 set -eu
 
 for name in airflow mlflow; do

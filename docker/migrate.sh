@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Run once before the servers start, and again after every update; harmless when there is nothing to do.
+# Runs once before the servers start, and again after every update. Repeating it is safe.
 set -euo pipefail
 
 airflow db migrate
 keel migrate
-airflow pools set keel_training 1 "One training at a time: it takes the whole machine"
+airflow pools set keel_training 1 "One training at a time: it uses the whole machine"
 
 # The simple auth manager reads its users' passwords from a file.
 umask 077

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The scoring service reads its clients' keys from a file, so that more can be added while it runs: mount one of your own
-# over KEEL_API_KEYS_FILE and it is used as it is.
+# The scoring service reads its clients' API keys from a file, so that keys can be added while it runs. To use your own
+# file, mount it over KEEL_API_KEYS_FILE.
 set -euo pipefail
 
 if [ ! -e "$KEEL_API_KEYS_FILE" ]; then

@@ -1,1 +1,1 @@
-"""The monitored models: one folder each, with a ``model.yaml`` and, where Keel may retrain it, a ``pipeline.py``."""
+"""The monitored models: a folder each, with a ``model.yaml`` and, if Keel trains the model, a ``pipeline.py``."""

@@ -7,11 +7,9 @@ from typing import Any
 
 from airflow.sdk import Param
 
+from keel.config.renames import PARAMETERS, renamed
 from keel.config.sections import METRICS_OF_KIND
 from keel.errors import ConfigError
-
-RENAMED = {"at": "start_at", "least": "min_duration", "most": "max_duration", "max_n": "max_outcomes"}
-"""Parameters of an experiment by their names in 0.1.0."""
 
 
 def window_params() -> dict[str, Param]:
@@ -107,9 +105,8 @@ def refuse_renamed(params: Mapping[str, Any]) -> None:
         With the new name of each.
 
     """
-    if old := [name for name in RENAMED if name in params]:
-        changes = ", ".join(f"{name} is now {RENAMED[name]}" for name in old)
-        raise ConfigError(f"params: {changes}: use the new name")
+    if refusals := [renamed(old, new) for old, new in PARAMETERS.items() if old in params]:
+        raise ConfigError("\n".join(f"params.{refusal}" for refusal in refusals))
 
 
 def experiment_evidence_param() -> dict[str, Param]:

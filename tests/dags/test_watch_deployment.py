@@ -266,5 +266,7 @@ def test_experiment_with_a_parameters_old_name_fails_and_names_the_new_one(offer
     done = run("tide.experiment", action="start", reason="is it better?", at=TURNED.isoformat(), most="9d")
 
     assert (done.state, done.states["start_or_stop"]) == ("failed", "failed")
-    assert "at is now start_at, most is now max_duration" in done.xcoms["start_or_stop/error"]
+    error = done.xcoms["start_or_stop/error"]
+    assert "at: renamed to start_at in 0.2" in error
+    assert "most: renamed to max_duration in 0.2" in error
     assert experiments.running(offered.store, "tide") is None

@@ -1,4 +1,4 @@
-"""docker-compose.yaml is accepted, safe, and its commands work on a real PostgreSQL, started as plain processes."""
+"""docker-compose.yaml: docker-compose accepts it, it is safe, and its commands work as plain processes."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ VARIABLES = {
     "KEEL_ADMIN_PASSWORD": "admin-password",
     "KEEL_FERNET_KEY": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
     "KEEL_SECRET_KEY": "secret-key",
-    "KEEL_API_KEY": "key-of-those-who-ask-the-service",
-    "KEEL_JWT_SECRET": "jwt-secret-that-is-long-enough-for-any-of-the-usual-signatures-there-are",
+    "KEEL_API_KEY": "api-key-of-a-client",
+    "KEEL_JWT_SECRET": "jwt-secret-that-is-long-enough-for-any-of-the-usual-signatures",
 }
 AIRFLOW_PARTS = ["scheduler", "dag-processor", "triggerer"]
 SERVING = "serving"
@@ -52,7 +52,7 @@ def compose_config(folder: Path, variables: dict[str, str]) -> subprocess.Comple
 
 
 @AS_CONFIGURED
-def test_docker_compose_accepts_the_file(tmp_path: Path) -> None:
+def test_compose_config_accepts_the_file(tmp_path: Path) -> None:
     done = compose_config(tmp_path, VARIABLES)
     assert done.returncode == 0, done.stderr
     assert not re.search("warning", done.stderr, re.IGNORECASE), done.stderr
@@ -60,18 +60,18 @@ def test_docker_compose_accepts_the_file(tmp_path: Path) -> None:
 
 @AS_CONFIGURED
 @pytest.mark.parametrize("name", sorted(VARIABLES))
-def test_docker_compose_names_a_secret_that_is_not_set(name: str, tmp_path: Path) -> None:
+def test_compose_config_without_a_secret_names_it(name: str, tmp_path: Path) -> None:
     done = compose_config(tmp_path, {key: value for key, value in VARIABLES.items() if key != name})
     assert done.returncode != 0
     assert f"{name} is not set" in done.stderr
 
 
-def test_every_required_variable_is_explained_in_the_example() -> None:
+def test_env_example_contains_every_required_variable() -> None:
     named = set(re.findall(r"^(\w+)=$", (PROJECT / ".env.example").read_text(), re.MULTILINE))
     assert required_variables() == named == set(VARIABLES)
 
 
-def test_nothing_secret_is_in_the_file() -> None:
+def test_compose_file_contains_no_secret() -> None:
     secret = re.compile(r"^\s*\w*(PASSWORD|SECRET|FERNET|API_KEY)\w*: (?P<value>.+)$", re.MULTILINE)
     values = [found["value"] for found in secret.finditer(COMPOSE_FILE.read_text())]
     assert len(values) >= 5
@@ -96,7 +96,7 @@ def test_every_server_restarts_and_has_a_health_check(document: dict[str, Any]) 
             assert {"test", "interval", "timeout", "retries"} <= set(service["healthcheck"]), name
 
 
-def test_airflow_waits_for_the_migrations_and_they_for_the_database(document: dict[str, Any]) -> None:
+def test_services_wait_for_the_migrations_and_these_for_the_database(document: dict[str, Any]) -> None:
     services = document["services"]
     for name in ("api-server", *AIRFLOW_PARTS, SERVING):
         assert services[name]["depends_on"][ONE_SHOT]["condition"] == "service_completed_successfully", name
@@ -109,7 +109,7 @@ def test_ports_are_published_on_the_loopback_address_only(document: dict[str, An
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_airflows_parts_share_their_keys_and_others_get_none_of_them(document: dict[str, Any]) -> None:
+def test_airflow_parts_share_their_keys_and_other_services_get_none(document: dict[str, Any]) -> None:
     shared = [document["services"][name]["environment"] for name in (ONE_SHOT, "api-server", *AIRFLOW_PARTS)]
     for key in ("AIRFLOW__API_AUTH__JWT_SECRET", "AIRFLOW__CORE__FERNET_KEY", "AIRFLOW__API__SECRET_KEY"):
         assert len({environment[key] for environment in shared}) == 1
@@ -117,7 +117,7 @@ def test_airflows_parts_share_their_keys_and_others_get_none_of_them(document: d
             assert key not in document["services"][other]["environment"]
 
 
-def test_tasks_find_the_same_imports_ready_as_on_one_machine(document: dict[str, Any]) -> None:
+def test_scheduler_preloads_the_same_imports_as_the_stack(document: dict[str, Any]) -> None:
     environment = document["services"]["scheduler"]["environment"]
     assert environment["AIRFLOW__SCHEDULER__MP_FORKSERVER_PRELOAD"].split(",") == list(PRELOADED)
 
@@ -156,7 +156,7 @@ def services(
 
 @pytest.fixture(scope="module")
 def databases(services: dict[str, Service], postgres_server: str) -> None:
-    """What the PostgreSQL image does on an empty volume: user, first database, then the script that is mounted."""
+    """Do as the PostgreSQL image on an empty volume: create user and first database, then run the mounted script."""
     connection = psycopg2.connect(postgres_server)
     connection.autocommit = True
     with connection.cursor() as cursor:
@@ -183,7 +183,7 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def started(services: dict[str, Service], databases: None, logs: Path) -> Iterator[dict[str, Part]]:
-    """Everything that the file starts, in the order of its conditions."""
+    """All services of the file, started in the order of their conditions."""
     parts: dict[str, Part] = {}
     try:
         _start("mlflow", services, parts, logs)
@@ -224,14 +224,14 @@ def test_every_service_becomes_healthy_by_its_own_check(services: dict[str, Serv
 @pytest.mark.integration
 @pytest.mark.slow
 @pytest.mark.postgres
-def test_the_dags_are_there_and_the_pool_and_the_store(
+def test_started_services_have_dags_pool_and_store(
     services: dict[str, Service], started: dict[str, Part], postgres_server: str
 ) -> None:
     url = services["scheduler"].environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"].removesuffix("/execution/")
     with AirflowApi(url, "admin", VARIABLES["KEEL_ADMIN_PASSWORD"]) as api:
         api.wait_for_dags(["flight_delay.drift_check", "flight_delay.retrain"], timeout=90)
         assert api.import_errors() == {}
-        assert TRAINING_POOL in {pool["name"] for pool in api._list("/api/v2/pools", "pools")}
+        assert TRAINING_POOL in api.pools()
     connection = psycopg2.connect(postgres_server.replace("/postgres?", "/keel?"))
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM ledger")
@@ -243,7 +243,7 @@ def test_the_dags_are_there_and_the_pool_and_the_store(
 @pytest.mark.slow
 @pytest.mark.postgres
 @pytest.mark.parametrize(("host", "status"), [("mlflow:5000", 200), ("localhost:5000", 200), ("evil.example", 403)])
-def test_mlflow_answers_to_the_names_by_which_it_is_called_only(
+def test_mlflow_accepts_its_own_host_names_only(
     host: str, status: int, services: dict[str, Service], started: dict[str, Part]
 ) -> None:
     url = services["scheduler"].environment["MLFLOW_TRACKING_URI"]
@@ -257,7 +257,7 @@ def test_mlflow_answers_to_the_names_by_which_it_is_called_only(
 @pytest.mark.slow
 @pytest.mark.postgres
 @pytest.mark.parametrize(("key", "status"), [(VARIABLES["KEEL_API_KEY"], 200), ("another-key", 401)])
-def test_the_scoring_service_answers_those_who_have_the_key(
+def test_scoring_service_accepts_its_api_key_only(
     key: str, status: int, services: dict[str, Service], started: dict[str, Part]
 ) -> None:
     url = f"http://{LOOPBACK}:{services[SERVING].environment['KEEL_SERVING_PORT']}"

@@ -1,4 +1,4 @@
-"""The stack on SQLite: real Airflow and MLflow, started as ``keel demo`` starts them, and gone whatever way it ends."""
+"""The stack on SQLite: real Airflow and MLflow, started as by ``keel demo``; no process survives its parent."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ with Stack(sys.argv[1], serving=True) as stack:
     print(json.dumps(where), flush=True)
     sys.stdin.read()
 """
-"""A program of its own, so that the tests can kill it."""
+"""A program of its own, which the tests can kill."""
 STOP_SECONDS = 40
 
 Start = Callable[[Path], tuple[subprocess.Popen[str], dict[str, Any]]]
@@ -50,13 +50,13 @@ def start() -> Iterator[Start]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**environment, "KEEL__CHECK__SCHEDULE": "null"},  # nothing is to run here
+            env={**environment, "KEEL__CHECK__SCHEDULE": "null"},  # no DAG runs here
         )
         holders.append(holder)
         assert holder.stdout is not None
-        said = holder.stdout.readline()
-        assert said, holder.communicate(timeout=60)[1]
-        return holder, json.loads(said)
+        line = holder.stdout.readline()
+        assert line, holder.communicate(timeout=60)[1]
+        return holder, json.loads(line)
 
     yield begin
     for holder in holders:
@@ -71,14 +71,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def taken_port() -> Iterator[int]:
-    """Airflow's usual port, in use by someone else."""
+    """Airflow's default port, in use by another process."""
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             server.bind((LOOPBACK, AIRFLOW_PORT))
             server.listen()
         except OSError:
-            pass  # taken already, which is just as well
+            pass  # in use already
         yield AIRFLOW_PORT
 
 
@@ -100,11 +100,11 @@ def test_every_part_is_healthy(api: AirflowApi, running: tuple[object, dict[str,
         assert httpx.get(f"{running[1][part]}/health", trust_env=False).status_code == 200
 
 
-def test_a_taken_port_is_left_alone(api: AirflowApi, taken_port: int) -> None:
+def test_a_port_in_use_is_avoided(api: AirflowApi, taken_port: int) -> None:
     assert not api.url.endswith(f":{taken_port}")
 
 
-def test_the_dags_of_every_model_are_there_without_import_errors(api: AirflowApi) -> None:
+def test_airflow_has_the_dags_of_every_model_without_import_errors(api: AirflowApi) -> None:
     api.wait_for_dags(["flight_delay.drift_check", "flight_delay.retrain"], timeout=90)
     assert api.import_errors() == {}
 
@@ -125,13 +125,13 @@ def test_a_wrong_password_does_not_open_the_api(running: tuple[object, dict[str,
     assert answer.status_code == 401
 
 
-def test_the_service_asks_for_no_key_and_says_what_it_lacks(running: tuple[object, dict[str, Any]]) -> None:
+def test_the_service_needs_no_key_and_reports_the_missing_version(running: tuple[object, dict[str, Any]]) -> None:
     url = running[1]["serving"]
     asked = httpx.post(f"{url}/models/flight_delay/invocations", json={"dataframe_records": [{}]}, trust_env=False)
     assert (asked.status_code, asked.json()["kind"]) == (503, "NoProductionVersion")
 
 
-def test_it_listens_on_the_loopback_address_only(running: tuple[subprocess.Popen[str], object]) -> None:
+def test_every_server_listens_on_the_loopback_address_only(running: tuple[subprocess.Popen[str], object]) -> None:
     listening = [
         connection.laddr.ip
         for process in everything_below(running[0].pid)
@@ -143,11 +143,11 @@ def test_it_listens_on_the_loopback_address_only(running: tuple[subprocess.Popen
 
 
 @pytest.mark.parametrize("name", ["passwords.json", "keys.json"])
-def test_what_is_secret_is_readable_by_its_owner_only(name: str, home: Path, running: object) -> None:
+def test_secret_files_are_readable_by_their_owner_only(name: str, home: Path, running: object) -> None:
     assert stat.S_IMODE((home / "airflow" / name).stat().st_mode) == 0o600
 
 
-def test_a_killed_parent_leaves_nothing(running: tuple[subprocess.Popen[str], object]) -> None:
+def test_a_killed_parent_leaves_no_process(running: tuple[subprocess.Popen[str], object]) -> None:
     holder, _ = running
     family = everything_below(holder.pid)
     assert len(family) > 10
@@ -156,7 +156,7 @@ def test_a_killed_parent_leaves_nothing(running: tuple[subprocess.Popen[str], ob
     assert left_after(family, STOP_SECONDS) == []
 
 
-def test_a_second_start_finds_everything_again_and_a_request_to_stop_leaves_nothing(
+def test_a_second_start_reuses_the_folder_and_sigterm_leaves_no_process(
     start: Start, home: Path, running: tuple[object, dict[str, Any]]
 ) -> None:
     holder, where = start(home)
@@ -169,7 +169,7 @@ def test_a_second_start_finds_everything_again_and_a_request_to_stop_leaves_noth
     assert left_after(family, 0) == []
 
 
-def test_a_part_that_dies_at_the_start_is_named_with_its_log_and_nothing_is_left(tmp_path: Path) -> None:
+def test_a_part_that_fails_at_the_start_is_named_with_its_log_and_leaves_no_process(tmp_path: Path) -> None:
     broken = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path}/no/such/folder/airflow.db"}
     before, handler = set(everything_below(os.getpid())), signal.getsignal(signal.SIGTERM)
     with pytest.raises(PartFailed) as caught, Stack(tmp_path / "home", environment=broken):

@@ -1,4 +1,4 @@
-"""docker-compose.yaml without Docker: its very commands, environments and health checks, on this machine."""
+"""Run docker-compose.yaml without Docker: its commands, environments and health checks as plain processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::(?P<kind>[?-])(?P<text>[^}]*))?\}")
 
 
 def interpolated(variables: Mapping[str, str], text: str | None = None) -> dict[str, Any]:
-    """Return the file with its variables replaced, by the rules that docker-compose has for them."""
+    """Return the file with its variables replaced by docker-compose's rules."""
 
     def value(match: re.Match[str]) -> str:
         if found := variables.get(match["name"]):
@@ -38,7 +38,7 @@ def required_variables() -> set[str]:
 
 @dataclass(frozen=True)
 class Service:
-    """One service as a plain process: where containers differ from this machine is replaced, nothing else is added."""
+    """One service as a plain process; only the differences between container and machine are replaced."""
 
     name: str
     command: list[str]

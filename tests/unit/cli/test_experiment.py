@@ -47,7 +47,7 @@ STRICT = (
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, new_home):
-    """A home with version 1 in production and version 2 beside it."""
+    """A home with version 1 in production and version 2 as a candidate."""
     home = new_home(tmp_path_factory.mktemp("made"))
     (home / "models" / "toy").mkdir(parents=True)
     (home / "models" / "toy" / "model.yaml").write_text(FILE)
@@ -79,7 +79,7 @@ def keel(*words):
 
 def refused(*words):
     done = keel(*words)
-    assert done.exit_code == 1, done.output  # the runner's own; `main` makes the exit code of the error
+    assert done.exit_code == 1, done.output  # the runner's own code; `main` uses the code of the error
     return done.exception
 
 
@@ -89,7 +89,7 @@ def begin(*words):
     return done
 
 
-def test_an_experiment_from_its_start_to_its_end(home):
+def test_experiment_is_started_shown_listed_and_stopped(home):
     assert "toy has no experiments" in keel("list", "toy").output
     assert "version 2 answers a share of 0.2 in place of version 1: why not" in begin("--allocation", "0.2").output
     assert "improvement not known yet; it must exceed 0 (" in keel("show", "toy").output
@@ -114,7 +114,7 @@ def test_an_experiment_from_its_start_to_its_end(home):
     assert "at the latest" not in shown
 
 
-def test_what_is_asked_for_is_what_is_planned():
+def test_start_plans_the_requested_parameters():
     for words, shares, mode in (
         ((), [0.5], "ab"),
         (("--ramp", "5:24h,20:24h,50"), [0.05, 0.2, 0.5], "ab"),
@@ -145,7 +145,7 @@ REFUSED = [
 ]
 
 
-def test_what_cannot_be_tried_is_refused_by_name():
+def test_start_with_invalid_parameters_is_refused_by_name():
     for words, kind, message in REFUSED:
         error = refused("start", "toy", "--reason", "why not", *words)
         assert isinstance(error, kind), words
@@ -153,7 +153,7 @@ def test_what_cannot_be_tried_is_refused_by_name():
     assert keel("list", "toy", "--json").output == "[]\n"
 
 
-def test_nothing_is_kept_without_a_reason():
+def test_start_and_stop_without_a_reason_record_nothing():
     for words in (("start", "toy", "--challenger", "2"), ("stop", "toy")):
         error = refused(*words, "--reason", " ")
         assert isinstance(error, ExperimentRefused), words
@@ -161,14 +161,14 @@ def test_nothing_is_kept_without_a_reason():
     assert keel("list", "toy", "--json").output == "[]\n"
 
 
-def test_what_is_not_there_is_named():
+def test_a_missing_experiment_or_model_is_named():
     assert isinstance(refused("stop", "toy", "--reason", "none runs"), ExperimentRefused)
     assert isinstance(refused("show", "toy"), UnknownExperiment)
     assert "it has: none" in str(refused("show", "toy", "experiment-1"))
     assert isinstance(refused("list", "toys"), UnknownModel)
 
 
-def test_a_refusal_has_its_exit_code(monkeypatch, capsys):
+def test_a_refused_command_exits_with_the_code_of_its_error(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["keel", "experiment", "stop", "toy", "--reason", "none runs"])
     with pytest.raises(SystemExit) as ended:
         command_line.main()

@@ -1,4 +1,4 @@
-"""``keel feedback``: labels from files and tables, all of them or none, and what became of each."""
+"""``keel feedback``: labels from files and tables, all of them or none, with the result of each."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def outcome(
     return locals()
 
 
-def test_a_file_is_handed_in_once_however_often(home: Store) -> None:
+def test_feedback_of_the_same_file_twice_stores_it_once(home: Store) -> None:
     file = write("labels.csv", [["id", "label", "note"], *([IDS[i], i % 4 // 2, "x"] for i in range(0, 24, 2))])
     assert handed(file) == outcome(12, stored=12)
     assert labels_in(home) == {IDS[i]: i % 4 / 2 for i in range(0, 24, 2)}
@@ -102,7 +102,7 @@ def test_a_file_is_handed_in_once_however_often(home: Store) -> None:
     assert labels_in(home) == before
 
 
-def test_every_outcome_is_told_and_conflicts_can_be_looked_at(home: Store) -> None:
+def test_feedback_prints_each_outcome_and_lists_conflicts(home: Store) -> None:
     assert keel("--conflicts").output == f"no label of {MODEL} contradicts another\n"
     rows = [["id", "label"], ["p0", 1], ["p0", 1], ["p0", 0], ["nobody", 1], ["p2", ""]]
     file = write("labels.csv", rows)
@@ -119,14 +119,14 @@ def test_every_outcome_is_told_and_conflicts_can_be_looked_at(home: Store) -> No
     assert (found["id"], found["label"], found["other_label"]) == ("p0", 1.0, 0.0)
 
 
-def test_a_file_of_another_models_labels_is_noticed(home: Store) -> None:
+def test_feedback_of_another_models_labels_prints_a_hint(home: Store) -> None:
     file = write("labels.csv", [["id", "label"], ["x", 1], ["y", 1]])
     assert "none of the new labels has a prediction" in keel(file).output
     assert "none of the new labels" not in keel(file).output
 
 
 @pytest.mark.parametrize("kind", ["csv", "csv.gz", "parquet", "url", "semicolons"])
-def test_a_file_may_be_of_any_kind_and_use_its_own_names(home: Store, kind: str) -> None:
+def test_feedback_reads_each_file_format_with_its_own_column_names(home: Store, kind: str) -> None:
     rows = [["tail", "left", "late", "seen"]]
     rows += [[f"N{i}", HOURS[i].isoformat(), str(i % 3 == 0), "2026-04-01 10:00"] for i in range(1, 24, 2)]
     plain = write("labels.csv", rows, ";" if kind == "semicolons" else ",")
@@ -159,7 +159,7 @@ def in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("in_small_parts")
 @pytest.mark.parametrize("kind", ["csv", "parquet", "table"])
-def test_one_wrong_row_at_the_end_and_nothing_is_stored(home: Store, kind: str) -> None:
+def test_feedback_with_one_invalid_row_stores_nothing(home: Store, kind: str) -> None:
     columns = {"request_id": [f"r{i}" for i in range(100)], "label": [str(i % 2) for i in range(100)]}
     columns["label"][99] = "2"
     options = ["--id", "request_id"]
@@ -181,7 +181,7 @@ def test_one_wrong_row_at_the_end_and_nothing_is_stored(home: Store, kind: str) 
 
 
 @pytest.mark.usefixtures("in_small_parts")
-def test_many_parts_are_stored_one_after_the_other_and_told(home: Store) -> None:
+def test_feedback_of_many_batches_stores_them_in_turn_and_shows_progress(home: Store) -> None:
     file = write("labels.csv", [["id", "label"], *([f"r{i}", i % 2] for i in range(100))])
     done = keel(file)
     assert done.exit_code == 0
@@ -201,7 +201,7 @@ def create(store: Store, name: str, columns: str, rows: Any) -> None:
             connection.execute(sa.text(f"INSERT INTO {name} VALUES ({', '.join(':' + key for key in keys)})"), keys)
 
 
-def test_a_table_beside_the_stores_own_is_read_with_the_stores_own_library(home: Store) -> None:
+def test_feedback_reads_a_table_of_the_stores_database_with_the_stores_library(home: Store) -> None:
     rows = [(HOURS[i].isoformat(), f"N{i}", late, 0.5) for i, late in ((1, 1), (3, 0), (5, None))]
     create(home, "truth", '"when" TEXT, tail TEXT, late INTEGER, km DOUBLE PRECISION', rows)
     create(home, "other", "a TEXT", [])
@@ -217,7 +217,9 @@ def test_a_table_beside_the_stores_own_is_read_with_the_stores_own_library(home:
 
 
 @pytest.mark.postgres
-def test_a_view_in_a_schema_of_a_database_elsewhere(home: Store, new_postgres_schema: Any, monkeypatch) -> None:
+def test_feedback_reads_a_view_in_a_schema_of_another_database(
+    home: Store, new_postgres_schema: Any, monkeypatch
+) -> None:
     url = new_postgres_schema()
     schema = url.rpartition("%3D")[2]
     with Store.open(url) as elsewhere:  # any database will do
@@ -243,7 +245,9 @@ def test_a_view_in_a_schema_of_a_database_elsewhere(home: Store, new_postgres_sc
     assert "there is no schema 'nowhere'" in str(refused("nowhere.truth", "--table"))
 
 
-def test_a_users_own_sqlite_file_keeps_its_numbers_and_may_mix_types(home: Store, tmp_path: Path, monkeypatch) -> None:
+def test_feedback_reads_numbers_and_mixed_types_of_another_sqlite_file(
+    home: Store, tmp_path: Path, monkeypatch
+) -> None:
     path = tmp_path / "own.db"
     with closing(connect_sqlite(str(path), 1)) as connection:
         connection.execute("CREATE TABLE truth (id, label, seen)")
@@ -272,7 +276,7 @@ def sources_in(path: Path) -> Any:
     return opened()
 
 
-def test_what_is_not_there_is_named_with_what_is(home: Store, tmp_path: Path) -> None:
+def test_feedback_from_a_missing_source_or_column_names_the_existing_ones(home: Store, tmp_path: Path) -> None:
     write("labels_may.csv", [["id", "label"], ["p0", 1]])
     for arguments, kind, says in (
         (["label_may.csv"], ConfigError, "label_may.csv: there is no such file; did you mean 'labels_may.csv'?"),
@@ -314,7 +318,7 @@ def test_what_is_not_there_is_named_with_what_is(home: Store, tmp_path: Path) ->
         (b"who,what\np0,1\n", "has no column 'id' .nor 'entity' and 'time'.; it has who, what; name it with --id"),
     ],
 )
-def test_a_file_that_is_none_is_refused(home: Store, content: bytes, says: str) -> None:
+def test_feedback_of_an_invalid_file_is_refused(home: Store, content: bytes, says: str) -> None:
     Path("labels.csv").write_bytes(content)
     error = refused("labels.csv")
     assert isinstance(error, ConfigError)
@@ -322,18 +326,18 @@ def test_a_file_that_is_none_is_refused(home: Store, content: bytes, says: str) 
     assert str(error).startswith("labels.csv: ")
 
 
-def test_a_file_with_a_head_and_no_rows_is_fine(home: Store) -> None:
+def test_feedback_of_a_file_without_rows_stores_nothing(home: Store) -> None:
     Path("labels.csv").write_bytes(b"\xef\xbb\xbfid,label\r\n")
     assert handed("labels.csv") == outcome(0)
 
 
-def test_a_csv_file_may_have_lines_within_quotes_and_a_mark_before_its_head(home: Store) -> None:
+def test_feedback_reads_csv_with_quoted_lines_and_a_byte_order_mark(home: Store) -> None:
     Path("labels.csv").write_bytes(b'\xef\xbb\xbf"id",note,label\r\np0,"two\nlines, and ""quotes""",1\r\np2,,0\r\n')
     assert handed("labels.csv") == outcome(2, stored=2)
     assert labels_in(home) == {"p0": 1.0, "p2": 0.0}
 
 
-def test_a_url_is_told_without_its_login_and_signature() -> None:
+def test_a_url_is_shown_without_login_and_signature() -> None:
     from keel.sources.files import open_file
 
     with pytest.raises(ConfigError) as caught, open_file("http://ann:secret@127.0.0.1:1/x.csv?sig=secret"):
@@ -342,7 +346,7 @@ def test_a_url_is_told_without_its_login_and_signature() -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_labels_that_come_too_late_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_counts_labels_that_arrive_too_late(capsys: pytest.CaptureFixture[str]) -> None:
     outcome = {"stored": 3, "duplicates": 0, "conflicts": 0, "unmatched": 1, "expired": 2}
     show(SubmittedSource("arrivals.csv", rows=3, without_label=0, **outcome), "m")
     assert "1 of the stored without a prediction yet, 2 of the stored too late" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""``keel ledger``: shown to people, verified with and without the database, signed, exported, rebuilt."""
+"""``keel ledger``: show, verify with and without the database, sign, export and rebuild."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def refused(*arguments: str) -> KeelError:
     return error
 
 
-def test_a_history_is_told_by_day_one_line_a_row(url: str) -> None:
+def test_show_prints_the_rows_by_day_one_line_each(url: str) -> None:
     with Store.open(url) as store:
         for number in (8, 40):
             add(store, number, model="flight_delay", action="quarantine", actor="airflow", body={"evidence": {
@@ -76,13 +76,13 @@ def test_a_history_is_told_by_day_one_line_a_row(url: str) -> None:
     assert (first["seq"], second["seq"], first["sentence"], first["action"]) == (8, 9, told, "quarantine")
 
 
-def test_a_model_without_a_history_says_so_and_an_unknown_one_names_those_there_are(url: str) -> None:
+def test_show_of_a_model_without_rows_says_so_and_of_an_unknown_one_is_refused(url: str) -> None:
     assert keel("show", "flight_delay").output == "flight_delay has no ledger rows\n"
     assert json.loads(keel("show", "flight_delay", "--json").output) == []
     assert isinstance(refused("show", "flight_dealy"), UnknownModel)
 
 
-def test_a_terminal_gets_the_whole_story_wrapped(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+def test_show_on_a_terminal_wraps_and_colours_the_rows(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "80")
     commands.print_history(STORY)
@@ -92,7 +92,7 @@ def test_a_terminal_gets_the_whole_story_wrapped(capsys: pytest.CaptureFixture[s
     assert "row 20" in plain
 
 
-def test_verify_says_what_holds_and_what_it_cannot_show(url: str) -> None:
+def test_verify_prints_the_result_and_its_limits(url: str) -> None:
     assert keel("verify").output.splitlines() == [
         "7 rows: the chain holds",
         "no checkpoint was verified; without one, rows cut off at the end or a rewritten chain go undetected",
@@ -103,7 +103,7 @@ def test_verify_says_what_holds_and_what_it_cannot_show(url: str) -> None:
     }  # fmt: skip
 
 
-def test_verify_fails_and_names_the_row(url: str) -> None:
+def test_verify_of_a_changed_row_fails_and_names_it(url: str) -> None:
     with Store.open(url) as store, owned(store) as connection:
         connection.execute(sa.update(ledger_table).where(ledger_table.c.seq == 4).values(actor="eve"))
     error = refused("verify")
@@ -115,7 +115,7 @@ def test_verify_fails_and_names_the_row(url: str) -> None:
     assert "nothing was rebuilt: row 4 of the ledger" in str(refused("rebuild"))
 
 
-def test_verify_fails_where_the_deployments_say_something_else_and_rebuild_mends_it(url: str) -> None:
+def test_verify_with_different_deployments_fails_until_rebuild(url: str) -> None:
     with Store.open(url) as store, store.begin() as connection:
         connection.execute(sa.update(deployments_table).where(deployments_table.c.model == "toy").values(production=7))
     assert re.match("toy: .*production 7.*production 2", str(refused("verify")))
@@ -130,7 +130,7 @@ def test_verify_fails_where_the_deployments_say_something_else_and_rebuild_mends
     assert isinstance(refused("rebuild", "flight_dealy"), UnknownModel)
 
 
-def test_an_export_is_verified_without_database_mlflow_or_airflow(url: str, tmp_path: Path, signing: None) -> None:
+def test_verify_of_an_export_needs_no_database_mlflow_or_airflow(url: str, tmp_path: Path, signing: None) -> None:
     assert keel("checkpoint").exit_code == 0
     done = keel("export", "ledger.jsonl")
     assert done.output.startswith("wrote 7 rows to ledger.jsonl; to verify them anywhere: keel ledger verify --file")
@@ -160,7 +160,7 @@ finally:
     assert (done.exit_code, json.loads(done.output)["holds"]) == (1, False)
 
 
-def test_the_check_without_keel_that_the_document_shows_finds_a_change(url: str, tmp_path: Path) -> None:
+def test_the_documented_check_without_keel_finds_a_change(url: str, tmp_path: Path) -> None:
     assert keel("export", "ledger.jsonl").exit_code == 0
     [code] = re.findall(r"```python\n(.+?)```", (PROJECT / "docs" / "ledger.md").read_text(), re.DOTALL)
     run = [sys.executable, "-I", "-c", code]
@@ -170,7 +170,7 @@ def test_the_check_without_keel_that_the_document_shows_finds_a_change(url: str,
     assert b"AssertionError" in subprocess.run(run, cwd=tmp_path, capture_output=True).stderr
 
 
-def test_a_checkpoint_is_written_once_and_finds_a_chain_written_anew(url: str, tmp_path: Path, signing: None) -> None:
+def test_checkpoint_is_written_once_and_finds_a_rewritten_chain(url: str, tmp_path: Path, signing: None) -> None:
     assert keel("checkpoint").output.startswith("elsewhere: checkpoint-000000000007.json covers 7 rows, signed by key ")
     assert keel("checkpoint").output == "the ledger has no new rows; no checkpoint was written\n"
     assert json.loads(keel("checkpoint", "--json").output) is None
@@ -189,7 +189,7 @@ def test_a_checkpoint_is_written_once_and_finds_a_chain_written_anew(url: str, t
     assert len(list((tmp_path / "elsewhere").iterdir())) == 2
 
 
-def test_keys_and_places_that_are_missing_are_named(url: str, tmp_path: Path) -> None:
+def test_a_missing_key_or_place_is_named(url: str, tmp_path: Path) -> None:
     assert "KEEL_CHECKPOINTS, and the private key with --key or KEEL_SIGNING_KEY" in str(refused("checkpoint"))
     assert "KEEL_VERIFY_KEY" in str(refused("verify", "--checkpoints", "x"))
     assert "KEEL_CHECKPOINTS" in str(refused("verify", "--public-key", "x"))
@@ -204,7 +204,7 @@ def test_keys_and_places_that_are_missing_are_named(url: str, tmp_path: Path) ->
     assert not (tmp_path / "x").exists()
 
 
-def test_errors_are_one_json_document_too(url: str) -> None:
+def test_an_error_with_json_is_one_document(url: str) -> None:
     ran = subprocess.run(
         [str(Path(sys.executable).parent / "keel"), "ledger", "verify", "--checkpoints", "x", "--json"],
         capture_output=True, text=True, cwd=PROJECT,

@@ -1,4 +1,4 @@
-"""The command line's conventions: exit codes, --json, and messages without a trace."""
+"""Conventions of the command line: exit codes, --json, and messages without a traceback."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def run(monkeypatch: pytest.MonkeyPatch, error: BaseException, *arguments: str) 
         (errors.RegistryUnavailable("no registry"), 3),
     ],
 )
-def test_errors_become_one_message_and_their_exit_code(
+def test_main_prints_an_error_as_one_message_with_its_exit_code(
     error: errors.KeelError, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, error) == code
@@ -53,28 +53,28 @@ def test_errors_become_one_message_and_their_exit_code(
     assert written.err == f"keel: {error}\n"
 
 
-def test_with_json_the_error_is_the_document(
+def test_main_with_json_prints_the_error_as_the_document(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, errors.StoreUnavailable("no store"), "--json") == 3
     assert json.loads(capsys.readouterr().out) == {"error": "no store", "kind": "StoreUnavailable", "exit_code": 3}
 
 
-def test_a_defect_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_main_keeps_the_traceback_of_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ZeroDivisionError):
         run(monkeypatch, ZeroDivisionError())
 
 
-def test_an_interrupt_is_neither_success_nor_a_failed_check(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_main_exits_with_130_on_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(monkeypatch, KeyboardInterrupt()) == 130
 
 
 @pytest.mark.parametrize("arguments", [["no-such-command"], ["version", "--no-such-option"]])
-def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
     assert CliRunner().invoke(command_line.app, arguments).exit_code == 2
 
 
-def test_version_names_what_keel_stands_on() -> None:
+def test_version_prints_the_versions_of_keel_airflow_mlflow_and_python() -> None:
     plain = CliRunner().invoke(command_line.app, ["version"])
     assert plain.exit_code == 0
     assert plain.output.splitlines()[1].startswith("apache-airflow 3.")
@@ -82,7 +82,7 @@ def test_version_names_what_keel_stands_on() -> None:
     assert set(versions) == {"keel", "apache-airflow", "mlflow", "python"}
 
 
-def test_progress_is_plain_lines_where_there_is_no_terminal() -> None:
+def test_progress_without_a_terminal_prints_plain_lines() -> None:
     written = io.StringIO()
     with Progress(console=Console(file=written, force_terminal=False)) as progress:
         progress("starting [1/2]")
@@ -91,7 +91,7 @@ def test_progress_is_plain_lines_where_there_is_no_terminal() -> None:
 
 
 def commands(group: Any, *path: str) -> Iterator[tuple[list[str], Any]]:
-    """Every command with the words that name it; typer brings a click of its own, so no class is asked for."""
+    """Yield every command with its path; typer has its own copy of click, so classes are not compared."""
     for name, command in group.commands.items():
         yield [*path, name], command
         if hasattr(command, "commands"):
@@ -101,8 +101,8 @@ def commands(group: Any, *path: str) -> Iterator[tuple[list[str], Any]]:
 @pytest.mark.parametrize(
     ("path", "command"), [pytest.param(*each, id=" ".join(each[0])) for each in commands(get_command(command_line.app))]
 )
-def test_what_help_says_is_shown_whole(path: list[str], command: Any) -> None:
-    """Rich takes brackets for markup and passes over them, and shows the backquotes of a docstring."""
+def test_help_shows_the_text_of_every_parameter(path: list[str], command: Any) -> None:
+    """Rich removes brackets as markup, and shows a docstring's backquotes."""
     shown = CliRunner(env={"COLUMNS": "600"}).invoke(command_line.app, [*path, "--help"]).output
     assert "`" not in shown
     for param in command.params:

@@ -32,7 +32,7 @@ retrain: {pipeline: tests.support.toy_pipeline}
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, new_home):
-    """A home with version 1 in production since long ago, 2 rejected then, 3 quarantined now, and a leftover."""
+    """A home with version 1 in production and 2 rejected long ago, 3 quarantined now, and an unregistered one."""
     home = new_home(tmp_path_factory.mktemp("made"))
     (home / "models" / "toy").mkdir(parents=True)
     (home / "models" / "toy" / "model.yaml").write_text(FILE)
@@ -59,7 +59,7 @@ def made(tmp_path_factory, new_home):
 
 @pytest.fixture
 def home(made, tmp_path, monkeypatch):
-    """The same, to change: MLflow keeps where artifacts lie as absolute addresses, which stay where they were made."""
+    """A copy of `made` that a test may change; artifacts stay in `made`, whose absolute paths MLflow records."""
     for name in ("keel.db", "mlflow.db"):
         shutil.copy(made / name, tmp_path / name)
     monkeypatch.setenv("KEEL_HOME", str(tmp_path))

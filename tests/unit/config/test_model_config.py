@@ -1,4 +1,4 @@
-"""What a model.yaml may say, and that every mistake is answered with file, key and the nearest valid key."""
+"""Valid and invalid model.yaml files: an error names the file, the key and the nearest valid key."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def refused(path: Path, environment: dict[str, str] | None = None) -> str:
     return str(caught.value)
 
 
-def test_a_minimal_file_gets_the_defaults(write: Write) -> None:
+def test_load_model_of_a_minimal_file_has_the_defaults(write: Write) -> None:
     config = load_model(write(), {})
     assert config.drift == DriftConfig()
     assert config.check.schedule == "0 */6 * * *"
@@ -78,7 +78,7 @@ def test_the_shipped_example_is_valid() -> None:
         ("performance: {extra_metrics: [brier, auc]}", "performance.extra_metrics.1: Input should be 'brier', "),
     ],
 )
-def test_a_mistake_is_named_with_file_and_key(lines: str, message: str, write: Write) -> None:
+def test_load_model_with_a_mistake_names_file_and_key(lines: str, message: str, write: Write) -> None:
     path = write(f"{MINIMAL}{lines}\n")
     assert any(line.startswith(f"{path}: {message}") for line in refused(path).splitlines())
 
@@ -112,19 +112,19 @@ def test_a_mistake_is_named_with_file_and_key(lines: str, message: str, write: W
         ("model: !!python/object/apply:os.getcwd []", "not valid YAML: could not determine a constructor"),
     ],
 )
-def test_a_file_that_cannot_be_used_says_why(text: str | bytes, message: str, write: Write) -> None:
+def test_load_model_of_an_invalid_file_names_the_reason(text: str | bytes, message: str, write: Write) -> None:
     path = write(text)
     assert refused(path).startswith(f"{path}: {message}")
 
 
-def test_every_mistake_has_a_line(write: Write) -> None:
+def test_load_model_reports_each_mistake_on_its_own_line(write: Write) -> None:
     path = write(f"{MINIMAL}drift: {{alhpa: 1}}\ncheck: {{lookback: 7}}\n")
     lines = refused(path).splitlines()
     assert len(lines) == 2
     assert all(line.startswith(f"{path}: ") for line in lines)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_load_model_of_a_missing_file_names_it(tmp_path: Path) -> None:
     path = tmp_path / "model.yaml"
     assert refused(path) == f"{path}: cannot be read: No such file or directory"
 
@@ -140,12 +140,12 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         ("2w", timedelta(days=14)),
     ],
 )
-def test_durations(text: str, expected: timedelta, write: Write) -> None:
+def test_load_model_reads_durations(text: str, expected: timedelta, write: Write) -> None:
     assert load_model(write(f"{MINIMAL}check: {{lookback: {text}}}"), {}).check.lookback == expected
 
 
 @pytest.mark.parametrize("text", ["7", "-7d", "7 fortnights", "d", "''", "[7d]", "null", "99999999999w"])
-def test_what_is_no_duration_is_refused(text: str, write: Write) -> None:
+def test_load_model_refuses_an_invalid_duration(text: str, write: Write) -> None:
     path = write(f"{MINIMAL}check: {{lookback: {text}}}")
     assert refused(path).startswith(f"{path}: check.lookback: ")
 
@@ -171,7 +171,7 @@ def test_load_model_with_a_section_that_nothing_implements_is_refused(lines: str
     assert refused(path) == f"{path}: live: not available: Keel has no live monitor yet; remove it"
 
 
-def test_every_door_refuses_a_section_that_nothing_implements(write: Write) -> None:
+def test_overrides_and_environment_refuse_a_section_that_nothing_implements(write: Write) -> None:
     reason = "live.every: not available: Keel has no live monitor yet; remove it"
     path = write()
     with pytest.raises(ConfigError, match=f"^params.overrides: {re.escape(reason)}$"):
@@ -182,7 +182,7 @@ def test_every_door_refuses_a_section_that_nothing_implements(write: Write) -> N
     assert str(own) == f"environment KEEL__TIDE__LIVE__EVERY: {reason}"
 
 
-def test_the_environment_overrides_the_file_and_one_model_all_models(write: Write) -> None:
+def test_environment_overrides_the_file_and_a_models_variable_the_common_one(write: Write) -> None:
     path = write(f"{MINIMAL}drift: {{alpha: 0.2, min_rows: 7}}")
     for_all = {"KEEL__DRIFT__ALPHA": "0.1", "KEEL__CHECK__LOOKBACK": "3d"}
     assert load_model(path, for_all).drift.alpha == 0.1
@@ -192,11 +192,11 @@ def test_the_environment_overrides_the_file_and_one_model_all_models(write: Writ
     assert config.check.lookback == timedelta(days=3)
 
 
-def test_the_environment_can_switch_the_schedule_off(write: Write) -> None:
+def test_environment_can_switch_the_schedule_off(write: Write) -> None:
     assert load_model(write(), {"KEEL__CHECK__SCHEDULE": "null"}).check.schedule is None
 
 
-def test_a_setting_for_all_passes_over_a_model_without_that_section(write: Write) -> None:
+def test_environment_for_all_models_skips_one_without_the_section(write: Write) -> None:
     assert load_model(write(), {"KEEL__RETRAIN__WINDOW": "30d"}).retrain is None
     assert "retrain is not configured" in refused(write(), {"KEEL__TIDE__RETRAIN__WINDOW": "30d"})
 
@@ -212,11 +212,11 @@ def test_a_setting_for_all_passes_over_a_model_without_that_section(write: Write
         ("KEEL__MODEL", "other", "model: the name cannot be overridden"),
     ],
 )
-def test_a_mistake_in_the_environment_names_the_variable(name: str, value: str, message: str, write: Write) -> None:
+def test_environment_with_a_mistake_names_the_variable(name: str, value: str, message: str, write: Write) -> None:
     assert refused(write(), {name: value}).startswith(f"environment {name}: {message}")
 
 
-def test_a_misspelt_variable_is_not_passed_over_in_silence(write: Write) -> None:
+def test_environment_with_a_misspelt_variable_is_refused(write: Write) -> None:
     write()
     folder = write().parents[1]
     models, broken = read_models(folder, {"KEEL__DRFIT__ALPHA": "1", "KEEL__TDIE__DRIFT__ALPHA": "1"})
@@ -227,7 +227,7 @@ def test_a_misspelt_variable_is_not_passed_over_in_silence(write: Write) -> None
     ]
 
 
-def test_the_parameters_of_a_run_override_last(write: Write) -> None:
+def test_overrides_of_a_run_override_file_and_environment(write: Write) -> None:
     config = load_model(write(), {"KEEL__DRIFT__ALPHA": "0.1"})
     changed = config.with_overrides({"drift.alpha": 0.01, "check.lookback": "1d", "features.level": "categorical"})
     assert changed.drift.alpha == 0.01
@@ -236,7 +236,7 @@ def test_the_parameters_of_a_run_override_last(write: Write) -> None:
     assert config.drift.alpha == 0.1, "a configuration is frozen"
 
 
-def test_a_mapping_overrides_only_the_keys_it_has(write: Write) -> None:
+def test_overrides_with_a_mapping_replace_only_its_keys(write: Write) -> None:
     config = load_model(write(f"{MINIMAL}drift: {{min_rows: 7}}"), {}).with_overrides({"drift": {"alpha": 0.2}})
     assert (config.drift.alpha, config.drift.min_rows) == (0.2, 7)
 
@@ -254,14 +254,14 @@ def test_a_mapping_overrides_only_the_keys_it_has(write: Write) -> None:
         ("", 1, ": no such key"),
     ],
 )
-def test_a_mistake_in_a_runs_parameters_is_named(key: str, value: object, message: str, write: Write) -> None:
+def test_overrides_with_a_mistake_name_the_key(key: str, value: object, message: str, write: Write) -> None:
     config = load_model(write(), {})
     with pytest.raises(ConfigError) as caught:
         config.with_overrides({key: value}, origin="params.overrides")
     assert str(caught.value).startswith(f"params.overrides: {message}")
 
 
-def test_two_files_with_the_same_name_keep_the_first_and_name_the_second(write: Write) -> None:
+def test_read_models_with_two_files_of_one_model_keeps_the_first_and_names_the_second(write: Write) -> None:
     folder = write(folder="a").parents[1]
     second = write(folder="b")
     models, broken = read_models(folder, {})
@@ -271,7 +271,7 @@ def test_two_files_with_the_same_name_keep_the_first_and_name_the_second(write: 
         load_models(folder, {})
 
 
-def test_one_broken_file_does_not_hide_the_other_models(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_models_with_an_invalid_file_returns_the_others(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write().parents[1]
     broken = write("{", folder="broken")
     models, errors = read_models(folder, {})
@@ -282,7 +282,7 @@ def test_one_broken_file_does_not_hide_the_other_models(write: Write, monkeypatc
         get_model("other", folder)
 
 
-def test_an_unknown_model_lists_those_that_are_there(write: Write) -> None:
+def test_get_model_of_an_unknown_model_lists_the_configured_ones(write: Write) -> None:
     folder = write().parents[1]
     with pytest.raises(UnknownModel, match="no model named 'tid' is configured; did you mean 'tide'.*configured: tide"):
         get_model("tid", folder)
@@ -300,7 +300,7 @@ def test_an_unknown_model_lists_those_that_are_there(write: Write) -> None:
         [*ModelConfig.model_fields, "drift.alpha", "check.lookback", "predictions.source", "features.level"]
     ),
 )
-def test_no_value_anywhere_raises_anything_but_a_config_error(value: object, key: str) -> None:
+def test_overrides_with_any_value_raise_only_config_errors(value: object, key: str) -> None:
     config = ModelConfig.model_validate(yaml.safe_load(MINIMAL))
     try:
         changed = config.with_overrides({key: value})

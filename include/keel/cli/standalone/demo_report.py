@@ -121,7 +121,7 @@ def _comparison_lines(outcome: dict[str, Any]) -> list[str]:
 
 def _summary(decisions: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for column in ("until", "production", "decision", "outcome", "lower bound"):
+    for column in ("until", "production", "decision", "outcome", "bound"):
         table.add_column(column)
     for chapter in decisions:
         outcome = chapter["outcome"] or {}

@@ -1,4 +1,4 @@
-"""The client of Airflow's API: what it repeats, what it refuses, and what it says. The real server: test_stack.py."""
+"""The client of Airflow's API: retries, refusals and messages. tests/integration/test_stack.py has the real server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def api_answering(handler: Handler, waits: list[float] | None = None) -> Airflow
     return AirflowApi("http://airflow/", "admin", "secret", transport=httpx.MockTransport(with_login), sleep=sleep)
 
 
-def test_transient_errors_are_repeated_with_growing_waits() -> None:
+def test_transient_errors_are_retried_with_growing_delays() -> None:
     answers = [httpx.Response(503), httpx.Response(502), httpx.Response(200, json={"state": "running"})]
     waits: list[float] = []
     with api_answering(lambda _: answers.pop(0), waits) as api:
@@ -31,7 +31,7 @@ def test_transient_errors_are_repeated_with_growing_waits() -> None:
     assert waits == [0.25, 0.5]
 
 
-def test_a_server_that_stays_away_is_named_with_its_last_answer() -> None:
+def test_an_unreachable_server_is_named_with_its_last_response() -> None:
     def refuse(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("connection refused", request=request)
 
@@ -53,7 +53,7 @@ def test_an_expired_token_is_renewed_once() -> None:
     assert len(seen) == 2
 
 
-def test_a_wrong_password_is_an_error_that_says_so() -> None:
+def test_a_wrong_password_is_refused_with_the_reason() -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(401, json={"detail": "Invalid credentials"}))
     with (
         AirflowApi("http://airflow", "admin", "wrong", transport=transport) as api,
@@ -71,7 +71,7 @@ def test_an_unknown_dag_is_refused_with_airflows_reason() -> None:
     assert caught.value.exit_code == 2
 
 
-def test_a_trigger_has_no_logical_date_and_a_repeated_one_is_the_same_run() -> None:
+def test_trigger_sends_no_logical_date_and_repeated_starts_one_run() -> None:
     bodies = []
     answers = [httpx.Response(502), httpx.Response(409, json={"detail": "exists"})]
 
@@ -94,12 +94,12 @@ def test_lists_are_read_to_their_last_page() -> None:
         assert len(api.dag_ids()) == 230
 
 
-def test_what_a_skipped_task_pushed_is_none() -> None:
+def test_xcom_of_a_skipped_task_is_none() -> None:
     with api_answering(lambda _: httpx.Response(404, json={"detail": "XCom entry not found"})) as api:
         assert api.xcom("m.drift_check", "r1", "promote") is None
 
 
-def test_waiting_for_a_dag_ends_with_the_import_error() -> None:
+def test_wait_for_dags_raises_the_import_error() -> None:
     errors = [{"filename": "drift_check.py", "stack_trace": "SyntaxError: invalid syntax"}]
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -111,7 +111,7 @@ def test_waiting_for_a_dag_ends_with_the_import_error() -> None:
         api.wait_for_dags(["m.drift_check"], timeout=60)
 
 
-def test_waiting_for_a_dag_ends_in_time_and_listens_to_the_check() -> None:
+def test_wait_for_dags_ends_after_the_timeout_and_calls_the_check() -> None:
     def nothing(request: httpx.Request) -> httpx.Response:
         key = "dags" if request.url.path.endswith("/dags") else "import_errors"
         return httpx.Response(200, json={key: [], "total_entries": 0})
