@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -197,6 +198,8 @@ class RegistryUnavailable(KeelError):
     permanent = False
 
 
+_CREDENTIALS = re.compile(r"//[^/@]*(:[^@]*)?@")
+
 LONGEST_NAME = 1_000
 """Longest word, in characters, that is compared with known ones; millions, which a client can send, take seconds."""
 
@@ -209,3 +212,14 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     """
     nearest = get_close_matches(word, list(known), n=1) if len(word) <= LONGEST_NAME else ()
     return f"; did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def without_credentials(url: str) -> str:
+    """Return a URL that is no database's without user name, password and query. A path stays as it is.
+
+    >>> without_credentials("ftp://keel:secret@example.com/checkpoints?sig=1")
+    'ftp://example.com/checkpoints'
+    >>> without_credentials("s3://bucket/a@b.csv"), without_credentials("/srv/a?b@c")
+    ('s3://bucket/a@b.csv', '/srv/a?b@c')
+    """
+    return _CREDENTIALS.sub("//", url, count=1).partition("?")[0] if "://" in url else url

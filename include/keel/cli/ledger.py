@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from keel.cli.output import JsonOption, ModelArgument, print_json
-from keel.errors import ConfigError, LedgerBroken
+from keel.errors import ConfigError, LedgerBroken, without_credentials
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -129,7 +129,6 @@ def checkpoint(
     """Verify the ledger and its checkpoints, then sign its current state; without new rows nothing is written."""
     from keel.ledger.checkpoints import write
     from keel.ledger.signing_keys import private_key, public_keys
-    from keel.store.database.redaction import without_credentials
     from keel.window import now_utc
     from keel.workspace import Workspace
 

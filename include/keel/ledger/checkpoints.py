@@ -24,10 +24,9 @@ from uuid import uuid4
 
 from cryptography.exceptions import InvalidSignature
 
-from keel.errors import ConfigError, KeelError, LedgerBroken
+from keel.errors import ConfigError, KeelError, LedgerBroken, without_credentials
 from keel.ledger.signing_keys import key_id
 from keel.ledger.verification import GENESIS, Row, Verification, verify
-from keel.store.database.redaction import without_credentials
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from keel.errors import RegistryUnavailable
-from keel.store.database.redaction import without_credentials
+from keel.errors import RegistryUnavailable, without_credentials
 
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 """MLflow's own default waits over two minutes for a server that is not there; Airflow retries the task anyway."""

@@ -11,9 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from keel.errors import ConfigError, suggestion
+from keel.errors import ConfigError, suggestion, without_credentials
 from keel.sources import PART_ROWS, Source
-from keel.store.database.redaction import without_credentials
 
 BLOCK = 4 * 2**20
 """Bytes of a CSV file that are parsed at once."""

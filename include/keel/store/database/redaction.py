@@ -1,15 +1,12 @@
-"""URLs and driver messages without passwords, for logs and errors."""
+"""Database URLs and driver messages without passwords, for logs and errors."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
-
-_CREDENTIALS = re.compile(r"//[^/@]*(:[^@]*)?@")
 
 
 def redacted_url(url: URL) -> str:
@@ -22,17 +19,6 @@ def redacted_url(url: URL) -> str:
         host = url.host or next((str(v) for k, v in url.query.items() if k == "host"), "localhost")
         bare = bare.set(host=host)
     return bare.render_as_string(hide_password=True)
-
-
-def without_credentials(url: str) -> str:
-    """Return any other URL without user name, password and query. A path stays as it is.
-
-    >>> without_credentials("ftp://keel:secret@example.com/checkpoints?sig=1")
-    'ftp://example.com/checkpoints'
-    >>> without_credentials("s3://bucket/a@b.csv"), without_credentials("/srv/a?b@c")
-    ('s3://bucket/a@b.csv', '/srv/a?b@c')
-    """
-    return _CREDENTIALS.sub("//", url, count=1).partition("?")[0] if "://" in url else url
 
 
 def without_secrets(message: str, url: URL) -> str:
