@@ -1,4 +1,4 @@
-"""A file of labels whose handing in is killed again and again is in the store exactly once in the end."""
+"""Labels of a file whose submission is killed repeatedly are stored exactly once in the end."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def test_killed_submission_is_completed_by_submitting_again(store: Store, store_
     killed = []
     for parts in range(1, PARTS - 1):
         child = start()
-        told = (line for line in child.stderr if "labels stored" in line)  # type: ignore[union-attr]
+        progress = (line for line in child.stderr if "labels stored" in line)  # type: ignore[union-attr]
         for _ in range(parts):
-            next(told)
+            next(progress)
         child.send_signal(signal.SIGKILL)
         child.communicate()
         with store.connect() as connection:

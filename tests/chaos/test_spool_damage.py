@@ -1,4 +1,4 @@
-"""Bytes of a spool change, vanish or turn to zeros: that is noticed, nothing altered is delivered, and the rest is."""
+"""Damaged bytes of a spool are noticed, no altered record is delivered, and all others are."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from keel.serving.prediction_log.spool.frames import FRAME_BYTES
 from tests.support.chaos.kills import FULL_SIZE
 
 FLIPS = 5000 if FULL_SIZE else 500
-"""In a spool that was killed, and as many in one that was closed."""
+"""In the spool of a killed process, and as many in a closed one."""
 RECORDS = 150
 SEGMENT = 16_384
 
 
 class NeverSynced(LocalFiles):
-    """No power is lost here, and ten thousand syncs would take minutes."""
+    """Without power losses no sync is needed, and ten thousand would take minutes."""
 
     def sync(self, handle: int) -> None:
         pass
@@ -34,7 +34,7 @@ class NeverSynced(LocalFiles):
 
 @dataclass(frozen=True)
 class Template:
-    """A spool as a process left it: its files, and which record lies where."""
+    """A spool as a process left it: its files, and the place of each record."""
 
     files: dict[Path, bytes]
     acknowledged: list[bytes]
@@ -70,12 +70,12 @@ def template(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def found_in(content: bytes, records: list[bytes]) -> list[tuple[int, int, bytes]]:
-    """Look for each record's own bytes, knowing of the format only how long a header is."""
+    """Find each record by its bytes; of the format, only the length of a header is used."""
     found = [(content.find(record), record) for record in records]
     return [(at - FRAME_BYTES, at + len(record), record) for at, record in found if at >= 0]
 
 
-def drained(root: Path, template: Template, changed: dict[Path, bytes]) -> tuple[list[bytes], Stats]:
+def delivered(root: Path, template: Template, changed: dict[Path, bytes]) -> tuple[list[bytes], Stats]:
     for path, content in {**template.files, **changed}.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(content)
@@ -91,8 +91,8 @@ def drained(root: Path, template: Template, changed: dict[Path, bytes]) -> tuple
 
 
 def require_the_rest(template: Template, found: list[bytes], hit: set[bytes]) -> None:
-    """Nothing but what was appended, each once and in order, and everything that was not hit."""
-    # acknowledged ones may come again, if it is just the mark of how far it was that was hit
+    """Require each delivered record once and in order, and every record that was not hit."""
+    # acknowledged records may be delivered again if the acknowledgement mark was hit
     assert found == [record for record in template.acknowledged + template.records if record in set(found)]
     assert set(template.records) - set(found) <= hit
 
@@ -104,7 +104,7 @@ def test_every_flipped_byte_is_noticed(template: Template, tmp_path: Path) -> No
     lost = 0
     for number in range(FLIPS):
         path = chance.choices(paths, sizes)[0]
-        # half of them anywhere, and half where records are: most of the last file may be room that was not used
+        # half anywhere and half in records, as most of the last file may be preallocated bytes
         places = template.places[path]
         at = chance.randrange(len(template.files[path]))
         if places and number % 2:
@@ -113,7 +113,7 @@ def test_every_flipped_byte_is_noticed(template: Template, tmp_path: Path) -> No
         content = bytearray(template.files[path])
         content[at] ^= chance.randrange(1, 256)
         root = tmp_path / str(number)
-        found, stats = drained(root, template, {path: bytes(content)})
+        found, stats = delivered(root, template, {path: bytes(content)})
         assert stats.dead_letters + stats.torn >= 1, (path, at)
         require_the_rest(template, found, template.hit(path, at, at + 1))
         lost += len(template.records) - len(found)
@@ -142,7 +142,7 @@ def repeated(content: bytearray, start: int, end: int, chance: random.Random) ->
 
 
 @pytest.mark.parametrize("change", [zeroed, garbled, cut_off, cut_out, repeated])
-def test_every_other_damage_is_noticed_where_records_are_gone(
+def test_other_damage_is_noticed_where_records_are_missing(
     template: Template, tmp_path: Path, change: Callable[[bytearray, int, int, random.Random], None]
 ) -> None:
     chance = random.Random(change.__name__)
@@ -155,27 +155,28 @@ def test_every_other_damage_is_noticed_where_records_are_gone(
         end = min(used, start + chance.choice([1, 10, 600, 5000]))
         change(content, start, end, chance)
         root = tmp_path / str(number)
-        found, stats = drained(root, template, {path: bytes(content)})
+        found, stats = delivered(root, template, {path: bytes(content)})
         hit = template.hit(path, start, len(template.files[path]) if change is cut_off else max(end, start + 1))
         require_the_rest(template, found, hit)
         gone = set(template.records) - set(found)
-        # what a killed process's last file has lost at its end, up to where a record ended, nobody can know
+        # whole records missing at the end of a killed process's last file cannot be detected
         if gone and not (path == segments[-1] and gone == set(template.records[-len(gone) :])):
             assert stats.dead_letters + stats.torn >= 1
             assert stats.dead_letters >= 1 or path == segments[-1]
         shutil.rmtree(root)
 
 
-def test_what_was_flipped_lies_aside_with_its_place_and_reason(template: Template, tmp_path: Path) -> None:
+def test_flipped_record_is_a_dead_letter_with_place_and_reason(template: Template, tmp_path: Path) -> None:
     path = min(path for path in template.files if path.suffix == ".seg")
     start, end, record = template.places[path][10]
     content = bytearray(template.files[path])
     content[end - 1] ^= 1
-    _, stats = drained(tmp_path, template, {path: bytes(content)})
+    _, stats = delivered(tmp_path, template, {path: bytes(content)})
     (damage,) = stats.damage
     assert damage.file is not None
-    said, _, kept = (tmp_path / "dead-letters" / damage.file).read_bytes().partition(b"\n")
-    assert kept == content[start:end] == content[start : end - len(record)] + record[:-1] + kept[-1:]
-    assert json.loads(said)["place"] == damage.place == f"{path}:{start}"
-    assert json.loads(said)["reason"] == damage.reason == "the content of record 11 has changed"
-    assert json.loads(said)["length"] == damage.length == end - start
+    header, _, content_kept = (tmp_path / "dead-letters" / damage.file).read_bytes().partition(b"\n")
+    assert content_kept == content[start:end]
+    assert content_kept[:-1] == content[start : end - len(record)] + record[:-1]
+    assert json.loads(header)["place"] == damage.place == f"{path}:{start}"
+    assert json.loads(header)["reason"] == damage.reason == "the content of record 11 has changed"
+    assert json.loads(header)["length"] == damage.length == end - start

@@ -1,4 +1,4 @@
-"""What an unmodified client of MLflow's scoring server sends gets the same predictions from both servers."""
+"""MLflow's scoring protocol: Keel gives the same predictions as ``mlflow models serve`` for the same bytes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 from keel.registry.scoring_model import to_model_input
 from keel.workspace import PROJECT, Workspace
 from tests.support.loop_steps import CONFIG, NOW
-from tests.support.serving.process import MODEL, Serving, free_port, make_home
+from tests.support.serving.process import MODEL, ForkedServing, free_port, make_home
 from tests.support.toy import toy_rows
 
 pytestmark = pytest.mark.integration
@@ -33,7 +33,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def mlflow(home, tmp_path_factory):
-    """``mlflow models serve`` of the version that Keel serves; its address."""
+    """``mlflow models serve`` of the version that Keel serves; its URL."""
     folder = tmp_path_factory.mktemp("mlflow")
     (folder / "model").mkdir()
     with Workspace.open(home=home, environment={}) as ws:
@@ -69,8 +69,8 @@ def mlflow(home, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def servers(home, mlflow):
-    """A client that posts the same bytes to both, and returns what each answered."""
-    with Serving(home) as serving, httpx.Client(trust_env=False, timeout=60) as client:
+    """A function that posts the same bytes to both servers, and returns both answers."""
+    with ForkedServing(home) as serving, httpx.Client(trust_env=False, timeout=60) as client:
 
         def post(body, content_type):
             headers = {"Content-Type": content_type}
@@ -84,7 +84,7 @@ def servers(home, mlflow):
 
 
 def frame(*, gaps):
-    """Rows that no version was trained on, as a client's data frame."""
+    """Return rows that no version was trained on, as a client's data frame."""
     found = to_model_input(toy_rows(NOW, days=2, shift=1.0).slice(0, ROWS), CONFIG)
     if gaps:
         found.loc[::4, "x"] = np.nan
@@ -145,20 +145,20 @@ def same(servers, body, content_type):
 
 @pytest.mark.parametrize("gaps", [False, True], ids=["whole", "with gaps"])
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
-def test_every_form_gets_the_same_predictions(servers, form, gaps):
+def test_every_form_gets_the_same_predictions_as_from_mlflow(servers, form, gaps):
     data = frame(gaps=gaps)
     assert len(same(servers, *form(data))) == ROWS
     assert len(same(servers, *form(data.iloc[:1]))) == 1
 
 
 @pytest.mark.parametrize("form", [split, records, instances, inputs, csv, parquet], ids=lambda form: form.__name__)
-def test_other_columns_and_another_order_change_nothing(servers, form):
+def test_extra_columns_and_another_order_change_no_prediction(servers, form):
     data = frame(gaps=False)
     expected = same(servers, *form(data))
     assert same(servers, *form(data.assign(other="x")[["other", "colour", "z", "x"]])) == expected
 
 
-def test_numbers_as_texts_and_truths_are_read_as_mlflow_reads_them(servers):
+def test_numbers_as_texts_and_booleans_are_read_as_by_mlflow(servers):
     row = {"x": "0.25", "z": True, "colour": "red"}
     for key in ("dataframe_records", "instances"):
         assert same(servers, *as_json({key: [row]})) == same(
@@ -166,7 +166,7 @@ def test_numbers_as_texts_and_truths_are_read_as_mlflow_reads_them(servers):
         )
 
 
-def test_mlflows_own_client_cannot_tell_them_apart(servers):
+def test_mlflows_client_gets_equal_predictions_from_both(servers):
     clients = [ScoringServerClient("127.0.0.1", int(url.rpartition(":")[2])) for url in (servers.mlflow, servers.keel)]
     found = [client.invoke(frame(gaps=True)).get_predictions() for client in clients]
     pd.testing.assert_frame_equal(*found, check_exact=True)
@@ -187,11 +187,10 @@ def test_mlflows_own_client_cannot_tell_them_apart(servers):
         (b"{}", "application/json; charset=latin-1"),
     ],
 )  # fmt: skip
-def test_what_mlflow_refuses_keel_refuses_and_says_why(servers, body, content_type):
+def test_requests_that_mlflow_rejects_are_rejected_with_a_reason(servers, body, content_type):
     theirs, ours = servers(body, content_type)
     assert theirs.status_code >= 400
     assert 400 <= ours.status_code < 500
-    said = ours.json()
-    assert said["kind"] == "BadRequest"
-    assert said["error"]
-    assert len(said["error"]) < 400
+    error = ours.json()
+    assert error["kind"] == "BadRequest"
+    assert 0 < len(error["error"]) < 400

@@ -1,4 +1,4 @@
-"""``keel serve`` as a process, on a real version: what it refuses, what it keeps, and how it ends."""
+"""``keel serve`` as a process with a real version: answers, rejections, storage, restarts and exit codes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import adbc_driver_sqlite.dbapi
 import httpx
 import numpy as np
+import psutil
 import pytest
 
 from keel.workspace import Workspace
-from tests.support.serving.process import MODEL, ROW, Serving, copy_home, make_home, stored_ids
+from tests.support.serving.process import MODEL, ROW, ForkedServing, Serving, copy_home, make_home, stored_ids
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 ANN, BOB = "a" * 32, "b" * 32
@@ -34,60 +37,46 @@ def home(trained, tmp_path):
 
 @pytest.fixture(scope="module")
 def shared(trained, tmp_path_factory):
-    """One service for the tests that only ask."""
+    """One service, started by the command, for the tests that only send requests."""
     home = copy_home(trained, tmp_path_factory.mktemp("shared"))
-    with Serving(home, KEEL_SERVING_MAX_BODY="64k", KEEL_SERVING_RECEIVE="8") as serving:
+    with Serving(home, KEEL_SERVING_MAX_BODY="64k", KEEL_SERVING_RECEIVE="2") as serving:
         yield serving
 
 
-@pytest.fixture
+@contextmanager
 def locked(home):
     """Lock the store against writing inside the block."""
-
-    class Locked:
-        def __enter__(self):
-            self.connection = adbc_driver_sqlite.dbapi.connect(str(home / "keel.db"), autocommit=True)
-            self.cursor = self.connection.cursor()
-            self.cursor.execute("BEGIN IMMEDIATE")
-
-        def __exit__(self, *_):
-            self.cursor.execute("ROLLBACK")
-            self.cursor.close()
-            self.connection.close()
-
-    return Locked
+    with (
+        adbc_driver_sqlite.dbapi.connect(str(home / "keel.db"), autocommit=True) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute("BEGIN IMMEDIATE")
+        yield
+        cursor.execute("ROLLBACK")
 
 
-def until(condition, seconds=30.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def flushed(serving):
+def until_stored(serving):
+    """Wait until the spool is empty."""
     until(lambda: serving.client.get("/version").json()["spool"]["records"] == 0)
 
 
-def test_an_answer_says_which_version_gave_it_and_under_which_id_it_is_kept(shared):
-    answer = shared.ask(ROW)
+def test_answer_names_version_and_id_under_which_it_is_stored(shared):
+    answer = shared.predict(ROW)
     assert answer.status_code == 200
-    said = answer.json()
-    [identity] = said["keel"]["ids"]
+    found = answer.json()
+    [identity] = found["keel"]["ids"]
     assert answer.headers["x-keel-model"] == MODEL
     assert answer.headers["x-keel-version"] == "1"
     assert answer.headers["x-keel-prediction-id"] == identity
-    assert (
-        shared.client.post("/invocations", json={"dataframe_records": [ROW]}).json()["predictions"]
-        == (said["predictions"])
-    ), "the only model needs no name"
-    flushed(shared)
+    unnamed = shared.client.post("/invocations", json={"dataframe_records": [ROW]}).json()
+    assert unnamed["predictions"] == found["predictions"], "the only model needs no name"
+    until_stored(shared)
     assert identity in stored_ids(shared.home)
 
 
-def test_what_is_stored_is_what_was_answered(shared):
-    answers = [shared.ask({**ROW, "x": x}, ids=[f"stored-{x}"]).json() for x in (-1.0, 0.0, 1.0)]
-    flushed(shared)
+def test_stored_rows_equal_the_answers(shared):
+    answers = [shared.predict({**ROW, "x": x}, ids=[f"stored-{x}"]).json() for x in (-1.0, 0.0, 1.0)]
+    until_stored(shared)
     import sqlalchemy as sa
 
     with Workspace.open(home=shared.home, environment={}) as ws, ws.store.connect() as connection:
@@ -121,161 +110,178 @@ BAD = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("body", "kind", "status", "said"), [bad[1:] for bad in BAD], ids=[bad[0] for bad in BAD])
-def test_bad_input_is_refused_by_name_and_leaves_nothing(shared, body, kind, status, said):
-    flushed(shared)
+@pytest.mark.parametrize(("body", "kind", "status", "reason"), [bad[1:] for bad in BAD], ids=[bad[0] for bad in BAD])
+def test_invalid_request_is_rejected_by_name_and_stores_nothing(shared, body, kind, status, reason):
+    until_stored(shared)
     before = stored_ids(shared.home), shared.metric("keel_predictions_total"), shared.metric("keel_spool_records")
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     headers = {"content-type": kind or "application/json"} if kind or not isinstance(body, bytes) else {}
     answer = shared.client.post(f"/models/{MODEL}/invocations", content=content, headers=headers)
     assert answer.status_code == status, answer.text
     assert answer.json()["kind"] == "BadRequest"
-    assert said in answer.json()["error"]
+    assert reason in answer.json()["error"]
     assert before == (
         stored_ids(shared.home), shared.metric("keel_predictions_total"), shared.metric("keel_spool_records")
     )  # fmt: skip
 
 
-def test_nan_and_infinities_are_said_or_scored_as_missing_but_never_break_anything(shared):
+def test_nan_and_infinities_are_rejected_or_scored_as_missing(shared):
     for text in (b"NaN", b"Infinity", b"-Infinity", b"1e999"):
         body = b'{"dataframe_records": [{"x": %s, "z": 1.0, "colour": "red"}]}' % text
         answer = shared.client.post("/invocations", content=body, headers={"content-type": "application/json"})
         assert answer.status_code in (200, 400, 422), answer.text
         if answer.status_code == 200:
             assert np.isfinite(answer.json()["predictions"]).all()
-    assert shared.ask().status_code == 200
+    assert shared.predict().status_code == 200
 
 
 @pytest.mark.parametrize(
     "begin", [b"POST /invocations HT", b"POST /invocations HTTP/1.1\r\nContent-Length: 99\r\n\r\n{"]
 )
-def test_a_client_that_does_not_go_on_is_not_waited_for(shared, begin):
+def test_client_that_stops_sending_gets_408(shared, begin):
     with socket.create_connection(("127.0.0.1", shared.port), timeout=60) as connection:
         connection.sendall(begin)
-        # to the end of the connection: head and body may come apart
+        # to the end of the connection: head and body may arrive separately
         answer = b"".join(iter(lambda: connection.recv(2**16), b""))
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"KEEL_SERVING_RECEIVE" in answer
-    assert shared.ask().status_code == 200
+    assert shared.predict().status_code == 200
 
 
-def test_a_body_without_a_stated_length_is_cut_off(shared):
+def test_body_without_a_content_length_is_limited(shared):
     def chunks():
         for _ in range(100):
             yield b" " * 4096
 
     answer = shared.client.post("/invocations", content=chunks(), headers={"content-type": "application/json"})
     assert answer.status_code == 413
-    assert shared.ask().status_code == 200
+    assert shared.predict().status_code == 200
 
 
-def test_labels_meet_their_predictions_however_early_late_or_often_they_come(shared):
+def test_labels_are_matched_however_early_late_or_often_they_arrive(shared):
     names = ("keel_labels_total",)
     before = {o: shared.metric(*names, outcome=o) for o in ("stored", "duplicate", "conflict", "unmatched")}
     assert shared.client.post("/feedback", json={"id": "early", "label": 1}).status_code == 202
-    flushed(shared)
-    shared.ask(ids=["early"])
-    shared.ask(ids=["late"])
-    when = shared.ask(entities=["ann"]).json()["keel"]["times"][0]
+    until_stored(shared)
+    shared.predict(ids=["early"])
+    shared.predict(ids=["late"])
+    when = shared.predict(entities=["ann"]).json()["keel"]["times"][0]
     labels = [{"id": "late", "label": 1}, {"id": "late", "label": 1}, {"id": "late", "label": 0},
               {"entity": "ann", "time": when, "label": 0}, {"id": "early", "label": 1}]  # fmt: skip
     answer = shared.client.post(f"/models/{MODEL}/feedback", json={"labels": labels})
     assert (answer.status_code, answer.json()["accepted"]) == (202, 5)
-    flushed(shared)
+    until_stored(shared)
     after = {o: shared.metric(*names, outcome=o) for o in before}
     assert {o: after[o] - before[o] for o in before} == {"stored": 3, "duplicate": 2, "conflict": 1, "unmatched": 1}
 
 
-def test_metrics_tell_what_is_asked_of_them(shared):
-    shared.ask(ROW, ROW)
+def test_metrics_count_predictions_requests_and_loads(shared):
+    shared.predict(ROW, ROW)
     assert shared.metric("keel_predictions_total", model=MODEL, version="1", arm="") >= 2
     assert shared.metric("keel_requests_total", model=MODEL, endpoint="invocations", status="200") >= 1
     assert shared.metric("keel_request_duration_seconds_count", model=MODEL, endpoint="invocations") >= 1
     assert shared.metric("keel_reloads_total", model=MODEL, outcome="loaded") == 1
     assert shared.metric("keel_serves_version", model=MODEL, version="1", role="production") == 1
-    said = shared.client.get("/metrics").text
+    text = shared.client.get("/metrics").text
     for name in ("keel_spool_records", "keel_spool_bytes", "keel_spool_oldest_seconds", "keel_spool_dead_letters"):
-        assert re.search(rf"^{name} \d", said, re.MULTILINE), name
+        assert re.search(rf"^{name} \d", text, re.MULTILINE), name
 
 
-def test_stopping_answers_what_has_begun_and_brings_it_to_the_store(home):
-    with Serving(home) as serving:
-        answered, refused = [], []
-        go_on = threading.Event()
-        go_on.set()
+def test_store_that_is_down_costs_no_request_and_loses_no_row(shared):
+    outcomes = {"stored": 1, "unmatched": 0}
+    before = {outcome: shared.metric("keel_labels_total", outcome=outcome) for outcome in outcomes}
+    until_stored(shared)
+    with locked(shared.home):
+        ids = [f"down-{n}" for n in range(200)]
+        assert {shared.predict(ids=[name]).status_code for name in ids} == {200}
+        assert shared.client.post("/feedback", json={"id": "down-0", "label": 1}).status_code == 202
+        assert shared.metric("keel_spool_records") == 201
+        until(lambda: shared.metric("keel_spool_oldest_seconds") > 0.5)
+        assert not set(ids) & set(stored_ids(shared.home))
+    until_stored(shared)
+    assert sorted(name for name in stored_ids(shared.home) if name.startswith("down-")) == sorted(ids)
+    for outcome, more in outcomes.items():
+        assert shared.metric("keel_labels_total", outcome=outcome) - before[outcome] == more
 
-        def keep_asking(worker):
-            with httpx.Client(base_url=serving.url, trust_env=False, timeout=30) as client:
-                number = 0
-                while go_on.is_set():
-                    name = f"{worker}-{number}"
-                    body = {"dataframe_records": [ROW], "keel": {"ids": [name]}}
-                    try:
-                        answer = client.post("/invocations", json=body)
-                    except httpx.TransportError as error:
-                        refused.append(type(error).__name__)
-                        return
-                    assert answer.status_code in (200, 503), answer.text
-                    if answer.status_code == 200:
-                        answered.append(name)
-                    number += 1
 
-        with ThreadPoolExecutor(4) as pool:
-            jobs = [pool.submit(keep_asking, worker) for worker in range(4)]
-            until(lambda: len(answered) > 100)
-            assert serving.stop() == 0
-            go_on.clear()
-            for job in jobs:
-                job.result(30)
-        assert "stopping" in serving.said()
+@pytest.fixture(scope="module")
+def restarted_home(trained, tmp_path_factory):
+    return copy_home(trained, tmp_path_factory.mktemp("restarted"))
+
+
+@pytest.fixture
+def restarted(restarted_home):
+    """A running service on an installation that the tests of restarts share; each may end it."""
+    with ForkedServing(restarted_home) as serving:
+        yield serving
+
+
+def new_ids(home, prefix):
+    return sorted(name for name in stored_ids(home) if name.startswith(prefix))
+
+
+def test_stop_answers_requests_in_progress_and_stores_them(restarted):
+    answered, refused = [], []
+    go_on = threading.Event()
+    go_on.set()
+
+    def send_requests(client_number):
+        with httpx.Client(base_url=restarted.url, trust_env=False, timeout=30) as client:
+            number = 0
+            while go_on.is_set():
+                name = f"stop-{client_number}-{number}"
+                body = {"dataframe_records": [ROW], "keel": {"ids": [name]}}
+                try:
+                    answer = client.post("/invocations", json=body)
+                except httpx.TransportError as error:
+                    refused.append(type(error).__name__)
+                    return
+                assert answer.status_code in (200, 503), answer.text
+                if answer.status_code == 200:
+                    answered.append(name)
+                number += 1
+
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(send_requests, number) for number in range(4)]
+        until(lambda: len(answered) > 100)
+        assert restarted.stop() == 0
+        go_on.clear()
+        for job in jobs:
+            job.result(30)
+    assert "stopping" in restarted.logged()
     assert len(answered) > 100
-    assert set(answered) <= set(stored_ids(home)), "flushed, without another start"
+    assert set(answered) <= set(stored_ids(restarted.home)), "stored without another start"
 
 
 @pytest.mark.slow
-def test_a_second_signal_ends_at_once_and_the_next_start_brings_what_was_left(home, locked):
-    with Serving(home) as serving:
-        serving.ask(ids=["first"])
-        flushed(serving)
-        with locked():
-            assert serving.ask(ids=["left"]).status_code == 200
-            serving.process.send_signal(signal.SIGTERM)
-            until(lambda: "stopping" in serving.said())
-            time.sleep(0.5)
-            assert serving.process.poll() is None, "it tries to flush"
-            began = time.monotonic()
-            serving.process.send_signal(signal.SIGTERM)
-            assert serving.process.wait(5) == 128 + signal.SIGTERM
-            assert time.monotonic() - began < 2
-        assert "left" not in stored_ids(home)
-        serving.start()
-        serving.until_ready()
-        flushed(serving)
-        assert sorted(stored_ids(home)) == ["first", "left"]
-
-
-def test_a_store_that_is_down_for_a_while_costs_no_request_and_loses_nothing(home, locked):
-    with Serving(home) as serving:
-        with locked():
-            ids = [f"down-{n}" for n in range(200)]
-            assert {serving.ask(ids=[name]).status_code for name in ids} == {200}
-            assert serving.client.post("/feedback", json={"id": "down-0", "label": 1}).status_code == 202
-            assert serving.metric("keel_spool_records") == 201
-            until(lambda: serving.metric("keel_spool_oldest_seconds") > 0.5)
-            assert stored_ids(home) == []
-        flushed(serving)
-        assert sorted(stored_ids(home)) == sorted(ids)
-        assert serving.metric("keel_labels_total", outcome="stored") == 1
-        assert serving.metric("keel_labels_total", outcome="unmatched") == 0
+def test_second_signal_ends_at_once_and_the_next_start_ships_the_rest(restarted):
+    restarted.predict(ids=["signal-first"])
+    until_stored(restarted)
+    with locked(restarted.home):
+        assert restarted.predict(ids=["signal-left"]).status_code == 200
+        restarted.log.write_text("")
+        restarted.process.send_signal(signal.SIGTERM)
+        until(lambda: "stopping" in restarted.logged())
+        time.sleep(0.5)
+        assert restarted.process.poll() is None, "it tries to ship the spool"
+        started = time.monotonic()
+        restarted.process.send_signal(signal.SIGTERM)
+        assert restarted.process.wait(5) == 128 + signal.SIGTERM
+        assert time.monotonic() - started < 2
+    assert new_ids(restarted.home, "signal-") == ["signal-first"]
+    restarted.start()
+    restarted.until_ready()
+    until_stored(restarted)
+    assert new_ids(restarted.home, "signal-") == ["signal-first", "signal-left"]
 
 
 @pytest.mark.slow
-def test_a_full_spool_is_said_until_there_is_room_again(home, locked):
-    with Serving(home, KEEL_SPOOL_MAX_BYTES="64k") as serving:
-        with locked():
+def test_full_spool_refuses_requests_until_there_is_space(home):
+    with ForkedServing(home, KEEL_SPOOL_MAX_BYTES="64k") as serving:
+        with locked(home):
             answered = []
             for number in range(2_000):
-                answer = serving.ask(ids=[f"{number:04}"])
+                answer = serving.predict(ids=[f"{number:04}"])
                 if answer.status_code != 200:
                     break
                 answered.append(f"{number:04}")
@@ -284,100 +290,97 @@ def test_a_full_spool_is_said_until_there_is_room_again(home, locked):
             assert serving.client.get("/health").status_code == 200
             assert list(serving.client.get("/ready").json()["missing"]) == ["spool"]
         serving.until_ready()
-        assert serving.ask(ids=["after"]).status_code == 200
-        flushed(serving)
+        assert serving.predict(ids=["after"]).status_code == 200
+        until_stored(serving)
         assert sorted(stored_ids(home)) == [*answered, "after"]
 
 
 @pytest.mark.slow
-def test_a_damaged_record_is_set_aside_and_counted_and_the_others_are_stored(home, locked):
-    with Serving(home) as serving:
-        with locked():
-            ids = [f"damaged-{n}" for n in range(20)]
-            assert {serving.ask(ids=[name]).status_code for name in ids} == {200}
-            serving.kill()
-        [segment] = [
-            path for path in (home / "spool").rglob("*") if path.is_file() and b"damaged-7" in path.read_bytes()
-        ]
-        content = bytearray(segment.read_bytes())
-        content[content.index(b"damaged-7")] ^= 0xFF
-        segment.write_bytes(content)
-        serving.start()
-        serving.until_ready()
-        flushed(serving)
-        until(lambda: serving.metric("keel_spool_dead_letters") == 1)
-        assert sorted(stored_ids(home)) == sorted(set(ids) - {"damaged-7"})
+def test_damaged_record_becomes_a_dead_letter_and_the_others_are_stored(restarted):
+    with locked(restarted.home):
+        ids = [f"damaged-{n}" for n in range(20)]
+        assert {restarted.predict(ids=[name]).status_code for name in ids} == {200}
+        restarted.kill()
+    spool = restarted.home / "spool"
+    [segment] = [path for path in spool.rglob("*") if path.is_file() and b"damaged-7" in path.read_bytes()]
+    content = bytearray(segment.read_bytes())
+    content[content.index(b"damaged-7")] ^= 0xFF
+    segment.write_bytes(content)
+    restarted.start()
+    restarted.until_ready()
+    until_stored(restarted)
+    until(lambda: restarted.metric("keel_spool_dead_letters") == 1)
+    assert new_ids(restarted.home, "damaged-") == sorted(set(ids) - {"damaged-7"})
 
 
-def test_without_a_store_it_takes_labels_and_says_what_it_waits_for(home):
-    with Serving(home, wait=False, KEEL_STORE_URL="postgresql://nobody:s3cret@127.0.0.1:1/none") as serving:
+def test_service_without_a_store_accepts_labels_and_says_what_it_waits_for(home):
+    with ForkedServing(home, wait=False, KEEL_STORE_URL="postgresql://nobody:s3cret@127.0.0.1:1/none") as serving:
         serving.until_ready(path="/health")
         assert serving.client.post("/feedback", json={"id": "p", "label": 1}).status_code == 202
         until(lambda: "does not answer" in serving.client.get("/ready").text)
-        answer = serving.ask()
+        answer = serving.predict()
         assert (answer.status_code, answer.json()["kind"]) == (503, "NoProductionVersion")
         assert serving.stop() == 0
-        assert "s3cret" not in serving.said() + answer.text
+        assert "s3cret" not in serving.logged() + answer.text
         serving.environment.pop("KEEL_STORE_URL")
         serving.start()
         serving.until_ready()
         until(lambda: serving.metric("keel_labels_total", outcome="stored") == 1)
 
 
-def test_keys_are_asked_for_and_new_ones_count_at_once(home):
+def test_requests_need_a_key_and_a_new_key_is_valid_at_once(home):
     keys = home / "keys"
     keys.write_text(f"ann:{ANN}\n")
-    with Serving(home, wait=False, KEEL_API_KEYS_FILE=str(keys), KEEL_SERVING_HOST="0.0.0.0") as serving:
+    with ForkedServing(home, wait=False, KEEL_API_KEYS_FILE=str(keys), KEEL_SERVING_HOST="0.0.0.0") as serving:
         serving.until_ready()
-        assert serving.ask().status_code == 401
+        assert serving.predict().status_code == 401
         serving.client.headers["x-api-key"] = ANN
-        assert serving.ask().status_code == 200
+        assert serving.predict().status_code == 200
         keys.write_text(f"bob:{BOB}\n")
-        assert serving.ask().status_code == 401
+        assert serving.predict().status_code == 401
         serving.client.headers["authorization"] = f"Bearer {BOB}"
         del serving.client.headers["x-api-key"]
-        assert serving.ask().status_code == 200
-        assert not any(secret in serving.said() for secret in (ANN, BOB))
+        assert serving.predict().status_code == 200
+        assert not any(secret in serving.logged() for secret in (ANN, BOB))
 
 
 @pytest.mark.parametrize(
-    ("options", "environment", "code", "said"),
+    ("options", "environment", "code", "reason"),
     [
         ((), {"KEEL_SERVING_HOST": "0.0.0.0"}, 2, "KEEL_API_KEYS_FILE"),
         ((), {"KEEL_SPOOL_DURABILITY": "maybe"}, 2, "KEEL_SPOOL_DURABILITY"),
         ((), {"KEEL_STORE_URL": "mysql://there"}, 2, "mysql"),
         (("--model", "toi"), {}, 2, "did you mean 'toy'"),
         (("--workers", "2", "--model", "toi"), {}, 2, "did you mean 'toy'"),
-        ((), {"KEEL_API_KEYS_FILE": "nowhere"}, 2, "nowhere cannot be read"),
+        ((), {"KEEL_API_KEYS_FILE": "nowhere"}, 2, "cannot read nowhere"),
         ((), {"KEEL_SPOOL": "/dev/null/spool"}, 3, "spool"),
     ],
 )
-def test_what_it_cannot_run_with_is_said_in_one_line(home, options, environment, code, said):
-    with Serving(home, *options, wait=False, **environment) as serving:
-        assert serving.process.wait(60) == code, serving.said()
-        assert said in serving.said()
-        assert "Traceback" not in serving.said()
+def test_invalid_configuration_ends_with_an_exit_code_and_one_line(home, options, environment, code, reason):
+    with ForkedServing(home, *options, wait=False, **environment) as serving:
+        assert serving.process.wait(60) == code, serving.logged()
+        assert reason in serving.logged()
+        assert "Traceback" not in serving.logged()
 
 
-def test_a_port_that_is_taken_is_named(home, shared):
+def test_port_in_use_is_named_in_the_error(home, shared):
     with Serving(home, "--port", str(shared.port), wait=False) as serving:
         assert serving.process.wait(60) == 3
-        assert f"port {shared.port}" in serving.said()
-    assert shared.ask().status_code == 200
+        assert f"port {shared.port}" in serving.logged()
+    assert shared.predict().status_code == 200
 
 
 @pytest.mark.slow
-def test_several_workers_share_the_work_and_one_that_dies_is_replaced(home):
-    with Serving(home, "--workers", "2") as serving:
-        import psutil
+def test_workers_share_the_requests_and_one_that_dies_is_restarted(home):
+    with ForkedServing(home, "--workers", "2") as serving:
 
         def workers():
             return [child.pid for child in psutil.Process(serving.process.pid).children()]
 
         ids = []
 
-        def ask(name):
-            # a connection for each request, so that any worker may take it
+        def predict(name):
+            # a new connection for each request, so that any worker may accept it
             body = {"dataframe_records": [ROW], "keel": {"ids": [name]}}
             try:
                 if httpx.post(f"{serving.url}/invocations", json=body, trust_env=False, timeout=30).status_code == 200:
@@ -387,20 +390,20 @@ def test_several_workers_share_the_work_and_one_that_dies_is_replaced(home):
 
         before = workers()
         assert len(before) == 2
-        told = serving.client.get("/version").json()
-        assert told["worker"] in (0, 1)
-        assert [worker["missing"] for worker in told["workers"]] == [{}, {}], "ready is when all are that take requests"
+        state = serving.client.get("/version").json()
+        assert state["worker"] in (0, 1)
+        assert [worker["missing"] for worker in state["workers"]] == [{}, {}], "all that accept requests are ready"
         until(lambda: {w["pid"] for w in serving.client.get("/version").json()["workers"]} == set(before), 60)
         for n in range(50):
-            ask(f"before-{n}")
+            predict(f"before-{n}")
         psutil.Process(before[0]).kill()
         for n in range(50):
-            ask(f"during-{n}")
+            predict(f"during-{n}")
         until(lambda: len(workers()) == 2 and before[0] not in workers(), 60)
-        until(lambda: "starting it anew" in serving.said())
+        until(lambda: "restarting it" in serving.logged())
         for n in range(50):
-            ask(f"after-{n}")
-        assert len(ids) > 145, "who begins anew takes no request before it can answer"
+            predict(f"after-{n}")
+        assert len(ids) > 145, "a restarted worker accepts no request before it can answer"
         until(
             lambda: [w["pid"] is None for w in serving.client.get("/version").json()["workers"]] == [False, False], 60
         )
@@ -409,7 +412,7 @@ def test_several_workers_share_the_work_and_one_that_dies_is_replaced(home):
         until(lambda: set(ids) <= set(stored_ids(home)), 60)
         assert len(stored_ids(home)) == len(set(stored_ids(home)))
         total = serving.metric("keel_predictions_total")
-        assert total >= len(ids) - 1, "what the dead one has counted counts"
+        assert total >= len(ids) - 1, "the counts of the ended worker remain"
         children = workers()
         assert serving.stop() == 0
         assert not any(psutil.pid_exists(pid) for pid in children)
@@ -417,9 +420,8 @@ def test_several_workers_share_the_work_and_one_that_dies_is_replaced(home):
 
 @pytest.mark.slow
 def test_workers_end_with_the_process_that_started_them(home):
-    import psutil
-
-    with Serving(home, "--workers", "2") as serving:
+    with ForkedServing(home, "--workers", "2", wait=False) as serving:
+        serving.until_ready(path="/health")  # one accepts requests; the other may still be starting
         children = [child.pid for child in psutil.Process(serving.process.pid).children()]
         assert len(children) == 2
         serving.process.kill()

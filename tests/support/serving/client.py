@@ -1,11 +1,11 @@
-"""A client in a process of its own: asks for predictions, hands in labels, and writes down on a pipe what was accepted.
+"""A client process: requests predictions, submits labels, and writes to a pipe what the service accepted.
 
     python -m tests.support.serving.client URL THREADS SEED
 
-Lines on standard output, each written at once after the whole answer was read: ``asked ID…`` before own ids are sent,
-``predicted ID X…``, ``labelled ID LABEL…``, ``refused STATUS KIND``. Every other thread gives its rows ids of its own
-and asks again with the same ones until it is answered; the others leave the ids to the service and never ask again. It
-ends when standard input does, with every own id answered and every label accepted.
+Lines on standard output, each written after the whole answer was read: ``sent ID…`` before own ids are sent,
+``predicted ID X…``, ``labelled ID LABEL…``, ``refused STATUS KIND``. Every other thread gives its rows own ids and
+retries with the same ids until they are answered. The other threads leave the ids to the service and never retry. The
+client ends with standard input, after every own id is answered and every label accepted.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 PAUSE = 0.05
-"""Seconds before another try."""
+"""Seconds between attempts."""
 TIMEOUT = 30.0
 
 
-class Asking(threading.Thread):
-    """One connection at a time, one request at a time."""
+class Requests(threading.Thread):
+    """One connection, one request at a time."""
 
     def __init__(self, address: str, number: int, seed: int, stopping: threading.Event) -> None:
         super().__init__()
         self.address, self.number, self.stopping = address, number, stopping
+        self.prefix = f"own-{seed}-{number}"
         self.chance = random.Random(f"{seed} {number}")
         self.connection: http.client.HTTPConnection | None = None
 
@@ -47,35 +48,35 @@ class Asking(threading.Thread):
         size = self.chance.choice([1, 1, 1, 5])
         xs = [round(self.chance.gauss(0, 1), 6) for _ in range(size)]
         body: dict[str, Any] = {"dataframe_records": [{"x": x, "z": 1.0, "colour": "red"} for x in xs]}
-        own = self.number % 2 == 0
-        if own:
-            body["keel"] = {"ids": [f"own-{self.number}-{count}-{i}" for i in range(size)]}
-            say("asked", *body["keel"]["ids"])
-        answer = self.post("/models/toy/invocations", body, again=own)
+        own_ids = self.number % 2 == 0
+        if own_ids:
+            body["keel"] = {"ids": [f"{self.prefix}-{count}-{i}" for i in range(size)]}
+            report("sent", *body["keel"]["ids"])
+        answer = self.post("/models/toy/invocations", body, retry=own_ids)
         if answer is None:
             return []
         ids = answer["keel"]["ids"]
-        assert not own or ids == body["keel"]["ids"]
-        say("predicted", *[f"{name} {x}" for name, x in zip(ids, xs, strict=True)])
+        assert not own_ids or ids == body["keel"]["ids"]
+        report("predicted", *[f"{name} {x}" for name, x in zip(ids, xs, strict=True)])
         return ids
 
     def label(self, ids: list[str]) -> None:
         labels = [{"id": name, "label": self.chance.randrange(2)} for name in ids]
-        self.post("/models/toy/feedback", {"labels": labels}, again=True)
-        say("labelled", *[f"{each['id']} {each['label']}" for each in labels])
+        self.post("/models/toy/feedback", {"labels": labels}, retry=True)
+        report("labelled", *[f"{each['id']} {each['label']}" for each in labels])
 
-    def post(self, path: str, body: dict[str, Any], *, again: bool) -> Any:
-        """Post until it is accepted, or once."""
+    def post(self, path: str, body: dict[str, Any], *, retry: bool) -> Any:
+        """Post until the request is accepted, or once."""
         while True:
             try:
                 status, answer = self.exchange(path, json.dumps(body))
                 if status in (200, 202):
                     return answer
-                say("refused", f"{status} {answer.get('kind')}")
+                report("refused", f"{status} {answer.get('kind')}")
             except (OSError, http.client.HTTPException):
                 self.connection = None
             time.sleep(PAUSE)
-            if not again:
+            if not retry:
                 return None
 
     def exchange(self, path: str, body: str) -> tuple[int, Any]:
@@ -86,20 +87,20 @@ class Asking(threading.Thread):
         return answer.status, json.loads(answer.read())
 
 
-def say(what: str, *items: str) -> None:
-    """Write a line at once, so that lines of threads do not mix and what is said is said."""
+def report(what: str, *items: str) -> None:
+    """Write a line with one system call, so that lines of threads do not mix and none is lost in a buffer."""
     os.write(1, f"{what} {' '.join(items)}\n".encode())
 
 
 def main(url: str, threads: int, seed: int) -> None:
     stopping = threading.Event()
-    askers = [Asking(urlsplit(url).netloc, number, seed, stopping) for number in range(threads)]
-    for asker in askers:
-        asker.start()
+    senders = [Requests(urlsplit(url).netloc, number, seed, stopping) for number in range(threads)]
+    for sender in senders:
+        sender.start()
     sys.stdin.read()
     stopping.set()
-    for asker in askers:
-        asker.join()
+    for sender in senders:
+        sender.join()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A real ``keel serve`` on the toy model, for tests that start, ask, kill and stop it."""
+"""A real ``keel serve`` on the toy model, for tests that start, query, kill and stop it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from keel import deployments, loop
 from keel.ledger import entries as ledger
 from keel.workspace import PROJECT, Workspace
 from tests.support.loop_steps import BY, CONFIG, NOW, first_version
+from tests.support.serving.fork_server import ForkedProcess, address
 from tests.support.toy import DAY
 
 MODEL = "toy"
@@ -42,20 +43,20 @@ def make_home(folder: Path, *, versions: int = 1) -> Path:
 
 
 def deploy(home: Path, production: int, *, now: datetime) -> float:
-    """Put a version into production, as a promotion or a rollback does; return when the change began (monotonic)."""
+    """Put a version into production, as a promotion or a rollback does; return when that started (monotonic)."""
     with Workspace.open(home=home, environment={}) as ws:
         current = deployments.read(ws.store, MODEL)
-        wanted = replace(current, production=production, previous=current.production)
-        began = time.monotonic()
+        desired = replace(current, production=production, previous=current.production)
+        started = time.monotonic()
         deployments.change(
-            ws.store, ws.registry, current, wanted, actor="tests", action=ledger.Action.PROMOTE,
+            ws.store, ws.registry, current, desired, actor="tests", action=ledger.Action.PROMOTE,
             body={"evidence": {"sentence": "for the test"}}, now=now,
         )  # fmt: skip
-    return began
+    return started
 
 
 def copy_home(home: Path, folder: Path) -> Path:
-    """Return a copy of an installation; it loads the artifacts of the first, which nothing changes."""
+    """Return a copy of an installation. Both load the same artifacts, which no test changes."""
     copy = folder / "home"
     copy.mkdir(parents=True)
     for name in ("keel.db", "mlflow.db"):
@@ -81,7 +82,7 @@ def _plain(value: Any) -> Any:
 
 
 class Serving:
-    """``keel serve`` in a process of its own, started and ready inside the ``with`` block."""
+    """``keel serve`` in a new process, ready inside the ``with`` block; with ``wait=False`` only started."""
 
     def __init__(self, home: Path, *options: str, wait: bool = True, **environment: str) -> None:
         self.home, self.options, self._wait = home, options, wait
@@ -97,6 +98,7 @@ class Serving:
         self.log = home / "serve.log"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.process: Any = None
         self.client = httpx.Client(base_url=self.url, trust_env=False, timeout=30)
 
     def __enter__(self) -> Self:
@@ -104,7 +106,7 @@ class Serving:
         try:
             if self._wait:
                 self.until_ready()
-        except BaseException:  # there is no block to be left
+        except BaseException:  # without a block there is no exit
             self.__exit__()
             raise
         return self
@@ -114,10 +116,13 @@ class Serving:
         self.client.close()
 
     def start(self) -> None:
-        """Start the process without waiting for anything."""
-        command = [sys.executable, "-m", "keel.cli.main", "serve", "--port", str(self.port), *self.options]
+        """Start the process without waiting for it."""
+        self.process = self._spawn(["serve", "--port", str(self.port), *self.options])
+
+    def _spawn(self, command: list[str]) -> Any:
+        command = [sys.executable, "-m", "keel.cli.main", *command]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, cwd=self.home)
+            return subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, cwd=self.home)
 
     def until_ready(self, *, path: str = "/ready", seconds: float = START_SECONDS) -> None:
         """Wait until ``path`` answers with 200."""
@@ -128,32 +133,34 @@ class Serving:
                     return
             except httpx.TransportError:
                 pass
-            assert self.process.poll() is None, self.said()
-            assert time.monotonic() < deadline, self.said()
-            time.sleep(0.05)
+            assert self.process.poll() is None, self.logged()
+            assert time.monotonic() < deadline, self.logged()
+            time.sleep(0.02)
 
-    def ask(self, *rows: dict[str, Any], model: str = MODEL, **own: Any) -> httpx.Response:
-        """Ask for predictions for rows; own: of Keel's key."""
-        body = {"dataframe_records": list(rows or (ROW,)), **({"keel": own} if own else {})}
+    def predict(self, *rows: dict[str, Any], model: str = MODEL, **keel: Any) -> httpx.Response:
+        """Request predictions for rows. keel: the lists of the request's key ``keel``."""
+        body = {"dataframe_records": list(rows or (ROW,)), **({"keel": keel} if keel else {})}
         return self.client.post(f"/models/{model}/invocations", json=body)
 
     def stop(self, seconds: float = 40.0) -> int:
-        """Ask it to stop, as a service manager does, and return its exit code."""
+        """Stop it like a service manager, and return its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(seconds)
 
     def kill(self) -> None:
-        """End it at once; harmless when it has ended."""
+        """End it at once; safe to repeat."""
+        if self.process is None:
+            return
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
 
-    def said(self) -> str:
+    def logged(self) -> str:
         """Return its log."""
         return self.log.read_text(errors="replace")
 
     def metric(self, name: str, **labels: str) -> float:
-        """Return a metric's value, summed over the labels that are not given; 0.0 where there is none."""
+        """Return a metric's value, summed over the labels that are not given; 0.0 if there is none."""
         total = 0.0
         for line in self.client.get("/metrics").text.splitlines():
             found, _, value = line.rpartition(" ")
@@ -162,15 +169,22 @@ class Serving:
         return total
 
 
+class ForkedServing(Serving):
+    """``keel serve`` as a fork of a process that has imported its libraries, for tests that start it many times."""
+
+    def _spawn(self, command: list[str]) -> Any:
+        return ForkedProcess(address(), command, self.environment, self.log, self.home)
+
+
 def free_port() -> int:
-    """Return a port that nobody listens on now."""
+    """Return a port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def stored_ids(home: Path, model: str = MODEL) -> list[str]:
-    """Return the ids of the predictions in the store that a version has answered; also while it is locked."""
+    """Return the ids of the stored predictions that a version answered; works while the store is locked."""
     import adbc_driver_sqlite.dbapi
 
     with adbc_driver_sqlite.dbapi.connect(str(home / "keel.db")) as connection, connection.cursor() as cursor:
