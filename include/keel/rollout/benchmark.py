@@ -18,8 +18,8 @@ import numpy as np
 from keel import deployments
 from keel.deployments.history import Status, history
 from keel.errors import ConfigError, InsufficientData, UnknownVersion
-from keel.evaluation.benchmark.latency import SECONDS, Speed, measure, record, time_loading
-from keel.evaluation.benchmark.memory import Stored, folder_mb, measure_memory
+from keel.evaluation.benchmark.latency import SECONDS, BenchmarkResult, log_to_mlflow, measure, time_loading
+from keel.evaluation.benchmark.memory import StoredModel, folder_mb, measure_memory
 from keel.training.datasets import recent_rows
 from keel.window import now_utc
 
@@ -82,7 +82,7 @@ def benchmark_versions(
     for sentence in sentences:
         log.info("%s", sentence)
     report["sentence"] = " ".join(sentences)
-    record(ws.registry, speeds, report)
+    log_to_mlflow(ws.registry, speeds, report)
     return report
 
 
@@ -119,7 +119,7 @@ def recent_sample(ws: Workspace, config: ModelConfig, *, end: datetime | None, s
 
 def _measure_all(
     ws: Workspace, config: ModelConfig, versions: Sequence[int], rows: pa.Table, seconds: float, seed: int
-) -> dict[int, Speed]:
+) -> dict[int, BenchmarkResult]:
     models = {version: ws.registry.load(config, version) for version in versions}
     speeds = measure(models, rows, seconds=seconds, seed=seed)
     load_ms = time_loading(partial(ws.registry.load, config, anew=True), versions)
@@ -128,7 +128,7 @@ def _measure_all(
         for version, folder in folders.items():
             folder.mkdir()
             ws.registry.fetch(config.model, version, folder)
-        stored = {version: Stored(folders[version], model.threshold) for version, model in models.items()}
+        stored = {version: StoredModel(folders[version], model.threshold) for version, model in models.items()}
         size_mb = {version: folder_mb(folder) for version, folder in folders.items()}
         memory_mb = measure_memory(config, stored, rows)
     return {
@@ -152,7 +152,7 @@ def _machine() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _sentence(version: int, speed: Speed, baseline: int, theirs: Speed) -> str:
+def _sentence(version: int, speed: BenchmarkResult, baseline: int, theirs: BenchmarkResult) -> str:
     if version == baseline:
         return f"Version {version}: {speed.summary}."
     ratio = speed.p50_ms / theirs.p50_ms

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from keel.config import ModelConfig
-    from keel.evaluation.benchmark.latency import Speed
+    from keel.evaluation.benchmark.latency import BenchmarkResult
     from keel.rollout.holdout_reuse import Request
     from keel.workspace import Workspace
 
@@ -53,17 +53,17 @@ def log_to_mlflow(ws: Workspace, comparison: ComparisonRecord) -> None:
 
 def measure_speed(
     ws: Workspace, config: ModelConfig, champion: int, challenger: int, rows: pa.Table
-) -> Mapping[str, Speed] | None:
+) -> Mapping[str, BenchmarkResult] | None:
     """Measure latency and size of both versions side by side; None where the policy has no limit on them."""
     if not config.promotion.measures_speed or not rows.num_rows:
         return None
-    from keel.evaluation.benchmark.latency import quick
+    from keel.evaluation.benchmark.latency import measure_single_row
     from keel.evaluation.benchmark.memory import size_mb
 
     models = {version: ws.registry.load(config, version) for version in (champion, challenger)}
     measured = {
         version: replace(speed, size_mb=size_mb(ws.registry, config.model, version))
-        for version, speed in quick(models, rows).items()
+        for version, speed in measure_single_row(models, rows).items()
     }
     return {"champion": measured[champion], "challenger": measured[challenger]}
 

@@ -1,4 +1,4 @@
-"""Labelled and recent rows of a model, for training, comparing and trying versions."""
+"""Read labelled and recent rows of a model, for training, comparing and testing versions."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 PREFLIGHT_ROWS = 100
-"""As many as a version must be able to score before it may serve."""
+"""Recent rows that a version must score before it may be promoted."""
 
 
 def training_rows(ws: Workspace, config: ModelConfig, window: Window) -> TrainingRows:
-    """Read the labelled rows on both sides of the cut, without what is in quarantine."""
+    """Read the labelled rows before and after the cut, without quarantined data."""
     split = Split.ending(window.end, config)
     predictions = ws.predictions(config)
     training = predictions.labelled(split.start, split.cut)
@@ -40,10 +40,10 @@ def score_version(ws: Workspace, config: ModelConfig, version: int, rows: pa.Tab
 def unseen_holdout(
     ws: Workspace, config: ModelConfig, holdout: Mapping[str, Any], *versions: int
 ) -> tuple[pa.Table, dict[str, str]]:
-    """Return the holdout rows later than all training data of the versions."""
+    """Return the holdout rows after the training data of all versions, and their interval."""
     start, end = times_of(holdout)
-    learned = [parse_time(ws.registry.reference(config.model, v)["training"]["end"]) for v in versions]
-    since = max([start, *filter(None, learned)])
+    trained_until = [parse_time(ws.registry.reference(config.model, v)["training"]["end"]) for v in versions]
+    since = max([start, *filter(None, trained_until)])
     rows = ws.predictions(config).labelled(min(since, end), end)
     return rows, {"start": since.isoformat(), "end": end.isoformat()}
 
@@ -53,8 +53,7 @@ def recent_rows(
 ) -> pa.Table:
     """Return ``time`` and the features of the last ``limit`` predictions before ``end``, oldest first.
 
-    A value that is not of its feature's kind is missing, as in training. A feature that none of these requests had is
-    no column.
+    A value that is not of its feature's kind is missing, as in training. A feature that no request had is left out.
     """
     import pyarrow as pa
 
@@ -64,18 +63,18 @@ def recent_rows(
         return pa.table({})
     first, last = times
     until, span = end or last + timedelta(microseconds=1), timedelta(seconds=1)
-    # The log has no "last n rows"; to count twice as far back each time reads little more than is needed.
+    # The log has no query for the last n rows; doubling the interval reads little more than is needed.
     while span < until - first and predictions.count(until - span, until) < limit:
         span = min(2 * span, until - first)
     parts = predictions.read(until - span, until)
-    sent = {name for part in parts for name in part.column_names}
+    present = {name for part in parts for name in part.column_names}
     rows = pa.concat_tables([_as_configured(part, config) for part in parts]).sort_by("time")
-    rows = rows.drop_columns([name for name in config.features if name not in sent])
+    rows = rows.drop_columns([name for name in config.features if name not in present])
     return rows.slice(max(0, rows.num_rows - limit))
 
 
 def _as_configured(rows: pa.Table, config: ModelConfig) -> pa.Table:
-    """Return the time and the features in their own types, whatever shape the rows came in."""
+    """Return the time and the features in their configured types; a missing feature is a column of nulls."""
     import pyarrow as pa
 
     columns = {

@@ -1,4 +1,4 @@
-"""What a version was made from, as digests: rows, pipeline, and the code's revision."""
+"""Record what a version is made from: digests of its rows and pipeline, and the revision of the code."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from keel.errors import ConfigError
 
 
 def table_digest(table: pa.Table) -> str:
-    """SHA-256 of a table's content, whatever its chunks and the width of its offsets."""
+    """Return the SHA-256 of a table's content, independent of its chunks and of the width of its offsets."""
     digest = hashlib.sha256()
     digest.update(table.schema.remove_metadata().to_string().encode())
     with pa.ipc.new_stream(pa.PythonFile(_Hashing(digest), "w"), table.schema.remove_metadata()) as writer:
         for batch in table.combine_chunks().to_batches(max_chunksize=65_536):
-            # A slice shares its parent's buffers: taking its rows writes only what belongs to it.
+            # A slice shares its parent's buffers; taking its rows copies only its own.
             writer.write_batch(batch.take(pa.array(np.arange(batch.num_rows))))
     return digest.hexdigest()
 
 
 def pipeline_digest(module: str) -> str:
-    """SHA-256 of the pipeline module's source; `ConfigError` where there is no such module."""
+    """Return the SHA-256 of the pipeline module's source; `ConfigError` if there is no such module."""
     try:
         spec = find_spec(module)
     except ModuleNotFoundError:
         spec = None
     if spec is None or spec.origin is None:
-        raise ConfigError(f"retrain.pipeline: no module named {module!r} can be found on PYTHONPATH")
+        raise ConfigError(f"retrain.pipeline: no module named {module!r} on PYTHONPATH")
     return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
 
 
@@ -43,21 +43,25 @@ def code_revision() -> str:
         return revision
     try:
         found = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True,
+            ["git", "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
             cwd=Path(__file__).parent,
-        )  # fmt: skip
+        )
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return found.stdout.strip()
 
 
 def digest_of(*parts: str) -> str:
-    """SHA-256 of texts in their order."""
+    """Return the SHA-256 of texts in their order."""
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
 
 
 class _Hashing:
-    """A file that keeps only the digest of what is written to it."""
+    """A file that keeps only the digest of its content."""
 
     closed = False
 
@@ -69,7 +73,7 @@ class _Hashing:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing is buffered."""
+        """Do nothing: no data is buffered."""
 
     def close(self) -> None:
         self.closed = True

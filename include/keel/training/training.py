@@ -1,4 +1,4 @@
-"""Train a challenger on labelled rows up to a cut, and measure it on the labelled slice after the cut."""
+"""Train a challenger on the labelled rows before a cut, and measure it on its holdout, the rows after the cut."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from keel.config import ModelConfig, RetrainConfig
 
 THRESHOLD_SLICE = 0.2
-"""Share of the training rows, the latest, on which the decision threshold is chosen by a model fitted to the rest."""
+"""Share of the training rows, the latest, on which a model of the others chooses the decision threshold."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """The times that separate what a challenger learns from and what it is judged on."""
+    """The times that separate a challenger's training rows from its holdout."""
 
     start: datetime
     cut: datetime
@@ -37,7 +37,7 @@ class Split:
 
     @classmethod
     def ending(cls, end: datetime, config: ModelConfig) -> Split:
-        """Split the labelled past of ``end``, in which all labels are due; the last ``holdout`` is held out."""
+        """Split the time before ``end`` in which labels are matured; the last ``retrain.holdout`` is the holdout."""
         plan = retrain_plan(config)
         mature = end - config.target.label_delay
         cut = mature - plan.holdout
@@ -46,7 +46,7 @@ class Split:
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """Labelled rows on both sides of the cut (columns as in the store)."""
+    """Labelled rows before and after the cut; columns as in the store."""
 
     split: Split
     training: pa.Table
@@ -54,26 +54,26 @@ class TrainingRows:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the rows a version is made from and judged on."""
+        """The SHA-256 of the training rows and the holdout together."""
         return table_digest(pa.concat_tables([self.training, self.holdout]))
 
 
 def retrain_plan(config: ModelConfig) -> RetrainConfig:
-    """Return the model's ``retrain`` section; `ConfigError` for a model that is only watched."""
+    """Return the model's ``retrain`` section; `ConfigError` for a model without one, which is only monitored."""
     if config.retrain is None:
-        raise ConfigError(f"{config.model}: retrain: no such section in model.yaml, so there is nothing to train with")
+        raise ConfigError(f"{config.model}: retrain: model.yaml has no such section, which training needs")
     return config.retrain
 
 
 def training_key(config: ModelConfig, rows: TrainingRows) -> str:
-    """Return what makes two trainings the same: data, features, target, pipeline code and seed."""
+    """Return the identity of a training: a digest of rows, features, target, pipeline code, metric and seed."""
     return digest_of(*_method(config), rows.digest)
 
 
 def training_recipe(config: ModelConfig) -> str:
-    """Return what a training does whatever rows there are: as `training_key`, with spans of time in place of rows.
+    """Return the identity of a training method: as `training_key`, with the durations of the rows in place of the rows.
 
-    One decision carried out twice by the same recipe is one training, though a label came in between.
+    A decision that is carried out twice with the same recipe is one training, even if a label arrived in between.
     """
     plan = retrain_plan(config)
     return digest_of(*_method(config), str(plan.window), str(plan.holdout))
@@ -82,9 +82,12 @@ def training_recipe(config: ModelConfig) -> str:
 def train(
     config: ModelConfig, rows: TrainingRows, *, reason: str, parent: int | None, decision_id: str = ""
 ) -> Candidate:
-    """Fit the model's pipeline before the cut and describe it by the rows after it.
+    """Fit the model's pipeline on the training rows, and measure it on the holdout.
 
-    reason, parent, decision_id: why, after which version and by which decision; kept in the tags.
+    Parameters
+    ----------
+    reason, parent, decision_id
+        Why it is trained, the version in production, and the decision; they are stored in the tags.
 
     Raises
     ------
@@ -99,10 +102,10 @@ def train(
     example = to_model_input(rows.training.slice(0, 5), config)
     threshold = _choose_threshold(config, rows.training) if config.target.kind == "binary" else None
     estimator = _fit(config, rows.training)
-    judged = score_rows(config, estimator, rows.holdout, threshold)
-    loss = row_loss(config.performance.metric, judged)
-    metrics = {name: estimate(name, judged) for name in (config.performance.metric, *config.performance.extra_metrics)}
-    _require_defined(config, metrics[config.performance.metric], judged, rows.split)
+    scored = score_rows(config, estimator, rows.holdout, threshold)
+    loss = row_loss(config.performance.metric, scored)
+    metrics = {name: estimate(name, scored) for name in (config.performance.metric, *config.performance.extra_metrics)}
+    _require_defined(config, metrics[config.performance.metric], scored, rows.split)
     reference = {
         "metric": config.performance.metric,
         "metrics": {name: e.to_dict() for name, e in metrics.items()},
@@ -129,7 +132,7 @@ def train(
     return Candidate(
         estimator=estimator,
         example=example,
-        grid=_lay_grid(config, rows, judged, loss),
+        grid=_fit_grid(config, rows, scored, loss),
         reference=reference,
         tags=tags,
         metrics={f"holdout_{name}": e.value for name, e in metrics.items() if np.isfinite(e.value)},
@@ -137,7 +140,7 @@ def train(
 
 
 def score_rows(config: ModelConfig, estimator: Any, rows: pa.Table, threshold: float | None) -> Scored:
-    """Score labelled rows with an estimator that has just been fitted; `TrainingFailed` where it cannot."""
+    """Score labelled rows with a fitted estimator; `TrainingFailed` if it raises or its scores are not finite."""
     features = to_model_input(rows, config)
     label = rows["label"].to_numpy()
     is_binary = config.target.kind == "binary"
@@ -154,24 +157,31 @@ def score_rows(config: ModelConfig, estimator: Any, rows: pa.Table, threshold: f
 
 
 def output_kinds(config: ModelConfig) -> dict[str, str]:
-    """Return the columns a model puts out and how each is counted."""
+    """Return the output columns of a model, and the kind of each."""
     if config.target.kind == "regression":
         return {"prediction": "numeric"}
     return {"score": "numeric", "prediction": "categorical"}
 
 
 def _method(config: ModelConfig) -> tuple[str, ...]:
-    """How a version is made from rows."""
+    """Return everything that determines a version but its rows."""
     plan = retrain_plan(config)
     return (
-        config.model, config.target.model_dump_json(), repr(sorted(config.features.items())), plan.pipeline,
-        str(plan.seed), config.performance.metric, pipeline_digest(plan.pipeline),
-    )  # fmt: skip
+        config.model,
+        config.target.model_dump_json(),
+        repr(sorted(config.features.items())),
+        plan.pipeline,
+        str(plan.seed),
+        config.performance.metric,
+        pipeline_digest(plan.pipeline),
+    )
 
 
 def _fit(config: ModelConfig, rows: pa.Table) -> Any:
     plan = retrain_plan(config)
-    pipeline_digest(plan.pipeline)  # a missing module is a configuration error, an import that raises is the pipeline's
+    pipeline_digest(
+        plan.pipeline
+    )  # a missing module is a configuration error; an import that raises is the pipeline's error
     try:
         estimator = import_module(plan.pipeline).build(config, plan.seed)
         return estimator.fit(to_model_input(rows, config), rows["label"].to_numpy())
@@ -180,13 +190,13 @@ def _fit(config: ModelConfig, rows: pa.Table) -> Any:
 
 
 def _choose_threshold(config: ModelConfig, rows: pa.Table) -> float:
-    """Return the score that maximises F1 on the latest training rows, judged by a model that has not seen them."""
+    """Return the threshold with the best F1 on the latest training rows, scored by a model of the earlier ones."""
     split = round(rows.num_rows * (1 - THRESHOLD_SLICE))
     earlier, later = rows.slice(0, split), rows.slice(split)
     if len(np.unique(earlier["label"].to_numpy())) < 2:
         raise TrainingFailed(f"{config.model}: the training rows hold only one class of {config.target.name!r}")
-    judged = score_rows(config, _fit(config, earlier), later, None)
-    return _best_f1_threshold(judged.label, judged.score)
+    scored = score_rows(config, _fit(config, earlier), later, None)
+    return _best_f1_threshold(scored.label, scored.score)
 
 
 def _best_f1_threshold(label: NDArray[np.float64], score: NDArray[np.float64]) -> float:
@@ -197,15 +207,15 @@ def _best_f1_threshold(label: NDArray[np.float64], score: NDArray[np.float64]) -
         return 0.5
     ranked = score[order]
     flagged = np.arange(1, len(order) + 1)
-    # Rows of one score are flagged together: only the last of them is a threshold.
+    # Rows with equal scores are flagged together: only the last of them is a threshold.
     attainable = np.append(ranked[1:] != ranked[:-1], True)
     f1 = np.where(attainable, 2 * hits / (flagged + hits[-1]), -1.0)
     return float(ranked[int(np.argmax(f1))])
 
 
-def _lay_grid(config: ModelConfig, rows: TrainingRows, judged: Scored, loss: NDArray[np.float64]) -> ReferenceGrid:
+def _fit_grid(config: ModelConfig, rows: TrainingRows, scored: Scored, loss: NDArray[np.float64]) -> ReferenceGrid:
     holdout = rows.holdout
-    for name, values in (("score", judged.score), ("prediction", judged.prediction)):
+    for name, values in (("score", scored.score), ("prediction", scored.prediction)):
         holdout = holdout.set_column(holdout.schema.get_field_index(name), name, pa.array(values, from_pandas=True))
     return ReferenceGrid.fit(
         rows.training, dict(config.features), holdout=holdout, outputs=output_kinds(config), loss=loss
@@ -225,14 +235,14 @@ def _require_rows(config: ModelConfig, rows: TrainingRows) -> None:
             raise TrainingFailed(f"{config.model}: the {part} rows hold labels other than 0 and 1")
 
 
-def _require_defined(config: ModelConfig, measured: Estimate, judged: Scored, split: Split) -> None:
-    """Refuse a holdout on which the metric means nothing: every later check would have nothing to compare with."""
+def _require_defined(config: ModelConfig, measured: Estimate, scored: Scored, split: Split) -> None:
+    """Raise `TrainingFailed` if the metric is not defined on the holdout: later checks would have no baseline."""
     if measured.defined:
         return
-    metric, n = config.performance.metric, len(judged)
+    metric, n = config.performance.metric, len(scored)
     found = f"{n:,} labelled rows from {split.cut:%Y-%m-%d %H:%M} to {split.end:%Y-%m-%d %H:%M} UTC"
     if config.target.kind == "binary":
-        found += f", {int(judged.label.sum()):,} of them positive"
+        found += f", {int(scored.label.sum()):,} of them positive"
     raise TrainingFailed(
         f"{config.model}: metric undefined on the holdout: {metric} needs {needed_for(metric)}, and there are {found}; "
         "lengthen retrain.holdout, or choose another performance.metric"

@@ -61,7 +61,7 @@ def memory_of_some(config: object, stored: Mapping[int, object], rows: object) -
 @pytest.fixture(autouse=True)
 def at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmarking, "measure_memory", memory_of_some)
-    monkeypatch.setattr(latency, "LEAST_CALLS", 20)  # the numbers are not under test
+    monkeypatch.setattr(latency, "MIN_CALLS", 20)  # the numbers are not under test
     monkeypatch.setenv("KEEL_HOME", str(home))
     monkeypatch.setenv("KEEL_MODELS_FOLDER", str(home / "models"))
     for name in ("KEEL_STORE_URL", "MLFLOW_TRACKING_URI"):

@@ -55,7 +55,7 @@ def test_the_last_holdout_of_the_mature_past_is_held_out():
 
 
 def test_a_model_that_is_only_watched_cannot_be_trained():
-    with pytest.raises(ConfigError, match="toy: retrain: no such section"):
+    with pytest.raises(ConfigError, match="toy: retrain: model.yaml has no such section"):
         Split.ending(START, PLAIN)
 
 

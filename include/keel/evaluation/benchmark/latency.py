@@ -1,8 +1,8 @@
-"""How fast versions answer: latency, throughput and load time, measured in turns.
+"""Measure latency, throughput and load time of versions, in turns.
 
-A shared machine is never quiet. Versions are therefore called one after the other on the same rows, in an order that
-is drawn anew for each round, so that whatever else the machine does falls on all of them alike: their ratios mean more
-than their milliseconds.
+Other work on a shared machine disturbs every measurement. Therefore versions are called one after the other on the same
+rows, in a new random order in each round, so that the disturbance affects all of them alike. Their ratios are more
+reliable than their milliseconds.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
     Clock = Callable[[], float]
 
 SIZES = (1, 100, 1_000)
-"""Rows in a call: one answer for one caller, and batches; one row must be among them."""
+"""Rows in a call: a single row and batches; one row must be among them."""
 SECONDS = 10.0
 QUICK_SECONDS = 1.0
 WARM_UP_CALLS = 3
-"""The first calls import, allocate and fill caches: they are made, and not counted."""
-LEAST_CALLS = 50
-"""Made though the time is over: on a busy machine the median of fewer says little."""
-MOST_CALLS = 10_000
+"""Calls that are not counted: the first ones import, allocate and fill caches."""
+MIN_CALLS = 50
+"""Minimum number of calls, even beyond the time: on a busy machine the median of fewer is not reliable."""
+MAX_CALLS = 10_000
 BATCHES = 50
-"""Different batches that calls take in turn, so that no single row's path through the model is what is measured."""
+"""Number of different batches that calls use in turn, so that no single row determines the result."""
 LOADS = 5
 
 
 @dataclass(frozen=True)
 class Latency:
-    """How long calls with so many rows took, in ms; NaN for a percentile that so few calls do not reach."""
+    """The latency in ms of calls with a number of rows; NaN for a percentile without a call beyond it."""
 
     rows: int
     calls: int
@@ -54,9 +54,9 @@ class Latency:
 
     @classmethod
     def of(cls, rows: int, seconds: Sequence[float]) -> Latency:
-        """Sum up how long each call took."""
+        """Return the latency from the seconds of each call."""
         calls = len(seconds)
-        # From where on at least one call lies beyond it.
+        # A percentile needs at least one call beyond it.
         p50, p95, p99 = (
             float(np.percentile(seconds, percent)) * 1_000 if calls * (100 - percent) >= 100 else math.nan
             for percent in (50, 95, 99)
@@ -65,10 +65,10 @@ class Latency:
 
 
 @dataclass(frozen=True)
-class Speed:
-    """How fast and how large one version is; NaN for what was not measured.
+class BenchmarkResult:
+    """The latency, throughput, memory and size of one version; NaN for what was not measured.
 
-    ``p50_ms`` to ``p99_ms`` are one row's. A ratio to another version's is worth more than a number by itself.
+    ``p50_ms`` to ``p99_ms`` are those of one row. Ratios between versions are more reliable than the numbers.
     """
 
     p50_ms: float
@@ -77,30 +77,35 @@ class Speed:
     calls: int
     batches: Mapping[int, Latency] = field(default_factory=dict)
     rows_per_second: float = math.nan
-    """Rows over the median time of a call, of the size for which that is highest."""
+    """Rows divided by the median time of a call, for the batch size with the highest value."""
     load_ms: float = math.nan
-    """Median time from asking the registry until the version can score, in a process that has loaded others before."""
+    """Median time to load the version from the registry, in a process that has loaded another before."""
     memory_mb: float = math.nan
-    """Peak of what loading the version and scoring a batch add to a process, without libraries' code."""
+    """Peak memory that loading the version and scoring a batch add to a process, without code of libraries."""
     size_mb: float = math.nan
-    """The version's model on disk."""
+    """Size of the version's model on disk."""
 
     @property
     def numbers(self) -> dict[str, float]:
-        """Every measure under the name it is logged by; a batch's as ``batch_100_p50_ms``."""
+        """Every measurement by its name in MLflow; a batch's is ``batch_100_p50_ms``."""
         batches = {
             f"batch_{rows}_{name}": getattr(latency, name)
             for rows, latency in self.batches.items()
             for name in ("p50_ms", "p95_ms", "p99_ms")
         }
         return {
-            "p50_ms": self.p50_ms, "p95_ms": self.p95_ms, "p99_ms": self.p99_ms, **batches,
-            "rows_per_second": self.rows_per_second, "load_ms": self.load_ms, "memory_mb": self.memory_mb,
+            "p50_ms": self.p50_ms,
+            "p95_ms": self.p95_ms,
+            "p99_ms": self.p99_ms,
+            **batches,
+            "rows_per_second": self.rows_per_second,
+            "load_ms": self.load_ms,
+            "memory_mb": self.memory_mb,
             "size_mb": self.size_mb,
-        }  # fmt: skip
+        }
 
-    def ratios(self, baseline: Speed) -> dict[str, float | None]:
-        """Return each measure over the baseline's; None where either was not measured."""
+    def ratios(self, baseline: BenchmarkResult) -> dict[str, float | None]:
+        """Return each measurement divided by the baseline's; None where either is missing."""
         theirs = baseline.numbers
         return {
             name: finite_or_none(value / theirs[name]) if theirs.get(name) else None
@@ -109,13 +114,13 @@ class Speed:
 
     @property
     def summary(self) -> str:
-        """The main numbers in a line."""
+        """The main measurements in one line."""
         parts = [f"{self.p50_ms:.3g} ms a row", f"{self.rows_per_second:,.0f} rows/s"]
         rest = (("to load", self.load_ms, "ms"), ("of memory", self.memory_mb, "MB"), ("on disk", self.size_mb, "MB"))
         return ", ".join(parts + [f"{value:.3g} {unit} {what}" for what, value, unit in rest if math.isfinite(value)])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return `numbers` as JSON-able values, NaN as None, and by size how many calls they rest on."""
+        """Return `numbers` as JSON-able values, NaN as None, and the number of calls by batch size."""
         calls = {"1": self.calls} | {str(rows): latency.calls for rows, latency in self.batches.items()}
         return {name: finite_or_none(value) for name, value in self.numbers.items()} | {"calls": calls}
 
@@ -128,11 +133,16 @@ def measure(
     seconds: float = SECONDS,
     seed: int = 0,
     clock: Clock = time.perf_counter,
-) -> dict[int, Speed]:
-    """Measure how fast versions score: latency for one row and for batches, and throughput.
+) -> dict[int, BenchmarkResult]:
+    """Measure the latency of versions for one row and for batches, and their throughput.
 
-    rows: what is scored; batches larger than it repeat it. seconds: for each version, the sizes sharing them alike; a
-    version that takes longer than that for `LEAST_CALLS` of each size is nevertheless called so often.
+    Parameters
+    ----------
+    rows
+        The rows to score; batches that are larger repeat them.
+    seconds
+        Time for each version, divided equally between the sizes. Each size gets at least `MIN_CALLS` calls, even if
+        they take longer.
 
     Raises
     ------
@@ -150,16 +160,13 @@ def measure(
             timed = _time_calls(models, batches, seconds / len(sizes), generator, clock)
         for version, spent in timed.items():
             taken[version][size] = Latency.of(size, spent)
-    return {version: _speed(latencies) for version, latencies in taken.items()}
+    return {version: _result(latencies) for version, latencies in taken.items()}
 
 
-def quick(
+def measure_single_row(
     models: Mapping[int, ScoringModel], rows: pa.Table, *, seed: int = 0, clock: Clock = time.perf_counter
-) -> dict[int, Speed]:
-    """Measure the latency of one row, to compare medians by, in about a second for each version.
-
-    A version that takes longer than 20 ms is nevertheless called `LEAST_CALLS` times.
-    """
+) -> dict[int, BenchmarkResult]:
+    """Measure the latency of one row in about a second for each version, or `MIN_CALLS` calls if they take longer."""
     return measure(models, rows, sizes=(1,), seconds=QUICK_SECONDS, seed=seed, clock=clock)
 
 
@@ -170,7 +177,7 @@ def time_loading(
     loads: int = LOADS,
     clock: Clock = time.perf_counter,
 ) -> dict[int, float]:
-    """Return the median time in ms that each version takes to load, in turns, after one load that does not count."""
+    """Return the median time in ms to load each version, in turns, after one load that does not count."""
     spent: dict[int, list[float]] = {version: [] for version in versions}
     for turn in range(loads + 1):
         for version, times in spent.items():
@@ -181,20 +188,20 @@ def time_loading(
     return {version: float(np.median(times)) * 1_000 for version, times in spent.items()}
 
 
-def record(registry: Registry, speeds: Mapping[int, Speed], report: Mapping[str, Any]) -> None:
-    """Log to each version's own run its numbers as metrics and the report of all, and tag the version with a summary.
+def log_to_mlflow(registry: Registry, results: Mapping[int, BenchmarkResult], report: Mapping[str, Any]) -> None:
+    """Log the measurements of each version as metrics of its run, with the report, and tag the version with a summary.
 
-    As metrics of runs, versions stand side by side wherever MLflow compares runs or versions.
+    As metrics of runs, the measurements appear wherever MLflow compares runs or versions.
     """
-    for version, speed in speeds.items():
+    for version, result in results.items():
         run_id = registry.resolve(report["model"], version=version).run_id
         registry.log_report(run_id, "benchmark", report)
-        measured = {f"benchmark_{name}": value for name, value in speed.numbers.items() if math.isfinite(value)}
+        measured = {f"benchmark_{name}": value for name, value in result.numbers.items() if math.isfinite(value)}
         with registry.reachable():
             client = registry.client
             for name, value in measured.items():
                 client.log_metric(run_id, name, value)
-        registry.set_tags(report["model"], version, {"keel.benchmark": speed.summary})
+        registry.set_tags(report["model"], version, {"keel.benchmark": result.summary})
 
 
 def _time_calls(
@@ -204,13 +211,13 @@ def _time_calls(
     generator: np.random.Generator,
     clock: Clock,
 ) -> dict[int, list[float]]:
-    """Return by version how long each call took."""
+    """Return the seconds of each call by version."""
     for model in models.values():
         for batch in batches[:WARM_UP_CALLS]:
             model.score(batch)
     order, taken = np.array(list(models)), {version: list[float]() for version in models}
     until, calls = clock() + seconds * len(models), 0
-    while calls < LEAST_CALLS or (calls < MOST_CALLS and clock() < until):
+    while calls < MIN_CALLS or (calls < MAX_CALLS and clock() < until):
         batch = batches[calls % len(batches)]
         for version in generator.permutation(order).tolist():
             began = clock()
@@ -221,20 +228,20 @@ def _time_calls(
 
 
 def _batches(rows: pa.Table, size: int, generator: np.random.Generator) -> list[pa.Table]:
-    """Draw batches of rows, each in one piece, as a caller would send them."""
+    """Draw random batches of rows."""
     return [rows.take(generator.choice(rows.num_rows, size, replace=size > rows.num_rows)) for _ in range(BATCHES)]
 
 
-def _speed(latencies: Mapping[int, Latency]) -> Speed:
+def _result(latencies: Mapping[int, Latency]) -> BenchmarkResult:
     one = latencies[1]
     fastest = max(latency.rows / latency.p50_ms * 1_000 for latency in latencies.values())
     batches = {rows: latency for rows, latency in latencies.items() if rows != 1}
-    return Speed(one.p50_ms, one.p95_ms, one.p99_ms, one.calls, batches, fastest)
+    return BenchmarkResult(one.p50_ms, one.p95_ms, one.p99_ms, one.calls, batches, fastest)
 
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Keep garbage collection, which stops whichever call it happens in, out of what is timed."""
+    """Turn garbage collection off, which would prolong the calls that it happens in."""
     was_on = gc.isenabled()
     gc.collect()
     gc.disable()

@@ -1,8 +1,8 @@
-"""How much memory a version takes, measured in processes that do nothing else.
+"""Measure the memory of versions, each in a process of its own.
 
-A fresh interpreter imports what the versions need and then forks once per version, so that neither imports nor
-whatever the calling process holds is counted. It is not the calling process that forks: it may have scored before, and
-the OpenMP threads that many estimators score with do not survive a fork.
+A new interpreter imports everything that the versions need and then forks once for each version. So neither imports nor
+the memory of the calling process are counted. The calling process does not fork itself: the OpenMP threads of many
+estimators do not survive a fork.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ log = logging.getLogger(__name__)
 MEGABYTE = 1_000_000
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 SECONDS_PER_VERSION = 120
-"""After which a version's process ends itself, whatever it hangs in and whether or not anybody still waits for it."""
+"""Time after which a version's process ends itself, even if it hangs."""
 CALLS = 3
-"""How often the rows are scored: the last time, all library code that scoring runs through is in memory."""
+"""Number of times that the rows are scored: by the last, all library code that scoring needs is in memory."""
 
 
 @dataclass(frozen=True)
-class Stored:
-    """A version's MLflow model on disk, and the threshold it decides by."""
+class StoredModel:
+    """A version's MLflow model on disk, and its decision threshold."""
 
     folder: Path
     threshold: float | None
 
 
 def size_mb(registry: Registry, model: str, version: int) -> float:
-    """Return the size in MB of a version's MLflow model on disk; raises what fetching it raises."""
+    """Return the size in MB of a version's MLflow model on disk; raises the errors of `Registry.fetch`."""
     with tempfile.TemporaryDirectory() as folder:
         return folder_mb(registry.fetch(model, version, Path(folder)))
 
@@ -64,75 +64,79 @@ def folder_mb(folder: Path) -> float:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / MEGABYTE
 
 
-def measure_memory(config: ModelConfig, stored: Mapping[int, Stored], rows: pa.Table) -> dict[int, float]:
-    """Return by version the peak of the memory, in MB, that loading it and scoring ``rows`` adds to a process.
+def measure_memory(config: ModelConfig, stored: Mapping[int, StoredModel], rows: pa.Table) -> dict[int, float]:
+    """Return the peak memory in MB that loading each version and scoring ``rows`` adds to a process.
 
-    Code of libraries is not counted, as it is there once for all versions. NaN for a version whose process did not live
-    to tell; why is logged. The kernel's accounting is good to about half an MB.
+    Code of libraries is not counted, since all versions share it. The result is NaN for a version whose process failed;
+    the reason is logged. The kernel counts memory to about half a MB.
     """
     paths = os.pathsep.join(path for path in sys.path if path)
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
-            [sys.executable, "-m", __name__], input=pickle.dumps((config, dict(stored), rows)), capture_output=True,
-            check=False, cwd=folder, env={**os.environ, "PYTHONPATH": paths},
-        )  # fmt: skip
-    told = json.loads(done.stdout) if done.returncode == 0 else {}
-    found = {version: told.get(str(version)) for version in stored}
-    if None in found.values():
-        last_words = done.stderr.decode(errors="replace").strip()[-2_000:]
-        log.warning("%s: memory was not measured (exit code %d): %s", config.model, done.returncode, last_words)
-    return {version: math.nan if peak is None else peak for version, peak in found.items()}
+            [sys.executable, "-m", __name__],
+            input=pickle.dumps((config, dict(stored), rows)),
+            capture_output=True,
+            check=False,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": paths},
+        )
+    output = json.loads(done.stdout) if done.returncode == 0 else {}
+    peaks = {version: output.get(str(version)) for version in stored}
+    if None in peaks.values():
+        errors = done.stderr.decode(errors="replace").strip()[-2_000:]
+        log.warning("%s: memory was not measured (exit code %d): %s", config.model, done.returncode, errors)
+    return {version: math.nan if peak is None else peak for version, peak in peaks.items()}
 
 
-def _answer() -> None:
-    """Read what is asked on standard input, and answer on standard output with nothing else before or after."""
-    config, stored, rows = pickle.load(sys.stdin.buffer)  # our own parent's
-    answer = os.dup(sys.stdout.fileno())
+def _main() -> None:
+    """Read the arguments from standard input, and write only the peaks to standard output."""
+    config, stored, rows = pickle.load(sys.stdin.buffer)  # from our own parent process
+    output = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     signal.alarm(2 * SECONDS_PER_VERSION * len(stored))
     import_module("mlflow.pyfunc")
-    for version, place in stored.items():
-        for name in _in_child(partial(_modules_used, config, version, place, rows)) or ():
+    for version, model in stored.items():
+        for name in _in_child(partial(_modules_used, config, version, model, rows)) or ():
             with suppress(Exception):
                 import_module(name)
-    peaks = {v: _in_child(partial(_peak_mb, config, v, place, rows)) for v, place in stored.items()}
-    os.write(answer, json.dumps(peaks).encode())
+    peaks = {v: _in_child(partial(_peak_mb, config, v, model, rows)) for v, model in stored.items()}
+    os.write(output, json.dumps(peaks).encode())
 
 
-def _modules_used(config: ModelConfig, version: int, place: Stored, rows: pa.Table) -> list[str]:
-    """Return the modules that are there once the version has scored: imported beforehand, they are none of its own."""
-    _load(config, version, place).score(rows)
+def _modules_used(config: ModelConfig, version: int, stored: StoredModel, rows: pa.Table) -> list[str]:
+    """Return the modules that are imported once the version has scored; imported beforehand, they are not counted."""
+    _load(config, version, stored).score(rows)
     return sorted(sys.modules)
 
 
-def _peak_mb(config: ModelConfig, version: int, place: Stored, rows: pa.Table) -> float:
+def _peak_mb(config: ModelConfig, version: int, stored: StoredModel, rows: pa.Table) -> float:
     process = psutil.Process()
     before = process.memory_info()
 
     def added() -> float:
-        """Peak of the resident memory, less files mapped since, which are libraries' code."""
+        """Return the peak resident memory, without files mapped since, which are code of libraries."""
         mapped = process.memory_info().shared - before.shared if hasattr(before, "shared") else 0
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT - before.rss - mapped
 
-    model = _load(config, version, place)
+    model = _load(config, version, stored)
     loading = added()
     for _ in range(CALLS):
         model.score(rows)
     return max(loading, added()) / MEGABYTE
 
 
-def _load(config: ModelConfig, version: int, place: Stored) -> ScoringModel:
+def _load(config: ModelConfig, version: int, stored: StoredModel) -> ScoringModel:
     import mlflow
 
-    return ScoringModel(config, version, mlflow.pyfunc.load_model(str(place.folder)), place.threshold)
+    return ScoringModel(config, version, mlflow.pyfunc.load_model(str(stored.folder)), stored.threshold)
 
 
 def _in_child(work: Callable[[], Any]) -> Any:
-    """Return what a fork of this process gives back from ``work``; None where it failed or was killed."""
+    """Return the result of ``work`` in a fork of this process; None if it failed or was killed."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
-        signal.alarm(SECONDS_PER_VERSION)  # a fork does not inherit it
+        signal.alarm(SECONDS_PER_VERSION)  # a fork does not inherit the alarm
         os.close(reading)
         try:
             os.write(writing, json.dumps(work()).encode())
@@ -142,10 +146,10 @@ def _in_child(work: Callable[[], Any]) -> Any:
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
-        said = pipe.read()
+        result = pipe.read()
     os.waitpid(child, 0)
-    return json.loads(said) if said else None
+    return json.loads(result) if result else None
 
 
 if __name__ == "__main__":
-    _answer()
+    _main()

@@ -17,8 +17,15 @@ import pytest
 from keel import deployments
 from keel.deployments.history import Status
 from keel.errors import ArtifactChanged, ConfigError, InsufficientData, UnknownVersion
-from keel.evaluation.benchmark.latency import LEAST_CALLS, Latency, Speed, measure, quick, time_loading
-from keel.evaluation.benchmark.memory import Stored, folder_mb, measure_memory, size_mb
+from keel.evaluation.benchmark.latency import (
+    MIN_CALLS,
+    BenchmarkResult,
+    Latency,
+    measure,
+    measure_single_row,
+    time_loading,
+)
+from keel.evaluation.benchmark.memory import StoredModel, folder_mb, measure_memory, size_mb
 from keel.ledger import entries as ledger
 from keel.rollout import benchmark as benchmarking
 from keel.rollout.benchmark import LEAST_ROWS, ROWS, benchmark_versions, choose_versions, recent_sample
@@ -113,7 +120,7 @@ def test_measure_stops_after_its_time_but_not_before_the_minimum_of_calls():
     measure(models, ONE, sizes=(1, 100), seconds=4, clock=clock)
     assert clock.now == pytest.approx(8, abs=0.5)
     clock, models = timed(lambda now, n: 3.0)
-    assert measure(models, ONE, sizes=(1,), seconds=4, clock=clock)[1].calls == LEAST_CALLS
+    assert measure(models, ONE, sizes=(1,), seconds=4, clock=clock)[1].calls == MIN_CALLS
 
 
 def test_batches_larger_than_the_rows_repeat_them():
@@ -125,7 +132,7 @@ def test_batches_larger_than_the_rows_repeat_them():
 def test_the_same_seed_draws_the_same_rows():
     def drawn(seed):
         clock, models = timed(lambda now, n: 0.1)
-        quick(models, ONE, seed=seed, clock=clock)
+        measure_single_row(models, ONE, seed=seed, clock=clock)
         return [rows["id"][0].as_py() for _, rows in models[1].calls]
 
     assert drawn(1) == drawn(1) != drawn(2)
@@ -145,7 +152,7 @@ def test_the_garbage_collector_is_off_during_timing_and_restored_afterwards(was_
     (gc.enable if was_on else gc.disable)()
     try:
         with pytest.raises(ArithmeticError):
-            quick({1: Fails(Clock(), lambda now, n: 0.1)}, ONE)
+            measure_single_row({1: Fails(Clock(), lambda now, n: 0.1)}, ONE)
         assert (gc.isenabled(), seen) == (was_on, {False})
     finally:
         gc.enable()
@@ -153,7 +160,7 @@ def test_the_garbage_collector_is_off_during_timing_and_restored_afterwards(was_
 
 def test_measure_without_rows_raises():
     with pytest.raises(InsufficientData, match="rows to score: needs at least 1 rows, got 0"):
-        quick({}, ONE.slice(0, 0))
+        measure_single_row({}, ONE.slice(0, 0))
 
 
 def test_loading_is_timed_in_turns_after_a_first_load():
@@ -168,7 +175,7 @@ def test_loading_is_timed_in_turns_after_a_first_load():
 
 
 def test_a_missing_measurement_is_none_and_has_no_ratio():
-    one = Speed(2.0, 4.0, math.nan, 50, rows_per_second=500.0, size_mb=0.0)
+    one = BenchmarkResult(2.0, 4.0, math.nan, 50, rows_per_second=500.0, size_mb=0.0)
     other = replace(one, p50_ms=3.0, memory_mb=5.0)
     assert json.loads(json.dumps(one.to_dict(), allow_nan=False)) == {
         "p50_ms": 2.0, "p95_ms": 4.0, "p99_ms": None, "rows_per_second": 500.0, "load_ms": None, "memory_mb": None,
@@ -198,7 +205,7 @@ def ws(home):
 def test_a_version_measured_twice_has_a_ratio_near_one(ws):
     model = ws.registry.load(CONFIG, 1)
     began = time.monotonic()
-    found = quick({1: model, 2: ws.registry.load(CONFIG, 1, anew=True)}, ONE)
+    found = measure_single_row({1: model, 2: ws.registry.load(CONFIG, 1, anew=True)}, ONE)
     assert time.monotonic() - began < 30  # two seconds, unless everybody else is at work here
     assert 0.5 < found[2].p50_ms / found[1].p50_ms < 2
 
@@ -213,7 +220,7 @@ def test_five_milliseconds_more_are_found_on_a_busy_machine():
             time.sleep(0.005)
             return super().score(rows)
 
-    found = quick({1: Quick(), 2: Quick(), 3: Sleeping()}, ONE)
+    found = measure_single_row({1: Quick(), 2: Quick(), 3: Sleeping()}, ONE)
     assert 0.5 < found[2].p50_ms / found[1].p50_ms < 2
     assert found[3].p50_ms - found[1].p50_ms > 4.5
 
@@ -334,13 +341,13 @@ def test_memory_and_size_are_measured_in_a_process_for_each_version(tmp_path):
 
     config = toy_config(target={"name": "y", "kind": "regression"}, performance={"metric": "mae"})
     rows = toy_rows(days=5)
-    places = {3: Stored(tmp_path / "gone", None)}
+    places = {3: StoredModel(tmp_path / "gone", None)}
     for version, weight in ((1, 0), (2, 8_000_000)):
         estimator = make_pipeline(make_column_transformer(("passthrough", ["x"])), LinearRegression())
         estimator.fit(rows.select(["x"]).to_pandas(), rows["label"].to_numpy())
         estimator[-1].ballast_ = np.random.default_rng(0).random(weight)
         mlflow.sklearn.save_model(estimator, tmp_path / str(version), pip_requirements=["scikit-learn"])
-        places[version] = Stored(tmp_path / str(version), None)
+        places[version] = StoredModel(tmp_path / str(version), None)
 
     found = measure_memory(config, places, rows)
 
