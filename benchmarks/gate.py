@@ -183,7 +183,7 @@ def segments_shown(difference: Difference, gain: float, worse: int | None, trial
             Scored(zero, zero, 9 + better), Scored(zero, zero, zero + 9), metric="mae", policy=policy,
             times=spread(FLIGHTS), segments={"carrier": carrier.astype(str)}, prior_comparisons=0,
             holdout_end=HOLDOUT_END,
-        ).segments.judged  # fmt: skip
+        ).segments.evaluated  # fmt: skip
         judged += all(segment.lower_bound > -policy.segment_margin for segment in found)
         corrected += all(segment.simultaneous[0] > -policy.segment_margin for segment in found)
     return judged / trials, corrected / trials

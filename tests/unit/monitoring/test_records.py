@@ -53,7 +53,7 @@ COMPARISON = {
     "sentence": "Challenger 2 against champion 1: better by 0.0400.",
     "metric": "brier",
     "n": 3_300,
-    "n_left_out": {"total": 12, "no usable label": 12},
+    "n_excluded": {"total": 12, "no usable label": 12},
     "champion_value": 0.21,
     "challenger_value": 0.17,
     "improvement": 0.04,
@@ -96,6 +96,13 @@ def test_to_dict_from_dict_returns_the_same_record(record):
 def test_to_dict_keeps_every_stored_key_of_a_comparison():
     plain = ComparisonRecord.from_dict(COMPARISON).to_dict()
     assert {name: plain[name] for name in COMPARISON} == COMPARISON
+
+
+def test_a_comparison_of_release_0_1_0_is_read_with_its_old_keys():
+    stored = {**COMPARISON, "n_left_out": COMPARISON["n_excluded"], "also": {"log_loss": {}}, "earlier_looks": 3}
+    del stored["n_excluded"]
+    read = ComparisonRecord.from_dict(stored)
+    assert (read.n_rows, read.extra_metrics, read.prior_comparisons) == (3_312, {"log_loss": {}}, 3)
 
 
 @pytest.mark.parametrize(

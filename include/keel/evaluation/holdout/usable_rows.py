@@ -49,7 +49,7 @@ class UsableRows:
         age = holdout_end.astimezone(UTC) - self.newest
         if not age <= policy.max_label_age:
             return (
-                f"the newest labelled row, of {self.newest:%Y-%m-%d %H:%M} UTC, is {age} older than the holdout's end, "
+                f"the newest labelled row, of {self.newest:%Y-%m-%d %H:%M} UTC, is {age} before the holdout's end, "
                 f"and at most {policy.max_label_age} are allowed: check that labels arrive, and compare again"
             )
         if self.unscored:
