@@ -36,8 +36,8 @@ def plan() -> Plan:
     """Return an even split, of which nothing will be shown: both versions are as good."""
     return Plan(
         experiment_id=EXPERIMENT, model=MODEL, champion=1, challenger=2, mode="ab", stages=(Stage(0.5),), salt="s",
-        metric="brier", margin=0.0, alpha=0.05, max_n=10**9, started_at=START, baseline=Estimate(0.2, 0.002, 5_000),
-        label_delay=DELAY,
+        metric="brier", margin=0.0, alpha=0.05, max_outcomes=10**9, started_at=START,
+        baseline=Estimate(0.2, 0.002, 5_000), label_delay=DELAY,
     )  # fmt: skip
 
 

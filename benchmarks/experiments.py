@@ -61,8 +61,8 @@ def plan_of(stages: Stages, metric: str, baseline: Estimate | None, *, seed: obj
     """Return a plan; none of the stages: shadow mode. seed: makes the salt."""
     return Plan(
         experiment_id=f"{seed}", model="simulated", champion=1, challenger=2, mode="ab" if stages else "shadow",
-        stages=stages, salt=f"salt {seed}", metric=metric, margin=0.0, alpha=ALPHA, max_n=10**6, started_at=start,
-        baseline=baseline, label_delay=DELAY,
+        stages=stages, salt=f"salt {seed}", metric=metric, margin=0.0, alpha=ALPHA, max_outcomes=10**6,
+        started_at=start, baseline=baseline, label_delay=DELAY,
     )  # fmt: skip
 
 

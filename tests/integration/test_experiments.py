@@ -151,7 +151,7 @@ def test_the_worse_version_is_rejected_and_the_champion_stays(ws):
 
 
 def test_without_a_difference_the_champion_stays_and_the_challenger_stays_a_candidate(ws):
-    serve(ws, CONFIG, start(ws, max_n=1_200), rows_of(better=0))
+    serve(ws, CONFIG, start(ws, max_outcomes=1_200), rows_of(better=0))
     watched = watch(ws, LATER)
     assert (watched.branch, watched.outcome) == ("end_experiment", "no_difference")
     assert conclude(ws, watched).outcome == "kept_champion"
@@ -178,7 +178,7 @@ def test_gross_harm_rejects_the_challenger_before_the_week_is_over_and_every_loo
 
 def test_labels_that_never_come_end_it_and_free_its_rows(ws):
     plan = start(ws)
-    assert plan.most == 60 * DAY + CONFIG.target.label_delay
+    assert plan.max_duration == 60 * DAY + CONFIG.target.label_delay
     serve(ws, CONFIG, plan, rows_of(), labels=False)
     assert watch(ws, 59).branch == "no_action"
     watched = watch(ws, 90)  # nobody has looked for a month
@@ -307,9 +307,13 @@ def test_a_retried_stop_does_not_stop_what_began_since(ws):
         ),
         ({"margin": -0.01}, ExperimentRefused, r"margin -0.01 is below the policy's 0 "),
         ({"alpha": 0.2}, ExperimentRefused, r"alpha 0.2 is above the policy\'s 0.05 \(promotion.alpha\)"),
-        ({"max_n": 0}, ExperimentRefused, "max_n"),
-        ({"least": DAY}, ExperimentRefused, "a verdict before 7 days"),
-        ({"most": 8 * DAY}, ExperimentRefused, r"most \(8d\) must be longer than least and .*label_delay together"),
+        ({"max_outcomes": 0}, ExperimentRefused, "max_outcomes"),
+        ({"min_duration": DAY}, ExperimentRefused, "a verdict before 7 days"),
+        (
+            {"max_duration": 8 * DAY},
+            ExperimentRefused,
+            r"max_duration \(8d\) must be longer than min_duration and .*label_delay together",
+        ),
     ],
 )
 def test_what_cannot_be_tried_is_refused_by_name_and_nothing_is_written(ws, asked, error, message):

@@ -78,9 +78,9 @@ def start(
             metric=metric,
             margin=margin,
             alpha=alpha,
-            max_n=max_outcomes,
-            least=least,
-            most=most,
+            max_outcomes=max_outcomes,
+            min_duration=least,
+            max_duration=most,
             actor=getuser(),
             run_id=f"cli__{now.isoformat()}",
             reason=reason,
@@ -209,9 +209,8 @@ def _print_evidence(found: Experiment, evidence: Mapping[str, Any]) -> None:
     if lower is not None:
         text += f", from {_number(lower)} to {_number(upper)}"
     method, mature = evidence["method"].replace("_", " "), evidence["matured_until"][:16].replace("T", " ")
-    rules = (
-        f"{method}, alpha {plan.alpha:g}, {evidence['n']:,} of at most {plan.max_n:,} outcomes, matured until {mature}"
-    )
+    outcomes = f"{evidence['n']:,} of at most {plan.max_outcomes:,} outcomes"
+    rules = f"{method}, alpha {plan.alpha:g}, {outcomes}, matured until {mature}"
     if found.outcome is None:
         rules += f", ends at {plan.ends_at:%Y-%m-%d %H:%M} at the latest"
     typer.echo(one_line(f"{text}; it must exceed {evidence['margin']:g} ({rules})"))

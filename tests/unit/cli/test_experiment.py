@@ -98,7 +98,7 @@ def test_experiment_is_started_shown_listed_and_stopped(home):
         serve(ws, toy_config(), plan, toy_rows(plan.started_at, days=2), labels=False)
     later = (plan.started_at + timedelta(days=30)).isoformat()
     shown = keel("show", "toy", "--end", later)
-    assert f"{plan.experiment_id} runs. Version 2 against version 1: nothing is shown yet." in shown.output
+    assert f"{plan.experiment_id} runs. Version 2 against version 1: no result yet." in shown.output
     assert "champion 1" in shown.output
     assert f"ends at {plan.ends_at:%Y-%m-%d %H:%M} at the latest" in shown.output
     found = json.loads(keel("show", "toy", "--end", later, "--json").output)
@@ -139,7 +139,7 @@ REFUSED = [
     (("--challenger", "2", "--ramp", "5:24h"), ExperimentRefused, "duration"),
     (("--challenger", "2", "--min-duration", "soon"), ExperimentRefused, "min_duration: 'soon'"),
     (("--challenger", "2", "--max-duration", "never"), ExperimentRefused, "max_duration: 'never'"),
-    (("--challenger", "2", "--max-duration", "8d"), ExperimentRefused, "most (8d) must be longer than least"),
+    (("--challenger", "2", "--max-duration", "8d"), ExperimentRefused, "(8d) must be longer than min_duration"),
     (("--challenger", "2", "--margin", "nan"), ExperimentRefused, "margin"),
     (("--challenger", "2", "--alpha", "nan"), ExperimentRefused, "alpha"),
 ]

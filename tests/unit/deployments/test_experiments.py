@@ -22,7 +22,7 @@ from tests.support.store_fixtures import NOON
 
 PLAN = Plan(
     experiment_id="experiment-1", model="toy", champion=1, challenger=2, mode="ab", stages=(Stage(0.5),), salt="s",
-    metric="brier", margin=0.0, alpha=0.05, max_n=10_000, started_at=NOON,
+    metric="brier", margin=0.0, alpha=0.05, max_outcomes=10_000, started_at=NOON,
 )  # fmt: skip
 OTHER = replace(PLAN, experiment_id="experiment-2", salt="t", started_at=NOON + timedelta(days=1))
 

@@ -130,7 +130,7 @@ class Play:
             challenger=challenger,
             mode="ab",
             stages=(Stage(0.5),),
-            max_n=MAX_OUTCOMES,
+            max_outcomes=MAX_OUTCOMES,
             salt=ACTOR,
             actor=ACTOR,
             run_id=ACTOR,

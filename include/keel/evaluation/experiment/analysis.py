@@ -56,10 +56,10 @@ def evaluate(plan: Plan, outcomes: pa.Table, assigned: pa.Table, *, now: datetim
 
     - *promote*: the challenger's mean loss is shown to be lower than the champion's by more than the margin. Both error
       rates are at most `Plan.alpha`, for any number of evaluations.
-    - *roll_back*: it is shown to be higher (with a negative margin, higher by more than that). Before `Plan.least` it
-      must be shown to be beyond `Plan.early_harm_bound`; the cause is then `HARM`.
-    - *no_difference*: neither is shown on `Plan.max_n` outcomes and after `Plan.least`, or by `Plan.ends_at`; the cause
-      of the latter is `TIME`.
+    - *roll_back*: it is shown to be higher (with a negative margin, higher by more than that). Before
+      `Plan.min_duration` it must be shown to be beyond `Plan.early_harm_bound`; the cause is then `HARM`.
+    - *no_difference*: neither is shown on `Plan.max_outcomes` outcomes and after `Plan.min_duration`, or by
+      `Plan.ends_at`; the cause of the latter is `TIME`.
     - *mismatch*: the rows are not split as planned, or one arm gets fewer labels (each has an error rate of at most
       1/`MISMATCH_EVIDENCE`), or more than `MAX_UNUSABLE_SHARE` of an arm's labelled rows are unusable at the time of a
       verdict above. The arms' losses are then not comparable.

@@ -80,7 +80,7 @@ class Bounds:
 def evaluate_rows(plan: Plan, rows: Outcomes, now: np.datetime64) -> RowTest:
     """Test usable outcomes in the order in which they became known, by the plan's method."""
     margin, moments = plan.min_improvement, _moments(plan, rows, now)
-    early = ~_lasted(rows, plan.least)[moments - 1]
+    early = ~_lasted(rows, plan.min_duration)[moments - 1]
     if plan.method == "confidence_sequence":
         found, n = running(plan.loss.of(rows.answered), rows.challenger), np.arange(1, len(rows) + 1)
         width = half_width(found.standard_error, n, alpha=plan.alpha, one_sided=True)
@@ -165,10 +165,10 @@ def label_evidence(rows: Assigned) -> Floats:
 
 def most_outcomes(plan: Plan, rows: Outcomes) -> int | None:
     """Return the number of usable outcomes after which no more count; None while more may come."""
-    lasted = _lasted(rows, plan.least)
-    if len(rows) < plan.max_n or not bool(lasted.any()):
+    lasted = _lasted(rows, plan.min_duration)
+    if len(rows) < plan.max_outcomes or not bool(lasted.any()):
         return None
-    return max(plan.max_n, int(np.argmax(lasted)) + 1)
+    return max(plan.max_outcomes, int(np.argmax(lasted)) + 1)
 
 
 def has_ended(plan: Plan, now: np.datetime64) -> bool:
@@ -191,7 +191,7 @@ def _moments(plan: Plan, rows: Outcomes, now: np.datetime64) -> Integers:
 
     The last hour is complete if it is over, or if no more outcomes count. Shadow mode has no early harm.
     """
-    least = plan.least if plan.mode == "shadow" else min(plan.least, MIN_SPAN_FOR_HARM)
+    least = plan.min_duration if plan.mode == "shadow" else min(plan.min_duration, MIN_SPAN_FOR_HARM)
     ended = has_ended(plan, now) or len(rows) == most_outcomes(plan, rows)
     hours = rows.known_at.astype("datetime64[h]")
     ends: Integers = np.flatnonzero(hours[1:] != hours[:-1]) + 1

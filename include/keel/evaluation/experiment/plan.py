@@ -58,17 +58,19 @@ SMALL_SHARE = 0.2
 BURN_IN = 1_000
 """Outcomes before which a confidence sequence decides nothing: it is valid asymptotically."""
 MIN_DURATION = timedelta(days=7)
-"""Default of `Plan.least`: each day of the week once. The better version of the first days may be worse afterwards."""
+"""Default of `Plan.min_duration`: each day of the week once. The better version of the first days may be worse
+afterwards."""
 MAX_DURATION = timedelta(days=60)
-"""Default of `Plan.most`: a difference that takes longer to show is too small to matter, and labels that are missing by
-then may never arrive."""
+"""Default of `Plan.max_duration`: a difference that takes longer to show is too small to matter, and labels that are
+missing by then may never arrive."""
 NO_END = timedelta(days=3_650)
 """Maximum duration of a plan that was stored before plans had one."""
 EARLY_HARM_SHARE = 0.25
-"""Share of the champion's mean loss: a challenger that is worse by more is stopped before ``least``. Equal versions of
-flight_delay differ by a tenth or so for the first days, in either direction."""
-RENAMED = {"promised": "baseline"}
-"""Names of fields in plans that 0.1.0 stored."""
+"""Share of the champion's mean loss: a challenger that is worse by more is stopped before ``min_duration``. Equal
+versions of flight_delay differ by a tenth or so for the first days, in either direction."""
+STORED_AS = {"max_outcomes": "max_n", "min_duration": "least", "max_duration": "most", "baseline": "promised"}
+"""Keys of stored plans that differ from the fields' names. The ledger's rows cannot change, and a scoring service of
+0.1.0 reads plans under these keys."""
 UNKNOWN_LOSS = 0.5
 """The expected loss in [0, 1] where the champion's is not known: the middle."""
 
@@ -103,15 +105,15 @@ class Plan:
     """In units of the metric, as `promotion.margin`; the improvement must be shown to exceed it."""
     alpha: float
     """Bound of each error rate: of promoting a version not better than the margin, of rolling back one not worse."""
-    max_n: int
-    """Number of outcomes after which it ends without a difference, unless that is before ``least``."""
+    max_outcomes: int
+    """Number of outcomes after which it ends without a difference, unless that is before ``min_duration``."""
     started_at: datetime
     baseline: Estimate | None = None
     """The champion's mean loss on its holdout (`baseline_loss`). It gives the cap of a regression's errors and the
     centre of the bets. It affects how soon a difference shows, but no error rate."""
-    least: timedelta = MIN_DURATION
+    min_duration: timedelta = MIN_DURATION
     """Time that the rows must span before a verdict; only a clearly harmful challenger is stopped earlier."""
-    most: timedelta = MAX_DURATION
+    max_duration: timedelta = MAX_DURATION
     """Time from the start after which it ends, with the outcomes known by then."""
     label_delay: timedelta = timedelta(0)
     """Time after which a row's label is matured: `target.label_delay` at the start of the experiment. It is fixed
@@ -126,9 +128,12 @@ class Plan:
         names = {name: getattr(self, name) for name in ("experiment_id", "model", "salt")}
         yield from plan_checks.check_names(names, champion=self.champion, challenger=self.challenger)
         yield from plan_checks.check_mode(self.mode)
-        yield from plan_checks.check_numbers(alpha=self.alpha, margin=self.margin, max_n=self.max_n)
+        yield from plan_checks.check_numbers(alpha=self.alpha, margin=self.margin, max_outcomes=self.max_outcomes)
         yield from plan_checks.check_times(
-            started_at=self.started_at, least=self.least, most=self.most, stages=self.stages
+            started_at=self.started_at,
+            min_duration=self.min_duration,
+            max_duration=self.max_duration,
+            stages=self.stages,
         )
         yield from plan_checks.check_metric(
             self.metric, margin=self.margin, baseline=self.baseline, champion=self.champion
@@ -150,7 +155,7 @@ class Plan:
             return "betting", "the allocation changes, which the confidence sequence does not allow"
         if min(min(share, 1 - share) for share in shares) < SMALL_SHARE:
             return "betting", f"an arm gets less than {SMALL_SHARE:.0%}, and betting needs no large samples"
-        if self.max_n < BURN_IN:
+        if self.max_outcomes < BURN_IN:
             return "betting", f"it ends before {BURN_IN:,} outcomes, and betting needs no large samples"
         return "confidence_sequence", "the allocation is fixed, and both arms are large"
 
@@ -173,7 +178,7 @@ class Plan:
 
     @property
     def early_harm_bound(self) -> float:
-        """The smallest improvement that is tolerated before ``least``, a difference of mean losses in [0, 1].
+        """The smallest improvement that is tolerated before ``min_duration``, a difference of mean losses in [0, 1].
 
         It lies below `harm_bound` by `EARLY_HARM_SHARE` of the champion's expected loss.
         """
@@ -182,7 +187,7 @@ class Plan:
     @property
     def ends_at(self) -> datetime:
         """The time at which it ends at the latest."""
-        return self.started_at + self.most
+        return self.started_at + self.max_duration
 
     @property
     def centre(self) -> float:
@@ -204,42 +209,39 @@ class Plan:
         return f"{self.salt}|".encode()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-able values, from which `from_dict` makes the same plan."""
+        """Return the plan as the ledger stores it: JSON-able values, under the keys of `STORED_AS`."""
         stages = [
             {"share": stage.share, "seconds": stage.duration and stage.duration.total_seconds()}
             for stage in self.stages
         ]
-        baseline = self.baseline and asdict(self.baseline)
-        plain = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {
-            **plain,
+        plain = {
+            **{field.name: getattr(self, field.name) for field in fields(self)},
             "stages": stages,
-            "baseline": baseline,
+            "baseline": self.baseline and asdict(self.baseline),
             "started_at": self.started_at.isoformat(),
-            "least": self.least.total_seconds(),
-            "most": self.most.total_seconds(),
-            "label_delay": self.label_delay.total_seconds(),
+            **{name: getattr(self, name).total_seconds() for name in ("min_duration", "max_duration", "label_delay")},
         }
+        return {STORED_AS.get(name, name): value for name, value in plain.items()}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Plan:
-        """Return the plan that `to_dict` stored, in this release or in 0.1.0."""
-        kept = {RENAMED.get(name, name): value for name, value in stored.items()}
+        """Return the plan that `to_dict` stored, in this release or in 0.1.0; keys may be the fields' names too."""
+        names = {key: name for name, key in STORED_AS.items()}
+        plain = {names.get(key, key): value for key, value in stored.items()}
         stages = tuple(
             Stage(stage["share"], None if stage["seconds"] is None else timedelta(seconds=stage["seconds"]))
-            for stage in kept["stages"]
+            for stage in plain["stages"]
         )
-        baseline = kept.get("baseline")
-        most = kept.get("most", NO_END.total_seconds())
+        baseline = plain.get("baseline")
+        seconds = {name: plain[name] for name in ("min_duration", "label_delay")}
+        seconds["max_duration"] = plain.get("max_duration", NO_END.total_seconds())
         return cls(
             **{
-                **kept,
+                **plain,
                 "stages": stages,
-                "started_at": datetime.fromisoformat(kept["started_at"]),
+                "started_at": datetime.fromisoformat(plain["started_at"]),
                 "baseline": baseline and Estimate(**baseline),
-                "least": timedelta(seconds=kept["least"]),
-                "most": timedelta(seconds=most),
-                "label_delay": timedelta(seconds=kept["label_delay"]),
+                **{name: timedelta(seconds=value) for name, value in seconds.items()},
             }
         )
 

@@ -32,27 +32,32 @@ def check_mode(mode: str) -> Iterator[str]:
         yield f"mode must be 'ab' or 'shadow', not {mode!r}"
 
 
-def check_numbers(*, alpha: float, margin: float, max_n: int) -> Iterator[str]:
+def check_numbers(*, alpha: float, margin: float, max_outcomes: int) -> Iterator[str]:
     """Yield the problems of the error level, the margin and the number of outcomes."""
     if not 0 < alpha < 0.5:
         yield f"alpha ({alpha}) must lie between 0 and 0.5"
     if not math.isfinite(margin):
         yield f"margin ({margin}) must be a number"
-    if max_n < 1:
-        yield f"max_n ({max_n}) must be at least 1"
+    if max_outcomes < 1:
+        yield f"max_outcomes ({max_outcomes}) must be at least 1"
 
 
-def check_times(*, started_at: datetime, least: timedelta, most: timedelta, stages: Sequence[Stage]) -> Iterator[str]:
+def check_times(
+    *, started_at: datetime, min_duration: timedelta, max_duration: timedelta, stages: Sequence[Stage]
+) -> Iterator[str]:
     """Yield the problems of the start, of the shortest and longest duration, and of a ramp longer than these."""
     if started_at.utcoffset() is None:
         yield "started_at must have a time zone"
-    if least < timedelta(0):
-        yield f"least ({least}) must not be negative"
-    if most <= least:
-        yield f"most ({most}) must be longer than least ({least}), before which there is no verdict"
+    if min_duration < timedelta(0):
+        yield f"min_duration ({min_duration}) must not be negative"
+    if max_duration <= min_duration:
+        yield (
+            f"max_duration ({max_duration}) must be longer than min_duration ({min_duration}), "
+            "before which there is no verdict"
+        )
     ramp = sum((stage.duration or timedelta(0) for stage in stages), timedelta(0))
-    if most <= ramp:
-        yield f"most ({most}) must be longer than the ramp ({ramp}), or its last stage is never reached"
+    if max_duration <= ramp:
+        yield f"max_duration ({max_duration}) must be longer than the ramp ({ramp}), or its last stage is never reached"
 
 
 def check_metric(metric: str, *, margin: float, baseline: Estimate | None, champion: int) -> Iterator[str]:

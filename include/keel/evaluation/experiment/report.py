@@ -85,7 +85,7 @@ class ExperimentEvaluation:
     champion: ArmReport
     challenger: ArmReport
     n: int
-    """Evaluated outcomes, of at most ``plan.max_n``; in shadow mode each is of both versions."""
+    """Evaluated outcomes, of at most ``plan.max_outcomes``; in shadow mode each is of both versions."""
     improvement: float
     """The champion's mean loss less the challenger's; positive is better."""
     lower_bound: float
@@ -130,7 +130,7 @@ class ExperimentEvaluation:
                 return f"{self._versions()}: no result in the maximum duration of {self._duration}: {self._missing()}."
             case ExperimentVerdict.MISMATCH:
                 return f"{self._versions()}: the comparison is not valid, as {self._fault()}."
-        first = self.plan.started_at + self.plan.least
+        first = self.plan.started_at + self.plan.min_duration
         wait = f"; the first verdict needs rows of {first:%Y-%m-%d %H:%M}" if self.matured_until < first else ""
         return f"{self._versions()}: no result yet{wait}. {self._numbers()}"
 
@@ -140,14 +140,14 @@ class ExperimentEvaluation:
 
     @property
     def _duration(self) -> str:
-        return shown_duration(self.plan.most)
+        return shown_duration(self.plan.max_duration)
 
     def _worse(self) -> str:
         """Return how much worse the challenger is, and why it is stopped early."""
         if self.cause != HARM:
             return "worse"
         harm = -self.plan.early_harm_bound * self.plan.loss.cap
-        return f"worse by more than {harm:.4f}, the limit during the first {shown_duration(self.plan.least)}"
+        return f"worse by more than {harm:.4f}, the limit during the first {shown_duration(self.plan.min_duration)}"
 
     def _missing(self) -> str:
         """Return why there is no outcome, and what to check."""
@@ -163,7 +163,7 @@ class ExperimentEvaluation:
 
     def _numbers(self) -> str:
         new, old = self.challenger, self.champion
-        limit = f" of at most {self.plan.max_n:,}" if self.verdict is ExperimentVerdict.RUNNING else ""
+        limit = f" of at most {self.plan.max_outcomes:,}" if self.verdict is ExperimentVerdict.RUNNING else ""
         if not min(new.n, old.n):
             return f"There are {self.n:,} outcomes{limit}, but not of both versions."
         losses = f"its mean {self.loss} is {new.mean_loss:.4f}, that of version {old.version} {old.mean_loss:.4f}"

@@ -1,59 +1,69 @@
-"""What people ask of an experiment, and how they write it."""
+"""The parameters of an experiment, and how people write them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypedDict
 
 from keel.config.loading import parse_duration
+from keel.config.renames import PARAMETERS
 from keel.errors import ExperimentRefused
 from keel.evaluation.experiment.plan import Stage
 
 if TYPE_CHECKING:
     from keel.evaluation.experiment.plan import Mode
 
-MAX_N = 100_000
-"""Outcomes after which an experiment ends by itself, where nobody says: a difference that does not show in so many is
-of no use to anybody."""
+MAX_OUTCOMES = 100_000
+"""Default number of outcomes after which an experiment ends: a difference that needs more is too small to matter."""
 
 
 class ExperimentParameters(TypedDict, total=False):
-    """What an experiment is started with. What is left out, or None, is as the gate asks, or usual.
+    """The parameters of an experiment. Those that are left out, or None, have the policy's value or a default.
 
-    An experiment may ask for more than the gate, not for less.
+    An experiment may require more than the policy, but not less.
     """
 
     challenger: int | None
-    """The version to try; the staged one."""
+    """The version to try; default: the staged one."""
     mode: Mode
     stages: Sequence[Stage]
-    """None in shadow mode."""
+    """Empty in shadow mode."""
     metric: str | None
-    """`performance.metric`."""
+    """Default: `performance.metric`."""
     margin: float | None
-    """`promotion.margin`."""
+    """Default: `promotion.margin`."""
     alpha: float | None
-    """`promotion.alpha`."""
-    max_n: int
-    """Outcomes after which it ends without a difference shown; `MAX_N`."""
-    least: timedelta | None
-    """How long it lasts before a verdict; `keel.evaluation.experiment.plan.MIN_DURATION`."""
-    most: timedelta | None
-    """After how long it ends in any case; `keel.evaluation.experiment.plan.MAX_DURATION`, and the label delay more."""
+    """Default: `promotion.alpha`."""
+    max_outcomes: int
+    """Number of outcomes after which it ends without a difference; default: `MAX_OUTCOMES`."""
+    min_duration: timedelta | None
+    """Time before a verdict; default: `keel.evaluation.experiment.plan.MIN_DURATION`."""
+    max_duration: timedelta | None
+    """Time after which it ends in any case; default: `keel.evaluation.experiment.plan.MAX_DURATION` and the label
+    delay."""
     salt: str | None
-    """One of its own."""
+    """Default: the experiment's id."""
+
+
+def refuse_renamed(parameters: Mapping[str, object]) -> None:
+    """Raise `ExperimentRefused` for a parameter by its name in 0.1.0, and `TypeError` for an unknown one."""
+    for name in parameters:
+        if name in PARAMETERS:
+            raise ExperimentRefused(f"{name} is now {PARAMETERS[name]}")
+        if name not in ExperimentParameters.__annotations__:
+            raise TypeError(f"{name!r} is no parameter of an experiment")
 
 
 def stages_of(*, mode: str, allocation: float | None, ramp: str | None) -> tuple[Stage, ...]:
-    """Return the stages that people ask for: one share in (0, 1), or a ramp of percentages with their durations.
+    """Return the stages of an allocation, a share in (0, 1), or of a ramp, percentages with their durations.
 
-    A shadow has none, an A/B test half and half where nobody says.
+    Without either, a shadow experiment has no stages and an A/B test is split in half.
 
     Raises
     ------
     ExperimentRefused
-        Both are given, or a ramp is not written so.
+        Both are given, or the ramp is malformed.
 
     >>> stages_of(mode="ab", allocation=None, ramp="5:24h,50")
     (Stage(share=0.05, duration=datetime.timedelta(days=1)), Stage(share=0.5, duration=None))
@@ -67,21 +77,21 @@ def stages_of(*, mode: str, allocation: float | None, ramp: str | None) -> tuple
     return (Stage(allocation),)
 
 
-def duration_of(name: str, asked: str | None) -> timedelta | None:
-    """Return what a duration such as ``14d`` says, by its parameter's name; None where nobody says.
+def duration_of(name: str, text: str | None) -> timedelta | None:
+    """Return a parameter's duration, written such as ``14d``; None for an empty one.
 
     Raises
     ------
     ExperimentRefused
-        That is no duration.
+        The text is no duration.
 
-    >>> duration_of("most", "90d")
+    >>> duration_of("max_duration", "90d")
     datetime.timedelta(days=90)
     """
     try:
-        return parse_duration(asked) if asked else None  # type: ignore[return-value]
+        return parse_duration(text) if text else None  # type: ignore[return-value]
     except ValueError as error:
-        raise ExperimentRefused(f"{name}: {asked!r}: {error}") from None
+        raise ExperimentRefused(f"{name}: {text!r}: {error}") from None
 
 
 def _stage(part: str, ramp: str) -> Stage:

@@ -18,7 +18,7 @@ from keel.ledger import entries as ledger
 from keel.monitoring.records import Action, ExperimentRequest
 from keel.monitoring.storage import derived_id, request_id, store_decision
 from keel.rollout.eligibility import promotable, require_promotable
-from keel.rollout.experiment.parameters import MAX_N, ExperimentParameters
+from keel.rollout.experiment.parameters import MAX_OUTCOMES, ExperimentParameters, refuse_renamed
 from keel.stats.metrics.losses import ROW_LOSSES
 from keel.stats.sequential.bounded_losses import baseline_loss
 from keel.training.datasets import recent_rows
@@ -59,6 +59,7 @@ def start_experiment(
 
     """
     _require_reason(config, reason)
+    refuse_renamed(parameters)
     experiment_id = identity_of(config.model, run_id)
     known = {each.plan.experiment_id: each.plan for each in experiments.list_all(ws.store, config.model)}
     plan = known.get(experiment_id)
@@ -143,19 +144,19 @@ def _planned(
         metric=metric,
         margin=_min_margin(config, metric) if margin is None else margin,
         alpha=config.promotion.alpha if alpha is None else alpha,
-        max_n=parameters.get("max_n", MAX_N),
-        least=parameters.get("least") or MIN_DURATION,
-        most=parameters.get("most") or MAX_DURATION + delay,
+        max_outcomes=parameters.get("max_outcomes", MAX_OUTCOMES),
+        min_duration=parameters.get("min_duration") or MIN_DURATION,
+        max_duration=parameters.get("max_duration") or MAX_DURATION + delay,
         started_at=now,
         baseline=_baseline(ws, config, champion, metric),
         label_delay=delay,
     )
     if laxer := laxer_than_the_gate(config, plan):
         raise ExperimentRefused(f"{config.model}: {laxer}")
-    if plan.most <= plan.least + delay:
+    if plan.max_duration <= plan.min_duration + delay:
         raise ExperimentRefused(
-            f"{config.model}: most ({shown_duration(plan.most)}) must be longer than least and target.label_delay "
-            f"together ({shown_duration(plan.least + delay)}), or it ends before a verdict is possible"
+            f"{config.model}: max_duration ({shown_duration(plan.max_duration)}) must be longer than min_duration and "
+            f"target.label_delay together ({shown_duration(plan.min_duration + delay)}), or no verdict is possible"
         )
     return plan
 
@@ -177,10 +178,10 @@ def laxer_than_the_gate(config: ModelConfig, plan: Plan) -> str:
     if plan.label_delay < config.target.label_delay:
         before, now = shown_duration(plan.label_delay), shown_duration(config.target.label_delay)
         return f"its labels counted {before} after their rows, and the policy's target.label_delay is {now}"
-    if plan.least < MIN_DURATION:
+    if plan.min_duration < MIN_DURATION:
         return (
-            f"least is {shown_duration(plan.least)}, and a verdict before {MIN_DURATION.days} days would rest on some "
-            "days of the week only"
+            f"min_duration is {shown_duration(plan.min_duration)}, and a verdict before {MIN_DURATION.days} days would "
+            "rest on some days of the week only"
         )
     return ""
 

@@ -27,7 +27,7 @@ WORSE = 0.6
 def plan(**changes):
     settings = {
         "experiment_id": "e", "model": "m", "champion": 1, "challenger": 2, "mode": "ab", "stages": HALF, "salt": "s",
-        "metric": "brier", "margin": 0.0, "alpha": 0.05, "max_n": 100_000, "started_at": START,
+        "metric": "brier", "margin": 0.0, "alpha": 0.05, "max_outcomes": 100_000, "started_at": START,
         "baseline": Estimate(0.2, 0.002, 5_000), "label_delay": DELAY, **changes,
     }  # fmt: skip
     return Plan(**settings)
@@ -76,7 +76,7 @@ def test_a_better_challenger_is_promoted_an_equal_one_runs_on_and_a_worse_one_is
         assert found.decided_at is None
         assert "no result yet" in found.sentence
     else:
-        least = MIN_SPAN_FOR_HARM if found.cause == "harm" else made.least
+        least = MIN_SPAN_FOR_HARM if found.cause == "harm" else made.min_duration
         assert START + least + DELAY <= found.decided_at <= END
         assert found.cause == ("harm" if verdict is ExperimentVerdict.ROLL_BACK and made.mode == "ab" else None)
         bets = (found.evidence_better, found.evidence_worse)
@@ -113,16 +113,16 @@ def test_only_the_order_of_rows_of_one_time_may_matter():
 
 
 def test_there_is_no_verdict_before_the_minimum_duration():
-    early = plan(least=timedelta(0), max_n=2_000)
+    early = plan(min_duration=timedelta(0), max_outcomes=2_000)
     outcomes, assigned = served(early, -1.5)
     soon = look(early, outcomes, assigned)
     assert soon.verdict is ExperimentVerdict.ROLL_BACK
     assert soon.decided_at < START + timedelta(days=7)
     outcomes, assigned = served(early, WORSE)
-    late = look(plan(least=timedelta(days=14)), outcomes, assigned)
+    late = look(plan(min_duration=timedelta(days=14)), outcomes, assigned)
     assert late.verdict is ExperimentVerdict.ROLL_BACK
     assert late.decided_at >= START + timedelta(days=14)
-    equal = plan(least=timedelta(days=14), max_n=2_000)
+    equal = plan(min_duration=timedelta(days=14), max_outcomes=2_000)
     found = look(equal, *served(equal))
     assert found.verdict is ExperimentVerdict.NO_DIFFERENCE
     assert found.decided_at >= START + timedelta(days=14)
@@ -130,23 +130,23 @@ def test_there_is_no_verdict_before_the_minimum_duration():
 
 
 def test_a_start_before_the_data_does_not_shorten_the_minimum_duration():
-    made = plan(started_at=START - timedelta(days=30), max_n=2_000)
+    made = plan(started_at=START - timedelta(days=30), max_outcomes=2_000)
     found = look(made, *served(made, WORSE))
     assert found.verdict is ExperimentVerdict.ROLL_BACK
-    assert found.decided_at >= START + made.least
+    assert found.decided_at >= START + made.min_duration
     ended = look(made, *served(made))
     assert ended.verdict is ExperimentVerdict.NO_DIFFERENCE
-    assert ended.decided_at >= START + made.least
+    assert ended.decided_at >= START + made.min_duration
 
 
 def test_without_a_difference_it_ends_at_the_maximum_of_outcomes():
-    made = plan(max_n=3_000)
+    made = plan(max_outcomes=3_000)
     outcomes, assigned = served(made)
     found = look(made, outcomes, assigned)
     assert (found.verdict, found.n) == (ExperimentVerdict.NO_DIFFERENCE, 3_000)
     assert found.champion.n + found.challenger.n == 3_000
     assert "no difference is shown" in found.sentence
-    better = plan(max_n=3_000, stages=HALF)
+    better = plan(max_outcomes=3_000, stages=HALF)
     assert look(better, *served(better, 4.0)).verdict is ExperimentVerdict.PROMOTE
 
 
@@ -159,20 +159,20 @@ def test_a_clearly_harmful_challenger_is_stopped_before_the_minimum_duration(cha
     made = plan(**changes)
     found = look(made, *served(made, HARMFUL))
     assert (found.verdict, found.cause) == (ExperimentVerdict.ROLL_BACK, "harm")
-    assert START + MIN_SPAN_FOR_HARM + DELAY <= found.decided_at < START + made.least
+    assert START + MIN_SPAN_FOR_HARM + DELAY <= found.decided_at < START + made.min_duration
     assert found.upper_bound < made.early_harm_bound < 0
     assert "is worse by more than 0.0500, the limit during the first 7d" in found.sentence
 
 
 def test_smaller_harm_and_improvements_wait_for_the_minimum_duration():
-    made = plan(least=timedelta(days=12))
+    made = plan(min_duration=timedelta(days=12))
     for quality, verdict in ((WORSE, ExperimentVerdict.ROLL_BACK), (40.0, ExperimentVerdict.PROMOTE)):
         found = look(made, *served(made, quality))
         assert (found.verdict, found.cause) == (verdict, None)
-        assert found.decided_at >= START + made.least + DELAY
-        known = look(replace(made, least=timedelta(0)), *served(made, quality))
+        assert found.decided_at >= START + made.min_duration + DELAY
+        known = look(replace(made, min_duration=timedelta(0)), *served(made, quality))
         assert known.verdict is verdict, "it was shown before"
-        assert known.decided_at < START + made.least
+        assert known.decided_at < START + made.min_duration
 
 
 @pytest.mark.parametrize("changes", [PLANS["confidence sequence"], PLANS["canary"], PLANS["ramp"]])
@@ -182,7 +182,7 @@ def test_evidence_of_early_harm_is_evidence_of_harm(changes, quality):
     rows, _ = read_rows(made, *served(made, quality), now=END)
     until = np.datetime64(END.replace(tzinfo=None), "us")
     durations = timedelta(days=30), MIN_SPAN_FOR_HARM
-    gross, any_harm = (evaluate_rows(replace(made, least=least), rows, until) for least in durations)
+    gross, any_harm = (evaluate_rows(replace(made, min_duration=least), rows, until) for least in durations)
     assert (gross.moments == any_harm.moments).all()
     assert gross.early.all()
     assert not any_harm.early.any()
@@ -195,7 +195,7 @@ def test_a_shadow_experiment_is_not_stopped_early():
     made = plan(**SHADOW)
     found = look(made, *served(made, HARMFUL))
     assert (found.verdict, found.cause) == (ExperimentVerdict.ROLL_BACK, None)
-    assert found.decided_at >= START + made.least + DELAY
+    assert found.decided_at >= START + made.min_duration + DELAY
 
 
 def test_early_harm_allows_for_a_negative_margin():
@@ -206,7 +206,7 @@ def test_early_harm_allows_for_a_negative_margin():
 
 @pytest.mark.parametrize("changes", PLANS.values(), ids=PLANS)
 def test_without_a_difference_it_ends_at_the_maximum_duration(changes):
-    made = plan(most=timedelta(days=10, minutes=20), **changes)
+    made = plan(max_duration=timedelta(days=10, minutes=20), **changes)
     outcomes, assigned = served(made)
     found = look(made, outcomes, assigned)
     assert (found.verdict, found.cause) == (ExperimentVerdict.NO_DIFFERENCE, "time")
@@ -226,16 +226,16 @@ def test_a_result_counts_before_the_maximum_duration_and_not_after_it(changes, q
     outcomes, assigned = served(made, quality)
     shown = look(made, outcomes, assigned)
     lasted = shown.decided_at - START
-    if lasted > made.least:
-        soon = look(replace(made, most=lasted - timedelta(hours=1)), outcomes, assigned)
+    if lasted > made.min_duration:
+        soon = look(replace(made, max_duration=lasted - timedelta(hours=1)), outcomes, assigned)
         assert (soon.verdict, soon.cause) == (ExperimentVerdict.NO_DIFFERENCE, "time")
-    same = look(replace(made, most=max(lasted, timedelta(days=7.1))), outcomes, assigned)
+    same = look(replace(made, max_duration=max(lasted, timedelta(days=7.1))), outcomes, assigned)
     assert (same.verdict, same.decided_at, same.n) == (shown.verdict, shown.decided_at, shown.n)
 
 
 @pytest.mark.parametrize("changes", PLANS.values(), ids=PLANS)
 def test_an_experiment_without_labels_ends_and_says_what_to_check(changes):
-    made = plan(most=timedelta(days=10), **changes)
+    made = plan(max_duration=timedelta(days=10), **changes)
     outcomes, assigned = served(made)
     found = look(made, outcomes.slice(0, 0), assigned)
     assert (found.verdict, found.cause, found.n) == (ExperimentVerdict.NO_DIFFERENCE, "time", 0)
@@ -407,7 +407,7 @@ def test_label_evidence_keeps_its_level_and_combines_both_splits():
 
 def test_single_days_on_which_one_version_is_worse_do_not_decide():
     """On three bad days of twenty the challenger is hopeless: the rows alone show it to be worse."""
-    made = plan(least=timedelta(0), metric="brier")
+    made = plan(min_duration=timedelta(0), metric="brier")
     times, champion, challenger = weathered(N, 0, 1.5)
     off = np.isin((times - times[0]) // np.timedelta64(1, "D"), (7, 12, 16))
     challenger = replace(challenger, score=np.where(off, 1 - challenger.score, challenger.score))

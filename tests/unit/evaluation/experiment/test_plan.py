@@ -35,7 +35,8 @@ PROMISED = Estimate(2.0, 0.01, 10_000)
 def plan(**changes):
     settings = {
         "experiment_id": "e", "model": "m", "champion": 1, "challenger": 2, "mode": "ab", "stages": (Stage(0.5),),
-        "salt": "s", "metric": "brier", "margin": 0.0, "alpha": 0.05, "max_n": 10_000, "started_at": START, **changes,
+        "salt": "s", "metric": "brier", "margin": 0.0, "alpha": 0.05, "max_outcomes": 10_000,
+        "started_at": START, **changes,
     }  # fmt: skip
     return Plan(**settings)
 
@@ -59,10 +60,13 @@ def plan(**changes):
         ({"alpha": 0.5}, "between 0 and 0.5"),
         ({"alpha": float("nan")}, "between 0 and 0.5"),
         ({"margin": float("inf")}, "margin"),
-        ({"max_n": 0}, "at least 1"),
-        ({"least": timedelta(days=-1)}, "must not be negative"),
-        ({"most": timedelta(days=7)}, r"most \(7 days, 0:00:00\) must be longer than least"),
-        ({"stages": RAMP, "least": timedelta(0), "most": timedelta(days=3)}, r"longer than the ramp \(3 days"),
+        ({"max_outcomes": 0}, "at least 1"),
+        ({"min_duration": timedelta(days=-1)}, "must not be negative"),
+        ({"max_duration": timedelta(days=7)}, r"max_duration \(7 days, 0:00:00\) must be longer than min_duration"),
+        (
+            {"stages": RAMP, "min_duration": timedelta(0), "max_duration": timedelta(days=3)},
+            r"longer than the ramp \(3 days",
+        ),
         ({"salt": ""}, "salt must not be empty"),
         ({"metric": "f1"}, "has no loss per row; .*: accuracy, brier"),
         ({"metric": "mae"}, "no value at which to cap an error"),
@@ -82,7 +86,12 @@ def test_a_plan_that_cannot_end_in_a_verdict_is_refused(changes, says):
     [
         plan(),
         plan(
-            stages=RAMP, metric="mae", baseline=PROMISED, margin=0.1, least=timedelta(hours=36), most=timedelta(days=90)
+            stages=RAMP,
+            metric="mae",
+            baseline=PROMISED,
+            margin=0.1,
+            min_duration=timedelta(hours=36),
+            max_duration=timedelta(days=90),
         ),
         plan(mode="shadow", stages=(), started_at=datetime(2026, 1, 1, 2, tzinfo=timezone(timedelta(hours=2)))),
     ],
@@ -100,7 +109,7 @@ def test_a_plan_survives_a_round_trip_through_json(made):
         ({"stages": (Stage(0.9),)}, "betting"),
         ({"stages": RAMP}, "betting"),
         ({"stages": (Stage(0.3, timedelta(days=1)), Stage(0.5))}, "betting"),
-        ({"max_n": 999}, "betting"),
+        ({"max_outcomes": 999}, "betting"),
         ({"mode": "shadow", "stages": ()}, "paired_blocks"),
     ],
 )
@@ -110,8 +119,15 @@ def test_the_method_follows_from_the_plan(changes, method):
     assert made.method_with_reason[1]
 
 
+def test_to_dict_keeps_the_keys_that_release_0_1_stored():
+    stored = plan(baseline=PROMISED).to_dict()
+    assert (stored["max_n"], stored["least"], stored["most"]) == (10_000, 7 * 86_400.0, 60 * 86_400.0)
+    assert stored["promised"]["value"] == PROMISED.value
+    assert not {"max_outcomes", "min_duration", "max_duration", "baseline"} & stored.keys()
+
+
 def test_a_stored_plan_without_a_maximum_duration_can_be_read():
-    kept = plan(least=timedelta(days=80), most=timedelta(days=90)).to_dict()
+    kept = plan(min_duration=timedelta(days=80), max_duration=timedelta(days=90)).to_dict()
     del kept["most"]
     assert Plan.from_dict(kept).ends_at > START + timedelta(days=3_000)
 

@@ -34,8 +34,8 @@ def plan(trial: int) -> Plan:
     return Plan(
         experiment_id=f"e{trial}", model="m", champion=1, challenger=2, mode="shadow" if shadow else "ab",
         stages=() if shadow else (Stage(0.2, timedelta(minutes=3)), Stage(0.5)), salt="s", metric=metric, margin=0.0,
-        alpha=0.05, max_n=50, started_at=START, baseline=Estimate(0.2, 0.002, 5_000), least=timedelta(minutes=5),
-        label_delay=DELAY,
+        alpha=0.05, max_outcomes=50, started_at=START, baseline=Estimate(0.2, 0.002, 5_000),
+        min_duration=timedelta(minutes=5), label_delay=DELAY,
     )  # fmt: skip
 
 
