@@ -1,4 +1,4 @@
-"""Where one installation of Keel keeps things: its store, its registry and its folder."""
+"""The parts of an installation: its store, its registry and its home folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Workspace:
-    """An open store and registry; a context manager that closes the store."""
+    """An open store and registry. A context manager that closes the store."""
 
     home: Path
     store: Store
@@ -37,8 +37,10 @@ class Workspace:
         tracking_uri: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Workspace:
-        """Open what the arguments name, else the environment (``KEEL_HOME``, ``KEEL_STORE_URL``,
-        ``MLFLOW_TRACKING_URI``), else SQLite files under ``.keel`` in the project.
+        """Open an installation.
+
+        Each argument that is missing comes from the environment (``KEEL_HOME``, ``KEEL_STORE_URL``,
+        ``MLFLOW_TRACKING_URI``). Without those, SQLite files under ``.keel`` in the project are used.
 
         Raises
         ------
@@ -50,7 +52,7 @@ class Workspace:
         folder = Path(home or environ.get("KEEL_HOME") or PROJECT / ".keel").resolve()
         folder.mkdir(parents=True, exist_ok=True)
         uri = tracking_uri or environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
-        # A server keeps artifacts itself; a bare database needs to be told where.
+        # A server stores artifacts itself; a database needs a folder for them.
         artifacts = None if uri.startswith("http") else folder / "mlartifacts"
         store = Store.open(store_url or environ.get("KEEL_STORE_URL") or f"sqlite:///{folder / 'keel.db'}")
         return cls(folder, store, Registry(uri, artifacts=artifacts, pin=LedgerPins(store)))
@@ -61,7 +63,7 @@ class Workspace:
 
     @property
     def outbox(self) -> Path:
-        """Where mails lie when no mail server is configured."""
+        """The folder for mails where no mail server is configured."""
         return self.home / "outbox"
 
     def __enter__(self) -> Workspace:

@@ -153,7 +153,7 @@ def test_count_window_counts_the_last_hours_of_a_replaced_version(ws):
 def test_feature_removed_from_the_configuration_is_named_and_no_break(ws):
     live(ws, toy_rows(NOW, days=8), days=8)
     less = CONFIG.model_copy(update={"features": {"x": "numeric", "colour": "categorical"}})
-    with pytest.raises(ConfigError, match="features: version 1 needs z, which is not there any more; put it back"):
+    with pytest.raises(ConfigError, match="features: version 1 needs z, which is not configured any more: put it back"):
         check(ws, NOW + 8 * DAY, less)
     window = loop.resolve_window(less, end=NOW + 8 * DAY, now=NOW)
     decision = loop.request_retrain(ws, less, window=window, reason="without z", run_id="run-4")

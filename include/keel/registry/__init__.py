@@ -1,1 +1,1 @@
-"""MLflow: a version's files, its registration, and scoring with it."""
+"""MLflow: the files of a version, its registration, and scoring with it."""

@@ -1,8 +1,8 @@
-"""What is kept of a version: fetched, checked against what was registered, and used exactly as it was checked.
+"""Fetch the files of a version, check them against their registered checksums, and load exactly what was checked.
 
-A version's files are those of its model, named ``model/<path>``, and two of the run that made it: ``keel/grid.npz`` and
-``keel/reference.json``. Whatever is used is fetched into a folder of its own, or into memory, and there it is checked
-and loaded, so that nothing can change in between. Later changes in the store do not reach what is in memory.
+The files of a version are those of its model, named ``model/<path>``, and two of its run: ``keel/grid.npz`` and
+``keel/reference.json``. They are fetched into a new folder or into memory, and checked and loaded there. So no file can
+change in between, and later changes in the artifact store do not affect what is in memory.
 """
 
 from __future__ import annotations
@@ -26,39 +26,39 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Pins = Callable[[str, int], "Pin | None"]
-"""Says what was registered as a version of a model, or that nothing does."""
+"""Returns the registered artifacts of a version of a model, or None."""
 Files = tuple[tuple[str, str], ...] | None
-"""What must be there, path and SHA-256 by path; None where nothing says so and nothing is checked."""
+"""The expected files as (path, SHA-256), in order of path. None where nothing is checked."""
 
 GRID, REFERENCE, MODEL = "keel/grid.npz", "keel/reference.json", "model/"
 ADDED_BY_MLFLOW = "registered_model_meta"
-"""Which model and version it is, written into every downloaded copy, over whatever lies there under that name."""
+"""A file with model and version that MLflow writes into every downloaded copy, over a file of that name."""
 VERSIONS_IN_MEMORY = 8
-"""How many versions' grids and references a process keeps: two per model that it works on, with room."""
+"""Versions whose grid and reference a process keeps in memory: two per model, for several models."""
 MODELS_IN_MEMORY = 4
-"""As many loaded models, which can be large: champion and challenger of two Keel models."""
+"""Loaded models that a process keeps in memory: champion and challenger of two models."""
 
 
 class Artifacts:
-    """The files of versions at one MLflow.
+    """The files of versions in one MLflow.
 
-    pins: asked for what was registered; None checks nothing.
+    pins: returns the registered artifacts. None checks nothing.
     """
 
     def __init__(self, tracking: Tracking, pins: Pins | None) -> None:
         self.tracking, self._pins = tracking, pins
 
     def pinned(self, model: str, version: int) -> bool:
-        """Whether something says what was registered; everything is where nothing is checked."""
+        """Return whether the artifacts of a version are registered; True where nothing is checked."""
         return self._pins is None or self._pins(model, version) is not None
 
     def digests(self, version: VersionInfo) -> dict[str, str]:
-        """Return SHA-256 by path of what MLflow gives back now, whatever was registered."""
+        """Return SHA-256 by path of the files that MLflow returns now."""
         found = self._model_digests(version)
-        return found | {path: _sha256(_kept(self.tracking, version, path)) for path in (GRID, REFERENCE)}
+        return found | {path: _sha256(_run_artifact(self.tracking, version, path)) for path in (GRID, REFERENCE)}
 
     def require_unchanged(self, version: VersionInfo) -> None:
-        """Check every file as it lies in the store now, whatever of it is in memory."""
+        """Check every file in the artifact store now, whatever is in memory."""
         for path in (GRID, REFERENCE):
             _checked_file(self.tracking, version, path, self._expected(version, path))
         _check(version, self._model_digests(version), self._expected(version, MODEL))
@@ -68,24 +68,24 @@ class Artifacts:
         return _grid(self.tracking, version, self._expected(version, GRID))
 
     def reference(self, version: VersionInfo) -> dict[str, Any]:
-        """Return what the version is compared with."""
+        """Return the baseline of the version."""
         loaded: dict[str, Any] = json.loads(_reference(self.tracking, version, self._expected(version, REFERENCE)))
         return loaded
 
     def model(self, version: VersionInfo, *, anew: bool = False) -> Any:
-        """Return the version as an MLflow pyfunc; ``anew`` does not take one that is in memory."""
+        """Return the version as an MLflow pyfunc. With ``anew`` it is loaded even if it is in memory."""
         load = _model.__wrapped__ if anew else _model
         return load(self.tracking, version, self._expected(version, MODEL))
 
     def fetch(self, version: VersionInfo, folder: Path) -> None:
-        """Put the version's MLflow model into an empty folder and check it there."""
+        """Fetch the version's MLflow model into an empty folder and check it there."""
         _checked_model(self.tracking, version, str(folder), self._expected(version, MODEL))
 
     def delete(self, version: VersionInfo) -> None:
-        """Delete a version and, unless another version came from the same run, what that run has kept.
+        """Delete a version, and the files of its run unless another version has the same run.
 
-        The version goes last, so that one whose deletion is cut short is still there; again completes it. MLflow keeps
-        the runs and models as deleted, without files, until ``mlflow gc``.
+        The version is deleted last, so that an interrupted deletion can be repeated. MLflow keeps runs and models as
+        deleted, without files, until ``mlflow gc``.
         """
         from mlflow.exceptions import MlflowException
 
@@ -104,14 +104,14 @@ class Artifacts:
             return _fetch_model(self.tracking, version, folder)
 
     def _expected(self, version: VersionInfo, under: str) -> Files:
-        """Return what was registered of a file, or of a folder that ends in a slash."""
+        """Return the registered checksums of a file, or of a folder that ends in a slash."""
         if self._pins is None:
             return None
         pin = self._pins(version.model, version.version)
         if pin is None:
             raise ArtifactChanged(
-                f"{version.model}: nothing says what was registered as version {version.version}, so it is not loaded; "
-                f"train one or register it through Keel: airflow dags trigger {version.model}.retrain"
+                f"{version.model}: the ledger has no artifacts of version {version.version}, so it is not loaded: "
+                f"train a version with Keel: airflow dags trigger {version.model}.retrain"
             )
         files = pin.files.items()
         return tuple(sorted((p, sha) for p, sha in files if p == under or (under[-1] == "/" and p.startswith(under))))
@@ -119,7 +119,7 @@ class Artifacts:
 
 @lru_cache(maxsize=VERSIONS_IN_MEMORY)
 def _grid(tracking: Tracking, version: VersionInfo, expected: Files) -> ReferenceGrid:
-    """What a run has kept never changes; the version with its run is looked up each time, so one that is gone is."""
+    """Cached, because the files of a run never change. A deleted version is found by its lookup before."""
     return ReferenceGrid.from_bytes(_checked_file(tracking, version, GRID, expected))
 
 
@@ -144,7 +144,7 @@ def _checked_model(tracking: Tracking, version: VersionInfo, folder: str, expect
 
 def _checked_file(tracking: Tracking, version: VersionInfo, path: str, expected: Files) -> bytes:
     try:
-        content = _kept(tracking, version, path)
+        content = _run_artifact(tracking, version, path)
     except UnknownVersion:
         _check(version, {}, expected)
         raise
@@ -153,7 +153,7 @@ def _checked_file(tracking: Tracking, version: VersionInfo, path: str, expected:
 
 
 def _check(version: VersionInfo, found: Mapping[str, str], expected: Files) -> None:
-    """Raise `ArtifactChanged`, naming every file that is not what was registered."""
+    """Raise `ArtifactChanged` with every file that differs from its registration."""
     if expected is None or found == dict(expected):
         return
     registered = dict(expected)
@@ -164,8 +164,8 @@ def _check(version: VersionInfo, found: Mapping[str, str], expected: Files) -> N
     }
     said = "; ".join(f"{way}: {_listed(paths)}" for way, paths in ways.items() if paths)
     raise ArtifactChanged(
-        f"{version.model}: the artifacts of version {version.version} are not those that were registered, so it is not "
-        f"loaded ({said}); put back what was registered, or use another version: "
+        f"{version.model}: the artifacts of version {version.version} differ from those registered, so it is not "
+        f"loaded ({said}): restore the registered files, or use another version: "
         f"airflow dags trigger {version.model}.rollback or {version.model}.retrain"
     )
 
@@ -176,7 +176,7 @@ def _listed(paths: Sequence[str], shown: int = 10) -> str:
 
 
 def _fetch_model(tracking: Tracking, version: VersionInfo, folder: str) -> dict[str, str]:
-    """Put a version's model into a folder as the artifact store has it; return SHA-256 by path, nothing if none."""
+    """Fetch a version's model into a folder. Returns SHA-256 by path, empty if there is no model."""
     from mlflow.exceptions import MlflowException
 
     place, uri = Path(folder), f"models:/{version.model}/{version.version}"
@@ -195,8 +195,8 @@ def _fetch_model(tracking: Tracking, version: VersionInfo, folder: str) -> dict[
     }
 
 
-def _kept(tracking: Tracking, version: VersionInfo, path: str) -> bytes:
-    """Return the content of an artifact of a version's run; `UnknownVersion` where Keel has not put it there."""
+def _run_artifact(tracking: Tracking, version: VersionInfo, path: str) -> bytes:
+    """Return an artifact of a version's run; `UnknownVersion` if Keel did not store it there."""
     with tracking.reachable(), tempfile.TemporaryDirectory() as folder:
         client = tracking.client
         parent = path.rpartition("/")[0]
@@ -228,7 +228,7 @@ def _delete_run(tracking: Tracking, run_id: str) -> None:
 
 
 def _found(get: Callable[[str], Any], identity: str) -> Any:
-    """Return what MLflow has under an identity; None for what is not there, or was deleted before."""
+    """Return what MLflow has under an id; None if it does not exist or was deleted."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -240,11 +240,11 @@ def _found(get: Callable[[str], Any], identity: str) -> Any:
 
 
 def _delete_files(tracking: Tracking, location: str, owner: str) -> None:
-    """Delete a folder of the artifact store, if its address names whose it is: whatever else MLflow says stays."""
+    """Delete a folder of the artifact store, but only if its address contains the id of its owner."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     if owner not in location.split("/"):
-        log.warning("files of %s are left where they are: %s does not look like theirs", owner, location)
+        log.warning("the files of %s are not deleted: %s does not contain that id", owner, location)
         return
     get_artifact_repository(location, tracking_uri=tracking.uri).delete_artifacts()
 

@@ -1,4 +1,4 @@
-"""A trained estimator with everything its version keeps, and how it is stored."""
+"""A trained estimator with everything that is stored with its version."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from keel.grid.reference import ReferenceGrid
 
 TRUSTED_PREFIXES = ("sklearn.", "numpy.", "scipy.", "models.", "collections.", "builtins.")
-"""Types a model may hold without being refused: the libraries Keel pins, and the project's own pipelines."""
+"""Types that a model may contain: those of the libraries that Keel pins, and of the project's own pipelines."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trained estimator with everything its version keeps."""
+    """A trained estimator with everything that is stored with its version."""
 
     estimator: Any
     example: pd.DataFrame
     grid: ReferenceGrid
     reference: Mapping[str, Any]
-    """What later checks compare with: holdout metrics, loss, threshold, windows (JSON-able)."""
+    """The baseline of later checks: holdout metrics, loss, threshold and windows, as JSON values."""
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
 
 
 def log_estimator(config: ModelConfig, candidate: Candidate) -> Any:
-    """Log the estimator into MLflow's active run, with its signature; `TrainingFailed` for types not trusted."""
+    """Log the estimator with its signature into MLflow's active run; `TrainingFailed` for untrusted types."""
     import mlflow
     import sklearn
     from mlflow.models import infer_signature
@@ -45,7 +45,7 @@ def log_estimator(config: ModelConfig, candidate: Candidate) -> Any:
         signature=infer_signature(candidate.example, output),
         pyfunc_predict_fn=predict,
         skops_trusted_types=_trusted_types(candidate.estimator),
-        # Named, because inferring them takes ten seconds and finds the same.
+        # Given, because inferring the same list takes ten seconds.
         pip_requirements=[f"scikit-learn=={sklearn.__version__}", "skops", "pandas"],
     )
 
@@ -57,7 +57,7 @@ def _trusted_types(estimator: Any) -> list[str]:
     refused = [name for name in needed if not name.startswith(TRUSTED_PREFIXES)]
     if refused:
         raise TrainingFailed(
-            f"the estimator holds types that Keel does not trust to load: {', '.join(refused)}; "
+            f"the estimator contains types that Keel does not trust to load: {', '.join(refused)}; "
             f"trusted are {', '.join(TRUSTED_PREFIXES)}"
         )
     return needed

@@ -1,6 +1,6 @@
-"""The connection to MLflow: its client, its errors in Keel's terms, and a version as it describes it.
+"""Connect to MLflow: its client, its errors translated, and the description of a version.
 
-MLflow costs four seconds to import, so it is imported inside the functions that need it.
+Importing MLflow takes four seconds, so the functions that need it import it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 from keel.errors import RegistryUnavailable, without_credentials
 
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
-"""MLflow's own default waits over two minutes for a server that is not there; Airflow retries the task anyway."""
+"""MLflow's defaults wait over two minutes for a missing server. Airflow retries the task anyway."""
 
 
 @dataclass(frozen=True)
 class Tracking:
-    """MLflow at one URI, which it keeps in a global: one process talks to one registry."""
+    """MLflow at one URI. MLflow stores the URI in a global, so one process uses one registry."""
 
     uri: str
 
@@ -31,7 +31,7 @@ class Tracking:
 
     @property
     def module(self) -> Any:
-        """MLflow itself, whose functions go to this URI from now on."""
+        """The mlflow module, whose functions use this URI from now on."""
         for name, value in PATIENCE.items():
             os.environ.setdefault(name, value)
         import mlflow
@@ -41,7 +41,7 @@ class Tracking:
 
     @contextmanager
     def reachable(self) -> Iterator[None]:
-        """Turn 'MLflow does not answer' into `RegistryUnavailable`; other errors stay what they are."""
+        """Raise `RegistryUnavailable` if MLflow does not answer. Other errors pass unchanged."""
         import requests
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import OperationalError
@@ -56,7 +56,7 @@ class Tracking:
             raise
 
     def _unavailable(self, error: Exception) -> RegistryUnavailable:
-        # MLflow's own messages and their causes repeat the whole URI, with its password.
+        # MLflow's messages repeat the whole URI, with its password.
         shown = without_credentials(self.uri)
         said = str(error).replace(self.uri.rstrip("/"), shown.rstrip("/"))
         return RegistryUnavailable(f"MLflow at {shown} does not answer: {said}")
@@ -64,7 +64,7 @@ class Tracking:
 
 @dataclass(frozen=True)
 class VersionInfo:
-    """One registered version, as the registry describes it."""
+    """A registered version, as MLflow describes it."""
 
     model: str
     version: int
@@ -78,14 +78,14 @@ class VersionInfo:
 
 
 def means_missing(error: Any) -> bool:
-    """Whether MLflow says that something is not there.
+    """Return whether an error of MLflow means that something does not exist.
 
-    A missing alias answers INVALID_PARAMETER_VALUE, a missing version or model RESOURCE_DOES_NOT_EXIST.
+    A missing alias raises INVALID_PARAMETER_VALUE, a missing version or model RESOURCE_DOES_NOT_EXIST.
     """
     return error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
 
 def info_of(found: Any) -> VersionInfo:
-    """Return what an MLflow model version says."""
+    """Return the description of an MLflow model version."""
     created = datetime.fromtimestamp(found.creation_timestamp / 1000, UTC)
     return VersionInfo(found.name, int(found.version), found.run_id, dict(found.tags), created)

@@ -1,4 +1,4 @@
-"""What a version's artifacts were when it was registered."""
+"""The artifacts of a version as they were registered."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Pin:
-    """What a version's artifacts were when it was registered: SHA-256 by path, within the run that made it."""
+    """The run of a version and the SHA-256 of its artifacts by path, when it was registered.
+
+    seq: of the ledger row that records them.
+    """
 
     version: int
     run_id: str

@@ -1,7 +1,7 @@
-"""Versions of a model in MLflow: registering, resolving, loading, and the aliases others read.
+"""Versions of a model in MLflow: register, resolve and load them, and set the aliases that others read.
 
-Loading a model runs code whatever its format. What is loaded is what was registered and nothing else; the trust
-boundary is who may register.
+Loading a model runs code, whatever its format. Only registered artifacts are loaded: the trust boundary is the right to
+register.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ if TYPE_CHECKING:
 __all__ = ["Registry", "VersionInfo"]
 
 KEY_TAG = "keel.training_key"
-"""A tag that every version has that Keel has made, from the moment on at which it is there."""
+"""A tag that every version of Keel has from its creation."""
 
 
 class Registry:
     """The model registry at one tracking URI.
 
-    MLflow keeps the tracking URI in a global; one process talks to one registry.
+    MLflow stores the tracking URI in a global, so one process uses one registry.
 
-    pin: says what was registered as a version, or that nothing does (None); only what was registered is ever used, see
-    `keel.registry.artifacts`. Without ``pin``, as in tools and tests, nothing is checked: whatever lies in the
-    artifact store is used. `keel.workspace.Workspace` opens a registry with the ledger's pins.
+    pin: returns the registered artifacts of a version, or None. Only those are used: see `keel.registry.artifacts`.
+    Without ``pin``, as in tools and tests, nothing is checked. `keel.workspace.Workspace` opens a registry with the
+    ledger's pins.
     """
 
     def __init__(self, tracking_uri: str, *, artifacts: Path | None = None, pin: Pins | None = None) -> None:
         self.tracking_uri = tracking_uri
         self._tracking = Tracking(tracking_uri)
         self._artifacts = artifacts
-        self._kept = Artifacts(self._tracking, pin)
+        self._files = Artifacts(self._tracking, pin)
 
     @property
     def client(self) -> Any:
@@ -61,22 +61,22 @@ class Registry:
         return self._tracking.client
 
     def reachable(self) -> AbstractContextManager[None]:
-        """Turn what MLflow raises when it does not answer into `RegistryUnavailable`, inside a with block."""
+        """Raise `RegistryUnavailable` if MLflow does not answer inside the with block."""
         return self._tracking.reachable()
 
     def versions(self, model: str) -> list[VersionInfo]:
-        """Return all versions, oldest first; empty for a model the registry does not know."""
+        """Return all versions, oldest first; empty for an unknown model."""
         with self.reachable():
             found = self.client.search_model_versions(f"name = '{model}'")
         return sorted((info_of(v) for v in found), key=lambda v: v.version)
 
     def resolve(self, model: str, *, version: int | str | None = None, alias: str | None = None) -> VersionInfo:
-        """Return an explicit version, else the one an alias points to.
+        """Return a version by its number, else by its alias.
 
         Raises
         ------
         UnknownVersion
-            Listing the versions and aliases that do exist.
+            There is none. The message lists the versions and aliases.
 
         """
         from mlflow.exceptions import MlflowException
@@ -105,7 +105,7 @@ class Registry:
         return {name: int(version) for name, version in found.items()}
 
     def set_aliases(self, model: str, wanted: Mapping[str, int | None]) -> list[str]:
-        """Make the aliases say what ``wanted`` says (None: no such alias); return those that had to change."""
+        """Set aliases to versions, and delete those whose version is None. Returns the aliases that changed."""
         present = self.aliases(model)
         changed = [alias for alias, version in wanted.items() if present.get(alias) != version]
         with self.reachable():
@@ -124,24 +124,24 @@ class Registry:
                 self.client.set_model_version_tag(model, str(version), name, value)
 
     def find(self, model: str, tags: Mapping[str, str]) -> VersionInfo | None:
-        """Return the newest version that has all these tags.
+        """Return the newest version that has all these tags, or None.
 
-        Not one whose registration was cut short, nor one that is being deleted.
+        Versions whose registration was interrupted, and versions that are being deleted, do not count.
         """
         tagged = (v for v in reversed(self.versions(model)) if tags.items() <= v.tags.items())
         there = (v for v in tagged if v.tags.get("keel.status") != "deleted")
-        return next((v for v in there if self._kept.pinned(model, v.version)), None)
+        return next((v for v in there if self._files.pinned(model, v.version)), None)
 
     def unpinned(self, model: str) -> list[VersionInfo]:
-        """Return the versions that Keel has made and of which nothing says what was registered, oldest first.
+        """Return Keel's versions whose artifacts are not in the ledger, oldest first.
 
-        Their registration was cut short, or is under way. What others have registered is not among them.
+        Their registration was interrupted, or is running. Versions that others registered are not included.
         """
         made = (v for v in self.versions(model) if KEY_TAG in v.tags)
-        return [v for v in made if not self._kept.pinned(model, v.version)]
+        return [v for v in made if not self._files.pinned(model, v.version)]
 
     def register(self, config: ModelConfig, candidate: Candidate, *, run_name: str) -> VersionInfo:
-        """Log an estimator with its grid and reference, and register it as a new version with its tags."""
+        """Log an estimator with its grid and reference, and register it as a new version."""
         import mlflow
 
         with self.reachable():
@@ -162,70 +162,68 @@ class Registry:
         return info_of(created)
 
     def digests(self, model: str, version: int) -> dict[str, str]:
-        """Return SHA-256 by path of a version's files as MLflow gives them back now: what is pinned in the ledger.
+        """Return SHA-256 by path of a version's files as MLflow returns them now. The ledger records them.
 
-        ``model/<path>`` for each file of its model, ``keel/grid.npz`` and ``keel/reference.json`` of its run.
+        The paths are ``model/<path>`` for each file of its model, and ``keel/grid.npz`` and ``keel/reference.json``.
         """
-        return self._kept.digests(self.resolve(model, version=version))
+        return self._files.digests(self.resolve(model, version=version))
 
     def delete(self, version: VersionInfo) -> None:
-        """Delete a version with its files; `keel.deployments.version_retention` says which may be, and records it
-        first.
-        """
-        self._kept.delete(version)
+        """Delete a version with its files. `keel.deployments.version_retention` chooses and records it before."""
+        self._files.delete(version)
 
     def load(self, config: ModelConfig, version: int, *, anew: bool = False) -> ScoringModel:
-        """Load a version for scoring; ``anew`` does not take one that is in memory.
+        """Load a version for scoring. With ``anew`` it is loaded even if it is in memory.
 
         Raises
         ------
         UnknownVersion
             There is no such version.
         ArtifactChanged
-            It is not what was registered.
+            Its artifacts differ from those registered.
         ConfigError
-            It needs a feature that the configuration does not have (any more), or has as another kind.
+            It needs a feature that the configuration does not have, or has as another kind.
 
         """
         found = self.resolve(config.model, version=version)
-        threshold = self._kept.reference(found).get("threshold")
-        pyfunc = self._kept.model(found, anew=anew)
+        threshold = self._files.reference(found).get("threshold")
+        pyfunc = self._files.model(found, anew=anew)
         require_inputs(config, found.version, inputs_of(pyfunc))
         return ScoringModel(config, found.version, pyfunc, threshold)
 
     def fetch(self, model: str, version: int, folder: Path) -> Path:
-        """Put a version's MLflow model into an empty folder, checked as for `load`, and return the folder."""
-        self._kept.fetch(self.resolve(model, version=version), folder)
+        """Fetch a version's MLflow model into an empty folder and check it as `load` does. Returns the folder."""
+        self._files.fetch(self.resolve(model, version=version), folder)
         return folder
 
     def grid(self, model: str, version: int) -> ReferenceGrid:
-        """Return the reference grid of a version; `ArtifactChanged` where it is not what was registered."""
-        return self._kept.grid(self.resolve(model, version=version))
+        """Return the reference grid of a version; `ArtifactChanged` if it differs from the one registered."""
+        return self._files.grid(self.resolve(model, version=version))
 
     def reference(self, model: str, version: int) -> dict[str, Any]:
-        """Return what a version is compared with: its holdout metrics, loss, threshold and windows.
+        """Return the baseline of a version: its holdout metrics, loss, threshold and windows.
 
-        `ArtifactChanged` where it is not what was registered.
+        `ArtifactChanged` if it differs from the one registered.
         """
-        return self._kept.reference(self.resolve(model, version=version))
+        return self._files.reference(self.resolve(model, version=version))
 
     def preflight(self, config: ModelConfig, version: int, rows: pa.Table) -> ScoringModel:
-        """Load a version from the registry as for production, and have it score ``rows``, as far as there are any.
+        """Load a version as for production, and score ``rows`` with it, if there are any.
 
-        rows: recent requests' features; a column that a version needs and no request has had would fail every request.
+        rows: features of recent requests. If a version needs a column that no request had, every request would fail.
 
         Raises
         ------
         UnknownVersion, ArtifactChanged
             As for `load`.
         NotPromotable
-            It cannot be loaded, does not fit the features in production, or cannot score them.
+            It cannot be loaded, does not fit the features in production, or cannot score the rows.
 
         """
         found = self.resolve(config.model, version=version)
-        self._kept.require_unchanged(found)
-        threshold = self._kept.reference(found).get("threshold")
-        pyfunc = loaded(config, found.version, lambda: self._kept.model(found, anew=True))
+        self._files.require_unchanged(found)
+        threshold = self._files.reference(found).get("threshold")
+        pyfunc = loaded(config, found.version, lambda: self._files.model(found, anew=True))
         inputs = inputs_of(pyfunc)
         require_signature(config, found.version, inputs)
         require_sent(config, found.version, inputs, rows)
@@ -234,7 +232,7 @@ class Registry:
         return model
 
     def log_report(self, run_id: str, name: str, report: Mapping[str, Any], *, page: str | None = None) -> None:
-        """Keep a report as a JSON artifact of a run, and ``page``, the same for people, as Markdown beside it."""
+        """Log a report as a JSON artifact of a run, and ``page``, the same in Markdown, beside it."""
         with self.reachable():
             client = self.client
             client.log_dict(run_id, dict(report), f"keel/{name}.json")
@@ -270,7 +268,7 @@ def _ensure_registered_model(client: Any, config: ModelConfig) -> None:
 
 
 def _set_alias(client: Any, model: str, alias: str, version: int) -> None:
-    """The first insert of an alias can race inside MLflow and fail with an integrity error: once more settles it."""
+    """Set an alias. Two first inserts can race inside MLflow; the one that fails is tried again."""
     from mlflow.exceptions import MlflowException
 
     try:

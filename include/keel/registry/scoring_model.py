@@ -1,4 +1,4 @@
-"""A loaded version that scores, what it must fit for that, and the one form in which features reach any estimator."""
+"""Score with a loaded version, check that it fits the features, and convert features for estimators."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from keel.config import ModelConfig
 
     Inputs = Mapping[str, str] | None
-    """The columns that a version needs and MLflow's names of their types; None for one whose signature names none."""
+    """The columns that a version needs, with MLflow's types; None for a signature without column names."""
 
 MLFLOW_TYPES = {"numeric": "double", "categorical": "string"}
-"""The types in which `to_model_input` hands features over."""
+"""The types of the features from `to_model_input`."""
 
 
 class ScoringModel:
-    """A loaded version that turns features into scores and predictions."""
+    """A loaded version that computes scores and predictions from features."""
 
     def __init__(self, config: ModelConfig, version: int, pyfunc: Any, threshold: float | None) -> None:
         self.config, self.version, self.threshold = config, version, threshold
@@ -32,21 +32,21 @@ class ScoringModel:
 
     @property
     def pyfunc(self) -> Any:
-        """The version as MLflow loads it."""
+        """The version as MLflow loaded it."""
         return self._pyfunc
 
     def score(self, features: pa.Table) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return ``(score, prediction)``, each of shape (rows,).
 
-        Binary: P(positive) and its thresholded decision 0/1. Regression: NaN and the value. SchemaError for a feature
-        that cannot be read as its kind.
+        Binary: P(positive) and the decision 0 or 1 at the threshold. Regression: NaN and the value. SchemaError for a
+        feature that cannot be read as its kind.
         """
-        if not features.num_rows:  # estimators refuse what has no rows
+        if not features.num_rows:  # estimators reject tables without rows
             return np.empty(0), np.empty(0)
         return self.read(np.asarray(self._pyfunc.predict(to_model_input(features, self.config))))
 
     def read(self, raw: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return ``(score, prediction)``, as `score` does, of what the version itself has put out."""
+        """Return ``(score, prediction)``, as `score` does, from the raw output of the version."""
         if self.config.target.kind == "regression":
             value = raw.astype(np.float64).reshape(-1)
             return np.full(len(value), np.nan), value
@@ -56,26 +56,26 @@ class ScoringModel:
 
 
 def require_features(config: ModelConfig, version: int, needed: Iterable[str]) -> None:
-    """Raise `ConfigError` for a feature of a version that was taken out of the configuration.
+    """Raise `ConfigError` for a feature of a version that is missing in the configuration.
 
-    It would neither be logged nor read any more, and the version would be judged on data that looks broken.
+    Such a feature would not be logged, and the version would be checked on data that looks broken.
     """
     if gone := [name for name in needed if name not in config.features]:
         raise ConfigError(
-            f"{config.model}: features: version {version} needs {', '.join(gone)}, which is not there any more; "
+            f"{config.model}: features: version {version} needs {', '.join(gone)}, which is not configured any more: "
             "put it back, and leave it out in the pipeline until no deployed version needs it"
         )
 
 
 def require_inputs(config: ModelConfig, version: int, inputs: Inputs) -> None:
-    """Raise `ConfigError` for a version that cannot be given the configured features, as `require_features` does."""
+    """Raise `ConfigError` for a version that does not fit the configured features, as `require_features` does."""
     require_features(config, version, inputs or ())
     if found := misfits(config, inputs):
         raise ConfigError(f"{config.model}: features: version {version} {'; '.join(found)}")
 
 
 def require_signature(config: ModelConfig, version: int, inputs: Inputs) -> None:
-    """Raise `NotPromotable`, naming the columns, for a version that cannot be given the features in production."""
+    """Raise `NotPromotable`, with the columns, for a version that does not fit the features in production."""
     if found := misfits(config, inputs):
         raise NotPromotable(
             f"{config.model}: version {version} does not fit the features in production: it {'; it '.join(found)}; "
@@ -84,22 +84,22 @@ def require_signature(config: ModelConfig, version: int, inputs: Inputs) -> None
 
 
 def require_sent(config: ModelConfig, version: int, inputs: Inputs, rows: pa.Table) -> None:
-    """Raise `NotPromotable` for a version that needs a column which none of these recent requests has had.
+    """Raise `NotPromotable` for a version that needs a column that none of these recent requests had.
 
-    The scoring service refuses a request without it, so that every client would get errors from the promotion on.
+    The scoring service rejects requests without it, so every client would get errors after the promotion.
     """
     if rows.num_rows and (unsent := [name for name in inputs or () if name not in rows.column_names]):
         raise NotPromotable(
             f"{config.model}: version {version} needs {', '.join(unsent)}, which none of the last {rows.num_rows} "
-            "predictions had, so that requests would be refused; have the clients send it first, or train a version "
-            f"that does without: airflow dags trigger {config.model}.retrain"
+            "predictions had, so requests would be rejected: let the clients send it first, or train a version without "
+            f"it: airflow dags trigger {config.model}.retrain"
         )
 
 
 def misfits(config: ModelConfig, inputs: Inputs) -> list[str]:
-    """Say what a version wants that the configured features are not, as predicates; none where it fits.
+    """Return how a version does not fit the configured features, as predicates; empty if it fits.
 
-    A feature that it does not need is no misfit: it is not handed to it.
+    A feature that it does not need is no misfit, because the version does not get it.
     """
     if inputs is None:
         return ["has no signature that names its columns"]
@@ -112,7 +112,7 @@ def misfits(config: ModelConfig, inputs: Inputs) -> list[str]:
 
 
 def inputs_of(pyfunc: Any) -> Inputs:
-    """Return what a loaded MLflow model's signature says it needs."""
+    """Return the columns that the signature of a loaded MLflow model names."""
     schema = pyfunc.metadata.get_input_schema()
     if schema is None or schema.is_tensor_spec() or not schema.has_input_names():
         return None
@@ -120,17 +120,17 @@ def inputs_of(pyfunc: Any) -> Inputs:
 
 
 def loaded(config: ModelConfig, version: int, load: Callable[[], Any]) -> Any:
-    """Return what ``load`` returns; `NotPromotable` for whatever stops it that is not Keel's own error."""
+    """Return the result of ``load``; `NotPromotable` for any error that is not Keel's own."""
     try:
         return load()
     except KeelError:
         raise
     except Exception as error:
-        raise _useless(config, version, "cannot be loaded", error) from error
+        raise _not_usable(config, version, "cannot be loaded", error) from error
 
 
 def require_scores(model: ScoringModel, rows: pa.Table) -> None:
-    """Raise `NotPromotable` for a version that cannot score the rows, or not with what its target can be."""
+    """Raise `NotPromotable` for a version that cannot score the rows, or with values its target cannot have."""
     config = model.config
     if config.target.kind == "binary" and model.threshold is None:
         raise NotPromotable(
@@ -142,7 +142,7 @@ def require_scores(model: ScoringModel, rows: pa.Table) -> None:
     except KeelError:
         raise
     except Exception as error:
-        raise _useless(config, model.version, "cannot score the features in production", error) from error
+        raise _not_usable(config, model.version, "cannot score the features in production", error) from error
     shown = prediction if config.target.kind == "regression" else score
     wrong = ~np.isfinite(shown)
     if config.target.kind == "binary":
@@ -155,7 +155,7 @@ def require_scores(model: ScoringModel, rows: pa.Table) -> None:
         )
 
 
-def _useless(config: ModelConfig, version: int, what: str, error: Exception) -> NotPromotable:
+def _not_usable(config: ModelConfig, version: int, what: str, error: Exception) -> NotPromotable:
     return NotPromotable(
         f"{config.model}: version {version} {what}: {type(error).__name__}: {error}; "
         f"train another: airflow dags trigger {config.model}.retrain"
@@ -163,12 +163,12 @@ def _useless(config: ModelConfig, version: int, what: str, error: Exception) -> 
 
 
 def to_model_input(features: pa.Table, config: ModelConfig) -> pd.DataFrame:
-    """Return the features as the data frame every version is trained on and scored with.
+    """Return the features as the data frame that versions are trained on and score.
 
-    Numeric features are float64, categorical ones pandas' str, both with NaN for missing. An infinity becomes NaN too:
-    most estimators refuse it, and one in the training rows would fail every retrain. Grid and quality check still count
-    it as infinite. Missing columns become all-missing: whether that is acceptable is the quality check's decision.
-    SchemaError for a column of values that cannot be read as its kind.
+    Numeric features are float64, categorical ones pandas' str, both with NaN for missing values. Infinities become NaN
+    too, because most estimators reject them and one in the training rows would fail every retrain. Grid and quality
+    check still count them as infinite. Missing columns become missing values; the quality check decides whether that is
+    acceptable. SchemaError for values that cannot be read as the feature's kind.
     """
     import pandas as pd
     import pyarrow as pa

@@ -307,7 +307,7 @@ def test_what_is_registered_under_an_old_number_is_what_the_last_row_says(store,
     with pytest.raises(UnknownVersion):
         registry.load(CONFIG, 1)
     registry.register(CONFIG, candidate, run_name="again")
-    with pytest.raises(ArtifactChanged, match="version 1 are not those that were registered"):
+    with pytest.raises(ArtifactChanged, match="version 1 differ from those registered"):
         registry.load(CONFIG, 1)
 
 
