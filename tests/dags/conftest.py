@@ -1,19 +1,23 @@
-"""An Airflow of its own for these tests: set up before anything imports Airflow, in a folder that goes away."""
+"""Fixtures of the DAG tests: an Airflow of their own in a temporary folder, and copies of a small Keel.
+
+The environment of Airflow is set when this module is imported, before any import of Airflow.
+"""
 
 from __future__ import annotations
 
 import atexit
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.support.paths import PROJECT
+from tests.support.unsynced_sqlite import stop_waiting_for_the_disk
 
 MODELS = PROJECT / "tests" / "dags" / "models"
 
@@ -26,7 +30,7 @@ if "airflow" not in sys.modules:
         AIRFLOW__CORE__DAGS_FOLDER=str(PROJECT / "dags"),
         AIRFLOW__CORE__PLUGINS_FOLDER=str(PROJECT / "plugins"),
         AIRFLOW__CORE__HOSTNAME_CALLABLE="socket.gethostname",
-        # A DAG that another policy gives other tasks is written at once, however soon after the last.
+        # A DAG whose tasks another configuration has changed is stored at once.
         AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL="0",
         AIRFLOW__LOGGING__LOGGING_LEVEL="WARNING",
         MLFLOW_DISABLE_TELEMETRY="true",
@@ -40,17 +44,23 @@ def project_environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": paths, "PYTHONWARNINGS": "ignore", **more}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def unsynced_databases() -> None:
+    """No test here needs its SQLite files to survive a power failure."""
+    stop_waiting_for_the_disk()
+
+
 @pytest.fixture(scope="session")
-def airflow_db() -> None:
-    """A migrated metadata database."""
-    command = [str(Path(sys.executable).parent / "airflow"), "db", "migrate"]
-    done = subprocess.run(command, env=project_environment(), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
+def airflow_db(unsynced_databases: None) -> None:
+    """An empty metadata database of the installed version of Airflow."""
+    from airflow.utils.db import initdb
+
+    initdb()
 
 
 @pytest.fixture(autouse=True)
 def no_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test's models, and no connection that the machine happens to define."""
+    """The models of these tests, and none of the connections and settings that the machine defines."""
     monkeypatch.setenv("KEEL_MODELS_FOLDER", str(MODELS))
     for name in list(os.environ):
         if name.startswith(("AIRFLOW_CONN_", "KEEL__", "KEEL_STORE_URL", "KEEL_MAIL_FROM", "MLFLOW_TRACKING_")):
@@ -58,50 +68,85 @@ def no_connections(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty Keel."""
+def new_keel_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a Keel that does not exist yet."""
     monkeypatch.setenv("KEEL_HOME", str(tmp_path / "keel"))
     return tmp_path / "keel"
 
 
+@pytest.fixture
+def home(empty_keel: Path, new_keel_home: Path) -> Path:
+    """The folder of an empty Keel."""
+    return shutil.copytree(empty_keel, new_keel_home)
+
+
 @pytest.fixture(scope="session")
-def tide_in_production(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def empty_keel(tmp_path_factory: pytest.TempPathFactory, unsynced_databases: None) -> Path:
+    """A Keel with an empty store and an empty registry."""
+    from keel.workspace import Workspace
+
+    def make(folder: Path) -> None:
+        with Workspace.open(home=folder, environment={}) as workspace:
+            workspace.registry.client.search_registered_models(max_results=1)
+
+    return made_once(tmp_path_factory, "empty", make)
+
+
+@pytest.fixture(scope="session")
+def tide_in_production(empty_keel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Keel whose model ``tide`` has one version, trained on four calm days and in production."""
     from tests.support.airflow.tide import bootstrap
 
-    folder = tmp_path_factory.mktemp("tide") / "keel"
-    bootstrap(folder)
-    return folder
+    def make(folder: Path) -> None:
+        shutil.copytree(empty_keel, folder)
+        bootstrap(folder)
+
+    return made_once(tmp_path_factory, "tide", make)
 
 
 @pytest.fixture(scope="session")
-def tide_with_an_offer(tide_in_production: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tide_with_staged_version(tide_in_production: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """That Keel four days later, when version 2 is better and waits for approval."""
-    from tests.support.airflow.tide import turn
+    from tests.support.airflow.tide import copy_keel, stage_challenger
 
-    folder = tmp_path_factory.mktemp("offer") / "keel"
-    shutil.copytree(tide_in_production, folder)
-    turn(folder)
+    def make(folder: Path) -> None:
+        copy_keel(tide_in_production, folder)
+        stage_challenger(folder)
+
+    return made_once(tmp_path_factory, "staged", make)
+
+
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """Return a folder that ``make`` fills, once for all processes of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, done = shared / name, shared / f"{name}.done"
+    with FileLock(shared / f"{name}.lock"):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
+            done.touch()
     return folder
 
 
 @pytest.fixture
-def tide(tide_in_production: Path, home: Path) -> Iterator[object]:
+def tide(tide_in_production: Path, new_keel_home: Path) -> Iterator[object]:
     """A copy of the first Keel for one test, open."""
-    yield from opened(tide_in_production, home)
+    yield from opened(tide_in_production, new_keel_home)
 
 
 @pytest.fixture
-def offered(tide_with_an_offer: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
-    """A copy of the second for one test, open; a person must agree to a promotion."""
+def staged(tide_with_staged_version: Path, new_keel_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+    """A copy of the second for one test, open. A promotion needs the approval of a person."""
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "required")
-    yield from opened(tide_with_an_offer, home)
+    yield from opened(tide_with_staged_version, new_keel_home)
 
 
 def opened(folder: Path, home: Path) -> Iterator[object]:
     """Copy a Keel and open it."""
     from keel.workspace import Workspace
+    from tests.support.airflow.tide import copy_keel
 
-    shutil.copytree(folder, home)
+    copy_keel(folder, home)
     with Workspace.open(home=home) as workspace:
         yield workspace

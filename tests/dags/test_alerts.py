@@ -87,7 +87,7 @@ def body_of(mail):
     return mail.get_body(("html", "plain")).get_content()
 
 
-def test_both_channels_are_used_where_both_connections_exist(drifted, mailbox, slack):
+def test_message_with_both_connections_leaves_by_both_channels(drifted, mailbox, slack):
     from tests.support.airflow.dag_run import run
 
     done = run("tide.drift_check", **WINDOW)
@@ -108,7 +108,7 @@ def test_both_channels_are_used_where_both_connections_exist(drifted, mailbox, s
     assert "xoxb-secret" not in json.dumps(done.xcoms)
 
 
-def test_mail_alone(drifted, mailbox):
+def test_message_with_the_mail_connection_alone_leaves_by_mail(drifted, mailbox):
     from tests.support.airflow.dag_run import run
 
     done = run("tide.drift_check", **WINDOW)
@@ -118,7 +118,7 @@ def test_mail_alone(drifted, mailbox):
     assert len(mailbox) == 1
 
 
-def test_a_mail_server_that_is_gone_fails_the_run_and_the_failure_is_kept(drifted, monkeypatch):
+def test_message_without_a_mail_server_fails_the_run_and_reaches_the_outbox(drifted, monkeypatch):
     from tests.support.airflow.dag_run import run
 
     nobody = {"conn_type": "smtp", "host": "127.0.0.1", "port": 1, "extra": {"disable_ssl": True, "retry_limit": 0}}
@@ -135,7 +135,7 @@ def test_a_mail_server_that_is_gone_fails_the_run_and_the_failure_is_kept(drifte
     assert "Connection refused" in mail.get_content()
 
 
-def test_a_failed_run_is_told_once_by_every_channel(airflow_db, tide, mailbox, slack, monkeypatch):
+def test_failed_run_notifies_once_by_every_channel(airflow_db, tide, mailbox, slack, monkeypatch):
     from keel import loop
     from tests.support.airflow.dag_run import run
 
@@ -165,7 +165,7 @@ def test_a_failed_run_is_told_once_by_every_channel(airflow_db, tide, mailbox, s
         ("all_tasks_deadlocked", "no task of the run could start"),
     ],
 )
-def test_a_run_that_ends_without_a_failed_task_is_told_too(home, reason, said):
+def test_run_that_fails_without_a_failed_task_notifies_too(home, reason, said):
     from keel_airflow.notifications import FailureNotifier
     from tests.support.airflow.dag_bag import parse_dag
 
@@ -177,7 +177,7 @@ def test_a_run_that_ends_without_a_failed_task_is_told_too(home, reason, said):
     assert said in mail.get_content()
 
 
-def test_a_channel_that_fails_does_not_silence_the_other(home, slack, monkeypatch):
+def test_deliver_with_one_broken_channel_uses_the_other(home, slack, monkeypatch):
     from keel_airflow.channels import deliver
 
     nobody = {"conn_type": "smtp", "host": "127.0.0.1", "port": 1, "extra": {"disable_ssl": True, "retry_limit": 0}}
@@ -197,7 +197,7 @@ def test_a_channel_that_fails_does_not_silence_the_other(home, slack, monkeypatc
         ({"email": [], "slack": None}, ["outbox"]),
     ],
 )
-def test_a_channel_needs_a_recipient_and_a_connection(message, channels, mailbox, slack):
+def test_address_chooses_channels_with_recipient_and_connection(message, channels, mailbox, slack):
     from keel_airflow.channels import address
 
     assert address({"subject": "s", "text": "1 < 2", **message})["channels"] == channels
@@ -205,7 +205,7 @@ def test_a_channel_needs_a_recipient_and_a_connection(message, channels, mailbox
     assert address({"subject": "s", "text": "1 < 2", **message})["post"] == "*s*\n1 &lt; 2"
 
 
-def test_nothing_to_say_needs_no_channel(mailbox):
+def test_address_of_an_empty_message_has_no_channels(mailbox):
     from keel_airflow.channels import address
 
     assert address({}) == {"channels": []}

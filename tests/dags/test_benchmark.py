@@ -10,7 +10,7 @@ from tests.support.airflow.dag_run import run
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
 
-def test_the_version_in_production_is_measured_and_its_numbers_are_in_mlflow(tide):
+def test_benchmark_measures_production_and_logs_to_mlflow(tide):
     done = run("tide.benchmark")
 
     assert (done.state, done.path) == ("success", {"benchmark"})
@@ -23,7 +23,7 @@ def test_the_version_in_production_is_measured_and_its_numbers_are_in_mlflow(tid
     assert report["sentence"] == f"Version 1: {version.tags['keel.benchmark']}."
 
 
-def test_a_version_that_does_not_exist_fails_at_once_and_names_those_that_do(tide):
+def test_benchmark_of_an_unknown_version_fails_and_names_the_known_ones(tide):
     done = run("tide.benchmark", versions=[1, 7])
 
     assert (done.state, done.states) == ("failed", {"benchmark": "failed"})
@@ -33,14 +33,14 @@ def test_a_version_that_does_not_exist_fails_at_once_and_names_those_that_do(tid
 
 
 @pytest.mark.parametrize("versions", [[1, 1], [0], ["1"], 1, None])
-def test_versions_are_refused_by_their_schema(versions):
+def test_benchmark_params_with_invalid_versions_are_refused(versions):
     from airflow.sdk.exceptions import ParamValidationError
 
     with pytest.raises(ParamValidationError, match="versions"):
         parse_dag("tide.benchmark").params["versions"] = versions
 
 
-def test_it_runs_only_by_hand_and_not_beside_a_training():
+def test_benchmark_runs_by_hand_and_shares_the_training_pool():
     from keel_airflow.policy import TRAINING_POOL
 
     dag = parse_dag("tide.benchmark")

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.usefixtures("airflow_db")
 END = LAUNCH + DAY
 WINDOW = {"start": LAUNCH.isoformat(), "end": END.isoformat()}
 CHECKED = {"count_window", "check_data_quality", "check_data_drift", "check_performance", "decide"}
-OFFERED = {"retrain", "compare", "stage", "start_promotion"}
-TOLD = {"compose_message", "write_to_outbox", "record"}
+STAGED = {"retrain", "compare", "stage", "start_promotion"}
+NOTIFIED = {"compose_message", "write_to_outbox", "record"}
 
 
 def mails(workspace):
@@ -27,7 +27,7 @@ def mails(workspace):
     return [message_from_string(file.read_text(), policy=policy.default) for file in files]
 
 
-def test_all_clear_says_nothing_and_is_recorded(tide):
+def test_drift_check_on_calm_data_records_all_clear_and_sends_nothing(tide):
     live(tide, happen(LAUNCH, END), LAUNCH, END)
 
     done = run("tide.drift_check", **WINDOW)
@@ -41,12 +41,12 @@ def test_all_clear_says_nothing_and_is_recorded(tide):
     assert mails(tide) == []
 
 
-def test_drift_without_harm_raises_an_alert(tide):
+def test_drift_check_on_drift_without_harm_raises_an_alert(tide):
     live(tide, happen(LAUNCH, END, wind=1.5), LAUNCH, END)
 
     done = run("tide.drift_check", **WINDOW)
 
-    assert (done.state, done.path) == ("success", {*CHECKED, "raise_alert", *TOLD})
+    assert (done.state, done.path) == ("success", {*CHECKED, "raise_alert", *NOTIFIED})
     assert "wind" in decision_of(tide)["sentence"]
     [mail] = mails(tide)
     assert mail["To"] == "harbour@example.com"
@@ -55,12 +55,12 @@ def test_drift_without_harm_raises_an_alert(tide):
     assert decision_of(tide)["outcome"]["notified"] == ["outbox"]
 
 
-def test_broken_data_is_set_aside_and_nothing_learns_from_it(tide):
+def test_drift_check_on_broken_data_quarantines_it(tide):
     live(tide, happen(LAUNCH, END).drop_columns(["level"]), LAUNCH, END)
 
     done = run("tide.drift_check", **WINDOW)
 
-    assert (done.state, done.path) == ("success", {*CHECKED, "quarantine", *TOLD})
+    assert (done.state, done.path) == ("success", {*CHECKED, "quarantine", *NOTIFIED})
     [row] = tide.store.quarantines("tide")
     assert (row["start"], row["end"]) == (LAUNCH, END)
     assert decision_of(tide)["outcome"]["outcome"] == "quarantined"
@@ -77,10 +77,10 @@ def harmed(tide):
 LAST_DAY = {"start": (LAUNCH + 3 * DAY).isoformat(), "end": (LAUNCH + 4 * DAY).isoformat()}
 
 
-def test_harm_leads_to_a_better_challenger_that_is_promoted(harmed):
+def test_drift_check_on_harm_promotes_a_better_challenger(harmed):
     done = run("tide.drift_check", **LAST_DAY)
 
-    assert (done.state, done.path) == ("success", {*CHECKED, "retrain", "compare", "promote", *TOLD})
+    assert (done.state, done.path) == ("success", {*CHECKED, "retrain", "compare", "promote", *NOTIFIED})
     assert deployments.read(harmed.store, "tide").production == 2
     assert deployments.read(harmed.store, "tide").previous == 1
     assert harmed.registry.aliases("tide") == {"production": 2, "previous": 1}
@@ -90,23 +90,23 @@ def test_harm_leads_to_a_better_challenger_that_is_promoted(harmed):
     assert mail["Subject"] == "[Keel] tide: retrained and promoted version 2"
 
 
-def test_a_challenger_that_is_not_shown_to_be_better_enough_is_turned_down(harmed, monkeypatch):
+def test_drift_check_with_a_challenger_within_the_margin_keeps_the_champion(harmed, monkeypatch):
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__MARGIN", "0.9")
 
     done = run("tide.drift_check", **LAST_DAY)
 
-    assert (done.state, done.path) == ("success", {*CHECKED, "retrain", "compare", "keep_champion", *TOLD})
+    assert (done.state, done.path) == ("success", {*CHECKED, "retrain", "compare", "keep_champion", *NOTIFIED})
     assert deployments.read(harmed.store, "tide").production == 1
     assert decision_of(harmed)["outcome"]["outcome"] == "kept_champion"
     assert harmed.registry.resolve("tide", version=2).tags["keel.status"] == "rejected"
 
 
-def test_where_people_must_agree_a_better_challenger_is_offered_and_the_check_goes_on(harmed, monkeypatch):
+def test_drift_check_with_required_approval_stages_and_starts_a_promotion(harmed, monkeypatch):
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "required")
 
     done = run("tide.drift_check", logical_date=LAUNCH + 4 * DAY, **LAST_DAY, overrides={"drift.alpha": 0.04})
 
-    assert (done.state, done.path) == ("success", {*CHECKED, *OFFERED, *TOLD})
+    assert (done.state, done.path) == ("success", {*CHECKED, *STAGED, *NOTIFIED})
     assert deployments.read(harmed.store, "tide").production == 1
     assert deployments.read(harmed.store, "tide").staging == 2
     assert decision_of(harmed)["outcome"]["outcome"] == "staged"
@@ -121,7 +121,7 @@ def test_where_people_must_agree_a_better_challenger_is_offered_and_the_check_go
 
     again = run("tide.drift_check", logical_date=LAUNCH + 4 * DAY, **LAST_DAY, overrides={"drift.alpha": 0.04})
 
-    assert (again.state, again.path) == ("success", {*CHECKED, *OFFERED, *TOLD} - {"start_promotion"})
+    assert (again.state, again.path) == ("success", {*CHECKED, *STAGED, *NOTIFIED} - {"start_promotion"})
     assert len(runs_of("tide.promote", f"retrain__{done.run_id}")) == 1
     assert len(mails(harmed)) == 1
 
@@ -141,7 +141,7 @@ def runs_of(dag_id, run_id):
     ("key", "value"),
     [("promotion.margin", 0), ("promotion.approval", "auto"), ("promotion", {}), ("performance.metric", "accuracy")],
 )
-def test_a_run_may_not_stand_in_for_the_policy(tide, key, value):
+def test_drift_check_that_overrides_the_policy_fails(tide, key, value):
     done = run("tide.drift_check", **WINDOW, overrides={key: value})
 
     assert (done.state, done.states["count_window"]) == ("failed", "failed")
@@ -152,7 +152,7 @@ def test_a_run_may_not_stand_in_for_the_policy(tide, key, value):
     )
 
 
-def test_a_run_that_is_cleared_and_run_again_leaves_the_same_rows(harmed, monkeypatch):
+def test_drift_check_run_again_leaves_the_same_rows(harmed, monkeypatch):
     def rows():
         entries = [entry.hash for entry in ledger.entries(harmed.store, "tide")]
         decisions = harmed.store.decisions.list("tide")
@@ -168,7 +168,7 @@ def test_a_run_that_is_cleared_and_run_again_leaves_the_same_rows(harmed, monkey
     assert rows() == after_first
 
 
-def test_a_scheduled_run_judges_the_lookback_before_the_end_of_its_interval(tide):
+def test_drift_check_by_schedule_checks_the_lookback_before_its_interval_ends(tide):
     live(tide, happen(LAUNCH, END), LAUNCH, END)
 
     done = run("tide.drift_check", logical_date=LAUNCH + timedelta(hours=20))
@@ -181,7 +181,7 @@ def test_a_scheduled_run_judges_the_lookback_before_the_end_of_its_interval(tide
     }
 
 
-def test_what_passes_between_tasks_is_plain_and_small(harmed):
+def test_drift_check_xcoms_are_small_json(harmed):
     done = run("tide.drift_check", **LAST_DAY)
 
     assert {f"{task}/return_value" for task in done.path} <= set(done.xcoms)
@@ -189,14 +189,14 @@ def test_what_passes_between_tasks_is_plain_and_small(harmed):
         assert len(json.dumps(value, allow_nan=False)) < 8_192, name
 
 
-def test_a_window_without_predictions_is_no_all_clear(tide):
+def test_drift_check_without_predictions_raises_an_alert(tide):
     done = run("tide.drift_check", **WINDOW)
 
     assert done.state == "success"
     assert decision_of(tide)["action"] == "raise_alert"
 
 
-def test_a_wrong_override_fails_at_once_and_says_what_is_wrong(tide):
+def test_drift_check_with_a_misspelt_override_fails_and_suggests_the_key(tide):
     done = run("tide.drift_check", **WINDOW, overrides={"drift.alhpa": 0.01})
 
     assert done.state == "failed"
@@ -205,7 +205,7 @@ def test_a_wrong_override_fails_at_once_and_says_what_is_wrong(tide):
 
 
 @pytest.mark.parametrize("check", ["check_data_quality", "check_data_drift", "check_performance"])
-def test_a_failed_check_fails_the_run_and_concludes_nothing(tide, monkeypatch, check):
+def test_drift_check_with_a_failed_check_fails_without_a_decision(tide, monkeypatch, check):
     from keel import loop
     from keel.errors import StoreUnavailable
 
@@ -223,7 +223,7 @@ def test_a_failed_check_fails_the_run_and_concludes_nothing(tide, monkeypatch, c
     assert tide.store.decisions.latest("tide", action="all_clear") is None
 
 
-def test_an_unreachable_store_fails_the_run_and_never_reads_as_all_clear(tide, monkeypatch):
+def test_drift_check_without_a_store_fails_and_is_no_all_clear(tide, monkeypatch):
     live(tide, happen(LAUNCH, END), LAUNCH, END)
     monkeypatch.setenv("AIRFLOW_CONN_KEEL_STORE", "postgres://keel:s3cret@127.0.0.1:1/keel")
 
@@ -240,14 +240,14 @@ def test_an_unreachable_store_fails_the_run_and_never_reads_as_all_clear(tide, m
     assert "s3cret" not in mail.get_content()
 
 
-def test_an_error_that_holds_a_secret_is_told_without_it(tide, home, monkeypatch):
+def test_drift_check_error_with_a_secret_is_masked(tide, new_keel_home, monkeypatch):
     from keel import loop
 
     def refuse(*_):
         raise ValueError("refused the password open-sesame-1")
 
     monkeypatch.setattr(loop, "count_window", refuse)
-    store = {"conn_type": "sqlite", "host": str(home / "keel.db"), "password": "open-sesame-1"}
+    store = {"conn_type": "sqlite", "host": str(new_keel_home / "keel.db"), "password": "open-sesame-1"}
     monkeypatch.setenv("AIRFLOW_CONN_KEEL_STORE", json.dumps(store))
 
     done = run("tide.drift_check", **WINDOW)
@@ -257,7 +257,7 @@ def test_an_error_that_holds_a_secret_is_told_without_it(tide, home, monkeypatch
     assert "ValueError: refused the password ***" in mail.get_content()
 
 
-def test_a_model_without_a_production_version_says_how_to_get_one(home):
+def test_drift_check_without_a_production_version_says_how_to_train_one(home):
     done = run("tide.drift_check", **WINDOW)
 
     assert done.state == "failed"

@@ -17,7 +17,7 @@ from tests.support.airflow.tide import TURNED
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
-ASK = {"end": TURNED.isoformat(), "reason": "trust me"}
+REQUEST = {"end": TURNED.isoformat(), "reason": "trust me"}
 FORGED = {
     "report_id": "comparison-0123456789abcdef",
     "verdict": "pass",
@@ -35,18 +35,18 @@ FORGED = {
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_promoted(offered):
+def nothing_is_promoted(staged):
     """Nothing was promoted, however the run ended."""
-    before = promotions(offered)
+    before = promotions(staged)
     yield
-    assert promotions(offered) == before
-    assert deployments.read(offered.store, "tide").production == 1
-    assert offered.registry.aliases("tide")["production"] == 1
-    assert ledger.verify(offered.store).broken_at is None
+    assert promotions(staged) == before
+    assert deployments.read(staged.store, "tide").production == 1
+    assert staged.registry.aliases("tide")["production"] == 1
+    assert ledger.verify(staged.store).broken_at is None
 
 
-class Said(dict):
-    """What a step is made to return: any JSON."""
+class Forged(dict):
+    """A forged result of a step."""
 
     def to_dict(self):
         return dict(self)
@@ -66,8 +66,8 @@ def push(waiting, task_id, value):
         XComModel.set(key="return_value", value=value, serialize=False, session=session, **mine)
 
 
-def test_a_conf_value():
-    done = run("tide.promote", asked=people.nobody_answers, approved=True, approval="auto", approver="alice", **ASK)
+def test_promotion_by_a_conf_value_is_refused():
+    done = run("tide.promote", on_wait=people.let_expire, approved=True, approval="auto", approver="alice", **REQUEST)
 
     assert done.states["approve"] == "success"
     assert "promote" not in done.states
@@ -76,59 +76,59 @@ def test_a_conf_value():
 @pytest.mark.parametrize(
     "overrides", [{"promotion.approval": "auto"}, {"promotion": {"approval": "auto"}}, {"promotion.approvers": []}]
 )
-def test_an_override_of_the_policy(overrides):
-    done = run("tide.promote", overrides=overrides, **ASK)
+def test_promotion_by_an_override_of_the_policy_is_refused(overrides):
+    done = run("tide.promote", overrides=overrides, **REQUEST)
 
     assert (done.state, done.states["request_promotion"]) == ("failed", "failed")
     assert "promotion is the model's policy" in done.xcoms["request_promotion/error"]
 
 
-def test_a_variable(monkeypatch):
+def test_promotion_by_a_variable_is_refused(monkeypatch):
     from airflow.models.variable import Variable
 
     for name in ("promotion.approval", "KEEL__TIDE__PROMOTION__APPROVAL", "tide.approved"):
         monkeypatch.setenv(f"AIRFLOW_VAR_{name.upper()}", "auto")
         Variable.set(name, "auto")
 
-    done = run("tide.promote", asked=people.nobody_answers, **ASK)
+    done = run("tide.promote", on_wait=people.let_expire, **REQUEST)
 
     assert "promote" not in done.states
 
 
 @pytest.mark.parametrize("task_id", ["approve", "compare", "request_promotion"])
-def test_an_xcom_in_the_name_of_a_task_that_is_marked_successful(task_id):
+def test_promotion_by_a_forged_xcom_is_refused(task_id):
     def forge(waiting):
         push(waiting, task_id, FORGED)
         push(waiting, "approve", {**FORGED, "chosen_options": ["Approve"]})
         marked = people.ask("PATCH", people.of_task(waiting), user="mallory", json={"new_state": "success"})
         assert marked.status_code == 200
 
-    done = run("tide.promote", asked=forge, **ASK)
+    done = run("tide.promote", on_wait=forge, **REQUEST)
 
     assert (done.state, done.states["approve"], done.states["promote"]) == ("failed", "success", "failed")
     reason = "has no comparison" if task_id == "compare" else "needs the approval of a person"
     assert reason in done.xcoms["promote/error"]
 
 
-def test_a_yes_to_one_question_that_is_made_a_yes_to_another(offered):
+def test_promotion_by_an_approval_of_another_comparison_is_refused(staged):
     """While a person reads what was found, the reference to it is exchanged for one that speaks for a version too."""
-    other = offered.store.reports.list("tide", "comparison")[0]  # the one that followed the training
+    other = staged.store.reports.list("tide", "comparison")[0]  # the one that followed the training
     assert other["body"]["verdict"] == "pass"
 
     def exchange(waiting):
         push(waiting, "compare", {**FORGED, "report_id": other["report_id"]})
         assert people.answer(waiting, "Approve", user="alice") == 200
 
-    done = run("tide.promote", asked=exchange, **ASK)
+    done = run("tide.promote", on_wait=exchange, **REQUEST)
 
     assert (done.state, done.states["approve"], done.states["promote"]) == ("failed", "success", "failed")
     assert "needs the approval of a person" in done.xcoms["promote/error"]
     assert done.xcoms["approve/return_value"]["report_id"] != other["report_id"]
-    [agreed] = ledger.entries(offered.store, "tide", "approve")
+    [agreed] = ledger.entries(staged.store, "tide", "approve")
     assert agreed.body["approval"]["report_id"] == done.xcoms["approve/return_value"]["report_id"]
 
 
-def test_a_request_in_which_nobody_is_said_to_have_asked(monkeypatch):
+def test_promotion_approved_by_its_hidden_requester_is_refused(monkeypatch):
     from keel import rollout
 
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "second_person")
@@ -139,36 +139,36 @@ def test_a_request_in_which_nobody_is_said_to_have_asked(monkeypatch):
         lambda ws, config, request: found(ws, config, request.model_copy(update={"requested_by": None})),
     )
 
-    done = run("tide.promote", asked=lambda waiting: people.answer(waiting, "Approve", user="dag_test"), **ASK)
+    done = run("tide.promote", on_wait=lambda waiting: people.answer(waiting, "Approve", user="dag_test"), **REQUEST)
 
     assert (done.state, done.states["approve"]) == ("failed", "failed")
     assert "dag_test requested this promotion" in done.xcoms["approve/error"]
 
 
-def test_an_experiment_that_has_not_shown_it(offered):
+def test_promotion_by_an_experiment_without_a_verdict_is_refused(staged):
     from keel.deployments import experiments
 
     begun = run("tide.experiment", action="start", reason="trust me", challenger=2, start_at=TURNED.isoformat())
     assert begun.state == "success"
     for experiment, reason in (
-        (experiments.running(offered.store, "tide").experiment_id, "is no evidence for version 2: it is still running"),
+        (experiments.running(staged.store, "tide").experiment_id, "is no evidence for version 2: it is still running"),
         ("experiment-0123456789abcdef", "has no experiment"),
     ):
-        done = run("tide.promote", experiment=experiment, **ASK)
+        done = run("tide.promote", experiment=experiment, **REQUEST)
         assert (done.state, done.states["request_promotion"]) == ("failed", "failed")
         assert reason in done.xcoms["request_promotion/error"]
 
 
-def test_a_verdict_that_nobody_has_found(offered, monkeypatch):
+def test_promotion_by_a_forged_verdict_is_refused(staged, monkeypatch):
     """A look that found nothing is said to have found that the challenger is better."""
     from keel import rollout
 
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "auto")
     run("tide.experiment", action="start", reason="trust me", challenger=2, start_at=TURNED.isoformat())
-    looked = rollout.watch_deployment
-    said = {"branch": "promote", "outcome": "promote", "decision_id": "end-0123456789abcdef", **FORGED}
+    watch = rollout.watch_deployment
+    forged = {"branch": "promote", "outcome": "promote", "decision_id": "end-0123456789abcdef", **FORGED}
     monkeypatch.setattr(
-        rollout, "watch_deployment", lambda *step, **more: Said({**looked(*step, **more).to_dict(), **said})
+        rollout, "watch_deployment", lambda *step, **more: Forged({**watch(*step, **more).to_dict(), **forged})
     )
 
     done = run("tide.watch_deployment", end=TURNED.isoformat())
@@ -177,18 +177,18 @@ def test_a_verdict_that_nobody_has_found(offered, monkeypatch):
     assert "has no decision 'end-0123456789abcdef' to end an experiment" in done.xcoms["promote/error"]
 
 
-def test_an_approval_that_is_marked_successful_without_any_answer():
+def test_promotion_by_an_approval_marked_successful_is_refused():
     def mark(waiting):
         marked = people.ask("PATCH", people.of_task(waiting), user="mallory", json={"new_state": "success"})
         assert marked.status_code == 200
 
-    done = run("tide.promote", asked=mark, **ASK)
+    done = run("tide.promote", on_wait=mark, **REQUEST)
 
     assert (done.state, done.states["promote"]) == ("failed", "failed")
     assert "needs the approval of a person" in done.xcoms["promote/error"]
 
 
-def test_a_comparison_that_passes_in_the_xcom_alone(offered, monkeypatch):
+def test_promotion_by_a_comparison_forged_in_the_xcom_is_refused(staged, monkeypatch):
     """With nobody to ask, and a version that the comparison turns down."""
     from keel import rollout
 
@@ -196,34 +196,34 @@ def test_a_comparison_that_passes_in_the_xcom_alone(offered, monkeypatch):
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__MARGIN", "0.9")
     found = rollout.compare
     monkeypatch.setattr(
-        rollout, "compare", lambda *step: Said({**found(*step).to_dict(), "verdict": "pass", "next": "promote"})
+        rollout, "compare", lambda *step: Forged({**found(*step).to_dict(), "verdict": "pass", "next": "promote"})
     )
 
-    done = run("tide.promote", **ASK)
+    done = run("tide.promote", **REQUEST)
 
     assert (done.state, done.states["promote"]) == ("failed", "failed")
     assert "version 2 is not promoted" in done.xcoms["promote/error"]
 
 
-def test_an_answer_that_a_task_gave():
-    done = run("tide.promote", asked=lambda waiting: people.a_task_answers(waiting, "Approve"), **ASK)
+def test_promotion_approved_by_a_task_is_refused():
+    done = run("tide.promote", on_wait=lambda waiting: people.a_task_answers(waiting, "Approve"), **REQUEST)
 
     assert (done.state, done.states["approve"]) == ("failed", "failed")
     assert "an approval needs the name of a user, and this one has none" in done.xcoms["approve/error"]
 
 
-def test_an_answer_where_nobody_has_to_log_in():
+def test_promotion_approved_without_a_login_is_refused():
     """Whoever comes is then called the same, so that this is the name of nobody."""
 
     def approve(waiting):
         assert people.answer(waiting, "Approve", user="Anonymous", role="ADMIN") == 200
 
-    done = run("tide.promote", asked=approve, **ASK)
+    done = run("tide.promote", on_wait=approve, **REQUEST)
 
     assert "an approval needs the name of a user" in done.xcoms["approve/error"]
 
 
-def test_an_asset_event():
+def test_promotion_by_an_asset_event_does_not_start():
     from airflow.models.asset import AssetDagRunQueue, AssetModel
     from airflow.utils.session import create_session
     from sqlalchemy import select
@@ -233,7 +233,7 @@ def test_an_asset_event():
         ids = [asset.id for asset in assets]
     if not ids:  # no run of this session has made the assets known yet
         run("tide.watch_deployment", end=TURNED.isoformat())
-        return test_an_asset_event()
+        return test_promotion_by_an_asset_event_does_not_start()
     for asset_id in ids:
         event = {
             "asset_id": asset_id,
@@ -248,12 +248,14 @@ def test_an_asset_event():
         run(dag_id, end=TURNED.isoformat())
 
 
-def test_force_in_a_run_that_a_task_started(offered):
+def test_forced_promotion_not_started_by_hand_is_refused(staged):
     from airflow.sdk.exceptions import AirflowFailException
 
     from keel_airflow.operators.rollout import RequestPromotionOperator
 
-    operator = RequestPromotionOperator(task_id="probe", model="tide", overrides={}, end=ASK["end"], now=ASK["end"])
+    operator = RequestPromotionOperator(
+        task_id="probe", model="tide", overrides={}, end=REQUEST["end"], now=REQUEST["end"]
+    )
     params = {"version": 2, "reason": "trust me", "force": True}
     for run_type, user in (
         ("operator_triggered", "alice"),

@@ -19,7 +19,7 @@ def connection(uri):
         ("sqlite://%2Fsrv%2Fkeel%2Fkeel.db", "sqlite:////srv/keel/keel.db"),
     ],
 )
-def test_the_stores_address(uri, url):
+def test_database_url_of_a_connection(uri, url):
     from keel_airflow.hooks import database_url
 
     assert database_url(connection(uri)) == url
@@ -35,13 +35,13 @@ def test_the_stores_address(uri, url):
         ("sqlite:////srv/mlflow.db", "sqlite:////srv/mlflow.db"),
     ],
 )
-def test_the_registrys_address(uri, expected):
+def test_tracking_uri_of_a_connection(uri, expected):
     from keel_airflow.hooks import tracking_uri
 
     assert tracking_uri(connection(uri)) == expected
 
 
-def test_the_registrys_credentials_go_where_its_client_reads_them(monkeypatch):
+def test_tracking_uri_with_a_login_sets_the_clients_environment(monkeypatch):
     import os
 
     from keel_airflow.hooks import tracking_uri
@@ -53,7 +53,7 @@ def test_the_registrys_credentials_go_where_its_client_reads_them(monkeypatch):
     assert (os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"]) == ("keel", "s3cret")
 
 
-def test_connections_win_over_the_environment(tmp_path, home, monkeypatch):
+def test_hook_prefers_connections_to_the_environment(tmp_path, new_keel_home, monkeypatch):
     from keel_airflow.hooks import KeelHook
 
     monkeypatch.setenv("KEEL_STORE_URL", f"sqlite:///{tmp_path}/environment.db")
@@ -65,12 +65,12 @@ def test_connections_win_over_the_environment(tmp_path, home, monkeypatch):
     with KeelHook().get_conn() as workspace:
         assert workspace.store.url == f"sqlite:///{tmp_path}/connection.db"
         assert workspace.registry.tracking_uri == "http://mlflow:5000"
-        assert workspace.home == home
+        assert workspace.home == new_keel_home
 
 
-def test_with_nothing_defined_everything_is_embedded(home):
+def test_hook_without_connections_opens_embedded_databases(new_keel_home):
     from keel_airflow.hooks import KeelHook
 
     with KeelHook().get_conn() as workspace:
-        assert workspace.store.url == f"sqlite:///{home / 'keel.db'}"
-        assert workspace.registry.tracking_uri == f"sqlite:///{home / 'mlflow.db'}"
+        assert workspace.store.url == f"sqlite:///{new_keel_home / 'keel.db'}"
+        assert workspace.registry.tracking_uri == f"sqlite:///{new_keel_home / 'mlflow.db'}"

@@ -16,7 +16,6 @@ from keel.ledger import checkpoints as checkpoint
 from keel.ledger import entries as ledger
 from keel.ledger import signing_keys as keys
 from keel.store.database.tables import hours
-from keel.workspace import Workspace
 from tests.dags.test_structure import write_model
 from tests.support.airflow.dag_run import run
 from tests.support.airflow.tide import (
@@ -24,12 +23,10 @@ from tests.support.airflow.tide import (
     HOUR,
     LAUNCH,
     ROWS_PER_HOUR,
-    bootstrap,
     happen,
     live,
-    promote_offer,
+    promote_staged,
     tide_config,
-    turn,
 )
 from tests.support.ledger_rows import owned
 
@@ -68,7 +65,7 @@ def states_by_model(run_id):
     return found
 
 
-def test_a_night_in_which_all_is_well_says_nothing(tide):
+def test_maintenance_without_faults_sends_nothing(tide):
     done = run("keel.maintenance")
 
     assert (done.state, done.path) == (
@@ -89,7 +86,7 @@ def test_a_night_in_which_all_is_well_says_nothing(tide):
     assert mails(tide) == []
 
 
-def test_rows_that_are_old_enough_go_but_for_those_of_a_probation(tide, monkeypatch):
+def test_maintenance_expires_old_rows_but_keeps_those_of_a_probation(tide, monkeypatch):
     monkeypatch.setenv("KEEL__TIDE__RETENTION__ROWS", "30d")
     log = tide.predictions(tide_config())
     live(tide, happen(LAUNCH, LAUNCH + HOUR), LAUNCH, LAUNCH + HOUR)
@@ -104,7 +101,7 @@ def test_rows_that_are_old_enough_go_but_for_those_of_a_probation(tide, monkeypa
     assert log.count(HISTORY, LAUNCH + HOUR) == log.count(LAUNCH, LAUNCH + HOUR) == ROWS_PER_HOUR
 
 
-def test_a_store_that_does_not_fit_together_fails_loudly_after_all_else_is_done(tide):
+def test_maintenance_of_an_inconsistent_store_fails_after_all_other_tasks(tide):
     live(tide, happen(LAUNCH, LAUNCH + HOUR), LAUNCH, LAUNCH + HOUR)
     with tide.store.begin() as connection:
         connection.execute(sa.delete(hours))
@@ -118,7 +115,7 @@ def test_a_store_that_does_not_fit_together_fails_loudly_after_all_else_is_done(
     assert "rows that no check will ever count" in mail.get_content()
 
 
-def test_the_ledger_is_signed_where_a_key_and_a_place_are_set(tide, tmp_path, monkeypatch):
+def test_maintenance_with_key_and_place_signs_a_checkpoint(tide, tmp_path, monkeypatch):
     keys.keygen(tmp_path / "key")
     monkeypatch.setenv("KEEL_SIGNING_KEY", str(tmp_path / "key"))
     monkeypatch.setenv("KEEL_CHECKPOINTS", str(tmp_path / "elsewhere"))
@@ -132,28 +129,25 @@ def test_the_ledger_is_signed_where_a_key_and_a_place_are_set(tide, tmp_path, mo
     assert (found.broken_at, found.checkpoints) == (None, 1)
 
 
-def test_a_version_that_nobody_needs_any_more_is_deleted_with_a_row(home, monkeypatch):
-    bootstrap(home)  # the artifacts of a copy lie where they were made, and other tests need them
-    turn(home)
+def test_maintenance_deletes_an_expired_version_with_a_ledger_row(staged, monkeypatch):
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__KEEP_VERSIONS", "0s")
-    with Workspace.open(home=home) as workspace:
-        promote_offer(workspace)
-        decision = rollout.request_rollback(
-            workspace, tide_config(), reason="floods", version=None, end=LAUNCH, actor="test", run_id="1"
-        )
-        rollout.rollback(workspace, tide_config(), decision.decision_id, actor="test", run_id="1")
+    promote_staged(staged)
+    decision = rollout.request_rollback(
+        staged, tide_config(), reason="floods", version=None, end=LAUNCH, actor="test", run_id="1"
+    )
+    rollout.rollback(staged, tide_config(), decision.decision_id, actor="test", run_id="1")
 
-        done = run("keel.maintenance")
+    done = run("keel.maintenance")
 
-        assert done.state == "success"
-        [deleted] = done.xcoms["prune_versions/return_value"]["deleted"]
-        assert (deleted["version"], deleted["status"]) == (2, "quarantined")
-        assert [version.version for version in workspace.registry.versions("tide")] == [1]
-        [row] = ledger.entries(workspace.store, "tide", "delete_version")
-        assert (row.actor, row.body["run_id"]) == ("dag_test", done.run_id)
+    assert done.state == "success"
+    [deleted] = done.xcoms["prune_versions/return_value"]["deleted"]
+    assert (deleted["version"], deleted["status"]) == (2, "quarantined")
+    assert [version.version for version in staged.registry.versions("tide")] == [1]
+    [row] = ledger.entries(staged.store, "tide", "delete_version")
+    assert (row.actor, row.body["run_id"]) == ("dag_test", done.run_id)
 
 
-def test_a_broken_chain_fails_loudly_and_stops_everything(tide, monkeypatch):
+def test_maintenance_of_a_broken_ledger_fails_and_runs_nothing_else(tide, monkeypatch):
     tamper(tide, "UPDATE ledger SET actor = 'mallory' WHERE seq = 1")
 
     done = run("keel.maintenance")
@@ -168,7 +162,7 @@ def test_a_broken_chain_fails_loudly_and_stops_everything(tide, monkeypatch):
     assert "This is not an all clear" in mail.get_content()
 
 
-def test_an_end_that_was_cut_off_is_found_by_what_was_signed(tide, tmp_path, monkeypatch):
+def test_maintenance_of_a_truncated_ledger_fails_by_the_checkpoint(tide, tmp_path, monkeypatch):
     keys.keygen(tmp_path / "key")
     monkeypatch.setenv("KEEL_SIGNING_KEY", str(tmp_path / "key"))
     monkeypatch.setenv("KEEL_CHECKPOINTS", str(tmp_path / "elsewhere"))
@@ -182,21 +176,19 @@ def test_an_end_that_was_cut_off_is_found_by_what_was_signed(tide, tmp_path, mon
     assert "its end was cut off" in done.xcoms["verify_ledger/error"]
 
 
-def test_an_alias_moved_by_hand_is_adopted_and_told_and_one_model_does_not_hold_up_another(
-    offered, tmp_path, monkeypatch
-):
-    promote_offer(offered)
+def test_maintenance_adopts_a_moved_alias_and_notifies_its_model(staged, tmp_path, monkeypatch):
+    promote_staged(staged)
     write_model(tmp_path / "models", "buoy", alerts={"email": ["buoy@example.com"]})
     write_model(tmp_path / "models", "tide")
     monkeypatch.setenv("KEEL_MODELS_FOLDER", str(tmp_path / "models"))
-    offered.registry.client.set_registered_model_alias("tide", "production", "1")
+    staged.registry.client.set_registered_model_alias("tide", "production", "1")
 
     done = run("keel.maintenance")
 
     assert done.state == "success"
-    assert deployments.read(offered.store, "tide").production == 1
-    assert [entry.model for entry in ledger.entries(offered.store, action="out_of_band")] == ["tide"]
-    [mail] = mails(offered)
+    assert deployments.read(staged.store, "tide").production == 1
+    assert [entry.model for entry in ledger.entries(staged.store, action="out_of_band")] == ["tide"]
+    [mail] = mails(staged)
     assert (mail["To"], mail["Subject"]) == (
         "harbour@example.com",
         "[Keel] tide: the registry was changed outside Keel",
@@ -204,16 +196,14 @@ def test_an_alias_moved_by_hand_is_adopted_and_told_and_one_model_does_not_hold_
     assert f"/dags/keel.maintenance/runs/{done.run_id}" in mail.get_content()
 
 
-def test_what_fails_for_one_model_fails_the_run_and_keeps_neither_the_others_nor_the_store_waiting(
-    offered, tmp_path, monkeypatch
-):
-    promote_offer(offered)
+def test_maintenance_with_one_failing_model_fails_but_maintains_the_rest(staged, tmp_path, monkeypatch):
+    promote_staged(staged)
     write_model(tmp_path / "models", "tide")
     write_model(tmp_path / "models", "buoy")
     monkeypatch.setenv("KEEL_MODELS_FOLDER", str(tmp_path / "models"))
     monkeypatch.setattr(rollout, "reconcile", refusing_buoy(rollout.reconcile))
-    offered.store.predictions("buoy", {name: "categorical" for name in tide_config().features})  # as they were once
-    offered.registry.client.set_registered_model_alias("tide", "production", "1")
+    staged.store.predictions("buoy", {name: "categorical" for name in tide_config().features})  # as they were once
+    staged.registry.client.set_registered_model_alias("tide", "production", "1")
 
     done = run("keel.maintenance")
 
@@ -225,6 +215,6 @@ def test_what_fails_for_one_model_fails_the_run_and_keeps_neither_the_others_nor
     }
     assert done.states["compact_store"] == done.states["verify_store"] == "success"
     assert done.state == "failed"
-    assert [entry.model for entry in ledger.entries(offered.store, action="out_of_band")] == ["tide"]
-    [told] = [mail for mail in mails(offered) if mail["Subject"] == "[Keel] keel.maintenance failed"]
+    assert [entry.model for entry in ledger.entries(staged.store, action="out_of_band")] == ["tide"]
+    [told] = [mail for mail in mails(staged) if mail["Subject"] == "[Keel] keel.maintenance failed"]
     assert "ConfigError: buoy" in told.get_content()

@@ -53,7 +53,7 @@ def test_operators_are_all_used_by_a_dag(monkeypatch):
     assert set(operator_classes()) <= used
 
 
-def test_constructors_take_keywords_and_only_assign_what_is_templated():
+def test_constructors_only_assign_keyword_template_fields():
     for cls in operator_classes():
         given = {name: object() for name in parameters(cls) if name != "overrides"}
         branches = {"branches": {}} if "branches" in inspect.signature(cls.__init__).parameters else {}
@@ -77,7 +77,7 @@ def test_docstrings_name_every_templated_field():
 @pytest.mark.parametrize(
     "error_class", [c for c in vars(errors).values() if inspect.isclass(c) and issubclass(c, errors.KeelError)]
 )
-def test_permanent_errors_fail_the_task_and_transient_ones_retry(error_class, home):
+def test_errors_fail_the_task_when_permanent_and_retry_when_transient(error_class, home):
     from airflow.sdk.exceptions import AirflowFailException
 
     from keel_airflow.operators.base import StepOperator
@@ -92,7 +92,7 @@ def test_permanent_errors_fail_the_task_and_transient_ones_retry(error_class, ho
     assert str(caught.value) == str(raised)
 
 
-def test_overrides_reach_the_configuration_and_a_wrong_key_says_so(home):
+def test_overrides_change_the_configuration_and_suggest_a_misspelt_key(home):
     from airflow.sdk.exceptions import AirflowFailException
 
     from keel_airflow.operators.base import StepOperator
@@ -107,7 +107,7 @@ def test_overrides_reach_the_configuration_and_a_wrong_key_says_so(home):
 
 
 @pytest.mark.parametrize("overrides", [{"target.label_delay": "0s"}, {"target.label_delay": "9d"}])
-def test_how_old_a_row_is_when_its_label_counts_is_policy(overrides, home):
+def test_overrides_of_the_label_delay_are_refused(overrides, home):
     from airflow.sdk.exceptions import AirflowFailException
 
     from keel_airflow.operators.base import StepOperator
@@ -121,36 +121,36 @@ TRY = {
     "action": "start", "challenger": 2, "mode": "ab", "allocation": None, "ramp": None, "metric": None, "margin": None,
     "alpha": None, "max_outcomes": 100, "min_duration": None, "max_duration": None,
 }  # fmt: skip
-ASKER, RUN, REASON = "0x10", "1_000", "None"
+USER, RUN, REASON = "0x10", "1_000", "None"
 NOW = "2024-03-05T00:00:00Z"
 WINDOW = {"start": "2024-03-04T00:00:00+00:00", "end": "2024-03-05T00:00:00+00:00"}
 COUNTED = {"model": "tide", "version": 1, "window": WINDOW, "rows": 9, "counted_hours": 1, "counted_rows": 9}
 DECISION = {
     "decision_id": "d", "model": "tide", "version": 1, "window": WINDOW, "action": "retrain", "sentence": "Retraining."
 }  # fmt: skip
-HEARD = [
+RECEIVED = [
     ("decide", "DecideOperator", {"counted": COUNTED}, (None, RUN, None)),
     ("request_retrain", "RequestRetrainOperator", {"now": NOW}, (None, RUN, REASON)),
-    ("retrain", "RetrainOperator", {"decision": DECISION}, (ASKER, RUN, None)),
-    ("quarantine", "QuarantineOperator", {"decision": DECISION}, (ASKER, RUN, None)),
-    ("request_promotion", "RequestPromotionOperator", {"end": None, "now": NOW}, (ASKER, RUN, REASON)),
-    ("stage", "StageOperator", {"comparison": {}}, (ASKER, RUN, None)),
-    ("promote", "PromoteOperator", {"comparison": {}}, (ASKER, RUN, None)),
-    ("keep_champion", "KeepChampionOperator", {"comparison": {}}, (ASKER, RUN, None)),
-    ("request_rollback", "RequestRollbackOperator", {"now": NOW}, (ASKER, RUN, REASON)),
-    ("rollback", "RollbackOperator", {"decision": {}}, (ASKER, RUN, None)),
+    ("retrain", "RetrainOperator", {"decision": DECISION}, (USER, RUN, None)),
+    ("quarantine", "QuarantineOperator", {"decision": DECISION}, (USER, RUN, None)),
+    ("request_promotion", "RequestPromotionOperator", {"end": None, "now": NOW}, (USER, RUN, REASON)),
+    ("stage", "StageOperator", {"comparison": {}}, (USER, RUN, None)),
+    ("promote", "PromoteOperator", {"comparison": {}}, (USER, RUN, None)),
+    ("keep_champion", "KeepChampionOperator", {"comparison": {}}, (USER, RUN, None)),
+    ("request_rollback", "RequestRollbackOperator", {"now": NOW}, (USER, RUN, REASON)),
+    ("rollback", "RollbackOperator", {"decision": {}}, (USER, RUN, None)),
     ("rollback", "RollbackOperator", {"decision": {}, "actor": "keel"}, ("keel", RUN, None)),
     ("confirm", "ConfirmOperator", {"decision": {}}, ("keel", RUN, None)),
-    ("reconcile", "ReconcileOperator", {}, (ASKER, RUN, None)),
+    ("reconcile", "ReconcileOperator", {}, (USER, RUN, None)),
     ("watch_deployment", "WatchDeploymentOperator", {"findings": {"model": "tide"}, "end": NOW}, (None, RUN, None)),
-    ("start_experiment", "ExperimentOperator", {"start_at": None, "now": NOW}, (ASKER, RUN, REASON)),
+    ("start_experiment", "ExperimentOperator", {"start_at": None, "now": NOW}, (USER, RUN, REASON)),
     ("conclude_experiment", "ConcludeExperimentOperator", {"decision": {}}, ("keel", RUN, None)),
 ]
 """The core's step, its operator, what it is given, and who asks, in which run, and why, as the step hears it."""
 
 
-@pytest.mark.parametrize(("step", "name", "given", "expected"), HEARD)
-def test_people_runs_and_reasons_stay_the_text_they_are(home, monkeypatch, step, name, given, expected):
+@pytest.mark.parametrize(("step", "name", "given", "expected"), RECEIVED)
+def test_users_runs_and_reasons_reach_the_step_as_text(home, monkeypatch, step, name, given, expected):
     """Airflow's native templates make 1000 of '1_000' and nothing of 'None'."""
     from keel import loop, rollout
     from keel_airflow.operators.base import BranchStepOperator
@@ -169,7 +169,7 @@ def test_people_runs_and_reasons_stay_the_text_they_are(home, monkeypatch, step,
     cls(task_id="probe", model="tide", overrides={}, **given, **branches).execute(
         {
             "run_id": RUN,
-            "dag_run": SimpleNamespace(triggering_user_name=ASKER, run_id=RUN),
+            "dag_run": SimpleNamespace(triggering_user_name=USER, run_id=RUN),
             "params": {"reason": REASON, "version": None, "force": False, "experiment": None, **TRY},
         }
     )
@@ -178,7 +178,7 @@ def test_people_runs_and_reasons_stay_the_text_they_are(home, monkeypatch, step,
     assert {"run_id", "reason"} & set(cls.template_fields) == set()
 
 
-def test_an_unknown_model_names_those_there_are(home):
+def test_unknown_model_fails_and_suggests_a_known_one(home):
     from airflow.sdk.exceptions import AirflowFailException
 
     from keel_airflow.operators.base import StepOperator
@@ -188,7 +188,7 @@ def test_an_unknown_model_names_those_there_are(home):
         pass
 
 
-def test_an_action_without_a_branch_fails_and_skips_nothing():
+def test_action_without_a_branch_fails():
     from airflow.sdk.exceptions import AirflowFailException
 
     from keel_airflow.operators.monitoring import DecideOperator

@@ -19,7 +19,7 @@ def test_every_dag_keeps_the_policy():
     assert {dag_id: violations(dag) for dag_id, dag in bag.dags.items()} == dict.fromkeys(DAGS, [])
 
 
-def test_every_dag_keeps_the_policy_where_people_must_agree(monkeypatch):
+def test_every_dag_keeps_the_policy_with_required_approval(monkeypatch):
     from keel_airflow.policy import violations
 
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "required")
@@ -35,7 +35,7 @@ def test_every_dag_keeps_the_policy_where_people_must_agree(monkeypatch):
         ({"response_timeout": timedelta(days=2)}, ["dagrun_timeout ends before the wait for a person does"]),
     ],
 )
-def test_a_wait_for_a_person_that_departs_is_found(monkeypatch, change, sentences):
+def test_violations_of_a_wait_for_approval_are_found(monkeypatch, change, sentences):
     from keel_airflow.policy import violations
 
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "required")
@@ -60,7 +60,7 @@ def test_a_wait_for_a_person_that_departs_is_found(monkeypatch, change, sentence
         ({"doc_md": "## Purpose\n## Inputs\n## Outputs"}, "doc_md has no '## When it fails'"),
     ],
 )
-def test_a_dag_that_departs_is_found(change, sentence):
+def test_violations_of_a_dag_are_found(change, sentence):
     from keel_airflow.policy import violations
 
     dag = parse_dag("tide.drift_check")
@@ -81,7 +81,7 @@ def test_a_dag_that_departs_is_found(change, sentence):
         ({"pool": "default_pool"}, "retrain: trains outside the pool keel_training"),
     ],
 )
-def test_a_task_that_departs_is_found(change, sentence):
+def test_violations_of_a_task_are_found(change, sentence):
     from keel_airflow.policy import violations
 
     dag = parse_dag("tide.retrain")
@@ -91,7 +91,7 @@ def test_a_task_that_departs_is_found(change, sentence):
     assert violations(dag) == [sentence]
 
 
-def test_every_dag_of_a_model_belongs_to_its_owner_and_tells_its_people():
+def test_every_dag_names_its_owner_and_its_people():
     for dag_id, dag in parse().dags.items():
         if dag_id == "keel.maintenance":
             assert {task.owner for task in dag.tasks} == {"ml-platform"}
@@ -101,7 +101,7 @@ def test_every_dag_of_a_model_belongs_to_its_owner_and_tells_its_people():
         assert "https://example.com/tide" in dag.doc_md
 
 
-def test_transient_failures_are_retried_within_the_runs_time():
+def test_every_task_retries_within_the_runs_timeout():
     for dag in parse().dags.values():
         for task in dag.tasks:
             assert (task.retries, task.retry_delay, task.retry_exponential_backoff) == (2, timedelta(seconds=30), 2)

@@ -14,9 +14,9 @@ from tests.support.airflow.tide import LAUNCH, TURNED, decision_of
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
-ASK = {"end": TURNED.isoformat(), "reason": "it knows the new tide"}
-ASKED = {"request_promotion", "compare"}
-TOLD = {"compose_message", "write_to_outbox", "record"}
+REQUEST = {"end": TURNED.isoformat(), "reason": "it knows the new tide"}
+REQUESTED = {"request_promotion", "compare"}
+NOTIFIED = {"compose_message", "write_to_outbox", "record"}
 
 
 def actions(workspace):
@@ -39,75 +39,76 @@ def version_in_production(workspace):
 
 
 def approving(user, role="USER"):
-    def asked(waiting):
+    def approve(waiting):
         assert people.answer(waiting, "Approve", user=user, role=role) == 200
 
-    return asked
+    return approve
 
 
-def test_a_version_that_is_better_is_promoted_without_asking_where_nobody_must_agree(offered, monkeypatch):
+def test_promotion_without_approval_promotes_a_better_version(staged, monkeypatch):
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "auto")
 
-    done = run("tide.promote", **ASK)
+    done = run("tide.promote", **REQUEST)
 
-    assert (done.state, done.path) == ("success", {*ASKED, "promote", *TOLD})
-    assert version_in_production(offered) == 2
-    assert offered.registry.aliases("tide") == {"production": 2, "previous": 1}
-    assert decision_of(offered)["sentence"] == "Asked for version 2: it knows the new tide"
-    assert decision_of(offered)["outcome"]["outcome"] == "promoted"
+    assert (done.state, done.path) == ("success", {*REQUESTED, "promote", *NOTIFIED})
+    assert version_in_production(staged) == 2
+    assert staged.registry.aliases("tide") == {"production": 2, "previous": 1}
+    assert decision_of(staged)["sentence"].endswith(f"version 2: {REQUEST['reason']}")
+    assert decision_of(staged)["outcome"]["outcome"] == "promoted"
 
 
-def test_a_run_waits_is_approved_by_the_api_and_promotes(offered):
-    asked = []
+def test_promotion_with_an_approval_by_the_api_promotes(staged):
+    questions = []
 
     def approve(waiting):
-        asked.append(people.question(waiting))
-        assert version_in_production(offered) == 1
+        questions.append(people.question(waiting))
+        assert version_in_production(staged) == 1
         assert people.answer(waiting, "Approve", user="alice") == 200
         assert people.answer(waiting, "Reject", user="bob") == 409
 
-    done = run("tide.promote", asked=approve, **ASK)
+    done = run("tide.promote", on_wait=approve, **REQUEST)
 
-    assert (done.state, done.path) == ("success", {*ASKED, "approve", "promote", *TOLD})
-    [question] = asked
+    assert (done.state, done.path) == ("success", {*REQUESTED, "approve", "promote", *NOTIFIED})
+    [question] = questions
     assert question["subject"] == "Promote tide version 2?"
     assert question["defaults"] == ["Reject"]
     assert "Challenger 2 against champion 1: better by" in question["body"]
-    assert version_in_production(offered) == 2
-    given = last(offered, "approve")
+    assert version_in_production(staged) == 2
+    given = last(staged, "approve")
     assert (given.actor, given.body["run_id"]) == ("alice", done.run_id)
     assert given.body["approval"].items() >= {"approver": "alice", "approver_id": "alice", "challenger": 2}.items()
-    assert last(offered, "promote").body["approval"]["approver"] == "alice"
-    asking, told = sorted(mails(offered))
+    assert last(staged, "promote").body["approval"]["approver"] == "alice"
+    asking, told = sorted(mails(staged))
     assert (asking, "promoted version 2" in told) == ("[Keel] Promote tide version 2?", True)
-    assert question["body"] in mails(offered)[asking]
-    assert f"/dags/tide.promote/runs/{done.run_id}/tasks/approve/required_actions" in mails(offered)[asking]
+    assert question["body"] in mails(staged)[asking]
+    assert f"/dags/tide.promote/runs/{done.run_id}/tasks/approve/required_actions" in mails(staged)[asking]
 
 
-def test_a_no_is_a_no(offered):
+def test_promotion_that_is_declined_keeps_the_champion(staged):
     def reject(waiting):
         assert people.answer(waiting, "Reject", user="alice") == 200
 
-    done = run("tide.promote", asked=reject, **ASK)
+    done = run("tide.promote", on_wait=reject, **REQUEST)
 
-    assert (done.state, done.path) == ("success", {*ASKED, "approve", *TOLD})
-    assert version_in_production(offered) == 1
-    assert last(offered, "decline").actor == "alice"
-    assert decision_of(offered)["outcome"]["outcome"] == "declined"
-    assert offered.registry.resolve("tide", version=2).tags["keel.status"] == "rejected"
-    assert "[Keel] tide: the new version was declined, version 1 stays" in mails(offered)
-
-
-def test_no_answer_in_time_is_a_no(offered):
-    done = run("tide.promote", asked=people.nobody_answers, **ASK)
-
-    assert (done.state, done.path) == ("success", {*ASKED, "approve", *TOLD})
-    assert version_in_production(offered) == 1
-    assert last(offered, "decline").body["approval"]["approver"] is None
-    assert offered.registry.resolve("tide", version=2).tags["keel.status"] == "candidate"
+    assert (done.state, done.path) == ("success", {*REQUESTED, "approve", *NOTIFIED})
+    assert version_in_production(staged) == 1
+    assert last(staged, "decline").actor == "alice"
+    assert decision_of(staged)["outcome"]["outcome"] == "declined"
+    assert staged.registry.resolve("tide", version=2).tags["keel.status"] == "rejected"
+    [subject] = [subject for subject in mails(staged) if "declined" in subject]
+    assert "version 1" in subject
 
 
-def test_only_approvers_may_answer(offered, monkeypatch):
+def test_promotion_without_an_answer_is_declined(staged):
+    done = run("tide.promote", on_wait=people.let_expire, **REQUEST)
+
+    assert (done.state, done.path) == ("success", {*REQUESTED, "approve", *NOTIFIED})
+    assert version_in_production(staged) == 1
+    assert last(staged, "decline").body["approval"]["approver"] is None
+    assert staged.registry.resolve("tide", version=2).tags["keel.status"] == "candidate"
+
+
+def test_promotion_accepts_answers_of_approvers_only(staged, monkeypatch):
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVERS", "[alice, carol]")
 
     def try_all(waiting):
@@ -117,62 +118,62 @@ def test_only_approvers_may_answer(offered, monkeypatch):
         assert people.answer(waiting, "Approve", user="carol", role="VIEWER") == 403
         assert people.answer(waiting, "Approve", user="carol") == 200
 
-    done = run("tide.promote", asked=try_all, **ASK)
+    done = run("tide.promote", on_wait=try_all, **REQUEST)
 
     assert done.state == "success"
-    assert (version_in_production(offered), last(offered, "approve").actor) == (2, "carol")
+    assert (version_in_production(staged), last(staged, "approve").actor) == (2, "carol")
 
 
-def test_where_airflow_knows_users_by_other_ids_a_yes_of_somebody_else_is_refused_by_name(offered, monkeypatch):
+def test_promotion_approved_by_another_user_under_foreign_ids_fails(staged, monkeypatch):
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVERS", "[alice]")
     monkeypatch.setattr("keel_airflow.groups.assigned_users", lambda _: [])
 
-    done = run("tide.promote", asked=approving("bob"), **ASK)
+    done = run("tide.promote", on_wait=approving("bob"), **REQUEST)
 
     assert (done.state, done.states["approve"]) == ("failed", "failed")
     assert "bob is not among promotion.approvers: alice" in done.xcoms["approve/error"]
-    assert (version_in_production(offered), "approve" in actions(offered)) == (1, False)
+    assert (version_in_production(staged), "approve" in actions(staged)) == (1, False)
 
 
 @pytest.mark.parametrize("requester", ["dag_test", "trainer"])
-def test_a_second_person_is_neither_who_asked_nor_who_had_it_trained(offered, monkeypatch, requester):
+def test_promotion_approved_by_a_requester_fails_under_second_person(staged, monkeypatch, requester):
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "second_person")
 
-    done = run("tide.promote", asked=approving(requester), **ASK)
+    done = run("tide.promote", on_wait=approving(requester), **REQUEST)
 
     assert (done.state, done.states["approve"]) == ("failed", "failed")
     assert "another person must approve it" in done.xcoms["approve/error"]
-    assert (version_in_production(offered), "approve" in actions(offered)) == (1, False)
+    assert (version_in_production(staged), "approve" in actions(staged)) == (1, False)
 
 
-def test_a_second_person_approves(offered, monkeypatch):
+def test_promotion_approved_by_a_second_person_promotes(staged, monkeypatch):
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "second_person")
 
-    done = run("tide.promote", asked=approving("alice"), **ASK)
+    done = run("tide.promote", on_wait=approving("alice"), **REQUEST)
 
     assert done.state == "success"
-    assert last(offered, "approve").body["approval"]["requesters"] == ["dag_test", "trainer"]
-    assert version_in_production(offered) == 2
+    assert last(staged, "approve").body["approval"]["requesters"] == ["dag_test", "trainer"]
+    assert version_in_production(staged) == 2
 
 
-def test_a_run_that_is_cleared_asks_again(offered):
+def test_promotion_run_again_asks_again(staged):
     questions = []
 
-    def wait_first(waiting):
+    def let_expire(waiting):
         questions.append(waiting.id)
-        people.nobody_answers(waiting)
+        people.let_expire(waiting)
 
     def then_approve(waiting):
         questions.append(waiting.id)
         assert people.question(waiting)["responded_at"] is None
         assert people.answer(waiting, "Approve", user="alice") == 200
 
-    first = run("tide.promote", logical_date=TURNED, asked=wait_first, version=2, **ASK)
-    second = run("tide.promote", logical_date=TURNED, asked=then_approve, version=2, **ASK)
+    first = run("tide.promote", logical_date=TURNED, on_wait=let_expire, version=2, **REQUEST)
+    second = run("tide.promote", logical_date=TURNED, on_wait=then_approve, version=2, **REQUEST)
 
     assert first.run_id == second.run_id
     assert len(set(questions)) == 2
-    assert version_in_production(offered) == 2
+    assert version_in_production(staged) == 2
 
 
 @pytest.mark.parametrize(
@@ -182,65 +183,65 @@ def test_a_run_that_is_cleared_asks_again(offered):
         (1, "version 1 is production"),
     ],
 )
-def test_a_version_that_may_not_be_promoted_says_so_at_once(offered, version, reason):
-    done = run("tide.promote", version=version, **ASK)
+def test_promotion_of_a_version_that_may_not_be_promoted_fails_at_once(staged, version, reason):
+    done = run("tide.promote", version=version, **REQUEST)
 
     assert (done.state, done.states["request_promotion"]) == ("failed", "failed")
     assert reason in done.xcoms["request_promotion/error"]
     assert "versions that can be promoted: 2" in done.xcoms["request_promotion/error"]
-    assert version_in_production(offered) == 1
+    assert version_in_production(staged) == 1
 
 
-def test_without_a_staged_version_the_candidates_are_named(tide):
-    done = run("tide.promote", **ASK)
+def test_promotion_without_a_staged_version_fails(tide):
+    done = run("tide.promote", **REQUEST)
 
     assert done.state == "failed"
     assert "no version is staged" in done.xcoms["request_promotion/error"]
 
 
-def test_a_version_that_is_not_shown_to_be_better_is_turned_down(offered, monkeypatch):
+def test_promotion_of_a_version_within_the_margin_keeps_the_champion(staged, monkeypatch):
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__MARGIN", "0.9")
 
-    done = run("tide.promote", **ASK)
+    done = run("tide.promote", **REQUEST)
 
-    assert (done.state, done.path) == ("success", {*ASKED, "keep_champion", *TOLD})
-    assert version_in_production(offered) == 1
-    assert decision_of(offered)["outcome"]["outcome"] == "kept_champion"
+    assert (done.state, done.path) == ("success", {*REQUESTED, "keep_champion", *NOTIFIED})
+    assert version_in_production(staged) == 1
+    assert decision_of(staged)["outcome"]["outcome"] == "kept_champion"
 
 
-def test_a_holdout_without_labels_concludes_nothing_and_promotes_nothing(offered):
+def test_promotion_on_a_holdout_without_labels_is_inconclusive(staged):
     done = run("tide.promote", end=(TURNED + (TURNED - LAUNCH) * 10).isoformat(), reason="too late")
 
-    assert (done.state, done.path) == ("success", {*ASKED, "keep_champion", *TOLD})
-    assert version_in_production(offered) == 1
+    assert (done.state, done.path) == ("success", {*REQUESTED, "keep_champion", *NOTIFIED})
+    assert version_in_production(staged) == 1
     assert done.xcoms["compare/return_value"]["verdict"] == "inconclusive"
-    assert offered.registry.resolve("tide", version=2).tags["keel.status"] == "staging"
+    assert staged.registry.resolve("tide", version=2).tags["keel.status"] == "staging"
 
 
-def test_a_person_may_force_with_a_reason_of_their_own(offered, monkeypatch):
+def test_promotion_forced_by_a_person_needs_a_reason(staged, monkeypatch):
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__MARGIN", "0.9")
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "auto")
 
-    refused = run("tide.promote", force=True, end=ASK["end"])
+    refused = run("tide.promote", force=True, end=REQUEST["end"])
     assert "a forced promotion needs a reason" in refused.xcoms["request_promotion/error"]
 
-    done = run("tide.promote", force=True, **ASK)
+    done = run("tide.promote", force=True, **REQUEST)
 
-    assert (done.state, done.path) == ("success", {*ASKED, "promote", *TOLD})
-    assert version_in_production(offered) == 2
-    assert last(offered, "promote").body["evidence"]["forced_by"] == "dag_test"
+    assert (done.state, done.path) == ("success", {*REQUESTED, "promote", *NOTIFIED})
+    assert version_in_production(staged) == 2
+    assert last(staged, "promote").body["evidence"]["forced_by"] == "dag_test"
 
 
-def test_force_replaces_nobodys_agreement(offered, monkeypatch):
+def test_promotion_that_is_forced_still_needs_approval(staged, monkeypatch):
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__MARGIN", "0.9")
 
-    done = run("tide.promote", force=True, asked=people.nobody_answers, **ASK)
+    done = run("tide.promote", force=True, on_wait=people.let_expire, **REQUEST)
 
-    assert (done.state, done.path) == ("success", {*ASKED, "approve", *TOLD})
-    assert version_in_production(offered) == 1
+    assert (done.state, done.path) == ("success", {*REQUESTED, "approve", *NOTIFIED})
+    assert version_in_production(staged) == 1
 
 
-def test_a_promotion_that_is_interrupted_is_completed_by_clearing_it(offered, monkeypatch):
+def test_promotion_that_was_interrupted_is_completed_when_cleared(staged, monkeypatch):
     from keel.errors import RegistryUnavailable
     from keel.registry.registry import Registry
 
@@ -251,12 +252,12 @@ def test_a_promotion_that_is_interrupted_is_completed_by_clearing_it(offered, mo
 
     with monkeypatch.context() as broken:
         broken.setattr(Registry, "set_aliases", unavailable)
-        first = run("tide.promote", logical_date=TURNED, version=2, **ASK)
+        first = run("tide.promote", logical_date=TURNED, version=2, **REQUEST)
     assert first.states["promote"] == "failed"
-    assert deployments.read(offered.store, "tide").production == 2
+    assert deployments.read(staged.store, "tide").production == 2
 
-    second = run("tide.promote", logical_date=TURNED, version=2, **ASK)
+    second = run("tide.promote", logical_date=TURNED, version=2, **REQUEST)
 
     assert (second.run_id, second.state) == (first.run_id, "success")
-    assert offered.registry.aliases("tide") == {"production": 2, "previous": 1}
-    assert actions(offered).count("promote") == 2
+    assert staged.registry.aliases("tide") == {"production": 2, "previous": 1}
+    assert actions(staged).count("promote") == 2

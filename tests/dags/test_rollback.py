@@ -7,24 +7,24 @@ import pytest
 from keel import deployments, rollout
 from keel.ledger import entries as ledger
 from tests.support.airflow.dag_run import run
-from tests.support.airflow.tide import decision_of, promote_offer
+from tests.support.airflow.tide import decision_of, promote_staged
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
-TOLD = {"compose_message", "write_to_outbox", "record"}
+NOTIFIED = {"compose_message", "write_to_outbox", "record"}
 
 
 @pytest.fixture
-def replaced(offered):
+def replaced(staged):
     """Version 2 is in production, version 1 before it."""
-    promote_offer(offered)
-    return offered
+    promote_staged(staged)
+    return staged
 
 
-def test_one_task_restores_the_version_before_in_the_deployment_and_in_mlflow(replaced):
+def test_rollback_restores_the_previous_version(replaced):
     done = run("tide.rollback", reason="the quay floods unannounced")
 
-    assert (done.state, done.path) == ("success", {"request_rollback", "rollback", *TOLD})
+    assert (done.state, done.path) == ("success", {"request_rollback", "rollback", *NOTIFIED})
     current = deployments.read(replaced.store, "tide")
     assert (current.production, current.previous) == (1, None)
     assert replaced.registry.aliases("tide") == {"production": 1}
@@ -36,7 +36,7 @@ def test_one_task_restores_the_version_before_in_the_deployment_and_in_mlflow(re
     assert decision_of(replaced)["outcome"]["notified"] == ["outbox"]
 
 
-def test_a_second_rollback_has_nothing_to_go_to_and_says_so(replaced):
+def test_rollback_without_a_previous_version_fails(replaced):
     run("tide.rollback", reason="the quay floods")
 
     done = run("tide.rollback", reason="it still floods")
@@ -46,7 +46,7 @@ def test_a_second_rollback_has_nothing_to_go_to_and_says_so(replaced):
     assert deployments.read(replaced.store, "tide").production == 1
 
 
-def test_a_version_that_never_served_is_nothing_to_go_back_to(replaced):
+def test_rollback_to_an_unknown_version_fails(replaced):
     done = run("tide.rollback", reason="try another", version=9)
 
     assert done.state == "failed"
@@ -55,7 +55,7 @@ def test_a_version_that_never_served_is_nothing_to_go_back_to(replaced):
     assert deployments.read(replaced.store, "tide").production == 2
 
 
-def test_what_was_taken_back_cannot_be_promoted_again(replaced, monkeypatch):
+def test_promotion_of_a_rolled_back_version_fails(replaced, monkeypatch):
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "auto")
     run("tide.rollback", reason="the quay floods")
 
@@ -66,7 +66,7 @@ def test_what_was_taken_back_cannot_be_promoted_again(replaced, monkeypatch):
     assert "keel versions reinstate tide 2" in done.xcoms["request_promotion/error"]
 
 
-def test_a_rollback_that_is_cleared_takes_back_nothing_more(replaced):
+def test_rollback_run_again_changes_nothing(replaced):
     from tests.support.airflow.tide import TURNED
 
     first = run("tide.rollback", logical_date=TURNED, reason="the quay floods")
@@ -79,7 +79,7 @@ def test_a_rollback_that_is_cleared_takes_back_nothing_more(replaced):
     assert deployments.read(replaced.store, "tide").production == 1
 
 
-def test_mlflow_that_does_not_answer_does_not_keep_a_version_in_production(replaced, monkeypatch):
+def test_rollback_without_mlflow_changes_the_deployment(replaced, monkeypatch):
     from keel.errors import RegistryUnavailable
     from keel.registry.registry import Registry
 

@@ -69,7 +69,7 @@ def test_edges_of_the_retraining():
     }
 
 
-def test_edges_where_people_must_agree(monkeypatch):
+def test_edges_with_required_approval(monkeypatch):
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "required")
     dags = parse().dags
 
@@ -94,7 +94,7 @@ def test_edges_where_people_must_agree(monkeypatch):
     }
 
 
-def test_edges_of_the_promotion_where_nobody_must_agree():
+def test_edges_of_the_promotion_without_approval():
     assert edges(parse_dag("tide.promote")) == {
         "request_promotion": {"compare"},
         "compare": {"promote", "keep_champion"},
@@ -112,7 +112,7 @@ def test_edges_of_the_rollback():
     }
 
 
-def test_edges_of_the_watch():
+def test_edges_of_the_deployment_watch():
     assert edges(parse_dag("tide.watch_deployment")) == {
         "reconcile": {"watch"},
         "watch": {"no_action", "raise_alert", "rollback", "confirm", "promote", "end_experiment"},
@@ -126,7 +126,7 @@ def test_edges_of_the_watch():
     }
 
 
-def test_edges_of_the_watch_where_people_must_agree(monkeypatch):
+def test_edges_of_the_deployment_watch_with_required_approval(monkeypatch):
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "required")
 
     found = edges(parse_dag("tide.watch_deployment"))
@@ -151,7 +151,7 @@ def test_edges_of_the_maintenance():
     }
 
 
-def test_a_person_is_waited_for_as_long_as_the_policy_says_and_the_run_waits_longer(monkeypatch):
+def test_approval_waits_for_its_timeout_and_the_run_for_longer(monkeypatch):
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "required")
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL_TIMEOUT", "3d")
 
@@ -170,7 +170,7 @@ def test_a_person_is_waited_for_as_long_as_the_policy_says_and_the_run_waits_lon
         ("airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager", []),
     ],
 )
-def test_airflow_is_told_who_may_answer_where_it_knows_people_by_name(monkeypatch, manager, users):
+def test_approval_assigns_users_with_the_simple_auth_manager_only(monkeypatch, manager, users):
     monkeypatch.setenv("AIRFLOW__CORE__AUTH_MANAGER", manager)
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "required")
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVERS", "[alice]")
@@ -180,7 +180,7 @@ def test_airflow_is_told_who_may_answer_where_it_knows_people_by_name(monkeypatc
     assert approve.assigned_users == [{"id": user, "name": user} for user in users]
 
 
-def test_a_model_without_retrain_is_only_watched(tmp_path, monkeypatch):
+def test_model_without_retrain_has_no_dags_for_challengers(tmp_path, monkeypatch):
     write_model(tmp_path, "buoy", retrain=None)
     monkeypatch.setenv("KEEL_MODELS_FOLDER", str(tmp_path))
 
@@ -196,7 +196,7 @@ def test_a_model_without_retrain_is_only_watched(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("approval", ["auto", "required"])
-def test_branches_lead_to_tasks_that_exist(monkeypatch, approval):
+def test_branches_are_the_next_tasks(monkeypatch, approval):
     from keel_airflow.operators.base import BranchStepOperator
 
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", approval)
@@ -209,7 +209,7 @@ def test_branches_lead_to_tasks_that_exist(monkeypatch, approval):
                 assert followed == task.downstream_task_ids
 
 
-def test_joins_wait_for_all_and_pass_no_failure():
+def test_joins_wait_for_all_branches_and_pass_no_failure():
     for dag in parse().dags.values():
         for task in dag.tasks:
             joins = task.task_id in {"compose_message", "record"}
@@ -218,7 +218,7 @@ def test_joins_wait_for_all_and_pass_no_failure():
             assert not task.is_teardown or task.task_id == "compact_store"
 
 
-def test_the_drift_check_runs_by_the_clock_or_on_an_alarm():
+def test_drift_check_runs_by_schedule_and_on_an_alarm():
     dag = parse_dag("tide.drift_check")
 
     timetable = dag.timetable.timetable
@@ -226,7 +226,7 @@ def test_the_drift_check_runs_by_the_clock_or_on_an_alarm():
     assert [asset.uri for asset in dag.timetable.asset_condition.objects] == ["keel://tide/alarm"]
 
 
-def test_without_a_schedule_only_an_alarm_starts_the_drift_check(tmp_path, monkeypatch):
+def test_drift_check_without_a_schedule_runs_on_an_alarm(tmp_path, monkeypatch):
     write_model(tmp_path, "buoy", check={"schedule": None})
     monkeypatch.setenv("KEEL_MODELS_FOLDER", str(tmp_path))
 
@@ -237,13 +237,13 @@ def test_without_a_schedule_only_an_alarm_starts_the_drift_check(tmp_path, monke
     assert "Runs at no fixed time" in dag.doc_md
 
 
-def test_the_watch_runs_by_the_clock():
+def test_deployment_watch_runs_by_schedule():
     timetable = parse_dag("tide.watch_deployment").timetable
 
     assert (type(timetable).__name__, timetable.expression) == ("CronDataIntervalTimetable", "15 * * * *")
 
 
-def test_without_a_clock_the_watch_only_runs_when_asked(monkeypatch):
+def test_deployment_watch_without_a_schedule_runs_by_hand(monkeypatch):
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__MONITOR_SCHEDULE", "null")
 
     dag = parse_dag("tide.watch_deployment")
@@ -252,7 +252,7 @@ def test_without_a_clock_the_watch_only_runs_when_asked(monkeypatch):
     assert "Runs at no fixed time" in dag.doc_md
 
 
-def test_the_maintenance_runs_when_the_environment_says(monkeypatch):
+def test_maintenance_schedule_is_that_of_the_environment(monkeypatch):
     assert parse_dag("keel.maintenance").timetable.expression == "0 3 * * *"
     monkeypatch.setenv("KEEL_MAINTENANCE_SCHEDULE", "30 4 * * 1")
     assert parse_dag("keel.maintenance").timetable.expression == "30 4 * * 1"
@@ -263,7 +263,7 @@ def test_the_maintenance_runs_when_the_environment_says(monkeypatch):
     assert "environment KEEL_MAINTENANCE_SCHEDULE: 'every night' must be a cron expression" in trace
 
 
-def test_changes_of_production_update_its_asset_and_nothing_else_does():
+def test_production_asset_is_updated_by_changes_of_production_only():
     changes = {
         "tide.drift_check": "promote",
         "tide.promote": "promote",
@@ -289,7 +289,7 @@ def test_changes_of_production_update_its_asset_and_nothing_else_does():
         ("watch_deployment", {"end": 5}, "end"),
     ],
 )
-def test_params_are_refused_by_their_schema(kind, params, fault):
+def test_params_of_a_wrong_type_are_refused(kind, params, fault):
     from airflow.sdk.exceptions import ParamValidationError
 
     dag = parse_dag(f"tide.{kind}")
@@ -298,7 +298,7 @@ def test_params_are_refused_by_their_schema(kind, params, fault):
             dag.params[name] = value
 
 
-def test_a_broken_model_shows_as_an_import_error_and_takes_no_other_model_away(tmp_path, monkeypatch):
+def test_broken_model_is_an_import_error_and_others_keep_their_dags(tmp_path, monkeypatch):
     write_model(tmp_path, "buoy")
     write_model(tmp_path, "mast", drfit={"alpha": 0.1})
     monkeypatch.setenv("KEEL_MODELS_FOLDER", str(tmp_path))

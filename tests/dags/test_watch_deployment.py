@@ -15,23 +15,23 @@ from keel.ledger import entries as ledger
 from keel.window import ceil_hour
 from tests.support.airflow import approvers as people
 from tests.support.airflow.dag_run import run
-from tests.support.airflow.tide import DAY, TURNED, decision_of, happen, live, promote_offer, tide_config
+from tests.support.airflow.tide import DAY, TURNED, decision_of, happen, live, promote_staged, tide_config
 from tests.support.experiment_rows import serve
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
-LOOKED = {"reconcile", "watch"}
-SEEN = TURNED + 8 * DAY
+EVALUATED = {"reconcile", "watch"}
+AFTER_A_WEEK = TURNED + 8 * DAY
 """When an experiment has lasted for longer than the week that a verdict takes at least."""
-TOLD = {"compose_message", "write_to_outbox", "record"}
+NOTIFIED = {"compose_message", "write_to_outbox", "record"}
 
 
 @pytest.fixture
-def on_probation(offered, monkeypatch):
+def on_probation(staged, monkeypatch):
     """Version 2 has been in production since the tide turned, and is watched for two days."""
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__PROBATION", "2d")
-    promote_offer(offered, probation="2d")
-    return offered
+    promote_staged(staged, probation="2d")
+    return staged
 
 
 def subjects(workspace):
@@ -43,24 +43,24 @@ def watch(at, **more):
     return run("tide.watch_deployment", end=at.isoformat(), **more)
 
 
-def test_nothing_on_probation_is_no_news(tide):
+def test_watch_without_a_probation_takes_no_action(tide):
     with_nothing = deployments.append  # version 1 was the first: its probation ends with a row
     with_nothing(tide.store, "tide", actor="test", action="confirm", body={"probation": None}, now=TURNED)
     decisions = tide.store.decisions.list("tide")
 
     done = watch(TURNED)
 
-    assert (done.state, done.path) == ("success", {*LOOKED, "no_action"})
+    assert (done.state, done.path) == ("success", {*EVALUATED, "no_action"})
     assert tide.store.decisions.list("tide") == decisions
     assert subjects(tide) == []
 
 
-def test_harm_takes_the_version_back_by_itself_and_quarantines_it(on_probation):
+def test_watch_of_a_harmful_version_rolls_it_back(on_probation):
     live(on_probation, happen(TURNED, TURNED + DAY, relation=3.0), TURNED, TURNED + DAY)
 
     done = watch(TURNED + DAY)
 
-    assert (done.state, done.path) == ("success", {*LOOKED, "rollback", *TOLD})
+    assert (done.state, done.path) == ("success", {*EVALUATED, "rollback", *NOTIFIED})
     assert deployments.read(on_probation.store, "tide").production == 1
     assert on_probation.registry.aliases("tide") == {"production": 1}
     assert on_probation.registry.resolve("tide", version=2).tags["keel.status"] == "quarantined"
@@ -69,46 +69,46 @@ def test_harm_takes_the_version_back_by_itself_and_quarantines_it(on_probation):
     assert subjects(on_probation) == ["[Keel] tide: rolled back to version 1"]
 
 
-def test_a_version_that_keeps_its_promise_goes_on_in_silence_and_is_confirmed(on_probation):
+def test_watch_of_a_good_version_takes_no_action_then_confirms(on_probation):
     live(on_probation, happen(TURNED, TURNED + 3 * DAY, relation=-3.0), TURNED, TURNED + 3 * DAY)
 
     early = watch(TURNED + DAY)
-    assert (early.state, early.path) == ("success", {*LOOKED, "no_action"})
+    assert (early.state, early.path) == ("success", {*EVALUATED, "no_action"})
     assert history(on_probation.store, "tide").probation.version == 2
 
-    late = watch(SEEN + DAY)
+    late = watch(AFTER_A_WEEK + DAY)
 
-    assert (late.state, late.path) == ("success", {*LOOKED, "confirm", *TOLD})
+    assert (late.state, late.path) == ("success", {*EVALUATED, "confirm", *NOTIFIED})
     assert history(on_probation.store, "tide").probation is None
     assert deployments.read(on_probation.store, "tide").production == 2
     assert list(ledger.entries(on_probation.store, "tide", "confirm"))[-1].actor == "keel"
     assert subjects(on_probation) == ["[Keel] tide: version 2 passed its probation"]
 
 
-def test_a_probation_without_labels_is_told_once_and_ends_when_its_time_is_up(on_probation):
+def test_watch_without_labels_notifies_once_then_ends_the_probation(on_probation):
     unlabelled = happen(TURNED, TURNED + DAY)
     unlabelled = unlabelled.set_column(2, "label", pa.nulls(len(unlabelled), pa.float64()))
     live(on_probation, unlabelled, TURNED, TURNED + DAY)
 
     done = watch(TURNED + 4 * DAY)
 
-    assert (done.state, done.path) == ("success", {*LOOKED, "raise_alert", *TOLD})
+    assert (done.state, done.path) == ("success", {*EVALUATED, "raise_alert", *NOTIFIED})
     assert done.xcoms["watch/return_value"]["verdict"] == "inconclusive"
     assert list(ledger.entries(on_probation.store, "tide", "confirm")) == []
     assert subjects(on_probation) == ["[Keel] tide: needs attention"]
 
     later = watch(TURNED + 20 * DAY)
 
-    assert (later.state, later.path) == ("success", {*LOOKED, "no_action"})
+    assert (later.state, later.path) == ("success", {*EVALUATED, "no_action"})
 
     ended = watch(TURNED + 25 * DAY)
 
-    assert (ended.state, ended.path) == ("success", {*LOOKED, "confirm", *TOLD})
+    assert (ended.state, ended.path) == ("success", {*EVALUATED, "confirm", *NOTIFIED})
     assert history(on_probation.store, "tide").probation is None
     assert subjects(on_probation)[1:] == ["[Keel] tide: probation of version 2 ended without enough evidence"]
 
 
-def test_what_was_moved_by_hand_is_not_forgotten_when_the_look_after_it_fails(tide, monkeypatch):
+def test_watch_that_fails_keeps_the_findings_for_its_next_try(tide, monkeypatch):
     from keel import rollout
     from keel.errors import StoreUnavailable
 
@@ -127,19 +127,19 @@ def test_what_was_moved_by_hand_is_not_forgotten_when_the_look_after_it_fails(ti
     assert (row.actor, row.body["evidence"]["sentence"]) == ("dag_test", finding)
 
 
-def test_an_alias_moved_by_hand_is_told(on_probation):
+def test_watch_of_a_moved_alias_notifies(on_probation):
     on_probation.registry.client.set_registered_model_alias("tide", "production", "1")
 
     done = watch(TURNED)
 
-    assert (done.state, done.path) == ("success", {*LOOKED, "raise_alert", *TOLD})
+    assert (done.state, done.path) == ("success", {*EVALUATED, "raise_alert", *NOTIFIED})
     assert deployments.read(on_probation.store, "tide").production == 1
     assert len(list(ledger.entries(on_probation.store, "tide", "out_of_band"))) == 1
     [finding] = done.xcoms["reconcile/return_value"]["findings"]
     assert decision_of(on_probation)["sentence"] in finding
 
 
-def test_a_scheduled_look_ends_with_its_interval(on_probation, monkeypatch):
+def test_watch_by_schedule_ends_with_its_interval(on_probation, monkeypatch):
     from keel import rollout
 
     heard = []
@@ -156,12 +156,12 @@ def test_a_scheduled_look_ends_with_its_interval(on_probation, monkeypatch):
 
 
 @pytest.fixture
-def tried(offered, monkeypatch):
-    """Version 2, which is better, has been tried beside version 1 since the tide turned.
+def in_experiment(staged, monkeypatch):
+    """Version 2, which is better, has been in_experiment beside version 1 since the tide turned.
 
     Version 1 was the first: what its probation has to say is none of this.
     """
-    deployments.append(offered.store, "tide", actor="test", action="confirm", body={"probation": None}, now=TURNED)
+    deployments.append(staged.store, "tide", actor="test", action="confirm", body={"probation": None}, now=TURNED)
     done = run(
         "tide.experiment",
         action="start",
@@ -170,80 +170,80 @@ def tried(offered, monkeypatch):
         start_at=TURNED.isoformat(),
         challenger=2,
     )
-    assert (done.state, done.path) == ("success", {"start_or_stop", *TOLD})
-    plan = experiments.running(offered.store, "tide")
-    serve(offered, tide_config(), plan, happen(TURNED, SEEN, relation=-3.0))
-    return offered
+    assert (done.state, done.path) == ("success", {"start_or_stop", *NOTIFIED})
+    plan = experiments.running(staged.store, "tide")
+    serve(staged, tide_config(), plan, happen(TURNED, AFTER_A_WEEK, relation=-3.0))
+    return staged
 
 
-def test_a_running_experiment_without_a_verdict_is_no_news(tried):
-    before = subjects(tried)
+def test_watch_of_an_experiment_without_a_verdict_takes_no_action(in_experiment):
+    before = subjects(in_experiment)
 
     done = watch(TURNED + DAY)
 
-    assert (done.state, done.path) == ("success", {*LOOKED, "no_action"})
-    assert subjects(tried) == before == ["[Keel] tide: an experiment started"]
-    [report] = tried.store.reports.list("tide", "experiment")
+    assert (done.state, done.path) == ("success", {*EVALUATED, "no_action"})
+    assert subjects(in_experiment) == before == ["[Keel] tide: an experiment started"]
+    [report] = in_experiment.store.reports.list("tide", "experiment")
     assert report["status"] == "running"
 
 
-def test_an_end_in_the_future_does_not_make_labels_count_before_they_are_due(tried):
+def test_watch_with_an_end_in_the_future_ends_now(in_experiment):
     watch(datetime(2100, 1, 1, tzinfo=UTC))
 
-    [report] = tried.store.reports.list("tide", "experiment")
+    [report] = in_experiment.store.reports.list("tide", "experiment")
     assert report["window_end"] <= ceil_hour(datetime.now(UTC))
 
 
-def test_an_experiment_that_shows_it_promotes(tried, monkeypatch):
+def test_watch_of_a_successful_experiment_promotes(in_experiment, monkeypatch):
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "auto")
 
-    done = watch(SEEN + DAY)
+    done = watch(AFTER_A_WEEK + DAY)
 
-    assert (done.state, done.path) == ("success", {*LOOKED, "promote", *TOLD})
-    assert deployments.read(tried.store, "tide").production == 2
-    assert tried.registry.aliases("tide")["production"] == 2
-    assert "[Keel] tide: promoted version 2" in subjects(tried)
-    assert decision_of(tried)["outcome"]["outcome"] == "promoted"
+    assert (done.state, done.path) == ("success", {*EVALUATED, "promote", *NOTIFIED})
+    assert deployments.read(in_experiment.store, "tide").production == 2
+    assert in_experiment.registry.aliases("tide")["production"] == 2
+    assert "[Keel] tide: promoted version 2" in subjects(in_experiment)
+    assert decision_of(in_experiment)["outcome"]["outcome"] == "promoted"
 
 
-def test_where_people_must_agree_an_experiment_offers_and_its_evidence_is_what_they_are_asked_about(tried):
-    asked = []
+def test_watch_of_a_successful_experiment_with_required_approval_stages(in_experiment):
+    questions = []
 
     def approve(waiting):
-        asked.append(people.question(waiting)["body"])
+        questions.append(people.question(waiting)["body"])
         assert people.answer(waiting, "Approve", user="alice") == 200
 
-    done = watch(SEEN + DAY)
-    assert (done.state, done.path) == ("success", {*LOOKED, "stage", "start_promotion", *TOLD})
-    assert deployments.read(tried.store, "tide").production == 1
-    assert experiments.running(tried.store, "tide") is None
+    done = watch(AFTER_A_WEEK + DAY)
+    assert (done.state, done.path) == ("success", {*EVALUATED, "stage", "start_promotion", *NOTIFIED})
+    assert deployments.read(in_experiment.store, "tide").production == 1
+    assert experiments.running(in_experiment.store, "tide") is None
     conf = started("tide.promote")
-    assert conf["experiment"] == experiments.list_all(tried.store, "tide")[0].plan.experiment_id
+    assert conf["experiment"] == experiments.list_all(in_experiment.store, "tide")[0].plan.experiment_id
 
-    done = run("tide.promote", asked=approve, **conf)
+    done = run("tide.promote", on_wait=approve, **conf)
 
     assert (done.state, done.states["promote"]) == ("success", "success")
-    assert "Tried in production" in asked[0]
+    assert "Tried in production" in questions[0]
     assert done.xcoms["compare/return_value"]["basis"] == "experiment"
-    assert deployments.read(tried.store, "tide").production == 2
+    assert deployments.read(in_experiment.store, "tide").production == 2
 
 
-def test_an_experiment_that_is_void_ends_and_is_told(tried):
-    promote_offer(tried)
+def test_watch_of_a_void_experiment_ends_it_and_notifies(in_experiment):
+    promote_staged(in_experiment)
 
-    done = watch(SEEN + DAY)
+    done = watch(AFTER_A_WEEK + DAY)
 
-    assert (done.state, done.path) == ("success", {*LOOKED, "end_experiment", *TOLD})
-    assert "[Keel] tide: the experiment ended without a verdict" in subjects(tried)
-    assert experiments.list_all(tried.store, "tide")[0].outcome["outcome"] == "void"
+    assert (done.state, done.path) == ("success", {*EVALUATED, "end_experiment", *NOTIFIED})
+    assert "[Keel] tide: the experiment ended without a verdict" in subjects(in_experiment)
+    assert experiments.list_all(in_experiment.store, "tide")[0].outcome["outcome"] == "void"
 
 
-def test_an_experiment_is_stopped_by_hand(tried):
+def test_experiment_stopped_by_hand_ends_once(in_experiment):
     done = run("tide.experiment", action="stop", reason="too dear", start_at=(TURNED + DAY).isoformat())
 
-    assert (done.state, done.path) == ("success", {"start_or_stop", *TOLD})
-    assert experiments.running(tried.store, "tide") is None
-    assert "[Keel] tide: the experiment was stopped" in subjects(tried)
+    assert (done.state, done.path) == ("success", {"start_or_stop", *NOTIFIED})
+    assert experiments.running(in_experiment.store, "tide") is None
+    assert "[Keel] tide: the experiment was stopped" in subjects(in_experiment)
 
     done = run("tide.experiment", action="stop", reason="too dear", start_at=(TURNED + DAY).isoformat())
 
@@ -262,11 +262,11 @@ def started(dag_id):
         return dict(session.scalars(newest.order_by(DagRun.id.desc())).first().conf)
 
 
-def test_experiment_with_a_parameters_old_name_fails_and_names_the_new_one(offered):
+def test_experiment_with_a_parameters_old_name_fails_and_names_the_new_one(staged):
     done = run("tide.experiment", action="start", reason="is it better?", at=TURNED.isoformat(), most="9d")
 
     assert (done.state, done.states["start_or_stop"]) == ("failed", "failed")
     error = done.xcoms["start_or_stop/error"]
     assert "at: renamed to start_at in 0.2" in error
     assert "most: renamed to max_duration in 0.2" in error
-    assert experiments.running(offered.store, "tide") is None
+    assert experiments.running(staged.store, "tide") is None

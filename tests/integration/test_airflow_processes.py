@@ -1,4 +1,4 @@
-"""What only Airflow's own processes show: the clock, assets, callbacks in the DAG processor, clearing a task."""
+"""Keel on Airflow's own processes: schedules, assets, callbacks in the DAG processor, clearing a task."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 MODELS = PROJECT / "tests" / "dags" / "models"
 ENVIRONMENT = {
     "KEEL_MODELS_FOLDER": str(MODELS),
-    "PYTHONPATH": os.pathsep.join((str(PROJECT / "include"), str(PROJECT))),  # the test model's pipeline is a test's
+    "PYTHONPATH": os.pathsep.join((str(PROJECT / "include"), str(PROJECT))),  # the model's pipeline is in the tests
 }
 CHECK, RETRAIN = "tide.drift_check", "tide.retrain"
 
@@ -41,9 +41,9 @@ def api(stack: Stack) -> Iterator[AirflowApi]:
         yield client
 
 
-def wait_for(look: Callable[[], Any], *, timeout: float = 90) -> Any:
+def wait_for(find: Callable[[], Any], *, timeout: float = 90) -> Any:
     deadline = time.monotonic() + timeout
-    while not (found := look()):
+    while not (found := find()):
         assert time.monotonic() < deadline, f"nothing after {timeout} s"
         time.sleep(0.5)
     return found
@@ -58,18 +58,18 @@ def mails(home: Path) -> list[Any]:
     return [message_from_string(file.read_text(), policy=policy.default) for file in files]
 
 
-def test_a_model_before_its_first_version_until_it_is_watched(stack: Stack, api: AirflowApi):
-    """One story in order, as every chapter needs the one before."""
+def test_model_from_its_first_failed_check_to_its_first_alarm(stack: Stack, api: AirflowApi):
+    """One test, because every step needs those before it."""
     scheduled = wait_for(lambda: [run for run in api.runs(CHECK) if run["run_type"] == "scheduled"])[0]["dag_run_id"]
 
-    # the clock starts a check on its own, which fails at once, as nothing is in production, and people are told
+    # the schedule starts a check, which fails at once without a production version, and people are notified
     assert finished(api, CHECK, scheduled) == "failed"
     [mail] = wait_for(lambda: mails(stack.home))
     assert (mail["To"], mail["Subject"]) == ("harbour@example.com", "[Keel] tide: tide.drift_check failed")
     assert "NoProductionVersion: tide has no production version" in mail.get_content()
     assert f"/dags/{CHECK}/runs/" in mail.get_content()
 
-    # the first version is trained and promoted, as a run asks for that has neither a date nor an interval
+    # a run without a logical date and an interval trains and promotes the first version
     where = {"home": stack.home, "store_url": stack.store_url, "tracking_uri": stack.mlflow_url}
     with Workspace.open(**where, environment={}) as workspace:
         live(workspace, happen(HISTORY, LAUNCH), HISTORY, LAUNCH)
@@ -77,22 +77,22 @@ def test_a_model_before_its_first_version_until_it_is_watched(stack: Stack, api:
     assert finished(api, RETRAIN, asked) == "success"
     assert api.xcom(RETRAIN, asked, "record")["outcome"] == "promoted"
 
-    # what failed is cleared: the same window is judged again
-    api._call("POST", f"/api/v2/dags/{CHECK}/dagRuns/{scheduled}/clear", json={"dry_run": False})
+    # the failed run is cleared: the same window is checked again
+    api.call("POST", f"/api/v2/dags/{CHECK}/dagRuns/{scheduled}/clear", json={"dry_run": False})
     wait_for(lambda: api.run(CHECK, scheduled)["state"] != "failed")
     assert finished(api, CHECK, scheduled) == "success"
     window = api.xcom(CHECK, scheduled, "count_window")["window"]
     assert window["end"] == api.run(CHECK, scheduled)["data_interval_end"].replace("Z", "+00:00")
     assert api.xcom(CHECK, scheduled, "decide")["action"] == "raise_alert"  # no prediction has arrived
 
-    # an alarm starts a check at once; it has no interval and judges the lookback before the alarm
-    assets = api._get("/api/v2/assets")["assets"]
+    # an alarm starts a check at once, without an interval, of the lookback before the alarm
+    assets = api.get("/api/v2/assets")["assets"]
     alarm = next(asset["id"] for asset in assets if asset["uri"] == "keel://tide/alarm")
-    api._call("POST", "/api/v2/assets/events", json={"asset_id": alarm, "extra": {"bound": "crossed"}})
+    api.call("POST", "/api/v2/assets/events", json={"asset_id": alarm, "extra": {"bound": "crossed"}})
     runs = wait_for(lambda: [run for run in api.runs(CHECK) if run["run_type"] == "asset_triggered"])
     assert runs[0]["data_interval_end"] is None
     assert finished(api, CHECK, runs[0]["dag_run_id"]) == "success"
 
     # the promotion updated its asset, once
-    produced = api._get("/api/v2/assets/events", source_dag_id=RETRAIN)["asset_events"]
+    produced = api.get("/api/v2/assets/events", source_dag_id=RETRAIN)["asset_events"]
     assert [(event["uri"], event["source_task_id"]) for event in produced] == [("keel://tide/production", "promote")]

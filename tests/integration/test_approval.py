@@ -1,7 +1,7 @@
-"""People and promotions on a real Airflow: logins and permissions, waiting, and what others can forge.
+"""Approvals on a real Airflow: logins and permissions, waiting, and forgeries.
 
-What each policy does is tested in ``tests/dags``; here everything runs in its own process. The tests share one stack,
-and stand in the order of a story.
+Each policy is tested in ``tests/dags``. Here every part runs in its own process. The tests share one stack, and each
+needs those before it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def people(stack):
     wanted = [f"{name}.{dag}" for name in POLICIES for dag in ("promote", "rollback", "retrain", "watch_deployment")]
     with stack.api as admin:
         admin.wait_for_dags([MAINTENANCE], timeout=60, check=stack.check)
-        admin.pause(MAINTENANCE)  # the run that the clock starts at once waits until there is something to look after
+        admin.pause(MAINTENANCE)  # the scheduled run waits until the tests before it have run
         admin.wait_for_dags(["mallory", *wanted], timeout=60, check=stack.check)
     return {name: Person(stack, name) for name in USERS}
 
@@ -67,7 +67,7 @@ def workspace(stack, people):
 
 @pytest.fixture(scope="module")
 def asked(workspace, people):
-    """The runs in which alice's wishes wait, all begun at once: most of what they take is waiting for each other."""
+    """Alice's runs that wait for approval, started at the same time because most of their time is waiting."""
     alice = people["alice"]
     trained = alice.trigger("tide.retrain", {**ASK, "approved": True, "approval": "auto", "approver": "bob"})
     return {
@@ -85,7 +85,7 @@ def rows(workspace: Workspace, model: str, action: str) -> list:
 
 
 def aliases(workspace: Workspace, model: str) -> dict[str, int]:
-    """MLflow's aliases, which are what the deployments row says, under a ledger that holds."""
+    """Return MLflow's aliases, after a check that they are those of the deployment and that the ledger is intact."""
     from keel import deployments
     from keel.ledger import entries as ledger
 
@@ -95,15 +95,15 @@ def aliases(workspace: Workspace, model: str) -> dict[str, int]:
     return found
 
 
-def test_what_is_offered_waits_without_a_worker_is_approved_and_promoted(stack, workspace, people, asked):
+def test_staged_version_waits_without_a_worker_and_is_promoted_when_approved(stack, workspace, people, asked):
     alice, bob, run_id = people["alice"], people["bob"], asked["tide"]
     task = waiting(stack, alice, "tide.promote", run_id)
     assert not psutil.pid_exists(task["pid"])
     assert aliases(workspace, "tide") == {"production": 1, "staging": 2}
     assert alice.question("tide.promote", run_id)["body"].startswith("To be answered by bob, vera.")
 
-    assert people["vera"].answer("tide.promote", run_id, "Approve") == 403  # on the list, but may only look
-    assert alice.answer("tide.promote", run_id, "Approve") == 403  # may answer, but is not on the list
+    assert people["vera"].answer("tide.promote", run_id, "Approve") == 403  # an approver, but Airflow permits no answer
+    assert alice.answer("tide.promote", run_id, "Approve") == 403  # may answer, but is no approver
     assert bob.answer("tide.promote", run_id, "Approve") == 200
     assert bob.answer("tide.promote", run_id, "Reject") == 409
     assert alice.finished("tide.promote", run_id) == "success"
@@ -117,7 +117,7 @@ def test_what_is_offered_waits_without_a_worker_is_approved_and_promoted(stack, 
     assert "[Keel] tide: promoted version 2" in mails(stack.home, about="tide")
 
 
-def test_no_answer_in_time_is_a_no(stack, workspace, people, asked):
+def test_promotion_without_an_answer_is_declined(stack, workspace, people, asked):
     assert people["alice"].finished("ebb.promote", asked["ebb"]) == "success"
 
     assert aliases(workspace, "ebb") == {"production": 1}
@@ -132,7 +132,7 @@ def test_no_answer_in_time_is_a_no(stack, workspace, people, asked):
     assert asked["ebb"] in told["[Keel] Promote ebb version 2?"]
 
 
-def test_a_rollback_takes_back_once(stack, workspace, people, asked):
+def test_rollback_restores_the_previous_version_once(stack, workspace, people, asked):
     bob = people["bob"]
     assert bob.finished("tide.promote", asked["tide"]) == "success"
 
@@ -150,7 +150,7 @@ def test_a_rollback_takes_back_once(stack, workspace, people, asked):
     told = wait_for(lambda: mails(stack.home, about="tide.rollback failed"))
     assert "NothingToRollBackTo: tide: version 1 has no previous version" in told["[Keel] tide: tide.rollback failed"]
 
-    # what was taken back is on probation no more: there is nothing to watch, and nothing to say
+    # the version that was rolled back is no longer on probation, so there is nothing to evaluate or to report
     told = mails(stack.home, about="tide")
     watched = bob.trigger("tide.watch_deployment")
     assert bob.finished("tide.watch_deployment", watched) == "success"
@@ -160,7 +160,7 @@ def test_a_rollback_takes_back_once(stack, workspace, people, asked):
     assert (ran, mails(stack.home, about="tide")) == ({"reconcile", "watch", "no_action"}, told)
 
 
-def test_a_second_person_is_not_who_asked_whatever_the_run_is_made_to_say(stack, workspace, people, asked):
+def test_second_person_is_never_the_requester_whatever_the_run_claims(stack, workspace, people, asked):
     alice, bob, run_id = people["alice"], people["bob"], asked["spring"]
     waiting(stack, alice, "spring.promote", run_id)
     request = alice.xcom("spring.promote", run_id, "request_promotion")
@@ -186,13 +186,13 @@ def test_a_second_person_is_not_who_asked_whatever_the_run_is_made_to_say(stack,
     assert (approval["approver"], approval["requesters"]) == ("bob", ["alice", "trainer"])
 
 
-def test_what_a_task_a_request_or_an_event_can_make_up_promotes_nothing(stack, workspace, people, asked):
-    """Version 3 waits for its approval, and is better; so is version 2, for which nobody asks."""
+def test_forged_results_requests_and_events_promote_nothing(stack, workspace, people, asked):
+    """Version 3 is better and waits for approval. Version 2 is better too, and no run requests it."""
     alice, bob, olga, run_id = people["alice"], people["bob"], people["olga"], asked["neap"]
     task = waiting(stack, alice, "neap.promote", run_id)
     assert task["rendered_fields"]["comparison"]["challenger"] == 3
 
-    # a task of another DAG may write Variables, XComs and asset events and start runs, but answers only what it asks
+    # a task of another DAG may write Variables, XComs and asset events, start runs, and answer its own requests only
     tried = {
         "answer": {"ti_id": task["id"]},
         "push": {"dag_id": "neap.promote", "run_id": run_id, "task_id": "approve", "value": FORGED},
@@ -201,9 +201,9 @@ def test_what_a_task_a_request_or_an_event_can_make_up_promotes_nothing(stack, w
     }
     mallory = alice.trigger("mallory", tried)
 
-    # a user may, by requests
+    # a user may write them too, by requests
     assert olga.ask("POST", "/variables", json={"key": "neap.promotion.approval", "value": "auto"}) == 201
-    assets = olga._get("/api/v2/assets", uri_pattern="keel://neap/")["assets"]
+    assets = olga.get("/api/v2/assets", uri_pattern="keel://neap/")["assets"]
     assert {asset["uri"] for asset in assets} == {"keel://neap/alarm", "keel://neap/production"}
     for asset in assets:
         extra = {"approved": True, "version": 3, "overrides": {"promotion.approval": "auto"}}
@@ -219,7 +219,7 @@ def test_what_a_task_a_request_or_an_event_can_make_up_promotes_nothing(stack, w
     assert "only a person may force a promotion" in alice.error("ebb.promote", "forced", "request_promotion")
     assert aliases(workspace, "ebb") == {"production": 1}
 
-    # the yes is to version 3, after which the run says that it was to the comparison of version 2
+    # the approval is of version 3; the run then claims that it was of the comparison of version 2
     assert alice.task("neap.promote", run_id)["state"] == "awaiting_input"
     assert alice.question("neap.promote", run_id)["subject"] == "Promote neap version 3?"
     [other] = [r for r in workspace.store.reports.list("neap", "comparison") if r["version"] == 2]
@@ -232,8 +232,8 @@ def test_what_a_task_a_request_or_an_event_can_make_up_promotes_nothing(stack, w
     assert [row.body["approval"]["challenger"] for row in rows(workspace, "neap", "approve")] == [3]
 
 
-def test_the_nightly_maintenance_looks_after_all_of_it(stack, workspace, asked):
-    """After all that has happened before, and with an alias that somebody has moved by hand in MLflow."""
+def test_maintenance_by_schedule_adopts_a_moved_alias(stack, workspace, asked):
+    """After all tests above, and with an alias that a user moved in MLflow."""
     from mlflow import MlflowClient
 
     with stack.api as admin:

@@ -1,4 +1,4 @@
-"""Four small models that ask people before a promotion, each by another policy, and people who log in to Airflow."""
+"""Four small models with different approval policies, and users who log in to Airflow."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ USERS = {"alice": "user", "bob": "user", "olga": "op", "vera": "viewer"}
 
 @contextmanager
 def harbour(folder: Path) -> Iterator[Stack]:
-    """A started stack with these models and users, in which nothing runs by a schedule but the maintenance."""
+    """Start a stack with these models and users. Only the maintenance runs by a schedule."""
     write_models(folder / "models")
     with Stack(folder / "keel", environment=environment(folder / "models")) as stack:
         yield stack
@@ -49,7 +49,7 @@ def write_models(folder: Path) -> None:
 
 
 def environment(models: Path) -> dict[str, str]:
-    """Settings for the stack: the models, the users, and the DAGs of somebody else beside Keel's."""
+    """Return the stack's settings: the models, the users, and DAGs of another owner beside Keel's."""
     local = "airflow.dag_processing.bundles.local.LocalDagBundle"
     others = PROJECT / "tests" / "integration" / "others"
     bundles = [
@@ -58,13 +58,13 @@ def environment(models: Path) -> dict[str, str]:
     ]
     return {
         "KEEL_MODELS_FOLDER": str(models),
-        "PYTHONPATH": os.pathsep.join((str(PROJECT / "include"), str(PROJECT))),  # the models' pipeline is a test's
+        "PYTHONPATH": os.pathsep.join((str(PROJECT / "include"), str(PROJECT))),  # the models' pipeline is in the tests
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(
             f"{user}:{role}" for user, role in {"admin": "admin", **USERS}.items()
         ),
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
-        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",  # once: nobody edits them
-        "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "1",  # no answer in time is noticed this often
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",  # once: no DAG file changes
+        "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "1",  # seconds between checks for expired requests
     }
 
 
@@ -77,28 +77,28 @@ class Person(AirflowApi):
 
     def ask(self, method: str, path: str, **request: Any) -> int:
         """Send a request, and return the status of the response."""
-        return self._send(method, f"/api/v2{path}", **request).status_code
+        return self.send(method, f"/api/v2{path}", **request).status_code
 
     def answer(self, dag_id: str, run_id: str, option: str) -> int:
-        """Answer what a run asks for, and return the status of the response."""
+        """Answer a run's request for approval, and return the status of the response."""
         body = {"chosen_options": [option], "params_input": {}}
         return self.ask("PATCH", f"{path_of(dag_id, run_id, 'approve')}/-1/hitlDetails", json=body)
 
     def question(self, dag_id: str, run_id: str) -> dict[str, Any]:
-        """Return what a run asks for."""
-        return self._get(f"/api/v2{path_of(dag_id, run_id, 'approve')}/-1/hitlDetails")
+        """Return a run's request for approval."""
+        return self.get(f"/api/v2{path_of(dag_id, run_id, 'approve')}/-1/hitlDetails")
 
     def task(self, dag_id: str, run_id: str, task_id: str = "approve") -> dict[str, Any]:
         """Return a task instance."""
-        return self._get(f"/api/v2{path_of(dag_id, run_id, task_id)}")
+        return self.get(f"/api/v2{path_of(dag_id, run_id, task_id)}")
 
     def overwrite(self, dag_id: str, run_id: str, task_id: str, value: Any) -> int:
-        """Put another value in the place of what a task returned, and return the status of the response."""
+        """Overwrite a task's result, and return the status of the response."""
         path = f"{path_of(dag_id, run_id, task_id)}/xcomEntries/return_value"
         return self.ask("PATCH", path, json={"value": value, "map_index": -1})
 
     def clear(self, dag_id: str, run_id: str, task_id: str) -> int:
-        """Have a task and all after it run again, and return the status of the response."""
+        """Clear a task and all after it, and return the status of the response."""
         body = {
             "dry_run": False, "dag_run_id": run_id, "task_ids": [task_id], "include_downstream": True,
             "only_failed": False, "reset_dag_runs": True,
@@ -106,11 +106,11 @@ class Person(AirflowApi):
         return self.ask("POST", f"/dags/{dag_id}/clearTaskInstances", json=body)
 
     def finished(self, dag_id: str, run_id: str) -> str:
-        """Wait until a run has ended, and return how."""
+        """Wait until a run has ended, and return its state."""
         return wait_for(lambda: state if (state := self.run(dag_id, run_id)["state"]) in FINISHED else None)
 
     def error(self, dag_id: str, run_id: str, task_id: str) -> str:
-        """Return why a task failed, as its failure message has it."""
+        """Return the error that a failed task pushed."""
         return self.xcom(dag_id, run_id, task_id, key="error")
 
 
@@ -119,15 +119,15 @@ def path_of(dag_id: str, run_id: str, task_id: str) -> str:
 
 
 def waiting(stack: Stack, person: Person, dag_id: str, run_id: str) -> dict[str, Any]:
-    """Wait until a run waits for an answer and the scheduler knows, and return the task that waits.
+    """Wait until a run waits for an answer and the scheduler has recorded it, and return the waiting task.
 
-    An answer within those seconds makes Airflow 3.3 take the task for one that died (its issue 72716), and ask again.
+    Airflow 3.3 takes the task for a dead one when the answer comes earlier (its issue 72716), and asks again.
     """
 
-    def look() -> dict[str, Any] | None:
+    def find_waiting() -> dict[str, Any] | None:
         stack.check()
         if person.ask("GET", f"/dags/{dag_id}/dagRuns/{run_id}") == 404:
-            return None  # another run is yet to start it
+            return None  # another run has not started it yet
         state = person.run(dag_id, run_id)["state"]
         assert state not in FINISHED, f"{dag_id} {run_id}: {state}, with {person.task(dag_id, run_id)['state']}"
         task = person.task(dag_id, run_id)
@@ -137,12 +137,12 @@ def waiting(stack: Stack, person: Person, dag_id: str, run_id: str) -> dict[str,
         seen = f"Received executor event with state success for task instance TaskInstanceKey{key}"
         return task if seen in (stack.logs / "scheduler.log").read_text() else None
 
-    return wait_for(look)
+    return wait_for(find_waiting)
 
 
 @contextmanager
 def opened(stack: Stack) -> Iterator[Workspace]:
-    """The workspace that the stack's tasks use."""
+    """Open the workspace that the stack's tasks use."""
     from keel.workspace import Workspace
 
     where = {"home": stack.home, "store_url": stack.store_url, "tracking_uri": stack.mlflow_url}
@@ -151,9 +151,9 @@ def opened(stack: Stack) -> Iterator[Workspace]:
 
 
 def launch(workspace: Workspace, config: ModelConfig, *, challengers: int) -> None:
-    """Put a model's first version into production, let the world turn, and train challengers that are better.
+    """Promote a model's first version, reverse the relation in its data, and train challengers that are better.
 
-    The last of them is staged. Nobody is asked for any of it.
+    The last of them is staged. None of it needs approval.
     """
     from keel import rollout
     from tests.support.airflow.tide import HISTORY, HOUR, LAUNCH, TURNED, challenge, happen
@@ -170,7 +170,7 @@ def launch(workspace: Workspace, config: ModelConfig, *, challengers: int) -> No
 
 
 def live(workspace: Workspace, config: ModelConfig, rows: Any, start: Any, end: Any) -> None:
-    """Let rows be predicted by the production version, and their labels arrive after the delay."""
+    """Predict rows with the production version, and submit their labels after the delay."""
     from keel.cli.standalone.replay import replay
 
     replay(workspace, config, rows, start=start, end=end)
@@ -178,16 +178,16 @@ def live(workspace: Workspace, config: ModelConfig, rows: Any, start: Any, end: 
 
 
 def mails(home: Path, *, about: str) -> dict[str, str]:
-    """What people were told, by subject, of one model."""
+    """Return the messages about one model, by subject."""
     files = sorted((home / "outbox").glob("*.eml"))
     found = [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
     return {mail["Subject"]: mail.get_content() for mail in found if about in mail["Subject"]}
 
 
-def wait_for(look: Callable[[], Any], *, timeout: float = 420) -> Any:
-    """Return the first thing that is found."""
+def wait_for(find: Callable[[], Any], *, timeout: float = 420) -> Any:
+    """Call ``find`` until it returns something, and return that."""
     deadline = time.monotonic() + timeout
-    while not (found := look()):
+    while not (found := find()):
         assert time.monotonic() < deadline, f"nothing after {timeout} s"
         time.sleep(0.5)
     return found

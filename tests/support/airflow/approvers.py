@@ -1,4 +1,4 @@
-"""People who answer by Airflow's real public API, with its login and its permissions, in this process."""
+"""Answers through Airflow's real public API, with its login and permissions, in this process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def api() -> TestClient:
 
 
 def ask(method: str, path: str, *, user: str | None, role: str = "USER", **request: Any) -> Any:
-    """Send a request to the public API as a user who has logged in, or as nobody."""
+    """Send a request to the public API as a logged-in user, or without a login."""
     from airflow.api_fastapi.app import get_auth_manager
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 
@@ -40,7 +40,7 @@ def of_task(waiting: TaskInstance) -> str:
 
 
 def question(waiting: TaskInstance) -> dict[str, Any]:
-    """Return what a task asks."""
+    """Return a task's request for approval."""
     return ask("GET", f"{of_task(waiting)}/-1/hitlDetails", user="anybody", role="VIEWER").json()
 
 
@@ -50,8 +50,8 @@ def answer(waiting: TaskInstance, option: str, *, user: str | None, role: str = 
     return ask("PATCH", f"{of_task(waiting)}/-1/hitlDetails", user=user, role=role, json=body).status_code
 
 
-def nobody_answers(waiting: TaskInstance) -> None:
-    """Let the time for an answer be over, and the scheduler notice."""
+def let_expire(waiting: TaskInstance) -> None:
+    """Let the request for approval expire, and let the scheduler handle that."""
     from airflow.jobs.job import Job
     from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
 
@@ -62,9 +62,9 @@ def nobody_answers(waiting: TaskInstance) -> None:
 
 
 def a_task_answers(waiting: TaskInstance, option: str) -> None:
-    """Answer as code in a task can: by the API for tasks, which knows no user."""
+    """Answer as the code of a task can: by the API for tasks, which has no users."""
     from airflow.sdk.execution_time.supervisor import InProcessTestSupervisor
 
     client = InProcessTestSupervisor._api_client()
     client.hitl.update_response(ti_id=waiting.id, chosen_options=[option], params_input={})
-    nobody_answers(waiting)  # what was answered without a user wakes the task only now
+    let_expire(waiting)  # an answer without a user resumes the task only now

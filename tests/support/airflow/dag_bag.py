@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING
 from tests.support.paths import PROJECT
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from airflow.dag_processing.dagbag import DagBag
     from airflow.sdk import DAG
 
 DAGS = PROJECT / "dags"
 
 
-def parse() -> DagBag:
+def parse(file: Path = DAGS) -> DagBag:
+    """Parse one DAG file, or all."""
     from airflow.dag_processing.dagbag import DagBag
 
-    return DagBag(DAGS)
+    return DagBag(file)
 
 
 def parse_dag(dag_id: str) -> DAG:
-    """A freshly parsed DAG, which a test may change."""
-    bag = parse()
+    """Parse the DAG's file, and return a DAG that the test may change."""
+    bag = parse(DAGS / f"{dag_id.split('.')[1]}.py")
     assert bag.import_errors == {}
     return bag.dags[dag_id]

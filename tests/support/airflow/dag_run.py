@@ -1,17 +1,20 @@
-"""A run of a DAG in this process: the scheduler's decisions and the tasks are real, processes and waiting are not."""
+"""A run of a DAG in this process. The scheduler's decisions and the tasks are real; processes and waiting are not."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 from uuid import uuid4
 
 import psutil
 import structlog
+from airflow.dag_processing import dagbag
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
@@ -29,7 +32,7 @@ from tests.support.airflow.dag_bag import parse_dag
 
 @dataclass(frozen=True)
 class Run:
-    """What a finished run left behind; ``states`` without the tasks that were skipped."""
+    """The results of a finished run; ``states`` has no skipped tasks."""
 
     run_id: str
     state: str
@@ -38,7 +41,7 @@ class Run:
 
     @property
     def path(self) -> set[str]:
-        """The tasks that ran well."""
+        """The tasks that succeeded."""
         return {task_id for task_id, state in self.states.items() if state == "success"}
 
 
@@ -46,20 +49,23 @@ def run(
     dag_id: str,
     *,
     logical_date: datetime | None = None,
-    asked: Callable[[TaskInstance], None] | None = None,
+    on_wait: Callable[[TaskInstance], None] | None = None,
     **params: Any,
 ) -> Run:
-    """Run a DAG to its end without retries. ``logical_date`` None is a manual run without a data interval.
+    """Run a DAG to its end, without retries. Two runs of one logical date are one run, which is cleared in between.
 
-    Two runs of one logical date are one run, cleared and run again. ``asked`` is called with each task that begins to
-    wait for a person.
+    logical_date: None for a manual run without a data interval.
+    on_wait: called with each task that starts to wait for a person.
+    params: the run's parameters.
     """
     dag = parse_dag(dag_id)
     for task in dag.tasks:
-        task.retries = 0  # a retry would wait half a minute here
+        task.retries = 0  # a retry would wait for half a minute
     with (
         patch.object(DagRun, "execute_dag_callbacks", _execute_dag_callbacks),
-        patch("time.sleep", _nap(dag_id, asked)),
+        patch("time.sleep", _nap(dag_id, on_wait)),
+        patch.object(dagbag, "BundleDagBag", partial(partial, dagbag.BundleDagBag)),
+        patch.object(dagbag, "sync_bag_to_db", _sync_if_changed),
     ):
         finished = dag.test(logical_date=logical_date, run_after=logical_date, run_conf=params)
     with create_session() as session:
@@ -70,12 +76,29 @@ def run(
     return Run(finished.run_id, str(finished.state), ran, xcoms)
 
 
+SHAPES_DAGS = ("AIRFLOW__", "KEEL__", "KEEL_MODELS_FOLDER", "KEEL_MAINTENANCE_SCHEDULE")
+"""Beginnings of the names of what DAG files read from the environment."""
+_sync = dagbag.sync_bag_to_db
+_synced: list[tuple[str, str]] = []
+
+
+def _sync_if_changed(parse: Callable[[], Any], *bundle: Any) -> None:
+    """Store all DAGs in the metadata database, unless the last run has stored those of the same configuration.
+
+    ``dag.test`` parses and stores all of them for every run, which takes longer than the tasks of a short run.
+    """
+    configuration = [item for item in sorted(os.environ.items()) if item[0].startswith(SHAPES_DAGS)]
+    if configuration != _synced:
+        _sync(parse(), *bundle)
+        _synced[:] = configuration
+
+
 _sleep = time.sleep
 
 
-def _nap(dag_id: str, asked: Callable[[TaskInstance], None] | None) -> Callable[[float], None]:
-    """Sleep no second between looks at tasks that wait for nothing but the next look, or for a person."""
-    heard = set()
+def _nap(dag_id: str, on_wait: Callable[[TaskInstance], None] | None) -> Callable[[float], None]:
+    """Return a sleep that lasts no second, and reports each task that starts to wait for a person."""
+    reported = set()
 
     def nap(seconds: float) -> None:
         _sleep(min(seconds, 0.01))
@@ -83,10 +106,10 @@ def _nap(dag_id: str, asked: Callable[[TaskInstance], None] | None) -> Callable[
             parked = TaskInstance.dag_id == dag_id, TaskInstance.state == TaskInstanceState.AWAITING_INPUT
             waiting = session.scalars(select(TaskInstance).where(*parked)).unique().all()
         for task_instance in waiting:
-            if task_instance.id not in heard:
-                heard.add(task_instance.id)
-                assert asked is not None, f"{task_instance.task_id} waits for a person, and the test has none"
-                asked(task_instance)
+            if task_instance.id not in reported:
+                reported.add(task_instance.id)
+                assert on_wait is not None, f"{task_instance.task_id} waits for a person, and the test has none"
+                on_wait(task_instance)
 
     return nap
 
@@ -95,7 +118,7 @@ _plain_callbacks = DagRun.execute_dag_callbacks
 
 
 def _execute_dag_callbacks(dag_run: DagRun, *arguments: Any, **named: Any) -> None:
-    """Run a DAG's callbacks with a line to the supervisor, as the DAG processor does and ``dag.test`` forgets to."""
+    """Run a DAG's callbacks connected to a supervisor, as the DAG processor does and ``dag.test`` does not."""
     process = psutil.Process()
     supervisor = InProcessTestSupervisor(
         id=uuid4(),

@@ -1,7 +1,10 @@
-"""A small world that a model can watch: four calm days of history, and then what each test makes happen."""
+"""A small model and its synthetic data: four calm days of history, then the data of each test."""
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,8 +23,15 @@ LAUNCH = datetime(2024, 3, 5, tzinfo=UTC)
 ROWS_PER_HOUR = 30
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+ARTIFACT_PATHS = {
+    "experiments": "artifact_location",
+    "logged_models": "artifact_location",
+    "model_versions": "storage_location",
+    "runs": "artifact_uri",
+}
+"""Columns of MLflow's database with absolute paths, by table."""
 TURNED = LAUNCH + 4 * DAY
-"""When what the first version has learned is wrong, and a second one knows better."""
+"""When the relation that the first version learned has been reversed for four days."""
 
 
 def tide_config() -> ModelConfig:
@@ -29,7 +39,7 @@ def tide_config() -> ModelConfig:
 
 
 def happen(start: datetime, end: datetime, *, relation: float = 3.0, wind: float = 0.0) -> pa.Table:
-    """What happens in [start, end): ``relation`` is how the level acts on the quay, ``wind`` its shift."""
+    """Return labelled rows in [start, end): ``relation`` is the level's effect on the label, ``wind`` a shift."""
     hours = round((end - start) / HOUR)
     n = hours * ROWS_PER_HOUR
     random = np.random.default_rng([hours, int(start.timestamp())])
@@ -48,8 +58,17 @@ def happen(start: datetime, end: datetime, *, relation: float = 3.0, wind: float
     )
 
 
+def copy_keel(original: Path, home: Path) -> None:
+    """Copy a closed Keel, whose MLflow stores the absolute paths of its artifacts."""
+    shutil.copytree(original, home)
+    with closing(sqlite3.connect(home / "mlflow.db")) as connection, connection:
+        for table, column in ARTIFACT_PATHS.items():
+            replaced = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
+            connection.execute(replaced, (original.as_uri(), home.as_uri()))
+
+
 def bootstrap(home: Path) -> None:
-    """Make a Keel in which the first version has been trained on the history and is in production."""
+    """Create a Keel whose first version is trained on the history and in production."""
     config = tide_config()
     with Workspace.open(home=home, environment={}) as workspace:
         live(workspace, happen(HISTORY, LAUNCH), HISTORY, LAUNCH)
@@ -58,14 +77,14 @@ def bootstrap(home: Path) -> None:
 
 
 def challenge(workspace: Workspace, config: ModelConfig, end: datetime, *, actor: str, run_id: str) -> dict[str, Any]:
-    """Train a challenger on what was labelled before ``end``, and compare it."""
+    """Train a challenger on rows labelled before ``end``, and compare it."""
     window = loop.resolve_window(config, end=end, now=end)
     decision = loop.request_retrain(workspace, config, window=window, reason=f"asked by {actor}", run_id=run_id)
     return rollout.compare(workspace, config, loop.retrain(workspace, config, decision, actor=actor, run_id=run_id))
 
 
-def turn(home: Path) -> None:
-    """Let the level act the other way round for four days, which makes a challenger that is better, and offer it."""
+def stage_challenger(home: Path) -> None:
+    """Reverse the relation for four days, train a challenger, which is better, and stage it."""
     config = tide_config().with_overrides({"promotion.approval": "required"})
     with Workspace.open(home=home, environment={}) as workspace:
         live(workspace, happen(LAUNCH, TURNED, relation=-3.0), LAUNCH, TURNED)
@@ -73,8 +92,8 @@ def turn(home: Path) -> None:
         rollout.stage(workspace, config, challenge(workspace, config, TURNED, **asked).report_id, **asked)
 
 
-def promote_offer(workspace: Workspace, **policy: str) -> None:
-    """Put the version that waits for approval into production, as if nobody had to agree."""
+def promote_staged(workspace: Workspace, **policy: str) -> None:
+    """Promote the staged version, as if the policy needed no approval."""
     config = tide_config().with_overrides({f"promotion.{name}": value for name, value in policy.items()})
     asked = {"actor": "test", "run_id": "promotion"}
     request = rollout.request_promotion(
@@ -84,12 +103,12 @@ def promote_offer(workspace: Workspace, **policy: str) -> None:
 
 
 def live(workspace: Workspace, rows: pa.Table, start: datetime, end: datetime, *, labels: bool = True) -> None:
-    """Let rows be predicted by the production version, and their labels arrive after the delay."""
+    """Predict rows with the production version, and submit their labels after the delay."""
     replay(workspace, tide_config(), rows, start=start, end=end)
     if labels:
         replay(workspace, tide_config(), rows, start=end, end=end + tide_config().target.label_delay)
 
 
 def decision_of(workspace: Workspace) -> dict[str, Any]:
-    """The last decision."""
+    """Return the newest decision."""
     return workspace.store.decisions.latest("tide")

@@ -68,7 +68,7 @@ class AirflowApi:
 
     def health(self) -> dict[str, Any]:
         """Return the status of each component: ``{"metadatabase": {"status": …}, "scheduler": …, …}``."""
-        return self._get("/api/v2/monitor/health")
+        return self.get("/api/v2/monitor/health")
 
     def dag_ids(self) -> list[str]:
         """Return the ids of all parsed DAGs, paused or not."""
@@ -114,24 +114,24 @@ class AirflowApi:
 
     def unpause(self, dag_id: str) -> None:
         """Let the scheduler run the DAG."""
-        self._call("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
+        self.call("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
 
     def pause(self, dag_id: str) -> None:
         """Stop the scheduler from starting tasks of the DAG."""
-        self._call("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": True})
+        self.call("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": True})
 
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None, *, run_id: str | None = None) -> str:
         """Start a run with ``conf`` as its parameters and return the run id."""
         run_id = run_id or f"manual__{datetime.now(UTC).isoformat()}"
         body = {"dag_run_id": run_id, "logical_date": None, "conf": conf or {}}
-        response = self._send("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
+        response = self.send("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
         if response.status_code != httpx.codes.CONFLICT:  # an attempt whose response was lost has started the run
             _raise_for(response)
         return run_id
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
         """Return a run; its ``state`` is queued, running, success or failed."""
-        return self._get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")
+        return self.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")
 
     def runs(self, dag_id: str) -> list[dict[str, Any]]:
         """Return all runs of the DAG, oldest first."""
@@ -143,7 +143,7 @@ class AirflowApi:
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, *, key: str = "return_value") -> Any:
         """Return a task's XCom, or None if the task pushed none: it was skipped or has not run."""
-        response = self._send(
+        response = self.send(
             "GET",
             f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}",
             params={"deserialize": "true", "stringify": "false"},
@@ -160,27 +160,29 @@ class AirflowApi:
     def ensure_pool(self, name: str, *, slots: int, description: str = "") -> None:
         """Create a pool unless it exists."""
         body = {"name": name, "slots": slots, "description": description, "include_deferred": False}
-        response = self._send("POST", "/api/v2/pools", json=body)
+        response = self.send("POST", "/api/v2/pools", json=body)
         if response.status_code != httpx.codes.CONFLICT:
             _raise_for(response)
 
-    def _get(self, path: str, **params: Any) -> dict[str, Any]:
-        return dict(self._call("GET", path, params=params).json())
+    def get(self, path: str, **params: Any) -> dict[str, Any]:
+        """Return the JSON object at a path."""
+        return dict(self.call("GET", path, params=params).json())
 
     def _list(self, path: str, key: str, **params: Any) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         while True:
-            page = self._get(path, limit=100, offset=len(found), **params)
+            page = self.get(path, limit=100, offset=len(found), **params)
             found.extend(page[key])
             if len(found) >= page["total_entries"] or not page[key]:
                 return found
 
-    def _call(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
-        response = self._send(method, path, **kwargs)
+    def call(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
+        """Send a request, and return its response; an error status raises."""
+        response = self.send(method, path, **kwargs)
         _raise_for(response)
         return response
 
-    def _send(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
+    def send(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
         """Return the first response that is not transient; log in first, and again after 401."""
         if "Authorization" not in self._client.headers:
             self._log_in()
