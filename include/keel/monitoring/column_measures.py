@@ -126,6 +126,8 @@ def _measure_column(grid: ReferenceGrid, counts: Counts, name: str, seed: int, r
             kind=column.kind,
             reference=reference.cells,
             current=current.cells,
+            n_reference=reference.n_counted,
+            n_current=current.n_counted,
             knots=column.knots,
             scale=column.scale,
             overshoot=(current.below + current.above) * OVERSHOOT_UNIT / current.n_counted,

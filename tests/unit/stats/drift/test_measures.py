@@ -19,7 +19,7 @@ def make_table(rows: int, seed: int) -> pa.Table:
 
 def overlap(column: ColumnComparison) -> Values:
     """Overlap coefficient Σ min(p, q) of the shares on the cells, in [0, 1] (Weitzman 1970)."""
-    p, q = column.reference / column.reference.sum(), column.current / column.current.sum()
+    p, q = column.reference / column.n_reference, column.current / column.n_current
     return {"value": float(np.minimum(p, q).sum())}
 
 
