@@ -1,11 +1,11 @@
-"""The scoring service beside ``mlflow models serve``, same model, same client: ``python -m benchmarks.bench_serving``.
+"""Benchmark of the scoring service against ``mlflow models serve``: ``python -m benchmarks.bench_serving``.
 
-The model is the flights' pipeline. Keel logs every prediction (fsync) and runs an A/B test between two versions of it;
-MLflow serves the first of them. All servers run all the time, one process each; the client asks one at a time, by
-turns, and a comparison is the median over rounds of two turns of the same round, so that a slow moment of the machine
-slows both. A turn begins when what the one before has logged is in the store; the processor time of a turn holds the
-way there. It says what logging takes whatever else the machine does, though not what waits for it: the database's
-share is spent beside the requests where a core is free.
+Both serve the flights' pipeline to the same client. Keel logs every prediction (fsync) and runs an A/B test between two
+versions; MLflow serves the first of them. All servers run all the time, one process each. The client measures one
+server after the other. A comparison is the median over rounds of two measurements of the same round, so that a slow
+moment of the machine affects both. A measurement starts when the rows of the one before are in the store, and its CPU
+time includes shipping to the store. So CPU time shows the cost of logging whatever else the machine does. It does not
+show what waits for logging: on a free core, the database works in parallel to the requests.
 """
 
 from __future__ import annotations
@@ -42,60 +42,60 @@ MODEL = "flight_delay"
 BEGIN, TRAINED = datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 4, 25, tzinfo=UTC)
 BY = {"actor": "benchmark", "run_id": "benchmark"}
 BODIES = 200
-"""Different requests of each size."""
+"""Number of different requests of each size."""
 GOAL_TIMES, GOAL_LOGGING = 2.0, 0.10
 TITLES = {"mlflow": "mlflow models serve", "keel": "Keel, logging and A/B on", "unlogged": "Keel, A/B on, logging off"}
 
 
 @dataclass
 class Server:
-    """A process that answers at ``url``."""
+    """A server process that answers at ``url``."""
 
     name: str
     url: str
     ready: str
-    """What says that it is ready: MLflow by answering, Keel when the experiment has taken effect."""
+    """URL that shows readiness: MLflow's answers; Keel's names the experiment once it has taken effect."""
     process: subprocess.Popen[bytes]
-    turns: dict[tuple[int, int], list[list[float]]] = field(default_factory=lambda: defaultdict(list))
-    """Latencies in seconds, by rows and connections, of each round."""
-    spent: dict[tuple[int, int], list[float]] = field(default_factory=lambda: defaultdict(list))
-    """Processor time in milliseconds for each request, of each round."""
+    latencies: dict[tuple[int, int], list[list[float]]] = field(default_factory=lambda: defaultdict(list))
+    """In seconds, by rows and connections, of each round."""
+    cpu: dict[tuple[int, int], list[float]] = field(default_factory=lambda: defaultdict(list))
+    """CPU time in milliseconds per request, of each round."""
 
     def until_ready(self, seconds: float = 180) -> None:
         deadline = time.monotonic() + seconds
         while True:
-            with suppress(OSError):  # nobody listens yet
+            with suppress(OSError):  # it does not listen yet
                 status = _get(self.ready)
                 if self.name == "mlflow" or json.loads(status)["models"][MODEL]["experiment"]:
                     return
             if self.process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"{self.name} does not get ready")
+                raise SystemExit(f"{self.name} is not ready within {seconds:.0f} s; see its log")
             time.sleep(0.2)
 
     def settle(self, seconds: float = 60) -> None:
-        """Wait until what was logged is in the store."""
+        """Wait until logged rows are in the store."""
         deadline = time.monotonic() + seconds
         while self.name != "mlflow" and json.loads(_get(self.ready))["spool"]["records"]:
             if time.monotonic() > deadline:
-                raise SystemExit(f"{self.name} does not bring to the store what it has logged")
+                raise SystemExit(f"{self.name} does not store its logged rows within {seconds:.0f} s")
             time.sleep(0.2)
 
-    def processor(self) -> float:
-        """Return the seconds of processor time that the server has taken."""
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that the server has used, in seconds."""
         own = psutil.Process(self.process.pid)
         times = [process.cpu_times() for process in (own, *own.children(recursive=True))]
         return sum(each.user + each.system for each in times)
 
     def percentile(self, cell: tuple[int, int], share: float) -> float:
-        """Return milliseconds, of all rounds together."""
-        return float(np.quantile(np.concatenate(self.turns[cell]), share)) * 1e3
+        """Return a latency in milliseconds, of all rounds together."""
+        return float(np.quantile(np.concatenate(self.latencies[cell]), share)) * 1e3
 
     def rates(self, cell: tuple[int, int]) -> list[float]:
         """Return requests a second, of each round."""
-        return [cell[1] / statistics.fmean(turn) for turn in self.turns[cell]]
+        return [cell[1] / statistics.fmean(latencies) for latencies in self.latencies[cell]]
 
     def medians(self, cell: tuple[int, int]) -> list[float]:
-        return [statistics.median(turn) for turn in self.turns[cell]]
+        return [statistics.median(latencies) for latencies in self.latencies[cell]]
 
 
 def make_home(home: Path, *, thin: int = 8) -> None:
@@ -121,7 +121,7 @@ def make_home(home: Path, *, thin: int = 8) -> None:
 
 
 def write_bodies(home: Path, sizes: list[int]) -> dict[int, Path]:
-    """Write requests of so many rows, of flights that no version was trained on; return the files."""
+    """Write requests of so many rows, from flights that no version was trained on; return the files."""
     config = get_model(MODEL)
     assert config.retrain is not None
     history = import_module(config.retrain.pipeline).labelled_history(config)
@@ -151,9 +151,12 @@ def start(name: str, home: Path, stack: ExitStack) -> Server:
         "unlogged": ["-m", "benchmarks.serving_unlogged", *keel],
     }
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("KEEL_", "MLFLOW_"))} | {
-        "PYTHONPATH": f"{ROOT / 'include'}:{ROOT}", "KEEL_HOME": str(home), "KEEL_SPOOL": str(home / f"spool-{name}"),
-        "PYTHONWARNINGS": "ignore", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }  # fmt: skip
+        "PYTHONPATH": f"{ROOT / 'include'}:{ROOT}",
+        "KEEL_HOME": str(home),
+        "KEEL_SPOOL": str(home / f"spool-{name}"),
+        "PYTHONWARNINGS": "ignore",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
     log = stack.enter_context((home / f"{name}.log").open("wb"))
     process = subprocess.Popen([sys.executable, *commands[name]], env=environment, stdout=log, stderr=log)
     stack.callback(_end, process)
@@ -171,16 +174,16 @@ def measure(
         for cell in cells:
             size, number = cell
             for server in servers if current % 2 else servers[::-1]:
-                before = server.processor()
-                found = ask(server, bodies[size], number, seconds if current else 1.0)  # the first round only warms up
+                before = server.cpu_seconds()
+                found = run_client(server, bodies[size], number, seconds if current else 1.0)  # round 0 only warms up
                 server.settle()
                 if current:
-                    server.turns[cell].append(found)
-                    # the client leaves when its time is over, with a request on each connection still to be answered
-                    server.spent[cell].append((server.processor() - before) / (len(found) + number) * 1e3)
+                    server.latencies[cell].append(found)
+                    # at its end, the client has one unanswered request per connection
+                    server.cpu[cell].append((server.cpu_seconds() - before) / (len(found) + number) * 1e3)
 
 
-def ask(server: Server, bodies: Path, connections: int, seconds: float) -> list[float]:
+def run_client(server: Server, bodies: Path, connections: int, seconds: float) -> list[float]:
     arguments = [server.url, str(bodies), str(connections), str(seconds)]
     command = [sys.executable, "-m", "benchmarks.serving_client", *arguments]
     done = subprocess.run(command, capture_output=True, cwd=ROOT, check=False)
@@ -194,42 +197,45 @@ def table(servers: list[Server]) -> str:
         "| rows | connections | server | requests/s | p50 ms | p95 ms | p99 ms | CPU ms a request |",
         "|--:|--:|---|--:|--:|--:|--:|--:|",
     ]
-    for cell in servers[0].turns:
+    for cell in servers[0].latencies:
         for server in servers:
             shares = " | ".join(f"{server.percentile(cell, share):.2f}" for share in (0.5, 0.95, 0.99))
             rate = statistics.median(server.rates(cell))
-            spent = statistics.median(server.spent[cell])
-            lines.append(f"| {cell[0]} | {cell[1]} | {TITLES[server.name]} | {rate:,.0f} | {shares} | {spent:.2f} |")
+            cpu = statistics.median(server.cpu[cell])
+            lines.append(f"| {cell[0]} | {cell[1]} | {TITLES[server.name]} | {rate:,.0f} | {shares} | {cpu:.2f} |")
     return "\n".join(lines)
 
 
 def verdicts(servers: list[Server]) -> list[str]:
-    """Say what the goals came to."""
+    """Return a line per cell: the ratios, and whether they meet the goals."""
     mlflow, keel, unlogged = servers
     lines = []
-    for cell in keel.turns:
+    for cell in keel.latencies:
         times = _median_ratio(keel.rates(cell), mlflow.rates(cell))
         costs = _median_ratio(keel.medians(cell), unlogged.medians(cell)) - 1
-        processor = _median_ratio(keel.spent[cell], unlogged.spent[cell]) - 1
+        cpu = _median_ratio(keel.cpu[cell], unlogged.cpu[cell]) - 1
         goal = "" if cell[0] != 1 else f" ({_met(times >= GOAL_TIMES)} {GOAL_TIMES:g} ×)"
         lines.append(
             f"{cell[0]:>3} rows, {cell[1]:>2} connections: {times:.1f} × the requests of MLflow{goal}; logging costs "
             f"{costs:+.1%} of the median latency ({_met(costs < GOAL_LOGGING)} {GOAL_LOGGING:.0%}) and "
-            f"{processor:+.1%} of the CPU time"
+            f"{cpu:+.1%} of the CPU time"
         )
     return lines
 
 
 def same_predictions(servers: list[Server], bodies: Path) -> int:
-    """Return how many rows the champion answered; SystemExit if it answered one otherwise than MLflow does."""
+    """Return how many rows of the champion were compared; SystemExit if one differs from MLflow's."""
     compared = 0
     for body in bodies.read_text().splitlines()[:20]:
         mlflow, keel = (json.loads(_get(server.url, body)) for server in servers[:2])
         arms = keel["keel"]["arms"]
-        pairs = [(a, b) for a, b, arm in zip(mlflow["predictions"], keel["predictions"], arms, strict=True)
-                 if arm == "champion"]  # fmt: skip
+        pairs = [
+            (a, b)
+            for a, b, arm in zip(mlflow["predictions"], keel["predictions"], arms, strict=True)
+            if arm == "champion"
+        ]
         if any(a != b for a, b in pairs):
-            raise SystemExit("the two do not give the same predictions")
+            raise SystemExit("Keel and MLflow give different predictions")
         compared += len(pairs)
     return compared
 

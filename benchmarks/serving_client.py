@@ -1,4 +1,4 @@
-"""A client that costs as little as a client in Python can: sockets that stay open, one loop, answers hardly looked at.
+"""A client with little overhead: persistent sockets, one event loop, answers checked for length and status only.
 
 ``python -m benchmarks.serving_client URL BODIES CONNECTIONS SECONDS`` prints the latencies in seconds as JSON.
 """
@@ -19,7 +19,7 @@ LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
 class Connection:
-    """One request after the other on one socket."""
+    """One socket that sends one request after the other."""
 
     def __init__(self, host: str, port: int) -> None:
         self.socket = socket.create_connection((host, port))
@@ -31,8 +31,8 @@ class Connection:
         self.sent_at = time.perf_counter()
         self.socket.sendall(request)
 
-    def take(self) -> bytes | None:
-        """Take what has come; return the body when the answer is whole."""
+    def receive(self) -> bytes | None:
+        """Receive bytes; return the body when the answer is complete."""
         found = self.socket.recv(1 << 18)
         if not found:
             raise ConnectionError("the server closed the connection")
@@ -59,7 +59,7 @@ def requests_of(url: str, bodies: list[bytes]) -> list[bytes]:
 
 
 def measure(url: str, bodies: list[bytes], connections: int, seconds: float) -> list[float]:
-    """Return the latency of every request that was answered within ``seconds``; ConnectionError if one was not."""
+    """Return the latencies of the requests answered within ``seconds``; ConnectionError if the server fails."""
     place, latencies = urlsplit(url), []
     requests = cycle(requests_of(url, bodies))
     opened = [Connection(place.hostname or "", place.port or 80) for _ in range(connections)]
@@ -71,7 +71,7 @@ def measure(url: str, bodies: list[bytes], connections: int, seconds: float) -> 
         while (now := time.perf_counter()) < end:
             for key, _ in selector.select(1.0):
                 connection = key.data
-                if connection.take() is not None:
+                if connection.receive() is not None:
                     latencies.append(time.perf_counter() - connection.sent_at)
                     connection.send(next(requests))
             if time.perf_counter() - now > 30:

@@ -1,4 +1,4 @@
-"""``keel serve`` that writes nothing down, which Keel itself has no setting for: to measure what writing down costs."""
+"""``keel serve`` without storing answers, to measure the cost of storing them. Keel has no setting for this."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from keel.cli.main import main
 from keel.serving.service import Service
 
 
-def forget(self: Service, records: list[bytes], inline: bool = False) -> Future[None]:
-    """Take the place of `Service.append`."""
+def discard(self: Service, records: list[bytes], inline: bool = False) -> Future[None]:
+    """Replace `Service.append`."""
     done: Future[None] = Future()
     done.set_result(None)
     return done
 
 
-Service.append = forget  # type: ignore[method-assign]
+Service.append = discard  # type: ignore[method-assign]
 
 if __name__ == "__main__":
     main()

@@ -28,8 +28,11 @@ def test_killed_submission_is_completed_by_submitting_again(store: Store, store_
     file = tmp_path / "labels.csv"
     file.write_text("id,label\n" + "".join(f"p{i},{i % 2}\n" for i in range(ROWS)))
     environment = {
-        **os.environ, "PYTHONPATH": str(PROJECT / "include"), "KEEL_STORE_URL": store_url, "KEEL_HOME": str(tmp_path)
-    }  # fmt: skip
+        **os.environ,
+        "PYTHONPATH": str(PROJECT / "include"),
+        "KEEL_STORE_URL": store_url,
+        "KEEL_HOME": str(tmp_path),
+    }
     command = [sys.executable, "-m", "keel.cli.main", "feedback", "flight_delay", str(file)]
 
     def start(*options: str) -> subprocess.Popen[str]:

@@ -117,8 +117,11 @@ class Client:
         self.refused: Counter[str] = Counter()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.serving.client", url, str(THREADS), str(seed)],
-            cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            cwd=PROJECT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 

@@ -186,7 +186,7 @@ def test_mlflows_client_gets_equal_predictions_from_both(servers):
         (b"{}", "text/plain"),
         (b"{}", "application/json; charset=latin-1"),
     ],
-)  # fmt: skip
+)
 def test_requests_that_mlflow_rejects_are_rejected_with_a_reason(servers, body, content_type):
     theirs, ours = servers(body, content_type)
     assert theirs.status_code >= 400

@@ -107,7 +107,7 @@ BAD = [
     ("a time long ago", {"dataframe_records": [ROW], "keel": {"times": ["2001-01-01T00:00:00Z"]}}, "", 422, "max_age"),
     ("a CSV that is none", b'x,z,colour\n"1', "text/csv", 400, ""),
     ("a huge body", b" " * 70_000, "application/json", 413, "KEEL_SERVING_MAX_BODY"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("body", "kind", "status", "reason"), [bad[1:] for bad in BAD], ids=[bad[0] for bad in BAD])
@@ -121,8 +121,10 @@ def test_invalid_request_is_rejected_by_name_and_stores_nothing(shared, body, ki
     assert answer.json()["kind"] == "BadRequest"
     assert reason in answer.json()["error"]
     assert before == (
-        stored_ids(shared.home), shared.metric("keel_predictions_total"), shared.metric("keel_spool_records")
-    )  # fmt: skip
+        stored_ids(shared.home),
+        shared.metric("keel_predictions_total"),
+        shared.metric("keel_spool_records"),
+    )
 
 
 def test_nan_and_infinities_are_rejected_or_scored_as_missing(shared):
@@ -166,8 +168,13 @@ def test_labels_are_matched_however_early_late_or_often_they_arrive(shared):
     shared.predict(ids=["early"])
     shared.predict(ids=["late"])
     when = shared.predict(entities=["ann"]).json()["keel"]["times"][0]
-    labels = [{"id": "late", "label": 1}, {"id": "late", "label": 1}, {"id": "late", "label": 0},
-              {"entity": "ann", "time": when, "label": 0}, {"id": "early", "label": 1}]  # fmt: skip
+    labels = [
+        {"id": "late", "label": 1},
+        {"id": "late", "label": 1},
+        {"id": "late", "label": 0},
+        {"entity": "ann", "time": when, "label": 0},
+        {"id": "early", "label": 1},
+    ]
     answer = shared.client.post(f"/models/{MODEL}/feedback", json={"labels": labels})
     assert (answer.status_code, answer.json()["accepted"]) == (202, 5)
     until_stored(shared)

@@ -1,9 +1,8 @@
-"""A disk in memory that forgets: what was not synced may be gone after a power loss, in whole or in part.
+"""A simulated disk in memory that may lose unsynced data in a power loss, in whole or in part.
 
-Files and folders are as a spool's ``Files`` sees them. Of what was written since a file's last sync, any subset of the
-writes may survive, each as a whole, up to any byte, or in any of its sectors; so may any subset of the names that were
-added, removed or changed since their folder's last sync. A sync that fails leaves pages that read well and will never
-reach the disk, as Linux does.
+It implements the protocol ``Files`` of a spool. Of the writes since a file's last sync, any subset may survive, each as
+a whole, up to any byte, or in any of its sectors. Of the names added, removed or changed since a folder's last sync,
+any subset may survive. After a failed sync, pages read well but never reach the disk, as on Linux.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ SECTOR = 512
 
 
 class PowerLossError(Exception):
-    """The process is no more; no OSError, as nothing may catch and mend it."""
+    """The process has ended. It is not an OSError, as no code may catch and handle it."""
 
 
 @dataclass
@@ -53,7 +52,7 @@ def put(names: dict[str, int], name: str, number: int | None) -> None:
 
 
 class Disk:
-    """What processes share. ``crash_at`` is the number of the operation in which the power fails."""
+    """The disk that processes share. ``crash_at`` is the number of the operation in which the power fails."""
 
     def __init__(self, seed: int, *, faults: float = 0.0, file_syncs: bool = True, folder_syncs: bool = True) -> None:
         self.chance = random.Random(seed)
@@ -69,7 +68,7 @@ class Disk:
         self.guard = threading.RLock()
 
     def lose_power(self) -> None:
-        """Forget: what is left is what a machine finds when it starts again."""
+        """Lose unsynced data at random; the rest is what a machine finds after a restart."""
         self.crashed, self.crash_at = False, None
         self.locks.clear()
         survival = self.chance.choice([0.0, 0.1, 0.5, 0.9, 1.0])
@@ -89,11 +88,11 @@ class Disk:
         if written is None:
             del content[at:]
             return
-        way = self.chance.choice(["whole", "cut", "sectors"])
-        if way == "cut":
+        survival = self.chance.choice(["whole", "cut", "sectors"])
+        if survival == "cut":
             written = written[: self.chance.randrange(len(written) + 1)]
-        if way == "sectors":
-            # the new length may be known to the disk when the bytes are not
+        if survival == "sectors":
+            # the new length may be durable when the bytes are not
             if len(content) < at + len(written) and self.chance.random() < 0.5:
                 content.extend(bytes(at + len(written) - len(content)))
             first = at // SECTOR * SECTOR
@@ -112,7 +111,7 @@ def overwrite(content: bytearray, at: int, written: bytes) -> None:
 
 
 def operation(call: Callable[..., Any]) -> Callable[..., Any]:
-    """Count an operation; in the one in which the power fails it may be done or not."""
+    """Count an operation. The one in which the power fails may be done or not."""
 
     @wraps(call)
     def counted(self: Process, *args: Any) -> Any:
@@ -140,7 +139,7 @@ class Process:
         self.killed = False
 
     def kill(self) -> None:
-        """SIGKILL: what it wrote stays with the operating system, what it locked is free."""
+        """End like SIGKILL: written data stays with the operating system, and locks are released."""
         with self.disk.guard:
             self.killed = True
             self.disk.locks = {number: owner for number, owner in self.disk.locks.items() if owner is not self}
@@ -170,7 +169,7 @@ class Process:
     @operation
     def open(self, path: Path) -> int:
         if self._fails():
-            raise OSError(errno.ENOSPC, "no room for another file")
+            raise OSError(errno.ENOSPC, "no space for another file")
         return self._open(path)
 
     @operation
@@ -182,12 +181,12 @@ class Process:
         overwrite(inode.content, offset, content)
         inode.pending.append((offset, content))
         if fails:
-            raise OSError(errno.ENOSPC, "no room")
+            raise OSError(errno.ENOSPC, "no space")
 
     @operation
     def truncate(self, handle: int, size: int) -> None:
         if self._fails():
-            raise OSError(errno.EIO, "not cut off")
+            raise OSError(errno.EIO, "not truncated")
         inode = self._inode(handle)
         del inode.content[size:]
         inode.pending.append((size, None))
@@ -196,7 +195,7 @@ class Process:
     def sync(self, handle: int) -> None:
         inode = self._inode(handle)
         if self._fails():
-            # the pages count as clean from now on: no later sync writes them
+            # from now on the pages count as clean: no later sync writes them
             inode.pending.clear()
             raise OSError(errno.EIO, "not synced")
         if self.disk.file_syncs:

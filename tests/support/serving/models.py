@@ -31,10 +31,13 @@ def load(estimator, config, rows):
     method = "predict_proba" if config.target.kind == "binary" else "predict"
     with tempfile.TemporaryDirectory() as folder:
         mlflow.sklearn.save_model(
-            estimator, folder, signature=infer_signature(example, getattr(estimator, method)(example)),
-            pyfunc_predict_fn=method, pip_requirements=["scikit-learn"],
+            estimator,
+            folder,
+            signature=infer_signature(example, getattr(estimator, method)(example)),
+            pyfunc_predict_fn=method,
+            pip_requirements=["scikit-learn"],
             skops_trusted_types=skops.get_untrusted_types(data=skops.dumps(estimator)),
-        )  # fmt: skip
+        )
         return mlflow.pyfunc.load_model(folder)
 
 

@@ -37,7 +37,7 @@ def make_home(folder: Path, *, versions: int = 1) -> Path:
         for number in range(2, versions + 1):
             window = loop.resolve_window(CONFIG, end=NOW - (number - 1) * DAY, now=NOW)
             decision = loop.request_retrain(ws, CONFIG, window=window, reason="another one", run_id=f"run-{number}")
-            assert loop.retrain(ws, CONFIG, decision, **BY)["challenger"] == number
+            assert loop.retrain(ws, CONFIG, decision, **BY).challenger == number
     write_models(home, CONFIG)
     return home
 
@@ -49,9 +49,15 @@ def deploy(home: Path, production: int, *, now: datetime) -> float:
         desired = replace(current, production=production, previous=current.production)
         started = time.monotonic()
         deployments.change(
-            ws.store, ws.registry, current, desired, actor="tests", action=ledger.Action.PROMOTE,
-            body={"evidence": {"sentence": "for the test"}}, now=now,
-        )  # fmt: skip
+            ws.store,
+            ws.registry,
+            current,
+            desired,
+            actor="tests",
+            action=ledger.Action.PROMOTE,
+            body={"evidence": {"sentence": "for the test"}},
+            now=now,
+        )
     return started
 
 

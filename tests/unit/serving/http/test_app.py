@@ -182,7 +182,7 @@ def test_wrong_method_response_names_the_right_one(shared):
         (b'{"model": "other", "id": "p1", "label": 1}', 422, "the path 'toy'"),
         (b'{"model": 7, "id": "p1", "label": 1}', 422, "model: must be a text"),
     ],
-)  # fmt: skip
+)
 def test_feedback_with_invalid_labels_is_rejected_as_a_whole(shared, body, status, reason):
     answer = shared.post("/models/toy/feedback", content=body, headers={"content-type": "application/json"})
     found = error(answer)
@@ -246,8 +246,14 @@ def test_with_keys_only_health_and_readiness_are_open_and_withhold_reasons(serve
         patch.setattr(Service, "fault", "the disk under /secret does not write")
         assert client.get("/health").json() == {"status": "broken", "error": WITHHELD}
         assert "/secret" in client.get("/health", headers={"x-api-key": ANN}).json()["error"]
-    paths = [("GET", "/version"), ("GET", "/metrics"), ("GET", "/nothing"), ("POST", "/feedback"),
-             ("POST", "/models/toy/invocations"), ("GET", "/models/yot/performance")]  # fmt: skip
+    paths = [
+        ("GET", "/version"),
+        ("GET", "/metrics"),
+        ("GET", "/nothing"),
+        ("POST", "/feedback"),
+        ("POST", "/models/toy/invocations"),
+        ("GET", "/models/yot/performance"),
+    ]
     for method, path in paths:
         for headers in ({}, {"x-api-key": "c" * 32}, {"authorization": "Bearer "}, {"authorization": f"Basic {ANN}"}):
             answer = client.request(method, path, headers=headers, json=LABEL)
@@ -323,9 +329,11 @@ def test_performance_is_reported_by_bucket_and_version(serve, tmp_path):
         half, one = pa.array([0.5] * rows.num_rows), pa.array([1.0] * rows.num_rows)
         seven = pa.array([7] * rows.num_rows)
         log.append(
-            rows.drop_columns(["label"]).append_column("version", seven).append_column("score", half)
+            rows.drop_columns(["label"])
+            .append_column("version", seven)
+            .append_column("score", half)
             .append_column("prediction", one)
-        )  # fmt: skip
+        )
         log.add_labels(rows.select(["id", "label"]).append_column("observed_at", rows["time"]))
     client = serve()
     client.service.until_connected()
@@ -333,8 +341,9 @@ def test_performance_is_reported_by_bucket_and_version(serve, tmp_path):
     found = client.get("/models/toy/performance", params=period).json()
     assert (found["model"], found["bucket"]) == ("toy", "day")
     assert [(each["start"][:10], each["version"], each["n"]) for each in found["performance"]] == [
-        ("2026-01-01", 7, 480), ("2026-01-02", 7, 480)
-    ]  # fmt: skip
+        ("2026-01-01", 7, 480),
+        ("2026-01-02", 7, 480),
+    ]
     assert found["performance"][0]["metrics"]["brier"]["value"] == pytest.approx(0.25)
     hours = client.get("/models/toy/performance", params={**period, "bucket": "hour"}).json()["performance"]
     assert len(hours) == 48

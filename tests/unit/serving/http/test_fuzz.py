@@ -31,9 +31,11 @@ CONFIG = toy_config(serving={"entity_column": "who", "max_rows": 20})
 GOOD = {"x": 0.5, "z": 1.0, "colour": "red", "who": "ann"}
 EXAMPLES = int(os.environ.get("KEEL_FUZZ", "40"))
 FEW = settings(
-    max_examples=EXAMPLES, deadline=None, derandomize=EXAMPLES < 1_000,
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=EXAMPLES < 1_000,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.large_base_example],
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +52,17 @@ def client(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("KEEL_STORE_URL", raising=False)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.setattr("keel.serving.service.ModelLoader", lambda *_, **__: SimpleNamespace(
-            start=lambda: None, close=lambda: None, for_model=lambda _: answering, missing={}, loads={}, state=dict,
-        ))  # fmt: skip
+        patch.setattr(
+            "keel.serving.service.ModelLoader",
+            lambda *_, **__: SimpleNamespace(
+                start=lambda: None,
+                close=lambda: None,
+                for_model=lambda _: answering,
+                missing={},
+                loads={},
+                state=dict,
+            ),
+        )
         service = Service(made, configured={CONFIG.model: CONFIG})
         with TestClient(create_app(made, service=service), raise_server_exceptions=False) as client:
             service.until_connected()

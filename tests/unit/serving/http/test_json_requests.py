@@ -83,9 +83,12 @@ def test_parse_reads_every_form_alike(form):
 
 
 NUMBERS = st.one_of(
-    st.none(), st.booleans(), st.integers(-(2**60), 2**60), st.floats(allow_nan=False, allow_infinity=False),
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**60), 2**60),
+    st.floats(allow_nan=False, allow_infinity=False),
     st.floats(-1e6, 1e6).map(repr),
-)  # fmt: skip
+)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=5)  # numpy cuts NUL off
 
 
@@ -203,7 +206,7 @@ def test_parse_reads_parquet():
         ({"instances": [[1, "a", 2]]}, 422, "a list without column names"),
         ({"inputs": 3}, 400, "list of objects"),
     ],
-)  # fmt: skip
+)
 def test_parse_of_an_invalid_payload_names_the_place(payload, status, reason):
     assert (found := rejected(payload))[0] == status, found
     assert reason in found[1]

@@ -22,9 +22,11 @@ from tests.support.serving.models import Fussy, clock, load, served, version
 from tests.support.toy import toy_config, toy_rows
 
 REGRESSION = {
-    "model": "amounts", "target": {"name": "bought", "kind": "regression", "label_delay": "24h"},
-    "performance": {"metric": "mae"}, "retrain": {"pipeline": "tests.support.regression_pipeline"},
-}  # fmt: skip
+    "model": "amounts",
+    "target": {"name": "bought", "kind": "regression", "label_delay": "24h"},
+    "performance": {"metric": "mae"},
+    "retrain": {"pipeline": "tests.support.regression_pipeline"},
+}
 
 
 def with_gaps(rows):

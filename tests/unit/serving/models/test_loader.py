@@ -45,9 +45,15 @@ def deploy(ws, production, **changes):
     current = deployments.read(ws.store, "toy")
     desired = replace(current, production=production, **{"previous": current.production, **changes})
     deployments.change(
-        ws.store, ws.registry, current, desired, actor="tests", action=ledger.Action.PROMOTE, now=NOW,
+        ws.store,
+        ws.registry,
+        current,
+        desired,
+        actor="tests",
+        action=ledger.Action.PROMOTE,
+        now=NOW,
         body={"evidence": {"sentence": "for the test"}},
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -189,9 +195,15 @@ def experiment(ws):
     if experiments.running(ws.store, "toy") is None:
         return
     experiments.end(
-        ws.store, "toy", plan.experiment_id, outcome=experiments.Outcome.STOPPED, actor="tests", now=NOW,
-        evidence={"sentence": "ended"}, run_id=None,
-    )  # fmt: skip
+        ws.store,
+        "toy",
+        plan.experiment_id,
+        outcome=experiments.Outcome.STOPPED,
+        actor="tests",
+        now=NOW,
+        evidence={"sentence": "ended"},
+        run_id=None,
+    )
 
 
 def test_experiment_takes_effect_once_its_challenger_is_loaded(ws, loader, experiment):
@@ -218,9 +230,14 @@ def test_challenger_that_is_rejected_answers_no_request_after_the_next_poll(ws, 
     loader.refresh()
     assert loader.for_model("toy").challenger.number == 2
     deployments.append(
-        ws.store, "toy", actor="ada", action=ledger.Action.DECLINE, body={}, now=NOW,
+        ws.store,
+        "toy",
+        actor="ada",
+        action=ledger.Action.DECLINE,
+        body={},
+        now=NOW,
         statuses={2: (Status.REJECTED, "complaints")},
-    )  # fmt: skip
+    )
     loader.poll()
     served = loader.for_model("toy")
     assert (served.production.number, served.plan, served.challenger) == (1, None, None)

@@ -23,13 +23,34 @@ from keel.serving.prediction_log.records import (
 )
 
 PLAIN = PredictionBlock(
-    "toy", ["a", "b"], [1, 2], [3, 3], packed([0.25, 0.75]), packed([0.0, 1.0]),
-    ["x", "z"], packed([[1.5, None], [math.inf, math.pi]]), {"colour": ["rød", None]},
-)  # fmt: skip
+    "toy",
+    ["a", "b"],
+    [1, 2],
+    [3, 3],
+    packed([0.25, 0.75]),
+    packed([0.0, 1.0]),
+    ["x", "z"],
+    packed([[1.5, None], [math.inf, math.pi]]),
+    {"colour": ["rød", None]},
+)
 RICH = PredictionBlock(
-    "toy", ["c"], [3], [4], packed([0.5]), packed([1.0]), ["x", "z"], packed([1.0, 2.0]), {"colour": ["red"]},
-    ["ann"], "exp-1", ["challenger"], packed([0.05]), 3, packed([0.4]), packed([0.0]),
-)  # fmt: skip
+    "toy",
+    ["c"],
+    [3],
+    [4],
+    packed([0.5]),
+    packed([1.0]),
+    ["x", "z"],
+    packed([1.0, 2.0]),
+    {"colour": ["red"]},
+    ["ann"],
+    "exp-1",
+    ["challenger"],
+    packed([0.05]),
+    3,
+    packed([0.4]),
+    packed([0.0]),
+)
 LABELS = LabelBlock("toy", ["a", "b"], [0.0, 1.0], [10, 20])
 
 

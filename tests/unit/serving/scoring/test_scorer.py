@@ -180,9 +180,10 @@ def test_champion_answers_rows_on_which_the_challenger_fails_and_they_keep_their
 def test_request_that_neither_version_can_score_fails(versions):
     challengers = next(f"c-{i}" for i in range(100) if assign(PLAN, f"c-{i}", PLAN.started_at).arm == CHALLENGER)
     good, bad = ask(
-        rows_of([1.0], entities=[challengers]), rows_of([1e9], entities=[challengers]),
+        rows_of([1.0], entities=[challengers]),
+        rows_of([1e9], entities=[challengers]),
         what=served(CONFIG, *versions, PLAN),
-    )  # fmt: skip
+    )
     assert good.block.versions == [2]
     assert isinstance(bad, ScoringFailed)
     assert "version 1 failed" in str(bad)
