@@ -147,7 +147,7 @@ def test_count_window_counts_the_last_hours_of_a_replaced_version(ws):
     assert (counted.version, counted.counted_hours) == (2, 24)
     old = usable_counts(ws, Window(NOW, NOW + 36 * DAY))
     assert old.n == 36 * 24 * 20
-    assert {version for version, _, _ in log.dirty_hours(NOW + 40 * DAY)} == {77}  # nobody knows its grid
+    assert {version for version, _, _ in log.dirty_hours(NOW + 40 * DAY)} == {77}  # the registry has no such version
 
 
 def test_feature_removed_from_the_configuration_is_named_and_no_break(ws):
@@ -269,7 +269,7 @@ def test_holdout_is_later_than_all_training_data_of_both_versions(ws):
     decision, _ = check(ws, NOW + 36 * DAY)
     act(ws, decision)
     live(ws, toy_rows(NOW + 36 * DAY, days=2, flip=True), days=2, start=NOW + 36 * DAY)
-    # two days later most of the new holdout is what version 2 was judged on, and none of it what it learned from
+    # two days later most of the new holdout was version 2's own holdout, and none of it its training data
     window = loop.resolve_window(CONFIG, end=NOW + 38 * DAY, now=NOW)
     asked = loop.request_retrain(ws, CONFIG, window=window, reason="again", run_id="run-5")
     comparison = rollout.compare(ws, CONFIG, loop.retrain(ws, CONFIG, asked, **BY))
@@ -371,7 +371,7 @@ def test_checks_after_a_quarantine_see_the_rest_of_the_window(ws, hours):
     bodies = {kind: ws.store.reports.list("toy", kind, limit=1)[0]["body"] for kind in CHECKS}
     assert bodies["quality"]["quarantined"] == bodies["drift"]["quarantined"] == {"hours": 12, "rows": 240}
     assert bodies["drift"]["n"] == min(7 * 24, 6 * 24 + 12 + hours) * 20 - 240
-    # the labels judged are those of a day before: of the break only when the window reaches a day beyond it
+    # labels are checked on a window one day earlier, which has the break only when it reaches a day beyond it
     late = 240 if hours == 36 else 0
     assert bodies["performance"]["quarantined"]["rows"] == late
     arrived = min(7 * 24, 5 * 24 + 12 + hours) * 20
@@ -431,7 +431,7 @@ def test_released_hours_are_not_quarantined_again_by_later_windows(ws):
         assert later.action != "quarantine", later.sentence
         assert reports["check_data_quality"].status == "ok"
         assert ws.store.reports.list("toy", "drift", limit=1)[0]["body"]["n"] == min(7 * 24, 6 * 24 + hours) * 20  # all
-    # the window that found them, judged again, finds them again and leaves the release alone
+    # the window that found them finds them again when it is checked again, and leaves the release as it is
     again, _ = check(ws, BREAK + 12 * HOUR)
     assert again == decision
     outcome = loop.quarantine(ws, CONFIG, again, actor="tests", run_id="run-3")
@@ -603,7 +603,7 @@ def test_ledger_has_every_transition_and_shows_tampering(ws):
     assert rows[3].body["to"] == {"production": 2, "staging": None, "previous": 1}
     assert rows[3].body["evidence"]["lower_bound"] > 0
     assert ledger.verify(ws.store).broken_at is None
-    with ws.store.begin() as connection:  # somebody who owns the database can drop its triggers
+    with ws.store.begin() as connection:  # the owner of the database can drop its triggers
         triggers = connection.execute(sa.text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).scalars().all()
         for name in triggers:
             connection.execute(sa.text(f'DROP TRIGGER "{name}"'))
@@ -612,7 +612,7 @@ def test_ledger_has_every_transition_and_shows_tampering(ws):
 
 
 def test_rejected_challenger_cannot_be_promoted(ws):
-    """Such as by starting the skipped task by hand."""
+    """As when a person starts the skipped task by hand."""
     live(ws, toy_rows(NOW, days=8), days=8)
     window = loop.resolve_window(CONFIG, end=NOW + 8 * DAY, now=NOW)
     decision = loop.request_retrain(ws, CONFIG, window=window, reason="routine", run_id="run-4")

@@ -204,8 +204,8 @@ def _history(ws: Workspace, config: ModelConfig, start: datetime, end: datetime,
     """Read the hours of each version from the store."""
     quarantines = ws.store.quarantines(config.model, with_released=True)
     predictions = ws.predictions(config).hourly_rows(start, end, version)
-    summed = {(number, hour): (n, body) for number, hour, n, body in
-              ws.store.performance.get(config.model, start, end, version)}  # fmt: skip
+    stored = ws.store.performance.get(config.model, start, end, version)
+    summed = {(number, hour): (n, body) for number, hour, n, body in stored}
     hours: list[_Hour] = []
     bodies: list[str] = []
     times: list[datetime] = []

@@ -144,7 +144,11 @@ Fix the cause, then clear the failed task. Re-running is safe. If a parameter wa
 """
 DETAILS = {
     "promote": {"challenger": 2, "champion": 1, "holdout": OUTCOME.holdout, "until": END},
-    "watch": {"verdict": "broken_promise", "branch": "tell", "watched": {"verdict": "harm", "sentence": "Worse."}},
+    "watch": {
+        "verdict": "broken_promise",
+        "branch": "notify",
+        "watched": {"verdict": "broken_promise", "sentence": "Worse."},
+    },
     "start_experiment": {"experiment_id": "experiment-1"},
     "stop_experiment": {"experiment_id": "experiment-1"},
     "end_experiment": {"experiment_id": "experiment-1", "branch": "promote"},

@@ -1,4 +1,4 @@
-"""The performance check finds harm at its stated level, and says when it cannot judge."""
+"""The performance check detects harm at its stated level, and has a status for what it cannot evaluate."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Realised performance over time, from a store whose rows, labels and quarantines come and go."""
+"""Performance over time, from a store whose rows, labels and quarantines come and go."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from keel.errors import UnknownVersion
-from keel.monitoring import performance_history as realised
+from keel.monitoring import performance_history
 from keel.monitoring.performance import detect_degradation
 from keel.stats.metrics.losses import Estimate, scored
 from keel.workspace import Workspace
@@ -84,7 +84,7 @@ def test_series_equals_the_performance_check_on_the_same_rows(ws: Workspace) -> 
     rows = log_of(ws).labelled(START, START + 3 * DAY, version=1, features=False)
     reference = {name: Estimate(0.2, 0.01, 900) for name in ("brier", "roc_auc")}
     report = detect_degradation(scored(rows), reference, 0.2, CONFIG.performance).to_dict()
-    [found] = realised.series(ws, CONFIG, START, START + 7 * DAY, bucket="week")
+    [found] = performance_history.series(ws, CONFIG, START, START + 7 * DAY, bucket="week")
     json.dumps(found, allow_nan=False)
     assert found["start"] == "2025-12-29T00:00:00+00:00", "a Monday"
     assert (found["version"], found["n"], found["hours"], found["metric"]) == (1, 1440, 72, "brier")
@@ -101,15 +101,15 @@ def test_series_equals_the_performance_check_on_the_same_rows(ws: Workspace) -> 
 def test_buckets_are_by_time_and_version_and_days_add_up_to_the_week(ws: Workspace) -> None:
     labelled(ws, 30)
     labelled(ws, 30, version=2, seed=5)
-    days = realised.series(ws, CONFIG, START, START + 5 * DAY)
+    days = performance_history.series(ws, CONFIG, START, START + 5 * DAY)
     assert [(b["start"][:10], b["version"], b["n"]) for b in days] == [
         ("2026-01-01", 1, 480), ("2026-01-01", 2, 480), ("2026-01-02", 1, 120), ("2026-01-02", 2, 120),
     ]  # fmt: skip
     assert days[1]["metrics"]["brier"]["holdout"] is None, "version 2 is not in the registry"
-    [second] = realised.series(ws, CONFIG, START, START + 5 * DAY, bucket="week", version=2)
+    [second] = performance_history.series(ws, CONFIG, START, START + 5 * DAY, bucket="week", version=2)
     total = sum(b["metrics"]["brier"]["value"] * b["n"] for b in days if b["version"] == 2)
     assert second["metrics"]["brier"]["value"] == pytest.approx(total / 600)
-    hours = realised.series(ws, CONFIG, START + HOUR, START + 3 * HOUR, bucket="hour", version=1)
+    hours = performance_history.series(ws, CONFIG, START + HOUR, START + 3 * HOUR, bucket="hour", version=1)
     assert [b["start"][11:16] for b in hours] == ["01:00", "02:00"]
     assert hours[0]["metrics"]["brier"]["clusters"] == {"unit": "row", "count": 20}
 
@@ -117,13 +117,13 @@ def test_buckets_are_by_time_and_version_and_days_add_up_to_the_week(ws: Workspa
 def test_refresh_sums_an_hour_again_only_when_labels_arrive(ws: Workspace) -> None:
     rows = answered(5)
     log_of(ws).append(rows)
-    assert realised.refresh(ws, CONFIG) == 0
+    assert performance_history.refresh(ws, CONFIG) == 0
     late = labels_of(rows)
     log_of(ws).add_labels(late.slice(0, 50))
-    assert (realised.refresh(ws, CONFIG), realised.refresh(ws, CONFIG)) == (3, 0)
+    assert (performance_history.refresh(ws, CONFIG), performance_history.refresh(ws, CONFIG)) == (3, 0)
     log_of(ws).add_labels(late)
-    assert realised.refresh(ws, CONFIG, start=START + 3 * HOUR, end=START + 4 * HOUR) == 1
-    assert realised.refresh(ws, CONFIG) == 2
+    assert performance_history.refresh(ws, CONFIG, start=START + 3 * HOUR, end=START + 4 * HOUR) == 1
+    assert performance_history.refresh(ws, CONFIG) == 2
     again = ws.store.performance.get("toy", START, START + DAY)
     assert [(hour, n) for _, hour, n, _ in again] == [(START + h * HOUR, 20) for h in range(5)]
 
@@ -133,13 +133,13 @@ def test_coverage_is_known_before_and_after_hours_are_counted(ws: Workspace) -> 
     log.append(answered(4))
     log.add_labels(labels_of(answered(1)))
     for counted in (False, True):
-        [found] = realised.series(ws, CONFIG, START, START + DAY)
+        [found] = performance_history.series(ws, CONFIG, START, START + DAY)
         assert (found["predictions"], found["labelled"], found["coverage"]) == (80, 20, 0.25)
         if counted:
             log.append(answered(1, start=START + 2 * HOUR, seed=9, per_hour=10).set_column(
                 0, "id", pa.array([f"late{i}" for i in range(10)])
             ))  # fmt: skip
-            assert realised.series(ws, CONFIG, START, START + DAY)[0]["predictions"] == 90
+            assert performance_history.series(ws, CONFIG, START, START + DAY)[0]["predictions"] == 90
         for version, hour, revision in log.dirty_hours(START + DAY):
             ws.store.counts.put("toy", version, hour, "g", 20, b"", revision=revision)
             log.mark_counted(version, [(hour, revision)])
@@ -147,32 +147,32 @@ def test_coverage_is_known_before_and_after_hours_are_counted(ws: Workspace) -> 
 
 def test_version_without_labels_has_no_value(ws: Workspace) -> None:
     log_of(ws).append(answered(4))
-    [found] = realised.series(ws, CONFIG, START, START + DAY)
+    [found] = performance_history.series(ws, CONFIG, START, START + DAY)
     assert (found["coverage"], found["n"], found["mean_label"]) == (0.0, 0, None)
     assert found["metrics"]["brier"]["value"] is None
-    assert realised.series(ws, CONFIG, START + DAY, START + 9 * DAY) == []
+    assert performance_history.series(ws, CONFIG, START + DAY, START + 9 * DAY) == []
 
 
 def test_quarantined_hours_are_excluded_until_they_are_released_even_without_their_rows(ws: Workspace) -> None:
     labelled(ws, 24)
-    [before] = realised.series(ws, CONFIG, START, START + DAY)
+    [before] = performance_history.series(ws, CONFIG, START, START + DAY)
     ws.store.quarantine("toy", START + 4.5 * HOUR, START + 6 * HOUR, "broken", START)
     log = log_of(ws)
     for version, hour, revision in log.dirty_hours(START + DAY):
         ws.store.counts.put("toy", version, hour, "g", 20, b"", revision=revision)
         log.mark_counted(version, [(hour, revision)])
     assert log.expire(START + DAY) == 480
-    [without] = realised.series(ws, CONFIG, START, START + DAY)
+    [without] = performance_history.series(ws, CONFIG, START, START + DAY)
     assert without["quarantined"] == {"hours": 2, "rows": 40}, "half a quarantined hour is all of it"
     assert (without["n"], without["labelled"], without["coverage"]) == (440, 480, 1.0)
     ws.store.release_quarantine("toy", START, START + DAY)
-    assert realised.series(ws, CONFIG, START, START + DAY) == [before]
+    assert performance_history.series(ws, CONFIG, START, START + DAY) == [before]
 
 
 def test_rolling_covers_the_last_hours_with_matured_labels_by_version(ws: Workspace) -> None:
     labelled(ws, 24 * 9)
     labelled(ws, 30, start=START + 8 * DAY - 6 * HOUR, version=2)
-    found = realised.rolling(ws, CONFIG, end=START + 9 * DAY + HOUR / 2)
+    found = performance_history.rolling(ws, CONFIG, end=START + 9 * DAY + HOUR / 2)
     assert [(f["window"], f["version"], f["n"]) for f in found] == [
         ("24h", 1, 480), ("24h", 2, 120), ("7d", 1, 3360), ("7d", 2, 120),
     ]  # fmt: skip
@@ -181,7 +181,7 @@ def test_rolling_covers_the_last_hours_with_matured_labels_by_version(ws: Worksp
     }
     assert all(f["metrics"]["brier"]["lower"] < f["metrics"]["brier"]["upper"] for f in found)
     json.dumps(found, allow_nan=False)
-    assert realised.rolling(ws, CONFIG, end=START - DAY) == []
+    assert performance_history.rolling(ws, CONFIG, end=START - DAY) == []
 
 
 def test_regression_without_scores(ws: Workspace) -> None:
@@ -190,7 +190,7 @@ def test_regression_without_scores(ws: Workspace) -> None:
     rows = answered(24).drop_columns(["score", "prediction"]).append_column("prediction", pa.array(truth + 2))
     log_of(ws).append(rows)
     log_of(ws).add_labels(pa.table({"id": rows["id"], "label": truth, "observed_at": rows["time"]}))
-    [found] = realised.series(ws, REGRESSION, START, START + DAY)
+    [found] = performance_history.series(ws, REGRESSION, START, START + DAY)
     assert set(found["metrics"]) == {"mae", "rmse"}
     assert found["metrics"]["rmse"]["value"] == pytest.approx(2)
     assert (found["mean_score"], found["mean_prediction"]) == (None, pytest.approx((truth + 2).mean()))
@@ -202,7 +202,7 @@ def test_rows_without_usable_numbers_are_labelled_and_in_no_metric(ws: Workspace
     rows = rows.set_column(rows.column_names.index("score"), "score", score)
     log_of(ws).append(rows)
     log_of(ws).add_labels(labels_of(answered(1)))
-    [found] = realised.series(ws, CONFIG, START, START + DAY)
+    [found] = performance_history.series(ws, CONFIG, START, START + DAY)
     assert (found["n"], found["metrics"]["brier"]["n"], found["metrics"]["accuracy"]["n"]) == (20, 18, 20)
 
 
@@ -219,7 +219,7 @@ def test_concurrent_refreshes_while_labels_arrive_sum_all_rows(ws: Workspace) ->
         except BaseException as error:
             faults.append(error)
 
-    steps = [lambda i: realised.refresh(ws, CONFIG)] * 2
+    steps = [lambda i: performance_history.refresh(ws, CONFIG)] * 2
     steps.append(lambda i: log_of(ws).add_labels(labels.take(list(range(i, 240, 6)))))
     threads = [threading.Thread(target=work, args=(step,)) for step in steps]
     for thread in threads:
@@ -227,8 +227,8 @@ def test_concurrent_refreshes_while_labels_arrive_sum_all_rows(ws: Workspace) ->
     for thread in threads:
         thread.join()
     assert faults == []
-    realised.refresh(ws, CONFIG)
-    [found] = realised.series(ws, CONFIG, START, START + DAY)
+    performance_history.refresh(ws, CONFIG)
+    [found] = performance_history.series(ws, CONFIG, START, START + DAY)
     expected = np.mean((rows["score"].to_numpy() - labels["label"].to_numpy()) ** 2)
     assert (found["n"], found["metrics"]["brier"]["value"]) == (240, pytest.approx(expected, rel=1e-12))
     assert ws.store.verify() == []
