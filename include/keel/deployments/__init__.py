@@ -35,18 +35,18 @@ __all__ = [
     "Deployment",
     "Finding",
     "Reconciled",
+    "append",
     "append_once",
     "change",
-    "append",
-    "sync_pending",
     "production_version",
-    "sync_aliases",
     "read",
     "rebuild",
     "reconcile",
     "recorded",
     "stale_generation",
-]  # fmt: skip
+    "sync_aliases",
+    "sync_pending",
+]
 
 
 def production_version(store: Store, model: str) -> int:
@@ -58,9 +58,17 @@ def production_version(store: Store, model: str) -> int:
 
 
 def change(
-    store: Store, registry: Registry, current: Deployment, wanted: Deployment, *,
-    actor: str, action: str, body: Mapping[str, Any], now: datetime, statuses: Statuses = NONE,
-) -> Deployment:  # fmt: skip
+    store: Store,
+    registry: Registry,
+    current: Deployment,
+    wanted: Deployment,
+    *,
+    actor: str,
+    action: str,
+    body: Mapping[str, Any],
+    now: datetime,
+    statuses: Statuses = NONE,
+) -> Deployment:
     """Replace ``current`` by ``wanted`` unless another process changed it, record the change, and update MLflow.
 
     Parameters

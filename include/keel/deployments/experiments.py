@@ -98,9 +98,16 @@ def start(
 
 
 def end(
-    store: Store, model: str, experiment_id: str, *,
-    outcome: Outcome, actor: str, now: datetime, evidence: Mapping[str, Any], run_id: str | None,
-) -> Experiment:  # fmt: skip
+    store: Store,
+    model: str,
+    experiment_id: str,
+    *,
+    outcome: Outcome,
+    actor: str,
+    now: datetime,
+    evidence: Mapping[str, Any],
+    run_id: str | None,
+) -> Experiment:
     """End an experiment, in the ledger and in the table. Idempotent by its outcome and report.
 
     Parameters
@@ -289,8 +296,13 @@ def table_values(each: Experiment) -> dict[str, Any]:
     """Return an experiment as a row of the table."""
     plan, ended_at = each.plan, each.ended_at
     return {
-        "experiment_id": plan.experiment_id, "model": plan.model, "status": each.status, "champion": plan.champion,
-        "challenger": plan.challenger, "plan": json.dumps(plan.to_dict(), sort_keys=True),
-        "started_at": to_micros(plan.started_at), "ended_at": ended_at and to_micros(ended_at),
+        "experiment_id": plan.experiment_id,
+        "model": plan.model,
+        "status": each.status,
+        "champion": plan.champion,
+        "challenger": plan.challenger,
+        "plan": json.dumps(plan.to_dict(), sort_keys=True),
+        "started_at": to_micros(plan.started_at),
+        "ended_at": ended_at and to_micros(ended_at),
         "outcome": None if each.outcome is None else json.dumps(each.outcome, sort_keys=True),
-    }  # fmt: skip
+    }

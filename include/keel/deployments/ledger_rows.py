@@ -40,9 +40,15 @@ def append_entry(
     """Append a row that does not change the deployment; the caller has called `lock_ledger`."""
     generation = read_deployment(connection, model).generation
     return ledger.append(
-        connection, model=model, at=now, actor=actor, action=action,
-        generation_from=generation, generation_to=generation, body=body,
-    )  # fmt: skip
+        connection,
+        model=model,
+        at=now,
+        actor=actor,
+        action=action,
+        generation_from=generation,
+        generation_to=generation,
+        body=body,
+    )
 
 
 def find_entry(connection: Connection, model: str, action: str, identity: Mapping[str, Any]) -> Entry | None:

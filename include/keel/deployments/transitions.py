@@ -40,9 +40,16 @@ def read(store: Store, model: str) -> Deployment:
 
 
 def swap(
-    store: Store, current: Deployment, wanted: Deployment, *,
-    actor: str, action: str, body: Mapping[str, Any], now: datetime, statuses: Statuses = NONE,
-) -> Deployment:  # fmt: skip
+    store: Store,
+    current: Deployment,
+    wanted: Deployment,
+    *,
+    actor: str,
+    action: str,
+    body: Mapping[str, Any],
+    now: datetime,
+    statuses: Statuses = NONE,
+) -> Deployment:
     """Replace ``current`` by ``wanted`` unless another process changed it, and record the change, in one transaction.
 
     Parameters
@@ -63,18 +70,29 @@ def swap(
         if not _swapped(connection, current, changed, now):
             raise stale_generation(current)
         entry = ledger.append(
-            connection, model=current.model, at=now, actor=actor, action=action,
-            generation_from=current.generation, generation_to=changed.generation,
+            connection,
+            model=current.model,
+            at=now,
+            actor=actor,
+            action=action,
+            generation_from=current.generation,
+            generation_to=changed.generation,
             body={**_with_statuses(body, {**derived, **statuses}), "from": current.aliases, "to": changed.aliases},
-        )  # fmt: skip
+        )
         experiments.end_if_void(connection, entry)
     return changed
 
 
 def append(
-    store: Store, model: str, *,
-    actor: str, action: str, body: Mapping[str, Any], now: datetime, statuses: Statuses = NONE,
-) -> Entry:  # fmt: skip
+    store: Store,
+    model: str,
+    *,
+    actor: str,
+    action: str,
+    body: Mapping[str, Any],
+    now: datetime,
+    statuses: Statuses = NONE,
+) -> Entry:
     """Append a row that does not change the deployment, such as a registration or an approval, and return it."""
     with store.begin() as connection:
         lock_ledger(connection)
@@ -86,9 +104,15 @@ def append(
 
 
 def append_once(
-    store: Store, model: str, *,
-    actor: str, action: str, identity: Mapping[str, Any], body: Mapping[str, Any], now: datetime,
-) -> Entry | None:  # fmt: skip
+    store: Store,
+    model: str,
+    *,
+    actor: str,
+    action: str,
+    identity: Mapping[str, Any],
+    body: Mapping[str, Any],
+    now: datetime,
+) -> Entry | None:
     """Record an act that changes neither the deployment nor a status, such as keeping the champion, and return its row.
 
     None, and no new row, where the act is `recorded` already. The check and the new row are one transaction, so of

@@ -94,9 +94,13 @@ class Checkpoint:
 
     def _content(self) -> dict[str, Any]:
         return {
-            "size": self.size, "seq": self.seq, "head": self.head, "at": self.at.isoformat(),
-            "previous": self.previous, "key_id": self.key_id,
-        }  # fmt: skip
+            "size": self.size,
+            "seq": self.seq,
+            "head": self.head,
+            "at": self.at.isoformat(),
+            "previous": self.previous,
+            "key_id": self.key_id,
+        }
 
 
 def write(

@@ -86,9 +86,16 @@ class Entry:
 
 
 def append(
-    connection: Connection, *, model: str, at: datetime, actor: str, action: str,
-    generation_from: int, generation_to: int, body: Mapping[str, Any],
-) -> Entry:  # fmt: skip
+    connection: Connection,
+    *,
+    model: str,
+    at: datetime,
+    actor: str,
+    action: str,
+    generation_from: int,
+    generation_to: int,
+    body: Mapping[str, Any],
+) -> Entry:
     """Append one row in the caller's transaction, so that a change and its record are atomic, and return it."""
     if connection.dialect.name == "postgresql":  # SQLite allows one writer at a time anyway
         connection.execute(text("LOCK TABLE ledger IN SHARE ROW EXCLUSIVE MODE"))
@@ -98,10 +105,15 @@ def append(
         # Not a database sequence: PostgreSQL leaves a gap after a rollback, which would look like a removed row.
         "seq": head.seq + 1 if head else 1,
         # A user name of digits is a number in Airflow's native templates, and text in the column.
-        "model": model, "at": to_micros(at), "actor": str(actor), "action": str(action),
-        "generation_from": generation_from, "generation_to": generation_to,
-        "body": json.dumps(body, sort_keys=True), "previous_hash": head.hash if head else GENESIS,
-    }  # fmt: skip
+        "model": model,
+        "at": to_micros(at),
+        "actor": str(actor),
+        "action": str(action),
+        "generation_from": generation_from,
+        "generation_to": generation_to,
+        "body": json.dumps(body, sort_keys=True),
+        "previous_hash": head.hash if head else GENESIS,
+    }
     values["hash"] = digest(values)
     connection.execute(ledger_table.insert().values(**values))
     return parse_entry(values)

@@ -396,8 +396,8 @@ def first_column(heading):
     return [name for cell in cells for name in re.findall(r"`([\w.]+)`", cell)]
 
 
-def test_the_document_names_every_station_and_every_tag(candidate):
-    assert first_column("The life of a version") == [str(status) for status in Status]
-    assert set(first_column("What is truth and what is a label")) == {*candidate.tags, "keel.benchmark"}
+def test_the_documentation_names_every_status_and_every_tag(candidate):
+    assert first_column("Statuses") == [str(status) for status in Status]
+    assert set(first_column("The ledger and MLflow's tags")) == {*candidate.tags, "keel.benchmark"}
     expiring = re.search(r"has been (.+?) for\n", versions_page()).group(1)
     assert set(re.findall(r"`(\w+)`", expiring)) == {str(status) for status in retention.EXPIRING}

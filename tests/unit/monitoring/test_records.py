@@ -61,7 +61,7 @@ COMPARISON = {
     "margin": 0,
     "level": 0.03,
     "holdout": {"start": "2026-03-01T07:30:00.250000+00:00", "end": END},
-    "segments": {"judged": 0, "not_listed": 0, "found": []},
+    "segments": {"evaluated": 0, "not_listed": 0, "found": []},
 }
 REQUEST = {
     "promote": {"challenger": 2, "champion": None, "holdout": WINDOW, "until": END, "forced_by": "ada"},

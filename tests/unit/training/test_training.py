@@ -322,7 +322,8 @@ def test_infinite_values_train_and_stay_infinite_on_the_grid():
 def test_a_pipeline_that_raises_names_itself_and_its_error():
     raising = CONFIG.with_overrides({"retrain.pipeline": "tests.support.toy"})  # a module without build()
     with pytest.raises(
-        TrainingFailed, match=r"tests\.toy: AttributeError: module 'tests\.toy' has no attribute 'build'"
+        TrainingFailed,
+        match=r"tests\.support\.toy: AttributeError: module 'tests\.support\.toy' has no attribute 'build'",
     ):
         train(raising, ROWS, reason="r", parent=None)
 

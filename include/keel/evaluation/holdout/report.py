@@ -13,9 +13,12 @@ RENAMED = {"earlier_looks": "prior_comparisons", "n_left_out": "n_excluded", "al
 """Keys of comparisons that 0.1.0 stored."""
 TITLES = {"pass": "Pass", "fail": "Fail", "inconclusive": "Inconclusive"}
 STATUSES = {
-    "non_inferior": "not worse", "inferior": "**worse**", "not_shown": "**not shown**", "undefined": "**undefined**",
+    "non_inferior": "not worse",
+    "inferior": "**worse**",
+    "not_shown": "**not shown**",
+    "undefined": "**undefined**",
     "too_few": "too few rows",
-}  # fmt: skip
+}
 
 
 def render(report: Mapping[str, Any]) -> str:

@@ -90,7 +90,7 @@ class Segments:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return {
-            "judged": len(self.evaluated),
+            "evaluated": len(self.evaluated),
             "not_listed": self.not_listed,
             "found": [segment.to_dict() for segment in self.found],
         }

@@ -76,7 +76,7 @@ def test_a_segment_with_too_few_rows_is_reported_and_not_evaluated():
 def test_segments_beyond_the_listed_ones_are_counted():
     found = compare([0.02], values=np.array([f"id-{i}" for i in range(N)], dtype=object))
     record = found.to_dict()["segments"]
-    assert (record["judged"], len(record["found"]), record["not_listed"]) == (0, 50, N - 50)
+    assert (record["evaluated"], len(record["found"]), record["not_listed"]) == (0, 50, N - 50)
     json.dumps(record, allow_nan=False)
 
 
