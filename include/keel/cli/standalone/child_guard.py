@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from typing import NoReturn
 
 import psutil
@@ -51,7 +52,7 @@ def guard(command: list[str], *, grace: float = GRACE_SECONDS) -> int:
     signal.signal(signal.SIGTERM, _raise_stop)
     code = -signal.SIGTERM
     try:
-        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_end_with_guard)
+        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=partial(_end_with_guard, os.getpid()))
         threading.Thread(target=_stop_when_input_closes, daemon=True).start()
         code = _wait(server.pid)
     except _Stop:
@@ -88,10 +89,12 @@ def _stop_when_input_closes() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _end_with_guard() -> None:
+def _end_with_guard(guard_pid: int) -> None:
     """Let the kernel end the server when the guard itself is killed; runs in the server before its program."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != guard_pid:  # killed before the call above took effect
+        os._exit(1)
 
 
 def _prctl(option: int, value: int) -> None:
