@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import AliasChoices, Field
+
 from keel.monitoring.records import ComparisonRecord, PromotionRequest, Record, Span, TrainedVersion
 from keel.monitoring.storage import read_comparison, report_id
 
@@ -21,12 +23,12 @@ class Use(Record):
     challenger: int
     verdict: Literal["pass", "fail", "inconclusive"]
     n: int
-    n_left_out: dict[str, int] | None = None
+    n_excluded: dict[str, int] | None = Field(None, validation_alias=AliasChoices("n_excluded", "n_left_out"))
 
     @property
     def n_rows(self) -> int:
         """Labelled rows of the holdout, those included that could not be used."""
-        return self.n + (self.n_left_out or {}).get("total", 0)
+        return self.n + (self.n_excluded or {}).get("total", 0)
 
 
 def comparison_id(ws: Workspace, request: Request, holdout: Span, *, rows: int | None = None) -> str:
