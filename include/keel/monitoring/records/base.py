@@ -19,7 +19,10 @@ class Record(BaseModel):
     another name by an earlier release has that name as an alias, so that old rows can still be read.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", validate_by_name=True, validate_by_alias=True)
+    # Built on first use: DAG files import the records of all steps when they are parsed, and use none.
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", validate_by_name=True, validate_by_alias=True, defer_build=True
+    )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain JSON values, by field name."""
