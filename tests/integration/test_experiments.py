@@ -254,9 +254,14 @@ def test_a_rollback_of_its_champion_makes_it_void_and_leaves_room_for_another(ws
 def test_a_challenger_that_is_rejected_from_elsewhere_makes_it_void(ws):
     start(ws)
     deployments.append(
-        ws.store, "toy", actor="ada", action="decline", body={}, now=TURNED,
+        ws.store,
+        "toy",
+        actor="ada",
+        action="decline",
+        body={},
+        now=TURNED,
         statuses={2: (Status.REJECTED, "no")},
-    )  # fmt: skip
+    )
     watched = watch(ws, 1)
     assert (watched.outcome, "version 2, the challenger, is rejected (no)" in watched.sentence) == ("void", True)
 
@@ -412,18 +417,31 @@ def offer(ws, config=ASKED):
 
 def ask(ws, config, experiment, *, end=TURNED + LATER * DAY, run_id="promote-1", actor="bob", version=2):
     request = rollout.request_promotion(
-        ws, config, version=version, reason="tried", force=False, end=end, actor=actor, run_id=run_id,
+        ws,
+        config,
+        version=version,
+        reason="tried",
+        force=False,
+        end=end,
+        actor=actor,
+        run_id=run_id,
         experiment=experiment,
-    )  # fmt: skip
+    )
     return rollout.compare(ws, config, request)
 
 
 def agree(ws, config, comparison, *, by):
     return rollout.approve(
-        ws, config, comparison.report_id, approved=True, approver=by, approver_id=by,
-        dag_id="toy.promote", run_id="promote-1",
+        ws,
+        config,
+        comparison.report_id,
+        approved=True,
+        approver=by,
+        approver_id=by,
+        dag_id="toy.promote",
+        run_id="promote-1",
         responded_at=TURNED,
-    )  # fmt: skip
+    )
 
 
 def test_where_a_person_must_agree_the_verdict_is_what_they_are_asked_about(ws):
@@ -479,12 +497,19 @@ def test_what_nobody_has_asked_for_does_not_rest_on_an_experiment(ws):
     plan = start(ws)
     trained = next(d["body"] for d in ws.store.decisions.list("toy") if d["action"] == "retrain")
     said = {
-        "decision_id": trained["decision_id"], "champion": 1, "challenger": 2, "experiment": plan.experiment_id,
+        "decision_id": trained["decision_id"],
+        "champion": 1,
+        "challenger": 2,
+        "experiment": plan.experiment_id,
         "holdout": slice_of(TURNED - 7 * DAY),
-        "until": TURNED.isoformat(), "model": "toy", "mlflow_run_id": ws.registry.resolve("toy", version=2).run_id,
-        "requested_by": "ada", "sentence": "trained",
-        "training": slice_of(START), "metrics": {},
-    }  # fmt: skip
+        "until": TURNED.isoformat(),
+        "model": "toy",
+        "mlflow_run_id": ws.registry.resolve("toy", version=2).run_id,
+        "requested_by": "ada",
+        "sentence": "trained",
+        "training": slice_of(START),
+        "metrics": {},
+    }
     assert rollout.compare(ws, CONFIG, TrainedVersion.from_dict(said)).basis is None
 
 

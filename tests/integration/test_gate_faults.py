@@ -82,9 +82,7 @@ def scores_of(value, patch, *, share=1.0):
         if version == 1:
             return found
         spoilt = np.arange(len(found)) < share * len(found)
-        return Scored(
-            found.label, np.where(spoilt, value, found.score), np.where(spoilt, value, found.prediction)
-        )  # fmt: skip
+        return Scored(found.label, np.where(spoilt, value, found.score), np.where(spoilt, value, found.prediction))
 
     patch.setattr(judging, "score_version", score)
 

@@ -62,10 +62,16 @@ def challenge(ws, config=CONFIG, *, run_id="run-1", actor="tests", end=TURNED):
 
 def agree(ws, config, comparison, *, by, approved=True, run_id="run-1"):
     return rollout.approve(
-        ws, config, comparison.report_id, approved=approved, approver=by, approver_id=by,
-        dag_id="toy.promote", run_id=run_id,
+        ws,
+        config,
+        comparison.report_id,
+        approved=approved,
+        approver=by,
+        approver_id=by,
+        dag_id="toy.promote",
+        run_id=run_id,
         responded_at=datetime(2026, 11, 23, tzinfo=UTC),
-    )  # fmt: skip
+    )
 
 
 def ask(ws, config=CONFIG, *, version=None, force=False, end=TURNED + 3 * DAY, actor="ada", run_id="promote-1"):
@@ -198,9 +204,16 @@ def test_promote_an_unknown_comparison_changes_nothing(ws, report_id):
         rollout.promote(ws, CONFIG, report_id, **BY)
     with pytest.raises(NotShownBetter):
         rollout.approve(
-            ws, ASKED, report_id, approved=True, approver="grace", approver_id="1", dag_id="d", run_id="r",
+            ws,
+            ASKED,
+            report_id,
+            approved=True,
+            approver="grace",
+            approver_id="1",
+            dag_id="d",
+            run_id="r",
             responded_at=datetime(2026, 11, 23, tzinfo=UTC),
-        )  # fmt: skip
+        )
     assert whole(ws) == before
 
 

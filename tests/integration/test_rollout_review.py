@@ -35,10 +35,16 @@ ANSWERED = datetime(2026, 11, 23, tzinfo=UTC)
 
 def answer(ws, config, comparison, *, by, approved, at=ANSWERED):
     return rollout.approve(
-        ws, config, comparison.report_id, approved=approved, approver=by, approver_id=by,
-        dag_id="toy.promote", run_id="run-1",
+        ws,
+        config,
+        comparison.report_id,
+        approved=approved,
+        approver=by,
+        approver_id=by,
+        dag_id="toy.promote",
+        run_id="run-1",
         responded_at=at,
-    )  # fmt: skip
+    )
 
 
 def actions(ws):
@@ -145,9 +151,17 @@ def test_a_run_that_has_taken_one_version_back_still_takes_back_another(ws):
     bad = rollout.promote(ws, CONFIG, other.report_id, **BY).version
     report = StoredProbationReport(verdict="harm", sentence="harm")
     decided = ProbationDecision(
-        decision_id="watch-0", model="toy", version=bad, window=Window(TURNED, TURNED + DAY), sentence="harm",
-        verdict="harm", branch="rollback", reason="harm", target=1, watched=report,
-    )  # fmt: skip
+        decision_id="watch-0",
+        model="toy",
+        version=bad,
+        window=Window(TURNED, TURNED + DAY),
+        sentence="harm",
+        verdict="harm",
+        branch="rollback",
+        reason="harm",
+        target=1,
+        watched=report,
+    )
     harm = store_decision(ws, decided, run_id="rollback-1")
     assert rollout.rollback(ws, CONFIG, harm.decision_id, actor="keel", run_id="rollback-1").version == 1
     assert deployments.read(ws.store, "toy").production == 1

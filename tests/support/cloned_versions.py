@@ -115,10 +115,14 @@ class ClonedModel:
         files = {**pin.files, **({changed_file: "0" * 64} if changed_file else {})}
         artifacts = {"version": version, "run_id": pin.run_id, "files": files}
         deployments.append(
-            self.ws.store, self.name, actor=actor, action=ledger.Action.REGISTER, now=NOW,
+            self.ws.store,
+            self.name,
+            actor=actor,
+            action=ledger.Action.REGISTER,
+            now=NOW,
             body={"artifacts": artifacts, "evidence": {"sentence": "registered"}},
             statuses={version: (Status.CANDIDATE, "registered")},
-        )  # fmt: skip
+        )
         deployments.sync_aliases(self.ws.store, self.ws.registry, self.name)
         return version
 
@@ -127,32 +131,55 @@ class ClonedModel:
         before = self.state.deployment
         body = {"evidence": {"sentence": "deployed"}, **({"probation": probation} if probation else {})}
         deployments.change(
-            self.ws.store, self.ws.registry, before, replace(before, **places), actor="setup",
-            action=ledger.Action.PROMOTE, body=body, now=NOW, statuses=statuses or {},
-        )  # fmt: skip
+            self.ws.store,
+            self.ws.registry,
+            before,
+            replace(before, **places),
+            actor="setup",
+            action=ledger.Action.PROMOTE,
+            body=body,
+            now=NOW,
+            statuses=statuses or {},
+        )
 
     def probation(self, version: int, previous: int | None, *, since: datetime = NOW, days: float = 7) -> None:
         """Put a version into production, where it is on probation."""
         until = since + timedelta(days=days)
         self.deploy(
-            production=version, previous=previous,
-            probation={"version": version, "previous": previous, "since": since.isoformat(),
-                       "until": until.isoformat()},
-        )  # fmt: skip
+            production=version,
+            previous=previous,
+            probation={
+                "version": version,
+                "previous": previous,
+                "since": since.isoformat(),
+                "until": until.isoformat(),
+            },
+        )
 
     def note(self, version: int, status: Status, reason: str = "noted") -> None:
         """Give a version a status."""
         deployments.append(
-            self.ws.store, self.name, actor="setup", action=ledger.Action.DECLINE, now=NOW,
+            self.ws.store,
+            self.name,
+            actor="setup",
+            action=ledger.Action.DECLINE,
+            now=NOW,
             body={"evidence": {"sentence": reason}, "approval": {"report_id": None}},
             statuses={version: (status, reason)},
-        )  # fmt: skip
+        )
         deployments.sync_aliases(self.ws.store, self.ws.registry, self.name)
 
     def log(
-        self, start: datetime, *, days: float, by: int | None = 1, flip: bool = False, labels: bool = True,
-        per_hour: int = 20, seed: int = 7,
-    ) -> None:  # fmt: skip
+        self,
+        start: datetime,
+        *,
+        days: float,
+        by: int | None = 1,
+        flip: bool = False,
+        labels: bool = True,
+        per_hour: int = 20,
+        seed: int = 7,
+    ) -> None:
         """Log predictions that a version has made, and their labels a label delay later."""
         rows = toy_rows(start, days=days, flip=flip, per_hour=per_hour, seed=seed)
         predictions = self.ws.predictions(self.config)

@@ -44,4 +44,4 @@ __all__ = [
     "watch",
     "watch_deployment",
     "watch_experiment",
-]  # fmt: skip
+]

@@ -73,10 +73,15 @@ def approve(
     if approved:
         require_approver(config, approver, asking)
     answer = {
-        "report_id": comparison.report_id, "challenger": challenger, "champion": comparison.champion,
-        "approver": approver, "approver_id": approver_id, "requesters": sorted(asking), "dag_id": dag_id,
+        "report_id": comparison.report_id,
+        "challenger": challenger,
+        "champion": comparison.champion,
+        "approver": approver,
+        "approver_id": approver_id,
+        "requesters": sorted(asking),
+        "dag_id": dag_id,
         "responded_at": responded_at.isoformat(),
-    }  # fmt: skip
+    }
     if approver:
         sentence = f"Version {challenger} was {'approved' if approved else 'declined'} by {approver}."
     else:
@@ -87,15 +92,26 @@ def approve(
     identity = {"approval": {name: answer[name] for name in ("report_id", "approver", "responded_at")}}
     if approved:
         deployments.append_once(
-            ws.store, config.model, actor=str(approver), action=ledger.Action.APPROVE, identity=identity, body=row,
+            ws.store,
+            config.model,
+            actor=str(approver),
+            action=ledger.Action.APPROVE,
+            identity=identity,
+            body=row,
             now=now_utc(),
-        )  # fmt: skip
+        )
         return Outcome.of("approved", comparison, sentence, version=challenger)
     becomes = (Status.REJECTED if approver else Status.CANDIDATE, sentence)
     reject(
-        ws, config, challenger, becomes, actor=approver or "airflow", action=ledger.Action.DECLINE,
-        identity=identity, body=row,
-    )  # fmt: skip
+        ws,
+        config,
+        challenger,
+        becomes,
+        actor=approver or "airflow",
+        action=ledger.Action.DECLINE,
+        identity=identity,
+        body=row,
+    )
     return Outcome.of("declined", comparison, f"{sentence} Production is unchanged.", version=comparison.champion)
 
 

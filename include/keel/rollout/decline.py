@@ -31,11 +31,16 @@ def keep_champion(ws: Workspace, config: ModelConfig, report_id: str, *, actor: 
     becomes = (Status.REJECTED, comparison.reason) if comparison.verdict == "fail" else None
     evidence = comparison.to_dict()
     reject(
-        ws, config, comparison.challenger, becomes, actor=actor, action=ledger.Action.KEEP_CHAMPION,
+        ws,
+        config,
+        comparison.challenger,
+        becomes,
+        actor=actor,
+        action=ledger.Action.KEEP_CHAMPION,
         # A comparison that is repeated under the same id may find something else.
         identity={"evidence": {name: evidence[name] for name in ("report_id", "verdict", "reason", "n")}},
         body={"run_id": run_id, "evidence": evidence},
-    )  # fmt: skip
+    )
     sentence = f"Kept champion {comparison.champion}: {comparison.sentence}"
     return Outcome.of("kept_champion", comparison, sentence, version=comparison.champion)
 
@@ -76,9 +81,16 @@ def reject(
         try:
             # A change, also to the same deployment, so that it excludes a promotion of this version at the same time.
             deployments.change(
-                ws.store, ws.registry, current, replace(current, staging=staging), actor=actor, action=action,
-                body=body, now=now_utc(), statuses={challenger: becomes},
-            )  # fmt: skip
+                ws.store,
+                ws.registry,
+                current,
+                replace(current, staging=staging),
+                actor=actor,
+                action=action,
+                body=body,
+                now=now_utc(),
+                statuses={challenger: becomes},
+            )
             return
         except StaleGeneration as error:
             log.info("reject again from the new generation: %s", error)

@@ -171,10 +171,16 @@ def _store_without_rows(ws: Workspace, request: Request, verdict: Verdict, reaso
     """Store a comparison whose verdict needs no rows."""
     holdout = Span(start=request.holdout.start, end=request.holdout.end)
     return _store(
-        ws, request,
-        {"verdict": verdict, "reason": reason, "n": 0, "holdout": holdout,
-         "report_id": comparison_id(ws, request, holdout)},
-    )  # fmt: skip
+        ws,
+        request,
+        {
+            "verdict": verdict,
+            "reason": reason,
+            "n": 0,
+            "holdout": holdout,
+            "report_id": comparison_id(ws, request, holdout),
+        },
+    )
 
 
 def _store(ws: Workspace, request: Request, found: Mapping[str, Any]) -> ComparisonRecord:
@@ -197,7 +203,11 @@ def _provenance(request: Request) -> dict[str, Any]:
     """Return where a comparison comes from, beside what it found."""
     forced_by = request.forced_by if isinstance(request, PromotionRequest) else None
     return {
-        "decision_id": request.decision_id, "champion": request.champion, "challenger": request.challenger,
-        "mlflow_run_id": request.mlflow_run_id, "until": request.until, "forced_by": forced_by,
+        "decision_id": request.decision_id,
+        "champion": request.champion,
+        "challenger": request.challenger,
+        "mlflow_run_id": request.mlflow_run_id,
+        "until": request.until,
+        "forced_by": forced_by,
         "requested_by": request.requested_by,
-    }  # fmt: skip
+    }

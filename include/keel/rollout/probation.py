@@ -118,13 +118,22 @@ def confirm(ws: Workspace, config: ModelConfig, decision_id: str, *, actor: str,
         deployments.sync_aliases(ws.store, ws.registry, config.model)
         return outcome
     evidence = {
-        "sentence": sentence, "version": version, "report_id": decision.report_id, "watched": report.to_dict(),
-    }  # fmt: skip
+        "sentence": sentence,
+        "version": version,
+        "report_id": decision.report_id,
+        "watched": report.to_dict(),
+    }
     # A change to the same deployment, so that it excludes a promotion, which would begin another probation.
     deployments.change(
-        ws.store, ws.registry, state.deployment, state.deployment, actor=actor, action=ledger.Action.CONFIRM,
-        now=now_utc(), body={"run_id": run_id, "probation": None, "evidence": evidence},
-    )  # fmt: skip
+        ws.store,
+        ws.registry,
+        state.deployment,
+        state.deployment,
+        actor=actor,
+        action=ledger.Action.CONFIRM,
+        now=now_utc(),
+        body={"run_id": run_id, "probation": None, "evidence": evidence},
+    )
     return outcome
 
 

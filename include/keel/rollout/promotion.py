@@ -42,11 +42,16 @@ def stage(ws: Workspace, config: ModelConfig, report_id: str, *, actor: str, run
         if current.staging is not None:
             statuses[current.staging] = (Status.CANDIDATE, f"version {challenger} was staged instead")
         current = deployments.change(
-            ws.store, ws.registry, current, replace(current, staging=challenger), actor=actor,
+            ws.store,
+            ws.registry,
+            current,
+            replace(current, staging=challenger),
+            actor=actor,
             action=ledger.Action.STAGE,
             body={"run_id": run_id, "evidence": {**comparison.to_dict(), "sentence": sentence}},
-            now=now_utc(), statuses=statuses,
-        )  # fmt: skip
+            now=now_utc(),
+            statuses=statuses,
+        )
     return Outcome.of("staged", comparison, sentence, version=challenger, generation=current.generation)
 
 
@@ -86,15 +91,21 @@ def promote(ws: Workspace, config: ModelConfig, report_id: str, *, actor: str, r
     ws.registry.preflight(config, challenger, rows)
     staging = None if current.staging == challenger else current.staging
     changed = deployments.change(
-        ws.store, ws.registry, current,
+        ws.store,
+        ws.registry,
+        current,
         replace(current, production=challenger, previous=comparison.champion, staging=staging),
-        actor=actor, action=ledger.Action.PROMOTE, now=now_utc(),
+        actor=actor,
+        action=ledger.Action.PROMOTE,
+        now=now_utc(),
         body={
-            "run_id": run_id, "evidence": {**comparison.to_dict(), "sentence": sentence}, "approval": approval,
+            "run_id": run_id,
+            "evidence": {**comparison.to_dict(), "sentence": sentence},
+            "approval": approval,
             "probation": _probation(config, comparison, rows),
         },
         statuses=_succession(state, challenger),
-    )  # fmt: skip
+    )
     return Outcome.of("promoted", comparison, sentence, version=challenger, generation=changed.generation)
 
 
@@ -122,9 +133,11 @@ def _probation(config: ModelConfig, comparison: ComparisonRecord, rows: pa.Table
     if rows.num_rows:
         since = max(since, min(ceil_hour(rows["time"][-1].as_py()), now_utc()))
     return {
-        "version": comparison.challenger, "previous": comparison.champion, "since": since.isoformat(),
+        "version": comparison.challenger,
+        "previous": comparison.champion,
+        "since": since.isoformat(),
         "until": (since + config.promotion.probation).isoformat(),
-    }  # fmt: skip
+    }
 
 
 def _succession(state: History, challenger: int) -> dict[int, tuple[Status, str]]:

@@ -85,13 +85,20 @@ def rollback(ws: Workspace, config: ModelConfig, decision_id: str, *, actor: str
     sentence = f"Rolled back version {bad} to version {target}: {reason}"
     _try_preflight(ws, config, target)
     changed = deployments.change(
-        ws.store, ws.registry, current, replace(current, production=target, previous=None), actor=actor,
-        action=ledger.Action.ROLLBACK, now=now_utc(), statuses=_statuses(current, bad, target, reason),
+        ws.store,
+        ws.registry,
+        current,
+        replace(current, production=target, previous=None),
+        actor=actor,
+        action=ledger.Action.ROLLBACK,
+        now=now_utc(),
+        statuses=_statuses(current, bad, target, reason),
         body={
-            "run_id": run_id, "probation": _resumed_probation(ws, config, target, decision.window.end),
+            "run_id": run_id,
+            "probation": _resumed_probation(ws, config, target, decision.window.end),
             "evidence": {"sentence": sentence, "reason": reason, **_evidence(decision)},
         },
-    )  # fmt: skip
+    )
     return _outcome(decision, sentence, target, changed.generation)
 
 

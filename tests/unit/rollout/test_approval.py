@@ -27,9 +27,16 @@ def model(new_model):
 
 def answer(model, report_id, *, by, approved=True, later=0, run_id="run-1"):
     return rollout.approve(
-        model.ws, model.config, report_id, approved=approved, approver=by, approver_id=by, dag_id="dag",
-        run_id=run_id, responded_at=ANSWERED + timedelta(hours=later),
-    )  # fmt: skip
+        model.ws,
+        model.config,
+        report_id,
+        approved=approved,
+        approver=by,
+        approver_id=by,
+        dag_id="dag",
+        run_id=run_id,
+        responded_at=ANSWERED + timedelta(hours=later),
+    )
 
 
 def test_approve_records_the_answer_and_the_promotion_rests_on_it(model):

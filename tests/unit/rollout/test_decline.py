@@ -48,9 +48,13 @@ def test_keep_champion_recorded_by_release_0_1_counts(model):
     comparison = model.ws.store.reports.get(report_id)["body"]
     old = {name: comparison[name] for name in ("report_id", "verdict", "reason", "n", "sentence", "holdout")}
     deployments.append(
-        model.ws.store, model.name, actor="airflow", action=ledger.Action.KEEP_CHAMPION,
-        body={"run_id": "run-0", "evidence": {**old, "earlier_looks": 0}}, now=model.state.version_statuses[2].since,
-    )  # fmt: skip
+        model.ws.store,
+        model.name,
+        actor="airflow",
+        action=ledger.Action.KEEP_CHAMPION,
+        body={"run_id": "run-0", "evidence": {**old, "earlier_looks": 0}},
+        now=model.state.version_statuses[2].since,
+    )
     keep_champion(model, report_id)
     assert len(model.rows("keep_champion")) == 1
 
@@ -99,8 +103,14 @@ def test_reject_is_repeated_from_the_new_generation_if_the_deployment_changed_me
     monkeypatch.setattr(deployments, "change", overtaken)
     evidence = {"evidence": {"report_id": "comparison-1"}}
     reject(
-        model.ws, model.config, 2, (Status.REJECTED, "worse"), actor="tests", action=ledger.Action.DECLINE,
-        identity=evidence, body=evidence,
-    )  # fmt: skip
+        model.ws,
+        model.config,
+        2,
+        (Status.REJECTED, "worse"),
+        actor="tests",
+        action=ledger.Action.DECLINE,
+        identity=evidence,
+        body=evidence,
+    )
     assert model.statuses[2] == "rejected"
     assert model.state.version_statuses[2].reason == "worse"

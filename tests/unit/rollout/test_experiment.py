@@ -194,9 +194,16 @@ def test_conclude_experiment_stages_the_better_version_where_a_person_must_appro
     found = watch(asking)
     assert (found.branch, conclude(asking, found.decision_id).outcome) == ("stage", "staged")
     request = rollout.request_promotion(
-        asking.ws, asking.config, version=None, reason="tried", force=False, end=NOW + (SERVED + 1) * DAY, actor="bob",
-        run_id="promote-1", experiment=found.experiment_id,
-    )  # fmt: skip
+        asking.ws,
+        asking.config,
+        version=None,
+        reason="tried",
+        force=False,
+        end=NOW + (SERVED + 1) * DAY,
+        actor="bob",
+        run_id="promote-1",
+        experiment=found.experiment_id,
+    )
     comparison = rollout.compare(asking.ws, asking.config, request)
     assert (comparison.challenger, comparison.basis, comparison.next) == (2, "experiment", "stage")
     late = request.model_copy(update={"decision_id": "request-late", "until": NOW + 40 * DAY})
@@ -270,6 +277,13 @@ def test_request_promotion_on_an_experiment_that_did_not_end_in_a_pass_is_refuse
     experiment = start(model).experiment_id
     with pytest.raises(ExperimentRefused, match="still running"):
         rollout.request_promotion(
-            model.ws, model.config, version=2, reason="now", force=False, end=NOW, actor="bob", run_id="promote-1",
+            model.ws,
+            model.config,
+            version=2,
+            reason="now",
+            force=False,
+            end=NOW,
+            actor="bob",
+            run_id="promote-1",
             experiment=experiment,
-        )  # fmt: skip
+        )

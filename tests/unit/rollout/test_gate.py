@@ -24,10 +24,19 @@ def seen(trained):
 def trained_version(model, challenger=2, champion=1, **more):
     """What `keel.loop.retrain` returns."""
     return TrainedVersion(
-        decision_id=f"decision-{challenger}", model=model.name, challenger=challenger, champion=champion,
-        mlflow_run_id=model.state.pins[challenger].run_id, until=NOW, requested_by="airflow", training=HOLDOUT,
-        holdout=HOLDOUT, metrics={}, sentence="trained", **more,
-    )  # fmt: skip
+        decision_id=f"decision-{challenger}",
+        model=model.name,
+        challenger=challenger,
+        champion=champion,
+        mlflow_run_id=model.state.pins[challenger].run_id,
+        until=NOW,
+        requested_by="airflow",
+        training=HOLDOUT,
+        holdout=HOLDOUT,
+        metrics={},
+        sentence="trained",
+        **more,
+    )
 
 
 def compare(model, request):

@@ -25,9 +25,16 @@ def ws(store):
 
 def asked(challenger=2, decision="retrain-1", champion=1):
     return PromotionRequest(
-        decision_id=decision, model="toy", version=champion, window=Window(*SPAN), sentence="requested",
-        champion=champion, challenger=challenger, holdout=Span(start=SPAN[0], end=SPAN[1]), until=SPAN[1],
-    )  # fmt: skip
+        decision_id=decision,
+        model="toy",
+        version=champion,
+        window=Window(*SPAN),
+        sentence="requested",
+        champion=champion,
+        challenger=challenger,
+        holdout=Span(start=SPAN[0], end=SPAN[1]),
+        until=SPAN[1],
+    )
 
 
 def compare(ws, request, *, rows=1_000, verdict="fail", span=SPAN, at=NOON):
@@ -36,10 +43,18 @@ def compare(ws, request, *, rows=1_000, verdict="fail", span=SPAN, at=NOON):
     identity = comparison_id(ws, request, holdout, rows=rows)
     before = prior_comparisons(ws, identity, request, holdout, rows=rows)
     comparison = ComparisonRecord(
-        report_id=identity, decision_id=request.decision_id, model="toy", champion=request.champion,
-        challenger=request.challenger, verdict=verdict, n=rows and rows - 10, n_excluded={"total": rows and 10},
-        holdout=holdout, reason="", sentence="",
-    )  # fmt: skip
+        report_id=identity,
+        decision_id=request.decision_id,
+        model="toy",
+        champion=request.champion,
+        challenger=request.challenger,
+        verdict=verdict,
+        n=rows and rows - 10,
+        n_excluded={"total": rows and 10},
+        holdout=holdout,
+        reason="",
+        sentence="",
+    )
     ws.store.reports.put(identity, "toy", request.challenger, "comparison", *span, verdict, comparison.to_dict(), at)
     return identity, before
 

@@ -40,9 +40,14 @@ def test_reconcile_adopts_an_alias_that_was_moved_in_mlflow(model):
 def test_reconcile_completes_a_change_that_was_interrupted(model):
     before = model.state.deployment
     transitions.swap(
-        model.ws.store, before, type(before)(model.name, 2, None, 1, before.generation), actor="tests",
-        action=ledger.Action.PROMOTE, body={"evidence": {"sentence": "changed"}}, now=NOW,
-    )  # fmt: skip
+        model.ws.store,
+        before,
+        type(before)(model.name, 2, None, 1, before.generation),
+        actor="tests",
+        action=ledger.Action.PROMOTE,
+        body={"evidence": {"sentence": "changed"}},
+        now=NOW,
+    )
     assert model.aliases == {"production": 1}
     found = reconcile(model)
     assert (found.completed, found.findings) == (True, ())

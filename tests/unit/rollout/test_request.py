@@ -19,9 +19,16 @@ def model(new_model):
 
 def request(model, *, version=2, force=False, actor="ada", run_id="promote-1", **more):
     return rollout.request_promotion(
-        model.ws, model.config, version=version, reason="it is time", force=force, end=NOW, actor=actor, run_id=run_id,
+        model.ws,
+        model.config,
+        version=version,
+        reason="it is time",
+        force=force,
+        end=NOW,
+        actor=actor,
+        run_id=run_id,
         **more,
-    )  # fmt: skip
+    )
 
 
 def test_request_promotion_names_both_versions_the_holdout_and_who_requested(model):
@@ -84,7 +91,13 @@ def test_request_promotion_on_an_unknown_experiment_is_refused(model):
 
 def test_request_promotion_widens_an_end_to_the_full_hour(model):
     found = rollout.request_promotion(
-        model.ws, model.config, version=2, reason="it is time", force=False, end=NOW - DAY / 100, actor="ada",
+        model.ws,
+        model.config,
+        version=2,
+        reason="it is time",
+        force=False,
+        end=NOW - DAY / 100,
+        actor="ada",
         run_id="promote-1",
-    )  # fmt: skip
+    )
     assert found.until == NOW

@@ -36,10 +36,18 @@ def roll_back(model, decision_id, *, run_id="rollback-1"):
 def harm(model, version, *, target, branch="rollback", decision_id="watch-1"):
     report = StoredProbationReport(verdict="harm", sentence="It is worse.", n=900, version=version, previous=target)
     decision = ProbationDecision(
-        decision_id=f"{decision_id}-{model.name}", model=model.name, version=version, window=Window(NOW, NOW + DAY),
-        sentence="It is worse.", reason="It is worse.", verdict="harm", branch=branch, target=target, watched=report,
+        decision_id=f"{decision_id}-{model.name}",
+        model=model.name,
+        version=version,
+        window=Window(NOW, NOW + DAY),
+        sentence="It is worse.",
+        reason="It is worse.",
+        verdict="harm",
+        branch=branch,
+        target=target,
+        watched=report,
         report_id="probation-1",
-    )  # fmt: skip
+    )
     return store_decision(model.ws, decision, run_id="watch-1").decision_id
 
 

@@ -45,14 +45,23 @@ def conclude_experiment(ws: Workspace, config: ModelConfig, decision_id: str, *,
     comparison = stored_comparison(ws, config, decision.comparison_id) if decision.comparison_id else None
     report = ws.store.reports.get(str(decision.report_id))
     evidence = {
-        "sentence": decision.sentence, "report_id": decision.report_id, "decision_id": decision.decision_id,
-        "comparison_id": decision.comparison_id, "comparison": comparison and comparison.to_dict(),
+        "sentence": decision.sentence,
+        "report_id": decision.report_id,
+        "decision_id": decision.decision_id,
+        "comparison_id": decision.comparison_id,
+        "comparison": comparison and comparison.to_dict(),
         "look": report["body"] if report else None,
-    }  # fmt: skip
+    }
     experiments.end(
-        ws.store, config.model, str(decision.experiment_id), outcome=ExperimentOutcome(str(decision.outcome)),
-        actor=actor, now=now_utc(), evidence=evidence, run_id=run_id,
-    )  # fmt: skip
+        ws.store,
+        config.model,
+        str(decision.experiment_id),
+        outcome=ExperimentOutcome(str(decision.outcome)),
+        actor=actor,
+        now=now_utc(),
+        evidence=evidence,
+        run_id=run_id,
+    )
     if comparison is None:
         return Outcome.of("experiment_ended", decision, decision.sentence, version=decision.version)
     log_to_mlflow(ws, comparison)

@@ -103,9 +103,15 @@ def stop_experiment(
         )
     sentence = f"Stopped {plan.experiment_id} without a verdict: {reason}"
     experiments.end(
-        ws.store, config.model, plan.experiment_id, outcome=Outcome.STOPPED, actor=actor, now=now_utc(), run_id=run_id,
+        ws.store,
+        config.model,
+        plan.experiment_id,
+        outcome=Outcome.STOPPED,
+        actor=actor,
+        now=now_utc(),
+        run_id=run_id,
         evidence={"sentence": sentence, "reason": reason, "requested_by": actor},
-    )  # fmt: skip
+    )
     request = ExperimentRequest(
         decision_id=request_id(config.model, "stop experiment", run_id),
         model=config.model,

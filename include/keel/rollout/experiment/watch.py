@@ -109,9 +109,16 @@ def _store_evaluation(ws: Workspace, plan: Plan, evaluation: ExperimentEvaluatio
     identity = f"experiment-look-{plan.experiment_id.removeprefix('experiment-')}"
     body, window = {**evaluation.to_dict(), "experiment_id": plan.experiment_id}, _window(plan, end)
     ws.store.reports.put(
-        identity, plan.model, plan.challenger, "experiment", window.start, window.end, str(evaluation.verdict), body,
+        identity,
+        plan.model,
+        plan.challenger,
+        "experiment",
+        window.start,
+        window.end,
+        str(evaluation.verdict),
+        body,
         now_utc(),
-    )  # fmt: skip
+    )
     return identity
 
 
