@@ -66,8 +66,8 @@ def start(
     mode: Mode = "shadow" if shadow else "ab"
     config, now = get_model(model), now_utc()
     stages = rollout.stages_of(mode=mode, allocation=allocation, ramp=ramp)
-    least = rollout.duration_of("min_duration", min_duration)
-    most = rollout.duration_of("max_duration", max_duration)
+    shortest = rollout.duration_of("min_duration", min_duration)
+    longest = rollout.duration_of("max_duration", max_duration)
     with Workspace.open() as ws:
         decision = rollout.start_experiment(
             ws,
@@ -79,8 +79,8 @@ def start(
             margin=margin,
             alpha=alpha,
             max_outcomes=max_outcomes,
-            min_duration=least,
-            max_duration=most,
+            min_duration=shortest,
+            max_duration=longest,
             actor=getuser(),
             run_id=f"cli__{now.isoformat()}",
             reason=reason,

@@ -140,7 +140,7 @@ REFUSED = [
     (("--challenger", "2", "--ramp", "5:24h"), ExperimentRefused, "duration"),
     (("--challenger", "2", "--min-duration", "soon"), ExperimentRefused, "min_duration: 'soon'"),
     (("--challenger", "2", "--max-duration", "never"), ExperimentRefused, "max_duration: 'never'"),
-    (("--challenger", "2", "--max-duration", "8d"), ExperimentRefused, "most (8d) must be longer than least"),
+    (("--challenger", "2", "--max-duration", "8d"), ExperimentRefused, "max_duration (8d) must be longer"),
     (("--challenger", "2", "--margin", "nan"), ExperimentRefused, "margin"),
     (("--challenger", "2", "--alpha", "nan"), ExperimentRefused, "alpha"),
 ]
