@@ -281,11 +281,11 @@ def test_old_spool_is_delivered_exactly_once(ws: Workspace) -> None:
     before = ws.predictions(CONFIG).count(*EVER)
     for expected in (3, 0):
         spool = Spool.open(ws.home / "spool", durability=Durability.WRITE)
-        assert spool.stats.set_aside == 2, "the records that 0.1.0 could not store are counted"
+        assert spool.stats.dead_letters == 2, "the records that 0.1.0 could not store are counted"
         shipper = SpoolShipper(ws, {"toy": CONFIG}, spool, Metrics(), folder=ws.home / "spool")
-        moved = shipper.move()
-        assert (moved.records if moved else 0) == expected
-        assert shipper.move() is None
+        shipped = shipper.ship()
+        assert (shipped.records if shipped else 0) == expected
+        assert shipper.ship() is None
         spool.close()
         assert ws.predictions(CONFIG).count(*EVER) == before + 3
     rows = ws.predictions(CONFIG).read(*DAY_OF_THE_SPOOL, 3)[0]

@@ -51,8 +51,8 @@ def label_table(records: Sequence[Any], config: ModelConfig, *, now: datetime) -
     if len(records) > config.serving.max_rows:
         most = config.serving.max_rows
         raise BadRequest(f"{len(records):,} labels at once; send at most {most:,} (serving.max_rows)", status=413)
-    table = _at_once(records, config, now)
-    return _one_by_one(records, config, now) if table is None else table
+    table = parse_uniform(records, config, now)
+    return parse_each(records, config, now) if table is None else table
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ class _Checked:
     observed_at: int
 
 
-def _one_by_one(records: Sequence[Any], config: ModelConfig, now: datetime) -> pa.Table:
+def parse_each(records: Sequence[Any], config: ModelConfig, now: datetime) -> pa.Table:
+    """Return the table of any records, one by one; BadRequest for the first invalid one."""
     rows = []
     for place, record in enumerate(records):
         try:
@@ -143,7 +144,7 @@ def as_time(value: object, key: str, now: datetime) -> int:
     return micros
 
 
-def _at_once(records: Sequence[Any], config: ModelConfig, now: datetime) -> pa.Table | None:
+def parse_uniform(records: Sequence[Any], config: ModelConfig, now: datetime) -> pa.Table | None:
     """Return the table of records that all have the same simple shape; None if they must be parsed one by one."""
     shape = records[0].keys() if type(records[0]) is dict else None
     known = ({"id", "label"}, {"id", "label", "observed_at"}, {"entity", "time", "label"}, set(KEYS) - {"id"})

@@ -135,6 +135,12 @@ def _model(tracking: Tracking, version: VersionInfo, expected: Files) -> Any:
         return tracking.module.pyfunc.load_model(folder)
 
 
+def clear_cache() -> None:
+    """Drop the grids, references and models that are in memory."""
+    for cached in (_grid, _reference, _model):
+        cached.cache_clear()
+
+
 def _checked_model(tracking: Tracking, version: VersionInfo, folder: str, expected: Files) -> None:
     found = _fetch_model(tracking, version, folder)
     if not found and expected is None:

@@ -51,25 +51,26 @@ def compact(database: Database) -> tuple[int, int]:
 
 
 def _compact_sqlite(connection: adbc.Connection) -> tuple[int, int]:
-    page_size = _pragma(connection, "page_size")
-    before, free = _pragma(connection, "page_count"), _pragma(connection, "freelist_count")
-    if _pragma(connection, "auto_vacuum") == INCREMENTAL:
+    page_size = pragma(connection, "page_size")
+    before, free = pragma(connection, "page_count"), pragma(connection, "freelist_count")
+    if pragma(connection, "auto_vacuum") == INCREMENTAL:
         while free:
             connection.execute(f"PRAGMA incremental_vacuum({STEP_PAGES})")
-            free, left = _pragma(connection, "freelist_count"), free
+            free, left = pragma(connection, "freelist_count"), free
             if free >= left:  # another process deletes faster than this frees
                 break
             time.sleep(PAUSE)
     elif free >= FREE_SHARE * before:
         connection.execute(f"PRAGMA auto_vacuum={INCREMENTAL}")
         connection.execute("VACUUM")
-    for pragma in ("analysis_limit=1000", "optimize"):  # without a limit ANALYZE reads whole indexes
-        connection.execute(f"PRAGMA {pragma}")
+    for setting in ("analysis_limit=1000", "optimize"):  # without a limit ANALYZE reads whole indexes
+        connection.execute(f"PRAGMA {setting}")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return before * page_size, _pragma(connection, "page_count") * page_size
+    return before * page_size, pragma(connection, "page_count") * page_size
 
 
-def _pragma(connection: adbc.Connection, name: str) -> int:
+def pragma(connection: adbc.Connection, name: str) -> int:
+    """Return the integer value of a SQLite pragma."""
     return int(connection.execute(f"PRAGMA {name}").column(0)[0].as_py())
 
 

@@ -207,11 +207,11 @@ class TestLabelTable:
             key = rng.choice(list(item))
             item[key] = rng.choice(odd[key])
         with monkeypatch.context() as patched:
-            patched.setattr(records, "_at_once", lambda *_: None)
+            patched.setattr(records, "parse_uniform", lambda *_: None)
             careful = outcome_of(items, config)
         assert outcome_of(items, config) == careful
         if seed % 4 < 2:
-            assert records._at_once(items, config, NOW) == careful
+            assert records.parse_uniform(items, config, NOW) == careful
 
 
 def outcome_of(items: list[dict[str, Any]], config: ModelConfig) -> pa.Table | str:

@@ -49,8 +49,7 @@ def plain(registered):
     opened, home, _ = registered
     shutil.rmtree(home / "artifacts")
     shutil.copytree(home / "kept", home / "artifacts")
-    for remembered in (artifacts._grid, artifacts._reference, artifacts._model):
-        remembered.cache_clear()
+    artifacts.clear_cache()
     return opened
 
 

@@ -101,7 +101,7 @@ def test_a_loaded_version_scores_as_the_estimator_did(registry, registered, cand
 
 
 def test_the_signature_names_every_feature_and_its_type(registry, registered):
-    signature = registry.load(CONFIG, 1)._pyfunc.metadata.signature
+    signature = registry.load(CONFIG, 1).pyfunc.metadata.signature
     assert {c.name: c.type.name for c in signature.inputs} == {"x": "double", "z": "double", "colour": "string"}
     assert all(c.required for c in signature.inputs)
     [output] = signature.outputs.inputs
@@ -277,7 +277,7 @@ def test_a_version_whose_signature_names_no_columns_is_not_promotable(registry, 
 
     config = model("unsigned")
     version = registry.register(config, candidate, run_name="one").version
-    pyfunc = registry.load(config, version)._pyfunc
+    pyfunc = registry.load(config, version).pyfunc
     assert inputs_of(pyfunc) == {"x": "double", "z": "double", "colour": "string"}
     for signature in (None, infer_signature(np.zeros((3, 3)), np.zeros(3))):
         pyfunc.metadata.signature = signature

@@ -1,8 +1,9 @@
-"""Old rows go, what was made of them stays, freed space is given back, and faults are found."""
+"""Retention, compaction and verification of a store."""
 
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,12 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from keel.store import Store
-from keel.store import integrity as care
+from keel.store import Store, integrity
 from keel.store.database import adbc
+from keel.store.database.connections import Database
 from keel.store.database.tables import counts, hours, label_conflicts, label_sums
 from keel.store.database.tables import labels as labels_table
-from keel.store.predictions import retention as expiry
+from keel.store.predictions import retention
 from tests.support.store_fixtures import EVER, FEATURES, NOON, batch, labels
 
 if TYPE_CHECKING:
@@ -101,14 +102,14 @@ def test_labels_and_conflicts_go_with_their_rows_or_when_no_row_ever_came(store:
 def test_many_rows_are_expired_in_steps_that_others_can_write_between(
     store: Store, log: PredictionLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(expiry, "STEP_ROWS", 10)
+    monkeypatch.setattr(retention, "STEP_ROWS", 10)
     log.append(batch(range(100), step=timedelta(minutes=10)))
     log.append(batch(["stray"], start=NOON - 9000 * HOUR))
     settle(store, log)
     log.append(batch(["uncounted"], start=NOON + 2 * HOUR))
     steps: list[int] = []
-    take_step = expiry._expire_until
-    monkeypatch.setattr(expiry, "_expire_until", lambda *a: steps.append(a[-1]) or take_step(*a))
+    take_step = retention.expire_until
+    monkeypatch.setattr(retention, "expire_until", lambda *a: steps.append(a[-1]) or take_step(*a))
     assert log.expire(NOON + 15 * HOUR) == 1 + 15 * 6 - 6
     assert steps == sorted(set(steps))
     assert 7 <= len(steps) <= 10
@@ -127,7 +128,7 @@ def test_compacting_gives_space_back_and_keeps_all_rows(store: Store, log: Predi
     left = ids(log)
     before, after = store.compact()
     assert len(left) == 2000
-    if not store._database.is_sqlite:  # whose tables keep the space, for the next rows
+    if store.engine.dialect.name != "sqlite":  # whose tables keep the space, for the next rows
         log.append(batch(range(15_000), start=NOON + 20 * HOUR, version=...))
         assert store.compact()[1] < after + 0.4 * before, "15,000 new rows where 18,000 have been"
         return
@@ -170,8 +171,8 @@ def test_an_older_sqlite_store_is_rewritten_once_when_a_quarter_is_free(tmp_path
         grown(store, log)
         before, after = store.compact()
         assert after < 0.6 * before
-        with store._database.arrow() as connection:
-            assert care._pragma(connection, "auto_vacuum") == care.INCREMENTAL
+        with closing(Database(store.engine.url, 5)) as database, database.arrow() as connection:
+            assert integrity.pragma(connection, "auto_vacuum") == integrity.INCREMENTAL
         assert store.verify() == []
 
 
@@ -207,7 +208,7 @@ def test_what_does_not_fit_together_is_named_by_its_hour(
     assert found[0].startswith("flight_delay: the hour 2024-03-01 12:00 of version 1 has")
     assert says in found[0]
     if len(found) > 1:
-        assert found[care.MAX_NAMED :] == ["flight_delay: 10 more hours have the same fault"]
+        assert found[integrity.MAX_NAMED :] == ["flight_delay: 10 more hours have the same fault"]
 
 
 def test_a_damaged_file_is_a_fault(tmp_path: Path) -> None:

@@ -40,15 +40,15 @@ class ArrowSession:
 
     def run(self, statement: str | ClauseElement) -> None:
         """Run a statement and ignore its rows."""
-        self._connection.execute(self._sql(statement))
+        self._connection.execute(self.sql(statement))
 
     def fetch(self, statement: str | ClauseElement) -> pa.Table:
         """Return the rows of a query. On SQLite a column without values has the type int64."""
-        return self._connection.execute(self._sql(statement))
+        return self._connection.execute(self.sql(statement))
 
     def batches(self, statement: str | ClauseElement) -> Iterator[pa.Table]:
         """Yield the rows of a query, from PostgreSQL in parts, from SQLite as one table."""
-        yield from self._connection.batches(self._sql(statement))
+        yield from self._connection.batches(self.sql(statement))
 
     def scalar(self, statement: str | ClauseElement) -> int:
         """Return the single integer that a query selects."""
@@ -68,7 +68,8 @@ class ArrowSession:
         """Return an INSERT of this database's dialect, which supports ON CONFLICT."""
         return sqlite_dialect.insert(table) if self._is_sqlite else postgresql.insert(table)
 
-    def _sql(self, statement: str | ClauseElement) -> str:
+    def sql(self, statement: str | ClauseElement) -> str:
+        """Return the SQL of a statement, with its values in it."""
         if isinstance(statement, str):
             return statement
         return str(statement.compile(dialect=self._dialect, compile_kwargs={"literal_binds": True}))
@@ -76,7 +77,7 @@ class ArrowSession:
     def texts(self, layout: Layout, name: str, build: Callable[[], Sequence[ClauseElement]]) -> tuple[str, ...]:
         """Return the SQL of a model's statements. It is built at its first use."""
         if name not in layout.texts:
-            layout.texts[name] = tuple(map(self._sql, build()))
+            layout.texts[name] = tuple(map(self.sql, build()))
         return layout.texts[name]
 
 

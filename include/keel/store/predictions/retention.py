@@ -35,7 +35,7 @@ def expire(database: Database, layout: Layout, before: datetime) -> int:
     expired, reached = 0, None
     while reached != horizon:
         reached = _next_step(database, layout, reached, horizon)
-        expired += _expire_until(database, layout, reached)
+        expired += expire_until(database, layout, reached)
     return expired
 
 
@@ -48,7 +48,8 @@ def _next_step(database: Database, layout: Layout, reached: int | None, horizon:
     return horizon if last is None else min(horizon, last // HOUR * HOUR + HOUR)
 
 
-def _expire_until(database: Database, layout: Layout, horizon: int) -> int:
+def expire_until(database: Database, layout: Layout, horizon: int) -> int:
+    """Delete rows of hours before ``horizon`` in one transaction. Returns the number of rows."""
     table, mine = layout.table, model_tables.c.model == layout.model
     waits = sa.or_(_marked(layout, hours, hours.c.counted), _marked(layout, label_sums, label_sums.c.summed))
     old = sa.and_(table.c.time < horizon, ~waits)

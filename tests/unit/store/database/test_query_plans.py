@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import pytest
 import sqlalchemy as sa
 
 from keel.store import Store
+from keel.store.database.connections import Database
 from keel.store.database.tables import counts, hours
 from keel.store.database.tables import labels as labels_table
 from keel.store.database.times import HOUR, to_micros
 from keel.store.predictions.arrow_session import reading
+from keel.store.predictions.layout import find_layout
 from keel.store.predictions.log import window
 from tests.support.store_fixtures import FEATURES, NOON, batch, labels
 
@@ -25,12 +28,15 @@ def test_labelled_rows_are_looked_for_by_their_time_first(tmp_path: Path, versio
         log = store.predictions("m", FEATURES)
         log.append(batch(range(1000), step=timedelta(minutes=1)))
         log.add_labels(labels({f"p{i}": 1.0 for i in range(1000)}))
-        rows = log._layout.table
+        with store.connect() as connection:
+            layout = find_layout(connection, "m", FEATURES)
+        assert layout is not None
+        rows = layout.table
         same = sa.and_(labels_table.c.model == "m", labels_table.c.id == rows.c.id)
         span = window(rows, to_micros(NOON), to_micros(NOON + timedelta(hours=1)), version)
         query = sa.select(rows.c.id, labels_table.c.label).join_from(rows, labels_table, same).where(span)
-        with reading(store._database) as session:
-            plan = session.fetch(sa.text(f"EXPLAIN QUERY PLAN {session._sql(query)}"))["detail"].to_pylist()
+        with closing(Database(store.engine.url, 5)) as database, reading(database) as session:
+            plan = session.fetch(sa.text(f"EXPLAIN QUERY PLAN {session.sql(query)}"))["detail"].to_pylist()
             assert session.fetch(query).num_rows == 60
     assert "(time>? AND time<?)" in plan[0]
     assert "(model=? AND id=?)" in plan[1]

@@ -112,9 +112,8 @@ def test_values_that_do_not_fit_come_back_as_they_came(log: PredictionLog) -> No
     assert {t.schema.field("temp").type for t in tables} == {pa.float64(), pa.string()}
 
 
-def test_in_a_table_with_invalid_values_the_valid_ones_are_exact(log: PredictionLog) -> None:
-    features = {"a": "numeric", "b": "numeric"}
-    log = PredictionLog(log._database, Store(log._database).predictions("two", features)._layout)
+def test_read_valid_values_beside_invalid_ones_are_exact(store: Store) -> None:
+    log = store.predictions("two", {"a": "numeric", "b": "numeric"})
     log.append(batch(range(2), a=pa.array(["x", "0.1"]), b=pa.array(["0.30000000000000004", "y"])))
     read = only(log.read(*EVER))
     assert read["a"].to_pylist() == ["x", "0.1"]
