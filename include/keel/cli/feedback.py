@@ -70,11 +70,11 @@ def feedback(
         how = ReadOptions(config, now_utc(), zone=zone_of(zone), skip_missing=skip_missing)
         opened = open_source(ws, source, database, table=table, delimiter=delimiter)
         with opened as labels, Progress(quiet=as_json) as progress:
-            handed = submit_source(ws, config, labels, names, how, progress=progress)
+            submitted = submit_source(ws, config, labels, names, how, progress=progress)
     if as_json:
-        print_json({"model": config.model, **handed.to_dict()})
+        print_json({"model": config.model, **submitted.to_dict()})
     else:
-        show(handed, config.model)
+        show(submitted, config.model)
 
 
 def open_source(
@@ -104,22 +104,22 @@ def zone_of(name: str) -> ZoneInfo | None:
         raise ConfigError(f"--zone: no time zone is named {name!r}{suggestion(name, available_timezones())}") from None
 
 
-def show(handed: SubmittedSource, model: str) -> None:
+def show(submitted: SubmittedSource, model: str) -> None:
     """Print the counts of stored, duplicate, conflicting, unmatched and late labels, and hints."""
     counts = [
-        f"{handed.stored:,} stored",
-        f"{handed.duplicates:,} duplicates",
-        f"{handed.conflicts:,} conflicts",
-        f"{handed.unmatched:,} of the stored without a prediction yet",
+        f"{submitted.stored:,} stored",
+        f"{submitted.duplicates:,} duplicates",
+        f"{submitted.conflicts:,} conflicts",
+        f"{submitted.unmatched:,} of the stored without a prediction yet",
     ]
-    if handed.expired:
-        counts.append(f"{handed.expired:,} of the stored too late: the rows of their hour have expired")
-    if handed.without_label:
-        counts.append(f"{handed.without_label:,} rows without a label")
-    typer.echo(f"{handed.rows:,} rows of {handed.source}: {', '.join(counts)}")
-    if handed.conflicts:
+    if submitted.expired:
+        counts.append(f"{submitted.expired:,} of the stored too late: the rows of their hour have expired")
+    if submitted.without_label:
+        counts.append(f"{submitted.without_label:,} rows without a label")
+    typer.echo(f"{submitted.rows:,} rows of {submitted.source}: {', '.join(counts)}")
+    if submitted.conflicts:
         typer.echo(f"to list the labels that contradict earlier ones: keel feedback {model} --conflicts")
-    if handed.stored and handed.unmatched == handed.stored:
+    if submitted.stored and submitted.unmatched == submitted.stored:
         typer.echo(
             "none of the new labels has a prediction: check that they belong to this model, carry its ids, and that "
             "its rows have not expired (retention.rows)"

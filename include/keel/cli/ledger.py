@@ -246,6 +246,6 @@ def print_history(rows: Iterable[Entry]) -> None:
         table.add_column(max_width=READABLE)
         for row in of_day:
             head, stop, rest = describe(row).partition(". ")
-            told = Text.assemble((head + stop, STYLES.get(row.action, "bold")), rest)
-            table.add_row(f"  {row.at:%H:%M}  row {row.seq}", told)
+            text = Text.assemble((head + stop, STYLES.get(row.action, "bold")), rest)
+            table.add_row(f"  {row.at:%H:%M}  row {row.seq}", text)
         console.print(Text(title, style="bold underline"), table, "", sep="\n")

@@ -22,24 +22,50 @@ from keel.rollout import benchmark as benchmarking
 from tests.support.benchmark_world import CONFIG, two_versions
 
 REPORT = {
-    "model": "toy", "production": 3, "baseline": 3, "rows": 1_000, "seed": 0,
+    "model": "toy",
+    "production": 3,
+    "baseline": 3,
+    "rows": 1_000,
+    "seed": 0,
     "window": {"start": "2026-02-08T22:00:00+00:00", "end": "2026-02-10T23:57:00+00:00"},
     "machine": {"python": "3.11.7", "system": "Linux", "architecture": "x86_64", "cpus": 2},
     "versions": {
         "3": {
-            "p50_ms": 5.126, "p99_ms": 8.0, "batch_1000_p50_ms": 9.5, "rows_per_second": 105263.2, "memory_mb": None,
-            "size_mb": 1.04, "calls": {"1": 600, "1000": 300},
-            "ratios": {"p50_ms": 1.0, "p99_ms": 1.0, "batch_1000_p50_ms": 1.0, "rows_per_second": 1.0,
-                       "memory_mb": None, "size_mb": 1.0},
+            "p50_ms": 5.126,
+            "p99_ms": 8.0,
+            "batch_1000_p50_ms": 9.5,
+            "rows_per_second": 105263.2,
+            "memory_mb": None,
+            "size_mb": 1.04,
+            "calls": {"1": 600, "1000": 300},
+            "ratios": {
+                "p50_ms": 1.0,
+                "p99_ms": 1.0,
+                "batch_1000_p50_ms": 1.0,
+                "rows_per_second": 1.0,
+                "memory_mb": None,
+                "size_mb": 1.0,
+            },
         },
         "4": {
-            "p50_ms": 10.252, "p99_ms": None, "batch_1000_p50_ms": 4.75, "rows_per_second": 210526.3,
-            "memory_mb": 7.812, "size_mb": 104.0, "calls": {"1": 600, "1000": 300},
-            "ratios": {"p50_ms": 2.0, "p99_ms": None, "batch_1000_p50_ms": 0.5, "rows_per_second": 2.0,
-                       "memory_mb": None, "size_mb": 100.0},
+            "p50_ms": 10.252,
+            "p99_ms": None,
+            "batch_1000_p50_ms": 4.75,
+            "rows_per_second": 210526.3,
+            "memory_mb": 7.812,
+            "size_mb": 104.0,
+            "calls": {"1": 600, "1000": 300},
+            "ratios": {
+                "p50_ms": 2.0,
+                "p99_ms": None,
+                "batch_1000_p50_ms": 0.5,
+                "rows_per_second": 2.0,
+                "memory_mb": None,
+                "size_mb": 100.0,
+            },
         },
     },
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")

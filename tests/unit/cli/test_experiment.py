@@ -57,9 +57,15 @@ def made(tmp_path_factory, new_home):
         for _ in range(2):
             register(ws.store, ws.registry, toy_config(), candidate, now=NOW)
         deployments.change(
-            ws.store, ws.registry, Deployment("toy"), Deployment("toy", production=1), actor="tests", action="promote",
-            body={"evidence": {"sentence": "Promoted version 1: it is the first."}}, now=NOW,
-        )  # fmt: skip
+            ws.store,
+            ws.registry,
+            Deployment("toy"),
+            Deployment("toy", production=1),
+            actor="tests",
+            action="promote",
+            body={"evidence": {"sentence": "Promoted version 1: it is the first."}},
+            now=NOW,
+        )
     return home
 
 

@@ -223,10 +223,15 @@ def test_feedback_reads_a_view_in_a_schema_of_another_database(
     url = new_postgres_schema()
     schema = url.rpartition("%3D")[2]
     with Store.open(url) as elsewhere:  # any database will do
-        create(elsewhere, "raw", "id UUID, label BOOLEAN, price NUMERIC, seen TIMESTAMPTZ, local TIMESTAMP", [
-            ("00000000-0000-0000-0000-000000000001", True, "1.50", HOURS[9], HOURS[9].replace(tzinfo=None)),
-            ("00000000-0000-0000-0000-000000000002", False, None, None, HOURS[9].replace(tzinfo=None)),
-        ])  # fmt: skip
+        create(
+            elsewhere,
+            "raw",
+            "id UUID, label BOOLEAN, price NUMERIC, seen TIMESTAMPTZ, local TIMESTAMP",
+            [
+                ("00000000-0000-0000-0000-000000000001", True, "1.50", HOURS[9], HOURS[9].replace(tzinfo=None)),
+                ("00000000-0000-0000-0000-000000000002", False, None, None, HOURS[9].replace(tzinfo=None)),
+            ],
+        )
         with elsewhere.begin() as connection:
             connection.execute(sa.text("CREATE VIEW truth AS SELECT * FROM raw"))
     monkeypatch.setenv("KEEL_FEEDBACK_DATABASE", url)
@@ -296,7 +301,7 @@ def test_feedback_from_a_missing_source_or_column_names_the_existing_ones(home: 
         (["t", "--table", "--database", "mysql+pymysql://u:secret@h/d"], ConfigError, "no driver for 'mysql+pymysql'"),
         (["t", "--table", "--database", "postgresql://u:secret@127.0.0.1:1/d"], StoreUnavailable, "does not answer"),
         (["t", "--table", "--database", "postgresql://u@127.0.0.1:1/d?password=secret"], StoreUnavailable, ":1/d "),
-    ):  # fmt: skip
+    ):
         error = refused(*arguments)
         assert isinstance(error, kind), arguments
         assert says in str(error)

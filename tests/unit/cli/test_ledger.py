@@ -61,17 +61,28 @@ def refused(*arguments: str) -> KeelError:
 def test_show_prints_the_rows_by_day_one_line_each(url: str) -> None:
     with Store.open(url) as store:
         for number in (8, 40):
-            add(store, number, model="flight_delay", action="quarantine", actor="airflow", body={"evidence": {
-                "quarantined": [{"start": "2013-05-01T03:00:00+00:00", "end": "2013-05-01T06:00:00+00:00"}],
-            }})  # fmt: skip
+            add(
+                store,
+                number,
+                model="flight_delay",
+                action="quarantine",
+                actor="airflow",
+                body={
+                    "evidence": {
+                        "quarantined": [{"start": "2013-05-01T03:00:00+00:00", "end": "2013-05-01T06:00:00+00:00"}],
+                    }
+                },
+            )
     told = (
         "Data was quarantined as broken: 1 May 2013 03:00 to 06:00 (UTC). Training and later checks exclude it until "
         "a person releases it."
     )
     assert keel("show", "flight_delay").output.splitlines() == [
-        "Monday, 2 March 2026 (UTC)", f"  17:15  row 8: {told}",
-        "Wednesday, 4 March 2026 (UTC)", f"  01:15  row 9: {told}",
-    ]  # fmt: skip
+        "Monday, 2 March 2026 (UTC)",
+        f"  17:15  row 8: {told}",
+        "Wednesday, 4 March 2026 (UTC)",
+        f"  01:15  row 9: {told}",
+    ]
     first, second = json.loads(keel("show", "flight_delay", "--json").output)
     assert (first["seq"], second["seq"], first["sentence"], first["action"]) == (8, 9, told, "quarantine")
 
@@ -98,9 +109,14 @@ def test_verify_prints_the_result_and_its_limits(url: str) -> None:
         "no checkpoint was verified; without one, rows cut off at the end or a rewritten chain go undetected",
     ]
     assert json.loads(keel("verify", "--json").output) == {
-        "entries": 7, "broken_at": None, "reason": "the chain holds", "checkpoints": 0, "covered": 0,
-        "disagreements": [], "holds": True,
-    }  # fmt: skip
+        "entries": 7,
+        "broken_at": None,
+        "reason": "the chain holds",
+        "checkpoints": 0,
+        "covered": 0,
+        "disagreements": [],
+        "holds": True,
+    }
 
 
 def test_verify_of_a_changed_row_fails_and_names_it(url: str) -> None:
@@ -148,8 +164,10 @@ finally:
     environment = {**os.environ, "PYTHONPATH": str(PROJECT / "include"), "KEEL_STORE_URL": "postgresql://nowhere:1/x"}
     ran = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert ran.stdout.splitlines() == [
-        "7 rows: the chain holds", "1 checkpoint is valid; the last covers 7 rows, 0 came after it", "[]",
-    ]  # fmt: skip
+        "7 rows: the chain holds",
+        "1 checkpoint is valid; the last covers 7 rows, 0 came after it",
+        "[]",
+    ]
     assert not (tmp_path / "keel.db").exists()
     lines = (tmp_path / "ledger.jsonl").read_bytes().splitlines(keepends=True)
     (tmp_path / "ledger.jsonl").write_bytes(b"".join(lines[:6]))
@@ -207,6 +225,8 @@ def test_a_missing_key_or_place_is_named(url: str, tmp_path: Path) -> None:
 def test_an_error_with_json_is_one_document(url: str) -> None:
     ran = subprocess.run(
         [str(Path(sys.executable).parent / "keel"), "ledger", "verify", "--checkpoints", "x", "--json"],
-        capture_output=True, text=True, cwd=PROJECT,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        cwd=PROJECT,
+    )
     assert (ran.returncode, json.loads(ran.stdout)["kind"]) == (2, "ConfigError")

@@ -48,9 +48,13 @@ def test_list_prints_the_quarantined_intervals_in_order(url: str) -> None:
     assert len(lines) == 3
     [first, *_] = json.loads(keel("list", "flight_delay", "--json").output)
     assert first == {
-        "start": "2013-05-01T03:00:00+00:00", "end": "2013-05-01T06:00:00+00:00", "reason": "break 3",
-        "decided_until": "2013-05-01T06:00:00+00:00", "released": False, "created_at": "2013-05-01T00:00:00+00:00",
-    }  # fmt: skip
+        "start": "2013-05-01T03:00:00+00:00",
+        "end": "2013-05-01T06:00:00+00:00",
+        "reason": "break 3",
+        "decided_until": "2013-05-01T06:00:00+00:00",
+        "released": False,
+        "created_at": "2013-05-01T00:00:00+00:00",
+    }
 
 
 def test_release_frees_the_intervals_within_the_range_and_records_the_user(url: str) -> None:

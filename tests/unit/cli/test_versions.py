@@ -41,17 +41,28 @@ def made(tmp_path_factory, new_home):
         for _ in range(3):
             register(ws.store, ws.registry, toy_config(), candidate, now=LONG_AGO)
         deployments.change(
-            ws.store, ws.registry, Deployment("toy"), Deployment("toy", production=1), actor="tests", action="promote",
-            body={"evidence": {"sentence": "Promoted version 1: it is the first."}}, now=LONG_AGO,
-        )  # fmt: skip
+            ws.store,
+            ws.registry,
+            Deployment("toy"),
+            Deployment("toy", production=1),
+            actor="tests",
+            action="promote",
+            body={"evidence": {"sentence": "Promoted version 1: it is the first."}},
+            now=LONG_AGO,
+        )
         for version, status, reason, at in (
             (2, Status.REJECTED, "not shown [bold]to be better", LONG_AGO),
             (3, Status.QUARANTINED, "it did\x1b[2J harm", datetime.now(UTC)),
         ):
             deployments.append(
-                ws.store, "toy", actor="tests", action="keep_champion", body={}, now=at,
+                ws.store,
+                "toy",
+                actor="tests",
+                action="keep_champion",
+                body={},
+                now=at,
                 statuses={version: (status, reason)},
-            )  # fmt: skip
+            )
         deployments.sync_aliases(ws.store, ws.registry, "toy")
         ws.registry.register(toy_config(), candidate, run_name="killed")
     return home
@@ -86,8 +97,11 @@ def test_list_prints_each_version_with_status_training_data_and_reason(home):
     head, *lines = keel("list", "toy").splitlines()
     assert head.split("  ")[0] == "version"
     assert [line.split()[:2] for line in lines] == [
-        ["1", "production"], ["2", "rejected"], ["3", "quarantined"], ["4", "not"],
-    ]  # fmt: skip
+        ["1", "production"],
+        ["2", "rejected"],
+        ["3", "quarantined"],
+        ["4", "not"],
+    ]
     first, second, third, leftover = lines
     assert f"{LONG_AGO:%Y-%m-%d}" in first
     assert "2026-01-01 to 2026-01-04" in first
@@ -112,8 +126,11 @@ def test_list_on_a_terminal_prints_a_table_and_takes_no_markup_from_a_reason(hom
 def test_list_as_json_holds_every_field(home):
     found = json.loads(keel("list", "toy", "--json"))
     assert [(v["version"], v["status"], v["pinned"]) for v in found] == [
-        (1, "production", True), (2, "rejected", True), (3, "quarantined", True), (4, None, False),
-    ]  # fmt: skip
+        (1, "production", True),
+        (2, "rejected", True),
+        (3, "quarantined", True),
+        (4, None, False),
+    ]
     assert found[0]["trained_on"]["end"] == "2026-01-04T00:00:00+00:00"
     assert 0 < found[0]["metrics"]["brier"] < 1
 

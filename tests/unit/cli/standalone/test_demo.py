@@ -39,10 +39,16 @@ def test_print_performance_prints_month_version_and_baseline():
     known = {"value": 0.19703, "lower": 0.13267, "upper": 0.26138, "holdout": {"value": 0.15686}}
     unknown = {"value": None, "lower": None, "upper": None, "holdout": None}
     parts = [
-        {"start": f"2013-0{month}-01T00:00:00+00:00", "version": version, "predictions": n, "labelled": n - 1,
-         "metric": "brier", "metrics": {"brier": found, "accuracy": {}}}
+        {
+            "start": f"2013-0{month}-01T00:00:00+00:00",
+            "version": version,
+            "predictions": n,
+            "labelled": n - 1,
+            "metric": "brier",
+            "metrics": {"brier": found, "accuracy": {}},
+        }
         for month, version, n, found in ((4, 1, 28_353, known), (5, 3, 2, unknown))
-    ]  # fmt: skip
+    ]
     written = io.StringIO()
     print_performance(Console(file=written, width=80), parts)
     head, *lines = [line.split() for line in written.getvalue().splitlines()]
