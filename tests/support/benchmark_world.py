@@ -1,4 +1,4 @@
-"""A Keel with two versions to measure."""
+"""An installation with two versions to benchmark."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOW = END + DAY
 
 
 def two_versions(home: Path) -> None:
-    """Make version 1 of the toy, in production, a day of its predictions, and version 2, a candidate."""
+    """Create version 1 of the toy model in production, a day of its predictions, and version 2 as a candidate."""
     with Workspace.open(home=home, environment={}) as ws:
         replay(ws, CONFIG, toy_rows(days=HISTORY_DAYS), start=START, end=END)
         trained(ws, END)

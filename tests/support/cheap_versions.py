@@ -1,4 +1,4 @@
-"""Versions that cost nothing, in a real MLflow, and changes between them: for tests of deployments, not of loading."""
+"""Versions without files in a real MLflow registry, and changes of their deployment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES = (f"model_{number}" for number in itertools.count())
 
 
 def with_production(current: Deployment, version: int) -> Deployment:
-    """Return the next deployment, in which ``version`` serves and the present one can be gone back to."""
+    """Return the next deployment, with ``version`` in production and the present one as previous."""
     staging = None if current.staging == version else current.staging
     return replace(current, production=version, staging=staging, previous=current.production)
 
@@ -34,7 +34,7 @@ def open_registry(folder: Path) -> Registry:
 
 @dataclass(frozen=True)
 class CheapModel:
-    """One model under a name of its own, in a store and in a registry."""
+    """A model in a store and in a registry, with methods to change its deployment."""
 
     store: Store
     registry: Registry
@@ -42,7 +42,7 @@ class CheapModel:
 
     @classmethod
     def new(cls, store: Store, registry: Registry, versions: int) -> CheapModel:
-        """Register a model with so many versions."""
+        """Register a model with a number of versions."""
         name = next(NAMES)
         client = registry.client
         client.create_registered_model(name)
@@ -73,26 +73,26 @@ class CheapModel:
 
     @property
     def out_of_band(self) -> list[str]:
-        """The sentences of the rows that say what a hand has done."""
+        """The sentences of the rows about changes outside Keel."""
         return [row.body["evidence"]["sentence"] for row in self.rows if row.action == ledger.Action.OUT_OF_BAND]
 
     @property
     def sync_pending(self) -> bool:
         return deployments.sync_pending(self.store, self.name)
 
-    def change(self, *, current: Deployment | None = None, statuses: Any = None, **places: int | None) -> Deployment:
-        """Change the deployment as it is now, or as it was then, and have the registry follow."""
+    def change(self, *, current: Deployment | None = None, statuses: Any = None, **aliases: int | None) -> Deployment:
+        """Change the present deployment, or ``current``, and sync the registry."""
         before = current or self.now
         return deployments.change(
-            self.store, self.registry, before, replace(before, **places), actor="tests", now=NOON,
+            self.store, self.registry, before, replace(before, **aliases), actor="tests", now=NOON,
             action=ledger.Action.PROMOTE, body={"evidence": {"sentence": "changed"}}, statuses=statuses or {},
         )  # fmt: skip
 
-    def commit(self, **places: int | None) -> Deployment:
-        """Change the deployment and be cut short before the registry follows."""
+    def commit(self, **aliases: int | None) -> Deployment:
+        """Change the deployment and stop before the registry is synced."""
         before = self.now
         return transitions.swap(
-            self.store, before, replace(before, **places), actor="tests", now=NOON, action=ledger.Action.PROMOTE,
+            self.store, before, replace(before, **aliases), actor="tests", now=NOON, action=ledger.Action.PROMOTE,
             body={"evidence": {"sentence": "changed"}},
         )  # fmt: skip
 
@@ -108,22 +108,22 @@ class CheapModel:
         return deployments.reconcile(self.store, self.registry, self.name, actor="watcher", now=NOON, adopt=adopt)
 
     def move(self, alias: str, version: int | None) -> None:
-        """Do what a person does in MLflow."""
+        """Move an alias in MLflow, outside Keel."""
         if version is None:
             self.registry.client.delete_registered_model_alias(self.name, alias)
         else:
             self.registry.client.set_registered_model_alias(self.name, alias, str(version))
 
     def delete(self, version: int) -> None:
-        """Do what a person does in MLflow, which drops the version's aliases without a word."""
+        """Delete a version in MLflow, outside Keel; MLflow removes its aliases too."""
         self.registry.client.delete_model_version(self.name, str(version))
 
     def require_agreement(self) -> None:
-        """Everything says the same: ledger, row, aliases, tags."""
+        """Assert that ledger, row, aliases and tags agree."""
         state = history(self.store, self.name)
         assert ledger.verify(self.store).broken_at is None
         assert self.now == state.deployment
-        there = set(self.tags)
-        assert self.aliases == {a: v for a, v in self.now.aliases.items() if v in there}
-        assert self.tags == {v: str(s.status) for v, s in state.version_statuses.items() if v in there}
+        existing = set(self.tags)
+        assert self.aliases == {a: v for a, v in self.now.aliases.items() if v in existing}
+        assert self.tags == {v: str(s.status) for v, s in state.version_statuses.items() if v in existing}
         assert not self.sync_pending

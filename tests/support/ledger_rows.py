@@ -1,4 +1,4 @@
-"""Ledgers for tests: an honest history of two models, and what somebody who owns the database can do to it."""
+"""Ledgers for tests: a history of two models, and ways to tamper with it as the database's owner."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def add(store: Store, number: int, **row: Any) -> ledger.Entry:
 def change(
     store: Store, number: int, before: Mapping[str, Any], after: Mapping[str, Any], generation: int, **row: Any
 ) -> ledger.Entry:
-    """Add a row that leads from ``generation`` to the next, with the row of ``deployments``."""
+    """Append a row that changes the deployment from ``generation`` to the next, with the ``deployments`` row."""
     model = row.get("model", "toy")
     body = {"from": dict(before), "to": dict(after), "evidence": {"sentence": f"Row {number}."}}
     with store.begin() as connection:
@@ -52,7 +52,7 @@ def change(
 
 
 def history(store: Store) -> list[ledger.Entry]:
-    """Write seven rows: two models, of which one is promoted twice."""
+    """Write seven rows of two models, one of which is promoted twice."""
     first = {**NOTHING, "production": 1}
     second = {"production": 2, "staging": None, "previous": 1}
     return [
@@ -68,7 +68,7 @@ def history(store: Store) -> list[ledger.Entry]:
 
 @contextmanager
 def owned(store: Store) -> Iterator[sa.Connection]:
-    """Lend a connection to somebody who has dropped the triggers."""
+    """Yield a connection after the triggers are dropped."""
     with store.begin() as connection:
         for statement in TRIGGERS[connection.dialect.name]:
             connection.exec_driver_sql(statement)
@@ -81,7 +81,7 @@ class UndoneError(Exception):
 
 @contextmanager
 def undone(store: Store) -> Iterator[sa.Connection]:
-    """As `owned`, and afterwards all is as it was."""
+    """As `owned`, but roll everything back afterwards."""
     try:
         with owned(store) as connection:
             yield connection
@@ -98,7 +98,7 @@ def put(connection: sa.Connection, rows: list[Row]) -> None:
 
 
 def rewritten(rows: list[Row], number: int, **changes: Any) -> list[Row]:
-    """Return the chain with another row ``number``, and all hashes from there on made to fit."""
+    """Return the chain with a changed row ``number``, and all hashes from there on recomputed."""
     done, previous = [], GENESIS
     for row in rows:
         new = {**row, **(changes if row["seq"] == number else {}), "previous_hash": previous}

@@ -1,4 +1,4 @@
-"""Versions of the toy model as tests register them, and where their files lie."""
+"""Register versions of the toy model, and find their files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.toy import DAY, START, toy_config, toy_rows
 
 
 def toy_candidate(seed=0, *, flip=False):
-    """A version of the toy model, trained but not yet registered; another seed learns from other rows."""
+    """Train a version of the toy model without registering it; another seed has other training rows."""
     rows = toy_rows(days=5, seed=seed, flip=flip)
     for name in ("score", "prediction"):
         rows = rows.append_column(name, pa.nulls(rows.num_rows, pa.float64()))
@@ -28,12 +28,12 @@ def toy_candidate(seed=0, *, flip=False):
 
 
 def pin_of(registry, version, model="toy"):
-    """What lies in the artifact store now, as the pin of a version."""
+    """Return a pin of the files that the artifact store has now."""
     return Pin(version, registry.resolve(model, version=version).run_id, registry.digests(model, version), 1)
 
 
 def register(store, registry, config, candidate, *, now, key=None):
-    """Register a candidate as the loop does: in MLflow, then its digests and its station in the ledger."""
+    """Register a candidate as the loop does: in MLflow, then its checksums and its status in the ledger."""
     tags = {**candidate.tags, **({"keel.training_key": key} if key else {})}
     version = registry.register(config, replace(candidate, tags=tags), run_name="retrain")
     artifacts = {
@@ -49,7 +49,7 @@ def register(store, registry, config, candidate, *, now, key=None):
 
 
 def files_of(registry, version, model="toy") -> dict[str, Path]:
-    """Where a version's files lie on disk, by the path that they have in its pin."""
+    """Return a version's files on disk by their path in its pin."""
     run = registry.client.get_run(registry.resolve(model, version=version).run_id)
     kept = Path(run.info.artifact_uri.removeprefix("file://")) / "keel"
     [logged] = run.outputs.model_outputs

@@ -44,7 +44,7 @@ def rows(store):
     return [(row.action, row.body["evidence"].get("outcome")) for row in ledger.entries(store, "toy")]
 
 
-def test_what_runs_is_in_the_ledger_and_in_the_table(store):
+def test_a_running_experiment_is_in_the_ledger_and_in_the_table(store):
     assert experiments.running(store, "toy") is None
     begin(store)
     assert experiments.running(store, "toy") == PLAN
@@ -65,7 +65,7 @@ def test_what_runs_is_in_the_ledger_and_in_the_table(store):
     assert find_disagreements(store) == []
 
 
-def test_the_same_again_adds_nothing(store):
+def test_starting_or_ending_twice_adds_no_row(store):
     for _ in range(2):
         begin(store)
     for _ in range(2):
@@ -74,7 +74,7 @@ def test_the_same_again_adds_nothing(store):
     assert rows(store) == [("experiment_start", None), ("experiment_end", "no_difference")]
 
 
-def test_a_second_one_is_refused_while_the_first_runs(store):
+def test_a_second_experiment_is_refused_while_the_first_runs(store):
     begin(store)
     with pytest.raises(ExperimentRefused, match=r"experiment-1 runs already .*keel experiment stop toy"):
         begin(store, OTHER)
@@ -86,7 +86,7 @@ def test_a_second_one_is_refused_while_the_first_runs(store):
 
 
 @pytest.mark.parametrize("change", [{"outcome": Outcome.STOPPED}, {"report_id": "experiment-look-2"}])
-def test_what_has_ended_does_not_end_otherwise(store, change):
+def test_an_ended_experiment_cannot_end_with_another_outcome(store, change):
     begin(store)
     finish(store)
     before = rows(store)
@@ -95,7 +95,7 @@ def test_what_has_ended_does_not_end_otherwise(store, change):
     assert rows(store) == before
 
 
-def test_an_experiment_that_there_is_not_is_named(store):
+def test_an_unknown_experiment_raises_an_error_that_lists_the_known_ones(store):
     begin(store)
     with pytest.raises(UnknownExperiment, match="it has: experiment-1"):
         finish(store, OTHER)
@@ -132,7 +132,7 @@ REJECTED = {2: (Status.REJECTED, "no")}
     ],
     ids=["replaced", "promoted", "taken away", "rejected", "deleted"],
 )  # fmt: skip
-def test_what_leaves_nothing_to_compare_ends_it_at_once(store, change, says):
+def test_a_change_that_makes_the_comparison_pointless_voids_the_experiment(store, change, says):
     at = deploy(store, Deployment("toy"), production=1)
     begin(store)
     change(store, at)
@@ -148,7 +148,7 @@ def test_what_leaves_nothing_to_compare_ends_it_at_once(store, change, says):
     assert find_disagreements(store) == []
 
 
-def test_what_leaves_both_versions_where_they_are_does_not_end_it(store):
+def test_a_change_that_leaves_both_versions_in_place_does_not_end_the_experiment(store):
     at = deploy(store, Deployment("toy"), production=1)
     begin(store)
     at = deploy(store, at, staging=2)
@@ -160,7 +160,7 @@ def test_what_leaves_both_versions_where_they_are_does_not_end_it(store):
     assert experiments.running(store, "toy") == PLAN
 
 
-def test_a_plan_that_cannot_be_read_keeps_nobody_from_changing_the_deployment(store):
+def test_an_unreadable_plan_does_not_block_a_change_of_the_deployment(store):
     at = deploy(store, Deployment("toy"), production=1)
     begin(store)
     with store.begin() as connection:
@@ -171,14 +171,14 @@ def test_a_plan_that_cannot_be_read_keeps_nobody_from_changing_the_deployment(st
 
 
 @pytest.mark.parametrize(("production", "statuses"), [(3, None), (1, REJECTED)])
-def test_what_has_changed_since_it_was_planned_is_not_begun(store, production, statuses):
+def test_an_experiment_whose_versions_have_changed_is_not_started(store, production, statuses):
     deploy(store, Deployment("toy"), production=production, statuses=statuses)
     with pytest.raises(ExperimentRefused, match="toy: since the plan was made, version .*; start another experiment"):
         begin(store)
     assert experiments.list_all(store, "toy") == []
 
 
-def test_nobody_ends_an_experiment_of_another_model(store):
+def test_an_experiment_of_another_model_cannot_be_ended(store):
     begin(store)
     with pytest.raises(UnknownExperiment, match="other has no experiment 'experiment-1'; it has: none"):
         experiments.end(
@@ -188,7 +188,7 @@ def test_nobody_ends_an_experiment_of_another_model(store):
     assert experiments.running(store, "toy") == PLAN
 
 
-def test_of_two_that_begin_at_once_one_is_refused(store):
+def test_of_two_experiments_started_at_once_one_is_refused(store):
     barrier, said = threading.Barrier(2), []
 
     def contend(plan):
@@ -209,13 +209,13 @@ def test_of_two_that_begin_at_once_one_is_refused(store):
     assert experiments.running(store, "toy") == history(store, "toy").experiment
 
 
-def test_the_database_itself_refuses_a_second_one(store):
+def test_the_database_refuses_a_second_running_experiment(store):
     begin(store)
     with pytest.raises(sa.exc.IntegrityError), store.engine.begin() as connection:
         connection.execute(table.insert().values(**experiments.table_values(experiments.Experiment(OTHER))))
 
 
-def test_a_lost_table_is_written_again_from_the_ledger(store):
+def test_rebuild_restores_the_table_of_experiments_from_the_ledger(store):
     begin(store)
     finish(store)
     begin(store, OTHER)

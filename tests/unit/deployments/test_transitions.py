@@ -37,7 +37,7 @@ def model(store, registry) -> CheapModel:
     return made
 
 
-def test_a_change_is_one_generation_one_row_and_the_registry_follows(model):
+def test_a_change_adds_one_generation_and_one_row_and_updates_the_registry(model):
     before = model.now
     changed = model.change(production=3, previous=2, staging=4)
     assert changed == model.now == Deployment(model.name, 3, 4, 2, before.generation + 1)
@@ -49,14 +49,14 @@ def test_a_change_is_one_generation_one_row_and_the_registry_follows(model):
     model.require_agreement()
 
 
-def test_stations_that_do_not_go_with_a_place_are_said_and_win(model):
+def test_given_statuses_override_those_of_the_aliases(model):
     model.change(production=1, previous=None, statuses={2: (Status.QUARANTINED, "it did harm")})
     assert model.tags == {1: "production", 2: "quarantined", 3: "candidate", 4: "candidate"}
     assert history(model.store, model.name).version_statuses[2].reason == "it did harm"
     model.require_agreement()
 
 
-def test_a_change_from_a_generation_that_is_over_writes_nothing(model):
+def test_a_change_from_an_old_generation_writes_nothing(model):
     read, rows = model.now, len(model.rows)
     model.change(staging=3)
     for wanted in ({"production": 3}, {"staging": 3}, {}):
@@ -78,12 +78,12 @@ def test_of_two_first_deployments_the_second_is_stale(store, registry):
     assert model.aliases == {"production": 1}
 
 
-def test_a_generation_from_the_future_is_stale_too(model):
+def test_a_change_from_a_later_generation_is_stale(model):
     with pytest.raises(StaleGeneration):
         model.change(current=replace(model.now, generation=9), production=3)
 
 
-def test_a_row_that_cannot_be_written_undoes_the_swap(model):
+def test_a_ledger_row_that_cannot_be_written_rolls_the_swap_back(model):
     before, rows = model.now, len(model.rows)
     with pytest.raises(TypeError, match="JSON"):
         deployments.change(
@@ -93,13 +93,13 @@ def test_a_row_that_cannot_be_written_undoes_the_swap(model):
     assert (model.now, len(model.rows)) == (before, rows)
 
 
-def test_nothing_in_production_is_an_error_that_names_the_way_out(store, model):
+def test_production_version_without_one_raises_an_error_that_says_what_to_do(store, model):
     assert deployments.production_version(store, model.name) == 2
     with pytest.raises(NoProductionVersion, match=r"airflow dags trigger nothing\.retrain"):
         deployments.production_version(store, "nothing")
 
 
-def test_a_note_changes_no_generation_and_its_stations_reach_the_registry(model):
+def test_append_changes_no_generation_and_its_statuses_reach_the_registry(model):
     before = model.now
     noted = model.append(ledger.Action.KEEP_CHAMPION, statuses={3: (Status.REJECTED, "worse")})
     assert (noted.generation_from, noted.generation_to) == (before.generation, before.generation)
@@ -164,7 +164,7 @@ def test_append_once_by_many_threads_at_once_adds_one_row(model, monkeypatch):
     assert len([row for row in model.rows if row.action == "keep_champion"]) == 1
 
 
-def test_an_interrupted_change_is_pending_until_somebody_projects(model):
+def test_an_interrupted_change_is_pending_until_aliases_are_synced(model):
     model.commit(production=3, previous=2)
     assert model.sync_pending
     assert model.aliases == {"production": 2, "previous": 1}
@@ -173,7 +173,7 @@ def test_an_interrupted_change_is_pending_until_somebody_projects(model):
     assert model.sync_aliases() == []
 
 
-def test_a_slow_projector_cannot_put_back_an_older_state(model, monkeypatch):
+def test_a_slow_sync_cannot_restore_an_older_state(model, monkeypatch):
     """The first projector comes to the lock when the second change has been committed and projected."""
     lock, overtaken = Store.lock, []
 
@@ -192,7 +192,7 @@ def test_a_slow_projector_cannot_put_back_an_older_state(model, monkeypatch):
     model.require_agreement()
 
 
-def test_only_one_writes_to_the_registry_at_a_time(model, monkeypatch):
+def test_only_one_process_writes_to_the_registry_at_a_time(model, monkeypatch):
     within, most = 0, 0
     set_aliases = Registry.set_aliases
 
@@ -220,7 +220,7 @@ def test_only_one_writes_to_the_registry_at_a_time(model, monkeypatch):
     model.require_agreement()
 
 
-def test_a_registry_that_does_not_answer_after_the_commit_is_told_apart_and_a_retry_completes_it(model, monkeypatch):
+def test_an_unavailable_registry_after_the_commit_is_reported_and_a_retry_completes_the_sync(model, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     gone = Registry("http://127.0.0.1:9")
     before = model.now
@@ -233,7 +233,7 @@ def test_a_registry_that_does_not_answer_after_the_commit_is_told_apart_and_a_re
     model.require_agreement()
 
 
-def test_a_projection_that_others_hold_up_says_that_the_change_is_made(model, store_url):
+def test_a_blocked_sync_reports_that_the_change_is_committed(model, store_url):
     with (
         Store.open(store_url, timeout=0.2) as impatient,
         model.store.lock(f"projection-{model.name}"),
@@ -245,7 +245,7 @@ def test_a_projection_that_others_hold_up_says_that_the_change_is_made(model, st
     model.require_agreement()
 
 
-def test_any_other_error_after_the_commit_carries_the_news_that_it_is_made(model, monkeypatch):
+def test_any_other_error_after_the_commit_notes_that_the_change_is_committed(model, monkeypatch):
     def broken(*_):
         raise ZeroDivisionError("a defect")
 
@@ -255,7 +255,7 @@ def test_any_other_error_after_the_commit_carries_the_news_that_it_is_made(model
     assert caught.value.__notes__ == [f"{model.name}: the change is made (generation 3); only the registry lags."]
 
 
-def test_another_registry_is_not_taken_for_one_whose_versions_were_all_deleted(model, tmp_path):
+def test_a_registry_without_any_version_raises(model, tmp_path):
     elsewhere = CheapModel(model.store, open_registry(tmp_path), model.name)
     model.commit(production=3, previous=2)
     for look in (elsewhere.sync_aliases, elsewhere.reconcile):
@@ -268,7 +268,7 @@ def test_another_registry_is_not_taken_for_one_whose_versions_were_all_deleted(m
     model.require_agreement()
 
 
-def test_a_version_that_was_deleted_is_passed_over(model):
+def test_sync_skips_deleted_versions(model):
     model.commit(production=3, previous=2, staging=4)
     model.delete(4)
     assert model.sync_aliases() == []
@@ -276,7 +276,7 @@ def test_a_version_that_was_deleted_is_passed_over(model):
     assert not model.sync_pending
 
 
-def test_one_version_may_be_in_two_places(model):
+def test_a_version_may_have_two_aliases(model):
     model.change(staging=2)
     assert model.aliases == {"production": 2, "staging": 2, "previous": 1}
     assert model.tags[2] == "production"
@@ -288,7 +288,7 @@ def test_one_version_may_be_in_two_places(model):
     model.require_agreement()
 
 
-def test_only_what_differs_is_set(model, monkeypatch):
+def test_sync_sets_only_what_differs(model, monkeypatch):
     calls = []
     for name in ("set_registered_model_alias", "set_model_version_tag", "delete_registered_model_alias"):
         monkeypatch.setattr(
@@ -313,7 +313,7 @@ def rows_of(store: Store) -> list[tuple[object, ...]]:
         return [tuple(row) for row in connection.execute(sa.select(*columns).order_by(deployments_table.c.model))]
 
 
-def test_a_table_that_is_lost_or_wrong_is_written_anew_from_the_ledger(model, store, registry):
+def test_rebuild_restores_lost_and_wrong_rows_from_the_ledger(model, store, registry):
     other = CheapModel.new(store, registry, versions=1)
     other.change(production=1)
     right = rows_of(store)
@@ -334,7 +334,7 @@ def test_a_table_that_is_lost_or_wrong_is_written_anew_from_the_ledger(model, st
     model.require_agreement()
 
 
-def test_rebuilding_waits_for_a_change_that_is_under_way_and_keeps_it(model, store):
+def test_rebuild_waits_for_a_concurrent_change_and_keeps_it(model, store):
     """Its row of the ledger and its deployments row are both there, or neither."""
     start = threading.Barrier(2)
 
@@ -353,7 +353,7 @@ def test_rebuilding_waits_for_a_change_that_is_under_way_and_keeps_it(model, sto
     model.require_agreement()
 
 
-def test_a_lost_mark_is_made_again(model, store):
+def test_a_lost_sync_position_is_restored(model, store):
     with store.begin() as connection:
         connection.execute(projections.delete())
     assert model.sync_pending

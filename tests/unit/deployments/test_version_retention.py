@@ -89,7 +89,7 @@ def left(tmp_path):
     return sorted(path for path in (tmp_path / "artifacts").rglob("*") if path.is_file())
 
 
-def test_only_what_is_deployed_nowhere_and_was_kept_long_enough_is_deleted(store, registry, candidate):
+def test_prune_deletes_only_expired_versions_that_are_not_deployed(store, registry, candidate):
     add(store, registry, candidate, 8)
     deploy(store, registry, production=1, staging=2, previous=3)
     for version, status in {4: "archived", 5: "rejected", 6: "quarantined", 7: "candidate"}.items():
@@ -114,7 +114,7 @@ def test_only_what_is_deployed_nowhere_and_was_kept_long_enough_is_deleted(store
     assert not deployments.sync_pending(store, "toy")
 
 
-def test_a_deleted_version_leaves_its_rows_and_no_file(store, registry, candidate, tmp_path):
+def test_a_deleted_version_leaves_its_ledger_rows_and_no_file(store, registry, candidate, tmp_path):
     add(store, registry, candidate, 2)
     deploy(store, registry, production=2)
     kept, gone = files_of(registry, 2), registry.resolve("toy", version=1)
@@ -132,7 +132,7 @@ def test_a_deleted_version_leaves_its_rows_and_no_file(store, registry, candidat
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)  # MLflow's command knows nothing of Keel's store
-def test_mlflows_own_housekeeping_takes_what_is_left(store, registry, candidate):
+def test_mlflow_gc_removes_the_rest_of_a_deleted_version(store, registry, candidate):
     add(store, registry, candidate, 2)
     deploy(store, registry, production=2)
     delete(store, registry)
@@ -144,7 +144,7 @@ def test_mlflows_own_housekeeping_takes_what_is_left(store, registry, candidate)
 
 
 @pytest.mark.parametrize("place", ["version", "previous"])
-def test_a_version_on_probation_and_the_one_to_go_back_to_stay(store, registry, candidate, place):
+def test_a_version_on_probation_and_its_rollback_target_are_kept(store, registry, candidate, place):
     add(store, registry, candidate, 3)
     watched = {"version": 2, "previous": 1, "since": REGISTERED.isoformat(), "until": LATER.isoformat()}
     deploy(store, registry, production=2, probation=watched)
@@ -152,7 +152,7 @@ def test_a_version_on_probation_and_the_one_to_go_back_to_stay(store, registry, 
     assert delete(store, registry) == [3]
 
 
-def test_a_version_that_somebody_gave_an_alias_by_hand_stays(store, registry, candidate):
+def test_a_version_with_an_alias_set_outside_keel_is_kept(store, registry, candidate):
     add(store, registry, candidate, 3)
     registry.set_aliases("toy", {"production": 1, "our_own": 2})
     assert delete(store, registry) == [3]
@@ -166,7 +166,7 @@ def test_a_model_without_a_deployment_can_be_promoted_after_a_deletion(store, re
     assert deployments.production_version(store, "toy") == 2
 
 
-def test_registrations_that_were_cut_short_are_deleted_after_a_day(store, registry, candidate):
+def test_interrupted_registrations_are_deleted_after_a_day(store, registry, candidate):
     add(store, registry, candidate)
     registry.register(CONFIG, candidate, run_name="killed")
     by_hand = registry.client.create_model_version("toy", "file:///made/by/others", None)
@@ -183,7 +183,7 @@ STEPS = ("get_logged_model", "delete_logged_model", "get_run", "delete_run", "de
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_deletion_that_is_cut_short_anywhere_is_completed_by_the_next(
+def test_a_deletion_interrupted_at_any_step_is_completed_by_the_next_prune(
     store, registry, candidate, monkeypatch, tmp_path, step
 ):
     from mlflow import MlflowClient
@@ -212,9 +212,7 @@ def test_a_deletion_that_is_cut_short_anywhere_is_completed_by_the_next(
     assert rows(store) == [("delete_version", 1)]
 
 
-def test_a_registry_that_does_not_answer_after_the_row_is_no_obstacle_for_the_next(
-    store, registry, candidate, monkeypatch
-):
+def test_a_deletion_is_completed_after_the_registry_was_unavailable(store, registry, candidate, monkeypatch):
     add(store, registry, candidate, 2)
     deploy(store, registry, production=2)
 
@@ -228,7 +226,7 @@ def test_a_registry_that_does_not_answer_after_the_row_is_no_obstacle_for_the_ne
     assert delete(store, registry) == [1]
 
 
-def test_files_that_another_version_came_from_too_stay(store, registry, candidate):
+def test_files_shared_with_another_version_are_kept(store, registry, candidate):
     add(store, registry, candidate, 2)
     deploy(store, registry, production=2)
     files = files_of(registry, 1)
@@ -241,7 +239,7 @@ def test_files_that_another_version_came_from_too_stay(store, registry, candidat
     assert registry.client.get_run(run_id).info.lifecycle_stage == "active"
 
 
-def test_a_folder_that_is_not_the_versions_own_is_not_deleted(store, registry, candidate, tmp_path):
+def test_a_folder_without_the_versions_id_is_not_deleted(store, registry, candidate, tmp_path):
     """Who may write to MLflow's database must not have Keel delete whatever folder it names."""
     import sqlalchemy as sa
 
@@ -259,7 +257,7 @@ def test_a_folder_that_is_not_the_versions_own_is_not_deleted(store, registry, c
     assert (precious / "file").read_text() == "keep me"
 
 
-def test_of_a_promotion_and_a_deletion_at_the_same_time_one_is_refused(store, registry, candidate, monkeypatch):
+def test_of_a_concurrent_promotion_and_deletion_one_is_refused(store, registry, candidate, monkeypatch):
     add(store, registry, candidate, 2)
     deploy(store, registry, production=2)
     decided_on = deployments.read(store, "toy")
@@ -272,7 +270,7 @@ def test_of_a_promotion_and_a_deletion_at_the_same_time_one_is_refused(store, re
     assert registry.aliases("toy") == {"production": 2}
 
 
-def test_a_version_that_is_promoted_while_one_looks_is_not_deleted(store, registry, candidate, monkeypatch):
+def test_a_version_promoted_during_a_prune_is_not_deleted(store, registry, candidate, monkeypatch):
     add(store, registry, candidate, 3)
     deploy(store, registry, production=3)
     record, calls = retention.record_deletion, []
@@ -290,7 +288,7 @@ def test_a_version_that_is_promoted_while_one_looks_is_not_deleted(store, regist
     assert registry.load(CONFIG, 1).version == 1
 
 
-def test_a_number_that_is_given_anew_is_not_deleted_for_the_old_one(store, registry, candidate):
+def test_a_reused_version_number_is_not_deleted_for_the_old_version(store, registry, candidate):
     """MLflow counts from 1 again in a registered model that was deleted and made again."""
     register(store, registry, CONFIG, candidate, now=REGISTERED - 31 * DAY)
     assert delete(store, registry, datetime.now(UTC)) == [1]
@@ -301,7 +299,7 @@ def test_a_number_that_is_given_anew_is_not_deleted_for_the_old_one(store, regis
     assert there(registry) == [1]
 
 
-def test_what_is_registered_under_an_old_number_is_what_the_last_row_says(store, registry, candidate):
+def test_a_reused_version_number_is_refused_without_a_new_pin(store, registry, candidate):
     add(store, registry, candidate)
     registry.client.delete_registered_model("toy")
     with pytest.raises(UnknownVersion):
@@ -311,13 +309,13 @@ def test_what_is_registered_under_an_old_number_is_what_the_last_row_says(store,
         registry.load(CONFIG, 1)
 
 
-def test_without_pins_nothing_counts_as_cut_short(store, registry, candidate):
+def test_without_pins_no_registration_counts_as_interrupted(store, registry, candidate):
     plain = Registry(registry.tracking_uri)
     registry.register(CONFIG, candidate, run_name="killed")
     assert prune(store, plain, CONFIG, now=LATER, actor="tests") == []
 
 
-def test_a_version_is_given_back_by_name_and_with_a_reason(store, registry, candidate):
+def test_reinstate_makes_a_rejected_version_a_candidate_and_a_quarantined_one_archived(store, registry, candidate):
     add(store, registry, candidate, 3)
     deploy(store, registry, production=3)
     move(store, registry, Status.REJECTED, 1)
@@ -338,7 +336,7 @@ def test_a_version_is_given_back_by_name_and_with_a_reason(store, registry, cand
 @pytest.mark.parametrize(
     ("version", "is_now"), [(1, "candidate"), (2, "production"), (3, "deleted"), (9, "not known to Keel")]
 )
-def test_only_what_was_turned_down_or_taken_back_can_be_given_back(store, registry, candidate, version, is_now):
+def test_only_rejected_and_quarantined_versions_can_be_reinstated(store, registry, candidate, version, is_now):
     add(store, registry, candidate, 4)
     deploy(store, registry, production=2)
     move(store, registry, Status.DELETED, 3)
@@ -351,7 +349,7 @@ def test_only_what_was_turned_down_or_taken_back_can_be_given_back(store, regist
     assert list(ledger.entries(store, "toy")) == before
 
 
-def test_every_version_is_described_whoever_knows_it(store, registry, candidate):
+def test_describe_returns_deleted_deployed_and_unknown_versions(store, registry, candidate):
     add(store, registry, candidate, 2)
     deploy(store, registry, production=2)
     delete(store, registry)
@@ -369,14 +367,14 @@ def test_every_version_is_described_whoever_knows_it(store, registry, candidate)
     assert "never loads it" in unknown["reason"]
 
 
-def test_a_version_whose_run_is_gone_is_described_without_metrics(store, registry, candidate):
+def test_a_version_without_its_run_is_described_without_metrics(store, registry, candidate):
     registry.client.create_registered_model("toy")
     registry.client.create_model_version("toy", "file:///made/by/others", "no_such_run")
     [found] = describe(store, registry, "toy")
     assert (found["metrics"], found["trained_on"]) == ({}, {"start": None, "end": None})
 
 
-def test_a_run_that_is_gone_does_not_keep_its_version(registry, candidate):
+def test_a_version_without_its_run_can_be_deleted(registry, candidate):
     from keel.registry.mlflow_client import Tracking
 
     registry.client.create_registered_model("toy")

@@ -49,17 +49,17 @@ def candidate():
     return train(CONFIG, ROWS, reason="x drifted", parent=3)
 
 
-def test_the_last_holdout_of_the_mature_past_is_held_out():
+def test_the_split_holds_out_the_last_matured_labels():
     split = Split.ending(START + 40 * DAY, CONFIG)
     assert (split.end, split.cut, split.start) == (START + 39 * DAY, START + 32 * DAY, START + 2 * DAY)
 
 
-def test_a_model_that_is_only_watched_cannot_be_trained():
+def test_a_model_without_a_retrain_section_cannot_be_trained():
     with pytest.raises(ConfigError, match="toy: retrain: model.yaml has no such section"):
         Split.ending(START, PLAIN)
 
 
-def test_the_digest_depends_on_the_rows_and_not_on_their_chunks():
+def test_a_table_digest_depends_on_the_rows_and_not_on_their_chunks():
     table = stored().slice(0, 500)
     expected = table_digest(table)
     pieces = [table.slice(start, 70) for start in range(0, 500, 70)]
@@ -70,7 +70,7 @@ def test_the_digest_depends_on_the_rows_and_not_on_their_chunks():
     assert table_digest(parent.slice(5, 480)) == table_digest(pa.Table.from_batches(parent.slice(5, 480).to_batches()))
 
 
-def test_the_digest_ignores_what_lies_under_a_null():
+def test_a_table_digest_ignores_values_under_a_null():
     masked = [pa.array(np.array([1.0, junk, 3.0]), mask=np.array([False, True, False])) for junk in (2.0, 7.0)]
     first, second = (table_digest(pa.table({"x": column})) for column in masked)
     assert first == second
@@ -87,12 +87,12 @@ def test_the_digest_ignores_what_lies_under_a_null():
     ],
     ids=["a row less", "another order", "another name", "one bit", "columns in another order"],
 )
-def test_the_digest_sees_every_change(change):
+def test_a_table_digest_changes_with_every_value(change):
     table = stored().slice(0, 50)
     assert table_digest(change(table)) != table_digest(table)
 
 
-def test_the_same_rows_pipeline_and_seed_make_the_same_training():
+def test_the_same_rows_pipeline_and_seed_have_the_same_training_key():
     again = rows_of(pa.concat_tables([stored().slice(0, 1_000), stored().slice(1_000)]))
     told_otherwise = CONFIG.with_overrides({"alerts.email": [], "promotion.margin": 0.5, "drift.alpha": 0.01})
     assert training_key(CONFIG, again) == training_key(CONFIG, ROWS)
@@ -110,17 +110,17 @@ def test_the_same_rows_pipeline_and_seed_make_the_same_training():
     ],
     ids=lambda changes: next(iter(changes)),
 )
-def test_whatever_changes_the_version_changes_the_key(changes):
+def test_a_changed_setting_changes_the_training_key(changes):
     assert training_key(CONFIG.with_overrides(changes), ROWS) != training_key(CONFIG, ROWS)
     assert training_recipe(CONFIG.with_overrides(changes)) != training_recipe(CONFIG)
 
 
 @pytest.mark.parametrize("span", ["window", "holdout"])
-def test_other_spans_are_another_recipe(span):
+def test_other_durations_change_the_recipe(span):
     assert training_recipe(CONFIG.with_overrides({f"retrain.{span}": "9d"})) != training_recipe(CONFIG)
 
 
-def test_other_rows_change_the_key():
+def test_other_rows_change_the_training_key():
     assert training_key(CONFIG, rows_of(stored(seed=1))) != training_key(CONFIG, ROWS)
 
 
@@ -134,12 +134,12 @@ def test_another_pipeline_code_changes_its_digest(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("module", ["no_such_package.pipeline", "tests.no_such_module"])
-def test_a_pipeline_that_is_nowhere_is_a_configuration_error(module):
+def test_a_missing_pipeline_is_a_configuration_error(module):
     with pytest.raises(ConfigError, match=f"no module named '{module}'"):
         pipeline_digest(module)
 
 
-def test_the_code_revision_is_the_environments_else_gits_else_unknown(monkeypatch):
+def test_the_code_revision_is_that_of_the_environment_else_of_git_else_unknown(monkeypatch):
     monkeypatch.setenv("KEEL_CODE_REVISION", "release-7")
     assert code_revision() == "release-7"
     monkeypatch.delenv("KEEL_CODE_REVISION")
@@ -148,7 +148,7 @@ def test_the_code_revision_is_the_environments_else_gits_else_unknown(monkeypatc
     assert code_revision() == "unknown"
 
 
-def test_a_candidate_keeps_where_it_comes_from(candidate):
+def test_a_candidate_has_its_provenance_in_its_tags(candidate):
     assert dict(candidate.tags) == {
         "keel.reason": "x drifted",
         "keel.parent": "3",
@@ -172,7 +172,7 @@ def test_a_candidate_keeps_where_it_comes_from(candidate):
     }
 
 
-def test_a_candidate_is_measured_on_the_holdout_alone(candidate):
+def test_a_candidate_is_measured_on_the_holdout_only(candidate):
     judged = score_rows(CONFIG, candidate.estimator, ROWS.holdout, candidate.reference["threshold"])
     brier = float(np.mean((judged.score - judged.label) ** 2))
     assert candidate.reference["metrics"]["brier"]["value"] == pytest.approx(brier)
@@ -209,7 +209,7 @@ def f1(label: np.ndarray, decided: np.ndarray) -> float:
         lambda rows: any(label for label, _ in rows)
     )
 )
-def test_no_threshold_has_a_better_f1(rows):
+def test_the_threshold_has_the_best_f1(rows):
     """Scores of seven values only, so that there are ties: as a tree's leaves give them."""
     label, score = np.array([r[0] for r in rows]), np.array([r[1] / 7 for r in rows])
     chosen = training._best_f1_threshold(label, score)
@@ -252,7 +252,7 @@ def build(config, seed):
     ("part", "settings", "needed"),
     [("training", {"retrain.min_rows": 5_000}, 5_000), ("holdout", {"promotion.min_rows": 2_000}, 2_000)],
 )
-def test_too_few_rows_on_either_side_of_the_cut_are_named(part, settings, needed):
+def test_too_few_rows_before_or_after_the_cut_raise(part, settings, needed):
     with pytest.raises(InsufficientData, match=f"toy: labelled {part} rows: needs at least {needed} rows"):
         train(CONFIG.with_overrides(settings), ROWS, reason="r", parent=None)
 
@@ -265,7 +265,7 @@ def test_too_few_rows_on_either_side_of_the_cut_are_named(part, settings, needed
         (0.0, "only one class of 'bought'"),
     ],
 )
-def test_labels_that_cannot_be_learned_from_are_named(label, said):
+def test_unusable_labels_raise(label, said):
     rows = TrainingRows(
         SPLIT, with_column(ROWS.training, "label", np.full(ROWS.training.num_rows, label)), ROWS.holdout
     )
@@ -273,7 +273,7 @@ def test_labels_that_cannot_be_learned_from_are_named(label, said):
         train(CONFIG, rows, reason="r", parent=None)
 
 
-def test_a_holdout_on_which_the_metric_means_nothing_is_refused():
+def test_a_holdout_with_an_undefined_metric_is_refused():
     ones = TrainingRows(SPLIT, ROWS.training, with_column(ROWS.holdout, "label", np.ones(ROWS.holdout.num_rows)))
     by_auc = CONFIG.with_overrides({"performance.metric": "roc_auc", "performance.extra_metrics": ["brier"]})
     said = (
@@ -305,7 +305,7 @@ class Unfit:
     ],
     ids=["no probabilities", "one class", "NaN"],
 )
-def test_an_estimator_that_cannot_score_is_a_failed_training(estimator, said):
+def test_an_estimator_that_cannot_score_fails_the_training(estimator, said):
     with pytest.raises(TrainingFailed, match=f"toy: the estimator (gives )?{said}"):
         score_rows(CONFIG, estimator, ROWS.holdout, None)
 
@@ -319,7 +319,7 @@ def test_infinite_values_train_and_stay_infinite_on_the_grid():
     assert trained.grid.reference.column("x").pos_inf == len(x[::100])
 
 
-def test_a_pipeline_that_raises_names_itself_and_its_error():
+def test_a_pipeline_that_raises_fails_the_training_with_its_error():
     raising = CONFIG.with_overrides({"retrain.pipeline": "tests.support.toy"})  # a module without build()
     with pytest.raises(
         TrainingFailed,

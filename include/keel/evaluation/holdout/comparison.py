@@ -160,18 +160,20 @@ def compare_versions(
     """
     level = comparison_level(policy.alpha, prior_comparisons)
     rows = usable_rows(metric, champion, challenger, times, holdout_end)
-    common: dict[str, Any] = {
-        "metric": metric,
-        "rows": rows,
-        "policy": policy,
-        "level": level,
-        "prior_comparisons": prior_comparisons,
-        "clusters": Clusters.of(times[rows.mask]),
-        "speed": check_limits(speed, policy),
-    }
+    unmeasured = Comparison(
+        verdict=Verdict.INCONCLUSIVE,
+        reason="",
+        metric=metric,
+        rows=rows,
+        policy=policy,
+        level=level,
+        prior_comparisons=prior_comparisons,
+        clusters=Clusters.of(times[rows.mask]),
+        speed=check_limits(speed, policy),
+    )
     if reason := rows.insufficiency(policy, holdout_end) or _policy_problem(policy, segments):
-        return Comparison(Verdict.INCONCLUSIVE, f"inconclusive: {reason}", **common)
-    return _with_verdict(_measure(champion.take(rows.mask), challenger.take(rows.mask), common, segments))
+        return replace(unmeasured, reason=f"inconclusive: {reason}")
+    return _with_verdict(_measure(unmeasured, champion.take(rows.mask), challenger.take(rows.mask), segments))
 
 
 def _with_verdict(measured: Comparison) -> Comparison:
@@ -208,10 +210,10 @@ def _policy_problem(policy: PromotionConfig, segments: Mapping[str, Any]) -> str
 
 
 def _measure(
-    champion: Scored, challenger: Scored, common: dict[str, Any], segments: Mapping[str, NDArray[Any]]
+    unmeasured: Comparison, champion: Scored, challenger: Scored, segments: Mapping[str, NDArray[Any]]
 ) -> Comparison:
-    """Return the comparison of usable rows with its numbers, without a verdict."""
-    metric, policy, clusters, level = common["metric"], common["policy"], common["clusters"], common["level"]
+    """Return the comparison with its numbers on the usable rows, without a verdict."""
+    metric, policy, clusters, level = unmeasured.metric, unmeasured.policy, unmeasured.clusters, unmeasured.level
     kind = "binary" if metric in BINARY else "regression"
     with np.errstate(all="ignore"):  # an overflow gives a number that is not finite, which is checked
         of_champion, of_challenger = influence(metric, champion), influence(metric, challenger)
@@ -232,13 +234,11 @@ def _measure(
             clusters=clusters,
             neighbours=error.neighbours,
             level=level,
-            columns={name: segments[name][common["rows"].mask] for name in policy.segments},
+            columns={name: segments[name][unmeasured.rows.mask] for name in policy.segments},
         )
     positive = int((champion.label > 0).sum())
-    return Comparison(
-        Verdict.INCONCLUSIVE,
-        "",
-        **common,
+    return replace(
+        unmeasured,
         champion=_estimate(of_champion, clusters),
         challenger=_estimate(of_challenger, clusters),
         improvement=difference.value,
