@@ -38,7 +38,7 @@ def benchmark(
     if not as_json:  # a spinner's thread would distort the measurement
         typer.echo(f"measuring versions of {config.model}", err=True)
     with Workspace.open() as ws:
-        report = benchmark_versions(ws, config, versions or (), end=parse_time(end), seconds=seconds)
+        report = benchmark_versions(ws, config, versions or (), end=parse_time(end), seconds=seconds).to_dict()
     if as_json:
         print_json(report)
     else:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from keel.config import ModelConfig
     from keel.monitoring.records import ComparisonRecord
+    from keel.rollout.benchmark import BenchmarkRecord
     from keel.workspace import Workspace
 
 
@@ -123,7 +124,7 @@ class BenchmarkOperator(StepOperator):
         super().__init__(**kwargs)
         self.versions = versions
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> BenchmarkRecord:
         """Measure the versions on logged predictions."""
         from keel.rollout.benchmark import benchmark_versions
 

@@ -28,7 +28,7 @@ from keel.evaluation.benchmark.latency import (
 from keel.evaluation.benchmark.memory import StoredModel, folder_mb, measure_memory, size_mb
 from keel.ledger import entries as ledger
 from keel.rollout import benchmark as benchmarking
-from keel.rollout.benchmark import LEAST_ROWS, ROWS, benchmark_versions, choose_versions, recent_sample
+from keel.rollout.benchmark import MIN_ROWS, ROWS, benchmark_versions, choose_versions, recent_sample
 from keel.workspace import Workspace
 from tests.support.benchmark_world import CONFIG, END, NOW, two_versions
 from tests.support.toy import DAY, START, toy_config, toy_rows
@@ -227,7 +227,7 @@ def test_five_milliseconds_more_are_found_on_a_busy_machine():
 
 @pytest.mark.slow
 def test_benchmark_measures_versions_side_by_side_and_logs_them_to_mlflow(ws, tmp_path):
-    report = benchmark_versions(ws, CONFIG, seconds=0.3)
+    report = benchmark_versions(ws, CONFIG, seconds=0.3).to_dict()
 
     assert json.loads(json.dumps(report, allow_nan=False)) == report
     assert (list(report["versions"]), report["production"], report["baseline"]) == (["1", "2"], 1, 1)
@@ -258,7 +258,7 @@ def test_benchmark_measures_versions_side_by_side_and_logs_them_to_mlflow(ws, tm
 
 def test_a_second_benchmark_is_logged_again_and_leaves_the_version_loadable(ws, monkeypatch):
     monkeypatch.setattr(benchmarking, "measure_memory", lambda config, stored, rows: dict.fromkeys(stored, 7.8))
-    again = benchmark_versions(ws, CONFIG, [2], seconds=0.1)
+    again = benchmark_versions(ws, CONFIG, [2], seconds=0.1).to_dict()
     assert (again["baseline"], again["production"]) == (2, 1)
     assert history_of_p50(ws)[-1].value == again["versions"]["2"]["p50_ms"]
     ws.registry.load(CONFIG, 2, anew=True)
@@ -297,7 +297,7 @@ def test_versions_that_cannot_be_measured_are_refused_by_name(ws, versions, erro
 
 def test_too_few_logged_predictions_raise_an_error_that_says_what_to_do(ws):
     early = START + timedelta(hours=4, minutes=56)  # 20 an hour
-    for end, got in ((early, LEAST_ROWS - 1), (START, 0), (START - 9_000 * DAY, 0)):
+    for end, got in ((early, MIN_ROWS - 1), (START, 0), (START - 9_000 * DAY, 0)):
         with pytest.raises(InsufficientData, match=rf"`keel replay` a past\): needs at least 100 rows, got {got}$"):
             benchmark_versions(ws, CONFIG, [1], end=end)
 
