@@ -283,11 +283,13 @@ def test_old_spool_is_delivered_exactly_once(ws: Workspace) -> None:
         spool = Spool.open(ws.home / "spool", durability=Durability.WRITE)
         assert spool.stats.dead_letters == 2, "the records that 0.1.0 could not store are counted"
         shipper = SpoolShipper(ws, {"toy": CONFIG}, spool, Metrics(), folder=ws.home / "spool")
-        shipped = shipper.ship()
-        assert (shipped.records if shipped else 0) == expected
+        shipment = shipper.ship()
+        assert (shipment.records if shipment else 0) == expected
         assert shipper.ship() is None
         spool.close()
         assert ws.predictions(CONFIG).count(*EVER) == before + 3
+    assert not (ws.home / "spool" / "set-aside").exists(), "moved to dead-letters"
+    assert len(list((ws.home / "spool" / "dead-letters").iterdir())) == 2
     rows = ws.predictions(CONFIG).read(*DAY_OF_THE_SPOOL, 3)[0]
     assert {"spooled-1", "spooled-2", "spooled-3"} <= set(rows["id"].to_pylist())
     labelled = ws.predictions(CONFIG).labelled(*DAY_OF_THE_SPOOL)

@@ -160,7 +160,7 @@ def test_version_with_changed_files_is_not_served(ws, loader):
         deploy(ws, 3)
         loader.refresh()
         assert number(loader) == 1
-        assert "not those that were registered" in loader.state()["toy"]["errors"]["3"]
+        assert "model/model.skops" in loader.state()["toy"]["errors"]["3"]
     finally:
         path.write_bytes(content)
 
