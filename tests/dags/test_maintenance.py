@@ -173,7 +173,7 @@ def test_maintenance_of_a_truncated_ledger_fails_by_the_checkpoint(tide, tmp_pat
     done = run("keel.maintenance")
 
     assert done.state == "failed"
-    assert "its end was cut off" in done.xcoms["verify_ledger/error"]
+    assert "cut off at the end" in done.xcoms["verify_ledger/error"]
 
 
 def test_maintenance_adopts_a_moved_alias_and_notifies_its_model(staged, tmp_path, monkeypatch):
