@@ -40,7 +40,7 @@ def read(columns: dict[str, Any], *, first_row: int = 1, config: Any = CONFIG, *
         pa.array([Decimal("0.0"), Decimal("1.0")]),
     ],
 )
-def test_a_binary_truth_may_have_any_type_that_says_it(label: pa.Array) -> None:
+def test_binary_label_accepts_numbers_booleans_and_text(label: pa.Array) -> None:
     table = read({"id": ["a", "b"], "label": label})
     assert table["label"].to_pylist() == [0.0, 1.0]
     assert table.schema.types == [pa.string(), pa.float64(), MICROSECONDS]
@@ -57,7 +57,7 @@ def test_a_binary_truth_may_have_any_type_that_says_it(label: pa.Array) -> None:
         pa.array([" 2026-05-01 13:00:00+02:00 "]),
     ],
 )
-def test_a_time_may_have_any_type_that_names_its_zone(times: pa.Array) -> None:
+def test_time_accepts_any_type_with_a_zone(times: pa.Array) -> None:
     table = read({"entity": pa.array([7]), "time": times, "label": [1], "observed_at": times})
     assert table.to_pylist() == [
         {
@@ -69,7 +69,7 @@ def test_a_time_may_have_any_type_that_names_its_zone(times: pa.Array) -> None:
 
 
 @pytest.mark.parametrize("times", [pa.array(["2026-04-30 23:30:00"]), pa.array([LATE.replace(tzinfo=None)])])
-def test_a_time_without_a_zone_is_read_in_the_one_that_is_said_and_in_no_other(times: pa.Array) -> None:
+def test_time_without_zone_needs_the_zone_option(times: pa.Array) -> None:
     columns = {"id": ["a"], "label": [1], "observed_at": times}
     found = read(columns, zone=ZoneInfo("Europe/Berlin"))
     assert found["observed_at"].to_pylist() == [datetime(2026, 4, 30, 21, 30, tzinfo=UTC)]
@@ -77,7 +77,7 @@ def test_a_time_without_a_zone_is_read_in_the_one_that_is_said_and_in_no_other(t
         read(columns)
 
 
-def test_when_nobody_says_when_it_was_known_it_is_now() -> None:
+def test_observed_at_defaults_to_now() -> None:
     known = ["2026-04-30T00:00:00Z", "", None]
     found = read({"id": ["a", "b", "c"], "label": [1, 0, 1], "observed_at": known})
     assert found["observed_at"].to_pylist() == [datetime(2026, 4, 30, tzinfo=UTC), NOW, NOW]
@@ -109,7 +109,7 @@ def test_when_nobody_says_when_it_was_known_it_is_now() -> None:
         ("observed_at", pa.array([0, -(2**62), 0], pa.timestamp("us", "UTC")), "row 12.*before the year 1"),
     ],
 )
-def test_what_is_wrong_is_named_by_row_and_the_sources_own_column(column: str, values: Any, says: str) -> None:
+def test_invalid_value_names_row_and_source_column(column: str, values: Any, says: str) -> None:
     good = {"id": ["a", "b", "c"], "label": [0, 1, 0]}
     with pytest.raises(BadRequest, match=says):
         read({**good, column: values}, first_row=11, source_names={"id": "request"})
@@ -123,13 +123,13 @@ def test_what_is_wrong_is_named_by_row_and_the_sources_own_column(column: str, v
         ("time", ["2026-05-01T11:00:00Z", "2026-05-02T11:00:00Z"], "row 2, column 'time'.*lies in the future"),
     ],
 )
-def test_entity_and_time_must_be_there(column: str, values: list[str], says: str) -> None:
+def test_entity_without_time_raises(column: str, values: list[str], says: str) -> None:
     good = {"entity": ["ann", "bob"], "time": ["2026-05-01T11:00:00Z"] * 2, "label": [0, 1]}
     with pytest.raises(BadRequest, match=says):
         read({**good, column: values})
 
 
-def test_a_number_may_be_any_finite_one() -> None:
+def test_regression_label_may_be_any_finite_number() -> None:
     found = read({"id": ["a", "b"], "label": ["1e3", "-0.1"]}, config=REGRESSION)
     assert found["label"].to_pylist() == [1000.0, -0.1]
     for wrong, says in (
@@ -143,7 +143,7 @@ def test_a_number_may_be_any_finite_one() -> None:
         read({"id": ["a"], "label": [True]}, config=REGRESSION)
 
 
-def test_rows_without_a_label_are_passed_over_where_that_is_asked_and_rows_keep_their_numbers() -> None:
+def test_skip_missing_keeps_row_numbers() -> None:
     columns = {"id": ["", "b", "c", ""], "label": [None, 1.0, float("nan"), None]}
     found = read(columns, skip_missing=True)
     assert found.select(["id", "label"]).to_pylist() == [{"id": "b", "label": 1.0}]
@@ -152,13 +152,13 @@ def test_rows_without_a_label_are_passed_over_where_that_is_asked_and_rows_keep_
     assert read({"id": ["a"], "label": pa.nulls(1)}, skip_missing=True).num_rows == 0
 
 
-def test_a_file_says_the_same_as_a_request() -> None:
+def test_file_and_request_give_the_same_labels() -> None:
     rows = [{"entity": f"e{i}", "time": f"2026-04-{i + 1:02}T00:00:00+05:45", "label": i % 2} for i in range(20)]
     assert read({key: [row[key] for row in rows] for key in rows[0]}) == label_table(rows, CONFIG, now=NOW)
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.timestamp("us"), pa.timestamp("ns")])
-def test_a_time_that_spring_skips_is_refused_and_one_that_autumn_has_twice_is_the_first(kind: Any) -> None:
+def test_time_skipped_by_dst_raises_and_a_repeated_one_is_the_first(kind: Any) -> None:
     def of(*hours: datetime) -> dict[str, Any]:
         times = pa.array([f"{hour:%Y-%m-%dT%H:%M}" for hour in hours] if kind == pa.string() else hours, kind)
         return {"entity": ["ann"] * len(hours), "time": times, "label": [1] * len(hours)}

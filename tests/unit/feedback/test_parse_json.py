@@ -49,7 +49,7 @@ def by_entity(**changes: Any) -> dict[str, Any]:
 
 
 class TestPredictionId:
-    def test_it_is_what_any_other_program_computes(self) -> None:
+    def test_prediction_id_equals_that_of_a_shell(self) -> None:
         time = datetime(2026, 1, 1, tzinfo=UTC)
         micros = int(time.timestamp()) * 10**6
         shell = subprocess.run(
@@ -58,29 +58,29 @@ class TestPredictionId:
         assert prediction_id("toy", "ann", time) == shell.stdout.strip() == "3fa911e94b463f0c0fb105cd4b2f956c"
 
     @given(NAMES, TEXTS, TIMES, NAMES, TEXTS, TIMES)
-    def test_two_predictions_have_one_id_only_if_they_are_the_same(
+    def test_prediction_id_differs_for_different_predictions(
         self, model: str, entity: str, time: datetime, model2: str, entity2: str, time2: datetime
     ) -> None:
         same = (model, entity, time) == (model2, entity2, time2)
         assert (prediction_id(model, entity, time) == prediction_id(model2, entity2, time2)) == same
 
     @given(TEXTS, st.integers(-(10**15), 10**15))
-    def test_what_looks_like_a_separator_is_part_of_the_entity(self, entity: str, micros: int) -> None:
+    def test_prediction_id_treats_separators_as_entity(self, entity: str, micros: int) -> None:
         time = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
         assert prediction_id("toy", f"{micros}\n{entity}", time) != prediction_id("toy", entity, time)
         assert prediction_id("toy", entity + "\n", time) != prediction_id("toy", entity, time)
 
-    def test_a_time_is_the_same_in_every_zone_and_another_a_microsecond_later(self) -> None:
+    def test_prediction_id_ignores_the_zone_and_sees_microseconds(self) -> None:
         there = NOW.astimezone(timezone(timedelta(hours=-7)))
         assert prediction_id("toy", "ann", there) == prediction_id("toy", "ann", NOW)
         later = NOW + timedelta(microseconds=1)
         assert prediction_id("toy", "ann", later) != prediction_id("toy", "ann", NOW)
 
-    def test_a_time_without_a_zone_has_none(self) -> None:
+    def test_prediction_id_of_a_naive_time_raises(self) -> None:
         with pytest.raises(ValueError, match="has no time zone"):
             prediction_id("toy", "ann", NOW.replace(tzinfo=None))
 
-    def test_it_is_the_first_half_of_a_digest(self) -> None:
+    def test_prediction_id_is_half_a_digest(self) -> None:
         full = hashlib.sha256(f"toy\n{int(NOW.timestamp()) * 10**6}\nann".encode()).hexdigest()
         assert prediction_id("toy", "ann", NOW) == full[:32]
 
@@ -98,13 +98,13 @@ class TestPredictionId:
         (["a"], "not a list"),
     ],
 )
-def test_what_is_nobodys_id_is_refused(value: object, says: str) -> None:
+def test_as_identity_of_other_types_raises(value: object, says: str) -> None:
     with pytest.raises(BadRequest, match=f"entity: .*{says}"):
         as_identity(value, "entity")
 
 
 class TestLabelTable:
-    def test_it_has_the_stores_columns_in_the_order_of_the_items(self) -> None:
+    def test_label_table_has_the_columns_of_the_store(self) -> None:
         table = label_table([row(id="b"), row(label=0, observed_at="2026-05-01T13:30:00+02:00")], CONFIG, now=NOW)
         assert table.schema.types == [pa.string(), pa.float64(), MICROSECONDS]
         assert table.to_pylist() == [
@@ -112,13 +112,13 @@ class TestLabelTable:
             {"id": "a", "label": 0.0, "observed_at": NOW - timedelta(minutes=30)},
         ]
 
-    def test_entity_and_time_say_which_prediction(self) -> None:
+    def test_entity_and_time_give_the_prediction_id(self) -> None:
         table = label_table([by_entity(), by_entity(entity=7)], CONFIG, now=NOW)
         time = datetime(2026, 5, 1, 10, tzinfo=UTC)
         assert table["id"].to_pylist() == [prediction_id("toy", "ann", time), prediction_id("toy", "7", time)]
 
     @pytest.mark.parametrize("label", [1, 1.0, True])
-    def test_a_binary_truth_may_be_written_in_three_ways(self, label: object) -> None:
+    def test_binary_label_accepts_three_spellings(self, label: object) -> None:
         assert label_table([row(label=label)], CONFIG, now=NOW)["label"].to_pylist() == [1.0]
 
     @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ class TestLabelTable:
         ],
     )
     @pytest.mark.parametrize("place", [0, 2])
-    def test_what_is_wrong_is_named_by_item_and_key(self, item: object, says: str, place: int) -> None:
+    def test_invalid_item_names_place_and_key(self, item: object, says: str, place: int) -> None:
         items = [row(id=f"p{i}") for i in range(4)]
         items[place] = item  # type: ignore[call-overload]
         with pytest.raises(BadRequest, match=f"^item {place}: {says}") as caught:
@@ -161,32 +161,32 @@ class TestLabelTable:
         assert caught.value.status == 422
 
     @pytest.mark.parametrize("label", [True, "12", math.inf, math.nan, 10**400, None])
-    def test_a_number_must_be_one(self, label: object) -> None:
+    def test_regression_label_that_is_no_number_raises(self, label: object) -> None:
         with pytest.raises(BadRequest, match="^item 1: label: "):
             label_table([row(), row(id="b", label=label)], REGRESSION, now=NOW)
 
-    def test_a_number_may_be_any_finite_one(self) -> None:
+    def test_regression_label_may_be_any_finite_number(self) -> None:
         found = label_table([row(label=12), row(id="b", label=-0.5)], REGRESSION, now=NOW)
         assert found["label"].to_pylist() == [12.0, -0.5]
 
     @pytest.mark.parametrize("items", [[], (), {}, "[]", None, {"id": "a", "label": 1}])
-    def test_nothing_and_no_list_are_refused(self, items: Any) -> None:
+    def test_empty_list_and_other_types_raise(self, items: Any) -> None:
         with pytest.raises(BadRequest):
             label_table(items, CONFIG, now=NOW)
 
-    def test_too_many_at_once_are_told_how_many_may_be(self) -> None:
+    def test_too_many_labels_raise_with_the_limit(self) -> None:
         few = toy_config(serving={"max_rows": 2})
         assert label_table([row(), row()], few, now=NOW).num_rows == 2
         with pytest.raises(BadRequest, match=r"3 labels at once; send at most 2 \(serving.max_rows\)") as caught:
             label_table([row(), row(), row()], few, now=NOW)
         assert caught.value.status == 413
 
-    def test_clocks_may_differ_a_little(self) -> None:
+    def test_time_within_the_clock_tolerance_is_accepted(self) -> None:
         found = label_table([by_entity(time=SOON, observed_at=SOON)], CONFIG, now=NOW)
         assert found["observed_at"].to_pylist() == [NOW + timedelta(minutes=4)]
 
     @pytest.mark.parametrize("seed", range(40))
-    def test_many_of_one_shape_are_what_each_is_by_itself(self, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_uniform_parser_agrees_with_the_parser_of_each(self, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
         """The fast way takes only what the careful one takes, and makes the same of it."""
         rng = random.Random(seed)
         config = rng.choice([CONFIG, REGRESSION])

@@ -89,7 +89,7 @@ def test_digests_do_not_change_by_loading_and_by_reports(plain):
     assert plain.digests("toy", 1) == before
 
 
-def test_what_was_registered_is_used(pinned, plain, candidate, tmp_path):
+def test_registered_artifacts_are_used(pinned, plain, candidate, tmp_path):
     table = toy_rows()
     np.testing.assert_array_equal(pinned.load(CONFIG, 1).score(table)[0], plain.load(CONFIG, 1).score(table)[0])
     assert pinned.grid("toy", 1) == candidate.grid
@@ -109,7 +109,7 @@ def test_what_was_registered_is_used(pinned, plain, candidate, tmp_path):
     ],
 )
 @pytest.mark.parametrize("harm", ["changed", "missing"])
-def test_one_byte_changed_or_a_file_gone_is_refused_and_named(plain, pinned, tmp_path, path, refused, harm):
+def test_changed_or_missing_file_raises_and_is_named(plain, pinned, tmp_path, path, refused, harm):
     place = files_of(plain, 1)[path]
     if harm == "changed":
         flip(place, at=len(place.read_bytes()) // 2)
@@ -126,7 +126,7 @@ def test_one_byte_changed_or_a_file_gone_is_refused_and_named(plain, pinned, tmp
 
 
 @pytest.mark.parametrize("name", ["evil.py", "code/evil.py", ".hidden"])
-def test_an_added_file_is_refused_and_named(plain, pinned, tmp_path, name):
+def test_added_file_raises_and_is_named(plain, pinned, tmp_path, name):
     place = files_of(plain, 1)["model/MLmodel"].parent / name
     place.parent.mkdir(exist_ok=True)
     place.write_text("raise SystemExit")
@@ -135,13 +135,13 @@ def test_an_added_file_is_refused_and_named(plain, pinned, tmp_path, name):
             use(use_, pinned, tmp_path)
 
 
-def test_what_mlflow_itself_adds_to_a_copy_is_no_addition(plain, pinned):
+def test_file_added_by_mlflow_is_ignored(plain, pinned):
     """MLflow writes it anew into each copy, so that nobody can have put anything there."""
     (files_of(plain, 1)["model/MLmodel"].parent / "registered_model_meta").write_text("model_name: other")
     assert pinned.load(CONFIG, 1).version == 1
 
 
-def test_all_that_is_wrong_is_named(plain, pinned, tmp_path):
+def test_all_differing_files_are_named(plain, pinned, tmp_path):
     files = files_of(plain, 1)
     flip(files["model/MLmodel"])
     files["model/conda.yaml"].unlink()
@@ -151,7 +151,7 @@ def test_all_that_is_wrong_is_named(plain, pinned, tmp_path):
         pinned.load(CONFIG, 1)
 
 
-def test_another_versions_files_are_refused(plain, pinned, tmp_path):
+def test_files_of_another_version_raise(plain, pinned, tmp_path):
     mine, theirs = files_of(plain, 1), files_of(plain, 2)
     for path, place in theirs.items():
         shutil.copy(place, mine[path])
@@ -159,7 +159,7 @@ def test_another_versions_files_are_refused(plain, pinned, tmp_path):
         pinned.load(CONFIG, 1)
 
 
-def test_a_version_without_its_model_is_refused(plain, pinned):
+def test_version_without_model_raises(plain, pinned):
     shutil.rmtree(files_of(plain, 1)["model/MLmodel"].parent)
     with pytest.raises(ArtifactChanged, match="missing: model/MLmodel, model/conda.yaml, "):
         pinned.load(CONFIG, 1)
@@ -167,7 +167,7 @@ def test_a_version_without_its_model_is_refused(plain, pinned):
         plain.load(CONFIG, 1)
 
 
-def test_a_version_that_was_pointed_elsewhere_in_mlflow_is_refused(plain, pinned):
+def test_version_redirected_in_mlflow_raises(plain, pinned):
     """Somebody with access to MLflow's database, though not to the artifacts, swaps what a version is."""
     import sqlalchemy as sa
 
@@ -189,14 +189,14 @@ def test_a_version_that_was_pointed_elsewhere_in_mlflow_is_refused(plain, pinned
         engine.dispose()
 
 
-def test_a_version_of_which_nothing_says_what_was_registered_is_not_used(plain, tmp_path):
+def test_unpinned_version_raises(plain, tmp_path):
     forgetful = Registry(plain.tracking_uri, pin=lambda model, version: None)
     for name in USES:
         with pytest.raises(ArtifactChanged, match="the ledger has no artifacts of version 1.*train a version"):
             use(name, forgetful, tmp_path)
 
 
-def test_a_pin_that_leaves_files_out_covers_none_of_them(plain, tmp_path):
+def test_pin_without_a_file_does_not_cover_it(plain, tmp_path):
     short = replace(pin_of(plain, 1), files={"model/MLmodel": "0" * 64})
     registry = Registry(plain.tracking_uri, pin=lambda model, version: short)
     with pytest.raises(ArtifactChanged, match="added: keel/reference.json"):
@@ -205,7 +205,7 @@ def test_a_pin_that_leaves_files_out_covers_none_of_them(plain, tmp_path):
         registry.fetch("toy", 1, tmp_path / "fetched")
 
 
-def test_what_is_in_memory_stays_what_was_checked(plain, pinned):
+def test_cached_artifacts_stay_as_checked(plain, pinned):
     """One process reads many times; a change after its check cannot reach what it scores with."""
     table = toy_rows()
     before, _ = pinned.load(CONFIG, 1).score(table)
@@ -217,7 +217,7 @@ def test_what_is_in_memory_stays_what_was_checked(plain, pinned):
 
 
 @pytest.mark.parametrize("path", ["model/model.skops", "keel/grid.npz", "keel/reference.json"])
-def test_before_production_everything_is_read_anew(plain, pinned, path):
+def test_preflight_reads_everything_anew(plain, pinned, path):
     """Other processes will load it, and to them it does not matter what is in memory here."""
     pinned.preflight(CONFIG, 1, toy_rows().slice(0, 5))
     pinned.grid("toy", 1)
@@ -226,7 +226,7 @@ def test_before_production_everything_is_read_anew(plain, pinned, path):
         pinned.preflight(CONFIG, 1, toy_rows().slice(0, 5))
 
 
-def test_what_is_in_memory_is_not_taken_for_another_pin_or_registry(plain, pinned, tmp_path, candidate):
+def test_cache_is_separate_by_pin_and_registry(plain, pinned, tmp_path, candidate):
     pinned.load(CONFIG, 1)
     pinned.grid("toy", 1)
     right = pin_of(plain, 1)
@@ -258,7 +258,7 @@ def test_a_model_is_loaded_once(pinned, monkeypatch):
     assert fetched[2:] == ["models:/toy/1"]
 
 
-def test_a_registration_that_was_cut_short_is_not_found_again(plain):
+def test_find_ignores_an_interrupted_registration(plain):
     one = pin_of(plain, 1)
     registry = Registry(plain.tracking_uri, pin=lambda model, version: one if version == 1 else None)
     assert plain.find("toy", {"keel.training_key": "two"}).version == 2
@@ -271,7 +271,7 @@ def test_a_registration_that_was_cut_short_is_not_found_again(plain):
     registry.client.delete_model_version("toy", others.version)
 
 
-def test_the_workspace_knows_what_the_ledger_says(tmp_path, candidate):
+def test_workspace_uses_the_ledger_pins(tmp_path, candidate):
     with Workspace.open(home=tmp_path, environment={}) as ws:
         version = register(ws.store, ws.registry, CONFIG, candidate, now=START)
         assert ws.registry.load(CONFIG, version).version == version
@@ -292,7 +292,7 @@ def entry(store, version, files, run_id="r"):
     )  # fmt: skip
 
 
-def test_the_ledger_says_what_was_registered(store):
+def test_ledger_pins_are_the_registered_artifacts(store):
     pins = LedgerPins(store)
     assert pins("toy", 1) is None
     row = entry(store, 1, {"model/MLmodel": "a"})
@@ -303,7 +303,7 @@ def test_the_ledger_says_what_was_registered(store):
     assert pins("other", 1) is None
 
 
-def test_a_row_is_read_once(store, monkeypatch):
+def test_ledger_row_is_read_once(store, monkeypatch):
     entry(store, 1, {})
     pins = LedgerPins(store)
     first = pins("toy", 1)
@@ -335,7 +335,7 @@ def tamper(store, change):
         """UPDATE ledger SET body = replace(body, '"version": 2', '"version": 1') WHERE seq = 2""",
     ],
 )
-def test_a_row_that_was_altered_in_place_is_refused(store, change):
+def test_altered_ledger_row_raises(store, change):
     entry(store, 1, {"model/MLmodel": "aaaa"})
     entry(store, 2, {"model/MLmodel": "cccc"})
     tamper(store, change)
@@ -343,7 +343,7 @@ def test_a_row_that_was_altered_in_place_is_refused(store, change):
         LedgerPins(store)("toy", 1)
 
 
-def test_a_row_of_bytes_is_refused(migrated_sqlite, tmp_path):
+def test_ledger_row_of_bytes_raises(migrated_sqlite, tmp_path):
     """SQLite keeps any type in any column."""
     from keel.store import Store
 

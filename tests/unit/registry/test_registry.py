@@ -57,7 +57,7 @@ def rows(n=50):
     return toy_rows(days=5).slice(0, n)
 
 
-def test_a_version_keeps_its_tags_grid_and_reference(registry, registered, candidate):
+def test_register_stores_tags_grid_and_reference(registry, registered, candidate):
     assert (registered.model, registered.version) == ("toy", 1)
     assert dict(registered.tags) == dict(candidate.tags)
     assert registry.grid("toy", 1) == candidate.grid
@@ -68,7 +68,7 @@ def test_a_version_keeps_its_tags_grid_and_reference(registry, registered, candi
     assert {k: v for k, v in run.data.tags.items() if k.startswith("keel.")} == dict(candidate.tags)
 
 
-def test_grid_and_reference_are_fetched_once_and_nobody_can_change_them_for_another(home, candidate, monkeypatch):
+def test_grid_and_reference_are_cached_and_isolated(home, candidate, monkeypatch):
     from mlflow import MlflowClient
 
     config = model("remembered")
@@ -108,7 +108,7 @@ def test_the_signature_names_every_feature_and_its_type(registry, registered):
     assert output.shape == (-1, 2)
 
 
-def test_order_of_columns_and_extra_ones_do_not_matter(registry, registered):
+def test_score_ignores_column_order_and_extra_columns(registry, registered):
     table = rows()
     shuffled = table.select(list(reversed(table.column_names))).append_column("surprise", pa.nulls(table.num_rows))
     loaded = registry.load(CONFIG, 1)
@@ -127,11 +127,11 @@ def test_missing_columns_score_as_all_missing_values_do(registry, registered):
     assert np.isfinite(gone).all()
 
 
-def test_no_rows_score_as_no_rows(registry, registered):
+def test_score_of_no_rows_is_empty(registry, registered):
     assert [len(part) for part in registry.load(CONFIG, 1).score(rows(0))] == [0, 0]
 
 
-def test_a_value_that_is_no_number_is_named(registry, registered):
+def test_score_value_that_is_no_number_raises(registry, registered):
     table = rows().drop_columns(["x"]).append_column("x", pa.array(["warm"] * 50))
     with pytest.raises(SchemaError, match="toy: feature 'x' cannot be read as numeric: .*'warm'"):
         registry.load(CONFIG, 1).score(table)
@@ -147,14 +147,14 @@ def test_a_value_that_is_no_number_is_named(registry, registered):
     ],
     ids=["integers", "chunks of floats", "texts", "a dictionary"],
 )
-def test_whatever_type_a_number_has_the_model_gets_a_float(x):
+def test_score_converts_numbers_to_float(x):
     frame = to_model_input(pa.table({"x": x, "z": x, "colour": pa.array(["red", "red", "red"])}), CONFIG)
     assert list(frame.columns) == ["x", "z", "colour"]
     assert frame["x"].dtype == np.float64
     np.testing.assert_array_equal(frame["x"], [1.0, 2.0, np.nan])
 
 
-def test_an_infinite_value_scores_as_a_missing_one(registry, registered):
+def test_score_treats_infinity_as_missing(registry, registered):
     table = rows(3)
     place = table.schema.get_field_index("x")
     infinite = table.set_column(place, "x", pa.array([np.inf, -np.inf, 1.0]))
@@ -174,7 +174,7 @@ def test_an_infinite_value_scores_as_a_missing_one(registry, registered):
     ],
     ids=["texts", "numbers", "a dictionary", "chunks"],
 )
-def test_whatever_type_a_category_has_the_model_gets_text(colour, expected):
+def test_score_converts_categories_to_text(colour, expected):
     frame = to_model_input(pa.table({"x": [0.0] * 3, "z": [0.0] * 3, "colour": colour}), CONFIG)
     assert isinstance(frame["colour"].dtype, pd.StringDtype)
     assert [None if pd.isna(value) else value for value in frame["colour"]] == expected
@@ -205,7 +205,7 @@ class Guess:
         return np.full((len(features), 2), 0.5)
 
 
-def test_a_type_that_is_not_trusted_is_refused_and_nothing_is_registered(registry, candidate):
+def test_register_untrusted_type_raises_and_registers_nothing(registry, candidate):
     config = model("guessing")
     with pytest.raises(TrainingFailed, match=r"does not trust to load: .*Guess; trusted are sklearn\., numpy\."):
         registry.register(config, replace(candidate, estimator=Guess()), run_name="guess")
@@ -237,7 +237,7 @@ def test_a_regression_scores_its_value(registry, candidate):
 WITHOUT_Z = {"x": "numeric", "colour": "categorical"}
 
 
-def test_a_version_that_fits_the_features_is_loaded_and_tried(registry, registered):
+def test_preflight_loads_and_scores_a_fitting_version(registry, registered):
     tried = registry.preflight(CONFIG, 1, rows())
     np.testing.assert_array_equal(tried.score(rows())[0], registry.load(CONFIG, 1).score(rows())[0])
     assert registry.preflight(CONFIG, 1, rows(0)).version == 1
@@ -260,7 +260,7 @@ def test_a_version_that_fits_the_features_is_loaded_and_tried(registry, register
         ),
     ],
 )
-def test_a_version_that_does_not_fit_the_features_is_not_promotable(registry, registered, features, said):
+def test_preflight_version_that_does_not_fit_raises(registry, registered, features, said):
     config = toy_config(features=features)
     with pytest.raises(NotPromotable) as refused:
         registry.preflight(config, 1, rows())
@@ -272,7 +272,7 @@ def test_a_version_that_does_not_fit_the_features_is_not_promotable(registry, re
         registry.load(config, 1)
 
 
-def test_a_version_whose_signature_names_no_columns_is_not_promotable(registry, candidate):
+def test_preflight_signature_without_columns_raises(registry, candidate):
     from mlflow.models import infer_signature
 
     config = model("unsigned")
@@ -312,7 +312,7 @@ def knows_only_red(candidate):
         (knows_only_red, "cannot score the features in production: ValueError: Found unknown categories"),
     ],
 )
-def test_a_version_that_cannot_score_is_not_promotable(registry, candidate, estimator, said):
+def test_preflight_version_that_cannot_score_raises(registry, candidate, estimator, said):
     config = model(estimator.__name__)
     example = candidate.example.assign(colour="red")
     described = replace(candidate, estimator=estimator(candidate), example=example)
@@ -322,7 +322,7 @@ def test_a_version_that_cannot_score_is_not_promotable(registry, candidate, esti
     assert "train another: airflow dags trigger" in str(refused.value)
 
 
-def test_a_version_that_cannot_be_loaded_is_not_promotable(registry, candidate):
+def test_preflight_version_that_cannot_be_loaded_raises(registry, candidate):
     config = model("unloadable")
     version = registry.register(config, candidate, run_name="one").version
     described = files_of(registry, version, "unloadable")["model/MLmodel"]
@@ -331,7 +331,7 @@ def test_a_version_that_cannot_be_loaded_is_not_promotable(registry, candidate):
         registry.preflight(config, version, rows())
 
 
-def test_a_version_for_another_kind_of_target_is_not_promotable(registry, candidate):
+def test_preflight_version_for_another_target_raises(registry, candidate):
     config = model("unthresholded")
     described = replace(candidate, reference={**candidate.reference, "threshold": None})
     version = registry.register(config, described, run_name="one").version
@@ -339,18 +339,18 @@ def test_a_version_for_another_kind_of_target_is_not_promotable(registry, candid
         registry.preflight(config, version, rows())
 
 
-def test_a_version_that_needs_what_no_request_has_is_not_promotable(registry, registered):
+def test_preflight_version_that_needs_an_unsent_column_raises(registry, registered):
     with pytest.raises(NotPromotable, match="version 1 needs colour, which none of the last 50 predictions had"):
         registry.preflight(CONFIG, 1, rows().drop_columns(["colour"]))
 
 
-def test_rows_that_cannot_be_read_say_nothing_about_the_version(registry, registered):
+def test_preflight_unreadable_rows_do_not_blame_the_version(registry, registered):
     warm = rows().drop_columns(["x"]).append_column("x", pa.array(["warm"] * 50))
     with pytest.raises(SchemaError, match="feature 'x' cannot be read as numeric"):
         registry.preflight(CONFIG, 1, warm)
 
 
-def test_versions_count_up_and_the_newest_of_the_same_tag_is_found(registry, candidate):
+def test_find_returns_the_newest_version_with_the_tags(registry, candidate):
     config = model("counted")
     for key in ("a", "b", "a"):
         registry.register(config, replace(candidate, tags={**candidate.tags, "keel.training_key": key}), run_name=key)
@@ -374,14 +374,14 @@ def test_versions_count_up_and_the_newest_of_the_same_tag_is_found(registry, can
         registry.load(config, "first")
 
 
-def test_what_the_registry_does_not_know_is_said_to_be_unknown(registry, registered):
+def test_resolve_unknown_version_or_model_raises(registry, registered):
     assert registry.versions("nobody") == []
     assert registry.aliases("nobody") == {}
     with pytest.raises(UnknownVersion, match="nobody has no versions in the registry yet"):
         registry.resolve("nobody", alias="staging")
 
 
-def test_aliases_are_set_moved_and_removed_and_only_what_changes_is_written(registry, candidate):
+def test_set_aliases_writes_changes_only(registry, candidate):
     config = model("deployed")
     for name in ("one", "two"):
         registry.register(config, candidate, run_name=name)
@@ -397,7 +397,7 @@ def test_aliases_are_set_moved_and_removed_and_only_what_changes_is_written(regi
 
 
 @pytest.mark.parametrize(("races", "survives"), [(1, True), (2, False)])
-def test_the_race_for_the_first_alias_is_tried_once_more(registry, registered, monkeypatch, races, survives):
+def test_set_alias_retries_a_race_once(registry, registered, monkeypatch, races, survives):
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
@@ -419,7 +419,7 @@ def test_the_race_for_the_first_alias_is_tried_once_more(registry, registered, m
             registry.set_aliases("toy", {alias: 1})
 
 
-def test_another_error_of_an_alias_is_not_tried_again(registry, registered):
+def test_set_alias_does_not_retry_other_errors(registry, registered):
     from mlflow.exceptions import MlflowException
 
     with pytest.raises(MlflowException, match="reserved"):
@@ -427,7 +427,7 @@ def test_another_error_of_an_alias_is_not_tried_again(registry, registered):
 
 
 @pytest.mark.parametrize("with_run", [True, False])
-def test_a_version_that_keel_did_not_register_is_named(registry, registered, with_run):
+def test_load_version_not_registered_by_keel_raises(registry, registered, with_run):
     client = registry.client
     client.create_registered_model(f"foreign{with_run}".lower())
     run = client.create_run(client.get_experiment_by_name("keel/toy").experiment_id).info.run_id if with_run else None
@@ -438,7 +438,7 @@ def test_a_version_that_keel_did_not_register_is_named(registry, registered, wit
         registry.grid(f"foreign{with_run}".lower(), 1)
 
 
-def test_a_report_is_kept_with_its_run(registry, registered, tmp_path):
+def test_log_report_stores_it_with_the_run(registry, registered, tmp_path):
     import json
 
     registry.log_report(registered.run_id, "comparison", {"verdict": "promote"})
@@ -449,7 +449,7 @@ def test_a_report_is_kept_with_its_run(registry, registered, tmp_path):
     assert Path(path).read_text() == "# Passed"
 
 
-def test_a_registry_that_does_not_answer_is_named_without_its_password(monkeypatch):
+def test_unreachable_registry_raises_without_its_password(monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     gone = Registry("http://keel:s3cret@127.0.0.1:1")
     with pytest.raises(RegistryUnavailable, match=r"MLflow at http://127\.0\.0\.1:1 does not answer") as unavailable:
@@ -459,7 +459,7 @@ def test_a_registry_that_does_not_answer_is_named_without_its_password(monkeypat
     assert not unavailable.value.permanent
 
 
-def test_after_a_restart_the_version_is_found_again_and_scores_the_same(registry, registered, home):
+def test_version_scores_the_same_after_a_restart(registry, registered, home):
     """In another process, with nothing in memory: by its training key, as a cleared task does."""
     key = registered.tags["keel.training_key"]
     code = f"""

@@ -51,7 +51,7 @@ def stored(store: Store, table: sa.Table) -> list[str]:
         return sorted(connection.execute(sa.select(table.c.id)).scalars())
 
 
-def test_rows_whose_labels_are_not_summed_are_left_alone(store: Store, log: PredictionLog) -> None:
+def test_expire_keeps_rows_with_unsummed_labels(store: Store, log: PredictionLog) -> None:
     log.append(batch(range(4), step=HOUR, version=pa.array([1, 1, 2, 2])))
     settle(store, log)
     log.add_labels(labels({"p0": 1.0, "p3": 0.0}))
@@ -62,7 +62,7 @@ def test_rows_whose_labels_are_not_summed_are_left_alone(store: Store, log: Pred
     assert [body for *_, body in store.performance.get(MODEL, *EVER)] == ["sums of 1"] * 2
 
 
-def test_what_comes_late_for_an_expired_hour_does_not_erase_its_sums(store: Store, log: PredictionLog) -> None:
+def test_late_rows_of_an_expired_hour_keep_its_sums(store: Store, log: PredictionLog) -> None:
     log.append(batch(range(3)))
     log.add_labels(labels({"p0": 1.0, "p1": 0.0}))
     settle(store, log)
@@ -78,7 +78,7 @@ def test_what_comes_late_for_an_expired_hour_does_not_erase_its_sums(store: Stor
     assert log.expire(NOON + HOUR) == 2, "and the late rows go too"
 
 
-def test_sums_of_a_slow_hand_that_saw_the_hour_empty_are_ignored(store: Store, log: PredictionLog) -> None:
+def test_sums_of_an_empty_read_are_ignored_after_expiry(store: Store, log: PredictionLog) -> None:
     log.append(batch(range(1)))
     log.add_labels(labels({"p0": 1.0}))
     [(version, hour, revision)] = store.performance.stale(MODEL)
@@ -88,7 +88,7 @@ def test_sums_of_a_slow_hand_that_saw_the_hour_empty_are_ignored(store: Store, l
     assert store.performance.get(MODEL, *EVER) == [(1, NOON, 1, "sums of 1")]
 
 
-def test_labels_and_conflicts_go_with_their_rows_or_when_no_row_ever_came(store: Store, log: PredictionLog) -> None:
+def test_expire_deletes_labels_conflicts_and_unmatched_labels(store: Store, log: PredictionLog) -> None:
     store.predictions("other", FEATURES).add_labels(labels({"theirs": 1.0}))
     log.append(batch(["old", "new"], step=10 * HOUR, version=...))
     for value in (1.0, 0.0):
@@ -99,9 +99,7 @@ def test_labels_and_conflicts_go_with_their_rows_or_when_no_row_ever_came(store:
     assert stored(store, label_conflicts) == ["new", "young"]
 
 
-def test_many_rows_are_expired_in_steps_that_others_can_write_between(
-    store: Store, log: PredictionLog, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_expire_deletes_many_rows_in_steps(store: Store, log: PredictionLog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "STEP_ROWS", 10)
     log.append(batch(range(100), step=timedelta(minutes=10)))
     log.append(batch(["stray"], start=NOON - 9000 * HOUR))
@@ -123,7 +121,7 @@ def grown(store: Store, log: PredictionLog) -> None:
     log.expire(NOON + 5 * HOUR)
 
 
-def test_compacting_gives_space_back_and_keeps_all_rows(store: Store, log: PredictionLog) -> None:
+def test_compact_frees_space_and_keeps_rows(store: Store, log: PredictionLog) -> None:
     grown(store, log)
     left = ids(log)
     before, after = store.compact()
@@ -138,7 +136,7 @@ def test_compacting_gives_space_back_and_keeps_all_rows(store: Store, log: Predi
     assert store.compact()[1] <= after
 
 
-def test_others_write_while_a_store_is_compacted(store: Store, log: PredictionLog) -> None:
+def test_compact_lets_others_write(store: Store, log: PredictionLog) -> None:
     grown(store, log)
     written: list[int] = []
     done = threading.Event()
@@ -158,7 +156,7 @@ def test_others_write_while_a_store_is_compacted(store: Store, log: PredictionLo
     assert store.verify(thorough=True) == []
 
 
-def test_an_older_sqlite_store_is_rewritten_once_when_a_quarter_is_free(tmp_path: Path) -> None:
+def test_compact_rewrites_an_older_sqlite_store_once(tmp_path: Path) -> None:
     path = tmp_path / "keel.db"
     older = adbc.connect_sqlite(str(path), 5)
     for line in ("PRAGMA journal_mode=wal", "CREATE TABLE something (x)"):
@@ -176,7 +174,7 @@ def test_an_older_sqlite_store_is_rewritten_once_when_a_quarter_is_free(tmp_path
         assert store.verify() == []
 
 
-def test_a_sound_store_has_no_faults_whatever_is_under_way(store: Store, log: PredictionLog) -> None:
+def test_verify_finds_no_fault_during_writes(store: Store, log: PredictionLog) -> None:
     assert store.verify() == []
     log.append(batch(range(10), step=HOUR))
     log.add_labels(labels({f"p{i}": 1.0 for i in range(5)}))
@@ -196,9 +194,7 @@ def test_a_sound_store_has_no_faults_whatever_is_under_way(store: Store, log: Pr
         (sa.update(label_sums).values(n=7), "has 1 labelled rows, but sums of 7"),
     ],
 )
-def test_what_does_not_fit_together_is_named_by_its_hour(
-    store: Store, log: PredictionLog, change: Any, says: str
-) -> None:
+def test_verify_names_the_hour_of_a_fault(store: Store, log: PredictionLog, change: Any, says: str) -> None:
     log.append(batch(range(20), step=HOUR))
     log.add_labels(labels({f"p{i}": 1.0 for i in range(20)}))
     settle(store, log)
@@ -211,7 +207,7 @@ def test_what_does_not_fit_together_is_named_by_its_hour(
         assert found[integrity.MAX_NAMED :] == ["flight_delay: 10 more hours have the same fault"]
 
 
-def test_a_damaged_file_is_a_fault(tmp_path: Path) -> None:
+def test_verify_finds_a_damaged_file(tmp_path: Path) -> None:
     path = tmp_path / "keel.db"
     with Store.open(f"sqlite:///{path}") as store:
         log = store.predictions(MODEL, FEATURES)

@@ -26,7 +26,7 @@ def stale(store: Store) -> list[tuple[int, int, int]]:
     return [(version, (hour - NOON) // HOUR, revision) for version, hour, revision in store.performance.stale(MODEL)]
 
 
-def test_a_label_marks_the_hour_of_its_prediction_by_version(store: Store, log: PredictionLog) -> None:
+def test_label_marks_the_hour_of_its_prediction(store: Store, log: PredictionLog) -> None:
     log.append(batch(range(4), step=timedelta(minutes=30), version=pa.array([1, 1, 1, 2])))
     assert stale(store) == []
     log.add_labels(labels({"p0": 1.0, "p1": 0.0, "p3": 1.0}, observed_at=NOON + 50 * HOUR))
@@ -37,7 +37,7 @@ def test_a_label_marks_the_hour_of_its_prediction_by_version(store: Store, log: 
     assert store.performance.stale("other") == []
 
 
-def test_labels_that_change_nothing_mark_nothing(store: Store, log: PredictionLog) -> None:
+def test_labels_without_effect_mark_no_hour(store: Store, log: PredictionLog) -> None:
     log.append(batch(range(2)))
     log.add_labels(labels({"p0": 1.0}))
     for again in ({"p0": 1.0}, {"p0": 0.0}, {"orphan": 1.0}):
@@ -47,7 +47,7 @@ def test_labels_that_change_nothing_mark_nothing(store: Store, log: PredictionLo
     assert stale(store) == [(1, 0, 2)]
 
 
-def test_an_early_label_marks_the_hour_when_its_prediction_comes(store: Store, log: PredictionLog) -> None:
+def test_early_label_marks_the_hour_when_its_prediction_is_stored(store: Store, log: PredictionLog) -> None:
     log.add_labels(labels({"p1": 1.0, "history": 0.0}))
     assert stale(store) == []
     log.append(batch(range(3), step=HOUR))
@@ -57,13 +57,13 @@ def test_an_early_label_marks_the_hour_when_its_prediction_comes(store: Store, l
     assert stale(store) == [(1, 1, 1)], "what was stored before is no news"
 
 
-def test_early_labels_of_another_model_mark_nothing(store: Store, log: PredictionLog) -> None:
+def test_early_labels_of_another_model_mark_no_hour(store: Store, log: PredictionLog) -> None:
     store.predictions("other", FEATURES).add_labels(labels({"p0": 1.0}))
     log.append(batch(range(1)))
     assert stale(store) == []
 
 
-def test_a_label_stored_while_an_hour_is_summed_keeps_it_stale(store: Store, log: PredictionLog) -> None:
+def test_label_stored_during_summing_keeps_the_hour_stale(store: Store, log: PredictionLog) -> None:
     log.append(batch(range(2)))
     log.add_labels(labels({"p0": 1.0}))
     [(version, hour, revision)] = store.performance.stale(MODEL)
@@ -76,9 +76,7 @@ def test_a_label_stored_while_an_hour_is_summed_keeps_it_stale(store: Store, log
 
 
 @pytest.mark.parametrize("revision", [0, 1, 2, 4])
-def test_sums_as_of_a_revision_that_was_summed_or_never_was_are_ignored(
-    store: Store, log: PredictionLog, revision: int
-) -> None:
+def test_sums_of_an_old_or_unknown_revision_are_ignored(store: Store, log: PredictionLog, revision: int) -> None:
     log.append(batch(range(3)))
     for name in ("p0", "p1"):
         log.add_labels(labels({name: 1.0}))

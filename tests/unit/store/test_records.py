@@ -37,7 +37,7 @@ def decision(store: Store, decision_id: str = "d1", **changes: Any) -> None:
     store.decisions.put(decision_id, **{**values, **changes})
 
 
-def test_counts_are_kept_by_hour_and_replaced(store: Store) -> None:
+def test_counts_are_stored_by_hour_and_replaced(store: Store) -> None:
     payload = bytes(range(256)) * 40
     for hour in (NOON + HOUR, NOON, NOON - HOUR):
         store.counts.put("m", 1, hour, "grid", 10, b"first")
@@ -49,7 +49,7 @@ def test_counts_are_kept_by_hour_and_replaced(store: Store) -> None:
     assert store.counts.get("m", 1, "no grid", NOON, NOON + HOUR) == []
 
 
-def test_counts_of_an_older_revision_do_not_undo_a_later_one(store: Store) -> None:
+def test_counts_of_an_older_revision_are_ignored(store: Store) -> None:
     store.counts.put("m", 1, NOON, "g", 2, b"later", revision=2)
     store.counts.put("m", 1, NOON, "g", 1, b"slow", revision=1)
     assert store.counts.get("m", 1, "g", NOON, NOON + HOUR) == [(NOON, b"later")]
@@ -64,7 +64,7 @@ def test_counts_are_of_full_hours(store: Store) -> None:
         store.counts.get("m", 1, "g", NAIVE, NOON)
 
 
-def test_a_report_comes_back_as_it_was_in_utc(store: Store) -> None:
+def test_report_is_returned_as_stored_in_utc(store: Store) -> None:
     body = {"z": 1, "a": [None, 0.1, "é\x00"], "features": {"b": 1, "a": 2}}
     report(store, body=body, window_end=NOON.astimezone(timezone(2 * HOUR)))
     found = store.reports.get("r1")
@@ -76,7 +76,7 @@ def test_a_report_comes_back_as_it_was_in_utc(store: Store) -> None:
     assert store.reports.get("nothing") is None
 
 
-def test_a_report_put_again_replaces_all_but_its_first_time(store: Store) -> None:
+def test_report_put_again_keeps_created_at(store: Store) -> None:
     report(store)
     report(store, status="drift", body={"n": 2}, created_at=NOON + HOUR)
     [found] = store.reports.list("m")
@@ -94,13 +94,13 @@ def test_reports_are_listed_newest_first_by_kind_and_limit(store: Store) -> None
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_body_that_is_not_json_is_refused(store: Store, value: float) -> None:
+def test_report_body_that_is_not_json_raises(store: Store, value: float) -> None:
     with pytest.raises(ValueError, match="JSON"):
         report(store, body={"x": value})
     assert store.reports.list("m") == []
 
 
-def test_naive_times_are_refused_everywhere(store: Store) -> None:
+def test_naive_times_raise(store: Store) -> None:
     for call in (
         lambda: report(store, created_at=NAIVE),
         lambda: report(store, window_start=NAIVE),
@@ -111,7 +111,7 @@ def test_naive_times_are_refused_everywhere(store: Store) -> None:
             call()
 
 
-def test_a_decision_put_again_keeps_its_first_time_and_its_outcome(store: Store) -> None:
+def test_decision_put_again_keeps_created_at_and_outcome(store: Store) -> None:
     decision(store)
     store.decisions.set_outcome("d1", {"promoted": 4})
     decision(store, sentence="Loss rose again.", created_at=NOON + HOUR)
@@ -121,7 +121,7 @@ def test_a_decision_put_again_keeps_its_first_time_and_its_outcome(store: Store)
     assert found["body"] == {"why": ["loss"]}
 
 
-def test_the_latest_decision_of_an_action(store: Store) -> None:
+def test_latest_decision_is_found_by_action(store: Store) -> None:
     assert store.decisions.latest("m") is None
     decision(store, "d1")
     decision(store, "d2", action="all_clear", created_at=NOON + HOUR)
@@ -132,12 +132,12 @@ def test_the_latest_decision_of_an_action(store: Store) -> None:
     assert [d["decision_id"] for d in store.decisions.list("m")] == ["d2", "d1"]
 
 
-def test_an_outcome_of_no_decision_is_an_error(store: Store) -> None:
+def test_set_outcome_of_an_unknown_decision_raises(store: Store) -> None:
     with pytest.raises(LookupError, match="no decision has the id 'nothing'"):
         store.decisions.set_outcome("nothing", {})
 
 
-def test_a_quarantine_is_kept_once_and_its_release_is_remembered(store: Store) -> None:
+def test_quarantine_is_stored_once_and_its_release_stays(store: Store) -> None:
     for reason, at in (("first", NOON), ("second", NOON + HOUR)):
         store.quarantine("m", NOON, NOON + HOUR, reason, at)
     assert store.quarantines("m") == [
@@ -157,7 +157,7 @@ def spans(store: Store, **which: Any) -> list[tuple[int, int]]:
     return [((q["start"] - NOON) // HOUR, (q["end"] - NOON) // HOUR) for q in store.quarantines("m", **which)]
 
 
-def test_what_was_released_is_not_set_aside_again_by_a_stretch_that_contains_it(store: Store) -> None:
+def test_quarantine_around_a_released_one_leaves_it_released(store: Store) -> None:
     store.quarantine("m", NOON + 2 * HOUR, NOON + 4 * HOUR, "a break", NOON)
     assert store.release_quarantine("m", NOON, NOON + 9 * HOUR)
     for start, end in ((3, 4), (2, 4)):
@@ -169,7 +169,7 @@ def test_what_was_released_is_not_set_aside_again_by_a_stretch_that_contains_it(
     assert spans(store, with_released=True) == [(0, 2), (2, 4), (4, 6)]
 
 
-def test_no_two_stretches_overlap_so_that_a_release_leaves_no_other_behind(store: Store) -> None:
+def test_quarantines_never_overlap(store: Store) -> None:
     for start, end, until in ((2, 4, 4), (3, 6, 7), (0, 3, 3)):
         store.quarantine("m", NOON + start * HOUR, NOON + end * HOUR, "", NOON, decided_until=NOON + until * HOUR)
     assert spans(store) == [(0, 2), (2, 4), (4, 6)]
@@ -180,7 +180,7 @@ def test_no_two_stretches_overlap_so_that_a_release_leaves_no_other_behind(store
     assert spans(store) == [(0, 2)]
 
 
-def test_an_empty_quarantine_is_refused(store: Store) -> None:
+def test_quarantine_of_an_empty_range_raises(store: Store) -> None:
     with pytest.raises(ValueError, match="is empty"):
         store.quarantine("m", NOON, NOON, "", NOON)
 
@@ -195,7 +195,7 @@ def entry(store: Store, number: int) -> None:
 
 
 @pytest.mark.parametrize("statement", ["UPDATE ledger SET actor = 'b'", "DELETE FROM ledger"])
-def test_the_ledger_refuses_to_be_changed(store: Store, statement: str) -> None:
+def test_ledger_rejects_update_and_delete(store: Store, statement: str) -> None:
     entry(store, 1)
     with pytest.raises(DBAPIError, match="append-only"), store.begin() as connection:
         connection.exec_driver_sql(statement)
@@ -203,7 +203,7 @@ def test_the_ledger_refuses_to_be_changed(store: Store, statement: str) -> None:
         assert connection.execute(sa.select(ledger.c.seq, ledger.c.actor)).all() == [(1, "a")]
 
 
-def test_the_ledger_refuses_to_be_truncated(store: Store) -> None:
+def test_ledger_rejects_truncate(store: Store) -> None:
     if store.engine.dialect.name == "sqlite":
         pytest.skip("SQLite has no TRUNCATE")
     entry(store, 1)
@@ -211,7 +211,7 @@ def test_the_ledger_refuses_to_be_truncated(store: Store) -> None:
         connection.exec_driver_sql("TRUNCATE ledger")
 
 
-def test_the_ledger_numbers_its_rows_and_no_two_follow_the_same_one(store: Store) -> None:
+def test_ledger_numbers_rows_and_rejects_two_successors(store: Store) -> None:
     for number in (1, 2):
         entry(store, number)
     with pytest.raises(IntegrityError):
@@ -220,7 +220,7 @@ def test_the_ledger_numbers_its_rows_and_no_two_follow_the_same_one(store: Store
         assert connection.execute(sa.select(ledger.c.seq).order_by(ledger.c.seq)).scalars().all() == [1, 2]
 
 
-def test_a_compare_and_swap_knows_whether_it_swapped(store: Store) -> None:
+def test_update_returns_whether_it_changed_a_row(store: Store) -> None:
     row = {"model": "m", "production": 1, "generation": 1, "updated_at": 0}
     with store.begin() as connection:
         connection.execute(sa.insert(deployments).values(**row))
@@ -230,7 +230,7 @@ def test_a_compare_and_swap_knows_whether_it_swapped(store: Store) -> None:
         assert connection.execute(swap).rowcount == 0
 
 
-def test_an_error_inside_a_transaction_undoes_it(store: Store) -> None:
+def test_transaction_is_rolled_back_by_an_error(store: Store) -> None:
     row = {"model": "m", "generation": 1, "updated_at": 0}
     with pytest.raises(IntegrityError), store.begin() as connection:
         connection.execute(sa.insert(deployments), [row, {**row, "model": "n"}, row])

@@ -30,7 +30,7 @@ def python(code: str, *arguments: str, **options: object) -> subprocess.Complete
     return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, **options)  # type: ignore[call-overload]
 
 
-def test_importing_and_opening_a_store_imports_nothing_heavy(migrated_sqlite: Path) -> None:
+def test_open_imports_no_heavy_library(migrated_sqlite: Path) -> None:
     code = """
 import sys
 from keel.store import Store
@@ -43,7 +43,7 @@ print([name for name in heavy if name in sys.modules])
     assert result.stdout.strip() == "[]", result.stderr
 
 
-def test_the_schema_is_created_once_and_opening_again_keeps_everything(store_url: str) -> None:
+def test_open_again_keeps_schema_and_rows(store_url: str) -> None:
     with Store.open(store_url) as store:
         store.predictions("m", FEATURES).append(batch(range(3)))
     with Store.open(store_url) as store:
@@ -52,7 +52,7 @@ def test_the_schema_is_created_once_and_opening_again_keeps_everything(store_url
             assert connection.execute(sa.text(f"SELECT version_num FROM {VERSION_TABLE}")).scalars().all() == [HEAD]
 
 
-def test_eight_processes_can_open_a_new_store_at_once(store_url: str) -> None:
+def test_open_by_eight_processes_at_once_works(store_url: str) -> None:
     code = """
 import sys, time
 from keel.store import Store
@@ -89,7 +89,7 @@ def test_head_is_the_last_migration() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
 
 
-def test_a_schema_of_a_newer_keel_is_refused(store: Store, store_url: str) -> None:
+def test_open_schema_of_a_newer_keel_raises(store: Store, store_url: str) -> None:
     with store.begin() as connection:
         connection.execute(sa.text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
     with pytest.raises(ConfigError, match="revision 9999.*upgrade Keel"):
@@ -110,13 +110,13 @@ def test_a_schema_of_a_newer_keel_is_refused(store: Store, store_url: str) -> No
         ("sqlite+aiosqlite:///x.db", "'sqlite.aiosqlite'"),
     ],
 )
-def test_other_urls_are_errors_that_name_what_is_supported(url: str, says: str) -> None:
+def test_open_unsupported_url_names_supported_ones(url: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says + ".*sqlite:////absolute.*postgresql://") as caught:
         Store.open(url)
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_relative_path_is_relative_to_here_at_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_relative_path_is_relative_to_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with Store.open("sqlite:///new/folder/keel.db") as store:
         monkeypatch.chdir("/")
@@ -130,7 +130,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_an_unreachable_server_is_named_without_its_password() -> None:
+def test_open_unreachable_server_raises_without_its_password() -> None:
     port = free_port()
     with pytest.raises(StoreUnavailable, match=rf"keel:\*\*\*@127.0.0.1:{port}/prod.*refused.*is up") as caught:
         Store.open(f"postgresql://keel:p%40ss%2Fword@127.0.0.1:{port}/prod", timeout=2)
@@ -141,19 +141,19 @@ def test_an_unreachable_server_is_named_without_its_password() -> None:
     assert not caught.value.permanent
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_open_folder_that_cannot_be_created_raises(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreUnavailable, match="sqlite:///.*/file/keel.db"):
         Store.open(f"sqlite:///{tmp_path}/file/keel.db")
 
 
-def test_a_file_that_is_no_store(tmp_path: Path) -> None:
+def test_open_file_that_is_no_store_raises(tmp_path: Path) -> None:
     (tmp_path / "keel.db").write_text("not a database, but long enough to be read as one" * 100)
     with pytest.raises(StoreUnavailable, match="damaged or not a Keel store"):
         Store.open(f"sqlite:///{tmp_path}/keel.db")
 
 
-def test_a_locked_store_says_so_when_the_time_is_up(store_url: str) -> None:
+def test_locked_store_raises_after_the_timeout(store_url: str) -> None:
     with Store.open(store_url) as holder, Store.open(store_url, timeout=0.5) as waiter:
         log, table = waiter.predictions("m", FEATURES), batch(range(1))
         with holder.begin() as connection:
@@ -177,7 +177,7 @@ def test_readers_do_not_wait_for_the_writer(store_url: str) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not write")
-def test_a_read_only_store_can_be_read_and_says_why_it_cannot_be_written() -> None:
+def test_read_only_store_is_readable_and_names_the_reason() -> None:
     # not pytest's own folder, which nobody else may enter
     with tempfile.TemporaryDirectory(prefix="keel-ro-") as name:
         folder = Path(name)
@@ -205,7 +205,7 @@ with Store.open(sys.argv[1]) as store:
     assert "make it writable" in result.stdout
 
 
-def test_a_full_disk_loses_nothing_that_was_stored_and_says_so(tmp_path: Path) -> None:
+def test_full_disk_raises_and_loses_no_stored_row(tmp_path: Path) -> None:
     code = """
 import resource, signal, sys
 from keel.store import Store
@@ -229,7 +229,7 @@ with Store.open(sys.argv[1]) as store:
     assert result.stdout.endswith("10 10 20\n"), result.stdout + result.stderr
 
 
-def test_a_child_process_after_a_fork_has_connections_of_its_own(store_url: str) -> None:
+def test_fork_gives_the_child_its_own_connections(store_url: str) -> None:
     code = """
 import os, sys
 from keel.store import Store
@@ -270,7 +270,7 @@ def test_one_store_serves_many_threads(store: Store) -> None:
     assert sum(stored) == log.count(NOON, LATER) == 55
 
 
-def test_no_second_copy_of_sqlite_touches_the_file(tmp_path: Path) -> None:
+def test_sqlite_file_is_opened_by_one_copy_of_the_library(tmp_path: Path) -> None:
     """A process's locks on the file survive whatever the store does; see `keel.store.database.sqlite`."""
     path = tmp_path / "keel.db"
     with Store.open(f"sqlite:///{path}") as store:

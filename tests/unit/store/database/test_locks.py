@@ -46,7 +46,7 @@ def holder(url: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def test_one_at_a_time_also_among_the_threads_of_one_process(store: Store) -> None:
+def test_lock_excludes_other_processes_and_threads(store: Store) -> None:
     within, seen = 0, []
 
     def enter() -> None:
@@ -66,7 +66,7 @@ def test_one_at_a_time_also_among_the_threads_of_one_process(store: Store) -> No
     assert seen == [1] * 20
 
 
-def test_locks_of_different_names_do_not_wait_for_each_other(store: Store) -> None:
+def test_locks_of_different_names_are_independent(store: Store) -> None:
     with store.lock("a") as held, store.lock("b/../%c é") as other:
         held()
         other()
@@ -75,9 +75,7 @@ def test_locks_of_different_names_do_not_wait_for_each_other(store: Store) -> No
         assert sorted(names) == ["keel.db.a.lock", "keel.db.b%2F..%2F%25c%20%C3%A9.lock"]
 
 
-def test_a_wait_that_runs_out_says_so_and_the_lock_is_free_once_its_holder_is_killed(
-    store: Store, store_url: str
-) -> None:
+def test_lock_wait_times_out_and_kill_of_the_holder_releases(store: Store, store_url: str) -> None:
     with Store.open(store_url, timeout=0.3) as impatient, holder(store_url) as process:
         start = time.monotonic()
         with pytest.raises(StoreUnavailable, match="another process"), impatient.lock("a"):
@@ -90,7 +88,7 @@ def test_a_wait_that_runs_out_says_so_and_the_lock_is_free_once_its_holder_is_ki
             assert time.monotonic() - start < 20
 
 
-def test_who_waits_goes_on_as_soon_as_the_holder_is_killed(store: Store, store_url: str) -> None:
+def test_lock_waiter_continues_when_the_holder_is_killed(store: Store, store_url: str) -> None:
     with holder(store_url) as process:
         killed: list[float] = []
 
@@ -106,7 +104,7 @@ def test_who_waits_goes_on_as_soon_as_the_holder_is_killed(store: Store, store_u
         timer.join()
 
 
-def test_a_child_that_outlives_a_killed_holder_does_not_go_on_holding(store: Store, store_url: str) -> None:
+def test_lock_is_not_held_by_a_child_of_a_killed_holder(store: Store, store_url: str) -> None:
     with holder(store_url, "with a child") as process:
         process.kill()
         process.wait()  # once it is reaped, only its child keeps its group alive
@@ -114,7 +112,7 @@ def test_a_child_that_outlives_a_killed_holder_does_not_go_on_holding(store: Sto
             os.killpg(process.pid, 0)  # raises where no process of the group is left
 
 
-def test_an_error_inside_passes_through_and_frees_the_lock(store: Store) -> None:
+def test_lock_is_released_by_an_error_inside(store: Store) -> None:
     for error in (
         ConnectionResetError("somebody else's"),
         sa.exc.OperationalError("SELECT", {}, Exception("MLflow's")),
@@ -125,7 +123,7 @@ def test_an_error_inside_passes_through_and_frees_the_lock(store: Store) -> None
         pass
 
 
-def test_a_store_that_is_reached_by_two_names_has_one_lock(tmp_path: Path, migrated_sqlite: Path) -> None:
+def test_lock_of_a_store_with_two_paths_is_one(tmp_path: Path, migrated_sqlite: Path) -> None:
     there, other = tmp_path / "keel.db", tmp_path / "other.db"
     there.write_bytes(migrated_sqlite.read_bytes())
     other.symlink_to(there)
@@ -139,9 +137,7 @@ def test_a_store_that_is_reached_by_two_names_has_one_lock(tmp_path: Path, migra
         pytest.fail("it is held")
 
 
-def test_when_somebody_deletes_the_file_new_holders_still_keep_each_other_out(
-    tmp_path: Path, migrated_sqlite: Path
-) -> None:
+def test_lock_excludes_after_its_file_was_deleted(tmp_path: Path, migrated_sqlite: Path) -> None:
     path = tmp_path / "keel.db"
     path.write_bytes(migrated_sqlite.read_bytes())
     with Store.open(f"sqlite:///{path}", timeout=0.3) as store, store.lock("a"):
@@ -151,7 +147,7 @@ def test_when_somebody_deletes_the_file_new_holders_still_keep_each_other_out(
 
 
 @pytest.mark.postgres
-def test_a_lock_that_the_server_has_dropped_is_noticed(new_postgres_database) -> None:
+def test_lock_lost_by_the_server_is_detected(new_postgres_database) -> None:
     with Store.open(new_postgres_database()) as store:
         with store.lock("a") as held:
             held()
@@ -165,7 +161,7 @@ def test_a_lock_that_the_server_has_dropped_is_noticed(new_postgres_database) ->
 
 
 @pytest.mark.postgres
-def test_a_session_that_has_held_a_lock_is_not_lent_again(new_postgres_database) -> None:
+def test_lock_session_is_not_reused(new_postgres_database) -> None:
     """It has another lock_timeout than the store's own connections, and none of their transactions."""
     with Store.open(new_postgres_database(), timeout=7) as store:
         with store.lock("a"):

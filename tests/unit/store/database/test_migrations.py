@@ -77,7 +77,7 @@ def micros(moment: Any) -> int:
     return int(moment.timestamp()) * 1_000_000
 
 
-def test_what_was_stored_stays_and_what_is_new_is_null(at_0002: str) -> None:
+def test_migration_keeps_values_and_adds_nulls(at_0002: str) -> None:
     with Store.open(at_0002, timeout=20) as store:
         log = store.predictions(MODEL, {"temp": "numeric", "Shadow_Score": "numeric"})
         [rows] = log.read(*EVER)
@@ -93,7 +93,7 @@ def test_what_was_stored_stays_and_what_is_new_is_null(at_0002: str) -> None:
         assert log.experiment_rows("x", NOON, NOON + 5 * HOUR, ())[1].num_rows == 0
 
 
-def test_a_feature_whose_name_keel_took_is_refused_until_it_is_renamed_and_keeps_its_values(at_0002: str) -> None:
+def test_feature_with_a_newly_reserved_name_must_be_renamed_and_keeps_values(at_0002: str) -> None:
     with Store.open(at_0002, timeout=20) as store:
         with pytest.raises(ConfigError, match="'entity'.*rename the feature"):
             store.predictions(MODEL, FEATURES)
@@ -102,7 +102,7 @@ def test_a_feature_whose_name_keel_took_is_refused_until_it_is_renamed_and_keeps
         assert log.read(*EVER)[0]["what"].to_pylist() == [f"kind {i}" for i in (1, 2, 3, 4, 9)]
 
 
-def test_labels_of_before_are_summed_but_for_hours_that_have_expired(at_0002: str) -> None:
+def test_migration_marks_labelled_hours_that_have_not_expired(at_0002: str) -> None:
     with Store.open(at_0002, timeout=20) as store:
         assert store.performance.stale(MODEL) == [(1, NOON + 2 * HOUR, 1), (1, NOON + 3 * HOUR, 1)]
 
@@ -115,8 +115,6 @@ def test_labels_of_before_are_summed_but_for_hours_that_have_expired(at_0002: st
         ("temp", "label", "cannot be called 'label'"),
     ],
 )
-def test_renaming_what_is_not_there_or_to_what_is_taken_is_an_error(
-    at_0002: str, old: str, new: str, says: str
-) -> None:
+def test_rename_feature_missing_or_taken_raises(at_0002: str, old: str, new: str, says: str) -> None:
     with Store.open(at_0002, timeout=20) as store, pytest.raises(ConfigError, match=says):
         store.rename_feature(MODEL, old, new)

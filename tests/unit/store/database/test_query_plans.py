@@ -23,7 +23,7 @@ from tests.support.store_fixtures import FEATURES, NOON, batch, labels
 
 
 @pytest.mark.parametrize("version", [None, 1])
-def test_labelled_rows_are_looked_for_by_their_time_first(tmp_path: Path, version: int | None) -> None:
+def test_labelled_rows_are_searched_by_time_first(tmp_path: Path, version: int | None) -> None:
     with Store.open(f"sqlite:///{tmp_path}/keel.db") as store:
         log = store.predictions("m", FEATURES)
         log.append(batch(range(1000), step=timedelta(minutes=1)))
@@ -42,7 +42,7 @@ def test_labelled_rows_are_looked_for_by_their_time_first(tmp_path: Path, versio
     assert "(model=? AND id=?)" in plan[1]
 
 
-def test_how_many_rows_hours_had_is_read_in_time_that_grows_with_the_hours(tmp_path: Path) -> None:
+def test_hourly_rows_takes_linear_time(tmp_path: Path) -> None:
     start, seconds = to_micros(NOON), {}
     with Store.open(f"sqlite:///{tmp_path}/keel.db") as store:
         log = store.predictions("m", FEATURES)

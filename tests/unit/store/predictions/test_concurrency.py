@@ -41,7 +41,7 @@ def start(url: str, *numbers: int) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_processes_that_append_at_once_lose_and_duplicate_nothing(store_url: str) -> None:
+def test_append_by_concurrent_processes_stores_each_row_once(store_url: str) -> None:
     processes, rounds, size = 4, 6, 200
     with Store.open(store_url, timeout=60) as store:
         log = store.predictions("m", FEATURES)
@@ -72,7 +72,7 @@ def labelled_names(processes: int, size: int) -> set[str]:
 
 
 @pytest.mark.slow
-def test_a_writer_killed_in_the_middle_leaves_all_of_a_batch_or_nothing(store_url: str) -> None:
+def test_append_by_a_killed_writer_is_atomic(store_url: str) -> None:
     size, chance = 10_000, random.Random(0)
     with Store.open(store_url, timeout=60) as store:
         log = store.predictions("m", FEATURES)

@@ -110,9 +110,7 @@ def arrays(made: Plan, outcomes: Outcomes, assigned: Assigned) -> dict[str, Any]
 
 
 @pytest.mark.parametrize("small", [False, True], ids=["whole", "in portions"])
-def test_what_is_read_is_what_the_plainest_reading_gives(
-    store: Store, small: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parse_labels_agrees_with_a_simple_parser(store: Store, small: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if small:
         monkeypatch.setattr(portions, "_PORTION", 50_000_000)
         monkeypatch.setattr(portions, "_FEW", 3)

@@ -42,7 +42,7 @@ def first_rows(log: PredictionLog, experiment: str = "e", *between: datetime) ->
     return first["label"].to_pylist(), assigned["label"].to_pylist()
 
 
-def test_what_an_experiment_adds_to_a_row_comes_back(log: PredictionLog) -> None:
+def test_experiment_columns_are_read_back(log: PredictionLog) -> None:
     shadow = {
         "shadow_version": pa.array([7.0, math.nan]),
         "shadow_score": pa.array([0.75, None]),
@@ -67,13 +67,13 @@ def test_what_an_experiment_adds_to_a_row_comes_back(log: PredictionLog) -> None
     assert log.experiment_rows("e", *EVER, ("score",))[0].column_names == [*ALWAYS, "score"]
 
 
-def test_a_shadow_version_that_is_no_number_is_refused_whole(log: PredictionLog) -> None:
+def test_append_shadow_version_that_is_no_number_raises(log: PredictionLog) -> None:
     with pytest.raises(SchemaError, match="'shadow_version' must hold whole numbers"):
         log.append(in_experiment(range(2), ["a", "b"], shadow_version=pa.array(["7", "seven"])))
     assert log.count(*EVER) == 0
 
 
-def test_an_entity_counts_once_by_its_first_row(log: PredictionLog) -> None:
+def test_entity_counts_once_with_its_first_row(log: PredictionLog) -> None:
     log.append(in_experiment(["x1", "y1", "x2", "none1", "none2"], ["x", "y", "x", None, None]))
     log.append(in_experiment(["x0"], ["x"], start=NOON - HOUR, arm=pa.array(["challenger"])))
     log.append(in_experiment(["z"], ["z"], experiment=pa.array(["other"])))
@@ -88,7 +88,7 @@ def test_an_entity_counts_once_by_its_first_row(log: PredictionLog) -> None:
     assert first_rows(log, "nothing") == ([], [])
 
 
-def test_an_entity_s_arm_is_that_of_its_first_row_with_one(log: PredictionLog) -> None:
+def test_entity_arm_is_that_of_its_first_row_with_an_arm(log: PredictionLog) -> None:
     arms = pa.array([None, "champion", "challenger", None])
     log.append(in_experiment(range(4), ["x", "x", "x", "y"], arm=arms))
     log.add_labels(labels({f"p{i}": float(i) for i in range(4)}))
@@ -101,7 +101,7 @@ def test_rows_of_one_time_are_in_order_of_bytes_of_id(log: PredictionLog) -> Non
     assert first_rows(log)[0] == [1.0, 0.0]
 
 
-def test_rows_of_before_say_nothing_of_experiments(log: PredictionLog) -> None:
+def test_rows_without_experiment_are_not_returned(log: PredictionLog) -> None:
     log.append(batch(range(3)))
     log.append(in_experiment(["e1"], ["a"]))
     log.add_labels(labels({"e1": 1.0}))

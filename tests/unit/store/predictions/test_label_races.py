@@ -43,7 +43,7 @@ print(*total)
 """
 
 
-def test_processes_that_feed_the_same_and_other_labels_at_once(store_url: str) -> None:
+def test_labels_from_concurrent_processes_have_one_outcome_each(store_url: str) -> None:
     with Store.open(store_url, timeout=60) as store:
         log = store.predictions("m", FEATURES)
         command = [sys.executable, "-W", "ignore", "-c", FEED, store_url]

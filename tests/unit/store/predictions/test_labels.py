@@ -31,7 +31,7 @@ def labelled(log: PredictionLog) -> dict[str, float]:
     return dict(zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True))
 
 
-def test_a_late_label_joins_its_prediction(log: PredictionLog) -> None:
+def test_late_label_joins_its_prediction(log: PredictionLog) -> None:
     log.append(batch(range(3)))
     assert log.label_rate(*EVER) == 0
     assert log.add_labels(labels({"p1": 1.0}, observed_at=LATER)) == LabelResult(1, 0, 0, 0)
@@ -40,14 +40,14 @@ def test_a_late_label_joins_its_prediction(log: PredictionLog) -> None:
     assert log.label_counts(*EVER) == (3, 1)
 
 
-def test_an_early_label_waits_for_its_prediction(log: PredictionLog) -> None:
+def test_early_label_joins_when_its_prediction_is_stored(log: PredictionLog) -> None:
     assert log.add_labels(labels({"p0": 1.0})) == LabelResult(1, 0, 0, 1)
     assert labelled(log) == {}
     log.append(batch(range(1)))
     assert labelled(log) == {"p0": 1.0}
 
 
-def test_the_same_label_again_is_a_duplicate_and_keeps_the_first_time(store: Store, log: PredictionLog) -> None:
+def test_same_label_again_is_a_duplicate(store: Store, log: PredictionLog) -> None:
     log.append(batch(range(1)))
     log.add_labels(labels({"p0": 1.0}))
     assert log.add_labels(labels([("p0", 1.0), ("p0", 1.0)], observed_at=LATER)) == LabelResult(0, 2, 0, 0)
@@ -55,7 +55,7 @@ def test_the_same_label_again_is_a_duplicate_and_keeps_the_first_time(store: Sto
         assert connection.execute(sa.select(labels_table.c.observed_at)).scalar_one() == int(NOON.timestamp()) * 10**6
 
 
-def test_a_contradicting_label_is_kept_aside(store: Store, log: PredictionLog) -> None:
+def test_contradicting_label_is_a_conflict(store: Store, log: PredictionLog) -> None:
     log.append(batch(range(1)))
     log.add_labels(labels({"p0": 1.0}))
     for _ in range(2):
@@ -66,7 +66,7 @@ def test_a_contradicting_label_is_kept_aside(store: Store, log: PredictionLog) -
     assert rows == [("p0", 0.0)]
 
 
-def test_inside_a_batch_the_first_label_wins(log: PredictionLog) -> None:
+def test_first_label_of_a_batch_counts(log: PredictionLog) -> None:
     log.append(batch(range(1)))
     assert log.add_labels(labels([("p0", 1.0), ("p0", 0.0), ("p0", 1.0), ("p0", 0.0)])) == LabelResult(1, 1, 2, 0)
     assert labelled(log) == {"p0": 1.0}
@@ -90,7 +90,7 @@ def test_labels_make_no_hour_dirty(log: PredictionLog) -> None:
     assert log.dirty_hours(EVER[1]) == []
 
 
-def test_labels_of_two_models_do_not_meet(store: Store, log: PredictionLog) -> None:
+def test_labels_of_two_models_are_separate(store: Store, log: PredictionLog) -> None:
     other = store.predictions("other", FEATURES)
     for each in (log, other):
         each.append(batch(range(1)))
@@ -100,7 +100,7 @@ def test_labels_of_two_models_do_not_meet(store: Store, log: PredictionLog) -> N
     assert labelled(log) == {"p0": 1.0}
 
 
-def test_features_are_read_only_where_they_are_asked_for(log: PredictionLog) -> None:
+def test_labelled_reads_features_on_request(log: PredictionLog) -> None:
     log.append(batch(range(3)))
     log.add_labels(labels({"p1": 1.0, "p2": 0.0}))
     outputs = ["id", "time", "version", "score", "prediction", "label"]
@@ -109,7 +109,7 @@ def test_features_are_read_only_where_they_are_asked_for(log: PredictionLog) -> 
     assert log.labelled(*EVER, features=False) == everything.select(outputs)
 
 
-def test_rows_come_in_the_order_in_which_their_labels_had_come_and_were_due(log: PredictionLog) -> None:
+def test_labelled_by_arrival_orders_by_maturity(log: PredictionLog) -> None:
     hour = timedelta(hours=1)
     log.append(batch(range(5), step=hour))  # labels are due a day later, so p0 at noon of the next day
     log.add_labels(labels({"p3": 1.0, "p2": 0.0}, observed_at=NOON))  # before they are due
@@ -123,7 +123,7 @@ def test_rows_come_in_the_order_in_which_their_labels_had_come_and_were_due(log:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_later_look_only_adds_rows_behind_those_of_an_earlier_one(log: PredictionLog, seed: int) -> None:
+def test_labelled_by_arrival_appends_rows_later(log: PredictionLog, seed: int) -> None:
     rng = random.Random(seed)
     hour, delay, rows = timedelta(hours=1), timedelta(hours=24), 40
     log.append(batch(range(rows), step=hour))
@@ -140,7 +140,7 @@ def test_a_later_look_only_adds_rows_behind_those_of_an_earlier_one(log: Predict
 
 
 @pytest.mark.parametrize("table", [pa.table({}), labels({})], ids=["no columns", "no rows"])
-def test_no_labels_are_fine(log: PredictionLog, table: pa.Table) -> None:
+def test_store_empty_labels_stores_nothing(log: PredictionLog, table: pa.Table) -> None:
     assert log.add_labels(table) == LabelResult(0, 0, 0, 0)
 
 
@@ -166,7 +166,9 @@ def test_labels_may_be_booleans_or_text(log: PredictionLog) -> None:
         ("label", None, "0 columns named 'label'"),
     ],
 )
-def test_unusable_labels_are_refused_whole(log: PredictionLog, column: str, values: Any, says: str) -> None:
+def test_store_unusable_labels_raises_and_stores_nothing(
+    log: PredictionLog, column: str, values: Any, says: str
+) -> None:
     table = labels({"a": 1.0, "b": 0.0}).drop_columns([column])
     with pytest.raises(SchemaError, match=says):
         log.add_labels(table if values is None else table.append_column(column, values))
@@ -188,7 +190,7 @@ def test_labelled_is_one_typed_table_with_null_for_invalid_and_absent(log: Predi
     assert log.labelled(NOON, NOON).num_rows == 0
 
 
-def test_quarantined_rows_are_left_out_unless_asked_for(store: Store, log: PredictionLog) -> None:
+def test_labelled_excludes_quarantined_rows(store: Store, log: PredictionLog) -> None:
     hour = timedelta(hours=1)
     log.append(batch(range(4), step=hour))
     log.add_labels(labels({f"p{i}": 1.0 for i in range(4)}))
@@ -203,7 +205,7 @@ def test_quarantined_rows_are_left_out_unless_asked_for(store: Store, log: Predi
     assert set(labelled(log)) == {"p0", "p2", "p3"}
 
 
-def test_expired_rows_take_their_labels_with_them(store: Store, log: PredictionLog) -> None:
+def test_expire_deletes_the_labels_of_rows(store: Store, log: PredictionLog) -> None:
     log.append(batch(["old"], version=...))
     log.add_labels(labels({"old": 1.0}, observed_at=LATER))
     log.add_labels(labels({"orphan": 0.0}, observed_at=NOON + timedelta(hours=2)))

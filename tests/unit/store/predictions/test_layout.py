@@ -59,14 +59,14 @@ def test_any_name_can_be_a_model(store: Store) -> None:
         assert len(log.dirty_hours(EVER[1])) == 1
 
 
-def test_a_model_and_a_feature_with_a_plain_name_keep_it(store: Store) -> None:
+def test_plain_names_are_kept(store: Store) -> None:
     store.predictions("flight_delay", {"temp": "numeric"}).append(batch(["a"]))
     with store.connect() as connection:
         assert connection.exec_driver_sql("SELECT temp FROM predictions_flight_delay").all() == [(0.0,)]
 
 
 @pytest.mark.parametrize("name", RESERVED)
-def test_a_feature_with_the_name_of_a_keel_column_is_an_error_that_says_so(store: Store, name: str) -> None:
+def test_feature_with_a_reserved_name_raises(store: Store, name: str) -> None:
     with pytest.raises(ConfigError, match=f"cannot be called '{name}'.*rename"):
         store.predictions("m", {name: "numeric"})
 
@@ -81,7 +81,7 @@ def test_a_feature_with_the_name_of_a_keel_column_is_an_error_that_says_so(store
         ("m", {"a": "float"}, "feature 'a' is 'float'; a feature is 'numeric' or 'categorical'"),
     ],
 )
-def test_unusable_names_and_kinds_are_errors(store: Store, model: str, features: Any, says: str) -> None:
+def test_unusable_names_and_kinds_raise(store: Store, model: str, features: Any, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         store.predictions(model, features)
 
@@ -97,19 +97,19 @@ def test_new_features_add_columns_and_old_ones_keep_their_values(store: Store) -
     ]
 
 
-def test_features_that_were_dropped_and_come_back_still_have_their_values(store: Store) -> None:
+def test_dropped_feature_that_returns_has_its_values(store: Store) -> None:
     store.predictions("m", {"temp": "numeric", "wind": "numeric"}).append(batch(["a"], wind=pa.array([3.0])))
     assert "wind" not in store.predictions("m", {"temp": "numeric"}).read(*EVER)[0].column_names
     assert store.predictions("m", {"wind": "numeric"}).read(*EVER)[0]["wind"].to_pylist() == [3.0]
 
 
-def test_a_feature_cannot_change_its_kind(store: Store) -> None:
+def test_feature_that_changes_its_kind_raises(store: Store) -> None:
     store.predictions("m", {"temp": "numeric"})
     with pytest.raises(ConfigError, match="'temp' is categorical now and stored as numeric.*new name"):
         store.predictions("m", {"temp": "categorical"})
 
 
-def test_a_model_without_features_is_a_table_too(store: Store) -> None:
+def test_model_without_features_has_a_table(store: Store) -> None:
     log = store.predictions("m", {})
     assert log.append(plain(3)).stored == 3
     assert log.read(*EVER)[0].column_names == ["id", "time", "version", "score", "prediction"]
@@ -117,7 +117,7 @@ def test_a_model_without_features_is_a_table_too(store: Store) -> None:
 
 @given(st.lists(names, unique=True, max_size=8))
 @settings(derandomize=True)
-def test_physical_names_are_short_and_apart_whatever_the_case(features: list[str]) -> None:
+def test_physical_names_are_short_and_distinct_ignoring_case(features: list[str]) -> None:
     taken: set[str] = set()
     for name in features:
         chosen = physical_name(name, taken)
@@ -150,7 +150,7 @@ def test_odd_values_and_names_survive_a_round_trip(store: Store, data: st.DataOb
 
 @REPEATED
 @given(values=st.lists(st.none() | texts | st.just("\x00"), min_size=1, max_size=6))
-def test_text_in_a_numeric_feature_is_a_number_or_comes_back_as_it_was(store: Store, values: list[str | None]) -> None:
+def test_text_in_a_numeric_feature_is_parsed_or_returned(store: Store, values: list[str | None]) -> None:
     log = store.predictions(f"m{next(EXAMPLES)}", {"temp": "numeric"})
     log.append(batch(range(len(values)), temp=pa.array(values, pa.string()), carrier=...))
     read = {i: v for t in log.read(*EVER) for i, v in zip(t["id"].to_pylist(), t["temp"].to_pylist(), strict=True)}

@@ -26,7 +26,7 @@ def only(tables: list[pa.Table]) -> pa.Table:
     return tables[0]
 
 
-def test_what_is_appended_is_read_back_in_order_of_time(log: PredictionLog) -> None:
+def test_append_is_read_back_in_order_of_time(log: PredictionLog) -> None:
     table = batch(range(100))
     assert log.append(table.take(list(reversed(range(100))))) == AppendResult(100, 0)
     read = only(log.read(*EVER))
@@ -50,14 +50,14 @@ def test_appending_again_changes_nothing(log: PredictionLog) -> None:
     assert log.dirty_hours(EVER[1]) == dirty
 
 
-def test_the_first_row_of_an_id_wins_inside_a_batch(log: PredictionLog) -> None:
+def test_append_keeps_the_first_row_of_an_id(log: PredictionLog) -> None:
     table = batch(["a", "b", "a", "a"], temp=pa.array([1.0, 2.0, 3.0, 4.0]))
     assert log.append(table) == AppendResult(2, 2)
     assert only(log.read(*EVER))["temp"].to_pylist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("table", [pa.table({}), batch([])], ids=["no columns", "no rows"])
-def test_an_empty_table_is_fine(log: PredictionLog, table: pa.Table) -> None:
+def test_append_empty_table_stores_nothing(log: PredictionLog, table: pa.Table) -> None:
     result = log.append(table)
     assert (result.stored, result.duplicates) == (0, 0)
     assert only(log.read(*EVER)).num_rows == 0
@@ -65,19 +65,19 @@ def test_an_empty_table_is_fine(log: PredictionLog, table: pa.Table) -> None:
     assert log.label_rate(*EVER) is None
 
 
-def test_one_row(log: PredictionLog) -> None:
+def test_append_one_row_is_read_back(log: PredictionLog) -> None:
     assert log.append(batch(["only"])).stored == 1
     assert log.times() == (NOON, NOON)
     assert log.count(NOON, NOON + HOUR) == 1
     assert log.count(NOON - HOUR, NOON) == 0, "the end of a window is not in it"
 
 
-def test_infinities_survive_and_nan_is_missing(log: PredictionLog) -> None:
+def test_append_keeps_infinities_and_reads_nan_as_missing(log: PredictionLog) -> None:
     log.append(batch(range(5), temp=pa.array([math.inf, -math.inf, math.nan, None, 5e-324])))
     assert only(log.read(*EVER))["temp"].to_pylist() == [math.inf, -math.inf, None, None, 5e-324]
 
 
-def test_a_column_that_is_null_for_thousands_of_rows_keeps_its_type(log: PredictionLog) -> None:
+def test_read_column_with_thousands_of_nulls_keeps_its_type(log: PredictionLog) -> None:
     temp = pa.array([None] * 3000 + [1.5], pa.float64())
     carrier = pa.array([None] * 3000 + ["UA"], pa.string())
     log.append(batch(range(3001), temp=temp, carrier=carrier))
@@ -86,13 +86,13 @@ def test_a_column_that_is_null_for_thousands_of_rows_keeps_its_type(log: Predict
     assert read["carrier"].combine_chunks().equals(carrier)
 
 
-def test_extra_columns_are_named_and_not_stored(log: PredictionLog) -> None:
+def test_append_names_extra_columns_and_does_not_store_them(log: PredictionLog) -> None:
     result = log.append(batch(range(2), wind=pa.array([1, 2])))
     assert result.extra_columns == ["wind"]
     assert "wind" not in only(log.read(*EVER)).column_names
 
 
-def test_a_missing_column_is_absent_again_and_an_empty_one_is_not(log: PredictionLog) -> None:
+def test_read_missing_column_is_absent_and_an_empty_one_is_not(log: PredictionLog) -> None:
     assert log.append(batch(["without"], temp=...)).missing_columns == ["temp"]
     log.append(batch(["empty"], temp=pa.nulls(1)))
     shapes = {table["id"][0].as_py(): table.column_names for table in log.read_hour(1, NOON)}
@@ -100,7 +100,7 @@ def test_a_missing_column_is_absent_again_and_an_empty_one_is_not(log: Predictio
     assert "temp" in shapes["empty"]
 
 
-def test_values_that_do_not_fit_come_back_as_they_came(log: PredictionLog) -> None:
+def test_read_returns_invalid_values_as_text(log: PredictionLog) -> None:
     texts = ["12", " 1.5 ", "twelve", "", None, "-inf", "1_000", "1,5", "nan", "\x00"]
     result = log.append(batch(range(10), temp=pa.array(texts)))
     assert result.invalid == {"temp": 5}
@@ -133,7 +133,7 @@ def test_read_valid_values_beside_invalid_ones_are_exact(store: Store) -> None:
         (pa.array(["1", "2"], pa.string_view()), [1.0, 2.0]),
     ],
 )
-def test_a_numeric_feature_takes_any_type_that_is_a_number(log: PredictionLog, column: Any, stored: list[Any]) -> None:
+def test_numeric_feature_accepts_any_number_type(log: PredictionLog, column: Any, stored: list[Any]) -> None:
     assert log.append(batch(range(2), temp=column)).invalid == {}
     assert only(log.read(*EVER))["temp"].to_pylist() == stored
 
@@ -147,7 +147,7 @@ def test_a_numeric_feature_takes_any_type_that_is_a_number(log: PredictionLog, c
         (pa.array([{"a": 1}, None]), "{'a': 1}"),
     ],
 )
-def test_a_numeric_feature_of_another_type_is_invalid_and_kept(log: PredictionLog, column: Any, kept: str) -> None:
+def test_numeric_feature_of_another_type_is_invalid_and_kept(log: PredictionLog, column: Any, kept: str) -> None:
     assert log.append(batch(range(2), temp=column)).invalid == {"temp": 1}
     assert [t["temp"][0].as_py() for t in log.read(*EVER) if t["id"][0].as_py() == "p0"] == [kept]
 
@@ -162,17 +162,17 @@ def test_a_numeric_feature_of_another_type_is_invalid_and_kept(log: PredictionLo
         (pa.nulls(2), [None, None]),
     ],
 )
-def test_a_categorical_feature_is_text(log: PredictionLog, column: Any, stored: list[Any]) -> None:
+def test_categorical_feature_is_text(log: PredictionLog, column: Any, stored: list[Any]) -> None:
     assert log.append(batch(range(2), carrier=column)).invalid == {}
     assert only(log.read(*EVER))["carrier"].to_pylist() == stored
 
 
-def test_a_category_with_a_nul_survives_although_postgresql_cannot_store_it(log: PredictionLog) -> None:
+def test_category_with_a_nul_is_read_back(log: PredictionLog) -> None:
     log.append(batch(range(2), carrier=pa.array(["A\x00A", "AA"])))
     assert sorted(v for t in log.read(*EVER) for v in t["carrier"].to_pylist()) == ["A\x00A", "AA"]
 
 
-def test_history_without_a_version_is_kept_and_not_counted(log: PredictionLog) -> None:
+def test_rows_without_version_are_stored_and_not_counted(log: PredictionLog) -> None:
     log.append(batch(["old"], version=..., score=..., prediction=...))
     assert log.dirty_hours(EVER[1]) == []
     assert log.count(*EVER) == 1
@@ -219,29 +219,27 @@ def test_nanoseconds_are_cut_off_downwards_before_1970_too(log: PredictionLog) -
         ({"version": pa.array([1.0, 1.5])}, "'version' must hold whole numbers"),
     ],
 )
-def test_a_table_without_usable_ids_times_and_versions_is_refused(
-    log: PredictionLog, columns: dict[str, Any], says: str
-) -> None:
+def test_append_unusable_ids_times_or_versions_raises(log: PredictionLog, columns: dict[str, Any], says: str) -> None:
     with pytest.raises(SchemaError, match=says):
         log.append(batch(range(2), **columns))
     assert log.count(*EVER) == 0
     assert log.dirty_hours(EVER[1]) == []
 
 
-def test_a_column_that_is_there_twice_is_refused(log: PredictionLog) -> None:
+def test_append_duplicate_column_raises(log: PredictionLog) -> None:
     table = batch(range(2))
     with pytest.raises(SchemaError, match="2 columns named 'temp'"):
         log.append(table.append_column("temp", table["temp"]))
 
 
-def test_something_that_is_no_table_is_refused(log: PredictionLog) -> None:
+def test_append_something_else_than_a_table_raises(log: PredictionLog) -> None:
     with pytest.raises(SchemaError, match="pyarrow Table, not list"):
         log.append([{"id": "a"}])
     with pytest.raises(SchemaError, match="pyarrow Table, not dict"):
         log.add_labels({"id": ["a"]})
 
 
-def test_naive_datetimes_are_refused(log: PredictionLog) -> None:
+def test_append_naive_times_raises(log: PredictionLog) -> None:
     naive = datetime(2024, 1, 1)  # noqa: DTZ001
     for call in (
         lambda: log.read(naive, NOON),
@@ -255,12 +253,12 @@ def test_naive_datetimes_are_refused(log: PredictionLog) -> None:
             call()
 
 
-def test_a_part_of_an_hour_is_not_an_hour(log: PredictionLog) -> None:
+def test_mark_counted_part_of_an_hour_raises(log: PredictionLog) -> None:
     with pytest.raises(ValueError, match="not the start of an hour"):
         log.read_hour(1, NOON + timedelta(minutes=30))
 
 
-def test_hours_become_dirty_by_version_and_clean_again(log: PredictionLog) -> None:
+def test_hours_are_dirty_by_version_until_counted(log: PredictionLog) -> None:
     log.append(batch(range(4), step=timedelta(minutes=30), version=pa.array([1, 1, 1, 2])))
     assert log.dirty_hours(EVER[1]) == [(1, NOON, 1), (1, NOON + HOUR, 1), (2, NOON + HOUR, 1)]
     assert log.dirty_hours(NOON + HOUR) == [(1, NOON, 1)], "hours that begin before"
@@ -270,7 +268,7 @@ def test_hours_become_dirty_by_version_and_clean_again(log: PredictionLog) -> No
     assert [hour for _, hour, _ in log.dirty_hours(EVER[1])] == [NOON + HOUR, NOON + HOUR]
 
 
-def test_a_mark_set_between_reading_and_cleaning_survives(log: PredictionLog) -> None:
+def test_mark_set_during_counting_stays(log: PredictionLog) -> None:
     log.append(batch(["a"]))
     [(version, hour, revision)] = log.dirty_hours(EVER[1])
     log.read_hour(version, hour)
@@ -279,7 +277,7 @@ def test_a_mark_set_between_reading_and_cleaning_survives(log: PredictionLog) ->
     assert log.dirty_hours(EVER[1]) == [(1, NOON, 2)]
 
 
-def test_a_revision_is_never_used_twice(log: PredictionLog) -> None:
+def test_revision_is_never_used_twice(log: PredictionLog) -> None:
     log.append(batch(["a"]))
     log.mark_counted(1, [(NOON, 1)])
     log.append(batch(["b"]))
@@ -289,7 +287,7 @@ def test_a_revision_is_never_used_twice(log: PredictionLog) -> None:
     assert log.dirty_hours(EVER[1]) == [(1, NOON, 2)]
 
 
-def test_two_models_do_not_meet(store: Store, log: PredictionLog) -> None:
+def test_models_do_not_share_rows(store: Store, log: PredictionLog) -> None:
     other = store.predictions("other", {"temp": "categorical"})
     log.append(batch(["a"]))
     assert other.append(batch(["a"], temp=pa.array(["hot"]))).stored == 1
@@ -298,14 +296,14 @@ def test_two_models_do_not_meet(store: Store, log: PredictionLog) -> None:
     assert log.dirty_hours(EVER[1]) == [(1, NOON, 1)]
 
 
-def test_arms_and_their_probabilities_are_kept(log: PredictionLog) -> None:
+def test_allocations_are_read_back(log: PredictionLog) -> None:
     log.append(batch(range(2), arm=pa.array(["champion", None]), allocation=pa.array([0.9, None])))
     assert log.allocations(*EVER).to_pylist() == [
         {"id": "p0", "time": NOON, "version": 1, "arm": "champion", "allocation": 0.9}
     ]
 
 
-def test_expiry_leaves_counts_and_uncounted_hours(log: PredictionLog) -> None:
+def test_expire_keeps_counts_and_uncounted_hours(log: PredictionLog) -> None:
     log.append(batch(range(3), step=HOUR))
     log.append(batch(["history"], version=...))
     log.mark_counted(1, [(NOON, 1)])
