@@ -44,8 +44,8 @@ test-integration: $(DEV) ## Run the tests against real servers: Airflow, MLflow,
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow' tests/integration
 
 test-long: $(DEV) ## Run the long suites: what is marked slow; chaos and simulations at the size that CI has time for
-	$(BIN)/python -m pytest -m slow tests/unit tests/integration
-	$(BIN)/python -m pytest tests/chaos tests/simulations
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow tests/unit tests/integration
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/chaos tests/simulations
 
 lint: $(DEV) ## Check style, formatting, types and the floors (what pre-commit and CI run)
 	$(BIN)/ruff check .

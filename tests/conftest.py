@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+# Two workers and the servers they start share the cores: threads of OpenMP that wait for each other take seconds.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 if TYPE_CHECKING:
     from keel.store import Store
 
