@@ -298,7 +298,7 @@ def test_versions_that_cannot_be_measured_are_refused_by_name(ws, versions, erro
 def test_too_few_logged_predictions_raise_an_error_that_says_what_to_do(ws):
     early = START + timedelta(hours=4, minutes=56)  # 20 an hour
     for end, got in ((early, MIN_ROWS - 1), (START, 0), (START - 9_000 * DAY, 0)):
-        with pytest.raises(InsufficientData, match=rf"`keel replay` a past\): needs at least 100 rows, got {got}$"):
+        with pytest.raises(InsufficientData, match=rf"run `keel replay`\): needs at least 100 rows, got {got}$"):
             benchmark_versions(ws, CONFIG, [1], end=end)
 
 
@@ -364,7 +364,7 @@ def test_a_version_with_changed_files_is_not_measured(ws, home):
     ws.registry.load(CONFIG, 1), ws.registry.load(CONFIG, 2)  # what was loaded before does not count
     changed.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     try:
-        with pytest.raises(ArtifactChanged, match=r"not those that were registered.* model/model\.skops"):
+        with pytest.raises(ArtifactChanged, match=r"differ from those registered.* model/model\.skops"):
             benchmark_versions(ws, CONFIG, seconds=0.1)
     finally:
         changed.write_bytes(content)
