@@ -1,4 +1,4 @@
-"""The loop's own steps are killed at each boundary: the task that runs again completes what was begun, and once."""
+"""The steps of a rollout are killed at each boundary: the task that runs again completes them, once."""
 
 from __future__ import annotations
 
@@ -60,15 +60,15 @@ def promotion(home: Path, report_id: str) -> Callable[[], str]:
     return promote
 
 
-def taking_back(home: Path) -> Callable[[], str]:
-    def take_back() -> str:
+def rolling_back(home: Path) -> Callable[[], str]:
+    def roll_back() -> str:
         with Workspace.open(home=home, environment={}) as ws:
             decision = rollout.request_rollback(
                 ws, CONFIG, reason="chaos", version=None, end=TURNED, actor="tests", run_id="run-2"
             )
             return rollout.rollback(ws, CONFIG, decision.decision_id, actor="tests", run_id="run-2").outcome
 
-    return take_back
+    return roll_back
 
 
 def world_of(home: Path) -> World:
@@ -90,7 +90,7 @@ def state(home: Path) -> tuple[int | None, int, int]:
         return deployments.read(store, "toy").production, rows.count("promote"), rows.count("rollback")
 
 
-def test_a_promotion_killed_anywhere_is_all_or_nothing_and_completed_by_its_retry(compared, fresh) -> None:
+def test_promotion_killed_anywhere_is_all_or_nothing_and_completed_by_its_retry(compared, fresh) -> None:
     _, report_id = compared
     boundaries = run(promotion(fresh(), report_id)).boundaries
     assert "after COMMIT" in boundaries
@@ -105,18 +105,18 @@ def test_a_promotion_killed_anywhere_is_all_or_nothing_and_completed_by_its_retr
         shutil.rmtree(home)
 
 
-def test_a_rollback_killed_anywhere_is_all_or_nothing_and_completed_by_its_retry(compared, fresh) -> None:
+def test_rollback_killed_anywhere_is_all_or_nothing_and_completed_by_its_retry(compared, fresh) -> None:
     _, report_id = compared
     promoted = fresh()
     run(promotion(promoted, report_id))
-    boundaries = run(taking_back(Path(shutil.copytree(promoted, promoted.parent / "once")))).boundaries
+    boundaries = run(rolling_back(Path(shutil.copytree(promoted, promoted.parent / "once")))).boundaries
     for number in some_of(boundaries):
         home = promoted.parent / f"rollback-{number}"
         shutil.copytree(promoted, home)
-        assert run(taking_back(home), kill_at=number).killed
+        assert run(rolling_back(home), kill_at=number).killed
         require_consistent(world_of(home))
         assert state(home) in ((2, 2, 0), (1, 2, 1)), boundaries[number]
-        assert run(taking_back(home)).result == "rolled_back"
+        assert run(rolling_back(home)).result == "rolled_back"
         require_consistent(world_of(home))
         assert state(home) == (1, 2, 1), boundaries[number]
         shutil.rmtree(home)
@@ -149,7 +149,7 @@ def ended(home: Path) -> int:
         return len(list(ledger.entries(store, "toy", "experiment_end")))
 
 
-def test_a_verdict_killed_anywhere_is_carried_out_once_by_its_retry(fresh) -> None:
+def test_verdict_killed_anywhere_is_carried_out_once_by_its_retry(fresh) -> None:
     tried = fresh()
     run(lambda: trying(tried))
     boundaries = run(concluding(Path(shutil.copytree(tried, tried.parent / "once")))).boundaries

@@ -112,7 +112,7 @@ def whole(ws):
     return deployments.read(ws.store, "toy"), rows, ws.registry.aliases("toy"), experiments.list_all(ws.store, "toy")
 
 
-def test_the_better_version_is_promoted_with_the_evidence_in_the_ledger(ws):
+def test_better_version_is_promoted_with_its_evidence_in_the_ledger(ws):
     plan = start(ws)
     serve(ws, CONFIG, plan, rows_of())
     early = watch(ws, 5)
@@ -138,7 +138,7 @@ def test_the_better_version_is_promoted_with_the_evidence_in_the_ledger(ws):
     assert "retrained" not in message.text
 
 
-def test_the_worse_version_is_rejected_and_the_champion_stays(ws):
+def test_worse_version_is_rejected_and_the_champion_kept(ws):
     serve(ws, CONFIG, start(ws), rows_of(better=1))
     watched = watch(ws, LATER)
     assert (watched.branch, watched.outcome) == ("end_experiment", "roll_back")
@@ -150,7 +150,7 @@ def test_the_worse_version_is_rejected_and_the_champion_stays(ws):
         start(ws, run_id="try-2")
 
 
-def test_without_a_difference_the_champion_stays_and_the_challenger_stays_a_candidate(ws):
+def test_experiment_without_a_difference_leaves_the_challenger_a_candidate(ws):
     serve(ws, CONFIG, start(ws, max_outcomes=1_200), rows_of(better=0))
     watched = watch(ws, LATER)
     assert (watched.branch, watched.outcome) == ("end_experiment", "no_difference")
@@ -160,7 +160,7 @@ def test_without_a_difference_the_champion_stays_and_the_challenger_stays_a_cand
     assert start(ws, run_id="try-2") is not None
 
 
-def test_gross_harm_rejects_the_challenger_before_the_week_is_over_and_every_look_replaces_the_last(ws):
+def test_clearly_harmful_challenger_is_rejected_before_the_minimum_duration(ws):
     serve(ws, CONFIG, start(ws), rows_of(better=1))
     for hours in (24, 48, 49):
         assert watch(ws, hours / 24).branch == "no_action"
@@ -176,7 +176,7 @@ def test_gross_harm_rejects_the_challenger_before_the_week_is_over_and_every_loo
     assert ends(ws)[-1]["look"] == report["body"]
 
 
-def test_labels_that_never_come_end_it_and_free_its_rows(ws):
+def test_experiment_without_labels_ends_at_its_maximum_duration(ws):
     plan = start(ws)
     assert plan.max_duration == 60 * DAY + CONFIG.target.label_delay
     serve(ws, CONFIG, plan, rows_of(), labels=False)
@@ -191,7 +191,7 @@ def test_labels_that_never_come_end_it_and_free_its_rows(ws):
     assert history(ws.store, "toy").experiment is None
 
 
-def test_a_split_that_is_not_the_stated_one_ends_it_without_a_verdict(ws):
+def test_unplanned_split_ends_the_experiment_without_a_verdict(ws):
     serve(ws, CONFIG, start(ws), rows_of(), challenger_share=0.7)
     watched = watch(ws, LATER)
     assert (watched.branch, watched.outcome) == ("end_experiment", "mismatch")
@@ -202,7 +202,7 @@ def test_a_split_that_is_not_the_stated_one_ends_it_without_a_verdict(ws):
     assert "ended without a verdict" in loop.compose_message(ws, CONFIG, watched, outcome).subject
 
 
-def test_a_shadow_is_judged_on_the_same_rows_and_answers_nobody(ws):
+def test_shadow_is_compared_on_the_same_rows(ws):
     plan = start(ws, mode="shadow", stages=())
     rows = rows_of()
     serve(ws, CONFIG, plan, rows)
@@ -218,7 +218,7 @@ def promote_by_hand(ws, version):
     return rollout.promote(ws, CONFIG, rollout.compare(ws, CONFIG, request).report_id, actor="bob", run_id="by-hand")
 
 
-def test_a_promotion_by_another_way_makes_it_void(ws):
+def test_promotion_outside_the_experiment_makes_it_void(ws):
     plan = start(ws)
     promote_by_hand(ws, 2)
     assert experiments.running(ws.store, "toy") is None
@@ -234,7 +234,7 @@ def test_a_promotion_by_another_way_makes_it_void(ws):
     assert deployments.read(ws.store, "toy").production == 2
 
 
-def test_a_rollback_of_its_champion_makes_it_void_and_leaves_room_for_another(ws):
+def test_rollback_of_the_champion_makes_it_void_and_another_can_start(ws):
     """The champion is on probation while it is tried against another."""
     promote_by_hand(ws, 2)
     window = loop.resolve_window(CONFIG, end=TURNED, now=TURNED)
@@ -251,7 +251,7 @@ def test_a_rollback_of_its_champion_makes_it_void_and_leaves_room_for_another(ws
     assert [end["outcome"] for end in ends(ws)] == ["void"]
 
 
-def test_a_challenger_that_is_rejected_from_elsewhere_makes_it_void(ws):
+def test_rejected_challenger_makes_the_experiment_void(ws):
     start(ws)
     deployments.append(
         ws.store,
@@ -266,7 +266,7 @@ def test_a_challenger_that_is_rejected_from_elsewhere_makes_it_void(ws):
     assert (watched.outcome, "version 2, the challenger, is rejected (no)" in watched.sentence) == ("void", True)
 
 
-def test_a_person_stops_it_and_a_verdict_of_before_does_nothing_any_more(ws):
+def test_stopped_experiment_ignores_an_earlier_verdict(ws):
     serve(ws, CONFIG, start(ws), rows_of())
     watched = watch(ws, LATER)
     for _ in range(2):  # the same run again
@@ -281,7 +281,7 @@ def test_a_person_stops_it_and_a_verdict_of_before_does_nothing_any_more(ws):
     assert statuses(ws) == {1: "production", 2: "candidate"}
 
 
-def test_a_retried_stop_does_not_stop_what_began_since(ws):
+def test_stop_that_runs_again_stops_no_later_experiment(ws):
     stop = {"actor": "ada", "run_id": "stop-1", "reason": "too dear", "now": TURNED + DAY}
     start(ws)
     rollout.stop_experiment(ws, CONFIG, **stop)
@@ -321,14 +321,14 @@ def test_a_retried_stop_does_not_stop_what_began_since(ws):
         ),
     ],
 )
-def test_what_cannot_be_tried_is_refused_by_name_and_nothing_is_written(ws, asked, error, message):
+def test_start_with_an_invalid_parameter_names_it_and_writes_nothing(ws, asked, error, message):
     before = whole(ws)
     with pytest.raises(error, match=message):
         start(ws, **asked)
     assert whole(ws) == before
 
 
-def test_a_second_experiment_on_the_model_is_refused(ws):
+def test_start_of_a_second_experiment_is_refused(ws):
     plan = start(ws)
     assert start(ws) == plan  # the same run again
     before = whole(ws)
@@ -337,18 +337,18 @@ def test_a_second_experiment_on_the_model_is_refused(ws):
     assert whole(ws) == before
 
 
-def test_a_model_that_nothing_can_be_promoted_of_tries_nothing(ws):
+def test_start_for_a_model_without_retrain_is_refused(ws):
     with pytest.raises(ExperimentRefused, match=r"has no section retrain, so there is no toy\.promote"):
         start(ws, CONFIG.model_copy(update={"retrain": None}), challenger=2, stages=HALF)
     assert experiments.list_all(ws.store, "toy") == []
 
 
-def test_a_model_without_a_production_version_has_nothing_to_try_against(tmp_path):
+def test_start_without_a_production_version_is_refused(tmp_path):
     with Workspace.open(home=tmp_path, environment={}) as ws, pytest.raises(NoProductionVersion, match="toy.retrain"):
         start(ws)
 
 
-def test_a_changed_artifact_is_never_tried(ws):
+def test_start_with_a_changed_artifact_is_refused(ws):
     from tests.support.toy_versions import files_of
 
     model = next(path for name, path in files_of(ws.registry, 2).items() if name.endswith("model.skops"))
@@ -363,7 +363,7 @@ def test_a_changed_artifact_is_never_tried(ws):
     assert whole(ws) == before
 
 
-def test_a_verdict_that_was_cut_short_is_carried_out_by_its_retry_and_once(ws, monkeypatch):
+def test_interrupted_verdict_is_completed_by_its_retry_once(ws, monkeypatch):
     serve(ws, CONFIG, start(ws), rows_of())
     watched = watch(ws, LATER)
 
@@ -384,7 +384,7 @@ def test_a_verdict_that_was_cut_short_is_carried_out_by_its_retry_and_once(ws, m
     assert len([r for r in ledger.entries(ws.store, "toy", "promote") if r.body["to"]["production"] == 2]) == 1
 
 
-def test_what_a_task_says_of_a_verdict_is_no_evidence(ws):
+def test_conclude_reads_the_stored_decision_and_nothing_else(ws):
     plan = start(ws)
     serve(ws, CONFIG, plan, rows_of(better=1))
     verdict = watch(ws, LATER)
@@ -444,12 +444,12 @@ def agree(ws, config, comparison, *, by):
     )
 
 
-def test_where_a_person_must_agree_the_verdict_is_what_they_are_asked_about(ws):
+def test_approval_after_an_experiment_shows_its_verdict(ws):
     offered = offer(ws)
     assert ws.registry.aliases("toy") == {"production": 1, "staging": 2}
     asked = ask(ws, ASKED, offered.experiment_id)
     assert (asked.next, asked.basis, asked.requested_by) == ("stage", "experiment", "bob")
-    assert "Tried in production" in rollout.approval_request(ws, ASKED, asked.report_id)["body"]
+    assert "Experiment in production" in rollout.approval_request(ws, ASKED, asked.report_id)["body"]
     with pytest.raises(NotApproved, match="no person has approved this comparison"):
         rollout.promote(ws, ASKED, asked.report_id, **BY)
     agree(ws, ASKED, asked, by="grace")
@@ -458,7 +458,7 @@ def test_where_a_person_must_agree_the_verdict_is_what_they_are_asked_about(ws):
 
 
 @pytest.mark.parametrize("by", ["ada", "bob", "trainer"])
-def test_who_started_the_experiment_has_asked_for_what_comes_of_it(ws, by):
+def test_person_who_started_the_experiment_counts_as_a_requester(ws, by):
     """``ada`` has started it, ``bob`` asks for the promotion, ``trainer`` had the version trained."""
     asked = ask(ws, SECOND, offer(ws, SECOND).experiment_id)
     with pytest.raises(NotApproved, match=f"{by} requested this promotion"):
@@ -466,7 +466,7 @@ def test_who_started_the_experiment_has_asked_for_what_comes_of_it(ws, by):
     agree(ws, SECOND, asked, by="grace")
 
 
-def test_an_old_experiment_and_one_of_other_versions_are_no_evidence(ws):
+def test_old_and_unknown_experiments_are_no_evidence(ws):
     offered = offer(ws)
     late = ask(ws, ASKED, offered.experiment_id, end=TURNED + 30 * DAY)
     assert (late.verdict, late.next) == ("inconclusive", "keep_champion")
@@ -475,7 +475,7 @@ def test_an_old_experiment_and_one_of_other_versions_are_no_evidence(ws):
         ask(ws, ASKED, "experiment-9", run_id="promote-2")
 
 
-def test_an_old_experiment_does_not_become_young_by_asking_for_a_day_in_the_past(ws):
+def test_old_experiment_stays_old_for_a_request_in_the_past(ws):
     offered = offer(ws)
     ws.predictions(CONFIG).append(toy_rows(TURNED + 30 * DAY, days=1).drop_columns(["label"]))
     late = ask(ws, ASKED, offered.experiment_id)
@@ -483,7 +483,7 @@ def test_an_old_experiment_does_not_become_young_by_asking_for_a_day_in_the_past
     assert "promotion.max_label_age" in late.reason
 
 
-def test_an_experiment_that_did_not_show_it_is_no_evidence(ws):
+def test_experiment_without_a_pass_is_no_evidence(ws):
     plan = start(ws)
     with pytest.raises(ExperimentRefused, match="no evidence for version 2: it is still running"):
         ask(ws, CONFIG, plan.experiment_id)
@@ -492,7 +492,7 @@ def test_an_experiment_that_did_not_show_it_is_no_evidence(ws):
         ask(ws, CONFIG, plan.experiment_id, run_id="promote-2")
 
 
-def test_what_nobody_has_asked_for_does_not_rest_on_an_experiment(ws):
+def test_comparison_after_a_training_rests_on_no_experiment(ws):
     """A task says of a training's challenger that an experiment speaks for it."""
     plan = start(ws)
     trained = next(d["body"] for d in ws.store.decisions.list("toy") if d["action"] == "retrain")
@@ -517,7 +517,7 @@ def slice_of(start):
     return {"start": start.isoformat(), "end": (start + 6 * DAY).isoformat(), "rows": 1, "sha256": "0"}
 
 
-def test_a_policy_that_asks_for_more_by_now_is_heeded(ws):
+def test_stricter_policy_at_the_verdict_prevents_the_promotion(ws):
     serve(ws, CONFIG, start(ws), rows_of())
     stricter = CONFIG.with_overrides({"promotion.margin": 0.5})
     watched = watch(ws, LATER, stricter)
@@ -527,7 +527,7 @@ def test_a_policy_that_asks_for_more_by_now_is_heeded(ws):
     assert statuses(ws) == {1: "production", 2: "candidate"}
 
 
-def test_the_label_delay_is_that_of_the_start_and_a_longer_one_by_now_is_heeded(ws):
+def test_label_delay_is_fixed_at_the_start_and_a_longer_one_prevents_the_promotion(ws):
     """Or its outcomes would come in another order, and what was shown would be tried a second time."""
     plan = start(ws)
     serve(ws, CONFIG, plan, rows_of())
@@ -553,7 +553,7 @@ def delayed(hours):
         ({"promotion.max_size_mb": 1e-6}, False, "rejected"),
     ],
 )
-def test_what_else_the_policy_asks_for_can_take_a_pass_away(ws, policy, passes, status):
+def test_other_requirements_of_the_policy_can_take_a_pass_away(ws, policy, passes, status):
     config = CONFIG.with_overrides(policy)
     serve(ws, config, start(ws, config), rows_of())
     watched = watch(ws, LATER, config)
@@ -562,7 +562,7 @@ def test_what_else_the_policy_asks_for_can_take_a_pass_away(ws, policy, passes, 
     assert statuses(ws)[2] == status
 
 
-def test_a_version_that_is_tried_is_not_pruned(ws):
+def test_versions_of_a_running_experiment_are_not_pruned(ws):
     from keel.deployments.version_retention import prune
 
     config = CONFIG.with_overrides({"promotion.keep_versions": "0s"})
@@ -572,7 +572,7 @@ def test_a_version_that_is_tried_is_not_pruned(ws):
     assert [d.version for d in prune(ws.store, ws.registry, config, now=NEVER, actor="keel", dry_run=True)] == [2]
 
 
-def test_the_probation_comes_first_and_the_experiment_follows(ws):
+def test_watch_deployment_evaluates_the_probation_before_the_experiment(ws):
     """One thing a run: what was found by hand is told with whatever the run leads to."""
     serve(ws, CONFIG, start(ws), rows_of())
     found = ("The alias staging was moved by hand.",)
@@ -587,7 +587,7 @@ def test_the_probation_comes_first_and_the_experiment_follows(ws):
     assert "moved by hand" in loop.compose_message(ws, CONFIG, looked, outcome).text
 
 
-def test_a_whole_experiment_on_either_database(tmp_path, store_url):
+def test_whole_experiment_on_each_database(tmp_path, store_url):
     with Workspace.open(home=tmp_path / "home", store_url=store_url, environment={}) as ws:
         prepare(ws)
         plan = start(ws)

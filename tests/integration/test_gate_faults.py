@@ -1,4 +1,4 @@
-"""Whatever goes wrong around a comparison, for whatever metric: nothing is promoted, and the reason is said."""
+"""Faults around a comparison promote nothing, whatever the metric, and the error names the cause."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def world(judged, tmp_path):
         yield ws, config, training
 
 
-def test_without_any_fault_the_challenger_is_promoted(world):
+def test_comparison_without_a_fault_promotes_the_challenger(world):
     """The other tests of this module would be worth nothing if it were not."""
     ws, config, training = world
     comparison = rollout.compare(ws, config, training)
@@ -149,7 +149,7 @@ def timeout(ws, config, patch):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_fault_promotes_nothing(world, monkeypatch, fault, raised):
+def test_comparison_with_a_fault_promotes_nothing(world, monkeypatch, fault, raised):
     ws, config, training = world
     rows = len(list(ledger.entries(ws.store)))
     broken, policy = fault(ws, config, monkeypatch)
@@ -169,7 +169,7 @@ def test_a_fault_promotes_nothing(world, monkeypatch, fault, raised):
 
 
 @pytest.mark.parametrize("share", [0.001, 0.5])
-def test_rows_that_only_one_version_can_score_do_not_decide(world, monkeypatch, share):
+def test_rows_that_only_one_version_can_score_do_not_count(world, monkeypatch, share):
     """A challenger must not win by failing on the rows it would lose."""
     ws, config, training = world
     scores_of(np.nan, monkeypatch, share=share)

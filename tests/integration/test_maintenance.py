@@ -59,7 +59,7 @@ def retrain_on(ws: Workspace, end: datetime) -> None:
     loop.retrain(ws, CONFIG, decision, **BY)
 
 
-def test_rows_expire_and_what_was_counted_and_summed_of_them_stays(ws: Workspace) -> None:
+def test_expired_rows_leave_their_counts_and_sums(ws: Workspace) -> None:
     log = ws.predictions(CONFIG)
     grid = ws.registry.grid("toy", 1)
     expected = sum(count_hours(grid, log.read(NOW, HORIZON, 1)).values(), start=Counts.zero(grid))

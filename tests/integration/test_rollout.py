@@ -1,4 +1,4 @@
-"""Into production and back, on a real store and a real registry, with a model whose truth is known."""
+"""Promotion, probation and rollback on a real store and registry, with a model whose truth is known."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def ask(ws, config=CONFIG, *, version=None, force=False, end=TURNED + 3 * DAY, a
     )
 
 
-def take_back(ws, *, version=None, run_id="rollback-1", actor="ada"):
+def roll_back(ws, *, version=None, run_id="rollback-1", actor="ada"):
     decision = rollout.request_rollback(
         ws, CONFIG, reason="customers complain", version=version, end=TURNED, actor=actor, run_id=run_id
     )
@@ -104,7 +104,7 @@ def statuses(ws):
     return {v.version: v.tags["keel.status"] for v in ws.registry.versions("toy")}
 
 
-def test_a_promotion_says_everything_in_the_ledger(ws):
+def test_promote_records_versions_evidence_and_probation_in_the_ledger(ws):
     comparison = challenge(ws)
     assert (comparison.verdict, comparison.next) == ("pass", "promote")
     rollout.promote(ws, CONFIG, comparison.report_id, **BY)
@@ -118,7 +118,7 @@ def test_a_promotion_says_everything_in_the_ledger(ws):
     assert history(ws.store, "toy").probation.until == TURNED + 7 * DAY
 
 
-def test_without_a_persons_approval_nothing_is_promoted(ws):
+def test_promote_without_approval_changes_nothing(ws):
     comparison = challenge(ws, ASKED)
     assert comparison.next == "stage"
     before = whole(ws)
@@ -127,7 +127,7 @@ def test_without_a_persons_approval_nothing_is_promoted(ws):
     assert whole(ws) == before
 
 
-def test_an_offered_version_is_staged_and_promoted_once_somebody_agrees(ws):
+def test_staged_version_is_promoted_once_a_person_approves(ws):
     comparison = challenge(ws, ASKED)
     assert rollout.stage(ws, ASKED, comparison.report_id, **BY).outcome == "staged"
     assert rollout.stage(ws, ASKED, comparison.report_id, **BY).outcome == "staged"
@@ -154,7 +154,7 @@ def test_an_offered_version_is_staged_and_promoted_once_somebody_agrees(ws):
         (SECOND, "tests", "another person must approve it"),
     ],
 )
-def test_an_approval_that_does_not_count_is_refused(ws, config, by, message):
+def test_approve_by_an_invalid_approver_is_refused(ws, config, by, message):
     """``tests`` has had the version trained, ``ada`` asks for its promotion."""
     rollout.stage(ws, config, challenge(ws, config).report_id, **BY)
     comparison = rollout.compare(ws, config, ask(ws, config))
@@ -166,7 +166,7 @@ def test_an_approval_that_does_not_count_is_refused(ws, config, by, message):
     assert whole(ws) == before
 
 
-def test_an_approval_counts_for_its_own_comparison_and_generation_only(ws):
+def test_approval_is_valid_for_its_comparison_and_generation_only(ws):
     comparison = challenge(ws, ASKED)
     agree(ws, ASKED, comparison, by="grace")
     other = challenge(ws, ASKED.with_overrides({"retrain.seed": 1}), run_id="run-2")
@@ -178,7 +178,7 @@ def test_an_approval_counts_for_its_own_comparison_and_generation_only(ws):
     assert deployments.read(ws.store, "toy").production == 1
 
 
-def test_an_approver_who_is_taken_off_the_list_does_not_count_any_more(ws):
+def test_approval_by_a_removed_approver_is_invalid(ws):
     comparison = challenge(ws, ASKED)
     agree(ws, ASKED, comparison, by="grace")
     with pytest.raises(NotApproved, match="grace is not among"):
@@ -186,7 +186,7 @@ def test_an_approver_who_is_taken_off_the_list_does_not_count_any_more(ws):
 
 
 @pytest.mark.parametrize(("by", "status"), [("grace", "rejected"), (None, "candidate")])
-def test_a_no_and_a_silence_leave_production_as_it_was(ws, by, status):
+def test_decline_and_missing_answer_leave_production_unchanged(ws, by, status):
     comparison = challenge(ws, ASKED)
     rollout.stage(ws, ASKED, comparison.report_id, **BY)
     outcome = agree(ws, ASKED, comparison, by=by, approved=False)
@@ -217,7 +217,7 @@ def test_promote_an_unknown_comparison_changes_nothing(ws, report_id):
     assert whole(ws) == before
 
 
-def test_what_a_task_says_of_a_request_changes_nothing_of_it(ws):
+def test_compare_reads_the_stored_request_and_ignores_forged_fields(ws):
     """Whoever forces says which version, and whoever asks has asked."""
     config = CONFIG.with_overrides({"promotion.margin": 0.9})
     other, wanted = challenge(ws, config), challenge(ws, config, end=TURNED - DAY, run_id="run-2")
@@ -231,7 +231,7 @@ def test_what_a_task_says_of_a_request_changes_nothing_of_it(ws):
     assert "ada forces the promotion: it is time" in found.sentence
 
 
-def test_a_report_of_another_kind_or_model_is_no_comparison(ws):
+def test_promote_a_report_of_another_kind_is_refused(ws):
     decision, _ = check(ws, TURNED)
     drift = next(r["report_id"] for r in ws.store.reports.list("toy", "drift"))
     with pytest.raises(NotShownBetter, match="has no comparison"):
@@ -239,7 +239,7 @@ def test_a_report_of_another_kind_or_model_is_no_comparison(ws):
     assert decision.action == "retrain"
 
 
-def test_a_version_that_may_not_be_promoted_is_refused_with_the_way_out(ws):
+def test_request_promotion_of_an_ineligible_version_names_the_way_out(ws):
     rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
     window = loop.resolve_window(CONFIG, end=TURNED, now=TURNED)
     decision = loop.request_retrain(ws, CONFIG, window=window, reason="again", run_id="run-2")
@@ -255,13 +255,13 @@ def test_a_version_that_may_not_be_promoted_is_refused_with_the_way_out(ws):
     ):
         with pytest.raises(NotPromotable, match=message):
             ask(ws, version=version)
-    take_back(ws)
+    roll_back(ws)
     with pytest.raises(NotPromotable, match=r"is quarantined \(customers complain\).*keel versions reinstate toy 2"):
         ask(ws, version=2)
     assert before[0].production == 2
 
 
-def test_a_version_that_does_not_fit_the_features_in_production_is_refused(ws):
+def test_promote_a_version_that_does_not_fit_the_features_is_refused(ws):
     comparison = challenge(ws)
     before = whole(ws)
     without = CONFIG.model_copy(update={"features": {"x": "numeric", "colour": "categorical"}})
@@ -270,7 +270,7 @@ def test_a_version_that_does_not_fit_the_features_in_production_is_refused(ws):
     assert whole(ws) == before
 
 
-def test_without_labels_in_the_holdout_nothing_is_concluded(ws):
+def test_compare_without_labels_in_the_holdout_is_inconclusive(ws):
     comparison = challenge(ws, ASKED)
     rollout.stage(ws, ASKED, comparison.report_id, **BY)
     later = rollout.compare(ws, ASKED, ask(ws, ASKED, end=TURNED + 60 * DAY))
@@ -281,35 +281,35 @@ def test_without_labels_in_the_holdout_nothing_is_concluded(ws):
         rollout.promote(ws, ASKED, later.report_id, **BY)
 
 
-def test_rollback_restores_the_version_before_and_a_second_one_has_nothing_to_go_to(ws):
+def test_rollback_restores_the_previous_version_and_a_second_one_is_refused(ws):
     rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
-    outcome = take_back(ws)
+    outcome = roll_back(ws)
     assert (outcome.outcome, outcome.version) == ("rolled_back", 1)
     assert deployments.read(ws.store, "toy").production == 1
     assert ws.registry.aliases("toy") == {"production": 1}
     assert statuses(ws) == {1: "production", 2: "quarantined"}
     before = whole(ws)
-    assert take_back(ws).version == 1  # the same run again has done it
+    assert roll_back(ws).version == 1  # the same run again has done it
     with pytest.raises(NothingToRollBackTo, match="version 1 has no previous version; .*: none"):
-        take_back(ws, run_id="rollback-2")
+        roll_back(ws, run_id="rollback-2")
     with pytest.raises(NothingToRollBackTo, match="version 2 is quarantined"):
-        take_back(ws, version=2, run_id="rollback-3")
+        roll_back(ws, version=2, run_id="rollback-3")
     with pytest.raises(NothingToRollBackTo, match="version 7 is not known"):
-        take_back(ws, version=7, run_id="rollback-4")
+        roll_back(ws, version=7, run_id="rollback-4")
     assert whole(ws) == before
 
 
-def test_a_registry_that_is_down_does_not_hold_up_a_rollback(ws, cut_off):
+def test_rollback_without_a_registry_changes_the_deployment(ws, cut_off):
     rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
     with pytest.raises(RegistryUnavailable):
-        take_back(cut_off)
+        roll_back(cut_off)
     assert deployments.read(ws.store, "toy").production == 1
     assert ws.registry.aliases("toy")["production"] == 2
     assert rollout.reconcile(ws, CONFIG, actor="tests", run_id="reconcile").completed
     assert ws.registry.aliases("toy") == {"production": 1}
 
 
-def test_a_registry_that_is_down_before_the_swap_changes_nothing(ws, cut_off):
+def test_promote_without_a_registry_changes_nothing(ws, cut_off):
     comparison = challenge(ws)
     before = whole(ws)
     with pytest.raises(RegistryUnavailable):
@@ -317,7 +317,7 @@ def test_a_registry_that_is_down_before_the_swap_changes_nothing(ws, cut_off):
     assert whole(ws) == before
 
 
-def test_a_registry_that_goes_away_after_the_swap_is_caught_up_with(ws, monkeypatch):
+def test_promote_interrupted_after_the_change_is_completed_by_its_retry(ws, monkeypatch):
     comparison = challenge(ws)
 
     def away(*_):
@@ -335,7 +335,7 @@ def test_a_registry_that_goes_away_after_the_swap_is_caught_up_with(ws, monkeypa
     assert len(list(ledger.entries(ws.store))) == rows
 
 
-def test_a_changed_artifact_never_goes_into_production(ws):
+def test_promote_a_changed_artifact_is_refused(ws):
     comparison = challenge(ws)
     source = ws.registry.client.get_model_version_download_uri("toy", "2")
     model = Path(source.removeprefix("file://")) / "model.skops"
@@ -359,7 +359,7 @@ def force_nonsense(ws, run_id="run-3"):
     return rollout.promote(ws, CONFIG, forced.report_id, actor="ada", run_id=f"force-{run_id}")
 
 
-def test_harm_on_probation_takes_the_version_back_and_keeps_it_from_coming_back(ws):
+def test_harm_on_probation_rolls_back_and_quarantines_the_version(ws):
     rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
     bad = force_nonsense(ws).version
     live(ws, toy_rows(TURNED, days=3, flip=True, seed=5), days=3, start=TURNED)
@@ -378,7 +378,7 @@ def test_harm_on_probation_takes_the_version_back_and_keeps_it_from_coming_back(
         ask(ws, version=bad, force=True, run_id="force-again")
 
 
-def test_surviving_probation_confirms_the_version_once(ws):
+def test_passed_probation_is_confirmed_once(ws):
     rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
     live(ws, toy_rows(TURNED, days=8, flip=True, seed=6), days=8, start=TURNED)
     early = rollout.watch(ws, CONFIG, end=TURNED + 3 * DAY, run_id="watch-1")
@@ -392,7 +392,7 @@ def test_surviving_probation_confirms_the_version_once(ws):
     assert rollout.watch(ws, CONFIG, end=TURNED + 8 * DAY, run_id="watch-3").branch == "no_action"
 
 
-def test_a_probation_without_labels_goes_on_is_told_once_and_ends(ws):
+def test_probation_without_labels_is_extended_notified_once_and_ended(ws):
     rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
     unlabelled = toy_rows(TURNED, days=8, flip=True, seed=6)
     unlabelled = unlabelled.set_column(
@@ -418,7 +418,7 @@ def test_a_probation_without_labels_goes_on_is_told_once_and_ends(ws):
     assert rollout.watch(ws, CONFIG, end=since + 30 * DAY, run_id="watch-4").branch == "no_action"
 
 
-def test_labels_that_come_in_the_extension_end_a_probation(ws):
+def test_probation_passes_with_labels_of_its_extension(ws):
     """Forty labels a day are too few in seven days, and enough in four weeks."""
     rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
     rows = toy_rows(TURNED, days=25, flip=True, seed=6)
@@ -429,7 +429,7 @@ def test_labels_that_come_in_the_extension_end_a_probation(ws):
     assert (watched.verdict, watched.branch) == ("survived", "confirm")
 
 
-def test_an_alias_that_was_moved_by_hand_is_adopted_and_told(ws):
+def test_alias_moved_outside_keel_is_adopted_and_notified(ws):
     rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
     ws.registry.set_aliases("toy", {"production": 1})
     found = rollout.reconcile(ws, CONFIG, actor="keel", run_id="reconcile")
@@ -441,7 +441,7 @@ def test_an_alias_that_was_moved_by_hand_is_adopted_and_told(ws):
     assert Status.PRODUCTION is history(ws.store, "toy").status(1)
 
 
-def test_a_rollback_that_nobody_has_decided_takes_nothing_back(ws):
+def test_rollback_without_a_stored_decision_changes_nothing(ws):
     rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
     live(ws, toy_rows(TURNED, days=3, flip=True, seed=5), days=2, start=TURNED)
     watched = rollout.watch(ws, CONFIG, end=TURNED + 2 * DAY, run_id="watch-1")

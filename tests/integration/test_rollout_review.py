@@ -1,4 +1,4 @@
-"""Steps into production and back that are taken twice, late, at once, or with forged references."""
+"""Steps of a rollout that run twice, late or at the same time as others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.integration.test_rollout import (
     ask,
     challenge,
     force_nonsense,
-    take_back,
+    roll_back,
     turned,
     ws,
 )
@@ -52,20 +52,20 @@ def actions(ws):
 
 
 @pytest.mark.parametrize("by", ["grace", None])
-def test_a_late_no_or_silence_gives_no_version_another_station(ws, by):
+def test_late_decline_leaves_the_status_of_a_promoted_version(ws, by):
     """One run still waits for an answer when another has promoted the version, and taken it back."""
     waiting = challenge(ws, ASKED)
     agree(ws, ASKED, waiting, by="grace")
     rollout.promote(ws, ASKED, waiting.report_id, **BY)
     answer(ws, ASKED, waiting, by=by, approved=False)
     assert history(ws.store, "toy").status(2) is Status.PRODUCTION
-    take_back(ws)
+    roll_back(ws)
     answer(ws, ASKED, waiting, by=by, approved=False, at=ANSWERED + DAY)
     assert history(ws.store, "toy").status(2) is Status.QUARANTINED
     assert actions(ws).count("decline") == 2
 
 
-def test_each_no_counts_also_the_same_persons_to_the_same_version(ws):
+def test_every_decline_counts_also_by_the_same_person(ws):
     first = challenge(ws, ASKED)
     answer(ws, ASKED, first, by="grace", approved=False)
     versions.reinstate(ws.store, ws.registry, "toy", 2, reason="a mistake", actor="ada", now=now_utc())
@@ -78,14 +78,14 @@ def test_each_no_counts_also_the_same_persons_to_the_same_version(ws):
     assert actions(ws).count("decline") == 2
 
 
-def test_an_answer_that_is_recorded_again_adds_no_row(ws):
+def test_approve_recorded_again_adds_no_row(ws):
     comparison = challenge(ws, ASKED)
     agree(ws, ASKED, comparison, by="grace")
     assert agree(ws, ASKED, comparison, by="grace").outcome == "approved"
     assert actions(ws).count("approve") == 1
 
 
-def test_a_yes_does_not_count_when_the_question_was_asked_again_without_one(ws):
+def test_approval_is_invalid_after_a_repeated_question_without_one(ws):
     comparison = challenge(ws, ASKED)
     agree(ws, ASKED, comparison, by="grace")
     answer(ws, ASKED, comparison, by=None, approved=False, at=ANSWERED + DAY)
@@ -95,7 +95,7 @@ def test_a_yes_does_not_count_when_the_question_was_asked_again_without_one(ws):
     assert rollout.promote(ws, ASKED, comparison.report_id, **BY).outcome == "promoted"
 
 
-def test_a_yes_to_another_deployment_is_named_as_what_it_is(ws):
+def test_approval_of_another_generation_is_named_in_the_error(ws):
     comparison = challenge(ws, ASKED)
     agree(ws, ASKED, comparison, by="grace")
     rollout.stage(ws, ASKED, comparison.report_id, **BY)
@@ -103,7 +103,7 @@ def test_a_yes_to_another_deployment_is_named_as_what_it_is(ws):
         rollout.promote(ws, ASKED, comparison.report_id, **BY)
 
 
-def test_who_offered_another_version_instead_may_still_approve_this_one(ws):
+def test_person_who_staged_another_version_may_approve_this_one(ws):
     first = challenge(ws, SECOND)
     rollout.stage(ws, SECOND, first.report_id, actor="ada", run_id="run-1")
     other = challenge(ws, SECOND.with_overrides({"retrain.seed": 1}), run_id="run-2")
@@ -112,7 +112,7 @@ def test_who_offered_another_version_instead_may_still_approve_this_one(ws):
     assert agree(ws, SECOND, comparison, by="carol").outcome == "approved"
 
 
-def test_a_confirmation_that_runs_again_has_been_made(ws):
+def test_confirm_again_adds_no_row(ws):
     rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
     live(ws, toy_rows(TURNED, days=8, flip=True, seed=6), days=8, start=TURNED)
     watched = rollout.watch(ws, CONFIG, end=TURNED + 8 * DAY, run_id="watch-1")
@@ -121,7 +121,7 @@ def test_a_confirmation_that_runs_again_has_been_made(ws):
     assert actions(ws).count("confirm") == 1
 
 
-def test_a_confirmation_ends_no_probation_but_its_own(ws, monkeypatch):
+def test_confirm_ends_no_other_probation(ws, monkeypatch):
     """Another version goes into production between reading and writing."""
     first = challenge(ws)
     other = challenge(ws, CONFIG.with_overrides({"retrain.seed": 1}), run_id="run-2")
@@ -143,10 +143,10 @@ def test_a_confirmation_ends_no_probation_but_its_own(ws, monkeypatch):
     assert history(ws.store, "toy").probation.version == 3
 
 
-def test_a_run_that_has_taken_one_version_back_still_takes_back_another(ws):
+def test_rollback_by_a_run_that_rolled_back_another_version_before(ws):
     """Names of runs are people's to give, and a run that is cleared keeps its own."""
     rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
-    assert take_back(ws).version == 1
+    assert roll_back(ws).version == 1
     other = challenge(ws, CONFIG.with_overrides({"retrain.seed": 1}), run_id="run-2")
     bad = rollout.promote(ws, CONFIG, other.report_id, **BY).version
     report = StoredProbationReport(verdict="harm", sentence="harm")
@@ -170,7 +170,7 @@ def test_a_run_that_has_taken_one_version_back_still_takes_back_another(ws):
     assert actions(ws).count("rollback") == 2
 
 
-def test_harm_goes_back_to_the_version_it_was_compared_with(ws):
+def test_rollback_after_harm_goes_to_the_version_it_was_compared_with(ws):
     rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
     bad = force_nonsense(ws).version
     ws.registry.set_aliases("toy", {"previous": 1})
@@ -182,16 +182,16 @@ def test_harm_goes_back_to_the_version_it_was_compared_with(ws):
     assert rollout.rollback(ws, CONFIG, watched.decision_id, actor="keel", run_id="watch-1").version == 2
 
 
-def test_a_version_that_is_gone_back_to_goes_on_with_a_probation_it_has_not_survived(ws):
+def test_rollback_resumes_an_interrupted_probation(ws):
     rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
     force_nonsense(ws)
-    take_back(ws)
+    roll_back(ws)
     probation = history(ws.store, "toy").probation
     assert (probation.version, probation.previous, probation.since) == (2, 1, TURNED)
     assert probation.until == TURNED + CONFIG.promotion.probation
 
 
-def test_probation_begins_when_people_have_agreed_and_not_when_they_were_asked(ws):
+def test_probation_begins_at_the_approval_and_not_at_the_request(ws):
     comparison = challenge(ws, ASKED)
     live(ws, toy_rows(TURNED, days=9, flip=True, seed=6), days=9, start=TURNED)  # they took nine days
     agree(ws, ASKED, comparison, by="grace")
@@ -201,7 +201,7 @@ def test_probation_begins_when_people_have_agreed_and_not_when_they_were_asked(w
     assert probation.until == TURNED + 9 * DAY + CONFIG.promotion.probation
 
 
-def test_a_champion_that_cannot_be_scored_does_not_keep_every_other_version_out(ws):
+def test_champion_that_cannot_be_scored_can_be_replaced_by_force(ws):
     """The way out of a broken production version that has no previous one."""
     comparison = challenge(ws)
     ws.registry.client.delete_model_version("toy", "1")
@@ -214,7 +214,7 @@ def test_a_champion_that_cannot_be_scored_does_not_keep_every_other_version_out(
     assert deployments.read(ws.store, "toy").production == 2
 
 
-def test_an_old_run_that_is_cleared_keeps_the_champion_of_today(ws):
+def test_old_run_that_is_cleared_keeps_the_current_champion(ws):
     first = challenge(ws)
     rollout.promote(ws, CONFIG, first.report_id, **BY)
     challenge(ws, CONFIG.with_overrides({"retrain.seed": 1}), run_id="run-2")

@@ -1,4 +1,4 @@
-"""What a night deletes: rows that are old enough, were counted and summed, and that nothing is judged by any more."""
+"""Maintenance: rows expire when they are old enough, counted, summed and no longer needed."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def days_of(log: PredictionLog) -> list[int]:
     return sorted({(time - START).days for time in log.labelled(*EVER)["time"].to_pylist()})
 
 
-def test_rows_that_are_old_enough_go_with_their_labels_and_the_rest_stays(ws: Workspace, log: PredictionLog) -> None:
+def test_expire_rows_deletes_old_rows_with_their_labels_only(ws: Workspace, log: PredictionLog) -> None:
     history(log, 0, 49, 50, 99)
     log.add_labels(labels({"nobody": 1.0}, observed_at=START))
     log.add_labels(labels({"not yet": 1.0}, observed_at=NOW))
@@ -87,7 +87,7 @@ def test_rows_that_are_old_enough_go_with_their_labels_and_the_rest_stays(ws: Wo
     )
 
 
-def test_without_a_retention_nothing_expires(ws: Workspace, log: PredictionLog) -> None:
+def test_expire_rows_without_a_retention_deletes_nothing(ws: Workspace, log: PredictionLog) -> None:
     history(log, 0, 99)
     done = maintenance.expire_rows(ws, toy_config(), now=NOW)
     assert (done.deleted, done.before) == (0, None)
@@ -95,7 +95,7 @@ def test_without_a_retention_nothing_expires(ws: Workspace, log: PredictionLog) 
     assert days_of(log) == [0, 99]
 
 
-def test_what_cannot_be_counted_stays_and_is_told(ws: Workspace, log: PredictionLog) -> None:
+def test_expire_rows_keeps_rows_that_cannot_be_counted_and_says_so(ws: Workspace, log: PredictionLog) -> None:
     history(log, 0)
     history(log, 1, version=7)
     done = maintenance.expire_rows(ws, CONFIG, now=NOW)
@@ -113,7 +113,7 @@ class Lost(Registry):
         return [SimpleNamespace(version=1)]
 
 
-def test_what_nobody_can_ever_count_goes_with_its_age_and_is_told(ws: Workspace, log: PredictionLog) -> None:
+def test_expire_rows_deletes_rows_of_a_lost_version_uncounted_and_says_so(ws: Workspace, log: PredictionLog) -> None:
     ws = replace(ws, registry=Lost(f"sqlite:///{ws.home / 'mlflow.db'}"))
     history(log, 0, 60, version=7)
     history(log, 1, version=1)
@@ -129,7 +129,7 @@ def test_what_nobody_can_ever_count_goes_with_its_age_and_is_told(ws: Workspace,
     assert maintenance.verify_store(ws) == maintenance.VerifiedStore(faults=0)
 
 
-def test_an_hour_that_is_kept_past_its_age_still_takes_rows_and_labels(ws: Workspace, log: PredictionLog) -> None:
+def test_hour_kept_past_its_age_accepts_rows_and_labels(ws: Workspace, log: PredictionLog) -> None:
     history(log, 0, version=7)
     maintenance.expire_rows(ws, CONFIG, now=NOW)
     late = toy_rows(START, days=1 / 24, per_hour=5, seed=1)
@@ -142,7 +142,7 @@ def test_an_hour_that_is_kept_past_its_age_still_takes_rows_and_labels(ws: Works
     assert (known["predictions"], known["n"]) == (9, 5)
 
 
-def test_a_label_that_comes_too_late_says_so_and_changes_nothing(ws: Workspace, log: PredictionLog) -> None:
+def test_label_of_an_expired_row_is_counted_as_expired_and_changes_nothing(ws: Workspace, log: PredictionLog) -> None:
     rows = toy_rows(START, days=1 / 24, per_hour=4)
     log.append(rows.drop_columns(["label"]).append_column("version", pa.array([1] * 4, pa.int64())))
     log.mark_counted(1, [(START, 1)])
@@ -161,7 +161,7 @@ def test_a_label_that_comes_too_late_says_so_and_changes_nothing(ws: Workspace, 
 
 
 @pytest.mark.parametrize("kept", ["10d", None])
-def test_labels_that_find_no_prediction_are_not_kept_for_ever(ws: Workspace, log: PredictionLog, kept: Any) -> None:
+def test_expire_rows_deletes_unmatched_labels_by_their_own_age(ws: Workspace, log: PredictionLog, kept: Any) -> None:
     history(log, 0)
     log.add_labels(labels({"nobody": 1.0}, observed_at=NOW - 11 * DAY))
     log.add_labels(labels({"early": 1.0}, observed_at=NOW - 9 * DAY))
@@ -174,7 +174,7 @@ def test_labels_that_find_no_prediction_are_not_kept_for_ever(ws: Workspace, log
     assert toy_config().retention.unmatched_labels == 365 * DAY
 
 
-def test_rows_that_a_version_on_probation_is_judged_by_stay_until_it_is_over(ws: Workspace, log: PredictionLog) -> None:
+def test_expire_rows_keeps_rows_of_a_probation_until_it_has_ended(ws: Workspace, log: PredictionLog) -> None:
     history(log, 0, 20, 40, 60)
     since = START + 30 * DAY
     spoken = {"version": 2, "previous": 1, "since": since.isoformat(), "until": (since + 90 * DAY).isoformat()}
@@ -188,7 +188,7 @@ def test_rows_that_a_version_on_probation_is_judged_by_stay_until_it_is_over(ws:
     assert days_of(log) == [60]
 
 
-def test_rows_of_a_running_experiment_stay_until_it_has_ended(ws: Workspace, log: PredictionLog) -> None:
+def test_expire_rows_keeps_rows_of_an_experiment_until_it_has_ended(ws: Workspace, log: PredictionLog) -> None:
     from keel.evaluation.experiment.plan import Plan, Stage
 
     history(log, 0, 20, 40, 60)
@@ -202,7 +202,7 @@ def test_rows_of_a_running_experiment_stay_until_it_has_ended(ws: Workspace, log
     assert days_of(log) == [60]
 
 
-def test_an_experiment_that_began_after_what_expires_holds_nothing_back(ws: Workspace, log: PredictionLog) -> None:
+def test_expire_rows_ignores_a_probation_that_began_later(ws: Workspace, log: PredictionLog) -> None:
     history(log, 0)
     spoken = {"version": 2, "previous": 1, "since": NOW.isoformat(), "until": (NOW + DAY).isoformat()}
     note(ws, probation=spoken)
@@ -210,7 +210,7 @@ def test_an_experiment_that_began_after_what_expires_holds_nothing_back(ws: Work
     assert (done.deleted, done.before, done.kept_for) == (4, HORIZON, ())
 
 
-def test_a_retention_shorter_than_what_is_read_is_refused_by_the_names_of_what_reads() -> None:
+def test_retention_shorter_than_its_readers_names_them() -> None:
     # 7 d of lookback, 24 h until labels are due, 30 d of training and 7 d of holdout
     assert toy_config(retention={"rows": "45d"}).retention.rows == 45 * DAY
     with pytest.raises(ValueError, match="retention.rows: 44d is shorter than check.lookback") as caught:
@@ -226,7 +226,7 @@ def test_a_retention_shorter_than_what_is_read_is_refused_by_the_names_of_what_r
         CONFIG.with_overrides({"retrain.window": "60d"}, origin="this run")
 
 
-def test_space_is_given_back_and_all_still_fits_together(ws: Workspace, log: PredictionLog) -> None:
+def test_compact_frees_space_and_leaves_the_store_consistent(ws: Workspace, log: PredictionLog) -> None:
     rows = toy_rows(days=20, per_hour=100)
     log.append(rows.append_column("version", pa.nulls(rows.num_rows, pa.int64())))
     assert maintenance.expire_rows(ws, CONFIG, now=NOW).deleted == rows.num_rows
@@ -235,7 +235,7 @@ def test_space_is_given_back_and_all_still_fits_together(ws: Workspace, log: Pre
     assert maintenance.verify_store(ws) == maintenance.VerifiedStore(faults=0)
 
 
-def test_what_does_not_fit_together_is_an_error_that_says_where(ws: Workspace, log: PredictionLog) -> None:
+def test_verify_store_names_the_fault(ws: Workspace, log: PredictionLog) -> None:
     history(log, 99, version=1)
     with ws.store.begin() as connection:
         connection.execute(sa.delete(hours))
@@ -243,6 +243,6 @@ def test_what_does_not_fit_together_is_an_error_that_says_where(ws: Workspace, l
         maintenance.verify_store(ws)
 
 
-def test_times_without_a_zone_are_nobodys_now(ws: Workspace, log: PredictionLog) -> None:
+def test_expire_rows_with_a_naive_time_is_refused(ws: Workspace, log: PredictionLog) -> None:
     with pytest.raises((TypeError, ValueError)):
         maintenance.expire_rows(ws, CONFIG, now=datetime(2026, 5, 1))  # noqa: DTZ001
