@@ -342,7 +342,7 @@ def test_only_rejected_and_quarantined_versions_can_be_reinstated(store, registr
     move(store, registry, Status.DELETED, 3)
     move(store, registry, Status.REJECTED, 4)
     before = list(ledger.entries(store, "toy"))
-    with pytest.raises(UnknownVersion, match=rf"version {version} is {is_now}, .* can be reinstated: 4 \(rejected\)$"):
+    with pytest.raises(UnknownVersion, match=rf"version {version} is {is_now}; .* can be reinstated: 4 \(rejected\)$"):
         reinstate(store, registry, "toy", version, reason="please", actor="ada", now=SOON)
     with pytest.raises(ConfigError, match="say why version 4 is reinstated"):
         reinstate(store, registry, "toy", 4, reason=" ", actor="ada", now=SOON)
