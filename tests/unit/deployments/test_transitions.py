@@ -252,7 +252,8 @@ def test_any_other_error_after_the_commit_notes_that_the_change_is_committed(mod
     monkeypatch.setattr(Registry, "set_tags", broken)
     with pytest.raises(ZeroDivisionError) as caught:
         model.change(production=3, previous=2)
-    assert caught.value.__notes__ == [f"{model.name}: the change is committed (generation 3); only MLflow is not updated."]
+    [note] = caught.value.__notes__
+    assert note == f"{model.name}: the change is committed (generation 3); only MLflow is not updated."
 
 
 def test_a_registry_without_any_version_raises(model, tmp_path):
