@@ -11,13 +11,18 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
 
 from tests.support.paths import PROJECT
 from tests.support.unsynced_sqlite import stop_waiting_for_the_disk
+
+if TYPE_CHECKING:
+    from keel.workspace import Workspace
 
 MODELS = PROJECT / "tests" / "dags" / "models"
 
@@ -97,23 +102,30 @@ def tide_in_production(empty_keel: Path, tmp_path_factory: pytest.TempPathFactor
     """A Keel whose model ``tide`` has one version, trained on four calm days and in production."""
     from tests.support.airflow.tide import bootstrap
 
-    def make(folder: Path) -> None:
-        shutil.copytree(empty_keel, folder)
-        bootstrap(folder)
-
-    return made_once(tmp_path_factory, "tide", make)
+    return made_after(tmp_path_factory, "tide", empty_keel, bootstrap)
 
 
 @pytest.fixture(scope="session")
 def tide_with_staged_version(tide_in_production: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """That Keel four days later, when version 2 is better and waits for approval."""
-    from tests.support.airflow.tide import copy_keel, stage_challenger
+    from tests.support.airflow.tide import stage_challenger
+
+    return made_after(tmp_path_factory, "staged", tide_in_production, stage_challenger)
+
+
+def made_after(
+    tmp_path_factory: pytest.TempPathFactory, name: str, original: Path, prepare: Callable[[Workspace], object]
+) -> Path:
+    """Return a Keel that ``prepare`` changes in a copy of the original, made once."""
+    from keel.workspace import Workspace
+    from tests.support.airflow.tide import copy_keel
 
     def make(folder: Path) -> None:
-        copy_keel(tide_in_production, folder)
-        stage_challenger(folder)
+        copy_keel(original, folder)
+        with Workspace.open(home=folder, environment={}) as workspace:
+            prepare(workspace)
 
-    return made_once(tmp_path_factory, "staged", make)
+    return made_once(tmp_path_factory, name, make)
 
 
 def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
@@ -130,23 +142,33 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callabl
 
 
 @pytest.fixture
-def tide(tide_in_production: Path, new_keel_home: Path) -> Iterator[object]:
-    """A copy of the first Keel for one test, open."""
-    yield from opened(tide_in_production, new_keel_home)
-
-
-@pytest.fixture
-def staged(tide_with_staged_version: Path, new_keel_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
-    """A copy of the second for one test, open. A promotion needs the approval of a person."""
-    monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "required")
-    yield from opened(tide_with_staged_version, new_keel_home)
-
-
-def opened(folder: Path, home: Path) -> Iterator[object]:
-    """Copy a Keel and open it."""
+def open_copy(new_keel_home: Path) -> Iterator[Callable[[Path], Workspace]]:
+    """Copy a Keel for one test, and open the copy."""
     from keel.workspace import Workspace
     from tests.support.airflow.tide import copy_keel
 
-    copy_keel(folder, home)
-    with Workspace.open(home=home) as workspace:
-        yield workspace
+    with ExitStack() as opened:
+
+        def open_copy(original: Path) -> Workspace:
+            copy_keel(original, new_keel_home)
+            return opened.enter_context(Workspace.open(home=new_keel_home))
+
+        yield open_copy
+
+
+@pytest.fixture
+def needs_approval(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A promotion needs the approval of a person."""
+    monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "required")
+
+
+@pytest.fixture
+def tide(tide_in_production: Path, open_copy: Callable[[Path], Workspace]) -> Workspace:
+    """A copy of the first Keel for one test, open."""
+    return open_copy(tide_in_production)
+
+
+@pytest.fixture
+def staged(tide_with_staged_version: Path, open_copy: Callable[[Path], Workspace], needs_approval: None) -> Workspace:
+    """A copy of the second for one test, open. A promotion needs the approval of a person."""
+    return open_copy(tide_with_staged_version)

@@ -10,8 +10,9 @@ import pytest
 
 from keel import deployments
 from keel.ledger import entries as ledger
+from tests.dags.conftest import made_after
 from tests.support.airflow.dag_run import run
-from tests.support.airflow.tide import DAY, LAUNCH, decision_of, happen, live
+from tests.support.airflow.tide import DAY, LAUNCH, decision_of, happen, live, reverse_relation
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
@@ -67,11 +68,15 @@ def test_drift_check_on_broken_data_quarantines_it(tide):
     assert deployments.read(tide.store, "tide").production == 1
 
 
+@pytest.fixture(scope="session")
+def tide_with_reversed_relation(tide_in_production, tmp_path_factory):
+    """Four days in which the level acts in the opposite direction."""
+    return made_after(tmp_path_factory, "reversed", tide_in_production, reverse_relation)
+
+
 @pytest.fixture
-def harmed(tide):
-    """Four days in which the level acts on the quay the other way round."""
-    live(tide, happen(LAUNCH, LAUNCH + 4 * DAY, relation=-3.0), LAUNCH, LAUNCH + 4 * DAY)
-    return tide
+def harmed(tide_with_reversed_relation, open_copy):
+    return open_copy(tide_with_reversed_relation)
 
 
 LAST_DAY = {"start": (LAUNCH + 3 * DAY).isoformat(), "end": (LAUNCH + 4 * DAY).isoformat()}

@@ -6,6 +6,7 @@ import pytest
 
 from keel import deployments, rollout
 from keel.ledger import entries as ledger
+from tests.dags.conftest import made_after
 from tests.support.airflow.dag_run import run
 from tests.support.airflow.tide import decision_of, promote_staged
 
@@ -14,11 +15,15 @@ pytestmark = pytest.mark.usefixtures("airflow_db")
 NOTIFIED = {"compose_message", "write_to_outbox", "record"}
 
 
-@pytest.fixture
-def replaced(staged):
+@pytest.fixture(scope="session")
+def tide_promoted(tide_with_staged_version, tmp_path_factory):
     """Version 2 is in production, version 1 before it."""
-    promote_staged(staged)
-    return staged
+    return made_after(tmp_path_factory, "promoted", tide_with_staged_version, promote_staged)
+
+
+@pytest.fixture
+def replaced(tide_promoted, open_copy, needs_approval):
+    return open_copy(tide_promoted)
 
 
 def test_rollback_restores_the_previous_version(replaced):

@@ -8,11 +8,12 @@ from email import message_from_string, policy
 import pyarrow as pa
 import pytest
 
-from keel import deployments
+from keel import deployments, rollout
 from keel.deployments import experiments
 from keel.deployments.history import history
 from keel.ledger import entries as ledger
 from keel.window import ceil_hour
+from tests.dags.conftest import made_after
 from tests.support.airflow import approvers as people
 from tests.support.airflow.dag_run import run
 from tests.support.airflow.tide import DAY, TURNED, decision_of, happen, live, promote_staged, tide_config
@@ -26,12 +27,20 @@ AFTER_A_WEEK = TURNED + 8 * DAY
 NOTIFIED = {"compose_message", "write_to_outbox", "record"}
 
 
+@pytest.fixture(scope="session")
+def tide_on_probation(tide_with_staged_version, tmp_path_factory):
+    """Version 2 has been in production since the relation turned, and is on probation for two days."""
+
+    def prepare(workspace):
+        promote_staged(workspace, probation="2d")
+
+    return made_after(tmp_path_factory, "on_probation", tide_with_staged_version, prepare)
+
+
 @pytest.fixture
-def on_probation(staged, monkeypatch):
-    """Version 2 has been in production since the tide turned, and is watched for two days."""
+def on_probation(tide_on_probation, open_copy, needs_approval, monkeypatch):
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__PROBATION", "2d")
-    promote_staged(staged, probation="2d")
-    return staged
+    return open_copy(tide_on_probation)
 
 
 def subjects(workspace):
@@ -155,13 +164,39 @@ def test_watch_by_schedule_ends_with_its_interval(on_probation, monkeypatch):
     assert end <= TURNED
 
 
-@pytest.fixture
-def in_experiment(staged, monkeypatch):
-    """Version 2, which is better, has been in_experiment beside version 1 since the tide turned.
+@pytest.fixture(scope="session")
+def tide_in_experiment(tide_with_staged_version, tmp_path_factory):
+    """Version 2, which is better, has been in an experiment with version 1 since the relation turned.
 
-    Version 1 was the first: what its probation has to say is none of this.
+    Version 1 was the first version: these tests need nothing of its probation.
     """
-    deployments.append(staged.store, "tide", actor="test", action="confirm", body={"probation": None}, now=TURNED)
+
+    def prepare(workspace):
+        end = {"actor": "test", "action": "confirm", "body": {"probation": None}, "now": TURNED}
+        deployments.append(workspace.store, "tide", **end)
+        rollout.start_experiment(
+            workspace,
+            tide_config(),
+            challenger=2,
+            mode="ab",
+            stages=rollout.stages_of(mode="ab", allocation=0.5, ramp=None),
+            actor="test",
+            run_id="experiment",
+            reason="is it better?",
+            now=TURNED,
+        )
+        plan = experiments.running(workspace.store, "tide")
+        serve(workspace, tide_config(), plan, happen(TURNED, AFTER_A_WEEK, relation=-3.0))
+
+    return made_after(tmp_path_factory, "in_experiment", tide_with_staged_version, prepare)
+
+
+@pytest.fixture
+def in_experiment(tide_in_experiment, open_copy, needs_approval):
+    return open_copy(tide_in_experiment)
+
+
+def test_experiment_started_by_hand_runs_and_notifies(staged):
     done = run(
         "tide.experiment",
         action="start",
@@ -170,19 +205,19 @@ def in_experiment(staged, monkeypatch):
         start_at=TURNED.isoformat(),
         challenger=2,
     )
+
     assert (done.state, done.path) == ("success", {"start_or_stop", *NOTIFIED})
     plan = experiments.running(staged.store, "tide")
-    serve(staged, tide_config(), plan, happen(TURNED, AFTER_A_WEEK, relation=-3.0))
-    return staged
+    assert (plan.champion, plan.challenger, plan.started_at) == (1, 2, TURNED)
+    assert [stage.share for stage in plan.stages] == [0.5]
+    assert subjects(staged) == ["[Keel] tide: an experiment started"]
 
 
 def test_watch_of_an_experiment_without_a_verdict_takes_no_action(in_experiment):
-    before = subjects(in_experiment)
-
     done = watch(TURNED + DAY)
 
     assert (done.state, done.path) == ("success", {*EVALUATED, "no_action"})
-    assert subjects(in_experiment) == before == ["[Keel] tide: an experiment started"]
+    assert subjects(in_experiment) == []
     [report] = in_experiment.store.reports.list("tide", "experiment")
     assert report["status"] == "running"
 

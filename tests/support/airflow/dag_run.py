@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 from uuid import uuid4
 
 import psutil
 import structlog
 from airflow.dag_processing import dagbag
+from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk.execution_time.supervisor import (
     InProcessSupervisorComms,
     InProcessTestSupervisor,
@@ -28,6 +29,9 @@ from airflow.utils.state import TaskInstanceState
 from sqlalchemy import select
 
 from tests.support.airflow.dag_bag import parse_dag
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,7 @@ def run(
     with (
         patch.object(DagRun, "execute_dag_callbacks", _execute_dag_callbacks),
         patch("time.sleep", _nap(dag_id, on_wait)),
-        patch.object(dagbag, "BundleDagBag", partial(partial, dagbag.BundleDagBag)),
-        patch.object(dagbag, "sync_bag_to_db", _sync_if_changed),
+        patch.object(dagbag, "BundleDagBag", partial(_Bag, _with_started_dags(dag))),
     ):
         finished = dag.test(logical_date=logical_date, run_after=logical_date, run_conf=params)
     with create_session() as session:
@@ -76,21 +79,26 @@ def run(
     return Run(finished.run_id, str(finished.state), ran, xcoms)
 
 
-SHAPES_DAGS = ("AIRFLOW__", "KEEL__", "KEEL_MODELS_FOLDER", "KEEL_MAINTENANCE_SCHEDULE")
-"""Beginnings of the names of what DAG files read from the environment."""
-_sync = dagbag.sync_bag_to_db
-_synced: list[tuple[str, str]] = []
+def store_all_dags() -> None:
+    """Store all DAGs in the metadata database, as the DAG processor does."""
+    manager = DagBundlesManager()
+    manager.sync_bundles_to_db()
+    for bundle in manager.get_all_dag_bundles():
+        bag = dagbag.BundleDagBag(dag_folder=bundle.path, bundle_path=bundle.path, bundle_name=bundle.name)
+        dagbag.sync_bag_to_db(bag, bundle.name, bundle.version)
 
 
-def _sync_if_changed(parse: Callable[[], Any], *bundle: Any) -> None:
-    """Store all DAGs in the metadata database, unless the last run has stored those of the same configuration.
+def _with_started_dags(dag: DAG) -> list[DAG]:
+    """Return a DAG, and those that its tasks start."""
+    return [dag, *(parse_dag(task.trigger_dag_id) for task in dag.tasks if isinstance(task, TriggerDagRunOperator))]
 
-    ``dag.test`` parses and stores all of them for every run, which takes longer than the tasks of a short run.
-    """
-    configuration = [item for item in sorted(os.environ.items()) if item[0].startswith(SHAPES_DAGS)]
-    if configuration != _synced:
-        _sync(parse(), *bundle)
-        _synced[:] = configuration
+
+class _Bag(dagbag.BundleDagBag):
+    """DAGs that are parsed already: ``dag.test`` would parse and store every DAG of the folder for every run."""
+
+    def __init__(self, dags: list[DAG], **bundle: Any) -> None:
+        super().__init__(collect_dags=False, **bundle)
+        self.dags.update({dag.dag_id: dag for dag in dags})
 
 
 _sleep = time.sleep

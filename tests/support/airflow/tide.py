@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +15,11 @@ import pyarrow as pa
 from keel import loop, rollout
 from keel.cli.standalone.replay import replay
 from keel.config import ModelConfig, load_model
-from keel.workspace import Workspace
 from tests.support.paths import PROJECT
+
+if TYPE_CHECKING:
+    from keel.monitoring.records import ComparisonRecord
+    from keel.workspace import Workspace
 
 HISTORY = datetime(2024, 3, 1, tzinfo=UTC)
 LAUNCH = datetime(2024, 3, 5, tzinfo=UTC)
@@ -67,39 +70,42 @@ def copy_keel(original: Path, home: Path) -> None:
             connection.execute(replaced, (original.as_uri(), home.as_uri()))
 
 
-def bootstrap(home: Path) -> None:
-    """Create a Keel whose first version is trained on the history and in production."""
+def bootstrap(workspace: Workspace) -> None:
+    """Train the first version on the history, and promote it."""
     config = tide_config()
-    with Workspace.open(home=home, environment={}) as workspace:
-        live(workspace, happen(HISTORY, LAUNCH), HISTORY, LAUNCH)
-        asked = {"actor": "test", "run_id": "bootstrap"}
-        rollout.promote(workspace, config, challenge(workspace, config, LAUNCH, **asked).report_id, **asked)
+    live(workspace, happen(HISTORY, LAUNCH), HISTORY, LAUNCH)
+    by = {"actor": "test", "run_id": "bootstrap"}
+    rollout.promote(workspace, config, challenge(workspace, config, LAUNCH, **by).report_id, **by)
 
 
-def challenge(workspace: Workspace, config: ModelConfig, end: datetime, *, actor: str, run_id: str) -> dict[str, Any]:
+def challenge(workspace: Workspace, config: ModelConfig, end: datetime, *, actor: str, run_id: str) -> ComparisonRecord:
     """Train a challenger on rows labelled before ``end``, and compare it."""
     window = loop.resolve_window(config, end=end, now=end)
     decision = loop.request_retrain(workspace, config, window=window, reason=f"asked by {actor}", run_id=run_id)
     return rollout.compare(workspace, config, loop.retrain(workspace, config, decision, actor=actor, run_id=run_id))
 
 
-def stage_challenger(home: Path) -> None:
+def reverse_relation(workspace: Workspace) -> None:
+    """Let the level act in the opposite direction for four days."""
+    live(workspace, happen(LAUNCH, TURNED, relation=-3.0), LAUNCH, TURNED)
+
+
+def stage_challenger(workspace: Workspace) -> None:
     """Reverse the relation for four days, train a challenger, which is better, and stage it."""
     config = tide_config().with_overrides({"promotion.approval": "required"})
-    with Workspace.open(home=home, environment={}) as workspace:
-        live(workspace, happen(LAUNCH, TURNED, relation=-3.0), LAUNCH, TURNED)
-        asked = {"actor": "trainer", "run_id": "turn"}
-        rollout.stage(workspace, config, challenge(workspace, config, TURNED, **asked).report_id, **asked)
+    reverse_relation(workspace)
+    by = {"actor": "trainer", "run_id": "turn"}
+    rollout.stage(workspace, config, challenge(workspace, config, TURNED, **by).report_id, **by)
 
 
 def promote_staged(workspace: Workspace, **policy: str) -> None:
     """Promote the staged version, as if the policy needed no approval."""
     config = tide_config().with_overrides({f"promotion.{name}": value for name, value in policy.items()})
-    asked = {"actor": "test", "run_id": "promotion"}
+    by = {"actor": "test", "run_id": "promotion"}
     request = rollout.request_promotion(
-        workspace, config, version=None, reason="it is better", force=False, end=TURNED, **asked
+        workspace, config, version=None, reason="it is better", force=False, end=TURNED, **by
     )
-    rollout.promote(workspace, config, rollout.compare(workspace, config, request).report_id, **asked)
+    rollout.promote(workspace, config, rollout.compare(workspace, config, request).report_id, **by)
 
 
 def live(workspace: Workspace, rows: pa.Table, start: datetime, end: datetime, *, labels: bool = True) -> None:
