@@ -33,7 +33,7 @@ def config_for(metric):
     return toy_config(
         target={"name": "bought", "kind": "regression", "label_delay": "24h"},
         performance={"metric": metric, "min_rows": 200},
-        retrain={"pipeline": "tests.support.regression_pipeline", "window": "30d", "holdout": "7d", "min_rows": 200},
+        retrain={"pipeline": "tests.support.pipelines.regression", "window": "30d", "holdout": "7d", "min_rows": 200},
     )
 
 

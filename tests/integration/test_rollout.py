@@ -350,7 +350,7 @@ def test_promote_a_changed_artifact_is_refused(ws):
 
 def force_nonsense(ws, run_id="run-3"):
     """Train on labels that mean nothing, and force the version into production."""
-    config = CONFIG.with_overrides({"retrain.pipeline": "tests.support.shuffled_pipeline"})
+    config = CONFIG.with_overrides({"retrain.pipeline": "tests.support.pipelines.shuffled"})
     comparison = challenge(ws, config, run_id=run_id)
     assert comparison.next == "keep_champion"
     decision = ask(ws, version=comparison.challenger, force=True, end=TURNED, run_id=f"force-{run_id}")
@@ -371,7 +371,7 @@ def test_harm_on_probation_rolls_back_and_quarantines_the_version(ws):
     assert statuses(ws)[bad] == "quarantined"
     assert rollout.watch(ws, CONFIG, end=TURNED + 4 * DAY, run_id="watch-2").branch == "no_action"
     # the same cycle again finds the same version, and leaves it where it is
-    config = CONFIG.with_overrides({"retrain.pipeline": "tests.support.shuffled_pipeline"})
+    config = CONFIG.with_overrides({"retrain.pipeline": "tests.support.pipelines.shuffled"})
     again = challenge(ws, config, run_id="run-3")
     assert (again.challenger, again.next) == (bad, "keep_champion")
     with pytest.raises(NotPromotable):

@@ -22,7 +22,7 @@ def toy_config(**changes) -> ModelConfig:
         "check": {"schedule": None, "lookback": "7d"},
         "drift": {"min_rows": 200},
         "performance": {"metric": "brier", "max_degradation": 0.01, "min_rows": 200, "extra_metrics": ["roc_auc"]},
-        "retrain": {"pipeline": "tests.support.toy_pipeline", "window": "30d", "holdout": "7d", "min_rows": 200},
+        "retrain": {"pipeline": "tests.support.pipelines.toy", "window": "30d", "holdout": "7d", "min_rows": 200},
         "alerts": {"email": ["oncall@example.com"]},
     }
     return ModelConfig.model_validate({**raw, **changes})

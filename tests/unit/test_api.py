@@ -62,7 +62,7 @@ def test_the_lines_of_the_docstring_run(home: Path, tmp_path: Path) -> None:
         "model": "toy",
         "target": {"name": "bought", "label_delay": "24h"},
         "features": dict(CONFIG.features),
-        "retrain": {"pipeline": "tests.support.toy_pipeline"},
+        "retrain": {"pipeline": "tests.support.pipelines.toy"},
     }
     (tmp_path / "toy" / "model.yaml").write_text(yaml.safe_dump(file))
     code = code.replace('"flight_delay"', '"toy"').replace('["toy"])', f'["toy"], end="{END.isoformat()}")')

@@ -46,7 +46,7 @@ LIVE = START + 18 * DAY
 CONFIG = toy_config(
     check={"schedule": None, "lookback": "3d"},
     drift={"min_rows": 100},
-    retrain={"pipeline": "tests.support.toy_pipeline", "window": "10d", "holdout": "4d", "min_rows": 200},
+    retrain={"pipeline": "tests.support.pipelines.toy", "window": "10d", "holdout": "4d", "min_rows": 200},
 ).with_overrides({"performance.min_rows": 100})
 EVER = (datetime(1900, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 DAY_OF_THE_SPOOL = (LIVE + 38 * DAY, LIVE + 39 * DAY)

@@ -74,7 +74,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, new_home: Callable[[Path], Pa
     two_versions(folder)
     (folder / "models" / "toy").mkdir(parents=True)
     raw = CONFIG.model_dump(mode="json", include={"model", "features", "performance"})
-    raw |= {"target": {"name": "bought", "label_delay": "24h"}, "retrain": {"pipeline": "tests.support.toy_pipeline"}}
+    raw |= {"target": {"name": "bought", "label_delay": "24h"}, "retrain": {"pipeline": "tests.support.pipelines.toy"}}
     (folder / "models" / "toy" / "model.yaml").write_text(yaml.safe_dump(raw))
     return folder
 

@@ -26,7 +26,7 @@ model: toy
 target: {name: bought, label_delay: 24h}
 features: {x: numeric, z: numeric, colour: categorical}
 performance: {metric: brier, extra_metrics: [roc_auc]}
-retrain: {pipeline: tests.support.toy_pipeline}
+retrain: {pipeline: tests.support.pipelines.toy}
 """
 
 

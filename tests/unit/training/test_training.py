@@ -159,7 +159,7 @@ def test_a_candidate_has_its_provenance_in_its_tags(candidate):
         "keel.holdout_end": SPLIT.end.isoformat(),
         "keel.data_sha256": ROWS.digest,
         "keel.code": code_revision(),
-        "keel.pipeline_sha256": pipeline_digest("tests.support.toy_pipeline"),
+        "keel.pipeline_sha256": pipeline_digest("tests.support.pipelines.toy"),
         "keel.training_key": training_key(CONFIG, ROWS),
         "keel.threshold": f"{candidate.reference['threshold']:.6g}",
         "keel.status": "candidate",

@@ -45,7 +45,7 @@ def client(tmp_path_factory):
 
     home = tmp_path_factory.mktemp("fuzz")
     rows = toy_rows(days=5)
-    estimator = import_module("tests.support.toy_pipeline").build(CONFIG, 0)
+    estimator = import_module("tests.support.pipelines.toy").build(CONFIG, 0)
     estimator.fit(to_model_input(rows, CONFIG), rows["label"].to_numpy())
     answering = served(CONFIG, version(estimator, CONFIG, rows))
     made = Settings(home=home, durability=Durability.WRITE)

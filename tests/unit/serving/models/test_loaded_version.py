@@ -25,7 +25,7 @@ REGRESSION = {
     "model": "amounts",
     "target": {"name": "bought", "kind": "regression", "label_delay": "24h"},
     "performance": {"metric": "mae"},
-    "retrain": {"pipeline": "tests.support.regression_pipeline"},
+    "retrain": {"pipeline": "tests.support.pipelines.regression"},
 }
 
 
@@ -121,7 +121,7 @@ def fitted():
 
 def fit():
     config, rows = toy_config(), toy_rows(days=5)
-    estimator = import_module("tests.support.toy_pipeline").build(config, 0)
+    estimator = import_module("tests.support.pipelines.toy").build(config, 0)
     estimator.fit(to_model_input(rows, config), rows["label"].to_numpy())
     return config, rows, estimator
 

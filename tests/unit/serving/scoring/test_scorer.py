@@ -38,7 +38,7 @@ def versions():
     found = []
     for number in (1, 2):
         rows = toy_rows(days=5, seed=number)
-        estimator = import_module("tests.support.toy_pipeline").build(CONFIG, number)
+        estimator = import_module("tests.support.pipelines.toy").build(CONFIG, number)
         estimator.fit(to_model_input(rows, CONFIG), rows["label"].to_numpy())
         found.append(version(Fussy(estimator), CONFIG, rows, number=number, threshold=0.4 + number / 10))
     return found

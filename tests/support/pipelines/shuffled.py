@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tests.support import toy_pipeline
+from tests.support.pipelines import toy
 
 
 def build(config, seed):
-    return Shuffled(toy_pipeline.build(config, seed), seed)
+    return Shuffled(toy.build(config, seed), seed)
 
 
 class Shuffled:
