@@ -449,7 +449,7 @@ def test_approval_after_an_experiment_shows_its_verdict(ws):
     assert ws.registry.aliases("toy") == {"production": 1, "staging": 2}
     asked = ask(ws, ASKED, offered.experiment_id)
     assert (asked.next, asked.basis, asked.requested_by) == ("stage", "experiment", "bob")
-    assert "Experiment in production" in rollout.approval_request(ws, ASKED, asked.report_id)["body"]
+    assert "Experiment in production" in rollout.approval_request(ws, ASKED, asked.report_id).body
     with pytest.raises(NotApproved, match="no person has approved this comparison"):
         rollout.promote(ws, ASKED, asked.report_id, **BY)
     agree(ws, ASKED, asked, by="grace")

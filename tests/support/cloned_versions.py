@@ -57,9 +57,11 @@ class Trained:
         made = ClonedModel(self, toy_config(model=next(NAMES), **config))
         self.ws.registry.client.create_registered_model(made.name)
         for each in learned:
-            made.register(each)
+            made.register(each, sync=False)
         if production is not None:
             made.deploy(production=production)
+        else:
+            made.sync()
         return made
 
 
@@ -103,10 +105,17 @@ class ClonedModel:
     def decisions(self) -> list[str]:
         return sorted(decision["decision_id"] for decision in self.ws.store.decisions.list(self.name))
 
-    def register(self, learned: str, *, actor: str = "trainer", changed_file: str | None = None) -> int:
+    def sync(self) -> None:
+        """Let MLflow's aliases and tags follow the ledger."""
+        deployments.sync_aliases(self.ws.store, self.ws.registry, self.name)
+
+    def register(
+        self, learned: str, *, actor: str = "trainer", changed_file: str | None = None, sync: bool = True
+    ) -> int:
         """Register a version, pinned in the ledger, and return its number.
 
         changed_file: its path, where a file is not what the ledger says was registered.
+        sync: let MLflow follow, which takes as long as all the rest.
         """
         source, pin = self.trained.sources[learned]
         client = self.ws.registry.client
@@ -123,7 +132,8 @@ class ClonedModel:
             body={"artifacts": artifacts, "evidence": {"sentence": "registered"}},
             statuses={version: (Status.CANDIDATE, "registered")},
         )
-        deployments.sync_aliases(self.ws.store, self.ws.registry, self.name)
+        if sync:
+            self.sync()
         return version
 
     def deploy(self, *, statuses: Any = None, probation: Any = None, **places: int | None) -> None:
@@ -167,7 +177,7 @@ class ClonedModel:
             body={"evidence": {"sentence": reason}, "approval": {"report_id": None}},
             statuses={version: (status, reason)},
         )
-        deployments.sync_aliases(self.ws.store, self.ws.registry, self.name)
+        self.sync()
 
     def log(
         self,
