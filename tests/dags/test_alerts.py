@@ -1,4 +1,4 @@
-"""Messages leave by the provider operators, to real servers on this machine, through Airflow's connections."""
+"""Messages by Airflow's connections and provider operators, to real servers on this machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WINDOW = {"start": LAUNCH.isoformat(), "end": END.isoformat()}
 
 
 class Mailbox:
-    """What an SMTP server was given: (recipients, message)."""
+    """The mails that an SMTP server received: (recipients, message)."""
 
     def __init__(self):
         self.mails = []
@@ -47,7 +47,7 @@ def mailbox(monkeypatch):
 
 @pytest.fixture
 def slack(monkeypatch):
-    """A real HTTP server where Slack's API would be; what was posted: (path, token, body)."""
+    """A real HTTP server in place of Slack's API; its requests as (path, token, body)."""
     posted = []
 
     class Api(BaseHTTPRequestHandler):
@@ -62,7 +62,7 @@ def slack(monkeypatch):
             self.wfile.write(answer)
 
         def log_message(self, *_):
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -121,8 +121,8 @@ def test_message_with_the_mail_connection_alone_leaves_by_mail(drifted, mailbox)
 def test_message_without_a_mail_server_fails_the_run_and_reaches_the_outbox(drifted, monkeypatch):
     from tests.support.airflow.dag_run import run
 
-    nobody = {"conn_type": "smtp", "host": "127.0.0.1", "port": 1, "extra": {"disable_ssl": True, "retry_limit": 0}}
-    monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(nobody))
+    no_server = {"conn_type": "smtp", "host": "127.0.0.1", "port": 1, "extra": {"disable_ssl": True, "retry_limit": 0}}
+    monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(no_server))
 
     done = run("tide.drift_check", **WINDOW)
 
@@ -180,8 +180,8 @@ def test_run_that_fails_without_a_failed_task_notifies_too(home, reason, said):
 def test_deliver_with_one_broken_channel_uses_the_other(home, slack, monkeypatch):
     from keel_airflow.channels import deliver
 
-    nobody = {"conn_type": "smtp", "host": "127.0.0.1", "port": 1, "extra": {"disable_ssl": True, "retry_limit": 0}}
-    monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(nobody))
+    no_server = {"conn_type": "smtp", "host": "127.0.0.1", "port": 1, "extra": {"disable_ssl": True, "retry_limit": 0}}
+    monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(no_server))
     message = {"subject": "s", "text": "t", "email": ["a@example.com"], "slack": "#a"}
 
     assert deliver(message) == ["slack"]

@@ -1,4 +1,4 @@
-"""The benchmark by hand."""
+"""Benchmarks by hand."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a task, a conf value or an event can make up is never an approval: each of these ends in no promotion.
+"""Forged approvals: a task, a parameter, a variable or an event can never promote a version.
 
-Version 2 waits for approval throughout, and is better: only a person is missing.
+Version 2 is better and waits for approval in every test. Only the approval of a person is missing.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def promotions(workspace):
 
 
 def push(waiting, task_id, value):
-    """Leave an XCom under the name of another task of the run, as the API for tasks writes it."""
+    """Write an XCom in the name of another task of the run, as the API for tasks does."""
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
 
@@ -111,7 +111,7 @@ def test_promotion_by_a_forged_xcom_is_refused(task_id):
 
 
 def test_promotion_by_an_approval_of_another_comparison_is_refused(staged):
-    """While a person reads what was found, the reference to it is exchanged for one that speaks for a version too."""
+    """While a person reads the comparison, a task exchanges its id for that of another passed comparison."""
     other = staged.store.reports.list("tide", "comparison")[0]  # the one that followed the training
     assert other["body"]["verdict"] == "pass"
 
@@ -160,7 +160,7 @@ def test_promotion_by_an_experiment_without_a_verdict_is_refused(staged):
 
 
 def test_promotion_by_a_forged_verdict_is_refused(staged, monkeypatch):
-    """A look that found nothing is said to have found that the challenger is better."""
+    """The XCom of an evaluation without a verdict claims that the challenger is better."""
     from keel import rollout
 
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "auto")
@@ -189,7 +189,7 @@ def test_promotion_by_an_approval_marked_successful_is_refused():
 
 
 def test_promotion_by_a_comparison_forged_in_the_xcom_is_refused(staged, monkeypatch):
-    """With nobody to ask, and a version that the comparison turns down."""
+    """The policy needs no approval, and the comparison rejects the version."""
     from keel import rollout
 
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "auto")
@@ -213,7 +213,7 @@ def test_promotion_approved_by_a_task_is_refused():
 
 
 def test_promotion_approved_without_a_login_is_refused():
-    """Whoever comes is then called the same, so that this is the name of nobody."""
+    """Without a login, Airflow gives every user the same name, which is no user's."""
 
     def approve(waiting):
         assert people.answer(waiting, "Approve", user="Anonymous", role="ADMIN") == 200

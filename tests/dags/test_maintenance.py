@@ -1,4 +1,4 @@
-"""Looking after what Keel keeps, for all models."""
+"""The nightly maintenance of all models."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def mails(workspace):
 
 
 def tamper(workspace, statement):
-    """Change the ledger as somebody who owns the database can."""
+    """Change the ledger as the owner of the database can."""
     with owned(workspace.store) as connection:
         connection.exec_driver_sql(statement)
 
 
 def refusing_buoy(reconcile):
-    """Reconcile, but for one model."""
+    """Reconcile every model but one, which fails."""
 
     def refusing(workspace, config, **options):
         if config.model == "buoy":
@@ -56,7 +56,7 @@ def refusing_buoy(reconcile):
 
 
 def states_by_model(run_id):
-    """The states of the tasks that there are one a model of, in order of the models' names."""
+    """Return the states of the mapped tasks, in the order of the models' names."""
     found = {}
     with create_session() as session:
         mapped = select(TaskInstance).where(TaskInstance.run_id == run_id, TaskInstance.map_index >= 0)
@@ -216,5 +216,5 @@ def test_maintenance_with_one_failing_model_fails_but_maintains_the_rest(staged,
     assert done.states["compact_store"] == done.states["verify_store"] == "success"
     assert done.state == "failed"
     assert [entry.model for entry in ledger.entries(staged.store, action="out_of_band")] == ["tide"]
-    [told] = [mail for mail in mails(staged) if mail["Subject"] == "[Keel] keel.maintenance failed"]
-    assert "ConfigError: buoy" in told.get_content()
+    [failure] = [mail for mail in mails(staged) if mail["Subject"] == "[Keel] keel.maintenance failed"]
+    assert "ConfigError: buoy" in failure.get_content()

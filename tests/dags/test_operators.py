@@ -27,7 +27,7 @@ def operator_classes():
 
 
 def parameters(cls):
-    """Names and parameters of the constructors of a class and its bases, up to Airflow's own."""
+    """Return the constructor parameters of a class and its bases in Keel, by name."""
     own = [c for c in cls.__mro__ if "__init__" in vars(c) and c.__module__.startswith("keel_airflow")]
     return {
         name: parameter
@@ -117,17 +117,31 @@ def test_overrides_of_the_label_delay_are_refused(overrides, home):
         pass
 
 
-TRY = {
-    "action": "start", "challenger": 2, "mode": "ab", "allocation": None, "ramp": None, "metric": None, "margin": None,
-    "alpha": None, "max_outcomes": 100, "min_duration": None, "max_duration": None,
-}  # fmt: skip
+EXPERIMENT = {
+    "action": "start",
+    "challenger": 2,
+    "mode": "ab",
+    "allocation": None,
+    "ramp": None,
+    "metric": None,
+    "margin": None,
+    "alpha": None,
+    "max_outcomes": 100,
+    "min_duration": None,
+    "max_duration": None,
+}
 USER, RUN, REASON = "0x10", "1_000", "None"
 NOW = "2024-03-05T00:00:00Z"
 WINDOW = {"start": "2024-03-04T00:00:00+00:00", "end": "2024-03-05T00:00:00+00:00"}
 COUNTED = {"model": "tide", "version": 1, "window": WINDOW, "rows": 9, "counted_hours": 1, "counted_rows": 9}
 DECISION = {
-    "decision_id": "d", "model": "tide", "version": 1, "window": WINDOW, "action": "retrain", "sentence": "Retraining."
-}  # fmt: skip
+    "decision_id": "d",
+    "model": "tide",
+    "version": 1,
+    "window": WINDOW,
+    "action": "retrain",
+    "sentence": "Retraining.",
+}
 RECEIVED = [
     ("decide", "DecideOperator", {"counted": COUNTED}, (None, RUN, None)),
     ("request_retrain", "RequestRetrainOperator", {"now": NOW}, (None, RUN, REASON)),
@@ -146,19 +160,19 @@ RECEIVED = [
     ("start_experiment", "ExperimentOperator", {"start_at": None, "now": NOW}, (USER, RUN, REASON)),
     ("conclude_experiment", "ConcludeExperimentOperator", {"decision": {}}, ("keel", RUN, None)),
 ]
-"""The core's step, its operator, what it is given, and who asks, in which run, and why, as the step hears it."""
+"""The core's step, its operator, the operator's fields, and the actor, run and reason that the step receives."""
 
 
 @pytest.mark.parametrize(("step", "name", "given", "expected"), RECEIVED)
 def test_users_runs_and_reasons_reach_the_step_as_text(home, monkeypatch, step, name, given, expected):
-    """Airflow's native templates make 1000 of '1_000' and nothing of 'None'."""
+    """A native template would turn the text 1_000 into a number, and None into no value."""
     from keel import loop, rollout
     from keel_airflow.operators.base import BranchStepOperator
 
-    heard = []
+    received = []
 
     def note(*_, actor=None, run_id=None, reason=None, **__):
-        heard.append((actor, run_id, reason))
+        received.append((actor, run_id, reason))
         return {"action": "all_clear", "branch": "no_action"}
 
     monkeypatch.setattr(rollout if hasattr(rollout, step) else loop, step, note)
@@ -170,11 +184,11 @@ def test_users_runs_and_reasons_reach_the_step_as_text(home, monkeypatch, step, 
         {
             "run_id": RUN,
             "dag_run": SimpleNamespace(triggering_user_name=USER, run_id=RUN),
-            "params": {"reason": REASON, "version": None, "force": False, "experiment": None, **TRY},
+            "params": {"reason": REASON, "version": None, "force": False, "experiment": None, **EXPERIMENT},
         }
     )
 
-    assert heard == [expected]
+    assert received == [expected]
     assert {"run_id", "reason"} & set(cls.template_fields) == set()
 
 

@@ -1,4 +1,4 @@
-"""Each branch of a promotion: with and without people who must agree, and with those who may not."""
+"""Each branch of a promotion, with and without approval, by approvers and by other users."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def last(workspace, action):
 
 
 def mails(workspace):
-    """What was sent, by subject."""
+    """Return the messages by subject."""
     found = [message_from_bytes(file.read_bytes(), policy=policy.default) for file in workspace.outbox.glob("*.eml")]
     return {mail["Subject"]: mail.get_content() for mail in found}
 
@@ -78,8 +78,8 @@ def test_promotion_with_an_approval_by_the_api_promotes(staged):
     assert (given.actor, given.body["run_id"]) == ("alice", done.run_id)
     assert given.body["approval"].items() >= {"approver": "alice", "approver_id": "alice", "challenger": 2}.items()
     assert last(staged, "promote").body["approval"]["approver"] == "alice"
-    asking, told = sorted(mails(staged))
-    assert (asking, "promoted version 2" in told) == ("[Keel] Promote tide version 2?", True)
+    asking, result = sorted(mails(staged))
+    assert (asking, "promoted version 2" in result) == ("[Keel] Promote tide version 2?", True)
     assert question["body"] in mails(staged)[asking]
     assert f"/dags/tide.promote/runs/{done.run_id}/tasks/approve/required_actions" in mails(staged)[asking]
 

@@ -1,4 +1,4 @@
-"""Each branch of the retraining by hand."""
+"""Each branch of a retraining by hand."""
 
 from __future__ import annotations
 

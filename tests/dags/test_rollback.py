@@ -1,4 +1,4 @@
-"""Taking a version back by hand."""
+"""Rollbacks by hand."""
 
 from __future__ import annotations
 

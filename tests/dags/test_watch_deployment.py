@@ -1,4 +1,4 @@
-"""Each branch of the watch over a version on probation."""
+"""Each branch of the evaluation of a version on probation and of an experiment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("airflow_db")
 
 EVALUATED = {"reconcile", "watch"}
 AFTER_A_WEEK = TURNED + 8 * DAY
-"""When an experiment has lasted for longer than the week that a verdict takes at least."""
+"""When an experiment has lasted longer than the week before which it has no verdict."""
 NOTIFIED = {"compose_message", "write_to_outbox", "record"}
 
 
@@ -151,15 +151,15 @@ def test_watch_of_a_moved_alias_notifies(on_probation):
 def test_watch_by_schedule_ends_with_its_interval(on_probation, monkeypatch):
     from keel import rollout
 
-    heard = []
-    looked = rollout.watch_deployment
+    received = []
+    evaluate = rollout.watch_deployment
     monkeypatch.setattr(
-        rollout, "watch_deployment", lambda *step, **more: heard.append(more["end"]) or looked(*step, **more)
+        rollout, "watch_deployment", lambda *step, **more: received.append(more["end"]) or evaluate(*step, **more)
     )
 
     run("tide.watch_deployment", logical_date=TURNED)
 
-    [end] = heard
+    [end] = received
     assert end.minute == 15
     assert end <= TURNED
 
@@ -287,7 +287,7 @@ def test_experiment_stopped_by_hand_ends_once(in_experiment):
 
 
 def started(dag_id):
-    """What the newest run of a DAG was given by the task that started it."""
+    """Return the parameters of the newest run that a task started."""
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
     from sqlalchemy import select

@@ -31,10 +31,19 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 ASK = {"end": TURNED.isoformat(), "reason": "it knows the new tide"}
 FORGED = {
-    "verdict": "pass", "next": "promote", "outcome": "approved", "champion": 1, "challenger": 3, "version": 3,
-    "approver": "bob", "approver_id": "bob", "forced_by": "bob", "chosen_options": ["Approve"],
-    "responded_by_user": {"id": "bob", "name": "bob"}, "until": TURNED.isoformat(),
-}  # fmt: skip
+    "verdict": "pass",
+    "next": "promote",
+    "outcome": "approved",
+    "champion": 1,
+    "challenger": 3,
+    "version": 3,
+    "approver": "bob",
+    "approver_id": "bob",
+    "forced_by": "bob",
+    "chosen_options": ["Approve"],
+    "responded_by_user": {"id": "bob", "name": "bob"},
+    "until": TURNED.isoformat(),
+}
 MAINTENANCE = "keel.maintenance"
 
 

@@ -100,9 +100,13 @@ class Person(AirflowApi):
     def clear(self, dag_id: str, run_id: str, task_id: str) -> int:
         """Clear a task and all after it, and return the status of the response."""
         body = {
-            "dry_run": False, "dag_run_id": run_id, "task_ids": [task_id], "include_downstream": True,
-            "only_failed": False, "reset_dag_runs": True,
-        }  # fmt: skip
+            "dry_run": False,
+            "dag_run_id": run_id,
+            "task_ids": [task_id],
+            "include_downstream": True,
+            "only_failed": False,
+            "reset_dag_runs": True,
+        }
         return self.ask("POST", f"/dags/{dag_id}/clearTaskInstances", json=body)
 
     def finished(self, dag_id: str, run_id: str) -> str:
