@@ -19,7 +19,7 @@ import pytest
 from filelock import FileLock
 
 from tests.support.paths import PROJECT
-from tests.support.unsynced_sqlite import stop_waiting_for_the_disk
+from tests.support.unsynced_sqlite import unsynced
 
 if TYPE_CHECKING:
     from keel.workspace import Workspace
@@ -50,9 +50,10 @@ def project_environment(**more: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def unsynced_databases() -> None:
+def unsynced_databases() -> Iterator[None]:
     """No test here needs its SQLite files to survive a power failure."""
-    stop_waiting_for_the_disk()
+    with unsynced():
+        yield
 
 
 @pytest.fixture(scope="session")

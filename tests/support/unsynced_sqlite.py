@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import event
@@ -16,13 +18,19 @@ from sqlalchemy.engine import Engine
 PRAGMA = "PRAGMA synchronous=OFF"
 
 
-@functools.cache
-def stop_waiting_for_the_disk() -> None:
-    """Turn fsync off on every SQLite connection that this process opens from now on."""
+@contextmanager
+def unsynced() -> Iterator[None]:
+    """Turn fsync off on every SQLite connection that this process opens meanwhile."""
     from keel.store.database import adbc
 
+    synced = adbc.connect_sqlite
     event.listen(Engine, "connect", _unsync)
-    adbc.connect_sqlite = _unsynced(adbc.connect_sqlite)
+    adbc.connect_sqlite = _unsynced(synced)
+    try:
+        yield
+    finally:
+        adbc.connect_sqlite = synced
+        event.remove(Engine, "connect", _unsync)
 
 
 def _unsync(connection: Any, _record: Any) -> None:
