@@ -29,7 +29,7 @@ def compare(ws: Workspace, config: ModelConfig, request: TrainedVersion | Promot
     """Compare the challenger with the champion on a holdout that neither has seen, and store the comparison.
 
     request: what `keel.loop.retrain` or `request_promotion` returned. A person's request is read from the store by its
-    id, so that nobody is said to have requested or forced what they did not.
+    id, because a task could have named another requester.
 
     The comparison's ``next`` is ``promote``, ``stage`` (a person must approve) or ``keep_champion``.
     """
@@ -69,7 +69,7 @@ def measure_speed(
 
 
 def _as_stored(ws: Workspace, config: ModelConfig, request: Request) -> Request:
-    """Return a person's request as it was stored. Without one, nobody forces anything and no experiment is evidence."""
+    """Return a person's request as it was stored. Without one, there is no force and no experiment as evidence."""
     if stored := read_decision(ws, config.model, request.decision_id, PromotionRequest):
         return stored
     if isinstance(request, PromotionRequest):
