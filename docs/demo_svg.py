@@ -26,6 +26,7 @@ def draw(text: str) -> str:
     console = Console(record=True, width=WIDTH, file=io.StringIO())
     console.print(Text(text))
     svg = console.export_svg(title="make demo")
+    svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
     return re.sub(r"Fira Code, monospace", "ui-monospace, Menlo, Consolas, monospace", svg)
 
