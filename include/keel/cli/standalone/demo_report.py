@@ -105,7 +105,8 @@ def _drift_lines(drift: dict[str, Any] | None) -> list[str]:
         for name, column in changed[:TOP_FEATURES]
     ]
     more = len(changed) - len(shown)
-    return [head, *shown, *([f"  and {more} more columns"] if more > 0 else [])]
+    rest = [f"  and {more} more column{'s' if more > 1 else ''}"] if more > 0 else []
+    return [head, *shown, *rest]
 
 
 def _comparison_lines(outcome: dict[str, Any]) -> list[str]:
