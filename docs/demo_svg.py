@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 FIRST_LINE = re.compile(r"^until +production")
-WIDTH = 112
+WIDTH = 80
 
 
 def last_screen(story: str) -> str:
