@@ -122,8 +122,11 @@ def test_approve_by_someone_who_may_not_is_refused(model, policy, approver, mess
 
 
 def test_require_approver_allows_the_requester_where_one_person_is_enough(model):
+    second_person = model.with_policy(approval="second_person").config
     require_approver(model.config, "ada", {"ada"})
-    require_approver(model.with_policy(approval="second_person").config, "grace", {"ada"})
+    require_approver(second_person, "grace", {"ada"})
+    with pytest.raises(NotApproved, match="ada"):
+        require_approver(second_person, "ada", {"ada"})
 
 
 def test_promote_needs_the_last_answer_to_be_an_approval_of_this_comparison(model):
