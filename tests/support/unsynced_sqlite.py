@@ -20,22 +20,21 @@ PRAGMA = "PRAGMA synchronous=OFF"
 
 @contextmanager
 def unsynced() -> Iterator[None]:
-    """Turn fsync off on every SQLite connection that this process opens meanwhile."""
+    """Turn fsync off on every SQLite connection that this process opens meanwhile. May be nested, as by two conftest.py."""
     from keel.store.database import adbc
 
+    def unsync(connection: Any, _record: Any) -> None:  # its own each time: SQLAlchemy keeps a listener only once
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute(PRAGMA)
+
     synced = adbc.connect_sqlite
-    event.listen(Engine, "connect", _unsync)
+    event.listen(Engine, "connect", unsync)
     adbc.connect_sqlite = _unsynced(synced)
     try:
         yield
     finally:
         adbc.connect_sqlite = synced
-        event.remove(Engine, "connect", _unsync)
-
-
-def _unsync(connection: Any, _record: Any) -> None:
-    if isinstance(connection, sqlite3.Connection):
-        connection.execute(PRAGMA)
+        event.remove(Engine, "connect", unsync)
 
 
 def _unsynced(connect: Any) -> Any:
