@@ -103,7 +103,7 @@ class ColumnCounts:
         """Rows on a cell: neither missing, infinite, invalid nor absent."""
         return int(self.cells.sum())
 
-    @property
+    @cached_property
     def n(self) -> int:
         """All rows."""
         return self.n_counted + sum(self.tails)
