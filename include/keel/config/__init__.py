@@ -151,9 +151,10 @@ def load_models(
 def read_models(
     folder: Path | str | None = None, environment: Mapping[str, str] | None = None
 ) -> tuple[dict[str, ModelConfig], list[ConfigError]]:
-    """Return the valid configurations by model name, and an error for each invalid file.
+    """Return the valid configurations by model name, and an error for each invalid file or environment variable.
 
-    A mistake in one file does not hide the other models.
+    A mistake in one file does not hide the other models. Whatever serves, maintains or lists several models reads them
+    with this function, works on the valid ones, and names the errors.
     """
     environ = os.environ if environment is None else environment
     root = Path(folder or environ.get("KEEL_MODELS_FOLDER") or MODELS_FOLDER)
@@ -179,15 +180,16 @@ def get_model(name: str, folder: Path | str | None = None) -> ModelConfig:
     UnknownModel
         No file configures the model; the message lists the configured models.
     ConfigError
-        No valid file configures the model, and some file is invalid.
+        No valid file configures the model, and some file is invalid; the message names those files too.
 
     """
     models, broken = read_models(folder)
     if name in models:
         return models[name]
+    unknown = UnknownModel(name, models)
     if broken:
-        raise ConfigError("\n".join(map(str, broken)))
-    raise UnknownModel(name, models)
+        raise ConfigError("\n".join([f"{unknown}; not valid:", *map(str, broken)]))
+    raise unknown
 
 
 def load_model(path: Path | str, environment: Mapping[str, str] | None = None) -> ModelConfig:
@@ -242,5 +244,5 @@ def _dotted(rest: str) -> str:
 def _value(environ: Mapping[str, str], name: str) -> Any:
     try:
         return yaml.safe_load(environ[name])
-    except yaml.YAMLError as error:
-        raise ConfigError(f"environment {name}: {environ[name]!r} is not a YAML value: {error}") from error
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # as `read_yaml`, and for unhashable keys
+        raise ConfigError(f"environment {name}: {environ[name][:200]!r} is not a YAML value: {error}") from error

@@ -64,14 +64,17 @@ def read_yaml(path: Path) -> Any:
     Raises
     ------
     ConfigError
-        The file cannot be read, is not YAML or contains a key twice; the message names file and place.
+        The file cannot be read, is not YAML, contains a key twice or one that is a list or a mapping, or a value that
+        is out of range; the message names file and place.
 
     """
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid YAML: lists or mappings are nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:  # PyYAML passes on a ValueError for the date 2013-02-30
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
 
 
@@ -102,6 +105,8 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a text", key_node.start_mark)
             key = key_node.value
             if key in seen and key != "<<":
                 raise yaml.constructor.ConstructorError(None, None, f"{key!r} occurs twice", key_node.start_mark)

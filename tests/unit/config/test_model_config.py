@@ -110,6 +110,10 @@ def test_load_model_with_a_mistake_names_file_and_key(lines: str, message: str, 
         (b"model: \xff\xfe", "not valid YAML: 'utf-8' codec can't decode"),
         (f"{MINIMAL}drift: {{alpha: .1}}\ndrift: {{alpha: .2}}", "not valid YAML: 'drift' occurs twice"),
         ("model: !!python/object/apply:os.getcwd []", "not valid YAML: could not determine a constructor"),
+        (f"{MINIMAL}description: 2013-02-30", "not valid YAML: day is out of range for month"),
+        (f"{MINIMAL}? [drift]\n: {{alpha: .1}}", "not valid YAML: a key must be a text"),
+        (f"{MINIMAL}? {{drift: 1}}\n: {{alpha: .1}}", "not valid YAML: a key must be a text"),
+        ("description: " + "[" * 2_000 + "]" * 2_000, "not valid YAML: lists or mappings are nested too deeply"),
     ],
 )
 def test_load_model_of_an_invalid_file_names_the_reason(text: str | bytes, message: str, write: Write) -> None:
@@ -278,8 +282,18 @@ def test_read_models_with_an_invalid_file_returns_the_others(write: Write, monke
     assert list(models) == ["tide"]
     assert len(errors) == 1
     assert get_model("tide", folder).model == "tide"
-    with pytest.raises(ConfigError, match=re.escape(f"{broken}: not valid YAML")):
-        get_model("other", folder)
+    with pytest.raises(ConfigError, match="no model named 'tid' is configured; did you mean 'tide'") as caught:
+        get_model("tid", folder)
+    assert f"\n{broken}: not valid YAML" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "\0", "description: 2013-02-30", "? [a]\n: b", "a: !!int x", "[" * 2_000])
+def test_read_models_with_a_file_of_any_content_returns_the_others(text: str, write: Write) -> None:
+    folder = write().parents[1]
+    broken = write(text, folder="broken")
+    models, [error] = read_models(folder, {})
+    assert list(models) == ["tide"]
+    assert str(error).startswith(f"{broken}: ")
 
 
 def test_get_model_of_an_unknown_model_lists_the_configured_ones(write: Write) -> None:
