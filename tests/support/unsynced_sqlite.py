@@ -20,7 +20,7 @@ PRAGMA = "PRAGMA synchronous=OFF"
 
 @contextmanager
 def unsynced() -> Iterator[None]:
-    """Turn fsync off on every SQLite connection that this process opens meanwhile. May be nested, as by two conftest.py."""
+    """Turn fsync off on every SQLite connection that this process opens meanwhile. May be nested."""
     from keel.store.database import adbc
 
     def unsync(connection: Any, _record: Any) -> None:  # its own each time: SQLAlchemy keeps a listener only once
