@@ -131,6 +131,7 @@ def test_a_deleted_version_leaves_its_ledger_rows_and_no_file(store, registry, c
     assert registry.load(CONFIG, 2).version == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)  # MLflow's command knows nothing of Keel's store
 def test_mlflow_gc_removes_the_rest_of_a_deleted_version(store, registry, candidate):
     add(store, registry, candidate, 2)

@@ -14,6 +14,7 @@ from keel import DriftConfig, ReferenceGrid, detect
 TRIALS = 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "reference"), [(50, 1000), (500, 5000)])
 def test_false_alarms_stay_below_alpha(rows: int, reference: int) -> None:
     # Three standard errors of a share of ALPHA; windows on one reference share its luck, hence independent fourths.
@@ -34,6 +35,7 @@ def test_change_is_still_found() -> None:
     assert found == 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("reference", "rows"), [(1000, 100), (1000, 20_000), (5000, 5000)])
 def test_identifiers_bring_new_categories_at_their_own_rate(reference: int, rows: int) -> None:
     """The reference chose the vocabulary, of 1,000 at most: its own count of `other` is too small by that choice."""

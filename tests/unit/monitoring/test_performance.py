@@ -24,6 +24,7 @@ def check(current, reference, config=CONFIG, **more):
     return detect_degradation(current, held, float(row_loss(config.metric, reference).mean()), config, **more)
 
 
+@pytest.mark.slow
 def test_false_alarms_stay_at_the_stated_level():
     repetitions = 1_000
     alarms = sum(

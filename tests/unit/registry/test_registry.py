@@ -466,10 +466,10 @@ def test_version_scores_the_same_after_a_restart(registry, registered, home):
 import hashlib, sys
 from pathlib import Path
 from keel.registry.registry import Registry
-from tests.unit.registry.test_registry import CONFIG, rows
+from tests.support.toy import toy_config, toy_rows
 registry = Registry({registry.tracking_uri!r})
 version = registry.find("toy", {{"keel.training_key": {key!r}}})
-score, _ = registry.load(CONFIG, version.version).score(rows())
+score, _ = registry.load(toy_config(), version.version).score(toy_rows(days=5).slice(0, 50))
 print(version.version, registry.grid("toy", version.version).grid_id, hashlib.sha256(score.tobytes()).hexdigest())
 """
     environment = {**os.environ, "PYTHONPATH": f"{PROJECT / 'include'}{os.pathsep}{PROJECT}"}

@@ -202,6 +202,7 @@ def ws(home):
         yield opened
 
 
+@pytest.mark.slow
 def test_a_version_measured_twice_has_a_ratio_near_one(ws):
     model = ws.registry.load(CONFIG, 1)
     began = time.monotonic()
@@ -210,6 +211,7 @@ def test_a_version_measured_twice_has_a_ratio_near_one(ws):
     assert 0.5 < found[2].p50_ms / found[1].p50_ms < 2
 
 
+@pytest.mark.slow
 def test_five_milliseconds_more_are_found_on_a_busy_machine():
     class Quick:
         def score(self, rows):

@@ -393,6 +393,7 @@ def test_a_missing_probability_is_taken_from_the_plan():
     assert look(made, *bare).improvement == pytest.approx(look(made, outcomes, assigned).improvement)
 
 
+@pytest.mark.slow
 def test_label_evidence_keeps_its_level_and_combines_both_splits():
     rng = np.random.default_rng(0)
     doubted = []

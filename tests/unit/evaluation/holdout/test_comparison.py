@@ -55,6 +55,7 @@ def test_a_better_challenger_passes_a_worse_one_fails_and_the_record_is_json(met
         assert json.loads(json.dumps(record, allow_nan=False)) == record
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", METRICS)
 def test_an_equal_challenger_passes_at_most_as_often_as_stated(metric):
     repetitions, level = 500, gate.LEVEL
@@ -62,6 +63,7 @@ def test_an_equal_challenger_passes_at_most_as_often_as_stated(metric):
     assert gate.promotions(metric, 630, repetitions) <= allowed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", [gate.CLUSTERED, gate.WEATHER], ids=lambda world: world.name)
 @pytest.mark.parametrize("metric", ["brier", "roc_auc", "rmse"])
 def test_correlated_days_do_not_let_equal_challengers_pass_more_often(metric, world):
@@ -74,6 +76,7 @@ def test_correlated_days_do_not_let_equal_challengers_pass_more_often(metric, wo
     assert gate.naive_promotions(metric, repetitions, world=world, days=False) > allowed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["brier", "mae"])
 def test_a_challenger_at_a_negative_margin_passes_at_most_as_often_as_stated(metric):
     repetitions, level = 300, gate.LEVEL
@@ -85,6 +88,7 @@ def test_a_challenger_at_a_negative_margin_passes_at_most_as_often_as_stated(met
     assert passed <= level + 3.1 * math.sqrt(level * (1 - level) / repetitions)
 
 
+@pytest.mark.slow
 def test_any_of_ten_equal_challengers_on_one_holdout_passes_at_most_as_often_as_stated():
     trials = 100
     as_judged, each_at_alpha = gate.ever_promoted("mae", gate.CLUSTERED, trials)

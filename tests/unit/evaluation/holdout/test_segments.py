@@ -120,6 +120,7 @@ def test_segments_are_those_of_the_usable_rows():
     assert {segment.value: segment.n for segment in found.segments.found} == {"a": 4_160, "b": 4_160}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("worse", [gate.LARGEST, gate.SMALLEST])
 def test_a_segment_worse_by_the_margin_is_missed_at_most_as_often_as_stated(worse):
     trials = 120
@@ -127,5 +128,6 @@ def test_a_segment_worse_by_the_margin_is_missed_at_most_as_often_as_stated(wors
     assert gate.segments_shown(gate.REFRESH, 0.01, worse, trials)[0] <= bound
 
 
+@pytest.mark.slow
 def test_an_equal_challenger_of_the_same_recipe_does_not_fail_by_its_segments():
     assert gate.segments_shown(gate.REFRESH, 0.0, None, 40)[0] > 0.9

@@ -60,6 +60,7 @@ def test_an_uninformed_version_shows_harm_and_an_equal_one_passes(metric):
     assert equal.missing == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["brier", "accuracy", "mae"])
 def test_equal_versions_show_harm_at_most_as_often_as_stated(metric):
     repetitions = 200
@@ -69,6 +70,7 @@ def test_equal_versions_show_harm_at_most_as_often_as_stated(metric):
     assert harmed / repetitions <= 0.01 + 3.1 * np.sqrt(0.01 * 0.99 / repetitions)
 
 
+@pytest.mark.slow
 def test_versions_whose_days_differ_at_random_show_harm_at_most_as_often_as_stated():
     repetitions, harmed = 200, 0
     for seed in range(repetitions):
@@ -159,6 +161,7 @@ def test_a_baseline_is_not_met_without_harm_if_the_previous_version_is_no_better
     assert watch(new, previous, metric).verdict is ProbationVerdict.HARM  # where it does, that comes first
 
 
+@pytest.mark.slow
 def test_a_met_baseline_is_seldom_reported_as_not_met():
     broken = sum(
         watch(*pair(n=3_000, seed=seed), max_degradation=0.0).verdict is ProbationVerdict.BASELINE_NOT_MET

@@ -48,6 +48,7 @@ def test_ks_agrees_with_golden_values_and_its_law() -> None:
     assert ks_p_value(0.0, 10, 10) == 1.0
 
 
+@pytest.mark.slow
 def test_ks_monte_carlo_without_a_change_keeps_its_level() -> None:
     rng = np.random.default_rng(0)
     p_values = []

@@ -44,6 +44,7 @@ def test_pool_small_keeps_the_rows_and_every_expectation_at_five() -> None:
             assert expected.min() >= 5 - 1e-9
 
 
+@pytest.mark.slow
 def test_chi_square_of_small_tables_is_simulated_and_keeps_its_level() -> None:
     rng = draws()
     rejected = 0
@@ -88,6 +89,7 @@ def test_beyond_range_agrees_with_the_law_of_exceedances() -> None:
         assert beyond_range_p_value(2, beyond, 3) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_beyond_range_without_change_keeps_its_level() -> None:
     rng = draws()
     rejected = 0

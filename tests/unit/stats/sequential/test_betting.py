@@ -70,6 +70,7 @@ def test_log_e_value_of_values_at_the_null_is_zero():
     assert log_e_value(np.full(50, 0.3), null=0.3).path == pytest.approx(np.zeros(50), abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("draw", "null", "low"),
     [
@@ -98,6 +99,7 @@ def test_log_e_value_finds_a_mean_above_the_null():
     assert np.median(crossed.argmax(axis=1)) < 300
 
 
+@pytest.mark.slow
 def test_combine_of_two_tests_keeps_one_level():
     rng, repetitions = np.random.default_rng(3), 1_000
     both = []

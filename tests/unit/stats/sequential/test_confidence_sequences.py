@@ -153,6 +153,7 @@ def test_half_width_is_narrowest_at_the_tuned_number_of_rows():
     assert mixture_variance(0.05) == pytest.approx(0.00158723, abs=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.5, 0.2])
 @pytest.mark.parametrize("rate", [0.005, 0.15])
 def test_confidence_sequence_on_equal_arms_keeps_its_level_with_rare_errors(rate, share):
@@ -165,6 +166,7 @@ def test_confidence_sequence_on_equal_arms_keeps_its_level_with_rare_errors(rate
         assert shown[:, 999:].any(axis=1).mean() <= at_most(ALPHA, repetitions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.5, 0.05, RAMP[::2]], ids=["half", "canary", "ramp"])
 def test_ipw_log_e_value_on_equal_arms_keeps_its_level(share):
     rng, n, repetitions = np.random.default_rng(3), 1_500, 500
@@ -176,6 +178,7 @@ def test_ipw_log_e_value_on_equal_arms_keeps_its_level(share):
         assert 0 < won <= at_most(ALPHA, repetitions)
 
 
+@pytest.mark.slow
 def test_log_ratio_mismatch_keeps_its_level_and_finds_a_wrong_split():
     rng, n, repetitions = np.random.default_rng(4), 3_000, 1_000
     shares = RAMP

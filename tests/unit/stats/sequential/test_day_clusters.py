@@ -82,6 +82,7 @@ def test_difference_of_an_arm_without_rows_is_undefined():
     assert math.isinf(HourlyArmLosses(times[:0], weights[:, :0], losses[:, :0]).difference(0, alpha=ALPHA).width)
 
 
+@pytest.mark.slow
 def test_difference_on_varying_days_keeps_its_level_at_any_number_of_evaluations():
     """With the error of independent rows, two in three would be shown."""
     shown, by_rows, repetitions = 0, 0, 150

@@ -52,6 +52,7 @@ def test_open_again_keeps_schema_and_rows(store_url: str) -> None:
             assert connection.execute(sa.text(f"SELECT version_num FROM {VERSION_TABLE}")).scalars().all() == [HEAD]
 
 
+@pytest.mark.slow
 def test_open_by_eight_processes_at_once_works(store_url: str) -> None:
     code = """
 import sys, time

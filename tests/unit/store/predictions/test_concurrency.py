@@ -41,6 +41,7 @@ def start(url: str, *numbers: int) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_append_by_concurrent_processes_stores_each_row_once(store_url: str) -> None:
     processes, rounds, size = 4, 6, 200
     with Store.open(store_url, timeout=60) as store:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 import sqlalchemy as sa
 
 from keel.store import Store
@@ -43,6 +44,7 @@ print(*total)
 """
 
 
+@pytest.mark.slow
 def test_labels_from_concurrent_processes_have_one_outcome_each(store_url: str) -> None:
     with Store.open(store_url, timeout=60) as store:
         log = store.predictions("m", FEATURES)
