@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keel.grid.values import read_categories, read_numbers
+from keel.values.columns import read_categories, read_numbers
+from keel.values.scalars import category_in, has_variants
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,8 +67,16 @@ class ColumnGrid:
 
     @cached_property
     def positions(self) -> dict[str, int]:
-        """Cell of each category."""
-        return {category: i for i, category in enumerate(self.vocabulary)}
+        """Cell of each category, by the name that `keel.values` reads it as; earlier releases kept other spellings."""
+        positions: dict[str, int] = {}
+        for i, category in enumerate(self.vocabulary):
+            positions.setdefault(category_in(category), i)
+        return positions
+
+    @cached_property
+    def has_variants(self) -> bool:
+        """Whether a text that is no category's name may be one of them, as ``True`` for ``true`` and ``3.0`` for 3."""
+        return any(map(has_variants, self.positions))
 
     @cached_property
     def holds_numbers(self) -> bool:

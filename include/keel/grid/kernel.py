@@ -19,7 +19,15 @@ import pyarrow.compute as pc
 
 from keel.grid.counts import OVERSHOOT_LIMIT, OVERSHOOT_UNIT, TAILS, ColumnCounts, Floats, Integers
 from keel.grid.tables import PORTION_ROWS
-from keel.grid.values import INVALID, MISSING, Categories, is_plain_text, read_categories, read_numbers
+from keel.values.columns import (
+    INVALID,
+    MISSING,
+    Categories,
+    has_variants,
+    is_plain_text,
+    read_categories,
+    read_numbers,
+)
 
 if TYPE_CHECKING:
     from keel.grid.column_grid import ColumnGrid
@@ -33,18 +41,18 @@ def count_column(grid: ColumnGrid, column: Any | None, rows: int) -> ColumnCount
     grid
         The column's cells.
     column
-        What `keel.grid.values.read_column` returns; None when the table does not have the column.
+        What `keel.values.columns.read_column` returns; None when the table does not have the column.
     rows
         The table's rows.
 
-    No content of a column raises an error: see `keel.grid.values` for how each type is read.
+    No content of a column raises an error: see `keel.values.columns` for how each type is read.
     """
     if column is None:
         return ColumnCounts(grid.kind, np.zeros(grid.size, dtype=np.int64), absent=rows)
     if grid.kind == "numeric":
         values, invalid = read_numbers(column)
         return _count_numbers(grid, values, 0 if invalid is None else int(np.count_nonzero(invalid)))
-    if is_plain_text(column):
+    if is_plain_text(column) and not (grid.has_variants and has_variants(column)):
         return _count_text(grid, column)
     return _count_categories(grid, read_categories(column))
 
@@ -105,12 +113,14 @@ def _overshoot(values: Floats, knot: float, scale: float) -> int:
 
 def _count_text(grid: ColumnGrid, column: Any) -> ColumnCounts:
     """Count text by its position in the vocabulary, which is faster than finding the distinct values."""
-    positions = pc.index_in(column, value_set=pa.array(grid.vocabulary, column.type))
-    other = len(grid.vocabulary)
+    names = list(grid.positions)
+    positions = pc.index_in(column, value_set=pa.array(names, column.type))
     if positions.null_count:
-        positions = positions.fill_null(other)
-    cells = np.bincount(positions.to_numpy(zero_copy_only=False), minlength=grid.size)
-    cells[other] -= column.null_count
+        positions = positions.fill_null(len(names))
+    per_name = np.bincount(positions.to_numpy(zero_copy_only=False), minlength=len(names) + 1)
+    cells = np.zeros(grid.size, dtype=np.int64)
+    cells[list(grid.positions.values())] = per_name[:-1]
+    cells[-1] = per_name[-1] - column.null_count
     return ColumnCounts("categorical", cells, missing=column.null_count)
 
 

@@ -19,10 +19,11 @@ from keel.grid import archive
 from keel.grid.column_grid import ColumnGrid, fit_categorical, fit_numeric
 from keel.grid.counts import TAILS, ColumnCounts, Counts, Floats, Integers, Layout
 from keel.grid.kernel import assign_rows, count_column
-from keel.grid.tables import batches_of, gather, is_frame, number_of_rows
+from keel.grid.tables import batches_of, gather, number_of_rows
 from keel.grid.threads import in_threads
-from keel.grid.values import read_column
 from keel.stats.drift.psi import decile_starts
+from keel.values.columns import is_frame, read_column
+from keel.values.names import as_configured
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -250,7 +251,7 @@ def _single_table(data: Any, needed: Iterable[str], what: str) -> Any:
         as_tables = [_as_table(batch) for batch in batches]
         table = pa.concat_tables(as_tables, promote_options="permissive") if as_tables else pa.table({})
     names = list(table.columns) if is_frame(table) else table.schema.names
-    missing = [name for name in needed if name not in names]
+    missing = [name for name in needed if name not in names and not as_configured(names, [name])]
     if missing and batches:
         near = suggestion(missing[0], [str(name) for name in names])
         raise SchemaError(f"the {what} has no column {', '.join(map(repr, missing))}{near}")

@@ -7,13 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from keel.values.columns import is_frame
+
 PORTION_ROWS = 131_072
 """Rows counted at once: a column of float64 is then one mebibyte and stays in a core's cache while it is sorted."""
-
-
-def is_frame(data: Any) -> bool:
-    """Whether ``data`` is a pandas DataFrame, without importing pandas."""
-    return hasattr(data, "iloc") and hasattr(data, "columns")  # in this order: an arrow table's columns cost time
 
 
 def number_of_rows(table: Any) -> int:

@@ -17,7 +17,7 @@ from keel.errors import GridMismatch, SchemaError
 from keel.grid.column_grid import fit_categorical, fit_numeric
 from keel.grid.counts import TAILS
 from keel.grid.kernel import assign_rows, count_column
-from keel.grid.values import read_column
+from keel.values.columns import read_column
 
 KINDS = {"x": "numeric", "skewed": "numeric", "hour": "numeric", "carrier": "categorical"}
 

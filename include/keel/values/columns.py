@@ -1,15 +1,18 @@
-"""Read a column of any storage type as numbers or as categories.
+"""Read a column of any storage type as numbers, as categories or as identities.
 
-A value is read by itself, independently of its batch. So every split of a table gives the same values.
+A value is read by itself, independently of its batch, as `keel.values.scalars` reads it. So every split of a table
+gives the same values.
 
 Numeric: integers, floats, decimals and booleans (0 and 1) keep their value. Timestamps, dates, durations and times of
 day become seconds (since 1970-01-01 UTC, or since midnight). Text is parsed; ``true`` and ``false`` are 1 and 0. Null
 and NaN are missing. Every other value is *invalid*.
 
 Categorical: every value has a name. The name of text is the text, of booleans ``true`` or ``false``. A number without a
-fraction has the name of the integer, whatever its type (``1``, ``1.0`` and decimal ``1.00`` are all ``1``); other
-numbers have their shortest decimal form; dates and times their ISO form with microseconds. Null and NaN are missing.
-Lists, structs, and bytes that are not UTF-8 are invalid.
+fraction has the name of the integer, whatever its type (``1``, ``1.0``, decimal ``1.00`` and the text ``1.0`` are all
+``1``); other numbers have their shortest decimal form; dates and times their ISO form with microseconds. Null and NaN
+are missing. Lists, structs, and bytes that are not UTF-8 are invalid.
+
+Identities: a text is itself, a whole number of any type its digits. Everything else is refused.
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from keel.grid.tables import is_frame
+from keel.values.names import as_configured
+from keel.values.scalars import LONGEST_IDENTITY, TRUTHS, category_in, identity_of, name_of_number, number_in
 
 Floats = NDArray[np.float64]
 
@@ -51,24 +55,58 @@ class Categories:
     numbers: bool
 
 
+def is_frame(data: Any) -> bool:
+    """Whether ``data`` is a pandas DataFrame, without importing pandas."""
+    return hasattr(data, "iloc") and hasattr(data, "columns")  # in this order: an arrow table's columns cost time
+
+
 def read_column(table: Any, name: str) -> Any | None:
     """Return one column as an arrow array or a float64 numpy array; None when the table lacks it.
 
     Of several columns with that name, the first is read.
     """
     if is_frame(table):
+        if name not in table.columns:
+            name = next(iter(as_configured(table.columns, [name])), name)
         return _from_pandas(table[name]) if name in table.columns else None
     positions = table.schema.get_all_field_indices(name)
-    if not positions:
-        return None
-    column = table.column(positions[0])
+    if not positions and (same := as_configured(table.schema.names, [name])):
+        positions = table.schema.get_all_field_indices(next(iter(same)))
+    return plain(table.column(positions[0])) if positions else None
+
+
+def plain(column: Any) -> Any:
+    """Return a column as one array of a type that Arrow can compute with; dictionaries stay.
+
+    Extension types become their storage, run-end encoding is undone, and views of texts become texts.
+    """
     if isinstance(column, pa.ChunkedArray):
         if pa.types.is_dictionary(column.type):
             column = column.unify_dictionaries()
         column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     if isinstance(column, pa.ChunkedArray):  # of zero chunks, or too long for one
         column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-    return column.storage if isinstance(column, pa.ExtensionArray) else column
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
+    kind = column.type
+    if pa.types.is_run_end_encoded(kind):
+        return plain(pc.run_end_decode(column))
+    if pa.types.is_dictionary(kind):
+        values = plain(column.dictionary)
+        return column if values is column.dictionary else pa.DictionaryArray.from_arrays(column.indices, values)
+    if pa.types.is_string_view(kind):
+        return column.cast(pa.large_string())
+    if pa.types.is_binary_view(kind):
+        return column.cast(pa.large_binary())
+    if pa.types.is_decimal32(kind) or pa.types.is_decimal64(kind):  # most of Arrow cannot compute with these
+        return column.cast(pa.decimal128(kind.precision, kind.scale))
+    return column.cast(pa.float32()) if pa.types.is_float16(kind) else column
+
+
+def decoded(column: Any) -> Any:
+    """Return a column as `plain` does, without a dictionary."""
+    column = plain(column)
+    return plain(column.dictionary_decode()) if isinstance(column, pa.DictionaryArray) else column
 
 
 def _from_pandas(series: Any) -> Any:
@@ -80,9 +118,7 @@ def _from_pandas(series: Any) -> Any:
         array = pa.array(series, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
         array = pa.array([_label_of_object(value) for value in series], pa.string())
-    if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks()
-    return array.storage if isinstance(array, pa.ExtensionArray) else array
+    return plain(array)
 
 
 def _label_of_object(value: Any) -> str | None:
@@ -97,17 +133,8 @@ def _label_of_object(value: Any) -> str | None:
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
     if isinstance(value, int | float | np.number | Decimal):
-        return _label_of_number(value)
+        return name_of_number(value)
     return str(value)
-
-
-def _label_of_number(value: Any) -> str | None:
-    number = float(value)
-    if number != number:
-        return None
-    if number in (float("inf"), float("-inf")):
-        return str(number)
-    return str(int(value)) if number.is_integer() else str(value if isinstance(value, np.floating) else number)
 
 
 def read_numbers(column: Any) -> tuple[Floats, NDArray[np.bool_] | None]:
@@ -116,16 +143,18 @@ def read_numbers(column: Any) -> tuple[Floats, NDArray[np.bool_] | None]:
         return column.astype(np.float64, copy=False), None
     kind = column.type
     if pa.types.is_dictionary(kind):
-        return read_numbers(column.dictionary_decode())
+        return read_numbers(decoded(column))
+    if pa.types.is_decimal(kind):  # through text, because Arrow's own cast does not give the nearest float64
+        return _to_numpy(column.cast(pa.string()).cast(pa.float64())), None
     if _is_number(kind):
         return _to_numpy(column.cast(pa.float64(), safe=False)), None
     if pa.types.is_boolean(kind):
         return _to_numpy(column.cast(pa.uint8()).cast(pa.float64())), None
-    if pa.types.is_temporal(kind):
+    if _is_time(kind):
         return _seconds(column), None
     if pa.types.is_null(kind):
         return np.full(len(column), np.nan), None
-    if _is_text(kind) or _is_bytes(kind):
+    if is_text(kind) or _is_bytes(kind):
         return _parse(column)
     return np.full(len(column), np.nan), column.is_valid().to_numpy(zero_copy_only=False)
 
@@ -134,8 +163,13 @@ def _to_numpy(column: Any) -> Floats:
     return column.to_numpy(zero_copy_only=False)
 
 
-def _is_text(kind: Any) -> bool:
+def is_text(kind: Any) -> bool:
+    """Whether a type is text."""
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _is_time(kind: Any) -> bool:
+    return pa.types.is_temporal(kind) and not pa.types.is_interval(kind)  # an interval of months has no length
 
 
 def is_plain_text(column: Any) -> bool:
@@ -153,10 +187,8 @@ def _seconds(column: Any) -> Floats:
         ticks, per_second = column.cast(pa.timestamp("s"), safe=False), 1.0
     elif pa.types.is_time(kind):
         ticks, per_second = column.cast(pa.time64("us"), safe=False), 1e6
-    elif pa.types.is_duration(kind):
-        ticks, per_second = column.cast(pa.duration("us"), safe=False), 1e6
     else:
-        return np.full(len(column), np.nan)
+        ticks, per_second = column.cast(pa.duration("us"), safe=False), 1e6
     return _to_numpy(ticks.cast(pa.int64()).cast(pa.float64(), safe=False)) / per_second
 
 
@@ -182,20 +214,12 @@ def _parse(column: Any) -> tuple[Floats, NDArray[np.bool_]]:
 
 
 def _number_of(text: str | None) -> float | None:
-    if text is None or "_" in text:  # Python parses 1_000 as a number; other software does not
-        return None
-    word = text.strip().lower()
-    if word in {"true", "false"}:
-        return float(word == "true")
-    try:
-        return float(word)
-    except ValueError:
-        return None
+    return None if text is None else number_in(text)
 
 
 def _encode(column: Any) -> Any:
-    """Dictionary-encode. Arrow cannot encode views, so they are copied first."""
-    return (column.cast(pa.string()) if pa.types.is_string_view(column.type) else column).dictionary_encode()
+    """Dictionary-encode. Arrow cannot encode all types, so `plain` converts them first."""
+    return plain(column).dictionary_encode()
 
 
 def _codes(encoded: Any, null: int) -> NDArray[np.integer[Any]]:
@@ -213,6 +237,7 @@ def read_categories(column: Any) -> Categories:
     kind = column.type
     if pa.types.is_null(kind):
         return Categories(np.zeros(len(column), dtype=np.int64), [MISSING], numbers=False)
+    column = plain(column)
     if not pa.types.is_dictionary(kind):
         if not _has_labels(kind):
             codes = column.is_null().to_numpy(zero_copy_only=False).astype(np.int64)
@@ -229,8 +254,8 @@ def _is_number(kind: Any) -> bool:
 
 
 def _has_labels(kind: Any) -> bool:
-    named = _is_text(kind) or _is_bytes(kind) or _is_number(kind)
-    return named or pa.types.is_boolean(kind) or pa.types.is_temporal(kind)
+    named = is_text(kind) or _is_bytes(kind) or _is_number(kind)
+    return named or pa.types.is_boolean(kind) or _is_time(kind)
 
 
 def _labels(dictionary: Any) -> list[str | int]:
@@ -238,11 +263,11 @@ def _labels(dictionary: Any) -> list[str | int]:
     kind = dictionary.type
     if _is_bytes(kind):
         pairs = [(value, _decoded(value)) for value in dictionary.to_pylist()]
-        return [MISSING if value is None else INVALID if text is None else text for value, text in pairs]
+        return [MISSING if value is None else INVALID if text is None else category_in(text) for value, text in pairs]
     if not _has_labels(kind):
         return [INVALID] * len(dictionary)
     if pa.types.is_floating(kind):
-        named = [_label_of_number(value) for value in dictionary.to_numpy(zero_copy_only=False)]
+        named = [name_of_number(value) for value in dictionary.to_numpy(zero_copy_only=False)]
     elif _is_number(kind) or pa.types.is_boolean(kind):
         named = [_label_of_object(value) for value in dictionary.to_pylist()]
     else:
@@ -251,4 +276,56 @@ def _labels(dictionary: Any) -> list[str | int]:
         elif pa.types.is_duration(kind):
             dictionary = dictionary.cast(pa.duration("us"), safe=False).cast(pa.int64())
         named = pc.cast(dictionary, pa.string()).to_pylist()
+        if is_text(kind):
+            named = [None if name is None else category_in(name) for name in named]
     return [MISSING if name is None else name for name in named]
+
+
+def name_texts(column: Any) -> tuple[Any, NDArray[np.bool_] | None]:
+    """Return a column's categories as an arrow array of texts, and a mask of the invalid values (None: none is)."""
+    if is_plain_text(column) and not has_variants(column):
+        return column.cast(pa.string()), None
+    categories = read_categories(column)
+    names = pa.array([label if isinstance(label, str) else None for label in categories.labels], pa.string())
+    invalid = np.array([label == INVALID for label in categories.labels])[categories.codes]
+    return names.take(pa.array(categories.codes)), invalid if invalid.any() else None
+
+
+def has_variants(texts: Any) -> bool:
+    """Return whether any text may have another name than itself, which is much faster than to read them."""
+    truths = pc.is_in(texts, value_set=pa.array(list(TRUTHS), texts.type))
+    candidates = (
+        truths,
+        pc.match_substring(texts, ".0"),
+        pc.match_substring(texts, "e+"),
+        pc.match_substring(texts, "E+"),
+    )
+    return any(pc.any(each).as_py() for each in candidates)
+
+
+def identities(column: Any) -> tuple[Any, int | None]:
+    """Return ids or entities as texts, null for null, and the first row that is no identity (None: all are)."""
+    column = decoded(column)
+    if pa.types.is_integer(column.type):
+        return column.cast(pa.string()), None
+    if is_plain_text(column) and not _needs_reading(column):
+        return column.cast(pa.string()), None
+    found: list[str | None] = []
+    for row, value in enumerate(column.to_pylist()):
+        try:
+            found.append(None if value is None or value != value else identity_of(value))
+        except ValueError:
+            return None, row
+    return pa.array(found, pa.string()), None
+
+
+def _needs_reading(texts: Any) -> bool:
+    """Return whether any text may be no identity, or have another one than itself."""
+    sizes = pc.binary_length(texts)
+    candidates = (
+        pc.or_(pc.equal(sizes, 0), pc.greater(sizes, LONGEST_IDENTITY)),
+        pc.match_substring(texts, ".0"),
+        pc.match_substring(texts, "+"),
+        pc.match_substring(texts, "\x00"),
+    )
+    return any(pc.any(each).as_py() for each in candidates)
