@@ -29,6 +29,13 @@ class ConfigError(KeelError):
     exit_code = 2
 
 
+class InvalidParameter(ConfigError):
+    """A parameter that a person gave to a run is not valid; that person reads the message in the run, and nobody else.
+
+    Nothing was changed.
+    """
+
+
 class SchemaError(KeelError):
     """A table lacks a column that Keel needs, such as ids or times; the message names the column."""
 

@@ -9,6 +9,8 @@ from airflow.sdk import BaseNotifier
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.log import redact  # type: ignore[attr-defined]  # Airflow has no public name for it
 
+from keel.errors import InvalidParameter
+
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
@@ -16,8 +18,12 @@ log = logging.getLogger(__name__)
 
 ERROR_KEY = "error"
 """XCom key under which a failed task pushes its error for the run's callback."""
+REFUSED_KEY = "refused"
+"""XCom key under which a failed task pushes whether it refused a parameter of the run."""
 ERROR_LENGTH = 2_000
 """Longest error text, in characters. Some libraries put a whole SQL statement with its data into their errors."""
+TASK_FAILURE = "task_failure"
+"""Airflow's reason for a run that fails because of a task."""
 ENDINGS = {
     "timed_out": "the run took longer than its dagrun_timeout",
     "all_tasks_deadlocked": "no task of the run could start any more",
@@ -32,10 +38,14 @@ def push_error(context: Context) -> None:
         error = error.__cause__  # Keel's error is more specific than Airflow's for "do not retry"
     text = f"{type(error).__name__}: {error}" if error else None
     context["ti"].xcom_push(key=ERROR_KEY, value=redact(text[:ERROR_LENGTH]) if text else None)
+    context["ti"].xcom_push(key=REFUSED_KEY, value=isinstance(error, InvalidParameter))
 
 
 class FailureNotifier(BaseNotifier):
     """Notifies people, once, that a run of a DAG failed.
+
+    A run that a person started with a parameter that is not valid notifies no one: that person reads the error in the
+    run, nothing was changed, and no check has failed.
 
     A DAG's ``on_failure_callback``. Airflow runs it in the DAG processor, also when the run timed out or deadlocked.
     It opens neither store nor registry, because either may have failed.
@@ -56,6 +66,9 @@ class FailureNotifier(BaseNotifier):
         from keel_airflow.channels import deliver
 
         task_instance: Any = context.get("ti")
+        if _refused_its_user(context):
+            log.info("the run %s was refused because of its parameters; no one is notified", context["run_id"])
+            return
         message = compose_failure(
             dag_id=context["dag"].dag_id,
             run_id=context["run_id"],
@@ -110,12 +123,30 @@ def _audience(model: str | None) -> list[dict[str, Any]]:
     return [first, *({"email": [], "slack": channel} for channel in slack[1:])]
 
 
+def _refused_its_user(context: Context) -> bool:
+    """Whether the run failed because of parameters that the person who started it gave.
+
+    Runs of schedules, assets and Keel's own tasks have no reader, so their people are notified.
+    """
+    if context["dag_run"].run_type != "manual" or (context.get("reason") or TASK_FAILURE) != TASK_FAILURE:
+        return False
+    try:
+        return _pushed(context, REFUSED_KEY) is True
+    except Exception:
+        log.exception("could not read whether the failed task refused a parameter")
+        return False
+
+
+def _pushed(context: Context, key: str) -> Any:
+    return context["ti"].xcom_pull(task_ids=context["ti"].task_id, key=key)
+
+
 def _error(context: Context) -> str:
-    reason = context.get("reason") or "task_failure"
-    if reason != "task_failure":
+    reason = context.get("reason") or TASK_FAILURE
+    if reason != TASK_FAILURE:
         return ENDINGS.get(reason, reason)
     try:
-        error = context["ti"].xcom_pull(task_ids=context["ti"].task_id, key=ERROR_KEY)
+        error = _pushed(context, ERROR_KEY)
     except Exception:
         log.exception("could not read the failed task's error")
         return "it could not be read: see the task's log"

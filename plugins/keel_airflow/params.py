@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param
 
 from keel.config.renames import PARAMETERS, renamed
 from keel.config.sections import METRICS_OF_KIND
-from keel.errors import ConfigError
+from keel.errors import ConfigError, InvalidParameter, suggestion
+from keel.window import parse_time
+
+if TYPE_CHECKING:
+    from airflow.sdk.definitions.param import ParamsDict
+
+END = "Empty: now; in a scheduled run, the end of the schedule's interval."
+"""What an empty ``end`` means. A logical date does not change it."""
 
 
 def window_params() -> dict[str, Param]:
     """Return ``start`` and ``end`` of the window to check, where it is not the schedule's."""
     return {
         "start": _time("First hour of the window. Empty: the end less the configured lookback."),
-        "end": _time("Hour at which the window ends. Empty: the end of the schedule's interval, else now."),
+        "end": _time(f"Hour at which the window ends. {END}"),
     }
 
 
 def end_param() -> dict[str, Param]:
     """Return ``end``: the time until which data is evaluated, where it is not the schedule's."""
-    return {"end": _time("Time until which data is evaluated. Empty: the end of the schedule's interval, else now.")}
+    return {"end": _time(f"Time until which data is evaluated. {END}")}
 
 
 def version_param(default: str) -> dict[str, Param]:
@@ -96,17 +103,49 @@ def experiment_params() -> dict[str, Param]:
     }
 
 
-def refuse_renamed(params: Mapping[str, Any]) -> None:
-    """Refuse parameters of an experiment by their names in 0.1.0.
+def refuse_invalid(given: Mapping[str, Any], params: Mapping[str, Any], declared: ParamsDict, *, dag_id: str) -> None:
+    """Refuse parameters of a run that would have no effect, and times that are none.
+
+    Airflow ignores a key that the DAG does not have, and takes any text for a time.
+
+    Parameters
+    ----------
+    given:
+        the run's configuration, as its user gave it
+    params:
+        the values that the tasks see
+    declared:
+        the parameters of the DAG
+    dag_id:
+        of the DAG, for the message
 
     Raises
     ------
-    ConfigError
-        With the new name of each.
+    InvalidParameter
+        With the place, the value and the nearest name of each.
 
     """
-    if refusals := [renamed(old, new) for old, new in PARAMETERS.items() if old in params]:
-        raise ConfigError("\n".join(f"params.{refusal}" for refusal in refusals))
+    found = [_unknown(name, declared, dag_id) for name in given if name not in declared]
+    found += [
+        f"params.{name}: ignored, because core.dag_run_conf_overrides_params is off in Airflow; switch it on"
+        for name in given
+        if name in declared and params.get(name) != given[name]
+    ]
+    for name in declared:
+        if declared.get_param(name).schema.get("format") == "date-time":
+            try:
+                parse_time(params.get(name))
+            except ConfigError as error:
+                found.append(f"params.{name}: {error}")
+    if found:
+        raise InvalidParameter("\n".join(found))
+
+
+def _unknown(name: str, declared: ParamsDict, dag_id: str) -> str:
+    if PARAMETERS.get(name) in declared:
+        return f"params.{renamed(name, PARAMETERS[name])}"
+    valid = f"valid: {', '.join(declared)}" if declared else "it has none"
+    return f"params.{name}: {dag_id} has no such parameter{suggestion(name, declared)}; {valid}"
 
 
 def experiment_evidence_param() -> dict[str, Param]:

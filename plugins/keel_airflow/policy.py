@@ -10,6 +10,7 @@ from airflow.providers.standard.operators.hitl import HITLOperator
 
 from keel_airflow.notifications import FailureNotifier, push_error
 from keel_airflow.operators.approval import AwaitApprovalOperator
+from keel_airflow.operators.base import WorkspaceOperator
 from keel_airflow.operators.training import RetrainOperator
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ WORK_TIMEOUT = timedelta(hours=5)
 """For the work of a run. Waiting for a person comes on top."""
 OWNER = "ml-platform"
 """Owner of the DAG that belongs to no model."""
+UNCHECKED = "begins the DAG and does not check the run's parameters"
 DOC_SECTIONS = ("## Purpose", "## Inputs", "## Outputs", "## When it fails")
 
 
@@ -116,6 +118,10 @@ def violations(dag: DAG) -> list[str]:
     found += [(True, f"tag {tag!r} is not in the vocabulary") for tag in dag.tags if tag not in set(Tag)]
     found += [(section not in (dag.doc_md or ""), f"doc_md has no {section!r}") for section in DOC_SECTIONS]
     found += [(param.schema.get("type") is None, f"param {name!r} has no type") for name, param in _params(dag)]
+    found += [
+        (not issubclass(getattr(task, "operator_class", type(task)), WorkspaceOperator), f"{task.task_id}: {UNCHECKED}")
+        for task in dag.roots
+    ]
     return [sentence for broken, sentence in found if broken] + [
         f"{task.task_id}: {sentence}" for task in dag.tasks for sentence in _task_violations(task)
     ]

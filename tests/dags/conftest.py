@@ -114,6 +114,14 @@ def tide_with_staged_version(tide_in_production: Path, tmp_path_factory: pytest.
     return made_after(tmp_path_factory, "staged", tide_in_production, stage_challenger)
 
 
+@pytest.fixture(scope="session")
+def tide_promoted(tide_with_staged_version: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That Keel with version 2 in production, version 1 before it."""
+    from tests.support.airflow.tide import promote_staged
+
+    return made_after(tmp_path_factory, "promoted", tide_with_staged_version, promote_staged)
+
+
 def made_after(
     tmp_path_factory: pytest.TempPathFactory, name: str, original: Path, prepare: Callable[[Workspace], object]
 ) -> Path:

@@ -91,6 +91,18 @@ def test_violations_of_a_task_are_found(change, sentence):
     assert violations(dag) == [sentence]
 
 
+def test_dag_whose_first_task_checks_no_parameters_violates_the_policy():
+    from airflow.providers.standard.operators.empty import EmptyOperator
+
+    from keel_airflow.policy import violations
+
+    dag = parse_dag("tide.retrain")
+    with dag:
+        EmptyOperator(task_id="begin") >> dag.get_task("request_retrain")
+
+    assert violations(dag) == ["begin: begins the DAG and does not check the run's parameters"]
+
+
 def test_every_dag_names_its_owner_and_its_people():
     for dag_id, dag in parse().dags.items():
         if dag_id == "keel.maintenance":

@@ -6,19 +6,12 @@ import pytest
 
 from keel import deployments, rollout
 from keel.ledger import entries as ledger
-from tests.dags.conftest import made_after
 from tests.support.airflow.dag_run import run
-from tests.support.airflow.tide import decision_of, promote_staged
+from tests.support.airflow.tide import decision_of
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
 NOTIFIED = {"compose_message", "write_to_outbox", "record"}
-
-
-@pytest.fixture(scope="session")
-def tide_promoted(tide_with_staged_version, tmp_path_factory):
-    """Version 2 is in production, version 1 before it."""
-    return made_after(tmp_path_factory, "promoted", tide_with_staged_version, promote_staged)
 
 
 @pytest.fixture
@@ -46,8 +39,8 @@ def test_rollback_without_a_previous_version_fails(replaced):
 
     done = run("tide.rollback", reason="it still floods")
 
-    assert (done.state, done.states["rollback"]) == ("failed", "failed")
-    assert "version 1 has no previous version" in done.xcoms["rollback/error"]
+    assert (done.state, done.states["request_rollback"]) == ("failed", "failed")
+    assert "version 1 has no previous version" in done.xcoms["request_rollback/error"]
     assert deployments.read(replaced.store, "tide").production == 1
 
 
@@ -55,8 +48,8 @@ def test_rollback_to_an_unknown_version_fails(replaced):
     done = run("tide.rollback", reason="try another", version=9)
 
     assert done.state == "failed"
-    assert "version 9 is not known to Keel" in done.xcoms["rollback/error"]
-    assert "versions to roll back to: 1" in done.xcoms["rollback/error"]
+    assert "version 9 is not known to Keel" in done.xcoms["request_rollback/error"]
+    assert "versions to roll back to: 1" in done.xcoms["request_rollback/error"]
     assert deployments.read(replaced.store, "tide").production == 2
 
 

@@ -32,10 +32,20 @@ def request_rollback(
     """Store a request to roll production back. The same run again returns the same request.
 
     version: one that served before; None for the previous one.
+
+    Raises
+    ------
+    NothingToRollBackTo
+        There is no previous version, or the requested one never served. Nothing is stored.
+
     """
 
     def make() -> RollbackRequest:
-        production = deployments.read(ws.store, config.model).production
+        state = history(ws.store, config.model)
+        production = state.deployment.production
+        if production is None:
+            raise NothingToRollBackTo(f"{config.model} has no version in production")
+        _target(state, version)
         until = ceil_hour(end)
         return RollbackRequest(
             decision_id=identity,

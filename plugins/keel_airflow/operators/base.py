@@ -6,6 +6,8 @@ An operator of a step is a subclass of `StepOperator` that implements `StepOpera
 - `step` imports the core, calls one function of it, and returns a record or a dict. The result of another task arrives
   as a dict, from which `rendered_record` builds the record.
 - `execute` opens the workspace, maps Keel's errors to Airflow's, and returns plain data for XCom.
+
+Before any of it, `WorkspaceOperator.pre_execute` refuses parameters of the run that would have no effect.
 """
 
 from __future__ import annotations
@@ -20,10 +22,11 @@ from airflow.sdk import BaseOperator, BranchMixIn, XComArg, conf
 from airflow.sdk.exceptions import AirflowFailException
 
 from keel.config import get_model
-from keel.errors import ConfigError, KeelError
+from keel.errors import ConfigError, InvalidParameter, KeelError
 from keel.monitoring.records import Record
 from keel.window import parse_time
 from keel_airflow.hooks import KEEL_CONN_ID, MLFLOW_CONN_ID, KeelHook
+from keel_airflow.params import refuse_invalid
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -39,6 +42,13 @@ ANONYMOUS = "Anonymous"
 """Airflow's name for every user where no login is configured."""
 
 
+SCHEDULED_INTERVAL_END = (
+    "{{ data_interval_end | default(none) if dag_run.run_type in ('scheduled', 'backfill') else none }}"
+)
+"""Template for the end of the schedule's interval, None for a run that a person, an asset or another run started.
+
+Airflow's dialog *Trigger* fills a logical date, and gives the run the interval before it, which may end a week ago.
+"""
 TaskResult: TypeAlias = dict[str, Any] | XComArg | str
 """Result of another task: an ``XComArg`` or a template in a DAG file, and a dict when the task runs."""
 T = TypeVar("T")
@@ -64,6 +74,12 @@ class WorkspaceOperator(BaseOperator):
         super().__init__(**kwargs)
         self.keel_conn_id = keel_conn_id
         self.mlflow_conn_id = mlflow_conn_id
+
+    def pre_execute(self, context: Context) -> None:
+        """Refuse parameters of the run that would have no effect. Each DAG begins with a task of this class."""
+        dag = context["dag"]
+        with airflow_errors():
+            refuse_invalid(context["dag_run"].conf or {}, context["params"], dag.params, dag_id=dag.dag_id)
 
     @contextmanager
     def workspace(self) -> Iterator[Workspace]:
@@ -171,25 +187,41 @@ def airflow_errors() -> Iterator[None]:
         raise
 
 
+@contextmanager
+def requested_values(*errors: type[KeelError]) -> Iterator[None]:
+    """Turn errors of these classes into `InvalidParameter`: values that a person gave to the run cause them."""
+    try:
+        yield
+    except InvalidParameter:
+        raise
+    except errors as error:
+        raise InvalidParameter(str(error)) from error
+
+
 def configuration(model: str, overrides: Mapping[str, Any] | str) -> ModelConfig:
     """Return the model's configuration with the overrides of one run.
 
     Raises
     ------
+    InvalidParameter
+        For a key that does not exist, a value that is not valid, and a key that a run cannot override: `POLICY` and
+        `MEASURED` decide promotions, and a user who may start a run must not be able to pass them by a parameter.
     ConfigError
-        For a key that a run cannot override: `POLICY` and `MEASURED` decide promotions, and a user who may start a run
-        must not be able to pass them by a parameter.
+        The model's own configuration is not valid.
 
     """
     if isinstance(overrides, str):
-        raise ConfigError(f"params.overrides: {overrides!r} is text, not an object such as {{'drift.alpha': 0.01}}")
+        raise InvalidParameter(
+            f"params.overrides: {overrides!r} is text, not an object such as {{'drift.alpha': 0.01}}"
+        )
     policy = get_model(model)
-    requested = policy.with_overrides(overrides, origin="params.overrides")
+    with requested_values(ConfigError):
+        requested = policy.with_overrides(overrides, origin="params.overrides")
     touched = [str(key) for key in overrides if str(key).split(".")[0] == POLICY]
     # Compared by value, because an override can be written in several ways.
     measured = [name for name in MEASURED if attrgetter(name)(requested) != attrgetter(name)(policy)]
     if names := [*touched, *measured]:
-        raise ConfigError(
+        raise InvalidParameter(
             f"params.overrides: {', '.join(names)}: {POLICY if touched else names[0]} is the model's policy: "
             "change model.yaml or the environment"
         )

@@ -5,14 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from keel.errors import ConfigError, ExperimentRefused, NotPromotable, UnknownVersion
 from keel_airflow.operators.base import (
     DecisionStepOperator,
     StepOperator,
     first_time,
     rendered_id,
     requested_by,
+    requested_values,
 )
-from keel_airflow.params import refuse_renamed
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -49,28 +50,28 @@ class ExperimentOperator(StepOperator):
         from keel import rollout
 
         params = context["params"]
-        refuse_renamed(params)
-        actor, run_id, reason = requested_by(context), context["run_id"], params["reason"]
-        now = first_time(self.start_at, self.now)
-        if params["action"] == "stop":
-            return rollout.stop_experiment(workspace, config, actor=actor, run_id=run_id, reason=reason, now=now)
-        return rollout.start_experiment(
-            workspace,
-            config,
-            challenger=params["challenger"],
-            mode=params["mode"],
-            stages=rollout.stages_of(mode=params["mode"], allocation=params["allocation"], ramp=params["ramp"]),
-            metric=params["metric"],
-            margin=params["margin"],
-            alpha=params["alpha"],
-            max_outcomes=params["max_outcomes"],
-            min_duration=rollout.duration_of("min_duration", params["min_duration"]),
-            max_duration=rollout.duration_of("max_duration", params["max_duration"]),
-            actor=actor,
-            run_id=run_id,
-            reason=reason,
-            now=now,
-        )
+        with requested_values(ConfigError, ExperimentRefused, NotPromotable, UnknownVersion):
+            actor, run_id, reason = requested_by(context), context["run_id"], params["reason"]
+            now = first_time(self.start_at, self.now)
+            if params["action"] == "stop":
+                return rollout.stop_experiment(workspace, config, actor=actor, run_id=run_id, reason=reason, now=now)
+            return rollout.start_experiment(
+                workspace,
+                config,
+                challenger=params["challenger"],
+                mode=params["mode"],
+                stages=rollout.stages_of(mode=params["mode"], allocation=params["allocation"], ramp=params["ramp"]),
+                metric=params["metric"],
+                margin=params["margin"],
+                alpha=params["alpha"],
+                max_outcomes=params["max_outcomes"],
+                min_duration=rollout.duration_of("min_duration", params["min_duration"]),
+                max_duration=rollout.duration_of("max_duration", params["max_duration"]),
+                actor=actor,
+                run_id=run_id,
+                reason=reason,
+                now=now,
+            )
 
 
 class ConcludeExperimentOperator(DecisionStepOperator):

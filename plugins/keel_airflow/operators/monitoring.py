@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from keel.errors import ConfigError
 from keel.monitoring.records import CountedWindow, DecisionRecord, Outcome, ReportRecord
 from keel_airflow.operators.base import (
+    SCHEDULED_INTERVAL_END,
     BranchStepOperator,
     DecisionStepOperator,
     StepOperator,
@@ -14,6 +16,7 @@ from keel_airflow.operators.base import (
     first_time,
     rendered_record,
     requested_by,
+    requested_values,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +34,7 @@ class CountWindowOperator(StepOperator):
 
     :param start: first hour of the window, or empty. (templated)
     :param end: hour at which the window ends, or empty. (templated)
-    :param interval_end: end of the run's data interval; empty without one. (templated)
+    :param interval_end: end of the schedule's interval; empty for other runs. (templated)
     :param now: the time the run was due. (templated)
     """
 
@@ -42,7 +45,7 @@ class CountWindowOperator(StepOperator):
         *,
         start: datetime | str | None = None,
         end: datetime | str | None = None,
-        interval_end: datetime | str | None = "{{ data_interval_end | default(none) }}",
+        interval_end: datetime | str | None = SCHEDULED_INTERVAL_END,
         now: datetime | str = "{{ dag_run.run_after }}",
         **kwargs: Any,
     ) -> None:
@@ -56,9 +59,10 @@ class CountWindowOperator(StepOperator):
         """Resolve and count the window."""
         from keel import loop
 
-        window = loop.resolve_window(
-            config, start=self.start, end=self.end, interval_end=self.interval_end, now=first_time(self.now)
-        )
+        with requested_values(ConfigError):
+            window = loop.resolve_window(
+                config, start=self.start, end=self.end, interval_end=self.interval_end, now=first_time(self.now)
+            )
         return loop.count_window(workspace, config, window)
 
 

@@ -5,8 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from keel.errors import (
+    ExperimentRefused,
+    InvalidParameter,
+    NotApproved,
+    NothingToRollBackTo,
+    NotPromotable,
+    UnknownExperiment,
+)
 from keel.monitoring.records import ReconcileRecord
 from keel_airflow.operators.base import (
+    SCHEDULED_INTERVAL_END,
     BranchStepOperator,
     DecisionStepOperator,
     StepOperator,
@@ -15,6 +24,7 @@ from keel_airflow.operators.base import (
     rendered_id,
     rendered_record,
     requested_by,
+    requested_values,
     started_by_hand,
 )
 from keel_airflow.params import NO_REASON
@@ -60,24 +70,24 @@ class RequestPromotionOperator(StepOperator):
     def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> PromotionRequest:
         """Check who may force, then store the decision."""
         from keel import rollout
-        from keel.errors import ConfigError, NotApproved
 
         params = context["params"]
         if params["force"] and not started_by_hand(context):
             raise NotApproved(f"{config.model}: force: only a person may force a promotion, by a run of their own")
         if params["force"] and params["reason"] == NO_REASON:
-            raise ConfigError("params.reason: a forced promotion needs a reason of your own")
-        return rollout.request_promotion(
-            workspace,
-            config,
-            version=params["version"],
-            reason=params["reason"],
-            force=params["force"],
-            experiment=params["experiment"],
-            end=first_time(self.end, self.now),
-            actor=requested_by(context),
-            run_id=context["run_id"],
-        )
+            raise InvalidParameter("params.reason: a forced promotion needs a reason of your own")
+        with requested_values(NotPromotable, ExperimentRefused, UnknownExperiment):
+            return rollout.request_promotion(
+                workspace,
+                config,
+                version=params["version"],
+                reason=params["reason"],
+                force=params["force"],
+                experiment=params["experiment"],
+                end=first_time(self.end, self.now),
+                actor=requested_by(context),
+                run_id=context["run_id"],
+            )
 
 
 class ComparisonStepOperator(StepOperator):
@@ -163,15 +173,17 @@ class RequestRollbackOperator(StepOperator):
         from keel import rollout
 
         params = context["params"]
-        return rollout.request_rollback(
-            workspace,
-            config,
-            reason=params["reason"],
-            version=params["version"],
-            end=first_time(self.now),
-            actor=requested_by(context),
-            run_id=context["run_id"],
-        )
+        # Without a version in the parameters, on-call has to know that production cannot be rolled back.
+        with requested_values(*([NothingToRollBackTo] if params["version"] else [])):
+            return rollout.request_rollback(
+                workspace,
+                config,
+                reason=params["reason"],
+                version=params["version"],
+                end=first_time(self.now),
+                actor=requested_by(context),
+                run_id=context["run_id"],
+            )
 
 
 class RollbackOperator(DecisionStepOperator):
@@ -226,7 +238,7 @@ class WatchDeploymentOperator(BranchStepOperator):
         ``promote`` or ``stage``, and ``end_experiment``
     :param findings: result of `ReconcileOperator`. (templated)
     :param end: time until which it is evaluated, or empty; no later than now. (templated)
-    :param interval_end: end of the run's data interval; empty without one. (templated)
+    :param interval_end: end of the schedule's interval; empty for other runs. (templated)
     :param now: the time the run was due. (templated)
     """
 
@@ -237,7 +249,7 @@ class WatchDeploymentOperator(BranchStepOperator):
         *,
         findings: TaskResult,
         end: datetime | str | None = "{{ params.end }}",
-        interval_end: datetime | str | None = "{{ data_interval_end | default(none) }}",
+        interval_end: datetime | str | None = SCHEDULED_INTERVAL_END,
         now: datetime | str = "{{ dag_run.run_after }}",
         **kwargs: Any,
     ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from keel.errors import ConfigError, UnknownVersion
 from keel.monitoring.records import DecisionRecord, PromotionRequest, TrainedVersion
 from keel_airflow.operators.base import (
     BranchStepOperator,
@@ -15,6 +16,7 @@ from keel_airflow.operators.base import (
     rendered,
     rendered_record,
     requested_by,
+    requested_values,
 )
 
 if TYPE_CHECKING:
@@ -56,10 +58,12 @@ class RequestRetrainOperator(StepOperator):
         """Store the decision."""
         from keel import loop
 
+        with requested_values(ConfigError):
+            window = loop.resolve_window(config, start=self.start, end=self.end, now=first_time(self.now))
         return loop.request_retrain(
             workspace,
             config,
-            window=loop.resolve_window(config, start=self.start, end=self.end, now=first_time(self.now)),
+            window=window,
             reason=context["params"]["reason"],
             run_id=context["run_id"],
         )
@@ -128,4 +132,5 @@ class BenchmarkOperator(StepOperator):
         """Measure the versions on logged predictions."""
         from keel.rollout.benchmark import benchmark_versions
 
-        return benchmark_versions(workspace, config, rendered(self.versions, list))
+        with requested_values(*([UnknownVersion, ConfigError] if self.versions else [])):
+            return benchmark_versions(workspace, config, rendered(self.versions, list))

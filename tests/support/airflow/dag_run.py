@@ -55,12 +55,14 @@ def run(
     dag_id: str,
     *,
     logical_date: datetime | None = None,
+    run_after: datetime | None = None,
     on_wait: Callable[[TaskInstance], None] | None = None,
     **params: Any,
 ) -> Run:
     """Run a DAG to its end, without retries. Two runs of one logical date are one run, which is cleared in between.
 
     logical_date: None for a manual run without a data interval.
+    run_after: when the run was due; by default its logical date, else now.
     on_wait: called with each task that starts to wait for a person.
     params: the run's parameters.
     """
@@ -72,7 +74,7 @@ def run(
         patch("time.sleep", _nap(dag_id, on_wait)),
         patch.object(dagbag, "BundleDagBag", partial(_Bag, _with_started_dags(dag))),
     ):
-        finished = dag.test(logical_date=logical_date, run_after=logical_date, run_conf=params)
+        finished = dag.test(logical_date=logical_date, run_after=run_after or logical_date, run_conf=params)
     with create_session() as session:
         states = {ti.task_id: str(ti.state) for ti in finished.get_task_instances(session=session)}
         mine = select(XComModel).where(XComModel.run_id == finished.run_id, XComModel.dag_id == dag_id)

@@ -100,28 +100,36 @@ def test_rollback_to_a_named_version_archives_the_previous_one(model):
     ("version", "message"),
     [(3, "version 3 is candidate"), (9, "version 9 is not known"), (2, "version 2 is production")],
 )
-def test_rollback_to_a_version_that_never_served_is_refused(model, version, message):
-    decision_id = request(model, version=version).decision_id
+def test_rollback_to_a_version_that_never_served_is_refused_before_anything_is_stored(model, version, message):
     before = model.everything()
     with pytest.raises(NothingToRollBackTo, match=f"{message}.*versions to roll back to: 1"):
-        roll_back(model, decision_id)
+        request(model, version=version)
     assert model.everything() == before
+    assert model.ws.store.decisions.list(model.name) == []
 
 
 def test_rollback_without_a_previous_version_names_those_that_served(model):
     model.deploy(previous=None)
     with pytest.raises(NothingToRollBackTo, match=rf"no previous version.*: 1.*{model.name}\.rollback"):
-        roll_back(model, request(model).decision_id)
+        request(model)
+
+
+def test_rollback_without_a_previous_version_any_more_names_those_that_served(model):
+    decision_id = request(model).decision_id
+    model.deploy(previous=None)
+    with pytest.raises(NothingToRollBackTo, match=rf"no previous version.*: 1.*{model.name}\.rollback"):
+        roll_back(model, decision_id)
 
 
 def test_rollback_of_a_model_without_production_is_refused(new_model):
     model = new_model(RIGHT, production=None)
     with pytest.raises(NothingToRollBackTo, match="no version in production"):
-        roll_back(model, request(model).decision_id)
+        request(model)
 
 
 def test_rollback_that_was_not_decided_changes_nothing(model, new_model):
     other = new_model(RIGHT, INVERTED)
+    other.deploy(production=2, previous=1)
     notified = harm(model, 2, target=1, branch="notify")
     before = model.everything()
     for decision_id in (None, "", "watch-0", request(other).decision_id, notified):
