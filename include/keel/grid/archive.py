@@ -14,14 +14,19 @@ import numpy as np
 from keel.errors import SchemaError
 from keel.grid.column_grid import ColumnGrid
 from keel.grid.counts import Counts, Floats, Layout
+from keel.grid.rounding import EXACT_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-FORMAT = 1
-"""Increased when the archive's arrays change their meaning. Older readers then reject the archive by its format."""
+FORMATS = (1, 2)
+"""Increased when the archive's arrays change their meaning. Older readers then reject the archive by its format.
+
+1: every value is counted exactly. 2: the header has the `bits` of columns that are not, see `keel.grid.rounding`. A
+grid is written in the first format that holds it, so that a grid of format 1 keeps its bytes and its id.
+"""
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _COUNTED = ("cells", "tails", "overshoot", "extremes")
@@ -84,8 +89,9 @@ def parse(data: bytes) -> Content:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
             head = json.loads(arrays["header"].tobytes())
-            if head.get("format") != FORMAT:
-                raise SchemaError(f"the grid has format {head.get('format')}; this version of Keel reads {FORMAT}")
+            if head.get("format") not in FORMATS:
+                readable = " and ".join(map(str, FORMATS))
+                raise SchemaError(f"the grid has format {head.get('format')}; this version of Keel reads {readable}")
             return _content(head, arrays)
     except (OSError, ValueError, KeyError, TypeError, IndexError, zipfile.BadZipFile, EOFError) as error:
         raise SchemaError(f"not a reference grid, or a damaged one: {error}") from error
@@ -108,7 +114,7 @@ def _arrays(content: Content) -> dict[str, NDArray[Any]]:
 
 def _header(content: Content) -> dict[str, Any]:
     return {
-        "format": FORMAT,
+        "format": 1 if all(c.bits == EXACT_BITS for c in content.columns) else 2,
         "n_features": content.n_features,
         "n_reference": content.n_reference,
         "n_rows": content.reference.n,
@@ -122,6 +128,7 @@ def _header(content: Content) -> dict[str, Any]:
                 "vocabulary": c.vocabulary,
                 "scale": c.scale,
                 "novel": [c.novel, c.novel_variance, c.cut],
+                **({} if c.bits == EXACT_BITS else {"bits": c.bits}),
             }
             for c in content.columns
         ],
@@ -133,8 +140,19 @@ def _content(head: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Con
     for entry in head["columns"]:
         knots = arrays["knots"][at : at + entry["knots"]].astype(np.float64)
         at += entry["knots"]
+        novel, variance, cut = entry["novel"]
         columns.append(
-            ColumnGrid(entry["name"], entry["kind"], knots, tuple(entry["vocabulary"]), entry["scale"], *entry["novel"])
+            ColumnGrid(
+                name=entry["name"],
+                kind=entry["kind"],
+                knots=knots,
+                vocabulary=tuple(entry["vocabulary"]),
+                scale=entry["scale"],
+                novel=novel,
+                novel_variance=variance,
+                cut=cut,
+                bits=entry.get("bits", EXACT_BITS),
+            )
         )
     layout = Layout(tuple(c.name for c in columns), tuple(c.kind for c in columns), tuple(c.size for c in columns))
     loss = arrays.get("mean_loss")

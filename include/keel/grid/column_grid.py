@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keel.grid.rounding import EXACT_BITS, FLOAT32_BITS, knot_bounds, merge_roundings
 from keel.values.columns import read_categories, read_numbers
 from keel.values.scalars import category_in, has_variants
 
@@ -48,6 +49,9 @@ class ColumnGrid:
         The variance of ``novel`` as an estimate of the rate of `other` in new rows.
     cut
         Categorical: the reference's count of the most frequent category outside the vocabulary; 0 without one.
+    bits
+        Numeric: the significant bits to which a value must agree with a knot to be on it. `FLOAT32_BITS`; `EXACT_BITS`
+        in grids of format 1, whose stored counts were made that way.
 
     """
 
@@ -59,11 +63,17 @@ class ColumnGrid:
     novel: int = 0
     novel_variance: int = 0
     cut: int = 0
+    bits: int = EXACT_BITS
 
     @property
     def size(self) -> int:
         """Number of cells, tails not included."""
         return 2 * len(self.knots) + 1 if self.kind == "numeric" else len(self.vocabulary) + 1
+
+    @cached_property
+    def knot_bounds(self) -> tuple[Floats, Floats]:
+        """The least and the greatest value on each knot, shape (k,) each."""
+        return knot_bounds(self.knots, self.bits)
 
     @cached_property
     def positions(self) -> dict[str, int]:
@@ -97,19 +107,22 @@ def _is_number_name(text: str) -> bool:
 def fit_numeric(name: str, column: Any) -> ColumnGrid:
     """Lay knots over the finite values: all of them when at most `MAX_KNOTS` are distinct, else quantiles.
 
-    Quantiles are values of the reference, never between two, so that a repeated value is always a knot.
+    Quantiles are values of the reference, never between two, so that a repeated value is always a knot. Values that
+    differ by rounding only are one value: see `keel.grid.rounding`.
     """
     values, _ = read_numbers(column)
     values = np.sort(values[np.isfinite(values)]) + 0.0  # turns -0.0 into 0.0: equal knots must have equal bytes
     if not len(values):
         return ColumnGrid(name, "numeric", np.zeros(0))
     first = np.r_[True, values[1:] != values[:-1]]
-    if first.sum() > MAX_KNOTS:
-        at = np.rint(np.linspace(0, len(values) - 1, MAX_KNOTS)).astype(np.int64)
-        knots = np.unique(values[at])
-    else:
-        knots = values[first]
-    return ColumnGrid(name, "numeric", knots, scale=_scale(values))
+    distinct, starts = values[first], np.flatnonzero(first)
+    merged = merge_roundings(distinct, np.diff(starts, append=len(values)))
+    if merged is not distinct:
+        values = merged[np.cumsum(first) - 1]
+    knots = np.unique(merged)
+    if len(knots) > MAX_KNOTS:
+        knots = np.unique(values[np.rint(np.linspace(0, len(values) - 1, MAX_KNOTS)).astype(np.int64)])
+    return ColumnGrid(name, "numeric", knots, scale=_scale(values), bits=FLOAT32_BITS)
 
 
 def _scale(values: Floats) -> float:

@@ -71,7 +71,7 @@ def _count_ordered(grid: ColumnGrid, values: Floats) -> ColumnCounts:
         neg_inf, pos_inf, missing = start, n_numbers - stop, len(values) - n_numbers
         values = values[start:stop]
     tails = {"missing": missing, "neg_inf": neg_inf, "pos_inf": pos_inf}
-    cells = _cells(grid.knots, values)
+    cells = _cells(grid.knot_bounds, values)
     if not len(values):
         return ColumnCounts("numeric", cells, **tails)
     below = above = 0
@@ -89,15 +89,19 @@ def _finite_range(values: Floats) -> tuple[int, int, int]:
     return start, stop, int(np.searchsorted(values, np.nan, "left"))
 
 
-def _cells(knots: Floats, values: Floats) -> Integers:
-    """Count sorted, finite values per cell: ``(-inf, k0), {k0}, (k0, k1), …``, shape (2k + 1,)."""
-    below = np.searchsorted(values, knots, "left")
-    edges = np.empty(2 * len(knots) + 1, dtype=np.int64)  # values below a knot and not above it, knot by knot; all
+def _cells(bounds: tuple[Floats, Floats], values: Floats) -> Integers:
+    """Count sorted, finite values per cell: ``(-inf, k0), {k0}, (k0, k1), …``, shape (2k + 1,).
+
+    bounds: the least and the greatest value on each knot.
+    """
+    least, greatest = bounds
+    below = np.searchsorted(values, least, "left")
+    edges = np.empty(2 * len(least) + 1, dtype=np.int64)  # values below a knot and not above it, knot by knot; all
     edges[:-1:2] = edges[1::2] = below
     edges[-1] = len(values)
     if len(values):
-        hit = np.flatnonzero(values.take(below, mode="clip") == knots)  # a second search only for knots that occur
-        edges[2 * hit + 1] = np.searchsorted(values, knots[hit], "right")
+        hit = np.flatnonzero(values.take(below, mode="clip") <= greatest)  # a second search only for knots that occur
+        edges[2 * hit + 1] = np.searchsorted(values, greatest[hit], "right")
     edges[1:] -= edges[:-1].copy()
     return edges
 
@@ -166,7 +170,7 @@ def assign_rows(grid: ColumnGrid, column: Any | None, rows: int) -> Integers:
     start, stop, n_numbers = _finite_range(values[order])
     positions = np.full(rows, tail["missing"], dtype=np.int64)
     positions[order[:start]] = tail["neg_inf"]
-    positions[order[start:stop]] = np.repeat(np.arange(grid.size), _cells(grid.knots, values[order[start:stop]]))
+    positions[order[start:stop]] = np.repeat(np.arange(grid.size), _cells(grid.knot_bounds, values[order[start:stop]]))
     positions[order[stop:n_numbers]] = tail["pos_inf"]
     if invalid is not None:
         positions[invalid] = tail["invalid"]

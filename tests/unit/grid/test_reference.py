@@ -135,7 +135,7 @@ def test_load_of_another_file_names_it(grid: ReferenceGrid, tmp_path: Path) -> N
 def test_load_of_another_format_names_its_number(grid: ReferenceGrid) -> None:
     with np.load(io.BytesIO(grid.to_bytes())) as archive:
         arrays = {name: archive[name] for name in archive.files}
-    header = arrays["header"].tobytes().replace(b'"format": 1', b'"format": 9')
+    header = arrays["header"].tobytes().replace(b'"format": 2', b'"format": 9')
     arrays["header"] = np.frombuffer(header, np.uint8)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pytest
-from scipy.stats import chisquare
+from scipy.stats import chisquare, wasserstein_distance
 
 from keel import DriftConfig, ReferenceGrid, detect
 from keel.stats.drift.chi_square import chi_square
@@ -137,8 +137,47 @@ def test_window_between_two_atoms_has_drifted() -> None:
 
 def test_window_just_below_an_atom_has_drifted() -> None:
     reference = np.r_[np.zeros(2500), np.ones(2500)]
-    window = np.r_[np.zeros(500), np.full(500, np.nextafter(1.0, 0.0))]
+    window = np.r_[np.zeros(500), np.full(500, 1 - 1e-6)]
     assert compare({"x": reference}, {"x": window}, "numeric").column("x").status == "drift"
+
+
+@pytest.mark.parametrize("back", [False, True], ids=["asked as float32", "trained as float32"])
+@pytest.mark.parametrize("prices", [[0.99, 1.99, 4.95, 9.95, 19.9], [0.0, -1e-9, 9_999.99, 10_000.0, 20_000.01]])
+def test_window_one_rounding_beside_an_atom_has_not_drifted(prices: list[float], back: bool) -> None:
+    exact = np.random.default_rng(0).choice(prices, 5000)
+    rounded = exact.astype(np.float32).astype(np.float64)
+    assert (rounded != exact).mean() > 0.5
+    reference, window = (rounded, exact) if back else (exact, rounded)
+    report = compare({"x": reference}, {"x": window}, "numeric")
+    measures = report.column("x").measured.measures
+    assert report.status == "ok"
+    assert (measures["ks"]["statistic"], measures["psi"]["value"]) == (0.0, 0.0)
+    scale = ReferenceGrid.fit(pa.table({"x": reference}), {"x": "numeric"}).column("x").scale
+    assert measures["wasserstein"]["value"] == pytest.approx(wasserstein_distance(reference, window) / scale, abs=0.005)
+
+
+def test_reference_of_float32_and_float64_rows_has_each_atom_once() -> None:
+    rng = np.random.default_rng(0)
+    exact = rng.choice(np.arange(1, 801) / 100, 20_000)
+    mixed = np.where(rng.random(20_000) < 0.5, exact, exact.astype(np.float32))
+    assert len(ReferenceGrid.fit(pa.table({"x": mixed}), {"x": "numeric"}).column("x").knots) == 800
+    for window in (exact, exact.astype(np.float32)):
+        assert compare({"x": mixed}, {"x": window}, "numeric").status == "ok"
+
+
+def test_scores_that_differ_by_the_order_of_addition_have_not_drifted() -> None:
+    leaves = np.random.default_rng(0).choice([0.1, 0.2, 0.3], (5000, 3))
+    one_way, other_way = leaves.sum(axis=1), (leaves[:, 2] + leaves[:, 1]) + leaves[:, 0]
+    assert (one_way != other_way).mean() > 0.1
+    assert compare({"x": one_way}, {"x": other_way}, "numeric").status == "ok"
+
+
+@pytest.mark.parametrize("step", [1.0, 100.0])
+def test_column_finer_than_float32_is_counted_exactly(step: float) -> None:
+    """Ten-digit codes: the reference has the even ones, the window the odd ones between them."""
+    codes = 2e9 + step * np.random.default_rng(0).integers(0, 5, 5000)
+    assert compare({"x": codes}, {"x": codes}, "numeric").status == "ok"
+    assert compare({"x": codes}, {"x": codes + step / 2}, "numeric").status == "drift"
 
 
 def test_two_hundred_columns_do_not_alarm_every_day() -> None:
