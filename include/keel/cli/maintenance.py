@@ -25,24 +25,27 @@ def maintenance(
     """Run the nightly maintenance now, without notifications.
 
     It verifies the ledger, reconciles MLflow's aliases, deletes old versions and rows, and compacts and verifies the
-    store. If one model fails, the others are still maintained. The exit code is that of the first failure.
+    store. If one model fails, or its model.yaml is not valid, the others are still maintained. The exit code is that of
+    the first failure.
     """
-    from keel.config import get_model, load_models
+    from keel.config import get_model, read_models
     from keel.maintenance import compact, verify_ledger, verify_store
     from keel.window import now_utc
     from keel.workspace import Workspace
 
-    configs = [get_model(model)] if model else list(load_models().values())
+    configs, invalid = ({model: get_model(model)}, []) if model else read_models()
     now = now_utc()
     with Workspace.open() as ws, Progress(quiet=as_json) as progress:
         progress("verifying the ledger")
         done: dict[str, Any] = {"ledger": verify_ledger(ws, now=now).to_dict(), "models": {}}
         failed: list[KeelError] = []
-        for config in configs:
+        for config in configs.values():
             progress(f"maintaining {config.model}")
             done["models"][config.model] = maintain_model(ws, config, now, failed)
         progress("compacting and verifying the store")
         done["store"] = {**compact(ws).to_dict(), **verify_store(ws).to_dict()}
+    done["invalid"] = [str(error) for error in invalid]
+    failed += invalid
     if as_json:
         print_json(done)
     else:
@@ -84,5 +87,6 @@ def summary(done: dict[str, Any]) -> list[str]:
         lines += [f"{model}: {finding}" for finding in steps["reconciled"].get("findings", ())]
         lines += [f"{model}: deleted version {each['version']}" for each in steps["pruned"].get("deleted", ())]
         lines += [steps["expired"]["sentence"]] if "sentence" in steps["expired"] else []
+    lines += [f"Not maintained: {error}" for error in done["invalid"]]
     before, after = (done["store"][name] / 2**20 for name in ("bytes_before", "bytes_after"))
     return [*lines, f"The store is consistent. Its size is {after:,.1f} MB; it was {before:,.1f} MB."]

@@ -72,13 +72,16 @@ class VerifyLedgerOperator(WorkspaceOperator):
     """Verifies the ledger's chain and its agreement with the deployments, and signs a checkpoint where one is set up.
 
     A broken ledger fails the task at once, without retries: nothing may be derived from it. Returns the number of
-    verified rows, and the checkpoint.
+    verified rows, and the checkpoint. Logs which ``model.yaml`` is not valid: no later task maintains that model.
     """
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Verify the ledger."""
         from keel import maintenance
+        from keel.config import read_models
 
+        for error in read_models()[1]:
+            self.log.warning("not maintained: %s", error)
         with self.workspace() as workspace:
             return maintenance.verify_ledger(workspace, now=datetime.now(UTC)).to_dict()
 

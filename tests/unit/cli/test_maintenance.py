@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from keel import deployments
 from keel.cli import main as command_line
-from keel.config import get_model
+from keel.config import MODELS_FOLDER, get_model
 from keel.errors import LedgerBroken, UnknownModel
 from keel.ledger import entries as ledger
 from keel.store import Store
@@ -74,6 +74,32 @@ def test_maintenance_with_a_failing_step_runs_the_others_and_exits_with_its_code
     steps = json.loads(done.stdout)["models"][MODEL]
     assert steps["reconciled"]["kind"] == "RegistryUnavailable"
     assert steps["expired"]["deleted"] == 1
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The model and another team's model.yaml with a mistake."""
+    folder = tmp_path / "models"
+    for name, text in ((MODEL, (MODELS_FOLDER / MODEL / "model.yaml").read_text()), ("mast", "model: mast\n")):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "model.yaml").write_text(text)
+    monkeypatch.setenv("KEEL_MODELS_FOLDER", str(folder))
+    return folder
+
+
+def test_maintenance_with_another_teams_invalid_model_maintains_the_valid_ones_and_names_it(
+    url: str, models: Path
+) -> None:
+    done = maintenance("--json")
+    assert done.exit_code == 2
+    found = json.loads(done.stdout)
+    assert found["models"][MODEL]["expired"]["deleted"] == 1
+    assert found["store"]["faults"] == 0
+    assert found["invalid"][0].startswith(f"{models / 'mast' / 'model.yaml'}: target: required key is missing")
+    said = maintenance()
+    assert said.exit_code == 2
+    assert f"Not maintained: {models / 'mast' / 'model.yaml'}: target" in said.stdout
+    assert maintenance(MODEL).exit_code == 0
 
 
 def test_maintenance_with_a_broken_ledger_deletes_nothing(url: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
+from pathlib import PurePath
 from types import TracebackType
 from typing import Any, Self
 
@@ -96,20 +97,24 @@ class AirflowApi:
         Raises
         ------
         AirflowUnavailable
-            After the timeout.
+            After the timeout; quotes the import errors of all files.
         AirflowRefused
-            As soon as any DAG file has an import error; quotes the traceback.
+            As soon as the file ``<kind>.py`` of a missing DAG ``<model>.<kind>`` has an import error; quotes the
+            traceback. Other files' errors, such as that of an invalid model.yaml, concern other DAGs.
 
         """
         deadline = time.monotonic() + timeout
         while missing := sorted(set(dag_ids) - set(self.dag_ids())):
             check()
-            if errors := self.import_errors():
-                raise AirflowRefused(
-                    "\n".join(f"{file} cannot be imported:\n{trace}" for file, trace in errors.items())
-                )
+            errors = {
+                file: f"{file} cannot be imported:\n{trace}" for file, trace in sorted(self.import_errors().items())
+            }
+            kinds = {dag_id.rpartition(".")[2] for dag_id in missing}
+            if own := [error for file, error in errors.items() if PurePath(file).stem in kinds]:
+                raise AirflowRefused("\n".join(own))
             if time.monotonic() > deadline:
-                raise AirflowUnavailable(f"{self.url}: {', '.join(missing)} not parsed within {timeout:.0f} s")
+                late = f"{self.url}: {', '.join(missing)} not parsed within {timeout:.0f} s"
+                raise AirflowUnavailable("\n".join([late, *errors.values()]))
             self._sleep(0.5)
 
     def unpause(self, dag_id: str) -> None:

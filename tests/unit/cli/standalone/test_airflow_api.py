@@ -111,6 +111,23 @@ def test_wait_for_dags_raises_the_import_error() -> None:
         api.wait_for_dags(["m.drift_check"], timeout=60)
 
 
+def test_wait_for_dags_waits_on_although_another_file_cannot_be_imported() -> None:
+    """One team's invalid model.yaml is an import error of model_configuration.py; the DAGs of the others appear."""
+    parsed: list[dict[str, str]] = []
+    errors = [{"filename": "dags/model_configuration.py", "stack_trace": "ConfigError: mast/model.yaml: drfit"}]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/dags"):
+            found, parsed[:] = list(parsed), [{"dag_id": "m.drift_check"}]
+            return httpx.Response(200, json={"dags": found, "total_entries": len(found)})
+        return httpx.Response(200, json={"import_errors": errors, "total_entries": 1})
+
+    with api_answering(answer) as api:
+        api.wait_for_dags(["m.drift_check"], timeout=60)
+        with pytest.raises(AirflowUnavailable, match=r"n.drift_check not parsed(.|\n)*mast/model.yaml: drfit"):
+            api.wait_for_dags(["n.drift_check"], timeout=0)
+
+
 def test_wait_for_dags_ends_after_the_timeout_and_calls_the_check() -> None:
     def nothing(request: httpx.Request) -> httpx.Response:
         key = "dags" if request.url.path.endswith("/dags") else "import_errors"
