@@ -1,4 +1,7 @@
-"""Translate the errors of database drivers: a store that is unreachable or locked raises StoreUnavailable."""
+"""Translate the errors of database drivers.
+
+A store that is unreachable or locked raises StoreUnavailable, and data that no retry gets into it SchemaError.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import adbc_driver_manager
 import sqlalchemy.exc
 from sqlalchemy import URL
 
-from keel.errors import StoreUnavailable
+from keel.errors import SchemaError, StoreUnavailable
 from keel.store.database.redaction import redacted_url, without_secrets
 
 # SQLSTATE classes and codes that blame the server, not the statement
@@ -29,6 +32,11 @@ _ADVICE = (
     (r"database .* does not exist", "create the database, or correct its name in the keel_store connection"),
     (r"", "check that it is up and that this machine and user may reach it"),
 )
+# what the server can never take: data exceptions, and program limits such as the size of a row
+_UNFIT_CLASSES = frozenset({"22", "54"})
+_SAYS_UNFIT = re.compile("too many columns|too many SQL variables|string or blob too big|Query string is too large")
+_LONGEST = 300
+"""Characters of a driver's words in a message. Drivers may repeat the whole statement, with a name per feature."""
 # SQLite's messages for errors that its driver raises as other classes
 _SAYS_UNAVAILABLE = re.compile(
     "file is not a database|disk I/O error|database or disk is full|image is malformed|malformed database schema"
@@ -38,22 +46,30 @@ _DRIVER_ERRORS = (adbc_driver_manager.Error, sqlalchemy.exc.SQLAlchemyError, OSE
 
 @contextmanager
 def translated(url: URL) -> Iterator[None]:
-    """Raise StoreUnavailable where the store is at fault. The message names the store and what to do, no password.
+    """Raise StoreUnavailable where the store is at fault, and SchemaError where it can never take the data.
 
-    Any other error, such as a violated constraint, passes unchanged.
+    The message names the store and what to do, no password. Any other error, such as a violated constraint, passes
+    unchanged.
     """
     try:
         yield
     except _DRIVER_ERRORS as error:
+        if is_unfit(error):
+            raise SchemaError(explain_unfit(url, error)) from None
         if not is_unavailable(error):
             raise
         raise StoreUnavailable(explain(url, error)) from None
 
 
+def is_unfit(error: BaseException) -> bool:
+    """Return whether an error means that the store can never take the data, however often it is tried."""
+    origin, state = origin_of(error)
+    return state[:2] in _UNFIT_CLASSES if state else _SAYS_UNFIT.search(str(origin)) is not None
+
+
 def is_unavailable(error: BaseException) -> bool:
     """Return whether an error means that the store is unreachable, locked, full, read-only or damaged."""
-    origin = getattr(error, "orig", None) or error
-    state = getattr(origin, "pgcode", None) or getattr(origin, "sqlstate", None)
+    origin, state = origin_of(error)
     if state:
         return state[:2] in _UNAVAILABLE_CLASSES or state in _UNAVAILABLE_CODES
     if isinstance(error, sqlalchemy.exc.DBAPIError) and error.connection_invalidated:
@@ -68,8 +84,28 @@ def is_unavailable(error: BaseException) -> bool:
     return isinstance(error, unavailable) or _SAYS_UNAVAILABLE.search(str(origin)) is not None
 
 
+def origin_of(error: BaseException) -> tuple[BaseException, str]:
+    """Return the driver's own error and its SQLSTATE, empty where it has none, as on SQLite."""
+    origin = getattr(error, "orig", None) or error
+    return origin, getattr(origin, "pgcode", None) or getattr(origin, "sqlstate", None) or ""
+
+
 def explain(url: URL, error: BaseException) -> str:
     """Return one line without the password: which store failed, what the driver said, what to do."""
-    said = without_secrets(str(getattr(error, "orig", None) or error), url)
+    said = words_of(url, error)
     advice = next(text for pattern, text in _ADVICE if re.search(pattern, said, re.IGNORECASE))
     return f"the store at {redacted_url(url)} does not answer ({said}): {advice}"
+
+
+def explain_unfit(url: URL, error: BaseException) -> str:
+    """Return one line without the password: which store refused the data, and what the driver said."""
+    return (
+        f"the store at {redacted_url(url)} cannot take these rows, tables or values ({words_of(url, error)}): "
+        "no retry helps; shorten them, or let the model have fewer features"
+    )
+
+
+def words_of(url: URL, error: BaseException) -> str:
+    """Return the beginning of what the driver said, in one line without the password."""
+    said = " ".join(without_secrets(str(origin_of(error)[0]), url).split())
+    return said if len(said) <= _LONGEST else said[:_LONGEST] + " …"

@@ -46,6 +46,18 @@ model_columns = Table(
     UniqueConstraint("model", "column_name"),
 )
 
+# Features without a column of their own, or no longer written to it. See `keel.store.predictions.packing`.
+packed_features = Table(
+    "packed_features",
+    metadata,
+    Column("model", Text, nullable=False),
+    Column("feature", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("slot", BigInteger, nullable=False),
+    PrimaryKeyConstraint("model", "feature"),
+    UniqueConstraint("model", "kind", "slot"),
+)
+
 # An hour is dirty while revision > counted. Its row stays, so that no revision is used twice for an hour.
 hours = Table(
     "hours",

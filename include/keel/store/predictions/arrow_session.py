@@ -25,6 +25,7 @@ _SQL_TYPES: dict[pa.DataType, sa.types.TypeEngine[Any]] = {
     pa.string(): sa.Text(),
     pa.float64(): sa.Double(),
     pa.int64(): sa.BigInteger(),
+    pa.large_binary(): sa.LargeBinary(),
 }
 
 
@@ -55,7 +56,7 @@ class ArrowSession:
         return int(self.fetch(statement).column(0)[0].as_py())
 
     def stage(self, rows: pa.Table) -> sa.Table:
-        """Bulk-load ``rows`` (strings, floats, int64) into a temporary table whose columns are c0, c1, …"""
+        """Bulk-load ``rows`` (strings, floats, int64, bytes) into a temporary table whose columns are c0, c1, …"""
         names = [f"c{i}" for i in range(rows.num_columns)]
         self._connection.ingest(STAGE, rows.rename_columns(names))
         return _stage_table(tuple(rows.schema.types), "temp" if self._is_sqlite else "pg_temp")

@@ -12,6 +12,7 @@ import pyarrow as pa
 from keel.errors import SchemaError
 from keel.store.predictions import casting
 from keel.store.predictions.layout import ALLOCATION, EXPERIMENT, OUTPUTS, Layout
+from keel.store.predictions.packing import NUMBERS, PACKED, pack, unpack
 
 if TYPE_CHECKING:
     from keel.config import FeatureKind
@@ -20,7 +21,9 @@ OUTPUT_KINDS: dict[str, FeatureKind] = dict.fromkeys(OUTPUTS, "numeric")
 SHADOW = "shadow_version"
 # columns besides the features and those that every row has
 OPTIONAL: dict[str, FeatureKind] = {**OUTPUT_KINDS, **ALLOCATION, **EXPERIMENT}
-TEXTS = frozenset({"id", "absent", "invalid", *(name for name, kind in OPTIONAL.items() if kind == "categorical")})
+TEXTS = frozenset(
+    {"id", "absent", "invalid", *PACKED, *(name for name, kind in OPTIONAL.items() if kind == "categorical")}
+)
 INTEGERS = frozenset({"version", SHADOW})
 TIMES = frozenset({"time", "observed_at"})
 
@@ -68,7 +71,8 @@ def encode(table: pa.Table, layout: Layout) -> tuple[pa.Table, AppendResult]:
     invalid = {name: len(cast.invalid) for name, cast in casts.items() if cast.invalid}
     rows = pa.table(columns)
     first = casting.first_occurrences(columns["id"])
-    return rows if first.all() else rows.filter(pa.array(first)), AppendResult(0, size, missing, extra, invalid)
+    rows = rows if first.all() else rows.filter(pa.array(first))
+    return pack(rows, layout.slots, layout.kinds), AppendResult(0, size, missing, extra, invalid)
 
 
 def empty(kind: FeatureKind, size: int) -> pa.Array:
@@ -80,8 +84,16 @@ def decode(stored: pa.Table, names: list[str], features: Mapping[str, FeatureKin
     """Return the rows of a query under their names and in their types, whatever types the driver returned."""
     texts = TEXTS.union(name for name, kind in features.items() if kind == "categorical")
     types = {name: pa.int64() for name in INTEGERS} | {name: casting.UTC_MICROSECONDS for name in TIMES}
+    types[NUMBERS] = pa.large_binary()
     columns = [
         column.cast(types.get(name) or (pa.string() if name in texts else pa.float64()))
         for name, column in zip(names, stored.columns, strict=True)
     ]
     return pa.table(columns, names=names)
+
+
+def decode_packed(stored: pa.Table, names: list[str], layout: Layout) -> pa.Table:
+    """Return the rows of a query for ``layout.stored_names(names)`` as `decode` does, with the columns ``names``."""
+    rows = decode(stored, layout.stored_names(names), layout.kinds)
+    slots = {name: slot for name, slot in layout.slots.items() if name in names}
+    return unpack(rows, slots, layout.kinds).select(names) if slots else rows

@@ -21,7 +21,7 @@ from keel.store.predictions import casting
 from keel.store.predictions import experiment_rows as outcomes
 from keel.store.predictions.arrow_session import ArrowSession, reading, writing
 from keel.store.predictions.dirty_hours import mark_counts, mark_early_labels
-from keel.store.predictions.encoding import AppendResult, decode, encode
+from keel.store.predictions.encoding import AppendResult, decode_packed, encode
 from keel.store.predictions.hourly_counts import hourly_rows
 from keel.store.predictions.labels import LabelResult, store_labels
 from keel.store.predictions.layout import ALLOCATION, OUTPUTS, Layout
@@ -254,13 +254,14 @@ class PredictionLog:
         return delete_unmatched_labels(self._database, self._layout, before)
 
     def _columns(self, names: list[str]) -> list[sa.Label[object]]:
-        columns = [labels.c[name] if name in OF_LABEL else self._layout.column(name) for name in names]
+        stored = self._layout.stored_names(names)
+        columns = [labels.c[name] if name in OF_LABEL else self._layout.column(name) for name in stored]
         return [column.label(f"c{i}") for i, column in enumerate(columns)]
 
     def _fetch(self, query: Select, names: list[str]) -> pa.Table:
         with reading(self._database) as session:
             stored = session.fetch(query)
-        return decode(stored, names, self._layout.kinds)
+        return decode_packed(stored, names, self._layout)
 
     def _has_label(self) -> sa.ColumnElement[bool]:
         return sa.and_(labels.c.model == self.model, labels.c.id == self._layout.table.c.id)
