@@ -1,17 +1,22 @@
-"""Connection limits: uvicorn's HTTP protocol with bounds on the size and time of heads, and on connections."""
+"""Connection limits: the service's HTTP protocol with bounds on the size and time of heads, and on connections."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from keel.serving.http.request_framing import FramedProtocol, error_response
 
 MAX_HEAD = 2**16
 """Bytes of a request's line and headers, as in other servers. The API key is not checked before they are complete."""
 OVERLOADED = "keel.overloaded"
 """Key of a request's ``state`` if all allowed connections were busy when it arrived."""
+SEPARATORS = 4
+"""Bytes of a header beside its name and value: the colon, a space and the end of the line."""
+_TOO_LONG = (
+    b"431 Request Header Fields Too Large",
+    f"the request line and headers are longer than {MAX_HEAD:,} bytes; send fewer headers",
+)
 
 
 def bounded(*, seconds: float, connections: int) -> type[BoundedProtocol]:
@@ -19,7 +24,7 @@ def bounded(*, seconds: float, connections: int) -> type[BoundedProtocol]:
     return type("Bounded", (BoundedProtocol,), {"head_seconds": seconds, "max_connections": connections})
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class BoundedProtocol(FramedProtocol):
     """Closes a connection whose client sends too much or too slowly before there is a request.
 
     Too much: more than `MAX_HEAD` bytes since the last part of a body, so that neither headers nor trailers nor a
@@ -32,8 +37,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     head_seconds = 30.0
     max_connections = 1_000
-    _head_bytes = 0
-    _in_head = False
+    _unread_bytes = 0
+    """Bytes since the last part of a body, whether a parser has read them or not."""
+    _head_size = 0
+    """Bytes of the head so far, however many pieces it comes in, as far as the parser has read it."""
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -52,15 +59,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Receive bytes, and limit those that belong to a head."""
-        self._head_bytes += len(data)
+        self._unread_bytes += len(data)
         super().data_received(data)
         if self.transport.is_closing():
             return
-        if self._head_bytes > MAX_HEAD:
-            if not self.has_request:  # otherwise the response would be inside another one
-                message = f"the request line and headers are longer than {MAX_HEAD:,} bytes; send fewer headers"
-                self.transport.write(_error_response(b"431 Request Header Fields Too Large", message))
-            self.transport.close()
+        if self._unread_bytes > MAX_HEAD:
+            self.refuse(*_TOO_LONG)
         elif self.has_request:
             self._stop_head_timer()
         else:
@@ -68,24 +72,36 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Note that a head has started."""
-        self._in_head = True
+        self._head_size = 0
         super().on_message_begin()
 
+    def on_url(self, url: bytes) -> None:
+        """Receive a part of the path."""
+        self._head_size += len(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Receive a header."""
+        self._head_size += len(name) + len(value) + SEPARATORS
+        super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        """Note that a head is complete."""
-        self._in_head = False
+        """Start the request, unless its head is too long."""
+        if self._head_size > MAX_HEAD:
+            self.refuse(*_TOO_LONG)
+            return
         super().on_headers_complete()
-        if self._overloaded:
+        if self._overloaded and self.cycle is not None:
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """Receive a part of a body, which the middleware counts."""
-        self._head_bytes = 0
+        self._unread_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Note that a request is complete."""
-        self._head_bytes = 0
+        self._unread_bytes = 0
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -94,16 +110,6 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self._in_head and not self.has_request:  # the next request has already started
             self._start_head_timer()
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer bytes that are not HTTP."""
-        self.transport.write(_error_response(b"400 Bad Request", "these bytes are not an HTTP request"))
-        self.transport.close()
-
-    @property
-    def has_request(self) -> bool:
-        """Whether the application has a request of this connection, or one is queued for it."""
-        return self.cycle is not None and not self.cycle.response_complete
 
     def _start_head_timer(self) -> None:
         if self._head_timer is None:
@@ -122,7 +128,7 @@ class BoundedProtocol(HttpToolsProtocol):
             message = (
                 f"the request line and headers did not arrive within {self.head_seconds:g} s (KEEL_SERVING_RECEIVE)"
             )
-            self.transport.write(_error_response(b"408 Request Timeout", message))
+            self.transport.write(error_response(b"408 Request Timeout", message))
         self.transport.close()
 
     def _free_connection(self) -> None:
@@ -136,8 +142,3 @@ class BoundedProtocol(HttpToolsProtocol):
             self._overloaded = True
             self.app_state = {**self.app_state, OVERLOADED: True}
 
-
-def _error_response(status: bytes, message: str) -> bytes:
-    body = json.dumps({"error": message, "kind": "BadRequest"}).encode()
-    head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
-    return head % (status, len(body)) + body

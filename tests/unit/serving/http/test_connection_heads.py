@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 import socket
-import threading
-import time
 
 import pytest
-import uvicorn
 
-from keel.serving.http.connection_limits import MAX_HEAD, BoundedProtocol
-
-
-async def echo(scope, receive, send):
-    size, more = 0, True
-    while more:
-        message = await receive()
-        size, more = size + len(message.get("body", b"")), message.get("more_body", False)
-    body = b"%d" % size
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
-    await send({"type": "http.response.body", "body": body})
+from keel.serving.http.connection_limits import MAX_HEAD
+from tests.support.serving.echo_server import echoing
 
 
 @pytest.fixture(scope="module")
 def address():
-    config = uvicorn.Config(echo, port=0, http=BoundedProtocol, loop="uvloop", lifespan="off", log_level="error")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield server.servers[0].sockets[0].getsockname()
-    server.should_exit = True
-    thread.join()
+    with echoing() as found:
+        yield found
 
 
 def sent(address, *parts):
@@ -92,4 +73,4 @@ def test_long_bodies_and_many_requests_on_one_connection_are_answered(address, h
     last = HEAD + b"Connection: close\r\nContent-Length: 0\r\n\r\n"
     answer = sent(address, body, body, body, last)
     assert answer.count(b"200 OK") == 4
-    assert answer.count(b"%d" % size) == 3
+    assert answer.count(b'"size": %d' % size) == 3
