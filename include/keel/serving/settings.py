@@ -5,7 +5,8 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -35,6 +36,7 @@ CONNECTIONS = 1_000
 POLL_SECONDS = 2.0
 STOP_SECONDS = 10.0
 """Time that a stopping service gives to requests in progress, and again to the way from the spool to the store."""
+ANY_HOST = "*"
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 
 
@@ -51,6 +53,10 @@ def _seconds(value: object) -> object:
     return value.removesuffix("s") if isinstance(value, str) else value
 
 
+def _names(value: object) -> object:
+    return tuple(filter(None, re.split(r"[,\s]+", value))) if isinstance(value, str) else value
+
+
 def _durability(value: object) -> object:
     known = [str(level) for level in Durability]
     if isinstance(value, str) and value.lower() not in known:
@@ -60,6 +66,7 @@ def _durability(value: object) -> object:
 
 Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=1024)]
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0.05, le=3600)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 FilePath = Annotated[Path, AfterValidator(Path.expanduser)]
 
 
@@ -73,6 +80,8 @@ class Settings(BaseModel):
 
     host: str = Field(DEFAULT_HOST, validation_alias="KEEL_SERVING_HOST")
     port: int = Field(DEFAULT_PORT, validation_alias="KEEL_SERVING_PORT", ge=0, le=65_535)
+    hosts: Names = Field((), validation_alias="KEEL_SERVING_HOSTS")
+    """Host names that the service answers for; empty: local names without API keys, any with them. ``*``: any."""
     workers: int = Field(1, validation_alias="KEEL_SERVING_WORKERS", ge=1, le=64)
     models: tuple[str, ...] = ()
     """Models to serve; empty: all that are configured."""
@@ -119,10 +128,23 @@ class Settings(BaseModel):
     @property
     def on_loopback(self) -> bool:
         """Whether only this machine can connect to ``host``."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
+
+    def own_hosts(self) -> Callable[[str], bool] | None:
+        """Return a function that tells whether a header ``Host`` names this service; None if all do.
+
+        Names of the local machine always do: no page in a browser can make them its own.
+        """
+        if ANY_HOST in self.hosts or (self.keys_file is not None and not self.hosts):
+            return None
+        names = frozenset(_host_name(name) for name in (*self.hosts, self.host))
+
+        @lru_cache(maxsize=64)
+        def is_own(host: str) -> bool:
+            name = _host_name(host)
+            return name in names or is_loopback(name)
+
+        return is_own
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None, **options: Any) -> Self:
@@ -149,3 +171,23 @@ class Settings(BaseModel):
     def spool_folder(self, home: Path) -> Path:
         """Return the folder of this installation's spools."""
         return self.spool or home / "spool"
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host's name or address is one of the local machine alone.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("localhost"), is_loopback("example.org")
+    (True, True, True, False)
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _host_name(host: str) -> str:
+    """Return the name or address in a header ``Host``, without its port."""
+    host = host.strip().lower()
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return (host.rpartition(":")[0] if host.count(":") == 1 else host).removesuffix(".")

@@ -27,6 +27,8 @@ from tests.support.toy import DAY
 MODEL = "toy"
 ROW = {"x": 0.5, "z": 1.0, "colour": "red"}
 START_SECONDS = 60.0
+LOCAL = "http://localhost"
+"""For Starlette's test client: without API keys the service answers only for names of the local machine."""
 
 
 def make_home(folder: Path, *, versions: int = 1) -> Path:

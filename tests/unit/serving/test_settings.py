@@ -34,6 +34,7 @@ def test_settings_are_read_from_the_environment_and_options_take_precedence(tmp_
         "KEEL_HOME": str(tmp_path),
         "KEEL_SERVING_RECEIVE": "5",
         "KEEL_SERVING_CONNECTIONS": "50",
+        "KEEL_SERVING_HOSTS": "keel.example.org, keel",
     }
     assert set(environment) == set(Settings.variables().values())
     found = Settings.from_environment(environment, port=9002, models=("toy",), workers=None)
@@ -51,6 +52,7 @@ def test_settings_are_read_from_the_environment_and_options_take_precedence(tmp_
         poll_seconds=0.5,
         receive_seconds=5.0,
         connections=50,
+        hosts=("keel.example.org", "keel"),
     )
 
 
@@ -107,3 +109,23 @@ def test_settings_without_keys_refuse_hosts_beyond_loopback(host):
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
 def test_settings_on_loopback_need_no_keys(host):
     assert Settings(host=host).on_loopback
+
+
+@pytest.mark.parametrize(
+    ("hosts", "keys", "own", "foreign"),
+    [
+        ((), None, [], ["example.org", "", "localhost.example.org", "192.0.2.7:8090"]),
+        (("Keel.example.org",), None, ["keel.example.org:8090"], ["example.org"]),
+        (("keel",), Path("keys"), ["keel:80"], ["example.org"]),
+    ],
+)
+def test_own_hosts_are_local_names_and_the_configured_ones(hosts, keys, own, foreign):
+    is_own = Settings(hosts=hosts, keys_file=keys).own_hosts()
+    local = ["localhost:8090", "127.0.0.1", "[::1]:8090", "LOCALHOST.", "127.1.2.3:1"]
+    assert [host for host in own + local if not is_own(host)] == []
+    assert [host for host in foreign if is_own(host)] == []
+
+
+@pytest.mark.parametrize("settings", [Settings(keys_file=Path("keys")), Settings(hosts=("*",))])
+def test_own_hosts_are_any_with_keys_or_a_star(settings):
+    assert settings.own_hosts() is None

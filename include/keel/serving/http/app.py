@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -18,8 +18,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from keel.errors import BadRequest, ConfigError, suggestion
-from keel.serving.api_keys import ApiKeys, key_in
-from keel.serving.http.json_requests import parse
+from keel.serving.api_keys import ApiKeys, Scope, keys_in
+from keel.serving.http.json_requests import JSON, media_type, parse
 from keel.serving.http.middleware import RETRY_AFTER, RequestMiddleware, json_error
 from keel.serving.models.input_schema import shown
 from keel.serving.prediction_log.records import label_block
@@ -66,21 +66,8 @@ def create_app(settings: Settings, *, service: Service | None = None) -> Starlet
             publishing.cancel()
             await asyncio.to_thread(serving.stop)
 
-    routes = (
-        ("/models/{model}/invocations", invoke, "POST"),
-        ("/invocations", invoke, "POST"),
-        ("/models/{model}/feedback", feedback, "POST"),
-        ("/feedback", feedback, "POST"),
-        ("/models/{model}/performance", performance, "GET"),
-        ("/models/{model}/experiments", experiments, "GET"),
-        ("/health", health, "GET"),
-        ("/ping", health, "GET"),  # the name in MLflow's server and its health checks
-        ("/ready", ready, "GET"),
-        ("/version", version, "GET"),
-        ("/metrics", metrics, "GET"),
-    )
     app = Starlette(
-        routes=[Route(path, endpoint, methods=[method]) for path, endpoint, method in routes],
+        routes=[Route(path, endpoint, methods=[method]) for path, (endpoint, method, _) in ROUTES.items()],
         middleware=[
             Middleware(
                 RequestMiddleware,
@@ -88,13 +75,29 @@ def create_app(settings: Settings, *, service: Service | None = None) -> Starlet
                 keys=keys,
                 max_body=settings.max_body,
                 seconds=settings.receive_seconds,
+                is_own_host=settings.own_hosts(),
             )
         ],
         exception_handlers={HTTPException: _http_error},  # type: ignore[dict-item]
         lifespan=lifespan,
     )
+    # a redirect would send the request, its key included, to the host that its own header names
+    app.router.redirect_slashes = False
     app.state.service, app.state.keys = serving, keys
     return app
+
+
+async def paths(request: Request) -> Response:
+    """Return which paths there are, and what each does."""
+    found = {f"{method} {path}": meaning for path, (_, method, meaning) in ROUTES.items()}
+    return _json({"paths": found, "documentation": "docs/serving.md"})
+
+
+async def models(request: Request) -> Response:
+    """Return the served models, each with the version in production that answers, or null."""
+    serving = _service(request)
+    state = serving.loader.state() if serving.loader is not None else {}
+    return _json({"models": {name: state.get(name, {}).get("production") for name in sorted(serving.models)}})
 
 
 async def invoke(request: Request) -> Response:
@@ -178,7 +181,7 @@ async def ready(request: Request) -> Response:
     serving.workers.publish(own)  # before reading the others', so that of two workers at least one sees the other
     missing = {**own, **serving.workers.missing()}
     if not _has_access(request):
-        missing = dict.fromkeys(missing, WITHHELD)
+        missing = dict.fromkeys(["service"] if missing else [], WITHHELD)  # names are not for strangers either
     document = {"ready": not missing, "missing": missing}
     return _json(document, status=503, headers={"Retry-After": RETRY_AFTER}) if missing else _json(document)
 
@@ -193,6 +196,24 @@ async def metrics(request: Request) -> Response:
     serving = _service(request)
     serving.refresh_metrics()
     return Response(serving.metrics.text(), headers={"Content-Type": PROMETHEUS})
+
+
+ROUTES: Mapping[str, tuple[Callable[[Request], Awaitable[Response]], str, str]] = {
+    "/": (paths, "GET", "these paths"),
+    "/models": (models, "GET", "the served models and their versions in production"),
+    "/models/{model}/invocations": (invoke, "POST", "predictions for rows"),
+    "/invocations": (invoke, "POST", "the same, if one model is served"),
+    "/models/{model}/feedback": (feedback, "POST", "labels of predictions"),
+    "/feedback": (feedback, "POST", "the same, if one model is served or the body names it"),
+    "/models/{model}/performance": (performance, "GET", "realised performance"),
+    "/models/{model}/experiments": (experiments, "GET", "experiments, running and ended"),
+    "/health": (health, "GET", "whether the process can go on"),
+    "/ping": (health, "GET", "the same, under the name in MLflow's server and its health checks"),
+    "/ready": (ready, "GET", "whether requests can be answered"),
+    "/version": (version, "GET", "what runs: versions, spool, workers"),
+    "/metrics": (metrics, "GET", "metrics in Prometheus' text format"),
+}
+"""Endpoint, method and meaning of each path."""
 
 
 def labels_in(body: Any, path_model: str | None) -> tuple[str | None, list[Any]]:
@@ -214,9 +235,9 @@ def labels_in(body: Any, path_model: str | None) -> tuple[str | None, list[Any]]
 
 
 def _has_access(request: Request) -> bool:
-    """Return whether an open path may show reasons to this client: they contain hosts, users and folders."""
-    keys, key = request.app.state.keys, key_in(request.scope["headers"])
-    return keys is None or (key is not None and keys.name_of(key) is not None)
+    """Return whether an open path may show reasons and names to this client: they contain hosts, users and folders."""
+    keys: ApiKeys | None = request.app.state.keys
+    return keys is None or Scope.READ in (keys.scopes_of(keys_in(request.scope["headers"])) or ())
 
 
 def _service(request: Request) -> Service:
@@ -253,9 +274,7 @@ def _require_no_encoding(request: Request) -> None:
 
 def _read_json(request: Request, body: bytes) -> Any:
     _require_no_encoding(request)
-    content_type = request.headers.get("content-type", "")
-    if content_type.partition(";")[0].strip().lower() != "application/json":
-        raise BadRequest(f"Content-Type: {content_type or 'none'!r}; send application/json", status=415)
+    media_type(request.headers.get("content-type", ""), (JSON,))
     try:
         return msgspec.json.decode(body)
     except RecursionError:
@@ -280,7 +299,7 @@ def _json(document: Any, *, status: int = 200, headers: dict[str, str] | None = 
 async def _http_error(request: Request, error: HTTPException) -> Response:
     """Return the router's errors in Keel's form: an unknown path, or a wrong method."""
     messages = {
-        404: f"there is no path {request.url.path}",
+        404: f"there is no path {shown(request.url.path)}; there are {', '.join(ROUTES)}",
         405: f"this path does not support {request.method}",
     }
     kinds = {404: "NotFound", 405: "MethodNotAllowed"}

@@ -141,4 +141,3 @@ class BoundedProtocol(FramedProtocol):
         else:
             self._overloaded = True
             self.app_state = {**self.app_state, OVERLOADED: True}
-

@@ -49,7 +49,7 @@ def parse(body: bytes, content_type: str | None, inputs: Inputs, *, clock: Clock
         columns, values, ids, times or entities. The message names the column and row, or the key.
 
     """
-    kind = _media_type(content_type or "")
+    kind = media_type(content_type or "")
     keel: Any = None
     if kind == JSON:
         payload = _decoded(body)
@@ -65,15 +65,21 @@ def parse(body: bytes, content_type: str | None, inputs: Inputs, *, clock: Clock
 
 
 @lru_cache(maxsize=64)
-def _media_type(content_type: str) -> str:
-    """Return the media type; raises `BadRequest` with status 415 for an unknown one, as MLflow does."""
+def media_type(content_type: str, kinds: tuple[str, ...] = (JSON, CSV, PARQUET)) -> str:
+    """Return the media type; raises `BadRequest` with status 415 for one not in ``kinds``, as MLflow does.
+
+    The character set may only be UTF-8.
+    """
     kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name != "charset" or value.strip('"') != "utf-8":
             raise BadRequest(f"content type {content_type!r}: send charset=utf-8", status=415)
-    if kind not in (JSON, CSV, PARQUET):
-        raise BadRequest(f"content type {content_type!r}: send {JSON}, {CSV} or {PARQUET}", status=415)
+    if kind not in kinds:
+        *most, last = kinds
+        raise BadRequest(
+            f"content type {content_type!r}: send {' or '.join(filter(None, [', '.join(most), last]))}", status=415
+        )
     return kind
 
 

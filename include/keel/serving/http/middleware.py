@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from keel.errors import (
-    BadRequest,
     KeelError,
     NoProductionVersion,
     Overloaded,
@@ -26,11 +23,15 @@ from keel.errors import (
     UnknownModel,
     UnknownVersion,
 )
-from keel.serving.api_keys import ApiKeys, key_in
+from keel.serving.api_keys import ApiKeys, Scope, keys_in
 from keel.serving.http.connection_limits import OVERLOADED
+from keel.serving.http.request_bodies import LimitedBody
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from collections.abc import Callable, Sequence
+
+    from starlette.types import ASGIApp, Message, Receive, Send
+    from starlette.types import Scope as Request
 
     from keel.serving.service import Service
 
@@ -38,9 +39,13 @@ log = logging.getLogger(__name__)
 
 OPEN_PATHS = frozenset({"/health", "/ping", "/ready"})
 """Paths that need no key, for load balancers and service managers."""
-ENDPOINTS = frozenset(
-    {"invocations", "feedback", "performance", "experiments", "health", "ping", "ready", "version", "metrics"}
-)
+SCOPES = {
+    "invocations": Scope.PREDICT,
+    "feedback": Scope.LABEL,
+    **dict.fromkeys(("performance", "experiments", "version", "metrics", "models"), Scope.READ),
+}
+"""What a key must be for, by endpoint. Any known key may ask which paths there are."""
+ENDPOINTS = frozenset({*SCOPES, "health", "ping", "ready"})
 _STATUS: tuple[tuple[type[KeelError], int], ...] = (
     (UnknownModel, 404),
     (UnknownVersion, 404),
@@ -58,60 +63,105 @@ RETRY_AFTER = "2"
 class Unauthorized(KeelError):
     """A request without a known API key."""
 
+    status = 401
+
+
+class Forbidden(KeelError):
+    """A request whose API key is for something else."""
+
+    status = 403
+
+
+class Misdirected(KeelError):
+    """A request for another host than this one."""
+
+    status = 421
+
 
 class RequestMiddleware:
     """ASGI middleware around the whole service.
 
-    max_body: bytes of a body. seconds: time limit of a body.
+    max_body: bytes of a body. seconds: time limit of a body. is_own_host: whether this service answers for a name in a
+    request's header ``Host``; None: for any.
     """
 
     def __init__(
-        self, app: ASGIApp, *, service: Service, keys: ApiKeys | None, max_body: int, seconds: float = float("inf")
+        self,
+        app: ASGIApp,
+        *,
+        service: Service,
+        keys: ApiKeys | None,
+        max_body: int,
+        seconds: float = float("inf"),
+        is_own_host: Callable[[str], bool] | None = None,
     ) -> None:
         self.app, self.service, self.keys, self.max_body, self.seconds = app, service, keys, max_body, seconds
+        self.is_own_host = is_own_host
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Request, receive: Receive, send: Send) -> None:
         """Pass a request on; an error of any kind becomes one response."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         started, status = time.perf_counter(), 500
+        body = LimitedBody(scope["headers"], receive, self.max_body, self.seconds)
+        model, endpoint = self._target(scope["path"])
 
         async def record_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if body.may_never_come:
+                    message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
             await send(message)
 
         try:
-            self._admit(scope)
-            await self.app(scope, _limited(scope, receive, self.max_body, self.seconds), record_status)
+            self._admit(scope, endpoint)
+            await self.app(scope, body.receive, record_status)
         except ClientDisconnect:
             status = 499  # the usual code for it; there is no client to answer
         except Exception as error:
             await error_response(error)(scope, receive, record_status)
         finally:
-            model, endpoint = self._metric_labels(scope["path"])
             self.service.metrics.answered(model, endpoint, status, time.perf_counter() - started)
 
-    def _admit(self, scope: Scope) -> None:
-        """Raise Overloaded or Unauthorized if the request may not pass."""
+    def _admit(self, scope: Request, endpoint: str) -> None:
+        """Raise Misdirected, Overloaded, Unauthorized or Forbidden if the request may not pass."""
+        headers = scope["headers"]
+        if self.is_own_host is not None:
+            self._require_own_host(headers)
         if scope["path"] in OPEN_PATHS:
             return
         if scope.get("state", {}).get(OVERLOADED):
             raise Overloaded("all connections are busy (KEEL_SERVING_CONNECTIONS); retry soon")
         if self.keys is None:
             return
-        key = key_in(scope["headers"])
-        if key is None or self.keys.name_of(key) is None:
+        scopes = self.keys.scopes_of(keys_in(headers))
+        if scopes is None:
             raise Unauthorized(
                 "this path needs a known API key: send it as 'Authorization: Bearer …' or 'X-API-Key: …'"
             )
+        needed = SCOPES.get(endpoint)
+        if needed is not None and needed not in scopes:
+            given = ", ".join(sorted(scopes))
+            raise Forbidden(f"this path needs an API key with the scope {needed}, and yours has {given}")
 
-    def _metric_labels(self, path: str) -> tuple[str, str]:
-        """Return model and endpoint of a path; names that are not configured get no label of their own."""
+    def _require_own_host(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Raise Misdirected for another host's name: a page in a browser may have its own name point to this machine.
+
+        A request without a name, which HTTP/1.0 allows, comes from no browser.
+        """
+        for name, value in headers:
+            if name == b"host" and not self.is_own_host(host := value.decode("latin-1")):  # type: ignore[misc]
+                raise Misdirected(
+                    f"this service does not answer for the host {host[:100]!r}: without API keys it answers only for "
+                    "names of the local machine, such as localhost; add names to KEEL_SERVING_HOSTS"
+                )
+
+    def _target(self, path: str) -> tuple[str, str]:
+        """Return model and endpoint of a path, as in metrics; names that are not configured are not in them."""
         first, _, rest = path.strip("/").partition("/")
-        model, endpoint = ("", first) if first != "models" else rest.partition("/")[::2]
+        model, endpoint = rest.partition("/")[::2] if first == "models" and rest else ("", first)
         if not model and len(self.service.models) == 1 and endpoint in ("invocations", "feedback"):
             model = self.service.only_model()
         return (model if model in self.service.models else ""), (endpoint if endpoint in ENDPOINTS else "other")
@@ -120,16 +170,14 @@ class RequestMiddleware:
 def error_response(error: Exception) -> Response:
     """Return the response for an error: its status, and JSON with its message and kind."""
     headers: dict[str, str] = {}
-    if isinstance(error, Unauthorized):
-        status, headers["WWW-Authenticate"] = 401, "Bearer"
-    elif isinstance(error, BadRequest):
-        status = error.status
-    elif isinstance(error, KeelError):
+    if isinstance(error, KeelError):
         status = getattr(error, "status", None) or next(
             (code for kind, code in _STATUS if isinstance(error, kind)), 500
         )
     else:
         status = 500
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     if status == 503:
         headers["Retry-After"] = RETRY_AFTER
     if status in (408, 413):
@@ -147,47 +195,3 @@ def json_error(status: int, message: str, kind: str, headers: dict[str, str] | N
     """Return an error response in the form that all errors have."""
     body = json.dumps({"error": message, "kind": kind}, ensure_ascii=False).encode("utf-8", "replace")
     return Response(body, status, headers, media_type="application/json")
-
-
-def _limited(scope: Scope, receive: Receive, max_body: int, seconds: float) -> Receive:
-    """Return ``receive`` that raises BadRequest as soon as a body is too large (413) or too slow (408)."""
-    content_length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
-    stated_size = int(content_length) if content_length.isdigit() else 0
-    deadline = asyncio.get_running_loop().time() + seconds
-    size, more = 0, True
-
-    async def limited() -> Message:
-        nonlocal size, more
-        if not more:
-            return await receive()
-        try:
-            async with asyncio.timeout_at(deadline):
-                message = await receive()
-        except TimeoutError:
-            raise BadRequest(
-                f"the body did not arrive within {seconds:g} s: send fewer rows per request, or raise "
-                "KEEL_SERVING_RECEIVE",
-                status=408,
-            ) from None
-        if message["type"] == "http.request":
-            size, more = size + len(message.get("body", b"")), message.get("more_body", False)
-            if max(size, stated_size) > max_body:
-                await _discard(receive, message, max_body, deadline)
-                raise BadRequest(
-                    f"the body is larger than {max_body:,} bytes: send fewer rows per request, or raise "
-                    "KEEL_SERVING_MAX_BODY",
-                    status=413,
-                )
-        return message
-
-    return limited
-
-
-async def _discard(receive: Receive, message: Message, max_bytes: int, deadline: float) -> None:
-    """Read on for a while: a client that is cut off while it sends sees a broken connection, not the response."""
-    size = 0
-    with suppress(TimeoutError):
-        async with asyncio.timeout_at(deadline):
-            while message["type"] == "http.request" and message.get("more_body") and size <= max_bytes:
-                message = await receive()
-                size += len(message.get("body", b""))

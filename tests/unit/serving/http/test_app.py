@@ -4,77 +4,25 @@ from __future__ import annotations
 
 import errno
 import json
-import shutil
-from contextlib import ExitStack
-from functools import partial
 
 import pyarrow as pa
 import pytest
 
 from keel.errors import ConfigError, UnknownModel
-from keel.serving.http.app import WITHHELD, create_app
 from keel.serving.prediction_log.backpressure import WriteGuard
-from keel.serving.prediction_log.spool import Durability
 from keel.serving.prediction_log.spool.files import LocalFiles
 from keel.serving.scoring.scorer import Scorer
 from keel.serving.service import Service
 from keel.serving.settings import Settings
 from keel.workspace import Workspace
+from tests.support.serving.responses import error
 from tests.support.toy import toy_config, toy_rows
 from tests.support.waiting import until
 
-ANN, BOB = "a" * 32, "b" * 32
 pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with")
 TOY, OTHER = toy_config(), toy_config(model="other")
 WHEN = "2026-01-01T00:00:00Z"
 LABEL = {"id": "p1", "label": 1}
-
-
-def running(stack, home, *configs, **changes):
-    """Start the service on an installation, with models and changed settings; return a client of it."""
-    from starlette.testclient import TestClient
-
-    settings = Settings(**{"home": home, "durability": Durability.WRITE, "stop_seconds": 5.0, **changes})
-    service = Service(settings, configured={config.model: config for config in configs or (TOY,)})
-    stack.callback(service.until_connected)  # it may be in Alembic, which supports one thread per process
-    client = stack.enter_context(TestClient(create_app(settings, service=service), raise_server_exceptions=False))
-    client.service = service
-    return client
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_other_stores():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("KEEL_STORE_URL", raising=False)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        yield
-
-
-@pytest.fixture
-def serve(tmp_path, migrated_sqlite):
-    """Return a function that starts the service on an empty installation, with models and changed settings."""
-    shutil.copy(migrated_sqlite, tmp_path / "keel.db")
-    with ExitStack() as stack:
-        yield partial(running, stack, tmp_path)
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory, migrated_sqlite):
-    """One service for the tests whose requests are all rejected."""
-    home = tmp_path_factory.mktemp("shared")
-    shutil.copy(migrated_sqlite, home / "keel.db")
-    with ExitStack() as stack:
-        client = running(stack, home)
-        yield client
-        assert client.service.spool.stats.appended == 0, "nothing of a rejected request may be stored"
-
-
-def error(response):
-    """Return status, kind and message of an error response."""
-    body = response.json()
-    assert set(body) == {"error", "kind"}
-    assert response.headers["content-type"] == "application/json"
-    return response.status_code, body["kind"], body["error"]
 
 
 def test_service_is_healthy_at_once_and_ready_only_with_a_version(serve):
@@ -151,6 +99,25 @@ def test_unknown_paths_models_and_parameters_are_json_errors(shared, method, pat
     assert error(shared.request(method, path, json=LABEL))[:2] == (status, kind)
 
 
+def test_list_of_paths_is_at_the_root_and_in_every_404(shared):
+    found = shared.get("/").json()["paths"]
+    assert found["POST /models/{model}/invocations"]
+    routes = {route.path for route in shared.app.routes}
+    assert {path.partition(" ")[2] for path in found} == routes
+    for path in ("/docs", "/models/toy", "/nothing"):
+        message = error(shared.get(path))[2]
+        assert f"there is no path '{path}'" in message
+        assert all(f" {path}" in message for path in routes)
+    assert shared.get("/models").json() == {"models": {"toy": None}}
+
+
+def test_slash_too_many_is_404_and_no_redirect_to_the_host_that_the_client_names(shared):
+    for path in ("/models/toy/invocations/", "/feedback/", "/version/", "/models/"):
+        answer = shared.request("GET", path, follow_redirects=False)
+        assert error(answer)[0] == 404
+        assert "location" not in answer.headers
+
+
 def test_unknown_model_error_suggests_the_nearest_name(shared):
     assert "did you mean 'toy'" in error(shared.post("/models/toyy/feedback", json=LABEL))[2]
 
@@ -192,7 +159,15 @@ def test_feedback_with_invalid_labels_is_rejected_as_a_whole(shared, body, statu
 
 
 @pytest.mark.parametrize(
-    "headers", [{"content-type": "text/plain"}, {}, {"content-type": "application/json", "content-encoding": "gzip"}]
+    "headers",
+    [
+        {"content-type": "text/plain"},
+        {},
+        {"content-type": "application/json", "content-encoding": "gzip"},
+        {"content-type": "application/json; charset=utf-16"},
+        {"content-type": "application/json; charset=latin-1"},
+        {"content-type": "application/json; version=2"},
+    ],
 )
 def test_feedback_with_another_content_type_or_encoding_is_415(shared, headers):
     assert error(shared.post("/feedback", content=json.dumps(LABEL), headers=headers))[0] == 415
@@ -229,43 +204,6 @@ def test_service_serves_only_the_selected_models(serve, tmp_path):
         Service(Settings(home=tmp_path, models=("toi",)), configured={"toy": TOY})
     with pytest.raises(ConfigError, match="no model is configured"):
         Service(Settings(home=tmp_path), configured={})
-
-
-def test_with_keys_only_health_and_readiness_are_open_and_withhold_reasons(serve, tmp_path, monkeypatch):
-    keys = tmp_path / "keys"
-    keys.write_text(f"ann:{ANN}\nbob:{BOB}\n")
-    client = serve(keys_file=keys)
-    assert client.get("/health").status_code == client.get("/ping").status_code == 200
-    # names only: reasons may contain hosts, users and folders
-    for headers in ({}, {"x-api-key": "c" * 32}):
-        answer = client.get("/ready", headers=headers)
-        assert answer.status_code == 503
-        assert set(answer.json()["missing"].values()) == {WITHHELD}
-    assert WITHHELD not in client.get("/ready", headers={"x-api-key": ANN}).json()["missing"].values()
-    with monkeypatch.context() as patch:
-        patch.setattr(Service, "fault", "the disk under /secret does not write")
-        assert client.get("/health").json() == {"status": "broken", "error": WITHHELD}
-        assert "/secret" in client.get("/health", headers={"x-api-key": ANN}).json()["error"]
-    paths = [
-        ("GET", "/version"),
-        ("GET", "/metrics"),
-        ("GET", "/nothing"),
-        ("POST", "/feedback"),
-        ("POST", "/models/toy/invocations"),
-        ("GET", "/models/yot/performance"),
-    ]
-    for method, path in paths:
-        for headers in ({}, {"x-api-key": "c" * 32}, {"authorization": "Bearer "}, {"authorization": f"Basic {ANN}"}):
-            answer = client.request(method, path, headers=headers, json=LABEL)
-            assert error(answer)[:2] == (401, "Unauthorized"), path
-            assert answer.headers["www-authenticate"] == "Bearer"
-    assert client.service.spool.stats.appended == 0
-    assert client.get("/version", headers={"authorization": f"Bearer {BOB}"}).status_code == 200
-    assert client.post("/feedback", json=LABEL, headers={"x-api-key": ANN}).status_code == 202
-
-
-def test_without_keys_no_request_needs_one(shared):
-    assert shared.get("/version").status_code == 200
 
 
 def test_body_over_the_limit_is_413_and_one_at_the_limit_is_accepted(serve):

@@ -23,6 +23,7 @@ from keel.serving.prediction_log.spool import Durability
 from keel.serving.service import Service
 from keel.serving.settings import Settings
 from tests.support.serving.models import served, version
+from tests.support.serving.process import LOCAL
 from tests.support.toy import toy_config, toy_rows
 from tests.support.waiting import until
 
@@ -64,7 +65,7 @@ def client(tmp_path_factory):
             ),
         )
         service = Service(made, configured={CONFIG.model: CONFIG})
-        with TestClient(create_app(made, service=service), raise_server_exceptions=False) as client:
+        with TestClient(create_app(made, service=service), base_url=LOCAL, raise_server_exceptions=False) as client:
             service.until_connected()
             client.service, client.ids = service, set()
             yield client

@@ -20,6 +20,7 @@ from keel.serving.prediction_log.spool import Durability
 from keel.serving.scoring.scorer import Scorer
 from keel.serving.service import Service
 from keel.serving.settings import Settings
+from tests.support.serving.process import LOCAL
 from tests.support.toy import toy_config
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with")
@@ -33,7 +34,7 @@ def client(tmp_path, monkeypatch):
     monkeypatch.setattr(Service, "_connect", lambda _: None)
     settings = Settings(home=tmp_path, durability=Durability.WRITE, stop_seconds=1.0)
     service = Service(settings, configured={"toy": toy_config()})
-    with TestClient(create_app(settings, service=service), raise_server_exceptions=False) as client:
+    with TestClient(create_app(settings, service=service), base_url=LOCAL, raise_server_exceptions=False) as client:
         client.service = service
         yield client
 
