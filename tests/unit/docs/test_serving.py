@@ -50,7 +50,8 @@ def test_the_example_keys_file_is_valid(tmp_path):
     path = tmp_path / "keys"
     path.write_text(block("text keys"))
     found = {name: set(key.scopes) for name, key in read_keys(path).items()}
-    assert found == {"web-shop": {"predict", "label"}, "prometheus": {"read"}, "operations": {"predict", "label", "read"}}
+    everything = {"predict", "label", "read"}
+    assert found == {"web-shop": {"predict", "label"}, "prometheus": {"read"}, "operations": everything}
 
 
 def test_every_setting_is_listed_with_its_default():
