@@ -152,8 +152,10 @@ def check_data_drift(ws: Workspace, config: ModelConfig, counted: CountedWindow)
     grid, counts = _grid_and_counts(ws, config, counted)
     report = detect(grid, counts.usable, config.drift)
     stored = StoredDriftReport.from_dict({**report.to_dict(), "quarantined": counts.quarantined.size})
-    drifted = [name for name, column in stored.features.items() if column.severity == "drift"]
-    sentence = f"{len(drifted)} of {len(stored.features)} columns have drifted.{counts.exclusion}"
+    drifted = stored.names("drift")
+    outputs = stored.names("drift", role="output")
+    also = f" Of the outputs: {', '.join(outputs)}." if outputs else ""
+    sentence = f"{stored.count}.{also}{counts.exclusion}"
     reference = _store_report(ws, "drift", counted, stored, sentence)
     return DriftReportRecord.from_dict(
         {**reference.to_dict(), "share_drifted": stored.share_drifted, "drifted": drifted}

@@ -112,11 +112,26 @@ def _decide_without_harm(
     if drift.status == "drift":
         sentence = f"{_drifted(drift)}. {labels} Check the inputs; retraining is not needed."
         return Decision(Action.RAISE_ALERT, sentence, (*_moved(drift), *missing))
-    if quality.status == "warn":
-        return Decision(Action.RAISE_ALERT, f"{_findings(quality)}. {labels}", (*_columns(quality), *missing))
+    if faults := _faults_without_drift(quality, drift, labels):
+        return Decision(faults.action, faults.sentence, (*faults.about, *missing))
     if missing:
         return Decision(Action.RAISE_ALERT, f"{labels} {_about_inputs(drift)}", missing)
     return Decision(Action.ALL_CLEAR, f"{labels} {_about_inputs(drift)}")
+
+
+def _faults_without_drift(quality: StoredQualityReport, drift: StoredDriftReport, labels: str) -> Decision | None:
+    """Alert people to faults of the data and to drift of the outputs, where the window as a whole has not drifted."""
+    outputs = _names(drift, "drift", role="output")
+    if not outputs and quality.status != "warn":
+        return None
+    sentences = [
+        *([f"{_findings(quality)}."] if quality.status == "warn" else []),
+        *([f"The model's outputs have drifted ({outputs})."] if outputs else []),
+        labels,
+        *(["Check the model's inputs."] if outputs else []),
+    ]
+    about = (*(_columns(quality) if quality.status == "warn" else ()), *_moved(drift))
+    return Decision(Action.RAISE_ALERT, " ".join(sentences), about)
 
 
 def _decide_on_undefined_metric(
@@ -136,8 +151,8 @@ def _decide_on_undefined_metric(
     if drift.status == "drift":
         sentence = f"{_drifted(drift)}. {why} Check the labels before retraining."
         return Decision(Action.RAISE_ALERT, sentence, (*about, *_moved(drift)))
-    if quality.status == "warn":
-        return Decision(Action.RAISE_ALERT, f"{_findings(quality)}. {why}", (*about, *_columns(quality)))
+    if faults := _faults_without_drift(quality, drift, why):
+        return Decision(faults.action, faults.sentence, (*about, *faults.about))
     return Decision(Action.RAISE_ALERT, f"{why} {_about_inputs(drift)}", about)
 
 
@@ -148,11 +163,8 @@ def _decide_without_labels(
     missing = (MISSING_LABELS,) if performance.labels_missing else ()
     if drift.status == "drift":
         return _retrain_or_alert(f"{_drifted(drift)}. {labels}", policy, (*_moved(drift), *missing))
-    if quality.status == "warn":
-        return Decision(Action.RAISE_ALERT, f"{_findings(quality)}. {labels}", (*_columns(quality), *missing))
-    if outputs := _names(drift, "drift", role="output"):
-        sentence = f"The model's outputs have drifted ({outputs}). {labels} Check the model's inputs."
-        return Decision(Action.RAISE_ALERT, sentence, (*_moved(drift, role="output"), *missing))
+    if faults := _faults_without_drift(quality, drift, labels):
+        return Decision(faults.action, faults.sentence, (*faults.about, *missing))
     if missing:
         sentence = f"{labels} Without labels harm is not detected. {_about_inputs(drift)}"
         return Decision(Action.RAISE_ALERT, sentence, missing)
@@ -221,24 +233,21 @@ def _direction(performance: StoredPerformanceReport) -> str:
 
 
 def _drifted(drift: StoredDriftReport) -> str:
-    names = _names(drift, "drift")
-    share = f"{drift.share_drifted:.0%} of the features have drifted"
-    return f"{share} ({names})" if names else share
+    names, outputs = _names(drift, "drift"), _names(drift, "drift", role="output")
+    features = f"{drift.count} ({names})" if names else drift.count
+    return f"{features}, and so have the model's outputs ({outputs})" if outputs else features
 
 
 def _names(drift: StoredDriftReport, *severities: Severity, role: Role = "feature") -> str:
-    found = _found(drift, severities, role)
+    found = drift.names(*severities, role=role)
     more = len(found) - TOP_FEATURES
     return ", ".join(found[:TOP_FEATURES]) + (f" and {more} more" if more > 0 else "")
 
 
-def _found(drift: StoredDriftReport, severities: tuple[Severity, ...], role: Role) -> list[str]:
-    columns = drift.features.items()
-    return [name for name, column in columns if column.role == role and column.severity in severities]
-
-
-def _moved(drift: StoredDriftReport, role: Role = "feature") -> tuple[str, ...]:
-    return tuple(f"drift of {name}" for name in sorted(_found(drift, ("drift",), role)))
+def _moved(drift: StoredDriftReport) -> tuple[str, ...]:
+    """Return the drift of each feature and output as a cause; features count only where the window has drifted."""
+    features = drift.names("drift") if drift.status == "drift" else []
+    return tuple(f"drift of {name}" for name in (*sorted(features), *sorted(drift.names("drift", role="output"))))
 
 
 def _columns(quality: StoredQualityReport) -> tuple[str, ...]:

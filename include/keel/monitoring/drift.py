@@ -12,6 +12,7 @@ from keel.config import DriftConfig
 from keel.errors import GridMismatch
 from keel.monitoring.column_measures import DISTRIBUTION, ColumnMeasures, measure_column_rates, measure_columns
 from keel.monitoring.column_status import ColumnResult, ColumnStatus, Severity, evaluate_column
+from keel.monitoring.records import count_drifted
 from keel.stats.drift.fdr import benjamini_hochberg
 from keel.stats.drift.impact import impact
 from keel.stats.json_numbers import finite_or_none
@@ -207,7 +208,7 @@ def _sentence(
     named = [f"{c.name} ({c.status.value})" for c in columns if c.severity in {Severity.DRIFT, Severity.WARN}]
     if not named:
         return f"No column differs significantly and materially from the reference in {n} rows.{cost}"
-    return f"{n_drifted} of {n_features} features have drifted in {n} rows. Changed: {', '.join(named)}.{cost}"
+    return f"{count_drifted(n_drifted, n_features)} in {n} rows. Changed: {', '.join(named)}.{cost}"
 
 
 def _no_column(name: str) -> ColumnDrift:

@@ -121,7 +121,7 @@ On the holdout 2026-02-21 00:00 to 2026-02-28 00:00 UTC (3,300 labelled rows nei
   challenger version 2: brier 0.1700
   improvement +0.0400, lower bound +0.0320 (must exceed 0)
 
-Columns that moved most (2 of 3, 3,360 rows):
+Columns that moved most (1 of 3 features has drifted, on 3,360 rows):
   x       drift    PSI 0.412, KS 0.210, shift 0.55 IQR, impact +0.0123
   colour  warn     PSI 0.150, χ² 88.4, 3.1% missing, impact -0.0020
 
@@ -219,7 +219,7 @@ def test_unknown_outcome_is_an_error_and_not_silence():
 def test_columns_that_moved_are_cut_to_the_top_and_counted():
     many = {f"f{i}": column(measures={"psi": {"value": 1.0 + i, "excess": 1.0}}) for i in range(9)}
     text = compose(drift=drift(many)).text
-    assert "Columns that moved most (9 of 9, 3,360 rows):" in text
+    assert "Columns that moved most (9 of 9 features have drifted, on 3,360 rows):" in text
     assert sum(line.startswith("  f") for line in text.splitlines()) == TOP_FEATURES
 
 

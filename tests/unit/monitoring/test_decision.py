@@ -135,7 +135,7 @@ def test_window_whose_hours_are_all_quarantined_raises_an_alert():
 
 def test_drift_without_harm_is_described_as_such():
     decision = decide_action(quality(), drift("drift", ["temp", "humid"]), performance(), policy())
-    assert "67% of the features have drifted (temp, humid)" in decision.sentence
+    assert "2 of 3 features have drifted (temp, humid)" in decision.sentence
     assert "Labels show no harm" in decision.sentence
 
 
@@ -185,12 +185,29 @@ def test_model_without_retraining_is_alerted():
     assert "the model has none configured" in decision.sentence
 
 
-def test_score_drift_without_labels_is_no_all_clear():
-    moved = drift("warn", ["temp"], score="drift")
-    decision = decide_action(quality(), moved, performance("no_labels"), policy())
+@pytest.mark.parametrize(
+    ("labels", "fact"),
+    [
+        (performance("no_labels"), "No labels have arrived yet."),
+        (performance(), "Labels show no harm"),
+        (performance("undefined"), "Harm was not evaluated"),
+    ],
+)
+@pytest.mark.parametrize("form", ["ok", "warn"])
+def test_drift_of_the_outputs_is_told_whatever_the_labels_show(labels, fact, form):
+    decision = decide_action(quality(form, "9% missing"), drift("warn", ["temp"], score="drift"), labels, policy())
     assert decision.action is Action.RAISE_ALERT
-    assert "outputs have drifted (score). No labels have arrived yet." in decision.sentence
-    assert decide_action(quality(), moved, performance(), policy()).action is Action.ALL_CLEAR
+    assert "outputs have drifted (score)" in decision.sentence
+    assert fact in decision.sentence
+    assert "drift of score" in decision.about
+    assert ("quality of temp" in decision.about) is (form == "warn")
+    assert "drift of temp" not in decision.about, "too few features for the window to have drifted"
+
+
+def test_drift_of_features_and_outputs_names_both():
+    decision = decide_action(quality(), drift("drift", ["temp", "humid"], score="drift"), performance(), policy())
+    assert "2 of 3 features have drifted (temp, humid), and so have the model's outputs (score)" in decision.sentence
+    assert decision.about == ("drift of humid", "drift of temp", "drift of score")
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ def _top_features(drift: StoredDriftReport | None) -> list[str]:
         return ["", f"Inputs: none has moved beyond its threshold ({drift.n:,} rows)."]
     shown = moved[:TOP_FEATURES]
     width = max(len(name) for name, _ in shown)
-    lines = ["", f"Columns that moved most ({len(moved)} of {len(drift.features)}, {drift.n:,} rows):"]
+    lines = ["", f"Columns that moved most ({drift.count}, on {drift.n:,} rows):"]
     return lines + [f"  {name:<{width}}  {column.status:<8} {describe_column(column)}" for name, column in shown]
 
 

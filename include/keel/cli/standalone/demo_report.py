@@ -99,7 +99,7 @@ def _drift_lines(drift: dict[str, Any] | None) -> list[str]:
         return []
     report = StoredDriftReport.from_dict(drift)
     changed = [(name, column) for name, column in report.features.items() if column.severity in CHANGED]
-    head = f"Drift: {len(changed)} of {len(report.features)} columns changed, on {report.n:,} rows."
+    head = f"Drift: {report.count}, on {report.n:,} rows."
     shown = [
         f"  {name}: {column.status.replace('_', ' ')} ({describe_column(column)})"
         for name, column in changed[:TOP_FEATURES]

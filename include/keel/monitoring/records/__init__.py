@@ -16,6 +16,7 @@ from keel.monitoring.records.checks import (
     StoredPerformanceReport,
     StoredProbationReport,
     StoredQualityReport,
+    count_drifted,
 )
 from keel.monitoring.records.decisions import (
     Action,
@@ -66,4 +67,5 @@ __all__ = [
     "Time",
     "TrainedVersion",
     "WindowField",
+    "count_drifted",
 ]

@@ -35,7 +35,7 @@ class ReportRecord(Record):
 
 
 class DriftReportRecord(ReportRecord):
-    """A reference to a stored drift report, with the columns that drifted."""
+    """A reference to a stored drift report, with the features that drifted."""
 
     share_drifted: float
     """Of the features."""
@@ -112,6 +112,28 @@ class StoredDriftReport(Record):
     features: dict[str, StoredColumn]
     """By column name, outputs included, the largest impact first."""
     quarantined: HoursAndRows = Field(HoursAndRows(), validation_alias=AliasChoices("quarantined", "set_aside"))
+
+    @property
+    def count(self) -> str:
+        """How many of the features have drifted, in the words of every message."""
+        n_features = sum(column.role == "feature" for column in self.features.values())
+        return count_drifted(len(self.names("drift")), n_features)
+
+    def names(self, *severities: str, role: str = "feature") -> list[str]:
+        """Return the columns of a role with one of these severities, the largest impact first."""
+        columns = self.features.items()
+        return [name for name, column in columns if column.role == role and column.severity in severities]
+
+
+def count_drifted(n_drifted: int, n_features: int) -> str:
+    """Return how many features have drifted, in words. Every report, decision and message counts in this way.
+
+    Outputs are named where they have drifted, and never counted: the window's status is about its features.
+
+    >>> count_drifted(5, 13), count_drifted(1, 13)
+    ('5 of 13 features have drifted', '1 of 13 features has drifted')
+    """
+    return f"{n_drifted} of {n_features} features {'has' if n_drifted == 1 else 'have'} drifted"
 
 
 class StoredEstimate(Record):
