@@ -39,6 +39,8 @@ is shown to be better.
 - The prediction log with its labels, the production version with its reference grid, and `model.yaml`.
 - Runs {check_schedule}, and whenever the asset `keel://{model}/alarm` is updated.
 - By hand: `start`, `end`, `overrides`.
+- Until {model} has a first version, every task is skipped, and the log of `count_window` says so. To get one, submit
+  labelled history and run `{model}.retrain`.
 
 ## Outputs
 - Three reports, and a decision with its reason.

@@ -87,6 +87,10 @@ class NoProductionVersion(KeelError):
     exit_code = 2
 
 
+class NoVersionYet(NoProductionVersion):
+    """No version of the model was ever in production, so there is nothing to check; the message says how to get one."""
+
+
 class StaleGeneration(KeelError):
     """Another process changed the deployment after it was read; read it again and decide again."""
 

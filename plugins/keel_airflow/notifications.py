@@ -9,7 +9,7 @@ from airflow.sdk import BaseNotifier
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.log import redact  # type: ignore[attr-defined]  # Airflow has no public name for it
 
-from keel.errors import InvalidParameter
+from keel.errors import InvalidParameter, NoVersionYet
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 ERROR_KEY = "error"
 """XCom key under which a failed task pushes its error for the run's callback."""
 REFUSED_KEY = "refused"
-"""XCom key under which a failed task pushes whether it refused a parameter of the run."""
+"""XCom key under which a failed task pushes whether it refused what the run's user asked for."""
 ERROR_LENGTH = 2_000
 """Longest error text, in characters. Some libraries put a whole SQL statement with its data into their errors."""
 TASK_FAILURE = "task_failure"
@@ -38,14 +38,14 @@ def push_error(context: Context) -> None:
         error = error.__cause__  # Keel's error is more specific than Airflow's for "do not retry"
     text = f"{type(error).__name__}: {error}" if error else None
     context["ti"].xcom_push(key=ERROR_KEY, value=redact(text[:ERROR_LENGTH]) if text else None)
-    context["ti"].xcom_push(key=REFUSED_KEY, value=isinstance(error, InvalidParameter))
+    context["ti"].xcom_push(key=REFUSED_KEY, value=isinstance(error, InvalidParameter | NoVersionYet))
 
 
 class FailureNotifier(BaseNotifier):
     """Notifies people, once, that a run of a DAG failed.
 
-    A run that a person started with a parameter that is not valid notifies no one: that person reads the error in the
-    run, nothing was changed, and no check has failed.
+    A run that a person started with a parameter that is not valid, or before the model's first version, notifies no
+    one: that person reads the error in the run, nothing was changed, and no check has failed.
 
     A DAG's ``on_failure_callback``. Airflow runs it in the DAG processor, also when the run timed out or deadlocked.
     It opens neither store nor registry, because either may have failed.
@@ -67,7 +67,7 @@ class FailureNotifier(BaseNotifier):
 
         task_instance: Any = context.get("ti")
         if _refused_its_user(context):
-            log.info("the run %s was refused because of its parameters; no one is notified", context["run_id"])
+            log.info("the run %s was refused, and its user reads why; no one else is notified", context["run_id"])
             return
         message = compose_failure(
             dag_id=context["dag"].dag_id,
@@ -124,7 +124,7 @@ def _audience(model: str | None) -> list[dict[str, Any]]:
 
 
 def _refused_its_user(context: Context) -> bool:
-    """Whether the run failed because of parameters that the person who started it gave.
+    """Whether the run failed because of what the person who started it asked for.
 
     Runs of schedules, assets and Keel's own tasks have no reader, so their people are notified.
     """
@@ -133,7 +133,7 @@ def _refused_its_user(context: Context) -> bool:
     try:
         return _pushed(context, REFUSED_KEY) is True
     except Exception:
-        log.exception("could not read whether the failed task refused a parameter")
+        log.exception("could not read whether the failed task refused its user")
         return False
 
 

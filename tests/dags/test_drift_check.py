@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from email import message_from_string, policy
+from types import SimpleNamespace
 
 import pytest
+from airflow.sdk.exceptions import AirflowSkipException
+from airflow.utils.types import DagRunType
 
 from keel import deployments
 from keel.ledger import entries as ledger
 from tests.dags.conftest import made_after
+from tests.support.airflow.dag_bag import parse_dag
 from tests.support.airflow.dag_run import run
 from tests.support.airflow.tide import DAY, LAUNCH, decision_of, happen, live, reverse_relation
 
@@ -152,7 +157,7 @@ def test_drift_check_that_overrides_the_policy_fails(tide, key, value):
     assert (done.state, done.states["count_window"]) == ("failed", "failed")
     said = done.xcoms["count_window/error"]
     assert said == (
-        f"ConfigError: params.overrides: {key}: {key if 'metric' in key else 'promotion'} is the model's policy: "
+        f"InvalidParameter: params.overrides: {key}: {key if 'metric' in key else 'promotion'} is the model's policy: "
         "change model.yaml or the environment"
     )
 
@@ -176,7 +181,7 @@ def test_drift_check_run_again_leaves_the_same_rows(harmed, monkeypatch):
 def test_drift_check_by_schedule_checks_the_lookback_before_its_interval_ends(tide):
     live(tide, happen(LAUNCH, END), LAUNCH, END)
 
-    done = run("tide.drift_check", logical_date=LAUNCH + timedelta(hours=20))
+    done = run("tide.drift_check", logical_date=LAUNCH + timedelta(hours=20), run_type=DagRunType.SCHEDULED)
 
     assert done.state == "success"
     interval_end = LAUNCH + timedelta(hours=18)
@@ -262,8 +267,40 @@ def test_drift_check_error_with_a_secret_is_masked(tide, new_keel_home, monkeypa
     assert "ValueError: refused the password ***" in mail.get_content()
 
 
-def test_drift_check_without_a_production_version_says_how_to_train_one(home):
+@pytest.mark.parametrize("run_type", [DagRunType.SCHEDULED, DagRunType.ASSET_TRIGGERED])
+def test_drift_check_before_the_first_version_is_skipped_and_notifies_no_one(home, run_type):
+    done = run("tide.drift_check", run_type=run_type)
+
+    assert (done.state, done.states) == ("success", {})
+    assert not (home / "outbox").exists()
+
+
+def test_count_window_before_the_first_version_names_the_reason_of_the_skip(home):
+    dag = parse_dag("tide.drift_check")
+    task = dag.get_task("count_window")
+    task.overrides, task.start, task.end, task.interval_end, task.now = {}, None, None, None, END
+
+    with pytest.raises(AirflowSkipException, match=r"no production version yet; .* airflow dags trigger tide\.retrain"):
+        task.execute({"dag_run": SimpleNamespace(run_type="scheduled")})
+    assert "Until tide has a first version, every task is skipped" in dag.doc_md
+
+
+def test_drift_check_by_hand_before_the_first_version_fails_and_notifies_no_one(home):
     done = run("tide.drift_check", **WINDOW)
 
     assert done.state == "failed"
     assert "airflow dags trigger tide.retrain" in done.xcoms["count_window/error"]
+    assert not (home / "outbox").exists()
+
+
+def test_drift_check_after_production_was_lost_fails_and_notifies_people(tide):
+    current = deployments.read(tide.store, "tide")
+    deployments.swap(
+        tide.store, current, replace(current, production=None), actor="test", action="out_of_band", body={}, now=END
+    )
+
+    done = run("tide.drift_check", run_type=DagRunType.SCHEDULED)
+
+    assert (done.state, done.states["count_window"]) == ("failed", "failed")
+    [mail] = mails(tide)
+    assert "NoProductionVersion: tide has no production version any more" in mail.get_content()

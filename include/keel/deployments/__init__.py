@@ -25,7 +25,8 @@ from keel.deployments.transitions import (
     stale_generation,
     swap,
 )
-from keel.errors import NoProductionVersion, RegistryUnavailable, StoreUnavailable
+from keel.errors import NoProductionVersion, NoVersionYet, RegistryUnavailable, StoreUnavailable
+from keel.ledger import entries as ledger
 
 if TYPE_CHECKING:
     from keel.registry.registry import Registry
@@ -50,11 +51,23 @@ __all__ = [
 
 
 def production_version(store: Store, model: str) -> int:
-    """Return the version in production; `NoProductionVersion` says how to get one."""
+    """Return the version in production.
+
+    Raises
+    ------
+    NoVersionYet
+        There never was one; the message says how to get one.
+    NoProductionVersion
+        There is none any more.
+
+    """
     version = read(store, model).production
-    if version is None:
-        raise NoProductionVersion(f"{model} has no production version; train one: airflow dags trigger {model}.retrain")
-    return version
+    if version is not None:
+        return version
+    train = f"train one: airflow dags trigger {model}.retrain"
+    if any((row.body.get("to") or {}).get("production") for row in ledger.entries(store, model)):
+        raise NoProductionVersion(f"{model} has no production version any more; {train}")
+    raise NoVersionYet(f"{model} has no production version yet; {train}")
 
 
 def change(

@@ -37,15 +37,14 @@ def request_rollback(
     ------
     NothingToRollBackTo
         There is no previous version, or the requested one never served. Nothing is stored.
+    NoProductionVersion
+        There is nothing to roll back. Nothing is stored.
 
     """
 
     def make() -> RollbackRequest:
-        state = history(ws.store, config.model)
-        production = state.deployment.production
-        if production is None:
-            raise NothingToRollBackTo(f"{config.model} has no version in production")
-        _target(state, version)
+        production = deployments.production_version(ws.store, config.model)
+        _target(history(ws.store, config.model), version)
         until = ceil_hour(end)
         return RollbackRequest(
             decision_id=identity,

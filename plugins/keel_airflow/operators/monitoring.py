@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from keel.errors import ConfigError
+from airflow.sdk.exceptions import AirflowSkipException
+
+from keel.errors import ConfigError, NoVersionYet
 from keel.monitoring.records import CountedWindow, DecisionRecord, Outcome, ReportRecord
 from keel_airflow.operators.base import (
     SCHEDULED_INTERVAL_END,
@@ -31,6 +33,9 @@ class CountWindowOperator(StepOperator):
 
     Returns the version, the window and the number of rows in it. Scheduled, asset-triggered and manual runs resolve the
     window by the same function. A cleared run gets the same window again, because ``now`` is the time the run was due.
+
+    Before the model's first version there is nothing to check. The task is then skipped with the reason, and the rest
+    of the run with it; in a run by hand it fails, so that the person who started it sees why.
 
     :param start: first hour of the window, or empty. (templated)
     :param end: hour at which the window ends, or empty. (templated)
@@ -63,7 +68,12 @@ class CountWindowOperator(StepOperator):
             window = loop.resolve_window(
                 config, start=self.start, end=self.end, interval_end=self.interval_end, now=first_time(self.now)
             )
-        return loop.count_window(workspace, config, window)
+        try:
+            return loop.count_window(workspace, config, window)
+        except NoVersionYet as error:
+            if context["dag_run"].run_type == "manual":
+                raise
+            raise AirflowSkipException(str(error)) from error
 
 
 class CheckOperator(StepOperator):

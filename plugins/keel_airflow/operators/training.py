@@ -132,5 +132,5 @@ class BenchmarkOperator(StepOperator):
         """Measure the versions on logged predictions."""
         from keel.rollout.benchmark import benchmark_versions
 
-        with requested_values(*([UnknownVersion, ConfigError] if self.versions else [])):
+        with requested_values(UnknownVersion, ConfigError):
             return benchmark_versions(workspace, config, rendered(self.versions, list))

@@ -25,8 +25,10 @@ from airflow.sdk.execution_time.supervisor import (
     InProcessTestSupervisor,
     set_supervisor_comms,
 )
+from airflow.serialization.definitions.dag import SerializedDAG
 from airflow.utils.session import create_session
 from airflow.utils.state import TaskInstanceState
+from airflow.utils.types import DagRunType
 from jsonschema import Draft202012Validator
 from sqlalchemy import select
 
@@ -56,6 +58,7 @@ def run(
     *,
     logical_date: datetime | None = None,
     run_after: datetime | None = None,
+    run_type: DagRunType = DagRunType.MANUAL,
     on_wait: Callable[[TaskInstance], None] | None = None,
     **params: Any,
 ) -> Run:
@@ -63,6 +66,7 @@ def run(
 
     logical_date: None for a manual run without a data interval.
     run_after: when the run was due; by default its logical date, else now.
+    run_type: ``dag.test`` makes manual runs only.
     on_wait: called with each task that starts to wait for a person.
     params: the run's parameters.
     """
@@ -73,6 +77,7 @@ def run(
         patch.object(DagRun, "execute_dag_callbacks", _execute_dag_callbacks),
         patch("time.sleep", _nap(dag_id, on_wait)),
         patch.object(dagbag, "BundleDagBag", partial(_Bag, _with_started_dags(dag))),
+        patch.object(SerializedDAG, "create_dagrun", _creator(dag_id, run_type)),
     ):
         finished = dag.test(logical_date=logical_date, run_after=run_after or logical_date, run_conf=params)
     with create_session() as session:
@@ -95,6 +100,16 @@ def store_all_dags() -> None:
 def _with_started_dags(dag: DAG) -> list[DAG]:
     """Return a DAG, and those that its tasks start."""
     return [dag, *(parse_dag(task.trigger_dag_id) for task in dag.tasks if isinstance(task, TriggerDagRunOperator))]
+
+
+def _creator(dag_id: str, run_type: DagRunType) -> Callable[..., DagRun]:
+    """Return a method that creates runs: those of this DAG with this type, those that its tasks start with theirs."""
+    create = SerializedDAG.create_dagrun
+
+    def create_dagrun(dag: SerializedDAG, **options: Any) -> DagRun:
+        return create(dag, **({**options, "run_type": run_type} if dag.dag_id == dag_id else options))
+
+    return create_dagrun
 
 
 class _Bag(dagbag.BundleDagBag):

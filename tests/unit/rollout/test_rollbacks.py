@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keel import rollout
-from keel.errors import NothingToRollBackTo, RegistryUnavailable, StaleGeneration
+from keel.errors import NothingToRollBackTo, NoVersionYet, RegistryUnavailable, StaleGeneration
 from keel.monitoring.records import ProbationDecision, StoredProbationReport
 from keel.monitoring.storage import store_decision
 from keel.registry.registry import Registry
@@ -123,7 +123,7 @@ def test_rollback_without_a_previous_version_any_more_names_those_that_served(mo
 
 def test_rollback_of_a_model_without_production_is_refused(new_model):
     model = new_model(RIGHT, production=None)
-    with pytest.raises(NothingToRollBackTo, match="no version in production"):
+    with pytest.raises(NoVersionYet, match="no production version yet"):
         request(model)
 
 
