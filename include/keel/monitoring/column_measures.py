@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from keel.grid.counts import OVERSHOOT_UNIT
-from keel.stats.drift.impact import impact
+from keel.stats.drift.impact import Impact, measure_impact
 from keel.stats.drift.measures import TESTS, ColumnComparison, Values, measure_column
-from keel.stats.drift.rates import beyond_range_p_value, rate_increase_p_value
+from keel.stats.drift.rates import beyond_range_p_value, rate_change_p_value, rate_increase_p_value
 
 if TYPE_CHECKING:
     from keel.config import DriftConfig
@@ -29,7 +29,10 @@ RATES = ("missing", "new_categories", "out_of_range", "infinite", "invalid")
 
 @dataclass(frozen=True)
 class Rate:
-    """How often an event occurs in the reference and in the window, with the p-value of its increase."""
+    """How often an event occurs in the reference and in the window, with the p-value of the change.
+
+    Missing, infinite and invalid values are tested on both sides, the others for an increase.
+    """
 
     reference: float
     current: float
@@ -69,13 +72,18 @@ class ColumnMeasures:
     """Of the distribution (KS or χ²); None where it was not tested."""
     excess: float = 0.0
     """PSI above what chance gives."""
-    impact: float | None = None
+    cost: Impact | None = None
     """Change of the mean loss that the column's drift explains; None without losses on the grid."""
 
     @property
     def kind(self) -> str:
         """``numeric`` or ``categorical``."""
         return self.current.kind
+
+    @property
+    def impact(self) -> float | None:
+        """The value of `cost`; None without losses on the grid."""
+        return None if self.cost is None else self.cost.value
 
     @property
     def missing_rate(self) -> float:
@@ -116,11 +124,11 @@ def _measure_column(grid: ReferenceGrid, counts: Counts, name: str, seed: int, r
     losses = grid.losses_of(name)
     cost = None
     if losses is not None and current.n and reference.n:
-        cost = impact(reference.all_cells(), current.all_cells(), losses)
+        cost = measure_impact(reference.all_cells(), current.all_cells(), losses)
     rates = measure_rates(column, reference, current)
     role = _role(grid, name)
     if not (reference.n_counted and current.n_counted):
-        return ColumnMeasures(name, role, reference, current, rates, impact=cost)
+        return ColumnMeasures(name, role, reference, current, rates, cost=cost)
     measures = measure_column(
         ColumnComparison(
             kind=column.kind,
@@ -160,7 +168,7 @@ def measure_rates(column: ColumnGrid, reference: ColumnCounts, current: ColumnCo
     }
     for name, (events_reference, n_reference, events, n) in pairs.items():
         if events_reference + events and n_reference and n:
-            p_value = rate_increase_p_value(events_reference, n_reference, events, n)
+            p_value = rate_change_p_value(events_reference, n_reference, events, n)
             rates[name] = Rate(events_reference / n_reference, events / n, events, n_reference, n, p_value)
     if r.n_counted and c.n_counted:
         if c.kind == "categorical" and c.other:

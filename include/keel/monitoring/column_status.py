@@ -53,6 +53,8 @@ class ColumnStatus(StrEnum):
     """Some values are of another type."""
     MISSING_INCREASED = "missing_increased"
     """More rows without a value than in the reference."""
+    MISSING_DECREASED = "missing_decreased"
+    """Fewer rows without a usable value than in the reference: the version sees values where it used to see none."""
     DRIFT = "drift"
     """The distribution changed significantly, and by the alert threshold."""
     WARN = "warn"
@@ -134,8 +136,23 @@ def _structural(measured: ColumnMeasures, q_values: Mapping[str, float], config:
         reason = f"All {c.n} values are missing; in the reference {_percent(expected)} are."
         return [Finding(ColumnStatus.ALL_MISSING, Severity.DRIFT if sudden else Severity.OK, reason)]
     if not r.n_counted:
-        return [Finding(ColumnStatus.NO_REFERENCE, Severity.OK, "The reference has no value: nothing to compare with.")]
+        return [_without_reference(measured, q_values, config)]
     return []
+
+
+def _without_reference(measured: ColumnMeasures, q_values: Mapping[str, float], config: DriftConfig) -> Finding:
+    """Report a column that the version has never had a value of: that it has some now is news."""
+    fallen = [
+        name for name, rate in measured.rates.items() if rate.increase < 0 and q_values.get(name, 1.0) <= config.alpha
+    ]
+    if not (fallen and measured.current.n_counted):
+        return Finding(ColumnStatus.NO_REFERENCE, Severity.OK, "The reference has no value: nothing to compare with.")
+    severity = max((_severity_of(name, measured.rates[name], config) for name in fallen), key=_WEIGHT.__getitem__)
+    share = _percent(measured.current.n_counted / measured.current.n)
+    reason = (
+        f"{share} of {measured.current.n} rows have a value; the reference has none ({q_words(q_values[fallen[0]])})."
+    )
+    return Finding(ColumnStatus.NO_REFERENCE, severity, reason)
 
 
 def _rates(measured: ColumnMeasures, q_values: Mapping[str, float], config: DriftConfig) -> list[Finding | None]:
@@ -170,6 +187,8 @@ def _rates(measured: ColumnMeasures, q_values: Mapping[str, float], config: Drif
         )
         if significant and rate.increase > 0 and rate.increase >= material:
             findings.append(Finding(status, _severity_of(name, rate, config), reason))
+        elif significant and measured.reference.n_counted and -rate.increase >= config.max_missing_increase:
+            findings.append(Finding(ColumnStatus.MISSING_DECREASED, _severity_of(name, rate, config), reason))
         elif name in {"infinite", "invalid"} and rate.events and not rate.reference:
             # The reference has none, so they are named even where chance may explain them.
             findings.append(Finding(status, Severity.OK, reason))
@@ -177,7 +196,7 @@ def _rates(measured: ColumnMeasures, q_values: Mapping[str, float], config: Drif
 
 
 def _severity_of(name: str, rate: Rate, config: DriftConfig) -> Severity:
-    """Return the severity of an increased rate, by the PSI of its two cells and the thresholds of any distribution."""
+    """Return the severity of a changed rate, by the PSI of its two cells and the thresholds of any distribution."""
     if name == "out_of_range":  # the test of the distribution has these rows too
         return Severity.WARN
     before = round(rate.reference * rate.n_reference)

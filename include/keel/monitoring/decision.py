@@ -235,7 +235,11 @@ def _direction(performance: StoredPerformanceReport) -> str:
 def _drifted(drift: StoredDriftReport) -> str:
     names, outputs = _names(drift, "drift"), _names(drift, "drift", role="output")
     features = f"{drift.count} ({names})" if names else drift.count
-    return f"{features}, and so have the model's outputs ({outputs})" if outputs else features
+    if outputs:
+        features = f"{features}, and so have the model's outputs ({outputs})"
+    if drift.impact_limit is None or drift.impact_total is None:
+        return features
+    return f"{features}; the inputs' change costs {drift.impact_total:.4f} of the loss, limit {drift.impact_limit:g}"
 
 
 def _names(drift: StoredDriftReport, *severities: Severity, role: Role = "feature") -> str:
@@ -247,7 +251,8 @@ def _names(drift: StoredDriftReport, *severities: Severity, role: Role = "featur
 def _moved(drift: StoredDriftReport) -> tuple[str, ...]:
     """Return the drift of each feature and output as a cause; features count only where the window has drifted."""
     features = drift.names("drift") if drift.status == "drift" else []
-    return tuple(f"drift of {name}" for name in (*sorted(features), *sorted(drift.names("drift", role="output"))))
+    names = (*sorted(features), *sorted(drift.names("drift", role="output")))
+    return (*(f"drift of {name}" for name in names), *(("impact",) if drift.impact_limit is not None else ()))
 
 
 def _columns(quality: StoredQualityReport) -> tuple[str, ...]:

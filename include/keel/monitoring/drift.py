@@ -14,12 +14,15 @@ from keel.monitoring.column_measures import DISTRIBUTION, ColumnMeasures, measur
 from keel.monitoring.column_status import ColumnResult, ColumnStatus, Severity, evaluate_column
 from keel.monitoring.records import count_drifted
 from keel.stats.drift.fdr import benjamini_hochberg
-from keel.stats.drift.impact import impact
+from keel.stats.drift.impact import impact, summed_impact_p_value
 from keel.stats.json_numbers import finite_or_none
 
 if TYPE_CHECKING:
     from keel.grid.counts import Counts
     from keel.grid.reference import ReferenceGrid
+
+IMPACT = "impact"
+"""The name of the test of the features' summed impact, which is of the window and of no column."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,10 @@ class DriftReport:
     """The share of features with severity ``drift``."""
     impact_total: float | None
     """The sum of the features' impacts, in units of the loss; positive is harm. None without losses or rows."""
+    impact_q_value: float | None
+    """Of the test of that sum, adjusted like all tests of the window; None where it was not tested."""
+    impact_limit: float | None
+    """``max_impact``, where the sum has reached it; else None."""
     columns: tuple[ColumnDrift, ...]
     """The largest impact first."""
     sentence: str
@@ -96,6 +103,8 @@ class DriftReport:
             "alpha": self.alpha,
             "share_drifted": self.share_drifted,
             "impact_total": finite_or_none(self.impact_total),
+            "impact_q_value": self.impact_q_value,
+            "impact_limit": self.impact_limit,
             "sentence": self.sentence,
             "features": {column.name: column.to_dict() for column in self.columns},
         }
@@ -107,7 +116,9 @@ def detect(grid: ReferenceGrid, counts: Counts, config: DriftConfig | None = Non
     All tests of all columns, of rates and distributions, are one family under Benjamini–Hochberg. Where nothing has
     changed, and columns are independent or positively dependent, the status is not ``ok`` with a probability of at most
     ``alpha`` for the whole model, at every window size. A drift must also be material: see
-    `keel.monitoring.column_status`. No value in the data raises an error.
+    `keel.monitoring.column_status`. Where ``max_impact`` is set, the summed impact is one more test of the family, so
+    that a change which costs too much is a drift even if no column has changed by its own thresholds. No value in the
+    data raises an error.
 
     Raises
     ------
@@ -120,7 +131,8 @@ def detect(grid: ReferenceGrid, counts: Counts, config: DriftConfig | None = Non
         raise GridMismatch(f"these counts are of grid {counts.grid_id[:12]}, not of {grid.grid_id[:12]}")
     enough = counts.n >= config.min_rows and counts.n > 0
     measured = measure_columns(grid, counts, config) if enough else measure_column_rates(grid, counts)
-    q_values = adjust_p_values(measured) if enough else [{} for _ in measured]
+    cost = _window_impact(measured, config, grid.n_reference, counts.n)
+    *q_values, impact_q = adjust([*(m.tests for m in measured), cost.tests]) if enough else [{}] * (len(measured) + 1)
     columns = [
         ColumnDrift(e, evaluate_column(e, q, config, enough=enough), q) for e, q in zip(measured, q_values, strict=True)
     ]
@@ -128,25 +140,64 @@ def detect(grid: ReferenceGrid, counts: Counts, config: DriftConfig | None = Non
     features = [c for c in columns if c.measured.role == "feature"]
     drifted = [c for c in features if c.severity is Severity.DRIFT]
     share = len(drifted) / len(features) if features else 0.0
-    impacts = [c.measured.impact for c in features if c.measured.impact is not None]
-    total = math.fsum(impacts) if impacts else None
-    status = _window_status(columns, share, total, config) if enough else Severity.INSUFFICIENT
+    q_value = impact_q.get(IMPACT)
+    status, limit = Severity.INSUFFICIENT, None
+    if enough:
+        changed = bool({c.severity for c in columns} & {Severity.WARN, Severity.DRIFT})
+        limit = _reached_limit(cost.total, changed or (q_value is not None and q_value <= config.alpha), config)
+        drifts = share >= config.drift_share or limit is not None
+        status = Severity.DRIFT if drifts else Severity.WARN if changed else Severity.OK
     return DriftReport(
         status=status,
         n=counts.n,
         grid_id=grid.grid_id,
         alpha=config.alpha,
         share_drifted=share,
-        impact_total=total,
+        impact_total=cost.total,
+        impact_q_value=q_value,
+        impact_limit=limit,
         columns=tuple(columns),
-        sentence=_sentence(status, counts.n, columns, len(features), len(drifted), total, config),
+        sentence=_sentence(
+            status, counts.n, columns, count_drifted(len(drifted), len(features)), cost.total, limit, config
+        ),
     )
+
+
+@dataclass(frozen=True)
+class _WindowImpact:
+    """The sum of the features' impacts, and its p-value where it is tested."""
+
+    total: float | None
+    tests: dict[str, float]
+
+
+def _window_impact(measured: list[ColumnMeasures], config: DriftConfig, n_reference: int, n: int) -> _WindowImpact:
+    costs = [m.cost for m in measured if m.role == "feature" and m.cost is not None]
+    if not costs:
+        return _WindowImpact(None, {})
+    tests = {} if config.max_impact is None else {IMPACT: summed_impact_p_value(costs, n_reference, n)}
+    return _WindowImpact(math.fsum(cost.value for cost in costs), tests)
+
+
+def _reached_limit(total: float | None, significant: bool, config: DriftConfig) -> float | None:
+    """Return ``max_impact`` where the summed impact has reached it, and more than the noise of every column shows it.
+
+    Something is shown where a column has changed, or by the test of the sum.
+    """
+    if config.max_impact is None or total is None or not significant:
+        return None
+    return config.max_impact if total >= config.max_impact else None
 
 
 def adjust_p_values(measured: list[ColumnMeasures]) -> list[dict[str, float]]:
     """Adjust the p-values of all columns' tests as one family; return each column's q-values by test name."""
-    tests = [(i, name, p) for i, e in enumerate(measured) for name, p in e.tests.items()]
-    q_values: list[dict[str, float]] = [{} for _ in measured]
+    return adjust([m.tests for m in measured])
+
+
+def adjust(families: list[dict[str, float]]) -> list[dict[str, float]]:
+    """Adjust p-values by name, in groups, as one family; return the q-values in the same form."""
+    tests = [(i, name, p) for i, group in enumerate(families) for name, p in group.items()]
+    q_values: list[dict[str, float]] = [{} for _ in families]
     adjusted = benjamini_hochberg(np.array([p for _, _, p in tests], dtype=np.float64))
     for (i, name, _), q in zip(tests, adjusted.tolist(), strict=True):
         q_values[i][name] = q
@@ -177,17 +228,6 @@ def explained_change(grid: ReferenceGrid, counts: Counts) -> float | None:
     return math.fsum(changes)
 
 
-def _window_status(columns: list[ColumnDrift], share: float, total: float | None, config: DriftConfig) -> Severity:
-    if share >= config.drift_share:
-        return Severity.DRIFT
-    worst = {c.severity for c in columns}
-    significant = bool(worst & {Severity.WARN, Severity.DRIFT})
-    # The sum of impacts includes the sampling noise of every column, so it counts only where a column has changed.
-    if significant and config.max_impact is not None and total is not None and total >= config.max_impact:
-        return Severity.DRIFT
-    return Severity.WARN if significant else Severity.OK
-
-
 def _rank(column: ColumnDrift) -> tuple[float, int, float, str]:
     measured = column.measured
     return (-abs(measured.impact or 0.0), -list(Severity).index(column.severity), -measured.excess, measured.name)
@@ -197,18 +237,19 @@ def _sentence(
     status: Severity,
     n: int,
     columns: list[ColumnDrift],
-    n_features: int,
-    n_drifted: int,
+    count: str,
     total: float | None,
+    limit: float | None,
     config: DriftConfig,
 ) -> str:
     if status is Severity.INSUFFICIENT:
         return f"{n} rows are too few; the check needs {config.min_rows}."
-    cost = "" if total is None else f" Summed impact on the loss: {total:+.3g}."
+    reached = "" if limit is None else f", which reaches the limit of {limit:g}"
+    cost = "" if total is None else f" Summed impact on the loss: {total:+.3g}{reached}."
     named = [f"{c.name} ({c.status.value})" for c in columns if c.severity in {Severity.DRIFT, Severity.WARN}]
     if not named:
         return f"No column differs significantly and materially from the reference in {n} rows.{cost}"
-    return f"{count_drifted(n_drifted, n_features)} in {n} rows. Changed: {', '.join(named)}.{cost}"
+    return f"{count} in {n} rows. Changed: {', '.join(named)}.{cost}"
 
 
 def _no_column(name: str) -> ColumnDrift:

@@ -239,3 +239,10 @@ def test_all_clear_names_what_did_move(drifted, score, facts):
 def test_causes_of_a_decision_have_no_numbers(reports, about):
     assert decide_action(*reports, policy()).about == about
     assert decide_action(*reports, policy(can_retrain=False)).about == about
+
+
+def test_impact_that_no_column_shows_is_told_with_its_limit():
+    report = drift("drift", score="ok").model_copy(update={"impact_total": 0.19, "impact_limit": 0.01})
+    decision = decide_action(quality(), report, performance(), policy())
+    assert (decision.action, decision.about) == (Action.RAISE_ALERT, ("impact",))
+    assert "costs 0.1900 of the loss, limit 0.01" in decision.sentence

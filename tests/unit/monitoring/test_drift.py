@@ -187,6 +187,68 @@ def test_missing_values_are_not_hidden_by_dropping_rows(before: float, after: fl
     assert immaterial.status == "ok"
 
 
+def half_missing(rows: int, share: float, seed: int) -> pa.Table:
+    rng = np.random.default_rng(seed)
+    return pa.table({"x": np.where(rng.random(rows) < share, np.nan, rng.normal(size=rows))})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "status", "severity"),
+    [
+        (0.6, 0.0, "missing_decreased", "drift"),
+        (0.6, 0.4, "missing_decreased", "warn"),
+        (0.6, 0.58, "ok", "ok"),
+        (0.999, 0.5, "missing_decreased", "drift"),
+        (1.0, 0.0, "no_reference", "drift"),
+        (1.0, 0.98, "no_reference", "warn"),
+        (1.0, 1.0, "all_missing", "ok"),
+    ],
+)
+def test_missing_share_that_falls_is_a_change(before: float, after: float, status: str, severity: str) -> None:
+    grid = ReferenceGrid.fit(half_missing(20_000, before, 0), {"x": "numeric"})
+    report = detect(grid, grid.count(half_missing(5_000, after, 1)), CONFIG)
+    column = report.column("x")
+    assert (column.status, column.severity) == (status, severity)
+    assert (report.status == "ok") is (severity == "ok")
+
+
+def test_infinite_and_invalid_values_that_become_fewer_are_a_change() -> None:
+    rng = np.random.default_rng(0)
+    words = pa.array(np.where(rng.random(5000) < 0.5, "n/a", "1.5"))
+    grid = ReferenceGrid.fit(
+        pa.table({"x": np.where(rng.random(5000) < 0.5, np.inf, 1.5), "y": words}), {"x": "numeric", "y": "numeric"}
+    )
+    report = detect(grid, grid.count(pa.table({"x": np.full(2000, 1.5), "y": np.full(2000, 1.5)})), CONFIG)
+    assert {c.status for c in report.columns} == {ColumnStatus.MISSING_DECREASED}
+    assert {c.severity.value for c in report.columns} == {"drift"}
+
+
+def test_summed_impact_decides_the_window_whatever_its_columns_say() -> None:
+    """Six columns move by less than the warning threshold of each, and all of them towards the costly side."""
+    names = [f"x{i}" for i in range(6)]
+
+    def rows(n: int, seed: int, shift: float = 0.0) -> dict[str, Any]:
+        rng = np.random.default_rng(seed)
+        return {name: rng.normal(shift, 1, n) for name in names}
+
+    holdout = rows(5000, 2)
+    loss = np.mean([holdout[name] > 0 for name in names], axis=0)
+    grid = ReferenceGrid.fit(
+        pa.table(rows(20_000, 0)), dict.fromkeys(names, "numeric"), holdout=pa.table(holdout), loss=loss
+    )
+    counts = grid.count(pa.table(rows(20_000, 1, shift=0.2)))
+    report = detect(grid, counts, DriftConfig(max_impact=0.05))
+    assert {c.severity.value for c in report.columns} == {"ok"}
+    assert (report.status, report.impact_limit) == ("drift", 0.05)
+    assert (report.impact_total or 0) > 0.05
+    assert "limit of 0.05" in report.sentence
+    assert json.loads(json.dumps(report.to_dict()))["impact_q_value"] <= 0.05
+    for config in (DriftConfig(max_impact=0.5), DriftConfig()):
+        assert detect(grid, counts, config).status == "ok"
+    helped = grid.count(pa.table(rows(20_000, 1, shift=-0.2)))
+    assert detect(grid, helped, DriftConfig(max_impact=0.0)).status == "ok"
+
+
 def test_reference_with_many_missing_values_is_no_finding() -> None:
     rng = np.random.default_rng(0)
     x = np.where(rng.random(5000) < 0.999, np.nan, 1.0)

@@ -108,6 +108,9 @@ class StoredDriftReport(Record):
     alpha: float | None = None
     share_drifted: float
     impact_total: float | None = None
+    impact_q_value: float | None = None
+    impact_limit: float | None = None
+    """``drift.max_impact``, where the summed impact has reached it."""
     sentence: str = ""
     features: dict[str, StoredColumn]
     """By column name, outputs included, the largest impact first."""

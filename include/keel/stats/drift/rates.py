@@ -34,6 +34,23 @@ def rate_increase_p_value(events_reference: int, n_reference: int, events: int, 
     return max(0.0, 1.0 - float(np.sum(np.exp(_log_hypergeometric(counts, total, successes, n)))))
 
 
+def rate_change_p_value(events_reference: int, n_reference: int, events: int, n: int) -> float:
+    """Return the two-sided p-value of two proportions, in [0, 1]: twice the smaller of the two one-sided ones.
+
+    A rate that falls is a change like one that rises: a feature that is filled where it used to be missing is news to
+    the version. Valid at any size and rate, like `rate_increase_p_value`, of which it doubles the exact tail.
+    Source: Fisher 1935; Agresti, Categorical Data Analysis, 3.5.
+
+    >>> round(rate_change_p_value(9, 10, 1, 10), 6) == round(rate_change_p_value(1, 10, 9, 10), 6) == 0.001093
+    True
+    >>> rate_change_p_value(5, 10, 5, 10)
+    1.0
+    """
+    rise = rate_increase_p_value(events_reference, n_reference, events, n)
+    fall = rate_increase_p_value(n_reference - events_reference, n_reference, n - events, n)
+    return min(1.0, 2 * min(rise, fall))
+
+
 def _log_hypergeometric(
     counts: np.ndarray[tuple[int], np.dtype[np.int64]], total: int, successes: int, draws: int
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
