@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from keel.errors import ArtifactChanged, UnknownVersion
 from keel.grid.reference import ReferenceGrid
 from keel.registry.mlflow_client import Tracking, VersionInfo, means_missing
+from keel.registry.pinned_code import own_code
 
 if TYPE_CHECKING:
     from keel.registry.pin import Pin
@@ -132,7 +133,8 @@ def _reference(tracking: Tracking, version: VersionInfo, expected: Files) -> byt
 def _model(tracking: Tracking, version: VersionInfo, expected: Files) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         _checked_model(tracking, version, folder, expected)
-        return tracking.module.pyfunc.load_model(folder)
+        with own_code(Path(folder)):
+            return tracking.module.pyfunc.load_model(folder)
 
 
 def clear_cache() -> None:

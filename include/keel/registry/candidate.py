@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keel.errors import TrainingFailed
+from keel.registry.pinned_code import copy_code
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,7 +17,8 @@ if TYPE_CHECKING:
     from keel.config import ModelConfig
     from keel.grid.reference import ReferenceGrid
 
-TRUSTED_PREFIXES = ("sklearn.", "numpy.", "scipy.", "models.", "collections.", "builtins.")
+PROJECT = "models."
+TRUSTED_PREFIXES = ("sklearn.", "numpy.", "scipy.", PROJECT, "collections.", "builtins.")
 """Types that a model may contain: those of the libraries that Keel pins, and of the project's own pipelines."""
 
 
@@ -39,15 +43,19 @@ def log_estimator(config: ModelConfig, candidate: Candidate) -> Any:
 
     predict = "predict_proba" if config.target.kind == "binary" else "predict"
     output = getattr(candidate.estimator, predict)(candidate.example)
-    return mlflow.sklearn.log_model(
-        candidate.estimator,
-        name="model",
-        signature=infer_signature(candidate.example, output),
-        pyfunc_predict_fn=predict,
-        skops_trusted_types=_trusted_types(candidate.estimator),
-        # Given, because inferring the same list takes ten seconds.
-        pip_requirements=[f"scikit-learn=={sklearn.__version__}", "skops", "pandas"],
-    )
+    types = _trusted_types(candidate.estimator)
+    with tempfile.TemporaryDirectory() as folder:
+        code = copy_code((name for name in types if name.startswith(PROJECT)), Path(folder))
+        return mlflow.sklearn.log_model(
+            candidate.estimator,
+            name="model",
+            signature=infer_signature(candidate.example, output),
+            pyfunc_predict_fn=predict,
+            skops_trusted_types=types,
+            code_paths=code or None,
+            # Given, because inferring the same list takes ten seconds.
+            pip_requirements=[f"scikit-learn=={sklearn.__version__}", "skops", "pandas"],
+        )
 
 
 def _trusted_types(estimator: Any) -> list[str]:

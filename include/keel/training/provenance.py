@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from keel.errors import ConfigError
+from keel.registry.project_code import sources_of
 
 
 def table_digest(table: pa.Table) -> str:
@@ -27,14 +28,22 @@ def table_digest(table: pa.Table) -> str:
 
 
 def pipeline_digest(module: str) -> str:
-    """Return the SHA-256 of the pipeline module's source; `ConfigError` if there is no such module."""
+    """Return the SHA-256 of the pipeline's source and of what it imports from its own top-level package.
+
+    See `keel.registry.project_code.sources_of`. Empty files do not count. `ConfigError` if there is no such module.
+    """
     try:
         spec = find_spec(module)
     except ModuleNotFoundError:
         spec = None
     if spec is None or spec.origin is None:
         raise ConfigError(f"retrain.pipeline: no module named {module!r} on PYTHONPATH")
-    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
+    own = Path(spec.origin).read_bytes()
+    sources = {name: file.read_bytes() for name, file in sources_of([module]).items()}
+    others = {name: hashlib.sha256(source).hexdigest() for name, source in sources.items() if source and name != module}
+    digest = hashlib.sha256(own).hexdigest()
+    # a pipeline of one file has the same digest as in Keel 0.1
+    return digest_of(digest, *(part for item in others.items() for part in item)) if others else digest
 
 
 def code_revision() -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +17,7 @@ from keel.errors import ConfigError, InsufficientData, TrainingFailed
 from keel.training import training
 from keel.training.provenance import code_revision, pipeline_digest, table_digest
 from keel.training.training import Split, TrainingRows, output_kinds, score_rows, train, training_key, training_recipe
+from tests.support.pipelines import toy
 from tests.support.toy import DAY, START, toy_config, toy_rows
 
 CONFIG = toy_config()
@@ -131,6 +134,37 @@ def test_another_pipeline_code_changes_its_digest(tmp_path, monkeypatch):
     first = pipeline_digest("keel_test_pipeline")
     module.write_text("a = 2\n")
     assert pipeline_digest("keel_test_pipeline") != first
+
+
+@pytest.mark.parametrize(
+    "importing",
+    [
+        "from keel_test_package.helpers import b",
+        "from keel_test_package import helpers",
+        "from . import helpers",
+        "from .helpers import b as c",
+        "import keel_test_package.helpers",
+        "def build(config, seed):\n    from .middle import d",
+    ],
+)
+def test_another_code_of_an_imported_helper_changes_the_digest(tmp_path, monkeypatch, importing):
+    package = tmp_path / "keel_test_package"
+    package.mkdir()
+    (package / "middle.py").write_text("from keel_test_package import helpers\nd = 1\n")
+    (package / "pipeline.py").write_text(importing)
+    (package / "other.py").write_text("e = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    digests = set()
+    for helper, other in (("b = 1\n", "e = 1\n"), ("b = 2\n", "e = 1\n"), ("b = 2\n", "e = 2\n")):
+        (package / "helpers.py").write_text(helper)
+        (package / "other.py").write_text(other)
+        digests.add(pipeline_digest("keel_test_package.pipeline"))
+    assert len(digests) == 2
+
+
+def test_pipeline_of_one_file_has_the_digest_of_that_file():
+    file = Path(toy.__file__)
+    assert pipeline_digest("tests.support.pipelines.toy") == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("module", ["no_such_package.pipeline", "tests.no_such_module"])

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from keel.registry.pinned_code import own_code
 from keel.registry.scoring_model import ScoringModel
 
 if TYPE_CHECKING:
@@ -128,7 +129,9 @@ def _peak_mb(config: ModelConfig, version: int, stored: StoredModel, rows: pa.Ta
 def _load(config: ModelConfig, version: int, stored: StoredModel) -> ScoringModel:
     import mlflow
 
-    return ScoringModel(config, version, mlflow.pyfunc.load_model(str(stored.folder)), stored.threshold)
+    with own_code(stored.folder):
+        pyfunc = mlflow.pyfunc.load_model(str(stored.folder))
+    return ScoringModel(config, version, pyfunc, stored.threshold)
 
 
 def _in_child(work: Callable[[], Any]) -> Any:
