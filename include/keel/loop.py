@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 from keel import deployments
 from keel.alerts.messages.decision import compose_alert
-from keel.deployments.history import Status
+from keel.deployments.history import Status, production_since
 from keel.errors import ConfigError, SchemaError, UnknownVersion
 from keel.ledger import entries as ledger
 from keel.monitoring import storage
@@ -226,6 +226,9 @@ def _decision(ws: Workspace, config: ModelConfig, counted: CountedWindow) -> Dec
         window_end=window.end,
         last_retrain=ws.store.decisions.last_window_end(
             model, Action.RETRAIN, until=window.end, other_than=decision_id
+        ),
+        production_since=(
+            production_since(ledger.entries(ws.store, model)) if reports.quality.status == "empty" else None
         ),
     )
     decision = decide_action(reports.quality, reports.drift, reports.performance, policy)

@@ -495,6 +495,16 @@ def test_empty_window_is_an_alert(ws):
     assert "no prediction of the production version arrived" in decision.sentence
 
 
+def test_window_that_ended_before_the_promotion_is_no_alert(ws):
+    """Version 1 went into production at `NOW`; a check that began before finds it when it counts."""
+    decision, _ = check(ws, NOW)
+    assert (decision.action, decision.version) == ("all_clear", 1)
+    assert decision.sentence.startswith(f"Nothing was checked: the version is in production since {NOW:%Y-%m-%d %H:%M}")
+    assert loop.compose_message(ws, CONFIG, decision) is None
+    later, _ = check(ws, NOW + DAY, run_id="run-3")
+    assert (later.action, later.about) == ("raise_alert", ("no predictions",))
+
+
 def test_window_of_one_row_is_not_checked(ws):
     live(ws, toy_rows(NOW, days=8).slice(0, 1), days=8)
     decision, reports = check(ws, NOW + DAY)

@@ -125,6 +125,25 @@ def history(store: Store, model: str) -> History:
     return fold(model, ledger.entries(store, model))
 
 
+def production_since(entries: Iterable[Entry]) -> datetime | None:
+    """Return when the version in production went there, in the data's time where the ledger has it; None without one.
+
+    entries: the ledger rows of one model, oldest first. A rollback, and a change made in MLflow, have only the time of
+    their row.
+    """
+    production: int | None = None
+    since: datetime | None = None
+    for entry in entries:
+        if "to" not in entry.body or entry.body["to"]["production"] == production:
+            continue
+        production, since = entry.body["to"]["production"], entry.at
+        probation = entry.body.get("probation")
+        # A rollback resumes a probation that began when its version was promoted.
+        if probation and entry.action != ledger.Action.ROLLBACK:
+            since = datetime.fromisoformat(str(probation["since"]))
+    return since if production is not None else None
+
+
 def fold(model: str, entries: Iterable[Entry]) -> History:
     """Return the state after a model's rows, given oldest first."""
     state = History(Deployment(model))

@@ -20,6 +20,7 @@ from keel.monitoring.records import (
     StoredQualityReport,
 )
 from keel.stats.metrics.losses import needed_for
+from keel.window import ceil_hour
 
 __all__ = ["Action", "Decision", "Policy", "decide_action"]
 
@@ -53,6 +54,8 @@ class Policy:
     window_end: datetime
     last_retrain: datetime | None
     """The end of the window of the last decision to retrain, in the data's own time."""
+    production_since: datetime | None = None
+    """When the version went into production, in the data's own time; needed for a window without rows only."""
 
 
 def decide_action(
@@ -62,7 +65,7 @@ def decide_action(
     if quality.status == "broken":
         return _quarantine(quality)
     if quality.status == "empty":
-        return _alert_on_no_rows(quality)
+        return _decide_on_no_rows(quality, policy)
     by_labels: dict[str, LabelRule] = {
         "degraded": _decide_on_harm,
         "ok": _decide_without_harm,
@@ -78,10 +81,15 @@ def _quarantine(quality: StoredQualityReport) -> Decision:
     return Decision(Action.QUARANTINE, sentence, _columns(quality))
 
 
-def _alert_on_no_rows(quality: StoredQualityReport) -> Decision:
+def _decide_on_no_rows(quality: StoredQualityReport, policy: Policy) -> Decision:
     if rows := quality.quarantined.rows:
         sentence = f"Nothing was checked: all {rows:,} predictions of the window are in quarantined hours."
         return Decision(Action.RAISE_ALERT, sentence, ("all quarantined",))
+    since = policy.production_since
+    # Windows end on full hours, so one may end up to an hour after the promotion.
+    if since is not None and ceil_hour(since) >= policy.window_end:
+        sentence = f"Nothing was checked: the version is in production since {since:%Y-%m-%d %H:%M} UTC, and no full "
+        return Decision(Action.ALL_CLEAR, f"{sentence}hour of the window is later.")
     sentence = "Nothing was checked: no prediction of the production version arrived in the window."
     return Decision(Action.RAISE_ALERT, sentence, ("no predictions",))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from keel.deployments.history import Deployment, History, Status, changed_statuses, fold
+from keel.deployments.history import Deployment, History, Status, changed_statuses, fold, production_since
 from keel.ledger.entries import Entry
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -40,6 +40,21 @@ def test_fold_takes_the_deployment_of_the_last_change_and_the_number_of_the_last
     state = fold("m", rows)
     assert state.deployment == Deployment("m", 2, None, 1, generation=2)
     assert state.seq == 3
+
+
+def test_production_since_is_in_the_datas_time_where_a_promotion_recorded_it() -> None:
+    began = NOW - timedelta(days=500)
+    probation = {"version": 1, "previous": None, "since": began.isoformat(), "until": NOW.isoformat()}
+    first = entry(1, to={"production": 1}, probation=probation)
+    staged = entry(2, "stage", to={"production": 1, "staging": 2})
+    by_hand = entry(3, "out_of_band", to={"production": 2, "previous": 1})
+    back = entry(4, "rollback", to={"production": 1}, probation=probation)
+    gone = entry(5, "out_of_band", to={})
+    assert production_since([]) is None
+    assert production_since([first]) == production_since([first, staged]) == began
+    assert production_since([first, staged, by_hand]) == NOW + timedelta(days=3)
+    assert production_since([first, staged, by_hand, back]) == NOW + timedelta(days=4)
+    assert production_since([first, staged, by_hand, back, gone]) is None
 
 
 def test_a_version_status_has_its_reason_time_and_row() -> None:

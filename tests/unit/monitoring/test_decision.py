@@ -51,8 +51,8 @@ def performance(status="ok", increase=-0.02, *, due=6_540, rate=0.97, missing=Fa
     return StoredPerformanceReport.from_dict({**report, **changes})
 
 
-def policy(*, can_retrain=True, last_retrain=None):
-    return Policy(can_retrain, timedelta(hours=24), END, last_retrain)
+def policy(*, can_retrain=True, last_retrain=None, production_since=None):
+    return Policy(can_retrain, timedelta(hours=24), END, last_retrain, production_since)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +131,27 @@ def test_window_whose_hours_are_all_quarantined_raises_an_alert():
     decision = decide_action(empty, drift("insufficient"), performance("no_labels"), policy())
     assert (decision.action, decision.about) == (Action.RAISE_ALERT, ("all quarantined",))
     assert "all 240 predictions of the window are in quarantined hours" in decision.sentence
+
+
+@pytest.mark.parametrize(
+    ("minutes", "action"),
+    [
+        (600, Action.ALL_CLEAR),
+        (0, Action.ALL_CLEAR),
+        (-59, Action.ALL_CLEAR),  # its first full hour begins when the window ends
+        (-60, Action.RAISE_ALERT),
+        (-600, Action.RAISE_ALERT),
+    ],
+)
+def test_window_without_predictions_raises_an_alert_only_after_an_hour_in_production(minutes, action):
+    since = policy(production_since=END + timedelta(minutes=minutes))
+    decision = decide_action(quality("empty"), drift("insufficient"), performance("no_labels"), since)
+    assert decision.action is action
+    assert decision.sentence.startswith("Nothing was checked: ")
+    quarantined = decide_action(
+        quality("empty", quarantined=12), drift("insufficient"), performance("no_labels"), since
+    )
+    assert quarantined.action is Action.RAISE_ALERT
 
 
 def test_drift_without_harm_is_described_as_such():
