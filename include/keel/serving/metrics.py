@@ -87,6 +87,7 @@ class Metrics:
         self._records = gauge("keel_spool_records", "Answered requests and labels not in the store yet.")
         self._bytes = gauge("keel_spool_bytes", "Their size on disk.")
         self._oldest = gauge("keel_spool_oldest_seconds", "Age of the oldest of them.", mode="livemax")
+        self._deferred = gauge("keel_spool_deferred_records", "Those of them that the store refuses; tried again.")
         self._dead_letters = gauge(
             "keel_spool_dead_letters", "Records that could not be read or stored.", mode="livemax"
         )
@@ -160,6 +161,7 @@ class Metrics:
         self._records.set(stats.records)
         self._bytes.set(stats.bytes)
         self._oldest.set(0.0 if stats.oldest_at is None else max(0.0, (now - stats.oldest_at).total_seconds()))
+        self._deferred.set(stats.deferred)
         self._dead_letters.set(stats.dead_letters)
 
     def challenger_failed(self, total: int) -> None:

@@ -227,6 +227,8 @@ class Service:
                 "records": stats.records,
                 "bytes": stats.bytes,
                 "oldest_at": stats.oldest_at,
+                "deferred": stats.deferred,
+                "refusal": shipper.refusal if shipper is not None else None,
                 "dead_letters": stats.dead_letters,
                 "error": shipper.error if shipper is not None else None,
             },

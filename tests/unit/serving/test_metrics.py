@@ -158,7 +158,7 @@ metrics = Metrics()
 metrics.answered("toy", "invocations", 200, 0.001)
 metrics.workers_restarted(1)
 metrics.challenger_failed(3)
-stats = SimpleNamespace(records=5, bytes=0, oldest_at=None, dead_letters=0)
+stats = SimpleNamespace(records=5, bytes=0, oldest_at=None, dead_letters=0, deferred=0)
 metrics.spooled(stats, now=datetime.now(UTC))
 if len(sys.argv) > 1:
     from prometheus_client.multiprocess import mark_process_dead

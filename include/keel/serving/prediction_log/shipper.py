@@ -2,7 +2,9 @@
 
 A batch is shipped again until the store has it, and only then leaves the spool. The store keeps the first row of an id,
 so a batch that arrives twice is stored once. If the store rejects a record for its content, the shipper finds it by
-bisecting the batch and moves it to the dead letters; the other records are stored.
+bisecting the batch and moves it to the dead letters; the other records are stored. Records that the store refuses for
+any other reason while it accepts others wait aside, are tried again and become dead letters after stated tries. So
+nothing holds up what stands behind it.
 """
 
 from __future__ import annotations
@@ -10,17 +12,19 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keel.errors import KeelError
-from keel.serving.prediction_log.spool.dead_letters import FOLDER
-from keel.serving.prediction_log.store_writer import BatchWriter, model_of
-from keel.store.undelivered import REPORT_KIND, UNDELIVERED
+from keel.serving.prediction_log.delivery import (
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    Delivery,
+    Shipment,
+    require_writable,
+)
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
@@ -33,7 +37,7 @@ log = logging.getLogger(__name__)
 PAUSE_SECONDS = 1.0
 """Between batches, the longest wait of a row while all is well. A batch costs one transaction whatever its size, which
 requests wait for under load."""
-LONGEST_PAUSE = 5.0
+LONGEST_WAIT = 5.0
 """Between attempts while the store does not answer."""
 ADOPT_SECONDS = 5.0
 """Between searches for the spools of ended processes."""
@@ -41,17 +45,10 @@ REFRESH_SECONDS = 1.0
 """Between refreshes of the metrics that are costly."""
 STOP_PAUSE = 0.02
 """Between attempts while stopping."""
+PATIENCE = 3
+"""Failures of one batch after which the store is asked whether it accepts writes at all."""
 BATCH_RECORDS = 2_000
 BATCH_BYTES = 8 * 2**20
-
-
-@dataclass(frozen=True)
-class Shipment:
-    """Counts of one batch: its records, those rejected, and the labels in it."""
-
-    records: int
-    rejected: int
-    labels: int
 
 
 class SpoolShipper(threading.Thread):
@@ -65,8 +62,8 @@ class SpoolShipper(threading.Thread):
         The spool's folder, for messages about dead letters.
     after_batch
         Called about every second, to refresh metrics.
-    pause_seconds, adopt_seconds, batch_records, batch_bytes
-        See the module's constants.
+    pause_seconds, adopt_seconds, retry_seconds, batch_records, batch_bytes
+        See the module's constants; ``retry_seconds`` is the first pause between two tries of refused records.
 
     Attributes
     ----------
@@ -86,13 +83,14 @@ class SpoolShipper(threading.Thread):
         after_batch: Callable[[], None] = lambda: None,
         pause_seconds: float = PAUSE_SECONDS,
         adopt_seconds: float = ADOPT_SECONDS,
+        retry_seconds: float = FIRST_PAUSE,
         batch_records: int = BATCH_RECORDS,
         batch_bytes: int = BATCH_BYTES,
     ) -> None:
         super().__init__(name="keel-shipper", daemon=True)
         self.error: str | None = None
-        self._ws, self._configs, self._spool, self._metrics = ws, configs, spool, metrics
-        self._folder, self._after_batch = folder, after_batch
+        self._ws, self._spool, self._metrics, self._after_batch = ws, spool, metrics, after_batch
+        self._delivery = Delivery(ws, configs, metrics, folder)
         self._pause_seconds, self._adopt_seconds = pause_seconds, adopt_seconds
         self._batch_records, self._batch_bytes = batch_records, batch_bytes
         self._stopping = threading.Event()
@@ -100,6 +98,14 @@ class SpoolShipper(threading.Thread):
         self._pause = pause_seconds
         self._reported_damage: set[Damage] = set()
         self._adopted_at = self._refreshed_at = float("-inf")
+        self._failures = 0
+        self._retry_seconds = self._retry_pause = retry_seconds
+        self._retry_at: float | None = None
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the store refuses the deferred records; None if there are none."""
+        return self._delivery.refusal
 
     def run(self) -> None:
         """Ship batches until stopped, and then until the spool is empty or the time for that is over."""
@@ -108,9 +114,10 @@ class SpoolShipper(threading.Thread):
             shipment = self._attempt()
             self._refresh_metrics()
             stats = self._spool.stats
-            if shipment is not None and stats.records > stats.appended - appended_before:
+            waiting = stats.records - stats.deferred
+            if shipment is not None and waiting > stats.appended - appended_before:
                 continue  # records from before this batch still wait
-            if self._stopping.is_set() and self.error is None and not stats.records:
+            if self._stopping.is_set() and self.error is None and not waiting:
                 return
             self._stopping.wait(self._pause) if not self._stopping.is_set() else time.sleep(STOP_PAUSE)
 
@@ -130,25 +137,42 @@ class SpoolShipper(threading.Thread):
         self._report_damage()
         if batch is None:
             return None
-        writer = BatchWriter(self._ws, self._configs, self._metrics)
-        writer.write(batch.records)
-        for index, reason in sorted(writer.rejected.items()):
-            log.error("a record of the spool is rejected: %s", reason)
-            record = batch.records[index]
-            model = model_of(record)
-            self._report(
-                sha256(record).hexdigest(), [model] if model else list(self._configs), "could not be stored", reason
-            )
-            self._spool.reject(batch, index, reason)
+        isolate = self._failures >= PATIENCE
+        if isolate:
+            require_writable(self._ws.store)
+        shipment = self._delivery.deliver(self._spool, batch, isolate=isolate)
+        if shipment.refused and self._retry_at is None:
+            self._retry_at = time.monotonic() + self._retry_pause
         self._reported_damage |= set(self._spool.stats.damage)
-        self._spool.acknowledge(batch)
-        return Shipment(len(batch.records), len(writer.rejected), writer.labels)
+        return shipment
+
+    def retry(self) -> None:
+        """Try the deferred records once more if it is time for it. Raises StoreUnavailable, which is not a try."""
+        deferred = self._spool.deferred
+        if deferred is None or self._retry_at is None or time.monotonic() < self._retry_at:
+            return
+        require_writable(self._ws.store)
+        remaining = deferred.stats.records  # not those that are deferred again
+        while remaining > 0 and not self._stopping.is_set():
+            batch = deferred.next_batch(min(remaining, self._batch_records), self._batch_bytes)
+            if batch is None:
+                break
+            remaining -= len(batch.records)
+            self._delivery.deliver_again(self._spool, deferred, batch)
+            self._reported_damage |= set(self._spool.stats.damage)
+        if deferred.stats.records:
+            self._retry_pause = min(2 * self._retry_pause, LONGEST_PAUSE)
+            self._retry_at = time.monotonic() + self._retry_pause
+        else:
+            self._retry_at, self._retry_pause = None, self._retry_seconds
 
     def _attempt(self) -> Shipment | None:
         """Ship one batch. None: no record waits, or the store did not take the batch and it stays in the spool."""
         try:
             self._adopt()
             shipment = self.ship()
+            self._failures = 0
+            self.retry()
             if self.error is not None:
                 log.info("the spool is empty" if shipment is None else "the store accepts predictions again")
                 self.error = None
@@ -164,7 +188,8 @@ class SpoolShipper(threading.Thread):
             trace = None if isinstance(error, KeelError) else error
             log.error("answered rows stay in the spool until the store accepts them: %s", error, exc_info=trace)
         self.error = str(error)
-        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        self._failures += 1
+        self._pause = min(self._pause * 2, LONGEST_WAIT)
 
     def _adopt(self) -> None:
         if time.monotonic() - self._adopted_at < self._adopt_seconds:
@@ -184,19 +209,6 @@ class SpoolShipper(threading.Thread):
             log.exception("cannot refresh the metrics")
 
     def _report_damage(self) -> None:
-        """Report what the spool could not read. The model of such a record is unknown."""
         for damage in set(self._spool.stats.damage) - self._reported_damage:
-            identity = sha256(f"{damage.place} {damage.length} {damage.found_at}".encode()).hexdigest()
-            self._report(identity, list(self._configs), "cannot be read", f"{damage.place}: {damage.reason}")
+            self._delivery.report_damage(damage)
             self._reported_damage.add(damage)
-
-    def _report(self, identity: str, models: Sequence[str], what: str, reason: str) -> None:
-        """Store a report for `keel.store.undelivered`, from which people are notified."""
-        now = datetime.now(UTC)
-        for model in models:
-            owner = f"of {model}" if len(models) == 1 else f"of one of {', '.join(models)}"
-            sentence = f"An answered request or label {owner} {what} and is in {self._folder / FOLDER}: {reason}"
-            body = {"sentence": sentence, "reason": reason}
-            self._ws.store.reports.put(
-                f"spool-{model}-{identity[:16]}", model, None, REPORT_KIND, None, None, UNDELIVERED, body, now
-            )

@@ -25,17 +25,34 @@ B = TypeVar("B", PredictionBlock, LabelBlock)
 
 
 class BatchWriter:
-    """Writes one batch. rejected: reasons by position in the batch; labels: how many labels were written."""
+    """Writes one batch.
 
-    def __init__(self, ws: Workspace, configs: Mapping[str, ModelConfig], metrics: Metrics) -> None:
-        self._ws, self._configs, self._metrics = ws, configs, metrics
+    isolate: whether the store is known to accept writes. Then a record that fails with any error is refused; otherwise
+    the error is raised if no record is written.
+
+    Attributes
+    ----------
+    rejected
+        Reasons by position in the batch, for records that any store would reject again because of their content.
+    refused
+        The same for records that this store refuses now, for another reason, while it accepts others.
+    labels
+        How many labels were written.
+
+    """
+
+    def __init__(
+        self, ws: Workspace, configs: Mapping[str, ModelConfig], metrics: Metrics, *, isolate: bool = False
+    ) -> None:
+        self._ws, self._configs, self._metrics, self._isolate = ws, configs, metrics, isolate
         self.rejected: dict[int, str] = {}
+        self.refused: dict[int, str] = {}
         self.labels = 0
         self._suspects: list[tuple[Exception, int, Callable[[], None]]] = []
         self._writes = 0
 
     def write(self, records: Sequence[bytes]) -> None:
-        """Store all records except the rejected ones. After any other error, no record counts as stored."""
+        """Store all records except the rejected and refused ones. After an error, no record counts as stored."""
         predictions: dict[tuple[object, ...], list[tuple[int, PredictionBlock]]] = {}
         labels: dict[str, list[tuple[int, LabelBlock]]] = {}
         for index, block in self._decoded(records):
@@ -58,6 +75,8 @@ class BatchWriter:
                 found.append((index, decode(record)))
             except SchemaError as error:
                 self.rejected[index] = str(error)
+            except Exception as error:  # no store is involved, so the next try fails, too
+                self.rejected[index] = f"{type(error).__name__}: {error}"
         return found
 
     def _bisect(self, group: list[tuple[int, B]], write: Callable[[list[B]], None]) -> None:
@@ -66,8 +85,12 @@ class BatchWriter:
             write([block for _, block in group])
             self._writes += 1
             return
-        except StoreUnavailable:
-            raise
+        except StoreUnavailable as error:
+            if not self._isolate:
+                raise
+            # not one by one: a lock that is not given may have taken half a minute
+            self.refused.update({index: str(error) for index, _ in group})
+            return
         except Exception as error:
             if len(group) == 1:
                 index, block = group[0]
@@ -81,19 +104,21 @@ class BatchWriter:
         self._bisect(group[middle:], write)
 
     def _retry_suspects(self) -> None:
-        """Reject a record that fails twice for an unexpected reason while the store accepts others.
+        """Refuse a record that fails twice for an unexpected reason while the store accepts others.
 
-        If the store accepted no record, the cause is not the record, and the error is raised.
+        If the store accepted no record, the cause may be the store, and the error is raised.
         """
         for error, index, write in self._suspects:
-            if not self._writes:
+            if not self._writes and not self._isolate:
                 raise error
             try:
                 write()
-            except StoreUnavailable:
-                raise
+            except StoreUnavailable as again:
+                if not self._isolate:
+                    raise
+                self.refused[index] = str(again)
             except Exception as again:
-                self.rejected[index] = f"{type(again).__name__}: {again}"
+                self.refused[index] = f"{type(again).__name__}: {again}"
 
     def _append(self, blocks: list[PredictionBlock]) -> None:
         table = predictions_table(blocks)

@@ -2,108 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
-from datetime import UTC, datetime
 
-import adbc_driver_sqlite.dbapi
-import msgspec
 import pytest
 
 from keel.errors import StoreUnavailable
-from keel.serving.metrics import Metrics
-from keel.serving.prediction_log.records import LabelBlock, PredictionBlock, encode, packed
-from keel.serving.prediction_log.shipper import SpoolShipper
-from keel.serving.prediction_log.spool import Durability, Spool
-from keel.store import PredictionLog, Store
+from keel.serving.prediction_log.records import LabelBlock, packed
+from keel.serving.prediction_log.spool import Spool
+from keel.store import PredictionLog
 from keel.store.undelivered import undelivered_records
-from keel.workspace import Workspace
+from tests.support.serving.spooled import CONFIG, END, MICROS, NOON, block, put, stored, stored_ids
 from tests.support.toy import toy_config
 from tests.support.waiting import until
-
-CONFIG = toy_config()
-NOON, END = datetime(2026, 1, 1, 12, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
-MICROS = int(NOON.timestamp() * 1e6)
-PAUSE = 0.02
-
-
-@pytest.fixture
-def ws(tmp_path, migrated_sqlite):
-    shutil.copy(migrated_sqlite, tmp_path / "keel.db")
-    with Store.open(f"sqlite:///{tmp_path / 'keel.db'}", timeout=0.1) as store:
-        yield Workspace(tmp_path, store, None)
-
-
-@pytest.fixture
-def spool(tmp_path):
-    opened = Spool.open(tmp_path / "spool", durability=Durability.WRITE)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def metrics():
-    return Metrics()
-
-
-@pytest.fixture
-def shipper_of(ws, spool, metrics, tmp_path):
-    """Return a function that makes a shipper with other options than the usual ones."""
-
-    def make(configs=None, **options):
-        options = {"folder": tmp_path / "spool", "pause_seconds": PAUSE, **options}
-        return SpoolShipper(ws, configs or {"toy": CONFIG}, spool, metrics, **options)
-
-    return make
-
-
-@pytest.fixture
-def shipper(shipper_of):
-    return shipper_of()
-
-
-@pytest.fixture
-def locked(tmp_path):
-    """A connection that locks the store; ``execute("ROLLBACK")`` unlocks it."""
-    connection = adbc_driver_sqlite.dbapi.connect(str(tmp_path / "keel.db"), autocommit=True)
-    with connection.cursor() as cursor:
-        cursor.execute("BEGIN EXCLUSIVE")
-        yield cursor
-    connection.close()
-
-
-def block(*ids, model="toy", version=3, **changes):
-    n = len(ids)
-    plain = PredictionBlock(
-        model,
-        list(ids),
-        [MICROS + i for i in range(n)],
-        [version] * n,
-        packed([0.25] * n),
-        packed([0.0] * n),
-        ["x", "z"],
-        packed([[1.5, None]] * n),
-        {"colour": ["red"] * n},
-    )
-    return msgspec.structs.replace(plain, **changes)
-
-
-def put(spool, *blocks):
-    spool.append([b if isinstance(b, bytes) else encode(b) for b in blocks]).result(10)
-
-
-def stored(ws, model="toy"):
-    [table] = ws.store.predictions(model, CONFIG.features).read(NOON, END)
-    return table
-
-
-def stored_ids(ws):
-    return sorted(stored(ws)["id"].to_pylist())
-
-
-def value(metrics, name, **labels):
-    return metrics.registry.get_sample_value(name, labels)
 
 
 def test_ship_stores_answered_rows_and_empties_the_spool(ws, spool, shipper, metrics):
@@ -124,7 +35,7 @@ def test_ship_stores_answered_rows_and_empties_the_spool(ws, spool, shipper, met
         {"id": "a", "version": 3, "arm": "champion", "allocation": 0.9},
         {"id": "b", "version": 3, "arm": "challenger", "allocation": 0.1},
     ]
-    assert value(metrics, "keel_stored_total", model="toy", outcome="stored") == 3
+    assert metrics.registry.get_sample_value("keel_stored_total", {"model": "toy", "outcome": "stored"}) == 3
 
 
 def test_shipper_clears_its_error_after_a_successful_attempt_without_records(spool, shipper_of, monkeypatch):
@@ -153,7 +64,7 @@ def test_ship_of_a_batch_twice_stores_it_once(ws, spool, shipper, metrics, monke
     assert stored_ids(ws) == ["a", "b"], "the process ended after it was stored"
     shipper.ship()
     assert stored_ids(ws) == ["a", "b"]
-    assert value(metrics, "keel_stored_total", model="toy", outcome="duplicate") == 2
+    assert metrics.registry.get_sample_value("keel_stored_total", {"model": "toy", "outcome": "duplicate"}) == 2
     assert spool.stats.records == 0
 
 
@@ -210,8 +121,8 @@ def test_shipper_waits_for_a_locked_store_and_then_stores_everything(ws, spool, 
     until(lambda: shipper.error is None)
     assert shipper.stop(5)
     assert stored_ids(ws) == ["a"]
-    assert value(metrics, "keel_shipping_failures_total", kind="StoreUnavailable") >= 1
-    assert value(metrics, "keel_spool_records") == 0
+    assert metrics.registry.get_sample_value("keel_shipping_failures_total", {"kind": "StoreUnavailable"}) >= 1
+    assert metrics.registry.get_sample_value("keel_spool_records") == 0
 
 
 def test_stop_returns_in_time_if_the_store_does_not_answer(ws, spool, shipper, locked):
@@ -261,7 +172,10 @@ def test_ship_counts_the_outcome_of_each_label(ws, spool, shipper, metrics):
     put(spool, labels, block("a"))  # in one batch, predictions are stored first
     shipper.ship()
     outcomes = ("stored", "duplicate", "conflict", "unmatched")
-    counts = [value(metrics, "keel_labels_total", model="toy", outcome=outcome) for outcome in outcomes]
+    counts = [
+        metrics.registry.get_sample_value("keel_labels_total", {"model": "toy", "outcome": outcome})
+        for outcome in outcomes
+    ]
     assert counts == [2, 1, 1, 1]
     put(spool, block("early"))
     shipper.ship()
@@ -296,21 +210,6 @@ def test_ship_of_many_rejected_records_reports_few_sentences(ws, spool, shipper)
     sentences = undelivered_records(ws.store, "toy", run_id="one")
     assert len(sentences) == 6
     assert sentences[-1].startswith("7 more")
-
-
-def test_ship_rejects_a_record_that_fails_twice_while_others_are_stored(ws, spool, shipper, monkeypatch):
-    append = PredictionLog.append
-
-    def failing(log, table):
-        if "odd" in table["id"].to_pylist():
-            raise RuntimeError("a defect that only this row triggers")
-        return append(log, table)
-
-    put(spool, block("a"), block("odd"), block("b"))
-    with monkeypatch.context() as patch:
-        patch.setattr(PredictionLog, "append", failing)
-        assert shipper.ship().rejected == 1
-    assert stored_ids(ws) == ["a", "b"]
 
 
 def test_ship_keeps_the_batch_if_every_record_fails_unexpectedly(ws, spool, shipper, monkeypatch):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -53,11 +54,24 @@ class Spool:
         preallocation: int,
         files: Files,
         clock: Callable[[], float],
+        dead_letters: DeadLetters | None = None,
     ) -> None:
         self._root = root
         self._files = files
         self._max_bytes = max_bytes
-        self._dead_letters = DeadLetters(root, files, clock)
+        self._dead_letters = dead_letters or DeadLetters(root, files, clock)
+        self._open_aside = partial(
+            Spool,
+            root,
+            durability=durability,
+            max_bytes=max_bytes,
+            segment_bytes=segment_bytes,
+            preallocation=preallocation,
+            files=files,
+            clock=clock,
+            dead_letters=self._dead_letters,
+        )
+        self._deferred: Spool | None = None
         self._own = Chain(claims.create(root, files, clock()), self._dead_letters, growing=True)
         self._adopted: list[Chain] = []
         writer = Writer(
@@ -178,6 +192,25 @@ class Spool:
         with self._reader():
             batch.position.chain.reject(batch.position, index, batch.records[index], reason)
 
+    def defer(self, batch: Batch, indexes: Sequence[int]) -> None:
+        """Copy records of a batch to a folder of their own, where they hold up no others. Acknowledge the batch then.
+
+        If the process ends in between, they are delivered twice. The folder may hold ``max_bytes`` of its own. Raises
+        SpoolFull or SpoolFailed; then nothing is copied.
+        """
+        if self._deferred is None:
+            try:
+                self._deferred = self._open_aside()
+            except OSError as error:
+                raise SpoolFailed(f"cannot open another spool in {self._root}: {error}") from error
+            _OPEN.add(self._deferred)
+        self._deferred.append([batch.records[index] for index in indexes]).result()
+
+    @property
+    def deferred(self) -> Spool | None:
+        """The spool of the records that `defer` copied; None before there were any."""
+        return self._deferred
+
     def adopt(self) -> int:
         """Take over the folders of ended processes; return how many of them held records."""
         count = 0
@@ -203,7 +236,8 @@ class Spool:
     @property
     def stats(self) -> Stats:
         """The spool's state, also after it is closed."""
-        chains = (self._own, *self._adopted)
+        aside = self._deferred
+        chains = (self._own, *self._adopted, *((aside._own,) if aside else ()))
         oldest = min((chain.oldest for chain in chains if chain.oldest is not None), default=None)
         return Stats(
             records=sum(chain.records for chain in chains),
@@ -218,6 +252,7 @@ class Spool:
             failed=self._flusher.failed,
             durable_writes=self._flusher.durable_writes,
             adopted=self._takeovers,
+            deferred=aside._own.records if aside else 0,
         )
 
     def close(self) -> None:
@@ -226,6 +261,8 @@ class Spool:
             return
         with self._appending:
             self._ended = "close was called"
+        if self._deferred is not None:
+            self._deferred.close()
         self._flusher.stop()
         _OPEN.discard(self)
         with self._reading:

@@ -63,6 +63,8 @@ class Stats:
         Groups written (and synced, unless durability is ``write``) since the spool was opened.
     adopted : int
         Folders of ended processes taken over since the spool was opened.
+    deferred : int
+        Those of ``records`` that wait aside, see `Spool.defer`.
     """
 
     records: int
@@ -77,3 +79,4 @@ class Stats:
     failed: int
     durable_writes: int
     adopted: int
+    deferred: int = 0
