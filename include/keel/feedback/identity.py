@@ -8,9 +8,8 @@ from hashlib import sha256
 
 from keel.errors import BadRequest
 from keel.store.database.times import to_micros
+from keel.values.scalars import identity_of
 
-LONGEST = 1024
-"""Bytes of an id or an entity. PostgreSQL cannot index much longer texts."""
 DIGITS = 32
 """128 bits, as in a random id. Two of a billion predictions share an id with a probability of 1 in 10²⁰."""
 
@@ -38,35 +37,21 @@ def prediction_ids(model: str, entities: Iterable[str], times: Iterable[int]) ->
 
 
 def as_identity(value: object, what: str) -> str:
-    """Return an id or entity as the text that is stored: a text as it is, a whole number as its digits.
+    """Return an id or entity as the text that is stored, as `keel.values.scalars.identity_of` reads it.
 
     Raises
     ------
     BadRequest
-        For any other type, an empty text, a text longer than `LONGEST` bytes, and a text with a NUL or half a surrogate
-        pair, which databases cannot store. The message begins with ``what``.
+        It is no identity. The message begins with ``what``.
 
-    >>> as_identity(42, "entity")
-    '42'
+    >>> as_identity(42, "entity"), as_identity("42.0", "entity")
+    ('42', '42')
     """
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise BadRequest(f"{what}: must be a text or a whole number, not {_kind(value)}")
-    text = str(value)
     try:
-        size = len(text.encode())
-    except UnicodeEncodeError:
-        raise BadRequest(f"{what}: holds half a surrogate pair, which is no text") from None
-    if not 0 < size <= LONGEST:
-        raise BadRequest(f"{what}: must be of 1 to {LONGEST} bytes (has {size})")
-    if "\x00" in text:
-        raise BadRequest(f"{what}: holds a NUL character, which PostgreSQL cannot store")
-    return text
+        return identity_of(value)
+    except ValueError as error:
+        raise BadRequest(f"{what}: {error}") from None
 
 
 def _digest(model: str, micros: int, entity: str) -> str:
     return sha256(f"{model}\n{micros}\n{entity}".encode()).hexdigest()[:DIGITS]
-
-
-def _kind(value: object) -> str:
-    names: dict[type, str] = {bool: "true or false", float: "a fraction", dict: "an object", list: "a list"}
-    return "null" if value is None else names.get(type(value), type(value).__name__)

@@ -12,15 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from keel.errors import BadRequest
-from keel.feedback.identity import LONGEST, as_identity, prediction_ids
+from keel.feedback.identity import prediction_ids
 from keel.feedback.parse_json import FIRST_TIME, TOLERANCE
 from keel.store.database.times import to_micros
 from keel.store.predictions import casting
+from keel.values.columns import identities, is_text
+from keel.values.scalars import identity_of, label_of
+from keel.values.times import to_micros as to_microseconds
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
-
-_TRUTHS = {"true": "1", "false": "0"}
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,10 @@ class _Part:
     def texts(self, name: str) -> pa.Array:
         """Return ids or entities as texts."""
         column = self.columns[name]
-        if not (casting.is_text(column.type) or pa.types.is_integer(column.type) or pa.types.is_null(column.type)):
-            raise BadRequest(f"column {self.source_name(name)!r}: must be text or whole numbers, not {column.type}")
-        texts = column.cast(pa.string())
-        sizes = pc.fill_null(pc.binary_length(texts), 0)
-        unfit = pc.or_(pc.or_(pc.equal(sizes, 0), pc.greater(sizes, LONGEST)), pc.match_substring(texts, "\x00"))
-        self.reject(name, pc.fill_null(unfit, True), lambda value: _reason(as_identity, value, name))
+        texts, wrong = identities(column)
+        if wrong is not None:
+            self.fail(name, wrong, _reason(_value(column[wrong])))
+        self.reject(name, pc.is_null(texts), lambda _: _reason(""))
         return texts
 
     def ids_by_entity(self) -> pa.Array:
@@ -97,10 +96,11 @@ class _Part:
         self.reject("label", _missing(column), lambda _: "is missing: submit the label when it is known")
         if pa.types.is_boolean(column.type) and not binary:
             raise BadRequest(f"column {self.source_name('label')!r}: is true or false, and the target a number")
-        values = casting.to_numeric(_truths(column) if binary and casting.is_text(column.type) else column).values
-        wanted = "must be 0 or 1 (or true, false) for a binary target" if binary else "must be a finite number"
+        values = casting.to_numeric(column).values
         sane = pc.is_in(values, pa.array([0.0, 1.0])) if binary else pc.is_finite(values)
-        self.reject("label", pc.invert(pc.fill_null(sane, False)), lambda value: f"{wanted} (got {value!r})")
+        if not binary and is_text(column.type):
+            sane = pc.and_(sane, pc.invert(_truths(column)))
+        self.reject("label", pc.invert(pc.fill_null(sane, False)), lambda value: _why_no_label(value, binary))
         return values
 
     def times(self, name: str, default: int | None = None) -> pa.Array:
@@ -109,7 +109,7 @@ class _Part:
         missing = _missing(column)
         if default is None:
             self.reject(name, missing, lambda _: "is missing")
-        if casting.is_text(column.type):
+        if is_text(column.type):
             micros = self._parsed(name, column, missing)
         elif pa.types.is_timestamp(column.type):
             micros = self._stamps(name, column)
@@ -137,10 +137,7 @@ class _Part:
             )
             self.reject(name, pc.not_equal(before, column), lambda value: _skipped(value, self.options.zone))
         try:
-            # a floor in a zone fails for an hour that occurs twice
-            column = column.cast(pa.timestamp(column.type.unit, "UTC"))
-            exact = pc.floor_temporal(column, unit="microsecond") if column.type.unit == "ns" else column
-            return exact.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+            return to_microseconds(column)
         except pa.ArrowInvalid:
             raise BadRequest(f"column {self.source_name(name)!r}: has times outside the years 1 to 9999") from None
 
@@ -198,22 +195,27 @@ def _skipped(value: object, zone: ZoneInfo | None) -> str:
 
 
 def _missing(column: pa.Array) -> pa.BooleanArray:
-    if casting.is_text(column.type):
+    if is_text(column.type):
         return pc.fill_null(pc.equal(pc.binary_length(column), 0), True)
     return pc.is_null(column, nan_is_null=pa.types.is_floating(column.type))
 
 
-def _truths(column: pa.Array) -> pa.Array:
-    """Return texts with true and false, in any case, replaced by 1 and 0."""
-    encoded = column.cast(pa.string()).dictionary_encode()
-    texts = [_TRUTHS.get(text.strip().lower(), text) for text in encoded.dictionary.to_pylist()]
-    return pa.array(texts, pa.string()).take(encoded.indices)
+def _truths(column: pa.Array) -> pa.BooleanArray:
+    """Return which texts are true or false, in any case."""
+    words = pc.utf8_lower(pc.utf8_trim_whitespace(column))
+    return pc.is_in(words, value_set=pa.array(["true", "false"], words.type))
 
 
-def _reason(check: Callable[[object, str], str], value: object, name: str) -> str:
-    """Return why ``check`` rejects a value."""
+def _reason(value: object) -> str:
+    """Return why a value is no id or entity."""
     try:
-        check(value if value is not None else "", name)
-    except BadRequest as error:
-        return str(error).removeprefix(f"{name}: ")
-    return "cannot be used"
+        return f"holds {identity_of(value)!r}, which cannot be used"
+    except ValueError as error:
+        return str(error)
+
+
+def _why_no_label(value: object, binary: bool) -> str:
+    try:
+        return f"cannot be {label_of(value, binary=binary)}"
+    except ValueError as error:
+        return str(error)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from keel.errors import BadRequest, suggestion
-from keel.feedback.identity import LONGEST, as_identity, prediction_ids
+from keel.feedback.identity import as_identity, prediction_ids
 from keel.store.database.times import to_micros
 from keel.store.predictions.casting import UTC_MICROSECONDS
+from keel.values.scalars import LONGEST_IDENTITY, label_of
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
@@ -108,19 +109,10 @@ def as_label(value: object, *, binary: bool) -> float:
     """Return a label as a number; BadRequest for a value that the target cannot have."""
     if value is None:
         raise BadRequest("label: missing: submit the label when it is known")
-    if binary:
-        if isinstance(value, bool | int | float) and value in (0, 1):
-            return float(value)
-        raise BadRequest(f"label: must be 0 or 1 (or true, false) for a binary target (got {_shown(value)})")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadRequest(f"label: must be a number (got {_shown(value)})")
     try:
-        number = float(value)
-    except OverflowError:
-        number = float("inf")
-    if not isfinite(number):
-        raise BadRequest(f"label: must be a finite number (got {_shown(value)})")
-    return number
+        return label_of(value, binary=binary)
+    except ValueError as error:
+        raise BadRequest(f"label: {error}") from None
 
 
 def as_time(value: object, key: str, now: datetime) -> int:
@@ -163,11 +155,11 @@ def parse_uniform(records: Sequence[Any], config: ModelConfig, now: datetime) ->
 
 
 def _plain_texts(names: list[Any]) -> bool:
-    """Return whether all are short ASCII texts without NUL."""
-    if set(map(type, names)) != {str} or not all(names) or max(map(len, names)) > LONGEST:
+    """Return whether all are short ASCII texts that are identities as they stand."""
+    if set(map(type, names)) != {str} or not all(names) or max(map(len, names)) > LONGEST_IDENTITY:
         return False
-    together = "".join(names)
-    return together.isascii() and "\x00" not in together
+    together = "\n".join(names)
+    return together.isascii() and not any(part in together for part in ("\x00", ".0", "+"))
 
 
 def _plain_labels(labels: list[Any], *, binary: bool) -> bool:

@@ -25,6 +25,7 @@ from keel.registry.scoring_model import (
     require_scores,
     require_sent,
     require_signature,
+    trained_spellings,
 )
 
 if TYPE_CHECKING:
@@ -189,7 +190,8 @@ class Registry:
         threshold = self._files.reference(found).get("threshold")
         pyfunc = self._files.model(found, anew=anew)
         require_inputs(config, found.version, inputs_of(pyfunc))
-        return ScoringModel(config, found.version, pyfunc, threshold)
+        spellings = trained_spellings(self._files.grid(found))
+        return ScoringModel(config, found.version, pyfunc, threshold, spellings)
 
     def fetch(self, model: str, version: int, folder: Path) -> Path:
         """Fetch a version's MLflow model into an empty folder and check it as `load` does. Returns the folder."""
@@ -227,7 +229,7 @@ class Registry:
         inputs = inputs_of(pyfunc)
         require_signature(config, found.version, inputs)
         require_sent(config, found.version, inputs, rows)
-        model = ScoringModel(config, found.version, pyfunc, threshold)
+        model = ScoringModel(config, found.version, pyfunc, threshold, trained_spellings(self._files.grid(found)))
         require_scores(model, rows)
         return model
 

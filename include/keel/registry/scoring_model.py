@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keel.errors import ConfigError, KeelError, NotPromotable, SchemaError
+from keel.values.columns import name_texts, read_column, read_numbers
+from keel.values.scalars import category_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,7 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from keel.config import ModelConfig
+    from keel.grid.reference import ReferenceGrid
 
+    Spellings = Mapping[str, Mapping[str, str]]
     Inputs = Mapping[str, str] | None
     """The columns that a version needs, with MLflow's types; None for a signature without column names."""
 
@@ -24,10 +28,20 @@ MLFLOW_TYPES = {"numeric": "double", "categorical": "string"}
 
 
 class ScoringModel:
-    """A loaded version that computes scores and predictions from features."""
+    """A loaded version that computes scores and predictions from features.
 
-    def __init__(self, config: ModelConfig, version: int, pyfunc: Any, threshold: float | None) -> None:
-        self.config, self.version, self.threshold = config, version, threshold
+    spellings: by categorical feature, name → the spelling that the version was trained on; see `trained_spellings`.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        version: int,
+        pyfunc: Any,
+        threshold: float | None,
+        spellings: Spellings | None = None,
+    ) -> None:
+        self.config, self.version, self.threshold, self.spellings = config, version, threshold, spellings or {}
         self._pyfunc = pyfunc
 
     @property
@@ -43,7 +57,10 @@ class ScoringModel:
         """
         if not features.num_rows:  # estimators reject tables without rows
             return np.empty(0), np.empty(0)
-        return self.read(np.asarray(self._pyfunc.predict(to_model_input(features, self.config))))
+        frame = to_model_input(features, self.config)
+        for name, spelt in self.spellings.items():
+            frame[name] = frame[name].replace(spelt)
+        return self.read(np.asarray(self._pyfunc.predict(frame)))
 
     def read(self, raw: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return ``(score, prediction)``, as `score` does, from the raw output of the version."""
@@ -53,6 +70,20 @@ class ScoringModel:
         score = raw[:, 1].astype(np.float64)
         assert self.threshold is not None
         return score, (score >= self.threshold).astype(np.float64)
+
+
+def trained_spellings(grid: ReferenceGrid) -> Spellings:
+    """Return what a version of an earlier release knows under another name than `keel.values` gives it; mostly nothing.
+
+    Such a version was trained on categories as they were written, such as ``True`` for ``true`` or ``3.0`` for ``3``.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for name in grid.features:
+        vocabulary = grid.column(name).vocabulary
+        spelt = {category_in(each): each for each in reversed(vocabulary) if category_in(each) != each}
+        if spelt := {read: each for read, each in spelt.items() if read not in vocabulary}:
+            found[name] = spelt
+    return found
 
 
 def require_features(config: ModelConfig, version: int, needed: Iterable[str]) -> None:
@@ -163,7 +194,7 @@ def _not_usable(config: ModelConfig, version: int, what: str, error: Exception) 
 
 
 def to_model_input(features: pa.Table, config: ModelConfig) -> pd.DataFrame:
-    """Return the features as the data frame that versions are trained on and score.
+    """Return the features as the data frame that versions are trained on and score, as `keel.values` reads them.
 
     Numeric features are float64, categorical ones pandas' str, both with NaN for missing values. Infinities become NaN
     too, because most estimators reject them and one in the training rows would fail every retrain. Grid and quality
@@ -172,18 +203,22 @@ def to_model_input(features: pa.Table, config: ModelConfig) -> pd.DataFrame:
     """
     import pandas as pd
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     columns: dict[str, Any] = {}
     for name, kind in config.features.items():
-        wanted = pa.float64() if kind == "numeric" else pa.string()
-        column = features[name] if name in features.column_names else pa.nulls(features.num_rows, wanted)
-        try:
-            cast = pc.cast(column, wanted)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise SchemaError(f"{config.model}: feature {name!r} cannot be read as {kind}: {error}") from error
-        values = (cast if isinstance(cast, pa.Array) else cast.combine_chunks()).to_numpy(zero_copy_only=False)
-        if kind == "numeric" and np.isinf(values).any():
-            values = np.where(np.isinf(values), np.nan, values)
+        column = read_column(features, name)
+        if column is None:
+            column = pa.nulls(features.num_rows)
+        if kind == "numeric":
+            values, invalid = read_numbers(column)
+            values = np.where(np.isinf(values), np.nan, values) if np.isinf(values).any() else values
+        else:
+            names, invalid = name_texts(column)
+            values = names.to_numpy(zero_copy_only=False)
+        if invalid is not None and invalid.any():
+            row = int(np.flatnonzero(invalid)[0])
+            raise SchemaError(
+                f"{config.model}: feature {name!r} cannot be read as {kind}: row {row} holds {str(column[row])[:60]!r}"
+            )
         columns[name] = values
     return pd.DataFrame(columns)

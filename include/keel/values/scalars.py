@@ -31,8 +31,7 @@ def number_in(text: str) -> float | None:
     try:
         return None if "_" in text else float(text)
     except ValueError:
-        word = text.strip().lower()
-        return float(word == "true") if word in ("true", "false") else None
+        return float(text.strip().lower() == "true") if is_truth(text) else None
 
 
 def number_of(value: object) -> float | None:
@@ -124,19 +123,15 @@ def identity_of(value: object) -> str:
     >>> identity_of(17), identity_of(17.0), identity_of("17.0"), identity_of("007")
     ('17', '17', '17', '007')
     """
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        if abs(float(value)) > EXACT:
-            raise ValueError(f"{value!r} is a number that lost digits on its way: send it as a text")
-        value = int(value)
-    elif isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
-        value = int(value)
+    value = _without_fraction(value)
     if isinstance(value, bool | np.bool_) or not isinstance(value, str | int | np.integer):
         raise ValueError(f"must be a text or a whole number, not {_kind(value)}")
     text = str(value)
-    if whole := _WHOLE.fullmatch(text):
-        text = "0" if whole[1] == "-0" else whole[1]
-    elif _ROUNDED.fullmatch(text):
-        raise ValueError(f"{text!r} is a number that lost digits on its way: send it as a text")
+    if "0" <= text[-1:] <= "9" and ("." in text or "+" in text):
+        if whole := _WHOLE.fullmatch(text):
+            text = "0" if whole[1] == "-0" else whole[1]
+        elif _ROUNDED.fullmatch(text):
+            raise ValueError(f"{text!r} is a number that lost digits on its way: send all its digits")
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
@@ -146,6 +141,48 @@ def identity_of(value: object) -> str:
     if "\x00" in text:
         raise ValueError("holds a NUL character, which PostgreSQL cannot store")
     return text
+
+
+def _without_fraction(value: object) -> object:
+    """Return a whole number as an int, and any other value as it is."""
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        if abs(float(value)) > EXACT:
+            raise ValueError(f"{value!r} is a number that lost digits on its way: send all its digits")
+        return int(value)
+    if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
+        return int(value)
+    return value
+
+
+def label_of(value: object, *, binary: bool) -> float:
+    """Return a label as a number. ValueError, with a predicate, for a value that the target cannot have.
+
+    binary: 0, 1, true or false, as numbers or texts. Otherwise any finite number, as a number or text.
+
+    >>> label_of("True", binary=True), label_of("1e3", binary=False)
+    (1.0, 1000.0)
+    """
+    number = number_of(value)
+    if binary:
+        if number is not None and number in (0, 1):
+            return number
+        raise ValueError(f"must be 0 or 1 (or true, false) for a binary target (got {_shown(value)})")
+    if number is None or isinstance(value, bool | np.bool_) or (isinstance(value, str) and is_truth(value)):
+        raise ValueError(f"must be a number (got {_shown(value)})")
+    if not isfinite(number):
+        raise ValueError(f"must be a finite number (got {_shown(value)})")
+    return number
+
+
+def is_truth(text: str) -> bool:
+    """Return whether a text is ``true`` or ``false``, in any case."""
+    return text.strip().lower() in ("true", "false")
+
+
+def _shown(value: object) -> str:
+    """Return a value for a message, shortened."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _kind(value: object) -> str:

@@ -7,8 +7,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-UTC_MICROSECONDS = pa.timestamp("us", tz="UTC")
-
 
 def to_micros(column: Any) -> Any:
     """Return timestamps with a zone as microseconds since 1970-01-01 UTC, int64. Nanoseconds are rounded down.
@@ -19,4 +17,4 @@ def to_micros(column: Any) -> Any:
     column = column.cast(pa.timestamp(column.type.unit, "UTC"))
     if column.type.unit == "ns":
         column = pc.floor_temporal(column, unit="microsecond")
-    return column.cast(UTC_MICROSECONDS).cast(pa.int64())
+    return column.cast(pa.timestamp("us", "UTC")).cast(pa.int64())

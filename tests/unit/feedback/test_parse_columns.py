@@ -91,7 +91,7 @@ def test_observed_at_defaults_to_now() -> None:
         ("id", ["a", None, "c"], "row 12, column 'request': must be of 1 to 1024 bytes"),
         ("id", ["a", "b", "c" * 1025], "row 13, column 'request': must be of 1 to 1024 bytes"),
         ("id", ["a", "b\x00", "c"], "row 12, column 'request': holds a NUL"),
-        ("id", [1.5, 2.5, 3.5], "column 'request': must be text or whole numbers, not double"),
+        ("id", [1.5, 2.5, 3.5], "row 11, column 'request': must be a text or a whole number, not a fraction"),
         ("label", ["1", "1", "late"], "row 13, column 'label': must be 0 or 1 .*got 'late'"),
         ("label", [0, 1, 2], "row 13, column 'label': must be 0 or 1 .*got 2"),
         ("label", [0.0, float("nan"), 1.0], "row 12, column 'label': is missing"),

@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from keel.errors import BadRequest, ConfigError, suggestion
 from keel.serving.api_keys import ApiKeys, Scope, keys_in
+from keel.serving.http.json_bodies import decode_strictly
 from keel.serving.http.json_requests import JSON, media_type, parse
 from keel.serving.http.middleware import RETRY_AFTER, RequestMiddleware, json_error
 from keel.serving.models.input_schema import shown
@@ -275,12 +276,7 @@ def _require_no_encoding(request: Request) -> None:
 def _read_json(request: Request, body: bytes) -> Any:
     _require_no_encoding(request)
     media_type(request.headers.get("content-type", ""), (JSON,))
-    try:
-        return msgspec.json.decode(body)
-    except RecursionError:
-        raise BadRequest("the JSON is nested too deeply", status=400) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest(f"the body is not JSON: {error}", status=400) from None
+    return decode_strictly(body)
 
 
 def _time(name: str, text: str | None) -> datetime | None:

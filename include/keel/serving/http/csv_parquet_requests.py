@@ -1,16 +1,17 @@
-"""CSV requests, read as MLflow reads them, and Parquet requests."""
+"""CSV and Parquet requests."""
 
 from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from keel.errors import BadRequest
 from keel.serving.http.parquet_pages import unpacked_size
-from keel.serving.models.input_schema import checked_features, require_columns, require_size
+from keel.serving.models.input_schema import renamings, require_columns, require_size
+from keel.values.columns import decoded, is_text, name_texts, plain
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,19 +22,16 @@ if TYPE_CHECKING:
 Columns = Mapping[str, Sequence[Any]]
 UNPACKED_BYTES = 2**26
 """Upper size of one Parquet file, unpacked; 10,000 rows of fifty numbers and texts take a tenth of it."""
-_WITH_POINT = re.compile(r"-?\d+\.0")
 
 
 def read_csv(body: bytes, inputs: Inputs) -> tuple[Columns, int]:
-    """Return the columns of a CSV file, as `pandas.read_csv` reads them for MLflow, and the number of rows.
+    """Return the columns of a CSV file as texts, and the number of rows. An empty field is a missing value.
 
-    Entities are read as text, as in `keel feedback`: 007 is not 7, and a number of twenty digits keeps all of them.
-    Only 12.0 becomes 12, because pandas writes whole numbers like that in a column with a missing value.
+    The texts NA, None and null are no missing values, as `pandas.read_csv` reads them for MLflow, but texts: a category
+    can have such a name, and a number cannot.
 
     Raises BadRequest with status 400 for bytes that are not CSV in UTF-8.
     """
-    import pandas as pd
-
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
@@ -43,30 +41,25 @@ def read_csv(body: bytes, inputs: Inputs) -> tuple[Columns, int]:
     try:
         lines = filter(_has_content, csv.reader(io.StringIO(text.removeprefix("\ufeff"))))
         names = next(lines, [])
+        same = renamings(names, inputs)
+        names = [same.get(name, name) for name in names]
         require_columns(names, inputs)
-        _require_whole_rows(len(names), lines)
-        kinds = {name: float if kind == "numeric" else object for name, kind in inputs.features.items()}
-        if inputs.entity_column is not None:
-            kinds.setdefault(inputs.entity_column, object)
-        try:
-            frame = pd.read_csv(io.StringIO(text), dtype=kinds)
-        except (ValueError, OverflowError) as error:
-            if isinstance(error, pd.errors.ParserError | pd.errors.EmptyDataError):
-                raise
-            frame = pd.read_csv(io.StringIO(text), dtype=object)
-            require_size(len(frame), inputs)
-            checked_features(_lists(frame, inputs), len(frame), inputs)  # raises an error that names the value
-            raise BadRequest(f"the CSV cannot be read: {error}", status=400) from None
-    except (csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        rows = list(islice(lines, inputs.max_rows))
+        size = _count_whole_rows(len(names), chain(rows, lines))
+    except csv.Error as error:
         raise BadRequest(f"the CSV cannot be read: {str(error).strip()}", status=400) from None
-    columns = _lists(frame, inputs)
-    if inputs.entity_column in columns:
-        columns[inputs.entity_column] = [_whole(value) for value in columns[inputs.entity_column]]
-    return columns, len(frame)
+    require_size(size, inputs)
+    values = zip(names, zip(*rows, strict=True), strict=True)
+    return {name: _fields(column, name, inputs) for name, column in values if name in inputs.used}, size
 
 
-def _whole(value: Any) -> Any:
-    return value.removesuffix(".0") if isinstance(value, str) and _WITH_POINT.fullmatch(value) else value
+def _fields(column: Sequence[str], name: str, inputs: Inputs) -> list[Any]:
+    if inputs.features.get(name) == "numeric" and name != inputs.entity_column and not any("_" in t for t in column):
+        try:
+            return [float(text) if text else None for text in column]  # as `keel.values` reads it, and faster
+        except ValueError:
+            pass
+    return [text or None for text in column]
 
 
 def _has_content(line: list[str]) -> bool:
@@ -74,11 +67,14 @@ def _has_content(line: list[str]) -> bool:
     return len(line) > 1 or bool(line and line[0].strip())
 
 
-def _require_whole_rows(columns: int, rows: Iterable[list[str]]) -> None:
-    """Raise BadRequest for a row of another length: pandas pads short rows and shifts the columns of long ones."""
+def _count_whole_rows(columns: int, rows: Iterable[list[str]]) -> int:
+    """Return the number of rows; BadRequest for a row that has not one value for each column."""
+    size = 0
     for row, values in enumerate(rows):
         if len(values) != columns:
             raise BadRequest(f"the CSV: row {row} has {len(values)} values for {columns} columns", status=400)
+        size += 1
+    return size
 
 
 def read_parquet(body: bytes, inputs: Inputs) -> tuple[Columns, int]:
@@ -90,16 +86,26 @@ def read_parquet(body: bytes, inputs: Inputs) -> tuple[Columns, int]:
         file = pq.ParquetFile(io.BytesIO(body))
         size = file.metadata.num_rows  # before anything is unpacked
         require_size(size, inputs)
-        names = file.schema_arrow.names
+        own = file.schema_arrow.names
+        same = renamings(own, inputs)
+        names = [same.get(name, name) for name in own]
         require_columns(names, inputs)
-        used = [name for name in names if name in inputs.used]
-        _require_plain(file, body, used)
+        used = {name: given for name, given in zip(names, own, strict=True) if name in inputs.used}
+        _require_plain(file, body, list(used.values()))
         # texts stay dictionary-encoded: a few bytes of a file can repeat a long text in every row
-        table = pq.ParquetFile(io.BytesIO(body), metadata=file.metadata, read_dictionary=used).read(columns=used)
+        read = list(used.values())
+        table = pq.ParquetFile(io.BytesIO(body), metadata=file.metadata, read_dictionary=read).read(columns=read)
         _require_unpacked_size(sum(map(_text_bytes, table.columns)))
-        return {name: table[name].to_pylist() for name in table.column_names}, size
+        return {name: _values(table[given], inputs.features.get(name)) for name, given in used.items()}, size
     except (pa.ArrowException, OSError) as error:
         raise BadRequest(f"the Parquet file cannot be read: {error}", status=400) from None
+
+
+def _values(column: pa.ChunkedArray, kind: str | None) -> list[Any]:
+    """Return numbers as they are, and categories by their names, which depend on Arrow's type."""
+    if kind == "categorical":
+        return name_texts(plain(column))[0].to_pylist()
+    return decoded(column).to_pylist()
 
 
 def _require_plain(file: pq.ParquetFile, body: bytes, used: Sequence[str]) -> None:
@@ -109,9 +115,8 @@ def _require_plain(file: pq.ParquetFile, body: bytes, used: Sequence[str]) -> No
     for name in used:
         kind = file.schema_arrow.field(name).type
         kind = kind.value_type if types.is_dictionary(kind) else kind
-        if not (
-            types.is_primitive(kind) or types.is_null(kind) or types.is_string(kind) or types.is_large_string(kind)
-        ):
+        is_number = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
+        if not (is_number or types.is_boolean(kind) or types.is_null(kind) or is_text(kind)):
             raise BadRequest(f"column {name!r} is of type {str(kind)[:60]}; send numbers and texts")
     groups = (file.metadata.row_group(group) for group in range(file.metadata.num_row_groups))
     chunks = (group.column(column) for group in groups for column in range(group.num_columns))
@@ -143,7 +148,3 @@ def _text_bytes(column: pa.ChunkedArray) -> int:
         if isinstance(chunk, pa.DictionaryArray) and len(chunk.dictionary):
             total += pc.sum(pc.binary_length(chunk.dictionary).cast(pa.int64()).take(chunk.indices)).as_py() or 0
     return total
-
-
-def _lists(frame: Any, inputs: Inputs) -> dict[str, list[Any]]:
-    return {name: frame[name].tolist() for name in frame.columns if name in inputs.used}

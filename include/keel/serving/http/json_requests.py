@@ -1,27 +1,27 @@
 """Parsing of requests: MLflow's scoring protocol (four JSON forms, CSV, Parquet) and the key ``keel``.
 
 This module parses JSON itself: MLflow's parser takes milliseconds and cannot name the place of an error. The values are
-those of MLflow's parser; `tests/unit/serving/http/test_json_requests.py` compares the two. Keel rejects some requests
-that MLflow accepts: rows of unequal length, a column named twice, a number in a categorical column, infinities.
+those of MLflow's parser, which `tests/unit/serving/http/test_json_requests.py` compares, except where that one gives a
+value another meaning by the form it comes in: see docs/values.md. Keel rejects some requests that MLflow accepts: rows
+of unequal length, a column or key named twice, infinities.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from keel.errors import BadRequest, suggestion
 from keel.serving.http.csv_parquet_requests import read_csv, read_parquet
+from keel.serving.http.json_bodies import decode
 from keel.serving.http.row_ids import identify
 from keel.serving.models.input_schema import (
     COMPARED,
     SHOWN,
     Rows,
     checked_features,
+    renamings,
     require_columns,
     require_size,
     shown,
@@ -86,33 +86,9 @@ def media_type(content_type: str, kinds: tuple[str, ...] = (JSON, CSV, PARQUET))
 def _decoded(body: bytes) -> dict[str, Any]:
     if not body.strip():
         raise BadRequest(f"the body is empty: send an object with one of {', '.join(FORMS)}", status=400)
-    try:
-        payload = msgspec.json.decode(body)
-    except RecursionError:
-        raise BadRequest("the JSON is nested too deeply", status=400) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        payload = _decode_like_python(body)
+    payload = decode(body)
     if not isinstance(payload, dict):
         raise BadRequest(f"the JSON must be an object with one of {', '.join(FORMS)}, not {shown(payload)}", status=400)
-    return payload
-
-
-def _decode_like_python(body: bytes) -> Any:
-    """Decode non-standard JSON that MLflow accepts, such as NaN; an error names the place."""
-    try:
-        payload = json.loads(body)
-        json.dumps(payload, ensure_ascii=False).encode()  # Python accepts half a surrogate pair, which no store accepts
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno} (character {error.pos})"
-        raise BadRequest(f"malformed JSON: {error.msg}: {place}", status=400) from None
-    except UnicodeDecodeError as error:
-        raise BadRequest(f"the JSON is not UTF-8: byte {error.start}", status=400) from None
-    except UnicodeEncodeError:
-        raise BadRequest("the JSON contains half a surrogate pair, which is not text", status=400) from None
-    except RecursionError:
-        raise BadRequest("the JSON is nested too deeply", status=400) from None
-    except ValueError as error:  # a number of more digits than Python reads
-        raise BadRequest(f"malformed JSON: {error}", status=400) from None
     return payload
 
 
@@ -138,6 +114,8 @@ def _split(value: Any, inputs: Inputs) -> tuple[Columns, int]:
         raise BadRequest("dataframe_split: columns and data must be lists", status=400)
     if not all(isinstance(name, str | int | float) for name in names):
         raise BadRequest("dataframe_split.columns: names must be texts", status=400)
+    same = renamings(names, inputs)
+    names = [same.get(name, name) for name in names] if same else names
     require_columns(names, inputs)
     require_size(len(data), inputs)
     if len(names) == 1 and not any(isinstance(row, list) for row in data):
@@ -162,8 +140,20 @@ def _records(value: Any, inputs: Inputs, form: str = "dataframe_records") -> tup
         if type(record) is not dict:
             raise BadRequest(f"{form}: row {row} is {shown(record)}, not an object", status=400)
     present = value[0].keys() if len(value) == 1 else set().union(*value)
+    if same := renamings(present, inputs):
+        value = [_renamed(record, same) for record in value]
+        present = set().union(*value)
     require_columns(list(present), inputs)
     return {name: [record.get(name) for record in value] for name in inputs.used if name in present}, len(value)
+
+
+def _renamed(record: dict[str, Any], same: Mapping[str, str]) -> dict[str, Any]:
+    if not same:
+        return record
+    found = {same.get(key, key): value for key, value in record.items()}
+    if len(found) < len(record):
+        raise BadRequest(f"{shown(next(iter(same)))} appears twice, with its accents in two encodings", status=400)
+    return found
 
 
 def _instances(value: Any, inputs: Inputs) -> tuple[Columns, int]:
@@ -186,6 +176,7 @@ def _tensors(value: Any, inputs: Inputs, form: str) -> tuple[Columns, int]:
         return {next(iter(inputs.required)): value}, len(value)
     if not isinstance(value, dict):
         return _records(value, inputs, form)
+    value = _renamed(value, renamings(value, inputs))
     require_columns(list(value), inputs)
     lengths = {len(values) for name, values in value.items() if isinstance(values, list) and name in inputs.used}
     if len(lengths) > 1:

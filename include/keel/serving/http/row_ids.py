@@ -77,18 +77,13 @@ def _entities(given: list[Any] | None, columns: Mapping[str, Sequence[Any]], inp
     if inputs.entity_column is None or inputs.entity_column not in columns:
         return None
     return [
-        None if _is_missing(e) else as_identity(_whole(e), f"column {inputs.entity_column!r}, row {row}")
+        None if _is_missing(e) else as_identity(e, f"column {inputs.entity_column!r}, row {row}")
         for row, e in enumerate(columns[inputs.entity_column])
     ]
 
 
 def _is_missing(value: Any) -> bool:
     return value is None or value != value
-
-
-def _whole(value: Any) -> Any:
-    """Return 12 for 12.0, which a CSV or a column with missing values makes of a whole number."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _times(given: list[Any], now: list[int], first: int, inputs: Inputs) -> list[int]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
 from functools import cached_property
-from math import isnan
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keel.errors import BadRequest
+from keel.values.names import as_configured
+from keel.values.scalars import category_in, category_of, number_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +28,10 @@ SHOWN = 10
 """How many names an error lists. A request may contain any number of them."""
 COMPARED = 100
 """How many of a request's names are searched for a misspelling. Comparing a million takes a minute."""
+
+_PLAIN = frozenset({float, int, bool, type(None)})
+"""Types that numpy turns into float64 as `keel.values` does, many at once. It would also read the text 1_000."""
+_MISSING_WORDS = frozenset({"", "na", "n/a", "<na>", "nat", "null", "none", "#n/a", "-", "?"})
 
 
 @dataclass(frozen=True)
@@ -105,6 +112,14 @@ class Features:
         texts = {name: [values[row] for row in picked] for name, values in self.texts.items()}
         return Features(self.names, self.numbers[:, rows], texts, self.absent)
 
+    def spelt(self, spellings: Mapping[str, Mapping[str, str]]) -> Features:
+        """Return the rows with categories under the names that an earlier release trained a version on."""
+        texts = dict(self.texts)
+        for name, spelt in spellings.items():
+            if name in texts:
+                texts[name] = [text if text is None else spelt.get(text, text) for text in texts[name]]
+        return Features(self.names, self.numbers, texts, self.absent)
+
     def to_frame(self, needed: Sequence[str]) -> pd.DataFrame:
         """Return the columns that a version needs, equal to those of `keel.registry.scoring_model.to_model_input`."""
         import pandas as pd
@@ -154,6 +169,11 @@ def require_size(size: int, inputs: Inputs) -> None:
         )
 
 
+def renamings(names: Iterable[object], inputs: Inputs) -> Mapping[str, str]:
+    """Return the columns whose accents are encoded in another way than in the configuration, with their names there."""
+    return as_configured(names, inputs.used)
+
+
 def require_columns(names: Sequence[Any], inputs: Inputs) -> None:
     """Raise `BadRequest` for columns that a version needs and the request lacks, or that it has twice."""
     present = set(names)
@@ -171,10 +191,10 @@ def require_columns(names: Sequence[Any], inputs: Inputs) -> None:
 
 
 def checked_features(columns: Mapping[str, Sequence[Any]], size: int, inputs: Inputs) -> Features:
-    """Return the validated features in ``columns``, each of ``size`` decoded values.
+    """Return the validated features in ``columns``, each of ``size`` decoded values, as `keel.values` reads them.
 
-    A number is a JSON number, true or false (1, 0), or a text that parses as a number, as for MLflow. A category is a
-    text. Null and NaN are missing values.
+    A number is a JSON number, true or false (1, 0), or a text that names one of these. A category is a text, a number,
+    true or false. Null and NaN are missing values.
 
     Raises
     ------
@@ -185,11 +205,11 @@ def checked_features(columns: Mapping[str, Sequence[Any]], size: int, inputs: In
     absent = inputs.features.keys() - columns.keys()
     missing = (None,) * size if absent else ()
     raw = [columns.get(name, missing) for name in inputs.numeric]
-    try:
-        numbers = np.array(raw, dtype=np.float64) if raw else np.empty((0, size))
-    except (ValueError, TypeError, OverflowError):
-        numbers = None
-    if numbers is None or numbers.ndim != 2:  # lists of equal length instead of numbers give a third dimension
+    numbers = None
+    if _PLAIN.issuperset(chain.from_iterable(map(type, values) for values in raw)):
+        with suppress(OverflowError):
+            numbers = np.array(raw, dtype=np.float64) if raw else np.empty((0, size))
+    if numbers is None:
         numbers = _one_by_one(raw, inputs)
     if not np.isfinite(numbers).all():
         _reject_infinities(numbers, inputs)
@@ -198,7 +218,7 @@ def checked_features(columns: Mapping[str, Sequence[Any]], size: int, inputs: In
 
 
 def _one_by_one(raw: Sequence[Sequence[Any]], inputs: Inputs) -> NDArray[np.float64]:
-    """Parse value by value to name the one that is not a number."""
+    """Read value by value: texts, and to name the one that is not a number."""
     return np.array(
         [
             [_number(value, name, row) for row, value in enumerate(values)]
@@ -208,14 +228,12 @@ def _one_by_one(raw: Sequence[Sequence[Any]], inputs: Inputs) -> NDArray[np.floa
 
 
 def _number(value: Any, name: str, row: int) -> float:
-    if value is None:
-        return float("nan")
-    if isinstance(value, bool | int | float | str):
-        try:
-            return float(value)
-        except (ValueError, OverflowError):
-            pass
-    raise BadRequest(f"column {name!r}, row {row}: {shown(value)} is not a number")
+    number = number_of(value)
+    if number is None:
+        means_missing = isinstance(value, str) and value.strip().lower() in _MISSING_WORDS
+        hint = "; send null, in CSV an empty field, for a missing value" if means_missing else ""
+        raise BadRequest(f"column {name!r}, row {row}: {shown(value)} is not a number{hint}")
+    return number
 
 
 def _reject_infinities(numbers: NDArray[np.float64], inputs: Inputs) -> None:
@@ -229,18 +247,17 @@ def _reject_infinities(numbers: NDArray[np.float64], inputs: Inputs) -> None:
 
 
 def _texts(name: str, values: Sequence[Any]) -> list[str | None]:
-    kinds = set(map(type, values))
-    if kinds <= {str, type(None)}:
-        return list(values)
-    texts: list[str | None] = []
-    for row, value in enumerate(values):
-        if value is None or isinstance(value, str):
-            texts.append(value)
-        elif isinstance(value, float) and isnan(value):
-            texts.append(None)
-        else:
-            raise BadRequest(f"column {name!r}, row {row}: {shown(value)} is not a text, but the column is categorical")
-    return texts
+    try:
+        return [category_in(value) if type(value) is str else category_of(value) for value in values]
+    except ValueError:
+        row, value = next((row, value) for row, value in enumerate(values) if not _is_category(value))
+        raise BadRequest(
+            f"column {name!r}, row {row}: {shown(value)} is no category; send a text, a number, true or false"
+        ) from None
+
+
+def _is_category(value: Any) -> bool:
+    return value is None or isinstance(value, str | bool | int | float)
 
 
 def shown(value: object) -> str:

@@ -120,7 +120,7 @@ class ServedVersion:
         """
         name, size = f"{self.model.config.model}: version {self.number}", features.rows
         try:
-            raw = self.predict(features)
+            raw = self.predict(features.spelt(self.model.spellings) if self.model.spellings else features)
             rows = _to_json(raw)
             score, prediction = self.model.read(np.asarray(raw))
         except Exception as error:

@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from keel.errors import SchemaError
+from keel.values.columns import decoded, identities, name_texts, read_numbers
+from keel.values.scalars import identity_of
+from keel.values.times import to_micros
 
 UTC_MICROSECONDS = pa.timestamp("us", tz="UTC")
-# PostgreSQL cannot index a text much longer than 2,700 bytes
-LONGEST_ID = 1024
 # years 1 to 9999, the range of a datetime
 _FIRST_TIME, _LAST_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999
 
@@ -34,27 +35,25 @@ def take(table: pa.Table, name: str) -> pa.Array:
         raise SchemaError(
             f"the table has {len(found)} columns named {name!r}, one is needed; it has {', '.join(table.column_names)}"
         )
-    column = table.column(found[0])
-    flat = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-    if isinstance(flat, pa.ChunkedArray):
-        flat = pa.concat_arrays(flat.chunks) if flat.num_chunks else pa.array([], flat.type)
-    if isinstance(flat, pa.ExtensionArray):
-        flat = flat.storage
-    return flat.dictionary_decode() if isinstance(flat, pa.DictionaryArray) else flat
+    return decoded(table.column(found[0]))
 
 
 def to_ids(table: pa.Table) -> pa.Array:
     """Return the ids as strings; SchemaError for null, empty, overlong or non-text ids."""
-    ids = take(table, "id")
-    if not (is_text(ids.type) or pa.types.is_integer(ids.type)):
-        raise SchemaError(f"column 'id' must be text or whole numbers, not {ids.type}")
-    ids = refuse_nulls(ids.cast(pa.string()), "id")
-    lengths = pc.min_max(pc.binary_length(ids)).as_py()
-    if len(ids) and (lengths["min"] < 1 or lengths["max"] > LONGEST_ID):
-        raise SchemaError(f"column 'id' has an empty id, or one longer than {LONGEST_ID} bytes")
-    if pc.any(pc.match_substring(ids, "\x00")).as_py():
-        raise SchemaError("column 'id' has an id with a NUL character, which PostgreSQL cannot store")
-    return ids
+    return refuse_nulls(to_identities(take(table, "id"), "id"), "id")
+
+
+def to_identities(column: pa.Array, name: str) -> pa.Array:
+    """Return ids or entities as strings, null for null and NaN; SchemaError that names the first that is neither."""
+    texts, wrong = identities(column)
+    if wrong is None:
+        return texts
+    value = column[wrong].as_py()
+    try:
+        reason = f"holds {identity_of(value)!r}"
+    except ValueError as error:
+        reason = str(error)
+    raise SchemaError(f"column {name!r}, row {wrong}: {reason}")
 
 
 def to_times(table: pa.Table, name: str) -> pa.Array:
@@ -69,8 +68,7 @@ def to_times(table: pa.Table, name: str) -> pa.Array:
         raise SchemaError(f"column {name!r} has no time zone; say which: pc.assume_timezone(column, 'UTC')")
     refuse_nulls(times, name)
     try:
-        micros = pc.floor_temporal(times, unit="microsecond") if times.type.unit == "ns" else times
-        micros = micros.cast(pa.timestamp("us", tz=times.type.tz)).cast(pa.int64())
+        micros = to_micros(times)
     except pa.ArrowInvalid:
         raise SchemaError(f"column {name!r} has times that no microsecond timestamp can hold") from None
     if len(micros):
@@ -101,79 +99,43 @@ def refuse_nulls(column: pa.Array, name: str) -> pa.Array:
     return column
 
 
-def to_kind(column: pa.Array, kind: str) -> Cast:
-    """Return the column in the stored type of the kind: float64 for numeric, string for categorical."""
+def to_kind(column: pa.Array, kind: str, name: str = "") -> Cast:
+    """Return the column in the stored type of the kind: float64 for numeric, string for categorical and ``entity``."""
+    if name == "entity":
+        return to_entities(column)
     return to_numeric(column) if kind == "numeric" else to_text(column)
 
 
 def to_numeric(column: pa.Array) -> Cast:
-    """Return float64: NaN is missing, infinities stay, numbers in text are parsed, other values are invalid."""
-    kind = column.type
-    if is_text(kind):
-        return parse_numbers(column)
-    if pa.types.is_null(kind):
-        return Cast(pa.nulls(len(column), pa.float64()), {})
-    if (
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_decimal(kind)
-    ):
-        return Cast(without_nan(column.cast(pa.float64(), safe=False)), {})
-    return Cast(pa.nulls(len(column), pa.float64()), raw_texts(column))
+    """Return float64 as `keel.values` reads it: NaN is missing, infinities stay, what is no number is invalid."""
+    values, invalid = read_numbers(column)
+    return Cast(pa.array(values, pa.float64(), from_pandas=True), raw_texts(column, invalid))
 
 
-def parse_numbers(column: pa.Array) -> Cast:
-    """Return texts as numbers. Each distinct text is parsed once."""
-    encoded = column.cast(pa.string()).dictionary_encode()
-    texts = encoded.dictionary.to_pylist()
-    parsed = [number(text) for text in texts]
-    values = pa.array([None if n is None else n for n in parsed], pa.float64()).take(encoded.indices)
-    wrong = pa.array([n is None for n in parsed], pa.bool_()).take(encoded.indices)
-    rows = np.flatnonzero(wrong.fill_null(False).to_numpy(zero_copy_only=False))
-    invalid = {int(row): texts[encoded.indices[row].as_py()] for row in rows}
-    return Cast(without_nan(values), invalid)
-
-
-def number(text: str) -> float | None:
-    """Return the number in a text, or None. Python's underscores between digits are not allowed.
-
-    >>> number(" 1.5 "), number("-inf"), number("1_000"), number("twelve")
-    (1.5, -inf, None, None)
-    """
-    try:
-        return None if "_" in text else float(text)
-    except ValueError:
-        return None
+def to_entities(column: pa.Array) -> Cast:
+    """Return entities by the texts that `keel.values` gives them; as categories if one of them is no entity."""
+    texts, wrong = identities(column)
+    return Cast(texts, {}) if wrong is None else to_text(column)
 
 
 def to_text(column: pa.Array) -> Cast:
-    """Return strings. A text with a NUL character is invalid, because PostgreSQL cannot store it."""
-    kind = column.type
-    if pa.types.is_null(kind):
-        return Cast(pa.nulls(len(column), pa.string()), {})
-    if pa.types.is_floating(kind):
-        column = without_nan(column.cast(pa.float64()))
-    try:
-        texts = column.cast(pa.string())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return Cast(pa.nulls(len(column), pa.string()), raw_texts(column))
+    """Return categories by the names that `keel.values` gives them; what has none is invalid.
+
+    So is a text with a NUL character, because PostgreSQL cannot store it.
+    """
+    texts, invalid = name_texts(column)
     unfit = pc.match_substring(texts, "\x00").fill_null(False)
-    if not pc.any(unfit).as_py():
-        return Cast(texts, {})
-    rows = np.flatnonzero(unfit.to_numpy(zero_copy_only=False))
-    invalid = {int(row): texts[row].as_py() for row in rows}
-    return Cast(pc.if_else(unfit, pa.scalar(None, pa.string()), texts), invalid)
+    if pc.any(unfit).as_py():
+        mask = unfit.to_numpy(zero_copy_only=False)
+        invalid = mask if invalid is None else invalid | mask
+        texts = pc.if_else(unfit, pa.scalar(None, pa.string()), texts)
+    return Cast(texts, raw_texts(column, invalid))
 
 
-def without_nan(values: pa.Array) -> pa.Array:
-    """Return float64 with null in place of NaN."""
-    return pa.array(values.to_numpy(zero_copy_only=False), pa.float64(), from_pandas=True)
-
-
-def raw_texts(column: pa.Array) -> dict[int, str]:
-    """Return the text of each value that is not null, by row."""
-    return {row: str(value) for row, value in enumerate(column.to_pylist()) if value is not None}
+def raw_texts(column: pa.Array, rows: np.ndarray[tuple[int], np.dtype[np.bool_]] | None) -> dict[int, str]:
+    """Return the text of each value in the marked rows, by row."""
+    marked = [] if rows is None else np.flatnonzero(rows).tolist()
+    return {row: str(column[row].as_py()) for row in marked}
 
 
 def first_occurrences(ids: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
@@ -243,8 +205,3 @@ def with_raw_values(table: pa.Table, notes: list[dict[str, str]]) -> pa.Table:
 def as_text(value: float | str | None) -> str | None:
     """Return a stored value as text that parses back to the same value."""
     return repr(value) if isinstance(value, float) else value
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Return whether a type is text."""
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))

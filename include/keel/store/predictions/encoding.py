@@ -13,6 +13,7 @@ from keel.errors import SchemaError
 from keel.store.predictions import casting
 from keel.store.predictions.layout import ALLOCATION, EXPERIMENT, OUTPUTS, Layout
 from keel.store.predictions.packing import NUMBERS, PACKED, pack, unpack
+from keel.values.names import as_configured
 
 if TYPE_CHECKING:
     from keel.config import FeatureKind
@@ -50,6 +51,7 @@ def encode(table: pa.Table, layout: Layout) -> tuple[pa.Table, AppendResult]:
     """
     if not isinstance(table, pa.Table):
         raise SchemaError(f"predictions must be a pyarrow Table, not {type(table).__name__}")
+    table = _under_configured_names(table, layout)
     names = set(table.column_names)
     missing = [name for name in layout.kinds if name not in names]
     kinds = {**OPTIONAL, **layout.kinds}
@@ -57,7 +59,9 @@ def encode(table: pa.Table, layout: Layout) -> tuple[pa.Table, AppendResult]:
     if table.num_rows == 0:
         return table.select([]), AppendResult(0, 0, missing, extra)
     del kinds[SHADOW]
-    casts = {name: casting.to_kind(casting.take(table, name), kind) for name, kind in kinds.items() if name in names}
+    casts = {
+        name: casting.to_kind(casting.take(table, name), kind, name) for name, kind in kinds.items() if name in names
+    }
     size = table.num_rows
     columns = {
         "id": casting.to_ids(table),
@@ -73,6 +77,12 @@ def encode(table: pa.Table, layout: Layout) -> tuple[pa.Table, AppendResult]:
     first = casting.first_occurrences(columns["id"])
     rows = rows if first.all() else rows.filter(pa.array(first))
     return pack(rows, layout.slots, layout.kinds), AppendResult(0, size, missing, extra, invalid)
+
+
+def _under_configured_names(table: pa.Table, layout: Layout) -> pa.Table:
+    """Return the table with the features' names as configured, whichever way their accents are encoded."""
+    found = as_configured(table.column_names, layout.kinds)
+    return table.rename_columns([found.get(name, name) for name in table.column_names]) if found else table
 
 
 def empty(kind: FeatureKind, size: int) -> pa.Array:

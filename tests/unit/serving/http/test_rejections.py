@@ -70,7 +70,7 @@ def test_scoring_error_shows_values_to_the_client_but_not_in_the_log(caplog):
     features = Features((), np.empty((0, 1)), {"colour": [SECRET]})
     config = SimpleNamespace(model="toy", features={"colour": "categorical"}, target=SimpleNamespace(kind="binary"))
     broken = object.__new__(ServedVersion)
-    broken.model, broken.number = SimpleNamespace(config=config), 7
+    broken.model, broken.number = SimpleNamespace(config=config, spellings={}), 7
     broken.predict = lambda rows: estimator.transform([rows.texts["colour"]])
     with pytest.raises(ScoringFailed) as caught:
         broken.score(features)

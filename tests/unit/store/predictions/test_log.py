@@ -142,7 +142,6 @@ def test_numeric_feature_accepts_any_number_type(log: PredictionLog, column: Any
     ("column", "kept"),
     [
         (pa.array([[1], None]), "[1]"),
-        (pa.array([datetime(2024, 1, 1), None]), "2024-01-01 00:00:00"),  # noqa: DTZ001
         (pa.array([b"\xff", None]), "b'\\xff'"),
         (pa.array([{"a": 1}, None]), "{'a': 1}"),
     ],
@@ -203,10 +202,10 @@ def test_nanoseconds_are_cut_off_downwards_before_1970_too(log: PredictionLog) -
     ("columns", "says"),
     [
         ({"id": pa.array(["a", None])}, "'id' has 1 null.*row 1"),
-        ({"id": pa.array(["a", ""])}, "'id' has an empty id"),
-        ({"id": pa.array(["a", "x" * 1025])}, "'id'.*longer than 1024 bytes"),
+        ({"id": pa.array(["a", ""])}, "'id', row 1: must be of 1 to 1024 bytes .has 0."),
+        ({"id": pa.array(["a", "x" * 1025])}, "'id', row 1: must be of 1 to 1024 bytes .has 1025."),
         ({"id": pa.array(["a", "b\x00"])}, "'id'.*NUL"),
-        ({"id": pa.array([0.5, 1.5])}, "'id' must be text or whole numbers, not double"),
+        ({"id": pa.array([0.5, 1.5])}, "'id', row 0: must be a text or a whole number, not a fraction"),
         ({"id": ...}, "0 columns named 'id'"),
         ({"time": ...}, "0 columns named 'time'"),
         ({"time": pa.array([NOON, None], MICROSECONDS)}, "'time' has 1 null.*row 1"),
