@@ -151,7 +151,7 @@ def parse_uniform(records: Sequence[Any], config: ModelConfig, now: datetime) ->
     except (TypeError, ValueError, OverflowError):
         return None
     ids = prediction_ids(config.model, names, times["time"]) if "time" in times else names
-    return _table(ids, [float(label) for label in labels], times.get("observed_at", [to_micros(now)] * len(ids)))
+    return _table(ids, [float(label) + 0.0 for label in labels], times.get("observed_at", [to_micros(now)] * len(ids)))
 
 
 def _plain_texts(names: list[Any]) -> bool:

@@ -214,7 +214,8 @@ def to_model_input(features: pa.Table, config: ModelConfig) -> pd.DataFrame:
             values = np.where(np.isinf(values), np.nan, values) if np.isinf(values).any() else values
         else:
             names, invalid = name_texts(column)
-            values = names.to_numpy(zero_copy_only=False)
+            # The type is explicit, so that a column with only missing values has it, too.
+            values = pd.array(names.to_numpy(zero_copy_only=False), dtype="str")
         if invalid is not None and invalid.any():
             row = int(np.flatnonzero(invalid)[0])
             raise SchemaError(

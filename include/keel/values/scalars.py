@@ -128,9 +128,10 @@ def identity_of(value: object) -> str:
         raise ValueError(f"must be a text or a whole number, not {_kind(value)}")
     text = str(value)
     if "0" <= text[-1:] <= "9" and ("." in text or "+" in text):
-        if whole := _WHOLE.fullmatch(text):
-            text = "0" if whole[1] == "-0" else whole[1]
-        elif _ROUNDED.fullmatch(text):
+        whole = _WHOLE.fullmatch(text)
+        if whole and len(whole[1]) <= 17 and abs(int(whole[1])) <= EXACT:
+            text = str(int(whole[1]))
+        elif whole or _ROUNDED.fullmatch(text):
             raise ValueError(f"{text!r} is a number that lost digits on its way: send all its digits")
     try:
         size = len(text.encode())
@@ -165,13 +166,13 @@ def label_of(value: object, *, binary: bool) -> float:
     number = number_of(value)
     if binary:
         if number is not None and number in (0, 1):
-            return number
+            return abs(number)  # not -0.0
         raise ValueError(f"must be 0 or 1 (or true, false) for a binary target (got {_shown(value)})")
     if number is None or isinstance(value, bool | np.bool_) or (isinstance(value, str) and is_truth(value)):
         raise ValueError(f"must be a number (got {_shown(value)})")
     if not isfinite(number):
         raise ValueError(f"must be a finite number (got {_shown(value)})")
-    return number
+    return number + 0.0  # turns -0.0 into 0.0
 
 
 def is_truth(text: str) -> bool:
