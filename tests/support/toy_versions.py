@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from keel import deployments
 from keel.deployments.history import Status
 from keel.ledger import entries as ledger
 from keel.registry.pin import Pin
+from keel.registry.registry import Registry
 from keel.training.training import Split, TrainingRows, train
 from tests.support.toy import DAY, START, toy_config, toy_rows
 
@@ -36,10 +40,12 @@ def register(store, registry, config, candidate, *, now, key=None):
     """Register a candidate as the loop does: in MLflow, then its checksums and its status in the ledger."""
     tags = {**candidate.tags, **({"keel.training_key": key} if key else {})}
     version = registry.register(config, replace(candidate, tags=tags), run_name="retrain")
-    artifacts = {
-        "version": version.version, "run_id": version.run_id,
-        "files": registry.digests(version.model, version.version),
-    }  # fmt: skip
+    return record(store, version, registry.digests(version.model, version.version), now=now)
+
+
+def record(store, version, digests, *, now):
+    """Write a version's checksums and its status to the ledger, and return its number."""
+    artifacts = {"version": version.version, "run_id": version.run_id, "files": digests}
     deployments.append(
         store, version.model, actor="tests", action=ledger.Action.REGISTER, now=now,
         body={"artifacts": artifacts, "evidence": {"sentence": "registered", "tags": dict(version.tags)}},
@@ -60,3 +66,50 @@ def files_of(registry, version, model="toy") -> dict[str, Path]:
 
 def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+class PreparedRegistry:
+    """An MLflow with the same candidate registered up to ``most`` times.
+
+    Each test gets it back with as many of the versions as it needs, their files included. That takes a tenth of the
+    time of registering them.
+    """
+
+    def __init__(self, folder: Path, config, candidate, most: int) -> None:
+        self.folder = folder / "mlflow"
+        self.tracking_uri = f"sqlite:///{self.folder / 'mlflow.db'}"
+        self._saved = folder / "saved"
+        self.folder.mkdir()
+        registry = self.open()
+        registry.versions(config.model)  # creates the database
+        self._copy(self.folder, self._saved / "0")
+        self._versions = []
+        for number in range(1, most + 1):
+            version = registry.register(config, candidate, run_name="retrain")
+            self._versions.append((version, registry.digests(config.model, version.version)))
+            self._copy(self.folder, self._saved / str(number))
+
+    @property
+    def artifacts(self) -> Path:
+        return self.folder / "artifacts"
+
+    def open(self, **options) -> Registry:
+        return Registry(self.tracking_uri, artifacts=self.artifacts, **options)
+
+    def restore(self, number: int):
+        """Put MLflow back to when it had this many versions. Return them, each with its files' digests."""
+        self._copy(self._saved / str(number), self.folder)
+        return self._versions[:number]
+
+    @staticmethod
+    def _copy(source: Path, target: Path) -> None:
+        """Copy database and files. MLflow keeps its connections, so the database is replaced by SQLite itself."""
+        target.mkdir(parents=True, exist_ok=True)
+        with (
+            closing(sqlite3.connect(source / "mlflow.db")) as there,
+            closing(sqlite3.connect(target / "mlflow.db")) as here,
+        ):
+            there.backup(here)
+        shutil.rmtree(target / "artifacts", ignore_errors=True)
+        if (source / "artifacts").exists():
+            shutil.copytree(source / "artifacts", target / "artifacts")

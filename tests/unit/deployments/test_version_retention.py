@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -24,7 +23,7 @@ from keel.registry.registry import Registry
 from tests.support.cheap_versions import with_production
 from tests.support.paths import PROJECT
 from tests.support.toy import DAY, toy_config
-from tests.support.toy_versions import files_of, register, toy_candidate
+from tests.support.toy_versions import PreparedRegistry, files_of, record, register, toy_candidate
 
 CONFIG = toy_config(promotion={"keep_versions": "30d"})
 REGISTERED = datetime.now(UTC)
@@ -39,22 +38,20 @@ def candidate():
 
 
 @pytest.fixture(scope="module")
-def empty_mlflow(tmp_path_factory):
-    """An MLflow's database without anything in it, to copy: making one takes seconds."""
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    Registry(f"sqlite:///{path}").versions("toy")
-    return path
+def prepared(tmp_path_factory, candidate):
+    return PreparedRegistry(tmp_path_factory.mktemp("prepared"), CONFIG, candidate, most=8)
 
 
 @pytest.fixture
-def registry(store, empty_mlflow, tmp_path):
-    shutil.copy(empty_mlflow, tmp_path / "mlflow.db")
-    place = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    return Registry(place, artifacts=tmp_path / "artifacts", pin=LedgerPins(store))
+def registry(store, prepared):
+    """A registry without versions; `add` brings those that the test needs."""
+    prepared.restore(0)
+    return prepared.open(pin=LedgerPins(store))
 
 
-def add(store, registry, candidate, number=1):
-    return [register(store, registry, CONFIG, candidate, now=REGISTERED) for _ in range(number)]
+def add(store, prepared, number=1):
+    """Give the empty registry this many versions, registered in the ledger."""
+    return [record(store, version, digests, now=REGISTERED) for version, digests in prepared.restore(number)]
 
 
 def move(store, registry, status, version, *, at=REGISTERED):
@@ -84,13 +81,13 @@ def rows(store):
     return [(e.action, e.body["evidence"]["version"]) for e in ledger.entries(store, "toy", "delete_version")]
 
 
-def left(tmp_path):
+def left(prepared):
     """The files of the artifact store."""
-    return sorted(path for path in (tmp_path / "artifacts").rglob("*") if path.is_file())
+    return sorted(path for path in prepared.artifacts.rglob("*") if path.is_file())
 
 
-def test_prune_deletes_only_expired_versions_that_are_not_deployed(store, registry, candidate):
-    add(store, registry, candidate, 8)
+def test_prune_deletes_only_expired_versions_that_are_not_deployed(store, registry, prepared):
+    add(store, prepared, 8)
     deploy(store, registry, production=1, staging=2, previous=3)
     for version, status in {4: "archived", 5: "rejected", 6: "quarantined", 7: "candidate"}.items():
         move(store, registry, Status(status), version)
@@ -114,12 +111,12 @@ def test_prune_deletes_only_expired_versions_that_are_not_deployed(store, regist
     assert not deployments.sync_pending(store, "toy")
 
 
-def test_a_deleted_version_leaves_its_ledger_rows_and_no_file(store, registry, candidate, tmp_path):
-    add(store, registry, candidate, 2)
+def test_a_deleted_version_leaves_its_ledger_rows_and_no_file(store, registry, prepared, candidate):
+    add(store, prepared, 2)
     deploy(store, registry, production=2)
     kept, gone = files_of(registry, 2), registry.resolve("toy", version=1)
     assert delete(store, registry) == [1]
-    assert left(tmp_path) == sorted(kept.values())
+    assert left(prepared) == sorted(kept.values())
     with pytest.raises(UnknownVersion, match="toy has no version 1; versions: 2"):
         registry.load(CONFIG, 1)
     assert registry.client.get_run(gone.run_id).info.lifecycle_stage == "deleted"
@@ -133,8 +130,8 @@ def test_a_deleted_version_leaves_its_ledger_rows_and_no_file(store, registry, c
 
 @pytest.mark.slow
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)  # MLflow's command knows nothing of Keel's store
-def test_mlflow_gc_removes_the_rest_of_a_deleted_version(store, registry, candidate):
-    add(store, registry, candidate, 2)
+def test_mlflow_gc_removes_the_rest_of_a_deleted_version(store, registry, prepared):
+    add(store, prepared, 2)
     deploy(store, registry, production=2)
     delete(store, registry)
     mlflow = Path(sys.executable).parent / "mlflow"
@@ -145,30 +142,30 @@ def test_mlflow_gc_removes_the_rest_of_a_deleted_version(store, registry, candid
 
 
 @pytest.mark.parametrize("place", ["version", "previous"])
-def test_a_version_on_probation_and_its_rollback_target_are_kept(store, registry, candidate, place):
-    add(store, registry, candidate, 3)
+def test_a_version_on_probation_and_its_rollback_target_are_kept(store, registry, prepared, place):
+    add(store, prepared, 3)
     watched = {"version": 2, "previous": 1, "since": REGISTERED.isoformat(), "until": LATER.isoformat()}
     deploy(store, registry, production=2, probation=watched)
     move(store, registry, Status.ARCHIVED, watched[place])
     assert delete(store, registry) == [3]
 
 
-def test_a_version_with_an_alias_set_outside_keel_is_kept(store, registry, candidate):
-    add(store, registry, candidate, 3)
+def test_a_version_with_an_alias_set_outside_keel_is_kept(store, registry, prepared):
+    add(store, prepared, 3)
     registry.set_aliases("toy", {"production": 1, "our_own": 2})
     assert delete(store, registry) == [3]
 
 
-def test_a_model_without_a_deployment_can_be_promoted_after_a_deletion(store, registry, candidate):
-    add(store, registry, candidate)
+def test_a_model_without_a_deployment_can_be_promoted_after_a_deletion(store, registry, prepared, candidate):
+    add(store, prepared)
     assert delete(store, registry) == [1]
-    add(store, registry, candidate)
+    register(store, registry, CONFIG, candidate, now=REGISTERED)
     deploy(store, registry, production=2)
     assert deployments.production_version(store, "toy") == 2
 
 
-def test_interrupted_registrations_are_deleted_after_a_day(store, registry, candidate):
-    add(store, registry, candidate)
+def test_interrupted_registrations_are_deleted_after_a_day(store, registry, prepared, candidate):
+    add(store, prepared)
     registry.register(CONFIG, candidate, run_name="killed")
     by_hand = registry.client.create_model_version("toy", "file:///made/by/others", None)
     assert delete(store, registry, REGISTERED + timedelta(hours=20)) == []
@@ -185,11 +182,11 @@ STEPS = ("get_logged_model", "delete_logged_model", "get_run", "delete_run", "de
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_deletion_interrupted_at_any_step_is_completed_by_the_next_prune(
-    store, registry, candidate, monkeypatch, tmp_path, step
+    store, registry, prepared, monkeypatch, step
 ):
     from mlflow import MlflowClient
 
-    add(store, registry, candidate, 2)
+    add(store, prepared, 2)
     deploy(store, registry, production=2)
     kept = files_of(registry, 2)
 
@@ -209,12 +206,12 @@ def test_a_deletion_interrupted_at_any_step_is_completed_by_the_next_prune(
     assert (due.version, due.begun) == (1, True)
     assert delete(store, registry) == [1]
     assert there(registry) == [2]
-    assert left(tmp_path) == sorted(kept.values())
+    assert left(prepared) == sorted(kept.values())
     assert rows(store) == [("delete_version", 1)]
 
 
-def test_a_deletion_is_completed_after_the_registry_was_unavailable(store, registry, candidate, monkeypatch):
-    add(store, registry, candidate, 2)
+def test_a_deletion_is_completed_after_the_registry_was_unavailable(store, registry, prepared, monkeypatch):
+    add(store, prepared, 2)
     deploy(store, registry, production=2)
 
     def unreachable(*arguments):
@@ -227,8 +224,8 @@ def test_a_deletion_is_completed_after_the_registry_was_unavailable(store, regis
     assert delete(store, registry) == [1]
 
 
-def test_files_shared_with_another_version_are_kept(store, registry, candidate):
-    add(store, registry, candidate, 2)
+def test_files_shared_with_another_version_are_kept(store, registry, prepared):
+    add(store, prepared, 2)
     deploy(store, registry, production=2)
     files = files_of(registry, 1)
     run_id = registry.resolve("toy", version=1).run_id
@@ -240,11 +237,11 @@ def test_files_shared_with_another_version_are_kept(store, registry, candidate):
     assert registry.client.get_run(run_id).info.lifecycle_stage == "active"
 
 
-def test_a_folder_without_the_versions_id_is_not_deleted(store, registry, candidate, tmp_path):
+def test_a_folder_without_the_versions_id_is_not_deleted(store, registry, prepared, tmp_path):
     """Who may write to MLflow's database must not have Keel delete whatever folder it names."""
     import sqlalchemy as sa
 
-    add(store, registry, candidate, 2)
+    add(store, prepared, 2)
     deploy(store, registry, production=2)
     precious = tmp_path / "precious"
     precious.mkdir()
@@ -258,8 +255,8 @@ def test_a_folder_without_the_versions_id_is_not_deleted(store, registry, candid
     assert (precious / "file").read_text() == "keep me"
 
 
-def test_of_a_concurrent_promotion_and_deletion_one_is_refused(store, registry, candidate, monkeypatch):
-    add(store, registry, candidate, 2)
+def test_of_a_concurrent_promotion_and_deletion_one_is_refused(store, registry, prepared, monkeypatch):
+    add(store, prepared, 2)
     deploy(store, registry, production=2)
     decided_on = deployments.read(store, "toy")
     assert delete(store, registry) == [1]
@@ -271,8 +268,8 @@ def test_of_a_concurrent_promotion_and_deletion_one_is_refused(store, registry, 
     assert registry.aliases("toy") == {"production": 2}
 
 
-def test_a_version_promoted_during_a_prune_is_not_deleted(store, registry, candidate, monkeypatch):
-    add(store, registry, candidate, 3)
+def test_a_version_promoted_during_a_prune_is_not_deleted(store, registry, prepared, monkeypatch):
+    add(store, prepared, 3)
     deploy(store, registry, production=3)
     record, calls = retention.record_deletion, []
 
@@ -300,8 +297,8 @@ def test_a_reused_version_number_is_not_deleted_for_the_old_version(store, regis
     assert there(registry) == [1]
 
 
-def test_a_reused_version_number_is_refused_without_a_new_pin(store, registry, candidate):
-    add(store, registry, candidate)
+def test_a_reused_version_number_is_refused_without_a_new_pin(store, registry, prepared, candidate):
+    add(store, prepared)
     registry.client.delete_registered_model("toy")
     with pytest.raises(UnknownVersion):
         registry.load(CONFIG, 1)
@@ -316,8 +313,8 @@ def test_without_pins_no_registration_counts_as_interrupted(store, registry, can
     assert prune(store, plain, CONFIG, now=LATER, actor="tests") == []
 
 
-def test_reinstate_makes_a_rejected_version_a_candidate_and_a_quarantined_one_archived(store, registry, candidate):
-    add(store, registry, candidate, 3)
+def test_reinstate_makes_a_rejected_version_a_candidate_and_a_quarantined_one_archived(store, registry, prepared):
+    add(store, prepared, 3)
     deploy(store, registry, production=3)
     move(store, registry, Status.REJECTED, 1)
     move(store, registry, Status.QUARANTINED, 2)
@@ -337,8 +334,8 @@ def test_reinstate_makes_a_rejected_version_a_candidate_and_a_quarantined_one_ar
 @pytest.mark.parametrize(
     ("version", "is_now"), [(1, "candidate"), (2, "production"), (3, "deleted"), (9, "not known to Keel")]
 )
-def test_only_rejected_and_quarantined_versions_can_be_reinstated(store, registry, candidate, version, is_now):
-    add(store, registry, candidate, 4)
+def test_only_rejected_and_quarantined_versions_can_be_reinstated(store, registry, prepared, version, is_now):
+    add(store, prepared, 4)
     deploy(store, registry, production=2)
     move(store, registry, Status.DELETED, 3)
     move(store, registry, Status.REJECTED, 4)
@@ -350,8 +347,8 @@ def test_only_rejected_and_quarantined_versions_can_be_reinstated(store, registr
     assert list(ledger.entries(store, "toy")) == before
 
 
-def test_describe_returns_deleted_deployed_and_unknown_versions(store, registry, candidate):
-    add(store, registry, candidate, 2)
+def test_describe_returns_deleted_deployed_and_unknown_versions(store, registry, prepared, candidate):
+    add(store, prepared, 2)
     deploy(store, registry, production=2)
     delete(store, registry)
     registry.register(CONFIG, candidate, run_name="killed")
@@ -368,14 +365,14 @@ def test_describe_returns_deleted_deployed_and_unknown_versions(store, registry,
     assert "never loads it" in unknown["reason"]
 
 
-def test_a_version_without_its_run_is_described_without_metrics(store, registry, candidate):
+def test_a_version_without_its_run_is_described_without_metrics(store, registry):
     registry.client.create_registered_model("toy")
     registry.client.create_model_version("toy", "file:///made/by/others", "no_such_run")
     [found] = describe(store, registry, "toy")
     assert (found["metrics"], found["trained_on"]) == ({}, {"start": None, "end": None})
 
 
-def test_a_version_without_its_run_can_be_deleted(registry, candidate):
+def test_a_version_without_its_run_can_be_deleted(registry):
     from keel.registry.mlflow_client import Tracking
 
     registry.client.create_registered_model("toy")
