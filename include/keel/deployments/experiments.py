@@ -187,10 +187,11 @@ def get(store: Store, model: str, experiment_id: str) -> Experiment:
 def rebuild(store: Store, model: str | None = None) -> list[str]:
     """Rebuild the table from the ledger, for one model or all, and return the models whose rows were wrong.
 
-    The caller verifies the ledger first (`keel.ledger.entries.verify`).
+    A table that is gone is created. The caller verifies the ledger first (`keel.ledger.entries.verify`).
     """
     with store.begin() as connection:
         lock_ledger(connection)
+        table.create(connection, checkfirst=True)
         # Another connection sees the same rows: the lock keeps other transactions from appending.
         right = fold(ledger.entries(store, model))
         stored = set(connection.execute(select(table.c.model).distinct()).scalars())

@@ -140,9 +140,10 @@ def recorded(store: Store, model: str, action: str, identity: Mapping[str, Any])
 def rebuild(store: Store, model: str | None = None) -> list[Deployment]:
     """Rebuild the ``deployments`` row of a model, or of all, from the ledger, and return the rows that were wrong.
 
-    The caller verifies the ledger first (`keel.ledger.entries.verify`).
+    A table that is gone is created. The caller verifies the ledger first (`keel.ledger.entries.verify`).
     """
     with store.begin() as connection:
+        deployments_table.create(connection, checkfirst=True)
         if connection.dialect.name == "postgresql":  # the same locking order as a change
             connection.execute(text("LOCK TABLE deployments IN SHARE ROW EXCLUSIVE MODE"))
         lock_ledger(connection)

@@ -77,12 +77,16 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Return the rows that `write_rows` wrote; a line of another form becomes a row that `verify` reports."""
+    """Return the rows that `write_rows` wrote.
+
+    A line of another form, or without its end, becomes a row that `verify` reports.
+    """
     try:
-        lines = path.read_bytes().removesuffix(b"\n").split(b"\n")
+        *lines, rest = path.read_bytes().split(b"\n")
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    return [] if lines == [b""] else [_parsed(line) for line in lines]
+    # a last line without its end was cut off
+    return [*map(_parsed, lines), *([{}] if rest else [])]
 
 
 def _broken_link(row: Row, number: int, previous: str) -> str:

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from keel import deployments
 from keel.cli import ledger as commands
 from keel.cli import main as command_line
-from keel.errors import ConfigError, KeelError, LedgerBroken, UnknownModel
+from keel.errors import ConfigError, KeelError, LedgerBroken, StoreDamaged, UnknownModel
 from keel.ledger import entries as ledger
 from keel.store import Store
 from keel.store.database.tables import deployments as deployments_table
@@ -144,6 +144,27 @@ def test_verify_with_different_deployments_fails_until_rebuild(url: str) -> None
     assert keel("rebuild").output == "deployments and experiments already agree with the ledger\n"
     assert json.loads(keel("rebuild", "flight_delay", "--json").output) == []
     assert isinstance(refused("rebuild", "flight_dealy"), UnknownModel)
+
+
+@pytest.mark.parametrize("table", ["deployments", "experiments", "ledger"])
+def test_verify_without_a_table_names_it_and_what_to_do(
+    store_url: str, monkeypatch, tmp_path: Path, table: str
+) -> None:
+    monkeypatch.setenv("KEEL_HOME", str(tmp_path))
+    monkeypatch.setenv("KEEL_STORE_URL", store_url)
+    with Store.open(store_url) as store:
+        history(store)
+        with store.begin() as connection:
+            connection.execute(sa.text(f"DROP TABLE {table}"))
+    error = refused("verify")
+    assert isinstance(error, StoreDamaged)
+    assert re.search(f'lost a part of its schema .*"?{table}"?.*keel ledger rebuild.*backup', str(error))
+    assert "SELECT" not in str(error)
+    if table == "ledger":
+        assert isinstance(refused("rebuild"), StoreDamaged)
+    else:
+        assert keel("rebuild").exit_code == 0
+        assert keel("verify").exit_code == 0
 
 
 def test_verify_of_an_export_needs_no_database_mlflow_or_airflow(url: str, tmp_path: Path, signing: None) -> None:

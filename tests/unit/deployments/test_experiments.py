@@ -215,6 +215,28 @@ def test_the_database_refuses_a_second_running_experiment(store):
         connection.execute(table.insert().values(**experiments.table_values(experiments.Experiment(OTHER))))
 
 
+def test_changed_lost_and_invented_experiments_are_disagreements_until_the_rebuild(store):
+    begin(store)
+    finish(store)
+    begin(store, OTHER)
+    ghost = experiments.table_values(experiments.Experiment(replace(PLAN, model="ghost", experiment_id="ghost")))
+    changes = [
+        (sa.update(table).where(table.c.status == "running").values(challenger=3), "toy", OTHER.experiment_id),
+        (sa.update(table).where(table.c.status == "ended").values(outcome="{}"), "toy", PLAN.experiment_id),
+        (sa.delete(table).where(table.c.status == "running"), "toy", OTHER.experiment_id),
+        (table.insert().values(**ghost), "ghost", "ghost"),
+    ]
+    for change, model, name in changes:
+        assert find_disagreements(store) == []
+        with store.begin() as connection:
+            connection.execute(change)
+        assert find_disagreements(store) == [
+            f"{model}: the experiments table differs from the ledger in {name}; "
+            f"to rebuild it from the ledger: keel ledger rebuild {model}"
+        ]
+        assert experiments.rebuild(store, model) == [model]
+
+
 def test_rebuild_restores_the_table_of_experiments_from_the_ledger(store):
     begin(store)
     finish(store)

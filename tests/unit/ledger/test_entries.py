@@ -296,6 +296,9 @@ def test_an_export_holds_the_rows_and_any_changed_byte_of_it_is_found(store, tmp
     for at in range(len(content)):
         file.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
         assert proof.verify(proof.read_rows(file)).broken_at == 1 + content[:at].count(b"\n")
+    for other, broken in ((content[:-1], len(rows)), (content + b"\n", len(rows) + 1), (content + b" ", len(rows) + 1)):
+        file.write_bytes(other)
+        assert proof.verify(proof.read_rows(file)).broken_at == broken
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".unfinished"] == []
 
 

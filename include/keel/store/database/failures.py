@@ -1,6 +1,7 @@
 """Translate the errors of database drivers.
 
-A store that is unreachable or locked raises StoreUnavailable, and data that no retry gets into it SchemaError.
+A store that is unreachable or locked raises StoreUnavailable, data that no retry gets into it SchemaError, and a table
+or column that is gone StoreDamaged.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import adbc_driver_manager
 import sqlalchemy.exc
 from sqlalchemy import URL
 
-from keel.errors import SchemaError, StoreUnavailable
+from keel.errors import SchemaError, StoreDamaged, StoreUnavailable
 from keel.store.database.redaction import redacted_url, without_secrets
 
 # SQLSTATE classes and codes that blame the server, not the statement
@@ -35,6 +36,9 @@ _ADVICE = (
 # what the server can never take: data exceptions, and program limits such as the size of a row
 _UNFIT_CLASSES = frozenset({"22", "54"})
 _SAYS_UNFIT = re.compile("too many columns|too many SQL variables|string or blob too big|Query string is too large")
+# tables and columns that the migrations created and that are gone
+_GONE_CODES = frozenset({"42P01", "42703"})
+_SAYS_GONE = re.compile(r"no such (?:table|column): \S+|(?:relation|column) \S+ does not exist")
 _LONGEST = 300
 """Characters of a driver's words in a message. Drivers may repeat the whole statement, with a name per feature."""
 # SQLite's messages for errors that its driver raises as other classes
@@ -46,16 +50,18 @@ _DRIVER_ERRORS = (adbc_driver_manager.Error, sqlalchemy.exc.SQLAlchemyError, OSE
 
 @contextmanager
 def translated(url: URL) -> Iterator[None]:
-    """Raise StoreUnavailable where the store is at fault, and SchemaError where it can never take the data.
+    """Raise a KeelError for an error of a driver. Its message names the store and what to do, no password.
 
-    The message names the store and what to do, no password. Any other error, such as a violated constraint, passes
-    unchanged.
+    StoreUnavailable: the store is at fault. SchemaError: it can never take the data. StoreDamaged: a table or column is
+    gone. Any other error, such as a violated constraint, passes unchanged.
     """
     try:
         yield
     except _DRIVER_ERRORS as error:
         if is_unfit(error):
             raise SchemaError(explain_unfit(url, error)) from None
+        if missing := missing_part(error):
+            raise StoreDamaged(explain_missing(url, missing)) from None
         if not is_unavailable(error):
             raise
         raise StoreUnavailable(explain(url, error)) from None
@@ -84,6 +90,13 @@ def is_unavailable(error: BaseException) -> bool:
     return isinstance(error, unavailable) or _SAYS_UNAVAILABLE.search(str(origin)) is not None
 
 
+def missing_part(error: BaseException) -> str:
+    """Return what the database says about a table or column that does not exist; empty for any other error."""
+    origin, state = origin_of(error)
+    said = _SAYS_GONE.search(str(origin))
+    return said[0] if said and (not state or state in _GONE_CODES) else ""
+
+
 def origin_of(error: BaseException) -> tuple[BaseException, str]:
     """Return the driver's own error and its SQLSTATE, empty where it has none, as on SQLite."""
     origin = getattr(error, "orig", None) or error
@@ -102,6 +115,15 @@ def explain_unfit(url: URL, error: BaseException) -> str:
     return (
         f"the store at {redacted_url(url)} cannot take these rows, tables or values ({words_of(url, error)}): "
         "no retry helps; shorten them, or let the model have fewer features"
+    )
+
+
+def explain_missing(url: URL, said: str) -> str:
+    """Return one line without the password: which store lacks what, and what to do."""
+    return (
+        f"the store at {redacted_url(url)} has lost a part of its schema ({said}), which was changed outside Keel: "
+        "keel ledger rebuild makes the tables deployments and experiments again from the ledger; "
+        "restore any other table from a backup"
     )
 
 
