@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from email import message_from_string, policy
+
 import pytest
 
 from keel import deployments
@@ -27,6 +29,10 @@ def test_retrain_of_a_models_first_version_promotes_it(home):
         assert decision_of(workspace)["sentence"].endswith(": launch")
         assert decision_of(workspace)["outcome"]["outcome"] == "promoted"
         assert list(ledger.entries(workspace.store, "tide"))[-1].actor == "dag_test"
+        [mail] = workspace.outbox.glob("*.eml")
+        text = message_from_string(mail.read_text(), policy=policy.default).get_content()
+        value = done.xcoms["retrain/return_value"]["metrics"]["brier"]
+        assert f"labelled rows, brier is {value:.4f}." in text
 
 
 def test_retrain_of_a_better_challenger_promotes_it(tide):

@@ -14,6 +14,7 @@ from keel.monitoring.records import ComparisonRecord, PromotionRequest, Span, Tr
 from keel.monitoring.storage import read_decision, store_comparison
 from keel.rollout.experiment_evidence import comparison_of_experiment
 from keel.rollout.holdout_reuse import comparison_id, prior_comparisons
+from keel.stats.json_numbers import finite_or_none
 from keel.training.datasets import score_version, unseen_holdout
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _compared(ws: Workspace, config: ModelConfig, request: Request) -> Compariso
     champion, challenger = request.champion, request.challenger
     if champion is None:
         reason = f"version {challenger} is the first; there is no champion to compare it with"
-        return _store_without_rows(ws, request, Verdict.PASS, reason)
+        return _store_without_rows(ws, request, Verdict.PASS, f"{reason}{_own_metric(ws, config, challenger)}")
     if champion == challenger:
         reason = f"version {champion}, the champion, is what this decision or these rows trained before"
         return _store_without_rows(ws, request, Verdict.FAIL, reason)
@@ -155,6 +156,18 @@ def _champion_fault(ws: Workspace, config: ModelConfig, champion: int) -> str:
             f"{config.model}.promote with force and a reason"
         )
     return ""
+
+
+def _own_metric(ws: Workspace, config: ModelConfig, version: int) -> str:
+    """Return the metric of a version on its own holdout, as a sentence without its full stop; empty where unknown."""
+    try:
+        reference = ws.registry.reference(config.model, version)
+    except (ArtifactChanged, ConfigError, UnknownVersion):  # it will not be promoted, and that error says why
+        return ""
+    metric = config.performance.metric
+    value = finite_or_none(reference["metrics"].get(metric, {}).get("value"))
+    shown = "is not known" if value is None else f"is {value:.4f}"
+    return f". On its holdout of {reference['holdout']['rows']:,} labelled rows, {metric} {shown}"
 
 
 def _comparison_before(ws: Workspace, request: Request) -> ComparisonRecord | None:

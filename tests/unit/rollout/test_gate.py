@@ -80,7 +80,18 @@ def test_compare_follows_the_policy(seen, policy, verdict, next_step):
 def test_compare_without_a_champion_passes_without_rows(seen):
     found = compare(seen, trained_version(seen, champion=None))
     assert (found.verdict, found.n, found.next) == ("pass", 0, "promote")
-    assert found.sentence.startswith("Version 2 is the first")
+    reference = seen.ws.registry.reference(seen.name, 2)
+    metric = seen.config.performance.metric
+    assert found.sentence == (
+        "Version 2 is the first; there is no champion to compare it with. On its holdout of "
+        f"{reference['holdout']['rows']:,} labelled rows, {metric} is {reference['metrics'][metric]['value']:.4f}."
+    )
+
+
+def test_compare_without_a_champion_by_another_metric_than_measured_says_so(seen):
+    config = seen.config.with_overrides({"performance.metric": "accuracy"})
+    found = rollout.compare(seen.ws, config, trained_version(seen, champion=None))
+    assert found.sentence.endswith("labelled rows, accuracy is not known.")
 
 
 def test_compare_the_champion_with_itself_fails_without_rows(seen):
