@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from keel import deployments
-from keel.errors import ConfigError
+from keel.errors import ConfigError, SchemaError
+from keel.store.predictions import casting
 from keel.training.training import retrain_plan
 
 if TYPE_CHECKING:
@@ -42,18 +43,35 @@ def labelled_history(config: ModelConfig, *, shift: timedelta = timedelta(0)) ->
     ------
     ConfigError
         The pipeline offers no history.
+    SchemaError
+        Its ids, times or labels cannot be read.
 
     """
     pipeline = retrain_plan(config).pipeline
     offered = getattr(import_module(pipeline), "labelled_history", None)
     if offered is None:
         raise ConfigError(f"{pipeline}: has no labelled_history(config), so Keel has nothing to replay")
-    rows: pa.Table = offered(config)
+    rows = _read(offered(config), pipeline)
     if shift:
         rows = rows.set_column(rows.schema.get_field_index("time"), "time", pc.add(rows["time"], shift))
         # Moved rows are new rows: one store can hold the same flight at two times.
         moved = pc.binary_join_element_wise(rows["id"], f"{shift.total_seconds():.0f}s", "+")
         rows = rows.set_column(rows.schema.get_field_index("id"), "id", moved)
+    return rows
+
+
+def _read(rows: pa.Table, pipeline: str) -> pa.Table:
+    """Return a history with ids, times and labels in the store's types, whatever Arrow types they have."""
+    try:
+        ids, times = casting.to_ids(rows), casting.to_times(rows, "time").cast(casting.UTC_MICROSECONDS)
+        labels = casting.to_numeric(casting.take(rows, "label"))
+        if labels.invalid:
+            row, value = next(iter(labels.invalid.items()))
+            raise SchemaError(f"column 'label', row {row}: must be a number (got {value!r})")
+    except SchemaError as error:
+        raise SchemaError(f"{pipeline}: labelled_history: {error}") from None
+    for name, column in (("id", ids), ("time", times), ("label", labels.values)):
+        rows = rows.set_column(rows.schema.get_field_index(name), name, column)
     return rows
 
 
