@@ -34,10 +34,14 @@ class PerformanceGauges(threading.Thread):
         """Refresh all models again and again until stopped."""
         while not self._stopping.is_set():
             started = time.monotonic()
-            for config in self._configs:
+            for config in list(self._configs):
                 self._try_refresh(config)
             seconds = time.monotonic() - started
             self._stopping.wait(max(REFRESH_SECONDS, seconds / MAX_SHARE))
+
+    def add(self, config: ModelConfig) -> None:
+        """Refresh one more model."""
+        self._configs.append(config)
 
     def stop(self) -> None:
         """Ask the thread to end, without waiting for it."""

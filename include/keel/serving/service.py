@@ -12,18 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keel.config import ModelConfig, load_models
-from keel.errors import (
-    BadRequest,
-    ConfigError,
-    KeelError,
-    NoProductionVersion,
-    SpoolFailed,
-    StoreUnavailable,
-    UnknownModel,
-)
+from keel.errors import BadRequest, ConfigError, KeelError, NoProductionVersion, SpoolFailed, StoreUnavailable
 from keel.serving.api_keys import read_keys
 from keel.serving.metrics import SHARED_FOLDER, Metrics
+from keel.serving.models.configured import ConfiguredModels
 from keel.serving.models.loader import ModelLoader, Served
 from keel.serving.performance_metrics import PerformanceGauges
 from keel.serving.prediction_log.backpressure import WriteGuard
@@ -37,6 +29,7 @@ from keel.store.database.connections import parse_url
 from keel.workspace import PROJECT, Workspace
 
 if TYPE_CHECKING:
+    from keel.config import ModelConfig
     from keel.serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -55,12 +48,12 @@ class Service:
     settings
         How the service runs.
     configured
-        All configured models by name; by default those of `load_models`. The shipper needs all of them.
+        All configured models by name; by default those of `read_models`, which are read again while the service runs.
 
     Attributes
     ----------
-    models
-        The served ones among the configured models.
+    configured
+        The configured models. The shipper needs all of them, also those that are not served.
     workspace, loader, shipper, performance_gauges
         None until the store is open.
     problem
@@ -73,8 +66,8 @@ class Service:
     def __init__(self, settings: Settings, *, configured: Mapping[str, ModelConfig] | None = None) -> None:
         """Read the configuration. Raises ConfigError or UnknownModel if it cannot be served."""
         self.settings = settings
-        self.configured = dict(load_models() if configured is None else configured)
-        self.models = _served_models(settings, self.configured)
+        self.configured = _configured(settings, configured)
+        self._reads_again = configured is None
         self.home = Path(settings.home or PROJECT / ".keel").resolve()
         self.clock = UniqueClock()
         self.metrics = Metrics()
@@ -91,13 +84,19 @@ class Service:
         self._metrics_lock = threading.Lock()
         self._stopping = threading.Event()
         self._connecting = threading.Thread(target=self._connect, name="keel-connect", daemon=True)
+        self._reading = threading.Thread(target=self._read_models_again, name="keel-models", daemon=True)
 
     @staticmethod
     def check(settings: Settings) -> None:
         """Raise the error that a service with these settings would raise, without creating one."""
-        _served_models(settings, load_models())
+        _configured(settings, None)
         if settings.keys_file is not None:
             read_keys(settings.keys_file)
+
+    @property
+    def models(self) -> Mapping[str, ModelConfig]:
+        """The served models by name."""
+        return self.configured.served
 
     def start(self) -> None:
         """Open the spool, and connect to store and registry in the background; labels are accepted meanwhile.
@@ -117,7 +116,11 @@ class Service:
             raise SpoolFailed(f"cannot use the spool in {self.spool_folder}: {error}") from error
         self.write_guard = WriteGuard(self.spool, self.spool_folder, self.settings.spool_bytes)
         self.scorer = Scorer(append=self.append)
+        if self.settings.worker == 0:
+            self.configured.log_broken()
         self._connecting.start()
+        if self._reads_again:
+            self._reading.start()
 
     def until_connected(self) -> None:
         """Wait until the store is open and the versions are being loaded, or until the service stops."""
@@ -130,8 +133,12 @@ class Service:
         may end without them.
         """
         self._stopping.set()
-        ending = [self._connecting, threading.Thread(target=self._close_loader, name="keel-close", daemon=True)]
-        ending[1].start()
+        ending = [
+            self._connecting,
+            *([self._reading] if self._reads_again else []),
+            threading.Thread(target=self._close_loader, name="keel-close", daemon=True),
+        ]
+        ending[-1].start()
         self.scorer.close()
         if self.performance_gauges is not None:
             self.performance_gauges.stop()
@@ -149,17 +156,18 @@ class Service:
     def config(self, model: str) -> ModelConfig:
         """Return a served model's configuration; raises UnknownModel."""
         if model not in self.models:
-            raise UnknownModel(model, self.models)
+            raise self.configured.unknown(model)
         return self.models[model]
 
     def only_model(self) -> str:
-        """Return the only served model; raises BadRequest (404) if there are several."""
-        if len(self.models) > 1:
+        """Return the model of requests that name none; raises BadRequest (404) if there are several."""
+        only = self.configured.only
+        if only is None:
             names = ", ".join(sorted(self.models))
             raise BadRequest(
                 f"several models are served; name one in the path: /models/<model>/… ({names})", status=404
             )
-        return next(iter(self.models))
+        return only
 
     def served(self, model: str) -> Served:
         """Return the versions that answer for a model.
@@ -206,7 +214,9 @@ class Service:
     @property
     def missing(self) -> dict[str, str]:
         """Why the service is not ready, by model or part; empty when it is ready."""
-        found = {"store": self.problem} if self.loader is None else {**self.loader.missing, **self.unservable}
+        found = {"store": self.problem} if self.loader is None else dict(self.loader.missing)
+        if self.loader is None or not self.loader.serves_any:
+            found |= self.unservable  # otherwise one model's mistake would keep requests from all others
         return {**found, "spool": self.write_guard.refusal} if self.write_guard.refusal else found
 
     def state(self) -> dict[str, Any]:
@@ -219,6 +229,7 @@ class Service:
             "worker": self.settings.worker,
             "workers": [to_dict(worker) for worker in self.workers.all()],
             "models": dict(loader.state()) if loader is not None else {},
+            "configuration": {**self.configured.state(), "unservable": dict(self.unservable)},
             "store": {
                 "polled_at": loader.polled_at if loader is not None else None,
                 "error": loader.store_error if loader is not None else self.problem,
@@ -251,19 +262,44 @@ class Service:
             self.loader.close()
 
     def _open(self) -> Workspace:
-        """Open store and registry, and find the models whose rows the store would reject: these are not served."""
+        """Open store and registry, and find the models that cannot be served."""
         workspace = Workspace.open(home=self.home)
         try:
-            for name, config in self.models.items():
-                try:
-                    workspace.store.predictions(name, config.features)
-                except ConfigError as error:
-                    self.unservable[name] = str(error)
-                    log.error("%s is not served: %s", name, error)
+            for config in self.models.values():
+                self._check_servable(workspace, config)
         except BaseException:
             workspace.store.close()
             raise
         return workspace
+
+    def _check_servable(self, workspace: Workspace, config: ModelConfig) -> None:
+        """Find out whether the store would reject the model's rows. Such a model is not served."""
+        try:
+            workspace.store.predictions(config.model, config.features)
+        except ConfigError as error:
+            self.unservable[config.model] = str(error)
+            log.error("%s is not served: %s", config.model, error)
+
+    def _read_models_again(self) -> None:
+        """Serve models whose folders appear, as soon as the store is open."""
+        while not self._stopping.wait(self.settings.poll_seconds):
+            try:
+                self.read_models_again()
+            except Exception as error:  # a file or the store cannot be read now; the next look may succeed
+                log.warning("cannot take up new models: %s", error)
+
+    def read_models_again(self) -> None:
+        """Serve models that were configured since the last look; until the store is open there is nothing to do."""
+        workspace, loader = self.workspace, self.loader
+        if workspace is None or loader is None:
+            return
+        for config in self.configured.read_again():
+            self._check_servable(workspace, config)
+            loader.add(config)
+            if self.performance_gauges is not None:
+                self.performance_gauges.add(config)
+            self.configured.serve(config)
+            log.info("%s: its folder is new, and it is served from now on", config.model)
 
     def _connect(self) -> None:
         """Open store and registry, with retries until they answer; then start to load and to ship."""
@@ -281,7 +317,7 @@ class Service:
             return
         self.shipper = SpoolShipper(
             self.workspace,
-            self.configured,
+            self.configured.valid,
             self.spool,
             self.metrics,
             folder=self.spool_folder,
@@ -296,12 +332,9 @@ class Service:
         self.loader = loader
 
 
-def _served_models(settings: Settings, configured: Mapping[str, ModelConfig]) -> dict[str, ModelConfig]:
-    for name in settings.models:
-        if name not in configured:
-            raise UnknownModel(name, configured)
+def _configured(settings: Settings, given: Mapping[str, ModelConfig] | None) -> ConfiguredModels:
     if url := os.environ.get("KEEL_STORE_URL"):
         parse_url(url)  # a store that is down may come up; an invalid URL stays invalid
-    if not configured:
-        raise ConfigError("no model is configured, so there is none to serve: see docs/adding-a-model.md")
-    return {name: configured[name] for name in settings.models or configured}
+    if given is None:
+        return ConfiguredModels(settings.models)
+    return ConfiguredModels(settings.models, read=lambda: (dict(given), []))

@@ -96,6 +96,11 @@ def record_end(folder: Path, number: int, ends: int, ended: str | None) -> None:
     _replace(_end_file(folder, number), json.dumps({"ends": ends, "ended": ended}).encode())
 
 
+def accepts_requests(folder: Path, workers: int) -> bool:
+    """Return whether any of so many workers has published that it accepts requests."""
+    return any(_status_file(folder, number).exists() for number in range(workers))
+
+
 def to_dict(worker: Worker) -> dict[str, Any]:
     """Return a worker's status as JSON-able values."""
     return asdict(worker)

@@ -18,7 +18,8 @@ import psutil
 import pytest
 
 from keel.workspace import Workspace
-from tests.support.serving.process import MODEL, ROW, ForkedServing, Serving, copy_home, stored_ids
+from tests.support.loop_steps import CONFIG
+from tests.support.serving.process import MODEL, ROW, ForkedServing, Serving, copy_home, stored_ids, write_models
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -355,6 +356,40 @@ def test_invalid_configuration_ends_with_an_exit_code_and_one_line(home, options
         assert serving.process.wait(60) == code, serving.logged()
         assert reason in serving.logged()
         assert "Traceback" not in serving.logged()
+
+
+def test_broken_neighbour_is_named_and_a_new_folder_is_served_without_a_restart(home):
+    for name, text in (("broken", "model: broken\nfaetures: {}\n"), ("other", "other: [")):
+        (home / "models" / name).mkdir()
+        (home / "models" / name / "model.yaml").write_text(text)
+    with ForkedServing(home) as serving:
+        assert serving.predict().status_code == 200
+        assert serving.client.post("/invocations", json={"dataframe_records": [ROW]}).status_code == 200
+        said = serving.client.get("/version").json()["configuration"]
+        assert ["broken/model.yaml" in said["broken"][0], "other/model.yaml" in said["broken"][1]] == [True, True]
+        assert serving.logged().index("faetures") < serving.logged().index("serving at")
+        answer = serving.predict(model="broken")
+        assert (answer.status_code, answer.json()["kind"]) == (404, "UnknownModel")
+        assert "faetures" in answer.json()["error"]
+        write_models(home, CONFIG.model_copy(update={"model": "other"}))
+        until(lambda: serving.predict(model="other").json()["kind"] == "NoProductionVersion")
+        assert serving.client.get("/models").json() == {"models": {"other": None, "toy": 1}}
+        assert serving.client.post("/models/other/feedback", json={"id": "p", "label": 1}).status_code == 202
+        assert serving.client.get("/ready").status_code == 200
+        assert serving.client.post("/invocations", json={"dataframe_records": [ROW]}).status_code == 200
+        until(lambda: serving.metric("keel_labels_total", model="other", outcome="stored") == 1)
+        assert serving.stop() == 0
+
+
+def test_nothing_is_said_to_be_served_before_it_is(home):
+    (home / "models" / MODEL / "model.yaml").write_text("nothing: valid")
+    with ForkedServing(home, wait=False) as serving:
+        assert serving.process.wait(60) == 2, serving.logged()
+        assert f"{MODEL}/model.yaml" in serving.logged()
+        assert "serving at" not in serving.logged()
+    with ForkedServing(home, wait=False, KEEL_SPOOL="/dev/null/spool") as serving:
+        assert serving.process.wait(60) in (2, 3)
+        assert "serving at" not in serving.logged()
 
 
 def test_port_in_use_is_named_in_the_error(home, shared):

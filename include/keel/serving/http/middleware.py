@@ -162,8 +162,8 @@ class RequestMiddleware:
         """Return model and endpoint of a path, as in metrics; names that are not configured are not in them."""
         first, _, rest = path.strip("/").partition("/")
         model, endpoint = rest.partition("/")[::2] if first == "models" and rest else ("", first)
-        if not model and len(self.service.models) == 1 and endpoint in ("invocations", "feedback"):
-            model = self.service.only_model()
+        if not model and endpoint in ("invocations", "feedback"):
+            model = self.service.configured.only or ""
         return (model if model in self.service.models else ""), (endpoint if endpoint in ENDPOINTS else "other")
 
 

@@ -63,6 +63,16 @@ class ModelLoader:
             for name, run in (("poll", self._poll_loop), ("load", self._load_loop))
         ]
 
+    def add(self, config: ModelConfig) -> None:
+        """Keep the versions of one more model."""
+        with self._changed:
+            self._slots = {**self._slots, config.model: ModelSlots(config)}  # requests read it without the lock
+
+    @property
+    def serves_any(self) -> bool:
+        """Whether any model has a version that answers."""
+        return any(slots.served is not None for slots in self._slots.values())
+
     @property
     def running(self) -> bool:
         """Whether a thread polls or loads."""
@@ -114,8 +124,9 @@ class ModelLoader:
     @property
     def missing(self) -> dict[str, str]:
         """Why it is not ready, by model. A model without any version does not keep the others from being ready."""
-        waiting = {name: slots for name, slots in self._slots.items() if slots.served is None}
-        if len(waiting) < len(self._slots):
+        all_slots = self._slots
+        waiting = {name: slots for name, slots in all_slots.items() if slots.served is None}
+        if len(waiting) < len(all_slots):
             waiting = {name: slots for name, slots in waiting.items() if slots.desired.production is not None}
         return {name: self._why_missing(slots) for name, slots in waiting.items()}
 
@@ -127,7 +138,7 @@ class ModelLoader:
     def poll(self) -> None:
         """Read the desired state once; a failure is logged and changes nothing."""
         try:
-            desired = read_desired_state(self.workspace.store, self._slots)
+            desired = read_desired_state(self.workspace.store, list(self._slots))
         except Exception as error:  # whatever the cause, the next poll may succeed
             if str(error) != self.store_error:
                 log.error("cannot read the deployments; the loaded versions go on answering: %s", error)
@@ -136,7 +147,8 @@ class ModelLoader:
         self.store_error, self.polled_at = None, datetime.now(UTC)
         with self._changed:
             for name, slots in self._slots.items():
-                slots.set_desired(desired[name])
+                if name in desired:  # otherwise it was added meanwhile
+                    slots.set_desired(desired[name])
             self._changed.notify_all()
 
     def _why_missing(self, slots: ModelSlots) -> str:

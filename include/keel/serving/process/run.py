@@ -34,10 +34,13 @@ def run(settings: Settings) -> int:
         host, port = listener.getsockname()[:2]
         settings = settings.model_copy(update={"port": port})
         shown_host = f"[{host}]" if ":" in host else host
-        log.info("serving at http://%s:%d, %s", shown_host, port, _access(settings))
+
+        def announce() -> None:
+            log.info("serving at http://%s:%d, %s", shown_host, port, _access(settings))
+
         if settings.workers == 1:
-            return serve(settings, listener)
-        return Supervisor(settings, listener).run()
+            return serve(settings, listener, announce=announce)
+        return Supervisor(settings, listener, announce=announce).run()
 
 
 def _access(settings: Settings) -> str:

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -71,8 +71,11 @@ def listen(settings: Settings, *, unread_seconds: int = UNREAD_SECONDS) -> socke
     return made
 
 
-def serve(settings: Settings, listener: socket.socket) -> int:
-    """Serve in this process on a bound socket until a signal asks to stop."""
+def serve(settings: Settings, listener: socket.socket, *, announce: Callable[[], None] = lambda: None) -> int:
+    """Serve in this process on a bound socket until a signal asks to stop.
+
+    announce: called as soon as requests are accepted.
+    """
     import uvicorn
 
     from keel.serving.http.app import create_app
@@ -86,7 +89,14 @@ def serve(settings: Settings, listener: socket.socket) -> int:
     app = create_app(settings, service=service)
     service.start()  # before the server, so that an error in it is one line
     protocol = bounded(seconds=settings.receive_seconds, connections=_allowed_connections(settings.connections))
-    server = uvicorn.Server(
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                announce()
+
+    server = Server(
         uvicorn.Config(
             app,
             loop="uvloop",

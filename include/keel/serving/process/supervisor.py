@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from keel.errors import ConfigError
 from keel.serving.metrics import SHARED_FOLDER
 from keel.serving.process.server import BACKLOG, SIGNALS, configure_logging, serve
 from keel.serving.settings import Settings
-from keel.serving.worker_status import record_end
+from keel.serving.worker_status import accepts_requests, record_end
 
 log = logging.getLogger(__name__)
 
@@ -54,13 +55,17 @@ class WorkerProcess:
 class Supervisor:
     """Keeps the workers running. They share one socket, and a folder for their metrics and their status."""
 
-    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+    def __init__(
+        self, settings: Settings, listener: socket.socket, *, announce: Callable[[], None] = lambda: None
+    ) -> None:
+        """Check the settings. announce: called as soon as the first worker accepts requests."""
         from keel.serving.service import Service
 
         Service.check(settings)  # once here, instead of an error from every worker
         self._settings, self._listener = settings, listener
         self._stopping = False
         self.workers = [WorkerProcess(number) for number in range(settings.workers)]
+        self._announce: Callable[[], None] | None = announce
         self.folder = Path(tempfile.mkdtemp(prefix="keel-metrics-"))
 
     def run(self) -> int:
@@ -72,6 +77,7 @@ class Supervisor:
             while not self._stopping:
                 for worker in self.workers:
                     self.check(worker, time.monotonic())
+                self._announce_once()
                 time.sleep(CHECK_SECONDS)
             return 0
         except ConfigError:
@@ -79,6 +85,11 @@ class Supervisor:
             raise
         finally:
             self._end()
+
+    def _announce_once(self) -> None:
+        if self._announce is not None and accepts_requests(self.folder, len(self.workers)):
+            self._announce()
+            self._announce = None
 
     def check(self, worker: WorkerProcess, now: float) -> None:
         """Start a worker that is due at ``now``, or record that it has ended.

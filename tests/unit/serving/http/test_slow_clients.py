@@ -39,7 +39,7 @@ async def echo(scope, receive, send):
 @contextlib.contextmanager
 def serving(seconds, keep_alive, unread_seconds=1):
     """Run a server with these limits; yields its address, its metrics and its connections."""
-    service = SimpleNamespace(models={"toy": None}, only_model=lambda: "toy", metrics=Metrics())
+    service = SimpleNamespace(models={"toy": None}, configured=SimpleNamespace(only="toy"), metrics=Metrics())
     app = RequestMiddleware(echo, service=service, keys=None, max_body=2**20, seconds=seconds)
     protocol = bounded(seconds=seconds, connections=MOST)
     listener = listen(Settings(port=0), unread_seconds=unread_seconds)
