@@ -6,17 +6,19 @@ the same, so they are the same name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from unicodedata import normalize
 
 
-def as_configured(given: Iterable[object], wanted: Iterable[str]) -> dict[str, str]:
+def as_configured(given: Collection[object], wanted: Iterable[str]) -> dict[str, str]:
     """Return given name → wanted name where the two are one name in two encodings; usually empty.
 
     >>> as_configured(["gro" + chr(0x308) + "sse", "x"], ["gr" + chr(0xF6) + "sse", "x"]) != {}
     True
     """
-    known = set(wanted)
+    known = wanted if isinstance(wanted, frozenset) else frozenset(wanted)
+    if known.issuperset(given):
+        return {}
     strange = [name for name in given if isinstance(name, str) and not name.isascii() and name not in known]
     if not strange:
         return {}
@@ -34,8 +36,3 @@ def twins(names: Iterable[str]) -> tuple[str, str] | None:
             return seen[form], name
         seen[form] = name
     return None
-
-
-def renamed(record: Mapping[str, object], names: Mapping[str, str]) -> dict[str, object]:
-    """Return the record with its keys renamed."""
-    return {names.get(key, key): value for key, value in record.items()}

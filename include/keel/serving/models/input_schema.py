@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -169,7 +169,7 @@ def require_size(size: int, inputs: Inputs) -> None:
         )
 
 
-def renamings(names: Iterable[object], inputs: Inputs) -> Mapping[str, str]:
+def renamings(names: Collection[object], inputs: Inputs) -> Mapping[str, str]:
     """Return the columns whose accents are encoded in another way than in the configuration, with their names there."""
     return as_configured(names, inputs.used)
 
