@@ -51,8 +51,8 @@ class GridMismatch(KeelError):
 class InsufficientData(KeelError):
     """Too few rows for a reliable result."""
 
-    def __init__(self, *, feature: str, needed: int, got: int) -> None:
-        super().__init__(f"{feature}: needs at least {needed} rows, got {got}")
+    def __init__(self, *, feature: str, needed: int, got: int, why: str = "") -> None:
+        super().__init__(f"{feature}: needs at least {needed} rows, got {got}{why and f': {why}'}")
         self.feature, self.needed, self.got = feature, needed, got
 
 

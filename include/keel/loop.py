@@ -33,8 +33,14 @@ from keel.deployments.history import Status, production_since
 from keel.errors import ConfigError, SchemaError, UnknownVersion
 from keel.ledger import entries as ledger
 from keel.monitoring import storage
-from keel.monitoring.decision import Policy, decide_action
+from keel.monitoring.decision import LABELS, Policy, decide_action
 from keel.monitoring.drift import detect, explained_change
+from keel.monitoring.label_check import (
+    about_held_labels,
+    label_report,
+    put_label_quarantine,
+    quarantine_broken_labels,
+)
 from keel.monitoring.performance import LabelArrival, detect_degradation
 from keel.monitoring.quality import QualityStatus, check_quality
 from keel.monitoring.records import (
@@ -47,6 +53,7 @@ from keel.monitoring.records import (
     Outcome,
     ReportRecord,
     StoredDriftReport,
+    StoredLabelsReport,
     StoredPerformanceReport,
     StoredQualityReport,
     TrainedVersion,
@@ -54,8 +61,9 @@ from keel.monitoring.records import (
 from keel.monitoring.window_counts import WindowCounts, broken_windows, count_dirty_hours, window_counts
 from keel.stats.json_numbers import finite_or_none
 from keel.stats.metrics.losses import Estimate, scored
+from keel.store.quarantines import DATA
 from keel.training.datasets import training_rows
-from keel.training.training import retrain_plan, train, training_key, training_recipe
+from keel.training.training import Split, require_rows, retrain_plan, train, training_key, training_recipe
 from keel.window import Window, ceil_hour, floor_hour, now_utc, parse_time
 
 if TYPE_CHECKING:
@@ -71,6 +79,7 @@ __all__ = [
     "check",
     "check_data_drift",
     "check_data_quality",
+    "check_labels",
     "check_performance",
     "compose_message",
     "count_window",
@@ -163,7 +172,11 @@ def check_data_drift(ws: Workspace, config: ModelConfig, counted: CountedWindow)
 
 
 def check_performance(ws: Workspace, config: ModelConfig, counted: CountedWindow) -> ReportRecord:
-    """Check whether the version does harm, on the labels of a window that is ``target.label_delay`` earlier."""
+    """Check whether the version does harm, on the labels of a window that is ``target.label_delay`` earlier.
+
+    The labels themselves are checked first (`check_labels`).
+    """
+    check_labels(ws, config, counted)
     version = counted.version
     window = counted.window.earlier(config.target.label_delay)
     predictions = ws.predictions(config)
@@ -187,13 +200,28 @@ def check_performance(ws: Workspace, config: ModelConfig, counted: CountedWindow
     return _store_report(ws, "performance", counted, stored, sentence)
 
 
+def check_labels(ws: Workspace, config: ModelConfig, counted: CountedWindow) -> ReportRecord:
+    """Check the labels of the window that `check_performance` uses: values, spread, coverage and delay."""
+    window = counted.window.earlier(config.target.label_delay)
+    stored = label_report(ws, config, counted.version, window, decided_before=counted.window.end)
+    found = stored.findings[0].sentence if stored.findings else f"{stored.n:,} labels without a fault."
+    return _store_report(ws, "labels", counted, stored, found)
+
+
 def _grid_and_counts(
     ws: Workspace, config: ModelConfig, counted: CountedWindow, window: Window | None = None
 ) -> tuple[ReferenceGrid, WindowCounts]:
     """Return the version's reference grid and the window's counts on it, without quarantined hours."""
     grid = ws.registry.grid(config.model, counted.version)
+    # a window of its own is one whose labels are read
     counts = window_counts(
-        ws, config, counted.version, grid, window or counted.window, decided_before=counted.window.end
+        ws,
+        config,
+        counted.version,
+        grid,
+        window or counted.window,
+        decided_before=counted.window.end,
+        about=DATA if window is None else None,
     )
     return grid, counts
 
@@ -231,7 +259,7 @@ def _decision(ws: Workspace, config: ModelConfig, counted: CountedWindow) -> Dec
             production_since(ledger.entries(ws.store, model)) if reports.quality.status == "empty" else None
         ),
     )
-    decision = decide_action(reports.quality, reports.drift, reports.performance, policy)
+    decision = decide_action(reports.quality, reports.drift, reports.performance, policy, reports.labels)
     log.info("%s: %s", decision.action, decision.sentence)
     return DecisionRecord(
         decision_id=decision_id,
@@ -272,7 +300,10 @@ def retrain(ws: Workspace, config: ModelConfig, decision: DecisionRecord, *, act
     same_decision = {"keel.decision_id": decision.decision_id, "keel.recipe": training_recipe(config)}
     version = ws.registry.find(config.model, same_decision)
     if version is None:
+        used = Split.ending(decision.window.end, config)
+        quarantine_broken_labels(ws, config, used.start, used.end, run_id=run_id)
         rows = training_rows(ws, config, decision.window)
+        require_rows(config, rows, why=about_held_labels(ws, config, used.start, used.end))
         version = ws.registry.find(config.model, {"keel.training_key": training_key(config, rows)})
     if version is None:
         candidate = train(config, rows, reason=decision.sentence, parent=champion, decision_id=decision.decision_id)
@@ -323,6 +354,8 @@ def quarantine(ws: Workspace, config: ModelConfig, decision: DecisionRecord, *, 
     window, model = decision.window, config.model
     if decision.version is None:
         raise SchemaError(f"{model}: a decision to quarantine names the version whose predictions are broken")
+    if decision.about == (LABELS,):
+        return _quarantine_labels(ws, config, decision, actor=actor, run_id=run_id)
     broken = broken_windows(ws, config, decision.version, window)
     if not broken:
         sentence = f"No predictions of {model} were quarantined: a person released the broken hours before."
@@ -349,6 +382,27 @@ def quarantine(ws: Workspace, config: ModelConfig, decision: DecisionRecord, *, 
         now=now_utc(),
     )
     return outcome
+
+
+def _quarantine_labels(
+    ws: Workspace, config: ModelConfig, decision: DecisionRecord, *, actor: str, run_id: str
+) -> Outcome:
+    """Quarantine the stretches that the decision's report of the labels names."""
+    report = storage.read_report(ws, StoredLabelsReport, config.model, decision.version, decision.window)
+    spans = report.spans if report else ()
+    if not spans:
+        return Outcome.of("released", decision, f"No labels of {config.model} were quarantined: none is broken.")
+    sentence = put_label_quarantine(
+        ws,
+        config,
+        spans,
+        decision.sentence,
+        until=decision.window.end,
+        actor=actor,
+        run_id=run_id,
+        decision_id=decision.decision_id,
+    )
+    return Outcome.of("labels_quarantined", decision, sentence, quarantined=spans)
 
 
 def compose_message(

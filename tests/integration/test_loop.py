@@ -639,6 +639,10 @@ def test_metric_undefined_on_the_holdout_is_none_in_records(ws):
     live(ws, ones, days=9)
     window = loop.resolve_window(CONFIG, end=NOW + 8 * DAY, now=NOW)
     decision = loop.request_retrain(ws, CONFIG, window=window, reason="routine", run_id="run-4")
+    with pytest.raises(InsufficientData, match="labels of 2026-.* are quarantined .*keel quarantine release toy"):
+        loop.retrain(ws, CONFIG, decision, **BY)
+    [held] = ws.store.quarantines("toy", about="labels")
+    release(ws.store, "toy", held["start"], held["end"], actor="tests", now=NOW)  # a person says that they are right
     training = loop.retrain(ws, CONFIG, decision, **BY)
     assert training.metrics["roc_auc"] is None
     json.dumps([training.to_dict(), rollout.compare(ws, CONFIG, training).to_dict()], allow_nan=False)

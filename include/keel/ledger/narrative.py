@@ -156,7 +156,13 @@ def _experiment_end(row: LedgerEntryView) -> Iterator[str]:
 
 
 def _quarantine(row: LedgerEntryView) -> Iterator[str]:
-    yield f"data was quarantined as broken{row.by}: {format_intervals(row.evidence.get('quarantined'))}."
+    intervals = format_intervals(row.evidence.get("quarantined"))
+    if row.evidence.get("about") == "labels":
+        yield f"labels were quarantined{row.by}: {intervals}."
+        yield as_text(row.evidence.get("reason"))
+        yield "Nothing rests on them until a person releases them."
+        return
+    yield f"data was quarantined as broken{row.by}: {intervals}."
     yield "Training and later checks exclude it until a person releases it."
 
 

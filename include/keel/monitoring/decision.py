@@ -16,6 +16,7 @@ from keel.monitoring.records import (
     Action,
     StoredDriftReport,
     StoredEstimate,
+    StoredLabelsReport,
     StoredPerformanceReport,
     StoredQualityReport,
 )
@@ -29,6 +30,8 @@ TOP_FEATURES = 3
 MIN_WHOLE_PERCENT = 0.01
 """A share below it is shown with a decimal, so that it does not read as 0%."""
 MISSING_LABELS = "missing labels"
+LABELS = "labels"
+"""The cause of an alert about the labels themselves."""
 
 Severity = Literal["ok", "insufficient", "warn", "drift"]
 Role = Literal["feature", "output"]
@@ -59,11 +62,28 @@ class Policy:
 
 
 def decide_action(
-    quality: StoredQualityReport, drift: StoredDriftReport, performance: StoredPerformanceReport, policy: Policy
+    quality: StoredQualityReport,
+    drift: StoredDriftReport,
+    performance: StoredPerformanceReport,
+    policy: Policy,
+    labels: StoredLabelsReport | None = None,
 ) -> Decision:
-    """Decide what a window's three reports lead to. Every status has a branch."""
+    """Decide what a window's reports lead to. Every status has a branch.
+
+    labels: None for a report of an earlier release, which did not check them.
+    """
     if quality.status == "broken":
         return _quarantine(quality)
+    if labels is not None and labels.status == "broken":
+        return _quarantine_labels(labels)
+    decision = _decide_on_data(quality, drift, performance, policy)
+    return decision if labels is None else _with_labels(decision, labels, performance)
+
+
+def _decide_on_data(
+    quality: StoredQualityReport, drift: StoredDriftReport, performance: StoredPerformanceReport, policy: Policy
+) -> Decision:
+    """Decide without regard to the labels themselves."""
     if quality.status == "empty":
         return _decide_on_no_rows(quality, policy)
     by_labels: dict[str, LabelRule] = {
@@ -79,6 +99,42 @@ def decide_action(
 def _quarantine(quality: StoredQualityReport) -> Decision:
     sentence = f"The data is broken: {_findings(quality)}. Quarantining it, so that no version learns from it."
     return Decision(Action.QUARANTINE, sentence, _columns(quality))
+
+
+def _quarantine_labels(labels: StoredLabelsReport) -> Decision:
+    sentence = (
+        f"Labels fail their check: {_label_findings(labels, 'broken')}. Nothing was concluded from them. Quarantining "
+        "them: no training, comparison, probation or experiment rests on them until a person releases them."
+    )
+    return Decision(Action.QUARANTINE, sentence, (LABELS,))
+
+
+def _with_labels(decision: Decision, labels: StoredLabelsReport, performance: StoredPerformanceReport) -> Decision:
+    """Add what is wrong with the labels. Without enough sound labels nothing is retrained."""
+    reasons = []
+    if labels.quarantined.hours:
+        reasons.append(
+            f"Labels of {labels.quarantined.hours} h are quarantined ({labels.quarantined.rows:,} labels) until a "
+            "person releases them"
+        )
+    late_alone = performance.labels_missing and all(finding.kind == "late" for finding in labels.findings)
+    if labels.status == "warn" and not late_alone:  # missing labels are told already
+        reasons.append(f"The labels have changed: {_label_findings(labels, 'warn')}")
+    if not reasons:
+        return decision
+    action, why = decision.action, decision.sentence
+    if action is Action.RETRAIN and labels.quarantined.hours and performance.status in ("no_labels", "insufficient"):
+        action, why = Action.RAISE_ALERT, why.removesuffix(" Retraining.")
+        reasons.append("No retraining on the labels that are left")
+    if action is Action.ALL_CLEAR:
+        action = Action.RAISE_ALERT
+    return Decision(action, f"{why} {'. '.join(reasons)}.", (*decision.about, LABELS))
+
+
+def _label_findings(labels: StoredLabelsReport, status: str) -> str:
+    sentences = [finding.sentence for finding in labels.findings if finding.status == status]
+    more = len(sentences) - TOP_FEATURES
+    return "; ".join(sentences[:TOP_FEATURES]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _decide_on_no_rows(quality: StoredQualityReport, policy: Policy) -> Decision:

@@ -21,6 +21,7 @@ from keel.monitoring.records import (
     ReportRecord,
     Span,
     StoredDriftReport,
+    StoredLabelsReport,
     StoredPerformanceReport,
     StoredProbationReport,
     StoredQualityReport,
@@ -30,8 +31,12 @@ from keel.window import Window, now_utc
 if TYPE_CHECKING:
     from keel.workspace import Workspace
 
-StoredReport = StoredQualityReport | StoredDriftReport | StoredPerformanceReport | StoredProbationReport
-CheckReportT = TypeVar("CheckReportT", StoredQualityReport, StoredDriftReport, StoredPerformanceReport)
+StoredReport = (
+    StoredQualityReport | StoredDriftReport | StoredPerformanceReport | StoredLabelsReport | StoredProbationReport
+)
+CheckReportT = TypeVar(
+    "CheckReportT", StoredQualityReport, StoredDriftReport, StoredPerformanceReport, StoredLabelsReport
+)
 DecisionT = TypeVar("DecisionT", bound=DecisionRecord)
 
 CHECKS = ("quality", "drift", "performance")
@@ -74,15 +79,17 @@ def read_report(
 
 @dataclass(frozen=True)
 class CheckReports:
-    """The reports that the three checks stored for a window."""
+    """The reports that the checks stored for a window."""
 
     quality: StoredQualityReport
     drift: StoredDriftReport
     performance: StoredPerformanceReport
+    labels: StoredLabelsReport | None
+    """None where an earlier release made the check of performance."""
 
 
 def read_check_reports(ws: Workspace, counted: CountedWindow) -> CheckReports:
-    """Return the three reports of a window.
+    """Return the reports of a window.
 
     Raises
     ------
@@ -98,7 +105,7 @@ def read_check_reports(ws: Workspace, counted: CountedWindow) -> CheckReports:
         stored = dict(zip(CHECKS, (quality, drift, performance), strict=True))
         missing = ", ".join(name for name, report in stored.items() if report is None)
         raise SchemaError(f"{counted.model}: no {missing} report for this window: run that check first")
-    return CheckReports(quality, drift, performance)
+    return CheckReports(quality, drift, performance, read_report(ws, StoredLabelsReport, *about))
 
 
 def store_decision(ws: Workspace, decision: DecisionT, *, run_id: str) -> DecisionT:

@@ -17,6 +17,7 @@ from keel.grid.engines.local import count_hours
 from keel.monitoring.quality import QualityStatus, check_quality
 from keel.monitoring.records import HoursAndRows
 from keel.registry.scoring_model import require_features
+from keel.store.quarantines import DATA
 from keel.window import DAY, HOUR, Window, outside
 
 if TYPE_CHECKING:
@@ -116,24 +117,38 @@ class WindowCounts:
 
 
 def window_counts(
-    ws: Workspace, config: ModelConfig, version: int, grid: ReferenceGrid, window: Window, *, decided_before: datetime
+    ws: Workspace,
+    config: ModelConfig,
+    version: int,
+    grid: ReferenceGrid,
+    window: Window,
+    *,
+    decided_before: datetime,
+    about: str | None = DATA,
 ) -> WindowCounts:
     """Add up a window from its hourly counts, without the hours that earlier windows quarantined.
 
+    about: what the quarantines are about that count; None: all, for a check that needs labels.
     decided_before: the end of the window that is checked. Only windows that ended before it count as earlier, so that
     a window's own quarantine changes nothing when the window is checked again.
     """
     sums = {status: SummedHours(0, Counts.zero(grid)) for status in HourStatus}
-    for _, counts, status in hourly_counts(ws, config, version, grid, window, decided_before):
+    for _, counts, status in hourly_counts(ws, config, version, grid, window, decided_before, about):
         sums[status] = SummedHours(sums[status].hours + 1, sums[status].counts + counts)
     return WindowCounts(sums[HourStatus.NORMAL], sums[HourStatus.QUARANTINED], sums[HourStatus.RELEASED])
 
 
 def hourly_counts(
-    ws: Workspace, config: ModelConfig, version: int, grid: ReferenceGrid, window: Window, decided_before: datetime
+    ws: Workspace,
+    config: ModelConfig,
+    version: int,
+    grid: ReferenceGrid,
+    window: Window,
+    decided_before: datetime,
+    about: str | None = DATA,
 ) -> Iterator[tuple[datetime, Counts, HourStatus]]:
     """Yield a window's hours that have rows, in order of time, each with its counts and status."""
-    quarantines = ws.store.quarantines(config.model, decided_before=decided_before, with_released=True)
+    quarantines = ws.store.quarantines(config.model, about=about, decided_before=decided_before, with_released=True)
     for hour, payload in ws.store.counts.get(config.model, version, grid.grid_id, window.start, window.end):
         yield hour, Counts.from_bytes(payload), hour_status(hour, quarantines)
 
@@ -168,7 +183,7 @@ def broken_windows(ws: Workspace, config: ModelConfig, version: int, window: Win
             broken.append(Window(hour, hour + HOUR))
     decided = [
         (row["start"], row["end"])
-        for row in ws.store.quarantines(config.model, with_released=True)
+        for row in ws.store.quarantines(config.model, about=DATA, with_released=True)
         if row["released"] or row["decided_until"] < window.end
     ]
     return [Window(*span) for found in broken or [window] for span in outside(found.start, found.end, decided)]

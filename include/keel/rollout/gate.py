@@ -10,6 +10,7 @@ from keel.deployments.history import PROMOTABLE, Status, history
 from keel.errors import ArtifactChanged, ConfigError, UnknownVersion
 from keel.evaluation.holdout.comparison import Verdict, compare_versions
 from keel.evaluation.holdout.report import render
+from keel.monitoring.label_check import quarantine_broken_labels
 from keel.monitoring.records import ComparisonRecord, PromotionRequest, Span, TrainedVersion
 from keel.monitoring.storage import read_decision, store_comparison
 from keel.rollout.experiment_evidence import comparison_of_experiment
@@ -102,6 +103,7 @@ def _compared(ws: Workspace, config: ModelConfig, request: Request) -> Compariso
 
 def _on_holdout(ws: Workspace, config: ModelConfig, request: Request, champion: int) -> ComparisonRecord:
     challenger = request.challenger
+    quarantine_broken_labels(ws, config, request.holdout.start, request.holdout.end, run_id=request.decision_id)
     rows, span = unseen_holdout(ws, config, request.holdout.to_dict(), champion, challenger)
     unseen = Span.from_dict(span)
     identity = comparison_id(ws, request, unseen, rows=rows.num_rows)

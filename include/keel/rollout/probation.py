@@ -11,6 +11,7 @@ from keel.deployments.history import Probation, history
 from keel.errors import ArtifactChanged, ConfigError, StaleGeneration, UnknownVersion
 from keel.evaluation.probation.verdict import ProbationVerdict, evaluate_probation
 from keel.ledger import entries as ledger
+from keel.monitoring.label_check import quarantine_broken_labels
 from keel.monitoring.records import Action, Outcome, ProbationDecision, StoredProbationReport
 from keel.monitoring.storage import report_id, store_decision, store_report
 from keel.rollout.eligibility import stored_decision
@@ -59,6 +60,8 @@ def watch(
         stored = None
     else:
         version, window = probation.version, _window(probation, end)
+        mature = end - config.target.label_delay
+        quarantine_broken_labels(ws, config, probation.since, max(mature, probation.since), run_id=run_id)
         report = _evaluated(ws, config, probation, end)
         stored = store_report(ws, "probation", config.model, probation.version, window, report)
     identity = report_id("watch", config.model, version, window)

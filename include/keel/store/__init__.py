@@ -32,7 +32,7 @@ from keel.store.predictions.encoding import AppendResult
 from keel.store.predictions.labels import LabelResult
 from keel.store.predictions.layout import Layout, check_features, create_layout, find_layout, rename_feature
 from keel.store.predictions.log import PredictionLog
-from keel.store.quarantines import Quarantines, release
+from keel.store.quarantines import DATA, Quarantines, release
 from keel.store.records import CountsTable, Decisions, Reports
 
 if TYPE_CHECKING:
@@ -173,18 +173,25 @@ class Store:
         created_at: datetime,
         *,
         decided_until: datetime | None = None,
+        about: str = DATA,
     ) -> None:
         """Quarantine the rows with start ≤ time < end. Idempotent: earlier quarantines and releases stay as they are.
 
         decided_until: the end of the window whose check decided so. Default: ``end``.
+        about: `keel.store.quarantines.DATA` or ``LABELS``.
         """
-        self._quarantines.put(model, start, end, reason, created_at, decided_until)
+        self._quarantines.put(model, start, end, reason, created_at, decided_until, about)
 
     def quarantines(
-        self, model: str, *, decided_before: datetime | None = None, with_released: bool = False
+        self,
+        model: str,
+        *,
+        about: str | None = None,
+        decided_before: datetime | None = None,
+        with_released: bool = False,
     ) -> Sequence[dict[str, Any]]:
         """Return the model's quarantines in order of time. See `keel.store.quarantines.Quarantines.list`."""
-        return self._quarantines.list(model, decided_before=decided_before, with_released=with_released)
+        return self._quarantines.list(model, about=about, decided_before=decided_before, with_released=with_released)
 
     def release_quarantine(self, model: str, start: datetime, end: datetime) -> Sequence[dict[str, Any]]:
         """Release the quarantines that lie within start..end, and return them.

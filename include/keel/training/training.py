@@ -15,6 +15,7 @@ from keel.errors import ConfigError, InsufficientData, TrainingFailed
 from keel.grid.reference import ReferenceGrid
 from keel.registry.candidate import Candidate
 from keel.registry.scoring_model import to_model_input
+from keel.stats.label_profile import LabelBaseline
 from keel.stats.metrics.losses import Estimate, Scored, estimate, finite_rows, needed_for, row_loss
 from keel.training.provenance import code_revision, digest_of, pipeline_digest, table_digest
 
@@ -98,7 +99,7 @@ def train(
 
     """
     plan = retrain_plan(config)
-    _require_rows(config, rows)
+    require_rows(config, rows)
     example = to_model_input(rows.training.slice(0, 5), config)
     threshold = _choose_threshold(config, rows.training) if config.target.kind == "binary" else None
     estimator = _fit(config, rows.training)
@@ -111,6 +112,7 @@ def train(
         "metrics": {name: e.to_dict() for name, e in metrics.items()},
         "loss": float(loss.mean()),
         "threshold": threshold,
+        "labels": _label_baseline(rows),
         "training": _describe(rows.training, rows.split.start, rows.split.cut),
         "holdout": _describe(rows.holdout, rows.split.cut, rows.split.end),
     }
@@ -222,12 +224,18 @@ def _fit_grid(config: ModelConfig, rows: TrainingRows, scored: Scored, loss: NDA
     )
 
 
-def _require_rows(config: ModelConfig, rows: TrainingRows) -> None:
+def require_rows(config: ModelConfig, rows: TrainingRows, *, why: str = "") -> None:
+    """Raise `InsufficientData` for too few rows on either side of the cut, `TrainingFailed` for labels it cannot use.
+
+    why: what may have left too few rows.
+    """
     plan = retrain_plan(config)
     needs = (("training", rows.training, plan.min_rows), ("holdout", rows.holdout, config.promotion.min_rows))
     for part, table, needed in needs:
         if table.num_rows < needed:
-            raise InsufficientData(feature=f"{config.model}: labelled {part} rows", needed=needed, got=table.num_rows)
+            raise InsufficientData(
+                feature=f"{config.model}: labelled {part} rows", needed=needed, got=table.num_rows, why=why
+            )
         label = table["label"].to_numpy()
         if not finite_rows("mae", Scored(label, label, label)).all():
             raise TrainingFailed(f"{config.model}: the {part} rows hold labels that are not finite numbers")
@@ -247,6 +255,13 @@ def _require_defined(config: ModelConfig, measured: Estimate, scored: Scored, sp
         f"{config.model}: metric undefined on the holdout: {metric} needs {needed_for(metric)}, and there are {found}; "
         "lengthen retrain.holdout, or choose another performance.metric"
     )
+
+
+def _label_baseline(rows: TrainingRows) -> dict[str, float | None] | None:
+    """Return the labels of the training rows and the holdout, which later labels are compared with."""
+    both = pa.concat_tables([each.select(["time", "label"]) for each in (rows.training, rows.holdout)])
+    found = LabelBaseline.measure(both["time"].to_numpy().astype("datetime64[us]"), both["label"].to_numpy())
+    return found.to_dict() if found else None
 
 
 def _describe(rows: pa.Table, start: datetime, end: datetime) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def test_quarantine_is_stored_once_and_its_release_stays(store: Store) -> None:
         store.quarantine("m", NOON, NOON + HOUR, reason, at)
     assert store.quarantines("m") == [
         {"start": NOON, "end": NOON + HOUR, "decided_until": NOON + HOUR, "reason": "first", "released": False,
-         "created_at": NOON}
+         "created_at": NOON, "about": "data"}
     ]  # fmt: skip
     [released] = store.release_quarantine("m", NOON, NOON + HOUR)
     assert (released["start"], released["end"]) == (NOON, NOON + HOUR)

@@ -33,6 +33,7 @@ HEADLINES = {
     "promoted": "retrained and promoted version {version}",
     "kept_champion": "retrained, kept champion {version}",
     "quarantined": "broken data was quarantined",
+    "labels_quarantined": "labels failed their check and were quarantined",
     "released": "data is broken, but was released from quarantine",
     # actions, of which there is no outcome
     "raise_alert": "needs attention",

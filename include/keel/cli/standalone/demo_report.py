@@ -29,6 +29,7 @@ OUTCOMES = {
     "probation_over": ("probation ended", "bold yellow"),
     "rolled_back": ("rolled back", "bold red"),
     "quarantined": ("data quarantined", "bold red"),
+    "labels_quarantined": ("labels quarantined", "bold red"),
 }
 """Label and style of an outcome on a terminal."""
 

@@ -178,6 +178,48 @@ class StoredPerformanceReport(Record):
     quarantined: HoursAndRows = Field(HoursAndRows(), validation_alias=AliasChoices("quarantined", "set_aside"))
 
 
+class StoredLabelFinding(Record):
+    """One fault of a stretch of labels, as `keel.monitoring.labels.LabelFinding` found it."""
+
+    kind: str
+    status: Literal["warn", "broken"]
+    start: Time
+    end: Time
+    n: int
+    sentence: str
+    p_value: float | None = None
+
+
+class StoredLabelsReport(Record):
+    """A report of `keel.monitoring.labels` as it is stored: the labels of a window themselves."""
+
+    CHECK: ClassVar = "labels"
+
+    status: Literal["ok", "warn", "broken", "quarantined", "insufficient"]
+    n: int
+    """Labels of all versions in the window."""
+    due: int = 0
+    """Predictions whose label delay has passed."""
+    coverage: float | None = None
+    """Share of these that have a label."""
+    mean: float | None = None
+    """Mean label; of a binary target the base rate."""
+    deviation: float | None = None
+    late_share: float | None = None
+    """Share of the labels that were observed after the label delay."""
+    mean_delay_hours: float | None = None
+    """Mean time from a prediction to its label."""
+    reference: dict[str, Number] | None = None
+    """The labels that the version was trained and measured on (`keel.stats.label_profile.LabelBaseline`)."""
+    findings: tuple[StoredLabelFinding, ...] = ()
+    """The faults, those that break a stretch first."""
+    spans: tuple[WindowField, ...] = ()
+    """Stretches with broken labels that are not quarantined yet."""
+    quarantined: HoursAndRows = HoursAndRows()
+    """Hours whose labels an earlier check quarantined, and the labels in them."""
+    window: WindowField | None = None
+
+
 class StoredProbationReport(Record):
     """A report of `keel.evaluation.probation` as it is stored: what the labels show of a version on probation."""
 

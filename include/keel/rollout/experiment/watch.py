@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from keel.deployments import experiments
+from keel.deployments.data_quarantine import format_interval
 from keel.deployments.experiments import Outcome
 from keel.deployments.history import History, history
 from keel.evaluation.experiment.analysis import evaluate
 from keel.evaluation.experiment.outcomes import outputs_for
 from keel.evaluation.experiment.report import ExperimentVerdict
+from keel.monitoring.label_check import held_labels, quarantine_broken_labels
 from keel.monitoring.records import ExperimentDecision
 from keel.monitoring.storage import read_decision, store_decision
 from keel.rollout.experiment.verdict import comparison_of, decision_id
@@ -48,7 +50,7 @@ def watch_experiment(
     """
     state = history(ws.store, config.model)
     if state.experiment is not None:
-        decision = _decided(ws, config, state, state.experiment, end)
+        decision = _decided(ws, config, state, state.experiment, end, run_id)
     else:
         last = next(iter(experiments.list_all(ws.store, config.model)), None)
         identity = decision_id(last.plan.experiment_id) if last else ""
@@ -78,13 +80,28 @@ def watch_experiment(
     return store_decision(ws, complete, run_id=run_id)
 
 
-def _decided(ws: Workspace, config: ModelConfig, state: History, plan: Plan, end: datetime) -> ExperimentDecision:
-    """Evaluate the running experiment, store the evaluation, and return what follows."""
+def _decided(
+    ws: Workspace, config: ModelConfig, state: History, plan: Plan, end: datetime, run_id: str
+) -> ExperimentDecision:
+    """Evaluate the running experiment, store the evaluation, and return what follows.
+
+    A verdict on labels that are quarantined is not carried out. The experiment goes on until a person releases the
+    labels, or stops it.
+    """
+    matured = max(plan.started_at, end - plan.label_delay)
+    quarantine_broken_labels(ws, config, plan.started_at, matured, run_id=run_id)
+    held = held_labels(ws, config, plan.started_at, matured)
     evaluation = evaluate_experiment(ws, config, plan, end=end)
     report_id = _store_evaluation(ws, plan, evaluation, end)
     branch, sentence, comparison_id = "end_experiment", f"{plan.experiment_id}: {evaluation.sentence}", None
     if evaluation.verdict == ExperimentVerdict.RUNNING:
         branch = "no_action"
+    elif held and evaluation.verdict in CONCLUSIVE:
+        branch, between = "no_action", format_interval(held[0]["start"], held[-1]["end"])
+        sentence = (
+            f"{plan.experiment_id}: no verdict, because labels from {between} are quarantined: release them "
+            f"(keel quarantine release {plan.model}), or stop the experiment."
+        )
     elif evaluation.verdict in CONCLUSIVE:
         comparison = comparison_of(ws, config, state, evaluation, report_id=report_id, end=end)
         comparison_id, sentence = comparison.report_id, comparison.sentence

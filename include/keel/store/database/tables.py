@@ -90,6 +90,22 @@ label_conflicts = Table(
     PrimaryKeyConstraint("model", "id", "label"),
 )
 
+# A label that a person replaced, with the one that replaced it. The row in ``labels`` holds the newest.
+label_corrections = Table(
+    "label_corrections",
+    metadata,
+    Column("model", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("corrected_at", BigInteger, nullable=False),
+    Column("old_label", Double, nullable=False),
+    Column("old_observed_at", BigInteger, nullable=False),
+    Column("label", Double, nullable=False),
+    Column("observed_at", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    PrimaryKeyConstraint("model", "id", "corrected_at"),
+)
+
 counts = Table(
     "counts",
     metadata,
@@ -136,7 +152,8 @@ decisions = Table(
     Index("decisions_by_window", "model", "action", "window_end"),
 )
 
-# No two quarantines of a model overlap. decided_until: the end of the window whose check decided on it.
+# No two quarantines of a model about the same overlap. decided_until: the end of the window whose check decided on it.
+# about: "data", or "labels", whose quarantine leaves the features of these rows in use.
 quarantines = Table(
     "quarantines",
     metadata,
@@ -147,7 +164,8 @@ quarantines = Table(
     Column("reason", Text, nullable=False),
     Column("released", Boolean, nullable=False, server_default=false()),
     Column("created_at", BigInteger, nullable=False),
-    PrimaryKeyConstraint("model", "start_at", "end_at"),
+    Column("about", Text, nullable=False, server_default="data"),
+    PrimaryKeyConstraint("model", "start_at", "end_at", "about"),
 )
 
 deployments = Table(

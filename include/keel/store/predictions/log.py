@@ -23,6 +23,7 @@ from keel.store.predictions.arrow_session import ArrowSession, reading, writing
 from keel.store.predictions.dirty_hours import mark_counts, mark_early_labels
 from keel.store.predictions.encoding import AppendResult, decode_packed, encode
 from keel.store.predictions.hourly_counts import hourly_rows
+from keel.store.predictions.label_hours import label_hours
 from keel.store.predictions.labels import LabelResult, store_labels
 from keel.store.predictions.layout import ALLOCATION, OUTPUTS, Layout
 from keel.store.predictions.retention import delete_unmatched_labels, expire
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from sqlalchemy.sql import ClauseElement
 
     from keel.config import FeatureKind
+    from keel.stats.label_profile import LabelHours
     from keel.store.database.connections import Database
 
     Select = sa.Select[*tuple[Any, ...]]
@@ -229,6 +231,12 @@ class PredictionLog:
         """Return the share of rows with start ≤ time < end that have a label, or None without rows."""
         rows, labelled = self.label_counts(start, end, version)
         return labelled / rows if rows else None
+
+    def label_hours(
+        self, start: datetime, end: datetime, *, delay: timedelta, centre: float = 0.0, history: bool = True
+    ) -> LabelHours:
+        """Return sums over the labels of each hour. See `keel.store.predictions.label_hours.label_hours`."""
+        return label_hours(self._database, self._layout, start, end, delay=delay, centre=centre, history=history)
 
     def label_counts(self, start: datetime, end: datetime, version: int | None = None) -> tuple[int, int]:
         """Return the number of rows with start ≤ time < end, and of those with a label, quarantined or not."""

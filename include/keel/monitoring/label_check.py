@@ -1,0 +1,228 @@
+"""Check the labels in the store, and quarantine a stretch whose labels are broken.
+
+A check quarantines what its window finds. Training, a comparison, a probation and an experiment cannot wait for the
+next check, so they call `quarantine_broken_labels` on the time that they are about to use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keel import deployments
+from keel.deployments.data_quarantine import format_intervals
+from keel.errors import KeelError
+from keel.ledger import entries as ledger
+from keel.monitoring.labels import LabelFinding, LabelStatus, LabelStretch
+from keel.monitoring.records import HoursAndRows, StoredLabelsReport
+from keel.monitoring.window_counts import HourStatus, hour_status
+from keel.stats.json_numbers import finite_or_none
+from keel.stats.label_profile import MIN_LABELS, LabelBaseline
+from keel.store.quarantines import DATA, LABELS
+from keel.window import HOUR, Window, ceil_hour, floor_hour, now_utc, outside, parse_time
+
+if TYPE_CHECKING:
+    from keel.config import ModelConfig
+    from keel.workspace import Workspace
+
+KEEL = "keel"
+"""The actor of a quarantine that no run was started for."""
+
+
+def label_baseline(ws: Workspace, config: ModelConfig, version: int) -> LabelBaseline | None:
+    """Return the labels that a version was trained and measured on, which are registered with it.
+
+    A version of an earlier release has none registered; they are measured on the rows that are still in the store.
+    """
+    reference = ws.registry.reference(config.model, version)
+    if stored := reference.get("labels"):
+        return LabelBaseline.from_dict(stored)
+    start, end = parse_time(reference["training"]["start"]), parse_time(reference["holdout"]["end"])
+    assert start is not None
+    assert end is not None
+    rows = ws.predictions(config).labelled(start, end, features=False)
+    return LabelBaseline.measure(
+        rows["time"].to_numpy().astype("datetime64[us]"), rows["label"].to_numpy(zero_copy_only=False)
+    )
+
+
+def read_labels(
+    ws: Workspace,
+    config: ModelConfig,
+    version: int,
+    window: Window,
+    *,
+    decided_before: datetime | None = None,
+    history: bool = True,
+) -> LabelStretch:
+    """Read the labels of a window, of all versions: they come from one feed.
+
+    history: whether rows without a version belong to it.
+
+    Labels whose quarantine is active are tested again, so that a fault that lasts stays one. Data that a window with an
+    end earlier than ``decided_before`` quarantined is not, and neither is what a person released.
+    """
+    baseline = label_baseline(ws, config, version)
+    hours = ws.predictions(config).label_hours(
+        window.start,
+        window.end,
+        delay=config.target.label_delay,
+        centre=baseline.mean if baseline else 0.0,
+        history=history,
+    )
+    stored = ws.store.quarantines(config.model, with_released=True)
+    skipped = [
+        row
+        for row in stored
+        if row["released"]
+        or (row["about"] == DATA and (decided_before is None or row["decided_until"] < decided_before))
+    ]
+    stamps = [window.start + i * HOUR for i in range((window.end - window.start) // HOUR)]
+    excluded = [at.replace(tzinfo=None) for at in stamps if hour_status(at, skipped) is not HourStatus.NORMAL]
+    out = np.array(excluded, "datetime64[h]")
+    return LabelStretch(
+        window=window,
+        hours=hours.take(~np.isin(hours.hour, out)),
+        baseline=baseline,
+        binary=config.target.kind == "binary",
+        min_coverage=config.performance.min_label_rate,
+        excluded=out,
+    )
+
+
+def label_report(
+    ws: Workspace, config: ModelConfig, version: int, window: Window, *, decided_before: datetime
+) -> StoredLabelsReport:
+    """Check the labels of a window, and describe them for the report of the check that ends at ``decided_before``."""
+    labels = read_labels(ws, config, version, window, decided_before=decided_before, history=False)
+    findings, n, h = labels.findings(), labels.labels, labels.hours
+    earlier = ws.store.quarantines(config.model, about=LABELS, decided_before=decided_before)
+    spans = _not_yet(findings, [(row["start"], row["end"]) for row in earlier])
+    status = findings[0].status if findings else LabelStatus.OK
+    if status is LabelStatus.BROKEN and not spans:
+        status = LabelStatus.QUARANTINED
+    if status is LabelStatus.OK and (labels.baseline is None or n < MIN_LABELS):
+        status = LabelStatus.INSUFFICIENT
+    held = np.array([hour_status(_aware(at), earlier) is HourStatus.QUARANTINED for at in h.hour], dtype=bool)
+    due = int(h.rows.sum())
+    reference = labels.baseline.to_dict() if labels.baseline else None
+    return StoredLabelsReport.from_dict(
+        {
+            "status": status.value,
+            "n": n,
+            "due": due,
+            "coverage": n / due if due else None,
+            "mean": finite_or_none(labels.mean),
+            "deviation": finite_or_none(labels.deviation),
+            "late_share": float(h.late.sum()) / n if n else None,
+            "mean_delay_hours": float(h.delay.sum()) / n / 3600 if n else None,
+            "reference": reference,
+            "findings": [finding.to_dict() for finding in findings],
+            "spans": spans,
+            "quarantined": HoursAndRows(hours=int(held.sum()), rows=int(h.labelled[held].sum())),
+            "window": window,
+        }
+    )
+
+
+def quarantine_broken_labels(
+    ws: Workspace, config: ModelConfig, start: datetime, end: datetime, *, run_id: str, actor: str = KEEL
+) -> list[Window]:
+    """Quarantine the stretches between two times whose labels are broken, as a check would; return the new ones.
+
+    They are compared with the labels of the version in production. Without one there is nothing to compare with.
+    """
+    version = deployments.read(ws.store, config.model).production
+    window = Window(floor_hour(start), max(ceil_hour(end), floor_hour(start) + HOUR))
+    if version is None or not ws.predictions(config).count(window.start, window.end):
+        return []
+    try:
+        findings = read_labels(ws, config, version, window).findings()
+    except KeelError:  # a version whose files are gone is no reference; what follows says so
+        return []
+    stored = ws.store.quarantines(config.model, about=LABELS)
+    spans = _not_yet(findings, [(row["start"], row["end"]) for row in stored])
+    if spans:
+        reason = sentence_of(findings)
+        put_label_quarantine(
+            ws, config, spans, reason, until=window.end + config.target.label_delay, actor=actor, run_id=run_id
+        )
+    return spans
+
+
+def put_label_quarantine(
+    ws: Workspace,
+    config: ModelConfig,
+    spans: Sequence[Window],
+    reason: str,
+    *,
+    until: datetime,
+    actor: str,
+    run_id: str,
+    decision_id: str = "",
+) -> str:
+    """Quarantine the labels of some spans, record it in the ledger, and return the sentence. Idempotent."""
+    for span in spans:
+        ws.store.quarantine(config.model, span.start, span.end, reason, now_utc(), decided_until=until, about=LABELS)
+    sentence = (
+        f"Quarantined the labels of {config.model} from {spans[0].start:%Y-%m-%d %H:%M} to "
+        f"{spans[-1].end:%Y-%m-%d %H:%M} UTC{'' if len(spans) == 1 else f', in {len(spans)} spans'}. Nothing rests on "
+        f"them until a person releases them: keel quarantine release {config.model} --start … --end …"
+    )
+    identity: dict[str, Any] = {"about": LABELS, "quarantined": [span.to_dict() for span in spans]}
+    if decision_id:
+        identity["decision_id"] = decision_id
+    deployments.append_once(
+        ws.store,
+        config.model,
+        actor=actor,
+        action=ledger.Action.QUARANTINE,
+        identity={"evidence": identity},
+        body={"run_id": run_id, "evidence": {**identity, "sentence": sentence, "reason": reason}},
+        now=now_utc(),
+    )
+    return sentence
+
+
+def held_labels(ws: Workspace, config: ModelConfig, start: datetime, end: datetime) -> list[dict[str, Any]]:
+    """Return the active quarantines of labels that share some time with start..end."""
+    found = ws.store.quarantines(config.model, about=LABELS)
+    return [row for row in found if row["start"] < end and row["end"] > start]
+
+
+def about_held_labels(ws: Workspace, config: ModelConfig, start: datetime, end: datetime) -> str:
+    """Return a clause about the labels between two times that are quarantined, with the way out; empty without any."""
+    held = held_labels(ws, config, start, end)
+    if not held:
+        return ""
+    return (
+        f"labels of {format_intervals(held)} are quarantined ({held[-1]['reason']}); once they are right: "
+        f"keel quarantine release {config.model} --start … --end …"
+    )
+
+
+def sentence_of(findings: Sequence[LabelFinding]) -> str:
+    """Return the faults that break a stretch, or those that warn, in one sentence."""
+    worst = [finding for finding in findings if finding.status is findings[0].status] if findings else []
+    more = f" And {len(worst) - 1} more." if len(worst) > 1 else ""
+    return f"{worst[0].sentence[0].upper()}{worst[0].sentence[1:]}.{more}" if worst else ""
+
+
+def _not_yet(findings: Sequence[LabelFinding], taken: Sequence[tuple[datetime, datetime]]) -> list[Window]:
+    """Return the spans of the faults that break a stretch, joined, without what is taken."""
+    joined: list[tuple[datetime, datetime]] = []
+    for start, end in sorted((f.start, f.end) for f in findings if f.status is LabelStatus.BROKEN):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return [Window(*part) for span in joined for part in outside(*span, taken)]
+
+
+def _aware(hour: np.datetime64) -> datetime:
+    found = parse_time(str(hour.astype("datetime64[s]")))
+    assert found is not None
+    return found
