@@ -14,12 +14,12 @@ BY = {"actor": "tests", "run_id": "run-1"}
 """Who takes the steps, in which run."""
 
 
-def first_version(ws):
+def first_version(ws, config=CONFIG):
     """Train version 1 on forty days of history and promote it."""
-    replay(ws, CONFIG, toy_rows(days=HISTORY_DAYS), start=START, end=NOW)
-    window = loop.resolve_window(CONFIG, end=NOW, now=NOW)
-    decision = loop.request_retrain(ws, CONFIG, window=window, reason="the first version", run_id="run-0")
-    return act(ws, decision)
+    replay(ws, config, toy_rows(days=HISTORY_DAYS), start=START, end=NOW)
+    window = loop.resolve_window(config, end=NOW, now=NOW)
+    decision = loop.request_retrain(ws, config, window=window, reason="the first version", run_id="run-0")
+    return act(ws, decision, config)
 
 
 def act(ws, decision, config=CONFIG):

@@ -14,7 +14,7 @@ import numpy as np
 
 from keel import deployments
 from keel.deployments.data_quarantine import format_intervals
-from keel.errors import KeelError
+from keel.errors import ArtifactChanged, ConfigError, UnknownVersion
 from keel.ledger import entries as ledger
 from keel.monitoring.labels import LabelFinding, LabelStatus, LabelStretch
 from keel.monitoring.records import HoursAndRows, StoredLabelsReport
@@ -141,7 +141,11 @@ def quarantine_broken_labels(
         return []
     try:
         findings = read_labels(ws, config, version, window).findings()
-    except KeelError:  # a version whose files are gone is no reference; what follows says so
+    except (
+        ArtifactChanged,
+        ConfigError,
+        UnknownVersion,
+    ):  # a version whose files are gone is no reference; what follows says so
         return []
     stored = ws.store.quarantines(config.model, about=LABELS)
     spans = _not_yet(findings, [(row["start"], row["end"]) for row in stored])

@@ -27,7 +27,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keel.stats.label_profile import MIN_LABELS, LabelBaseline, LabelHours, log_deviations, log_odds, sums_of
+from keel.stats.label_profile import (
+    MIN_LABELS,
+    LabelBaseline,
+    LabelHours,
+    log_deviations,
+    log_odds,
+    runs_of_one_value,
+    sums_of,
+)
 from keel.window import DAY, HOUR, Window
 
 if TYPE_CHECKING:
@@ -52,6 +60,8 @@ MIN_SHIFT_LABELS = 100
 """Labels that a shift needs."""
 LONGEST_SHIFT = 7
 """Days of the longest interval that is tested for a shift."""
+RUN_FACTOR = 2
+"""A run of equal labels must be longer than the reference's longest by this factor."""
 COVERAGE_ERRORS = 3.0
 """Standard errors by which coverage must be below its limit."""
 
@@ -108,8 +118,8 @@ class LabelStretch:
 
     def findings(self) -> tuple[LabelFinding, ...]:
         """Return the faults, those that break a stretch first."""
-        found = [*self._invalid(), *self._single_values(), *self._coverage()]
-        found += self._shifts()
+        single = list(self._single_values())
+        found = [*self._invalid(), *single, *self._coverage(), *self._shifts(single)]
         order = [LabelStatus.BROKEN, LabelStatus.WARN]
         return tuple(sorted(found, key=lambda each: (order.index(each.status), each.start)))
 
@@ -150,11 +160,9 @@ class LabelStretch:
         base, h = self.baseline, self.hours.take(self.hours.labelled > 0)
         if base is None:
             return
-        value = np.where(h.lowest == h.highest, h.lowest, np.nan)
-        begins = np.flatnonzero(np.append(True, value[1:] != value[:-1])) if len(value) else np.array([], int)
-        for first, until in zip(begins, np.append(begins[1:], len(value)), strict=False):
-            n = int(h.labelled[first:until].sum())
-            if np.isnan(value[first]) or n < MIN_LABELS:
+        for first, until in runs_of_one_value(h.lowest, h.highest):
+            n, value = int(h.labelled[first:until].sum()), h.lowest[first]
+            if n < MIN_LABELS or n <= RUN_FACTOR * base.longest_run:
                 continue
             chance = base.chance_of_one_value(n)
             if chance > BREAK_ALPHA:
@@ -163,7 +171,7 @@ class LabelStretch:
             start = max(_time(h.hour[first]) - HOUR, self.window.start)
             end = min(_time(h.hour[until - 1]) + 2 * HOUR, self.window.end)
             share = f"{base.mode_share:.1%} of the reference's labels" if self.binary else "the reference's labels vary"
-            sentence = f"all {n:,} labels {_between(start, end)} are {value[first]:g}; " + (
+            sentence = f"all {n:,} labels {_between(start, end)} are {value:g}; " + (
                 f"{share} have its most frequent value" if self.binary else share
             )
             yield LabelFinding("single_value", LabelStatus.BROKEN, start, end, n, sentence, chance)
@@ -202,15 +210,21 @@ class LabelStretch:
     def _count(self) -> int:
         return max(1, (self.window.end - self.window.start) // DAY)
 
-    def _shifts(self) -> Iterator[LabelFinding]:
-        """Yield intervals of whole days that are outside the variation of the reference's days, the clearest first."""
+    def _shifts(self, single: list[LabelFinding]) -> Iterator[LabelFinding]:
+        """Yield intervals of whole days that are outside the variation of the reference's days, the clearest first.
+
+        single: runs of one value, which are found already. Their days are left out.
+        """
         if self.baseline is None:
             return
         blocks, number = self._blocks()
         h = self.hours
         n, total, squares = (sums_of(number, each, len(blocks)) for each in (h.labelled, h.total, h.squares))
-        tests = _Tests(self.baseline, self.binary, n, total, squares)
-        open_, broke = (n > 0) & ~np.isin(np.arange(len(blocks)), self._block_of(self.excluded)), False
+        whole = (n > 0) & ~np.isin(np.arange(len(blocks)), self._block_of(self.excluded))
+        for i, (start, end) in enumerate(blocks):
+            whole[i] &= not any(run.start < end and start < run.end for run in single)
+        n, total, squares = n * whole, total * whole, squares * whole
+        tests, open_, broke = _Tests(self.baseline, self.binary, n, total, squares), whole, bool(single)
         while found := tests.clearest(open_):
             (first, until), test = found
             broke = True
@@ -249,16 +263,25 @@ class _Tests:
     squares: Floats
 
     def clearest(self, open_: Mask) -> tuple[tuple[int, int], _Test] | None:
-        """Return the interval of open blocks with the smallest p-value among those that break; None if none does."""
+        """Return the interval of open blocks with the smallest p-value among those that break; None if none does.
+
+        Its first and its last block differ materially themselves, so that it has no sound days at its ends.
+        """
+        moved = [{test.kind for test in self._of(i) if test.effect >= test.warns_from} for i in range(len(self.n))]
         found = [
             ((first, until), test)
             for first in range(len(self.n))
             for until in range(first + 1, min(first + LONGEST_SHIFT, len(self.n)) + 1)
-            if open_[first:until].all() and self.n[first:until].sum() >= MIN_SHIFT_LABELS
+            if moved[first] & moved[until - 1] and open_[first:until].all()
+            if self.n[first:until].sum() >= MIN_SHIFT_LABELS
             for test in self.of(first, until)
+            if test.kind in moved[first] & moved[until - 1]
             if test.p_value <= BREAK_ALPHA and test.effect >= test.breaks_from
         ]
         return min(found, key=lambda each: (each[1].p_value, each[0][0] - each[0][1])) if found else None
+
+    def _of(self, block: int) -> Iterator[_Test]:
+        return self.of(block, block + 1) if self.n[block] else iter(())
 
     def of(self, first: int, until: int) -> Iterator[_Test]:
         """Yield the tests of the blocks first ≤ i < until."""

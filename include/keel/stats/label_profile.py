@@ -84,6 +84,8 @@ class LabelBaseline:
     """Mean over days of the logarithm of a day's standard deviation; NaN where days have too few labels."""
     spread_deviation: float
     """Standard deviation of that logarithm between days; NaN with fewer than two days."""
+    longest_run: int
+    """Labels of the longest run of hours in which all labels are equal. Nights may have only one value."""
     mode_share: float
     """Share of the most frequent label."""
     mode_deviation: float
@@ -93,7 +95,8 @@ class LabelBaseline:
     def measure(cls, times: Times, labels: Floats) -> LabelBaseline | None:
         """Return the baseline of labelled rows, shape (n,); None below `MIN_LABELS` finite labels."""
         finite = np.isfinite(labels)
-        y, day = labels[finite], times[finite].astype("datetime64[D]").astype(np.int64)
+        y, time = labels[finite], times[finite]
+        day = time.astype("datetime64[D]").astype(np.int64)
         if len(y) < MIN_LABELS:
             return None
         values, counts = np.unique(y, return_counts=True)
@@ -116,6 +119,7 @@ class LabelBaseline:
             log_odds_deviation=float(odds.std(ddof=1)) if len(odds) > 1 else math.nan,
             spread=float(logs.mean()) if len(logs) else math.nan,
             spread_deviation=float(logs.std(ddof=1)) if len(logs) > 1 else math.nan,
+            longest_run=_longest_run(time, y),
             mode_share=float(at_mode.mean()),
             mode_deviation=_between_days(at_mode, clusters),
         )
@@ -185,6 +189,27 @@ def _two_sided(difference: float, error: float, freedom: float) -> float:
     if error == 0:
         return 1.0 if difference == 0 else 0.0
     return float(2 * stdtr(max(freedom, 1.0), -abs(difference) / error))
+
+
+def runs_of_one_value(lowest: Floats, highest: Floats) -> list[tuple[int, int]]:
+    """Return the first index, and the one after the last, of each run of hours whose labels are all equal.
+
+    lowest, highest: of the labels of consecutive hours with labels.
+
+    >>> runs_of_one_value(np.array([0.0, 0.0, 0.0, 1.0]), np.array([1.0, 0.0, 0.0, 1.0]))
+    [(1, 3), (3, 4)]
+    """
+    value = np.where(lowest == highest, lowest, np.nan)
+    begins = np.flatnonzero(np.append(True, value[1:] != value[:-1])) if len(value) else np.empty(0, np.int64)
+    ends = np.append(begins[1:], len(value))
+    return [(int(a), int(b)) for a, b in zip(begins, ends, strict=False) if not np.isnan(value[a])]
+
+
+def _longest_run(times: Times, labels: Floats) -> int:
+    order = np.argsort(times, kind="stable")
+    _, starts, n = np.unique(times[order].astype("datetime64[h]"), return_index=True, return_counts=True)
+    lowest, highest = (each.reduceat(labels[order], starts) for each in (np.minimum, np.maximum))
+    return max((int(n[a:b].sum()) for a, b in runs_of_one_value(lowest, highest)), default=0)
 
 
 def _between_days(values: Floats, clusters: Clusters) -> float:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+import pyarrow as pa
 import sqlalchemy as sa
 
 from keel.stats.label_profile import LabelHours
 from keel.store.database.planner_hints import within
 from keel.store.database.tables import labels
 from keel.store.database.times import MICROSECOND, to_micros
+from keel.store.predictions.arrow_session import reading
 from keel.store.predictions.dirty_hours import hour_of
 
 if TYPE_CHECKING:
@@ -49,14 +50,20 @@ def label_hours(
         sa.func.min(labels.c.label),
         sa.func.max(labels.c.label),
         sa.func.coalesce(sa.func.sum(sa.case((since > delay // MICROSECOND, 1), else_=0)), 0),
-        sa.func.coalesce(sa.func.sum(since / sa.literal(_SECOND, sa.Double)), 0.0),
+        sa.func.coalesce(sa.func.sum(sa.cast(since, sa.Double) / _SECOND), 0.0),
     ]
-    query = sa.select(*columns).select_from(source).where(within(rows.time, to_micros(start), to_micros(end)))
+    query = (
+        sa.select(*(column.label(f"c{i}") for i, column in enumerate(columns)))
+        .select_from(source)
+        .where(within(rows.time, to_micros(start), to_micros(end)))
+    )
     if not history:
         query = query.where(rows.version.is_not(None))
-    with database.connect() as connection:
-        found = connection.execute(query.group_by(hour).order_by(hour)).all()
-    stamps = np.array([row[0] for row in found], dtype="datetime64[us]").astype("datetime64[h]")
-    numbers = np.array([[np.nan if value is None else float(value) for value in row[1:]] for row in found])
-    rows_, labelled, total, squares, lowest, highest, late, seconds = numbers.reshape(len(found), len(columns) - 1).T
-    return LabelHours(stamps, rows_, labelled, total, squares, lowest, highest, late, seconds, centre)
+    with reading(database) as session:
+        found = session.fetch(query.group_by(hour).order_by(hour))
+    stamps, *numbers = found.columns
+    hours = stamps.cast(pa.int64()).to_numpy().astype("datetime64[us]").astype("datetime64[h]")
+    n, labelled, total, squares, lowest, highest, late, seconds = (
+        column.cast(pa.float64()).to_numpy() for column in numbers
+    )
+    return LabelHours(hours, n, labelled, total, squares, lowest, highest, late, seconds, centre)
