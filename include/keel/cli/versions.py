@@ -28,16 +28,22 @@ def list_(
     from keel.config import get_model
     from keel.deployments.history import Status
     from keel.deployments.versions import describe
+    from keel.registry.mlflow_client import replacement
     from keel.workspace import Workspace
 
     name = get_model(model).model
     with Workspace.open() as ws:
         versions = describe(ws.store, ws.registry, name)
-    shown = [version for version in versions if everything or version["status"] != Status.DELETED]
+    shown = [each for each in versions if everything or each["status"] != Status.DELETED or each["alias"]]
     if as_json:
         print_json(shown)
     elif shown:
         print_table(HEAD, [cells(version) for version in shown])
+        if any(gone(version) and version["alias"] == "production" for version in shown):
+            typer.echo(
+                f"the production version is deleted from MLflow: roll back, if a version is previous: airflow dags "
+                f"trigger {name}.rollback; or {replacement(name)}"
+            )
     else:
         typer.echo(f"{name} has no versions; train one: airflow dags trigger {name}.retrain")
 
@@ -123,13 +129,18 @@ def cells(version: Mapping[str, Any]) -> tuple[str, ...]:
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in sorted(version["metrics"].items()))
     return (
         str(version["version"]),
-        version["status"] or "not registered",
+        f"{version['alias']}, deleted from MLflow" if gone(version) else version["status"] or "not registered",
         day(version["since"]),
         f"{start} to {end}" if start or end else "",
         metrics,
         one_line(version["why"]),
         one_line(version["reason"]),
     )
+
+
+def gone(version: Mapping[str, Any]) -> bool:
+    """Return whether a deployed version is not in MLflow."""
+    return bool(version["alias"]) and not version["in_registry"]
 
 
 def day(moment: str | None) -> str:

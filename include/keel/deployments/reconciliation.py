@@ -29,6 +29,7 @@ from keel.deployments.history import Deployment, Status, changed_statuses
 from keel.deployments.transitions import Statuses, read, swap
 from keel.errors import StaleGeneration
 from keel.ledger.entries import Action
+from keel.registry.mlflow_client import replacement
 
 if TYPE_CHECKING:
     from keel.registry.registry import Registry
@@ -174,7 +175,8 @@ class OutOfBandChange:
             return f"{deleted}. {result if adopted else 'The ledger still names it'}."
         if previous in self.existing:
             return f"{deleted}. Roll back to version {previous}: airflow dags trigger {self.model}.rollback"
-        return f"{deleted}. Train another: airflow dags trigger {self.model}.retrain"
+        way_out = replacement(self.model)
+        return f"{deleted}. {way_out[0].upper()}{way_out[1:]}"
 
 
 def reconcile(store: Store, registry: Registry, model: str, *, actor: str, now: datetime, adopt: bool) -> Reconciled:

@@ -27,7 +27,8 @@ def describe(store: Store, registry: Registry, model: str) -> list[dict[str, Any
     """Return a description of every version, oldest first, deleted ones included.
 
     Statuses, reasons and training windows come from the ledger, metrics from the version's run in MLflow, if it exists.
-    A version that only MLflow has gets no status.
+    A version that only MLflow has gets no status. ``alias`` is that of a deployed version, also of one that was deleted
+    from MLflow and that nothing has replaced; None for any other.
     """
     entries = list(ledger.entries(store, model))
     state = fold(model, entries)
@@ -43,6 +44,7 @@ def describe(store: Store, registry: Registry, model: str) -> list[dict[str, Any
                 "model": model,
                 "version": number,
                 **_status(state, number),
+                "alias": _alias(state, number),
                 "why": tags.get("keel.reason", ""),
                 "trained_on": {name: tags.get(f"keel.training_{name}") or None for name in ("start", "end")},
                 "metrics": _metrics(registry, run_id),
@@ -147,6 +149,10 @@ def _status(state: History, version: int) -> dict[str, Any]:
     if known is None:
         return {"status": None, "since": None, "reason": "the ledger does not register it, so Keel never loads it"}
     return {"status": str(known.status), "since": known.since.isoformat(), "reason": known.reason}
+
+
+def _alias(state: History, version: int) -> str | None:
+    return next((alias for alias, deployed in state.deployment.aliases.items() if deployed == version), None)
 
 
 def _metrics(registry: Registry, run_id: str | None) -> Mapping[str, float]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from keel.errors import ArtifactChanged, UnknownVersion
 from keel.grid.reference import ReferenceGrid
-from keel.registry.mlflow_client import Tracking, VersionInfo, means_missing
+from keel.registry.mlflow_client import Tracking, VersionInfo, means_missing, replacement
 from keel.registry.pinned_code import own_code
 
 if TYPE_CHECKING:
@@ -173,8 +173,8 @@ def _check(version: VersionInfo, found: Mapping[str, str], expected: Files) -> N
     said = "; ".join(f"{way}: {_listed(paths)}" for way, paths in ways.items() if paths)
     raise ArtifactChanged(
         f"{version.model}: the artifacts of version {version.version} differ from those registered, so it is not "
-        f"loaded ({said}): restore the registered files, or use another version: "
-        f"airflow dags trigger {version.model}.rollback or {version.model}.retrain"
+        f"loaded ({said}): restore the registered files; or roll back: airflow dags trigger {version.model}.rollback; "
+        f"or {replacement(version.model)}"
     )
 
 

@@ -77,6 +77,17 @@ class VersionInfo:
         return {"model": self.model, "version": self.version, "run_id": self.run_id, "tags": dict(self.tags)}
 
 
+def replacement(model: str) -> str:
+    """Return how to replace a production version that cannot be loaded, where no rollback is possible.
+
+    The comparison of a retrained version with such a champion is inconclusive, so a retrain alone keeps the champion.
+    """
+    return (
+        f"train another (airflow dags trigger {model}.retrain), and put it into production without a comparison: start "
+        f"{model}.promote with its version, force and a reason"
+    )
+
+
 def means_missing(error: Any) -> bool:
     """Return whether an error of MLflow means that something does not exist.
 

@@ -155,7 +155,7 @@ def _champion_fault(ws: Workspace, config: ModelConfig, champion: int) -> str:
     except (ArtifactChanged, ConfigError, UnknownVersion) as error:
         return (
             f"champion {champion} cannot be scored: {error}; to replace it without a comparison, start "
-            f"{config.model}.promote with force and a reason"
+            f"{config.model}.promote with the version, force and a reason"
         )
     return ""
 

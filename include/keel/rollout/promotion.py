@@ -94,7 +94,7 @@ def promote(ws: Workspace, config: ModelConfig, report_id: str, *, actor: str, r
         ws.store,
         ws.registry,
         current,
-        replace(current, production=challenger, previous=comparison.champion, staging=staging),
+        replace(current, production=challenger, previous=_previous(state), staging=staging),
         actor=actor,
         action=ledger.Action.PROMOTE,
         now=now_utc(),
@@ -140,6 +140,12 @@ def _probation(config: ModelConfig, comparison: ComparisonRecord, rows: pa.Table
     }
 
 
+def _previous(state: History) -> int | None:
+    """Return the version that a rollback of the next production version goes to; None for a deleted one."""
+    production = state.deployment.production
+    return None if production is None or state.status(production) is Status.DELETED else production
+
+
 def _succession(state: History, challenger: int) -> dict[int, tuple[Status, str]]:
     """Return the statuses of the deployed versions after the challenger's promotion."""
     current, reason = state.deployment, f"version {challenger} was promoted"
@@ -148,4 +154,7 @@ def _succession(state: History, challenger: int) -> dict[int, tuple[Status, str]
         becomes[current.previous] = (Status.ARCHIVED, reason)
     if current.production is not None:
         becomes[current.production] = (Status.PREVIOUS, reason)
+        if _previous(state) is None:
+            gone = state.version_statuses[current.production]
+            becomes[current.production] = (gone.status, gone.reason)
     return {**becomes, challenger: (Status.PRODUCTION, "promoted")}

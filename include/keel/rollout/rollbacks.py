@@ -20,7 +20,6 @@ from keel.window import Window, ceil_hour, floor_hour, now_utc
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
-    from keel.deployments import Deployment
     from keel.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -101,7 +100,7 @@ def rollback(ws: Workspace, config: ModelConfig, decision_id: str, *, actor: str
         actor=actor,
         action=ledger.Action.ROLLBACK,
         now=now_utc(),
-        statuses=_statuses(current, bad, target, reason),
+        statuses=_statuses(state, bad, target, reason),
         body={
             "run_id": run_id,
             "probation": _resumed_probation(ws, config, target, decision.window.end),
@@ -142,10 +141,12 @@ def _evidence(decision: RollbackRequest | ProbationDecision) -> dict[str, Any]:
     }
 
 
-def _statuses(current: Deployment, bad: int, target: int, reason: str) -> dict[int, tuple[Status, str]]:
-    """Return the statuses that versions get by a rollback."""
+def _statuses(state: History, bad: int, target: int, reason: str) -> dict[int, tuple[Status, str]]:
+    """Return the statuses that versions get by a rollback. A deleted version stays deleted."""
+    current, known = state.deployment, state.version_statuses.get(bad)
+    is_gone = known is not None and known.status is Status.DELETED
     statuses = {
-        bad: (Status.QUARANTINED, reason),
+        bad: (Status.DELETED, known.reason) if known and is_gone else (Status.QUARANTINED, reason),
         target: (Status.PRODUCTION, f"version {bad} was rolled back"),
     }
     if current.previous not in (None, target):

@@ -114,6 +114,21 @@ def test_list_prints_each_version_with_status_training_data_and_reason(home):
     assert leftover.endswith("so Keel never loads it")
 
 
+@pytest.mark.parametrize("reconciled", [False, True])
+def test_list_shows_a_production_version_that_was_deleted_and_the_ways_out(home, reconciled):
+    with Workspace.open(home=home, environment={}) as ws:
+        ws.registry.client.delete_model_version("toy", "1")
+        if reconciled:
+            now = datetime.now(UTC)
+            deployments.reconcile(ws.store, ws.registry, "toy", actor="tests", now=now, adopt=True)
+    printed = keel("list", "toy").splitlines()
+    assert printed[1].startswith("1        production, deleted from MLflow  ")
+    assert re.search(
+        r"^the production version is deleted.*toy\.rollback.*toy\.retrain.*toy\.promote.*force", printed[-1]
+    )
+    assert json.loads(keel("list", "toy", "--json"))[0]["alias"] == "production"
+
+
 def test_list_on_a_terminal_prints_a_table_and_takes_no_markup_from_a_reason(home, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")

@@ -172,7 +172,7 @@ def test_a_deleted_production_version_stays_is_reported_each_time_and_recorded_o
     assert history(model.store, model.name).status(2) is Status.DELETED
     model.delete(1)
     sentences = [finding.sentence for finding in model.reconcile().out_of_band]
-    assert sentences[0].endswith(f"Train another: airflow dags trigger {model.name}.retrain")
+    assert f"Train another (airflow dags trigger {model.name}.retrain), and put it into production" in sentences[0]
     model.change(production=3, staging=None, previous=None)
     assert model.reconcile().out_of_band == ()
     model.require_agreement()

@@ -355,7 +355,7 @@ def test_describe_returns_deleted_deployed_and_unknown_versions(store, registry,
     deleted, serving, unknown = describe(store, registry, "toy")
     assert serving == {
         "model": "toy", "version": 2, "status": "production", "since": REGISTERED.isoformat(), "reason": "deployed",
-        "why": "first", "pinned": True, "in_registry": True,
+        "alias": "production", "why": "first", "pinned": True, "in_registry": True,
         "trained_on": {"start": "2026-01-01T00:00:00+00:00", "end": "2026-01-04T00:00:00+00:00"},
         "metrics": {name.removeprefix("holdout_"): value for name, value in candidate.metrics.items()},
     }  # fmt: skip
