@@ -75,7 +75,10 @@ def parse_time(value: str | datetime | None) -> datetime | None:
         time = datetime.fromisoformat(value.isoformat() if isinstance(value, datetime) else str(value))
     except ValueError as error:
         raise ConfigError(f"{value!r} is not an ISO 8601 time such as 2013-05-01T00:00:00Z") from error
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    try:
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except OverflowError:
+        raise ConfigError(f"{value!r} lies outside the years 1 to 9999 in UTC") from None
 
 
 def floor_hour(time: datetime) -> datetime:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from keel.deployments.artifact_checksums import LedgerPins
+from keel.errors import ConfigError
 from keel.registry.registry import Registry
 from keel.store import Store
 
@@ -46,11 +47,16 @@ class Workspace:
         ------
         StoreUnavailable
             The store cannot be reached.
+        ConfigError
+            The home cannot be used, or the store's URL cannot be read.
 
         """
         environ = os.environ if environment is None else environment
         folder = Path(home or environ.get("KEEL_HOME") or PROJECT / ".keel").resolve()
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"KEEL_HOME: {folder} cannot be used as a folder: {error.strerror}") from None
         uri = tracking_uri or environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
         # A server stores artifacts itself; a database needs a folder for them.
         artifacts = None if uri.startswith("http") else folder / "mlartifacts"

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 import yaml
 
 import keel
+from keel.errors import ConfigError
 from keel.store.database.tables import counts, decisions, ledger, reports
 from keel.workspace import Workspace
 from tests.support.loop_steps import CONFIG, NOW, first_version, live
@@ -81,3 +82,9 @@ def test_public_names_are_documented_where_they_are_defined() -> None:
     for name in keel.__all__:
         assert getattr(keel, name).__doc__, name
     assert not doctest.testmod(keel).failed
+
+
+def test_workspace_in_a_home_that_is_a_file_names_it(tmp_path):
+    (tmp_path / "home").write_text("")
+    with pytest.raises(ConfigError, match=r"KEEL_HOME: .*home cannot be used as a folder: File exists"):
+        Workspace.open(home=tmp_path / "home", environment={})

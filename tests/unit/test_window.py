@@ -42,6 +42,11 @@ def test_a_window_without_length_is_an_error(start):
         resolve_window(toy_config(), start=start, end="2026-03-02T00:00:00Z", now=NOW)
 
 
+def test_parse_time_that_has_no_utc_time_names_it():
+    with pytest.raises(ConfigError, match=r"'0001-01-01T00:00:00\+05:00' lies outside the years 1 to 9999 in UTC"):
+        parse_time("0001-01-01T00:00:00+05:00")
+
+
 def test_parse_time_of_an_invalid_time_names_it():
     with pytest.raises(ConfigError, match="'yesterday' is not an ISO 8601 time"):
         parse_time("yesterday")

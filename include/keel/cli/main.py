@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 import sys
 from importlib.metadata import version as installed_version
+from typing import NoReturn
 
 import typer
 
@@ -26,6 +27,9 @@ from keel.cli.standalone.demo import demo
 from keel.cli.standalone.up import up
 from keel.cli.versions import app as model_versions
 from keel.errors import KeelError
+
+SYSTEM_ERROR = 3
+"""Exit code of an error of the operating system, as of other infrastructure."""
 
 app = typer.Typer(
     name="keel",
@@ -62,15 +66,22 @@ def version(as_json: JsonOption = False) -> None:
 
 
 def main() -> None:
-    """Run the command line; one of Keel's own errors becomes a message and its exit code, without a traceback."""
+    """Run the command line. One of Keel's own errors, or of the system's, becomes a message and an exit code."""
     try:
         app()
     except KeelError as error:
-        if "--json" in sys.argv:
-            print_json({"error": str(error), "kind": type(error).__name__, "exit_code": error.exit_code})
-        else:
-            typer.secho(f"keel: {error}", err=True, fg=typer.colors.RED)
-        sys.exit(error.exit_code)
+        _end(error, str(error), error.exit_code)
+    except OSError as error:  # a folder that cannot be written, a full disk
+        where = f"{error.filename}: " if error.filename else ""
+        _end(error, f"{where}{error.strerror or error}", SYSTEM_ERROR)
+
+
+def _end(error: Exception, message: str, exit_code: int) -> NoReturn:
+    if "--json" in sys.argv:
+        print_json({"error": message, "kind": type(error).__name__, "exit_code": exit_code})
+    else:
+        typer.secho(f"keel: {message}", err=True, fg=typer.colors.RED)
+    sys.exit(exit_code)
 
 
 if __name__ == "__main__":

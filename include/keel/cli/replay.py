@@ -31,9 +31,13 @@ def replay(
         raise ConfigError(f"--start {start} must be before --end {end}")
     # Whole days, so that an hour of the day stays that hour.
     shift = timedelta(days=(datetime.now(UTC) - until).days) if to_now else timedelta(0)
+    try:
+        moved = since + shift, until + shift
+    except OverflowError:
+        raise ConfigError(f"--start {start}: {-shift.days:,} days earlier there is no time") from None
+    rows = labelled_history(config, shift=shift)
     with Workspace.open() as ws:
-        rows = labelled_history(config, shift=shift)
-        done = write(ws, config, rows, start=since + shift, end=until + shift)
+        done = write(ws, config, rows, start=moved[0], end=moved[1])
     if as_json:
         print_json(done.to_dict())
     else:

@@ -160,6 +160,8 @@ def read_models(
     root = Path(folder or environ.get("KEEL_MODELS_FOLDER") or MODELS_FOLDER)
     models: dict[str, ModelConfig] = {}
     broken: list[ConfigError] = []
+    if folder is None and environ.get("KEEL_MODELS_FOLDER") and not root.is_dir():
+        broken.append(ConfigError(f"environment KEEL_MODELS_FOLDER: there is no folder {root}"))
     for path in sorted(root.glob("*/model.yaml")):
         try:
             config = load_model(path, environ)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from keel.errors import RegistryUnavailable, without_credentials
+from keel.errors import ConfigError, RegistryUnavailable, without_credentials
 
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 """MLflow's defaults wait over two minutes for a missing server. Airflow retries the task anyway."""
@@ -26,8 +26,20 @@ class Tracking:
 
     @property
     def client(self) -> Any:
-        """An MLflow client."""
-        return self.module.MlflowClient(self.uri)
+        """An MLflow client; `ConfigError` for a URI that MLflow cannot use."""
+        module = self.module
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import DatabaseError, OperationalError
+
+        try:
+            return module.MlflowClient(self.uri)
+        except OperationalError:
+            raise
+        except (MlflowException, DatabaseError, ValueError) as error:
+            reason = self._without_password(error).partition("\n")[0]
+            raise ConfigError(
+                f"MLFLOW_TRACKING_URI: MLflow cannot use {without_credentials(self.uri)}: {reason}"
+            ) from None
 
     @property
     def module(self) -> Any:
@@ -56,10 +68,12 @@ class Tracking:
             raise
 
     def _unavailable(self, error: Exception) -> RegistryUnavailable:
-        # MLflow's messages repeat the whole URI, with its password.
         shown = without_credentials(self.uri)
-        said = str(error).replace(self.uri.rstrip("/"), shown.rstrip("/"))
-        return RegistryUnavailable(f"MLflow at {shown} does not answer: {said}")
+        return RegistryUnavailable(f"MLflow at {shown} does not answer: {self._without_password(error)}")
+
+    def _without_password(self, error: Exception) -> str:
+        """Return the text of an error of MLflow's, which repeats the whole URI."""
+        return str(error).replace(self.uri.rstrip("/"), without_credentials(self.uri).rstrip("/"))
 
 
 @dataclass(frozen=True)

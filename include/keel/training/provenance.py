@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from keel.errors import ConfigError
 from keel.registry.project_code import sources_of
+from keel.training.pipeline import described
 
 
 def table_digest(table: pa.Table) -> str:
@@ -34,8 +35,10 @@ def pipeline_digest(module: str) -> str:
     """
     try:
         spec = find_spec(module)
-    except ModuleNotFoundError:
+    except (ModuleNotFoundError, ValueError):  # `ValueError` for the name ".pipeline"
         spec = None
+    except Exception as error:  # a parent package is imported
+        raise ConfigError(f"retrain.pipeline: {module!r} cannot be imported: {described(error)}") from error
     if spec is None or spec.origin is None:
         raise ConfigError(f"retrain.pipeline: no module named {module!r} on PYTHONPATH")
     own = Path(spec.origin).read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import sys
@@ -58,6 +59,15 @@ def test_main_with_json_prints_the_error_as_the_document(
 ) -> None:
     assert run(monkeypatch, errors.StoreUnavailable("no store"), "--json") == 3
     assert json.loads(capsys.readouterr().out) == {"error": "no store", "kind": "StoreUnavailable", "exit_code": 3}
+
+
+def test_main_prints_an_error_of_the_system_as_one_message_with_exit_code_3(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, NotADirectoryError(errno.ENOTDIR, "Not a directory", "afile/x")) == 3
+    assert capsys.readouterr().err == "keel: afile/x: Not a directory\n"
+    assert run(monkeypatch, OSError(errno.ENOSPC, "No space left on device"), "--json") == 3
+    assert json.loads(capsys.readouterr().out)["error"] == "No space left on device"
 
 
 def test_main_keeps_the_traceback_of_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:

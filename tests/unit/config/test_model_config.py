@@ -296,6 +296,12 @@ def test_read_models_with_a_file_of_any_content_returns_the_others(text: str, wr
     assert str(error).startswith(f"{broken}: ")
 
 
+def test_read_models_of_a_configured_folder_that_does_not_exist_names_it(tmp_path: Path) -> None:
+    models, [error] = read_models(environment={"KEEL_MODELS_FOLDER": str(tmp_path / "modles")})
+    assert models == {}
+    assert str(error) == f"environment KEEL_MODELS_FOLDER: there is no folder {tmp_path / 'modles'}"
+
+
 def test_get_model_of_an_unknown_model_lists_the_configured_ones(write: Write) -> None:
     folder = write().parents[1]
     with pytest.raises(UnknownModel, match="no model named 'tid' is configured; did you mean 'tide'.*configured: tide"):

@@ -459,6 +459,13 @@ def test_unreachable_registry_raises_without_its_password(monkeypatch):
     assert not unavailable.value.permanent
 
 
+@pytest.mark.parametrize("uri", ["nonsense://keel:s3cret@host", "http://["])
+def test_registry_at_a_uri_that_mlflow_cannot_use_raises_without_its_password(uri):
+    with pytest.raises(ConfigError, match="MLFLOW_TRACKING_URI: MLflow cannot use ") as refused:
+        Registry(uri).versions("toy")
+    assert "s3cret" not in str(refused.value)
+
+
 def test_version_scores_the_same_after_a_restart(registry, registered, home):
     """In another process, with nothing in memory: by its training key, as a cleared task does."""
     key = registered.tags["keel.training_key"]

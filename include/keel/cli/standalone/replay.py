@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from keel import deployments
-from keel.errors import ConfigError, SchemaError
+from keel.errors import ConfigError, KeelError, SchemaError, TrainingFailed
 from keel.store.predictions import casting
+from keel.training.pipeline import described, import_pipeline
 from keel.training.training import retrain_plan
 
 if TYPE_CHECKING:
@@ -42,16 +42,26 @@ def labelled_history(config: ModelConfig, *, shift: timedelta = timedelta(0)) ->
     Raises
     ------
     ConfigError
-        The pipeline offers no history.
+        The pipeline cannot be imported or offers no history.
+    TrainingFailed
+        Its function raised an error or returned no table.
     SchemaError
         Its ids, times or labels cannot be read.
 
     """
     pipeline = retrain_plan(config).pipeline
-    offered = getattr(import_module(pipeline), "labelled_history", None)
-    if offered is None:
+    offered = getattr(import_pipeline(pipeline), "labelled_history", None)
+    if not callable(offered):
         raise ConfigError(f"{pipeline}: has no labelled_history(config), so Keel has nothing to replay")
-    rows = _read(offered(config), pipeline)
+    try:
+        rows = offered(config)
+    except KeelError:
+        raise
+    except Exception as error:
+        raise TrainingFailed(f"{pipeline}.labelled_history: {described(error)}") from error
+    if not isinstance(rows, pa.Table):
+        raise TrainingFailed(f"{pipeline}.labelled_history: returned {type(rows).__name__}, not a pyarrow.Table")
+    rows = _read(rows, pipeline)
     if shift:
         rows = rows.set_column(rows.schema.get_field_index("time"), "time", pc.add(rows["time"], shift))
         # Moved rows are new rows: one store can hold the same flight at two times.
