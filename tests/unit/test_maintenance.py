@@ -226,6 +226,17 @@ def test_retention_shorter_than_its_readers_names_them() -> None:
         CONFIG.with_overrides({"retrain.window": "60d"}, origin="this run")
 
 
+def test_rows_must_be_kept_longer_than_the_oldest_that_a_request_may_bring() -> None:
+    rows = {"rows": "100d"}
+    assert toy_config(retention=rows, serving={"max_age": "93d"}).serving.max_age == 93 * DAY
+    with pytest.raises(ValueError, match=r"serving.max_age: 365d is too long for retention.rows \(100d\)") as caught:
+        toy_config(retention=rows, serving={"max_age": "365d"})
+    assert "Keep rows for serving.max_age + check.lookback (372d) or longer, or shorten serving.max_age" in str(
+        caught.value
+    )
+    assert toy_config(serving={"max_age": "365d"}).retention.rows is None
+
+
 def test_compact_frees_space_and_leaves_the_store_consistent(ws: Workspace, log: PredictionLog) -> None:
     rows = toy_rows(days=20, per_hour=100)
     log.append(rows.append_column("version", pa.nulls(rows.num_rows, pa.int64())))

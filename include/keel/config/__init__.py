@@ -103,6 +103,14 @@ class ModelConfig(Section):
                 f"retention.rows: {shown_duration(self.retention.rows)} is shorter than {' + '.join(keys)} "
                 f"({shown_duration(needed)}), for which rows are needed; raise retention.rows or shorten the others"
             )
+        oldest = self.serving.max_age + self.check.lookback
+        if self.retention.rows is not None and self.retention.rows < oldest:
+            raise ValueError(
+                f"serving.max_age: {shown_duration(self.serving.max_age)} is too long for retention.rows "
+                f"({shown_duration(self.retention.rows)}): a row that arrives so late would be deleted before a check "
+                f"counts it. Keep rows for serving.max_age + check.lookback ({shown_duration(oldest)}) or "
+                "longer, or shorten serving.max_age"
+            )
         return self
 
     def _rows_needed(self) -> tuple[timedelta, list[str]]:

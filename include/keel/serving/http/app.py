@@ -17,7 +17,7 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.routing import Route
 
-from keel.errors import BadRequest, ConfigError, suggestion
+from keel.errors import BadRequest, ConfigError, KeelError, suggestion
 from keel.serving.api_keys import ApiKeys, Scope, keys_in
 from keel.serving.http.json_bodies import decode_strictly
 from keel.serving.http.json_requests import JSON, media_type, parse
@@ -31,6 +31,7 @@ from keel.window import parse_time
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from keel.config import ModelConfig
     from keel.serving.settings import Settings
 
 T = TypeVar("T")
@@ -45,6 +46,12 @@ MAX_VERSION_DIGITS = 18
 """Digits of a version number that every database can compare."""
 STORE_READERS = ThreadPoolExecutor(4, thread_name_prefix="keel-read")
 """For reads of the store. A store that does not answer takes half a minute, and no other work may wait for it."""
+MATCH_SECONDS = 1.0
+"""How long a response to feedback waits for the store."""
+UNMATCHED = (
+    "no prediction with these ids is in the store yet; their labels are kept and count once it is. If none arrives, "
+    "the ids are wrong"
+)
 WITHHELD = "the reason is in the log, and is shown to clients with an API key"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -128,7 +135,9 @@ async def feedback(request: Request) -> Response:
     table = await asyncio.to_thread(label_table, labels, config, now=datetime.now(UTC))
     block = label_block(config.model, table)
     await serving.store_block(block)
-    return _json({"accepted": len(block.ids), "ids": block.ids}, status=202)
+    unmatched = await _unmatched(serving, config, block.ids)
+    answer = {"accepted": len(block.ids), "ids": block.ids, "unmatched": unmatched}
+    return _json({**answer, "note": UNMATCHED} if unmatched else answer, status=202)
 
 
 async def performance(request: Request) -> Response:
@@ -265,6 +274,23 @@ async def _probed_service(request: Request) -> Service:
 async def _read(read: Callable[..., T], *args: Any, **options: Any) -> T:
     """Call a function that reads the store, in a thread that predictions and labels do not use."""
     return await asyncio.get_running_loop().run_in_executor(STORE_READERS, partial(read, *args, **options))
+
+
+async def _unmatched(serving: Service, config: ModelConfig, ids: list[str]) -> list[str] | None:
+    """Return the ids without a prediction in the store; None if it does not say so in time. Labels do not wait for it.
+
+    A prediction that was answered within the last second or so may still be on its way.
+    """
+    workspace, shipper = serving.workspace, serving.shipper
+    if workspace is None or shipper is None or shipper.error is not None:
+        return None
+    log = partial(workspace.store.predictions, config.model, config.features)
+    try:
+        async with asyncio.timeout(MATCH_SECONDS):
+            known = await _read(lambda: log().known_ids(ids))
+    except (TimeoutError, KeelError):
+        return None
+    return [name for name in dict.fromkeys(ids) if name not in known]
 
 
 def _require_no_encoding(request: Request) -> None:

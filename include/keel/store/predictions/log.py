@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     Select = sa.Select[*tuple[Any, ...]]
 
 OF_LABEL = frozenset({"label", "observed_at"})
+IDS_OF_A_QUERY = 500
 
 
 class PredictionLog:
@@ -215,6 +216,15 @@ class PredictionLog:
     ) -> dict[tuple[int, datetime], int]:
         """Return the number of rows by (version, hour), start ≤ hour < end, also of counted hours that expired."""
         return hourly_rows(self._database, self._layout, start, end, version)
+
+    def known_ids(self, ids: Sequence[str]) -> set[str]:
+        """Return those of ``ids`` under which a row is stored."""
+        column, found = self._layout.table.c.id, set()
+        with self._database.connect() as connection:
+            for start in range(0, len(ids), IDS_OF_A_QUERY):
+                part = ids[start : start + IDS_OF_A_QUERY]
+                found |= set(connection.execute(sa.select(column).where(column.in_(part))).scalars())
+        return found
 
     def times(self) -> tuple[datetime, datetime] | None:
         """Return the first and last time, or None without rows."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import time
 
 import pyarrow as pa
 import pytest
@@ -14,6 +15,7 @@ from keel.serving.prediction_log.spool.files import LocalFiles
 from keel.serving.scoring.scorer import Scorer
 from keel.serving.service import Service
 from keel.serving.settings import Settings
+from keel.store import PredictionLog
 from keel.workspace import Workspace
 from tests.support.serving.responses import error
 from tests.support.toy import toy_config, toy_rows
@@ -176,15 +178,43 @@ def test_feedback_with_another_content_type_or_encoding_is_415(shared, headers):
 
 def test_feedback_is_accepted_and_reaches_the_store(serve):
     client = serve()
+    client.service.until_connected()
     one = client.post("/feedback", json=LABEL)
-    assert (one.status_code, one.json()) == (202, {"accepted": 1, "ids": ["p1"]})
+    assert one.status_code == 202
+    assert {**one.json(), "note": ""} == {"accepted": 1, "ids": ["p1"], "unmatched": ["p1"], "note": ""}
     many = client.post(
         "/models/toy/feedback",
         json={"model": "toy", "labels": [{"id": "p2", "label": 0}, {"entity": "ann", "time": WHEN, "label": True}]},
     )
-    assert many.json() == {"accepted": 2, "ids": ["p2", "3fa911e94b463f0c0fb105cd4b2f956c"]}
+    assert (many.json()["accepted"], many.json()["ids"]) == (2, ["p2", "3fa911e94b463f0c0fb105cd4b2f956c"])
     until(lambda: 'keel_labels_total{model="toy",outcome="unmatched"} 3.0' in client.get("/metrics").text)
     assert client.service.spool.stats.records == 0
+
+
+def test_feedback_names_the_ids_without_a_prediction(serve, tmp_path):
+    rows = toy_rows(days=1).slice(0, 1_200)
+    with Workspace.open(home=tmp_path, environment={}) as ws:
+        ws.store.predictions("toy", TOY.features).append(rows.drop_columns(["label"]))
+    client = serve()
+    client.service.until_connected()
+    known = rows["id"].to_pylist()
+    labels = [{"id": name, "label": 1} for name in (*known, "typo", "typo", "other")]
+    answer = client.post("/feedback", json={"labels": labels}).json()
+    assert (answer["accepted"], answer["unmatched"]) == (len(known) + 3, ["typo", "other"])
+    assert "the ids are wrong" in answer["note"]
+    answer = client.post("/feedback", json={"id": known[0], "label": 1}).json()
+    assert answer == {"accepted": 1, "ids": known[:1], "unmatched": []}
+
+
+def test_feedback_does_not_wait_for_a_store_that_does_not_answer(serve, monkeypatch):
+    client = serve()
+    client.service.until_connected()
+    monkeypatch.setattr("keel.serving.http.app.MATCH_SECONDS", 0.05)
+    monkeypatch.setattr(PredictionLog, "known_ids", lambda *_: time.sleep(0.5))
+    answer = client.post("/feedback", json=LABEL)
+    assert (answer.status_code, answer.json()["unmatched"]) == (202, None)
+    client.service.shipper.error = "the store does not answer"
+    assert client.post("/feedback", json=LABEL).json()["unmatched"] is None
 
 
 def test_request_without_a_model_is_404_if_several_are_served(serve):
