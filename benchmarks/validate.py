@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from benchmarks import experiments, experiments_flights, gate_flights, gate_tables, probation
+from benchmarks import experiments, experiments_flights, gate_flights, gate_tables, hard_columns, probation
 from benchmarks.simulations import ALPHA, WINDOWS_A_REFERENCE, false_alarms
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "statistics.md"
@@ -35,6 +35,34 @@ def false_alarm_table(trials: int) -> str:
         )
     note = f"{trials:,} windows a row, α = {ALPHA}; a share of {ALPHA} has a standard error of at most {error:.3f}."
     return "\n".join([*lines, "", note])
+
+
+def hard_column_tables(trials: int) -> dict[str, str]:
+    """Measure level and power on the columns on which drift checks go wrong; power on a tenth of the trials."""
+    sizes, reference = (100, 500, 5000), 5000
+    with ProcessPoolExecutor(2) as pool:
+        wrong = list(pool.map(hard_columns.false_alarms, sizes, [reference] * 3, [trials] * 3))
+        found = list(pool.map(hard_columns.power, sizes, [reference] * 3, [max(1, trials // 10)] * 3))
+    error = math.sqrt(ALPHA * (1 - ALPHA) / (trials / WINDOWS_A_REFERENCE))
+    level = [
+        "| window rows | drift status | any single test | test of the summed impact |",
+        "|---|---|---|---|",
+        *(
+            f"| {rows:,} | {each['drift']:.3f} | {each['any test']:.3f} | {each['impact']:.3f} |"
+            for rows, each in zip(sizes, wrong, strict=True)
+        ),
+        "",
+        f"{trials:,} windows a row, {len(hard_columns.COLUMNS)} columns, reference of {reference:,} rows, α = {ALPHA}; "
+        f"a share of {ALPHA} has a standard error of at most {error:.3f}.",
+    ]
+    power = [
+        f"| change | {' | '.join(f'{rows:,} rows' for rows in sizes)} |",
+        "|---|---|---|---|",
+        *(f"| {change} | {' | '.join(f'{each[change]:.2f}' for each in found)} |" for change in hard_columns.CHANGES),
+        "",
+        f"{max(1, trials // 10):,} windows each.",
+    ]
+    return {"hard columns": "\n".join(level), "changes of hard columns": "\n".join(power)}
 
 
 def write(page: str, name: str, table: str) -> str:
@@ -69,6 +97,7 @@ def _one(name: str, measure: Callable[[int], str]) -> Measured:
 
 MEASURES = {"false alarms": false_alarm_table, **gate_tables.TABLES, "gate flights": gate_flights_table}
 SUITES: dict[str, Measured] = {name: _one(name, measure) for name, measure in MEASURES.items()} | {
+    "hard columns": hard_column_tables,
     "probation": probation_tables,
     "experiments": experiment_tables,
 }

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from keel.errors import ConfigError, InsufficientData, SchemaError, suggestion
 from keel.grid import archive
+from keel.grid.cell_losses import losses_by_bin
 from keel.grid.column_grid import ColumnGrid, fit_categorical, fit_numeric
 from keel.grid.counts import TAILS, ColumnCounts, Counts, Floats, Integers, Layout
 from keel.grid.kernel import assign_rows, count_column
@@ -170,13 +171,23 @@ class ReferenceGrid:
             if counts.kind == "numeric" and counts.n_counted
         }
 
+    @cached_property
+    def _losses(self) -> dict[str, Floats]:
+        if self.mean_loss is None or self.holdout is None or self.overall_loss is None:
+            return {}
+        sizes = [size + len(TAILS) for size in self.layout.sizes]
+        parts = np.split(self.mean_loss, np.cumsum(sizes)[:-1])
+        return {
+            name: losses_by_bin(part, self.holdout.column(name), self.reference_columns[name], self.overall_loss)
+            for name, part in zip(self.layout.names, parts, strict=True)
+        }
+
     def losses_of(self, name: str) -> Floats | None:
-        """Return the mean loss on one column's cells followed by its tails, shape (cells + 5,); None without losses."""
-        if self.mean_loss is None:
-            return None
-        i = self.layout.index[name]
-        start = self.layout.offsets[i] + i * len(TAILS)
-        return self.mean_loss[start : start + self.layout.sizes[i] + len(TAILS)]
+        """Return the mean loss around each of one column's cells, then of its tails; None without losses.
+
+        Shape (cells + 5,). See `keel.grid.cell_losses`.
+        """
+        return self._losses.get(name)
 
     def count(self, table: Any) -> Counts:
         """Count a window: a pyarrow Table, a pandas DataFrame, or an iterable of record batches of any size.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from keel.grid.counts import OVERSHOOT_UNIT
 from keel.stats.drift.impact import Impact, measure_impact
-from keel.stats.drift.measures import TESTS, ColumnComparison, Values, measure_column
+from keel.stats.drift.measures import TESTS, ColumnComparison, Values, measure_column, measure_off_atoms
 from keel.stats.drift.rates import beyond_range_p_value, rate_change_p_value, rate_increase_p_value
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ number of tests, until a p-value can pass the strictest of them."""
 
 DISTRIBUTION = "distribution"
 """The name of the test of a column's distribution, beside those of its rates."""
+OFF_ATOMS = "off_atoms"
+"""The name of the measures of the rows beside the frequent values, and of their test: `keel.stats.drift.off_atoms`."""
 RATES = ("missing", "new_categories", "out_of_range", "infinite", "invalid")
 
 
@@ -96,6 +98,8 @@ class ColumnMeasures:
         tests = {name: rate.p_value for name, rate in self.rates.items()}
         if self.p_value is not None:
             tests[DISTRIBUTION] = self.p_value
+        if (p_value := self.measures.get(OFF_ATOMS, {}).get("p_value")) is not None:
+            tests[OFF_ATOMS] = p_value
         return tests
 
 
@@ -129,23 +133,24 @@ def _measure_column(grid: ReferenceGrid, counts: Counts, name: str, seed: int, r
     role = _role(grid, name)
     if not (reference.n_counted and current.n_counted):
         return ColumnMeasures(name, role, reference, current, rates, cost=cost)
-    measures = measure_column(
-        ColumnComparison(
-            kind=column.kind,
-            reference=reference.cells,
-            current=current.cells,
-            n_reference=reference.n_counted,
-            n_current=current.n_counted,
-            knots=column.knots,
-            scale=column.scale,
-            overshoot=(current.below + current.above) * OVERSHOOT_UNIT / current.n_counted,
-            decile_starts=grid.decile_starts.get(name),
-            cut=column.cut,
-            # A seed per column, so that a column's result does not depend on the other columns.
-            seed=[seed, zlib.crc32(name.encode())],
-            resamples=resamples,
-        )
+    comparison = ColumnComparison(
+        kind=column.kind,
+        reference=reference.cells,
+        current=current.cells,
+        n_reference=reference.n_counted,
+        n_current=current.n_counted,
+        knots=column.knots,
+        scale=column.scale,
+        overshoot=(current.below + current.above) * OVERSHOOT_UNIT / current.n_counted,
+        decile_starts=grid.decile_starts.get(name),
+        cut=column.cut,
+        # A seed per column, so that a column's result does not depend on the other columns.
+        seed=[seed, zlib.crc32(name.encode())],
+        resamples=resamples,
     )
+    measures = measure_column(comparison)
+    if beside := measure_off_atoms(comparison):
+        measures[OFF_ATOMS] = beside
     p_value, excess = measures[TESTS[column.kind]]["p_value"], measures["psi"]["excess"]
     return ColumnMeasures(name, role, reference, current, rates, measures, p_value, excess or 0.0, cost)
 

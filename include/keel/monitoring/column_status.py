@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keel.monitoring.column_measures import DISTRIBUTION, ColumnMeasures, Rate
+from keel.monitoring.column_measures import DISTRIBUTION, OFF_ATOMS, ColumnMeasures, Rate
 from keel.stats.drift.psi import psi, psi_excess
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 ABSENT_SHARE = 0.05
 """Below it, one client that omits a column is only a warning. From one row in twenty on, the schema has changed."""
+OFF_ATOMS_SHARE = 0.02
+"""Below it, a change of the rows off the frequent values only warns. From one row in fifty on, it is as severe as the
+same change of all rows: about there the PSI of all rows would reach the warning threshold, if its bins were fine."""
 TYPE_CHANGED_SHARE = 0.5
 """Above it the column has another type, rather than some broken rows."""
 
@@ -112,6 +115,7 @@ def evaluate_column(
     if enough:
         findings += [f for f in _rates(measured, q_values, config) if f]
         findings += _distribution(measured, q_values, config)
+        findings += _off_atoms(measured, q_values, config)
     else:
         reason = f"{measured.current.n} rows, fewer than the {config.min_rows} a check needs."
         findings.append(Finding(ColumnStatus.INSUFFICIENT, Severity.INSUFFICIENT, reason))
@@ -227,6 +231,25 @@ def _distribution(measured: ColumnMeasures, q_values: Mapping[str, float], confi
                 Finding(ColumnStatus.CONSTANT, Severity.OK, f"The reference is constant; the window {word} its value.")
             )
     return findings
+
+
+def _off_atoms(measured: ColumnMeasures, q_values: Mapping[str, float], config: DriftConfig) -> list[Finding]:
+    beside = measured.measures.get(OFF_ATOMS)
+    if beside is None:
+        return []
+    excess, q_value = beside["excess"] or 0.0, q_values[OFF_ATOMS]
+    if q_value > config.alpha or excess < config.psi_warn:
+        return []
+    shares = [beside["share_reference"] or 0.0, beside["share"] or 0.0]
+    severe = excess >= config.psi_alert and max(shares) >= OFF_ATOMS_SHARE
+    reason = (
+        f"The distribution off the frequent values, of {_percent(shares[1])} of the rows, has changed: PSI "
+        f"{beside['psi']:.3g}, {excess:.3g} above chance, KS {beside['statistic']:.3g} "
+        f"({q_words(q_value)})."
+    )
+    if severe:
+        return [Finding(ColumnStatus.DRIFT, Severity.DRIFT, reason)]
+    return [Finding(ColumnStatus.WARN, Severity.WARN, reason)]
 
 
 def _test_words(measured: ColumnMeasures) -> str:

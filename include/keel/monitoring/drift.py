@@ -10,7 +10,13 @@ import numpy as np
 
 from keel.config import DriftConfig
 from keel.errors import GridMismatch
-from keel.monitoring.column_measures import DISTRIBUTION, ColumnMeasures, measure_column_rates, measure_columns
+from keel.monitoring.column_measures import (
+    DISTRIBUTION,
+    OFF_ATOMS,
+    ColumnMeasures,
+    measure_column_rates,
+    measure_columns,
+)
 from keel.monitoring.column_status import ColumnResult, ColumnStatus, Severity, evaluate_column
 from keel.monitoring.records import count_drifted
 from keel.stats.drift.fdr import benjamini_hochberg
@@ -60,12 +66,18 @@ class ColumnDrift:
             "impact": finite_or_none(column.impact),
             "p_value": column.p_value,
             "q_value": self.q_values.get(DISTRIBUTION),
-            "measures": {name: {k: finite_or_none(v) for k, v in m.items()} for name, m in column.measures.items()},
+            "measures": {
+                name: {k: finite_or_none(v) for k, v in {**m, **self._adjusted(name)}.items()}
+                for name, m in column.measures.items()
+            },
             "rates": {name: rate.to_dict(self.q_values.get(name)) for name, rate in column.rates.items()},
             "minimum": column.current.minimum,
             "maximum": column.current.maximum,
             "reasons": list(self.result.reasons),
         }
+
+    def _adjusted(self, measure: str) -> dict[str, float | None]:
+        return {"q_value": self.q_values.get(measure)} if measure == OFF_ATOMS else {}
 
 
 @dataclass(frozen=True)

@@ -194,3 +194,26 @@ def test_two_hundred_columns_do_not_alarm_every_day() -> None:
         for _ in range(20)
     )
     assert alarms <= 4
+
+
+@pytest.mark.parametrize("share", [0.05, 0.10, 0.14, 0.16, 0.40])
+def test_rows_off_a_frequent_value_that_move_have_drifted(share: float) -> None:
+    """Quantile bins that collapse on the zeros leave one bin for all claims, in which nothing can move."""
+    rng = np.random.default_rng(7)
+
+    def claims(low: float, rows: int) -> np.ndarray:
+        return np.where(rng.random(rows) < share, rng.uniform(low, 1000, rows), 0.0)
+
+    report = compare({"claims": claims(0, 20_000)}, {"claims": claims(800, 20_000)}, "numeric")
+    assert report.column("claims").severity == "drift"
+    assert report.status == "drift"
+    assert compare({"claims": claims(0, 20_000)}, {"claims": claims(0, 20_000)}, "numeric").status == "ok"
+
+
+def test_few_rows_off_a_frequent_value_that_move_only_warn() -> None:
+    rng = np.random.default_rng(7)
+    reference = np.where(rng.random(50_000) < 0.01, rng.uniform(0, 1000, 50_000), 0.0)
+    window = np.where(rng.random(50_000) < 0.01, rng.uniform(800, 1000, 50_000), 0.0)
+    column = compare({"x": reference}, {"x": window}, "numeric").column("x")
+    assert (column.status, column.severity) == ("warn", "warn")
+    assert column.to_dict()["measures"]["off_atoms"]["q_value"] < 1e-9

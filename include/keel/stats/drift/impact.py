@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
+_ROUNDING = 1e-12
+"""A spread of mean losses below this share of their size is rounding."""
+
 
 @dataclass(frozen=True)
 class Impact:
@@ -23,7 +26,7 @@ class Impact:
     value
         See `impact`.
     deviation
-        Standard deviation over all rows of the mean loss of their cell.
+        Standard deviation over all rows of the mean loss of their cell; 0 where it is only rounding.
     reach
         The greatest of these mean losses less their mean.
 
@@ -60,7 +63,10 @@ def measure_impact(reference: ArrayLike, current: ArrayLike, mean_loss: ArrayLik
     losses = np.asarray(mean_loss, dtype=np.float64)
     share = (r + c) / (r.sum() + c.sum())
     beyond = losses - float(share @ losses)
-    deviation = math.sqrt(float(share @ beyond**2))
+    with np.errstate(over="ignore"):
+        deviation = math.sqrt(float(share @ beyond**2))
+    if deviation <= _ROUNDING * float(np.abs(losses).max()):
+        deviation = 0.0
     return Impact(impact(r, c, losses), deviation, float(beyond[share > 0].max()))
 
 
@@ -89,6 +95,7 @@ def summed_impact_p_value(impacts: Sequence[Impact], n_reference: int, n: int) -
 
 def _bernstein(found: Impact, n_reference: int, n: int) -> float:
     above = found.value * n_reference / (n_reference + n)  # the window's mean over that of all rows
-    if above <= 0:
-        return 1.0
-    return math.exp(-n * above**2 / (2 * (found.deviation**2 + found.reach * above / 3)))
+    if above <= 0 or not 0 < found.deviation < math.inf:
+        return 1.0  # rows whose cells all have the same loss have no impact but rounding
+    steps = above / found.deviation
+    return math.exp(-n * steps**2 / (2 * (1 + found.reach / found.deviation * steps / 3)))

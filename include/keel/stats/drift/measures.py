@@ -26,7 +26,8 @@ from keel.stats.drift.cells import merge_cells, pool_small
 from keel.stats.drift.chi_square import chi_square
 from keel.stats.drift.jensen_shannon import jensen_shannon
 from keel.stats.drift.ks import is_small, ks_monte_carlo, ks_p_value, ks_statistic
-from keel.stats.drift.psi import psi, psi_excess
+from keel.stats.drift.off_atoms import bins_for, off_atoms
+from keel.stats.drift.psi import decile_starts, psi, psi_excess
 from keel.stats.drift.wasserstein import wasserstein
 
 if TYPE_CHECKING:
@@ -91,9 +92,12 @@ Measure = Callable[[ColumnComparison], Values]
 
 def measure_ks(column: ColumnComparison) -> Values:
     """Return the KS statistic and its p-value, simulated for small and discrete windows."""
-    r, c = column.reference, column.current
+    return _ks(column, column.reference, column.current)
+
+
+def _ks(column: ColumnComparison, r: Integers, c: Integers) -> Values:
     statistic = ks_statistic(r, c)
-    p_value = ks_p_value(statistic, column.n_reference, column.n_current)
+    p_value = ks_p_value(statistic, int(r.sum()), int(c.sum()))
     # The asymptotic value is an upper bound: where it is below any simulated one, it stands.
     if p_value * (column.resamples + 1) > 1 and is_small(r, c):
         p_value = ks_monte_carlo(r, c, rng=column.rng(), resamples=column.resamples)
@@ -139,6 +143,27 @@ def measure_wasserstein(column: ColumnComparison) -> Values:
         column.reference, column.current, column.knots, scale=column.scale, overshoot=column.overshoot
     )
     return {"value": distance}
+
+
+def measure_off_atoms(column: ColumnComparison) -> Values:
+    """Return KS, its p-value and the PSI of the rows off the frequent values; empty where it is not asked.
+
+    It is no entry of `MEASURES`, because its p-value is a test of its own: see `keel.stats.drift.off_atoms`.
+    """
+    found = off_atoms(column.reference, column.current) if column.kind == "numeric" else None
+    if found is None:
+        return {}
+    r, c = found
+    n_reference, n = int(r.sum()), int(c.sum())
+    starts = decile_starts(r, bins=bins_for(n_reference, n))
+    index = _psi(merge_cells(r, starts), merge_cells(c, starts))
+    return {
+        "share_reference": n_reference / column.n_reference,
+        "share": n / column.n_current,
+        **_ks(column, r, c),
+        "psi": index["value"],
+        "excess": index["excess"],
+    }
 
 
 MEASURES: dict[str, dict[str, Measure]] = {
