@@ -60,7 +60,7 @@ from keel.monitoring.records import (
 )
 from keel.monitoring.window_counts import WindowCounts, broken_windows, count_dirty_hours, window_counts
 from keel.stats.json_numbers import finite_or_none
-from keel.stats.metrics.losses import Estimate, scored
+from keel.stats.metrics.losses import Estimate, have_same_loss, scored
 from keel.store.quarantines import DATA
 from keel.training.datasets import training_rows
 from keel.training.training import Split, require_rows, retrain_plan, train, training_key, training_recipe
@@ -188,7 +188,7 @@ def check_performance(ws: Workspace, config: ModelConfig, counted: CountedWindow
     report = detect_degradation(
         scored(rows),
         {name: Estimate(**values) for name, values in reference["metrics"].items()},
-        reference["loss"],
+        reference["loss"] if have_same_loss(reference["metric"], config.performance.metric) else None,
         config.performance,
         explained=explained_change(grid, counts.usable) if counts.usable.n else None,
         arrival=LabelArrival(*predictions.label_counts(window.start, window.end, version)),

@@ -89,6 +89,20 @@ def test_window_without_a_fault_is_all_clear_and_silent(ws):
     assert loop.compose_message(ws, CONFIG, decision) is None
 
 
+def test_metric_by_which_no_version_was_measured_is_said_with_the_way_out(ws):
+    live(ws, toy_rows(NOW, days=8), days=8)
+    config = CONFIG.with_overrides({"performance.metric": "log_loss"})
+    decision, reports = check(ws, NOW + 8 * DAY, config)
+    assert (decision.action, reports["check_performance"].status) == ("raise_alert", "undefined")
+    assert "was not measured by log_loss on its holdout, but by brier, roc_auc" in decision.sentence
+    assert "Set performance.metric back, or train a version" in decision.sentence
+    window = loop.resolve_window(config, end=NOW + 8 * DAY, now=NOW + 8 * DAY)
+    asked = loop.request_retrain(ws, config, window=window, reason="another metric", run_id="run-3")
+    comparison = rollout.compare(ws, config, loop.retrain(ws, config, asked, **BY))
+    assert comparison.metric == "log_loss"
+    assert "log_loss" in ws.registry.reference("toy", comparison.challenger)["metrics"]
+
+
 def test_window_checked_again_leaves_the_same_rows(ws):
     live(ws, toy_rows(NOW, days=8, shift=0.5), days=8)
     first, _ = check(ws, NOW + 8 * DAY)

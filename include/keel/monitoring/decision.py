@@ -202,22 +202,38 @@ def _decide_on_undefined_metric(
     quality: StoredQualityReport, drift: StoredDriftReport, performance: StoredPerformanceReport, policy: Policy
 ) -> Decision:
     """Labels of one class only are more often a fault than a change, so not even drift leads to a retrain."""
+    why = _why_undefined(performance)
+    about: tuple[str, ...] = ("undefined metric",)
+    if performance.labels_missing:
+        why, about = f"{why} {_upper(_labels(performance))}.", (*about, MISSING_LABELS)
+    if drift.status == "drift":
+        check = "inputs" if _is_unmeasured(performance) else "labels"
+        sentence = f"{_drifted(drift)}. {why} Check the {check} before retraining."
+        return Decision(Action.RAISE_ALERT, sentence, (*about, *_moved(drift)))
+    if faults := _faults_without_drift(quality, drift, why):
+        return Decision(faults.action, faults.sentence, (*about, *faults.about))
+    return Decision(Action.RAISE_ALERT, f"{why} {_about_inputs(drift)}", about)
+
+
+def _is_unmeasured(performance: StoredPerformanceReport) -> bool:
+    """Return whether the version was not measured by the metric, as after a change of the configuration."""
+    return not performance.reference[performance.metric].n
+
+
+def _why_undefined(performance: StoredPerformanceReport) -> str:
     metric = performance.metric
+    if _is_unmeasured(performance):
+        measured = ", ".join(sorted(name for name, found in performance.reference.items() if found.n))
+        return (
+            f"Harm was not evaluated: this version was not measured by {metric} on its holdout, but by {measured}. "
+            f"Set performance.metric back, or train a version, which is then measured by {metric}."
+        )
     sides: tuple[tuple[str, StoredEstimate], ...] = (
         ("window", performance.current[metric]),
         ("holdout", performance.reference[metric]),
     )
     where = " and on ".join(f"the {side}'s {found.n:,} labels" for side, found in sides if not found.defined)
-    why = f"Harm was not evaluated: {metric} is not defined on {where} (it needs {needed_for(metric)})."
-    about: tuple[str, ...] = ("undefined metric",)
-    if performance.labels_missing:
-        why, about = f"{why} {_upper(_labels(performance))}.", (*about, MISSING_LABELS)
-    if drift.status == "drift":
-        sentence = f"{_drifted(drift)}. {why} Check the labels before retraining."
-        return Decision(Action.RAISE_ALERT, sentence, (*about, *_moved(drift)))
-    if faults := _faults_without_drift(quality, drift, why):
-        return Decision(faults.action, faults.sentence, (*about, *faults.about))
-    return Decision(Action.RAISE_ALERT, f"{why} {_about_inputs(drift)}", about)
+    return f"Harm was not evaluated: {metric} is not defined on {where} (it needs {needed_for(metric)})."
 
 
 def _decide_without_labels(

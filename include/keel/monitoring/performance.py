@@ -28,6 +28,10 @@ class PerformanceStatus(StrEnum):
     NO_LABELS = "no_labels"
 
 
+NOT_MEASURED = Estimate(math.nan, math.nan, 0)
+"""Of a metric that was not measured on a version's holdout."""
+
+
 @dataclass(frozen=True)
 class LabelArrival:
     """How many labels of a window have matured, and how many of them have arrived."""
@@ -103,7 +107,7 @@ class PerformanceReport:
 def detect_degradation(
     rows: Scored,
     reference: Mapping[str, Estimate],
-    reference_loss: float,
+    reference_loss: float | None,
     config: PerformanceConfig,
     *,
     explained: float | None = None,
@@ -116,9 +120,11 @@ def detect_degradation(
     rows
         The window's labelled predictions. Rows without a finite score or label are counted as ``unusable``.
     reference
-        Holdout estimates by metric name; must hold ``config.metric``.
+        Holdout estimates by metric name. Without ``config.metric``, as after a change of the configuration, it is
+        undefined on the holdout, with no rows.
     reference_loss
-        The holdout's mean loss per row (`keel.stats.metrics.losses.row_loss` of ``config.metric``).
+        The holdout's mean loss per row (`keel.stats.metrics.losses.row_loss` of ``config.metric``). None if only the
+        loss of another metric is known: the change of the loss is then not reported.
     explained
         The change of the mean loss that input drift explains, if known.
     arrival
@@ -137,6 +143,7 @@ def detect_degradation(
     metrics: tuple[str, ...] = (config.metric, *config.extra_metrics)
     current = {name: estimate(name, labelled) for name in metrics} if n else {}
     arrival = arrival or LabelArrival(0, 0)
+    reference = {config.metric: NOT_MEASURED, **reference}
     counted = PerformanceReport(
         status=PerformanceStatus.NO_LABELS if n == 0 else PerformanceStatus.INSUFFICIENT,
         metric=config.metric,
@@ -150,7 +157,7 @@ def detect_degradation(
     if n < config.min_rows:
         return counted
     tested = _test(counted, config)
-    if tested.status is PerformanceStatus.UNDEFINED:
+    if tested.status is PerformanceStatus.UNDEFINED or reference_loss is None:
         return tested
     loss_change = float(row_loss(config.metric, labelled).mean()) - reference_loss
     return replace(tested, loss_change=loss_change, explained=explained)

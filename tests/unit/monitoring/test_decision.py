@@ -182,6 +182,16 @@ def test_undefined_metric_names_where_it_is_undefined(without, where):
     assert (drifted.action, drifted.about) == (Action.RAISE_ALERT, ("undefined metric", "drift of temp"))
 
 
+def test_metric_that_the_version_was_not_measured_by_names_the_ways_out():
+    held = {"log_loss": {"value": None, "standard_error": None, "n": 0}, "brier": {"value": 0.1, "n": 9}}
+    report = performance("undefined", metric="log_loss", current={"log_loss": held["brier"]}, reference=held)
+    decision = decide_action(quality(), drift("drift", ["temp"]), report, policy())
+    assert decision.action == Action.RAISE_ALERT
+    assert "was not measured by log_loss on its holdout, but by brier. Set performance.metric back" in decision.sentence
+    assert "or train a version" in decision.sentence
+    assert "Check the labels" not in decision.sentence
+
+
 def test_harm_names_the_metric_and_splits_its_cause():
     sentence = decide_action(quality(), drift(), performance("degraded", 0.05), policy()).sentence
     assert sentence == (

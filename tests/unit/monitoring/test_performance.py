@@ -72,6 +72,21 @@ def test_matured_labels_that_did_not_arrive_are_missing(due, labelled, least, mi
     assert (report["due"], report["label_rate"]) == (due, labelled / due if due else None)
 
 
+def test_metric_that_the_holdout_lacks_is_undefined_on_no_rows():
+    config = CONFIG.model_copy(update={"metric": "log_loss"})
+    held = {"brier": estimate("brier", rows(3_000, seed=4))}
+    report = detect_degradation(rows(900, seed=3), held, None, config)
+    assert (report.status, report.reference["log_loss"].n, report.loss_change) == ("undefined", 0, None)
+    assert report.to_dict()["reference"]["log_loss"] == {"value": None, "standard_error": None, "n": 0}
+
+
+def test_metric_whose_loss_the_holdout_lacks_is_tested_without_a_change_of_the_loss():
+    config = CONFIG.model_copy(update={"metric": "log_loss"})
+    held = {name: estimate(name, rows(3_000, seed=4)) for name in ("brier", "log_loss")}
+    report = detect_degradation(rows(3_000, seed=3, shift=0.15), held, None, config, explained=0.1)
+    assert (report.status, report.loss_change, report.explained) == ("degraded", None, None)
+
+
 def test_unusable_rows_are_counted():
     good = rows(1_000, seed=5)
     score = good.score.copy()

@@ -108,6 +108,15 @@ def row_loss(metric: str, rows: Scored) -> Floats:
     return ROW_LOSSES[metric](rows)
 
 
+def have_same_loss(metric: str, other: str) -> bool:
+    """Return whether two metrics have the same loss per row, so that means of it can be compared.
+
+    >>> have_same_loss("roc_auc", "brier"), have_same_loss("log_loss", "brier")
+    (True, False)
+    """
+    return ROW_LOSSES[metric] is ROW_LOSSES[other]
+
+
 def finite_rows(metric: str, rows: Scored) -> NDArray[np.bool_]:
     """Return a mask of the rows with finite values in the columns that a metric needs."""
     needs = rows.score if metric in {"brier", "log_loss", "roc_auc"} else rows.prediction
