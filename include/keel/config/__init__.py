@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 from pydantic import Field, model_validator
 
+from keel.config.feature_names import why_unusable
 from keel.config.loading import Section, read_yaml, replace_keys, shown_duration, validated
 from keel.config.renames import NOT_AVAILABLE, refused
 from keel.config.sections import (
@@ -95,6 +96,8 @@ class ModelConfig(Section):
         for name in self.promotion.segments:
             if self.features.get(name) != "categorical":
                 raise ValueError(f"promotion.segments: {name!r} is not a categorical feature of the model")
+        if reason := why_unusable(self.features):
+            raise ValueError(f"features: {reason}")
         if self.target.name in self.features:
             raise ValueError(f"features: {self.target.name!r} is the target and cannot be a feature")
         needed, keys = self._rows_needed()

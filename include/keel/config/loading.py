@@ -99,6 +99,20 @@ def validated(kind: type[Validated], raw: Mapping[str, Any], *, origin: str) -> 
         raise ConfigError("\n".join(dict.fromkeys(lines))) from error
 
 
+_TEXT_OR_MERGE = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge", "tag:yaml.org,2002:value")
+
+
+def _spoken(value: object) -> str:
+    """Return a value as a message names it.
+
+    >>> _spoken(False), _spoken(None), _spoken(7)
+    ('false', 'null', 'the int 7')
+    """
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"the {type(value).__name__} {value}"
+
+
 class _StrictLoader(yaml.SafeLoader):
     """A loader that refuses a key that occurs twice; YAML would silently use the last one."""
 
@@ -108,6 +122,14 @@ class _StrictLoader(yaml.SafeLoader):
             if not isinstance(key_node, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(None, None, "a key must be a text", key_node.start_mark)
             key = key_node.value
+            if key_node.tag not in _TEXT_OR_MERGE:
+                read = self.construct_object(key_node)
+                raise yaml.constructor.ConstructorError(
+                    None,
+                    None,
+                    f'YAML reads the name {key} as {_spoken(read)}: write it in quotes, "{key}"',
+                    key_node.start_mark,
+                )
             if key in seen and key != "<<":
                 raise yaml.constructor.ConstructorError(None, None, f"{key!r} occurs twice", key_node.start_mark)
             seen.add(key)
@@ -149,6 +171,11 @@ def _explained(kind: type[Section], item: Any) -> str:
     if item["type"] == "missing":
         return f"{key}: required key is missing"
     message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "string_type" and not isinstance(item["input"], dict | list):
+        return (
+            f"{key}: must be a text (got {_spoken(item['input'])}); in YAML no, yes, on, off, null, numbers and dates "
+            "are texts only in quotes"
+        )
     given = "" if isinstance(item["input"], dict | BaseModel) else f" (got {item['input']!r})"
     return f"{key}: {message}{given}" if key else message
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from keel.errors import ConfigError, suggestion
+from keel.values.names import as_configured
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,6 +52,8 @@ class Names:
 
         """
         wanted = {each.name: getattr(self, each.name) or each.name for each in fields(self)}
+        same = {ours: own for own, ours in as_configured(source.columns, wanted.values()).items()}
+        wanted = {name: same.get(column, column) for name, column in wanted.items()}
         said = {name for name in wanted if getattr(self, name)}
         by_entity = bool(said & {"entity", "time"}) or ("id" not in said and "id" not in source.columns)
         if by_entity and not said & {"id", "entity", "time"} and not {"entity", "time"} & set(source.columns):

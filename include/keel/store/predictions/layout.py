@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import sqlalchemy as sa
 from sqlalchemy.sql.elements import quoted_name
 
+from keel.config.feature_names import RESERVED, why_unusable
 from keel.errors import ConfigError
 from keel.store.database.tables import model_columns, model_tables, packed_features
 from keel.store.predictions.packing import NUMBERS, PACKED
@@ -36,8 +37,6 @@ EXPERIMENT: dict[str, FeatureKind] = {
     "shadow_score": "numeric",
     "shadow_prediction": "numeric",
 }
-# names that a feature may not have: Keel's own columns, stored or returned
-RESERVED = ("id", "time", "version", *OUTPUTS, *ALLOCATION, *EXPERIMENT, "absent", "invalid", "label", "observed_at")
 # PostgreSQL's system columns, which no table may define
 _SYSTEM = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
 _LONGEST = 63
@@ -90,14 +89,9 @@ def check_features(model: str, features: Mapping[str, str]) -> None:
     """Raise ConfigError for a reserved or unusable name, or an unknown kind."""
     if not model or "\x00" in model:
         raise ConfigError(f"{model!r} cannot be a model's name")
+    if reason := why_unusable(features):
+        raise ConfigError(f"{model}: {reason}; move stored values to the new name with Store.rename_feature")
     for name, kind in features.items():
-        if name in RESERVED:
-            raise ConfigError(
-                f"{model}: a feature cannot be called {name!r}, because Keel has a column of that name: rename the "
-                f"feature, and its stored values with Store.rename_feature (reserved: {', '.join(RESERVED)})"
-            )
-        if not name or "\x00" in name:
-            raise ConfigError(f"{model}: {name!r} cannot be a feature's name")
         if kind not in ("numeric", "categorical"):
             raise ConfigError(f"{model}: feature {name!r} is {kind!r}; a feature is 'numeric' or 'categorical'")
 

@@ -95,7 +95,7 @@ def test_migration_keeps_values_and_adds_nulls(at_0002: str) -> None:
 
 def test_feature_with_a_newly_reserved_name_must_be_renamed_and_keeps_values(at_0002: str) -> None:
     with Store.open(at_0002, timeout=20) as store:
-        with pytest.raises(ConfigError, match="'entity'.*rename the feature"):
+        with pytest.raises(ConfigError, match="'entity'.*rename it"):
             store.predictions(MODEL, FEATURES)
         store.rename_feature(MODEL, "entity", "what")
         log = store.predictions(MODEL, {"what": "categorical"})
