@@ -58,7 +58,13 @@ from keel.monitoring.records import (
     StoredQualityReport,
     TrainedVersion,
 )
-from keel.monitoring.window_counts import WindowCounts, broken_windows, count_dirty_hours, window_counts
+from keel.monitoring.window_counts import (
+    WindowCounts,
+    broken_windows,
+    count_dirty_hours,
+    name_unseen,
+    window_counts,
+)
 from keel.stats.json_numbers import finite_or_none
 from keel.stats.metrics.losses import Estimate, have_same_loss, scored
 from keel.store.quarantines import DATA
@@ -141,9 +147,17 @@ def count_window(ws: Workspace, config: ModelConfig, window: Window) -> CountedW
 
 
 def check_data_quality(ws: Workspace, config: ModelConfig, counted: CountedWindow) -> ReportRecord:
-    """Check whether the window's data has the form that the version was trained on, from its counts alone."""
+    """Check whether the window's data has the form that the version was trained on, from its counts.
+
+    Its rows are read only where unseen categories have to be named.
+    """
     grid, counts = _grid_and_counts(ws, config, counted)
-    report = check_quality(grid, counts.normal.counts, config=config.drift)
+
+    def unseen(columns: Sequence[str]) -> dict[str, dict[str, int]]:
+        window = counted.window
+        return name_unseen(ws, config, counted.version, grid, window, columns, decided_before=window.end)
+
+    report = check_quality(grid, counts.normal.counts, config=config.drift, name_unseen=unseen)
     if report.status is QualityStatus.EMPTY and counts.released.hours:  # a person released all there is
         report = replace(report, status=QualityStatus.OK)
     stored = StoredQualityReport.from_dict(

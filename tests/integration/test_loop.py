@@ -494,6 +494,7 @@ def test_bad_values_have_a_named_outcome(ws, column, values, action):
     log.add_labels(labels)
     decision, _ = check(ws, NOW + 9 * DAY)
     assert decision.action == action, decision.sentence
+    assert ('"mauve" (' in decision.sentence) is (column == "colour"), "an unseen category is named"
 
 
 def test_extra_column_is_ignored_and_named(ws):

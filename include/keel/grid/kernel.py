@@ -154,6 +154,23 @@ def _cells_of_labels(grid: ColumnGrid, categories: Categories) -> Integers:
     )
 
 
+def unseen_categories(grid: ColumnGrid, column: Any | None) -> dict[str, int]:
+    """Return the names that a categorical column's rows outside the vocabulary have, with their rows.
+
+    Together they are the rows that `count_column` counts as `other`. Empty for a numeric column and an absent one.
+    """
+    if column is None or grid.kind != "categorical":
+        return {}
+    categories = read_categories(column)
+    other = _cells_of_labels(grid, categories) == grid.size - 1
+    rows: dict[str, int] = {}
+    for at, count in enumerate(np.bincount(categories.codes, minlength=len(categories.labels)).tolist()):
+        if other[at] and count:
+            name = str(categories.labels[at])
+            rows[name] = rows.get(name, 0) + count
+    return rows
+
+
 def assign_rows(grid: ColumnGrid, column: Any | None, rows: int) -> Integers:
     """Return each row's position among the column's cells followed by its tails, shape (rows,).
 

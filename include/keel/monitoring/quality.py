@@ -5,7 +5,9 @@ Broken data is quarantined, so that no version is trained on it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,15 @@ MAX_UNSEEN_INCREASE = 0.5
 changed (``AA`` to ``aa``, names to numbers)."""
 MAX_MISSING_INCREASE = 0.5
 """When more than half of the rows lose a value, a join or a source has failed."""
+
+
+NAMED_CATEGORIES = 3
+"""Unseen categories that a sentence names, the most frequent first."""
+NAME_LENGTH = 40
+"""Characters of a name that a sentence shows: the data chose it, and it goes into mails."""
+
+NameUnseen = Callable[[Sequence[str]], "Mapping[str, Mapping[str, int]]"]
+"""Returns, for some columns, the categories that the reference does not have, with the window's rows of each."""
 
 
 class QualityStatus(StrEnum):
@@ -97,12 +108,17 @@ class QualityReport:
         }
 
 
-def check_quality(grid: ReferenceGrid, counts: Counts, *, config: DriftConfig | None = None) -> QualityReport:
+def check_quality(
+    grid: ReferenceGrid, counts: Counts, *, config: DriftConfig | None = None, name_unseen: NameUnseen | None = None
+) -> QualityReport:
     """Check the form of a window's data.
 
     The rates of all columns are tested as one family (Benjamini–Hochberg at ``config.alpha``). A rate that is not
     significant is not reported, whatever its size, so that three rows cannot stop a pipeline. Absent columns need no
     test.
+
+    Counts know how many rows have an unseen category, and not which. ``name_unseen`` is asked for their names, where
+    there is a finding about them.
 
     Raises
     ------
@@ -119,6 +135,12 @@ def check_quality(grid: ReferenceGrid, counts: Counts, *, config: DriftConfig | 
     findings = [
         finding for m, q in zip(measured, adjust_p_values(measured), strict=True) for finding in _findings(m, q, config)
     ]
+    if name_unseen and (columns := [f.column for f in findings if f.kind == "new_categories"]):
+        names = name_unseen(columns)
+        findings = [
+            replace(f, sentence=_with_names(f.sentence, names.get(f.column, {}))) if f.kind == "new_categories" else f
+            for f in findings
+        ]
     order = [QualityStatus.BROKEN, QualityStatus.WARN]
     findings.sort(key=lambda f: (order.index(f.status), -f.share, f.column))
     return QualityReport(findings[0].status if findings else QualityStatus.OK, counts.n, tuple(findings))
@@ -158,3 +180,19 @@ def _limits(kind: str, config: DriftConfig) -> tuple[float, float, str]:
 def _sentence(rate: Rate, words: str, q_value: float) -> str:
     before, now = f"{100 * rate.reference:.3g}%", f"{100 * rate.current:.3g}%"
     return f"{now} of {rate.n} {words}, {before} in the reference ({q_words(q_value)})."
+
+
+def _with_names(sentence: str, rows: Mapping[str, int]) -> str:
+    """Add the most frequent unseen categories to a sentence, quoted and cut."""
+    ranked = sorted(rows, key=lambda name: (-rows[name], name))
+    if not ranked:
+        return sentence
+    shown = [f"{_quoted(name)} ({rows[name]:,} rows)" for name in ranked[:NAMED_CATEGORIES]]
+    more = len(ranked) - len(shown)
+    return f"{sentence.rstrip('.')}: {', '.join(shown)}{f' and {more} more' if more > 0 else ''}."
+
+
+def _quoted(name: str) -> str:
+    """Quote a name so that no character of it breaks a line or a terminal."""
+    cut = name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 1]}…"
+    return json.dumps("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in cut), ensure_ascii=False)

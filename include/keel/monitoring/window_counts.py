@@ -10,14 +10,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from keel.grid.counts import Counts
 from keel.grid.engines.local import count_hours
+from keel.grid.kernel import unseen_categories
 from keel.monitoring.quality import QualityStatus, check_quality
 from keel.monitoring.records import HoursAndRows
 from keel.registry.scoring_model import require_features
 from keel.store.quarantines import DATA
+from keel.values.columns import read_column
 from keel.window import DAY, HOUR, Window, outside
 
 if TYPE_CHECKING:
@@ -136,6 +139,30 @@ def window_counts(
     for _, counts, status in hourly_counts(ws, config, version, grid, window, decided_before, about):
         sums[status] = SummedHours(sums[status].hours + 1, sums[status].counts + counts)
     return WindowCounts(sums[HourStatus.NORMAL], sums[HourStatus.QUARANTINED], sums[HourStatus.RELEASED])
+
+
+def name_unseen(
+    ws: Workspace,
+    config: ModelConfig,
+    version: int,
+    grid: ReferenceGrid,
+    window: Window,
+    columns: Sequence[str],
+    *,
+    decided_before: datetime,
+) -> dict[str, dict[str, int]]:
+    """Return the unseen categories of some columns, with their rows, from the window's rows whose form is checked."""
+    hours = [
+        hour
+        for hour, _, status in hourly_counts(ws, config, version, grid, window, decided_before)
+        if status is HourStatus.NORMAL
+    ]
+    found: dict[str, dict[str, int]] = {name: {} for name in columns}
+    for start, end in contiguous_spans(hours):
+        for table, name in product(ws.predictions(config).read(start, end, version), columns):
+            for category, rows in unseen_categories(grid.column(name), read_column(table, name)).items():
+                found[name][category] = found[name].get(category, 0) + rows
+    return found
 
 
 def hourly_counts(

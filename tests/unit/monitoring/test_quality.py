@@ -11,6 +11,7 @@ import pytest
 
 from keel import DriftConfig, ReferenceGrid
 from keel.errors import GridMismatch
+from keel.grid.kernel import count_column, unseen_categories
 from keel.monitoring.quality import QualityReport, check_quality
 
 KINDS = {"x": "numeric", "c": "categorical"}
@@ -125,3 +126,30 @@ def test_client_that_omits_a_column_is_only_a_warning(grid: ReferenceGrid, witho
     report = check_quality(grid, grid.count(full) + grid.count(short), config=CONFIG)
     assert report.status == status
     assert (report.findings[0].column, report.findings[0].kind) == ("x", "missing_column")
+
+
+def test_unseen_categories_are_named_the_most_frequent_first(grid: ReferenceGrid) -> None:
+    c = BASE["c"].copy()
+    c[:100], c[100:150], c[150:152], c[152] = "BB", "line\nbreak", "x" * 500, "rare"
+    counts = grid.count(pa.table({**BASE, "c": c}))
+    asked: list[list[str]] = []
+
+    def names(columns: Any) -> dict[str, dict[str, int]]:
+        asked.append(list(columns))
+        return {name: unseen_categories(grid.column(name), pa.array(c)) for name in columns}
+
+    report = check_quality(grid, counts, config=CONFIG, name_unseen=names)
+    assert asked == [["c"]]
+    assert '"BB" (100 rows), "line\N{REPLACEMENT CHARACTER}break" (50 rows), "xxx' in report.sentence
+    assert report.sentence.endswith(" and 1 more.")
+    assert len(report.sentence) < 300
+    check_quality(grid, grid.count(pa.table(BASE)), config=CONFIG, name_unseen=names)
+    assert len(asked) == 1, "rows are read only for a finding"
+
+
+def test_unseen_categories_are_the_rows_that_are_counted_as_other(grid: ReferenceGrid) -> None:
+    column = pa.array(["AA", None, "BB", "BB", "aa"])
+    found = unseen_categories(grid.column("c"), column)
+    assert found == {"BB": 2, "aa": 1}
+    assert sum(found.values()) == count_column(grid.column("c"), column, 5).other
+    assert unseen_categories(grid.column("x"), column) == unseen_categories(grid.column("c"), None) == {}
