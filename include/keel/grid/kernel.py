@@ -52,7 +52,7 @@ def count_column(grid: ColumnGrid, column: Any | None, rows: int) -> ColumnCount
     if grid.kind == "numeric":
         values, invalid = read_numbers(column)
         return _count_numbers(grid, values, 0 if invalid is None else int(np.count_nonzero(invalid)))
-    if is_plain_text(column) and not (grid.has_variants and has_variants(column)):
+    if is_plain_text(column):
         return _count_text(grid, column)
     return _count_categories(grid, read_categories(column))
 
@@ -119,12 +119,19 @@ def _count_text(grid: ColumnGrid, column: Any) -> ColumnCounts:
     """Count text by its position in the vocabulary, which is faster than finding the distinct values."""
     names = list(grid.positions)
     positions = pc.index_in(column, value_set=pa.array(names, column.type))
+    others = None
+    if positions.null_count > column.null_count and grid.has_variants:
+        unknown = column.filter(pc.and_(positions.is_null(), column.is_valid()))
+        others = _count_categories(grid, read_categories(unknown)).cells if has_variants(unknown) else None
     if positions.null_count:
         positions = positions.fill_null(len(names))
     per_name = np.bincount(positions.to_numpy(zero_copy_only=False), minlength=len(names) + 1)
     cells = np.zeros(grid.size, dtype=np.int64)
     cells[list(grid.positions.values())] = per_name[:-1]
-    cells[-1] = per_name[-1] - column.null_count
+    if others is None:
+        cells[-1] = per_name[-1] - column.null_count
+    else:
+        cells += others
     return ColumnCounts("categorical", cells, missing=column.null_count)
 
 

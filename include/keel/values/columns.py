@@ -17,6 +17,7 @@ Identities: a text is itself, a whole number of any type its digits. Everything 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -30,6 +31,8 @@ from keel.values.names import as_configured
 from keel.values.scalars import LONGEST_IDENTITY, TRUTHS, category_in, identity_of, name_of_number, number_in
 
 Floats = NDArray[np.float64]
+
+_PARTS_OF_VARIANTS = (b".0", b"e+", b"E+", *(word.encode() for word in TRUTHS))
 
 MISSING = -1
 INVALID = -2
@@ -293,14 +296,21 @@ def name_texts(column: Any) -> tuple[Any, NDArray[np.bool_] | None]:
 
 def has_variants(texts: Any) -> bool:
     """Return whether any text may have another name than itself, which is much faster than to read them."""
-    truths = pc.is_in(texts, value_set=pa.array(list(TRUTHS), texts.type))
-    candidates = (
-        truths,
-        pc.match_substring(texts, ".0"),
-        pc.match_substring(texts, "e+"),
-        pc.match_substring(texts, "E+"),
-    )
-    return any(pc.any(each).as_py() for each in candidates)
+    return _contains(texts, _PARTS_OF_VARIANTS)
+
+
+def _contains(texts: Any, parts: Sequence[bytes]) -> bool:
+    """Return whether the characters of a column of texts, one text after the other, contain one of the parts.
+
+    A search in one block of memory takes a tenth of the time of Arrow's search in each text.
+    """
+    _, offsets, data = texts.buffers()
+    if not len(texts) or data is None:
+        return False
+    kind = np.int64 if pa.types.is_large_string(texts.type) else np.int32
+    start, stop = np.frombuffer(offsets, kind)[[texts.offset, texts.offset + len(texts)]].tolist()
+    characters = data.slice(start, stop - start).to_pybytes()
+    return any(part in characters for part in parts)
 
 
 def identities(column: Any) -> tuple[Any, int | None]:
@@ -321,11 +331,7 @@ def identities(column: Any) -> tuple[Any, int | None]:
 
 def _needs_reading(texts: Any) -> bool:
     """Return whether any text may be no identity, or have another one than itself."""
-    sizes = pc.binary_length(texts)
-    candidates = (
-        pc.or_(pc.equal(sizes, 0), pc.greater(sizes, LONGEST_IDENTITY)),
-        pc.match_substring(texts, ".0"),
-        pc.match_substring(texts, "+"),
-        pc.match_substring(texts, "\x00"),
-    )
-    return any(pc.any(each).as_py() for each in candidates)
+    bounds = pc.min_max(pc.binary_length(texts)).as_py()
+    if bounds["min"] is not None and not 0 < bounds["min"] <= bounds["max"] <= LONGEST_IDENTITY:
+        return True
+    return _contains(texts, (b".0", b"+", b"\x00"))

@@ -16,6 +16,7 @@ from keel.grid.column_grid import ColumnGrid, fit_categorical, fit_numeric
 from keel.grid.counts import TAILS
 from keel.grid.kernel import assign_rows, count_column
 from keel.grid.tables import PORTION_ROWS
+from keel.values.scalars import category_in
 from tests.support.slow_counts import INVALID, count_numbers_slowly, count_words_slowly
 
 MANY = settings(deadline=None, max_examples=150, derandomize=True)
@@ -92,6 +93,20 @@ def test_count_column_of_words_agrees_with_slow_count(words: list[str | None], k
     expected = count_words_slowly(grid, words)
     for kind in (pa.string(), pa.large_string(), pa.string_view()):
         counted = count_column(grid, pa.array(words, kind), len(words))
+        assert (counted.cells.tolist(), counted.missing) == (expected["cells"], expected["missing"])
+
+
+SPELLINGS = st.sampled_from(["1", "1.0", "1.00", "2", "true", "True", "FALSE", "1e+16", "007", "word", "True love"])
+
+
+@MANY
+@given(st.lists(st.none() | SPELLINGS, max_size=40), st.integers(0, 40), st.integers(0, 5))
+def test_count_column_of_spellings_agrees_with_slow_count(words: list[str | None], known: int, skipped: int) -> None:
+    grid = fit_categorical("c", pa.array(words[:known], pa.string()))
+    expected = count_words_slowly(grid, [word if word is None else category_in(word) for word in words[skipped:]])
+    for kind in (pa.string(), pa.large_string()):
+        column = pa.array(words, kind).slice(skipped)
+        counted = count_column(grid, column, len(column))
         assert (counted.cells.tolist(), counted.missing) == (expected["cells"], expected["missing"])
 
 
