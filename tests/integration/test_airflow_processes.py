@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from email import message_from_string, policy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,16 +59,30 @@ def mails(home: Path) -> list[Any]:
     return [message_from_string(file.read_text(), policy=policy.default) for file in files]
 
 
-def test_model_from_its_first_failed_check_to_its_first_alarm(stack: Stack, api: AirflowApi):
+def state_of(api: AirflowApi, dag_id: str, run_id: str, task_id: str) -> str:
+    return next(task["state"] for task in api.task_instances(dag_id, run_id) if task["task_id"] == task_id)
+
+
+def test_model_from_its_first_check_to_its_first_alarm(stack: Stack, api: AirflowApi):
     """One test, because every step needs those before it."""
     scheduled = wait_for(lambda: [run for run in api.runs(CHECK) if run["run_type"] == "scheduled"])[0]["dag_run_id"]
 
-    # the schedule starts a check, which fails at once without a production version, and people are notified
-    assert finished(api, CHECK, scheduled) == "failed"
+    # the schedule starts a check, which is skipped without a production version
+    assert finished(api, CHECK, scheduled) == "success"
+    assert state_of(api, CHECK, scheduled, "count_window") == "skipped"
+
+    # the first task refuses a parameter that a person misspelt, and nobody on call is notified
+    misspelt = api.trigger(RETRAIN, {"ned": LAUNCH.isoformat(), "reason": "launch"})
+    assert finished(api, RETRAIN, misspelt) == "failed"
+    assert "did you mean 'end'" in api.xcom(RETRAIN, misspelt, "request_retrain", key="error")
+
+    # a training without rows fails, and people are notified by the DAG processor
+    early = api.trigger(RETRAIN, {"end": LAUNCH.isoformat(), "reason": "too early"})
+    assert finished(api, RETRAIN, early) == "failed"
     [mail] = wait_for(lambda: mails(stack.home))
-    assert (mail["To"], mail["Subject"]) == ("harbour@example.com", "[Keel] tide: tide.drift_check failed")
-    assert "NoProductionVersion: tide has no production version" in mail.get_content()
-    assert f"/dags/{CHECK}/runs/" in mail.get_content()
+    assert (mail["To"], mail["Subject"]) == ("harbour@example.com", "[Keel] tide: tide.retrain failed")
+    assert "InsufficientData: tide: labelled training rows" in mail.get_content()
+    assert f"/dags/{RETRAIN}/runs/" in mail.get_content()
 
     # a run without a logical date and an interval trains and promotes the first version
     where = {"home": stack.home, "store_url": stack.store_url, "tracking_uri": stack.mlflow_url}
@@ -77,13 +92,21 @@ def test_model_from_its_first_failed_check_to_its_first_alarm(stack: Stack, api:
     assert finished(api, RETRAIN, asked) == "success"
     assert api.xcom(RETRAIN, asked, "record")["outcome"] == "promoted"
 
-    # the failed run is cleared: the same window is checked again
+    # the skipped run is cleared: its window is checked
     api.call("POST", f"/api/v2/dags/{CHECK}/dagRuns/{scheduled}/clear", json={"dry_run": False})
-    wait_for(lambda: api.run(CHECK, scheduled)["state"] != "failed")
     assert finished(api, CHECK, scheduled) == "success"
     window = api.xcom(CHECK, scheduled, "count_window")["window"]
     assert window["end"] == api.run(CHECK, scheduled)["data_interval_end"].replace("Z", "+00:00")
     assert api.xcom(CHECK, scheduled, "decide")["action"] == "raise_alert"  # no prediction has arrived
+
+    # Airflow's dialog fills a logical date, and the run gets the interval before it; its window ends now all the same
+    asked_at = datetime.now(UTC)
+    body = {"logical_date": (asked_at - timedelta(days=7)).isoformat(), "conf": {}}
+    by_hand = api.call("POST", f"/api/v2/dags/{CHECK}/dagRuns", json=body).json()
+    assert datetime.fromisoformat(by_hand["data_interval_end"]) < asked_at - timedelta(days=6)
+    assert finished(api, CHECK, by_hand["dag_run_id"]) == "success"
+    window = api.xcom(CHECK, by_hand["dag_run_id"], "count_window")["window"]
+    assert datetime.fromisoformat(window["end"]) >= asked_at
 
     # an alarm starts a check at once, without an interval, of the lookback before the alarm
     assets = api.get("/api/v2/assets")["assets"]

@@ -104,6 +104,10 @@ class Progress:
             self._status.stop()
             self._status = None
 
+    def print(self, line: str) -> None:
+        """Print a line that stays, above the spinner. Another console would write into it."""
+        self.console.print(line, markup=False, soft_wrap=True)
+
     def __call__(self, message: str) -> None:
         """Show ``message`` as the current step."""
         if self._status is not None:

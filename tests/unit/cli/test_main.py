@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -98,6 +99,17 @@ def test_progress_without_a_terminal_prints_plain_lines() -> None:
         progress("starting [1/2]")
         progress("done")
     assert written.getvalue() == "starting [1/2]\ndone\n"
+
+
+def test_progress_on_a_terminal_prints_whole_lines_above_its_spinner() -> None:
+    written = io.StringIO()
+    with Progress(console=Console(file=written, force_terminal=True, width=40)) as progress:
+        progress("starting [1/2]")
+        progress.print("Airflow  http://127.0.0.1:8080 [admin], on a line that is longer than the terminal")
+        progress("started")
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written.getvalue())
+    lines = [line.strip() for line in re.split(r"[\r\n]+", shown)]
+    assert "Airflow  http://127.0.0.1:8080 [admin], on a line that is longer than the terminal" in lines
 
 
 def commands(group: Any, *path: str) -> Iterator[tuple[list[str], Any]]:

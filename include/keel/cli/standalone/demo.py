@@ -37,7 +37,7 @@ ENVIRONMENT = {
     "KEEL__CHECK__SCHEDULE": "null",
     "KEEL__PROMOTION__MONITOR_SCHEDULE": "null",
     "KEEL_MAINTENANCE_SCHEDULE": "null",
-    "KEEL__SERVING__MAX_AGE": "36500d",
+    f"KEEL__{MODEL.upper()}__SERVING__MAX_AGE": "36500d",
 }
 """Settings of the demo. Schedules are off, because they check the present, and the flights are of 2013."""
 YEAR_END = datetime(2014, 1, 1, tzinfo=UTC)

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from keel.cli.output import Progress
-from keel.cli.standalone.demo import BEGIN, ENVIRONMENT, FIRST_TRAINING, MODEL, follow
+from keel.cli.standalone.demo import BEGIN, FIRST_TRAINING, MODEL, follow
 from keel.cli.standalone.stack import DEFAULT_HOME, Stack
 from keel.config import get_model
 
@@ -29,8 +28,11 @@ PRESENT = datetime(2013, 5, 1, tzinfo=UTC)
 """The day of 2013 that becomes today: a month of predictions lies before it, eight months after it."""
 TRAFFIC_SECONDS = 5.0
 REPLAY_PLAN = "replay.json"
-LIVE = {"KEEL__SERVING__MAX_AGE": "365d"}
+LIVE = {f"KEEL__{MODEL.upper()}__SERVING__MAX_AGE": "365d"}
 """Allows requests of the past: a start after a pause sends the flights of that pause with their own times."""
+RETRAIN, CHECK = f"{MODEL}.retrain", f"{MODEL}.drift_check"
+SCHEDULED = (CHECK, f"{MODEL}.watch_deployment", "keel.maintenance")
+"""DAGs that wait for the end of the bootstrap, because they would check a history that is incomplete."""
 
 
 def up(
@@ -39,39 +41,45 @@ def up(
     ] = DEFAULT_HOME,
 ) -> None:
     """Run Airflow, MLflow, the scoring service and replayed live traffic until interrupted with Ctrl-C."""
-    with Progress() as progress:
-        config = get_model(MODEL)
-        from keel.cli.standalone.replay import labelled_history
+    config = get_model(MODEL)
+    from keel.cli.standalone.replay import labelled_history
 
+    with Progress() as progress:
         progress("reading a year of flights")
         plan = replay_plan(home, now=datetime.now(UTC))
         flights = labelled_history(config, shift=plan.shift)
-        if not plan.ready:
-            bootstrap(home, config, flights, plan.shift, progress)
-            _store_plan(home, replace(plan, ready=True))
-    console = Console(stderr=True)
-    try:
-        with Progress() as progress, Stack(home, progress=progress, environment=LIVE, serving=True) as stack:
-            _print_addresses(console, stack)
-            _traffic(stack, config, flights, progress)
-    except KeyboardInterrupt:
-        console.print("stopped; the same command continues where it stopped")
+        try:
+            with Stack(home, progress=progress, environment=LIVE, serving=True) as stack:
+                if not plan.ready:
+                    bootstrap(stack, config, flights, plan.shift, progress)
+                    _store_plan(home, replace(plan, ready=True))
+                for line in addresses(stack):
+                    progress.print(line)
+                _traffic(stack, config, flights, progress)
+        except KeyboardInterrupt:
+            progress.print("stopped; the same command continues where it stopped")
 
 
 def bootstrap(
-    home: Path, config: ModelConfig, flights: pa.Table, shift: timedelta, progress: Callable[[str], None]
+    stack: Stack, config: ModelConfig, flights: pa.Table, shift: timedelta, progress: Callable[[str], None]
 ) -> None:
-    """Train the first version and replay a month of its predictions, with schedules off; safe to repeat."""
+    """Train the first version and replay a month of its predictions, with schedules paused; safe to repeat."""
     from keel.cli.standalone.replay import replay
 
-    with Stack(home, progress=progress, environment=ENVIRONMENT) as stack, _workspace(stack) as ws, stack.api as api:
-        dag_id = f"{MODEL}.retrain"
-        api.wait_for_dags([dag_id], timeout=120, check=stack.check)
+    with _workspace(stack) as ws, stack.api as api:
+        progress("waiting for the DAGs")
+        api.wait_for_dags([RETRAIN, *SCHEDULED], timeout=120, check=stack.check)
+        for dag_id in SCHEDULED:
+            api.pause(dag_id)
+        progress("storing three months of flights as history")
         replay(ws, config, flights, start=BEGIN + shift, end=FIRST_TRAINING + shift)
         conf = {"end": (FIRST_TRAINING + shift).isoformat(), "reason": "the first version"}
-        follow(stack, api, dag_id, conf, progress)
+        follow(stack, api, RETRAIN, conf, progress)
         progress("replaying last month's flights")
         replay(ws, config, flights, start=FIRST_TRAINING + shift, end=datetime.now(UTC))
+        for dag_id in SCHEDULED:
+            api.unpause(dag_id)
+        api.trigger(CHECK)  # that of the schedule was skipped, because there was no version yet
 
 
 def _traffic(stack: Stack, config: ModelConfig, flights: pa.Table, progress: Callable[[str], None]) -> None:
@@ -128,13 +136,16 @@ def _workspace(stack: Stack) -> Workspace:
     return Workspace.open(home=stack.home, store_url=stack.store_url, tracking_uri=stack.mlflow_url)
 
 
-def _print_addresses(console: Console, stack: Stack) -> None:
-    console.print(f"Airflow  {stack.airflow_url}  user {stack.username}, password {stack.password}")
-    console.print(f"MLflow   {stack.mlflow_url}")
-    console.print(f"Serving  {stack.serving_url}/models/{MODEL}/invocations", soft_wrap=True)
-    console.print(f"Store    {stack.store_url}")
-    console.print(f"Mails    {stack.home / 'outbox'}")
-    console.print(f"Logs     {stack.logs}")
+def addresses(stack: Stack) -> list[str]:
+    """Return where everything is, and how to run a check and to stop."""
     programs = Path(sys.executable).parent
-    console.print(f"Shell    export AIRFLOW_HOME={stack.home / 'airflow'} PATH={programs}:$PATH", soft_wrap=True)
-    console.print(f"To run a check: Airflow → {MODEL}.drift_check → Trigger. To stop: Ctrl-C.")
+    return [
+        f"Airflow  {stack.airflow_url}  user {stack.username}, password {stack.password}",
+        f"MLflow   {stack.mlflow_url}",
+        f"Serving  {stack.serving_url}/models/{MODEL}/invocations",
+        f"Store    {stack.store_url}",
+        f"Mails    {stack.home / 'outbox'}",
+        f"Logs     {stack.logs}",
+        f"Shell    export AIRFLOW_HOME={stack.home / 'airflow'} PATH={programs}:$PATH",
+        f"To run a check: Airflow → {MODEL}.drift_check → Trigger. To stop: Ctrl-C.",
+    ]

@@ -9,23 +9,48 @@ import pytest
 
 import keel.cli.standalone.replay
 from keel.cli.standalone import up
+from keel.config import MODELS_FOLDER, load_models
 
 
 class Killed(BaseException):
     """The process was killed."""
 
 
+class Servers:
+    """In place of a stack: no server starts."""
+
+    def __init__(self, home, **options):
+        self.home, self.options = home, options
+        self.airflow_url, self.mlflow_url, self.serving_url = "http://airflow", "http://mlflow", "http://serving"
+        self.username, self.password, self.store_url, self.logs = "admin", "secret", "sqlite://", home / "logs"
+
+    def __enter__(self):
+        starts.append(self)
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+starts: list[Servers] = []
+
+
 @pytest.fixture
-def starts(monkeypatch):
-    """Shifts in days that each start replayed and bootstrapped; no server starts."""
-    seen = {"replayed": [], "bootstrapped": []}
+def seen(monkeypatch):
+    """Shifts in days that each start replayed and bootstrapped; the traffic is interrupted at once."""
+    starts.clear()
+    found = {"replayed": [], "bootstrapped": []}
 
     def history(config, shift):
-        seen["replayed"].append(shift.days)
+        found["replayed"].append(shift.days)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(keel.cli.standalone.replay, "labelled_history", history)
-    monkeypatch.setattr(up, "Stack", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
-    return seen
+    monkeypatch.setattr(up, "Stack", Servers)
+    monkeypatch.setattr(up, "_traffic", interrupted)
+    return found
 
 
 def start(monkeypatch, home, seen, day, *, killed=False):
@@ -34,7 +59,7 @@ def start(monkeypatch, home, seen, day, *, killed=False):
         def now(cls, tz=None):
             return datetime(2026, 3, day, 15, 30, tzinfo=tz)
 
-    def bootstrap(home, config, flights, shift, progress):
+    def bootstrap(stack, config, flights, shift, progress):
         seen["bootstrapped"].append(shift.days)
         if killed:
             raise Killed
@@ -44,17 +69,41 @@ def start(monkeypatch, home, seen, day, *, killed=False):
     up.up(home)
 
 
-def test_up_after_a_killed_bootstrap_continues_with_the_same_year(tmp_path, monkeypatch, starts):
+def test_up_after_a_killed_bootstrap_continues_with_the_same_year(tmp_path, monkeypatch, seen):
     home = tmp_path / "keel"
     with pytest.raises(Killed):
-        start(monkeypatch, home, starts, 5, killed=True)
-    start(monkeypatch, home, starts, 7)
-    start(monkeypatch, home, starts, 9)
+        start(monkeypatch, home, seen, 5, killed=True)
+    start(monkeypatch, home, seen, 7)
+    start(monkeypatch, home, seen, 9)
     shift = (datetime(2026, 3, 5, tzinfo=UTC) - up.PRESENT).days
-    assert starts == {"replayed": [shift] * 3, "bootstrapped": [shift] * 2}
+    assert seen == {"replayed": [shift] * 3, "bootstrapped": [shift] * 2}
     assert json.loads((home / "replay.json").read_text()) == {"shift_days": shift, "ready": True}
 
 
 def test_replay_plan_without_the_ready_flag_is_ready(tmp_path):
     (tmp_path / "replay.json").write_text('{"shift_days": 3}')
     assert up.replay_plan(tmp_path, now=datetime(2026, 3, 5, tzinfo=UTC)) == up.ReplayPlan(timedelta(days=3), True)
+
+
+def test_first_start_starts_the_servers_once_and_prints_the_addresses(tmp_path, monkeypatch, seen, capsys):
+    start(monkeypatch, tmp_path / "keel", seen, 5)
+    assert len(starts) == 1
+    printed = capsys.readouterr().err.splitlines()
+    assert printed == [
+        "reading a year of flights",
+        *up.addresses(starts[0]),
+        "stopped; the same command continues where it stopped",
+    ]
+
+
+def test_up_allows_requests_of_the_past_for_its_own_model_only(tmp_path, monkeypatch, seen):
+    start(monkeypatch, tmp_path / "keel", seen, 5)
+    text = (MODELS_FOLDER / up.MODEL / "model.yaml").read_text()
+    for name in (up.MODEL, "other"):
+        (tmp_path / "models" / name).mkdir(parents=True)
+        (tmp_path / "models" / name / "model.yaml").write_text(text.replace(f"model: {up.MODEL}", f"model: {name}"))
+    given, plain = (
+        load_models(tmp_path / "models", environment) for environment in (starts[0].options["environment"], {})
+    )
+    assert given[up.MODEL].serving.max_age == timedelta(days=365)
+    assert given["other"] == plain["other"]
