@@ -202,6 +202,13 @@ class StoreUnavailable(KeelError):
     permanent = False
 
 
+class RegistryRefused(KeelError):
+    """The model registry refused a call, such as one about a run that another process is deleting."""
+
+    exit_code = 3
+    permanent = False
+
+
 class RegistryUnavailable(KeelError):
     """The model registry cannot be reached or does not answer."""
 

@@ -25,7 +25,7 @@ from keel.deployments.transitions import (
     stale_generation,
     swap,
 )
-from keel.errors import NoProductionVersion, NoVersionYet, RegistryUnavailable, StoreUnavailable
+from keel.errors import NoProductionVersion, NoVersionYet, RegistryRefused, RegistryUnavailable, StoreUnavailable
 from keel.ledger import entries as ledger
 
 if TYPE_CHECKING:
@@ -94,14 +94,14 @@ def change(
     ------
     StaleGeneration
         Another process changed the deployment first; nothing was written.
-    RegistryUnavailable, StoreUnavailable
+    RegistryUnavailable, RegistryRefused, StoreUnavailable
         If the message says so, the change is committed and only MLflow is not updated yet.
 
     """
     changed = swap(store, current, wanted, actor=actor, action=action, body=body, now=now, statuses=statuses)
     try:
         sync_aliases(store, registry, changed.model)
-    except (RegistryUnavailable, StoreUnavailable) as error:
+    except (RegistryUnavailable, RegistryRefused, StoreUnavailable) as error:
         raise type(error)(
             f"{changed.model}: the change is committed (generation {changed.generation}), but MLflow's aliases and "
             f"tags are not updated yet; a retry or the next reconciliation completes it: {error}"

@@ -18,9 +18,10 @@ from sqlalchemy import select
 
 from keel.deployments.history import History, fold
 from keel.deployments.transitions import NONE, Statuses, append
-from keel.errors import RegistryUnavailable
+from keel.errors import RegistryRefused, RegistryUnavailable, UnknownVersion
 from keel.ledger import entries as ledger
 from keel.ledger.entries import Action, Entry
+from keel.registry.mlflow_client import STATUS_TAG
 from keel.store.database.tables import projections
 from keel.store.records import insert
 
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STATUS_TAG = "keel.status"
+ATTEMPTS = 5
+"""Attempts to write aliases and tags while other processes delete versions."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +156,20 @@ def findings_evidence(found: list[Finding]) -> dict[str, Any]:
 def update_registry(store: Store, registry: Registry, sync: SyncState, held: Held, also: Collection[str] = ()) -> None:
     """Write the aliases that pending rows move, those in ``also`` and all outdated tags to MLflow, then record that.
 
-    Versions that MLflow no longer has are skipped.
+    Versions that MLflow no longer has are skipped, also those that another process deletes meanwhile.
     """
+    for attempt in range(ATTEMPTS):
+        try:
+            _write(registry, sync, held, also)
+            break
+        except UnknownVersion as error:
+            if attempt == ATTEMPTS - 1:
+                raise RegistryRefused(str(error)) from error
+            log.info("a version was deleted while its aliases and tags were written: %s", error)
+    _store_synced_seq(store, sync)
+
+
+def _write(registry: Registry, sync: SyncState, held: Held, also: Collection[str]) -> None:
     versions = registry_versions(registry, sync)
     existing = {version.version for version in versions} | {None}
     wanted = sync.state.deployment.aliases.items()
@@ -166,7 +180,6 @@ def update_registry(store: Store, registry: Registry, sync: SyncState, held: Hel
     held()
     for version, status in outdated_tags(sync, versions).items():
         registry.set_tags(sync.model, version, {STATUS_TAG: status})
-    _store_synced_seq(store, sync)
 
 
 def registry_versions(registry: Registry, sync: SyncState) -> list[VersionInfo]:

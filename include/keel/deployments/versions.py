@@ -160,11 +160,11 @@ def _metrics(registry: Registry, run_id: str | None) -> Mapping[str, float]:
 
     if not run_id:
         return {}
-    try:
-        with registry.reachable():
+    with registry.reachable():
+        try:
             logged = registry.client.get_run(run_id).data.metrics
-    except MlflowException as error:
-        if not means_missing(error):
-            raise
-        return {}
+        except MlflowException as error:
+            if not means_missing(error):
+                raise
+            return {}
     return {name.removeprefix(METRIC_PREFIX): v for name, v in logged.items() if name.startswith(METRIC_PREFIX)}

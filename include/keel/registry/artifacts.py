@@ -188,15 +188,15 @@ def _fetch_model(tracking: Tracking, version: VersionInfo, folder: str) -> dict[
     from mlflow.exceptions import MlflowException
 
     place, uri = Path(folder), f"models:/{version.model}/{version.version}"
-    try:
-        with tracking.reachable():
+    with tracking.reachable():
+        try:
             tracking.module.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder)
-    except FileNotFoundError:
-        return {}
-    except MlflowException as error:
-        if not means_missing(error):
-            raise
-        return {}
+        except FileNotFoundError:
+            return {}
+        except MlflowException as error:
+            if not means_missing(error):
+                raise
+            return {}
     (place / ADDED_BY_MLFLOW).unlink(missing_ok=True)
     return {
         f"{MODEL}{path.relative_to(place).as_posix()}": _digest(path) for path in place.rglob("*") if path.is_file()

@@ -12,10 +12,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from keel.errors import ConfigError, RegistryUnavailable, without_credentials
+from keel.errors import ConfigError, RegistryRefused, RegistryUnavailable, UnknownVersion, without_credentials
 
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 """MLflow's defaults wait over two minutes for a missing server. Airflow retries the task anyway."""
+
+STATUS_TAG = "keel.status"
+"""The tag of a version with its status."""
+GONE = 404
+"""HTTP status of an artifact that does not exist."""
 
 
 @dataclass(frozen=True)
@@ -53,19 +58,45 @@ class Tracking:
 
     @contextmanager
     def reachable(self) -> Iterator[None]:
-        """Raise `RegistryUnavailable` if MLflow does not answer. Other errors pass unchanged."""
+        """Translate every error of MLflow's inside the with block into one of Keel's.
+
+        Raises
+        ------
+        RegistryUnavailable
+            MLflow does not answer, or a file cannot be read or written.
+        UnknownVersion
+            What was asked for does not exist, such as a version or file that another process has just deleted.
+        RegistryRefused
+            Any other refusal.
+
+        """
         import requests
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import OperationalError
 
         try:
             yield
-        except (requests.ConnectionError, requests.Timeout, OperationalError) as error:
+        except requests.HTTPError as error:
+            is_gone = error.response is not None and error.response.status_code == GONE
+            raise (self._gone(error) if is_gone else self._unavailable(error)) from None
+        except FileNotFoundError as error:
+            raise self._gone(error) from None
+        except (OperationalError, OSError) as error:  # also of the requests library
             raise self._unavailable(error) from None
         except MlflowException as error:
             if error.error_code in {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"}:
                 raise self._unavailable(error) from None
-            raise
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                raise self._gone(error) from None
+            said = self._without_password(error)
+            raise RegistryRefused(f"MLflow at {without_credentials(self.uri)} refused: {said}") from None
+
+    def _gone(self, error: Exception) -> UnknownVersion:
+        shown = without_credentials(self.uri)
+        return UnknownVersion(
+            f"MLflow at {shown} does not have it, or not any more: {self._without_password(error)}; another process "
+            "may have deleted it; to list the versions: keel versions list, with the model's name"
+        )
 
     def _unavailable(self, error: Exception) -> RegistryUnavailable:
         shown = without_credentials(self.uri)

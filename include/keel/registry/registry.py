@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from keel.errors import UnknownVersion, suggestion
 from keel.registry.artifacts import Artifacts, Pins
 from keel.registry.candidate import Candidate, log_estimator
-from keel.registry.mlflow_client import Tracking, VersionInfo, info_of, means_missing
+from keel.registry.mlflow_client import STATUS_TAG, Tracking, VersionInfo, info_of, means_missing
 from keel.registry.scoring_model import (
     ScoringModel,
     inputs_of,
@@ -62,7 +62,7 @@ class Registry:
         return self._tracking.client
 
     def reachable(self) -> AbstractContextManager[None]:
-        """Raise `RegistryUnavailable` if MLflow does not answer inside the with block."""
+        """Translate MLflow's errors inside the with block. See `keel.registry.mlflow_client.Tracking.reachable`."""
         return self._tracking.reachable()
 
     def versions(self, model: str) -> list[VersionInfo]:
@@ -130,7 +130,7 @@ class Registry:
         Versions whose registration was interrupted, and versions that are being deleted, do not count.
         """
         tagged = (v for v in reversed(self.versions(model)) if tags.items() <= v.tags.items())
-        there = (v for v in tagged if v.tags.get("keel.status") != "deleted")
+        there = (v for v in tagged if v.tags.get(STATUS_TAG) != "deleted")
         return next((v for v in there if self._files.pinned(model, v.version)), None)
 
     def unpinned(self, model: str) -> list[VersionInfo]:
@@ -150,7 +150,8 @@ class Registry:
             experiment = self._experiment(client, config.model)
             with mlflow.start_run(experiment_id=experiment, run_name=run_name) as run:
                 mlflow.log_metrics(dict(candidate.metrics))
-                mlflow.set_tags(dict(candidate.tags))
+                # the status is the version's, and changes; nothing would change it in the run
+                mlflow.set_tags({name: value for name, value in candidate.tags.items() if name != STATUS_TAG})
                 with tempfile.TemporaryDirectory() as folder:
                     candidate.grid.save(Path(folder) / "grid.npz")
                     Path(folder, "reference.json").write_text(json.dumps(candidate.reference, indent=1))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from keel import deployments
 from keel.deployments.history import History, Status, history
-from keel.errors import NothingToRollBackTo, RegistryUnavailable, StaleGeneration
+from keel.errors import NothingToRollBackTo, RegistryRefused, RegistryUnavailable, StaleGeneration
 from keel.ledger import entries as ledger
 from keel.monitoring.records import DecisionRecord, Outcome, ProbationDecision, RollbackRequest
 from keel.monitoring.storage import decide_once, request_id
@@ -198,5 +198,5 @@ def _target(state: History, requested: int | None) -> int:
 def _try_preflight(ws: Workspace, config: ModelConfig, version: int) -> None:
     try:
         ws.registry.preflight(config, version, recent_rows(ws, config))
-    except RegistryUnavailable as error:
+    except (RegistryUnavailable, RegistryRefused) as error:
         log.warning("rolling back to version %d without loading it first: %s", version, error)

@@ -178,6 +178,25 @@ def test_a_deleted_production_version_stays_is_reported_each_time_and_recorded_o
     model.require_agreement()
 
 
+@pytest.mark.parametrize("method", ["set_model_version_tag", "set_registered_model_alias"])
+def test_a_version_deleted_while_a_change_is_copied_is_skipped(model, monkeypatch, method):
+    from mlflow import MlflowClient
+
+    real, calls = getattr(MlflowClient, method), []
+
+    def overtaken(client, *arguments, **more):
+        calls.append(arguments)
+        if len(calls) == 1:  # another process prunes
+            client.delete_model_version(model.name, "3")
+        return real(client, *arguments, **more)
+
+    monkeypatch.setattr(MlflowClient, method, overtaken)
+    model.change(production=4, staging=3, previous=2)
+    assert model.aliases == {"production": 4, "previous": 2}
+    assert model.tags == {1: "archived", 2: "previous", 4: "production", 5: "candidate"}
+    assert not model.sync_pending
+
+
 def test_a_deleted_previous_version_is_replaced_by_the_last_production_version(model):
     model.delete(1)
     model.move("production", 4)

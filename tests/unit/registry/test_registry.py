@@ -14,7 +14,16 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from keel.errors import ConfigError, NotPromotable, RegistryUnavailable, SchemaError, TrainingFailed, UnknownVersion
+from keel.errors import (
+    ConfigError,
+    KeelError,
+    NotPromotable,
+    RegistryRefused,
+    RegistryUnavailable,
+    SchemaError,
+    TrainingFailed,
+    UnknownVersion,
+)
 from keel.registry.registry import Registry
 from keel.registry.scoring_model import inputs_of, require_signature, to_model_input
 from tests.support.paths import PROJECT
@@ -65,7 +74,8 @@ def test_register_stores_tags_grid_and_reference(registry, registered, candidate
     run = registry.client.get_run(registered.run_id)
     assert run.info.status == "FINISHED"
     assert run.data.metrics == pytest.approx(candidate.metrics)
-    assert {k: v for k, v in run.data.tags.items() if k.startswith("keel.")} == dict(candidate.tags)
+    fixed = {name: value for name, value in candidate.tags.items() if name != "keel.status"}
+    assert {k: v for k, v in run.data.tags.items() if k.startswith("keel.")} == fixed
 
 
 def test_grid_and_reference_are_cached_and_isolated(home, candidate, monkeypatch):
@@ -420,10 +430,51 @@ def test_set_alias_retries_a_race_once(registry, registered, monkeypatch, races,
 
 
 def test_set_alias_does_not_retry_other_errors(registry, registered):
-    from mlflow.exceptions import MlflowException
-
-    with pytest.raises(MlflowException, match="reserved"):
+    with pytest.raises(RegistryRefused, match="refused: .*reserved"):
         registry.set_aliases("toy", {"latest": 1})
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda registry: registry.set_aliases("toy", {"staging": 99}),
+        lambda registry: registry.set_tags("toy", 99, {"a": "b"}),
+        lambda registry: registry.log_report("0" * 32, "comparison", {}),
+    ],
+    ids=["alias", "tag", "report"],
+)
+def test_call_about_what_another_process_has_deleted_raises_an_error_of_keels(registry, registered, call):
+    with pytest.raises(UnknownVersion, match="MLflow at sqlite.*another process may have deleted it"):
+        call(registry)
+
+
+@pytest.mark.parametrize(
+    ("use", "method"),
+    [("load", "list_artifacts"), ("preflight", "get_model_version"), ("digests", "download_artifacts")],
+)
+def test_version_deleted_while_it_is_read_raises_an_error_of_keels(registry, candidate, monkeypatch, use, method):
+    from mlflow import MlflowClient
+
+    config = model(f"pruned_{use}_{method}")
+    version = registry.register(config, candidate, run_name="retrain")
+    calls, real = [], getattr(MlflowClient, method)
+
+    def overtaken(self, *arguments, **more):
+        calls.append(1)
+        if len(calls) == 1:
+            result = real(self, *arguments, **more) if method != "download_artifacts" else None
+            registry.delete(version)
+            return result or real(self, *arguments, **more)
+        return real(self, *arguments, **more)
+
+    monkeypatch.setattr(MlflowClient, method, overtaken)
+    uses = {
+        "load": lambda: registry.load(config, 1, anew=True),
+        "preflight": lambda: registry.preflight(config, 1, rows()),
+        "digests": lambda: registry.digests(config.model, 1),
+    }
+    with pytest.raises(KeelError):
+        uses[use]()
 
 
 @pytest.mark.parametrize("with_run", [True, False])

@@ -14,6 +14,7 @@ from keel.errors import (
     KeelError,
     NoProductionVersion,
     Overloaded,
+    RegistryRefused,
     RegistryUnavailable,
     ScoringFailed,
     SpoolFailed,
@@ -55,6 +56,7 @@ _STATUS: tuple[tuple[type[KeelError], int], ...] = (
     (SpoolFailed, 503),
     (StoreUnavailable, 503),
     (RegistryUnavailable, 503),
+    (RegistryRefused, 503),
 )
 RETRY_AFTER = "2"
 """Seconds after which a client may retry a request that got 503."""
