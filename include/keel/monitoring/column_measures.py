@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from keel.grid.counts import OVERSHOOT_UNIT
-from keel.stats.drift.impact import Impact, measure_impact
+from keel.stats.drift.impact import impact
 from keel.stats.drift.measures import TESTS, ColumnComparison, Values, measure_column, measure_off_atoms
 from keel.stats.drift.rates import beyond_range_p_value, rate_change_p_value, rate_increase_p_value
 
@@ -74,18 +74,13 @@ class ColumnMeasures:
     """Of the distribution (KS or χ²); None where it was not tested."""
     excess: float = 0.0
     """PSI above what chance gives."""
-    cost: Impact | None = None
+    impact: float | None = None
     """Change of the mean loss that the column's drift explains; None without losses on the grid."""
 
     @property
     def kind(self) -> str:
         """``numeric`` or ``categorical``."""
         return self.current.kind
-
-    @property
-    def impact(self) -> float | None:
-        """The value of `cost`; None without losses on the grid."""
-        return None if self.cost is None else self.cost.value
 
     @property
     def missing_rate(self) -> float:
@@ -128,11 +123,11 @@ def _measure_column(grid: ReferenceGrid, counts: Counts, name: str, seed: int, r
     losses = grid.losses_of(name)
     cost = None
     if losses is not None and current.n and reference.n:
-        cost = measure_impact(reference.all_cells(), current.all_cells(), losses)
+        cost = impact(reference.all_cells(), current.all_cells(), losses)
     rates = measure_rates(column, reference, current)
     role = _role(grid, name)
     if not (reference.n_counted and current.n_counted):
-        return ColumnMeasures(name, role, reference, current, rates, cost=cost)
+        return ColumnMeasures(name, role, reference, current, rates, impact=cost)
     comparison = ColumnComparison(
         kind=column.kind,
         reference=reference.cells,

@@ -20,7 +20,7 @@ from keel.monitoring.column_measures import (
 from keel.monitoring.column_status import ColumnResult, ColumnStatus, Severity, evaluate_column
 from keel.monitoring.records import count_drifted
 from keel.stats.drift.fdr import benjamini_hochberg
-from keel.stats.drift.impact import impact, summed_impact_p_value
+from keel.stats.drift.impact import impact, measure_impact, summed_impact_p_value
 from keel.stats.json_numbers import finite_or_none
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def detect(grid: ReferenceGrid, counts: Counts, config: DriftConfig | None = Non
         raise GridMismatch(f"these counts are of grid {counts.grid_id[:12]}, not of {grid.grid_id[:12]}")
     enough = counts.n >= config.min_rows and counts.n > 0
     measured = measure_columns(grid, counts, config) if enough else measure_column_rates(grid, counts)
-    cost = _window_impact(measured, config, grid.n_reference, counts.n)
+    cost = _window_impact(grid, measured, config, counts.n)
     *q_values, impact_q = adjust([*(m.tests for m in measured), cost.tests]) if enough else [{}] * (len(measured) + 1)
     columns = [
         ColumnDrift(e, evaluate_column(e, q, config, enough=enough), q) for e, q in zip(measured, q_values, strict=True)
@@ -183,12 +183,20 @@ class _WindowImpact:
     tests: dict[str, float]
 
 
-def _window_impact(measured: list[ColumnMeasures], config: DriftConfig, n_reference: int, n: int) -> _WindowImpact:
-    costs = [m.cost for m in measured if m.role == "feature" and m.cost is not None]
-    if not costs:
+def _window_impact(grid: ReferenceGrid, measured: list[ColumnMeasures], config: DriftConfig, n: int) -> _WindowImpact:
+    features = [m for m in measured if m.role == "feature"]
+    impacts = [m.impact for m in features if m.impact is not None]
+    if not impacts:
         return _WindowImpact(None, {})
-    tests = {} if config.max_impact is None else {IMPACT: summed_impact_p_value(costs, n_reference, n)}
-    return _WindowImpact(math.fsum(cost.value for cost in costs), tests)
+    total = math.fsum(impacts)
+    if config.max_impact is None:
+        return _WindowImpact(total, {})
+    spreads = [
+        measure_impact(m.reference.all_cells(), m.current.all_cells(), losses)
+        for m in features
+        if (losses := grid.losses_of(m.name)) is not None
+    ]
+    return _WindowImpact(total, {IMPACT: summed_impact_p_value(spreads, grid.n_reference, n)})
 
 
 def _reached_limit(total: float | None, significant: bool, config: DriftConfig) -> float | None:
