@@ -38,10 +38,11 @@ from keel.monitoring.drift import detect, explained_change
 from keel.monitoring.label_check import (
     about_held_labels,
     label_report,
-    put_label_quarantine,
     quarantine_broken_labels,
+    quarantine_decided_labels,
 )
-from keel.monitoring.performance import LabelArrival, detect_degradation
+from keel.monitoring.performance import LabelArrival, detect_degradation, measure_long_run
+from keel.monitoring.performance_history import all_sums
 from keel.monitoring.quality import QualityStatus, check_quality
 from keel.monitoring.records import (
     Action,
@@ -53,7 +54,6 @@ from keel.monitoring.records import (
     Outcome,
     ReportRecord,
     StoredDriftReport,
-    StoredLabelsReport,
     StoredPerformanceReport,
     StoredQualityReport,
     TrainedVersion,
@@ -199,13 +199,17 @@ def check_performance(ws: Workspace, config: ModelConfig, counted: CountedWindow
     )
     reference = ws.registry.reference(config.model, version)
     grid, counts = _grid_and_counts(ws, config, counted, window)
+    metrics = {name: Estimate(**values) for name, values in reference["metrics"].items()}
+    sums = all_sums(ws, config, version, until=window.end, decided_before=counted.window.end)
+    metric = config.performance.metric
     report = detect_degradation(
         scored(rows),
-        {name: Estimate(**values) for name, values in reference["metrics"].items()},
-        reference["loss"] if have_same_loss(reference["metric"], config.performance.metric) else None,
+        metrics,
+        reference["loss"] if have_same_loss(reference["metric"], metric) else None,
         config.performance,
         explained=explained_change(grid, counts.usable) if counts.usable.n else None,
         arrival=LabelArrival(*predictions.label_counts(window.start, window.end, version)),
+        long_run=measure_long_run(metric, *sums, metrics.get(metric), config.performance),
     )
     stored = StoredPerformanceReport.from_dict(
         {**report.to_dict(), "window": window, "quarantined": counts.quarantined.size}
@@ -369,7 +373,7 @@ def quarantine(ws: Workspace, config: ModelConfig, decision: DecisionRecord, *, 
     if decision.version is None:
         raise SchemaError(f"{model}: a decision to quarantine names the version whose predictions are broken")
     if decision.about == (LABELS,):
-        return _quarantine_labels(ws, config, decision, actor=actor, run_id=run_id)
+        return quarantine_decided_labels(ws, config, decision, actor=actor, run_id=run_id)
     broken = broken_windows(ws, config, decision.version, window)
     if not broken:
         sentence = f"No predictions of {model} were quarantined: a person released the broken hours before."
@@ -396,27 +400,6 @@ def quarantine(ws: Workspace, config: ModelConfig, decision: DecisionRecord, *, 
         now=now_utc(),
     )
     return outcome
-
-
-def _quarantine_labels(
-    ws: Workspace, config: ModelConfig, decision: DecisionRecord, *, actor: str, run_id: str
-) -> Outcome:
-    """Quarantine the stretches that the decision's report of the labels names."""
-    report = storage.read_report(ws, StoredLabelsReport, config.model, decision.version, decision.window)
-    spans = report.spans if report else ()
-    if not spans:
-        return Outcome.of("released", decision, f"No labels of {config.model} were quarantined: none is broken.")
-    sentence = put_label_quarantine(
-        ws,
-        config,
-        spans,
-        decision.sentence,
-        until=decision.window.end,
-        actor=actor,
-        run_id=run_id,
-        decision_id=decision.decision_id,
-    )
-    return Outcome.of("labels_quarantined", decision, sentence, quarantined=spans)
 
 
 def compose_message(

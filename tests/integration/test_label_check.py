@@ -191,3 +191,17 @@ def test_report_has_the_measures_of_the_labels(ws):
     assert body.deviation == pytest.approx(inside["label"].to_numpy().std())
     assert (body.late_share, body.mean_delay_hours) == (0.0, 24.0)
     assert deployments.production_version(ws.store, "toy") == 1
+
+
+def test_harm_is_also_judged_on_all_labels_of_the_version(ws):
+    live(ws, toy_rows(NOW, days=12), days=12)
+    check(ws, NOW + 12 * DAY)
+    [report] = ws.store.reports.list("toy", "performance")
+    whole = report["body"]["long_run"]
+    assert (whole["n"], report["body"]["n"]) == (11 * 24 * 20, 7 * 24 * 20)
+    assert (whole["unit"], whole["clusters"], whole["level"]) == ("day", 11, 0.05)
+    assert (
+        whole["lower_bound"]
+        < whole["increase"]
+        == pytest.approx(whole["value"] - report["body"]["reference"]["brier"]["value"])
+    )

@@ -12,6 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from keel.monitoring.performance_words import (
+    capitalised,
+    harm_not_shown,
+    harm_of_the_window,
+    harm_since,
+    label_arrival,
+    shown_by_the_window,
+)
 from keel.monitoring.records import (
     Action,
     StoredDriftReport,
@@ -27,8 +35,6 @@ __all__ = ["Action", "Decision", "Policy", "decide_action"]
 
 TOP_FEATURES = 3
 """Columns that a sentence names; further ones are counted."""
-MIN_WHOLE_PERCENT = 0.01
-"""A share below it is shown with a decimal, so that it does not read as 0%."""
 MISSING_LABELS = "missing labels"
 LABELS = "labels"
 """The cause of an alert about the labels themselves."""
@@ -153,26 +159,19 @@ def _decide_on_no_rows(quality: StoredQualityReport, policy: Policy) -> Decision
 def _decide_on_harm(
     quality: StoredQualityReport, drift: StoredDriftReport, performance: StoredPerformanceReport, policy: Policy
 ) -> Decision:
-    metric = performance.metric
-    now, then = performance.current[metric].value, performance.reference[metric].value
-    harm = (
-        f"{metric} is {now:.4f}, {performance.increase:.4f} worse than the holdout's {then:.4f} "
-        f"on {performance.n:,} labels.{_cause(performance)}"
-    )
+    harm = harm_of_the_window(performance) if shown_by_the_window(performance) else harm_since(performance)
     if performance.labels_missing:
-        return _retrain_or_alert(f"{harm} {_upper(_labels(performance))}.", policy, ("harm", MISSING_LABELS))
+        return _retrain_or_alert(f"{harm} {capitalised(label_arrival(performance))}.", policy, ("harm", MISSING_LABELS))
     return _retrain_or_alert(harm, policy, ("harm",))
 
 
 def _decide_without_harm(
     quality: StoredQualityReport, drift: StoredDriftReport, performance: StoredPerformanceReport, policy: Policy
 ) -> Decision:
-    metric = performance.metric
-    value = performance.current[metric].value
-    labels = f"Labels show no harm: {metric} is {value:.4f}, {_direction(performance)}."
+    labels = harm_not_shown(performance)
     missing = (MISSING_LABELS,) if performance.labels_missing else ()
     if missing:
-        labels = f"{labels} But {_labels(performance)}."
+        labels = f"{labels} But {label_arrival(performance)}."
     if drift.status == "drift":
         sentence = f"{_drifted(drift)}. {labels} Check the inputs; retraining is not needed."
         return Decision(Action.RAISE_ALERT, sentence, (*_moved(drift), *missing))
@@ -205,7 +204,7 @@ def _decide_on_undefined_metric(
     why = _why_undefined(performance)
     about: tuple[str, ...] = ("undefined metric",)
     if performance.labels_missing:
-        why, about = f"{why} {_upper(_labels(performance))}.", (*about, MISSING_LABELS)
+        why, about = f"{why} {capitalised(label_arrival(performance))}.", (*about, MISSING_LABELS)
     if drift.status == "drift":
         check = "inputs" if _is_unmeasured(performance) else "labels"
         sentence = f"{_drifted(drift)}. {why} Check the {check} before retraining."
@@ -239,7 +238,7 @@ def _why_undefined(performance: StoredPerformanceReport) -> str:
 def _decide_without_labels(
     quality: StoredQualityReport, drift: StoredDriftReport, performance: StoredPerformanceReport, policy: Policy
 ) -> Decision:
-    labels = f"{_upper(_labels(performance))}."
+    labels = f"{capitalised(label_arrival(performance))}."
     missing = (MISSING_LABELS,) if performance.labels_missing else ()
     if drift.status == "drift":
         return _retrain_or_alert(f"{_drifted(drift)}. {labels}", policy, (*_moved(drift), *missing))
@@ -281,37 +280,6 @@ def _warnings(drift: StoredDriftReport) -> str:
     return " ".join(f"{words} ({names})." for words, names in described if names)
 
 
-def _cause(performance: StoredPerformanceReport) -> str:
-    """Split a change of the mean loss into what input drift explains and what is left."""
-    change, explained = performance.loss_change, performance.explained
-    if change is None or explained is None:
-        return ""
-    return (
-        f" Loss {'rose' if change >= 0 else 'fell'} by {abs(change):.4f}: input drift explains {explained:+.4f}, "
-        f"the changed relation {change - explained:+.4f}."
-    )
-
-
-def _labels(performance: StoredPerformanceReport) -> str:
-    """Describe how many labels there are, where they are too few or missing."""
-    if performance.labels_missing:
-        matured = f"the {performance.due:,} matured predictions"
-        rate = performance.label_rate
-        if not rate:
-            return f"no label of {matured} has arrived"
-        return f"labels of only {rate:{'.0%' if rate >= MIN_WHOLE_PERCENT else '.1%'}} of {matured} have arrived"
-    if performance.n:
-        return f"{performance.n:,} labels are too few to detect harm"
-    return "no labels have arrived yet"
-
-
-def _direction(performance: StoredPerformanceReport) -> str:
-    increase = performance.increase
-    if increase is None:
-        return "not comparable with the holdout"
-    return f"{abs(increase):.4f} {'worse' if increase > 0 else 'better'} than on the holdout"
-
-
 def _drifted(drift: StoredDriftReport) -> str:
     names, outputs = _names(drift, "drift"), _names(drift, "drift", role="output")
     features = f"{drift.count} ({names})" if names else drift.count
@@ -337,10 +305,6 @@ def _moved(drift: StoredDriftReport) -> tuple[str, ...]:
 
 def _columns(quality: StoredQualityReport) -> tuple[str, ...]:
     return tuple(sorted({f"quality of {finding.column}" for finding in quality.findings}))
-
-
-def _upper(sentence: str) -> str:
-    return f"{sentence[0].upper()}{sentence[1:]}"
 
 
 def _findings(quality: StoredQualityReport) -> str:

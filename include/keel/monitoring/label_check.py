@@ -17,7 +17,8 @@ from keel.deployments.data_quarantine import format_intervals
 from keel.errors import ArtifactChanged, ConfigError, UnknownVersion
 from keel.ledger import entries as ledger
 from keel.monitoring.labels import LabelFinding, LabelStatus, LabelStretch
-from keel.monitoring.records import HoursAndRows, StoredLabelsReport
+from keel.monitoring.records import DecisionRecord, HoursAndRows, Outcome, StoredLabelsReport
+from keel.monitoring.storage import read_report
 from keel.monitoring.window_counts import HourStatus, hour_status
 from keel.stats.json_numbers import finite_or_none
 from keel.stats.label_profile import MIN_LABELS, LabelBaseline
@@ -155,6 +156,27 @@ def quarantine_broken_labels(
             ws, config, spans, reason, until=window.end + config.target.label_delay, actor=actor, run_id=run_id
         )
     return spans
+
+
+def quarantine_decided_labels(
+    ws: Workspace, config: ModelConfig, decision: DecisionRecord, *, actor: str, run_id: str
+) -> Outcome:
+    """Quarantine the stretches that the decision's report of the labels names."""
+    report = read_report(ws, StoredLabelsReport, config.model, decision.version, decision.window)
+    spans = report.spans if report else ()
+    if not spans:
+        return Outcome.of("released", decision, f"No labels of {config.model} were quarantined: none is broken.")
+    sentence = put_label_quarantine(
+        ws,
+        config,
+        spans,
+        decision.sentence,
+        until=decision.window.end,
+        actor=actor,
+        run_id=run_id,
+        decision_id=decision.decision_id,
+    )
+    return Outcome.of("labels_quarantined", decision, sentence, quarantined=spans)
 
 
 def put_label_quarantine(

@@ -5,14 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from keel.stats.json_numbers import finite_or_none
+from keel.stats.metrics.intervals import INDEPENDENT, interval_estimate
 from keel.stats.metrics.losses import Estimate, Scored, estimate, finite_rows, row_loss, worsening
+from keel.stats.sequential.day_clusters import anytime_quantile
+from keel.window import HOUR
 
 if TYPE_CHECKING:
     from keel.config import PerformanceConfig
+    from keel.stats.metrics.hourly_table import HourlyTable
+    from keel.stats.metrics.intervals import Times
 
 
 class PerformanceStatus(StrEnum):
@@ -52,6 +58,82 @@ class LabelArrival:
 
 
 @dataclass(frozen=True)
+class LongRun:
+    """All labels of a version since its first prediction, against its holdout.
+
+    A week may show nothing though every week is a little worse. The bound holds at every check together, however often
+    the version is checked (`keel.stats.sequential.day_clusters.anytime_quantile`).
+    """
+
+    since: datetime
+    until: datetime
+    n: int
+    value: float
+    increase: float
+    """How much worse the metric is than on the holdout; positive is worse."""
+    standard_error: float
+    """Of the increase, clustered by day."""
+    lower_bound: float
+    """Of the increase, at 1 − level, valid at any time."""
+    level: float
+    unit: str
+    clusters: int
+
+    def is_harm(self, max_degradation: float) -> bool:
+        """Whether the increase is shown, and material."""
+        return self.lower_bound > 0 and self.increase > max_degradation
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {**self.__dict__, "since": self.since.isoformat(), "until": self.until.isoformat()}
+
+
+def measure_long_run(
+    metric: str, hours: HourlyTable, times: Times, reference: Estimate | None, config: PerformanceConfig
+) -> LongRun | None:
+    """Measure the harm in all labels of a version, from their hourly sums.
+
+    The registered error of the holdout treats rows as independent, and its days differ as those of production do. So it
+    is multiplied by the ratio of the clustered error to that of independent rows in production (the design effect).
+
+    Parameters
+    ----------
+    hours, times
+        The hourly sums of the version, without quarantined hours, and their starts.
+    reference
+        The holdout's metric; None where it was not measured.
+
+    Returns
+    -------
+    LongRun or None
+        None below ``min_rows`` labels or five hours, and where the metric is not defined.
+
+    """
+    if not len(hours) or reference is None:
+        return None
+    now = interval_estimate(metric, hours, times)
+    known = math.isfinite(now.standard_error) and now.row_error > 0 and reference.defined
+    if now.n < config.min_rows or now.unit == INDEPENDENT or not known:
+        return None
+    increase = worsening(metric, reference.value, now.value)
+    error = math.hypot(now.standard_error, reference.standard_error * now.standard_error / now.row_error)
+    width = anytime_quantile(now.clusters, alpha=config.alpha) * error
+    first, last = (time.astype("datetime64[us]").astype(datetime).replace(tzinfo=UTC) for time in (times[0], times[-1]))
+    return LongRun(
+        first,
+        last + HOUR,
+        now.n,
+        now.value,
+        increase,
+        error,
+        increase - width - now.bin_error,
+        config.alpha,
+        now.unit,
+        now.clusters,
+    )
+
+
+@dataclass(frozen=True)
 class PerformanceReport:
     """A window's metrics beside the holdout's, and whether the difference is harm."""
 
@@ -75,6 +157,10 @@ class PerformanceReport:
     arrival: LabelArrival = LabelArrival(0, 0)
     labels_missing: bool = False
     """Whether labels that have matured did not arrive, whatever the status."""
+    max_degradation: float | None = None
+    """Largest tolerated increase."""
+    long_run: LongRun | None = None
+    """All labels of the version."""
 
     @property
     def unexplained(self) -> float | None:
@@ -101,6 +187,8 @@ class PerformanceReport:
             "loss_change": finite_or_none(self.loss_change),
             "explained": finite_or_none(self.explained),
             "unexplained": finite_or_none(self.unexplained),
+            "max_degradation": self.max_degradation,
+            "long_run": self.long_run.to_dict() if self.long_run else None,
         }
 
 
@@ -112,6 +200,7 @@ def detect_degradation(
     *,
     explained: float | None = None,
     arrival: LabelArrival | None = None,
+    long_run: LongRun | None = None,
 ) -> PerformanceReport:
     """Compare a window's metrics with the holdout's, by a test that includes the sampling error of both.
 
@@ -129,12 +218,15 @@ def detect_degradation(
         The change of the mean loss that input drift explains, if known.
     arrival
         How many labels have matured and arrived. Without it no label is reported as missing.
+    long_run
+        All labels of the version, if there are enough.
 
     A window has *degraded* when the increase is significant (one-sided z at ``alpha``) and material
     (above ``max_degradation``). Below ``min_rows`` it is *insufficient*, without any row *no_labels*. Where the metric
-    is not defined on the window or on the holdout, as the AUC of one class, it is *undefined*. Whatever the status,
-    labels are missing when at least ``min_rows`` predictions have matured and fewer than ``min_label_rate`` of them
-    have a label.
+    is not defined on the window or on the holdout, as the AUC of one class, it is *undefined*. A window that shows no
+    harm, or has too few labels to show it, is *degraded* too where all labels of the version show it. Whatever the
+    status, labels are missing when at least ``min_rows`` predictions have matured and fewer than ``min_label_rate`` of
+    them have a label.
 
     """
     usable = finite_rows(config.metric, rows)
@@ -153,12 +245,17 @@ def detect_degradation(
         reference=reference,
         arrival=arrival,
         labels_missing=arrival.missing(config),
+        max_degradation=config.max_degradation,
+        long_run=long_run,
     )
+    harmed = long_run is not None and long_run.is_harm(config.max_degradation)
     if n < config.min_rows:
-        return counted
+        return replace(counted, status=PerformanceStatus.DEGRADED) if harmed else counted
     tested = _test(counted, config)
     if tested.status is PerformanceStatus.UNDEFINED or reference_loss is None:
         return tested
+    if harmed:
+        tested = replace(tested, status=PerformanceStatus.DEGRADED)
     loss_change = float(row_loss(config.metric, labelled).mean()) - reference_loss
     return replace(tested, loss_change=loss_change, explained=explained)
 

@@ -37,10 +37,11 @@ if TYPE_CHECKING:
     from keel.config import ModelConfig
     from keel.workspace import Workspace
 
-__all__ = ["BUCKETS", "WINDOWS", "Bucket", "refresh", "rolling", "series"]
+__all__ = ["BUCKETS", "WINDOWS", "Bucket", "all_sums", "refresh", "rolling", "series"]
 
 Bucket = Literal["hour", "day", "week", "month"]
 BUCKETS: tuple[Bucket, ...] = ("hour", "day", "week", "month")
+EVER = datetime(1, 1, 1, tzinfo=UTC)
 WINDOWS = (timedelta(hours=24), timedelta(days=7))
 _HOUR_MICROS = HOUR // timedelta(microseconds=1)
 
@@ -198,6 +199,24 @@ def rolling(
             header = {"window": _named(window), **_header(begin, until, number)}
             found.append(header | history.report(group, config))
     return found
+
+
+def all_sums(
+    ws: Workspace, config: ModelConfig, version: int, *, until: datetime, decided_before: datetime
+) -> tuple[HourlyTable, NDArray[np.datetime64]]:
+    """Return the sums of a version's labels up to an hour, and the hours, without those that are quarantined.
+
+    decided_before: only quarantines count that a window with an earlier end decided on.
+    """
+    refresh(ws, config, end=until)
+    stored = ws.store.performance.get(config.model, EVER, until, version)
+    quarantines = ws.store.quarantines(config.model, with_released=True, decided_before=decided_before)
+    used = [
+        (hour.replace(tzinfo=None), body)
+        for _, hour, _, body in stored
+        if hour_status(hour, quarantines) is not HourStatus.QUARANTINED
+    ]
+    return HourlyTable.read([body for _, body in used]), np.array([hour for hour, _ in used], "datetime64[s]")
 
 
 def _history(ws: Workspace, config: ModelConfig, start: datetime, end: datetime, version: int | None) -> _History:

@@ -7,7 +7,12 @@ import pytest
 
 from keel.errors import SchemaError
 from keel.monitoring.decision import Action, Policy, decide_action
-from keel.monitoring.records import StoredDriftReport, StoredPerformanceReport, StoredQualityReport
+from keel.monitoring.records import (
+    StoredDriftReport,
+    StoredLabelsReport,
+    StoredPerformanceReport,
+    StoredQualityReport,
+)  # fmt: skip
 
 END = datetime(2013, 5, 1, tzinfo=UTC)
 
@@ -277,3 +282,95 @@ def test_impact_that_no_column_shows_is_told_with_its_limit():
     decision = decide_action(quality(), report, performance(), policy())
     assert (decision.action, decision.about) == (Action.RAISE_ALERT, ("impact",))
     assert "costs 0.1900 of the loss, limit 0.01" in decision.sentence
+
+
+@pytest.mark.parametrize(
+    ("increase", "p_value", "words"),
+    [
+        (0.0120, 0.066, "neither show harm nor exclude it: brier is 0.1620, worse by 0.0120, limit 0.01; not shown on "
+                        "5,000 labels (p = 0.066)"),
+        (0.0050, 0.21, "show no harm beyond the limit: brier is 0.1550, worse by 0.0050, limit 0.01, on 5,000 labels "
+                       "(p = 0.21)"),
+        (-0.0200, 0.99, "show no harm: brier is 0.1300, 0.0200 better than on the holdout, on 5,000 labels"),
+    ],
+)  # fmt: skip
+def test_sentence_says_what_the_labels_show_of_harm(increase, p_value, words):
+    report = performance("ok", increase, p_value=p_value, max_degradation=0.01)
+    decision = decide_action(quality(), drift(), report, policy())
+    assert decision.action is Action.ALL_CLEAR
+    assert f"Labels {words}." in decision.sentence
+
+
+def long_run(**changes):
+    numbers = {
+        "since": "2013-01-01T00:00:00+00:00", "until": "2013-05-01T00:00:00+00:00", "n": 90_000, "value": 0.163,
+        "increase": 0.013, "standard_error": 0.002, "lower_bound": 0.007, "level": 0.05, "unit": "day", "clusters": 120,
+    }  # fmt: skip
+    return {**numbers, **changes}
+
+
+@pytest.mark.parametrize("n", [5_000, 0])
+def test_harm_that_only_all_labels_show_says_since_when(n):
+    report = performance("degraded", 0.012, max_degradation=0.01, p_value=0.07, long_run=long_run())
+    if not n:
+        report = report.model_copy(update={"n": 0, "increase": None, "p_value": None, "current": {}})
+    decision = decide_action(quality(), drift(), report, policy())
+    assert (decision.action, decision.about) == (Action.RETRAIN, ("harm",))
+    assert "Since 2013-01-01 brier is 0.1630, 0.0130 worse than the holdout's 0.1500 on 90,000 labels" in (
+        decision.sentence
+    )
+    assert "limit 0.01; at least 0.0070 worse" in decision.sentence
+
+
+def test_harm_that_the_window_shows_is_that_of_the_window():
+    report = performance("degraded", 0.05, max_degradation=0.01, p_value=0.001, long_run=long_run())
+    assert "brier is 0.2000, 0.0500 worse" in decide_action(quality(), drift(), report, policy()).sentence
+
+
+def labels(status="ok", kind="base_rate", *, quarantined=0):
+    span = {"start": "2013-04-20T00:00:00+00:00", "end": "2013-04-21T00:00:00+00:00"}
+    finding = {**span, "kind": kind, "status": "warn" if status == "warn" else "broken", "n": 900, "sentence": "odd"}
+    body = {
+        "status": status, "n": 5_000, "findings": [finding] if status in ("warn", "broken", "quarantined") else [],
+        "spans": [span] if status == "broken" else [], "quarantined": {"hours": quarantined, "rows": 20 * quarantined},
+    }  # fmt: skip
+    return StoredLabelsReport.from_dict(body)
+
+
+@pytest.mark.parametrize("metric", ["degraded", "ok", "undefined", "insufficient", "no_labels"])
+@pytest.mark.parametrize("moved", ["ok", "drift"])
+def test_broken_labels_are_quarantined_whatever_they_say(metric, moved):
+    decision = decide_action(quality(), drift(moved, ["temp"]), performance(metric, 0.05), policy(), labels("broken"))
+    assert (decision.action, decision.about) == (Action.QUARANTINE, ("labels",))
+    assert "odd" in decision.sentence
+
+
+def test_broken_data_comes_before_broken_labels():
+    decision = decide_action(quality("broken", "gone"), drift(), performance(), policy(), labels("broken"))
+    assert decision.about == ("quality of temp",)
+
+
+@pytest.mark.parametrize(
+    ("found", "performed", "moved", "action"),
+    [
+        (labels("ok"), performance(), "ok", Action.ALL_CLEAR),
+        (labels("insufficient"), performance(), "ok", Action.ALL_CLEAR),
+        (labels("warn"), performance(), "ok", Action.RAISE_ALERT),
+        (labels("quarantined", quarantined=48), performance(), "ok", Action.RAISE_ALERT),
+        (labels("ok", quarantined=48), performance("degraded", 0.05), "ok", Action.RETRAIN),
+        (labels("quarantined", quarantined=160), performance("no_labels"), "drift", Action.RAISE_ALERT),
+        (labels("quarantined", quarantined=160), performance("insufficient"), "drift", Action.RAISE_ALERT),
+    ],
+)
+def test_quarantined_and_changed_labels_are_told_and_retrain_nothing_without_others(found, performed, moved, action):
+    decision = decide_action(quality(), drift(moved, ["temp"]), performed, policy(), found)
+    assert decision.action is action
+    assert ("labels" in decision.about) == (found.status not in ("ok", "insufficient") or found.quarantined.hours > 0)
+    if action is Action.RAISE_ALERT:
+        assert "Retraining." not in decision.sentence
+
+
+def test_late_labels_are_told_once_where_labels_are_missing():
+    missing = performance("no_labels", missing=True, rate=0.02)
+    decision = decide_action(quality(), drift(), missing, policy(), labels("warn", "late"))
+    assert decision.about == ("missing labels",)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from keel.config import PerformanceConfig
-from keel.monitoring.performance import LabelArrival, detect_degradation
+from keel.monitoring.performance import LabelArrival, detect_degradation, measure_long_run
+from keel.stats.metrics.hourly_sums import Sums
+from keel.stats.metrics.hourly_table import HourlyTable
 from keel.stats.metrics.losses import Scored, estimate, row_loss
 
 CONFIG = PerformanceConfig(metric="brier", max_degradation=0.0, extra_metrics=("roc_auc",), min_rows=200)
@@ -118,3 +120,52 @@ def test_undefined_auc_is_neither_ok_nor_insufficient(one_class, positives):
     json.dumps(report.to_dict(), allow_nan=False)
     too_few = alike.take(np.arange(199))
     assert check(too_few, good, config).status == "insufficient"
+
+
+def weeks(number, *, per_day=160, seed=0, shift=0.0):
+    """Return the labelled rows of some weeks by day, and the table of their sums."""
+    days = [rows(per_day, seed=1_000 * seed + day, shift=shift) for day in range(7 * number)]
+    table = HourlyTable.read([Sums.measure(each, ["brier", "roc_auc"]).to_json() for each in days])
+    return days, table, np.datetime64("2026-01-01", "s") + np.arange(len(days)) * np.timedelta64(1, "D")
+
+
+def test_weeks_that_each_show_nothing_add_up():
+    """Labels that are worse by a little more than the limit: few weeks show it, all of them do."""
+    holdout = rows(50_000, seed=9)
+    limit = PerformanceConfig(metric="brier", max_degradation=0.003, min_rows=200, alpha=0.01)
+    days, table, times = weeks(40, per_day=60, shift=0.03)
+    shown = 0
+    for week in range(40):
+        own = days[7 * week : 7 * week + 7]
+        columns = (np.concatenate([getattr(day, name) for day in own]) for name in ("label", "score", "prediction"))
+        shown += check(Scored(*columns), holdout, limit).status == "degraded"
+    assert shown <= 8
+    whole = measure_long_run("brier", table, times, estimate("brier", holdout), limit)
+    assert (whole.n, whole.clusters) == (40 * 7 * 60, 280)
+    assert whole.is_harm(limit.max_degradation)
+    report = check(days[0], holdout, limit, long_run=whole)
+    assert (report.status, report.n) == ("degraded", 60)
+    assert report.to_dict()["long_run"]["lower_bound"] == whole.lower_bound > 0
+    json.dumps(report.to_dict(), allow_nan=False)
+
+
+def test_all_labels_show_no_harm_below_the_limit_or_on_few_days():
+    holdout = rows(20_000, seed=9)
+    _, table, times = weeks(20, shift=0.03)
+    reference = estimate("brier", holdout)
+    lenient = PerformanceConfig(metric="brier", max_degradation=0.05, min_rows=200)
+    assert not measure_long_run("brier", table, times, reference, lenient).is_harm(0.05)
+    assert measure_long_run("brier", table.between(0, 4), times[:4], reference, lenient) is None  # too few clusters
+    assert measure_long_run("brier", table.between(0, 0), times[:0], reference, lenient) is None
+    assert measure_long_run("brier", table, times, None, lenient) is None
+    strict = PerformanceConfig(metric="brier", max_degradation=0.0, min_rows=50_000)
+    assert measure_long_run("brier", table, times, reference, strict) is None
+
+
+@pytest.mark.parametrize("metric", ["brier", "roc_auc"])
+def test_all_labels_of_a_version_as_good_as_its_holdout_are_no_harm(metric):
+    config = PerformanceConfig(metric=metric, max_degradation=0.0, min_rows=200)
+    _, table, times = weeks(12, seed=4)
+    found = measure_long_run(metric, table, times, estimate(metric, rows(20_000, seed=9)), config)
+    assert found.lower_bound < 0
+    assert abs(found.increase) < 4 * found.standard_error

@@ -152,6 +152,21 @@ class StoredEstimate(Record):
         return self.value is not None and self.standard_error is not None
 
 
+class StoredLongRun(Record):
+    """All labels of a version since its first prediction (`keel.monitoring.performance.LongRun`)."""
+
+    since: Time
+    until: Time
+    n: int
+    value: float
+    increase: float
+    standard_error: float
+    lower_bound: float
+    level: float
+    unit: str
+    clusters: int
+
+
 class StoredPerformanceReport(Record):
     """A report of `keel.monitoring.performance` as it is stored."""
 
@@ -174,6 +189,9 @@ class StoredPerformanceReport(Record):
     loss_change: float | None = None
     explained: float | None = None
     unexplained: float | None = None
+    max_degradation: float | None = None
+    long_run: StoredLongRun | None = None
+    """None where an earlier release made the check, or the version has too few labels."""
     window: WindowField | None = None
     quarantined: HoursAndRows = Field(HoursAndRows(), validation_alias=AliasChoices("quarantined", "set_aside"))
 

@@ -47,6 +47,8 @@ class IntervalEstimate:
     """Number of clusters of that unit."""
     bin_error: float = 0.0
     """Largest error of the value due to binned scores; the interval is wider by it on either side."""
+    row_error: float = math.nan
+    """Standard error of independent rows; ``standard_error`` is not below it."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, NaN as None."""
@@ -139,10 +141,10 @@ def _with_interval(
         between, clusters = replace(between, clustered_error=row_error, effective_clusters=n), Clusters.rows(n)
     error = between.standard_error
     if not error > 0:
-        return IntervalEstimate(value, math.nan, math.nan, error, n, clusters.unit, clusters.count)
+        return IntervalEstimate(value, math.nan, math.nan, error, n, clusters.unit, clusters.count, row_error=row_error)
     half = between.half_width(LEVEL / 2) + bin_error
     lower, upper = max(bounds[0], value - half), min(bounds[1], value + half)
-    return IntervalEstimate(value, lower, upper, error, n, clusters.unit, clusters.count)
+    return IntervalEstimate(value, lower, upper, error, n, clusters.unit, clusters.count, row_error=row_error)
 
 
 def _undefined(n: int) -> IntervalEstimate:

@@ -90,9 +90,19 @@ class HourlyArmLosses:
 
 
 def _width(contributions: Floats, clusters: Clusters, alpha: float) -> float:
-    """Return the confidence sequence's half-width over clusters, with Student's quantile in place of the normal one."""
+    return anytime_quantile(clusters.count, alpha=alpha) * uncertainty(contributions, clusters).standard_error
+
+
+def anytime_quantile(clusters: int, *, alpha: float) -> float:
+    """Return the standard errors of a one-sided bound at 1 − alpha that is valid after any number of clusters.
+
+    It is that of the asymptotic confidence sequence, with Student's quantile in place of the normal one.
+    clusters: at least 2.
+
+    >>> [round(anytime_quantile(n, alpha=0.05), 2) for n in (7, 30, 365)]
+    [4.66, 3.01, 3.1]
+    """
     from scipy.special import ndtr, stdtrit
 
-    deviations = float(half_width(1.0, clusters.count, alpha=alpha, one_sided=True, tightest_at=TIGHTEST_AT))
-    quantile = -float(stdtrit(clusters.count - 1, ndtr(-deviations)))
-    return quantile * uncertainty(contributions, clusters).standard_error
+    deviations = float(half_width(1.0, clusters, alpha=alpha, one_sided=True, tightest_at=TIGHTEST_AT))
+    return -float(stdtrit(clusters - 1, ndtr(-deviations)))
