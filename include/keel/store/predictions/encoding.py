@@ -13,6 +13,7 @@ from keel.errors import SchemaError
 from keel.store.predictions import casting
 from keel.store.predictions.layout import ALLOCATION, EXPERIMENT, OUTPUTS, Layout
 from keel.store.predictions.packing import NUMBERS, PACKED, pack, unpack
+from keel.values.columns import name_texts, plain
 from keel.values.names import as_configured
 
 if TYPE_CHECKING:
@@ -99,7 +100,11 @@ def decode(stored: pa.Table, names: list[str], features: Mapping[str, FeatureKin
         column.cast(types.get(name) or (pa.string() if name in texts else pa.float64()))
         for name, column in zip(names, stored.columns, strict=True)
     ]
-    return pa.table(columns, names=names)
+    # earlier releases stored categories as they were written
+    read = [
+        name_texts(plain(c))[0] if features.get(n) == "categorical" else c for n, c in zip(names, columns, strict=True)
+    ]
+    return pa.table(read, names=names)
 
 
 def decode_packed(stored: pa.Table, names: list[str], layout: Layout) -> pa.Table:

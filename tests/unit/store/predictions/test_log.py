@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import sqlalchemy as sa
 
 from keel.errors import SchemaError
 from keel.store import AppendResult, PredictionLog, Store
@@ -149,6 +150,18 @@ def test_numeric_feature_accepts_any_number_type(log: PredictionLog, column: Any
 def test_numeric_feature_of_another_type_is_invalid_and_kept(log: PredictionLog, column: Any, kept: str) -> None:
     assert log.append(batch(range(2), temp=column)).invalid == {"temp": 1}
     assert [t["temp"][0].as_py() for t in log.read(*EVER) if t["id"][0].as_py() == "p0"] == [kept]
+
+
+def test_category_that_an_earlier_release_stored_as_written_is_read_by_its_name(
+    log: PredictionLog, store: Store
+) -> None:
+    log.append(batch(range(4), carrier=pa.array(["AA", "true", "3", None])))
+    with store.begin() as connection:
+        for row, written in ((1, "True"), (2, "3.0")):
+            connection.execute(
+                sa.text(f"UPDATE predictions_flight_delay SET carrier = '{written}' WHERE id = 'p{row}'")
+            )
+    assert only(log.read(*EVER))["carrier"].to_pylist() == ["AA", "true", "3", None]
 
 
 @pytest.mark.parametrize(
