@@ -96,6 +96,8 @@ class _Part:
         self.reject("label", _missing(column), lambda _: "is missing: submit the label when it is known")
         if pa.types.is_boolean(column.type) and not binary:
             raise BadRequest(f"column {self.source_name('label')!r}: is true or false, and the target a number")
+        if pa.types.is_temporal(column.type) and not _missing(column).true_count == len(column):
+            raise BadRequest(f"column {self.source_name('label')!r}: must be numbers, not {column.type}")
         values = pc.add(casting.to_numeric(column).values, 0.0)  # turns -0.0 into 0.0
         sane = pc.is_in(values, pa.array([0.0, 1.0])) if binary else pc.is_finite(values)
         if not binary and is_text(column.type):

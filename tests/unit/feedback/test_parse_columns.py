@@ -98,6 +98,7 @@ def test_observed_at_defaults_to_now() -> None:
         ("label", [0.0, float("inf"), 1.0], "row 12, column 'label': must be 0 or 1"),
         ("label", ["0", "", "1"], "row 12, column 'label': is missing"),
         ("label", pa.nulls(3), "row 11, column 'label': is missing"),
+        ("label", [NOW] * 3, "column 'label': must be numbers, not timestamp"),
         ("label", [[1], [0], [1]], "row 11, column 'label': must be 0 or 1"),
         ("observed_at", ["2026-05-01T11:00:00Z", "noon", None], "row 12, column 'observed_at': must be an ISO 8601"),
         ("observed_at", ["2026-05-01T12:05:01Z", "", ""], "row 11, column 'observed_at'.*lies in the future"),
