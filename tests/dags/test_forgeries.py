@@ -67,10 +67,11 @@ def push(waiting, task_id, value):
 
 
 def test_promotion_by_a_conf_value_is_refused():
-    done = run("tide.promote", on_wait=people.let_expire, approved=True, approval="auto", approver="alice", **REQUEST)
+    done = run("tide.promote", approved=True, approval="auto", approver="alice", **REQUEST)
 
-    assert done.states["approve"] == "success"
-    assert "promote" not in done.states
+    assert (done.states["request_promotion"], done.path) == ("failed", set())
+    for name in ("approved", "approval", "approver"):
+        assert f"params.{name}: tide.promote has no such parameter" in done.xcoms["request_promotion/error"]
 
 
 @pytest.mark.parametrize(

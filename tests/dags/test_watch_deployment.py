@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email import message_from_string, policy
 
 import pyarrow as pa
 import pytest
+from airflow.utils.types import DagRunType
 
 from keel import deployments, rollout
 from keel.deployments import experiments
@@ -148,7 +149,7 @@ def test_watch_of_a_moved_alias_notifies(on_probation):
     assert decision_of(on_probation)["sentence"] in finding
 
 
-def test_watch_by_schedule_ends_with_its_interval(on_probation, monkeypatch):
+def test_watch_by_schedule_ends_with_its_interval_and_by_hand_now(on_probation, monkeypatch):
     from keel import rollout
 
     received = []
@@ -157,11 +158,14 @@ def test_watch_by_schedule_ends_with_its_interval(on_probation, monkeypatch):
         rollout, "watch_deployment", lambda *step, **more: received.append(more["end"]) or evaluate(*step, **more)
     )
 
-    run("tide.watch_deployment", logical_date=TURNED)
+    now = TURNED + timedelta(minutes=1)
+    run("tide.watch_deployment", logical_date=TURNED, run_type=DagRunType.SCHEDULED)
+    run("tide.watch_deployment", logical_date=TURNED - DAY, run_after=now)  # by hand, as Airflow's dialog does
 
-    [end] = received
-    assert end.minute == 15
-    assert end <= TURNED
+    by_schedule, by_hand = received
+    assert by_schedule.minute == 15
+    assert by_schedule <= TURNED
+    assert by_hand == now
 
 
 @pytest.fixture(scope="session")
