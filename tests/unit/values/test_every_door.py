@@ -32,6 +32,7 @@ from keel.sources.sql import open_table
 from keel.store import Store
 from keel.store.database.times import to_micros
 from keel.store.predictions.casting import to_ids, to_kind
+from keel.values.scalars import category_in
 from tests.support.toy import toy_config
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -152,6 +153,8 @@ def check_feature(value: Any, kind: str) -> None:
     if kind == "numeric" and isinstance(found["log"], float) and math.isinf(found["log"]):
         del found["log"]  # the log keeps infinities of predictions that were made elsewhere
     outcome = agree(found)
+    if isinstance(outcome, str) and outcome != REFUSED:
+        assert category_in(outcome) == outcome, "a name is its own name"
     fit = fit_numeric if kind == "numeric" else fit_categorical
     grid = fit("x", column)
     assert count_column(grid, column, 1).cells.tolist() == count_column(grid, cast.values, 1).cells.tolist()
