@@ -1,6 +1,8 @@
 """A client process: requests predictions, submits labels, and writes to a pipe what the service accepted.
 
-    python -m tests.support.serving.client URL THREADS SEED
+    python -m tests.support.serving.client URL THREADS SEED SIZES
+
+SIZES are numbers of rows with commas between them, one of which each request has, at random.
 
 Lines on standard output, each written after the whole answer was read: ``sent ID…`` before own ids are sent,
 ``predicted ID X…``, ``labelled ID LABEL…``, ``refused STATUS KIND``. Every other thread gives its rows own ids and
@@ -29,9 +31,9 @@ TIMEOUT = 30.0
 class Requests(threading.Thread):
     """One connection, one request at a time."""
 
-    def __init__(self, address: str, number: int, seed: int, stopping: threading.Event) -> None:
+    def __init__(self, address: str, number: int, seed: int, sizes: list[int], stopping: threading.Event) -> None:
         super().__init__()
-        self.address, self.number, self.stopping = address, number, stopping
+        self.address, self.number, self.sizes, self.stopping = address, number, sizes, stopping
         self.prefix = f"own-{seed}-{number}"
         self.chance = random.Random(f"{seed} {number}")
         self.connection: http.client.HTTPConnection | None = None
@@ -45,7 +47,7 @@ class Requests(threading.Thread):
                 self.label(ids)
 
     def predict(self, count: int) -> list[str]:
-        size = self.chance.choice([1, 1, 1, 5])
+        size = self.chance.choice(self.sizes)
         xs = [round(self.chance.gauss(0, 1), 6) for _ in range(size)]
         body: dict[str, Any] = {"dataframe_records": [{"x": x, "z": 1.0, "colour": "red"} for x in xs]}
         own_ids = self.number % 2 == 0
@@ -92,9 +94,9 @@ def report(what: str, *items: str) -> None:
     os.write(1, f"{what} {' '.join(items)}\n".encode())
 
 
-def main(url: str, threads: int, seed: int) -> None:
+def main(url: str, threads: int, seed: int, sizes: list[int]) -> None:
     stopping = threading.Event()
-    senders = [Requests(urlsplit(url).netloc, number, seed, stopping) for number in range(threads)]
+    senders = [Requests(urlsplit(url).netloc, number, seed, sizes, stopping) for number in range(threads)]
     for sender in senders:
         sender.start()
     sys.stdin.read()
@@ -104,4 +106,4 @@ def main(url: str, threads: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), [int(size) for size in sys.argv[4].split(",")])

@@ -48,6 +48,7 @@ STOP_PAUSE = 0.02
 PATIENCE = 3
 """Failures of one batch after which the store is asked whether it accepts writes at all."""
 BATCH_RECORDS = 2_000
+"""Fewer after a failure: over connections that break again and again, a small batch gets through."""
 BATCH_BYTES = 8 * 2**20
 
 
@@ -99,6 +100,7 @@ class SpoolShipper(threading.Thread):
         self._reported_damage: set[Damage] = set()
         self._adopted_at = self._refreshed_at = float("-inf")
         self._failures = 0
+        self._records = batch_records
         self._retry_seconds = self._retry_pause = retry_seconds
         self._retry_at: float | None = None
 
@@ -133,7 +135,7 @@ class SpoolShipper(threading.Thread):
 
         Raises StoreUnavailable if the store does not answer; then all records stay in the spool.
         """
-        batch = self._spool.next_batch(self._batch_records, self._batch_bytes)
+        batch = self._spool.next_batch(self._records, self._batch_bytes)
         self._report_damage()
         if batch is None:
             return None
@@ -172,6 +174,7 @@ class SpoolShipper(threading.Thread):
             self._adopt()
             shipment = self.ship()
             self._failures = 0
+            self._records = min(2 * self._records, self._batch_records)
             self.retry()
             if self.error is not None:
                 log.info("the spool is empty" if shipment is None else "the store accepts predictions again")
@@ -189,6 +192,7 @@ class SpoolShipper(threading.Thread):
             log.error("answered rows stay in the spool until the store accepts them: %s", error, exc_info=trace)
         self.error = str(error)
         self._failures += 1
+        self._records = max(1, self._records // 4)
         self._pause = min(self._pause * 2, LONGEST_WAIT)
 
     def _adopt(self) -> None:
