@@ -65,7 +65,7 @@ class Workspace:
 
     def predictions(self, config: ModelConfig) -> PredictionLog:
         """Return the model's prediction log."""
-        return self.store.predictions(config.model, dict(config.features))
+        return self.store.predictions(config.model, dict(config.features), target=config.target.kind)
 
     @property
     def outbox(self) -> Path:

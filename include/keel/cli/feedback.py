@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from keel.feedback.bulk import SubmittedSource
+    from keel.feedback.correct import CorrectionResult
     from keel.sources import Source
     from keel.workspace import Workspace
 
@@ -44,16 +45,22 @@ def feedback(
     conflicts: Annotated[
         bool, typer.Option("--conflicts", help="List the last 1,000 labels that contradict earlier ones.")
     ] = False,
+    correct: Annotated[
+        bool, typer.Option("--correct", help="Replace stored labels, which are wrong, by those of SOURCE.")
+    ] = False,
+    reason: Annotated[str, typer.Option(help="With --correct: why the labels were wrong; the ledger keeps it.")] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Submit the labels of SOURCE: all of them, or none if a row is wrong. Submitting them again changes nothing.
 
     Columns, unless options name others: id (or entity and time), label, and optionally observed_at.
     """
+    from getpass import getuser
+
     from keel.config import get_model
     from keel.errors import ConfigError
     from keel.feedback import conflicts as contradictions
-    from keel.feedback.bulk import submit_source
+    from keel.feedback.bulk import correct_source, submit_source
     from keel.feedback.parse_columns import ReadOptions
     from keel.sources import Names
     from keel.window import now_utc
@@ -69,6 +76,11 @@ def feedback(
         names = Names(id_ or None, entity or None, time or None, label or None, observed_at or None)
         how = ReadOptions(config, now_utc(), zone=zone_of(zone), skip_missing=skip_missing)
         opened = open_source(ws, source, database, table=table, delimiter=delimiter)
+        if correct:
+            with opened as labels, Progress(quiet=as_json) as progress:
+                done = correct_source(ws, config, labels, names, how, reason=reason, actor=getuser(), progress=progress)
+            show_corrected(done, config.model, as_json=as_json)
+            return
         with opened as labels, Progress(quiet=as_json) as progress:
             submitted = submit_source(ws, config, labels, names, how, progress=progress)
     if as_json:
@@ -124,6 +136,14 @@ def show(submitted: SubmittedSource, model: str) -> None:
             "none of the new labels has a prediction: check that they belong to this model, carry its ids, and that "
             "its rows have not expired (retention.rows)"
         )
+
+
+def show_corrected(done: CorrectionResult, model: str, *, as_json: bool) -> None:
+    """Print how many labels were replaced."""
+    if as_json:
+        print_json({"model": model, **done.to_dict()})
+    else:
+        typer.echo(f"{done.corrected:,} labels of {model} replaced, {done.unchanged:,} were right already")
 
 
 def show_conflicts(found: list[dict[str, Any]], model: str, *, as_json: bool) -> None:

@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 import pyarrow as pa
 
 from keel.errors import BadRequest
+from keel.feedback.correct import CorrectionResult, correct_labels
 from keel.feedback.parse_columns import ReadOptions, parse_labels
 from keel.feedback.submit import submit_labels
 from keel.sources import PART_ROWS
@@ -78,6 +79,35 @@ def submit_source(
             done += part.num_rows
             progress(f"{done:,} of {labels:,} labels stored")
     return SubmittedSource(source.name, rows, rows - labels, **asdict(total))
+
+
+def correct_source(
+    ws: Workspace,
+    config: ModelConfig,
+    source: Source,
+    names: Names,
+    options: ReadOptions,
+    *,
+    reason: str,
+    actor: str,
+    progress: Callable[[str], None] = lambda _: None,
+) -> CorrectionResult:
+    """Correct all labels of a source, in one transaction, or none if a row is invalid or has no label to correct.
+
+    Raises
+    ------
+    ConfigError, BadRequest
+        As `submit_source`, and BadRequest for an id without a stored label.
+
+    """
+    chosen = names.among(source)
+    with tempfile.TemporaryFile(prefix="keel-labels-") as checked:
+        _, labels = _check(source, chosen, options, checked, progress)
+        checked.seek(0)
+        if not labels:
+            raise BadRequest(f"{source.name}: has no label; nothing was corrected")
+        table = pa.concat_tables(list(_parts(checked)))
+    return correct_labels(ws, config, table, reason=reason, actor=actor, now=options.now)
 
 
 def _check(

@@ -16,6 +16,7 @@ from keel.feedback.identity import prediction_ids
 from keel.feedback.parse_json import FIRST_TIME, TOLERANCE
 from keel.store.database.times import to_micros
 from keel.store.predictions import casting
+from keel.store.predictions.target_values import are_possible
 from keel.values.columns import identities, is_text
 from keel.values.scalars import identity_of, label_of
 from keel.values.times import to_micros as to_microseconds
@@ -99,10 +100,10 @@ class _Part:
         if pa.types.is_temporal(column.type) and not _missing(column).true_count == len(column):
             raise BadRequest(f"column {self.source_name('label')!r}: must be numbers, not {column.type}")
         values = pc.add(casting.to_numeric(column).values, 0.0)  # turns -0.0 into 0.0
-        sane = pc.is_in(values, pa.array([0.0, 1.0])) if binary else pc.is_finite(values)
+        sane = are_possible(values, self.options.config.target.kind)
         if not binary and is_text(column.type):
             sane = pc.and_(sane, pc.invert(_truths(column)))
-        self.reject("label", pc.invert(pc.fill_null(sane, False)), lambda value: _why_no_label(value, binary))
+        self.reject("label", pc.invert(sane), lambda value: _why_no_label(value, binary))
         return values
 
     def times(self, name: str, default: int | None = None) -> pa.Array:

@@ -34,7 +34,7 @@ def conflicts(ws: Workspace, config: ModelConfig, *, limit: int = 1000) -> list[
             labels.c.id, labels.c.label, labels.c.observed_at, label_conflicts.c.label, label_conflicts.c.observed_at
         )
         .join_from(label_conflicts, labels, same)
-        .where(label_conflicts.c.model == config.model)
+        .where(label_conflicts.c.model == config.model, label_conflicts.c.label != labels.c.label)
         .order_by(label_conflicts.c.observed_at.desc(), label_conflicts.c.id, label_conflicts.c.label)
         .limit(limit)
     )

@@ -60,6 +60,8 @@ class Action(StrEnum):
     QUARANTINE = "quarantine"
     """Of data: an interval is excluded from training and from later checks."""
     RELEASE_QUARANTINE = "release_quarantine"
+    CORRECT_LABELS = "correct_labels"
+    """Wrong labels were replaced; the table ``label_corrections`` has both values."""
     RELEASE_VERSION = "release_version"
     """A rejected or quarantined version is reinstated."""
     DELETE_VERSION = "delete_version"

@@ -171,6 +171,11 @@ def _release_quarantine(row: LedgerEntryView) -> Iterator[str]:
     yield "Training and checks use it again, and it is not quarantined a second time."
 
 
+def _correct_labels(row: LedgerEntryView) -> Iterator[str]:
+    yield f"labels were corrected{row.by}: {row.sentence}"
+    yield row.reason
+
+
 def _release_version(row: LedgerEntryView) -> Iterator[str]:
     yield f"{row.version} was reinstated{row.by}."
     yield row.reason
@@ -203,6 +208,7 @@ DESCRIBERS: Mapping[str, Describer] = {
     Action.EXPERIMENT_END: _experiment_end,
     Action.QUARANTINE: _quarantine,
     Action.RELEASE_QUARANTINE: _release_quarantine,
+    Action.CORRECT_LABELS: _correct_labels,
     Action.RELEASE_VERSION: _release_version,
     Action.DELETE_VERSION: _delete_version,
 }

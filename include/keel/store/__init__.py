@@ -37,6 +37,7 @@ from keel.store.records import CountsTable, Decisions, Reports
 
 if TYPE_CHECKING:
     from keel.config import FeatureKind
+    from keel.store.predictions.target_values import TargetKind
 
 __all__ = ["AppendResult", "LabelResult", "PredictionLog", "Store"]
 
@@ -122,8 +123,12 @@ class Store:
         """
         return hold(self._database, name)
 
-    def predictions(self, model: str, features: Mapping[str, FeatureKind]) -> PredictionLog:
+    def predictions(
+        self, model: str, features: Mapping[str, FeatureKind], *, target: TargetKind | None = None
+    ) -> PredictionLog:
         """Return the model's prediction log. Creates its table, and columns for new features, if they are missing.
+
+        target: the kind of target, whose labels the log then takes; None: unknown, it takes all finite labels.
 
         Raises
         ------
@@ -137,7 +142,7 @@ class Store:
             if key not in self._layouts:
                 self._layouts[key] = self._layout(model, features)
             layout = self._layouts[key]
-        return PredictionLog(self._database, layout)
+        return PredictionLog(self._database, layout, target)
 
     def rename_feature(self, model: str, old: str, new: str) -> None:
         """Rename a stored feature, with all its values.

@@ -240,7 +240,11 @@ def require_rows(config: ModelConfig, rows: TrainingRows, *, why: str = "") -> N
         if not finite_rows("mae", Scored(label, label, label)).all():
             raise TrainingFailed(f"{config.model}: the {part} rows hold labels that are not finite numbers")
         if config.target.kind == "binary" and not np.isin(label, (0.0, 1.0)).all():
-            raise TrainingFailed(f"{config.model}: the {part} rows hold labels other than 0 and 1")
+            place = int(np.argmax(~np.isin(label, (0.0, 1.0))))
+            raise TrainingFailed(
+                f"{config.model}: the {part} rows hold labels other than 0 and 1, such as {label[place]:g} of "
+                f"{table['id'][place].as_py()!r}; replace them: keel feedback {config.model} FILE --correct --reason …"
+            )
 
 
 def _require_defined(config: ModelConfig, measured: Estimate, scored: Scored, split: Split) -> None:

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,16 @@ from keel import sources
 from keel.cli import main as command_line
 from keel.cli.feedback import show
 from keel.config import get_model
-from keel.errors import BadRequest, ConfigError, KeelError, StoreUnavailable, UnknownModel
+from keel.errors import BadRequest, ConfigError, KeelError, SchemaError, StoreUnavailable, UnknownModel
 from keel.feedback import bulk as handing
-from keel.feedback import prediction_id
+from keel.feedback import correct_labels, prediction_id, submit_labels
 from keel.feedback.bulk import SubmittedSource
+from keel.ledger.entries import entries
 from keel.sources import sql as tables
 from keel.store import Store
 from keel.store.database.adbc import connect_sqlite
+from keel.store.database.tables import label_corrections
+from keel.workspace import Workspace
 from tests.support.store_fixtures import EVER, MICROSECONDS
 
 HOURS = [datetime(2026, 3, 1, hour, tzinfo=UTC) for hour in range(24)]
@@ -355,3 +359,61 @@ def test_show_counts_labels_that_arrive_too_late(capsys: pytest.CaptureFixture[s
     outcome = {"stored": 3, "duplicates": 0, "conflicts": 0, "unmatched": 1, "expired": 2}
     show(SubmittedSource("arrivals.csv", rows=3, without_label=0, **outcome), "m")
     assert "1 of the stored without a prediction yet, 2 of the stored too late" in capsys.readouterr().out
+
+
+def test_correction_replaces_labels_and_records_both_values(home: Store) -> None:
+    handed(write("first.csv", [["id", "label"], ["p0", 1], ["p2", 0], ["p4", 1]]))
+    handed(write("second.csv", [["id", "label"], ["p0", 0]]))  # a conflict: the first counts
+    home.performance.put_hours(MODEL, 1, [(HOURS[0], 1, "{}", 1), (HOURS[2], 1, "{}", 1)])
+    wrong = write("right.csv", [["id", "label"], ["p0", 0], ["p2", 0], ["p4", 0]])
+    done = json.loads(keel(wrong, "--correct", "--reason", "swapped by the airline", "--json").stdout)
+    assert done == {"model": MODEL, "corrected": 2, "unchanged": 1}
+    assert labels_in(home) == {"p0": 0.0, "p2": 0.0, "p4": 0.0}
+    with home.connect() as connection:
+        found = connection.execute(sa.select(label_corrections).order_by(label_corrections.c.id)).all()
+    assert [(row.id, row.old_label, row.label, row.reason) for row in found] == [
+        ("p0", 1.0, 0.0, "swapped by the airline"), ("p4", 1.0, 0.0, "swapped by the airline"),
+    ]  # fmt: skip
+    assert {hour for _, hour, _ in home.performance.stale(MODEL)} >= {HOURS[0], HOURS[4]}
+    [row] = entries(home, MODEL, "correct_labels")
+    assert (row.body["reason"], row.body["evidence"]["labels"]) == ("swapped by the airline", 2)
+    assert "no label" in keel("--conflicts").stdout  # the contradiction is gone
+    again = json.loads(keel(wrong, "--correct", "--reason", "again", "--json").stdout)
+    assert (again["corrected"], again["unchanged"]) == (0, 3)
+    assert len(list(entries(home, MODEL, "correct_labels"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason", "says"),
+    [
+        ([["id", "label"], ["p0", 0], ["p1", 1]], "why", "1 of 2 ids have no label to correct, the first is 'p1'"),
+        ([["id", "label"], ["p0", 0]], " ", "a correction needs a reason"),
+        ([["id", "label"], ["p0", 2]], "why", "row 1, column 'label': must be 0 or 1"),
+        ([["id", "label"]], "why", "has no label; nothing was corrected"),
+    ],
+)
+def test_correction_that_cannot_be_made_changes_nothing(
+    home: Store, rows: list[list[Any]], reason: str, says: str
+) -> None:
+    handed(write("first.csv", [["id", "label"], ["p0", 1]]))
+    error = refused(write("right.csv", rows), "--correct", "--reason", reason)
+    assert says in str(error)
+    assert labels_in(home) == {"p0": 1.0}
+    assert list(entries(home, MODEL, "correct_labels")) == []
+
+
+@pytest.mark.parametrize(
+    "submit",
+    [submit_labels, partial(correct_labels, reason="why", actor="ann", now=datetime(2026, 4, 1, tzinfo=UTC))],
+)
+def test_python_takes_no_label_that_the_target_cannot_have(home: Store, submit: Any) -> None:
+    config = get_model(MODEL)
+    now = datetime.now(UTC)
+    with Workspace.open() as ws:
+        log = ws.predictions(config)
+        good = pa.table({"id": ["p0", "p2"], "label": [1.0, 0.0], "observed_at": pa.array([now, now], MICROSECONDS)})
+        bad = good.set_column(1, "label", pa.array([0.0, 2.0]))
+        log.add_labels(good)
+        with pytest.raises(SchemaError, match=r"has 2 in row 1 \(id 'p2'\), and must be 0 or 1 for a binary target"):
+            submit(ws, config, bad)
+    assert labels_in(home) == {"p0": 1.0, "p2": 0.0}

@@ -295,7 +295,7 @@ def test_too_few_rows_before_or_after_the_cut_raise(part, settings, needed):
     ("label", "said"),
     [
         (np.nan, "labels that are not finite numbers"),
-        (2.0, "labels other than 0 and 1"),
+        (2.0, "labels other than 0 and 1, such as 2 of '.*; replace them: keel feedback toy FILE --correct"),
         (0.0, "only one class of 'bought'"),
     ],
 )

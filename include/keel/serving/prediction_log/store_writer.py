@@ -139,10 +139,10 @@ class BatchWriter:
         config = self._configs.get(model)
         if config is not None:
             try:
-                return self._ws.store.predictions(model, config.features)
+                return self._ws.predictions(config)
             except ConfigError:
                 pass
-        return self._ws.store.predictions(model, kinds)
+        return self._ws.store.predictions(model, kinds, target=config.target.kind if config else None)
 
 
 def is_content_error(error: Exception) -> bool:

@@ -90,7 +90,8 @@ label_conflicts = Table(
     PrimaryKeyConstraint("model", "id", "label"),
 )
 
-# A label that a person replaced, with the one that replaced it. The row in ``labels`` holds the newest.
+# A label that a person replaced, with the one that replaced it. The row in ``labels`` holds the newest. Its time of
+# observation stays: a correction does not change when the truth was known.
 label_corrections = Table(
     "label_corrections",
     metadata,
@@ -98,9 +99,7 @@ label_corrections = Table(
     Column("id", Text, nullable=False),
     Column("corrected_at", BigInteger, nullable=False),
     Column("old_label", Double, nullable=False),
-    Column("old_observed_at", BigInteger, nullable=False),
     Column("label", Double, nullable=False),
-    Column("observed_at", BigInteger, nullable=False),
     Column("actor", Text, nullable=False),
     Column("reason", Text, nullable=False),
     PrimaryKeyConstraint("model", "id", "corrected_at"),

@@ -27,12 +27,14 @@ from keel.store.database.tables import label_conflicts, labels
 from keel.store.predictions import casting
 from keel.store.predictions.arrow_session import ArrowSession, writing
 from keel.store.predictions.dirty_hours import NEVER, expired_before, hour_of, is_final, mark_labels
+from keel.store.predictions.target_values import are_possible, wanted
 
 if TYPE_CHECKING:
     from sqlalchemy.sql import ClauseElement
 
     from keel.store.database.connections import Database
     from keel.store.predictions.layout import Layout
+    from keel.store.predictions.target_values import TargetKind
 
 _COLUMNS = ["model", "id", "label", "observed_at"]
 
@@ -52,20 +54,21 @@ class LabelResult:
     expired: int = 0
 
 
-def store_labels(database: Database, layout: Layout, table: pa.Table) -> LabelResult:
+def store_labels(database: Database, layout: Layout, table: pa.Table, target: TargetKind | None = None) -> LabelResult:
     """Store labels, all or none. Storing the same labels again changes nothing.
 
-    table: ``id``, ``label`` (finite numbers) and ``observed_at`` (timestamp with a zone), without nulls.
-    Raises SchemaError, with nothing stored, for any other table.
+    table: ``id``, ``label`` (which the target can have) and ``observed_at`` (timestamp with a zone), without nulls.
+    target: the kind of target; None: unknown, any finite number is taken.
+    Raises SchemaError, with nothing stored, for any other table. It names the row (from 0) and the value.
     """
-    rows = encode_labels(table)
+    rows = encode_labels(table, target)
     if rows.num_rows == 0:
         return LabelResult(0, 0, 0, 0)
     with writing(database, layout.model) as session:
         return insert_labels(session, layout, rows)
 
 
-def encode_labels(table: pa.Table) -> pa.Table:
+def encode_labels(table: pa.Table, target: TargetKind | None = None) -> pa.Table:
     """Return id, label, observed_at in microseconds, and whether the row is the first of its id (1 or 0)."""
     if not isinstance(table, pa.Table):
         raise SchemaError(f"labels must be a pyarrow Table, not {type(table).__name__}")
@@ -77,8 +80,12 @@ def encode_labels(table: pa.Table) -> pa.Table:
         row, text = next(iter(cast.invalid.items()))
         raise SchemaError(f"column 'label' has {text!r} in row {row}, which is not a number")
     values = casting.refuse_nulls(cast.values, "label")
-    if not pc.all(pc.is_finite(values)).as_py():
-        raise SchemaError("column 'label' has an infinite value")
+    row = pc.index(are_possible(values, target), False).as_py()
+    if row >= 0:
+        raise SchemaError(
+            f"column 'label' has {values[row].as_py():g} in row {row} (id {ids[row].as_py()!r}), and must be "
+            f"{wanted(target)}; nothing was stored"
+        )
     first = pa.array(casting.first_occurrences(ids)).cast(pa.int64())
     columns = {"id": ids, "label": values, "observed_at": casting.to_times(table, "observed_at"), "first": first}
     return pa.table(columns)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from keel.config import FeatureKind
     from keel.stats.label_profile import LabelHours
     from keel.store.database.connections import Database
+    from keel.store.predictions.target_values import TargetKind
 
     Select = sa.Select[*tuple[Any, ...]]
 
@@ -45,14 +46,20 @@ IDS_OF_A_QUERY = 500
 class PredictionLog:
     """The predictions and labels of one model. `Store.predictions` makes it."""
 
-    def __init__(self, database: Database, layout: Layout) -> None:
+    def __init__(self, database: Database, layout: Layout, target: TargetKind | None = None) -> None:
         self._database = database
         self._layout = layout
+        self._target = target
 
     @property
     def model(self) -> str:
         """The model's name."""
         return self._layout.model
+
+    @property
+    def table(self) -> sa.Table:
+        """The model's table of predictions, for queries."""
+        return self._layout.table
 
     @property
     def features(self) -> dict[str, FeatureKind]:
@@ -235,7 +242,7 @@ class PredictionLog:
 
     def add_labels(self, table: pa.Table) -> LabelResult:
         """Store labels. See `keel.store.predictions.labels.store_labels`."""
-        return store_labels(self._database, self._layout, table)
+        return store_labels(self._database, self._layout, table, self._target)
 
     def label_rate(self, start: datetime, end: datetime, version: int | None = None) -> float | None:
         """Return the share of rows with start ≤ time < end that have a label, or None without rows."""

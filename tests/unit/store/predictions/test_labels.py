@@ -158,7 +158,7 @@ def test_labels_may_be_booleans_or_text(log: PredictionLog) -> None:
         ("id", pa.array(["a", None]), "'id' has 1 null"),
         ("label", pa.array([1.0, None]), "'label' has 1 null"),
         ("label", pa.array([1.0, math.nan]), "'label' has 1 null"),
-        ("label", pa.array([1.0, math.inf]), "'label' has an infinite"),
+        ("label", pa.array([1.0, math.inf]), "'label' has inf in row 1"),
         ("label", pa.array(["1", "late"]), "'label' has 'late' in row 1"),
         ("observed_at", pa.array([NOON, NOON], pa.timestamp("us")), "'observed_at' has no time zone"),
         ("observed_at", pa.array([NOON, None], MICROSECONDS), "'observed_at' has 1 null"),
@@ -213,3 +213,17 @@ def test_expire_deletes_the_labels_of_rows(store: Store, log: PredictionLog) -> 
     assert log.delete_unmatched_labels(NOON + timedelta(hours=1)) == 0
     with store.connect() as connection:
         assert connection.execute(sa.select(labels_table.c.id)).scalars().all() == ["orphan"], "may come yet"
+
+
+@pytest.mark.parametrize(
+    ("target", "label", "wanted"),
+    [("binary", 2.0, "0 or 1"), ("binary", 0.5, "0 or 1"), ("regression", math.inf, "a finite number"),
+     (None, -math.inf, "a finite number")],
+)  # fmt: skip
+def test_label_that_the_target_cannot_have_is_refused_with_its_row(
+    store: Store, target: Any, label: float, wanted: str
+) -> None:
+    log = store.predictions("flight_delay", FEATURES, target=target)
+    with pytest.raises(SchemaError, match=f"'label' has {label:g} in row 1 .*must be {wanted}.*nothing was stored"):
+        log.add_labels(labels({"p0": 1.0, "p1": label}))
+    assert log.add_labels(labels({"p0": 1.0})) == LabelResult(1, 0, 0, 1)
