@@ -128,10 +128,10 @@ def _refused_its_user(context: Context) -> bool:
 
     Runs of schedules, assets and Keel's own tasks have no reader, so their people are notified.
     """
-    if context["dag_run"].run_type != "manual" or (context.get("reason") or TASK_FAILURE) != TASK_FAILURE:
+    if (context.get("reason") or TASK_FAILURE) != TASK_FAILURE:
         return False
     try:
-        return _pushed(context, REFUSED_KEY) is True
+        return context["dag_run"].run_type == "manual" and _pushed(context, REFUSED_KEY) is True
     except Exception:
         log.exception("could not read whether the failed task refused its user")
         return False
