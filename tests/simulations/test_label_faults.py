@@ -57,7 +57,7 @@ def late(label, rng):
     return label
 
 
-NOTICED_WITHIN = {zeros: 36, one_class: 36, few: 84, late: 84, flipped: None}
+NOTICED_WITHIN = {zeros: 36, one_class: 36, few: 132, late: 84, flipped: None}
 """Hours from the first wrong prediction, of which 24 are the label delay. A flipped label of a model that is never sure
 cannot be told from a changed relation: the check of performance finds its harm."""
 

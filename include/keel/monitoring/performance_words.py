@@ -48,12 +48,12 @@ def harm_not_shown(performance: StoredPerformanceReport) -> str:
     value = performance.current[metric].value
     if increase is None or limit is None or performance.p_value is None:
         return f"Labels show no harm: {metric} is {value:.4f}, {direction(performance)}."
-    if increase <= 0:
-        return f"Labels show no harm: {metric} is {value:.4f}, {direction(performance)}, on {performance.n:,} labels."
-    numbers = f"{metric} is {value:.4f}, worse by {increase:.4f}, limit {limit:g}"
+    numbers = (
+        f"{metric} is {value:.4f}, {'worse' if increase > 0 else 'better'} by {abs(increase):.4f}, limit {limit:g}"
+    )
     p_value = f"p = {performance.p_value:.2g}"
     if increase <= limit:
-        return f"Labels show no harm beyond the limit: {numbers}, on {performance.n:,} labels ({p_value})."
+        return f"Labels show no harm: {numbers}, on {performance.n:,} labels ({p_value})."
     return f"Labels neither show harm nor exclude it: {numbers}; not shown on {performance.n:,} labels ({p_value})."
 
 

@@ -99,6 +99,16 @@ def test_commands_submit_labels(home: Path) -> None:
     assert stored == [2, 0, 2, 1, 1]
 
 
+def test_correction_replaces_a_label(home: Path) -> None:
+    for name, label in (("labels.csv", 1), ("right.csv", 0)):
+        with (home / name).open("w", newline="") as file:
+            csv.writer(file).writerows([["id", "label"], ["a", label]])
+    assert CliRunner().invoke(command_line.app, ["feedback", "flight_delay", "labels.csv"]).exit_code == 0
+    [command] = blocks("sh correct")
+    done = CliRunner().invoke(command_line.app, shlex.split(command)[1:])
+    assert done.stdout == "1 labels of flight_delay replaced, 0 were right already\n", done.output
+
+
 def test_the_configuration_is_one() -> None:
     [section] = blocks("yaml")
     assert RetentionConfig.model_validate(yaml.safe_load(section)["retention"]).rows.days == 180

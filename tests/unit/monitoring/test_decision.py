@@ -289,9 +289,9 @@ def test_impact_that_no_column_shows_is_told_with_its_limit():
     [
         (0.0120, 0.066, "neither show harm nor exclude it: brier is 0.1620, worse by 0.0120, limit 0.01; not shown on "
                         "5,000 labels (p = 0.066)"),
-        (0.0050, 0.21, "show no harm beyond the limit: brier is 0.1550, worse by 0.0050, limit 0.01, on 5,000 labels "
+        (0.0050, 0.21, "show no harm: brier is 0.1550, worse by 0.0050, limit 0.01, on 5,000 labels "
                        "(p = 0.21)"),
-        (-0.0200, 0.99, "show no harm: brier is 0.1300, 0.0200 better than on the holdout, on 5,000 labels"),
+        (-0.0200, 0.99, "show no harm: brier is 0.1300, better by 0.0200, limit 0.01, on 5,000 labels (p = 0.99)"),
     ],
 )  # fmt: skip
 def test_sentence_says_what_the_labels_show_of_harm(increase, p_value, words):
