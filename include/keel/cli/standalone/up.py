@@ -16,7 +16,7 @@ import typer
 from keel.cli.output import Progress
 from keel.cli.standalone.demo import BEGIN, FIRST_TRAINING, MODEL, follow
 from keel.cli.standalone.stack import DEFAULT_HOME, Stack
-from keel.config import get_model
+from keel.config import get_model, read_models
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,6 +45,8 @@ def up(
     from keel.cli.standalone.replay import labelled_history
 
     with Progress() as progress:
+        for error in read_models()[1]:
+            progress.print(f"not started: {error}")
         progress("reading a year of flights")
         plan = replay_plan(home, now=datetime.now(UTC))
         flights = labelled_history(config, shift=plan.shift)

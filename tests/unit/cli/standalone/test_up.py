@@ -96,6 +96,16 @@ def test_first_start_starts_the_servers_once_and_prints_the_addresses(tmp_path, 
     ]
 
 
+def test_up_names_an_invalid_model_and_starts(tmp_path, monkeypatch, seen, capsys):
+    for name, text in ((up.MODEL, (MODELS_FOLDER / up.MODEL / "model.yaml").read_text()), ("mast", "model: mast")):
+        (tmp_path / "models" / name).mkdir(parents=True)
+        (tmp_path / "models" / name / "model.yaml").write_text(text)
+    monkeypatch.setenv("KEEL_MODELS_FOLDER", str(tmp_path / "models"))
+    start(monkeypatch, tmp_path / "keel", seen, 5)
+    assert len(starts) == 1
+    assert f"not started: {tmp_path / 'models' / 'mast' / 'model.yaml'}: target: " in capsys.readouterr().err
+
+
 def test_up_allows_requests_of_the_past_for_its_own_model_only(tmp_path, monkeypatch, seen):
     start(monkeypatch, tmp_path / "keel", seen, 5)
     text = (MODELS_FOLDER / up.MODEL / "model.yaml").read_text()
