@@ -49,14 +49,17 @@ def read_csv(body: bytes, inputs: Inputs) -> tuple[Columns, int]:
     except csv.Error as error:
         raise BadRequest(f"the CSV cannot be read: {str(error).strip()}", status=400) from None
     require_size(size, inputs)
+    has_underscores = text.find("_", text.find("\n")) >= 0  # below the names
+    plain = set() if has_underscores else set(inputs.numeric) - {inputs.entity_column}
     values = zip(names, zip(*rows, strict=True), strict=True)
-    return {name: _fields(column, name, inputs) for name, column in values if name in inputs.used}, size
+    return {name: _fields(column, name in plain) for name, column in values if name in inputs.used}, size
 
 
-def _fields(column: Sequence[str], name: str, inputs: Inputs) -> list[Any]:
-    if inputs.features.get(name) == "numeric" and name != inputs.entity_column and not any("_" in t for t in column):
+def _fields(column: Sequence[str], are_numbers: bool) -> list[Any]:
+    """Return texts, None where empty; as numbers if they are all such that Python reads as `keel.values` does."""
+    if are_numbers:
         try:
-            return [float(text) if text else None for text in column]  # as `keel.values` reads it, and faster
+            return [float(text) if text else None for text in column]
         except ValueError:
             pass
     return [text or None for text in column]
