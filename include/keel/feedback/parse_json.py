@@ -120,7 +120,7 @@ def as_time(value: object, key: str, now: datetime) -> int:
     time = value
     if isinstance(value, str):
         try:
-            time = datetime.fromisoformat(value)
+            time = datetime.fromisoformat(value.strip())
         except ValueError:
             time = None
     if not isinstance(time, datetime):
@@ -148,7 +148,7 @@ def parse_uniform(records: Sequence[Any], config: ModelConfig, now: datetime) ->
         if not (_plain_texts(names) and _plain_labels(labels, binary=config.target.kind == "binary")):
             return None
         times = {key: _plain_times([record[key] for record in records], now) for key in shape & {"time", "observed_at"}}
-    except (TypeError, ValueError, OverflowError):
+    except (AttributeError, TypeError, ValueError, OverflowError):
         return None
     ids = prediction_ids(config.model, names, times["time"]) if "time" in times else names
     return _table(ids, [float(label) + 0.0 for label in labels], times.get("observed_at", [to_micros(now)] * len(ids)))
@@ -170,7 +170,7 @@ def _plain_labels(labels: list[Any], *, binary: bool) -> bool:
 
 def _plain_times(values: list[str], now: datetime) -> list[int]:
     """Return microseconds; ValueError or TypeError for a time without a zone, in the future or not in ISO 8601."""
-    times = [datetime.fromisoformat(value) for value in values]
+    times = [datetime.fromisoformat(value.strip()) for value in values]
     if max(times) > now + TOLERANCE:  # TypeError for a naive time
         raise ValueError("in the future")
     if min(micros := [to_micros(time) for time in times]) < FIRST_TIME:

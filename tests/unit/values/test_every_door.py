@@ -8,7 +8,7 @@ import json
 import math
 import os
 import sqlite3
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +245,33 @@ def check_entity(value: Any, store: Store, folder: Path) -> None:
     except SchemaError:
         found["log"] = REFUSED
     agree(found)
+
+
+TIMES = {
+    "2026-05-01T11:59:00Z": True,
+    " 2026-05-01 13:59:00+02:00 ": True,
+    "2026-05-01T11:59:00.000000999Z": True,  # below a microsecond, rounded down
+    "20260501T115900Z": True,
+    "2026-05-01T11:59": False,
+    "2026-05-01": False,
+    "noon": False,
+    "1777636740": False,
+}
+
+
+@pytest.mark.parametrize(("text", "is_time"), TIMES.items())
+def test_time_is_one_instant_through_every_door(text: str, is_time: bool, store: Store, tmp_path: Path) -> None:
+    inputs = Inputs("toy", {"x": "numeric"}, frozenset({"x"}))
+    body = json.dumps({"inputs": {"x": [1.0]}, "keel": {"entities": ["ann"], "times": [text]}}).encode()
+    try:
+        found = {"request": parse(body, JSON, inputs, clock=lambda _: to_micros(NOW)).ids[0]}
+    except BadRequest:
+        found = {"request": REFUSED}
+    for door in OUTSIDE:
+        outcome = submitted({"entity": ["ann"], "time": [text], "label": [1]}, CONFIG, door, store, tmp_path)
+        found[door] = outcome if outcome == REFUSED else outcome[0]
+    expected = prediction_id("toy", "ann", NOW - timedelta(minutes=1))
+    assert agree(found) == (expected if is_time else REFUSED)
 
 
 @pytest.mark.parametrize("binary", [True, False])

@@ -107,11 +107,11 @@ def _outside(ahead: bool, inputs: Inputs, first: int) -> str:
 
 def _micros(value: Any, what: str) -> int:
     try:
-        time = datetime.fromisoformat(value)
+        time = datetime.fromisoformat(value.strip())
         if time.utcoffset() is None:
             raise BadRequest(f"{what}: {shown(value)} has no time zone; add Z for UTC, or an offset such as +02:00")
         return to_micros(time.astimezone(UTC))
-    except (TypeError, ValueError, OverflowError):
+    except (AttributeError, TypeError, ValueError, OverflowError):
         raise BadRequest(
             f"{what}: {shown(value)} is not an ISO 8601 time with a zone, such as 2026-05-01T00:00:00Z"
         ) from None
