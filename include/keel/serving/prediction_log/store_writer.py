@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from keel.store import PredictionLog
     from keel.workspace import Workspace
 
+LONGEST_REASON = 600
+"""Characters of a reason, which is logged, shown and reported."""
+
 B = TypeVar("B", PredictionBlock, LabelBlock)
 
 
@@ -76,7 +79,7 @@ class BatchWriter:
             except SchemaError as error:
                 self.rejected[index] = str(error)
             except Exception as error:  # no store is involved, so the next try fails, too
-                self.rejected[index] = f"{type(error).__name__}: {error}"
+                self.rejected[index] = reason_of(error)
         return found
 
     def _bisect(self, group: list[tuple[int, B]], write: Callable[[list[B]], None]) -> None:
@@ -95,7 +98,7 @@ class BatchWriter:
             if len(group) == 1:
                 index, block = group[0]
                 if is_content_error(error):
-                    self.rejected[index] = f"{type(error).__name__}: {error}"
+                    self.rejected[index] = reason_of(error)
                 else:
                     self._suspects.append((error, index, lambda: write([block])))
                 return
@@ -118,7 +121,7 @@ class BatchWriter:
                     raise
                 self.refused[index] = str(again)
             except Exception as again:
-                self.refused[index] = f"{type(again).__name__}: {again}"
+                self.refused[index] = reason_of(again)
 
     def _append(self, blocks: list[PredictionBlock]) -> None:
         table = predictions_table(blocks)
@@ -143,6 +146,12 @@ class BatchWriter:
             except ConfigError:
                 pass
         return self._ws.store.predictions(model, kinds, target=config.target.kind if config else None)
+
+
+def reason_of(error: Exception) -> str:
+    """Return an error in one line of limited length. A driver repeats the statement, and says the cause after it."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= LONGEST_REASON else f"{text[: LONGEST_REASON // 3]} … {text[-LONGEST_REASON // 2 :]}"
 
 
 def is_content_error(error: Exception) -> bool:

@@ -13,6 +13,7 @@ from keel.serving.prediction_log.delivery import TRIES, require_writable
 from keel.serving.prediction_log.records import LabelBlock
 from keel.serving.prediction_log.shipper import PATIENCE
 from keel.serving.prediction_log.spool import Durability, Spool
+from keel.serving.prediction_log.store_writer import LONGEST_REASON, reason_of
 from keel.store.undelivered import undelivered_records
 from tests.support.serving.spooled import CONFIG, MICROS, block, put, stored_ids
 from tests.support.waiting import until
@@ -134,6 +135,15 @@ def test_record_that_cannot_be_decoded_for_any_reason_holds_up_nothing(ws, spool
         patch.setattr(delivery, "model_of", lambda _: "toy")
         assert shipper.ship().rejected == 1
     assert stored_ids(ws) == ["a"]
+
+
+def test_reason_is_one_short_line_with_the_end_that_says_what_is_wrong():
+    long = reason_of(ValueError(f"INSERT INTO predictions\n{'x, ' * 9_000}\nERROR: nobody foresaw this"))
+    assert len(long) <= LONGEST_REASON
+    assert long.startswith("ValueError: INSERT INTO predictions x, x,")
+    assert long.endswith("ERROR: nobody foresaw this")
+    assert "\n" not in long
+    assert reason_of(ValueError("short")) == "ValueError: short"
 
 
 def test_write_test_of_the_store_leaves_nothing_and_fails_if_it_is_locked(ws, locked):
