@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from keel import deployments
 from keel.cli import ledger as commands
 from keel.cli import main as command_line
-from keel.errors import ConfigError, KeelError, LedgerBroken, StoreDamaged, UnknownModel
+from keel.errors import ConfigError, KeelError, LedgerBroken, StoreUnavailable, UnknownModel
 from keel.ledger import entries as ledger
 from keel.store import Store
 from keel.store.database.tables import deployments as deployments_table
@@ -157,11 +157,11 @@ def test_verify_without_a_table_names_it_and_what_to_do(
         with store.begin() as connection:
             connection.execute(sa.text(f"DROP TABLE {table}"))
     error = refused("verify")
-    assert isinstance(error, StoreDamaged)
+    assert isinstance(error, StoreUnavailable)
     assert re.search(f'lost a part of its schema .*"?{table}"?.*keel ledger rebuild.*backup', str(error))
     assert "SELECT" not in str(error)
     if table == "ledger":
-        assert isinstance(refused("rebuild"), StoreDamaged)
+        assert isinstance(refused("rebuild"), StoreUnavailable)
     else:
         assert keel("rebuild").exit_code == 0
         assert keel("verify").exit_code == 0

@@ -1,7 +1,7 @@
 """Translate the errors of database drivers.
 
-A store that is unreachable or locked raises StoreUnavailable, data that no retry gets into it SchemaError, and a table
-or column that is gone StoreDamaged.
+A store that is unreachable or locked, or has lost a table, raises StoreUnavailable, and data that no retry gets into it
+SchemaError.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import adbc_driver_manager
 import sqlalchemy.exc
 from sqlalchemy import URL
 
-from keel.errors import SchemaError, StoreDamaged, StoreUnavailable
+from keel.errors import SchemaError, StoreUnavailable
 from keel.store.database.redaction import redacted_url, without_secrets
 
 # SQLSTATE classes and codes that blame the server, not the statement
@@ -52,8 +52,8 @@ _DRIVER_ERRORS = (adbc_driver_manager.Error, sqlalchemy.exc.SQLAlchemyError, OSE
 def translated(url: URL) -> Iterator[None]:
     """Raise a KeelError for an error of a driver. Its message names the store and what to do, no password.
 
-    StoreUnavailable: the store is at fault. SchemaError: it can never take the data. StoreDamaged: a table or column is
-    gone. Any other error, such as a violated constraint, passes unchanged.
+    StoreUnavailable: the store is at fault, also where a table or column is gone. SchemaError: it can never take the
+    data. Any other error, such as a violated constraint, passes unchanged.
     """
     try:
         yield
@@ -61,7 +61,7 @@ def translated(url: URL) -> Iterator[None]:
         if is_unfit(error):
             raise SchemaError(explain_unfit(url, error)) from None
         if missing := missing_part(error):
-            raise StoreDamaged(explain_missing(url, missing)) from None
+            raise StoreUnavailable(explain_missing(url, missing)) from None
         if not is_unavailable(error):
             raise
         raise StoreUnavailable(explain(url, error)) from None
