@@ -1,4 +1,4 @@
-"""The ledger rows of nine months of a model, as release 0.1.0 wrote them, with every action."""
+"""The ledger rows of nine months of a model, as release 0.1.0 wrote them, and later ones, with every action."""
 
 from __future__ import annotations
 
@@ -165,4 +165,13 @@ STORY = [
     entry(20, Action.DELETE_VERSION, {
         "statuses": {"2": {"status": "deleted", "reason": "not deployed for 180 days"}}, "evidence": {},
     }, actor="airflow", days=12),
+    entry(21, Action.QUARANTINE, {"evidence": {
+        "about": "labels", "reason": "All 940 labels from 2013-11-02 05:00 to 2013-11-03 05:00 UTC are 0.",
+        "sentence": "Quarantined the labels of flight_delay …",
+        "quarantined": [{"start": "2013-11-02T05:00:00+00:00", "end": "2013-11-03T05:00:00+00:00"}],
+    }}, actor="airflow", days=13),
+    entry(22, Action.CORRECT_LABELS, {"reason": "The airline had sent the flights of another day.", "evidence": {
+        "sentence": "940 labels of flight_delay were replaced.", "labels": 940, "sha256": "c" * 64,
+        "corrected_at": "2026-03-16T09:00:00+00:00",
+    }}, days=14),
 ]  # fmt: skip

@@ -172,8 +172,9 @@ def _release_quarantine(row: LedgerEntryView) -> Iterator[str]:
 
 
 def _correct_labels(row: LedgerEntryView) -> Iterator[str]:
-    yield f"labels were corrected{row.by}: {row.sentence}"
-    yield row.reason
+    yield f"wrong labels were corrected{row.by}."
+    yield row.sentence
+    yield f"Reason: {as_text(row.entry.body.get('reason'))}"
 
 
 def _release_version(row: LedgerEntryView) -> Iterator[str]:
