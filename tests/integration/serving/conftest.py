@@ -22,3 +22,9 @@ def shared(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     home = copy_home(trained, tmp_path_factory.mktemp("shared"))
     with Serving(home, KEEL_SERVING_MAX_BODY="64k", KEEL_SERVING_RECEIVE="2") as serving:
         yield serving
+
+
+@pytest.fixture
+def home(trained: Path, tmp_path: Path) -> Path:
+    """An installation of a test's own."""
+    return copy_home(trained, tmp_path)
