@@ -78,11 +78,11 @@ def workspace(stack, people):
 def asked(workspace, people):
     """Alice's runs that wait for approval, started at the same time because most of their time is waiting."""
     alice = people["alice"]
-    trained = alice.trigger("tide.retrain", {**ASK, "approved": True, "approval": "auto", "approver": "bob"})
+    trained = alice.trigger("tide.retrain", ASK)
     return {
         "ebb": alice.trigger("ebb.promote", ASK),
         "spring": alice.trigger("spring.promote", ASK),
-        "neap": alice.trigger("neap.promote", {**ASK, "approved": True, "approval": "auto", "approver": "bob"}),
+        "neap": alice.trigger("neap.promote", ASK),
         "tide": f"retrain__{trained}",
     }
 
