@@ -54,6 +54,7 @@ from keel.monitoring.records import (
     Outcome,
     ReportRecord,
     StoredDriftReport,
+    StoredLabelsReport,
     StoredPerformanceReport,
     StoredQualityReport,
     TrainedVersion,
@@ -251,7 +252,7 @@ def _store_report(
 
 
 def decide(ws: Workspace, config: ModelConfig, counted: CountedWindow, *, run_id: str) -> DecisionRecord:
-    """Decide what the three reports of a window lead to, and store the decision.
+    """Decide what the reports of a window lead to, and store the decision.
 
     Raises
     ------
@@ -439,11 +440,12 @@ def record(
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The result of `check`: the three reports on a window, and the decision that they lead to."""
+    """The result of `check`: the reports on a window, and the decision that they lead to."""
 
     quality: StoredQualityReport
     drift: StoredDriftReport
     performance: StoredPerformanceReport
+    labels: StoredLabelsReport
     decision: DecisionRecord
 
     @property
@@ -472,7 +474,7 @@ def check(
 ) -> CheckResult:
     """Check a window and decide, without acting: nothing is trained, quarantined or sent.
 
-    Stores the counts and the three reports, as the scheduled check does. The decision is not stored, because a stored
+    Stores the counts and the reports, as the scheduled check does. The decision is not stored, because a stored
     one starts the cooldown of the next.
 
     Parameters
@@ -493,4 +495,6 @@ def check(
     for step in (check_data_quality, check_data_drift, check_performance):
         step(ws, config, counted)
     reports = storage.read_check_reports(ws, counted)
-    return CheckResult(reports.quality, reports.drift, reports.performance, _decision(ws, config, counted))
+    assert reports.labels is not None, "check_performance stores it"
+    decision = _decision(ws, config, counted)
+    return CheckResult(reports.quality, reports.drift, reports.performance, reports.labels, decision)

@@ -44,13 +44,14 @@ def test_check_returns_reports_and_decision_and_does_not_act(home: Path) -> None
         before = {table.name: rows(ws, table) for table in (decisions, ledger)}
         found = keel.check(ws, CONFIG, end=END, now=END)
         assert (found.action, found.quality.status, found.performance.status) == ("retrain", "ok", "degraded")
+        assert (found.labels.status, found.labels.findings) == ("ok", ())
         assert "brier" in found.sentence
         assert (found.window.start, found.window.end) == (END - 7 * DAY, END)
         assert found.drift.n == found.quality.n == 7 * 24 * 20
         assert {table.name: rows(ws, table) for table in (decisions, ledger)} == before
         assert len(ws.registry.versions("toy")) == 1
         assert keel.check(ws, CONFIG, end=END.isoformat(), now=END) == found, "its own retrain starts no cooldown"
-        assert rows(ws, reports) == 3 + 1
+        assert rows(ws, reports) == 4 + 1
         assert rows(ws, counts) == 8 * 24
 
 
