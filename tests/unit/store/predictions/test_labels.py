@@ -227,3 +227,27 @@ def test_label_that_the_target_cannot_have_is_refused_with_its_row(
     with pytest.raises(SchemaError, match=f"'label' has {label:g} in row 1 .*must be {wanted}.*nothing was stored"):
         log.add_labels(labels({"p0": 1.0, "p1": label}))
     assert log.add_labels(labels({"p0": 1.0})) == LabelResult(1, 0, 0, 1)
+
+
+def test_label_hours_sum_the_labels_of_each_hour(log: PredictionLog) -> None:
+    log.append(batch(range(6), step=timedelta(minutes=25)))
+    times = {
+        name: at
+        for table in log.read(*EVER)
+        for name, at in zip(*table.select(["id", "time"]).to_pydict().values(), strict=True)
+    }
+    values = {"p0": 1.0, "p1": 0.0, "p3": 1.0}
+    late = max(times.values()) + timedelta(hours=30)
+    log.add_labels(labels(values, observed_at=late))
+    found = log.label_hours(*EVER, delay=timedelta(hours=24), centre=0.25)
+    assert found.rows.sum() == 6
+    assert found.labelled.sum() == found.late.sum() == 3
+    assert found.total.sum() == pytest.approx(2 - 3 * 0.25)
+    assert found.squares.sum() == pytest.approx(2 * 0.75**2 + 0.25**2)
+    known = found.take(found.labelled > 0)
+    assert (min(known.lowest), max(known.highest)) == (0.0, 1.0)
+    assert found.delay.sum() == pytest.approx(sum((late - times[name]).total_seconds() for name in values))
+    hours = {at.replace(minute=0, second=0, microsecond=0, tzinfo=None) for at in times.values()}
+    assert set(found.hour.astype("datetime64[us]").tolist()) == hours
+    assert len(log.label_hours(NOON - timedelta(days=9), NOON - timedelta(days=8), delay=timedelta(0))) == 0
+    assert log.label_hours(*EVER, delay=timedelta(hours=900), history=False).late.sum() == 0
