@@ -54,6 +54,7 @@ def test_list_prints_the_quarantined_intervals_in_order(url: str) -> None:
         "decided_until": "2013-05-01T06:00:00+00:00",
         "released": False,
         "created_at": "2013-05-01T00:00:00+00:00",
+        "about": "data",
     }
 
 
