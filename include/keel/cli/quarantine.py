@@ -13,9 +13,10 @@ app = typer.Typer(help="List a model's quarantined data and release it.", no_arg
 
 @app.command("list")
 def list_(model: ModelArgument, as_json: JsonOption = False) -> None:
-    """List the quarantined intervals in order; training and checks ignore the data in them."""
+    """List the quarantined intervals in order; training and checks ignore the data, or the labels, in them."""
     from keel.config import get_model
     from keel.deployments.data_quarantine import format_interval
+    from keel.store.quarantines import LABELS
     from keel.workspace import Workspace
 
     name = get_model(model).model
@@ -25,7 +26,8 @@ def list_(model: ModelArgument, as_json: JsonOption = False) -> None:
         print_json(intervals)
         return
     for interval in intervals:
-        typer.echo(f"{format_interval(interval['start'], interval['end'])}  {interval['reason']}")
+        what = "labels: " if interval["about"] == LABELS else ""
+        typer.echo(f"{format_interval(interval['start'], interval['end'])}  {what}{interval['reason']}")
     if not intervals:
         typer.echo(f"{name} has no quarantined data")
 

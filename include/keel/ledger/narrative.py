@@ -174,7 +174,7 @@ def _release_quarantine(row: LedgerEntryView) -> Iterator[str]:
 def _correct_labels(row: LedgerEntryView) -> Iterator[str]:
     yield f"wrong labels were corrected{row.by}."
     yield row.sentence
-    yield f"Reason: {as_text(row.entry.body.get('reason'))}"
+    yield f"Reason: {as_text(as_mapping(row.entry.body).get('reason'))}"
 
 
 def _release_version(row: LedgerEntryView) -> Iterator[str]:

@@ -29,6 +29,7 @@ def url(migrated_sqlite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with Store.open(url) as store:
         for start in (3, 9, 30):
             store.quarantine("flight_delay", MAY + start * HOUR, MAY + (start + 3) * HOUR, f"break {start}", MAY)
+        store.quarantine("flight_delay", MAY + 50 * HOUR, MAY + 53 * HOUR, "all are 0", MAY, about="labels")
     return url
 
 
@@ -45,7 +46,8 @@ def refused(*arguments: str) -> KeelError:
 def test_list_prints_the_quarantined_intervals_in_order(url: str) -> None:
     lines = keel("list", "flight_delay").output.splitlines()
     assert lines[0] == "2013-05-01T03:00:00Z to 2013-05-01T06:00:00Z  break 3"
-    assert len(lines) == 3
+    assert lines[-1].endswith("  labels: all are 0")
+    assert len(lines) == 4
     [first, *_] = json.loads(keel("list", "flight_delay", "--json").output)
     assert first == {
         "start": "2013-05-01T03:00:00+00:00",
@@ -63,7 +65,7 @@ def test_release_frees_the_intervals_within_the_range_and_records_the_user(url: 
     assert done.exit_code == 0, done.output
     assert done.output.splitlines()[1] == "released 2013-05-01T09:00:00Z to 2013-05-01T12:00:00Z of flight_delay"
     with Store.open(url) as store:
-        assert [q["reason"] for q in store.quarantines("flight_delay")] == ["break 30"]
+        assert [q["reason"] for q in store.quarantines("flight_delay")] == ["break 30", "all are 0"]
         [row] = ledger.entries(store, "flight_delay", "release_quarantine")
         assert ledger.verify(store).broken_at is None
     assert row.actor == "ada"
@@ -87,7 +89,7 @@ def test_release_that_cannot_be_done_names_what_exists_and_changes_nothing(url: 
     assert "quarantined: 2013-05-01T03:00:00Z to 2013-05-01T06:00:00Z, 2013-05-01T09" in str(error)
     assert error.exit_code == 2
     with Store.open(url) as store:
-        assert len(store.quarantines("flight_delay")) == 3
+        assert len(store.quarantines("flight_delay")) == 4
         assert list(ledger.entries(store)) == []
     assert isinstance(refused("list", "flight_dealy"), UnknownModel)
     assert isinstance(refused("release", "flight_delay", "--start", "May", "--end", "2013-05-02"), ConfigError)
