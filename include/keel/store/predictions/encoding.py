@@ -97,7 +97,7 @@ def decode(stored: pa.Table, names: list[str], features: Mapping[str, FeatureKin
     types = {name: pa.int64() for name in INTEGERS} | {name: casting.UTC_MICROSECONDS for name in TIMES}
     types[NUMBERS] = pa.large_binary()
     columns = [
-        column.cast(types.get(name) or (pa.string() if name in texts else pa.float64()))
+        _in_type(column, types.get(name) or (pa.string() if name in texts else pa.float64()))
         for name, column in zip(names, stored.columns, strict=True)
     ]
     # earlier releases stored categories as they were written
@@ -105,6 +105,13 @@ def decode(stored: pa.Table, names: list[str], features: Mapping[str, FeatureKin
         name_texts(plain(c))[0] if features.get(n) == "categorical" else c for n, c in zip(names, columns, strict=True)
     ]
     return pa.table(read, names=names)
+
+
+def _in_type(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """Return a column of a query in a type. SQLite's driver returns one without values as integers, never bytes."""
+    if column.null_count == len(column):
+        return pa.chunked_array([pa.nulls(len(column), kind)])
+    return column.cast(kind)
 
 
 def decode_packed(stored: pa.Table, names: list[str], layout: Layout) -> pa.Table:

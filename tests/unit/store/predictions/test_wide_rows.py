@@ -140,6 +140,23 @@ def test_table_of_an_earlier_keel_takes_full_rows_and_keeps_its_values(
         assert read.sort_by("id").select(list(features)).to_pydict() == expected
 
 
+@pytest.mark.parametrize("kind", ["numeric", "categorical"])
+def test_rows_of_before_packing_are_read_alone_and_beside_packed_ones(
+    store: Store, narrow: Mapping[str, Any], kind: str
+) -> None:
+    few = {name: each for name, each in narrow.items() if name in ("n0", "n1")}
+    store.predictions("m", few).append(filled(["old", "older"], few))
+    more: dict[str, Any] = {**few, **{f"late{i}": kind for i in range(9)}}
+    log = store.predictions("m", more)
+    log.add_labels(labels({"old": 1.0}))
+    for [read] in (log.read(*EVER), [log.labelled(*EVER)]):
+        assert read["n1"].to_pylist() == [1.0, 2.0][: len(read)]
+        assert read["late8"].to_pylist() == [None] * len(read)
+        assert read["late8"].type == ("double" if kind == "numeric" else "string")
+    log.append(filled(["new"], more))
+    assert log.read(*EVER)[0]["late8"].null_count == 2
+
+
 @pytest.mark.postgres
 def test_row_that_a_server_can_never_take_is_refused_in_a_short_sentence(
     new_postgres_database: Any, monkeypatch: pytest.MonkeyPatch
