@@ -60,13 +60,15 @@ def knot_bounds(knots: Floats, bits: int) -> tuple[Floats, Floats]:
 
 
 def round_to_bits(values: Floats, bits: int = FLOAT32_BITS) -> Floats:
-    """Return each finite value rounded to ``bits`` significant bits, at any size.
+    """Return each finite value rounded to ``bits`` significant bits, at any size; none becomes infinite.
 
     >>> round_to_bits(np.array([0.99]))[0] == np.float32(0.99)
     np.True_
     """
     mantissas, exponents = np.frexp(values)
-    return np.ldexp(np.rint(np.ldexp(mantissas, bits)), exponents - bits)
+    limit = np.finfo(np.float64).max
+    with np.errstate(over="ignore"):
+        return np.clip(np.ldexp(np.rint(np.ldexp(mantissas, bits)), exponents - bits), -limit, limit)
 
 
 def merge_roundings(values: Floats, counts: Integers) -> Floats:

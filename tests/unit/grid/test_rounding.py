@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +14,7 @@ from keel import ReferenceGrid
 from keel.grid import archive
 from keel.grid.column_grid import fit_numeric
 from keel.grid.kernel import count_column
-from keel.grid.rounding import EXACT_BITS, half_steps, knot_bounds, merge_roundings
+from keel.grid.rounding import EXACT_BITS, half_steps, knot_bounds, merge_roundings, round_to_bits
 
 MANY = settings(deadline=None, max_examples=200, derandomize=True)
 in_float32 = st.floats(1e-30, 1e30) | st.floats(-1e30, -1e-30)
@@ -46,6 +47,16 @@ def test_knot_bounds_of_knots_that_float32_cannot_tell_apart_are_the_knots() -> 
     least, greatest = knot_bounds(knots, 24)
     assert (least == knots).tolist() == (greatest == knots).tolist() == [False, True, True, False, False]
     assert np.isfinite([least, greatest]).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_values_beside_the_greatest_float_are_rounded_and_merged_without_a_warning() -> None:
+    greatest = float(np.finfo(np.float64).max)
+    values = np.array([-greatest, -1.0, 1.7e308, greatest])
+    assert np.isfinite(round_to_bits(values)).all()
+    assert round_to_bits(values)[-1] == greatest
+    assert merge_roundings(values, np.array([1, 1, 1, 1])).tolist() == values.tolist()
+    assert fit_numeric("x", values).knots.tolist() == values.tolist()
 
 
 def test_merge_roundings_takes_the_most_frequent_of_one_number() -> None:
