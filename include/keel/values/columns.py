@@ -144,9 +144,8 @@ def read_numbers(column: Any) -> tuple[Floats, NDArray[np.bool_] | None]:
     """Return the values as float64, NaN where missing or invalid, and a mask of the invalid ones (None: none is)."""
     if isinstance(column, np.ndarray):
         return column.astype(np.float64, copy=False), None
+    column = decoded(column)
     kind = column.type
-    if pa.types.is_dictionary(kind):
-        return read_numbers(decoded(column))
     if pa.types.is_decimal(kind):  # through text, because Arrow's own cast does not give the nearest float64
         return _to_numpy(column.cast(pa.string()).cast(pa.float64())), None
     if _is_number(kind):
@@ -237,10 +236,10 @@ def read_categories(column: Any) -> Categories:
     """Return the column's categories, with the names that this module's docstring defines."""
     if isinstance(column, np.ndarray):
         column = pa.array(column, from_pandas=True)
+    column = plain(column)
     kind = column.type
     if pa.types.is_null(kind):
         return Categories(np.zeros(len(column), dtype=np.int64), [MISSING], numbers=False)
-    column = plain(column)
     if not pa.types.is_dictionary(kind):
         if not _has_labels(kind):
             codes = column.is_null().to_numpy(zero_copy_only=False).astype(np.int64)

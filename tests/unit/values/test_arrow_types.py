@@ -25,7 +25,7 @@ from keel.serving.http.json_requests import PARQUET, parse
 from keel.serving.models.input_schema import Inputs
 from keel.store.database.times import to_micros
 from keel.store.predictions.casting import to_ids, to_kind, to_times
-from keel.values.columns import decoded, read_column
+from keel.values.columns import INVALID, decoded, name_texts, read_categories, read_column, read_numbers
 from tests.support.toy import toy_config
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -185,6 +185,17 @@ def test_time_as_a_feature_is_counted_as_it_is_stored(name: str, kind: str) -> N
             to_model_input(table, config)
     else:
         assert to_model_input(table, config)["x"].tolist() == cast.values.to_pylist()
+
+
+@pytest.mark.parametrize("values", [["a", "a", "True"], [1.0, 1.0, None], [True, True, False]], ids=str)
+def test_run_end_encoded_column_has_the_categories_of_the_plain_one(values: Any) -> None:
+    column = pa.array(values)
+    encoded, expected = read_categories(pc.run_end_encode(column)), read_categories(column)
+    assert [encoded.labels[code] for code in encoded.codes] == [expected.labels[code] for code in expected.codes]
+    assert (INVALID in encoded.labels, encoded.numbers) == (False, expected.numbers)
+    assert name_texts(pc.run_end_encode(column))[0].to_pylist() == name_texts(column)[0].to_pylist()
+    numbers, _ = read_numbers(pc.run_end_encode(column))
+    np.testing.assert_array_equal(numbers, read_numbers(column)[0])
 
 
 IDS = [*TEXT_TYPES[:3], *DICTIONARIES, pa.int8(), pa.uint64(), pa.float64(), pa.decimal128(9, 0), pa.decimal32(5, 2)]
