@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -22,6 +22,7 @@ from keel.serving.api_keys import ApiKeys, Scope, keys_in
 from keel.serving.http.json_bodies import decode_strictly
 from keel.serving.http.json_requests import JSON, media_type, parse
 from keel.serving.http.middleware import RETRY_AFTER, RequestMiddleware, json_error
+from keel.serving.http.paths import Access, Path
 from keel.serving.models.input_schema import shown
 from keel.serving.prediction_log.records import label_block
 from keel.serving.service import Service
@@ -75,11 +76,12 @@ def create_app(settings: Settings, *, service: Service | None = None) -> Starlet
             await asyncio.to_thread(serving.stop)
 
     app = Starlette(
-        routes=[Route(path, endpoint, methods=[method]) for path, (endpoint, method, _) in ROUTES.items()],
+        routes=[Route(path, each.answer, methods=[each.method]) for path, each in PATHS.items()],
         middleware=[
             Middleware(
                 RequestMiddleware,
                 service=serving,
+                paths=PATHS,
                 keys=keys,
                 max_body=settings.max_body,
                 seconds=settings.receive_seconds,
@@ -97,7 +99,7 @@ def create_app(settings: Settings, *, service: Service | None = None) -> Starlet
 
 async def paths(request: Request) -> Response:
     """Return which paths there are, and what each does."""
-    found = {f"{method} {path}": meaning for path, (_, method, meaning) in ROUTES.items()}
+    found = {f"{each.method} {path}": each.meaning for path, each in PATHS.items()}
     return _json({"paths": found, "documentation": "docs/serving.md"})
 
 
@@ -208,22 +210,22 @@ async def metrics(request: Request) -> Response:
     return Response(serving.metrics.text(), headers={"Content-Type": PROMETHEUS})
 
 
-ROUTES: Mapping[str, tuple[Callable[[Request], Awaitable[Response]], str, str]] = {
-    "/": (paths, "GET", "these paths"),
-    "/models": (models, "GET", "the served models and their versions in production"),
-    "/models/{model}/invocations": (invoke, "POST", "predictions for rows"),
-    "/invocations": (invoke, "POST", "the same, if one model is served"),
-    "/models/{model}/feedback": (feedback, "POST", "labels of predictions"),
-    "/feedback": (feedback, "POST", "the same, if one model is served or the body names it"),
-    "/models/{model}/performance": (performance, "GET", "realised performance"),
-    "/models/{model}/experiments": (experiments, "GET", "experiments, running and ended"),
-    "/health": (health, "GET", "whether the process can go on"),
-    "/ping": (health, "GET", "the same, under the name in MLflow's server and its health checks"),
-    "/ready": (ready, "GET", "whether requests can be answered"),
-    "/version": (version, "GET", "what runs: versions, spool, workers"),
-    "/metrics": (metrics, "GET", "metrics in Prometheus' text format"),
+PATHS: Mapping[str, Path] = {
+    "/": Path(paths, "GET", Access.ANY_KEY, "these paths"),
+    "/models": Path(models, "GET", Scope.READ, "the served models and their versions in production"),
+    "/models/{model}/invocations": Path(invoke, "POST", Scope.PREDICT, "predictions for rows"),
+    "/invocations": Path(invoke, "POST", Scope.PREDICT, "the same, if one model is served"),
+    "/models/{model}/feedback": Path(feedback, "POST", Scope.LABEL, "labels of predictions"),
+    "/feedback": Path(feedback, "POST", Scope.LABEL, "the same, if one model is served or the body names it"),
+    "/models/{model}/performance": Path(performance, "GET", Scope.READ, "realised performance"),
+    "/models/{model}/experiments": Path(experiments, "GET", Scope.READ, "experiments, running and ended"),
+    "/health": Path(health, "GET", Access.OPEN, "whether the process can go on"),
+    "/ping": Path(health, "GET", Access.OPEN, "the same, under the name in MLflow's server and its health checks"),
+    "/ready": Path(ready, "GET", Access.OPEN, "whether requests can be answered"),
+    "/version": Path(version, "GET", Scope.READ, "what runs: versions, spool, workers"),
+    "/metrics": Path(metrics, "GET", Scope.READ, "metrics in Prometheus' text format"),
 }
-"""Endpoint, method and meaning of each path."""
+"""Every path, and all that is decided by it."""
 
 
 def labels_in(body: Any, path_model: str | None) -> tuple[str | None, list[Any]]:
@@ -319,15 +321,11 @@ def _json(document: Any, *, status: int = 200, headers: dict[str, str] | None = 
 
 
 async def _http_error(request: Request, error: HTTPException) -> Response:
-    """Return the router's errors in Keel's form: an unknown path, or a wrong method."""
-    messages = {
-        404: f"there is no path {shown(request.url.path)}; there are {', '.join(ROUTES)}",
-        405: f"this path does not support {request.method}",
-    }
-    kinds = {404: "NotFound", 405: "MethodNotAllowed"}
+    """Return the router's errors in Keel's form, such as a wrong method."""
+    wrong_method = error.status_code == 405
     return json_error(
         error.status_code,
-        messages.get(error.status_code, str(error.detail)),
-        kinds.get(error.status_code, "HttpError"),
+        f"this path does not support {request.method}" if wrong_method else str(error.detail),
+        "MethodNotAllowed" if wrong_method else "HttpError",
         dict(error.headers or {}),
     )

@@ -24,12 +24,14 @@ from keel.errors import (
     UnknownModel,
     UnknownVersion,
 )
-from keel.serving.api_keys import ApiKeys, Scope, keys_in
+from keel.serving.api_keys import ApiKeys, keys_in
 from keel.serving.http.connection_limits import OVERLOADED
+from keel.serving.http.paths import Access, NotFound, Path, Target, target_of
 from keel.serving.http.request_bodies import LimitedBody
+from keel.serving.models.input_schema import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from starlette.types import ASGIApp, Message, Receive, Send
     from starlette.types import Scope as Request
@@ -38,15 +40,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-OPEN_PATHS = frozenset({"/health", "/ping", "/ready"})
-"""Paths that need no key, for load balancers and service managers."""
-SCOPES = {
-    "invocations": Scope.PREDICT,
-    "feedback": Scope.LABEL,
-    **dict.fromkeys(("performance", "experiments", "version", "metrics", "models"), Scope.READ),
-}
-"""What a key must be for, by endpoint. Any known key may ask which paths there are."""
-ENDPOINTS = frozenset({*SCOPES, "health", "ping", "ready"})
 _STATUS: tuple[tuple[type[KeelError], int], ...] = (
     (UnknownModel, 404),
     (UnknownVersion, 404),
@@ -83,8 +76,8 @@ class Misdirected(KeelError):
 class RequestMiddleware:
     """ASGI middleware around the whole service.
 
-    max_body: bytes of a body. seconds: time limit of a body. is_own_host: whether this service answers for a name in a
-    request's header ``Host``; None: for any.
+    paths: all that there are. max_body: bytes of a body. seconds: time limit of a body. is_own_host: whether this
+    service answers for a name in a request's header ``Host``; None: for any.
     """
 
     def __init__(
@@ -92,13 +85,14 @@ class RequestMiddleware:
         app: ASGIApp,
         *,
         service: Service,
+        paths: Mapping[str, Path],
         keys: ApiKeys | None,
         max_body: int,
         seconds: float = float("inf"),
         is_own_host: Callable[[str], bool] | None = None,
     ) -> None:
-        self.app, self.service, self.keys, self.max_body, self.seconds = app, service, keys, max_body, seconds
-        self.is_own_host = is_own_host
+        self.app, self.service, self.paths, self.keys = app, service, paths, keys
+        self.max_body, self.seconds, self.is_own_host = max_body, seconds, is_own_host
 
     async def __call__(self, scope: Request, receive: Receive, send: Send) -> None:
         """Pass a request on; an error of any kind becomes one response."""
@@ -107,7 +101,7 @@ class RequestMiddleware:
             return
         started, status = time.perf_counter(), 500
         body = LimitedBody(scope["headers"], receive, self.max_body, self.seconds)
-        model, endpoint = self._target(scope["path"])
+        target = target_of(scope["path"], self.paths)
 
         async def record_status(message: Message) -> None:
             nonlocal status
@@ -118,35 +112,39 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            self._admit(scope, endpoint)
+            self._admit(scope, target)
             await self.app(scope, body.receive, record_status)
         except ClientDisconnect:
             status = 499  # the usual code for it; there is no client to answer
         except Exception as error:
             await error_response(error)(scope, receive, record_status)
         finally:
-            self.service.metrics.answered(model, endpoint, status, time.perf_counter() - started)
+            self.service.metrics.answered(
+                self._counted_model(target), target.endpoint, status, time.perf_counter() - started
+            )
 
-    def _admit(self, scope: Request, endpoint: str) -> None:
-        """Raise Misdirected, Overloaded, Unauthorized or Forbidden if the request may not pass."""
-        headers = scope["headers"]
+    def _admit(self, scope: Request, target: Target) -> None:
+        """Raise Misdirected, Overloaded, Unauthorized, NotFound or Forbidden if the request may not pass.
+
+        Only a request for a known path passes, whatever the router makes of it.
+        """
+        headers, path = scope["headers"], target.path
         if self.is_own_host is not None:
             self._require_own_host(headers)
-        if scope["path"] in OPEN_PATHS:
+        if path is not None and path.needs is Access.OPEN:
             return
         if scope.get("state", {}).get(OVERLOADED):
             raise Overloaded("all connections are busy (KEEL_SERVING_CONNECTIONS); retry soon")
-        if self.keys is None:
-            return
-        scopes = self.keys.scopes_of(keys_in(headers))
-        if scopes is None:
+        scopes = None if self.keys is None else self.keys.scopes_of(keys_in(headers))
+        if self.keys is not None and scopes is None:
             raise Unauthorized(
                 "this path needs a known API key: send it as 'Authorization: Bearer …' or 'X-API-Key: …'"
             )
-        needed = SCOPES.get(endpoint)
-        if needed is not None and needed not in scopes:
+        if path is None:
+            raise NotFound(f"there is no path {shown(scope['path'])}; there are {', '.join(self.paths)}")
+        if scopes is not None and path.needs is not Access.ANY_KEY and path.needs not in scopes:
             given = ", ".join(sorted(scopes))
-            raise Forbidden(f"this path needs an API key with the scope {needed}, and yours has {given}")
+            raise Forbidden(f"this path needs an API key with the scope {path.needs}, and yours has {given}")
 
     def _require_own_host(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Raise Misdirected for another host's name: a page in a browser may have its own name point to this machine.
@@ -160,13 +158,12 @@ class RequestMiddleware:
                     "names of the local machine, such as localhost; add names to KEEL_SERVING_HOSTS"
                 )
 
-    def _target(self, path: str) -> tuple[str, str]:
-        """Return model and endpoint of a path, as in metrics; names that are not configured are not in them."""
-        first, _, rest = path.strip("/").partition("/")
-        model, endpoint = rest.partition("/")[::2] if first == "models" and rest else ("", first)
-        if not model and endpoint in ("invocations", "feedback"):
+    def _counted_model(self, target: Target) -> str:
+        """Return a request's model as in metrics; names that are not configured are not in them."""
+        model = target.model
+        if not model and target.endpoint in ("invocations", "feedback"):
             model = self.service.configured.only or ""
-        return (model if model in self.service.models else ""), (endpoint if endpoint in ENDPOINTS else "other")
+        return model if model in self.service.models else ""
 
 
 def error_response(error: Exception) -> Response:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import string
+from urllib.parse import quote
+
 import pytest
 
 from keel.serving.http.app import WITHHELD
 from keel.serving.service import Service
+from tests.support.serving.process import LOCAL
 from tests.support.serving.responses import error
 
 ANN, BOB = "a" * 32, "b" * 32
@@ -81,6 +85,22 @@ def test_key_gives_access_to_what_its_scopes_name(serve, tmp_path):
         assert error(client.get("/nothing", headers={"x-api-key": scope * 4}))[:2] == (404, "NotFound")
         reasons = client.get("/ready", headers={"x-api-key": scope * 4}).json()["missing"]
         assert (WITHHELD not in reasons.values()) == (scope == "read")
+
+
+def test_path_that_is_not_exactly_a_known_one_is_404_whatever_the_key(serve, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text(f"ann:{ANN} predict\nbob:{BOB}\n")
+    client = serve(keys_file=keys)
+    known = [(next(iter(route.methods - {"HEAD"})), route.path) for route in client.app.routes]
+    assert known
+    for method, path in known:
+        path = path.replace("{model}", "toy")
+        others = [path + quote(character) for character in f"{string.whitespace}/;%"] + [f"/{path}", f"{path}/x"]
+        for other in [each for each in others if each != "//"] + [path.upper()] * (path != "/"):
+            for key in (ANN, BOB):
+                answer = client.request(method, f"{LOCAL}{other}", headers={"x-api-key": key}, json=LABEL)
+                assert error(answer)[:2] == (404, "NotFound"), other
+    assert client.service.spool.stats.appended == 0
 
 
 def test_either_of_two_keys_gives_access(serve, tmp_path):

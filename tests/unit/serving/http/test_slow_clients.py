@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 import uvicorn
 
+from keel.serving.http.app import PATHS
 from keel.serving.http.connection_limits import bounded
 from keel.serving.http.middleware import RequestMiddleware
 from keel.serving.metrics import Metrics
@@ -40,7 +41,7 @@ async def echo(scope, receive, send):
 def serving(seconds, keep_alive, unread_seconds=1):
     """Run a server with these limits; yields its address, its metrics and its connections."""
     service = SimpleNamespace(models={"toy": None}, configured=SimpleNamespace(only="toy"), metrics=Metrics())
-    app = RequestMiddleware(echo, service=service, keys=None, max_body=2**20, seconds=seconds)
+    app = RequestMiddleware(echo, service=service, paths=PATHS, keys=None, max_body=2**20, seconds=seconds)
     protocol = bounded(seconds=seconds, connections=MOST)
     listener = listen(Settings(port=0), unread_seconds=unread_seconds)
     server = uvicorn.Server(
