@@ -82,7 +82,8 @@ class _Part:
         column = self.columns[name]
         texts, wrong = identities(column)
         if wrong is not None:
-            self.fail(name, wrong, _reason(_value(column[wrong])))
+            row = int(wrong.argmax())
+            self.fail(name, row, _reason(_value(column[row])))
         self.reject(name, pc.is_null(texts), lambda _: _reason(""))
         return texts
 

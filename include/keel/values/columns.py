@@ -312,20 +312,20 @@ def _contains(texts: Any, parts: Sequence[bytes]) -> bool:
     return any(part in characters for part in parts)
 
 
-def identities(column: Any) -> tuple[Any, int | None]:
-    """Return ids or entities as texts, null for null, and the first row that is no identity (None: all are)."""
+def identities(column: Any) -> tuple[Any, NDArray[np.bool_] | None]:
+    """Return ids or entities as texts, null for null, and a mask of the values that are no identity (None: all are)."""
     column = decoded(column)
-    if pa.types.is_integer(column.type):
-        return column.cast(pa.string()), None
-    if is_plain_text(column) and not _needs_reading(column):
+    if pa.types.is_integer(column.type) or (is_plain_text(column) and not _needs_reading(column)):
         return column.cast(pa.string()), None
     found: list[str | None] = []
+    wrong = np.zeros(len(column), dtype=np.bool_)
     for row, value in enumerate(column.to_pylist()):
         try:
             found.append(None if value is None or value != value else identity_of(value))
         except ValueError:
-            return None, row
-    return pa.array(found, pa.string()), None
+            found.append(None)
+            wrong[row] = True
+    return pa.array(found, pa.string()), wrong if wrong.any() else None
 
 
 def _needs_reading(texts: Any) -> bool:

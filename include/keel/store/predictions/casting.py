@@ -48,12 +48,13 @@ def to_identities(column: pa.Array, name: str) -> pa.Array:
     texts, wrong = identities(column)
     if wrong is None:
         return texts
-    value = column[wrong].as_py()
+    row = int(wrong.argmax())
+    value = column[row].as_py()
     try:
         reason = f"holds {identity_of(value)!r}"
     except ValueError as error:
         reason = str(error)
-    raise SchemaError(f"column {name!r}, row {wrong}: {reason}")
+    raise SchemaError(f"column {name!r}, row {row}: {reason}")
 
 
 def to_times(table: pa.Table, name: str) -> pa.Array:
@@ -113,9 +114,9 @@ def to_numeric(column: pa.Array) -> Cast:
 
 
 def to_entities(column: pa.Array) -> Cast:
-    """Return entities by the texts that `keel.values` gives them; as categories if one of them is no entity."""
+    """Return entities by the texts that `keel.values` gives them; what is no entity is invalid."""
     texts, wrong = identities(column)
-    return Cast(texts, {}) if wrong is None else to_text(column)
+    return Cast(texts, raw_texts(column, wrong))
 
 
 def to_text(column: pa.Array) -> Cast:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
+import sqlalchemy as sa
 
 from keel.errors import SchemaError
 from keel.store.predictions.experiment_rows import ALWAYS, OUTPUTS
@@ -65,6 +67,28 @@ def test_experiment_columns_are_read_back(log: PredictionLog) -> None:
     ]  # fmt: skip
     assert assigned.num_rows == 0, "nobody has an arm in shadow mode"
     assert log.experiment_rows("e", *EVER, ("score",))[0].column_names == [*ALWAYS, "score"]
+
+
+@pytest.mark.parametrize(
+    ("entities", "kept", "invalid"),
+    [
+        (["True", "", "1e+16", "17.0", None], ["True", None, None, "17", None], {1: "", 2: "1e+16"}),
+        ([17.0, 0.5, 2.0**54, 4.0, math.nan], ["17", None, None, "4", None], {1: "0.5", 2: "1.8014398509481984e+16"}),
+        ([True, False, None, None, None], [None] * 5, {0: "True", 1: "False"}),
+    ],
+    ids=["texts", "floats", "truths"],
+)
+def test_append_value_that_is_no_entity_is_kept_beside_its_row_alone(
+    store: Store, log: PredictionLog, entities: list[Any], kept: list[Any], invalid: dict[int, str]
+) -> None:
+    result = log.append(in_experiment(range(5), [None] * 5, entity=pa.array(entities)))
+    assert (result.stored, result.invalid) == (5, {"entity": len(invalid)})
+    with store.connect() as connection:
+        columns = (log.table.c.entity, log.table.c.invalid)
+        rows = connection.execute(sa.select(*columns).order_by(log.table.c.id)).all()
+    assert [row.entity for row in rows] == kept
+    assert {i: json.loads(row.invalid)["entity"] for i, row in enumerate(rows) if row.invalid} == invalid
+    assert sum(part.num_rows for part in log.read(*EVER)) == log.experiment_rows("e", *EVER, ())[0].num_rows == 5
 
 
 def test_append_shadow_version_that_is_no_number_raises(log: PredictionLog) -> None:
