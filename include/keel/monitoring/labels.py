@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -58,6 +58,9 @@ BREAK_SPREAD, WARN_SPREAD = math.log(1.5), math.log(1.25)
 """Material change of the logarithm of the standard deviation: a PSI of .34 and .1 for normal labels."""
 MIN_SHIFT_LABELS = 100
 """Labels that a shift needs."""
+MAX_EXCLUDED = 0.25
+"""Largest share of a block's hours that may be excluded. A block with fewer hours left lacks too much of the daily
+cycle, and is not tested for a shift: with a third of its hours left out, days of flights raise false alarms."""
 LONGEST_SHIFT = 7
 """Days of the longest interval that is tested for a shift."""
 RUN_FACTOR = 2
@@ -114,12 +117,19 @@ class LabelStretch:
     min_coverage: float
     """Smallest share of predictions with a label; 0: not checked."""
     excluded: Times = field(default_factory=lambda: np.array([], "datetime64[h]"))
-    """Hours that are left out. Their days do not hold a whole daily cycle, and are not tested for a shift."""
+    """Hours that are left out."""
 
     def findings(self) -> tuple[LabelFinding, ...]:
-        """Return the faults, those that break a stretch first."""
-        single = list(self._single_values())
-        found = [*self._invalid(), *single, *self._coverage(), *self._shifts(single)]
+        """Return the faults, those that break a stretch first.
+
+        The hours of impossible labels are not tested for a run of one value, and neither for a shift. A feed that is
+        nearly dead has long runs of one value: the rest of its days is tested for a shift without them.
+        """
+        invalid = list(self._invalid())
+        possible = self._without(invalid)
+        single = list(possible._single_values())
+        shifts = possible._without(single)._shifts(warn=not single)
+        found = [*invalid, *single, *self._coverage(), *shifts]
         order = [LabelStatus.BROKEN, LabelStatus.WARN]
         return tuple(sorted(found, key=lambda each: (order.index(each.status), each.start)))
 
@@ -142,6 +152,16 @@ class LabelStretch:
             return math.nan
         variance = float(self.hours.squares.sum()) / n - (float(self.hours.total.sum()) / n) ** 2
         return math.sqrt(max(variance, 0.0))
+
+    def _without(self, found: list[LabelFinding]) -> LabelStretch:
+        """Return the stretch without the hours of some faults."""
+        if not found:
+            return self
+        inside = np.zeros(len(self.hours), dtype=bool)
+        for each in found:
+            start, end = (np.datetime64(_naive(time), "h") for time in (each.start, each.end))
+            inside |= (self.hours.hour >= start) & (self.hours.hour < end)
+        return replace(self, hours=self.hours.take(~inside))
 
     def _invalid(self) -> Iterator[LabelFinding]:
         if not self.binary:
@@ -210,27 +230,27 @@ class LabelStretch:
     def _count(self) -> int:
         return max(1, (self.window.end - self.window.start) // DAY)
 
-    def _shifts(self, single: list[LabelFinding]) -> Iterator[LabelFinding]:
+    def _shifts(self, *, warn: bool) -> Iterator[LabelFinding]:
         """Yield intervals of whole days that are outside the variation of the reference's days, the clearest first.
 
-        single: runs of one value, which are found already. Their days are left out.
+        warn: whether to test the whole window, for a smaller shift, if no interval is found.
         """
         if self.baseline is None:
             return
         blocks, number = self._blocks()
         h = self.hours
         n, total, squares = (sums_of(number, each, len(blocks)) for each in (h.labelled, h.total, h.squares))
-        whole = (n > 0) & ~np.isin(np.arange(len(blocks)), self._block_of(self.excluded))
-        for i, (start, end) in enumerate(blocks):
-            whole[i] &= not any(run.start < end and start < run.end for run in single)
-        n, total, squares = n * whole, total * whole, squares * whole
-        tests, open_, broke = _Tests(self.baseline, self.binary, n, total, squares), whole, bool(single)
+        lengths = np.array([(end - start) / HOUR for start, end in blocks])
+        excluded = np.bincount(self._block_of(self.excluded), minlength=len(blocks))
+        tested = (n > 0) & (excluded <= MAX_EXCLUDED * lengths)
+        n, total, squares = n * tested, total * tested, squares * tested
+        tests, open_, broke = _Tests(self.baseline, self.binary, n, total, squares), tested, False
         while found := tests.clearest(open_):
             (first, until), test = found
             broke = True
             open_[first:until] = False
             yield self._finding(test, LabelStatus.BROKEN, blocks[first][0], blocks[until - 1][1])
-        if not broke and n.sum() >= MIN_SHIFT_LABELS:
+        if warn and not broke and n.sum() >= MIN_SHIFT_LABELS:
             for test in tests.of(0, len(n)):
                 if test.p_value <= WARN_ALPHA and test.effect >= test.warns_from:
                     yield self._finding(test, LabelStatus.WARN, self.window.start, self.window.end)

@@ -101,6 +101,26 @@ def test_smaller_change_of_the_base_rate_warns():
     assert stretch(np.where(np.random.default_rng(2).random(labels.shape) < 0.42, 1.0, 0.0)).findings() == ()
 
 
+def in_quarantine(labels):
+    """Return which hours the faults of the labels quarantine."""
+    found = np.zeros(len(labels), dtype=bool)
+    for each in stretch(labels).findings():
+        if each.status is LabelStatus.BROKEN:
+            found[(each.start - START) // HOUR : (each.end - START) // HOUR] = True
+    return found
+
+
+@pytest.mark.parametrize(("per_hour", "rate"), [(10, 0.05), (10, 0.1), (60, 0.02), (60, 0.05)])
+def test_days_of_a_feed_that_is_nearly_dead_break_whole(per_hour, rate):
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        labels = draw(rng, 14, per_hour)
+        labels[7 * 24 :] = rng.random((7 * 24, per_hour)) < rate
+        found = in_quarantine(labels)
+        assert found[7 * 24 :].all()
+        assert not found[: 7 * 24 - 1].any()  # a run of one value takes the hour before it too
+
+
 @pytest.mark.parametrize(
     ("change", "kind"),
     [(lambda y: y + 8, "mean"), (lambda y: 100 + (y - 100) * 2, "spread")],
@@ -119,6 +139,20 @@ def test_labels_that_the_target_cannot_have_break_their_hour():
     [found] = stretch(labels).findings()
     assert (found.kind, found.status) == ("invalid", LabelStatus.BROKEN)
     assert (found.start, found.end) == (START + 10 * HOUR, START + 11 * HOUR)
+
+
+@pytest.mark.parametrize(("values", "between"), [((-1.0, 1.0), "between -1 and 1"), ((0.0, 2.0), "between 0 and 2")])
+def test_two_values_that_the_target_cannot_have_break_all_their_hours(values, between):
+    labels = np.random.default_rng(4).choice(values, (48, PER_HOUR), p=[0.6, 0.4])
+    [found] = stretch(labels).findings()
+    assert (found.kind, found.start, found.end) == ("invalid", START, START + 2 * DAY)
+    assert between in found.sentence
+
+
+def test_one_huge_label_breaks_its_hour_and_no_other_test_uses_it():
+    labels = draw(np.random.default_rng(4), 2)
+    labels[3, 0] = 2_000.0
+    assert [each.kind for each in stretch(labels).findings()] == ["invalid"]
 
 
 def test_coverage_that_falls_breaks_a_day_once_a_nightly_batch_would_have_come():
@@ -185,6 +219,16 @@ def test_days_without_their_whole_cycle_are_not_tested_for_a_shift():
     excluded = full.hours.hour[12:]
     assert replace(full, hours=night, excluded=excluded).findings() == ()
     assert replace(full, hours=night).findings()[0].kind == "base_rate"
+
+
+def test_base_rate_is_tested_in_the_rest_of_days_with_some_excluded_hours():
+    labels = draw(np.random.default_rng(8), DAYS)
+    after(labels)[:] = np.random.default_rng(9).random(after(labels).shape) < 0.22
+    full = stretch(labels)
+    out = np.arange(DAYS * 24) % 24 == 12
+    rest = replace(full, hours=full.hours.take(~out), excluded=full.hours.hour[out])
+    [found] = [each for each in rest.findings() if each.kind == "base_rate"]
+    assert (found.status, found.start, found.end) == (LabelStatus.BROKEN, ONSET, START + DAYS * DAY)
 
 
 def test_findings_are_plain_values():
