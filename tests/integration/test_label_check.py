@@ -114,6 +114,15 @@ def test_released_labels_are_used_and_not_quarantined_again(ws):
     assert reports["check_performance"].status == "degraded"
 
 
+def test_release_of_data_says_nothing_about_its_labels(ws):
+    live(ws, broken_from(BREAK, toy_rows(NOW, days=7)), days=7)
+    span = (NOW, NOW + 7 * DAY)
+    ws.store.quarantine("toy", *span, "a broken column", NOW)
+    release(ws.store, "toy", *span, actor="ada", now=NOW)
+    decision, _ = check(ws, NOW + 7 * DAY)
+    assert (decision.action, decision.about) == ("quarantine", ("labels",))
+
+
 def test_training_asked_for_by_hand_leaves_broken_labels_out(ws):
     live(ws, broken_from(BREAK, toy_rows(NOW, days=17)), days=17)  # and no check ran in that time
     window = loop.resolve_window(CONFIG, end=NOW + 17 * DAY, now=NOW)
@@ -177,6 +186,11 @@ def test_baseline_of_a_version_without_one_is_measured_on_its_rows(ws, monkeypat
     monkeypatch.setattr(Registry, "reference", lambda self, model, version: older)
     assert label_baseline(ws, CONFIG, 1) == registered
     assert registered.n == reference["training"]["rows"] + reference["holdout"]["rows"]
+    with ws.store.begin() as connection:  # a release that did not know the target stored such labels
+        connection.exec_driver_sql("UPDATE labels SET label = 2 WHERE label = 1 AND id GLOB '*1'")
+    left = label_baseline(ws, CONFIG, 1)
+    assert left.n < registered.n
+    assert np.isfinite(left.log_odds)  # all that is left is 0 and 1
 
 
 def test_report_has_the_measures_of_the_labels(ws):

@@ -22,6 +22,7 @@ from keel.monitoring.storage import read_report
 from keel.monitoring.window_counts import HourStatus, hour_status
 from keel.stats.json_numbers import finite_or_none
 from keel.stats.label_profile import MIN_LABELS, LabelBaseline
+from keel.store.predictions.target_values import are_possible
 from keel.store.quarantines import DATA, LABELS
 from keel.window import HOUR, Window, ceil_hour, floor_hour, now_utc, outside, parse_time
 
@@ -36,7 +37,8 @@ KEEL = "keel"
 def label_baseline(ws: Workspace, config: ModelConfig, version: int) -> LabelBaseline | None:
     """Return the labels that a version was trained and measured on, which are registered with it.
 
-    A version of an earlier release has none registered; they are measured on the rows that are still in the store.
+    A version of an earlier release has none registered; they are measured on the rows that are still in the store. That
+    release also stored labels that a binary target cannot have, which are left out.
     """
     reference = ws.registry.reference(config.model, version)
     if stored := reference.get("labels"):
@@ -45,6 +47,7 @@ def label_baseline(ws: Workspace, config: ModelConfig, version: int) -> LabelBas
     assert start is not None
     assert end is not None
     rows = ws.predictions(config).labelled(start, end, features=False)
+    rows = rows.filter(are_possible(rows["label"], config.target.kind))
     return LabelBaseline.measure(
         rows["time"].to_numpy().astype("datetime64[us]"), rows["label"].to_numpy(zero_copy_only=False)
     )
@@ -64,7 +67,8 @@ def read_labels(
     history: whether rows without a version belong to it.
 
     Labels whose quarantine is active are tested again, so that a fault that lasts stays one. Data that a window with an
-    end earlier than ``decided_before`` quarantined is not, and neither is what a person released.
+    end earlier than ``decided_before`` quarantined is not, and neither are labels that a person released. To release
+    data says nothing about its labels.
     """
     baseline = label_baseline(ws, config, version)
     hours = ws.predictions(config).label_hours(
@@ -78,8 +82,12 @@ def read_labels(
     skipped = [
         row
         for row in stored
-        if row["released"]
-        or (row["about"] == DATA and (decided_before is None or row["decided_until"] < decided_before))
+        if (row["about"] == LABELS and row["released"])
+        or (
+            row["about"] == DATA
+            and not row["released"]
+            and (decided_before is None or row["decided_until"] < decided_before)
+        )
     ]
     stamps = [window.start + i * HOUR for i in range((window.end - window.start) // HOUR)]
     excluded = [at.replace(tzinfo=None) for at in stamps if hour_status(at, skipped) is not HourStatus.NORMAL]
