@@ -252,10 +252,12 @@ def detect_degradation(
     if n < config.min_rows:
         return replace(counted, status=PerformanceStatus.DEGRADED) if harmed else counted
     tested = _test(counted, config)
-    if tested.status is PerformanceStatus.UNDEFINED or reference_loss is None:
+    if tested.status is PerformanceStatus.UNDEFINED:
         return tested
     if harmed:
         tested = replace(tested, status=PerformanceStatus.DEGRADED)
+    if reference_loss is None:
+        return tested
     loss_change = float(row_loss(config.metric, labelled).mean()) - reference_loss
     return replace(tested, loss_change=loss_change, explained=explained)
 

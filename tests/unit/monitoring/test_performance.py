@@ -147,6 +147,10 @@ def test_weeks_that_each_show_nothing_add_up():
     assert (report.status, report.n) == ("degraded", 60)
     assert report.to_dict()["long_run"]["lower_bound"] == whole.lower_bound > 0
     json.dumps(report.to_dict(), allow_nan=False)
+    held = {"brier": estimate("brier", holdout)}  # of a version trained for another metric, whose loss is not this one
+    sound = rows(5_000, seed=11)
+    assert detect_degradation(sound, held, None, limit).status == "ok"
+    assert detect_degradation(sound, held, None, limit, long_run=whole).status == "degraded"
 
 
 def test_all_labels_show_no_harm_below_the_limit_or_on_few_days():
