@@ -7,7 +7,7 @@ cause of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -108,8 +108,9 @@ def _quarantine(quality: StoredQualityReport) -> Decision:
 
 
 def _quarantine_labels(labels: StoredLabelsReport) -> Decision:
+    broken = [finding.sentence for finding in labels.findings if finding.status == "broken"]
     sentence = (
-        f"Labels fail their check: {_label_findings(labels, 'broken')}. Nothing was concluded from them. Quarantining "
+        f"Labels fail their check: {_first(broken)}. Nothing was concluded from them. Quarantining "
         "them: no training, comparison, probation or experiment rests on them until a person releases them."
     )
     return Decision(Action.QUARANTINE, sentence, (LABELS,))
@@ -123,9 +124,12 @@ def _with_labels(decision: Decision, labels: StoredLabelsReport, performance: St
             f"Labels of {labels.quarantined.hours} h are quarantined ({labels.quarantined.rows:,} labels) until a "
             "person releases them"
         )
-    late_alone = performance.labels_missing and all(finding.kind == "late" for finding in labels.findings)
-    if labels.status == "warn" and not late_alone:  # missing labels are told already
-        reasons.append(f"The labels have changed: {_label_findings(labels, 'warn')}")
+    warned = [finding for finding in labels.findings if labels.status == "warn"]
+    if changed := [finding.sentence for finding in warned if finding.kind != "late"]:
+        reasons.append(f"The labels have changed: {_first(changed)}")
+    late = [finding.sentence for finding in warned if finding.kind == "late"]
+    if late and not performance.labels_missing:  # missing labels are told already
+        reasons.append(capitalised(_first(late)))
     if not reasons:
         return decision
     action, why = decision.action, decision.sentence
@@ -137,8 +141,8 @@ def _with_labels(decision: Decision, labels: StoredLabelsReport, performance: St
     return Decision(action, f"{why} {'. '.join(reasons)}.", (*decision.about, LABELS))
 
 
-def _label_findings(labels: StoredLabelsReport, status: str) -> str:
-    sentences = [finding.sentence for finding in labels.findings if finding.status == status]
+def _first(sentences: Sequence[str]) -> str:
+    """Return the first sentences, and the number of the others."""
     more = len(sentences) - TOP_FEATURES
     return "; ".join(sentences[:TOP_FEATURES]) + (f"; and {more} more" if more > 0 else "")
 

@@ -1,5 +1,6 @@
 """Every combination of statuses leads to one action, with a sentence that says why."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
 
@@ -368,6 +369,17 @@ def test_quarantined_and_changed_labels_are_told_and_retrain_nothing_without_oth
     assert ("labels" in decision.about) == (found.status not in ("ok", "insufficient") or found.quarantined.hours > 0)
     if action is Action.RAISE_ALERT:
         assert "Retraining." not in decision.sentence
+
+
+def test_only_labels_of_another_distribution_are_said_to_have_changed():
+    late = decide_action(quality(), drift(), performance(), policy(), labels("warn", "late"))
+    assert (late.action, late.about) == (Action.RAISE_ALERT, ("labels",))
+    assert late.sentence.endswith(" Odd.")
+    changed = decide_action(quality(), drift(), performance(), policy(), labels("warn", "base_rate"))
+    assert changed.sentence.endswith(" The labels have changed: odd.")
+    findings = labels("warn", "late").findings + labels("warn", "base_rate").findings
+    both = decide_action(quality(), drift(), performance(), policy(), replace(labels("warn"), findings=findings))
+    assert both.sentence.endswith(" The labels have changed: odd. Odd.")
 
 
 def test_late_labels_are_told_once_where_labels_are_missing():
