@@ -95,6 +95,8 @@ def name_of_number(value: Any) -> str | None:
     >>> name_of_number(Decimal("1.00")), name_of_number(-0.0), name_of_number(np.float32(3.1))
     ('1', '0', '3.1')
     """
+    if isinstance(value, int):
+        return str(int(value))  # it may be larger than any float
     number = float(value)
     if number != number:
         return None

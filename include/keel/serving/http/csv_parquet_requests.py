@@ -80,8 +80,11 @@ def _count_whole_rows(columns: int, rows: Iterable[list[str]]) -> int:
     return size
 
 
-def read_parquet(body: bytes, inputs: Inputs) -> tuple[Columns, int]:
-    """Return the columns of a Parquet file and the number of rows; raises BadRequest (400) for any other bytes."""
+def read_parquet(body: bytes, inputs: Inputs) -> tuple[Columns, Columns, int]:
+    """Return the columns of a Parquet file, the entity column as it was sent, and the number of rows.
+
+    An entity may also be a category, whose name is another one. Raises BadRequest (400) for any other bytes.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -99,7 +102,9 @@ def read_parquet(body: bytes, inputs: Inputs) -> tuple[Columns, int]:
         read = list(used.values())
         table = pq.ParquetFile(io.BytesIO(body), metadata=file.metadata, read_dictionary=read).read(columns=read)
         _require_unpacked_size(sum(map(_text_bytes, table.columns)))
-        return {name: _values(table[given], inputs.features.get(name)) for name, given in used.items()}, size
+        columns = {name: _values(table[given], inputs.features.get(name)) for name, given in used.items()}
+        sent = {name: _values(table[given], None) for name, given in used.items() if name == inputs.entity_column}
+        return columns, sent, size
     except (pa.ArrowException, OSError) as error:
         raise BadRequest(f"the Parquet file cannot be read: {error}", status=400) from None
 

@@ -55,12 +55,15 @@ def parse(body: bytes, content_type: str | None, inputs: Inputs, *, clock: Clock
         payload = _decoded(body)
         form = _form(payload)
         columns, size = _READ[form](payload[form], inputs)
-        keel = payload.get(KEEL)
+        identities, keel = columns, payload.get(KEEL)
+    elif kind == CSV:
+        columns, size = read_csv(body, inputs)
+        identities = columns
     else:
-        columns, size = (read_csv if kind == CSV else read_parquet)(body, inputs)
+        columns, identities, size = read_parquet(body, inputs)
     require_size(size, inputs)
     features = checked_features(columns, size, inputs)
-    ids, times, entities = identify(keel, columns, size, inputs, clock)
+    ids, times, entities = identify(keel, identities, size, inputs, clock)
     return Rows(ids, times, entities, features)
 
 

@@ -152,6 +152,17 @@ def test_parse_of_csv_gives_the_values_of_mlflow(schema, rows):
     assert found["colour"] == [category_in(row["colour"]) if row["colour"] else None for row in rows]
 
 
+def test_parse_reads_a_category_that_is_a_whole_number_larger_than_any_float():
+    rows = read({"dataframe_records": [GOOD, {**GOOD, "colour": -(10**400)}]})
+    assert columns(rows.features)["colour"] == ["red", "-1" + "0" * 400]
+
+
+@pytest.mark.parametrize("form", ["dataframe_split", "inputs"])
+def test_parse_of_a_number_larger_than_any_float_is_422_and_names_the_row(form):
+    status, message = rejected(FORMS[form]([GOOD, {**GOOD, "x": 10**400}]))
+    assert (status, "column 'x', row 1: 1000" in message) == (422, True)
+
+
 def test_parse_reads_parquet():
     table = pa.table({"z": [1, 2], "other": [[1], [2]], "colour": ["red", None], "x": [0.5, None]})
     buffer = io.BytesIO()
@@ -405,6 +416,35 @@ def test_parse_reads_entities_from_the_entity_column(entity):
     csv = pd.DataFrame(rows).to_csv(index=False).encode()  # pandas writes the column as floats
     assert read(csv, "text/csv", inputs=inputs).ids[0] == expected
     assert "who" not in columns(found.features)
+
+
+@pytest.mark.parametrize(
+    ("sent", "entity"),
+    [
+        (["True", None], "True"),
+        (["17.0", None], "17"),
+        ([17.0, None], "17"),
+        ([17, 18], "17"),
+        ([0.5, None], None),
+        ([True, None], None),
+    ],
+)
+def test_parse_reads_an_entity_that_is_a_category_alike_from_every_form(sent, entity):
+    inputs = Inputs("toy", KINDS, frozenset(KINDS), entity_column="colour")
+    frame = {"x": [1.5, 1.5], "z": [1.5, 1.5], "colour": sent}
+    file = io.BytesIO()
+    pq.write_table(pa.table(frame), file)
+    requests = [({"inputs": frame}, JSON), (file.getvalue(), "application/vnd.apache.parquet")]
+    if isinstance(sent[0], str):
+        requests.append((pd.DataFrame(frame).to_csv(index=False).encode(), "text/csv"))
+    for payload, kind in requests:
+        if entity is None:
+            status, message = rejected(payload, kind, inputs)
+            assert (status, "column 'colour', row 0" in message) == (422, True), kind
+        else:
+            rows = read(payload, kind, inputs)
+            assert rows.entities[0] == entity, kind
+            assert columns(rows.features)["colour"][0] == ("true" if entity == "True" else entity), kind
 
 
 def test_parse_of_csv_reads_entities_as_text():
