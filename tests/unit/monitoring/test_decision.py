@@ -1,6 +1,5 @@
 """Every combination of statuses leads to one action, with a sentence that says why."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
 
@@ -378,7 +377,8 @@ def test_only_labels_of_another_distribution_are_said_to_have_changed():
     changed = decide_action(quality(), drift(), performance(), policy(), labels("warn", "base_rate"))
     assert changed.sentence.endswith(" The labels have changed: odd.")
     findings = labels("warn", "late").findings + labels("warn", "base_rate").findings
-    both = decide_action(quality(), drift(), performance(), policy(), replace(labels("warn"), findings=findings))
+    mixed = labels("warn").model_copy(update={"findings": findings})
+    both = decide_action(quality(), drift(), performance(), policy(), mixed)
     assert both.sentence.endswith(" The labels have changed: odd. Odd.")
 
 
