@@ -18,7 +18,7 @@ def sources_of(modules: Iterable[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for module in modules:
         top = module.partition(".")[0]
-        roots, waiting = _roots_of(top), [module]
+        roots, waiting = roots_of(top), [module]
         while waiting:
             name = waiting.pop()
             file = None if name in found else _file_of(roots, name)
@@ -31,7 +31,7 @@ def sources_of(modules: Iterable[str]) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def _roots_of(top: str) -> list[Path]:
+def roots_of(top: str) -> list[Path]:
     """Return the folders that hold the top-level package or module."""
     try:
         spec = find_spec(top)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 import sys
 from dataclasses import replace
 from textwrap import dedent
@@ -12,6 +13,7 @@ import pytest
 
 import models
 from keel.registry.artifacts import clear_cache
+from keel.registry.pinned_code import copy_code, own_code
 from keel.registry.registry import Registry
 from keel.registry.scoring_model import to_model_input
 from tests.support.toy import toy_config, toy_rows
@@ -99,6 +101,55 @@ def test_version_answers_with_the_code_that_it_was_trained_with(registry, packag
         f"model/code/models/{name}.py"
         for name in ("__init__", "clipping/__init__", "clipping/pipeline", "clipping/limits", "clipping/late")
     }
+
+
+READS_FILES = """
+    import importlib.resources
+    import pkgutil
+    from pathlib import Path
+
+    HERE = Path(__file__).resolve()
+    LIMITS = [
+        Path(__file__).with_name("limit.txt").read_text(),
+        importlib.resources.files(__package__).joinpath("limit.txt").read_text(),
+        pkgutil.get_data(__package__, "limit.txt").decode(),
+    ]
+"""
+
+
+def test_module_that_reads_a_file_beside_it_is_loaded_with_the_deployed_file(package, tmp_path):
+    (package / "limits.py").write_text(dedent(READS_FILES))
+    (package / "limit.txt").write_text("2.0")
+    expected = vars(importlib.import_module("models.clipping.limits"))
+    copy_code(["models.clipping.pipeline.Clip"], tmp_path / "version" / "code")
+    forget()
+    with own_code(tmp_path / "version"):
+        pinned = importlib.import_module("models.clipping.limits")
+    for name in ("HERE", "LIMITS", "__file__"):
+        assert vars(pinned)[name] == expected[name]
+    assert pinned.__spec__.origin == pinned.__file__ == str(package / "limits.py")
+
+
+def test_module_whose_project_is_not_there_has_a_file(package, tmp_path):
+    (package / "limits.py").write_text("LIMIT = 2.0 if __file__.endswith('.py') else 0.0\n")
+    code = tmp_path / "version" / "code"
+    copy_code(["models.clipping.pipeline.Clip"], code)
+    shutil.rmtree(package)
+    shutil.copytree(code / "models", code / "elsewhere")
+    forget()
+    for name in ("models.clipping.limits", "elsewhere.clipping.limits"):
+        with own_code(tmp_path / "version"):
+            pinned = importlib.import_module(name)
+        assert (pinned.LIMIT, pinned.__file__.endswith("limits.py")) == (2.0, True)
+
+
+def test_code_in_a_folder_without_init_is_loaded(package, tmp_path):
+    (package / "__init__.py").unlink()
+    forget()
+    copy_code(["models.clipping.pipeline.Clip"], tmp_path / "version" / "code")
+    forget()
+    with own_code(tmp_path / "version"):
+        assert importlib.import_module("models.clipping.pipeline").limits.LIMIT == 2.0
 
 
 def test_version_without_types_of_the_project_stores_no_code(registry):
