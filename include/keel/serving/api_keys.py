@@ -21,7 +21,7 @@ MIN_LENGTH = 16
 SETTLED_SECONDS = 1.0
 """After which a changed file counts as written to its end. Until then its keys are added to those known before."""
 ALL = "*"
-_NAME = re.compile(r"[\w.-]+")
+_LINE = re.compile(r"(?P<name>[\w.-]+)(?:\s*:\s*|\s+)(?P<key>\S+)(?:\s+(?P<scopes>.*))?")
 _FORMAT = "write one 'name:key' per line, and after a space the key's scopes; # starts a comment"
 
 
@@ -139,7 +139,8 @@ class ApiKeys:
 def read_keys(path: Path, *, whole: bool = True) -> dict[str, ApiKey]:
     """Return the keys in a file, by name.
 
-    whole: also read a last line without an end. Raises ConfigError, naming path and line but no key.
+    whole: also read a last line without an end. A key that no client can send in a header is skipped and logged. Raises
+    ConfigError, naming path and line but no key.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -151,6 +152,9 @@ def read_keys(path: Path, *, whole: bool = True) -> dict[str, ApiKey]:
             continue
         try:
             key = _parse(line.strip())
+        except _Unsendable as error:
+            log.warning("%s, line %d is skipped: %s", path, number, error)
+            continue
         except ValueError as error:
             raise ConfigError(f"{path}, line {number}: {error}") from None
         if key.name in keys:
@@ -159,22 +163,25 @@ def read_keys(path: Path, *, whole: bool = True) -> dict[str, ApiKey]:
     return keys
 
 
+class _Unsendable(ValueError):
+    """The line is valid, but no client can send its key in a header. The message does not show the key."""
+
+
 def _parse(line: str) -> ApiKey:
     """Return the key of a line; `ValueError`, whose message does not show what may be a part of a key."""
-    name, colon, rest = line.partition(":")
-    if not colon:
-        name, rest = (*line.split(maxsplit=1), "")[:2]
-    key, scopes = (*rest.split(maxsplit=1), "", "")[:2]
-    if not key or not _NAME.fullmatch(name.strip()):
+    found = _LINE.fullmatch(line)
+    if found is None:
         raise ValueError(f"not a name of one word and a key; {_FORMAT}")
-    if not (key.isascii() and key.isprintable()):
-        raise ValueError("the key has other characters than ASCII, which clients cannot send in a header")
+    name, key = found["name"], found["key"]
     if len(key) < MIN_LENGTH:
         raise ValueError(
             # without the name: if key and name are swapped, the name is the key
             f"the key has fewer than {MIN_LENGTH} characters; {_FORMAT}; create a key with: openssl rand -hex 32"
         )
-    return ApiKey(name.strip(), _digest(key.encode()), _scopes(scopes))
+    if not (key.isascii() and key.isprintable()):
+        whose = f"the key of {name}" if len(name) < MIN_LENGTH else "the key"  # see above
+        raise _Unsendable(f"{whose} has other characters than ASCII, which clients cannot send in a header")
+    return ApiKey(name, _digest(key.encode()), _scopes(found["scopes"] or ""))
 
 
 def _scopes(text: str) -> frozenset[Scope]:

@@ -163,6 +163,9 @@ def test_api_keys_of_an_empty_file_give_no_access_once_it_has_settled(path, cloc
         (f"ann\t{ANN}  predict", {Scope.PREDICT}),
         (f"ann:{ANN} predict,label", {Scope.PREDICT, Scope.LABEL}),
         (f"ann:{ANN[:8]}:{ANN[:8]} read, label", {Scope.READ, Scope.LABEL}),
+        (f"ann {ANN[:8]}:{ANN[:8]}", EVERYTHING),
+        (f"ann\t:{ANN[:8]}:{ANN[:8]}:", EVERYTHING),
+        (f"ann {ANN[:8]}:{ANN[:8]}   predict", {Scope.PREDICT}),
     ],
 )
 def test_read_keys_reads_name_key_and_scopes(tmp_path, line, scopes):
@@ -178,9 +181,10 @@ def test_read_keys_reads_name_key_and_scopes(tmp_path, line, scopes):
         ("ann", 1, "not a name of one word and a key"),
         (f"ann:{ANN} {BOB}", 1, "unknown scope; valid: predict, label, read and *"),
         (f"ann:{ANN} predcit", 1, "unknown scope; did you mean 'predict'?"),
-        (f"web shop:{ANN}", 1, "not a name of one word and a key"),
+        (f"web-shop!:{ANN}", 1, "not a name of one word and a key"),
+        (f"ann:{ANN} :{BOB}", 1, "unknown scope"),
         (f"web shop {ANN}", 1, "fewer than 16 characters"),
-        (f"ann:{'ä' * 16}", 1, "other characters than ASCII"),
+        (f"ann:{'ä' * 15}", 1, "fewer than 16 characters"),
         ("\nann:short", 2, "fewer than 16 characters"),
         (f"{ANN}:ann", 1, "fewer than 16 characters"),
         (f"ann:{ANN}\nann:{BOB}", 2, "ann already has a key"),
@@ -195,6 +199,24 @@ def test_read_keys_with_an_invalid_line_names_the_line_but_no_key(tmp_path, text
     assert f"{path}, line {line}: " in message
     assert reason in message
     assert not any(key in message for key in (ANN, BOB, "short"))
+
+
+def test_read_keys_skips_a_key_that_clients_cannot_send_and_logs_its_line_but_no_key(tmp_path, caplog):
+    path = tmp_path / "keys"
+    unsendable = "ä" * 16
+    path.write_text(f"ann:{ANN}\nbob:{unsendable}\n{BOB}:{unsendable}\neve:{EVE}\n", encoding="utf-8")
+    assert list(read_keys(path)) == ["ann", "eve"]
+    one, other = caplog.messages
+    assert f"{path}, line 2 is skipped: the key of bob" in one
+    assert f"{path}, line 3 is skipped: the key has" in other
+    assert not any(key in caplog.text for key in (ANN, BOB, EVE, unsendable))
+
+
+def test_key_with_colons_after_a_space_is_valid_as_in_earlier_releases(tmp_path):
+    path = tmp_path / "keys"
+    key = f"{ANN[:8]}:with:colons"
+    path.write_text(f"ann {key}\n")
+    assert ApiKeys(path).scopes_of([key.encode()]) == EVERYTHING
 
 
 def test_api_keys_without_a_file_name_the_variable(tmp_path):
