@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from keel.errors import SpoolFull
 from keel.serving.prediction_log.spool.dead_letters import FOLDER
 from keel.serving.prediction_log.store_writer import BatchWriter, model_of
 from keel.store.database.tables import reports
@@ -64,31 +65,30 @@ class Delivery:
         isolate: see `BatchWriter`. Raises what it raises; then the batch stays in the spool.
         """
         writer = self._write(batch, isolate)
-        self._reject(spool, batch, writer.rejected)
-        if writer.refused:
-            self.refusal = next(iter(writer.refused.values()))
-            spool.defer(batch, sorted(writer.refused))
-            log.error(
-                "the store refuses %d records; they are tried again, %d times, and hold up no others: %s",
-                *(len(writer.refused), TRIES, self.refusal),
-            )
+        self._defer(spool, batch, writer)
+        self._reject(spool, batch, writer.rejected)  # after what may fail, as each try would reject them again
         spool.acknowledge(batch)
         return Shipment(len(batch.records), len(writer.rejected), len(writer.refused), writer.labels)
 
     def deliver_again(self, spool: Spool, deferred: Spool, batch: Batch) -> Shipment:
-        """Try a batch of deferred records once more. One that was tried `TRIES` times becomes a dead letter."""
+        """Try a batch of deferred records once more. One that was tried `TRIES` times becomes a dead letter.
+
+        A try is one that the store answered: an outage, or a lock that it does not give, may last as long as it will.
+        """
         writer = self._write(batch, isolate=True)
         hashes = [_hash(record) for record in batch.records]
         for index, reason in list(writer.refused.items()):
+            if index in writer.unavailable:
+                continue
             tries = self.tries.get(hashes[index], 0) + 1
             if tries < TRIES:
                 self.tries[hashes[index]] = tries
             else:
                 del writer.refused[index]
                 writer.rejected[index] = f"refused {tries} times, the last time with: {reason}"
-        self._reject(deferred, batch, writer.rejected)
         if writer.refused:
-            spool.defer(batch, sorted(writer.refused))
+            spool.defer(batch, sorted(writer.refused), again=True)
+        self._reject(deferred, batch, writer.rejected)
         deferred.acknowledge(batch)
         self.refusal = next(iter(writer.refused.values()), self.refusal if deferred.stats.records else None)
         for index, name in enumerate(hashes):
@@ -105,6 +105,24 @@ class Delivery:
         writer = BatchWriter(self.ws, self.configs, self.metrics, isolate=isolate)
         writer.write(batch.records)
         return writer
+
+    def _defer(self, spool: Spool, batch: Batch, writer: BatchWriter) -> None:
+        """Defer the refused records of a batch. If there is no space for them, they become dead letters."""
+        if not writer.refused:
+            return
+        try:
+            spool.defer(batch, sorted(writer.refused))
+        except SpoolFull as error:
+            log.error("there is no space to defer records: %s", error)
+            for index, reason in writer.refused.items():
+                writer.rejected[index] = f"refused, without space to try it again later: {reason}"
+            writer.refused.clear()
+            return
+        self.refusal = next(iter(writer.refused.values()))
+        log.error(
+            "the store refuses %d records; they are tried again, %d times, and hold up no others: %s",
+            *(len(writer.refused), TRIES, self.refusal),
+        )
 
     def _reject(self, spool: Spool, batch: Batch, rejected: Mapping[int, str]) -> None:
         for index, reason in sorted(rejected.items()):

@@ -39,6 +39,8 @@ class BatchWriter:
         Reasons by position in the batch, for records that any store would reject again because of their content.
     refused
         The same for records that this store refuses now, for another reason, while it accepts others.
+    unavailable
+        The refused ones for which the store did not answer, or a table is locked. That says nothing about the records.
     labels
         How many labels were written.
 
@@ -50,6 +52,7 @@ class BatchWriter:
         self._ws, self._configs, self._metrics, self._isolate = ws, configs, metrics, isolate
         self.rejected: dict[int, str] = {}
         self.refused: dict[int, str] = {}
+        self.unavailable: set[int] = set()
         self.labels = 0
         self._suspects: list[tuple[Exception, int, Callable[[], None]]] = []
         self._writes = 0
@@ -93,6 +96,7 @@ class BatchWriter:
                 raise
             # not one by one: a lock that is not given may have taken half a minute
             self.refused.update({index: str(error) for index, _ in group})
+            self.unavailable.update(index for index, _ in group)
             return
         except Exception as error:
             if len(group) == 1:
@@ -120,6 +124,7 @@ class BatchWriter:
                 if not self._isolate:
                     raise
                 self.refused[index] = str(again)
+                self.unavailable.add(index)
             except Exception as again:
                 self.refused[index] = reason_of(again)
 

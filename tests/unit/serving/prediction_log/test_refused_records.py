@@ -7,10 +7,10 @@ import contextlib
 import pytest
 import sqlalchemy as sa
 
-from keel.errors import StoreUnavailable
+from keel.errors import SpoolFailed, StoreUnavailable
 from keel.serving.prediction_log import delivery
-from keel.serving.prediction_log.delivery import TRIES, require_writable
-from keel.serving.prediction_log.records import LabelBlock
+from keel.serving.prediction_log.delivery import TRIES, Delivery, require_writable
+from keel.serving.prediction_log.records import LabelBlock, encode
 from keel.serving.prediction_log.shipper import PATIENCE
 from keel.serving.prediction_log.spool import Durability, Spool
 from keel.serving.prediction_log.store_writer import LONGEST_REASON, reason_of
@@ -56,11 +56,10 @@ def test_refused_records_of_an_ended_process_hold_up_nothing(ws, left, spool, sh
     assert (spool.stats.records, spool.stats.dead_letters, shipper.refusal) == (0, 0, None)
 
 
-@pytest.mark.parametrize("reason", REASONS)
 def test_record_that_is_refused_for_good_becomes_a_dead_letter_after_the_stated_tries(
-    ws, left, spool, shipper_of, reason, tmp_path
+    ws, left, spool, shipper_of, tmp_path
 ):
-    shipper = shipper_of(retry_seconds=0.0)
+    shipper, reason = shipper_of(retry_seconds=0.0), REASONS[0]
     with refusing(ws, reason):
         put(spool, block("a"))
         shipper.start()
@@ -85,6 +84,64 @@ def test_refused_record_among_others_waits_aside_and_is_stored_later(ws, spool, 
         assert spool.stats.deferred == 1
     shipper.retry()
     assert (stored_ids(ws), spool.stats.records) == (["a", "b", "odd"], 0)
+
+
+def next_of(spool):
+    return spool.next_batch(99, 2**20)
+
+
+@pytest.fixture
+def delivering(ws, metrics, tmp_path):
+    return Delivery(ws, {"toy": CONFIG}, metrics, tmp_path / "spool")
+
+
+def test_record_whose_table_is_unavailable_is_tried_again_for_as_long_as_it_is(ws, spool, delivering):
+    with refusing(ws, REASONS[1]):
+        put(spool, block("odd-1"), block("odd-2"))
+        assert delivering.deliver(spool, next_of(spool), isolate=True).refused == 2
+        for _ in range(TRIES + 1):
+            assert delivering.deliver_again(spool, spool.deferred, next_of(spool.deferred)).refused == 2
+        assert REASONS[1] in delivering.refusal
+    delivering.deliver_again(spool, spool.deferred, next_of(spool.deferred))
+    assert (stored_ids(ws), delivering.refusal) == (["odd-1", "odd-2"], None)
+    assert (spool.stats.records, spool.stats.dead_letters) == (0, 0)
+
+
+def test_refused_record_without_space_to_wait_is_a_dead_letter_and_those_that_wait_are_tried_on(
+    ws, tmp_path, delivering
+):
+    folder, size = tmp_path / "small", len(encode(block("odd-1")))
+    with (
+        contextlib.closing(Spool.open(folder, durability=Durability.WRITE, max_bytes=2 * size - 1)) as spool,
+        refusing(ws, REASONS[0]),
+    ):
+        put(spool, block("odd-1"))
+        assert delivering.deliver(spool, next_of(spool), isolate=True).refused == 1
+        put(spool, b"no record", block("odd-2"))
+        shipment = delivering.deliver(spool, next_of(spool), isolate=True)
+        assert (shipment.rejected, shipment.refused) == (2, 0)
+        put(spool, block("a"))
+        delivering.deliver(spool, next_of(spool))
+        assert stored_ids(ws) == ["a"]
+        for _ in range(2):
+            assert delivering.deliver_again(spool, spool.deferred, next_of(spool.deferred)).refused == 1
+        assert (spool.stats.records, spool.stats.deferred, len(spool.stats.damage)) == (1, 1, 2)
+    found = [path.read_bytes() for path in (folder / "dead-letters").iterdir()]
+    assert sum(b"without space to try it again later" in each and b"odd-2" in each for each in found) == 1
+
+
+def test_batch_whose_refused_records_cannot_wait_aside_adds_no_dead_letter_before_it_is_tried_again(
+    ws, spool, delivering
+):
+    with refusing(ws, REASONS[0]):
+        put(spool, block("odd-1"))
+        delivering.deliver(spool, next_of(spool), isolate=True)
+        spool.deferred.close()
+        put(spool, b"no record", block("odd-2"))
+        for _ in range(2):
+            with pytest.raises(SpoolFailed):
+                delivering.deliver(spool, next_of(spool), isolate=True)
+        assert (len(next_of(spool).records), spool.stats.dead_letters) == (2, 0)
 
 
 def test_time_without_a_store_is_no_try(ws, spool, shipper_of, locked):

@@ -122,14 +122,14 @@ class Spool:
         spool.adopt()
         return spool
 
-    def append(self, records: Sequence[bytes], *, inline: bool = False) -> Future[None]:
+    def append(self, records: Sequence[bytes], *, inline: bool = False, limited: bool = True) -> Future[None]:
         """Append records, all or none; return a future that is done once they are as durable as configured.
 
         The call does not wait, and the future cannot be cancelled. With ``inline`` the call may wait: this thread
         writes by itself if no other is writing, which is faster for a thread without other work. The future fails with
         SpoolFull (at once at ``max_bytes``, later if the disk is full) or SpoolFailed (the disk does not write, or the
         spool is closed). Failed records are not delivered, unless the process ends before the next write succeeds.
-        Raises ValueError for an empty record.
+        limited: whether ``max_bytes`` counts. Raises ValueError for an empty record.
         """
         records = tuple(records)
         if not all(isinstance(record, bytes) and 0 < len(record) <= LONGEST for record in records):
@@ -138,11 +138,11 @@ class Spool:
         done.set_running_or_notify_cancel()
         size = size_of(records)
         # in a fork, a thread that does not exist there may hold the lock
-        refusal = self._refusal(size) if self._ended else None
+        refusal = self._refusal(size, limited) if self._ended else None
         claimed = False
         if refusal is None:
             with self._appending:
-                refusal = self._refusal(size)
+                refusal = self._refusal(size, limited)
                 if refusal is None:
                     claimed = inline and self._flusher.try_claim(size)
                     if not claimed:
@@ -192,11 +192,12 @@ class Spool:
         with self._reader():
             batch.position.chain.reject(batch.position, index, batch.records[index], reason)
 
-    def defer(self, batch: Batch, indexes: Sequence[int]) -> None:
+    def defer(self, batch: Batch, indexes: Sequence[int], *, again: bool = False) -> None:
         """Copy records of a batch to a folder of their own, where they hold up no others. Acknowledge the batch then.
 
-        If the process ends in between, they are delivered twice. The folder may hold ``max_bytes`` of its own. Raises
-        SpoolFull or SpoolFailed; then nothing is copied.
+        If the process ends in between, they are delivered twice. The folder may hold ``max_bytes`` of its own.
+        again: whether the batch is of that folder, so that the copies are in the place of the records once it is
+        acknowledged; then the folder cannot be too full. Raises SpoolFull or SpoolFailed; then nothing is copied.
         """
         if self._deferred is None:
             try:
@@ -204,7 +205,7 @@ class Spool:
             except OSError as error:
                 raise SpoolFailed(f"cannot open another spool in {self._root}: {error}") from error
             _OPEN.add(self._deferred)
-        self._deferred.append([batch.records[index] for index in indexes]).result()
+        self._deferred.append([batch.records[index] for index in indexes], limited=not again).result()
 
     @property
     def deferred(self) -> Spool | None:
@@ -272,10 +273,10 @@ class Spool:
                 except OSError as error:
                     log.error("cannot clean up the spool in %s: %s", chain.folder, error)
 
-    def _refusal(self, size: int) -> KeelError | None:
+    def _refusal(self, size: int, limited: bool) -> KeelError | None:
         if self._ended:
             return SpoolFailed(f"the spool in {self._root} is closed: {self._ended}")
-        if self._used() + size > self._max_bytes:
+        if limited and self._used() + size > self._max_bytes:
             return SpoolFull(
                 f"the spool in {self._root} holds {self._used()} of the {self._max_bytes} bytes that it may: check "
                 "that the store accepts rows, or raise KEEL_SPOOL_MAX_BYTES"
