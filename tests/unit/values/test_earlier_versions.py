@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
+from keel.feedback import prediction_id
+from keel.feedback.parse_json import label_table
 from keel.grid.kernel import count_column
 from keel.grid.reference import ReferenceGrid
 from keel.registry.scoring_model import ScoringModel, trained_spellings
@@ -22,8 +25,12 @@ from keel.serving.http.json_requests import JSON, parse
 from keel.serving.models.input_schema import Inputs
 from keel.serving.models.loaded_version import ServedVersion
 from keel.serving.models.warmup_rows import typical_rows
+from keel.store.predictions.casting import UTC_MICROSECONDS
 from tests.support.serving.models import clock, load
 from tests.support.toy import toy_config
+
+if TYPE_CHECKING:
+    from keel.store import Store
 
 CONFIG = toy_config(features={"flag": "categorical", "code": "categorical"})
 ROWS = pa.table({"flag": ["True", "False"] * 20, "code": ["3.0", "3.0", "4.0", "x"] * 10})
@@ -81,3 +88,13 @@ def test_grid_of_an_earlier_version_counts_every_spelling_in_one_cell(grid: Refe
     assert counts.column("code").cells.tolist() == [2, 1, 1, 1]
     sliced = count_column(grid.column("flag"), pa.array(["True", "true", "x"], pa.string()).slice(1), 2)
     assert sliced.cells.tolist() == [1, 0, 1]
+
+
+def test_row_of_an_entity_as_it_was_written_is_labelled_by_its_id_alone(store: Store) -> None:
+    log = store.predictions("toy", dict(CONFIG.features))
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    written = prediction_id("toy", "17.0", now)  # as 0.1 derived it
+    log.append(pa.table({"id": [written], "time": pa.array([now], UTC_MICROSECONDS), "version": [1], "entity": ["17"]}))
+    for keys, unmatched in (({"entity": "17.0", "time": now.isoformat()}, 1), ({"id": written}, 0)):
+        result = log.add_labels(label_table([{**keys, "label": 1}], CONFIG, now=now))
+        assert (result.stored, result.unmatched) == (1, unmatched)
