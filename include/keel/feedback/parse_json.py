@@ -14,7 +14,7 @@ from keel.errors import BadRequest, suggestion
 from keel.feedback.identity import as_identity, prediction_ids
 from keel.store.database.times import to_micros
 from keel.store.predictions.casting import UTC_MICROSECONDS
-from keel.values.scalars import LONGEST_IDENTITY, label_of
+from keel.values.scalars import LONGEST_IDENTITY, label_of, shown
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
@@ -125,14 +125,14 @@ def as_time(value: object, key: str, now: datetime) -> int:
             time = None
     if not isinstance(time, datetime):
         raise BadRequest(
-            f"{key}: must be an ISO 8601 time with a zone, such as 2026-05-01T00:00:00Z (got {_shown(value)})"
+            f"{key}: must be an ISO 8601 time with a zone, such as 2026-05-01T00:00:00Z (got {shown(value)})"
         )
     if time.tzinfo is None or time.utcoffset() is None:
-        raise BadRequest(f"{key}: has no time zone (got {_shown(value)}); write Z for UTC, or an offset such as +02:00")
+        raise BadRequest(f"{key}: has no time zone (got {shown(value)}); write Z for UTC, or an offset such as +02:00")
     if time > now + TOLERANCE:
-        raise BadRequest(f"{key}: lies in the future (got {_shown(value)}; it is {now.astimezone(UTC).isoformat()})")
+        raise BadRequest(f"{key}: lies in the future (got {shown(value)}; it is {now.astimezone(UTC).isoformat()})")
     if (micros := to_micros(time)) < FIRST_TIME:
-        raise BadRequest(f"{key}: lies before the year 1 (got {_shown(value)})")
+        raise BadRequest(f"{key}: lies before the year 1 (got {shown(value)})")
     return micros
 
 
@@ -185,9 +185,3 @@ def _table(ids: list[str], labels: list[float], observed_at: list[int]) -> pa.Ta
         "observed_at": pa.array(observed_at, pa.int64()).cast(UTC_MICROSECONDS),
     }
     return pa.table(columns)
-
-
-def _shown(value: object) -> str:
-    """Return a value for a message, shortened."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

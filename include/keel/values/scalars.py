@@ -169,11 +169,11 @@ def label_of(value: object, *, binary: bool) -> float:
     if binary:
         if number is not None and number in (0, 1):
             return abs(number)  # not -0.0
-        raise ValueError(f"must be 0 or 1 (or true, false) for a binary target (got {_shown(value)})")
+        raise ValueError(f"must be 0 or 1 (or true, false) for a binary target (got {shown(value)})")
     if number is None or isinstance(value, bool | np.bool_) or (isinstance(value, str) and is_truth(value)):
-        raise ValueError(f"must be a number (got {_shown(value)})")
+        raise ValueError(f"must be a number (got {shown(value)})")
     if not isfinite(number):
-        raise ValueError(f"must be a finite number (got {_shown(value)})")
+        raise ValueError(f"must be a finite number (got {shown(value)})")
     return number + 0.0  # turns -0.0 into 0.0
 
 
@@ -182,9 +182,14 @@ def is_truth(text: str) -> bool:
     return text.strip().lower() in ("true", "false")
 
 
-def _shown(value: object) -> str:
-    """Return a value for a message, shortened."""
-    text = repr(value)
+def shown(value: object) -> str:
+    """Return a value as a message shows it: like JSON, at most 60 characters.
+
+    >>> shown("a"), shown(True), shown(None), shown([1])
+    ("'a'", 'true', 'null', 'a list')
+    """
+    plain = {dict: "an object", list: "a list", type(None): "null"}
+    text = plain.get(type(value)) or (str(value).lower() if isinstance(value, bool) else repr(value))
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -23,10 +23,10 @@ from keel.serving.http.json_bodies import decode_strictly
 from keel.serving.http.json_requests import JSON, media_type, parse
 from keel.serving.http.middleware import RETRY_AFTER, RequestMiddleware, json_error
 from keel.serving.http.paths import Access, Path
-from keel.serving.models.input_schema import shown
 from keel.serving.prediction_log.records import label_block
 from keel.serving.service import Service
 from keel.serving.worker_status import PUBLISH_SECONDS
+from keel.values.scalars import shown
 from keel.window import parse_time
 
 if TYPE_CHECKING:

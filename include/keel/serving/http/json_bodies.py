@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from keel.errors import BadRequest
-from keel.serving.models.input_schema import shown
+from keel.values.scalars import shown
 
 _SPACED = (b" :", b"\n:", b"\t:", b"\r:")
 
@@ -19,23 +19,23 @@ def decode(body: bytes) -> Any:
 
     Raises BadRequest with status 400, naming the place, for anything else and for an object that has a key twice.
     """
-    try:
-        payload = msgspec.json.decode(body)
-    except RecursionError:
-        raise BadRequest("the JSON is nested too deeply", status=400) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return _decode_like_python(body)
-    return payload if _has_every_key(body, payload) else _decode_like_python(body)
+    return _decoded(body, strictly=False)
 
 
 def decode_strictly(body: bytes) -> Any:
     """Return the content of a JSON body as `decode` does, but refuse NaN and infinities, which are no JSON."""
+    return _decoded(body, strictly=True)
+
+
+def _decoded(body: bytes, *, strictly: bool) -> Any:
     try:
         payload = msgspec.json.decode(body)
     except RecursionError:
         raise BadRequest("the JSON is nested too deeply", status=400) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest(f"the body is not JSON: {error}", status=400) from None
+        if strictly:
+            raise BadRequest(f"the body is not JSON: {error}", status=400) from None
+        return _decode_like_python(body)
     return payload if _has_every_key(body, payload) else _decode_like_python(body)
 
 

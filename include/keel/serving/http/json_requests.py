@@ -24,8 +24,8 @@ from keel.serving.models.input_schema import (
     renamings,
     require_columns,
     require_size,
-    shown,
 )
+from keel.values.scalars import shown
 
 if TYPE_CHECKING:
     from keel.serving.http.row_ids import Clock

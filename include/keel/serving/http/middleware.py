@@ -28,7 +28,7 @@ from keel.serving.api_keys import ApiKeys, keys_in
 from keel.serving.http.connection_limits import OVERLOADED
 from keel.serving.http.paths import Access, NotFound, Path, Target, target_of
 from keel.serving.http.request_bodies import LimitedBody
-from keel.serving.models.input_schema import shown
+from keel.values.scalars import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

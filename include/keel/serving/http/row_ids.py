@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from keel.config.loading import shown_duration
 from keel.errors import BadRequest, suggestion
 from keel.feedback import as_identity, prediction_ids
-from keel.serving.models.input_schema import shown
 from keel.store.database.times import from_micros, to_micros
+from keel.values.scalars import shown
 
 if TYPE_CHECKING:
     from keel.serving.models.input_schema import Inputs

@@ -16,7 +16,7 @@ import numpy as np
 
 from keel.errors import BadRequest
 from keel.values.names import as_configured
-from keel.values.scalars import category_in, category_of, number_of
+from keel.values.scalars import category_in, category_of, number_of, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -258,13 +258,6 @@ def _texts(name: str, values: Sequence[Any]) -> list[str | None]:
 
 def _is_category(value: Any) -> bool:
     return value is None or isinstance(value, str | bool | int | float)
-
-
-def shown(value: object) -> str:
-    """Return a value as a message shows it: like JSON, at most 60 characters."""
-    plain = {dict: "an object", list: "a list", type(None): "null"}
-    text = plain.get(type(value)) or (str(value).lower() if isinstance(value, bool) else repr(value))
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _columns(names: Sequence[str]) -> str:
