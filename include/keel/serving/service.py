@@ -275,7 +275,7 @@ class Service:
     def _check_servable(self, workspace: Workspace, config: ModelConfig) -> None:
         """Find out whether the store would reject the model's rows. Such a model is not served."""
         try:
-            workspace.store.predictions(config.model, config.features)
+            workspace.predictions(config)
         except ConfigError as error:
             self.unservable[config.model] = str(error)
             log.error("%s is not served: %s", config.model, error)

@@ -128,7 +128,8 @@ class Store:
     ) -> PredictionLog:
         """Return the model's prediction log. Creates its table, and columns for new features, if they are missing.
 
-        target: the kind of target, whose labels the log then takes; None: unknown, it takes all finite labels.
+        target: the kind of target, whose labels the log then takes. None: the kind that the store knows from an earlier
+        caller; where it knows none, the log takes all finite labels.
 
         Raises
         ------
@@ -140,7 +141,7 @@ class Store:
         key = (model, tuple(features.items()))
         with self._lock:
             if key not in self._layouts:
-                self._layouts[key] = self._layout(model, features)
+                self._layouts[key] = self._layout(model, features, target)
             layout = self._layouts[key]
         return PredictionLog(self._database, layout, target)
 
@@ -160,14 +161,14 @@ class Store:
             rename_feature(connection, model, old, new)
             self._layouts.clear()
 
-    def _layout(self, model: str, features: Mapping[str, FeatureKind]) -> Layout:
+    def _layout(self, model: str, features: Mapping[str, FeatureKind], target: TargetKind | None) -> Layout:
         with self.connect() as connection:
             if layout := find_layout(connection, model, features):
                 return layout
         with self.begin() as connection:
             if not self._database.is_sqlite:
                 connection.execute(sa.text("LOCK TABLE model_tables IN SHARE ROW EXCLUSIVE MODE"))
-            return create_layout(connection, model, features)
+            return create_layout(connection, model, features, target)
 
     def quarantine(
         self,

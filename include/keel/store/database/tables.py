@@ -33,6 +33,7 @@ model_tables = Table(
     Column("model", Text, primary_key=True),
     Column("table_name", Text, nullable=False, unique=True),
     Column("expired_before", BigInteger),
+    Column("target", Text),
 )
 
 model_columns = Table(

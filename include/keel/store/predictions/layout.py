@@ -25,6 +25,7 @@ from keel.store.predictions.packing import NUMBERS, PACKED
 
 if TYPE_CHECKING:
     from keel.config import FeatureKind
+    from keel.store.predictions.target_values import TargetKind
 
 PREFIX = "predictions_"
 OUTPUTS = ("score", "prediction")
@@ -134,15 +135,20 @@ def unplaced(connection: sa.Connection, features: Mapping[str, FeatureKind], sto
     return found + [feature for feature in features if feature not in stored]
 
 
-def create_layout(connection: sa.Connection, model: str, features: Mapping[str, FeatureKind]) -> Layout:
-    """Create the table, or places for its missing features, in the connection's transaction. Returns the layout."""
+def create_layout(
+    connection: sa.Connection, model: str, features: Mapping[str, FeatureKind], target: TargetKind | None = None
+) -> Layout:
+    """Create the table, or places for its missing features, in the connection's transaction. Returns the layout.
+
+    target: the kind of target, kept with a new table (`keel.store.predictions.target_values.target_of`).
+    """
     existing = find_layout(connection, model, {})
     stored = stored_features(connection, model)
     added, packed = place(connection, features, stored)
     if existing is None:
         others = connection.execute(sa.select(model_tables.c.table_name)).scalars()
         name = physical_name(PREFIX + model, {other.casefold() for other in others})
-        connection.execute(sa.insert(model_tables).values(model=model, table_name=name))
+        connection.execute(sa.insert(model_tables).values(model=model, table_name=name, target=target))
         table = describe(name, added, features, PACKED if packed else ())
         table.create(connection)
         sa.Index(f"keel_time_{digest(name)}", table.c.time).create(connection)

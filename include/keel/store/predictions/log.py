@@ -27,6 +27,7 @@ from keel.store.predictions.label_hours import label_hours
 from keel.store.predictions.labels import LabelResult, store_labels
 from keel.store.predictions.layout import ALLOCATION, OUTPUTS, Layout
 from keel.store.predictions.retention import delete_unmatched_labels, expire
+from keel.store.predictions.target_values import target_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -241,8 +242,8 @@ class PredictionLog:
         return None if first is None else (from_micros(first), from_micros(last))
 
     def add_labels(self, table: pa.Table) -> LabelResult:
-        """Store labels. See `keel.store.predictions.labels.store_labels`."""
-        return store_labels(self._database, self._layout, table, self._target)
+        """Store labels that the target can have. See `keel.store.predictions.labels.store_labels`."""
+        return store_labels(self._database, self._layout, table, target_of(self._database, self.model, self._target))
 
     def label_rate(self, start: datetime, end: datetime, version: int | None = None) -> float | None:
         """Return the share of rows with start ≤ time < end that have a label, or None without rows."""

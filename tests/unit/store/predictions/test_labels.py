@@ -229,6 +229,22 @@ def test_label_that_the_target_cannot_have_is_refused_with_its_row(
     assert log.add_labels(labels({"p0": 1.0})) == LabelResult(1, 0, 0, 1)
 
 
+@pytest.mark.parametrize("known_from", ["the new table", "earlier labels"])
+def test_log_without_a_target_takes_the_labels_of_the_one_that_the_store_knows(store: Store, known_from: str) -> None:
+    if known_from == "earlier labels":
+        store.predictions("flight_delay", FEATURES)  # as a store of an earlier release, which kept no targets
+        store.predictions("flight_delay", FEATURES, target="binary").add_labels(labels({"p0": 1.0}))
+    else:
+        store.predictions("flight_delay", FEATURES, target="binary")
+    log = store.predictions("flight_delay", FEATURES)
+    with pytest.raises(SchemaError, match="'label' has 2 in row 0 .*must be 0 or 1"):
+        log.add_labels(labels({"p1": 2.0}))
+    assert log.add_labels(labels({"p1": 1.0})).stored == 1
+    changed = store.predictions("flight_delay", FEATURES, target="regression")
+    assert changed.add_labels(labels({"p2": 2.0})).stored == 1
+    assert log.add_labels(labels({"p3": 2.0})).stored == 1
+
+
 def test_label_hours_sum_the_labels_of_each_hour(log: PredictionLog) -> None:
     log.append(batch(range(6), step=timedelta(minutes=25)))
     times = {
