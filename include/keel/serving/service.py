@@ -83,6 +83,7 @@ class Service:
         self._started = False
         self._metrics_lock = threading.Lock()
         self._stopping = threading.Event()
+        self._starting = threading.Lock()
         self._connecting = threading.Thread(target=self._connect, name="keel-connect", daemon=True)
         self._reading = threading.Thread(target=self._read_models_again, name="keel-models", daemon=True)
 
@@ -132,7 +133,8 @@ class Service:
         Returns whether all threads have ended. A load or a connection in progress is not waited for, and the process
         may end without them.
         """
-        self._stopping.set()
+        with self._starting:
+            self._stopping.set()
         ending = [
             self._connecting,
             *([self._reading] if self._reads_again else []),
@@ -313,23 +315,24 @@ class Service:
                     log.error("not ready: %s", error, exc_info=trace)
                 self.problem = str(error)
                 self._stopping.wait(RETRY_SECONDS)
-        if self.workspace is None or self._stopping.is_set():
-            return
-        self.shipper = SpoolShipper(
-            self.workspace,
-            self.configured.valid,
-            self.spool,
-            self.metrics,
-            folder=self.spool_folder,
-            after_batch=self.refresh_metrics,
-        )
-        self.shipper.start()
-        if self.settings.worker == 0:
-            self.performance_gauges = PerformanceGauges(self.workspace, self.models.values(), self.metrics)
-            self.performance_gauges.start()
-        loader = ModelLoader(self.workspace, self.models.values(), poll_seconds=self.settings.poll_seconds)
-        loader.start()
-        self.loader = loader
+        with self._starting:  # `stop` finds all of these threads, each of them started, or none
+            if self.workspace is None or self._stopping.is_set():
+                return
+            self.shipper = SpoolShipper(
+                self.workspace,
+                self.configured.valid,
+                self.spool,
+                self.metrics,
+                folder=self.spool_folder,
+                after_batch=self.refresh_metrics,
+            )
+            self.shipper.start()
+            if self.settings.worker == 0:
+                self.performance_gauges = PerformanceGauges(self.workspace, self.models.values(), self.metrics)
+                self.performance_gauges.start()
+            loader = ModelLoader(self.workspace, self.models.values(), poll_seconds=self.settings.poll_seconds)
+            loader.start()
+            self.loader = loader
 
 
 def _configured(settings: Settings, given: Mapping[str, ModelConfig] | None) -> ConfiguredModels:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
+import threading
 import time
 
 import pyarrow as pa
@@ -11,6 +13,7 @@ import pytest
 
 from keel.errors import ConfigError, UnknownModel
 from keel.serving.prediction_log.backpressure import WriteGuard
+from keel.serving.prediction_log.shipper import SpoolShipper
 from keel.serving.prediction_log.spool.files import LocalFiles
 from keel.serving.scoring.scorer import Scorer
 from keel.serving.service import Service
@@ -38,6 +41,24 @@ def test_service_is_healthy_at_once_and_ready_only_with_a_version(serve):
     state = client.get("/version").json()
     assert set(state) >= {"keel", "models", "spool"}
     assert (state["spool"]["records"], state["spool"]["dead_letters"]) == (0, 0)
+
+
+def test_service_that_stops_while_its_threads_start_ends_all_of_them(tmp_path, migrated_sqlite, monkeypatch):
+    shutil.copy(migrated_sqlite, tmp_path / "keel.db")
+    starting = threading.Event()
+
+    class SlowlyStarting(SpoolShipper):
+        def start(self):
+            starting.set()
+            time.sleep(0.2)
+            super().start()
+
+    monkeypatch.setattr("keel.serving.service.SpoolShipper", SlowlyStarting)
+    service = Service(Settings(home=tmp_path, stop_seconds=5.0), configured={"toy": toy_config()})
+    service.start()
+    assert starting.wait(10)
+    service.stop()
+    assert not service.shipper.is_alive()
 
 
 def test_service_is_healthy_again_once_the_disk_writes_again(serve, monkeypatch):
