@@ -262,6 +262,7 @@ def without_digits(text: str) -> list[str]:
     return [re.sub(r"\d+(?:[.,]\d+)*", "#", re.sub(r"better|worse", "…", line)) for line in text.splitlines()]
 
 
+@pytest.mark.slow
 def test_the_worked_example_runs_and_prints_what_it_says(tmp_path):
     """In a process of its own, in the order of the page, on an empty home."""
     files = {

@@ -517,6 +517,7 @@ def test_registry_at_a_uri_that_mlflow_cannot_use_raises_without_its_password(ur
     assert "s3cret" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_version_scores_the_same_after_a_restart(registry, registered, home):
     """In another process, with nothing in memory: by its training key, as a cleared task does."""
     key = registered.tags["keel.training_key"]

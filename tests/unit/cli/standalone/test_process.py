@@ -88,6 +88,7 @@ def test_a_server_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     assert all_gone(processes, timeout=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_no_process_survives_a_parent_killed_by(number: signal.Signals, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
@@ -109,6 +110,7 @@ def test_no_process_survives_a_parent_killed_by(number: signal.Signals, tmp_path
     assert all_gone(processes)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a child of its parent's death")
 def test_a_killed_guard_takes_its_server_along(tmp_path: Path) -> None:
     part = Part("sleeper", ["sleep", "300"], dict(os.environ), tmp_path).start()

@@ -230,6 +230,7 @@ def test_neighbouring_entities_are_assigned_independently_of_each_other():
     assert ((table - 199.99) ** 2 / 199.99).sum() < chi2.isf(1e-4, 81)
 
 
+@pytest.mark.slow
 def test_every_process_assigns_alike():
     """Python's own hash of a string would not."""
     code = (
