@@ -37,7 +37,7 @@ def config_for(metric):
     )
 
 
-@pytest.fixture(scope="module", params=METRICS)
+@pytest.fixture(scope="module", params=[METRICS[0], *(pytest.param(m, marks=pytest.mark.slow) for m in METRICS[1:])])
 def judged(request, tmp_path_factory):
     """A home with a champion in a world that has turned round, and a challenger that is trained and not compared."""
     config, home = config_for(request.param), tmp_path_factory.mktemp(request.param)

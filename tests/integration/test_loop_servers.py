@@ -17,7 +17,7 @@ from keel.workspace import Workspace
 from tests.support.loop_steps import CONFIG, NOW, act, check, first_version, live
 from tests.support.toy import DAY, toy_rows
 
-pytestmark = [pytest.mark.integration, pytest.mark.postgres]
+pytestmark = [pytest.mark.integration, pytest.mark.postgres, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from tests.integration.test_loop_servers import mlflow_url  # noqa: F401
 from tests.support.toy import toy_config, toy_rows
 from tests.support.toy_versions import register, toy_candidate
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 CONFIG = toy_config(promotion={"keep_versions": "24h"})
 
 

@@ -16,7 +16,7 @@ import pytest
 from tests.support.serving.process import ROW, ForkedServing, Serving, copy_home, deploy, make_home, stored_ids
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 POLL_SECONDS = 2.0
 """The default, for which the documented times hold."""
 CLIENTS = 4

@@ -33,6 +33,7 @@ def invocation(identity, headers=b""):
     return head + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     shutil.which("java") is None or shutil.which("javac") is None,
     reason=f"{NEEDS_TOOL}: java and javac (Debian's package default-jdk-headless)",
