@@ -30,7 +30,7 @@ class ConfigError(KeelError):
 
 
 class InvalidParameter(ConfigError):
-    """A parameter that a person gave to a run is not valid; that person reads the message in the run, and nobody else.
+    """A parameter that a person gave to a run is not valid. The message is shown in the run and sent to no one.
 
     Nothing was changed.
     """

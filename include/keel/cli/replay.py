@@ -34,7 +34,7 @@ def replay(
     try:
         moved = since + shift, until + shift
     except OverflowError:
-        raise ConfigError(f"--start {start}: {-shift.days:,} days earlier there is no time") from None
+        raise ConfigError(f"--start {start}: {-shift.days:,} days earlier is before the year 1") from None
     rows = labelled_history(config, shift=shift)
     with Workspace.open() as ws:
         done = write(ws, config, rows, start=moved[0], end=moved[1])

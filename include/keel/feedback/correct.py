@@ -50,7 +50,8 @@ def correct_labels(
 ) -> CorrectionResult:
     """Replace stored labels, all or none, in one transaction with a ledger row.
 
-    table: as `label_table` returns it. When the label was observed stays as it was. The last value of an id counts.
+    table: as `label_table` returns it. The time of observation is not changed. Of several rows with one id, the last
+        is used.
     reason: why, for the ledger; not empty.
 
     Raises

@@ -16,7 +16,8 @@ from keel import deployments
 from keel.deployments.data_quarantine import format_intervals
 from keel.errors import ArtifactChanged, ConfigError, UnknownVersion
 from keel.ledger import entries as ledger
-from keel.monitoring.labels import LabelFinding, LabelStatus, LabelStretch
+from keel.monitoring.labels import LabelFinding, LabelStatus, LabelStretch, time_of
+from keel.monitoring.performance_words import capitalised
 from keel.monitoring.records import DecisionRecord, HoursAndRows, Outcome, StoredLabelsReport
 from keel.monitoring.storage import read_report
 from keel.monitoring.window_counts import HourStatus, hour_status
@@ -115,7 +116,7 @@ def label_report(
         status = LabelStatus.QUARANTINED
     if status is LabelStatus.OK and (labels.baseline is None or n < MIN_LABELS):
         status = LabelStatus.INSUFFICIENT
-    held = np.array([hour_status(_aware(at), earlier) is HourStatus.QUARANTINED for at in h.hour], dtype=bool)
+    held = np.array([hour_status(time_of(at), earlier) is HourStatus.QUARANTINED for at in h.hour], dtype=bool)
     due = int(h.rows.sum())
     reference = labels.baseline.to_dict() if labels.baseline else None
     return StoredLabelsReport.from_dict(
@@ -242,7 +243,7 @@ def sentence_of(findings: Sequence[LabelFinding]) -> str:
     """Return the faults that break a stretch, or those that warn, in one sentence."""
     worst = [finding for finding in findings if finding.status is findings[0].status] if findings else []
     more = f" And {len(worst) - 1} more." if len(worst) > 1 else ""
-    return f"{worst[0].sentence[0].upper()}{worst[0].sentence[1:]}.{more}" if worst else ""
+    return f"{capitalised(worst[0].sentence)}.{more}" if worst else ""
 
 
 def _not_yet(findings: Sequence[LabelFinding], taken: Sequence[tuple[datetime, datetime]]) -> list[Window]:
@@ -254,9 +255,3 @@ def _not_yet(findings: Sequence[LabelFinding], taken: Sequence[tuple[datetime, d
         else:
             joined.append((start, end))
     return [Window(*part) for span in joined for part in outside(*span, taken)]
-
-
-def _aware(hour: np.datetime64) -> datetime:
-    found = parse_time(str(hour.astype("datetime64[s]")))
-    assert found is not None
-    return found

@@ -170,7 +170,7 @@ class LabelStretch:
         with np.errstate(invalid="ignore"):
             wrong = (h.lowest < 0) | (h.highest > 1)
         for first, last in _runs(wrong):
-            start, end = _time(h.hour[first]), _time(h.hour[last]) + HOUR
+            start, end = time_of(h.hour[first]), time_of(h.hour[last]) + HOUR
             values = f"between {np.nanmin(h.lowest[first : last + 1]):g} and {np.nanmax(h.highest[first : last + 1]):g}"
             sentence = f"labels {_between(start, end)} lie {values}, and the target is 0 or 1"
             n = int(h.labelled[first : last + 1].sum())
@@ -188,8 +188,8 @@ class LabelStretch:
             if chance > BREAK_ALPHA:
                 continue
             # the value may have stopped, and come back, within the hours beside the run
-            start = max(_time(h.hour[first]) - HOUR, self.window.start)
-            end = min(_time(h.hour[until - 1]) + 2 * HOUR, self.window.end)
+            start = max(time_of(h.hour[first]) - HOUR, self.window.start)
+            end = min(time_of(h.hour[until - 1]) + 2 * HOUR, self.window.end)
             share = f"{base.mode_share:.1%} of the reference's labels" if self.binary else "the reference's labels vary"
             sentence = f"all {n:,} labels {_between(start, end)} are {value:g}; " + (
                 f"{share} have its most frequent value" if self.binary else share
@@ -332,7 +332,8 @@ def _runs(mask: Mask) -> Iterator[tuple[int, int]]:
     yield from zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1) - 1, strict=True)
 
 
-def _time(hour: np.datetime64) -> datetime:
+def time_of(hour: np.datetime64) -> datetime:
+    """Return an hour as an aware time."""
     found: datetime = hour.astype("datetime64[us]").astype(datetime)
     return found.replace(tzinfo=UTC)
 
