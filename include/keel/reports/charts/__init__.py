@@ -1,0 +1,1 @@
+"""Draw charts as SVG by hand, and as PNG for mails."""

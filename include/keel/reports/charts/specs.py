@@ -1,0 +1,151 @@
+"""The charts of a page as plain data. `keel.reports.charts.svg` draws them.
+
+Every chart compares at most two things: grey is the reference or the champion, blue is now or the challenger. Shares
+are in [0, 1]. A number that is not known is None and leaves a gap. No text is markup.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+Scale = Literal["linear", "log"]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One labelled pair of shares: a category, or the rows that no cell holds (missing, unseen, of another type)."""
+
+    label: str
+    reference: float | None
+    current: float | None
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """The distribution of a numeric column, reference against window."""
+
+    name: str
+    edges: tuple[float, ...]
+    """Ascending, one more than the shares. The first and the last may lie beyond the reference's range."""
+    reference: tuple[float, ...] | None
+    """Share of the rows in each bin; None without a reference."""
+    current: tuple[float, ...]
+    scale: Scale = "linear"
+    """Of the values' axis."""
+    unit: str = ""
+    tails: tuple[Bar, ...] = ()
+    """Rows without a usable value, beside the histogram."""
+    log_shares: bool = False
+    """Whether the shares' axis is logarithmic, because one bin towers above the others."""
+
+
+@dataclass(frozen=True)
+class Categories:
+    """The shares of a categorical column's categories, the most frequent of the reference first."""
+
+    name: str
+    bars: tuple[Bar, ...]
+    """Categories, then one for the rest of them together."""
+    tails: tuple[Bar, ...] = ()
+    """Unseen categories, missing and unusable values."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value at a time, with its interval."""
+
+    time: datetime
+    value: float | None
+    lower: float | None = None
+    upper: float | None = None
+    n: int | None = None
+
+
+@dataclass(frozen=True)
+class Level:
+    """A horizontal line for a part of the time: a baseline or a limit. Without times it is as long as the chart."""
+
+    value: float
+    label: str
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something that happened at a time, such as a promotion."""
+
+    time: datetime
+    label: str
+
+
+@dataclass(frozen=True)
+class Trend:
+    """A number over time with its interval, baselines, limits and marks."""
+
+    name: str
+    points: tuple[Point, ...]
+    levels: tuple[Level, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    unit: str = ""
+    label: str = ""
+    """What ``points`` are, where ``others`` are drawn too."""
+    others: tuple[tuple[str, tuple[Point, ...]], ...] = ()
+    """Further series by label, such as other policies of a backtest. At most four."""
+
+
+@dataclass(frozen=True)
+class Sparkline:
+    """The history of a number in the space of a word, the newest last."""
+
+    values: tuple[float | None, ...]
+    threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A labelled estimate with its interval; a bound that is None is open."""
+
+    label: str
+    value: float | None
+    lower: float | None = None
+    upper: float | None = None
+    detail: str = ""
+    """Beside it, such as the number of rows."""
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Estimates under each other, such as the improvement by segment, beside a line that a bound must exceed."""
+
+    name: str
+    rows: tuple[Interval, ...]
+    line: float | None = None
+    line_label: str = ""
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line through points in order."""
+
+    label: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Lines over a numeric axis: calibration, ROC, distributions of residuals. The first is grey, the second blue."""
+
+    name: str
+    curves: tuple[Curve, ...]
+    x_label: str
+    y_label: str
+    diagonal: bool = False
+    """Whether both axes are [0, 1] and the diagonal is drawn."""
+
+
+Chart: TypeAlias = Histogram | Categories | Trend | Sparkline | Intervals | Curves

@@ -1,0 +1,179 @@
+"""The blocks that a page is made of. A builder makes them from records, and a renderer turns them into text or HTML.
+
+All texts are plain: a renderer escapes them. No chart is without a sentence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from keel.reports.charts.specs import Chart, Sparkline
+
+
+class Tone(StrEnum):
+    """What a word or number means for its reader. It is never carried by colour alone."""
+
+    NEUTRAL = "neutral"
+    GOOD = "good"
+    WARN = "warn"
+    BAD = "bad"
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A status in a word."""
+
+    text: str
+    tone: Tone = Tone.NEUTRAL
+
+
+@dataclass(frozen=True)
+class Link:
+    """A text that leads to an address. An address that is neither http nor https is shown as text."""
+
+    text: str
+    href: str
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A number or word in large type, and what it says, a line each."""
+
+    value: str
+    lines: tuple[str, ...]
+    tone: Tone = Tone.NEUTRAL
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A few facts side by side."""
+
+    facts: tuple[Fact, ...]
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A paragraph, with links after it."""
+
+    text: str
+    links: tuple[Link, ...] = ()
+    quiet: bool = False
+    """Whether it is an aside."""
+
+
+@dataclass(frozen=True)
+class Items:
+    """A list, an item a line."""
+
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command to copy."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart and the sentence that says what it shows, which is also its description for a screen reader."""
+
+    chart: Chart
+    sentence: str
+
+
+Cell: TypeAlias = str | Tag | Link | Sparkline
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a caption for readers that do not see it."""
+
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    numeric: tuple[int, ...] = ()
+    """Columns that are aligned to the right."""
+    wide: bool = False
+    """Whether it may be wider than a phone, and scrolls there."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure of a column: its name, its number as text, and a sentence about what it means."""
+
+    name: str
+    value: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class ColumnCard:
+    """One column of the data: its distribution, what its drift costs, its measures and its history."""
+
+    name: str
+    kind: str
+    role: str
+    status: Tag
+    figure: Figure | None
+    impact: str
+    """With sign and unit; empty without losses."""
+    summary: str
+    """The measures in a line."""
+    measures: tuple[Measure, ...] = ()
+    reasons: tuple[str, ...] = ()
+    history: Sparkline | None = None
+    history_sentence: str = ""
+
+
+@dataclass(frozen=True)
+class ColumnCards:
+    """All columns, the worst first. A page draws as many as it has space for, lists the others, and searches all.
+
+    impact_unit: of what drift costs, such as ``Brier score``; empty without losses.
+    """
+
+    cards: tuple[ColumnCard, ...]
+    reference_label: str = "reference"
+    current_label: str = "window"
+    impact_unit: str = ""
+
+
+@dataclass(frozen=True)
+class Details:
+    """Blocks that are folded until a reader opens them."""
+
+    summary: str
+    blocks: tuple[Block, ...]
+
+
+Block: TypeAlias = Facts | Paragraph | Items | Command | Figure | Table | ColumnCards | Details
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled part of a page."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A report as blocks: one sentence first, then facts, then the evidence."""
+
+    title: str
+    """Of the window or file: short."""
+    eyebrow: str
+    """What the page is about, above the headline: model, version, window, rows."""
+    headline: str
+    """One sentence that a product owner understands."""
+    tag: Tag | None = None
+    lead: str = ""
+    facts: tuple[Fact, ...] = ()
+    sections: tuple[Section, ...] = ()
+    footer: tuple[str, ...] = ()
+    """Where the numbers come from: grid, level, release."""
