@@ -1,0 +1,135 @@
+"""The checks of a window: data quality, drift, performance and labels. Each stores its report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from keel.monitoring import storage
+from keel.monitoring.drift import detect, explained_change
+from keel.monitoring.label_check import label_report
+from keel.monitoring.performance import LabelArrival, detect_degradation, measure_long_run
+from keel.monitoring.performance_history import all_sums
+from keel.monitoring.quality import QualityStatus, check_quality
+from keel.monitoring.records import (
+    CountedWindow,
+    DriftReportRecord,
+    ReportRecord,
+    StoredDriftReport,
+    StoredPerformanceReport,
+    StoredQualityReport,
+)
+from keel.monitoring.window_counts import WindowCounts, name_unseen, window_counts
+from keel.stats.metrics.losses import Estimate, have_same_loss, scored
+from keel.store.quarantines import DATA
+
+if TYPE_CHECKING:
+    from keel.config import ModelConfig
+    from keel.grid.reference import ReferenceGrid
+    from keel.window import Window
+    from keel.workspace import Workspace
+
+
+def check_data_quality(ws: Workspace, config: ModelConfig, counted: CountedWindow) -> ReportRecord:
+    """Check whether the window's data has the form that the version was trained on, from its counts.
+
+    Its rows are read only where unseen categories have to be named.
+    """
+    grid, counts = _grid_and_counts(ws, config, counted)
+
+    def unseen(columns: Sequence[str]) -> dict[str, dict[str, int]]:
+        window = counted.window
+        return name_unseen(ws, config, counted.version, grid, window, columns, decided_before=window.end)
+
+    report = check_quality(grid, counts.normal.counts, config=config.drift, name_unseen=unseen)
+    if report.status is QualityStatus.EMPTY and counts.released.hours:  # a person released all there is
+        report = replace(report, status=QualityStatus.OK)
+    stored = StoredQualityReport.from_dict(
+        {**report.to_dict(), "quarantined": counts.quarantined.size, "released": counts.released.size}
+    )
+    if stored.findings:
+        sentence = stored.findings[0].sentence
+    else:
+        sentence = "The data is as expected." if counts.usable.n else report.sentence
+    return _store_report(ws, "quality", counted, stored, f"{sentence}{counts.exclusion}")
+
+
+def check_data_drift(ws: Workspace, config: ModelConfig, counted: CountedWindow) -> DriftReportRecord:
+    """Check whether features, score and prediction have moved, both significantly and materially."""
+    grid, counts = _grid_and_counts(ws, config, counted)
+    report = detect(grid, counts.usable, config.drift)
+    stored = StoredDriftReport.from_dict({**report.to_dict(), "quarantined": counts.quarantined.size})
+    drifted = stored.names("drift")
+    outputs = stored.names("drift", role="output")
+    also = f" Of the outputs: {', '.join(outputs)}." if outputs else ""
+    sentence = f"{stored.count}.{also}{counts.exclusion}"
+    reference = _store_report(ws, "drift", counted, stored, sentence)
+    return DriftReportRecord.from_dict(
+        {**reference.to_dict(), "share_drifted": stored.share_drifted, "drifted": drifted}
+    )
+
+
+def check_performance(ws: Workspace, config: ModelConfig, counted: CountedWindow) -> ReportRecord:
+    """Check whether the version does harm, on the labels of a window that is ``target.label_delay`` earlier.
+
+    The labels themselves are checked first (`check_labels`).
+    """
+    check_labels(ws, config, counted)
+    version = counted.version
+    window = counted.window.earlier(config.target.label_delay)
+    predictions = ws.predictions(config)
+    rows = predictions.labelled(
+        window.start, window.end, version=version, decided_before=counted.window.end, features=False
+    )
+    reference = ws.registry.reference(config.model, version)
+    grid, counts = _grid_and_counts(ws, config, counted, window)
+    metrics = {name: Estimate(**values) for name, values in reference["metrics"].items()}
+    sums = all_sums(ws, config, version, until=window.end, decided_before=counted.window.end)
+    metric = config.performance.metric
+    report = detect_degradation(
+        scored(rows),
+        metrics,
+        reference["loss"] if have_same_loss(reference["metric"], metric) else None,
+        config.performance,
+        explained=explained_change(grid, counts.usable) if counts.usable.n else None,
+        arrival=LabelArrival(*predictions.label_counts(window.start, window.end, version)),
+        long_run=measure_long_run(metric, *sums, metrics.get(metric), config.performance),
+    )
+    stored = StoredPerformanceReport.from_dict(
+        {**report.to_dict(), "window": window, "quarantined": counts.quarantined.size}
+    )
+    sentence = f"{stored.metric} on {stored.n} labels: {stored.status}.{counts.exclusion}"
+    return _store_report(ws, "performance", counted, stored, sentence)
+
+
+def check_labels(ws: Workspace, config: ModelConfig, counted: CountedWindow) -> ReportRecord:
+    """Check the labels of the window that `check_performance` uses: values, spread, coverage and delay."""
+    window = counted.window.earlier(config.target.label_delay)
+    stored = label_report(ws, config, counted.version, window, decided_before=counted.window.end)
+    found = stored.findings[0].sentence if stored.findings else f"{stored.n:,} labels without a fault."
+    return _store_report(ws, "labels", counted, stored, found)
+
+
+def _grid_and_counts(
+    ws: Workspace, config: ModelConfig, counted: CountedWindow, window: Window | None = None
+) -> tuple[ReferenceGrid, WindowCounts]:
+    """Return the version's reference grid and the window's counts on it, without quarantined hours."""
+    grid = ws.registry.grid(config.model, counted.version)
+    # a window of its own is one whose labels are read
+    counts = window_counts(
+        ws,
+        config,
+        counted.version,
+        grid,
+        window or counted.window,
+        decided_before=counted.window.end,
+        about=DATA if window is None else None,
+    )
+    return grid, counts
+
+
+def _store_report(
+    ws: Workspace, kind: str, counted: CountedWindow, report: storage.StoredReport, sentence: str
+) -> ReportRecord:
+    return storage.store_report(ws, kind, counted.model, counted.version, counted.window, report, sentence=sentence)
