@@ -39,6 +39,15 @@ class Histogram:
     """Rows without a usable value, beside the histogram."""
     log_shares: bool = False
     """Whether the shares' axis is logarithmic, because one bin towers above the others."""
+    below: Bar | None = None
+    """Rows below the first edge, beside the bins, where a few far values would squeeze them."""
+    above: Bar | None = None
+    """Rows above the last edge."""
+    labels: tuple[str, ...] = ()
+    """The name of each bin where bins are single values; they are then equally wide, and the edges only count them."""
+    shape: tuple[float, float] | None = None
+    """Between which values the window's shape is known. Beyond, it is known only how many rows there are, and how far
+    they reach: their share is spread evenly."""
 
 
 @dataclass(frozen=True)
