@@ -1,0 +1,231 @@
+"""What a report says of a column: its status in a word, its measures and their meaning, its charts in a sentence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from keel.monitoring.column_status import ColumnStatus, Severity
+from keel.reports.charts.specs import Bar, Categories, Histogram
+from keel.reports.page import Measure, Tag, Tone
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from keel.monitoring.records import StoredColumn
+    from keel.reports.charts.specs import Chart
+
+WORDS = {
+    ColumnStatus.MISSING_COLUMN: "column missing",
+    ColumnStatus.ALL_MISSING: "all values missing",
+    ColumnStatus.NO_REFERENCE: "no reference",
+    ColumnStatus.TYPE_CHANGED: "type changed",
+    ColumnStatus.NEW_CATEGORIES: "new categories",
+    ColumnStatus.INFINITE: "infinite values",
+    ColumnStatus.INVALID_VALUES: "invalid values",
+    ColumnStatus.MISSING_INCREASED: "more missing",
+    ColumnStatus.MISSING_DECREASED: "fewer missing",
+    ColumnStatus.DRIFT: "drift",
+    ColumnStatus.WARN: "changed",
+    ColumnStatus.OUT_OF_RANGE: "out of range",
+    ColumnStatus.CONSTANT: "constant",
+    ColumnStatus.INSUFFICIENT: "too few rows",
+    ColumnStatus.OK: "ok",
+}
+"""Each status as a reader sees it."""
+
+_TONES = {Severity.DRIFT: Tone.BAD, Severity.WARN: Tone.WARN, Severity.OK: Tone.NEUTRAL}
+_RATES = {
+    "missing": ("missing", "Rows without a value."),
+    "new_categories": ("new categories", "Values that are categories which the reference does not have."),
+    "out_of_range": ("out of range", "Values below the least or above the greatest of the reference."),
+    "infinite": ("infinite", "Values that are infinite."),
+    "invalid": ("of another type", "Values that cannot be read as the column's kind, such as text among numbers."),
+}
+_MATERIAL_SHARE = 0.005
+"""A change of a category's share below half a percentage point is not worth a sentence."""
+
+
+def status_tag(column: StoredColumn) -> Tag:
+    """Return a column's status as a tag. A status that this release does not know is shown as it is stored."""
+    status = column.status
+    text = WORDS.get(ColumnStatus(status)) if status in set(ColumnStatus) else None
+    tone = Tone.GOOD if status == ColumnStatus.OK else _TONES.get(Severity(column.severity), Tone.NEUTRAL)
+    return Tag(text or status.replace("_", " "), tone)
+
+
+def summary(column: StoredColumn) -> str:
+    """Return a column's measures in a line, or the reason for its status where nothing was measured."""
+    beside = column.measure("off_atoms", "psi")
+    if beside is not None and beside <= (column.measure("psi") or 0.0):
+        beside = None
+    numbers = (
+        ("PSI {:.3g}", column.measure("psi")),
+        ("KS {:.2f}", column.measure("ks", "statistic")),
+        ("χ² {:.4g}", column.measure("chi_square", "statistic")),
+        ("PSI {:.3g} off the frequent values", beside),
+    )
+    parts = [words.format(number) for words, number in numbers if number is not None]
+    parts += [f"{_share(rate.get('current') or 0.0)} {_RATES[name][0]}" for name, rate in _rates(column) if _told(rate)]
+    return " · ".join(parts) or " ".join(column.reasons)
+
+
+def _rates(column: StoredColumn) -> list[tuple[str, Mapping[str, float | None]]]:
+    return [(name, column.rates[name]) for name in _RATES if name in column.rates]
+
+
+def _told(rate: Mapping[str, float | None]) -> bool:
+    """Whether a rate is worth a place in the summary: it is not negligible now, or has changed."""
+    now, then = rate.get("current") or 0.0, rate.get("reference") or 0.0
+    return max(now, abs(now - then)) >= _MATERIAL_SHARE
+
+
+def measures(column: StoredColumn, alpha: float | None = None) -> list[Measure]:
+    """Return a column's measures, each with a sentence about what it means."""
+    found: list[Measure] = []
+    _add_psi(found, column)
+    _add_test(found, column, alpha)
+    _add_distances(found, column)
+    _add_off_atoms(found, column)
+    for name, rate in _rates(column):
+        title, meaning = _RATES[name]
+        now, then = rate.get("current") or 0.0, rate.get("reference") or 0.0
+        q = rate.get("q_value")
+        words = "" if q is None else f" {_chance(q)}"
+        found.append(Measure(title, f"{_share(now)}, reference {_share(then)}", f"{meaning}{words}"))
+    if column.minimum is not None and column.maximum is not None:
+        found.append(
+            Measure("range", f"{column.minimum:.6g} to {column.maximum:.6g}", "Least and greatest value in the window.")
+        )
+    return found
+
+
+def _add_psi(found: list[Measure], column: StoredColumn) -> None:
+    value, excess = column.measure("psi"), column.measure("psi", "excess")
+    if value is None:
+        return
+    over = "the reference's deciles" if column.kind == "numeric" else "the categories"
+    meaning = f"How differently the rows are spread over {over}: 0 is not at all, 0.1 is moderate, 0.25 is large."
+    if excess is not None:
+        meaning += f" It is {excess:.3g} above what chance gives in this many rows; that part decides."
+    found.append(Measure("PSI", f"{value:.3g}", meaning))
+
+
+def _add_test(found: list[Measure], column: StoredColumn, alpha: float | None) -> None:
+    if (gap := column.measure("ks", "statistic")) is not None:
+        meaning = f"The largest gap between the shares of values below a point is {_share(gap)}. 0 is equal, 1 apart."
+        found.append(Measure("KS", f"{gap:.3f}", meaning))
+    if (statistic := column.measure("chi_square", "statistic")) is not None:
+        cells = column.measure("chi_square", "cells")
+        cells_words = f" of {int(cells)} categories" if cells else ""
+        meaning = f"How far the counts{cells_words} are from equal shares on both sides. It grows with the rows."
+        found.append(Measure("χ²", f"{statistic:.4g}", meaning))
+    if column.q_value is not None:
+        meaning = _chance(column.q_value)
+        if alpha is not None:
+            verdict = "is" if column.q_value <= alpha else "is not"
+            meaning += f" Up to {alpha:g} a change is significant; this one {verdict}."
+        found.append(Measure("q", f"{column.q_value:.2g}", meaning))
+
+
+def _chance(q_value: float) -> str:
+    if q_value <= 0.001:
+        return "Chance does not explain the change."
+    if q_value <= 0.05:
+        return "Chance hardly explains the change, with all tests of the report considered."
+    return "Chance may explain it, with all tests of the report considered."
+
+
+def _add_distances(found: list[Measure], column: StoredColumn) -> None:
+    if (distance := column.measure("jensen_shannon")) is not None:
+        meaning = "The distance of the two distributions: 0 is equal, 1 is nothing in common."
+        found.append(Measure("Jensen–Shannon", f"{distance:.3f}", meaning))
+    if (shift := column.measure("wasserstein")) is not None:
+        meaning = f"A value has moved by {shift:.2g} times the width of the reference's middle half, on average."
+        found.append(Measure("Wasserstein", f"{shift:.3g} IQR", meaning))
+
+
+def _add_off_atoms(found: list[Measure], column: StoredColumn) -> None:
+    psi = column.measure("off_atoms", "psi")
+    if psi is None:
+        return
+    now, then = column.measure("off_atoms", "share") or 0.0, column.measure("off_atoms", "share_reference") or 0.0
+    meaning = (
+        f"The PSI of the rows off the frequent values alone, {_share(now)} of the rows and {_share(then)} in the "
+        "reference. The frequent values would hide a change among them."
+    )
+    found.append(Measure("PSI off the frequent values", f"{psi:.3g}", meaning))
+
+
+def history_sentence(history: Sequence[float | None], threshold: float | None) -> str:
+    """Return a column's history in a sentence. At least one value is known."""
+    known = [value for value in history if value is not None]
+    limit = "" if threshold is None else f" From {threshold:g} a change is a drift."
+    if len(history) == 1:
+        return f"PSI above chance: {known[0]:.2g} at its first check.{limit}"
+    return (
+        f"PSI above chance at the last {len(history)} checks: from {known[0]:.2g} to {known[-1]:.2g}, "
+        f"at most {max(known):.2g}.{limit}"
+    )
+
+
+def figure_sentence(chart: Chart, reference_label: str = "reference", current_label: str = "window") -> str:
+    """Return what the chart of a column shows, in a sentence: where its middle lies, or which share changed most."""
+    if isinstance(chart, Histogram):
+        said = _middle_words(chart, reference_label, current_label)
+        tail = _largest_change(chart.tails)
+    elif isinstance(chart, Categories):
+        change = _largest_change((*chart.bars, *chart.tails))
+        said, tail = f"{change or 'No share has changed by more than half a percentage point'}.", ""
+    else:
+        raise TypeError(f"a column has no chart of type {type(chart).__name__}")
+    return said + (f" {tail}." if tail else "")
+
+
+def _middle_words(chart: Histogram, reference_label: str, current_label: str) -> str:
+    now = _median(chart.edges, chart.current)
+    then = None if chart.reference is None else _median(chart.edges, chart.reference)
+    unit = f" {chart.unit}" if chart.unit else ""
+    if now is None and then is None:
+        return "No value to draw."
+    if then is None:
+        return f"Half of the values lie below {now:.4g}{unit} ({current_label})."
+    if now is None:
+        return f"Half of the values lie below {then:.4g}{unit} ({reference_label}); {current_label} has none."
+    before, after = f"{then:.4g}{unit} ({reference_label})", f"{now:.4g}{unit} ({current_label})"
+    return f"Half of the values lie below {before} and below {after}."
+
+
+def _median(edges: Sequence[float], shares: Sequence[float]) -> float | None:
+    """Return the median of a histogram, linear within its bin; None without rows."""
+    half, passed = sum(shares) / 2, 0.0
+    if half <= 0:
+        return None
+    for low, high, share in zip(edges, edges[1:], shares, strict=False):
+        if share > 0 and passed + share >= half:
+            return low + (high - low) * (half - passed) / share
+        passed += share
+    return edges[-1]
+
+
+def _largest_change(bars: Sequence[Bar]) -> str:
+    """Return the bar whose share changed most, in words; empty without a change worth a sentence."""
+    known = [(bar, bar.reference, bar.current) for bar in bars if bar.reference is not None and bar.current is not None]
+    if not known:
+        return ""
+    bar, then, now = max(known, key=lambda item: abs(item[2] - item[1]))
+    if abs(now - then) < _MATERIAL_SHARE:
+        return ""
+    verb = "rose" if now > then else "fell"
+    return f"The share of {bar.label} {verb} from {_share(then)} to {_share(now)}"
+
+
+def _share(share: float) -> str:
+    """Return a share as a percentage with the digits that matter.
+
+    >>> _share(0.14), _share(0.0004), _share(0.0), _share(1.0)
+    ('14.0%', '0.04%', '0%', '100%')
+    """
+    percent = 100 * share
+    if percent in (0, 100):
+        return f"{percent:.0f}%"
+    return f"{percent:.1f}%" if percent >= 0.95 else f"{percent:.1g}%"

@@ -1,0 +1,93 @@
+"""The columns of a drift report as cards: the worst first, each measure with what it means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from keel.monitoring.column_status import Severity
+from keel.reports.charts.specs import Sparkline
+from keel.reports.column_words import figure_sentence, history_sentence, measures, status_tag, summary
+from keel.reports.page import ColumnCard, ColumnCards, Figure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from keel.monitoring.records import StoredColumn, StoredDriftReport
+    from keel.reports.charts.specs import Chart
+
+
+def column_cards(
+    report: StoredDriftReport,
+    charts: Mapping[str, Chart | None],
+    *,
+    histories: Mapping[str, Sequence[float | None]] | None = None,
+    threshold: float | None = None,
+    impact_unit: str = "",
+    reference_label: str = "reference",
+    current_label: str = "window",
+) -> ColumnCards:
+    """Return a card for every column of a drift report, ranked as the report ranks.
+
+    Parameters
+    ----------
+    report
+        The stored report; a live one is read with ``StoredDriftReport.from_dict(report.to_dict())``.
+    charts
+        Chart by column name; a column without one, or with None, has a card without a figure.
+    histories
+        PSI above chance at the last checks by column name, the newest last; None where it was not measured.
+    threshold
+        The PSI above chance from which a column drifts (``drift.psi_alert``), drawn into the histories.
+    impact_unit
+        What impacts are in, such as ``Brier score``.
+    reference_label, current_label
+        What a reader calls the two sides.
+
+    """
+    histories = histories or {}
+    cards = [
+        _card(
+            name,
+            column,
+            charts.get(name),
+            histories.get(name, ()),
+            threshold,
+            report.alpha,
+            (reference_label, current_label),
+        )
+        for name, column in sorted(report.features.items(), key=_rank)
+    ]
+    with_impact = any(card.impact for card in cards)
+    return ColumnCards(tuple(cards), reference_label, current_label, impact_unit if with_impact else "")
+
+
+def _rank(item: tuple[str, StoredColumn]) -> tuple[float, int, float, str]:
+    """Order as `keel.monitoring.drift` does: impact, status, PSI above chance, name. A store may lose the order."""
+    name, column = item
+    worst = -list(Severity).index(Severity(column.severity))
+    return (-abs(column.impact or 0.0), worst, -(column.measure("psi", "excess") or 0.0), name)
+
+
+def _card(
+    name: str,
+    column: StoredColumn,
+    chart: Chart | None,
+    history: Sequence[float | None],
+    threshold: float | None,
+    alpha: float | None,
+    labels: tuple[str, str],
+) -> ColumnCard:
+    known = any(value is not None for value in history)
+    return ColumnCard(
+        name=name,
+        kind=column.kind,
+        role=column.role,
+        status=status_tag(column),
+        figure=None if chart is None else Figure(chart, figure_sentence(chart, *labels)),
+        impact="" if column.impact is None else f"{column.impact:+.4f}",
+        summary=summary(column),
+        measures=tuple(measures(column, alpha)),
+        reasons=column.reasons,
+        history=Sparkline(tuple(history), threshold) if known else None,
+        history_sentence=history_sentence(history, threshold) if known else "",
+    )
