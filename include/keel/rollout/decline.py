@@ -29,7 +29,7 @@ def keep_champion(ws: Workspace, config: ModelConfig, report_id: str, *, actor: 
     """
     comparison = stored_comparison(ws, config, report_id)
     becomes = (Status.REJECTED, comparison.reason) if comparison.verdict == "fail" else None
-    evidence = comparison.to_dict()
+    evidence = comparison.to_ledger()
     reject(
         ws,
         config,

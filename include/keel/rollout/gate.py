@@ -13,6 +13,7 @@ from keel.evaluation.holdout.report import render
 from keel.monitoring.label_check import quarantine_broken_labels
 from keel.monitoring.records import ComparisonRecord, PromotionRequest, Span, TrainedVersion
 from keel.monitoring.storage import read_decision, store_comparison
+from keel.rollout.comparison_details import details_of
 from keel.rollout.experiment_evidence import comparison_of_experiment
 from keel.rollout.holdout_reuse import comparison_id, prior_comparisons
 from keel.stats.json_numbers import finite_or_none
@@ -108,9 +109,9 @@ def _on_holdout(ws: Workspace, config: ModelConfig, request: Request, champion: 
     unseen = Span.from_dict(span)
     identity = comparison_id(ws, request, unseen, rows=rows.num_rows)
     used_before = prior_comparisons(ws, identity, request, unseen, rows=rows.num_rows)
+    scores = score_version(ws, config, champion, rows), score_version(ws, config, challenger, rows)
     found = compare_versions(
-        score_version(ws, config, champion, rows),
-        score_version(ws, config, challenger, rows),
+        *scores,
         metric=config.performance.metric,
         policy=config.promotion,
         times=rows["time"].to_numpy().astype("datetime64[us]"),
@@ -118,8 +119,10 @@ def _on_holdout(ws: Workspace, config: ModelConfig, request: Request, champion: 
         prior_comparisons=used_before,
         holdout_end=unseen.end,
         speed=measure_speed(ws, config, champion, challenger, rows),
-    ).to_dict()
-    return _store(ws, request, {**found, "holdout": unseen, "prior_comparisons": used_before, "report_id": identity})
+    )
+    details = details_of(ws, config, found, scores, (champion, challenger), request.until)
+    about = {"holdout": unseen, "prior_comparisons": used_before, "report_id": identity}
+    return _store(ws, request, {**found.to_dict(), **details, **about})
 
 
 def _by_experiment(

@@ -48,7 +48,7 @@ def stage(ws: Workspace, config: ModelConfig, report_id: str, *, actor: str, run
             replace(current, staging=challenger),
             actor=actor,
             action=ledger.Action.STAGE,
-            body={"run_id": run_id, "evidence": {**comparison.to_dict(), "sentence": sentence}},
+            body={"run_id": run_id, "evidence": {**comparison.to_ledger(), "sentence": sentence}},
             now=now_utc(),
             statuses=statuses,
         )
@@ -100,7 +100,7 @@ def promote(ws: Workspace, config: ModelConfig, report_id: str, *, actor: str, r
         now=now_utc(),
         body={
             "run_id": run_id,
-            "evidence": {**comparison.to_dict(), "sentence": sentence},
+            "evidence": {**comparison.to_ledger(), "sentence": sentence},
             "approval": approval,
             "probation": _probation(config, comparison, rows),
         },

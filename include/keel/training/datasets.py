@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 PREFLIGHT_ROWS = 100
 """Recent rows that a version must score before it may be promoted."""
+LOGGED = ("time", "version", "prediction")
+"""What a recent row has beside its features."""
 
 
 def training_rows(ws: Workspace, config: ModelConfig, window: Window) -> TrainingRows:
@@ -57,28 +59,57 @@ def recent_rows(
     """
     import pyarrow as pa
 
+    parts = _last(ws, config, limit, end)
+    if not parts:
+        return pa.table({})
+    present = {name for part in parts for name in part.column_names}
+    names = ["time", *(name for name in config.features if name in present)]
+    return _joined(config, parts, limit).select(names)
+
+
+def recent_predictions(ws: Workspace, config: ModelConfig, limit: int, *, end: datetime | None = None) -> pa.Table:
+    """Return ``time``, ``version``, ``prediction`` and the features of the last ``limit`` predictions before ``end``.
+
+    The oldest is first; an empty log gives a table without columns. Labelled history that no version scored is left
+    out. A value that is absent, or not of its feature's kind, is missing, as in training.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    parts = _last(ws, config, limit, end)
+    if not parts:
+        return pa.table({})
+    rows = _joined(config, parts, limit)
+    return rows.filter(pc.is_valid(rows["version"]))
+
+
+def _last(ws: Workspace, config: ModelConfig, limit: int, end: datetime | None) -> list[pa.Table]:
+    """Return tables that hold the last ``limit`` rows before ``end``, and perhaps earlier ones; empty without rows."""
     predictions = ws.predictions(config)
     times = predictions.times()
     if times is None:
-        return pa.table({})
+        return []
     first, last = times
     until, span = end or last + timedelta(microseconds=1), timedelta(seconds=1)
     # The log has no query for the last n rows; doubling the interval reads little more than is needed.
     while span < until - first and predictions.count(until - span, until) < limit:
         span = min(2 * span, until - first)
-    parts = predictions.read(until - span, until)
-    present = {name for part in parts for name in part.column_names}
+    return predictions.read(until - span, until)
+
+
+def _joined(config: ModelConfig, parts: Sequence[pa.Table], limit: int) -> pa.Table:
+    import pyarrow as pa
+
     rows = pa.concat_tables([_as_configured(part, config) for part in parts]).sort_by("time")
-    rows = rows.drop_columns([name for name in config.features if name not in present])
     return rows.slice(max(0, rows.num_rows - limit))
 
 
 def _as_configured(rows: pa.Table, config: ModelConfig) -> pa.Table:
-    """Return the time and the features in their configured types; a missing feature is a column of nulls."""
+    """Return the rows with the features in their configured types; a missing feature is a column of nulls."""
     import pyarrow as pa
 
     columns = {
         name: to_kind(take(rows, name), kind).values if name in rows.column_names else empty(kind, rows.num_rows)
         for name, kind in config.features.items()
     }
-    return pa.table({"time": rows["time"], **columns})
+    return pa.table({**{name: rows[name] for name in LOGGED}, **columns})

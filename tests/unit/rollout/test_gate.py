@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
+import pyarrow as pa
 import pytest
 
 from keel import rollout
@@ -62,6 +65,38 @@ def test_compare_a_better_challenger_passes_with_its_evidence(seen):
 
 def test_compare_again_is_the_same_comparison(seen):
     assert compare(seen, trained_version(seen)) == compare(seen, trained_version(seen))
+
+
+def test_compare_stores_which_live_decisions_would_flip(seen):
+    found = compare(seen, trained_version(seen))
+    flips = found.flips
+    logged = 6 * 24 * 20
+    assert (flips["n"], flips["answered_by_champion"], flips["unusable"]) == (logged, logged, 0)
+    rows = pa.concat_tables(seen.ws.predictions(seen.config).read(TRAINED_UNTIL, NOW))
+    _, new = seen.ws.registry.load(seen.config, 2).score(rows)
+    old = rows["prediction"].to_numpy()
+    assert flips["changed"] == (old != new).sum() > logged / 2
+    assert (flips["up"], flips["down"]) == ((new > old).sum(), (new < old).sum())
+    assert set(found.score_curves) == {"champion", "challenger"}
+    assert "flips" not in found.to_ledger()
+
+
+def test_compare_before_the_last_predictions_does_not_look_at_them(seen):
+    until = TRAINED_UNTIL + 3 * DAY
+    found = compare(seen, trained_version(seen).model_copy(update={"until": until}))
+    assert datetime.fromisoformat(found.flips["end"]) < until
+    assert found.flips["n"] == 3 * 24 * 20
+
+
+def test_compare_names_what_kept_it_from_counting_flips_and_still_decides(seen, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("the log is away")
+
+    expected = compare(seen, trained_version(seen))
+    monkeypatch.setattr("keel.rollout.comparison_details.recent_predictions", fail)
+    found = compare(seen, trained_version(seen))
+    assert found.flips == {"fault": "RuntimeError: the log is away"}
+    assert found.model_copy(update={"flips": None}) == expected.model_copy(update={"flips": None})
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def evaluate_segments(
         The correlation of neighbouring clusters over all rows; one segment has too few rows to estimate its own.
 
     """
-    parts = [(column, value, index) for column in columns for value, index in _split(columns[column])]
+    parts = [(column, value, index) for column in columns for value, index in split_rows(columns[column])]
     large = [part for part in parts if len(part[2]) >= policy.segment_min_rows]
     small = sorted((part for part in parts if len(part[2]) < policy.segment_min_rows), key=lambda part: -len(part[2]))
     found = [
@@ -183,11 +183,12 @@ def describe_segments(segments: Sequence[Segment]) -> str:
     return ", ".join(names) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _split(values: NDArray[Any]) -> Iterator[tuple[str, NDArray[np.intp]]]:
-    """Yield each value with the indices of its rows."""
-    names = np.array([MISSING if value is None or value != value else str(value) for value in values], dtype=np.str_)
-    if not len(names):
-        return
-    unique, inverse, counts = np.unique(names, return_inverse=True, return_counts=True)
+def split_rows(values: NDArray[Any]) -> Iterator[tuple[str, NDArray[np.intp]]]:
+    """Yield each value as text, in order, with the indices of its rows; those without a value are one segment."""
+    names = [MISSING if value is None or value != value else str(value) for value in values]
+    # An array of texts gives each row the space of the longest, which may be a megabyte.
+    codes = {name: code for code, name in enumerate(sorted(set(names)))}
+    inverse = np.fromiter((codes[name] for name in names), np.intp, len(names))
+    counts = np.bincount(inverse, minlength=len(codes))
     parts = np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])
-    yield from zip(map(str, unique), parts, strict=True)
+    yield from zip(codes, parts, strict=False)  # without rows there is one empty part

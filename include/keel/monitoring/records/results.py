@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field
 
@@ -104,6 +104,14 @@ class ComparisonRecord(Evidence):
     """The keys of the promotion policy that the verdict rests on."""
     experiment: JsonObject | None = None
     """The experiment's plan and the id of its report."""
+    score_curves: JsonObject | None = None
+    """Calibration and ROC, or residuals, of both versions (`keel.evaluation.holdout.score_curves`)."""
+    flips: JsonObject | None = None
+    """Recent live predictions that the challenger makes otherwise (`keel.evaluation.holdout.flips`)."""
+
+    def to_ledger(self) -> dict[str, Any]:
+        """Return what the verdict rests on. What is only for a page stays in the stored comparison."""
+        return self.model_dump(mode="json", exclude={"score_curves", "flips"})
 
     @property
     def n_rows(self) -> int:

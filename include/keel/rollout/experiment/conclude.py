@@ -49,7 +49,7 @@ def conclude_experiment(ws: Workspace, config: ModelConfig, decision_id: str, *,
         "report_id": decision.report_id,
         "decision_id": decision.decision_id,
         "comparison_id": decision.comparison_id,
-        "comparison": comparison and comparison.to_dict(),
+        "comparison": comparison and comparison.to_ledger(),
         "look": report["body"] if report else None,
     }
     experiments.end(
