@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +117,18 @@ class CountsTable:
         return [(from_micros(hour), bytes(payload)) for hour, payload in rows]
 
 
+@dataclass(frozen=True)
+class ReportKey:
+    """Which report there is, without its body."""
+
+    report_id: str
+    version: int | None
+    start: datetime
+    end: datetime
+    status: str
+    created_at: datetime
+
+
 class Reports:
     """The reports of checks, comparisons, probations and experiments."""
 
@@ -153,6 +166,43 @@ class Reports:
         with self._database.connect() as connection:
             row = connection.execute(sa.select(reports).where(reports.c.report_id == report_id)).one_or_none()
         return None if row is None else as_record(row)
+
+    def keys(
+        self,
+        model: str,
+        kind: str,
+        *,
+        version: int | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+    ) -> list[ReportKey]:
+        """Return which windows of a model have a report of a kind, the latest end first, without the bodies.
+
+        since, until: only windows with since ≤ end ≤ until. The newest report of an end is the first of them.
+        """
+        r = reports.c
+        query = sa.select(r.report_id, r.version, r.window_start, r.window_end, r.status, r.created_at)
+        query = query.where(r.model == model, r.kind == kind, r.window_end.is_not(None), r.window_start.is_not(None))
+        if version is not None:
+            query = query.where(r.version == version)
+        if since is not None:
+            query = query.where(r.window_end >= to_micros(since))
+        if until is not None:
+            query = query.where(r.window_end <= to_micros(until))
+        query = query.order_by(r.window_end.desc(), r.created_at.desc(), r.report_id).limit(limit)
+        with self._database.connect() as connection:
+            rows = connection.execute(query).all()
+        return [
+            ReportKey(identity, number, from_micros(start), from_micros(end), status, from_micros(created))
+            for identity, number, start, end, status, created in rows
+        ]
+
+    def bodies(self, report_ids: Collection[str]) -> dict[str, dict[str, Any]]:
+        """Return the bodies of some reports by their ids; an id without a report is in none."""
+        query = sa.select(reports.c.report_id, reports.c.body).where(reports.c.report_id.in_(report_ids))
+        with self._database.connect() as connection:
+            return {identity: json.loads(body) for identity, body in connection.execute(query)}
 
     def list(
         self,

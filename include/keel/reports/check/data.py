@@ -1,0 +1,219 @@
+"""Collect what the page of a check shows. Only the model has to be configured: whatever else is missing is named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version as installed_version
+from typing import TYPE_CHECKING
+
+from keel.errors import KeelError
+from keel.ledger import entries as ledger
+from keel.ledger.narrative import describe
+from keel.monitoring import storage
+from keel.monitoring.records import (
+    ComparisonRecord,
+    DecisionRecord,
+    Outcome,
+    StoredDriftReport,
+    StoredLabelsReport,
+    StoredPerformanceReport,
+    StoredQualityReport,
+)
+from keel.reports.check.history import (
+    ColumnHistory,
+    Deployed,
+    Measured,
+    column_histories,
+    deployments_of,
+    measured_series,
+    measured_window,
+)
+
+if TYPE_CHECKING:
+    from keel.config import ModelConfig
+    from keel.ledger.entries import Entry
+    from keel.reports.charts.specs import Categories, Histogram
+    from keel.window import Window
+    from keel.workspace import Workspace
+
+__all__ = ["CheckData", "CheckLinks", "LedgerRow", "collect"]
+
+
+@dataclass(frozen=True)
+class CheckLinks:
+    """Where the page leads to; None for what has no address."""
+
+    run: str | None = None
+    """The run in Airflow that made the check."""
+    mlflow: str | None = None
+    """The model's experiment, or the run of a trained version."""
+    comparison: str | None = None
+    """The page of the comparison that the outcome rests on."""
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """A row of the ledger that records what followed a check."""
+
+    seq: int
+    sentence: str
+
+
+@dataclass(frozen=True)
+class CheckData:
+    """The records behind the page of a check. Every part but the first three may be missing."""
+
+    config: ModelConfig
+    version: int
+    """In production when the window was checked."""
+    window: Window
+    quality: StoredQualityReport | None = None
+    drift: StoredDriftReport | None = None
+    performance: StoredPerformanceReport | None = None
+    labels: StoredLabelsReport | None = None
+    decision: DecisionRecord | None = None
+    outcome: Outcome | None = None
+    comparison: ComparisonRecord | None = None
+    ledger: tuple[LedgerRow, ...] = ()
+    charts: Mapping[str, Histogram | Categories] = field(default_factory=dict)
+    """Reference against window, by column."""
+    without_charts: str = ""
+    """Why there are none."""
+    columns: Mapping[str, ColumnHistory] = field(default_factory=dict)
+    """What earlier checks said of each column."""
+    series: tuple[Measured, ...] = ()
+    """Performance over time, by version and bucket, of labels that have matured."""
+    measured: Measured | None = None
+    """Of the window that the performance report is about, with an interval that allows for dependent rows."""
+    without_series: str = ""
+    """Why there is no performance over time."""
+    deployed: tuple[Deployed, ...] = ()
+    """Changes of the version in production, oldest first."""
+    links: CheckLinks = CheckLinks()
+    release: str = ""
+    """Of Keel."""
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.config.model
+
+
+def collect(
+    ws: Workspace,
+    config: ModelConfig,
+    version: int,
+    window: Window,
+    decision: DecisionRecord | None = None,
+    outcome: Outcome | None = None,
+    *,
+    links: CheckLinks | None = None,
+) -> CheckData:
+    """Collect the records of a check from the store, and the distributions from the version's grid.
+
+    decision, outcome: those of the store where None. A check in a notebook stores none.
+
+    Raises
+    ------
+    StoreUnavailable
+        The store cannot be read. What the registry does not have is named in the result.
+
+    """
+    about = config.model, version, window
+    drift = storage.read_report(ws, StoredDriftReport, *about)
+    performance = storage.read_report(ws, StoredPerformanceReport, *about)
+    decision, outcome = _decided(ws, config.model, version, window, decision, outcome)
+    rows = list(ledger.entries(ws.store, config.model))
+    charts, without_charts = _charts(ws, config, version, window, drift)
+    series, without_series = _series(ws, config, window, performance)
+    return CheckData(
+        config=config,
+        version=version,
+        window=window,
+        quality=storage.read_report(ws, StoredQualityReport, *about),
+        drift=drift,
+        performance=performance,
+        labels=storage.read_report(ws, StoredLabelsReport, *about),
+        decision=decision,
+        outcome=outcome,
+        comparison=storage.read_comparison(ws, config.model, outcome.report_id) if outcome else None,
+        ledger=_rows_about(decision, rows),
+        charts=charts,
+        without_charts=without_charts,
+        columns=column_histories(ws, config.model, window) if drift else {},
+        series=series,
+        measured=measured_window(ws, config, version, window, performance),
+        without_series=without_series,
+        deployed=deployments_of(rows),
+        links=links or CheckLinks(),
+        release=installed_version("keel"),
+    )
+
+
+def _decided(
+    ws: Workspace,
+    model: str,
+    version: int,
+    window: Window,
+    decision: DecisionRecord | None,
+    outcome: Outcome | None,
+) -> tuple[DecisionRecord | None, Outcome | None]:
+    """Return the decision on a window and its outcome, as they were given or else as they are stored."""
+    if decision is not None and outcome is not None:
+        return decision, outcome
+    identity = decision.decision_id if decision else storage.report_id("decision", model, version, window)
+    stored = ws.store.decisions.get(identity) if identity else None
+    if stored is None:
+        return decision, outcome
+    decision = decision or DecisionRecord.from_dict(stored["body"])
+    if outcome is None and stored["outcome"]:
+        outcome = Outcome.from_dict(stored["outcome"])
+    return decision, outcome
+
+
+def _rows_about(decision: DecisionRecord | None, rows: Sequence[Entry]) -> tuple[LedgerRow, ...]:
+    """Return the ledger rows that a decision led to."""
+    if decision is None or not decision.decision_id:
+        return ()
+    found = [row for row in rows if decision.decision_id in _decisions_of(row)]
+    return tuple(LedgerRow(row.seq, describe(row)) for row in found)
+
+
+def _decisions_of(row: Entry) -> set[str]:
+    """Return the ids of the decisions that a row names."""
+    evidence = row.body.get("evidence") or {}
+    tags = evidence.get("tags") or {}
+    return {str(each) for each in (evidence.get("decision_id"), tags.get("keel.decision_id")) if each}
+
+
+def _charts(
+    ws: Workspace, config: ModelConfig, version: int, window: Window, drift: StoredDriftReport | None
+) -> tuple[Mapping[str, Histogram | Categories], str]:
+    """Return a chart per column, or why there are none."""
+    if drift is None:
+        return {}, ""
+    from keel.monitoring.window_counts import window_counts
+
+    try:
+        grid = ws.registry.grid(config.model, version)
+    except KeelError as error:
+        return {}, f"The distributions are not shown, because the version's reference is not available: {error}"
+    if drift.grid_id and drift.grid_id != grid.grid_id:
+        return (
+            {},
+            "The distributions are not shown, because the version has another reference than when it was checked.",
+        )
+    counts = window_counts(ws, config, version, grid, window, decided_before=window.end).usable
+    if not counts.n:
+        return {}, "The distributions are not shown, because the store has no counts of this window."
+    return {}, ""
+
+
+def _series(
+    ws: Workspace, config: ModelConfig, window: Window, performance: StoredPerformanceReport | None
+) -> tuple[tuple[Measured, ...], str]:
+    """Return performance over time until the window of the labels ends, or why there is none."""
+    until = (performance.window if performance else None) or window.earlier(config.target.label_delay)
+    found = measured_series(ws, config, until)
+    return found, "" if found else "No labels before this window were summed."

@@ -1,0 +1,184 @@
+"""What came before a check: the columns' drift in earlier windows, performance over time, changes of the version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from keel.errors import SchemaError
+from keel.monitoring.records import StoredDriftReport
+from keel.window import DAY, HOUR
+
+if TYPE_CHECKING:
+    from keel.config import ModelConfig
+    from keel.ledger.entries import Entry
+    from keel.monitoring.performance_history import Bucket
+    from keel.monitoring.records import StoredColumn, StoredPerformanceReport
+    from keel.store.records import ReportKey
+    from keel.window import Window
+    from keel.workspace import Workspace
+
+LENGTH = 20
+"""Windows in a column's history, and about as many buckets of performance."""
+MIN_SEPARATE = 5
+"""With fewer windows that do not overlap, overlapping ones are shown."""
+
+
+@dataclass(frozen=True)
+class ColumnHistory:
+    """What the checks of some windows said of a column, the newest last."""
+
+    ends: tuple[datetime, ...]
+    """Of the windows."""
+    versions: tuple[int | None, ...]
+    excess: tuple[float | None, ...]
+    """PSI above chance; the PSI where an earlier release stored no other."""
+    impact: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The performance of one version in a stretch of time, by the configured metric."""
+
+    start: datetime
+    end: datetime
+    version: int
+    value: float | None
+    lower: float | None
+    upper: float | None
+    """Of the 95% interval, which allows for dependent rows."""
+    n: int
+    coverage: float | None = None
+    holdout: float | None = None
+    """The metric on the version's holdout."""
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A change of the version in production."""
+
+    time: datetime
+    """In the data's time where the ledger has it."""
+    version: int | None
+    before: int | None
+    action: str
+    seq: int
+
+
+def column_histories(ws: Workspace, model: str, window: Window) -> dict[str, ColumnHistory]:
+    """Return the drift of each column in earlier windows and this one, at about the same spacing."""
+    length = window.end - window.start
+    keys = ws.store.reports.keys(model, StoredDriftReport.CHECK, since=window.end - LENGTH * length, until=window.end)
+    chosen = spaced(keys, length)
+    bodies = ws.store.reports.bodies([key.report_id for key in chosen])
+    read = [(key, _report(bodies.get(key.report_id))) for key in chosen]
+    reports = [(key, report) for key, report in read if report is not None]
+    names = dict.fromkeys(name for _, report in reports for name in report.features)
+    return {name: _history(name, reports) for name in names}
+
+
+def spaced(keys: Sequence[ReportKey], length: timedelta) -> list[ReportKey]:
+    """Return windows of about the length, as far apart as they are long, or closer where there are few; newest last.
+
+    keys: the latest end first. Windows of another length are left out, because their measures are of other size.
+    """
+    alike = [key for key in keys if 2 * (key.end - key.start) > length and key.end - key.start < 2 * length]
+    if not alike:
+        return []
+    span = alike[0].end - alike[-1].end
+    gap = length if span >= (MIN_SEPARATE - 1) * length else span / (LENGTH - 1)
+    chosen = [alike[0]]
+    for key in alike[1:]:
+        if chosen[-1].end - key.end >= max(gap, HOUR):
+            chosen.append(key)
+    return chosen[:LENGTH][::-1]
+
+
+def _report(body: Mapping[str, Any] | None) -> StoredDriftReport | None:
+    """Return a stored report; None where an earlier release stored one that cannot be read."""
+    try:
+        return StoredDriftReport.from_dict(body) if body else None
+    except SchemaError:
+        return None
+
+
+def _history(name: str, reports: Sequence[tuple[ReportKey, StoredDriftReport]]) -> ColumnHistory:
+    columns = [report.features.get(name) for _, report in reports]
+    return ColumnHistory(
+        ends=tuple(key.end for key, _ in reports),
+        versions=tuple(key.version for key, _ in reports),
+        excess=tuple(_excess(column) for column in columns),
+        impact=tuple(column.impact if column else None for column in columns),
+    )
+
+
+def _excess(column: StoredColumn | None) -> float | None:
+    if column is None:
+        return None
+    excess = column.measure("psi", "excess")
+    return column.measure("psi") if excess is None else excess
+
+
+def bucket_of(window: Window) -> tuple[Bucket, timedelta]:
+    """Return the calendar bucket that is nearest to a window's length, and its length."""
+    length = window.end - window.start
+    if length <= 6 * HOUR:
+        return "hour", HOUR
+    if length <= 3 * DAY:
+        return "day", DAY
+    return ("week", 7 * DAY) if length <= 14 * DAY else ("month", 31 * DAY)
+
+
+def measured_series(ws: Workspace, config: ModelConfig, until: Window) -> tuple[Measured, ...]:
+    """Return performance until the end of a window, in buckets of about its length."""
+    from keel.monitoring.performance_history import series
+
+    bucket, length = bucket_of(until)
+    found = series(ws, config, until.end - (LENGTH + 6) * length, until.end, bucket=bucket)
+    measured = [_measured(part) for part in found if part["metric"] in part["metrics"]]
+    return tuple(each for each in measured if each.n)
+
+
+def measured_window(
+    ws: Workspace, config: ModelConfig, version: int, window: Window, performance: StoredPerformanceReport | None
+) -> Measured | None:
+    """Return the performance in the window of a report; None where other labels are there than it was made of."""
+    from keel.monitoring.performance_history import rolling
+
+    if performance is None or not performance.n:
+        return None
+    parts = rolling(ws, config, end=window.end, windows=[window.end - window.start])
+    found = [_measured(part) for part in parts if part["version"] == version]
+    return next((each for each in found if each.n == performance.n), None)
+
+
+def _measured(part: Mapping[str, Any]) -> Measured:
+    values = part["metrics"][part["metric"]]
+    holdout = values.get("holdout") or {}
+    return Measured(
+        start=datetime.fromisoformat(part["start"]),
+        end=datetime.fromisoformat(part["end"]),
+        version=part["version"],
+        value=values["value"],
+        lower=values["lower"],
+        upper=values["upper"],
+        n=values["n"],
+        coverage=part["coverage"],
+        holdout=holdout.get("value"),
+    )
+
+
+def deployments_of(rows: Iterable[Entry]) -> tuple[Deployed, ...]:
+    """Return the changes of the version in production, from a model's ledger rows, oldest first."""
+    found: list[Deployed] = []
+    for row in rows:
+        after = row.body.get("to") or {}
+        before = found[-1].version if found else None
+        if "production" not in after or after["production"] == before:
+            continue
+        probation = row.body.get("probation")
+        since = datetime.fromisoformat(str(probation["since"])) if probation and row.action == "promote" else row.at
+        found.append(Deployed(since, after["production"], before, row.action, row.seq))
+    return tuple(found)

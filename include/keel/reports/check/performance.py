@@ -1,0 +1,194 @@
+"""Whether it hurts: performance over time, the change of the loss by its causes, all labels of the version."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from keel.monitoring.performance_words import (
+    capitalised,
+    harm_not_shown,
+    harm_of_the_window,
+    harm_since,
+    label_arrival,
+    shown_by_the_window,
+)
+from keel.monitoring.performance_words import cause_of_change as _cause
+from keel.reports import numbers
+from keel.reports.charts.specs import Interval, Intervals, Level, Mark, Point, Trend
+from keel.reports.check.history import bucket_of
+from keel.reports.check.words import better, metric_name
+from keel.reports.page import Fact, Figure, Paragraph, Section, Tone
+from keel.stats.metrics.losses import HIGHER_IS_BETTER
+
+if TYPE_CHECKING:
+    from keel.monitoring.records import StoredPerformanceReport
+    from keel.reports.check.data import CheckData
+    from keel.reports.page import Block
+
+Z_95 = 1.96
+"""Normal quantile of a two-sided 95% interval."""
+
+
+def lead(data: CheckData) -> str:
+    """Return what the labels show, in the words of a decision."""
+    performance = data.performance
+    if performance is None:
+        return ""
+    if performance.status == "degraded":
+        return harm_of_the_window(performance) if shown_by_the_window(performance) else harm_since(performance)
+    if performance.status == "ok":
+        return harm_not_shown(performance)
+    if performance.status == "undefined":
+        return f"{capitalised(metric_name(performance.metric))} is not defined on these labels, or on the holdout."
+    return f"{capitalised(label_arrival(performance))}."
+
+
+def fact(data: CheckData) -> Fact:
+    """Return the performance with its interval beside the baseline and the limit."""
+    performance = data.performance
+    if performance is None:
+        return Fact("Not measured", ("no report of performance is stored",))
+    metric = performance.metric
+    now = performance.current.get(metric)
+    if now is None or now.value is None:
+        return Fact("No measure", (metric_name(metric), capitalised(label_arrival(performance))))
+    lower, upper = interval(data, performance)
+    baseline, limit = _baseline(performance), _limit(performance)
+    value, *beside = numbers.alike(now.value, baseline, limit)
+    lines = [f"{metric_name(metric)}, {numbers.count(performance.n, 'label')}"]
+    if lower is not None and upper is not None:
+        lines.append(f"95% {numbers.interval(lower, upper)}")
+    if baseline is not None:
+        lines.append(f"holdout {beside[0]}" + (f", limit {beside[1]}" if limit is not None else ""))
+    tone = {"degraded": Tone.BAD, "ok": Tone.GOOD}.get(performance.status, Tone.NEUTRAL)
+    return Fact(value, tuple(lines), tone)
+
+
+def interval(data: CheckData, performance: StoredPerformanceReport) -> tuple[float | None, float | None]:
+    """Return the 95% interval of a window's metric: for dependent rows where their sums are known."""
+    if data.measured is not None and data.measured.lower is not None:
+        return data.measured.lower, data.measured.upper
+    now = performance.current.get(performance.metric)
+    if now is None or now.value is None or now.standard_error is None:
+        return None, None
+    return now.value - Z_95 * now.standard_error, now.value + Z_95 * now.standard_error
+
+
+def _baseline(performance: StoredPerformanceReport) -> float | None:
+    found = performance.reference.get(performance.metric)
+    return found.value if found else None
+
+
+def _limit(performance: StoredPerformanceReport) -> float | None:
+    """Return the value of the metric from which a shown difference is harm."""
+    return limit_of(performance.metric, _baseline(performance), performance.max_degradation)
+
+
+def limit_of(metric: str, baseline: float | None, max_degradation: float | None) -> float | None:
+    """Return the worst tolerated value of a metric.
+
+    >>> limit_of("brier", 0.15, 0.01), limit_of("roc_auc", 0.75, 0.05), limit_of("mae", None, 1.0)
+    (0.16, 0.7, None)
+    """
+    if baseline is None or max_degradation is None:
+        return None
+    return baseline - max_degradation if metric in HIGHER_IS_BETTER else baseline + max_degradation
+
+
+def section(data: CheckData) -> Section:
+    """Return the section about performance."""
+    performance = data.performance
+    if performance is None:
+        return Section("Does it hurt?", (Paragraph("No report of performance is stored for this window."),))
+    blocks: list[Block] = [Paragraph(lead(data))]
+    if labelled := performance.window:
+        delay = numbers.duration(data.config.target.label_delay)
+        blocks.append(
+            Paragraph(
+                f"The labels are of the predictions of {numbers.span(labelled.start, labelled.end)}, because a label "
+                f"needs {delay} to arrive.",
+                quiet=True,
+            )
+        )
+    blocks += _trend(data)
+    blocks += _causes(performance)
+    blocks += _long_run(performance)
+    return Section("Does it hurt?", tuple(blocks))
+
+
+def _trend(data: CheckData) -> list[Block]:
+    if not data.series:
+        return [Paragraph(data.without_series, quiet=True)] if data.without_series else []
+    if len(data.series) < 2:
+        return [
+            Paragraph(
+                "These are the first labels that were measured: there is no earlier time to compare with.", quiet=True
+            )
+        ]
+    metric = data.config.performance.metric
+    name, limit = metric_name(metric), data.config.performance.max_degradation
+    start, end = data.series[0].start, data.series[-1].end
+    points = tuple(
+        Point(part.start + (part.end - part.start) / 2, part.value, part.lower, part.upper, part.n)
+        for part in data.series
+    )
+    marks = tuple(
+        Mark(change.time, f"version {change.version}")
+        for change in data.deployed
+        if change.version is not None and start <= change.time <= end
+    )
+    chart = Trend(
+        name=name, points=points, levels=tuple(_levels(data, metric, limit)), marks=marks, label="in production"
+    )
+    window = (data.performance.window if data.performance else None) or data.window
+    bucket, _ = bucket_of(window)
+    sentence = (
+        f"{capitalised(name)} by {bucket} from {numbers.span(start, end)}, with 95% intervals; {better(metric)}. The "
+        f"lines are each version's holdout, and the limit, which is {numbers.number(limit)} worse."
+    )
+    return [Figure(chart, sentence)]
+
+
+def _levels(data: CheckData, metric: str, limit: float) -> list[Level]:
+    """Return each version's baseline and limit, for as long as it answered."""
+    levels = []
+    for version in dict.fromkeys(part.version for part in data.series):
+        parts = [part for part in data.series if part.version == version]
+        baseline = next((part.holdout for part in parts if part.holdout is not None), None)
+        worst = limit_of(metric, baseline, limit)
+        if baseline is not None:
+            levels.append(Level(baseline, f"holdout {numbers.number(baseline)}", parts[0].start, parts[-1].end))
+        if worst is not None:
+            levels.append(Level(worst, f"limit {numbers.number(worst)}", parts[0].start, parts[-1].end))
+    return levels
+
+
+def _causes(performance: StoredPerformanceReport) -> list[Block]:
+    change, explained, unexplained = performance.loss_change, performance.explained, performance.unexplained
+    if change is None or explained is None or unexplained is None:
+        return []
+    rows = (
+        Interval("change of the loss", change, detail=numbers.signed(change)),
+        Interval("explained by the inputs", explained, detail=numbers.signed(explained)),
+        Interval("by a changed relation", unexplained, detail=numbers.signed(unexplained)),
+    )
+    chart = Intervals("Change of the mean loss against the holdout", rows, line=0.0, line_label="no change")
+    return [Figure(chart, f"{_cause(performance).strip()} Right of the line is worse.")]
+
+
+def _long_run(performance: StoredPerformanceReport) -> list[Block]:
+    found = performance.long_run
+    if found is None:
+        return []
+    worse = "worse" if found.increase > 0 else "better"
+    value = numbers.number(found.value)
+    text = (
+        f"All {numbers.count(found.n, 'label')} of this version since {numbers.time(found.since)}: "
+        f"{metric_name(performance.metric)} is {value}, {numbers.number(abs(found.increase))} {worse} than on the "
+        "holdout. "
+    )
+    if found.lower_bound > 0:
+        text += f"It is at least {numbers.number(found.lower_bound)} worse, by a bound that holds at every check."
+    else:
+        text += "That it is worse at all is not shown, by a bound that holds at every check."
+    return [Paragraph(text)]
