@@ -1,0 +1,47 @@
+"""Charts of one line of text: block characters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+NOTHING = " "
+
+
+def bars(values: Sequence[float | None], *, width: int = 20, top: float | None = None) -> str:
+    """Return a character for each of ``values``, as high as its share of the largest (or of ``top``).
+
+    More than ``width`` values are taken together by their mean. A value that is not known is a space.
+
+    >>> bars([0, 1, 2, None, 4])
+    '▁▃▅ █'
+    """
+    means = _means(values, width)
+    highest = max((value for value in means if value is not None), default=0.0) if top is None else top
+    return "".join(NOTHING if value is None else _mark(value, highest) for value in means)
+
+
+def sparkline(values: Sequence[float | None], *, width: int = 20) -> str:
+    """Return a history as `bars` between its smallest and largest value. A constant one is flat.
+
+    >>> sparkline([5, 6, 7]), sparkline([3, 3]), sparkline([])
+    ('▁▅█', '▁▁', '')
+    """
+    lowest = min((value for value in values if value is not None), default=0.0)
+    return bars([None if v is None else v - lowest for v in values], width=width)
+
+
+def _means(values: Sequence[float | None], width: int) -> list[float | None]:
+    if len(values) <= width:
+        return list(values)
+    means: list[float | None] = []
+    for i in range(width):
+        part = [v for v in values[i * len(values) // width : (i + 1) * len(values) // width] if v is not None]
+        means.append(sum(part) / len(part) if part else None)
+    return means
+
+
+def _mark(value: float, highest: float) -> str:
+    if not value > 0 or not highest > 0:
+        return BLOCKS[0]
+    return BLOCKS[min(max(round(value / highest * (len(BLOCKS) - 1)), 1), len(BLOCKS) - 1)]

@@ -1,0 +1,87 @@
+"""The blocks of a page as HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from keel.reports.html.elements import cell, chart, facts, link, text
+from keel.reports.html.room import LEFT_OUT, Room
+from keel.reports.page import Block, Cell, ColumnCards, Command, Details, Facts, Figure, Items, Paragraph, Table
+from keel.reports.texts import CELL
+
+MAX_ROWS = 500
+"""Rows of a table and items of a list that are shown. Records hold them all."""
+
+
+def render(block: Block, room: Room) -> Iterator[str | ColumnCards]:
+    """Yield a block as HTML. Columns are yielded as they are: they take the space that all others leave."""
+    if isinstance(block, ColumnCards):
+        yield block
+    elif isinstance(block, Details):
+        yield from _details(block, room)
+    elif isinstance(block, Table):
+        yield _table(block, room)
+    elif isinstance(block, Items):
+        yield _items(block, room)
+    else:
+        yield room.take(_simple(block))
+
+
+def _details(block: Details, room: Room) -> Iterator[str | ColumnCards]:
+    start, end = f"<details><summary>{text(block.summary, CELL)}</summary>", "</details>"
+    if not room.has(start + end):
+        yield LEFT_OUT
+        return
+    yield start
+    for inner in block.blocks:
+        yield from render(inner, room)
+    yield end
+
+
+def _simple(block: Facts | Paragraph | Command | Figure) -> str:
+    if isinstance(block, Facts):
+        return facts(block.facts)
+    if isinstance(block, Paragraph):
+        links = "".join(f" {link(each)}" for each in block.links)
+        start = '<p class="quiet">' if block.quiet else "<p>"
+        return f"{start}{text(block.text)}{links}</p>"
+    if isinstance(block, Command):
+        return f'<pre class="command" tabindex="0"><code>{text(block.text)}</code></pre>'
+    sentence = f"<figcaption>{text(block.sentence)}</figcaption>"
+    return f"<figure>{chart(block.chart, block.sentence)}{sentence}</figure>"
+
+
+def _items(block: Items, room: Room) -> str:
+    items = room.take_some(f"<li>{text(item)}</li>" for item in block.items[:MAX_ROWS])
+    return f"<ul>{''.join(items)}</ul>" + _rest(len(block.items) - len(items)) if block.items else ""
+
+
+def _table(block: Table, room: Room) -> str:
+    caption = text(block.caption, CELL)
+    titles = "".join(
+        f'<th scope="col"{_numeric(block, i)}>{text(title, CELL)}</th>' for i, title in enumerate(block.head)
+    )
+    # who uses the keyboard scrolls what has the focus
+    frame = (
+        f'<div class="wide" role="region" aria-label="{caption}" tabindex="0">' if block.wide else '<div class="table">'
+    )
+    start = f"{frame}<table><caption>{caption}</caption><thead><tr>{titles}</tr></thead><tbody>"
+    end = "</tbody></table></div>"
+    if not room.has(start + end):
+        return LEFT_OUT
+    rows = room.take_some(_row(block, row) for row in block.rows[:MAX_ROWS])
+    return f"{start}{''.join(rows)}{end}{_rest(len(block.rows) - len(rows))}"
+
+
+def _row(block: Table, row: tuple[Cell, ...]) -> str:
+    first, *others = (cell(value) for value in row)
+    cells = "".join(f"<td{_numeric(block, i)}>{value}</td>" for i, value in enumerate(others, start=1))
+    return f'<tr><th scope="row"{_numeric(block, 0)}>{first}</th>{cells}</tr>'
+
+
+def _numeric(block: Table, column: int) -> str:
+    return ' class="num"' if column in block.numeric else ""
+
+
+def _rest(count: int) -> str:
+    return f'<p class="quiet">{count:,} more are not shown here. The stored report has them.</p>' if count > 0 else ""

@@ -1,0 +1,131 @@
+"""All columns as HTML: the worst as cards with their charts, the others as rows of a table, all to be searched."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from keel.reports.html.elements import chart, sparkline, tag, text
+from keel.reports.html.room import Room, byte_count
+from keel.reports.texts import CELL, NAME
+
+if TYPE_CHECKING:
+    from keel.reports.page import ColumnCard, ColumnCards, Measure
+
+MAX_DRAWN = 60
+"""Columns that are drawn; nobody looks at more charts."""
+DRAWN_SHARE = 0.4
+"""Of the space, for those, where there are so many columns that they do not all fit."""
+SHORT_NAME = 40
+"""Characters of the name in a row, where the rows would not fit otherwise."""
+
+
+def render(block: ColumnCards, room: Room, key: str) -> str:
+    """Return all columns as HTML. ``key`` is the part of an id that distinguishes several such blocks."""
+    if not block.cards:
+        return '<p class="quiet">There is no column.</p>'
+    room.left -= 2_000 + byte_count(head := _search(block, key) + _legend(block))
+    drawn = _drawn(block, room)
+    rest = block.cards[len(drawn) :]
+    return (
+        f'<div class="columns" id="columns{key}">{head}'
+        f'<ol class="cards">{"".join(drawn)}</ol>{_rest(block, rest, len(drawn), room)}</div>'
+    )
+
+
+def _drawn(block: ColumnCards, room: Room) -> list[str]:
+    few = len(block.cards) <= MAX_DRAWN
+    part = Room(room.left if few else int(room.left * DRAWN_SHARE))
+    before = part.left
+    drawn = part.take_some(_card(card, block) for card in block.cards[:MAX_DRAWN])
+    if few and len(drawn) < len(block.cards):  # charts so large that a few do not fit: leave space for the rows
+        part = Room(before // 2)
+        drawn = part.take_some(drawn)
+        before = before // 2
+    room.left -= before - part.left
+    return drawn
+
+
+def _search(block: ColumnCards, key: str) -> str:
+    """Return the controls, which a script shows: without it they would do nothing."""
+    counts = Counter(card.status.text for card in block.cards)
+    options = "".join(
+        f'<option value="{text(status, NAME)}">{text(status, NAME)} ({count:,})</option>'
+        for status, count in list(counts.items())[:20]
+    )
+    return (
+        f'<form class="search" hidden><label for="find{key}">Search columns</label>'
+        f'<input type="search" id="find{key}" autocomplete="off" spellcheck="false">'
+        f'<label for="status{key}">Status</label><select id="status{key}">'
+        f'<option value="">all ({len(block.cards):,})</option>{options}</select><output role="status"></output></form>'
+    )
+
+
+def _legend(block: ColumnCards) -> str:
+    impact = f"Impact on the {text(block.impact_unit, NAME)}" if block.impact_unit else ""
+    return (
+        '<p class="legend"><span>Column</span><span><i class="swatch reference"></i>'
+        f'{text(block.reference_label, NAME)} (grey), <i class="swatch current"></i>'
+        f"{text(block.current_label, NAME)} (blue)</span><span>{impact}</span><span>Measures</span></p>"
+    )
+
+
+def _card(card: ColumnCard, block: ColumnCards) -> str:
+    about = " · ".join(text(part, NAME) for part in (card.kind, card.role) if part)
+    figure = ""
+    if card.figure is not None:
+        figure = f"{chart(card.figure.chart, card.figure.sentence)}<p>{text(card.figure.sentence, CELL)}</p>"
+    unit = f" <span>{text(block.impact_unit, NAME)}</span>" if block.impact_unit and card.impact else ""
+    impact = f"{text(card.impact, NAME)}{unit}" if card.impact else ""
+    history = ""
+    if card.history is not None:
+        history = f'<p class="history">{sparkline(card.history, card.history_sentence)}'
+        history += f"<span>{text(card.history_sentence, CELL)}</span></p>"
+    reasons = "".join(f"<li>{text(reason, CELL)}</li>" for reason in card.reasons)
+    return (
+        f'<li class="card"><div class="who"><h3>{text(card.name, NAME)}</h3>{tag(card.status)}<p>{about}</p></div>'
+        f'<div class="plot">{figure}</div><div class="impact">{impact}</div>'
+        f'<div class="what"><p>{text(card.summary, CELL)}</p>{f"<ul>{reasons}</ul>" if reasons else ""}{history}'
+        f"{_measures(card.measures)}</div></li>"
+    )
+
+
+def _measures(measures: tuple[Measure, ...]) -> str:
+    if not measures:
+        return ""
+    rows = "".join(
+        f"<div><dt>{text(each.name, NAME)}</dt><dd><b>{text(each.value, NAME)}</b> "
+        f"{text(each.meaning, CELL)}</dd></div>"
+        for each in measures
+    )
+    return f"<details><summary>What the measures mean</summary><dl>{rows}</dl></details>"
+
+
+def _rest(block: ColumnCards, rest: tuple[ColumnCard, ...], drawn: int, room: Room) -> str:
+    if not rest:
+        return ""
+    rows = list(_rows(rest, NAME, summary=True))
+    if sum(map(byte_count, rows)) > room.left:
+        rows = list(_rows(rest, SHORT_NAME, summary=False))
+    taken = room.take_some(rows)
+    note = f"{len(rest):,} further columns, which are not drawn" if drawn else f"{len(rest):,} columns"
+    missing = len(rest) - len(taken)
+    cut = f'<p class="quiet">{missing:,} more are not listed here. The stored report has them.</p>' if missing else ""
+    impact = f"Impact on the {text(block.impact_unit, NAME)}" if block.impact_unit else "Impact"
+    return (
+        f'<details class="rest"><summary>{note}</summary><div class="table"><table>'
+        f"<caption>{note}, the worst first</caption><thead><tr><th scope=col>Column<th scope=col>Status"
+        f"<th scope=col class=num>{impact}<th scope=col>Measures</thead><tbody>{''.join(taken)}</tbody></table></div>"
+        f"{cut}</details>"
+    )
+
+
+def _rows(cards: tuple[ColumnCard, ...], limit: int, *, summary: bool) -> Iterator[str]:
+    """Yield a row for each column, without the closing tags that HTML can do without: there can be thousands."""
+    for card in cards:
+        measures = text(card.summary, NAME) if summary else ""
+        yield (
+            f"<tr><th scope=row>{text(card.name, limit)}<td>{text(card.status.text, NAME)}"
+            f"<td class=num>{text(card.impact, NAME)}<td>{measures}\n"
+        )
