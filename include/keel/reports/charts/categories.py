@@ -1,0 +1,70 @@
+"""Draw the shares of categories: a row each, the reference as a thick pale bar, the window as a thin dark one in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from keel.reports.charts.axes import Axis, finite
+from keel.reports.charts.canvas import Canvas, at, nothing_to_draw, readable, width_of
+from keel.reports.numbers import share
+
+if TYPE_CHECKING:
+    from keel.reports.charts.specs import Bar, Categories
+
+WIDTH = 320.0
+_ROW, _THICK, _THIN = 16.0, 11.0, 4.0
+_TOP, _BELOW, _GAP = 2.0, 18.0, 5.0
+_WIDEST_NAME = 0.34
+"""Of the drawing's width."""
+
+
+def draw_categories(chart: Categories, description: str, width: float | None = None) -> str:
+    """Return the categories as SVG."""
+    width = width or WIDTH
+    rows = [*chart.bars, *chart.tails]
+    shares = [value for value in finite(each for bar in rows for each in (bar.reference, bar.current)) if value > 0]
+    if not shares:
+        return nothing_to_draw(description)
+    split = len(chart.bars)
+    gap = _GAP if chart.bars and chart.tails else 0.0
+    bottom = _TOP + _ROW * len(rows) + gap
+    canvas = Canvas(width, bottom + _BELOW)
+    left = min(max(width_of(readable(bar.label[:60])) for bar in rows), _WIDEST_NAME * width) + 8
+    numbers = [_both(bar) for bar in rows]
+    right = width - max(map(width_of, numbers)) - 8
+    axis = Axis(0.0, max(shares), left, right)
+    grid = ""
+    for tick, label in _ticks(axis):
+        grid += f"M{at(axis(tick))} {at(_TOP)}V{at(bottom)}"
+        canvas.text(axis(tick), bottom + 13, label, anchor="middle")
+    canvas.path("grid", grid)
+    thick = thin = ""
+    for i, bar in enumerate(rows):
+        y = _TOP + _ROW * i + (gap if i >= split else 0.0)
+        thick += _bar(axis, bar.reference, y + (_ROW - _THICK) / 2, _THICK)
+        thin += _bar(axis, bar.current, y + (_ROW - _THIN) / 2, _THIN)
+        canvas.text(left - 5, y + 12, bar.label, "name" if i < split else "label", anchor="end", room=left - 6)
+        canvas.text(width - 2, y + 12, numbers[i], anchor="end")
+    canvas.path("ref", thick)
+    canvas.path("bar", thin)
+    canvas.path("axis", f"M{at(left)} {at(_TOP)}V{at(bottom)}")
+    return canvas.render(description)
+
+
+def _ticks(axis: Axis) -> list[tuple[float, str]]:
+    return [(tick, "0" if tick == 0 else share(tick)) for tick in axis.ticks(4)]
+
+
+def _bar(axis: Axis, value: float | None, top: float, height: float) -> str:
+    known = finite((value,))
+    if not known or known[0] <= 0:
+        return ""
+    end = max(axis(known[0]), axis.start + 0.5)  # a rare category is seen
+    return f"M{at(axis.start)} {at(top)}H{at(end)}v{at(height)}H{at(axis.start)}z"
+
+
+def _both(bar: Bar) -> str:
+    before, now = (finite((each,)) for each in (bar.reference, bar.current))
+    if not before:
+        return share(now[0] if now else None)
+    return f"{share(before[0])} → {share(now[0] if now else None)}"
