@@ -61,7 +61,8 @@ class Workspace:
         # A server stores artifacts itself; a database needs a folder for them.
         artifacts = None if uri.startswith("http") else folder / "mlartifacts"
         store = Store.open(store_url or environ.get("KEEL_STORE_URL") or f"sqlite:///{folder / 'keel.db'}")
-        return cls(folder, store, Registry(uri, artifacts=artifacts, pin=LedgerPins(store)))
+        pages = environ.get("KEEL_MLFLOW_URL") or None
+        return cls(folder, store, Registry(uri, artifacts=artifacts, pin=LedgerPins(store), pages=pages))
 
     def predictions(self, config: ModelConfig) -> PredictionLog:
         """Return the model's prediction log."""

@@ -31,6 +31,7 @@ from keel.config.sections import (
     PerformanceConfig,
     PredictionsConfig,
     PromotionConfig,
+    ReportsConfig,
     RetentionConfig,
     RetrainConfig,
     ServingConfig,
@@ -48,6 +49,7 @@ __all__ = [
     "PerformanceConfig",
     "PredictionsConfig",
     "PromotionConfig",
+    "ReportsConfig",
     "RetentionConfig",
     "RetrainConfig",
     "ServingConfig",
@@ -78,6 +80,7 @@ class ModelConfig(Section):
     promotion: PromotionConfig = PromotionConfig()
     serving: ServingConfig = ServingConfig()
     retention: RetentionConfig = RetentionConfig()
+    reports: ReportsConfig = ReportsConfig()
     alerts: AlertsConfig = AlertsConfig()
 
     @model_validator(mode="after")

@@ -50,6 +50,13 @@ def five_fields(value: str | None) -> str | None:
     return value
 
 
+def a_day_at_least(value: timedelta | None) -> timedelta | None:
+    """Return a retention unchanged; `ValueError` for one that the nightly maintenance cannot keep."""
+    if value is not None and value < timedelta(days=1):
+        raise ValueError("must be at least a day, or null")
+    return value
+
+
 class CheckConfig(Section):
     """When the model is checked, and the length of the window."""
 
@@ -181,12 +188,18 @@ class RetentionConfig(Section):
     unmatched_labels: Duration | None = timedelta(days=365)
     """Age at which labels without a prediction are deleted; none: with the rows."""
 
-    @field_validator("rows", "unmatched_labels")
-    @classmethod
-    def _a_day_at_least(cls, value: timedelta | None) -> timedelta | None:
-        if value is not None and value < timedelta(days=1):
-            raise ValueError("must be at least a day, or null")
-        return value
+    _ages = field_validator("rows", "unmatched_labels")(a_day_at_least)
+
+
+class ReportsConfig(Section):
+    """Whether the page of each check is published in MLflow, and how long it stays there."""
+
+    publish: bool = True
+    """Whether each check writes its report as an artifact into the model's MLflow experiment."""
+    retention: Duration | None = timedelta(days=90)
+    """Age at which a published report is deleted; none: never. The records behind it are never deleted."""
+
+    _retention = field_validator("retention")(a_day_at_least)
 
 
 class AlertsConfig(Section):

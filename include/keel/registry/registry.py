@@ -17,6 +17,7 @@ from keel.errors import UnknownVersion, suggestion
 from keel.registry.artifacts import Artifacts, Pins
 from keel.registry.candidate import Candidate, log_estimator
 from keel.registry.mlflow_client import STATUS_TAG, Tracking, VersionInfo, info_of, means_missing
+from keel.registry.report_files import ReportFiles
 from keel.registry.scoring_model import (
     ScoringModel,
     inputs_of,
@@ -48,13 +49,22 @@ class Registry:
     pin: returns the registered artifacts of a version, or None. Only those are used: see `keel.registry.artifacts`.
     Without ``pin``, as in tools and tests, nothing is checked. `keel.workspace.Workspace` opens a registry with the
     ledger's pins.
+    pages: address of MLflow's pages for people; see `keel.registry.report_files`.
     """
 
-    def __init__(self, tracking_uri: str, *, artifacts: Path | None = None, pin: Pins | None = None) -> None:
+    def __init__(
+        self,
+        tracking_uri: str,
+        *,
+        artifacts: Path | None = None,
+        pin: Pins | None = None,
+        pages: str | None = None,
+    ) -> None:
         self.tracking_uri = tracking_uri
         self._tracking = Tracking(tracking_uri)
         self._artifacts = artifacts
         self._files = Artifacts(self._tracking, pin)
+        self.reports = ReportFiles(self._tracking, self._experiment, pages=pages)
 
     @property
     def client(self) -> Any:

@@ -74,6 +74,8 @@ def test_the_shipped_example_is_valid() -> None:
         ("check: {schedule: hourly}", "check.schedule: must be a cron expression of five fields"),
         ("check: {schedule: '99 * * * *'}", "check.schedule: must be a cron expression of five fields"),
         ("check: {schedule: '* * * * * *'}", "check.schedule: must be a cron expression of five fields"),
+        ("reports: {retention: 2h}", "reports.retention: must be at least a day, or null"),
+        ("reports: {publish: sometimes}", "reports.publish: Input should be a valid boolean"),
         ("performance: {metric: rmse}", "performance.metric: 'rmse' does not suit a binary target; choose from "),
         ("performance: {extra_metrics: [brier, auc]}", "performance.extra_metrics.1: Input should be 'brier', "),
     ],

@@ -162,6 +162,8 @@ def shown_default(value: Any) -> str:
         return "none"
     if value == "":
         return "empty"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"  # as YAML writes it
     if isinstance(value, timedelta):
         days, rest = divmod(value, timedelta(days=1))
         return f"`{days}d`" if days > 1 and not rest else f"`{value // timedelta(hours=1)}h`"
