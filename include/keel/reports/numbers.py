@@ -154,10 +154,10 @@ def count(value: float | None, noun: str = "", nouns: str = "") -> str:
 def time(value: datetime | str | None) -> str:
     """Return a time in UTC: its day, and the time of day unless that is midnight.
 
-    >>> time("2013-05-01T00:00:00Z"), time("2013-05-01T16:30:00+00:00"), time(None)
+    >>> time("2013-05-01T00:00:00Z"), time(datetime(2013, 5, 1, 16, 30)), time(None)
     ('1 May 2013', '1 May 2013 16:30', 'unknown')
     """
-    return format_time(value) or UNKNOWN
+    return format_time(_iso(value)) or UNKNOWN
 
 
 def span(start: datetime | str | None, end: datetime | str | None) -> str:
@@ -166,7 +166,11 @@ def span(start: datetime | str | None, end: datetime | str | None) -> str:
     >>> span("2013-04-09T00:00:00Z", "2013-04-30T00:00:00Z"), span("2013-05-01T03:00:00Z", "2013-05-01T06:00:00Z")
     ('9 to 30 April 2013', '1 May 2013 03:00 to 06:00')
     """
-    return format_interval(start, end) or UNKNOWN
+    return format_interval(_iso(start), _iso(end)) or UNKNOWN
+
+
+def _iso(value: datetime | str | None) -> str | None:
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def duration(value: timedelta | float | None) -> str:
