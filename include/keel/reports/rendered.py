@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from html import escape
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -12,9 +11,6 @@ if TYPE_CHECKING:
     import os
 
     from keel.reports.page import Page
-
-NOTEBOOK_HEIGHT = "42rem"
-"""Height of a page within a notebook; it scrolls."""
 
 
 class Rendered(ABC):
@@ -49,7 +45,7 @@ class Rendered(ABC):
         return None
 
     def to_markdown(self) -> str:
-        """Return the page as Markdown, without its charts."""
+        """Return the page as Markdown; its charts are lines of text."""
         page: str = _renderer("markdown").render(self.page())
         return page
 
@@ -65,11 +61,8 @@ class Rendered(ABC):
 
     def _repr_html_(self) -> str:
         """Return the page in a frame of its own, as its styles are not for the notebook around it."""
-        document = escape(self.to_html())
-        return (
-            f'<iframe srcdoc="{document}" title="{escape(self.page().headline)}" sandbox="allow-scripts allow-popups" '
-            f'style="width: 100%; height: {NOTEBOOK_HEIGHT}; border: 0"></iframe>'
-        )
+        frame: str = _renderer("html").notebook(self.page())
+        return frame
 
 
 def _renderer(name: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from keel.reports.charts.specs import Intervals, Trend
 from keel.reports.html.elements import cell, chart, facts, link, text
 from keel.reports.html.room import LEFT_OUT, Room
 from keel.reports.page import Block, Cell, ColumnCards, Command, Details, Facts, Figure, Items, Paragraph, Table
@@ -11,6 +12,9 @@ from keel.reports.texts import CELL
 
 MAX_ROWS = 500
 """Rows of a table and items of a list that are shown. Records hold them all."""
+
+PHONE = 340
+"""Pixels of a chart on a phone."""
 
 
 def render(block: Block, room: Room) -> Iterator[str | ColumnCards]:
@@ -47,8 +51,16 @@ def _simple(block: Facts | Paragraph | Command | Figure) -> str:
         return f"{start}{text(block.text)}{links}</p>"
     if isinstance(block, Command):
         return f'<pre class="command" tabindex="0"><code>{text(block.text)}</code></pre>'
-    sentence = f"<figcaption>{text(block.sentence)}</figcaption>"
-    return f"<figure>{chart(block.chart, block.sentence)}{sentence}</figure>"
+    return _figure(block)
+
+
+def _figure(block: Figure) -> str:
+    drawn = chart(block.chart, block.sentence)
+    if isinstance(block.chart, Trend | Intervals):  # too broad for a phone, where its texts would be too small
+        narrow = chart(block.chart, block.sentence, PHONE)
+        drawn = f'<div class="broad">{drawn}</div><div class="narrow">{narrow}</div>'
+    kind = type(block.chart).__name__.lower()
+    return f'<figure class="{kind}">{drawn}<figcaption>{text(block.sentence)}</figcaption></figure>'
 
 
 def _items(block: Items, room: Room) -> str:

@@ -8,6 +8,7 @@ from functools import cache
 from html import escape
 from pathlib import Path
 
+from keel.reports.charts.style import DARK, LIGHT, RULES
 from keel.reports.html import blocks, columns
 from keel.reports.html.elements import facts, tag, text
 from keel.reports.html.room import LEFT_OUT, Room, byte_count
@@ -108,7 +109,9 @@ def _sections(page: Page, room: Room) -> list[str]:
 def _assets() -> tuple[str, str, str]:
     """Return the style, the script, and the policy that allows these two and nothing else."""
     folder = Path(__file__).parent
-    style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    rules, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    light, dark = (":root{" + "".join(f"{k}:{v};" for k, v in colours.items()) + "}" for colours in (LIGHT, DARK))
+    style = f"{light}\n@media screen and (prefers-color-scheme: dark){{{dark}}}\n{RULES}{rules}"
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from keel.reports.charts import svg
+from keel.reports.numbers import count, number
 from keel.reports.page import Cell, Fact, Link, Tag, Tone
 from keel.reports.texts import CELL, NAME, TEXT, is_web_address, shown
 
@@ -57,18 +59,18 @@ def facts(values: tuple[Fact, ...]) -> str:
     return f'<ul class="facts">{"".join(map(fact, values))}</ul>' if values else ""
 
 
-def chart(value: Chart, sentence: str) -> str:
+def chart(value: Chart, sentence: str, width: float | None = None) -> str:
     """Return a chart as SVG; ``sentence`` describes it to who does not see it."""
-    return f'<span class="undrawn">{escape(type(value).__name__.lower())}: {text(sentence, CELL)}</span>'
+    return svg.draw(value, description=shown(sentence, CELL), width=width)
 
 
 def sparkline(value: Sparkline, sentence: str) -> str:
     """Return a history as a small chart in a line of text."""
-    return f'<span class="spark">{chart(value, sentence or _history(value))}</span>'
+    return chart(value, sentence or _history(value))
 
 
 def _history(value: Sparkline) -> str:
     known = [number for number in value.values if number is not None]
     if not known:
         return "no history"
-    return f"history of {len(known)}: from {known[0]:.3g} to {known[-1]:.3g}"
+    return f"history of {count(len(known), 'value')}: from {number(known[0])} to {number(known[-1])}"
