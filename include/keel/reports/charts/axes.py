@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from keel.reports.charts.canvas import width_of
+from keel.reports.charts.canvas import LABEL_SIZE, width_of
 from keel.reports.numbers import MINUS, number, share
 
 if TYPE_CHECKING:
     from keel.reports.charts.specs import Scale
 
+_TICK_GAP = 6.0
 _STEPS = (1.0, 2.0, 5.0, 10.0)
 _SUFFIXES = ((1e6, "M"), (1e3, "k"))
 _LEAST_SHARE = 1e-5
@@ -51,20 +52,24 @@ class Axis:
             return log_ticks(self.low, self.high, most)
         return linear_ticks(self.low, self.high, most)
 
-    def labelled_ticks(self, most: int, *, room: float = math.inf) -> list[tuple[float, str]]:
+    def labelled_ticks(self, most: int) -> list[tuple[float, str]]:
         """Return as many ticks as have room beside each other, at most ``most``, each with its label."""
         for n in range(most, 1, -1):
             ticks = self.ticks(n)
             labels = tick_labels(ticks)
-            places = [self(tick) for tick in ticks]
-            widths = [width_of(label) for label in labels]
-            gaps = [
-                b - a - (left + right) / 2
-                for a, b, left, right in zip(places, places[1:], widths, widths[1:], strict=False)
-            ]
-            if len(ticks) <= most + 2 and all(gap >= 6 for gap in gaps) and sum(widths) <= room:
+            if len(ticks) <= most + 2 and self._has_room(ticks, labels):
                 return list(zip(ticks, labels, strict=True))
         return []
+
+    def _has_room(self, ticks: Sequence[float], labels: Sequence[str]) -> bool:
+        """Whether labels beside each other, or under each other on an axis that goes up, do not touch."""
+        upwards = self.end < self.start
+        sizes = [LABEL_SIZE if upwards else width_of(label) for label in labels]
+        places = [abs(self(tick) - self.start) for tick in ticks]
+        return all(
+            place - before >= (size + size_before) / 2 + _TICK_GAP
+            for before, place, size_before, size in zip(places, places[1:], sizes, sizes[1:], strict=False)
+        )
 
 
 def padded(values: Sequence[float], share_of_range: float = 0.06) -> tuple[float, float]:

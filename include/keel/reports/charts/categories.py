@@ -66,5 +66,12 @@ def _bar(axis: Axis, value: float | None, top: float, height: float) -> str:
 def _both(bar: Bar) -> str:
     before, now = (finite((each,)) for each in (bar.reference, bar.current))
     if not before:
-        return share(now[0] if now else None)
-    return f"{share(before[0])} → {share(now[0] if now else None)}"
+        return _percent(now[0] if now else None)
+    return f"{_percent(before[0])} → {_percent(now[0] if now else None)}"
+
+
+def _percent(value: float | None) -> str:
+    """Return a share with one decimal, which is enough beside its bar, and its own digits where that is zero."""
+    if value is None or 0 < value < 0.001 or 0.9995 <= value < 1:
+        return share(value, 2)
+    return f"{100 * value:.1f}%" if value not in (0, 1) else share(value)

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from keel.reports.charts.specs import Bar, Histogram
 
 WIDTH, HEIGHT = 320.0, 128.0
-_LEFT, _TOP, _BELOW_AXIS = 36.0, 8.0, 18.0
+_TOP, _BELOW_AXIS = 2.0, 18.0
+_WIDEST_BIN = 64.0
+"""Of bins that are single values: two of them need no more."""
 _SLOT, _BAR = 46.0, 18.0
 """Width of the place of a bar beside the bins, and of the bar."""
-_TALLEST_TAIL = 1.15
+_TALLEST_TAIL = 1.5
 """A bar beside the bins is cut at this multiple of the tallest bin: all missing must not flatten the distribution."""
 
 
@@ -26,8 +28,8 @@ _TALLEST_TAIL = 1.15
 class _Layout:
     axis: Axis
     shares: ShareAxis
-    below: float
-    """Left end of the place of the rows below the bins."""
+    left: float
+    """Left end of the plot, where the place of the rows below the bins is."""
     beside: float
     """Left end of the places of the rows above the bins and of the tails."""
 
@@ -48,11 +50,12 @@ def draw_histogram(chart: Histogram, description: str, width: float | None = Non
             canvas.path("ref", _bars(places, chart.reference, layout.shares))
         _draw_current(canvas, chart, edges, places, layout.shares)
         canvas.path("axis", f"M{at(layout.axis.start)} {at(layout.shares.bottom)}H{at(layout.axis.end)}")
-        _label_values(canvas, chart, places, layout)
     if chart.below is not None:
-        _draw_side(canvas, chart.below, layout.below, layout.shares)
+        _draw_side(canvas, chart.below, layout.left, layout.shares)
     for i, bar in enumerate(each for each in (chart.above, *chart.tails) if each is not None):
         _draw_side(canvas, bar, layout.beside + i * _SLOT, layout.shares)
+    if edges:
+        _label_values(canvas, chart, places, layout)
     return canvas.render(description)
 
 
@@ -72,27 +75,30 @@ def _usable_edges(chart: Histogram) -> list[float]:
 
 def _layout(chart: Histogram, edges: list[float], width: float) -> _Layout:
     beside = [bar for bar in (chart.above, *chart.tails) if bar is not None]
-    start = _LEFT + (_SLOT if chart.below is not None else 0.0)
-    end = width - 6 - _SLOT * len(beside)
     bins = finite((*(chart.reference or ()), *chart.current)) if edges else []
     sides = finite(each for bar in (chart.below, *beside) if bar is not None for each in _pair(bar))
     tallest, tail = max(bins, default=0.0), max(sides, default=0.0)
     most = max(tallest, min(tail, _TALLEST_TAIL * tallest) if tallest > 0 else tail)
     shown = [min(value, most) for value in (*bins, *sides)]
     shares = ShareAxis.of(shown, HEIGHT - _BELOW_AXIS, _TOP + SMALL_SIZE, log=chart.log_shares)
+    left = max(width_of(label) for _, label in [*shares.labelled_ticks(), (0.0, "0")]) + 10
+    start = left + (_SLOT if chart.below is not None else 0.0)
+    end = max(width - 6 - _SLOT * len(beside), start + 20) if edges else start
+    if chart.labels:
+        end = min(end, start + _WIDEST_BIN * len(chart.labels))
     low, high = (edges[0], edges[-1]) if edges else (0.0, 1.0)
-    return _Layout(Axis(low, high, start, max(end, start + 20), chart.scale), shares, _LEFT, end + 6)
+    return _Layout(Axis(low, high, start, end, chart.scale), shares, left, end + 6)
 
 
 def _draw_share_axis(canvas: Canvas, layout: _Layout) -> None:
     grid = ""
     for tick, label in layout.shares.labelled_ticks():
         y = layout.shares(tick)
-        grid += f"M{at(_LEFT)} {at(y)}H{at(canvas.width - 6)}"
-        canvas.text(_LEFT - 4, y + 4, label, anchor="end")
+        grid += f"M{at(layout.left)} {at(y)}H{at(canvas.width - 6)}"
+        canvas.text(layout.left - 4, y + 4, label, anchor="end")
     canvas.path("grid", grid)
     if not layout.shares.log:
-        canvas.text(_LEFT - 4, layout.shares.bottom + 4, "0", anchor="end")
+        canvas.text(layout.left - 4, layout.shares.bottom + 4, "0", anchor="end")
 
 
 def _bars(places: Sequence[float], shares: Sequence[float], axis: ShareAxis) -> str:

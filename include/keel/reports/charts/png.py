@@ -112,7 +112,7 @@ def _stylesheet() -> str:
     """Return the rules that the library understands: it knows neither variables nor several fonts for a text."""
     rules = with_colours(LIGHT)
     before, _, rest = rules.partition("font:11px ")
-    return f"{before}font-size:11px;font-family:'{_FAMILY}'{rest[rest.index('}') :]}.title{{font-size:14px}}"
+    return f"{before}font-size:11px;font-family:'{_FAMILY}'{rest[rest.index('}') :]}.chart .title{{font-size:14px}}"
 
 
 def _library() -> Any:

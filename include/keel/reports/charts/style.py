@@ -36,10 +36,10 @@ DARK = {
 
 RULES = """\
 .chart{display:block;width:100%;height:auto;overflow:visible}
-.chart text{fill:var(--dim);font:11px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
-.chart .name{fill:var(--fg)}.chart .small{font-size:10px}
+.chart{font:11px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
+.chart .label{fill:var(--dim)}.chart .name{fill:var(--fg)}.chart .small{font-size:10px}
 .chart .note{paint-order:stroke;stroke:var(--bg);stroke-width:3px;stroke-linejoin:round}
-.chart path,.chart line{fill:none}
+.chart path{fill:none}
 .chart .grid{stroke:var(--line)}.chart .axis{stroke:var(--ref-line)}
 .chart .ref{fill:var(--ref)}.chart .cur{stroke:var(--cur);stroke-width:1.8}
 .chart .bar{fill:var(--cur)}.chart .point{fill:var(--cur);stroke:var(--bg);stroke-width:1.5}

@@ -76,7 +76,7 @@ def _labelled(times: list[datetime], step: int) -> list[tuple[float, str]]:
         elif step >= _DAY or (time.hour, time.minute) == (0, 0):
             label = _day_label(time, year=new_year and step >= _DAY)
         else:
-            label = f"{time:%H:%M}"
+            label = f"{_day_label(time, year=False)} " * (i == 0) + f"{time:%H:%M}"
         labels.append((time.timestamp(), label))
     return labels
 

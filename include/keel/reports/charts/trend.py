@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from keel.reports.charts.specs import Level, Mark, Point, Trend
 
 WIDTH, HEIGHT = 720.0, 230.0
-_LEFT, _RIGHT, _BELOW, _LINE = 50.0, 12.0, 20.0, 14.0
-MOST_BARS = 60
+_LEFT, _RIGHT, _BELOW, _LINE = 50.0, 12.0, 20.0, 15.0
+MOST_BARS = 40
 """Points with a bar for each interval; more are a line in a band."""
 _MARK_LINES = 3
 """Lines of labels above the plot. A mark whose label finds no place keeps its line, which shows the label."""
@@ -44,18 +44,20 @@ def draw_trend(chart: Trend, description: str, width: float | None = None) -> st
     canvas = Canvas(width, HEIGHT)
     names = [(chart.label or chart.name, "s1"), *((label, _style(i)) for i, (label, _) in enumerate(chart.others))]
     top = draw_legend(canvas, names, _LEFT) if chart.others else 0.0
+    if chart.unit:
+        canvas.text(4, top + 11, chart.unit, room=width - 8)
     times = Axis(*_time_range(known, chart.marks), _LEFT, width - _RIGHT)
     marks = [mark for mark in chart.marks if times.low <= seconds(mark.time) <= times.high]
     lines = _place_marks(canvas, times, marks, top)
     canvas.height = HEIGHT + top + _LINE * max(lines - 1, 0)
-    start = top + (18 if chart.unit or not lines else 6) + _LINE * lines
+    start = top + 8 + _LINE * max(lines, 1 if chart.unit else 0)
     plot = _Plot(canvas, times, Axis(*_value_range(known, chart.levels), canvas.height - _BELOW, start))
-    _draw_axes(plot, chart.unit)
+    _draw_axes(plot)
     _draw_marks(plot, marks, top)
     for i, (_, points) in enumerate(chart.others):
         canvas.path(_style(i), _line(plot, points))
     _draw_levels(plot, chart.levels, chart.points)
-    _draw_points(plot, chart.points)
+    _draw_points(plot, chart.points, others=bool(chart.others))
     return canvas.render(description)
 
 
@@ -81,7 +83,7 @@ def _value_range(points: Sequence[Point], levels: Sequence[Level]) -> tuple[floa
     return padded([*values, *bounds])
 
 
-def _draw_axes(plot: _Plot, unit: str) -> None:
+def _draw_axes(plot: _Plot) -> None:
     canvas, times, values = plot.canvas, plot.times, plot.values
     grid = ""
     for value, label in values.labelled_ticks(5):
@@ -96,8 +98,6 @@ def _draw_axes(plot: _Plot, unit: str) -> None:
         if canvas.is_free(box_of(x, values.start + 16, label, "middle")):
             canvas.text(x, values.start + 16, label, anchor="middle")
     canvas.path("axis", f"M{at(times.start)} {at(values.start)}H{at(times.end)}{ticks}")
-    if unit:
-        canvas.text(4, values.end - 8, unit, room=canvas.width - 8)
 
 
 def _place_marks(canvas: Canvas, times: Axis, marks: Sequence[Mark], top: float) -> int:
@@ -137,7 +137,8 @@ def _draw_levels(plot: _Plot, levels: Sequence[Level], points: Sequence[Point]) 
         end = plot.times(seconds(level.end)) if level.end else plot.times.end
         y = plot.values(level.value)
         path = f"M{at(start)} {at(y)}H{at(max(end, start))}{path}"
-        label = f"{level.label} {numbers.number(level.value)}".strip()
+        value = numbers.number(level.value)
+        label = level.label if value in level.label else f"{level.label}, {value}".removeprefix(", ")
         if level.label not in seen:
             _label_level(plot.canvas, label, start, end, y, [box for box in avoid if box is not None])
         seen.add(level.label)
@@ -155,17 +156,19 @@ def _box_of_point(plot: _Plot, point: Point) -> Box | None:
 def _label_level(canvas: Canvas, label: str, start: float, end: float, y: float, avoid: Sequence[Box]) -> None:
     """Write a level's name on or under its line, where it covers no label and, if there is such a place, no point."""
     text = shorten(label, 260)
-    places = [
-        (x, y + dy, anchor)
-        for x, anchor in ((end - 2, "end"), (start + 2, "start"), ((start + end) / 2, "middle"))
-        for dy in (-4, 13)
-    ]
+    places = [(x, y + dy, anchor) for x, anchor in _along(start, end) for dy in (-4, 13)]
     free = [(place, box) for place in places if canvas.is_free(box := box_of(place[0], place[1], text, place[2]))]
     clear = [place for place, box in free if not any(box.overlaps(other) for other in avoid)]
     chosen = clear or [place for place, _ in free]
     if chosen:
         x, at_y, anchor = chosen[0]
         canvas.text(x, at_y, label, "label note", anchor=anchor, room=260)
+
+
+def _along(start: float, end: float) -> list[tuple[float, str]]:
+    """Return places for a text on a line, with their anchors: its ends, then between them."""
+    between = [(end - part * (end - start) / 8, "middle") for part in range(1, 8)]
+    return [(end - 2, "end"), (start + 2, "start"), *between]
 
 
 def _line(plot: _Plot, points: Sequence[Point]) -> str:
@@ -179,8 +182,8 @@ def _line(plot: _Plot, points: Sequence[Point]) -> str:
     return path
 
 
-def _draw_points(plot: _Plot, points: Sequence[Point]) -> None:
-    if len(points) > MOST_BARS:
+def _draw_points(plot: _Plot, points: Sequence[Point], *, others: bool) -> None:
+    if len(points) > MOST_BARS or others:
         plot.canvas.path("band", _band(plot, points))
         plot.canvas.path("s1", _line(plot, points))
         return
