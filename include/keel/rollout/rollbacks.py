@@ -60,10 +60,13 @@ def request_rollback(
     return decide_once(ws, config.model, identity, RollbackRequest, make, run_id=run_id)
 
 
-def rollback(ws: Workspace, config: ModelConfig, decision_id: str, *, actor: str, run_id: str) -> Outcome:
+def rollback(
+    ws: Workspace, config: ModelConfig, decision_id: str, *, actor: str, run_id: str, now: datetime | None = None
+) -> Outcome:
     """Roll production back, and quarantine the version until a person reinstates it.
 
     decision_id: of `request_rollback` or `watch`. The decision's version must still be in production.
+    now: the time of the ledger's row, from which the target counts as in production. Default: the clock.
 
     If the registry does not answer, the deployment is changed all the same, and MLflow follows when it answers.
 
@@ -99,7 +102,7 @@ def rollback(ws: Workspace, config: ModelConfig, decision_id: str, *, actor: str
         replace(current, production=target, previous=None),
         actor=actor,
         action=ledger.Action.ROLLBACK,
-        now=now_utc(),
+        now=now or now_utc(),
         statuses=_statuses(state, bad, target, reason),
         body={
             "run_id": run_id,

@@ -16,21 +16,30 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
+from keel.errors import ConfigError
 from keel.store.database.connections import Database, parse_url
 from keel.store.database.failures import translated
 from keel.store.database.locks import Held, hold
-from keel.store.database.migrations import migrate
+from keel.store.database.migrations import HEAD, current_revision, migrate
 from keel.store.database.redaction import redacted_url
 from keel.store.integrity import compact, verify
 from keel.store.performance import PerformanceTable
 from keel.store.predictions.encoding import AppendResult
 from keel.store.predictions.labels import LabelResult
-from keel.store.predictions.layout import Layout, check_features, create_layout, find_layout, rename_feature
+from keel.store.predictions.layout import (
+    Layout,
+    check_features,
+    create_layout,
+    find_layout,
+    rename_feature,
+    stored_features,
+)
 from keel.store.predictions.log import PredictionLog
 from keel.store.quarantines import DATA, Quarantines, release
 from keel.store.records import CountsTable, Decisions, Reports
@@ -85,6 +94,37 @@ class Store:
         except BaseException:
             database.close()
             raise
+        return cls(database)
+
+    @classmethod
+    def open_existing(cls, url: str, *, timeout: float = DEFAULT_TIMEOUT) -> Self | None:
+        """Open the store at a URL to read it: nothing is created or migrated. None where there is no store.
+
+        Raises
+        ------
+        ConfigError
+            For any other URL, and for a schema of another release.
+        StoreUnavailable
+            The store cannot be reached.
+
+        """
+        parsed = parse_url(url)
+        if parsed.get_backend_name() == "sqlite" and not Path(str(parsed.database)).is_file():
+            return None
+        database = Database(parsed, timeout)
+        try:
+            with database.connect() as connection:
+                revision = current_revision(connection)
+            if revision not in (None, HEAD):
+                raise ConfigError(
+                    f"{redacted_url(parsed)}: its schema {revision} is not that of this Keel, {HEAD}: run keel migrate"
+                )
+        except BaseException:
+            database.close()
+            raise
+        if revision is None:
+            database.close()
+            return None
         return cls(database)
 
     @property
@@ -144,6 +184,16 @@ class Store:
                 self._layouts[key] = self._layout(model, features, target)
             layout = self._layouts[key]
         return PredictionLog(self._database, layout, target)
+
+    def stored_predictions(self, model: str, features: Mapping[str, FeatureKind]) -> PredictionLog | None:
+        """Return the model's prediction log to read it, with those of the features that are stored; None without one.
+
+        Unlike `predictions`, creates nothing.
+        """
+        with self.connect() as connection:
+            known = stored_features(connection, model)
+            layout = find_layout(connection, model, {name: kind for name, kind in features.items() if name in known})
+        return PredictionLog(self._database, layout) if layout else None
 
     def rename_feature(self, model: str, old: str, new: str) -> None:
         """Rename a stored feature, with all its values.
