@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 if TYPE_CHECKING:
     import os
 
     from keel.reports.page import Page
+    from keel.reports.text import PageText
 
 
 class Rendered(ABC):
@@ -38,33 +38,35 @@ class Rendered(ABC):
             The file cannot be written; it names the path.
 
         """
-        document: str = _renderer("html").render(self.page())
+        from keel.reports import html
+
+        document = html.render(self.page())
         if path is None:
             return document
         Path(path).write_text(document, encoding="utf-8")
         return None
 
     def to_markdown(self) -> str:
-        """Return the page as Markdown; its charts are lines of text."""
-        page: str = _renderer("markdown").render(self.page())
-        return page
+        """Return the page as Markdown; a chart is its sentence and a few characters."""
+        from keel.reports import markdown
 
-    def __rich__(self) -> Any:
-        return _renderer("text").render(self.page())
+        return markdown.render(self.page())
+
+    def __rich__(self) -> PageText:
+        from keel.reports import text
+
+        return text.render(self.page())
 
     def __str__(self) -> str:
-        text: str = _renderer("text").plain(self.page())
-        return text
+        from keel.reports import text
+
+        return text.plain(self.page())
 
     def __repr__(self) -> str:
         return str(self)
 
     def _repr_html_(self) -> str:
         """Return the page in a frame of its own, as its styles are not for the notebook around it."""
-        frame: str = _renderer("html").notebook(self.page())
-        return frame
+        from keel.reports import html
 
-
-def _renderer(name: str) -> Any:
-    """Return a renderer when it is needed: a result that nobody looks at imports none."""
-    return import_module(f"keel.reports.{name}")
+        return html.notebook(self.page())
