@@ -75,6 +75,12 @@ class UnknownVersion(KeelError):
     exit_code = 2
 
 
+class UnknownWindow(KeelError):
+    """No check of the model has this window; the message names the nearest that have been checked."""
+
+    exit_code = 2
+
+
 class UnknownQuarantine(KeelError):
     """No quarantined interval lies within the given times; the message lists the quarantined ones."""
 

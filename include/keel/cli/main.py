@@ -22,6 +22,7 @@ from keel.cli.output import JsonOption, print_json
 from keel.cli.quarantine import app as quarantine
 from keel.cli.renamed import RenamedCommands
 from keel.cli.replay import replay
+from keel.cli.report import report
 from keel.cli.serve import serve
 from keel.cli.standalone.demo import demo
 from keel.cli.standalone.up import up
@@ -47,6 +48,7 @@ app.command()(serve)
 app.command()(migrate)
 app.command()(benchmark)
 app.command()(feedback)
+app.command()(report)
 app.command()(maintenance)
 app.add_typer(experiment, name="experiment")
 app.add_typer(ledger, name="ledger")

@@ -170,20 +170,20 @@ class Reports:
     def keys(
         self,
         model: str,
-        kind: str,
+        kinds: Collection[str],
         *,
         version: int | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         limit: int | None = None,
     ) -> list[ReportKey]:
-        """Return which windows of a model have a report of a kind, the latest end first, without the bodies.
+        """Return which windows of a model have a report of these kinds, the latest end first, without the bodies.
 
         since, until: only windows with since ≤ end ≤ until. The newest report of an end is the first of them.
         """
         r = reports.c
         query = sa.select(r.report_id, r.version, r.window_start, r.window_end, r.status, r.created_at)
-        query = query.where(r.model == model, r.kind == kind, r.window_end.is_not(None), r.window_start.is_not(None))
+        query = query.where(r.model == model, r.kind.in_(kinds), r.window_end.is_not(None), r.window_start.is_not(None))
         if version is not None:
             query = query.where(r.version == version)
         if since is not None:

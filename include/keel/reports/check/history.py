@@ -70,7 +70,7 @@ class Deployed:
 def column_histories(ws: Workspace, model: str, window: Window) -> dict[str, ColumnHistory]:
     """Return the drift of each column in earlier windows and this one, at about the same spacing."""
     length = window.end - window.start
-    keys = ws.store.reports.keys(model, StoredDriftReport.CHECK, since=window.end - LENGTH * length, until=window.end)
+    keys = ws.store.reports.keys(model, [StoredDriftReport.CHECK], since=window.end - LENGTH * length, until=window.end)
     chosen = spaced(keys, length)
     bodies = ws.store.reports.bodies([key.report_id for key in chosen])
     read = [(key, _report(bodies.get(key.report_id))) for key in chosen]

@@ -12,7 +12,6 @@ from keel.monitoring.performance_words import (
     label_arrival,
     shown_by_the_window,
 )
-from keel.monitoring.performance_words import cause_of_change as _cause
 from keel.reports import numbers
 from keel.reports.charts.specs import Interval, Intervals, Level, Mark, Point, Trend
 from keel.reports.check.history import bucket_of
@@ -35,12 +34,23 @@ def lead(data: CheckData) -> str:
     if performance is None:
         return ""
     if performance.status == "degraded":
-        return harm_of_the_window(performance) if shown_by_the_window(performance) else harm_since(performance)
-    if performance.status == "ok":
-        return harm_not_shown(performance)
-    if performance.status == "undefined":
-        return f"{capitalised(metric_name(performance.metric))} is not defined on these labels, or on the holdout."
-    return f"{capitalised(label_arrival(performance))}."
+        text = harm_of_the_window(performance) if shown_by_the_window(performance) else harm_since(performance)
+    elif performance.status == "ok":
+        text = harm_not_shown(performance)
+    elif performance.status == "undefined":
+        text = f"{performance.metric} is not defined on these labels, or was not measured on the holdout."
+    else:
+        text = f"{label_arrival(performance)}."
+    return capitalised(with_metric_names(text, performance.metric))
+
+
+def with_metric_names(text: str, metric: str) -> str:
+    """Return a sentence of a decision with the name of its metric in place of the key.
+
+    >>> with_metric_names("Labels show no harm: brier is 0.15, better by 0.01.", "brier")
+    'Labels show no harm: Brier score is 0.15, better by 0.01.'
+    """
+    return text.replace(f"{metric} is ", f"{metric_name(metric)} is ")
 
 
 def fact(data: CheckData) -> Fact:
@@ -100,7 +110,7 @@ def section(data: CheckData) -> Section:
     performance = data.performance
     if performance is None:
         return Section("Does it hurt?", (Paragraph("No report of performance is stored for this window."),))
-    blocks: list[Block] = [Paragraph(lead(data))]
+    blocks: list[Block] = []
     if labelled := performance.window:
         delay = numbers.duration(data.config.target.label_delay)
         blocks.append(
@@ -110,10 +120,8 @@ def section(data: CheckData) -> Section:
                 quiet=True,
             )
         )
-    blocks += _trend(data)
-    blocks += _causes(performance)
-    blocks += _long_run(performance)
-    return Section("Does it hurt?", tuple(blocks))
+    blocks = [*_trend(data), *blocks, *_causes(performance, data.config.target.name), *_long_run(performance)]
+    return Section("Does it hurt?", tuple(blocks or [Paragraph(lead(data))]))
 
 
 def _trend(data: CheckData) -> list[Block]:
@@ -163,7 +171,7 @@ def _levels(data: CheckData, metric: str, limit: float) -> list[Level]:
     return levels
 
 
-def _causes(performance: StoredPerformanceReport) -> list[Block]:
+def _causes(performance: StoredPerformanceReport, target: str) -> list[Block]:
     change, explained, unexplained = performance.loss_change, performance.explained, performance.unexplained
     if change is None or explained is None or unexplained is None:
         return []
@@ -173,7 +181,13 @@ def _causes(performance: StoredPerformanceReport) -> list[Block]:
         Interval("by a changed relation", unexplained, detail=numbers.signed(unexplained)),
     )
     chart = Intervals("Change of the mean loss against the holdout", rows, line=0.0, line_label="no change")
-    return [Figure(chart, f"{_cause(performance).strip()} Right of the line is worse.")]
+    moved = "rose" if change >= 0 else "fell"
+    sentence = (
+        f"The mean loss {moved} by {numbers.number(abs(change))} against the holdout. The inputs' drift explains "
+        f"{numbers.signed(explained)} of it, and {numbers.signed(unexplained)} comes from a changed relation between "
+        f"inputs and {target}. Right of the line is worse."
+    )
+    return [Figure(chart, sentence)]
 
 
 def _long_run(performance: StoredPerformanceReport) -> list[Block]:
