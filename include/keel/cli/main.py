@@ -26,6 +26,7 @@ from keel.cli.report import report
 from keel.cli.serve import serve
 from keel.cli.standalone.demo import demo
 from keel.cli.standalone.up import up
+from keel.cli.status import status
 from keel.cli.versions import app as model_versions
 from keel.errors import KeelError
 
@@ -49,6 +50,7 @@ app.command()(migrate)
 app.command()(benchmark)
 app.command()(feedback)
 app.command()(report)
+app.command()(status)
 app.command()(maintenance)
 app.add_typer(experiment, name="experiment")
 app.add_typer(ledger, name="ledger")

@@ -67,6 +67,13 @@ class PerformanceTable:
             found = connection.execute(query.order_by(_FIELDS.version, _FIELDS.hour)).all()
         return [(number, from_micros(hour), int(n), body) for number, hour, n, body in found]
 
+    def newest_hour(self, model: str) -> datetime | None:
+        """Return the latest hour whose predictions have a label; None without any."""
+        query = sa.select(sa.func.max(_FIELDS.hour)).where(_FIELDS.model == model)
+        with self._database.connect() as connection:
+            newest = connection.execute(query).scalar()
+        return None if newest is None else from_micros(int(newest))
+
 
 def _within(start: datetime | None, end: datetime | None) -> list[sa.ColumnElement[bool]]:
     after = [] if start is None else [_FIELDS.hour >= to_micros(start)]
