@@ -17,6 +17,10 @@ MAX_DRAWN = 60
 """Columns that are drawn; nobody looks at more charts."""
 DRAWN_SHARE = 0.4
 """Of the space, for those, where there are so many columns that they do not all fit."""
+UNSEARCHED = 12
+"""Columns that are found without a search."""
+FRAME = 2_000
+"""Bytes for what stands around cards and rows."""
 SHORT_NAME = 40
 """Characters of the name in a row, where the rows would not fit otherwise."""
 
@@ -25,7 +29,8 @@ def render(block: ColumnCards, room: Room, key: str) -> str:
     """Return all columns as HTML. ``key`` is the part of an id that distinguishes several such blocks."""
     if not block.cards:
         return '<p class="quiet">There is no column.</p>'
-    room.left -= 2_000 + byte_count(head := _search(block, key) + _legend(block))
+    head = (_search(block, key) if len(block.cards) > UNSEARCHED else "") + _legend(block)
+    room.left -= byte_count(head) + FRAME
     drawn = _drawn(block, room)
     rest = block.cards[len(drawn) :]
     return (

@@ -38,7 +38,7 @@ def notebook(page: Page) -> str:
     """
     document = _document(page, MAX_BYTES, '<base target="_blank">')
     fit = (
-        "const f=this;addEventListener('message',e=>{if(e.source===f.contentWindow&&e.data&&e.data.keelHeight>0)"
+        "const f=this;window.addEventListener('message',e=>{if(e.source===f.contentWindow&&e.data&&e.data.keelHeight>0)"
         f"f.style.height=Math.min(e.data.keelHeight,{FRAME_HEIGHT})+'px'}});f.contentWindow.postMessage('keel','*')"
     )
     return (

@@ -3,6 +3,7 @@
 // how high the page is.
 for (const block of document.querySelectorAll(".columns")) {
   const form = block.querySelector(".search");
+  if (!form) continue;
   const [find, status, count] = ["input", "select", "output"].map((name) => form.querySelector(name));
   const rest = block.querySelector(".rest");
   const items = [
