@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from keel.grid.counts import Counts
     from keel.grid.reference import ReferenceGrid
     from keel.loop import check
-    from keel.monitoring.drift import detect
+    from keel.reports.detected import detect
     from keel.workspace import Workspace
 
     open = Workspace.open
@@ -46,7 +46,7 @@ _HOMES = {
     "ReferenceGrid": "keel.grid.reference",
     "Workspace": "keel.workspace",
     "check": "keel.loop",
-    "detect": "keel.monitoring.drift",
+    "detect": "keel.reports.detected",
     "load_models": "keel.config",
     "open": "keel.workspace",
 }

@@ -13,6 +13,7 @@ from typing import NoReturn
 import typer
 
 from keel.cli.benchmark import benchmark
+from keel.cli.detect import detect
 from keel.cli.experiment import app as experiment
 from keel.cli.feedback import feedback
 from keel.cli.ledger import app as ledger
@@ -48,6 +49,7 @@ app.command()(replay)
 app.command()(serve)
 app.command()(migrate)
 app.command()(benchmark)
+app.command()(detect)
 app.command()(feedback)
 app.command()(report)
 app.command()(status)

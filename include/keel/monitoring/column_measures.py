@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from keel.grid.counts import OVERSHOOT_UNIT
 from keel.stats.drift.impact import impact
-from keel.stats.drift.measures import TESTS, ColumnComparison, Values, measure_column, measure_off_atoms
+from keel.stats.drift.measures import MEASURES, TESTS, ColumnComparison, Values, measure_column, measure_off_atoms
 from keel.stats.drift.rates import beyond_range_p_value, rate_change_p_value, rate_increase_p_value
 
 if TYPE_CHECKING:
@@ -128,7 +128,20 @@ def _measure_column(grid: ReferenceGrid, counts: Counts, name: str, seed: int, r
     role = _role(grid, name)
     if not (reference.n_counted and current.n_counted):
         return ColumnMeasures(name, role, reference, current, rates, impact=cost)
-    comparison = ColumnComparison(
+    comparison = compare_column(grid, counts, name, seed=seed, resamples=resamples)
+    measures = measure_column(comparison)
+    if beside := measure_off_atoms(comparison):
+        measures[OFF_ATOMS] = beside
+    p_value, excess = measures[TESTS[column.kind]]["p_value"], measures["psi"]["excess"]
+    return ColumnMeasures(name, role, reference, current, rates, measures, p_value, excess or 0.0, cost)
+
+
+def compare_column(
+    grid: ReferenceGrid, counts: Counts, name: str, *, seed: int = 0, resamples: int = MIN_RESAMPLES
+) -> ColumnComparison:
+    """Return what the measures of a column are computed from. Both sides have a value."""
+    reference, current, column = grid.reference_columns[name], counts.column(name), grid.column(name)
+    return ColumnComparison(
         kind=column.kind,
         reference=reference.cells,
         current=current.cells,
@@ -143,11 +156,14 @@ def _measure_column(grid: ReferenceGrid, counts: Counts, name: str, seed: int, r
         seed=[seed, zlib.crc32(name.encode())],
         resamples=resamples,
     )
-    measures = measure_column(comparison)
-    if beside := measure_off_atoms(comparison):
-        measures[OFF_ATOMS] = beside
-    p_value, excess = measures[TESTS[column.kind]]["p_value"], measures["psi"]["excess"]
-    return ColumnMeasures(name, role, reference, current, rates, measures, p_value, excess or 0.0, cost)
+
+
+def measure_excess(grid: ReferenceGrid, counts: Counts, name: str) -> float | None:
+    """Return a column's PSI above chance, without any test; None where the reference or the window has no value."""
+    if not (grid.reference_columns[name].n_counted and counts.column(name).n_counted):
+        return None
+    excess = MEASURES[grid.column(name).kind]["psi"](compare_column(grid, counts, name))["excess"]
+    return None if excess is None else float(excess)
 
 
 def measure_rates(column: ColumnGrid, reference: ColumnCounts, current: ColumnCounts) -> dict[str, Rate]:

@@ -201,6 +201,7 @@ def detect_degradation(
     explained: float | None = None,
     arrival: LabelArrival | None = None,
     long_run: LongRun | None = None,
+    current: Mapping[str, Estimate] | None = None,
 ) -> PerformanceReport:
     """Compare a window's metrics with the holdout's, by a test that includes the sampling error of both.
 
@@ -220,6 +221,8 @@ def detect_degradation(
         How many labels have matured and arrived. Without it no label is reported as missing.
     long_run
         All labels of the version, if there are enough.
+    current
+        The window's estimates, where their errors are known better than those of independent rows.
 
     A window has *degraded* when the increase is significant (one-sided z at ``alpha``) and material
     (above ``max_degradation``). Below ``min_rows`` it is *insufficient*, without any row *no_labels*. Where the metric
@@ -233,7 +236,8 @@ def detect_degradation(
     labelled = rows.take(usable)
     n = len(labelled)
     metrics: tuple[str, ...] = (config.metric, *config.extra_metrics)
-    current = {name: estimate(name, labelled) for name in metrics} if n else {}
+    if current is None:
+        current = {name: estimate(name, labelled) for name in metrics} if n else {}
     arrival = arrival or LabelArrival(0, 0)
     reference = {config.metric: NOT_MEASURED, **reference}
     counted = PerformanceReport(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from keel.monitoring.column_status import ColumnStatus, Severity
 from keel.reports.charts.specs import Bar, Categories, Histogram
+from keel.reports.numbers import number, share
 from keel.reports.page import Measure, Tag, Tone
 
 if TYPE_CHECKING:
@@ -58,14 +59,14 @@ def summary(column: StoredColumn) -> str:
     beside = column.measure("off_atoms", "psi")
     if beside is not None and beside <= (column.measure("psi") or 0.0):
         beside = None
-    numbers = (
-        ("PSI {:.3g}", column.measure("psi")),
-        ("KS {:.2f}", column.measure("ks", "statistic")),
-        ("χ² {:.4g}", column.measure("chi_square", "statistic")),
-        ("PSI {:.3g} off the frequent values", beside),
+    measured = (
+        ("PSI {}", column.measure("psi")),
+        ("KS {}", column.measure("ks", "statistic")),
+        ("χ² {}", column.measure("chi_square", "statistic")),
+        ("PSI {} off the frequent values", beside),
     )
-    parts = [words.format(number) for words, number in numbers if number is not None]
-    parts += [f"{_share(rate.get('current') or 0.0)} {_RATES[name][0]}" for name, rate in _rates(column) if _told(rate)]
+    parts = [words.format(number(value)) for words, value in measured if value is not None]
+    parts += [f"{share(rate.get('current') or 0.0)} {_RATES[name][0]}" for name, rate in _rates(column) if _told(rate)]
     return " · ".join(parts) or " ".join(column.reasons)
 
 
@@ -91,10 +92,14 @@ def measures(column: StoredColumn, alpha: float | None = None) -> list[Measure]:
         now, then = rate.get("current") or 0.0, rate.get("reference") or 0.0
         q = rate.get("q_value")
         words = "" if q is None else f" {_chance(q)}"
-        found.append(Measure(title, f"{_share(now)}, reference {_share(then)}", f"{meaning}{words}"))
+        found.append(Measure(title, f"{share(now)}, reference {share(then)}", f"{meaning}{words}"))
     if column.minimum is not None and column.maximum is not None:
         found.append(
-            Measure("range", f"{column.minimum:.6g} to {column.maximum:.6g}", "Least and greatest value in the window.")
+            Measure(
+                "range",
+                f"{number(column.minimum, 6)} to {number(column.maximum, 6)}",
+                "Least and greatest value in the window.",
+            )
         )
     return found
 
@@ -106,25 +111,25 @@ def _add_psi(found: list[Measure], column: StoredColumn) -> None:
     over = "the reference's deciles" if column.kind == "numeric" else "the categories"
     meaning = f"How differently the rows are spread over {over}: 0 is not at all, 0.1 is moderate, 0.25 is large."
     if excess is not None:
-        meaning += f" It is {excess:.3g} above what chance gives in this many rows; that part decides."
-    found.append(Measure("PSI", f"{value:.3g}", meaning))
+        meaning += f" It is {number(excess)} above what chance gives in this many rows; that part decides."
+    found.append(Measure("PSI", number(value), meaning))
 
 
 def _add_test(found: list[Measure], column: StoredColumn, alpha: float | None) -> None:
     if (gap := column.measure("ks", "statistic")) is not None:
-        meaning = f"The largest gap between the shares of values below a point is {_share(gap)}. 0 is equal, 1 apart."
-        found.append(Measure("KS", f"{gap:.3f}", meaning))
+        meaning = f"The largest gap between the shares of values below a point is {share(gap)}. 0 is equal, 1 apart."
+        found.append(Measure("KS", number(gap), meaning))
     if (statistic := column.measure("chi_square", "statistic")) is not None:
         cells = column.measure("chi_square", "cells")
         cells_words = f" of {int(cells)} categories" if cells else ""
         meaning = f"How far the counts{cells_words} are from equal shares on both sides. It grows with the rows."
-        found.append(Measure("χ²", f"{statistic:.4g}", meaning))
+        found.append(Measure("χ²", number(statistic, 4), meaning))
     if column.q_value is not None:
         meaning = _chance(column.q_value)
         if alpha is not None:
             verdict = "is" if column.q_value <= alpha else "is not"
             meaning += f" Up to {alpha:g} a change is significant; this one {verdict}."
-        found.append(Measure("q", f"{column.q_value:.2g}", meaning))
+        found.append(Measure("q", number(column.q_value, 2), meaning))
 
 
 def _chance(q_value: float) -> str:
@@ -138,10 +143,10 @@ def _chance(q_value: float) -> str:
 def _add_distances(found: list[Measure], column: StoredColumn) -> None:
     if (distance := column.measure("jensen_shannon")) is not None:
         meaning = "The distance of the two distributions: 0 is equal, 1 is nothing in common."
-        found.append(Measure("Jensen–Shannon", f"{distance:.3f}", meaning))
+        found.append(Measure("Jensen–Shannon", number(distance), meaning))
     if (shift := column.measure("wasserstein")) is not None:
-        meaning = f"A value has moved by {shift:.2g} times the width of the reference's middle half, on average."
-        found.append(Measure("Wasserstein", f"{shift:.3g} IQR", meaning))
+        meaning = f"A value has moved by {number(shift, 2)} times the width of the reference's middle half, on average."
+        found.append(Measure("Wasserstein", f"{number(shift)} IQR", meaning))
 
 
 def _add_off_atoms(found: list[Measure], column: StoredColumn) -> None:
@@ -150,22 +155,20 @@ def _add_off_atoms(found: list[Measure], column: StoredColumn) -> None:
         return
     now, then = column.measure("off_atoms", "share") or 0.0, column.measure("off_atoms", "share_reference") or 0.0
     meaning = (
-        f"The PSI of the rows off the frequent values alone, {_share(now)} of the rows and {_share(then)} in the "
+        f"The PSI of the rows off the frequent values alone, {share(now)} of the rows and {share(then)} in the "
         "reference. The frequent values would hide a change among them."
     )
-    found.append(Measure("PSI off the frequent values", f"{psi:.3g}", meaning))
+    found.append(Measure("PSI off the frequent values", number(psi), meaning))
 
 
-def history_sentence(history: Sequence[float | None], threshold: float | None) -> str:
-    """Return a column's history in a sentence. At least one value is known."""
+def history_sentence(history: Sequence[float | None], threshold: float | None, period: str = "checks") -> str:
+    """Return a column's history in a sentence. At least one value is known. period: what each is of, in the plural."""
     known = [value for value in history if value is not None]
-    limit = "" if threshold is None else f" From {threshold:g} a change is a drift."
-    if len(history) == 1:
-        return f"PSI above chance: {known[0]:.2g} at its first check.{limit}"
-    return (
-        f"PSI above chance at the last {len(history)} checks: from {known[0]:.2g} to {known[-1]:.2g}, "
-        f"at most {max(known):.2g}.{limit}"
-    )
+    limit = "" if threshold is None else f" From {number(threshold)} a change is a drift."
+    if len(known) == 1:
+        return f"PSI above chance: {number(known[0], 2)}, measured once.{limit}"
+    first, last, most = (number(value, 2) for value in (known[0], known[-1], max(known)))
+    return f"PSI above chance over {len(history)} {period}: {first} first, {last} last, at most {most}.{limit}"
 
 
 def figure_sentence(chart: Chart, reference_label: str = "reference", current_label: str = "window") -> str:
@@ -188,10 +191,10 @@ def _middle_words(chart: Histogram, reference_label: str, current_label: str) ->
     if now is None and then is None:
         return "No value to draw."
     if then is None:
-        return f"Half of the values lie below {now:.4g}{unit} ({current_label})."
+        return f"Half of the values lie below {number(now, 4)}{unit} ({current_label})."
     if now is None:
-        return f"Half of the values lie below {then:.4g}{unit} ({reference_label}); {current_label} has none."
-    before, after = f"{then:.4g}{unit} ({reference_label})", f"{now:.4g}{unit} ({current_label})"
+        return f"Half of the values lie below {number(then, 4)}{unit} ({reference_label}); {current_label} has none."
+    before, after = f"{number(then, 4)}{unit} ({reference_label})", f"{number(now, 4)}{unit} ({current_label})"
     return f"Half of the values lie below {before} and below {after}."
 
 
@@ -200,10 +203,10 @@ def _median(edges: Sequence[float], shares: Sequence[float]) -> float | None:
     half, passed = sum(shares) / 2, 0.0
     if half <= 0:
         return None
-    for low, high, share in zip(edges, edges[1:], shares, strict=False):
-        if share > 0 and passed + share >= half:
-            return low + (high - low) * (half - passed) / share
-        passed += share
+    for low, high, part in zip(edges, edges[1:], shares, strict=False):
+        if part > 0 and passed + part >= half:
+            return low + (high - low) * (half - passed) / part
+        passed += part
     return edges[-1]
 
 
@@ -216,16 +219,4 @@ def _largest_change(bars: Sequence[Bar]) -> str:
     if abs(now - then) < _MATERIAL_SHARE:
         return ""
     verb = "rose" if now > then else "fell"
-    return f"The share of {bar.label} {verb} from {_share(then)} to {_share(now)}"
-
-
-def _share(share: float) -> str:
-    """Return a share as a percentage with the digits that matter.
-
-    >>> _share(0.14), _share(0.0004), _share(0.0), _share(1.0)
-    ('14.0%', '0.04%', '0%', '100%')
-    """
-    percent = 100 * share
-    if percent in (0, 100):
-        return f"{percent:.0f}%"
-    return f"{percent:.1f}%" if percent >= 0.95 else f"{percent:.1g}%"
+    return f"The share of {bar.label} {verb} from {share(then)} to {share(now)}"

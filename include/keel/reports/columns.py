@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from keel.monitoring.column_status import Severity
+from keel.reports import numbers
 from keel.reports.charts.specs import Sparkline
 from keel.reports.column_words import figure_sentence, history_sentence, measures, status_tag, summary
 from keel.reports.page import ColumnCard, ColumnCards, Figure
@@ -21,6 +23,7 @@ def column_cards(
     charts: Mapping[str, Chart | None],
     *,
     histories: Mapping[str, Sequence[float | None]] | None = None,
+    period: str = "checks",
     threshold: float | None = None,
     impact_unit: str = "",
     reference_label: str = "reference",
@@ -35,7 +38,9 @@ def column_cards(
     charts
         Chart by column name; a column without one, or with None, has a card without a figure.
     histories
-        PSI above chance at the last checks by column name, the newest last; None where it was not measured.
+        PSI above chance by column name, the newest last; None where it was not measured.
+    period
+        What each of these is of, in the plural: ``checks``, ``days``.
     threshold
         The PSI above chance from which a column drifts (``drift.psi_alert``), drawn into the histories.
     impact_unit
@@ -45,20 +50,23 @@ def column_cards(
 
     """
     histories = histories or {}
+    context = _Context(report.alpha, threshold, period, (reference_label, current_label))
     cards = [
-        _card(
-            name,
-            column,
-            charts.get(name),
-            histories.get(name, ()),
-            threshold,
-            report.alpha,
-            (reference_label, current_label),
-        )
+        _card(name, column, charts.get(name), histories.get(name, ()), context)
         for name, column in sorted(report.features.items(), key=_rank)
     ]
     with_impact = any(card.impact for card in cards)
     return ColumnCards(tuple(cards), reference_label, current_label, impact_unit if with_impact else "")
+
+
+@dataclass(frozen=True)
+class _Context:
+    """What all cards of a report share."""
+
+    alpha: float | None
+    threshold: float | None
+    period: str
+    labels: tuple[str, str]
 
 
 def _rank(item: tuple[str, StoredColumn]) -> tuple[float, int, float, str]:
@@ -69,13 +77,7 @@ def _rank(item: tuple[str, StoredColumn]) -> tuple[float, int, float, str]:
 
 
 def _card(
-    name: str,
-    column: StoredColumn,
-    chart: Chart | None,
-    history: Sequence[float | None],
-    threshold: float | None,
-    alpha: float | None,
-    labels: tuple[str, str],
+    name: str, column: StoredColumn, chart: Chart | None, history: Sequence[float | None], context: _Context
 ) -> ColumnCard:
     known = any(value is not None for value in history)
     return ColumnCard(
@@ -83,11 +85,11 @@ def _card(
         kind=column.kind,
         role=column.role,
         status=status_tag(column),
-        figure=None if chart is None else Figure(chart, figure_sentence(chart, *labels)),
-        impact="" if column.impact is None else f"{column.impact:+.4f}",
+        figure=None if chart is None else Figure(chart, figure_sentence(chart, *context.labels)),
+        impact="" if column.impact is None else numbers.signed(column.impact),
         summary=summary(column),
-        measures=tuple(measures(column, alpha)),
+        measures=tuple(measures(column, context.alpha)),
         reasons=column.reasons,
-        history=Sparkline(tuple(history), threshold) if known else None,
-        history_sentence=history_sentence(history, threshold) if known else "",
+        history=Sparkline(tuple(history), context.threshold) if known else None,
+        history_sentence=history_sentence(history, context.threshold, context.period) if known else "",
     )

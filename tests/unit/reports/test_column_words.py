@@ -64,8 +64,8 @@ def test_measures_of_all_kinds_have_a_value_and_a_sentence():
     ]  # fmt: skip
     assert all(measure.value and measure.meaning.endswith(".") for measure in found.values())
     assert "this one is not" in found["q"].meaning
-    assert "52.0%" in found["KS"].meaning
-    assert found["missing"].value == "14.0%, reference 1.0%"
+    assert "52%" in found["KS"].meaning
+    assert found["missing"].value == "14%, reference 1%"
 
 
 def test_summary_names_what_was_measured_and_leaves_out_negligible_rates():
@@ -78,7 +78,7 @@ def test_summary_names_what_was_measured_and_leaves_out_negligible_rates():
             },
         }
     ).features["x"]
-    assert summary(column) == "PSI 3.62 · KS 0.52 · 14.0% missing"
+    assert summary(column) == "PSI 3.62 · KS 0.521 · 14% missing"
 
 
 def test_summary_without_measures_is_the_reason():
@@ -100,7 +100,7 @@ def test_summary_without_measures_is_the_reason():
         ),
         (
             Categories("c", (Bar("EV", 0.3, 0.1), Bar("UA", 0.7, 0.8)), (Bar("missing", 0.0, 0.1),)),
-            "The share of EV fell from 30.0% to 10.0%.",
+            "The share of EV fell from 30% to 10%.",
         ),
         (
             Categories("c", (Bar("EV", 0.3, 0.3),)),

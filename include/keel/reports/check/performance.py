@@ -15,17 +15,13 @@ from keel.monitoring.performance_words import (
 from keel.reports import numbers
 from keel.reports.charts.specs import Interval, Intervals, Level, Mark, Point, Trend
 from keel.reports.check.history import bucket_of
-from keel.reports.check.words import better, metric_name
+from keel.reports.metric_words import Z_95, better, limit_of, metric_name
 from keel.reports.page import Fact, Figure, Paragraph, Section, Tone
-from keel.stats.metrics.losses import HIGHER_IS_BETTER
 
 if TYPE_CHECKING:
     from keel.monitoring.records import StoredPerformanceReport
     from keel.reports.check.data import CheckData
     from keel.reports.page import Block
-
-Z_95 = 1.96
-"""Normal quantile of a two-sided 95% interval."""
 
 
 def lead(data: CheckData) -> str:
@@ -92,17 +88,6 @@ def _baseline(performance: StoredPerformanceReport) -> float | None:
 def _limit(performance: StoredPerformanceReport) -> float | None:
     """Return the value of the metric from which a shown difference is harm."""
     return limit_of(performance.metric, _baseline(performance), performance.max_degradation)
-
-
-def limit_of(metric: str, baseline: float | None, max_degradation: float | None) -> float | None:
-    """Return the worst tolerated value of a metric.
-
-    >>> limit_of("brier", 0.15, 0.01), limit_of("roc_auc", 0.75, 0.05), limit_of("mae", None, 1.0)
-    (0.16, 0.7, None)
-    """
-    if baseline is None or max_degradation is None:
-        return None
-    return baseline - max_degradation if metric in HIGHER_IS_BETTER else baseline + max_degradation
 
 
 def section(data: CheckData) -> Section:

@@ -8,8 +8,8 @@ from keel.monitoring.performance_words import capitalised
 from keel.reports import numbers
 from keel.reports.charts.specs import Interval, Intervals
 from keel.reports.check.remedies import to_do
-from keel.reports.check.words import metric_name
 from keel.reports.columns import column_cards
+from keel.reports.metric_words import metric_name
 from keel.reports.page import Command, Fact, Figure, Link, Paragraph, Section, Table, Tag, Tone
 
 if TYPE_CHECKING:

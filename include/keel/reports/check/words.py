@@ -5,7 +5,6 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from keel.ledger.wording import METRICS
 from keel.monitoring.performance_words import capitalised
 from keel.monitoring.records import Action
 from keel.reports import numbers
@@ -213,21 +212,3 @@ def status_tag(data: CheckData) -> Tag:
         return Tag("not checked")
     fine = trouble(data) in (Trouble.NONE, Trouble.WARN, Trouble.INSUFFICIENT)
     return Tag("all clear", Tone.GOOD) if fine else Tag("needs attention", Tone.WARN)
-
-
-def metric_name(metric: str) -> str:
-    """Return the name of a metric for people.
-
-    >>> metric_name("brier"), metric_name("mae"), metric_name("other")
-    ('Brier score', 'mean absolute error', 'other')
-    """
-    return METRICS.get(metric, metric).partition(" (")[0]
-
-
-def better(metric: str) -> str:
-    """Return which values of a metric are better, in words.
-
-    >>> better("brier"), better("roc_auc")
-    ('lower is better', 'higher is better')
-    """
-    return METRICS.get(metric, "").partition("(")[2].rstrip(")")

@@ -7,7 +7,6 @@ from typing import Any
 
 from keel.reports import numbers
 from keel.reports.charts.specs import Interval, Intervals
-from keel.reports.check.words import metric_name
 from keel.reports.comparison.words import (
     WHO,
     Report,
@@ -19,6 +18,7 @@ from keel.reports.comparison.words import (
     segment_name,
     segments_of,
 )
+from keel.reports.metric_words import metric_name
 from keel.reports.page import Block, Details, Figure, Paragraph, Section, Table, Tag, Tone
 
 MAX_SEGMENTS = 20

@@ -7,7 +7,7 @@ from typing import Any
 
 from keel.ledger.wording import with_full_stop
 from keel.reports import numbers
-from keel.reports.check.words import better, metric_name
+from keel.reports.metric_words import better, metric_name
 from keel.reports.page import Tag, Tone
 
 Report = Mapping[str, Any]

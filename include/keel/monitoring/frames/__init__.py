@@ -1,0 +1,1 @@
+"""Compare two tables of any form, without a workspace: what `keel.detect` does before anything is drawn."""

@@ -1,0 +1,248 @@
+"""Read targets and predictions of two frames, and measure how well the ones predict the others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from keel.config import PerformanceConfig
+from keel.errors import ConfigError
+from keel.monitoring.performance import LabelArrival, PerformanceReport, detect_degradation
+from keel.stats.metrics.losses import ROW_LOSSES, Estimate, Scored, estimate, finite_rows, row_loss
+from keel.stats.metrics.paired import Clusters, influence, uncertainty
+from keel.values.columns import read_categories, read_numbers
+from keel.values.scalars import shown
+
+if TYPE_CHECKING:
+    from keel.config import DriftConfig, Metric
+    from keel.monitoring.frames.tables import Frame
+    from keel.stats.metrics.losses import Floats
+
+THRESHOLD = 0.5
+"""A probability from which the decision is 1, where no decision is given."""
+TOLERATED_SHARE = 0.05
+"""The error of a regression has the target's unit, so what is tolerated is a share of the reference's error."""
+EXTRA_METRICS: dict[str, tuple[str, ...]] = {"brier": ("roc_auc",), "mae": ("rmse",), "rmse": ("mae",)}
+
+
+@dataclass(frozen=True)
+class ScoreColumns:
+    """The columns of the target and of what is predicted of it."""
+
+    target: str
+    score: str | None
+    prediction: str | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns, the target first."""
+        return tuple(name for name in (self.target, self.score, self.prediction) if name is not None)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The target's values in one frame."""
+
+    n: int
+    """Rows with a value."""
+    rows: int
+    mean: float | None
+    """Of a binary target the base rate; None without values, or where they are categories."""
+    binary: bool = False
+    """Whether every value is 0 or 1."""
+
+    def to_dict(self) -> dict[str, float | int | None]:
+        """Return JSON values."""
+        return {"n": self.n, "rows": self.rows, "mean": self.mean, "binary": self.binary}
+
+
+def measure_labels(frame: Frame, target: str) -> Labels | None:
+    """Count the target's values, and take their mean if they are numbers; None where the frame lacks the target."""
+    if target not in frame.names:
+        return None
+    values, invalid = read_numbers(frame.column(target))
+    if invalid is not None and invalid.any():
+        categories = read_categories(frame.column(target))
+        known = np.array([isinstance(label, str) for label in categories.labels])[categories.codes]
+        return Labels(int(known.sum()), frame.n, None)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return Labels(0, frame.n, None)
+    return Labels(len(values), frame.n, float(values.mean()), binary=bool(np.isin(values, (0, 1)).all()))
+
+
+def read_scored(frame: Frame, columns: ScoreColumns) -> Scored | None:
+    """Return labels and predictions of a frame, NaN where one is missing; None where a column is.
+
+    Raises
+    ------
+    ConfigError
+        A column holds texts that are no numbers.
+
+    """
+    if not set(columns.names) <= set(frame.names):
+        return None
+    label = _numbers(frame, columns.target, "target")
+    score = _numbers(frame, columns.score, "score") if columns.score else None
+    given = _numbers(frame, columns.prediction, "prediction") if columns.prediction else None
+    if score is None:
+        assert given is not None, "one of the two is named"
+        score = given
+    return Scored(label, score, score if given is None else given)
+
+
+@dataclass(frozen=True)
+class Rated:
+    """Labels and predictions of both frames, and the metric that rates them."""
+
+    metric: str
+    reference: Scored
+    current: Scored | None
+    """None where the current frame lacks a column."""
+    loss: Floats | None
+    """Of each row of the reference; None where it has none, as of scores that are no probabilities."""
+
+
+def rate(reference: Frame, current: Frame, columns: ScoreColumns, metric: str | None) -> Rated | None:
+    """Read labels and predictions, and choose the metric; None where the reference lacks a column.
+
+    Raises
+    ------
+    ConfigError
+        The given metric is unknown, or a column holds texts that are no numbers.
+
+    """
+    before, after = (read_scored(frame, columns) for frame in (reference, current))
+    if before is None:
+        return None
+    metric = choose_metric(before, columns, metric)
+    before = with_decisions(before, metric, columns)
+    if after is not None:
+        after = with_decisions(after, metric, columns)
+    return Rated(metric, before, after, losses_of(before, metric))
+
+
+def _numbers(frame: Frame, name: str, role: str) -> Floats:
+    column = frame.column(name)
+    values, invalid = read_numbers(column)
+    if invalid is not None and invalid.any():
+        example = column.filter(_mask(invalid))[0].as_py()
+        raise ConfigError(
+            f"{role}: {frame.label}: column {name!r} holds {shown(example)}, which is no number; the performance needs "
+            "numbers: 0 and 1 for two classes, or the value itself. Convert the column, or leave score out"
+        )
+    return values
+
+
+def _mask(invalid: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.array(invalid)
+
+
+def choose_metric(reference: Scored, columns: ScoreColumns, given: str | None) -> str:
+    """Return the metric that fits: by the target's values, and by whether scores are probabilities.
+
+    Raises
+    ------
+    ConfigError
+        The given metric is unknown.
+
+    """
+    if given is not None:
+        if given not in ROW_LOSSES:
+            raise ConfigError(f"metric: unknown metric {given!r}; valid: {', '.join(ROW_LOSSES)}")
+        return given
+    labels = reference.label[np.isfinite(reference.label)]
+    if not (len(labels) and np.isin(labels, (0, 1)).all()):
+        return "mae"
+    if columns.score is None:
+        return "accuracy"
+    scores = reference.score[np.isfinite(reference.score)]
+    return "brier" if ((scores >= 0) & (scores <= 1)).all() else "roc_auc"
+
+
+def with_decisions(rows: Scored, metric: str, columns: ScoreColumns) -> Scored:
+    """Return the rows with decisions of 0 and 1 for a binary target, where none are given."""
+    if metric in {"mae", "rmse"} or columns.prediction is not None:
+        return rows
+    decided = np.where(np.isfinite(rows.score), (rows.score >= THRESHOLD).astype(np.float64), np.nan)
+    return Scored(rows.label, rows.score, decided)
+
+
+def losses_of(rows: Scored, metric: str) -> Floats | None:
+    """Return the loss of each row, NaN where it is not known; None if no row's is, or scores are no probabilities."""
+    usable = finite_rows(metric, rows)
+    probabilities = metric not in {"brier", "log_loss", "roc_auc"} or _are_probabilities(rows.score[usable])
+    if not usable.any() or not probabilities:
+        return None
+    losses = np.full(len(rows), math.nan)
+    losses[usable] = row_loss(metric, rows.take(usable))
+    return losses if np.isfinite(losses).any() else None
+
+
+def _are_probabilities(scores: Floats) -> bool:
+    return bool(((scores >= 0) & (scores <= 1)).all())
+
+
+def measure_performance(
+    rated: Rated,
+    config: DriftConfig,
+    *,
+    max_degradation: float | None,
+    explained: float | None,
+    times: tuple[Any | None, Any | None],
+) -> PerformanceReport:
+    """Compare the performance of two frames, both of which have the columns.
+
+    max_degradation: how much worse is tolerated, in units of the metric; None for 0.01, and for a regression
+    `TOLERATED_SHARE` of the reference's error. times: of both frames' rows, datetime64, NaT where unknown; None without
+    any. With them errors are clustered by day, or by the longest shorter unit that has enough clusters.
+    """
+    metric, current = rated.metric, rated.current
+    assert current is not None, "the current frame has the columns"
+    metrics = (metric, *EXTRA_METRICS.get(metric, ()))
+    before, after = (_estimates(metrics, rows, at) for rows, at in zip((rated.reference, current), times, strict=True))
+    if max_degradation is None:
+        regression = metric in {"mae", "rmse"} and before[metric].defined
+        max_degradation = TOLERATED_SHARE * before[metric].value if regression else 0.01
+    loss = None if rated.loss is None else float(np.nanmean(rated.loss))
+    settings = PerformanceConfig(
+        metric=cast("Metric", metric),
+        max_degradation=max_degradation,
+        alpha=config.alpha,
+        min_rows=max(2, config.min_rows),
+        min_label_rate=0.0,
+        extra_metrics=cast("tuple[Metric, ...]", metrics[1:]),
+    )
+    labelled = int(finite_rows(metric, current).sum())
+    return detect_degradation(
+        current,
+        before,
+        loss,
+        settings,
+        explained=explained,
+        arrival=LabelArrival(len(current), labelled),
+        current=after if labelled else {},
+    )
+
+
+def _estimates(metrics: tuple[str, ...], rows: Scored, times: Any | None) -> Mapping[str, Estimate]:
+    rows_of = {name: finite_rows(name, rows) for name in metrics}
+    return {
+        name: estimate_clustered(name, rows.take(usable), None if times is None else times[usable])
+        for name, usable in rows_of.items()
+    }
+
+
+def estimate_clustered(metric: str, rows: Scored, times: Any | None) -> Estimate:
+    """Return a metric with its error; by clusters of time where each row has one and they fall into enough clusters."""
+    plain = estimate(metric, rows)
+    if times is None or len(rows) < 2 or not plain.defined or np.isnat(times).any():
+        return plain
+    error = uncertainty(influence(metric, rows).contributions, Clusters.of(times)).standard_error
+    return Estimate(plain.value, error, plain.n) if math.isfinite(error) else plain

@@ -1,0 +1,38 @@
+"""What every page calls a metric, which of its values are better, and which are tolerated."""
+
+from __future__ import annotations
+
+from keel.ledger.wording import METRICS
+from keel.stats.metrics.losses import HIGHER_IS_BETTER
+
+Z_95 = 1.96
+"""Normal quantile of a two-sided 95% interval."""
+
+
+def metric_name(metric: str) -> str:
+    """Return the name of a metric for people.
+
+    >>> metric_name("brier"), metric_name("mae"), metric_name("other")
+    ('Brier score', 'mean absolute error', 'other')
+    """
+    return METRICS.get(metric, metric).partition(" (")[0]
+
+
+def better(metric: str) -> str:
+    """Return which values of a metric are better, in words.
+
+    >>> better("brier"), better("roc_auc")
+    ('lower is better', 'higher is better')
+    """
+    return METRICS.get(metric, "").partition("(")[2].rstrip(")")
+
+
+def limit_of(metric: str, baseline: float | None, max_degradation: float | None) -> float | None:
+    """Return the worst tolerated value of a metric.
+
+    >>> limit_of("brier", 0.15, 0.01), limit_of("roc_auc", 0.75, 0.05), limit_of("mae", None, 1.0)
+    (0.16, 0.7, None)
+    """
+    if baseline is None or max_degradation is None:
+        return None
+    return baseline - max_degradation if metric in HIGHER_IS_BETTER else baseline + max_degradation
