@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from keel.reports.charts.axes import Axis, ShareAxis, finite
 from keel.reports.charts.canvas import SMALL_SIZE, Box, Canvas, at, box_of, nothing_to_draw, width_of
-from keel.reports.numbers import share
+from keel.reports.numbers import number
 
 if TYPE_CHECKING:
     from keel.reports.charts.specs import Bar, Histogram
@@ -190,7 +190,8 @@ def _draw_side(canvas: Canvas, bar: Bar, left: float, axis: ShareAxis) -> None:
         canvas.path("cut", f"M{at(x - 3)} {at(cut + 3)}l{at(_BAR + 6)} -6M{at(x - 3)} {at(cut + 7)}l{at(_BAR + 6)} -6")
     canvas.path("axis", f"M{at(x - 4)} {at(axis.bottom)}h{at(_BAR + 8)}")
     y = axis.bottom + 13
-    canvas.text(middle, y, bar.label, "label small", anchor="middle", room=_SLOT - 2)
+    name = bar.label if width_of(bar.label, SMALL_SIZE) < _SLOT else bar.label.partition(" (")[0]
+    canvas.text(middle, y, name, "label small", anchor="middle", room=_SLOT - 2)
     canvas.text(middle, y + SMALL_SIZE + 2, side_shares(bar), "label small", anchor="middle", room=_SLOT)
     canvas.taken.append(Box(left, axis.top, left + _SLOT, axis.bottom))
 
@@ -198,11 +199,14 @@ def _draw_side(canvas: Canvas, bar: Bar, left: float, axis: ShareAxis) -> None:
 def side_shares(bar: Bar) -> str:
     """Return both shares of a bar in a few characters.
 
-    >>> side_shares(Bar("missing", 0.01, 0.14)), side_shares(Bar("missing", None, 0.14))
-    ('1→14%', '14%')
+    >>> side_shares(Bar("missing", 0.012, 0.14)), side_shares(Bar("missing", None, 0.9999)), side_shares(Bar("", 0, 1))
+    ('1.2→14%', '>99%', '0→100%')
     """
-    if bar.reference is None or bar.current is None:
-        known = bar.current if bar.current is not None else bar.reference
-        return share(known, 2)
-    before, now = share(bar.reference, 2), share(bar.current, 2)
-    return now if before == now else f"{before.removesuffix('%')}→{now}"
+    shown = [_percent(each) for each in finite(_pair(bar))]
+    return "→".join(dict.fromkeys(shown)) + "%" if shown else ""
+
+
+def _percent(share: float) -> str:
+    if 0 < share < 0.0005:
+        return "<0.1"
+    return ">99" if 0.995 <= share < 1 else number(100 * share, 2 if share >= 0.01 else 1)
