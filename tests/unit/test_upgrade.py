@@ -19,10 +19,10 @@ from keel import deployments, loop, rollout
 from keel.cli import main as command_line
 from keel.deployments.consistency import find_disagreements
 from keel.deployments.history import history
-from keel.evaluation.holdout.report import render
 from keel.ledger import entries as ledger
 from keel.monitoring import performance_history
 from keel.monitoring.records import ComparisonRecord, DecisionRecord, Outcome, PromotionRequest
+from keel.reports.comparison import page
 from keel.rollout.holdout_reuse import prior_comparisons
 from keel.serving.metrics import Metrics
 from keel.serving.prediction_log.shipper import SpoolShipper
@@ -229,7 +229,7 @@ def test_old_comparisons_are_rendered_and_count_as_uses_of_their_holdout(ws: Wor
     assert len(comparisons) == 5 + 1
     for each in comparisons:
         comparison = ComparisonRecord.from_dict(each["body"])
-        assert f"{comparison.challenger}" in render(comparison.to_dict())
+        assert f"version {comparison.challenger}" in page(comparison).eyebrow
     span = {"start": "2026-02-01T00:00:00+00:00", "end": "2026-02-05T00:00:00+00:00"}
     request = PromotionRequest.from_dict(
         {"decision_id": "new", "model": "toy", "version": 3, "window": span, "action": "promote", "sentence": "new",

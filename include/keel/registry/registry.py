@@ -244,13 +244,15 @@ class Registry:
         require_scores(model, rows)
         return model
 
-    def log_report(self, run_id: str, name: str, report: Mapping[str, Any], *, page: str | None = None) -> None:
-        """Log a report as a JSON artifact of a run, and ``page``, the same in Markdown, beside it."""
+    def log_report(
+        self, run_id: str, name: str, report: Mapping[str, Any], pages: Mapping[str, str] | None = None
+    ) -> None:
+        """Log a report as a JSON artifact of a run, and the same as ``pages`` beside it: their texts by file suffix."""
         with self.reachable():
             client = self.client
             client.log_dict(run_id, dict(report), f"keel/{name}.json")
-            if page is not None:
-                client.log_text(run_id, page, f"keel/{name}.md")
+            for suffix, page in (pages or {}).items():
+                client.log_text(run_id, page, f"keel/{name}.{suffix}")
 
     def _experiment(self, client: Any, model: str) -> str:
         name = f"keel/{model}"

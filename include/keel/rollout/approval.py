@@ -31,7 +31,8 @@ class ApprovalRequest(Record):
 
 def approval_request(ws: Workspace, config: ModelConfig, report_id: str) -> ApprovalRequest:
     """Return the question whether the challenger of a comparison shall be promoted."""
-    from keel.evaluation.holdout.report import render
+    from keel.reports import markdown
+    from keel.reports.comparison import page
 
     comparison = passed_comparison(ws, config, report_id)
     policy = config.promotion
@@ -40,7 +41,7 @@ def approval_request(ws: Workspace, config: ModelConfig, report_id: str) -> Appr
         people = ", ".join(sorted(requesters(ws, comparison))) or "no person"
         rule += f", other than who requested it: {people}"
     subject = f"Promote {config.model} version {comparison.challenger}?"
-    return ApprovalRequest(subject=subject, body=f"{rule}.\n\n{render(comparison.to_dict())}")
+    return ApprovalRequest(subject=subject, body=f"{rule}.\n\n{markdown.render(page(comparison))}")
 
 
 def approve(

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from keel.deployments.history import PROMOTABLE, Status, history
 from keel.errors import ArtifactChanged, ConfigError, UnknownVersion
 from keel.evaluation.holdout.comparison import Verdict, compare_versions
-from keel.evaluation.holdout.report import render
 from keel.monitoring.label_check import quarantine_broken_labels
 from keel.monitoring.records import ComparisonRecord, PromotionRequest, Span, TrainedVersion
 from keel.monitoring.storage import read_decision, store_comparison
+from keel.reports import html, markdown
+from keel.reports.comparison import page
 from keel.rollout.comparison_details import details_of
 from keel.rollout.experiment_evidence import comparison_of_experiment
 from keel.rollout.holdout_reuse import comparison_id, prior_comparisons
@@ -48,10 +49,11 @@ def next_step(config: ModelConfig, comparison: ComparisonRecord) -> str:
 
 
 def log_to_mlflow(ws: Workspace, comparison: ComparisonRecord) -> None:
-    """Log a comparison to the challenger's run in MLflow, as JSON and as a page."""
+    """Log a comparison to the challenger's run in MLflow, as JSON and as a page in Markdown and HTML."""
     if comparison.mlflow_run_id:
-        body = comparison.to_dict()
-        ws.registry.log_report(comparison.mlflow_run_id, "comparison", body, page=render(body))
+        found = page(comparison)
+        pages = {"md": markdown.render(found), "html": html.render(found)}
+        ws.registry.log_report(comparison.mlflow_run_id, "comparison", comparison.to_dict(), pages)
 
 
 def measure_speed(

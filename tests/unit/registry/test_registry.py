@@ -495,7 +495,7 @@ def test_log_report_stores_it_with_the_run(registry, registered, tmp_path):
     registry.log_report(registered.run_id, "comparison", {"verdict": "promote"})
     path = registry.client.download_artifacts(registered.run_id, "keel/comparison.json", tmp_path)
     assert json.loads(Path(path).read_text()) == {"verdict": "promote"}
-    registry.log_report(registered.run_id, "comparison", {"verdict": "pass"}, page="# Passed")
+    registry.log_report(registered.run_id, "comparison", {"verdict": "pass"}, {"md": "# Passed"})
     path = registry.client.download_artifacts(registered.run_id, "keel/comparison.md", tmp_path)
     assert Path(path).read_text() == "# Passed"
 

@@ -160,7 +160,7 @@ def test_approval_request_names_the_version_the_approvers_and_the_evidence(model
     request = rollout.approval_request(model.ws, model.config, store_comparison(model, "pass"))
     assert request.subject == f"Promote {model.name} version 2?"
     assert "any user with permission" in request.body
-    assert "challenger 2 against champion 1" in request.body
+    assert "version 2 against version 1" in request.body
     second = model.with_policy(approval="second_person", approvers=["grace"])
     body = rollout.approval_request(second.ws, second.config, store_comparison(second, "pass")).body
     assert "To be approved by grace, other than who requested it: requester, trainer" in body

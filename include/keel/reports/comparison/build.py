@@ -18,6 +18,7 @@ from keel.reports.comparison.words import (
     names,
     of_experiment,
     sentence,
+    signs,
     tag,
     with_current_names,
 )
@@ -90,12 +91,13 @@ def _facts(report: Report) -> list[Fact]:
 def _difference(report: Report) -> Fact:
     gain, bound, margin = report["improvement"], report.get("lower_bound"), report.get("margin") or 0
     shown = bound is not None and bound > margin
+    value, least = signs(gain, bound)
     lines = [
         f"improvement in {loss_name(report)}",
-        f"at least {numbers.signed(bound)} ({confidence(report)} confidence)" if bound is not None else "no bound",
+        f"at least {least} ({confidence(report)} confidence)" if bound is not None else "no bound",
         f"must exceed {numbers.number(margin)}",
     ]
-    return Fact(numbers.signed(gain), tuple(lines), Tone.GOOD if shown else Tone.BAD if gain <= margin else Tone.WARN)
+    return Fact(value, tuple(lines), Tone.GOOD if shown else Tone.BAD if gain <= margin else Tone.WARN)
 
 
 def _values(report: Report) -> Fact:

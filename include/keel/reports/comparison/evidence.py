@@ -17,6 +17,7 @@ from keel.reports.comparison.words import (
     of_experiment,
     segment_name,
     segments_of,
+    signs,
 )
 from keel.reports.metric_words import metric_name
 from keel.reports.page import Block, Details, Figure, Paragraph, Section, Table, Tag, Tone
@@ -47,11 +48,12 @@ def difference(report: Report) -> Section | None:
     chart = Intervals(
         f"improvement of {new} over {old}", (row,), margin, f"margin {numbers.number(margin)}", loss_name(report)
     )
-    bounds = f"{numbers.signed(lower)} to {numbers.signed(upper)}" if upper is not None else numbers.signed(lower)
+    value, least, most = signs(gain, lower, upper)
+    bounds = f"{least} and {most}" if upper is not None else least
     holds = "each bound holds at any time" if of_experiment(report) else "the lower bound holds"
     said = "no bound is known" if lower is None else f"{'between' if upper is not None else 'at least'} {bounds}"
     sentence = (
-        f"{new[:1].upper()}{new[1:]} improves the {loss_name(report)} by {numbers.signed(gain)}, {said} ({holds} with "
+        f"{new[:1].upper()}{new[1:]} improves the {loss_name(report)} by {value}, {said} ({holds} with "
         f"{confidence(report)} confidence). The lower bound must exceed {numbers.number(margin)}."
     )
     return Section("Is it better?", (Figure(chart, sentence), *_experiment(report)))
@@ -120,8 +122,7 @@ def _segment_table(segments: list[Report]) -> Table:
             (
                 segment_name(each),
                 numbers.count(each["n"]),
-                numbers.signed(each["improvement"]),
-                numbers.signed(each["lower_bound"]),
+                *signs(each["improvement"], each["lower_bound"]),
                 STATUSES[each["status"]],
             )
             for each in segments
@@ -140,9 +141,9 @@ def metrics(report: Report) -> Section | None:
     }
     found: dict[str, Any] = {loss_name(report): decisive}
     found |= {metric_name(name): both for name, both in (report.get("extra_metrics") or {}).items()}
-    rows = tuple((name, *_pair(both), Tag("decides") if both is decisive else "") for name, both in found.items())
-    head = ("Metric (± standard error)", *(name[:1].upper() + name[1:] for name in names(report)), "")
-    return Section("Metrics of both versions", (Table("Metrics of both versions", head, rows, (1, 2), wide=True),))
+    rows = tuple((f"{name}, which decides" if both is decisive else name, *_pair(both)) for name, both in found.items())
+    head = ("Metric", *(name[:1].upper() + name[1:] for name in names(report)))
+    return Section("Metrics of both versions", (Table("Each with its standard error", head, rows, (1, 2)),))
 
 
 def _pair(both: Report) -> tuple[str, ...]:
@@ -198,14 +199,17 @@ def _dependence(report: Report) -> Iterator[str]:
     else:
         effective, neighbours = clusters.get("effective"), clusters.get("neighbours")
         yield (
-            f"Rows of one {clusters['unit']} may be correlated: one storm delays many flights. So the standard error "
-            f"of the difference, {numbers.number(error)}, is that of {clusters['count']:,} clusters of a "
+            f"Rows of one {clusters['unit']} may be correlated. So the standard error of the difference, "
+            f"{numbers.number(error)}, is that of {clusters['count']:,} clusters of a "
             f"{clusters['unit']} (UTC), worth {numbers.number(effective)} independent ones, as neighbours correlate by "
             f"{numbers.number(neighbours, 2)}. With independent rows it would be "
             f"{numbers.number(report.get('row_standard_error'))}."
         )
     if (rows := report.get("effective_rows")) is not None:
-        yield f"The difference rests on about {numbers.count(rows, 'row')}: on the others both versions lose as much."
+        yield (
+            "A few large differences can decide more than many small ones: the difference rests on as much as "
+            f"{numbers.count(rows, 'row')} that all count alike."
+        )
 
 
 def _mcnemar(report: Report) -> Iterator[str]:

@@ -87,14 +87,14 @@ def _table(segments: list[Report], found: Report) -> Table:
     up, down = ("Higher", "Lower") if _is_value(found) else ("To positive", "To negative")
     return Table(
         "Changed predictions by segment, the largest share first",
-        ("Segment", "Predictions", "Changed", up, down),
+        ("Segment", "Changed", up, down, "Predictions"),
         tuple(
             (
                 segment_name(each),
-                numbers.count(each["n"]),
                 numbers.share(each["changed"] / each["n"]),
                 numbers.count(each["up"]),
                 numbers.count(each["down"]),
+                numbers.count(each["n"]),
             )
             for each in segments
         ),
