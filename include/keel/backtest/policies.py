@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import yaml
 
-from keel.config.loading import shown_duration
 from keel.errors import ConfigError, suggestion
 
 if TYPE_CHECKING:
@@ -58,9 +57,18 @@ class Policy:
             "month": "retrains every month, whatever the check says",
         }[self.when]
         gate = "promotes what the gate lets pass" if self.gate else "promotes every version without a gate or probation"
-        changed = ", ".join(f"{key} = {_shown(value)}" for key, value in self.settings.items())
+        changed = ", ".join(f"{key} = {_flow(value)}" for key, value in self.settings.items())
         sentence = what if self.when == "never" else f"{what}, and {gate}"
         return f"{sentence[0].upper()}{sentence[1:]}{changed and f'; with {changed}'}."
+
+    @property
+    def option(self) -> str:
+        """The text from which `parse_policy` makes this policy."""
+        base = PRESETS.get(self.name, Policy(self.name))
+        own: dict[str, str] = {} if self.when == base.when else {"when": self.when}
+        own |= {} if self.gate == base.gate else {"gate": "on" if self.gate else "off"}
+        pairs = [*own.items(), *((key, _flow(value)) for key, value in self.settings.items())]
+        return self.name + (":" if pairs else "") + ",".join(f"{key}={value}" for key, value in pairs)
 
     def configure(self, config: ModelConfig) -> ModelConfig:
         """Return the model's configuration under this policy.
@@ -156,7 +164,10 @@ def parse_settings(pairs: Sequence[str], *, origin: str) -> dict[str, Any]:
     return settings
 
 
-def _shown(value: object) -> str:
-    from datetime import timedelta
+def _flow(value: object) -> str:
+    """Return a value as YAML on one line.
 
-    return shown_duration(value) if isinstance(value, timedelta) else str(value)
+    >>> _flow(0.2), _flow("7d"), _flow(["a", "b"]), _flow(None)
+    ('0.2', '7d', '[a, b]', 'null')
+    """
+    return str(yaml.safe_dump(value, default_flow_style=True, width=10_000)).removesuffix("\n...\n").strip()

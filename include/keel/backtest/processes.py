@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, NamedTuple
@@ -81,17 +81,17 @@ def _start(plan: Plan, policy: Policy, folder: Folder) -> _Running:
 def _finish(ended: _Running) -> None:
     """Raise `BacktestFailed` with what an ended process says, if it did not reach its end."""
     ended.process.join()
+    if not ended.process.exitcode:
+        return
     message, exit_code = f"its process ended with {ended.process.exitcode}; run the same command again to go on", 3
-    if ended.answer.poll():
+    with suppress(EOFError):  # it was killed
         message, exit_code = ended.answer.recv()
-    if ended.process.exitcode:
-        raise BacktestFailed(f"policy {ended.policy}: {message}", exit_code)
+    raise BacktestFailed(f"policy {ended.policy}: {message}", exit_code)
 
 
 def _run(plan: Plan, policy: Policy, folder: Folder, answer: Connection) -> None:
     """Run a policy in this new process, which answers with the message of an error, as not every one can be pickled."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers it
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         run_policy(plan, policy, folder)

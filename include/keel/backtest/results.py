@@ -99,6 +99,7 @@ def difference(metric: str, against: str, other: Scored, rows: Scored, times: Ti
     found = Influence(float("nan"), np.empty(0))
     if n > 1:
         found = improvement(metric, *(influence(metric, each.take(usable)) for each in (other, rows)))
+        found = Influence(found.value + 0.0, found.contributions)  # not -0.0
     clusters = Clusters.of(times[usable]).to_dict() if n > 1 else {}
     interval = _interval(found, times[usable])
     return BacktestDifference(against=against, value=finite_or_none(found.value), n=n, clusters=clusters, **interval)
@@ -108,7 +109,7 @@ def _interval(found: Influence, times: Times) -> dict[str, float | None]:
     if not np.isfinite(found.contributions).all() or not np.isfinite(found.value):
         return {"lower": None, "upper": None}
     width = uncertainty(found.contributions, Clusters.of(times)).half_width(LEVEL)
-    return {"lower": finite_or_none(found.value - width), "upper": finite_or_none(found.value + width)}
+    return {"lower": finite_or_none(found.value - width + 0.0), "upper": finite_or_none(found.value + width)}
 
 
 def _policy(
@@ -125,8 +126,8 @@ def _policy(
     baselines = [name for name in BASELINES if name in everything and name != policy.name]
     return BacktestPolicy(
         name=policy.name,
+        option=policy.option,
         description=policy.description,
-        settings={key: str(value) for key, value in policy.settings.items()},
         steps=tuple(steps),
         intervals=tuple(estimated(performance.metric, *pair) for pair in zip(scored, times, strict=True)),
         metrics={name: estimated(name, mine, all_times) for name in (performance.metric, *performance.extra_metrics)},

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import typer
 
+from keel.cli.backtest import backtest
 from keel.cli.benchmark import benchmark
 from keel.cli.detect import detect
 from keel.cli.experiment import app as experiment
@@ -50,6 +51,7 @@ app.command()(serve)
 app.command()(migrate)
 app.command()(benchmark)
 app.command()(detect)
+app.command()(backtest)
 app.command()(feedback)
 app.command()(report)
 app.command()(status)

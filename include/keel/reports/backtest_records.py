@@ -95,9 +95,9 @@ class BacktestPolicy(Record):
     """What one policy did, and how its predictions turned out."""
 
     name: str
+    option: str
+    """What ``--policy`` of the command takes for it."""
     description: str
-    settings: JsonObject = {}
-    """Keys of the model's configuration that it changes."""
     steps: tuple[BacktestStep, ...]
     intervals: tuple[BacktestEstimate, ...]
     """The metric on the predictions of each step, with all labels that are known today."""
