@@ -27,7 +27,7 @@ from keel.reports.texts import CELL, NAME, TEXT, is_web_address, shown
 
 MAX_ROWS = 100
 """Rows of a table, columns and items of a list that are written."""
-SPECIAL = re.compile(r"[\\|\[\]<>`*~]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|:(?=//)|(?<=www)\.", re.IGNORECASE)
+SPECIAL = re.compile(r"[\\|\[\]<>`*~@]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|:(?=//)|(?<=www)\.", re.IGNORECASE)
 """What Markdown (CommonMark, with GitHub's tables and links) gives a meaning inside a line."""
 AT_START = re.compile(r"^(\d*)([-+#=](?=[-+#=]*(?:\s|$))|(?<=\d)[.)](?=\s|$))")
 """What begins a heading, a list or a rule at the start of a line."""

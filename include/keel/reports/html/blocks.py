@@ -37,7 +37,7 @@ def _details(block: Details, room: Room) -> Iterator[str | ColumnCards]:
         yield LEFT_OUT
         return
     yield start
-    for inner in block.blocks:
+    for inner in block.blocks[:MAX_ROWS]:
         yield from render(inner, room)
     yield end
 

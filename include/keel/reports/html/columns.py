@@ -19,7 +19,9 @@ DRAWN_SHARE = 0.4
 """Of the space, for those, where there are so many columns that they do not all fit."""
 UNSEARCHED = 12
 """Columns that are found without a search."""
-FRAME = 2_000
+MAX_REASONS, MAX_MEASURES = 10, 40
+"""Of a card."""
+FRAME = 8_000
 """Bytes for what stands around cards and rows."""
 SHORT_NAME = 40
 """Characters of the name in a row, where the rows would not fit otherwise."""
@@ -87,7 +89,7 @@ def _card(card: ColumnCard, block: ColumnCards) -> str:
     if card.history is not None:
         history = f'<p class="history">{sparkline(card.history, card.history_sentence)}'
         history += f"<span>{text(card.history_sentence, CELL)}</span></p>"
-    reasons = "".join(f"<li>{text(reason, CELL)}</li>" for reason in card.reasons)
+    reasons = "".join(f"<li>{text(reason, CELL)}</li>" for reason in card.reasons[:MAX_REASONS])
     return (
         f'<li class="card"><div class="who"><h3>{text(card.name, NAME)}</h3>{tag(card.status)}<p>{about}</p></div>'
         f'<div class="plot">{figure}</div><div class="impact">{impact}</div>'
@@ -102,7 +104,7 @@ def _measures(measures: tuple[Measure, ...]) -> str:
     rows = "".join(
         f"<div><dt>{text(each.name, NAME)}</dt><dd><b>{text(each.value, NAME)}</b> "
         f"{text(each.meaning, CELL)}</dd></div>"
-        for each in measures
+        for each in measures[:MAX_MEASURES]
     )
     return f"<details><summary>What the measures mean</summary><dl>{rows}</dl></details>"
 

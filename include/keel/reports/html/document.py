@@ -22,6 +22,10 @@ FOR_COLUMNS = 600_000
 HEADLINE = 600
 """Characters of a headline that are shown."""
 MAX_FACTS = 12
+MAX_BLOCKS = 200
+"""Sections of a page, and blocks of a section; nobody reads more."""
+MARGIN = 30_000
+"""Bytes for sentences that something is left out."""
 FRAME_HEIGHT = 720
 """Pixels of a notebook's output that a page takes at most."""
 
@@ -60,7 +64,7 @@ def _document(page: Page, size: int, extra_head: str) -> str:
     footer = "".join(f"<p>{text(line, CELL)}</p>" for line in page.footer[:MAX_FACTS])
     end = f"</main>\n<footer>{footer}</footer>\n<script>{script}</script>\n</body>\n</html>\n"
     head = _head(page)
-    room = Room(size - sum(map(byte_count, (start, head, end))))
+    room = Room(size - MARGIN - sum(map(byte_count, (start, head, end))))
     return start + head + "".join(_sections(page, room)) + end
 
 
@@ -82,13 +86,13 @@ def _sections(page: Page, room: Room) -> list[str]:
     if any(isinstance(block, ColumnCards) for section in page.sections for block in section.blocks):
         reserved = FOR_COLUMNS
         outer.left -= reserved
-    for number, section in enumerate(page.sections, start=1):
+    for number, section in enumerate(page.sections[:MAX_BLOCKS], start=1):
         title = f'<section aria-labelledby="s{number}">\n<h2 id="s{number}">{text(section.title, CELL)}</h2>\n'
         if not outer.has(title):
             pieces.append(LEFT_OUT)
             break
         pieces.append(title)
-        for block in section.blocks:
+        for block in section.blocks[:MAX_BLOCKS]:
             pieces += blocks.render(block, outer)
         pieces.append("\n</section>\n")
     inner = Room(outer.left + reserved)

@@ -13,6 +13,9 @@ from keel.reports.texts import CELL, NAME, TEXT, is_web_address, shown
 if TYPE_CHECKING:
     from keel.reports.charts.specs import Chart, Sparkline
 
+MAX_LINES = 8
+"""Of a fact."""
+
 
 def text(value: str, limit: int = TEXT) -> str:
     """Return a text of the data as HTML, for an element or a quoted attribute.
@@ -50,7 +53,7 @@ def cell(value: Cell) -> str:
 def fact(value: Fact) -> str:
     """Return a fact as an item of a list."""
     tone = "" if value.tone is Tone.NEUTRAL else f" {value.tone}"
-    lines = "".join(f"<span>{text(line, CELL)}</span>" for line in value.lines)
+    lines = "".join(f"<span>{text(line, CELL)}</span>" for line in value.lines[:MAX_LINES])
     return f'<li class="fact{tone}"><b>{text(value.value, NAME)}</b>{lines}</li>'
 
 

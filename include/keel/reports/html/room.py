@@ -23,7 +23,10 @@ class Room:
 
     def take(self, html: str) -> str:
         """Return ``html`` if there is space for it, and a sentence that something is left out otherwise."""
-        return html if self.has(html) else LEFT_OUT
+        if self.has(html):
+            return html
+        self.left = 0  # what follows would be a page with gaps
+        return LEFT_OUT
 
     def take_some(self, lines: Iterable[str]) -> list[str]:
         """Return the first ``lines`` that fit together."""
