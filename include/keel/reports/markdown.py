@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from keel.reports.chart_lines import chart_lines
 from keel.reports.charts.bars import sparkline
+from keel.reports.charts.lines import chart_lines
 from keel.reports.charts.specs import Sparkline
 from keel.reports.page import (
     Block,

@@ -13,8 +13,8 @@ from rich.segment import Segment
 from rich.table import Table as Grid
 from rich.text import Text
 
-from keel.reports.chart_lines import chart_lines
 from keel.reports.charts.bars import bars, sparkline
+from keel.reports.charts.lines import chart_lines
 from keel.reports.charts.specs import Categories, Chart, Histogram, Sparkline
 from keel.reports.page import (
     Block,

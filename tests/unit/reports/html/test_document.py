@@ -121,7 +121,7 @@ def test_render_texts_of_a_megabyte_are_cut_and_their_length_named(character: st
     assert "… (1,000,000 characters)" in document
 
 
-@pytest.mark.parametrize("character", ["x", "<", "\u202e"])
+@pytest.mark.parametrize("character", ["<", "\u202e"])
 def test_render_thousands_of_endless_names_stay_within_the_limit(character: str):
     cards = tuple(card(character * 500, i) for i in range(70)) * 30
     page = Page("a", "b", "c", sections=(Section("d", (ColumnCards(cards), ColumnCards(cards))),))
