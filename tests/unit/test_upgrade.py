@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sqlite3
 import tarfile
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,7 +24,9 @@ from keel.deployments.history import history
 from keel.ledger import entries as ledger
 from keel.monitoring import performance_history
 from keel.monitoring.records import ComparisonRecord, DecisionRecord, Outcome, PromotionRequest
+from keel.reports import check
 from keel.reports.comparison import page
+from keel.reports.html import render as render_html
 from keel.rollout.holdout_reuse import prior_comparisons
 from keel.serving.metrics import Metrics
 from keel.serving.prediction_log.shipper import SpoolShipper
@@ -31,11 +35,13 @@ from keel.store import Store
 from keel.store.database import migrations
 from keel.store.database.connections import Database, parse_url
 from keel.store.undelivered import undelivered_records
+from keel.window import Window
 from keel.workspace import Workspace
 from tests.support.paths import PROJECT
 from tests.support.toy import DAY, START, toy_config
 
 DATA = PROJECT / "tests" / "data" / "0.1.0"
+GOLDEN = DATA.parent / "reports" / "stored_by_0.1.0.html"
 FACTS = json.loads((DATA / "facts.json").read_text())
 MADE_AT = "/srv/keel"
 """Where the installation was made: MLflow keeps absolute addresses of artifacts."""
@@ -140,6 +146,22 @@ def test_old_checkpoints_hold(home: Path, offline: bool) -> None:
 def test_old_ledger_is_exported_byte_for_byte(home: Path, tmp_path: Path) -> None:
     keel("ledger", "export", str(tmp_path / "again.jsonl"))
     assert (tmp_path / "again.jsonl").read_bytes() == (DATA / "ledger.jsonl").read_bytes()
+
+
+def test_old_checks_have_pages(ws: Workspace) -> None:
+    """Each check has one; that of the last, which led to a retrain, is a file that a person looked at."""
+    pages = {}
+    for key in ws.store.reports.keys("toy", ["drift"]):
+        assert key.version is not None
+        data = check.collect(ws, CONFIG, key.version, Window(key.start, key.end))
+        pages[key.end] = render_html(check.page(replace(data, release="0.3.0")))
+        assert json.dumps(check.document(data), allow_nan=False)
+    assert len(pages) == 7
+    made = pages[max(pages)].encode()
+    if os.environ.get("KEEL_WRITE_GOLDENS"):
+        GOLDEN.write_bytes(made)
+    if GOLDEN.read_bytes() != made:
+        pytest.fail("the page has changed; where that is meant, write the file anew with KEEL_WRITE_GOLDENS=1")
 
 
 def test_old_ledger_is_told_as_a_story(home: Path) -> None:

@@ -207,7 +207,9 @@ def _charts(
     counts = window_counts(ws, config, version, grid, window, decided_before=window.end).usable
     if not counts.n:
         return {}, "The distributions are not shown, because the store has no counts of this window."
-    return {}, ""
+    from keel.reports.distributions import distributions
+
+    return distributions(grid, counts), ""
 
 
 def _series(

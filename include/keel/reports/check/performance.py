@@ -170,7 +170,7 @@ def _causes(performance: StoredPerformanceReport, target: str) -> list[Block]:
     sentence = (
         f"The mean loss {moved} by {numbers.number(abs(change))} against the holdout. The inputs' drift explains "
         f"{numbers.signed(explained)} of it, and {numbers.signed(unexplained)} comes from a changed relation between "
-        f"inputs and {target}. Right of the line is worse."
+        f"inputs and target ({target}). Right of the line is worse."
     )
     return [Figure(chart, sentence)]
 

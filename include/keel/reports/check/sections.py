@@ -50,7 +50,7 @@ def columns_fact(data: CheckData) -> Fact:
         needed = numbers.count(data.config.drift.min_rows, "prediction")
         return Fact("Not compared", (f"{numbers.count(drift.n, 'prediction')} are too few", f"{needed} are needed"))
     lines = ["inputs have drifted" if len(drifted) != 1 else "input has drifted"]
-    lines.append(f"from {numbers.share(data.config.drift.drift_share)} on the window has drifted")
+    lines.append(f"{numbers.share(data.config.drift.drift_share)} or more is a drifted window")
     if outputs := drift.names("drift", role="output"):
         lines.append(f"and what it answers: {', '.join(outputs)}")
     tone = {"drift": Tone.BAD, "warn": Tone.WARN, "ok": Tone.GOOD}.get(drift.status, Tone.NEUTRAL)
@@ -64,11 +64,13 @@ def decision_fact(data: CheckData) -> Fact:
         what = "outcomes" if outcome.basis == "experiment" else "unseen rows"
         shown = outcome.lower_bound > (outcome.margin or 0.0)
         level = f" ({numbers.share(1 - outcome.level)})" if outcome.level is not None else ""
+        improvement, least = signed_alike(outcome.improvement, outcome.lower_bound)
         compared = (
-            f"version {outcome.challenger} against {outcome.champion}, {numbers.count(outcome.n)} {what}",
-            f"at least {numbers.signed(outcome.lower_bound)}{level}; must exceed {numbers.number(outcome.margin)}",
+            f"version {outcome.challenger} against {outcome.champion}",
+            f"on {numbers.count(outcome.n)} {what}",
+            f"at least {least}{level}; must exceed {numbers.number(outcome.margin)}",
         )
-        return Fact(numbers.signed(outcome.improvement), compared, Tone.GOOD if shown else Tone.WARN)
+        return Fact(improvement, compared, Tone.GOOD if shown else Tone.WARN)
     if decision is None:
         return Fact("No decision", ("none is stored for this window",))
     words = {"all_clear": "All clear", "raise_alert": "Alert", "retrain": "Retrain", "quarantine": "Quarantine"}
@@ -78,6 +80,16 @@ def decision_fact(data: CheckData) -> Fact:
         words.get(decision.action, str(decision.action).replace("_", " ")),
         (*lines, f"and {more} more causes") if more > 0 else lines or ("nothing needs attention",),
     )
+
+
+def signed_alike(*values: float) -> tuple[str, ...]:
+    """Return changes with their signs and equal decimals.
+
+    >>> signed_alike(0.02053, 0.00062)
+    ('+0.0205', '+0.0006')
+    """
+    texts = numbers.alike(*(round(value, 4) for value in values))
+    return tuple(f"+{text}" if value > 0 else text for text, value in zip(texts, values, strict=True))
 
 
 def to_do_fact(data: CheckData) -> Fact:
@@ -277,7 +289,7 @@ def _comparison(data: CheckData) -> list[Block]:
         outcome.improvement,
         outcome.lower_bound,
         outcome.upper_bound,
-        f"{numbers.signed(outcome.improvement)}, at least {numbers.signed(outcome.lower_bound)}",
+        "{}, at least {}".format(*signed_alike(outcome.improvement, outcome.lower_bound)),
     )
     metric = outcome.loss or metric_name(outcome.metric or "")
     name = f"Improvement of {metric}"
