@@ -31,7 +31,7 @@ def show_page(page: Page, *, html: Path | None, markdown: bool, open_it: bool, d
     if html is not None or open_it:
         path = html or default
         write_page(page, path)
-        typer.echo(f"wrote {path}", err=True)
+        typer.echo(f"wrote {path}, {path.stat().st_size:,} bytes", err=True)
         if open_it and typer.launch(path.resolve().as_uri()):
             typer.echo(f"no browser could be started; open {path}", err=True)
     if markdown:
@@ -53,11 +53,7 @@ def show_page(page: Page, *, html: Path | None, markdown: bool, open_it: bool, d
 def write_page(page: Page, path: Path) -> None:
     """Write a page as HTML, whole or not at all."""
     from keel.reports.html import render
+    from keel.reports.rendered import write_whole
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.part")
-    try:
-        draft.write_text(render(page), encoding="utf-8")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_whole(path, render(page))

@@ -164,11 +164,11 @@ def _add_off_atoms(found: list[Measure], column: StoredColumn) -> None:
 def history_sentence(history: Sequence[float | None], threshold: float | None, period: str = "checks") -> str:
     """Return a column's history in a sentence. At least one value is known. period: what each is of, in the plural."""
     known = [value for value in history if value is not None]
-    limit = "" if threshold is None else f" From {number(threshold)} a change is a drift."
+    limit = "" if threshold is None else f"; drift from {number(threshold)}"
     if len(known) == 1:
-        return f"PSI above chance: {number(known[0], 2)}, measured once.{limit}"
-    first, last, most = (number(value, 2) for value in (known[0], known[-1], max(known)))
-    return f"PSI above chance over {len(history)} {period}: {first} first, {last} last, at most {most}.{limit}"
+        return f"PSI above chance: {number(known[0], 2)}, measured once{limit}."
+    first, last = (number(value, 2) for value in (known[0], known[-1]))
+    return f"PSI above chance over {len(history)} {period}: {first} to {last}{limit}."
 
 
 def figure_sentence(chart: Chart, reference_label: str = "reference", current_label: str = "window") -> str:

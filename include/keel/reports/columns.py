@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from keel.reports.column_words import figure_sentence, history_sentence, measure
 from keel.reports.page import ColumnCard, ColumnCards, Figure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from keel.monitoring.records import StoredColumn, StoredDriftReport
     from keel.reports.charts.specs import Chart
@@ -50,7 +51,9 @@ def column_cards(
 
     """
     histories = histories or {}
-    context = _Context(report.alpha, threshold, period, (reference_label, current_label))
+    context = _Context(
+        report.alpha, threshold, period, (reference_label, current_label), _decimals(report.features.values())
+    )
     cards = [
         _card(name, column, charts.get(name), histories.get(name, ()), context)
         for name, column in sorted(report.features.items(), key=_rank)
@@ -67,6 +70,26 @@ class _Context:
     threshold: float | None
     period: str
     labels: tuple[str, str]
+    decimals: int
+    """Of impacts, which are read beside each other."""
+
+
+def _decimals(columns: Iterable[StoredColumn]) -> int:
+    """Return the decimals that give the largest impact three digits."""
+    largest = max((abs(column.impact) for column in columns if column.impact is not None), default=0.0)
+    return 2 - math.floor(math.log10(largest)) if 0 < largest < math.inf else 0
+
+
+def _impact(value: float | None, decimals: int) -> str:
+    """Return an impact with its sign; what rounds to nothing has none.
+
+    >>> _impact(0.01867, 4), _impact(-0.00001, 4), _impact(16.31, 1), _impact(None, 2)
+    ('+0.0187', '0.0000', '+16.3', '')
+    """
+    if value is None:
+        return ""
+    text = f"{value:+,.{max(decimals, 0)}f}"
+    return text.replace("-", numbers.MINUS) if text.strip("+-0.,") else text[1:]
 
 
 def _rank(item: tuple[str, StoredColumn]) -> tuple[float, int, float, str]:
@@ -86,7 +109,7 @@ def _card(
         role=column.role,
         status=status_tag(column),
         figure=None if chart is None else Figure(chart, figure_sentence(chart, *context.labels)),
-        impact="" if column.impact is None else numbers.signed(column.impact),
+        impact=_impact(column.impact, context.decimals),
         summary=summary(column),
         measures=tuple(measures(column, context.alpha)),
         reasons=column.reasons,

@@ -77,14 +77,18 @@ class Detection(Rendered, DriftReport):
     @cached_property
     def _page(self) -> Page:
         from keel.reports.detection import DetectionData, detection_page
+        from keel.reports.distributions import distributions
+        from keel.reports.html.columns import MAX_DRAWN
 
         assert self.grid is not None, "made by detect"
         assert self.counts is not None, "made by detect"
+        drawn = [column.name for column in self.columns[:MAX_DRAWN]]
         data = DetectionData(
             drift=self,
             config=self.config,
             n_reference=self.grid.n_reference or self.grid.reference.n,
             frames=self.frames,
+            charts=distributions(self.grid, self.counts, names=drawn),
             release=_release(),
         )
         return detection_page(data)

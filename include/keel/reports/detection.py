@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from keel.monitoring.performance_words import capitalised
 from keel.monitoring.records import StoredDriftReport
 from keel.reports import numbers
+from keel.reports.column_words import figure_sentence
 from keel.reports.columns import column_cards
 from keel.reports.detection_performance import performance_fact, performance_section
 from keel.reports.metric_words import better, metric_name
@@ -15,6 +17,7 @@ from keel.reports.page import Details, Fact, Items, Page, Paragraph, Section, Ta
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from keel.config import DriftConfig
     from keel.monitoring.drift import DriftReport
@@ -26,6 +29,9 @@ NAMED = 3
 """Columns that a headline names."""
 LISTED = 200
 """Columns in the table of how each was read."""
+FAULTS = frozenset({"missing_column", "all_missing", "type_changed", "infinite", "invalid_values", "missing_increased"})
+"""Statuses of a column that hint at a fault of its source rather than at a changed world."""
+DAY = timedelta(days=1)
 TAGS = {
     "drift": Tag("drift", Tone.BAD),
     "warn": Tag("some change", Tone.WARN),
@@ -102,8 +108,17 @@ def _eyebrow(data: DetectionData) -> str:
 def _of_side(side: Side) -> str:
     parts = [side.label, numbers.count(side.n, "row")]
     if side.span is not None:
-        parts.insert(1, numbers.span(*side.span))
+        parts.insert(1, numbers.span(*_days(side.span)))
     return ", ".join(parts)
+
+
+def _days(span: tuple[datetime, datetime]) -> tuple[datetime, datetime]:
+    """Return the first and last day of a span that is longer than one; a shorter span as it is."""
+    start, end = span
+    if end - start < DAY:
+        return span
+    first, last = (time.replace(hour=0, minute=0, second=0, microsecond=0) for time in span)
+    return first, last
 
 
 def _headline(data: DetectionData, drift: StoredDriftReport) -> str:
@@ -151,18 +166,21 @@ def _names(names: Sequence[str]) -> str:
 def _lead(data: DetectionData, drift: StoredDriftReport) -> str:
     if drift.status == "insufficient":
         return ""
-    share = numbers.share(data.config.drift_share)
-    rule = (
-        "A column has drifted when its change is significant, with all columns considered together, and large. "
-        f"The data as a whole has drifted when {share} or more of its columns have."
-    )
-    if drift.impact_total is None or data.frames is None or data.frames.metric is None:
-        return rule
-    direction = "worse" if drift.impact_total > 0 else "better"
-    unit = "" if data.frames.metric != "roc_auc" else " (of the Brier score, as the area has no loss of a row)"
+    if drift.impact_total is not None and data.frames is not None and data.frames.metric is not None:
+        direction = "worse" if drift.impact_total > 0 else "better"
+        return (
+            f"By the changes of the inputs alone, the {metric_name(_unit_of(data.frames.metric))} would be "
+            f"{numbers.number(abs(drift.impact_total), 2)} {direction}."
+        )
+    changed = drift.names("drift", "warn") or drift.names("drift", "warn", role="output")
+    chart = data.charts.get(changed[0]) if changed else None
+    return "" if chart is None else f"Most of all {changed[0]}. {figure_sentence(chart, *data.labels)}"
+
+
+def _rule(data: DetectionData) -> str:
     return (
-        f"The changes of the inputs together make predictions {direction} by "
-        f"{numbers.number(abs(drift.impact_total))}{unit}, if the relation to the target stayed. {rule}"
+        "A column has drifted when its change is significant, with all columns considered together, and large. The "
+        f"data as a whole has drifted when {numbers.share(data.config.drift_share)} or more of its columns have."
     )
 
 
@@ -175,7 +193,7 @@ def _columns_fact(data: DetectionData, drift: StoredDriftReport) -> Fact:
     if warned := drift.names("warn"):
         lines.append(f"{numbers.count(len(warned), 'further column')} changed a little")
     if outputs:
-        lines.append(f"and the outputs {', '.join(outputs)}")
+        lines.append(f"and of the outputs: {', '.join(outputs)}")
     tone = {"drift": Tone.BAD, "warn": Tone.WARN, "ok": Tone.GOOD}.get(drift.status, Tone.NEUTRAL)
     return Fact(f"{len(drifted)} of {features}", tuple(lines), tone)
 
@@ -196,7 +214,7 @@ def _to_do(data: DetectionData, drift: StoredDriftReport) -> Fact:
     if data.degraded:
         return Fact("Retrain", ("on rows like the current ones", first), Tone.BAD)
     if drift.status == "drift":
-        broken = [name for name in suspects if drift.features[name].status not in {"drift", "warn"}]
+        broken = [name for name in suspects if drift.features[name].status in FAULTS]
         if broken:
             return Fact("Check the data", (f"{broken[0]} looks like a fault of its source",), Tone.WARN)
         known = "" if data.harm else "whether it hurts shows with target and score"
@@ -213,15 +231,13 @@ def _columns(data: DetectionData, drift: StoredDriftReport) -> Section:
     histories: dict[str, tuple[float | None, ...]] = {}
     if frames is not None and sum(bool(period.excess) for period in frames.periods) > 1:
         histories = {name: tuple(p.excess.get(name) for p in frames.periods) for name in drift.features}
-    blocks: list[Block] = []
+    about = _rule(data)
     if has_impacts:
-        blocks.append(
-            Paragraph(
-                "The impact of a column is what its change alone does to the mean loss; positive is worse. Impacts of "
-                "correlated columns overlap.",
-                quiet=True,
-            )
+        about += (
+            " The impact of a column is what its change alone does to the mean loss; positive is worse. Impacts of "
+            "correlated columns overlap."
         )
+    blocks: list[Block] = [Paragraph(about, quiet=True)]
     blocks.append(
         column_cards(
             drift,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from keel.monitoring.performance import PerformanceStatus
@@ -55,7 +56,7 @@ def performance_section(frames: FrameComparison | None) -> tuple[Section, ...]:
         return ()
     blocks: list[Block] = []
     if frames.performance is not None:
-        blocks += [Paragraph(_sentence(frames.performance)), *_both(frames, frames.performance)]
+        blocks += [Paragraph(_sentence(frames.performance, frames.drift.alpha)), *_both(frames, frames.performance)]
         blocks += _causes(frames.performance)
         blocks += _trend(frames, frames.performance)
     blocks += _labels(frames)
@@ -63,18 +64,24 @@ def performance_section(frames: FrameComparison | None) -> tuple[Section, ...]:
     return (Section(title, tuple(blocks)),) if blocks else ()
 
 
-def _sentence(measured: PerformanceReport) -> str:
+def _sentence(measured: PerformanceReport, alpha: float) -> str:
     name = capitalised(metric_name(measured.metric))
     if measured.status in (PerformanceStatus.NO_LABELS, PerformanceStatus.INSUFFICIENT):
         return f"{name} is not compared: {_too_few(measured)} are too few."
     if measured.increase is None or measured.standard_error is None:
         return f"{name} is not defined on one of the two sides."
     change = f"{numbers.number(abs(measured.increase))} {'worse' if measured.increase > 0 else 'better'}"
-    low, high = (measured.increase + sign * Z_95 * measured.standard_error for sign in (-1, 1))
-    reach = f"between {numbers.signed(low)} and {numbers.signed(high)} (95%, positive is worse)"
+    low = numbers.signed(measured.increase - NormalDist().inv_cdf(1 - alpha) * measured.standard_error)
+    sure = numbers.share(1 - alpha)
     if measured.status is PerformanceStatus.DEGRADED:
-        return f"{name} is {change}: {reach}. That is more than chance and more than is tolerated."
-    return f"{name} is {change}: {reach}. Harm is not shown."
+        return f"{name} is {change}, and with {sure} confidence at least {low}. That is more than is tolerated."
+    if measured.increase <= 0:
+        why = ""
+    elif measured.increase <= (measured.max_degradation or 0.0):
+        why = ", which is tolerated"
+    else:
+        why = f", which chance may explain: with {sure} confidence the change is only known to be above {low}"
+    return f"{name} is {change}{why}. Harm is not shown."
 
 
 def _both(frames: FrameComparison, measured: PerformanceReport) -> list[Block]:
@@ -115,7 +122,8 @@ def _causes(measured: PerformanceReport) -> list[Block]:
     sentence = (
         f"The mean loss of a row {'rose' if change > 0 else 'fell'} by {numbers.number(abs(change))}. The changed "
         f"inputs explain {numbers.signed(explained)}; the rest, {numbers.signed(unexplained)}, is due to a changed "
-        "relation between inputs and target. Right of the line is worse."
+        "relation between inputs and target. What correlated inputs share is counted more than once. Right of the line "
+        "is worse."
     )
     return [Figure(chart, sentence)]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 if TYPE_CHECKING:
-    import os
-
     from keel.reports.page import Page
     from keel.reports.text import PageText
 
@@ -30,7 +30,7 @@ class Rendered(ABC):
     def to_html(self, path: str | os.PathLike[str]) -> None: ...
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str | None:
-        """Return the page as one self-contained HTML document, or write it to ``path`` as UTF-8.
+        """Return the page as one self-contained HTML document, or write it to ``path``, whole or not at all.
 
         Raises
         ------
@@ -43,7 +43,7 @@ class Rendered(ABC):
         document = html.render(self.page())
         if path is None:
             return document
-        Path(path).write_text(document, encoding="utf-8")
+        write_whole(Path(path), document)
         return None
 
     def to_markdown(self) -> str:
@@ -70,3 +70,23 @@ class Rendered(ABC):
         from keel.reports import html
 
         return html.notebook(self.page())
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text as UTF-8, so that a reader of the file sees all of it or the file before it.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written; it names the path.
+
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(path)) from None
+    finally:
+        with suppress(OSError):
+            draft.unlink()

@@ -34,7 +34,7 @@ def test_column_cards_with_losses_rank_by_the_size_of_the_impact():
         impact_unit="Brier score",
     )
     assert names(found) == ["helps", "costs", "small"]
-    assert [card.impact for card in found.cards] == ["−0.05", "+0.02", "+0.001"]
+    assert [card.impact for card in found.cards] == ["−0.0500", "+0.0200", "+0.0010"]
     assert found.impact_unit == "Brier score"
 
 
@@ -58,9 +58,7 @@ def test_column_cards_with_a_history_have_a_sparkline_and_its_sentence():
     found = column_cards(report(x={}, y={}), {}, histories={"x": (0.1, None, 0.4)}, threshold=0.25)
     with_history, without = found.cards
     assert with_history.history == Sparkline((0.1, None, 0.4), 0.25)
-    assert with_history.history_sentence == (
-        "PSI above chance over 3 checks: 0.1 first, 0.4 last, at most 0.4. From 0.25 a change is a drift."
-    )
+    assert with_history.history_sentence == ("PSI above chance over 3 checks: 0.1 to 0.4; drift from 0.25.")
     assert without.history is None
     assert not without.history_sentence
 

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 MAX_HISTORIES = 20_000
 """Measures of all columns in all periods together; beyond it the columns have no history."""
+SHARE_OF_PERIOD = 0.3
+"""Of the rows of a usual period, below which one is not whole, as the first and the last are often: it would look
+unlike the others for that alone."""
 NAMED = 5
 """Columns named in a note; more are counted."""
 
@@ -241,9 +244,10 @@ def _measure_periods(
     times: Any | None,
 ) -> tuple[PeriodResult, ...]:
     found = []
+    needed = max(MIN_ROWS, SHARE_OF_PERIOD * np.median([len(period.rows) for period in periods])) if periods else 0
     rows = None if rated is None else rated.current
     for i, period in enumerate(periods):
-        enough = len(period.rows) >= MIN_ROWS
+        enough = len(period.rows) >= needed
         excess = (
             {name: measure_excess(grid, by_period[i], name) for name in grid.layout.names}
             if by_period and enough
