@@ -190,12 +190,14 @@ def _range(reference: Cells, current: Cells, reach: float) -> tuple[float, float
     """Return the values between which both sides are drawn; positions on the axis, so logarithms for a log one."""
     first, last = float(reference.knots[0]), float(reference.knots[-1])
     low, high = _robust_range(reference)
+    if low == high:
+        low, high = first, last
     width = high - low
     if last - first <= STRETCH * width:
         low, high = first, last
     else:
         low, high = max(first, low - MARGIN * width), min(last, high + MARGIN * width)
-    now = current.quantiles(ROBUST, 1 - ROBUST)
+    now = _robust_range(current) if current.counts.any() else (low, high)
     low, high = max(min(low, now[0]), low - reach * width), min(max(high, now[1]), high + reach * width)
     # Few rows beyond the reference may make the axis a little longer, many rows much.
     total = current.counts.sum() or 1.0
@@ -207,13 +209,11 @@ def _range(reference: Cells, current: Cells, reach: float) -> tuple[float, float
     return low, high
 
 
-def _robust_range(reference: Cells) -> tuple[float, float]:
-    """Return knots between which nearly all of the reference lies, without tails that would squeeze it."""
-    low, high = next(
-        (found for cut in (ROBUST, ROBUST / 5, 0.0) if (found := reference.quantiles(cut, 1 - cut))[1] > found[0]),
-        (float(reference.knots[0]), float(reference.knots[-1])),
-    )
-    inner_low, inner_high = reference.quantiles(0.1, 0.9)
+def _robust_range(side: Cells) -> tuple[float, float]:
+    """Return knots between which nearly all of a side lies, without tails that would squeeze it."""
+    found = [side.quantiles(cut, 1 - cut) for cut in (ROBUST, ROBUST / 5, 0.0)]
+    low, high = next((pair for pair in found if pair[1] > pair[0]), found[0])
+    inner_low, inner_high = side.quantiles(0.1, 0.9)
     if inner_high > inner_low:
         beyond = SPREAD * (inner_high - inner_low)
         low, high = max(low, inner_low - beyond), min(high, inner_high + beyond)

@@ -146,7 +146,7 @@ def _names_of_ends(bins: Bins, *sides: Cells) -> tuple[str, str]:
     least, most = min(side.low for side in sides), max(side.high for side in sides)
     if bins.scale == "log" and least == 0:
         only_zero = not any(side.counts[2] for side in sides)
-        return "0" if only_zero else f"< {_name(first)}", f"> {_name(last)} (to {_name(most)})"
+        return "0" if only_zero else f"0 to {_name(first)}", f"> {_name(last)} (to {_name(most)})"
     return f"< {_name(first)} (from {_name(least)})", f"> {_name(last)} (to {_name(most)})"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,13 +17,19 @@ if TYPE_CHECKING:
 _TICK_GAP = 6.0
 _STEPS = (1.0, 2.0, 5.0, 10.0)
 _SUFFIXES = ((1e6, "M"), (1e3, "k"))
+_GREATEST = sys.float_info.max
 _LEAST_SHARE = 1e-5
-"""Where a logarithmic axis of shares starts at the latest."""
+"""Where an axis of shares ends at the least, and where a logarithmic one starts."""
 
 
 def finite(values: Iterable[float | None]) -> list[float]:
     """Return the numbers that can be drawn."""
     return [float(value) for value in values if value is not None and math.isfinite(value)]
+
+
+def known_shares(values: Iterable[float | None]) -> list[float]:
+    """Return the shares that can be drawn, each within [0, 1]."""
+    return [min(max(value, 0.0), 1.0) for value in finite(values)]
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ def padded(values: Sequence[float], share_of_range: float = 0.06) -> tuple[float
     low, high = min(values), max(values)
     width = high - low
     if math.isfinite(width) and width > 1e-9 * max(abs(low), abs(high)):
-        return low - share_of_range * width, high + share_of_range * width
+        return max(low - share_of_range * width, -_GREATEST), min(high + share_of_range * width, _GREATEST)
     if not math.isfinite(width):
         return low, high
     around = abs(low) * 0.1 or 1.0
@@ -175,8 +182,8 @@ class ShareAxis:
     @classmethod
     def of(cls, shares: Iterable[float | None], bottom: float, top: float, *, log: bool = False) -> ShareAxis:
         """Return the axis for shares up to the greatest, and for the least above zero if it is logarithmic."""
-        known = [value for value in finite(shares) if value > 0]
-        most = min(max(known, default=0.0), 1.0) or 1.0
+        known = [value for value in known_shares(shares) if value > 0]
+        most = min(max(max(known, default=1.0), _LEAST_SHARE), 1.0)
         if not log:
             return cls(most, bottom, top)
         least = 10.0 ** math.floor(math.log10(max(min(known, default=0.01), _LEAST_SHARE)))

@@ -11,6 +11,9 @@ LABEL_SIZE = 11.0
 """Height of a text's line in units of the drawing, which are pixels at its natural width."""
 SMALL_SIZE = 10.0
 
+LONGEST_TEXT = 1000
+"""Characters of a title or description that are kept: a name of a megabyte can be one."""
+
 _LIMIT = 1e5
 """Coordinates beyond it are cut: no drawing is that large."""
 _NARROW, _WIDE = frozenset("ijlftrI.,:;'|!()[]{}/ -\"`"), frozenset("mwMW@%—…×")
@@ -41,7 +44,7 @@ def readable(text: str) -> str:
 
 def width_of(text: str, size: float = LABEL_SIZE) -> float:
     """Return about how wide a text is; fonts differ by a tenth."""
-    return size * sum(map(_width, text))
+    return size * sum(map(_width, text[:LONGEST_TEXT]))
 
 
 def _width(character: str) -> float:
@@ -152,7 +155,7 @@ def _anchor(anchor: str) -> str:
 
 
 def _text(text: str) -> str:
-    return escape(readable(text), quote=True)
+    return escape(readable(text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "…"), quote=True)
 
 
 def nothing_to_draw(description: str, *, width: float = 320, height: float = 60, kind: str = "") -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from keel.reports.charts.axes import Axis, finite
+from keel.reports.charts.axes import Axis, known_shares
 from keel.reports.charts.canvas import Canvas, at, nothing_to_draw, readable, width_of
 from keel.reports.numbers import share
 
@@ -22,7 +22,9 @@ def draw_categories(chart: Categories, description: str, width: float | None = N
     """Return the categories as SVG."""
     width = width or WIDTH
     rows = [*chart.bars, *chart.tails]
-    shares = [value for value in finite(each for bar in rows for each in (bar.reference, bar.current)) if value > 0]
+    shares = [
+        value for value in known_shares(each for bar in rows for each in (bar.reference, bar.current)) if value > 0
+    ]
     if not shares:
         return nothing_to_draw(description)
     split = len(chart.bars)
@@ -56,7 +58,7 @@ def _ticks(axis: Axis) -> list[tuple[float, str]]:
 
 
 def _bar(axis: Axis, value: float | None, top: float, height: float) -> str:
-    known = finite((value,))
+    known = known_shares((value,))
     if not known or known[0] <= 0:
         return ""
     end = max(axis(known[0]), axis.start + 0.5)  # a rare category is seen
@@ -64,7 +66,7 @@ def _bar(axis: Axis, value: float | None, top: float, height: float) -> str:
 
 
 def _both(bar: Bar) -> str:
-    before, now = (finite((each,)) for each in (bar.reference, bar.current))
+    before, now = (known_shares((each,)) for each in (bar.reference, bar.current))
     if not before:
         return _percent(now[0] if now else None)
     return f"{_percent(before[0])} → {_percent(now[0] if now else None)}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from keel.reports.charts.axes import Axis, ShareAxis, finite
+from keel.reports.charts.axes import Axis, ShareAxis, known_shares
 from keel.reports.charts.canvas import SMALL_SIZE, Box, Canvas, at, box_of, nothing_to_draw, width_of
 from keel.reports.numbers import number
 
@@ -18,7 +18,7 @@ WIDTH, HEIGHT = 320.0, 128.0
 _TOP, _BELOW_AXIS = 2.0, 18.0
 _WIDEST_BIN = 64.0
 """Of bins that are single values: two of them need no more."""
-_SLOT, _BAR = 46.0, 18.0
+_SLOT, _BAR = 52.0, 18.0
 """Width of the place of a bar beside the bins, and of the bar."""
 _TALLEST_TAIL = 1.5
 """A bar beside the bins is cut at this multiple of the tallest bin: all missing must not flatten the distribution."""
@@ -38,7 +38,9 @@ def draw_histogram(chart: Histogram, description: str, width: float | None = Non
     """Return the histogram as SVG."""
     edges = _usable_edges(chart)
     sides = [side for side in (chart.below, chart.above, *chart.tails) if side is not None]
-    shares = finite((*(chart.reference or ()), *chart.current, *(each for bar in sides for each in _pair(bar))))
+    shares = known_shares(each for bar in sides for each in _pair(bar))
+    if edges:
+        shares += known_shares((*(chart.reference or ()), *chart.current))
     if not any(value > 0 for value in shares):
         return nothing_to_draw(description)
     layout = _layout(chart, edges, width or WIDTH)
@@ -75,8 +77,8 @@ def _usable_edges(chart: Histogram) -> list[float]:
 
 def _layout(chart: Histogram, edges: list[float], width: float) -> _Layout:
     beside = [bar for bar in (chart.above, *chart.tails) if bar is not None]
-    bins = finite((*(chart.reference or ()), *chart.current)) if edges else []
-    sides = finite(each for bar in (chart.below, *beside) if bar is not None for each in _pair(bar))
+    bins = known_shares((*(chart.reference or ()), *chart.current)) if edges else []
+    sides = known_shares(each for bar in (chart.below, *beside) if bar is not None for each in _pair(bar))
     tallest, tail = max(bins, default=0.0), max(sides, default=0.0)
     most = max(tallest, min(tail, _TALLEST_TAIL * tallest) if tallest > 0 else tail)
     shown = [min(value, most) for value in (*bins, *sides)]
@@ -185,7 +187,7 @@ def _draw_side(canvas: Canvas, bar: Bar, left: float, axis: ShareAxis) -> None:
         canvas.path("ref", f"M{at(x)} {at(axis.bottom)}V{at(axis(bar.reference))}h{at(_BAR)}V{at(axis.bottom)}z")
     if bar.current is not None:
         canvas.path("cur", f"M{at(x)} {at(axis.bottom)}V{at(axis(bar.current))}h{at(_BAR)}V{at(axis.bottom)}")
-    if max(finite(_pair(bar)), default=0.0) > axis.most * 1.001:
+    if max(known_shares(_pair(bar)), default=0.0) > axis.most * 1.001:
         cut = axis.top + 7
         canvas.path("cut", f"M{at(x - 3)} {at(cut + 3)}l{at(_BAR + 6)} -6M{at(x - 3)} {at(cut + 7)}l{at(_BAR + 6)} -6")
     canvas.path("axis", f"M{at(x - 4)} {at(axis.bottom)}h{at(_BAR + 8)}")
@@ -199,10 +201,11 @@ def _draw_side(canvas: Canvas, bar: Bar, left: float, axis: ShareAxis) -> None:
 def side_shares(bar: Bar) -> str:
     """Return both shares of a bar in a few characters.
 
+    >>> from keel.reports.charts.specs import Bar
     >>> side_shares(Bar("missing", 0.012, 0.14)), side_shares(Bar("missing", None, 0.9999)), side_shares(Bar("", 0, 1))
     ('1.2→14%', '>99%', '0→100%')
     """
-    shown = [_percent(each) for each in finite(_pair(bar))]
+    shown = [_percent(each) for each in known_shares(_pair(bar))]
     return "→".join(dict.fromkeys(shown)) + "%" if shown else ""
 
 

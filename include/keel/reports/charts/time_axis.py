@@ -12,12 +12,14 @@ _HOUR, _DAY = 3600, 86400
 _FIXED_STEPS = tuple(hours * _HOUR for hours in (1, 2, 3, 6, 12)) + tuple(days * _DAY for days in (1, 2, 7, 14))
 _MONTH_STEPS = (1, 2, 3, 6, 12, 24, 60, 120, 240, 600, 1200)
 _MONDAY = datetime(1970, 1, 5, tzinfo=UTC).timestamp()
+_FIRST, _LAST = (datetime(year, 6, 1, tzinfo=UTC).timestamp() for year in (1, 9999))
+"""Times that the calendar holds in every zone, with space around them."""
 _GAP = 10.0
 
 
 def seconds(time: datetime) -> float:
     """Return a time as seconds since 1970; one without a zone is UTC."""
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+    return min(max((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp(), _FIRST), _LAST)
 
 
 def time_ticks(start: float, end: float, length: float) -> list[tuple[float, str]]:
@@ -41,7 +43,7 @@ def time_ticks(start: float, end: float, length: float) -> list[tuple[float, str
 
 
 def _utc(at: float) -> datetime:
-    return datetime.fromtimestamp(at, UTC)
+    return datetime.fromtimestamp(min(max(at, _FIRST), _LAST), UTC)
 
 
 def _multiples(start: float, end: float, step: int) -> Iterator[float]:
@@ -97,4 +99,4 @@ def _fits(ticks: list[tuple[float, str]], start: float, end: float, length: floa
 def pad_times(start: float, end: float) -> tuple[float, float]:
     """Return a range a little wider than [start, end], so that no point lies on an edge."""
     around = 0.03 * (end - start) or timedelta(days=1).total_seconds()
-    return start - around, end + around
+    return max(start - around, _FIRST), min(end + around, _LAST)
