@@ -85,7 +85,7 @@ def test_digests_are_those_of_the_files_and_of_nothing_else(plain):
 def test_digests_do_not_change_by_loading_and_by_reports(plain):
     before = plain.digests("toy", 1)
     plain.load(CONFIG, 1)
-    plain.log_report(plain.resolve("toy", version=1).run_id, "comparison", {"verdict": "pass"}, page="# Passed")
+    plain.log_report(plain.resolve("toy", version=1).run_id, "comparison", {"verdict": "pass"}, {"md": "# Passed"})
     assert plain.digests("toy", 1) == before
 
 
