@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from keel.grid.counts import Counts
     from keel.grid.reference import ReferenceGrid
     from keel.loop import check
+    from keel.reports.compared import compare
     from keel.reports.detected import detect
     from keel.workspace import Workspace
 
@@ -34,6 +35,7 @@ __all__ = [
     "ReferenceGrid",
     "Workspace",
     "check",
+    "compare",
     "detect",
     "load_models",
     "open",
@@ -46,6 +48,7 @@ _HOMES = {
     "ReferenceGrid": "keel.grid.reference",
     "Workspace": "keel.workspace",
     "check": "keel.loop",
+    "compare": "keel.reports.compared",
     "detect": "keel.reports.detected",
     "load_models": "keel.config",
     "open": "keel.workspace",

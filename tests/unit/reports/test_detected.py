@@ -124,9 +124,10 @@ def test_detect_twice_gives_the_same_bytes():
     assert keel.detect(BEFORE, AFTER).to_html() == keel.detect(BEFORE.copy(), AFTER.copy()).to_html()
 
 
-def test_detect_imports_neither_airflow_nor_mlflow_and_needs_no_home(tmp_path):
+def test_detect_and_compare_import_neither_airflow_nor_mlflow_and_need_no_home(tmp_path):
     code = (
         "import sys, keel; r = keel.detect({'x': [1.5] * 40}, {'x': [2.5] * 40}); r.to_html(); str(r); r.to_markdown();"
+        "keel.compare([0, 1] * 50, [0.4, 0.6] * 50, [0.3, 0.7] * 50).to_html();"
         "print([m for m in sys.modules if m.split('.')[0] in {'airflow', 'mlflow', 'sqlalchemy'}])"
     )
     environment = {"PYTHONPATH": str(PROJECT / "include"), "KEEL_HOME": str(tmp_path / "none"), "PATH": "/usr/bin"}

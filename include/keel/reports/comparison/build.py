@@ -63,7 +63,7 @@ def page(record: ComparisonRecord | Mapping[str, Any]) -> Page:
 def _title(report: Report) -> str:
     old, new = names(report)
     model = f"{report['model']}: " if report.get("model") else ""
-    return f"{model}{new} against {old}" if report.get("champion") != report.get("challenger") else f"{model}{new}"
+    return f"{model}{new}" if old == new else f"{model}{new} against {old}"
 
 
 def _eyebrow(report: Report) -> str:
@@ -133,7 +133,7 @@ def _what_would_change(report: Report) -> Section | None:
 
 
 def _footer(report: Report) -> list[str]:
-    policy = report.get("policy") or {}
+    policy = {} if report.get("names") else report.get("policy") or {}
     named = (
         ("Comparison", report.get("report_id")),
         ("decision", report.get("decision_id")),

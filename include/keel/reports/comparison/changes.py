@@ -40,7 +40,8 @@ def _of_the_difference(report: Report) -> Iterator[str]:
         times = math.ceil(10 * ((gain - bound) / (gain - margin)) ** 2) / 10
         yield (
             f"The lower bound must rise by more than {numbers.number(margin - bound)}. An improvement of this size "
-            f"would be shown by a holdout about {times:g} times as long, with as many earlier comparisons."
+            f"would be shown by {'about' if report.get('names') else 'a holdout about'} {times:g} times as "
+            f"{'many rows' if report.get('names') else 'long'}, with as many earlier comparisons."
         )
 
 

@@ -53,8 +53,8 @@ def difference(report: Report) -> Section | None:
     holds = "each bound holds at any time" if of_experiment(report) else "the lower bound holds"
     said = "no bound is known" if lower is None else f"{'between' if upper is not None else 'at least'} {bounds}"
     sentence = (
-        f"{new[:1].upper()}{new[1:]} improves the {loss_name(report)} by {value}, {said} ({holds} with "
-        f"{confidence(report)} confidence). The lower bound must exceed {numbers.number(margin)}."
+        f"The improvement of the {loss_name(report)} by {new} is {value}, {said} ({holds} with {confidence(report)} "
+        f"confidence). The lower bound must exceed {numbers.number(margin)}."
     )
     return Section("Is it better?", (Figure(chart, sentence), *_experiment(report)))
 
@@ -81,8 +81,12 @@ def segments(report: Report) -> Section | None:
     evaluated = segments_of(report, *STATUSES)
     small = len(stored["found"]) - len(evaluated) + (stored.get("not_listed") or 0)
     fewest = (report.get("policy") or {}).get("segment_min_rows")
-    margin = report.get("segment_margin") or 0
-    text = f"Within each segment the lower bound must exceed {numbers.signed(-margin)}. {_counted(report, evaluated)}"
+    margin = report.get("segment_margin")
+    text = "What decides is the difference on all rows; segments decide nothing here."
+    if margin is not None:
+        text = (
+            f"Within each segment the lower bound must exceed {numbers.signed(-margin)}. {_counted(report, evaluated)}"
+        )
     if small:
         need = f" than {fewest:,}" if fewest is not None else ""
         text += f" {numbers.count(small, 'segment')} {'has' if small == 1 else 'have'} fewer rows{need}, and no bound."
@@ -93,10 +97,10 @@ def segments(report: Report) -> Section | None:
         Interval(segment_name(each), each["improvement"], each["lower_bound"], None, numbers.count(each["n"], "row"))
         for each in drawn
     )
-    line = f"limit {numbers.signed(-margin)}"
+    line, label = (0.0, "no difference") if margin is None else (-margin, f"limit {numbers.signed(-margin)}")
     blocks: list[Block] = [
-        Figure(Intervals("improvement by segment", rows, -margin, line, loss_name(report)), text),
-        Details("The segments as a table", (_segment_table(drawn),)),
+        Figure(Intervals("improvement by segment", rows, line, label, loss_name(report)), text),
+        Details("The segments as a table", (_segment_table(drawn, decides=margin is not None),)),
     ]
     if rest := len(evaluated) - len(drawn):
         blocks.append(Paragraph(f"{rest:,} more have higher bounds.", quiet=True))
@@ -114,7 +118,7 @@ def _counted(report: Report, evaluated: list[Report]) -> str:
     return f"Of {len(evaluated):,}, {' and '.join(parts)}."
 
 
-def _segment_table(segments: list[Report]) -> Table:
+def _segment_table(segments: list[Report], *, decides: bool) -> Table:
     return Table(
         "Segments, the lowest bound first",
         ("Segment", "Rows", "Improvement", "Lower bound", ""),
@@ -123,7 +127,7 @@ def _segment_table(segments: list[Report]) -> Table:
                 segment_name(each),
                 numbers.count(each["n"]),
                 *signs(each["improvement"], each["lower_bound"]),
-                STATUSES[each["status"]],
+                STATUSES[each["status"]] if decides else "",
             )
             for each in segments
         ),
@@ -167,7 +171,8 @@ def _rows(report: Report) -> Iterator[str]:
         return
     text = f"Compared on {numbers.count(report.get('n'), 'labelled row')}"
     if holdout := report.get("holdout"):
-        text += f" of {numbers.span(holdout['start'], holdout['end'])}, which neither version was trained on"
+        text += f" of {numbers.span(holdout['start'], holdout['end'])}"
+        text += "" if report.get("names") else ", which neither version was trained on"
     text += "."
     labels = report.get("labels") or {}
     if newest := labels.get("newest"):

@@ -8,7 +8,7 @@ from keel.reports.page import Block, Details, Fact, Paragraph, Section, Table
 
 SHOWN = 8
 """Segments beside the text; the others are folded."""
-TITLE = "What it would change in production"
+TITLE = "Which predictions would change"
 
 
 def fact(report: Report) -> Fact | None:
@@ -17,7 +17,8 @@ def fact(report: Report) -> Fact | None:
     if not found.get("n"):
         return None
     changed = found["changed"] / found["n"]
-    return Fact(numbers.share(changed), ("of recent predictions would change", *_directions(found)))
+    of = "predictions" if report.get("names") else "recent predictions"
+    return Fact(numbers.share(changed), (f"of {of} would change", *_directions(found)))
 
 
 def section(report: Report) -> Section | None:
@@ -30,7 +31,9 @@ def section(report: Report) -> Section | None:
         return Section(TITLE, (Paragraph(text),))
     if not found.get("n"):
         return Section(TITLE, (Paragraph("There are no recent predictions of production to score again."),))
-    blocks: list[Block] = [Paragraph(_sentence(report, found)), Paragraph(_basis(report, found), quiet=True)]
+    blocks: list[Block] = [Paragraph(_sentence(report, found))]
+    if found.get("start"):
+        blocks.append(Paragraph(_basis(report, found), quiet=True))
     segments = list((found.get("segments") or {}).get("found") or ())
     if segments:
         blocks.append(_table(segments[:SHOWN], found))
@@ -54,12 +57,13 @@ def _directions(found: Report) -> tuple[str, str]:
 def _sentence(report: Report, found: Report) -> str:
     old, new = names(report)
     n, changed = found["n"], found["changed"]
-    text = f"Of the last {numbers.count(n, 'prediction')}, {numbers.share(changed / n)} would be another"
+    all_of = "Of" if report.get("names") else "Of the last"
+    text = f"{all_of} {numbers.count(n, 'prediction')}, {numbers.share(changed / n)} would be another"
     if _is_value(found):
         size = numbers.number(found["size"])
         text += (
-            f" by more than {size}, which is the mean absolute error of {old} on the holdout: {found['up']:,} higher "
-            f"and {found['down']:,} lower."
+            f" by more than {size}, which is the mean absolute error of {old}: {found['up']:,} higher and "
+            f"{found['down']:,} lower."
         )
         change = found.get("change") or {}
         low, middle, high = (dict(zip(change["level"], change["value"], strict=True))[q] for q in (0.05, 0.5, 0.95))
@@ -73,11 +77,16 @@ def _sentence(report: Report, found: Report) -> str:
 
 def _basis(report: Report, found: Report) -> str:
     old, new = names(report)
-    text = (
-        f"The predictions are of {numbers.span(found.get('start'), found.get('end'))}, each scored by {new}. "
-        f"{numbers.count(found.get('answered_by_champion'))} were answered by {old}, and are taken from the log"
-    )
-    text += f"; {old} scored the others again." if found.get("answered_by_champion") != found["n"] else "."
+    text = f"The predictions are of {numbers.span(found.get('start'), found.get('end'))}, each scored by {new}. "
+    answered = found.get("answered_by_champion") or 0
+    if answered >= found["n"] + (found.get("unusable") or 0):
+        text += f"{old[:1].upper()}{old[1:]} answered all of them, and its answers are taken from the log."
+    elif answered:
+        text += (
+            f"{old[:1].upper()}{old[1:]} answered {answered:,}, which are taken from the log, and scored the rest now."
+        )
+    else:
+        text += f"{old[:1].upper()}{old[1:]} answered none of them, and scored them now."
     if unusable := found.get("unusable"):
         text += f" {unusable:,} more could not be scored."
     return f"{text} This is information: the verdict does not rest on it."

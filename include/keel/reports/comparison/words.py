@@ -95,7 +95,7 @@ def tag(report: Report) -> Tag:
 
 def sentence(report: Report) -> str:
     """Return the sentence that was stored with a comparison."""
-    text = str(report.get("sentence") or report.get("reason") or "")
+    text = str(report.get("sentence") or report.get("reason") or "").removeprefix(f"{report.get('experiment_id')}: ")
     return with_full_stop(f"{text[:1].upper()}{text[1:]}")
 
 

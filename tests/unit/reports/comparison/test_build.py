@@ -204,7 +204,7 @@ def test_page_of_a_comparison_of_an_earlier_release_leaves_out_what_it_lacks():
         old[before] = old.pop(name)
     old["also"] = old.pop("extra_metrics")
     titles = {each.title for each in page(now).sections} - {each.title for each in page(old).sections}
-    assert titles == {"What it would change in production", "Calibration and ranking"}
+    assert titles == {"Which predictions would change", "Calibration and ranking"}
     assert page(old).lead == page(now).lead
     assert "2 earlier comparisons used rows" in shown(old)
 
