@@ -39,8 +39,8 @@ from keel.reports.texts import CELL, NAME, TEXT, shown, to_ascii
 MAX_ROWS = 30
 """Rows of a table, columns and items of a list that are printed."""
 STYLES = {Tone.NEUTRAL: "", Tone.GOOD: "green", Tone.WARN: "yellow", Tone.BAD: "red"}
-WIDE = 100
-"""Characters from which the table of columns has a distribution."""
+WIDE, MEDIUM = 100, 72
+"""Characters from which the table of columns has a distribution of 20 characters, and of 12."""
 
 
 @dataclass(frozen=True)
@@ -141,25 +141,27 @@ def _table(block: Table) -> Iterator[RenderableType]:
 
 
 def _columns(block: ColumnCards, width: int) -> Iterator[RenderableType]:
-    drawn = width >= WIDE and any(card.figure for card in block.cards[:MAX_ROWS])
+    size = 20 if width >= WIDE else 12 if width >= MEDIUM else 0
+    drawn = size and any(card.figure for card in block.cards[:MAX_ROWS])
     grid = _grid()
-    grid.add_column("column", overflow="fold", max_width=28)
+    grid.add_column("column", overflow="fold", min_width=10, max_width=28)
     grid.add_column("status", no_wrap=True)
     if block.impact_unit:
         grid.add_column(Text(f"impact on {shown(block.impact_unit, NAME)}"), justify="right")
     if drawn:
-        grid.add_column(Text(f"{shown(block.reference_label, 20)} / {shown(block.current_label, 20)}"), no_wrap=True)
+        labels = f"{shown(block.reference_label, size)}\n{shown(block.current_label, size)}"
+        grid.add_column(Text(labels), min_width=size, no_wrap=True)
     grid.add_column("measures", overflow="fold")
     for card in block.cards[:MAX_ROWS]:
         cells = [Text(shown(card.name, NAME), style="bold"), _tag(card.status)]
         cells += [Text(shown(card.impact, NAME))] if block.impact_unit else []
-        cells += [Text(_distribution(card))] if drawn else []
-        grid.add_row(*cells, Text("; ".join(shown(part, CELL) for part in (card.summary, *card.reasons) if part)))
+        cells += [Text(_distribution(card, size))] if drawn else []
+        grid.add_row(*cells, Text(shown(card.summary, CELL)))
     yield grid
     yield from _rest(len(block.cards))
 
 
-def _distribution(card: ColumnCard) -> str:
+def _distribution(card: ColumnCard, size: int) -> str:
     chart: Chart | None = card.figure.chart if card.figure else None
     if isinstance(chart, Histogram):
         both = [shares for shares in (chart.reference, chart.current) if shares is not None]
@@ -167,7 +169,7 @@ def _distribution(card: ColumnCard) -> str:
         both = [tuple(b.reference or 0.0 for b in chart.bars), tuple(b.current or 0.0 for b in chart.bars)]
     else:
         return ""
-    return "\n".join(bars(shares) for shares in both)
+    return "\n".join(bars(shares, width=size) for shares in both)
 
 
 def _grid() -> Grid:

@@ -145,7 +145,7 @@ def test_texts_of_charts_on_a_phone_can_be_read(browser: Browser, every: Path):
 
 def test_search_of_a_page_finds_drawn_and_further_columns(browser: Browser, wide: Path):
     with opened(browser, wide) as page:
-        assert page.locator(".card:visible").count() == 60
+        assert page.locator(".card:visible").count() == 12
         assert page.locator(".rest tbody tr:visible").count() == 0
         page.get_by_label("Search columns").fill("COLUMN_49")
         assert page.locator(".card:visible h3").all_inner_texts() == ["column_49"]
@@ -155,7 +155,7 @@ def test_search_of_a_page_finds_drawn_and_further_columns(browser: Browser, wide
         assert page.get_by_role("status").inner_text() == "0 of 5,000"
         page.get_by_label("Search columns").fill("")
         assert page.locator(".card:visible").count() == 3
-        assert page.locator(".rest").is_hidden()
+        assert page.locator(".rest:visible").count() == 0
 
 
 def test_page_without_a_script_shows_all_columns_and_no_search(browser: Browser, wide: Path):
@@ -163,7 +163,9 @@ def test_page_without_a_script_shows_all_columns_and_no_search(browser: Browser,
     page = context.new_page()
     page.goto(wide.as_uri())
     assert page.locator("form").is_hidden()
-    page.locator(".rest > summary").click()
+    for summary in page.locator(".rest > summary").all():
+        summary.click()
+    assert page.locator(".card:visible").count() == 60
     assert page.locator(".rest tbody tr:visible").count() == 4_940
     context.close()
 

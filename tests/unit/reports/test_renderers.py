@@ -26,7 +26,7 @@ def test_every_renderer_shows_every_block(render):
         "columns drifted",
         "Performance since April",
         "pressure",
-        "PSI 3.62 is above",
+        "PSI 3.62",
         "Version 3 is closer to the diagonal.",
         "better",
         "run 41",

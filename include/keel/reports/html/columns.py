@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from keel.reports.html.elements import chart, sparkline, tag, text
 from keel.reports.html.room import Room, byte_count
+from keel.reports.page import Tone
 from keel.reports.texts import CELL, NAME
 
 if TYPE_CHECKING:
@@ -18,9 +19,11 @@ MAX_DRAWN = 60
 DRAWN_SHARE = 0.4
 """Of the space, for those, where there are so many columns that they do not all fit."""
 UNSEARCHED = 12
-"""Columns that are found without a search."""
+"""Columns that are found without a search, and that are never folded."""
 MAX_REASONS, MAX_MEASURES = 10, 40
 """Of a card."""
+MAX_QUIET = 3
+"""Columns without drift at the end that are not folded."""
 FRAME = 8_000
 """Bytes for what stands around cards and rows."""
 SHORT_NAME = 40
@@ -29,16 +32,38 @@ SHORT_NAME = 40
 
 def render(block: ColumnCards, room: Room, key: str) -> str:
     """Return all columns as HTML. ``key`` is the part of an id that distinguishes several such blocks."""
-    if not block.cards:
+    cards = block.cards
+    if not cards:
         return '<p class="quiet">There is no column.</p>'
-    head = (_search(block, key) if len(block.cards) > UNSEARCHED else "") + _legend(block)
+    head = (_search(block, key) if len(cards) > UNSEARCHED else "") + _legend(block)
     room.left -= byte_count(head) + FRAME
     drawn = _drawn(block, room)
-    rest = block.cards[len(drawn) :]
-    return (
-        f'<div class="columns" id="columns{key}">{head}'
-        f'<ol class="cards">{"".join(drawn)}</ol>{_rest(block, rest, len(drawn), room)}</div>'
-    )
+    first = _unfolded(cards[: len(drawn)])
+    shown = f'<ol class="cards">{"".join(drawn[:first])}</ol>'
+    if first < len(drawn):
+        summary = f"{_counted(cards[first : len(drawn)], first)}, drawn"
+        shown += (
+            f'<details class="rest"><summary>{summary}</summary>'
+            f'<ol class="cards" start="{first + 1}">{"".join(drawn[first:])}</ol></details>'
+        )
+    kind = "columns" if any(card.impact for card in cards) else "columns without-impact"
+    kind += "" if any(card.figure for card in cards) else " without-figures"
+    return f'<div class="{kind}">{head}{shown}{_rest(block, cards[len(drawn) :], len(drawn), room)}</div>'
+
+
+def _unfolded(cards: tuple[ColumnCard, ...]) -> int:
+    """Return how many columns are seen at once: all but those at the end of which there is nothing to say."""
+    count = len(cards)
+    while count > UNSEARCHED and cards[count - 1].status.tone is Tone.GOOD:
+        count -= 1
+    return count if len(cards) - count > MAX_QUIET else len(cards)
+
+
+def _counted(cards: tuple[ColumnCard, ...], before: int) -> str:
+    """Return how many columns there are of each status."""
+    counts = Counter(card.status.text for card in cards).most_common(6)
+    statuses = ", ".join(f"{count:,} {text(status, NAME)}" for status, count in counts)
+    return f"{len(cards):,} {'further ' if before else ''}columns ({statuses})"
 
 
 def _drawn(block: ColumnCards, room: Room) -> list[str]:
@@ -116,7 +141,7 @@ def _rest(block: ColumnCards, rest: tuple[ColumnCard, ...], drawn: int, room: Ro
     if sum(map(byte_count, rows)) > room.left:
         rows = list(_rows(rest, SHORT_NAME, summary=False))
     taken = room.take_some(rows)
-    note = f"{len(rest):,} further columns, which are not drawn" if drawn else f"{len(rest):,} columns"
+    note = f"{_counted(rest, drawn)}, not drawn"
     missing = len(rest) - len(taken)
     cut = f'<p class="quiet">{missing:,} more are not listed here. The stored report has them.</p>' if missing else ""
     impact = f"Impact on the {text(block.impact_unit, NAME)}" if block.impact_unit else "Impact"

@@ -4,28 +4,28 @@
 for (const block of document.querySelectorAll(".columns")) {
   const form = block.querySelector(".search");
   if (!form) continue;
-  const [find, status, count] = ["input", "select", "output"].map((name) => form.querySelector(name));
-  const rest = block.querySelector(".rest");
-  const items = [
-    ...[...block.querySelectorAll(".card")].map((card) => [card, card.querySelector("h3"), card.querySelector(".tag")]),
-    ...(rest ? [...rest.querySelectorAll("tbody tr")].map((row) => [row, row.cells[0], row.cells[1]]) : []),
-  ].map(([item, name, tag]) => [item, name.textContent.toLowerCase(), tag.textContent.trim()]);
+  const [find, status, output] = ["input", "select", "output"].map((name) => form.querySelector(name));
+  const folds = [...block.querySelectorAll(".rest")];
+  const items = [...block.querySelectorAll(".card, .rest tbody tr")].map((item) => {
+    const [name, tag] = item.cells ?? [item.querySelector("h3"), item.querySelector(".tag")];
+    return [item, name.textContent.toLowerCase(), tag.textContent.trim(), item.closest(".rest")];
+  });
   const filter = () => {
     const words = find.value.toLowerCase().trim();
-    let found = 0;
-    let folded = 0;
-    for (const [item, name, tag] of items) {
+    const searched = words || status.value;
+    const found = new Map(folds.map((fold) => [fold, 0]));
+    let count = 0;
+    for (const [item, name, tag, fold] of items) {
       const fits = name.includes(words) && (!status.value || tag === status.value);
       item.hidden = !fits;
-      found += fits;
-      folded += fits && item.localName === "tr";
+      count += fits;
+      if (fold && fits) found.set(fold, found.get(fold) + 1);
     }
-    const searched = words || status.value;
-    if (rest) {
-      rest.hidden = searched && !folded;
-      if (searched && folded) rest.open = true;
+    for (const fold of folds) {
+      fold.hidden = !found.get(fold);
+      fold.open = searched && !fold.hidden;
     }
-    count.value = searched ? `${found.toLocaleString("en")} of ${items.length.toLocaleString("en")}` : "";
+    output.value = searched ? `${count.toLocaleString("en")} of ${items.length.toLocaleString("en")}` : "";
   };
   form.hidden = false;
   form.addEventListener("input", filter);
