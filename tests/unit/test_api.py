@@ -52,6 +52,9 @@ def test_check_returns_reports_and_decision_and_does_not_act(home: Path) -> None
         assert len(ws.registry.versions("toy")) == 1
         assert keel.check(ws, CONFIG, end=END.isoformat(), now=END) == found, "its own retrain starts no cooldown"
         assert rows(ws, reports) == 4 + 1
+        shown = found.page()
+        assert shown.headline == "Predictions are worse than promised, and a new version would be trained."
+        assert set(found.data.charts) == {"x", "z", "colour", "score", "prediction"}
         assert rows(ws, counts) == 8 * 24
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,9 @@ from keel.loop.checks import check_data_drift, check_data_quality, check_perform
 from keel.loop.decisions import reach_decision
 from keel.loop.windows import count_window, resolve_window
 from keel.monitoring import storage
+from keel.reports.check import collect
+from keel.reports.check import page as page_of
+from keel.reports.rendered import Rendered
 from keel.window import Window, now_utc
 
 if TYPE_CHECKING:
@@ -22,18 +25,29 @@ if TYPE_CHECKING:
         StoredPerformanceReport,
         StoredQualityReport,
     )
+    from keel.reports.check import CheckData
+    from keel.reports.page import Page
     from keel.workspace import Workspace
 
 
-@dataclass(frozen=True)
-class CheckResult:
-    """The result of `check`: the reports on a window, and the decision that they lead to."""
+@dataclass(frozen=True, repr=False)
+class CheckResult(Rendered):
+    """The result of `check`: the reports on a window, and the decision that they lead to.
+
+    It shows itself as a page: in a terminal, in a notebook, with ``to_html("week.html")`` and ``to_markdown()``.
+    """
 
     quality: StoredQualityReport
     drift: StoredDriftReport
     performance: StoredPerformanceReport
     labels: StoredLabelsReport
     decision: DecisionRecord
+    data: CheckData = field(compare=False)
+    """What the page shows, as it was when the check ended."""
+
+    def page(self) -> Page:
+        """Return the page of the check."""
+        return page_of(self.data)
 
     @property
     def action(self) -> Action:
@@ -84,4 +98,5 @@ def check(
     reports = storage.read_check_reports(ws, counted)
     assert reports.labels is not None, "check_performance stores it"
     decision = reach_decision(ws, config, counted)
-    return CheckResult(reports.quality, reports.drift, reports.performance, reports.labels, decision)
+    data = collect(ws, config, counted.version, window, decision, acted=False)
+    return CheckResult(reports.quality, reports.drift, reports.performance, reports.labels, decision, data)

@@ -74,6 +74,8 @@ class CheckData:
     labels: StoredLabelsReport | None = None
     decision: DecisionRecord | None = None
     outcome: Outcome | None = None
+    acted: bool = True
+    """Whether what was decided is done; a check in a notebook does nothing."""
     comparison: ComparisonRecord | None = None
     ledger: tuple[LedgerRow, ...] = ()
     charts: Mapping[str, Histogram | Categories] = field(default_factory=dict)
@@ -108,11 +110,12 @@ def collect(
     decision: DecisionRecord | None = None,
     outcome: Outcome | None = None,
     *,
+    acted: bool = True,
     links: CheckLinks | None = None,
 ) -> CheckData:
     """Collect the records of a check from the store, and the distributions from the version's grid.
 
-    decision, outcome: those of the store where None. A check in a notebook stores none.
+    decision, outcome: those of the store where None. A check in a notebook stores none, and has not ``acted``.
 
     Raises
     ------
@@ -123,7 +126,8 @@ def collect(
     about = config.model, version, window
     drift = storage.read_report(ws, StoredDriftReport, *about)
     performance = storage.read_report(ws, StoredPerformanceReport, *about)
-    decision, outcome = _decided(ws, config.model, version, window, decision, outcome)
+    if acted:
+        decision, outcome = _decided(ws, config.model, version, window, decision, outcome)
     rows = list(ledger.entries(ws.store, config.model))
     charts, without_charts = _charts(ws, config, version, window, drift)
     series, without_series = _series(ws, config, window, performance)
@@ -137,6 +141,7 @@ def collect(
         labels=storage.read_report(ws, StoredLabelsReport, *about),
         decision=decision,
         outcome=outcome,
+        acted=acted,
         comparison=storage.read_comparison(ws, config.model, outcome.report_id) if outcome else None,
         ledger=_rows_about(decision, rows),
         charts=charts,

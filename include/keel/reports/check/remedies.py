@@ -45,7 +45,7 @@ def to_do(data: CheckData) -> ToDo:
     if data.decision is not None and data.decision.action is Action.ALL_CLEAR:
         return _nothing(data)
     if data.decision is not None and data.decision.action is Action.RETRAIN and outcome in ("", "retrain"):
-        return _wait(data)
+        return _wait(data) if data.acted else _train(data)
     return _BY_TROUBLE[trouble(data)](data)
 
 
@@ -97,6 +97,10 @@ def _kept(data: CheckData) -> ToDo:
 def _wait(data: CheckData) -> ToDo:
     steps = (Step("The retrain runs in Airflow. When it ends, this page says what came of it."),)
     return ToDo("Wait", ("a new version is being trained",), steps)
+
+
+def _train(data: CheckData) -> ToDo:
+    return ToDo("Train a version", ("this check does not act",), (*_causes(data), _retrain(data)))
 
 
 def _quarantined(data: CheckData) -> ToDo:

@@ -268,6 +268,8 @@ def decided(data: CheckData) -> Section:
         text = "No decision is stored for this window: it was checked without one, or its run has not ended."
         return Section("What was decided", (Paragraph(text, quiet=True),))
     blocks: list[Block] = [Paragraph(decision.sentence)]
+    if not data.acted:
+        blocks.append(Paragraph("Nothing was done: this check only says what would be.", quiet=True))
     blocks += [Paragraph(finding) for finding in decision.findings]
     if outcome is not None and outcome.sentence and not outcome.sentence.endswith(decision.sentence):
         blocks.append(Paragraph(outcome.sentence))

@@ -180,9 +180,10 @@ def _done(data: CheckData) -> str:
         shown = "is not better" if outcome.verdict == "fail" else "was not shown to be better"
         return f", and a retrained version {shown}: version {outcome.version or data.version} stays"
     if decision.action is Action.RETRAIN:
-        return ", and a new version is being trained"
+        return f", and a new version {'is being' if data.acted else 'would be'} trained"
     if decision.action is Action.QUARANTINE:
-        return ", and is being quarantined" if data.labels is None or data.labels.status != "broken" else ""
+        they = "they are" if trouble(data) is Trouble.BROKEN_LABELS else "it is"
+        return f", and {they} being quarantined" if data.acted else f", and {they.split()[0]} would be quarantined"
     return ", and no new version was trained" if trouble(data) is Trouble.HARM else ""
 
 
