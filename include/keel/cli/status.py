@@ -9,6 +9,10 @@ import typer
 from keel.cli.output import JsonOption, one_line, print_json, print_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from keel.config import ModelConfig
+    from keel.errors import ConfigError
     from keel.reports.status import ModelStatus
 
 NEEDS_ATTENTION = 1
@@ -26,12 +30,11 @@ def status(
     where nothing needs attention, and 1 where something does or a check is overdue; that of the error where a model
     cannot be read.
     """
-    from keel.config import get_model, read_models
     from keel.reports.status import collect
     from keel.window import now_utc
     from keel.workspace import Workspace
 
-    configs, invalid = ({name: get_model(name) for name in models}, []) if models else read_models()
+    configs, invalid = chosen(models or ())
     now = now_utc()
     with Workspace.open() as ws:
         found = collect(ws, configs, now, invalid=invalid)
@@ -46,6 +49,26 @@ def status(
     errors = max((each.exit_code for each in found), default=0)
     if code := errors or (NEEDS_ATTENTION if any(each.needs_attention for each in found) else 0):
         raise typer.Exit(code)
+
+
+def chosen(names: Sequence[str]) -> tuple[dict[str, ModelConfig], list[ConfigError]]:
+    """Return the configurations of some models, or of all, and the errors of those that are not valid.
+
+    Raises
+    ------
+    UnknownModel, ConfigError
+        No file is about a model that was named.
+
+    """
+    from keel.config import get_model, read_models
+    from keel.reports.status import model_of
+
+    configs, invalid = read_models()
+    if not names:
+        return configs, invalid
+    about = [error for error in invalid if model_of(error) in names]
+    known = {model_of(error) for error in about}
+    return {name: configs.get(name) or get_model(name) for name in names if name not in known}, about
 
 
 def cells(status: ModelStatus) -> tuple[str, ...]:

@@ -143,7 +143,7 @@ def collect(
         The store cannot be read for any model.
 
     """
-    found = [ModelStatus(_named(error), str(error), error.exit_code) for error in invalid]
+    found = [ModelStatus(model_of(error), str(error), error.exit_code) for error in invalid]
     for config in configs.values():
         try:
             found.append(model_status(ws, config, now))
@@ -163,8 +163,8 @@ def _rank(status: ModelStatus) -> tuple[int, str]:
     return (order.index(True) if True in order else len(order), status.model)
 
 
-def _named(error: KeelError) -> str:
-    """Return the model that an error of a configuration is about, from its file's folder."""
+def model_of(error: KeelError) -> str:
+    """Return the model that an error of a configuration is about, from its file's folder; else where the error is."""
     place = str(error).partition(": ")[0].replace("\\", "/").split("/")
     return place[-2] if len(place) > 1 and place[-1] == "model.yaml" else place[0]
 
