@@ -204,5 +204,5 @@ class ShareAxis:
         if self.log:
             ticks = [tick for tick in log_ticks(self.least, self.most, 4) if tick >= self.least]
         else:
-            ticks = [tick for tick in linear_ticks(0.0, self.most, 3) if tick > 0]
+            ticks = [tick for tick in linear_ticks(0.0, self.most, 4) if tick > 0]
         return [(tick, share(tick)) for tick in ticks]

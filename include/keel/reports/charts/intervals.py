@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from keel.reports.charts.specs import Interval, Intervals
 
 WIDTH = 560.0
-_ROW, _TOP, _BELOW = 22.0, 18.0, 22.0
+_ROW, _TOP, _BELOW = 22.0, 18.0, 36.0
 _WIDEST_NAME = 0.3
 """Of the drawing's width."""
 _WIDEST_DETAIL = 0.26
@@ -30,7 +30,7 @@ def draw_intervals(chart: Intervals, description: str, width: float | None = Non
     details = max(width_of(readable(row.detail[:80])) for row in chart.rows)
     right = width - (min(details, _WIDEST_DETAIL * width) + 12 if details else 12)
     axis = Axis(*padded([*values, *line]), left, right)
-    _draw_value_axis(canvas, axis, bottom, chart.unit)
+    _draw_value_axis(canvas, axis, bottom, chart.unit or chart.name)
     if line:
         x = axis(line[0])
         canvas.path("level", f"M{at(x)} {at(_TOP - 4)}V{at(bottom)}")
@@ -46,9 +46,9 @@ def draw_intervals(chart: Intervals, description: str, width: float | None = Non
     return canvas.render(description)
 
 
-def _draw_value_axis(canvas: Canvas, axis: Axis, bottom: float, unit: str) -> None:
-    if unit:
-        canvas.text(axis.end, bottom + 15, unit, anchor="end", room=(axis.end - axis.start) / 2)
+def _draw_value_axis(canvas: Canvas, axis: Axis, bottom: float, title: str) -> None:
+    if title:
+        canvas.text(axis.end, bottom + 30, title, anchor="end", room=canvas.width - 16)
     grid = ""
     for value, label in axis.labelled_ticks(7):
         grid += f"M{at(axis(value))} {at(_TOP - 4)}V{at(bottom)}"

@@ -47,10 +47,10 @@ RULES = """\
 .chart .spread{stroke-dasharray:3 2}.chart .level{stroke:var(--fg);stroke-dasharray:5 4}
 .chart .mark{stroke:var(--dim)}
 .chart .cut{stroke:var(--bg);stroke-width:2}
-.chart .s0{stroke:var(--ref-line);stroke-width:2}.chart .s1{stroke:var(--cur);stroke-width:2}
-.chart .s2{stroke:var(--s2);stroke-width:2;stroke-dasharray:7 3}
+.chart .s0{stroke:var(--ref-line);stroke-width:2;stroke-dasharray:4 1.5}.chart .s1{stroke:var(--cur);stroke-width:2}
+.chart .s2{stroke:var(--s2);stroke-width:2;stroke-dasharray:10 3}
 .chart .s3{stroke:var(--s3);stroke-width:2;stroke-dasharray:2 3}
-.chart .s4{stroke:var(--s4);stroke-width:2;stroke-dasharray:9 3 2 3}
+.chart .s4{stroke:var(--s4);stroke-width:2;stroke-dasharray:10 3 2 3}
 .chart.spark{display:inline-block;width:96px;height:20px;vertical-align:middle}
 .chart.spark .cur{stroke-width:1.5}.chart.spark .level{stroke-dasharray:2 2;stroke:var(--dim)}
 """

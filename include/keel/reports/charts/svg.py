@@ -8,7 +8,8 @@ ref         filled bars of the reference
 cur         the line of the window; ``spread`` beside it where the shape is not known, only the sum
 bar         thin bars of the window in a chart of categories
 point       a dot; ``interval`` its interval; ``band`` the intervals of many points
-s0 … s4     lines of series: the reference or champion, now or the challenger, then others with dashes of their own
+s0, s1      lines of series: the reference or champion, which is dashed, and now or the challenger
+s2, s3, s4  lines of further series, with dashes of their own
 level       a baseline, a limit or a diagonal, dashed
 mark        a vertical line at the time of an event
 axis, grid  the axis, and lines at its ticks

@@ -44,13 +44,14 @@ def draw_trend(chart: Trend, description: str, width: float | None = None) -> st
     canvas = Canvas(width, HEIGHT)
     names = [(chart.label or chart.name, "s1"), *((label, _style(i)) for i, (label, _) in enumerate(chart.others))]
     top = draw_legend(canvas, names, _LEFT) if chart.others else 0.0
-    if chart.unit:
-        canvas.text(4, top + 11, chart.unit, room=width - 8)
+    title = chart.unit or chart.name
+    if title:
+        canvas.text(4, top + 11, title, room=width - 8)
     times = Axis(*_time_range(known, chart.marks), _LEFT, width - _RIGHT)
     marks = [mark for mark in chart.marks if times.low <= seconds(mark.time) <= times.high]
     lines = _place_marks(canvas, times, marks, top)
     canvas.height = HEIGHT + top + _LINE * max(lines - 1, 0)
-    start = top + 8 + _LINE * max(lines, 1 if chart.unit else 0)
+    start = top + 8 + _LINE * max(lines, 1 if title else 0)
     plot = _Plot(canvas, times, Axis(*_value_range(known, chart.levels), canvas.height - _BELOW, start))
     _draw_axes(plot)
     _draw_marks(plot, marks, top)
