@@ -21,7 +21,7 @@ DEFAULT_SENDER = "keel@localhost"
 
 
 def address(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Add ``channels`` and ``sender`` to a composed message, ``html`` for mail and ``post`` for Slack.
+    """Add ``channels`` and ``sender`` to a composed message, and ``post`` for Slack.
 
     A channel needs a recipient in the model's configuration and an Airflow connection. The connection is looked up now,
     not when the DAG is parsed. Without mail and Slack the channel is the outbox. An empty message has no channels.
@@ -36,7 +36,6 @@ def address(message: Mapping[str, Any]) -> dict[str, Any]:
         **message,
         "channels": channels,
         "sender": sender or os.environ.get("KEEL_MAIL_FROM") or DEFAULT_SENDER,
-        "html": f"<pre>{escape(message['text'])}</pre>",
         "post": escape(f"*{message['subject']}*\n{message['text']}", quote=False),
     }
 
@@ -63,12 +62,9 @@ def _sent(channel: str, message: Mapping[str, Any]) -> bool:
 
 
 def _send_email(message: Mapping[str, Any]) -> None:
-    from airflow.providers.smtp.hooks.smtp import SmtpHook
+    from keel_airflow.mail_hook import send_mail
 
-    with SmtpHook(smtp_conn_id=SMTP_CONN_ID) as hook:
-        hook.send_email_smtp(
-            to=message["email"], subject=message["subject"], html_content=message["html"], from_email=message["sender"]
-        )
+    send_mail(message, conn_id=SMTP_CONN_ID)
 
 
 def _post_to_slack(message: Mapping[str, Any]) -> None:

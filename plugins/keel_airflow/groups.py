@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.slack.operators.slack import SlackAPIPostOperator
-from airflow.providers.smtp.operators.smtp import EmailOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import TaskGroup, TriggerRule, conf
 from airflow.sdk.execution_time.hitl import HITLUser
@@ -17,6 +16,7 @@ from keel_airflow.notifications import ApprovalNotifier
 from keel_airflow.operators.alerting import ComposeMessageOperator, RecordOperator, WriteToOutboxOperator
 from keel_airflow.operators.approval import AwaitApprovalOperator
 from keel_airflow.operators.experiment import ConcludeExperimentOperator
+from keel_airflow.operators.mail import SendMailOperator
 from keel_airflow.operators.rollout import KeepChampionOperator, PromoteOperator, StageOperator
 from keel_airflow.operators.training import CompareModelsOperator, RetrainOperator
 from keel_airflow.policy import TRAINING_POOL, TRAINING_TIMEOUT
@@ -187,13 +187,13 @@ def notify_and_record(model: str, *, decided_by: str, outcomes_of: Sequence[str]
             trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
         )
         channels = [
-            EmailOperator(
+            SendMailOperator(
                 task_id="send_email",
                 conn_id=SMTP_CONN_ID,
                 to=_message("email"),
                 from_email=_message("sender"),
                 subject=_message("subject"),
-                html_content=_message("html"),
+                message=compose_message.output,
             ),
             SlackAPIPostOperator(
                 task_id="post_to_slack",

@@ -17,6 +17,7 @@ from keel.ledger import entries as ledger
 from tests.dags.conftest import made_after
 from tests.support.airflow.dag_bag import parse_dag
 from tests.support.airflow.dag_run import run
+from tests.support.airflow.mails import text_of
 from tests.support.airflow.tide import DAY, LAUNCH, decision_of, happen, live, reverse_relation
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
@@ -56,8 +57,8 @@ def test_drift_check_on_drift_without_harm_raises_an_alert(tide):
     assert "wind" in decision_of(tide)["sentence"]
     [mail] = mails(tide)
     assert mail["To"] == "harbour@example.com"
-    assert decision_of(tide)["sentence"] in mail.get_content()
-    assert f"/dags/tide.drift_check/runs/{done.run_id}" in mail.get_content()
+    assert decision_of(tide)["sentence"] in text_of(mail)
+    assert f"/dags/tide.drift_check/runs/{done.run_id}" in text_of(mail)
     assert decision_of(tide)["outcome"]["notified"] == ["outbox"]
 
 
@@ -245,9 +246,9 @@ def test_drift_check_without_a_store_fails_and_is_no_all_clear(tide, monkeypatch
     assert "s3cret" not in json.dumps(done.xcoms)
     assert tide.store.decisions.list("tide")[0]["action"] != "all_clear"
     [mail] = mails(tide)
-    assert "not an all clear" in mail.get_content()
-    assert "StoreUnavailable: the store at" in mail.get_content()
-    assert "s3cret" not in mail.get_content()
+    assert "not an all clear" in text_of(mail)
+    assert "StoreUnavailable: the store at" in text_of(mail)
+    assert "s3cret" not in text_of(mail)
 
 
 def test_drift_check_error_with_a_secret_is_masked(tide, new_keel_home, monkeypatch):
@@ -264,7 +265,7 @@ def test_drift_check_error_with_a_secret_is_masked(tide, new_keel_home, monkeypa
 
     assert done.xcoms["count_window/error"] == "ValueError: refused the password ***"
     [mail] = mails(tide)
-    assert "ValueError: refused the password ***" in mail.get_content()
+    assert "ValueError: refused the password ***" in text_of(mail)
 
 
 @pytest.mark.parametrize("run_type", [DagRunType.SCHEDULED, DagRunType.ASSET_TRIGGERED])
@@ -303,4 +304,4 @@ def test_drift_check_after_production_was_lost_fails_and_notifies_people(tide):
 
     assert (done.state, done.states["count_window"]) == ("failed", "failed")
     [mail] = mails(tide)
-    assert "NoProductionVersion: tide has no production version any more" in mail.get_content()
+    assert "NoProductionVersion: tide has no production version any more" in text_of(mail)

@@ -10,6 +10,7 @@ from keel import deployments
 from keel.ledger import entries as ledger
 from tests.support.airflow import approvers as people
 from tests.support.airflow.dag_run import run
+from tests.support.airflow.mails import text_of
 from tests.support.airflow.tide import LAUNCH, TURNED, decision_of
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
@@ -30,7 +31,7 @@ def last(workspace, action):
 def mails(workspace):
     """Return the messages by subject."""
     found = [message_from_bytes(file.read_bytes(), policy=policy.default) for file in workspace.outbox.glob("*.eml")]
-    return {mail["Subject"]: mail.get_content() for mail in found}
+    return {mail["Subject"]: text_of(mail) for mail in found}
 
 
 def version_in_production(workspace):

@@ -10,6 +10,7 @@ from keel import deployments
 from keel.ledger import entries as ledger
 from keel.workspace import Workspace
 from tests.support.airflow.dag_run import run
+from tests.support.airflow.mails import text_of
 from tests.support.airflow.tide import DAY, HISTORY, LAUNCH, decision_of, happen, live
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
@@ -30,7 +31,7 @@ def test_retrain_of_a_models_first_version_promotes_it(home):
         assert decision_of(workspace)["outcome"]["outcome"] == "promoted"
         assert list(ledger.entries(workspace.store, "tide"))[-1].actor == "dag_test"
         [mail] = workspace.outbox.glob("*.eml")
-        text = message_from_string(mail.read_text(), policy=policy.default).get_content()
+        text = text_of(message_from_string(mail.read_text(), policy=policy.default))
         value = done.xcoms["retrain/return_value"]["metrics"]["brier"]
         assert f"labelled rows, brier is {value:.4f}." in text
 

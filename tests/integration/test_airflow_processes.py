@@ -14,6 +14,7 @@ import pytest
 
 from keel.cli.standalone.stack import PROJECT, Stack
 from keel.workspace import Workspace
+from tests.support.airflow.mails import text_of
 from tests.support.airflow.tide import HISTORY, LAUNCH, happen, live
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ def test_model_from_its_first_check_to_its_first_alarm(stack: Stack, api: Airflo
     assert finished(api, RETRAIN, early) == "failed"
     [mail] = wait_for(lambda: mails(stack.home))
     assert (mail["To"], mail["Subject"]) == ("harbour@example.com", "[Keel] tide: tide.retrain failed")
-    assert "InsufficientData: tide: labelled training rows" in mail.get_content()
-    assert f"/dags/{RETRAIN}/runs/" in mail.get_content()
+    assert "InsufficientData: tide: labelled training rows" in text_of(mail)
+    assert f"/dags/{RETRAIN}/runs/" in text_of(mail)
 
     # a run without a logical date and an interval trains and promotes the first version
     where = {"home": stack.home, "store_url": stack.store_url, "tracking_uri": stack.mlflow_url}

@@ -15,6 +15,7 @@ import yaml
 
 from keel.cli.standalone.airflow_api import FINISHED, AirflowApi
 from keel.cli.standalone.stack import PROJECT, Stack
+from tests.support.airflow.mails import text_of
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
@@ -185,7 +186,7 @@ def mails(home: Path, *, about: str) -> dict[str, str]:
     """Return the messages about one model, by subject."""
     files = sorted((home / "outbox").glob("*.eml"))
     found = [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
-    return {mail["Subject"]: mail.get_content() for mail in found if about in mail["Subject"]}
+    return {mail["Subject"]: text_of(mail) for mail in found if about in mail["Subject"]}
 
 
 def wait_for(find: Callable[[], Any], *, timeout: float = 420) -> Any:

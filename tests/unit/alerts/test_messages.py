@@ -9,11 +9,13 @@ from itertools import pairwise
 
 import pytest
 
+from keel.alerts.mail import recipients
 from keel.alerts.messages.approval import compose_approval_request
-from keel.alerts.messages.decision import HEADLINES, TOP_FEATURES, compose_alert, describe_column
+from keel.alerts.messages.decision import HEADLINES, compose_alert
+from keel.alerts.messages.evidence import TOP_FEATURES, describe_column
 from keel.alerts.messages.failure import compose_failure
 from keel.alerts.messages.findings import compose_findings
-from keel.alerts.outbox import recipients, write_eml
+from keel.alerts.outbox import write_eml
 from keel.config import ModelConfig
 from keel.monitoring.records import (
     Action,
@@ -27,6 +29,7 @@ from keel.monitoring.records import (
     StoredQualityReport,
 )
 from keel.window import Window
+from tests.support.airflow.mails import text_of
 
 END = datetime(2026, 3, 1, tzinfo=UTC)
 NOW = datetime(2026, 3, 1, 0, 5, tzinfo=UTC)
@@ -174,12 +177,8 @@ def compose(decided=None, result=None, *, repeated=False, run_url=None, **report
 def test_promotion_message_goes_from_the_sentence_to_the_links():
     run_url = "http://localhost:8080/dags/toy.drift_check/runs/r1"
     message = compose(decision("retrain"), OUTCOME, run_url=run_url)
-    assert message == Message(
-        subject="[Keel] toy: retrained and promoted version 2",
-        text=PROMOTION,
-        email=("oncall@example.com", "lead@example.com"),
-        slack="#shop",
-    )
+    assert (message.subject, message.text) == ("[Keel] toy: retrained and promoted version 2", PROMOTION)
+    assert (message.email, message.slack) == (("oncall@example.com", "lead@example.com"), "#shop")
 
 
 def test_kept_champion_message_names_the_rejected_challenger():
@@ -290,9 +289,8 @@ def test_failure_message_is_no_all_clear_and_names_what_to_do():
         email=("oncall@example.com",),
         slack="#shop",
     )
-    assert message == Message(
-        subject="[Keel] toy: toy.drift_check failed", text=FAILURE, email=("oncall@example.com",), slack="#shop"
-    )
+    assert (message.subject, message.text) == ("[Keel] toy: toy.drift_check failed", FAILURE)
+    assert (message.email, message.slack) == (("oncall@example.com",), "#shop")
 
 
 def test_failure_without_task_error_or_log_has_only_what_is_known():
@@ -355,9 +353,9 @@ def test_outbox_mail_parses_to_the_message(tmp_path):
     assert (mail["Subject"], mail["From"]) == (message.subject, "keel@example.com")
     assert [str(a) for a in mail["To"].addresses] == list(message.email)
     assert mail["Date"].datetime == NOW
-    assert mail.get_content_type() == "text/plain"
-    assert mail.get_content() == message.text
+    assert text_of(mail) == message.text
     assert not mail.defects
+    assert message.text in path.read_text(encoding="utf-8")  # without a mail program
 
 
 def test_same_message_is_one_file_and_another_is_another(tmp_path):

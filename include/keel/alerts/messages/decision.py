@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from keel.alerts.messages.layout import aligned, to_people_of
-from keel.monitoring.records import Action
+from keel.alerts.messages.evidence import comparison, metrics, span, top_features
+from keel.alerts.messages.layout import aligned, known, to_people_of
+from keel.monitoring.records import Action, MessagePart, MessagePicture
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
@@ -13,15 +14,12 @@ if TYPE_CHECKING:
         DecisionRecord,
         Message,
         Outcome,
-        Span,
-        StoredColumn,
         StoredDriftReport,
         StoredPerformanceReport,
         StoredQualityReport,
     )
-    from keel.window import Window
+    from keel.reports.publication import PublishedReport
 
-TOP_FEATURES = 5
 HEADLINES = {
     # outcomes
     "staged": "version {version} waits for approval",
@@ -67,6 +65,7 @@ def compose_alert(
     performance: StoredPerformanceReport | None,
     repeated: bool,
     run_url: str | None,
+    report: PublishedReport | None = None,
 ) -> Message | None:
     """Compose the message about a decision and its outcome; None when there is nothing to notify people of.
 
@@ -85,6 +84,8 @@ def compose_alert(
         Whether people were notified of the same causes within the cooldown. An alert, or a quarantine, is then silent.
     run_url
         The page of the run in Airflow.
+    report
+        The page of the check: where it is, or why it could not be published, and its picture.
 
     """
     if decision.action is Action.ALL_CLEAR:
@@ -96,111 +97,67 @@ def compose_alert(
     if decision.action in (Action.PROMOTE, Action.END_EXPERIMENT):  # nothing was trained for it
         headline = headline.removeprefix("retrained and ").removeprefix("retrained, ")
     version = (outcome.version if outcome else None) or decision.version
+    sentences, facts = _sentences(decision, outcome), _facts(config, decision, outcome, quality)
+    evidence = [comparison(outcome), top_features(drift), metrics(performance)]
+    links = _links(config, outcome, run_url, report)
     lines = [
-        *_sentences(decision, outcome),
+        *_paragraphs(sentences),
         "",
-        *_facts(config, decision, outcome, quality),
-        *_comparison(outcome),
-        *_top_features(drift),
-        *_metrics(performance),
-        *_links(config, outcome, run_url),
+        *aligned(facts),
+        *(line for each in evidence for line in each.lines),
+        *(["", *aligned(links)] if links else []),
         "",
     ]
-    return to_people_of(config, subject=f"{config.model}: {headline.format(version=version)}", lines=lines)
+    parts = [
+        MessagePart(paragraphs=tuple(sentences)),
+        MessagePart(facts=facts | links),
+        *(part for each in evidence for part in each.parts),
+    ]
+    subject = f"{config.model}: {headline.format(version=version)}"
+    return to_people_of(config, subject=subject, lines=lines, parts=parts, picture=_picture(report))
 
 
 def _sentences(decision: DecisionRecord, outcome: Outcome | None) -> list[str]:
-    """Return what happened and why, a paragraph each."""
-    paragraphs = [decision.sentence, *([outcome.sentence] if outcome else []), *decision.findings]
-    first, *others = dict.fromkeys(paragraphs)
+    """Return what happened and why, each sentence once."""
+    return list(dict.fromkeys([decision.sentence, *([outcome.sentence] if outcome else []), *decision.findings]))
+
+
+def _paragraphs(sentences: list[str]) -> list[str]:
+    first, *others = sentences
     return [first, *(line for paragraph in others for line in ("", paragraph))]
 
 
 def _facts(
     config: ModelConfig, decision: DecisionRecord, outcome: Outcome | None, quality: StoredQualityReport | None
-) -> list[str]:
+) -> dict[str, str]:
     excluded = quality.quarantined if quality else None
-    facts = {
-        "Model": f"{config.model} (owner: {config.owner})",
-        "Window": _span(decision.window),
-        "Version": _versions(decision, outcome),
-        "Quarantined": f"{excluded.rows:,} rows of {excluded.hours} h" if excluded and excluded.hours else None,
-        "Requested by": None if decision.requested_by == SCHEDULE else decision.requested_by,
-    }
-    return aligned(facts)
-
-
-def _links(config: ModelConfig, outcome: Outcome | None, run_url: str | None) -> list[str]:
-    links = {"Run": run_url, "MLflow": outcome.mlflow_run_id if outcome else None, "Runbook": config.alerts.runbook}
-    lines = aligned(links)
-    return ["", *lines] if lines else []
-
-
-def _comparison(outcome: Outcome | None) -> list[str]:
-    """Return the numbers of the comparison that the outcome rests on."""
-    if outcome is None or outcome.lower_bound is None or outcome.holdout is None:
-        return []
-    if outcome.basis == "experiment":
-        title = f"In the experiment {_span(outcome.holdout)} ({outcome.n:,} outcomes), mean {outcome.loss}:"
-        metric = ""
-    else:
-        title = f"On the holdout {_span(outcome.holdout)} ({outcome.n:,} labelled rows neither version has seen):"
-        metric = f"{outcome.metric} "
-    lines = [
-        "",
-        title,
-        f"  champion   version {outcome.champion}: {metric}{outcome.champion_value:.4f}",
-        f"  challenger version {outcome.challenger}: {metric}{outcome.challenger_value:.4f}",
-        f"  improvement {outcome.improvement:+.4f}, lower bound {outcome.lower_bound:+.4f}"
-        f" (must exceed {outcome.margin:g})",
-    ]
-    if prior := outcome.prior_comparisons:
-        lines.append(f"  {prior} earlier comparison{'s' if prior > 1 else ''} used rows of it: the bound is stricter")
-    return lines
-
-
-def _top_features(drift: StoredDriftReport | None) -> list[str]:
-    if drift is None:
-        return []
-    moved = [(name, column) for name, column in drift.features.items() if column.severity in ("drift", "warn")]
-    if not moved:
-        return ["", f"Inputs: none has moved beyond its threshold ({drift.n:,} rows)."]
-    shown = moved[:TOP_FEATURES]
-    width = max(len(name) for name, _ in shown)
-    lines = ["", f"Columns that moved most ({drift.count}, on {drift.n:,} rows):"]
-    return lines + [f"  {name:<{width}}  {column.status:<8} {describe_column(column)}" for name, column in shown]
-
-
-def describe_column(column: StoredColumn) -> str:
-    """Return a column's measures in a line, or the reasons for its status where nothing was measured."""
-    measures = (
-        ("PSI {:.3f}", column.measure("psi")),
-        ("KS {:.3f}", column.measure("ks", "statistic")),
-        ("PSI {:.3f} off the frequent values", _beside_atoms(column)),
-        ("χ² {:.1f}", column.measure("chi_square", "statistic")),
-        ("shift {:.2f} IQR", column.measure("wasserstein")),
-        ("{:.1%} missing", column.missing_rate or None),
-        ("impact {:+.4f}", column.impact),
+    return known(
+        {
+            "Model": f"{config.model} (owner: {config.owner})",
+            "Window": span(decision.window),
+            "Version": _versions(decision, outcome),
+            "Quarantined": f"{excluded.rows:,} rows of {excluded.hours} h" if excluded and excluded.hours else None,
+            "Requested by": None if decision.requested_by == SCHEDULE else decision.requested_by,
+        }
     )
-    described = [words.format(number) for words, number in measures if number is not None]
-    return ", ".join(described) or "; ".join(column.reasons)
 
 
-def _beside_atoms(column: StoredColumn) -> float | None:
-    """Return the PSI off the frequent values where it shows more than the PSI of all rows."""
-    beside = column.measure("off_atoms", "psi")
-    return beside if beside is not None and beside > (column.measure("psi") or 0.0) else None
+def _links(
+    config: ModelConfig, outcome: Outcome | None, run_url: str | None, report: PublishedReport | None
+) -> dict[str, str]:
+    shown = (report.address or report.problem) if report else None
+    mlflow = outcome.mlflow_run_id if outcome else None
+    return known({"Report": shown, "Run": run_url, "MLflow": mlflow, "Runbook": config.alerts.runbook})
 
 
-def _metrics(performance: StoredPerformanceReport | None) -> list[str]:
-    if performance is None or not performance.current:
-        return []
-    lines = ["", f"Performance on {performance.n:,} labels, holdout in brackets:"]
-    for name, now in performance.current.items():
-        then = performance.reference.get(name)
-        if now.value is not None and then is not None and then.value is not None:
-            lines.append(f"  {name:<9} {now.value:.4f} ({then.value:.4f})")
-    return lines
+def _picture(report: PublishedReport | None) -> MessagePicture | None:
+    """Return the picture of a check as data: whoever sends the message draws it."""
+    if report is None or report.picture is None:
+        return None
+    from keel.reports.charts.plain import to_plain
+
+    figure = report.picture
+    return MessagePicture(chart=to_plain(figure.chart), sentence=figure.sentence)
 
 
 def _versions(decision: DecisionRecord, outcome: Outcome | None) -> str:
@@ -217,7 +174,3 @@ def _versions(decision: DecisionRecord, outcome: Outcome | None) -> str:
     if outcome.outcome == "staged":
         return f"{champion} in production, {challenger} staged"
     return f"{champion} in production, challenger {challenger} rejected"
-
-
-def _span(window: Window | Span) -> str:
-    return f"{window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M} UTC"

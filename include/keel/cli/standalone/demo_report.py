@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from keel.alerts.messages.decision import describe_column
+from keel.alerts.messages.evidence import describe_column
 from keel.monitoring.records import StoredDriftReport
 from keel.monitoring.storage import CHECKS, report_id
 from keel.window import Window

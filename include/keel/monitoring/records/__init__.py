@@ -29,10 +29,10 @@ from keel.monitoring.records.decisions import (
     PromotionRequest,
     RollbackRequest,
 )
+from keel.monitoring.records.messages import Message, MessagePart, MessagePicture
 from keel.monitoring.records.results import (
     ComparisonRecord,
     Evidence,
-    Message,
     Outcome,
     ReconcileRecord,
     TrainedVersion,
@@ -51,6 +51,8 @@ __all__ = [
     "HoursAndRows",
     "JsonObject",
     "Message",
+    "MessagePart",
+    "MessagePicture",
     "Outcome",
     "ProbationDecision",
     "PromotionRequest",

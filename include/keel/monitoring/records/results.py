@@ -1,4 +1,4 @@
-"""Records of what follows a decision: a trained version, a comparison, the outcome, the message."""
+"""Records of what follows a decision: a trained version, a comparison, the outcome."""
 
 from __future__ import annotations
 
@@ -139,16 +139,6 @@ class Outcome(Evidence):
         shared = Evidence.model_fields.keys() & type(about).model_fields.keys()
         evidence = {name: getattr(about, name) for name in shared}
         return cls.model_validate({**evidence, **more, "outcome": outcome, "sentence": sentence})
-
-
-class Message(Record):
-    """A message to a model's people: text for every channel, and the addressees."""
-
-    subject: str
-    text: str
-    email: tuple[str, ...] = ()
-    slack: str | None = None
-    """The Slack channel."""
 
 
 class ReconcileRecord(Record):
