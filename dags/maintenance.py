@@ -8,6 +8,7 @@ from keel.config import read_models
 from keel_airflow.operators.alerting import NotifyFindingsOperator
 from keel_airflow.operators.maintenance import (
     CompactStoreOperator,
+    ExpireReportsOperator,
     ExpireRowsOperator,
     PruneVersionsOperator,
     ReconcileOperator,
@@ -20,11 +21,12 @@ from keel_airflow.schedules import maintenance_schedule
 DOC = """
 ## Purpose
 Keeps the ledger, the registry and the store in order, for all models. It verifies the ledger and signs a checkpoint. It
-reconciles MLflow with the deployments, deletes versions that are no longer needed, and deletes rows and labels that
-are old enough, after it has counted and summed them. Then it compacts the store, and verifies it.
+reconciles MLflow with the deployments, deletes versions that are no longer needed, published reports that are old
+enough, and rows and labels that are, after it has counted and summed them. Then it compacts the store, and verifies it.
 
 ## Inputs
-- The ledger, MLflow's aliases, each model's `promotion.keep_versions` and `retention.rows` (not set: no row expires).
+- The ledger, MLflow's aliases, each model's `promotion.keep_versions`, `reports.retention` and `retention.rows` (not
+  set: no row expires).
 - `KEEL_CHECKPOINTS`: where checkpoints are stored, best where the owner of the database cannot change them.
 - `KEEL_SIGNING_KEY`: file of the private key. Where another system signs, set `KEEL_VERIFY_KEY` alone: file of the
   public keys.
@@ -36,6 +38,7 @@ are old enough, after it has counted and summed them. Then it compacts the store
   about the latter.
 - The performance of each hour, up to now. `expire_rows` returns how many rows it deleted, and why it kept older ones: a
   probation or an experiment needs them, or they cannot be counted.
+- The number of published reports that `expire_reports` deleted.
 
 ## When it fails
 - `verify_ledger`: the ledger or a checkpoint is broken, and the error names the row. Change nothing. Find out who wrote
@@ -62,6 +65,7 @@ with DAG(
         notify = NotifyFindingsOperator(task_id="notify_findings", findings=reconcile.output)
         prune = PruneVersionsOperator(task_id="prune_versions", model=model, overrides={})
         ExpireRowsOperator(task_id="expire_rows", model=model, overrides={})
+        ExpireReportsOperator(task_id="expire_reports", model=model, overrides={})
         reconcile >> [notify, prune]
 
     # A teardown also runs where a task of a model failed, but not where the ledger is broken. Airflow takes the tasks

@@ -76,6 +76,7 @@ class FailureNotifier(BaseNotifier):
             error=_error(context),
             log_url=task_instance.log_url if task_instance else None,
             model=self.model,
+            report=_report(context) if task_instance else None,
         )
         plain = message.to_dict()
         notified = [channel for people in _audience(self.model) for channel in deliver({**plain, **people})]
@@ -139,6 +140,16 @@ def _refused_its_user(context: Context) -> bool:
 
 def _pushed(context: Context, key: str) -> Any:
     return context["ti"].xcom_pull(task_ids=context["ti"].task_id, key=key)
+
+
+def _report(context: Context) -> str | None:
+    """Return where the run had published its report before it failed; None where it had not."""
+    try:
+        message = context["ti"].xcom_pull(task_ids="compose_message")
+    except Exception:
+        log.exception("could not read where the run published its report")
+        return None
+    return message.get("report") if isinstance(message, dict) else None
 
 
 def _error(context: Context) -> str:

@@ -18,6 +18,7 @@ from keel.ledger import signing_keys as keys
 from keel.store.database.tables import hours
 from tests.dags.test_structure import write_model
 from tests.support.airflow.dag_run import run
+from tests.support.airflow.mails import text_of
 from tests.support.airflow.tide import (
     HISTORY,
     HOUR,
@@ -76,6 +77,7 @@ def test_maintenance_without_faults_sends_nothing(tide):
             "notify_findings",
             "prune_versions",
             "expire_rows",
+            "expire_reports",
             "compact_store",
             "verify_store",
         },
@@ -112,7 +114,7 @@ def test_maintenance_of_an_inconsistent_store_fails_after_all_other_tasks(tide):
     assert {"prune_versions", "expire_rows", "compact_store"} <= done.path
     assert f"{ROWS_PER_HOUR} rows that no check will ever count" in done.xcoms["verify_store/error"]
     [mail] = mails(tide)
-    assert "rows that no check will ever count" in mail.get_content()
+    assert "rows that no check will ever count" in text_of(mail)
 
 
 def test_maintenance_with_key_and_place_signs_a_checkpoint(tide, tmp_path, monkeypatch):
@@ -158,8 +160,8 @@ def test_maintenance_of_a_broken_ledger_fails_and_runs_nothing_else(tide, monkey
     [mail] = mails(tide)
     assert mail["Subject"] == "[Keel] keel.maintenance failed"
     assert mail["To"] == "harbour@example.com"
-    assert "row 1 of the ledger" in mail.get_content()
-    assert "This is not an all clear" in mail.get_content()
+    assert "row 1 of the ledger" in text_of(mail)
+    assert "This is not an all clear" in text_of(mail)
 
 
 def test_maintenance_of_a_truncated_ledger_fails_by_the_checkpoint(tide, tmp_path, monkeypatch):
@@ -193,7 +195,7 @@ def test_maintenance_adopts_a_moved_alias_and_notifies_its_model(staged, tmp_pat
         "harbour@example.com",
         "[Keel] tide: the registry was changed outside Keel",
     )
-    assert f"/dags/keel.maintenance/runs/{done.run_id}" in mail.get_content()
+    assert f"/dags/keel.maintenance/runs/{done.run_id}" in text_of(mail)
 
 
 def test_maintenance_with_one_failing_model_fails_but_maintains_the_rest(staged, tmp_path, monkeypatch):
@@ -212,9 +214,10 @@ def test_maintenance_with_one_failing_model_fails_but_maintains_the_rest(staged,
         "notify_findings": ["upstream_failed", "success"],
         "prune_versions": ["upstream_failed", "success"],
         "expire_rows": ["failed", "success"],
+        "expire_reports": ["success", "success"],
     }
     assert done.states["compact_store"] == done.states["verify_store"] == "success"
     assert done.state == "failed"
     assert [entry.model for entry in ledger.entries(staged.store, action="out_of_band")] == ["tide"]
     [failure] = [mail for mail in mails(staged) if mail["Subject"] == "[Keel] keel.maintenance failed"]
-    assert "ConfigError: buoy" in failure.get_content()
+    assert "ConfigError: buoy" in text_of(failure)

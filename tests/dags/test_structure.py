@@ -141,11 +141,12 @@ def test_edges_of_the_experiment():
 
 def test_edges_of_the_maintenance():
     assert edges(parse_dag("keel.maintenance")) == {
-        "verify_ledger": {"reconcile", "expire_rows", "compact_store"},
+        "verify_ledger": {"reconcile", "expire_rows", "expire_reports", "compact_store"},
         "reconcile": {"notify_findings", "prune_versions"},
         "notify_findings": {"compact_store"},
         "prune_versions": {"compact_store"},
         "expire_rows": {"compact_store"},
+        "expire_reports": {"compact_store"},
         "compact_store": {"verify_store"},
         "verify_store": set(),
     }

@@ -24,9 +24,9 @@ def maintenance(
 ) -> None:
     """Run the nightly maintenance now, without notifications.
 
-    It verifies the ledger, reconciles MLflow's aliases, deletes old versions and rows, and compacts and verifies the
-    store. If one model fails, or its model.yaml is not valid, the others are still maintained. The exit code is that of
-    the first failure.
+    It verifies the ledger, reconciles MLflow's aliases, deletes old versions, rows and published reports, and compacts
+    and verifies the store. If one model fails, or its model.yaml is not valid, the others are still maintained. The
+    exit code is that of the first failure.
     """
     from keel.config import get_model, read_models
     from keel.maintenance import compact, verify_ledger, verify_store
@@ -61,12 +61,14 @@ def maintain_model(ws: Workspace, config: ModelConfig, now: datetime, failed: li
     from keel import rollout
     from keel.errors import KeelError
     from keel.maintenance import expire_rows, prune
+    from keel.reports import publication
 
     actor, run_id = getuser(), f"keel maintenance {now.isoformat()}"
     steps: dict[str, Callable[[], Record]] = {
         "reconciled": lambda: rollout.reconcile(ws, config, actor=actor, run_id=run_id),
         "pruned": lambda: prune(ws, config, now=now, actor=actor, run_id=run_id),
         "expired": lambda: expire_rows(ws, config, now=now),
+        "reports": lambda: publication.expire(ws, config, now=now),
     }
     done = {}
     for name, step in steps.items():
@@ -87,6 +89,7 @@ def summary(done: dict[str, Any]) -> list[str]:
         lines += [f"{model}: {finding}" for finding in steps["reconciled"].get("findings", ())]
         lines += [f"{model}: deleted version {each['version']}" for each in steps["pruned"].get("deleted", ())]
         lines += [steps["expired"]["sentence"]] if "sentence" in steps["expired"] else []
+        lines += [steps["reports"]["sentence"]] if steps["reports"].get("deleted") else []
     lines += [f"Not maintained: {error}" for error in done["invalid"]]
     before, after = (done["store"][name] / 2**20 for name in ("bytes_before", "bytes_after"))
     return [*lines, f"The store is consistent. Its size is {after:,.1f} MB; it was {before:,.1f} MB."]

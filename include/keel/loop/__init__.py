@@ -7,6 +7,7 @@
     check_performance
     decide                 one action: all clear, alert, quarantine or retrain
     quarantine, retrain    what the decision asks for
+    publish_report         the page of the check, for the task's log and in MLflow
     compose_message        what people are notified of
     record                 the outcome, stored with the decision
 
@@ -21,6 +22,7 @@ functions. A step that runs again for the same window leaves the same rows.
 
 from keel.loop.checks import check_data_drift, check_data_quality, check_labels, check_performance
 from keel.loop.decisions import compose_message, decide, record, request_retrain
+from keel.loop.publishing import describe_report, publish_report
 from keel.loop.quarantining import quarantine
 from keel.loop.result import CheckResult, check
 from keel.loop.retraining import retrain
@@ -36,6 +38,8 @@ __all__ = [
     "compose_message",
     "count_window",
     "decide",
+    "describe_report",
+    "publish_report",
     "quarantine",
     "record",
     "request_retrain",

@@ -26,6 +26,7 @@ from keel.training.training import retrain_plan
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
+    from keel.reports.publication import PublishedReport
     from keel.window import Window
     from keel.workspace import Workspace
 
@@ -99,10 +100,13 @@ def compose_message(
     outcome: Outcome | None = None,
     *,
     run_url: str | None = None,
+    report: PublishedReport | None = None,
 ) -> Message | None:
     """Compose the message about a decision and its outcome.
 
     None when all is clear, and when people were notified of the same causes within ``alerts.cooldown``.
+
+    report: what `publish_report` returned, which the message links and takes its picture from.
     """
     about = decision.model, decision.version, decision.window
     return compose_alert(
@@ -114,6 +118,7 @@ def compose_message(
         performance=storage.read_report(ws, StoredPerformanceReport, *about),
         repeated=storage.notified_within_cooldown(ws, decision, config.alerts.cooldown),
         run_url=run_url,
+        report=report,
     )
 
 

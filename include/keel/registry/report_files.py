@@ -56,6 +56,17 @@ class ReportFiles:
             client.log_artifacts(run.info.run_id, local, folder)
         return Published(run.info.run_id, folder, self._address(run, f"{folder}/{main}"))
 
+    def find(self, run_id: str, path: str) -> str | None:
+        """Return the address of a file of any run; None where the run or the file does not exist."""
+        try:
+            with self._tracking.reachable():
+                client = self._tracking.client
+                run = client.get_run(run_id)
+                there = {file.path for file in client.list_artifacts(run_id, path.rpartition("/")[0])}
+        except UnknownVersion:
+            return None
+        return self._address(run, path) if path in there else None
+
     def delete(self, run_id: str, folder: str) -> None:
         """Delete the files of a report, and the run of its month once it is empty. Without effect on what is gone."""
         if not folder or "/" in folder or ".." in folder:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from keel import deployments
 from keel.deployments.history import Status
-from keel.errors import NotApproved
+from keel.errors import KeelError, NotApproved
 from keel.ledger import entries as ledger
 from keel.monitoring.records import Outcome, Record
+from keel.reports.publication import comparison_address
 from keel.rollout.decline import reject
 from keel.rollout.eligibility import NO_PERSON, passed_comparison
 from keel.window import now_utc
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from keel.config import ModelConfig
     from keel.monitoring.records import ComparisonRecord
     from keel.workspace import Workspace
+
+
+log = logging.getLogger(__name__)
 
 
 class ApprovalRequest(Record):
@@ -41,7 +46,20 @@ def approval_request(ws: Workspace, config: ModelConfig, report_id: str) -> Appr
         people = ", ".join(sorted(requesters(ws, comparison))) or "no person"
         rule += f", other than who requested it: {people}"
     subject = f"Promote {config.model} version {comparison.challenger}?"
-    return ApprovalRequest(subject=subject, body=f"{rule}.\n\n{markdown.render(page(comparison))}")
+    body = f"{rule}.\n\n{_report(ws, comparison)}{markdown.render(page(comparison))}"
+    return ApprovalRequest(subject=subject, body=body)
+
+
+def _report(ws: Workspace, comparison: ComparisonRecord) -> str:
+    """Return a line that leads to the comparison's page. Without MLflow people can answer too, so it never raises."""
+    try:
+        address = comparison_address(ws, comparison)
+    except KeelError as error:
+        log.warning("the report of the comparison cannot be linked: %s", error)
+        return ""
+    if address is None:
+        return ""
+    return f"Report: {f'<{address}>' if address.startswith('http') else address}\n\n"
 
 
 def approve(

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 class ComposeMessageOperator(BranchStepOperator):
     """Composes the message about a decision, and follows the channels whose connections exist.
 
+    The report of a check is published before, so that the message can link it, and its outcome is known.
+
     :param branches: task by channel: ``email``, ``slack``, ``outbox``, and ``none`` without a message
     :param decision: result of the task that made the decision. (templated)
     :param outcomes: results of the branches; None for those that did not run. (templated)
@@ -49,12 +51,16 @@ class ComposeMessageOperator(BranchStepOperator):
         self.outcomes = outcomes
 
     def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
-        """Compose the message, and address it."""
+        """Publish the check's report and write it into the log, compose the message about it, and address that."""
         from keel import loop
 
         decision, outcome = rendered_record(self.decision, DecisionRecord), first_outcome(self.outcomes)
-        message = loop.compose_message(workspace, config, decision, outcome, run_url=run_url(context))
-        return address(message.to_dict() if message else {})
+        run = run_url(context)
+        report = loop.publish_report(workspace, config, decision, outcome, run_url=run, now=datetime.now(UTC))
+        if report and report.markdown:
+            self.log.info("The report of the check:\n\n%s", report.markdown)
+        message = loop.compose_message(workspace, config, decision, outcome, run_url=run, report=report)
+        return {**address(message.to_dict() if message else {}), "report": report.address if report else None}
 
     def choices(self, result: dict[str, Any]) -> list[str]:
         """Follow the message's channels."""

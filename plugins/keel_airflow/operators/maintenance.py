@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from keel.config import ModelConfig
     from keel.maintenance import ExpiredRows, PrunedVersions
     from keel.monitoring.records import ReconcileRecord
+    from keel.reports.publication import ExpiredReports
     from keel.workspace import Workspace
 
 
@@ -55,6 +56,19 @@ class ExpireRowsOperator(StepOperator):
         from keel import maintenance
 
         return maintenance.expire_rows(workspace, config, now=datetime.now(UTC))
+
+
+class ExpireReportsOperator(StepOperator):
+    """Deletes reports that were published in MLflow longer ago than the model's ``reports.retention``.
+
+    Returns how many it deleted.
+    """
+
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> ExpiredReports:
+        """Delete the files."""
+        from keel.reports import publication
+
+        return publication.expire(workspace, config, now=datetime.now(UTC))
 
 
 class CompactStoreOperator(WorkspaceOperator):

@@ -79,8 +79,8 @@ class CountWindowOperator(StepOperator):
 class CheckOperator(StepOperator):
     """One check of a counted window.
 
-    Returns the report's id, its status and a sentence that explains it. Drift is a result, not an error: the task fails
-    only when the check cannot be made.
+    Returns the report's id, its status and a sentence that explains it; the log has the report itself. Drift is a
+    result, not an error: the task fails only when the check cannot be made.
 
     :param counted: result of `CountWindowOperator`. (templated)
     """
@@ -91,35 +91,48 @@ class CheckOperator(StepOperator):
         super().__init__(**kwargs)
         self.counted = counted
 
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> ReportRecord:
+        """Check the window, and write the report into the log."""
+        from keel import loop
+
+        counted = rendered_record(self.counted, CountedWindow)
+        report = self.check(workspace, config, counted)
+        self.log.info("%s", loop.describe_report(workspace, config, counted, report))
+        return report
+
+    def check(self, workspace: Workspace, config: ModelConfig, counted: CountedWindow) -> ReportRecord:
+        """Call one check of the core."""
+        raise NotImplementedError
+
 
 class DataQualityOperator(CheckOperator):
     """Checks the data's quality: schema, missing values, ranges, volume."""
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> ReportRecord:
+    def check(self, workspace: Workspace, config: ModelConfig, counted: CountedWindow) -> ReportRecord:
         """Check the window's data quality."""
         from keel import loop
 
-        return loop.check_data_quality(workspace, config, rendered_record(self.counted, CountedWindow))
+        return loop.check_data_quality(workspace, config, counted)
 
 
 class DataDriftOperator(CheckOperator):
     """Checks whether inputs and outputs have drifted from the reference."""
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> ReportRecord:
+    def check(self, workspace: Workspace, config: ModelConfig, counted: CountedWindow) -> ReportRecord:
         """Check the window for data drift."""
         from keel import loop
 
-        return loop.check_data_drift(workspace, config, rendered_record(self.counted, CountedWindow))
+        return loop.check_data_drift(workspace, config, counted)
 
 
 class PerformanceDriftOperator(CheckOperator):
     """Checks whether performance has fallen, on the labels that have matured."""
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> ReportRecord:
+    def check(self, workspace: Workspace, config: ModelConfig, counted: CountedWindow) -> ReportRecord:
         """Check the performance on matured labels."""
         from keel import loop
 
-        return loop.check_performance(workspace, config, rendered_record(self.counted, CountedWindow))
+        return loop.check_performance(workspace, config, counted)
 
 
 class DecideOperator(BranchStepOperator):

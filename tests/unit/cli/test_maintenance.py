@@ -60,7 +60,7 @@ def test_maintenance_runs_every_step_and_prints_the_results(url: str) -> None:
         assert log_of(store).count(*EVER) == 1
     again = json.loads(maintenance(MODEL, "--json").stdout)
     assert again["models"][MODEL]["expired"]["deleted"] == 0
-    assert set(again["models"][MODEL]) == {"reconciled", "pruned", "expired"}
+    assert set(again["models"][MODEL]) == {"reconciled", "pruned", "expired", "reports"}
     assert again["store"]["faults"] == 0
 
 
