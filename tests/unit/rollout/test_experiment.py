@@ -160,6 +160,12 @@ def test_watch_experiment_that_goes_on_stores_an_evaluation_only(model):
     assert watch(model, 4).report_id == found.report_id
     [report] = model.ws.store.reports.list(model.name, "experiment")
     assert (report["report_id"], report["status"]) == (found.report_id, "running")
+    watch(model, 4)
+    [again] = model.ws.store.reports.list(model.name, "experiment")
+    path = again["body"]["path"]
+    assert [point["at"] for point in path] == sorted({point["at"] for point in path}), "a look again replaces its own"
+    assert len(path) == 2
+    assert path[-1]["improvement"] == again["body"]["improvement"]
 
 
 def test_conclude_experiment_promotes_the_better_version_once(model, monkeypatch):
@@ -183,6 +189,8 @@ def test_conclude_experiment_promotes_the_better_version_once(model, monkeypatch
         assert (outcome.outcome, outcome.version, outcome.basis) == ("promoted", 2, "experiment")
     assert ends(model) == ["promote"]
     assert len(model.rows("promote")) == 2
+    [end] = model.rows("experiment_end")
+    assert "path" not in end.body["evidence"]["look"]
     assert model.rows("promote")[-1].body["evidence"]["experiment_id"] == found.experiment_id
     assert "In the experiment" in loop.compose_message(model.ws, model.config, found, outcome).text
 

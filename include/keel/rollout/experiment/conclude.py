@@ -50,7 +50,7 @@ def conclude_experiment(ws: Workspace, config: ModelConfig, decision_id: str, *,
         "decision_id": decision.decision_id,
         "comparison_id": decision.comparison_id,
         "comparison": comparison and comparison.to_ledger(),
-        "look": report["body"] if report else None,
+        "look": {name: value for name, value in report["body"].items() if name != "path"} if report else None,
     }
     experiments.end(
         ws.store,

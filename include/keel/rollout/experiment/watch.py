@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from keel.deployments import experiments
 from keel.deployments.data_quarantine import format_interval
@@ -18,6 +18,7 @@ from keel.monitoring.records import ExperimentDecision
 from keel.monitoring.storage import read_decision, store_decision
 from keel.rollout.experiment.verdict import comparison_of, decision_id
 from keel.rollout.gate import next_step
+from keel.stats.json_numbers import finite_or_none
 from keel.window import HOUR, Window, ceil_hour, floor_hour, now_utc
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 CONCLUSIVE = (ExperimentVerdict.PROMOTE, ExperimentVerdict.ROLL_BACK, ExperimentVerdict.NO_DIFFERENCE)
 """Verdicts on the versions themselves, which are carried out like a comparison."""
+MAX_PATH = 120
+"""Evaluations whose numbers are kept: some 12 KB."""
 
 
 def evaluate_experiment(ws: Workspace, config: ModelConfig, plan: Plan, *, end: datetime) -> ExperimentEvaluation:
@@ -124,7 +127,9 @@ def _decided(
 def _store_evaluation(ws: Workspace, plan: Plan, evaluation: ExperimentEvaluation, end: datetime) -> str:
     """Store an evaluation in place of the one before it, which it includes, and return its id."""
     identity = f"experiment-look-{plan.experiment_id.removeprefix('experiment-')}"
-    body, window = {**evaluation.to_dict(), "experiment_id": plan.experiment_id}, _window(plan, end)
+    before = ws.store.reports.get(identity)
+    path = _path((before or {"body": {}})["body"].get("path") or [], evaluation)
+    body, window = {**evaluation.to_dict(), "experiment_id": plan.experiment_id, "path": path}, _window(plan, end)
     ws.store.reports.put(
         identity,
         plan.model,
@@ -137,6 +142,22 @@ def _store_evaluation(ws: Workspace, plan: Plan, evaluation: ExperimentEvaluatio
         now_utc(),
     )
     return identity
+
+
+def _path(before: list[dict[str, Any]], evaluation: ExperimentEvaluation) -> list[dict[str, Any]]:
+    """Return the improvement and its bounds at each evaluation until this one, for the experiment's page.
+
+    A step that runs again replaces its own point. Of a long path every second point is dropped.
+    """
+    point = {
+        "at": (evaluation.decided_at or evaluation.matured_until).isoformat(),
+        "n": evaluation.n,
+        "improvement": finite_or_none(evaluation.improvement),
+        "lower": finite_or_none(evaluation.lower_bound),
+        "upper": finite_or_none(evaluation.upper_bound),
+    }
+    path = [each for each in before if each["at"] < point["at"]]
+    return [*(path[::2] if len(path) >= MAX_PATH else path), point]
 
 
 def _window(plan: Plan, end: datetime) -> Window:
