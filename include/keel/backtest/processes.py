@@ -50,10 +50,11 @@ def run_in_processes(
     """
     waiting, running = list(policies), dict[int, _Running]()
     shown = ""
+    threads = max(1, (os.cpu_count() or 1) // min(jobs, len(policies)))
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
-                started = _start(plan, waiting.pop(0), folder)
+                started = _start(plan, waiting.pop(0), folder, threads)
                 running[started.process.sentinel] = started
             wait(list(running), timeout=SECONDS)
             for sentinel in [each for each, known in running.items() if not known.process.is_alive()]:
@@ -68,11 +69,11 @@ def run_in_processes(
             each.process.join()
 
 
-def _start(plan: Plan, policy: Policy, folder: Folder) -> _Running:
+def _start(plan: Plan, policy: Policy, folder: Folder, threads: int) -> _Running:
     # not a fork: threads of Arrow and MLflow may hold locks
     context = multiprocessing.get_context("spawn")
     answer, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_run, args=(plan, policy, folder, theirs), name=f"backtest-{policy.name}")
+    process = context.Process(target=_run, args=(plan, policy, folder, threads, theirs))
     process.start()
     theirs.close()
     return _Running(policy.name, process, answer)
@@ -89,9 +90,11 @@ def _finish(ended: _Running) -> None:
     raise BacktestFailed(f"policy {ended.policy}: {message}", exit_code)
 
 
-def _run(plan: Plan, policy: Policy, folder: Folder, answer: Connection) -> None:
+def _run(plan: Plan, policy: Policy, folder: Folder, threads: int, answer: Connection) -> None:
     """Run a policy in this new process, which answers with the message of an error, as not every one can be pickled."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers it
+    # Estimators with more threads than processors wait for each other. They read this when they are imported.
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         run_policy(plan, policy, folder)
