@@ -167,18 +167,19 @@ def measured(report: StoredPerformanceReport | None) -> Measured | None:
     now = report.current.get(report.metric) if report else None
     if report is None or now is None or now.value is None or not report.n:
         return None
-    return Measured(LABELLED.start, LABELLED.end, 1, now.value, now.value - 0.02, now.value + 0.02, report.n, 0.946)
+    lower, upper = 0.9 * now.value, 1.1 * now.value
+    return Measured(LABELLED.start, LABELLED.end, 1, now.value, lower, upper, report.n, 0.946)
 
 
 def histories(drift: StoredDriftReport) -> dict[str, ColumnHistory]:
     found = {}
     for name, column in drift.features.items():
-        now = column.measure("psi", "excess") or 0.0
+        now = column.measure("psi", "excess")
         steps = (0.02, None, 0.05, 0.4, 1.0)
         found[name] = ColumnHistory(
             ends=tuple(WINDOW.end - (4 - i) * 7 * DAY for i in range(5)),
             versions=(1,) * 5,
-            excess=tuple(None if step is None else round(step * now, 4) for step in steps),
+            excess=tuple(None if step is None or now is None else round(step * now, 4) for step in steps),
             impact=(None,) * 5,
         )
     return found
@@ -296,7 +297,10 @@ def too_few_rows() -> CheckData:
 
 
 def no_rows() -> CheckData:
-    return decided(data(steady(REFERENCE_ROWS, 1), {}, performance=no_labels(due=0, labels_missing=False)))
+    none = labels("insufficient", n=0, due=0, coverage=None, mean=None, deviation=None, late_share=None,
+                  mean_delay_hours=None)  # fmt: skip
+    nothing = no_labels(due=0, labels_missing=False)
+    return decided(data(steady(REFERENCE_ROWS, 1), {}, performance=nothing, labels=none))
 
 
 def broken_labels() -> CheckData:
@@ -368,7 +372,7 @@ def traps() -> CheckData:
 def names_with_markup() -> CheckData:
     reference = {MARKUP: rng(1).normal(size=REFERENCE_ROWS), "a\nb\x1b[2J": colours(REFERENCE_ROWS, seed=2)}
     window = {MARKUP: rng(5).normal(1.5, 1, ROWS), "a\nb\x1b[2J": np.array(["<b>bold</b>", "</script>"] * (ROWS // 2))}
-    return decided(data(reference, window))
+    return decided(data(reference, window), "quarantined", quarantined=(WINDOW,))
 
 
 def without_anything_but_drift() -> CheckData:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from keel.reports.charts.specs import Chart
 
 
+MAX_DECIMALS = 6
+"""Of impacts."""
+
+
 def column_cards(
     report: StoredDriftReport,
     charts: Mapping[str, Chart | None],
@@ -75,9 +79,9 @@ class _Context:
 
 
 def _decimals(columns: Iterable[StoredColumn]) -> int:
-    """Return the decimals that give the largest impact three digits."""
+    """Return the decimals that give the largest impact three digits, unless it is nothing but rounding."""
     largest = max((abs(column.impact) for column in columns if column.impact is not None), default=0.0)
-    return 2 - math.floor(math.log10(largest)) if 0 < largest < math.inf else 0
+    return min(2 - math.floor(math.log10(largest)), MAX_DECIMALS) if 0 < largest < math.inf else 0
 
 
 def _impact(value: float | None, decimals: int) -> str:
@@ -103,6 +107,7 @@ def _card(
     name: str, column: StoredColumn, chart: Chart | None, history: Sequence[float | None], context: _Context
 ) -> ColumnCard:
     known = any(value is not None for value in history)
+    line = summary(column)
     return ColumnCard(
         name=name,
         kind=column.kind,
@@ -110,9 +115,9 @@ def _card(
         status=status_tag(column),
         figure=None if chart is None else Figure(chart, figure_sentence(chart, *context.labels)),
         impact=_impact(column.impact, context.decimals),
-        summary=summary(column),
+        summary=line,
         measures=tuple(measures(column, context.alpha)),
-        reasons=column.reasons,
+        reasons=() if line == " ".join(column.reasons) else column.reasons,
         history=Sparkline(tuple(history), context.threshold) if known else None,
         history_sentence=history_sentence(history, context.threshold, context.period) if known else "",
     )

@@ -15,16 +15,48 @@ from keel.monitoring.performance_words import (
 from keel.reports import numbers
 from keel.reports.charts.specs import Interval, Intervals, Level, Mark, Point, Trend
 from keel.reports.check.history import bucket_of
+from keel.reports.check.words import Trouble, trouble
 from keel.reports.metric_words import Z_95, better, limit_of, metric_name
 from keel.reports.page import Fact, Figure, Paragraph, Section, Tone
 
 if TYPE_CHECKING:
-    from keel.monitoring.records import StoredPerformanceReport
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from keel.monitoring.records import StoredLabelsReport, StoredPerformanceReport
     from keel.reports.check.data import CheckData
+    from keel.reports.check.history import Measured
     from keel.reports.page import Block
 
 
+MAX_OTHERS = 4
+"""Versions beside the one that answered most, in a chart."""
+
+
 def lead(data: CheckData) -> str:
+    """Return the sentence below the headline: the fault that was found, or else what the labels show."""
+    kind, quality, labels = trouble(data), data.quality, data.labels
+    shown = of_labels(data)
+    if kind is Trouble.BROKEN_DATA and quality is not None:
+        return quality.sentence
+    if kind is Trouble.BROKEN_LABELS and labels is not None:
+        return found_in_labels(labels)
+    if kind is Trouble.NO_ROWS:
+        return data.decision.sentence if data.decision else quality.sentence if quality else ""
+    if kind is Trouble.FAULTS and quality is not None:
+        return f"{quality.sentence} {shown}".strip()
+    if kind is Trouble.LABELS and labels is not None and labels.findings:
+        return f"{found_in_labels(labels)} {shown}".strip()
+    return shown
+
+
+def found_in_labels(labels: StoredLabelsReport) -> str:
+    """Return the worst fault of the labels, and how many more there are."""
+    more = len(labels.findings) - 1
+    return f"{capitalised(labels.findings[0].sentence.rstrip('.'))}.{f' And {more} more.' if more > 0 else ''}"
+
+
+def of_labels(data: CheckData) -> str:
     """Return what the labels show, in the words of a decision."""
     performance = data.performance
     if performance is None:
@@ -57,7 +89,9 @@ def fact(data: CheckData) -> Fact:
     metric = performance.metric
     now = performance.current.get(metric)
     if now is None or now.value is None:
-        return Fact("No measure", (metric_name(metric), capitalised(label_arrival(performance))))
+        undefined = performance.status == "undefined"
+        why = "is not defined on these labels" if undefined else capitalised(label_arrival(performance))
+        return Fact("No measure", (metric_name(metric), why))
     lower, upper = interval(data, performance)
     baseline, limit = _baseline(performance), _limit(performance)
     value, *beside = numbers.alike(now.value, baseline, limit)
@@ -66,8 +100,15 @@ def fact(data: CheckData) -> Fact:
         lines.append(f"95% {numbers.interval(lower, upper)}")
     if baseline is not None:
         lines.append(f"holdout {beside[0]}" + (f", limit {beside[1]}" if limit is not None else ""))
+    if what := broken(data):
+        return Fact(value, (*lines, f"but the {what} broken"))
     tone = {"degraded": Tone.BAD, "ok": Tone.GOOD}.get(performance.status, Tone.NEUTRAL)
     return Fact(value, tuple(lines), tone)
+
+
+def broken(data: CheckData) -> str:
+    """Return what is broken, with its verb, so that no number measured on it counts; empty where nothing is."""
+    return {Trouble.BROKEN_DATA: "data is", Trouble.BROKEN_LABELS: "labels are"}.get(trouble(data), "")
 
 
 def interval(data: CheckData, performance: StoredPerformanceReport) -> tuple[float | None, float | None]:
@@ -105,8 +146,11 @@ def section(data: CheckData) -> Section:
                 quiet=True,
             )
         )
+    if what := broken(data):
+        why = f"The {what} broken, so nothing was concluded from the numbers of this window."
+        return Section("Does it hurt?", (Paragraph(why), *_trend(data), *blocks))
     blocks = [*_trend(data), *blocks, *_causes(performance, data.config.target.name), *_long_run(performance)]
-    return Section("Does it hurt?", tuple(blocks or [Paragraph(lead(data))]))
+    return Section("Does it hurt?", tuple(blocks or [Paragraph(of_labels(data))]))
 
 
 def _trend(data: CheckData) -> list[Block]:
@@ -121,17 +165,19 @@ def _trend(data: CheckData) -> list[Block]:
     metric = data.config.performance.metric
     name, limit = metric_name(metric), data.config.performance.max_degradation
     start, end = data.series[0].start, data.series[-1].end
-    points = tuple(
-        Point(part.start + (part.end - part.start) / 2, part.value, part.lower, part.upper, part.n)
-        for part in data.series
-    )
+    most, others = most_answered(data.series)
     marks = tuple(
         Mark(change.time, f"version {change.version}")
         for change in data.deployed
         if change.version is not None and start <= change.time <= end
     )
     chart = Trend(
-        name=name, points=points, levels=tuple(_levels(data, metric, limit)), marks=marks, label="in production"
+        name=name,
+        points=points_of(most),
+        levels=tuple(_levels(most, metric, limit)),
+        marks=marks,
+        label="in production",
+        others=tuple((f"version {version}", points_of(parts)) for version, parts in others.items()),
     )
     window = (data.performance.window if data.performance else None) or data.window
     bucket, _ = bucket_of(window)
@@ -142,11 +188,32 @@ def _trend(data: CheckData) -> list[Block]:
     return [Figure(chart, sentence)]
 
 
-def _levels(data: CheckData, metric: str, limit: float) -> list[Level]:
+def points_of(parts: Sequence[Measured]) -> tuple[Point, ...]:
+    """Return measures as points in the middle of their time."""
+    return tuple(
+        Point(part.start + (part.end - part.start) / 2, part.value, part.lower, part.upper, part.n) for part in parts
+    )
+
+
+def most_answered(series: Sequence[Measured]) -> tuple[list[Measured], dict[int, list[Measured]]]:
+    """Return of each bucket the version with most labels, and the others by version, as those of an experiment."""
+    most: dict[datetime, Measured] = {}
+    for part in series:
+        if part.start not in most or part.n > most[part.start].n:
+            most[part.start] = part
+    others: dict[int, list[Measured]] = {}
+    for part in series:
+        if most[part.start] is not part:
+            others.setdefault(part.version, []).append(part)
+    shown = sorted(others, key=lambda version: -len(others[version]))[:MAX_OTHERS]
+    return list(most.values()), {version: others[version] for version in sorted(shown)}
+
+
+def _levels(series: Sequence[Measured], metric: str, limit: float) -> list[Level]:
     """Return each version's baseline and limit, for as long as it answered."""
     levels = []
-    for version in dict.fromkeys(part.version for part in data.series):
-        parts = [part for part in data.series if part.version == version]
+    for version in dict.fromkeys(part.version for part in series):
+        parts = [part for part in series if part.version == version]
         baseline = next((part.holdout for part in parts if part.holdout is not None), None)
         worst = limit_of(metric, baseline, limit)
         if baseline is not None:

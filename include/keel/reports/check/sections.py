@@ -38,6 +38,13 @@ FINDINGS = {
 }
 """Each kind of finding as a reader sees it."""
 
+ENDED = {"declined": "Declined", "kept_champion": "Champion kept", "released": "Released"}
+"""Outcomes without a comparison's bound, in a word or two."""
+TOP_CAUSES = 3
+"""Causes that a fact names."""
+HARDLY = 1e-4
+"""Below it an impact on the loss is not worth its digits."""
+
 
 def columns_fact(data: CheckData) -> Fact:
     """Return how many columns have drifted, and from which share the window drifts."""
@@ -73,8 +80,10 @@ def decision_fact(data: CheckData) -> Fact:
         return Fact(improvement, compared, Tone.GOOD if shown else Tone.WARN)
     if decision is None:
         return Fact("No decision", ("none is stored for this window",))
+    if outcome is not None and outcome.outcome in ENDED:
+        return Fact(ENDED[outcome.outcome], tuple(capitalised(cause) for cause in decision.about[:TOP_CAUSES]))
     words = {"all_clear": "All clear", "raise_alert": "Alert", "retrain": "Retrain", "quarantine": "Quarantine"}
-    lines = tuple(capitalised(cause) for cause in decision.about[:3])
+    lines = tuple(capitalised(cause) for cause in decision.about[:TOP_CAUSES])
     more = len(decision.about) - len(lines)
     return Fact(
         words.get(decision.action, str(decision.action).replace("_", " ")),
@@ -123,7 +132,17 @@ def columns(data: CheckData) -> Section:
 
 
 def _about_columns(data: CheckData, drift: StoredDriftReport) -> str:
-    text = drift.sentence or f"{drift.count}."
+    if drift.status == "insufficient":
+        text = drift.sentence or f"{numbers.count(drift.n, 'row')} are too few."
+    else:
+        text = f"{drift.count} in {numbers.count(drift.n, 'row')}."
+        if outputs := drift.names("drift", "warn", role="output"):
+            text += f" What the model answers has changed too: {', '.join(outputs)}."
+    if drift.impact_total is not None:
+        limit = f", and {numbers.number(drift.impact_limit)} is allowed" if drift.impact_limit is not None else ""
+        metric = metric_name(data.config.performance.metric)
+        much = "hardly anything" if abs(drift.impact_total) < HARDLY else numbers.signed(drift.impact_total)
+        text += f" By the losses on the holdout, what has changed costs {much} in the {metric}{limit}."
     if drift.quarantined.hours:
         text += (
             f" {numbers.count(drift.quarantined.rows, 'row')} of {numbers.count(drift.quarantined.hours, 'hour')} are "
