@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from keel.grid.counts import ColumnCounts, Floats
     from keel.reports.charts.specs import Scale
 
-MOST_BINS = 30
-"""More are narrower than a reader can tell apart in the width of a column."""
+FEWEST_BINS, MOST_BINS = 16, 30
+"""Twice the cube root of the smaller side's rows (Rice's rule) within these: with few rows, more bins show noise, and
+more than thirty are narrower than a reader can tell apart in the width of a column."""
 ROBUST = 0.005
 """The share of either side's rows, at each end, for which the axis is not made longer."""
 STRETCH = 2.5
@@ -87,6 +88,19 @@ class Cells:
         first, last = np.searchsorted(running, [low * (1 + 1e-12) + 1e-15, high * (1 - 1e-12)])
         top = len(self.knots) - 1
         return float(self.knots[min(max((first - 1) // 2, 0), top)]), float(self.knots[min(last // 2, top)])
+
+    def median(self) -> float | None:
+        """Return the median, linear between two knots; None without rows, and where it is beyond the knots."""
+        half = self.counts.sum() / 2
+        running = np.cumsum(self.counts)
+        cell = int(np.searchsorted(running, half))
+        if not half or cell in {0, len(self.counts) - 1}:
+            return None
+        if cell % 2:
+            return float(self.knots[cell // 2])
+        low, high = float(self.knots[cell // 2 - 1]), float(self.knots[cell // 2])
+        part = float((half - running[cell - 1]) / self.counts[cell])
+        return low * (1 - part) + high * part
 
     def up_to(self, bins: Bins) -> Floats:
         """Return how many rows lie below each edge, shape (edges,), with rows between knots spread on the axis."""
@@ -157,16 +171,22 @@ def _is_far_on_linear(reference: Cells, current: Cells) -> bool:
     return far and math.log(current.high / high) <= LOG_REACH * math.log(high / low)
 
 
+def _number_of_bins(*sides: Cells) -> int:
+    rows = min((side.counts.sum() for side in sides if side.counts.any()), default=0.0)
+    return int(np.clip(round(2 * np.cbrt(rows)), FEWEST_BINS, MOST_BINS))
+
+
 def _linear_bins(reference: Cells, current: Cells) -> Bins:
     low, high = _range(reference, current, REACH)
+    most = _number_of_bins(reference, current)
     step = _lattice_step(reference.knots)
     if step:
         first = float(reference.knots[0]) + round((low - reference.knots[0]) / step) * step
         values = max(round((high - first) / step) + 1, 1)
-        per_bin = math.ceil(values / MOST_BINS)
+        per_bin = math.ceil(values / most)
         edges = first - step / 2 + step * per_bin * np.arange(math.ceil(values / per_bin) + 1)
         return Bins(edges, "linear", inset=step / 2)
-    width = _nice_width((high - low) / MOST_BINS)
+    width = _nice_width((high - low) / most)
     first_edge, last_edge = math.floor(low / width), math.ceil(high / width)
     if last_edge * width <= high and high == max(reference.high, current.high):
         last_edge += 1  # the greatest value is no edge, which would leave it beside the bins
@@ -180,7 +200,7 @@ def _log_bins(reference: Cells, current: Cells, reach: float) -> Bins:
     sides = [_positive(side) for side in (reference, current)]
     logs = [Cells(np.log10(side.knots), side.counts, math.log10(side.low), math.log10(side.high)) for side in sides]
     low, high = _range(logs[0], logs[1], reach)
-    edges = 10.0 ** np.linspace(low, high, MOST_BINS + 1)
+    edges = 10.0 ** np.linspace(low, high, _number_of_bins(reference, current) + 1)
     edges[-1] = np.nextafter(edges[-1] * (1 + 1e-12), np.inf)
     edges[0] *= 1 - 1e-12
     return Bins(edges, "log")

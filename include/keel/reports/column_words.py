@@ -42,6 +42,8 @@ _RATES = {
     "infinite": ("infinite", "Values that are infinite."),
     "invalid": ("of another type", "Values that cannot be read as the column's kind, such as text among numbers."),
 }
+_MANY_OUTSIDE = 0.1
+"""Share of the rows beyond the reference's range that is worth a sentence beside the medians."""
 _MATERIAL_SHARE = 0.005
 """A change of a category's share below half a percentage point is not worth a sentence."""
 
@@ -173,41 +175,45 @@ def history_sentence(history: Sequence[float | None], threshold: float | None, p
 
 def figure_sentence(chart: Chart, reference_label: str = "reference", current_label: str = "window") -> str:
     """Return what the chart of a column shows, in a sentence: where its middle lies, or which share changed most."""
-    if isinstance(chart, Histogram):
+    if isinstance(chart, Histogram) and not chart.labels:
         said = _middle_words(chart, reference_label, current_label)
-        tail = _largest_change(chart.tails)
-    elif isinstance(chart, Categories):
-        change = _largest_change((*chart.bars, *chart.tails))
-        said, tail = f"{change or 'No share has changed by more than half a percentage point'}.", ""
-    else:
-        raise TypeError(f"a column has no chart of type {type(chart).__name__}")
-    return said + (f" {tail}." if tail else "")
+        change = _largest_change(chart.tails)
+        return f"{said} {change}." if change else said
+    if isinstance(chart, Histogram | Categories):
+        change = _largest_change(_bars(chart))
+        return f"{change or 'No share has changed by more than half a percentage point'}."
+    raise TypeError(f"a column has no chart of type {type(chart).__name__}")
+
+
+def _bars(chart: Histogram | Categories) -> Sequence[Bar]:
+    """Return every named share of a chart; a histogram has named its bins where each is a value."""
+    if isinstance(chart, Categories):
+        return (*chart.bars, *chart.tails)
+    before = chart.reference or (None,) * len(chart.current)
+    values = [Bar(*each) for each in zip(chart.labels, before, chart.current, strict=True)]
+    return [*values, *(bar for bar in (chart.below, chart.above, *chart.tails) if bar is not None)]
 
 
 def _middle_words(chart: Histogram, reference_label: str, current_label: str) -> str:
-    now = _median(chart.edges, chart.current)
-    then = None if chart.reference is None else _median(chart.edges, chart.reference)
+    then, now = chart.medians
     unit = f" {chart.unit}" if chart.unit else ""
-    if now is None and then is None:
-        return "No value to draw."
-    if then is None:
-        return f"Half of the values lie below {number(now, 4)}{unit} ({current_label})."
-    if now is None:
-        return f"Half of the values lie below {number(then, 4)}{unit} ({reference_label}); {current_label} has none."
-    before, after = f"{number(then, 4)}{unit} ({reference_label})", f"{number(now, 4)}{unit} ({current_label})"
-    return f"Half of the values lie below {before} and below {after}."
-
-
-def _median(edges: Sequence[float], shares: Sequence[float]) -> float | None:
-    """Return the median of a histogram, linear within its bin; None without rows."""
-    half, passed = sum(shares) / 2, 0.0
-    if half <= 0:
-        return None
-    for low, high, part in zip(edges, edges[1:], shares, strict=False):
-        if part > 0 and passed + part >= half:
-            return low + (high - low) * (half - passed) / part
-        passed += part
-    return edges[-1]
+    words = [
+        f"{share(part)} of {current_label} lie {side} {number(end, 4)}{unit}, the {extreme} value of {reference_label}."
+        for part, end, side, extreme in zip(
+            chart.outside, chart.shape or (0.0, 0.0), ("below", "above"), ("least", "greatest"), strict=True
+        )
+        if part > 0 and (now is None or part >= _MANY_OUTSIDE)
+    ]
+    known = [
+        f"{number(median, 4)}{unit} ({label})"
+        for median, label in ((then, reference_label), (now, current_label))
+        if median is not None
+    ]
+    if known:
+        words.insert(0, f"Half of the values lie below {' and below '.join(known)}.")
+    if now is None and not words[1 if then is not None else 0 :]:
+        words.append(f"{current_label[:1].upper()}{current_label[1:]} has no number.")
+    return " ".join(words)
 
 
 def _largest_change(bars: Sequence[Bar]) -> str:

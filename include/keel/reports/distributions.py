@@ -124,7 +124,9 @@ def _histogram(grid: ColumnGrid, reference: ColumnCounts | None, current: Column
         log_shares=_has_tower(shares_before or (), shares),
         below=Bar(low, under_before, under) if under or under_before else None,
         above=Bar(high, over_before, over) if over or over_before else None,
-        shape=(float(grid.knots[0]), float(grid.knots[-1])) if now.counts[0] or now.counts[-1] else None,
+        medians=(None if reference is None else before.median(), now.median()),
+        outside=_outside(current),
+        shape=(float(grid.knots[0]), float(grid.knots[-1])) if any(_outside(current)) else None,
     )
 
 
@@ -138,6 +140,11 @@ def _binned(cells: Cells, bins: Bins, counts: ColumnCounts) -> tuple[tuple[float
         float(running[0]) / n,
         above / n if above > _ROUNDING * n else 0.0,
     )
+
+
+def _outside(counts: ColumnCounts) -> tuple[float, float]:
+    n = max(counts.n, 1)
+    return int(counts.cells[0]) / n, int(counts.cells[-1]) / n
 
 
 def _names_of_ends(bins: Bins, *sides: Cells) -> tuple[str, str]:
@@ -184,6 +191,7 @@ def _values(grid: ColumnGrid, reference: ColumnCounts | None, current: ColumnCou
         before = None if reference is None else _share_of(int(reference.cells[cell]), reference)
         return Bar(label, before, _share_of(int(current.cells[cell]), current))
 
+    now = Cells.of(grid.knots, current)
     least = min((counts.minimum for counts in sides if counts.minimum is not None), default=0.0)
     most = max((counts.maximum for counts in sides if counts.maximum is not None), default=0.0)
     shares = tuple((current.cells[cells] / max(current.n, 1)).tolist())
@@ -198,6 +206,8 @@ def _values(grid: ColumnGrid, reference: ColumnCounts | None, current: ColumnCou
         log_shares=_has_tower(before or (), shares),
         below=end(f"< {names[0]} (from {_name(least)})", 0),
         above=end(f"> {names[-1]} (to {_name(most)})", -1),
+        medians=(None if reference is None else Cells.of(grid.knots, reference).median(), now.median()),
+        outside=_outside(current),
         labels=tuple(labels),
     )
 

@@ -169,8 +169,8 @@ def test_histogram_lattice_has_as_many_values_in_each_bin() -> None:
 
 
 def test_histogram_new_value_of_a_lattice_has_its_own_bin() -> None:
-    years = np.tile(np.arange(2000, 2020), 20)
-    chart = histogram(years, np.full(10, 2021))
+    years = np.tile(np.arange(2000, 2020), 100)
+    chart = histogram(years, np.full(2000, 2021))
     assert chart.current[-2:] == (0.5, 0.5)
     assert chart.current[-3] == 0
     assert chart.edges[-1] == 2021.5
@@ -260,6 +260,16 @@ def test_distribution_without_a_reference_is_the_window_alone() -> None:
         (None, 0),
         (None, 0.5),
     ]
+
+
+def test_histogram_medians_are_those_of_the_rows_or_not_known() -> None:
+    chart = histogram(AMOUNTS, AMOUNTS * 1.5)
+    assert chart.medians == pytest.approx((np.median(AMOUNTS), np.median(AMOUNTS) * 1.5), rel=0.02)
+    assert histogram([0, 1, 1, 5] * 9, [5, 5, 0]).medians == (1.0, 5.0)
+    beyond = histogram(NORMAL, NORMAL + 10)
+    assert beyond.medians == (pytest.approx(np.median(NORMAL), abs=0.01), None)
+    assert beyond.outside == pytest.approx((0.0, np.mean(max(NORMAL) < NORMAL + 10)))
+    assert histogram(NORMAL, [np.nan]).medians[1] is None
 
 
 def test_categories_are_the_most_frequent_of_either_side_in_the_order_of_the_reference() -> None:

@@ -25,9 +25,11 @@ def at(value: float) -> str:
     >>> at(12.04), at(-0.04), at(1e300), at(3.25)
     ('12', '0', '100000', '3.2')
     """
-    if math.isnan(value):
-        return "0"
-    text = f"{min(max(value, -_LIMIT), _LIMIT):.1f}".removesuffix(".0")
+    if not -_LIMIT <= value <= _LIMIT:
+        value = 0.0 if math.isnan(value) else math.copysign(_LIMIT, value)
+    text = f"{value:.1f}"
+    if text.endswith(".0"):
+        text = text[:-2]
     return "0" if text == "-0" else text
 
 

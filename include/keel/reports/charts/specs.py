@@ -45,6 +45,11 @@ class Histogram:
     """Rows above the last edge."""
     labels: tuple[str, ...] = ()
     """The name of each bin where bins are single values; they are then equally wide, and the edges only count them."""
+    medians: tuple[float | None, float | None] = (None, None)
+    """Of the reference's and the window's numbers. None without any, and where it lies beyond the reference's range, of
+    which only the extreme is known."""
+    outside: tuple[float, float] = (0.0, 0.0)
+    """Shares of the window's rows below and above all numbers of the reference."""
     shape: tuple[float, float] | None = None
     """Between which values the window's shape is known. Beyond, it is known only how many rows there are, and how far
     they reach: their share is spread evenly."""
