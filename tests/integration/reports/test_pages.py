@@ -12,6 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from keel.reports import html
 from keel.reports.page import ColumnCards, Paragraph, Section
 from tests.support.browser import Theme, opened
+from tests.support.paths import PROJECT
 from tests.support.sample_page import MARKUP, every_block, many_columns
 
 if TYPE_CHECKING:
@@ -58,7 +59,15 @@ def unfold(page: Page) -> None:
     page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
 
 
-@pytest.mark.parametrize(("which", "theme"), [("every", "light"), ("every", "dark"), ("hundreds", "light")])
+@pytest.fixture(scope="module")
+def check() -> Path:
+    """The golden page of a check with every trap of statistics."""
+    return PROJECT / "tests" / "data" / "reports" / "traps.html"
+
+
+@pytest.mark.parametrize(
+    ("which", "theme"), [("every", "light"), ("every", "dark"), ("check", "dark"), ("hundreds", "light")]
+)
 def test_page_has_no_grave_violation_of_accessibility(
     browser: Browser, which: str, theme: Theme, request: pytest.FixtureRequest
 ):
@@ -119,7 +128,7 @@ def test_column_that_is_named_like_markup_is_a_text(browser: Browser, every: Pat
         assert page.title() == "flight_delay, week to 1 July 2013"
 
 
-@pytest.mark.parametrize("which", ["every", "wide"])
+@pytest.mark.parametrize("which", ["every", "wide", "check"])
 def test_page_fits_a_phone(browser: Browser, which: str, request: pytest.FixtureRequest):
     with opened(browser, request.getfixturevalue(which), width=PHONE) as page:
         unfold(page)
