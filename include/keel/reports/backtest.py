@@ -11,7 +11,6 @@ from keel.reports.page import (
     Command,
     Details,
     Fact,
-    Facts,
     Figure,
     Items,
     Page,
@@ -83,7 +82,7 @@ def headline(result: BacktestResult) -> str:
     if counts.trainings:
         done += f" and promoted {_times(counts.promotions)}"
     if counts.rollbacks:
-        done += f", rolled back {_times(counts.rollbacks)}"
+        done += f" and rolled back {_times(counts.rollbacks)}"
     found = policy.differences[0] if policy.differences else None
     if found is None or found.value is None:
         value = numbers.number(policy.metrics[result.metric].value)
@@ -91,31 +90,32 @@ def headline(result: BacktestResult) -> str:
     against = {"never": "never retraining", "always": "retraining at every step"}[found.against]
     if found.value == 0:
         return f"{done}, which gives the same {metric_name(result)} as {against}."
+    size = numbers.number(abs(found.value))
+    if not _is_clear(found):
+        word = "higher" if result.higher_is_better is (found.value > 0) else "lower"
+        return f"{done}; its {metric_name(result)} is {word} by {size} than with {against}, which may be chance."
     verb = "raised" if result.higher_is_better is (found.value > 0) else "lowered"
-    return f"{done}, and {verb} the {metric_name(result)} by {numbers.number(abs(found.value))} against {against}."
+    return f"{done}, and {verb} the {metric_name(result)} by {size} against {against}."
 
 
 def summary(result: BacktestResult) -> tuple[list[str], list[list[str]]]:
     """Return the table of all policies as plain texts: its head, and a row for each policy."""
     baselines = _baselines(result)
     against = [f"better than {name}" for name in baselines]
-    head = ["policy", metric_name(result), *against, "checks", "alerts", "trained", "promoted", "rolled back"]
+    head = ["policy", metric_name(result), *against, "alerts", "trained", "promoted", "rolled back"]
     values = numbers.alike(*(policy.metrics[result.metric].value for policy in result.policies))
     rows = []
     for policy, value in zip(result.policies, values, strict=True):
         found = {each.against: each for each in policy.differences}
         differences = [_difference(found[name]) if name in found else "–" for name in baselines]
         counts = policy.counts
-        done = (counts.steps, counts.alerts, counts.trainings, counts.promotions, counts.rollbacks)
+        done = (counts.alerts, counts.trainings, counts.promotions, counts.rollbacks)
         rows.append([policy.name, value, *differences, *(numbers.count(each) for each in done)])
     return head, rows
 
 
 def metric_name(result: BacktestResult) -> str:
-    """Return the metric's name in words.
-
-    The first letter is as in the middle of a sentence, such as ``Brier score``.
-    """
+    """Return the metric's name as in the middle of a sentence, such as ``Brier score``."""
     return METRICS.get(result.metric, result.metric).partition(" (")[0]
 
 
@@ -135,17 +135,34 @@ def _lead(result: BacktestResult) -> str:
     if result.metric in ("brier", "log_loss", "mae"):
         worth = numbers.signed(found.value * found.n)
         total = f" Over {numbers.count(found.n, 'labelled prediction')} the losses differ by {worth} in sum."
-    return f"{policy.description} {_certainty(found)}{total}"
+    return f"{_best(result)} {_certainty(found)}{total}"
 
 
 def _certainty(found: BacktestDifference) -> str:
     """Return what the interval of a difference means."""
-    span = f"With 95% confidence the improvement per prediction is {numbers.interval(found.lower, found.upper)}"
     if found.lower is None or found.upper is None:
         return "How certain this is cannot be said from so few rows."
-    if found.lower > 0 or found.upper < 0:
-        return f"{span}, so it is more than chance."
-    return f"{span}, so it may be chance."
+    span = numbers.interval(found.lower, found.upper)
+    clear = "so it is more than chance" if _is_clear(found) else "so it may be chance"
+    return f"With 95% confidence the improvement per prediction is {span}, {clear}."
+
+
+def _is_clear(found: BacktestDifference) -> bool:
+    """Whether the interval of a difference does not contain zero."""
+    return (found.lower is not None and found.lower > 0) or (found.upper is not None and found.upper < 0)
+
+
+def _best(result: BacktestResult) -> str:
+    """Return which policy has the best metric."""
+    known = [(policy.metrics[result.metric].value, policy.name) for policy in result.policies]
+    values = [(value, name) for value, name in known if value is not None]
+    if len(values) < 2:
+        return ""
+    choose, word = (max, "highest") if result.higher_is_better else (min, "lowest")
+    best, _ = choose(values)
+    names = [name for value, name in values if value == best]
+    verb = "has" if len(names) == 1 else "have"
+    return f"Of the {len(known)} policies, {_listed(names)} {verb} the {word} {metric_name(result)}."
 
 
 def _facts(result: BacktestResult) -> tuple[Fact, ...]:
@@ -250,22 +267,11 @@ def _decisions(result: BacktestResult, policy: BacktestPolicy) -> tuple[Block, .
     """Return what a policy decided when: the steps in which something happened, then all of them, folded."""
     pairs = list(zip(policy.steps, policy.intervals, strict=True))
     busy = [pair for pair in pairs if _happened(pair[0])]
-    counts = policy.counts
-    facts = Facts(
-        (
-            Fact(numbers.count(counts.alerts), (f"of {numbers.count(counts.steps, 'check')} raised an alert",)),
-            Fact(numbers.count(counts.messages), ("notifications",)),
-            Fact(numbers.count(counts.trainings), ("trainings", _failed(counts.failed_trainings))),
-            Fact(numbers.count(counts.promotions), ("promotions", _unproven(counts.unproven))),
-        )
-    )
-    blocks: list[Block] = [Paragraph(policy.description), facts]
+    blocks: list[Block] = [Paragraph(f"{policy.description} {_counted(policy)}")]
     if busy:
         blocks.append(_timeline(result, f"Versions of {policy.name}", busy))
     else:
-        blocks.append(
-            Paragraph(f"Version {policy.steps[0].version} answered from the beginning to the end.", quiet=True)
-        )
+        blocks.append(Paragraph(f"Version {policy.steps[0].version} answered all the time.", quiet=True))
     blocks.append(Details(f"All {numbers.count(len(pairs), 'check')}", (_checks(policy),)))
     return tuple(blocks)
 
@@ -358,12 +364,19 @@ def _tone(found: BacktestDifference) -> Tone:
     return Tone.BAD if found.upper is not None and found.upper < 0 else Tone.NEUTRAL
 
 
-def _failed(count: int) -> str:
-    return f"{numbers.count(count)} more failed" if count else ""
-
-
-def _unproven(count: int) -> str:
-    return f"{numbers.count(count)} of them not shown to be better" if count else ""
+def _counted(policy: BacktestPolicy) -> str:
+    """Return how often a policy did what, in a sentence."""
+    counts = policy.counts
+    parts = [
+        f"{numbers.count(counts.alerts)} of {numbers.count(counts.steps, 'check')} raised an alert",
+        numbers.count(counts.messages, "notification"),
+        numbers.count(counts.trainings, "training"),
+        *([f"{numbers.count(counts.failed_trainings)} more failed"] if counts.failed_trainings else []),
+        numbers.count(counts.promotions, "promotion"),
+        *([f"{numbers.count(counts.unproven)} of them not shown to be better"] if counts.unproven else []),
+        *([numbers.count(counts.rollbacks, "rollback")] if counts.rollbacks else []),
+    ]
+    return f"{', '.join(parts)}."
 
 
 def _times(count: int) -> str:
