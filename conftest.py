@@ -1,14 +1,36 @@
-"""On the project's own CI a test may not be skipped for a missing tool: ``.ci/run`` installs what there is."""
+"""What holds for every test: where its files lie, and that the project's own CI skips none for a missing tool."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
 NEEDS_TOOL = "needs tool"
-"""How the reason of such a skip begins."""
+"""How the reason of such a skip begins: ``.ci/run`` installs the tools that there are."""
+
+MEMORY = Path("/dev/shm")
+ROOM = 2 * 1024**3
+"""Bytes that must be free in memory. All tests together need a fifth of that."""
+
+
+def pytest_configure() -> None:
+    """Keep temporary files in memory where there is room: commits and copies of databases wait for a disk.
+
+    The servers that tests start do so too. What a killed process had written survives there as on a disk.
+    """
+    if "TMPDIR" not in os.environ and _has_room(MEMORY):
+        os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+
+
+def _has_room(folder: Path) -> bool:
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        return False
+    return shutil.disk_usage(folder).free > ROOM and not os.statvfs(folder).f_flag & os.ST_NOEXEC
 
 
 @pytest.hookimpl(wrapper=True)
