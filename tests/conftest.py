@@ -20,6 +20,9 @@ import pytest
 # Two workers and the servers they start share the cores: threads of OpenMP that wait for each other take seconds.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# By default up to a tenth of a worker's time is the search for garbage, most of it in what pytest and Airflow loaded.
+gc.set_threshold(50_000, 20, 20)
+
 if TYPE_CHECKING:
     from keel.store import Store
 
