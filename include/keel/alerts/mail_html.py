@@ -30,7 +30,7 @@ HEAD = """\
 @media (prefers-color-scheme: dark) {{
   .page {{ background: #161615 !important; }}
   .card {{ background: #20201e !important; border-color: #3a3a36 !important; }}
-  .ink, .ink a {{ color: #ecece6 !important; }}
+  .ink {{ color: #ecece6 !important; }}
   .quiet {{ color: #a9a9a1 !important; }}
   .line {{ border-color: #3a3a36 !important; }}
   .link {{ color: #8ab8ff !important; }}
@@ -112,7 +112,7 @@ def _table(part: MessagePart) -> str:
         side = "right" if number in part.numeric else "left"
         style = f"padding:5px 10px 5px 0;border-bottom:1px solid {LINE};vertical-align:top;overflow-wrap:anywhere"
         extra = ' scope="col"' if kind == "th" else ""
-        weight = f";font-weight:normal;color:{QUIET}" if kind == "th" else ""
+        weight = f";font-weight:normal;white-space:nowrap;color:{QUIET}" if kind == "th" else ""
         css = "line quiet" if kind == "th" else "line"
         return f'<{kind}{extra} align="{side}" class="{css}" style="{style}{weight}">{escape(text)}</{kind}>'
 

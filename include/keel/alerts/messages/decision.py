@@ -155,9 +155,12 @@ def _picture(report: PublishedReport | None) -> MessagePicture | None:
     if report is None or report.picture is None:
         return None
     from keel.reports.charts.plain import to_plain
+    from keel.reports.charts.specs import Categories, Histogram
 
-    figure = report.picture
-    return MessagePicture(chart=to_plain(figure.chart), sentence=figure.sentence)
+    chart, sentence = report.picture.chart, report.picture.sentence
+    if isinstance(chart, Histogram | Categories):  # on its page the column's name is above it
+        sentence = f"{chart.name}: {sentence}"
+    return MessagePicture(chart=to_plain(chart), sentence=sentence)
 
 
 def _versions(decision: DecisionRecord, outcome: Outcome | None) -> str:

@@ -13,6 +13,7 @@ from rich.text import Text
 from keel.alerts.messages.evidence import describe_column
 from keel.monitoring.records import StoredDriftReport
 from keel.monitoring.storage import CHECKS, report_id
+from keel.reports.publication import MAIN, published
 from keel.window import Window
 
 if TYPE_CHECKING:
@@ -47,8 +48,18 @@ def chapters(ws: Workspace, config: ModelConfig) -> list[dict[str, Any]]:
         for kind in CHECKS:
             report = ws.store.reports.get(report_id(kind, body["model"], body["version"], window))
             chapter[kind] = report["body"] if report else None
+        chapter["report"] = _report_of(ws, decision["decision_id"])
         found.append(chapter)
     return found
+
+
+def _report_of(ws: Workspace, decision_id: str) -> str | None:
+    """Return where the page of a check is: its file, as the demo's MLflow has stopped when a reader looks for it."""
+    page = published(ws, decision_id)
+    if page is None:
+        return None
+    file = next(ws.home.glob(f"mlartifacts/*/{page.run_id}/artifacts/{page.folder}/{MAIN}"), None)
+    return str(file or page.address)
 
 
 def print_story(
@@ -91,6 +102,7 @@ def _chapter(chapter: dict[str, Any], mails: list[str]) -> RenderableType:
     if outcome.get("sentence") and not outcome["sentence"].endswith(chapter["sentence"]):
         lines.append(Text(f"  {outcome['sentence']}", style=style if verdict in OUTCOMES else ""))
     lines.append(Text(f"  Run: {chapter['run_id']}", style="dim"))
+    lines += [Text(f"  Report: {chapter['report']}", style="dim")] if chapter.get("report") else []
     lines += [Text(f"  Mail: {path}", style="dim") for path in mails]
     return Group(*lines)
 
