@@ -60,7 +60,7 @@ def column_cards(
     )
     cards = [
         _card(name, column, charts.get(name), histories.get(name, ()), context)
-        for name, column in sorted(report.features.items(), key=_rank)
+        for name, column in ((name, report.features[name]) for name in ranked_names(report))
     ]
     with_impact = any(card.impact for card in cards)
     return ColumnCards(tuple(cards), reference_label, current_label, impact_unit if with_impact else "")
@@ -94,6 +94,11 @@ def _impact(value: float | None, decimals: int) -> str:
         return ""
     text = f"{value:+,.{max(decimals, 0)}f}"
     return text.replace("-", numbers.MINUS) if text.strip("+-0.,") else text[1:]
+
+
+def ranked_names(report: StoredDriftReport) -> list[str]:
+    """Return the names of a report's columns, the worst first."""
+    return [name for name, _ in sorted(report.features.items(), key=_rank)]
 
 
 def _rank(item: tuple[str, StoredColumn]) -> tuple[float, int, float, str]:

@@ -16,6 +16,9 @@ _ROW, _THICK, _THIN = 16.0, 11.0, 4.0
 _TOP, _BELOW, _GAP = 2.0, 18.0, 5.0
 _WIDEST_NAME = 0.34
 """Of the drawing's width."""
+_LONGEST = 1.5
+"""A bar is cut at this multiple of the longest one of a category with a name: all the others together, or all missing,
+must not flatten them."""
 
 
 def draw_categories(chart: Categories, description: str, width: float | None = None) -> str:
@@ -34,23 +37,32 @@ def draw_categories(chart: Categories, description: str, width: float | None = N
     left = min(max(width_of(readable(bar.label[:60])) for bar in rows), _WIDEST_NAME * width) + 8
     numbers = [_both(bar) for bar in rows]
     right = width - max(map(width_of, numbers)) - 8
-    axis = Axis(0.0, max(shares), left, right)
+    axis = Axis(0.0, min(max(shares), _LONGEST * _longest_named(chart)), left, right)
     grid = ""
     for tick, label in _ticks(axis):
         grid += f"M{at(axis(tick))} {at(_TOP)}V{at(bottom)}"
         canvas.text(axis(tick), bottom + 13, label, anchor="middle")
     canvas.path("grid", grid)
-    thick = thin = ""
+    thick = thin = cuts = ""
     for i, bar in enumerate(rows):
         y = _TOP + _ROW * i + (gap if i >= split else 0.0)
         thick += _bar(axis, bar.reference, y + (_ROW - _THICK) / 2, _THICK)
         thin += _bar(axis, bar.current, y + (_ROW - _THIN) / 2, _THIN)
+        if max(known_shares((bar.reference, bar.current)), default=0.0) > axis.high * 1.001:
+            cuts += f"M{at(right - 12)} {at(y + 14)}l4 -12M{at(right - 8)} {at(y + 14)}l4 -12"
         canvas.text(left - 5, y + 12, bar.label, "name" if i < split else "label", anchor="end", room=left - 6)
         canvas.text(width - 2, y + 12, numbers[i], anchor="end")
     canvas.path("ref", thick)
     canvas.path("bar", thin)
+    canvas.path("cut", cuts)
     canvas.path("axis", f"M{at(left)} {at(_TOP)}V{at(bottom)}")
     return canvas.render(description)
+
+
+def _longest_named(chart: Categories) -> float:
+    """Return the greatest share of a category with a name, by which the others are drawn; 1 without any."""
+    named = chart.bars[:-1] or chart.bars
+    return max(known_shares(each for bar in named for each in (bar.reference, bar.current)), default=0.0) or 1.0
 
 
 def _ticks(axis: Axis) -> list[tuple[float, str]]:

@@ -212,9 +212,13 @@ def _charts(
     counts = window_counts(ws, config, version, grid, window, decided_before=window.end).usable
     if not counts.n:
         return {}, "The distributions are not shown, because the store has no counts of this window."
+    from keel.reports.columns import ranked_names
     from keel.reports.distributions import distributions
+    from keel.reports.html.columns import MAX_DRAWN
 
-    return distributions(grid, counts), ""
+    known = {column.name for column in grid.columns}
+    names = [name for name in ranked_names(drift) if name in known]
+    return distributions(grid, counts, names=names[:MAX_DRAWN]), ""
 
 
 def _series(

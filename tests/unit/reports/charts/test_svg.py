@@ -263,6 +263,16 @@ def test_categories_bars_are_as_long_as_their_shares() -> None:
     assert "50.0% → 25.0%" in texts(drawing)
 
 
+def test_categories_others_that_are_more_than_any_are_cut_and_do_not_flatten_them() -> None:
+    chart = Categories("x", (Bar("a", 0.02, 0.02), Bar("b", 0.01, 0.01), Bar("900 others", 0.97, 0.97)))
+    drawing = parse(sentence(chart))
+    first, second, others = (corners(f"M{bar}") for bar in paths(drawing, "ref")[0].split("M") if bar)
+    assert first[1][0] - first[0][0] == pytest.approx(2 * (second[1][0] - second[0][0]), abs=0.2)
+    assert others[1][0] - others[0][0] == pytest.approx(1.5 * (first[1][0] - first[0][0]), abs=0.2)
+    assert len(paths(drawing, "cut")) == 1
+    assert "97.0% → 97.0%" in texts(drawing)
+
+
 def test_categories_long_name_is_shortened_and_its_title_is_whole() -> None:
     name = "Delta Air Lines Incorporated of Atlanta"
     drawing = parse(sentence(Categories("carrier", (Bar(name, 0.5, 0.5),))))
