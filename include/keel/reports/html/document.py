@@ -47,7 +47,7 @@ def notebook(page: Page) -> str:
     )
     return (
         f'<iframe title="{text(page.title, NAME)}" sandbox="allow-scripts allow-popups allow-popups-to-escape-sandbox" '
-        f'style="width:100%;height:{FRAME_HEIGHT}px;border:0;resize:vertical" onload="{escape(fit)}" '
+        f'width="100%" height="{FRAME_HEIGHT}" style="border:0;resize:vertical" onload="{escape(fit)}" '
         f'srcdoc="{escape(document)}"></iframe>'
     )
 
