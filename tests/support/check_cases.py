@@ -204,7 +204,7 @@ def harm_promoted() -> CheckData:
     check = data(steady(REFERENCE_ROWS, 1), window, performance=harm(long_run=long_run(0.213, 0.047, 0.021)))
     rows = (
         LedgerRow(6, "Version 3 was trained and registered as a candidate."),
-        LedgerRow(7, "Version 3 was promoted to production in place of version 1."),
+        LedgerRow(7, "Version 3 was promoted to production in place of version 1.", WINDOW.end + 7 * DAY),
     )
     return replace(decided(check, "promoted", **compared("pass", 0.0312, 0.0104)), ledger=rows)
 

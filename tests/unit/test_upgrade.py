@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import sqlite3
@@ -37,11 +36,11 @@ from keel.store.database.connections import Database, parse_url
 from keel.store.undelivered import undelivered_records
 from keel.window import Window
 from keel.workspace import Workspace
+from tests.support.goldens import require_golden
 from tests.support.paths import PROJECT
 from tests.support.toy import DAY, START, toy_config
 
 DATA = PROJECT / "tests" / "data" / "0.1.0"
-GOLDEN = DATA.parent / "reports" / "stored_by_0.1.0.html"
 FACTS = json.loads((DATA / "facts.json").read_text())
 MADE_AT = "/srv/keel"
 """Where the installation was made: MLflow keeps absolute addresses of artifacts."""
@@ -157,11 +156,7 @@ def test_old_checks_have_pages(ws: Workspace) -> None:
         pages[key.end] = render_html(check.page(replace(data, release="0.3.0")))
         assert json.dumps(check.document(data), allow_nan=False)
     assert len(pages) == 7
-    made = pages[max(pages)].encode()
-    if os.environ.get("KEEL_WRITE_GOLDENS"):
-        GOLDEN.write_bytes(made)
-    if GOLDEN.read_bytes() != made:
-        pytest.fail("the page has changed; where that is meant, write the file anew with KEEL_WRITE_GOLDENS=1")
+    require_golden("stored_by_0.1.0", pages[max(pages)])
 
 
 def test_old_ledger_is_told_as_a_story(home: Path) -> None:

@@ -120,8 +120,9 @@ def test_report_as_json_has_the_stored_records(home: Path) -> None:
 def test_report_as_html_is_one_whole_file(home: Path, tmp_path: Path) -> None:
     file = tmp_path / "new" / "week.html"
     shown = report("toy", "--html", str(file))
-    assert (shown.exit_code, shown.stdout, shown.stderr) == (1, "", f"wrote {file}\n")
     page = file.read_text()
+    assert (shown.exit_code, shown.stdout) == (1, "")
+    assert shown.stderr == f"wrote {file}, {len(page.encode()):,} bytes\n"
     assert page.startswith("<!doctype html>")
     assert "Predictions are worse than promised" in page
     addresses = set(re.findall(r"(?:src|href)=\"([^\"]*)\"", page))
@@ -154,4 +155,4 @@ def test_report_that_is_opened_is_a_file_of_the_home(home: Path, monkeypatch: py
     file = home / "reports" / "toy-20260305T0000-version-1.html"
     assert opened == [file.as_uri()]
     assert file.read_text().startswith("<!doctype html>")
-    assert shown.stderr == f"wrote {file}\n"
+    assert shown.stderr.startswith(f"wrote {file}, ")

@@ -55,7 +55,7 @@ def _eyebrow(data: CheckData) -> str:
 
 
 def _links(data: CheckData) -> tuple[Section, ...]:
-    named = (("Run in Airflow", data.links.run), ("Model in MLflow", data.links.mlflow))
+    named = (("Run in Airflow", data.links.run), ("This page in MLflow", data.links.mlflow))
     links = tuple(Link(text, address) for text, address in named if address)
     return (Section("Links", (Paragraph("", links),)),) if links else ()
 

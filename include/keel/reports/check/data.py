@@ -29,8 +29,12 @@ from keel.reports.check.history import (
     measured_series,
     measured_window,
 )
+from keel.reports.publication import comparison_address, published
+from keel.window import parse_time
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from keel.config import ModelConfig
     from keel.ledger.entries import Entry
     from keel.reports.charts.specs import Categories, Histogram
@@ -47,7 +51,7 @@ class CheckLinks:
     run: str | None = None
     """The run in Airflow that made the check."""
     mlflow: str | None = None
-    """The model's experiment, or the run of a trained version."""
+    """The published page of the check."""
     comparison: str | None = None
     """The page of the comparison that the outcome rests on."""
 
@@ -58,6 +62,8 @@ class LedgerRow:
 
     seq: int
     sentence: str
+    probation_until: datetime | None = None
+    """The end of the probation that the row begins."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,7 @@ def collect(
     """Collect the records of a check from the store, and the distributions from the version's grid.
 
     decision, outcome: those of the store where None. A check in a notebook stores none, and has not ``acted``.
+    links: those to the published pages where None.
 
     Raises
     ------
@@ -131,6 +138,7 @@ def collect(
     rows = list(ledger.entries(ws.store, config.model))
     charts, without_charts = _charts(ws, config, version, window, drift)
     series, without_series = _series(ws, config, window, performance)
+    comparison = storage.read_comparison(ws, config.model, outcome.report_id) if outcome else None
     return CheckData(
         config=config,
         version=version,
@@ -142,7 +150,7 @@ def collect(
         decision=decision,
         outcome=outcome,
         acted=acted,
-        comparison=storage.read_comparison(ws, config.model, outcome.report_id) if outcome else None,
+        comparison=comparison,
         ledger=_rows_about(decision, rows),
         charts=charts,
         without_charts=without_charts,
@@ -151,7 +159,7 @@ def collect(
         measured=measured_window(ws, config, version, window, performance),
         without_series=without_series,
         deployed=deployments_of(rows),
-        links=links or CheckLinks(),
+        links=links or _links(ws, decision, comparison),
         release=installed_version("keel"),
     )
 
@@ -177,12 +185,27 @@ def _decided(
     return decision, outcome
 
 
+def _links(ws: Workspace, decision: DecisionRecord | None, comparison: ComparisonRecord | None) -> CheckLinks:
+    """Return where the published pages are; MLflow is asked for that of the comparison, and need not answer."""
+    page = published(ws, decision.decision_id) if decision and decision.decision_id else None
+    try:
+        compared = comparison_address(ws, comparison) if comparison else None
+    except KeelError:
+        compared = None
+    return CheckLinks(mlflow=page.address if page else None, comparison=compared)
+
+
 def _rows_about(decision: DecisionRecord | None, rows: Sequence[Entry]) -> tuple[LedgerRow, ...]:
     """Return the ledger rows that a decision led to."""
     if decision is None or not decision.decision_id:
         return ()
     found = [row for row in rows if decision.decision_id in _decisions_of(row)]
-    return tuple(LedgerRow(row.seq, describe(row)) for row in found)
+    return tuple(LedgerRow(row.seq, describe(row), _probation_until(row)) for row in found)
+
+
+def _probation_until(row: Entry) -> datetime | None:
+    probation = row.body.get("probation") or {}
+    return parse_time(probation.get("until"))
 
 
 def _decisions_of(row: Entry) -> set[str]:

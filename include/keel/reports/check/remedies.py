@@ -65,7 +65,9 @@ def _promoted(data: CheckData) -> ToDo:
         "To roll it back by hand:",
         f'airflow dags trigger {data.model}.rollback --conf \'{{"reason": "…"}}\'',
     )
-    return ToDo("Nothing to do", (f"Keel watches version {outcome.version}",), (step,), needed=False)
+    until = next((row.probation_until for row in data.ledger if row.probation_until), None)
+    watched = f"version {outcome.version} is on probation"
+    return ToDo("Nothing to do", (watched + (f" until {numbers.time(until)}" if until else ""),), (step,), needed=False)
 
 
 def _staged(data: CheckData) -> ToDo:

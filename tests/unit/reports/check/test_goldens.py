@@ -1,13 +1,7 @@
-"""The page of a check of every status, as files that a person looked at in a browser.
-
-To write them anew: KEEL_WRITE_GOLDENS=1 python -m pytest tests/unit/reports/check/test_goldens.py
-Then look at what has changed: git diff --stat tests/data/reports, and open the files.
-"""
+"""The page of a check of every status, as files that a person looked at in a browser."""
 
 from __future__ import annotations
 
-import os
-import re
 from functools import cache
 
 import pytest
@@ -20,10 +14,7 @@ from keel.monitoring.records import Action
 from keel.reports.check import CheckData, page
 from keel.reports.html import render
 from tests.support.check_cases import CASES, MARKUP
-from tests.support.paths import PROJECT
-
-FOLDER = PROJECT / "tests" / "data" / "reports"
-WRITE = "KEEL_WRITE_GOLDENS"
+from tests.support.goldens import FOLDER, require_golden
 
 
 @cache
@@ -31,20 +22,9 @@ def case(name: str) -> CheckData:
     return CASES[name]()
 
 
-def content(page: bytes) -> bytes:
-    """What a page says, without its style and script and their hashes, which are the same in all pages."""
-    return re.sub(rb"<(style|script)>.*?</\1>|sha256-[\w+/=]+", b"", page, flags=re.DOTALL)
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_page_is_the_golden_file(name: str) -> None:
-    made = render(page(case(name))).encode()
-    golden = FOLDER / f"{name}.html"
-    if os.environ.get(WRITE):
-        FOLDER.mkdir(exist_ok=True)
-        golden.write_bytes(made)
-    if content(golden.read_bytes()) != content(made):  # no assertion of pytest: its diff of two pages takes a minute
-        pytest.fail(f"the page of {name} has changed; where that is meant, write the files anew with {WRITE}=1")
+    require_golden(name, render(page(case(name))))
 
 
 def test_no_golden_file_is_of_no_case() -> None:
