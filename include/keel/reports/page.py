@@ -133,6 +133,7 @@ class ColumnCard:
 class ColumnCards:
     """All columns, the worst first. A page draws as many as it has space for, lists the others, and searches all.
 
+    reference_label: empty where the charts have no reference.
     impact_unit: of what drift costs, such as ``Brier score``; empty without losses.
     """
 

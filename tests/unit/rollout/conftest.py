@@ -1,22 +1,15 @@
-"""The workspace that the tests of rollout's steps share; each test has a model of its own in it."""
+"""What the tests of rollout's steps share; each test has a model of its own in the shared workspace."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from keel.workspace import Workspace
-from tests.support.cloned_versions import ClonedModel, Trained
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, new_home: Callable[[Path], Path]) -> Iterator[Trained]:
-    """Two trained versions, which is what takes seconds."""
-    home = new_home(tmp_path_factory.mktemp("rollout"))
-    with Workspace.open(home=home, environment={}) as ws:
-        yield Trained.in_workspace(ws)
+    from tests.support.cloned_versions import ClonedModel, Trained
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from keel.errors import SchemaError
 from keel.monitoring.records import StoredDriftReport
-from keel.window import DAY, HOUR
+from keel.window import DAY, HOUR, ceil_hour, floor_hour
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
@@ -182,3 +182,17 @@ def deployments_of(rows: Iterable[Entry]) -> tuple[Deployed, ...]:
         since = datetime.fromisoformat(str(probation["since"])) if probation and row.action == "promote" else row.at
         found.append(Deployed(since, after["production"], before, row.action, row.seq))
     return tuple(found)
+
+
+def version_series(ws: Workspace, config: ModelConfig, version: int) -> tuple[Measured, ...]:
+    """Return the performance of one version on all of its labels, in about `LENGTH` buckets or fewer."""
+    from keel.monitoring.performance_history import series
+
+    times = ws.predictions(config).times()
+    if times is None:
+        return ()
+    span = times[1] - times[0]
+    bucket: Bucket = "day" if span <= LENGTH * DAY else "week" if span <= 7 * LENGTH * DAY else "month"
+    found = series(ws, config, floor_hour(times[0]), ceil_hour(times[1]) + HOUR, bucket=bucket, version=version)
+    measured = [_measured(part) for part in found if part["metric"] in part["metrics"]]
+    return tuple(each for each in measured if each.n)

@@ -96,11 +96,11 @@ def _search(block: ColumnCards, key: str) -> str:
 
 def _legend(block: ColumnCards) -> str:
     impact = f"Impact on the {text(block.impact_unit, NAME)}" if block.impact_unit else ""
-    return (
-        '<p class="legend"><span>Column</span><span><i class="swatch reference"></i>'
-        f'{text(block.reference_label, NAME)} (grey), <i class="swatch current"></i>'
-        f"{text(block.current_label, NAME)} (blue)</span><span>{impact}</span><span>Measures</span></p>"
-    )
+    swatches = [("current", f"{text(block.current_label, NAME)} (blue)")]
+    if block.reference_label:
+        swatches.insert(0, ("reference", f"{text(block.reference_label, NAME)} (grey)"))
+    named = ", ".join(f'<i class="swatch {kind}"></i>{label}' for kind, label in swatches)
+    return f'<p class="legend"><span>Column</span><span>{named}</span><span>{impact}</span><span>Measures</span></p>'
 
 
 def _card(card: ColumnCard, block: ColumnCards) -> str:
