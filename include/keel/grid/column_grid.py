@@ -119,7 +119,7 @@ def fit_numeric(name: str, column: Any) -> ColumnGrid:
     merged = merge_roundings(distinct, np.diff(starts, append=len(values)))
     if merged is not distinct:
         values = merged[np.cumsum(first) - 1]
-    knots = np.unique(merged)
+    knots = merged if merged is distinct else merged[np.r_[True, merged[1:] != merged[:-1]]]  # both ascend
     if len(knots) > MAX_KNOTS:
         knots = np.unique(values[np.rint(np.linspace(0, len(values) - 1, MAX_KNOTS)).astype(np.int64)])
     return ColumnGrid(name, "numeric", knots, scale=_scale(values), bits=FLOAT32_BITS)

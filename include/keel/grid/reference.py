@@ -107,7 +107,12 @@ class ReferenceGrid:
         if holdout is not None:
             rows = _single_table(holdout, {**features, **outputs}, "holdout")
             columns += _fit_columns(rows, outputs)
-            held_out = _count_columns(columns, rows)
+            # Two tables are compared with the first one as its own holdout: it is counted once.
+            held_out = (
+                [*counts, *_count_columns(columns[len(features) :], rows)]
+                if holdout is table
+                else (_count_columns(columns, rows))
+            )
             holdout_counts = Counts.of_columns("", _layout(columns), number_of_rows(rows), held_out)
             counts += held_out[len(features) :]
             if loss is not None:

@@ -135,7 +135,7 @@ def compare_frames(
 
     """
     _check_names(reference, current, roles)
-    decided = {name: kind for name, kind in decide_kinds(reference, current, kinds).items() if name != roles.time}
+    decided = decide_kinds(reference, current, kinds, time=roles.time)
     compared = {name: each.kind for name, each in decided.items() if each.kind != IGNORE}
     features = {name: kind for name, kind in compared.items() if name not in roles.outputs}
     outputs = {name: compared[name] for name in roles.outputs if name in compared}

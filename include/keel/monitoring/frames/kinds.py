@@ -32,7 +32,7 @@ MIN_IDENTIFIERS = 50
 """Rows below which nothing is taken for an identifier."""
 NUMBER_SHARE = 0.9
 """A text column is numbers when at least this share of its different values are; the others are then invalid."""
-SAMPLED = 10_000
+SAMPLED = 1_000
 """Different texts that are looked at to decide whether they are numbers."""
 
 _IDENTIFIER = re.compile(r"(?:^|[_ .-])(?:id|uuid|guid|key|index)$|[a-z]I[dD]$", re.IGNORECASE)
@@ -51,10 +51,12 @@ class ColumnKind:
     """Whether the caller said so."""
 
 
-def decide_kinds(reference: Frame, current: Frame, corrections: Mapping[str, str]) -> dict[str, ColumnKind]:
+def decide_kinds(
+    reference: Frame, current: Frame, corrections: Mapping[str, str], *, time: str | None = None
+) -> dict[str, ColumnKind]:
     """Decide the kind of every column of the reference, by its values there; by the current ones where it has none.
 
-    corrections: name → ``numeric``, ``categorical`` or ``ignore``.
+    corrections: name → ``numeric``, ``categorical`` or ``ignore``. time: the column of times, which has no kind.
 
     Raises
     ------
@@ -74,6 +76,7 @@ def decide_kinds(reference: Frame, current: Frame, corrections: Mapping[str, str
         if name in corrections
         else _infer(name, reference, current)
         for name in reference.names
+        if name != time
     }
 
 

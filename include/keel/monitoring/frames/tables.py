@@ -119,13 +119,13 @@ def _from_arrow(table: pa.Table, label: str, wanted: frozenset[str] | None) -> F
 
 def _from_pandas(data: Any, label: str, wanted: frozenset[str] | None) -> Frame:
     first, twice = _chosen(data.columns, wanted)
+    numbered = data.set_axis([str(position) for position in range(data.shape[1])], axis=1)
     arrays: dict[str, Any] = {}
     mixed = set()
     for name, position in first.items():
-        single = data.iloc[:, [position]].set_axis([name], axis=1)
-        if _is_mixed(single[name]):
+        if _is_mixed(numbered[str(position)]):
             mixed.add(name)
-        column = read_column(single, name)
+        column = read_column(numbered, str(position))
         arrays[name] = column if isinstance(column, pa.Array) else pa.array(column)
     return Frame(label, pa.table(arrays), twice, frozenset(mixed))
 
