@@ -77,7 +77,7 @@ def _fit_float32(values: Floats) -> bool:
     """Whether each value is 0 or in the range where 32-bit floats have all of their bits; they round alike then."""
     size = np.abs(values)
     least = float(np.min(size, where=size > 0, initial=np.inf))
-    return least >= np.finfo(np.float32).tiny and float(np.max(size, initial=0.0)) < 2.0**127
+    return least >= 2.0**-126 and float(np.max(size, initial=0.0)) < 2.0**127
 
 
 def merge_roundings(values: Floats, counts: Integers) -> Floats:

@@ -270,7 +270,7 @@ def _side(frame: Frame, times: Any | None, target: str | None) -> Side:
 def _notes(reference: Frame, current: Frame, roles: Roles, times: Sequence[Any | None]) -> list[str]:
     notes = []
     for frame, other in ((reference, current), (current, reference)):
-        alone = [name for name in frame.names if name not in other.names and name != roles.time]
+        alone = [name for name in frame.names if name not in other.name_set and name != roles.time]
         if alone:
             verb = "is" if len(alone) == 1 else "are"
             way = "and cannot be compared" if frame is current else f"so {other.label} lacks {_them(alone)}"

@@ -82,7 +82,7 @@ def decide_kinds(
 
 def _infer(name: str, reference: Frame, current: Frame) -> ColumnKind:
     column, frame = reference.column(name), reference
-    if column.null_count == len(column) and name in current.names:
+    if column.null_count == len(column) and name in current.name_set:
         column, frame = current.column(name), current
     kind, reason = _of_values(name, column)
     if name in frame.mixed and kind != IGNORE:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import PurePath
 from typing import Any
 from unicodedata import normalize
@@ -39,10 +40,15 @@ class Frame:
         """Rows."""
         return int(self.table.num_rows)
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The columns' names."""
         return tuple(self.table.column_names)
+
+    @cached_property
+    def name_set(self) -> frozenset[str]:
+        """The same, to look one up among thousands."""
+        return frozenset(self.names)
 
     def column(self, name: str) -> Any:
         """Return one column as an arrow array, without extension types."""
