@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from keel.reports.charts.specs import Sparkline
 
 WIDTH, HEIGHT = 96.0, 20.0
-MOST = 40
+MOST = 32
 """Values drawn: the newest. More of them are too fine to see, and too many bytes for a page of many columns."""
 
 
