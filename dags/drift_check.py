@@ -43,7 +43,7 @@ is shown to be better.
   labelled history and run `{model}.retrain`.
 
 ## Outputs
-- Three reports, and a decision with its reason.
+- Three reports, and a decision with its reason: in the tasks' logs, and as a page in the model's MLflow experiment.
 - Depending on the decision: quarantined rows, a staged version, or a new production version (asset
   `keel://{model}/production`).
 - A message to {people}, unless the action is `all_clear`.

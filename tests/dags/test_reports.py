@@ -124,6 +124,14 @@ def test_report_that_cannot_be_made_is_named_in_the_message_without_its_secrets(
     assert "\nReport       could not be made: ValueError; the task's log says more\n" in message.text
 
 
+def test_story_of_the_demo_names_the_file_of_a_report(drifted, decided):
+    from keel.cli.standalone.demo_report import chapters
+
+    report = loop.publish_report(drifted, CONFIG, decided, now=NOW)
+
+    assert chapters(drifted, CONFIG)[-1]["report"] == report.address
+
+
 def test_publish_off_renders_the_report_and_writes_nothing_into_mlflow(drifted, decided):
     config = CONFIG.with_overrides({"reports.publish": False})
 

@@ -16,6 +16,8 @@ FONT = "font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
 INK, QUIET, LINE = "#1d1d1b", "#5c5c57", "#deded8"
 SHOWN_ADDRESS = 64
 """Characters of an address that are shown; its link is whole."""
+LONGEST_WHOLE_WORD = 24
+"""Characters of a word in a table that is never broken, which would make its column too narrow for the others."""
 HEAD = """\
 <!doctype html>
 <html lang="en">
@@ -110,7 +112,8 @@ def _facts(facts: dict[str, str]) -> str:
 def _table(part: MessagePart) -> str:
     def cell(kind: str, number: int, text: str) -> str:
         side = "right" if number in part.numeric else "left"
-        style = f"padding:5px 10px 5px 0;border-bottom:1px solid {LINE};vertical-align:top;overflow-wrap:anywhere"
+        wrap = "anywhere" if max(map(len, text.split()), default=0) > LONGEST_WHOLE_WORD else "normal"
+        style = f"padding:5px 10px 5px 0;border-bottom:1px solid {LINE};vertical-align:top;overflow-wrap:{wrap}"
         extra = ' scope="col"' if kind == "th" else ""
         weight = f";font-weight:normal;white-space:nowrap;color:{QUIET}" if kind == "th" else ""
         css = "line quiet" if kind == "th" else "line"

@@ -61,8 +61,9 @@ def test_report_decision_message_and_story_count_the_same_columns() -> None:
     )
     assert message
     story = StringIO()
-    chapter = {**record.to_dict(), "drift": drift.to_dict(), "outcome": None, "run_id": "r1"}
+    chapter = {**record.to_dict(), "drift": drift.to_dict(), "outcome": None, "run_id": "r1", "report": "week.html"}
     print_story(Console(file=story, width=300), CONFIG, [chapter], {})
     for text in (drift.count, drift.sentence, decision.sentence, message.text, story.getvalue()):
         assert set(re.findall(r"\b\d+ of \d+\b", text)) == {"2 of 5"}, text
         assert "2 of 5 features have drifted" in text
+    assert "\n  Report: week.html\n" in story.getvalue()
