@@ -13,7 +13,7 @@ from rich.segment import Segment
 from rich.table import Table as Grid
 from rich.text import Text
 
-from keel.reports.charts.bars import bars, sparkline
+from keel.reports.charts.bars import sparkline, together
 from keel.reports.charts.lines import chart_lines
 from keel.reports.charts.specs import Categories, Chart, Histogram, Sparkline
 from keel.reports.page import (
@@ -147,7 +147,7 @@ def _columns(block: ColumnCards, width: int) -> Iterator[RenderableType]:
     grid.add_column("column", overflow="fold", min_width=10, max_width=28)
     grid.add_column("status", no_wrap=True)
     if block.impact_unit:
-        grid.add_column(Text(f"impact on {shown(block.impact_unit, NAME)}"), justify="right")
+        grid.add_column(Text(f"impact on\n{shown(block.impact_unit, 20)}"), justify="right")
     if drawn:
         labels = f"{shown(block.reference_label, size)}\n{shown(block.current_label, size)}"
         grid.add_column(Text(labels), min_width=size, no_wrap=True)
@@ -169,7 +169,7 @@ def _distribution(card: ColumnCard, size: int) -> str:
         both = [tuple(b.reference or 0.0 for b in chart.bars), tuple(b.current or 0.0 for b in chart.bars)]
     else:
         return ""
-    return "\n".join(bars(shares, width=size) for shares in both)
+    return "\n".join(together(both, width=size))
 
 
 def _grid() -> Grid:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -16,9 +17,20 @@ def bars(values: Sequence[float | None], *, width: int = 20, top: float | None =
     >>> bars([0, 1, 2, None, 4])
     '▁▃▅ █'
     """
-    means = _means(values, width)
+    means = _means(_finite(values), width)
     highest = max((value for value in means if value is not None), default=0.0) if top is None else top
     return "".join(NOTHING if value is None else _mark(value, highest) for value in means)
+
+
+def together(sides: Sequence[Sequence[float]], *, width: int = 20) -> list[str]:
+    """Return the shares of each side as `bars`, to one scale.
+
+    >>> together([[0.5, 0.5], [0.9, 0.1]])
+    ['▅▅', '█▂']
+    """
+    means = [_means(_finite(shares), width) for shares in sides]
+    top = max((value for shares in means for value in shares if value is not None), default=0.0)
+    return [bars(shares, width=width, top=top) for shares in means]
 
 
 def sparkline(values: Sequence[float | None], *, width: int = 20) -> str:
@@ -27,8 +39,13 @@ def sparkline(values: Sequence[float | None], *, width: int = 20) -> str:
     >>> sparkline([5, 6, 7]), sparkline([3, 3]), sparkline([])
     ('▁▅█', '▁▁', '')
     """
-    lowest = min((value for value in values if value is not None), default=0.0)
-    return bars([None if v is None else v - lowest for v in values], width=width)
+    known = _finite(values)
+    lowest = min((value for value in known if value is not None), default=0.0)
+    return bars([None if value is None else value - lowest for value in known], width=width)
+
+
+def _finite(values: Sequence[float | None]) -> list[float | None]:
+    return [value if value is not None and math.isfinite(value) else None for value in values]
 
 
 def _means(values: Sequence[float | None], width: int) -> list[float | None]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from keel.reports.charts.bars import bars, sparkline
+from keel.reports.charts.bars import bars, sparkline, together
 from keel.reports.charts.specs import Bar, Categories, Chart, Curves, Histogram, Intervals, Point, Sparkline, Trend
+from keel.reports.numbers import number, share, signed
 from keel.reports.texts import NAME, shown
 
 WIDTH = 40
@@ -31,14 +32,18 @@ def chart_lines(chart: Chart, *, reference: str = "reference", current: str = "w
 
 def _histogram(chart: Histogram, reference: str, current: str) -> Iterator[str]:
     width = max(len(reference), len(current))
-    for label, shares in ((reference, chart.reference), (current, chart.current)):
-        if shares is not None:
-            yield f"{label:<{width}}  {bars(shares, width=WIDTH)}"
+    sides = [(reference, chart.reference), (current, chart.current)]
+    known = [(label, shares) for label, shares in sides if shares is not None]
+    for (label, _), line in zip(known, together([shares for _, shares in known], width=WIDTH), strict=True):
+        yield f"{label:<{width}}  {line}"
     if chart.edges:
         unit = f" {shown(chart.unit, NAME)}" if chart.unit else ""
         scale = ", logarithmic" if chart.scale == "log" else ""
-        yield f"{'':<{width}}  {chart.edges[0]:g} to {chart.edges[-1]:g}{unit}{scale}"
-    yield from _categories(chart.tails, reference, current)
+        low, high = chart.edges[0], chart.edges[-1]
+        span = ", ".join(shown(each, 24) for each in chart.labels[:MAX_LINES]) or f"{number(low)} to {number(high)}"
+        yield f"{'':<{width}}  {span}{unit}{scale}"
+    beyond = tuple(bar for bar in (chart.below, chart.above) if bar is not None)
+    yield from _categories((*beyond, *chart.tails), reference, current)
 
 
 def _categories(rows: tuple[Bar, ...], reference: str, current: str) -> Iterator[str]:
@@ -47,7 +52,7 @@ def _categories(rows: tuple[Bar, ...], reference: str, current: str) -> Iterator
     labels = [shown(row.label, 24) for row in rows[:MAX_LINES]]
     width = max(map(len, labels))
     for label, row in zip(labels, rows, strict=False):
-        yield f"{label:<{width}}  {_share(row.reference):>6} {reference}  {_share(row.current):>6} {current}"
+        yield f"{label:<{width}}  {share(row.reference):>7} {reference}  {share(row.current):>7} {current}"
     if len(rows) > MAX_LINES:
         yield f"and {len(rows) - MAX_LINES} more"
 
@@ -59,28 +64,28 @@ def _trend(chart: Trend) -> Iterator[str]:
         values = [point.value for point in points]
         yield f"{shown(label, 24):<{width}}  {sparkline(values, width=WIDTH)}  {_last(points)}"
     for level in chart.levels:
-        yield f"{shown(level.label, NAME)} {level.value:.4g}"
+        yield f"{shown(level.label, NAME)} {number(level.value)}"
     for mark in chart.marks[-MAX_LINES:]:
         yield f"{mark.time:%Y-%m-%d} {shown(mark.label, NAME)}"
 
 
 def _last(points: tuple[Point, ...]) -> str:
     known = [point for point in points if point.value is not None]
-    return f"{known[0].time:%Y-%m-%d} to {known[-1].time:%Y-%m-%d}, last {known[-1].value:.4g}" if known else ""
+    return f"{known[0].time:%Y-%m-%d} to {known[-1].time:%Y-%m-%d}, last {number(known[-1].value)}" if known else ""
 
 
 def _intervals(chart: Intervals) -> Iterator[str]:
     labels = [shown(row.label, 32) for row in chart.rows[:MAX_LINES]]
     width = max(map(len, labels), default=0)
     for label, row in zip(labels, chart.rows, strict=False):
-        value = "unknown" if row.value is None else f"{row.value:+.4g}"
-        low, high = ("open" if bound is None else f"{bound:+.4g}" for bound in (row.lower, row.upper))
+        value = signed(row.value)
+        low, high = ("open" if bound is None else signed(bound) for bound in (row.lower, row.upper))
         detail = f"  {shown(row.detail, NAME)}" if row.detail else ""
         yield f"{label:<{width}}  {value:>9}  [{low}, {high}]{detail}"
     if len(chart.rows) > MAX_LINES:
         yield f"and {len(chart.rows) - MAX_LINES} more"
     if chart.line is not None:
-        yield f"line at {chart.line:g}" + (f": {shown(chart.line_label, NAME)}" if chart.line_label else "")
+        yield f"line: {shown(chart.line_label, NAME) or number(chart.line)}"
 
 
 def _curves(chart: Curves) -> Iterator[str]:
@@ -88,7 +93,3 @@ def _curves(chart: Curves) -> Iterator[str]:
     for curve in chart.curves:
         line = bars(curve.y, width=WIDTH)
         yield f"{shown(curve.label, 24):<{width}}  {line}"
-
-
-def _share(share: float | None) -> str:
-    return "–" if share is None else f"{share:.1%}"
