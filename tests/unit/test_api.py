@@ -55,6 +55,11 @@ def test_check_returns_reports_and_decision_and_does_not_act(home: Path) -> None
         shown = found.page()
         assert shown.headline == "Predictions are worse than promised, and a new version would be trained."
         assert set(found.data.charts) == {"x", "z", "colour", "score", "prediction"}
+        assert {history.ends for history in found.data.columns.values()} == {(END,)}
+        assert found.data.measured is not None
+        assert found.data.measured.n == found.performance.n
+        for text in (found.to_html(), found.to_markdown(), str(found), found._repr_html_()):
+            assert shown.headline in " ".join(text.split())
         assert rows(ws, counts) == 8 * 24
 
 
