@@ -6,7 +6,6 @@ which of them is better.
 
 from __future__ import annotations
 
-import shutil
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -32,7 +31,7 @@ from keel.monitoring.records import TrainedVersion
 from keel.registry.registry import Registry
 from keel.workspace import Workspace
 from tests.support.experiment_rows import serve
-from tests.support.loop_steps import BY, CONFIG, NOW, first_version, live
+from tests.support.loop_steps import BY, CONFIG, NOW, first_version, live, open_copy
 from tests.support.toy import DAY, START, toy_rows
 
 TURNED = NOW + 36 * DAY
@@ -57,8 +56,8 @@ def prepare(ws):
 
 
 @pytest.fixture(scope="module")
-def turned(tmp_path_factory):
-    home = tmp_path_factory.mktemp("turned")
+def turned(tmp_path_factory, new_home):
+    home = new_home(tmp_path_factory.mktemp("turned"))
     with Workspace.open(home=home, environment={}) as ws:
         prepare(ws)
     return home
@@ -66,9 +65,7 @@ def turned(tmp_path_factory):
 
 @pytest.fixture
 def ws(turned, tmp_path):
-    home = tmp_path / "home"
-    shutil.copytree(turned, home)
-    with Workspace.open(home=home, environment={}) as opened:
+    with open_copy(turned, tmp_path / "home") as opened:
         yield opened
 
 

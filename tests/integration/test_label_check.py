@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -21,7 +19,7 @@ from keel.registry.registry import Registry
 from keel.window import HOUR
 from keel.workspace import Workspace
 from tests.support.experiment_rows import serve
-from tests.support.loop_steps import BY, CONFIG, NOW, act, check, first_version, live
+from tests.support.loop_steps import BY, CONFIG, NOW, act, check, first_version, live, open_copy
 from tests.support.toy import DAY, toy_config, toy_rows
 
 BREAK = NOW + 3 * DAY
@@ -30,8 +28,8 @@ WIDE = toy_config(performance={"metric": "brier", "max_degradation": 0.01, "min_
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    home = tmp_path_factory.mktemp("trained")
+def trained(tmp_path_factory, new_home):
+    home = new_home(tmp_path_factory.mktemp("trained"))
     with Workspace.open(home=home, environment={}) as ws:
         assert first_version(ws, WIDE).outcome == "promoted"
     return home
@@ -39,9 +37,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def ws(trained, tmp_path):
-    home = tmp_path / "home"
-    shutil.copytree(trained, home)
-    with Workspace.open(home=home, environment={}) as opened:
+    with open_copy(trained, tmp_path / "home") as opened:
         yield opened
 
 

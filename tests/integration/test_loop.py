@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from datetime import datetime, timedelta
 
 import pyarrow as pa
@@ -35,14 +34,14 @@ from keel.store.database.tables import metadata
 from keel.store.predictions.log import PredictionLog
 from keel.window import Window
 from keel.workspace import Workspace
-from tests.support.loop_steps import BY, CONFIG, NOW, act, check, first_version, live
+from tests.support.loop_steps import BY, CONFIG, NOW, act, check, first_version, live, open_copy
 from tests.support.toy import DAY, START, toy_config, toy_rows
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, new_home):
     """A home in which version 1 of the toy model was trained on forty days and promoted."""
-    home = tmp_path_factory.mktemp("trained")
+    home = new_home(tmp_path_factory.mktemp("trained"))
     with Workspace.open(home=home, environment={}) as ws:
         assert first_version(ws).outcome == "promoted"
     return home
@@ -50,10 +49,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def ws(trained, tmp_path):
-    """The trained home's own copy of everything that tests change: the store and the registry's database."""
-    home = tmp_path / "home"
-    shutil.copytree(trained, home)
-    with Workspace.open(home=home, environment={}) as opened:
+    with open_copy(trained, tmp_path / "home") as opened:
         yield opened
 
 

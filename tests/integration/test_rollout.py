@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,7 +24,7 @@ from keel.evaluation.holdout.comparison import NotShownBetter
 from keel.ledger import entries as ledger
 from keel.registry.registry import Registry
 from keel.workspace import Workspace
-from tests.support.loop_steps import BY, CONFIG, NOW, act, check, first_version, live
+from tests.support.loop_steps import BY, CONFIG, NOW, act, check, first_version, live, open_copy
 from tests.support.toy import DAY, toy_rows
 
 TURNED = NOW + 36 * DAY
@@ -35,9 +34,9 @@ SECOND = CONFIG.with_overrides({"promotion.approval": "second_person"})
 
 
 @pytest.fixture(scope="module")
-def turned(tmp_path_factory):
+def turned(tmp_path_factory, new_home):
     """A home in which version 1 serves a world that has turned round, and labels say so."""
-    home = tmp_path_factory.mktemp("turned")
+    home = new_home(tmp_path_factory.mktemp("turned"))
     with Workspace.open(home=home, environment={}) as ws:
         first_version(ws)
         live(ws, toy_rows(NOW, days=40, flip=True), days=36)
@@ -46,10 +45,7 @@ def turned(tmp_path_factory):
 
 @pytest.fixture
 def ws(turned, tmp_path):
-    home = tmp_path / "home"
-    shutil.copytree(turned, home)
-    # MLflow keeps where artifacts lie as absolute addresses: version 1's stay where they were made, and are only read
-    with Workspace.open(home=home, environment={}) as opened:
+    with open_copy(turned, tmp_path / "home") as opened:
         yield opened
 
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 from keel import loop, rollout
 from keel.cli.standalone.replay import replay
+from keel.workspace import Workspace
 from tests.support.toy import DAY, START, toy_config, toy_rows
 
 HISTORY_DAYS = 40
@@ -12,6 +18,17 @@ NOW = START + HISTORY_DAYS * DAY
 CONFIG = toy_config()
 BY = {"actor": "tests", "run_id": "run-1"}
 """Who takes the steps, in which run."""
+
+
+@contextmanager
+def open_copy(original: Path, folder: Path) -> Iterator[Workspace]:
+    """Copy all that tests change of a home, the store and the registry's database, and open the copy.
+
+    MLflow keeps where artifacts lie as absolute addresses: those of the original stay there, and are only read.
+    """
+    shutil.copytree(original, folder)
+    with Workspace.open(home=folder, environment={}) as opened:
+        yield opened
 
 
 def first_version(ws, config=CONFIG):

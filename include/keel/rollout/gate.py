@@ -10,6 +10,7 @@ from keel.deployments.history import PROMOTABLE, Status, history
 from keel.errors import ArtifactChanged, ConfigError, UnknownVersion
 from keel.evaluation.holdout.comparison import Verdict, compare_versions
 from keel.monitoring.label_check import quarantine_broken_labels
+from keel.monitoring.performance_words import capitalised
 from keel.monitoring.records import ComparisonRecord, PromotionRequest, Span, TrainedVersion
 from keel.monitoring.storage import read_decision, store_comparison
 from keel.reports import html, markdown
@@ -85,7 +86,7 @@ def _as_stored(ws: Workspace, config: ModelConfig, request: Request) -> Request:
 def _compared(ws: Workspace, config: ModelConfig, request: Request) -> ComparisonRecord:
     champion, challenger = request.champion, request.challenger
     if champion is None:
-        reason = f"version {challenger} is the first; there is no champion to compare it with"
+        reason = f"there is no champion to compare version {challenger} with"
         return _store_without_rows(ws, request, Verdict.PASS, f"{reason}{_own_metric(ws, config, challenger)}")
     if champion == challenger:
         reason = f"version {champion}, the champion, is what this decision or these rows trained before"
@@ -209,7 +210,7 @@ def _store(ws: Workspace, request: Request, found: Mapping[str, Any]) -> Compari
     if found["n"]:
         sentence = f"Challenger {request.challenger} against champion {request.champion}: {reason}."
     else:  # there was nothing to compare, so the reason is about one version
-        sentence = f"{reason[0].upper()}{reason[1:]}."
+        sentence = f"{capitalised(reason)}."
     provenance = _provenance(request)
     if provenance["forced_by"] and found["verdict"] != Verdict.PASS:
         sentence += f" {provenance['forced_by']} forces the promotion: {getattr(request, 'reason', '')}."

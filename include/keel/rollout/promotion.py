@@ -35,7 +35,7 @@ def stage(ws: Workspace, config: ModelConfig, report_id: str, *, actor: str, run
     challenger = comparison.challenger
     state = history(ws.store, config.model)
     current = state.deployment
-    sentence = f"Staged version {challenger}, which waits for approval: {comparison.sentence}"
+    sentence = _with_evidence(f"Staged version {challenger}, which waits for approval", comparison)
     if current.staging != challenger:
         require_promotable(state, challenger)
         statuses = {challenger: (Status.STAGING, "staged for production")}
@@ -53,6 +53,11 @@ def stage(ws: Workspace, config: ModelConfig, report_id: str, *, actor: str, run
             statuses=statuses,
         )
     return Outcome.of("staged", comparison, sentence, version=challenger, generation=current.generation)
+
+
+def _with_evidence(done: str, comparison: ComparisonRecord) -> str:
+    """Return what was done and why. A comparison without rows gives its reason as a sentence of its own."""
+    return f"{done}{':' if comparison.n else '.'} {comparison.sentence}"
 
 
 def promote(ws: Workspace, config: ModelConfig, report_id: str, *, actor: str, run_id: str) -> Outcome:
@@ -78,7 +83,7 @@ def promote(ws: Workspace, config: ModelConfig, report_id: str, *, actor: str, r
     challenger = comparison.challenger
     state = history(ws.store, config.model)
     current = state.deployment
-    sentence = f"Promoted version {challenger}: {comparison.sentence}"
+    sentence = _with_evidence(f"Promoted version {challenger}", comparison)
     if current.production == challenger:  # a retried task: the change is made, and only MLflow may not follow yet
         deployments.sync_aliases(ws.store, ws.registry, config.model)
         return Outcome.of("promoted", comparison, sentence, version=challenger, generation=current.generation)

@@ -118,7 +118,7 @@ def test_compare_without_a_champion_passes_without_rows(seen):
     reference = seen.ws.registry.reference(seen.name, 2)
     metric = seen.config.performance.metric
     assert found.sentence == (
-        "Version 2 is the first; there is no champion to compare it with. On its holdout of "
+        "There is no champion to compare version 2 with. On its holdout of "
         f"{reference['holdout']['rows']:,} labelled rows, {metric} is {reference['metrics'][metric]['value']:.4f}."
     )
 
