@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from keel.cli.output import JsonOption, ModelArgument, one_line, print_json, print_table
+from keel.cli.pages import HtmlOption, MarkdownOption, OpenOption, show_page
 from keel.cli.renamed import RenamedOptions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from keel.deployments.experiments import Experiment
     from keel.evaluation.experiment.plan import Mode
 
@@ -124,6 +127,39 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show an experiment's current evidence; showing it changes neither the experiment nor its verdict."""
+    found, evidence, _ = _evaluated(model, experiment_id, end)
+    if as_json:
+        print_json({**found.to_dict(), "evidence": evidence})
+    else:
+        _print_evidence(found, evidence)
+
+
+@app.command()
+def report(
+    model: ModelArgument,
+    experiment_id: Annotated[
+        str | None,
+        typer.Argument(help="Id of an experiment. Default: the running one, else the last.", metavar="EXPERIMENT"),
+    ] = None,
+    html: HtmlOption = None,
+    markdown: MarkdownOption = False,
+    open_it: OpenOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show an experiment's page: its result, both arms, whether it is valid, its rules, and what follows."""
+    from keel.reports.experiment import page
+
+    found, evidence, home = _evaluated(model, experiment_id, "")
+    if as_json:
+        print_json({**found.to_dict(), "evidence": evidence})
+    if not as_json or html is not None or open_it:
+        where = home / "reports" / f"{found.plan.model}-{found.plan.experiment_id}.html"
+        shown = page(evidence, found.outcome)
+        show_page(shown, html=html, markdown=markdown and not as_json, open_it=open_it, default=where)
+
+
+def _evaluated(model: str, experiment_id: str | None, end: str) -> tuple[Experiment, dict[str, Any], Path]:
+    """Return an experiment, its evidence (what ended it, or is known of it at a time), and the workspace's folder."""
     from keel import rollout
     from keel.config import get_model
     from keel.evaluation.experiment.report import with_current_names
@@ -133,16 +169,13 @@ def show(
     config = get_model(model)
     with Workspace.open() as ws:
         found = _chosen(ws.store, config.model, experiment_id)
-        until, report = parse_time(end), found.outcome and ws.store.reports.get(str(found.outcome["report_id"]))
-        evidence = (
-            with_current_names(report["body"])  # the report that ended it
-            if report and until is None
-            else rollout.evaluate_experiment(ws, config, found.plan, end=until or now_utc()).to_dict()
-        )
-    if as_json:
-        print_json({**found.to_dict(), "evidence": evidence})
-    else:
-        _print_evidence(found, evidence)
+        until, stored = parse_time(end), found.outcome and ws.store.reports.get(str(found.outcome["report_id"]))
+        if stored and until is None:
+            return found, with_current_names(stored["body"]), ws.home
+        evidence = rollout.evaluate_experiment(ws, config, found.plan, end=until or now_utc()).to_dict()
+        looks = ws.store.reports.list(config.model, "experiment", version=found.plan.challenger, limit=None)
+        mine = [each["body"] for each in looks if each["body"].get("experiment_id") == found.plan.experiment_id]
+        return found, evidence | {"path": mine[0].get("path") or [] if mine else []}, ws.home
 
 
 @app.command("list")

@@ -1,4 +1,4 @@
-"""``keel versions``: list a model's versions, reinstate one, end a probation, delete old ones."""
+"""``keel versions``: list and show a model's versions, reinstate one, end a probation, delete old ones."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import typer
 
 from keel.cli.output import JsonOption, ModelArgument, one_line, print_json, print_table
 from keel.cli.renamed import RenamedCommands
+from keel.cli.version_pages import compare, probation, show
 
 app = typer.Typer(
-    help="List a model's versions, reinstate one, end a probation, delete old ones.",
+    help="List and show a model's versions, reinstate one, end a probation, delete old ones.",
     no_args_is_help=True,
     cls=RenamedCommands,
 )
@@ -46,6 +47,11 @@ def list_(
             )
     else:
         typer.echo(f"{name} has no versions; train one: airflow dags trigger {name}.retrain")
+
+
+app.command()(show)
+app.command()(compare)
+app.command()(probation)
 
 
 @app.command()

@@ -112,6 +112,7 @@ def test_experiment_is_started_shown_listed_and_stopped(home):
     assert (found["status"], found["evidence"]["verdict"]) == ("running", "running")
     assert found["evidence"]["champion"]["assigned"] + found["evidence"]["challenger"]["assigned"] == 960
     assert "2 against 1  20 %" in keel("list", "toy").output
+    assert "The experiment runs, and has no result yet." in keel("report", "toy").output
     stopped = keel("stop", "toy", "--reason", "too dear")
     assert re.fullmatch(f"Stopped {plan.experiment_id} .*: too dear\n", stopped.output)
     [listed] = json.loads(keel("list", "toy", "--json").output)
@@ -119,6 +120,10 @@ def test_experiment_is_started_shown_listed_and_stopped(home):
     shown = keel("show", "toy", plan.experiment_id).output
     assert "too dear" in shown
     assert "at the latest" not in shown
+    path = home / "experiment.html"
+    assert keel("report", "toy", plan.experiment_id, "--html", str(path)).exit_code == 0
+    assert "A person stopped the experiment before it had a result." in path.read_text()
+    assert json.loads(keel("report", "toy", "--json").output)["evidence"]["verdict"] == "running"
 
 
 def test_start_plans_the_requested_parameters():

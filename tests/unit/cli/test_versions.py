@@ -114,6 +114,59 @@ def test_list_prints_each_version_with_status_training_data_and_reason(home):
     assert leftover.endswith("so Keel never loads it")
 
 
+def test_show_prints_the_model_card_and_writes_it(home):
+    printed = keel("show", "toy", "3")
+    assert "Version 3 is quarantined: it did harm in production." in printed
+    assert "it did\x1b" not in printed
+    keel("show", "toy", "1", "--html", str(home / "cards" / "1.html"))
+    assert "Version 1 is in production." in (home / "cards" / "1.html").read_text()
+    document = json.loads(keel("show", "toy", "1", "--json"))
+    assert (document["status"], document["reference"]["metric"]) == ("production", "brier")
+    assert [row["seq"] for row in document["ledger"]] == [1, 4]
+
+
+def test_compare_prints_the_stored_comparison_of_two_versions(home):
+    body = {
+        "verdict": "fail", "reason": "not better", "n": 500, "champion": 1, "challenger": 2, "champion_value": 0.2,
+        "challenger_value": 0.3, "improvement": -0.1, "lower_bound": -0.12, "margin": 0, "level": 0.03,
+        "metric": "brier", "report_id": "comparison-1",
+    }  # fmt: skip
+    with Workspace.open(home=home, environment={}) as ws:
+        for name in ("comparison-0", "comparison-1"):
+            day = LONG_AGO + DAY * int(name[-1])
+            ws.store.reports.put(
+                name, "toy", 2, "comparison", day, day + DAY, "fail", body | {"report_id": name}, LONG_AGO
+            )
+    assert "Version 2 is worse than version 1." in keel("compare", "toy", "2", "1")
+    assert json.loads(keel("compare", "toy", "1", "2", "--json"))["report_id"] == "comparison-1"
+    older = keel("compare", "toy", "1", "2", "--report", "comparison-0", "--json")
+    assert json.loads(older)["report_id"] == "comparison-0"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("show", "toy", "77"), "toy has no version 77; versions: 1, 2, 3, 4"),
+        (("compare", "toy", "1", "3"), "no comparison of versions 1 and 3 is stored; to compare .*toy.promote"),
+        (("probation", "toy"), "toy: no probation was evaluated; the DAG toy.watch_deployment does so"),
+        (("probation", "toy", "3"), "toy version 3: no probation was evaluated"),
+    ],
+)
+def test_pages_of_what_is_not_there_name_it(home, words, message):
+    with pytest.raises(UnknownVersion, match=message):
+        keel(*words)
+
+
+def test_probation_prints_its_newest_evaluation(home):
+    body = {"verdict": "watching", "sentence": "It is on probation.", "n": 0, "version": 1, "previous": None}
+    with Workspace.open(home=home, environment={}) as ws:
+        for hours in (1, 2):
+            end = LONG_AGO + hours * DAY
+            ws.store.reports.put(f"p{hours}", "toy", 1, "probation", LONG_AGO, end, "watching", body, end)
+    assert "Version 1 is on probation, and nothing shows harm so far." in keel("probation", "toy")
+    assert json.loads(keel("probation", "toy", "1", "--json"))["on_probation"] is False
+
+
 @pytest.mark.parametrize("reconciled", [False, True])
 def test_list_shows_a_production_version_that_was_deleted_and_the_ways_out(home, reconciled):
     with Workspace.open(home=home, environment={}) as ws:
