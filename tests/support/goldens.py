@@ -20,7 +20,7 @@ def require_golden(name: str, page: str) -> None:
     """Fail where a page says something else than its file."""
     made, golden = page.encode(), FOLDER / f"{name}.html"
     if os.environ.get(WRITE):
-        FOLDER.mkdir(exist_ok=True)
+        golden.parent.mkdir(parents=True, exist_ok=True)
         golden.write_bytes(made)
     if content(golden.read_bytes()) != content(made):  # no assertion of pytest: its diff of two pages takes a minute
         pytest.fail(f"the page of {name} has changed; where that is meant, write the files anew with {WRITE}=1")

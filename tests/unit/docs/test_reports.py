@@ -24,4 +24,5 @@ def test_every_block_that_says_so_runs(
     for body in found:
         exec(compile(body, str(PAGE), "exec"), namespace)
     assert "# Version 3 is better." in capsys.readouterr().out
+    assert (tmp_path / "new.html").stat().st_size > 10_000
     assert (tmp_path / "version-3.html").read_text(encoding="utf-8").startswith("<!doctype html>")
