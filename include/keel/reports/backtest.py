@@ -132,9 +132,9 @@ def _lead(result: BacktestResult) -> str:
     if found is None or found.value is None:
         return policy.description
     total = ""
-    if result.metric in ("brier", "log_loss", "mae"):
-        worth = numbers.signed(found.value * found.n)
-        total = f" Over {numbers.count(found.n, 'labelled prediction')} the losses differ by {worth} in sum."
+    if found.value and result.metric in ("brier", "log_loss", "mae"):
+        size, word = numbers.number(abs(found.value * found.n)), "smaller" if found.value > 0 else "larger"
+        total = f" Summed over {numbers.count(found.n, 'labelled prediction')}, its loss is {size} {word}."
     return f"{_best(result)} {_certainty(found)}{total}"
 
 
@@ -281,7 +281,7 @@ def _timeline(result: BacktestResult, caption: str, pairs: list[tuple[BacktestSt
         (
             numbers.time(step.end),
             str(step.version),
-            numbers.number(estimate.value),
+            numbers.number(estimate.value, 4),
             ACTIONS.get(step.action, Tag(step.action)),
             _outcome(step),
             *_bounds(step),
