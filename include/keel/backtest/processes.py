@@ -12,13 +12,15 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, NamedTuple
 
-from keel.backtest.run import Folder, run_policy, steps_done
+from keel.backtest.policy_run import Folder, run_policy, steps_done
 from keel.errors import KeelError
 
 if TYPE_CHECKING:
     from keel.backtest.plan import Plan
     from keel.backtest.policies import Policy
 
+THREADS = "OMP_NUM_THREADS"
+"""The variable by which scikit-learn knows how many threads a training may use."""
 SECONDS = 1.0
 """Between two reports of how far the policies are."""
 
@@ -94,7 +96,7 @@ def _run(plan: Plan, policy: Policy, folder: Folder, threads: int, answer: Conne
     """Run a policy in this new process, which answers with the message of an error, as not every one can be pickled."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers it
     # Estimators with more threads than processors wait for each other. They read this when they are imported.
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    os.environ.setdefault(THREADS, str(threads))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         run_policy(plan, policy, folder)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keel.backtest.past import SOURCES
-from keel.reports.backtest_records import (
+from keel.reports.backtest.records import (
     BacktestCounts,
     BacktestDifference,
     BacktestEstimate,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from keel.backtest.plan import Plan
     from keel.backtest.policies import Policy
     from keel.backtest.simulation import Scores
-    from keel.reports.backtest_records import BacktestStep
+    from keel.reports.backtest.records import BacktestStep
 
     Times = NDArray[np.datetime64]
     Run = tuple[Sequence[BacktestStep], Sequence[Scores]]

@@ -19,7 +19,7 @@ from keel.backtest.policies import ASSUMED
 from keel.errors import InsufficientData, NotPromotable, TrainingFailed
 from keel.monitoring.records import Action, DecisionRecord, Outcome, ProbationDecision
 from keel.monitoring.storage import read_check_reports
-from keel.reports.backtest_records import BacktestComparison, BacktestStep
+from keel.reports.backtest.records import BacktestComparison, BacktestStep
 from keel.stats.json_numbers import finite_or_none
 
 if TYPE_CHECKING:

@@ -13,7 +13,9 @@ from keel.cli.output import JsonOption, ModelArgument, Progress, print_json, pri
 if TYPE_CHECKING:
     from keel.backtest.past import Source
     from keel.backtest.run import Finished
-    from keel.reports.backtest_records import BacktestResult
+    from keel.reports.backtest.records import BacktestResult
+
+MLFLOW_LEVEL = "MLFLOW_LOGGING_LEVEL"
 
 
 def backtest(
@@ -114,4 +116,4 @@ def _installation() -> Path:
 
 def _quiet_mlflow() -> None:
     """Let MLflow not report each table that it creates and each version that it registers; it reads this on import."""
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault(MLFLOW_LEVEL, "WARNING")

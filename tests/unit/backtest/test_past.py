@@ -13,7 +13,7 @@ import pytest
 from keel.backtest.past import Past, record_past
 from keel.errors import ConfigError
 from keel.store import Store
-from tests.support.backtests import past_config, plan_of
+from tests.support.backtest.plans import past_config, plan_of
 from tests.support.pipelines import past as pipeline
 from tests.support.toy import DAY, START, toy_rows
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from keel.errors import ConfigError
-from tests.support.backtests import past_config, plan_of
+from tests.support.backtest.plans import past_config, plan_of
 
 
 def days(plan):

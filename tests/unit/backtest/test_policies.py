@@ -8,7 +8,7 @@ import pytest
 
 from keel.backtest.policies import LARGEST, PRESETS, Policy, choose_policies, parse_policy
 from keel.errors import ConfigError
-from tests.support.backtests import past_config
+from tests.support.backtest.plans import past_config
 
 
 def test_choose_policies_of_nothing_returns_default_never_and_always():

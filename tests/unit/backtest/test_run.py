@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from keel import loop, rollout
-from keel.backtest import run
+from keel.backtest import policy_run, run
 from keel.backtest.run import MARK, run_backtest
 from keel.backtest.scratch import open_workspace
 from keel.errors import ConfigError, InsufficientData
 from keel.ledger import entries as ledger
-from tests.support.backtests import past_config, plan_of
+from tests.support.backtest.plans import past_config, plan_of
 from tests.support.paths import PROJECT
 from tests.support.pipelines import past as pipeline
 from tests.support.toy import toy_rows
@@ -169,7 +169,7 @@ def test_run_backtest_with_another_policy_keeps_those_that_are_done(finished, pr
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("module", "name", "call"), [(rollout, "promote", 2), (loop, "retrain", 2), (run, "write_checkpoint", 3)]
+    ("module", "name", "call"), [(rollout, "promote", 2), (loop, "retrain", 2), (policy_run, "write_checkpoint", 2)]
 )
 def test_run_backtest_that_breaks_off_in_a_step_goes_on_to_the_same_bytes(
     module, name, call, finished, prepared, tmp_path
@@ -196,7 +196,7 @@ def test_run_backtest_that_breaks_off_in_a_step_goes_on_to_the_same_bytes(
 def test_run_backtest_that_is_killed_in_several_processes_goes_on_to_the_same_bytes(finished, tmp_path):
     home = tmp_path / "backtests"
     code = (
-        "import sys\nfrom pathlib import Path\nfrom tests.support.backtests import plan_of\n"
+        "import sys\nfrom pathlib import Path\nfrom tests.support.backtest.plans import plan_of\n"
         "from keel.backtest.run import run_backtest\n"
         "if __name__ == '__main__':\n"
         "    run_backtest(plan_of('default', 'never'), home=Path(sys.argv[1]), store_url=None, jobs=2)\n"

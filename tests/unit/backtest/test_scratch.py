@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from keel.backtest.scratch import open_workspace, restore_checkpoint, unsynced, write_checkpoint
-from tests.support.backtests import past_config
+from tests.support.backtest.plans import past_config
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 CONFIG = past_config()

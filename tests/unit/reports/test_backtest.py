@@ -6,9 +6,9 @@ import pytest
 
 from keel.reports import html, markdown, text
 from keel.reports.backtest import build_page, command, headline, summary
-from keel.reports.backtest_records import BacktestResult
+from keel.reports.backtest.records import BacktestResult
 from keel.reports.page import Figure
-from tests.support.backtest_result import comparison, difference, policy, result, step
+from tests.support.backtest.result import comparison, difference, policy, result, step
 
 
 def test_headline_says_what_the_first_policy_did_and_what_that_was_worth():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from keel.reports.backtest_records import (
+from keel.reports.backtest.records import (
     BacktestComparison,
     BacktestCounts,
     BacktestDifference,
