@@ -57,8 +57,9 @@ format: $(DEV) ## Rewrite what ruff can put right by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(RUNTIME) ## Measure the drift check beside scipy, Evidently and NannyML, the service beside MLflow's
+bench: $(RUNTIME) ## Measure the drift check and report beside scipy, Evidently and NannyML, the service beside MLflow's
 	@$(BIN)/python -m benchmarks.bench_drift
+	@PYTHONPATH=include:. $(BIN)/python -m benchmarks.bench_report
 	@$(BIN)/python -m benchmarks.bench_serving
 
 validate: $(DEV) ## Run the long suites at full size, measure the stated error rates and write docs/statistics.md's tables

@@ -108,16 +108,16 @@ def main() -> None:
 
 
 def take_pictures(folder: Path, names: list[str], to: Path) -> None:
-    """Write pictures of each page: light, dark, and on a phone."""
+    """Write pictures of the beginning of each page: light, dark, and on a phone."""
     from tests.support.browser import chromium, screenshot
 
     to.mkdir(parents=True, exist_ok=True)
     with chromium() as browser:
         for name in names:
             html = folder / f"{name}.html"
-            screenshot(html, to / f"{name}.png", height=1150, browser=browser)
-            screenshot(html, to / f"{name}-dark.png", theme="dark", height=1150, browser=browser)
-            screenshot(html, to / f"{name}-phone.png", width=390, height=1150, browser=browser)
+            screenshot(html, to / f"{name}.png", height=900, browser=browser)
+            screenshot(html, to / f"{name}-dark.png", theme="dark", height=900, browser=browser)
+            screenshot(html, to / f"{name}-phone.png", width=390, height=900, browser=browser)
 
 
 if __name__ == "__main__":

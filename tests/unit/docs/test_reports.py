@@ -26,3 +26,15 @@ def test_every_block_that_says_so_runs(
     assert "# Version 3 is better." in capsys.readouterr().out
     assert (tmp_path / "new.html").stat().st_size > 10_000
     assert (tmp_path / "version-3.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_the_three_lines_of_the_readme_give_a_report():
+    [body] = [
+        block["body"]
+        for block in FENCE.finditer((PROJECT / "README.md").read_text())
+        if block["info"] == "python detect"
+    ]
+    assert len(body.splitlines()) == 3
+    namespace = {"reference": {"x": [1.5] * 40}, "current": {"x": [2.5] * 40}}
+    exec(compile(body, "README.md", "exec"), namespace)
+    assert "1 of 1 column has drifted" in repr(namespace["report"])
