@@ -14,6 +14,8 @@ import typer
 
 from keel.cli.backtest import backtest
 from keel.cli.benchmark import benchmark
+from keel.cli.checks.report import report
+from keel.cli.checks.status import status
 from keel.cli.detect import detect
 from keel.cli.experiment import app as experiment
 from keel.cli.feedback import feedback
@@ -24,11 +26,9 @@ from keel.cli.output import JsonOption, print_json
 from keel.cli.quarantine import app as quarantine
 from keel.cli.renamed import RenamedCommands
 from keel.cli.replay import replay
-from keel.cli.report import report
 from keel.cli.serve import serve
 from keel.cli.standalone.demo import demo
 from keel.cli.standalone.up import up
-from keel.cli.status import status
 from keel.cli.versions import app as model_versions
 from keel.errors import KeelError
 

@@ -7,9 +7,9 @@
 No part of the records has to exist: the page says what is missing, and why.
 """
 
+from keel.reports.check.as_json import document
 from keel.reports.check.build import page
 from keel.reports.check.data import CheckData, CheckLinks, collect
-from keel.reports.check.document import document
 from keel.reports.check.find import find_check
 from keel.reports.check.remedies import to_do
 

@@ -13,7 +13,7 @@ from keel.monitoring.quality import QualityStatus
 from keel.monitoring.records import Action
 from keel.reports.check import CheckData, page
 from keel.reports.html import render
-from tests.support.check_cases import CASES, MARKUP
+from tests.support.checks.cases import CASES, MARKUP
 from tests.support.goldens import FOLDER, require_golden
 
 

@@ -21,8 +21,8 @@ from keel.reports.status import collect
 from keel.store.database.tables import reports
 from keel.window import now_utc
 from keel.workspace import Workspace
-from tests.support.check_cases import WINDOW
-from tests.support.stored_checks import store_case
+from tests.support.checks.cases import WINDOW
+from tests.support.checks.stored import store_case
 from tests.support.toy import DAY
 
 LONG_AGO = datetime(2026, 1, 21, tzinfo=UTC)

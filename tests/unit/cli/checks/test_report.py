@@ -14,8 +14,8 @@ from typer.testing import CliRunner, Result
 from keel.cli import main as command_line
 from keel.errors import ConfigError, KeelError, StoreUnavailable, UnknownModel, UnknownWindow
 from keel.workspace import Workspace
-from tests.support.check_cases import WINDOW
-from tests.support.stored_checks import store_case
+from tests.support.checks.cases import WINDOW
+from tests.support.checks.stored import store_case
 from tests.support.toy import DAY
 
 FILE = """

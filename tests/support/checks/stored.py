@@ -1,11 +1,11 @@
-"""Put the checks of `check_cases` into a store, as the steps of a check do."""
+"""Put the checks of `cases` into a store, as the steps of a check do."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from keel.monitoring import storage
-from tests.support.check_cases import CASES
+from tests.support.checks.cases import CASES
 
 if TYPE_CHECKING:
     from datetime import timedelta
