@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from email import message_from_bytes, policy
+from pathlib import Path
 
 import pytest
 
@@ -82,6 +84,10 @@ def test_promotion_with_an_approval_by_the_api_promotes(staged):
     asking, result = sorted(mails(staged))
     assert (asking, "promoted version 2" in result) == ("[Keel] Promote tide version 2?", True)
     assert question["body"] in mails(staged)[asking]
+    [page] = re.findall(r"^Report: (\S+)$", question["body"], re.MULTILINE)
+    assert Path(page).name == "comparison.html"
+    assert Path(page).is_file()
+    assert f"\nReport       {page}\n" in mails(staged)[result]
     assert f"/dags/tide.promote/runs/{done.run_id}/tasks/approve/required_actions" in mails(staged)[asking]
 
 

@@ -81,11 +81,17 @@ def _part(part: MessagePart) -> str:
         title = f'<h2 style="margin:20px 0 6px;font-size:15px;font-weight:600">{escape(part.title)}</h2>'
     rows = _table(part) if part.rows else ""
     facts = _facts(part.facts) if part.facts else ""
-    return "\n".join(filter(None, (title, rows, facts, *map(_paragraph, part.paragraphs))))
+    verbatim = _verbatim(part.verbatim) if part.verbatim else ""
+    return "\n".join(filter(None, (title, rows, facts, *map(_paragraph, part.paragraphs), verbatim)))
 
 
 def _paragraph(text: str) -> str:
     return f'<p style="margin:0 0 10px;white-space:pre-line;overflow-wrap:anywhere">{escape(text)}</p>'
+
+
+def _verbatim(text: str) -> str:
+    style = "margin:0 0 10px;white-space:pre-wrap;overflow-wrap:anywhere;font-size:13px;line-height:1.45"
+    return f'<pre style="{style};font-family:ui-monospace,Menlo,Consolas,monospace">{escape(text)}</pre>'
 
 
 def _picture(address: str, sentence: str) -> str:

@@ -25,5 +25,5 @@ def compose_approval_request(config: ModelConfig, *, subject: str, body: str, an
             "Runbook": config.alerts.runbook,
         }
     )
-    parts = [MessagePart(facts=facts), MessagePart(paragraphs=tuple(body.rstrip().split("\n\n")))]
+    parts = [MessagePart(facts=facts), MessagePart(verbatim=body.rstrip())]
     return to_people_of(config, subject=subject, lines=[body.rstrip(), "", *aligned(facts), ""], parts=parts)

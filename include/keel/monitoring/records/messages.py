@@ -16,6 +16,8 @@ class MessagePart(Record):
     rows: tuple[tuple[str, ...], ...] = ()
     numeric: tuple[int, ...] = ()
     """Columns that are aligned to the right."""
+    verbatim: str = ""
+    """Text with a layout of its own, such as Markdown."""
 
 
 class MessagePicture(Record):
