@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from keel.errors import SchemaError
+from keel.ledger.wording import as_mapping, as_number
 from keel.monitoring.records import StoredDriftReport
 from keel.window import DAY, HOUR, ceil_hour, floor_hour
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from keel.config import ModelConfig
     from keel.ledger.entries import Entry
     from keel.monitoring.performance_history import Bucket
-    from keel.monitoring.records import StoredColumn, StoredPerformanceReport
+    from keel.monitoring.records import StoredPerformanceReport
     from keel.store.records import ReportKey
     from keel.window import Window
     from keel.workspace import Workspace
@@ -72,11 +72,15 @@ def column_histories(ws: Workspace, model: str, window: Window) -> dict[str, Col
     length = window.end - window.start
     keys = ws.store.reports.keys(model, [StoredDriftReport.CHECK], since=window.end - LENGTH * length, until=window.end)
     chosen = spaced(keys, length)
-    bodies = ws.store.reports.bodies([key.report_id for key in chosen])
-    read = [(key, _report(bodies.get(key.report_id))) for key in chosen]
-    reports = [(key, report) for key, report in read if report is not None]
-    names = dict.fromkeys(name for _, report in reports for name in report.features)
-    return {name: _history(name, reports) for name in names}
+    # One body at a time, and as plain values: twenty reports of thousands of columns are large.
+    read = [_measures(ws.store.reports.bodies([key.report_id]).get(key.report_id)) for key in chosen]
+    names = dict.fromkeys(name for measures in read for name in measures)
+    ends, versions = tuple(key.end for key in chosen), tuple(key.version for key in chosen)
+    found = {}
+    for name in names:
+        pairs = [measures.get(name, (None, None)) for measures in read]
+        found[name] = ColumnHistory(ends, versions, tuple(psi for psi, _ in pairs), tuple(cost for _, cost in pairs))
+    return found
 
 
 def spaced(keys: Sequence[ReportKey], length: timedelta) -> list[ReportKey]:
@@ -96,29 +100,20 @@ def spaced(keys: Sequence[ReportKey], length: timedelta) -> list[ReportKey]:
     return chosen[:LENGTH][::-1]
 
 
-def _report(body: Mapping[str, Any] | None) -> StoredDriftReport | None:
-    """Return a stored report; None where an earlier release stored one that cannot be read."""
-    try:
-        return StoredDriftReport.from_dict(body) if body else None
-    except SchemaError:
-        return None
+def _measures(body: Mapping[str, Any] | None) -> dict[str, tuple[float | None, float | None]]:
+    """Return each column's PSI above chance and impact from a stored report; what cannot be read is left out."""
+    columns = as_mapping(as_mapping(body).get("features"))
+    return {
+        name: (_excess(as_mapping(column)), as_number(as_mapping(column).get("impact")))
+        for name, column in columns.items()
+    }
 
 
-def _history(name: str, reports: Sequence[tuple[ReportKey, StoredDriftReport]]) -> ColumnHistory:
-    columns = [report.features.get(name) for _, report in reports]
-    return ColumnHistory(
-        ends=tuple(key.end for key, _ in reports),
-        versions=tuple(key.version for key, _ in reports),
-        excess=tuple(_excess(column) for column in columns),
-        impact=tuple(column.impact if column else None for column in columns),
-    )
-
-
-def _excess(column: StoredColumn | None) -> float | None:
-    if column is None:
-        return None
-    excess = column.measure("psi", "excess")
-    return column.measure("psi") if excess is None else excess
+def _excess(column: Mapping[str, Any]) -> float | None:
+    """Return the PSI above chance; the PSI itself where an earlier release stored no other."""
+    psi = as_mapping(as_mapping(column.get("measures")).get("psi"))
+    excess = as_number(psi.get("excess"))
+    return as_number(psi.get("value")) if excess is None else excess
 
 
 def bucket_of(window: Window) -> tuple[Bucket, timedelta]:
