@@ -47,6 +47,7 @@ NOTES = (
     "A version on probation is evaluated at the end of each step, and not every hour.",
     "Approvals are assumed to be given at once. Limits on latency and size do not decide, because the speed of this "
     "machine says nothing about the past.",
+    "No person releases quarantined data or labels, reinstates a version or corrects a label.",
     "Predictions did not change what happened: the labels are those of the past under every policy.",
 )
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+
 from keel.backtest.past import Past, record_past
 from keel.backtest.policy_run import (
     CHECKPOINTS,
@@ -83,7 +85,7 @@ def run_backtest(
     """
     _claim(home)
     report("reading the past")
-    part = home / f".past-{os.getpid()}"
+    part = _new_part(home)
     try:
         found, digest = record_past(plan, part, source=source, store_url=store_url)
         identity = plan.identity(digest)
@@ -115,6 +117,14 @@ def _claim(home: Path) -> None:
     except (NotADirectoryError, FileExistsError):
         raise ConfigError(f"{home} is a file; name a folder with --home") from None
     mark.write_text("Keel's backtests. Each folder can be deleted when its backtest is not needed any more.\n")
+
+
+def _new_part(home: Path) -> Path:
+    """Return the folder of a past that is being read, and delete those that killed processes left."""
+    for left in home.glob(".past-*"):
+        if not psutil.pid_exists(int(left.name.partition("-")[2])):
+            shutil.rmtree(left, ignore_errors=True)
+    return home / f".past-{os.getpid()}"
 
 
 def _attempt(place: Path, *, fresh: bool) -> Folder:

@@ -10,7 +10,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from keel.reports import html
+from keel.reports.backtest import build_page
 from keel.reports.page import ColumnCards, Paragraph, Section
+from tests.support.backtest.result import result
 from tests.support.browser import Theme, opened
 from tests.support.paths import PROJECT
 from tests.support.sample_page import MARKUP, every_block, many_columns
@@ -65,8 +67,17 @@ def check() -> Path:
     return PROJECT / "tests" / "data" / "reports" / "traps.html"
 
 
+@pytest.fixture(scope="module")
+def backtest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a backtest."""
+    file = tmp_path_factory.mktemp("pages") / "backtest.html"
+    file.write_text(html.render(build_page(result())), encoding="utf-8")
+    return file
+
+
 @pytest.mark.parametrize(
-    ("which", "theme"), [("every", "light"), ("every", "dark"), ("check", "dark"), ("hundreds", "light")]
+    ("which", "theme"),
+    [("every", "light"), ("every", "dark"), ("check", "dark"), ("hundreds", "light"), ("backtest", "dark")],
 )
 def test_page_has_no_grave_violation_of_accessibility(
     browser: Browser, which: str, theme: Theme, request: pytest.FixtureRequest

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from datetime import timedelta
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import sqlalchemy as sa
 
 from keel.backtest.past import Past, record_past
 from keel.errors import ConfigError
-from keel.store import Store
 from tests.support.backtest.plans import past_config, plan_of
 from tests.support.pipelines import past as pipeline
 from tests.support.toy import DAY, START, toy_rows
@@ -21,27 +19,17 @@ LATE = timedelta(days=3)
 
 
 @pytest.fixture
-def own_store(tmp_path, migrated_sqlite):
-    """A store with logged rows of the whole span, whose labels come after three days; returns its URL."""
-    path = tmp_path / "keel.db"
-    path.write_bytes(migrated_sqlite.read_bytes())
+def own_store(store, store_url):
+    """The URL of a store with logged rows of the whole span, whose labels come after three days."""
     config = past_config()
-    with Store.open(f"sqlite:///{path}") as store:
-        log = store.predictions(config.model, dict(config.features), target="binary")
-        rows = toy_rows(days=60, per_hour=1)
-        log.append(rows.drop_columns(["label"]))
-        odd = toy_rows(START + 40 * DAY, days=1, per_hour=1, seed=5).drop_columns(["label", "z"])
-        log.append(odd.set_column(odd.schema.get_field_index("x"), "x", pa.array(["far"] * odd.num_rows)))
-        log.add_labels(
-            pa.table(
-                {
-                    "id": rows["id"],
-                    "label": rows["label"],
-                    "observed_at": pa.array([t.as_py() + LATE for t in rows["time"]], pa.timestamp("us", "UTC")),
-                }
-            )
-        )
-    return f"sqlite:///{path}"
+    log = store.predictions(config.model, dict(config.features), target="binary")
+    rows = toy_rows(days=60, per_hour=1)
+    log.append(rows.drop_columns(["label"]))
+    odd = toy_rows(START + 40 * DAY, days=1, per_hour=1, seed=5).drop_columns(["label", "z"])
+    log.append(odd.set_column(odd.schema.get_field_index("x"), "x", pa.array(["far"] * odd.num_rows)))
+    observed = pa.array([time.as_py() + LATE for time in rows["time"]], pa.timestamp("us", "UTC"))
+    log.add_labels(pa.table({"id": rows["id"], "label": rows["label"], "observed_at": observed}))
+    return store_url
 
 
 def test_record_past_of_a_pipeline_gives_rows_by_time_and_labels_after_their_delay(tmp_path):
@@ -75,15 +63,16 @@ def test_record_past_prefers_the_store_and_keeps_odd_shapes_and_the_times_of_lab
     assert np.isfinite(past.labels_of(shapes[0]["id"])).all()  # those observed after the span too
 
 
-def test_record_past_leaves_the_store_as_it_is(tmp_path, own_store):
-    path = own_store.removeprefix("sqlite:///")
-
+def test_record_past_leaves_the_store_as_it_is(tmp_path, own_store, store):
     def content():
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-            return list(connection.iterdump())
+        tables = sa.inspect(store.engine).get_table_names()
+        with store.connect() as connection:
+            return {name: sorted(map(str, connection.execute(sa.text(f"SELECT * FROM {name}")))) for name in tables}
 
+    config = past_config(features={"x": "numeric", "z": "numeric", "colour": "categorical", "new": "numeric"})
     before = content()
-    record_past(plan_of(), tmp_path / "past", source="store", store_url=own_store)
+    assert len(before["labels"]) == 60 * 24
+    record_past(plan_of(config=config), tmp_path / "past", source="store", store_url=own_store)
     assert content() == before
 
 

@@ -36,6 +36,18 @@ def test_headline_names_the_direction_of_the_metric(value, metric, words):
     assert words in headline(result(first, metric=metric, higher_is_better=metric == "roc_auc"))
 
 
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ({}, "The default policy would never have retrained;"),
+        ({"trainings": 19}, "would have retrained 19 times and promoted nothing;"),
+        ({"trainings": 3, "promotions": 2, "rollbacks": 1}, "3 times and promoted twice and rolled back once;"),
+    ],
+)
+def test_headline_says_how_often_what_happened(counts, words):
+    assert words in headline(result(policy("default", [step(0)], **counts)))
+
+
 def test_headline_of_one_policy_gives_its_metric():
     assert "its Brier score over the whole span is 0.2" in headline(result(policy("never", [step(0)])))
 

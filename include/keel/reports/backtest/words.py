@@ -8,7 +8,7 @@ from keel.ledger.wording import METRICS
 from keel.reports import numbers
 
 if TYPE_CHECKING:
-    from keel.reports.backtest.records import BacktestDifference, BacktestPolicy, BacktestResult
+    from keel.reports.backtest.records import BacktestCounts, BacktestDifference, BacktestPolicy, BacktestResult
 
 
 def headline(result: BacktestResult) -> str:
@@ -18,11 +18,7 @@ def headline(result: BacktestResult) -> str:
     """
     policy = result.policies[0]
     counts = policy.counts
-    done = f"The {policy.name} policy would have retrained {_times(counts.trainings)}"
-    if counts.trainings:
-        done += f" and promoted {_times(counts.promotions)}"
-    if counts.rollbacks:
-        done += f" and rolled back {_times(counts.rollbacks)}"
+    done = f"The {policy.name} policy would {_deeds(counts)}"
     found = policy.differences[0] if policy.differences else None
     if found is None or found.value is None:
         value = numbers.number(policy.metrics[result.metric].value)
@@ -130,13 +126,23 @@ def counted(policy: BacktestPolicy) -> str:
     return f"{', '.join(parts)}."
 
 
+def _deeds(counts: BacktestCounts) -> str:
+    """Return what a policy would have done, from the auxiliary verb on."""
+    if not counts.trainings:
+        done = "never have retrained"
+    else:
+        promoted = _times(counts.promotions) if counts.promotions else "nothing"
+        done = f"have retrained {_times(counts.trainings)} and promoted {promoted}"
+    return f"{done} and rolled back {_times(counts.rollbacks)}" if counts.rollbacks else done
+
+
 def _times(count: int) -> str:
     """Return how often something happened.
 
-    >>> _times(0), _times(1), _times(2), _times(35)
-    ('never', 'once', 'twice', '35 times')
+    >>> _times(1), _times(2), _times(35)
+    ('once', 'twice', '35 times')
     """
-    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{numbers.count(count)} times")
+    return {1: "once", 2: "twice"}.get(count, f"{numbers.count(count)} times")
 
 
 def listed(names: list[str]) -> str:
