@@ -147,7 +147,7 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Show an experiment's page: its result, both arms, whether it is valid, its rules, and what follows."""
-    from keel.reports.experiment import page
+    from keel.reports.production.experiment import page
 
     found, evidence, home = _evaluated(model, experiment_id, "")
     if as_json:

@@ -29,7 +29,7 @@ from keel.cli.replay import replay
 from keel.cli.serve import serve
 from keel.cli.standalone.demo import demo
 from keel.cli.standalone.up import up
-from keel.cli.versions import app as model_versions
+from keel.cli.versions.manage import app as model_versions
 from keel.errors import KeelError
 
 SYSTEM_ERROR = 3

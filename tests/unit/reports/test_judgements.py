@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from keel.reports import comparison, experiment
+from keel.reports import comparison
 from keel.reports.html import render
+from keel.reports.production import experiment
 from tests.support.goldens import FOLDER, require_golden
 
 BUILDERS = {

@@ -86,7 +86,7 @@ def probation(
     """Show what the evaluations of a version's probation found: its losses, the evidence, and until when it lasts."""
     from keel.config import get_model
     from keel.errors import UnknownVersion
-    from keel.reports.probation import collect, page
+    from keel.reports.production.probation import collect, page
     from keel.workspace import Workspace
 
     config = get_model(model)

@@ -9,7 +9,7 @@ import typer
 
 from keel.cli.output import JsonOption, ModelArgument, one_line, print_json, print_table
 from keel.cli.renamed import RenamedCommands
-from keel.cli.version_pages import compare, probation, show
+from keel.cli.versions.pages import compare, probation, show
 
 app = typer.Typer(
     help="List and show a model's versions, reinstate one, end a probation, delete old ones.",

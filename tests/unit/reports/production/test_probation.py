@@ -11,7 +11,7 @@ from keel.monitoring.records import StoredProbationReport
 from keel.reports import text
 from keel.reports.charts.specs import Trend
 from keel.reports.page import Figure
-from keel.reports.probation import ProbationData, page
+from keel.reports.production.probation import ProbationData, page
 
 SINCE = datetime(2013, 7, 1, tzinfo=UTC)
 

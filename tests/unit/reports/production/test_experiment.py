@@ -6,8 +6,8 @@ import pytest
 
 from keel.reports import html, text
 from keel.reports.charts.specs import Trend
-from keel.reports.experiment import page
 from keel.reports.page import Figure
+from keel.reports.production.experiment import page
 
 PLAN = {
     "experiment_id": "experiment-1", "model": "flight_delay", "champion": 3, "challenger": 4, "mode": "ab",

@@ -1,0 +1,1 @@
+"""``keel versions``: the commands that show versions, and those that change them."""
