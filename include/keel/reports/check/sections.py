@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from keel.monitoring.performance_words import capitalised
 from keel.reports import numbers
 from keel.reports.charts.specs import Interval, Intervals
+from keel.reports.check.performance import with_metric_names
 from keel.reports.check.remedies import to_do
 from keel.reports.columns import column_cards
 from keel.reports.metric_words import metric_name
@@ -286,7 +287,8 @@ def decided(data: CheckData) -> Section:
     if decision is None:
         text = "No decision is stored for this window: it was checked without one, or its run has not ended."
         return Section("What was decided", (Paragraph(text, quiet=True),))
-    blocks: list[Block] = [Paragraph(decision.sentence)]
+    why = with_metric_names(decision.sentence, data.config.performance.metric)
+    blocks: list[Block] = [Paragraph(f"{why[:1].upper()}{why[1:]}")]
     if not data.acted:
         blocks.append(Paragraph("Nothing was done: this check only says what would be.", quiet=True))
     blocks += [Paragraph(finding) for finding in decision.findings]
