@@ -109,7 +109,7 @@ def main() -> None:
 
 def take_pictures(folder: Path, names: list[str], to: Path) -> None:
     """Write pictures of the beginning of each page: light, dark, and on a phone."""
-    from tests.support.browser import chromium, screenshot
+    from tests.support.reports.browser import chromium, screenshot
 
     to.mkdir(parents=True, exist_ok=True)
     with chromium() as browser:

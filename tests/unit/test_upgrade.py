@@ -36,8 +36,8 @@ from keel.store.database.connections import Database, parse_url
 from keel.store.undelivered import undelivered_records
 from keel.window import Window
 from keel.workspace import Workspace
-from tests.support.goldens import require_golden
 from tests.support.paths import PROJECT
+from tests.support.reports.goldens import require_golden
 from tests.support.toy import DAY, START, toy_config
 
 DATA = PROJECT / "tests" / "data" / "0.1.0"

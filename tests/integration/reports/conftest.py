@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conftest import NEEDS_TOOL
-from tests.support.browser import CHROMIUM, chromium
+from tests.support.reports.browser import CHROMIUM, chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

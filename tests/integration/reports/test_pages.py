@@ -13,9 +13,9 @@ from keel.reports import html
 from keel.reports.backtest import build_page
 from keel.reports.page import ColumnCards, Paragraph, Section
 from tests.support.backtest.result import result
-from tests.support.browser import Theme, opened
 from tests.support.paths import PROJECT
-from tests.support.sample_page import MARKUP, every_block, many_columns
+from tests.support.reports.browser import Theme, opened
+from tests.support.reports.sample_page import MARKUP, every_block, many_columns
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -9,7 +9,7 @@ import pytest
 from keel.reports import comparison
 from keel.reports.html import render
 from keel.reports.production import experiment
-from tests.support.goldens import FOLDER, require_golden
+from tests.support.reports.goldens import FOLDER, require_golden
 
 BUILDERS = {
     "comparison_pass": comparison.page,

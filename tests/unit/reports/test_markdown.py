@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 from keel.reports import markdown
 from keel.reports.page import Command, Fact, Items, Link, Page, Paragraph, Section, Table, Tag
 from keel.reports.texts import shown
-from tests.support.sample_page import every_block, many_columns
+from tests.support.reports.sample_page import every_block, many_columns
 
 PARSER = MarkdownIt("gfm-like")
 assert PARSER.linkify is not None

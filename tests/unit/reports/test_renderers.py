@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keel.reports import html, markdown, text
-from tests.support.sample_page import every_block
+from tests.support.reports.sample_page import every_block
 
 RENDERERS = [html.render, html.notebook, text.plain, markdown.render]
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from keel.reports import text
 from keel.reports.page import ColumnCards, Page, Section
-from tests.support.sample_page import card, every_block, many_columns
+from tests.support.reports.sample_page import card, every_block, many_columns
 
 
 @pytest.mark.parametrize("width", [40, 80, 100, 160])

@@ -9,7 +9,7 @@ import pytest
 from keel.reports.charts.bars import bars, sparkline
 from keel.reports.charts.lines import chart_lines
 from keel.reports.charts.specs import Bar, Categories, Curves, Histogram, Intervals, Sparkline, Trend
-from tests.support.sample_page import categories, curves, histogram, intervals, trend
+from tests.support.reports.sample_page import categories, curves, histogram, intervals, trend
 
 
 def test_chart_lines_of_a_histogram_has_both_sides_its_range_and_what_is_beyond():

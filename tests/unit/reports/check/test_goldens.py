@@ -14,7 +14,7 @@ from keel.monitoring.records import Action
 from keel.reports.check import CheckData, page
 from keel.reports.html import render
 from tests.support.checks.cases import CASES, MARKUP
-from tests.support.goldens import FOLDER, require_golden
+from tests.support.reports.goldens import FOLDER, require_golden
 
 
 @cache

@@ -32,8 +32,8 @@ from keel.reports.page import (
     Tag,
 )
 from keel.reports.texts import shown
-from tests.support.html_reader import read
-from tests.support.sample_page import MARKUP, card, every_block, many_columns
+from tests.support.reports.html_reader import read
+from tests.support.reports.sample_page import MARKUP, card, every_block, many_columns
 
 
 def page_of(text: str) -> Page:
@@ -93,7 +93,7 @@ def test_render_control_characters_are_pictures():
 
 def test_render_same_page_gives_the_same_bytes_in_another_process():
     code = (
-        "import sys; from keel.reports import html; from tests.support.sample_page import every_block;"
+        "import sys; from keel.reports import html; from tests.support.reports.sample_page import every_block;"
         "sys.stdout.buffer.write(html.render(every_block()).encode())"
     )
     other = subprocess.run(

@@ -1,6 +1,6 @@
 """Chromium for pages: whether they are as they promise, and pictures of them for the documentation.
 
-python -m tests.support.browser week.html docs/images/week.png --theme dark --width 390
+python -m tests.support.reports.browser week.html docs/images/week.png --theme dark --width 390
 """
 
 from __future__ import annotations
