@@ -109,7 +109,7 @@ class Simulation:
         if decision.branch == "rollback":
             outcome = rollout.rollback(self.ws, self.config, decision.decision_id, now=end, **by)
         elif decision.branch == "confirm":
-            outcome = rollout.confirm(self.ws, self.config, decision.decision_id, **by)
+            outcome = rollout.confirm(self.ws, self.config, decision.decision_id, now=end, **by)
         if decision.branch != "no_action":
             self._notify(decision, outcome)
         return decision
@@ -158,14 +158,14 @@ class Simulation:
         by = {"actor": ACTOR, "run_id": f"retrain-{run}"}
         began = time.monotonic()
         try:
-            trained = loop.retrain(self.ws, self.config, decision, **by)
+            trained = loop.retrain(self.ws, self.config, decision, now=step.end, **by)
             self.training_seconds += time.monotonic() - began
             if self.policy.gate or trained.challenger == trained.champion:
                 comparison = rollout.compare(self.ws, self.config, trained)
             else:
                 comparison = self._force(trained, decision, by["run_id"])
             act = rollout.promote if comparison.next == "promote" else rollout.keep_champion
-            outcome = act(self.ws, self.config, comparison.report_id, **by)
+            outcome = act(self.ws, self.config, comparison.report_id, now=step.end, **by)
         except CANNOT_TRAIN as error:
             self._notify(decision, None)
             return step.model_copy(update={"failure": str(error)})
@@ -218,8 +218,8 @@ def train_first_version(ws: Workspace, config: ModelConfig, past: Past, *, start
         reason="the first version of the backtest",
         run_id=by["run_id"],
     )
-    trained = loop.retrain(ws, config, decision, **by)
-    rollout.promote(ws, config, rollout.compare(ws, config, trained).report_id, **by)
+    trained = loop.retrain(ws, config, decision, now=start, **by)
+    rollout.promote(ws, config, rollout.compare(ws, config, trained).report_id, now=start, **by)
     return trained
 
 

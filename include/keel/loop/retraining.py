@@ -15,16 +15,28 @@ from keel.training.training import Split, require_rows, train, training_key, tra
 from keel.window import now_utc
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from keel.config import ModelConfig
     from keel.registry.registry import VersionInfo
     from keel.workspace import Workspace
 
 
-def retrain(ws: Workspace, config: ModelConfig, decision: DecisionRecord, *, actor: str, run_id: str) -> TrainedVersion:
+def retrain(
+    ws: Workspace,
+    config: ModelConfig,
+    decision: DecisionRecord,
+    *,
+    actor: str,
+    run_id: str,
+    now: datetime | None = None,
+) -> TrainedVersion:
     """Train a challenger on the labelled rows of the decision's window and before, and register it.
 
     The same decision or the same rows train once. A decision that is carried out again finds its version, also when
     labels arrived in between. Another pipeline or other settings are another training.
+
+    now: the time of the ledger's row. Default: the clock.
     """
     champion = deployments.read(ws.store, config.model).production
     same_decision = {"keel.decision_id": decision.decision_id, "keel.recipe": training_recipe(config)}
@@ -38,7 +50,7 @@ def retrain(ws: Workspace, config: ModelConfig, decision: DecisionRecord, *, act
     if version is None:
         candidate = train(config, rows, reason=decision.sentence, parent=champion, decision_id=decision.decision_id)
         version = ws.registry.register(config, candidate, run_name=f"retrain to {rows.split.cut:%Y-%m-%d}")
-        _pin_artifacts(ws, version, decision.sentence, actor=actor, run_id=run_id)
+        _pin_artifacts(ws, version, decision.sentence, actor=actor, run_id=run_id, now=now or now_utc())
     reference = ws.registry.reference(config.model, version.version)
     training = DataSlice.from_dict(reference["training"])
     return TrainedVersion(
@@ -56,7 +68,7 @@ def retrain(ws: Workspace, config: ModelConfig, decision: DecisionRecord, *, act
     )
 
 
-def _pin_artifacts(ws: Workspace, version: VersionInfo, reason: str, *, actor: str, run_id: str) -> None:
+def _pin_artifacts(ws: Workspace, version: VersionInfo, reason: str, *, actor: str, run_id: str, now: datetime) -> None:
     """Write the checksums of a registered version to the ledger. Nothing else is ever loaded."""
     artifacts = {
         "version": version.version,
@@ -69,7 +81,7 @@ def _pin_artifacts(ws: Workspace, version: VersionInfo, reason: str, *, actor: s
         version.model,
         actor=actor,
         action=ledger.Action.REGISTER,
-        now=now_utc(),
+        now=now,
         body={"run_id": run_id, "artifacts": artifacts, "evidence": evidence},
         statuses={version.version: (Status.CANDIDATE, reason)},
     )

@@ -92,10 +92,13 @@ def watch(
     return decision if branch == "no_action" else store_decision(ws, decision, run_id=run_id)
 
 
-def confirm(ws: Workspace, config: ModelConfig, decision_id: str, *, actor: str, run_id: str) -> Outcome:
+def confirm(
+    ws: Workspace, config: ModelConfig, decision_id: str, *, actor: str, run_id: str, now: datetime | None = None
+) -> Outcome:
     """End the probation of a version that passed it, or whose time is up. Running it again changes nothing.
 
     decision_id: of `watch`.
+    now: the time of the ledger's row. Default: the clock.
 
     Raises
     ------
@@ -134,7 +137,7 @@ def confirm(ws: Workspace, config: ModelConfig, decision_id: str, *, actor: str,
         state.deployment,
         actor=actor,
         action=ledger.Action.CONFIRM,
-        now=now_utc(),
+        now=now or now_utc(),
         body={"run_id": run_id, "probation": None, "evidence": evidence},
     )
     return outcome

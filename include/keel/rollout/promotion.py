@@ -60,10 +60,14 @@ def _with_evidence(done: str, comparison: ComparisonRecord) -> str:
     return f"{done}{':' if comparison.n else '.'} {comparison.sentence}"
 
 
-def promote(ws: Workspace, config: ModelConfig, report_id: str, *, actor: str, run_id: str) -> Outcome:
+def promote(
+    ws: Workspace, config: ModelConfig, report_id: str, *, actor: str, run_id: str, now: datetime | None = None
+) -> Outcome:
     """Put the challenger of a comparison into production, on probation.
 
     The champion must still be the one of the comparison. A task that runs again completes what it began.
+
+    now: the time of the ledger's row. Default: the clock.
 
     Raises
     ------
@@ -102,7 +106,7 @@ def promote(ws: Workspace, config: ModelConfig, report_id: str, *, actor: str, r
         replace(current, production=challenger, previous=_previous(state), staging=staging),
         actor=actor,
         action=ledger.Action.PROMOTE,
-        now=now_utc(),
+        now=now or now_utc(),
         body={
             "run_id": run_id,
             "evidence": {**comparison.to_ledger(), "sentence": sentence},

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from keel import rollout
+from keel.deployments.history import production_since
 from keel.errors import NothingToRollBackTo, NoVersionYet, RegistryUnavailable, StaleGeneration
+from keel.ledger import entries as ledger
 from keel.monitoring.records import ProbationDecision, StoredProbationReport
 from keel.monitoring.storage import store_decision
 from keel.registry.registry import Registry
@@ -184,3 +186,12 @@ def test_rollback_without_a_registry_changes_the_deployment_and_mlflow_follows_l
     assert model.aliases == {"production": 2, "previous": 1}
     assert rollout.reconcile(model.ws, model.config, **BY).completed
     assert model.aliases == {"production": 1}
+
+
+def test_rollback_at_a_given_time_is_in_the_ledger_at_that_time(model):
+    roll_back_at = NOW - DAY
+    decision = request(model)
+    rollout.rollback(model.ws, model.config, decision.decision_id, now=roll_back_at, **BY)
+    last = list(ledger.entries(model.ws.store, model.config.model))[-1]
+    assert (last.action, last.at) == (ledger.Action.ROLLBACK, roll_back_at)
+    assert production_since(ledger.entries(model.ws.store, model.config.model)) == roll_back_at
