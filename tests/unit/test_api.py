@@ -53,7 +53,7 @@ def test_check_returns_reports_and_decision_and_does_not_act(home: Path) -> None
         assert keel.check(ws, CONFIG, end=END.isoformat(), now=END) == found, "its own retrain starts no cooldown"
         assert rows(ws, reports) == 4 + 1
         shown = found.page()
-        assert shown.headline == "Predictions are worse than promised, and a new version would be trained."
+        assert shown.headline == "Predictions are worse than on the holdout, and a new version would be trained."
         assert set(found.data.charts) == {"x", "z", "colour", "score", "prediction"}
         assert {history.ends for history in found.data.columns.values()} == {(END,)}
         assert found.data.measured is not None

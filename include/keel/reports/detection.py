@@ -137,7 +137,7 @@ def _changed(data: DetectionData, drift: StoredDriftReport) -> str:
     drifted, warned = drift.names("drift"), drift.names("warn")
     outputs = drift.names("drift", "warn", role="output")
     if drift.status == "insufficient":
-        needed = "" if not drift.n else f", of which {data.config.min_rows:,} are needed"
+        needed = "" if not drift.n else f"; {data.config.min_rows:,} are needed"
         return f"{numbers.count(drift.n, 'row')} {_is(drift.n)} too few to tell whether anything has changed{needed}"
     if drifted:
         return f"{len(drifted)} of {features} {_has(len(drifted))} drifted{_names(drifted)}"

@@ -150,7 +150,7 @@ def every_block(name: str = MARKUP) -> Page:
     return Page(
         "flight_delay, week to 1 July 2013",
         "flight_delay · version 1 in production · week to 1 July 2013 · 6,702 predictions, 6,216 labels",
-        "Predictions are worse than promised, and a retrained version is better: version 3 was promoted.",
+        "Predictions are worse than on the holdout, and a retrained version is better: version 3 was promoted.",
         Tag("retrained", Tone.WARN),
         "The Brier score rose from 0.157 on the holdout to 0.249. Input drift explains −0.021 of the change; "
         "the relation between inputs and delays accounts for +0.113.",

@@ -146,7 +146,7 @@ def _harm(data: CheckData) -> ToDo:
     if data.config.retrain is None:
         steps = (*_causes(data), Step("Configure retrain in model.yaml, and Keel trains a new version by itself."))
         return ToDo("Find the cause", ("the model has no retraining",), steps)
-    return ToDo("Find the cause", ("predictions are worse than promised",), (*_causes(data), _retrain(data)))
+    return ToDo("Find the cause", ("predictions are worse than on the holdout",), (*_causes(data), _retrain(data)))
 
 
 def _drift(data: CheckData) -> ToDo:

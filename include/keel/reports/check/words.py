@@ -87,7 +87,7 @@ def _what(kind: Trouble, data: CheckData) -> str:
     return {
         Trouble.NOT_STORED: "no report of this window is stored",
         Trouble.BROKEN_LABELS: "the labels fail their check, so nothing was concluded from them",
-        Trouble.HARM: "predictions are worse than promised",
+        Trouble.HARM: "predictions are worse than on the holdout",
         Trouble.UNDEFINED: "whether predictions are good cannot be measured",
         Trouble.MISSING_LABELS: "labels are missing, so harm would not be seen",
         Trouble.INSUFFICIENT: "too few predictions arrived to tell whether something has changed",
@@ -130,7 +130,7 @@ def _hurts(kind: Trouble, performance: StoredPerformanceReport | None) -> str:
     join = ", and " if kind in (Trouble.NONE, Trouble.INSUFFICIENT) else ", but "
     if performance.status == "ok":
         if is_excluded(performance):
-            return f"{join}predictions are as good as promised"
+            return f"{join}predictions are as good as on the holdout"
         return ", and harm is neither shown nor excluded"
     if performance.labels_missing:
         return ", and the labels that would show harm are missing"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keel.ledger.wording import with_full_stop
+from keel.monitoring.performance_words import capitalised
 from keel.reports import numbers
 from keel.reports.metric_words import better, metric_name
 from keel.reports.page import Tag, Tone
@@ -104,7 +105,8 @@ def headline(report: Report) -> str:
     if not report.get("n"):  # there was nothing to compare, so the stored sentence is about one version
         return sentence(report)
     old, new = names(report)
-    verdict, New = report.get("verdict"), f"{new[:1].upper()}{new[1:]}"
+    verdict = report.get("verdict")
+    New = capitalised(new) if new.startswith("version ") else new  # a name that a person gave stays as it is
     if report.get("forced_by") and verdict != "pass":
         return f"{report['forced_by']} forces the promotion: {new} was not shown to be better than {old}."
     if verdict == "pass":

@@ -120,7 +120,7 @@ def _headline(data: ProbationData) -> str:
         case "harm":
             return f"{version} is worse than {_before(data)}, the version before it."
         case "broken_promise":
-            return f"{version} is worse than its holdout promised, but not shown to be worse than {_before(data)}."
+            return f"{version} is worse than its baseline, but not shown to be worse than {_before(data)}."
         case "survived":
             return f"{version} passed its probation."
         case "watching":

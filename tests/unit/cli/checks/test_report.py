@@ -61,7 +61,7 @@ def refused(*arguments: str) -> KeelError:
 def test_report_prints_the_newest_check_and_exits_with_1_where_it_needs_attention(home: Path) -> None:
     shown = report("toy")
     assert shown.exit_code == 1
-    assert "Predictions are worse than promised" in shown.output
+    assert "Predictions are worse than on the holdout" in shown.output
     assert "Approve or decline" in shown.output
     assert "26 February to 5 March 2026" in shown.output
     assert "the version's reference is not available" in " ".join(shown.output.split())
@@ -71,7 +71,7 @@ def test_report_prints_the_newest_check_and_exits_with_1_where_it_needs_attentio
 def test_report_of_a_window_that_is_all_clear_exits_with_0(home: Path, window: str) -> None:
     shown = report("toy", "--window", window)
     assert shown.exit_code == 0, shown.output
-    assert "Nothing has changed, and predictions are as good as promised." in shown.output
+    assert "Nothing has changed, and predictions are as good as on the holdout." in shown.output
 
 
 @pytest.mark.parametrize("window", ["2026-03-01", "2026-02-20/2026-02-26", "2013-01-01"])
@@ -124,7 +124,7 @@ def test_report_as_html_is_one_whole_file(home: Path, tmp_path: Path) -> None:
     assert (shown.exit_code, shown.stdout) == (1, "")
     assert shown.stderr == f"wrote {file}, {len(page.encode()):,} bytes\n"
     assert page.startswith("<!doctype html>")
-    assert "Predictions are worse than promised" in page
+    assert "Predictions are worse than on the holdout" in page
     addresses = set(re.findall(r"(?:src|href)=\"([^\"]*)\"", page))
     assert not {each for each in addresses if not each.startswith("#")}, "nothing to fetch"
     assert [path.name for path in file.parent.iterdir()] == ["week.html"]
