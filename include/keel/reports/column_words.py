@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from keel.monitoring.column_status import ColumnStatus, Severity
+from keel.monitoring.performance_words import capitalised
 from keel.reports.charts.specs import Bar, Categories, Histogram
 from keel.reports.numbers import number, share
 from keel.reports.page import Measure, Tag, Tone
@@ -212,7 +213,7 @@ def _middle_words(chart: Histogram, reference_label: str, current_label: str) ->
     if known:
         words.insert(0, f"Half of the values lie below {' and below '.join(known)}.")
     if now is None and not words[1 if then is not None else 0 :]:
-        words.append(f"{current_label[:1].upper()}{current_label[1:]} has no number.")
+        words.append(f"{capitalised(current_label)} has no number.")
     return " ".join(words)
 
 

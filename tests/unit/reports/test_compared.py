@@ -64,8 +64,8 @@ def test_compare_pairs_series_by_position_whatever_their_index(scores, found):
 
 
 def test_compare_shows_itself_under_the_given_names(found):
-    assert found.page().headline == "Candidate is better than today."
-    assert "Candidate against today: better by" in str(found)
+    assert found.page().headline == "candidate is better than today."
+    assert "candidate against today: better by" in str(found)
     assert "No times were given." in str(found)
     assert "<iframe" in found._repr_html_()
     assert found.to_html().count("<svg") >= 3

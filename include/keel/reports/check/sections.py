@@ -288,7 +288,7 @@ def decided(data: CheckData) -> Section:
         text = "No decision is stored for this window: it was checked without one, or its run has not ended."
         return Section("What was decided", (Paragraph(text, quiet=True),))
     why = with_metric_names(decision.sentence, data.config.performance.metric)
-    blocks: list[Block] = [Paragraph(f"{why[:1].upper()}{why[1:]}")]
+    blocks: list[Block] = [Paragraph(f"{capitalised(why)}")]
     if not data.acted:
         blocks.append(Paragraph("Nothing was done: this check only says what would be.", quiet=True))
     blocks += [Paragraph(finding) for finding in decision.findings]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from keel.monitoring.performance_words import capitalised
 from keel.reports import numbers
 from keel.reports.comparison import evidence, flips, scores
 from keel.reports.comparison.changes import changes
 from keel.reports.comparison.words import (
     Report,
+    at_start,
     confidence,
     has_numbers,
     headline,
@@ -121,7 +123,7 @@ def _next(report: Report) -> Fact | None:
             return Fact("May be promoted", ("by the policy's approval",))
     if report.get("forced_by"):
         return Fact("Forced", (f"by {report['forced_by']}",), Tone.WARN)
-    stays = f"{old[:1].upper()}{old[1:]} stays"
+    stays = f"{at_start(old)} stays"
     if report.get("verdict") == "inconclusive":
         return Fact(stays, (f"{new} stays a candidate", "and may be compared again"))
     return Fact(stays, ("nothing to do",))
@@ -143,7 +145,7 @@ def _footer(report: Report) -> list[str]:
     )
     ids = ", ".join(f"{name} {value}" for name, value in named if value)
     rules = ", ".join(f"{name} {value}" for name, value in policy.items() if value not in (None, [], ()))
-    lines = [f"{ids[:1].upper()}{ids[1:]}."] if ids else []
+    lines = [f"{capitalised(ids)}."] if ids else []
     if rules:
         lines.append(f"Policy: {rules}.")
     lines.append("Times are in UTC. The verdict rests on the lower bound, the segments and the limits alone.")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from keel.ledger.wording import with_full_stop
 from keel.reports import numbers
-from keel.reports.comparison.words import Report, name_of, of_experiment, segment_name, segments_of
+from keel.reports.comparison.words import Report, at_start, name_of, of_experiment, segment_name, segments_of
 
 MAX_SEGMENTS = 20
 """Segments that are named."""
@@ -33,7 +33,7 @@ def _of_the_difference(report: Report) -> Iterator[str]:
     elif gain <= margin:
         new = name_of(report, "challenger")
         yield (
-            f"{new[:1].upper()}{new[1:]} itself must be better: its improvement of {numbers.signed(gain)} is not above "
+            f"{at_start(new)} itself must be better: its improvement of {numbers.signed(gain)} is not above "
             f"{numbers.number(margin)}."
         )
     elif bound <= margin:

@@ -10,6 +10,7 @@ from keel.reports.charts.specs import Interval, Intervals
 from keel.reports.comparison.words import (
     WHO,
     Report,
+    at_start,
     confidence,
     has_numbers,
     loss_name,
@@ -146,7 +147,7 @@ def metrics(report: Report) -> Section | None:
     found: dict[str, Any] = {loss_name(report): decisive}
     found |= {metric_name(name): both for name, both in (report.get("extra_metrics") or {}).items()}
     rows = tuple((f"{name}, which decides" if both is decisive else name, *_pair(both)) for name, both in found.items())
-    head = ("Metric", *(name[:1].upper() + name[1:] for name in names(report)))
+    head = ("Metric", *(at_start(name) for name in names(report)))
     return Section("Metrics of both versions", (Table("Each with its standard error", head, rows, (1, 2)),))
 
 
@@ -239,7 +240,7 @@ def speed(report: Report) -> Section | None:
     ]
     slower = ("median, as a multiple of the champion's", "", _measured(found.get("slowdown")))
     rows.append((*slower, _limit(limits.get("max_slowdown"))))
-    head = ("", *(name[:1].upper() + name[1:] for name in names(report)), "Limit")
+    head = ("", *(at_start(name) for name in names(report)), "Limit")
     return Section("Speed", (Table("Latency and size of both versions", head, tuple(rows), (1, 2, 3), wide=True),))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from keel.reports import numbers
-from keel.reports.comparison.words import Report, names, segment_name
+from keel.reports.comparison.words import Report, at_start, names, segment_name
 from keel.reports.page import Block, Details, Fact, Paragraph, Section, Table
 
 SHOWN = 8
@@ -80,13 +80,11 @@ def _basis(report: Report, found: Report) -> str:
     text = f"The predictions are of {numbers.span(found.get('start'), found.get('end'))}, each scored by {new}. "
     answered = found.get("answered_by_champion") or 0
     if answered >= found["n"] + (found.get("unusable") or 0):
-        text += f"{old[:1].upper()}{old[1:]} answered all of them, and its answers are taken from the log."
+        text += f"{at_start(old)} answered all of them, and its answers are taken from the log."
     elif answered:
-        text += (
-            f"{old[:1].upper()}{old[1:]} answered {answered:,}, which are taken from the log, and scored the rest now."
-        )
+        text += f"{at_start(old)} answered {answered:,}, which are taken from the log, and scored the rest now."
     else:
-        text += f"{old[:1].upper()}{old[1:]} answered none of them, and scored them now."
+        text += f"{at_start(old)} answered none of them, and scored them now."
     if unusable := found.get("unusable"):
         text += f" {unusable:,} more could not be scored."
     return f"{text} This is information: the verdict does not rest on it."

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from keel.reports import numbers
 from keel.reports.charts.specs import Curve, Curves
-from keel.reports.comparison.words import WHO, Report, name_of, names
+from keel.reports.comparison.words import WHO, Report, at_start, name_of, names
 from keel.reports.page import Block, Details, Figure, Paragraph, Section, Table
 
 
@@ -55,7 +55,7 @@ def _calibration_table(report: Report, who: str, curve: Report) -> Table:
     name = name_of(report, who)
     return Table(
         f"Calibration of {name}",
-        (f"{name[:1].upper()}{name[1:]}: predicted", "Observed", "Rows"),
+        (f"{at_start(name)}: predicted", "Observed", "Rows"),
         tuple(
             (numbers.share(score), numbers.share(rate), numbers.count(n))
             for score, rate, n in zip(curve["score"], curve["rate"], curve["n"], strict=True)

@@ -97,7 +97,12 @@ def tag(report: Report) -> Tag:
 def sentence(report: Report) -> str:
     """Return the sentence that was stored with a comparison."""
     text = str(report.get("sentence") or report.get("reason") or "").removeprefix(f"{report.get('experiment_id')}: ")
-    return with_full_stop(f"{text[:1].upper()}{text[1:]}")
+    return with_full_stop(text if report.get("names") else capitalised(text))
+
+
+def at_start(name: str) -> str:
+    """Return a version's name as a sentence begins with it. A name that a person gave keeps its case."""
+    return capitalised(name) if name.startswith("version ") else name
 
 
 def headline(report: Report) -> str:
@@ -106,7 +111,7 @@ def headline(report: Report) -> str:
         return sentence(report)
     old, new = names(report)
     verdict = report.get("verdict")
-    New = capitalised(new) if new.startswith("version ") else new  # a name that a person gave stays as it is
+    New = at_start(new)
     if report.get("forced_by") and verdict != "pass":
         return f"{report['forced_by']} forces the promotion: {new} was not shown to be better than {old}."
     if verdict == "pass":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from keel.monitoring.performance_words import capitalised
 from keel.reports import numbers
 from keel.reports.charts.specs import Level, Point, Trend
 from keel.reports.metric_words import better, limit_of, metric_name
@@ -59,7 +60,7 @@ def live(data: VersionData) -> Iterator[Block]:
     name, n = metric_name(metric), sum(part.n for part in data.series)
     yield Figure(
         Trend(name, points, levels, label=f"version {data.version}"),
-        f"{name[:1].upper()}{name[1:]} on {numbers.count(n, 'label')} of its own predictions, "
+        f"{capitalised(name)} on {numbers.count(n, 'label')} of its own predictions, "
         f"{numbers.span(data.series[0].start, data.series[-1].end)}, with 95% intervals; {better(metric)}.",
     )
 
