@@ -20,6 +20,7 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
+from keel.registry.mlflow_client import versions_beside_runs
 from keel.store.database.adbc import Connection as ArrowConnection
 from keel.store.database.sqlite import Connection as StoreConnection
 from keel.workspace import Workspace
@@ -28,12 +29,14 @@ PRAGMA = "PRAGMA synchronous=OFF"
 STORE, REGISTRY = "keel.db", "mlflow.db"
 
 
-def open_workspace(folder: Path) -> Workspace:
+@contextmanager
+def open_workspace(folder: Path) -> Iterator[Workspace]:
     """Open the workspace in a folder, whatever the environment says about the installation's own.
 
     A copy of a workspace registers new artifacts beside those of the original, whose place its MLflow remembers.
     """
-    return Workspace.open(home=folder, environment={})
+    with Workspace.open(home=folder, environment={}) as ws, versions_beside_runs(ws.registry.tracking_uri):
+        yield ws
 
 
 @contextmanager

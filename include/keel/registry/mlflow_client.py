@@ -19,8 +19,29 @@ PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT
 
 STATUS_TAG = "keel.status"
 """The tag of a version with its status."""
+REGISTRY_VARIABLE = "MLFLOW_REGISTRY_URI"
+"""The variable by which MLflow keeps versions elsewhere than runs, whatever URI a client is made with."""
 GONE = 404
 """HTTP status of an artifact that does not exist."""
+
+
+@contextmanager
+def versions_beside_runs(uri: str) -> Iterator[None]:
+    """Let MLflow keep versions at this URI too, whatever ``MLFLOW_REGISTRY_URI`` says.
+
+    An argument of the client would not be enough: MLflow reads the files of a version by its global.
+    """
+    import mlflow
+
+    before = os.environ.get(REGISTRY_VARIABLE)
+    mlflow.set_registry_uri(uri)  # which sets the variable too
+    try:
+        yield
+    finally:
+        mlflow.set_registry_uri(None)
+        os.environ.pop(REGISTRY_VARIABLE, None)
+        if before is not None:
+            os.environ[REGISTRY_VARIABLE] = before
 
 
 @dataclass(frozen=True)

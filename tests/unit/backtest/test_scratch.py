@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 
+import mlflow
 import pyarrow as pa
 import pytest
 
@@ -82,3 +84,13 @@ def test_open_workspace_does_not_use_the_installation_that_the_environment_names
         assert ws.store.url.endswith(str(home / "keel.db"))
         assert ws.registry.tracking_uri == f"sqlite:///{home / 'mlflow.db'}"
     assert not (tmp_path / "production.db").exists()
+
+
+def test_open_workspace_registers_no_version_where_the_environment_names_another_registry(home, tmp_path, monkeypatch):
+    elsewhere = f"sqlite:///{tmp_path / 'production.db'}"
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", elsewhere)
+    with open_workspace(home) as ws:
+        ws.registry.client.create_registered_model("toy")
+        assert mlflow.get_registry_uri() == ws.registry.tracking_uri  # by which MLflow reads the files of a version
+    assert not (tmp_path / "production.db").exists()
+    assert os.environ["MLFLOW_REGISTRY_URI"] == mlflow.get_registry_uri() == elsewhere
