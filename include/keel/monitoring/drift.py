@@ -101,6 +101,8 @@ class DriftReport:
     columns: tuple[ColumnDrift, ...]
     """The largest impact first."""
     sentence: str
+    config: DriftConfig
+    """What the window was judged by."""
 
     def column(self, name: str) -> ColumnDrift:
         """Return one column; KeyError for a name that the grid does not have."""
@@ -117,6 +119,10 @@ class DriftReport:
             "impact_total": finite_or_none(self.impact_total),
             "impact_q_value": self.impact_q_value,
             "impact_limit": self.impact_limit,
+            "min_rows": self.config.min_rows,
+            "psi_warn": self.config.psi_warn,
+            "psi_alert": self.config.psi_alert,
+            "drift_share": self.config.drift_share,
             "sentence": self.sentence,
             "features": {column.name: column.to_dict() for column in self.columns},
         }
@@ -172,6 +178,7 @@ def detect(grid: ReferenceGrid, counts: Counts, config: DriftConfig | None = Non
         sentence=_sentence(
             status, counts.n, columns, count_drifted(len(drifted), len(features)), cost.total, limit, config
         ),
+        config=config,
     )
 
 

@@ -69,7 +69,9 @@ def summary(column: StoredColumn) -> str:
         ("PSI {} off the frequent values", beside),
     )
     parts = [words.format(number(value)) for words, value in measured if value is not None]
-    parts += [f"{share(rate.get('current') or 0.0)} {_RATES[name][0]}" for name, rate in _rates(column) if _told(rate)]
+    parts += [
+        f"{share(rate.get('current') or 0.0)} {_RATES[name][0]}" for name, rate in _rates(column) if _is_notable(rate)
+    ]
     return " · ".join(parts) or " ".join(column.reasons)
 
 
@@ -77,16 +79,23 @@ def _rates(column: StoredColumn) -> list[tuple[str, Mapping[str, float | None]]]
     return [(name, column.rates[name]) for name in _RATES if name in column.rates]
 
 
-def _told(rate: Mapping[str, float | None]) -> bool:
+def _is_notable(rate: Mapping[str, float | None]) -> bool:
     """Whether a rate is worth a place in the summary: it is not negligible now, or has changed."""
     now, then = rate.get("current") or 0.0, rate.get("reference") or 0.0
     return max(now, abs(now - then)) >= _MATERIAL_SHARE
 
 
-def measures(column: StoredColumn, alpha: float | None = None) -> list[Measure]:
-    """Return a column's measures, each with a sentence about what it means."""
+def measures(
+    column: StoredColumn,
+    alpha: float | None = None,
+    thresholds: tuple[float | None, float | None] = (None, None),
+) -> list[Measure]:
+    """Return a column's measures, each with a sentence about what it means.
+
+    alpha, thresholds: of the report, ``psi_warn`` and ``psi_alert``; None where it does not have them.
+    """
     found: list[Measure] = []
-    _add_psi(found, column)
+    _add_psi(found, column, thresholds)
     _add_test(found, column, alpha)
     _add_distances(found, column)
     _add_off_atoms(found, column)
@@ -94,7 +103,7 @@ def measures(column: StoredColumn, alpha: float | None = None) -> list[Measure]:
         title, meaning = _RATES[name]
         now, then = rate.get("current") or 0.0, rate.get("reference") or 0.0
         q = rate.get("q_value")
-        words = "" if q is None else f" {_chance(q)}"
+        words = "" if q is None else f" {_chance(q, alpha)}"
         found.append(Measure(title, f"{share(now)}, reference {share(then)}", f"{meaning}{words}"))
     if column.minimum is not None and column.maximum is not None:
         found.append(
@@ -107,14 +116,17 @@ def measures(column: StoredColumn, alpha: float | None = None) -> list[Measure]:
     return found
 
 
-def _add_psi(found: list[Measure], column: StoredColumn) -> None:
+def _add_psi(found: list[Measure], column: StoredColumn, thresholds: tuple[float | None, float | None]) -> None:
     value, excess = column.measure("psi"), column.measure("psi", "excess")
     if value is None:
         return
     over = "the reference's deciles" if column.kind == "numeric" else "the categories"
-    meaning = f"How differently the rows are spread over {over}: 0 is not at all, 0.1 is moderate, 0.25 is large."
+    meaning = f"How differently the rows are spread over {over}: 0 is not at all."
     if excess is not None:
         meaning += f" It is {number(excess)} above what chance gives in this many rows; that part decides."
+        warn, alert = thresholds
+        if warn is not None and alert is not None:
+            meaning = f"{meaning[:-1]}: a significant one from {number(warn)} is a change, from {number(alert)} drift."
     found.append(Measure("PSI", number(value), meaning))
 
 
@@ -128,19 +140,16 @@ def _add_test(found: list[Measure], column: StoredColumn, alpha: float | None) -
         meaning = f"How far the counts{cells_words} are from equal shares on both sides. It grows with the rows."
         found.append(Measure("χ²", number(statistic, 4), meaning))
     if column.q_value is not None:
-        meaning = _chance(column.q_value)
-        if alpha is not None:
-            verdict = "is" if column.q_value <= alpha else "is not"
-            meaning += f" Up to {alpha:g} a change is significant; this one {verdict}."
-        found.append(Measure("q", number(column.q_value, 2), meaning))
+        found.append(Measure("q", number(column.q_value, 2), _chance(column.q_value, alpha)))
 
 
-def _chance(q_value: float) -> str:
-    if q_value <= 0.001:
-        return "Chance does not explain the change."
-    if q_value <= 0.05:
-        return "Chance hardly explains the change, with all tests of the report considered."
-    return "Chance may explain it, with all tests of the report considered."
+def _chance(q_value: float, alpha: float | None) -> str:
+    """Return what a q-value says by the level of its report, or what it is where that is not known."""
+    if alpha is None:
+        return "The lower, the less chance explains the change, with all tests of the report considered."
+    if q_value <= alpha:
+        return f"Chance hardly explains the change, with all tests of the report considered: q is at most {alpha:g}."
+    return f"Chance may explain the change, with all tests of the report considered: q is above {alpha:g}."
 
 
 def _add_distances(found: list[Measure], column: StoredColumn) -> None:

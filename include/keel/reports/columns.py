@@ -29,7 +29,6 @@ def column_cards(
     *,
     histories: Mapping[str, Sequence[float | None]] | None = None,
     period: str = "checks",
-    threshold: float | None = None,
     impact_unit: str = "",
     reference_label: str = "reference",
     current_label: str = "window",
@@ -46,8 +45,6 @@ def column_cards(
         PSI above chance by column name, the newest last; None where it was not measured.
     period
         What each of these is of, in the plural: ``checks``, ``days``.
-    threshold
-        The PSI above chance from which a column drifts (``drift.psi_alert``), drawn into the histories.
     impact_unit
         What impacts are in, such as ``Brier score``.
     reference_label, current_label
@@ -56,7 +53,11 @@ def column_cards(
     """
     histories = histories or {}
     context = _Context(
-        report.alpha, threshold, period, (reference_label, current_label), _decimals(report.features.values())
+        report.alpha,
+        (report.psi_warn, report.psi_alert),
+        period,
+        (reference_label, current_label),
+        _decimals(report.features.values()),
     )
     cards = [
         _card(name, column, charts.get(name), histories.get(name, ()), context)
@@ -71,7 +72,8 @@ class _Context:
     """What all cards of a report share."""
 
     alpha: float | None
-    threshold: float | None
+    thresholds: tuple[float | None, float | None]
+    """Of the PSI above chance: from the first a column has changed, from the second it drifts."""
     period: str
     labels: tuple[str, str]
     decimals: int
@@ -121,8 +123,8 @@ def _card(
         figure=None if chart is None else Figure(chart, figure_sentence(chart, *context.labels)),
         impact=_impact(column.impact, context.decimals),
         summary=line,
-        measures=tuple(measures(column, context.alpha)),
+        measures=tuple(measures(column, context.alpha, context.thresholds)),
         reasons=() if line == " ".join(column.reasons) else column.reasons,
-        history=Sparkline(tuple(history), context.threshold) if known else None,
-        history_sentence=history_sentence(history, context.threshold, context.period) if known else "",
+        history=Sparkline(tuple(history), context.thresholds[1]) if known else None,
+        history_sentence=history_sentence(history, context.thresholds[1], context.period) if known else "",
     )

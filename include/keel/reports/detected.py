@@ -36,7 +36,6 @@ class Detection(Rendered, DriftReport):
     file, a text and JSON values.
     """
 
-    config: DriftConfig = field(default_factory=DriftConfig)
     grid: ReferenceGrid | None = field(default=None, compare=False)
     counts: Counts | None = field(default=None, compare=False)
     frames: FrameComparison | None = field(default=None, compare=False)
@@ -171,7 +170,7 @@ def detect(
                 "metric and max_degradation are for two tables"
             )
         counts = current if isinstance(current, Counts) else reference.count(read_frame(current, "current").table)
-        return _result(drift.detect(reference, counts, limits), limits, reference, counts)
+        return _result(drift.detect(reference, counts, limits), reference, counts)
     if isinstance(current, Counts):
         raise ConfigError("counts are compared with the ReferenceGrid that they were counted on, not with a table")
     named = [name for name in vars(roles).values() if name is not None]
@@ -182,7 +181,7 @@ def detect(
     found = compare_frames(
         before, after, limits, roles, kinds=kinds or {}, metric=metric, max_degradation=max_degradation
     )
-    return _result(found.drift, limits, found.grid, found.counts, found)
+    return _result(found.drift, found.grid, found.counts, found)
 
 
 def _names(columns: Iterable[str]) -> list[str]:
@@ -202,9 +201,8 @@ def thresholds(config: DriftConfig | None, settings: Mapping[str, Any], *, table
 
 def _result(
     report: DriftReport,
-    config: DriftConfig,
     grid: ReferenceGrid,
     counts: Counts,
     frames: FrameComparison | None = None,
 ) -> Detection:
-    return Detection(**vars(report), config=config, grid=grid, counts=counts, frames=frames)
+    return Detection(**vars(report), grid=grid, counts=counts, frames=frames)

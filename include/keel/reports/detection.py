@@ -12,7 +12,7 @@ from keel.reports import numbers
 from keel.reports.column_words import figure_sentence
 from keel.reports.columns import column_cards
 from keel.reports.detection_performance import performance_fact, performance_section
-from keel.reports.metric_words import better, metric_name
+from keel.reports.metric_words import better, metric_name, row_loss_name
 from keel.reports.page import Details, Fact, Items, Page, Paragraph, Section, Table, Tag, Tone
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def _lead(data: DetectionData, drift: StoredDriftReport) -> str:
     if drift.impact_total is not None and data.frames is not None and data.frames.metric is not None:
         direction = "worse" if drift.impact_total > 0 else "better"
         return (
-            f"By the changes of the inputs alone, the {metric_name(_unit_of(data.frames.metric))} would be "
+            f"By the changes of the inputs alone, the {row_loss_name(data.frames.metric)} would be "
             f"{numbers.number(abs(drift.impact_total), 2)} {direction}."
         )
     changed = drift.names("drift", "warn") or drift.names("drift", "warn", role="output")
@@ -226,7 +226,7 @@ def _to_do(data: DetectionData, drift: StoredDriftReport) -> Fact:
 
 def _columns(data: DetectionData, drift: StoredDriftReport) -> Section:
     frames, (reference, current) = data.frames, data.labels
-    unit = metric_name(_unit_of(frames.metric)) if frames is not None and frames.metric else ""
+    unit = row_loss_name(frames.metric) if frames is not None and frames.metric else ""
     has_impacts = drift.impact_total is not None
     histories: dict[str, tuple[float | None, ...]] = {}
     if frames is not None and sum(bool(period.excess) for period in frames.periods) > 1:
@@ -244,7 +244,6 @@ def _columns(data: DetectionData, drift: StoredDriftReport) -> Section:
             data.charts,
             histories=histories,
             period="checks" if frames is None else _periods(frames),
-            threshold=data.config.psi_alert,
             impact_unit=unit if has_impacts else "",
             reference_label=reference,
             current_label=current,
@@ -255,12 +254,7 @@ def _columns(data: DetectionData, drift: StoredDriftReport) -> Section:
 
 
 def _periods(frames: FrameComparison) -> str:
-    return "stretches of 30 days" if frames.period == "30 days" else f"{frames.period}s"
-
-
-def _unit_of(metric: str) -> str:
-    """Return the metric whose loss of a row the impacts are in."""
-    return {"roc_auc": "brier", "rmse": "squared error"}.get(metric, metric)
+    return "intervals of 30 days" if frames.period == "30 days" else f"{frames.period}s"
 
 
 def _reading(frames: FrameComparison | None) -> tuple[Section, ...]:

@@ -9,6 +9,10 @@ Z_95 = 1.96
 """Normal quantile of a two-sided 95% interval."""
 
 
+_LOSSES = {"roc_auc": "Brier score", "accuracy": "error rate", "rmse": "mean squared error"}
+"""The mean of the loss of a row (`keel.stats.metrics.losses.ROW_LOSSES`), where it is not the metric itself."""
+
+
 def metric_name(metric: str) -> str:
     """Return the name of a metric for people.
 
@@ -16,6 +20,15 @@ def metric_name(metric: str) -> str:
     ('Brier score', 'mean absolute error', 'other')
     """
     return METRICS.get(metric, metric).partition(" (")[0]
+
+
+def row_loss_name(metric: str) -> str:
+    """Return the name of the mean loss that impacts on a metric are in; of all of them lower is better.
+
+    >>> row_loss_name("roc_auc"), row_loss_name("accuracy"), row_loss_name("mae")
+    ('Brier score', 'error rate', 'mean absolute error')
+    """
+    return _LOSSES.get(metric) or metric_name(metric)
 
 
 def better(metric: str) -> str:

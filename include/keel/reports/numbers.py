@@ -99,6 +99,18 @@ def _fixed(value: float | None, decimals: int) -> str:
     return MINUS * (value < 0 and text.strip("0.,") != "") + text
 
 
+def signs(*values: float | None) -> tuple[str, ...]:
+    """Return differences that are read beside each other: with their signs and equal decimals.
+
+    >>> signs(0.0205, 0.000624), signs(0.0004, 0.00004), signs(-1.5, None)
+    (('+0.0205', '+0.0006'), ('+0.00040', '+0.00004'), ('−1.50', 'unknown'))
+    """
+    texts = alike(*values)
+    return tuple(
+        f"+{text}" if (value or 0) > 0 and text.strip("0.") else text for value, text in zip(values, texts, strict=True)
+    )
+
+
 def interval(lower: float | None, upper: float | None) -> str:
     """Return an interval; a bound that is not known is open.
 

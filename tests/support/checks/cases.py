@@ -335,6 +335,7 @@ def regression_declined() -> CheckData:
     bad = performance(
         "degraded", 11.9, metric="mae", current=now, max_degradation=1.0, increase=3.6, p_value=1e-9, loss_change=3.6,
         explained=4.1, unexplained=-0.5, reference={"mae": {"value": 8.3, "standard_error": 0.2, "n": 900}},
+        window=WINDOW.earlier(2 * DAY).to_dict(),
     )  # fmt: skip
     window = {**steady(ROWS, 11), "x": rng(5).normal(2, 1, ROWS)}
     found = labels(mean=21.4, deviation=16.2, reference={"n": 4900, "mean": 17.9, "deviation": 13.1})

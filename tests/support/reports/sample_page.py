@@ -158,7 +158,10 @@ def every_block(name: str = MARKUP) -> Page:
             Fact("0.249", ("Brier score, 95% 0.221 to 0.277", "holdout 0.157, limit +0.010"), Tone.BAD),
             Fact("8 of 15", ("columns drifted", "30% or more is a drifted window"), Tone.WARN),
             Fact("+0.0205", ("better than the champion on 19,153 unseen rows", "at least +0.0006 (97%)"), Tone.GOOD),
-            Fact("Nothing to do", ("version 3 is on probation until 8 July", "roll back: keel rollback flight_delay")),
+            Fact(
+                "Nothing to do",
+                ("version 3 is on probation until 8 July", "roll back: airflow dags trigger flight_delay.rollback"),
+            ),
         ),
         (
             Section(
@@ -182,7 +185,7 @@ def every_block(name: str = MARKUP) -> Page:
                 (
                     Facts((Fact("1", ("open finding",)),)),
                     Items(("Look at the feed of pressure.", "Watch the probation.")),
-                    Command("keel rollback flight_delay --to 1"),
+                    Command("airflow dags trigger flight_delay.rollback"),
                     Paragraph("The decision is in the ledger.", (Link("row 12", "http://keel.test/ledger#12"),)),
                     Figure(histogram(), "The temperature rose."),
                     Figure(categories(), "UA flew less."),

@@ -63,7 +63,7 @@ def test_measures_of_all_kinds_have_a_value_and_a_sentence():
         "missing", "new categories", "out of range", "infinite", "of another type", "range",
     ]  # fmt: skip
     assert all(measure.value and measure.meaning.endswith(".") for measure in found.values())
-    assert "this one is not" in found["q"].meaning
+    assert found["q"].meaning.startswith("Chance may explain")
     assert "52%" in found["KS"].meaning
     assert found["missing"].value == "14%, reference 1%"
 
@@ -122,3 +122,17 @@ def test_summary_without_measures_is_the_reason():
 )
 def test_figure_sentence_says_what_the_chart_shows(chart, sentence):
     assert figure_sentence(chart) == sentence
+
+
+@pytest.mark.parametrize(("alpha", "meaning"), [(0.05, "Chance hardly"), (0.01, "Chance may"), (None, "The lower")])
+def test_meaning_of_a_q_value_is_by_the_level_of_its_report(alpha, meaning):
+    rates = {"missing": {"reference": 0.01, "current": 0.14, "q_value": 0.016}}
+    found = {m.name: m for m in measures(report(x={"q_value": 0.016, "rates": rates}).features["x"], alpha)}
+    assert found["q"].meaning.startswith(meaning)
+    assert meaning in found["missing"].meaning
+
+
+def test_meaning_of_the_psi_names_the_thresholds_of_its_report():
+    column = report(x={"measures": {"psi": {"value": 0.31, "excess": 0.3}}}).features["x"]
+    assert "from 0.15 is a change, from 0.4 drift" in measures(column, 0.05, (0.15, 0.4))[0].meaning
+    assert "drift" not in measures(column, 0.05)[0].meaning

@@ -55,7 +55,9 @@ def test_column_cards_without_losses_rank_by_status_then_excess():
 
 
 def test_column_cards_with_a_history_have_a_sparkline_and_its_sentence():
-    found = column_cards(report(x={}, y={}), {}, histories={"x": (0.1, None, 0.4)}, threshold=0.25)
+    found = column_cards(
+        report(x={}, y={}).model_copy(update={"psi_alert": 0.25}), {}, histories={"x": (0.1, None, 0.4)}
+    )
     with_history, without = found.cards
     assert with_history.history == Sparkline((0.1, None, 0.4), 0.25)
     assert with_history.history_sentence == ("PSI above chance over 3 checks: 0.1 to 0.4; drift from 0.25.")

@@ -33,7 +33,7 @@ def test_every_renderer_shows_every_block(render):
         "How it was compared",
         "another",
         "92.7%",
-        "keel rollback flight_delay --to 1",
+        "airflow dags trigger flight_delay.rollback",
         "ledger#12",
         "level 1%",
     ]:

@@ -111,6 +111,11 @@ class StoredDriftReport(Record):
     impact_q_value: float | None = None
     impact_limit: float | None = None
     """``drift.max_impact``, where the summed impact has reached it."""
+    min_rows: int | None = None
+    """As configured for the check, like the next three; None where an earlier release made it."""
+    psi_warn: float | None = None
+    psi_alert: float | None = None
+    drift_share: float | None = None
     sentence: str = ""
     features: dict[str, StoredColumn]
     """By column name, outputs included, the largest impact first."""

@@ -81,6 +81,11 @@ def with_metric_names(text: str, metric: str) -> str:
     return text.replace(f"{metric} is ", f"{metric_name(metric)} is ")
 
 
+def metric_of(data: CheckData) -> str:
+    """Return the metric that the check measured; where it measured none, the one that is configured now."""
+    return data.performance.metric if data.performance else data.config.performance.metric
+
+
 def fact(data: CheckData) -> Fact:
     """Return the performance with its interval beside the baseline and the limit."""
     performance = data.performance
@@ -138,7 +143,7 @@ def section(data: CheckData) -> Section:
         return Section("Does it hurt?", (Paragraph("No report of performance is stored for this window."),))
     blocks: list[Block] = []
     if labelled := performance.window:
-        delay = numbers.duration(data.config.target.label_delay)
+        delay = numbers.duration(data.window.end - labelled.end)
         blocks.append(
             Paragraph(
                 f"The labels are of the predictions of {numbers.span(labelled.start, labelled.end)}, because a label "
@@ -162,8 +167,10 @@ def _trend(data: CheckData) -> list[Block]:
                 "These are the first labels that were measured: there is no earlier time to compare with.", quiet=True
             )
         ]
-    metric = data.config.performance.metric
+    metric = metric_of(data)
     name, limit = metric_name(metric), data.config.performance.max_degradation
+    if data.performance is not None and data.performance.max_degradation is not None:
+        limit = data.performance.max_degradation
     start, end = data.series[0].start, data.series[-1].end
     most, others = most_answered(data.series)
     marks = tuple(

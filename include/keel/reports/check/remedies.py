@@ -50,8 +50,9 @@ def to_do(data: CheckData) -> ToDo:
 
 
 def _nothing(data: CheckData) -> ToDo:
+    needed = data.drift.min_rows if data.drift is not None else None
     why = {
-        Trouble.INSUFFICIENT: f"{numbers.count(data.config.drift.min_rows, 'prediction')} are needed",
+        Trouble.INSUFFICIENT: f"{numbers.count(needed, 'prediction')} are needed" if needed else "too few predictions",
         Trouble.WARN: "what has changed is below the thresholds",
     }.get(trouble(data), "Keel checks again by itself")
     return ToDo("Nothing to do", (why,), needed=False)
@@ -61,7 +62,7 @@ def _promoted(data: CheckData) -> ToDo:
     outcome = data.outcome
     assert outcome is not None
     step = Step(
-        f"Keel watches version {outcome.version} during its probation, and rolls it back if its labels show harm. "
+        f"Keel monitors version {outcome.version} during its probation, and rolls it back if its labels show harm. "
         "To roll it back by hand:",
         f'airflow dags trigger {data.model}.rollback --conf \'{{"reason": "…"}}\'',
     )
@@ -136,7 +137,8 @@ def _no_rows(data: CheckData) -> ToDo:
     if data.quality is not None and data.quality.quarantined.rows:
         return ToDo("Mend or release", ("all of the window is quarantined",), _quarantined(data).steps)
     steps = (
-        Step("See whether the scoring service answers, and whether its predictions reach the store:", "keel status"),
+        Step("See whether the scoring service answers, at its own address:", "curl http://127.0.0.1:8090/health"),
+        Step("If it does, see in its log and its metrics whether its predictions reach the store."),
         Step(f"If the model is not used any more, set check.schedule of {data.model} to null."),
     )
     return ToDo("Find the predictions", ("none arrived in this window",), steps)

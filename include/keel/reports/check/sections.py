@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from keel.monitoring.performance_words import capitalised
 from keel.reports import numbers
 from keel.reports.charts.specs import Interval, Intervals
-from keel.reports.check.performance import with_metric_names
+from keel.reports.check.performance import metric_of, with_metric_names
 from keel.reports.check.remedies import to_do
 from keel.reports.columns import column_cards
-from keel.reports.metric_words import metric_name
+from keel.reports.metric_words import metric_name, row_loss_name
 from keel.reports.page import Command, Fact, Figure, Link, Paragraph, Section, Table, Tag, Tone
 
 if TYPE_CHECKING:
@@ -55,10 +55,11 @@ def columns_fact(data: CheckData) -> Fact:
     features = [column for column in drift.features.values() if column.role == "feature"]
     drifted = drift.names("drift")
     if drift.status == "insufficient":
-        needed = numbers.count(data.config.drift.min_rows, "prediction")
-        return Fact("Not compared", (f"{numbers.count(drift.n, 'prediction')} are too few", f"{needed} are needed"))
+        needed = (f"{numbers.count(drift.min_rows, 'prediction')} are needed",) if drift.min_rows is not None else ()
+        return Fact("Not compared", (f"{numbers.count(drift.n, 'prediction')} are too few", *needed))
     lines = ["inputs have drifted" if len(drifted) != 1 else "input has drifted"]
-    lines.append(f"{numbers.share(data.config.drift.drift_share)} or more is a drifted window")
+    if drift.drift_share is not None:
+        lines.append(f"{numbers.share(drift.drift_share)} or more is a drifted window")
     if outputs := drift.names("drift", role="output"):
         lines.append(f"and what it answers: {', '.join(outputs)}")
     tone = {"drift": Tone.BAD, "warn": Tone.WARN, "ok": Tone.GOOD}.get(drift.status, Tone.NEUTRAL)
@@ -72,7 +73,7 @@ def decision_fact(data: CheckData) -> Fact:
         what = "outcomes" if outcome.basis == "experiment" else "unseen rows"
         shown = outcome.lower_bound > (outcome.margin or 0.0)
         level = f" ({numbers.share(1 - outcome.level)})" if outcome.level is not None else ""
-        improvement, least = signed_alike(outcome.improvement, outcome.lower_bound)
+        improvement, least = numbers.signs(outcome.improvement, outcome.lower_bound)
         compared = (
             f"version {outcome.challenger} against {outcome.champion}",
             f"on {numbers.count(outcome.n)} {what}",
@@ -92,16 +93,6 @@ def decision_fact(data: CheckData) -> Fact:
     )
 
 
-def signed_alike(*values: float) -> tuple[str, ...]:
-    """Return changes with their signs and equal decimals.
-
-    >>> signed_alike(0.02053, 0.00062)
-    ('+0.0205', '+0.0006')
-    """
-    texts = numbers.alike(*(round(value, 4) for value in values))
-    return tuple(f"+{text}" if value > 0 else text for text, value in zip(texts, values, strict=True))
-
-
 def to_do_fact(data: CheckData) -> Fact:
     """Return what a person has to do."""
     what = to_do(data)
@@ -113,7 +104,7 @@ def columns(data: CheckData) -> Section:
     drift = data.drift
     if drift is None:
         return Section("Columns", (Paragraph("No report of drift is stored for this window."),))
-    unit = f"{metric_name(data.config.performance.metric)}" if drift.impact_total is not None else ""
+    unit = row_loss_name(metric_of(data)) if drift.impact_total is not None else ""
     title = "Columns, by what their drift costs" if unit else "Columns, the most changed first"
     blocks: list[Block] = [Paragraph(_about_columns(data, drift))]
     if data.without_charts:
@@ -123,7 +114,6 @@ def columns(data: CheckData) -> Section:
             drift,
             data.charts,
             histories={name: history.excess for name, history in data.columns.items()},
-            threshold=data.config.drift.psi_alert,
             impact_unit=unit,
         )
     )
@@ -141,9 +131,9 @@ def _about_columns(data: CheckData, drift: StoredDriftReport) -> str:
             text += f" What the model answers has changed too: {', '.join(outputs)}."
     if drift.impact_total is not None:
         limit = f", and {numbers.number(drift.impact_limit)} is allowed" if drift.impact_limit is not None else ""
-        metric = metric_name(data.config.performance.metric)
+        loss = row_loss_name(metric_of(data))
         much = "hardly anything" if abs(drift.impact_total) < HARDLY else numbers.signed(drift.impact_total)
-        text += f" By the losses on the holdout, what has changed costs {much} in the {metric}{limit}."
+        text += f" By the losses on the holdout, what has changed costs {much} in the {loss}{limit}."
     if drift.quarantined.hours:
         text += (
             f" {numbers.count(drift.quarantined.rows, 'row')} of {numbers.count(drift.quarantined.hours, 'hour')} are "
@@ -268,13 +258,13 @@ def _label_facts(data: CheckData, found: StoredLabelsReport) -> tuple[tuple[str,
             "labelled predictions",
             found.coverage,
             f"{numbers.share(found.coverage)} of {numbers.count(found.due)}",
-            f"{numbers.share(data.config.performance.min_label_rate)} are needed",
+            f"{numbers.share(data.config.performance.min_label_rate)} are needed by today's model.yaml",
         ),
         (
             "mean time to a label",
             found.mean_delay_hours,
             numbers.duration((found.mean_delay_hours or 0.0) * 3600),
-            f"due after {numbers.duration(delay)}",
+            f"due after {numbers.duration(delay)} by today's model.yaml",
         ),
         ("labels after they were due", found.late_share, numbers.share(found.late_share), ""),
     ]
@@ -287,7 +277,7 @@ def decided(data: CheckData) -> Section:
     if decision is None:
         text = "No decision is stored for this window: it was checked without one, or its run has not ended."
         return Section("What was decided", (Paragraph(text, quiet=True),))
-    why = with_metric_names(decision.sentence, data.config.performance.metric)
+    why = with_metric_names(decision.sentence, metric_of(data))
     blocks: list[Block] = [Paragraph(f"{capitalised(why)}")]
     if not data.acted:
         blocks.append(Paragraph("Nothing was done: this check only says what would be.", quiet=True))
@@ -312,7 +302,7 @@ def _comparison(data: CheckData) -> list[Block]:
         outcome.improvement,
         outcome.lower_bound,
         outcome.upper_bound,
-        "{}, at least {}".format(*signed_alike(outcome.improvement, outcome.lower_bound)),
+        "{}, at least {}".format(*numbers.signs(outcome.improvement, outcome.lower_bound)),
     )
     metric = outcome.loss or metric_name(outcome.metric or "")
     name = f"Improvement of {metric}"

@@ -129,9 +129,7 @@ def _hurts(kind: Trouble, performance: StoredPerformanceReport | None) -> str:
         return ""
     join = ", and " if kind in (Trouble.NONE, Trouble.INSUFFICIENT) else ", but "
     if performance.status == "ok":
-        if is_excluded(performance):
-            return f"{join}predictions are as good as on the holdout"
-        return ", and harm is neither shown nor excluded"
+        return f"{join}predictions are not shown to be worse"
     if performance.labels_missing:
         return ", and the labels that would show harm are missing"
     return ", and there are too few labels to show whether it hurts"
@@ -140,12 +138,6 @@ def _hurts(kind: Trouble, performance: StoredPerformanceReport | None) -> str:
 _ABOUT_THE_DATA = frozenset(
     {Trouble.DRIFT, Trouble.FAULTS, Trouble.OUTPUTS, Trouble.LABELS, Trouble.WARN, Trouble.INSUFFICIENT, Trouble.NONE}
 )
-
-
-def is_excluded(performance: StoredPerformanceReport) -> bool:
-    """Return whether the labels of a window without shown harm are within the limit."""
-    increase, limit = performance.increase, performance.max_degradation
-    return increase is None or limit is None or increase <= limit
 
 
 def _no_rows(data: CheckData) -> str:

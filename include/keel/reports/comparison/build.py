@@ -20,7 +20,6 @@ from keel.reports.comparison.words import (
     names,
     of_experiment,
     sentence,
-    signs,
     tag,
     with_current_names,
 )
@@ -93,7 +92,7 @@ def _facts(report: Report) -> list[Fact]:
 def _difference(report: Report) -> Fact:
     gain, bound, margin = report["improvement"], report.get("lower_bound"), report.get("margin") or 0
     shown = bound is not None and bound > margin
-    value, least = signs(gain, bound)
+    value, least = numbers.signs(gain, bound)
     lines = [
         f"improvement in {loss_name(report)}",
         f"at least {least} ({confidence(report)} confidence)" if bound is not None else "no bound",

@@ -18,7 +18,6 @@ from keel.reports.comparison.words import (
     of_experiment,
     segment_name,
     segments_of,
-    signs,
 )
 from keel.reports.metric_words import metric_name
 from keel.reports.page import Block, Details, Figure, Paragraph, Section, Table, Tag, Tone
@@ -49,7 +48,7 @@ def difference(report: Report) -> Section | None:
     chart = Intervals(
         f"improvement of {new} over {old}", (row,), margin, f"margin {numbers.number(margin)}", loss_name(report)
     )
-    value, least, most = signs(gain, lower, upper)
+    value, least, most = numbers.signs(gain, lower, upper)
     bounds = f"{least} and {most}" if upper is not None else least
     holds = "each bound holds at any time" if of_experiment(report) else "the lower bound holds"
     said = "no bound is known" if lower is None else f"{'between' if upper is not None else 'at least'} {bounds}"
@@ -127,7 +126,7 @@ def _segment_table(segments: list[Report], *, decides: bool) -> Table:
             (
                 segment_name(each),
                 numbers.count(each["n"]),
-                *signs(each["improvement"], each["lower_bound"]),
+                *numbers.signs(each["improvement"], each["lower_bound"]),
                 STATUSES[each["status"]] if decides else "",
             )
             for each in segments

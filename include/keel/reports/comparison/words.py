@@ -77,18 +77,6 @@ def segments_of(report: Report, *statuses: str) -> list[Report]:
     return [segment for segment in found if segment["status"] in statuses]
 
 
-def signs(*values: float | None) -> tuple[str, ...]:
-    """Return differences that are read beside each other: with their signs and equal decimals.
-
-    >>> signs(0.0205, 0.000624), signs(-1.5, None)
-    (('+0.0205', '+0.0006'), ('−1.50', 'unknown'))
-    """
-    texts = numbers.alike(*values)
-    return tuple(
-        f"+{text}" if (value or 0) > 0 and text.strip("0.") else text for value, text in zip(values, texts, strict=True)
-    )
-
-
 def tag(report: Report) -> Tag:
     """Return the verdict in a word."""
     return TAGS.get(str(report.get("verdict")), Tag(str(report.get("verdict"))))

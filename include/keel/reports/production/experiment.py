@@ -9,7 +9,6 @@ from keel.evaluation.experiment.report import HARM, with_current_names
 from keel.ledger.wording import describe_rules, format_allocation, parse_utc, with_full_stop
 from keel.reports import numbers
 from keel.reports.charts.specs import Interval, Intervals, Level, Point, Trend
-from keel.reports.comparison.words import signs
 from keel.reports.page import Block, Command, Fact, Figure, Page, Paragraph, Section, Table, Tag, Tone
 
 Report = Mapping[str, Any]
@@ -100,7 +99,7 @@ def _headline(report: Report, ended: str) -> str:
 
 def _difference(report: Report) -> Fact:
     gain, lower, upper = (report.get(name) for name in ("improvement", "lower_bound", "upper_bound"))
-    value, least, most = signs(gain, lower, upper)
+    value, least, most = numbers.signs(gain, lower, upper)
     if lower is None or gain is None:
         return Fact(value, (f"improvement in {report['loss']}", "too few outcomes for its bounds"))
     tone = Tone.GOOD if lower > report["margin"] else Tone.BAD if (upper or 0) < 0 else Tone.NEUTRAL
@@ -143,7 +142,7 @@ def _better(report: Report) -> Section:
     name = f"improvement of version {plan['challenger']} over version {plan['champion']}"
     row = Interval("all outcomes", gain, lower, upper, numbers.count(report["n"], "outcome"))
     chart = Intervals(name, (row,), margin, f"must exceed {_margin(report)}", report["loss"])
-    value, least, most = signs(gain, lower, upper)
+    value, least, most = numbers.signs(gain, lower, upper)
     if lower is None:
         said = f"The improvement is {value}. There are too few outcomes, hours or days for its bounds."
     else:
