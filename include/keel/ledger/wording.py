@@ -164,7 +164,7 @@ def describe_difference(comparison: Mapping[str, Any]) -> str:
     if gain is None or bound is None:
         return ""
     level = as_number(comparison.get("level")) or as_number(comparison.get("alpha"))
-    confidence = f" with {100 * (1 - level):.4g} % confidence" if level else ""
+    confidence = f" with {100 * (1 - level):.{2 + max(2, _confidence_decimals(level))}g} % confidence" if level else ""
     if bound >= 0:
         limit = f"by at least {bound:.4f}{confidence}"
     elif gain >= 0:
@@ -176,6 +176,21 @@ def describe_difference(comparison: Mapping[str, Any]) -> str:
         f"That is {'better' if gain >= 0 else 'worse'} by {abs(gain):.4f}, {limit}. "
         f"It had to be {describe_margin(as_number(comparison.get('margin')) or 0.0)}, and that {shown}."
     )
+
+
+def format_confidence(level: float) -> str:
+    """Return the confidence of a bound in percent, with the decimals that tell it from 100%.
+
+    level: the probability that the bound does not hold, above 0 and below 1.
+
+    >>> format_confidence(0.03), format_confidence(0.005), format_confidence(0.00018), format_confidence(2e-7)
+    ('97.0%', '99.5%', '99.98%', '99.99998%')
+    """
+    return f"{100 * (1 - level):.{_confidence_decimals(level)}f}%"
+
+
+def _confidence_decimals(level: float) -> int:
+    return max(1, -math.floor(math.log10(100 * level))) if 0 < level < 1 else 1
 
 
 def exceeds_margin(comparison: Mapping[str, Any]) -> bool:

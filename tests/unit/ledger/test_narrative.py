@@ -114,9 +114,10 @@ def test_the_lower_bound_is_described_in_words(numbers, told):
     assert told in one(Action.KEEP_CHAMPION, {"evidence": evidence})
 
 
-def test_the_confidence_is_that_of_the_level_used():
-    told = one(Action.KEEP_CHAMPION, {"evidence": {**COMPARED, "alpha": 0.05, "level": 0.0125}})
-    assert "with 98.75 % confidence" in told
+@pytest.mark.parametrize(("level", "confidence"), [(0.0125, "98.75"), (0.00018, "99.98"), (2e-6, "99.9998")])
+def test_the_confidence_is_that_of_the_level_used(level, confidence):
+    told = one(Action.KEEP_CHAMPION, {"evidence": {**COMPARED, "alpha": 0.05, "level": level}})
+    assert f"with {confidence} % confidence" in told
 
 
 def test_a_challenger_that_failed_for_another_reason_is_described_by_that_reason():

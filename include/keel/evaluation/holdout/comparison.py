@@ -16,6 +16,7 @@ from keel.errors import KeelError
 from keel.evaluation.holdout.latency_limits import LimitsCheck, check_limits
 from keel.evaluation.holdout.segments import Segments, SegmentStatus, describe_segments, evaluate_segments
 from keel.evaluation.holdout.usable_rows import BINARY, UsableRows, usable_rows
+from keel.ledger.wording import format_confidence
 from keel.stats.json_numbers import finite_or_none
 from keel.stats.metrics.losses import Estimate, Scored, needed_for
 from keel.stats.metrics.paired import Clusters, Influence, Uncertainty, improvement, influence, mcnemar, uncertainty
@@ -265,7 +266,7 @@ def _failed(found: Comparison) -> list[str]:
     elif _has_valid_error(found) and found.lower_bound <= margin:
         failed.append(
             f"an improvement of {found.improvement:+.4f} in {found.metric}, but not shown: the lower bound with "
-            f"{1 - found.level:.1%} confidence, {found.lower_bound:+.4f}, is not above {margin:g}"
+            f"{format_confidence(found.level)} confidence, {found.lower_bound:+.4f}, is not above {margin:g}"
         )
     if worse := found.segments.of(SegmentStatus.INFERIOR):
         failed.append(f"worse by more than {found.policy.segment_margin:g} within {describe_segments(worse)}")
@@ -339,7 +340,7 @@ def _passed(found: Comparison) -> str:
     relation = "better" if found.improvement > 0 else "worse"
     reason = (
         f"{relation} by {abs(found.improvement):.4f} in {found.metric} on {found.rows.n:,} rows; the lower bound with "
-        f"{1 - found.level:.1%} confidence, {found.lower_bound:+.4f}, is above {found.policy.margin:g}"
+        f"{format_confidence(found.level)} confidence, {found.lower_bound:+.4f}, is above {found.policy.margin:g}"
     )
     if found.policy.segments:
         reason += (

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def page(record: ComparisonRecord | Mapping[str, Any]) -> Page:
     """Return the page of a comparison as it is stored. The same record gives the same page.
 
-    Parts that an earlier release did not store are left out.
+    Parts that an earlier release did not store are omitted.
     """
     report = with_current_names(record if isinstance(record, Mapping) else record.to_dict())
     first, lead = headline(report), sentence(report)

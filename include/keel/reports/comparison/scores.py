@@ -40,7 +40,8 @@ def _calibration(report: Report, found: Report) -> Iterator[Block]:
     yield Figure(
         chart,
         f"Are the probabilities right? On the diagonal they are. Those of {new} differ from what happened by {now} on "
-        f"average, those of {old} by {was}. Each point is a tenth of the rows.",
+        f"average, those of {old} by {was}. Each point is a group of rows with similar predictions: at most ten groups "
+        "a version.",
     )
     yield Details("The points as a table", tuple(_calibration_table(report, who, c) for who, c in curves.items() if c))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from keel.ledger.wording import with_full_stop
+from keel.ledger.wording import format_confidence, with_full_stop
 from keel.monitoring.performance_words import capitalised
 from keel.reports import numbers
 from keel.reports.metric_words import better, metric_name
@@ -63,7 +63,7 @@ def has_numbers(report: Report) -> bool:
 def confidence(report: Report) -> str:
     """Return the confidence level of the lower bound."""
     level = report.get("level") or report.get("alpha")
-    return "unknown" if level is None else f"{1 - level:.1%}"
+    return "unknown" if level is None else format_confidence(level)
 
 
 def segment_name(segment: Report) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from keel.evaluation.experiment.report import HARM, with_current_names
-from keel.ledger.wording import describe_rules, format_allocation, parse_utc, with_full_stop
+from keel.ledger.wording import describe_rules, format_allocation, format_confidence, parse_utc, with_full_stop
 from keel.reports import numbers
 from keel.reports.charts.specs import Interval, Intervals, Level, Point, Trend
 from keel.reports.page import Block, Command, Fact, Figure, Page, Paragraph, Section, Table, Tag, Tone
@@ -149,7 +149,7 @@ def _better(report: Report) -> Section:
         unit = f"{report['clusters']:,} {report['unit']}s" if report.get("clusters") else "too few days"
         said = (
             f"The improvement of the {report['loss']} is {value}, between {least} and {most}. Each bound holds with "
-            f"{1 - plan['alpha']:.0%} confidence at any time, by rows and by {unit}."
+            f"{format_confidence(plan['alpha'])} confidence at any time, by rows and by {unit}."
         )
     return Section("Is one version better?", (Figure(chart, said), *_path(report)))
 

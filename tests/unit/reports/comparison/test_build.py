@@ -242,3 +242,20 @@ def test_page_of_the_comparison_of_an_experiment_says_what_it_measured():
     )
     assert "at least +0.0125 (each bound holds at any time with 95.0% confidence)" in whole
     assert "What would change the verdict" not in {each.title for each in page(report).sections}
+
+
+def test_page_of_the_thirteenth_comparison_on_the_same_rows_is_not_certain():
+    body = record(looks=12)
+    assert "99.98% confidence" in body["reason"]
+    whole = shown(body)
+    assert "(99.98% confidence)" in whole
+    assert "100.0%" not in whole
+
+
+def test_page_of_scores_with_few_values_does_not_say_that_each_point_is_a_tenth():
+    body = record()
+    points = {"score": [0.2, 0.7], "rate": [0.25, 0.6], "n": [2_100, 2_100]}
+    body["score_curves"] = {who: {"calibration": points, "roc": None} for who in ("champion", "challenger")}
+    [figure] = figures(page(body), "Calibration and ranking")
+    assert "at most ten groups a version" in figure.sentence
+    assert "tenth" not in figure.sentence

@@ -115,3 +115,8 @@ def test_page_of_an_experiment_of_0_1_0_is_the_same():
         arm = {"matured": "due", "unusable": "left_out"}
         body[who] = {arm.get(name, name): value for name, value in body[who].items()}
     assert page(body) == page(evaluation())
+
+
+@pytest.mark.parametrize(("alpha", "confidence"), [(0.05, "95.0%"), (0.025, "97.5%"), (0.0005, "99.95%")])
+def test_page_writes_a_confidence_below_100_percent_as_it_is(alpha, confidence):
+    assert f"Each bound holds with {confidence} confidence" in shown(evaluation(plan={**PLAN, "alpha": alpha}))
