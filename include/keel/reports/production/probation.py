@@ -30,7 +30,7 @@ TESTS = {"harm": "worse than the version before it", "baseline": "does not meet 
 ENOUGH = 1.0
 """Share of the needed evidence at which a test is significant."""
 MAX_POINTS = 400
-"""Evaluations that are drawn; of more, every n-th."""
+"""Evaluations that are drawn; of more, every n-th and the newest."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def _next(data: ProbationData) -> Fact:
             return Fact("Nothing to do", (f"version {data.version} stays",))
     until = data.report.extended_until or data.until
     end = f"until {numbers.time(until)}" if until else "until it is evaluated again"
-    return Fact("Nothing to do", (f"Keel watches it {end}",))
+    return Fact("Nothing to do", (f"Keel evaluates it {end}",))
 
 
 def _losses(data: ProbationData) -> Iterator[Section]:
@@ -234,7 +234,8 @@ def _evidence(data: ProbationData) -> Iterator[Block]:
 
 def _path(data: ProbationData, tests: Mapping[str, Any]) -> Iterator[Block]:
     """Yield the evidence over time, where it was evaluated several times."""
-    path = data.path[:: max(1, math.ceil(len(data.path) / MAX_POINTS))]
+    step = max(1, math.ceil(len(data.path) / MAX_POINTS))
+    path = data.path[::-step][::-1]  # counted from the end, so that the newest is there
     if len(path) < 2:
         return
     series = [(TESTS[name], tuple(_point(at, getattr(report, name)) for at, report in path)) for name in tests]
@@ -271,7 +272,7 @@ def _follows(data: ProbationData) -> Iterator[Block]:
             )
             yield Command(f"keel report {data.model}")
         case "survived":
-            yield Paragraph(f"Version {data.version} stays in production. The checks go on watching it.")
+            yield Paragraph(f"Version {data.version} stays in production. The checks go on monitoring it.")
         case _:
             yield Paragraph(
                 f"The DAG {data.model}.watch_deployment evaluates it hourly, and rolls it back if harm is shown. To "

@@ -111,7 +111,7 @@ def _facts(data: VersionData) -> Iterator[Fact]:
 def _next(data: VersionData) -> Fact:
     match data.described["status"]:
         case "production":
-            return Fact("Nothing to do", ("Keel watches it",))
+            return Fact("Nothing to do", ("Keel monitors it",))
         case "staging":
             return Fact("Approve or decline", ("in Airflow, under Required Actions",), Tone.WARN)
         case "candidate":

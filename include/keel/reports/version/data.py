@@ -10,7 +10,7 @@ from keel.deployments.history import fold
 from keel.deployments.versions import describe
 from keel.errors import KeelError, UnknownVersion
 from keel.ledger import entries as ledger
-from keel.ledger.narrative import describe as tell
+from keel.ledger import narrative
 from keel.monitoring.records import StoredDriftReport
 from keel.reports.check.history import version_series
 from keel.reports.distributions import distribution
@@ -106,7 +106,9 @@ def collect(ws: Workspace, config: ModelConfig, version: int) -> VersionData:
         StoredDriftReport.from_dict(report["body"]) if report else None,
         report["window_end"] if report else None,
         _comparisons(ws, model, version),
-        tuple(LedgerLine(row.seq, row.at, row.action, tell(row)) for row in rows if _is_about(row, version)),
+        tuple(
+            LedgerLine(row.seq, row.at, row.action, narrative.describe(row)) for row in rows if _is_about(row, version)
+        ),
     )
 
 

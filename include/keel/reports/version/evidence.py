@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from keel.ledger.wording import parse_utc
 from keel.monitoring.performance_words import capitalised
 from keel.reports import numbers
 from keel.reports.charts.specs import Level, Point, Trend
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 FEW = 100
 """Rows of a category, below which a version has hardly seen it."""
+YEAR = timedelta(days=365)
+"""Training rows of less do not cover every season."""
 NAMED = 8
 """Names that a sentence lists; the others are counted."""
 
@@ -74,11 +78,10 @@ def limits(data: VersionData) -> Iterator[Block]:
 
 def _of_time(data: VersionData) -> Iterator[str]:
     trained = data.described["trained_on"]
-    if trained.get("start") and trained.get("end"):
-        yield (
-            f"Time: it was trained on {numbers.span(trained['start'], trained['end'])} alone. What happens at other "
-            "times of the year is new to it."
-        )
+    start, end = parse_utc(trained.get("start")), parse_utc(trained.get("end"))
+    if start and end:
+        text = f"Time: it was trained on {numbers.span(start, end)} alone."
+        yield text if end - start >= YEAR else f"{text} What happens at other times of the year is new to it."
 
 
 def _of_labels(data: VersionData) -> Iterator[str]:

@@ -11,7 +11,7 @@ from keel.monitoring.records import StoredProbationReport
 from keel.reports import text
 from keel.reports.charts.specs import Trend
 from keel.reports.page import Figure
-from keel.reports.production.probation import ProbationData, page
+from keel.reports.production.probation import MAX_POINTS, ProbationData, page
 
 SINCE = datetime(2013, 7, 1, tzinfo=UTC)
 
@@ -70,3 +70,12 @@ def test_page_of_a_first_version_without_labels_has_no_gaps():
     whole = text.plain(page(data(bare, until=None)), width=1_000)
     assert "Nothing could be tested yet." in whole
     assert "None" not in whole
+
+
+def test_page_of_more_evaluations_than_are_drawn_ends_with_the_newest():
+    path = [(SINCE + timedelta(hours=hour), report()) for hour in range(MAX_POINTS + 2)]
+    charts = [b.chart for s in page(data(report(), path=path)).sections for b in s.blocks if isinstance(b, Figure)]
+    [trend] = [chart for chart in charts if isinstance(chart, Trend)]
+    assert len(trend.points) <= MAX_POINTS
+    assert trend.points[-1].time == path[-1][0]
+    assert trend.others[0][1][-1].time == path[-1][0]
