@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from keel.errors import ConfigError
 from keel.store import Store
+from keel.store.predictions.target_values import are_possible
 from keel.training.history import between, labelled_history
 from keel.training.provenance import table_digest
 from keel.window import DAY
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from keel.backtest.plan import Plan
     from keel.store import PredictionLog
+    from keel.store.predictions.target_values import TargetKind
 
     Times = NDArray[np.datetime64]
 
@@ -42,6 +44,16 @@ KIND = pa.timestamp("us", "UTC")
 OUTPUTS = ("version", "score", "prediction")
 Chunk = tuple[list[pa.Table], pa.Table]
 """Rows, a table for each shape that was logged, and their labels with ``id``, ``label`` and ``observed_at``."""
+
+
+class Recorded(NamedTuple):
+    """Where a past was read from, and what it is."""
+
+    source: str
+    """A key of `SOURCES`."""
+    digest: str
+    impossible_labels: int
+    """Labels that the target cannot have, which are left out. Release 0.1.0 stored them."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +87,8 @@ class Past:
         return np.asarray(found.to_numpy(), dtype=np.float64)
 
 
-def record_past(plan: Plan, folder: Path, *, source: Source, store_url: str | None) -> tuple[str, str]:
-    """Write the plan's past into a new folder. Returns where it was read from (a key of `SOURCES`), and its digest.
+def record_past(plan: Plan, folder: Path, *, source: Source, store_url: str | None) -> Recorded:
+    """Write the plan's past into a new folder.
 
     store_url: of the model's own store, which is only read; None where there is none.
 
@@ -96,15 +108,15 @@ def record_past(plan: Plan, folder: Path, *, source: Source, store_url: str | No
         if log is None and source == "store":
             raise ConfigError(f"{plan.config.model}: the store has no predictions of this model to replay")
         chunks = _pipeline_chunks(plan) if log is None else _store_chunks(plan, log)
-        digest, rows, labels = _write(folder, chunks, since=plan.start)
+        written = _write(folder, chunks, since=plan.start, target=plan.config.target.kind)
     name = "pipeline" if log is None else "store"
     what = f"{plan.config.model}: {SOURCES[name]} has no"
     span = f"from {plan.start:%Y-%m-%d} to {plan.end:%Y-%m-%d}"
-    if not rows:
+    if not written.rows:
         raise ConfigError(f"{what} rows {span}")
-    if not labels:
+    if not written.labels:
         raise ConfigError(f"{what} labels {span}: nothing can be compared")
-    return name, digest
+    return Recorded(name, written.digest, written.impossible_labels)
 
 
 def _store_chunks(plan: Plan, log: PredictionLog) -> Iterator[Chunk]:
@@ -138,9 +150,16 @@ def _first_of_each_id(rows: pa.Table) -> pa.Table:
     return rows if len(first) == rows.num_rows else rows.take(np.sort(first))
 
 
-def _write(folder: Path, chunks: Iterator[Chunk], *, since: datetime) -> tuple[str, int, int]:
-    """Write chunks; return their digest, and the number of rows and of labels of rows from ``since`` on."""
-    digest, count, labels = hashlib.sha256(), 0, []
+class _Written(NamedTuple):
+    digest: str
+    rows: int
+    labels: int
+    impossible_labels: int
+
+
+def _write(folder: Path, chunks: Iterator[Chunk], *, since: datetime, target: TargetKind) -> _Written:
+    """Write chunks; return their digest, and the number of rows from ``since`` on and of those with a label."""
+    digest, count, labelled, impossible, labels = hashlib.sha256(), 0, 0, 0, []
     with ExitStack() as stack:
         writers: dict[pa.Schema, pa.ipc.RecordBatchFileWriter] = {}
         for tables, known in chunks:
@@ -151,17 +170,18 @@ def _write(folder: Path, chunks: Iterator[Chunk], *, since: datetime) -> tuple[s
                     writers[schema] = stack.enter_context(pa.ipc.new_file(path, schema))
                 writers[schema].write_table(table.replace_schema_metadata(None))
                 digest.update(table_digest(table).encode())
-                count += _number_since(table["time"], since)
-            labels.append(known)
             digest.update(table_digest(known).encode())
+            possible = known.filter(are_possible(known["label"], target))
+            impossible += known.num_rows - possible.num_rows
+            labels.append(possible)
+            for table in tables:
+                ids = table.filter(pc.greater_equal(table["time"], pa.scalar(since, KIND)))["id"]
+                count += len(ids)
+                labelled += pc.sum(pc.is_in(ids, value_set=possible["id"].combine_chunks())).as_py() or 0
     together = pa.concat_tables(labels).sort_by([("observed_at", "ascending"), ("id", "ascending")])
     with pa.ipc.new_file(str(folder / "labels.arrow"), together.schema) as writer:
         writer.write_table(together)
-    return digest.hexdigest(), count, _number_since(together["observed_at"], since)
-
-
-def _number_since(times: pa.ChunkedArray, since: datetime) -> int:
-    return int(pc.sum(pc.greater_equal(times, pa.scalar(since, KIND))).as_py() or 0)
+    return _Written(digest.hexdigest(), count, labelled, impossible)
 
 
 def _mapped(path: Path) -> pa.Table:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from keel.backtest.policies import Policy
 
 CHECKPOINTS, STEPS = "checkpoints", "steps"
-Report = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Folder:
         return self.path / f"{policy.name}-{plan.policy_identity(policy)}"
 
 
-def run_policy(plan: Plan, policy: Policy, folder: Folder, report: Report = lambda _: None) -> None:
+def run_policy(plan: Plan, policy: Policy, folder: Folder, report: Progress = lambda _: None) -> None:
     """Take the steps of a policy that are not taken yet."""
     home = folder.of(plan, policy)
     with locked(folder.path / f"{home.name}.lock"), unsynced(folder.path):

@@ -22,12 +22,13 @@ from keel.reports.backtest.records import (
 from keel.stats.json_numbers import finite_or_none
 from keel.stats.metrics.losses import HIGHER_IS_BETTER, Scored, finite_rows
 from keel.stats.metrics.paired import Clusters, Influence, improvement, influence, uncertainty
+from keel.store.predictions.target_values import wanted
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from keel.backtest.past import Past
+    from keel.backtest.past import Past, Recorded
     from keel.backtest.plan import Plan
     from keel.backtest.policies import Policy
     from keel.backtest.simulation import Scores
@@ -44,6 +45,7 @@ LEVEL = 0.025
 NOTES = (
     "A policy knows at each date only the labels that were observed by then. Its metric here rests on all labels that "
     "are known today.",
+    "A row that was logged late counts at its own time.",
     "A version on probation is evaluated at the end of each step, and not every hour.",
     "Approvals are assumed to be given at once. Limits on latency and size do not decide, because the speed of this "
     "machine says nothing about the past.",
@@ -53,7 +55,7 @@ NOTES = (
 
 
 def measure(
-    plan: Plan, past: Past, runs: Mapping[str, Run], *, backtest_id: str, source: str, first_version: str
+    plan: Plan, past: Past, runs: Mapping[str, Run], *, backtest_id: str, recorded: Recorded, first_version: str
 ) -> BacktestResult:
     """Return the result of the runs of all policies, by name."""
     parts = [past.rows(start, end) for start, end in plan.steps]
@@ -75,14 +77,23 @@ def measure(
         start=plan.start,
         end=plan.end,
         every=plan.shown_every,
-        source=SOURCES[source],
+        source=SOURCES[recorded.source],
+        source_option=recorded.source,
         predictions=len(all_times),
         labelled=int(sum(np.isfinite(each).sum() for each in labels)),
         first_version=first_version,
         policies=policies,
-        notes=NOTES,
+        notes=_notes(plan, recorded),
         release=version("keel"),
     )
+
+
+def _notes(plan: Plan, recorded: Recorded) -> tuple[str, ...]:
+    count = recorded.impossible_labels
+    if not count:
+        return NOTES
+    left_out = "1 label is" if count == 1 else f"{count:,} labels are"
+    return (*NOTES, f"{left_out} left out, because a label is {wanted(plan.config.target.kind)}.")
 
 
 def estimated(metric: str, rows: Scored, times: Times) -> BacktestEstimate:

@@ -15,7 +15,7 @@ from keel.backtest.past import Past, record_past
 from keel.backtest.policy_run import (
     CHECKPOINTS,
     Folder,
-    Report,
+    Progress,
     locked,
     read_steps,
     run_policy,
@@ -56,7 +56,7 @@ def run_backtest(
     source: Source = "auto",
     fresh: bool = False,
     jobs: int = 1,
-    report: Report = lambda _: None,
+    report: Progress = lambda _: None,
 ) -> Finished:
     """Run a backtest, or the rest of one that was interrupted, and return its result.
 
@@ -87,8 +87,8 @@ def run_backtest(
     report("reading the past")
     part = _new_part(home)
     try:
-        found, digest = record_past(plan, part, source=source, store_url=store_url)
-        identity = plan.identity(digest)
+        recorded = record_past(plan, part, source=source, store_url=store_url)
+        identity = plan.identity(recorded.digest)
         place = home / f"{plan.config.model}-{identity}"
         place.mkdir(exist_ok=True)
         with locked(place / "lock"):
@@ -100,7 +100,7 @@ def run_backtest(
             report("measuring")
             runs = {policy.name: read_steps(folder.of(plan, policy), len(plan.steps)) for policy in plan.policies}
             past = Past.open(folder.past)
-            result = measure(plan, past, runs, backtest_id=identity, source=found, first_version=first)
+            result = measure(plan, past, runs, backtest_id=identity, recorded=recorded, first_version=first)
             seconds = {policy.name: training_seconds(folder.of(plan, policy)) for policy in plan.policies}
             return Finished(result, folder.path, seconds)
     finally:
@@ -122,7 +122,8 @@ def _claim(home: Path) -> None:
 def _new_part(home: Path) -> Path:
     """Return the folder of a past that is being read, and delete those that killed processes left."""
     for left in home.glob(".past-*"):
-        if not psutil.pid_exists(int(left.name.partition("-")[2])):
+        number = left.name.partition("-")[2]
+        if number.isdecimal() and not psutil.pid_exists(int(number)):
             shutil.rmtree(left, ignore_errors=True)
     return home / f".past-{os.getpid()}"
 
@@ -144,7 +145,7 @@ def _attempt(place: Path, *, fresh: bool) -> Folder:
     return new
 
 
-def _first_version(plan: Plan, folder: Folder, report: Report) -> str:
+def _first_version(plan: Plan, folder: Folder, report: Progress) -> str:
     """Train the version that every policy begins with, unless it is there. Returns a sentence about it."""
     if folder.first_version.exists():
         return str(json.loads(folder.first_version.read_text())["sentence"])
@@ -162,7 +163,7 @@ def _first_version(plan: Plan, folder: Folder, report: Report) -> str:
     return sentence
 
 
-def _run_policies(plan: Plan, folder: Folder, jobs: int, report: Report) -> None:
+def _run_policies(plan: Plan, folder: Folder, jobs: int, report: Progress) -> None:
     todo = [policy for policy in plan.policies if steps_done(folder.of(plan, policy)) < len(plan.steps)]
     if jobs > 1 and len(todo) > 1:
         run_in_processes(plan, todo, folder, jobs, report)

@@ -93,6 +93,7 @@ def result(*policies, **changes):
         "end": START + 3 * WEEK,
         "every": "7d",
         "source": "the model's prediction log",
+        "source_option": "store",
         "predictions": 2_100,
         "labelled": 2_070,
         "first_version": "Version 1 was trained on 4,800 rows.",

@@ -34,7 +34,7 @@ def own_store(store, store_url):
 
 def test_record_past_of_a_pipeline_gives_rows_by_time_and_labels_after_their_delay(tmp_path):
     plan = plan_of()
-    source, _ = record_past(plan, tmp_path / "past", source="auto", store_url=None)
+    source, *_ = record_past(plan, tmp_path / "past", source="auto", store_url=None)
     past = Past.open(tmp_path / "past")
     assert source == "pipeline"
     [rows] = past.rows(plan.start, plan.start + DAY)
@@ -47,7 +47,7 @@ def test_record_past_of_a_pipeline_gives_rows_by_time_and_labels_after_their_del
 
 def test_record_past_prefers_the_store_and_keeps_odd_shapes_and_the_times_of_labels(tmp_path, own_store):
     plan = plan_of()
-    source, _ = record_past(plan, tmp_path / "past", source="auto", store_url=own_store)
+    source, *_ = record_past(plan, tmp_path / "past", source="auto", store_url=own_store)
     past = Past.open(tmp_path / "past")
     assert source == "store"
     shapes = past.rows(plan.start, plan.end)
@@ -61,6 +61,21 @@ def test_record_past_prefers_the_store_and_keeps_odd_shapes_and_the_times_of_lab
     assert min(observed["observed_at"].to_pylist()) == plan.start
     assert np.isnan(past.labels_of(shapes[1]["id"])).all()
     assert np.isfinite(past.labels_of(shapes[0]["id"])).all()  # those observed after the span too
+
+
+def test_record_past_of_a_store_of_an_earlier_release_leaves_out_labels_that_the_target_cannot_have(
+    tmp_path, store, store_url
+):
+    config = past_config()
+    log = store.predictions(config.model, dict(config.features))  # which did not know the kind of the target
+    rows = toy_rows(days=60, per_hour=1)
+    log.append(rows.drop_columns(["label"]))
+    wrong = pa.array([*rows["label"].to_pylist()[:-2], 2.0, 0.5])
+    log.add_labels(rows.select(["id"]).append_column("label", wrong).append_column("observed_at", rows["time"]))
+    recorded = record_past(plan_of(config=config), tmp_path / "past", source="store", store_url=store_url)
+    assert recorded.impossible_labels == 2
+    known = Past.open(tmp_path / "past").observed(None, plan_of().end)["label"]
+    assert set(known.to_pylist()) == {0.0, 1.0}
 
 
 def test_record_past_leaves_the_store_as_it_is(tmp_path, own_store, store):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
 from keel.reports import html, markdown, text
@@ -72,8 +74,20 @@ def test_summary_has_a_row_for_each_policy_and_no_difference_of_a_policy_to_itse
 
 def test_command_runs_the_same_backtest_again():
     assert command(result()) == (
-        "keel backtest toy --start 2026-01-01 --end 2026-01-22 --every 7d --policy default --policy never"
+        "keel backtest toy --start 2026-01-01 --end 2026-01-22 --every 7d --source store "
+        "--policy default --policy never"
     )
+
+
+def test_command_of_a_setting_with_a_space_is_one_argument_of_a_shell():
+    option = "y:performance.extra_metrics=[roc_auc, log_loss]"
+    first = policy("y", [step(0)]).model_copy(update={"option": option})
+    assert shlex.split(command(result(first)))[-2:] == ["--policy", option]
+
+
+def test_build_page_has_assumptions_and_command_before_what_a_long_page_loses():
+    titles = [section.title for section in build_page(result()).sections]
+    assert titles[2:] == ["What a backtest assumes", "Run it again", "Decisions of default", "Decisions of never"]
 
 
 def test_build_page_fits_a_terminal():

@@ -60,9 +60,10 @@ def build_page(result: BacktestResult) -> Page:
         sections=(
             Section("Policies side by side", _side_by_side(result)),
             Section("Performance over time", (_trend(result),)),
-            *(Section(f"Decisions of {policy.name}", _decisions(result, policy)) for policy in result.policies),
             Section("What a backtest assumes", (Items((result.first_version, *result.notes)),)),
             Section("Run it again", (Command(command(result)),)),
+            # last, because a renderer leaves out the end of a very long page
+            *(Section(f"Decisions of {policy.name}", _decisions(result, policy)) for policy in result.policies),
         ),
         footer=(
             f"Backtest {result.backtest_id}. The past was read from {result.source}. Times are in UTC.",

@@ -119,6 +119,8 @@ class BacktestResult(Record):
     every: str
     source: str
     """Where the past was read from, in words."""
+    source_option: str = "auto"
+    """What ``--source`` of the command takes for it."""
     predictions: int
     labelled: int
     first_version: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from keel.ledger.wording import METRICS
@@ -57,9 +58,10 @@ def metric_name(result: BacktestResult) -> str:
 
 def command(result: BacktestResult) -> str:
     """Return the command that runs the same backtest."""
-    policies = " ".join(f"--policy {policy.option}" for policy in result.policies)
-    span = f"--start {_short(result.start.isoformat())} --end {_short(result.end.isoformat())}"
-    return f"keel backtest {result.model} {span} --every {result.every} {policies}"
+    span = ("--start", _short(result.start.isoformat()), "--end", _short(result.end.isoformat()))
+    policies = [part for policy in result.policies for part in ("--policy", policy.option)]
+    options = (*span, "--every", result.every, "--source", result.source_option, *policies)
+    return shlex.join(("keel", "backtest", result.model, *options))
 
 
 def lead(result: BacktestResult) -> str:
