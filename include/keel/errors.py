@@ -208,6 +208,14 @@ class StoreUnavailable(KeelError):
     permanent = False
 
 
+class BacktestFailed(KeelError):
+    """A policy of a backtest could not be run to its end. What it has done so far is kept."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class RegistryRefused(KeelError):
     """The model registry refused a call, such as one about a run that another process is deleting."""
 

@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).resolve().parents[2]
 
 
+def home_of(environ: Mapping[str, str]) -> Path:
+    """Return the folder of the installation that an environment names. It need not exist."""
+    return Path(environ.get("KEEL_HOME") or PROJECT / ".keel").resolve()
+
+
+def store_url_of(environ: Mapping[str, str], home: Path) -> str:
+    """Return the URL of the store that an environment names, or of the one in the installation's folder."""
+    return environ.get("KEEL_STORE_URL") or f"sqlite:///{home / 'keel.db'}"
+
+
 @dataclass(frozen=True)
 class Workspace:
     """An open store and registry. A context manager that closes the store."""
@@ -52,7 +62,7 @@ class Workspace:
 
         """
         environ = os.environ if environment is None else environment
-        folder = Path(home or environ.get("KEEL_HOME") or PROJECT / ".keel").resolve()
+        folder = Path(home).resolve() if home else home_of(environ)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -60,7 +70,7 @@ class Workspace:
         uri = tracking_uri or environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
         # A server stores artifacts itself; a database needs a folder for them.
         artifacts = None if uri.startswith("http") else folder / "mlartifacts"
-        store = Store.open(store_url or environ.get("KEEL_STORE_URL") or f"sqlite:///{folder / 'keel.db'}")
+        store = Store.open(store_url or store_url_of(environ, folder))
         pages = environ.get("KEEL_MLFLOW_URL") or None
         return cls(folder, store, Registry(uri, artifacts=artifacts, pin=LedgerPins(store), pages=pages))
 

@@ -1,1 +1,1 @@
-"""Replay the past under a policy: what Keel would have said, retrained and promoted, and at what cost."""
+"""Replay the past under a policy: what Keel would have decided, retrained and promoted, and at what cost."""

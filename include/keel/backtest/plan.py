@@ -5,7 +5,7 @@ from __future__ import annotations
 import calendar
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import MAXYEAR, MINYEAR, datetime, timedelta
 from functools import cached_property
 from importlib.metadata import version
 from itertools import pairwise
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MONTH = "month"
 FORMAT = 1
 """Of what a backtest writes. It is part of a backtest's id, so that no release reads what another one wrote."""
-MOST_STEPS = 10_000
+MAX_STEPS = 10_000
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,27 @@ class Plan:
         if since >= until:
             raise ConfigError(f"--start {start} must be before --end {end}")
         plan = cls(config, since, until, _length(every), tuple(policies))
-        if plan.following(1) > until:
+        _ = plan.configs
+        if plan._length_of_span < 1:
             raise ConfigError(f"--every {every}: longer than the span from {start} to {end}")
-        if plan.every is not None and (until - since) / plan.every > MOST_STEPS:
-            raise ConfigError(f"--every {every}: more than {MOST_STEPS:,} steps from {start} to {end}")
-        assert plan.configs
+        if plan._length_of_span > MAX_STEPS:
+            raise ConfigError(f"--every {every}: more than {MAX_STEPS:,} steps from {start} to {end}")
+        try:
+            _ = plan.history_start, plan.steps
+        except (OverflowError, ValueError):  # of datetime
+            raise ConfigError(
+                f"--start {start}, --end {end}: the history before the start and the last step must lie in the years "
+                f"{MINYEAR} to {MAXYEAR}; choose a span further from their ends"
+            ) from None
         return plan
+
+    @property
+    def _length_of_span(self) -> float:
+        """In steps; between 0 and 1 where a step is longer than the span."""
+        if self.every is not None:
+            return (self.end - self.start) / self.every
+        months = (self.end.year - self.start.year) * 12 + self.end.month - self.start.month
+        return months if months > 1 or self.following(months) <= self.end else months - 1
 
     def following(self, number: int) -> datetime:
         """Return the time ``number`` steps after the start."""
@@ -100,7 +115,8 @@ class Plan:
         past: the digest of the past.
         """
         parts = (self.start.isoformat(), self.end.isoformat(), self.shown_every, training_recipe(self.config), past)
-        return digest_of(str(FORMAT), version("keel"), self.config.model_dump_json(), *parts)[:12]
+        releases = version("keel"), version("scikit-learn")
+        return digest_of(str(FORMAT), *releases, self.config.model_dump_json(), *parts)[:12]
 
     def policy_identity(self, policy: Policy) -> str:
         """Return the digest of a policy: its settings, and how it trains."""

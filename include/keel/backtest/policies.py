@@ -29,7 +29,7 @@ The speed of this machine today says nothing about the past, and would give anot
 """
 FIXED = ("model", "target", "features", "predictions", "performance.metric")
 """Keys that no policy may change, because policies are compared on the same rows by the same metric."""
-LARGEST = 5
+MAX_POLICIES = 5
 """Policies of one backtest. More lines cannot be told apart in one chart."""
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,29}")
 _NEXT = re.compile(r",(?=[a-z_.]+=)")
@@ -97,7 +97,7 @@ PRESETS = {
     "always": Policy("always", when="step", gate=False),
     "monthly": Policy("monthly", when="month"),
 }
-USUAL = ("default", "never", "always")
+DEFAULT_POLICIES = ("default", "never", "always")
 """The policies of a backtest that names none."""
 VARIANT = "variant"
 """The name of the policy that ``--set`` describes."""
@@ -106,17 +106,18 @@ VARIANT = "variant"
 def choose_policies(named: Sequence[str], changed: Sequence[str] = ()) -> tuple[Policy, ...]:
     """Return the policies of a backtest.
 
-    named: each as `parse_policy` reads it; none means `USUAL`. changed: each ``key=value``, together one more policy.
+    named: each as `parse_policy` reads it; none means `DEFAULT_POLICIES`. changed: each ``key=value``, together one
+    more policy.
     """
-    policies = [parse_policy(text) for text in named or USUAL]
+    policies = [parse_policy(text) for text in named or DEFAULT_POLICIES]
     if changed:
         place = 1 if policies[0] == PRESETS["default"] else 0
         policies.insert(place, Policy(VARIANT, settings=parse_settings(changed, origin="--set")))
     names = [policy.name for policy in policies]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"--policy {twice}: two policies have this name")
-    if len(policies) > LARGEST:
-        raise ConfigError(f"--policy: {len(policies)} policies; a backtest compares at most {LARGEST}")
+    if len(policies) > MAX_POLICIES:
+        raise ConfigError(f"--policy: {len(policies)} policies; a backtest compares at most {MAX_POLICIES}")
     return tuple(policies)
 
 
@@ -144,6 +145,11 @@ def parse_policy(text: str) -> Policy:
     when = settings.pop("when", base.when)
     if when not in get_args(When):
         raise ConfigError(f"--policy {name}: when={when}: choose from {', '.join(get_args(When))}")
+    if name in PRESETS and when != base.when:
+        raise ConfigError(
+            f"--policy {name}: when={when}: the policy {name} has another one, {base.when}; choose a name of your own, "
+            f"such as mine:when={when}"
+        )
     gate = settings.pop("gate", base.gate)
     if not isinstance(gate, bool):
         raise ConfigError(f"--policy {name}: gate={gate}: choose on or off")

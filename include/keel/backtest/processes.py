@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, NamedTuple
 
 from keel.backtest.policy_run import Folder, run_policy, steps_done
-from keel.errors import KeelError
+from keel.errors import BacktestFailed, KeelError
 
 if TYPE_CHECKING:
     from keel.backtest.plan import Plan
@@ -23,14 +23,6 @@ THREADS = "OMP_NUM_THREADS"
 """The variable by which scikit-learn knows how many threads a training may use."""
 SECONDS = 1.0
 """Between two reports of how far the policies are."""
-
-
-class BacktestFailed(KeelError):
-    """A policy could not be run to its end. What it has done so far is kept."""
-
-    def __init__(self, message: str, exit_code: int = 1) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
 
 
 class _Running(NamedTuple):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from keel.cli.output import JsonOption, ModelArgument, Progress, print_json, print_table
+from keel.cli.pages import write_page
 
 if TYPE_CHECKING:
     from keel.backtest.past import Source
@@ -41,7 +42,7 @@ def backtest(
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin again, whatever is there already.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what Keel would have said, retrained and promoted on the past, and what that would have been worth.
+    """Show what Keel would have decided, retrained and promoted on the past, and what that would have been worth.
 
     An interrupted backtest goes on where it was when the same command is run again. The model's own store is only read.
     """
@@ -51,20 +52,23 @@ def backtest(
     from keel.backtest.run import run_backtest
     from keel.config import get_model
     from keel.errors import ConfigError, suggestion
+    from keel.workspace import home_of, store_url_of
 
     if source not in (sources := ["auto", *SOURCES]):
         raise ConfigError(f"--source {source}: choose from {', '.join(sources)}{suggestion(source, sources)}")
     config = get_model(model)
     plan = Plan.of(config, start=start, end=end, every=every, policies=choose_policies(policy or (), changed or ()))
+    if html is not None and html.is_dir():
+        raise ConfigError(f"--html {html}: is a folder; name a file in it")
     if html is not None and not html.absolute().parent.is_dir():
         raise ConfigError(f"--html {html}: there is no folder {html.absolute().parent}")
-    installation = _installation()
+    installation = home_of(os.environ)
     _quiet_mlflow()
     with Progress(quiet=as_json) as progress:
         done = run_backtest(
             plan,
             home=(home or installation / "backtests").absolute(),
-            store_url=os.environ.get("KEEL_STORE_URL") or f"sqlite:///{installation / 'keel.db'}",
+            store_url=store_url_of(os.environ, installation),
             source=cast("Source", source),
             fresh=fresh,
             jobs=jobs or os.cpu_count() or 1,
@@ -72,9 +76,8 @@ def backtest(
         )
     if html is not None:
         from keel.reports.backtest import build_page
-        from keel.reports.html import render
 
-        html.write_text(render(build_page(done.result)), encoding="utf-8")
+        write_page(build_page(done.result), html)
     if as_json:
         print_json(done.result.to_dict())
     else:
@@ -105,13 +108,6 @@ def _facts(result: BacktestResult) -> list[Any]:
         f"{result.labelled:,} of them with a label, from {result.source}.",
         result.first_version,
     ]
-
-
-def _installation() -> Path:
-    """Return the folder of the installation, which need not exist, as `keel.workspace.Workspace.open` finds it."""
-    from keel.workspace import PROJECT
-
-    return Path(os.environ.get("KEEL_HOME") or PROJECT / ".keel").resolve()
 
 
 def _quiet_mlflow() -> None:

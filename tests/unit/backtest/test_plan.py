@@ -46,6 +46,10 @@ def test_history_start_reaches_back_as_far_as_the_longest_training_of_a_policy()
         ({"every": "90m"}, "full hours"),
         ({"every": "weekly"}, "or month"),
         ({"start": "2000-01-01", "every": "1h"}, "more than 10,000 steps"),
+        ({"every": "4000000d"}, "longer than the span"),
+        ({"start": "1000-01-01", "every": "month"}, "more than 10,000 steps"),
+        ({"start": "9999-01-01", "end": "9999-12-31", "every": "month"}, "in the years 1 to 9999"),
+        ({"start": "0001-01-01", "end": "0001-03-01"}, "in the years 1 to 9999"),
     ],
 )
 def test_plan_of_a_span_that_cannot_be_is_refused_and_says_why(span, message):

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from keel.backtest.policies import LARGEST, PRESETS, Policy, choose_policies, parse_policy
+from keel.backtest.policies import MAX_POLICIES, PRESETS, Policy, choose_policies, parse_policy
 from keel.errors import ConfigError
 from tests.support.backtest.plans import past_config
 
@@ -48,10 +48,12 @@ def test_parse_policy_reads_names_keys_and_lists_and_its_option_says_the_same(te
         (["calm:"], "no such policy"),
         (["calm:drift.psi_alert"], "write key=value"),
         (["calm:when=yearly"], "choose from check, never, step, month"),
+        (["never:when=step"], "--policy never: when=step: the policy never has another one, never; choose a name of"),
+        (["always:when=check"], "choose a name of your own, such as mine:when=check"),
         (["calm:gate=maybe"], "choose on or off"),
         (["calm:drift.alpha=[0.1"], "not a YAML value"),
         (["never", "never"], "two policies have this name"),
-        ([f"p{i}:gate=on" for i in range(LARGEST + 1)], f"at most {LARGEST}"),
+        ([f"p{i}:gate=on" for i in range(MAX_POLICIES + 1)], f"at most {MAX_POLICIES}"),
     ],
 )
 def test_choose_policies_of_what_is_no_policy_names_it_and_the_way_out(texts, message):

@@ -53,6 +53,7 @@ def backtest(*arguments):
         (("toy", *SPAN, "--source", "store"), "the store has no predictions of this model"),
         (("watched", *SPAN), "watched: retrain: model.yaml has no such section"),
         (("tow", *SPAN), "did you mean 'toy'"),
+        (("toy", *SPAN, "--html", "."), "--html .: is a folder; name a file in it"),
         (("toy", *SPAN, "--html", "no/such/folder/page.html"), "--html no/such/folder/page.html: there is no folder"),
     ],
 )
