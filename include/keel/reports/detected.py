@@ -17,8 +17,9 @@ from keel.grid.reference import ReferenceGrid
 from keel.monitoring import drift
 from keel.monitoring.drift import DriftReport
 from keel.monitoring.frames.comparison import FrameComparison, Roles, compare_frames
-from keel.monitoring.frames.tables import read_frame
+from keel.monitoring.frames.tables import name_of, read_frame
 from keel.reports.rendered import Rendered
+from keel.values.scalars import shown
 
 if TYPE_CHECKING:
     from keel.reports.page import Page
@@ -138,10 +139,11 @@ def detect(
     metric
         Of the performance, one of `keel.stats.metrics.losses.ROW_LOSSES`. By default the Brier score for labels of 0
         and 1 with probabilities, the area under the ROC curve for other scores of them, the accuracy for decisions, and
-        the mean absolute error for other numbers.
+        the mean absolute error for other numbers. Rows that it is not defined on do not count, and a note tells how
+        many: a label that is neither 0 nor 1, or for ``brier`` and ``log_loss`` a score outside [0, 1].
     max_degradation
-        How much worse the performance may be, in units of the metric: 0.01 by default, and 5% of the reference's error
-        for a regression.
+        How much worse the performance may be, in units of the metric: 0.01 by default; for a regression 5% of the
+        reference's error, and at least a thousandth of the standard deviation of its labels.
     settings
         Keys of `DriftConfig`, such as ``alpha=0.01`` or ``min_rows=100``.
 
@@ -162,7 +164,8 @@ def detect(
 
     """
     limits = thresholds(config, settings, tables=not isinstance(reference, ReferenceGrid))
-    roles = Roles(target, score, prediction, time)
+    roles = Roles(*(None if name is None else name_of(name) for name in (target, score, prediction, time)))
+    kinds = {name_of(name): kind for name, kind in (kinds or {}).items()}
     if isinstance(reference, ReferenceGrid):
         if kinds or columns is not None or metric or max_degradation is not None or any(vars(roles).values()):
             raise ConfigError(
@@ -178,15 +181,13 @@ def detect(
     before, after = read_frame(reference, "reference", wanted), read_frame(current, "current", wanted)
     if before.label == after.label:
         before, after = replace(before, label="reference"), replace(after, label="current")
-    found = compare_frames(
-        before, after, limits, roles, kinds=kinds or {}, metric=metric, max_degradation=max_degradation
-    )
+    found = compare_frames(before, after, limits, roles, kinds=kinds, metric=metric, max_degradation=max_degradation)
     return _result(found.drift, found.grid, found.counts, found)
 
 
-def _names(columns: Iterable[str]) -> list[str]:
-    if isinstance(columns, str | os.PathLike):
-        raise ConfigError(f"columns: takes a list of names, not the text {columns!r}")
+def _names(columns: Iterable[object]) -> list[object]:
+    if isinstance(columns, str | os.PathLike) or not isinstance(columns, Iterable):
+        raise ConfigError(f"columns: takes a list of names, not {shown(columns)}")
     return list(columns)
 
 

@@ -74,7 +74,8 @@ def _sentence(measured: PerformanceReport, alpha: float) -> str:
     low = numbers.signed(measured.increase - NormalDist().inv_cdf(1 - alpha) * measured.standard_error)
     sure = numbers.share(1 - alpha)
     if measured.status is PerformanceStatus.DEGRADED:
-        return f"{name} is {change}, and with {sure} confidence at least {low}. That is more than is tolerated."
+        tolerated = numbers.number(measured.max_degradation)
+        return f"{name} is {change}, more than the tolerated {tolerated}; with {sure} confidence at least {low}."
     if measured.increase <= 0:
         why = ""
     elif measured.increase <= (measured.max_degradation or 0.0):
@@ -101,12 +102,31 @@ def _both(frames: FrameComparison, measured: PerformanceReport) -> list[Block]:
         if name != metric and name in measured.reference and estimate.defined
     ]
     beside = f" Beside it: {'; '.join(others)}." if others else ""
-    clustered = " Rows of a day may depend on each other; the intervals allow for it." if frames.period else ""
     sentence = (
         f"{capitalised(metric_name(metric))} of both sides with 95% intervals; {better(metric)}. The limit is "
-        f"{numbers.number(measured.max_degradation)} worse than {frames.reference.label}.{clustered}{beside}"
+        f"{numbers.number(measured.max_degradation)} worse than {frames.reference.label}.{_dependence(frames)}{beside}"
     )
     return [Figure(chart, sentence)]
+
+
+def _dependence(frames: FrameComparison) -> str:
+    """Return which rows the intervals let depend on each other; empty without times."""
+    sides = [side for side in (frames.reference, frames.current) if side.clusters]
+    units = {side.clusters for side in sides}
+    if units == {"row"}:
+        return " The intervals take rows as independent, because the times span too few hours to allow for more."
+    if len(units) == 1:
+        return f" Rows of the same {_unit(sides[0])} may depend on each other; the intervals allow for it."
+    return "".join(
+        f" Rows of {side.label} count as independent, because they span too few hours."
+        if side.clusters == "row"
+        else f" Rows of {side.label} of the same {_unit(side)} may depend on each other; its interval allows for it."
+        for side in sides
+    )
+
+
+def _unit(side: Side) -> str:
+    return "six hours" if side.clusters == "6 h" else side.clusters
 
 
 def _causes(measured: PerformanceReport) -> list[Block]:

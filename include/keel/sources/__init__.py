@@ -21,11 +21,13 @@ class Source:
     """An open file or table.
 
     name: for messages, without secrets. read: yields the chosen columns under their own names, in parts.
+    has_only_texts: whether its format knows no other values, as CSV, where an empty text is a missing value.
     """
 
     name: str
     columns: tuple[str, ...]
     read: Callable[[Sequence[str]], Iterator[pa.Table]]
+    has_only_texts: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -39,7 +40,7 @@ def open_file(url: str, *, delimiter: str = ",") -> Iterator[Source]:
             file.seek(0)
             source = _parquet(file, name) if begin == b"PAR1" else _csv(file, name, delimiter)
         guarded = partial(_guarded, source.read, name, "://" in url)
-        yield Source(name, source.columns, guarded)
+        yield replace(source, read=guarded)
 
 
 def _opened(url: str, name: str) -> Any:
@@ -99,7 +100,7 @@ def _csv(file: Any, name: str, delimiter: str) -> Source:
         for batch in reader:
             yield pa.Table.from_batches([batch])
 
-    return Source(name, tuple(header), read)
+    return Source(name, tuple(header), read, has_only_texts=True)
 
 
 def _guarded(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from keel.monitoring.frames.scores import Rated
     from keel.monitoring.frames.tables import Frame
     from keel.monitoring.performance import PerformanceReport
-    from keel.stats.metrics.losses import Estimate, Floats
+    from keel.stats.metrics.losses import Estimate, Floats, Scored
 
 MAX_HISTORIES = 20_000
 """Measures of all columns in all periods together; beyond it the columns have no history."""
@@ -79,6 +79,9 @@ class Side:
     n: int
     span: tuple[datetime, datetime] | None = None
     labels: Labels | None = None
+    clusters: str = ""
+    """Rows that the performance lets depend on each other: those of one ``day``, ``6 h`` or ``hour``; ``row`` for
+    none, where the times span too little; empty without times or a performance."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -88,6 +91,7 @@ class Side:
             "n": self.n,
             "span": span,
             "labels": None if self.labels is None else self.labels.to_dict(),
+            "clusters": self.clusters or None,
         }
 
 
@@ -160,11 +164,11 @@ def compare_frames(
         drift=drift,
         grid=grid,
         counts=counts,
-        reference=_side(reference, times[0], roles.target),
-        current=_side(current, times[1], roles.target),
+        reference=_side(reference, times[0], roles.target, rated, None if rated is None else rated.reference),
+        current=_side(current, times[1], roles.target, rated, None if rated is None else rated.current),
         roles=roles,
         kinds=tuple(decided.values()),
-        notes=tuple(_notes(reference, current, roles, times)),
+        notes=(*_notes(reference, current, roles, times), *(() if rated is None else rated.notes)),
         metric=rated.metric if rated is not None else None,
         performance=performance,
         period=word,
@@ -262,9 +266,10 @@ def _measure_periods(
     return tuple(found)
 
 
-def _side(frame: Frame, times: Any | None, target: str | None) -> Side:
+def _side(frame: Frame, times: Any | None, target: str | None, rated: Rated | None, rows: Scored | None) -> Side:
     labels = None if target is None else scores.measure_labels(frame, target)
-    return Side(frame.label, frame.n, None if times is None else span_of(times), labels)
+    clusters = "" if rated is None else scores.cluster_unit(rated, rows, times)
+    return Side(frame.label, frame.n, None if times is None else span_of(times), labels, clusters)
 
 
 def _notes(reference: Frame, current: Frame, roles: Roles, times: Sequence[Any | None]) -> list[str]:
@@ -278,9 +283,7 @@ def _notes(reference: Frame, current: Frame, roles: Roles, times: Sequence[Any |
         if frame.duplicates:
             notes.append(f"{frame.label} has several columns {_listed(frame.duplicates)}; the first is read.")
     for frame, at in zip((reference, current), times, strict=True):
-        timeless = 0 if at is None else int(np.isnat(at).sum())
-        if timeless:
-            notes.append(f"{timeless:,} of {frame.n:,} rows of {frame.label} have no time.")
+        notes += _time_notes(frame, roles.time, at)
     if reference.n < MIN_ROWS:
         notes.append(f"{reference.label} has {reference.n:,} rows: a comparison with so few shows little.")
     scored = roles.scored
@@ -289,6 +292,18 @@ def _notes(reference: Frame, current: Frame, roles: Roles, times: Sequence[Any |
             lacks = [name for name in scored.names if name not in frame.names]
             if lacks:
                 notes.append(f"{frame.label} has no column {_listed(lacks)}, so the performance is not known.")
+    return notes
+
+
+def _time_notes(frame: Frame, name: str | None, times: Any | None) -> list[str]:
+    if name is None or times is None:
+        return []
+    missing = int(frame.column(name).null_count)
+    beyond = int(np.isnat(times).sum()) - missing
+    of = f"of {frame.n:,} rows of {frame.label} have"
+    notes = [f"{missing:,} {of} no time."] if missing else []
+    if beyond:
+        notes.append(f"{beyond:,} {of} a time outside the years 1 to 9999. They count as rows without a time.")
     return notes
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keel.config import PerformanceConfig
-from keel.errors import ConfigError
+from keel.config.loading import validated
+from keel.config.sections import METRICS_OF_KIND
+from keel.errors import ConfigError, suggestion
 from keel.monitoring.performance import LabelArrival, PerformanceReport, detect_degradation
 from keel.stats.metrics.losses import ROW_LOSSES, Estimate, Scored, estimate, finite_rows, row_loss
 from keel.stats.metrics.paired import Clusters, influence, uncertainty
@@ -18,7 +20,7 @@ from keel.values.columns import read_categories, read_numbers
 from keel.values.scalars import shown
 
 if TYPE_CHECKING:
-    from keel.config import DriftConfig, Metric
+    from keel.config import DriftConfig
     from keel.monitoring.frames.tables import Frame
     from keel.stats.metrics.losses import Floats
 
@@ -26,7 +28,13 @@ THRESHOLD = 0.5
 """A probability from which the decision is 1, where no decision is given."""
 TOLERATED_SHARE = 0.05
 """The error of a regression has the target's unit, so what is tolerated is a share of the reference's error."""
+LEAST_TOLERATED = 0.001
+"""The same as a share of the labels' standard deviation, where the reference's error is near 0: a change of the last
+digits is no harm."""
 EXTRA_METRICS: dict[str, tuple[str, ...]] = {"brier": ("roc_auc",), "mae": ("rmse",), "rmse": ("mae",)}
+
+
+PROBABILITY_METRICS = frozenset({"brier", "log_loss"})
 
 
 @dataclass(frozen=True)
@@ -105,25 +113,52 @@ class Rated:
     """None where the current frame lacks a column."""
     loss: Floats | None
     """Of each row of the reference; None where it has none, as of scores that are no probabilities."""
+    notes: tuple[str, ...] = ()
+    """Of rows that the metric is not defined on, a sentence each."""
 
 
 def rate(reference: Frame, current: Frame, columns: ScoreColumns, metric: str | None) -> Rated | None:
     """Read labels and predictions, and choose the metric; None where the reference lacks a column.
 
+    Rows that the metric is not defined on become NaN: labels other than 0 and 1 of a binary metric, and scores outside
+    [0, 1] of one for probabilities.
+
     Raises
     ------
     ConfigError
-        The given metric is unknown, or a column holds texts that are no numbers.
+        The given metric is unknown or does not fit the target, or a column holds texts that are no numbers.
 
     """
     before, after = (read_scored(frame, columns) for frame in (reference, current))
     if before is None:
         return None
     metric = choose_metric(before, columns, metric)
-    before = with_decisions(before, metric, columns)
+    notes: list[str] = []
+    before = with_decisions(_defined(before, metric, reference.label, notes), metric, columns)
     if after is not None:
-        after = with_decisions(after, metric, columns)
-    return Rated(metric, before, after, losses_of(before, metric))
+        after = with_decisions(_defined(after, metric, current.label, notes), metric, columns)
+    return Rated(metric, before, after, losses_of(before, metric), tuple(notes))
+
+
+def _defined(rows: Scored, metric: str, label: str, notes: list[str]) -> Scored:
+    """Return the rows with NaN for what the metric is not defined on, and add a note that counts them."""
+    if metric not in METRICS_OF_KIND["binary"]:
+        return rows
+    labels = np.isfinite(rows.label) & ~np.isin(rows.label, (0, 1))
+    scores = np.isfinite(rows.score) & ~((rows.score >= 0) & (rows.score <= 1))
+    scores &= metric in PROBABILITY_METRICS
+    for wrong, fault in ((labels, "a target that is neither 0 nor 1"), (scores, "a score outside 0 to 1")):
+        if count := int(wrong.sum()):
+            notes.append(
+                f"{count:,} of {len(rows):,} rows of {label} have {fault}. They do not count for the performance "
+                f"({metric})."
+            )
+    if not labels.any() and not scores.any():
+        return rows
+    given = np.where(scores, np.nan, rows.score)
+    return Scored(
+        np.where(labels, np.nan, rows.label), given, given if rows.prediction is rows.score else rows.prediction
+    )
 
 
 def _numbers(frame: Frame, name: str, role: str) -> Floats:
@@ -150,14 +185,22 @@ def choose_metric(reference: Scored, columns: ScoreColumns, given: str | None) -
     Raises
     ------
     ConfigError
-        The given metric is unknown.
+        The given metric is unknown, or is for labels of 0 and 1 and the reference has others.
 
     """
+    labels = reference.label[np.isfinite(reference.label)]
     if given is not None:
         if given not in ROW_LOSSES:
-            raise ConfigError(f"metric: unknown metric {given!r}; valid: {', '.join(ROW_LOSSES)}")
+            near = suggestion(str(given), ROW_LOSSES)
+            raise ConfigError(f"metric: unknown metric {shown(given)}{near}; valid: {', '.join(ROW_LOSSES)}")
+        other = labels[~np.isin(labels, (0, 1))]
+        if given in METRICS_OF_KIND["binary"] and len(other):
+            fitting = ", ".join(sorted(METRICS_OF_KIND["regression"]))
+            raise ConfigError(
+                f"metric: {given} is of a target of 0 and 1, and column {columns.target!r} of the reference holds "
+                f"{shown(float(other[0]))}; valid for such a target: {fitting}"
+            )
         return given
-    labels = reference.label[np.isfinite(reference.label)]
     if not (len(labels) and np.isin(labels, (0, 1)).all()):
         return "mae"
     if columns.score is None:
@@ -177,7 +220,7 @@ def with_decisions(rows: Scored, metric: str, columns: ScoreColumns) -> Scored:
 def losses_of(rows: Scored, metric: str) -> Floats | None:
     """Return the loss of each row, NaN where it is not known; None if no row's is, or scores are no probabilities."""
     usable = finite_rows(metric, rows)
-    probabilities = metric not in {"brier", "log_loss", "roc_auc"} or _are_probabilities(rows.score[usable])
+    probabilities = metric not in {*PROBABILITY_METRICS, "roc_auc"} or _are_probabilities(rows.score[usable])
     if not usable.any() or not probabilities:
         return None
     losses = np.full(len(rows), math.nan)
@@ -208,16 +251,21 @@ def measure_performance(
     metrics = (metric, *EXTRA_METRICS.get(metric, ()))
     before, after = (_estimates(metrics, rows, at) for rows, at in zip((rated.reference, current), times, strict=True))
     if max_degradation is None:
-        regression = metric in {"mae", "rmse"} and before[metric].defined
-        max_degradation = TOLERATED_SHARE * before[metric].value if regression else 0.01
+        max_degradation = _tolerated(rated, before[metric])
     loss = None if rated.loss is None else float(np.nanmean(rated.loss))
-    settings = PerformanceConfig(
-        metric=cast("Metric", metric),
-        max_degradation=max_degradation,
-        alpha=config.alpha,
-        min_rows=max(2, config.min_rows),
-        min_label_rate=0.0,
-        extra_metrics=cast("tuple[Metric, ...]", metrics[1:]),
+    if isinstance(max_degradation, float) and not math.isfinite(max_degradation):
+        raise ConfigError(f"max_degradation: {max_degradation} is no finite number; it is in units of the metric")
+    settings = validated(
+        PerformanceConfig,
+        {
+            "metric": metric,
+            "max_degradation": max_degradation,
+            "alpha": config.alpha,
+            "min_rows": max(2, config.min_rows),
+            "min_label_rate": 0.0,
+            "extra_metrics": metrics[1:],
+        },
+        origin="keel.detect",
     )
     labelled = int(finite_rows(metric, current).sum())
     return detect_degradation(
@@ -231,6 +279,13 @@ def measure_performance(
     )
 
 
+def _tolerated(rated: Rated, before: Estimate) -> float:
+    if rated.metric not in METRICS_OF_KIND["regression"] or not before.defined:
+        return 0.01
+    labels = rated.reference.label[finite_rows(rated.metric, rated.reference)]
+    return max(TOLERATED_SHARE * before.value, LEAST_TOLERATED * float(labels.std()))
+
+
 def _estimates(metrics: tuple[str, ...], rows: Scored, times: Any | None) -> Mapping[str, Estimate]:
     rows_of = {name: finite_rows(name, rows) for name in metrics}
     return {
@@ -240,9 +295,30 @@ def _estimates(metrics: tuple[str, ...], rows: Scored, times: Any | None) -> Map
 
 
 def estimate_clustered(metric: str, rows: Scored, times: Any | None) -> Estimate:
-    """Return a metric with its error; by clusters of time where each row has one and they fall into enough clusters."""
+    """Return a metric with its error; by clusters of time where the rows fall into enough of them."""
     plain = estimate(metric, rows)
-    if times is None or len(rows) < 2 or not plain.defined or np.isnat(times).any():
+    if times is None or len(rows) < 2 or not plain.defined:
         return plain
-    error = uncertainty(influence(metric, rows).contributions, Clusters.of(times)).standard_error
+    error = uncertainty(influence(metric, rows).contributions, clusters_of(times)).standard_error
     return Estimate(plain.value, error, plain.n) if math.isfinite(error) else plain
+
+
+def clusters_of(times: Any) -> Clusters:
+    """Return the clusters of rows by time; a row without a time is a cluster of its own, and the neighbour of none."""
+    known = ~np.isnat(times)
+    found = Clusters.of(times[known])
+    if known.all() or found.unit == "row":
+        return found if known.all() else Clusters.rows(len(times))
+    alone = int((~known).sum())
+    number = np.empty(len(times), dtype=np.int64)
+    number[known] = found.number
+    number[~known] = found.number.max() + 2 * np.arange(1, alone + 1)
+    return Clusters(found.unit, number, found.count + alone)
+
+
+def cluster_unit(rated: Rated, rows: Scored | None, times: Any | None) -> str:
+    """Return the unit that errors are clustered by: ``day``, ``6 h``, ``hour`` or ``row``; empty without times."""
+    if times is None or rows is None:
+        return ""
+    known = times[finite_rows(rated.metric, rows)]
+    return clusters_of(known).unit

@@ -55,7 +55,16 @@ class Frame:
         return plain(self.table.column(name))
 
 
-def read_frame(data: Any, label: str, columns: Iterable[str] | None = None) -> Frame:
+def name_of(given: object) -> str:
+    """Return a column's name as `Frame` has it: a text, in Unicode's composed form (NFC).
+
+    >>> name_of(0), name_of(("size", "mean"))
+    ('0', 'size / mean')
+    """
+    return normalize("NFC", " / ".join(map(str, given)) if isinstance(given, tuple) else str(given))
+
+
+def read_frame(data: Any, label: str, columns: Iterable[object] | None = None) -> Frame:
     """Read a table. Names are compared in Unicode's composed form (NFC), and names that are no texts become texts.
 
     data: see `FORMS`. label: of the table in messages; a path's is its file's name. columns: the ones to read, those
@@ -67,7 +76,7 @@ def read_frame(data: Any, label: str, columns: Iterable[str] | None = None) -> F
         The data has none of these forms, or its file cannot be read.
 
     """
-    wanted = None if columns is None else frozenset(normalize("NFC", name) for name in columns)
+    wanted = None if columns is None else frozenset(map(name_of, columns))
     if isinstance(data, str | os.PathLike):
         return _from_file(os.fspath(data), wanted)
     try:
@@ -108,7 +117,7 @@ def _chosen(names: Iterable[object], wanted: frozenset[str] | None) -> tuple[dic
     first: dict[str, int] = {}
     twice: dict[str, None] = {}
     for position, given in enumerate(names):
-        name = normalize("NFC", " / ".join(map(str, given)) if isinstance(given, tuple) else str(given))
+        name = name_of(given)
         if wanted is not None and name not in wanted:
             continue
         if name in first:
@@ -153,20 +162,14 @@ def _from_file(path: str, wanted: frozenset[str] | None) -> Frame:
     if not parts:
         return Frame(label, pa.table({name: pa.array([], pa.null()) for name in first}), twice)
     table = _from_arrow(pa.concat_tables(parts, promote_options="permissive"), label, wanted).table
-    return Frame(label, _without_empty_texts(table) if _is_csv(source.columns, parts[0]) else table, twice)
-
-
-def _is_csv(columns: tuple[str, ...], part: pa.Table) -> bool:
-    """Whether every column is plain text, as a CSV file's are."""
-    return bool(columns) and all(kind == pa.string() for kind in part.schema.types)
+    return Frame(label, _without_empty_texts(table) if source.has_only_texts else table, twice)
 
 
 def _without_empty_texts(table: pa.Table) -> pa.Table:
     """Return the table with null for empty fields, which is what they are in a CSV file."""
-    empty = pa.scalar("", pa.string())
-    for i, name in enumerate(table.column_names):
-        column = table.column(i)
-        if is_text(column.type):
-            column = pc.if_else(pc.equal(column, empty), pa.scalar(None, pa.string()), column)
-            table = table.set_column(i, name, column)
-    return table
+    empty, missing = pa.scalar("", pa.string()), pa.scalar(None, pa.string())
+    columns = [
+        pc.if_else(pc.equal(column, empty), missing, column) if is_text(column.type) else column
+        for column in table.columns
+    ]
+    return pa.table(columns, names=table.column_names)
