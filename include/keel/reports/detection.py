@@ -127,7 +127,7 @@ def _headline(data: DetectionData, drift: StoredDriftReport) -> str:
     if data.degraded:
         return f"Predictions have become worse, and {changed}."
     if data.harm == "ok":
-        join = "and" if drift.status == "ok" else "but"
+        join = "and" if drift.status == "ok" or ", but " in changed else "but"
         return f"{capitalised(changed)}, {join} predictions are not shown to be worse."
     return f"{capitalised(changed)}."
 
@@ -135,7 +135,7 @@ def _headline(data: DetectionData, drift: StoredDriftReport) -> str:
 def _changed(data: DetectionData, drift: StoredDriftReport) -> str:
     features = numbers.count(sum(column.role == "feature" for column in drift.features.values()), "column")
     drifted, warned = drift.names("drift"), drift.names("warn")
-    outputs = drift.names("drift", "warn", role="output")
+    outputs = _changed_outputs(data, drift)
     if drift.status == "insufficient":
         needed = "" if not drift.n else f"; {data.config.min_rows:,} are needed"
         return f"{numbers.count(drift.n, 'row')} {_is(drift.n)} too few to tell whether anything has changed{needed}"
@@ -146,8 +146,19 @@ def _changed(data: DetectionData, drift: StoredDriftReport) -> str:
     if warned:
         return f"{len(warned)} of {features} {_has(len(warned))} changed a little{_names(warned)}"
     if outputs:
-        return f"the inputs have not drifted, but the outputs have changed{_names(outputs)}"
+        return f"the inputs have not drifted, but {outputs}"
     return "nothing has drifted"
+
+
+def _changed_outputs(data: DetectionData, drift: StoredDriftReport) -> str:
+    """Return which of the target and the predictions have changed, in words; empty where none has."""
+    changed = drift.names("drift", "warn", role="output")
+    target = None if data.frames is None else data.frames.roles.target
+    outputs = [name for name in changed if name != target]
+    parts = [f"the target has changed{_names([target])}"] if target is not None and target in changed else []
+    if outputs:
+        parts.append(f"the outputs have changed{_names(outputs)}")
+    return " and ".join(parts)
 
 
 def _is(n: int) -> str:
@@ -177,10 +188,17 @@ def _lead(data: DetectionData, drift: StoredDriftReport) -> str:
     return "" if chart is None else f"Most of all {changed[0]}. {figure_sentence(chart, *data.labels)}"
 
 
-def _rule(data: DetectionData) -> str:
+def _rule(data: DetectionData, drift: StoredDriftReport) -> str:
+    share, limit = numbers.share(data.config.drift_share), data.config.max_impact
+    costs = (
+        ""
+        if limit is None or drift.impact_total is None
+        else (f", or the changes of the inputs together cost {numbers.number(limit)} or more")
+    )
     return (
-        "A column has drifted when its change is significant, with all columns considered together, and large. The "
-        f"data as a whole has drifted when {numbers.share(data.config.drift_share)} or more of its columns have."
+        "A column has drifted when its change is significant, with all columns considered together, and large; or when "
+        "it is gone or at fault, such as by many more missing values, infinite ones, or ones of another type. The data "
+        f"as a whole has drifted when {share} or more of its columns have{costs}."
     )
 
 
@@ -188,12 +206,12 @@ def _columns_fact(data: DetectionData, drift: StoredDriftReport) -> Fact:
     features = sum(column.role == "feature" for column in drift.features.values())
     if drift.status == "insufficient":
         return Fact("Not compared", (f"{numbers.count(data.config.min_rows, 'row')} are needed",))
-    drifted, outputs = drift.names("drift"), drift.names("drift", "warn", role="output")
+    drifted = drift.names("drift")
     lines = [f"{'column has' if len(drifted) == 1 else 'columns have'} drifted"]
     if warned := drift.names("warn"):
         lines.append(f"{numbers.count(len(warned), 'further column')} changed a little")
-    if outputs:
-        lines.append(f"and of the outputs: {', '.join(outputs)}")
+    if outputs := _changed_outputs(data, drift):
+        lines.append(outputs)
     tone = {"drift": Tone.BAD, "warn": Tone.WARN, "ok": Tone.GOOD}.get(drift.status, Tone.NEUTRAL)
     return Fact(f"{len(drifted)} of {features}", tuple(lines), tone)
 
@@ -231,7 +249,7 @@ def _columns(data: DetectionData, drift: StoredDriftReport) -> Section:
     histories: dict[str, tuple[float | None, ...]] = {}
     if frames is not None and sum(bool(period.excess) for period in frames.periods) > 1:
         histories = {name: tuple(p.excess.get(name) for p in frames.periods) for name in drift.features}
-    about = _rule(data)
+    about = _rule(data, drift)
     if has_impacts:
         about += (
             " The impact of a column is what its change alone does to the mean loss; positive is worse. Impacts of "
@@ -254,7 +272,7 @@ def _columns(data: DetectionData, drift: StoredDriftReport) -> Section:
 
 
 def _periods(frames: FrameComparison) -> str:
-    return "intervals of 30 days" if frames.period == "30 days" else f"{frames.period}s"
+    return f"intervals of {frames.period}" if frames.period.endswith("days") else f"{frames.period}s"
 
 
 def _reading(frames: FrameComparison | None) -> tuple[Section, ...]:

@@ -142,7 +142,7 @@ def _table(block: Table) -> Iterator[RenderableType]:
 
 def _columns(block: ColumnCards, width: int) -> Iterator[RenderableType]:
     size = 20 if width >= WIDE else 12 if width >= MEDIUM else 0
-    drawn = size and any(card.figure for card in block.cards[:MAX_ROWS])
+    drawn = size and any(card.figure and card.status.tone is not Tone.GOOD for card in block.cards[:MAX_ROWS])
     grid = _grid()
     grid.add_column("column", overflow="fold", min_width=10, max_width=28)
     grid.add_column("status", no_wrap=True)
@@ -155,7 +155,8 @@ def _columns(block: ColumnCards, width: int) -> Iterator[RenderableType]:
     for card in block.cards[:MAX_ROWS]:
         cells = [Text(shown(card.name, NAME), style="bold"), _tag(card.status)]
         cells += [Text(shown(card.impact, NAME))] if block.impact_unit else []
-        cells += [Text(_distribution(card, size))] if drawn else []
+        quiet = card.status.tone is Tone.GOOD  # two lines of text for each column that is fine would fill the screen
+        cells += [Text("" if quiet else _distribution(card, size))] if drawn else []
         grid.add_row(*cells, Text(shown(card.summary, CELL)))
     yield grid
     yield from _rest(len(block.cards))
