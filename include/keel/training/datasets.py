@@ -71,7 +71,8 @@ def recent_predictions(ws: Workspace, config: ModelConfig, limit: int, *, end: d
     """Return ``time``, ``version``, ``prediction`` and the features of the last ``limit`` predictions before ``end``.
 
     The oldest is first; an empty log gives a table without columns. Labelled history that no version scored is left
-    out. A value that is absent, or not of its feature's kind, is missing, as in training.
+    out. A value that is absent, or not of its feature's kind, is missing, as in training. So is a prediction that is no
+    number.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -105,11 +106,16 @@ def _joined(config: ModelConfig, parts: Sequence[pa.Table], limit: int) -> pa.Ta
 
 
 def _as_configured(rows: pa.Table, config: ModelConfig) -> pa.Table:
-    """Return the rows with the features in their configured types; a missing feature is a column of nulls."""
+    """Return the rows with the features in their configured types and numbers as predictions.
+
+    A feature that no row has is a column of nulls, and a prediction that is no number is null.
+    """
     import pyarrow as pa
 
     columns = {
         name: to_kind(take(rows, name), kind).values if name in rows.column_names else empty(kind, rows.num_rows)
         for name, kind in config.features.items()
     }
-    return pa.table({**{name: rows[name] for name in LOGGED}, **columns})
+    # One value that is no number makes its part's column text, which no other part can be joined to.
+    logged = {name: rows[name] for name in LOGGED} | {"prediction": to_kind(take(rows, "prediction"), "numeric").values}
+    return pa.table({**logged, **columns})
