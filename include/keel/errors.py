@@ -246,6 +246,21 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {nearest[0]!r}?" if nearest else ""
 
 
+LONGEST_PROBLEM = 300
+"""Characters of an error in a message."""
+
+
+def for_people(error: Exception) -> str:
+    """Return an error for a message or a stored record. Only Keel's own errors are known to hold no secret.
+
+    >>> for_people(OSError("ftp://keel:secret@example.com is away"))
+    "OSError; the task's log says more"
+    """
+    if isinstance(error, KeelError):
+        return str(error)[:LONGEST_PROBLEM]
+    return f"{type(error).__name__}; the task's log says more"
+
+
 def without_credentials(url: str) -> str:
     """Return a URL that is no database's without user name, password and query. A path stays as it is.
 

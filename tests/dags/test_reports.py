@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 
 from keel import loop
+from keel.errors import SchemaError
 from keel.monitoring import storage
+from keel.registry.report_files import MONTH_TAG
 from keel.reports import publication
+from keel.reports.page import Page
+from keel.window import Window
 from tests.support.airflow.dag_run import run
 from tests.support.airflow.mails import html_of, pictures_of, text_of
 from tests.support.airflow.tide import DAY, LAUNCH, decision_of, happen, live, tide_config
@@ -96,7 +100,7 @@ def test_check_that_runs_again_replaces_its_report(drifted, decided):
     assert publication.published(drifted, decided.decision_id).published_at == NOW + timedelta(hours=1)
 
 
-def test_report_that_cannot_be_published_is_named_in_the_message_and_stops_nothing(drifted, decided, monkeypatch):
+def test_report_that_cannot_be_published_is_named_in_the_message_and_stops_nothing(drifted, decided):
     drifted.registry.client  # noqa: B018  # MLflow's tables exist before its folder is lost
     artifacts = drifted.home / "mlartifacts"
     artifacts.rename(drifted.home / "lost")
@@ -122,6 +126,21 @@ def test_report_that_cannot_be_made_is_named_in_the_message_without_its_secrets(
     message = loop.compose_message(drifted, CONFIG, decided, report=report)
 
     assert "\nReport       could not be made: ValueError; the task's log says more\n" in message.text
+
+
+def test_picture_that_cannot_be_described_is_left_out_of_a_published_report_and_its_message(
+    drifted, decided, monkeypatch
+):
+    def fail(_):
+        raise ValueError("no such chart")
+
+    monkeypatch.setattr("keel.reports.charts.plain.to_plain", fail)
+
+    report = loop.publish_report(drifted, CONFIG, decided, now=NOW)
+    message = loop.compose_message(drifted, CONFIG, decided, report=report)
+
+    assert message.picture is None
+    assert f"\nReport       {report.address}\n" in message.text
 
 
 def test_story_of_the_demo_names_the_file_of_a_report(drifted, decided):
@@ -165,6 +184,23 @@ def test_expire_deletes_old_reports_and_keeps_their_records(drifted, decided):
     assert publication.published(drifted, decided.decision_id) is None
     assert storage.read_decision(drifted, "tide", decided.decision_id, type(decided)) == decided
     assert publication.expire(drifted, CONFIG, now=NOW + timedelta(days=365)).deleted == 0
+
+
+def test_expire_goes_on_after_a_report_that_cannot_be_deleted_and_names_it(drifted, decided):
+    window = Window(LAUNCH - 40 * DAY, LAUNCH - 39 * DAY)
+    page = Page(title="t", eyebrow="e", headline="h")
+    older = publication.publish(drifted, CONFIG, page, about="older", name="check", window=window, now=NOW)
+    newer = loop.publish_report(drifted, CONFIG, decided, now=NOW)
+    run_id = publication.published(drifted, decided.decision_id).run_id
+    assert run_id != older.run_id
+    drifted.registry.client.delete_tag(run_id, MONTH_TAG)
+
+    with pytest.raises(SchemaError, match=r"deleted 1 published reports of tide, .*check_24h.* tag keel\.reports"):
+        publication.expire(drifted, CONFIG, now=NOW + timedelta(days=91))
+
+    assert publication.published(drifted, "older") is None
+    assert not Path(older.address).exists()
+    assert Path(newer.address).exists()
 
 
 def test_expire_without_a_retention_deletes_nothing(drifted, decided):

@@ -10,9 +10,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from keel.errors import KeelError
+from keel.errors import KeelError, for_people
 from keel.monitoring import storage
 from keel.monitoring.records import (
+    MessagePicture,
     StoredDriftReport,
     StoredLabelsReport,
     StoredPerformanceReport,
@@ -31,8 +32,6 @@ log = logging.getLogger(__name__)
 
 HARM = "harm"
 """The cause of a decision that rests on labels: its picture is performance over time."""
-LONGEST_PROBLEM = 300
-"""Characters of an error in a message."""
 
 
 def publish_report(
@@ -61,12 +60,12 @@ def publish_report(
             page = _comparison_page(comparison)
         else:
             return None
-        text, picture = _markdown(page), choose_picture(page, decision)
+        text, picture = _markdown(page), _picture(page, decision)
         if version is not None:
             address = _publish(ws, config, page, decision, now) if config.reports.publish else None
     except Exception as error:  # whatever it is, people must hear of the decision
         log.warning("the report could not be published", exc_info=True)
-        problem = f"could not be {'published' if text else 'made'}: {_words(error)}"
+        problem = f"could not be {'published' if text else 'made'}: {for_people(error)}"
         return PublishedReport(text, picture, problem=problem)
     if address:
         log.info("the report is at %s", address)
@@ -161,6 +160,27 @@ def _publish(ws: Workspace, config: ModelConfig, page: Page, decision: DecisionR
     return publish(ws, config, page, about=decision.decision_id, name=name, window=window, now=now).address
 
 
+def _picture(page: Page, decision: DecisionRecord) -> MessagePicture | None:
+    """Return the picture of a decision as data: whoever sends the message draws it.
+
+    It never raises: a picture that cannot be described is left out, and the report is published without it.
+    """
+    from keel.reports.charts.plain import to_plain
+    from keel.reports.charts.specs import Categories, Histogram
+
+    try:
+        figure = choose_picture(page, decision)
+        if figure is None:
+            return None
+        chart, sentence = figure.chart, figure.sentence
+        if isinstance(chart, Histogram | Categories):  # on its page the column's name is above it
+            sentence = f"{chart.name}: {sentence}"
+        return MessagePicture(chart=to_plain(chart), sentence=sentence)
+    except Exception:
+        log.warning("the message is without its picture", exc_info=True)
+        return None
+
+
 def choose_picture(page: Page, decision: DecisionRecord) -> Figure | None:
     """Return the picture of what a decision is about: the first of those that its page has.
 
@@ -177,10 +197,3 @@ def choose_picture(page: Page, decision: DecisionRecord) -> Figure | None:
     trends = [figure for figure in drawn if isinstance(figure.chart, Trend)] if HARM in decision.about else []
     compared = [] if decision.about else [figure for figure in drawn if isinstance(figure.chart, Intervals)]
     return next(iter([*trends, *columns, *compared]), None)
-
-
-def _words(error: Exception) -> str:
-    """Return an error for a message. Only Keel's own errors are known to hold no secret."""
-    if isinstance(error, KeelError):
-        return str(error)[:LONGEST_PROBLEM]
-    return f"{type(error).__name__}; the task's log says more"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from keel.errors import SchemaError, UnknownVersion
+from keel.errors import SchemaError, UnknownVersion, without_credentials
 
 if TYPE_CHECKING:
     from keel.registry.mlflow_client import Tracking
@@ -110,5 +110,5 @@ class ReportFiles:
             host = parts.netloc.rpartition("@")[2]  # a message holds no password
             shown = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
             return f"{shown}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/{path}"
-        location = f"{run.info.artifact_uri.rstrip('/')}/{path}"
-        return location.removeprefix("file://")
+        location = without_credentials(run.info.artifact_uri.removeprefix("file://"))
+        return f"{location.rstrip('/')}/{path}"

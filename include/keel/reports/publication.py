@@ -12,12 +12,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from keel.config.loading import shown_duration
+from keel.errors import RegistryRefused, SchemaError
 from keel.monitoring.records import Record, Time
+from keel.registry.report_files import MONTH_TAG
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
-    from keel.monitoring.records import ComparisonRecord
-    from keel.reports.page import Figure, Page
+    from keel.monitoring.records import ComparisonRecord, MessagePicture
+    from keel.reports.page import Page
     from keel.window import Window
     from keel.workspace import Workspace
 
@@ -47,8 +49,8 @@ class PublishedReport:
     """The page that a message is about: as text for the task's log, with one picture, and where it was published."""
 
     markdown: str
-    picture: Figure | None = None
-    """The one picture for a mail."""
+    picture: MessagePicture | None = None
+    """The one picture for a mail, as data."""
     address: str | None = None
     """Where the page was published; None where it was not."""
     problem: str | None = None
@@ -114,22 +116,41 @@ def expire(ws: Workspace, config: ModelConfig, *, now: datetime) -> ExpiredRepor
 
     The records that the pages show stay. What was deleted is marked in the store after its files are gone, so that an
     interrupted run is completed by the next.
+
+    Raises
+    ------
+    SchemaError
+        Some reports could not be deleted. All others are deleted by then.
+    RegistryUnavailable
+        MLflow cannot be reached.
+
     """
     age = config.reports.retention
     if age is None:
         return ExpiredReports(
             model=config.model, sentence=f"Published reports of {config.model} are kept for ever (reports.retention)."
         )
-    before, deleted = now - age, 0
+    before, deleted, kept = now - age, 0, list[str]()
     for row in ws.store.reports.list(config.model, KIND, None, statuses=(PUBLISHED,)):
         old = Publication.from_dict(row["body"])
         if old.published_at >= before:
             continue
-        ws.registry.reports.delete(old.run_id, old.folder)
+        try:
+            ws.registry.reports.delete(old.run_id, old.folder)
+        except (SchemaError, RegistryRefused) as error:  # the older ones come after it
+            log.warning("the report %s was not deleted: %s", old.folder, error)
+            kept.append(f"{old.folder}: {error}")
+            continue
         window = row["window_start"], row["window_end"]
         ws.store.reports.put(row["report_id"], config.model, None, KIND, *window, EXPIRED, row["body"], now)
         deleted += 1
     log.info("deleted %d published reports of %s from before %s", deleted, config.model, before)
+    if kept:
+        others = f"; the task's log names {len(kept) - 1:,} more" if len(kept) > 1 else ""
+        raise SchemaError(
+            f"deleted {deleted:,} published reports of {config.model}, and could not delete {kept[0]}{others}. "
+            f"Give the run its tag {MONTH_TAG} again, or delete the run in MLflow"
+        )
     sentence = (
         f"Deleted {deleted:,} published report{'' if deleted == 1 else 's'} of {config.model} "
         f"from before {before:%Y-%m-%d %H:%M} UTC (reports.retention {shown_duration(age)})."

@@ -36,9 +36,6 @@ class ApprovalRequest(Record):
 
 def approval_request(ws: Workspace, config: ModelConfig, report_id: str) -> ApprovalRequest:
     """Return the question whether the challenger of a comparison shall be promoted."""
-    from keel.reports import markdown
-    from keel.reports.comparison import page
-
     comparison = passed_comparison(ws, config, report_id)
     policy = config.promotion
     rule = f"To be approved by {', '.join(policy.approvers) or 'any user with permission'}"
@@ -46,8 +43,20 @@ def approval_request(ws: Workspace, config: ModelConfig, report_id: str) -> Appr
         people = ", ".join(sorted(requesters(ws, comparison))) or "no person"
         rule += f", other than who requested it: {people}"
     subject = f"Promote {config.model} version {comparison.challenger}?"
-    body = f"{rule}.\n\n{_report(ws, comparison)}{markdown.render(page(comparison))}"
+    body = f"{rule}.\n\n{_report(ws, comparison)}{_evidence(comparison)}"
     return ApprovalRequest(subject=subject, body=body)
+
+
+def _evidence(comparison: ComparisonRecord) -> str:
+    """Return the comparison's page in Markdown, or its sentence where the page cannot be made: people can answer."""
+    from keel.reports import markdown
+    from keel.reports.comparison import page
+
+    try:
+        return markdown.render(page(comparison))
+    except Exception:
+        log.warning("the page of the comparison %s cannot be made", comparison.report_id, exc_info=True)
+        return comparison.sentence
 
 
 def _report(ws: Workspace, comparison: ComparisonRecord) -> str:

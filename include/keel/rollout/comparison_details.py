@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keel.errors import for_people
 from keel.evaluation.holdout.flips import count_flips
 from keel.evaluation.holdout.score_curves import describe_scores
 from keel.training.datasets import recent_predictions
@@ -28,7 +29,6 @@ log = logging.getLogger(__name__)
 
 LIVE_ROWS = 20_000
 """The last predictions that are looked at: enough for a share to within 0.7 percentage points."""
-LONGEST_FAULT = 300
 
 
 def details_of(
@@ -94,5 +94,5 @@ def _or_fault(name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any
     try:
         return compute()
     except Exception as error:
-        log.warning("the comparison is without its %s: %s: %s", name, type(error).__name__, error)
-        return {"fault": f"{type(error).__name__}: {error}"[:LONGEST_FAULT]}
+        log.warning("the comparison is without its %s", name, exc_info=True)
+        return {"fault": for_people(error)}

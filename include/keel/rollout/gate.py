@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from keel.rollout.holdout_reuse import Request
     from keel.workspace import Workspace
 
+log = logging.getLogger(__name__)
+
 
 def compare(ws: Workspace, config: ModelConfig, request: TrainedVersion | PromotionRequest) -> ComparisonRecord:
     """Compare the challenger with the champion on a holdout that neither has seen, and store the comparison.
@@ -50,11 +53,22 @@ def next_step(config: ModelConfig, comparison: ComparisonRecord) -> str:
 
 
 def log_to_mlflow(ws: Workspace, comparison: ComparisonRecord) -> None:
-    """Log a comparison to the challenger's run in MLflow, as JSON and as a page in Markdown and HTML."""
+    """Log a comparison to the challenger's run in MLflow, as JSON and as a page in Markdown and HTML.
+
+    A page that cannot be made is left out: it is no part of the verdict that this run carries out.
+    """
     if comparison.mlflow_run_id:
-        found = page(comparison)
-        pages = {"md": markdown.render(found), "html": html.render(found)}
+        pages = _pages(comparison)
         ws.registry.log_report(comparison.mlflow_run_id, "comparison", comparison.to_dict(), pages)
+
+
+def _pages(comparison: ComparisonRecord) -> dict[str, str]:
+    try:
+        found = page(comparison)
+        return {"md": markdown.render(found), "html": html.render(found)}
+    except Exception:
+        log.warning("the comparison %s is logged without its page", comparison.report_id, exc_info=True)
+        return {}
 
 
 def measure_speed(

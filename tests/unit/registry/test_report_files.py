@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from keel.errors import SchemaError
 from keel.registry.registry import Registry
-from keel.registry.report_files import MONTH_TAG
+from keel.registry.report_files import MONTH_TAG, ReportFiles
 
 FILES = {"report.html": "<h1>äöü</h1>", "report.md": "# äöü\n"}
 
@@ -114,3 +116,29 @@ def test_address_is_of_the_pages_for_people_and_without_a_password(tmp_path, mig
 
     assert published.address.startswith(start)
     assert published.address.endswith(f"/runs/{published.run_id}/artifacts/2013-06-01T00_check/report.html")
+
+
+def test_address_of_a_server_whose_uri_holds_a_password_is_without_it(registry):
+    # The client is of the database: no server is needed to write an address.
+    server = SimpleNamespace(
+        uri="https://keel:s3cret@mlflow.example.com", client=registry.client, reachable=nullcontext
+    )
+    registry.reports.publish("toy", "2013-05", "f", FILES, main="report.html")
+    files = ReportFiles(server, lambda client, model: client.get_experiment_by_name(f"keel/{model}").experiment_id)
+
+    published = files.publish("toy", "2013-05", "f", FILES, main="report.html")
+
+    assert published.address.startswith("https://mlflow.example.com/#/experiments/")
+
+
+def test_address_of_files_behind_a_password_is_without_it():
+    location = "ftp://keel:s3cret@files.example.com/mlflow/1/artifacts?sig=1"
+    run = SimpleNamespace(info=SimpleNamespace(artifact_uri=location))
+    client = SimpleNamespace(
+        get_run=lambda _: run, list_artifacts=lambda *_: [SimpleNamespace(path="keel/comparison.html")]
+    )
+    database = SimpleNamespace(uri="postgresql://keel:s3cret@db/mlflow", client=client, reachable=nullcontext)
+
+    address = ReportFiles(database, lambda *_: "1").find("1", "keel/comparison.html")
+
+    assert address == "ftp://files.example.com/mlflow/1/artifacts/keel/comparison.html"

@@ -47,6 +47,12 @@ def test_chart_survives_json(chart):
     assert from_plain(json.loads(json.dumps(to_plain(chart), allow_nan=False))) == chart
 
 
+def test_numbers_that_are_not_finite_are_null():
+    plain = to_plain(Trend("brier", (Point(DAY, float("nan"), float("-inf")),)))
+
+    assert (plain["points"][0]["value"], plain["points"][0]["lower"]) == (None, None)
+
+
 def test_numbers_are_rounded_to_what_a_picture_shows():
     assert to_plain(Sparkline((1 / 3, 20130601.0)))["values"] == [0.333333333, 20130601.0]
 

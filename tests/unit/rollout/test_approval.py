@@ -164,3 +164,16 @@ def test_approval_request_names_the_version_the_approvers_and_the_evidence(model
     second = model.with_policy(approval="second_person", approvers=["grace"])
     body = rollout.approval_request(second.ws, second.config, store_comparison(second, "pass")).body
     assert "To be approved by grace, other than who requested it: requester, trainer" in body
+
+
+def test_approval_request_whose_page_cannot_be_made_asks_with_the_sentence(model, monkeypatch):
+    def fail(*_, **__):
+        raise KeyError("count")
+
+    monkeypatch.setattr("keel.reports.comparison.page", fail)
+    report_id = store_comparison(model, "pass")
+
+    body = rollout.approval_request(model.ws, model.config, report_id).body
+
+    assert body.startswith("To be approved by ")
+    assert body.endswith(model.ws.store.reports.get(report_id)["body"]["sentence"])

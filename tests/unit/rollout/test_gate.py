@@ -88,15 +88,29 @@ def test_compare_before_the_last_predictions_does_not_look_at_them(seen):
     assert found.flips["n"] == 3 * 24 * 20
 
 
-def test_compare_names_what_kept_it_from_counting_flips_and_still_decides(seen, monkeypatch):
+def test_compare_names_without_secrets_what_kept_it_from_counting_flips_and_still_decides(seen, monkeypatch):
     def fail(*_, **__):
-        raise RuntimeError("the log is away")
+        raise RuntimeError("could not connect to postgresql://keel:s3cret@host/keel")
 
     expected = compare(seen, trained_version(seen))
     monkeypatch.setattr("keel.rollout.comparison_details.recent_predictions", fail)
     found = compare(seen, trained_version(seen))
-    assert found.flips == {"fault": "RuntimeError: the log is away"}
+    assert found.flips == {"fault": "RuntimeError; the task's log says more"}
     assert found.model_copy(update={"flips": None}) == expected.model_copy(update={"flips": None})
+
+
+def test_compare_whose_page_cannot_be_made_decides_and_logs_its_record(seen, monkeypatch):
+    def fail(*_, **__):
+        raise KeyError("count")
+
+    logged = []
+    monkeypatch.setattr("keel.rollout.gate.page", fail)
+    monkeypatch.setattr(seen.ws.registry, "log_report", lambda *given: logged.append(given))
+
+    found = compare(seen, trained_version(seen))
+
+    assert found.verdict == "pass"
+    assert [(name, record["verdict"], pages) for _, name, record, pages in logged] == [("comparison", "pass", {})]
 
 
 @pytest.mark.parametrize(

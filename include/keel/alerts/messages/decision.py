@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from keel.alerts.messages.evidence import comparison, metrics, span, top_features
 from keel.alerts.messages.layout import aligned, known, to_people_of
-from keel.monitoring.records import Action, MessagePart, MessagePicture
+from keel.monitoring.records import Action, MessagePart
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
@@ -114,7 +114,7 @@ def compose_alert(
         *(part for each in evidence for part in each.parts),
     ]
     subject = f"{config.model}: {headline.format(version=version)}"
-    return to_people_of(config, subject=subject, lines=lines, parts=parts, picture=_picture(report))
+    return to_people_of(config, subject=subject, lines=lines, parts=parts, picture=report.picture if report else None)
 
 
 def _sentences(decision: DecisionRecord, outcome: Outcome | None) -> list[str]:
@@ -148,19 +148,6 @@ def _links(
     shown = (report.address or report.problem) if report else None
     mlflow = outcome.mlflow_run_id if outcome else None
     return known({"Report": shown, "Run": run_url, "MLflow": mlflow, "Runbook": config.alerts.runbook})
-
-
-def _picture(report: PublishedReport | None) -> MessagePicture | None:
-    """Return the picture of a check as data: whoever sends the message draws it."""
-    if report is None or report.picture is None:
-        return None
-    from keel.reports.charts.plain import to_plain
-    from keel.reports.charts.specs import Categories, Histogram
-
-    chart, sentence = report.picture.chart, report.picture.sentence
-    if isinstance(chart, Histogram | Categories):  # on its page the column's name is above it
-        sentence = f"{chart.name}: {sentence}"
-    return MessagePicture(chart=to_plain(chart), sentence=sentence)
 
 
 def _versions(decision: DecisionRecord, outcome: Outcome | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from math import isfinite
 from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
@@ -16,7 +17,7 @@ DIGITS = 9
 
 
 def to_plain(chart: Chart) -> dict[str, Any]:
-    """Return a chart as JSON values, numbers rounded to `DIGITS`.
+    """Return a chart as JSON values, numbers rounded to `DIGITS` and null for what is not finite.
 
     >>> from keel.reports.charts.specs import Sparkline
     >>> to_plain(Sparkline((0.1, None), threshold=1 / 3))
@@ -56,7 +57,7 @@ def _adapter(kind: str) -> TypeAdapter[Any]:
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}")
+        return float(f"{value:.{DIGITS}g}") if isfinite(value) else None  # JSON has no other numbers
     if isinstance(value, list):
         return [_rounded(each) for each in value]
     if isinstance(value, dict):
