@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from typing import Any
@@ -28,18 +28,28 @@ class MailHook(SmtpHook):
         return self.mail, list(arguments["to"])
 
 
-def send_mail(message: Mapping[str, Any], *, conn_id: str) -> None:
-    """Send an addressed message by mail, with its picture drawn here and now.
+def send_mail(
+    message: Mapping[str, Any],
+    *,
+    conn_id: str,
+    to: str | Iterable[str] | None = None,
+    sender: str | None = None,
+    subject: str | None = None,
+) -> None:
+    """Send a message by mail, with its picture drawn here and now.
 
     message: as `keel_airflow.channels.address` returns it. Its picture is data, because no file of the task that
     composed it need exist on this machine.
+    to, sender, subject: in place of the message's own. A text in ``to`` may hold several addresses, between commas.
     """
     from keel.alerts.mail import build
     from keel.monitoring.records import Message
 
     composed = Message.from_dict(message)
-    mail = build(composed, sender=message["sender"], to=composed.email, now=datetime.now(UTC))
+    composed = composed.model_copy(update={"subject": subject or composed.subject})
+    people = composed.email if to is None else to
+    addresses = [each.strip() for each in people.split(",")] if isinstance(people, str) else list(people)
+    sender = sender or message["sender"]
+    mail = build(composed, sender=sender, to=addresses, now=datetime.now(UTC))
     with MailHook(mail=mail, smtp_conn_id=conn_id) as hook:
-        hook.send_email_smtp(
-            to=list(composed.email), subject=composed.subject, html_content="-", from_email=message["sender"]
-        )
+        hook.send_email_smtp(to=addresses, subject=composed.subject, html_content="-", from_email=sender)

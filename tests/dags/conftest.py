@@ -6,16 +6,20 @@ The environment of Airflow is set when this module is imported, before any impor
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from email import message_from_bytes, policy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from aiosmtpd.controller import Controller
 from filelock import FileLock
 
 from tests.support.paths import PROJECT
@@ -181,3 +185,31 @@ def tide(tide_in_production: Path, open_copy: Callable[[Path], Workspace]) -> Wo
 def staged(tide_with_staged_version: Path, open_copy: Callable[[Path], Workspace], needs_approval: None) -> Workspace:
     """A copy of the second for one test, open. A promotion needs the approval of a person."""
     return open_copy(tide_with_staged_version)
+
+
+class Mailbox:
+    """The mails that an SMTP server received: (recipients, message)."""
+
+    def __init__(self):
+        self.mails = []
+
+    async def handle_DATA(self, server, session, envelope):  # noqa: N802
+        self.mails.append((envelope.rcpt_tos, message_from_bytes(envelope.content, policy=policy.default)))
+        return "250 Message accepted for delivery"
+
+
+@pytest.fixture
+def mailbox(monkeypatch):
+    """A real SMTP server that the connection smtp_default leads to."""
+    box = Mailbox()
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    controller = Controller(box, hostname="127.0.0.1", port=port)
+    controller.start()
+    connection = {"disable_tls": True, "disable_ssl": True, "from_email": "keel@example.com", "retry_limit": 0}
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_SMTP_DEFAULT",
+        json.dumps({"conn_type": "smtp", "host": "127.0.0.1", "port": port, "extra": connection}),
+    )
+    yield box.mails
+    controller.stop()

@@ -3,47 +3,17 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
-from email import message_from_bytes, message_from_string, policy
+from email import message_from_string, policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from aiosmtpd.controller import Controller
 
 from tests.support.airflow.mails import text_of
 from tests.support.airflow.tide import DAY, LAUNCH, decision_of, happen, live
 
 END = LAUNCH + DAY
 WINDOW = {"start": LAUNCH.isoformat(), "end": END.isoformat()}
-
-
-class Mailbox:
-    """The mails that an SMTP server received: (recipients, message)."""
-
-    def __init__(self):
-        self.mails = []
-
-    async def handle_DATA(self, server, session, envelope):  # noqa: N802
-        self.mails.append((envelope.rcpt_tos, message_from_bytes(envelope.content, policy=policy.default)))
-        return "250 Message accepted for delivery"
-
-
-@pytest.fixture
-def mailbox(monkeypatch):
-    """A real SMTP server that the connection smtp_default leads to."""
-    box = Mailbox()
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    controller = Controller(box, hostname="127.0.0.1", port=port)
-    controller.start()
-    connection = {"disable_tls": True, "disable_ssl": True, "from_email": "keel@example.com", "retry_limit": 0}
-    monkeypatch.setenv(
-        "AIRFLOW_CONN_SMTP_DEFAULT",
-        json.dumps({"conn_type": "smtp", "host": "127.0.0.1", "port": port, "extra": connection}),
-    )
-    yield box.mails
-    controller.stop()
 
 
 @pytest.fixture
@@ -209,3 +179,40 @@ def test_address_of_an_empty_message_has_no_channels(mailbox):
     from keel_airflow.channels import address
 
     assert address({}) == {"channels": []}
+
+
+MESSAGE = {"subject": "[Keel] tide: needs attention", "text": "Wind has drifted.", "email": ["harbour@example.com"]}
+
+
+def mail_task(**arguments):
+    from keel_airflow.operators.mail import SendMailOperator
+
+    addressed = {"to": MESSAGE["email"], "from_email": "keel@example.com", "subject": MESSAGE["subject"]}
+    message = {**MESSAGE, "sender": "keel@example.com"}
+    return SendMailOperator(task_id="send_email", message=message, **{**addressed, **arguments})
+
+
+@pytest.mark.parametrize("to", [["a@example.com", "b@example.com"], "a@example.com, b@example.com"])
+def test_mail_goes_where_the_arguments_of_its_task_say(airflow_db, mailbox, to):
+    task = mail_task()
+    # A cluster policy may change a task so.
+    task.to, task.from_email, task.subject = to, "other@example.com", "rewritten"
+
+    task.execute({})
+
+    [(recipients, mail)] = mailbox
+    assert recipients == ["a@example.com", "b@example.com"]
+    assert (mail["To"], mail["From"], mail["Subject"]) == (
+        "a@example.com, b@example.com",
+        "other@example.com",
+        "rewritten",
+    )
+
+
+def test_mail_with_an_argument_that_would_have_no_effect_is_refused(airflow_db, mailbox):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    with pytest.raises(AirflowFailException, match="send_email: files, cc would have no effect on a mail of Keel"):
+        mail_task(cc="a@example.com", files=["a.csv"]).execute({})
+
+    assert mailbox == []
