@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
+import psutil
 import pytest
 
 NEEDS_TOOL = "needs tool"
@@ -30,7 +31,9 @@ def pytest_configure() -> None:
 def _has_room(folder: Path) -> bool:
     if not (folder.is_dir() and os.access(folder, os.W_OK)):
         return False
-    return shutil.disk_usage(folder).free > ROOM and not os.statvfs(folder).f_flag & os.ST_NOEXEC
+    # The size of the folder is a limit, not memory that is free.
+    free = min(shutil.disk_usage(folder).free, psutil.virtual_memory().available)
+    return free > ROOM and not os.statvfs(folder).f_flag & os.ST_NOEXEC
 
 
 @pytest.hookimpl(wrapper=True)

@@ -9,8 +9,6 @@ import pytest
 
 from keel.reports import publication
 from keel.workspace import Workspace
-from tests.dags.test_alerts import mailbox  # noqa: F401
-from tests.integration.test_loop_servers import mlflow_url  # noqa: F401
 from tests.support.airflow.dag_run import run
 from tests.support.airflow.mails import html_of, pictures_of, text_of
 from tests.support.airflow.tide import DAY, LAUNCH, bootstrap, happen, live, tide_config
@@ -22,8 +20,8 @@ END = LAUNCH + DAY
 
 def test_report_is_on_the_server_linked_by_the_mail_and_gone_after_its_retention(
     new_keel_home,
-    mlflow_url,  # noqa: F811
-    mailbox,  # noqa: F811
+    mlflow_url,
+    mailbox,
     monkeypatch,
     tmp_path_factory,
 ):

@@ -2,46 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import time
-from pathlib import Path
-
-import httpx
 import pytest
 
 from keel import deployments, loop
-from keel.cli.standalone.process import LOOPBACK, Part, claim_port
 from keel.ledger import entries as ledger
 from keel.workspace import Workspace
 from tests.support.loop_steps import CONFIG, NOW, act, check, first_version, live
 from tests.support.toy import DAY, toy_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.postgres, pytest.mark.slow]
-
-
-@pytest.fixture(scope="module")
-def mlflow_url(tmp_path_factory):
-    """The address of an MLflow server on SQLite that is only there for this module."""
-    home = tmp_path_factory.mktemp("mlflow")
-    port, claim = claim_port(0)
-    command = [
-        *(str(Path(sys.executable).parent / "mlflow"), "server", "--host", LOOPBACK, "--port", str(port)),
-        *("--workers", "1", "--backend-store-uri", f"sqlite:///{home / 'mlflow.db'}"),
-        *("--artifacts-destination", str(home / "artifacts")),
-    ]
-    part = Part("mlflow", command, {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}, home).start()
-    url = f"http://{LOOPBACK}:{port}"
-    try:
-        deadline = time.monotonic() + 120
-        while not _healthy(url):
-            part.check()
-            assert time.monotonic() < deadline, part.quoted_log()
-            time.sleep(0.25)
-        yield url
-    finally:
-        part.stop()
-        claim.close()
 
 
 @pytest.fixture
@@ -66,10 +35,3 @@ def test_loop_runs_on_postgres_and_an_mlflow_server(ws):
     assert deployments.read(ws.store, "toy").generation == 2
     assert ledger.verify(ws.store).broken_at is None
     assert ws.store.decisions.get(decision.decision_id)["outcome"]["outcome"] == "promoted"
-
-
-def _healthy(url):
-    try:
-        return httpx.get(f"{url}/health", trust_env=False).is_success
-    except httpx.TransportError:
-        return False

@@ -10,7 +10,6 @@ from keel.deployments.version_retention import prune
 from keel.errors import ArtifactChanged
 from keel.registry import artifacts
 from keel.workspace import Workspace
-from tests.integration.test_loop_servers import mlflow_url  # noqa: F401
 from tests.support.toy import toy_config, toy_rows
 from tests.support.toy_versions import register, toy_candidate
 
@@ -18,7 +17,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 CONFIG = toy_config(promotion={"keep_versions": "24h"})
 
 
-def test_a_server_gives_back_what_was_registered_or_it_is_refused(mlflow_url, tmp_path, tmp_path_factory):  # noqa: F811
+def test_a_server_gives_back_what_was_registered_or_it_is_refused(mlflow_url, tmp_path, tmp_path_factory):
     now = datetime.now(UTC)
     others = set(tmp_path_factory.getbasetemp().glob("mlflow*/artifacts/**/*"))  # of other tests' servers
     with Workspace.open(home=tmp_path, tracking_uri=mlflow_url, environment={}) as ws:
