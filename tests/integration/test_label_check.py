@@ -61,7 +61,7 @@ def test_labels_that_become_zero_are_quarantined_and_train_nothing(ws, metric):
     assert decision.about == ("labels",)
     assert "are 0" in decision.sentence
     assert reports["check_performance"].status in ("degraded", "ok")  # which says nothing, and is not acted on
-    outcome = loop.quarantine(ws, config, decision, **BY)
+    outcome = loop.quarantine(ws, config, decision, now=NOW + 7 * DAY, **BY)
     assert outcome.outcome == "labels_quarantined"
     assert held(ws) == [(BREAK - HOUR, NOW + 6 * DAY)]
     assert "keel quarantine release toy" in outcome.sentence
@@ -69,6 +69,7 @@ def test_labels_that_become_zero_are_quarantined_and_train_nothing(ws, metric):
     assert message.subject == "[Keel] toy: labels failed their check and were quarantined"
     [row] = ledger.entries(ws.store, "toy", "quarantine")
     assert (row.body["evidence"]["about"], row.body["evidence"]["decision_id"]) == ("labels", decision.decision_id)
+    assert row.at == NOW + 7 * DAY
 
 
 def test_check_repeated_after_its_own_quarantine_decides_the_same(ws):
@@ -124,8 +125,9 @@ def test_training_asked_for_by_hand_leaves_broken_labels_out(ws):
     window = loop.resolve_window(CONFIG, end=NOW + 17 * DAY, now=NOW)
     decision = loop.request_retrain(ws, CONFIG, window=window, reason="routine", run_id="run-9")
     with pytest.raises(InsufficientData, match=r"labels of 2026-02-.* are quarantined .* are 0"):
-        loop.retrain(ws, CONFIG, decision, **BY)
+        loop.retrain(ws, CONFIG, decision, now=NOW + 17 * DAY, **BY)
     assert held(ws)[0][0] == BREAK - HOUR
+    assert [row.at for row in ledger.entries(ws.store, "toy", "quarantine")] == [NOW + 17 * DAY]
     sooner = loop.resolve_window(CONFIG, end=NOW + 8 * DAY, now=NOW)
     decision = loop.request_retrain(ws, CONFIG, window=sooner, reason="routine", run_id="run-10")
     trained = loop.retrain(ws, CONFIG, decision, **BY)  # three good days of seven are enough

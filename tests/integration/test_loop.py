@@ -315,6 +315,12 @@ def test_promotion_compared_with_another_champion_is_refused(ws):
     assert deployments.read(ws.store, "toy").production == 3
 
 
+def times_of_quarantines(ws):
+    """Return when things were quarantined, by the store and by the ledger."""
+    held = [row["created_at"] for row in ws.store.quarantines("toy")]
+    return held + [row.at for row in ledger.entries(ws.store, "toy", "quarantine")]
+
+
 @pytest.mark.parametrize("column", ["x", "colour"])
 def test_missing_column_quarantines_only_its_hours(ws, column):
     rows = toy_rows(NOW, days=8)
@@ -326,8 +332,9 @@ def test_missing_column_quarantines_only_its_hours(ws, column):
     assert reports["check_data_quality"].status == "broken"
     assert decision.action == "quarantine"
     assert column in decision.sentence
-    outcome = loop.quarantine(ws, CONFIG, decision, actor="tests", run_id="run-2")
+    outcome = loop.quarantine(ws, CONFIG, decision, actor="tests", run_id="run-2", now=NOW + 8 * DAY)
     assert outcome.quarantined == (Window(broken, broken + DAY),)
+    assert times_of_quarantines(ws) == [NOW + 8 * DAY] * 2
     kept = ws.predictions(CONFIG).labelled(NOW, NOW + 7 * DAY)
     assert pc.max(kept["time"]).as_py() < broken  # labels of the last day have not come yet
     assert loop.quarantine(ws, CONFIG, decision, actor="tests", run_id="run-2") == outcome

@@ -103,7 +103,7 @@ class Simulation:
 
     def _watch(self, end: datetime, run: str) -> ProbationDecision | None:
         """Evaluate a version on probation, as `keel.rollout.watch_deployment` does where no experiment runs."""
-        decision = rollout.watch(self.ws, self.config, end=end, run_id=f"watch-{run}")
+        decision = rollout.watch(self.ws, self.config, end=end, now=end, run_id=f"watch-{run}")
         outcome = None
         by = {"actor": ACTOR, "run_id": f"watch-{run}"}
         if decision.branch == "rollback":
@@ -142,7 +142,7 @@ class Simulation:
             return self._retrain(step, decision, run)
         outcome = None
         if decision.action is Action.QUARANTINE:
-            outcome = loop.quarantine(ws, config, decision, actor=ACTOR, run_id=f"check-{run}")
+            outcome = loop.quarantine(ws, config, decision, actor=ACTOR, run_id=f"check-{run}", now=end)
         self._notify(decision, outcome)
         return step
 

@@ -43,7 +43,7 @@ def retrain(
     version = ws.registry.find(config.model, same_decision)
     if version is None:
         used = Split.ending(decision.window.end, config)
-        quarantine_broken_labels(ws, config, used.start, used.end, run_id=run_id)
+        quarantine_broken_labels(ws, config, used.start, used.end, run_id=run_id, now=now)
         rows = training_rows(ws, config, decision.window)
         require_rows(config, rows, why=about_held_labels(ws, config, used.start, used.end))
         version = ws.registry.find(config.model, {"keel.training_key": training_key(config, rows)})

@@ -139,11 +139,19 @@ def label_report(
 
 
 def quarantine_broken_labels(
-    ws: Workspace, config: ModelConfig, start: datetime, end: datetime, *, run_id: str, actor: str = KEEL
+    ws: Workspace,
+    config: ModelConfig,
+    start: datetime,
+    end: datetime,
+    *,
+    run_id: str,
+    actor: str = KEEL,
+    now: datetime | None = None,
 ) -> list[Window]:
     """Quarantine the stretches between two times whose labels are broken, as a check would; return the new ones.
 
     They are compared with the labels of the version in production. Without one there is nothing to compare with.
+    now: the time of the quarantine. Default: the clock.
     """
     version = deployments.read(ws.store, config.model).production
     window = Window(floor_hour(start), max(ceil_hour(end), floor_hour(start) + HOUR))
@@ -161,14 +169,13 @@ def quarantine_broken_labels(
     spans = _not_yet(findings, [(row["start"], row["end"]) for row in stored])
     if spans:
         reason = sentence_of(findings)
-        put_label_quarantine(
-            ws, config, spans, reason, until=window.end + config.target.label_delay, actor=actor, run_id=run_id
-        )
+        until = window.end + config.target.label_delay
+        put_label_quarantine(ws, config, spans, reason, until=until, actor=actor, run_id=run_id, now=now or now_utc())
     return spans
 
 
 def quarantine_decided_labels(
-    ws: Workspace, config: ModelConfig, decision: DecisionRecord, *, actor: str, run_id: str
+    ws: Workspace, config: ModelConfig, decision: DecisionRecord, *, actor: str, run_id: str, now: datetime
 ) -> Outcome:
     """Quarantine the stretches that the decision's report of the labels names."""
     report = read_report(ws, StoredLabelsReport, config.model, decision.version, decision.window)
@@ -183,6 +190,7 @@ def quarantine_decided_labels(
         until=decision.window.end,
         actor=actor,
         run_id=run_id,
+        now=now,
         decision_id=decision.decision_id,
     )
     return Outcome.of("labels_quarantined", decision, sentence, quarantined=spans)
@@ -197,11 +205,12 @@ def put_label_quarantine(
     until: datetime,
     actor: str,
     run_id: str,
+    now: datetime,
     decision_id: str = "",
 ) -> str:
     """Quarantine the labels of some spans, record it in the ledger, and return the sentence. Idempotent."""
     for span in spans:
-        ws.store.quarantine(config.model, span.start, span.end, reason, now_utc(), decided_until=until, about=LABELS)
+        ws.store.quarantine(config.model, span.start, span.end, reason, now, decided_until=until, about=LABELS)
     sentence = (
         f"Quarantined the labels of {config.model} from {spans[0].start:%Y-%m-%d %H:%M} to "
         f"{spans[-1].end:%Y-%m-%d %H:%M} UTC{'' if len(spans) == 1 else f', in {len(spans)} spans'}. Nothing rests on "
@@ -217,7 +226,7 @@ def put_label_quarantine(
         action=ledger.Action.QUARANTINE,
         identity={"evidence": identity},
         body={"run_id": run_id, "evidence": {**identity, "sentence": sentence, "reason": reason}},
-        now=now_utc(),
+        now=now,
     )
     return sentence
 

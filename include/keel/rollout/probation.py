@@ -41,11 +41,17 @@ NO_PROBATION = "none"
 
 
 def watch(
-    ws: Workspace, config: ModelConfig, *, end: datetime, run_id: str, findings: Sequence[str] = ()
+    ws: Workspace,
+    config: ModelConfig,
+    *,
+    end: datetime,
+    run_id: str,
+    findings: Sequence[str] = (),
+    now: datetime | None = None,
 ) -> ProbationDecision:
     """Evaluate the version on probation by the labels of its own predictions, until ``end`` less the label delay.
 
-    findings: of `reconcile`, for the message.
+    findings: of `reconcile`, for the message. now: the time of a quarantine of labels. Default: the clock.
 
     The decision's ``branch`` is ``rollback``, ``confirm``, ``notify`` or ``no_action``. Only a decision to act is
     stored, so that hourly evaluations leave no others.
@@ -61,7 +67,7 @@ def watch(
     else:
         version, window = probation.version, _window(probation, end)
         mature = end - config.target.label_delay
-        quarantine_broken_labels(ws, config, probation.since, max(mature, probation.since), run_id=run_id)
+        quarantine_broken_labels(ws, config, probation.since, max(mature, probation.since), run_id=run_id, now=now)
         report = _evaluated(ws, config, probation, end)
         stored = store_report(ws, "probation", config.model, probation.version, window, report)
     identity = report_id("watch", config.model, version, window)
