@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -11,24 +9,19 @@ import sqlalchemy as sa
 
 from keel.backtest.past import Past, record_past
 from keel.errors import ConfigError
+from tests.support.backtest.late_labels import log_late_labels
 from tests.support.backtest.plans import past_config, plan_of
 from tests.support.pipelines import past as pipeline
 from tests.support.toy import DAY, START, toy_rows
 
-LATE = timedelta(days=3)
-
 
 @pytest.fixture
 def own_store(store, store_url):
-    """The URL of a store with logged rows of the whole span, whose labels come after three days."""
-    config = past_config()
-    log = store.predictions(config.model, dict(config.features), target="binary")
-    rows = toy_rows(days=60, per_hour=1)
-    log.append(rows.drop_columns(["label"]))
+    """The URL of a store with late labels, and a day of odd rows without one."""
+    log_late_labels(store)
     odd = toy_rows(START + 40 * DAY, days=1, per_hour=1, seed=5).drop_columns(["label", "z"])
+    log = store.predictions("toy", dict(past_config().features))
     log.append(odd.set_column(odd.schema.get_field_index("x"), "x", pa.array(["far"] * odd.num_rows)))
-    observed = pa.array([time.as_py() + LATE for time in rows["time"]], pa.timestamp("us", "UTC"))
-    log.add_labels(pa.table({"id": rows["id"], "label": rows["label"], "observed_at": observed}))
     return store_url
 
 

@@ -20,10 +20,12 @@ from keel.backtest.run import MARK, run_backtest
 from keel.backtest.scratch import open_workspace
 from keel.errors import ConfigError, InsufficientData
 from keel.ledger import entries as ledger
+from keel.window import parse_time
+from tests.support.backtest.late_labels import LATE, log_late_labels
 from tests.support.backtest.plans import past_config, plan_of
 from tests.support.paths import PROJECT
 from tests.support.pipelines import past as pipeline
-from tests.support.toy import toy_rows
+from tests.support.toy import DAY, toy_rows
 
 THREE = ("default", "never", "always")
 
@@ -132,6 +134,31 @@ def test_policies_know_only_labels_that_were_observed_by_then(finished):
         rows = ws.predictions(plan.config).labelled(plan.start, plan.end, features=False)
         observed = rows["time"].to_pylist()[-1]
     assert observed < plan.end - plan.config.target.label_delay
+
+
+@pytest.mark.slow
+def test_labels_that_come_later_than_the_label_delay_count_from_when_they_were_observed(prepared, tmp_path, new_home):
+    with open_workspace(new_home(tmp_path / "own")) as own:
+        times = [time.as_py() for time in log_late_labels(own.store)["time"]]
+    retrain = {"pipeline": "tests.support.pipelines.past", "window": "20d", "holdout": "7d", "min_rows": 100}
+    plan = plan_of("always", config=past_config(retrain=retrain, promotion={"min_rows": 100}))
+    store_url = f"sqlite:///{tmp_path / 'own' / 'keel.db'}"
+    done = run_backtest(plan, home=tmp_path / "backtests", store_url=store_url, source="store")
+
+    def known(start, end, at):
+        return sum(start <= time < end and time + LATE < at for time in times)
+
+    steps = by_name(done)["always"].steps
+    assert [step.labels for step in steps] == [sum(s.start <= t + LATE < s.end for t in times) for s in steps]
+    [home] = done.folder.glob("always-*/")
+    with open_workspace(home) as ws:
+        for number, at in enumerate([plan.start, *(step.end for step in steps)], start=1):
+            reference = ws.registry.reference("toy", number)
+            for part in ("training", "holdout"):
+                used = reference[part]
+                start, end = (parse_time(used[name]) for name in ("start", "end"))
+                assert used["rows"] == known(start, end, at), (number, part)
+            assert known(start, end, at) < known(start, end, at + 10 * DAY)  # some of them came later
 
 
 @pytest.mark.slow
