@@ -9,7 +9,7 @@ from keel.monitoring.performance import PerformanceStatus
 from keel.monitoring.performance_words import capitalised
 from keel.reports import numbers
 from keel.reports.charts.specs import Interval, Intervals, Level, Point, Trend
-from keel.reports.metric_words import Z_95, better, limit_of, metric_name
+from keel.reports.metric_words import Z_95, better, causes_chart, limit_of, metric_name
 from keel.reports.page import Fact, Figure, Paragraph, Section, Table, Tone
 
 if TYPE_CHECKING:
@@ -133,12 +133,7 @@ def _causes(measured: PerformanceReport) -> list[Block]:
     change, explained, unexplained = measured.loss_change, measured.explained, measured.unexplained
     if change is None or explained is None or unexplained is None:
         return []
-    rows = (
-        Interval("change of the loss", change, detail=numbers.signed(change)),
-        Interval("explained by the inputs", explained, detail=numbers.signed(explained)),
-        Interval("by a changed relation", unexplained, detail=numbers.signed(unexplained)),
-    )
-    chart = Intervals("Change of the mean loss", rows, line=0.0, line_label="no change")
+    chart = causes_chart(change, explained, unexplained)
     sentence = (
         f"The mean loss of a row {'rose' if change > 0 else 'fell'} by {numbers.number(abs(change))}. The changed "
         f"inputs explain {numbers.signed(explained)}; the rest, {numbers.signed(unexplained)}, is due to a changed "

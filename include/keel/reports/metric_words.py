@@ -1,8 +1,10 @@
-"""What every page calls a metric, which of its values are better, and which are tolerated."""
+"""What every page calls a metric, which of its values are better, which are tolerated, and what made them change."""
 
 from __future__ import annotations
 
 from keel.ledger.wording import METRICS
+from keel.reports.charts.specs import Interval, Intervals
+from keel.reports.numbers import signed
 from keel.stats.metrics.losses import HIGHER_IS_BETTER
 
 Z_95 = 1.96
@@ -49,3 +51,14 @@ def limit_of(metric: str, baseline: float | None, max_degradation: float | None)
     if baseline is None or max_degradation is None:
         return None
     return baseline - max_degradation if metric in HIGHER_IS_BETTER else baseline + max_degradation
+
+
+def causes_chart(change: float, explained: float, unexplained: float, *, against: str = "") -> Intervals:
+    """Return the change of the mean loss, and the parts of it that the inputs and a changed relation explain."""
+    rows = (
+        Interval("change of the loss", change, detail=signed(change)),
+        Interval("explained by the inputs", explained, detail=signed(explained)),
+        Interval("by a changed relation", unexplained, detail=signed(unexplained)),
+    )
+    name = f"Change of the mean loss against {against}" if against else "Change of the mean loss"
+    return Intervals(name, rows, line=0.0, line_label="no change")

@@ -8,7 +8,7 @@ A model that cannot be read is a line that says why. It does not hide the others
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +16,8 @@ from keel.deployments.history import History, fold, production_since
 from keel.errors import KeelError
 from keel.ledger import entries as ledger
 from keel.monitoring import storage
-from keel.monitoring.records import (
-    DecisionRecord,
-    Outcome,
-    StoredDriftReport,
-    StoredLabelsReport,
-    StoredPerformanceReport,
-    StoredQualityReport,
-)
 from keel.reports import numbers
-from keel.reports.check.data import CheckData
+from keel.reports.check.data import CheckData, decided, stored_check
 from keel.reports.check.remedies import to_do
 from keel.reports.check.words import headline, status_tag
 from keel.store.quarantines import DATA, LABELS
@@ -34,12 +26,12 @@ from keel.window import HOUR, Window
 if TYPE_CHECKING:
     from keel.config import ModelConfig
     from keel.ledger.entries import Entry
+    from keel.monitoring.records import StoredPerformanceReport
     from keel.store.records import ReportKey
     from keel.workspace import Workspace
 
 GRACE = HOUR
 """A check that has not come this long after its time is overdue."""
-KINDS = ("quality", "drift", "performance", "labels")
 
 
 @dataclass(frozen=True)
@@ -193,25 +185,9 @@ def model_status(ws: Workspace, config: ModelConfig, now: datetime) -> ModelStat
 def _stored_check(ws: Workspace, config: ModelConfig, key: ReportKey) -> CheckData:
     """Return the stored records of a check, without history and distributions."""
     assert key.version is not None, "checks are of a version"
-    version, window = key.version, Window(key.start, key.end)
-    ids = {kind: storage.report_id(kind, config.model, version, window) for kind in KINDS}
-    bodies = ws.store.reports.bodies([*ids.values()])
-    stored = ws.store.decisions.get(storage.report_id("decision", config.model, version, window))
-
-    def body(kind: str) -> dict[str, Any] | None:
-        return bodies.get(ids[kind])
-
-    return CheckData(
-        config=config,
-        version=version,
-        window=window,
-        quality=StoredQualityReport.from_dict(found) if (found := body("quality")) else None,
-        drift=StoredDriftReport.from_dict(found) if (found := body("drift")) else None,
-        performance=StoredPerformanceReport.from_dict(found) if (found := body("performance")) else None,
-        labels=StoredLabelsReport.from_dict(found) if (found := body("labels")) else None,
-        decision=DecisionRecord.from_dict(stored["body"]) if stored else None,
-        outcome=Outcome.from_dict(stored["outcome"]) if stored and stored["outcome"] else None,
-    )
+    stored = stored_check(ws, config, key.version, Window(key.start, key.end))
+    decision, outcome = decided(ws, config.model, key.version, stored.window)
+    return replace(stored, decision=decision, outcome=outcome)
 
 
 def _last_check(data: CheckData, key: ReportKey) -> LastCheck:

@@ -74,6 +74,7 @@ def chosen(names: Sequence[str]) -> tuple[dict[str, ModelConfig], list[ConfigErr
 def cells(status: ModelStatus) -> tuple[str, ...]:
     """Return a model's cells, in the order of ``HEAD``."""
     from keel.reports import numbers
+    from keel.reports.metric_words import metric_name
 
     if status.error:
         return (status.model, "", "cannot be read", "", "", "")
@@ -86,7 +87,7 @@ def cells(status: ModelStatus) -> tuple[str, ...]:
     measured = ""
     if performance is not None and performance.value is not None:
         value, baseline = numbers.alike(performance.value, performance.baseline)
-        measured = f"{performance.metric} {value} (holdout {baseline})"
+        measured = f"{metric_name(performance.metric)} {value} (holdout {baseline})"
     elif performance is not None:
         measured = performance.status.replace("_", " ")
     arrived = ""

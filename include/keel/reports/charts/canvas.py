@@ -41,7 +41,7 @@ def readable(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split(" ")).replace("  ", " ")
+    return "".join(c if c.isprintable() else " " for c in text).replace("  ", " ")
 
 
 def width_of(text: str, size: float = LABEL_SIZE) -> float:

@@ -48,9 +48,7 @@ def _utc(at: float) -> datetime:
 
 def _multiples(start: float, end: float, step: int) -> Iterator[float]:
     offset = _MONDAY if step >= 7 * _DAY else 0.0
-    tick = offset + -((offset - start) // step) * step if start > offset else offset - ((offset - start) // step) * step
-    while tick < start:
-        tick += step
+    tick = offset - ((offset - start) // step) * step
     while tick <= end:
         yield tick
         tick += step

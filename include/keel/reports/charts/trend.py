@@ -57,8 +57,9 @@ def draw_trend(chart: Trend, description: str, width: float | None = None) -> st
     _draw_marks(plot, marks, top)
     for i, (_, points) in enumerate(chart.others):
         canvas.path(_style(i), _line(plot, points))
-    _draw_levels(plot, chart.levels, chart.points)
+    levels = _draw_levels(plot, chart.levels)
     _draw_points(plot, chart.points, others=bool(chart.others))
+    _label_levels(plot, levels, chart.points)
     return canvas.render(description)
 
 
@@ -126,11 +127,10 @@ def _draw_marks(plot: _Plot, marks: Sequence[Mark], top: float) -> None:
         plot.canvas.path("mark", f"M{x} {at(top + 2)}V{at(plot.values.start)}", title=mark.label)
 
 
-def _draw_levels(plot: _Plot, levels: Sequence[Level], points: Sequence[Point]) -> None:
-    """Draw each level, and its name once: at the last of those that have the same name."""
+def _draw_levels(plot: _Plot, levels: Sequence[Level]) -> list[tuple[str, float, float, float]]:
+    """Draw each level; return a name for the last of those that have the same one, its start, end and height."""
     path = ""
-    seen: set[str] = set()
-    avoid = [_box_of_point(plot, point) for point in points]
+    named: dict[str, tuple[str, float, float, float]] = {}
     for level in reversed(levels):
         if not math.isfinite(level.value):
             continue
@@ -140,30 +140,39 @@ def _draw_levels(plot: _Plot, levels: Sequence[Level], points: Sequence[Point]) 
         path = f"M{at(start)} {at(y)}H{at(max(end, start))}{path}"
         value = numbers.number(level.value)
         label = level.label if value in level.label else f"{level.label}, {value}".removeprefix(", ")
-        if level.label not in seen:
-            _label_level(plot.canvas, label, start, end, y, [box for box in avoid if box is not None])
-        seen.add(level.label)
+        named.setdefault(level.label, (label, start, end, y))
     plot.canvas.path("level", path)
+    return list(named.values())
 
 
-def _box_of_point(plot: _Plot, point: Point) -> Box | None:
-    known = finite((point.value, point.lower, point.upper))
-    if not known:
-        return None
-    x = plot.times(seconds(point.time))
-    return Box(x - 4, plot.values(max(known)) - 4, x + 4, plot.values(min(known)) + 4)
+def _label_levels(plot: _Plot, levels: Sequence[tuple[str, float, float, float]], points: Sequence[Point]) -> None:
+    """Write each level's name on or under its line, over no label and no point, and over as few intervals as can be.
+
+    The halo of a name keeps it readable over an interval.
+    """
+    dots = _boxes(plot, [(point, (point.value,)) for point in points])
+    bars = _boxes(plot, [(point, (point.value, point.lower, point.upper)) for point in points])
+    for label, start, end, y in levels:
+        text = shorten(label, 260)
+        places = [(x, y + dy, anchor) for x, anchor in _along(start, end) for dy in (-4, 13)]
+        free = [(place, box) for place in places if plot.canvas.is_free(box := box_of(*place[:2], text, place[2]))]
+        if free:
+            (x, at_y, anchor), _ = min(free, key=lambda found: (_covered(found[1], dots), _covered(found[1], bars)))
+            plot.canvas.text(x, at_y, label, "label note", anchor=anchor, room=260)
 
 
-def _label_level(canvas: Canvas, label: str, start: float, end: float, y: float, avoid: Sequence[Box]) -> None:
-    """Write a level's name on or under its line, where it covers no label and, if there is such a place, no point."""
-    text = shorten(label, 260)
-    places = [(x, y + dy, anchor) for x, anchor in _along(start, end) for dy in (-4, 13)]
-    free = [(place, box) for place in places if canvas.is_free(box := box_of(place[0], place[1], text, place[2]))]
-    clear = [place for place, box in free if not any(box.overlaps(other) for other in avoid)]
-    chosen = clear or [place for place, _ in free]
-    if chosen:
-        x, at_y, anchor = chosen[0]
-        canvas.text(x, at_y, label, "label note", anchor=anchor, room=260)
+def _boxes(plot: _Plot, drawn: Sequence[tuple[Point, tuple[float | None, ...]]]) -> list[Box]:
+    """Return the boxes around what is drawn of each point."""
+    boxes = []
+    for point, values in drawn:
+        if known := finite(values):
+            x = plot.times(seconds(point.time))
+            boxes.append(Box(x - 4, plot.values(max(known)) - 4, x + 4, plot.values(min(known)) + 4))
+    return boxes
+
+
+def _covered(box: Box, others: Sequence[Box]) -> int:
+    return sum(box.overlaps(other) for other in others)
 
 
 def _along(start: float, end: float) -> list[tuple[float, str]]:

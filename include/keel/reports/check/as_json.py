@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from keel.reports.check.data import KINDS
 from keel.reports.check.remedies import to_do
 from keel.reports.check.words import headline, status_tag
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from keel.monitoring.records import Record
     from keel.reports.check.data import CheckData
 
-RECORDS = ("quality", "drift", "performance", "labels", "decision", "outcome", "comparison")
+RECORDS = (*KINDS, "decision", "outcome", "comparison")
 
 
 def document(data: CheckData) -> dict[str, Any]:

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 from keel.monitoring.storage import report_id
 from keel.reports import numbers
 from keel.reports.check import performance, sections, words
+from keel.reports.check.data import KINDS
 from keel.reports.page import Link, Page, Paragraph, Section
 
 if TYPE_CHECKING:
     from keel.reports.check.data import CheckData
-
-KINDS = ("quality", "drift", "performance", "labels")
 
 
 def page(data: CheckData) -> Page:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version as installed_version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from keel.errors import KeelError
 from keel.ledger import entries as ledger
@@ -41,7 +41,11 @@ if TYPE_CHECKING:
     from keel.window import Window
     from keel.workspace import Workspace
 
-__all__ = ["CheckData", "CheckLinks", "LedgerRow", "collect"]
+__all__ = ["KINDS", "CheckData", "CheckLinks", "LedgerRow", "collect", "decided", "stored_check"]
+
+
+KINDS = (*storage.CHECKS, "labels")
+"""The reports that a check stores."""
 
 
 @dataclass(frozen=True)
@@ -130,23 +134,16 @@ def collect(
         The store cannot be read. What the registry does not have is named in the result.
 
     """
-    about = config.model, version, window
-    drift = storage.read_report(ws, StoredDriftReport, *about)
-    performance = storage.read_report(ws, StoredPerformanceReport, *about)
+    stored = stored_check(ws, config, version, window)
+    drift, performance = stored.drift, stored.performance
     if acted:
-        decision, outcome = _decided(ws, config.model, version, window, decision, outcome)
+        decision, outcome = decided(ws, config.model, version, window, decision, outcome)
     rows = list(ledger.entries(ws.store, config.model))
     charts, without_charts = _charts(ws, config, version, window, drift)
     series, without_series = _series(ws, config, window, performance)
     comparison = storage.read_comparison(ws, config.model, outcome.report_id) if outcome else None
-    return CheckData(
-        config=config,
-        version=version,
-        window=window,
-        quality=storage.read_report(ws, StoredQualityReport, *about),
-        drift=drift,
-        performance=performance,
-        labels=storage.read_report(ws, StoredLabelsReport, *about),
+    return replace(
+        stored,
         decision=decision,
         outcome=outcome,
         acted=acted,
@@ -164,13 +161,32 @@ def collect(
     )
 
 
-def _decided(
+def stored_check(ws: Workspace, config: ModelConfig, version: int, window: Window) -> CheckData:
+    """Return the stored reports of a check, in one query, and nothing else."""
+    ids = {kind: storage.report_id(kind, config.model, version, window) for kind in KINDS}
+    bodies = ws.store.reports.bodies([*ids.values()])
+
+    def body(kind: str) -> dict[str, Any] | None:
+        return bodies.get(ids[kind])
+
+    return CheckData(
+        config=config,
+        version=version,
+        window=window,
+        quality=StoredQualityReport.from_dict(found) if (found := body("quality")) else None,
+        drift=StoredDriftReport.from_dict(found) if (found := body("drift")) else None,
+        performance=StoredPerformanceReport.from_dict(found) if (found := body("performance")) else None,
+        labels=StoredLabelsReport.from_dict(found) if (found := body("labels")) else None,
+    )
+
+
+def decided(
     ws: Workspace,
     model: str,
     version: int,
     window: Window,
-    decision: DecisionRecord | None,
-    outcome: Outcome | None,
+    decision: DecisionRecord | None = None,
+    outcome: Outcome | None = None,
 ) -> tuple[DecisionRecord | None, Outcome | None]:
     """Return the decision on a window and its outcome, as they were given or else as they are stored."""
     if decision is not None and outcome is not None:

@@ -40,7 +40,7 @@ class ColumnHistory:
 
 @dataclass(frozen=True)
 class Measured:
-    """The performance of one version in a stretch of time, by the configured metric."""
+    """The performance of one version in an interval of time, by the configured metric."""
 
     start: datetime
     end: datetime

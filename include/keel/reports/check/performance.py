@@ -13,10 +13,10 @@ from keel.monitoring.performance_words import (
     shown_by_the_window,
 )
 from keel.reports import numbers
-from keel.reports.charts.specs import Interval, Intervals, Level, Mark, Point, Trend
+from keel.reports.charts.specs import Level, Mark, Point, Trend
 from keel.reports.check.history import bucket_of
 from keel.reports.check.words import Trouble, trouble
-from keel.reports.metric_words import Z_95, better, limit_of, metric_name
+from keel.reports.metric_words import Z_95, better, causes_chart, limit_of, metric_name
 from keel.reports.page import Fact, Figure, Paragraph, Section, Tone
 
 if TYPE_CHECKING:
@@ -234,12 +234,7 @@ def _causes(performance: StoredPerformanceReport, target: str) -> list[Block]:
     change, explained, unexplained = performance.loss_change, performance.explained, performance.unexplained
     if change is None or explained is None or unexplained is None:
         return []
-    rows = (
-        Interval("change of the loss", change, detail=numbers.signed(change)),
-        Interval("explained by the inputs", explained, detail=numbers.signed(explained)),
-        Interval("by a changed relation", unexplained, detail=numbers.signed(unexplained)),
-    )
-    chart = Intervals("Change of the mean loss against the holdout", rows, line=0.0, line_label="no change")
+    chart = causes_chart(change, explained, unexplained, against="the holdout")
     moved = "rose" if change >= 0 else "fell"
     sentence = (
         f"The mean loss {moved} by {numbers.number(abs(change))} against the holdout. The inputs' drift explains "

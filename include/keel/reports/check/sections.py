@@ -30,14 +30,8 @@ FINDINGS = {
     "spread": "spread",
     "coverage": "coverage",
     "late": "late",
-    "missing_column": "column missing",
-    "all_missing": "all values missing",
-    "missing": "values missing",
-    "new_categories": "new categories",
-    "out_of_range": "out of range",
-    "infinite": "infinite values",
 }
-"""Each kind of finding as a reader sees it."""
+"""Each kind of fault of labels as a reader sees it."""
 
 ENDED = {"declined": "Declined", "kept_champion": "Champion kept", "released": "Released"}
 """Outcomes without a comparison's bound, in a word or two."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from keel.reports.charts.specs import Intervals, Trend
+from keel.reports.html.byte_budget import LEFT_OUT, ByteBudget
 from keel.reports.html.elements import cell, chart, facts, link, text
-from keel.reports.html.room import LEFT_OUT, Room
 from keel.reports.page import Block, Cell, ColumnCards, Command, Details, Facts, Figure, Items, Paragraph, Table
 from keel.reports.texts import CELL
 
@@ -17,28 +17,28 @@ PHONE = 340
 """Pixels of a chart on a phone."""
 
 
-def render(block: Block, room: Room) -> Iterator[str | ColumnCards]:
+def render(block: Block, budget: ByteBudget) -> Iterator[str | ColumnCards]:
     """Yield a block as HTML. Columns are yielded as they are: they take the space that all others leave."""
     if isinstance(block, ColumnCards):
         yield block
     elif isinstance(block, Details):
-        yield from _details(block, room)
+        yield from _details(block, budget)
     elif isinstance(block, Table):
-        yield _table(block, room)
+        yield _table(block, budget)
     elif isinstance(block, Items):
-        yield _items(block, room)
+        yield _items(block, budget)
     else:
-        yield room.take(_simple(block))
+        yield budget.take(_simple(block))
 
 
-def _details(block: Details, room: Room) -> Iterator[str | ColumnCards]:
+def _details(block: Details, budget: ByteBudget) -> Iterator[str | ColumnCards]:
     start, end = f"<details><summary>{text(block.summary, CELL)}</summary>", "</details>"
-    if not room.has(start + end):
+    if not budget.has(start + end):
         yield LEFT_OUT
         return
     yield start
     for inner in block.blocks[:MAX_ROWS]:
-        yield from render(inner, room)
+        yield from render(inner, budget)
     yield end
 
 
@@ -63,12 +63,12 @@ def _figure(block: Figure) -> str:
     return f'<figure class="{kind}">{drawn}<figcaption>{text(block.sentence)}</figcaption></figure>'
 
 
-def _items(block: Items, room: Room) -> str:
-    items = room.take_some(f"<li>{text(item)}</li>" for item in block.items[:MAX_ROWS])
+def _items(block: Items, budget: ByteBudget) -> str:
+    items = budget.take_some(f"<li>{text(item)}</li>" for item in block.items[:MAX_ROWS])
     return f"<ul>{''.join(items)}</ul>" + _rest(len(block.items) - len(items)) if block.items else ""
 
 
-def _table(block: Table, room: Room) -> str:
+def _table(block: Table, budget: ByteBudget) -> str:
     caption = text(block.caption, CELL)
     titles = "".join(
         f'<th scope="col"{_numeric(block, i)}>{text(title, CELL)}</th>' for i, title in enumerate(block.head)
@@ -79,9 +79,9 @@ def _table(block: Table, room: Room) -> str:
     )
     start = f"{frame}<table><caption>{caption}</caption><thead><tr>{titles}</tr></thead><tbody>"
     end = "</tbody></table></div>"
-    if not room.has(start + end):
+    if not budget.has(start + end):
         return LEFT_OUT
-    rows = room.take_some(_row(block, row) for row in block.rows[:MAX_ROWS])
+    rows = budget.take_some(_row(block, row) for row in block.rows[:MAX_ROWS])
     return f"{start}{''.join(rows)}{end}{_rest(len(block.rows) - len(rows))}"
 
 

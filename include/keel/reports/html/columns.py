@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from keel.reports.html.byte_budget import ByteBudget, byte_count
 from keel.reports.html.elements import chart, sparkline, tag, text
-from keel.reports.html.room import Room, byte_count
 from keel.reports.page import Tone
 from keel.reports.texts import CELL, NAME
 
@@ -30,14 +30,14 @@ SHORT_NAME = 40
 """Characters of the name in a row, where the rows would not fit otherwise."""
 
 
-def render(block: ColumnCards, room: Room, key: str) -> str:
+def render(block: ColumnCards, budget: ByteBudget, key: str) -> str:
     """Return all columns as HTML. ``key`` is the part of an id that distinguishes several such blocks."""
     cards = block.cards
     if not cards:
         return '<p class="quiet">There is no column.</p>'
     head = (_search(block, key) if len(cards) > UNSEARCHED else "") + _legend(block)
-    room.left -= byte_count(head) + FRAME
-    drawn = _drawn(block, room)
+    budget.left -= byte_count(head) + FRAME
+    drawn = _drawn(block, budget)
     first = _unfolded(cards[: len(drawn)])
     shown = f'<ol class="cards">{"".join(drawn[:first])}</ol>'
     if first < len(drawn):
@@ -48,7 +48,7 @@ def render(block: ColumnCards, room: Room, key: str) -> str:
         )
     kind = "columns" if any(card.impact for card in cards) else "columns without-impact"
     kind += "" if any(card.figure for card in cards) else " without-figures"
-    return f'<div class="{kind}">{head}{shown}{_rest(block, cards[len(drawn) :], len(drawn), room)}</div>'
+    return f'<div class="{kind}">{head}{shown}{_rest(block, cards[len(drawn) :], len(drawn), budget)}</div>'
 
 
 def _unfolded(cards: tuple[ColumnCard, ...]) -> int:
@@ -66,16 +66,16 @@ def _counted(cards: tuple[ColumnCard, ...], before: int) -> str:
     return f"{len(cards):,} {'further ' if before else ''}columns ({statuses})"
 
 
-def _drawn(block: ColumnCards, room: Room) -> list[str]:
+def _drawn(block: ColumnCards, budget: ByteBudget) -> list[str]:
     few = len(block.cards) <= MAX_DRAWN
-    part = Room(room.left if few else int(room.left * DRAWN_SHARE))
+    part = ByteBudget(budget.left if few else int(budget.left * DRAWN_SHARE))
     before = part.left
     drawn = part.take_some(_card(card, block) for card in block.cards[:MAX_DRAWN])
     if few and len(drawn) < len(block.cards):  # charts so large that a few do not fit: leave space for the rows
-        part = Room(before // 2)
+        part = ByteBudget(before // 2)
         drawn = part.take_some(drawn)
         before = before // 2
-    room.left -= before - part.left
+    budget.left -= before - part.left
     return drawn
 
 
@@ -134,13 +134,13 @@ def _measures(measures: tuple[Measure, ...]) -> str:
     return f"<details><summary>What the measures mean</summary><dl>{rows}</dl></details>"
 
 
-def _rest(block: ColumnCards, rest: tuple[ColumnCard, ...], drawn: int, room: Room) -> str:
+def _rest(block: ColumnCards, rest: tuple[ColumnCard, ...], drawn: int, budget: ByteBudget) -> str:
     if not rest:
         return ""
     rows = list(_rows(rest, NAME, summary=True))
-    if sum(map(byte_count, rows)) > room.left:
+    if sum(map(byte_count, rows)) > budget.left:
         rows = list(_rows(rest, SHORT_NAME, summary=False))
-    taken = room.take_some(rows)
+    taken = budget.take_some(rows)
     note = f"{_counted(rest, drawn)}, not drawn"
     missing = len(rest) - len(taken)
     cut = f'<p class="quiet">{missing:,} more are not listed here. The stored report has them.</p>' if missing else ""

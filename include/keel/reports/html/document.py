@@ -10,8 +10,8 @@ from pathlib import Path
 
 from keel.reports.charts.style import DARK, LIGHT, RULES
 from keel.reports.html import blocks, columns
+from keel.reports.html.byte_budget import LEFT_OUT, ByteBudget, byte_count
 from keel.reports.html.elements import facts, tag, text
-from keel.reports.html.room import LEFT_OUT, Room, byte_count
 from keel.reports.page import ColumnCards, Page
 from keel.reports.texts import CELL, NAME
 
@@ -64,8 +64,8 @@ def _document(page: Page, size: int, extra_head: str) -> str:
     footer = "".join(f"<p>{text(line, CELL)}</p>" for line in page.footer[:MAX_FACTS])
     end = f"</main>\n<footer>{footer}</footer>\n<script>{script}</script>\n</body>\n</html>\n"
     head = _head(page)
-    room = Room(size - MARGIN - sum(map(byte_count, (start, head, end))))
-    return start + head + "".join(_sections(page, room)) + end
+    budget = ByteBudget(size - MARGIN - sum(map(byte_count, (start, head, end))))
+    return start + head + "".join(_sections(page, budget)) + end
 
 
 def _head(page: Page) -> str:
@@ -78,10 +78,10 @@ def _head(page: Page) -> str:
     )
 
 
-def _sections(page: Page, room: Room) -> list[str]:
+def _sections(page: Page, budget: ByteBudget) -> list[str]:
     """Return all sections: first what surrounds the columns, then the columns in the space that is left."""
     pieces: list[str | ColumnCards] = []
-    outer = Room(room.left)
+    outer = ByteBudget(budget.left)
     reserved = 0
     if any(isinstance(block, ColumnCards) for section in page.sections for block in section.blocks):
         reserved = FOR_COLUMNS
@@ -95,14 +95,14 @@ def _sections(page: Page, room: Room) -> list[str]:
         for block in section.blocks[:MAX_BLOCKS]:
             pieces += blocks.render(block, outer)
         pieces.append("\n</section>\n")
-    inner = Room(outer.left + reserved)
+    inner = ByteBudget(outer.left + reserved)
     wanted = sum(isinstance(piece, ColumnCards) for piece in pieces)
     done: list[str] = []
     for piece in pieces:
         if isinstance(piece, str):
             done.append(piece)
             continue
-        share = Room(inner.left // wanted)
+        share = ByteBudget(inner.left // wanted)
         done.append(html := columns.render(piece, share, str(wanted)))
         inner.left -= byte_count(html)
         wanted -= 1

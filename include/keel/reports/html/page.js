@@ -42,7 +42,7 @@ addEventListener("afterprint", () => {
   for (const part of folded.splice(0)) part.open = false;
 });
 if (parent !== window) {
-  const tell = () => parent.postMessage({ keelHeight: Math.ceil(document.body.getBoundingClientRect().height) }, "*");
-  addEventListener("message", (event) => event.source === parent && tell());
-  new ResizeObserver(tell).observe(document.body);
+  const postHeight = () => parent.postMessage({ keelHeight: Math.ceil(document.body.getBoundingClientRect().height) }, "*");
+  addEventListener("message", (event) => event.source === parent && postHeight());
+  new ResizeObserver(postHeight).observe(document.body);
 }

@@ -85,7 +85,7 @@ def test_status_prints_a_line_a_model_the_worst_first(ws: Workspace) -> None:
     assert shown.exit_code == 2, "a file that is not valid"
     assert [line.split()[0] for line in lines[1:5]] == ["invalid", "harmful", "fine", "new"]
     assert re.search(r"harmful +1 since 2026-01-21 +2026-02-26 00:00 waits for approval", lines[2])
-    assert re.search(r"brier 0.243 \(holdout 0.166\)", lines[2])
+    assert re.search(r"Brier score 0.243 \(holdout 0.166\)", lines[2])
     assert re.search(r"fine +1 since 2026-01-21 +2026-02-27 00:00 all clear", lines[3])
     assert "never" in lines[4]
     assert "check.schedule: must be a cron expression" in shown.output

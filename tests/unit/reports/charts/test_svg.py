@@ -312,6 +312,15 @@ def test_trend_labels_do_not_overlap() -> None:
         assert all(b - a > 80 for a, b in zip(places, places[1:], strict=False))
 
 
+def test_trend_name_of_a_level_among_dense_intervals_is_over_no_point() -> None:
+    points = tuple(Point(START + timedelta(days=7 * i), 0.2 if i < 30 else 0.165, 0.1, 0.25) for i in range(35))
+    drawing = parse(sentence(Trend("x", points, levels=(Level(0.156, "holdout"),))))
+    (name,) = (text for text in drawing.iter("text") if text_of(text) == "holdout, 0.156")
+    x, y = float(name.attrib["x"]), float(name.attrib["y"])
+    dots = [(float(dot.attrib["cx"]), float(dot.attrib["cy"])) for dot in drawing.iter("circle")]
+    assert not [dot for dot in dots if abs(dot[0] - x) < 40 and y - 10 < dot[1] < y]
+
+
 def test_trend_many_points_are_a_line_with_gaps_in_a_band() -> None:
     points = tuple(
         Point(START + timedelta(hours=i), None if 20 <= i < 25 else 0.2, 0.1 if i < 60 else None, 0.3)

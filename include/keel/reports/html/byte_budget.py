@@ -7,7 +7,7 @@ from collections.abc import Iterable
 LEFT_OUT = '<p class="quiet">A part is left out here, as the file would become too large for a browser.</p>'
 
 
-class Room:
+class ByteBudget:
     """The bytes that are left for a part of a file."""
 
     def __init__(self, size: int) -> None:
