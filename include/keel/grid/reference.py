@@ -111,7 +111,7 @@ class ReferenceGrid:
             held_out = (
                 [*counts, *_count_columns(columns[len(features) :], rows)]
                 if holdout is table
-                else (_count_columns(columns, rows))
+                else _count_columns(columns, rows)
             )
             holdout_counts = Counts.of_columns("", _layout(columns), number_of_rows(rows), held_out)
             counts += held_out[len(features) :]

@@ -206,16 +206,15 @@ def _bars(chart: Histogram | Categories) -> Sequence[Bar]:
 
 def _middle_words(chart: Histogram, reference_label: str, current_label: str) -> str:
     then, now = chart.medians
-    unit = f" {chart.unit}" if chart.unit else ""
     words = [
-        f"{share(part)} of {current_label} lie {side} {number(end, 4)}{unit}, the {extreme} value of {reference_label}."
+        f"{share(part)} of {current_label} lie {side} {number(end, 4)}, the {extreme} value of {reference_label}."
         for part, end, side, extreme in zip(
             chart.outside, chart.shape or (0.0, 0.0), ("below", "above"), ("least", "greatest"), strict=True
         )
         if part > 0 and (now is None or part >= _MANY_OUTSIDE)
     ]
     known = [
-        f"{number(median, 4)}{unit} ({label})"
+        f"{number(median, 4)} ({label})"
         for median, label in ((then, reference_label), (now, current_label))
         if median is not None
     ]

@@ -260,6 +260,7 @@ def _record(
         record["extra_metrics"] = {}
     if not decides:
         record["segment_margin"] = None
+        record["policy"] = {key: value for key, value in record["policy"].items() if key != "segment_margin"}
     if times is None:
         record["independence"] = "No times were given."
     elif span := span_of(times[usable]):

@@ -15,7 +15,7 @@ from keel.reports.charts.specs import Bar, Categories, Histogram
 from keel.reports.numbers import count, number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from keel.grid.column_grid import ColumnGrid
     from keel.grid.counts import ColumnCounts, Counts, Floats
@@ -45,9 +45,7 @@ def distributions(
     grid: ReferenceGrid,
     current: Counts,
     *,
-    reference: Counts | None = None,
     names: Iterable[str] | None = None,
-    units: Mapping[str, str] | None = None,
 ) -> dict[str, Distribution]:
     """Return the chart of each column.
 
@@ -57,35 +55,27 @@ def distributions(
         Whose cells both were counted on.
     current
         Counts of the window.
-    reference
-        Counts to compare with; the grid's own by default.
     names
         Columns to draw; all by default. An unknown one is a KeyError.
-    units
-        Unit by column, such as ``{"temp": "°F"}``.
 
     """
-    reference = grid.reference if reference is None else reference
     columns = {column.name: column for column in grid.columns}
-    units = units or {}
     return {
-        name: distribution(columns[name], reference.column(name), current.column(name), unit=units.get(name, ""))
+        name: distribution(columns[name], grid.reference.column(name), current.column(name))
         for name in (columns if names is None else names)
     }
 
 
-def distribution(
-    grid: ColumnGrid, reference: ColumnCounts | None, current: ColumnCounts, *, unit: str = ""
-) -> Distribution:
+def distribution(grid: ColumnGrid, reference: ColumnCounts | None, current: ColumnCounts) -> Distribution:
     """Return the chart of one column; without a reference, or with one that has no rows, of the window alone."""
     before = None if reference is None or not reference.n else reference
     if grid.kind == "categorical":
         return _categories(grid, before, current)
     if not len(grid.knots):
-        return _without_knots(grid, before, current, unit)
+        return _without_knots(grid, before, current)
     if _is_few_values(grid, before or current):
-        return _values(grid, before, current, unit)
-    return _histogram(grid, before, current, unit)
+        return _values(grid, before, current)
+    return _histogram(grid, before, current)
 
 
 def _share_of(rows: float, counts: ColumnCounts | None) -> float | None:
@@ -104,7 +94,7 @@ def _tails(reference: ColumnCounts | None, current: ColumnCounts) -> tuple[Bar, 
     return tuple(bars)
 
 
-def _histogram(grid: ColumnGrid, reference: ColumnCounts | None, current: ColumnCounts, unit: str) -> Histogram:
+def _histogram(grid: ColumnGrid, reference: ColumnCounts | None, current: ColumnCounts) -> Histogram:
     now = Cells.of(grid.knots, current)
     before = now if reference is None else Cells.of(grid.knots, reference)
     bins = choose_bins(before, now)
@@ -119,7 +109,6 @@ def _histogram(grid: ColumnGrid, reference: ColumnCounts | None, current: Column
         shares_before,
         shares,
         scale=bins.scale,
-        unit=unit,
         tails=_tails(reference, current),
         log_shares=_has_tower(shares_before or (), shares),
         below=Bar(low, under_before, under) if under or under_before else None,
@@ -175,7 +164,7 @@ def _is_few_values(grid: ColumnGrid, counts: ColumnCounts) -> bool:
     return values <= 2 or (values <= MOST_VALUES and int(counts.cells[1::2].sum()) >= _REPEATS * values)
 
 
-def _values(grid: ColumnGrid, reference: ColumnCounts | None, current: ColumnCounts, unit: str) -> Histogram:
+def _values(grid: ColumnGrid, reference: ColumnCounts | None, current: ColumnCounts) -> Histogram:
     """Return a bin for each value, and one for the rows between two values where a side has such."""
     names = _names_of_values(grid.knots)
     sides = [counts for counts in (reference, current) if counts is not None]
@@ -201,7 +190,6 @@ def _values(grid: ColumnGrid, reference: ColumnCounts | None, current: ColumnCou
         tuple(i - 0.5 for i in range(len(cells) + 1)),
         before,
         shares,
-        unit=unit,
         tails=_tails(reference, current),
         log_shares=_has_tower(before or (), shares),
         below=end(f"< {names[0]} (from {_name(least)})", 0),
@@ -222,17 +210,17 @@ def _names_of_values(values: Floats) -> list[str]:
     return names
 
 
-def _without_knots(grid: ColumnGrid, reference: ColumnCounts | None, current: ColumnCounts, unit: str) -> Histogram:
+def _without_knots(grid: ColumnGrid, reference: ColumnCounts | None, current: ColumnCounts) -> Histogram:
     """Return the chart of a column of which the reference has no number: of the window's only their range is known."""
     tails = _tails(reference, current)
     share = _share_of(current.n_counted, current) or 0.0
     before = None if reference is None else (_share_of(reference.n_counted, reference) or 0.0,)
     low, high = current.minimum, current.maximum
     if low is None or high is None:
-        return Histogram(grid.name, (), None if before is None else (), (), unit=unit, tails=tails)
+        return Histogram(grid.name, (), None if before is None else (), (), tails=tails)
     if low == high:
-        return Histogram(grid.name, (-0.5, 0.5), before, (share,), unit=unit, tails=tails, labels=(_name(low),))
-    return Histogram(grid.name, (low, high), before, (share,), unit=unit, tails=tails, shape=(low, low))
+        return Histogram(grid.name, (-0.5, 0.5), before, (share,), tails=tails, labels=(_name(low),))
+    return Histogram(grid.name, (low, high), before, (share,), tails=tails, shape=(low, low))
 
 
 def _categories(grid: ColumnGrid, reference: ColumnCounts | None, current: ColumnCounts) -> Categories:

@@ -83,10 +83,10 @@ def render(page: Page) -> PageText:
     return PageText(page)
 
 
-def plain(page: Page, *, width: int = 100, ascii_only: bool = False) -> str:
+def plain(page: Page, *, width: int = 100) -> str:
     """Return a page as lines of text without colours, at most ``width`` characters long."""
     console = Console(file=StringIO(), width=width, color_system=None, force_terminal=False, legacy_windows=False)
-    options = replace(console.options, encoding="ascii" if ascii_only else "utf-8")
+    options = replace(console.options, encoding="utf-8")
     lines = console.render_lines(PageText(page), options, pad=False)
     return "".join("".join(segment.text for segment in line).rstrip() + "\n" for line in lines)
 

@@ -180,7 +180,6 @@ def histories(drift: StoredDriftReport) -> dict[str, ColumnHistory]:
             ends=tuple(WINDOW.end - (4 - i) * 7 * DAY for i in range(5)),
             versions=(1,) * 5,
             excess=tuple(None if step is None or now is None else round(step * now, 4) for step in steps),
-            impact=(None,) * 5,
         )
     return found
 

@@ -51,7 +51,7 @@ def bell(middle: float, width: float, bins: int = 30) -> tuple[float, ...]:
 def histogram(name: str = "temp", shift: float = 0.4) -> Histogram:
     edges = tuple(13 + 2.7 * i for i in range(31))
     tails = (Bar("missing", 0.001, 0.14),)
-    return Histogram(name, edges, bell(0.3, 0.02), bell(0.3 + shift, 0.01), unit="°F", tails=tails)
+    return Histogram(name, edges, bell(0.3, 0.02), bell(0.3 + shift, 0.01), tails=tails)
 
 
 def categories(name: str = "carrier") -> Categories:

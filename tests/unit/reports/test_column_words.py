@@ -90,8 +90,8 @@ def test_summary_without_measures_is_the_reason():
     ("chart", "sentence"),
     [
         (
-            Histogram("x", (0.0, 1.0), None, (1.0,), unit="mm", medians=(None, 0.5)),
-            "Half of the values lie below 0.5 mm (window).",
+            Histogram("x", (0.0, 1.0), None, (1.0,), medians=(None, 0.5)),
+            "Half of the values lie below 0.5 (window).",
         ),
         (Histogram("x", (0.0, 1.0), (0.0,), (0.0,)), "Window has no number."),
         (
@@ -100,11 +100,8 @@ def test_summary_without_measures_is_the_reason():
             "100%.",
         ),
         (
-            Histogram(
-                "x", (0.0, 9.0), (1.0,), (1.0,), medians=(2.0, None), outside=(0.0, 0.75), shape=(0.0, 4.0), unit="mm"
-            ),
-            "Half of the values lie below 2 mm (reference). 75% of window lie above 4 mm, the greatest value of "
-            "reference.",
+            Histogram("x", (0.0, 9.0), (1.0,), (1.0,), medians=(2.0, None), outside=(0.0, 0.75), shape=(0.0, 4.0)),
+            "Half of the values lie below 2 (reference). 75% of window lie above 4, the greatest value of reference.",
         ),
         (
             Histogram("x", (-0.5, 0.5, 1.5), (0.5, 0.5), (0.5, 0.1), labels=("0", "7"), above=Bar("> 7", 0.0, 0.4)),

@@ -168,3 +168,9 @@ def test_compare_of_what_cannot_be_compared_names_it(scores, more, message):
     values = {"y": label, "a": a, "b": b, **more}
     with pytest.raises(ConfigError, match=message):
         keel.compare(values.pop("y"), values.pop("a"), values.pop("b"), **values)
+
+
+def test_compare_without_a_segment_margin_stores_none():
+    record = keel.compare([0, 1] * 50, [0.4, 0.6] * 50, [0.3, 0.7] * 50).to_dict()
+    assert record["segment_margin"] is None
+    assert "segment_margin" not in record["policy"]

@@ -26,7 +26,7 @@ from keel.reports.charts.specs import (
 
 DAY = datetime(2013, 6, 1, tzinfo=UTC)
 CHARTS = [
-    Histogram("x", (0.0, 1.0, 2.0), (0.3, 0.7), (0.1, 0.8), unit="km", tails=(Bar("missing", 0.0, 0.1),)),
+    Histogram("x", (0.0, 1.0, 2.0), (0.3, 0.7), (0.1, 0.8), tails=(Bar("missing", 0.0, 0.1),)),
     Histogram("x", (0.0, 1.0), None, (1.0,), scale="log", log_shares=True),
     Categories("c", (Bar("a <b>", 0.1, None), Bar("others", None, 0.5)), tails=(Bar("unseen", 0.0, 0.4),)),
     Trend(

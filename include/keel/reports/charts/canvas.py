@@ -7,6 +7,8 @@ import unicodedata
 from dataclasses import dataclass, field
 from html import escape
 
+from keel.reports.texts import shown
+
 LABEL_SIZE = 11.0
 """Height of a text's line in units of the drawing, which are pixels at its natural width."""
 SMALL_SIZE = 10.0
@@ -33,17 +35,6 @@ def at(value: float) -> str:
     return "0" if text == "-0" else text
 
 
-def readable(text: str) -> str:
-    r"""Return a text on one line, without the characters that XML does not have or that reorder a line.
-
-    >>> readable("a\x00b\u202ec\n d\ud800")
-    'a b c d '
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else " " for c in text).replace("  ", " ")
-
-
 def width_of(text: str, size: float = LABEL_SIZE) -> float:
     """Return about how wide a text is; fonts differ by a tenth."""
     return size * sum(map(_width, text[:LONGEST_TEXT]))
@@ -65,7 +56,7 @@ def shorten(text: str, width: float, size: float = LABEL_SIZE) -> str:
     >>> shorten("a long name of a category", 60), shorten("short", 60)
     ('a long n…', 'short')
     """
-    text = readable(text[:400])
+    text = shown(text[:400])
     if width_of(text, size) <= width:
         return text
     room = width - width_of("…", size)
@@ -157,7 +148,7 @@ def _anchor(anchor: str) -> str:
 
 
 def _text(text: str) -> str:
-    return escape(readable(text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "…"), quote=True)
+    return escape(shown(text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "…"), quote=True)
 
 
 def nothing_to_draw(description: str, *, width: float = 320, height: float = 60, kind: str = "") -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from keel.reports.charts.axes import Axis, known_shares
-from keel.reports.charts.canvas import Canvas, at, nothing_to_draw, readable, width_of
+from keel.reports.charts.canvas import Canvas, at, nothing_to_draw, width_of
 from keel.reports.numbers import share
+from keel.reports.texts import shown
 
 if TYPE_CHECKING:
     from keel.reports.charts.specs import Bar, Categories
@@ -34,7 +35,7 @@ def draw_categories(chart: Categories, description: str, width: float | None = N
     gap = _GAP if chart.bars and chart.tails else 0.0
     bottom = _TOP + _ROW * len(rows) + gap
     canvas = Canvas(width, bottom + _BELOW)
-    left = min(max(width_of(readable(bar.label[:60])) for bar in rows), _WIDEST_NAME * width) + 8
+    left = min(max(width_of(shown(bar.label[:60])) for bar in rows), _WIDEST_NAME * width) + 8
     numbers = [_both(bar) for bar in rows]
     right = width - max(map(width_of, numbers)) - 8
     axis = Axis(0.0, min(max(shares), _LONGEST * _longest_named(chart)), left, right)

@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from keel.reports.charts.axes import Axis, padded
-from keel.reports.charts.canvas import LABEL_SIZE, Canvas, at, nothing_to_draw, readable, width_of
+from keel.reports.charts.canvas import LABEL_SIZE, Canvas, at, nothing_to_draw, width_of
+from keel.reports.texts import shown
 
 if TYPE_CHECKING:
     from keel.reports.charts.specs import Curve, Curves
@@ -79,7 +80,7 @@ def _draw_axes(canvas: Canvas, horizontal: Axis, vertical: Axis, chart: Curves) 
 
 def draw_legend(canvas: Canvas, entries: list[tuple[str, str]], left: float) -> float:
     """Draw a legend at the top in as many lines as it needs; return its height. One entry needs none."""
-    named = [(readable(label), classes) for label, classes in entries if label]
+    named = [(shown(label), classes) for label, classes in entries if label]
     if len(named) < 2:
         return 0.0
     x, y = left, LABEL_SIZE

@@ -157,9 +157,6 @@ def _label_values(canvas: Canvas, chart: Histogram, places: Sequence[float], lay
     if chart.labels:
         _label_bins(canvas, chart.labels, places, y)
         return
-    end = layout.axis.end
-    if chart.unit:
-        canvas.text(end, y, chart.unit, anchor="end", room=(end - layout.axis.start) / 2)
     ticks = ""
     for value, label in layout.axis.labelled_ticks(6):
         x = layout.axis(value)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from keel.reports.charts.axes import Axis, finite, padded
-from keel.reports.charts.canvas import Canvas, at, box_of, nothing_to_draw, readable, width_of
+from keel.reports.charts.canvas import Canvas, at, box_of, nothing_to_draw, width_of
+from keel.reports.texts import shown
 
 if TYPE_CHECKING:
     from keel.reports.charts.specs import Interval, Intervals
@@ -26,8 +27,8 @@ def draw_intervals(chart: Intervals, description: str, width: float | None = Non
         return nothing_to_draw(description, width=width)
     bottom = _TOP + _ROW * len(chart.rows)
     canvas = Canvas(width, bottom + _BELOW)
-    left = min(max(width_of(readable(row.label[:80])) for row in chart.rows), _WIDEST_NAME * width) + 12
-    details = max(width_of(readable(row.detail[:80])) for row in chart.rows)
+    left = min(max(width_of(shown(row.label[:80])) for row in chart.rows), _WIDEST_NAME * width) + 12
+    details = max(width_of(shown(row.detail[:80])) for row in chart.rows)
     right = width - (min(details, _WIDEST_DETAIL * width) + 12 if details else 12)
     axis = Axis(*padded([*values, *line]), left, right)
     _draw_value_axis(canvas, axis, bottom, chart.unit or chart.name)
@@ -35,7 +36,7 @@ def draw_intervals(chart: Intervals, description: str, width: float | None = Non
         x = axis(line[0])
         canvas.path("level", f"M{at(x)} {at(_TOP - 4)}V{at(bottom)}")
         if chart.line_label:
-            half = width_of(readable(chart.line_label[:80])) / 2
+            half = width_of(shown(chart.line_label[:80])) / 2
             canvas.text(min(max(x, half + 2), width - half - 2), 11, chart.line_label, anchor="middle", room=width - 4)
     for i, row in enumerate(chart.rows):
         y = _TOP + _ROW * (i + 0.5)

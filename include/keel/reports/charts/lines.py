@@ -37,11 +37,10 @@ def _histogram(chart: Histogram, reference: str, current: str) -> Iterator[str]:
     for (label, _), line in zip(known, together([shares for _, shares in known], width=WIDTH), strict=True):
         yield f"{label:<{width}}  {line}"
     if chart.edges:
-        unit = f" {shown(chart.unit, NAME)}" if chart.unit else ""
         scale = ", logarithmic" if chart.scale == "log" else ""
         low, high = chart.edges[0], chart.edges[-1]
         span = ", ".join(shown(each, 24) for each in chart.labels[:MAX_LINES]) or f"{number(low)} to {number(high)}"
-        yield f"{'':<{width}}  {span}{unit}{scale}"
+        yield f"{'':<{width}}  {span}{scale}"
     beyond = tuple(bar for bar in (chart.below, chart.above) if bar is not None)
     yield from _categories((*beyond, *chart.tails), reference, current)
 

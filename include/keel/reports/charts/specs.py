@@ -34,7 +34,6 @@ class Histogram:
     current: tuple[float, ...]
     scale: Scale = "linear"
     """Of the values' axis."""
-    unit: str = ""
     tails: tuple[Bar, ...] = ()
     """Rows without a usable value, beside the histogram."""
     log_shares: bool = False

@@ -35,7 +35,6 @@ class ColumnHistory:
     versions: tuple[int | None, ...]
     excess: tuple[float | None, ...]
     """PSI above chance; the PSI where an earlier release stored no other."""
-    impact: tuple[float | None, ...]
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,7 @@ def column_histories(ws: Workspace, model: str, window: Window) -> dict[str, Col
     ends, versions = tuple(key.end for key in chosen), tuple(key.version for key in chosen)
     found = {}
     for name in names:
-        pairs = [measures.get(name, (None, None)) for measures in read]
-        found[name] = ColumnHistory(ends, versions, tuple(psi for psi, _ in pairs), tuple(cost for _, cost in pairs))
+        found[name] = ColumnHistory(ends, versions, tuple(measures.get(name) for measures in read))
     return found
 
 
@@ -100,13 +98,10 @@ def spaced(keys: Sequence[ReportKey], length: timedelta) -> list[ReportKey]:
     return chosen[:LENGTH][::-1]
 
 
-def _measures(body: Mapping[str, Any] | None) -> dict[str, tuple[float | None, float | None]]:
-    """Return each column's PSI above chance and impact from a stored report; what cannot be read is left out."""
+def _measures(body: Mapping[str, Any] | None) -> dict[str, float | None]:
+    """Return each column's PSI above chance from a stored report; what cannot be read is left out."""
     columns = as_mapping(as_mapping(body).get("features"))
-    return {
-        name: (_excess(as_mapping(column)), as_number(as_mapping(column).get("impact")))
-        for name, column in columns.items()
-    }
+    return {name: _excess(as_mapping(column)) for name, column in columns.items()}
 
 
 def _excess(column: Mapping[str, Any]) -> float | None:
