@@ -59,20 +59,23 @@ def status_tag(column: StoredColumn) -> Tag:
 
 def summary(column: StoredColumn) -> str:
     """Return a column's measures in a line, or the reason for its status where nothing was measured."""
-    beside = column.measure("off_atoms", "psi")
-    if beside is not None and beside <= (column.measure("psi") or 0.0):
-        beside = None
     measured = (
         ("PSI {}", column.measure("psi")),
         ("KS {}", column.measure("ks", "statistic")),
         ("χ² {}", column.measure("chi_square", "statistic")),
-        ("PSI {} off the frequent values", beside),
+        ("PSI {} off the frequent values", beside_atoms(column)),
     )
     parts = [words.format(number(value)) for words, value in measured if value is not None]
     parts += [
         f"{share(rate.get('current') or 0.0)} {_RATES[name][0]}" for name, rate in _rates(column) if _is_notable(rate)
     ]
     return " · ".join(parts) or " ".join(column.reasons)
+
+
+def beside_atoms(column: StoredColumn) -> float | None:
+    """Return the PSI off the frequent values where it shows more than the PSI of all rows."""
+    beside = column.measure("off_atoms", "psi")
+    return beside if beside is not None and beside > (column.measure("psi") or 0.0) else None
 
 
 def _rates(column: StoredColumn) -> list[tuple[str, Mapping[str, float | None]]]:

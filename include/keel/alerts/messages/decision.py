@@ -93,10 +93,6 @@ def compose_alert(
     changed = outcome is not None and outcome.outcome in CHANGES
     if repeated and not changed and decision.action in REPEATED:
         return None
-    headline = HEADLINES[outcome.outcome if outcome else decision.action]
-    if decision.action in (Action.PROMOTE, Action.END_EXPERIMENT):  # nothing was trained for it
-        headline = headline.removeprefix("retrained and ").removeprefix("retrained, ")
-    version = (outcome.version if outcome else None) or decision.version
     sentences, facts = _sentences(decision, outcome), _facts(config, decision, outcome, quality)
     evidence = [comparison(outcome), top_features(drift), metrics(performance)]
     links = _links(config, outcome, run_url, report)
@@ -113,8 +109,15 @@ def compose_alert(
         MessagePart(facts=facts | links),
         *(part for each in evidence for part in each.parts),
     ]
-    subject = f"{config.model}: {headline.format(version=version)}"
+    subject = f"{config.model}: {_headline(decision, outcome)}"
     return to_people_of(config, subject=subject, lines=lines, parts=parts, picture=report.picture if report else None)
+
+
+def _headline(decision: DecisionRecord, outcome: Outcome | None) -> str:
+    headline = HEADLINES[outcome.outcome if outcome else decision.action]
+    if decision.action in (Action.PROMOTE, Action.END_EXPERIMENT):  # nothing was trained for it
+        headline = headline.removeprefix("retrained and ").removeprefix("retrained, ")
+    return headline.format(version=(outcome.version if outcome else None) or decision.version)
 
 
 def _sentences(decision: DecisionRecord, outcome: Outcome | None) -> list[str]:

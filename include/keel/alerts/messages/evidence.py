@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from keel.monitoring.records import MessagePart
+from keel.reports.column_words import beside_atoms
 
 if TYPE_CHECKING:
     from keel.monitoring.records import Outcome, Span, StoredColumn, StoredDriftReport, StoredPerformanceReport
@@ -82,7 +83,7 @@ def describe_column(column: StoredColumn) -> str:
     measures = (
         ("PSI {:.3f}", column.measure("psi")),
         ("KS {:.3f}", column.measure("ks", "statistic")),
-        ("PSI {:.3f} off the frequent values", _beside_atoms(column)),
+        ("PSI {:.3f} off the frequent values", beside_atoms(column)),
         ("χ² {:.1f}", column.measure("chi_square", "statistic")),
         ("shift {:.2f} IQR", column.measure("wasserstein")),
         ("{:.1%} missing", column.missing_rate or None),
@@ -90,12 +91,6 @@ def describe_column(column: StoredColumn) -> str:
     )
     described = [words.format(number) for words, number in measures if number is not None]
     return ", ".join(described) or "; ".join(column.reasons)
-
-
-def _beside_atoms(column: StoredColumn) -> float | None:
-    """Return the PSI off the frequent values where it shows more than the PSI of all rows."""
-    beside = column.measure("off_atoms", "psi")
-    return beside if beside is not None and beside > (column.measure("psi") or 0.0) else None
 
 
 def metrics(performance: StoredPerformanceReport | None) -> Evidence:
