@@ -170,6 +170,7 @@ def test_clearly_harmful_challenger_is_rejected_before_the_minimum_duration(ws):
     [report] = ws.store.reports.list("toy", "experiment")
     assert (report["report_id"], report["status"]) == (watched.report_id, "roll_back")
     assert ends(ws)[-1]["look"]["cause"] == "harm"
+    assert [point["n"] for point in report["body"].pop("path")] == [1, 481, 501, 1000]  # the looks, not in the ledger
     assert ends(ws)[-1]["look"] == report["body"]
 
 
@@ -446,7 +447,8 @@ def test_approval_after_an_experiment_shows_its_verdict(ws):
     assert ws.registry.aliases("toy") == {"production": 1, "staging": 2}
     asked = ask(ws, ASKED, offered.experiment_id)
     assert (asked.next, asked.basis, asked.requested_by) == ("stage", "experiment", "bob")
-    assert "Experiment in production" in rollout.approval_request(ws, ASKED, asked.report_id).body
+    body = rollout.approval_request(ws, ASKED, asked.report_id).body
+    assert f"Measured by the experiment {offered.experiment_id} in production" in body
     with pytest.raises(NotApproved, match="no person has approved this comparison"):
         rollout.promote(ws, ASKED, asked.report_id, **BY)
     agree(ws, ASKED, asked, by="grace")
