@@ -15,6 +15,7 @@ import numpy as np
 from keel.errors import for_people
 from keel.evaluation.holdout.flips import count_flips
 from keel.evaluation.holdout.score_curves import describe_scores
+from keel.store.quarantines import DATA
 from keel.training.datasets import recent_predictions
 
 if TYPE_CHECKING:
@@ -56,10 +57,11 @@ def live_flips(
 ) -> dict[str, Any]:
     """Return which of the last `LIVE_ROWS` predictions before ``until`` the challenger makes otherwise.
 
+    Those of hours whose data is quarantined are excluded: what any version makes of broken inputs says nothing.
     What the champion answered itself is taken from the log; other rows it scores now. A value of a regression is
     changed if it differs by more than the champion's mean absolute error on the holdout, ``on_holdout``.
     """
-    rows = recent_predictions(ws, config, LIVE_ROWS, end=until)
+    rows = _not_quarantined(ws, config, recent_predictions(ws, config, LIVE_ROWS, end=until))
     if not rows.num_rows:
         return {"n": 0}
     champion, challenger = versions
@@ -77,6 +79,16 @@ def live_flips(
         "start": first.isoformat(),
         "end": last.isoformat(),
     }
+
+
+def _not_quarantined(ws: Workspace, config: ModelConfig, rows: pa.Table) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for each in ws.store.quarantines(config.model, about=DATA) if rows.num_rows else ():
+        start, end = (pa.scalar(each[name], rows["time"].type) for name in ("start", "end"))
+        rows = rows.filter(pc.or_(pc.less(rows["time"], start), pc.greater_equal(rows["time"], end)))
+    return rows
 
 
 def _answers(ws: Workspace, config: ModelConfig, version: int, rows: pa.Table) -> tuple[Floats, int]:

@@ -88,6 +88,16 @@ def test_compare_before_the_last_predictions_does_not_look_at_them(seen):
     assert found.flips["n"] == 3 * 24 * 20
 
 
+def test_compare_excludes_quarantined_data_from_the_flips_but_not_quarantined_labels(new_model):
+    model, days = new_model(INVERTED, RIGHT), 3
+    model.log(TRAINED_UNTIL, days=days)
+    for about, start, n in (("labels", 0, days * 24 * 20), ("data", 1, (days - 1) * 24 * 20)):
+        since = TRAINED_UNTIL + start * DAY
+        model.ws.store.quarantine(model.name, since, since + DAY, "broken", NOW, about=about)
+        flips = compare(model, trained_version(model)).flips
+        assert flips["n"] == flips["answered_by_champion"] == n
+
+
 def test_compare_names_without_secrets_what_kept_it_from_counting_flips_and_still_decides(seen, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("could not connect to postgresql://keel:s3cret@host/keel")

@@ -147,5 +147,7 @@ def _footer(report: Report) -> list[str]:
     lines = [f"{capitalised(ids)}."] if ids else []
     if rules:
         lines.append(f"Policy: {rules}.")
+    if of_experiment(report):
+        lines.append("Which predictions would change, and curves of the scores, are not computed for an experiment.")
     lines.append("Times are in UTC. The verdict rests on the lower bound, the segments and the limits alone.")
     return lines

@@ -242,6 +242,7 @@ def test_page_of_the_comparison_of_an_experiment_says_what_it_measured():
     )
     assert "at least +0.0125 (each bound holds at any time with 95.0% confidence)" in whole
     assert "What would change the verdict" not in {each.title for each in page(report).sections}
+    assert "Which predictions would change, and curves of the scores, are not computed for an experiment." in whole
 
 
 def test_page_of_the_thirteenth_comparison_on_the_same_rows_is_not_certain():
