@@ -20,11 +20,12 @@ from keel.evaluation.holdout.flips import count_flips
 from keel.evaluation.holdout.score_curves import describe_scores
 from keel.evaluation.holdout.usable_rows import BINARY, MAX_EXCLUDED, UsableRows, usable_rows
 from keel.monitoring.frames.periods import span_of, times_of
-from keel.monitoring.frames.tables import read_frame
+from keel.monitoring.frames.tables import MIN_ROWS, read_frame
+from keel.monitoring.frames.targets import are_classes, are_probabilities, decisions, read_values
 from keel.reports.rendered import Rendered
 from keel.stats.metrics.losses import Scored
 from keel.stats.metrics.paired import Clusters
-from keel.values.columns import read_categories, read_numbers
+from keel.values.columns import read_categories
 from keel.values.scalars import shown
 
 if TYPE_CHECKING:
@@ -34,12 +35,8 @@ if TYPE_CHECKING:
     from keel.reports.page import Page
     from keel.stats.metrics.losses import Floats
 
-MIN_ROWS = 30
-"""Rows that a comparison needs without a policy."""
 SEGMENT_MIN_ROWS = 100
 """Rows that a segment needs for a bound."""
-THRESHOLD = 0.5
-"""Scores from it on are decisions for the positive class."""
 REMEDIES = {
     "no time, or one after the holdout's end": "no time",
     "lengthen retrain.holdout": "compare more rows",
@@ -253,7 +250,7 @@ def _record(
     if found.metric not in BINARY:
         size = float(np.abs(old.prediction - old.label).mean()) if len(old) else 0.0
         record["flips"] = count_flips(old.prediction, new.prediction, _taken(columns, usable), size=size)
-    elif _are_probabilities(old.score, new.score):
+    elif are_probabilities(old.score, new.score):
         record["flips"] = count_flips(old.prediction, new.prediction, _taken(columns, usable))
     else:  # decisions and probabilities are not defined, whatever numbers they would give
         record["mcnemar"] = None
@@ -303,14 +300,7 @@ def _frame(values: Any, name: str, n: int | None = None) -> Frame:
 
 
 def _numbers(frame: Frame, name: str) -> Floats:
-    column = frame.column(name)
-    values, invalid = read_numbers(column)
-    if invalid is not None and invalid.any():
-        example = column.filter(pa.array(invalid))[0].as_py()
-        raise ConfigError(
-            f"{name}: holds {shown(example)}, which is no number: pass 0 and 1 for two classes, or values"
-        )
-    return values
+    return read_values(frame.column(name), f"{name}:", ": pass 0 and 1 for two classes, or values")
 
 
 def _texts(values: Any, name: str, n: int) -> Any:
@@ -334,21 +324,15 @@ def _metric(
         if kind not in (None, known[metric]):
             raise ConfigError(f"metric: {metric} is of a {known[metric]} target, and kind is {kind!r}")
         return metric, "binary" if known[metric] == "binary" else "regression"
-    there = label[np.isfinite(label)]
-    if kind == "regression" or (kind is None and not (len(there) and np.isin(there, (0, 1)).all())):
+    if kind == "regression" or (kind is None and not are_classes(label)):
         return "mae", "regression"
-    return ("brier" if _are_probabilities(a, b) else "roc_auc"), "binary"
-
-
-def _are_probabilities(*scores: Floats) -> bool:
-    return all(bool(((each >= 0) & (each <= 1)).all()) for each in (s[np.isfinite(s)] for s in scores))
+    return ("brier" if are_probabilities(a, b) else "roc_auc"), "binary"
 
 
 def _scored(kind: str, label: Floats, scores: Floats) -> Scored:
     if kind == "regression":
         return Scored(label, np.full(len(label), np.nan), scores)
-    decided = np.where(np.isfinite(scores), (scores >= THRESHOLD).astype(np.float64), np.nan)
-    return Scored(label, scores, decided)
+    return Scored(label, scores, decisions(scores))
 
 
 def _end(times: Any | None) -> datetime:

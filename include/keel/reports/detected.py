@@ -17,16 +17,12 @@ from keel.grid.reference import ReferenceGrid
 from keel.monitoring import drift
 from keel.monitoring.drift import DriftReport
 from keel.monitoring.frames.comparison import FrameComparison, Roles, compare_frames
-from keel.monitoring.frames.tables import name_of, read_frame
+from keel.monitoring.frames.tables import MIN_ROWS, name_of, read_frame
 from keel.reports.rendered import Rendered
 from keel.values.scalars import shown
 
 if TYPE_CHECKING:
     from keel.reports.page import Page
-
-MIN_ROWS = 30
-"""Rows that two tables need without a configuration. The thresholds allow for chance at any size, and whoever compares
-two tables has chosen them; a check every six hours needs more (`DriftConfig.min_rows`)."""
 
 
 @dataclass(frozen=True, repr=False)

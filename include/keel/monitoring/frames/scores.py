@@ -13,6 +13,7 @@ from keel.config import PerformanceConfig
 from keel.config.loading import validated
 from keel.config.sections import METRICS_OF_KIND
 from keel.errors import ConfigError, suggestion
+from keel.monitoring.frames.targets import are_classes, are_probabilities, decisions, read_values
 from keel.monitoring.performance import LabelArrival, PerformanceReport, detect_degradation
 from keel.stats.metrics.losses import ROW_LOSSES, Estimate, Scored, estimate, finite_rows, row_loss
 from keel.stats.metrics.paired import Clusters, influence, uncertainty
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from keel.monitoring.frames.tables import Frame
     from keel.stats.metrics.losses import Floats
 
-THRESHOLD = 0.5
-"""A probability from which the decision is 1, where no decision is given."""
 TOLERATED_SHARE = 0.05
 """The error of a regression has the target's unit, so what is tolerated is a share of the reference's error."""
 LEAST_TOLERATED = 0.001
@@ -162,21 +161,11 @@ def _defined(rows: Scored, metric: str, label: str, notes: list[str]) -> Scored:
 
 
 def _numbers(frame: Frame, name: str, role: str) -> Floats:
-    column = frame.column(name)
-    values, invalid = read_numbers(column)
-    if invalid is not None and invalid.any():
-        example = column.filter(_mask(invalid))[0].as_py()
-        raise ConfigError(
-            f"{role}: {frame.label}: column {name!r} holds {shown(example)}, which is no number; the performance needs "
-            "numbers: 0 and 1 for two classes, or the value itself. Convert the column, or leave score out"
-        )
-    return values
-
-
-def _mask(invalid: Any) -> Any:
-    import pyarrow as pa
-
-    return pa.array(invalid)
+    remedy = (
+        "; the performance needs numbers: 0 and 1 for two classes, or the value itself. Convert the column, or leave "
+        "score out"
+    )
+    return read_values(frame.column(name), f"{role}: {frame.label}: column {name!r}", remedy)
 
 
 def choose_metric(reference: Scored, columns: ScoreColumns, given: str | None) -> str:
@@ -201,35 +190,29 @@ def choose_metric(reference: Scored, columns: ScoreColumns, given: str | None) -
                 f"{shown(float(other[0]))}; valid for such a target: {fitting}"
             )
         return given
-    if not (len(labels) and np.isin(labels, (0, 1)).all()):
+    if not are_classes(labels):
         return "mae"
     if columns.score is None:
         return "accuracy"
-    scores = reference.score[np.isfinite(reference.score)]
-    return "brier" if ((scores >= 0) & (scores <= 1)).all() else "roc_auc"
+    return "brier" if are_probabilities(reference.score) else "roc_auc"
 
 
 def with_decisions(rows: Scored, metric: str, columns: ScoreColumns) -> Scored:
     """Return the rows with decisions of 0 and 1 for a binary target, where none are given."""
     if metric in {"mae", "rmse"} or columns.prediction is not None:
         return rows
-    decided = np.where(np.isfinite(rows.score), (rows.score >= THRESHOLD).astype(np.float64), np.nan)
-    return Scored(rows.label, rows.score, decided)
+    return Scored(rows.label, rows.score, decisions(rows.score))
 
 
 def losses_of(rows: Scored, metric: str) -> Floats | None:
     """Return the loss of each row, NaN where it is not known; None if no row's is, or scores are no probabilities."""
     usable = finite_rows(metric, rows)
-    probabilities = metric not in {*PROBABILITY_METRICS, "roc_auc"} or _are_probabilities(rows.score[usable])
+    probabilities = metric not in {*PROBABILITY_METRICS, "roc_auc"} or are_probabilities(rows.score[usable])
     if not usable.any() or not probabilities:
         return None
     losses = np.full(len(rows), math.nan)
     losses[usable] = row_loss(metric, rows.take(usable))
     return losses if np.isfinite(losses).any() else None
-
-
-def _are_probabilities(scores: Floats) -> bool:
-    return bool(((scores >= 0) & (scores <= 1)).all())
 
 
 def measure_performance(

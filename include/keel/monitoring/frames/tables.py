@@ -21,6 +21,9 @@ FORMS = (
     "a pandas or polars DataFrame, an Arrow table or stream, a mapping of columns, or a path to a Parquet or CSV file"
 )
 LONGEST_MESSAGE = 200
+MIN_ROWS = 30
+"""Rows that two tables, or two versions' scores, need without a configuration. The thresholds allow for chance at any
+size, and whoever compares has chosen the rows; a check every six hours needs more (`DriftConfig.min_rows`)."""
 
 
 @dataclass(frozen=True)
