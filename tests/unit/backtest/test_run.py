@@ -230,7 +230,12 @@ def test_run_backtest_that_is_killed_in_several_processes_goes_on_to_the_same_by
     )
     script = tmp_path / "run.py"
     script.write_text(code)
-    environment = {**os.environ, "PYTHONPATH": f"{PROJECT / 'include'}:{PROJECT}"}
+    production = tmp_path / "production.db"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{PROJECT / 'include'}:{PROJECT}",
+        "MLFLOW_REGISTRY_URI": f"sqlite:///{production}",
+    }
 
     def checkpoints():
         return [path for path in home.glob("*/*/*-*/checkpoints/*") if not path.suffix]
@@ -247,6 +252,7 @@ def test_run_backtest_that_is_killed_in_several_processes_goes_on_to_the_same_by
         time.sleep(0.1)
     steps = sum(int(path.name) for path in checkpoints())
     assert 2 <= steps < 10
+    assert not production.exists()
     done = run_backtest(plan_of("default", "never"), home=home, store_url=None)
     assert as_bytes(done) == expected(finished, "default", "never")
 
