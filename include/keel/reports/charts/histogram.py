@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from keel.reports.charts.axes import Axis, ShareAxis, known_shares
@@ -120,36 +121,33 @@ def _draw_current(
     low, high = chart.shape or (-math.inf, math.inf)
     middle = [(a / 2 + b / 2) for a, b in zip(edges, edges[1:], strict=False)]
     known = [low <= each <= high for each in middle]
-    for is_known, classes in ((True, "cur"), (False, "cur spread")):
-        steps, previous = "", -1.0
-        for i, value in enumerate(chart.current):
-            if known[i] is not is_known:
-                previous = -1.0
-                continue
-            y = axis(value)
-            if previous < 0:
-                start = axis.bottom if i == 0 or known[i - 1] is is_known else axis(chart.current[i - 1])
-                steps += f"M{at(places[i])} {at(start)}"
-                previous = start
-            if at(y) != at(previous):
-                steps += "" if steps.endswith(f"H{at(places[i])}") or "H" not in steps else f"H{at(places[i])}"
-                steps += f"V{at(y)}"
-            steps += f"H{at(places[i + 1])}"
-            previous = y
-        if steps and known[-1] is is_known:
-            steps += f"V{at(axis.bottom)}"
-        canvas.path(classes, _joined(steps))
+    paths = {True: "", False: ""}
+    for is_known, run in groupby(range(len(known)), key=known.__getitem__):
+        bins = list(run)
+        before = axis.bottom if bins[0] == 0 else axis(chart.current[bins[0] - 1])
+        points = [(places[bins[0]], before)]
+        for i in bins:
+            y = axis(chart.current[i])
+            points += [(places[i], y), (places[i + 1], y)]
+        if bins[-1] == len(known) - 1:
+            points.append((places[-1], axis.bottom))
+        paths[is_known] += _steps(points)
+    canvas.path("cur", paths[True])
+    canvas.path("cur spread", paths[False])
 
 
-def _joined(steps: str) -> str:
-    """Return a path without the stops on a straight line."""
-    parts = steps.replace("H", " H").replace("V", " V").replace("M", " M").split(" H")
-    joined = parts[0]
-    for part in parts[1:]:
-        last = joined.rfind(" H")
-        straight = last >= 0 and " V" not in joined[last:] and " M" not in joined[last:]
-        joined = f"{joined[:last] if straight else joined} H{part}"
-    return joined.strip().replace(" H", "H").replace(" V", "V").replace(" M", "M")
+def _steps(points: Sequence[tuple[float, float]]) -> str:
+    """Return a path along points each of which is beside, above or below the one before, without stops on a line."""
+    (x, y), *others = [(at(x), at(y)) for x, y in points]
+    commands = [f"M{x} {y}"]
+    for next_x, next_y in others:
+        for letter, old, new in (("V", y, next_y), ("H", x, next_x)):
+            if new != old:
+                if commands[-1][0] == letter:
+                    commands.pop()
+                commands.append(f"{letter}{new}")
+        x, y = next_x, next_y
+    return "".join(commands)
 
 
 def _label_values(canvas: Canvas, chart: Histogram, places: Sequence[float], layout: _Layout) -> None:
