@@ -154,8 +154,27 @@ def section(data: CheckData) -> Section:
     if what := broken(data):
         why = f"The {what} broken, so nothing was concluded from the numbers of this window."
         return Section("Does it hurt?", (Paragraph(why), *_trend(data), *blocks))
-    blocks = [*_trend(data), *blocks, *_causes(performance, data.config.target.name), *_long_run(performance)]
+    causes = _causes(performance, data.config.target.name)
+    blocks = [*_trend(data), *blocks, *_which_test(data, performance), *causes, *_long_run(performance)]
     return Section("Does it hurt?", tuple(blocks or [Paragraph(of_labels(data))]))
+
+
+def _which_test(data: CheckData, performance: StoredPerformanceReport) -> list[Block]:
+    """Say what the decision rests on, where the interval beside it seems to say something else."""
+    lower, upper = interval(data, performance)
+    limit, p_value = _limit(performance), performance.p_value
+    if performance.status != "degraded" or lower is None or upper is None or limit is None:
+        return []
+    if not lower < limit < upper:
+        return []
+    between = numbers.interval(lower, upper)
+    return [
+        Paragraph(
+            f"The check decides by these {numbers.count(performance.n, 'label')}, each counted as independent "
+            f"({numbers.probability(p_value)}). Days differ: for other days like these, the 95% interval is "
+            f"{between}, which includes the limit."
+        )
+    ]
 
 
 def _trend(data: CheckData) -> list[Block]:
@@ -171,8 +190,9 @@ def _trend(data: CheckData) -> list[Block]:
     name, limit = metric_name(metric), data.config.performance.max_degradation
     if data.performance is not None and data.performance.max_degradation is not None:
         limit = data.performance.max_degradation
-    start, end = data.series[0].start, data.series[-1].end
-    most, others = most_answered(data.series)
+    series = without_short_start(data.series)
+    start, end = series[0].start, series[-1].end
+    most, others = most_answered(series)
     marks = tuple(
         Mark(change.time, f"version {change.version}")
         for change in data.deployed
@@ -193,6 +213,16 @@ def _trend(data: CheckData) -> list[Block]:
         f"lines are each version's holdout, and the limit, which is {numbers.number(limit)} worse."
     )
     return [Figure(chart, sentence)]
+
+
+def without_short_start(series: Sequence[Measured]) -> Sequence[Measured]:
+    """Return measures without the first ones that are shorter than half of the longest: a day tells little of a week.
+
+    Its wide interval would take the axis from all others.
+    """
+    longest = max(part.end - part.start for part in series)
+    first = next(i for i, part in enumerate(series) if part.end - part.start > longest / 2)
+    return series[first:]
 
 
 def points_of(parts: Sequence[Measured]) -> tuple[Point, ...]:
@@ -253,10 +283,10 @@ def _long_run(performance: StoredPerformanceReport) -> list[Block]:
     text = (
         f"All {numbers.count(found.n, 'label')} of this version since {numbers.time(found.since)}: "
         f"{metric_name(performance.metric)} is {value}, {numbers.number(abs(found.increase))} {worse} than on the "
-        "holdout. "
+        "holdout."
     )
     if found.lower_bound > 0:
-        text += f"It is at least {numbers.number(found.lower_bound)} worse, by a bound that holds at every check."
-    else:
-        text += "That it is worse at all is not shown, by a bound that holds at every check."
+        text += f" It is at least {numbers.number(found.lower_bound)} worse, by a bound that holds at every check."
+    elif found.increase > 0:
+        text += " That it is worse at all is not shown, by a bound that holds at every check."
     return [Paragraph(text)]

@@ -127,7 +127,9 @@ def _about_columns(data: CheckData, drift: StoredDriftReport) -> str:
         limit = f", and {numbers.number(drift.impact_limit)} is allowed" if drift.impact_limit is not None else ""
         loss = row_loss_name(metric_of(data))
         much = "hardly anything" if abs(drift.impact_total) < HARDLY else numbers.signed(drift.impact_total)
-        text += f" By the losses on the holdout, what has changed costs {much} in the {loss}{limit}."
+        text += f" By the losses on the holdout, what has changed since the training costs {much} in the {loss}{limit}."
+        if data.performance is not None and data.performance.explained is not None:
+            text += " (The part that inputs explain, above, is counted from the holdout, which is later.)"
     if drift.quarantined.hours:
         text += (
             f" {numbers.count(drift.quarantined.rows, 'row')} of {numbers.count(drift.quarantined.hours, 'hour')} are "
