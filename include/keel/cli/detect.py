@@ -11,7 +11,7 @@ from keel.cli.output import JsonOption, print_json
 from keel.cli.pages import HtmlOption, MarkdownOption, OpenOption, show_page
 
 DRIFTED = 1
-"""Exit code of drift, of worse predictions, and of too few rows: nobody may take these for "no drift"."""
+"""Exit code of drift in any column, of worse predictions, and of too few rows: nobody may take these for "no drift"."""
 
 
 def detect(
@@ -40,30 +40,39 @@ def detect(
 ) -> None:
     """Compare two files: which columns have drifted, and whether it hurts. No model and no store is needed.
 
-    The exit code is 0 without drift, and 1 with drift, with worse predictions, or with too few rows to tell.
+    The exit code is 0 without drift, and 1 with a column that has drifted, with worse predictions, or with too few rows
+    to tell.
     """
+    from keel.errors import ConfigError, InsufficientData
     from keel.reports.detected import detect as compare
     from keel.reports.detected import thresholds
 
     settings: dict[str, Any] = {key: _value(text) for key, text in _pairs("--set", setting or []).items()}
-    report = compare(
-        reference,
-        current,
-        target=target,
-        score=score,
-        prediction=prediction,
-        time=time,
-        kinds=_pairs("--kind", kind or []),
-        metric=metric,
-        max_degradation=max_degradation,
-        config=thresholds(None, settings),
-    )
+    try:
+        report = compare(
+            reference,
+            current,
+            target=target,
+            score=score,
+            prediction=prediction,
+            time=time,
+            kinds=_pairs("--kind", kind or []),
+            metric=metric,
+            max_degradation=max_degradation,
+            config=thresholds(None, settings),
+        )
+    except InsufficientData as error:  # nothing was compared, so 1, which says drift, would be wrong
+        raise ConfigError(f"{reference}: {error}") from None
     if as_json:
         print_json(report.to_dict())
     if not as_json or html is not None or open_it:
         default = Path(f"{Path(current).stem}-drift.html")
         show_page(report.page(), html=html, markdown=markdown and not as_json, open_it=open_it, default=default)
-    if report.status in {"drift", "insufficient"} or report.degraded:
+    if (
+        report.status in {"drift", "insufficient"}
+        or report.degraded
+        or any(c.severity == "drift" for c in report.columns)
+    ):
         raise typer.Exit(DRIFTED)
 
 

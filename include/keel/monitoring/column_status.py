@@ -117,7 +117,8 @@ def evaluate_column(
         findings += _distribution(measured, q_values, config)
         findings += _off_atoms(measured, q_values, config)
     else:
-        reason = f"{measured.current.n} rows, fewer than the {config.min_rows} a check needs."
+        n = measured.current.n if measured.current.n < max(config.min_rows, 1) else measured.reference.n
+        reason = f"{n} rows, fewer than the {config.min_rows} a check needs."
         findings.append(Finding(ColumnStatus.INSUFFICIENT, Severity.INSUFFICIENT, reason))
     if not findings:
         return ColumnResult(ColumnStatus.OK, Severity.OK, ())

@@ -128,7 +128,9 @@ class DriftReport:
         }
 
 
-def detect(grid: ReferenceGrid, counts: Counts, config: DriftConfig | None = None) -> DriftReport:
+def detect(
+    grid: ReferenceGrid, counts: Counts, config: DriftConfig | None = None, *, min_reference: int = 0
+) -> DriftReport:
     """Compare a window with the reference.
 
     All tests of all columns, of rates and distributions, are one family under Benjamini–Hochberg. Where nothing has
@@ -137,6 +139,8 @@ def detect(grid: ReferenceGrid, counts: Counts, config: DriftConfig | None = Non
     `keel.monitoring.column_status`. Where ``max_impact`` is set, the summed impact is one more test of the family, so
     that a change which costs too much is a drift even if no column has changed by its own thresholds. No value in the
     data raises an error.
+
+    min_reference: with fewer rows of the reference the status is ``insufficient`` too. A version is trained on many.
 
     Raises
     ------
@@ -147,7 +151,7 @@ def detect(grid: ReferenceGrid, counts: Counts, config: DriftConfig | None = Non
     config = config or DriftConfig()
     if counts.grid_id != grid.grid_id:
         raise GridMismatch(f"these counts are of grid {counts.grid_id[:12]}, not of {grid.grid_id[:12]}")
-    enough = counts.n >= config.min_rows and counts.n > 0
+    enough = counts.n >= max(config.min_rows, 1) and grid.n_reference >= min_reference
     measured = measure_columns(grid, counts, config) if enough else measure_column_rates(grid, counts)
     cost = _window_impact(grid, measured, config, counts.n)
     *q_values, impact_q = adjust([*(m.tests for m in measured), cost.tests]) if enough else [{}] * (len(measured) + 1)
@@ -270,7 +274,8 @@ def _sentence(
     config: DriftConfig,
 ) -> str:
     if status is Severity.INSUFFICIENT:
-        return f"{n} rows are too few; the check needs {config.min_rows}."
+        few = f"{n} rows" if n < max(config.min_rows, 1) else "The rows of the reference"
+        return f"{few} are too few; the check needs {config.min_rows}."
     reached = "" if limit is None else f", which reaches the limit of {limit:g}"
     cost = "" if total is None else f" Summed impact on the loss: {total:+.3g}{reached}."
     named = [f"{c.name} ({c.status.value})" for c in columns if c.severity in {Severity.DRIFT, Severity.WARN}]

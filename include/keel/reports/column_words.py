@@ -222,7 +222,7 @@ def _middle_words(chart: Histogram, reference_label: str, current_label: str) ->
         if median is not None
     ]
     if known:
-        words.insert(0, f"Half of the values lie below {' and below '.join(known)}.")
+        words.insert(0, f"The median is {' and '.join(known)}.")
     if now is None and not words[1 if then is not None else 0 :]:
         words.append(f"{capitalised(current_label)} has no number.")
     return " ".join(words)

@@ -11,7 +11,7 @@ from keel.monitoring.records import StoredDriftReport
 from keel.reports import numbers
 from keel.reports.column_words import figure_sentence
 from keel.reports.columns import column_cards
-from keel.reports.detection_performance import performance_fact, performance_section
+from keel.reports.detection_performance import performance_fact, performance_section, performance_sentence
 from keel.reports.metric_words import better, metric_name, row_loss_name
 from keel.reports.page import Details, Fact, Items, Page, Paragraph, Section, Table, Tag, Tone
 
@@ -137,8 +137,11 @@ def _changed(data: DetectionData, drift: StoredDriftReport) -> str:
     drifted, warned = drift.names("drift"), drift.names("warn")
     outputs = _changed_outputs(data, drift)
     if drift.status == "insufficient":
-        needed = "" if not drift.n else f"; {data.config.min_rows:,} are needed"
-        return f"{numbers.count(drift.n, 'row')} {_is(drift.n)} too few to tell whether anything has changed{needed}"
+        few, side = min((drift.n, data.labels[1]), (data.n_reference, data.labels[0]))
+        return (
+            f"{numbers.count(few, 'row')} of {side} {_is(few)} too few to tell whether anything has changed; "
+            f"{data.config.min_rows:,} are needed"
+        )
     if drifted:
         return f"{len(drifted)} of {features} {_has(len(drifted))} drifted{_names(drifted)}"
     if drift.status == "drift":
@@ -177,12 +180,8 @@ def _names(names: Sequence[str]) -> str:
 def _lead(data: DetectionData, drift: StoredDriftReport) -> str:
     if drift.status == "insufficient":
         return ""
-    if drift.impact_total is not None and data.frames is not None and data.frames.metric is not None:
-        direction = "worse" if drift.impact_total > 0 else "better"
-        return (
-            f"By the changes of the inputs alone, the {row_loss_name(data.frames.metric)} would be "
-            f"{numbers.number(abs(drift.impact_total), 2)} {direction}."
-        )
+    if data.frames is not None and (measured := performance_sentence(data.frames)):
+        return measured
     changed = drift.names("drift", "warn") or drift.names("drift", "warn", role="output")
     chart = data.charts.get(changed[0]) if changed else None
     return "" if chart is None else f"Most of all {changed[0]}. {figure_sentence(chart, *data.labels)}"

@@ -109,6 +109,25 @@ def _both(frames: FrameComparison, measured: PerformanceReport) -> list[Block]:
     return [Figure(chart, sentence)]
 
 
+ROW_MEANS = frozenset({"brier", "log_loss", "mae"})
+"""Metrics that are the mean of the rows' losses, none of which is negative."""
+
+
+def performance_sentence(frames: FrameComparison) -> str:
+    """Return the metric of both sides in a sentence; empty where it is not known."""
+    measured = frames.performance
+    if measured is None:
+        return ""
+    now, then = measured.current.get(measured.metric), measured.reference.get(measured.metric)
+    if now is None or then is None or not (now.defined and then.defined):
+        return ""
+    values = numbers.alike(now.value, then.value)
+    return (
+        f"The {metric_name(measured.metric)} is {values[0]} in {frames.current.label} and {values[1]} in "
+        f"{frames.reference.label}; {better(measured.metric)}."
+    )
+
+
 def _dependence(frames: FrameComparison) -> str:
     """Return which rows the intervals let depend on each other; empty without times."""
     sides = [side for side in (frames.reference, frames.current) if side.clusters]
@@ -133,6 +152,14 @@ def _causes(measured: PerformanceReport) -> list[Block]:
     change, explained, unexplained = measured.loss_change, measured.explained, measured.unexplained
     if change is None or explained is None or unexplained is None:
         return []
+    then = measured.reference.get(measured.metric)
+    if measured.metric in ROW_MEANS and then is not None and then.value + explained < 0:
+        return [
+            Paragraph(
+                "What the changed inputs explain of it cannot be told: the inputs are so correlated, and so far from "
+                f"the reference, that their impacts sum to {numbers.signed(explained)}, which no loss can fall by."
+            )
+        ]
     chart = causes_chart(change, explained, unexplained)
     sentence = (
         f"The mean loss of a row {'rose' if change > 0 else 'fell'} by {numbers.number(abs(change))}. The changed "

@@ -25,6 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         frame = pd.DataFrame({"size": size, "gate": rng.integers(1, 4, 600), "chance": chance, "late": late ^ flip})
         frame.to_csv(folder / f"{name}.csv", index=False)
     frame.head(1).to_parquet(folder / "one.parquet")
+    frame.head(0).to_csv(folder / "header.csv", index=False)
     return folder
 
 
@@ -49,7 +50,8 @@ def run(folder, monkeypatch, capsys):
         (["march.csv", "june.csv"], 1, "have drifted"),
         (["march.csv", "july.csv"], 0, "Nothing has drifted"),
         (["march.csv", "july.csv", "--target", "late", "--score", "chance"], 1, "Predictions have become worse"),
-        (["march.csv", "one.parquet"], 1, "1 row is too few"),
+        (["march.csv", "june.csv", "--set", "drift_share=0.9"], 1, "have drifted"),
+        (["march.csv", "one.parquet"], 1, "1 row of"),
     ],
 )
 def test_detect_exit_code_tells_drift_from_none(run, arguments, code, said):
@@ -65,6 +67,7 @@ def test_detect_exit_code_tells_drift_from_none(run, arguments, code, said):
         (["march.csv", "june.csv", "--set", "alpha"], "--set alpha: takes NAME=VALUE"),
         (["march.csv", "june.csv", "--kind", "size=number"], "size: unknown kind 'number'"),
         (["march.csv", "june.csv", "--target", "lat"], "target: neither frame has a column 'lat'"),
+        (["header.csv", "june.csv"], "header.csv: reference: needs at least 1 rows, got 0"),
     ],
 )
 def test_detect_of_a_wrong_argument_ends_with_2_and_names_it(run, arguments, said):

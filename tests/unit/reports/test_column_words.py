@@ -91,17 +91,16 @@ def test_summary_without_measures_is_the_reason():
     [
         (
             Histogram("x", (0.0, 1.0), None, (1.0,), medians=(None, 0.5)),
-            "Half of the values lie below 0.5 (window).",
+            "The median is 0.5 (window).",
         ),
         (Histogram("x", (0.0, 1.0), (0.0,), (0.0,)), "Window has no number."),
         (
             Histogram("x", (0.0, 1.0), (1.0,), (0.0,), tails=(Bar("missing", 0.0, 1.0),), medians=(0.5, None)),
-            "Half of the values lie below 0.5 (reference). Window has no number. The share of missing rose from 0% to "
-            "100%.",
+            "The median is 0.5 (reference). Window has no number. The share of missing rose from 0% to 100%.",
         ),
         (
             Histogram("x", (0.0, 9.0), (1.0,), (1.0,), medians=(2.0, None), outside=(0.0, 0.75), shape=(0.0, 4.0)),
-            "Half of the values lie below 2 (reference). 75% of window lie above 4, the greatest value of reference.",
+            "The median is 2 (reference). 75% of window lie above 4, the greatest value of reference.",
         ),
         (
             Histogram("x", (-0.5, 0.5, 1.5), (0.5, 0.5), (0.5, 0.1), labels=("0", "7"), above=Bar("> 7", 0.0, 0.4)),

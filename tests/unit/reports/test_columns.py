@@ -69,5 +69,5 @@ def test_column_cards_with_a_chart_have_a_figure_with_a_sentence():
     chart = Histogram("x", (0.0, 1.0, 2.0), (1.0, 0.0), (0.0, 1.0), medians=(0.5, 1.5))
     found = column_cards(report(x={}, y={}), {"x": chart, "y": None}, reference_label="March", current_label="June")
     assert found.cards[0].figure.chart == chart
-    assert found.cards[0].figure.sentence == "Half of the values lie below 0.5 (March) and below 1.5 (June)."
+    assert found.cards[0].figure.sentence == "The median is 0.5 (March) and 1.5 (June)."
     assert found.cards[1].figure is None

@@ -260,8 +260,9 @@ def text_of(report):
 
 
 BAD = {
-    "one_row": ({"a": [1.5]}, {"a": [2.5]}, "1 row is too few"),
-    "one_row_before": ({"a": [1.5]}, {"a": [2.5, 3.5] * 50}, "reference has 1 row"),
+    "one_row": ({"a": [1.5]}, {"a": [2.5]}, "1 row of current is too few"),
+    "one_row_before": ({"a": [1.5]}, {"a": [2.5, 3.5] * 50}, "1 row of reference is too few"),
+    "few_rows_before": ({"a": [1.5] * 29}, {"a": [9.5, 8.5] * 50}, "29 rows of reference are too few"),
     "constant": ({"a": [7.5] * 90}, {"a": [7.5] * 90}, "nothing has drifted"),
     "left_constant": ({"a": [7.5] * 90}, {"a": [8.5] * 90}, "1 of 1 column has drifted"),
     "all_missing": ({"a": [None] * 90}, {"a": [None] * 90}, "nothing has drifted"),

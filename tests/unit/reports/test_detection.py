@@ -60,3 +60,16 @@ def test_plain_of_columns_without_drift_takes_a_line_each():
     assert len(rows) == 12
     first = lines.index(rows[1])
     assert lines[first : first + 11] == rows[1:], "only the drifted column is drawn, over two lines"
+
+
+def test_causes_of_correlated_inputs_that_sum_to_an_impossible_change_are_not_told():
+    rng = np.random.default_rng(0)
+    base = rng.normal(0, 1, 3_000)
+    label = (rng.random(3_000) < 1 / (1 + np.exp(-base))).astype(int)
+    copies = {f"x{i}": base + rng.normal(0, 0.05, 3_000) for i in range(10)}
+    frame = pd.DataFrame({**copies, "y": label, "p": 1 / (1 + np.exp(-base))})
+    moved = frame.sample(3_000, replace=True, weights=np.exp(1.5 * base), random_state=1)
+    report = keel.detect(frame, moved, target="y", score="p")
+    text = " ".join(str(report).split())
+    assert "What the changed inputs explain of it cannot be told" in text
+    assert report.page().lead.startswith("The Brier score is 0.1")

@@ -150,7 +150,7 @@ def compare_frames(
     times = [None if roles.time is None else times_of(frame, roles.time) for frame in (reference, current)]
     word, periods = ("", []) if times[1] is None else split_periods(times[1])
     counts, by_period = _count(grid, after, periods)
-    drift = detect(grid, counts, config)
+    drift = detect(grid, counts, config, min_reference=config.min_rows)
     performance = None
     if rated is not None and rated.current is not None:
         performance = scores.measure_performance(
