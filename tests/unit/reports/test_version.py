@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from keel.deployments.history import Status
 from keel.errors import UnknownVersion
 from keel.reports import html, text
+from keel.reports.page import Tone
+from keel.reports.status import model_status
 from keel.reports.version import collect, page
 from tests.support.cloned_versions import NOW, RIGHT, TRAINED_UNTIL
 
@@ -39,6 +42,33 @@ def test_page_of_the_version_in_production_says_so_with_its_metrics(model, data)
     metric = reference["metrics"][model.config.performance.metric]
     assert found.facts[0].value.startswith(f"{metric['value']:.3g} ± ")
     assert f"{reference['holdout']['rows']:,} rows" in found.facts[0].lines[1]
+
+
+def test_page_and_status_have_the_version_in_production_since_the_same_time(model, data):
+    since = model_status(model.ws, model.config, NOW).since
+    assert data.production_since == since
+    moved = replace(data, production_since=datetime(2013, 7, 1, tzinfo=UTC))
+    assert page(moved).lead.startswith("Since 1 July 2013: ")
+    assert collect(model.ws, model.config, 2).production_since is None
+
+
+def test_page_says_that_the_error_on_the_holdout_is_that_of_independent_rows(data):
+    assert page(data).facts[0].lines[-1] == "± is the standard error if rows are independent"
+
+
+@pytest.mark.parametrize(("metric", "sign"), [("brier", 1), ("roc_auc", -1)])
+def test_page_of_live_performance_beyond_the_limit_shows_the_limit_and_what_to_do(data, metric, sign):
+    performance = data.config.performance.model_copy(update={"metric": metric, "max_degradation": 0.01})
+    config = data.config.model_copy(update={"performance": performance})
+    reference = {**data.reference, "metrics": {metric: {"value": 0.6}}}
+    worse, within = (
+        replace(data, config=config, reference=reference, series=(replace(data.series[-1], value=0.6 + sign * change),))
+        for change in (0.02, 0.005)
+    )
+    live, what = page(worse).facts[1], page(worse).facts[-1]
+    assert live.lines[-1] == f"holdout 0.600, limit {0.6 + sign * 0.01:.3f}"
+    assert (live.tone, what.value, what.lines[-1]) == (Tone.WARN, "See the last check", f"keel report {config.model}")
+    assert (page(within).facts[1].tone, page(within).facts[-1].value) == (Tone.NEUTRAL, "Nothing to do")
 
 
 def test_page_shows_its_training_data_live_labels_checksums_and_ledger(model, data):

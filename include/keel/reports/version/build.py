@@ -13,6 +13,7 @@ from keel.reports.comparison.words import with_current_names
 from keel.reports.metric_words import better, metric_name
 from keel.reports.page import Block, Command, Details, Fact, Items, Page, Paragraph, Section, Table, Tag, Tone
 from keel.reports.version import evidence
+from keel.stats.metrics.losses import HIGHER_IS_BETTER
 
 if TYPE_CHECKING:
     from keel.reports.version.data import VersionData
@@ -80,7 +81,8 @@ def _lead(data: VersionData) -> str:
         return f"Its files cannot be read: {data.fault}"
     reason = str(data.described.get("reason") or "")
     since = data.described.get("since")
-    return with_full_stop(f"Since {numbers.time(since[:16])}: {reason}") if since and reason else ""
+    at = data.production_since.isoformat(timespec="minutes") if data.production_since else since and since[:16]
+    return with_full_stop(f"Since {numbers.time(at)}: {reason}") if at and reason else ""
 
 
 def _facts(data: VersionData) -> Iterator[Fact]:
@@ -88,17 +90,15 @@ def _facts(data: VersionData) -> Iterator[Fact]:
     own = (data.reference.get("metrics") or {}).get(metric) or {}
     if own.get("value") is not None:
         holdout = data.reference.get("holdout") or {}
-        error = f" ± {numbers.number(own['standard_error'], 2)}" if own.get("standard_error") is not None else ""
-        yield Fact(
-            f"{numbers.number(own['value'])}{error}",
-            (f"{metric_name(metric)} on its holdout", f"{better(metric)}; {numbers.count(holdout.get('rows'), 'row')}"),
-        )
+        rows = numbers.count(holdout.get("rows"), "row")
+        lines = [f"{metric_name(metric)} on its holdout", f"{better(metric)}; {rows}"]
+        value = numbers.number(own["value"])
+        if own.get("standard_error") is not None:
+            value += f" ± {numbers.number(own['standard_error'], 2)}"
+            lines.append("± is the standard error if rows are independent")
+        yield Fact(value, tuple(lines))
     if data.series:
-        last = data.series[-1]
-        yield Fact(
-            numbers.number(last.value),
-            (f"{metric_name(metric)}, {numbers.span(last.start, last.end)}", f"{numbers.count(last.n, 'live label')}"),
-        )
+        yield _live(data)
     if data.drift is not None:
         drifted = len(data.drift.names("drift"))
         features = sum(column.role == "feature" for column in data.drift.features.values())
@@ -108,8 +108,31 @@ def _facts(data: VersionData) -> Iterator[Fact]:
     yield _next(data)
 
 
+def _live(data: VersionData) -> Fact:
+    """Return the performance on the newest live labels, beside the baseline and the limit."""
+    metric, last = data.config.performance.metric, data.series[-1]
+    baseline, limit = evidence.expected(data)
+    value, *beside = numbers.alike(last.value, baseline, limit)
+    lines = [f"{metric_name(metric)}, {numbers.span(last.start, last.end)}", numbers.count(last.n, "live label")]
+    if baseline is not None:
+        lines.append(f"holdout {beside[0]}" + (f", limit {beside[1]}" if limit is not None else ""))
+    return Fact(value, tuple(lines), Tone.WARN if _is_beyond_limit(data) else Tone.NEUTRAL)
+
+
+def _is_beyond_limit(data: VersionData) -> bool:
+    """Whether the newest live performance is worse than the limit, significantly or not."""
+    limit = evidence.expected(data)[1]
+    value = data.series[-1].value if data.series else None
+    if value is None or limit is None:
+        return False
+    return value < limit if data.config.performance.metric in HIGHER_IS_BETTER else value > limit
+
+
 def _next(data: VersionData) -> Fact:
     match data.described["status"]:
+        case "production" if _is_beyond_limit(data):
+            lines = ("the newest live performance is beyond its limit", f"keel report {data.config.model}")
+            return Fact("See the last check", lines, Tone.WARN)
         case "production":
             return Fact("Nothing to do", ("Keel monitors it",))
         case "staging":

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from keel.deployments.history import fold
+from keel.deployments.history import Status, fold, production_since
 from keel.deployments.versions import describe
 from keel.errors import KeelError, UnknownVersion
 from keel.ledger import entries as ledger
@@ -74,6 +74,8 @@ class VersionData:
     comparisons: tuple[Mapping[str, Any], ...] = ()
     """Stored comparisons that it took part in, the newest first."""
     ledger: tuple[LedgerLine, ...] = ()
+    production_since: datetime | None = None
+    """Since when it is in production, as `keel status` has it; None for any other version."""
 
 
 def collect(ws: Workspace, config: ModelConfig, version: int) -> VersionData:
@@ -109,6 +111,7 @@ def collect(ws: Workspace, config: ModelConfig, version: int) -> VersionData:
         tuple(
             LedgerLine(row.seq, row.at, row.action, narrative.describe(row)) for row in rows if _is_about(row, version)
         ),
+        production_since(rows) if described[version]["status"] == Status.PRODUCTION else None,
     )
 
 

@@ -47,6 +47,13 @@ def metrics(data: VersionData) -> Iterator[Block]:
     yield Table("Metrics on the holdout", ("Metric", "Value", "Error", ""), rows, (1, 2))
 
 
+def expected(data: VersionData) -> tuple[float | None, float | None]:
+    """Return the metric on the version's holdout, and the worst value that is tolerated; None where not known."""
+    metric = data.config.performance.metric
+    baseline: float | None = ((data.reference.get("metrics") or {}).get(metric) or {}).get("value")
+    return baseline, limit_of(metric, baseline, data.config.performance.max_degradation)
+
+
 def live(data: VersionData) -> Iterator[Block]:
     """Yield the performance on live labels over time."""
     if not data.series:
@@ -57,8 +64,7 @@ def live(data: VersionData) -> Iterator[Block]:
         Point(part.start + (part.end - part.start) / 2, part.value, part.lower, part.upper, part.n)
         for part in data.series
     )
-    baseline = ((data.reference.get("metrics") or {}).get(metric) or {}).get("value")
-    limit = limit_of(metric, baseline, data.config.performance.max_degradation)
+    baseline, limit = expected(data)
     named = ((baseline, f"holdout {numbers.number(baseline)}"), (limit, f"limit {numbers.number(limit)}"))
     levels = tuple(Level(value, label) for value, label in named if value is not None)
     name, n = metric_name(metric), sum(part.n for part in data.series)
