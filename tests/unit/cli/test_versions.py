@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from keel.cli import main as command_line
 from keel.deployments.history import Deployment, Status, history
 from keel.errors import ConfigError, KeelError, UnknownModel, UnknownVersion
 from keel.ledger import entries as ledger
+from keel.window import floor_hour
 from keel.workspace import Workspace
 from tests.support.toy import DAY, toy_config
 from tests.support.toy_versions import register, toy_candidate
@@ -165,6 +166,20 @@ def test_probation_prints_its_newest_evaluation(home):
             ws.store.reports.put(f"p{hours}", "toy", 1, "probation", LONG_AGO, end, "watching", body, end)
     assert "Version 1 is on probation, and nothing shows harm so far." in keel("probation", "toy")
     assert json.loads(keel("probation", "toy", "1", "--json"))["on_probation"] is False
+
+
+def test_probation_that_was_evaluated_late_has_its_own_end_by_the_ledger(home):
+    hour = floor_hour(LONG_AGO)
+    since, until, late = hour + timedelta(minutes=20), hour + 7 * DAY, hour + 31 * DAY
+    begun = {"version": 1, "previous": None, "since": since.isoformat(), "until": until.isoformat()}
+    before = {**begun, "since": (hour - 30 * DAY).isoformat(), "until": (hour - 20 * DAY).isoformat()}
+    body = {"verdict": "survived", "sentence": "It passed.", "n": 5, "version": 1, "previous": None, "over": True}
+    with Workspace.open(home=home, environment={}) as ws:
+        for probation in (begun, None, before, None):
+            what = {"probation": probation}
+            deployments.append(ws.store, "toy", actor="tests", action="promote", body=what, now=LONG_AGO)
+        ws.store.reports.put("p1", "toy", 1, "probation", hour, late, "survived", body, late)
+    assert json.loads(keel("probation", "toy", "--json"))["until"] == until.isoformat()
 
 
 @pytest.mark.parametrize("reconciled", [False, True])

@@ -200,12 +200,13 @@ def _validity(report: Report) -> Iterator[Section]:
             Paragraph(
                 f"The challenger answered {new['assigned']:,} of {new['assigned'] + old['assigned']:,} rows; "
                 f"{report['expected_challenger']:,.0f} were expected. The evidence that the rows are not split as "
-                f"planned is {numbers.number(split)} to 1; {numbers.number(limit)} to 1 ends the experiment."
+                f"planned was at no time more than {numbers.number(split)} to 1; {numbers.number(limit)} to 1 ends the "
+                "experiment."
             ),
             Paragraph(
                 f"{numbers.share(new.get('coverage'))} of the challenger's matured rows have a label, "
                 f"{numbers.share(old.get('coverage'))} of the champion's. The evidence that one arm gets fewer labels "
-                f"is {numbers.number(labels)} to 1."
+                f"was at no time more than {numbers.number(labels)} to 1."
             ),
         ),
     )

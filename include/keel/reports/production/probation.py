@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -13,10 +13,12 @@ from keel.monitoring.records import StoredProbationReport
 from keel.reports import numbers
 from keel.reports.charts.specs import Interval, Intervals, Level, Point, Trend
 from keel.reports.page import Block, Command, Fact, Figure, Items, Page, Paragraph, Section, Table, Tag, Tone
+from keel.window import floor_hour
 
 if TYPE_CHECKING:
     from typing import Any
 
+    from keel.ledger.entries import Entry
     from keel.workspace import Workspace
 
 TAGS = {
@@ -47,13 +49,14 @@ class ProbationData:
     path: tuple[tuple[datetime, StoredProbationReport], ...] = ()
     """All stored evaluations, the oldest first."""
     until: datetime | None = None
-    """When the probation ends; None where the ledger does not have it any more."""
+    """When the probation ends by itself, without an extension; None where the ledger does not have it."""
     on_probation: bool = False
 
 
 def collect(ws: Workspace, model: str, version: int | None = None) -> ProbationData | None:
     """Return the newest probation of a version, or of the model; None where none was evaluated."""
-    from keel.deployments.history import history
+    from keel.deployments.history import fold
+    from keel.ledger import entries as ledger
 
     stored = ws.store.reports.list(model, "probation", version=version, limit=None)
     if not stored:
@@ -65,8 +68,9 @@ def collect(ws: Workspace, model: str, version: int | None = None) -> ProbationD
         if (report["version"], report["window_start"]) == (newest["version"], newest["window_start"])
     ]
     path = sorted(((each["window_end"], each["body"]) for each in same), key=lambda pair: pair[0])
-    current = history(ws.store, model).probation
-    mine = current is not None and current.version == newest["version"]
+    rows = list(ledger.entries(ws.store, model))
+    current = fold(model, rows).probation
+    on_probation = current is not None and current.version == newest["version"]
     return ProbationData(
         model,
         newest["version"],
@@ -74,9 +78,26 @@ def collect(ws: Workspace, model: str, version: int | None = None) -> ProbationD
         newest["window_start"],
         newest["window_end"],
         tuple((at, StoredProbationReport.from_dict(body)) for at, body in path),
-        current.until if current is not None and mine else None,
-        mine,
+        _until(rows, newest["version"], newest["window_start"]),
+        on_probation,
     )
+
+
+def _until(rows: Iterable[Entry], version: int, since: datetime) -> datetime | None:
+    """Return when the probation of a version that began in the hour ``since`` ends, by the ledger."""
+    until = None
+    for row in rows:
+        began = row.body.get("probation")
+        if began and began["version"] == version and floor_hour(datetime.fromisoformat(began["since"])) == since:
+            until = datetime.fromisoformat(began["until"])
+    return until
+
+
+def _end(data: ProbationData) -> datetime:
+    """Return the end of the predictions that count: no later than the probation's, however late it was evaluated."""
+    extended = [report.extended_until for _, report in data.path] + [data.report.extended_until]
+    ends = [end for end in (data.until, *extended) if end is not None]
+    return min(data.evaluated_at, max(ends)) if ends else data.evaluated_at
 
 
 def page(data: ProbationData) -> Page:
@@ -89,7 +110,7 @@ def page(data: ProbationData) -> Page:
                 data.model,
                 f"probation of version {data.version}",
                 numbers.count(report.n, "labelled prediction"),
-                numbers.span(data.since, data.evaluated_at),
+                numbers.span(data.since, _end(data)),
             )
         ),
         headline=_headline(data),
@@ -148,7 +169,7 @@ def _facts(data: ProbationData) -> Iterator[Fact]:
 def _test_fact(test: Mapping[str, Any], says: str, tone: Tone) -> Fact:
     crossed = test.get("crossed_at") is not None
     lines = (
-        f"evidence that it {says if says.startswith('does') else f'is {says}'}",
+        f"highest evidence so far that it {says if says.startswith('does') else f'is {says}'}",
         f"{test['threshold']:,.0f} to 1 is enough",
     )
     return Fact(f"{numbers.number(test['evidence'])} to 1", lines, tone if crossed else Tone.GOOD)
@@ -167,6 +188,8 @@ def _next(data: ProbationData) -> Fact:
             return Fact("Find the cause", (f"{_before(data)} would be no better",), Tone.WARN)
         case "survived":
             return Fact("Nothing to do", (f"version {data.version} stays",))
+    if not data.on_probation:
+        return Fact("Nothing to do", ("the probation has ended",))
     until = data.report.extended_until or data.until
     end = f"until {numbers.time(until)}" if until else "until it is evaluated again"
     return Fact("Nothing to do", (f"Keel evaluates it {end}",))
@@ -213,7 +236,7 @@ def _evidence(data: ProbationData) -> Iterator[Block]:
         yield from _path(data, tests)
         yield Table(
             "The two tests",
-            ("That it is …", "Evidence", "Enough", "Blocks", ""),
+            ("That it is …", "Highest evidence", "Enough", "Blocks", ""),
             tuple(
                 (
                     TESTS[name],
@@ -273,6 +296,8 @@ def _follows(data: ProbationData) -> Iterator[Block]:
             yield Command(f"keel report {data.model}")
         case "survived":
             yield Paragraph(f"Version {data.version} stays in production. The checks go on monitoring it.")
+        case _ if not data.on_probation:
+            yield Paragraph(f"The probation of version {data.version} has ended. The checks go on.")
         case _:
             yield Paragraph(
                 f"The DAG {data.model}.watch_deployment evaluates it hourly, and rolls it back if harm is shown. To "

@@ -120,3 +120,9 @@ def test_page_of_an_experiment_of_0_1_0_is_the_same():
 @pytest.mark.parametrize(("alpha", "confidence"), [(0.05, "95.0%"), (0.025, "97.5%"), (0.0005, "99.95%")])
 def test_page_writes_a_confidence_below_100_percent_as_it_is(alpha, confidence):
     assert f"Each bound holds with {confidence} confidence" in shown(evaluation(plan={**PLAN, "alpha": alpha}))
+
+
+def test_page_says_that_evidence_about_the_split_is_the_highest_of_any_time():
+    whole = shown(evaluation())
+    assert "not split as planned was at no time more than 4.44 to 1; 1,000 to 1 ends the experiment." in whole
+    assert "one arm gets fewer labels was at no time more than 2.1 to 1." in whole

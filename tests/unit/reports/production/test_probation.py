@@ -29,8 +29,32 @@ def report(verdict="watching", **more):
     return StoredProbationReport.from_dict(values)
 
 
-def data(newest, *, path=(), until=SINCE + timedelta(days=7)):
-    return ProbationData("flight_delay", 3, newest, SINCE, SINCE + timedelta(days=5), tuple(path), until, True)
+def data(newest, *, path=(), until=SINCE + timedelta(days=7), evaluated=5, on_probation=True):
+    at = SINCE + timedelta(days=evaluated)
+    return ProbationData("flight_delay", 3, newest, SINCE, at, tuple(path), until, on_probation)
+
+
+@pytest.mark.parametrize(
+    ("evaluated", "extended", "until", "span"),
+    [
+        (5, None, 7, "1 to 6 July 2013"),
+        (31, None, 7, "1 to 8 July 2013"),
+        (31, 14, 7, "1 to 15 July 2013"),
+        (31, None, None, "1 July to 1 August 2013"),
+    ],
+    ids=["running", "evaluated late", "extended", "not in the ledger"],
+)
+def test_page_spans_the_predictions_that_count_however_late_they_were_evaluated(evaluated, extended, until, span):
+    ends = [None if days is None else SINCE + timedelta(days=days) for days in (extended, until)]
+    before = (SINCE + timedelta(days=8), report("inconclusive", extended_until=ends[0]))
+    found = page(data(report("survived"), path=[before], until=ends[1], evaluated=evaluated))
+    assert found.eyebrow.endswith(f"5,979 labelled predictions · {span}")
+
+
+def test_page_of_an_ended_probation_does_not_say_that_it_is_evaluated_again():
+    found = page(data(report("inconclusive"), on_probation=False))
+    assert found.facts[-1].lines == ("the probation has ended",)
+    assert "end-probation" not in text.plain(found, width=1_000)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +76,14 @@ def test_page_says_the_result_first_and_what_follows(verdict, headline, what_fol
 def test_page_shows_losses_evidence_and_what_is_missing():
     newest = report("inconclusive", harm=evidence_of(250.0, 4_321), missing=["there are 3 blocks, and 11 are needed"])
     whole = text.plain(page(data(newest)), width=1_000)
-    for part in ("0.2004", "250 to 1", "shown after 4,321", "there are 3 blocks, and 11 are needed", "0.4 fewer"):
+    for part in (
+        "0.2004",
+        "250 to 1",
+        "Highest evidence",
+        "shown after 4,321",
+        "there are 3 blocks, and 11 are needed",
+        "0.4 fewer",
+    ):
         assert part in whole
 
 
