@@ -156,7 +156,7 @@ def _first_version(plan: Plan, folder: Folder, report: Progress) -> str:
     metric = plan.config.performance.metric
     value = trained.metrics[metric]
     sentence = (
-        f"Version {trained.challenger} was trained on {trained.training.rows:,} rows from "
+        f"Version {trained.challenger} was trained on {trained.training.rows:,} rows of the window from "
         f"{trained.training.start:%Y-%m-%d} to {trained.training.end:%Y-%m-%d}; {metric} on its holdout: {value:.4f}."
     )
     write_json(folder.first_version, {"sentence": sentence})

@@ -357,4 +357,6 @@ def _count(value: Any) -> int:
 def _names(names: Sequence[str]) -> tuple[str, str]:
     if isinstance(names, str) or len(names) != 2 or len({str(name) for name in names}) != 2:
         raise ConfigError("names: takes two different texts, such as ('today', 'candidate')")
+    if not all(str(name).strip() for name in names):
+        raise ConfigError(f"names: {shown(tuple(names))} has an empty name: give both a text, such as 'today'")
     return str(names[0]), str(names[1])

@@ -96,6 +96,7 @@ def test_never_keeps_the_first_version_and_only_alerts(finished):
     assert {step.action for step in never.steps} == {"raise_alert", "all_clear"}
     assert never.counts.trainings == never.counts.promotions == 0
     assert never.counts.messages > 0
+    assert "rows of the window from " in finished.result.first_version
 
 
 @pytest.mark.slow

@@ -161,6 +161,7 @@ def test_compare_within_segments_decides_only_with_their_margin(scores):
         ({"prior_comparisons": -1}, "prior_comparisons: .*-1.* is no number of comparisons"),
         ({"names": ("x", "x")}, "names: takes two different texts"),
         ({"names": "ab"}, "names: takes two different texts"),
+        ({"names": ("<b>x</b>", "")}, "names: .*<b>x</b>.* has an empty name: give both a text"),
     ],
 )  # fmt: skip
 def test_compare_of_what_cannot_be_compared_names_it(scores, more, message):

@@ -119,7 +119,7 @@ def _next(report: Report) -> Fact | None:
         case "promote", _:
             return Fact("Nothing to do", (f"Keel promotes {new}, on probation",))
         case _, "pass":
-            return Fact("May be promoted", ("by the policy's approval",))
+            return Fact("Passed the gate", ("a promotion needs the policy's approval",))
     if report.get("forced_by"):
         return Fact("Forced", (f"by {report['forced_by']}",), Tone.WARN)
     stays = f"{at_start(old)} stays"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from keel.ledger.wording import format_confidence
 from keel.reports import numbers
 from keel.reports.charts.specs import Interval, Intervals
 from keel.reports.comparison.words import (
@@ -183,11 +184,18 @@ def _rows(report: Report) -> Iterator[str]:
         reasons = ", ".join(f"{count:,} with {reason}" for reason, count in excluded.items() if reason != "total")
         text += f" Excluded: {numbers.count(total, 'row')}{f' ({reasons})' if reasons else ''}."
     yield text
+    level, alpha = (report.get(name) for name in ("level", "alpha"))
     if prior := report.get("prior_comparisons"):
         used = "1 earlier comparison" if prior == 1 else f"{prior:,} earlier comparisons"
         yield (
-            f"{used} used rows of this holdout. The error level of this one is {numbers.share(report.get('level'))}; "
-            f"that of all together is {numbers.share(report.get('alpha'))}."
+            f"{used} used rows of this holdout. The error level of this one is {numbers.share(level)}; "
+            f"that of all together is {numbers.share(alpha)}. The level of the k-th is α·6/(π²k²)."
+        )
+    elif level is not None and alpha is not None and level < alpha:
+        yield (
+            f"Confidence is {confidence(report)}, not {format_confidence(alpha)}, because α, {numbers.share(alpha)}, "
+            f"is the error level of all comparisons on these rows together: this one, the first, has "
+            f"{numbers.share(level)}, and the k-th has α·6/(π²k²)."
         )
 
 

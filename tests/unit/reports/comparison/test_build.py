@@ -68,11 +68,12 @@ def test_page_of_a_pass_says_so_first_and_the_margin_at_which_it_would_fail():
     assert (found.headline, found.tag.text) == ("Version 3 is better than version 1.", "passed")
     assert found.lead == body["sentence"]
     assert found.eyebrow == "flight_delay · version 3 against version 1 · 4,200 labelled rows · 1 to 22 January 2026"
-    assert [fact.value for fact in found.facts][3] == "May be promoted"
+    assert [fact.value for fact in found.facts][3] == "Passed the gate"
     whole = shown(body)
     assert "4,200 labelled rows of 1 to 22 January 2026, which neither version was trained on" in whole
     assert f"{body['champion_value']:.3f} ± {body['champion_standard_error']:.2g}" in whole
     assert f"at least +{body['lower_bound']:.4f} (the lower bound holds with 97.0% confidence)" in whole
+    assert "Confidence is 97.0%, not 95.0%, because α, 5%, is the error level of all comparisons on these" in whole
     assert "21 clusters of a day" in whole
     assert f"failed with a margin of +{body['lower_bound']:.3g} or more" in whole
     assert whole.index("Brier score, which decides") < whole.index("area under the ROC curve ")
