@@ -274,6 +274,16 @@ BAD = {
     "only_now": ({"a": [1.5] * 90}, {"a": [1.5] * 90, "b": [1.5] * 90}, "'b' is only in current"),
     "infinite": ({"a": [1.5, 2.5] * 45}, {"a": [1.5, float("inf")] * 45}, "infinite"),
     "markup": ({"<img src=x onerror=y>": [1.5] * 90}, {"<img src=x onerror=y>": [1.5] * 90}, "<img src=x onerror=y>"),
+    "intervals": (
+        pd.DataFrame({"a": pd.cut([0.5, 1.5] * 45, [0, 1, 2]), "b": 1.5}),
+        pd.DataFrame({"a": pd.cut([1.5, 1.5] * 45, [0, 1, 2]), "b": 1.5}),
+        "1 column left out: a",
+    ),
+    "huge": (
+        {"a": [2**62 + 3 * i for i in range(90)], "b": [1.5] * 90},
+        {"a": [2**62 + 10**6 + 3 * i for i in range(90)], "b": [1.5] * 90},
+        "1 column left out: a",
+    ),
     "ids": (
         {"a": [f"n{i}" for i in range(90)], "b": [1.5] * 90},
         {"a": [f"m{i}" for i in range(90)], "b": [1.5] * 90},

@@ -32,6 +32,8 @@ MIN_IDENTIFIERS = 50
 """Rows below which nothing is taken for an identifier."""
 NUMBER_SHARE = 0.9
 """A text column is numbers when at least this share of its different values are; the others are then invalid."""
+FLOATS_APART = 2.0**-40
+"""Whole numbers are told apart as floats where they differ by more than this share of their size."""
 SAMPLED = 1_000
 """Different texts that are looked at to decide whether they are numbers."""
 
@@ -136,6 +138,8 @@ def _of_whole_numbers(name: str, values: Any) -> tuple[str, str]:
     n = len(values)
     if n >= MIN_IDENTIFIERS and _counts_rows(values):
         return IGNORE, "A number for each row, in order."
+    if _are_alike_as_floats(values):
+        return IGNORE, "Whole numbers so large and so near to each other that floats do not tell them apart."
     distinct = np.unique(values)
     if 1 < len(distinct) <= FEW_NUMBERS and len(distinct) * ROWS_A_NUMBER <= n:
         listed = ", ".join(f"{value:.0f}" for value in distinct)
@@ -143,6 +147,12 @@ def _of_whole_numbers(name: str, values: Any) -> tuple[str, str]:
     if n >= MIN_IDENTIFIERS and len(distinct) >= NUMBER_SHARE * n and _IDENTIFIER.search(name):
         return IGNORE, f"An identifier by its name: {len(distinct):,} different numbers in {n:,} rows."
     return "numeric", "Whole numbers."
+
+
+def _are_alike_as_floats(values: Any) -> bool:
+    """Whether different whole numbers become the same float, in which all numbers are compared."""
+    low, high = (int(values.min()), int(values.max())) if len(values) and values.dtype.kind in "iu" else (0, 0)
+    return high != low and high - low < max(abs(low), abs(high)) * FLOATS_APART
 
 
 def _counts_rows(values: Any) -> bool:
@@ -154,6 +164,9 @@ def _counts_rows(values: Any) -> bool:
 
 
 def _of_categories(column: Any) -> tuple[str, str]:
+    values = column.type.value_type
+    if pa.types.is_nested(values) or isinstance(values, pa.BaseExtensionType):
+        return IGNORE, f"Its categories are of type {str(values)[:60]}, which have no names. Turn them into texts."
     n, distinct = len(column) - column.null_count, len(pc.unique(column.indices.drop_null()))
     return _unless_identifiers(n, distinct, f"A type of categories, {distinct:,} of them.")
 
