@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from keel.config import ModelConfig
-    from keel.monitoring.records import ComparisonRecord
     from keel.rollout.benchmark import BenchmarkRecord
     from keel.workspace import Workspace
 
@@ -101,13 +100,13 @@ class CompareModelsOperator(BranchStepOperator):
         super().__init__(**kwargs)
         self.candidate = candidate
 
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> ComparisonRecord:
-        """Compare the versions, and store the comparison."""
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+        """Compare the versions, and store the comparison. Its curves and tables for the page stay in the store."""
         from keel import rollout
 
         candidate = rendered(self.candidate, dict)
         kind = PromotionRequest if "action" in candidate else TrainedVersion
-        return rollout.compare(workspace, config, kind.from_dict(candidate))
+        return rollout.compare(workspace, config, kind.from_dict(candidate)).to_ledger()
 
     def choices(self, result: dict[str, Any]) -> list[str]:
         """Follow the verdict."""

@@ -11,9 +11,10 @@ from axe_playwright_python.sync_playwright import Axe
 
 from keel.reports import html
 from keel.reports.backtest import build_page
+from keel.reports.check import page as page_of_check
 from keel.reports.page import ColumnCards, Paragraph, Section
 from tests.support.backtest.result import result
-from tests.support.paths import PROJECT
+from tests.support.checks.cases import traps
 from tests.support.reports.browser import Theme, opened
 from tests.support.reports.sample_page import MARKUP, every_block, many_columns
 
@@ -62,9 +63,11 @@ def unfold(page: Page) -> None:
 
 
 @pytest.fixture(scope="module")
-def check() -> Path:
-    """The golden page of a check with every trap of statistics."""
-    return PROJECT / "tests" / "data" / "reports" / "traps.html"
+def check(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a check with every trap of statistics."""
+    file = tmp_path_factory.mktemp("pages") / "traps.html"
+    file.write_text(html.render(page_of_check(traps())), encoding="utf-8")
+    return file
 
 
 @pytest.fixture(scope="module")
