@@ -103,7 +103,7 @@ def signs(*values: float | None) -> tuple[str, ...]:
     """Return differences that are read beside each other: with their signs and equal decimals.
 
     >>> signs(0.0205, 0.000624), signs(0.0004, 0.00004), signs(-1.5, None)
-    (('+0.0205', '+0.0006'), ('+0.00040', '+0.00004'), ('−1.50', 'unknown'))
+    (('+0.0205', '+0.0006'), ('+0.000400', '+0.000040'), ('−1.50', 'unknown'))
     """
     texts = alike(*values)
     return tuple(
