@@ -51,6 +51,8 @@ class Forged(dict):
     def to_dict(self):
         return dict(self)
 
+    to_ledger = to_dict
+
 
 def promotions(workspace):
     return len(list(ledger.entries(workspace.store, "tide", "promote")))
