@@ -98,7 +98,7 @@ def _run(plan: Plan, policy: Policy, folder: Folder, threads: int, answer: Conne
 
 
 def _end_with_parent() -> None:
-    """End this process with its parent, in whatever way that ends: nobody would wait for its result."""
+    """End this process with its parent, also when that is killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

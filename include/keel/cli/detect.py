@@ -11,7 +11,7 @@ from keel.cli.output import JsonOption, print_json
 from keel.cli.pages import HtmlOption, MarkdownOption, OpenOption, show_page
 
 DRIFTED = 1
-"""Exit code of drift in any column, of worse predictions, and of too few rows: nobody may take these for "no drift"."""
+"""Exit code of drift in any column, of worse predictions, and of too few rows, which do not show "no drift"."""
 
 
 def detect(

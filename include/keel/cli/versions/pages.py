@@ -24,7 +24,7 @@ def show(
     open_it: OpenOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a version's model card: its data, metrics, limits, where it comes from, and what became of it."""
+    """Show a version's model card: its data, metrics, limits, lineage and history."""
     from keel.config import get_model
     from keel.reports.version import collect, page
     from keel.workspace import Workspace

@@ -1,4 +1,4 @@
-"""The page of a version, its model card: data, metrics, limits, lineage, and what became of it.
+"""The page of a version, its model card: data, metrics, limits, lineage and history.
 
 data = collect(ws, config, version)     what the ledger, the registry and the store have of it
 page(data)                              the page as blocks; a pure function of the records
