@@ -21,8 +21,8 @@ from keel_airflow.schedules import maintenance_schedule
 DOC = """
 ## Purpose
 Keeps the ledger, the registry and the store in order, for all models. It verifies the ledger and signs a checkpoint. It
-reconciles MLflow with the deployments, deletes versions that are no longer needed, published reports that are old
-enough, and rows and labels that are, after it has counted and summed them. Then it compacts the store, and verifies it.
+reconciles MLflow with the deployments. It deletes versions that nothing needs, and published reports, rows and labels
+that have expired; rows and labels are counted and summed before. Then it compacts the store, and verifies it.
 
 ## Inputs
 - The ledger, MLflow's aliases, each model's `promotion.keep_versions`, `reports.retention` and `retention.rows` (not
