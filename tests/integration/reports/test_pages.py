@@ -146,7 +146,7 @@ def test_column_that_is_named_like_markup_is_a_text(browser: Browser, every: Pat
 @pytest.mark.parametrize("which", ["every", "wide", "check"])
 def test_page_fits_a_phone(browser: Browser, which: str, spacing: str, request: pytest.FixtureRequest):
     with opened(browser, request.getfixturevalue(which), width=PHONE) as page:
-        # fonts differ from phone to phone, and the widest are a fifth wider than those of this machine
+        # fonts differ between machines, and so do the widths of their letters
         page.evaluate("spacing => { document.body.style.letterSpacing = spacing }", spacing)
         unfold(page)
         outside = page.evaluate(
