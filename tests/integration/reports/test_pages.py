@@ -159,6 +159,24 @@ def test_page_fits_a_phone(browser: Browser, which: str, spacing: str, request: 
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE
 
 
+@pytest.mark.parametrize("spacing", ["normal", "0.12em"], ids=["letters", "wide-letters"])
+def test_row_heads_on_a_phone_keep_their_words_whole(browser: Browser, check: Path, spacing: str):
+    with opened(browser, check, width=PHONE) as page:
+        page.evaluate("spacing => { document.body.style.letterSpacing = spacing }", spacing)
+        unfold(page)
+        shown, whole = page.evaluate(
+            """() => {
+                const heads = [...document.querySelectorAll(".table tbody th")];
+                const heights = () => heads.map(each => each.getBoundingClientRect().height);
+                const shown = heights();
+                heads.forEach(each => { each.style.overflowWrap = "normal" });
+                return [shown, heights()];
+            }"""
+        )
+    assert len(shown) > 3
+    assert shown == whole
+
+
 def test_texts_of_charts_on_a_phone_can_be_read(browser: Browser, every: Path):
     with opened(browser, every, width=PHONE) as page:
         heights = page.evaluate(
