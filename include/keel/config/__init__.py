@@ -20,13 +20,15 @@ from pydantic import Field, model_validator
 
 from keel.config.feature_names import why_unusable
 from keel.config.loading import Section, read_yaml, replace_keys, shown_duration, validated
-from keel.config.renames import NOT_AVAILABLE, refused
+from keel.config.renames import refused
 from keel.config.sections import (
     METRICS_OF_KIND,
     AlertsConfig,
     CheckConfig,
     DriftConfig,
     FeatureKind,
+    LabelsConfig,
+    LiveConfig,
     Metric,
     PerformanceConfig,
     PredictionsConfig,
@@ -44,6 +46,8 @@ __all__ = [
     "CheckConfig",
     "DriftConfig",
     "FeatureKind",
+    "LabelsConfig",
+    "LiveConfig",
     "Metric",
     "ModelConfig",
     "PerformanceConfig",
@@ -76,6 +80,8 @@ class ModelConfig(Section):
     check: CheckConfig = CheckConfig()
     drift: DriftConfig = DriftConfig()
     performance: PerformanceConfig = PerformanceConfig()
+    labels: LabelsConfig = LabelsConfig()
+    live: LiveConfig | None = LiveConfig()
     retrain: RetrainConfig | None = None
     promotion: PromotionConfig = PromotionConfig()
     serving: ServingConfig = ServingConfig()
@@ -92,7 +98,7 @@ class ModelConfig(Section):
                     f"performance.metric: {metric!r} does not suit a {self.target.kind} target; "
                     f"choose from {', '.join(sorted(allowed))}"
                 )
-        if self.model in ModelConfig.model_fields or self.model in NOT_AVAILABLE:
+        if self.model in ModelConfig.model_fields:
             raise ValueError(
                 f"model: {self.model!r} is the name of a section, so KEEL__… would be ambiguous; choose another name"
             )
@@ -103,6 +109,7 @@ class ModelConfig(Section):
             raise ValueError(f"features: {reason}")
         if self.target.name in self.features:
             raise ValueError(f"features: {self.target.name!r} is the target and cannot be a feature")
+        self._check_live()
         needed, keys = self._rows_needed()
         if self.retention.rows is not None and self.retention.rows < needed:
             raise ValueError(
@@ -118,6 +125,30 @@ class ModelConfig(Section):
                 "longer, or shorten serving.max_age"
             )
         return self
+
+    def _check_live(self) -> None:
+        """Raise `ValueError` for columns and contexts that the live monitors cannot have."""
+        if self.live is not None:
+            known = (
+                *self.features,
+                *(("prediction",) if self.target.kind == "regression" else ("score", "prediction")),
+            )
+            for name in self.live.columns or ():
+                if name not in known:
+                    raise ValueError(f"live.columns: {name!r} is no feature or output{suggestion(name, known)}")
+            for name in self.live.context:
+                if name not in (*self.features, "hour", "weekday"):
+                    raise ValueError(
+                        f"live.context: {name!r} is no feature, and not hour or weekday"
+                        f"{suggestion(name, (*self.features, 'hour', 'weekday'))}"
+                    )
+        if self.labels.audit_share is not None and self.labels.audit_delay >= self.target.label_delay:
+            raise ValueError(
+                f"labels.audit_delay: {shown_duration(self.labels.audit_delay)} is not shorter than "
+                f"target.label_delay ({shown_duration(self.target.label_delay)}). Labels that merely come late are no "
+                "random sample of predictions, and the test on an audit sample is not valid for them. Remove "
+                "labels.audit_share, or have the audited labels found out earlier"
+            )
 
     def _rows_needed(self) -> tuple[timedelta, list[str]]:
         """Return the age of the oldest rows that a run reads, and the keys that determine it.

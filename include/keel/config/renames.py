@@ -1,4 +1,4 @@
-"""Names that release 0.2 replaced, and keys of features that do not exist yet.
+"""Names that release 0.2 replaced.
 
 Release 0.2 refuses an old name with an error that names the new one. Empty the tables of renames in 0.3.
 """
@@ -30,9 +30,6 @@ COMMANDS = {
 }
 """Commands, without the leading ``keel``."""
 
-NOT_AVAILABLE = {"live": "Keel has no live monitor yet"}
-"""Sections of ``model.yaml`` whose feature does not exist yet, and why they are refused."""
-
 
 def renamed(old: str, new: str) -> str:
     """Return the sentence that refuses ``old`` and names ``new``.
@@ -46,11 +43,7 @@ def renamed(old: str, new: str) -> str:
 def refused(key: str) -> str | None:
     """Return why a dotted configuration key is refused by name, or None for any other key.
 
-    >>> refused("live.every")
-    'live.every: not available: Keel has no live monitor yet; remove it'
-    >>> refused("drift.alpha")
+    >>> refused("drift.max_share"), refused("drift.alpha")
+    ('drift.max_share: renamed to drift.drift_share in 0.2', None)
     """
-    if key in KEYS:
-        return renamed(key, KEYS[key])
-    reason = NOT_AVAILABLE.get(key.partition(".")[0])
-    return f"{key}: not available: {reason}; remove it" if reason else None
+    return renamed(key, KEYS[key]) if key in KEYS else None

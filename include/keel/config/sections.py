@@ -106,6 +106,48 @@ class PerformanceConfig(Section):
     """Further metrics to report."""
 
 
+class LiveConfig(Section):
+    """How predictions and labels are monitored as they arrive, between the checks."""
+
+    block_size: int = Field(default=100, ge=10, le=10_000)
+    """Rows between two evaluations."""
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+    """Probability of any false alarm of the model's monitors in a year of expected traffic."""
+    average_run_length: int | None = Field(default=None, ge=100)
+    """In place of ``alpha``: least expected number of blocks before a false alarm."""
+    expected_traffic: float | None = Field(default=None, gt=0)
+    """Predictions a day; none: as many as in the days before the monitor starts."""
+    context: tuple[str, ...] = ("hour",)
+    """Categorical or discrete features, or ``hour`` and ``weekday`` of the prediction's time in UTC. Rows are compared
+    with rows of the same context only. Empty: with all rows."""
+    columns: tuple[str, ...] | None = None
+    """Features, ``score`` and ``prediction`` to monitor; none: all."""
+    thinning: int = Field(default=1, ge=1, le=1000)
+    """Only every n-th prediction is monitored, where neighbours depend on each other."""
+    harm: bool = True
+    """Whether the mean loss of labelled predictions is monitored."""
+
+    @field_validator("context", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else () if value is None else value
+
+    @model_validator(mode="after")
+    def _one_promise(self) -> LiveConfig:
+        if self.average_run_length is not None and {"alpha", "expected_traffic"} & self.model_fields_set:
+            raise ValueError("average_run_length replaces alpha and expected_traffic; keep one of the two promises")
+        return self
+
+
+class LabelsConfig(Section):
+    """Labels that arrive early for a random share of predictions."""
+
+    audit_share: float | None = Field(default=None, gt=0, lt=1)
+    """Share of predictions, chosen at random by Keel, whose labels somebody finds out early; none: no audit."""
+    audit_delay: Duration = timedelta(hours=1)
+    """Time until the labels of audited predictions have arrived. It is shorter than ``target.label_delay``."""
+
+
 class RetrainConfig(Section):
     """How a challenger is trained."""
 

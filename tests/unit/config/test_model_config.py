@@ -171,21 +171,22 @@ def test_load_model_with_a_source_that_cannot_be_read_yet_is_refused(lines: str,
     assert "set predictions.source to 'keel'" in line
 
 
-@pytest.mark.parametrize("lines", ["live: {every: 100, contexts: level}", "live: {}", "live:"])
-def test_load_model_with_a_section_that_nothing_implements_is_refused(lines: str, write: Write) -> None:
-    path = write(f"{MINIMAL}{lines}\n")
-    assert refused(path) == f"{path}: live: not available: Keel has no live monitor yet; remove it"
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        ("live: {context: levl}", "live.context: 'levl' is no feature, and not hour or weekday; did you mean 'level'?"),
+        ("live: {columns: [scor]}", "live.columns: 'scor' is no feature or output; did you mean 'score'?"),
+        ("live: {alpha: 0.1, average_run_length: 5000}", "keep one of the two promises"),
+        ("labels: {audit_share: 0.1, audit_delay: 24h}", "labels.audit_delay: 1d is not shorter than"),
+    ],
+)
+def test_load_model_with_an_impossible_live_monitor_is_refused(lines: str, reason: str, write: Write) -> None:
+    assert reason in refused(write(f"{MINIMAL}{lines}\n"))
 
 
-def test_overrides_and_environment_refuse_a_section_that_nothing_implements(write: Write) -> None:
-    reason = "live.every: not available: Keel has no live monitor yet; remove it"
-    path = write()
-    with pytest.raises(ConfigError, match=f"^params.overrides: {re.escape(reason)}$"):
-        load_model(path, {}).with_overrides({"live.every": 5}, origin="params.overrides")
-    _, [shared] = read_models(path.parents[1], {"KEEL__LIVE__EVERY": "5"})
-    _, [own] = read_models(path.parents[1], {"KEEL__TIDE__LIVE__EVERY": "5"})
-    assert str(shared) == f"environment KEEL__LIVE__EVERY: {reason}"
-    assert str(own) == f"environment KEEL__TIDE__LIVE__EVERY: {reason}"
+def test_load_model_without_live_monitors_has_none(write: Write) -> None:
+    assert load_model(write(f"{MINIMAL}live: null\n")).live is None
+    assert load_model(write(f"{MINIMAL}live: {{context: hour}}\n")).live.context == ("hour",)
 
 
 def test_environment_overrides_the_file_and_a_models_variable_the_common_one(write: Write) -> None:

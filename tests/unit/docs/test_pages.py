@@ -167,6 +167,8 @@ def shown_default(value: Any) -> str:
     if isinstance(value, timedelta):
         days, rest = divmod(value, timedelta(days=1))
         return f"`{days}d`" if days > 1 and not rest else f"`{value // timedelta(hours=1)}h`"
+    if isinstance(value, tuple):
+        return ", ".join(map(shown_default, value))
     return f"`{value}`"
 
 

@@ -29,6 +29,7 @@ from keel.monitoring.records.decisions import (
     PromotionRequest,
     RollbackRequest,
 )
+from keel.monitoring.records.live import LiveAlarm, LiveProgress, MonitorKind
 from keel.monitoring.records.messages import Message, MessagePart, MessagePicture
 from keel.monitoring.records.results import (
     ComparisonRecord,
@@ -50,9 +51,12 @@ __all__ = [
     "ExperimentRequest",
     "HoursAndRows",
     "JsonObject",
+    "LiveAlarm",
+    "LiveProgress",
     "Message",
     "MessagePart",
     "MessagePicture",
+    "MonitorKind",
     "Outcome",
     "ProbationDecision",
     "PromotionRequest",

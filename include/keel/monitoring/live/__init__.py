@@ -1,0 +1,1 @@
+"""Monitors that are evaluated after every block of predictions or labels, and the alarms they open."""
