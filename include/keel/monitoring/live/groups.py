@@ -39,6 +39,10 @@ class Feed:
     horizon: datetime | None
     """The earlier of now and the latest time of a row that was read, for "has a prediction matured?"; None before the
     first block of rows. A replay of last year runs at last year's time."""
+    last_arrival: int
+    """The last arrival number that the model's predictions and labels had taken when the pass began."""
+    excluded: tuple[tuple[datetime, datetime], ...] = ()
+    """Quarantined times, start ≤ time < end: nothing that needs labels uses the rows inside."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,12 @@ class MonitorGroup(Protocol):
         into steps changes no bit of the state. An incomplete block stays unread in the store, or the group holds its
         numbers, less than a block of them. A step reads bounded memory, whatever waits.
         """
+
+    def evidence(self) -> Floats:
+        """Return the natural logarithm of each monitor's evidence now, shape (monitors,); −inf: none yet."""
+
+    def sentence(self, monitor: int) -> str:
+        """Return what a monitor's rows show, in a sentence for people."""
 
     def restart(self, monitor: int) -> None:
         """Forget a monitor's evidence after a check has judged its alarm. What was judged is its new normal."""
