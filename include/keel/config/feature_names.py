@@ -9,6 +9,7 @@ from keel.values.names import twins
 RESERVED = (
     *("id", "time", "version", "score", "prediction", "arm", "allocation", "entity", "experiment"),
     *("shadow_version", "shadow_score", "shadow_prediction", "absent", "invalid", "label", "observed_at"),
+    "keel_arrival",
 )
 """Keel's own columns, beside which the features stand in every table of predictions, in a grid and in a report."""
 

@@ -29,6 +29,7 @@ from keel.store.database.locks import Held, hold
 from keel.store.database.migrations import HEAD, current_revision, migrate
 from keel.store.database.redaction import redacted_url
 from keel.store.integrity import compact, verify
+from keel.store.live import LiveTable
 from keel.store.performance import PerformanceTable
 from keel.store.predictions.encoding import AppendResult
 from keel.store.predictions.labels import LabelResult
@@ -65,6 +66,7 @@ class Store:
         self.performance = PerformanceTable(database)
         self.reports = Reports(database)
         self.decisions = Decisions(database)
+        self.live = LiveTable(database)
         self._quarantines = Quarantines(database)
 
     @classmethod

@@ -78,7 +78,24 @@ labels = Table(
     Column("id", Text, nullable=False),
     Column("label", Double, nullable=False),
     Column("observed_at", BigInteger, nullable=False),
+    Column("arrival", BigInteger),
     PrimaryKeyConstraint("model", "id"),
+)
+Index(
+    "labels_by_arrival",
+    labels.c.model,
+    labels.c.arrival,
+    sqlite_where=labels.c.arrival.is_not(None),
+    postgresql_where=labels.c.arrival.is_not(None),
+)
+
+# The last arrival number that a model's predictions and labels have taken. Not in ``model_tables``, which is locked
+# while columns are added: a writer that waited for it with its rows' table in use would deadlock.
+arrivals = Table(
+    "arrivals",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("last", BigInteger, nullable=False),
 )
 
 label_conflicts = Table(
@@ -224,6 +241,74 @@ label_sums = Table(
     Column("n", BigInteger, nullable=False),
     Column("body", Text),
     PrimaryKeyConstraint("model", "version", "hour"),
+)
+
+# How far a model's live monitors have read, and their state. See `keel.store.live`.
+live_monitors = Table(
+    "live_monitors",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("paused", Boolean, nullable=False, server_default=false()),
+    Column("version", BigInteger),
+    Column("generation", BigInteger, nullable=False),
+    Column("started_at", BigInteger),
+    Column("predictions_until", BigInteger, nullable=False),
+    Column("labels_settled", BigInteger, nullable=False),
+    Column("labels_until", BigInteger, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("seen_until", BigInteger),
+    Column("last_block_at", BigInteger),
+    Column("state", LargeBinary),
+    Column("fault", Text),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("stride", BigInteger, nullable=False),
+)
+
+# judged_by is null while an alarm is open. ring_evidence, ring_rows: what the alarm had when it last rang.
+live_alarms = Table(
+    "live_alarms",
+    metadata,
+    Column("alarm_id", Text, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("opened_at", BigInteger, nullable=False),
+    Column("block", BigInteger, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("rows_since", BigInteger, nullable=False),
+    Column("evidence", Double),
+    Column("bound", Double),
+    Column("sentence", Text, nullable=False),
+    Column("judged_by", Text),
+    Column("rings", BigInteger, nullable=False),
+    Column("last_ring_at", BigInteger),
+    Column("ring_evidence", Double),
+    Column("ring_rows", BigInteger),
+    Index("live_alarms_by_model", "model", "opened_at"),
+)
+Index(
+    "one_open_alarm",
+    live_alarms.c.model,
+    live_alarms.c.version,
+    live_alarms.c.kind,
+    live_alarms.c.subject,
+    unique=True,
+    sqlite_where=live_alarms.c.judged_by.is_(None),
+    postgresql_where=live_alarms.c.judged_by.is_(None),
+)
+
+# A thinned record of each run of a model's monitors.
+live_trajectory = Table(
+    "live_trajectory",
+    metadata,
+    Column("model", Text, nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("block", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+    PrimaryKeyConstraint("model", "started_at", "block"),
 )
 
 # Triggers refuse UPDATE and DELETE, and TRUNCATE on PostgreSQL: see the migrations.

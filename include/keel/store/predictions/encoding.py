@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from keel.errors import SchemaError
 from keel.store.predictions import casting
-from keel.store.predictions.layout import ALLOCATION, EXPERIMENT, OUTPUTS, Layout
+from keel.store.predictions.layout import ALLOCATION, ARRIVAL, EXPERIMENT, OUTPUTS, Layout
 from keel.store.predictions.packing import NUMBERS, PACKED, pack, unpack
 from keel.values.columns import name_texts, plain
 from keel.values.names import as_configured
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 OUTPUT_KINDS: dict[str, FeatureKind] = dict.fromkeys(OUTPUTS, "numeric")
 SHADOW = "shadow_version"
+LABEL_ARRIVAL = "label_arrival"
 # columns besides the features and those that every row has
 OPTIONAL: dict[str, FeatureKind] = {**OUTPUT_KINDS, **ALLOCATION, **EXPERIMENT}
 TEXTS = frozenset(
     {"id", "absent", "invalid", *PACKED, *(name for name, kind in OPTIONAL.items() if kind == "categorical")}
 )
-INTEGERS = frozenset({"version", SHADOW})
+INTEGERS = frozenset({"version", SHADOW, ARRIVAL, LABEL_ARRIVAL})
 TIMES = frozenset({"time", "observed_at"})
 
 

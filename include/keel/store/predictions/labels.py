@@ -11,6 +11,9 @@ another label for the same id         a *conflict*: the first counts, the other 
 Labels do not change counts of predictions, so they make no hour dirty. They change the performance in the hour of their
 prediction and mark it as stale in the same transaction (`keel.store.performance`). A label that arrives before its
 prediction marks the hour when the prediction is stored.
+
+A stored label takes an arrival number, as predictions do (`keel.store.predictions.arrivals`). Duplicates and conflicts
+store no label and take none. A corrected label keeps its number: it is no new arrival.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ import sqlalchemy as sa
 
 from keel.errors import SchemaError
 from keel.store.database.tables import label_conflicts, labels
-from keel.store.predictions import casting
+from keel.store.predictions import arrivals, casting
 from keel.store.predictions.arrow_session import ArrowSession, writing
 from keel.store.predictions.dirty_hours import NEVER, expired_before, hour_of, is_final, mark_labels
 from keel.store.predictions.target_values import are_possible, wanted
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from keel.store.predictions.target_values import TargetKind
 
 _COLUMNS = ["model", "id", "label", "observed_at"]
+_OFFSET = "c4"
 
 
 @dataclass(frozen=True)
@@ -93,11 +97,11 @@ def encode_labels(table: pa.Table, target: TargetKind | None = None) -> pa.Table
 
 def insert_labels(session: ArrowSession, layout: Layout, rows: pa.Table) -> LabelResult:
     """Insert encoded labels in the session's transaction."""
-    stage = session.stage(rows)
+    stage = session.stage(arrivals.with_offsets(rows))
     texts = session.texts(layout, "labels", lambda: _statements(session, layout, stage))
-    *count_new, mark, store, count_conflicts, store_conflicts = texts
+    *count_new, mark, store, advance, count_conflicts, store_conflicts = texts
     stored, unmatched, expired = map(session.scalar, count_new)
-    for statement in (mark, store) if stored else ():
+    for statement in (mark, store, advance) if stored else ():
         session.run(statement)
     conflicts = session.scalar(count_conflicts)
     if conflicts:
@@ -107,7 +111,7 @@ def insert_labels(session: ArrowSession, layout: Layout, rows: pa.Table) -> Labe
 
 
 def _statements(session: ArrowSession, layout: Layout, stage: sa.Table) -> list[ClauseElement]:
-    """Return the statements on staged labels (id, label, observed_at, first of its id), in their order."""
+    """Return the statements on staged labels (id, label, observed_at, first of its id, offset), in their order."""
     model, predictions = sa.literal(layout.model, sa.Text), layout.table
     known = sa.exists().where(labels.c.model == layout.model, labels.c.id == stage.c.c0)
     new = sa.and_(stage.c.c3 == 1, ~known)
@@ -124,7 +128,10 @@ def _statements(session: ArrowSession, layout: Layout, stage: sa.Table) -> list[
         count.where(new, gone, stage.c.c2 >= before),
         count.where(before > NEVER, new, sa.or_(too_late, sa.and_(gone, stage.c.c2 < before))),
         mark_labels(session, layout, stage, new),
-        session.insert(labels).from_select(_COLUMNS, values.where(new)),
+        session.insert(labels).from_select(
+            [*_COLUMNS, "arrival"], values.add_columns(arrivals.number(layout.model, stage.c[_OFFSET])).where(new)
+        ),
+        arrivals.advance(session, layout.model, stage, stage.c[_OFFSET]),
         sa.select(sa.func.count()).select_from(stage).join(labels, other),
         session.insert(label_conflicts).from_select(_COLUMNS, different).on_conflict_do_nothing(),
     ]

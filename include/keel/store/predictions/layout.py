@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from keel.store.predictions.target_values import TargetKind
 
 PREFIX = "predictions_"
+ARRIVAL = "keel_arrival"
+"""Column of a row's arrival number. Not ``arrival``, because a feature may be called so."""
 OUTPUTS = ("score", "prediction")
 ALLOCATION: dict[str, FeatureKind] = {"arm": "categorical", "allocation": "numeric"}
 # columns of a row in an experiment: its entity, the experiment, and the output of the shadow version
@@ -152,6 +154,7 @@ def create_layout(
         table = describe(name, added, features, PACKED if packed else ())
         table.create(connection)
         sa.Index(f"keel_time_{digest(name)}", table.c.time).create(connection)
+        arrival_index(table).create(connection)
     else:
         name = existing.table.name
         first = PACKED if packed and all(each.slot is None for each in stored.values()) else ()
@@ -246,6 +249,7 @@ def describe(
         sa.Column("shadow_version", sa.BigInteger),
         sa.Column("shadow_score", sa.Double),
         sa.Column("shadow_prediction", sa.Double),
+        sa.Column(ARRIVAL, sa.BigInteger),
     ]
     types: dict[FeatureKind, type[sa.Double[float]] | type[sa.Text]] = {"numeric": sa.Double, "categorical": sa.Text}
     features: list[sa.Column[Any]] = [
@@ -253,6 +257,13 @@ def describe(
     ]
     own += [sa.Column(column, sa.LargeBinary if column == NUMBERS else sa.Text) for column in packed]
     return sa.Table(quoted_name(name, True), sa.MetaData(), *own, *features)
+
+
+def arrival_index(table: sa.Table) -> sa.Index:
+    """Return the index by which `keel.store.predictions.arrivals` follows a version's rows."""
+    numbered = table.c[ARRIVAL].is_not(None)
+    name = f"keel_arrival_{digest(table.name)}"
+    return sa.Index(name, table.c.version, table.c[ARRIVAL], sqlite_where=numbered, postgresql_where=numbered)
 
 
 def add_columns(connection: sa.Connection, name: str, table: sa.Table, columns: Iterable[str]) -> None:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from keel.store.database.planner_hints import within
 from keel.store.database.tables import hours, labels, quarantines
 from keel.store.database.times import HOUR, from_micros, hour_micros, to_micros
-from keel.store.predictions import casting
+from keel.store.predictions import arrivals, casting
 from keel.store.predictions import experiment_rows as outcomes
 from keel.store.predictions.arrow_session import ArrowSession, reading, writing
 from keel.store.predictions.dirty_hours import mark_counts, mark_early_labels
@@ -25,7 +25,7 @@ from keel.store.predictions.encoding import AppendResult, decode_packed, encode
 from keel.store.predictions.hourly_counts import hourly_rows
 from keel.store.predictions.label_hours import label_hours
 from keel.store.predictions.labels import LabelResult, store_labels
-from keel.store.predictions.layout import ALLOCATION, OUTPUTS, Layout
+from keel.store.predictions.layout import ALLOCATION, ARRIVAL, OUTPUTS, Layout
 from keel.store.predictions.retention import delete_unmatched_labels, expire
 from keel.store.predictions.target_values import target_of
 
@@ -87,18 +87,21 @@ class PredictionLog:
         )
 
     def _store(self, session: ArrowSession, rows: pa.Table) -> int:
-        stage, target = session.stage(rows), self._layout.table
+        stage, target = session.stage(arrivals.with_offsets(rows)), self._layout.table
 
         def statements() -> list[ClauseElement]:
             known = sa.exists().where(target.c.id == stage.c.c0)
-            columns = [self._layout.column(name).name for name in rows.column_names]
-            insert = session.insert(target).from_select(columns, sa.select(*stage.c).where(sa.true()))
+            columns = [self._layout.column(name).name for name in (*rows.column_names, ARRIVAL)]
+            *values, offset = stage.c
+            numbered = sa.select(*values, arrivals.number(self.model, offset)).where(sa.true())
+            insert = session.insert(target).from_select(columns, numbered)
             return [
                 sa.delete(stage).where(known),
                 sa.select(sa.func.count()).select_from(stage),
                 insert.on_conflict_do_nothing(index_elements=["id"]),
                 mark_counts(session, self.model, stage),
                 mark_early_labels(session, self.model, stage),
+                arrivals.advance(session, self.model, stage, offset),
             ]
 
         drop_known, count, *store = session.texts(self._layout, "append", statements)
@@ -211,6 +214,44 @@ class PredictionLog:
     ) -> tuple[pa.Table, pa.Table]:
         """Return the first row of each entity. See `keel.store.predictions.experiment_rows.experiment_rows`."""
         return outcomes.experiment_rows(self._database, self._layout, experiment, start, end, outputs)
+
+    def last_arrival(self) -> int:
+        """Return the last arrival number of the model's predictions and labels, 0 before the first."""
+        return arrivals.last_arrival(self._database, self.model)
+
+    def arrivals_before(self, version: int, time: datetime) -> int:
+        """Return the number behind which rows from ``time`` on begin. See `keel.store.predictions.arrivals`."""
+        return arrivals.arrivals_before(self._database, self._layout, version, time)
+
+    def arrived(self, version: int, *, after: int, limit: int) -> pa.Table:
+        """Return rows in order of arrival. See `keel.store.predictions.arrivals.arrived`."""
+        return arrivals.arrived(self._database, self._layout, version, after=after, limit=limit)
+
+    def settled(
+        self,
+        version: int,
+        *,
+        after: int,
+        mature: datetime,
+        labels_until: int,
+        limit: int,
+        now: datetime | None = None,
+        unlabelled: bool = False,
+    ) -> tuple[int, pa.Table]:
+        """Return matured rows and their labels. See `keel.store.predictions.arrivals.settled`."""
+        return arrivals.settled(
+            self._database, self._layout, version,
+            after=after, mature=mature, labels_until=labels_until, limit=limit, now=now, unlabelled=unlabelled,
+        )  # fmt: skip
+
+    def late_labels(
+        self, version: int, *, predictions_until: int, after: int, limit: int, predictions_after: int = 0
+    ) -> tuple[int, pa.Table]:
+        """Return labels of rows that have settled. See `keel.store.predictions.arrivals.late_labels`."""
+        return arrivals.late_labels(
+            self._database, self._layout, version,
+            predictions_until=predictions_until, after=after, limit=limit, predictions_after=predictions_after,
+        )  # fmt: skip
 
     def count(self, start: datetime, end: datetime, version: int | None = None) -> int:
         """Return the number of rows with start ≤ time < end."""

@@ -87,7 +87,7 @@ def test_widest_row_of_columns_fits(store: Store, kind: str) -> None:
 def test_features_renamed_again_and_again_never_run_out_of_columns(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = 14
+    own = 15
     assert layout.MAX_COLUMNS + own + len(PACKED) < 1_600
     monkeypatch.setattr(layout, "MAX_COLUMNS", 25)
     for generation in range(4):
