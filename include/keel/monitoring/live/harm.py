@@ -23,6 +23,7 @@ from keel.monitoring.live.loss_plan import LossPlan
 from keel.monitoring.live.loss_test import LossBlocks, LossTest
 from keel.stats.metrics.losses import scored
 from keel.store.database.times import from_micros, to_micros
+from keel.store.predictions.layout import ARRIVAL
 
 if TYPE_CHECKING:
     from keel.monitoring.live.groups import Feed
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Interval = tuple[datetime, datetime]
 MIN_PAGE = 1_000
-"""Least number of rows or labels of a page: many labels belong to predictions that have not matured."""
+"""Least number of rows of a page."""
+LATE_PAGE = 20_000
+"""Labels of a page of late ones. It is read in the order of their predictions: a file of labels may be sorted by the
+label, and its first block would have those of one value alone."""
 
 
 @dataclass
@@ -78,7 +82,7 @@ class HarmMonitor:
             return None
         limit = max(MIN_PAGE, blocks * self.test.block_size)
         if self.labels < feed.last_arrival:
-            late = self._late(feed, limit)
+            late = self._late(feed)
             if self.labels < feed.last_arrival or late.num_rows:
                 return self._feed(late, feed, more=True)
         settled, rows = feed.log.settled(
@@ -95,17 +99,17 @@ class HarmMonitor:
         self.settled = settled
         return self._feed(rows.filter(rows["label"].is_valid()), feed, more=rows.num_rows == limit)
 
-    def _late(self, feed: Feed, limit: int) -> pa.Table:
+    def _late(self, feed: Feed) -> pa.Table:
         """Return the next labels of predictions that have settled before."""
         until, late = feed.log.late_labels(
             feed.version,
             predictions_after=self.first,
             predictions_until=self.settled,
             after=self.labels,
-            limit=limit,
+            limit=LATE_PAGE,
         )
         self.labels = until if until > self.labels else feed.last_arrival
-        return late
+        return late.sort_by(ARRIVAL)
 
     def _feed(self, pairs: pa.Table, feed: Feed, *, more: bool) -> Advance:
         pairs = without(pairs, feed.excluded)
