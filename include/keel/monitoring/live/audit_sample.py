@@ -31,7 +31,7 @@ def is_audited(model: str, ids: Iterable[str], share: float) -> NDArray[np.bool_
     """Return whether each prediction is in the sample, shape (n,). A smaller share's sample is part of a larger one's.
 
     >>> is_audited("flight_delay", ["a", "b", "c", "d"], 0.5).tolist()
-    [False, True, False, False]
+    [False, True, False, True]
     """
     salted = hashlib.sha256(f"keel audit sample\n{model}\n".encode())
     first = []
