@@ -37,7 +37,8 @@ is shown to be better.
 
 ## Inputs
 - The prediction log with its labels, the production version with its reference grid, and `model.yaml`.
-- Runs {check_schedule}, and whenever the asset `keel://{model}/alarm` is updated.
+- Runs {check_schedule}, and whenever the asset `keel://{model}/alarm` is updated. Keel's live monitors update it when
+  they alarm. Such a run checks the time since the change, and judges the open alarms.
 - By hand: `start`, `end`, `overrides`.
 - Until {model} has a first version, every task is skipped, and the log of `count_window` says so. To get one, submit
   labelled history and run `{model}.retrain`.
@@ -47,10 +48,12 @@ is shown to be better.
 - Depending on the decision: quarantined rows, a staged version, or a new production version (asset
   `keel://{model}/production`).
 - A message to {people}, unless the action is `all_clear`.
+- The live alarms that were open are closed. For alarms that opened during the run, `check_again` starts another run.
 
 ## When it fails
-No decision was made: a failed check is not an all clear. Read the failure message or the log of the failed task. Fix
-the cause, then clear that task. Re-running is safe: the window stays the same, and no row is written twice.
+No decision was made: a failed check is not an all clear, and live alarms stay open. Read the failure message or the log
+of the failed task. Fix the cause, then clear that task. Re-running is safe: the window stays the same, and no row is
+written twice.
 Runbook: {runbook}
 """
 
@@ -84,7 +87,12 @@ def drift_check(config: ModelConfig) -> DAG:
         ]
         if config.retrain:
             ends.append(retrain_and_compare(config, decision=decide.output))
-        notify = notify_and_record(model, decided_by="decide", outcomes_of=("quarantine", *retrain_outcomes(config)))
+        notify = notify_and_record(
+            model,
+            decided_by="decide",
+            outcomes_of=("quarantine", *retrain_outcomes(config)),
+            check_again=config.live is not None,
+        )
 
         checks >> decide >> ends >> notify
         notify_after_staging(dag, notify)

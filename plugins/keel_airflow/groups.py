@@ -13,7 +13,12 @@ from airflow.sdk.execution_time.hitl import HITLUser
 from keel_airflow.assets import production_asset
 from keel_airflow.channels import SLACK_CONN_ID, SMTP_CONN_ID
 from keel_airflow.notifications import ApprovalNotifier
-from keel_airflow.operators.alerting import ComposeMessageOperator, RecordOperator, WriteToOutboxOperator
+from keel_airflow.operators.alerting import (
+    ComposeMessageOperator,
+    RecordCheckOperator,
+    RecordOperator,
+    WriteToOutboxOperator,
+)
 from keel_airflow.operators.approval import AwaitApprovalOperator
 from keel_airflow.operators.experiment import ConcludeExperimentOperator
 from keel_airflow.operators.mail import SendMailOperator
@@ -122,6 +127,17 @@ def start_promotion(model: str, *, cause: str, parameters: Any) -> TriggerDagRun
     )
 
 
+def start_check(model: str) -> TriggerDagRunOperator:
+    """Return the task that starts the check of the alarms which a check leaves. A cleared run starts no second one."""
+    return TriggerDagRunOperator(
+        task_id="check_again",
+        trigger_dag_id=f"{model}.drift_check",
+        trigger_run_id="{{ ti.xcom_pull('record')['again'] }}",
+        logical_date=None,
+        skip_when_already_exists=True,
+    )
+
+
 def notify_after_staging(dag: DAG, notify: TaskGroup) -> None:
     """Let the notification depend on ``stage`` itself, because a cleared run skips ``start_promotion``."""
     if dag.has_task("stage"):
@@ -158,7 +174,9 @@ def assigned_users(approvers: Sequence[str]) -> list[HITLUser]:
     return [HITLUser(id=name, name=name) for name in approvers]
 
 
-def notify_and_record(model: str, *, decided_by: str, outcomes_of: Sequence[str]) -> TaskGroup:
+def notify_and_record(
+    model: str, *, decided_by: str, outcomes_of: Sequence[str], check_again: bool = False
+) -> TaskGroup:
     """Return the group that notifies people of a decision, then stores its outcome.
 
     Parameters
@@ -169,6 +187,8 @@ def notify_and_record(model: str, *, decided_by: str, outcomes_of: Sequence[str]
         id of the task that returns the decision
     outcomes_of:
         ids of the tasks that return its outcome; at most one of them runs
+    check_again:
+        whether another check is started where live alarms have opened that this one has not judged
 
     """
     decision, outcomes = result_of(decided_by), [result_of(task_id) for task_id in outcomes_of]
@@ -204,14 +224,19 @@ def notify_and_record(model: str, *, decided_by: str, outcomes_of: Sequence[str]
             ),
             WriteToOutboxOperator(task_id="write_to_outbox", model=model, message=compose_message.output),
         ]
-        record = RecordOperator(
-            task_id="record",
-            model=model,
-            decision=decision,
-            outcomes=outcomes,
-            channels=_message("channels"),
-            trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
-        )
+        recorded: dict[str, Any] = {
+            "task_id": "record",
+            "model": model,
+            "decision": decision,
+            "outcomes": outcomes,
+            "channels": _message("channels"),
+            "trigger_rule": TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
+        }
+        if check_again:
+            record: RecordOperator = RecordCheckOperator(branches={"again": "check_again"}, **recorded)
+            record >> start_check(model)
+        else:
+            record = RecordOperator(**recorded)
         compose_message >> [*channels, record]
         channels >> record
     return group

@@ -254,7 +254,7 @@ def test_drift_check_without_a_store_fails_and_is_no_all_clear(tide, monkeypatch
 def test_drift_check_error_with_a_secret_is_masked(tide, new_keel_home, monkeypatch):
     from keel import loop
 
-    def refuse(*_):
+    def refuse(*_, **__):
         raise ValueError("refused the password open-sesame-1")
 
     monkeypatch.setattr(loop, "count_window", refuse)

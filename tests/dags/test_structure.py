@@ -17,6 +17,7 @@ NOTIFY_AND_RECORD = {
     "write_to_outbox": {"record"},
     "record": set(),
 }
+NOTIFY_AND_CHECK_AGAIN = {**NOTIFY_AND_RECORD, "record": {"check_again"}, "check_again": set()}
 RETRAIN_AND_COMPARE = {
     "retrain": {"compare"},
     "compare": {"promote", "keep_champion"},
@@ -57,7 +58,7 @@ def test_edges_of_the_drift_check():
         **CHECK,
         "decide": {"all_clear", "raise_alert", "quarantine", "retrain"},
         **RETRAIN_AND_COMPARE,
-        **NOTIFY_AND_RECORD,
+        **NOTIFY_AND_CHECK_AGAIN,
     }
 
 
@@ -77,7 +78,7 @@ def test_edges_with_required_approval(monkeypatch):
         **CHECK,
         "decide": {"all_clear", "raise_alert", "quarantine", "retrain"},
         **STAGE_AND_COMPARE,
-        **NOTIFY_AND_RECORD,
+        **NOTIFY_AND_CHECK_AGAIN,
     }
     assert edges(dags["tide.retrain"]) == {
         "request_retrain": {"retrain"},
@@ -192,7 +193,7 @@ def test_model_without_retrain_has_no_dags_for_challengers(tmp_path, monkeypatch
     assert edges(dags["buoy.drift_check"]) == {
         **CHECK,
         "decide": {"all_clear", "raise_alert", "quarantine"},
-        **NOTIFY_AND_RECORD,
+        **NOTIFY_AND_CHECK_AGAIN,
     }
 
 

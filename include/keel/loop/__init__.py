@@ -1,6 +1,7 @@
 """The monitoring loop from top to bottom: count, check, decide, quarantine or retrain, notify, record.
 
     resolve_window         which window a run checks
+    alarms_to_judge        which live alarms it judges, and the window that they ask for
     count_window           counts of the predictions that arrived since the last run
     check_data_quality     three reports on the window
     check_data_drift
@@ -9,7 +10,8 @@
     quarantine, retrain    what the decision asks for
     publish_report         the page of the check, for the task's log and in MLflow
     compose_message        what people are notified of
-    record                 the outcome, stored with the decision
+    record                 the outcome, stored with the decision; the alarms that it judged are closed
+    next_check             whether alarms are left for another run
 
 In a notebook, `check` takes the steps up to a decision at once, and does not act on it.
 
@@ -20,6 +22,7 @@ Each step takes a workspace, a model's configuration and the record that an earl
 functions. A step that runs again for the same window leaves the same rows.
 """
 
+from keel.loop.alarms import alarms_to_judge, next_check
 from keel.loop.checks import check_data_drift, check_data_quality, check_labels, check_performance
 from keel.loop.decisions import compose_message, decide, record, request_retrain
 from keel.loop.publishing import describe_report, publish_report
@@ -30,6 +33,7 @@ from keel.loop.windows import count_window, resolve_window
 
 __all__ = [
     "CheckResult",
+    "alarms_to_judge",
     "check",
     "check_data_drift",
     "check_data_quality",
@@ -39,6 +43,7 @@ __all__ = [
     "count_window",
     "decide",
     "describe_report",
+    "next_check",
     "publish_report",
     "quarantine",
     "record",

@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from keel.monitoring import storage
+from keel.monitoring.alarm_records import read_alarms
+from keel.monitoring.alarms import HARM_KINDS
 from keel.monitoring.drift import detect, explained_change
 from keel.monitoring.label_check import label_report
 from keel.monitoring.performance import LabelArrival, detect_degradation, measure_long_run
@@ -15,6 +17,7 @@ from keel.monitoring.quality import QualityStatus, check_quality
 from keel.monitoring.records import (
     CountedWindow,
     DriftReportRecord,
+    LiveAlarm,
     ReportRecord,
     StoredDriftReport,
     StoredPerformanceReport,
@@ -73,7 +76,7 @@ def check_data_drift(ws: Workspace, config: ModelConfig, counted: CountedWindow)
 def check_performance(ws: Workspace, config: ModelConfig, counted: CountedWindow) -> ReportRecord:
     """Check whether the version does harm, on the labels of a window that is ``target.label_delay`` earlier.
 
-    The labels themselves are checked first (`check_labels`).
+    The labels themselves are checked first (`check_labels`). A live alarm about the mean loss shows harm beside them.
     """
     check_labels(ws, config, counted)
     version = counted.version
@@ -95,12 +98,21 @@ def check_performance(ws: Workspace, config: ModelConfig, counted: CountedWindow
         explained=explained_change(grid, counts.usable) if counts.usable.n else None,
         arrival=LabelArrival(*predictions.label_counts(window.start, window.end, version)),
         long_run=measure_long_run(metric, *sums, metrics.get(metric), config.performance),
+        alarms=_harm_alarms(ws, counted),
     )
     stored = StoredPerformanceReport.from_dict(
         {**report.to_dict(), "window": window, "quarantined": counts.quarantined.size}
     )
     sentence = f"{stored.metric} on {stored.n} labels: {stored.status}.{counts.exclusion}"
     return _store_report(ws, "performance", counted, stored, sentence)
+
+
+def _harm_alarms(ws: Workspace, counted: CountedWindow) -> list[LiveAlarm]:
+    """Return the live alarms about the mean loss of the version, that with most evidence over its bound first."""
+    found = [
+        alarm for alarm in read_alarms(ws, counted) if alarm.kind in HARM_KINDS and alarm.version == counted.version
+    ]
+    return sorted(found, key=lambda alarm: (alarm.bound or 0.0) - (alarm.evidence or 0.0))
 
 
 def check_labels(ws: Workspace, config: ModelConfig, counted: CountedWindow) -> ReportRecord:

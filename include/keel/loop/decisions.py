@@ -10,7 +10,10 @@ from keel import deployments
 from keel.alerts.messages.decision import compose_alert
 from keel.deployments.history import production_since
 from keel.ledger import entries as ledger
+from keel.loop.alarms import close_alarms, retrained_until
 from keel.monitoring import storage
+from keel.monitoring.alarm_records import judge, judgements_of
+from keel.monitoring.alarms import Verdict, after_retraining, with_alarms
 from keel.monitoring.decision import Policy, decide_action
 from keel.monitoring.records import (
     Action,
@@ -51,6 +54,7 @@ def reach_decision(ws: Workspace, config: ModelConfig, counted: CountedWindow) -
     model, version, window = counted.model, counted.version, counted.window
     reports = storage.read_check_reports(ws, counted)
     decision_id = storage.report_id("decision", model, version, window)
+    judgements = judge(ws, counted, reports)
     policy = Policy(
         can_retrain=config.retrain is not None,
         cooldown=config.retrain.cooldown if config.retrain else config.alerts.cooldown,
@@ -61,8 +65,19 @@ def reach_decision(ws: Workspace, config: ModelConfig, counted: CountedWindow) -
         production_since=(
             production_since(ledger.entries(ws.store, model)) if reports.quality.status == "empty" else None
         ),
+        retrained_until=retrained_until(ws, counted, judgements),
     )
     decision = decide_action(reports.quality, reports.drift, reports.performance, policy, reports.labels)
+    judgements = after_retraining(judgements, decision.action)
+    decision = with_alarms(decision, judgements, reports.drift, reports.performance)
+    judged = [each.alarm.alarm_id for each in judgements if each.is_judged]
+    # A check of the time since a change can judge what this window cannot, unless it is one that judged nothing.
+    left = [
+        each.alarm.alarm_id
+        for each in judgements
+        if each.verdict is Verdict.INSUFFICIENT
+        or (each.verdict is Verdict.NOT_EXAMINED and counted.since_alarms and not judged)
+    ]
     log.info("%s: %s", decision.action, decision.sentence)
     return DecisionRecord(
         decision_id=decision_id,
@@ -72,6 +87,8 @@ def reach_decision(ws: Workspace, config: ModelConfig, counted: CountedWindow) -
         action=decision.action,
         sentence=decision.sentence,
         about=decision.about,
+        alarms=tuple(judged),
+        open_alarms=tuple(left),
     )
 
 
@@ -116,6 +133,7 @@ def compose_message(
         quality=storage.read_report(ws, StoredQualityReport, *about),
         drift=storage.read_report(ws, StoredDriftReport, *about),
         performance=storage.read_report(ws, StoredPerformanceReport, *about),
+        judgements=judgements_of(ws, decision),
         repeated=storage.notified_within_cooldown(ws, decision, config.alerts.cooldown),
         run_url=run_url,
         report=report,
@@ -125,8 +143,9 @@ def compose_message(
 def record(
     ws: Workspace, config: ModelConfig, decision: DecisionRecord, outcome: Outcome | None, *, channels: Sequence[str]
 ) -> Outcome:
-    """Store the outcome of a decision, and the channels by which people were notified."""
+    """Store the outcome of a decision, and the channels by which people were notified. Close the alarms it judged."""
     found = outcome or Outcome.of(decision.action, decision, decision.sentence)
     found = found.model_copy(update={"notified": tuple(channels)})
     ws.store.decisions.set_outcome(decision.decision_id, found.to_dict())
+    close_alarms(ws, config.model, decision.decision_id)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -39,11 +40,20 @@ def resolve_window(
     return Window(floor_hour(since), ceil_hour(until))
 
 
-def count_window(ws: Workspace, config: ModelConfig, window: Window) -> CountedWindow:
+def count_window(
+    ws: Workspace,
+    config: ModelConfig,
+    window: Window,
+    *,
+    alarms: Sequence[str] = (),
+    since_alarms: bool = False,
+) -> CountedWindow:
     """Count the hours up to the window's end that have new predictions. Hours without news keep their counts.
 
     The window is checked on the version in production. Hours of other versions are counted too, because rows expire
     only once they are counted, and the last hours of a replaced version belong to its history.
+
+    alarms, since_alarms: the live alarms that the run is to judge (`keel.loop.alarms.alarms_to_judge`).
     """
     predictions = ws.predictions(config)
     production = deployments.production_version(ws.store, config.model)
@@ -65,4 +75,6 @@ def count_window(ws: Workspace, config: ModelConfig, window: Window) -> CountedW
         rows=rows,
         counted_hours=counted.hours,
         counted_rows=counted.rows,
+        alarms=tuple(alarms),
+        since_alarms=since_alarms,
     )

@@ -15,10 +15,8 @@ from typing import Literal
 from keel.monitoring.performance_words import (
     capitalised,
     harm_not_shown,
-    harm_of_the_window,
-    harm_since,
+    harm_shown,
     label_arrival,
-    shown_by_the_window,
 )
 from keel.monitoring.records import (
     Action,
@@ -65,6 +63,9 @@ class Policy:
     """The end of the window of the last decision to retrain, in the data's own time."""
     production_since: datetime | None = None
     """When the version went into production, in the data's own time; needed for a window without rows only."""
+    retrained_until: datetime | None = None
+    """The end of the window of a decision to retrain that was about the same change, where a live alarm led to that
+    decision or leads to this one; None if there was none."""
 
 
 def decide_action(
@@ -163,7 +164,7 @@ def _decide_on_no_rows(quality: StoredQualityReport, policy: Policy) -> Decision
 def _decide_on_harm(
     quality: StoredQualityReport, drift: StoredDriftReport, performance: StoredPerformanceReport, policy: Policy
 ) -> Decision:
-    harm = harm_of_the_window(performance) if shown_by_the_window(performance) else harm_since(performance)
+    harm = harm_shown(performance)
     if performance.labels_missing:
         return _retrain_or_alert(f"{harm} {capitalised(label_arrival(performance))}.", policy, ("harm", MISSING_LABELS))
     return _retrain_or_alert(harm, policy, ("harm",))
@@ -257,6 +258,12 @@ def _decide_without_labels(
 def _retrain_or_alert(why: str, policy: Policy, about: tuple[str, ...]) -> Decision:
     if not policy.can_retrain:
         return Decision(Action.RAISE_ALERT, f"{why} No retraining: the model has none configured.", about)
+    if policy.retrained_until is not None:
+        sentence = (
+            f"{why} No second retraining for the same change: the check up to {policy.retrained_until:%Y-%m-%d %H:%M} "
+            "UTC led to one."
+        )
+        return Decision(Action.RAISE_ALERT, sentence, about)
     if policy.last_retrain is not None:
         ready = policy.last_retrain + policy.cooldown
         if policy.last_retrain <= policy.window_end < ready:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -17,6 +17,7 @@ from keel.window import HOUR
 
 if TYPE_CHECKING:
     from keel.config import PerformanceConfig
+    from keel.monitoring.records import LiveAlarm
     from keel.stats.metrics.hourly_table import HourlyTable
     from keel.stats.metrics.intervals import Times
 
@@ -159,8 +160,12 @@ class PerformanceReport:
     """Whether labels that have matured did not arrive, whatever the status."""
     max_degradation: float | None = None
     """Largest tolerated increase."""
+    alpha: float | None = None
+    """The level of the test."""
     long_run: LongRun | None = None
     """All labels of the version."""
+    alarms: tuple[LiveAlarm, ...] = ()
+    """The open live alarms that show harm, the one with most evidence first."""
 
     @property
     def unexplained(self) -> float | None:
@@ -188,7 +193,9 @@ class PerformanceReport:
             "explained": finite_or_none(self.explained),
             "unexplained": finite_or_none(self.unexplained),
             "max_degradation": self.max_degradation,
+            "alpha": self.alpha,
             "long_run": self.long_run.to_dict() if self.long_run else None,
+            "alarms": [alarm.to_dict() for alarm in self.alarms],
         }
 
 
@@ -202,6 +209,7 @@ def detect_degradation(
     arrival: LabelArrival | None = None,
     long_run: LongRun | None = None,
     current: Mapping[str, Estimate] | None = None,
+    alarms: Sequence[LiveAlarm] = (),
 ) -> PerformanceReport:
     """Compare a window's metrics with the holdout's, by a test that includes the sampling error of both.
 
@@ -223,13 +231,15 @@ def detect_degradation(
         All labels of the version, if there are enough.
     current
         The window's estimates, where their errors are known better than those of independent rows.
+    alarms
+        Open alarms of the live monitors of the mean loss. Each is a proof of harm at the monitors' own error rate.
 
     A window has *degraded* when the increase is significant (one-sided z at ``alpha``) and material
     (above ``max_degradation``). Below ``min_rows`` it is *insufficient*, without any row *no_labels*. Where the metric
     is not defined on the window or on the holdout, as the AUC of one class, it is *undefined*. A window that shows no
-    harm, or has too few labels to show it, is *degraded* too where all labels of the version show it. Whatever the
-    status, labels are missing when at least ``min_rows`` predictions have matured and fewer than ``min_label_rate`` of
-    them have a label.
+    harm, or has too few labels to show it, is *degraded* too where all labels of the version or a live alarm show it.
+    Whatever the status, labels are missing when at least ``min_rows`` predictions have matured and fewer than
+    ``min_label_rate`` of them have a label.
 
     """
     usable = finite_rows(config.metric, rows)
@@ -250,9 +260,11 @@ def detect_degradation(
         arrival=arrival,
         labels_missing=arrival.missing(config),
         max_degradation=config.max_degradation,
+        alpha=config.alpha,
         long_run=long_run,
+        alarms=tuple(alarms),
     )
-    harmed = long_run is not None and long_run.is_harm(config.max_degradation)
+    harmed = bool(alarms) or (long_run is not None and long_run.is_harm(config.max_degradation))
     if n < config.min_rows:
         return replace(counted, status=PerformanceStatus.DEGRADED) if harmed else counted
     tested = _test(counted, config)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from keel.monitoring.alarm_words import about_time, evidence_in_words
+
 if TYPE_CHECKING:
     from keel.monitoring.records import StoredPerformanceReport
 
@@ -12,13 +14,32 @@ MIN_WHOLE_PERCENT = 0.01
 
 
 def shown_by_the_window(performance: StoredPerformanceReport) -> bool:
-    """Whether the window itself shows harm, and not all labels of the version alone."""
+    """Whether the window itself shows harm, and not all labels of the version or a live alarm alone."""
     increase, limit, long_run = performance.increase, performance.max_degradation, performance.long_run
-    if long_run is None or limit is None:
+    level = long_run.level if long_run is not None else performance.alpha
+    if limit is None or level is None or (long_run is None and not performance.alarms):
         return True
     if increase is None or performance.p_value is None:
         return False
-    return increase > limit and performance.p_value <= long_run.level
+    return increase > limit and performance.p_value <= level
+
+
+def shown_by_long_run(performance: StoredPerformanceReport) -> bool:
+    """Whether all labels of the version show harm."""
+    found, limit = performance.long_run, performance.max_degradation
+    return found is not None and limit is not None and found.lower_bound > 0 and found.increase > limit
+
+
+def harm_shown(performance: StoredPerformanceReport) -> str:
+    """Describe the harm of a report whose status is *degraded*.
+
+    The window shows it, else all labels of the version, else a live alarm.
+    """
+    if shown_by_the_window(performance):
+        return harm_of_the_window(performance)
+    if shown_by_long_run(performance) or not performance.alarms:
+        return harm_since(performance)
+    return harm_by_alarm(performance)
 
 
 def harm_of_the_window(performance: StoredPerformanceReport) -> str:
@@ -39,6 +60,16 @@ def harm_since(performance: StoredPerformanceReport) -> str:
         f"Since {found.since:%Y-%m-%d} {performance.metric} is {found.value:.4f}, {found.increase:.4f} worse than the "
         f"holdout's {then:.4f} on {found.n:,} labels (limit {performance.max_degradation:g}; at least "
         f"{found.lower_bound:.4f} worse by a bound that holds at every check). No single window shows it."
+    )
+
+
+def harm_by_alarm(performance: StoredPerformanceReport) -> str:
+    """Describe harm that only a live alarm shows."""
+    alarm = performance.alarms[0]
+    labels = "the labels of an audit sample" if alarm.kind == "audit" else f"{alarm.rows_since:,} labels"
+    return (
+        f"A live alarm shows harm: since {about_time(alarm.since)} the mean loss is above the holdout's by more than "
+        f"is tolerated, on {labels} ({evidence_in_words(alarm)}). The window alone does not show it."
     )
 
 

@@ -39,6 +39,10 @@ CheckReportT = TypeVar(
 )
 DecisionT = TypeVar("DecisionT", bound=DecisionRecord)
 
+ALARM_AHEAD = timedelta(hours=6)
+"""The window of a check that a live alarm started ends with the latest data. So it may end after that of the schedule's
+check which had to wait for it: a run lasts at most five hours."""
+
 CHECKS = ("quality", "drift", "performance")
 """The checks whose reports a decision rests on."""
 
@@ -154,10 +158,12 @@ def notified_within_cooldown(ws: Workspace, decision: DecisionRecord, cooldown: 
         decision.version,
         decision.action,
         after=end - cooldown,
-        until=end,
+        until=end + ALARM_AHEAD,
         other_than=decision.decision_id,
     )
-    causes = [set(each["body"].get("about", ())) for each in past]
+    causes = [
+        set(each["body"].get("about", ())) for each in past if each["window_end"] <= end or each["body"].get("alarms")
+    ]
     return bool(causes) and set(decision.about) <= set().union(*causes)
 
 

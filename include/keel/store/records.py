@@ -302,6 +302,35 @@ class Decisions:
             latest = connection.execute(query).scalar()
         return None if latest is None else from_micros(latest)
 
+    def ending(
+        self,
+        model: str,
+        version: int | None,
+        action: str,
+        *,
+        after: datetime,
+        until: datetime | None = None,
+        other_than: str | None = None,
+    ) -> Sequence[dict[str, Any]]:
+        """Return the decisions on one version that led to an action, latest window first.
+
+        after, until: only of windows with after < end ≤ until.
+        other_than: the id of a decision to leave out.
+        """
+        query = sa.select(decisions).where(
+            decisions.c.model == model,
+            decisions.c.action == action,
+            decisions.c.version.is_not_distinct_from(version),
+            decisions.c.window_end > to_micros(after),
+        )
+        if until is not None:
+            query = query.where(decisions.c.window_end <= to_micros(until))
+        if other_than is not None:
+            query = query.where(decisions.c.decision_id != other_than)
+        query = query.order_by(decisions.c.window_end.desc(), decisions.c.decision_id)
+        with self._database.connect() as connection:
+            return [as_record(row) for row in connection.execute(query)]
+
     def notified(
         self,
         model: str,
@@ -312,27 +341,22 @@ class Decisions:
         until: datetime | None = None,
         other_than: str | None = None,
     ) -> Sequence[dict[str, Any]]:
-        """Return the decisions whose message reached a channel, latest window first.
-
-        after, until: only of windows with after < end ≤ until.
-        other_than: the id of a decision to leave out.
-        """
-        query = sa.select(decisions).where(
-            decisions.c.model == model,
-            decisions.c.action == action,
-            decisions.c.version.is_not_distinct_from(version),
-            decisions.c.window_end > to_micros(after),
-            decisions.c.outcome.is_not(None),
-        )
-        if until is not None:
-            query = query.where(decisions.c.window_end <= to_micros(until))
-        if other_than is not None:
-            query = query.where(decisions.c.decision_id != other_than)
-        query = query.order_by(decisions.c.window_end.desc(), decisions.c.decision_id)
-        with self._database.connect() as connection:
-            found = [as_record(row) for row in connection.execute(query)]
+        """Return those decisions of `ending` whose message reached a channel, latest window first."""
+        found = self.ending(model, version, action, after=after, until=until, other_than=other_than)
         # Keel 0.1.0 stored the channels as "told"
-        return [each for each in found if each["outcome"].get("notified") or each["outcome"].get("told")]
+        return [
+            each
+            for each in found
+            if each["outcome"] and (each["outcome"].get("notified") or each["outcome"].get("told"))
+        ]
+
+    def of_run(self, model: str, run_id: str) -> dict[str, Any] | None:
+        """Return the newest decision that a run made on a model; None if it has made none."""
+        query = sa.select(decisions).where(decisions.c.model == model, decisions.c.run_id == run_id)
+        query = query.order_by(decisions.c.created_at.desc(), decisions.c.decision_id.desc()).limit(1)
+        with self._database.connect() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else as_record(row)
 
     def list(self, model: str, action: str | None = None, limit: int = 50) -> Sequence[dict[str, Any]]:
         """Return the latest decisions of a model, newest first."""

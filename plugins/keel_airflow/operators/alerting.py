@@ -11,6 +11,7 @@ from airflow.sdk import BaseOperator
 from keel.monitoring.records import DecisionRecord, Message, Outcome, ReconcileRecord
 from keel_airflow.channels import address, deliver
 from keel_airflow.operators.base import (
+    CHECK_AGAIN,
     BranchStepOperator,
     StepOperator,
     TaskResult,
@@ -118,6 +119,30 @@ class RecordOperator(StepOperator):
 
         decision, outcome = rendered_record(self.decision, DecisionRecord), first_outcome(self.outcomes)
         return loop.record(workspace, config, decision, outcome, channels=list(self.channels))
+
+
+class RecordCheckOperator(RecordOperator, BranchStepOperator):
+    """Does so after a check, and follows ``again`` where live alarms have opened that it has not judged.
+
+    The result has, beside the outcome, the id of the run that judges them as ``again``. A run for the past, or for a
+    period that a person names, is not about the present, and follows nothing.
+
+    :param branches: the task that starts another check, by ``again``
+    """
+
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:  # type: ignore[override]
+        """Store the outcome, and return it with the id of the next run."""
+        from keel import loop
+
+        outcome, decision = super().step(workspace, config, context), rendered_record(self.decision, DecisionRecord)
+        params, again = context["params"], None
+        if context["dag_run"].run_type != "backfill" and not (params.get("start") or params.get("end")):
+            again = loop.next_check(workspace, config, decision.decision_id, run_id=context["run_id"])
+        return {**outcome.to_dict(), "again": f"{CHECK_AGAIN}{again}" if again else None}
+
+    def choices(self, result: dict[str, Any]) -> list[str]:
+        """Start another check, or end the run."""
+        return ["again"] if result["again"] else []
 
 
 class NotifyFindingsOperator(BaseOperator):

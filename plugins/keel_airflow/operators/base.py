@@ -49,6 +49,8 @@ SCHEDULED_INTERVAL_END = (
 
 Airflow's dialog *Trigger* fills a logical date, and gives the run the interval before it, which may end a week ago.
 """
+CHECK_AGAIN = "check_again__"
+"""How the ids of the runs begin that a check starts, because live alarms opened while it ran."""
 TaskResult: TypeAlias = dict[str, Any] | XComArg | str
 """Result of another task: an ``XComArg`` or a template in a DAG file, and a dict when the task runs."""
 T = TypeVar("T")
@@ -279,6 +281,11 @@ def started_by_hand(context: Context) -> bool:
     """Whether a user started this run, and not a schedule, an asset or a task of another run."""
     dag_run = context["dag_run"]
     return dag_run.run_type == "manual" and is_logged_in(dag_run.triggering_user_name)
+
+
+def is_check_again(context: Context) -> bool:
+    """Whether a check started this run, because live alarms opened while it ran."""
+    return context["dag_run"].run_type == "operator_triggered" and str(context["run_id"]).startswith(CHECK_AGAIN)
 
 
 def is_logged_in(user: str | None) -> bool:

@@ -16,6 +16,7 @@ from keel_airflow.operators.base import (
     StepOperator,
     TaskResult,
     first_time,
+    is_check_again,
     rendered_record,
     requested_by,
     requested_values,
@@ -25,7 +26,14 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from keel.config import ModelConfig
+    from keel.loop.alarms import Cause
     from keel.workspace import Workspace
+
+
+JUDGED = (
+    "Nothing is left to do: earlier checks have judged the live alarms that this run was started for. Their decisions "
+    "say what came of them."
+)
 
 
 class CountWindowOperator(StepOperator):
@@ -33,6 +41,10 @@ class CountWindowOperator(StepOperator):
 
     Returns the version, the window and the number of rows in it. Scheduled, asset-triggered and manual runs resolve the
     window by the same function. A cleared run gets the same window again, because ``now`` is the time the run was due.
+
+    A run that a live alarm starts checks the time since the change instead, and every run judges the live alarms that
+    are open (`keel.loop.alarms_to_judge`). Where an earlier check has judged the alarms that a run was started for,
+    there is nothing left to check: the task is skipped with that reason, and the rest of the run with it.
 
     Before the model's first version there is nothing to check. The task is then skipped with the reason, and the rest
     of the run with it; in a run by hand it fails, so that the person who started it sees why.
@@ -64,16 +76,33 @@ class CountWindowOperator(StepOperator):
         """Resolve and count the window."""
         from keel import loop
 
+        now = first_time(self.now)
         with requested_values(ConfigError):
             window = loop.resolve_window(
-                config, start=self.start, end=self.end, interval_end=self.interval_end, now=first_time(self.now)
+                config, start=self.start, end=self.end, interval_end=self.interval_end, now=now
             )
         try:
-            return loop.count_window(workspace, config, window)
+            found = loop.alarms_to_judge(
+                workspace, config, window, cause=self.cause(context), run_id=context["run_id"], now=now
+            )
+            if not found.alarms and is_rung_by_keel(context):
+                raise AirflowSkipException(JUDGED)
+            return loop.count_window(
+                workspace, config, found.window, alarms=found.alarms, since_alarms=found.since_alarms
+            )
         except NoVersionYet as error:
             if context["dag_run"].run_type == "manual":
                 raise
             raise AirflowSkipException(str(error)) from error
+
+    def cause(self, context: Context) -> Cause:
+        """Return what the run is for."""
+        run_type = context["dag_run"].run_type
+        if run_type == "backfill":
+            return "backfill"
+        if self.start or self.end:
+            return "period"
+        return "alarm" if run_type == "asset_triggered" or is_check_again(context) else "check"
 
 
 class CheckOperator(StepOperator):
@@ -173,3 +202,17 @@ class QuarantineOperator(DecisionStepOperator):
             actor=requested_by(context),
             run_id=context["run_id"],
         )
+
+
+def is_rung_by_keel(context: Context) -> bool:
+    """Return whether a run was started for live alarms only: by Keel's own trigger, or by an earlier run.
+
+    An event is a bell and no evidence. One that pretends to be the trigger's starts a check or, without an open alarm,
+    nothing.
+    """
+    if is_check_again(context):
+        return True
+    if context["dag_run"].run_type != "asset_triggered":
+        return False
+    events = [event for found in context["triggering_asset_events"].values() for event in found]
+    return bool(events) and all((event.extra or {}).get("from_trigger") for event in events)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from keel.alerts.messages.evidence import comparison, metrics, span, top_features
+from keel.alerts.messages.evidence import alarms, comparison, metrics, span, top_features
 from keel.alerts.messages.layout import aligned, known, to_people_of
+from keel.monitoring.alarm_words import names_of
+from keel.monitoring.alarms import Verdict
 from keel.monitoring.records import Action, MessagePart
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from keel.config import ModelConfig
+    from keel.monitoring.alarms import Judgement
     from keel.monitoring.records import (
         DecisionRecord,
         Message,
@@ -65,6 +70,7 @@ def compose_alert(
     performance: StoredPerformanceReport | None,
     repeated: bool,
     run_url: str | None,
+    judgements: Sequence[Judgement] = (),
     report: PublishedReport | None = None,
 ) -> Message | None:
     """Compose the message about a decision and its outcome; None when there is nothing to notify people of.
@@ -84,6 +90,8 @@ def compose_alert(
         Whether people were notified of the same causes within the cooldown. An alert, or a quarantine, is then silent.
     run_url
         The page of the run in Airflow.
+    judgements
+        The live alarms that were open, and what the check made of them.
     report
         The page of the check: where it is, or why it could not be published, and its picture.
 
@@ -94,7 +102,7 @@ def compose_alert(
     if repeated and not changed and decision.action in REPEATED:
         return None
     sentences, facts = _sentences(decision, outcome), _facts(config, decision, outcome, quality)
-    evidence = [comparison(outcome), top_features(drift), metrics(performance)]
+    evidence = [alarms(judgements), comparison(outcome), top_features(drift), metrics(performance)]
     links = _links(config, outcome, run_url, report)
     lines = [
         *_paragraphs(sentences),
@@ -109,7 +117,7 @@ def compose_alert(
         MessagePart(facts=facts | links),
         *(part for each in evidence for part in each.parts),
     ]
-    subject = f"{config.model}: {_headline(decision, outcome)}"
+    subject = f"{config.model}: {_headline(decision, outcome)}{_by_alarm(judgements)}"
     return to_people_of(config, subject=subject, lines=lines, parts=parts, picture=report.picture if report else None)
 
 
@@ -118,6 +126,14 @@ def _headline(decision: DecisionRecord, outcome: Outcome | None) -> str:
     if decision.action in (Action.PROMOTE, Action.END_EXPERIMENT):  # nothing was trained for it
         headline = headline.removeprefix("retrained and ").removeprefix("retrained, ")
     return headline.format(version=(outcome.version if outcome else None) or decision.version)
+
+
+def _by_alarm(judgements: Sequence[Judgement]) -> str:
+    """Return what the confirmed alarms are about, and since when; empty without any."""
+    shown = [each.alarm for each in judgements if each.verdict in (Verdict.CONFIRMED, Verdict.FAULT)]
+    if not shown:
+        return ""
+    return f" (live alarm: {names_of(shown)}, since {min(alarm.since for alarm in shown):%Y-%m-%d %H:%M} UTC)"
 
 
 def _sentences(decision: DecisionRecord, outcome: Outcome | None) -> list[str]:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from keel.monitoring.alarm_words import evidence_in_words, name_of
 from keel.monitoring.records import MessagePart
 from keel.reports.column_words import beside_atoms
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from keel.monitoring.alarms import Judgement
     from keel.monitoring.records import Outcome, Span, StoredColumn, StoredDriftReport, StoredPerformanceReport
     from keel.window import Window
 
 TOP_FEATURES = 5
+TOP_ALARMS = 8
 
 
 class Evidence(NamedTuple):
@@ -91,6 +96,33 @@ def describe_column(column: StoredColumn) -> str:
     )
     described = [words.format(number) for words, number in measures if number is not None]
     return ", ".join(described) or "; ".join(column.reasons)
+
+
+def alarms(judgements: Sequence[Judgement]) -> Evidence:
+    """Return the live alarms that were open: what they are about, since when, how sure, and what was made of them."""
+    if not judgements:
+        return NONE
+    rows = [
+        (
+            name_of(each.alarm),
+            f"{each.alarm.since:%Y-%m-%d %H:%M} UTC",
+            evidence_in_words(each.alarm) or each.alarm.sentence,
+            each.verdict.words,
+        )
+        for each in judgements
+    ]
+    shown, more = rows[:TOP_ALARMS], len(rows) - TOP_ALARMS
+    width = max(len(name) for name, *_ in shown)
+    lines = ["", "Live alarms, with the estimated start of the change:"]
+    lines += [f"  {name:<{width}}  {since}  {verdict}, {evidence}" for name, since, evidence, verdict in shown]
+    others = [f"and {more} more"] if more > 0 else []
+    part = MessagePart(
+        title="Live alarms",
+        head=("About", "Since about", "Evidence", "Outcome"),
+        rows=tuple(shown),
+        paragraphs=tuple(f"{other[0].upper()}{other[1:]}." for other in others),
+    )
+    return Evidence([*lines, *(f"  {other}" for other in others)], (part,))
 
 
 def metrics(performance: StoredPerformanceReport | None) -> Evidence:

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import AliasChoices, Field
 
 from keel.monitoring.records.base import JsonObject, Record, Time, WindowField
+from keel.monitoring.records.live import LiveAlarm
 
 Number = int | float | None
 
@@ -23,6 +24,10 @@ class CountedWindow(Record):
     """Hours of the version that were counted in this run."""
     counted_rows: int
     """Rows in these hours."""
+    alarms: tuple[str, ...] = ()
+    """Ids of the live alarms that the run is to judge."""
+    since_alarms: bool = False
+    """Whether an alarm started the run, so that its window begins where the change probably began."""
 
 
 class ReportRecord(Record):
@@ -195,8 +200,12 @@ class StoredPerformanceReport(Record):
     explained: float | None = None
     unexplained: float | None = None
     max_degradation: float | None = None
+    alpha: float | None = None
+    """The level of the test; None where an earlier release made the check."""
     long_run: StoredLongRun | None = None
     """None where an earlier release made the check, or the version has too few labels."""
+    alarms: tuple[LiveAlarm, ...] = ()
+    """The open live alarms that show harm, the one with most evidence first."""
     window: WindowField | None = None
     quarantined: HoursAndRows = Field(HoursAndRows(), validation_alias=AliasChoices("quarantined", "set_aside"))
 

@@ -49,6 +49,10 @@ class DecisionRecord(Record):
     """The person who requested it; None where Keel decided."""
     findings: tuple[str, ...] = ()
     """What else the message has to report, such as an alias that was changed outside Keel."""
+    alarms: tuple[str, ...] = ()
+    """Ids of the live alarms that the decision judges. They are closed when its outcome is recorded."""
+    open_alarms: tuple[str, ...] = ()
+    """Ids of the live alarms that it leaves open, because another check at once could not judge them either."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from keel.monitoring.storage import report_id
 from keel.reports import numbers
-from keel.reports.check import performance, sections, words
+from keel.reports.check import alarms, performance, sections, words
 from keel.reports.check.data import KINDS
 from keel.reports.page import Link, Page, Paragraph, Section
 
@@ -29,6 +29,7 @@ def page(data: CheckData) -> Page:
             sections.to_do_fact(data),
         ),
         sections=(
+            *alarms.section(data),
             performance.section(data),
             sections.columns(data),
             sections.quality(data),

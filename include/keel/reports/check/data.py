@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, Any
 
-from keel.errors import KeelError
+from keel.errors import KeelError, SchemaError
 from keel.ledger import entries as ledger
 from keel.ledger.narrative import describe
 from keel.monitoring import storage
+from keel.monitoring.alarm_records import judgements_of
 from keel.monitoring.records import (
     ComparisonRecord,
     DecisionRecord,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from keel.config import ModelConfig
     from keel.ledger.entries import Entry
+    from keel.monitoring.alarms import Judgement
     from keel.reports.charts.specs import Categories, Histogram
     from keel.window import Window
     from keel.workspace import Workspace
@@ -84,6 +86,8 @@ class CheckData:
     labels: StoredLabelsReport | None = None
     decision: DecisionRecord | None = None
     outcome: Outcome | None = None
+    alarms: tuple[Judgement, ...] = ()
+    """The live alarms that were open, and what the decision made of them."""
     acted: bool = True
     """Whether what was decided is done; a check in a notebook does nothing."""
     comparison: ComparisonRecord | None = None
@@ -146,6 +150,7 @@ def collect(
         stored,
         decision=decision,
         outcome=outcome,
+        alarms=_alarms(ws, decision),
         acted=acted,
         comparison=comparison,
         ledger=_rows_about(decision, rows),
@@ -159,6 +164,14 @@ def collect(
         links=links or _links(ws, decision, comparison),
         release=installed_version("keel"),
     )
+
+
+def _alarms(ws: Workspace, decision: DecisionRecord | None) -> tuple[Judgement, ...]:
+    """Return the alarms of a decision; none where a report that they were judged by is gone."""
+    try:
+        return judgements_of(ws, decision) if decision else ()
+    except SchemaError:
+        return ()
 
 
 def stored_check(ws: Workspace, config: ModelConfig, version: int, window: Window) -> CheckData:

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 from keel.monitoring.performance_words import (
     capitalised,
     harm_not_shown,
-    harm_of_the_window,
-    harm_since,
+    harm_shown,
     label_arrival,
-    shown_by_the_window,
 )
 from keel.reports import numbers
 from keel.reports.charts.specs import Level, Mark, Point, Trend
@@ -62,7 +60,7 @@ def of_labels(data: CheckData) -> str:
     if performance is None:
         return ""
     if performance.status == "degraded":
-        text = harm_of_the_window(performance) if shown_by_the_window(performance) else harm_since(performance)
+        text = harm_shown(performance)
     elif performance.status == "ok":
         text = harm_not_shown(performance)
     elif performance.status == "undefined":

@@ -188,6 +188,11 @@ def _labels(data: CheckData) -> ToDo:
     return ToDo("Check the labels", ("they differ from those of the reference",), (step,))
 
 
+def _monitoring(data: CheckData) -> ToDo:
+    step = Step("The section about live alarms says what is wrong. To see the monitors:", f"keel live {data.model}")
+    return ToDo("See to the monitoring", ("changes may not be seen until then",), (step,))
+
+
 def _not_stored(data: CheckData) -> ToDo:
     steps = (Step("Check the window:", f"airflow dags trigger {data.model}.drift_check"),)
     return ToDo("Check it", ("no report is stored",), steps)
@@ -214,6 +219,8 @@ _BY_TROUBLE: dict[Trouble, Callable[[CheckData], ToDo]] = {
     Trouble.OUTPUTS: _outputs,
     Trouble.MISSING_LABELS: _missing_labels,
     Trouble.LABELS: _labels,
+    Trouble.ALARM: _drift,
+    Trouble.MONITORING: _monitoring,
     Trouble.WARN: _nothing,
     Trouble.INSUFFICIENT: _nothing,
     Trouble.NONE: _nothing,

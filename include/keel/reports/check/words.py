@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from keel.monitoring.alarm_words import name_of
+from keel.monitoring.alarms import HARM_KINDS, Verdict
 from keel.monitoring.performance_words import capitalised
 from keel.monitoring.records import Action
 from keel.reports import numbers
@@ -13,7 +15,7 @@ from keel.reports.page import Tag, Tone
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from keel.monitoring.records import StoredDriftReport, StoredPerformanceReport, StoredQualityReport
+    from keel.monitoring.records import LiveAlarm, StoredDriftReport, StoredPerformanceReport, StoredQualityReport
     from keel.reports.check.data import CheckData
 
 TOP_NAMES = 3
@@ -34,6 +36,10 @@ class Trouble(StrEnum):
     OUTPUTS = "outputs"
     MISSING_LABELS = "missing labels"
     LABELS = "labels"
+    ALARM = "alarm"
+    """A live alarm is confirmed, though the window as a whole has not drifted."""
+    MONITORING = "monitoring"
+    """A live alarm about the monitoring itself."""
     WARN = "warn"
     INSUFFICIENT = "insufficient"
     NONE = "none"
@@ -55,10 +61,19 @@ def trouble(data: CheckData) -> Trouble:
         Trouble.OUTPUTS: drift is not None and bool(drift.names("drift", role="output")),
         Trouble.MISSING_LABELS: performance is not None and performance.labels_missing,
         Trouble.LABELS: labels is not None and (labels.status == "warn" or labels.quarantined.hours > 0),
+        Trouble.ALARM: bool(_confirmed(data)),
+        Trouble.MONITORING: any(each.verdict is Verdict.FAULT for each in data.alarms),
         Trouble.WARN: drift is not None and drift.status == "warn",
         Trouble.INSUFFICIENT: drift is not None and drift.status == "insufficient",
     }
     return next((kind for kind, is_so in found.items() if is_so), Trouble.NONE)
+
+
+def _confirmed(data: CheckData) -> list[LiveAlarm]:
+    """Return the confirmed alarms about columns."""
+    return [
+        each.alarm for each in data.alarms if each.verdict is Verdict.CONFIRMED and each.alarm.kind not in HARM_KINDS
+    ]
 
 
 def headline(data: CheckData) -> str:
@@ -82,6 +97,8 @@ def _what(kind: Trouble, data: CheckData) -> str:
         return f"what the model answers has changed{_in_brackets(drift.names('drift', role='output'))}"
     if kind is Trouble.LABELS and data.labels is not None:
         return _about_labels(data)
+    if kind is Trouble.ALARM:
+        return f"a live alarm is confirmed{_in_brackets([name_of(alarm) for alarm in _confirmed(data)])}"
     if kind is Trouble.WARN and drift is not None:
         return f"a little has changed{_in_brackets(drift.names('drift', 'warn') + drift.names('warn', role='output'))}"
     return {
@@ -90,6 +107,7 @@ def _what(kind: Trouble, data: CheckData) -> str:
         Trouble.HARM: "predictions are worse than on the holdout",
         Trouble.UNDEFINED: "whether predictions are good cannot be measured",
         Trouble.MISSING_LABELS: "labels are missing, so harm would not be seen",
+        Trouble.MONITORING: "the live monitoring has a fault",
         Trouble.INSUFFICIENT: "too few predictions arrived to tell whether something has changed",
     }.get(kind, "nothing has changed" if drift is not None else "no fault was found")
 
@@ -136,7 +154,16 @@ def _hurts(kind: Trouble, performance: StoredPerformanceReport | None) -> str:
 
 
 _ABOUT_THE_DATA = frozenset(
-    {Trouble.DRIFT, Trouble.FAULTS, Trouble.OUTPUTS, Trouble.LABELS, Trouble.WARN, Trouble.INSUFFICIENT, Trouble.NONE}
+    {
+        Trouble.DRIFT,
+        Trouble.FAULTS,
+        Trouble.OUTPUTS,
+        Trouble.LABELS,
+        Trouble.ALARM,
+        Trouble.WARN,
+        Trouble.INSUFFICIENT,
+        Trouble.NONE,
+    }
 )
 
 

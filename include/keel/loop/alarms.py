@@ -1,0 +1,173 @@
+"""The live alarms that a check judges: which they are, and the window that a check of them has.
+
+The ids of alarms pass between tasks, never their evidence: each step reads the alarms from the store.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Literal
+
+from keel import deployments
+from keel.monitoring import storage
+from keel.monitoring.alarm_records import open_alarms
+from keel.monitoring.alarms import HARM_KINDS
+from keel.monitoring.records import Action, DecisionRecord
+from keel.window import HOUR, Window, ceil_hour, floor_hour
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from keel.config import ModelConfig
+    from keel.monitoring.alarms import Judgement
+    from keel.monitoring.records import CountedWindow, LiveAlarm
+    from keel.workspace import Workspace
+
+Cause = Literal["alarm", "check", "period", "backfill"]
+"""What a run is for: a live alarm, the present, a period that a person names, or the past."""
+
+SAME_MOMENT = timedelta(hours=6)
+"""Runs of a model's check follow each other, and one lasts at most five hours. So a window that an alarm led to and the
+one of the schedule, both of one moment, end at most so far apart, full hours included."""
+
+
+@dataclass(frozen=True)
+class AlarmsToJudge:
+    """The alarms that a run is to judge, and its window."""
+
+    window: Window
+    alarms: tuple[str, ...] = ()
+    """Their ids."""
+    since_alarms: bool = False
+    """Whether the window begins where their changes probably began."""
+
+
+def alarms_to_judge(
+    ws: Workspace, config: ModelConfig, window: Window, *, cause: Cause, run_id: str, now: datetime
+) -> AlarmsToJudge:
+    """Return the alarms that a run is to judge, and its window.
+
+    A run that an alarm starts checks the time since the earliest estimated change. A run that is cleared after its
+    decision gets the alarms and the window of that decision again, so that it decides the same. A run for a period
+    judges the alarms inside it, and one for the past none.
+
+    Parameters
+    ----------
+    window
+        That of the run without alarms.
+    cause
+        What the run is for.
+    now
+        The time the run was due.
+
+    """
+    if config.live is None or cause == "backfill":
+        return AlarmsToJudge(window)
+    alarms = open_alarms(ws, config.model)
+    if cause == "period":
+        inside = (alarm for alarm in alarms if _is_inside(alarm, window, config))
+        return AlarmsToJudge(window, _ids(inside, _earlier(ws, config, window)))
+    if cause == "check":
+        begun = (alarm for alarm in alarms if alarm.kind == "fault" or alarm.since < window.end)
+        return AlarmsToJudge(window, _ids(begun, _earlier(ws, config, window)))
+    decided = _decided_by(ws, config.model, run_id)
+    if decided is not None:
+        return AlarmsToJudge(decided.window, (*decided.alarms, *decided.open_alarms), since_alarms=True)
+    if not alarms:
+        return AlarmsToJudge(window)
+    return AlarmsToJudge(_window_since(ws, config, alarms, window, now), _ids(alarms), since_alarms=True)
+
+
+def retrained_until(ws: Workspace, counted: CountedWindow, judgements: Sequence[Judgement]) -> datetime | None:
+    """Return the end of the window of another decision to retrain about the same change, of the same moment.
+
+    A check by the schedule and one by an alarm can come to the same conclusion about the same version one after the
+    other, in either order, and however short the cooldown is. None where no alarm is behind either.
+    """
+    window, model, version = counted.window, counted.model, counted.version
+    began = [each.alarm.since for each in judgements if each.alarm.version == version and each.alarm.kind != "fault"]
+    own = storage.report_id("decision", model, version, window)
+    within = {"after": window.end - SAME_MOMENT, "until": window.end + SAME_MOMENT}
+    earlier = ws.store.decisions.get(own)  # what was decided after an earlier try does not change that
+    for other in ws.store.decisions.ending(model, version, Action.RETRAIN, **within, other_than=own):
+        if earlier is not None and other["created_at"] > earlier["created_at"]:
+            continue
+        end: datetime = other["window_end"]
+        by_alarm = bool(other["body"].get("alarms"))
+        if (began and min(began) < end) or (by_alarm and other["window_start"] < window.end <= end):
+            return end
+    return None
+
+
+def close_alarms(ws: Workspace, model: str, decision_id: str) -> None:
+    """Close the alarms that a stored decision judged. One that opened later is in no decision yet, and stays open."""
+    stored = storage.read_decision(ws, model, decision_id, DecisionRecord)
+    if stored is not None and stored.alarms:
+        ws.store.live.judge(model, stored.alarms, decision_id)
+
+
+def next_check(ws: Workspace, config: ModelConfig, decision_id: str, *, run_id: str) -> str | None:
+    """Return the id of the run that judges the alarms which a run leaves; None where it leaves none for now.
+
+    A run that is cleared gets the same id while the same alarms are open, and so starts no second run.
+    """
+    if config.live is None:
+        return None
+    stored = storage.read_decision(ws, config.model, decision_id, DecisionRecord)
+    left = {alarm.alarm_id for alarm in open_alarms(ws, config.model)} - set(stored.open_alarms if stored else ())
+    return storage.derived_id(run_id, *sorted(left)) if left else None
+
+
+def _window_since(
+    ws: Workspace, config: ModelConfig, alarms: Sequence[LiveAlarm], window: Window, now: datetime
+) -> Window:
+    """Return the window from the earliest change to the latest data, at most as long as other checks look back."""
+    current = deployments.production_version(ws.store, config.model)
+    about = [alarm for alarm in alarms if alarm.version == current and alarm.kind != "fault"]
+    stored = ws.store.live.read(config.model)
+    seen = [alarm.opened_at for alarm in about]
+    if stored is not None and stored.seen_until is not None:
+        seen.append(stored.seen_until)
+    if not seen:
+        return window
+    latest, lookback = max(seen), config.check.lookback
+    begin = min((_start(alarm, config) for alarm in about), default=latest - lookback)
+    if begin <= now < latest:  # rows of a client whose clock is ahead
+        latest = now
+    end = ceil_hour(latest)
+    return Window(min(max(floor_hour(begin), floor_hour(end - lookback)), end - HOUR), end)
+
+
+def _start(alarm: LiveAlarm, config: ModelConfig) -> datetime:
+    """Return where a window has to start that shows the change: the labels of a window are earlier than its rows."""
+    return alarm.since + config.target.label_delay if alarm.kind == "harm" else alarm.since
+
+
+def _is_inside(alarm: LiveAlarm, window: Window, config: ModelConfig) -> bool:
+    """Return whether all that an alarm is about lies in a window, or in the window of its labels."""
+    delay = config.target.label_delay if alarm.kind in HARM_KINDS else timedelta(0)
+    return window.start - delay <= alarm.since and alarm.opened_at <= window.end
+
+
+def _earlier(ws: Workspace, config: ModelConfig, window: Window) -> tuple[str, ...]:
+    """Return the alarms of the decision that an earlier try of the same check has made."""
+    version = deployments.read(ws.store, config.model).production
+    identity = storage.report_id("decision", config.model, version, window)
+    found = storage.read_decision(ws, config.model, identity, DecisionRecord)
+    return (*found.alarms, *found.open_alarms) if found else ()
+
+
+def _decided_by(ws: Workspace, model: str, run_id: str) -> DecisionRecord | None:
+    """Return the decision of a check that this run has made before it was cleared."""
+    found = ws.store.decisions.of_run(model, run_id)
+    decision = DecisionRecord.from_dict(found["body"]) if found else None
+    if decision is None:
+        return None
+    own = storage.report_id("decision", model, decision.version, decision.window)
+    return decision if decision.decision_id == own else None
+
+
+def _ids(alarms: Iterable[LiveAlarm], earlier: Sequence[str] = ()) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*(alarm.alarm_id for alarm in alarms), *earlier]))
