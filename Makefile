@@ -57,8 +57,9 @@ format: $(DEV) ## Rewrite what ruff can put right by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(RUNTIME) ## Measure the drift check and report beside scipy, Evidently and NannyML, the service beside MLflow's
+bench: $(RUNTIME) ## Measure the drift check and report beside scipy, Evidently and NannyML, live monitors beside river's, the service beside MLflow's
 	@$(BIN)/python -m benchmarks.bench_drift
+	@PYTHONPATH=include:. $(BIN)/python -m benchmarks.bench_live
 	@PYTHONPATH=include:. $(BIN)/python -m benchmarks.bench_report
 	@$(BIN)/python -m benchmarks.bench_serving
 

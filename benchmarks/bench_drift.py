@@ -37,6 +37,8 @@ TITLES = {
 }
 OWN = ["keel", "batches", "numbers", "sort"]
 PEERS_OF_KEEL = ["scipy", "nannyml", "evidently"]
+IN_PEERS = {"nannyml", "evidently", "adwin", "kswin", "page_hinkley"}
+"""Contestants that need the peers' environment."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,9 @@ class Contestant:
     peak: list[int] = field(default_factory=list)
 
     @classmethod
-    def start(cls, name: str, folder: Path) -> Contestant:
-        python = PEERS / "bin" / "python" if name in {"nannyml", "evidently"} else Path(sys.executable)
-        command = [str(python), str(ROOT / "benchmarks" / "contestants.py"), name, str(folder)]
+    def start(cls, name: str, folder: Path, script: str = "contestants.py") -> Contestant:
+        python = PEERS / "bin" / "python" if name in IN_PEERS else Path(sys.executable)
+        command = [str(python), str(ROOT / "benchmarks" / script), name, str(folder)]
         environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT / "include"),
@@ -213,7 +215,7 @@ def main() -> None:
     parser.add_argument("--slow-rounds", type=int, default=3, help="rounds with Evidently")
     parser.add_argument("--peers", nargs="*", default=PEERS_OF_KEEL, choices=PEERS_OF_KEEL)
     options = parser.parse_args()
-    if {"nannyml", "evidently"} & set(options.peers):
+    if IN_PEERS & set(options.peers):
         ensure_peers()
     with tempfile.TemporaryDirectory(prefix="keel-bench-") as name:
         make_data(Path(name), options.rows, options.numeric, options.categorical)

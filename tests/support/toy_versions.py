@@ -14,6 +14,7 @@ import pyarrow as pa
 from keel import deployments
 from keel.deployments.history import Status
 from keel.ledger import entries as ledger
+from keel.registry.artifacts import RUN_FILES
 from keel.registry.pin import Pin
 from keel.registry.registry import Registry
 from keel.training.training import Split, TrainingRows, train
@@ -61,7 +62,7 @@ def files_of(registry, version, model="toy") -> dict[str, Path]:
     [logged] = run.outputs.model_outputs
     place = Path(registry.client.get_logged_model(logged.model_id).artifact_location.removeprefix("file://"))
     found = {f"model/{path.relative_to(place)}": path for path in place.rglob("*") if path.is_file()}
-    return found | {f"keel/{name}": kept / name for name in ("grid.npz", "reference.json")}
+    return found | {path: kept.parent / path for path in RUN_FILES}
 
 
 def sha256(path: Path) -> str:

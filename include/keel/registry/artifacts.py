@@ -1,8 +1,9 @@
 """Fetch the files of a version, check them against their registered checksums, and load exactly what was checked.
 
-The files of a version are those of its model, named ``model/<path>``, and two of its run: ``keel/grid.npz`` and
-``keel/reference.json``. They are fetched into a new folder or into memory, and checked and loaded there. So no file can
-change in between, and later changes in the artifact store do not affect what is in memory.
+The files of a version are those of its model, named ``model/<path>``, and those of its run: ``keel/grid.npz``,
+``keel/reference.json`` and, unless an earlier release made it, ``keel/contexts.npz``. They are fetched into a new
+folder or into memory, and checked and loaded there. So no file can change in between, and later changes in the artifact
+store do not affect what is in memory.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keel.errors import ArtifactChanged, UnknownVersion
+from keel.grid.contexts import ContextReference
 from keel.grid.reference import ReferenceGrid
 from keel.registry.mlflow_client import Tracking, VersionInfo, means_missing, replacement
 from keel.registry.pinned_code import own_code
@@ -31,7 +33,9 @@ Pins = Callable[[str, int], "Pin | None"]
 Files = tuple[tuple[str, str], ...] | None
 """The expected files as (path, SHA-256), in order of path. None where nothing is checked."""
 
-GRID, REFERENCE, MODEL = "keel/grid.npz", "keel/reference.json", "model/"
+GRID, REFERENCE, CONTEXTS, MODEL = "keel/grid.npz", "keel/reference.json", "keel/contexts.npz", "model/"
+RUN_FILES = (GRID, REFERENCE, CONTEXTS)
+"""The files of a version's run. Earlier releases made no `CONTEXTS`; only the live monitors read it."""
 ADDED_BY_MLFLOW = "registered_model_meta"
 """A file with model and version that MLflow writes into every downloaded copy, over a file of that name."""
 VERSIONS_IN_MEMORY = 8
@@ -56,17 +60,37 @@ class Artifacts:
     def digests(self, version: VersionInfo) -> dict[str, str]:
         """Return SHA-256 by path of the files that MLflow returns now."""
         found = self._model_digests(version)
-        return found | {path: _sha256(_run_artifact(self.tracking, version, path)) for path in (GRID, REFERENCE)}
+        for path in RUN_FILES:
+            try:
+                found[path] = _sha256(_run_artifact(self.tracking, version, path))
+            except UnknownVersion:
+                if path != CONTEXTS:
+                    raise
+        return found
 
     def require_unchanged(self, version: VersionInfo) -> None:
         """Check every file in the artifact store now, whatever is in memory."""
-        for path in (GRID, REFERENCE):
-            _checked_file(self.tracking, version, path, self._expected(version, path))
+        for path in RUN_FILES:
+            if (expected := self._expected(version, path)) or path != CONTEXTS:
+                _checked_file(self.tracking, version, path, expected)
         _check(version, self._model_digests(version), self._expected(version, MODEL))
 
     def grid(self, version: VersionInfo) -> ReferenceGrid:
         """Return the reference grid."""
         return _grid(self.tracking, version, self._expected(version, GRID))
+
+    def contexts(self, version: VersionInfo) -> ContextReference | None:
+        """Return the reference of the live monitors; None for a version that was registered without one.
+
+        A file that somebody added since is not read.
+        """
+        expected = self._expected(version, CONTEXTS)
+        if expected == ():
+            return None
+        try:
+            return ContextReference.from_bytes(_checked_file(self.tracking, version, CONTEXTS, expected))
+        except UnknownVersion:
+            return None
 
     def reference(self, version: VersionInfo) -> dict[str, Any]:
         """Return the baseline of the version."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from keel.config import ModelConfig
+    from keel.grid.contexts import ContextReference
     from keel.grid.reference import ReferenceGrid
 
 PROJECT = "models."
@@ -33,6 +34,8 @@ class Candidate:
     """The baseline of later checks: holdout metrics, loss, threshold and windows, as JSON values."""
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
+    contexts: ContextReference | None = None
+    """The reference of the live monitors; without it they know the grid alone."""
 
 
 def log_estimator(config: ModelConfig, candidate: Candidate) -> Any:

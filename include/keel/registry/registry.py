@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from keel.config import ModelConfig
+    from keel.grid.contexts import ContextReference
     from keel.grid.reference import ReferenceGrid
 
 __all__ = ["Registry", "VersionInfo"]
@@ -164,6 +165,8 @@ class Registry:
                 mlflow.set_tags({name: value for name, value in candidate.tags.items() if name != STATUS_TAG})
                 with tempfile.TemporaryDirectory() as folder:
                     candidate.grid.save(Path(folder) / "grid.npz")
+                    if candidate.contexts is not None:
+                        Path(folder, "contexts.npz").write_bytes(candidate.contexts.to_bytes())
                     Path(folder, "reference.json").write_text(json.dumps(candidate.reference, indent=1))
                     mlflow.log_artifacts(folder, "keel")
                 logged = log_estimator(config, candidate)
@@ -176,7 +179,8 @@ class Registry:
     def digests(self, model: str, version: int) -> dict[str, str]:
         """Return SHA-256 by path of a version's files as MLflow returns them now. The ledger records them.
 
-        The paths are ``model/<path>`` for each file of its model, and ``keel/grid.npz`` and ``keel/reference.json``.
+        The paths are ``model/<path>`` for each file of its model, and those of `keel.registry.artifacts.RUN_FILES` that
+        it has.
         """
         return self._files.digests(self.resolve(model, version=version))
 
@@ -212,6 +216,13 @@ class Registry:
     def grid(self, model: str, version: int) -> ReferenceGrid:
         """Return the reference grid of a version; `ArtifactChanged` if it differs from the one registered."""
         return self._files.grid(self.resolve(model, version=version))
+
+    def context_reference(self, model: str, version: int) -> ContextReference | None:
+        """Return the reference of a version's live monitors; None for a version that was registered without one.
+
+        `ArtifactChanged` if it differs from the one registered.
+        """
+        return self._files.contexts(self.resolve(model, version=version))
 
     def reference(self, model: str, version: int) -> dict[str, Any]:
         """Return the baseline of a version: its holdout metrics, loss, threshold and windows.

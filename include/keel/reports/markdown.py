@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from keel.reports.charts.bars import sparkline
-from keel.reports.charts.lines import chart_lines
+from keel.reports.charts.lines import chart_lines, spark
 from keel.reports.charts.specs import Sparkline
 from keel.reports.page import (
     Block,
@@ -135,7 +135,7 @@ def _cell(value: Cell) -> str:
     if isinstance(value, Link):
         return _link(value)
     if isinstance(value, Sparkline):
-        return sparkline(value.values)
+        return spark(value)
     return safe(value, CELL)
 
 

@@ -13,8 +13,8 @@ from rich.segment import Segment
 from rich.table import Table as Grid
 from rich.text import Text
 
-from keel.reports.charts.bars import sparkline, together
-from keel.reports.charts.lines import chart_lines
+from keel.reports.charts.bars import together
+from keel.reports.charts.lines import chart_lines, spark
 from keel.reports.charts.specs import Categories, Chart, Histogram, Sparkline
 from keel.reports.page import (
     Block,
@@ -38,6 +38,8 @@ from keel.reports.texts import CELL, NAME, TEXT, shown, to_ascii
 
 MAX_ROWS = 30
 """Rows of a table, columns and items of a list that are printed."""
+CELL_WIDTH = 30
+"""Characters of a history in a table."""
 STYLES = {Tone.NEUTRAL: "", Tone.GOOD: "green", Tone.WARN: "yellow", Tone.BAD: "red"}
 WIDE, MEDIUM = 100, 72
 """Characters from which the table of columns has a distribution of 20 characters, and of 12."""
@@ -183,7 +185,7 @@ def _cell(cell: Cell) -> Text:
     if isinstance(cell, Link):
         return Text(_link(cell))
     if isinstance(cell, Sparkline):
-        return Text(sparkline(cell.values))
+        return Text(spark(cell, width=CELL_WIDTH))
     return Text(shown(cell, CELL))
 
 

@@ -12,6 +12,8 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from keel.serving.live_metrics import LiveMetrics, WithoutGone
+
 if TYPE_CHECKING:
     from keel.serving.prediction_log.records import PredictionBlock
     from keel.serving.prediction_log.spool import Stats
@@ -119,6 +121,7 @@ class Metrics:
             "window",
             mode="livemostrecent",
         )
+        self.live = LiveMetrics(gauge)
         self._performance_shown: dict[str, dict[tuple[str, ...], float]] = {}
         self._children: dict[tuple[object, ...], Any] = {}
         self._versions_shown: set[tuple[str, ...]] = set()
@@ -210,8 +213,8 @@ class Metrics:
             shared = CollectorRegistry()
             MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
             shared.register(self._restarts)
-            return generate_latest(shared)
-        return generate_latest(self.registry)
+            return generate_latest(WithoutGone(shared))
+        return generate_latest(WithoutGone(self.registry))
 
     def _child(self, metric: Counter | Histogram, *labels: str) -> Any:
         """Return the metric's child from a cache, as `labels` costs several microseconds."""

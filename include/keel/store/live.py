@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from keel.store.database.tables import arrivals, live_alarms, live_monitors, live_trajectory
+from keel.store.database.tables import arrivals, live_alarms, live_monitors, live_references, live_trajectory
 from keel.store.database.times import from_micros, to_micros
 from keel.store.records import as_json, insert
 
@@ -98,6 +98,7 @@ class LiveTable:
         *,
         alarms: Iterable[Mapping[str, Any]] = (),
         trajectory: Sequence[TrajectoryPoint] = (),
+        reference: bytes | None = None,
     ) -> bool:
         """Store what a model's monitors have come to. False, with nothing stored, if another process was first.
 
@@ -105,6 +106,7 @@ class LiveTable:
         stored: ``revision`` and ``paused`` are ignored; `set_paused` writes the latter.
         alarms: fields of `keel.monitoring.records.live.LiveAlarm`. New ones are opened, known ones that are open are
         updated. A monitor has one open alarm; a second is ignored.
+        reference: what a new run compares with; None leaves the stored one.
         """
         with self._database.begin() as connection:
             stride = self._replace(connection, model, expected_revision, stored)
@@ -114,7 +116,18 @@ class LiveTable:
                 _put_alarm(connection, alarm)
             if stored.started_at is not None:
                 _put_trajectory(connection, model, to_micros(stored.started_at), stride, trajectory)
+            if reference is not None:
+                put = insert(connection, live_references).values(model=model, body=reference)
+                set_ = {"body": put.excluded.body}
+                connection.execute(put.on_conflict_do_update(index_elements=["model"], set_=set_))
         return True
+
+    def reference(self, model: str) -> bytes | None:
+        """Return what the present run of a model's monitors compares with; None before the first."""
+        query = sa.select(live_references.c.body).where(live_references.c.model == model)
+        with self._database.connect() as connection:
+            found = connection.execute(query).scalar()
+        return None if found is None else bytes(found)
 
     def _replace(self, connection: sa.Connection, model: str, expected: int, stored: StoredMonitors) -> int | None:
         """Store the state in place of that of the expected revision. Returns the stride; None if there is another."""

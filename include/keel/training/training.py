@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from keel.config import LiveConfig
 from keel.errors import ConfigError, InsufficientData, TrainingFailed
+from keel.grid.contexts import ContextReference
 from keel.grid.reference import ReferenceGrid
 from keel.registry.candidate import Candidate
 from keel.registry.scoring_model import to_model_input
@@ -131,10 +133,15 @@ def train(
         "keel.threshold": "" if threshold is None else f"{threshold:.6g}",
         "keel.status": "candidate",
     }
+    holdout = _with_outputs(rows.holdout, scored)
+    outputs = output_kinds(config)
+    grid = ReferenceGrid.fit(rows.training, dict(config.features), holdout=holdout, outputs=outputs, loss=loss)
+    context = (config.live or LiveConfig()).context
     return Candidate(
         estimator=estimator,
         example=example,
-        grid=_fit_grid(config, rows, scored, loss),
+        grid=grid,
+        contexts=ContextReference.fit(grid, rows.training, holdout=holdout, context=context),
         reference=reference,
         tags=tags,
         metrics={f"holdout_{name}": e.value for name, e in metrics.items() if np.isfinite(e.value)},
@@ -215,13 +222,11 @@ def _best_f1_threshold(label: NDArray[np.float64], score: NDArray[np.float64]) -
     return float(ranked[int(np.argmax(f1))])
 
 
-def _fit_grid(config: ModelConfig, rows: TrainingRows, scored: Scored, loss: NDArray[np.float64]) -> ReferenceGrid:
-    holdout = rows.holdout
+def _with_outputs(rows: pa.Table, scored: Scored) -> pa.Table:
+    """Return the rows with the candidate's score and prediction in place of those of the versions that answered."""
     for name, values in (("score", scored.score), ("prediction", scored.prediction)):
-        holdout = holdout.set_column(holdout.schema.get_field_index(name), name, pa.array(values, from_pandas=True))
-    return ReferenceGrid.fit(
-        rows.training, dict(config.features), holdout=holdout, outputs=output_kinds(config), loss=loss
-    )
+        rows = rows.set_column(rows.schema.get_field_index(name), name, pa.array(values, from_pandas=True))
+    return rows
 
 
 def require_rows(config: ModelConfig, rows: TrainingRows, *, why: str = "") -> None:

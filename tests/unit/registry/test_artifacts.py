@@ -24,6 +24,7 @@ USES = {
     "preflight": lambda registry: registry.preflight(CONFIG, 1, toy_rows().slice(0, 5)),
     "grid": lambda registry: registry.grid("toy", 1),
     "reference": lambda registry: registry.reference("toy", 1),
+    "contexts": lambda registry: registry.context_reference("toy", 1),
 }
 
 
@@ -78,7 +79,7 @@ def test_digests_are_those_of_the_files_and_of_nothing_else(plain):
     assert plain.digests("toy", 1) == {path: sha256(place) for path, place in files.items()}
     assert set(files) == {
         "model/MLmodel", "model/model.skops", "model/conda.yaml", "model/python_env.yaml", "model/requirements.txt",
-        "keel/grid.npz", "keel/reference.json",
+        "keel/grid.npz", "keel/reference.json", "keel/contexts.npz",
     }  # fmt: skip
 
 
@@ -94,6 +95,7 @@ def test_registered_artifacts_are_used(pinned, plain, candidate, tmp_path):
     np.testing.assert_array_equal(pinned.load(CONFIG, 1).score(table)[0], plain.load(CONFIG, 1).score(table)[0])
     assert pinned.grid("toy", 1) == candidate.grid
     assert pinned.reference("toy", 1) == candidate.reference
+    assert pinned.context_reference("toy", 1).to_bytes() == candidate.contexts.to_bytes()
     folder = pinned.fetch("toy", 1, tmp_path / "fetched")
     assert {f"model/{p.name}": sha256(p) for p in folder.iterdir()}.items() <= plain.digests("toy", 1).items()
 
@@ -106,6 +108,7 @@ def test_registered_artifacts_are_used(pinned, plain, candidate, tmp_path):
         ("model/requirements.txt", ["load", "fetch", "preflight"]),
         ("keel/grid.npz", ["grid", "preflight"]),
         ("keel/reference.json", ["reference", "load", "preflight"]),
+        ("keel/contexts.npz", ["contexts", "preflight"]),
     ],
 )
 @pytest.mark.parametrize("harm", ["changed", "missing"])
@@ -205,6 +208,17 @@ def test_pin_without_a_file_does_not_cover_it(plain, tmp_path):
         registry.fetch("toy", 1, tmp_path / "fetched")
 
 
+def test_context_reference_of_a_version_registered_without_one_is_none(plain, tmp_path):
+    """Versions of earlier releases have none. A file that somebody added since is not read."""
+    older = {path: digest for path, digest in pin_of(plain, 1).files.items() if path != "keel/contexts.npz"}
+    pinned = Registry(plain.tracking_uri, pin=lambda model, version: replace(pin_of(plain, 1), files=older))
+    assert pinned.context_reference("toy", 1) is None
+    assert pinned.preflight(CONFIG, 1, toy_rows().slice(0, 5)).version == 1
+    files_of(plain, 1)["keel/contexts.npz"].unlink()
+    assert plain.context_reference("toy", 1) is None
+    assert plain.digests("toy", 1) == older
+
+
 def test_cached_artifacts_stay_as_checked(plain, pinned):
     """One process reads many times; a change after its check cannot reach what it scores with."""
     table = toy_rows()
@@ -216,7 +230,7 @@ def test_cached_artifacts_stay_as_checked(plain, pinned):
         pinned.load(CONFIG, 1, anew=True)
 
 
-@pytest.mark.parametrize("path", ["model/model.skops", "keel/grid.npz", "keel/reference.json"])
+@pytest.mark.parametrize("path", ["model/model.skops", "keel/grid.npz", "keel/reference.json", "keel/contexts.npz"])
 def test_preflight_reads_everything_anew(plain, pinned, path):
     """Other processes will load it, and to them it does not matter what is in memory here."""
     pinned.preflight(CONFIG, 1, toy_rows().slice(0, 5))

@@ -160,6 +160,9 @@ metrics.workers_restarted(1)
 metrics.challenger_failed(3)
 stats = SimpleNamespace(records=5, bytes=0, oldest_at=None, dead_letters=0, deferred=0)
 metrics.spooled(stats, now=datetime.now(UTC))
+monitors = {("shift", "x"): (1.0, 6.0)} if len(sys.argv) == 1 else {("shift", "z"): (2.0, 6.0)}
+for shown in ({("shift", "w"): (3.0, 6.0)}, monitors):
+    metrics.live.show("toy", shown, alarms={"shift": 0}, waiting=7, last_block_at=None)
 if len(sys.argv) > 1:
     from prometheus_client.multiprocess import mark_process_dead
     mark_process_dead(int(sys.argv[1]), os.environ["PROMETHEUS_MULTIPROC_DIR"])
@@ -183,3 +186,6 @@ def test_text_of_several_workers_adds_counters_and_drops_gauges_of_ended_ones(tm
     assert "keel_challenger_failures_total 6.0" in text
     assert "keel_worker_restarts_total 1.0" in text, "the workers share one total"
     assert "keel_spool_records 5.0" in text
+    assert [line for line in text.splitlines() if line.startswith("keel_live_evidence")] == [
+        'keel_live_evidence{kind="shift",model="toy",monitor="z"} 2.0'
+    ], "a monitor that is no longer shown, or that of an ended worker, is gone"

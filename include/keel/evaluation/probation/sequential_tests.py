@@ -36,8 +36,6 @@ MAX_BLOCK_DEVIATION = 0.2
 RANKING_TOLERANCE = 0.02
 """Tolerated share of pairs that the new version ranks worse: two trainings on resampled rows of the same days differ by
 so much for days."""
-BASELINE_DELTA = 0.01
-"""Error rate of the upper bound of the mean loss from the holdout."""
 LARGEST_LOG = 700.0
 """Largest logarithm of evidence that is reported: a float holds no more."""
 MAX_UNUSABLE_SHARE = 0.01
@@ -112,8 +110,7 @@ class ProbationTests:
         """The largest mean loss that meets the baseline, in units of the metric's loss; None without a baseline."""
         if self.baseline is None:
             return None
-        bound = self.loss.upper_bound(self.baseline, delta=BASELINE_DELTA)
-        return min(1.0, bound + self.loss.increase(self.max_degradation, self.baseline)) * self.loss.cap
+        return self.loss.limit(self.baseline, self.max_degradation) * self.loss.cap
 
     @property
     def pairs_lost(self) -> float | None:

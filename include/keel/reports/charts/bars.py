@@ -44,6 +44,22 @@ def sparkline(values: Sequence[float | None], *, width: int = 20) -> str:
     return bars([None if value is None else value - lowest for value in known], width=width)
 
 
+def up_to(values: Sequence[float | None], top: float, *, width: int = 20) -> str:
+    """Return a history as `bars` from zero to ``top``. Only what has reached it is as high as a line.
+
+    More than ``width`` values are taken together by their greatest.
+
+    >>> up_to([0, 1, 4, 7.9, 8, None], 8)
+    '▁▂▄▇█ '
+    """
+    known = _finite(values)
+    if len(known) > width:
+        parts = [known[i * len(known) // width : (i + 1) * len(known) // width] for i in range(width)]
+        known = [max((value for value in part if value is not None), default=None) for part in parts]
+    reached = [None if value is None else min(max(value / top, 0.0), 1.0) * (len(BLOCKS) - 1) for value in known]
+    return "".join(NOTHING if mark is None else BLOCKS[max(int(mark), mark > 0)] for mark in reached)
+
+
 def _finite(values: Sequence[float | None]) -> list[float | None]:
     return [value if value is not None and math.isfinite(value) else None for value in values]
 

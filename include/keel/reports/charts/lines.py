@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from keel.reports.charts.bars import bars, sparkline, together
+from keel.reports.charts.bars import bars, sparkline, together, up_to
 from keel.reports.charts.specs import Bar, Categories, Chart, Curves, Histogram, Intervals, Point, Sparkline, Trend
 from keel.reports.numbers import number, share, signed
 from keel.reports.texts import NAME, shown
@@ -26,8 +26,19 @@ def chart_lines(chart: Chart, *, reference: str = "reference", current: str = "w
     if isinstance(chart, Intervals):
         return list(_intervals(chart))
     if isinstance(chart, Sparkline):
-        return [sparkline(chart.values, width=WIDTH)]
+        return [spark(chart, width=WIDTH)]
     return list(_curves(chart))
+
+
+def spark(chart: Sparkline, *, width: int = 20) -> str:
+    """Return a history as a line of block characters, the highest of them at its threshold where it starts from zero.
+
+    >>> spark(Sparkline((0.0, 1.0, 4.0, 9.0), threshold=8.0, from_zero=True)), spark(Sparkline((5.0, 6.0, 7.0)))
+    ('▁▂▄█', '▁▅█')
+    """
+    if chart.from_zero and chart.threshold:
+        return up_to(chart.values, chart.threshold, width=width)
+    return sparkline(chart.values, width=width)
 
 
 def _histogram(chart: Histogram, reference: str, current: str) -> Iterator[str]:

@@ -21,7 +21,7 @@ def to_plain(chart: Chart) -> dict[str, Any]:
 
     >>> from keel.reports.charts.specs import Sparkline
     >>> to_plain(Sparkline((0.1, None), threshold=1 / 3))
-    {'kind': 'Sparkline', 'values': [0.1, None], 'threshold': 0.333333333}
+    {'kind': 'Sparkline', 'values': [0.1, None], 'threshold': 0.333333333, 'from_zero': False}
     """
     kind = type(chart)
     values = _adapter(kind.__name__).dump_python(chart, mode="json")

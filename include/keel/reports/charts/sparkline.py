@@ -22,7 +22,7 @@ def draw_sparkline(chart: Sparkline, description: str) -> str:
     if not known:
         return nothing_to_draw(description, width=WIDTH, height=HEIGHT, kind="spark")
     threshold = finite((chart.threshold,))
-    vertical = Axis(*padded([*known, *threshold]), HEIGHT - 2, 2)
+    vertical = Axis(*padded([*known, *threshold, *((0.0,) if chart.from_zero else ())]), HEIGHT - 2, 2)
     step = (WIDTH - 8) / max(len(values) - 1, 1)
     line, pen_up = "", True
     for i, value in enumerate(values):

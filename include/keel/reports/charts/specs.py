@@ -115,6 +115,8 @@ class Sparkline:
 
     values: tuple[float | None, ...]
     threshold: float | None = None
+    from_zero: bool = False
+    """Whether it is drawn from zero to the threshold, rather than between its smallest and largest value."""
 
 
 @dataclass(frozen=True)

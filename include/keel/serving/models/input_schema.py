@@ -40,7 +40,7 @@ class Inputs:
 
     features: the configured ones with their kinds. required: those that a loaded version needs. entity_column: names
     each row's entity, and may be a feature; None: only the request's ``keel`` key names entities. max_rows, max_age:
-    limits of one request, from the section ``serving`` of model.yaml.
+    limits of one request, from the section ``serving`` of model.yaml. audit_share: ``labels.audit_share``.
     """
 
     model: str
@@ -49,6 +49,7 @@ class Inputs:
     entity_column: str | None = None
     max_rows: int = 10_000
     max_age: timedelta = timedelta(hours=1)
+    audit_share: float | None = None
 
     @classmethod
     def of(cls, config: ModelConfig, required: Iterable[str]) -> Inputs:
@@ -61,6 +62,7 @@ class Inputs:
             serving.entity_column,
             serving.max_rows,
             serving.max_age,
+            config.labels.audit_share,
         )
 
     @cached_property

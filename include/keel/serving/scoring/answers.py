@@ -23,11 +23,12 @@ class Answer:
     """The answer to one request.
 
     block: must be in the spool before the answer is sent. raw: the versions' outputs, one per row, as MLflow's server
-    gives them.
+    gives them. audited: whether each row is in the audit sample; None for a model without one.
     """
 
     block: PredictionBlock
     raw: list[Any]
+    audited: list[bool] | None = None
 
     def body(self) -> bytes:
         """Return the answer as JSON: MLflow's ``predictions``, and the key ``keel``."""
@@ -41,6 +42,7 @@ class Answer:
             **({"versions": block.versions} if mixed else {}),
             "arms": block.arms,
             "experiment": block.experiment,
+            **({} if self.audited is None else {"audited": self.audited}),
         }
         document = {"predictions": self.raw, "keel": keel}
         # like MLflow: NaN, which is not valid JSON, rather than null

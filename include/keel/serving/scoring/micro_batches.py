@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keel.errors import ScoringFailed
+from keel.monitoring.live.audit_sample import is_audited
 from keel.serving.models.input_schema import Features
 from keel.serving.prediction_log.records import PredictionBlock, packed
 from keel.serving.scoring.answers import Answer
@@ -150,7 +151,8 @@ def _answer(
         None if routed.allocations is None else packed(routed.allocations),
         **shadow,
     )
-    return Answer(block, raw)
+    share = served.inputs.audit_share
+    return Answer(block, raw, None if share is None else is_audited(served.model, rows.ids, share).tolist())
 
 
 def _shadow(piece: _Piece, scored: Scored | ScoringFailed) -> dict[str, Any]:

@@ -82,6 +82,37 @@ def log_e_value(
     return Wealth(path - math.log(len(bets)), ends)
 
 
+def log_factors(values: ArrayLike, *, null: float, low: float = 0.0, bets: Floats = BETS) -> Floats:
+    """Return the logarithm of the factor by which each bet multiplies its wealth over each block of values.
+
+    It is for tests that add up blocks themselves, such as `keel.stats.sequential.e_detector`.
+
+    Parameters
+    ----------
+    values
+        Shape (..., n): n values of each block, at or above ``low``. The result has the shape (..., bets).
+    null, low, bets
+        As in `log_e_value`. Values have no upper bound: it is the lowest value that limits a bet.
+
+    Raises
+    ------
+    ValueError
+        For NaN, values below ``low``, and a null at or below ``low``.
+
+    >>> np.exp(log_factors([[1, 1, 0]], null=0.5, bets=np.array([0.5]))).round(4).tolist()
+    [[1.125]]
+    """
+    x = np.asarray(values, dtype=np.float64)
+    if not low < null:
+        raise ValueError(f"null ({null}) must be above the lowest possible value ({low})")
+    if not bool((x >= low).all()):  # NaN compares false
+        raise ValueError(f"values must be numbers from {low} up")
+    factors = np.empty((*x.shape[:-1], len(bets)))
+    for i, share in enumerate(bets / (null - low)):
+        factors[..., i] = np.log1p(share * (x - null)).sum(axis=-1)
+    return factors
+
+
 def combine(tests: Sequence[tuple[Integers, Floats]]) -> tuple[Integers, Floats]:
     """Return the mean wealth of several tests of one stream, which bet after different rows.
 

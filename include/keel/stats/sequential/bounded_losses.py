@@ -28,6 +28,8 @@ PROBABILITY_METRICS = frozenset({"brier", "log_loss", "roc_auc"})
 CAP_DEVIATIONS = 5.0
 """The cap of a regression's loss, in standard deviations above the holdout's mean. At most 4% of losses of any
 distribution lie beyond it (Cantelli); a lower cap would also hide harm."""
+BASELINE_DELTA = 0.01
+"""Error rate of the upper bound of the mean loss from the holdout."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,14 @@ class BoundedLoss:
         if not math.isfinite(deviation):
             deviation = math.sqrt(max(0.0, mean * (1 - mean)))
         return empirical_bernstein_upper(mean, deviation, n, delta=delta)
+
+    def limit(self, baseline: Estimate, max_degradation: float) -> float:
+        """Return the largest tolerated mean loss, in [0, 1].
+
+        It is the upper bound from the holdout and an increase of the metric by ``max_degradation``.
+        """
+        bound = self.upper_bound(baseline, delta=BASELINE_DELTA)
+        return min(1.0, bound + self.increase(max_degradation, baseline))
 
 
 def bounded_loss(metric: str, baseline: Estimate | None) -> BoundedLoss | None:

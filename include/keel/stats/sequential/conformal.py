@@ -114,20 +114,26 @@ class ConformalRanks:
         _, d, lanes = self._at_least.shape
         order = np.argsort(contexts, kind="stable")
         context, b = contexts[order], bins.T[order].astype(np.intp)
-        first = np.flatnonzero(np.diff(context, prepend=-1))
-        sizes = np.diff(first, append=len(order))
+        last = np.flatnonzero(np.append(context[1:] != context[:-1], True))
+        sizes = np.diff(last, prepend=-1)
         # eight counts of a byte each are summed as one integer: none of them exceeds 255, so none carries
-        new = np.cumsum(self._steps[b], axis=0)
-        before = np.concatenate([np.zeros_like(new[:1]), new[first[1:] - 1]])
+        new = np.cumsum(self._steps.take(b, axis=0), axis=0)
+        before = np.concatenate([np.zeros_like(new[:1]), new[last[:-1]]])
         new -= np.repeat(before, sizes, axis=0)
-        counted = new.view(np.uint8)
 
-        old, at_old = self._at_least.reshape(-1), (context[:, None] * d + np.arange(d)) * lanes + b
-        fresh, at_new = counted.reshape(-1), np.arange(b.size).reshape(b.shape) * lanes + b
-        greater = old[at_old + 1] + fresh[at_new + 1]
-        equal = old[at_old] + fresh[at_new] - greater
-        total = self._at_least[context, :, 0] + counted[:, :, 0]
-        self._at_least[context[first]] += counted[first + sizes - 1]
+        # flat positions in the counts before these rows and in those of these rows: twice as fast as three indices
+        at_old, at_new = (context[:, None] * d + np.arange(d)) * lanes, np.arange(b.size).reshape(b.shape) * lanes
+        old, fresh = self._at_least.reshape(-1), new.view(np.uint8).reshape(-1)
+        total = old.take(at_old) + fresh.take(at_new)
+        at_old += b
+        at_new += b
+        equal = old.take(at_old) + fresh.take(at_new)
+        at_old += 1
+        at_new += 1
+        greater = old.take(at_old) + fresh.take(at_new)
+        equal -= greater
+        for row in last.tolist():  # one by one: together they would take memory that the system must first provide
+            self._at_least[context[row]] += new[row].view(np.uint8).astype(np.int64)
         p_values = np.empty(b.shape)
         p_values[order] = (greater + uniforms.T[order] * equal) / total
         return p_values.T
@@ -171,12 +177,7 @@ def _factors(p_values: Floats) -> Floats:
     np.multiply(LOCATION_BETS[:, None, None], distance, out=factors[:split])
     np.multiply(SCALE_BETS[:, None, None], distance * distance - 1 / 12, out=factors[split:])
     factors += 1
-    # halves are multiplied: seven vector operations for a hundred rows, in an order that only n decides
-    while (n := factors.shape[1]) > 1:
-        half = n // 2
-        factors[:, :half] *= factors[:, n - half :]
-        factors = factors[:, : n - half]
-    return factors[:, 0]
+    return factors.prod(axis=1)
 
 
 def _suffix_sums(counts: NDArray[np.generic]) -> Integers:

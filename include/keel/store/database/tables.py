@@ -265,6 +265,14 @@ live_monitors = Table(
     Column("stride", BigInteger, nullable=False),
 )
 
+# What a run of the monitors compares with. Apart from their state, because it does not change with each block.
+live_references = Table(
+    "live_references",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+)
+
 # judged_by is null while an alarm is open. ring_evidence, ring_rows: what the alarm had when it last rang.
 live_alarms = Table(
     "live_alarms",

@@ -27,6 +27,7 @@ from keel.store.predictions.label_hours import label_hours
 from keel.store.predictions.labels import LabelResult, store_labels
 from keel.store.predictions.layout import ALLOCATION, ARRIVAL, OUTPUTS, Layout
 from keel.store.predictions.retention import delete_unmatched_labels, expire
+from keel.store.predictions.row_labels import row_labels
 from keel.store.predictions.target_values import target_of
 
 if TYPE_CHECKING:
@@ -306,6 +307,10 @@ class PredictionLog:
             inside = window(table, to_micros(start), to_micros(end), version)
             rows, labelled = connection.execute(query.where(inside)).one()
         return int(rows), int(labelled)
+
+    def row_labels(self, start: datetime, end: datetime) -> pa.Table:
+        """Return rows with and without labels. See `keel.store.predictions.row_labels.row_labels`."""
+        return row_labels(self._database, self._layout, start, end)
 
     def expire(self, before: datetime) -> int:
         """Delete rows of hours that ended by ``before``, with their labels. Returns the number of rows.

@@ -31,6 +31,7 @@ def upgrade() -> None:
     for model, table in op.get_bind().execute(sa.text("SELECT model, table_name FROM model_tables")).all():
         _add_numbers(model, table)
     _create_monitors()
+    _create_references()
     _create_alarms()
     op.create_table(
         "live_trajectory",
@@ -88,6 +89,14 @@ def _create_monitors() -> None:
         sa.Column("fault", sa.Text()),
         _whole("updated_at", nullable=False),
         _whole("stride", nullable=False),
+    )
+
+
+def _create_references() -> None:
+    op.create_table(
+        "live_references",
+        sa.Column("model", sa.Text(), primary_key=True),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
     )
 
 

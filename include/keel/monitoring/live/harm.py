@@ -1,0 +1,180 @@
+"""The harm monitor: is the mean loss of the version in production above what its holdout allows?
+
+It reads every prediction with a label once, when `target.label_delay` has passed since the prediction, or when the
+label comes later than that. Labels that come earlier wait: positives may come sooner than negatives, or later, and the
+early ones would show another loss than all. The test runs from the promotion on, so that weeks which each show nothing
+add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from keel.monitoring.live.groups import Advance
+from keel.monitoring.live.loss_plan import LossPlan
+from keel.monitoring.live.loss_test import LossBlocks, LossTest
+from keel.stats.metrics.losses import scored
+from keel.store.database.times import from_micros, to_micros
+from keel.store.predictions.layout import ARRIVAL
+
+if TYPE_CHECKING:
+    from keel.monitoring.live.groups import Feed
+    from keel.monitoring.records import MonitorKind
+
+Floats = NDArray[np.float64]
+Interval = tuple[datetime, datetime]
+MIN_PAGE = 1_000
+"""Least number of rows of a page."""
+LATE_PAGE = 20_000
+"""Labels of a page of late ones. It is read in the order of their predictions: a file of labels may be sorted by the
+label, and its first block would have those of one value alone."""
+
+
+@dataclass
+class HarmMonitor:
+    """The harm monitor's state: the test, and how far it has read predictions and labels."""
+
+    plan: LossPlan
+    test: LossTest
+    first: int
+    """It reads predictions that arrived after this number."""
+    settled: int
+    """Every prediction up to this number has matured, and was read with its label if that was there."""
+    labels: int
+    """Every label up to this number was read, unless its prediction has not matured."""
+
+    @classmethod
+    def start(cls, plan: LossPlan, *, after: int, last: int, block_size: int) -> HarmMonitor:
+        """Return a monitor of the predictions behind the arrival number ``after``. last: the last number so far."""
+        test = LossTest(plan.limit, low=0.0, high=1.0, block_size=block_size)
+        return cls(plan, test, first=after, settled=after, labels=max(after, last))
+
+    @property
+    def kind(self) -> MonitorKind:
+        """What its alarms are about."""
+        return "harm"
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """What its only monitor is about."""
+        return ("loss",)
+
+    @property
+    def blocks(self) -> int:
+        """Blocks evaluated since it was made."""
+        return self.test.blocks
+
+    def advance(self, feed: Feed, *, blocks: int) -> Advance | None:
+        """Read labels that came late, and then predictions that have matured (see `MonitorGroup.advance`).
+
+        Predictions settle only when all labels so far are read. Otherwise the labels of a backlog would come in the
+        order of their arrival, and its first block would have the earliest alone.
+        """
+        if feed.horizon is None:
+            return None
+        limit = max(MIN_PAGE, blocks * self.test.block_size)
+        if self.labels < feed.last_arrival:
+            late = self._late(feed)
+            if self.labels < feed.last_arrival or late.num_rows:
+                return self._feed(late, feed, more=True)
+        settled, rows = feed.log.settled(
+            feed.version,
+            after=self.settled,
+            mature=feed.horizon - feed.config.target.label_delay,
+            labels_until=self.labels,
+            limit=limit,
+            now=feed.now,
+            unlabelled=True,
+        )
+        if settled == self.settled:
+            return None
+        self.settled = settled
+        return self._feed(rows.filter(rows["label"].is_valid()), feed, more=rows.num_rows == limit)
+
+    def _late(self, feed: Feed) -> pa.Table:
+        """Return the next labels of predictions that have settled before."""
+        until, late = feed.log.late_labels(
+            feed.version,
+            predictions_after=self.first,
+            predictions_until=self.settled,
+            after=self.labels,
+            limit=LATE_PAGE,
+        )
+        self.labels = until if until > self.labels else feed.last_arrival
+        return late.sort_by(ARRIVAL)
+
+    def _feed(self, pairs: pa.Table, feed: Feed, *, more: bool) -> Advance:
+        pairs = without(pairs, feed.excluded)
+        rows = scored(pairs)
+        usable = self.plan.loss.usable(rows)
+        values = self.plan.loss.of(rows.take(usable))
+        found = self.test.feed(np.column_stack([values, micros(pairs, feed.now)[usable]]))
+        return as_advance(found, rows=pairs.num_rows, more=more)
+
+    def evidence(self) -> Floats:
+        """Return the natural logarithm of the evidence, shape (1,)."""
+        return self.test.detector.evidence()
+
+    def sentence(self, monitor: int = 0) -> str:
+        """Return what the labels show, in a sentence."""
+        plan, test = self.plan, self.test
+        return (
+            f"The mean {plan.loss.name} of {test.rows_since:,} labelled predictions since {since_text(test)} is "
+            f"{plan.in_units(test.mean_since)}, and at most {plan.in_units(test.limit)} is tolerated."
+        )
+
+    def restart(self, monitor: int) -> None:
+        """Forget the evidence, and tolerate the mean that a check has judged."""
+        self.test.restart(self.plan.tolerance)
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the whole state."""
+        marks = np.array([self.first, self.settled, self.labels], np.int64)
+        return {**self.plan.to_arrays(), **self.test.to_arrays(), "marks": marks}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> HarmMonitor:
+        """Return the monitor that `to_arrays` gave."""
+        return cls(LossPlan.from_arrays(arrays), LossTest.from_arrays(arrays), *map(int, arrays["marks"]))
+
+
+def as_advance(found: LossBlocks, *, rows: int, more: bool) -> Advance:
+    """Return the blocks of a group with one monitor."""
+    return Advance(
+        rows=rows,
+        ends=found.ends.astype("datetime64[us]"),
+        evidence=found.evidence[:, None],
+        since=found.since.astype("datetime64[us]")[:, None],
+        rows_since=found.rows_since[:, None],
+        more=more,
+    )
+
+
+def without(rows: pa.Table, excluded: Sequence[Interval]) -> pa.Table:
+    """Return the rows outside quarantined intervals: nothing that needs labels uses those inside."""
+    if not excluded or not rows.num_rows:
+        return rows
+    times = pc.cast(rows["time"], pa.int64()).to_numpy(zero_copy_only=False)
+    inside = np.zeros(len(times), dtype=bool)
+    for start, end in excluded:
+        inside |= (times >= to_micros(start)) & (times < to_micros(end))
+    return rows.filter(pa.array(~inside))
+
+
+def micros(rows: pa.Table, now: datetime) -> NDArray[np.int64]:
+    """Return the rows' times, no later than now, in microseconds since 1970, UTC, shape (n,)."""
+    times: NDArray[np.int64] = pc.cast(rows["time"], pa.int64()).to_numpy(zero_copy_only=False)
+    return np.minimum(times, to_micros(now))
+
+
+def since_text(test: LossTest) -> str:
+    """Return the estimated start of the change as text."""
+    return f"{from_micros(test.since).astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,161 @@
+"""Test, block after block of losses, whether their mean is above what is tolerated, and since when.
+
+Each bet of `keel.stats.sequential.betting` goes through a Shiryaev–Roberts e-detector. Beside it the test keeps sums
+over each bet's present run, so that an alarm can say what the mean has been since the estimated start of the change.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keel.stats.sequential.betting import BETS, empirical_bernstein_upper, log_factors
+from keel.stats.sequential.bounded_losses import BASELINE_DELTA
+from keel.stats.sequential.e_detector import EDetector
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+VALUE, TIME = 0, 1
+"""Columns of a row; further ones are the caller's. Microseconds since 1970 are exact in a float until 2255."""
+START_QUANTILE = 0.25
+"""The start of a block is the time of the row a quarter in: labels that came late may belong to far older rows."""
+
+
+@dataclass(frozen=True)
+class LossBlocks:
+    """What a test has after each of n blocks; times in microseconds since 1970, UTC."""
+
+    evidence: Floats
+    """Natural logarithm of the e-detector, shape (n,)."""
+    ends: Integers
+    """The latest time of a row so far."""
+    since: Integers
+    """Estimated start of the change."""
+    rows_since: Integers
+    """Rows since then."""
+
+
+@dataclass
+class LossTest:
+    """A test of the hypothesis that the mean of values, given the past, is at most ``limit``. Its size is constant."""
+
+    limit: float
+    low: float
+    """Lowest possible value; it limits the bets."""
+    high: float
+    """Highest possible value."""
+    block_size: int
+    detector: EDetector = field(default_factory=lambda: EDetector.fresh(1, len(BETS)))
+    pending: Floats = field(default_factory=lambda: np.empty((0, 2)))
+    """Rows of the incomplete block, shape (rows, columns)."""
+    runs: Floats = field(default_factory=lambda: np.zeros((len(BETS), 3)))
+    """Number, sum and sum of squares of the values since each bet's present run began."""
+    starts: Integers = field(default_factory=lambda: np.zeros(len(BETS), np.int64))
+    """Time at which it began, in microseconds."""
+    blocks: int = 0
+    latest: int = 0
+    """Latest time of a row, in microseconds."""
+
+    def feed(self, rows: Floats) -> LossBlocks:
+        """Take in rows in order, and return what the test has after each block that they complete.
+
+        rows: shape (n, columns), with `VALUE` and `TIME` first. How they are divided into calls changes no bit.
+        """
+        rows = np.concatenate([self.pending, rows]) if len(self.pending) else rows
+        whole = len(rows) // self.block_size * self.block_size
+        self.pending = rows[whole:].copy()
+        blocks = rows[:whole].reshape(-1, self.block_size, rows.shape[1])
+        factors = log_factors(blocks[:, :, VALUE], null=self.limit, low=self.low)
+        after = [self._block(*each) for each in zip(blocks, factors, strict=True)]
+        evidence, *times = zip(*after, strict=True) if after else [()] * 4
+        return LossBlocks(np.array(evidence, dtype=np.float64), *(np.array(each, dtype=np.int64) for each in times))
+
+    @property
+    def evidence(self) -> float:
+        """Natural logarithm of the e-detector; −inf before the first block."""
+        return float(self.detector.evidence()[0])
+
+    @property
+    def since(self) -> int:
+        """Estimated start of the change, in microseconds."""
+        return int(self.starts[self._best])
+
+    @property
+    def rows_since(self) -> int:
+        """Rows since the estimated start of the change."""
+        return int(self.runs[self._best, 0])
+
+    @property
+    def mean_since(self) -> float:
+        """Mean of the values since the estimated start of the change; NaN without any."""
+        n, total, _ = self.runs[self._best]
+        return float(total / n) if n else math.nan
+
+    def restart(self, tolerance: float) -> None:
+        """Forget the evidence, and tolerate what was judged: its upper bound at 1 − `BASELINE_DELTA` and ``tolerance``.
+
+        The limit never falls. The evidence was largest since the estimated start, so the mean since then is rather
+        too high than too low, which makes the next alarm rarer.
+        """
+        n, total, squares = self.runs[self._best]
+        if n:
+            width, mean = self.high - self.low, float(total / n)
+            deviation = math.sqrt(max(0.0, float(squares / n) - mean**2) * n / max(1.0, n - 1))
+            scaled = empirical_bernstein_upper(
+                (mean - self.low) / width, deviation / width, int(n), delta=BASELINE_DELTA
+            )
+            self.limit = max(self.limit, min(1.0, self.low + scaled * width + tolerance))
+        self.detector.restart(0)
+        self.runs[:], self.starts[:] = 0.0, 0
+
+    def admits(self, block: Floats) -> bool:
+        """Return whether a block, shape (block_size, columns), is bet on. Must not depend on its values."""
+        return True
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the state."""
+        return {
+            "numbers": np.array([self.limit, self.low, self.high], np.float64),
+            "counts": np.array([self.block_size, self.blocks, self.latest, self.detector.blocks], np.int64),
+            "log_sums": self.detector.log_sums,
+            "log_runs": self.detector.log_runs,
+            "began": self.detector.began,
+            "pending": self.pending,
+            "runs": self.runs,
+            "starts": self.starts,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Return the test that `to_arrays` gave."""
+        limit, low, high = map(float, arrays["numbers"])
+        block_size, blocks, latest, seen = map(int, arrays["counts"])
+        detector = EDetector(arrays["log_sums"], arrays["log_runs"], arrays["began"], seen)
+        pending, runs, starts = (np.array(arrays[name]) for name in ("pending", "runs", "starts"))
+        return cls(limit, low, high, block_size, detector, pending, runs, starts, blocks, latest)
+
+    @property
+    def _best(self) -> int:
+        return int(np.argmax(self.detector.log_runs[0]))
+
+    def _block(self, block: Floats, factors: Floats) -> tuple[float, int, int, int]:
+        """Bet on a block, and return the evidence, the latest time, the start of the change and the rows since."""
+        values, times = block[:, VALUE], block[:, TIME]
+        self.blocks += 1
+        self.latest = max(self.latest, int(times.max()))
+        if self.admits(block):
+            number = self.detector.blocks
+            self.detector.update(factors[None, None])
+            new = self.detector.began[0] == number
+            self.runs[new] = 0.0
+            self.starts[new] = int(np.sort(times)[int(START_QUANTILE * len(times))])
+            self.runs += len(values), values.sum(), (values**2).sum()
+        return self.evidence, self.latest, self.since, self.rows_since

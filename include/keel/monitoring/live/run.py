@@ -1,0 +1,210 @@
+"""One run of a model's live monitors: let every group advance, and follow the alarms they open.
+
+An alarm opens when a monitor's evidence reaches its bound. While it is open the monitor goes on and opens no second
+one. When a check has judged it, the monitor starts anew, against what was judged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keel.monitoring.live.state import Mark, RunHeader, SavedState
+from keel.monitoring.records import LiveAlarm
+from keel.monitoring.storage import derived_id
+from keel.store.live import TrajectoryPoint
+
+if TYPE_CHECKING:
+    from keel.monitoring.live.groups import Advance, Feed, MonitorGroup
+    from keel.monitoring.live.shifts import ShiftMonitors
+
+LOG_10 = math.log(10)
+WORSE_DECADES = 3.0
+"""Growth of an open alarm's evidence, in powers of ten, before people and checks hear of it again."""
+WORSE_RATIO = 2.0
+"""Its power of ten must have grown to this multiple as well: a clear change adds a thousandfold with every block."""
+
+OpenAlarms = Mapping[str, LiveAlarm]
+"""By monitor, such as ``shift:distance``."""
+
+
+@dataclass
+class Step:
+    """What the groups read in one step."""
+
+    blocks: int = 0
+    """Whole blocks of predictions or labels."""
+    rows: int = 0
+    labels: int = 0
+    more: bool = False
+    """Whether more rows may be waiting."""
+    changed: bool = False
+    """Whether there is anything to store."""
+    opened: list[LiveAlarm] = field(default_factory=list)
+    worse: list[LiveAlarm] = field(default_factory=list)
+    updated: list[LiveAlarm] = field(default_factory=list)
+    """Alarms of earlier steps with their evidence now, the worse ones included."""
+    trajectory: list[TrajectoryPoint] = field(default_factory=list)
+
+
+class LiveRun:
+    """The monitors of one version from one start on."""
+
+    def __init__(self, shifts: ShiftMonitors, others: Sequence[MonitorGroup], saved: SavedState) -> None:
+        self.shifts = shifts
+        self.groups: tuple[MonitorGroup, ...] = (shifts, *others)
+        self._saved = saved
+
+    @property
+    def header(self) -> RunHeader:
+        """What is fixed for the run."""
+        return self._saved.header
+
+    @property
+    def rows(self) -> int:
+        """Predictions read since the start."""
+        return self._saved.rows
+
+    def save(self) -> SavedState:
+        """Return the whole state."""
+        self._saved.groups = {group.kind: group.to_arrays() for group in self.groups}
+        return self._saved
+
+    def evidence(self) -> dict[str, float]:
+        """Return the decimal logarithm of each monitor's evidence; a monitor without a block yet is missing."""
+        return {
+            monitor_name(group, i): value / LOG_10
+            for group in self.groups
+            for i, value in enumerate(group.evidence().tolist())
+            if value > -math.inf
+        }
+
+    def step(self, feed: Feed, *, blocks: int, open_alarms: OpenAlarms) -> Step:
+        """Let every group read up to about this many blocks, and return what became of it. Stores nothing.
+
+        feed: its horizon is replaced by the run's own. open_alarms: those of this version.
+        """
+        step = Step(changed=self._follow(open_alarms))
+        for group in self.groups:
+            # The rows that the columns have just read are the present for the labels.
+            horizon = None if self.seen_until is None else min(feed.now, self.seen_until)
+            advance = group.advance(replace(feed, horizon=horizon), blocks=blocks)
+            if advance is None:
+                continue
+            self._count(step, group, advance)
+            for i in range(len(group.subjects)):
+                self._judge(step, group, i, advance, open_alarms)
+            if group is self.shifts:
+                step.trajectory = self._points(advance)
+        others = {name: round(value, 3) for name, value in self.evidence().items() if not name.startswith("shift:")}
+        step.trajectory = [replace(point, evidence={**point.evidence, **others}) for point in step.trajectory]
+        return step
+
+    def _follow(self, open_alarms: OpenAlarms) -> bool:
+        """Restart the monitors whose alarms were judged, and take over open alarms of an earlier run."""
+        marks, changed = self._saved.marks, False
+        for group in self.groups:
+            for i in range(len(group.subjects)):
+                name = monitor_name(group, i)
+                mark, alarm = marks.get(name), open_alarms.get(name)
+                if mark is not None and (alarm is None or alarm.alarm_id != mark.alarm_id):
+                    group.restart(i)
+                    self._saved.restarted[name] = group.blocks
+                    del marks[name]
+                    mark, changed = None, True
+                if mark is None and alarm is not None:
+                    marks[name] = Mark(alarm.alarm_id, math.inf, group.blocks, 0)
+                    changed = True
+        return changed
+
+    def _count(self, step: Step, group: MonitorGroup, advance: Advance) -> None:
+        step.changed = True
+        step.blocks += len(advance.ends)
+        step.more |= advance.more
+        if group is self.shifts:
+            step.rows += advance.rows
+            self._saved.rows += advance.rows
+        else:
+            step.labels += advance.rows
+
+    def _judge(self, step: Step, group: MonitorGroup, i: int, advance: Advance, open_alarms: OpenAlarms) -> None:
+        """Open an alarm at the first block above the bound, or follow the open one."""
+        if not len(advance.ends):
+            return
+        name, latest = monitor_name(group, i), float(advance.evidence[-1, i]) / LOG_10
+        mark = self._saved.marks.get(name)
+        if mark is None:
+            above = np.flatnonzero(advance.evidence[:, i] >= self.header.promise.log_bound)
+            if len(above):
+                alarm = self._open(group, i, advance, int(above[0]))
+                self._saved.marks[name] = Mark(alarm.alarm_id, latest, group.blocks, alarm.rows_since)
+                step.opened.append(alarm)
+        elif math.isfinite(mark.told):
+            alarm = open_alarms[name].model_copy(
+                update={"evidence": latest, "rows_since": mark.rows + self._rows_of(group, group.blocks - mark.block)}
+            )
+            step.updated.append(alarm)
+            if latest >= max(mark.told + WORSE_DECADES, mark.told * WORSE_RATIO):
+                mark.told = latest
+                step.worse.append(alarm)
+
+    def _open(self, group: MonitorGroup, i: int, advance: Advance, at: int) -> LiveAlarm:
+        header, name = self.header, monitor_name(group, i)
+        first = group.blocks - len(advance.ends)
+        block = first + at + 1 - self._saved.restarted.get(name, 0)
+        since = time_of(advance.since[at, i])
+        rows = int(advance.rows_since[at, i]) + self._rows_of(group, len(advance.ends) - 1 - at)
+        evidence, bound = float(advance.evidence[-1, i]) / LOG_10, header.promise.log_bound / LOG_10
+        return LiveAlarm(
+            alarm_id=f"live-{derived_id(header.model, header.started_at.isoformat(), name, str(first + at))}",
+            model=header.model,
+            version=header.version,
+            kind=group.kind,
+            subject=group.subjects[i],
+            opened_at=time_of(advance.ends[at]),
+            block=block,
+            since=since,
+            rows_since=rows,
+            evidence=evidence,
+            bound=bound,
+            sentence=(
+                f"{group.sentence(i)} The change probably began about {since:%Y-%m-%d %H:%M} UTC. The alarm opened at "
+                f"evidence of 10^{float(advance.evidence[at, i]) / LOG_10:.1f} in block {block:,}; its bound is "
+                f"10^{bound:.1f}."
+            ),
+        )
+
+    def _rows_of(self, group: MonitorGroup, blocks: int) -> int:
+        promise = self.header.promise
+        return blocks * (promise.block_rows if group is self.shifts else promise.block_size)
+
+    def _points(self, advance: Advance) -> list[TrajectoryPoint]:
+        first = self.shifts.blocks - len(advance.ends)
+        names = [monitor_name(self.shifts, i) for i in range(len(self.shifts.subjects))]
+        values = np.round(advance.evidence / LOG_10, 3).tolist()
+        return [
+            TrajectoryPoint(first + i + 1, time_of(end), dict(zip(names, each, strict=True)))
+            for i, (end, each) in enumerate(zip(advance.ends, values, strict=True))
+        ]
+
+    @property
+    def seen_until(self) -> datetime | None:
+        """Time of the latest prediction read."""
+        seen = self.shifts.seen_until
+        return None if np.isnat(seen) else time_of(seen)
+
+
+def monitor_name(group: MonitorGroup, i: int) -> str:
+    """Return the name of a group's monitor in the state and the trajectory, such as ``shift:distance``."""
+    return f"{group.kind}:{group.subjects[i]}"
+
+
+def time_of(moment: np.datetime64) -> datetime:
+    """Return a time of numpy, which is in UTC, as an aware one."""
+    found: datetime = moment.astype("datetime64[us]").item()
+    return found.replace(tzinfo=UTC)

@@ -1,0 +1,218 @@
+"""Monitors of columns: have the values of a feature, the score or the prediction changed?
+
+Every row is ranked in its bin among all earlier rows of its context, the reference included, and the ranks are bet on
+(`keel.stats.sequential.conformal`). While nothing changes ranks are uniform, whatever the column's values are and in
+whatever order contexts arrive. So the bound on false alarms needs no model of the data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from keel.monitoring.live.groups import Advance, Arrays, Feed, Floats, Times
+from keel.monitoring.live.run_starts import RunStarts
+from keel.stats.sequential.conformal import BETS, ConformalRanks
+from keel.stats.sequential.e_detector import EDetector
+from keel.store.predictions.layout import ARRIVAL
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from keel.grid.contexts import ContextReference
+    from keel.monitoring.records import MonitorKind
+
+PAGE_ROWS = 10_000
+"""Rows read at once: the memory that a step takes, whatever waits. A block is read in several parts if it is larger."""
+EARLIEST_SHARE = 0.1
+"""A block starts at this quantile of its rows' times. Up to a tenth of late rows then do not date it back by days."""
+_LARGEST = np.iinfo(np.uint32).max
+
+
+@dataclass(frozen=True)
+class ShiftPlan:
+    """How the columns are monitored; fixed for a run of the monitors."""
+
+    reference: ContextReference
+    block_size: int
+    thinning: int
+    key: int
+    """Seed of the ranks' random ties, 128 bits."""
+
+
+def key_of(model: str, version: int, started_at: datetime) -> int:
+    """Return the seed of a run of the monitors. The same rows in the same run then give the same bits."""
+    text = f"{model}|{version}|{started_at.astimezone(UTC).isoformat()}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
+
+
+class ShiftMonitors:
+    """One monitor for each column of a reference. See `keel.monitoring.live.groups.MonitorGroup`."""
+
+    def __init__(
+        self,
+        plan: ShiftPlan,
+        *,
+        ranks: ConformalRanks,
+        detector: EDetector,
+        starts: RunStarts,
+        until: int,
+        seen_until: np.datetime64,
+    ) -> None:
+        self._plan = plan
+        self._ranks, self._detector, self._starts = ranks, detector, starts
+        self.until = until
+        """Arrival number of the last prediction read."""
+        self.seen_until = seen_until
+        """Time of the latest prediction read, no later than the clock was then; NaT before the first."""
+
+    @classmethod
+    def start(cls, plan: ShiftPlan, *, after: int) -> ShiftMonitors:
+        """Return monitors that read the rows with an arrival number > ``after``."""
+        d = len(plan.reference.names)
+        return cls(
+            plan,
+            ranks=ConformalRanks(plan.reference.counts),
+            detector=EDetector.fresh(d, BETS),
+            starts=RunStarts.fresh(d, BETS),
+            until=after,
+            seen_until=np.datetime64("NaT", "us"),
+        )
+
+    @classmethod
+    def from_arrays(cls, plan: ShiftPlan, arrays: Arrays) -> ShiftMonitors:
+        """Return the monitors that `to_arrays` described; KeyError, ValueError for arrays of others."""
+        if arrays["counts"].shape != plan.reference.counts.shape:
+            raise ValueError(
+                f"counts of shape {arrays['counts'].shape}, {plan.reference.counts.shape} in the reference"
+            )
+        detector = EDetector(arrays["log_sums"], arrays["log_runs"], arrays["began"], int(arrays["blocks"]))
+        if (
+            detector.log_sums.shape != (len(plan.reference.names), BETS)
+            or arrays["times"].shape != detector.began.shape
+        ):
+            raise ValueError(f"evidence of shape {detector.log_sums.shape}")
+        return cls(
+            plan,
+            ranks=ConformalRanks(arrays["counts"]),
+            detector=detector,
+            starts=RunStarts(arrays["times"]),
+            until=int(arrays["until"]),
+            seen_until=np.datetime64(arrays["seen_until"].item(), "us"),
+        )
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the whole state. Its size follows from the reference alone."""
+        counts = self._ranks.counts
+        return {
+            "counts": counts.astype(np.uint32) if counts.max(initial=0) <= _LARGEST else counts,
+            "log_sums": self._detector.log_sums,
+            "log_runs": self._detector.log_runs,
+            "began": self._detector.began,
+            "times": self._starts.times,
+            "blocks": np.array(self._detector.blocks),
+            "until": np.array(self.until),
+            "seen_until": np.array(self.seen_until),
+        }
+
+    @property
+    def kind(self) -> MonitorKind:
+        """``shift``."""
+        return "shift"
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """The columns."""
+        return self._plan.reference.names
+
+    @property
+    def blocks(self) -> int:
+        """Blocks evaluated since the start."""
+        return self._detector.blocks
+
+    def evidence(self) -> Floats:
+        """Return the natural logarithm of each monitor's evidence, shape (monitors,); −inf before its first block."""
+        return self._detector.evidence()
+
+    def sentence(self, monitor: int) -> str:
+        """Return what a column's rows show."""
+        labels = self._plan.reference.context
+        among = f" within their {' and '.join(labels)}" if labels else ""
+        return f"The values of {self.subjects[monitor]} have changed{among}."
+
+    def restart(self, monitor: int) -> None:
+        """Forget a column's evidence and its reference: what a check has judged is the new normal.
+
+        Its ranks are learned from the rows to come. Whether the column differs from the training data stays the
+        question of the scheduled check.
+        """
+        self._ranks.restart(monitor)
+        self._detector.restart(monitor)
+
+    def advance(self, feed: Feed, *, blocks: int) -> Advance | None:
+        """Read and evaluate up to this many blocks, and no more than `PAGE_ROWS` rows or one block."""
+        read = self._read(feed, blocks)
+        if read is None:
+            return None
+        rows, table = read
+        size = self._plan.block_size
+        n = table.num_rows // size
+        bins, contexts = self._plan.reference.assign(table)
+        factors = self._ranks.log_factors(bins, contexts, self._uniforms(n), block_size=size)
+        times = np.sort(_times(table).reshape(n, size), axis=1)
+        times = np.minimum(times, np.datetime64(feed.now.astimezone(UTC).replace(tzinfo=None), "us"))
+        found, since = self._starts.update(self._detector, factors, times[:, int(EARLIEST_SHARE * size)])
+        ends = np.fmax.accumulate(np.fmax(times[:, -1], self.seen_until))
+        numbers = np.arange(self._detector.blocks - n, self._detector.blocks)
+        self.until, self.seen_until = int(table[ARRIVAL][-1].as_py()), ends[-1]
+        return Advance(
+            rows=rows,
+            ends=ends,
+            evidence=found.evidence,
+            since=since,
+            rows_since=(numbers[:, None] - found.began + 1) * size * self._plan.thinning,
+            more=rows >= PAGE_ROWS // 2 or blocks == n,
+        )
+
+    def _uniforms(self, blocks: int) -> Floats:
+        """Return the numbers that break ties in the next blocks, shape (columns, rows): the same for the same block."""
+        d, size = len(self.subjects), self._plan.block_size
+        found = np.empty((d, blocks * size))
+        for i in range(blocks):
+            bits = np.random.Philox(key=self._plan.key, counter=[0, self._detector.blocks + i, 0, 0])
+            found[:, i * size : (i + 1) * size] = np.random.Generator(bits).random((d, size))
+        return found
+
+    def _read(self, feed: Feed, blocks: int) -> tuple[int, pa.Table] | None:
+        """Return the rows of whole blocks and those of them that thinning leaves; None without a whole block.
+
+        The rest of the rows stays unread. Of a block of more than `PAGE_ROWS` rows only those that are monitored are
+        in memory.
+        """
+        whole = self._plan.block_size * self._plan.thinning
+        wanted = max(min(blocks, PAGE_ROWS // whole), 1) * whole
+        if feed.last_arrival - self.until < whole:
+            return None
+        parts: list[pa.Table] = []
+        read, after = 0, self.until
+        while read < wanted:
+            limit = min(PAGE_ROWS, wanted - read)
+            part = feed.log.arrived(feed.version, after=after, limit=limit)
+            if part.num_rows:
+                after = part[ARRIVAL][-1].as_py()
+            # the last row of each n: the last row of a whole block is then one of them
+            parts.append(part.take(np.arange(-(read + 1) % self._plan.thinning, part.num_rows, self._plan.thinning)))
+            read += part.num_rows
+            if part.num_rows < limit:
+                break
+        n = read // whole
+        return (n * whole, pa.concat_tables(parts).slice(0, n * self._plan.block_size)) if n else None
+
+
+def _times(table: pa.Table) -> Times:
+    return table["time"].cast(pa.timestamp("us")).to_numpy().astype("datetime64[us]")

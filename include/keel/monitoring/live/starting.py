@@ -1,0 +1,259 @@
+"""Start a run of a model's live monitors, or go on with the stored one.
+
+The monitors start afresh when another version goes into production, or the same one again, when their settings have
+changed, and when their saved state cannot be read. Only the first of these is a new question: the others start at the
+row where the last run stopped, so that a change that a check has judged alarms no second time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from keel.deployments.history import production_since
+from keel.errors import SchemaError
+from keel.grid.contexts import ContextReference
+from keel.ledger import entries as ledger
+from keel.monitoring.live.audit import AuditMonitor
+from keel.monitoring.live.harm import HarmMonitor
+from keel.monitoring.live.loss_plan import plan_losses, why_untested
+from keel.monitoring.live.promise import promise_of
+from keel.monitoring.live.run import LiveRun
+from keel.monitoring.live.shifts import ShiftMonitors, ShiftPlan, key_of
+from keel.monitoring.live.state import RunHeader, SavedState
+from keel.monitoring.records import LiveAlarm
+from keel.monitoring.storage import derived_id
+
+if TYPE_CHECKING:
+    from keel.config import ModelConfig
+    from keel.deployments import Deployment
+    from keel.monitoring.live.groups import MonitorGroup
+    from keel.store.live import StoredMonitors
+    from keel.workspace import Workspace
+
+_LOSSES: dict[str, type[HarmMonitor] | type[AuditMonitor]] = {"harm": HarmMonitor, "audit": AuditMonitor}
+"""The monitors of the mean loss, by their kind."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """A run, and what must be stored with its first step."""
+
+    run: LiveRun
+    reference: bytes | None = None
+    """What the run compares with; None where it is stored."""
+    fault: LiveAlarm | None = None
+    """Why the last run could not go on, where that was nobody's wish."""
+    is_new: bool = False
+    """Whether there is anything to store."""
+
+
+def continue_or_start(
+    ws: Workspace, config: ModelConfig, stored: StoredMonitors | None, deployment: Deployment, now: datetime
+) -> Started:
+    """Return the stored run if it is about the version in production and the settings of now, else a new one.
+
+    Raises
+    ------
+    RegistryUnavailable, ArtifactChanged, UnknownVersion
+        A new run needs the version's reference, and the registry does not have it now.
+
+    """
+    assert deployment.production is not None, "the caller asks only where a version is in production"
+    if stored is None or stored.state is None:
+        return _start(ws, config, deployment.production, now, after=None, remark="")
+    fault = None
+    try:
+        saved = SavedState.from_bytes(stored.state)
+        ended = _why_ended(ws, config, saved.header, stored, deployment)
+        if ended is None:
+            return Started(_restored(ws, config, saved), is_new=stored.generation != deployment.generation)
+        after, remark = ended
+    except SchemaError as error:
+        same = stored.version == deployment.production
+        after = stored.predictions_until if same else None
+        since = f" since {stored.started_at:%Y-%m-%d %H:%M} UTC" if stored.started_at else ""
+        remark = (
+            f"The saved state of the live monitors could not be used: {error}. They started afresh on "
+            f"{now:%Y-%m-%d %H:%M} UTC behind prediction {stored.predictions_until:,}; what they had gathered{since} "
+            "is lost."
+        )
+        fault = fault_alarm(config.model, deployment.production, "state", remark, now)
+    started = _start(ws, config, deployment.production, now, after=after, remark=remark)
+    return Started(started.run, started.reference, fault, is_new=True)
+
+
+def fault_alarm(model: str, version: int, subject: str, sentence: str, now: datetime) -> LiveAlarm:
+    """Return an alarm about the monitoring itself."""
+    return LiveAlarm(
+        alarm_id=f"live-{derived_id(model, str(version), 'fault', subject, now.isoformat())}",
+        model=model,
+        version=version,
+        kind="fault",
+        subject=subject,
+        opened_at=now,
+        since=now,
+        sentence=sentence,
+    )
+
+
+def settings_of(config: ModelConfig) -> dict[str, Any]:
+    """Return the settings that decide what the monitors compute, as plain JSON."""
+    found = {
+        "live": config.live.model_dump(mode="json") if config.live else None,
+        "labels": config.labels.model_dump(mode="json"),
+        "features": dict(config.features),
+        "target": {"kind": config.target.kind, "label_delay": config.target.label_delay.total_seconds()},
+        "performance": {
+            "metric": config.performance.metric,
+            "max_degradation": config.performance.max_degradation,
+        },
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(found))
+    return plain
+
+
+def _why_ended(
+    ws: Workspace, config: ModelConfig, header: RunHeader, stored: StoredMonitors, deployment: Deployment
+) -> tuple[int | None, str] | None:
+    """Return the arrival number behind which a new run begins, None for the promotion, and why; None: it goes on."""
+    if header.version != deployment.production or stored.generation != deployment.generation:
+        since = _production_since(ws, config.model)
+        if header.version != deployment.production or since != header.since:
+            return None, ""
+    changed = _changed(header.settings, settings_of(config))
+    if changed:
+        return stored.predictions_until, f"The monitors started afresh because settings changed: {', '.join(changed)}."
+    return None
+
+
+def _changed(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return the dotted names of settings that differ."""
+    found = []
+    for name in sorted({*old, *new}):
+        before, after = old.get(name), new.get(name)
+        if before == after:
+            continue
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found += _changed(before, after, f"{prefix}{name}.")
+        else:
+            found.append(f"{prefix}{name}")
+    return found
+
+
+def _production_since(ws: Workspace, model: str) -> datetime | None:
+    return production_since(ledger.entries(ws.store, model))
+
+
+def _start(
+    ws: Workspace, config: ModelConfig, version: int, now: datetime, *, after: int | None, remark: str
+) -> Started:
+    """Return a new run. after: the arrival number behind which it begins; None: that of the promotion."""
+    assert config.live is not None, "the caller asks only where the model is monitored"
+    log, since = ws.predictions(config), _production_since(ws, config.model) or now
+    promoted = log.arrivals_before(version, since)
+    reference = _reference(ws, config, version)
+    body = reference.to_bytes()
+    digest = hashlib.sha256(body).hexdigest()
+    first = promoted if after is None else max(promoted, after)
+    others, why_not = _start_losses(ws, config, version, promoted=promoted, after=after, last=log.last_arrival())
+    header = RunHeader(
+        model=config.model,
+        version=version,
+        started_at=now,
+        since=since,
+        settings=settings_of(config),
+        promise=promise_of(config.live, len(reference.names) + len(others), log, start=since),
+        reference=digest,
+        remarks=tuple(text for text in (remark, *reference.remarks, why_not) if text),
+    )
+    shifts = ShiftMonitors.start(_plan(config, reference, header), after=first)
+    _REFERENCES.put(digest, reference)
+    return Started(LiveRun(shifts, others, SavedState(header, {})), body, is_new=True)
+
+
+def _start_losses(
+    ws: Workspace, config: ModelConfig, version: int, *, promoted: int, after: int | None, last: int
+) -> tuple[list[MonitorGroup], str]:
+    """Return the monitors of the mean loss, and why there are none; empty where they are, or are not wanted.
+
+    They run from the promotion on, so that weeks which each show nothing add up. Where a check has judged what the
+    labels of this version show, a later start begins where the last run stopped: else the same harm alarms again.
+    """
+    assert config.live is not None, "the caller asks only where the model is monitored"
+    if not config.live.harm:
+        return [], ""
+    stored = ws.registry.reference(config.model, version)
+    plan = plan_losses(config, stored)
+    if plan is None:
+        return [], why_untested(config, stored)
+    judged = {a["kind"] for a in ws.store.live.alarms(config.model) if a["version"] == version and a["judged_by"]}
+    begin = {kind: after if after is not None and kind in judged else promoted for kind in _LOSSES}
+    size = config.live.block_size
+    found: list[MonitorGroup] = [HarmMonitor.start(plan, after=begin["harm"], last=last, block_size=size)]
+    if (share := config.labels.audit_share) is not None:
+        found.append(AuditMonitor.start(plan, after=begin["audit"], share=share, block_size=size))
+    return found, ""
+
+
+def _restored(ws: Workspace, config: ModelConfig, saved: SavedState) -> LiveRun:
+    """Return the run that was saved; SchemaError where its parts do not fit each other."""
+    digest = saved.header.reference
+    reference = _REFERENCES.get(digest)
+    if reference is None:
+        body = ws.store.live.reference(config.model)
+        if body is None or hashlib.sha256(body).hexdigest() != digest:
+            raise SchemaError("the reference that belongs to it is missing or damaged")
+        reference = ContextReference.from_bytes(body)
+        _REFERENCES.put(digest, reference)
+    try:
+        shifts = ShiftMonitors.from_arrays(_plan(config, reference, saved.header), saved.groups["shift"])
+        others = [_LOSSES[kind].from_arrays(arrays) for kind, arrays in saved.groups.items() if kind in _LOSSES]
+        return LiveRun(shifts, others, saved)
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise SchemaError(f"its parts do not fit each other: {type(error).__name__}") from error
+
+
+def _plan(config: ModelConfig, reference: ContextReference, header: RunHeader) -> ShiftPlan:
+    promise = header.promise
+    key = key_of(config.model, header.version, header.started_at)
+    return ShiftPlan(reference, promise.block_size, promise.thinning, key)
+
+
+def _reference(ws: Workspace, config: ModelConfig, version: int) -> ContextReference:
+    """Return the reference of the columns that are monitored."""
+    assert config.live is not None, "the caller asks only where the model is monitored"
+    reference = ws.registry.context_reference(config.model, version)
+    if reference is None or reference.context != config.live.context:
+        reference = ContextReference.of_grid(ws.registry.grid(config.model, version), config.live.context)
+    known = {*config.features, "score", "prediction"} - ({"score"} if config.target.kind == "regression" else set())
+    return reference.select(known if config.live.columns is None else known & set(config.live.columns))
+
+
+class _References:
+    """The references that this process has read lately, by digest: parsing one takes longer than a block."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._lock = most, threading.Lock()
+        self._held: OrderedDict[str, ContextReference] = OrderedDict()
+
+    def get(self, digest: str) -> ContextReference | None:
+        with self._lock:
+            if digest in self._held:
+                self._held.move_to_end(digest)
+            return self._held.get(digest)
+
+    def put(self, digest: str, reference: ContextReference) -> None:
+        with self._lock:
+            self._held[digest] = reference
+            while len(self._held) > self._most:
+                self._held.popitem(last=False)
+
+
+_REFERENCES = _References(most=64)

@@ -1,0 +1,158 @@
+"""The harm monitor on a store: which pairs it reads, when, and each once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from keel.monitoring.live.harm import HarmMonitor
+from keel.monitoring.live.loss_plan import LossPlan, plan_losses, why_untested
+from tests.support.live_losses import MINUTE, REFERENCE, START, LossWorld, advance_all
+from tests.support.toy import toy_config
+
+if TYPE_CHECKING:
+    from keel.config import ModelConfig
+    from keel.store import Store
+
+DAY = 24 * 60
+
+
+def a_plan(config: ModelConfig) -> LossPlan:
+    plan = plan_losses(config, REFERENCE)
+    assert plan is not None
+    return plan
+
+
+def monitor_of(world: LossWorld, *, block_size: int = 20) -> HarmMonitor:
+    return HarmMonitor.start(a_plan(world.config), after=0, last=world.log.last_arrival(), block_size=block_size)
+
+
+def counted(monitor: HarmMonitor) -> int:
+    """Return how many pairs the monitor has tested, while all are in one run."""
+    return monitor.blocks * monitor.test.block_size + len(monitor.test.pending)
+
+
+def test_harm_monitor_waits_until_a_label_has_matured(world: LossWorld) -> None:
+    world.predict(range(100))
+    world.label({i: i < 40 for i in range(100)})
+    monitor = monitor_of(world)
+    assert monitor.advance(world.feed(99), blocks=10) is None
+    [advance] = advance_all(monitor, world.feed(DAY + 49))
+    assert (advance.rows, len(advance.ends), counted(monitor)) == (50, 2, 50)
+    assert advance.ends[-1] == np.datetime64((START + 39 * MINUTE).replace(tzinfo=None), "us")
+    assert monitor.advance(world.feed(DAY + 49), blocks=10) is None
+    advance_all(monitor, world.feed(DAY + 99))
+    assert counted(monitor) == 100
+
+
+def test_harm_monitor_reads_each_pair_once_whenever_its_label_comes(store: Store, config: ModelConfig) -> None:
+    world = LossWorld(store, config)
+    rng = np.random.default_rng(1)
+    wrong = {i: bool(rng.random() < 0.3) for i in range(400)}
+    order = [int(i) for i in rng.permutation(400)]
+    monitor, total = monitor_of(world), 0
+    for step in range(8):
+        world.predict(range(step * 50, step * 50 + 50))
+        world.label({i: wrong[i] for i in order[step * 50 : step * 50 + 50]})
+        total += sum(each.rows for each in advance_all(monitor, world.feed(DAY + step * 50 + 20)))
+        monitor = HarmMonitor.from_arrays(monitor.to_arrays())
+    total += sum(each.rows for each in advance_all(monitor, world.feed(DAY + 1_000)))
+    assert (total, counted(monitor)) == (400, 400)
+
+
+def test_harm_monitor_in_steps_of_any_size_has_the_same_bits(world: LossWorld) -> None:
+    world.predict(range(2_500))
+    world.label({i: i % 7 == 0 for i in range(0, 2_500, 2)})
+    whole, steps = monitor_of(world), monitor_of(world)
+    advance_all(whole, world.feed(DAY + 5_000))
+    assert len(advance_all(steps, world.feed(DAY + 5_000), blocks=1)) > 1
+    for name, array in whole.to_arrays().items():
+        np.testing.assert_array_equal(array, steps.to_arrays()[name], err_msg=name)
+
+
+def test_harm_monitor_of_another_version_reads_nothing(world: LossWorld) -> None:
+    world.predict(range(40), version=2)
+    world.label({i: True for i in range(40)})
+    monitor = monitor_of(world)
+    assert sum(each.rows for each in advance_all(monitor, world.feed(2 * DAY))) == 0
+
+
+def test_harm_monitor_leaves_out_quarantined_times(world: LossWorld) -> None:
+    world.predict(range(100))
+    world.label({i: 30 <= i < 70 for i in range(100)})
+    monitor = monitor_of(world)
+    excluded = ((START + 30 * MINUTE, START + 70 * MINUTE),)
+    [advance] = advance_all(monitor, world.feed(2 * DAY, excluded=excluded))
+    assert (advance.rows, counted(monitor)) == (60, 60)
+    assert monitor.test.evidence < 0
+
+
+def test_harm_monitor_late_labels_sorted_by_value_are_read_in_the_order_of_predictions(world: LossWorld) -> None:
+    world.predict(range(400))
+    monitor = monitor_of(world)
+    advance_all(monitor, world.feed(2 * DAY))
+    wrong = [i for i in range(400) if i % 10 == 0]
+    world.label({i: True for i in wrong})
+    world.label({i: False for i in range(400) if i % 10})
+    highest = max(each.evidence.max() for each in advance_all(monitor, world.feed(2 * DAY)) if len(each.evidence))
+    assert (counted(monitor), highest < np.log(1_000)) == (400, True)
+
+
+def test_harm_monitor_with_a_row_dated_later_than_now_goes_on(world: LossWorld) -> None:
+    world.predict([5 * DAY, *range(20)])
+    world.label({5 * DAY: True, **{i: False for i in range(20)}})
+    monitor = monitor_of(world)
+    [advance] = advance_all(monitor, world.feed(DAY + 30, late=timedelta(0)))
+    assert advance.rows == 21
+    assert advance.ends[-1] == np.datetime64((START + (DAY + 30) * MINUTE).replace(tzinfo=None), "us")
+
+
+def test_harm_monitor_sentence_names_the_mean_the_start_and_what_is_tolerated(world: LossWorld) -> None:
+    world.predict(range(400))
+    world.label({i: i >= 200 for i in range(400)})
+    monitor = monitor_of(world)
+    advance_all(monitor, world.feed(2 * DAY))
+    assert monitor.sentence() == (
+        "The mean share of wrong decisions of 200 labelled predictions since 2026-03-01 03:25 UTC is 1, and at most "
+        f"{monitor.test.limit:.4g} is tolerated."
+    )
+    assert monitor.evidence()[0] > 50
+    monitor.restart(0)
+    assert monitor.test.limit == 1
+    assert np.isneginf(monitor.evidence()[0])
+
+
+def test_plan_of_losses_is_the_upper_bound_of_the_holdout_and_the_tolerance(config: ModelConfig) -> None:
+    plan = a_plan(config)
+    assert 0.1 + 0.01 < plan.limit < 0.12
+    assert (plan.mean, plan.tolerance) == (pytest.approx(0.1), 0.01)
+    assert LossPlan.from_arrays(plan.to_arrays()) == plan
+
+
+def test_plan_of_a_regression_has_its_cap_and_speaks_in_units_of_the_metric() -> None:
+    config = toy_config(target={"name": "y", "kind": "regression"}, performance={"metric": "mae"})
+    reference = {"metrics": {"mae": {"value": 10.0, "standard_error": 0.1, "n": 10_000}}}
+    plan = plan_losses(config, reference)
+    assert plan is not None
+    assert plan.loss.cap == pytest.approx(60.0)
+    assert plan.in_units(plan.mean) == "10"
+    assert float(plan.in_units(plan.limit)) > 10.01
+    assert LossPlan.from_arrays(plan.to_arrays()) == plan
+
+
+@pytest.mark.parametrize(
+    ("reference", "why"),
+    [
+        ({"metrics": {}}, "the statistics of the version's holdout have no accuracy"),
+        ({"metrics": {"accuracy": {"value": 0.2, "standard_error": 0.2, "n": 4}}}, "a holdout of 4 labels"),
+    ],
+)
+def test_version_without_a_usable_baseline_is_not_tested_and_says_why(
+    config: ModelConfig, reference: dict[str, object], why: str
+) -> None:
+    assert plan_losses(config, reference) is None
+    assert why in why_untested(config, reference)
+    assert why_untested(config, REFERENCE) == ""

@@ -1,0 +1,88 @@
+"""The test of a mean loss, block by block."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from keel.monitoring.live.loss_test import LossBlocks, LossTest
+
+SECOND = 1_000_000
+
+
+def errors(n: int, *, before: float = 0.15, after: float = 0.3, change: int, seed: int = 1) -> np.ndarray:
+    """Return rows of wrong decisions, a second apart, whose rate changes."""
+    wrong = np.random.default_rng(seed).random(n) < np.where(np.arange(n) < change, before, after)
+    return np.column_stack([wrong.astype(float), np.arange(n) * SECOND])
+
+
+def a_test() -> LossTest:
+    return LossTest(0.175, low=0.0, high=1.0, block_size=100)
+
+
+def assert_same_bits(one: LossTest, other: LossTest) -> None:
+    for name, array in one.to_arrays().items():
+        np.testing.assert_array_equal(array, other.to_arrays()[name], err_msg=name)
+
+
+def test_loss_test_fed_in_any_parts_and_saved_between_them_has_the_same_bits() -> None:
+    rows = errors(5_050, change=2_000)
+    whole, parts, found = a_test(), a_test(), []
+    expected = whole.feed(rows)
+    for part in np.split(rows, np.sort(np.random.default_rng(2).integers(0, len(rows), 40))):
+        found.append(parts.feed(part))
+        parts = LossTest.from_arrays(parts.to_arrays())
+    for name in LossBlocks.__dataclass_fields__:
+        np.testing.assert_array_equal(np.concatenate([getattr(each, name) for each in found]), getattr(expected, name))
+    assert_same_bits(whole, parts)
+    assert (len(expected.evidence), whole.blocks, len(whole.pending)) == (50, 50, 50)
+
+
+def test_loss_test_state_has_the_same_size_however_many_blocks_it_has_seen() -> None:
+    sizes = {sum(a.nbytes for a in fed(n).to_arrays().values()) for n in (200, 2_000, 20_000)}
+    assert len(sizes) == 1
+
+
+def fed(n: int) -> LossTest:
+    test = a_test()
+    test.feed(errors(n, change=n))
+    return test
+
+
+def test_loss_test_after_a_change_tells_when_it_began_and_the_mean_since() -> None:
+    test = a_test()
+    blocks = test.feed(errors(12_000, change=10_000))
+    at = int(np.argmax(blocks.evidence >= math.log(1e4)))
+    assert 100 <= at < 106
+    assert abs(blocks.since[at] / SECOND - 10_000) <= 300
+    assert blocks.rows_since[at] == 100 * (at + 1) - blocks.since[at] // SECOND // 100 * 100
+    assert test.mean_since == pytest.approx(0.3, abs=0.03)
+    assert blocks.ends[at] == (100 * (at + 1) - 1) * SECOND
+
+
+def test_loss_test_restarted_tolerates_what_was_judged_and_alarms_on_a_further_increase() -> None:
+    test = a_test()
+    test.feed(errors(3_000, change=0, after=0.3))
+    test.restart(0.01)
+    assert 0.3 < test.limit < 0.4
+    assert (test.evidence, test.rows_since) == (-math.inf, 0)
+    assert test.feed(errors(20_000, change=0, after=0.3, seed=5)).evidence.max() < math.log(1e4)
+    assert test.feed(errors(3_000, change=0, after=0.6, seed=6)).evidence.max() > math.log(1e4)
+
+
+def test_loss_test_restarted_after_a_low_mean_keeps_its_limit() -> None:
+    test = a_test()
+    test.feed(errors(1_000, change=0, after=0.0))
+    test.restart(0.0)
+    assert test.limit == 0.175
+
+
+def test_loss_test_start_of_a_block_is_not_that_of_a_few_far_older_rows() -> None:
+    rows = errors(100, change=0, after=0.9)
+    rows[:, 1] += 1_000 * SECOND
+    rows[::5, 1] = 7.0
+    test = a_test()
+    test.feed(rows)
+    assert test.since >= 1_000 * SECOND
