@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from keel.config import get_model
+from keel.config import LabelsConfig, get_model
 from keel.errors import ScoringFailed
+from keel.monitoring.live.audit_sample import is_audited
 from keel.registry.scoring_model import to_model_input
 from keel.serving.http.json_requests import parse
 from keel.serving.models.fast_paths import CachedEncoder, fast_paths
@@ -111,6 +112,19 @@ def test_row_is_scored_the_same_alone_and_in_a_batch(pipeline):
     joined = answer_all([(read, served(config, answering)) for read in alone], on_challenger_failure=pytest.fail)
     [expected] = answer_all([(together, served(config, answering))], on_challenger_failure=pytest.fail)
     assert [answer.raw[0] for answer in joined] == expected.raw
+
+
+def test_answer_marks_the_audited_rows_beside_their_ids_and_only_where_rows_are_audited(pipeline):
+    config, answering, rows = pipeline
+    read, _ = request(config, answering, rows)
+    [without] = answer_all([(read, served(config, answering))], on_challenger_failure=pytest.fail)
+    assert "audited" not in json.loads(without.body())["keel"]
+    share = LabelsConfig(audit_share=0.3)
+    audits = served(config.model_copy(update={"labels": share}), answering)
+    [answer] = answer_all([(read, audits)], on_challenger_failure=pytest.fail)
+    keel = json.loads(answer.body())["keel"]
+    assert keel["audited"] == is_audited(config.model, keel["ids"], 0.3).tolist()
+    assert 0 < sum(keel["audited"]) < len(keel["ids"])
 
 
 @pytest.fixture(scope="module")
