@@ -90,11 +90,17 @@ class AuditMonitor:
     """Every prediction up to this number was read."""
 
     @classmethod
-    def start(cls, plan: LossPlan, *, after: int, share: float, block_size: int) -> AuditMonitor:
+    def start(cls, plan: LossPlan, *, after: int, share: float, block_size: int, thinning: int = 1) -> AuditMonitor:
         """Return a monitor of the predictions behind the arrival number ``after``."""
         estimate = largest_estimate(plan.loss.metric, mean=plan.mean)
-        test = AuditTest(plan.limit, low=lowest(estimate, share=share), high=1 / share, block_size=block_size)
-        test.pending = np.empty((0, 4))
+        test = AuditTest(
+            plan.limit,
+            low=lowest(estimate, share=share),
+            high=1 / share,
+            block_size=block_size,
+            thinning=thinning,
+            pending=np.empty((0, 4)),
+        )
         return cls(plan, test, share, after)
 
     @property
@@ -116,7 +122,7 @@ class AuditMonitor:
         """Read predictions whose audited labels are due (see `MonitorGroup.advance`)."""
         if feed.horizon is None:
             return None
-        limit = max(MIN_PAGE, blocks * self.test.block_size)
+        limit = max(MIN_PAGE, blocks * self.test.block_size * self.test.thinning)
         settled, rows = feed.log.settled(
             feed.version,
             after=self.settled,

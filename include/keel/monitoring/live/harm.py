@@ -52,9 +52,9 @@ class HarmMonitor:
     """Every label up to this number was read, unless its prediction has not matured."""
 
     @classmethod
-    def start(cls, plan: LossPlan, *, after: int, last: int, block_size: int) -> HarmMonitor:
+    def start(cls, plan: LossPlan, *, after: int, last: int, block_size: int, thinning: int = 1) -> HarmMonitor:
         """Return a monitor of the predictions behind the arrival number ``after``. last: the last number so far."""
-        test = LossTest(plan.limit, low=0.0, high=1.0, block_size=block_size)
+        test = LossTest(plan.limit, low=0.0, high=1.0, block_size=block_size, thinning=thinning)
         return cls(plan, test, first=after, settled=after, labels=max(after, last))
 
     @property
@@ -80,7 +80,7 @@ class HarmMonitor:
         """
         if feed.horizon is None:
             return None
-        limit = max(MIN_PAGE, blocks * self.test.block_size)
+        limit = max(MIN_PAGE, blocks * self.test.block_size * self.test.thinning)
         if self.labels < feed.last_arrival:
             late = self._late(feed)
             if self.labels < feed.last_arrival or late.num_rows:

@@ -53,6 +53,9 @@ class LossTest:
     high: float
     """Highest possible value."""
     block_size: int
+    """Rows of a block that are bet on."""
+    thinning: int = 1
+    """Only every n-th row is bet on; a block takes n times as many rows."""
     detector: EDetector = field(default_factory=lambda: EDetector.fresh(1, len(BETS)))
     pending: Floats = field(default_factory=lambda: np.empty((0, 2)))
     """Rows of the incomplete block, shape (rows, columns)."""
@@ -70,9 +73,10 @@ class LossTest:
         rows: shape (n, columns), with `VALUE` and `TIME` first. How they are divided into calls changes no bit.
         """
         rows = np.concatenate([self.pending, rows]) if len(self.pending) else rows
-        whole = len(rows) // self.block_size * self.block_size
+        taken = self.block_size * self.thinning
+        whole = len(rows) // taken * taken
         self.pending = rows[whole:].copy()
-        blocks = rows[:whole].reshape(-1, self.block_size, rows.shape[1])
+        blocks = rows[:whole].reshape(-1, taken, rows.shape[1])[:, self.thinning - 1 :: self.thinning]
         factors = log_factors(blocks[:, :, VALUE], null=self.limit, low=self.low)
         after = [self._block(*each) for each in zip(blocks, factors, strict=True)]
         evidence, *times = zip(*after, strict=True) if after else [()] * 4
@@ -91,7 +95,7 @@ class LossTest:
     @property
     def rows_since(self) -> int:
         """Rows since the estimated start of the change."""
-        return int(self.runs[self._best, 0])
+        return int(self.runs[self._best, 0]) * self.thinning
 
     @property
     def mean_since(self) -> float:
@@ -124,7 +128,9 @@ class LossTest:
         """Return the state."""
         return {
             "numbers": np.array([self.limit, self.low, self.high], np.float64),
-            "counts": np.array([self.block_size, self.blocks, self.latest, self.detector.blocks], np.int64),
+            "counts": np.array(
+                [self.block_size, self.thinning, self.blocks, self.latest, self.detector.blocks], np.int64
+            ),
             "log_sums": self.detector.log_sums,
             "log_runs": self.detector.log_runs,
             "began": self.detector.began,
@@ -137,10 +143,10 @@ class LossTest:
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """Return the test that `to_arrays` gave."""
         limit, low, high = map(float, arrays["numbers"])
-        block_size, blocks, latest, seen = map(int, arrays["counts"])
+        block_size, thinning, blocks, latest, seen = map(int, arrays["counts"])
         detector = EDetector(arrays["log_sums"], arrays["log_runs"], arrays["began"], seen)
         pending, runs, starts = (np.array(arrays[name]) for name in ("pending", "runs", "starts"))
-        return cls(limit, low, high, block_size, detector, pending, runs, starts, blocks, latest)
+        return cls(limit, low, high, block_size, thinning, detector, pending, runs, starts, blocks, latest)
 
     @property
     def _best(self) -> int:

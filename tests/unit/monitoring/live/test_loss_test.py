@@ -40,6 +40,16 @@ def test_loss_test_fed_in_any_parts_and_saved_between_them_has_the_same_bits() -
     assert (len(expected.evidence), whole.blocks, len(whole.pending)) == (50, 50, 50)
 
 
+def test_loss_test_with_thinning_bets_on_every_nth_row_alone() -> None:
+    rows = errors(6_000, change=2_000)
+    rows[2::3, 0] = 0.0
+    thinned = LossTest(0.175, low=0.0, high=1.0, block_size=100, thinning=3)
+    parts = [thinned.feed(part) for part in np.split(rows, [70, 2_999])]
+    every_third = a_test().feed(rows[2::3])
+    np.testing.assert_array_equal(np.concatenate([each.evidence for each in parts]), every_third.evidence)
+    assert parts[-1].rows_since[-1] == 3 * every_third.rows_since[-1]
+
+
 def test_loss_test_state_has_the_same_size_however_many_blocks_it_has_seen() -> None:
     sizes = {sum(a.nbytes for a in fed(n).to_arrays().values()) for n in (200, 2_000, 20_000)}
     assert len(sizes) == 1
