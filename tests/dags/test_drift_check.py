@@ -282,7 +282,7 @@ def test_count_window_before_the_first_version_names_the_reason_of_the_skip(home
     task.overrides, task.start, task.end, task.interval_end, task.now = {}, None, None, None, END
 
     with pytest.raises(AirflowSkipException, match=r"no production version yet; .* airflow dags trigger tide\.retrain"):
-        task.execute({"dag_run": SimpleNamespace(run_type="scheduled")})
+        task.execute({"dag_run": SimpleNamespace(run_type="scheduled"), "run_id": "scheduled__1"})
     assert "Until tide has a first version, every task is skipped" in dag.doc_md
 
 
