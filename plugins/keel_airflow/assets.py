@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from airflow.sdk import Asset
+from typing import TYPE_CHECKING
+
+from airflow.sdk import Asset, AssetWatcher
+
+from keel_airflow.triggers import LiveDriftTrigger
+
+if TYPE_CHECKING:
+    from keel.config import ModelConfig
 
 
-def alarm_asset(model: str) -> Asset:
-    """Return the asset that the live monitor updates when a bound is crossed. It starts the drift check."""
-    return Asset(name=f"{model}.alarm", uri=f"keel://{model}/alarm")
+def alarm_asset(config: ModelConfig) -> Asset:
+    """Return the asset whose update starts the drift check. The live monitors update it, unless ``live`` is null."""
+    watchers = [AssetWatcher(name=f"{config.model}.live", trigger=LiveDriftTrigger(model=config.model))]
+    return Asset(
+        name=f"{config.model}.alarm",
+        uri=f"keel://{config.model}/alarm",
+        watchers=watchers if config.live is not None else [],
+    )
 
 
 def production_asset(model: str) -> Asset:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def check_schedule(config: ModelConfig) -> AssetOrTimeSchedule | list[Asset]:
     """Return the schedule of the drift check: the alarm asset, and ``check.schedule`` unless it is null."""
-    asset, cron = alarm_asset(config.model), config.check.schedule
+    asset, cron = alarm_asset(config), config.check.schedule
     if cron is None:
         return [asset]
     # A plain cron string has data intervals of length zero in Airflow 3.

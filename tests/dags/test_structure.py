@@ -239,6 +239,22 @@ def test_drift_check_without_a_schedule_runs_on_an_alarm(tmp_path, monkeypatch):
     assert "Runs at no fixed time" in dag.doc_md
 
 
+def test_live_monitors_watch_the_alarm_of_their_model():
+    [asset] = parse_dag("tide.drift_check").timetable.asset_condition.objects
+
+    [watcher] = asset.watchers
+    assert watcher.name == "tide.live"
+    assert watcher.trigger.serialize() == ("keel_airflow.triggers.LiveDriftTrigger", {"model": "tide"})
+
+
+def test_model_without_live_monitors_has_an_alarm_that_nothing_watches(monkeypatch):
+    monkeypatch.setenv("KEEL__TIDE__LIVE", "null")
+
+    [asset] = parse_dag("tide.drift_check").timetable.asset_condition.objects
+
+    assert (asset.uri, asset.watchers) == ("keel://tide/alarm", [])
+
+
 def test_deployment_watch_runs_by_schedule():
     timetable = parse_dag("tide.watch_deployment").timetable
 

@@ -1,0 +1,54 @@
+"""When the bell rings for an open alarm: on edges, when a check has enough rows, and at growing intervals.
+
+The memory of the schedule is stored with the alarm: how often the bell rang for it, when, and what the alarm said then.
+A process that is killed forgets nothing, and two processes do not ring twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from keel.monitoring.live.run import WORSE_DECADES, WORSE_RATIO
+
+FIRST_INTERVAL = timedelta(minutes=5)
+"""After the first ring; each further interval is twice as long. A check takes less."""
+LONGEST_INTERVAL = timedelta(hours=6)
+"""As long as the time between two checks by default, which would find the alarm as well."""
+
+
+def interval(rings: int) -> timedelta:
+    """Return the time after ring number ``rings``, from 1, until the bell rings again for an alarm that stays open.
+
+    >>> [interval(n) // timedelta(minutes=1) for n in (1, 2, 3, 7, 8, 10_000)]
+    [5, 10, 20, 320, 360, 360]
+    """
+    # Beyond 2 ** 7 the longest interval is the shorter one, and a large exponent would overflow.
+    return min(FIRST_INTERVAL * 2 ** min(rings - 1, 7), LONGEST_INTERVAL)
+
+
+def ring_reason(alarm: Mapping[str, Any], *, now: datetime, min_rows: int) -> str | None:
+    """Return why the bell rings for an open alarm, or None while it is silent.
+
+    Parameters
+    ----------
+    alarm
+        as `keel.store.live.LiveTable.open_alarms` returns it, as of its monitor's last block
+    now
+        time of the clock. One that went back does not silence the bell.
+    min_rows
+        rows that a check needs for a result about drift
+
+    """
+    last, evidence, told = alarm["last_ring_at"], alarm["evidence"], alarm["ring_evidence"]
+    if last is None:
+        return "opened"
+    if evidence is not None and told is not None and evidence >= max(told + WORSE_DECADES, told * WORSE_RATIO):
+        return "worse"
+    if (alarm["ring_rows"] or 0) < min_rows <= (alarm["rows_since"] or 0):
+        return "enough rows for a check"
+    waited = now - last
+    if waited >= interval(alarm["rings"]) or waited < -FIRST_INTERVAL:
+        return "still open"
+    return None
