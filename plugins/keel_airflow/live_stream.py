@@ -45,7 +45,7 @@ class LiveStream(SharedStreamProducer):
 
     async def open_stream(self) -> AsyncIterator[tuple[Bell, Bell]]:
         """Yield the bells of each pass, for ever. A pass raises nothing: failures are the poll's business."""
-        poll, seconds = await self._in_thread(_new_poll)
+        poll, seconds = await self._made()
         self._poll = poll
         while True:
             started = time.monotonic()
@@ -55,6 +55,17 @@ class LiveStream(SharedStreamProducer):
                 yield bell, bell
             elapsed = time.monotonic() - started
             await asyncio.sleep(0 if passed.behind else max(0.0, seconds - elapsed))
+
+    async def _made(self) -> tuple[Poll, float]:
+        """Return a poll, and the time between its passes. Airflow starts a stream that raises again at once, for ever."""
+        wait = 10.0
+        while True:
+            try:
+                return await self._in_thread(_new_poll)
+            except Exception:
+                log.exception("the live monitors could not be started; next try in %.0f s", wait)
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, 600.0)
 
     async def advance(self, batch: Sequence[AdvanceItem]) -> None:
         """Note which rings are in Airflow's database. The others are rung again."""
