@@ -57,7 +57,7 @@ class LiveStream(SharedStreamProducer):
             await asyncio.sleep(0 if passed.behind else max(0.0, seconds - elapsed))
 
     async def _made(self) -> tuple[Poll, float]:
-        """Return a poll, and the time between its passes. Airflow starts a stream that raises again at once, for ever."""
+        """Return a poll, and the time between its passes. Airflow would start a stream that raises every 2 s."""
         wait = 10.0
         while True:
             try:
