@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import sqlalchemy as sa
 
 from keel import deployments
 from keel.deployments import transitions
@@ -16,6 +17,7 @@ from keel.ledger import entries as ledger
 from keel.monitoring.live.catch_up import catch_up
 from keel.monitoring.records import LiveAlarm
 from keel.registry.registry import Registry
+from keel.store.database.tables import live_monitors
 from keel.workspace import Workspace
 from tests.support.toy import DAY, START, toy_config
 
@@ -117,3 +119,8 @@ class LiveModel:
         found = self.ws.store.live.read("trained")
         assert found is not None
         return found
+
+    def damage(self, state: bytes) -> None:
+        """Replace the saved state."""
+        with self.ws.store.begin() as connection:
+            connection.execute(sa.update(live_monitors).values(state=state))

@@ -157,6 +157,10 @@ class AuditMonitor:
         """Return the natural logarithm of the evidence, shape (1,)."""
         return self.test.detector.evidence()
 
+    def estimated_starts(self) -> NDArray[np.datetime64]:
+        """Return when the change probably began, shape (1,), microseconds."""
+        return np.array([self.test.since], "datetime64[us]")
+
     def sentence(self, monitor: int = 0) -> str:
         """Return what the audited labels show, in a sentence."""
         plan, test = self.plan, self.test

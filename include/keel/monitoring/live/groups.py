@@ -89,6 +89,16 @@ class MonitorGroup(Protocol):
     def evidence(self) -> Floats:
         """Return the natural logarithm of each monitor's evidence now, shape (monitors,); −inf: none yet."""
 
+    def estimated_starts(self) -> Times:
+        """Return when the change probably began that each monitor's evidence is about, shape (monitors,), microseconds.
+
+        Meaningful where the evidence is large.
+        """
+
+    @property
+    def note(self) -> str:
+        """What people should know of this group now, in sentences; empty where there is nothing."""
+
     def sentence(self, monitor: int) -> str:
         """Return what a monitor's rows show, in a sentence for people."""
 

@@ -84,6 +84,15 @@ class LiveRun:
             if value > -math.inf
         }
 
+    def blocks_of(self, group: MonitorGroup, i: int) -> int:
+        """Return a monitor's blocks since its own start."""
+        return group.blocks - self._saved.restarted.get(monitor_name(group, i), 0)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is monitored with less power, or not at all, and why."""
+        return (*self.header.remarks, *(group.note for group in self.groups if group.note))
+
     def step(self, feed: Feed, *, blocks: int, open_alarms: OpenAlarms) -> Step:
         """Let every group read up to about this many blocks, and return what became of it. Stores nothing.
 

@@ -139,6 +139,17 @@ class ShiftMonitors:
         """Return the natural logarithm of each monitor's evidence, shape (monitors,); −inf before its first block."""
         return self._detector.evidence()
 
+    def estimated_starts(self) -> Times:
+        """Return when each column's change probably began, shape (monitors,), microseconds."""
+        best = np.argmax(self._detector.log_runs, axis=1)
+        found: Times = np.take_along_axis(self._starts.times, best[:, None], axis=1)[:, 0]
+        return found
+
+    @property
+    def note(self) -> str:
+        """Nothing: what is known from the start is among the run's remarks."""
+        return ""
+
     def sentence(self, monitor: int) -> str:
         """Return what a column's rows show."""
         labels = self._plan.reference.context

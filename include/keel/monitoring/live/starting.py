@@ -73,7 +73,7 @@ def continue_or_start(
         saved = SavedState.from_bytes(stored.state)
         ended = _why_ended(ws, config, saved.header, stored, deployment)
         if ended is None:
-            return Started(_restored(ws, config, saved), is_new=stored.generation != deployment.generation)
+            return Started(restored(ws, saved), is_new=stored.generation != deployment.generation)
         after, remark = ended
     except SchemaError as error:
         same = stored.version == deployment.production
@@ -87,6 +87,24 @@ def continue_or_start(
         fault = fault_alarm(config.model, deployment.production, "state", remark, now)
     started = _start(ws, config, deployment.production, now, after=after, remark=remark)
     return Started(started.run, started.reference, fault, is_new=True)
+
+
+def restored(ws: Workspace, saved: SavedState) -> LiveRun:
+    """Return the run that was saved; SchemaError where its parts do not fit each other."""
+    digest = saved.header.reference
+    reference = _REFERENCES.get(digest)
+    if reference is None:
+        body = ws.store.live.reference(saved.header.model)
+        if body is None or hashlib.sha256(body).hexdigest() != digest:
+            raise SchemaError("the reference that belongs to it is missing or damaged")
+        reference = ContextReference.from_bytes(body)
+        _REFERENCES.put(digest, reference)
+    try:
+        shifts = ShiftMonitors.from_arrays(_plan(reference, saved.header), saved.groups["shift"])
+        others = [_LOSSES[kind].from_arrays(arrays) for kind, arrays in saved.groups.items() if kind in _LOSSES]
+        return LiveRun(shifts, others, saved)
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise SchemaError(f"its parts do not fit each other: {type(error).__name__}") from error
 
 
 def fault_alarm(model: str, version: int, subject: str, sentence: str, now: datetime) -> LiveAlarm:
@@ -173,7 +191,7 @@ def _start(
         reference=digest,
         remarks=tuple(text for text in (remark, *reference.remarks, why_not) if text),
     )
-    shifts = ShiftMonitors.start(_plan(config, reference, header), after=first)
+    shifts = ShiftMonitors.start(_plan(reference, header), after=first)
     _REFERENCES.put(digest, reference)
     return Started(LiveRun(shifts, others, SavedState(header, {})), body, is_new=True)
 
@@ -195,34 +213,18 @@ def _start_losses(
         return [], why_untested(config, stored)
     judged = {a["kind"] for a in ws.store.live.alarms(config.model) if a["version"] == version and a["judged_by"]}
     begin = {kind: after if after is not None and kind in judged else promoted for kind in _LOSSES}
-    size = config.live.block_size
-    found: list[MonitorGroup] = [HarmMonitor.start(plan, after=begin["harm"], last=last, block_size=size)]
+    size, thinning = config.live.block_size, config.live.thinning
+    harm = HarmMonitor.start(plan, after=begin["harm"], last=last, block_size=size, thinning=thinning)
+    found: list[MonitorGroup] = [harm]
     if (share := config.labels.audit_share) is not None:
-        found.append(AuditMonitor.start(plan, after=begin["audit"], share=share, block_size=size))
+        audit = AuditMonitor.start(plan, after=begin["audit"], share=share, block_size=size, thinning=thinning)
+        found.append(audit)
     return found, ""
 
 
-def _restored(ws: Workspace, config: ModelConfig, saved: SavedState) -> LiveRun:
-    """Return the run that was saved; SchemaError where its parts do not fit each other."""
-    digest = saved.header.reference
-    reference = _REFERENCES.get(digest)
-    if reference is None:
-        body = ws.store.live.reference(config.model)
-        if body is None or hashlib.sha256(body).hexdigest() != digest:
-            raise SchemaError("the reference that belongs to it is missing or damaged")
-        reference = ContextReference.from_bytes(body)
-        _REFERENCES.put(digest, reference)
-    try:
-        shifts = ShiftMonitors.from_arrays(_plan(config, reference, saved.header), saved.groups["shift"])
-        others = [_LOSSES[kind].from_arrays(arrays) for kind, arrays in saved.groups.items() if kind in _LOSSES]
-        return LiveRun(shifts, others, saved)
-    except (KeyError, ValueError, TypeError, IndexError) as error:
-        raise SchemaError(f"its parts do not fit each other: {type(error).__name__}") from error
-
-
-def _plan(config: ModelConfig, reference: ContextReference, header: RunHeader) -> ShiftPlan:
+def _plan(reference: ContextReference, header: RunHeader) -> ShiftPlan:
     promise = header.promise
-    key = key_of(config.model, header.version, header.started_at)
+    key = key_of(header.model, header.version, header.started_at)
     return ShiftPlan(reference, promise.block_size, promise.thinning, key)
 
 

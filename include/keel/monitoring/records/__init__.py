@@ -29,7 +29,15 @@ from keel.monitoring.records.decisions import (
     PromotionRequest,
     RollbackRequest,
 )
-from keel.monitoring.records.live import LiveAlarm, LiveProgress, MonitorKind
+from keel.monitoring.records.live import (
+    AlarmStatus,
+    LiveAlarm,
+    LiveProgress,
+    LiveState,
+    LiveStatus,
+    MonitorKind,
+    MonitorStatus,
+)
 from keel.monitoring.records.messages import Message, MessagePart, MessagePicture
 from keel.monitoring.records.results import (
     ComparisonRecord,
@@ -40,6 +48,7 @@ from keel.monitoring.records.results import (
 )
 
 __all__ = [
+    "AlarmStatus",
     "Action",
     "ComparisonRecord",
     "CountedWindow",
@@ -53,10 +62,13 @@ __all__ = [
     "JsonObject",
     "LiveAlarm",
     "LiveProgress",
+    "LiveState",
+    "LiveStatus",
     "Message",
     "MessagePart",
     "MessagePicture",
     "MonitorKind",
+    "MonitorStatus",
     "Outcome",
     "ProbationDecision",
     "PromotionRequest",

@@ -55,4 +55,66 @@ class LiveProgress(Record):
     opened: tuple[LiveAlarm, ...] = ()
     """Alarms that this pass opened."""
     worse: tuple[LiveAlarm, ...] = ()
-    """Open alarms whose evidence has grown a thousandfold since people or checks last heard of them."""
+    """Open alarms whose evidence has grown a thousandfold, and its decimal logarithm to the double, since people or
+    checks last heard of them."""
+
+
+class MonitorStatus(Record):
+    """One live monitor: its evidence, now and over time, against its bound. Evidence is a decimal logarithm."""
+
+    kind: MonitorKind
+    subject: str
+    evidence: float | None
+    """None before its first block."""
+    bound: float
+    blocks: int = 0
+    """Blocks since its own start."""
+    since: Time | None = None
+    """Estimated start of the change that the evidence is about."""
+    trajectory: tuple[tuple[Time, float | None], ...] = ()
+    """Time of a block in the data's own time, and the evidence after it; thinned, the oldest first."""
+
+
+class AlarmStatus(Record):
+    """An open alarm, and how often it has asked for a check."""
+
+    alarm: LiveAlarm
+    rings: int = 0
+    last_ring_at: Time | None = None
+
+
+LiveState = Literal["off", "no version", "paused", "stalled", "starting", "reading"]
+"""``stalled``: whole blocks wait, and nothing reads them."""
+
+
+class LiveStatus(Record):
+    """What is known of a model's live monitors. Times ``…_at`` are the clock's, others the data's."""
+
+    model: str
+    state: LiveState
+    sentence: str
+    """What the state means, and what to do about it."""
+    production: int | None = None
+    version: int | None = None
+    """The version that is monitored; None before the monitors have started."""
+    started_at: Time | None = None
+    paused: bool = False
+    block_size: int = 100
+    """Predictions of a block, those that thinning leaves out included."""
+    rows: int = 0
+    blocks: int = 0
+    seen_until: Time | None = None
+    last_block_at: Time | None = None
+    waiting: int = 0
+    """Predictions that no monitor has read."""
+    waiting_labels: int = 0
+    monitors: tuple[MonitorStatus, ...] = ()
+    alarms: tuple[AlarmStatus, ...] = ()
+    """The open ones, the oldest first."""
+    judged: tuple[LiveAlarm, ...] = ()
+    """The last ones that a check has judged, the newest first."""
+    promise: str = ""
+    notes: tuple[str, ...] = ()
+    """What is monitored with less power, or not at all, and why."""
+    fault: str = ""
+    """Why the saved state cannot be read; empty where it can."""

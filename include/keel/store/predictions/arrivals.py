@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 OF_ROW = (ARRIVAL, "id", "time", "version", *OUTPUTS)
 OF_PAIR = (*OF_ROW, "label", "observed_at", LABEL_ARRIVAL)
 """Columns of a prediction with its label."""
+MOST_COUNTED = 10_000_000
+"""Waiting rows that are counted."""
 
 
 def with_offsets(rows: pa.Table) -> pa.Table:
@@ -77,6 +79,20 @@ def arrivals_before(database: Database, layout: Layout, version: int, time: date
         if found is not None:
             return found - 1
         return connection.execute(last).scalar() or 0
+
+
+def waiting(database: Database, layout: Layout, version: int, *, after: int, labels_after: int) -> tuple[int, int]:
+    """Return the numbers of the version's rows behind ``after``, and of labels of any version behind ``labels_after``.
+
+    Neither is above `MOST_COUNTED`: counting more takes longer than anybody who asks wants to wait.
+    """
+    table = layout.table
+    rows = sa.select(table.c[ARRIVAL]).where(table.c.version == version, table.c[ARRIVAL] > after)
+    of_labels = sa.select(labels.c.arrival).where(labels.c.model == layout.model, labels.c.arrival > labels_after)
+    counts = [sa.select(sa.func.count()).select_from(q.limit(MOST_COUNTED).subquery()) for q in (rows, of_labels)]
+    with database.connect() as connection:
+        n_rows, n_labels = (int(connection.execute(count).scalar_one()) for count in counts)
+    return n_rows, n_labels
 
 
 def arrived(database: Database, layout: Layout, version: int, *, after: int, limit: int) -> pa.Table:

@@ -224,6 +224,10 @@ class PredictionLog:
         """Return the number behind which rows from ``time`` on begin. See `keel.store.predictions.arrivals`."""
         return arrivals.arrivals_before(self._database, self._layout, version, time)
 
+    def waiting(self, version: int, *, after: int, labels_after: int) -> tuple[int, int]:
+        """Return how many rows and labels came later. See `keel.store.predictions.arrivals.waiting`."""
+        return arrivals.waiting(self._database, self._layout, version, after=after, labels_after=labels_after)
+
     def arrived(self, version: int, *, after: int, limit: int) -> pa.Table:
         """Return rows in order of arrival. See `keel.store.predictions.arrivals.arrived`."""
         return arrivals.arrived(self._database, self._layout, version, after=after, limit=limit)
