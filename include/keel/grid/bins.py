@@ -38,10 +38,11 @@ class BinnedColumn:
     grid
         The column's cells. Of a numeric column only name and kind are used.
     edges
-        Numeric: shape (e,), ascending. A value lies on the piece numbered by how many edges are less than it; tails lie
-        on piece e + 1. Categorical: empty; the pieces are the grid's cells followed by its tails.
+        Numeric: the greatest value of each bin but the highest, shape (contexts, `BINS` - 1), ascending; infinite for
+        bins that are not used. Categorical: shape (contexts, 0).
     bins
-        Bin of each piece in each context, shape (contexts, pieces), int8.
+        Categorical: the bin of each of the grid's cells and tails, shape (contexts, cells + 5). Numeric: shape
+        (contexts, 0).
 
     """
 
@@ -54,43 +55,47 @@ def bin_column(grid: ColumnGrid, chosen: Integers) -> tuple[BinnedColumn, NDArra
     """Choose a column's bins in every context.
 
     chosen: rows on each cell and tail that choose the bins, shape (contexts, cells + 5). A context with fewer than
-    `ROWS_PER_BIN` · 2 has the bins of all rows together.
+    2 · `ROWS_PER_BIN` has the bins of all rows together.
 
     Returns
     -------
     The column, and the bin of each of the grid's cells and tails, shape (contexts, cells + 5).
 
     """
-    together = chosen.sum(axis=0)
-    few = chosen[:, : grid.size].sum(axis=1) < 2 * ROWS_PER_BIN
-    rows = [together if is_few else row for row, is_few in zip(chosen, few, strict=True)]
+    rows = chosen[:, : grid.size]
+    few = rows.sum(axis=1) < 2 * ROWS_PER_BIN
+    rows = np.where(few[:, None], rows.sum(axis=0), rows)
+    n = len(rows)
     if grid.kind == "categorical":
-        of_cells = _with_tails([_rank_categories(row[: grid.size]) for row in rows], len(TAILS))
-        return BinnedColumn(grid, np.zeros(0), of_cells), of_cells
-    bounds = [_bound_numbers(row[: grid.size]) for row in rows]
-    ends = np.unique(np.concatenate(bounds))
-    pieces = np.append(ends, grid.size - 1)
-    of_pieces = _with_tails([np.searchsorted(bound, pieces) for bound in bounds], 1)
-    of_cells = _with_tails([np.searchsorted(bound, np.arange(grid.size)) for bound in bounds], len(TAILS))
-    return BinnedColumn(grid, _greatest_values(grid, ends), of_pieces), of_cells
+        bins = _with_tails(np.stack([_rank_categories(row) for row in rows]))
+        return BinnedColumn(grid, np.zeros((n, 0)), bins), bins
+    is_last = _bound_numbers(rows)
+    bins = np.cumsum(is_last, axis=1) - is_last
+    contexts, cells = np.nonzero(is_last)
+    edges = np.full((n, BINS - 1), np.inf)
+    edges[contexts, bins[contexts, cells]] = _greatest_values(grid, cells)
+    return BinnedColumn(grid, edges, np.zeros((n, 0), dtype=np.int8)), _with_tails(bins)
 
 
-def _with_tails(bins: list[Integers], tails: int) -> NDArray[np.int8]:
-    return np.hstack([np.stack(bins), np.full((len(bins), tails), TAIL)]).astype(np.int8)
+def _with_tails(bins: Integers) -> NDArray[np.int8]:
+    return np.hstack([bins, np.full((len(bins), len(TAILS)), TAIL)]).astype(np.int8)
 
 
-def _bound_numbers(cells: Integers) -> Integers:
-    """Return the last cell of each bin but the highest, ascending; at most `BINS` - 1."""
-    total = int(cells.sum())
-    if not total:
-        return np.zeros(0, dtype=np.int64)
-    bins = int(np.clip(total // ROWS_PER_BIN, 2, BINS))
-    below = np.cumsum(cells)
-    bounds = np.searchsorted(below, np.arange(1, bins) * (total / bins))
-    # A value with the share of two bins has a bin of its own: it replaces two of the bounds by one on either side.
-    frequent = np.flatnonzero(cells >= 2 * total / bins)
-    found = np.unique(np.concatenate([bounds, frequent, frequent - 1]))
-    return found[(found >= 0) & (found < len(cells) - 1)][: BINS - 1]
+def _bound_numbers(rows: Integers) -> NDArray[np.bool_]:
+    """Return whether each cell is the last of a bin, the highest bin left out: shape (contexts, cells).
+
+    A value with the share of two bins has a bin of its own: it replaces two bounds by one on either side.
+    """
+    totals = rows.sum(axis=1)
+    bins = np.clip(totals // ROWS_PER_BIN, 2, BINS)
+    is_last = rows * bins[:, None] >= np.maximum(2 * totals, 1)[:, None]
+    is_last[:, :-1] |= is_last[:, 1:]
+    below = np.cumsum(rows, axis=1)
+    for context in np.flatnonzero(totals):
+        levels = np.arange(1, bins[context]) * (totals[context] / bins[context])
+        is_last[context, np.searchsorted(below[context], levels)] = True
+    is_last[:, -1] = False
+    return is_last & (np.cumsum(is_last, axis=1) < BINS)
 
 
 def _greatest_values(grid: ColumnGrid, cells: Integers) -> Floats:

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from keel.grid.rounding import EXACT_BITS, FLOAT32_BITS, knot_bounds, merge_roundings
 from keel.values.columns import read_categories, read_numbers
@@ -82,6 +83,11 @@ class ColumnGrid:
         for i, category in enumerate(self.vocabulary):
             positions.setdefault(category_in(category), i)
         return positions
+
+    @cached_property
+    def names(self) -> pa.Array:
+        """The names in `positions`, in its order, as arrow texts."""
+        return pa.array(list(self.positions), pa.string())
 
     @cached_property
     def has_variants(self) -> bool:

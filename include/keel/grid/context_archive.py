@@ -11,9 +11,10 @@ import numpy as np
 
 from keel.errors import SchemaError
 from keel.grid.archive import dump_arrays
-from keel.grid.bins import WIDTH, BinnedColumn
+from keel.grid.bins import BINS, WIDTH, BinnedColumn
 from keel.grid.column_grid import ColumnGrid
 from keel.grid.context_values import Contexts
+from keel.grid.counts import TAILS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,13 +45,7 @@ def dump(
             for name, grid in zip(contexts.names, contexts.grids, strict=True)
         ],
         "columns": [
-            {
-                "name": column.grid.name,
-                "kind": column.grid.kind,
-                "vocabulary": column.grid.vocabulary,
-                "edges": len(column.edges),
-                "pieces": column.bins.shape[1],
-            }
+            {"name": column.grid.name, "kind": column.grid.kind, "vocabulary": column.grid.vocabulary}
             for column in columns
         ],
         "remarks": remarks,
@@ -61,7 +56,7 @@ def dump(
             "header": np.frombuffer(json.dumps(header, sort_keys=True).encode(), dtype=np.uint8),
             "knots": np.concatenate([none, *(grid.knots for grid in grids)]).astype("<f8"),
             "known": contexts.known.astype("<i8"),
-            "edges": np.concatenate([none, *(column.edges for column in columns)]).astype("<f8"),
+            "edges": np.concatenate([none, *(column.edges.ravel() for column in columns)]).astype("<f8"),
             "bins": np.concatenate([none.astype(np.int8), *(column.bins.ravel() for column in columns)]),
             "counts": counts.astype("<i8"),
         }
@@ -104,13 +99,18 @@ def _parts(head: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> _Part
         raise ValueError(f"{known.shape} contexts of {len(names)} names")
     contexts = Contexts(names, tuple(grids), known)
     n = len(contexts.labels)
-    columns, edge, bin_ = [], 0, 0
+    edges = arrays["edges"].astype(np.float64).reshape(-1, n, BINS - 1)
+    columns, numeric, at = [], 0, 0
     for entry in head["columns"]:
-        edges = arrays["edges"][edge : edge + entry["edges"]].astype(np.float64)
-        bins = arrays["bins"][bin_ : bin_ + n * entry["pieces"]].astype(np.int8).reshape(n, entry["pieces"])
-        edge, bin_ = edge + entry["edges"], bin_ + n * entry["pieces"]
         grid = ColumnGrid(entry["name"], entry["kind"], np.zeros(0), tuple(entry["vocabulary"]))
-        columns.append(BinnedColumn(grid, edges, bins))
+        if grid.kind == "numeric":
+            columns.append(BinnedColumn(grid, edges[numeric], np.zeros((n, 0), dtype=np.int8)))
+            numeric += 1
+        else:
+            size = grid.size + len(TAILS)
+            bins = arrays["bins"][at : at + n * size].astype(np.int8).reshape(n, size)
+            columns.append(BinnedColumn(grid, np.zeros((n, 0)), bins))
+            at += n * size
     counts = arrays["counts"].astype(np.int64)
     if counts.shape != (len(columns), n, WIDTH):
         raise ValueError(f"counts of shape {counts.shape} where {len(columns)} columns have {n} contexts")

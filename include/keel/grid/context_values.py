@@ -33,6 +33,7 @@ OTHER = "other"
 MISSING = "missing"
 """The value of rows without a value: null, NaN, infinite, invalid, or in an absent column."""
 
+_VALUES_OF_TIME = {"hour": 24, "weekday": 7}
 _HOUR = 3600
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -128,21 +129,36 @@ def most_frequent(contexts: Contexts, codes: Integers) -> tuple[Contexts, list[s
     distinct, rows = np.unique(codes[(codes >= -1).all(axis=1)], axis=0, return_counts=True)
     between = bool((codes < -1).any())
     kept = np.sort(np.argsort(-rows, kind="stable")[:MAX_CONTEXTS])
-    found = Contexts(contexts.names, contexts.grids, distinct[kept])
-    return found, _remarks(found, len(distinct), between=between)
+    remarks = _remarks(contexts, distinct[kept], len(distinct), between=between)
+    known = _at_all_times(contexts, distinct)
+    return Contexts(contexts.names, contexts.grids, known if len(known) <= MAX_CONTEXTS else distinct[kept]), remarks
 
 
-def _remarks(contexts: Contexts, distinct: int, *, between: bool) -> list[str]:
+def _at_all_times(contexts: Contexts, known: Integers) -> Integers:
+    """Return the known contexts at every hour and on every weekday.
+
+    Otherwise the nights of a reference of one day's work would be a single context, in which ranks follow the hour.
+    """
+    for i, (name, grid) in enumerate(zip(contexts.names, contexts.grids, strict=True)):
+        if grid is None and name in _OF_TIME:
+            values = np.arange(_VALUES_OF_TIME[name])
+            everywhere = np.repeat(known, len(values), axis=0)
+            everywhere[:, i] = np.tile(values, len(known))
+            known = np.unique(np.vstack([known, everywhere]), axis=0)
+    return known
+
+
+def _remarks(contexts: Contexts, known: Integers, distinct: int, *, between: bool) -> list[str]:
     what = " and ".join(contexts.names)
     if distinct > MAX_CONTEXTS or between:
         number = f"more than {distinct:,}" if between else f"{distinct:,}"
         return [
-            f"live.context: {what} has {number} values in the reference. The {len(contexts.known)} most frequent are "
+            f"live.context: {what} has {number} values in the reference. The {len(known)} most frequent are "
             "contexts of their own, and all others are one context. Choose a context with at most "
             f"{MAX_CONTEXTS} values."
         ]
-    if len(contexts.known) == 1:
-        [label] = contexts.labels[:-1]
+    if len(known) == 1:
+        label = Contexts(contexts.names, contexts.grids, known).labels[0]
         return [f"live.context: {what} has one value in the reference ({label}), so it separates no rows."]
     return []
 
@@ -207,7 +223,7 @@ def known_by_cells(contexts: Contexts, reference: Mapping[str, ColumnCounts]) ->
 def _possible_values(name: str, grid: ColumnGrid | None, reference: Mapping[str, ColumnCounts]) -> Integers:
     """Return the codes of a name's values, the most frequent first where the grid knows it."""
     if grid is None:
-        return np.arange({"hour": 24, "weekday": 7}[name]) if name in _OF_TIME else np.array([-1])
+        return np.arange(_VALUES_OF_TIME[name]) if name in _OF_TIME else np.array([-1])
     is_numeric = grid.kind == "numeric"
     rows = reference[name].cells[1::2] if is_numeric else reference[name].cells[:-1]
     found = np.argsort(-rows, kind="stable")[: np.count_nonzero(rows)]

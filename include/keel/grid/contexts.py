@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keel.grid import context_archive
+from keel.grid.bin_assigner import BinAssigner
 from keel.grid.bins import WIDTH, BinnedColumn, bin_column
 from keel.grid.context_values import Contexts, known_by_cells, most_frequent
 from keel.grid.counts import TAILS
 from keel.grid.kernel import assign_rows
 from keel.grid.tables import number_of_rows
 from keel.grid.threads import in_threads
-from keel.values.columns import read_column, read_numbers
+from keel.values.columns import read_column
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from keel.grid.column_grid import ColumnGrid
-    from keel.grid.counts import ColumnCounts, Floats, Integers
+    from keel.grid.counts import ColumnCounts, Integers
     from keel.grid.reference import ReferenceGrid
 
 CHOOSING_SHARE = 0.5
@@ -159,23 +160,11 @@ class ContextReference:
         table: an arrow table or a DataFrame. No content raises an error: what is no value of a column is on the bin of
         the tails, and so is a column that the table lacks.
         """
-        rows = number_of_rows(table)
-        context = self.contexts.assign(table)
-        pieces = np.empty((len(self.columns), rows), dtype=np.int64)
-        for i, column in enumerate(self.columns):
-            pieces[i] = _pieces(column, read_column(table, column.grid.name), rows)
-        starts, widths, bins = self._lookup
-        pieces += starts[:, None]
-        pieces += widths[:, None] * context
-        return bins.take(pieces), context
+        return self._assigner.bins(table, context := self.contexts.assign(table)), context
 
     @cached_property
-    def _lookup(self) -> tuple[Integers, Integers, NDArray[np.int8]]:
-        """Where each column's bins start in one flat vector, its pieces per context, and the vector."""
-        widths = np.array([column.bins.shape[1] for column in self.columns], dtype=np.int64)
-        sizes = np.array([column.bins.size for column in self.columns], dtype=np.int64)
-        flat = [column.bins.ravel() for column in self.columns]
-        return np.cumsum(sizes) - sizes, widths, np.concatenate(flat) if flat else np.zeros(0, dtype=np.int8)
+    def _assigner(self) -> BinAssigner:
+        return BinAssigner(self.columns)
 
     def to_bytes(self) -> bytes:
         """Return the reference as one ``.npz`` archive without pickles. Equal references give equal bytes."""
@@ -199,9 +188,18 @@ def _binned(
     rows = np.bincount(flat, minlength=n * size).reshape(n, size)
     chosen = np.bincount(flat[choosing], minlength=n * size).reshape(n, size)
     made, bins = bin_column(column, chosen)
-    at = np.arange(n)[:, None] * WIDTH + bins
-    counted = np.bincount(at.ravel(), weights=(rows - chosen).ravel(), minlength=n * WIDTH)
-    return made, counted.astype(np.int64).reshape(n, WIDTH)
+    return made, _count_bins(bins, rows - chosen)
+
+
+def _count_bins(bins: NDArray[np.int8], rows: Integers) -> Integers:
+    """Return the rows on each bin, shape (contexts, `WIDTH`).
+
+    bins, rows: of each cell and tail, shape (contexts, cells + 5).
+    """
+    counted = np.zeros((len(rows), WIDTH), dtype=np.int64)
+    contexts, cells = np.nonzero(rows)
+    np.add.at(counted, (contexts, bins[contexts, cells]), rows[contexts, cells])
+    return counted
 
 
 def _binned_alone(
@@ -211,19 +209,8 @@ def _binned_alone(
     rows = counts.all_cells()
     chosen = rng.multivariate_hypergeometric(rows, round(counts.n * CHOOSING_SHARE), method="marginals")
     made, bins = bin_column(column, chosen[None, :])
-    n = len(contexts.labels)
-    counted = np.zeros((n, WIDTH), dtype=np.int64)
     if not contexts.names:
-        counted[0] = np.bincount(bins[0], weights=rows - chosen, minlength=WIDTH)
-    return replace(made, bins=np.repeat(made.bins, n, axis=0)), counted
-
-
-def _pieces(column: BinnedColumn, values: Any | None, rows: int) -> Integers | int:
-    """Return the piece of each row, or the one piece of all rows."""
-    if column.grid.kind == "categorical":
-        return assign_rows(column.grid, values, rows)
-    tail = len(column.edges) + 1
-    if values is None:
-        return tail
-    numbers: Floats = read_numbers(values)[0]
-    return np.where(np.isfinite(numbers), np.searchsorted(column.edges, numbers), tail)
+        return made, _count_bins(bins, (rows - chosen)[None, :])
+    n = len(contexts.labels)
+    everywhere = replace(made, edges=np.repeat(made.edges, n, axis=0), bins=np.repeat(made.bins, n, axis=0))
+    return everywhere, np.zeros((n, WIDTH), dtype=np.int64)

@@ -14,7 +14,6 @@ from operator import add
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from keel.grid.counts import OVERSHOOT_LIMIT, OVERSHOOT_UNIT, TAILS, ColumnCounts, Floats, Integers
@@ -117,8 +116,8 @@ def _overshoot(values: Floats, knot: float, scale: float) -> int:
 
 def _count_text(grid: ColumnGrid, column: Any) -> ColumnCounts:
     """Count text by its position in the vocabulary, which is faster than finding the distinct values."""
-    names = list(grid.positions)
-    positions = pc.index_in(column, value_set=pa.array(names, column.type))
+    names = grid.names
+    positions = pc.index_in(column, value_set=names.cast(column.type))
     others = None
     if positions.null_count > column.null_count and grid.has_variants:
         unknown = column.filter(pc.and_(positions.is_null(), column.is_valid()))
@@ -187,8 +186,8 @@ def assign_rows(grid: ColumnGrid, column: Any | None, rows: int) -> Integers:
     if column is None:
         return np.full(rows, tail["absent"], dtype=np.int64)
     if grid.kind == "categorical":
-        categories = read_categories(column)
-        return _cells_of_labels(grid, categories)[categories.codes]
+        found = _assign_text(grid, column) if is_plain_text(column) else None
+        return _assign_categories(grid, column) if found is None else found
     values, invalid = read_numbers(column)
     order = np.argsort(values)
     start, stop, n_numbers = _finite_range(values[order])
@@ -199,3 +198,22 @@ def assign_rows(grid: ColumnGrid, column: Any | None, rows: int) -> Integers:
     if invalid is not None:
         positions[invalid] = tail["invalid"]
     return positions
+
+
+def _assign_categories(grid: ColumnGrid, column: Any) -> Integers:
+    categories = read_categories(column)
+    return _cells_of_labels(grid, categories)[categories.codes]
+
+
+def _assign_text(grid: ColumnGrid, column: Any) -> Integers | None:
+    """Return the positions of texts by their place in the vocabulary; None if a text may be spelled in another way."""
+    places = pc.index_in(column, value_set=grid.names.cast(column.type))
+    unknown = places.null_count - column.null_count
+    if unknown and grid.has_variants and has_variants(column):
+        return None
+    if places.null_count:
+        places = places.fill_null(len(grid.positions))
+    found = np.array([*grid.positions.values(), grid.size - 1])[places.to_numpy(zero_copy_only=False)]
+    if column.null_count:
+        found[column.is_null().to_numpy(zero_copy_only=False)] = grid.size + TAILS.index("missing")
+    return found
