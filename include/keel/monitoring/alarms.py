@@ -63,7 +63,7 @@ _WORDS = {
     Verdict.NOT_CONFIRMED: "not confirmed",
     Verdict.EXPLAINED: "explained by the broken data",
     Verdict.RETRAINED: "answered by the retraining",
-    Verdict.OBSOLETE: "of a version that is not in production any more",
+    Verdict.OBSOLETE: "of an earlier version",
     Verdict.FAULT: "a fault of the monitoring",
     Verdict.INSUFFICIENT: "open: too few predictions since",
     Verdict.NOT_EXAMINED: "open: another check follows",

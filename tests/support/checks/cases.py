@@ -6,7 +6,7 @@ written down. The same seeds give the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -15,11 +15,13 @@ import numpy as np
 import pyarrow as pa
 
 from keel.grid.reference import ReferenceGrid
+from keel.monitoring.alarms import after_retraining, judge_alarms, with_alarms
 from keel.monitoring.decision import Policy, decide_action
 from keel.monitoring.drift import detect
 from keel.monitoring.quality import check_quality
 from keel.monitoring.records import (
     DecisionRecord,
+    LiveAlarm,
     Outcome,
     StoredDriftReport,
     StoredLabelsReport,
@@ -32,6 +34,7 @@ from keel.reports.check.data import LedgerRow
 from keel.reports.check.history import ColumnHistory, Deployed, Measured
 from keel.reports.distributions import distributions
 from keel.window import Window
+from tests.support.live_alarms import live_alarm
 from tests.support.toy import START, toy_config
 
 DAY = timedelta(days=1)
@@ -95,13 +98,24 @@ def data(reference: Table, window: Table, *, config: Any = CONFIG, losses: bool 
     )
 
 
-def decided(check: CheckData, outcome: str = "", *, can_retrain: bool = True, **evidence: Any) -> CheckData:
-    """Return a check with the decision that its reports lead to, and its outcome."""
+def decided(
+    check: CheckData,
+    outcome: str = "",
+    *,
+    can_retrain: bool = True,
+    alarms: Sequence[LiveAlarm] = (),
+    **evidence: Any,
+) -> CheckData:
+    """Return a check with the decision that its reports and the live alarms lead to, and its outcome."""
     assert check.quality is not None
     assert check.drift is not None
     assert check.performance is not None
     policy = Policy(can_retrain, DAY, WINDOW.end, None, START + 20 * DAY)
     found = decide_action(check.quality, check.drift, check.performance, policy, check.labels)
+    reports = {"quality": check.quality, "performance": check.performance, "labels": check.labels}
+    judgements = judge_alarms(alarms, check.version, WINDOW, drift=check.drift, **reports)
+    judgements = after_retraining(judgements, found.action)
+    found = with_alarms(found, judgements, check.drift, check.performance)
     record = DecisionRecord(
         decision_id=report_id("decision", check.model, check.version, WINDOW),
         model=check.model,
@@ -110,10 +124,12 @@ def decided(check: CheckData, outcome: str = "", *, can_retrain: bool = True, **
         action=found.action,
         sentence=found.sentence,
         about=found.about,
+        alarms=tuple(each.alarm.alarm_id for each in judgements if each.is_judged),
+        open_alarms=tuple(each.alarm.alarm_id for each in judgements if not each.is_judged),
     )
     sentence = evidence.pop("sentence", record.sentence)
     ended = Outcome.of(outcome or record.action, record, sentence, **{"notified": ("outbox",), **evidence})
-    return replace(check, decision=record, outcome=ended)
+    return replace(check, decision=record, outcome=ended, alarms=judgements)
 
 
 def performance(status: str = "ok", value: float | None = 0.171, **changes: Any) -> StoredPerformanceReport:
@@ -355,6 +371,44 @@ def outputs_moved() -> CheckData:
     )
 
 
+ALARM = {"model": "toy", "since": WINDOW.start + timedelta(hours=7), "opened_at": WINDOW.start + timedelta(hours=15)}
+
+
+def live_alarms() -> CheckData:
+    """One of four columns has changed, as an alarm says; the others are judged otherwise."""
+    reference = {**steady(REFERENCE_ROWS, 1), "still": rng(4).normal(size=REFERENCE_ROWS)}
+    window = {**steady(ROWS, 11), "x": rng(5).normal(1.2, 1, ROWS), "still": rng(14).normal(size=ROWS)}
+    corrupt = "The saved state of the live monitors could not be read, so they were started afresh."
+    alarms = (
+        live_alarm("x", **ALARM),
+        live_alarm("z", evidence=6.3, **ALARM),
+        live_alarm("colour", alarm_id="old", **{**ALARM, "version": 4}),
+        live_alarm("state", kind="fault", evidence=None, bound=None, sentence=corrupt, **ALARM),
+    )
+    return decided(data(reference, window), alarms=alarms)
+
+
+def live_alarm_of_harm() -> CheckData:
+    """An alarm shows harm that no single window shows, and a retraining answers it."""
+    sentence = "The mean loss of labelled predictions is above 0.18."
+    alarm = live_alarm("loss", kind="harm", rows_since=1_900, sentence=sentence, **ALARM)
+    few = performance("degraded", 0.181, p_value=0.09, alpha=0.05, alarms=[alarm.to_dict()])
+    check = data(steady(REFERENCE_ROWS, 1), steady(ROWS, 11), performance=few)
+    return decided(check, "promoted", alarms=(alarm,), **compared("pass", 0.0312, 0.0104))
+
+
+def live_alarm_not_confirmed() -> CheckData:
+    return decided(data(steady(REFERENCE_ROWS, 1), steady(ROWS, 11)), alarms=(live_alarm("z", evidence=6.3, **ALARM),))
+
+
+def live_alarm_left_open() -> CheckData:
+    few = performance("insufficient", 0.19, n=40, due=41, increase=None, p_value=None, loss_change=None)
+    check = data(
+        steady(REFERENCE_ROWS, 1), steady(41, 11), performance=few, labels=labels("insufficient", n=40, due=41)
+    )
+    return decided(check, alarms=(live_alarm("z", **ALARM),))
+
+
 def traps() -> CheckData:
     """What other tools get wrong (docs/statistics.md): outliers, tiny scales, one unseen category, many categories."""
     rare = np.array([f"c{i:02d}" for i in range(30)], dtype=object)
@@ -390,7 +444,7 @@ CASES: dict[str, Callable[[], CheckData]] = {
     for case in (
         all_clear, harm_promoted, harm_champion_kept, harm_staged, harm_being_retrained, harm_in_the_long_run,
         broken_data, broken_but_released, faulty_data, drift_without_labels, too_few_rows, no_rows, broken_labels,
-        changed_labels, quarantined_labels, regression_declined, outputs_moved, traps, names_with_markup,
-        without_anything_but_drift,
+        changed_labels, quarantined_labels, regression_declined, outputs_moved, live_alarms, live_alarm_of_harm,
+        live_alarm_not_confirmed, live_alarm_left_open, traps, names_with_markup, without_anything_but_drift,
     )
 }  # fmt: skip

@@ -32,11 +32,12 @@ def section(data: CheckData) -> tuple[Section, ...]:
         return ()
     text = (
         "A live monitor looks at every block of predictions or labels, and alarms when its evidence of a change "
-        "reaches a bound. False alarms are as rare as the model's configuration states, however often it looks. This "
-        "check judged the alarms that were open when it began."
+        "reaches a bound. False alarms are as rare as the model's configuration states, however often it looks."
     )
     head = ("about", "since about", "evidence", "outcome", "what the monitor says")
-    table = Table("Live alarms", head, tuple(_row(each) for each in data.alarms), (), True)
+    table = Table(
+        "Alarms that were open when the check began", head, tuple(_row(each) for each in data.alarms), (), True
+    )
     left = [Paragraph(_LEFT)] if any(not each.is_judged for each in data.alarms) else []
     return (Section("Live alarms", (Paragraph(text, quiet=True), table, *left)),)
 
