@@ -1,7 +1,10 @@
 """Bins of about equal reference mass over the cells of one column, for ranks that need few categories.
 
-The rows that choose the bins are not the rows that are counted on them. A category that is frequent among the rows that
-order the categories is less frequent among others, and ranks would show that as a change.
+The bounds of a numeric column are values of the reference itself. How much of the population lies between two such
+order statistics is then as uncertain as the counts say, and ranks stay uniform: the bins' shares given the reference
+have a Dirichlet distribution with the counts as parameters, so the next rows are drawn as from Pólya's urn. Categories
+are ordered by their frequency. One that is frequent among the rows that order them is less frequent among others, and
+ranks would show that as a change. So a categorical column's rows are divided: some order, and the others are counted.
 """
 
 from __future__ import annotations
@@ -54,8 +57,8 @@ class BinnedColumn:
 def bin_column(grid: ColumnGrid, chosen: Integers) -> tuple[BinnedColumn, NDArray[np.int8]]:
     """Choose a column's bins in every context.
 
-    chosen: rows on each cell and tail that choose the bins, shape (contexts, cells + 5). A context with fewer than
-    2 · `ROWS_PER_BIN` has the bins of all rows together.
+    chosen: rows on each cell and tail that choose the bins, shape (contexts, cells + 5). A context in which fewer than
+    2 · `ROWS_PER_BIN` of them have a rank has the bins of all rows together.
 
     Returns
     -------

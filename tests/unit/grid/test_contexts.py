@@ -55,14 +55,14 @@ def test_bins_by_hour_hold_about_equal_parts_of_each_hour():
         assert share[TAIL] == 0
 
 
-def test_counts_are_those_of_the_rows_that_did_not_choose_the_bins():
-    table = rows(2000)
-    reference = fitted(table, ["weekday"])
+def test_counts_of_categories_leave_out_the_rows_that_ordered_them():
+    reference = fitted(rows(2000), ["weekday"])
     assert reference.counts.shape == (2, 8, WIDTH)
-    totals = reference.counts.sum(axis=2)
-    np.testing.assert_array_equal(totals[0], totals[1])
-    assert 850 < totals[0].sum() < 1150
-    assert totals[0, -1] == 0
+    of_x, of_c = reference.counts.sum(axis=2)
+    assert of_x.sum() == 2000
+    assert 1400 < of_c.sum() < 1600
+    assert (of_c[:-1] > 0.6 * of_x[:-1]).all()
+    assert of_x[-1] == of_c[-1] == 0
 
 
 def test_outputs_are_counted_on_the_holdout():
@@ -72,7 +72,8 @@ def test_outputs_are_counted_on_the_holdout():
     assert reference.names == ("x", "c", "score")
     assert reference.labels == ("all",)
     n_x, n_c, n_score = reference.counts.sum(axis=(1, 2))
-    assert n_x == n_c > 850 > 300 > n_score > 200
+    assert (n_x, n_score) == (2000, 500)
+    assert 1400 < n_c < 1600
 
 
 def test_context_that_is_a_feature_is_not_monitored_and_comes_before_the_hour_of_the_time():
@@ -141,7 +142,7 @@ def test_constant_column_has_a_bin_below_on_and_above_it():
     reference = fitted(rows(x=np.full(2400, 3.0)))
     bins, _ = reference.assign(rows(3, x=np.array([2.9, 3.0, 3.1])))
     assert bins[0].tolist() == [0, 1, 2]
-    assert reference.counts[0, 0, 1] == reference.counts[0].sum() > 1000
+    assert reference.counts[0, 0, 1] == 2400
 
 
 def test_frequent_value_has_a_bin_of_its_own():
@@ -150,7 +151,7 @@ def test_frequent_value_has_a_bin_of_its_own():
     reference = fitted(rows(x=x))
     zero, just_above, just_below = reference.assign(rows(3, x=np.array([0.0, 1e-9, -1e-9])))[0][0].tolist()
     assert just_below < zero < just_above
-    assert reference.counts[0, 0, zero] == pytest.approx(0.3 * 1200, rel=0.15)
+    assert reference.counts[0, 0, zero] == np.count_nonzero(x == 0)
 
 
 def test_empty_column_has_one_bin_and_the_tails():
@@ -166,7 +167,7 @@ def test_rare_and_unseen_categories_share_the_last_bin():
     reference = fitted(rows(4000, c=c))
     bins, _ = reference.assign(rows(4, c=np.array(["a", "b", "999", "unseen"])))
     assert sorted(bins[1].tolist()) == [0, 1, 19, 19]
-    assert reference.counts[1, 0, 19] == pytest.approx(200, rel=0.3)
+    assert reference.counts[1, 0, 19] == pytest.approx(300, rel=0.3)
 
 
 @pytest.mark.parametrize("n", [1, 2, 10])
@@ -213,7 +214,7 @@ def test_damaged_or_newer_archive_raises():
 def test_grid_alone_gives_counts_without_contexts_and_none_with_them():
     grid = grid_of(rows(k=pa.array(np.arange(2400) % 5)), {**KINDS, "k": "numeric"})
     alone = ContextReference.of_grid(grid)
-    assert alone.counts.sum(axis=(1, 2)).tolist() == [1200] * 3
+    assert alone.counts.sum(axis=(1, 2)).tolist() == [2400, 1800, 2400]
     assert not alone.remarks
     by_hour = ContextReference.of_grid(grid, ["hour", "k"])
     assert by_hour.names == ("x", "c")
