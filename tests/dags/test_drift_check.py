@@ -18,6 +18,7 @@ from tests.dags.conftest import made_after
 from tests.support.airflow.dag_bag import parse_dag
 from tests.support.airflow.dag_run import run
 from tests.support.airflow.mails import text_of
+from tests.support.airflow.runs import runs_of
 from tests.support.airflow.tide import DAY, LAUNCH, decision_of, happen, live, reverse_relation
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
@@ -135,17 +136,6 @@ def test_drift_check_with_required_approval_stages_and_starts_a_promotion(harmed
     assert (again.state, again.path) == ("success", {*CHECKED, *STAGED, *NOTIFIED} - {"start_promotion"})
     assert len(runs_of("tide.promote", f"retrain__{done.run_id}")) == 1
     assert len(mails(harmed)) == 1
-
-
-def runs_of(dag_id, run_id):
-    from airflow.models.dagrun import DagRun
-    from airflow.utils.session import create_session
-    from sqlalchemy import select
-
-    with create_session() as session:
-        found = session.scalars(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)).all()
-        session.expunge_all()
-    return found
 
 
 @pytest.mark.parametrize(

@@ -103,11 +103,12 @@ def _with_started_dags(dag: DAG) -> list[DAG]:
 
 
 def _creator(dag_id: str, run_type: DagRunType) -> Callable[..., DagRun]:
-    """Return a method that creates runs: those of this DAG with this type, those that its tasks start with theirs."""
+    """Return a method that creates runs: that of the test with this type, those that its tasks start with theirs."""
     create = SerializedDAG.create_dagrun
 
     def create_dagrun(dag: SerializedDAG, **options: Any) -> DagRun:
-        return create(dag, **({**options, "run_type": run_type} if dag.dag_id == dag_id else options))
+        tested = dag.dag_id == dag_id and options.get("run_type") == DagRunType.MANUAL
+        return create(dag, **({**options, "run_type": run_type} if tested else options))
 
     return create_dagrun
 
