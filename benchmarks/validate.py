@@ -13,7 +13,15 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from benchmarks import experiments, experiments_flights, gate_flights, gate_tables, hard_columns, probation
+from benchmarks import (
+    experiments,
+    experiments_flights,
+    gate_flights,
+    gate_tables,
+    hard_columns,
+    live_tables,
+    probation,
+)
 from benchmarks.simulations import ALPHA, WINDOWS_A_REFERENCE, false_alarms
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "statistics.md"
@@ -88,6 +96,16 @@ def experiment_tables(trials: int) -> dict[str, str]:
     return experiments.run(trials=max(2, trials // 8)) | {"experiments on flights": experiments_flights.flights_table()}
 
 
+def live_column_tables(trials: int) -> dict[str, str]:
+    """Measure as many streams as the eighth of the trials, and as many of FriedmanDrift as the fourth."""
+    streams = max(2, trials // 8)
+    return {
+        "live false alarms": live_tables.false_alarm_table(streams),
+        "live delays": live_tables.delay_table(streams),
+        "live friedman": live_tables.friedman_table(max(2, trials // 4)),
+    }
+
+
 Measured = Callable[[int], dict[str, str]]
 
 
@@ -100,6 +118,7 @@ SUITES: dict[str, Measured] = {name: _one(name, measure) for name, measure in ME
     "hard columns": hard_column_tables,
     "probation": probation_tables,
     "experiments": experiment_tables,
+    "live columns": live_column_tables,
 }
 """What gives tables, by the names of their markers on the page."""
 
