@@ -15,13 +15,19 @@ from keel import deployments
 from keel.deployments import transitions
 from keel.ledger import entries as ledger
 from keel.monitoring.live.catch_up import catch_up
+from keel.monitoring.live.starting import forget_references
 from keel.monitoring.records import LiveAlarm
 from keel.registry.registry import Registry
-from keel.store.database.tables import live_monitors
+from keel.store.database.tables import live_monitors, live_references
+from keel.store.predictions.log import PredictionLog
 from keel.workspace import Workspace
 from tests.support.toy import DAY, START, toy_config
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
     from keel.config import ModelConfig
     from keel.monitoring.records import LiveProgress
     from keel.store import Store
@@ -60,20 +66,29 @@ class LiveModel:
 
     def promote(self, version: int | None, *, action: str = ledger.Action.PROMOTE) -> None:
         """Put a version into production now, by the data's clock."""
+        self._change(action, production=version, previous=deployments.read(self.ws.store, "trained").production)
+
+    def stage(self, version: int) -> None:
+        self._change(ledger.Action.STAGE, staging=version)
+
+    def _change(self, action: str, **aliases: int | None) -> None:
         before = deployments.read(self.ws.store, "trained")
-        after = replace(before, production=version, previous=before.production)
         body = {"evidence": {"sentence": "changed"}}
+        after = replace(before, **aliases)
         transitions.swap(self.ws.store, before, after, actor="tests", now=self.now, action=action, body=body)
 
-    def arrive(self, n: int, *, version: int = 1, seed: int = 0, **columns: Any) -> pa.Table:
-        """Store n predictions, one a minute from now on, and return them. columns: values in place of the usual."""
+    def arrive(self, n: int, *, version: int = 1, versions: Any = None, seed: int = 0, **columns: Any) -> pa.Table:
+        """Store n predictions, one a minute from now on, and return them.
+
+        versions: of each row, in place of one. columns: values in place of the usual; None: without the column.
+        """
         rng = np.random.default_rng([seed, next(self.ids)])
         x = rng.normal(0, 1, n)
         score = 1 / (1 + np.exp(-1.5 * x))
         usual = {
             "id": [f"p{next(self.ids)}" for _ in range(n)],
             "time": pa.array([self.now + i * MINUTE for i in range(n)], pa.timestamp("us", "UTC")),
-            "version": pa.array([version] * n, pa.int64()),
+            "version": pa.array([version] * n, pa.int64()) if versions is None else versions,
             "score": score,
             "prediction": (score > 0.5).astype(float),
             "x": x,
@@ -124,3 +139,27 @@ class LiveModel:
         """Replace the saved state."""
         with self.ws.store.begin() as connection:
             connection.execute(sa.update(live_monitors).values(state=state))
+
+    def damage_reference(self, body: bytes) -> None:
+        """Replace what the monitors compare with, also for a process that has read it before."""
+        forget_references()
+        with self.ws.store.begin() as connection:
+            connection.execute(sa.update(live_references).values(body=body))
+
+    def without_registry(self, folder: Path) -> LiveModel:
+        """Return the same model with a registry that has no versions, in a process that has read no reference."""
+        forget_references()
+        ws = Workspace(folder, self.ws.store, Registry(f"sqlite:///{folder / 'away' / 'mlflow.db'}"))
+        return LiveModel(ws, self.config, self.now, self.ids)
+
+    def watch_pages(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """Return a list that will have the limit of each page that is read."""
+        limits: list[int] = []
+        arrived = PredictionLog.arrived
+
+        def watched(log: PredictionLog, version: int, *, after: int, limit: int) -> pa.Table:
+            limits.append(limit)
+            return arrived(log, version, after=after, limit=limit)
+
+        monkeypatch.setattr(PredictionLog, "arrived", watched)
+        return limits

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from keel.monitoring.live.run import WORSE_DECADES, WORSE_RATIO
+from keel.monitoring.live.state import WORSE_DECADES, WORSE_RATIO
 
 FIRST_INTERVAL = timedelta(minutes=5)
 """After the first ring; each further interval is twice as long. A check takes less."""

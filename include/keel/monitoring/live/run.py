@@ -24,11 +24,6 @@ if TYPE_CHECKING:
     from keel.monitoring.live.shifts import ShiftMonitors
 
 LOG_10 = math.log(10)
-WORSE_DECADES = 3.0
-"""Growth of an open alarm's evidence, in powers of ten, before people and checks hear of it again."""
-WORSE_RATIO = 2.0
-"""Its power of ten must have grown to this multiple as well: a clear change adds a thousandfold with every block."""
-
 OpenAlarms = Mapping[str, LiveAlarm]
 """By monitor, such as ``shift:distance``."""
 
@@ -143,32 +138,40 @@ class LiveRun:
 
     def _judge(self, step: Step, group: MonitorGroup, i: int, advance: Advance, open_alarms: OpenAlarms) -> None:
         """Open an alarm at the first block above the bound, or follow the open one."""
-        if not len(advance.ends):
+        evidence, first = advance.evidence[:, i] / LOG_10, group.blocks - len(advance.ends)
+        if not len(evidence):
             return
-        name, latest = monitor_name(group, i), float(advance.evidence[-1, i]) / LOG_10
+        name = monitor_name(group, i)
         mark = self._saved.marks.get(name)
         if mark is None:
             above = np.flatnonzero(advance.evidence[:, i] >= self.header.promise.log_bound)
-            if len(above):
-                alarm = self._open(group, i, advance, int(above[0]))
-                self._saved.marks[name] = Mark(alarm.alarm_id, latest, group.blocks, alarm.rows_since)
-                step.opened.append(alarm)
+            if not len(above):
+                return
+            at = int(above[0])
+            alarm = self._open(group, i, advance, at)
+            mark = Mark(alarm.alarm_id, float(evidence[at]), first + at + 1, int(advance.rows_since[at, i]))
+            self._saved.marks[name] = mark
+            mark.follow(evidence[at + 1 :])
+            step.opened.append(self._as_of_now(alarm, group, mark, float(evidence[-1])))
         elif math.isfinite(mark.told):
-            alarm = open_alarms[name].model_copy(
-                update={"evidence": latest, "rows_since": mark.rows + self._rows_of(group, group.blocks - mark.block)}
-            )
+            is_worse = mark.follow(evidence)
+            alarm = self._as_of_now(open_alarms[name], group, mark, float(evidence[-1]))
             step.updated.append(alarm)
-            if latest >= max(mark.told + WORSE_DECADES, mark.told * WORSE_RATIO):
-                mark.told = latest
+            if is_worse:
                 step.worse.append(alarm)
+
+    def _as_of_now(self, alarm: LiveAlarm, group: MonitorGroup, mark: Mark, evidence: float) -> LiveAlarm:
+        promise = self.header.promise
+        rows_of_block = promise.block_rows if group is self.shifts else promise.block_size
+        rows = mark.rows + (group.blocks - mark.block) * rows_of_block
+        return alarm.model_copy(update={"evidence": evidence, "rows_since": rows})
 
     def _open(self, group: MonitorGroup, i: int, advance: Advance, at: int) -> LiveAlarm:
         header, name = self.header, monitor_name(group, i)
         first = group.blocks - len(advance.ends)
         block = first + at + 1 - self._saved.restarted.get(name, 0)
         since = time_of(advance.since[at, i])
-        rows = int(advance.rows_since[at, i]) + self._rows_of(group, len(advance.ends) - 1 - at)
-        evidence, bound = float(advance.evidence[-1, i]) / LOG_10, header.promise.log_bound / LOG_10
+        evidence, bound = float(advance.evidence[at, i]) / LOG_10, header.promise.log_bound / LOG_10
         return LiveAlarm(
             alarm_id=f"live-{derived_id(header.model, header.started_at.isoformat(), name, str(first + at))}",
             model=header.model,
@@ -178,19 +181,14 @@ class LiveRun:
             opened_at=time_of(advance.ends[at]),
             block=block,
             since=since,
-            rows_since=rows,
+            rows_since=int(advance.rows_since[at, i]),
             evidence=evidence,
             bound=bound,
             sentence=(
                 f"{group.sentence(i)} The change probably began about {since:%Y-%m-%d %H:%M} UTC. The alarm opened at "
-                f"evidence of 10^{float(advance.evidence[at, i]) / LOG_10:.1f} in block {block:,}; its bound is "
-                f"10^{bound:.1f}."
+                f"evidence of 10^{evidence:.1f} in block {block:,}; its bound is 10^{bound:.1f}."
             ),
         )
-
-    def _rows_of(self, group: MonitorGroup, blocks: int) -> int:
-        promise = self.header.promise
-        return blocks * (promise.block_rows if group is self.shifts else promise.block_size)
 
     def _points(self, advance: Advance) -> list[TrajectoryPoint]:
         first = self.shifts.blocks - len(advance.ends)

@@ -257,5 +257,14 @@ class _References:
             while len(self._held) > self._most:
                 self._held.popitem(last=False)
 
+    def clear(self) -> None:
+        with self._lock:
+            self._held.clear()
+
 
 _REFERENCES = _References(most=64)
+
+
+def forget_references() -> None:
+    """Forget the references that this process has read, as a new process would."""
+    _REFERENCES.clear()

@@ -13,8 +13,8 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-def model(trained, store):
-    return LiveModel.new(trained, store, live={"context": None, "columns": ["x", "z"]})
+def model(trained, sqlite_store):
+    return LiveModel.new(trained, sqlite_store, live={"context": None, "columns": ["x", "z"]})
 
 
 def test_status_tells_evidence_alarms_and_trajectory(model):
