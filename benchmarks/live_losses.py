@@ -10,14 +10,17 @@ import math
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keel.config import ModelConfig, PerformanceConfig, TargetConfig
 from keel.monitoring.live.audit import AuditTest
-from keel.monitoring.live.loss_test import LossTest
-from keel.stats.metrics.losses import Estimate
-from keel.stats.sequential.bounded_losses import BoundedLoss
+from keel.monitoring.live.harm import HarmMonitor
+from keel.monitoring.live.loss_plan import LossPlan, plan_losses
+from keel.monitoring.live.loss_test import DAY, LossTest
+from keel.stats.metrics.losses import Estimate, Scored
+from keel.stats.sequential.day_spread import measure_days
 from keel.stats.sequential.prediction_powered import (
     estimated_losses,
     largest_estimate,
@@ -36,8 +39,8 @@ HOLDOUT, TOLERANCE = 5_000, 0.01
 BOUND, AUDIT_BOUND = 2e4, 1e4
 """Values at which the sketches alarm. Over 1,000 blocks they promise .05 and .10."""
 SHARE = 0.1
-DAILY_ROWS, DAILY_SHOCK = 1_000, 0.3
-"""Rows of a day, and the standard deviation of its shock on the scale of the log-odds: as for probations."""
+HOLDOUT_DAYS, DAILY_ROWS, DAILY_SHOCK = 14, 1_000, 0.25
+"""Days of a holdout, rows of a day in production, and the standard deviation of the logarithm of a day's factor."""
 ERRORS = (0.20, 0.25, 0.30)
 SHIFTS = (1.0, 1.5, 2.0)
 HOURLY_ROWS, EARLY, MATURE = 100, 1.0, 24.0
@@ -79,66 +82,83 @@ def first_alarm(test: LossTest, rows: Floats, bound: float) -> int | None:
     return (int(np.argmax(over)) + 1) * test.block_size if over.any() else None
 
 
-def limit_of(losses: Floats, metric: str) -> float:
-    """Return what is tolerated after a holdout with these losses."""
-    n, mean = len(losses), float(losses.mean())
-    baseline = Estimate(mean, float(losses.std(ddof=1)) / math.sqrt(n), n)
-    return BoundedLoss(metric).limit(baseline, TOLERANCE)
-
-
 def numbered(values: Floats, *others: Floats) -> Floats:
-    """Return rows of a test, a second apart."""
-    return np.column_stack([values, np.arange(len(values)) * 1e6, *others])
+    """Return rows of a test, `DAILY_ROWS` a day."""
+    return np.column_stack([values, np.arange(len(values)) * (DAY / DAILY_ROWS), *others])
 
 
 # wrong decisions ------------------------------------------------------------------------------------------------------
 
 
-def wrong_decisions(
-    after: float | None, trial: int, *, shock: float = 0.0, thinning: int = 1, blocks: int = BLOCKS
-) -> int | None:
+def errors(rng: np.random.Generator, rate: Floats, shock: float, daily: int) -> Floats:
+    """Return wrong decisions whose rate is multiplied on each day by a lognormal factor with a mean of 1."""
+    day = np.arange(len(rate)) // daily
+    factor = np.exp(rng.normal(-(shock**2) / 2, shock, day[-1] + 1))[day]
+    return (rng.random(len(rate)) < rate * factor).astype(float)
+
+
+def plan_of(wrong: Floats, *, with_days: bool) -> LossPlan:
+    """Return what a holdout of `HOLDOUT_DAYS` equal days tolerates; without days its rows count as independent."""
+    n, zeros = len(wrong), np.zeros(len(wrong))
+    value = Estimate(1 - float(wrong.mean()), float(wrong.std(ddof=1)) / math.sqrt(n), n)
+    reference: dict[str, Any] = {"metrics": {"accuracy": value.to_dict()}}
+    if with_days:
+        times = np.datetime64("2026-01-01", "us") + np.arange(n) * HOLDOUT_DAYS // n * np.timedelta64(1, "D")
+        reference["days"] = measure_days("accuracy", reference, times, Scored(wrong, zeros * np.nan, zeros))
+    config = ModelConfig(
+        model="simulated",
+        target=TargetConfig(name="y"),
+        features={"x": "numeric"},
+        performance=PerformanceConfig(metric="accuracy", max_degradation=TOLERANCE),
+    )
+    plan = plan_losses(config, reference)
+    assert plan is not None
+    return plan
+
+
+def wrong_decisions(after: float | None, trial: int, *, shock: float = 0.0, with_days: bool = True) -> int | None:
     """Run the harm test on errors of .15 that become ``after`` at `CHANGE`; None: they are at the limit all along."""
     rng = np.random.default_rng([1, trial])
-    limit = limit_of((rng.random(HOLDOUT) < 0.15).astype(float), "accuracy")
-    n = BLOCK * (blocks if after in (None, 0.15) else CHANGE // BLOCK + 400)
-    rate = np.full(n, limit if after is None else 0.15)
-    if after is not None:
-        rate[CHANGE:] = after
-    if shock:
-        days = rng.normal(0.0, shock, n // DAILY_ROWS + 1)
-        odds = np.log(rate / (1 - rate)) + days[np.arange(n) // DAILY_ROWS]
-        rate = 1 / (1 + np.exp(-odds))
-    test = LossTest(limit, low=0.0, high=1.0, block_size=BLOCK, thinning=thinning)
-    found = first_alarm(test, numbered((rng.random(n) < rate).astype(float)), BOUND)
-    return found and found * thinning
+    plan = plan_of(errors(rng, np.full(HOLDOUT, 0.15), shock, HOLDOUT // HOLDOUT_DAYS), with_days=with_days)
+    change = None if after in (None, 0.15) else CHANGE
+    rate = np.full(BLOCK * (BLOCKS if change is None else CHANGE // BLOCK + 400), 0.15 if after else plan.limit)
+    if after and change:
+        rate[change:] = after
+    monitor = HarmMonitor.start(plan, after=0, last=0, block_size=BLOCK)
+    return first_alarm(monitor.test, numbered(errors(rng, rate, shock, DAILY_ROWS)), BOUND)
 
 
 def harm_table(trials: int) -> str:
     """Measure false alarms and delays of the harm test."""
-    kinds: dict[str, Callable[[int], int | None]] = {
-        "error stays .15": partial(wrong_decisions, 0.15),
-        "error stays exactly at what is tolerated": partial(wrong_decisions, None),
-        "error stays .15 on average, whole days off": partial(wrong_decisions, 0.15, shock=DAILY_SHOCK),
-        "the same, with `live.thinning: 10`": partial(
-            wrong_decisions, 0.15, shock=DAILY_SHOCK, thinning=10, blocks=10 * BLOCKS
-        ),
-    } | {f"error .15 → {after:.2f}": partial(wrong_decisions, after) for after in ERRORS}
-    lines = ["| world | runs | alarms within 1,000 blocks | median delay, labels |", "|---|---|---|---|"]
-    for name, kind in kinds.items():
-        changes = "→" in name
-        found = gather(runs(kind, trials if not changes else max(20, trials // 2)), change=CHANGE if changes else 0)
-        alarms = f"{(found.alarms - len(found.delays)) / found.trials:.3f} before" if changes else found.share
-        lines.append(f"| {name} | {found.trials:,} | {alarms} | {found.delay if changes else '–'} |")
-    return "\n".join([*lines, "", note(trials, BLOCKS / BOUND)])
-
-
-def note(trials: int, bound: float) -> str:
-    """Return the bound and its sampling error."""
-    error = math.sqrt(bound * (1 - bound) / trials)
-    return (
-        f"Holdouts of {HOLDOUT:,} labels, tolerance {TOLERANCE}, blocks of {BLOCK}. The bound of the first two lines is "
-        f"{bound:.2f}; a share of that size has a standard error of {error:.4f}."
+    lines = [
+        "| error | days alike | days differ | days differ, rows taken as independent |",
+        "|---|---|---|---|",
+    ]
+    fewer = max(20, trials // 2)
+    shocks = (0.0, True), (DAILY_SHOCK, True), (DAILY_SHOCK, False)
+    for name, after in (("stays .15", 0.15), ("stays at what is tolerated", None)):
+        cells = [
+            gather(runs(partial(wrong_decisions, after, shock=shock, with_days=days), trials)).share
+            for shock, days in shocks
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    for after in ERRORS:
+        cells = []
+        for shock, days in shocks:
+            found = gather(runs(partial(wrong_decisions, after, shock=shock, with_days=days), fewer), change=CHANGE)
+            before = found.alarms - len(found.delays)
+            cells.append(f"{found.delay}{f'; {before} before' if before else ''}")
+        lines.append(f"| .15 → {after:.2f} | {' | '.join(cells)} |")
+    bound = BLOCKS / BOUND
+    text = (
+        f"The first two lines: shares of {trials:,} runs of 1,000 blocks with an alarm; bound {bound:.2f}, with a "
+        f"standard error of {math.sqrt(bound * (1 - bound) / trials):.3f}. The others: median labels from the change "
+        f"to the alarm, of {fewer:,} runs, and how many alarmed before it. Holdouts of {HOLDOUT:,} labels on "
+        f"{HOLDOUT_DAYS} days, tolerance {TOLERANCE}, {DAILY_ROWS:,} labels a day, alarm at 20,000. Days that differ: "
+        f"the error of a day is multiplied by a lognormal factor of mean 1; the deviation of its logarithm is "
+        f"{DAILY_SHOCK}."
     )
+    return "\n".join([*lines, "", text])
 
 
 def runs(kind: Callable[[int], int | None], trials: int) -> list[int | None]:
@@ -222,8 +242,8 @@ def audit_table(trials: int) -> str:
     bound = BLOCKS / AUDIT_BOUND
     error = math.sqrt(bound * (1 - bound) / trials)
     text = (
-        f"{trials:,} runs without a change, {fewer:,} with each shift of the log-odds; median predictions from the shift "
-        f"to the alarm. Bound: {bound:.2f}, with a standard error of {error:.3f}."
+        f"{trials:,} runs without a change, {fewer:,} with each shift of the log-odds; median predictions from the "
+        f"shift to the alarm. Bound: {bound:.2f}, with a standard error of {error:.3f}."
     )
     return "\n".join([*lines, "", text])
 

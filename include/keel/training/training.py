@@ -19,6 +19,7 @@ from keel.registry.candidate import Candidate
 from keel.registry.scoring_model import to_model_input
 from keel.stats.label_profile import LabelBaseline
 from keel.stats.metrics.losses import Estimate, Scored, estimate, finite_rows, needed_for, row_loss
+from keel.stats.sequential.day_spread import measure_days
 from keel.training.provenance import code_revision, digest_of, pipeline_digest, table_digest
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def train(
     loss = row_loss(config.performance.metric, scored)
     metrics = {name: estimate(name, scored) for name in (config.performance.metric, *config.performance.extra_metrics)}
     _require_defined(config, metrics[config.performance.metric], scored, rows.split)
-    reference = {
+    reference: dict[str, Any] = {
         "metric": config.performance.metric,
         "metrics": {name: e.to_dict() for name, e in metrics.items()},
         "loss": float(loss.mean()),
@@ -118,6 +119,8 @@ def train(
         "training": _describe(rows.training, rows.split.start, rows.split.cut),
         "holdout": _describe(rows.holdout, rows.split.cut, rows.split.end),
     }
+    times = rows.holdout["time"].to_numpy().astype("datetime64[us]")
+    reference["days"] = measure_days(config.performance.metric, reference, times, scored)
     tags = {
         "keel.reason": reason,
         "keel.parent": str(parent or ""),

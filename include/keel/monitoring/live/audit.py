@@ -99,6 +99,8 @@ class AuditMonitor:
             high=1 / share,
             block_size=block_size,
             thinning=thinning,
+            correlation=plan.correlation(share),
+            day_rows=plan.day_rows(thinning),
             pending=np.empty((0, 4)),
         )
         return cls(plan, test, share, after)

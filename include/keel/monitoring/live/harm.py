@@ -54,7 +54,15 @@ class HarmMonitor:
     @classmethod
     def start(cls, plan: LossPlan, *, after: int, last: int, block_size: int, thinning: int = 1) -> HarmMonitor:
         """Return a monitor of the predictions behind the arrival number ``after``. last: the last number so far."""
-        test = LossTest(plan.limit, low=0.0, high=1.0, block_size=block_size, thinning=thinning)
+        test = LossTest(
+            plan.limit,
+            low=0.0,
+            high=1.0,
+            block_size=block_size,
+            thinning=thinning,
+            correlation=plan.correlation(),
+            day_rows=plan.day_rows(thinning),
+        )
         return cls(plan, test, first=after, settled=after, labels=max(after, last))
 
     @property

@@ -1,13 +1,14 @@
 """Test, block after block of losses, whether their mean is above what is tolerated, and since when.
 
-Each bet of `keel.stats.sequential.betting` goes through a Shiryaev–Roberts e-detector. Beside it the test keeps sums
-over each bet's present run, so that an alarm can say what the mean has been since the estimated start of the change.
+Each bet of `keel.stats.sequential.betting` goes through a Shiryaev–Roberts e-detector. Rows of a day that differ from
+those of other days count as fewer (`keel.stats.sequential.day_spread`). Beside it the test keeps sums over each bet's
+present run, so that an alarm can say what the mean has been since the estimated start of the change.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from keel.stats.sequential.betting import BETS, empirical_bernstein_upper, log_factors
 from keel.stats.sequential.bounded_losses import BASELINE_DELTA
+from keel.stats.sequential.day_spread import DayRows, design_effect
 from keel.stats.sequential.e_detector import EDetector
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ Integers = NDArray[np.int64]
 
 VALUE, TIME = 0, 1
 """Columns of a row; further ones are the caller's. Microseconds since 1970 are exact in a float until 2255."""
+DAY = 86_400_000_000
+NORMAL_QUANTILE = 2.326
+"""That of 1 − `BASELINE_DELTA`, for means of days that differ."""
 START_QUANTILE = 0.25
 """The start of a block is the time of the row a quarter in: labels that came late may belong to far older rows."""
 
@@ -56,6 +61,10 @@ class LossTest:
     """Rows of a block that are bet on."""
     thinning: int = 1
     """Only every n-th row is bet on; a block takes n times as many rows."""
+    correlation: float = 0.0
+    """Of two rows of a day (`keel.stats.sequential.day_spread`)."""
+    day_rows: DayRows = field(default_factory=lambda: DayRows.start(0.0))
+    """How many rows of a day are bet on."""
     detector: EDetector = field(default_factory=lambda: EDetector.fresh(1, len(BETS)))
     pending: Floats = field(default_factory=lambda: np.empty((0, 2)))
     """Rows of the incomplete block, shape (rows, columns)."""
@@ -116,7 +125,9 @@ class LossTest:
             scaled = empirical_bernstein_upper(
                 (mean - self.low) / width, deviation / width, int(n), delta=BASELINE_DELTA
             )
-            self.limit = max(self.limit, min(1.0, self.low + scaled * width + tolerance))
+            effect = design_effect(self.correlation, self.day_rows.expected)
+            upper = max(self.low + scaled * width, mean + NORMAL_QUANTILE * deviation * math.sqrt(effect / n))
+            self.limit = max(self.limit, min(1.0, upper + tolerance))
         self.detector.restart(0)
         self.runs[:], self.starts[:] = 0.0, 0
 
@@ -127,7 +138,8 @@ class LossTest:
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the state."""
         return {
-            "numbers": np.array([self.limit, self.low, self.high], np.float64),
+            "numbers": np.array([self.limit, self.low, self.high, self.correlation], np.float64),
+            "day_rows": np.array(astuple(self.day_rows), np.float64),
             "counts": np.array(
                 [self.block_size, self.thinning, self.blocks, self.latest, self.detector.blocks], np.int64
             ),
@@ -142,11 +154,15 @@ class LossTest:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """Return the test that `to_arrays` gave."""
-        limit, low, high = map(float, arrays["numbers"])
+        limit, low, high, correlation = map(float, arrays["numbers"])
+        day, *rows = map(float, arrays["day_rows"])
+        days = DayRows(int(day), *rows)
         block_size, thinning, blocks, latest, seen = map(int, arrays["counts"])
         detector = EDetector(arrays["log_sums"], arrays["log_runs"], arrays["began"], seen)
         pending, runs, starts = (np.array(arrays[name]) for name in ("pending", "runs", "starts"))
-        return cls(limit, low, high, block_size, thinning, detector, pending, runs, starts, blocks, latest)
+        return cls(
+            limit, low, high, block_size, thinning, correlation, days, detector, pending, runs, starts, blocks, latest
+        )
 
     @property
     def _best(self) -> int:
@@ -159,9 +175,11 @@ class LossTest:
         self.latest = max(self.latest, int(times.max()))
         if self.admits(block):
             number = self.detector.blocks
-            self.detector.update(factors[None, None])
+            effect = design_effect(self.correlation, self.day_rows.expected)  # as known before the block
+            self.detector.update(factors[None, None] / effect)
             new = self.detector.began[0] == number
             self.runs[new] = 0.0
             self.starts[new] = int(np.sort(times)[int(START_QUANTILE * len(times))])
             self.runs += len(values), values.sum(), (values**2).sum()
+        self.day_rows.add(times.astype(np.int64) // DAY)
         return self.evidence, self.latest, self.since, self.rows_since

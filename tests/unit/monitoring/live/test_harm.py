@@ -132,6 +132,16 @@ def test_plan_of_losses_is_the_upper_bound_of_the_holdout_and_the_tolerance(conf
     assert LossPlan.from_arrays(plan.to_arrays()) == plan
 
 
+def test_plan_of_a_holdout_whose_days_differ_tolerates_more_and_is_restored(config: ModelConfig) -> None:
+    days = {"loss": "accuracy", "days": 14, "rows": 700.0, "within": 0.09, "between": 0.002, "unexplained": 0.09}
+    plan = plan_losses(config, {**REFERENCE, "days": days})
+    assert plan is not None
+    assert plan.limit > a_plan(config).limit + 0.01
+    assert plan.correlation(0.1) < plan.correlation() == pytest.approx(0.002 / 0.09)
+    assert LossPlan.from_arrays(plan.to_arrays()) == plan
+    assert a_plan(config).correlation() == 0
+
+
 def test_plan_of_a_regression_has_its_cap_and_speaks_in_units_of_the_metric() -> None:
     config = toy_config(target={"name": "y", "kind": "regression"}, performance={"metric": "mae"})
     reference = {"metrics": {"mae": {"value": 10.0, "standard_error": 0.1, "n": 10_000}}}

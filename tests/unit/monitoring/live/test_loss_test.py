@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from keel.monitoring.live.loss_test import LossBlocks, LossTest
+from keel.stats.sequential.day_spread import DayRows
 
 SECOND = 1_000_000
 
@@ -38,6 +39,20 @@ def test_loss_test_fed_in_any_parts_and_saved_between_them_has_the_same_bits() -
         np.testing.assert_array_equal(np.concatenate([getattr(each, name) for each in found]), getattr(expected, name))
     assert_same_bits(whole, parts)
     assert (len(expected.evidence), whole.blocks, len(whole.pending)) == (50, 50, 50)
+
+
+def test_loss_test_of_days_that_differ_counts_their_rows_as_fewer() -> None:
+    rows = errors(10_000, change=0, after=0.3)
+    rows[:, 1] *= 86.4  # a thousand a day
+    alike = a_test().feed(rows)
+    differ = LossTest(0.175, low=0.0, high=1.0, block_size=100, correlation=0.01, day_rows=DayRows.start(1_001.0))
+    parts = [differ.feed(part) for part in np.split(rows, [333, 4_100])]
+    assert alike.evidence[-1] / 15 < parts[-1].evidence[-1] < alike.evidence[-1] / 5
+    again = LossTest.from_arrays(differ.to_arrays())
+    assert again.day_rows == differ.day_rows
+    whole = LossTest(0.175, low=0.0, high=1.0, block_size=100, correlation=0.01, day_rows=DayRows.start(1_001.0))
+    whole.feed(rows)
+    assert_same_bits(whole, differ)
 
 
 def test_loss_test_with_thinning_bets_on_every_nth_row_alone() -> None:
