@@ -28,10 +28,6 @@ if TYPE_CHECKING:
 Cause = Literal["alarm", "check", "period", "backfill"]
 """What a run is for: a live alarm, the present, a period that a person names, or the past."""
 
-SAME_MOMENT = timedelta(hours=6)
-"""Runs of a model's check follow each other, and one lasts at most five hours. So a window that an alarm led to and the
-one of the schedule, both of one moment, end at most so far apart, full hours included."""
-
 
 @dataclass(frozen=True)
 class AlarmsToJudge:
@@ -89,7 +85,7 @@ def retrained_until(ws: Workspace, counted: CountedWindow, judgements: Sequence[
     window, model, version = counted.window, counted.model, counted.version
     began = [each.alarm.since for each in judgements if each.alarm.version == version and each.alarm.kind != "fault"]
     own = storage.report_id("decision", model, version, window)
-    within = {"after": window.end - SAME_MOMENT, "until": window.end + SAME_MOMENT}
+    within = {"after": window.end - storage.SAME_MOMENT, "until": window.end + storage.SAME_MOMENT}
     earlier = ws.store.decisions.get(own)  # what was decided after an earlier try does not change that
     for other in ws.store.decisions.ending(model, version, Action.RETRAIN, **within, other_than=own):
         if earlier is not None and other["created_at"] > earlier["created_at"]:

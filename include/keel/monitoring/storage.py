@@ -39,9 +39,10 @@ CheckReportT = TypeVar(
 )
 DecisionT = TypeVar("DecisionT", bound=DecisionRecord)
 
-ALARM_AHEAD = timedelta(hours=6)
-"""The window of a check that a live alarm started ends with the latest data. So it may end after that of the schedule's
-check which had to wait for it: a run lasts at most five hours."""
+SAME_MOMENT = timedelta(hours=6)
+"""Runs of a model's check follow each other, and one lasts at most five hours. The window of one that a live alarm
+started ends with the latest data. So it ends at most so much later than that of the schedule's check which had to wait
+for it, full hours included."""
 
 CHECKS = ("quality", "drift", "performance")
 """The checks whose reports a decision rests on."""
@@ -158,7 +159,7 @@ def notified_within_cooldown(ws: Workspace, decision: DecisionRecord, cooldown: 
         decision.version,
         decision.action,
         after=end - cooldown,
-        until=end + ALARM_AHEAD,
+        until=end + SAME_MOMENT,
         other_than=decision.decision_id,
     )
     causes = [

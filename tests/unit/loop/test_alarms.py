@@ -248,6 +248,14 @@ def test_scheduled_check_right_after_an_alarm_does_not_retrain_again(ws: Workspa
     assert check(ws, SINCE_ALARM, alarm(), harm=True, config=HASTY, since_alarms=True) == first
 
 
+def test_retraining_by_an_alarm_stays_what_it_was_after_a_later_one(ws: Workspace) -> None:
+    open_alarms(ws.store, alarm())
+    first = check(ws, SINCE_ALARM, alarm(), harm=True, config=HASTY, since_alarms=True)
+    soon = Window(LOOKBACK.start + 3 * HOUR, LOOKBACK.end + 3 * HOUR)
+    assert check(ws, soon, harm=True, config=HASTY).action is Action.RETRAIN
+    assert check(ws, SINCE_ALARM, alarm(), harm=True, config=HASTY, since_alarms=True) == first
+
+
 def test_alarm_during_a_scheduled_check_that_retrains_does_not_retrain_again(ws: Workspace) -> None:
     first = check(ws, LOOKBACK, harm=True, config=HASTY)
     open_alarms(ws.store, alarm())
