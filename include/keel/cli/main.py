@@ -20,6 +20,7 @@ from keel.cli.detect import detect
 from keel.cli.experiment import app as experiment
 from keel.cli.feedback import feedback
 from keel.cli.ledger import app as ledger
+from keel.cli.live import live
 from keel.cli.maintenance import maintenance
 from keel.cli.migrate import migrate
 from keel.cli.output import JsonOption, print_json
@@ -55,6 +56,7 @@ app.command()(backtest)
 app.command()(feedback)
 app.command()(report)
 app.command()(status)
+app.command()(live)
 app.command()(maintenance)
 app.add_typer(experiment, name="experiment")
 app.add_typer(ledger, name="ledger")

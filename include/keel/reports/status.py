@@ -232,6 +232,7 @@ def _findings(
     """Yield what is open, the most pressing first."""
     if data is not None and (what := to_do(data)).needed:
         yield f"{what.value}: {headline(data)}"
+    yield from _live_alarms(ws, config)
     if overdue:
         yield "The check is overdue: see whether the scheduler runs, and whether the DAG is paused."
     held = [row["about"] for row in ws.store.quarantines(config.model)]
@@ -247,6 +248,17 @@ def _findings(
         yield f"An experiment of version {state.experiment.challenger} is running."
     if state.deployment.production is None:
         yield f"No version is in production; train one: airflow dags trigger {config.model}.retrain"
+
+
+def _live_alarms(ws: Workspace, config: ModelConfig) -> Iterable[str]:
+    """Yield what the live monitors have open. Its check starts by itself, so that nobody has to do anything."""
+    alarms = ws.store.live.open_alarms(config.model)
+    if alarms:
+        about = sorted({"mean loss" if each["subject"] == "loss" else each["subject"] for each in alarms})
+        named = ", ".join(about[:3]) + (f" and {len(about) - 3} more" if len(about) > 3 else "")
+        opened = numbers.count(len(alarms), "live alarm")
+        since = numbers.time(min(each["since"] for each in alarms))
+        yield f"{opened} open since {since} ({named}): keel live {config.model}"
 
 
 def _next_check(

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from prometheus_client import CollectorRegistry, Gauge
     from prometheus_client.core import Metric
 
+    from keel.monitoring.records import LiveStatus
+
 MONITORS = 20
 """Monitors of a model that have series of their own: those whose evidence is nearest to its bound."""
+KINDS = ("shift", "harm", "audit", "fault")
+"""What an alarm may be about. Each has a series, so that one that is missing means that nothing is known."""
 PREFIX = "keel_live_"
 
 
@@ -34,34 +36,22 @@ class LiveMetrics:
         self._last_block = live("last_block_timestamp_seconds", "When the last block was evaluated.")
         self._shown: dict[str, dict[tuple[Gauge, tuple[str, ...]], float]] = {}
 
-    def show(
-        self,
-        model: str,
-        monitors: Mapping[tuple[str, str], tuple[float | None, float]],
-        *,
-        alarms: Mapping[str, int],
-        waiting: int,
-        last_block_at: datetime | None,
-    ) -> None:
-        """Show the monitors of a model, and remove what is no longer true.
-
-        monitors: evidence and bound, as decimal logarithms, by kind and subject.
-        alarms: the number of open ones by kind.
-        """
+    def show(self, status: LiveStatus) -> None:
+        """Show the monitors of a model, and remove what is no longer true."""
         now: dict[tuple[Gauge, tuple[str, ...]], float] = {
-            (self._monitors, ()): len(monitors),
-            (self._waiting, ()): waiting,
+            (self._monitors, ()): len(status.monitors),
+            (self._waiting, ()): status.waiting,
         }
-        now |= {(self._alarms, (kind,)): count for kind, count in alarms.items()}
-        if last_block_at is not None:
-            now[self._last_block, ()] = last_block_at.timestamp()
-        known = {
-            key: (max(evidence or 0.0, 0.0) if evidence is None or math.isfinite(evidence) else 0.0, bound)
-            for key, (evidence, bound) in monitors.items()
-        }
-        for key in sorted(known, key=lambda key: (known[key][1] - known[key][0], key))[:MONITORS]:
-            now[self._evidence, key], now[self._bound, key] = known[key]
-        self._set(model, now)
+        kinds: list[str] = [each.alarm.kind for each in status.alarms]
+        now |= {(self._alarms, (kind,)): kinds.count(kind) for kind in KINDS}
+        if status.last_block_at is not None:
+            now[self._last_block, ()] = status.last_block_at.timestamp()
+        nearest = sorted(status.monitors, key=lambda each: (each.bound - (each.evidence or 0.0), each.subject))
+        for each in nearest[:MONITORS]:
+            labels = each.kind, each.subject
+            now[self._evidence, labels] = max(each.evidence or 0.0, 0.0)
+            now[self._bound, labels] = each.bound
+        self._set(status.model, now)
 
     def hide(self, model: str) -> None:
         """Remove a model's series: its monitors are off."""
@@ -89,12 +79,3 @@ class WithoutGone(Collector):
             if metric.name.startswith(PREFIX):
                 metric.samples = [sample for sample in metric.samples if not math.isnan(sample.value)]
             yield metric
-
-
-def by_kind(alarms: Any) -> dict[str, int]:
-    """Return the number of open alarms by kind, 0 for the kinds of which none is open."""
-    from typing import get_args
-
-    from keel.monitoring.records import MonitorKind
-
-    return {kind: sum(each["kind"] == kind for each in alarms) for kind in get_args(MonitorKind)}

@@ -1,4 +1,4 @@
-"""The performance gauges: a thread that refreshes realised performance for ``/metrics``."""
+"""A thread that refreshes realised performance and the live monitors for ``/metrics``."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ MAX_SHARE = 0.05
 
 
 class PerformanceGauges(threading.Thread):
-    """The thread that refreshes the performance metrics; one for all processes of the service."""
+    """The thread that refreshes what the store knows of the models; one for all processes of the service."""
 
     def __init__(self, ws: Workspace, configs: Iterable[ModelConfig], metrics: Metrics) -> None:
         super().__init__(name="keel-performance", daemon=True)
         self._ws, self._configs, self._metrics = ws, list(configs), metrics
         self._stopping = threading.Event()
-        self._last_errors: dict[str, str] = {}
+        self._last_errors: dict[tuple[str, str], str] = {}
 
     def run(self) -> None:
         """Refresh all models again and again until stopped."""
@@ -54,11 +54,23 @@ class PerformanceGauges(threading.Thread):
 
         self._metrics.show_performance(config.model, rolling(self._ws, config, end=now))
 
+    def refresh_live(self, config: ModelConfig, *, now: datetime) -> None:
+        """Set a model's gauges to what its live monitors have stored."""
+        from keel.monitoring.live.status import live_status
+
+        status = live_status(self._ws, config, now=now, trajectories=False)
+        if status.state in ("off", "no version"):
+            self._metrics.live.hide(config.model)
+        else:
+            self._metrics.live.show(status)
+
     def _try_refresh(self, config: ModelConfig) -> None:
-        try:
-            self.refresh(config, now=datetime.now(UTC))
-            self._last_errors.pop(config.model, None)
-        except Exception as error:  # a store that does not answer must not end the thread
-            if self._last_errors.get(config.model) != str(error) and not self._stopping.is_set():
-                log.warning("%s: cannot refresh realised performance: %s", config.model, error)
-            self._last_errors[config.model] = str(error)
+        for what, refresh in (("realised performance", self.refresh), ("the live monitors", self.refresh_live)):
+            key = config.model, what
+            try:
+                refresh(config, now=datetime.now(UTC))
+                self._last_errors.pop(key, None)
+            except Exception as error:  # a store that does not answer must not end the thread
+                if self._last_errors.get(key) != str(error) and not self._stopping.is_set():
+                    log.warning("%s: cannot refresh %s: %s", config.model, what, error)
+                self._last_errors[key] = str(error)

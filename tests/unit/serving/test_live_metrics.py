@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime
+from typing import get_args
 
-from keel.serving.live_metrics import MONITORS
+from keel.monitoring.records import AlarmStatus, LiveAlarm, LiveStatus, MonitorKind, MonitorStatus
+from keel.serving.live_metrics import KINDS, MONITORS
 from keel.serving.metrics import Metrics
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def show(metrics, evidence, *, bound=6.0, **more):
-    """Show monitors of shifts by column, with what more there is."""
-    monitors = {("shift", name): (value, bound) for name, value in evidence.items()}
-    metrics.live.show("toy", monitors, **{"alarms": {"shift": 0}, "waiting": 3, "last_block_at": AT, **more})
+def alarm(kind):
+    values = dict(alarm_id=kind, model="toy", version=1, kind=kind, subject="x", opened_at=AT, since=AT, sentence="")
+    return AlarmStatus(alarm=LiveAlarm(**values))
+
+
+def status(evidence, *, model="toy", **more):
+    """Monitors of shifts by column, with what more there is."""
+    monitors = tuple(
+        MonitorStatus(kind="shift", subject=name, evidence=value, bound=6.0) for name, value in evidence.items()
+    )
+    values = {"waiting": 3, "last_block_at": AT, **more}
+    return LiveStatus(model=model, state="reading", sentence="", monitors=monitors, **values)
+
+
+def show(metrics, evidence, **more):
+    metrics.live.show(status(evidence, **more))
 
 
 def series(metrics, name):
@@ -24,7 +37,7 @@ def series(metrics, name):
 
 def test_show_gives_evidence_bound_and_what_waits():
     metrics = Metrics()
-    show(metrics, {"x": 2.5, "z": 7.0}, alarms={"shift": 1, "harm": 0})
+    show(metrics, {"x": 2.5, "z": 7.0}, alarms=(alarm("shift"),))
     assert series(metrics, "keel_live_evidence") == [
         'keel_live_evidence{kind="shift",model="toy",monitor="x"} 2.5',
         'keel_live_evidence{kind="shift",model="toy",monitor="z"} 7.0',
@@ -33,8 +46,9 @@ def test_show_gives_evidence_bound_and_what_waits():
         f'keel_live_bound{{kind="shift",model="toy",monitor="{name}"}} 6.0' for name in "xz"
     ]
     assert series(metrics, "keel_live_open_alarms") == [
-        'keel_live_open_alarms{kind="harm",model="toy"} 0.0', 'keel_live_open_alarms{kind="shift",model="toy"} 1.0',
-    ]  # fmt: skip
+        f'keel_live_open_alarms{{kind="{kind}",model="toy"}} {number}'
+        for kind, number in (("audit", 0.0), ("fault", 0.0), ("harm", 0.0), ("shift", 1.0))
+    ]
     assert series(metrics, "keel_live_waiting_rows") == ['keel_live_waiting_rows{model="toy"} 3.0']
     [last] = series(metrics, "keel_live_last_block_timestamp_seconds")
     assert float(last.split()[-1]) == AT.timestamp()
@@ -60,7 +74,7 @@ def test_show_removes_monitors_that_are_no_longer_among_the_nearest():
 
 def test_show_writes_no_evidence_as_zero_and_no_block_as_no_time():
     metrics = Metrics()
-    show(metrics, {"x": None, "z": -math.inf, "w": -0.4}, last_block_at=None)
+    show(metrics, {"x": None, "z": -0.4}, last_block_at=None)
     assert {line.split()[-1] for line in series(metrics, "keel_live_evidence")} == {"0.0"}
     assert series(metrics, "keel_live_last_block_timestamp_seconds") == []
 
@@ -68,6 +82,12 @@ def test_show_writes_no_evidence_as_zero_and_no_block_as_no_time():
 def test_show_of_one_model_leaves_another_as_it_is():
     metrics = Metrics()
     show(metrics, {"x": 2.5})
-    metrics.live.show("other", {("harm", "loss"): (1.0, 5.0)}, alarms={}, waiting=0, last_block_at=None)
+    show(metrics, {"loss": 1.0}, model="other")
     metrics.live.hide("toy")
-    assert series(metrics, "keel_live_evidence") == ['keel_live_evidence{kind="harm",model="other",monitor="loss"} 1.0']
+    assert series(metrics, "keel_live_evidence") == [
+        'keel_live_evidence{kind="shift",model="other",monitor="loss"} 1.0'
+    ]
+
+
+def test_every_kind_of_alarm_has_a_series():
+    assert set(KINDS) == set(get_args(MonitorKind))

@@ -160,9 +160,9 @@ metrics.workers_restarted(1)
 metrics.challenger_failed(3)
 stats = SimpleNamespace(records=5, bytes=0, oldest_at=None, dead_letters=0, deferred=0)
 metrics.spooled(stats, now=datetime.now(UTC))
-monitors = {("shift", "x"): (1.0, 6.0)} if len(sys.argv) == 1 else {("shift", "z"): (2.0, 6.0)}
-for shown in ({("shift", "w"): (3.0, 6.0)}, monitors):
-    metrics.live.show("toy", shown, alarms={"shift": 0}, waiting=7, last_block_at=None)
+for name in ("w", "x" if len(sys.argv) == 1 else "z"):
+    monitor = SimpleNamespace(kind="shift", subject=name, evidence=2.0, bound=6.0)
+    metrics.live.show(SimpleNamespace(model="toy", monitors=[monitor], alarms=[], waiting=7, last_block_at=None))
 if len(sys.argv) > 1:
     from prometheus_client.multiprocess import mark_process_dead
     mark_process_dead(int(sys.argv[1]), os.environ["PROMETHEUS_MULTIPROC_DIR"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,194 +13,106 @@ from keel.reports.charts.specs import Level, Point, Sparkline, Trend
 from keel.reports.page import Block, Cell, Command, Fact, Figure, Items, Page, Paragraph, Section, Table, Tag, Tone
 
 if TYPE_CHECKING:
-    from keel.monitoring.records import LiveAlarm, MonitorKind
+    from keel.monitoring.records import AlarmStatus, LiveAlarm, LiveStatus, MonitorStatus
 
 DRAWN = 5
 """Monitors in the chart: those with the most evidence. The table has all of them."""
 CELL_POINTS = 30
 """Values of the trajectory in a line of the table."""
-STALLED = timedelta(minutes=5)
-"""Whole blocks that wait for longer have nobody who reads them: the triggerer polls every few seconds."""
 KINDS = {"harm": "mean loss", "audit": "mean loss, audited", "fault": "fault"}
-OPEN, NEAR = "alarm", "near"
+"""What a monitor is called that is not about a column."""
 NEAR_SHARE = 0.6
 """Share of the bound's logarithm from which a monitor is called near. It decides nothing."""
+TAGS = {
+    "off": Tag("off"),
+    "no version": Tag("no version"),
+    "paused": Tag("paused", Tone.WARN),
+    "stalled": Tag("not reading", Tone.WARN),
+    "starting": Tag("starting"),
+    "reading": Tag("no alarm", Tone.GOOD),
+}
 
 
-@dataclass(frozen=True)
-class Trajectory:
-    """One monitor: its evidence now and over time, as decimal logarithms, against its bound."""
-
-    kind: MonitorKind
-    subject: str
-    evidence: float | None
-    """None before its first block."""
-    bound: float
-    blocks: int = 0
-    since: datetime | None = None
-    """Estimated start of the change that the evidence is about."""
-    path: tuple[tuple[datetime, float | None], ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The column, or what else is monitored."""
-        return KINDS.get(self.kind, self.subject)
-
-    @property
-    def share(self) -> float:
-        """Evidence as a share of the bound, of their logarithms; 0 without any."""
-        return max(self.evidence or 0.0, 0.0) / self.bound if self.bound > 0 else 0.0
+def needs_attention(status: LiveStatus) -> bool:
+    """Return whether a person should look: an alarm is open, nothing is read, or the monitoring itself is at fault."""
+    return bool(status.alarms or status.fault) or status.state == "stalled"
 
 
-@dataclass(frozen=True)
-class OpenAlarm:
-    """An alarm that no check has judged, and how often it rang."""
-
-    alarm: LiveAlarm
-    rings: int = 0
-    last_ring_at: datetime | None = None
-
-
-@dataclass(frozen=True)
-class LiveData:
-    """What is known of a model's live monitors. Times ``…_at`` are the clock's, others the data's."""
-
-    model: str
-    now: datetime
-    configured: bool = True
-    """Whether the configuration has them on."""
-    production: int | None = None
-    version: int | None = None
-    """The version that is monitored; None before the first block was read."""
-    started_at: datetime | None = None
-    paused: bool = False
-    block_size: int = 100
-    rows: int = 0
-    blocks: int = 0
-    seen_until: datetime | None = None
-    last_block_at: datetime | None = None
-    waiting: int = 0
-    """Predictions that no monitor has seen."""
-    waiting_labels: int = 0
-    monitors: tuple[Trajectory, ...] = ()
-    alarms: tuple[OpenAlarm, ...] = ()
-    judged: tuple[LiveAlarm, ...] = ()
-    """The last alarms that a check has judged, the newest first."""
-    promise: str = ""
-    notes: tuple[str, ...] = ()
-    """What is monitored with less power, or not at all, and why."""
-    fault: str = ""
-
-    @property
-    def stalled(self) -> bool:
-        """Whether whole blocks wait and nothing has read any for longer than a poll takes."""
-        if not self.configured or self.paused or self.production is None or self.waiting < self.block_size:
-            return False
-        return self.last_block_at is None or self.now - self.last_block_at > STALLED
-
-    @property
-    def needs_attention(self) -> bool:
-        """Whether a person should look: an alarm is open, nothing is read, or the monitoring itself is at fault."""
-        return bool(self.alarms or self.fault) or self.stalled
-
-    @property
-    def worst_first(self) -> tuple[Trajectory, ...]:
-        """Monitors with an open alarm, then the others, each by how near they are to the bound."""
-        alarming = {(each.alarm.kind, each.alarm.subject) for each in self.alarms}
-        return tuple(
-            sorted(
-                self.monitors, key=lambda each: ((each.kind, each.subject) not in alarming, -each.share, each.subject)
-            )
-        )
+def worst_first(status: LiveStatus) -> list[MonitorStatus]:
+    """Return the monitors with an open alarm, then the others, each by how near they are to their bound."""
+    alarming = _alarming(status)
+    return sorted(
+        status.monitors, key=lambda each: ((each.kind, each.subject) not in alarming, -_share(each), each.subject)
+    )
 
 
-def document(data: LiveData) -> dict[str, Any]:
-    """Return the data as JSON values, the worst monitor first."""
+def document(status: LiveStatus, now: datetime) -> dict[str, Any]:
+    """Return the status as JSON values, the worst monitor first."""
+    ordered = status.model_copy(update={"monitors": tuple(worst_first(status))}).to_dict()
     return {
-        "model": data.model,
-        "sentence": headline(data),
-        "on": data.configured,
-        "paused": data.paused,
-        "production": data.production,
-        "version": data.version,
-        "started_at": _iso(data.started_at),
-        "block_size": data.block_size,
-        "blocks": data.blocks,
-        "rows": data.rows,
-        "seen_until": _iso(data.seen_until),
-        "last_block_at": _iso(data.last_block_at),
-        "waiting": data.waiting,
-        "waiting_labels": data.waiting_labels,
-        "stalled": data.stalled,
-        "fault": data.fault or None,
-        "promise": data.promise or None,
-        "notes": list(data.notes),
-        "alarms": [
-            {**each.alarm.to_dict(), "rings": each.rings, "last_ring_at": _iso(each.last_ring_at)}
-            for each in data.alarms
-        ],
-        "judged": [each.to_dict() for each in data.judged],
-        "monitors": [
-            {
-                "kind": each.kind,
-                "subject": each.subject,
-                "evidence": _finite(each.evidence),
-                "bound": each.bound,
-                "blocks": each.blocks,
-                "since": _iso(each.since),
-                "trajectory": [[at.isoformat(), _finite(value)] for at, value in each.path],
-            }
-            for each in data.worst_first
-        ],
-        "needs_attention": data.needs_attention,
-        "at": data.now.isoformat(),
+        **ordered,
+        "headline": headline(status),
+        "needs_attention": needs_attention(status),
+        "at": now.isoformat(),
     }
 
 
-def page(data: LiveData, *, drawn: bool = False) -> Page:
-    """Return the page. The same data gives the same page.
+def page(status: LiveStatus, now: datetime, *, drawn: bool = False) -> Page:
+    """Return the page. The same status gives the same page.
 
-    drawn: with a chart of the trajectories with the most evidence, for a page. The table draws each of them in a line.
+    drawn: with a chart of the trajectories with the most evidence. The table draws each of them in a line.
     """
     sections = [
-        Section("Open alarms", tuple(_alarms(data))),
-        Section("Evidence against the bound", tuple(_evidence(data, drawn))),
-        Section("What is promised", tuple(_promise(data))),
-        Section("What to do", tuple(_to_do(data))),
+        Section("Open alarms", tuple(_alarms(status))),
+        Section("Evidence against the bound", tuple(_evidence(status, drawn))),
+        Section("What is promised", tuple(_promise(status))),
+        Section("Judged alarms", tuple(_judged(status))),
+        Section("What to do", tuple(_to_do(status))),
     ]
+    tag = Tag("alarm", Tone.BAD) if status.alarms else Tag("fault", Tone.BAD) if status.fault else TAGS[status.state]
     return Page(
-        title=f"{data.model}: live monitors",
-        eyebrow=" · ".join(_about(data)),
-        headline=headline(data),
-        tag=_tag(data),
-        facts=tuple(_facts(data)),
+        title=f"{status.model}: live monitors",
+        eyebrow=" · ".join(_about(status)),
+        headline=headline(status),
+        tag=tag,
+        lead=_lead(status),
+        facts=tuple(_facts(status, now)),
         sections=tuple(section for section in sections if section.blocks),
         footer=("Evidence and bounds are decimal logarithms of the e-detector's value. Times are in UTC.",)
-        if data.monitors
+        if status.monitors
         else (),
     )
 
 
-def headline(data: LiveData) -> str:
+def headline(status: LiveStatus) -> str:
     """Return the one sentence about a model's live monitors."""
-    if not data.configured:
-        return f"The live monitors of {data.model} are off."
-    if data.production is None:
-        return f"No version of {data.model} is in production, so nothing is monitored."
-    if data.alarms:
-        return _headline_of_alarms(data.alarms)
-    if data.paused:
-        return f"The live monitors of {data.model} are paused."
-    if data.fault:
-        return with_full_stop(data.fault)
-    if data.stalled:
-        return f"Nothing reads the {numbers.count(data.waiting, 'prediction')} that {_are(data.waiting)} waiting."
-    if data.version is None or not data.blocks:
-        return f"No block of {data.block_size:,} predictions of version {data.production} is complete yet."
-    return f"No alarm is open after {numbers.count(data.blocks, 'block')} of version {data.version}."
+    if status.alarms:
+        return _headline_of_alarms(status.alarms)
+    if status.state == "off":
+        return f"The live monitors of {status.model} are off."
+    if status.fault:
+        return "The live monitors start again, because their saved state cannot be used."
+    if status.state == "paused":
+        return f"The live monitors of {status.model} are paused."
+    if status.state == "stalled":
+        return f"Nothing reads the {numbers.count(status.waiting, 'prediction')} that {_are(status.waiting)} waiting."
+    if status.state == "no version":
+        return f"No version of {status.model} is in production, so nothing is monitored."
+    if not status.blocks:
+        return f"No block of {status.block_size:,} predictions of version {status.production} is complete yet."
+    return f"No alarm is open after {numbers.count(status.blocks, 'block')} of version {status.version}."
 
 
-def _headline_of_alarms(alarms: tuple[OpenAlarm, ...]) -> str:
+def _lead(status: LiveStatus) -> str:
+    """Return what the headline leaves out. What waits is among the facts, unless nothing reads it."""
+    if status.fault and not status.alarms:
+        return with_full_stop(status.fault)
+    if status.state in ("stalled", "paused", "off"):
+        return with_full_stop(status.sentence)
+    return ""
+
+
+def _headline_of_alarms(alarms: tuple[AlarmStatus, ...]) -> str:
     found = [each.alarm for each in alarms]
     shifts = [each.subject for each in found if each.kind == "shift"]
     parts = []
@@ -221,85 +132,56 @@ def _are(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
-def _tag(data: LiveData) -> Tag:
-    if data.alarms:
-        return Tag("alarm", Tone.BAD)
-    if data.fault:
-        return Tag("fault", Tone.BAD)
-    if data.stalled:
-        return Tag("not reading", Tone.WARN)
-    if not data.configured:
-        return Tag("off")
-    if data.paused:
-        return Tag("paused", Tone.WARN)
-    return Tag("no alarm", Tone.GOOD) if data.blocks else Tag("waiting")
-
-
-def _about(data: LiveData) -> Iterator[str]:
-    yield data.model
+def _about(status: LiveStatus) -> Iterator[str]:
+    yield status.model
     yield "live monitors"
-    if data.version is not None:
-        since = f" since {numbers.time(data.started_at)}" if data.started_at else ""
-        yield f"version {data.version}{since}"
+    if status.version is not None:
+        since = f" since {numbers.time(status.started_at)}" if status.started_at else ""
+        yield f"version {status.version}{since}"
 
 
-def _facts(data: LiveData) -> Iterator[Fact]:
-    if not data.configured or data.production is None:
+def _facts(status: LiveStatus, now: datetime) -> Iterator[Fact]:
+    if status.state in ("off", "no version"):
         return
-    worst = data.worst_first[0] if data.monitors else None
-    if worst is not None:
-        tone = Tone.BAD if data.alarms else Tone.WARN if worst.share >= NEAR_SHARE else Tone.GOOD
-        value, bound = (f"{each:.1f}" for each in (max(worst.evidence or 0.0, 0.0), worst.bound))
-        yield Fact(
-            f"{value} of {bound}", (f"evidence of {worst.name}, the highest", "at the bound an alarm opens"), tone
-        )
-    yield Fact(
-        numbers.count(data.blocks, "block"),
-        (
-            f"of {data.block_size:,} predictions",
-            f"{numbers.count(data.rows, 'row')} until {numbers.time(data.seen_until)}",
-        )
-        if data.seen_until
-        else (f"of {data.block_size:,} predictions",),
-    )
-    missing = data.block_size - data.waiting
-    wait = (
-        f"{missing:,} more make a block"
-        if missing > 0
-        else numbers.count(data.waiting // data.block_size, "whole block")
-    )
-    labels = (f"{numbers.count(data.waiting_labels, 'label')} too",) if data.waiting_labels else ()
-    yield Fact(f"{data.waiting:,} waiting", (wait, *labels), Tone.WARN if data.stalled else Tone.NEUTRAL)
-    if data.last_block_at is not None:
-        ago = data.now - data.last_block_at
-        yield Fact(f"{numbers.duration(max(ago, timedelta(0)))} ago", ("the last block was evaluated",))
+    if status.monitors:
+        worst = worst_first(status)[0]
+        tone = Tone.BAD if status.alarms else Tone.WARN if _is_near(worst) else Tone.GOOD
+        lines = (f"evidence of {_name(worst)}, the nearest", "at the bound an alarm opens")
+        yield Fact(f"{_drawn_value(worst.evidence) or 0.0:.1f} of {worst.bound:.1f}", lines, tone)
+    seen = [f"{numbers.count(status.rows, 'row')} until {numbers.time(status.seen_until)}"] if status.seen_until else []
+    yield Fact(numbers.count(status.blocks, "block"), (f"of {status.block_size:,} predictions", *seen))
+    missing = status.block_size - status.waiting
+    whole = numbers.count(status.waiting // status.block_size, "whole block")
+    waits = [f"{missing:,} more make a block" if missing > 0 else whole]
+    waits += [f"{numbers.count(status.waiting_labels, 'label')} too"] if status.waiting_labels else []
+    yield Fact(f"{status.waiting:,} waiting", tuple(waits), Tone.WARN if status.state == "stalled" else Tone.NEUTRAL)
+    if status.last_block_at is not None:
+        ago = max(now - status.last_block_at, timedelta(0))
+        yield Fact(f"{numbers.duration(ago)} ago", ("the last block was evaluated",))
 
 
-def _alarms(data: LiveData) -> Iterator[Block]:
-    for each in data.alarms:
+def _alarms(status: LiveStatus) -> Iterator[Block]:
+    for each in status.alarms:
         yield Paragraph(with_full_stop(each.alarm.sentence))
         yield Items(tuple(_about_alarm(each)))
 
 
-def _about_alarm(each: OpenAlarm) -> Iterator[str]:
+def _about_alarm(each: AlarmStatus) -> Iterator[str]:
     alarm = each.alarm
-    if alarm.kind == "fault":
-        yield f"Since {numbers.time(alarm.since)}."
-    else:
-        rows = f", {numbers.count(alarm.rows_since, 'row')} until now" if alarm.rows_since else ""
-        yield f"Began about {numbers.time(alarm.since)}{rows}; the alarm opened {numbers.time(alarm.opened_at)}."
     if alarm.evidence is not None and alarm.bound is not None:
-        yield f"Evidence {alarm.evidence:.1f}, bound {alarm.bound:.1f}."
+        rows = f", on {numbers.count(alarm.rows_since, 'row')} since then" if alarm.rows_since else ""
+        now = f"{alarm.evidence:.1f} of {alarm.bound:.1f}"
+        yield f"Opened {numbers.time(alarm.opened_at)}. Evidence is now {now}{rows}."
     check = f"{alarm.model}.drift_check"
+    asks = "It asks for"
     if each.rings:
-        rang = f"{numbers.count(each.rings, 'time')}, last {numbers.time(each.last_ring_at)}"
-        yield f"It has asked for a run of {check} {rang}. That run judges the rows since then and closes the alarm."
-    else:
-        yield f"It asks for a run of {check}, which judges the rows since then and closes the alarm."
+        times = "once" if each.rings == 1 else numbers.count(each.rings, "time")
+        asks = f"It has asked {times}, last {numbers.time(each.last_ring_at)}, for"
+    yield f"{asks} a run of {check}, which judges the rows since then and closes the alarm."
 
 
-def _evidence(data: LiveData, drawn: bool) -> Iterator[Block]:
-    ordered = data.worst_first
+def _evidence(status: LiveStatus, drawn: bool) -> Iterator[Block]:
+    ordered = worst_first(status)
     if not ordered:
         return
     if drawn and (chart := _chart(ordered)) is not None:
@@ -308,108 +190,112 @@ def _evidence(data: LiveData, drawn: bool) -> Iterator[Block]:
             f"The evidence of {numbers.count(len(chart.others) + 1, 'monitor')} with the most of it over time. An "
             "alarm opens where a line reaches its bound. Without a change it stays low.",
         )
+    alarming = _alarming(status)
     yield Table(
         "Each monitor's evidence over time, the worst first; a full-height line is the bound",
         ("monitor", "", "evidence", "bound", "over time", "began about"),
-        tuple(_row(each, data) for each in ordered),
+        tuple(_row(each, is_open=(each.kind, each.subject) in alarming) for each in ordered),
         numeric=(2, 3),
         wide=True,
     )
 
 
-def _chart(ordered: tuple[Trajectory, ...]) -> Trend | None:
-    chosen = [each for each in ordered if len(each.path) > 1][:DRAWN]
+def _chart(ordered: list[MonitorStatus]) -> Trend | None:
+    chosen = [each for each in ordered if len(each.trajectory) > 1][:DRAWN]
     if not chosen:
         return None
-    first, *others = ((each.name, _points(each)) for each in chosen)
+    first, *others = ((_name(each), _points(each)) for each in chosen)
     bounds = sorted({round(each.bound, 6) for each in chosen})
     levels = tuple(Level(bound, "bound" if len(bounds) == 1 else f"bound {bound:.1f}") for bound in bounds)
-    return Trend(
-        "evidence over time", first[1], levels, label=first[0], others=tuple(others), unit="log₁₀ of the evidence"
-    )
+    unit = "log₁₀ of the evidence"
+    return Trend("evidence over time", first[1], levels, label=first[0], others=tuple(others), unit=unit)
 
 
-def _points(each: Trajectory) -> tuple[Point, ...]:
-    return tuple(Point(at, None if value is None else max(value, 0.0)) for at, value in each.path)
+def _points(each: MonitorStatus) -> tuple[Point, ...]:
+    return tuple(Point(at, _drawn_value(value)) for at, value in each.trajectory)
 
 
-def _row(each: Trajectory, data: LiveData) -> tuple[Cell, ...]:
-    is_open = any((a.alarm.kind, a.alarm.subject) == (each.kind, each.subject) for a in data.alarms)
-    state = (
-        Tag(OPEN, Tone.BAD) if is_open else Tag(NEAR, Tone.WARN) if each.share >= NEAR_SHARE else Tag("ok", Tone.GOOD)
-    )
-    values = _fewer(tuple(None if value is None else max(value, 0.0) for _, value in each.path))
-    rising = is_open or each.share >= NEAR_SHARE
+def _row(each: MonitorStatus, *, is_open: bool) -> tuple[Cell, ...]:
+    tag = Tag("alarm", Tone.BAD) if is_open else Tag("near", Tone.WARN) if _is_near(each) else Tag("ok", Tone.GOOD)
+    value = _drawn_value(each.evidence)
     return (
-        each.name,
-        state,
-        numbers.UNKNOWN if _finite(each.evidence) is None else f"{max(each.evidence or 0.0, 0.0):.1f}",
+        _name(each),
+        tag,
+        "none yet" if value is None else f"{value:.1f}",
         f"{each.bound:.1f}",
-        Sparkline(values, threshold=each.bound, from_zero=True),
-        numbers.time(each.since) if rising and each.since else "",
+        Sparkline(_fewer([_drawn_value(value) for _, value in each.trajectory]), threshold=each.bound, from_zero=True),
+        numbers.time(each.since) if each.since and (is_open or _is_near(each)) else "",
     )
 
 
-def _fewer(values: tuple[float | None, ...]) -> tuple[float | None, ...]:
+def _fewer(values: list[float | None]) -> tuple[float | None, ...]:
     """Return at most `CELL_POINTS` values: the greatest of each part, so that no peak is lost, and the newest."""
     if len(values) <= CELL_POINTS:
-        return values
+        return tuple(values)
     last, rest, count = values[-1], values[:-1], CELL_POINTS - 1
     parts = [rest[i * len(rest) // count : (i + 1) * len(rest) // count] for i in range(count)]
     known = [[value for value in part if value is not None] for part in parts]
     return (*(max(part) if part else None for part in known), last)
 
 
-def _promise(data: LiveData) -> Iterator[Block]:
-    if data.promise:
-        yield Paragraph(with_full_stop(data.promise))
-    if data.notes:
-        yield Items(tuple(with_full_stop(note) for note in data.notes))
-    if data.judged:
-        yield Table(
-            "The last alarms that a check has judged",
-            ("opened", "monitor", "began about", "judged by"),
-            tuple(
-                (
-                    numbers.time(each.opened_at),
-                    KINDS.get(each.kind, each.subject),
-                    numbers.time(each.since),
-                    each.judged_by or "",
-                )
-                for each in data.judged
-            ),
-            wide=True,
+def _promise(status: LiveStatus) -> Iterator[Block]:
+    if status.promise:
+        yield Paragraph(with_full_stop(status.promise))
+    if status.notes:
+        yield Items(tuple(with_full_stop(note) for note in status.notes))
+
+
+def _judged(status: LiveStatus) -> Iterator[Block]:
+    if status.judged:
+        rows = (
+            (numbers.time(each.opened_at), _name(each), numbers.time(each.since), each.judged_by or "")
+            for each in status.judged
         )
+        head = ("opened", "monitor", "began about", "judged by decision")
+        yield Table("The last alarms that a check has judged", head, tuple(rows), wide=True)
 
 
-def _to_do(data: LiveData) -> Iterator[Block]:
-    check = f"{data.model}.drift_check"
-    if not data.configured:
+def _to_do(status: LiveStatus) -> Iterator[Block]:
+    check = f"{status.model}.drift_check"
+    if status.state == "off":
         yield Paragraph("Remove live: null from the model's model.yaml to turn them on.")
-        return
-    if data.production is None:
+    elif status.state == "no version":
         yield Paragraph("The monitors start with the first version in production:")
-        yield Command(f"airflow dags trigger {data.model}.retrain")
-        return
-    if data.paused:
+        yield Command(f"airflow dags trigger {status.model}.retrain")
+    elif status.state == "paused":
         yield Paragraph("A person has paused them. What arrives meanwhile waits, and is read afterwards:")
-        yield Command(f"keel live {data.model} --resume")
-    if data.stalled:
+        yield Command(f"keel live {status.model} --resume")
+    elif status.state == "stalled":
         yield Paragraph(
             f"Airflow's triggerer reads new predictions while the DAG {check} is not paused. See whether the triggerer "
             "runs, and unpause the DAG. Nothing is lost: what waits is read then."
         )
         yield Command(f"airflow dags unpause {check}")
-    if any(each.alarm.kind != "fault" for each in data.alarms):
+    if any(each.alarm.kind != "fault" for each in status.alarms):
         yield Paragraph(f"Nothing: {check} starts by itself and says what it found. To see its last result:")
-        yield Command(f"keel report {data.model}")
-    if data.fault or any(each.alarm.kind == "fault" for each in data.alarms):
+        yield Command(f"keel report {status.model}")
+    if status.fault or any(each.alarm.kind == "fault" for each in status.alarms):
         yield Paragraph("The triggerer's log has the whole error. It tries again by itself, after growing waits.")
 
 
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+def _alarming(status: LiveStatus) -> set[tuple[str, str]]:
+    return {(each.alarm.kind, each.alarm.subject) for each in status.alarms}
 
 
-def _iso(time: datetime | None) -> str | None:
-    return time.isoformat() if time else None
+def _name(about: MonitorStatus | LiveAlarm) -> str:
+    """Return the column, or what else is monitored."""
+    return KINDS.get(about.kind, about.subject)
+
+
+def _share(each: MonitorStatus) -> float:
+    """Return the evidence as a share of the bound, of their logarithms; 0 without any."""
+    return (_drawn_value(each.evidence) or 0.0) / each.bound if each.bound > 0 else 0.0
+
+
+def _is_near(each: MonitorStatus) -> bool:
+    return _share(each) >= NEAR_SHARE
+
+
+def _drawn_value(evidence: float | None) -> float | None:
+    """Return evidence as it is shown: evidence below 1, of which the logarithm is negative, is none."""
+    return None if evidence is None or math.isnan(evidence) else max(evidence, 0.0)
