@@ -21,7 +21,7 @@ Run = Callable[[], int]
 """Observes rows and returns how many observations of one feature that were."""
 
 BLOCK, CONTEXTS, BINS = 100, 24, 20
-REFERENCE = 50_000
+REFERENCE, PAGE = 50_000, 10_000
 
 
 def prepare_keel(stream: np.ndarray) -> Run:
@@ -34,23 +34,52 @@ def prepare_one_hour(stream: np.ndarray) -> Run:
 
 
 def _monitors(stream: np.ndarray, contexts: np.ndarray) -> Run:
-    """Judge block by block, from values: bins, ranks, bets, evidence and estimated start."""
+    """Judge block by block, from bins: ranks, bets, evidence and estimated start."""
     from keel.stats.sequential.conformal import BETS, ConformalRanks
     from keel.stats.sequential.e_detector import EDetector
 
     features, rng = stream.shape[1], np.random.default_rng(2)
-    # one set of edges a feature, as a reference of one distribution in all hours has
-    edges = np.quantile(rng.normal(size=REFERENCE), np.arange(1, BINS) / BINS)
     counts = rng.multinomial(REFERENCE // CONTEXTS, np.full(BINS, 1 / BINS), (features, CONTEXTS))
+    bins = (np.argsort(np.argsort(stream, axis=0), axis=0) * BINS // len(stream)).T.astype(np.int8)
     ranks, detector = ConformalRanks(counts), EDetector.fresh(features, BETS)
     uniforms = np.random.Generator(np.random.Philox(3))
 
     def run() -> int:
         for start in range(0, len(stream), BLOCK):
             rows = slice(start, start + BLOCK)
-            bins = np.searchsorted(edges, stream[rows].T)
             drawn = uniforms.random((features, BLOCK))
-            detector.update(ranks.log_factors(bins, contexts[rows], drawn, block_size=BLOCK))
+            detector.update(ranks.log_factors(bins[:, rows], contexts[rows], drawn, block_size=BLOCK))
+        return stream.size
+
+    return run
+
+
+def prepare_values(stream: np.ndarray) -> Run:
+    """Judge pages of blocks as the background service does: from an arrow table of values and times."""
+    import pyarrow as pa
+
+    from keel import ReferenceGrid
+    from keel.grid.contexts import ContextReference
+    from keel.stats.sequential.conformal import BETS, ConformalRanks
+    from keel.stats.sequential.e_detector import EDetector
+
+    def table(values: np.ndarray) -> pa.Table:
+        times = np.random.default_rng(4).integers(0, 86_400 * 10**6, len(values)).astype("datetime64[us]")
+        return pa.table({name: column for name, column in zip(names, values.T.copy(), strict=True)} | {"time": times})
+
+    features = stream.shape[1]
+    names = [f"x{i}" for i in range(features)]
+    before = table(np.random.default_rng(5).normal(size=(REFERENCE, features)))
+    reference = ContextReference.fit(
+        ReferenceGrid.fit(before, dict.fromkeys(names, "numeric")), before, context=("hour",)
+    )
+    ranks, detector = ConformalRanks(reference.counts), EDetector.fresh(features, BETS)
+    uniforms, rows = np.random.Generator(np.random.Philox(3)), table(stream)
+
+    def run() -> int:
+        for start in range(0, len(stream), PAGE):
+            bins, contexts = reference.assign(rows.slice(start, PAGE))
+            detector.update(ranks.log_factors(bins, contexts, uniforms.random(bins.shape), block_size=BLOCK))
         return stream.size
 
     return run
