@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -19,11 +20,13 @@ import pytest
 from keel.monitoring.live.poll import Poll
 from keel.registry.registry import Registry
 from keel.store import Store
-from keel.store.live import StoredMonitors
 from keel.workspace import Workspace
 from tests.support.chaos.kills import FULL_SIZE, TRIALS, numbers_of, random_delays, run, run_until_killed
 from tests.support.cloned_versions import Trained
 from tests.support.live_models import LiveModel
+
+if TYPE_CHECKING:
+    from keel.store.live import StoredMonitors
 
 SOME = 150
 """Rows that wait for each process: fifteen blocks."""
