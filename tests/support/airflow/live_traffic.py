@@ -70,7 +70,7 @@ class Traffic:
         random, now = np.random.default_rng([7, number]), datetime.now(UTC)
         rows = pa.table(
             {
-                "id": [f"now-{number}-{i}" for i in range(n)],
+                "id": [f"{now.isoformat()}-{i}" for i in range(n)],
                 "time": pa.array([now - timedelta(microseconds=n - i) for i in range(n)], pa.timestamp("us", "UTC")),
                 "level": random.normal(size=n),
                 "wind": random.normal(size=n) + self.shift,
