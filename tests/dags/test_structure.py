@@ -62,6 +62,11 @@ def test_edges_of_the_drift_check():
     }
 
 
+def test_drift_check_with_live_off_starts_no_further_check(monkeypatch):
+    monkeypatch.setenv("KEEL__TIDE__LIVE", "null")
+    assert edges(parse_dag("tide.drift_check"))["record"] == set()
+
+
 def test_edges_of_the_retraining():
     assert edges(parse_dag("tide.retrain")) == {
         "request_retrain": {"retrain"},
