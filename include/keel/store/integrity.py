@@ -1,4 +1,4 @@
-"""Compact the store, and verify that rows, marks, counts and sums agree."""
+"""Compact the store, and verify that rows, marks, counts, sums and arrival numbers agree."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from keel.store.database.tables import counts, hours, label_sums, labels, metadata, model_tables
+from keel.store.database.tables import arrivals, counts, hours, label_sums, labels, metadata, model_tables
 from keel.store.database.times import HOUR, from_micros
 from keel.store.predictions.dirty_hours import hour_of
-from keel.store.predictions.layout import find_layout
+from keel.store.predictions.layout import ARRIVAL, find_layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +84,8 @@ def verify(database: Database, *, thorough: bool = False) -> list[str]:
     """Return a sentence for each fault, or an empty list. Reads only, and blocks no writer.
 
     Runs SQLite's own check of the file; with ``thorough`` also of every index entry. On both databases it compares
-    rows, marks, counts and sums that have not expired. `keel ledger verify` checks the ledger.
+    rows, marks, counts and sums that have not expired, and arrival numbers with their counter. `keel ledger verify`
+    checks the ledger.
     """
     found = _damage(database, "integrity_check" if thorough else "quick_check") if database.is_sqlite else []
     if found:  # the content of a damaged file is no evidence
@@ -96,7 +97,26 @@ def verify(database: Database, *, thorough: bool = False) -> list[str]:
             layout = find_layout(connection, model, {})
         assert layout is not None
         found.extend(_faults(database, layout, expired))
+        found.extend(_number_ahead(database, layout))
     return found
+
+
+def _number_ahead(database: Database, layout: Layout) -> Iterator[str]:
+    """Yield a fault if rows have numbers that their counter has not reached: it would give them again."""
+    number = layout.table.c[ARRIVAL]
+    taken = sa.union_all(
+        sa.select(number.label("taken")).where(number > 0),
+        sa.select(labels.c.arrival).where(labels.c.model == layout.model, labels.c.arrival > 0),
+    ).subquery()
+    last = sa.select(arrivals.c.last).where(arrivals.c.model == layout.model).scalar_subquery()
+    with database.connect() as connection:  # one statement, so that concurrent writes are no fault
+        query = sa.select(sa.func.coalesce(sa.func.max(taken.c.taken), 0), sa.func.coalesce(last, 0))
+        highest, reached = connection.execute(query).one()
+    if highest > reached:
+        yield (
+            f"{layout.model}: a row has the arrival number {highest:,}, and the counter stands at {reached:,}: "
+            "live monitors will miss rows; was the store changed outside Keel?"
+        )
 
 
 def _damage(database: Database, check: str) -> list[str]:

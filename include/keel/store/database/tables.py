@@ -92,7 +92,7 @@ Index(
 # The last arrival number that a model's predictions and labels have taken. Not in ``model_tables``, which is locked
 # while columns are added: a writer that waited for it with its rows' table in use would deadlock.
 arrivals = Table(
-    "arrivals",
+    "arrival_numbers",
     metadata,
     Column("model", Text, primary_key=True),
     Column("last", BigInteger, nullable=False),

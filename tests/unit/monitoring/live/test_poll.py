@@ -111,7 +111,7 @@ def test_run_when_nothing_has_arrived_is_one_query_for_all_models(keel: Installa
 
     [query] = statements(keel, keel.run)
 
-    assert "arrivals" in query
+    assert "arrival_numbers" in query
     assert keel.opened == 1
 
 

@@ -21,7 +21,7 @@ from tests.support.store_fixtures import EVER, NOON, batch, labels
 
 HOUR = timedelta(hours=1)
 MODEL = 'odd "model": 100%'
-FEATURES = {"temp": "numeric", "entity": "categorical", "Shadow_Score": "numeric"}
+FEATURES = {"temp": "numeric", "entity": "categorical", "Shadow_Score": "numeric", "Keel_Arrival": "numeric"}
 FIRST, LAST = 1, 4
 """Hours of the rows, one each; the first is of those that have expired since."""
 
@@ -70,6 +70,7 @@ def old_row(number: int) -> dict[str, Any]:
     return {
         "id": f"p{number}", "time": micros(NOON + number * HOUR), "version": 1, "score": 0.5, "prediction": 1.0,
         "temp": float(number), "entity": f"kind {number}", "Shadow_Score": -float(number),
+        "Keel_Arrival": 10.0 * number,
     }  # fmt: skip
 
 
@@ -107,10 +108,25 @@ def test_migration_marks_labelled_hours_that_have_not_expired(at_0002: str) -> N
         assert store.performance.stale(MODEL) == [(1, NOON + 2 * HOUR, 1), (1, NOON + 3 * HOUR, 1)]
 
 
+def test_migration_numbers_what_arrives_from_then_on(at_0002: str) -> None:
+    with Store.open(at_0002, timeout=20) as store:
+        log = store.predictions(MODEL, {"Keel_Arrival": "numeric"})
+        assert log.read(*EVER)[0]["Keel_Arrival"].to_pylist() == [10.0, 20.0, 30.0, 40.0, 90.0]
+        assert (log.last_arrival(), log.arrived(1, after=0, limit=9).num_rows) == (0, 0)
+        assert log.settled(1, after=0, mature=EVER[1], labels_until=9, limit=9)[1].num_rows == 0
+        log.append(batch(["new"], temp=..., carrier=..., Keel_Arrival=pa.array([7.0])))
+        log.add_labels(labels({"new": 1.0, "p4": 0.0}))
+        [row] = log.arrived(1, after=0, limit=9).select(["keel_arrival", "id", "Keel_Arrival"]).to_pylist()
+        assert row == {"keel_arrival": 1, "id": "new", "Keel_Arrival": 7.0}
+        _, pairs = log.late_labels(1, predictions_until=1, after=0, limit=9)
+        assert pairs["id"].to_pylist() == ["new"]
+        assert not [fault for fault in store.verify() if "arrival number" in fault]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("nothing", "what", "no feature 'nothing'; it has Shadow_Score, entity, temp"),
+        ("nothing", "what", "no feature 'nothing'; it has Keel_Arrival, Shadow_Score, entity, temp"),
         ("entity", "temp", "'temp' is stored already"),
         ("temp", "label", "cannot be called 'label'"),
     ],

@@ -1,4 +1,4 @@
-"""SQLite answers by the right index, without statistics: rows of an hour are found without reading every label."""
+"""Questions are answered by the right index. SQLite has no statistics: rows of an hour need not read every label."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
@@ -16,10 +17,10 @@ from keel.store.database.connections import Database
 from keel.store.database.tables import counts, hours
 from keel.store.database.tables import labels as labels_table
 from keel.store.database.times import HOUR, to_micros
-from keel.store.predictions.arrow_session import reading
+from keel.store.predictions.arrow_session import ArrowSession, reading
 from keel.store.predictions.layout import find_layout
 from keel.store.predictions.log import window
-from tests.support.store_fixtures import FEATURES, NOON, batch, labels
+from tests.support.store_fixtures import EVER, FEATURES, NOON, batch, labels
 
 
 @pytest.mark.parametrize("version", [None, 1])
@@ -40,6 +41,45 @@ def test_labelled_rows_are_searched_by_time_first(tmp_path: Path, version: int |
             assert session.fetch(query).num_rows == 60
     assert "(time>? AND time<?)" in plan[0]
     assert "(model=? AND id=?)" in plan[1]
+
+
+@pytest.mark.parametrize("analysed", [False, True])
+def test_pages_of_arrivals_are_read_along_the_numbers(
+    store: Store, analysed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = store.predictions("m", FEATURES)
+    for start, version in ((0, 2), (4_000, 1), (4_100, 2)):
+        ids = range(start, start + (100 if version == 1 else 4_000))
+        log.append(batch(ids, version=pa.array([version] * len(ids))))
+        log.add_labels(labels({f"p{i}": 1.0 for i in ids}))
+    if analysed:
+        store.compact()
+    asked: list[str] = []
+    fetch = ArrowSession.fetch
+
+    def note(session: ArrowSession, statement: Any) -> Any:
+        asked.append(session.sql(statement))
+        return fetch(session, statement)
+
+    monkeypatch.setattr(ArrowSession, "fetch", note)
+    last = log.last_arrival()
+    assert log.arrived(1, after=0, limit=50).num_rows == 50
+    assert log.settled(1, after=0, mature=EVER[1], labels_until=last, limit=50)[1].num_rows == 50
+    assert log.late_labels(1, predictions_until=last, after=8_100, limit=50)[1].num_rows == 50
+    explain = "EXPLAIN (COSTS OFF)" if store.engine.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
+    with store.connect() as connection:
+        found = [connection.exec_driver_sql(f"{explain} {one}").all() for one in asked]
+    plans = ["\n".join(str(line[-1]) for line in plan) for plan in found]
+    of_rows, of_pairs, of_labels = plans
+    assert "keel_arrival_" in of_rows
+    assert "keel_arrival_" in of_pairs
+    assert "labels_by_arrival" in of_labels
+    for plan in plans:
+        # a page that is a large part of a small table is joined by its hash, which needs no index of labels
+        assert "Seq Scan on predictions" not in plan
+        assert "SCAN predictions" not in plan
+        assert "SCAN labels" not in plan
+        assert "TEMP B-TREE" not in plan
 
 
 def test_hourly_rows_takes_linear_time(tmp_path: Path) -> None:

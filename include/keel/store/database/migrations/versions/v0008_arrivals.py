@@ -19,7 +19,7 @@ ARRIVAL = "keel_arrival"
 def upgrade() -> None:
     """Add the numbers, null for rows that are there, and their indexes; create the new tables."""
     op.create_table(
-        "arrivals",
+        "arrival_numbers",
         sa.Column("model", sa.Text(), primary_key=True),
         sa.Column("last", sa.BigInteger(), nullable=False),
     )
