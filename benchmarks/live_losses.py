@@ -194,11 +194,11 @@ REFERENCE_LOSS = 1.2 * 4 / (5.2 * 6.2)
 """Mean of p(1 − p) under the scores' law, which the sketch takes as known."""
 
 
-def one_in_ten(method: str, shift: float, trial: int) -> int | None:
+def one_in_ten(method: str, shift: float, trial: int, *, tolerance: float = TOLERANCE) -> int | None:
     """Run a test on the squared errors of a world; ``method``: ``all``, ``labelled`` or ``powered``."""
     rng = np.random.default_rng([2, trial])
     n = BLOCK * BLOCKS if not shift else CHANGE + 300 * BLOCK
-    world, limit = World.draw(rng, n, shift), REFERENCE_LOSS + TOLERANCE
+    world, limit = World.draw(rng, n, shift), REFERENCE_LOSS + tolerance
     if method == "all":
         return first_alarm(LossTest(limit, low=0.0, high=1.0, block_size=BLOCK), numbered(world.loss), AUDIT_BOUND)
     audited = rng.random(n) < SHARE

@@ -19,6 +19,7 @@ from benchmarks import (
     gate_flights,
     gate_tables,
     hard_columns,
+    live_losses,
     live_tables,
     probation,
 )
@@ -106,6 +107,11 @@ def live_column_tables(trials: int) -> dict[str, str]:
     }
 
 
+def live_loss_tables(trials: int) -> dict[str, str]:
+    """Measure as many runs of the monitors of the mean loss as the eighth of the trials."""
+    return {name: measure(max(40, trials // 8)) for name, measure in live_losses.TABLES.items()}
+
+
 Measured = Callable[[int], dict[str, str]]
 
 
@@ -119,6 +125,7 @@ SUITES: dict[str, Measured] = {name: _one(name, measure) for name, measure in ME
     "probation": probation_tables,
     "experiments": experiment_tables,
     "live columns": live_column_tables,
+    "live losses": live_loss_tables,
 }
 """What gives tables, by the names of their markers on the page."""
 
