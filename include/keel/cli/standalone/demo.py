@@ -38,6 +38,7 @@ ENVIRONMENT = {
     "KEEL__PROMOTION__MONITOR_SCHEDULE": "null",
     "KEEL_MAINTENANCE_SCHEDULE": "null",
     f"KEEL__{MODEL.upper()}__SERVING__MAX_AGE": "36500d",
+    "KEEL_LIVE_POLL_SECONDS": "1",
 }
 """Settings of the demo. Schedules are off, because they check the present, and the flights are of 2013."""
 YEAR_END = datetime(2014, 1, 1, tzinfo=UTC)
@@ -45,6 +46,8 @@ MAX_OUTCOMES = 20_000
 """Planned outcomes of the experiment in December. December has more, so the experiment always ends."""
 ACTOR = "keel demo"
 RUN_SECONDS = 600
+LIVE_SECONDS = 300
+"""Longest wait for the check that a live alarm starts."""
 MARK = "emptied-by-keel-demo"
 """Marker file of a folder that the demo may empty. A folder ``airflow`` is no proof: home directories have one."""
 EXPECTED = ("promoted", "kept_champion", "confirmed", "end_experiment")
@@ -93,11 +96,16 @@ class Play:
     mails: dict[str, list[str]] = field(default_factory=dict)
     answered: int = 0
     submitted: int = 0
+    alarms: list[dict[str, Any]] = field(default_factory=list)
 
     def year(self) -> None:
-        """Train on January to March, then predict and check each month; end with an A/B test in December."""
+        """Train on January to March, then predict and check each month; end with an A/B test in December.
+
+        The live monitors are paused, as a year passes in minutes. At the end they read what they have missed.
+        """
         from keel.deployments.history import history
 
+        self.ws.store.live.set_paused(MODEL, True, now=datetime.now(UTC))
         self.api.wait_for_dags([RETRAIN, CHECK, WATCH], timeout=120, check=self.stack.check)
         self.replay(BEGIN, FIRST_TRAINING)
         self.run(RETRAIN, FIRST_TRAINING, reason="the first version, trained on January to March")
@@ -110,6 +118,27 @@ class Play:
             since = end
         self.run(RETRAIN, since, reason="a routine refresh before the holidays")
         self.experiment(since)
+        self.live()
+
+    def live(self) -> None:
+        """Let the live monitors read what production has answered, and wait for the check that their alarm starts."""
+        self.progress("the live monitors read what the version in production has answered")
+        mails, known = set(self.ws.outbox.glob("*.eml")), {run["dag_run_id"] for run in self.api.runs(CHECK)}
+        self.ws.store.live.set_paused(MODEL, False, now=datetime.now(UTC))
+        deadline, runs = time.monotonic() + LIVE_SECONDS, list[dict[str, Any]]()
+        while not self.alarms or not runs or any(run["state"] not in ("success", "failed") for run in runs):
+            self.stack.check()
+            if time.monotonic() > deadline:
+                raise DemoFailed(
+                    f"no check has judged a live alarm after {LIVE_SECONDS} s; read the logs in {self.stack.logs}"
+                )
+            time.sleep(1)
+            self.alarms = [each for each in self.ws.store.live.alarms(MODEL) if each["judged_by"]]
+            runs = [run for run in self.api.runs(CHECK) if run["dag_run_id"] not in known]
+        self.ws.store.live.set_paused(MODEL, True, now=datetime.now(UTC))
+        if failed := [run["dag_run_id"] for run in runs if run["state"] == "failed"]:
+            raise DemoFailed(f"{CHECK} {failed[0]} failed; read the logs in {self.stack.logs}")
+        self.mails[runs[0]["dag_run_id"]] = sorted(str(path) for path in set(self.ws.outbox.glob("*.eml")) - mails)
 
     def experiment(self, start: datetime) -> None:
         """Let the rejected challenger answer half of December's flights until labels decide the experiment."""
@@ -176,6 +205,8 @@ class Story:
     answered: int
     submitted: int
     performance: list[dict[str, Any]]
+    alarms: list[str]
+    """What the live alarms say that a check has judged."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -196,7 +227,8 @@ def _play(stack: Stack, progress: Callable[[str], None]) -> Story:
         play = Play(stack, api, ws, service, config, flights, progress)
         play.year()
         progress("computing the performance of each month")
-        return Story(chapters(ws, config), play.mails, play.answered, play.submitted, play.performance())
+        alarms = [each["sentence"] for each in play.alarms]
+        return Story(chapters(ws, config), play.mails, play.answered, play.submitted, play.performance(), alarms)
 
 
 def follow(stack: Stack, api: AirflowApi, dag_id: str, conf: dict[str, Any], progress: Callable[[str], None]) -> str:
@@ -221,13 +253,14 @@ def follow(stack: Stack, api: AirflowApi, dag_id: str, conf: dict[str, Any], pro
 
 
 def _print(story: Story, home: Path, seconds: float) -> None:
-    from keel.cli.standalone.demo_report import print_performance, print_story
+    from keel.cli.standalone.demo_report import print_alarms, print_performance, print_story
 
     console = Console()
     print_story(console, get_model(MODEL), story.chapters, story.mails)
     service = f"The scoring service answered {story.answered:,} predictions and received {story.submitted:,} labels."
     console.print(f"\n{service}", soft_wrap=True)
     print_performance(console, story.performance)
+    print_alarms(console, story.alarms)
     console.print(f"\nTo read the full history: KEEL_HOME={home} keel ledger show {MODEL}", soft_wrap=True)
     files = "keel.db, mlflow.db, outbox/ and logs/"
     console.print(f"\nAll files are in {home}: {files}. The demo took {seconds:.0f} s.", soft_wrap=True)

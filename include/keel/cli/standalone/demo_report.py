@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from keel.workspace import Workspace
 
 TOP_FEATURES = 4
+TOP_ALARMS = 4
 ALL = 10_000
 CHANGED = ("drift", "warn")
 OUTCOMES = {
@@ -174,6 +175,16 @@ def print_performance(console: Console, performance: Iterable[dict[str, Any]]) -
             _number((found["holdout"] or {}).get("value")),
         )
     console.print(table)
+
+
+def print_alarms(console: Console, alarms: Sequence[str]) -> None:
+    """Print the live alarms that a check has judged, at most `TOP_ALARMS`."""
+    number = f"{len(alarms)} live alarm{'' if len(alarms) == 1 else 's'}"
+    console.print(f"\n{number} opened after the last month, and started a check, which judged them:", soft_wrap=True)
+    for sentence in alarms[:TOP_ALARMS]:
+        console.print(f"  {sentence}", soft_wrap=True, markup=False)
+    if len(alarms) > TOP_ALARMS:
+        console.print(f"  and {len(alarms) - TOP_ALARMS} more: keel live shows them", soft_wrap=True)
 
 
 def _number(value: float | None) -> str:
