@@ -83,6 +83,14 @@ class LiveRun:
         """Return a monitor's blocks since its own start."""
         return group.blocks - self._saved.restarted.get(monitor_name(group, i), 0)
 
+    def is_judged(self, name: str, alarm: LiveAlarm | None) -> bool:
+        """Whether a monitor's alarm has been judged since its last block: it starts anew with the next one.
+
+        alarm: its open alarm.
+        """
+        mark = self._saved.marks.get(name)
+        return mark is not None and (alarm is None or alarm.alarm_id != mark.alarm_id)
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What is monitored with less power, or not at all, and why."""
@@ -115,13 +123,13 @@ class LiveRun:
         for group in self.groups:
             for i in range(len(group.subjects)):
                 name = monitor_name(group, i)
-                mark, alarm = marks.get(name), open_alarms.get(name)
-                if mark is not None and (alarm is None or alarm.alarm_id != mark.alarm_id):
+                alarm = open_alarms.get(name)
+                if self.is_judged(name, alarm):
                     group.restart(i)
                     self._saved.restarted[name] = group.blocks
                     del marks[name]
-                    mark, changed = None, True
-                if mark is None and alarm is not None:
+                    changed = True
+                if name not in marks and alarm is not None:
                     marks[name] = Mark(alarm.alarm_id, math.inf, group.blocks, 0)
                     changed = True
         return changed

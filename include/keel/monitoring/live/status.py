@@ -45,6 +45,10 @@ def live_status(ws: Workspace, config: ModelConfig, *, now: datetime, trajectori
     alarms = ws.store.live.alarms(config.model)
     still_open = ws.store.live.open_alarms(config.model)
     judged = [LiveAlarm.from_dict(each) for each in reversed(alarms) if each["judged_by"] is not None][:JUDGED]
+    unjudged = tuple(
+        AlarmStatus(alarm=LiveAlarm.from_dict(each), rings=each["rings"], last_ring_at=each["last_ring_at"])
+        for each in still_open
+    )
     situation = _Situation(ws, config, production, stored, now)
     state = situation.state
     return LiveStatus(
@@ -62,11 +66,8 @@ def live_status(ws: Workspace, config: ModelConfig, *, now: datetime, trajectori
         last_block_at=stored.last_block_at if stored else None,
         waiting=situation.waiting[0],
         waiting_labels=situation.waiting[1],
-        monitors=_monitors(run, points) if run else (),
-        alarms=tuple(
-            AlarmStatus(alarm=LiveAlarm.from_dict(each), rings=each["rings"], last_ring_at=each["last_ring_at"])
-            for each in still_open
-        ),
+        monitors=_monitors(run, points, [each.alarm for each in unjudged]) if run else (),
+        alarms=unjudged,
         judged=tuple(judged),
         promise=run.header.promise.sentence if run else "",
         notes=run.notes if run else (),
@@ -84,17 +85,26 @@ def _run(ws: Workspace, stored: StoredMonitors | None) -> tuple[LiveRun | None, 
         return None, f"The saved state of the live monitors cannot be used: {error}. The next block starts them afresh."
 
 
-def _monitors(run: LiveRun, points: Sequence[TrajectoryPoint]) -> tuple[MonitorStatus, ...]:
+def _monitors(
+    run: LiveRun, points: Sequence[TrajectoryPoint], alarms: Sequence[LiveAlarm]
+) -> tuple[MonitorStatus, ...]:
+    """Return each monitor. One whose alarm was judged starts anew with its next block, and has no evidence until then.
+
+    alarms: the open ones.
+    """
+    mine = {f"{alarm.kind}:{alarm.subject}": alarm for alarm in alarms if alarm.version == run.header.version}
     evidence, bound = run.evidence(), run.header.promise.log_bound / LOG_10
     found = []
     for group in run.groups:
         starts = group.estimated_starts()
         for i, subject in enumerate(group.subjects):
-            name, blocks = monitor_name(group, i), run.blocks_of(group, i)
+            name = monitor_name(group, i)
+            judged = run.is_judged(name, mine.get(name))
+            blocks = 0 if judged else run.blocks_of(group, i)
             status = MonitorStatus(
                 kind=group.kind,
                 subject=subject,
-                evidence=evidence.get(name),
+                evidence=None if judged else evidence.get(name),
                 bound=bound,
                 blocks=blocks,
                 since=time_of(starts[i]) if blocks else None,

@@ -36,6 +36,8 @@ def test_status_tells_evidence_alarms_and_trajectory(model):
     assert (after.alarms, [each.alarm_id for each in after.judged]) == ((), [alarm.alarm_id])
     assert after.judged[0].judged_by == "decision-1"
     assert after.monitors[0].trajectory == ()
+    assert (after.monitors[0].evidence, after.monitors[0].blocks) == (None, 0)  # it starts anew with the next block
+    assert after.monitors[1] == z.model_copy(update={"trajectory": ()})
 
 
 def test_status_of_whole_blocks_that_nobody_reads_asks_for_the_reader(model):
