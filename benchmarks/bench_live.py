@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import live_catch_up
 from benchmarks.bench_drift import Contestant, Goal, Group, ensure_peers
 from benchmarks.live_contestants import BLOCK, CONTEXTS, prepare_keel
 
@@ -108,6 +109,7 @@ def main() -> None:
     print("\n".join(verdicts(group)))
     if sys.platform == "linux":
         print(memory(options.many_rows, options.features))
+    print("\n".join(live_catch_up.report()))
 
 
 if __name__ == "__main__":

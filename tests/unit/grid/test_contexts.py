@@ -10,6 +10,7 @@ from keel.errors import SchemaError
 from keel.grid.bins import TAIL, WIDTH
 from keel.grid.contexts import ContextReference
 from keel.grid.reference import ReferenceGrid
+from keel.stats.sequential.conformal import ConformalRanks
 
 MONDAY = 1_704_067_200_000_000
 
@@ -168,6 +169,22 @@ def test_rare_and_unseen_categories_share_the_last_bin():
     bins, _ = reference.assign(rows(4, c=np.array(["a", "b", "999", "unseen"])))
     assert sorted(bins[1].tolist()) == [0, 1, 19, 19]
     assert reference.counts[1, 0, 19] == pytest.approx(300, rel=0.3)
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["by rows", "by the grid alone"])
+def test_ranks_of_new_rows_are_uniform_although_categories_are_ordered_by_frequency(alone):
+    """Counted on the rows that order them, the first categories hold too many: the mean rank is .47 then."""
+    rng = np.random.default_rng(5)
+
+    def draw(n):
+        return pa.table({f"c{i}": rng.integers(0, 20, n).astype(str) for i in range(60)})
+
+    table = draw(1000)
+    grid = grid_of(table, {f"c{i}": "categorical" for i in range(60)})
+    reference = ContextReference.of_grid(grid) if alone else ContextReference.fit(grid, table)
+    bins, context = reference.assign(draw(100))
+    ranks = ConformalRanks(reference.counts).p_values(bins, context, rng.random(bins.shape))
+    assert ranks.mean() == pytest.approx(0.5, abs=0.012)
 
 
 @pytest.mark.parametrize("n", [1, 2, 10])
