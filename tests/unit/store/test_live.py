@@ -11,18 +11,14 @@ import sqlalchemy as sa
 
 from keel.store import live
 from keel.store.database.tables import live_trajectory
-from keel.store.live import StoredMonitors, TrajectoryPoint
+from keel.store.live import TrajectoryPoint
+from tests.support.chaos.live_commits import STATE
 from tests.support.store_fixtures import NOON
 
 if TYPE_CHECKING:
     from keel.store import Store
 
 HOUR = timedelta(hours=1)
-STATE = StoredMonitors(
-    model="m", version=3, generation=7, started_at=NOON, predictions_until=500, labels_settled=400, labels_until=450,
-    rows=300, seen_until=NOON + HOUR, last_block_at=NOON + 2 * HOUR, state=b"\x00state\xff", fault=None,
-    updated_at=NOON + 2 * HOUR,
-)  # fmt: skip
 
 
 def alarm(name: str, **changes: Any) -> dict[str, Any]:
