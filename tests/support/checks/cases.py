@@ -34,7 +34,7 @@ from keel.reports.check.data import LedgerRow
 from keel.reports.check.history import ColumnHistory, Deployed, Measured
 from keel.reports.distributions import distributions
 from keel.window import Window
-from tests.support.live_alarms import live_alarm
+from tests.support.live.alarms import live_alarm
 from tests.support.toy import START, toy_config
 
 DAY = timedelta(days=1)

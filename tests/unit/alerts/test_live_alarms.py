@@ -11,7 +11,7 @@ from keel.monitoring.alarm_words import evidence_in_words, names_of
 from keel.monitoring.alarms import Judgement, Verdict
 from keel.monitoring.records import Action, DecisionRecord
 from keel.window import Window
-from tests.support.live_alarms import HOUR, live_alarm
+from tests.support.live.alarms import HOUR, live_alarm
 from tests.support.toy import START, toy_config
 
 SINCE = START + 12 * HOUR

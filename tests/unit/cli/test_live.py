@@ -14,7 +14,7 @@ from keel.cli import main as command_line
 from keel.errors import ConfigError
 from keel.store import Store
 from keel.window import now_utc
-from tests.support.live_models import LiveModel
+from tests.support.live.models import LiveModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -21,7 +21,7 @@ from keel.monitoring.records import (
 )
 from keel.window import Window
 from keel.workspace import Workspace
-from tests.support.live_alarms import HOUR, judged_by, live_alarm, open_alarms
+from tests.support.live.alarms import HOUR, judged_by, live_alarm, open_alarms
 from tests.support.toy import START, toy_config
 
 if TYPE_CHECKING:

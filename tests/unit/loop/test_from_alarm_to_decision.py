@@ -9,7 +9,7 @@ import pytest
 
 from keel import loop
 from keel.monitoring.records import Action
-from tests.support.live_models import LiveModel
+from tests.support.live.models import LiveModel
 
 if TYPE_CHECKING:
     from keel.monitoring.records import DecisionRecord

@@ -23,7 +23,7 @@ from keel.monitoring.records import (
     StoredQualityReport,
 )
 from keel.window import Window
-from tests.support.live_alarms import HOUR, live_alarm
+from tests.support.live.alarms import HOUR, live_alarm
 from tests.support.toy import START
 
 SINCE = START + 12 * HOUR

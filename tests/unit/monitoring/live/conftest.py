@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keel.store import Store
-from tests.support.live_losses import LossWorld
-from tests.support.live_models import LiveModel
+from tests.support.live.losses import LossWorld
+from tests.support.live.models import LiveModel
 from tests.support.toy import toy_config
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from keel.monitoring.live.audit import AuditMonitor
 from keel.monitoring.live.audit_sample import is_audited
 from keel.monitoring.live.loss_plan import plan_losses
 from keel.monitoring.live.loss_test import VALUE
-from tests.support.live_losses import REFERENCE, LossWorld, advance_all
+from tests.support.live.losses import REFERENCE, LossWorld, advance_all
 
 HOUR = 60
 SHARE = 0.5

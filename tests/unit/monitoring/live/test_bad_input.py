@@ -10,7 +10,7 @@ import pytest
 
 from keel.monitoring.live.shifts import PAGE_ROWS
 from keel.monitoring.live.state import FORMAT, SavedState
-from tests.support.live_models import MINUTE, PROMOTED, LiveModel
+from tests.support.live.models import MINUTE, PROMOTED, LiveModel
 
 DAY = timedelta(days=1)
 

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from keel.monitoring.live.status import live_status
-from tests.support.live_models import LiveModel
+from tests.support.live.models import LiveModel
 
 
 def test_catch_up_of_a_first_poll_reads_whole_blocks_since_the_promotion(trained, sqlite_store):

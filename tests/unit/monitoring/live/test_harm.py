@@ -10,7 +10,7 @@ import pytest
 
 from keel.monitoring.live.harm import HarmMonitor
 from keel.monitoring.live.loss_plan import LossPlan, plan_losses, why_untested
-from tests.support.live_losses import MINUTE, REFERENCE, START, LossWorld, advance_all
+from tests.support.live.losses import MINUTE, REFERENCE, START, LossWorld, advance_all
 from tests.support.toy import toy_config
 
 if TYPE_CHECKING:

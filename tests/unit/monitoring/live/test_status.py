@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from keel.monitoring.live.status import live_status
-from tests.support.live_models import LiveModel
+from tests.support.live.models import LiveModel
 
 HOUR = timedelta(hours=1)
 

@@ -16,7 +16,7 @@ from tests.support.airflow.dag_run import run
 from tests.support.airflow.mails import text_of
 from tests.support.airflow.runs import runs_of
 from tests.support.airflow.tide import DAY, HOUR, LAUNCH, decision_of, happen, live, tide_config
-from tests.support.live_alarms import judged_by, live_alarm, open_alarms
+from tests.support.live.alarms import judged_by, live_alarm, open_alarms
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
