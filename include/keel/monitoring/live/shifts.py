@@ -64,7 +64,7 @@ class ShiftMonitors:
         until: int,
         seen_until: np.datetime64,
     ) -> None:
-        self._plan = plan
+        self._plan, self._subjects = plan, plan.reference.names
         self._ranks, self._detector, self._starts = ranks, detector, starts
         self.until = until
         """Arrival number of the last prediction read."""
@@ -128,7 +128,7 @@ class ShiftMonitors:
     @property
     def subjects(self) -> tuple[str, ...]:
         """The columns."""
-        return self._plan.reference.names
+        return self._subjects
 
     @property
     def blocks(self) -> int:
