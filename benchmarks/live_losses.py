@@ -63,11 +63,13 @@ class Found:
 
     @property
     def delay(self) -> str:
-        """Median delay, and how many found the change, where not all did."""
+        """Median delay of runs without an earlier alarm, and how many found the change, where not all did."""
         if not self.delays:
             return "never"
-        every = len(self.delays) == self.trials
-        return f"{np.median(self.delays):,.0f}{'' if every else f' ({len(self.delays)} of {self.trials})'}"
+        missed = self.trials - self.alarms
+        median = np.median([*self.delays, *[math.inf] * missed])
+        found = f"{median:,.0f}" if math.isfinite(median) else "not found by most"
+        return f"{found} ({len(self.delays)} of {len(self.delays) + missed})" if missed else found
 
 
 def gather(rows: Sequence[int | None], *, change: int = 0) -> Found:
