@@ -68,6 +68,17 @@ def test_hook_prefers_connections_to_the_environment(tmp_path, new_keel_home, mo
         assert workspace.home == new_keel_home
 
 
+@pytest.mark.parametrize("url", ["sqlite:////srv/keel/keel.db", "postgresql://keel:p%40ss@127.0.0.1:5433/keel"])
+def test_stack_gives_its_store_and_registry_to_airflow_as_variables(url):
+    from keel.cli.standalone.environment import airflow_connections
+    from keel_airflow.hooks import database_url, tracking_uri
+
+    found = airflow_connections({"KEEL_STORE_URL": url, "MLFLOW_TRACKING_URI": "http://127.0.0.1:5000"})
+
+    assert database_url(connection(found["AIRFLOW_CONN_KEEL_STORE"])) == url
+    assert tracking_uri(connection(found["AIRFLOW_CONN_MLFLOW_DEFAULT"])) == "http://127.0.0.1:5000"
+
+
 def test_hook_without_connections_opens_embedded_databases(new_keel_home):
     from keel_airflow.hooks import KeelHook
 

@@ -7,8 +7,12 @@ import json
 import os
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from keel.cli.standalone.process import LOOPBACK
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PROJECT = Path(__file__).resolve().parents[4]
 USERNAME = "admin"
@@ -47,6 +51,18 @@ def keel_settings(home: Path, *, store_url: str, tracking_uri: str) -> dict[str,
         "PYTHONUNBUFFERED": "1",
         # Threads that spin while they wait starve the other processes of a machine with two cores.
         "OMP_WAIT_POLICY": "PASSIVE",
+    }
+
+
+def airflow_connections(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that give Airflow the connections to the store and to MLflow of `keel_settings`.
+
+    Airflow 3.3 finds a connection that is no variable by its task API, and a triggerer builds all of that first: 9 s of
+    work in which it has no heartbeat.
+    """
+    return {
+        "AIRFLOW_CONN_KEEL_STORE": settings["KEEL_STORE_URL"],
+        "AIRFLOW_CONN_MLFLOW_DEFAULT": settings["MLFLOW_TRACKING_URI"],
     }
 
 

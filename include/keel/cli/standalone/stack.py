@@ -27,6 +27,7 @@ from keel.cli.standalone.environment import (
     PROJECT,
     USERNAME,
     admin_password,
+    airflow_connections,
     airflow_settings,
     generated_keys,
     keel_settings,
@@ -134,7 +135,8 @@ class Stack:
         airflow_port, mlflow_port = self._claim(AIRFLOW_PORT), self._claim(MLFLOW_PORT)
         self.airflow_url = f"http://{LOOPBACK}:{airflow_port}"
         self.mlflow_url = f"http://{LOOPBACK}:{mlflow_port}"
-        self.environment = {**os.environ, **self._settings(airflow_home, airflow_port), **self._extra}
+        settings = {**self._settings(airflow_home, airflow_port), **self._extra}
+        self.environment = {**os.environ, **airflow_connections(settings), **settings}
         # The second and third only slow the start. On the loopback address the service needs no API keys.
         for name in ("AIRFLOW_CONFIG", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "KEEL_API_KEYS_FILE"):
             self.environment.pop(name, None)
