@@ -7,7 +7,6 @@ still, and the seconds from a block's end to the start of its check.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import sys
@@ -20,15 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from sqlalchemy import make_url
 
 from keel.cli.standalone.process import Part
 from keel.cli.standalone.stack import PROJECT, Stack
 from keel.monitoring.live.catch_up import catch_up
 from keel.workspace import Workspace
-from tests.support.airflow.live_traffic import Traffic, launch_now
+from tests.support.airflow.live_traffic import Tides, Traffic, launch_now
 from tests.support.airflow.tide import tide_config
 from tests.support.chaos.kills import FULL_SIZE
+from tests.support.live.processes import DATABASES, database, kill_triggerer
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 KILLS = int(os.environ.get("KEEL_LIVE_KILLS", "20" if FULL_SIZE else "1"))
-DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
 CHECK = "tide.drift_check"
 ENVIRONMENT = {
     "KEEL_MODELS_FOLDER": str(PROJECT / "tests" / "dags" / "models"),
@@ -58,13 +56,12 @@ class World:
 
     stack: Stack
     ws: Workspace
-    connections: dict[str, str]
     triggerers: list[Part]
 
     def start_triggerer(self) -> Part:
         command = [str(Path(sys.executable).parent / "airflow"), "triggerer", "--skip-serve-logs"]
         name = f"triggerer-{len(self.triggerers)}"
-        self.triggerers.append(Part(name, command, {**self.stack.environment, **self.connections}, self.stack.logs))
+        self.triggerers.append(Part(name, command, self.stack.environment, self.stack.logs))
         self.triggerers[-1].start()
         return self.triggerers[-1]
 
@@ -78,14 +75,6 @@ class World:
         return self.ws.store.live.open_alarms("tide")
 
 
-def connections(store_url: str, mlflow_url: str) -> dict[str, str]:
-    """Return the connections as variables. For any other the triggerer starts an API inside itself, for 9 s of work."""
-    url = make_url(store_url)
-    store = {"conn_type": url.get_backend_name(), "login": url.username, "extra": dict(url.query)}
-    place = {"host" if store["conn_type"] == "sqlite" else "schema": url.database}
-    return {"AIRFLOW_CONN_KEEL_STORE": json.dumps({**store, **place}), "AIRFLOW_CONN_MLFLOW_DEFAULT": mlflow_url}
-
-
 def signal_all(part: Part, number: int) -> None:
     """Send a signal to a triggerer and its runner at once."""
     assert part.pid is not None
@@ -96,27 +85,15 @@ def signal_all(part: Part, number: int) -> None:
 @pytest.fixture(params=DATABASES if FULL_SIZE or "KEEL_LIVE_KILLS" in os.environ else DATABASES[:1])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     home = tmp_path / "keel"
-    environment = {**ENVIRONMENT, **({} if FULL_SIZE else IMPATIENT)}
-    url = f"sqlite:///{home / 'keel.db'}"
-    if request.param == "postgresql":
-        create = request.getfixturevalue("new_postgres_database")
-        url = environment["KEEL_STORE_URL"] = create()
-        airflow = create().replace("postgresql://", "postgresql+psycopg2://")
-        environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = airflow
+    environment = {**ENVIRONMENT, **({} if FULL_SIZE else IMPATIENT), **database(request)}
     with Stack(home, environment=environment) as stack, stack.api as api:
         api.wait_for_dags([CHECK], timeout=60, check=stack.check)
-        where = {"home": home, "store_url": url, "tracking_uri": stack.mlflow_url}
+        where = {"home": home, "store_url": stack.environment["KEEL_STORE_URL"], "tracking_uri": stack.mlflow_url}
         with Workspace.open(**where, environment={}) as ws:
-            made = World(stack, ws, connections(url, stack.mlflow_url), [])
+            made = World(stack, ws, [])
             yield made
             for part in made.triggerers:
                 part.stop()
-
-
-def kill_stacks_own_triggerer() -> None:
-    [guard] = [process for process in psutil.Process().children() if "triggerer" in process.cmdline()]
-    for process in guard.children(recursive=True):
-        process.kill()
 
 
 def test_monitors_from_the_first_row_to_the_judged_alarm(world: World) -> None:
@@ -125,9 +102,9 @@ def test_monitors_from_the_first_row_to_the_judged_alarm(world: World) -> None:
     catch_up(world.ws, tide_config(), now=datetime.now(UTC))
     begun = world.monitors
     assert begun.rows == 0
-    with Traffic(world.ws) as traffic:
+    with Traffic(world.ws, tide_config(), Tides()) as traffic:
         until(lambda: world.monitors.rows > 200)
-        kill_stacks_own_triggerer()
+        kill_triggerer()
         world.start_triggerer()
         chance = random.Random(1)
         stood = [kill_one(world, chance.uniform(0, 3)) for _ in range(KILLS)]
@@ -178,11 +155,12 @@ def require_exactly_once(world: World, begun: StoredMonitors, sent: int) -> None
 
 def a_shift_is_judged(world: World) -> None:
     """The wind rises: an alarm opens, a check starts, and judges it, and what opens meanwhile."""
-    with world.stack.api as api, Traffic(world.ws) as traffic:
+    tides = Tides()
+    with world.stack.api as api, Traffic(world.ws, tide_config(), tides):
         # the triggerer that was stopped gave its triggers back; this one has them
         rows = world.monitors.rows
         until(lambda: world.monitors.rows > rows, 120)
-        traffic.shift = 2.0
+        tides.shift = 2.0
         until(lambda: world.open_alarms(), 60, every=0.05)
         opened = world.open_alarms()[0]
         until(lambda: api.runs(CHECK), 60, every=0.1)

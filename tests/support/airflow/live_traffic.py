@@ -17,6 +17,9 @@ from keel.cli.standalone.replay import replay
 from tests.support.airflow.tide import challenge, happen, tide_config
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from keel.config import ModelConfig
     from keel.workspace import Workspace
 
 HISTORY = timedelta(days=4)
@@ -24,10 +27,17 @@ HISTORY = timedelta(days=4)
 
 def launch_now(ws: Workspace) -> None:
     """Train the first version of ``tide`` on the four days up to this hour, and promote it."""
-    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    start, end = now - HISTORY - timedelta(hours=2), now - timedelta(hours=2)
-    config = tide_config()
-    rows = happen(start, end)
+    start, end = last_hour() - HISTORY, last_hour()
+    launch(ws, tide_config(), happen(start, end), start=start, end=end)
+
+
+def last_hour() -> datetime:
+    """Return a full hour that is far enough back for a check to look at."""
+    return datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
+
+
+def launch(ws: Workspace, config: ModelConfig, rows: pa.Table, *, start: datetime, end: datetime) -> None:
+    """Train the first version of a model on labelled rows of [start, end), and promote it."""
     replay(ws, config, rows, start=start, end=end)
     replay(ws, config, rows, start=end, end=end + config.target.label_delay)
     by = {"actor": "test", "run_id": "launch"}
@@ -35,23 +45,36 @@ def launch_now(ws: Workspace) -> None:
 
 
 @dataclass
-class Traffic:
-    """Sends ``rows`` predictions every ``seconds`` in a thread, for as long as a ``with`` block lasts.
+class Tides:
+    """The features of ``tide``. shift: added to the wind, and may be changed at any time."""
 
-    shift: added to the wind, and may be changed at any time.
+    shift: float = 0.0
+    _numbers: Any = field(default_factory=itertools.count)
+
+    def __call__(self, n: int) -> pa.Table:
+        random = np.random.default_rng([7, next(self._numbers)])
+        wind, harbour = random.normal(size=n) + self.shift, random.choice(["north", "south", "west"], size=n)
+        return pa.table({"level": random.normal(size=n), "wind": wind, "harbour": harbour})
+
+
+@dataclass
+class Traffic:
+    """Sends ``rows`` predictions of version 1 every ``seconds`` in a thread, for as long as a ``with`` block lasts.
+
+    features: returns the features of that many rows.
     """
 
     ws: Workspace
+    config: ModelConfig
+    features: Callable[[int], pa.Table]
     rows: int = 40
     seconds: float = 0.2
-    shift: float = 0.0
     sent: int = 0
-    _numbers: Any = field(default_factory=itertools.count)
     _ended: threading.Event = field(default_factory=threading.Event)
     _failed: BaseException | None = None
 
     def __enter__(self) -> Self:
-        self._model = self.ws.registry.load(tide_config(), 1)
+        self._model = self.ws.registry.load(self.config, 1)
         self._thread = threading.Thread(target=self._flow)
         self._thread.start()
         return self
@@ -66,26 +89,19 @@ class Traffic:
 
     def send(self) -> None:
         """Store one batch of predictions, dated now."""
-        number, n = next(self._numbers), self.rows
-        random, now = np.random.default_rng([7, number]), datetime.now(UTC)
-        rows = pa.table(
-            {
-                "id": [f"{now.isoformat()}-{i}" for i in range(n)],
-                "time": pa.array([now - timedelta(microseconds=n - i) for i in range(n)], pa.timestamp("us", "UTC")),
-                "level": random.normal(size=n),
-                "wind": random.normal(size=n) + self.shift,
-                "harbour": random.choice(["north", "south", "west"], size=n),
-            }
-        )
+        rows, now = self.features(self.rows), datetime.now(UTC)
+        n = rows.num_rows
         score, prediction = self._model.score(rows)
         scored = {
+            "id": [f"{now.isoformat()}-{i}" for i in range(n)],
+            "time": pa.array([now - timedelta(microseconds=n - i) for i in range(n)], pa.timestamp("us", "UTC")),
             "version": pa.array([1] * n, pa.int64()),
             "score": pa.array(score, from_pandas=True),
             "prediction": pa.array(prediction, from_pandas=True),
         }
         for name, column in scored.items():
-            rows = rows.append_column(name, column)
-        self.sent += self.ws.predictions(tide_config()).append(rows).stored
+            rows = rows.append_column(name, pa.array(column) if isinstance(column, list) else column)
+        self.sent += self.ws.predictions(self.config).append(rows).stored
 
     def _flow(self) -> None:
         try:
