@@ -45,8 +45,7 @@ def send_mail(
     from keel.alerts.mail import build
     from keel.monitoring.records import Message
 
-    composed = Message.from_dict(message)
-    composed = composed.model_copy(update={"subject": subject or composed.subject})
+    composed = Message.from_dict({**message, "subject": subject or message["subject"]})
     people = composed.email if to is None else to
     addresses = [each.strip() for each in people.split(",")] if isinstance(people, str) else list(people)
     sender = sender or message["sender"]

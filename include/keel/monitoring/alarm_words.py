@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from keel.values.texts import NAME, shown
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from keel.monitoring.records import LiveAlarm
+    from keel.monitoring.records import LiveAlarm, MonitorStatus
 
 TOP_NAMES = 3
 """Alarms that a sentence names."""
@@ -16,6 +18,8 @@ MANY_TIMES = 1000
 """From here on, the size of evidence says nothing more to a reader."""
 FEW_TIMES = 10
 """Below it, evidence is shown with a decimal."""
+_NAMES = {"harm": "mean loss", "audit": "mean loss of the audit sample", "fault": "the monitoring itself"}
+"""What is monitored that is no column, by kind: its subject is a word of the store."""
 
 
 def about_time(time: datetime) -> str:
@@ -38,11 +42,12 @@ def evidence_in_words(alarm: LiveAlarm) -> str:
     return f"evidence {shown} times the bound at which it alarms"
 
 
-def name_of(alarm: LiveAlarm) -> str:
-    """Return what an alarm is about, as a table or a sentence names it."""
-    return {"harm": "harm", "audit": "harm in the audit sample", "fault": "the monitoring itself"}.get(
-        alarm.kind, alarm.subject
-    )
+def name_of(about: LiveAlarm | MonitorStatus) -> str:
+    """Return what an alarm or a monitor is about, as a table, a sentence or the subject of a mail names it.
+
+    A column's name is any text that a model's people chose: it is shown without line breaks, and cut where it is long.
+    """
+    return _NAMES.get(about.kind) or shown(about.subject, NAME)
 
 
 def names_of(alarms: Sequence[LiveAlarm]) -> str:

@@ -27,6 +27,7 @@ from keel.monitoring.records import (
     StoredQualityReport,
 )
 from keel.stats.metrics.losses import needed_for
+from keel.values.texts import NAME, shown
 from keel.window import ceil_hour
 
 __all__ = ["Action", "Decision", "Policy", "decide_action"]
@@ -302,7 +303,7 @@ def _drifted(drift: StoredDriftReport) -> str:
 
 
 def _names(drift: StoredDriftReport, *severities: Severity, role: Role = "feature") -> str:
-    found = drift.names(*severities, role=role)
+    found = [shown(name, NAME) for name in drift.names(*severities, role=role)]
     more = len(found) - TOP_FEATURES
     return ", ".join(found[:TOP_FEATURES]) + (f" and {more} more" if more > 0 else "")
 

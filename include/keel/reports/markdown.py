@@ -23,7 +23,7 @@ from keel.reports.page import (
     Table,
     Tag,
 )
-from keel.reports.texts import CELL, NAME, TEXT, is_web_address, shown
+from keel.values.texts import CELL, NAME, TEXT, is_web_address, shown
 
 MAX_ROWS = 100
 """Rows of a table, columns and items of a list that are written."""

@@ -34,7 +34,7 @@ from keel.reports.page import (
     Tag,
     Tone,
 )
-from keel.reports.texts import CELL, NAME, TEXT, shown, to_ascii
+from keel.values.texts import CELL, NAME, TEXT, shown, to_ascii
 
 MAX_ROWS = 30
 """Rows of a table, columns and items of a list that are printed."""

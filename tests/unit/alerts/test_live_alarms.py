@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from keel.alerts.mail import build
 from keel.alerts.messages.decision import compose_alert
 from keel.monitoring.alarm_words import evidence_in_words, names_of
 from keel.monitoring.alarms import Judgement, Verdict
@@ -59,6 +60,19 @@ def test_message_without_alarms_mentions_none():
 
 def test_alarm_that_was_not_confirmed_sends_no_message():
     assert message(Judgement(WIND, Verdict.NOT_CONFIRMED), action=Action.ALL_CLEAR) is None
+
+
+@pytest.mark.parametrize("kind", ["shift", "fault"])
+def test_message_about_a_column_of_whatever_name_can_be_sent_as_mail(kind):
+    name = "wind\nspeed\r\x1b[31m" + "m" * 5_000
+    verdict = Verdict.FAULT if kind == "fault" else Verdict.CONFIRMED
+    found = message(Judgement(live_alarm(name, since=SINCE, kind=kind, evidence=None), verdict))
+    mail = build(found, sender="keel@localhost", to=["a@example.com"], now=SINCE)
+    assert "live alarm" in mail["Subject"]
+    assert "\x1b" not in found.text + found.subject
+    assert len(found.text) < 4_000
+    if kind == "shift":
+        assert "live alarm: wind speed" in mail["Subject"]
 
 
 def test_message_about_many_alarms_counts_the_others():

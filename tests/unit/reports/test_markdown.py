@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 
 from keel.reports import markdown
 from keel.reports.page import Command, Fact, Items, Link, Page, Paragraph, Section, Table, Tag
-from keel.reports.texts import shown
+from keel.values.texts import shown
 from tests.support.reports.sample_page import every_block, many_columns
 
 PARSER = MarkdownIt("gfm-like")

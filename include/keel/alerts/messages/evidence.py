@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from keel.monitoring.alarm_words import evidence_in_words, name_of
 from keel.monitoring.records import MessagePart
 from keel.reports.column_words import beside_atoms
+from keel.values.texts import NAME, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,10 +76,9 @@ def top_features(drift: StoredDriftReport | None) -> Evidence:
     if not moved:
         sentence = f"Inputs: none has moved beyond its threshold ({drift.n:,} rows)."
         return Evidence(["", sentence], (MessagePart(paragraphs=(sentence,)),))
-    shown = moved[:TOP_FEATURES]
-    width = max(len(name) for name, _ in shown)
+    rows = tuple((shown(name, NAME), column.status, describe_column(column)) for name, column in moved[:TOP_FEATURES])
+    width = max(len(name) for name, *_ in rows)
     title = f"Columns that moved most ({drift.count}, on {drift.n:,} rows)"
-    rows = tuple((name, column.status, describe_column(column)) for name, column in shown)
     lines = ["", f"{title}:", *(f"  {name:<{width}}  {status:<8} {measures}" for name, status, measures in rows)]
     return Evidence(lines, (MessagePart(title=title, head=("Column", "Status", "Measures"), rows=rows),))
 
@@ -106,20 +106,20 @@ def alarms(judgements: Sequence[Judgement]) -> Evidence:
         (
             name_of(each.alarm),
             f"{each.alarm.since:%Y-%m-%d %H:%M} UTC",
-            evidence_in_words(each.alarm) or each.alarm.sentence,
+            evidence_in_words(each.alarm) or shown(each.alarm.sentence),
             each.verdict.words,
         )
         for each in judgements
     ]
-    shown, more = rows[:TOP_ALARMS], len(rows) - TOP_ALARMS
-    width = max(len(name) for name, *_ in shown)
+    first, more = rows[:TOP_ALARMS], len(rows) - TOP_ALARMS
+    width = max(len(name) for name, *_ in first)
     lines = ["", "Live alarms, with the estimated start of the change:"]
-    lines += [f"  {name:<{width}}  {since}  {verdict}, {evidence}" for name, since, evidence, verdict in shown]
+    lines += [f"  {name:<{width}}  {since}  {verdict}, {evidence}" for name, since, evidence, verdict in first]
     others = [f"and {more} more"] if more > 0 else []
     part = MessagePart(
         title="Live alarms",
         head=("About", "Since about", "Evidence", "Outcome"),
-        rows=tuple(shown),
+        rows=tuple(first),
         paragraphs=tuple(f"{other[0].upper()}{other[1:]}." for other in others),
     )
     return Evidence([*lines, *(f"  {other}" for other in others)], (part,))

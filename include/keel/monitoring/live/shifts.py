@@ -20,6 +20,7 @@ from keel.monitoring.live.run_starts import RunStarts
 from keel.stats.sequential.conformal import BETS, ConformalRanks
 from keel.stats.sequential.e_detector import EDetector
 from keel.store.predictions.layout import ARRIVAL
+from keel.values.texts import NAME, shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -152,9 +153,9 @@ class ShiftMonitors:
 
     def sentence(self, monitor: int) -> str:
         """Return what a column's rows show."""
-        labels = self._plan.reference.context
+        labels = [shown(label, NAME) for label in self._plan.reference.context]
         among = f" within their {' and '.join(labels)}" if labels else ""
-        return f"The values of {self.subjects[monitor]} have changed{among}."
+        return f"The values of {shown(self.subjects[monitor], NAME)} have changed{among}."
 
     def restart(self, monitor: int) -> None:
         """Forget a column's evidence and its reference: what a check has judged is the new normal.

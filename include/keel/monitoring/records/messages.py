@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import AfterValidator
+
 from keel.monitoring.records.base import JsonObject, Record
+from keel.values.texts import CELL, shown
 
 
 class MessagePart(Record):
@@ -29,10 +34,16 @@ class MessagePicture(Record):
     """What it shows; also for readers without pictures."""
 
 
+def _one_line(subject: str) -> str:
+    """Return a subject as a mail can have it: a header that held a line break would fail every message about it."""
+    return shown(subject, CELL)
+
+
 class Message(Record):
     """A message to a model's people: text for every channel, and the addressees."""
 
-    subject: str
+    subject: Annotated[str, AfterValidator(_one_line)]
+    """One line, of whatever names it is made."""
     text: str
     email: tuple[str, ...] = ()
     slack: str | None = None

@@ -7,7 +7,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from html import escape
 
-from keel.reports.texts import shown
+from keel.values.texts import shown
 
 LABEL_SIZE = 11.0
 """Height of a text's line in units of the drawing, which are pixels at its natural width."""

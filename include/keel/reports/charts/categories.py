@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from keel.reports.charts.axes import Axis, known_shares
 from keel.reports.charts.canvas import Canvas, at, nothing_to_draw, width_of
 from keel.reports.numbers import share
-from keel.reports.texts import shown
+from keel.values.texts import shown
 
 if TYPE_CHECKING:
     from keel.reports.charts.specs import Bar, Categories

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from keel.reports.charts.axes import Axis, padded
 from keel.reports.charts.canvas import LABEL_SIZE, Canvas, at, nothing_to_draw, width_of
-from keel.reports.texts import shown
+from keel.values.texts import shown
 
 if TYPE_CHECKING:
     from keel.reports.charts.specs import Curve, Curves

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from keel.reports.charts.axes import Axis, finite, padded
 from keel.reports.charts.canvas import Canvas, at, box_of, nothing_to_draw, width_of
-from keel.reports.texts import shown
+from keel.values.texts import shown
 
 if TYPE_CHECKING:
     from keel.reports.charts.specs import Interval, Intervals

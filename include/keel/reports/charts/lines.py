@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from keel.reports.charts.bars import bars, sparkline, together, up_to
 from keel.reports.charts.specs import Bar, Categories, Chart, Curves, Histogram, Intervals, Point, Sparkline, Trend
 from keel.reports.numbers import number, share, signed
-from keel.reports.texts import NAME, shown
+from keel.values.texts import NAME, shown
 
 WIDTH = 40
 """Characters of the longest line of bars."""

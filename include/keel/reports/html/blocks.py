@@ -8,7 +8,7 @@ from keel.reports.charts.specs import Intervals, Trend
 from keel.reports.html.byte_budget import LEFT_OUT, ByteBudget
 from keel.reports.html.elements import cell, chart, facts, link, text
 from keel.reports.page import Block, Cell, ColumnCards, Command, Details, Facts, Figure, Items, Paragraph, Table
-from keel.reports.texts import CELL
+from keel.values.texts import CELL
 
 MAX_ROWS = 500
 """Rows of a table and items of a list that are shown. Records hold them all."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from keel.reports.html.byte_budget import ByteBudget, byte_count
 from keel.reports.html.elements import chart, sparkline, tag, text
 from keel.reports.page import Tone
-from keel.reports.texts import CELL, NAME
+from keel.values.texts import CELL, NAME
 
 if TYPE_CHECKING:
     from keel.reports.page import ColumnCard, ColumnCards, Measure

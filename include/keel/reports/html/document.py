@@ -13,7 +13,7 @@ from keel.reports.html import blocks, columns
 from keel.reports.html.byte_budget import LEFT_OUT, ByteBudget, byte_count
 from keel.reports.html.elements import facts, tag, text
 from keel.reports.page import ColumnCards, Page
-from keel.reports.texts import CELL, NAME
+from keel.values.texts import CELL, NAME
 
 MAX_BYTES = 1_000_000
 """Of a document in UTF-8."""

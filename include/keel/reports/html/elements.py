@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from keel.reports.charts import svg
 from keel.reports.numbers import count, number
 from keel.reports.page import Cell, Fact, Link, Tag, Tone
-from keel.reports.texts import CELL, NAME, TEXT, is_web_address, shown
+from keel.values.texts import CELL, NAME, TEXT, is_web_address, shown
 
 if TYPE_CHECKING:
     from keel.reports.charts.specs import Chart, Sparkline

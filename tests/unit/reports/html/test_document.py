@@ -31,7 +31,7 @@ from keel.reports.page import (
     Table,
     Tag,
 )
-from keel.reports.texts import shown
+from keel.values.texts import shown
 from tests.support.reports.html_reader import read
 from tests.support.reports.sample_page import MARKUP, card, every_block, many_columns
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keel.reports.texts import shown, to_ascii
+from keel.values.texts import shown, to_ascii
 
 ANY = st.text(st.characters(codec=None), max_size=80)
 
