@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from keel import deployments
 from keel.monitoring import storage
-from keel.monitoring.alarm_records import open_alarms
+from keel.monitoring.alarm_records import judgements_of, open_alarms
 from keel.monitoring.alarms import HARM_KINDS
 from keel.monitoring.records import Action, DecisionRecord
 from keel.window import HOUR, Window, ceil_hour, floor_hour
@@ -101,7 +101,9 @@ def close_alarms(ws: Workspace, model: str, decision_id: str) -> None:
     """Close the alarms that a stored decision judged. One that opened later is in no decision yet, and stays open."""
     stored = storage.read_decision(ws, model, decision_id, DecisionRecord)
     if stored is not None and stored.alarms:
-        ws.store.live.judge(model, stored.alarms, decision_id)
+        found = {each.alarm.alarm_id: each.verdict for each in judgements_of(ws, stored)}
+        verdicts = {alarm_id: found[alarm_id] for alarm_id in stored.alarms if alarm_id in found}
+        ws.store.live.judge(model, verdicts, decision_id)
 
 
 def next_check(ws: Workspace, config: ModelConfig, decision_id: str, *, run_id: str) -> str | None:

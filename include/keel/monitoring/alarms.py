@@ -69,6 +69,9 @@ _WORDS = {
     Verdict.NOT_EXAMINED: "open: another check follows",
 }
 LEFT_OPEN = frozenset({Verdict.INSUFFICIENT, Verdict.NOT_EXAMINED})
+TOLERATED = frozenset({Verdict.CONFIRMED, Verdict.RETRAINED})
+"""After these the mean loss that was judged is tolerated, as it was real. After others the limit stays: a loss on
+broken labels that were tolerated would hide every later harm."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ LONGEST_TRAJECTORY = 512
 RUNS_KEPT = 5
 """Runs of a model's monitors whose trajectories are kept."""
 _TIMES = frozenset({"started_at", "seen_until", "last_block_at", "updated_at", "opened_at", "since", "last_ring_at"})
-_OF_STORE = frozenset({"judged_by", "rings", "last_ring_at", "ring_evidence", "ring_rows"})
+_OF_STORE = frozenset({"judged_by", "verdict", "rings", "last_ring_at", "ring_evidence", "ring_rows"})
 """Columns of an alarm that the monitors do not write."""
 
 
@@ -183,12 +183,21 @@ class LiveTable:
         with self._database.begin() as connection:
             return _open_alarm(connection, alarm)
 
-    def judge(self, model: str, alarm_ids: Collection[str], decision_id: str) -> int:
-        """Close open alarms, by the decision of the check that judged them. Returns how many were open."""
-        mine = sa.and_(live_alarms.c.model == model, live_alarms.c.alarm_id.in_(list(alarm_ids)))
-        update = sa.update(live_alarms).where(mine, live_alarms.c.judged_by.is_(None)).values(judged_by=decision_id)
+    def judge(self, model: str, verdicts: Mapping[str, str], decision_id: str) -> int:
+        """Close open alarms, by the decision of the check that judged them. Returns how many were open.
+
+        verdicts: what the check made of each, by the alarm's id.
+        """
+        is_open = sa.and_(live_alarms.c.model == model, live_alarms.c.judged_by.is_(None))
         with self._database.begin() as connection:
-            return connection.execute(update).rowcount if alarm_ids else 0
+            return sum(
+                connection.execute(
+                    sa.update(live_alarms)
+                    .where(is_open, live_alarms.c.alarm_id == alarm_id)
+                    .values(judged_by=decision_id, verdict=verdict)
+                ).rowcount
+                for alarm_id, verdict in verdicts.items()
+            )
 
     def rang(self, alarm_ids: Collection[str], at: datetime) -> None:
         """Note that these alarms rang at a time, with the evidence and the rows that they have now."""

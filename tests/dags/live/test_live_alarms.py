@@ -175,5 +175,5 @@ def test_harm_that_only_an_alarm_shows_degrades_the_performance(tide):
     alarmed = loop.count_window(tide, config, window, alarms=[harm.alarm_id, old.alarm_id, "never opened"])
     statuses = [loop.check_performance(tide, config, counted).status for counted in (calm, alarmed)]
     assert statuses[0] != statuses[1] == "degraded"
-    tide.store.live.judge("tide", [harm.alarm_id], "another decision")
+    tide.store.live.judge("tide", {harm.alarm_id: "confirmed"}, "another decision")
     assert loop.check_performance(tide, config, alarmed).status == statuses[0]

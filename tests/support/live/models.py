@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from keel import deployments
 from keel.deployments import transitions
 from keel.ledger import entries as ledger
+from keel.monitoring.alarms import Verdict
 from keel.monitoring.live.catch_up import catch_up
 from keel.monitoring.live.starting import forget_references
 from keel.monitoring.records import LiveAlarm
@@ -115,10 +116,10 @@ class LiveModel:
     def catch_up(self, **options: Any) -> LiveProgress:
         return catch_up(self.ws, self.config, **{"now": self.now, **options})
 
-    def judge(self, *alarms: LiveAlarm, by: str = "decision-1") -> None:
+    def judge(self, *alarms: LiveAlarm, by: str = "decision-1", verdict: Verdict = Verdict.CONFIRMED) -> None:
         """Close alarms as a check does; without any, all open ones."""
-        ids = [alarm.alarm_id for alarm in alarms or self.open]
-        self.ws.store.live.judge("trained", ids, by)
+        verdicts = {alarm.alarm_id: verdict for alarm in alarms or self.open}
+        self.ws.store.live.judge("trained", verdicts, by)
 
     @property
     def open(self) -> list[LiveAlarm]:

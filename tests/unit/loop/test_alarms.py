@@ -110,7 +110,7 @@ def test_window_of_an_alarm_is_no_longer_than_the_lookback_and_has_an_hour_at_le
     open_alarms(ws.store, alarm(since=NOON - timedelta(days=40), opened_at=NOON))
     assert judged_in(ws, cause="alarm").window == LOOKBACK
     open_alarms(ws.store, alarm("loss", kind="harm", since=NOON - HOUR, opened_at=NOON), seen_until=NOON)
-    ws.store.live.judge("toy", ["alarm-shift-x"], "d")
+    ws.store.live.judge("toy", {"alarm-shift-x": "confirmed"}, "d")
     assert judged_in(ws, cause="alarm").window == Window(NOON - HOUR, NOON)
 
 
@@ -171,7 +171,7 @@ def test_record_closes_what_the_stored_decision_judged_and_nothing_else(ws: Work
         following = loop.next_check(ws, CONFIG, decision.decision_id, run_id="run")
         assert following == loop.next_check(ws, CONFIG, decision.decision_id, run_id="run")
         assert following != loop.next_check(ws, CONFIG, decision.decision_id, run_id="another run")
-    ws.store.live.judge("toy", [z.alarm_id], "another decision")
+    ws.store.live.judge("toy", {z.alarm_id: "confirmed"}, "another decision")
     assert loop.next_check(ws, CONFIG, decision.decision_id, run_id="run") is None
 
 
@@ -204,7 +204,7 @@ def test_check_of_alarms_that_judges_none_starts_no_further_check(ws: Workspace)
 def test_decision_with_ids_that_are_no_open_alarms_of_the_model_judges_none_of_them(ws: Workspace) -> None:
     closed, foreign = alarm(), live_alarm("x", since=NOON - HOUR, model="tide", alarm_id="of tide")
     open_alarms(ws.store, closed, foreign)
-    ws.store.live.judge("toy", [closed.alarm_id], "an earlier decision")
+    ws.store.live.judge("toy", {closed.alarm_id: "confirmed"}, "an earlier decision")
     decision = check(ws, Window(NOON - HOUR, NOON), closed, foreign, alarm("never", since=NOON), x="drift")
     assert (decision.alarms, decision.open_alarms) == ((), ())
     assert "alarm" not in decision.sentence

@@ -87,10 +87,10 @@ def test_commit_opens_updates_and_does_not_reopen_alarms(store: Store) -> None:
     assert (temp["rings"], temp["last_ring_at"]) == (1, NOON + HOUR)
     assert (temp["ring_evidence"], temp["ring_rows"]) == (9.5, 300)
     assert (temp["opened_at"], temp["since"]) == (NOON, NOON - HOUR)
-    assert store.live.judge("m", ["temp"], "d1") == 1
+    assert store.live.judge("m", {"temp": "confirmed"}, "d1") == 1
     commit(store, 2, alarms=[alarm("temp", evidence=20.0)])
     [judged] = store.live.alarms_of(["temp"])
-    assert (judged["judged_by"], judged["evidence"]) == ("d1", 12.0)
+    assert (judged["judged_by"], judged["verdict"], judged["evidence"]) == ("d1", "confirmed", 12.0)
     assert [each["alarm_id"] for each in store.live.open_alarms("m")] == ["carrier"]
 
 
@@ -98,7 +98,7 @@ def test_commit_opens_one_alarm_of_a_monitor_at_a_time(store: Store) -> None:
     first, second = alarm("first", subject="temp"), alarm("second", subject="temp")
     commit(store, 0, alarms=[first, second])
     assert [each["alarm_id"] for each in store.live.open_alarms("m")] == ["first"]
-    store.live.judge("m", ["first"], "d1")
+    store.live.judge("m", {"first": "confirmed"}, "d1")
     others = [alarm("of a newer version", subject="temp", version=4), alarm("of labels", subject="temp", kind="harm")]
     commit(store, 1, alarms=[second, *others])
     opened = {each["alarm_id"] for each in store.live.open_alarms("m")}
@@ -107,9 +107,9 @@ def test_commit_opens_one_alarm_of_a_monitor_at_a_time(store: Store) -> None:
 
 def test_judge_closes_open_alarms_of_its_model_once(store: Store) -> None:
     commit(store, 0, alarms=[alarm("a"), alarm("b"), alarm("c", model="other")])
-    assert store.live.judge("m", [], "d0") == 0
-    assert store.live.judge("m", ["a", "c", "unknown"], "d1") == 1
-    assert store.live.judge("m", ["a", "b"], "d2") == 1
+    assert store.live.judge("m", {}, "d0") == 0
+    assert store.live.judge("m", {"a": "confirmed", "c": "confirmed", "unknown": "confirmed"}, "d1") == 1
+    assert store.live.judge("m", {"a": "confirmed", "b": "confirmed"}, "d2") == 1
     assert [each["judged_by"] for each in store.live.alarms("m")] == ["d1", "d2"]
     assert [each["alarm_id"] for each in store.live.open_alarms("other")] == ["c"]
 
@@ -127,7 +127,7 @@ def test_add_fault_opens_one_alarm_about_the_same(store: Store) -> None:
     assert store.live.add_fault(fault)
     assert not store.live.add_fault(fault)
     assert not store.live.add_fault({**fault, "alarm_id": "f2"})
-    store.live.judge("m", ["f1"], "d1")
+    store.live.judge("m", {"f1": "confirmed"}, "d1")
     assert store.live.add_fault({**fault, "alarm_id": "f2"})
     assert [each["evidence"] for each in store.live.open_alarms("m")] == [None]
 

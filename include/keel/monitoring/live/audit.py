@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keel.monitoring.live.audit_sample import is_audited
-from keel.monitoring.live.harm import MIN_PAGE, as_advance, micros, since_text, without
+from keel.monitoring.live.harm import MIN_PAGE, as_advance, drop_pending, micros, since_text, without
 from keel.monitoring.live.loss_plan import LossPlan
 from keel.monitoring.live.loss_test import LossTest
 from keel.stats.metrics.losses import Scored
@@ -138,6 +138,7 @@ class AuditMonitor:
             return None
         self.settled = settled
         usable = without(rows, feed.excluded)
+        drop_pending(self.test, feed.excluded)
         found = self.test.feed(self._rows(feed, usable))
         return as_advance(found, rows=usable.num_rows, more=rows.num_rows == limit)
 
@@ -188,9 +189,11 @@ class AuditMonitor:
             )
         return f"The test on an audit sample stands still. {shares}, and {MIN_COVERAGE:.0%} is needed. {remedy}"
 
-    def restart(self, monitor: int) -> None:
-        """Forget the evidence, and tolerate the mean that a check has judged."""
-        self.test.restart(self.plan.tolerance)
+    def restart(self, monitor: int, *, tolerate: bool) -> None:
+        """Forget the evidence, and tolerate the mean that a check has judged if it was real."""
+        if tolerate:
+            self.test.tolerate(self.plan.tolerance)
+        self.test.restart()
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the whole state."""

@@ -65,8 +65,12 @@ def catch_up(ws: Workspace, config: ModelConfig, *, now: datetime, max_blocks: i
     )
     new: Started | None = started if started.is_new else None
     while True:
+        open_alarms = _open_alarms(ws, config, feed.version)
         step = started.run.step(
-            feed, blocks=max_blocks - done.blocks, open_alarms=_open_alarms(ws, config, feed.version)
+            feed,
+            blocks=max_blocks - done.blocks,
+            open_alarms=open_alarms,
+            verdicts=_verdicts(ws, started.run, open_alarms),
         )
         if not step.changed and new is None:
             break
@@ -84,6 +88,13 @@ def _open_alarms(ws: Workspace, config: ModelConfig, version: int) -> OpenAlarms
     """Return the open alarms of a version's monitors, by monitor."""
     alarms = (LiveAlarm.from_dict(each) for each in ws.store.live.open_alarms(config.model))
     return {f"{alarm.kind}:{alarm.subject}": alarm for alarm in alarms if alarm.version == version}
+
+
+def _verdicts(ws: Workspace, run: LiveRun, open_alarms: OpenAlarms) -> dict[str, str | None]:
+    """Return what checks have made of the alarms that a run follows, by their ids. Read after the open ones."""
+    still_open = {alarm.alarm_id for alarm in open_alarms.values()}
+    judged = [alarm_id for alarm_id in run.followed if alarm_id not in still_open]
+    return {each["alarm_id"]: each["verdict"] for each in ws.store.live.alarms_of(judged)} if judged else {}
 
 
 def _to_store(

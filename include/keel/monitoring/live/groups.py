@@ -102,8 +102,11 @@ class MonitorGroup(Protocol):
     def sentence(self, monitor: int) -> str:
         """Return what a monitor's rows show, in a sentence for people."""
 
-    def restart(self, monitor: int) -> None:
-        """Forget a monitor's evidence after a check has judged its alarm. What was judged is its new normal."""
+    def restart(self, monitor: int, *, tolerate: bool) -> None:
+        """Forget a monitor's evidence after a check has judged its alarm.
+
+        tolerate: whether the change was real, so that a monitor of losses alarms about a further one only.
+        """
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the whole state. The group's ``from_arrays`` gives an equal one."""

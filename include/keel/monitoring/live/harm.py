@@ -124,6 +124,7 @@ class HarmMonitor:
         rows = scored(pairs)
         usable = self.plan.loss.usable(rows)
         values = self.plan.loss.of(rows.take(usable))
+        drop_pending(self.test, feed.excluded)
         found = self.test.feed(np.column_stack([values, micros(pairs, feed.now)[usable]]))
         return as_advance(found, rows=pairs.num_rows, more=more)
 
@@ -148,9 +149,11 @@ class HarmMonitor:
             f"{plan.in_units(test.mean_since)}, and at most {plan.in_units(test.limit)} is tolerated."
         )
 
-    def restart(self, monitor: int) -> None:
-        """Forget the evidence, and tolerate the mean that a check has judged."""
-        self.test.restart(self.plan.tolerance)
+    def restart(self, monitor: int, *, tolerate: bool) -> None:
+        """Forget the evidence, and tolerate the mean that a check has judged if it was real."""
+        if tolerate:
+            self.test.tolerate(self.plan.tolerance)
+        self.test.restart()
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the whole state."""
@@ -184,6 +187,12 @@ def without(rows: pa.Table, excluded: Sequence[Interval]) -> pa.Table:
     for start, end in excluded:
         inside |= (times >= to_micros(start)) & (times < to_micros(end))
     return rows.filter(pa.array(~inside))
+
+
+def drop_pending(test: LossTest, excluded: Sequence[Interval]) -> None:
+    """Drop rows that the test holds, and that were quarantined after they were read."""
+    for start, end in excluded:
+        test.drop(to_micros(start), to_micros(end))
 
 
 def micros(rows: pa.Table, now: datetime) -> NDArray[np.int64]:

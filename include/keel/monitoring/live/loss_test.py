@@ -112,8 +112,18 @@ class LossTest:
         n, total, _ = self.runs[self._best]
         return float(total / n) if n else math.nan
 
-    def restart(self, tolerance: float) -> None:
-        """Forget the evidence, and tolerate what was judged: its upper bound at 1 − `BASELINE_DELTA` and ``tolerance``.
+    def restart(self) -> None:
+        """Forget the evidence. Rows of the incomplete block stay: no evidence rests on them yet."""
+        self.detector.restart(0)
+        self.runs[:], self.starts[:] = 0.0, 0
+
+    def drop(self, start: int, end: int) -> None:
+        """Drop the rows of the incomplete block with start ≤ time < end, in microseconds."""
+        times = self.pending[:, TIME]
+        self.pending = self.pending[(times < start) | (times >= end)]
+
+    def tolerate(self, tolerance: float) -> None:
+        """Tolerate the mean since the estimated start: its upper bound at 1 − `BASELINE_DELTA` and ``tolerance``.
 
         The limit never falls. The evidence was largest since the estimated start, so the mean since then is rather
         too high than too low, which makes the next alarm rarer.
@@ -128,8 +138,6 @@ class LossTest:
             effect = design_effect(self.correlation, self.day_rows.expected)
             upper = max(self.low + scaled * width, mean + NORMAL_QUANTILE * deviation * math.sqrt(effect / n))
             self.limit = max(self.limit, min(1.0, upper + tolerance))
-        self.detector.restart(0)
-        self.runs[:], self.starts[:] = 0.0, 0
 
     def admits(self, block: Floats) -> bool:
         """Return whether a block, shape (block_size, columns), is bet on. Must not depend on its values."""

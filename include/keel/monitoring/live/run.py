@@ -1,7 +1,7 @@
 """One run of a model's live monitors: let every group advance, and follow the alarms they open.
 
 An alarm opens when a monitor's evidence reaches its bound. While it is open the monitor goes on and opens no second
-one. When a check has judged it, the monitor starts anew, against what was judged.
+one. When a check has judged it, the monitor starts anew, and a loss that was real is tolerated.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keel.monitoring.alarms import TOLERATED
 from keel.monitoring.live.state import Mark, RunHeader, SavedState
 from keel.monitoring.records import LiveAlarm
 from keel.monitoring.storage import derived_id
@@ -96,12 +97,25 @@ class LiveRun:
         """What is monitored with less power, or not at all, and why."""
         return (*self.header.remarks, *(group.note for group in self.groups if group.note))
 
-    def step(self, feed: Feed, *, blocks: int, open_alarms: OpenAlarms) -> Step:
+    @property
+    def followed(self) -> tuple[str, ...]:
+        """Ids of the alarms that its monitors follow, as far as they know."""
+        return tuple(mark.alarm_id for mark in self._saved.marks.values())
+
+    def step(self, feed: Feed, *, blocks: int, open_alarms: OpenAlarms, verdicts: Mapping[str, str | None]) -> Step:
         """Let every group read up to about this many blocks, and return what became of it. Stores nothing.
 
-        feed: its horizon is replaced by the run's own. open_alarms: those of this version.
+        Parameters
+        ----------
+        feed
+            Its horizon is replaced by the run's own.
+        open_alarms
+            Those of this version.
+        verdicts
+            What checks have made of the alarms that are `followed`, by their ids.
+
         """
-        step = Step(changed=self._follow(open_alarms))
+        step = Step(changed=self._follow(open_alarms, verdicts))
         for group in self.groups:
             # The rows that the columns have just read are the present for the labels.
             horizon = None if self.seen_until is None else min(feed.now, self.seen_until)
@@ -117,7 +131,7 @@ class LiveRun:
         step.trajectory = [replace(point, evidence={**point.evidence, **others}) for point in step.trajectory]
         return step
 
-    def _follow(self, open_alarms: OpenAlarms) -> bool:
+    def _follow(self, open_alarms: OpenAlarms, verdicts: Mapping[str, str | None]) -> bool:
         """Restart the monitors whose alarms were judged, and take over open alarms of an earlier run."""
         marks, changed = self._saved.marks, False
         for group in self.groups:
@@ -125,7 +139,7 @@ class LiveRun:
                 name = monitor_name(group, i)
                 alarm = open_alarms.get(name)
                 if self.is_judged(name, alarm):
-                    group.restart(i)
+                    group.restart(i, tolerate=verdicts.get(marks[name].alarm_id) in TOLERATED)
                     self._saved.restarted[name] = group.blocks
                     del marks[name]
                     changed = True

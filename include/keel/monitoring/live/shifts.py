@@ -157,8 +157,8 @@ class ShiftMonitors:
         among = f" within their {' and '.join(labels)}" if labels else ""
         return f"The values of {shown(self.subjects[monitor], NAME)} have changed{among}."
 
-    def restart(self, monitor: int) -> None:
-        """Forget a column's evidence and its reference: what a check has judged is the new normal.
+    def restart(self, monitor: int, *, tolerate: bool) -> None:
+        """Forget a column's evidence and its reference, whatever a check has made of its alarm.
 
         Its ranks are learned from the rows to come. Whether the column differs from the training data stays the
         question of the scheduled check.

@@ -35,6 +35,8 @@ class LiveAlarm(Record):
     sentence: str
     judged_by: str | None = None
     """Id of the decision that judged it; None while it is open."""
+    verdict: str | None = None
+    """What that check made of it (`keel.monitoring.alarms.Verdict`); None while it is open."""
 
     @property
     def is_open(self) -> bool:

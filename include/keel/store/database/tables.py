@@ -273,7 +273,7 @@ live_references = Table(
     Column("body", LargeBinary, nullable=False),
 )
 
-# judged_by is null while an alarm is open. ring_evidence, ring_rows: what the alarm had when it last rang.
+# judged_by and verdict are null while an alarm is open. ring_evidence, ring_rows: what the alarm had when it last rang.
 live_alarms = Table(
     "live_alarms",
     metadata,
@@ -290,6 +290,7 @@ live_alarms = Table(
     Column("bound", Double),
     Column("sentence", Text, nullable=False),
     Column("judged_by", Text),
+    Column("verdict", Text),
     Column("rings", BigInteger, nullable=False),
     Column("last_ring_at", BigInteger),
     Column("ring_evidence", Double),

@@ -58,7 +58,7 @@ def test_audit_monitor_finds_harm_and_says_that_it_is_estimated(world: LossWorld
     assert abs(monitor.test.rows_since - 1_000) < 200
     assert "estimated from the audited 50%, is 0." in monitor.sentence()
     assert monitor.note == ""
-    monitor.restart(0)
+    monitor.restart(0, tolerate=True)
     assert monitor.test.limit > 0.4
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from keel.monitoring.live.audit import AuditMonitor
 from keel.monitoring.live.harm import HarmMonitor
 from keel.monitoring.live.loss_plan import LossPlan, plan_losses, why_untested
 from tests.support.live.losses import MINUTE, REFERENCE, START, LossWorld, advance_all
@@ -90,6 +91,21 @@ def test_harm_monitor_leaves_out_quarantined_times(world: LossWorld) -> None:
     assert monitor.test.evidence < 0
 
 
+@pytest.mark.parametrize("kind", ["harm", "audit"])
+def test_monitor_drops_the_rows_it_holds_that_were_quarantined_meanwhile(world: LossWorld, kind: str) -> None:
+    monitor: HarmMonitor | AuditMonitor = monitor_of(world)
+    if kind == "audit":
+        monitor = AuditMonitor.start(a_plan(world.config), after=0, share=0.5, block_size=20)
+    world.predict(range(55))
+    world.label({i: i >= 40 for i in range(55)})
+    advance_all(monitor, world.feed(2 * DAY))
+    assert (monitor.blocks, len(monitor.test.pending)) == (2, 15)
+    world.predict(range(60, 75))
+    world.label({i: False for i in range(60, 75)})
+    advance_all(monitor, world.feed(2 * DAY, excluded=((START + 45 * MINUTE, START + 60 * MINUTE),)))
+    assert (monitor.blocks, len(monitor.test.pending)) == (3, 0)
+
+
 def test_harm_monitor_late_labels_sorted_by_value_are_read_in_the_order_of_predictions(world: LossWorld) -> None:
     world.predict(range(400))
     monitor = monitor_of(world)
@@ -120,7 +136,7 @@ def test_harm_monitor_sentence_names_the_mean_the_start_and_what_is_tolerated(wo
         f"{monitor.test.limit:.4g} is tolerated."
     )
     assert monitor.evidence()[0] > 50
-    monitor.restart(0)
+    monitor.restart(0, tolerate=True)
     assert monitor.test.limit == 1
     assert np.isneginf(monitor.evidence()[0])
 

@@ -160,7 +160,7 @@ def test_run_rings_again_while_an_alarm_is_open_and_not_when_a_check_has_judged_
     keel.poll.told(again, heard=True)
     keel.run()
     with keel.open() as ws:
-        ws.store.live.judge("tide", ["a1"], "d1")
+        ws.store.live.judge("tide", {"a1": "confirmed"}, "d1")
 
     assert [keel.run(400).rings for _ in range(5)] == [()] * 5
 

@@ -113,6 +113,7 @@ def _create_alarms() -> None:
         sa.Column("bound", sa.Double()),
         sa.Column("sentence", sa.Text(), nullable=False),
         sa.Column("judged_by", sa.Text()),
+        sa.Column("verdict", sa.Text()),
         _whole("rings", nullable=False),
         _whole("last_ring_at"),
         sa.Column("ring_evidence", sa.Double()),
