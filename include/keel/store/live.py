@@ -171,6 +171,13 @@ class LiveTable:
         """Return the alarms of these ids, by the time they were opened: see `alarms`."""
         return self._alarms(live_alarms.c.alarm_id.in_(list(alarm_ids)))
 
+    def judged_kinds(self, model: str, version: int) -> set[str]:
+        """Return the kinds of alarms about a version that checks have judged, however long ago."""
+        key = live_alarms.c
+        query = sa.select(key.kind).where(key.model == model, key.version == version, key.judged_by.is_not(None))
+        with self._database.connect() as connection:
+            return set(connection.execute(query.distinct()).scalars())
+
     def _alarms(self, *conditions: sa.ColumnElement[bool], limit: int | None = None) -> list[dict[str, Any]]:
         key = live_alarms.c.opened_at, live_alarms.c.alarm_id
         query = sa.select(live_alarms).where(*conditions).order_by(*(column.desc() for column in key)).limit(limit)

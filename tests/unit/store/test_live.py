@@ -122,6 +122,15 @@ def test_alarms_returns_the_latest_in_order_of_time(store: Store) -> None:
     assert [each["alarm_id"] for each in store.live.alarms_of(["a", "b"])] == ["b", "a"]
 
 
+def test_judged_kinds_are_those_of_the_version_however_many_alarms_came_later(store: Store) -> None:
+    later = [alarm(f"column {i}", opened_at=(NOON + i * HOUR).isoformat()) for i in range(1, 130)]
+    harm, other = alarm("loss", kind="harm"), alarm("other", kind="audit", version=4)
+    commit(store, 0, alarms=[harm, other, alarm("open", kind="fault"), *later])
+    store.live.judge("m", ["loss", "other", *(each["alarm_id"] for each in later)], "d1")
+    assert store.live.judged_kinds("m", 3) == {"harm", "shift"}
+    assert store.live.judged_kinds("m", 5) == store.live.judged_kinds("other", 3) == set()
+
+
 def test_add_fault_opens_one_alarm_about_the_same(store: Store) -> None:
     fault = alarm("f1", kind="fault", subject="store", evidence=None, bound=None)
     assert store.live.add_fault(fault)

@@ -211,7 +211,7 @@ def _start_losses(
     plan = plan_losses(config, stored)
     if plan is None:
         return [], why_untested(config, stored)
-    judged = {a["kind"] for a in ws.store.live.alarms(config.model) if a["version"] == version and a["judged_by"]}
+    judged = ws.store.live.judged_kinds(config.model, version)
     begin = {kind: after if after is not None and kind in judged else promoted for kind in _LOSSES}
     size, thinning = config.live.block_size, config.live.thinning
     harm = HarmMonitor.start(plan, after=begin["harm"], last=last, block_size=size, thinning=thinning)
