@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
 
 if TYPE_CHECKING:
-    from keel.monitoring.live.poll import Poll, Ring
+    from keel.monitoring.live.poll import Poll
+    from keel.monitoring.live.rings import Ring
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +28,7 @@ from keel.store.database.failures import translated
 from keel.store.database.locks import Held, hold
 from keel.store.database.migrations import HEAD, current_revision, migrate
 from keel.store.database.redaction import redacted_url
+from keel.store.database.tables import reports
 from keel.store.integrity import compact, verify
 from keel.store.live import LiveTable
 from keel.store.performance import PerformanceTable
@@ -53,6 +54,10 @@ __all__ = ["AppendResult", "LabelResult", "PredictionLog", "Store"]
 
 # Seconds. Longer than any append takes, and short enough for an HTTP request to wait.
 DEFAULT_TIMEOUT = 30.0
+
+
+class _Undo(Exception):
+    """Ends a transaction without a commit."""
 
 
 class Store:
@@ -150,6 +155,13 @@ class Store:
         PostgreSQL add ``with_for_update()`` or a condition to such a read.
         """
         return self._database.begin()
+
+    def require_writable(self) -> None:
+        """Write a row and take it back; raises StoreUnavailable, or any other error of the store."""
+        values = {"report_id": "write test", "model": "", "kind": "", "status": "", "body": "", "created_at": 0}
+        with suppress(_Undo), self.begin() as connection:
+            connection.execute(sa.insert(reports).values(**values))
+            raise _Undo
 
     def lock(self, name: str) -> AbstractContextManager[Held]:
         """Hold a named lock that all processes on this store share. It is released when its holder ends or is killed.

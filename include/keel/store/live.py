@@ -190,6 +190,13 @@ class LiveTable:
         with self._database.begin() as connection:
             return _open_alarm(connection, alarm)
 
+    def reword_fault(self, model: str, subject: str, sentence: str) -> int:
+        """Let the open alarms about a fault of a model's monitoring say something else. Returns how many there are."""
+        key = live_alarms.c
+        mine = sa.and_(key.model == model, key.kind == "fault", key.subject == subject, key.judged_by.is_(None))
+        with self._database.begin() as connection:
+            return connection.execute(sa.update(live_alarms).where(mine).values(sentence=sentence)).rowcount
+
     def judge(self, model: str, verdicts: Mapping[str, str], decision_id: str) -> int:
         """Close open alarms, by the decision of the check that judged them. Returns how many were open.
 

@@ -126,7 +126,7 @@ def test_judged_kinds_are_those_of_the_version_however_many_alarms_came_later(st
     later = [alarm(f"column {i}", opened_at=(NOON + i * HOUR).isoformat()) for i in range(1, 130)]
     harm, other = alarm("loss", kind="harm"), alarm("other", kind="audit", version=4)
     commit(store, 0, alarms=[harm, other, alarm("open", kind="fault"), *later])
-    store.live.judge("m", ["loss", "other", *(each["alarm_id"] for each in later)], "d1")
+    store.live.judge("m", dict.fromkeys(["loss", "other", *(each["alarm_id"] for each in later)], "confirmed"), "d1")
     assert store.live.judged_kinds("m", 3) == {"harm", "shift"}
     assert store.live.judged_kinds("m", 5) == store.live.judged_kinds("other", 3) == set()
 
@@ -139,6 +139,20 @@ def test_add_fault_opens_one_alarm_about_the_same(store: Store) -> None:
     store.live.judge("m", {"f1": "confirmed"}, "d1")
     assert store.live.add_fault({**fault, "alarm_id": "f2"})
     assert [each["evidence"] for each in store.live.open_alarms("m")] == [None]
+
+
+def test_reword_fault_changes_what_an_open_one_says_and_no_judged_one(store: Store) -> None:
+    for name in ("first", "second"):
+        assert store.live.add_fault(alarm(name, kind="fault", subject="monitoring"))
+        if name == "first":
+            store.live.judge("m", {"first": "confirmed"}, "d1")
+    commit(store, 0, alarms=[alarm("monitoring")])
+
+    assert store.live.reword_fault("m", "monitoring", "It works again.") == 1
+
+    said = {each["alarm_id"]: each["sentence"] for each in store.live.alarms("m")}
+    assert said == {"first": "The hours differ.", "second": "It works again.", "monitoring": "The hours differ."}
+    assert store.live.reword_fault("other", "monitoring", "") == 0
 
 
 def test_trajectory_is_read_back_and_thinned(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,20 @@
-"""Growing waits after failures in a row, and at which of them people are told."""
+"""Growing waits after failures in a row, at which of them people are told, and what."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import datetime
+
+from keel.errors import LONGEST_PROBLEM, KeelError
 
 FIRST_WAIT = 10.0
 """Seconds after the first failure; each further wait is twice as long."""
 LONGEST_WAIT = 600.0
+_STILL_FAILING = (
+    " New predictions and labels are not monitored until they work again. Nothing is lost; they try again by "
+    f"themselves, at least every {LONGEST_WAIT / 60:.0f} minutes, and catch up."
+)
 
 
 class Backoff:
@@ -62,3 +69,24 @@ class Backoff:
         """Forget the failures, and return whether there were any."""
         failures, self.failures = self.failures, 0
         return failures > 0
+
+
+def failure_sentence(model: str, failures: int, error: Exception) -> str:
+    """Return what people are told of a model whose monitors fail."""
+    named = str(error) if isinstance(error, KeelError) else f"{type(error).__name__}: see the triggerer's log"
+    first, *more = named.split("\n")
+    what = first[:LONGEST_PROBLEM].rstrip(".") + (f" (and {len(more)} more)" if more else "")
+    return f"The live monitors of {model} failed {failures} times in a row. {what}.{_STILL_FAILING}"
+
+
+def recovery_sentence(told: str, now: datetime) -> str | None:
+    """Return what people are told in place of a `failure_sentence` once the monitors work again.
+
+    None for any other sentence: a recovery is told once.
+    """
+    if not told.endswith(_STILL_FAILING):
+        return None
+    return (
+        f"{told.removesuffix(_STILL_FAILING)} They work again since {now:%Y-%m-%d %H:%M} UTC, and catch up with the "
+        "predictions and labels that have waited. Nothing is lost."
+    )

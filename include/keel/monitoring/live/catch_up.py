@@ -26,7 +26,9 @@ MAX_BLOCKS = 1_000
 """Blocks of one call: a few seconds of work, after which the caller can turn to other models."""
 
 
-def catch_up(ws: Workspace, config: ModelConfig, *, now: datetime, max_blocks: int = MAX_BLOCKS) -> LiveProgress:
+def catch_up(
+    ws: Workspace, config: ModelConfig, *, now: datetime, max_blocks: int = MAX_BLOCKS, max_steps: int | None = None
+) -> LiveProgress:
     """Read a model's new predictions and labels in blocks, update its monitors, and open alarms.
 
     The monitors are started where there are none, and started afresh where they cannot go on (`starting`). Nothing is
@@ -38,6 +40,8 @@ def catch_up(ws: Workspace, config: ModelConfig, *, now: datetime, max_blocks: i
         The present. Labels mature by it and by the latest prediction's time, whichever is earlier.
     max_blocks
         About as many blocks are read at most; see `LiveProgress.behind`.
+    max_steps
+        As many pages of rows and labels are read at most: labels that complete no block take time as well.
 
     Returns
     -------
@@ -79,7 +83,7 @@ def catch_up(ws: Workspace, config: ModelConfig, *, now: datetime, max_blocks: i
             break
         done.add(step, new.fault if new else None)
         stored, new = replace(state, revision=_revision(stored) + 1), None
-        if not step.more or done.blocks >= max_blocks:
+        if not step.more or done.blocks >= max_blocks or done.steps == max_steps:
             break
     return done.progress()
 
@@ -145,6 +149,7 @@ class _Done:
 
     model: str
     version: int | None
+    steps: int = 0
     blocks: int = 0
     rows: int = 0
     labels: int = 0
@@ -153,6 +158,7 @@ class _Done:
     worse: dict[str, LiveAlarm] = field(default_factory=dict)
 
     def add(self, step: Step, fault: LiveAlarm | None) -> None:
+        self.steps += 1
         self.blocks += step.blocks
         self.rows += step.rows
         self.labels += step.labels

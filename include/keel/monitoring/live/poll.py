@@ -1,9 +1,10 @@
 """The background service: bring the monitors of all models up to date with the store, and say for which to ring.
 
-While nothing arrives, a pass is one query for all models. A model that fails is tried again after growing waits, and
-holds up no other. After a few failures people are told: by an alarm of kind ``fault`` and a ring. When the store itself
-does not answer there is no place for an alarm: the bell rings all the same, the check that it starts fails, and the
-DAG's callback tells people.
+While nothing arrives, a pass is one query for all models. Of a backlog a pass reads a page of each model, so that none
+waits for another's. A model that fails is tried again after growing waits, and holds up no other. After a few failures
+people are told: by an alarm of kind ``fault`` and a ring. When the store itself does not answer there is no place for
+an alarm: the bell rings all the same, the check that it starts fails, and the DAG's callback tells people. A model
+whose configuration is invalid has no DAG, and no alarm: Airflow shows the file as an import error.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from keel import deployments
 from keel.config import ModelConfig, read_models
-from keel.errors import LONGEST_PROBLEM, ConfigError, KeelError, StoreUnavailable
-from keel.monitoring.live.backoff import LONGEST_WAIT, Backoff
+from keel.errors import ConfigError, KeelError, StoreUnavailable
+from keel.monitoring.live.backoff import Backoff, failure_sentence, recovery_sentence
 from keel.monitoring.live.catch_up import catch_up
-from keel.monitoring.live.rings import ring_reason
+from keel.monitoring.live.rings import Ring, ring_reasons
+from keel.monitoring.live.shifts import PAGE_ROWS
 from keel.monitoring.live.starting import fault_alarm
 
 if TYPE_CHECKING:
@@ -33,8 +35,6 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 5.0
 """Time from the start of one pass to that of the next, where ``KEEL_LIVE_POLL_SECONDS`` says no other."""
 SHORTEST_POLL, LONGEST_POLL = 0.1, 3600.0
-MAX_BLOCKS = 100
-"""Blocks of one model that are evaluated before it is the next model's turn."""
 PASS_SECONDS = 5.0
 """Time after which a pass ends with the model at hand, so that what it found is told while others are caught up."""
 REFRESH_SECONDS = 60.0
@@ -46,6 +46,8 @@ embedded store, in which nothing arrives, would then be polled for ever."""
 MODEL_FAILURES, STORE_FAILURES = 3, 6
 """Failures in a row at which people are told: of one model after half a minute; of the store, which fails for every
 model at once, after five, as a restart of its server is none of their business."""
+FAILING = "monitoring"
+"""What the alarm of a model is about whose monitors fail."""
 
 
 def poll_seconds(environment: Mapping[str, str] | None = None) -> float:
@@ -73,19 +75,6 @@ def poll_seconds(environment: Mapping[str, str] | None = None) -> float:
 
 
 @dataclass(frozen=True)
-class Ring:
-    """A ring of the bell for one model. alarm_ids is empty when the store does not answer."""
-
-    model: str
-    reasons: tuple[str, ...]
-    alarm_ids: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the ring as plain JSON values."""
-        return {"model": self.model, "reasons": list(self.reasons), "alarm_ids": list(self.alarm_ids)}
-
-
-@dataclass(frozen=True)
 class Pass:
     """What one pass over the models came to. behind: whether more is waiting, so that the next begins at once."""
 
@@ -106,7 +95,6 @@ class _Watched:
     """Its open alarms, as they were last read."""
     ringing: bool = False
     """Whether a ring is on its way to Airflow."""
-    config: ModelConfig | None = None
 
 
 class Poll:
@@ -131,7 +119,7 @@ class Poll:
         self._watched: dict[str, _Watched] = {}
         self._outage = Backoff(told_after=STORE_FAILURES, clock=clock)
         self._told: deque[tuple[Ring, bool]] = deque()
-        self._turn = 0
+        self._last = ""
         self._stopped = False
 
     def run(self, models: Collection[str], *, now: datetime) -> Pass:
@@ -143,13 +131,14 @@ class Poll:
             return Pass()
         for model in models:
             self._watched.setdefault(model, _Watched(Backoff(told_after=MODEL_FAILURES, clock=self._clock)))
+        rings: list[Ring] = []
         try:
-            found = self._pass(sorted(models), now)
+            behind = self._pass(sorted(models), now, rings)
         except Exception as error:
-            return self._store_failed(sorted(models), error)
+            return Pass((*rings, *self._store_failed(sorted(models), error)))
         if self._outage.succeeded():
             log.info("the store answers again")
-        return found
+        return Pass(tuple(rings), behind)
 
     def told(self, ring: Ring, *, heard: bool) -> None:
         """Note whether a ring is in Airflow's database. The next pass stores it with the alarms, or rings again."""
@@ -168,22 +157,25 @@ class Poll:
             except Exception:
                 log.exception("the store could not be closed")
 
-    def _pass(self, models: Sequence[str], now: datetime) -> Pass:
+    def _pass(self, models: Sequence[str], now: datetime, rings: list[Ring]) -> bool:
+        """Look at each model, add to the rings, and return whether more is waiting."""
         started = self._clock()
         workspace = self._opened(started)
         self._note_rings(workspace, now)
         arrivals = workspace.store.live.arrivals()
-        rings, behind = [], False
-        self._turn += 1
-        turn = self._turn % max(len(models), 1)
-        for model in (*models[turn:], *models[:turn]):
+        behind = False
+        for model in self._in_turn(models):
             if self._stopped or self._clock() - started > PASS_SECONDS:
-                behind = True
-                break
+                return True
+            self._last = model
             self._look_at(workspace, model, arrivals.get(model, 0), now)
             rings += self._rings(workspace, model, now)
             behind |= self._watched[model].behind
-        return Pass(tuple(rings), behind)
+        return behind
+
+    def _in_turn(self, models: Sequence[str]) -> list[str]:
+        """Return sorted models from that behind which the last pass ended: many backlogs hold up no model for long."""
+        return sorted(models, key=lambda model: (model <= self._last, model))
 
     def _opened(self, started: float) -> Workspace:
         if started >= self._reread_at:
@@ -205,16 +197,11 @@ class Poll:
         if watched.backoff.waiting or not (refresh or watched.behind or watched.seen != arrived):
             return
         try:
-            watched.config = self._config(model)
-            if watched.config.live is not None:
-                progress = catch_up(workspace, watched.config, now=now, max_blocks=MAX_BLOCKS)
-                watched.behind = progress.behind
+            config = self._config(model)
+            watched.behind = config.live is not None and _read_a_page(workspace, config, now)
             watched.seen = arrived
-            watched.alarms = workspace.store.live.open_alarms(model)
-            if watched.backoff.succeeded():
-                log.info("the live monitors of %s work again", model)
-        except StoreUnavailable:
-            raise
+            watched.alarms = workspace.store.live.open_alarms(model) if config.live is not None else ()
+            self._note_recovery(workspace, model, now)
         except Exception as error:
             self._model_failed(workspace, model, error, now)
         watched.refresh_at = self._clock() + REFRESH_SECONDS
@@ -226,12 +213,12 @@ class Poll:
         return valid[model]
 
     def _rings(self, workspace: Workspace, model: str, now: datetime) -> list[Ring]:
-        """Return the ring that the open alarms call for, if none is on its way."""
-        watched = self._watched[model]
-        if watched.ringing or not _reasons(watched.alarms, watched.config, now):
+        """Return the ring that the open alarms call for, if none is on its way and there is a check to judge them."""
+        watched, config = self._watched[model], self._configured[0].get(model)
+        if config is None or config.live is None or watched.ringing or not ring_reasons(watched.alarms, config, now):
             return []
         watched.alarms = workspace.store.live.open_alarms(model)  # a check may have judged them
-        if not (reasons := _reasons(watched.alarms, watched.config, now)):
+        if not (reasons := ring_reasons(watched.alarms, config, now)):
             return []
         watched.ringing = True
         log.info("ringing for %s: %s", model, reasons)
@@ -248,6 +235,8 @@ class Poll:
                 watched.alarms = workspace.store.live.open_alarms(ring.model)
 
     def _model_failed(self, workspace: Workspace, model: str, error: Exception, now: datetime) -> None:
+        if isinstance(error, StoreUnavailable):
+            _require_store(workspace, model)
         watched = self._watched[model]
         told = watched.backoff.failed()
         watched.seen, watched.behind = None, False  # nothing is waited for but the next try
@@ -259,13 +248,29 @@ class Poll:
             error,
             exc_info=None if isinstance(error, KeelError) else error,
         )
-        if told:
-            version = deployments.read(workspace.store, model).production or 0
-            alarm = fault_alarm(model, version, "monitoring", _fault(model, watched.backoff, error), now)
-            workspace.store.live.add_fault(alarm.to_dict())
-            watched.alarms = workspace.store.live.open_alarms(model)
+        if told and model in self._configured[0]:
+            self._tell(workspace, model, failure_sentence(model, watched.backoff.failures, error), now)
 
-    def _store_failed(self, models: Sequence[str], error: Exception) -> Pass:
+    def _tell(self, workspace: Workspace, model: str, sentence: str, now: datetime) -> None:
+        """Open an alarm about the monitoring, unless no check could judge it, as there is no version to check."""
+        version = deployments.read(workspace.store, model).production
+        if version is None:
+            return
+        alarm, live = fault_alarm(model, version, FAILING, sentence, now), workspace.store.live
+        if not live.add_fault(alarm.to_dict()):
+            live.reword_fault(model, FAILING, sentence)
+        self._watched[model].alarms = live.open_alarms(model)
+
+    def _note_recovery(self, workspace: Workspace, model: str, now: datetime) -> None:
+        """Forget failures, and let an alarm about them say that they are over, until a check tells people of it."""
+        watched = self._watched[model]
+        if watched.backoff.succeeded():
+            log.info("the live monitors of %s work again", model)
+        for alarm in watched.alarms:
+            if alarm["kind"] == "fault" and (sentence := recovery_sentence(alarm["sentence"], now)):
+                workspace.store.live.reword_fault(model, alarm["subject"], sentence)
+
+    def _store_failed(self, models: Sequence[str], error: Exception) -> list[Ring]:
         self.close()
         told = self._outage.failed()
         log.error(
@@ -275,27 +280,18 @@ class Poll:
             error,
             exc_info=None if isinstance(error, KeelError) else error,
         )
-        return Pass(tuple(Ring(model, ("the store does not answer",)) for model in models) if told else ())
+        return [Ring(model, ("the store does not answer",)) for model in models] if told else []
 
 
-def _reasons(alarms: Sequence[Mapping[str, Any]], config: ModelConfig | None, now: datetime) -> dict[str, str]:
-    """Return why to ring, by the id of the alarm."""
-    found = {}
-    for alarm in alarms:
-        harm = alarm["kind"] in ("harm", "audit")
-        min_rows = 0 if config is None else config.performance.min_rows if harm else config.drift.min_rows
-        if reason := ring_reason(alarm, now=now, min_rows=min_rows):
-            found[alarm["alarm_id"]] = reason
-    return found
+def _read_a_page(workspace: Workspace, config: ModelConfig, now: datetime) -> bool:
+    """Let a model's monitors read up to a page of rows, and return whether more is waiting."""
+    assert config.live is not None, "the caller asks only where the model is monitored"
+    blocks = max(PAGE_ROWS // (config.live.block_size * config.live.thinning), 1)
+    return catch_up(workspace, config, now=now, max_blocks=blocks, max_steps=1).behind
 
 
-def _fault(model: str, backoff: Backoff, error: Exception) -> str:
-    """Return the sentence that tells people that a model is not monitored."""
-    named = str(error) if isinstance(error, KeelError) else f"{type(error).__name__}: see the triggerer's log"
-    first, *more = named.split("\n")
-    what = first[:LONGEST_PROBLEM] + (f" (and {len(more)} more)" if more else "")
-    return (
-        f"New predictions and labels of {model} are not monitored: the live monitors have failed {backoff.failures} "
-        f"times in a row. {what}. Nothing is lost; they try again by themselves, at least every "
-        f"{LONGEST_WAIT / 60:.0f} minutes, and catch up."
-    )
+def _require_store(workspace: Workspace, model: str) -> None:
+    """Raise StoreUnavailable unless the store has, and takes, what every model needs: it fails for one model only."""
+    workspace.store.require_writable()
+    deployments.read(workspace.store, model)
+    workspace.store.live.open_alarms(model)

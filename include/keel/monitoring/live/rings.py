@@ -6,16 +6,33 @@ A process that is killed forgets nothing, and two processes do not ring twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keel.monitoring.live.state import WORSE_DECADES, WORSE_RATIO
+
+if TYPE_CHECKING:
+    from keel.config import ModelConfig
 
 FIRST_INTERVAL = timedelta(minutes=5)
 """After the first ring; each further interval is twice as long. A check takes less."""
 LONGEST_INTERVAL = timedelta(hours=6)
 """As long as the time between two checks by default, which would find the alarm as well."""
+
+
+@dataclass(frozen=True)
+class Ring:
+    """A ring of the bell for one model. alarm_ids is empty when the store does not answer."""
+
+    model: str
+    reasons: tuple[str, ...]
+    alarm_ids: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the ring as plain JSON values."""
+        return {"model": self.model, "reasons": list(self.reasons), "alarm_ids": list(self.alarm_ids)}
 
 
 def interval(rings: int) -> timedelta:
@@ -52,3 +69,14 @@ def ring_reason(alarm: Mapping[str, Any], *, now: datetime, min_rows: int) -> st
     if waited >= interval(alarm["rings"]) or waited < -FIRST_INTERVAL:
         return "still open"
     return None
+
+
+def ring_reasons(alarms: Iterable[Mapping[str, Any]], config: ModelConfig, now: datetime) -> dict[str, str]:
+    """Return why the bell rings for a model's open alarms, by the id of the alarm."""
+    found = {}
+    for alarm in alarms:
+        harm = alarm["kind"] in ("harm", "audit")
+        min_rows = config.performance.min_rows if harm else config.drift.min_rows
+        if reason := ring_reason(alarm, now=now, min_rows=min_rows):
+            found[alarm["alarm_id"]] = reason
+    return found

@@ -10,19 +10,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
-
 from keel.errors import SpoolFull
 from keel.serving.prediction_log.spool.dead_letters import FOLDER
 from keel.serving.prediction_log.store_writer import BatchWriter, model_of
-from keel.store.database.tables import reports
 from keel.store.undelivered import REPORT_KIND, UNDELIVERED
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
     from keel.serving.metrics import Metrics
     from keel.serving.prediction_log.spool import Batch, Damage, Spool
-    from keel.store import Store
     from keel.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -142,21 +138,6 @@ class Delivery:
             self.ws.store.reports.put(
                 f"spool-{model}-{identity[:16]}", model, None, REPORT_KIND, None, None, UNDELIVERED, body, now
             )
-
-
-class _Undo(Exception):
-    """Ends a transaction without a commit."""
-
-
-def require_writable(store: Store) -> None:
-    """Write a row and take it back; raises StoreUnavailable, or any other error of the store."""
-    values = {"report_id": "write test", "model": "", "kind": REPORT_KIND, "status": "", "body": "", "created_at": 0}
-    try:
-        with store.begin() as connection:
-            connection.execute(sa.insert(reports).values(**values))
-            raise _Undo
-    except _Undo:
-        pass
 
 
 def _hash(content: bytes) -> str:

@@ -23,7 +23,6 @@ from keel.serving.prediction_log.delivery import (
     LONGEST_PAUSE,
     Delivery,
     Shipment,
-    require_writable,
 )
 
 if TYPE_CHECKING:
@@ -141,7 +140,7 @@ class SpoolShipper(threading.Thread):
             return None
         isolate = self._failures >= PATIENCE
         if isolate:
-            require_writable(self._ws.store)
+            self._ws.store.require_writable()
         shipment = self._delivery.deliver(self._spool, batch, isolate=isolate)
         if shipment.refused and self._retry_at is None:
             self._retry_at = time.monotonic() + self._retry_pause
@@ -153,7 +152,7 @@ class SpoolShipper(threading.Thread):
         deferred = self._spool.deferred
         if deferred is None or self._retry_at is None or time.monotonic() < self._retry_at:
             return
-        require_writable(self._ws.store)
+        self._ws.store.require_writable()
         remaining = deferred.stats.records  # not those that are deferred again
         while remaining > 0 and not self._stopping.is_set():
             batch = deferred.next_batch(min(remaining, self._batch_records), self._batch_bytes)

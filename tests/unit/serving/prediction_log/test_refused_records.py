@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from keel.errors import SpoolFailed, StoreUnavailable
 from keel.serving.prediction_log import delivery
-from keel.serving.prediction_log.delivery import TRIES, Delivery, require_writable
+from keel.serving.prediction_log.delivery import TRIES, Delivery
 from keel.serving.prediction_log.records import LabelBlock, encode
 from keel.serving.prediction_log.shipper import PATIENCE
 from keel.serving.prediction_log.spool import Durability, Spool
@@ -205,8 +205,8 @@ def test_reason_is_one_short_line_with_the_end_that_says_what_is_wrong():
 
 def test_write_test_of_the_store_leaves_nothing_and_fails_if_it_is_locked(ws, locked):
     with pytest.raises(StoreUnavailable):
-        require_writable(ws.store)
+        ws.store.require_writable()
     locked.execute("ROLLBACK")
-    require_writable(ws.store)
+    ws.store.require_writable()
     with ws.store.connect() as connection:
         assert connection.execute(sa.text("SELECT count(*) FROM reports")).scalar_one() == 0
