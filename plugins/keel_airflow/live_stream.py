@@ -83,11 +83,18 @@ class LiveStream(SharedStreamProducer):
         return str(broker_payload.ring.model)
 
     async def aclose(self) -> None:
-        """Stop after the model at hand, and close the store."""
+        """Stop after the model at hand, and close the store.
+
+        Airflow cancels a trigger again every second until it has ended. That ends the wait, and not what is waited for.
+        """
+        waited = None
         if self._poll is not None:
             self._poll.stop()
-            await self._in_thread(self._poll.close)
+            closing = self._thread.submit(self._poll.close)
+            waited = asyncio.get_running_loop().run_in_executor(self._thread, closing.result)
         self._thread.shutdown(wait=False)
+        if waited is not None:
+            await waited
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from keel.monitoring.records import LiveAlarm
+from keel.monitoring.records import LiveAlarm, LiveProgress
 from keel.workspace import Workspace
 from tests.dags.test_structure import write_model
 
@@ -103,6 +103,12 @@ def rings(home: Path, model: str) -> list[int]:
         return [alarm["rings"] for alarm in ws.store.live.open_alarms(model)]
 
 
+def watched() -> set[str]:
+    from keel_airflow import triggers
+
+    return set(triggers._watched.values())
+
+
 def polls() -> int:
     return sum(thread.name.startswith("keel-live") for thread in threading.enumerate())
 
@@ -162,6 +168,47 @@ def test_stream_ends_with_its_last_trigger_and_begins_anew_with_the_next(home: P
         assert [number for number, _ in triggerer.supervisor.events] == [1]
 
     asyncio.run(play())
+
+
+def test_stream_that_is_cancelled_again_and_again_in_a_pass_closes_the_store_and_ends_its_thread(
+    home: Path, models: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from keel.monitoring.live import poll
+
+    begun, gone_on, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def slowly(*_: object, **__: object) -> LiveProgress:
+        begun.set()
+        gone_on.wait(10)
+        return LiveProgress(model="ebb")
+
+    close = poll.Poll.close
+
+    def closing(this: poll.Poll) -> None:
+        close(this)
+        if begun.is_set():
+            closed.set()
+
+    monkeypatch.setattr(poll, "catch_up", slowly)
+    monkeypatch.setattr(poll.Poll, "close", closing)
+
+    async def play() -> None:
+        triggerer = Triggerer()
+        triggerer.start(models)
+        await triggerer.until(begun.is_set)
+        tasks = list(triggerer.tasks.values())
+        for _ in range(4):  # Airflow cancels a trigger with every round until it has ended
+            for task in tasks:
+                task.cancel()
+            await triggerer.sync()
+        gone_on.set()
+        await asyncio.wait(tasks, timeout=10)
+        await triggerer.until(lambda: closed.is_set() and polls() == 0)
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not [task for task in others if "shared-stream" in task.get_name()]
+
+    asyncio.run(play())
+    assert watched() == set()
 
 
 def test_store_that_is_away_ends_no_trigger(new_keel_home: Path, models: list[str]) -> None:
