@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,12 +11,30 @@ from tests.support.unsynced_sqlite import unsynced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.support.cloned_versions import Trained
 
 DURABLE = {"store", "serving"}
 """Folders whose tests need files that survive a power failure, as in production."""
+LONG_ON_POSTGRES = {
+    "cli/test_feedback.py",
+    "deployments/test_reconciliation.py",
+    "deployments/test_transitions.py",
+    "deployments/test_version_retention.py",
+    "ledger/test_entries.py",
+    "test_cooldowns.py",
+    "test_maintenance.py",
+}
+"""Files whose tests take a third of all time: on PostgreSQL they run with the long suites, not with everyone's."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is long on PostgreSQL, before `-m` selects."""
+    long = {Path(__file__).parent / name for name in LONG_ON_POSTGRES}
+    for item in items:
+        if item.path in long and item.get_closest_marker("postgres"):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

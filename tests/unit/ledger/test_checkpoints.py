@@ -162,6 +162,7 @@ def signed(migrated_sqlite, tmp_path):
     assert len(rows) == 8
 
 
+@pytest.mark.slow
 def test_any_changed_byte_of_any_checkpoint_is_found(signed):
     rows, place = signed
     for path in sorted(place.iterdir()):

@@ -285,6 +285,7 @@ def test_a_changed_byte_of_the_database_file_is_found(sqlite, tmp_path):
                         list(ledger.entries(store))
 
 
+@pytest.mark.slow
 def test_an_export_holds_the_rows_and_any_changed_byte_of_it_is_found(store, tmp_path):
     history(store)
     rows, file = ledger.stored_rows(store), tmp_path / "ledger.jsonl"
