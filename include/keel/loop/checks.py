@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from keel.monitoring import storage
-from keel.monitoring.alarm_records import read_alarms
+from keel.monitoring.alarm_records import read_alarms, rests_on_quarantined
 from keel.monitoring.alarms import HARM_KINDS
 from keel.monitoring.drift import detect, explained_change
 from keel.monitoring.label_check import label_report
@@ -76,9 +76,10 @@ def check_data_drift(ws: Workspace, config: ModelConfig, counted: CountedWindow)
 def check_performance(ws: Workspace, config: ModelConfig, counted: CountedWindow) -> ReportRecord:
     """Check whether the version does harm, on the labels of a window that is ``target.label_delay`` earlier.
 
-    The labels themselves are checked first (`check_labels`). A live alarm about the mean loss shows harm beside them.
+    The labels themselves are checked first (`check_labels`). A live alarm about the mean loss shows harm beside them,
+    unless it rests on labels or data that are broken.
     """
-    check_labels(ws, config, counted)
+    are_broken = check_labels(ws, config, counted).status == "broken"
     version = counted.version
     window = counted.window.earlier(config.target.label_delay)
     predictions = ws.predictions(config)
@@ -90,6 +91,7 @@ def check_performance(ws: Workspace, config: ModelConfig, counted: CountedWindow
     metrics = {name: Estimate(**values) for name, values in reference["metrics"].items()}
     sums = all_sums(ws, config, version, until=window.end, decided_before=counted.window.end)
     metric = config.performance.metric
+    alarms, explained = _harm_alarms(ws, config, counted, are_broken)
     report = detect_degradation(
         scored(rows),
         metrics,
@@ -98,21 +100,36 @@ def check_performance(ws: Workspace, config: ModelConfig, counted: CountedWindow
         explained=explained_change(grid, counts.usable) if counts.usable.n else None,
         arrival=LabelArrival(*predictions.label_counts(window.start, window.end, version)),
         long_run=measure_long_run(metric, *sums, metrics.get(metric), config.performance),
-        alarms=_harm_alarms(ws, counted),
+        alarms=alarms,
     )
     stored = StoredPerformanceReport.from_dict(
-        {**report.to_dict(), "window": window, "quarantined": counts.quarantined.size}
+        {
+            **report.to_dict(),
+            "explained_alarms": [alarm.alarm_id for alarm in explained],
+            "window": window,
+            "quarantined": counts.quarantined.size,
+        }
     )
     sentence = f"{stored.metric} on {stored.n} labels: {stored.status}.{counts.exclusion}"
     return _store_report(ws, "performance", counted, stored, sentence)
 
 
-def _harm_alarms(ws: Workspace, counted: CountedWindow) -> list[LiveAlarm]:
-    """Return the live alarms about the mean loss of the version, that with most evidence over its bound first."""
+def _harm_alarms(
+    ws: Workspace, config: ModelConfig, counted: CountedWindow, labels_are_broken: bool
+) -> tuple[list[LiveAlarm], list[LiveAlarm]]:
+    """Return the live alarms that show harm of the version, and those about its loss that broken rows explain.
+
+    That with most evidence over its bound comes first.
+    """
     found = [
         alarm for alarm in read_alarms(ws, counted) if alarm.kind in HARM_KINDS and alarm.version == counted.version
     ]
-    return sorted(found, key=lambda alarm: (alarm.bound or 0.0) - (alarm.evidence or 0.0))
+    found.sort(key=lambda alarm: (alarm.bound or 0.0) - (alarm.evidence or 0.0))
+    until = counted.window.end
+    explained = [
+        alarm for alarm in found if labels_are_broken or rests_on_quarantined(ws, config, alarm, decided_before=until)
+    ]
+    return [alarm for alarm in found if alarm not in explained], explained
 
 
 def check_labels(ws: Workspace, config: ModelConfig, counted: CountedWindow) -> ReportRecord:

@@ -12,6 +12,9 @@ from keel.monitoring.alarms import Judgement, after_retraining, judge_alarms
 from keel.monitoring.records import CountedWindow, LiveAlarm
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from keel.config import ModelConfig
     from keel.monitoring.records import DecisionRecord
     from keel.workspace import Workspace
 
@@ -30,6 +33,20 @@ def read_alarms(ws: Workspace, counted: CountedWindow) -> tuple[LiveAlarm, ...]:
     return tuple(alarm for alarm in found if alarm.model == counted.model and alarm.judged_by in (None, own))
 
 
+def rests_on_quarantined(ws: Workspace, config: ModelConfig, alarm: LiveAlarm, *, decided_before: datetime) -> bool:
+    """Return whether the losses behind an alarm are partly of hours whose labels or data were quarantined afterwards.
+
+    What was quarantined before its labels were due was never read, and explains nothing.
+
+    decided_before: only what windows with an earlier end have quarantined; a check tests the rest itself.
+    """
+    delay = config.labels.audit_delay if alarm.kind == "audit" else config.target.label_delay
+    return any(
+        row["start"] <= alarm.opened_at and alarm.since < row["end"] and row["start"] + delay < row["decided_until"]
+        for row in ws.store.quarantines(config.model, decided_before=decided_before)
+    )
+
+
 def judge(ws: Workspace, counted: CountedWindow, reports: storage.CheckReports) -> tuple[Judgement, ...]:
     """Return what the reports of a window make of its alarms."""
     return judge_alarms(
@@ -39,7 +56,6 @@ def judge(ws: Workspace, counted: CountedWindow, reports: storage.CheckReports) 
         quality=reports.quality,
         drift=reports.drift,
         performance=reports.performance,
-        labels=reports.labels,
     )
 
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from keel.monitoring.records import (
         LiveAlarm,
         StoredDriftReport,
-        StoredLabelsReport,
         StoredPerformanceReport,
         StoredQualityReport,
     )
@@ -39,7 +38,7 @@ class Verdict(StrEnum):
     NOT_CONFIRMED = "not_confirmed"
     """The window does not show the change."""
     EXPLAINED = "explained"
-    """The data, or the labels, of the window are broken and quarantined."""
+    """The data or the labels that the alarm rests on are broken and quarantined."""
     RETRAINED = "retrained"
     """The check retrains for another reason, which answers the alarm too."""
     OBSOLETE = "obsolete"
@@ -49,7 +48,8 @@ class Verdict(StrEnum):
     INSUFFICIENT = "insufficient"
     """Too few rows since the change. The alarm stays open."""
     NOT_EXAMINED = "not_examined"
-    """The window is mostly from before the change. The alarm stays open, and a check of the time since follows."""
+    """The window tells too little of the time since the change: most of it is earlier, or its data is broken. The
+    alarm stays open, and another check follows."""
 
     @property
     def words(self) -> str:
@@ -95,7 +95,6 @@ def judge_alarms(
     quality: StoredQualityReport,
     drift: StoredDriftReport,
     performance: StoredPerformanceReport,
-    labels: StoredLabelsReport | None,
 ) -> tuple[Judgement, ...]:
     """Judge each alarm by the reports of a window of the version in production."""
 
@@ -104,23 +103,22 @@ def judge_alarms(
             return Verdict.FAULT
         if alarm.version != version:
             return Verdict.OBSOLETE
+        if alarm.kind in HARM_KINDS:
+            return _verdict_of_harm(alarm, window, quality, performance)
         if quality.status == "broken":
             return Verdict.EXPLAINED
-        if alarm.kind in HARM_KINDS:
-            return _verdict_of_harm(alarm, quality, performance, labels)
         return _verdict_of_shift(alarm, window, drift)
 
     return tuple(Judgement(alarm, verdict(alarm)) for alarm in alarms)
 
 
 def _verdict_of_harm(
-    alarm: LiveAlarm,
-    quality: StoredQualityReport,
-    performance: StoredPerformanceReport,
-    labels: StoredLabelsReport | None,
+    alarm: LiveAlarm, window: Window, quality: StoredQualityReport, performance: StoredPerformanceReport
 ) -> Verdict:
-    if labels is not None and labels.status == "broken":
+    if alarm.alarm_id in performance.explained_alarms:
         return Verdict.EXPLAINED
+    if quality.status == "broken":  # which says nothing of labels of the time before
+        return Verdict.EXPLAINED if window.start <= alarm.opened_at else Verdict.NOT_EXAMINED
     known = alarm.alarm_id in {each.alarm_id for each in performance.alarms}
     if not known:  # the check of performance was made without it
         return Verdict.NOT_EXAMINED
@@ -217,12 +215,12 @@ def _sentence(verdict: Verdict, alarms: Sequence[LiveAlarm], drift: StoredDriftR
         Verdict.SMALL: f"{alarm}: {names} {has} changed since {since}, too little to act on.",
         Verdict.NOT_CONFIRMED: f"{alarm} not confirmed: {names} {has} not drifted in {drift.n:,} predictions; the "
         f"estimated start was {since}.",
-        Verdict.EXPLAINED: f"This explains the {alarm.lower()} on {names} since {since}.",
+        Verdict.EXPLAINED: f"What is quarantined explains the {alarm.lower()} on {names} since {since}.",
         Verdict.RETRAINED: f"The retraining answers the {alarm.lower()} on {names} since {since} too.",
         Verdict.OBSOLETE: f"{alarm} on {names} {was} about version {alarms[0].version}, which is not in production any "
         "more.",
         Verdict.INSUFFICIENT: f"{alarm} on {names} {stays} open: {drift.n:,} predictions since {since} are too few to "
         f"judge {it}{needed}.",
-        Verdict.NOT_EXAMINED: f"{alarm} on {names} {stays} open: most of this window is from before {since}, and a "
-        "check of the time since then follows.",
+        Verdict.NOT_EXAMINED: f"{alarm} on {names} {stays} open: this window tells too little of the time since "
+        f"{since}, and another check follows.",
     }[verdict]

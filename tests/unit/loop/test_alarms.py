@@ -187,7 +187,7 @@ def test_alarm_with_too_few_rows_stays_open_and_starts_no_further_check(ws: Work
 def test_alarm_that_a_scheduled_window_hides_is_left_to_a_check_of_the_time_since(ws: Workspace) -> None:
     open_alarms(ws.store, alarm())
     decision = check(ws, LOOKBACK, alarm())
-    assert "stays open: most of this window is from before" in decision.sentence
+    assert "stays open: this window tells too little of the time since" in decision.sentence
     assert loop.next_check(ws, CONFIG, decision.decision_id, run_id="run") is not None
     since = check(ws, Window(NOON - HOUR, NOON), alarm(), since_alarms=True)
     assert since.alarms == ("alarm-shift-x",)

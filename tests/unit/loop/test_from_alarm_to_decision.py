@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from keel import loop
-from keel.monitoring.records import Action
+from keel.loop.alarms import AlarmsToJudge
+from keel.monitoring import storage
+from keel.monitoring.records import Action, StoredPerformanceReport
 from tests.support.live.models import LiveModel
 
 if TYPE_CHECKING:
@@ -27,12 +30,22 @@ def judge(model: LiveModel, run_id: str) -> DecisionRecord:
     ws, config = model.ws, model.config
     usual = loop.resolve_window(config, now=model.now)
     found = loop.alarms_to_judge(ws, config, usual, cause="alarm", run_id=run_id, now=model.now)
-    assert found.window.end - found.window.start < timedelta(hours=12), "the window is that since the change"
+    assert found.since_alarms
+    assert found.window.end - found.window.start < timedelta(hours=36), "the window is that since the change"
+    return check(model, found, run_id)
+
+
+def check(model: LiveModel, found: AlarmsToJudge, run_id: str) -> DecisionRecord:
+    """Check a window, quarantine what is broken, and record the outcome."""
+    ws, config = model.ws, model.config
     counted = loop.count_window(ws, config, found.window, alarms=found.alarms, since_alarms=found.since_alarms)
     for step in (loop.check_data_quality, loop.check_data_drift, loop.check_performance):
         step(ws, config, counted)
     decision = loop.decide(ws, config, counted, run_id=run_id)
-    loop.record(ws, config, decision, None, channels=())
+    outcome = None
+    if decision.action is Action.QUARANTINE:
+        outcome = loop.quarantine(ws, config, decision, actor="tests", run_id=run_id, now=model.now)
+    loop.record(ws, config, decision, outcome, channels=())
     return decision
 
 
@@ -68,3 +81,65 @@ def test_real_alarm_with_few_rows_stays_open_until_there_are_enough(model: LiveM
     second = judge(model, "asset__2")
     assert (second.alarms, second.open_alarms) == ((alarm.alarm_id,), ())
     assert model.open == []
+
+
+HOUR = timedelta(hours=1)
+DELAYED = {"name": "bought", "label_delay": "24h"}
+
+
+@pytest.fixture
+def labelled(trained: Trained, store: Store) -> LiveModel:
+    """A model whose labels are there with the next prediction."""
+    target = {"name": "bought", "label_delay": "0s"}
+    return LiveModel.new(trained, store, live={"context": None, "columns": ["x"]}, target=target)
+
+
+def labels_of(model: LiveModel, n: int, *, broken: bool = False, flipped: float = 0.0) -> None:
+    """Let labelled predictions arrive: broken labels are all 0."""
+    rows, rng = model.arrive(n), np.random.default_rng([2, n])
+    true = (rng.random(n) < rows["score"].to_numpy()) ^ (rng.random(n) < flipped)
+    model.label(rows, np.zeros(n) if broken else true.astype(float))
+
+
+@pytest.mark.parametrize("judges", ["the check that finds them", "a later check"])
+def test_alarm_on_broken_labels_is_explained_and_hides_no_true_harm(labelled: LiveModel, judges: str) -> None:
+    labels_of(labelled, 960)
+    labels_of(labelled, 780, broken=True)
+    [alarm] = labelled.catch_up().opened
+    assert alarm.kind == "harm"
+    if judges == "a later check":
+        labels_of(labelled, 200)
+        usual = loop.resolve_window(labelled.config, now=labelled.now)
+        assert check(labelled, AlarmsToJudge(usual), "scheduled__1").action is Action.QUARANTINE
+        assert [each.alarm_id for each in labelled.open] == [alarm.alarm_id]
+        labels_of(labelled, 200)
+        assert labelled.catch_up().opened == ()
+
+    decision = judge(labelled, "asset__1")
+
+    assert decision.alarms == (alarm.alarm_id,)
+    assert decision.action is (Action.QUARANTINE if judges != "a later check" else Action.RAISE_ALERT)
+    assert "What is quarantined explains the live alarm on mean loss" in decision.sentence
+    about = decision.model, decision.version, decision.window
+    report = storage.read_report(labelled.ws, StoredPerformanceReport, *about)
+    assert report is not None
+    assert (report.alarms, report.explained_alarms) == ((), (alarm.alarm_id,))
+    labels_of(labelled, 600)
+    assert labelled.catch_up().opened == ()
+    labels_of(labelled, 600, flipped=0.5)
+    [harm] = labelled.catch_up().opened
+    further = judge(labelled, "asset__2")
+    assert (further.action, further.alarms) == (Action.RETRAIN, (harm.alarm_id,))
+
+
+def test_data_that_was_quarantined_before_its_labels_were_due_explains_no_harm(labelled: LiveModel) -> None:
+    late = labelled.configured(live=labelled.config.live.model_dump(mode="json"), target=DELAYED)
+    began = late.now + 2 * HOUR
+    late.ws.store.quarantine("trained", began, began + HOUR, "broken", late.now, decided_until=began + 6 * HOUR)
+    labels_of(late, 1_800, flipped=0.5)
+    late.now += timedelta(hours=25)
+    late.arrive(100)
+    [alarm] = late.catch_up().opened
+    assert alarm.since < began < alarm.opened_at
+    late.ws.store.live.rang([alarm.alarm_id], late.now)
+    assert judge(late, "asset__1").action is Action.RETRAIN

@@ -60,7 +60,7 @@ def labels(status="ok"):
 
 
 def verdict(alarm, window=WINDOW, version=1, **reports):
-    made = {"quality": quality(), "drift": drift(), "performance": performance(), "labels": labels(), **reports}
+    made = {"quality": quality(), "drift": drift(), "performance": performance(), **reports}
     [found] = judge_alarms([alarm], version, window, **made)
     return found.verdict
 
@@ -94,13 +94,19 @@ def test_shift_in_a_window_mostly_before_the_change_is_judged_only_where_it_is_s
 def test_harm_is_confirmed_by_its_own_evidence_where_the_check_of_performance_knew_it():
     assert verdict(HARM, performance=performance("degraded", HARM)) is Verdict.CONFIRMED
     assert verdict(HARM) is Verdict.NOT_EXAMINED
-    assert verdict(HARM, performance=performance("degraded", HARM), labels=labels("broken")) is Verdict.EXPLAINED
+    explained = performance("no_labels", explained_alarms=[HARM.alarm_id])
+    assert verdict(HARM, performance=explained) is Verdict.EXPLAINED
+    assert verdict(HARM, performance=explained, quality=quality("empty")) is Verdict.EXPLAINED
     assert verdict(HARM, performance=performance("degraded", HARM), quality=quality("empty")) is Verdict.INSUFFICIENT
 
 
 def test_alarm_of_another_version_is_obsolete_and_one_on_broken_data_is_explained():
     assert verdict(SHIFT, version=2) is Verdict.OBSOLETE
     assert verdict(SHIFT, quality=quality("broken")) is Verdict.EXPLAINED
+    shown = {"quality": quality("broken"), "performance": performance("degraded", HARM)}
+    assert verdict(HARM, **shown) is Verdict.EXPLAINED
+    later = Window(HARM.opened_at + HOUR, HARM.opened_at + 7 * HOUR)
+    assert verdict(HARM, later, **shown) is Verdict.NOT_EXAMINED
     assert verdict(FAULT, version=2, quality=quality("broken")) is Verdict.FAULT
 
 
@@ -113,7 +119,7 @@ def test_decision_to_retrain_answers_the_alarms_that_would_stay_open():
 def decide(*alarms, wind="drift", **reports):
     """Return the decision on a window, with its alarms judged by the reports."""
     made = {"quality": quality(), "drift": drift(wind), "performance": performance(), "labels": labels(), **reports}
-    judgements = judge_alarms(alarms, 1, WINDOW, **made)
+    judgements = judge_alarms(alarms, 1, WINDOW, **{name: made[name] for name in ("quality", "drift", "performance")})
     policy = Policy(True, timedelta(hours=24), WINDOW.end, None)
     found = decide_action(made["quality"], made["drift"], made["performance"], policy, made["labels"])
     return with_alarms(found, judgements, made["drift"], made["performance"])

@@ -206,6 +206,8 @@ class StoredPerformanceReport(Record):
     """None where an earlier release made the check, or the version has too few labels."""
     alarms: tuple[LiveAlarm, ...] = ()
     """The open live alarms that show harm, the one with most evidence first."""
+    explained_alarms: tuple[str, ...] = ()
+    """Ids of the open live alarms that rest on broken or quarantined labels or data, and so show no harm."""
     window: WindowField | None = None
     quarantined: HoursAndRows = Field(HoursAndRows(), validation_alias=AliasChoices("quarantined", "set_aside"))
 
