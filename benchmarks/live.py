@@ -62,21 +62,32 @@ def table(rows: Floats, days: Floats) -> pa.Table:
     return pa.table(columns | {"time": (days * 86_400e6).astype("datetime64[us]")})
 
 
-def reference_of(kind: str, rows: int, columns: int, seed: Sequence[int], context: Sequence[str]) -> ContextReference:
-    """Return a reference of so many rows over `REFERENCE_DAYS` days."""
-    days = np.arange(rows) * REFERENCE_DAYS / rows
+def reference_of(
+    kind: str, rows: int, columns: int, seed: Sequence[int], context: Sequence[str], *, days: Floats | None = None
+) -> ContextReference:
+    """Return a reference of so many rows, at these times in days; None: evenly over `REFERENCE_DAYS` days."""
+    days = np.arange(rows) * REFERENCE_DAYS / rows if days is None else days
     given = table(draw(kind, np.random.default_rng(seed), days, columns), days)
     grid = ReferenceGrid.fit(given, {f"x{i}": "numeric" for i in range(columns)})
     return ContextReference.fit(grid, given, context=context)
 
 
 def first_alarms(
-    reference: ContextReference, stream: Floats, *, seed: int, thinning: int = 1, threshold: float = THRESHOLD
+    reference: ContextReference,
+    stream: Floats,
+    *,
+    seed: int,
+    thinning: int = 1,
+    threshold: float = THRESHOLD,
+    days: Floats | None = None,
 ) -> Integers:
-    """Return the row after which each column's monitor first alarms, shape (columns,); -1 for never."""
+    """Return the row after which each column's monitor first alarms, shape (columns,); -1 for never.
+
+    days: the rows' times; None: `ROWS_A_DAY`, evenly.
+    """
     ranks, detector = ConformalRanks(reference.counts), EDetector.fresh(len(reference.names), BETS)
     rng = np.random.Generator(np.random.Philox(seed))
-    days = np.arange(len(stream)) / ROWS_A_DAY
+    days = np.arange(len(stream)) / ROWS_A_DAY if days is None else days
     kept, days = stream[thinning - 1 :: thinning], days[thinning - 1 :: thinning]
     evidence = []
     for start in range(0, len(kept), PAGE):

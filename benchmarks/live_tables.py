@@ -20,7 +20,11 @@ from benchmarks.live import ALPHA, BLOCK, BLOCKS, CHANGE, ROWS_A_DAY, Floats, In
 COLUMNS = 50
 """Repetitions that are monitored at once, as the columns of one table."""
 REFERENCES = (1_000, 5_000, 50_000)
-CONTEXTS: dict[str, tuple[str, ...]] = {"by hour": ("hour",), "without context": ()}
+CONTEXTS: dict[str, tuple[str, ...]] = {
+    "by hour and weekday": ("hour", "weekday"),
+    "by hour": ("hour",),
+    "without context": (),
+}
 WORLDS = {
     "iid": "independent rows",
     "cycle": "daily cycle of 1 sd",

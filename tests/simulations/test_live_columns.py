@@ -47,6 +47,22 @@ def test_a_column_that_does_not_change_alarms_at_most_as_often_as_stated(kind, c
     assert share <= at_most(ALPHA)
 
 
+def test_a_column_whose_contexts_have_few_rows_alarms_in_its_first_blocks_at_most_as_often_as_stated():
+    """Fifteen reference rows a context. Most false alarms come early, while the reference is most of what is known."""
+    rows, columns, blocks, level = 2_500, live_tables.COLUMNS, 40, 0.03
+    threshold = math.log(blocks / level)
+    alarms = []
+    for i in range(max(12, 5 * TRIALS // columns)):
+        rng = np.random.default_rng([6, i])
+        before, later = (rng.uniform(0, 28, n) for n in (rows, blocks * BLOCK))
+        reference = live.reference_of("iid", rows, columns, [7, i], ("hour", "weekday"), days=before)
+        stream = live.draw("iid", rng, later, columns)
+        alarms.append(live.first_alarms(reference, stream, seed=i, threshold=threshold, days=later) > 0)
+    share = np.mean(alarms)
+    print(f"hour and weekday, reference {rows:,}: {share:.3f} of {np.size(alarms)} within {blocks} blocks")
+    assert share <= at_most(level, np.size(alarms))
+
+
 def test_a_daily_cycle_alarms_without_contexts():
     assert share_of_alarms("cycle", 5_000, ()) > 0.95
 

@@ -1,10 +1,10 @@
 """Bins of about equal reference mass over the cells of one column, for ranks that need few categories.
 
-The bounds of a numeric column are values of the reference itself. How much of the population lies between two such
-order statistics is then as uncertain as the counts say, and ranks stay uniform: the bins' shares given the reference
-have a Dirichlet distribution with the counts as parameters, so the next rows are drawn as from Pólya's urn. Categories
-are ordered by their frequency. One that is frequent among the rows that order them is less frequent among others, and
-ranks would show that as a change. So a categorical column's rows are divided: some order, and the others are counted.
+The rows that choose bins are not counted on them. A bound between numbers that is a value of a counted row fixes how
+many of these rows lie on either side of it, and then the ranks of new rows are not uniform. A category that is frequent
+among the rows that order categories is less frequent among others, and ranks would show that as a change. So a column's
+rows are divided at random: some choose its bins, and the others are counted. Given the bins, counted and new rows are
+then exchangeable.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def bin_column(grid: ColumnGrid, chosen: Integers) -> tuple[BinnedColumn, NDArra
     rows = np.where(few[:, None], rows.sum(axis=0), rows)
     n = len(rows)
     if grid.kind == "categorical":
-        bins = _with_tails(np.stack([_rank_categories(row) for row in rows]))
+        by_name = np.array(sorted(range(len(grid.vocabulary)), key=grid.vocabulary.__getitem__), dtype=np.int64)
+        bins = _with_tails(np.stack([_rank_categories(row, by_name) for row in rows]))
         return BinnedColumn(grid, np.zeros((n, 0)), bins), bins
     is_last = _bound_numbers(rows)
     bins = np.cumsum(is_last, axis=1) - is_last
@@ -111,13 +112,14 @@ def _greatest_values(grid: ColumnGrid, cells: Integers) -> Floats:
     return edges
 
 
-def _rank_categories(cells: Integers) -> Integers:
+def _rank_categories(cells: Integers, by_name: Integers) -> Integers:
     """Return the bin of each category and of `other`, shape (cells,).
 
-    The most frequent category is first. Rare ones share the last bin with `other`.
+    The most frequent category is first; of equally frequent ones, that of the first name. Their order in the grid's
+    vocabulary would tell which is more frequent among the counted rows. Rare ones share the last bin with `other`.
     """
     bins = np.full(len(cells), BINS - 1, dtype=np.int64)
-    named = np.flatnonzero(cells[:-1] >= ROWS_PER_BIN)
+    named = by_name[cells[by_name] >= ROWS_PER_BIN]
     if not len(named):
         return bins
     order = named[np.argsort(-cells[named], kind="stable")]

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from keel.grid.counts import ColumnCounts, Integers
     from keel.grid.reference import ReferenceGrid
 
-ORDERING_SHARE = 0.25
-"""Share of the reference that orders the categories of a column; the others are counted, see `keel.grid.bins`."""
+CHOOSING_SHARE = 0.25
+"""Share of the reference that chooses the bins of a column; the others are counted, see `keel.grid.bins`."""
 _SEED = 20_240_101
 
 
@@ -50,8 +50,8 @@ class ContextReference:
         The monitored columns: features first, then outputs. A column that is a context is not monitored.
     counts
         Reference rows on each bin, shape (columns, contexts, `WIDTH`); the last bin is that of the tails. Rows that
-        ordered the categories of a column are not among them. All are zero
-        where the reference is not known by context: ranks are then learned from the rows to come.
+        chose the bins are not among them. All are zero where the reference is not known by context: ranks are then
+        learned from the rows to come.
     remarks
         Sentences about what people should know of this reference.
 
@@ -91,14 +91,14 @@ class ContextReference:
         contexts, remarks = most_frequent(contexts, np.concatenate(codes))
         n = len(contexts.labels)
         placed = [contexts.positions(each) for each in codes]
-        ordering = [np.random.default_rng(_SEED + i).random(len(each)) < ORDERING_SHARE for i, each in enumerate(codes)]
+        choosing = [np.random.default_rng(_SEED + i).random(len(each)) < CHOOSING_SHARE for i, each in enumerate(codes)]
         monitored = [column for column in grid.columns if column.name not in contexts.names]
 
         def binned(column: ColumnGrid) -> tuple[BinnedColumn, Integers]:
             part = 0 if column.name in grid.features else len(tables) - 1
             rows = number_of_rows(tables[part])
             cells = assign_rows(column, read_column(tables[part], column.name), rows)
-            return _binned(column, cells, placed[part], ordering[part], n)
+            return _binned(column, cells, placed[part], choosing[part], n)
 
         made = in_threads(binned, monitored, max(map(len, codes)))
         return cls._of(grid.grid_id, contexts, made, remarks)
@@ -182,17 +182,13 @@ def _features(grid: ReferenceGrid) -> dict[str, ColumnGrid]:
 
 
 def _binned(
-    column: ColumnGrid, cells: Integers, context: NDArray[np.intp], ordering: NDArray[np.bool_], n: int
+    column: ColumnGrid, cells: Integers, context: NDArray[np.intp], choosing: NDArray[np.bool_], n: int
 ) -> tuple[BinnedColumn, Integers]:
     size = column.size + len(TAILS)
     flat = context * size + cells
-    rows = np.bincount(flat, minlength=n * size).reshape(n, size)
-    if column.kind == "numeric":
-        made, bins = bin_column(column, rows)
-        return made, _count_bins(bins, rows)
-    ordered = np.bincount(flat[ordering], minlength=n * size).reshape(n, size)
-    made, bins = bin_column(column, ordered)
-    return made, _count_bins(bins, rows - ordered)
+    chosen, counted = (np.bincount(flat[rows], minlength=n * size).reshape(n, size) for rows in (choosing, ~choosing))
+    made, bins = bin_column(column, chosen)
+    return made, _count_bins(bins, counted)
 
 
 def _count_bins(bins: NDArray[np.int8], rows: Integers) -> Integers:
@@ -211,12 +207,11 @@ def _binned_alone(
 ) -> tuple[BinnedColumn, Integers]:
     """Return the bins of a column whose rows are not known by context, and its counts: zero if there are contexts."""
     rows = counts.all_cells()
-    ordered = np.zeros_like(rows)
-    if column.kind == "categorical":  # drawn as the rows of any quarter of the reference
-        ordered = rng.multivariate_hypergeometric(rows, round(counts.n * ORDERING_SHARE), method="marginals")
-    made, bins = bin_column(column, (ordered if column.kind == "categorical" else rows)[None, :])
+    # as many on each cell as if they were any quarter of the reference's rows
+    chosen = rng.multivariate_hypergeometric(rows, round(counts.n * CHOOSING_SHARE), method="marginals")
+    made, bins = bin_column(column, chosen[None, :])
     if not contexts.names:
-        return made, _count_bins(bins, (rows - ordered)[None, :])
+        return made, _count_bins(bins, (rows - chosen)[None, :])
     n = len(contexts.labels)
     everywhere = replace(made, edges=np.repeat(made.edges, n, axis=0), bins=np.repeat(made.bins, n, axis=0))
     return everywhere, np.zeros((n, WIDTH), dtype=np.int64)
