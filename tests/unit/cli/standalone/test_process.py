@@ -94,8 +94,9 @@ def test_no_process_survives_a_parent_killed_by(number: signal.Signals, tmp_path
     pids = tmp_path / "pids"
     code = textwrap.dedent(
         f"""
-        import os, pathlib, sys, time
+        import os, pathlib, signal, sys, time
         from keel.cli.standalone.process import Part
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, under which the tests may run, ignores it
         folder = pathlib.Path({str(tmp_path)!r})
         Part("family", [sys.executable, "-c", {FAMILY!r}, {str(pids)!r}], dict(os.environ), folder).start()
         time.sleep(300)
