@@ -586,6 +586,7 @@ def test_watch_deployment_evaluates_the_probation_before_the_experiment(ws):
     assert "moved by hand" in loop.compose_message(ws, CONFIG, looked, outcome).text
 
 
+@pytest.mark.slow
 def test_whole_experiment_on_each_database(tmp_path, store_url):
     with Workspace.open(home=tmp_path / "home", store_url=store_url, environment={}) as ws:
         prepare(ws)

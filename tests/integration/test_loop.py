@@ -274,6 +274,7 @@ def test_equal_challenger_keeps_the_champion_once(ws):
     assert ws.registry.resolve("toy", version=2).tags["keel.status"] == "rejected"
 
 
+@pytest.mark.slow
 def test_holdout_is_later_than_all_training_data_of_both_versions(ws):
     live(ws, toy_rows(NOW, days=36, flip=True), days=36)
     decision, _ = check(ws, NOW + 36 * DAY)
@@ -304,6 +305,7 @@ def test_retrain_cools_down(ws):
     assert check(ws, NOW + 9 * DAY)[0].action == "retrain"
 
 
+@pytest.mark.slow
 def test_promotion_compared_with_another_champion_is_refused(ws):
     live(ws, toy_rows(NOW, days=36, flip=True), days=36)
     decision, _ = check(ws, NOW + 36 * DAY)
