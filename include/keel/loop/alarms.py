@@ -17,7 +17,7 @@ from keel.monitoring.records import Action, DecisionRecord
 from keel.window import HOUR, Window, ceil_hour, floor_hour
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from keel.config import ModelConfig
@@ -47,7 +47,10 @@ def alarms_to_judge(
 
     A run that an alarm starts checks the time since the earliest estimated change. A run that is cleared after its
     decision gets the alarms and the window of that decision again, so that it decides the same. A run for a period
-    judges the alarms inside it, and one for the past none.
+    judges the alarms inside it, and one for the past none. Where another run has decided on the same window, the
+    decision that replaces that one is about its alarms too.
+
+    Alarms are judged whatever ``live`` is: one that is open when the monitors are turned off would stay so.
 
     Parameters
     ----------
@@ -59,21 +62,22 @@ def alarms_to_judge(
         The time the run was due.
 
     """
-    if config.live is None or cause == "backfill":
+    if cause == "backfill":
         return AlarmsToJudge(window)
-    alarms = open_alarms(ws, config.model)
-    if cause == "period":
-        inside = (alarm for alarm in alarms if _is_inside(alarm, window, config))
-        return AlarmsToJudge(window, _ids(inside, _earlier(ws, config, window)))
-    if cause == "check":
-        begun = (alarm for alarm in alarms if alarm.kind == "fault" or alarm.since < window.end)
-        return AlarmsToJudge(window, _ids(begun, _earlier(ws, config, window)))
     decided = _decided_by(ws, config.model, run_id)
     if decided is not None:
-        return AlarmsToJudge(decided.window, (*decided.alarms, *decided.open_alarms), since_alarms=True)
-    if not alarms:
-        return AlarmsToJudge(window)
-    return AlarmsToJudge(_window_since(ws, config, alarms, window, now), _ids(alarms), since_alarms=True)
+        return AlarmsToJudge(decided.window, _alarms_of(decided), since_alarms=cause == "alarm")
+    alarms = open_alarms(ws, config.model)
+    if cause == "period":
+        alarms = tuple(alarm for alarm in alarms if _is_inside(alarm, window, config))
+    elif cause == "check":
+        alarms = tuple(alarm for alarm in alarms if alarm.kind == "fault" or alarm.since < window.end)
+    elif alarms:
+        window = _window_since(ws, config, alarms, window, now)
+    since_alarms = cause == "alarm" and bool(alarms)
+    earlier = _earlier(ws, config, window) if since_alarms or cause != "alarm" else ()
+    ids = dict.fromkeys([*(alarm.alarm_id for alarm in alarms), *earlier])
+    return AlarmsToJudge(window, tuple(ids), since_alarms=since_alarms)
 
 
 def retrained_until(ws: Workspace, counted: CountedWindow, judgements: Sequence[Judgement]) -> datetime | None:
@@ -81,6 +85,8 @@ def retrained_until(ws: Workspace, counted: CountedWindow, judgements: Sequence[
 
     A check by the schedule and one by an alarm can come to the same conclusion about the same version one after the
     other, in either order, and however short the cooldown is. None where no alarm is behind either.
+
+    A decision without an outcome does not count. Runs of the check follow each other, so its retraining has failed.
     """
     window, model, version = counted.window, counted.model, counted.version
     began = [each.alarm.since for each in judgements if each.alarm.version == version and each.alarm.kind != "fault"]
@@ -88,7 +94,7 @@ def retrained_until(ws: Workspace, counted: CountedWindow, judgements: Sequence[
     within = {"after": window.end - storage.SAME_MOMENT, "until": window.end + storage.SAME_MOMENT}
     earlier = ws.store.decisions.get(own)  # what was decided after an earlier try does not change that
     for other in ws.store.decisions.ending(model, version, Action.RETRAIN, **within, other_than=own):
-        if earlier is not None and other["created_at"] > earlier["created_at"]:
+        if other["outcome"] is None or (earlier is not None and other["created_at"] > earlier["created_at"]):
             continue
         end: datetime = other["window_end"]
         by_alarm = bool(other["body"].get("alarms"))
@@ -111,8 +117,6 @@ def next_check(ws: Workspace, config: ModelConfig, decision_id: str, *, run_id: 
 
     A run that is cleared gets the same id while the same alarms are open, and so starts no second run.
     """
-    if config.live is None:
-        return None
     stored = storage.read_decision(ws, config.model, decision_id, DecisionRecord)
     left = {alarm.alarm_id for alarm in open_alarms(ws, config.model)} - set(stored.open_alarms if stored else ())
     return storage.derived_id(run_id, *sorted(left)) if left else None
@@ -150,22 +154,19 @@ def _is_inside(alarm: LiveAlarm, window: Window, config: ModelConfig) -> bool:
 
 
 def _earlier(ws: Workspace, config: ModelConfig, window: Window) -> tuple[str, ...]:
-    """Return the alarms of the decision that an earlier try of the same check has made."""
+    """Return the alarms of the decision that another run has made on the same window."""
     version = deployments.read(ws.store, config.model).production
     identity = storage.report_id("decision", config.model, version, window)
     found = storage.read_decision(ws, config.model, identity, DecisionRecord)
-    return (*found.alarms, *found.open_alarms) if found else ()
+    return _alarms_of(found) if found else ()
 
 
 def _decided_by(ws: Workspace, model: str, run_id: str) -> DecisionRecord | None:
     """Return the decision of a check that this run has made before it was cleared."""
     found = ws.store.decisions.of_run(model, run_id)
-    decision = DecisionRecord.from_dict(found["body"]) if found else None
-    if decision is None:
-        return None
-    own = storage.report_id("decision", model, decision.version, decision.window)
-    return decision if decision.decision_id == own else None
+    return DecisionRecord.from_dict(found["body"]) if found else None
 
 
-def _ids(alarms: Iterable[LiveAlarm], earlier: Sequence[str] = ()) -> tuple[str, ...]:
-    return tuple(dict.fromkeys([*(alarm.alarm_id for alarm in alarms), *earlier]))
+def _alarms_of(decision: DecisionRecord) -> tuple[str, ...]:
+    """Return the alarms that a decision was about, judged or left open."""
+    return (*decision.alarms, *decision.open_alarms)

@@ -350,9 +350,16 @@ class Decisions:
             if each["outcome"] and (each["outcome"].get("notified") or each["outcome"].get("told"))
         ]
 
-    def of_run(self, model: str, run_id: str) -> dict[str, Any] | None:
-        """Return the newest decision that a run made on a model; None if it has made none."""
-        query = sa.select(decisions).where(decisions.c.model == model, decisions.c.run_id == run_id)
+    def of_run(self, model: str, run_id: str, *, kind: str = "decision") -> dict[str, Any] | None:
+        """Return the newest decision that a run made on a model; None if it has made none.
+
+        kind: what its id begins with; by default the decisions of checks. Scheduled runs of two DAGs share an id.
+        """
+        query = sa.select(decisions).where(
+            decisions.c.model == model,
+            decisions.c.run_id == run_id,
+            decisions.c.decision_id.startswith(f"{kind}-", autoescape=True),
+        )
         query = query.order_by(decisions.c.created_at.desc(), decisions.c.decision_id.desc()).limit(1)
         with self._database.connect() as connection:
             row = connection.execute(query).one_or_none()

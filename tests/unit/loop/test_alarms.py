@@ -19,7 +19,7 @@ from keel.monitoring.records import (
     StoredPerformanceReport,
     StoredQualityReport,
 )
-from keel.window import Window
+from keel.window import Window, now_utc
 from keel.workspace import Workspace
 from tests.support.live.alarms import HOUR, judged_by, live_alarm, open_alarms
 from tests.support.toy import START, toy_config
@@ -140,12 +140,20 @@ def test_alarms_that_a_run_judges(ws: Workspace, cause: str, ids: set[str]) -> N
     assert set(judged_in(ws, cause=cause).alarms) == ids
 
 
-def test_run_without_open_alarms_or_with_live_off_has_the_usual_window(ws: Workspace) -> None:
+def test_run_without_open_alarms_has_the_usual_window(ws: Workspace) -> None:
     assert judged_in(ws, cause="alarm").window == LOOKBACK
-    open_alarms(ws.store, alarm())
-    off = judged_in(ws, cause="alarm", config=toy_config(live=None))
-    assert (off.window, off.alarms) == (LOOKBACK, ())
-    assert loop.next_check(ws, toy_config(live=None), "d", run_id="run") is None
+
+
+def test_alarms_that_are_open_when_the_monitors_are_turned_off_are_judged(ws: Workspace) -> None:
+    off = toy_config(live=None)
+    open_alarms(ws.store, alarm(), alarm("state", kind="fault"))
+    assert judged_in(ws, cause="alarm", config=off) == judged_in(ws, cause="alarm")
+    found = judged_in(ws, cause="check", config=off)
+    decision = check(ws, found.window, alarm(), alarm("state", kind="fault"), x="drift", config=off)
+    assert loop.next_check(ws, off, decision.decision_id, run_id="run") is not None
+    loop.record(ws, off, decision, None, channels=())
+    assert ws.store.live.open_alarms("toy") == []
+    assert loop.next_check(ws, off, decision.decision_id, run_id="run") is None
 
 
 def test_run_that_only_an_obsolete_alarm_starts_has_the_lookback_of_the_data(ws: Workspace) -> None:
@@ -228,8 +236,24 @@ def test_cleared_scheduled_run_decides_the_same_about_alarms_that_it_has_judged(
     open_alarms(ws.store, alarm())
     decision = check(ws, LOOKBACK, alarm(), x="drift")
     loop.record(ws, CONFIG, decision, None, channels=())
-    assert judged_in(ws, cause="check").alarms == ("alarm-shift-x",)
+    open_alarms(ws.store, alarm("z"))
+    ws.store.decisions.put(
+        "watch-1", "toy", 1, LOOKBACK.start, LOOKBACK.end, "keep", "", {}, "run", now_utc()
+    )  # a scheduled run of another DAG has the same id
+    for cause in ("check", "period"):
+        again = judged_in(ws, cause=cause)
+        assert (again.window, again.alarms) == (LOOKBACK, ("alarm-shift-x",))
     assert check(ws, LOOKBACK, alarm(), x="drift") == decision
+
+
+@pytest.mark.parametrize("cause", ["check", "alarm"])
+def test_another_run_on_a_window_that_was_decided_on_judges_the_open_alarms_too(ws: Workspace, cause: str) -> None:
+    open_alarms(ws.store, alarm())
+    window = judged_in(ws, cause=cause).window
+    loop.record(ws, CONFIG, check(ws, window, alarm(), x="drift", run_id="first"), None, channels=())
+    open_alarms(ws.store, alarm("z"))
+    found = judged_in(ws, cause=cause, run_id="second")
+    assert (found.window, set(found.alarms)) == (window, {"alarm-shift-x", "alarm-shift-z"})
 
 
 SINCE_ALARM = Window(NOON - HOUR, NOON + HOUR)
@@ -254,6 +278,21 @@ def test_retraining_by_an_alarm_stays_what_it_was_after_a_later_one(ws: Workspac
     soon = Window(LOOKBACK.start + 3 * HOUR, LOOKBACK.end + 3 * HOUR)
     assert check(ws, soon, harm=True, config=HASTY).action is Action.RETRAIN
     assert check(ws, SINCE_ALARM, alarm(), harm=True, config=HASTY, since_alarms=True) == first
+
+
+def test_retraining_that_failed_does_not_keep_its_alarm_from_another(ws: Workspace) -> None:
+    open_alarms(ws.store, alarm())
+    failed = check(ws, SINCE_ALARM, alarm(), harm=True, config=HASTY, since_alarms=True)
+    later = Window(SINCE_ALARM.start, SINCE_ALARM.end + HOUR)
+    assert judged_by(ws.store, alarm()) is None
+    assert judged_in(ws, cause="alarm", run_id="next ring").alarms == failed.alarms
+    second = check(ws, later, alarm(), harm=True, config=HASTY, since_alarms=True, run_id="next ring")
+    assert [failed.action, second.action] == [Action.RETRAIN, Action.RETRAIN]
+    loop.record(ws, HASTY, second, None, channels=())
+    assert judged_by(ws.store, alarm()) == second.decision_id
+    open_alarms(ws.store, alarm("z"))
+    third = check(ws, Window(later.start, later.end + HOUR), alarm("z"), harm=True, config=HASTY)
+    assert third.action is Action.RAISE_ALERT
 
 
 def test_alarm_during_a_scheduled_check_that_retrains_does_not_retrain_again(ws: Workspace) -> None:
