@@ -29,7 +29,10 @@ LARGEST_ESTIMATE = {**dict.fromkeys(PROBABILITY_METRICS, 0.25), "accuracy": 0.5}
 
 
 def prediction_powered_losses(estimate: ArrayLike, loss: ArrayLike, audited: ArrayLike, *, share: float) -> Floats:
-    """Return Z, shape (n,), each at or above `lowest` of the largest estimate.
+    """Return Z, shape (n,), each at or above `lowest` of the largest estimate, to the last bit.
+
+    An audited row's Z is loss/share − estimate·(1 − share)/share. So written it never rises with the estimate, nor
+    falls with the loss, after rounding too; as estimate + (loss − estimate)/share it does.
 
     Parameters
     ----------
@@ -53,11 +56,10 @@ def prediction_powered_losses(estimate: ArrayLike, loss: ArrayLike, audited: Arr
     if not 0 < share <= 1:
         raise ValueError(f"the share of audited rows ({share}) must lie between 0 and 1")
     e, in_sample = np.asarray(estimate, dtype=np.float64), np.asarray(audited, dtype=bool)
-    error = np.where(in_sample, np.asarray(loss, dtype=np.float64) - e, 0.0)
-    if np.isnan(error).any():
+    known = np.where(in_sample, np.asarray(loss, dtype=np.float64), 0.0)
+    if np.isnan(known).any():
         raise ValueError("an audited row has no loss")
-    z: Floats = e + error / share
-    return z
+    return np.where(in_sample, known / share - e * _weight(share), e)
 
 
 def lowest(largest_estimate: float, *, share: float) -> float:
@@ -66,7 +68,12 @@ def lowest(largest_estimate: float, *, share: float) -> float:
     >>> lowest(0.25, share=0.1)
     -2.25
     """
-    return -largest_estimate * (1 - share) / share
+    return -largest_estimate * _weight(share)
+
+
+def _weight(share: float) -> float:
+    """Return the weight of the estimate in an audited row's Z."""
+    return (1 - share) / share
 
 
 def estimated_losses(metric: str, score: Floats, *, mean: float) -> Floats:

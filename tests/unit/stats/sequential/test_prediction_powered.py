@@ -51,10 +51,20 @@ def test_estimates_without_a_probability_are_the_mean_of_the_holdout() -> None:
     assert largest_estimate("mae", mean=0.1) == 0.1
 
 
-def test_lowest_is_the_value_of_an_audited_row_without_a_loss() -> None:
-    z = prediction_powered_losses([0.25], [0.0], [True], share=0.1)
-    assert z[0] == pytest.approx(lowest(0.25, share=0.1))
-    assert lowest(0.25, share=1.0) == 0
+@pytest.mark.parametrize("share", [i / 100 for i in range(1, 101)])
+def test_no_value_is_below_the_lowest_by_a_single_bit(share: float) -> None:
+    """The bets raise an error for a value below the lowest, and the monitor would stop for good."""
+    rng = np.random.default_rng(4)
+    for largest in (0.25, 0.5, *rng.random(10) * 0.3):
+        estimates = [largest]
+        for _ in range(20):  # the floats next below it, whose rounding could be another
+            estimates.append(np.nextafter(estimates[-1], 0))
+        low = lowest(largest, share=share)
+        for loss in (0.0, 1e-300, 1e-17):
+            z = prediction_powered_losses(estimates, np.full(21, loss), np.full(21, True), share=share)
+            assert z.min() >= low
+        assert prediction_powered_losses([largest], [0.0], [True], share=share)[0] == low
+        assert prediction_powered_losses([largest], [1.0], [True], share=share)[0] <= 1 / share
 
 
 def test_an_audited_row_without_a_loss_and_a_share_of_none_are_refused() -> None:
