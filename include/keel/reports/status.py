@@ -16,6 +16,8 @@ from keel.deployments.history import History, fold, production_since
 from keel.errors import KeelError
 from keel.ledger import entries as ledger
 from keel.monitoring import storage
+from keel.monitoring.alarm_words import names_of
+from keel.monitoring.records import LiveAlarm
 from keel.reports import numbers
 from keel.reports.check.data import CheckData, decided, stored_check
 from keel.reports.check.remedies import to_do
@@ -251,14 +253,12 @@ def _findings(
 
 
 def _live_alarms(ws: Workspace, config: ModelConfig) -> Iterable[str]:
-    """Yield what the live monitors have open. Its check starts by itself, so that nobody has to do anything."""
-    alarms = ws.store.live.open_alarms(config.model)
+    """Yield what the live monitors have open, which a check judges: nobody has to do anything yet."""
+    alarms = [LiveAlarm.from_dict(each) for each in ws.store.live.open_alarms(config.model)]
     if alarms:
-        about = sorted({"mean loss" if each["subject"] == "loss" else each["subject"] for each in alarms})
-        named = ", ".join(about[:3]) + (f" and {len(about) - 3} more" if len(about) > 3 else "")
         opened = numbers.count(len(alarms), "live alarm")
-        since = numbers.time(min(each["since"] for each in alarms))
-        yield f"{opened} open since {since} ({named}): keel live {config.model}"
+        since = numbers.time(min(each.since for each in alarms))
+        yield f"{opened} open since {since} ({names_of(alarms)}): keel live {config.model}"
 
 
 def _next_check(

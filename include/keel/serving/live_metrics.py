@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from prometheus_client.registry import Collector
+
+from keel.monitoring.records import MonitorKind
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Gauge
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
 
 MONITORS = 20
 """Monitors of a model that have series of their own: those whose evidence is nearest to its bound."""
-KINDS = ("shift", "harm", "audit", "fault")
-"""What an alarm may be about. Each has a series, so that one that is missing means that nothing is known."""
 PREFIX = "keel_live_"
 
 
@@ -33,6 +33,7 @@ class LiveMetrics:
         self._monitors = live("monitors", "Live monitors of the model.")
         self._alarms = live("open_alarms", "Alarms that no check has judged, by what they are about.", "kind")
         self._waiting = live("waiting_rows", "Predictions that the live monitors have not read.")
+        self._stalled = live("stalled", "1 while whole blocks wait and nothing reads them.")
         self._last_block = live("last_block_timestamp_seconds", "When the last block was evaluated.")
         self._shown: dict[str, dict[tuple[Gauge, tuple[str, ...]], float]] = {}
 
@@ -41,9 +42,11 @@ class LiveMetrics:
         now: dict[tuple[Gauge, tuple[str, ...]], float] = {
             (self._monitors, ()): len(status.monitors),
             (self._waiting, ()): status.waiting,
+            (self._stalled, ()): status.state == "stalled",
         }
         kinds: list[str] = [each.alarm.kind for each in status.alarms]
-        now |= {(self._alarms, (kind,)): kinds.count(kind) for kind in KINDS}
+        # each kind has a series, so that one that is missing means that nothing is known
+        now |= {(self._alarms, (kind,)): kinds.count(kind) for kind in get_args(MonitorKind)}
         if status.last_block_at is not None:
             now[self._last_block, ()] = status.last_block_at.timestamp()
         nearest = sorted(status.monitors, key=lambda each: (each.bound - (each.evidence or 0.0), each.subject))

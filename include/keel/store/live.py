@@ -38,7 +38,8 @@ class StoredMonitors:
     state: None if they have never run, and were only paused. predictions_until: the last prediction read.
     labels_settled, labels_until: P and L of `keel.store.predictions.arrivals`. rows: predictions read since the start.
     seen_until: time of the latest prediction read. last_block_at: when the last block was evaluated. fault: why the
-    monitors could not go on. revision: counts the commits; `LiveTable.commit` sets it.
+    monitors could not go on. updated_at: when they last read something, or were last paused or resumed. revision:
+    counts the commits; `LiveTable.commit` sets it.
     """
 
     model: str
@@ -151,9 +152,10 @@ class LiveTable:
             "model": model, "revision": 0, "paused": paused, "generation": 0, "predictions_until": 0,
             "labels_settled": 0, "labels_until": 0, "rows": 0, "updated_at": to_micros(now), "stride": 1,
         }  # fmt: skip
+        changed = {"paused": paused, "updated_at": to_micros(now)}
         with self._database.begin() as connection:
             statement = insert(connection, live_monitors).values(**row)
-            connection.execute(statement.on_conflict_do_update(index_elements=["model"], set_={"paused": paused}))
+            connection.execute(statement.on_conflict_do_update(index_elements=["model"], set_=changed))
 
     def open_alarms(self, model: str) -> list[dict[str, Any]]:
         """Return the alarms that no check has judged, by the time they were opened: see `alarms`."""

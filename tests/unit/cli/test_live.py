@@ -114,8 +114,8 @@ def test_live_as_json_has_trajectories_the_worst_first(model):
     found = document()
     assert [each["subject"] for each in found["monitors"]] == ["x", "z"]
     worst = found["monitors"][0]
-    assert worst["evidence"] == pytest.approx(worst["trajectory"][-1][1], abs=0.001)
-    assert len(worst["trajectory"]) == 8
+    assert worst["evidence"] == pytest.approx(worst["trajectory"][-1], abs=0.001)
+    assert len(worst["trajectory"]) == len(found["times"]) == 8
     assert (found["alarms"][0]["alarm"]["subject"], found["needs_attention"]) == ("x", True)
 
 

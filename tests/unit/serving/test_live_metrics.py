@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
-from typing import get_args
+from pathlib import Path
 
-from keel.monitoring.records import AlarmStatus, LiveAlarm, LiveStatus, MonitorKind, MonitorStatus
-from keel.serving.live_metrics import KINDS, MONITORS
+from keel.monitoring.records import AlarmStatus, LiveAlarm, LiveStatus, MonitorStatus
+from keel.serving.live_metrics import MONITORS
 from keel.serving.metrics import Metrics
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -22,8 +23,8 @@ def status(evidence, *, model="toy", **more):
     monitors = tuple(
         MonitorStatus(kind="shift", subject=name, evidence=value, bound=6.0) for name, value in evidence.items()
     )
-    values = {"waiting": 3, "last_block_at": AT, **more}
-    return LiveStatus(model=model, state="reading", sentence="", monitors=monitors, **values)
+    values = {"waiting": 3, "last_block_at": AT, "state": "reading", **more}
+    return LiveStatus(model=model, sentence="", monitors=monitors, **values)
 
 
 def show(metrics, evidence, **more):
@@ -89,5 +90,16 @@ def test_show_of_one_model_leaves_another_as_it_is():
     ]
 
 
-def test_every_kind_of_alarm_has_a_series():
-    assert set(KINDS) == set(get_args(MonitorKind))
+RULES = Path(__file__).parents[3] / "docs" / "live.md"
+
+
+def test_rules_of_the_documentation_have_series_though_nothing_was_ever_read():
+    metrics = Metrics()
+    show(metrics, {}, last_block_at=None, waiting=5_000, state="stalled")
+    named = re.findall(r"expr: (.*)", RULES.read_text())
+    assert len(named) == 2
+    for name in re.findall(r"keel_\w+", " ".join(named)):
+        assert series(metrics, name), name
+    assert series(metrics, "keel_live_stalled") == ['keel_live_stalled{model="toy"} 1.0']
+    show(metrics, {}, last_block_at=None, waiting=5_000)
+    assert series(metrics, "keel_live_stalled") == ['keel_live_stalled{model="toy"} 0.0']

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from keel import deployments
 from keel.errors import SchemaError
+from keel.monitoring.alarms import HARM_KINDS
 from keel.monitoring.live.run import LOG_10, LiveRun, monitor_name, time_of
 from keel.monitoring.live.starting import restored
 from keel.monitoring.live.state import SavedState
@@ -40,7 +41,7 @@ def live_status(ws: Workspace, config: ModelConfig, *, now: datetime, trajectori
     """
     production = deployments.read(ws.store, config.model).production
     stored = ws.store.live.read(config.model)
-    run, fault = _run(ws, stored)
+    run, fault = _run(ws, stored) if config.live is not None else (None, "")
     points = ws.store.live.trajectory(config.model, run.header.started_at) if run and trajectories else []
     alarms = ws.store.live.alarms(config.model)
     still_open = ws.store.live.open_alarms(config.model)
@@ -49,7 +50,7 @@ def live_status(ws: Workspace, config: ModelConfig, *, now: datetime, trajectori
         AlarmStatus(alarm=LiveAlarm.from_dict(each), rings=each["rings"], last_ring_at=each["last_ring_at"])
         for each in still_open
     )
-    situation = _Situation(ws, config, production, stored, now)
+    situation = _Situation(ws, config, production, stored, run, now)
     state = situation.state
     return LiveStatus(
         model=config.model,
@@ -66,6 +67,7 @@ def live_status(ws: Workspace, config: ModelConfig, *, now: datetime, trajectori
         last_block_at=stored.last_block_at if stored else None,
         waiting=situation.waiting[0],
         waiting_labels=situation.waiting[1],
+        times=tuple(point.at for point in points),
         monitors=_monitors(run, points, [each.alarm for each in unjudged]) if run else (),
         alarms=unjudged,
         judged=tuple(judged),
@@ -108,7 +110,7 @@ def _monitors(
                 bound=bound,
                 blocks=blocks,
                 since=time_of(starts[i]) if blocks else None,
-                trajectory=tuple((point.at, point.evidence.get(name)) for point in points),
+                trajectory=tuple(point.evidence.get(name) for point in points),
             )
             found.append(status)
     return tuple(found)
@@ -122,6 +124,7 @@ class _Situation:
     config: ModelConfig
     production: int | None
     stored: StoredMonitors | None
+    run: LiveRun | None
     now: datetime
 
     @property
@@ -131,11 +134,19 @@ class _Situation:
 
     @cached_property
     def waiting(self) -> tuple[int, int]:
-        """How many predictions of the version in production, and how many labels, wait."""
-        if self.production is None:
+        """How many predictions of the version in production, and how many labels, wait for a monitor."""
+        if self.production is None or self.config.live is None:
             return 0, 0
         rows, labels = self._after
-        return self.ws.predictions(self.config).waiting(self.production, after=rows, labels_after=labels)
+        waiting = self.ws.predictions(self.config).waiting(self.production, after=rows, labels_after=labels)
+        return waiting[0], waiting[1] if self._reads_labels else 0
+
+    @property
+    def _reads_labels(self) -> bool:
+        """Whether the mean loss is monitored, or may be by the run that is about to start."""
+        if self.run is not None and self.run.header.version == self.production:
+            return any(group.kind in HARM_KINDS for group in self.run.groups)
+        return self.config.live is not None and self.config.live.harm
 
     @property
     def _after(self) -> tuple[int, int]:
@@ -151,24 +162,22 @@ class _Situation:
             return "no version"
         if self.stored is not None and self.stored.paused:
             return "paused"
-        if self.waiting[0] >= self.block_rows and self._idle_since is not None:
+        if self.waiting[0] >= self.block_rows and self._is_idle:
             return "stalled"
         return "reading" if self.stored is not None and self.stored.version == self.production else "starting"
 
     @property
-    def _idle_since(self) -> datetime | None:
-        """When the last block was read, if a whole block has waited for longer than any poll takes; None if not.
+    def _is_idle(self) -> bool:
+        """Whether nothing was read for longer than any poll takes, though there was something to read.
 
-        A block that arrives after a quiet night has not waited since the evening.
+        A block that arrives after a quiet night has not waited since the evening, and one that has waited for the end
+        of a pause is read with the next look at the model.
         """
         assert self.production is not None, "the caller asks only where a version is in production"
-        last = self.stored.last_block_at or self.stored.updated_at if self.stored else None
-        if last is not None and self.now - last <= STALLED_AFTER:
-            return None
-        log = self.ws.predictions(self.config)
-        rows = log.arrived(self.production, after=self._after[0], limit=1)
-        first: datetime = rows["time"][0].as_py() if rows.num_rows else self.now
-        return (last or first) if self.now - first > STALLED_AFTER else None
+        if self.stored is not None and self.now - self.stored.updated_at <= STALLED_AFTER:
+            return False
+        rows = self.ws.predictions(self.config).arrived(self.production, after=self._after[0], limit=1)
+        return rows.num_rows > 0 and self.now - rows["time"][0].as_py() > STALLED_AFTER
 
     def sentence(self, state: LiveState) -> str:
         model, waiting = self.config.model, self.waiting[0]

@@ -73,8 +73,8 @@ class MonitorStatus(Record):
     """Blocks since its own start."""
     since: Time | None = None
     """Estimated start of the change that the evidence is about."""
-    trajectory: tuple[tuple[Time, float | None], ...] = ()
-    """Time of a block in the data's own time, and the evidence after it; thinned, the oldest first."""
+    trajectory: tuple[float | None, ...] = ()
+    """The evidence at each of `LiveStatus.times`; None where the monitor had none."""
 
 
 class AlarmStatus(Record):
@@ -108,8 +108,11 @@ class LiveStatus(Record):
     seen_until: Time | None = None
     last_block_at: Time | None = None
     waiting: int = 0
-    """Predictions that no monitor has read."""
+    """Predictions that a monitor will read; 0 where nothing is monitored."""
     waiting_labels: int = 0
+    """Labels that a monitor will read; 0 where the mean loss is not monitored."""
+    times: tuple[Time, ...] = ()
+    """Blocks that the trajectories tell the evidence of, thinned, the oldest first: their ends in the data's time."""
     monitors: tuple[MonitorStatus, ...] = ()
     alarms: tuple[AlarmStatus, ...] = ()
     """The open ones, the oldest first."""

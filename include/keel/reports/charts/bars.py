@@ -52,12 +52,21 @@ def up_to(values: Sequence[float | None], top: float, *, width: int = 20) -> str
     >>> up_to([0, 1, 4, 7.9, 8, None], 8)
     '▁▂▄▇█ '
     """
-    known = _finite(values)
-    if len(known) > width:
-        parts = [known[i * len(known) // width : (i + 1) * len(known) // width] for i in range(width)]
-        known = [max((value for value in part if value is not None), default=None) for part in parts]
+    known = greatest(_finite(values), width)
     reached = [None if value is None else min(max(value / top, 0.0), 1.0) * (len(BLOCKS) - 1) for value in known]
     return "".join(NOTHING if mark is None else BLOCKS[max(int(mark), mark > 0)] for mark in reached)
+
+
+def greatest(values: Sequence[float | None], width: int) -> list[float | None]:
+    """Return at most ``width`` values, the greatest of each part, so that no peak is lost.
+
+    >>> greatest([1, 3, None, None, 2, 0], 3)
+    [3, None, 2]
+    """
+    if len(values) <= width:
+        return list(values)
+    parts = (values[i * len(values) // width : (i + 1) * len(values) // width] for i in range(width))
+    return [max((value for value in part if value is not None), default=None) for part in parts]
 
 
 def _finite(values: Sequence[float | None]) -> list[float | None]:

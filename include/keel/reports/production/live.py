@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from keel.ledger.wording import with_full_stop
+from keel.monitoring.alarm_words import name_of, names_of
+from keel.monitoring.alarms import HARM_KINDS
 from keel.reports import numbers
+from keel.reports.charts.bars import greatest
 from keel.reports.charts.specs import Level, Point, Sparkline, Trend
 from keel.reports.page import Block, Cell, Command, Fact, Figure, Items, Page, Paragraph, Section, Table, Tag, Tone
 
 if TYPE_CHECKING:
-    from keel.monitoring.records import AlarmStatus, LiveAlarm, LiveStatus, MonitorStatus
+    from keel.monitoring.records import AlarmStatus, LiveStatus, MonitorStatus
 
 DRAWN = 5
 """Monitors in the chart: those with the most evidence. The table has all of them."""
 CELL_POINTS = 30
 """Values of the trajectory in a line of the table."""
-KINDS = {"harm": "mean loss", "audit": "mean loss, audited", "fault": "fault"}
-"""What a monitor is called that is not about a column."""
+ALARMS = 20
+"""Open alarms that are told one by one. The table marks all of them."""
 NEAR_SHARE = 0.6
 """Share of the bound's logarithm from which a monitor is called near. It decides nothing."""
 TAGS = {
@@ -114,13 +117,12 @@ def _lead(status: LiveStatus) -> str:
 
 def _headline_of_alarms(alarms: tuple[AlarmStatus, ...]) -> str:
     found = [each.alarm for each in alarms]
-    shifts = [each.subject for each in found if each.kind == "shift"]
+    shifts = [each for each in found if each.kind == "shift"]
     parts = []
-    if any(each.kind in ("harm", "audit") for each in found):
+    if any(each.kind in HARM_KINDS for each in found):
         parts.append("the mean loss has risen")
     if shifts:
-        named = ", ".join(shifts[:3]) if len(shifts) <= 3 else f"{', '.join(shifts[:2])} and {len(shifts) - 2} more"
-        parts.append(f"the values of {named} have changed")
+        parts.append(f"the values of {names_of(shifts)} have changed")
     if any(each.kind == "fault" for each in found):
         parts.append("the monitoring is at fault")
     since = min(each.since for each in found)
@@ -146,7 +148,7 @@ def _facts(status: LiveStatus, now: datetime) -> Iterator[Fact]:
     if status.monitors:
         worst = worst_first(status)[0]
         tone = Tone.BAD if status.alarms else Tone.WARN if _is_near(worst) else Tone.GOOD
-        lines = (f"evidence of {_name(worst)}, the nearest", "at the bound an alarm opens")
+        lines = (f"evidence of {name_of(worst)}, the nearest", "at the bound an alarm opens")
         yield Fact(f"{_drawn_value(worst.evidence) or 0.0:.1f} of {worst.bound:.1f}", lines, tone)
     seen = [f"{numbers.count(status.rows, 'row')} until {numbers.time(status.seen_until)}"] if status.seen_until else []
     yield Fact(numbers.count(status.blocks, "block"), (f"of {status.block_size:,} predictions", *seen))
@@ -161,9 +163,11 @@ def _facts(status: LiveStatus, now: datetime) -> Iterator[Fact]:
 
 
 def _alarms(status: LiveStatus) -> Iterator[Block]:
-    for each in status.alarms:
+    for each in status.alarms[:ALARMS]:
         yield Paragraph(with_full_stop(each.alarm.sentence))
         yield Items(tuple(_about_alarm(each)))
+    if (more := len(status.alarms) - ALARMS) > 0:
+        yield Paragraph(f"{more:,} more {_are(more)} not told one by one.", quiet=True)
 
 
 def _about_alarm(each: AlarmStatus) -> Iterator[str]:
@@ -173,18 +177,17 @@ def _about_alarm(each: AlarmStatus) -> Iterator[str]:
         now = f"{alarm.evidence:.1f} of {alarm.bound:.1f}"
         yield f"Opened {numbers.time(alarm.opened_at)}. Evidence is now {now}{rows}."
     check = f"{alarm.model}.drift_check"
-    asks = "It asks for"
     if each.rings:
         times = "once" if each.rings == 1 else numbers.count(each.rings, "time")
-        asks = f"It has asked {times}, last {numbers.time(each.last_ring_at)}, for"
-    yield f"{asks} a run of {check}, which judges the rows since then and closes the alarm."
+        yield f"It has asked {times}, last {numbers.time(each.last_ring_at)}, for a run of {check}."
+    yield f"A run of {check} judges the rows since then and closes the alarm."
 
 
 def _evidence(status: LiveStatus, drawn: bool) -> Iterator[Block]:
     ordered = worst_first(status)
     if not ordered:
         return
-    if drawn and (chart := _chart(ordered)) is not None:
+    if drawn and (chart := _chart(ordered, status.times)) is not None:
         yield Figure(
             chart,
             f"The evidence of {numbers.count(len(chart.others) + 1, 'monitor')} with the most of it over time. An "
@@ -200,42 +203,37 @@ def _evidence(status: LiveStatus, drawn: bool) -> Iterator[Block]:
     )
 
 
-def _chart(ordered: list[MonitorStatus]) -> Trend | None:
-    chosen = [each for each in ordered if len(each.trajectory) > 1][:DRAWN]
+def _chart(ordered: list[MonitorStatus], times: Sequence[datetime]) -> Trend | None:
+    chosen = ordered[:DRAWN] if len(times) > 1 else []
     if not chosen:
         return None
-    first, *others = ((_name(each), _points(each)) for each in chosen)
+    first, *others = ((name_of(each), _points(each, times)) for each in chosen)
     bounds = sorted({round(each.bound, 6) for each in chosen})
     levels = tuple(Level(bound, "bound" if len(bounds) == 1 else f"bound {bound:.1f}") for bound in bounds)
     unit = "log₁₀ of the evidence"
     return Trend("evidence over time", first[1], levels, label=first[0], others=tuple(others), unit=unit)
 
 
-def _points(each: MonitorStatus) -> tuple[Point, ...]:
-    return tuple(Point(at, _drawn_value(value)) for at, value in each.trajectory)
+def _points(each: MonitorStatus, times: Sequence[datetime]) -> tuple[Point, ...]:
+    return tuple(Point(at, _drawn_value(value)) for at, value in zip(times, each.trajectory, strict=True))
 
 
 def _row(each: MonitorStatus, *, is_open: bool) -> tuple[Cell, ...]:
     tag = Tag("alarm", Tone.BAD) if is_open else Tag("near", Tone.WARN) if _is_near(each) else Tag("ok", Tone.GOOD)
     value = _drawn_value(each.evidence)
     return (
-        _name(each),
+        name_of(each),
         tag,
         "none yet" if value is None else f"{value:.1f}",
         f"{each.bound:.1f}",
-        Sparkline(_fewer([_drawn_value(value) for _, value in each.trajectory]), threshold=each.bound, from_zero=True),
+        Sparkline(_fewer([_drawn_value(value) for value in each.trajectory]), threshold=each.bound, from_zero=True),
         numbers.time(each.since) if each.since and (is_open or _is_near(each)) else "",
     )
 
 
 def _fewer(values: list[float | None]) -> tuple[float | None, ...]:
-    """Return at most `CELL_POINTS` values: the greatest of each part, so that no peak is lost, and the newest."""
-    if len(values) <= CELL_POINTS:
-        return tuple(values)
-    last, rest, count = values[-1], values[:-1], CELL_POINTS - 1
-    parts = [rest[i * len(rest) // count : (i + 1) * len(rest) // count] for i in range(count)]
-    known = [[value for value in part if value is not None] for part in parts]
-    return (*(max(part) if part else None for part in known), last)
+    """Return at most `CELL_POINTS` values, with every peak, and the newest value as it is."""
+    return (*greatest(values[:-1], CELL_POINTS - 1), *values[-1:])
 
 
 def _promise(status: LiveStatus) -> Iterator[Block]:
@@ -248,7 +246,7 @@ def _promise(status: LiveStatus) -> Iterator[Block]:
 def _judged(status: LiveStatus) -> Iterator[Block]:
     if status.judged:
         rows = (
-            (numbers.time(each.opened_at), _name(each), numbers.time(each.since), each.judged_by or "")
+            (numbers.time(each.opened_at), name_of(each), numbers.time(each.since), each.judged_by or "")
             for each in status.judged
         )
         head = ("opened", "monitor", "began about", "judged by decision")
@@ -256,6 +254,23 @@ def _judged(status: LiveStatus) -> Iterator[Block]:
 
 
 def _to_do(status: LiveStatus) -> Iterator[Block]:
+    yield from _to_read(status)
+    if status.state == "no version":  # a check needs one
+        return
+    if status.alarms and status.state == "off":
+        yield from _to_check(status.model)
+        return
+    check, kinds = f"{status.model}.drift_check", {each.alarm.kind for each in status.alarms}
+    if kinds - {"fault"}:
+        starts = f"{check} then starts" if status.state == "stalled" else f"Nothing: {check} starts"
+        yield Paragraph(f"{starts} by itself and says what it found. To see its last result:")
+        yield Command(f"keel report {status.model}")
+    if status.fault or "fault" in kinds:
+        yield Paragraph("The triggerer's log has the whole error. It tries again by itself, after growing waits.")
+
+
+def _to_read(status: LiveStatus) -> Iterator[Block]:
+    """Yield what to do so that the monitors read what arrives."""
     check = f"{status.model}.drift_check"
     if status.state == "off":
         yield Paragraph("Remove live: null from the model's model.yaml to turn them on.")
@@ -271,20 +286,17 @@ def _to_do(status: LiveStatus) -> Iterator[Block]:
             "runs, and unpause the DAG. Nothing is lost: what waits is read then."
         )
         yield Command(f"airflow dags unpause {check}")
-    if any(each.alarm.kind != "fault" for each in status.alarms):
-        yield Paragraph(f"Nothing: {check} starts by itself and says what it found. To see its last result:")
-        yield Command(f"keel report {status.model}")
-    if status.fault or any(each.alarm.kind == "fault" for each in status.alarms):
-        yield Paragraph("The triggerer's log has the whole error. It tries again by itself, after growing waits.")
+
+
+def _to_check(model: str) -> Iterator[Block]:
+    """Yield how the open alarms of monitors that are off are judged: no monitor is left to ask for a check."""
+    check = f"{model}.drift_check"
+    yield Paragraph(f"While they are off, no alarm starts {check}. Its next run judges what is open; to start one:")
+    yield Command(f"airflow dags trigger {check}")
 
 
 def _alarming(status: LiveStatus) -> set[tuple[str, str]]:
     return {(each.alarm.kind, each.alarm.subject) for each in status.alarms}
-
-
-def _name(about: MonitorStatus | LiveAlarm) -> str:
-    """Return the column, or what else is monitored."""
-    return KINDS.get(about.kind, about.subject)
 
 
 def _share(each: MonitorStatus) -> float:

@@ -28,9 +28,9 @@ def test_status_tells_evidence_alarms_and_trajectory(model):
     assert (x.kind, x.subject, x.blocks, harm.kind) == ("shift", "x", 7, "harm")
     assert x.evidence > x.bound > z.evidence
     assert harm.evidence is None
-    assert [at for at, _ in x.trajectory] == sorted(at for at, _ in x.trajectory)
-    assert x.trajectory[-1][1] == pytest.approx(x.evidence, abs=1e-3)
-    assert len(x.trajectory) == 7
+    assert list(status.times) == sorted(status.times)
+    assert x.trajectory[-1] == pytest.approx(x.evidence, abs=1e-3)
+    assert len(x.trajectory) == len(status.times) == 7
     model.judge()
     after = live_status(model.ws, model.config, now=model.now, trajectories=False)
     assert (after.alarms, [each.alarm_id for each in after.judged]) == ((), [alarm.alarm_id])
@@ -59,6 +59,42 @@ def test_status_of_a_block_that_came_after_a_quiet_night_is_not_stalled(model):
     now = model.now + timedelta(minutes=2)
     model.arrive(100)
     assert live_status(model.ws, model.config, now=now).state == "reading"
+
+
+def test_status_right_after_a_pause_waits_for_the_next_look(model):
+    model.arrive(100)
+    model.catch_up()
+    store = model.ws.store.live
+    store.set_paused("trained", True, now=model.now)
+    model.arrive(500)
+    store.set_paused("trained", False, now=model.now)
+    soon = live_status(model.ws, model.config, now=model.now + timedelta(minutes=1))
+    assert (soon.state, soon.waiting) == ("reading", 500)
+    later = live_status(model.ws, model.config, now=model.now + timedelta(minutes=6))
+    assert later.state == "stalled"
+
+
+def test_status_counts_no_labels_that_nothing_will_read(model):
+    quiet = model.configured(live={"context": None, "columns": ["x", "z"], "harm": False})
+    rows = quiet.arrive(250)
+    quiet.label(rows.slice(0, 100), [0] * 100)
+    assert live_status(model.ws, model.config, now=model.now).waiting_labels == 100
+    assert live_status(quiet.ws, quiet.config, now=quiet.now).waiting_labels == 0
+    quiet.catch_up()
+    read = live_status(quiet.ws, quiet.config, now=quiet.now)
+    assert (read.waiting, read.waiting_labels) == (50, 0)
+
+
+def test_status_of_monitors_that_are_off_has_open_alarms_and_nothing_of_the_last_run(model):
+    model.arrive(400)
+    model.shifted(300, by=1.5)
+    model.catch_up()
+    model.damage(b"nonsense")
+    off = model.configured(live=None)
+    off.arrive(500)
+    status = live_status(off.ws, off.config, now=off.now)
+    assert (status.state, len(status.alarms)) == ("off", 1)
+    assert (status.monitors, status.promise, status.fault, status.waiting) == ((), "", "", 0)
 
 
 def test_status_before_the_first_poll_and_of_models_without_monitors(model):

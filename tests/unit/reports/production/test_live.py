@@ -20,8 +20,7 @@ BOUND = 6.0
 
 def monitor(subject, evidence, *, kind="shift", points=40):
     """A monitor whose evidence has grown evenly to what it is."""
-    start = NOW - timedelta(days=points)
-    path = tuple((start + timedelta(days=i), evidence * i / (points - 1)) for i in range(points))
+    path = tuple(evidence * i / (points - 1) for i in range(points))
     return MonitorStatus(
         kind=kind, subject=subject, evidence=evidence, bound=BOUND, blocks=points, since=SINCE, trajectory=path
     )
@@ -53,6 +52,7 @@ QUIET = status(
     seen_until=NOW,
     last_block_at=NOW - timedelta(seconds=20),
     waiting=37,
+    times=tuple(NOW - timedelta(days=40 - i) for i in range(40)),
     monitors=(monitor("carrier", 1.0), monitor("origin", 2.5), monitor("distance", 2.0)),
     promise="While nothing changes, the probability is at most 0.05",
 )
@@ -85,7 +85,7 @@ def shown(given, **options):
         ),
         (
             ALARMED, "1 alarm is open: the values of distance have changed, since 21 December 2013 13:00.", True,
-            "It has asked 2 times, last 31 December 2013 12:00, for a run of flights.drift_check",
+            "It has asked 2 times, last 31 December 2013 12:00, for a run of flights.drift_check.",
         ),
     ],
 )  # fmt: skip
@@ -93,16 +93,16 @@ def test_page_says_first_how_the_monitors_are_and_what_to_do(given, sentence, at
     assert page(given, NOW).headline == headline(given) == sentence
     assert needs_attention(given) is attention
     assert hint in shown(given)
-    assert sentence.split()[0] in html.render(page(given, NOW, drawn=True))
+    assert f"<h1>{sentence}</h1>" in html.render(page(given, NOW, drawn=True))
     assert document(given, NOW)["headline"] == sentence
 
 
 def test_headline_of_several_alarms_names_harm_first_and_at_most_three_columns():
     alarms = tuple(alarm(subject=name) for name in "abcd")
-    assert "the values of a, b and 2 more have changed" in headline(changed(QUIET, alarms=alarms))
+    assert "the values of a, b, c and 1 more have changed" in headline(changed(QUIET, alarms=alarms))
     harmful = changed(QUIET, alarms=(*alarms[:3], alarm("harm", "loss", since=SINCE - timedelta(days=1))))
     assert headline(harmful) == (
-        "4 alarms are open: the mean loss has risen and the values of a, b, c have changed, since 20 December 2013 "
+        "4 alarms are open: the mean loss has risen and the values of a, b and c have changed, since 20 December 2013 "
         "13:00."
     )
 
@@ -125,8 +125,8 @@ def test_trajectory_in_a_terminal_is_as_high_as_a_line_only_where_it_has_reached
 
 
 def test_trajectory_of_few_of_many_values_keeps_its_peak():
-    path = tuple((NOW, 5.0 if i == 70 else 0.0) for i in range(200))
-    given = changed(QUIET, monitors=(changed(monitor("x", 0.0), trajectory=path),))
+    path = tuple(5.0 if i == 70 else 0.0 for i in range(200))
+    given = changed(QUIET, times=(NOW,) * 200, monitors=(changed(monitor("x", 0.0), trajectory=path),))
     [line] = [line for line in shown(given).splitlines() if "▁" in line]
     assert "▆" in line
 
@@ -148,11 +148,11 @@ def test_page_that_is_drawn_has_a_chart_of_the_worst_against_their_bound():
 
 
 def test_document_is_json_the_worst_monitor_first():
-    none_yet = MonitorStatus(kind="shift", subject="new", evidence=None, bound=BOUND, trajectory=((NOW, None),))
+    none_yet = MonitorStatus(kind="shift", subject="new", evidence=None, bound=BOUND, trajectory=(None,) * 40)
     given = changed(ALARMED, monitors=(none_yet, *QUIET.monitors))
     found = json.loads(json.dumps(document(given, NOW), allow_nan=False))
     assert [each["subject"] for each in found["monitors"]] == ["distance", "origin", "carrier", "new"]
-    assert found["monitors"][-1]["trajectory"] == [[NOW.isoformat(), None]]
+    assert found["monitors"][-1]["trajectory"] == [None] * len(found["times"])
     assert (found["alarms"][0]["rings"], found["alarms"][0]["alarm"]["subject"]) == (2, "distance")
     assert (found["waiting"], found["state"], found["needs_attention"]) == (37, "reading", True)
 
@@ -162,3 +162,46 @@ def test_judged_alarms_and_remarks_are_on_the_page():
     whole = shown(changed(QUIET, judged=(judged,), notes=("The version has no reference by context",)))
     assert "decision-1" in whole
     assert "- The version has no reference by context." in whole
+
+
+OFF = changed(status("off"), alarms=(alarm(), alarm("fault", "state")))
+
+
+def test_page_of_alarms_that_no_monitor_is_left_to_ring_for_says_how_they_are_judged():
+    whole = " ".join(shown(OFF).split())
+    assert "2 alarms are open" in whole
+    assert "While they are off, no alarm starts flights.drift_check. Its next run judges what is open" in whole
+    assert "airflow dags trigger flights.drift_check" in whole
+    assert "by itself" not in whole
+    assert needs_attention(OFF)
+
+
+def test_page_of_an_alarm_that_nothing_rings_for_until_the_dag_runs_says_so():
+    whole = shown(changed(STALLED, alarms=(alarm(),)))
+    assert "airflow dags unpause flights.drift_check" in whole
+    assert "flights.drift_check then starts by itself" in whole
+    assert "Nothing: " not in whole
+
+
+def test_page_and_document_of_thousands_of_alarms_are_short():
+    names = [f"column {i:04}" for i in range(2_000)]
+    given = changed(
+        QUIET,
+        alarms=tuple(alarm(subject=name) for name in names),
+        monitors=tuple(monitor(name, 7.0) for name in names),
+    )
+    whole = shown(given)
+    assert len(whole.splitlines()) < 200
+    assert "1,980 more are not told one by one." in whole
+    assert len(json.dumps(document(given, NOW))) < 3_500_000
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("shift", "loss"), ("harm", "mean loss"), ("audit", "mean loss of the audit sample"), ("fault", "the monitoring")],
+)
+def test_alarm_is_named_by_its_kind_and_not_by_a_column_of_that_name(kind, name):
+    judged = alarm(kind, "loss").alarm.model_copy(update={"judged_by": "decision-1"})
+    [row] = [line for line in shown(changed(QUIET, judged=(judged,))).splitlines() if "decision-1" in line]
+    assert f"  {name}" in row
+    assert ("mean loss" in row) == (kind in ("harm", "audit"))
