@@ -275,6 +275,19 @@ def test_run_with_a_store_that_has_lost_what_all_models_need_is_a_failure_of_the
     assert [(ring.model, ring.alarm_ids) for ring in passed.rings] == [("ebb", ()), ("tide", ())]
 
 
+def test_run_of_a_failing_model_without_a_version_opens_no_alarm_as_no_check_could_judge_it(
+    keel: Installation, caplog: pytest.LogCaptureFixture
+) -> None:
+    keel.promote("ebb")
+    keel.drop("live_monitors")  # both fail
+
+    rung = [ring.model for _ in range(60) for ring in keel.run().rings]
+
+    assert rung == ["ebb"]
+    assert keel.alarms("tide") == []
+    assert "the live monitors of tide failed, 3 in a row" in caplog.text
+
+
 def test_run_rings_for_what_it_found_before_the_store_failed(keel: Installation) -> None:
     keel.open_alarm("ebb", "a1")
     [ring] = keel.run().rings
