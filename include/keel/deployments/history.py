@@ -125,23 +125,41 @@ def history(store: Store, model: str) -> History:
     return fold(model, ledger.entries(store, model))
 
 
-def production_since(entries: Iterable[Entry]) -> datetime | None:
-    """Return when the version in production went there, in the data's time where the ledger has it; None without one.
+@dataclass(frozen=True)
+class Term:
+    """The time that a version is in production, from one change to the next."""
 
-    entries: the ledger rows of one model, oldest first. A rollback, and a change made in MLflow, have only the time of
-    their row.
+    version: int
+    since: datetime
+    """In the data's time where the ledger has it. A rollback, and a change made in MLflow, have the time of their row
+    alone."""
+    arrival: int
+    """The last arrival number that the model had taken before; 0 of a change by a release without such numbers."""
+
+
+def production_term(entries: Iterable[Entry]) -> Term | None:
+    """Return the present term of the version in production; None without one.
+
+    entries: the ledger rows of one model, oldest first.
     """
     production: int | None = None
-    since: datetime | None = None
+    began: Entry | None = None
     for entry in entries:
-        if "to" not in entry.body or entry.body["to"]["production"] == production:
-            continue
-        production, since = entry.body["to"]["production"], entry.at
-        probation = entry.body.get("probation")
-        # A rollback resumes a probation that began when its version was promoted.
-        if probation and entry.action != ledger.Action.ROLLBACK:
-            since = datetime.fromisoformat(str(probation["since"]))
-    return since if production is not None else None
+        if "to" in entry.body and entry.body["to"]["production"] != production:
+            production, began = entry.body["to"]["production"], entry
+    if began is None or production is None:
+        return None
+    since, probation = began.at, began.body.get("probation")
+    # A rollback resumes a probation that began when its version was promoted.
+    if probation and began.action != ledger.Action.ROLLBACK:
+        since = datetime.fromisoformat(str(probation["since"]))
+    return Term(production, since, int(began.body.get("arrival", 0)))
+
+
+def production_since(entries: Iterable[Entry]) -> datetime | None:
+    """Return when the version in production went there (`Term.since`); None without one."""
+    term = production_term(entries)
+    return None if term is None else term.since
 
 
 def fold(model: str, entries: Iterable[Entry]) -> History:

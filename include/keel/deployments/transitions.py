@@ -19,6 +19,7 @@ from keel.deployments.history import Deployment, Status, changed_statuses, fold
 from keel.deployments.ledger_rows import append_entry, find_entry, lock_ledger, read_deployment
 from keel.errors import StaleGeneration
 from keel.ledger import entries as ledger
+from keel.store.database.tables import arrivals
 from keel.store.database.tables import deployments as deployments_table
 from keel.store.database.tables import ledger as ledger_table
 from keel.store.database.times import to_micros
@@ -77,7 +78,12 @@ def swap(
             action=action,
             generation_from=current.generation,
             generation_to=changed.generation,
-            body={**_with_statuses(body, {**derived, **statuses}), "from": current.aliases, "to": changed.aliases},
+            body={
+                **_with_statuses(body, {**derived, **statuses}),
+                "from": current.aliases,
+                "to": changed.aliases,
+                "arrival": _last_arrival(connection, current.model),
+            },
         )
         experiments.end_if_void(connection, entry)
     return changed
@@ -177,6 +183,11 @@ def _swapped(connection: Connection, current: Deployment, changed: Deployment, n
         return connection.execute(first).rowcount == 1
     same = (deployments_table.c.model == current.model) & (deployments_table.c.generation == current.generation)
     return connection.execute(deployments_table.update().where(same).values(**values)).rowcount == 1
+
+
+def _last_arrival(connection: Connection, model: str) -> int:
+    """Return the last number of a row that was stored before the change: what follows belongs to the new deployment."""
+    return connection.execute(select(arrivals.c.last).where(arrivals.c.model == model)).scalar() or 0
 
 
 def _write(connection: Connection, right: Deployment, at: datetime | None) -> None:

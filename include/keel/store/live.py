@@ -105,8 +105,8 @@ class LiveTable:
 
         expected_revision: of the state that was read; 0 if there was none. It is one higher afterwards.
         stored: ``revision`` and ``paused`` are ignored; `set_paused` writes the latter.
-        alarms: fields of `keel.monitoring.records.live.LiveAlarm`. New ones are opened, known ones that are open are
-        updated. A monitor has one open alarm; a second is ignored.
+        alarms: fields of `keel.monitoring.records.live.LiveAlarm`, and ``resume``, plain JSON for `judged`. New ones
+        are opened, known ones that are open are updated. A monitor has one open alarm; a second is ignored.
         reference: what a new run compares with; None leaves the stored one.
         """
         with self._database.begin() as connection:
@@ -165,7 +165,7 @@ class LiveTable:
         """Return a model's latest alarms, open and judged, by the time they were opened.
 
         The fields of `keel.monitoring.records.live.LiveAlarm`, and ``rings`` (how often it rang), ``last_ring_at``,
-        ``ring_evidence`` and ``ring_rows`` (its evidence and rows when it last rang).
+        ``ring_evidence`` and ``ring_rows`` (its evidence and rows when it last rang), ``resume`` (see `judged`).
         """
         return self._alarms(live_alarms.c.model == model, limit=limit)
 
@@ -173,19 +173,24 @@ class LiveTable:
         """Return the alarms of these ids, by the time they were opened: see `alarms`."""
         return self._alarms(live_alarms.c.alarm_id.in_(list(alarm_ids)))
 
-    def judged_kinds(self, model: str, version: int) -> set[str]:
-        """Return the kinds of alarms about a version that checks have judged, however long ago."""
+    def judged(self, model: str, version: int) -> list[dict[str, Any]]:
+        """Return all alarms about a version that checks have judged, by the time they were opened.
+
+        ``kind``, ``subject``, ``verdict``, and ``resume``: what the monitor had come to, empty where it said nothing.
+        """
         key = live_alarms.c
-        query = sa.select(key.kind).where(key.model == model, key.version == version, key.judged_by.is_not(None))
+        query = sa.select(key.kind, key.subject, key.verdict, key.resume)
+        query = query.where(key.model == model, key.version == version, key.judged_by.is_not(None))
         with self._database.connect() as connection:
-            return set(connection.execute(query.distinct()).scalars())
+            found = connection.execute(query.order_by(key.opened_at, key.alarm_id)).all()
+        return [_with_resume(row._mapping) for row in found]
 
     def _alarms(self, *conditions: sa.ColumnElement[bool], limit: int | None = None) -> list[dict[str, Any]]:
         key = live_alarms.c.opened_at, live_alarms.c.alarm_id
         query = sa.select(live_alarms).where(*conditions).order_by(*(column.desc() for column in key)).limit(limit)
         with self._database.connect() as connection:
             found = connection.execute(query).all()
-        return [_with_times(row._mapping) for row in reversed(found)]
+        return [_with_resume(_with_times(row._mapping)) for row in reversed(found)]
 
     def add_fault(self, alarm: Mapping[str, Any]) -> bool:
         """Open an alarm about the monitoring itself. False if one about the same is open already."""
@@ -258,7 +263,8 @@ def _open_alarm(connection: sa.Connection, alarm: Mapping[str, Any]) -> bool:
 
 def _alarm_row(alarm: Mapping[str, Any]) -> dict[str, Any]:
     written = [column.name for column in live_alarms.c if column.name not in _OF_STORE]
-    return _with_micros({name: alarm[name] for name in written if name in alarm})
+    row = _with_micros({name: alarm[name] for name in written if name in alarm})
+    return {**row, "resume": as_json(row["resume"])} if "resume" in row else row
 
 
 def _put_trajectory(
@@ -285,6 +291,10 @@ def _put_trajectory(
     runs = sa.select(fields.started_at).where(fields.model == model).distinct().order_by(fields.started_at.desc())
     oldest = runs.limit(1).offset(RUNS_KEPT - 1).scalar_subquery()
     connection.execute(sa.delete(live_trajectory).where(fields.model == model, fields.started_at < oldest))
+
+
+def _with_resume(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {**row, "resume": json.loads(row["resume"] or "{}")}
 
 
 def _with_times(row: Mapping[Any, Any]) -> dict[str, Any]:

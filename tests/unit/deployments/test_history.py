@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from keel.deployments.history import Deployment, History, Status, changed_statuses, fold, production_since
+from keel.deployments.history import (
+    Deployment,
+    History,
+    Status,
+    changed_statuses,
+    fold,
+    production_since,
+    production_term,
+)
 from keel.ledger.entries import Entry
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -55,6 +63,18 @@ def test_production_since_is_in_the_datas_time_where_a_promotion_recorded_it() -
     assert production_since([first, staged, by_hand]) == NOW + timedelta(days=3)
     assert production_since([first, staged, by_hand, back]) == NOW + timedelta(days=4)
     assert production_since([first, staged, by_hand, back, gone]) is None
+
+
+def test_production_term_begins_behind_the_rows_that_were_there_before_the_change() -> None:
+    assert production_term([entry(1)]) is None
+    rows = [
+        entry(1, to={"production": 1}),  # by a release without numbers
+        entry(2, to={"production": 2, "previous": 1}, arrival=300),
+        entry(3, "stage", to={"production": 2, "previous": 1, "staging": 3}, arrival=400),
+        entry(4, "rollback", to={"production": 1}, arrival=500),
+    ]
+    found = [production_term(rows[:n]) for n in (1, 2, 3, 4)]
+    assert [(term.version, term.arrival) for term in found if term] == [(1, 0), (2, 300), (2, 300), (1, 500)]
 
 
 def test_a_version_status_has_its_reason_time_and_row() -> None:

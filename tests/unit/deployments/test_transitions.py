@@ -17,8 +17,8 @@ from keel.errors import NoProductionVersion, RegistryUnavailable, StaleGeneratio
 from keel.ledger import entries as ledger
 from keel.registry.registry import Registry
 from keel.store import Store
+from keel.store.database.tables import arrivals, projections
 from keel.store.database.tables import deployments as deployments_table
-from keel.store.database.tables import projections
 from tests.support.cheap_versions import CheapModel, open_registry
 from tests.support.store_fixtures import NOON
 
@@ -47,6 +47,14 @@ def test_a_change_adds_one_generation_and_one_row_and_updates_the_registry(model
     assert model.aliases == {"production": 3, "staging": 4, "previous": 2}
     assert model.tags == {1: "archived", 2: "previous", 3: "production", 4: "staging"}
     model.require_agreement()
+
+
+def test_a_change_records_the_last_row_that_was_stored_before_it(model):
+    assert model.rows[-1].body["arrival"] == 0
+    with model.store.begin() as connection:
+        connection.execute(arrivals.insert().values(model=model.name, last=170))
+    model.change(production=3, previous=2)
+    assert model.rows[-1].body["arrival"] == 170
 
 
 def test_given_statuses_override_those_of_the_aliases(model):

@@ -122,13 +122,19 @@ def test_alarms_returns_the_latest_in_order_of_time(store: Store) -> None:
     assert [each["alarm_id"] for each in store.live.alarms_of(["a", "b"])] == ["b", "a"]
 
 
-def test_judged_kinds_are_those_of_the_version_however_many_alarms_came_later(store: Store) -> None:
+def test_judged_alarms_of_a_version_have_what_their_monitors_had_come_to(store: Store) -> None:
     later = [alarm(f"column {i}", opened_at=(NOON + i * HOUR).isoformat()) for i in range(1, 130)]
-    harm, other = alarm("loss", kind="harm"), alarm("other", kind="audit", version=4)
-    commit(store, 0, alarms=[harm, other, alarm("open", kind="fault"), *later])
-    store.live.judge("m", dict.fromkeys(["loss", "other", *(each["alarm_id"] for each in later)], "confirmed"), "d1")
-    assert store.live.judged_kinds("m", 3) == {"harm", "shift"}
-    assert store.live.judged_kinds("m", 5) == store.live.judged_kinds("other", 3) == set()
+    harm, other = alarm("loss", kind="harm", resume={"until": 7}), alarm("other", version=4)
+    commit(store, 0, alarms=[harm, other, *later])
+    commit(store, 1, alarms=[{**harm, "resume": {"until": 8}}, alarm("open")])
+    commit(store, 2, alarms=[alarm("loss", kind="harm")])  # without news
+    store.live.judge(
+        "m", {name: "confirmed" for name in ("loss", "other", *(each["alarm_id"] for each in later))}, "d1"
+    )
+    first, *others = store.live.judged("m", 3)
+    assert first == {"kind": "harm", "subject": "loss", "verdict": "confirmed", "resume": {"until": 8}}
+    assert [(each["subject"], each["resume"]) for each in others] == [(f"column {i}", {}) for i in range(1, 130)]
+    assert store.live.judged("m", 5) == store.live.judged("other", 3) == []
 
 
 def test_add_fault_opens_one_alarm_about_the_same(store: Store) -> None:

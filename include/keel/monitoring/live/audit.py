@@ -29,7 +29,7 @@ from keel.stats.sequential.prediction_powered import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from keel.monitoring.live.groups import Advance, Feed
+    from keel.monitoring.live.groups import Advance, Feed, Judged
     from keel.monitoring.records import MonitorKind
 
 Floats = NDArray[np.float64]
@@ -189,10 +189,15 @@ class AuditMonitor:
             )
         return f"The test on an audit sample stands still. {shares}, and {MIN_COVERAGE:.0%} is needed. {remedy}"
 
-    def restart(self, monitor: int, *, tolerate: bool) -> None:
+    def resume(self, monitor: int) -> dict[str, Any]:
+        """Return how far it has read, and the mean that is tolerated if a check finds it real."""
+        return {"until": self.settled, **self.plan.level(self.test.upper)}
+
+    def restart(self, monitor: int, judged: Judged) -> None:
         """Forget the evidence, and tolerate the mean that a check has judged if it was real."""
-        if tolerate:
-            self.test.tolerate(self.plan.tolerance)
+        self.settled = max(self.settled, judged.until)
+        if judged.tolerate:
+            self.test.tolerate(self.plan.tolerated(judged.resume))
         self.test.restart()
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from keel import deployments
-from keel.monitoring.live.groups import Feed
+from keel.monitoring.live.groups import Feed, Judged
 from keel.monitoring.live.starting import Started, continue_or_start
 from keel.monitoring.records import LiveAlarm, LiveProgress
 from keel.store.live import StoredMonitors
@@ -74,7 +74,7 @@ def catch_up(
             feed,
             blocks=max_blocks - done.blocks,
             open_alarms=open_alarms,
-            verdicts=_verdicts(ws, started.run, open_alarms),
+            judged=_judged(ws, started.run, open_alarms),
         )
         if not step.changed and new is None:
             break
@@ -94,11 +94,11 @@ def _open_alarms(ws: Workspace, config: ModelConfig, version: int) -> OpenAlarms
     return {f"{alarm.kind}:{alarm.subject}": alarm for alarm in alarms if alarm.version == version}
 
 
-def _verdicts(ws: Workspace, run: LiveRun, open_alarms: OpenAlarms) -> dict[str, str | None]:
-    """Return what checks have made of the alarms that a run follows, by their ids. Read after the open ones."""
+def _judged(ws: Workspace, run: LiveRun, open_alarms: OpenAlarms) -> dict[str, Judged]:
+    """Return the alarms that a run follows and that checks have judged, by their ids. Read after the open ones."""
     still_open = {alarm.alarm_id for alarm in open_alarms.values()}
     judged = [alarm_id for alarm_id in run.followed if alarm_id not in still_open]
-    return {each["alarm_id"]: each["verdict"] for each in ws.store.live.alarms_of(judged)} if judged else {}
+    return {each["alarm_id"]: Judged.of(each) for each in ws.store.live.alarms_of(judged)} if judged else {}
 
 
 def _to_store(
@@ -133,10 +133,15 @@ def _commit(
         state.model,
         _revision(before),
         state,
-        alarms=[alarm.to_dict() for alarm in alarms],
+        alarms=[_alarm_to_store(alarm, step) for alarm in alarms],
         trajectory=step.trajectory,
         reference=new.reference if new else None,
     )
+
+
+def _alarm_to_store(alarm: LiveAlarm, step: Step) -> dict[str, Any]:
+    resume = step.resume.get(alarm.alarm_id)
+    return alarm.to_dict() if resume is None else {**alarm.to_dict(), "resume": resume}
 
 
 def _revision(stored: StoredMonitors | None) -> int:

@@ -8,12 +8,14 @@ transaction. A group therefore changes nothing but itself, and gets time and cha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from keel.monitoring.alarms import TOLERATED
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
@@ -63,6 +65,26 @@ class Advance:
     """Whether more rows may be waiting for this group."""
 
 
+@dataclass(frozen=True)
+class Judged:
+    """An alarm that a check has judged, and what its monitor had come to."""
+
+    tolerate: bool = False
+    """Whether the change was real, so that a monitor of losses alarms about a further one only."""
+    resume: Mapping[str, Any] = field(default_factory=dict)
+    """What `MonitorGroup.resume` gave."""
+
+    @classmethod
+    def of(cls, alarm: Mapping[str, Any]) -> Judged:
+        """Return one from its ``verdict`` and ``resume``, as `keel.store.live.LiveTable` gives them."""
+        return cls(alarm["verdict"] in TOLERATED, alarm["resume"])
+
+    @property
+    def until(self) -> int:
+        """Arrival number of the last prediction that the monitor had read."""
+        return int(self.resume.get("until", 0))
+
+
 class MonitorGroup(Protocol):
     """Monitors that are evaluated together. Its block size, bets and baseline are fixed when it is made."""
 
@@ -102,10 +124,17 @@ class MonitorGroup(Protocol):
     def sentence(self, monitor: int) -> str:
         """Return what a monitor's rows show, in a sentence for people."""
 
-    def restart(self, monitor: int, *, tolerate: bool) -> None:
+    def resume(self, monitor: int) -> dict[str, Any]:
+        """Return, as plain JSON, what `restart` needs if the alarm that a monitor has now is judged.
+
+        ``until``: the arrival number of the last prediction that it has read.
+        """
+
+    def restart(self, monitor: int, judged: Judged) -> None:
         """Forget a monitor's evidence after a check has judged its alarm.
 
-        tolerate: whether the change was real, so that a monitor of losses alarms about a further one only.
+        A run that starts later is restarted likewise for every alarm that was judged before. What an earlier run had
+        read up to such an alarm is read no second time.
         """
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:

@@ -26,7 +26,7 @@ from keel.store.database.times import from_micros, to_micros
 from keel.store.predictions.layout import ARRIVAL
 
 if TYPE_CHECKING:
-    from keel.monitoring.live.groups import Feed
+    from keel.monitoring.live.groups import Feed, Judged
     from keel.monitoring.records import MonitorKind
 
 Floats = NDArray[np.float64]
@@ -149,10 +149,16 @@ class HarmMonitor:
             f"{plan.in_units(test.mean_since)}, and at most {plan.in_units(test.limit)} is tolerated."
         )
 
-    def restart(self, monitor: int, *, tolerate: bool) -> None:
+    def resume(self, monitor: int) -> dict[str, Any]:
+        """Return how far it has read, and the mean that is tolerated if a check finds it real."""
+        return {"until": self.settled, "labels": self.labels, **self.plan.level(self.test.upper)}
+
+    def restart(self, monitor: int, judged: Judged) -> None:
         """Forget the evidence, and tolerate the mean that a check has judged if it was real."""
-        if tolerate:
-            self.test.tolerate(self.plan.tolerance)
+        if judged.until > self.settled:  # this run has not come to the alarm of an earlier one
+            self.settled, self.labels = judged.until, int(judged.resume["labels"])
+        if judged.tolerate:
+            self.test.tolerate(self.plan.tolerated(judged.resume))
         self.test.restart()
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:

@@ -41,6 +41,16 @@ class LossPlan:
         """Return a mean loss as text, in units of the metric's own loss."""
         return f"{mean * self.loss.cap:.4g}"
 
+    def level(self, upper: float) -> dict[str, Any]:
+        """Return an upper bound of a mean loss as plain JSON, for `tolerated`."""
+        return {"metric": self.loss.metric, "cap": self.loss.cap, "upper": upper}
+
+    def tolerated(self, level: Mapping[str, Any]) -> float:
+        """Return the limit once a level is tolerated: the plan's own where it is one of another loss, or is missing."""
+        if (level.get("metric"), level.get("cap")) != (self.loss.metric, self.loss.cap):
+            return self.limit
+        return min(1.0, level["upper"] + self.tolerance)
+
     def correlation(self, share: float | None = None) -> float:
         """Return the correlation of two rows of a day; share: of their prediction-powered losses."""
         if self.spread is None:

@@ -122,22 +122,24 @@ class LossTest:
         times = self.pending[:, TIME]
         self.pending = self.pending[(times < start) | (times >= end)]
 
-    def tolerate(self, tolerance: float) -> None:
-        """Tolerate the mean since the estimated start: its upper bound at 1 − `BASELINE_DELTA` and ``tolerance``.
+    @property
+    def upper(self) -> float:
+        """Upper bound, at 1 − `BASELINE_DELTA`, of the mean since the estimated start; ``low`` without any rows.
 
-        The limit never falls. The evidence was largest since the estimated start, so the mean since then is rather
-        too high than too low, which makes the next alarm rarer.
+        The evidence was largest since the estimated start, so the mean since then is rather too high than too low.
         """
         n, total, squares = self.runs[self._best]
-        if n:
-            width, mean = self.high - self.low, float(total / n)
-            deviation = math.sqrt(max(0.0, float(squares / n) - mean**2) * n / max(1.0, n - 1))
-            scaled = empirical_bernstein_upper(
-                (mean - self.low) / width, deviation / width, int(n), delta=BASELINE_DELTA
-            )
-            effect = design_effect(self.correlation, self.day_rows.expected)
-            upper = max(self.low + scaled * width, mean + NORMAL_QUANTILE * deviation * math.sqrt(effect / n))
-            self.limit = max(self.limit, min(1.0, upper + tolerance))
+        if not n:
+            return self.low
+        width, mean = self.high - self.low, float(total / n)
+        deviation = math.sqrt(max(0.0, float(squares / n) - mean**2) * n / max(1.0, n - 1))
+        scaled = empirical_bernstein_upper((mean - self.low) / width, deviation / width, int(n), delta=BASELINE_DELTA)
+        effect = design_effect(self.correlation, self.day_rows.expected)
+        return float(max(self.low + scaled * width, mean + NORMAL_QUANTILE * deviation * math.sqrt(effect / n)))
+
+    def tolerate(self, limit: float) -> None:
+        """Tolerate a higher mean from now on. The limit never falls."""
+        self.limit = max(self.limit, limit)
 
     def admits(self, block: Floats) -> bool:
         """Return whether a block, shape (block_size, columns), is bet on. Must not depend on its values."""

@@ -10,11 +10,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keel.monitoring.alarms import TOLERATED
+from keel.monitoring.live.groups import Judged
 from keel.monitoring.live.state import Mark, RunHeader, SavedState
 from keel.monitoring.records import LiveAlarm
 from keel.monitoring.storage import derived_id
@@ -45,6 +45,8 @@ class Step:
     worse: list[LiveAlarm] = field(default_factory=list)
     updated: list[LiveAlarm] = field(default_factory=list)
     """Alarms of earlier steps with their evidence now, the worse ones included."""
+    resume: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By the id of an alarm, what a later run takes over once it is judged."""
     trajectory: list[TrajectoryPoint] = field(default_factory=list)
 
 
@@ -102,7 +104,7 @@ class LiveRun:
         """Ids of the alarms that its monitors follow, as far as they know."""
         return tuple(mark.alarm_id for mark in self._saved.marks.values())
 
-    def step(self, feed: Feed, *, blocks: int, open_alarms: OpenAlarms, verdicts: Mapping[str, str | None]) -> Step:
+    def step(self, feed: Feed, *, blocks: int, open_alarms: OpenAlarms, judged: Mapping[str, Judged]) -> Step:
         """Let every group read up to about this many blocks, and return what became of it. Stores nothing.
 
         Parameters
@@ -111,11 +113,11 @@ class LiveRun:
             Its horizon is replaced by the run's own.
         open_alarms
             Those of this version.
-        verdicts
-            What checks have made of the alarms that are `followed`, by their ids.
+        judged
+            Those of the `followed` alarms that checks have judged, by their ids.
 
         """
-        step = Step(changed=self._follow(open_alarms, verdicts))
+        step = Step(changed=self._follow(open_alarms, judged))
         for group in self.groups:
             # The rows that the columns have just read are the present for the labels.
             horizon = None if self.seen_until is None else min(feed.now, self.seen_until)
@@ -131,7 +133,7 @@ class LiveRun:
         step.trajectory = [replace(point, evidence={**point.evidence, **others}) for point in step.trajectory]
         return step
 
-    def _follow(self, open_alarms: OpenAlarms, verdicts: Mapping[str, str | None]) -> bool:
+    def _follow(self, open_alarms: OpenAlarms, judged: Mapping[str, Judged]) -> bool:
         """Restart the monitors whose alarms were judged, and take over open alarms of an earlier run."""
         marks, changed = self._saved.marks, False
         for group in self.groups:
@@ -139,12 +141,12 @@ class LiveRun:
                 name = monitor_name(group, i)
                 alarm = open_alarms.get(name)
                 if self.is_judged(name, alarm):
-                    group.restart(i, tolerate=verdicts.get(marks[name].alarm_id) in TOLERATED)
+                    group.restart(i, judged.get(marks[name].alarm_id, Judged()))
                     self._saved.restarted[name] = group.blocks
                     del marks[name]
                     changed = True
                 if name not in marks and alarm is not None:
-                    marks[name] = Mark(alarm.alarm_id, math.inf, group.blocks, 0)
+                    marks[name] = Mark(alarm.alarm_id, alarm.evidence or 0.0, group.blocks, alarm.rows_since)
                     changed = True
         return changed
 
@@ -175,12 +177,16 @@ class LiveRun:
             self._saved.marks[name] = mark
             mark.follow(evidence[at + 1 :])
             step.opened.append(self._as_of_now(alarm, group, mark, float(evidence[-1])))
-        elif math.isfinite(mark.told):
+            step.resume[mark.alarm_id] = group.resume(i)
+        else:
             is_worse = mark.follow(evidence)
             alarm = self._as_of_now(open_alarms[name], group, mark, float(evidence[-1]))
             step.updated.append(alarm)
             if is_worse:
                 step.worse.append(alarm)
+            # below its bound a run that took the alarm over may not have come to the change yet
+            if advance.evidence[-1, i] >= self.header.promise.log_bound:
+                step.resume[mark.alarm_id] = group.resume(i)
 
     def _as_of_now(self, alarm: LiveAlarm, group: MonitorGroup, mark: Mark, evidence: float) -> LiveAlarm:
         promise = self.header.promise

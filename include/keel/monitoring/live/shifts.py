@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from keel.monitoring.live.groups import Advance, Arrays, Feed, Floats, Times
+from keel.monitoring.live.groups import Advance, Arrays, Feed, Floats, Judged, Times
 from keel.monitoring.live.run_starts import RunStarts
 from keel.stats.sequential.conformal import BETS, ConformalRanks
 from keel.stats.sequential.e_detector import EDetector
@@ -157,7 +157,11 @@ class ShiftMonitors:
         among = f" within their {' and '.join(labels)}" if labels else ""
         return f"The values of {shown(self.subjects[monitor], NAME)} have changed{among}."
 
-    def restart(self, monitor: int, *, tolerate: bool) -> None:
+    def resume(self, monitor: int) -> dict[str, Any]:
+        """Return how far it has read. All columns go on where the last run stopped, whatever was judged."""
+        return {"until": self.until}
+
+    def restart(self, monitor: int, judged: Judged) -> None:
         """Forget a column's evidence and its reference, whatever a check has made of its alarm.
 
         Its ranks are learned from the rows to come. Whether the column differs from the training data stays the

@@ -1,8 +1,11 @@
 """Start a run of a model's live monitors, or go on with the stored one.
 
 The monitors start afresh when another version goes into production, or the same one again, when their settings have
-changed, and when their saved state cannot be read. Only the first of these is a new question: the others start at the
-row where the last run stopped, so that a change that a check has judged alarms no second time.
+changed, and when their saved state cannot be read. Only the first of these is a new question. In the same term of a
+version the columns go on where they stopped, and the mean loss behind its last judged alarm, else at the promotion, so
+that weeks which each show nothing add up. A new run is then restarted for each alarm that a check has judged, as the
+run was that had opened it: what was judged alarms no second time. The store has all that this takes, so a state that
+cannot be read is a start like the others.
 """
 
 from __future__ import annotations
@@ -11,16 +14,17 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from keel.deployments.history import production_since
+from keel.deployments.history import Term, production_term
 from keel.errors import SchemaError
 from keel.grid.contexts import ContextReference
 from keel.ledger import entries as ledger
 from keel.monitoring.live.audit import AuditMonitor
+from keel.monitoring.live.groups import Judged
 from keel.monitoring.live.harm import HarmMonitor
 from keel.monitoring.live.loss_plan import plan_losses, why_untested
 from keel.monitoring.live.promise import promise_of
@@ -39,6 +43,9 @@ if TYPE_CHECKING:
 
 _LOSSES: dict[str, type[HarmMonitor] | type[AuditMonitor]] = {"harm": HarmMonitor, "audit": AuditMonitor}
 """The monitors of the mean loss, by their kind."""
+
+
+_KEPT = "What checks have judged stays judged, except a mean loss that another performance.metric measures."
 
 
 @dataclass(frozen=True)
@@ -67,24 +74,23 @@ def continue_or_start(
     """
     assert deployment.production is not None, "the caller asks only where a version is in production"
     if stored is None or stored.state is None:
-        return _start(ws, config, deployment.production, now, after=None, remark="")
+        return _start(ws, config, deployment.production, now)
     fault = None
     try:
         saved = SavedState.from_bytes(stored.state)
         ended = _why_ended(ws, config, saved.header, stored, deployment)
         if ended is None:
             return Started(restored(ws, saved), is_new=stored.generation != deployment.generation)
-        after, remark = ended
+        remark = ended
     except SchemaError as error:
-        same = stored.version == deployment.production
-        after = stored.predictions_until if same else None
         since = f" since {stored.started_at:%Y-%m-%d %H:%M} UTC" if stored.started_at else ""
         remark = (
             f"The saved state of the live monitors could not be used: {error}. They started afresh on "
             f"{now:%Y-%m-%d %H:%M} UTC behind prediction {stored.predictions_until:,}; what they had gathered{since} "
-            "is lost."
+            f"is lost. {_KEPT}"
         )
         fault = fault_alarm(config.model, deployment.production, "state", remark, now)
+    after = stored.predictions_until if stored.version == deployment.production else 0
     started = _start(ws, config, deployment.production, now, after=after, remark=remark)
     return Started(started.run, started.reference, fault, is_new=True)
 
@@ -139,15 +145,15 @@ def settings_of(config: ModelConfig) -> dict[str, Any]:
 
 def _why_ended(
     ws: Workspace, config: ModelConfig, header: RunHeader, stored: StoredMonitors, deployment: Deployment
-) -> tuple[int | None, str] | None:
-    """Return the arrival number behind which a new run begins, None for the promotion, and why; None: it goes on."""
+) -> str | None:
+    """Return why a new run begins, empty where its version has come into production; None: the stored one goes on."""
     if header.version != deployment.production or stored.generation != deployment.generation:
-        since = _production_since(ws, config.model)
-        if header.version != deployment.production or since != header.since:
-            return None, ""
+        term = _term(ws, config.model)
+        if header.version != deployment.production or term is None or term.since != header.since:
+            return ""
     changed = _changed(header.settings, settings_of(config))
     if changed:
-        return stored.predictions_until, f"The monitors started afresh because settings changed: {', '.join(changed)}."
+        return f"The monitors started afresh because settings changed: {', '.join(changed)}. {_KEPT}"
     return None
 
 
@@ -165,45 +171,50 @@ def _changed(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -
     return found
 
 
-def _production_since(ws: Workspace, model: str) -> datetime | None:
-    return production_since(ledger.entries(ws.store, model))
+def _term(ws: Workspace, model: str) -> Term | None:
+    return production_term(ledger.entries(ws.store, model))
 
 
 def _start(
-    ws: Workspace, config: ModelConfig, version: int, now: datetime, *, after: int | None, remark: str
+    ws: Workspace, config: ModelConfig, version: int, now: datetime, *, after: int = 0, remark: str = ""
 ) -> Started:
-    """Return a new run. after: the arrival number behind which it begins; None: that of the promotion."""
+    """Return a new run. after: the arrival number up to which an earlier run of the version has read the columns."""
     assert config.live is not None, "the caller asks only where the model is monitored"
-    log, since = ws.predictions(config), _production_since(ws, config.model) or now
-    promoted = log.arrivals_before(version, since)
+    log, term = ws.predictions(config), _term(ws, config.model) or Term(version, now, 0)
     reference = _reference(ws, config, version)
     body = reference.to_bytes()
     digest = hashlib.sha256(body).hexdigest()
-    first = promoted if after is None else max(promoted, after)
-    others, why_not = _start_losses(ws, config, version, promoted=promoted, after=after, last=log.last_arrival())
+    others, why_not = _start_losses(ws, config, version, after=term.arrival, last=log.last_arrival())
     header = RunHeader(
         model=config.model,
         version=version,
         started_at=now,
-        since=since,
+        since=term.since,
         settings=settings_of(config),
-        promise=promise_of(config.live, len(reference.names) + len(others), log, start=since),
+        promise=promise_of(config.live, len(reference.names) + len(others), log, start=term.since),
         reference=digest,
         remarks=tuple(text for text in (remark, *reference.remarks, why_not) if text),
     )
-    shifts = ShiftMonitors.start(_plan(reference, header), after=first)
+    shifts = ShiftMonitors.start(_plan(reference, header), after=max(term.arrival, after))
     _REFERENCES.put(digest, reference)
+    _restart_judged(ws, header, (shifts, *others), behind=term.arrival)
     return Started(LiveRun(shifts, others, SavedState(header, {})), body, is_new=True)
 
 
-def _start_losses(
-    ws: Workspace, config: ModelConfig, version: int, *, promoted: int, after: int | None, last: int
-) -> tuple[list[MonitorGroup], str]:
-    """Return the monitors of the mean loss, and why there are none; empty where they are, or are not wanted.
+def _restart_judged(ws: Workspace, header: RunHeader, groups: Sequence[MonitorGroup], *, behind: int) -> None:
+    """Restart each monitor whose alarm a check has judged, if it had read beyond the arrival number ``behind``."""
+    monitors = {(group.kind, subject): (group, i) for group in groups for i, subject in enumerate(group.subjects)}
+    for alarm in ws.store.live.judged(header.model, header.version):
+        judged, monitor = Judged.of(alarm), monitors.get((alarm["kind"], alarm["subject"]))
+        if monitor is not None and judged.until > behind:
+            group, i = monitor
+            group.restart(i, judged)
 
-    They run from the promotion on, so that weeks which each show nothing add up. Where a check has judged what the
-    labels of this version show, a later start begins where the last run stopped: else the same harm alarms again.
-    """
+
+def _start_losses(
+    ws: Workspace, config: ModelConfig, version: int, *, after: int, last: int
+) -> tuple[list[MonitorGroup], str]:
+    """Return the monitors of the mean loss, and why there are none; empty where they are, or are not wanted."""
     assert config.live is not None, "the caller asks only where the model is monitored"
     if not config.live.harm:
         return [], ""
@@ -211,13 +222,11 @@ def _start_losses(
     plan = plan_losses(config, stored)
     if plan is None:
         return [], why_untested(config, stored)
-    judged = ws.store.live.judged_kinds(config.model, version)
-    begin = {kind: after if after is not None and kind in judged else promoted for kind in _LOSSES}
     size, thinning = config.live.block_size, config.live.thinning
-    harm = HarmMonitor.start(plan, after=begin["harm"], last=last, block_size=size, thinning=thinning)
+    harm = HarmMonitor.start(plan, after=after, last=last, block_size=size, thinning=thinning)
     found: list[MonitorGroup] = [harm]
     if (share := config.labels.audit_share) is not None:
-        audit = AuditMonitor.start(plan, after=begin["audit"], share=share, block_size=size, thinning=thinning)
+        audit = AuditMonitor.start(plan, after=after, share=share, block_size=size, thinning=thinning)
         found.append(audit)
     return found, ""
 

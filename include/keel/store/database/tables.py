@@ -273,7 +273,8 @@ live_references = Table(
     Column("body", LargeBinary, nullable=False),
 )
 
-# judged_by and verdict are null while an alarm is open. ring_evidence, ring_rows: what the alarm had when it last rang.
+# judged_by and verdict are null while an alarm is open. resume: what a later run of its monitor takes over, as JSON.
+# ring_evidence, ring_rows: what the alarm had when it last rang.
 live_alarms = Table(
     "live_alarms",
     metadata,
@@ -291,6 +292,7 @@ live_alarms = Table(
     Column("sentence", Text, nullable=False),
     Column("judged_by", Text),
     Column("verdict", Text),
+    Column("resume", Text),
     Column("rings", BigInteger, nullable=False),
     Column("last_ring_at", BigInteger),
     Column("ring_evidence", Double),

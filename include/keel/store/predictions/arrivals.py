@@ -64,23 +64,6 @@ def last_arrival(database: Database, model: str) -> int:
         return connection.execute(sa.select(arrivals.c.last).where(arrivals.c.model == model)).scalar() or 0
 
 
-def arrivals_before(database: Database, layout: Layout, version: int, time: datetime) -> int:
-    """Return the number behind which the version's rows dated ``time`` or later begin; 0 before the first row.
-
-    Rows dated earlier and stored late may follow it. The version's last number, if all its rows are earlier.
-    """
-    table = layout.table
-    mine = [table.c.version == version, table.c[ARRIVAL] > 0]
-    number = sa.select(table.c[ARRIVAL]).where(*mine)
-    first = number.where(table.c.time >= to_micros(time)).order_by(table.c[ARRIVAL]).limit(1)
-    last = number.order_by(table.c[ARRIVAL].desc()).limit(1)
-    with database.connect() as connection:
-        found: int | None = connection.execute(first).scalar()
-        if found is not None:
-            return found - 1
-        return connection.execute(last).scalar() or 0
-
-
 def waiting(database: Database, layout: Layout, version: int, *, after: int, labels_after: int) -> tuple[int, int]:
     """Return the numbers of the version's rows behind ``after``, and of labels of any version behind ``labels_after``.
 

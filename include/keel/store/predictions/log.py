@@ -220,10 +220,6 @@ class PredictionLog:
         """Return the last arrival number of the model's predictions and labels, 0 before the first."""
         return arrivals.last_arrival(self._database, self.model)
 
-    def arrivals_before(self, version: int, time: datetime) -> int:
-        """Return the number behind which rows from ``time`` on begin. See `keel.store.predictions.arrivals`."""
-        return arrivals.arrivals_before(self._database, self._layout, version, time)
-
     def waiting(self, version: int, *, after: int, labels_after: int) -> tuple[int, int]:
         """Return how many rows and labels came later. See `keel.store.predictions.arrivals.waiting`."""
         return arrivals.waiting(self._database, self._layout, version, after=after, labels_after=labels_after)

@@ -6,6 +6,7 @@ import numpy as np
 
 from keel.monitoring.live.audit import AuditMonitor
 from keel.monitoring.live.audit_sample import is_audited
+from keel.monitoring.live.groups import Judged
 from keel.monitoring.live.loss_plan import plan_losses
 from keel.monitoring.live.loss_test import VALUE
 from tests.support.live.losses import REFERENCE, LossWorld, advance_all
@@ -58,7 +59,7 @@ def test_audit_monitor_finds_harm_and_says_that_it_is_estimated(world: LossWorld
     assert abs(monitor.test.rows_since - 1_000) < 200
     assert "estimated from the audited 50%, is 0." in monitor.sentence()
     assert monitor.note == ""
-    monitor.restart(0, tolerate=True)
+    monitor.restart(0, Judged(True, monitor.resume(0)))
     assert monitor.test.limit > 0.4
 
 

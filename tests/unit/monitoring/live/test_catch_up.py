@@ -7,9 +7,7 @@ import math
 import pytest
 
 from keel.monitoring.live.status import live_status
-from tests.support.live.alarms import live_alarm
-from tests.support.live.models import MINUTE, LiveModel
-from tests.support.toy import DAY
+from tests.support.live.models import LiveModel
 
 
 def test_catch_up_of_a_first_poll_reads_whole_blocks_since_the_promotion(trained, sqlite_store):
@@ -132,26 +130,6 @@ def test_catch_up_after_settings_changed_starts_at_the_row_where_it_stopped(mode
     assert (done.rows, done.opened) == (50, ())
     assert (other.stored.predictions_until, other.stored.rows) == (850, 50)
     assert "live.block_size" in " ".join(live_status(other.ws, other.config, now=other.now).notes)
-
-
-def test_catch_up_after_settings_changed_reads_no_labels_again_that_a_check_has_judged(trained, sqlite_store):
-    settings = {"context": None, "columns": ["x"], "block_size": 50}
-    model = LiveModel.new(trained, sqlite_store, live=settings)
-    rows = model.arrive(500)
-    model.arrive(100)
-    model.now += 30 * DAY
-    model.label(rows, rows["prediction"])
-    model.arrive(100)
-    assert model.catch_up().labels == 500
-    harm = live_alarm("loss", kind="harm", since=model.now, model="trained")
-    later = [live_alarm(f"column {i}", since=model.now + (1 + i) * MINUTE, model="trained") for i in range(100)]
-    sqlite_store.live.commit(
-        "trained", model.stored.revision, model.stored, alarms=[alarm.to_dict() for alarm in (harm, *later)]
-    )
-    model.judge()
-    other = model.configured(live={**settings, "block_size": 40})
-    other.arrive(100)
-    assert other.catch_up().labels == 0
 
 
 def test_catch_up_while_paused_reads_nothing_and_loses_nothing(model):

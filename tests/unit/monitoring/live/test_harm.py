@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from keel.monitoring.live.audit import AuditMonitor
+from keel.monitoring.live.groups import Judged
 from keel.monitoring.live.harm import HarmMonitor
 from keel.monitoring.live.loss_plan import LossPlan, plan_losses, why_untested
 from tests.support.live.losses import MINUTE, REFERENCE, START, LossWorld, advance_all
@@ -136,7 +137,7 @@ def test_harm_monitor_sentence_names_the_mean_the_start_and_what_is_tolerated(wo
         f"{monitor.test.limit:.4g} is tolerated."
     )
     assert monitor.evidence()[0] > 50
-    monitor.restart(0, tolerate=True)
+    monitor.restart(0, Judged(True, monitor.resume(0)))
     assert monitor.test.limit == 1
     assert np.isneginf(monitor.evidence()[0])
 
@@ -182,3 +183,11 @@ def test_version_without_a_usable_baseline_is_not_tested_and_says_why(
     assert plan_losses(config, reference) is None
     assert why in why_untested(config, reference)
     assert why_untested(config, REFERENCE) == ""
+
+
+def test_plan_tolerates_a_judged_level_of_its_own_loss_alone(config: ModelConfig) -> None:
+    plan = a_plan(config)
+    assert plan.tolerated(plan.level(0.3)) == pytest.approx(0.31)
+    assert plan.tolerated(plan.level(1.0)) == 1
+    assert plan.tolerated({**plan.level(0.3), "metric": "brier"}) == plan.limit
+    assert plan.tolerated({}) == plan.limit

@@ -90,7 +90,7 @@ def test_loss_test_after_a_change_tells_when_it_began_and_the_mean_since() -> No
 def test_loss_test_restarted_tolerates_what_was_judged_and_alarms_on_a_further_increase() -> None:
     test = a_test()
     test.feed(errors(3_000, change=0, after=0.3))
-    test.tolerate(0.01)
+    test.tolerate(test.upper + 0.01)
     test.restart()
     assert 0.3 < test.limit < 0.4
     assert (test.evidence, test.rows_since) == (-math.inf, 0)
@@ -101,7 +101,7 @@ def test_loss_test_restarted_tolerates_what_was_judged_and_alarms_on_a_further_i
 def test_loss_test_restarted_after_a_low_mean_keeps_its_limit() -> None:
     test = a_test()
     test.feed(errors(1_000, change=0, after=0.0))
-    test.tolerate(0.0)
+    test.tolerate(test.upper)
     test.restart()
     assert test.limit == 0.175
 

@@ -125,18 +125,6 @@ def test_numbers_of_expired_rows_are_not_given_again(store: Store, log: Predicti
     assert store.verify() == []
 
 
-def test_arrivals_before_is_where_the_rows_from_a_time_on_begin(log: PredictionLog) -> None:
-    assert log.arrivals_before(1, NOON) == 0
-    log.append(batch(["other"], start=NOON + 9 * HOUR, version=pa.array([2])))
-    log.append(batch(["early 1", "early 2"], start=NOON))
-    assert log.arrivals_before(1, NOON + HOUR) == log.last_arrival()
-    before = log.last_arrival()
-    log.append(batch(["first"], start=NOON + HOUR))
-    log.append(batch(["stored late"], start=NOON))
-    assert log.arrivals_before(1, NOON + HOUR) == before
-    assert log.arrivals_before(1, NOON) < log.arrived(1, after=0, limit=1)[ARRIVAL][0].as_py()
-
-
 def test_settled_stops_before_the_first_row_that_is_too_young(log: PredictionLog) -> None:
     log.append(batch(["a", "b"], start=NOON))
     log.append(batch(["young"], start=NOON + 5 * HOUR))

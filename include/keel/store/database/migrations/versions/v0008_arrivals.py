@@ -114,6 +114,7 @@ def _create_alarms() -> None:
         sa.Column("sentence", sa.Text(), nullable=False),
         sa.Column("judged_by", sa.Text()),
         sa.Column("verdict", sa.Text()),
+        sa.Column("resume", sa.Text()),
         _whole("rings", nullable=False),
         _whole("last_ring_at"),
         sa.Column("ring_evidence", sa.Double()),
