@@ -112,8 +112,9 @@ def decided(
     assert check.performance is not None
     policy = Policy(can_retrain, DAY, WINDOW.end, None, START + 20 * DAY)
     found = decide_action(check.quality, check.drift, check.performance, policy, check.labels)
-    reports = {"quality": check.quality, "performance": check.performance, "labels": check.labels}
-    judgements = judge_alarms(alarms, check.version, WINDOW, drift=check.drift, **reports)
+    judgements = judge_alarms(
+        alarms, check.version, WINDOW, quality=check.quality, drift=check.drift, performance=check.performance
+    )
     judgements = after_retraining(judgements, found.action)
     found = with_alarms(found, judgements, check.drift, check.performance)
     record = DecisionRecord(
