@@ -142,6 +142,22 @@ class ModelConfig(Section):
                         f"live.context: {name!r} is no feature, and not hour or weekday"
                         f"{suggestion(name, (*self.features, 'hour', 'weekday'))}"
                     )
+            monitored = set(known if self.live.columns is None else self.live.columns) - set(self.live.context)
+            if not monitored and not self.live.harm:
+                raise ValueError(
+                    "live: nothing would be monitored: no column of live.columns is left beside live.context, and "
+                    "live.harm is false. Name a column, or turn the monitors off with live: null"
+                )
+        self._check_audit()
+
+    def _check_audit(self) -> None:
+        """Raise `ValueError` for an audit sample that no test reads, or that is none."""
+        if self.labels.audit_share is not None and (self.live is None or not self.live.harm):
+            off = "live is null" if self.live is None else "live.harm is false"
+            raise ValueError(
+                f"labels.audit_share: {off}, so no test would read the audited labels. Remove labels.audit_share, or "
+                f"{'remove live: null' if self.live is None else 'set live.harm to true'}"
+            )
         if self.labels.audit_share is not None and self.labels.audit_delay >= self.target.label_delay:
             raise ValueError(
                 f"labels.audit_delay: {shown_duration(self.labels.audit_delay)} is not shorter than "

@@ -177,11 +177,19 @@ def test_load_model_with_a_source_that_cannot_be_read_yet_is_refused(lines: str,
         ("live: {context: levl}", "live.context: 'levl' is no feature, and not hour or weekday; did you mean 'level'?"),
         ("live: {columns: [scor]}", "live.columns: 'scor' is no feature or output; did you mean 'score'?"),
         ("live: {alpha: 0.1, average_run_length: 5000}", "keep one of the two promises"),
+        ("live: {columns: [], harm: false}", "live: nothing would be monitored"),
+        ("live: {columns: [level], context: level, harm: false}", "turn the monitors off with live: null"),
+        ("live: null\nlabels: {audit_share: 0.1}", "live is null, so no test would read the audited labels"),
+        ("live: {harm: false}\nlabels: {audit_share: 0.1}", "or set live.harm to true"),
         ("labels: {audit_share: 0.1, audit_delay: 24h}", "labels.audit_delay: 1d is not shorter than"),
     ],
 )
 def test_load_model_with_an_impossible_live_monitor_is_refused(lines: str, reason: str, write: Write) -> None:
     assert reason in refused(write(f"{MINIMAL}{lines}\n"))
+
+
+def test_load_model_with_the_mean_loss_alone_is_monitored(write: Write) -> None:
+    assert load_model(write(f"{MINIMAL}live: {{columns: []}}\n")).live.columns == ()
 
 
 def test_load_model_without_live_monitors_has_none(write: Write) -> None:
