@@ -38,11 +38,15 @@ def section(data: CheckData) -> tuple[Section, ...]:
     table = Table(
         "Alarms that were open when the check began", head, tuple(_row(each) for each in data.alarms), (), True
     )
-    left = [Paragraph(_LEFT)] if any(not each.is_judged for each in data.alarms) else []
+    verdicts = {each.verdict for each in data.alarms}
+    left = [Paragraph(text) for verdict, text in _LEFT.items() if verdict in verdicts]
     return (Section("Live alarms", (Paragraph(text, quiet=True), table, *left)),)
 
 
-_LEFT = "Alarms that stay open are judged by a later check, when more predictions have arrived."
+_LEFT = {
+    Verdict.INSUFFICIENT: "An alarm with too few predictions since is judged by a later check, when more have arrived.",
+    Verdict.NOT_EXAMINED: "An alarm that this window could not show is judged by another check, which follows at once.",
+}
 
 
 def _row(judgement: Judgement) -> tuple[str | Tag, ...]:
