@@ -125,7 +125,7 @@ def test_catch_up_after_settings_changed_starts_at_the_row_where_it_stopped(mode
     model.catch_up()
     model.judge()
     other = model.configured(live={"context": None, "columns": ["x"], "harm": False, "block_size": 50})
-    other.shifted(50, by=0.0)
+    other.shifted(50, by=1.0)
     done = other.catch_up()
     assert (done.rows, done.opened) == (50, ())
     assert (other.stored.predictions_until, other.stored.rows) == (850, 50)

@@ -30,7 +30,7 @@ def losses(trained: Trained, sqlite_store: Store) -> LiveModel:
 
 
 def again(model: LiveModel, **live: Any) -> LiveModel:
-    """Let predictions arrive, a share of them wrongly labelled, and mature. Returns what opened."""
+    """Return the model before a new run: under other settings, or without any with a state that cannot be read."""
     if not live:
         model.damage(b"")
         return model
