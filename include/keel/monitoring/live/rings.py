@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from keel.monitoring.alarms import HARM_KINDS
 from keel.monitoring.live.state import WORSE_DECADES, WORSE_RATIO
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def ring_reasons(alarms: Iterable[Mapping[str, Any]], config: ModelConfig, now: 
     """Return why the bell rings for a model's open alarms, by the id of the alarm."""
     found = {}
     for alarm in alarms:
-        harm = alarm["kind"] in ("harm", "audit")
+        harm = alarm["kind"] in HARM_KINDS
         min_rows = config.performance.min_rows if harm else config.drift.min_rows
         if reason := ring_reason(alarm, now=now, min_rows=min_rows):
             found[alarm["alarm_id"]] = reason
