@@ -36,10 +36,9 @@ class StoredMonitors:
     """The monitors of one model: what they have read, in arrival numbers, and their state.
 
     state: None if they have never run, and were only paused. predictions_until: the last prediction read.
-    labels_settled, labels_until: P and L of `keel.store.predictions.arrivals`. rows: predictions read since the start.
-    seen_until: time of the latest prediction read. last_block_at: when the last block was evaluated. fault: why the
-    monitors could not go on. updated_at: when they last read something, or were last paused or resumed. revision:
-    counts the commits; `LiveTable.commit` sets it.
+    labels_until: L of `keel.store.predictions.arrivals`. rows: predictions read since the start. seen_until: time of
+    the latest prediction read. last_block_at: when the last block was evaluated. updated_at: when they last read
+    something, or were last paused or resumed. revision: counts the commits; `LiveTable.commit` sets it.
     """
 
     model: str
@@ -47,13 +46,11 @@ class StoredMonitors:
     generation: int
     started_at: datetime | None
     predictions_until: int
-    labels_settled: int
     labels_until: int
     rows: int
     seen_until: datetime | None
     last_block_at: datetime | None
     state: bytes | None
-    fault: str | None
     updated_at: datetime
     revision: int = 0
     paused: bool = False
@@ -150,7 +147,7 @@ class LiveTable:
         """Pause or resume a model's monitors, whether they have run or not."""
         row = {
             "model": model, "revision": 0, "paused": paused, "generation": 0, "predictions_until": 0,
-            "labels_settled": 0, "labels_until": 0, "rows": 0, "updated_at": to_micros(now), "stride": 1,
+            "labels_until": 0, "rows": 0, "updated_at": to_micros(now), "stride": 1,
         }  # fmt: skip
         changed = {"paused": paused, "updated_at": to_micros(now)}
         with self._database.begin() as connection:

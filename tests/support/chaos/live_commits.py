@@ -9,7 +9,7 @@ from tests.support.store_fixtures import NOON
 
 HOUR = timedelta(hours=1)
 STATE = StoredMonitors(
-    model="m", version=3, generation=7, started_at=NOON, predictions_until=500, labels_settled=400, labels_until=450,
-    rows=300, seen_until=NOON + HOUR, last_block_at=NOON + 2 * HOUR, state=b"\x00state\xff", fault=None,
+    model="m", version=3, generation=7, started_at=NOON, predictions_until=500, labels_until=450,
+    rows=300, seen_until=NOON + HOUR, last_block_at=NOON + 2 * HOUR, state=b"\x00state\xff",
     updated_at=NOON + 2 * HOUR,
 )  # fmt: skip

@@ -44,13 +44,11 @@ def open_alarms(store: Store, *alarms: LiveAlarm, seen_until: datetime | None = 
             generation=1,
             started_at=datetime(2024, 1, 1, tzinfo=UTC),
             predictions_until=0,
-            labels_settled=0,
             labels_until=0,
             rows=0,
             seen_until=seen_until or max(alarm.opened_at for alarm in mine),
             last_block_at=None,
             state=None,
-            fault=None,
             updated_at=datetime(2024, 1, 1, tzinfo=UTC),
         )
         revision = before.revision if before else 0

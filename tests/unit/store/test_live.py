@@ -41,7 +41,7 @@ def test_commit_is_read_back_unchanged(store: Store) -> None:
     assert store.live.read("m") is None
     assert commit(store, 0)
     assert store.live.read("m") == replace(STATE, revision=1)
-    later = replace(STATE, rows=400, state=None, started_at=None, version=None, seen_until=None, fault="no room")
+    later = replace(STATE, rows=400, state=None, started_at=None, version=None, seen_until=None)
     assert store.live.commit("m", 1, later)
     assert store.live.read("m") == replace(later, revision=2)
     assert store.live.read("other") is None

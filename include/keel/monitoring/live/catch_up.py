@@ -113,13 +113,11 @@ def _to_store(
         generation=generation,
         started_at=header.started_at,
         predictions_until=run.shifts.until,
-        labels_settled=int(marks[1]),
         labels_until=int(marks[2]),
         rows=run.rows,
         seen_until=run.seen_until,
         last_block_at=now if step.blocks else before.last_block_at if before is not None and same else None,
         state=saved.to_bytes(),
-        fault=None,
         updated_at=now,
     )
 
@@ -160,7 +158,6 @@ class _Done:
     labels: int = 0
     more: bool = False
     opened: list[LiveAlarm] = field(default_factory=list)
-    worse: dict[str, LiveAlarm] = field(default_factory=dict)
 
     def add(self, step: Step, fault: LiveAlarm | None) -> None:
         self.steps += 1
@@ -169,7 +166,6 @@ class _Done:
         self.labels += step.labels
         self.more = step.more
         self.opened += [*step.opened, *([fault] if fault else [])]
-        self.worse |= {alarm.alarm_id: alarm for alarm in step.worse}
 
     def progress(self) -> LiveProgress:
         return LiveProgress(
@@ -180,5 +176,4 @@ class _Done:
             labels=self.labels,
             behind=self.more,
             opened=tuple(self.opened),
-            worse=tuple(self.worse.values()),
         )

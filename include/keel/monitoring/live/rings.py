@@ -12,11 +12,14 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from keel.monitoring.alarms import HARM_KINDS
-from keel.monitoring.live.state import WORSE_DECADES, WORSE_RATIO
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
 
+WORSE_DECADES = 3.0
+"""Growth of an open alarm's evidence, in powers of ten, before people and checks hear of it again."""
+WORSE_RATIO = 2.0
+"""Its power of ten must have grown to this multiple as well: a clear change adds a thousandfold with every block."""
 FIRST_INTERVAL = timedelta(minutes=5)
 """After the first ring; each further interval is twice as long. A check takes less."""
 LONGEST_INTERVAL = timedelta(hours=6)

@@ -42,9 +42,8 @@ class Step:
     changed: bool = False
     """Whether there is anything to store."""
     opened: list[LiveAlarm] = field(default_factory=list)
-    worse: list[LiveAlarm] = field(default_factory=list)
     updated: list[LiveAlarm] = field(default_factory=list)
-    """Alarms of earlier steps with their evidence now, the worse ones included."""
+    """Alarms of earlier steps with their evidence now."""
     resume: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By the id of an alarm, what a later run takes over once it is judged."""
     trajectory: list[TrajectoryPoint] = field(default_factory=list)
@@ -146,7 +145,7 @@ class LiveRun:
                     del marks[name]
                     changed = True
                 if name not in marks and alarm is not None:
-                    marks[name] = Mark(alarm.alarm_id, alarm.evidence or 0.0, group.blocks, alarm.rows_since)
+                    marks[name] = Mark(alarm.alarm_id, group.blocks, alarm.rows_since)
                     changed = True
         return changed
 
@@ -173,17 +172,12 @@ class LiveRun:
                 return
             at = int(above[0])
             alarm = self._open(group, i, advance, at)
-            mark = Mark(alarm.alarm_id, float(evidence[at]), first + at + 1, int(advance.rows_since[at, i]))
+            mark = Mark(alarm.alarm_id, first + at + 1, int(advance.rows_since[at, i]))
             self._saved.marks[name] = mark
-            mark.follow(evidence[at + 1 :])
             step.opened.append(self._as_of_now(alarm, group, mark, float(evidence[-1])))
             step.resume[mark.alarm_id] = group.resume(i)
         else:
-            is_worse = mark.follow(evidence)
-            alarm = self._as_of_now(open_alarms[name], group, mark, float(evidence[-1]))
-            step.updated.append(alarm)
-            if is_worse:
-                step.worse.append(alarm)
+            step.updated.append(self._as_of_now(open_alarms[name], group, mark, float(evidence[-1])))
             # below its bound a run that took the alarm over may not have come to the change yet
             if advance.evidence[-1, i] >= self.header.promise.log_bound:
                 step.resume[mark.alarm_id] = group.resume(i)

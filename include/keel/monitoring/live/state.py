@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Increased when the bytes change their meaning. Older releases then start the monitors afresh."""
-WORSE_DECADES = 3.0
-"""Growth of an open alarm's evidence, in powers of ten, before people and checks hear of it again."""
-WORSE_RATIO = 2.0
-"""Its power of ten must have grown to this multiple as well: a clear change adds a thousandfold with every block."""
 _MAGIC = b"keel live state "
 _DIGEST = 32
 
@@ -56,22 +52,10 @@ class Mark:
     """What a monitor remembers of its open alarm."""
 
     alarm_id: str
-    told: float
-    """Decimal logarithm of the evidence when the alarm opened, or was last found to be worse."""
     block: int
     """The group's blocks when it opened."""
     rows: int
     """Rows since the estimated start of the change, then."""
-
-    def follow(self, evidence: NDArray[np.float64]) -> bool:
-        """Follow decimal logarithms of the evidence after further blocks; return whether it has become worse."""
-        is_worse, at = False, 0
-        while True:
-            above = np.flatnonzero(evidence[at:] >= max(self.told + WORSE_DECADES, self.told * WORSE_RATIO))
-            if not len(above):
-                return is_worse
-            at += int(above[0])
-            self.told, is_worse = float(evidence[at]), True
 
 
 @dataclass

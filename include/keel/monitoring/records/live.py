@@ -56,9 +56,6 @@ class LiveProgress(Record):
     """Whether more whole blocks are waiting."""
     opened: tuple[LiveAlarm, ...] = ()
     """Alarms that this pass opened."""
-    worse: tuple[LiveAlarm, ...] = ()
-    """Open alarms whose evidence has grown a thousandfold, and its decimal logarithm to the double, since people or
-    checks last heard of them."""
 
 
 class MonitorStatus(Record):

@@ -254,13 +254,11 @@ live_monitors = Table(
     Column("generation", BigInteger, nullable=False),
     Column("started_at", BigInteger),
     Column("predictions_until", BigInteger, nullable=False),
-    Column("labels_settled", BigInteger, nullable=False),
     Column("labels_until", BigInteger, nullable=False),
     Column("rows", BigInteger, nullable=False),
     Column("seen_until", BigInteger),
     Column("last_block_at", BigInteger),
     Column("state", LargeBinary),
-    Column("fault", Text),
     Column("updated_at", BigInteger, nullable=False),
     Column("stride", BigInteger, nullable=False),
 )

@@ -42,19 +42,6 @@ def test_catch_up_of_a_shift_opens_one_alarm_and_says_when_it_began(model):
     assert after.rows_since == alarm.rows_since + 100
 
 
-def test_catch_up_of_an_open_alarm_reports_it_as_worse_when_its_evidence_has_grown_a_thousandfold(model):
-    model.arrive(500)
-    model.shifted(200, by=1.0)
-    [alarm] = model.catch_up().opened
-    told = [alarm.evidence]
-    for _ in range(6):
-        model.shifted(100, by=1.0)
-        told += [each.evidence for each in model.catch_up().worse]
-    assert len(told) > 1
-    assert all(later >= max(earlier + 3, 2 * earlier) for earlier, later in zip(told, told[1:], strict=False))
-    assert len(told) < 5  # and not with every block
-
-
 def test_catch_up_after_a_check_has_judged_takes_what_was_judged_as_normal(model):
     model.arrive(500)
     model.shifted(300, by=1.0)

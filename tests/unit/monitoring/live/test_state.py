@@ -17,7 +17,7 @@ STATE = SavedState(
     RunHeader("toy", 3, NOON, NOON, {"live": {"context": ["hour"]}}, Promise(5, 1000, 100, 1, 0.05), "ab", ("a note",)),
     {"shift": {"began": np.arange(6).reshape(2, 3), "seen_until": np.array(np.datetime64("2026-03-01", "us"))}},
     rows=700,
-    marks={"shift:x": Mark("live-1", 7.25, 6, 100)},
+    marks={"shift:x": Mark("live-1", 6, 100)},
     restarted={"shift:z": 4},
 )
 

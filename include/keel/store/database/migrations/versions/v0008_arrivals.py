@@ -82,11 +82,10 @@ def _create_monitors() -> None:
         _whole("version"),
         _whole("generation", nullable=False),
         _whole("started_at"),
-        *(_whole(name, nullable=False) for name in ("predictions_until", "labels_settled", "labels_until", "rows")),
+        *(_whole(name, nullable=False) for name in ("predictions_until", "labels_until", "rows")),
         _whole("seen_until"),
         _whole("last_block_at"),
         sa.Column("state", sa.LargeBinary()),
-        sa.Column("fault", sa.Text()),
         _whole("updated_at", nullable=False),
         _whole("stride", nullable=False),
     )
