@@ -15,7 +15,17 @@ from tests.support.airflow.dag_bag import parse_dag
 from tests.support.airflow.dag_run import run
 from tests.support.airflow.mails import text_of
 from tests.support.airflow.runs import runs_of
-from tests.support.airflow.tide import DAY, HOUR, LAUNCH, decision_of, happen, live, tide_config
+from tests.support.airflow.tide import (
+    DAY,
+    HOUR,
+    LAUNCH,
+    TURNED,
+    decision_of,
+    happen,
+    live,
+    reverse_relation,
+    tide_config,
+)
 from tests.support.live.alarms import judged_by, live_alarm, open_alarms
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
@@ -111,6 +121,30 @@ def test_alarm_stays_open_where_the_run_fails_after_it_was_read(tide, monkeypatc
 
     assert (done.state, done.states["record"]) == ("failed", "upstream_failed")
     assert judged_by(tide.store, WIND) is None
+
+
+def test_alarm_whose_retraining_fails_stays_open_and_leads_to_one_at_the_next_ring(tide, monkeypatch):
+    reverse_relation(tide)
+    since, end = TURNED - 12 * HOUR, TURNED - HOUR
+    harm = live_alarm("loss", kind="harm", since=since, opened_at=end)
+    open_alarms(tide.store, harm)
+
+    def full(*_, **__):
+        raise StoreUnavailable("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "retrain", full)
+        failed = run("tide.drift_check", run_type=DagRunType.ASSET_TRIGGERED, run_after=TURNED)
+    assert (failed.state, failed.states["retrain"]) == ("failed", "failed")
+    assert judged_by(tide.store, harm) is None
+
+    open_alarms(tide.store, harm, seen_until=TURNED)
+    done = run("tide.drift_check", run_type=DagRunType.ASSET_TRIGGERED, run_after=TURNED + HOUR)
+
+    windows = [each.xcoms["count_window/return_value"]["window"]["end"] for each in (failed, done)]
+    assert windows == [end.isoformat(), TURNED.isoformat()]
+    assert (done.state, "retrain" in done.path) == ("success", True)
+    assert judged_by(tide.store, harm) == decision_of(tide)["decision_id"]
 
 
 def count_window(run_type, *events, run_id="asset_triggered__1", start=None, end=END):
