@@ -9,6 +9,7 @@ import argparse
 import math
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +127,7 @@ def wrong_decisions(after: float | None, trial: int, *, shock: float = 0.0, with
     rate = np.full(BLOCK * (BLOCKS if change is None else CHANGE // BLOCK + 400), 0.15 if after else plan.limit)
     if after and change:
         rate[change:] = after
-    monitor = HarmMonitor.start(plan, after=0, last=0, block_size=BLOCK)
+    monitor = HarmMonitor.start(plan, after=0, last=0, delay=timedelta(0), block_size=BLOCK)
     return first_alarm(monitor.test, numbered(errors(rng, rate, shock, DAILY_ROWS)), BOUND)
 
 

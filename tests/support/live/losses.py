@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -57,11 +57,21 @@ class LossWorld:
         )
 
     def feed(
-        self, minutes: int, *, excluded: tuple[tuple[datetime, datetime], ...] = (), late: timedelta = timedelta(0)
+        self,
+        minutes: int,
+        *,
+        excluded: tuple[tuple[datetime, datetime], ...] = (),
+        blocks: Mapping[int, int] | None = None,
     ) -> Feed:
-        """Return the feed of a pass at a time at which the latest row is that of ``minutes``."""
+        """Return the feed of a pass at a time at which the latest row is that of ``minutes``.
+
+        blocks: the last numbers of blocks that were read, by their end in minutes.
+        """
         horizon = START + minutes * MINUTE
-        return Feed(self.log, self.config, 1, horizon + late, horizon, self.log.last_arrival(), excluded)
+        read = blocks or {}
+        ends = np.array([(START + end * MINUTE).replace(tzinfo=None) for end in read], "datetime64[us]")
+        numbers = np.array([*read.values()], np.int64)
+        return Feed(self.log, self.config, 1, horizon, horizon, self.log.last_arrival(), excluded, ends, numbers)
 
 
 def advance_all(monitor: MonitorGroup, feed: Feed, *, blocks: int = 1_000) -> list[Advance]:

@@ -1,8 +1,9 @@
 """The audit monitor: the harm test on all predictions, from the labels of a random sample that people find out early.
 
-It reads every prediction once, when `labels.audit_delay` has passed since. An audited one without a label by then
-counts with a loss of 0: a missing label can hide harm and never feign it. Labels of other predictions are not used,
-however early they are. Where too few of the audited ones have a label the test stands still and says so.
+It reads every prediction once, when `labels.audit_delay` has passed since by the data's time, with the labels that are
+there then. An audited one without a label by then counts with a loss of 0: a missing label can hide harm and never
+feign it. Labels of other predictions are not used, however early they are. Where too few of the audited ones have a
+label the test stands still and says so.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keel.monitoring.live.audit_sample import is_audited
-from keel.monitoring.live.harm import MIN_PAGE, as_advance, drop_pending, micros, since_text, without
+from keel.monitoring.live.groups import ReadTimes
+from keel.monitoring.live.harm import as_advance, drop_pending, micros, page_rows, since_text, without
 from keel.monitoring.live.loss_plan import LossPlan
 from keel.monitoring.live.loss_test import LossTest
 from keel.stats.metrics.losses import Scored
@@ -25,8 +27,11 @@ from keel.stats.sequential.prediction_powered import (
     lowest,
     prediction_powered_losses,
 )
+from keel.store.database.times import to_micros
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     import pyarrow as pa
 
     from keel.monitoring.live.groups import Advance, Feed, Judged
@@ -88,10 +93,14 @@ class AuditMonitor:
     share: float
     settled: int
     """Every prediction up to this number was read."""
+    read: ReadTimes
+    """When rows were read by the monitors of columns, as far back as audited labels take."""
 
     @classmethod
-    def start(cls, plan: LossPlan, *, after: int, share: float, block_size: int, thinning: int = 1) -> AuditMonitor:
-        """Return a monitor of the predictions behind the arrival number ``after``."""
+    def start(
+        cls, plan: LossPlan, *, after: int, share: float, delay: timedelta, block_size: int, thinning: int = 1
+    ) -> AuditMonitor:
+        """Return a monitor of the predictions behind the arrival number ``after``. delay: until labels are due."""
         estimate = largest_estimate(plan.loss.metric, mean=plan.mean)
         test = AuditTest(
             plan.limit,
@@ -103,7 +112,7 @@ class AuditMonitor:
             day_rows=plan.day_rows(thinning),
             pending=np.empty((0, 4)),
         )
-        return cls(plan, test, share, after)
+        return cls(plan, test, share, after, ReadTimes.start(delay))
 
     @property
     def kind(self) -> MonitorKind:
@@ -122,16 +131,18 @@ class AuditMonitor:
 
     def advance(self, feed: Feed, *, blocks: int) -> Advance | None:
         """Read predictions whose audited labels are due (see `MonitorGroup.advance`)."""
+        self.read.add(feed.ends, feed.numbers)
         if feed.horizon is None:
             return None
-        limit = max(MIN_PAGE, blocks * self.test.block_size * self.test.thinning)
+        limit = page_rows(self.test, blocks)
+        mature = feed.horizon - feed.config.labels.audit_delay
         settled, rows = feed.log.settled(
             feed.version,
             after=self.settled,
-            mature=feed.horizon - feed.config.labels.audit_delay,
+            mature=mature,
+            mature_until=self.read.until(to_micros(mature)),
             labels_until=feed.last_arrival,
             limit=limit,
-            now=feed.now,
             unlabelled=True,
         )
         if settled == self.settled:
@@ -203,10 +214,11 @@ class AuditMonitor:
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the whole state."""
         marks = np.array([self.settled], np.int64)
-        return {**self.plan.to_arrays(), **self.test.to_arrays(), "marks": marks, "share": np.array(self.share)}
+        own = {"marks": marks, "share": np.array(self.share)}
+        return {**self.plan.to_arrays(), **self.test.to_arrays(), **self.read.to_arrays(), **own}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> AuditMonitor:
         """Return the monitor that `to_arrays` gave."""
-        settled = int(arrays["marks"][0])
-        return cls(LossPlan.from_arrays(arrays), AuditTest.from_arrays(arrays), float(arrays["share"]), settled)
+        plan, test, read = LossPlan.from_arrays(arrays), AuditTest.from_arrays(arrays), ReadTimes.from_arrays(arrays)
+        return cls(plan, test, float(arrays["share"]), int(arrays["marks"][0]), read)

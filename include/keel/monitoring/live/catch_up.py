@@ -37,7 +37,7 @@ def catch_up(
     Parameters
     ----------
     now
-        The present. Labels mature by it and by the latest prediction's time, whichever is earlier.
+        The present. Labels mature by it and by the end of the last block of predictions, whichever is earlier.
     max_blocks
         About as many blocks are read at most; see `LiveProgress.behind`.
     max_steps

@@ -1,16 +1,16 @@
 """The harm monitor: is the mean loss of the version in production above what its holdout allows?
 
-It reads every prediction with a label once, when `target.label_delay` has passed since the prediction, or when the
-label comes later than that. Labels that come earlier wait: positives may come sooner than negatives, or later, and the
-early ones would show another loss than all. The test runs from the promotion on, so that weeks which each show nothing
-add up.
+It reads every prediction with a label once, when `target.label_delay` has passed since the prediction by the data's
+time, or when the label comes later than that. Labels that come earlier wait: positives may come sooner than negatives,
+or later, and the early ones would show another loss than all. The test runs from the promotion on, so that weeks which
+each show nothing add up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from keel.monitoring.live.groups import Advance
+from keel.monitoring.live.groups import PAGE_ROWS, Advance, ReadTimes
 from keel.monitoring.live.loss_plan import LossPlan
 from keel.monitoring.live.loss_test import LossBlocks, LossTest
 from keel.stats.metrics.losses import scored
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Interval = tuple[datetime, datetime]
 MIN_PAGE = 1_000
-"""Least number of rows of a page."""
+"""Least number of rows of a page, up to `PAGE_ROWS`."""
 LATE_PAGE = 20_000
 """Labels of a page of late ones. It is read in the order of their predictions: a file of labels may be sorted by the
 label, and its first block would have those of one value alone."""
@@ -50,10 +50,17 @@ class HarmMonitor:
     """Every prediction up to this number has matured, and was read with its label if that was there."""
     labels: int
     """Every label up to this number was read, unless its prediction has not matured."""
+    read: ReadTimes
+    """When rows were read, as far back as labels take to mature."""
 
     @classmethod
-    def start(cls, plan: LossPlan, *, after: int, last: int, block_size: int, thinning: int = 1) -> HarmMonitor:
-        """Return a monitor of the predictions behind the arrival number ``after``. last: the last number so far."""
+    def start(
+        cls, plan: LossPlan, *, after: int, last: int, delay: timedelta, block_size: int, thinning: int = 1
+    ) -> HarmMonitor:
+        """Return a monitor of the predictions behind the arrival number ``after``.
+
+        last: the last number so far. delay: after which labels mature.
+        """
         test = LossTest(
             plan.limit,
             low=0.0,
@@ -63,7 +70,7 @@ class HarmMonitor:
             correlation=plan.correlation(),
             day_rows=plan.day_rows(thinning),
         )
-        return cls(plan, test, first=after, settled=after, labels=max(after, last))
+        return cls(plan, test, first=after, settled=after, labels=max(after, last), read=ReadTimes.start(delay))
 
     @property
     def kind(self) -> MonitorKind:
@@ -86,20 +93,22 @@ class HarmMonitor:
         Predictions settle only when all labels so far are read. Otherwise the labels of a backlog would come in the
         order of their arrival, and its first block would have the earliest alone.
         """
+        self.read.add(feed.ends, feed.numbers)
         if feed.horizon is None:
             return None
-        limit = max(MIN_PAGE, blocks * self.test.block_size * self.test.thinning)
         if self.labels < feed.last_arrival:
             late = self._late(feed)
             if self.labels < feed.last_arrival or late.num_rows:
                 return self._feed(late, feed, more=True)
+        limit = page_rows(self.test, blocks)
+        mature = feed.horizon - feed.config.target.label_delay
         settled, rows = feed.log.settled(
             feed.version,
             after=self.settled,
-            mature=feed.horizon - feed.config.target.label_delay,
+            mature=mature,
+            mature_until=self.read.until(to_micros(mature)),
             labels_until=self.labels,
             limit=limit,
-            now=feed.now,
             unlabelled=True,
         )
         if settled == self.settled:
@@ -164,12 +173,19 @@ class HarmMonitor:
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the whole state."""
         marks = np.array([self.first, self.settled, self.labels], np.int64)
-        return {**self.plan.to_arrays(), **self.test.to_arrays(), "marks": marks}
+        return {**self.plan.to_arrays(), **self.test.to_arrays(), **self.read.to_arrays(), "marks": marks}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> HarmMonitor:
         """Return the monitor that `to_arrays` gave."""
-        return cls(LossPlan.from_arrays(arrays), LossTest.from_arrays(arrays), *map(int, arrays["marks"]))
+        first, settled, labels = map(int, arrays["marks"])
+        read = ReadTimes.from_arrays(arrays)
+        return cls(LossPlan.from_arrays(arrays), LossTest.from_arrays(arrays), first, settled, labels, read)
+
+
+def page_rows(test: LossTest, blocks: int) -> int:
+    """Return how many rows a step reads for up to this many blocks: the test holds those of an incomplete one."""
+    return min(max(MIN_PAGE, blocks * test.block_size * test.thinning), PAGE_ROWS)
 
 
 def as_advance(found: LossBlocks, *, rows: int, more: bool) -> Advance:

@@ -32,6 +32,8 @@ NORMAL_QUANTILE = 2.326
 """That of 1 − `BASELINE_DELTA`, for means of days that differ."""
 START_QUANTILE = 0.25
 """The start of a block is the time of the row a quarter in: labels that came late may belong to far older rows."""
+MISDATED_SHARE = 0.1
+"""A block ends at the time behind which this share of its rows is dated: these may be dated ahead."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class LossBlocks:
     evidence: Floats
     """Natural logarithm of the e-detector, shape (n,)."""
     ends: Integers
-    """The latest time of a row so far."""
+    """The latest end of a block so far."""
     since: Integers
     """Estimated start of the change."""
     rows_since: Integers
@@ -67,25 +69,28 @@ class LossTest:
     """How many rows of a day are bet on."""
     detector: EDetector = field(default_factory=lambda: EDetector.fresh(1, len(BETS)))
     pending: Floats = field(default_factory=lambda: np.empty((0, 2)))
-    """Rows of the incomplete block, shape (rows, columns)."""
+    """Rows of the incomplete block that are bet on, shape (rows, columns)."""
     runs: Floats = field(default_factory=lambda: np.zeros((len(BETS), 3)))
     """Number, sum and sum of squares of the values since each bet's present run began."""
     starts: Integers = field(default_factory=lambda: np.zeros(len(BETS), np.int64))
     """Time at which it began, in microseconds."""
     blocks: int = 0
     latest: int = 0
-    """Latest time of a row, in microseconds."""
+    """Latest end of a block, in microseconds."""
+    skipped: int = 0
+    """Rows since the last one that is bet on."""
 
     def feed(self, rows: Floats) -> LossBlocks:
         """Take in rows in order, and return what the test has after each block that they complete.
 
         rows: shape (n, columns), with `VALUE` and `TIME` first. How they are divided into calls changes no bit.
         """
-        rows = np.concatenate([self.pending, rows]) if len(self.pending) else rows
-        taken = self.block_size * self.thinning
-        whole = len(rows) // taken * taken
+        kept = rows[self.thinning - 1 - self.skipped :: self.thinning]
+        self.skipped = (self.skipped + len(rows)) % self.thinning
+        rows = np.concatenate([self.pending, kept]) if len(self.pending) else kept
+        whole = len(rows) // self.block_size * self.block_size
         self.pending = rows[whole:].copy()
-        blocks = rows[:whole].reshape(-1, taken, rows.shape[1])[:, self.thinning - 1 :: self.thinning]
+        blocks = rows[:whole].reshape(-1, self.block_size, rows.shape[1])
         factors = log_factors(blocks[:, :, VALUE], null=self.limit, low=self.low)
         after = [self._block(*each) for each in zip(blocks, factors, strict=True)]
         evidence, *times = zip(*after, strict=True) if after else [()] * 4
@@ -151,7 +156,8 @@ class LossTest:
             "numbers": np.array([self.limit, self.low, self.high, self.correlation], np.float64),
             "day_rows": np.array(astuple(self.day_rows), np.float64),
             "counts": np.array(
-                [self.block_size, self.thinning, self.blocks, self.latest, self.detector.blocks], np.int64
+                [self.block_size, self.thinning, self.blocks, self.latest, self.skipped, self.detector.blocks],
+                np.int64,
             ),
             "log_sums": self.detector.log_sums,
             "log_runs": self.detector.log_runs,
@@ -167,11 +173,11 @@ class LossTest:
         limit, low, high, correlation = map(float, arrays["numbers"])
         day, *rows = map(float, arrays["day_rows"])
         days = DayRows(int(day), *rows)
-        block_size, thinning, blocks, latest, seen = map(int, arrays["counts"])
+        block_size, thinning, *position, seen = map(int, arrays["counts"])
         detector = EDetector(arrays["log_sums"], arrays["log_runs"], arrays["began"], seen)
         pending, runs, starts = (np.array(arrays[name]) for name in ("pending", "runs", "starts"))
         return cls(
-            limit, low, high, block_size, thinning, correlation, days, detector, pending, runs, starts, blocks, latest
+            limit, low, high, block_size, thinning, correlation, days, detector, pending, runs, starts, *position
         )
 
     @property
@@ -179,17 +185,19 @@ class LossTest:
         return int(np.argmax(self.detector.log_runs[0]))
 
     def _block(self, block: Floats, factors: Floats) -> tuple[float, int, int, int]:
-        """Bet on a block, and return the evidence, the latest time, the start of the change and the rows since."""
-        values, times = block[:, VALUE], block[:, TIME]
+        """Bet on a block, and return the evidence, the latest end, the start of the change and the rows since."""
+        values, times = block[:, VALUE], block[:, TIME].astype(np.int64)
+        in_order = np.sort(times)
+        end = in_order[-1 - int(MISDATED_SHARE * len(times))]
         self.blocks += 1
-        self.latest = max(self.latest, int(times.max()))
+        self.latest = max(self.latest, int(end))
         if self.admits(block):
             number = self.detector.blocks
             effect = design_effect(self.correlation, self.day_rows.expected)  # as known before the block
             self.detector.update(factors[None, None] / effect)
             new = self.detector.began[0] == number
             self.runs[new] = 0.0
-            self.starts[new] = int(np.sort(times)[int(START_QUANTILE * len(times))])
+            self.starts[new] = int(in_order[int(START_QUANTILE * len(times))])
             self.runs += len(values), values.sum(), (values**2).sum()
-        self.day_rows.add(times.astype(np.int64) // DAY)
+        self.day_rows.add(times[times <= end + DAY] // DAY)
         return self.evidence, self.latest, self.since, self.rows_since

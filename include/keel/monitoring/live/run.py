@@ -109,7 +109,7 @@ class LiveRun:
         Parameters
         ----------
         feed
-            Its horizon is replaced by the run's own.
+            Its horizon and its blocks are replaced by the run's own.
         open_alarms
             Those of this version.
         judged
@@ -123,6 +123,8 @@ class LiveRun:
             advance = group.advance(replace(feed, horizon=horizon), blocks=blocks)
             if advance is None:
                 continue
+            if group is self.shifts:
+                feed = replace(feed, ends=advance.ends, numbers=advance.numbers)
             self._count(step, group, advance)
             for i in range(len(group.subjects)):
                 self._judge(step, group, i, advance, open_alarms)
@@ -156,7 +158,7 @@ class LiveRun:
         if group is self.shifts:
             step.rows += advance.rows
             self._saved.rows += advance.rows
-        else:
+        elif group.kind == "harm":  # the rows of an audit are predictions, and its labels are among those of harm
             step.labels += advance.rows
 
     def _judge(self, step: Step, group: MonitorGroup, i: int, advance: Advance, open_alarms: OpenAlarms) -> None:
@@ -223,7 +225,7 @@ class LiveRun:
 
     @property
     def seen_until(self) -> datetime | None:
-        """Time of the latest prediction read."""
+        """The data's present: the end of the last block of predictions."""
         seen = self.shifts.seen_until
         return None if np.isnat(seen) else time_of(seen)
 

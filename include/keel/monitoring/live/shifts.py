@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from keel.monitoring.live.groups import Advance, Arrays, Feed, Floats, Judged, Times
+from keel.monitoring.live.groups import PAGE_ROWS, Advance, Arrays, Feed, Floats, Judged, Times
 from keel.monitoring.live.run_starts import RunStarts
 from keel.stats.sequential.conformal import BETS, ConformalRanks
 from keel.stats.sequential.e_detector import EDetector
@@ -28,10 +28,9 @@ if TYPE_CHECKING:
     from keel.grid.contexts import ContextReference
     from keel.monitoring.records import MonitorKind
 
-PAGE_ROWS = 10_000
-"""Rows read at once: the memory that a step takes, whatever waits. A block is read in several parts if it is larger."""
-EARLIEST_SHARE = 0.1
-"""A block starts at this quantile of its rows' times. Up to a tenth of late rows then do not date it back by days."""
+MISDATED_SHARE = 0.1
+"""A block starts at this quantile of its rows' times, and ends as far from their last. Up to a tenth of late rows, or
+of rows dated ahead, then do not move it by days."""
 _LARGEST = np.iinfo(np.uint32).max
 
 
@@ -70,7 +69,7 @@ class ShiftMonitors:
         self.until = until
         """Arrival number of the last prediction read."""
         self.seen_until = seen_until
-        """Time of the latest prediction read, no later than the clock was then; NaT before the first."""
+        """The data's present: the end of the latest block, no later than the clock was then; NaT before the first."""
 
     @classmethod
     def start(cls, plan: ShiftPlan, *, after: int) -> ShiftMonitors:
@@ -182,10 +181,12 @@ class ShiftMonitors:
         factors = self._ranks.log_factors(bins, contexts, self._uniforms(n), block_size=size)
         times = np.sort(_times(table).reshape(n, size), axis=1)
         times = np.minimum(times, np.datetime64(feed.now.astimezone(UTC).replace(tzinfo=None), "us"))
-        found, since = self._starts.update(self._detector, factors, times[:, int(EARLIEST_SHARE * size)])
-        ends = np.fmax.accumulate(np.fmax(times[:, -1], self.seen_until))
+        misdated = int(MISDATED_SHARE * size)
+        found, since = self._starts.update(self._detector, factors, times[:, misdated])
+        ends = np.fmax.accumulate(np.fmax(times[:, -1 - misdated], self.seen_until))
+        last = table[ARRIVAL].to_numpy()[size - 1 :: size]
         numbers = np.arange(self._detector.blocks - n, self._detector.blocks)
-        self.until, self.seen_until = int(table[ARRIVAL][-1].as_py()), ends[-1]
+        self.until, self.seen_until = int(last[-1]), ends[-1]
         return Advance(
             rows=rows,
             ends=ends,
@@ -193,6 +194,7 @@ class ShiftMonitors:
             since=since,
             rows_since=(numbers[:, None] - found.began + 1) * size * self._plan.thinning,
             more=rows >= PAGE_ROWS // 2 or blocks == n,
+            numbers=last,
         )
 
     def _uniforms(self, blocks: int) -> Floats:
@@ -207,27 +209,25 @@ class ShiftMonitors:
     def _read(self, feed: Feed, blocks: int) -> tuple[int, pa.Table] | None:
         """Return the rows of whole blocks and those of them that thinning leaves; None without a whole block.
 
-        The rest of the rows stays unread. Of a block of more than `PAGE_ROWS` rows only those that are monitored are
-        in memory.
+        The rest of the rows stays unread: they are counted first, because a large block waits over many polls. It is
+        read in several parts, and only those of its rows that are monitored are in memory.
         """
         whole = self._plan.block_size * self._plan.thinning
-        wanted = max(min(blocks, PAGE_ROWS // whole), 1) * whole
         if feed.last_arrival - self.until < whole:
             return None
+        wanted = max(min(blocks, PAGE_ROWS // whole), 1) * whole
+        wanted = feed.log.count_arrived(feed.version, after=self.until, limit=wanted) // whole * whole
         parts: list[pa.Table] = []
         read, after = 0, self.until
         while read < wanted:
-            limit = min(PAGE_ROWS, wanted - read)
-            part = feed.log.arrived(feed.version, after=after, limit=limit)
-            if part.num_rows:
-                after = part[ARRIVAL][-1].as_py()
+            part = feed.log.arrived(feed.version, after=after, limit=min(PAGE_ROWS, wanted - read))
+            if not part.num_rows:
+                return None  # rows have expired since they were counted
+            after = part[ARRIVAL][-1].as_py()
             # the last row of each n: the last row of a whole block is then one of them
             parts.append(part.take(np.arange(-(read + 1) % self._plan.thinning, part.num_rows, self._plan.thinning)))
             read += part.num_rows
-            if part.num_rows < limit:
-                break
-        n = read // whole
-        return (n * whole, pa.concat_tables(parts).slice(0, n * self._plan.block_size)) if n else None
+        return (read, pa.concat_tables(parts)) if parts else None
 
 
 def _times(table: pa.Table) -> Times:

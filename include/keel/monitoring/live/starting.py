@@ -223,10 +223,11 @@ def _start_losses(
     if plan is None:
         return [], why_untested(config, stored)
     size, thinning = config.live.block_size, config.live.thinning
-    harm = HarmMonitor.start(plan, after=after, last=last, block_size=size, thinning=thinning)
+    delay, due = config.target.label_delay, config.labels.audit_delay
+    harm = HarmMonitor.start(plan, after=after, last=last, delay=delay, block_size=size, thinning=thinning)
     found: list[MonitorGroup] = [harm]
     if (share := config.labels.audit_share) is not None:
-        audit = AuditMonitor.start(plan, after=after, share=share, block_size=size, thinning=thinning)
+        audit = AuditMonitor.start(plan, after=after, share=share, delay=due, block_size=size, thinning=thinning)
         found.append(audit)
     return found, ""
 

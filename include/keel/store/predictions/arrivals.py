@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from keel.store.database.tables import arrivals, labels
@@ -38,6 +37,8 @@ OF_PAIR = (*OF_ROW, "label", "observed_at", LABEL_ARRIVAL)
 """Columns of a prediction with its label."""
 MOST_COUNTED = 10_000_000
 """Waiting rows that are counted."""
+_NO_NUMBER = 2**63 - 1
+"""Above every arrival number."""
 
 
 def with_offsets(rows: pa.Table) -> pa.Table:
@@ -78,6 +79,14 @@ def waiting(database: Database, layout: Layout, version: int, *, after: int, lab
     return n_rows, n_labels
 
 
+def count_arrived(database: Database, layout: Layout, version: int, *, after: int, limit: int) -> int:
+    """Return how many rows of the version have a number > ``after``, at most ``limit``."""
+    table = layout.table
+    rows = sa.select(table.c[ARRIVAL]).where(table.c.version == version, table.c[ARRIVAL] > after).limit(limit)
+    with database.connect() as connection:
+        return int(connection.execute(sa.select(sa.func.count()).select_from(rows.subquery())).scalar_one())
+
+
 def arrived(database: Database, layout: Layout, version: int, *, after: int, limit: int) -> pa.Table:
     """Return up to ``limit`` rows of the version with a number > ``after``, in order of their numbers.
 
@@ -100,32 +109,32 @@ def settled(
     mature: datetime,
     labels_until: int,
     limit: int,
-    now: datetime | None = None,
+    mature_until: int = 0,
     unlabelled: bool = False,
 ) -> tuple[int, pa.Table]:
     """Return the new P, at most ``limit`` rows of the version behind ``after``, and the pairs in between.
 
-    All rows up to P are dated ``mature`` or earlier. A row dated later than ``now`` counts as mature, because its time
-    is wrong and must hold up nothing. Pairs: those with after < number of the prediction ≤ P and number of the label ≤
-    ``labels_until``, in order of the prediction's. Labels stored before the store had numbers are among them.
-    unlabelled: return the other rows as well, whose label is null.
+    All rows up to P are dated ``mature`` or earlier, or have a number up to ``mature_until``. Pairs: those with after <
+    number of the prediction ≤ P and number of the label ≤ ``labels_until``, in order of the prediction's. Labels stored
+    before the store had numbers are among them. unlabelled: return the other rows as well, whose label is null.
     """
-    page = _page(layout, version, after, limit)
-    label = sa.and_(
-        labels.c.model == layout.model,
-        labels.c.id == page.c.id,
-        sa.func.coalesce(labels.c.arrival, 0) <= labels_until,
-    )
-    columns = [page.c[name] for name in OF_ROW] + [labels.c.label, labels.c.observed_at, labels.c.arrival]
-    query = sa.select(*_numbered(columns)).select_from(sa.outerjoin(page, labels, label)).order_by(page.c[ARRIVAL])
     with reading(database) as session:
+        # Mostly the first row already waits. A page of rows that wait is never joined with labels.
+        for rows in (1, limit):
+            page = _page(layout, version, after, rows)
+            young = sa.and_(page.c.time > to_micros(mature), page.c[ARRIVAL] > mature_until)
+            end = session.scalar(sa.select(sa.func.coalesce(sa.func.min(page.c[ARRIVAL]), _NO_NUMBER)).where(young))
+            if end < _NO_NUMBER:
+                break
+        page = _page(layout, version, after, limit, before=end)
+        label = sa.and_(
+            labels.c.model == layout.model,
+            labels.c.id == page.c.id,
+            sa.func.coalesce(labels.c.arrival, 0) <= labels_until,
+        )
+        columns = [page.c[name] for name in OF_ROW] + [labels.c.label, labels.c.observed_at, labels.c.arrival]
+        query = sa.select(*_numbered(columns)).select_from(sa.outerjoin(page, labels, label)).order_by(page.c[ARRIVAL])
         found = decode(session.fetch(query), list(OF_PAIR), {})
-    times = found["time"].cast(pa.int64())
-    waits = pc.greater(times, to_micros(mature))
-    if now is not None:
-        waits = pc.and_(waits, pc.less_equal(times, to_micros(now)))
-    first = pc.index(waits, True).as_py()
-    found = found.slice(0, first) if first >= 0 else found
     until = found[ARRIVAL][-1].as_py() if found.num_rows else after
     return until, found if unlabelled else found.filter(found["label"].is_valid())
 
@@ -163,9 +172,11 @@ def late_labels(
     return until, found.filter(found["id"].is_valid())
 
 
-def _page(layout: Layout, version: int, after: int, limit: int) -> sa.Subquery:
+def _page(layout: Layout, version: int, after: int, limit: int, *, before: int | None = None) -> sa.Subquery:
     table = layout.table
     query = sa.select(*(table.c[name] for name in OF_ROW)).where(table.c.version == version, table.c[ARRIVAL] > after)
+    if before is not None:
+        query = query.where(table.c[ARRIVAL] < before)
     return query.order_by(table.c[ARRIVAL]).limit(limit).subquery()
 
 

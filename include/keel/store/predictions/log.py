@@ -224,6 +224,10 @@ class PredictionLog:
         """Return how many rows and labels came later. See `keel.store.predictions.arrivals.waiting`."""
         return arrivals.waiting(self._database, self._layout, version, after=after, labels_after=labels_after)
 
+    def count_arrived(self, version: int, *, after: int, limit: int) -> int:
+        """Return how many rows came later. See `keel.store.predictions.arrivals.count_arrived`."""
+        return arrivals.count_arrived(self._database, self._layout, version, after=after, limit=limit)
+
     def arrived(self, version: int, *, after: int, limit: int) -> pa.Table:
         """Return rows in order of arrival. See `keel.store.predictions.arrivals.arrived`."""
         return arrivals.arrived(self._database, self._layout, version, after=after, limit=limit)
@@ -236,13 +240,14 @@ class PredictionLog:
         mature: datetime,
         labels_until: int,
         limit: int,
-        now: datetime | None = None,
+        mature_until: int = 0,
         unlabelled: bool = False,
     ) -> tuple[int, pa.Table]:
         """Return matured rows and their labels. See `keel.store.predictions.arrivals.settled`."""
         return arrivals.settled(
             self._database, self._layout, version,
-            after=after, mature=mature, labels_until=labels_until, limit=limit, now=now, unlabelled=unlabelled,
+            after=after, mature=mature, labels_until=labels_until, limit=limit, mature_until=mature_until,
+            unlabelled=unlabelled,
         )  # fmt: skip
 
     def late_labels(

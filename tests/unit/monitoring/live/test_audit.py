@@ -18,7 +18,7 @@ SHARE = 0.5
 def monitor_of(world: LossWorld) -> AuditMonitor:
     plan = plan_losses(world.config, REFERENCE)
     assert plan is not None
-    return AuditMonitor.start(plan, after=0, share=SHARE, block_size=20)
+    return AuditMonitor.start(plan, after=0, share=SHARE, delay=world.config.labels.audit_delay, block_size=20)
 
 
 def sample(n: int) -> list[int]:

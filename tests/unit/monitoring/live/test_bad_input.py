@@ -8,15 +8,23 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from keel.monitoring.live.shifts import PAGE_ROWS
+from keel.monitoring.live.groups import PAGE_ROWS
+from keel.monitoring.live.starting import restored
 from keel.monitoring.live.state import FORMAT, SavedState
 from tests.support.live.models import MINUTE, PROMOTED, LiveModel
 
 DAY = timedelta(days=1)
+FEATURES = {"context": None, "columns": ["x"], "harm": False}
+AUDITED = {"audit_share": 0.5, "audit_delay": "2h"}
 
 
 def times(start, n, step=MINUTE):
     return pa.array([start + i * step for i in range(n)], pa.timestamp("us", "UTC"))
+
+
+def groups(model):
+    """Return the monitors of the mean loss, as they are stored."""
+    return restored(model.ws, SavedState.from_bytes(model.stored.state)).groups[1:]
 
 
 def test_catch_up_of_a_backlog_reads_pages_and_opens_one_alarm_for_each_changed_column(model, monkeypatch):
@@ -32,12 +40,15 @@ def test_catch_up_of_a_backlog_reads_pages_and_opens_one_alarm_for_each_changed_
 def test_catch_up_in_any_steps_gives_the_same_bytes(trained, new_store):
     states = []
     for steps in (1, 3, 1_000):
-        model = LiveModel.new(trained, new_store(), live={"columns": ["x", "colour"]})
+        model = LiveModel.new(trained, new_store(), live={"columns": ["x", "colour"]}, labels=AUDITED)
+        model.arrive(3, time=times(PROMOTED + 30 * DAY, 3))
+        model.arrive(3, time=times(PROMOTED + 2 * DAY, 3))
         rows = model.arrive(700, version=1)
         model.label(rows, [1.0, 0.0] * 350)
         model.shifted(500, by=0.7)
         model.now += 2 * DAY
-        while model.catch_up(now=PROMOTED + 3 * DAY, max_blocks=steps).behind:
+        model.shifted(300, by=0.7)
+        while model.catch_up(now=PROMOTED + 4 * DAY, max_blocks=steps).behind:
             pass
         states.append(model.stored.state)
     assert states[0] == states[1] == states[2]
@@ -62,6 +73,49 @@ def test_catch_up_of_rows_dated_in_the_future_does_not_take_them_for_the_present
     model.shifted(300, by=3.0, time=times(model.now + 3650 * DAY, 300))
     [alarm] = model.catch_up().opened
     assert alarm.since <= model.now
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=6), 60 * DAY, 3650 * DAY])
+def test_catch_up_of_a_replay_with_a_row_dated_ahead_counts_labels_as_without_it(trained, new_store, ahead):
+    found = {}
+    for misdated in (False, True):
+        model = LiveModel.new(trained, new_store(), live={"context": None, "columns": ["x"]}, labels=AUDITED)
+        model.arrive(150)
+        model.arrive(1, time=times(model.now + (ahead if misdated else 0 * DAY), 1))
+        for day in range(4):
+            rows = model.arrive(1_000)
+            model.label(rows, np.random.default_rng(day).integers(0, 2, 1_000).astype(float))
+            model.catch_up(now=PROMOTED + 365 * DAY)
+        harm, audit = groups(model)
+        assert model.stored.seen_until <= model.now
+        assert {alarm.opened_at <= model.now for alarm in model.open} == {True}
+        found[misdated] = harm.test.blocks, harm.settled, audit.test.blocks, audit.settled, len(model.subjects)
+    assert found[True] == found[False]
+    assert found[False][0] > 10
+
+
+def test_catch_up_of_a_client_whose_clock_is_ahead_lets_labels_mature_all_the_same(model):
+    model = model.configured(live={"context": None, "columns": ["x"]})
+    settled = []
+    for _ in range(6):
+        rows = model.arrive(480, time=times(model.now + DAY, 480))
+        model.label(rows, np.zeros(480))
+        model.catch_up()
+        settled.append(groups(model)[0].settled)
+    assert settled[:3] == [0, 0, 0]
+    # five steps of eight hours after their arrival, not two days
+    assert settled[4] > 480
+
+
+def test_catch_up_of_a_large_block_reads_its_rows_when_it_is_whole(model, monkeypatch):
+    model = model.configured(live={**FEATURES, "block_size": 200, "thinning": 3})
+    limits = model.watch_pages(monkeypatch)
+    for _ in range(5):
+        model.arrive(110)
+        assert model.catch_up().rows == 0
+    assert limits == []
+    model.arrive(110)
+    assert (model.catch_up().rows, limits) == (600, [600])
 
 
 def test_catch_up_of_some_late_rows_does_not_date_a_change_back(model):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -12,10 +11,13 @@ from keel.monitoring.live.audit import AuditMonitor
 from keel.monitoring.live.groups import Judged
 from keel.monitoring.live.harm import HarmMonitor
 from keel.monitoring.live.loss_plan import LossPlan, plan_losses, why_untested
+from keel.store.predictions.arrow_session import ArrowSession
 from tests.support.live.losses import MINUTE, REFERENCE, START, LossWorld, advance_all
 from tests.support.toy import toy_config
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from keel.config import ModelConfig
     from keel.store import Store
 
@@ -29,7 +31,13 @@ def a_plan(config: ModelConfig) -> LossPlan:
 
 
 def monitor_of(world: LossWorld, *, block_size: int = 20) -> HarmMonitor:
-    return HarmMonitor.start(a_plan(world.config), after=0, last=world.log.last_arrival(), block_size=block_size)
+    return HarmMonitor.start(
+        a_plan(world.config),
+        after=0,
+        last=world.log.last_arrival(),
+        delay=world.config.target.label_delay,
+        block_size=block_size,
+    )
 
 
 def counted(monitor: HarmMonitor) -> int:
@@ -44,7 +52,7 @@ def test_harm_monitor_waits_until_a_label_has_matured(world: LossWorld) -> None:
     assert monitor.advance(world.feed(99), blocks=10) is None
     [advance] = advance_all(monitor, world.feed(DAY + 49))
     assert (advance.rows, len(advance.ends), counted(monitor)) == (50, 2, 50)
-    assert advance.ends[-1] == np.datetime64((START + 39 * MINUTE).replace(tzinfo=None), "us")
+    assert advance.ends[-1] == np.datetime64((START + 37 * MINUTE).replace(tzinfo=None), "us")
     assert monitor.advance(world.feed(DAY + 49), blocks=10) is None
     advance_all(monitor, world.feed(DAY + 99))
     assert counted(monitor) == 100
@@ -96,7 +104,9 @@ def test_harm_monitor_leaves_out_quarantined_times(world: LossWorld) -> None:
 def test_monitor_drops_the_rows_it_holds_that_were_quarantined_meanwhile(world: LossWorld, kind: str) -> None:
     monitor: HarmMonitor | AuditMonitor = monitor_of(world)
     if kind == "audit":
-        monitor = AuditMonitor.start(a_plan(world.config), after=0, share=0.5, block_size=20)
+        monitor = AuditMonitor.start(
+            a_plan(world.config), after=0, share=0.5, delay=world.config.labels.audit_delay, block_size=20
+        )
     world.predict(range(55))
     world.label({i: i >= 40 for i in range(55)})
     advance_all(monitor, world.feed(2 * DAY))
@@ -122,9 +132,45 @@ def test_harm_monitor_with_a_row_dated_later_than_now_goes_on(world: LossWorld) 
     world.predict([5 * DAY, *range(20)])
     world.label({5 * DAY: True, **{i: False for i in range(20)}})
     monitor = monitor_of(world)
-    [advance] = advance_all(monitor, world.feed(DAY + 30, late=timedelta(0)))
+    assert monitor.advance(world.feed(20, blocks={20: 21}), blocks=10) is None
+    assert monitor.advance(world.feed(DAY + 19), blocks=10) is None, "its label would come early"
+    monitor = HarmMonitor.from_arrays(monitor.to_arrays())
+    [advance] = advance_all(monitor, world.feed(DAY + 30))
     assert advance.rows == 21
-    assert advance.ends[-1] == np.datetime64((START + (DAY + 30) * MINUTE).replace(tzinfo=None), "us")
+    assert advance.ends[-1] == np.datetime64((START + 17 * MINUTE).replace(tzinfo=None), "us")
+
+
+def test_harm_monitor_with_a_backlog_reads_pages_of_bounded_memory(
+    world: LossWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("keel.monitoring.live.harm.MIN_PAGE", 10)
+    monkeypatch.setattr("keel.monitoring.live.harm.PAGE_ROWS", 50)
+    world.predict(range(330))
+    world.label({i: False for i in range(330)})
+    monitor = monitor_of(world, block_size=100)
+    found = advance_all(monitor, world.feed(2 * DAY), blocks=10)
+    assert [each.rows for each in found] == [50] * 6 + [30]
+    assert counted(monitor) == 330
+
+
+def test_harm_monitor_without_a_matured_row_reads_no_page(world: LossWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.predict(range(1_000))
+    world.label({i: False for i in range(1_000)})
+    monitor = monitor_of(world)
+    fetched: list[int] = []
+    fetch = ArrowSession.fetch
+
+    def watched(session: ArrowSession, statement: Any) -> pa.Table:
+        found = fetch(session, statement)
+        fetched.append(found.num_rows)
+        return found
+
+    monkeypatch.setattr(ArrowSession, "fetch", watched)
+    assert monitor.advance(world.feed(DAY - 1), blocks=10) is None
+    assert sum(fetched) <= 1
+    fetched.clear()
+    [advance] = advance_all(monitor, world.feed(DAY + 39))
+    assert (advance.rows, sum(fetched) <= 44) == (40, True)
 
 
 def test_harm_monitor_sentence_names_the_mean_the_start_and_what_is_tolerated(world: LossWorld) -> None:

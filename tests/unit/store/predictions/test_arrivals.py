@@ -140,15 +140,23 @@ def test_settled_stops_before_the_first_row_that_is_too_young(log: PredictionLog
     assert pairs["id"].to_pylist() == ["young", "late"]
 
 
-def test_settled_takes_a_row_of_the_future_for_mature(log: PredictionLog) -> None:
+def test_settled_takes_rows_up_to_a_number_for_mature_whatever_their_time(log: PredictionLog) -> None:
     log.append(batch(["a"], start=NOON + 100 * HOUR))
     log.append(batch(["b"], start=NOON))
-    log.add_labels(labels({"a": 1.0, "b": 1.0}))
+    log.append(batch(["c"], start=NOON + HOUR))
+    log.add_labels(labels({"a": 1.0, "b": 1.0, "c": 1.0}))
     last = log.last_arrival()
     assert log.settled(1, after=0, mature=NOON, labels_until=last, limit=10)[0] == 0
-    until, pairs = log.settled(1, after=0, mature=NOON, labels_until=last, limit=10, now=NOON + HOUR)
+    until, pairs = log.settled(1, after=0, mature=NOON, labels_until=last, limit=10, mature_until=1)
     assert pairs["id"].to_pylist() == ["a", "b"]
     assert until == 2
+
+
+def test_count_arrived_is_that_of_the_versions_rows_up_to_a_limit(log: PredictionLog) -> None:
+    log.append(batch(range(5)))
+    log.append(batch(range(5, 9), version=pa.array([2] * 4)))
+    log.add_labels(labels({"p0": 1.0}))
+    assert [log.count_arrived(1, after=after, limit=limit) for after, limit in ((0, 9), (2, 9), (0, 3))] == [5, 3, 3]
 
 
 def test_settled_with_unlabelled_rows_returns_them_with_a_null(log: PredictionLog) -> None:
