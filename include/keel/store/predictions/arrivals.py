@@ -65,26 +65,32 @@ def last_arrival(database: Database, model: str) -> int:
         return connection.execute(sa.select(arrivals.c.last).where(arrivals.c.model == model)).scalar() or 0
 
 
-def waiting(database: Database, layout: Layout, version: int, *, after: int, labels_after: int) -> tuple[int, int]:
+def waiting(
+    database: Database, layout: Layout, version: int, *, after: int, labels_after: int | None
+) -> tuple[int, int]:
     """Return the numbers of the version's rows behind ``after``, and of labels of any version behind ``labels_after``.
 
-    Neither is above `MOST_COUNTED`: counting more takes longer than anybody who asks wants to wait.
+    Neither is above `MOST_COUNTED`: counting more takes longer than anybody who asks wants to wait. labels_after: None
+    where nobody reads labels, so that none waits and none is counted.
     """
-    table = layout.table
-    rows = sa.select(table.c[ARRIVAL]).where(table.c.version == version, table.c[ARRIVAL] > after)
+    n_rows = count_arrived(database, layout, version, after=after, limit=MOST_COUNTED)
+    if labels_after is None:
+        return n_rows, 0
     of_labels = sa.select(labels.c.arrival).where(labels.c.model == layout.model, labels.c.arrival > labels_after)
-    counts = [sa.select(sa.func.count()).select_from(q.limit(MOST_COUNTED).subquery()) for q in (rows, of_labels)]
-    with database.connect() as connection:
-        n_rows, n_labels = (int(connection.execute(count).scalar_one()) for count in counts)
-    return n_rows, n_labels
+    return n_rows, _count(database, of_labels, limit=MOST_COUNTED)
 
 
 def count_arrived(database: Database, layout: Layout, version: int, *, after: int, limit: int) -> int:
     """Return how many rows of the version have a number > ``after``, at most ``limit``."""
     table = layout.table
-    rows = sa.select(table.c[ARRIVAL]).where(table.c.version == version, table.c[ARRIVAL] > after).limit(limit)
+    rows = sa.select(table.c[ARRIVAL]).where(table.c.version == version, table.c[ARRIVAL] > after)
+    return _count(database, rows, limit=limit)
+
+
+def _count(database: Database, rows: sa.Select[Any], *, limit: int) -> int:
     with database.connect() as connection:
-        return int(connection.execute(sa.select(sa.func.count()).select_from(rows.subquery())).scalar_one())
+        query = sa.select(sa.func.count()).select_from(rows.limit(limit).subquery())
+        return int(connection.execute(query).scalar_one())
 
 
 def arrived(database: Database, layout: Layout, version: int, *, after: int, limit: int) -> pa.Table:

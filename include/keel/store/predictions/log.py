@@ -220,7 +220,7 @@ class PredictionLog:
         """Return the last arrival number of the model's predictions and labels, 0 before the first."""
         return arrivals.last_arrival(self._database, self.model)
 
-    def waiting(self, version: int, *, after: int, labels_after: int) -> tuple[int, int]:
+    def waiting(self, version: int, *, after: int, labels_after: int | None) -> tuple[int, int]:
         """Return how many rows and labels came later. See `keel.store.predictions.arrivals.waiting`."""
         return arrivals.waiting(self._database, self._layout, version, after=after, labels_after=labels_after)
 

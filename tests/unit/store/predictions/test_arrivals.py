@@ -152,6 +152,13 @@ def test_settled_takes_rows_up_to_a_number_for_mature_whatever_their_time(log: P
     assert until == 2
 
 
+def test_waiting_counts_labels_where_somebody_reads_them(log: PredictionLog) -> None:
+    log.append(batch(range(5)))
+    log.add_labels(labels({"p0": 1.0, "p1": 1.0}))
+    assert log.waiting(1, after=2, labels_after=6) == (3, 1)
+    assert log.waiting(1, after=2, labels_after=None) == (3, 0)
+
+
 def test_count_arrived_is_that_of_the_versions_rows_up_to_a_limit(log: PredictionLog) -> None:
     log.append(batch(range(5)))
     log.append(batch(range(5, 9), version=pa.array([2] * 4)))
