@@ -36,8 +36,8 @@ class StoredMonitors:
     """The monitors of one model: what they have read, in arrival numbers, and their state.
 
     state: None if they have never run, and were only paused. predictions_until: the last prediction read.
-    labels_until: L of `keel.store.predictions.arrivals`. rows: predictions read since the start. seen_until: time of
-    the latest prediction read. last_block_at: when the last block was evaluated. updated_at: when they last read
+    labels_until: L of `keel.store.predictions.arrivals`. rows: predictions read since the start. seen_until: end of
+    the last block of predictions. last_block_at: when the last block was evaluated. updated_at: when they last read
     something, or were last paused or resumed. revision: counts the commits; `LiveTable.commit` sets it.
     """
 
