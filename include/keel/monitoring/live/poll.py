@@ -23,8 +23,8 @@ from keel.config import ModelConfig, read_models
 from keel.errors import ConfigError, KeelError, StoreUnavailable
 from keel.monitoring.live.backoff import Backoff, failure_sentence, recovery_sentence
 from keel.monitoring.live.catch_up import catch_up
+from keel.monitoring.live.groups import PAGE_ROWS
 from keel.monitoring.live.rings import Ring, ring_reasons
-from keel.monitoring.live.shifts import PAGE_ROWS
 from keel.monitoring.live.starting import fault_alarm
 
 if TYPE_CHECKING:

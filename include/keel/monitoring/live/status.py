@@ -138,8 +138,8 @@ class _Situation:
         if self.production is None or self.config.live is None:
             return 0, 0
         rows, labels = self._after
-        waiting = self.ws.predictions(self.config).waiting(self.production, after=rows, labels_after=labels)
-        return waiting[0], waiting[1] if self._reads_labels else 0
+        labels_after = labels if self._reads_labels else None
+        return self.ws.predictions(self.config).waiting(self.production, after=rows, labels_after=labels_after)
 
     @property
     def _reads_labels(self) -> bool:
