@@ -10,7 +10,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from keel import deployments
+from keel.deployments.history import production_term
 from keel.errors import SchemaError
+from keel.ledger import entries as ledger
 from keel.monitoring.alarms import HARM_KINDS
 from keel.monitoring.live.run import LOG_10, LiveRun, monitor_name, time_of
 from keel.monitoring.live.starting import restored
@@ -148,11 +150,13 @@ class _Situation:
             return any(group.kind in HARM_KINDS for group in self.run.groups)
         return self.config.live is not None and self.config.live.harm
 
-    @property
+    @cached_property
     def _after(self) -> tuple[int, int]:
-        if self.stored is None or self.stored.version != self.production:
-            return 0, 0
-        return self.stored.predictions_until, self.stored.labels_until
+        """The arrival numbers up to which rows and labels are read: those of the present term only."""
+        if self.stored is not None and self.stored.version == self.production:
+            return self.stored.predictions_until, self.stored.labels_until
+        term = production_term(ledger.entries(self.ws.store, self.config.model))
+        return (term.arrival, term.arrival) if term else (0, 0)
 
     @property
     def state(self) -> LiveState:

@@ -117,3 +117,16 @@ def test_status_of_a_damaged_state_says_so(model):
     status = live_status(model.ws, model.config, now=model.now)
     assert "cannot be used" in status.fault
     assert status.monitors == ()
+
+
+def test_status_after_a_rollback_counts_no_row_of_an_earlier_term_as_waiting(model):
+    model.arrive(300)
+    model.catch_up()
+    model.promote(2)
+    model.promote(1)
+    model.arrive(50)
+    assert live_status(model.ws, model.config, now=model.now).waiting == 50
+    model.arrive(20, version=2)
+    model.promote(2)
+    model.arrive(30, version=2)
+    assert live_status(model.ws, model.config, now=model.now).waiting == 30
