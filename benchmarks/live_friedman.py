@@ -95,7 +95,7 @@ def trial(kind: str, seed: int, block_size: int) -> tuple[int, int]:
     x, y = friedman.stream(kind, np.random.default_rng([1, seed]), BEFORE + AFTER, BEFORE)
     rows = version.table(x)
     losses = np.minimum((y - rows["prediction"].to_numpy()) ** 2 / version.loss.cap, 1.0)
-    test = LossTest(version.limit, low=0.0, high=1.0, block_size=block_size)
+    test = LossTest(version.limit, low=0.0, block_size=block_size)
     harm = test.feed(np.column_stack([losses, np.arange(len(losses))])).evidence
     ranks, detector = ConformalRanks(version.reference.counts), EDetector.fresh(MONITORS - 1, BETS)
     bins, contexts = version.reference.assign(rows)

@@ -203,12 +203,10 @@ def one_in_ten(method: str, shift: float, trial: int, *, tolerance: float = TOLE
     n = BLOCK * BLOCKS if not shift else CHANGE + 300 * BLOCK
     world, limit = World.draw(rng, n, shift), REFERENCE_LOSS + tolerance
     if method == "all":
-        return first_alarm(LossTest(limit, low=0.0, high=1.0, block_size=BLOCK), numbered(world.loss), AUDIT_BOUND)
+        return first_alarm(LossTest(limit, low=0.0, block_size=BLOCK), numbered(world.loss), AUDIT_BOUND)
     audited = rng.random(n) < SHARE
     if method == "labelled":
-        found = first_alarm(
-            LossTest(limit, low=0.0, high=1.0, block_size=BLOCK), numbered(world.loss[audited]), AUDIT_BOUND
-        )
+        found = first_alarm(LossTest(limit, low=0.0, block_size=BLOCK), numbered(world.loss[audited]), AUDIT_BOUND)
         return found and int(np.flatnonzero(audited)[found - 1]) + 1
     return first_alarm(audit_test(limit), audit_rows(world, audited, audited, SHARE), AUDIT_BOUND)
 
@@ -216,7 +214,7 @@ def one_in_ten(method: str, shift: float, trial: int, *, tolerance: float = TOLE
 def audit_test(limit: float, share: float = SHARE) -> AuditTest:
     """Return the audit monitor's test of squared errors."""
     low = lowest(largest_estimate("brier", mean=REFERENCE_LOSS), share=share)
-    return AuditTest(limit, low=low, high=1 / share, block_size=BLOCK, pending=np.empty((0, 4)))
+    return AuditTest(limit, low=low, block_size=BLOCK, pending=np.empty((0, 4)))
 
 
 def audit_rows(world: World, audited: Floats, labelled: Floats, share: float) -> Floats:
@@ -272,7 +270,7 @@ def late_labels(method: str, first: str, shift: float, trial: int) -> int | None
     early = hours < EARLY
     if method == "sample":
         share = float(early[:CHANGE].mean())  # as it was while nothing had changed
-        test = LossTest(limit, low=lowest(0.25, share=share), high=1 / share, block_size=BLOCK)
+        test = LossTest(limit, low=lowest(0.25, share=share), block_size=BLOCK)
         return first_alarm(test, audit_rows(world, early, early, share), AUDIT_BOUND)
     if method == "audit":
         audited = rng.random(n) < SHARE
@@ -280,7 +278,7 @@ def late_labels(method: str, first: str, shift: float, trial: int) -> int | None
     rows = numbered(world.loss)
     if method == "impatient":
         rows = rows[np.argsort(np.arange(n) / HOURLY_ROWS + hours)]
-    return first_alarm(LossTest(limit, low=0.0, high=1.0, block_size=BLOCK), rows, AUDIT_BOUND)
+    return first_alarm(LossTest(limit, low=0.0, block_size=BLOCK), rows, AUDIT_BOUND)
 
 
 def late_table(trials: int) -> str:

@@ -105,7 +105,6 @@ class AuditMonitor:
         test = AuditTest(
             plan.limit,
             low=lowest(estimate, share=share),
-            high=1 / share,
             block_size=block_size,
             thinning=thinning,
             correlation=plan.correlation(share),

@@ -64,7 +64,6 @@ class HarmMonitor:
         test = LossTest(
             plan.limit,
             low=0.0,
-            high=1.0,
             block_size=block_size,
             thinning=thinning,
             correlation=plan.correlation(),

@@ -7,8 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from keel.monitoring.live.audit import AuditTest
 from keel.monitoring.live.loss_test import TIME, LossBlocks, LossTest
 from keel.stats.sequential.day_spread import DayRows
+from keel.stats.sequential.prediction_powered import lowest, prediction_powered_losses
 
 SECOND = 1_000_000
 
@@ -20,7 +22,7 @@ def errors(n: int, *, before: float = 0.15, after: float = 0.3, change: int, see
 
 
 def a_test() -> LossTest:
-    return LossTest(0.175, low=0.0, high=1.0, block_size=100)
+    return LossTest(0.175, low=0.0, block_size=100)
 
 
 def assert_same_bits(one: LossTest, other: LossTest) -> None:
@@ -45,12 +47,12 @@ def test_loss_test_of_days_that_differ_counts_their_rows_as_fewer() -> None:
     rows = errors(10_000, change=0, after=0.3)
     rows[:, 1] *= 86.4  # a thousand a day
     alike = a_test().feed(rows)
-    differ = LossTest(0.175, low=0.0, high=1.0, block_size=100, correlation=0.01, day_rows=DayRows.start(1_001.0))
+    differ = LossTest(0.175, low=0.0, block_size=100, correlation=0.01, day_rows=DayRows.start(1_001.0))
     parts = [differ.feed(part) for part in np.split(rows, [333, 4_100])]
     assert alike.evidence[-1] / 15 < parts[-1].evidence[-1] < alike.evidence[-1] / 5
     again = LossTest.from_arrays(differ.to_arrays())
     assert again.day_rows == differ.day_rows
-    whole = LossTest(0.175, low=0.0, high=1.0, block_size=100, correlation=0.01, day_rows=DayRows.start(1_001.0))
+    whole = LossTest(0.175, low=0.0, block_size=100, correlation=0.01, day_rows=DayRows.start(1_001.0))
     whole.feed(rows)
     assert_same_bits(whole, differ)
 
@@ -67,7 +69,7 @@ def test_loss_test_with_rows_dated_ahead_ends_its_blocks_and_its_days_without_th
 
 
 def test_loss_test_with_thinning_holds_the_rows_alone_that_it_bets_on() -> None:
-    test = LossTest(0.16, low=0.0, high=1.0, block_size=100, thinning=50)
+    test = LossTest(0.16, low=0.0, block_size=100, thinning=50)
     rows = errors(4_999, change=4_999)
     for part in np.array_split(rows, 70):
         test = LossTest.from_arrays(test.to_arrays())
@@ -78,7 +80,7 @@ def test_loss_test_with_thinning_holds_the_rows_alone_that_it_bets_on() -> None:
 def test_loss_test_with_thinning_bets_on_every_nth_row_alone() -> None:
     rows = errors(6_000, change=2_000)
     rows[2::3, 0] = 0.0
-    thinned = LossTest(0.175, low=0.0, high=1.0, block_size=100, thinning=3)
+    thinned = LossTest(0.175, low=0.0, block_size=100, thinning=3)
     parts = [thinned.feed(part) for part in np.split(rows, [70, 2_999])]
     every_third = a_test().feed(rows[2::3])
     np.testing.assert_array_equal(np.concatenate([each.evidence for each in parts]), every_third.evidence)
@@ -116,6 +118,23 @@ def test_loss_test_restarted_tolerates_what_was_judged_and_alarms_on_a_further_i
     assert (test.evidence, test.rows_since) == (-math.inf, 0)
     assert test.feed(errors(20_000, change=0, after=0.3, seed=5)).evidence.max() < math.log(1e4)
     assert test.feed(errors(3_000, change=0, after=0.6, seed=6)).evidence.max() > math.log(1e4)
+
+
+def test_audit_test_that_tolerates_a_judged_mean_finds_a_further_increase() -> None:
+    rng, share = np.random.default_rng(7), 0.1
+
+    def audited(error: float, n: int) -> np.ndarray:
+        loss, sample = (rng.random(n) < error).astype(float), rng.random(n) < share
+        z = prediction_powered_losses(np.full(n, 0.1), loss, sample, share=share)
+        return np.column_stack([z, np.arange(n) * SECOND, sample, sample])
+
+    test = AuditTest(0.16, low=lowest(0.5, share=share), block_size=100, pending=np.empty((0, 4)))
+    assert test.feed(audited(0.4, 2_000)).evidence[-1] > math.log(1e4)
+    test.tolerate(test.upper + 0.01)
+    test.restart()
+    assert 0.4 < test.limit < 0.55
+    assert test.feed(audited(0.4, 5_000)).evidence.max() < math.log(1e4)
+    assert test.feed(audited(0.7, 5_000)).evidence.max() > math.log(1e4)
 
 
 def test_loss_test_restarted_after_a_low_mean_keeps_its_limit() -> None:
