@@ -42,7 +42,7 @@ class LossPlan:
         return f"{mean * self.loss.cap:.4g}"
 
     def level(self, upper: float) -> dict[str, Any]:
-        """Return an upper bound of a mean loss as plain JSON, for `tolerated`."""
+        """Return a mean loss with its error (`LossTest.upper`) as plain JSON, for `tolerated`."""
         return {"metric": self.loss.metric, "cap": self.loss.cap, "upper": upper}
 
     def tolerated(self, level: Mapping[str, Any]) -> float:
