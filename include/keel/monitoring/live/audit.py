@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from keel.monitoring.live.audit_sample import is_audited
 from keel.monitoring.live.groups import ReadTimes
-from keel.monitoring.live.harm import as_advance, drop_pending, micros, page_rows, since_text, without
+from keel.monitoring.live.harm import LossMonitor, micros, page_rows, since_text, without
 from keel.monitoring.live.loss_plan import LossPlan
 from keel.monitoring.live.loss_test import LossTest
 from keel.stats.metrics.losses import Scored
@@ -27,14 +27,13 @@ from keel.stats.sequential.prediction_powered import (
     lowest,
     prediction_powered_losses,
 )
-from keel.store.database.times import to_micros
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     import pyarrow as pa
 
-    from keel.monitoring.live.groups import Advance, Feed, Judged
+    from keel.monitoring.live.groups import Advance, Feed
     from keel.monitoring.records import MonitorKind
 
 Floats = NDArray[np.float64]
@@ -85,16 +84,11 @@ class AuditTest(LossTest):
 
 
 @dataclass
-class AuditMonitor:
+class AuditMonitor(LossMonitor[AuditTest]):
     """The audit monitor's state: the test, and how far it has read."""
 
-    plan: LossPlan
-    test: AuditTest
     share: float
-    settled: int
-    """Every prediction up to this number was read."""
-    read: ReadTimes
-    """When rows were read by the monitors of columns, as far back as audited labels take."""
+    """Of the predictions, those whose labels people find out."""
 
     @classmethod
     def start(
@@ -111,22 +105,12 @@ class AuditMonitor:
             day_rows=plan.day_rows(thinning),
             pending=np.empty((0, 4)),
         )
-        return cls(plan, test, share, after, ReadTimes.start(delay))
+        return cls(plan, test, settled=after, read=ReadTimes.start(delay), share=share)
 
     @property
     def kind(self) -> MonitorKind:
         """What its alarms are about."""
         return "audit"
-
-    @property
-    def subjects(self) -> tuple[str, ...]:
-        """What its only monitor is about."""
-        return ("loss",)
-
-    @property
-    def blocks(self) -> int:
-        """Blocks evaluated since it was made."""
-        return self.test.blocks
 
     def advance(self, feed: Feed, *, blocks: int) -> Advance | None:
         """Read predictions whose audited labels are due (see `MonitorGroup.advance`)."""
@@ -134,23 +118,11 @@ class AuditMonitor:
         if feed.horizon is None:
             return None
         limit = page_rows(self.test, blocks)
-        mature = feed.horizon - feed.config.labels.audit_delay
-        settled, rows = feed.log.settled(
-            feed.version,
-            after=self.settled,
-            mature=mature,
-            mature_until=self.read.until(to_micros(mature)),
-            labels_until=feed.last_arrival,
-            limit=limit,
-            unlabelled=True,
-        )
-        if settled == self.settled:
+        rows = self._settle(feed, feed.horizon, feed.config.labels.audit_delay, limit, feed.last_arrival)
+        if not rows.num_rows:
             return None
-        self.settled = settled
         usable = without(rows, feed.excluded)
-        drop_pending(self.test, feed.excluded)
-        found = self.test.feed(self._rows(feed, usable))
-        return as_advance(found, rows=usable.num_rows, more=rows.num_rows == limit)
+        return self._test(self._rows(feed, usable), feed, read=usable.num_rows, more=rows.num_rows == limit)
 
     def _rows(self, feed: Feed, rows: pa.Table) -> Floats:
         """Return the test's rows, shape (n, 4)."""
@@ -165,14 +137,6 @@ class AuditMonitor:
         estimate = estimated_losses(self.plan.loss.metric, score, mean=self.plan.mean)
         z = prediction_powered_losses(estimate, loss, in_sample, share=self.share)
         return np.column_stack([z, micros(rows, feed.now), in_sample, np.isfinite(label)])
-
-    def evidence(self) -> Floats:
-        """Return the natural logarithm of the evidence, shape (1,)."""
-        return self.test.detector.evidence()
-
-    def estimated_starts(self) -> NDArray[np.datetime64]:
-        """Return when the change probably began, shape (1,), microseconds."""
-        return np.array([self.test.since], "datetime64[us]")
 
     def sentence(self, monitor: int = 0) -> str:
         """Return what the audited labels show, in a sentence."""
@@ -199,25 +163,12 @@ class AuditMonitor:
             )
         return f"The test on an audit sample stands still. {shares}, and {MIN_COVERAGE:.0%} is needed. {remedy}"
 
-    def resume(self, monitor: int) -> dict[str, Any]:
-        """Return how far it has read, and the mean that is tolerated if a check finds it real."""
-        return {"until": self.settled, **self.plan.level(self.test.upper)}
-
-    def restart(self, monitor: int, judged: Judged) -> None:
-        """Forget the evidence, and tolerate the mean that a check has judged if it was real."""
-        self.settled = max(self.settled, judged.until)
-        if judged.tolerate:
-            self.test.tolerate(self.plan.tolerated(judged.resume))
-        self.test.restart()
-
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the whole state."""
-        marks = np.array([self.settled], np.int64)
-        own = {"marks": marks, "share": np.array(self.share)}
-        return {**self.plan.to_arrays(), **self.test.to_arrays(), **self.read.to_arrays(), **own}
+        return {**super().to_arrays(), "share": np.array(self.share)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> AuditMonitor:
         """Return the monitor that `to_arrays` gave."""
         plan, test, read = LossPlan.from_arrays(arrays), AuditTest.from_arrays(arrays), ReadTimes.from_arrays(arrays)
-        return cls(plan, test, float(arrays["share"]), int(arrays["marks"][0]), read)
+        return cls(plan, test, int(arrays["settled"]), read, float(arrays["share"]))

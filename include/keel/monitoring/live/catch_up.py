@@ -105,7 +105,6 @@ def _to_store(
     run: LiveRun, step: Step, before: StoredMonitors | None, generation: int, now: datetime
 ) -> StoredMonitors:
     header, saved = run.header, run.save()
-    marks = saved.groups.get("harm", {}).get("marks", (0, 0, 0))
     same = before is not None and before.started_at == header.started_at
     return StoredMonitors(
         model=header.model,
@@ -113,7 +112,7 @@ def _to_store(
         generation=generation,
         started_at=header.started_at,
         predictions_until=run.shifts.until,
-        labels_until=int(marks[2]),
+        labels_until=int(saved.groups["harm"]["labels"]) if "harm" in saved.groups else 0,
         rows=run.rows,
         seen_until=run.seen_until,
         last_block_at=now if step.blocks else before.last_block_at if before is not None and same else None,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from keel.monitoring.live.groups import PAGE_ROWS, Advance, ReadTimes
 from keel.monitoring.live.loss_plan import LossPlan
-from keel.monitoring.live.loss_test import LossBlocks, LossTest
+from keel.monitoring.live.loss_test import LossTest
 from keel.stats.metrics.losses import scored
 from keel.store.database.times import from_micros, to_micros
 from keel.store.predictions.layout import ARRIVAL
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from keel.monitoring.records import MonitorKind
 
 Floats = NDArray[np.float64]
+Test = TypeVar("Test", bound=LossTest)
 Interval = tuple[datetime, datetime]
 MIN_PAGE = 1_000
 """Least number of rows of a page, up to `PAGE_ROWS`."""
@@ -39,19 +40,88 @@ label, and its first block would have those of one value alone."""
 
 
 @dataclass
-class HarmMonitor:
-    """The harm monitor's state: the test, and how far it has read predictions and labels."""
+class LossMonitor(Generic[Test]):
+    """A test of the mean loss of predictions that have matured, and how far it has read them."""
 
     plan: LossPlan
-    test: LossTest
-    first: int
-    """It reads predictions that arrived after this number."""
+    test: Test
     settled: int
     """Every prediction up to this number has matured, and was read with its label if that was there."""
+    read: ReadTimes
+    """When rows were read by the monitors of columns, as far back as labels take to mature."""
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """What its only monitor is about."""
+        return ("loss",)
+
+    @property
+    def blocks(self) -> int:
+        """Blocks evaluated since it was made."""
+        return self.test.blocks
+
+    def evidence(self) -> Floats:
+        """Return the natural logarithm of the evidence, shape (1,)."""
+        return self.test.detector.evidence()
+
+    def estimated_starts(self) -> NDArray[np.datetime64]:
+        """Return when the change probably began, shape (1,), microseconds."""
+        return np.array([self.test.since], "datetime64[us]")
+
+    def resume(self, monitor: int) -> dict[str, Any]:
+        """Return how far it has read, and the mean that is tolerated if a check finds it real."""
+        return {"until": self.settled, **self.plan.level(self.test.upper)}
+
+    def restart(self, monitor: int, judged: Judged) -> None:
+        """Forget the evidence, and tolerate the mean that a check has judged if it was real."""
+        self.settled = max(self.settled, judged.until)
+        if judged.tolerate:
+            self.test.tolerate(self.plan.tolerated(judged.resume))
+        self.test.restart()
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the whole state."""
+        settled = {"settled": np.array(self.settled)}
+        return {**self.plan.to_arrays(), **self.test.to_arrays(), **self.read.to_arrays(), **settled}
+
+    def _settle(self, feed: Feed, present: datetime, delay: timedelta, limit: int, labels_until: int) -> pa.Table:
+        """Return the next predictions that have matured, those without a label included, and remember them as read."""
+        mature = present - delay
+        self.settled, rows = feed.log.settled(
+            feed.version,
+            after=self.settled,
+            mature=mature,
+            mature_until=self.read.until(to_micros(mature)),
+            labels_until=labels_until,
+            limit=limit,
+            unlabelled=True,
+        )
+        return rows
+
+    def _test(self, rows: Floats, feed: Feed, *, read: int, more: bool) -> Advance:
+        """Test rows, and return what became of them. read: predictions or labels that they come from."""
+        # the test may hold rows that were quarantined after they were read
+        for start, end in feed.excluded:
+            self.test.drop(to_micros(start), to_micros(end))
+        found = self.test.feed(rows)
+        return Advance(
+            rows=read,
+            ends=found.ends.astype("datetime64[us]"),
+            evidence=found.evidence[:, None],
+            since=found.since.astype("datetime64[us]")[:, None],
+            rows_since=found.rows_since[:, None],
+            more=more,
+        )
+
+
+@dataclass
+class HarmMonitor(LossMonitor[LossTest]):
+    """The harm monitor's state: the test, and how far it has read predictions and labels."""
+
+    first: int
+    """It reads predictions that arrived after this number."""
     labels: int
     """Every label up to this number was read, unless its prediction has not matured."""
-    read: ReadTimes
-    """When rows were read, as far back as labels take to mature."""
 
     @classmethod
     def start(
@@ -69,22 +139,12 @@ class HarmMonitor:
             correlation=plan.correlation(),
             day_rows=plan.day_rows(thinning),
         )
-        return cls(plan, test, first=after, settled=after, labels=max(after, last), read=ReadTimes.start(delay))
+        return cls(plan, test, settled=after, read=ReadTimes.start(delay), first=after, labels=max(after, last))
 
     @property
     def kind(self) -> MonitorKind:
         """What its alarms are about."""
         return "harm"
-
-    @property
-    def subjects(self) -> tuple[str, ...]:
-        """What its only monitor is about."""
-        return ("loss",)
-
-    @property
-    def blocks(self) -> int:
-        """Blocks evaluated since it was made."""
-        return self.test.blocks
 
     def advance(self, feed: Feed, *, blocks: int) -> Advance | None:
         """Read labels that came late, and then predictions that have matured (see `MonitorGroup.advance`).
@@ -100,19 +160,9 @@ class HarmMonitor:
             if self.labels < feed.last_arrival or late.num_rows:
                 return self._feed(late, feed, more=True)
         limit = page_rows(self.test, blocks)
-        mature = feed.horizon - feed.config.target.label_delay
-        settled, rows = feed.log.settled(
-            feed.version,
-            after=self.settled,
-            mature=mature,
-            mature_until=self.read.until(to_micros(mature)),
-            labels_until=self.labels,
-            limit=limit,
-            unlabelled=True,
-        )
-        if settled == self.settled:
+        rows = self._settle(feed, feed.horizon, feed.config.target.label_delay, limit, self.labels)
+        if not rows.num_rows:
             return None
-        self.settled = settled
         return self._feed(rows.filter(rows["label"].is_valid()), feed, more=rows.num_rows == limit)
 
     def _late(self, feed: Feed) -> pa.Table:
@@ -132,17 +182,8 @@ class HarmMonitor:
         rows = scored(pairs)
         usable = self.plan.loss.usable(rows)
         values = self.plan.loss.of(rows.take(usable))
-        drop_pending(self.test, feed.excluded)
-        found = self.test.feed(np.column_stack([values, micros(pairs, feed.now)[usable]]))
-        return as_advance(found, rows=pairs.num_rows, more=more)
-
-    def evidence(self) -> Floats:
-        """Return the natural logarithm of the evidence, shape (1,)."""
-        return self.test.detector.evidence()
-
-    def estimated_starts(self) -> NDArray[np.datetime64]:
-        """Return when the change probably began, shape (1,), microseconds."""
-        return np.array([self.test.since], "datetime64[us]")
+        found = np.column_stack([values, micros(pairs, feed.now)[usable]])
+        return self._test(found, feed, read=pairs.num_rows, more=more)
 
     @property
     def note(self) -> str:
@@ -159,44 +200,28 @@ class HarmMonitor:
 
     def resume(self, monitor: int) -> dict[str, Any]:
         """Return how far it has read, and the mean that is tolerated if a check finds it real."""
-        return {"until": self.settled, "labels": self.labels, **self.plan.level(self.test.upper)}
+        return {**super().resume(monitor), "labels": self.labels}
 
     def restart(self, monitor: int, judged: Judged) -> None:
         """Forget the evidence, and tolerate the mean that a check has judged if it was real."""
         if judged.until > self.settled:  # this run has not come to the alarm of an earlier one
-            self.settled, self.labels = judged.until, int(judged.resume["labels"])
-        if judged.tolerate:
-            self.test.tolerate(self.plan.tolerated(judged.resume))
-        self.test.restart()
+            self.labels = int(judged.resume["labels"])
+        super().restart(monitor, judged)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the whole state."""
-        marks = np.array([self.first, self.settled, self.labels], np.int64)
-        return {**self.plan.to_arrays(), **self.test.to_arrays(), **self.read.to_arrays(), "marks": marks}
+        return {**super().to_arrays(), "first": np.array(self.first), "labels": np.array(self.labels)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> HarmMonitor:
         """Return the monitor that `to_arrays` gave."""
-        first, settled, labels = map(int, arrays["marks"])
-        read = ReadTimes.from_arrays(arrays)
-        return cls(LossPlan.from_arrays(arrays), LossTest.from_arrays(arrays), first, settled, labels, read)
+        plan, test, read = LossPlan.from_arrays(arrays), LossTest.from_arrays(arrays), ReadTimes.from_arrays(arrays)
+        return cls(plan, test, int(arrays["settled"]), read, int(arrays["first"]), int(arrays["labels"]))
 
 
 def page_rows(test: LossTest, blocks: int) -> int:
     """Return how many rows a step reads for up to this many blocks: the test holds those of an incomplete one."""
     return min(max(MIN_PAGE, blocks * test.block_size * test.thinning), PAGE_ROWS)
-
-
-def as_advance(found: LossBlocks, *, rows: int, more: bool) -> Advance:
-    """Return the blocks of a group with one monitor."""
-    return Advance(
-        rows=rows,
-        ends=found.ends.astype("datetime64[us]"),
-        evidence=found.evidence[:, None],
-        since=found.since.astype("datetime64[us]")[:, None],
-        rows_since=found.rows_since[:, None],
-        more=more,
-    )
 
 
 def without(rows: pa.Table, excluded: Sequence[Interval]) -> pa.Table:
@@ -208,12 +233,6 @@ def without(rows: pa.Table, excluded: Sequence[Interval]) -> pa.Table:
     for start, end in excluded:
         inside |= (times >= to_micros(start)) & (times < to_micros(end))
     return rows.filter(pa.array(~inside))
-
-
-def drop_pending(test: LossTest, excluded: Sequence[Interval]) -> None:
-    """Drop rows that the test holds, and that were quarantined after they were read."""
-    for start, end in excluded:
-        test.drop(to_micros(start), to_micros(end))
 
 
 def micros(rows: pa.Table, now: datetime) -> NDArray[np.int64]:
