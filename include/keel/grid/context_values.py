@@ -128,10 +128,10 @@ def most_frequent(contexts: Contexts, codes: Integers) -> tuple[Contexts, list[s
         return contexts, []
     distinct, rows = np.unique(codes[(codes >= -1).all(axis=1)], axis=0, return_counts=True)
     between = bool((codes < -1).any())
-    kept = np.sort(np.argsort(-rows, kind="stable")[:MAX_CONTEXTS])
-    remarks = _remarks(contexts, distinct[kept], len(distinct), between=between)
-    known = _at_all_times(contexts, distinct)
-    return Contexts(contexts.names, contexts.grids, known if len(known) <= MAX_CONTEXTS else distinct[kept]), remarks
+    known = distinct[np.sort(np.argsort(-rows, kind="stable")[:MAX_CONTEXTS])]
+    everywhere = _at_all_times(contexts, known)
+    remarks = _remarks(contexts, known, len(distinct), len(everywhere), between=between)
+    return Contexts(contexts.names, contexts.grids, everywhere if len(everywhere) <= MAX_CONTEXTS else known), remarks
 
 
 def _at_all_times(contexts: Contexts, known: Integers) -> Integers:
@@ -148,7 +148,7 @@ def _at_all_times(contexts: Contexts, known: Integers) -> Integers:
     return known
 
 
-def _remarks(contexts: Contexts, known: Integers, distinct: int, *, between: bool) -> list[str]:
+def _remarks(contexts: Contexts, known: Integers, distinct: int, everywhere: int, *, between: bool) -> list[str]:
     what = " and ".join(contexts.names)
     if distinct > MAX_CONTEXTS or between:
         number = f"more than {distinct:,}" if between else f"{distinct:,}"
@@ -156,6 +156,12 @@ def _remarks(contexts: Contexts, known: Integers, distinct: int, *, between: boo
             f"live.context: {what} has {number} values in the reference. The {len(known)} most frequent are "
             "contexts of their own, and all others are one context. Choose a context with at most "
             f"{MAX_CONTEXTS} values."
+        ]
+    if everywhere > MAX_CONTEXTS:
+        return [
+            f"live.context: {what} have {everywhere:,} combinations over all hours and weekdays. The {len(known)} of "
+            "the reference are contexts of their own, and all others are one context, in which a cycle looks like a "
+            f"change. Choose a context with at most {MAX_CONTEXTS} combinations."
         ]
     if len(known) == 1:
         label = Contexts(contexts.names, contexts.grids, known).labels[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from keel.errors import SchemaError
 from keel.grid.bins import TAIL, WIDTH, bin_column
 from keel.grid.column_grid import ColumnGrid
+from keel.grid.context_values import Contexts, most_frequent
 from keel.grid.contexts import ContextReference
 from keel.grid.reference import ReferenceGrid
 from keel.stats.sequential.conformal import ConformalRanks
@@ -118,6 +121,33 @@ def test_context_with_too_many_values_keeps_the_most_frequent_and_says_so():
     assert "at most 200" in said
     _, context = reference.assign(rows(2, c=np.array(["7", "1007"])))
     assert [reference.labels[i] for i in context] == ["c 7", "other"]
+
+
+def test_times_without_a_reference_row_are_contexts_of_their_own_as_far_as_all_fit_and_else_it_says_so():
+    working_hours = pa.array(MONDAY + 3_600_000_000 * (np.arange(2400) % 8)).cast(pa.timestamp("us", "UTC"))
+    at_night = pa.array([MONDAY + 23 * 3_600_000_000]).cast(pa.timestamp("us", "UTC"))
+    for values, known, label in ((8, 8 * 24, "c 3 · hour 23"), (9, 9 * 8, "other")):
+        table = rows(time=working_hours, c=(np.arange(2400) // 8 % values).astype(str))
+        reference = fitted(table, ["c", "hour"])
+        assert len(reference.labels) == known + 1
+        _, [context] = reference.assign(rows(1, time=at_night, c=np.array(["3"])))
+        assert reference.labels[context] == label
+        assert (label == "other") == any("c and hour have 216 combinations" in said for said in reference.remarks)
+
+
+def test_contexts_of_more_combinations_than_fit_are_found_in_little_memory():
+    contexts = Contexts.named(("a", "b", "hour", "weekday"), dict.fromkeys("ab", a_thousand_categories()))
+    codes = np.random.default_rng(0).integers(0, (1000, 1000, 24, 7), (20_000, 4))
+    tracemalloc.start()
+    known, _ = most_frequent(contexts, codes)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(known.known) == 200
+    assert peak < 20e6, "all of them at all times take 450 MB"
+
+
+def a_thousand_categories():
+    return ColumnGrid("a", "categorical", np.zeros(0), tuple(map(str, range(1000))))
 
 
 def test_continuous_context_says_that_it_has_too_many_values():
