@@ -7,7 +7,7 @@ import math
 import pytest
 
 from keel.monitoring.live.status import live_status
-from tests.support.live.models import LiveModel
+from tests.support.live.models import MINUTE, LiveModel
 
 
 def test_catch_up_of_a_first_poll_reads_whole_blocks_since_the_promotion(trained, sqlite_store):
@@ -166,3 +166,15 @@ def test_catch_up_promises_the_bound_over_all_monitors(trained, sqlite_store):
     blocks = 3650
     assert [each.bound for each in status.monitors] == [pytest.approx(math.log10(3 * blocks / 0.1))] * 3
     assert "any of the 3 monitors alarms within 3,650 blocks of 100 predictions" in status.promise
+
+
+def test_catch_up_counts_no_audited_prediction_as_a_label(trained, sqlite_store):
+    audited = {"audit_share": 0.5, "audit_delay": "1h"}
+    model = LiveModel.new(trained, sqlite_store, live={"context": None, "columns": ["x"]}, labels=audited)
+    rows = model.arrive(1000)
+    done = model.catch_up()
+    assert (done.rows, done.labels) == (1000, 0)
+    model.label(rows, [0.0] * 1000)
+    model.now += 48 * 60 * MINUTE
+    model.arrive(100)
+    assert model.catch_up().labels == 1000
