@@ -180,7 +180,7 @@ class LossTest:
 
     @property
     def _best(self) -> int:
-        return int(np.argmax(self.detector.log_runs[0]))
+        return int(self.detector.best[0])
 
     def _block(self, block: Floats, factors: Floats) -> tuple[float, int, int, int]:
         """Bet on a block, and return the evidence, the latest end, the start of the change and the rows since."""

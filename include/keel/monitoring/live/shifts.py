@@ -141,7 +141,7 @@ class ShiftMonitors:
 
     def estimated_starts(self) -> Times:
         """Return when each column's change probably began, shape (monitors,), microseconds."""
-        best = np.argmax(self._detector.log_runs, axis=1)
+        best = self._detector.best
         found: Times = np.take_along_axis(self._starts.times, best[:, None], axis=1)[:, 0]
         return found
 

@@ -104,10 +104,14 @@ class EDetector:
         """Return the natural logarithm of each monitor's mean sum, shape (m,); −inf before the first block."""
         return _mean_of_logs(self.log_sums)
 
+    @property
+    def best(self) -> NDArray[np.intp]:
+        """The bet of each monitor whose present run has won most, shape (m,); the first of equal ones."""
+        return np.argmax(self.log_runs, axis=1)
+
     def estimated_starts(self) -> Integers:
         """Return the block at which each monitor's best bet began its present run, shape (m,)."""
-        best = np.argmax(self.log_runs, axis=1)
-        starts: Integers = np.take_along_axis(self.began, best[:, None], axis=1)[:, 0]
+        starts: Integers = np.take_along_axis(self.began, self.best[:, None], axis=1)[:, 0]
         return starts
 
     def restart(self, monitor: int) -> None:
