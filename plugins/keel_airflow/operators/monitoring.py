@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 
 JUDGED = (
-    "Nothing is left to do: no live alarm is open. Earlier checks have judged those that this run was started for, and "
-    "their decisions say what came of them."
+    "Nothing is left to do: no live alarm is open. If this run was started for one, an earlier check has judged it, and "
+    "its decision says what came of it."
 )
 
 
