@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 JUDGED = (
-    "Nothing is left to do: no live alarm is open. If this run was started for one, an earlier check has judged it, and "
+    "Nothing is left to do: no live alarm is open. If one has started this run, an earlier check has judged it, and "
     "its decision says what came of it."
 )
 

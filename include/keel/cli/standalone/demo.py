@@ -206,7 +206,7 @@ class Story:
     submitted: int
     performance: list[dict[str, Any]]
     alarms: list[str]
-    """What the live alarms say that a check has judged."""
+    """What the live alarms say that a check has judged, and what it made of them."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -217,6 +217,7 @@ def _play(stack: Stack, progress: Callable[[str], None]) -> Story:
     from keel.cli.standalone.demo_report import chapters
     from keel.cli.standalone.replay import labelled_history
     from keel.cli.standalone.service_client import ScoringService
+    from keel.monitoring.alarms import Verdict
     from keel.workspace import Workspace
 
     config = get_model(MODEL)
@@ -227,7 +228,7 @@ def _play(stack: Stack, progress: Callable[[str], None]) -> Story:
         play = Play(stack, api, ws, service, config, flights, progress)
         play.year()
         progress("computing the performance of each month")
-        alarms = [each["sentence"] for each in play.alarms]
+        alarms = [f"{each['sentence']} The check: {Verdict(each['verdict']).words}." for each in play.alarms]
         return Story(chapters(ws, config), play.mails, play.answered, play.submitted, play.performance(), alarms)
 
 

@@ -179,8 +179,8 @@ def print_performance(console: Console, performance: Iterable[dict[str, Any]]) -
 
 def print_alarms(console: Console, alarms: Sequence[str]) -> None:
     """Print the live alarms that a check has judged, at most `TOP_ALARMS`."""
-    number = f"{len(alarms)} live alarm{'' if len(alarms) == 1 else 's'}"
-    console.print(f"\n{number} opened after the last month, and started a check, which judged them:", soft_wrap=True)
+    number, them = ("1 live alarm", "it") if len(alarms) == 1 else (f"{len(alarms)} live alarms", "them")
+    console.print(f"\n{number} opened after the last month, and started a check, which judged {them}:", soft_wrap=True)
     for sentence in alarms[:TOP_ALARMS]:
         console.print(f"  {sentence}", soft_wrap=True, markup=False)
     if len(alarms) > TOP_ALARMS:
