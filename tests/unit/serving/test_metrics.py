@@ -162,7 +162,8 @@ stats = SimpleNamespace(records=5, bytes=0, oldest_at=None, dead_letters=0, defe
 metrics.spooled(stats, now=datetime.now(UTC))
 for name in ("w", "x" if len(sys.argv) == 1 else "z"):
     monitor = SimpleNamespace(kind="shift", subject=name, evidence=2.0, bound=6.0)
-    metrics.live.show(SimpleNamespace(model="toy", monitors=[monitor], alarms=[], waiting=7, last_block_at=None))
+    known = {"model": "toy", "state": "reading", "waiting": 7, "last_block_at": None}
+    metrics.live.show(SimpleNamespace(monitors=[monitor], alarms=[], **known))
 if len(sys.argv) > 1:
     from prometheus_client.multiprocess import mark_process_dead
     mark_process_dead(int(sys.argv[1]), os.environ["PROMETHEUS_MULTIPROC_DIR"])
