@@ -87,12 +87,8 @@ def drift_check(config: ModelConfig) -> DAG:
         ]
         if config.retrain:
             ends.append(retrain_and_compare(config, decision=decide.output))
-        notify = notify_and_record(
-            model,
-            decided_by="decide",
-            outcomes_of=("quarantine", *retrain_outcomes(config)),
-            check_again=config.live is not None,
-        )
+        outcomes = ("quarantine", *retrain_outcomes(config))
+        notify = notify_and_record(model, decided_by="decide", outcomes_of=outcomes, check_again=True)
 
         checks >> decide >> ends >> notify
         notify_after_staging(dag, notify)

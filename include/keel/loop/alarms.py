@@ -47,8 +47,8 @@ def alarms_to_judge(
 
     A run that an alarm starts checks the time since the earliest estimated change. A run that is cleared after its
     decision gets the alarms and the window of that decision again, so that it decides the same. A run for a period
-    judges the alarms inside it, and one for the past none. Where another run has decided on the same window, the
-    decision that replaces that one is about its alarms too.
+    judges the alarms inside it, and one for the past none that is open. Where another run has decided on the same
+    window, the decision that replaces that one is about its alarms too.
 
     Alarms are judged whatever ``live`` is: one that is open when the monitors are turned off would stay so.
 
@@ -62,12 +62,10 @@ def alarms_to_judge(
         The time the run was due.
 
     """
-    if cause == "backfill":
-        return AlarmsToJudge(window)
     decided = _decided_by(ws, config.model, run_id)
     if decided is not None:
         return AlarmsToJudge(decided.window, _alarms_of(decided), since_alarms=cause == "alarm")
-    alarms = open_alarms(ws, config.model)
+    alarms = () if cause == "backfill" else open_alarms(ws, config.model)
     if cause == "period":
         alarms = tuple(alarm for alarm in alarms if _is_inside(alarm, window, config))
     elif cause == "check":

@@ -58,7 +58,7 @@ class StoredMonitors:
 
 @dataclass(frozen=True)
 class TrajectoryPoint:
-    """The evidence of each monitor after a block. at: time of the block's latest prediction."""
+    """The evidence of each monitor after a block. at: its end, in the data's own time."""
 
     block: int
     at: datetime

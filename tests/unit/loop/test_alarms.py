@@ -140,6 +140,14 @@ def test_alarms_that_a_run_judges(ws: Workspace, cause: str, ids: set[str]) -> N
     assert set(judged_in(ws, cause=cause).alarms) == ids
 
 
+def test_backfill_of_a_window_on_which_a_check_has_decided_keeps_what_it_decided_about_alarms(ws: Workspace) -> None:
+    open_alarms(ws.store, alarm())
+    decision = check(ws, LOOKBACK, alarm(), x="drift")
+    loop.record(ws, CONFIG, decision, None, channels=())
+    open_alarms(ws.store, alarm("z"))
+    assert judged_in(ws, cause="backfill").alarms == ("alarm-shift-x",)
+
+
 def test_run_without_open_alarms_has_the_usual_window(ws: Workspace) -> None:
     assert judged_in(ws, cause="alarm").window == LOOKBACK
 

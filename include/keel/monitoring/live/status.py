@@ -21,6 +21,7 @@ from keel.monitoring.records import AlarmStatus, LiveAlarm, LiveState, LiveStatu
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
+    from keel.deployments import Deployment
     from keel.store.live import StoredMonitors, TrajectoryPoint
     from keel.workspace import Workspace
 
@@ -41,7 +42,7 @@ def live_status(ws: Workspace, config: ModelConfig, *, now: datetime, trajectori
         The store cannot be reached.
 
     """
-    production = deployments.read(ws.store, config.model).production
+    deployment = deployments.read(ws.store, config.model)
     stored = ws.store.live.read(config.model)
     run, fault = _run(ws, stored) if config.live is not None else (None, "")
     points = ws.store.live.trajectory(config.model, run.header.started_at) if run and trajectories else []
@@ -52,13 +53,13 @@ def live_status(ws: Workspace, config: ModelConfig, *, now: datetime, trajectori
         AlarmStatus(alarm=LiveAlarm.from_dict(each), rings=each["rings"], last_ring_at=each["last_ring_at"])
         for each in still_open
     )
-    situation = _Situation(ws, config, production, stored, run, now)
+    situation = _Situation(ws, config, deployment, stored, run, now)
     state = situation.state
     return LiveStatus(
         model=config.model,
         state=state,
         sentence=situation.sentence(state),
-        production=production,
+        production=deployment.production,
         version=stored.version if stored else None,
         started_at=stored.started_at if stored else None,
         paused=bool(stored and stored.paused),
@@ -124,10 +125,14 @@ class _Situation:
 
     ws: Workspace
     config: ModelConfig
-    production: int | None
+    deployment: Deployment
     stored: StoredMonitors | None
     run: LiveRun | None
     now: datetime
+
+    @property
+    def production(self) -> int | None:
+        return self.deployment.production
 
     @property
     def block_rows(self) -> int:
@@ -153,10 +158,13 @@ class _Situation:
     @cached_property
     def _after(self) -> tuple[int, int]:
         """The arrival numbers up to which rows and labels are read: those of the present term only."""
-        if self.stored is not None and self.stored.version == self.production:
-            return self.stored.predictions_until, self.stored.labels_until
+        stored, read = self.stored, (0, 0)
+        if stored is not None and stored.version == self.production:
+            read = stored.predictions_until, stored.labels_until
+            if stored.generation == self.deployment.generation:
+                return read
         term = production_term(ledger.entries(self.ws.store, self.config.model))
-        return (term.arrival, term.arrival) if term else (0, 0)
+        return read if term is None else (max(read[0], term.arrival), max(read[1], term.arrival))
 
     @property
     def state(self) -> LiveState:

@@ -21,7 +21,7 @@ class LiveAlarm(Record):
     subject: str
     """The column of a shift; ``loss`` for harm and audit; what is at fault."""
     opened_at: Time
-    """Time of the latest prediction that the monitor had seen, in the data's own time; of a fault, the clock's."""
+    """The end of the block that alarmed, in the data's own time; of a fault, the clock's."""
     block: int = 0
     """Blocks of this monitor since its start, up to the alarm."""
     since: Time

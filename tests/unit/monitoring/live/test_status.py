@@ -123,6 +123,7 @@ def test_status_after_a_rollback_counts_no_row_of_an_earlier_term_as_waiting(mod
     model.arrive(300)
     model.catch_up()
     model.promote(2)
+    model.arrive(200)  # of a client that has not noticed
     model.promote(1)
     model.arrive(50)
     assert live_status(model.ws, model.config, now=model.now).waiting == 50
