@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from keel.monitoring import storage
 from keel.monitoring.alarm_records import read_alarms, rests_on_quarantined
-from keel.monitoring.alarms import HARM_KINDS
+from keel.monitoring.alarms import HARM_KINDS, rests_on
 from keel.monitoring.drift import detect, explained_change
 from keel.monitoring.label_check import label_report
 from keel.monitoring.performance import LabelArrival, detect_degradation, measure_long_run
@@ -20,10 +20,11 @@ from keel.monitoring.records import (
     LiveAlarm,
     ReportRecord,
     StoredDriftReport,
+    StoredLabelsReport,
     StoredPerformanceReport,
     StoredQualityReport,
 )
-from keel.monitoring.window_counts import WindowCounts, name_unseen, window_counts
+from keel.monitoring.window_counts import WindowCounts, broken_windows, name_unseen, window_counts
 from keel.stats.metrics.losses import Estimate, have_same_loss, scored
 from keel.store.quarantines import DATA
 
@@ -48,8 +49,14 @@ def check_data_quality(ws: Workspace, config: ModelConfig, counted: CountedWindo
     report = check_quality(grid, counts.normal.counts, config=config.drift, name_unseen=unseen)
     if report.status is QualityStatus.EMPTY and counts.released.hours:  # a person released all there is
         report = replace(report, status=QualityStatus.OK)
+    is_broken = report.status is QualityStatus.BROKEN
     stored = StoredQualityReport.from_dict(
-        {**report.to_dict(), "quarantined": counts.quarantined.size, "released": counts.released.size}
+        {
+            **report.to_dict(),
+            "quarantined": counts.quarantined.size,
+            "released": counts.released.size,
+            "spans": broken_windows(ws, config, counted.version, counted.window) if is_broken else (),
+        }
     )
     if stored.findings:
         sentence = stored.findings[0].sentence
@@ -79,7 +86,7 @@ def check_performance(ws: Workspace, config: ModelConfig, counted: CountedWindow
     The labels themselves are checked first (`check_labels`). A live alarm about the mean loss shows harm beside them,
     unless it rests on labels or data that are broken.
     """
-    are_broken = check_labels(ws, config, counted).status == "broken"
+    labels = check_labels(ws, config, counted)
     version = counted.version
     window = counted.window.earlier(config.target.label_delay)
     predictions = ws.predictions(config)
@@ -91,7 +98,7 @@ def check_performance(ws: Workspace, config: ModelConfig, counted: CountedWindow
     metrics = {name: Estimate(**values) for name, values in reference["metrics"].items()}
     sums = all_sums(ws, config, version, until=window.end, decided_before=counted.window.end)
     metric = config.performance.metric
-    alarms, explained = _harm_alarms(ws, config, counted, are_broken)
+    alarms, explained = _harm_alarms(ws, config, counted, labels)
     report = detect_degradation(
         scored(rows),
         metrics,
@@ -115,11 +122,12 @@ def check_performance(ws: Workspace, config: ModelConfig, counted: CountedWindow
 
 
 def _harm_alarms(
-    ws: Workspace, config: ModelConfig, counted: CountedWindow, labels_are_broken: bool
+    ws: Workspace, config: ModelConfig, counted: CountedWindow, labels: StoredLabelsReport
 ) -> tuple[list[LiveAlarm], list[LiveAlarm]]:
     """Return the live alarms that show harm of the version, and those about its loss that broken rows explain.
 
-    That with most evidence over its bound comes first.
+    That with most evidence over its bound comes first. Where labels are broken, one that does not rest on them is
+    neither: nothing is concluded from such a window.
     """
     found = [
         alarm for alarm in read_alarms(ws, counted) if alarm.kind in HARM_KINDS and alarm.version == counted.version
@@ -127,17 +135,22 @@ def _harm_alarms(
     found.sort(key=lambda alarm: (alarm.bound or 0.0) - (alarm.evidence or 0.0))
     until = counted.window.end
     explained = [
-        alarm for alarm in found if labels_are_broken or rests_on_quarantined(ws, config, alarm, decided_before=until)
+        alarm
+        for alarm in found
+        if any(rests_on(alarm, span.start, span.end) for span in labels.spans)
+        or rests_on_quarantined(ws, config, alarm, decided_before=until)
     ]
-    return [alarm for alarm in found if alarm not in explained], explained
+    shown = [] if labels.status == "broken" else [alarm for alarm in found if alarm not in explained]
+    return shown, explained
 
 
-def check_labels(ws: Workspace, config: ModelConfig, counted: CountedWindow) -> ReportRecord:
+def check_labels(ws: Workspace, config: ModelConfig, counted: CountedWindow) -> StoredLabelsReport:
     """Check the labels of the window that `check_performance` uses: values, spread, coverage and delay."""
     window = counted.window.earlier(config.target.label_delay)
     stored = label_report(ws, config, counted.version, window, decided_before=counted.window.end)
     found = stored.findings[0].sentence if stored.findings else f"{stored.n:,} labels without a fault."
-    return _store_report(ws, "labels", counted, stored, found)
+    _store_report(ws, "labels", counted, stored, found)
+    return stored
 
 
 def _grid_and_counts(

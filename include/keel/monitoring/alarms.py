@@ -15,6 +15,7 @@ from keel.monitoring.decision import Action, Decision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from keel.monitoring.records import (
         LiveAlarm,
@@ -48,8 +49,8 @@ class Verdict(StrEnum):
     INSUFFICIENT = "insufficient"
     """Too few rows since the change. The alarm stays open."""
     NOT_EXAMINED = "not_examined"
-    """The window tells too little of the time since the change: most of it is earlier, or its data is broken. The
-    alarm stays open, and another check follows."""
+    """The window tells too little of the time since the change: most of it is earlier, or other data or labels of it
+    are broken. The alarm stays open for another check."""
 
     @property
     def words(self) -> str:
@@ -66,7 +67,7 @@ _WORDS = {
     Verdict.OBSOLETE: "of an earlier version",
     Verdict.FAULT: "a fault of the monitoring",
     Verdict.INSUFFICIENT: "open: too few predictions since",
-    Verdict.NOT_EXAMINED: "open: another check follows",
+    Verdict.NOT_EXAMINED: "open: left to another check",
 }
 LEFT_OPEN = frozenset({Verdict.INSUFFICIENT, Verdict.NOT_EXAMINED})
 TOLERATED = frozenset({Verdict.CONFIRMED, Verdict.RETRAINED})
@@ -104,23 +105,32 @@ def judge_alarms(
         if alarm.version != version:
             return Verdict.OBSOLETE
         if alarm.kind in HARM_KINDS:
-            return _verdict_of_harm(alarm, window, quality, performance)
+            return _verdict_of_harm(alarm, quality, performance)
         if quality.status == "broken":
-            return Verdict.EXPLAINED
+            return _verdict_on_broken_data(alarm, quality)
         return _verdict_of_shift(alarm, window, drift)
 
     return tuple(Judgement(alarm, verdict(alarm)) for alarm in alarms)
 
 
-def _verdict_of_harm(
-    alarm: LiveAlarm, window: Window, quality: StoredQualityReport, performance: StoredPerformanceReport
-) -> Verdict:
+def rests_on(alarm: LiveAlarm, start: datetime, end: datetime) -> bool:
+    """Return whether some of the time between an alarm's change and its opening lies in start ≤ time < end."""
+    return start <= alarm.opened_at and alarm.since < end
+
+
+def _verdict_on_broken_data(alarm: LiveAlarm, quality: StoredQualityReport) -> Verdict:
+    """Broken hours explain what rests on them. They say nothing of an alarm on others, for or against it."""
+    is_explained = any(rests_on(alarm, span.start, span.end) for span in quality.spans)
+    return Verdict.EXPLAINED if is_explained else Verdict.NOT_EXAMINED
+
+
+def _verdict_of_harm(alarm: LiveAlarm, quality: StoredQualityReport, performance: StoredPerformanceReport) -> Verdict:
     if alarm.alarm_id in performance.explained_alarms:
         return Verdict.EXPLAINED
-    if quality.status == "broken":  # which says nothing of labels of the time before
-        return Verdict.EXPLAINED if window.start <= alarm.opened_at else Verdict.NOT_EXAMINED
+    if quality.status == "broken":
+        return _verdict_on_broken_data(alarm, quality)
     known = alarm.alarm_id in {each.alarm_id for each in performance.alarms}
-    if not known:  # the check of performance was made without it
+    if not known:  # the check of performance was made without it, or on broken labels that it does not rest on
         return Verdict.NOT_EXAMINED
     return Verdict.INSUFFICIENT if quality.status == "empty" else Verdict.CONFIRMED
 
@@ -222,5 +232,5 @@ def _sentence(verdict: Verdict, alarms: Sequence[LiveAlarm], drift: StoredDriftR
         Verdict.INSUFFICIENT: f"{alarm} on {names} {stays} open: {drift.n:,} predictions since {since} are too few to "
         f"judge {it}{needed}.",
         Verdict.NOT_EXAMINED: f"{alarm} on {names} {stays} open: this window tells too little of the time since "
-        f"{since}, and another check follows.",
+        f"{since}, and it is left to another check.",
     }[verdict]

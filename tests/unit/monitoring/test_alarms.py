@@ -33,8 +33,8 @@ HARM = live_alarm("loss", since=SINCE, kind="harm", evidence=9.5)
 FAULT = live_alarm("state", since=SINCE, kind="fault", evidence=None, bound=None, sentence="The state was corrupt.")
 
 
-def quality(status="ok"):
-    return StoredQualityReport.from_dict({"status": status, "n": 600})
+def quality(status="ok", *spans):
+    return StoredQualityReport.from_dict({"status": status, "n": 600, "spans": spans})
 
 
 def drift(wind="drift", status="warn", n=600):
@@ -100,14 +100,22 @@ def test_harm_is_confirmed_by_its_own_evidence_where_the_check_of_performance_kn
     assert verdict(HARM, performance=performance("degraded", HARM), quality=quality("empty")) is Verdict.INSUFFICIENT
 
 
-def test_alarm_of_another_version_is_obsolete_and_one_on_broken_data_is_explained():
+def test_alarm_of_another_version_is_obsolete_and_a_fault_is_one_whatever_the_data():
     assert verdict(SHIFT, version=2) is Verdict.OBSOLETE
-    assert verdict(SHIFT, quality=quality("broken")) is Verdict.EXPLAINED
-    shown = {"quality": quality("broken"), "performance": performance("degraded", HARM)}
-    assert verdict(HARM, **shown) is Verdict.EXPLAINED
-    later = Window(HARM.opened_at + HOUR, HARM.opened_at + 7 * HOUR)
-    assert verdict(HARM, later, **shown) is Verdict.NOT_EXAMINED
-    assert verdict(FAULT, version=2, quality=quality("broken")) is Verdict.FAULT
+    assert verdict(FAULT, version=2, quality=quality("broken", WINDOW)) is Verdict.FAULT
+
+
+@pytest.mark.parametrize("alarm", [SHIFT, HARM], ids=["shift", "harm"])
+def test_broken_data_explains_only_the_alarms_that_rest_on_it(alarm):
+    earlier = Window(alarm.since - 3 * HOUR, alarm.since)
+    during = Window(alarm.opened_at - HOUR, alarm.opened_at)
+    later = Window(alarm.opened_at + HOUR, alarm.opened_at + 2 * HOUR)
+
+    def on_broken(*spans):
+        return verdict(alarm, quality=quality("broken", *spans), performance=performance("degraded", HARM))
+
+    assert on_broken(during) is on_broken(earlier, during) is Verdict.EXPLAINED
+    assert on_broken(earlier) is on_broken(later) is on_broken(earlier, later) is Verdict.NOT_EXAMINED
 
 
 def test_decision_to_retrain_answers_the_alarms_that_would_stay_open():

@@ -77,6 +77,8 @@ class StoredQualityReport(Record):
     """Hours that were excluded because an earlier window found them broken."""
     released: HoursAndRows = HoursAndRows()
     """Hours that a person released from quarantine. Their form is not checked again."""
+    spans: tuple[WindowField, ...] = ()
+    """Stretches with broken data that are not quarantined yet."""
 
 
 class StoredColumn(Record):

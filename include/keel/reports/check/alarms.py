@@ -45,7 +45,7 @@ def section(data: CheckData) -> tuple[Section, ...]:
 
 _LEFT = {
     Verdict.INSUFFICIENT: "An alarm with too few predictions since is judged by a later check, when more have arrived.",
-    Verdict.NOT_EXAMINED: "An alarm that this window could not show is judged by another check, which follows at once.",
+    Verdict.NOT_EXAMINED: "An alarm that this window could not show is left to another check.",
 }
 
 
