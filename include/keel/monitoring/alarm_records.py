@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from keel.monitoring import storage
-from keel.monitoring.alarms import Judgement, after_retraining, judge_alarms
+from keel.monitoring.alarms import Judgement, after_retraining, judge_alarms, rests_on
 from keel.monitoring.records import CountedWindow, LiveAlarm
 
 if TYPE_CHECKING:
@@ -36,13 +36,16 @@ def read_alarms(ws: Workspace, counted: CountedWindow) -> tuple[LiveAlarm, ...]:
 def rests_on_quarantined(ws: Workspace, config: ModelConfig, alarm: LiveAlarm, *, decided_before: datetime) -> bool:
     """Return whether the losses behind an alarm are partly of hours whose labels or data were quarantined afterwards.
 
-    What was quarantined before its labels were due was never read, and explains nothing.
+    What was quarantined before its labels were due, or before the run that opened the alarm started, was never read,
+    and explains nothing.
 
     decided_before: only what windows with an earlier end have quarantined; a check tests the rest itself.
     """
     delay = config.labels.audit_delay if alarm.kind == "audit" else config.target.label_delay
     return any(
-        row["start"] <= alarm.opened_at and alarm.since < row["end"] and row["start"] + delay < row["decided_until"]
+        rests_on(alarm, row["start"], row["end"])
+        and row["start"] + delay < row["decided_until"]
+        and (alarm.run_started_at is None or alarm.run_started_at < row["created_at"])
         for row in ws.store.quarantines(config.model, decided_before=decided_before)
     )
 

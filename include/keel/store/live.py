@@ -26,7 +26,12 @@ LONGEST_TRAJECTORY = 512
 """Points of one run. When there are more, every second is deleted, and from then on every second is not stored."""
 RUNS_KEPT = 5
 """Runs of a model's monitors whose trajectories are kept."""
-_TIMES = frozenset({"started_at", "seen_until", "last_block_at", "updated_at", "opened_at", "since", "last_ring_at"})
+_TIMES = frozenset(
+    {
+        "started_at", "seen_until", "last_block_at", "updated_at", "opened_at", "since", "run_started_at",
+        "last_ring_at",
+    }
+)  # fmt: skip
 _OF_STORE = frozenset({"judged_by", "verdict", "rings", "last_ring_at", "ring_evidence", "ring_rows"})
 """Columns of an alarm that the monitors do not write."""
 

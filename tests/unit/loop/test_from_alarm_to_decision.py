@@ -12,6 +12,8 @@ from keel import loop
 from keel.loop.alarms import AlarmsToJudge
 from keel.monitoring import storage
 from keel.monitoring.records import Action, StoredPerformanceReport
+from keel.store.quarantines import LABELS
+from keel.window import ceil_hour
 from tests.support.live.models import LiveModel
 
 if TYPE_CHECKING:
@@ -143,3 +145,40 @@ def test_data_that_was_quarantined_before_its_labels_were_due_explains_no_harm(l
     assert alarm.since < began < alarm.opened_at
     late.ws.store.live.rang([alarm.alarm_id], late.now)
     assert judge(late, "asset__1").action is Action.RETRAIN
+
+
+@pytest.mark.parametrize("broken", ["labels", "data"])
+def test_what_breaks_after_an_alarm_explains_no_harm(labelled: LiveModel, broken: str) -> None:
+    labels_of(labelled, 960)
+    labels_of(labelled, 600, flipped=0.5)
+    [alarm] = [each for each in labelled.catch_up().opened if each.kind == "harm"]
+    labelled.now = ceil_hour(labelled.now) + 2 * HOUR
+    if broken == "labels":
+        labels_of(labelled, 780, broken=True)
+    else:
+        labelled.arrive(300, x=np.full(300, np.inf))
+    labels_of(labelled, 200)
+    labelled.catch_up()
+
+    first = judge(labelled, "asset__1")
+
+    assert first.action is Action.QUARANTINE, first.sentence
+    assert "Live alarm on mean loss stays open" in first.sentence
+    assert [each.alarm_id for each in labelled.open] == [alarm.alarm_id], "one on the broken data is explained"
+    labels_of(labelled, 200)
+    labelled.catch_up()
+    second = judge(labelled, "asset__2")
+    assert second.action is Action.RETRAIN, second.sentence
+    assert alarm.alarm_id in second.alarms
+
+
+def test_labels_that_were_quarantined_before_the_monitors_started_explain_no_harm(labelled: LiveModel) -> None:
+    began = labelled.now + 2 * HOUR
+    labels_of(labelled, 600, flipped=0.5)
+    labelled.ws.store.quarantine(
+        "trained", began, began + HOUR, "broken", labelled.now, decided_until=began + 6 * HOUR, about=LABELS
+    )
+    labels_of(labelled, 600, flipped=0.5)
+    [alarm] = labelled.catch_up().opened
+    assert alarm.since < began < alarm.opened_at
+    assert judge(labelled, "asset__1").action is Action.RETRAIN

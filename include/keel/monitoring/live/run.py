@@ -205,6 +205,7 @@ class LiveRun:
             opened_at=time_of(advance.ends[at]),
             block=block,
             since=since,
+            run_started_at=header.started_at,
             rows_since=int(advance.rows_since[at, i]),
             evidence=evidence,
             bound=bound,

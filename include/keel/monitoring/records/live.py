@@ -26,6 +26,8 @@ class LiveAlarm(Record):
     """Blocks of this monitor since its start, up to the alarm."""
     since: Time
     """Estimated start of the change, in the data's own time."""
+    run_started_at: Time | None = None
+    """When the run of the monitors that opened it started, by the clock; None of a fault."""
     rows_since: int = 0
     """Rows of the monitor since then, as of its last block."""
     evidence: float | None = None

@@ -272,7 +272,7 @@ live_references = Table(
 )
 
 # judged_by and verdict are null while an alarm is open. resume: what a later run of its monitor takes over, as JSON.
-# ring_evidence, ring_rows: what the alarm had when it last rang.
+# ring_evidence, ring_rows: what the alarm had when it last rang. run_started_at is null for a fault.
 live_alarms = Table(
     "live_alarms",
     metadata,
@@ -284,6 +284,7 @@ live_alarms = Table(
     Column("opened_at", BigInteger, nullable=False),
     Column("block", BigInteger, nullable=False),
     Column("since", BigInteger, nullable=False),
+    Column("run_started_at", BigInteger),
     Column("rows_since", BigInteger, nullable=False),
     Column("evidence", Double),
     Column("bound", Double),
