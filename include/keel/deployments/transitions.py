@@ -23,6 +23,7 @@ from keel.store.database.tables import arrivals
 from keel.store.database.tables import deployments as deployments_table
 from keel.store.database.tables import ledger as ledger_table
 from keel.store.database.times import to_micros
+from keel.store.live import close_earlier
 from keel.store.records import insert
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ def swap(
             },
         )
         experiments.end_if_void(connection, entry)
+        if changed.production is not None and changed.production != current.production:
+            close_earlier(connection, current.model, changed.production, by=f"ledger row {entry.seq}")
     return changed
 
 

@@ -249,6 +249,16 @@ class LiveTable:
         return [TrajectoryPoint(int(block), from_micros(at), json.loads(body)) for block, at, body in found]
 
 
+def close_earlier(connection: sa.Connection, model: str, version: int, *, by: str) -> None:
+    """Close the open alarms about an earlier time of a version in production: the monitors of the next start anew.
+
+    Called when the version goes there, in the same transaction. by: what stands in place of a check's decision.
+    """
+    key = live_alarms.c
+    mine = sa.and_(key.model == model, key.version == version, key.kind != "fault", key.judged_by.is_(None))
+    connection.execute(sa.update(live_alarms).where(mine).values(judged_by=by, verdict="obsolete"))
+
+
 def _put_alarm(connection: sa.Connection, alarm: Mapping[str, Any]) -> None:
     if _open_alarm(connection, alarm):
         return

@@ -36,7 +36,7 @@ class LiveAlarm(Record):
     """Decimal logarithm of the value at which it alarms."""
     sentence: str
     judged_by: str | None = None
-    """Id of the decision that judged it; None while it is open."""
+    """Id of the decision that judged it, or what else has closed it, such as a ledger row; None while it is open."""
     verdict: str | None = None
     """What that check made of it (`keel.monitoring.alarms.Verdict`); None while it is open."""
 

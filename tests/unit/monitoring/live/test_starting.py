@@ -200,6 +200,23 @@ def test_rollback_reads_nothing_of_the_versions_first_term_again(trained: Traine
     assert [alarm.subject for alarm in model.catch_up().opened] == ["x"]
 
 
+def test_rollback_closes_the_alarms_of_the_versions_first_term(losses: LiveModel) -> None:
+    assert labelled(losses, 500, flipped=0.0) == ()
+    before = limit(losses)
+    [alarm] = labelled(losses, 2_000, flipped=0.5)
+    losses.promote(2)
+    assert [each.alarm_id for each in losses.open] == [alarm.alarm_id]  # a check says that it is of another version
+    losses.arrive(200, version=2)
+    losses.catch_up()
+    losses.promote(1, action="rollback")
+    assert losses.open == []
+    [stored] = losses.ws.store.live.alarms_of([alarm.alarm_id])
+    assert (stored["verdict"], stored["judged_by"]) == (Verdict.OBSOLETE, "ledger row 3")
+    assert labelled(losses, 2_000, flipped=0.0) == ()
+    assert limit(losses) == before
+    assert [each.kind for each in labelled(losses, 2_000, flipped=0.5)] == ["harm"]
+
+
 def test_start_says_what_changed_and_what_stays_judged(model: LiveModel) -> None:
     model.arrive(200)
     model.catch_up()
