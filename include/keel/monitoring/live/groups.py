@@ -114,6 +114,10 @@ class ReadTimes:
         kept = np.flatnonzero(is_last)[-self.STEPS - 2 :]
         self.times, self.numbers = times[kept], numbers[kept]
 
+    def go_on(self, earlier: ReadTimes) -> None:
+        """Take over what an earlier run knows, before the first block."""
+        self.times, self.numbers = earlier.times, earlier.numbers
+
     def until(self, time: int) -> int:
         """Return the number up to which rows had been read at a time, in microseconds; 0 if that is not known."""
         before = int(np.searchsorted(self.times, time, side="right"))

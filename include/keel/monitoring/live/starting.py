@@ -17,6 +17,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from keel.deployments.history import Term, production_term
@@ -24,7 +25,7 @@ from keel.errors import SchemaError
 from keel.grid.contexts import ContextReference
 from keel.ledger import entries as ledger
 from keel.monitoring.live.audit import AuditMonitor
-from keel.monitoring.live.groups import Judged
+from keel.monitoring.live.groups import Judged, ReadTimes
 from keel.monitoring.live.harm import HarmMonitor
 from keel.monitoring.live.loss_plan import plan_losses, why_untested
 from keel.monitoring.live.promise import promise_of
@@ -37,14 +38,13 @@ from keel.monitoring.storage import derived_id
 if TYPE_CHECKING:
     from keel.config import ModelConfig
     from keel.deployments import Deployment
-    from keel.monitoring.live.groups import MonitorGroup
+    from keel.monitoring.live.groups import Arrays, MonitorGroup
     from keel.store.live import StoredMonitors
     from keel.workspace import Workspace
 
 _LOSSES: dict[str, type[HarmMonitor] | type[AuditMonitor]] = {"harm": HarmMonitor, "audit": AuditMonitor}
 """The monitors of the mean loss, by their kind."""
-
-
+_NOTHING: Mapping[str, Arrays] = MappingProxyType({})
 _KEPT = "What checks have judged stays judged, except a mean loss that another performance.metric measures."
 
 
@@ -75,13 +75,13 @@ def continue_or_start(
     assert deployment.production is not None, "the caller asks only where a version is in production"
     if stored is None or stored.state is None:
         return _start(ws, config, deployment.production, now)
-    fault = None
+    fault, earlier = None, _NOTHING
     try:
         saved = SavedState.from_bytes(stored.state)
         ended = _why_ended(ws, config, saved.header, stored, deployment)
         if ended is None:
             return Started(restored(ws, saved), is_new=stored.generation != deployment.generation)
-        remark = ended
+        remark, earlier = ended, saved.groups
     except SchemaError as error:
         since = f" since {stored.started_at:%Y-%m-%d %H:%M} UTC" if stored.started_at else ""
         remark = (
@@ -91,7 +91,7 @@ def continue_or_start(
         )
         fault = fault_alarm(config.model, deployment.production, "state", remark, now)
     after = stored.predictions_until if stored.version == deployment.production else 0
-    started = _start(ws, config, deployment.production, now, after=after, remark=remark)
+    started = _start(ws, config, deployment.production, now, after=after, earlier=earlier, remark=remark)
     return Started(started.run, started.reference, fault, is_new=True)
 
 
@@ -176,15 +176,26 @@ def _term(ws: Workspace, model: str) -> Term | None:
 
 
 def _start(
-    ws: Workspace, config: ModelConfig, version: int, now: datetime, *, after: int = 0, remark: str = ""
+    ws: Workspace,
+    config: ModelConfig,
+    version: int,
+    now: datetime,
+    *,
+    after: int = 0,
+    earlier: Mapping[str, Arrays] = _NOTHING,
+    remark: str = "",
 ) -> Started:
-    """Return a new run. after: the arrival number up to which an earlier run of the version has read the columns."""
+    """Return a new run.
+
+    after: the arrival number up to which an earlier run of the version has read the columns. earlier: the groups of the
+    last run, by kind, where its state can be read.
+    """
     assert config.live is not None, "the caller asks only where the model is monitored"
     log, term = ws.predictions(config), _term(ws, config.model) or Term(version, now, 0)
     reference = _reference(ws, config, version)
     body = reference.to_bytes()
     digest = hashlib.sha256(body).hexdigest()
-    others, why_not = _start_losses(ws, config, version, after=term.arrival, last=log.last_arrival())
+    others, why_not = _start_losses(ws, config, version, after=term.arrival, last=log.last_arrival(), earlier=earlier)
     header = RunHeader(
         model=config.model,
         version=version,
@@ -212,7 +223,7 @@ def _restart_judged(ws: Workspace, header: RunHeader, groups: Sequence[MonitorGr
 
 
 def _start_losses(
-    ws: Workspace, config: ModelConfig, version: int, *, after: int, last: int
+    ws: Workspace, config: ModelConfig, version: int, *, after: int, last: int, earlier: Mapping[str, Arrays]
 ) -> tuple[list[MonitorGroup], str]:
     """Return the monitors of the mean loss, and why there are none; empty where they are, or are not wanted."""
     assert config.live is not None, "the caller asks only where the model is monitored"
@@ -225,11 +236,15 @@ def _start_losses(
     size, thinning = config.live.block_size, config.live.thinning
     delay, due = config.target.label_delay, config.labels.audit_delay
     harm = HarmMonitor.start(plan, after=after, last=last, delay=delay, block_size=size, thinning=thinning)
-    found: list[MonitorGroup] = [harm]
+    found: list[HarmMonitor | AuditMonitor] = [harm]
     if (share := config.labels.audit_share) is not None:
         audit = AuditMonitor.start(plan, after=after, share=share, delay=due, block_size=size, thinning=thinning)
         found.append(audit)
-    return found, ""
+    for monitor in found:
+        # else a row dated ahead would hold up for a whole delay what is read again
+        if (arrays := earlier.get(monitor.kind)) is not None:
+            monitor.read.go_on(ReadTimes.from_arrays(arrays))
+    return [*found], ""
 
 
 def _plan(reference: ContextReference, header: RunHeader) -> ShiftPlan:

@@ -136,6 +136,17 @@ def test_start_without_a_judged_loss_adds_up_from_the_promotion(losses: LiveMode
     assert model.catch_up().labels == 1_000
 
 
+def test_start_with_a_row_dated_ahead_reads_again_what_has_matured(losses: LiveModel) -> None:
+    losses.arrive(1, time=pa.array([losses.now + 365 * DAY], pa.timestamp("us", "UTC")))
+    for _ in range(3):
+        rows = losses.arrive(24 * 60)
+        losses.label(rows, rows["prediction"].to_numpy())
+        losses.catch_up()
+    model = again(losses, alpha=0.04)
+    model.arrive(100)
+    assert model.catch_up().labels > 24 * 60
+
+
 def test_alarm_that_a_new_run_has_not_come_to_is_judged_with_what_the_earlier_run_had(losses: LiveModel) -> None:
     [alarm] = labelled(losses, 2_000, flipped=0.4)
     before = limit(losses)
