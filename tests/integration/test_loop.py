@@ -234,6 +234,18 @@ def test_harm_retrains_and_promotes_a_better_challenger_once(ws):
     assert "lower bound" in message.text
 
 
+def test_retraining_starts_its_cooldown_once_its_version_is_registered(ws):
+    live(ws, toy_rows(NOW, days=36, flip=True), days=36)
+    end = NOW + 36 * DAY
+    first, _ = check(ws, end - timedelta(hours=6))
+    second, _ = check(ws, end - timedelta(hours=3))
+    assert [first.action, second.action] == ["retrain", "retrain"], "the first one has trained nothing"
+    loop.retrain(ws, CONFIG, second, **BY)
+    third, _ = check(ws, end)
+    assert third.action == "raise_alert"
+    assert "the last retrain is cooling down" in third.sentence
+
+
 def test_retrain_trains_once_though_a_label_arrives_late(ws):
     rows = toy_rows(NOW, days=36, flip=True)
     late = rows.slice(20 * 24 * 20, 1)

@@ -54,5 +54,5 @@ def test_alert_for_a_cause_that_was_notified_within_the_cooldown_is_silent(
 
 def test_last_retrain_is_that_of_the_latest_window_before_the_end(ws: Workspace) -> None:
     last = ws.store.decisions.last_window_end
-    assert last("toy", "retrain", until=NOON + HOUR, other_than="another") == NOON
-    assert last("toy", "retrain", until=NOON + HOUR, other_than="retrain at noon") != NOON
+    assert last("toy", "retrain", until=NOON + HOUR, without={"another"}) == NOON
+    assert last("toy", "retrain", until=NOON + HOUR, without={"another", "retrain at noon"}) != NOON

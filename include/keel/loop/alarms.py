@@ -13,7 +13,7 @@ from keel import deployments
 from keel.monitoring import storage
 from keel.monitoring.alarm_records import judgements_of, open_alarms
 from keel.monitoring.alarms import HARM_KINDS
-from keel.monitoring.records import Action, DecisionRecord
+from keel.monitoring.records import DecisionRecord
 from keel.window import HOUR, Window, ceil_hour, floor_hour
 
 if TYPE_CHECKING:
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from keel.config import ModelConfig
-    from keel.monitoring.alarms import Judgement
-    from keel.monitoring.records import CountedWindow, LiveAlarm
+    from keel.monitoring.records import LiveAlarm
     from keel.workspace import Workspace
 
 Cause = Literal["alarm", "check", "period", "backfill"]
@@ -76,29 +75,6 @@ def alarms_to_judge(
     earlier = _earlier(ws, config, window) if since_alarms or cause != "alarm" else ()
     ids = dict.fromkeys([*(alarm.alarm_id for alarm in alarms), *earlier])
     return AlarmsToJudge(window, tuple(ids), since_alarms=since_alarms)
-
-
-def retrained_until(ws: Workspace, counted: CountedWindow, judgements: Sequence[Judgement]) -> datetime | None:
-    """Return the end of the window of another decision to retrain about the same change, of the same moment.
-
-    A check by the schedule and one by an alarm can come to the same conclusion about the same version one after the
-    other, in either order, and however short the cooldown is. None where no alarm is behind either.
-
-    A decision without an outcome does not count. Runs of the check follow each other, so its retraining has failed.
-    """
-    window, model, version = counted.window, counted.model, counted.version
-    began = [each.alarm.since for each in judgements if each.alarm.version == version and each.alarm.kind != "fault"]
-    own = storage.report_id("decision", model, version, window)
-    within = {"after": window.end - storage.SAME_MOMENT, "until": window.end + storage.SAME_MOMENT}
-    earlier = ws.store.decisions.get(own)  # what was decided after an earlier try does not change that
-    for other in ws.store.decisions.ending(model, version, Action.RETRAIN, **within, other_than=own):
-        if other["outcome"] is None or (earlier is not None and other["created_at"] > earlier["created_at"]):
-            continue
-        end: datetime = other["window_end"]
-        by_alarm = bool(other["body"].get("alarms"))
-        if (began and min(began) < end) or (by_alarm and other["window_start"] < window.end <= end):
-            return end
-    return None
 
 
 def close_alarms(ws: Workspace, model: str, decision_id: str) -> None:

@@ -10,7 +10,8 @@ from keel import deployments
 from keel.alerts.messages.decision import compose_alert
 from keel.deployments.history import production_since
 from keel.ledger import entries as ledger
-from keel.loop.alarms import close_alarms, retrained_until
+from keel.loop.alarms import close_alarms
+from keel.loop.retrained import last_retrain, retrained_until
 from keel.monitoring import storage
 from keel.monitoring.alarm_records import judge, judgements_of
 from keel.monitoring.alarms import Verdict, after_retraining, with_alarms
@@ -59,9 +60,7 @@ def reach_decision(ws: Workspace, config: ModelConfig, counted: CountedWindow) -
         can_retrain=config.retrain is not None,
         cooldown=config.retrain.cooldown if config.retrain else config.alerts.cooldown,
         window_end=window.end,
-        last_retrain=ws.store.decisions.last_window_end(
-            model, Action.RETRAIN, until=window.end, other_than=decision_id
-        ),
+        last_retrain=last_retrain(ws, model, until=window.end, other_than=decision_id),
         production_since=(
             production_since(ledger.entries(ws.store, model)) if reports.quality.status == "empty" else None
         ),

@@ -61,7 +61,7 @@ class Policy:
     cooldown: timedelta
     window_end: datetime
     last_retrain: datetime | None
-    """The end of the window of the last decision to retrain, in the data's own time."""
+    """The end of the window of the last decision to retrain that was carried out, in the data's own time."""
     production_since: datetime | None = None
     """When the version went into production, in the data's own time; needed for a window without rows only."""
     retrained_until: datetime | None = None

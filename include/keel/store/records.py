@@ -285,22 +285,30 @@ class Decisions:
         return next(iter(self.list(model, action, limit=1)), None)
 
     def last_window_end(
-        self, model: str, action: str, *, until: datetime, other_than: str | None = None
+        self, model: str, action: str, *, until: datetime, without: Collection[str] = ()
     ) -> datetime | None:
         """Return the latest end, at most ``until``, of a window that led to an action; None if there was none.
 
         The order is that of the data, not that in which decisions were made: a backfill decides on old windows late.
 
-        other_than: the id of a decision to leave out.
+        without: the ids of decisions to leave out.
         """
         query = sa.select(sa.func.max(decisions.c.window_end)).where(
             decisions.c.model == model, decisions.c.action == action, decisions.c.window_end <= to_micros(until)
         )
-        if other_than is not None:
-            query = query.where(decisions.c.decision_id != other_than)
+        if without:
+            query = query.where(decisions.c.decision_id.not_in(without))
         with self._database.connect() as connection:
             latest = connection.execute(query).scalar()
         return None if latest is None else from_micros(latest)
+
+    def without_outcome(self, model: str, action: str) -> set[str]:
+        """Return the ids of a model's decisions for an action whose outcome was not recorded."""
+        query = sa.select(decisions.c.decision_id).where(
+            decisions.c.model == model, decisions.c.action == action, decisions.c.outcome.is_(None)
+        )
+        with self._database.connect() as connection:
+            return set(connection.execute(query).scalars())
 
     def ending(
         self,

@@ -50,6 +50,12 @@ def put_into_production(store: Store, version: int) -> None:
     deployments.swap(store, current, new, actor="tests", action="promote", body={}, now=START)
 
 
+def register(ws: Workspace, version: int, decision: DecisionRecord) -> None:
+    """Add the ledger's row of the version that a decision to retrain led to."""
+    body = {"artifacts": {"version": version}, "evidence": {"tags": {"keel.decision_id": decision.decision_id}}}
+    deployments.append(ws.store, "toy", actor="tests", action="register", body=body, now=START)
+
+
 def alarm(subject: str = "x", *, since: datetime = NOON - HOUR, **changes: Any) -> LiveAlarm:
     return live_alarm(subject, since=since, model="toy", **{"opened_at": since + HOUR, **changes})
 
@@ -301,6 +307,32 @@ def test_retraining_that_failed_does_not_keep_its_alarm_from_another(ws: Workspa
     open_alarms(ws.store, alarm("z"))
     third = check(ws, Window(later.start, later.end + HOUR), alarm("z"), harm=True, config=HASTY)
     assert third.action is Action.RAISE_ALERT
+
+
+def test_retraining_that_failed_starts_no_cooldown(ws: Workspace) -> None:
+    open_alarms(ws.store, alarm("loss", kind="harm"))
+    failed = check(ws, SINCE_ALARM, harm=True, since_alarms=True)
+    second, third = (Window(SINCE_ALARM.start, SINCE_ALARM.end + hours * HOUR) for hours in (1, 12))
+    again = check(ws, second, alarm("loss", kind="harm"), harm=True, since_alarms=True, run_id="next ring")
+    assert [failed.action, again.action] == [Action.RETRAIN, Action.RETRAIN]
+    loop.record(ws, CONFIG, again, None, channels=())
+    assert "the last retrain is cooling down" in check(ws, third, harm=True).sentence
+
+
+@pytest.mark.parametrize(
+    ("hours", "config", "why"), [(1, HASTY, "No second retraining for the same change"), (12, CONFIG, "cooling down")]
+)
+def test_retraining_whose_outcome_could_not_be_recorded_is_not_repeated(
+    ws: Workspace, hours: int, config: Any, why: str
+) -> None:
+    open_alarms(ws.store, alarm())
+    first = check(ws, SINCE_ALARM, alarm(), harm=True, config=config, since_alarms=True)
+    assert judged_by(ws.store, alarm()) is None
+    register(ws, 2, first)
+    later = Window(SINCE_ALARM.start, SINCE_ALARM.end + hours * HOUR)
+    second = check(ws, later, alarm(), harm=True, config=config, since_alarms=True, run_id="next ring")
+    assert [first.action, second.action] == [Action.RETRAIN, Action.RAISE_ALERT]
+    assert why in second.sentence
 
 
 def test_alarm_during_a_scheduled_check_that_retrains_does_not_retrain_again(ws: Workspace) -> None:

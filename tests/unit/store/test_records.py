@@ -257,9 +257,18 @@ def test_last_window_end_is_found_behind_many_decisions_made_later(store: Store,
     last = store.decisions.last_window_end
     assert last("m", "retrain", until=NOON + 3 * HOUR) == NOON + 2 * HOUR
     assert last("m", "retrain", until=NOON + 2 * HOUR) == NOON + 2 * HOUR
-    assert last("m", "retrain", until=NOON + 3 * HOUR, other_than="d2") == NOON + HOUR
+    assert last("m", "retrain", until=NOON + 3 * HOUR, without={"d2"}) == NOON + HOUR
     assert last("m", "quarantine", until=NOON + 3 * HOUR) is None
     assert last("other", "retrain", until=NOON + 3 * HOUR) is None
+
+
+def test_decisions_without_an_outcome_are_those_of_one_model_and_action(store: Store) -> None:
+    for name in ("done", "d1", "d2"):
+        decision(store, name)
+    decision(store, "another action", action="raise_alert")
+    decision(store, "another model", model="n")
+    store.decisions.set_outcome("done", {"notified": []})
+    assert store.decisions.without_outcome("m", "retrain") == {"d1", "d2"}
 
 
 @pytest.mark.parametrize("days", [-30, 30], ids=["a backfill of older windows", "newer windows"])

@@ -117,7 +117,7 @@ def test_decisions_are_found_by_the_end_of_their_window(store: Store) -> None:
             )
             connection.exec_driver_sql("ANALYZE decisions")
     sa.event.listen(store.engine, "before_cursor_execute", note)
-    store.decisions.last_window_end("m", "retrain", until=NOON, other_than="d")
+    store.decisions.last_window_end("m", "retrain", until=NOON, without={"d"})
     store.decisions.notified("m", 1, "retrain", after=NOON, until=NOON)
     sa.event.remove(store.engine, "before_cursor_execute", note)
     asked = [each for each in statements if "FROM decisions" in each[0]]
