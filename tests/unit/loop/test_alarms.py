@@ -320,7 +320,9 @@ def test_retraining_that_failed_starts_no_cooldown(ws: Workspace) -> None:
 
 
 @pytest.mark.parametrize(
-    ("hours", "config", "why"), [(1, HASTY, "No second retraining for the same change"), (12, CONFIG, "cooling down")]
+    ("hours", "config", "why"),
+    [(1, HASTY, "No second retraining for the same change"), (12, CONFIG, "cooling down")],
+    ids=["the same change", "the cooldown"],
 )
 def test_retraining_whose_outcome_could_not_be_recorded_is_not_repeated(
     ws: Workspace, hours: int, config: Any, why: str
