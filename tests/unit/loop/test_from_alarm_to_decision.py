@@ -103,6 +103,14 @@ def labels_of(model: LiveModel, n: int, *, broken: bool = False, flipped: float 
     model.label(rows, np.zeros(n) if broken else true.astype(float))
 
 
+def performance_of(model: LiveModel, decision: DecisionRecord) -> StoredPerformanceReport:
+    """Return the report of the performance that a decision rests on."""
+    about = decision.model, decision.version, decision.window
+    report = storage.read_report(model.ws, StoredPerformanceReport, *about)
+    assert report is not None
+    return report
+
+
 @pytest.mark.parametrize("judges", ["the check that finds them", "a later check"])
 def test_alarm_on_broken_labels_is_explained_and_hides_no_true_harm(labelled: LiveModel, judges: str) -> None:
     labels_of(labelled, 960)
@@ -122,9 +130,7 @@ def test_alarm_on_broken_labels_is_explained_and_hides_no_true_harm(labelled: Li
     assert decision.alarms == (alarm.alarm_id,)
     assert decision.action is (Action.QUARANTINE if judges != "a later check" else Action.RAISE_ALERT)
     assert "What is quarantined explains the live alarm on mean loss" in decision.sentence
-    about = decision.model, decision.version, decision.window
-    report = storage.read_report(labelled.ws, StoredPerformanceReport, *about)
-    assert report is not None
+    report = performance_of(labelled, decision)
     assert (report.alarms, report.explained_alarms) == ((), (alarm.alarm_id,))
     labels_of(labelled, 600)
     assert labelled.catch_up().opened == ()
@@ -181,4 +187,8 @@ def test_labels_that_were_quarantined_before_the_monitors_started_explain_no_har
     labels_of(labelled, 600, flipped=0.5)
     [alarm] = labelled.catch_up().opened
     assert alarm.since < began < alarm.opened_at
-    assert judge(labelled, "asset__1").action is Action.RETRAIN
+
+    decision = judge(labelled, "asset__1")
+
+    assert (decision.action, decision.alarms) == (Action.RETRAIN, (alarm.alarm_id,))
+    assert performance_of(labelled, decision).explained_alarms == ()
