@@ -100,6 +100,7 @@ class LiveTable:
         stored: StoredMonitors,
         *,
         alarms: Iterable[Mapping[str, Any]] = (),
+        withdrawn: Collection[str] = (),
         trajectory: Sequence[TrajectoryPoint] = (),
         reference: bytes | None = None,
     ) -> bool:
@@ -109,6 +110,7 @@ class LiveTable:
         stored: ``revision`` and ``paused`` are ignored; `set_paused` writes the latter.
         alarms: fields of `keel.monitoring.records.live.LiveAlarm`, and ``resume``, plain JSON for `judged`. New ones
         are opened, known ones that are open are updated. A monitor has one open alarm; a second is ignored.
+        withdrawn: ids of open alarms that their monitor does not find under new settings, which closes them.
         reference: what a new run compares with; None leaves the stored one.
         """
         with self._database.begin() as connection:
@@ -117,6 +119,8 @@ class LiveTable:
                 return False
             for alarm in alarms:
                 _put_alarm(connection, alarm)
+            if withdrawn:
+                _withdraw(connection, withdrawn)
             if stored.started_at is not None:
                 _put_trajectory(connection, model, to_micros(stored.started_at), stride, trajectory)
             if reference is not None:
@@ -257,6 +261,13 @@ def close_earlier(connection: sa.Connection, model: str, version: int, *, by: st
     key = live_alarms.c
     mine = sa.and_(key.model == model, key.version == version, key.kind != "fault", key.judged_by.is_(None))
     connection.execute(sa.update(live_alarms).where(mine).values(judged_by=by, verdict="obsolete"))
+
+
+def _withdraw(connection: sa.Connection, alarm_ids: Collection[str]) -> None:
+    mine = sa.and_(live_alarms.c.alarm_id.in_(list(alarm_ids)), live_alarms.c.judged_by.is_(None))
+    # without resume: no later run starts behind it
+    closed = {"judged_by": "the live monitors", "verdict": "not_confirmed", "resume": None}
+    connection.execute(sa.update(live_alarms).where(mine).values(closed))
 
 
 def _put_alarm(connection: sa.Connection, alarm: Mapping[str, Any]) -> None:

@@ -69,12 +69,12 @@ def catch_up(
     )
     new: Started | None = started if started.is_new else None
     while True:
-        open_alarms = _open_alarms(ws, config, feed.version)
+        open_alarms, come_to = _open_alarms(ws, config, feed.version)
         step = started.run.step(
             feed,
             blocks=max_blocks - done.blocks,
             open_alarms=open_alarms,
-            judged=_judged(ws, started.run, open_alarms),
+            judged={**come_to, **_judged(ws, started.run, open_alarms)},
         )
         if not step.changed and new is None:
             break
@@ -88,10 +88,11 @@ def catch_up(
     return done.progress()
 
 
-def _open_alarms(ws: Workspace, config: ModelConfig, version: int) -> OpenAlarms:
-    """Return the open alarms of a version's monitors, by monitor."""
-    alarms = (LiveAlarm.from_dict(each) for each in ws.store.live.open_alarms(config.model))
-    return {f"{alarm.kind}:{alarm.subject}": alarm for alarm in alarms if alarm.version == version}
+def _open_alarms(ws: Workspace, config: ModelConfig, version: int) -> tuple[OpenAlarms, dict[str, Judged]]:
+    """Return the open alarms of a version's monitors, by monitor, and what these had come to, by the alarms' ids."""
+    found = [each for each in ws.store.live.open_alarms(config.model) if each["version"] == version]
+    alarms = {f"{each['kind']}:{each['subject']}": LiveAlarm.from_dict(each) for each in found}
+    return alarms, {each["alarm_id"]: Judged.of(each) for each in found}
 
 
 def _judged(ws: Workspace, run: LiveRun, open_alarms: OpenAlarms) -> dict[str, Judged]:
@@ -131,6 +132,7 @@ def _commit(
         _revision(before),
         state,
         alarms=[_alarm_to_store(alarm, step) for alarm in alarms],
+        withdrawn=step.withdrawn,
         trajectory=step.trajectory,
         reference=new.reference if new else None,
     )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keel.monitoring.alarms import HARM_KINDS
 from keel.monitoring.live.groups import Judged
 from keel.monitoring.live.state import Mark, RunHeader, SavedState
 from keel.monitoring.records import LiveAlarm
@@ -44,6 +45,8 @@ class Step:
     opened: list[LiveAlarm] = field(default_factory=list)
     updated: list[LiveAlarm] = field(default_factory=list)
     """Alarms of earlier steps with their evidence now."""
+    withdrawn: list[str] = field(default_factory=list)
+    """Ids of alarms of an earlier run that this one does not find."""
     resume: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By the id of an alarm, what a later run takes over once it is judged."""
     trajectory: list[TrajectoryPoint] = field(default_factory=list)
@@ -113,7 +116,8 @@ class LiveRun:
         open_alarms
             Those of this version.
         judged
-            Those of the `followed` alarms that checks have judged, by their ids.
+            What the monitors of the open alarms, and of those of the `followed` ones that checks have judged, had come
+            to, by the ids of the alarms.
 
         """
         step = Step(changed=self._follow(open_alarms, judged))
@@ -128,6 +132,7 @@ class LiveRun:
             self._count(step, group, advance)
             for i in range(len(group.subjects)):
                 self._judge(step, group, i, advance, open_alarms)
+                self._withdraw(step, group, i)
             if group is self.shifts:
                 step.trajectory = self._points(advance)
         others = {name: round(value, 3) for name, value in self.evidence().items() if not name.startswith("shift:")}
@@ -147,7 +152,9 @@ class LiveRun:
                     del marks[name]
                     changed = True
                 if name not in marks and alarm is not None:
-                    marks[name] = Mark(alarm.alarm_id, group.blocks, alarm.rows_since)
+                    # a column goes on where the earlier run stopped, and reads none of its rows again
+                    until = judged.get(alarm.alarm_id, Judged()).until if group.kind in HARM_KINDS else 0
+                    marks[name] = Mark(alarm.alarm_id, group.blocks, alarm.rows_since, until)
                     changed = True
         return changed
 
@@ -180,9 +187,23 @@ class LiveRun:
             step.resume[mark.alarm_id] = group.resume(i)
         else:
             step.updated.append(self._as_of_now(open_alarms[name], group, mark, float(evidence[-1])))
+            if np.any(advance.evidence[:, i] >= self.header.promise.log_bound):
+                mark.until = 0
             # below its bound a run that took the alarm over may not have come to the change yet
             if advance.evidence[-1, i] >= self.header.promise.log_bound:
                 step.resume[mark.alarm_id] = group.resume(i)
+
+    def _withdraw(self, step: Step, group: MonitorGroup, i: int) -> None:
+        """Close an alarm of an earlier run if this one, under its own settings, has read all of it and finds none.
+
+        Its evidence stays: the rows to come may still show a harm, which is another alarm.
+        """
+        name = monitor_name(group, i)
+        mark = self._saved.marks.get(name)
+        if mark is None or not mark.until or not group.blocks or group.resume(i)["until"] < mark.until:
+            return
+        step.withdrawn.append(mark.alarm_id)
+        del self._saved.marks[name]
 
     def _as_of_now(self, alarm: LiveAlarm, group: MonitorGroup, mark: Mark, evidence: float) -> LiveAlarm:
         promise = self.header.promise

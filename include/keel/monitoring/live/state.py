@@ -56,6 +56,9 @@ class Mark:
     """The group's blocks when it opened."""
     rows: int
     """Rows since the estimated start of the change, then."""
+    until: int = 0
+    """Of a mean loss whose alarm an earlier run opened: the arrival number up to which that one had read. 0: none, or
+    this run has found the same."""
 
 
 @dataclass

@@ -157,6 +157,20 @@ def test_alarm_that_a_new_run_has_not_come_to_is_judged_with_what_the_earlier_ru
     assert limit(model) > before + 0.05
 
 
+@pytest.mark.parametrize(("tolerated", "is_open"), [(0.5, False), (0.011, True)])
+def test_alarm_on_a_loss_that_is_tolerated_by_now_is_not_confirmed(
+    losses: LiveModel, tolerated: float, is_open: bool
+) -> None:
+    [alarm] = labelled(losses, 2_000, flipped=0.4)
+    performance = losses.config.performance.model_dump() | {"max_degradation": tolerated}
+    model = losses.configured(live=LOSSES, performance=performance)
+    assert labelled(model, 1_000, flipped=0.0) == ()
+    [stored] = model.ws.store.live.alarms_of([alarm.alarm_id])
+    assert stored["verdict"] == (None if is_open else Verdict.NOT_CONFIRMED)
+    assert [each.alarm_id for each in model.open] == ([alarm.alarm_id] if is_open else [])
+    assert model.catch_up().opened == ()
+
+
 def test_alarm_that_a_new_run_takes_over_grows_with_its_rows_and_evidence(
     trained: Trained, sqlite_store: Store
 ) -> None:
