@@ -310,7 +310,9 @@ def test_holdout_is_later_than_all_training_data_of_both_versions(ws):
 
 def test_retrain_cools_down(ws):
     live(ws, toy_rows(NOW, days=9, flip=True), days=9)
-    assert check(ws, NOW + 8 * DAY)[0].action == "retrain"
+    decision, _ = check(ws, NOW + 8 * DAY)
+    assert decision.action == "retrain"
+    loop.retrain(ws, CONFIG, decision, **BY)
     again, _ = check(ws, NOW + 8 * DAY + timedelta(hours=6))
     assert again.action == "raise_alert"
     assert "cooling down" in again.sentence
