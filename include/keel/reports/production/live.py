@@ -249,8 +249,8 @@ def _judged(status: LiveStatus) -> Iterator[Block]:
             (numbers.time(each.opened_at), name_of(each), numbers.time(each.since), each.judged_by or "")
             for each in status.judged
         )
-        head = ("opened", "monitor", "began about", "judged by decision")
-        yield Table("The last alarms that a check has judged", head, tuple(rows), wide=True)
+        head = ("opened", "monitor", "began about", "closed by")
+        yield Table("The last alarms that were closed", head, tuple(rows), wide=True)
 
 
 def _to_do(status: LiveStatus) -> Iterator[Block]:
