@@ -156,7 +156,8 @@ def require_exactly_once(world: World, begun: StoredMonitors, sent: int) -> None
 def a_shift_is_judged(world: World) -> None:
     """The wind rises: an alarm opens, a check starts, and judges it, and what opens meanwhile."""
     tides = Tides()
-    with world.stack.api as api, Traffic(world.ws, tide_config(), tides):
+    # a check looks at whole hours: what has shifted must become the larger part of this one
+    with world.stack.api as api, Traffic(world.ws, tide_config(), tides, rows=200):
         # the triggerer that was stopped gave its triggers back; this one has them
         rows = world.monitors.rows
         until(lambda: world.monitors.rows > rows, 120)
@@ -168,12 +169,12 @@ def a_shift_is_judged(world: World) -> None:
         started = datetime.fromisoformat(api.runs(CHECK)[0]["start_date"])
         print(f"{(started - opened['opened_at']).total_seconds():.1f} s from the end of the block to the check's start")
         assert api.runs(CHECK)[0]["run_type"] == "asset_triggered"
-        until(lambda: world.ws.store.live.alarms_of([opened["alarm_id"]])[0]["judged_by"], 150, every=0.5)
+        until(lambda: world.ws.store.live.alarms_of([opened["alarm_id"]])[0]["judged_by"], 300, every=0.5)
     with world.stack.api as api:
         until(lambda: not world.open_alarms(), 150, every=0.5)
-        until(lambda: all(run["state"] in ("success", "failed") for run in api.runs(CHECK)), 150, every=0.5)
+        # a bell that rang during a check starts one more, which finds nothing to do
+        until(lambda: {run["state"] for run in api.runs(CHECK)} == {"success"}, 150, every=0.5)
         runs = api.runs(CHECK)
-        assert {run["state"] for run in runs} == {"success"}
         judged = world.ws.store.live.alarms("tide")
         print([(run["dag_run_id"], run["start_date"], run["end_date"]) for run in runs])
         print([(alarm["subject"], alarm["kind"], alarm["judged_by"], alarm["rings"]) for alarm in judged])

@@ -143,13 +143,15 @@ def _verdict_of_shift(alarm: LiveAlarm, window: Window, drift: StoredDriftReport
         return Verdict.NOT_EXAMINED
     if drift.status == "insufficient" or (column is not None and column.severity == "insufficient"):
         return Verdict.INSUFFICIENT
+    if 2 * alarm.rows_since < drift.n:  # a window begins with a full hour, and of much traffic that is many rows
+        return Verdict.NOT_EXAMINED
     return Verdict.SMALL if column is not None and column.severity == "warn" else Verdict.NOT_CONFIRMED
 
 
 def is_examined(alarm: LiveAlarm, window: Window) -> bool:
     """Return whether at least half of a window's time is later than the alarm's change.
 
-    Days from before a change hide it: what such a window does not show is no evidence against the alarm.
+    What is from before a change hides it: what such a window does not show is no evidence against the alarm.
     """
     return window.end - alarm.since >= (window.end - window.start) / 2
 

@@ -372,7 +372,12 @@ def outputs_moved() -> CheckData:
     )
 
 
-ALARM = {"model": "toy", "since": WINDOW.start + timedelta(hours=7), "opened_at": WINDOW.start + timedelta(hours=15)}
+ALARM = {
+    "model": "toy",
+    "since": WINDOW.start + timedelta(hours=7),
+    "opened_at": WINDOW.start + timedelta(hours=15),
+    "rows_since": 1_900,
+}
 
 
 def live_alarms() -> CheckData:
@@ -392,7 +397,7 @@ def live_alarms() -> CheckData:
 def live_alarm_of_harm() -> CheckData:
     """An alarm shows harm that no single window shows, and a retraining answers it."""
     sentence = "The mean loss of labelled predictions is above 0.18."
-    alarm = live_alarm("loss", kind="harm", rows_since=1_900, sentence=sentence, **ALARM)
+    alarm = live_alarm("loss", kind="harm", sentence=sentence, **ALARM)
     few = performance("degraded", 0.181, p_value=0.09, alpha=0.05, alarms=[alarm.to_dict()])
     check = data(steady(REFERENCE_ROWS, 1), steady(ROWS, 11), performance=few)
     return decided(check, "promoted", alarms=(alarm,), **compared("pass", 0.0312, 0.0104))

@@ -91,6 +91,14 @@ def test_shift_in_a_window_mostly_before_the_change_is_judged_only_where_it_is_s
     assert is_examined(SHIFT, Window(SINCE - 5 * HOUR, SINCE + 6 * HOUR))
 
 
+def test_shift_in_a_window_whose_rows_are_mostly_from_before_the_change_stays_open():
+    few = live_alarm(since=SINCE, rows_since=600)
+    assert verdict(few, drift=drift("ok", n=1_201)) is Verdict.NOT_EXAMINED
+    assert verdict(few, drift=drift("warn", n=1_201)) is Verdict.NOT_EXAMINED
+    assert verdict(few, drift=drift("drift", n=1_201)) is Verdict.CONFIRMED
+    assert verdict(few, drift=drift("ok", n=1_200)) is Verdict.NOT_CONFIRMED
+
+
 def test_harm_is_confirmed_by_its_own_evidence_where_the_check_of_performance_knew_it():
     assert verdict(HARM, performance=performance("degraded", HARM)) is Verdict.CONFIRMED
     assert verdict(HARM) is Verdict.NOT_EXAMINED
