@@ -113,7 +113,7 @@ def test_faults_in_the_flights_are_found_and_judged_also_while_a_check_runs(stac
         assert origin is not None
         runs = sorted(api.runs(CHECK), key=lambda run: run["start_date"])
         assert runs[0]["run_type"] == "asset_triggered"
-        assert {run["run_type"] for run in runs[1:]} <= {"manual"}  # by the check itself, if it had decided by then
+        assert {run["run_type"] for run in runs[1:]} <= {"operator_triggered"}  # by the check
         decisions = [ws.store.decisions.of_run(MODEL, run["dag_run_id"]) for run in runs]
         sentences = {each["decision_id"]: each["body"]["sentence"] for each in decisions if each}
         assert "distance" in sentences[distance["judged_by"]]
