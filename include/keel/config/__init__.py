@@ -18,12 +18,12 @@ from typing import Any
 import yaml
 from pydantic import Field, model_validator
 
+from keel.config.alerting import AlertsConfig, Channel, Kind, RouteConfig, Severity
 from keel.config.feature_names import why_unusable
 from keel.config.loading import Section, read_yaml, replace_keys, shown_duration, validated
 from keel.config.renames import refused
 from keel.config.sections import (
     METRICS_OF_KIND,
-    AlertsConfig,
     CheckConfig,
     DriftConfig,
     FeatureKind,
@@ -43,9 +43,11 @@ from keel.errors import ConfigError, UnknownModel, suggestion
 
 __all__ = [
     "AlertsConfig",
+    "Channel",
     "CheckConfig",
     "DriftConfig",
     "FeatureKind",
+    "Kind",
     "LabelsConfig",
     "LiveConfig",
     "Metric",
@@ -56,7 +58,9 @@ __all__ = [
     "ReportsConfig",
     "RetentionConfig",
     "RetrainConfig",
+    "RouteConfig",
     "ServingConfig",
+    "Severity",
     "TargetConfig",
     "get_model",
     "load_model",

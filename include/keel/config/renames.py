@@ -17,6 +17,11 @@ KEYS = {
 }
 """Dotted keys of ``model.yaml``, of the environment and of a run's ``overrides``."""
 
+REMOVED = {
+    "alerts.cooldown": "removed in 0.2: an alert is told once for as long as it lasts; see alerts.remind",
+}
+"""Dotted keys that nothing replaces, with what to know instead."""
+
 PARAMETERS = {"max_n": "max_outcomes", "least": "min_duration", "most": "max_duration", "at": "start_at"}
 """Parameters of a run of ``<model>.experiment``."""
 
@@ -46,4 +51,6 @@ def refused(key: str) -> str | None:
     >>> refused("drift.max_share"), refused("drift.alpha")
     ('drift.max_share: renamed to drift.drift_share in 0.2', None)
     """
+    if key in REMOVED:
+        return f"{key}: {REMOVED[key]}"
     return renamed(key, KEYS[key]) if key in KEYS else None

@@ -72,6 +72,8 @@ class DriftConfig(Section):
 
     alpha: float = Field(default=0.05, gt=0, lt=1)
     """False discovery rate over the model's columns in one check."""
+    against: tuple[Literal["training", "previous"], ...] = ("training",)
+    """What a window is compared with: the version's training rows, and the window before it as well."""
     min_rows: int = Field(default=500, ge=1)
     """A window with fewer rows is ``insufficient``."""
     psi_warn: float = Field(default=0.1, ge=0)
@@ -242,12 +244,3 @@ class ReportsConfig(Section):
     """Age at which a published report is deleted; none: never. The records behind it are never deleted."""
 
     _retention = field_validator("retention")(a_day_at_least)
-
-
-class AlertsConfig(Section):
-    """Recipients of notifications."""
-
-    email: tuple[str, ...] = ()
-    slack: str | None = None
-    cooldown: Duration = timedelta(hours=24)
-    runbook: str | None = None

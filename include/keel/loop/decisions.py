@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from keel import deployments
@@ -58,7 +59,7 @@ def reach_decision(ws: Workspace, config: ModelConfig, counted: CountedWindow) -
     judgements = judge(ws, counted, reports)
     policy = Policy(
         can_retrain=config.retrain is not None,
-        cooldown=config.retrain.cooldown if config.retrain else config.alerts.cooldown,
+        cooldown=config.retrain.cooldown if config.retrain else timedelta(0),
         window_end=window.end,
         last_retrain=last_retrain(ws, model, until=window.end, other_than=decision_id),
         production_since=(
@@ -133,7 +134,7 @@ def compose_message(
         drift=storage.read_report(ws, StoredDriftReport, *about),
         performance=storage.read_report(ws, StoredPerformanceReport, *about),
         judgements=judgements_of(ws, decision),
-        repeated=storage.notified_within_cooldown(ws, decision, config.alerts.cooldown),
+        repeated=storage.notified_within_cooldown(ws, decision, timedelta(hours=24)),
         run_url=run_url,
         report=report,
     )

@@ -59,7 +59,7 @@ def test_the_shipped_example_is_valid() -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("drift: {alhpa: 0.1}", "drift.alhpa: unknown key; did you mean 'alpha'?; valid: alpha, min_rows, "),
+        ("drift: {alhpa: 0.1}", "drift.alhpa: unknown key; did you mean 'alpha'?; valid: alpha, against, min_rows, "),
         ("drfit: {alpha: 0.1}", "drfit: unknown key; did you mean 'drift'?; valid: model, owner, "),
         ("alerts: {emial: [a@b.c]}", "alerts.emial: unknown key; did you mean 'email'?"),
         ("retrain: {pipline: m.p}", "retrain.pipline: unknown key; did you mean 'pipeline'?"),
