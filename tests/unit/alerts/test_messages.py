@@ -42,7 +42,6 @@ CONFIG = ModelConfig.model_validate(
         "alerts": {
             "email": ["oncall@example.com", "lead@example.com"],
             "slack": "#shop",
-            "cooldown": "24h",
             "runbook": "https://example.com/runbook",
         },
     }
