@@ -7,7 +7,7 @@ A model that cannot be read is a line that says why. It does not hide the others
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -17,23 +17,20 @@ from keel.errors import KeelError
 from keel.ledger import entries as ledger
 from keel.monitoring import storage
 from keel.monitoring.alarm_words import names_of
+from keel.monitoring.check_times import CheckTimes, check_times
 from keel.monitoring.records import LiveAlarm
 from keel.reports import numbers
 from keel.reports.check.data import CheckData, decided, stored_check
 from keel.reports.check.remedies import to_do
 from keel.reports.check.words import headline, status_tag
 from keel.store.quarantines import DATA, LABELS
-from keel.window import HOUR, Window
+from keel.window import Window
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
-    from keel.ledger.entries import Entry
     from keel.monitoring.records import StoredPerformanceReport
     from keel.store.records import ReportKey
     from keel.workspace import Workspace
-
-GRACE = HOUR
-"""A check that has not come this long after its time is overdue."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +166,8 @@ def model_status(ws: Workspace, config: ModelConfig, now: datetime) -> ModelStat
     state = fold(config.model, rows)
     keys = ws.store.reports.keys(config.model, storage.CHECKS, limit=1)
     data = _stored_check(ws, config, keys[0]) if keys else None
-    next_check, overdue = _next_check(config, state, rows, keys[0].created_at if keys else None, now)
+    times = check_times(ws, config, rows)
+    overdue = times.is_overdue(now)
     return ModelStatus(
         model=config.model,
         owner=config.owner,
@@ -179,7 +177,7 @@ def model_status(ws: Workspace, config: ModelConfig, now: datetime) -> ModelStat
         performance=_performance(data.performance) if data else None,
         labels=_labels(ws, config, data),
         findings=tuple(_findings(ws, config, state, data, overdue=overdue)),
-        next_check=next_check,
+        next_check=_next_check(config, times, now),
         overdue=overdue,
     )
 
@@ -261,20 +259,14 @@ def _live_alarms(ws: Workspace, config: ModelConfig) -> Iterable[str]:
         yield f"{opened} open since {since} ({names_of(alarms)}): keel live {config.model}"
 
 
-def _next_check(
-    config: ModelConfig, state: History, rows: Sequence[Entry], last: datetime | None, now: datetime
-) -> tuple[datetime | None, bool]:
-    """Return when the model is checked next, and whether the last time has passed without a check."""
+def _next_check(config: ModelConfig, times: CheckTimes, now: datetime) -> datetime | None:
+    """Return when the schedule starts the next check; None where it starts none."""
     from croniter import croniter
 
-    if config.check.schedule is None or state.deployment.production is None:
-        return None, False
+    if times.due is None or config.check.schedule is None:
+        return None
     upcoming: datetime = croniter(config.check.schedule, now).get_next(datetime)
-    due: datetime = croniter(config.check.schedule, now - GRACE).get_prev(datetime)
-    # Wall clock on both sides: a year that is replayed is checked today.
-    deployed = max((row.at for row in rows if "to" in row.body), default=now)
-    known = deployed if last is None else max(last, deployed)
-    return upcoming, known < due
+    return upcoming
 
 
 def _iso(time: datetime | None) -> str | None:

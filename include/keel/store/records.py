@@ -373,6 +373,14 @@ class Decisions:
             row = connection.execute(query).one_or_none()
         return None if row is None else as_record(row)
 
+    def last_check(self, model: str) -> datetime | None:
+        """Return when the last decision of a check of a model was first stored; None without one."""
+        mine = sa.and_(decisions.c.model == model, decisions.c.decision_id.startswith("decision-", autoescape=True))
+        query = sa.select(decisions.c.created_at).where(mine).order_by(decisions.c.created_at.desc()).limit(1)
+        with self._database.connect() as connection:
+            latest = connection.execute(query).scalar()
+        return None if latest is None else from_micros(latest)
+
     def list(self, model: str, action: str | None = None, limit: int = 50) -> Sequence[dict[str, Any]]:
         """Return the latest decisions of a model, newest first."""
         query = sa.select(decisions).where(decisions.c.model == model)
