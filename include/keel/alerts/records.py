@@ -161,6 +161,18 @@ class News(Record):
     """Seconds from the first window that showed it to its end; of a change ``resolved``."""
 
 
+class Notice(Record):
+    """What the door asks a message about. The message has this id, and answers to these messages."""
+
+    message_id: str
+    news: tuple[News, ...]
+    """At least one."""
+    references: tuple[str, ...] = ()
+    """Ids of the messages that told of the same alerts before, the first first."""
+    open_alerts: tuple[Alert, ...] = ()
+    """Every alert of the model that is not over, those of the news included."""
+
+
 class Table(Record):
     """Rows of evidence."""
 

@@ -1,0 +1,85 @@
+"""Load and render the templates of messages. A user's folder replaces single files.
+
+A template is data from outside: it runs in a sandbox, sees plain values only, and a name that it misspells is an error.
+A template of a user that fails is replaced by Keel's own, which says so, because the message matters more.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import BaseLoader, ChoiceLoader, FileSystemLoader, PackageLoader, StrictUndefined, TemplateNotFound
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from keel.reports import numbers
+from keel.values.texts import CELL, is_web_address, shown
+
+log = logging.getLogger(__name__)
+
+FOLDER_VARIABLE = "KEEL_ALERT_TEMPLATES"
+"""The environment variable that names the folder with a user's templates."""
+
+
+def render(name: str, *, check: Callable[[str], object] | None = None, **values: Any) -> str:
+    """Return the text of a template.
+
+    Parameters
+    ----------
+    name
+        Of the file, such as ``email.html.j2``. What is in a template ``*.html.j2`` is escaped.
+    check
+        Called with the text of a user's template. What it raises is a fault of that template, such as a text that is
+        no JSON.
+    values
+        Plain values. ``template_problem`` is added: None, or why the user's template was not used.
+
+    """
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if not folder or not (Path(folder) / name).is_file():
+        return _built_in().get_template(name).render(template_problem=None, **values)
+    try:
+        text = _replaced(folder).get_template(name).render(template_problem=None, **values)
+        if check:
+            check(text)
+    except Exception as error:  # whatever a template does, people must get the message
+        log.warning("the template %s in %s failed; the built-in one is used", name, folder, exc_info=True)
+        problem = shown(f"The template {name} in {FOLDER_VARIABLE} failed: {_said(error)}", CELL)
+        return _built_in().get_template(name).render(template_problem=problem, **values)
+    return text
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+@lru_cache(maxsize=1)
+def _built_in() -> ImmutableSandboxedEnvironment:
+    return _environment(PackageLoader("keel.alerts", "templates"))
+
+
+@lru_cache(maxsize=8)
+def _replaced(folder: str) -> ImmutableSandboxedEnvironment:
+    """Return an environment that looks into a user's folder first. A file that changes is read again."""
+    return _environment(ChoiceLoader([FileSystemLoader(folder), PackageLoader("keel.alerts", "templates")]))
+
+
+def _environment(loader: BaseLoader) -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        loader=loader,
+        autoescape=lambda name: bool(name) and name.endswith((".html.j2", ".html")),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["time"] = numbers.time
+    environment.tests["web_address"] = is_web_address
+    return environment
+
+
+__all__ = ["FOLDER_VARIABLE", "TemplateNotFound", "render"]
