@@ -1,4 +1,4 @@
-"""The message about alerts of whatever kind, from the alerts alone: overdue checks, channels, live monitors, reminders."""
+"""The message about alerts of whatever kind, from these alone: overdue checks, channels, live monitors, reminders."""
 
 from __future__ import annotations
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from keel.alerts.records import Alert, Change, News
-from keel.config import Severity
 from keel.monitoring.performance_words import capitalised
+
+if TYPE_CHECKING:
+    from keel.config import Severity
 
 ORDER = (Change.EVENT, Change.ESCALATED, Change.FIRING, Change.REMINDER, Change.RESOLVED)
 """What is told first, of the same severity."""
