@@ -208,6 +208,18 @@ class StoreUnavailable(KeelError):
     permanent = False
 
 
+class NoConnection(KeelError):
+    """A channel of alerts has no connection; the message names the one that is missing and how to add it."""
+
+    exit_code = 2
+
+
+class UnknownDelivery(KeelError):
+    """No message to a recipient has this id, or it has arrived already."""
+
+    exit_code = 2
+
+
 class BacktestFailed(KeelError):
     """A policy of a backtest could not be run to its end. What it has done so far is kept."""
 

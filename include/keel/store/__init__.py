@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 import sqlalchemy as sa
 
 from keel.errors import ConfigError
+from keel.store.alerts import AlertsTable
 from keel.store.database.connections import Database, parse_url
 from keel.store.database.failures import translated
 from keel.store.database.locks import Held, hold
@@ -31,6 +32,7 @@ from keel.store.database.redaction import redacted_url
 from keel.store.database.tables import reports
 from keel.store.integrity import compact, verify
 from keel.store.live import LiveTable
+from keel.store.outbox import OutboxTable
 from keel.store.performance import PerformanceTable
 from keel.store.predictions.encoding import AppendResult
 from keel.store.predictions.labels import LabelResult
@@ -72,6 +74,8 @@ class Store:
         self.reports = Reports(database)
         self.decisions = Decisions(database)
         self.live = LiveTable(database)
+        self.alerts = AlertsTable(database)
+        self.outbox = OutboxTable(database)
         self._quarantines = Quarantines(database)
 
     @classmethod

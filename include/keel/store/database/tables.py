@@ -417,7 +417,8 @@ digest_entries = Table(
     Index("digest_entries_by_model", "model", "at"),
 )
 
-# The outbox: messages, to whom each goes by which channel, and every try.
+# The outbox: messages, to whom each goes by which channel, and every try. follows: the delivery that comes first, of a
+# message that this one answers to.
 messages = Table(
     "messages",
     metadata,
@@ -441,6 +442,7 @@ deliveries = Table(
     Column("next_try_at", BigInteger),
     Column("leased_until", BigInteger),
     Column("lease", Text),
+    Column("follows", Text),
     Column("answer", Text),
     Column("reference", Text),
     Column("created_at", BigInteger, nullable=False),

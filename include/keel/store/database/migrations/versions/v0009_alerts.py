@@ -104,7 +104,7 @@ def _create_outbox() -> None:
         _whole("tries"),
         _whole("next_try_at", nullable=True),
         _whole("leased_until", nullable=True),
-        *map(_optional, ("lease", "answer", "reference")),
+        *map(_optional, ("lease", "follows", "answer", "reference")),
         _whole("created_at"),
         _whole("finished_at", nullable=True),
         sa.UniqueConstraint("message_id", "channel", "recipient"),
