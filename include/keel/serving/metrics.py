@@ -12,7 +12,8 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from keel.serving.live_metrics import LiveMetrics, WithoutGone
+from keel.serving import alert_metrics, live_metrics
+from keel.serving.shown_series import WithoutGone
 
 if TYPE_CHECKING:
     from keel.serving.prediction_log.records import PredictionBlock
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable of prometheus-client: the folder in which the workers of one service share their metrics."""
+COMES_AND_GOES = (live_metrics.PREFIX, *alert_metrics.PREFIXES)
+"""Prefixes of the metrics whose series end, as those of a model that is not monitored any more."""
 LATENCY_BUCKETS = (.001, .002, .003, .005, .0075, .01, .015, .025, .05, .1, .25, .5, 1.0, 2.5, 10.0)  # fmt: skip
 """Seconds: fine around the latency of one row, coarse beyond."""
 LABEL_OUTCOMES = {
@@ -121,7 +124,8 @@ class Metrics:
             "window",
             mode="livemostrecent",
         )
-        self.live = LiveMetrics(gauge)
+        self.live = live_metrics.LiveMetrics(gauge)
+        self.alerts = alert_metrics.AlertMetrics(gauge)
         self._performance_shown: dict[str, dict[tuple[str, ...], float]] = {}
         self._children: dict[tuple[object, ...], Any] = {}
         self._versions_shown: set[tuple[str, ...]] = set()
@@ -213,8 +217,8 @@ class Metrics:
             shared = CollectorRegistry()
             MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
             shared.register(self._restarts)
-            return generate_latest(WithoutGone(shared))
-        return generate_latest(WithoutGone(self.registry))
+            return generate_latest(WithoutGone(shared, COMES_AND_GOES))
+        return generate_latest(WithoutGone(self.registry, COMES_AND_GOES))
 
     def _child(self, metric: Counter | Histogram, *labels: str) -> Any:
         """Return the metric's child from a cache, as `labels` costs several microseconds."""

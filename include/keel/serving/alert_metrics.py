@@ -1,0 +1,54 @@
+"""Prometheus metrics of alerts: when checks came and are due, what is open, and what has not reached people.
+
+A monitor outside Airflow reads them, so they also tell that Airflow does nothing at all. ``prometheus/keel.rules.yaml``
+has the rules.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from keel.config import Severity
+from keel.serving.shown_series import Series, ShownSeries
+
+if TYPE_CHECKING:
+    from prometheus_client import Gauge
+
+    from keel.monitoring.check_times import CheckTimes
+
+PREFIXES = ("keel_check_", "keel_alerts_")
+
+
+class AlertMetrics:
+    """The gauges of checks and alerts. gauge: makes one, with a name, a text and the names of its labels."""
+
+    def __init__(self, gauge: Callable[..., Gauge]) -> None:
+        def live(name: str, text: str, *labels: str) -> Gauge:
+            return gauge(name, text, *labels, mode="livemostrecent")
+
+        self._last = live("keel_check_last_timestamp_seconds", "When the last check decided, by the clock.", "model")
+        self._due = live(
+            "keel_check_due_timestamp_seconds", "The first time of the schedule after the last check.", "model"
+        )
+        self._open = live("keel_alerts_open", "Alerts that fire, acknowledged ones included.", "model", "severity")
+        self._undelivered = live(
+            "keel_alerts_undelivered", "Messages that the receiver has not accepted; tried again.", "channel"
+        )
+        self._shown = ShownSeries()
+
+    def show_checks(self, model: str, times: CheckTimes) -> None:
+        """Show when a model was checked last and is to be checked next; no series where there is no such time."""
+        found = ((self._last, times.last), (self._due, times.due))
+        self._shown.show(f"checks of {model}", {(gauge, (model,)): at.timestamp() for gauge, at in found if at})
+
+    def show_open(self, model: str, severities: Iterable[Severity]) -> None:
+        """Show how many alerts of a model are open by severity, 0 included; empty: the alerts of no single model."""
+        count = Counter(severities)
+        self._shown.show(f"alerts of {model}", {(self._open, (model, str(each))): count[each] for each in Severity})
+
+    def show_undelivered(self, waiting: Mapping[str, int]) -> None:
+        """Show how many messages wait for each channel. A channel that ever had one stays, with 0."""
+        now: dict[Series, float] = {(self._undelivered, (channel,)): count for channel, count in waiting.items()}
+        self._shown.show("undelivered", now)
