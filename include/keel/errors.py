@@ -87,6 +87,24 @@ class UnknownQuarantine(KeelError):
     exit_code = 2
 
 
+class UnknownAlert(KeelError):
+    """No alert has the given id, or several have; the message lists open ones."""
+
+    exit_code = 2
+
+
+class BadSilence(KeelError):
+    """A silence would have no effect, no reason or no actor. Nothing was changed."""
+
+    exit_code = 2
+
+
+class UnknownSilence(KeelError):
+    """No silence that lasts has the given id, or several have; the message lists those that last."""
+
+    exit_code = 2
+
+
 class NoProductionVersion(KeelError):
     """The model has no production version to check or serve; the message names the command that makes one."""
 

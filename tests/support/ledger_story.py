@@ -174,4 +174,23 @@ STORY = [
         "sentence": "940 labels of flight_delay were replaced.", "labels": 940, "sha256": "c" * 64,
         "corrected_at": "2026-03-16T09:00:00+00:00",
     }}, days=14),
+    entry(23, Action.SILENCE, {
+        "silence": {
+            "silence_id": "4f1c9a0e52b7d836", "model": "flight_delay", "kind": "data_drift", "subject": "wind*",
+            "until": "2026-03-20T00:00:00+00:00", "actor": "ada", "reason": "The station at JFK is being replaced",
+        },
+        "evidence": {
+            "sentence": "Silenced alerts of data drift about wind* until 20 March 2026 (UTC).",
+            "reason": "The station at JFK is being replaced",
+        },
+    }, days=14),
+    entry(24, Action.END_SILENCE, {"silence_id": "4f1c9a0e52b7d836", "evidence": {
+        "sentence": "Ended the silence of alerts of data drift about wind* until 20 March 2026 (UTC).",
+        "reason": "The station at JFK is being replaced",
+    }}, days=15),
+    entry(25, Action.ACCEPT_DRIFT, {"evidence": {
+        "sentence": "Accepted the drift of temp.", "reason": "The airline flies from warmer airports now",
+        "version": 3, "columns": ["temp"],
+        "window": {"start": "2026-03-09T00:00:00+00:00", "end": "2026-03-16T00:00:00+00:00"},
+    }}, days=15),
 ]  # fmt: skip

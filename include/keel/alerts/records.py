@@ -44,6 +44,8 @@ class Change(StrEnum):
     FIRING = "firing"
     ESCALATED = "escalated"
     REMINDER = "reminder"
+    ACKNOWLEDGED = "acknowledged"
+    """Only for channels that keep an incident of their own, such as PagerDuty."""
     RESOLVED = "resolved"
     EVENT = "event"
 
@@ -68,6 +70,8 @@ class Examined(Record):
     kind: Kind
     subject: str | None = None
     """None: every subject of the kind."""
+    is_over: bool = False
+    """Whether what is not among the findings is over at once, however many windows it takes else: a person said so."""
 
 
 class Observation(Record):
@@ -133,7 +137,8 @@ class AlertEvent(Record):
     alert_id: str
     at: Time
     event: str
-    """``pending``, ``firing``, ``escalated``, ``inhibited``, ``silenced``, ``told``, ``acknowledged``, ``resolved``."""
+    """``pending``, ``firing``, ``happened`` (of an event), ``escalated``, ``inhibited``, ``silenced``, ``told``,
+    ``acknowledged``, ``resolved``."""
     actor: str = "keel"
     detail: str = ""
 

@@ -65,6 +65,11 @@ class Action(StrEnum):
     RELEASE_VERSION = "release_version"
     """A rejected or quarantined version is reinstated."""
     DELETE_VERSION = "delete_version"
+    SILENCE = "silence"
+    """Nobody is told of some alerts until a stated time."""
+    END_SILENCE = "end_silence"
+    ACCEPT_DRIFT = "accept_drift"
+    """A column's values in a window become its reference until another version is in production."""
 
 
 @dataclass(frozen=True)

@@ -189,6 +189,30 @@ def _delete_version(row: LedgerEntryView) -> Iterator[str]:
     yield row.reason
 
 
+def _silence(row: LedgerEntryView) -> Iterator[str]:
+    silence = row.part("silence")
+    kind, subject = as_text(silence.get("kind")).replace("_", " "), as_text(silence.get("subject"))
+    until = wording.format_time(silence.get("until"))
+    what = f"{f'alerts of {kind}' if kind else 'all alerts'}{f' about {subject}' if subject else ''}"
+    yield f"{what} were silenced{row.by}{f' until {until} (UTC)' if until else ''}: nobody is told of them."
+    yield row.reason
+
+
+def _end_silence(row: LedgerEntryView) -> Iterator[str]:
+    yield f"a silence was ended{row.by} before its time."
+    yield row.sentence
+
+
+def _accept_drift(row: LedgerEntryView) -> Iterator[str]:
+    names = row.evidence.get("columns")
+    columns = ", ".join(each for each in names if isinstance(each, str)) if isinstance(names, list) else ""
+    window = as_mapping(row.evidence.get("window"))
+    interval = format_interval(window.get("start"), window.get("end"))
+    yield f"the drift of {columns or 'a column'} was accepted{row.by}."
+    yield f"Its values{f' of {interval}' if interval else ''} are its reference until another version is in production."
+    yield row.reason
+
+
 def _unknown(row: LedgerEntryView) -> Iterator[str]:
     yield f"{row.entry.action.replace('_', ' ')}{row.by}."
     yield row.reason
@@ -212,6 +236,9 @@ DESCRIBERS: Mapping[str, Describer] = {
     Action.CORRECT_LABELS: _correct_labels,
     Action.RELEASE_VERSION: _release_version,
     Action.DELETE_VERSION: _delete_version,
+    Action.SILENCE: _silence,
+    Action.END_SILENCE: _end_silence,
+    Action.ACCEPT_DRIFT: _accept_drift,
 }
 
 

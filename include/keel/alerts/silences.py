@@ -1,0 +1,161 @@
+"""Silences: alerts of which nobody is told until a stated time, because a person said so, with a reason.
+
+A silence is a row of the ledger, and so is its end before that time. Alerts keep their life meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, select
+
+from keel.alerts.records import Alert, Silence
+from keel.deployments.ledger_rows import append_entry, lock_ledger
+from keel.errors import BadSilence, UnknownSilence
+from keel.ledger import entries as ledger
+from keel.ledger.wording import format_time
+from keel.monitoring.storage import derived_id
+from keel.store.database.tables import ledger as ledger_table
+
+if TYPE_CHECKING:
+    from keel.config import Kind
+    from keel.store import Store
+    from keel.workspace import Workspace
+
+MAX_LISTED = 10
+"""Silences that an error lists."""
+
+
+def silence(
+    ws: Workspace,
+    model: str,
+    *,
+    kind: Kind | None = None,
+    subject: str | None = None,
+    until: datetime,
+    reason: str,
+    actor: str,
+    now: datetime,
+) -> Silence:
+    """Tell nobody of a model's alerts until a time, and return the silence, which is a row of the ledger.
+
+    kind: only this kind; None: every kind.
+    subject: only subjects that match this shell pattern, such as ``wind_*``, by case; None: every subject.
+
+    The same call again, as by a task that runs again, returns the same silence and writes nothing.
+
+    Raises
+    ------
+    BadSilence
+        It would end before it begins, or has no reason or no actor.
+
+    """
+    if until <= now:
+        raise BadSilence(
+            f"a silence until {format_time(until.isoformat())} (UTC) would be over already: name a later end"
+        )
+    for name, value in (("reason", reason), ("actor", actor)):
+        if not value.strip():
+            raise BadSilence(
+                f"a silence needs {name}: others must be able to see why they are not told, and whom to ask"
+            )
+    identity = derived_id("silence", model, str(kind), str(subject), until.isoformat(), actor, now.isoformat())
+    made = Silence(
+        silence_id=identity, model=model, kind=kind, subject=subject, until=until, actor=actor, reason=reason
+    )
+    body = {"silence": made.to_dict(), "evidence": {"sentence": f"Silenced {describe(made)}.", "reason": reason}}
+    with ws.store.begin() as connection:
+        lock_ledger(connection)
+        if identity not in _folded(connection):
+            append_entry(connection, model, actor=actor, action=ledger.Action.SILENCE, body=body, now=now)
+    return made
+
+
+def end_silence(ws: Workspace, silence_id: str, *, actor: str, now: datetime) -> Silence:
+    """End a silence before its time, and return it. What still fires is told by the next check.
+
+    silence_id: the id or the first characters of it.
+
+    Raises
+    ------
+    UnknownSilence
+        No silence that lasts begins with that id, or several do; the message lists those that last.
+
+    """
+    with ws.store.begin() as connection:
+        lock_ledger(connection)
+        lasting = [each for each in _folded(connection).values() if each.until > now]
+        found = [each for each in lasting if silence_id and each.silence_id.startswith(silence_id)]
+        if len(found) != 1:
+            listed = "; ".join(f"{each.silence_id} ({describe(each)})" for each in lasting[:MAX_LISTED])
+            what = "several silences have ids that begin" if found else "no silence that lasts has an id that begins"
+            raise UnknownSilence(f"{what} with {silence_id!r}; there are: {listed or 'none'}")
+        [ended] = found
+        body = {
+            "silence_id": ended.silence_id,
+            "evidence": {"sentence": f"Ended the silence of {describe(ended)}.", "reason": ended.reason},
+        }
+        append_entry(connection, ended.model, actor=actor, action=ledger.Action.END_SILENCE, body=body, now=now)
+    return ended
+
+
+def silences(source: Store | Connection, model: str | None, at: datetime) -> list[Silence]:
+    """Return the silences of a model that last at a time, the one that ends first first.
+
+    model: None: of every model.
+    """
+    if isinstance(source, Connection):
+        found = _folded(source, model)
+    else:
+        with source.connect() as connection:
+            found = _folded(connection, model)
+    return sorted((each for each in found.values() if each.until > at), key=lambda each: (each.until, each.silence_id))
+
+
+def covering(alert: Alert, silences: Sequence[Silence], at: datetime) -> Silence | None:
+    """Return the silence that covers an alert at a time, of several the one that lasts longest; None without one."""
+    found = [each for each in silences if each.until > at and covers(each, alert)]
+    return max(found, key=lambda each: each.until, default=None)
+
+
+def covers(silence: Silence, alert: Alert) -> bool:
+    """Return whether a silence is about an alert, at whatever time."""
+    return (
+        silence.model == alert.model
+        and silence.kind in (None, alert.kind)
+        and (silence.subject is None or fnmatchcase(alert.subject, silence.subject))
+    )
+
+
+def describe(silence: Silence) -> str:
+    """Return in words what is silenced, and until when."""
+    what = f"alerts of {silence.kind.replace('_', ' ')}" if silence.kind else "all alerts"
+    about = f" about {silence.subject}" if silence.subject is not None else ""
+    return f"{what}{about} until {format_time(silence.until.isoformat())} (UTC)"
+
+
+def _folded(connection: Connection, model: str | None = None) -> dict[str, Silence]:
+    """Return the silences that nobody has ended, by id."""
+    actions = [str(ledger.Action.SILENCE), str(ledger.Action.END_SILENCE)]
+    query = select(ledger_table).where(ledger_table.c.action.in_(actions)).order_by(ledger_table.c.seq)
+    if model is not None:
+        query = query.where(ledger_table.c.model == model)
+    found: dict[str, Silence] = {}
+    for row in connection.execute(query).mappings():
+        entry = ledger.parse_entry(dict(row))
+        if entry.action == ledger.Action.END_SILENCE:
+            found.pop(str(entry.body.get("silence_id")), None)
+        elif (made := _read(entry.body)) is not None:
+            found[made.silence_id] = made
+    return found
+
+
+def _read(body: Mapping[str, Any]) -> Silence | None:
+    """Return the silence of a row; None where the row has another form, which `keel ledger verify` finds."""
+    try:
+        return Silence.model_validate(body["silence"])
+    except (KeyError, ValueError):
+        return None

@@ -1,0 +1,294 @@
+"""The life of an alert: what an observation changes about the open ones, and what of that people are to be told.
+
+Everything here is pure. The door reads the open alerts, calls `advance`, and stores the step in one transaction.
+
+    (not seen) ─▶ pending ─▶ firing ◀─▶ acknowledged ─▶ resolved
+
+What chance alone can raise takes ``fire_after`` windows in a row to fire and ``resolve_after`` to resolve. So it does
+not flap: a feature that drifts in every other window opens no alert, or keeps the one that it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from keel.alerts.inhibition import inhibitor
+from keel.alerts.records import (
+    Alert,
+    AlertEvent,
+    Change,
+    Examined,
+    Finding,
+    News,
+    Observation,
+    Silence,
+    State,
+    duration,
+    fingerprint,
+)
+from keel.alerts.silences import covering
+from keel.config import AlertsConfig, Kind, Severity
+from keel.monitoring.storage import derived_id
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one observation changes."""
+
+    alerts: tuple[Alert, ...] = ()
+    """Rows to insert or update, by ``alert_id``. No two of them that are open have the same fingerprint."""
+    dropped: tuple[str, ...] = ()
+    """Ids of pending alerts to delete. They have no events."""
+    events: tuple[AlertEvent, ...] = ()
+    news: tuple[News, ...] = ()
+    """What people are to be told: the worst first, within a severity the costliest, and at the end what is over."""
+
+
+def advance(
+    open_alerts: Sequence[Alert], observation: Observation, config: AlertsConfig, silences: Sequence[Silence]
+) -> Step:
+    """Return what an observation changes about a model's alerts. It is applied once, and after all older ones.
+
+    open_alerts
+        Every open alert of the observation's model. Those of other models are left alone.
+    silences
+        Those of the model that have not been ended. What `Silence.until` has passed is left out here.
+
+    What is over is told also while a silence covers it, if its beginning was told: whoever knows that something fires
+    can rely on being told its end. An alert that a cause or a silence has kept back is told by the next observation of
+    its kind that still shows it.
+    """
+    before = {each.fingerprint: each for each in open_alerts if each.is_open and each.model == observation.model}
+    lived = _live(before, observation, config)
+    after = [_Lived(before.get(each.fingerprint), _cover(each, lived, silences, observation.at)) for each in lived]
+    news = [each.news(observation, config) for each in after]
+    kept = {each.alert_id for each in lived}
+    return Step(
+        alerts=tuple(each.alert for each in after if each.alert != each.was),
+        dropped=tuple(each.alert_id for each in before.values() if each.alert_id not in kept),
+        events=tuple(event for each, new in zip(after, news, strict=True) for event in each.events(observation, new)),
+        news=tuple(sorted((new for new in news if new is not None), key=_order)),
+    )
+
+
+def told(alert: Alert, message_id: str | None, at: datetime) -> Alert:
+    """Return an alert of which people have been told.
+
+    message_id: of the message; None for one that waits in a digest.
+    at: the observation's time.
+    """
+    known = max(alert.severity, alert.told_severity or alert.severity, key=_level)
+    first = alert.message_id or message_id
+    return alert.model_copy(update={"told_at": at, "told_severity": known, "message_id": first})
+
+
+def is_prompt(news: News, config: AlertsConfig) -> bool:
+    """Return whether people are told at once. All else waits for the digest, or for a message that is sent anyway."""
+    alert = news.alert
+    if alert.kind is Kind.RETRAINED:  # that nothing changed is no reason to write
+        return False
+    if config.digest is None or news.change is Change.EVENT or alert.kind is Kind.APPROVAL:
+        return True
+    severity = alert.told_severity if news.change is Change.RESOLVED else alert.severity
+    return severity is not None and _level(severity) >= Severity.ERROR.level
+
+
+def _live(before: Mapping[str, Alert], observation: Observation, config: AlertsConfig) -> list[Alert]:
+    """Return every alert after the observation: open, resolved by it, or an event. A pending one may be missing."""
+    found = _merged(observation)
+    lived = [
+        _see(before[identity], finding, observation, config)
+        if identity in before
+        else _begin(identity, finding, observation, config)
+        for identity, finding in found.items()
+    ]
+    missed = (_miss(each, observation, config) for each in before.values() if each.fingerprint not in found)
+    lived += [each for each in missed if each is not None]
+    if not observation.version_changed:
+        return lived
+    # What was found of the version before is over, also what the same observation has found.
+    ended = (_end(each, observation) if each.is_open and each.kind.is_statistical else each for each in lived)
+    return [each for each in ended if each is not None]
+
+
+def _merged(observation: Observation) -> dict[str, Finding]:
+    """Return the findings by fingerprint: of those with the same the worst, then the costliest."""
+    found: dict[str, Finding] = {}
+    for finding in observation.findings:
+        identity = fingerprint(observation.model, finding.kind, finding.subject)
+        other = found.get(identity)
+        if other is None or (_level(finding.severity), finding.rank) > (_level(other.severity), other.rank):
+            found[identity] = finding
+    return found
+
+
+def _begin(identity: str, finding: Finding, observation: Observation, config: AlertsConfig) -> Alert:
+    fires = _fires(finding, 1, config)
+    lasts = finding.kind.lasts
+    return Alert(
+        alert_id=derived_id("alert row", identity, observation.observation_id),
+        fingerprint=identity,
+        model=observation.model,
+        kind=finding.kind,
+        subject=finding.subject,
+        severity=finding.severity,
+        state=State.RESOLVED if not lasts else State.FIRING if fires else State.PENDING,
+        sentence=finding.sentence,
+        evidence=finding.evidence,
+        rank=finding.rank,
+        first_seen=observation.at,
+        last_seen=observation.at,
+        fired_at=observation.at if fires else None,
+        resolved_at=None if lasts else observation.at,
+    )
+
+
+def _see(alert: Alert, finding: Finding, observation: Observation, config: AlertsConfig) -> Alert:
+    # A window that is checked twice, as after an alarm, is one window.
+    seen = alert.seen + (observation.at > alert.last_seen)
+    changes: dict[str, object] = {
+        "severity": finding.severity,
+        "sentence": finding.sentence,
+        "evidence": finding.evidence,
+        "rank": finding.rank,
+        "seen": seen,
+        "clear": 0,
+        "last_seen": max(observation.at, alert.last_seen),
+    }
+    if alert.state is State.PENDING and _fires(finding, seen, config):
+        changes |= {"state": State.FIRING, "fired_at": observation.at}
+    known = alert.told_severity or alert.severity
+    if alert.state is State.ACKNOWLEDGED and _level(finding.severity) > _level(known):
+        changes |= {"state": State.FIRING, "acknowledged_by": None}
+    return alert.model_copy(update=changes)
+
+
+def _miss(alert: Alert, observation: Observation, config: AlertsConfig) -> Alert | None:
+    """Return an alert that is not among the findings; None for a pending one that is over."""
+    judged = [each for each in observation.examined if _covers(each, alert)]
+    if not judged:
+        return alert
+    clear = alert.clear + 1
+    enough = config.resolve_after if alert.kind.is_statistical else 1
+    if alert.state is State.PENDING or clear >= enough or any(each.is_over for each in judged):
+        return _end(alert.model_copy(update={"seen": 0, "clear": clear}), observation)
+    return alert.model_copy(update={"seen": 0, "clear": clear})
+
+
+def _end(alert: Alert, observation: Observation) -> Alert | None:
+    if alert.state is State.PENDING:
+        return None
+    windows = f"{alert.clear} windows in a row did not show it" if alert.kind.is_statistical and alert.clear else None
+    return alert.model_copy(
+        update={
+            "state": State.RESOLVED,
+            "resolved_at": max(observation.at, alert.first_seen),
+            "resolution": observation.resolution or windows,
+        }
+    )
+
+
+def _cover(alert: Alert, others: Iterable[Alert], silences: Sequence[Silence], at: datetime) -> Alert:
+    """Return an alert with what keeps it from being told now. One that is over keeps what it had."""
+    if alert.state is State.PENDING or (alert.kind.lasts and not alert.is_open):
+        return alert
+    cause = inhibitor(alert, others) if alert.is_open else None
+    silence = covering(alert, silences, at)
+    return alert.model_copy(
+        update={
+            "inhibited_by": cause.fingerprint if cause else None,
+            "silenced_by": silence.silence_id if silence else None,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class _Lived:
+    """An alert before and after an observation."""
+
+    was: Alert | None
+    alert: Alert
+
+    def news(self, observation: Observation, config: AlertsConfig) -> News | None:
+        """Return what people are to be told; None for nothing."""
+        alert = self.alert
+        if not alert.is_open and alert.kind.lasts:
+            if alert.told_at is None:
+                return None
+            return News(alert=alert, change=Change.RESOLVED, lasted=duration(alert.first_seen, _end_of(alert)))
+        change = self._change(observation.at, config)
+        covered = alert.inhibited_by or alert.silenced_by
+        return News(alert=alert, change=change) if change and not covered and _speaks_of(observation, alert) else None
+
+    def _change(self, at: datetime, config: AlertsConfig) -> Change | None:
+        alert = self.alert
+        if not alert.kind.lasts:
+            return Change.EVENT
+        if alert.state is not State.FIRING or alert.clear:  # the latest window does not show it
+            return None
+        if alert.told_at is None or alert.told_severity is None:
+            return Change.FIRING
+        if _level(alert.severity) > _level(alert.told_severity):
+            return Change.ESCALATED
+        is_due = config.remind is not None and alert.told_at + config.remind <= at
+        return Change.REMINDER if is_due and _level(alert.severity) >= Severity.ERROR.level else None
+
+    def events(self, observation: Observation, news: News | None) -> list[AlertEvent]:
+        """Return the steps of its life. Those of a pending alert are written once it fires, so that one which never
+        does leaves none.
+        """
+        was, alert, steps = self.was, self.alert, _Steps(self.alert.alert_id, observation.at)
+        if alert.fired_at is not None and (was is None or was.fired_at is None):
+            if alert.first_seen < alert.fired_at:
+                steps.add("pending", at=alert.first_seen)
+            steps.add("firing" if alert.kind.lasts else "happened", str(alert.severity))
+        if alert.inhibited_by and alert.inhibited_by != (was and was.inhibited_by):
+            steps.add("inhibited", alert.inhibited_by)
+        if alert.silenced_by and alert.silenced_by != (was and was.silenced_by):
+            steps.add("silenced", alert.silenced_by)
+        if news is not None and news.change is Change.ESCALATED:
+            steps.add("escalated", f"{alert.told_severity} to {alert.severity}")
+        if not alert.is_open and alert.kind.lasts:
+            steps.add("resolved", alert.resolution or "")
+        return steps.events
+
+
+@dataclass(frozen=True)
+class _Steps:
+    alert_id: str
+    at: datetime
+    events: list[AlertEvent] = field(default_factory=list)
+
+    def add(self, event: str, detail: str = "", *, at: datetime | None = None) -> None:
+        self.events.append(AlertEvent(alert_id=self.alert_id, at=at or self.at, event=event, detail=detail))
+
+
+def _fires(finding: Finding, seen: int, config: AlertsConfig) -> bool:
+    return (
+        not finding.kind.is_statistical or _level(finding.severity) >= Severity.ERROR.level or seen >= config.fire_after
+    )
+
+
+def _covers(examined: Examined, alert: Alert) -> bool:
+    return examined.kind is alert.kind and examined.subject in (None, alert.subject)
+
+
+def _speaks_of(observation: Observation, alert: Alert) -> bool:
+    """Return whether an observation is about an alert's kind. A message about something else has no place for it."""
+    spoken = [each.kind for each in observation.findings] + [each.kind for each in observation.examined]
+    return alert.kind in spoken
+
+
+def _end_of(alert: Alert) -> datetime:
+    return alert.resolved_at or alert.last_seen
+
+
+def _order(news: News) -> tuple[bool, int, float, str, str]:
+    alert = news.alert
+    return news.change is Change.RESOLVED, -_level(alert.severity), -alert.rank, str(alert.kind), alert.subject
+
+
+def _level(severity: Severity) -> int:
+    return severity.level
