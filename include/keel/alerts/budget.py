@@ -1,0 +1,258 @@
+"""The alert budget: how many messages a month chance alone may cause a person, and what was spent.
+
+A check measures and decides at the error rates of its own sections, such as ``drift.alpha``. To tell *people*, a
+finding must be surer: its adjusted p-value must reach the level of this module, which follows from the budgets of the
+people who are told, the models of which they are told, and how often each is checked.
+
+The promise adds expectations, which holds whatever depends on what. In one check each family of tests is adjusted for
+its columns, so that where nothing has changed, anything in it reaches level a with probability at most a. An alert that
+chance raises has at least one such check, and costs a message that it fires and one that it is over. So a person's
+messages in 30 days are at most Σ (checks × families × messages each × a) over the models, and those of the live
+monitors' alarms, which have an error rate of their own. The level is what makes that sum the budget.
+
+Not in the promise is what chance does not cause: promotions and rollbacks, broken runs, overdue checks, absent columns,
+channels that fail. Not in it either, and stated by `keel backtest`, is what follows from a retraining.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from keel.config import Channel, Kind, ModelConfig, Severity
+from keel.monitoring.live.promise import UNKNOWN_BLOCKS
+
+if TYPE_CHECKING:
+    from keel.store import Store
+
+MONTH = timedelta(days=30)
+YEAR = timedelta(days=365.25)
+MESSAGES_EACH = 2
+"""Messages of a false alert: that it fires, and that it is over."""
+SAMPLED_RUNS = 5_000
+"""Runs of a schedule after which its rate is known well enough: one of every minute has 43,200 a month."""
+SAMPLED_TIME = timedelta(days=1461)
+"""Four years: the period of every schedule."""
+ROUNDING = 1e-9
+
+FAMILIES: tuple[frozenset[Kind], ...] = (
+    frozenset({Kind.DATA_DRIFT, Kind.PREDICTION_DRIFT}),
+    frozenset({Kind.DATA_QUALITY}),
+    frozenset({Kind.PERFORMANCE}),
+    frozenset({Kind.LABEL_QUALITY}),
+)
+"""Tests of one check, by the kinds of alert that they raise. Each family is adjusted on its own."""
+PREVIOUS = frozenset({Kind.DATA_DRIFT})
+"""The family of ``drift.against: previous``."""
+
+
+@dataclass(frozen=True)
+class ModelBudget:
+    """What one model may spend of a person's budget. Numbers are for 30 days."""
+
+    model: str
+    looks: float
+    """Checks by its schedule."""
+    families: int
+    """Families of tests in a check whose findings this person is told."""
+    messages_each: float
+    """Messages of one false alert: two, and more where errors are told again."""
+    live_alarms: float
+    """False alarms of its live monitors that are expected at most."""
+    long_run: float
+    """False findings in all labels of a version that are expected at most, for one version a month."""
+
+    @property
+    def cost(self) -> float:
+        """Messages for each unit of the level."""
+        return self.looks * self.families * self.messages_each
+
+    @property
+    def fixed(self) -> float:
+        """Messages that the level does not change."""
+        return (self.live_alarms + self.long_run) * self.messages_each
+
+
+@dataclass(frozen=True)
+class PersonBudget:
+    """The promise to one person, who is a recipient of a channel. Numbers are for 30 days."""
+
+    channel: Channel
+    recipient: str
+    budget: float
+    """Messages that chance alone may cause: the smallest budget of the models of which the person is told."""
+    models: tuple[ModelBudget, ...]
+
+    @property
+    def level(self) -> float:
+        """The adjusted p-value that a finding must reach, in [0, 1]; 0 where nothing of the budget is left for it."""
+        cost = sum(each.cost for each in self.models)
+        left = self.budget - sum(each.fixed for each in self.models)
+        return min(1.0, max(0.0, left / cost)) if cost else 1.0
+
+    def expected(self, levels: dict[str, float]) -> float:
+        """Return the messages to expect at most when nothing is wrong. levels: by model, of `alert_level`."""
+        return sum(each.fixed + each.cost * levels[each.model] for each in self.models)
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What people can rely on, by person and by model."""
+
+    people: tuple[PersonBudget, ...]
+    levels: dict[str, float]
+    """By model, the adjusted p-value that a finding must reach to be told."""
+
+    def expected(self, person: PersonBudget) -> float:
+        """Return the messages in 30 days that a person has to expect at most, when nothing is wrong."""
+        return person.expected(self.levels)
+
+    def is_kept(self, person: PersonBudget) -> bool:
+        """Return whether that is within the budget. Live monitors alone can exceed a very small one."""
+        return self.expected(person) <= person.budget * (1 + ROUNDING)
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What one person was sent."""
+
+    channel: Channel
+    recipient: str
+    messages: int
+    by_kind: dict[str, int]
+    """Messages by the kind of what stands first in them, such as ``data_drift``; else by their topic."""
+
+
+def alert_level(config: ModelConfig, configs: Collection[ModelConfig]) -> float:
+    """Return the adjusted p-value that a statistical finding of a model must reach so that people are told.
+
+    configs: every valid model, as people share their budget among all models of which they are told. ``config`` counts
+    in place of the one with its name.
+
+    What is measured and decided keeps ``drift.alpha`` and the like; the level is never above ``drift.alpha``.
+    """
+    others = [each for each in configs if each.model != config.model]
+    return promise([config, *others]).levels[config.model]
+
+
+def promise(configs: Collection[ModelConfig]) -> Promise:
+    """Return what each person can rely on, in the order of channel and recipient."""
+    told: dict[tuple[Channel, str], list[tuple[ModelConfig, frozenset[Kind]]]] = defaultdict(list)
+    for config in configs:
+        for person, kinds in _people(config).items():
+            told[person].append((config, kinds))
+    people = tuple(
+        PersonBudget(
+            channel=channel,
+            recipient=recipient,
+            budget=min(config.alerts.budget for config, _ in models),
+            models=tuple(_model_budget(*each) for each in sorted(models, key=lambda each: each[0].model)),
+        )
+        for (channel, recipient), models in sorted(told.items())
+    )
+    levels = {config.model: config.drift.alpha for config in configs}
+    for each in people:
+        for model in each.models:
+            levels[model.model] = min(levels[model.model], each.level)
+    return Promise(people, levels)
+
+
+def spent(store: Store, configs: Iterable[ModelConfig], *, since: datetime, until: datetime) -> tuple[Spent, ...]:
+    """Return what each person was sent at since ≤ time < until, by the clock, whoever is named in the configuration.
+
+    A message that has not been accepted by its receiver is not counted; one to several people counts for each.
+    """
+    messages = {each["message_id"]: each for each in store.outbox.messages(since=since, until=until)}
+    found: dict[tuple[Channel, str], Counter[str]] = {person: Counter() for each in configs for person in _people(each)}
+    for row in store.outbox.deliveries(message_ids=messages.keys(), state="sent"):
+        person = row["channel"], row["recipient"]
+        found.setdefault(person, Counter())[_kind_of(messages[row["message_id"]])] += 1
+    return tuple(
+        Spent(channel, recipient, counts.total(), dict(counts.most_common()))
+        for (channel, recipient), counts in sorted(found.items())
+    )
+
+
+@lru_cache
+def looks(schedule: str | None) -> float:
+    """Return how often a cron schedule starts a check in 30 days, on average; 0 without a schedule.
+
+    >>> looks("0 */6 * * *"), looks(None)
+    (120.0, 0.0)
+    """
+    from croniter import CroniterError, croniter  # a second of imports, which other commands need not wait for
+
+    if schedule is None:
+        return 0.0
+    start = datetime(2024, 1, 1, tzinfo=UTC)  # a leap year
+    times: Iterator[datetime] = croniter(schedule, start, ret_type=datetime)
+    try:
+        first = last = next(times)
+        intervals = 0
+        while intervals < SAMPLED_RUNS and last < first + SAMPLED_TIME:
+            last, intervals = next(times), intervals + 1
+    except CroniterError:  # a day that does not come, such as 30 February
+        return 0.0
+    return intervals * (MONTH / (last - first))
+
+
+def _people(config: ModelConfig) -> dict[tuple[Channel, str], frozenset[Kind]]:
+    """Return the kinds that each recipient of a model is told. What is critical is no test's finding."""
+    found: dict[tuple[Channel, str], frozenset[Kind]] = {}
+    for route in config.alerts.all_routes():
+        kinds = frozenset(route.kinds or Kind)
+        kinds = frozenset() if route.severity is Severity.CRITICAL else kinds
+        for recipient in route.to:
+            person = route.channel, recipient
+            found[person] = found.get(person, frozenset()) | kinds
+    return found
+
+
+def _model_budget(config: ModelConfig, kinds: frozenset[Kind]) -> ModelBudget:
+    families = [*FAMILIES, *([PREVIOUS] if "previous" in config.drift.against else [])]
+    tells_harm = Kind.PERFORMANCE in kinds
+    return ModelBudget(
+        model=config.model,
+        looks=looks(config.check.schedule),
+        families=sum(bool(family & kinds) for family in families),
+        messages_each=_messages_each(config),
+        live_alarms=_live_alarms(config) if Kind.LIVE_ALARM in kinds or tells_harm else 0.0,
+        long_run=config.performance.alpha if tells_harm else 0.0,
+    )
+
+
+def _messages_each(config: ModelConfig) -> float:
+    """Return the messages of a false alert. One that is told again lasts for a window, and until it is over."""
+    remind = config.alerts.remind
+    if remind is None:
+        return MESSAGES_EACH
+    rate = looks(config.check.schedule)
+    step = MONTH / rate if rate else timedelta(0)
+    return MESSAGES_EACH + (config.check.lookback + config.alerts.resolve_after * step) / remind
+
+
+def _live_alarms(config: ModelConfig) -> float:
+    """Return the false alarms that are expected at most in 30 days.
+
+    The evidence of a monitor less the number of its blocks is a supermartingale. Therefore the *number* of alarms in a
+    year is at most ``alpha`` in expectation, and not only the probability of one.
+    """
+    live = config.live
+    if live is None:
+        return 0.0
+    if live.average_run_length is None:
+        return live.alpha * (MONTH / YEAR)
+    block = live.block_size * live.thinning
+    yearly = live.expected_traffic * (YEAR / timedelta(days=1)) / block if live.expected_traffic else UNKNOWN_BLOCKS
+    return yearly / live.average_run_length * (MONTH / YEAR)
+
+
+def _kind_of(message: dict[str, object]) -> str:
+    lines = message.get("alerts")
+    if isinstance(lines, list) and lines and isinstance(lines[0], dict):
+        return str(lines[0].get("kind"))
+    return str(message.get("topic"))
