@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from keel.alerts.records import Examined, Finding, Observation
 from keel.config import Kind, Severity
@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 SOURCE = "overdue"
 
 
+def when(moment: datetime | None) -> str:
+    """Return a time by the clock, as people read it.
+
+    >>> when(datetime(2026, 3, 2, 18, tzinfo=UTC))
+    '2 March 2026, 18:00 UTC'
+    """
+    return f"{moment.day} {moment:%B %Y, %H:%M} UTC" if moment else "an unknown time"
+
+
 def find_overdue(ws: Workspace, configs: Iterable[ModelConfig], *, now: datetime) -> list[Observation]:
     """Return an observation for each model whose check is overdue, and for each whose overdue check has come.
 
@@ -25,21 +34,28 @@ def find_overdue(ws: Workspace, configs: Iterable[ModelConfig], *, now: datetime
     without a schedule or without a version in production has no check that could be. The id of an observation is that
     of the check that is due, or of the alert that is over, so that asking every minute tells once.
     """
-    found = []
+    found: list[Observation] = []
     for config in configs:
         times = check_times(ws, config)
         if times.is_overdue(now):
             found.append(_overdue(config, times, now))
+        else:
+            found += [_over(config, each["alert_id"], times, now) for each in _open(ws, config)]
     return found
+
+
+def _open(ws: Workspace, config: ModelConfig) -> list[dict[str, Any]]:
+    """Return the open alert about the model's check, if there is one."""
+    return [each for each in ws.store.alerts.list(config.model, is_open=True) if each["kind"] == Kind.CHECK_OVERDUE]
 
 
 def _overdue(config: ModelConfig, times: CheckTimes, now: datetime) -> Observation:
     assert times.due is not None, "only a check that is due can be overdue"
-    last = f"The last one decided on {_time(times.last)}." if times.last else "It would be the first."
+    last = f"The last one decided on {when(times.last)}." if times.last else "It would be the first."
     finding = Finding(
         kind=Kind.CHECK_OVERDUE,
         severity=Severity.ERROR,
-        sentence=f"The check that was due on {_time(times.due)} has not decided. {last}",
+        sentence=f"The check that was due on {when(times.due)} has not decided. {last}",
         evidence={
             "due": times.due.isoformat(),
             "last_check": times.last.isoformat() if times.last else None,
@@ -56,5 +72,14 @@ def _overdue(config: ModelConfig, times: CheckTimes, now: datetime) -> Observati
     )
 
 
-def _time(moment: datetime) -> str:
-    return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
+def _over(config: ModelConfig, alert_id: str, times: CheckTimes, now: datetime) -> Observation:
+    """Return what ends an alert: the check has come, or none is to come any more."""
+    is_due = times.due is not None and times.last is not None
+    return Observation(
+        observation_id=f"{SOURCE}-{derived_id(alert_id, 'over')}",
+        model=config.model,
+        source=SOURCE,
+        at=now,
+        examined=(Examined(kind=Kind.CHECK_OVERDUE),),
+        resolution=f"a check decided on {when(times.last)}" if is_due else "no check is due any more",
+    )

@@ -6,11 +6,10 @@ has the rules.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from keel.config import Severity
+from keel.config import Channel, Severity
 from keel.serving.shown_series import Series, ShownSeries
 
 if TYPE_CHECKING:
@@ -43,12 +42,17 @@ class AlertMetrics:
         found = ((self._last, times.last), (self._due, times.due))
         self._shown.show(f"checks of {model}", {(gauge, (model,)): at.timestamp() for gauge, at in found if at})
 
-    def show_open(self, model: str, severities: Iterable[Severity]) -> None:
-        """Show how many alerts of a model are open by severity, 0 included; empty: the alerts of no single model."""
-        count = Counter(severities)
-        self._shown.show(f"alerts of {model}", {(self._open, (model, str(each))): count[each] for each in Severity})
+    def show_open(self, models: Iterable[str], found: Mapping[tuple[str, str], int]) -> None:
+        """Show how many alerts are open by model and severity, 0 included, so that no series means nothing known.
+
+        models: all that are monitored; ``""`` stands for what concerns no single one. found: by model and severity.
+        """
+        known = {*models, *(model for model, _ in found)}
+        pairs = [(model, str(severity)) for model in known for severity in Severity]
+        self._shown.show("open alerts", {(self._open, pair): found.get(pair, 0) for pair in pairs})
 
     def show_undelivered(self, waiting: Mapping[str, int]) -> None:
-        """Show how many messages wait for each channel. A channel that ever had one stays, with 0."""
-        now: dict[Series, float] = {(self._undelivered, (channel,)): count for channel, count in waiting.items()}
+        """Show how many messages wait for each channel, 0 included."""
+        known = {*get_args(Channel), *waiting}
+        now: dict[Series, float] = {(self._undelivered, (channel,)): waiting.get(channel, 0) for channel in known}
         self._shown.show("undelivered", now)

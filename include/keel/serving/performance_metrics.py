@@ -1,11 +1,11 @@
-"""A thread that refreshes realised performance and the live monitors for ``/metrics``."""
+"""A thread that refreshes what the store knows of models, checks and alerts for ``/metrics``."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,10 @@ class PerformanceGauges(threading.Thread):
         while not self._stopping.is_set():
             started = time.monotonic()
             for config in list(self._configs):
-                self._try_refresh(config)
+                self._try(config.model, "realised performance", self.refresh, config)
+                self._try(config.model, "the live monitors", self.refresh_live, config)
+                self._try(config.model, "the times of checks", self.refresh_checks, config)
+            self._try("all models", "alerts", self.refresh_alerts)
             seconds = time.monotonic() - started
             self._stopping.wait(max(REFRESH_SECONDS, seconds / MAX_SHARE))
 
@@ -64,13 +67,26 @@ class PerformanceGauges(threading.Thread):
         else:
             self._metrics.live.show(status)
 
-    def _try_refresh(self, config: ModelConfig) -> None:
-        for what, refresh in (("realised performance", self.refresh), ("the live monitors", self.refresh_live)):
-            key = config.model, what
-            try:
-                refresh(config, now=datetime.now(UTC))
-                self._last_errors.pop(key, None)
-            except Exception as error:  # a store that does not answer must not end the thread
-                if self._last_errors.get(key) != str(error) and not self._stopping.is_set():
-                    log.warning("%s: cannot refresh %s: %s", config.model, what, error)
-                self._last_errors[key] = str(error)
+    def refresh_checks(self, config: ModelConfig, *, now: datetime) -> None:
+        """Set a model's gauges to when it was checked and is due."""
+        from keel.monitoring.check_times import check_times
+
+        self._metrics.alerts.show_checks(config.model, check_times(self._ws, config))
+
+    def refresh_alerts(self, *, now: datetime) -> None:
+        """Set the gauges of all models to the alerts that are open and the messages that wait."""
+        from keel.alerts.records import ALL_MODELS
+
+        models = [ALL_MODELS, *(config.model for config in self._configs)]
+        self._metrics.alerts.show_open(models, self._ws.store.alerts.open_by_severity())
+        self._metrics.alerts.show_undelivered(self._ws.store.outbox.undelivered())
+
+    def _try(self, about: str, what: str, refresh: Callable[..., None], *arguments: ModelConfig) -> None:
+        key = about, what
+        try:
+            refresh(*arguments, now=datetime.now(UTC))
+            self._last_errors.pop(key, None)
+        except Exception as error:  # a store that does not answer must not end the thread
+            if self._last_errors.get(key) != str(error) and not self._stopping.is_set():
+                log.warning("%s: cannot refresh %s: %s", about, what, error)
+            self._last_errors[key] = str(error)

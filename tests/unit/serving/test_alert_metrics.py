@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import yaml
 
-from keel.config import Severity
 from keel.monitoring.check_times import CheckTimes
 from keel.serving.metrics import Metrics
 from tests.support.paths import PROJECT
@@ -41,20 +40,26 @@ def test_checks_have_their_last_and_their_due_time_and_none_where_there_is_none(
 def test_open_alerts_have_every_severity_so_that_0_differs_from_nothing_known() -> None:
     metrics = Metrics()
     assert series(metrics, "keel_alerts_open") == []
-    metrics.alerts.show_open("toy", [Severity.ERROR, Severity.WARNING, Severity.ERROR])
-    assert [line.partition("severity=")[2] for line in series(metrics, "keel_alerts_open")] == [
-        '"critical"} 0.0', '"error"} 2.0', '"info"} 0.0', '"warning"} 1.0',
-    ]  # fmt: skip
-    metrics.alerts.show_open("toy", [])
+    metrics.alerts.show_open(["toy"], {("toy", "error"): 2, ("", "critical"): 1})
+    shown = series(metrics, "keel_alerts_open")
+    assert [line for line in shown if 'model="toy"' in line] == [
+        'keel_alerts_open{model="toy",severity="critical"} 0.0',
+        'keel_alerts_open{model="toy",severity="error"} 2.0',
+        'keel_alerts_open{model="toy",severity="info"} 0.0',
+        'keel_alerts_open{model="toy",severity="warning"} 0.0',
+    ]
+    assert 'keel_alerts_open{model="",severity="critical"} 1.0' in shown
+    metrics.alerts.show_open(["toy", ""], {})
     assert {line.split()[-1] for line in series(metrics, "keel_alerts_open")} == {"0.0"}
+    assert len(series(metrics, "keel_alerts_open")) == 8
 
 
-def test_undelivered_messages_are_shown_by_channel() -> None:
+def test_undelivered_messages_are_shown_for_every_channel() -> None:
     metrics = Metrics()
-    metrics.alerts.show_undelivered({"email": 2, "slack": 0})
+    metrics.alerts.show_undelivered({"email": 2})
     assert series(metrics, "keel_alerts_undelivered") == [
-        'keel_alerts_undelivered{channel="email"} 2.0',
-        'keel_alerts_undelivered{channel="slack"} 0.0',
+        f'keel_alerts_undelivered{{channel="{channel}"}} {number}'
+        for channel, number in (("apprise", 0.0), ("email", 2.0), ("pagerduty", 0.0), ("slack", 0.0), ("teams", 0.0))
     ]
 
 
