@@ -8,9 +8,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keel_airflow.hooks import find_connection
+
+if TYPE_CHECKING:
+    from keel_airflow.channels.apprise import AppriseSender
+    from keel_airflow.channels.email import EmailSender
+    from keel_airflow.channels.pagerduty import PagerDutySender
+    from keel_airflow.channels.slack import SlackSender
+    from keel_airflow.channels.teams import TeamsSender
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +25,27 @@ SMTP_CONN_ID = "smtp_default"
 SLACK_CONN_ID = "slack_default"
 EMAIL, SLACK, OUTBOX = "email", "slack", "outbox"
 DEFAULT_SENDER = "keel@localhost"
+
+
+def senders() -> dict[str, EmailSender | SlackSender | TeamsSender | PagerDutySender | AppriseSender]:
+    """Return the sender of each channel, by the name that a route gives it.
+
+    Nothing is connected before a message is sent, and connections are looked up then: in a task, in a callback of the
+    DAG processor, or in a plain process.
+    """
+    from keel_airflow.channels.apprise import AppriseSender
+    from keel_airflow.channels.email import EmailSender
+    from keel_airflow.channels.pagerduty import PagerDutySender
+    from keel_airflow.channels.slack import SlackSender
+    from keel_airflow.channels.teams import TeamsSender
+
+    return {
+        "email": EmailSender(),
+        "slack": SlackSender(),
+        "teams": TeamsSender(),
+        "pagerduty": PagerDutySender(),
+        "apprise": AppriseSender(),
+    }
 
 
 def address(message: Mapping[str, Any]) -> dict[str, Any]:

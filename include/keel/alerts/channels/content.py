@@ -1,0 +1,125 @@
+"""A message as chats show it: plain data for their templates, cut to what a reader reads."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+from keel.config import Severity
+from keel.values.texts import is_web_address, shown
+
+if TYPE_CHECKING:
+    from keel.alerts.records import Message, Table
+
+LINE = 600
+"""Characters of one paragraph."""
+LINES = 8
+"""Paragraphs under one heading."""
+NAME = 120
+ROWS = 10
+"""Rows of evidence, over all tables."""
+CELL = 40
+"""Characters of a cell in text of one width: longer lines wrap on a phone."""
+MARKS = {Severity.INFO: "ℹ️", Severity.WARNING: "⚠️", Severity.ERROR: "🔴", Severity.CRITICAL: "🚨"}
+RESOLVED_MARK = "✅"
+HEADINGS = (("hurts", "Does it hurt?"), ("done", "What Keel did"), ("todo", "What to do"))
+
+
+def content(message: Message) -> dict[str, Any]:
+    """Return what the templates of Slack, Teams and Apprise are given.
+
+    ``title``, ``happened``, ``sections`` (each ``heading`` and ``lines``), ``facts``, ``tables`` (each ``title``,
+    ``head``, ``rows``, ``notes``, and the whole as ``text`` of one width), ``verbatim``, ``links`` (each ``name`` and
+    ``address``), ``footer``, ``severity``, ``topic``, ``fallback`` (one line), and the ``message`` itself as it is. The
+    texts are plain: no control characters, and line ends only in ``text`` and ``verbatim``.
+    """
+    return {
+        "message": message.to_dict(),
+        "topic": message.topic,
+        "severity": message.severity.value,
+        "title": title(message),
+        "happened": shown(message.happened, LINE),
+        "sections": sections(message),
+        "facts": {shown(name, NAME): shown(value, LINE) for name, value in message.facts.items()},
+        "tables": tables(message.evidence),
+        "verbatim": block(message.verbatim),
+        "links": links(message),
+        "footer": f"Keel · {written(message.at)}",
+        "fallback": f"{title(message)}: {shown(message.happened, LINE)}",
+    }
+
+
+def title(message: Message) -> str:
+    """Return the subject, with a mark of how much it matters."""
+    mark = RESOLVED_MARK if message.topic == "resolved" else MARKS[message.severity]
+    return f"{mark} {shown(message.subject, NAME)}"
+
+
+def sections(message: Message) -> list[dict[str, Any]]:
+    """Return the paragraphs by heading, in the order in which they are read; the runbook comes first in its own."""
+    found = []
+    for name, heading in HEADINGS:
+        lines = [shown(line, LINE) for line in getattr(message, name)]
+        if name == "todo" and message.runbook and not any(message.runbook in line for line in lines):
+            lines.insert(0, f"Runbook: {shown(message.runbook, LINE)}")
+        if len(lines) > LINES:
+            lines = [*lines[: LINES - 1], f"{len(lines) - LINES + 1} more: see the links"]
+        if lines:
+            found.append({"heading": heading, "lines": lines})
+    return found
+
+
+def tables(evidence: tuple[Table, ...]) -> list[dict[str, Any]]:
+    """Return the evidence, at most ten rows together."""
+    left, found = ROWS, []
+    for table in evidence:
+        rows = [[shown(cell, NAME) for cell in row] for row in table.rows[:left]]
+        notes = [shown(note, LINE) for note in table.notes]
+        left -= len(rows)
+        if not rows and not notes:
+            continue
+        head = [shown(cell, NAME) for cell in table.head]
+        text = aligned([head, *rows] if head else rows, table.numeric)
+        found.append({"title": shown(table.title, NAME), "head": head, "rows": rows, "notes": notes, "text": text})
+    return found
+
+
+def aligned(rows: list[list[str]], numeric: tuple[int, ...] = ()) -> str:
+    """Return rows as text of one width.
+
+    >>> print(aligned([["feature", "distance"], ["temp", "0.2"]], numeric=(1,)))
+    feature  distance
+    temp          0.2
+    """
+    cut = [[shown(cell, CELL) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip_longest(*cut, fillvalue="")]
+    lines = (
+        "  ".join(c.rjust(widths[i]) if i in numeric else c.ljust(widths[i]) for i, c in enumerate(row)) for row in cut
+    )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def block(text: str, limit: int = 2_000) -> str:
+    """Return text with a layout of its own: its line ends stay, everything else is shown as on one line."""
+    lines = text.strip("\n").splitlines()
+    whole = "\n".join(shown(line, LINE) for line in lines)
+    return whole if len(whole) <= limit else whole[:limit].rstrip() + "\n…"
+
+
+def links(message: Message) -> list[dict[str, str]]:
+    """Return the links with an address that a browser opens, the runbook first."""
+    named = {**({"Runbook": message.runbook} if message.runbook else {}), **message.links}
+    return [
+        {"name": shown(name, NAME), "address": address} for name, address in named.items() if is_web_address(address)
+    ]
+
+
+def written(at: datetime) -> str:
+    """Return a time as people read it.
+
+    >>> written(datetime(2026, 5, 3, 6, 0, tzinfo=UTC))
+    '3 May 2026, 06:00 UTC'
+    """
+    at = at.astimezone(UTC)
+    return f"{at.day} {at:%B %Y, %H:%M} UTC"
