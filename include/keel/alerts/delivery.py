@@ -1,0 +1,200 @@
+"""Send what is due: lease a delivery, give it to its channel's sender, record the try, and come back for what failed.
+
+At least once: a sender that is killed loses its lease after a while, and the next sends again what it may have sent.
+Nothing is lost: what a channel does not take becomes a file in the outbox, and an alert says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from keel.alerts.records import Answer, Delivery, Message
+from keel.alerts.redaction import without_secrets
+from keel.errors import NoConnection, UnknownDelivery
+from keel.window import now_utc
+
+if TYPE_CHECKING:
+    from keel.store import Store
+
+log = logging.getLogger(__name__)
+
+LEASE = timedelta(minutes=2)
+"""For how long a delivery is one sender's. No sender may take longer for one message."""
+PAUSES = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 5, 15, 30, 60))
+"""Between tries; the last one from then on."""
+GIVE_UP_AFTER = timedelta(days=3)
+"""From when a message was written. The last try is then, even if a receiver asks to wait longer."""
+MAIL = "email"
+
+
+class Sender(Protocol):
+    """Sends by one channel."""
+
+    def send(self, message: Message, delivery: Delivery, earlier: Sequence[Delivery]) -> Answer:
+        """Send a message to one recipient, within `LEASE`, and return what the receiver answered.
+
+        earlier: the finished deliveries of ``message.references`` to the same recipient, the first first.
+
+        Raises
+        ------
+        NoConnection
+            The channel has no connection. Any other exception is a try that failed.
+
+        """
+        ...
+
+
+class Tried(NamedTuple):
+    """A delivery after a try. is_connected: whether the channel has a connection."""
+
+    delivery: Delivery
+    answer: Answer
+    is_connected: bool = True
+
+
+def send_due(
+    store: Store,
+    senders: Mapping[str, Sender],
+    fallback: Sender,
+    *,
+    now: datetime,
+    clock: Callable[[], datetime] = now_utc,
+    message_id: str | None = None,
+    channel: str | None = None,
+    limit: int = 200,
+) -> tuple[Delivery, ...]:
+    """Send what is due at ``now``, and return what became of each delivery.
+
+    senders: by channel. A channel that has none has no connection. fallback: writes what no channel takes.
+    clock: for the times of tries. message_id, channel: only deliveries of these. limit: of deliveries.
+
+    Raises
+    ------
+    StoreUnavailable
+        The store does not answer. No error of a sender raises.
+
+    """
+    sent: list[Delivery] = []
+    name = uuid.uuid4().hex
+    while len(sent) < limit:
+        # by the clock: a lease that began at `now` would have run out where others took long before
+        leased_until = max(now, clock()) + LEASE
+        row = store.outbox.lease(name, now=now, until=leased_until, message_id=message_id, channel=channel)
+        if row is None:
+            break
+        sent.append(_send(store, Delivery.from_dict(row), senders, fallback, clock))
+    return tuple(sent)
+
+
+def retry(store: Store, delivery_id: str, *, now: datetime) -> None:
+    """Let a delivery that failed, or waits for its next try, be due at once.
+
+    Raises
+    ------
+    UnknownDelivery
+        There is none, or it has arrived.
+
+    """
+    if not store.outbox.retry(delivery_id, now=now):
+        raise UnknownDelivery(f"no delivery with the id {delivery_id!r} waits or has failed: see keel alerts send")
+
+
+def _send(
+    store: Store,
+    delivery: Delivery,
+    senders: Mapping[str, Sender],
+    fallback: Sender,
+    clock: Callable[[], datetime],
+) -> Delivery:
+    started, began = clock(), time.monotonic()
+    message, earlier = _read(store, delivery)
+    tried = _try(message, delivery, earlier, senders.get(delivery.channel), fallback, clock)
+    attempt = {
+        "at": started,
+        "accepted": tried.answer.accepted,
+        "answer": tried.answer.detail,
+        "milliseconds": round((time.monotonic() - began) * 1000),
+    }
+    store.outbox.finish_try(tried.delivery.to_dict(), attempt)
+    return tried.delivery
+
+
+def _read(store: Store, delivery: Delivery) -> tuple[Message, tuple[Delivery, ...]]:
+    message = Message.from_dict(store.outbox.message(delivery.message_id) or {})
+    rows = store.outbox.deliveries(
+        message_ids=message.references, channel=delivery.channel, recipient=delivery.recipient
+    )
+    return message, tuple(Delivery.from_dict(row) for row in rows if row["finished_at"] is not None)
+
+
+def _try(
+    message: Message,
+    delivery: Delivery,
+    earlier: Sequence[Delivery],
+    sender: Sender | None,
+    fallback: Sender,
+    clock: Callable[[], datetime],
+) -> Tried:
+    """Send once, and return what the delivery is then."""
+    try:
+        if sender is None:
+            raise NoConnection(f"{delivery.channel} has no connection")
+        answer = _answer(sender, message, delivery, earlier)
+    except NoConnection as error:
+        answer = Answer(accepted=False, detail=without_secrets(str(error)), is_final=True)
+        return Tried(_fall_back(message, delivery, answer, fallback, clock()), answer, is_connected=False)
+    now = clock()
+    if answer.accepted:
+        return Tried(_finished(delivery, "sent", answer, now), answer)
+    if answer.is_final or now >= delivery.created_at + GIVE_UP_AFTER:
+        return Tried(_fall_back(message, delivery, answer, fallback, now), answer)
+    return Tried(_later(delivery, answer, now), answer)
+
+
+def _answer(sender: Sender, message: Message, delivery: Delivery, earlier: Sequence[Delivery]) -> Answer:
+    """Return what a sender answered. An exception is an answer, too: one message must not hold up the others."""
+    try:
+        answer = sender.send(message, delivery, earlier)
+    except NoConnection:
+        raise
+    except Exception as error:
+        # not its traceback: frames of a library may hold credentials
+        detail = without_secrets(f"{type(error).__name__}: {error}")
+        log.warning("delivery %s by %s failed: %s", delivery.delivery_id, delivery.channel, detail)
+        return Answer(accepted=False, detail=detail)
+    return answer.model_copy(update={"detail": without_secrets(answer.detail)})
+
+
+def _finished(delivery: Delivery, state: str, answer: Answer, now: datetime) -> Delivery:
+    changed = {"state": state, "answer": answer.detail, "finished_at": now, "next_try_at": None}
+    return delivery.model_copy(
+        update={**changed, "tries": delivery.tries + 1, "reference": answer.reference or delivery.reference}
+    )
+
+
+def _later(delivery: Delivery, answer: Answer, now: datetime) -> Delivery:
+    pause = PAUSES[min(delivery.tries, len(PAUSES) - 1)]
+    asked = timedelta(seconds=min(answer.retry_after or 0.0, GIVE_UP_AFTER.total_seconds()))
+    last = max(delivery.created_at + GIVE_UP_AFTER, now + PAUSES[0])
+    changed = {"answer": answer.detail, "next_try_at": min(now + max(pause, asked), last)}
+    return delivery.model_copy(update={**changed, "tries": delivery.tries + 1})
+
+
+def _fall_back(message: Message, delivery: Delivery, answer: Answer, fallback: Sender, now: datetime) -> Delivery:
+    """Let the fallback take what the channel does not. Where that fails too, the delivery waits."""
+    try:
+        written = _answer(fallback, message, delivery, ())
+    except NoConnection as error:
+        written = Answer(accepted=False, detail=str(error))
+    both = Answer(
+        accepted=False, detail=without_secrets(f"{answer.detail}; {written.detail}"), reference=written.reference
+    )
+    if not written.accepted:
+        return _later(delivery, both, now)
+    # without a server, a mail in the outbox is what is wanted
+    return _finished(delivery, "failed", both, now)
