@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from keel.alerts.records import Answer, Delivery, Message
 from keel.alerts.redaction import without_secrets
+from keel.alerts.routing import OUTBOX
 from keel.errors import NoConnection, UnknownDelivery
 from keel.window import now_utc
 
@@ -29,7 +30,8 @@ PAUSES = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 5, 15, 30, 60))
 """Between tries; the last one from then on."""
 GIVE_UP_AFTER = timedelta(days=3)
 """From when a message was written. The last try is then, even if a receiver asks to wait longer."""
-MAIL = "email"
+WITHOUT_SERVER = ("email", OUTBOX)
+"""Channels that write into the outbox until they have a server: that is what is wanted, and no failure."""
 
 
 class Sender(Protocol):
@@ -146,8 +148,11 @@ def _try(
             raise NoConnection(f"{delivery.channel} has no connection")
         answer = _answer(sender, message, delivery, earlier)
     except NoConnection as error:
-        answer = Answer(accepted=False, detail=without_secrets(str(error)), is_final=True)
-        return Tried(_fall_back(message, delivery, answer, fallback, clock()), answer, is_connected=False)
+        if delivery.channel in WITHOUT_SERVER:
+            answer = _answer(fallback, message, delivery, earlier)
+        else:
+            answer = Answer(accepted=False, detail=without_secrets(str(error)), is_final=True)
+            return Tried(_fall_back(message, delivery, answer, fallback, clock()), answer, is_connected=False)
     now = clock()
     if answer.accepted:
         return Tried(_finished(delivery, "sent", answer, now), answer)
@@ -196,5 +201,4 @@ def _fall_back(message: Message, delivery: Delivery, answer: Answer, fallback: S
     )
     if not written.accepted:
         return _later(delivery, both, now)
-    # without a server, a mail in the outbox is what is wanted
     return _finished(delivery, "failed", both, now)

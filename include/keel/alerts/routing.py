@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -21,13 +22,29 @@ Recipient = tuple[str, str]
 """Channel and recipient."""
 
 
-def recipients(configs: Iterable[ModelConfig], news: Collection[News], severity: Severity) -> list[Recipient]:
+@dataclass(frozen=True)
+class Posted:
+    """What became of an observation, or of a digest.
+
+    message_id: of the message about it; None where it has none: nothing is new, or what is new waits for a digest.
+    deliveries: those of that message. news: what the message tells. repeated: whether it was applied before.
+    digest_id: of a digest that was due in the data's time and was written with it.
+    """
+
+    message_id: str | None = None
+    deliveries: tuple[Delivery, ...] = ()
+    news: tuple[News, ...] = ()
+    repeated: bool = False
+    digest_id: str | None = None
+
+
+def recipients(configs: Iterable[ModelConfig], news: Collection[News], severity: Severity | None) -> list[Recipient]:
     """Return who is to get a message about some news, each once, in the order of the configurations.
 
     A way takes a message for one change that it takes: by its kind, and by its severity, which is the worse of what
     people know of the alert and what it is now. So who was told of an error is told that it is over, too.
 
-    severity: of the message; it decides where there is no news, as for a sample.
+    severity: of the message, which decides where there is no news; None takes nobody then.
     """
     routes = [route for config in configs for route in config.alerts.all_routes()]
     if not routes:
@@ -36,17 +53,28 @@ def recipients(configs: Iterable[ModelConfig], news: Collection[News], severity:
     return list(dict.fromkeys((route.channel, name) for route in taken for name in route.to))
 
 
-def put(connection: sa.Connection, message: Message, to: Sequence[Recipient], *, now: datetime) -> tuple[Delivery, ...]:
-    """Write a message and its deliveries into the outbox, in the caller's transaction. Returns the deliveries."""
+def put(
+    connection: sa.Connection,
+    message: Message,
+    to: Sequence[Recipient],
+    *,
+    now: datetime,
+    after: Sequence[str] | None = None,
+) -> tuple[Delivery, ...]:
+    """Write a message and its deliveries into the outbox, in the caller's transaction. Returns the deliveries.
+
+    after: ids of messages that have to arrive at the same recipient before; by default those that it answers to.
+    """
     sent = tuple(_delivery(message, channel, recipient, now) for channel, recipient in to)
+    references = message.references if after is None else after
     outbox.put_message(connection, message.to_dict(), now=now)
-    outbox.put_deliveries(connection, [each.to_dict() for each in sent], references=message.references)
+    outbox.put_deliveries(connection, [each.to_dict() for each in sent], references=references)
     return sent
 
 
-def _takes(route: RouteConfig, news: Collection[News], severity: Severity) -> bool:
+def _takes(route: RouteConfig, news: Collection[News], severity: Severity | None) -> bool:
     if not news:
-        return not route.kinds and severity.level >= route.severity.level
+        return severity is not None and not route.kinds and severity.level >= route.severity.level
     return any(
         (not route.kinds or each.alert.kind in route.kinds) and _level(each) >= route.severity.level for each in news
     )

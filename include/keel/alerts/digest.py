@@ -1,0 +1,199 @@
+"""Digests: what asks for nothing at once is told together, once a day or a week.
+
+A day and an ISO week begin at midnight UTC. What waits is written when a later one has begun: by the clock for all
+models together, one message a recipient; or in the data's time, where a past year is replayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from keel.alerts import routing
+from keel.alerts.messages.digest import compose_digest
+from keel.alerts.records import (
+    Alert,
+    AlertEvent,
+    Change,
+    News,
+    Notice,
+    Observation,
+    duration,
+    message_identity,
+)
+from keel.alerts.routing import Posted
+from keel.alerts.state import told
+from keel.config import Kind
+from keel.monitoring.storage import derived_id
+from keel.store import alerts
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from keel.config import AlertsConfig, ModelConfig
+    from keel.workspace import Workspace
+
+PERIODS = {"daily": timedelta(days=1), "weekly": timedelta(weeks=1)}
+"""For how long at most something waits."""
+
+
+@dataclass(frozen=True)
+class _Due:
+    """The digest of one model."""
+
+    config: ModelConfig
+    notice: Notice
+    needless: tuple[str, ...]
+    """Ids of the alerts of which nobody needs to be told any more."""
+
+
+def flush_digests(ws: Workspace, configs: Iterable[ModelConfig], *, now: datetime) -> list[Posted]:
+    """Write the digests that are due by the clock, and return what was posted: one message for all who get the same.
+
+    Asked again in the same day or week, nothing is due.
+
+    Raises
+    ------
+    StoreUnavailable
+        Nothing was written.
+
+    """
+    with ws.store.begin() as connection:
+        alerts.lock(connection)
+        due = (_due(connection, config, now, by="recorded_at") for config in configs)
+        return _write(connection, [each for each in due if each is not None], at=now, now=now)
+
+
+def flush_by_data(connection: sa.Connection, config: ModelConfig, *, at: datetime, now: datetime) -> str | None:
+    """Write the digest of a model that is due at a time of its data, in the caller's transaction. Returns its id."""
+    due = _due(connection, config, at, by="at")
+    posted = _write(connection, [due], at=at, now=now) if due else []
+    return posted[0].message_id if posted else None
+
+
+def is_replayed(settings: AlertsConfig, at: datetime, now: datetime) -> bool:
+    """Return whether an observation is of a past that is replayed, where no digest would be due by the clock."""
+    return settings.digest is not None and now - at > PERIODS[settings.digest]
+
+
+def wait(connection: sa.Connection, news: Iterable[News], observation: Observation, *, now: datetime) -> None:
+    """Let changes wait for the next digest, in the caller's transaction."""
+    for each in news:
+        alerts.add_entry(
+            connection,
+            derived_id("digest entry", each.alert.alert_id, str(each.change), observation.observation_id),
+            model=each.alert.model,
+            alert_id=each.alert.alert_id,
+            at=observation.at,
+            body={"change": str(each.change)},
+            now=now,
+        )
+
+
+def _due(
+    connection: sa.Connection, config: ModelConfig, moment: datetime, *, by: Literal["at", "recorded_at"]
+) -> _Due | None:
+    """Return what a model's digest tells, if it is due at a time; by: of which time of the entries."""
+    entries = alerts.waiting_entries(connection, config.model)
+    if not entries:
+        return None
+    rows = alerts.alerts_by_id(connection, {each["alert_id"] for each in entries})
+    found = {identity: Alert.from_dict(row) for identity, row in rows.items()}
+    # a retraining that changed nothing is told with what is told anyway
+    counting = [each[by] for each in entries if _is_reason(found.get(each["alert_id"]))]
+    if not counting or not _is_over(config.alerts, min(counting), moment):
+        return None
+    changes: dict[str, list[Change]] = {}
+    for each in entries:
+        changes.setdefault(each["alert_id"], []).append(Change(each["body"]["change"]))
+    told_of = [identity for identity in changes if _is_reason(found.get(identity)) or _rides_along(found, identity)]
+    news = tuple(_news(found[identity], changes[identity]) for identity in told_of)
+    needless = tuple(identity for identity in changes if _is_needless(found.get(identity)))
+    still_open = tuple(Alert.from_dict(row) for row in alerts.open_alerts(connection, config.model))
+    references = dict.fromkeys(each.alert.message_id for each in news if each.alert.message_id)
+    identity = message_identity("digest", config.model, *sorted(each["entry_id"] for each in entries))
+    notice = Notice(message_id=identity, news=news, references=tuple(references), open_alerts=still_open)
+    return _Due(config, notice, needless)
+
+
+def _is_reason(alert: Alert | None) -> bool:
+    """Return whether a digest is sent for an alert. One that is covered waits until it no longer is."""
+    return alert is not None and alert.kind is not Kind.RETRAINED and not _is_needless(alert) and not _is_covered(alert)
+
+
+def _rides_along(found: Mapping[str, Alert], identity: str) -> bool:
+    return identity in found and found[identity].kind is Kind.RETRAINED
+
+
+def _is_needless(alert: Alert | None) -> bool:
+    """Return whether nobody needs to know of an alert: it is gone, or was over before anybody heard of it."""
+    return alert is None or (_is_covered(alert) and not alert.is_open and alert.message_id is None)
+
+
+def _is_covered(alert: Alert) -> bool:
+    return bool(alert.silenced_by or alert.inhibited_by)
+
+
+def _news(alert: Alert, changes: Sequence[Change]) -> News:
+    """Return the changes of one alert as one: what has begun and ended meanwhile is over."""
+    if not alert.kind.lasts:
+        return News(alert=alert, change=Change.EVENT)
+    if alert.resolved_at is not None:
+        return News(alert=alert, change=Change.RESOLVED, lasted=duration(alert.first_seen, alert.resolved_at))
+    return News(alert=alert, change=Change.FIRING if Change.FIRING in changes else changes[-1])
+
+
+def _is_over(settings: AlertsConfig, oldest: datetime, moment: datetime) -> bool:
+    """Return whether the day or week of the oldest entry is over."""
+    return settings.digest is None or _period(settings, moment) > _period(settings, oldest)
+
+
+def _period(settings: AlertsConfig, moment: datetime) -> Any:
+    day = moment.astimezone(UTC).date()
+    return day.isocalendar()[:2] if settings.digest == "weekly" else day
+
+
+def _write(connection: sa.Connection, due: Sequence[_Due], *, at: datetime, now: datetime) -> list[Posted]:
+    """Write a message for each group of recipients who get the digests of the same models."""
+    groups: dict[tuple[int, ...], list[routing.Recipient]] = {}
+    for recipient, wanted in _wanted(due).items():
+        groups.setdefault(tuple(wanted), []).append(recipient)
+    posted = [_post(connection, [due[place] for place in places], to, now) for places, to in groups.items()]
+    for place, each in enumerate(due):
+        first = next((one.message_id for one, places in zip(posted, groups, strict=True) if place in places), None)
+        _mark(connection, each, first, at=at, now=now)
+    return posted
+
+
+def _wanted(due: Sequence[_Due]) -> dict[routing.Recipient, list[int]]:
+    """Return the places in ``due`` of what each recipient gets."""
+    wanted: dict[routing.Recipient, list[int]] = {}
+    for place, each in enumerate(due):
+        for recipient in routing.recipients([each.config], each.notice.news, None):
+            wanted.setdefault(recipient, []).append(place)
+    return wanted
+
+
+def _post(connection: sa.Connection, due: Sequence[_Due], to: Sequence[routing.Recipient], now: datetime) -> Posted:
+    ids = [each.notice.message_id for each in due]
+    message = compose_digest(
+        {each.config.model: each.notice for each in due},
+        configs={each.config.model: each.config for each in due},
+        message_id=ids[0] if len(ids) == 1 else message_identity("digest", *ids),
+        now=now,
+    )
+    references = tuple(dict.fromkeys(name for each in due for name in each.notice.references))
+    deliveries = routing.put(connection, message, to, now=now, after=references)
+    return Posted(message.message_id, deliveries, tuple(news for each in due for news in each.notice.news))
+
+
+def _mark(connection: sa.Connection, due: _Due, message_id: str | None, *, at: datetime, now: datetime) -> None:
+    """Note in which message a model's alerts were told. None: nobody of the model wants to know of them."""
+    rows = [told(each.alert, message_id, at) for each in due.notice.news]
+    events = [AlertEvent(alert_id=each.alert_id, at=at, event="told", detail=message_id or "") for each in rows]
+    alerts.put_alerts(connection, [each.to_dict() for each in rows], now=now)
+    alerts.add_events(connection, [each.to_dict() for each in events] if message_id else [])
+    alerts.close_entries(connection, [each.alert_id for each in rows], message_id or "")
+    alerts.close_entries(connection, due.needless, "")
