@@ -193,4 +193,8 @@ STORY = [
         "version": 3, "columns": ["temp"],
         "window": {"start": "2026-03-09T00:00:00+00:00", "end": "2026-03-16T00:00:00+00:00"},
     }}, days=15),
+    entry(26, Action.WITHDRAW_ACCEPTANCE, {"evidence": {
+        "sentence": "Version 3 is compared with its training rows again: temp.",
+        "reason": "The warm month was a fault of the sensor", "version": 3, "columns": ["temp"],
+    }}, days=16),
 ]  # fmt: skip

@@ -6,7 +6,7 @@ It is fitted once, at training, and saved with the version. Every later window i
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from keel.errors import ConfigError, InsufficientData, SchemaError, suggestion
+from keel.errors import ConfigError, GridMismatch, InsufficientData, SchemaError, suggestion
 from keel.grid import archive
 from keel.grid.cell_losses import losses_by_bin
 from keel.grid.column_grid import ColumnGrid, fit_categorical, fit_numeric
@@ -53,6 +53,8 @@ class ReferenceGrid:
         without holdout rows has the overall mean. None without losses.
     overall_loss
         The holdout's mean loss; None without losses.
+    replaced
+        Other references of some columns: see `with_references`. They are no part of the grid's bytes and id.
 
     """
 
@@ -63,6 +65,7 @@ class ReferenceGrid:
     holdout: Counts | None = None
     mean_loss: Floats | None = None
     overall_loss: float | None = None
+    replaced: Mapping[str, ColumnCounts] = field(default_factory=dict)
 
     @classmethod
     def fit(
@@ -162,10 +165,35 @@ class ReferenceGrid:
         """Return the grid of one column; KeyError for a name that the grid does not have."""
         return self.columns[self.layout.index[name]]
 
+    def with_references(self, columns: Mapping[str, ColumnCounts]) -> ReferenceGrid:
+        """Return the same cells, with other rows as the reference of some columns: those of an earlier window.
+
+        Counts of one grid are counts of the other. Holdout, losses and knots stay the grid's own.
+
+        Raises
+        ------
+        GridMismatch
+            The grid has no such column, or the counts are not on its cells.
+
+        """
+        for name, counts in columns.items():
+            position = self.layout.index.get(name)
+            if position is None or (counts.kind, len(counts.cells)) != (
+                self.layout.kinds[position],
+                self.layout.sizes[position],
+            ):
+                raise GridMismatch(f"{name}: these counts are not on the cells of grid {self.grid_id[:12]}")
+        return replace(self, replaced={**self.replaced, **columns})
+
     @cached_property
     def reference_columns(self) -> dict[str, ColumnCounts]:
-        """The reference's counts by column."""
-        return {name: self.reference.column(name) for name in self.layout.names}
+        """The reference's counts by column, the replaced ones included."""
+        return {name: self.replaced.get(name) or self.reference.column(name) for name in self.layout.names}
+
+    @property
+    def least_reference(self) -> int:
+        """Rows of the feature whose reference has fewest."""
+        return min((self.reference_columns[name].n for name in self.features), default=self.n_reference)
 
     @cached_property
     def decile_starts(self) -> dict[str, Integers]:
@@ -183,7 +211,7 @@ class ReferenceGrid:
         sizes = [size + len(TAILS) for size in self.layout.sizes]
         parts = np.split(self.mean_loss, np.cumsum(sizes)[:-1])
         return {
-            name: losses_by_bin(part, self.holdout.column(name), self.reference_columns[name], self.overall_loss)
+            name: losses_by_bin(part, self.holdout.column(name), self.reference.column(name), self.overall_loss)
             for name, part in zip(self.layout.names, parts, strict=True)
         }
 
@@ -239,7 +267,7 @@ class ReferenceGrid:
             raise SchemaError(f"{path}: {error}") from error
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ReferenceGrid) and other.grid_id == self.grid_id
+        return isinstance(other, ReferenceGrid) and (other.grid_id, other.replaced) == (self.grid_id, self.replaced)
 
     def __hash__(self) -> int:
         return hash(self.grid_id)

@@ -70,6 +70,8 @@ class Action(StrEnum):
     END_SILENCE = "end_silence"
     ACCEPT_DRIFT = "accept_drift"
     """A column's values in a window become its reference until another version is in production."""
+    WITHDRAW_ACCEPTANCE = "withdraw_acceptance"
+    """The training rows are a column's reference again."""
 
 
 @dataclass(frozen=True)

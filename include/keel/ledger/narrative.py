@@ -213,6 +213,12 @@ def _accept_drift(row: LedgerEntryView) -> Iterator[str]:
     yield row.reason
 
 
+def _withdraw_acceptance(row: LedgerEntryView) -> Iterator[str]:
+    yield f"the acceptance of a drift was withdrawn{row.by}."
+    yield row.sentence
+    yield row.reason
+
+
 def _unknown(row: LedgerEntryView) -> Iterator[str]:
     yield f"{row.entry.action.replace('_', ' ')}{row.by}."
     yield row.reason
@@ -239,6 +245,7 @@ DESCRIBERS: Mapping[str, Describer] = {
     Action.SILENCE: _silence,
     Action.END_SILENCE: _end_silence,
     Action.ACCEPT_DRIFT: _accept_drift,
+    Action.WITHDRAW_ACCEPTANCE: _withdraw_acceptance,
 }
 
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from keel.loop.consecutive import compare_with_previous
 from keel.monitoring import storage
+from keel.monitoring.accepted import accepted_sentence, with_accepted, with_accepted_columns
 from keel.monitoring.alarm_records import read_alarms, rests_on_quarantined
 from keel.monitoring.alarms import HARM_KINDS, rests_on
 from keel.monitoring.drift import detect, explained_change
@@ -38,9 +40,11 @@ if TYPE_CHECKING:
 def check_data_quality(ws: Workspace, config: ModelConfig, counted: CountedWindow) -> ReportRecord:
     """Check whether the window's data has the form that the version was trained on, from its counts.
 
-    Its rows are read only where unseen categories have to be named.
+    Its rows are read only where unseen categories have to be named. A column whose drift was accepted is compared with
+    the accepted window.
     """
     grid, counts = _grid_and_counts(ws, config, counted)
+    grid, _ = with_accepted(ws, counted.model, counted.version, grid, counted.window)
 
     def unseen(columns: Sequence[str]) -> dict[str, dict[str, int]]:
         window = counted.window
@@ -66,14 +70,23 @@ def check_data_quality(ws: Workspace, config: ModelConfig, counted: CountedWindo
 
 
 def check_data_drift(ws: Workspace, config: ModelConfig, counted: CountedWindow) -> DriftReportRecord:
-    """Check whether features, score and prediction have moved, both significantly and materially."""
-    grid, counts = _grid_and_counts(ws, config, counted)
+    """Check whether features, score and prediction have moved, both significantly and materially.
+
+    The reference is the version's own, or the window that a person accepted for the column. Where ``drift.against`` has
+    ``previous``, a second report compares the window with the one before it. No decision rests on that.
+    """
+    own, counts = _grid_and_counts(ws, config, counted)
+    grid, accepted = with_accepted(ws, counted.model, counted.version, own, counted.window)
     report = detect(grid, counts.usable, config.drift)
-    stored = StoredDriftReport.from_dict({**report.to_dict(), "quarantined": counts.quarantined.size})
+    body = with_accepted_columns(report.to_dict(), accepted)
+    stored = StoredDriftReport.from_dict({**body, "quarantined": counts.quarantined.size})
+    if "previous" in config.drift.against:
+        compared = compare_with_previous(ws, config, counted.version, own, counted.window, counts)
+        _store_report(ws, compared.CHECK, counted, compared, compared.sentence)
     drifted = stored.names("drift")
     outputs = stored.names("drift", role="output")
     also = f" Of the outputs: {', '.join(outputs)}." if outputs else ""
-    sentence = f"{stored.count}.{also}{counts.exclusion}"
+    sentence = f"{stored.count}.{also}{accepted_sentence(stored)}{counts.exclusion}"
     reference = _store_report(ws, "drift", counted, stored, sentence)
     return DriftReportRecord.from_dict(
         {**reference.to_dict(), "share_drifted": stored.share_drifted, "drifted": drifted}

@@ -6,7 +6,8 @@ import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from keel.grid.counts import OVERSHOOT_UNIT
+from keel.grid.counts import OVERSHOOT_LIMIT, OVERSHOOT_UNIT
+from keel.stats.drift.beyond import Beyond, measure_beyond
 from keel.stats.drift.impact import impact
 from keel.stats.drift.measures import MEASURES, TESTS, ColumnComparison, Values, measure_column, measure_off_atoms
 from keel.stats.drift.rates import beyond_range_p_value, rate_change_p_value, rate_increase_p_value
@@ -26,6 +27,8 @@ DISTRIBUTION = "distribution"
 """The name of the test of a column's distribution, beside those of its rates."""
 OFF_ATOMS = "off_atoms"
 """The name of the measures of the rows beside the frequent values, and of their test: `keel.stats.drift.off_atoms`."""
+BEYOND = "beyond_range"
+"""The name of the measures of the values beyond the grid's range, and of their test: `keel.stats.drift.beyond`."""
 RATES = ("missing", "new_categories", "out_of_range", "infinite", "invalid")
 
 
@@ -93,8 +96,9 @@ class ColumnMeasures:
         tests = {name: rate.p_value for name, rate in self.rates.items()}
         if self.p_value is not None:
             tests[DISTRIBUTION] = self.p_value
-        if (p_value := self.measures.get(OFF_ATOMS, {}).get("p_value")) is not None:
-            tests[OFF_ATOMS] = p_value
+        for name in (OFF_ATOMS, BEYOND):
+            if (p_value := self.measures.get(name, {}).get("p_value")) is not None:
+                tests[name] = p_value
         return tests
 
 
@@ -107,10 +111,14 @@ def measure_columns(grid: ReferenceGrid, counts: Counts, config: DriftConfig) ->
 def measure_column_rates(grid: ReferenceGrid, counts: Counts) -> list[ColumnMeasures]:
     """Measure only the rates of every column, in the grid's order."""
     return [
-        ColumnMeasures(name, _role(grid, name), ref, cur, measure_rates(grid.column(name), ref, cur))
+        ColumnMeasures(name, _role(grid, name), ref, cur, _rates(grid, name, ref, cur))
         for name in grid.layout.names
         for ref, cur in [(grid.reference_columns[name], counts.column(name))]
     ]
+
+
+def _rates(grid: ReferenceGrid, name: str, reference: ColumnCounts, current: ColumnCounts) -> dict[str, Rate]:
+    return measure_rates(grid.column(name), reference, current, chose_cells=name not in grid.replaced)
 
 
 def _role(grid: ReferenceGrid, name: str) -> str:
@@ -124,7 +132,7 @@ def _measure_column(grid: ReferenceGrid, counts: Counts, name: str, seed: int, r
     cost = None
     if losses is not None and current.n and reference.n:
         cost = impact(reference.all_cells(), current.all_cells(), losses)
-    rates = measure_rates(column, reference, current)
+    rates = _rates(grid, name, reference, current)
     role = _role(grid, name)
     if not (reference.n_counted and current.n_counted):
         return ColumnMeasures(name, role, reference, current, rates, impact=cost)
@@ -132,6 +140,8 @@ def _measure_column(grid: ReferenceGrid, counts: Counts, name: str, seed: int, r
     measures = measure_column(comparison)
     if beside := measure_off_atoms(comparison):
         measures[OFF_ATOMS] = beside
+    if name in grid.replaced and (beyond := _measure_beyond(column, reference, current)):
+        measures[BEYOND] = beyond
     p_value, excess = measures[TESTS[column.kind]]["p_value"], measures["psi"]["excess"]
     return ColumnMeasures(name, role, reference, current, rates, measures, p_value, excess or 0.0, cost)
 
@@ -149,12 +159,44 @@ def compare_column(
         n_current=current.n_counted,
         knots=column.knots,
         scale=column.scale,
-        overshoot=(current.below + current.above) * OVERSHOOT_UNIT / current.n_counted,
+        overshoot=_overshoot(reference, current),
         decile_starts=grid.decile_starts.get(name),
-        cut=column.cut,
+        # What was not counted to choose the vocabulary has no bias towards it.
+        cut=0 if name in grid.replaced else column.cut,
         # A seed per column, so that a column's result does not depend on the other columns.
         seed=[seed, zlib.crc32(name.encode())],
         resamples=resamples,
+    )
+
+
+def _overshoot(reference: ColumnCounts, current: ColumnCounts) -> float:
+    """Return the mean distance beyond the range, in scales; of a reference that lies there too, the difference."""
+    if not (reference.below or reference.above):
+        return (current.below + current.above) * OVERSHOOT_UNIT / current.n_counted
+    then, now = _sides(reference, 0.0, 0.0, 1.0), _sides(current, 0.0, 0.0, 1.0)
+    return sum(abs(a.mean - b.mean) for a, b in zip(then, now, strict=True))
+
+
+def _measure_beyond(column: ColumnGrid, reference: ColumnCounts, current: ColumnCounts) -> Values:
+    """Return the move of the values beyond the range; empty where the reference has none there, or no unit."""
+    if column.kind != "numeric" or not column.scale or not int(reference.cells[0] + reference.cells[-1]):
+        return {}
+    ends = float(column.knots[0]), float(column.knots[-1]), column.scale
+    return measure_beyond(_sides(reference, *ends), _sides(current, *ends))
+
+
+def _sides(counts: ColumnCounts, low: float, high: float, scale: float) -> tuple[Beyond, Beyond]:
+    """Return a column's values below and above its grid's range, each with at least one value in all."""
+    least, most = counts.minimum or 0.0, counts.maximum or 0.0
+
+    def side(rows: int, total: int, first: float, last: float) -> Beyond:
+        reach = [min(max(0.0, distance / scale), OVERSHOOT_LIMIT) for distance in (first, last)]
+        near = reach[0] if rows == counts.n_counted else 0.0
+        return Beyond(counts.n_counted, rows, total * OVERSHOOT_UNIT, near, reach[1])
+
+    return (
+        side(int(counts.cells[0]), counts.below, low - most, low - least),
+        side(int(counts.cells[-1]), counts.above, least - high, most - high),
     )
 
 
@@ -166,11 +208,16 @@ def measure_excess(grid: ReferenceGrid, counts: Counts, name: str) -> float | No
     return None if excess is None else float(excess)
 
 
-def measure_rates(column: ColumnGrid, reference: ColumnCounts, current: ColumnCounts) -> dict[str, Rate]:
+def measure_rates(
+    column: ColumnGrid, reference: ColumnCounts, current: ColumnCounts, *, chose_cells: bool = True
+) -> dict[str, Rate]:
     """Return the rates of a column by name, those with an event in the reference or in the window.
 
     A test without any event cannot reject. Leaving it out keeps the family of tests small and does not change its level
     (Tarone 1990).
+
+    chose_cells: whether the grid's vocabulary and range are those of this reference, which therefore has no new
+    category and no value out of range by choice. Another reference has them like any window.
     """
     r, c = reference, current
     rates: dict[str, Rate] = {}
@@ -187,12 +234,27 @@ def measure_rates(column: ColumnGrid, reference: ColumnCounts, current: ColumnCo
             p_value = rate_change_p_value(events_reference, n_reference, events, n)
             rates[name] = Rate(events_reference / n_reference, events / n, events, n_reference, n, p_value)
     if r.n_counted and c.n_counted:
-        if c.kind == "categorical" and c.other:
+        if not chose_cells:
+            rates |= _rates_beyond_cells(r, c)
+        elif c.kind == "categorical" and c.other:
             rates["new_categories"] = _new_categories(column, r.n_counted, c)
         elif c.kind == "numeric" and (beyond := int(c.cells[0] + c.cells[-1])):
             p_value = beyond_range_p_value(r.n_counted, beyond, c.n_counted)
             rates["out_of_range"] = Rate(0.0, beyond / c.n_counted, beyond, r.n_counted, c.n_counted, p_value)
     return {name: rates[name] for name in RATES if name in rates}
+
+
+def _rates_beyond_cells(reference: ColumnCounts, current: ColumnCounts) -> dict[str, Rate]:
+    """Return the rate of rows that the grid has no cell for, against a reference that has such rows too."""
+    name, before, now = "new_categories", reference.other, current.other
+    if current.kind == "numeric":
+        name = "out_of_range"
+        before, now = (int(side.cells[0] + side.cells[-1]) for side in (reference, current))
+    if not now:
+        return {}
+    n_reference, n = reference.n_counted, current.n_counted
+    p_value = rate_increase_p_value(before, n_reference, now, n)
+    return {name: Rate(before / n_reference, now / n, now, n_reference, n, p_value)}
 
 
 def _new_categories(column: ColumnGrid, n_reference: int, current: ColumnCounts) -> Rate:

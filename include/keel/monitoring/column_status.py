@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keel.monitoring.column_measures import DISTRIBUTION, OFF_ATOMS, ColumnMeasures, Rate
+from keel.monitoring.column_measures import BEYOND, DISTRIBUTION, OFF_ATOMS, ColumnMeasures, Rate
 from keel.stats.drift.psi import psi, psi_excess
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ def evaluate_column(
         findings += [f for f in _rates(measured, q_values, config) if f]
         findings += _distribution(measured, q_values, config)
         findings += _off_atoms(measured, q_values, config)
+        findings += _beyond(measured, q_values, config)
     else:
         n = measured.current.n if measured.current.n < max(config.min_rows, 1) else measured.reference.n
         reason = f"{n} rows, fewer than the {config.min_rows} a check needs."
@@ -249,6 +250,22 @@ def _off_atoms(measured: ColumnMeasures, q_values: Mapping[str, float], config: 
         f"({q_words(q_value)})."
     )
     if severe:
+        return [Finding(ColumnStatus.DRIFT, Severity.DRIFT, reason)]
+    return [Finding(ColumnStatus.WARN, Severity.WARN, reason)]
+
+
+def _beyond(measured: ColumnMeasures, q_values: Mapping[str, float], config: DriftConfig) -> list[Finding]:
+    found = measured.measures.get(BEYOND)
+    if found is None:
+        return []
+    psi_of_move, q_value = found["psi"] or 0.0, q_values[BEYOND]
+    if q_value > config.alpha or psi_of_move < config.psi_warn:
+        return []
+    reason = (
+        f"The values beyond the range of training have moved by {found['shift']:+.3g} times the width of training's "
+        f"middle half, on average: as much as a PSI of {psi_of_move:.3g} ({q_words(q_value)})."
+    )
+    if psi_of_move >= config.psi_alert:
         return [Finding(ColumnStatus.DRIFT, Severity.DRIFT, reason)]
     return [Finding(ColumnStatus.WARN, Severity.WARN, reason)]
 

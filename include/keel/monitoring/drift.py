@@ -11,6 +11,7 @@ import numpy as np
 from keel.config import DriftConfig
 from keel.errors import GridMismatch
 from keel.monitoring.column_measures import (
+    BEYOND,
     DISTRIBUTION,
     OFF_ATOMS,
     ColumnMeasures,
@@ -77,7 +78,7 @@ class ColumnDrift:
         }
 
     def _adjusted(self, measure: str) -> dict[str, float | None]:
-        return {"q_value": self.q_values.get(measure)} if measure == OFF_ATOMS else {}
+        return {"q_value": self.q_values.get(measure)} if measure in (OFF_ATOMS, BEYOND) else {}
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def detect(
     config = config or DriftConfig()
     if counts.grid_id != grid.grid_id:
         raise GridMismatch(f"these counts are of grid {counts.grid_id[:12]}, not of {grid.grid_id[:12]}")
-    enough = counts.n >= max(config.min_rows, 1) and grid.n_reference >= min_reference
+    enough = counts.n >= max(config.min_rows, 1) and grid.least_reference >= min_reference
     measured = measure_columns(grid, counts, config) if enough else measure_column_rates(grid, counts)
     cost = _window_impact(grid, measured, config, counts.n)
     *q_values, impact_q = adjust([*(m.tests for m in measured), cost.tests]) if enough else [{}] * (len(measured) + 1)
@@ -207,7 +208,7 @@ def _window_impact(grid: ReferenceGrid, measured: list[ColumnMeasures], config: 
         for m in features
         if (losses := grid.losses_of(m.name)) is not None
     ]
-    return _WindowImpact(total, {IMPACT: summed_impact_p_value(spreads, grid.n_reference, n)})
+    return _WindowImpact(total, {IMPACT: summed_impact_p_value(spreads, grid.least_reference, n)})
 
 
 def _reached_limit(total: float | None, significant: bool, config: DriftConfig) -> float | None:

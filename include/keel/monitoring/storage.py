@@ -20,6 +20,7 @@ from keel.monitoring.records import (
     DecisionRecord,
     ReportRecord,
     Span,
+    StoredConsecutiveReport,
     StoredDriftReport,
     StoredLabelsReport,
     StoredPerformanceReport,
@@ -32,10 +33,20 @@ if TYPE_CHECKING:
     from keel.workspace import Workspace
 
 StoredReport = (
-    StoredQualityReport | StoredDriftReport | StoredPerformanceReport | StoredLabelsReport | StoredProbationReport
+    StoredQualityReport
+    | StoredDriftReport
+    | StoredConsecutiveReport
+    | StoredPerformanceReport
+    | StoredLabelsReport
+    | StoredProbationReport
 )
 CheckReportT = TypeVar(
-    "CheckReportT", StoredQualityReport, StoredDriftReport, StoredPerformanceReport, StoredLabelsReport
+    "CheckReportT",
+    StoredQualityReport,
+    StoredDriftReport,
+    StoredConsecutiveReport,
+    StoredPerformanceReport,
+    StoredLabelsReport,
 )
 DecisionT = TypeVar("DecisionT", bound=DecisionRecord)
 
@@ -91,6 +102,8 @@ class CheckReports:
     performance: StoredPerformanceReport
     labels: StoredLabelsReport | None
     """None where an earlier release made the check of performance."""
+    consecutive: StoredConsecutiveReport | None = None
+    """None unless ``drift.against`` has ``previous``. No decision rests on it."""
 
 
 def read_check_reports(ws: Workspace, counted: CountedWindow) -> CheckReports:
@@ -110,7 +123,13 @@ def read_check_reports(ws: Workspace, counted: CountedWindow) -> CheckReports:
         stored = dict(zip(CHECKS, (quality, drift, performance), strict=True))
         missing = ", ".join(name for name, report in stored.items() if report is None)
         raise SchemaError(f"{counted.model}: no {missing} report for this window: run that check first")
-    return CheckReports(quality, drift, performance, read_report(ws, StoredLabelsReport, *about))
+    return CheckReports(
+        quality,
+        drift,
+        performance,
+        read_report(ws, StoredLabelsReport, *about),
+        read_report(ws, StoredConsecutiveReport, *about),
+    )
 
 
 def store_decision(ws: Workspace, decision: DecisionT, *, run_id: str) -> DecisionT:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from keel.grid.counts import Counts
 from keel.grid.engines.local import count_hours
 from keel.grid.kernel import unseen_categories
+from keel.monitoring.accepted import with_accepted
 from keel.monitoring.quality import QualityStatus, check_quality
 from keel.monitoring.records import HoursAndRows
 from keel.registry.scoring_model import require_features
@@ -113,6 +114,11 @@ class WindowCounts:
         return self.normal.counts + self.released.counts
 
     @property
+    def hours(self) -> int:
+        """How many hours have usable rows."""
+        return self.normal.hours + self.released.hours
+
+    @property
     def exclusion(self) -> str:
         """The sentence that a check adds when hours were excluded; empty when all were used."""
         hours, rows = self.quarantined.hours, self.quarantined.counts.n
@@ -197,7 +203,7 @@ def broken_windows(ws: Workspace, config: ModelConfig, version: int, window: Win
     Hours less than `MAX_GAP` apart are one part, because at night an hour may have too few rows for a test. What an
     earlier window quarantined, or a person released, is in none of them.
     """
-    grid = ws.registry.grid(config.model, version)
+    grid, _ = with_accepted(ws, config.model, version, ws.registry.grid(config.model, version), window)
     broken: list[Window] = []
     for hour, counts, status in hourly_counts(ws, config, version, grid, window, window.end):
         if status is not HourStatus.NORMAL:

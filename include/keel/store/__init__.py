@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 import sqlalchemy as sa
 
 from keel.errors import ConfigError
+from keel.store.accepted import AcceptedTable
 from keel.store.alerts import AlertsTable
 from keel.store.database.connections import Database, parse_url
 from keel.store.database.failures import translated
@@ -70,6 +71,7 @@ class Store:
         self._layouts: dict[tuple[str, tuple[tuple[str, str], ...]], Layout] = {}
         self._lock = threading.Lock()
         self.counts = CountsTable(database)
+        self.accepted = AcceptedTable(database)
         self.performance = PerformanceTable(database)
         self.reports = Reports(database)
         self.decisions = Decisions(database)

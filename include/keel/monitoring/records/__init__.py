@@ -5,11 +5,13 @@ Importing them loads no numerical library, so that operators may use them when D
 
 from keel.monitoring.records.base import DataSlice, JsonObject, Record, Span, Time, WindowField
 from keel.monitoring.records.checks import (
+    AcceptedReference,
     CountedWindow,
     DriftReportRecord,
     HoursAndRows,
     ReportRecord,
     StoredColumn,
+    StoredConsecutiveReport,
     StoredDriftReport,
     StoredEstimate,
     StoredFinding,
@@ -18,6 +20,7 @@ from keel.monitoring.records.checks import (
     StoredPerformanceReport,
     StoredProbationReport,
     StoredQualityReport,
+    consecutive_subject,
     count_drifted,
 )
 from keel.monitoring.records.decisions import (
@@ -48,6 +51,7 @@ from keel.monitoring.records.results import (
 )
 
 __all__ = [
+    "AcceptedReference",
     "AlarmStatus",
     "Action",
     "ComparisonRecord",
@@ -78,6 +82,7 @@ __all__ = [
     "RollbackRequest",
     "Span",
     "StoredColumn",
+    "StoredConsecutiveReport",
     "StoredDriftReport",
     "StoredEstimate",
     "StoredFinding",
@@ -89,5 +94,6 @@ __all__ = [
     "Time",
     "TrainedVersion",
     "WindowField",
+    "consecutive_subject",
     "count_drifted",
 ]

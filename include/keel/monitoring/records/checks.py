@@ -81,6 +81,22 @@ class StoredQualityReport(Record):
     """Stretches with broken data that are not quarantined yet."""
 
 
+class AcceptedReference(Record):
+    """A drift of one column that a person accepted: from then on the version's reference of it is that window."""
+
+    model: str
+    version: int
+    column: str
+    window: WindowField
+    rows: int
+    """Of the window, which the column is compared with."""
+    accepted_by: str
+    reason: str
+    accepted_at: Time
+    limits: tuple[str, ...] = ()
+    """Further moves that the counts of this window cannot show, in sentences."""
+
+
 class StoredColumn(Record):
     """One column of a stored drift report (`keel.monitoring.drift.ColumnDrift`)."""
 
@@ -98,6 +114,8 @@ class StoredColumn(Record):
     minimum: float | None = None
     maximum: float | None = None
     reasons: tuple[str, ...] = ()
+    accepted: AcceptedReference | None = None
+    """The accepted drift that the column was compared with; None: with the version's own reference."""
 
     def measure(self, name: str, number: str = "value") -> Number:
         """Return one number of a measure; None where it was not measured or not defined."""
@@ -149,6 +167,21 @@ def count_drifted(n_drifted: int, n_features: int) -> str:
     ('5 of 13 features have drifted', '1 of 13 features has drifted')
     """
     return f"{n_drifted} of {n_features} features {'has' if n_drifted == 1 else 'have'} drifted"
+
+
+def consecutive_subject(column: str) -> str:
+    """Return what an alert is about when a column differs from the window before."""
+    return f"{column} against the window before"
+
+
+class StoredConsecutiveReport(StoredDriftReport):
+    """A window compared with the one of the same length before it, as `drift.against: previous` asks for."""
+
+    CHECK: ClassVar = "consecutive"
+
+    previous: WindowField
+    n_previous: int
+    """Rows of the window before."""
 
 
 class StoredEstimate(Record):
