@@ -207,7 +207,7 @@ def _decide_on_undefined_metric(
     quality: StoredQualityReport, drift: StoredDriftReport, performance: StoredPerformanceReport, policy: Policy
 ) -> Decision:
     """Labels of one class only are more often a fault than a change, so not even drift leads to a retrain."""
-    why = _why_undefined(performance)
+    why = why_undefined(performance)
     about: tuple[str, ...] = ("undefined metric",)
     if performance.labels_missing:
         why, about = f"{why} {capitalised(label_arrival(performance))}.", (*about, MISSING_LABELS)
@@ -225,7 +225,8 @@ def _is_unmeasured(performance: StoredPerformanceReport) -> bool:
     return not performance.reference[performance.metric].n
 
 
-def _why_undefined(performance: StoredPerformanceReport) -> str:
+def why_undefined(performance: StoredPerformanceReport) -> str:
+    """Say why harm was not evaluated, of a report whose status is *undefined*, and what to do about it."""
     metric = performance.metric
     if _is_unmeasured(performance):
         measured = ", ".join(sorted(name for name, found in performance.reference.items() if found.n))

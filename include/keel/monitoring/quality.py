@@ -66,6 +66,8 @@ class QualityFinding:
     share: float
     """Of the window's rows that have the fault."""
     sentence: str
+    q_value: float | None = None
+    """Adjusted p-value of its test; None where none is needed."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the finding as JSON values."""
@@ -75,6 +77,7 @@ class QualityFinding:
             "kind": self.kind,
             "share": self.share,
             "sentence": self.sentence,
+            "q_value": self.q_value,
         }
 
 
@@ -161,7 +164,8 @@ def _findings(measured: ColumnMeasures, q_values: Mapping[str, float], config: D
         gone = kind == "missing" and c.missing == c.n
         status = QualityStatus.BROKEN if gone or rate.increase >= broken else QualityStatus.WARN
         word = "all_missing" if gone else kind
-        findings.append(QualityFinding(name, status, word, rate.current, _sentence(rate, words, q_values[kind])))
+        sentence = _sentence(rate, words, q_values[kind])
+        findings.append(QualityFinding(name, status, word, rate.current, sentence, q_values[kind]))
     return findings
 
 

@@ -16,16 +16,22 @@ if TYPE_CHECKING:
 
 
 def watch_deployment(
-    ws: Workspace, config: ModelConfig, *, end: datetime, run_id: str, findings: Sequence[str] = ()
+    ws: Workspace,
+    config: ModelConfig,
+    *,
+    end: datetime,
+    run_id: str,
+    findings: Sequence[str] = (),
+    undelivered: Sequence[str] = (),
 ) -> ProbationDecision | ExperimentDecision:
     """Evaluate the version on probation and the running experiment, and return what follows, one thing a run.
 
     The probation comes first, because a rollback ends the experiment too. The next run is an hour away.
 
-    findings: of `reconcile`, for the message about whatever follows.
+    findings, undelivered: of `reconcile`, for the message about whatever follows.
     """
-    probation = watch(ws, config, end=end, run_id=run_id, findings=findings)
+    probation = watch(ws, config, end=end, run_id=run_id, findings=findings, undelivered=undelivered)
     if probation.branch in ("rollback", "confirm"):
         return probation
-    experiment = watch_experiment(ws, config, end=end, run_id=run_id, findings=probation.findings)
+    experiment = watch_experiment(ws, config, end=end, run_id=run_id, findings=findings, undelivered=undelivered)
     return probation if experiment.branch == "no_action" else experiment

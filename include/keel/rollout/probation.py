@@ -47,11 +47,12 @@ def watch(
     end: datetime,
     run_id: str,
     findings: Sequence[str] = (),
+    undelivered: Sequence[str] = (),
     now: datetime | None = None,
 ) -> ProbationDecision:
     """Evaluate the version on probation by the labels of its own predictions, until ``end`` less the label delay.
 
-    findings: of `reconcile`, for the message. now: the time of a quarantine of labels. Default: the clock.
+    findings, undelivered: of `reconcile`, for the message. now: the time of a quarantine of labels. Default: the clock.
 
     The decision's ``branch`` is ``rollback``, ``confirm``, ``notify`` or ``no_action``. Only a decision to act is
     stored, so that hourly evaluations leave no others.
@@ -89,6 +90,7 @@ def watch(
         about=(report.verdict, *sorted(findings)),
         reason=sentence,
         findings=tuple(findings),
+        undelivered=tuple(undelivered),
         verdict=report.verdict,
         branch=branch,
         report_id=stored.report_id if stored else None,

@@ -265,13 +265,15 @@ class WatchDeploymentOperator(BranchStepOperator):
         """Evaluate the probation, then the experiment."""
         from keel import rollout
 
+        found = rendered_record(self.findings, ReconcileRecord)
         return rollout.watch_deployment(
             workspace,
             config,
             # A later end would count labels before they have matured.
             end=min(first_time(self.end, self.interval_end, self.now), datetime.now(UTC)),
             run_id=context["run_id"],
-            findings=rendered_record(self.findings, ReconcileRecord).findings,
+            findings=found.findings,
+            undelivered=found.undelivered,
         )
 
     def choices(self, result: dict[str, Any]) -> list[str]:

@@ -62,6 +62,8 @@ class StoredFinding(Record):
     kind: str
     share: float
     sentence: str
+    q_value: float | None = None
+    """None where no test is needed, or an earlier release made the check."""
 
 
 class StoredQualityReport(Record):

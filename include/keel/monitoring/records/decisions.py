@@ -49,6 +49,8 @@ class DecisionRecord(Record):
     """The person who requested it; None where Keel decided."""
     findings: tuple[str, ...] = ()
     """What else the message has to report, such as an alias that was changed outside Keel."""
+    undelivered: tuple[str, ...] = ()
+    """Those of the findings that are about predictions which could not be stored."""
     alarms: tuple[str, ...] = ()
     """Ids of the live alarms that the decision judges. They are closed when its outcome is recorded."""
     open_alarms: tuple[str, ...] = ()

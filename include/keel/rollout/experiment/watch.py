@@ -41,11 +41,17 @@ def evaluate_experiment(ws: Workspace, config: ModelConfig, plan: Plan, *, end: 
 
 
 def watch_experiment(
-    ws: Workspace, config: ModelConfig, *, end: datetime, run_id: str, findings: Sequence[str] = ()
+    ws: Workspace,
+    config: ModelConfig,
+    *,
+    end: datetime,
+    run_id: str,
+    findings: Sequence[str] = (),
+    undelivered: Sequence[str] = (),
 ) -> ExperimentDecision:
     """Evaluate the running experiment on what was known by ``end``, and store the evaluation.
 
-    findings: of `reconcile`, for the message.
+    findings, undelivered: of `reconcile`, for the message.
 
     The decision's ``branch`` is ``no_action`` (no experiment is running, or it continues), ``promote``, ``stage`` (it
     would be promoted, and a person must approve) or ``end_experiment`` (everything else that ends it, and a void
@@ -79,7 +85,8 @@ def watch_experiment(
     if decision.branch == "no_action":
         return decision
     about = (str(decision.outcome),)
-    complete = decision.model_copy(update={"about": about, "findings": tuple(findings)})
+    carried = {"findings": tuple(findings), "undelivered": tuple(undelivered)}
+    complete = decision.model_copy(update={"about": about, **carried})
     return store_decision(ws, complete, run_id=run_id)
 
 

@@ -1,0 +1,130 @@
+"""What a check saw: the findings of its reports and of what it led to, as one observation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from keel.alerts.findings.columns import judge_columns, judge_previous
+from keel.alerts.findings.harm import harm_is_unknown, judge_performance
+from keel.alerts.findings.judged import Judged, together
+from keel.alerts.findings.live import confirmed_columns, judge_alarms
+from keel.alerts.findings.outcome import change_of
+from keel.alerts.findings.quality import judge_arrival, judge_labels, judge_quality
+from keel.alerts.records import Observation
+from keel.config import Kind
+from keel.monitoring.records import (
+    Action,
+    DecisionRecord,
+    Outcome,
+    StoredDriftReport,
+    StoredLabelsReport,
+    StoredPerformanceReport,
+    StoredQualityReport,
+)
+from keel.monitoring.storage import derived_id
+
+if TYPE_CHECKING:
+    from keel.config import ModelConfig
+    from keel.monitoring.alarms import Judgement
+
+SOURCE = "check"
+
+
+@dataclass(frozen=True)
+class CheckFacts:
+    """What is stored of a check: the reports of its window; None for a check that did not run."""
+
+    quality: StoredQualityReport | None = None
+    drift: StoredDriftReport | None = None
+    performance: StoredPerformanceReport | None = None
+    labels: StoredLabelsReport | None = None
+    consecutive: StoredDriftReport | None = None
+    """The window against the one before it; None where the model does not ask for it."""
+    judgements: Sequence[Judgement] = ()
+    """What the check made of the live alarms that were open."""
+    is_settled: bool = True
+    """Whether the last hours of the window hold no quarantined data."""
+
+
+def observe_check(
+    config: ModelConfig, decision: DecisionRecord, outcome: Outcome | None, facts: CheckFacts, *, level: float
+) -> Observation:
+    """Return what a check saw, and what its decision led to.
+
+    Where the check put another version into production, what it found by a test is about the version before, and over:
+    the message has it as the reason for the change, and it becomes no alert.
+
+    Parameters
+    ----------
+    decision, outcome
+        What was decided and what it led to; None where no task followed it.
+    level
+        The adjusted p-value from which a statistical finding may alert (`keel.alerts.budget.alert_level`).
+
+    """
+    found, change = judge_check(config, decision, facts, level=level), change_of(decision, outcome)
+    if change.version_changed:
+        found = Judged(
+            tuple(each for each in found.findings if not each.kind.is_statistical),
+            tuple(each for each in found.examined if not each.kind.is_statistical),
+        )
+    return Observation(
+        observation_id=identity_of(decision, outcome),
+        model=config.model,
+        source=SOURCE,
+        at=decision.window.end,
+        findings=(*found.findings, *change.findings),
+        examined=found.examined,
+        resolution=change.resolution,
+        version_changed=change.version_changed,
+    )
+
+
+def judge_check(config: ModelConfig, decision: DecisionRecord, facts: CheckFacts, *, level: float) -> Judged:
+    """Judge all reports of a check."""
+    quality, drift, performance, labels = facts.quality, facts.drift, facts.performance, facts.labels
+    data_is_broken = quality is not None and quality.status == "broken"
+    labels_are_broken = labels is not None and labels.status == "broken"
+    columns = tuple(drift.features) if drift else ()
+    moved = judge_columns(
+        drift,
+        level=level,
+        harm_is_unknown=harm_is_unknown(performance),
+        outputs_are_judged=not data_is_broken,
+        alarmed=confirmed_columns(facts.judgements),
+    )
+    harm = judge_performance(
+        performance,
+        level=level,
+        is_trusted=not (data_is_broken or labels_are_broken),
+        min_rows=config.performance.min_rows,
+    )
+    return together(
+        [
+            judge_arrival(quality, is_new=decision.action is Action.ALL_CLEAR),
+            judge_quality(quality, columns=columns, level=level, is_settled=facts.is_settled),
+            judge_labels(labels, labels_missing=performance is not None and performance.labels_missing),
+            harm,
+            moved,
+            judge_previous(
+                facts.consecutive, level=level, configured="previous" in config.drift.against, columns=columns
+            ),
+            judge_alarms(
+                facts.judgements,
+                told={each.subject for each in moved.findings},
+                harm_is_told=any(each.kind is Kind.PERFORMANCE for each in harm.findings),
+            ),
+        ]
+    )
+
+
+def identity_of(decision: DecisionRecord, outcome: Outcome | None) -> str:
+    """Return the id of what is observed of a decision: a task that runs again observes the same.
+
+    Another run on the same window that decides otherwise, has another outcome or judges other alarms replaces the
+    decision under its id, and is another observation.
+    """
+    parts = (decision.action, outcome.outcome if outcome else "", str(decision.version), *decision.alarms)
+    return derived_id("observation", decision.decision_id, *parts)

@@ -1,0 +1,129 @@
+"""Findings of a performance report: harm that labels show, a metric that is not defined, labels that are missing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from keel.alerts.findings.judged import NOTHING, Judged, each_of, together
+from keel.alerts.records import Finding
+from keel.config import Kind, Severity
+from keel.monitoring.decision import why_undefined
+from keel.monitoring.performance_words import (
+    capitalised,
+    cause_of_change,
+    harm_shown,
+    label_arrival,
+    shown_by_long_run,
+    shown_by_the_window,
+)
+
+if TYPE_CHECKING:
+    from keel.monitoring.records import JsonObject, StoredPerformanceReport
+
+JUDGED = ("ok", "degraded")
+"""Statuses of a report whose labels say whether there is harm."""
+
+
+def judge_performance(
+    performance: StoredPerformanceReport | None, *, level: float, is_trusted: bool, min_rows: int
+) -> Judged:
+    """Judge the performance of a window, and the arrival of its labels.
+
+    Parameters
+    ----------
+    level
+        The p-value that the window's own test must reach. All labels of a version, and a live alarm, have a level of
+        their own.
+    is_trusted
+        Whether neither data nor labels of the window are broken. Else nothing is concluded from the labels.
+    min_rows
+        Matured predictions from which missing labels are judged.
+
+    """
+    if performance is None:
+        return NOTHING
+    parts = [_arrival(performance, min_rows)]
+    if is_trusted:
+        parts += [_harm(performance, level), _definition(performance)]
+    return together(parts)
+
+
+def harm_is_unknown(performance: StoredPerformanceReport | None) -> bool:
+    """Return whether no labels say what a drift does."""
+    return performance is None or performance.status not in JUDGED
+
+
+def _harm(performance: StoredPerformanceReport, level: float) -> Judged:
+    examined = each_of(Kind.PERFORMANCE, [""])
+    if performance.status == "ok":
+        return Judged((), examined)
+    if performance.status != "degraded" or not _is_certain(performance, level):
+        return NOTHING
+    found = Finding(
+        kind=Kind.PERFORMANCE,
+        severity=Severity.ERROR,
+        sentence=harm_shown(performance).removesuffix(cause_of_change(performance)).rstrip("."),
+        rank=performance.increase or 0.0,
+        evidence=_numbers(performance),
+    )
+    return Judged((found,), examined)
+
+
+def _is_certain(performance: StoredPerformanceReport, level: float) -> bool:
+    p_value = performance.p_value
+    by_window = shown_by_the_window(performance) and p_value is not None and p_value <= level
+    return by_window or shown_by_long_run(performance) or bool(performance.alarms)
+
+
+def _numbers(performance: StoredPerformanceReport) -> JsonObject:
+    metric, long_run = performance.metric, performance.long_run
+    now, then = performance.current.get(metric), performance.reference.get(metric)
+    numbers: JsonObject = {
+        "metric": metric,
+        "value": now.value if now else None,
+        "holdout": then.value if then else None,
+        "increase": performance.increase,
+        "limit": performance.max_degradation,
+        "p_value": performance.p_value,
+        "n": performance.n,
+        "loss_change": performance.loss_change,
+        "explained": performance.explained,
+        "unexplained": performance.unexplained,
+    }
+    if long_run is not None and shown_by_long_run(performance):
+        numbers |= {"since": long_run.since.isoformat(), "long_run_increase": long_run.increase}
+        numbers |= {"long_run_lower_bound": long_run.lower_bound, "long_run_n": long_run.n}
+    return {name: value for name, value in numbers.items() if value is not None}
+
+
+def _definition(performance: StoredPerformanceReport) -> Judged:
+    """Judge whether the metric is defined: labels of one class only are more often a fault than a change."""
+    examined = each_of(Kind.LABEL_QUALITY, [performance.metric])
+    if performance.status in JUDGED:
+        return Judged((), examined)
+    if performance.status != "undefined":
+        return NOTHING
+    found = Finding(
+        kind=Kind.LABEL_QUALITY,
+        subject=performance.metric,
+        severity=Severity.WARNING,
+        sentence=why_undefined(performance),
+        evidence={"n": performance.n},
+    )
+    return Judged((found,), examined)
+
+
+def _arrival(performance: StoredPerformanceReport, min_rows: int) -> Judged:
+    if performance.label_rate is None or performance.due < min_rows:
+        return NOTHING
+    examined = each_of(Kind.LABELS_MISSING, [""])
+    if not performance.labels_missing:
+        return Judged((), examined)
+    found = Finding(
+        kind=Kind.LABELS_MISSING,
+        severity=Severity.WARNING,
+        sentence=capitalised(label_arrival(performance)),
+        rank=1.0 - performance.label_rate,
+        evidence={"label_rate": performance.label_rate, "due": performance.due},
+    )
+    return Judged((found,), examined)

@@ -1,0 +1,124 @@
+"""Findings about the data and the labels themselves: faults of their form, and predictions that did not come."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from keel.alerts.findings.judged import NOTHING, Judged, each_of
+from keel.alerts.records import Examined, Finding
+from keel.config import Kind, Severity
+from keel.monitoring.performance_words import capitalised
+from keel.values.texts import NAME, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from keel.monitoring.records import StoredFinding, StoredLabelFinding, StoredLabelsReport, StoredQualityReport
+
+LABEL_FAULTS = ("invalid", "single_value", "base_rate", "mean", "spread", "coverage", "late")
+"""The kinds of faults of labels (`keel.monitoring.labels.LabelFinding`)."""
+MISSING_COLUMN = "missing_column"
+"""The kind of a fault that no test is needed for."""
+
+
+def judge_quality(
+    quality: StoredQualityReport | None, *, columns: Collection[str], level: float, is_settled: bool
+) -> Judged:
+    """Judge the form of a window's data, by column.
+
+    Parameters
+    ----------
+    columns
+        Those that were checked.
+    level
+        The adjusted p-value that a smaller fault must reach. A break is told whatever its p-value, as its data is
+        quarantined.
+    is_settled
+        Whether the last hours of the window hold no quarantined data. Else a fault that lasts would be over, and new,
+        every few checks: what is quarantined is not checked again, and what follows is too little to be a break yet.
+
+    """
+    if quality is None or quality.status == "empty":
+        return NOTHING
+    by_column: dict[str, list[StoredFinding]] = {}
+    for found in quality.findings:
+        by_column.setdefault(found.column, []).append(found)
+    certain = {name: faults for name, faults in by_column.items() if _is_certain(faults, level)}
+    findings = tuple(_of_column(name, faults) for name, faults in certain.items())
+    if not is_settled:
+        return Judged(findings)
+    if len(certain) == len(by_column):
+        return Judged(findings, (Examined(kind=Kind.DATA_QUALITY),))
+    return Judged(findings, each_of(Kind.DATA_QUALITY, ["", *(set(columns) - (by_column.keys() - certain.keys()))]))
+
+
+def _is_certain(faults: list[StoredFinding], level: float) -> bool:
+    return any(
+        fault.status == "broken"
+        or fault.kind == MISSING_COLUMN
+        or (fault.q_value is not None and fault.q_value <= level)
+        for fault in faults
+    )
+
+
+def _of_column(name: str, faults: list[StoredFinding]) -> Finding:
+    """Return the faults of one column, which a report lists the worst first, as one finding."""
+    worst = faults[0]
+    return Finding(
+        kind=Kind.DATA_QUALITY,
+        subject=name,
+        severity=Severity.ERROR if worst.status == "broken" else Severity.WARNING,
+        sentence=f"{shown(name, NAME)}: {worst.sentence.rstrip('.')}",
+        rank=worst.share,
+        evidence={fault.kind: fault.share for fault in faults},
+    )
+
+
+def judge_arrival(quality: StoredQualityReport | None, *, is_new: bool) -> Judged:
+    """Judge whether predictions arrived.
+
+    is_new: whether the version went into production so late that no full hour of the window is its own.
+    """
+    if quality is None:
+        return NOTHING
+    examined = each_of(Kind.NO_PREDICTIONS, [""])
+    if quality.status != "empty":
+        return Judged((), examined)
+    if rows := quality.quarantined.rows:
+        sentence = f"Nothing was checked: all {rows:,} predictions of the window are in quarantined hours"
+        found = Finding(kind=Kind.DATA_QUALITY, severity=Severity.WARNING, sentence=sentence, evidence={"rows": rows})
+        return Judged((found,), examined)
+    if is_new:
+        return NOTHING
+    sentence = "Nothing was checked: no prediction of the production version arrived in the window"
+    return Judged((Finding(kind=Kind.NO_PREDICTIONS, severity=Severity.ERROR, sentence=sentence),), examined)
+
+
+def judge_labels(labels: StoredLabelsReport | None, *, labels_missing: bool) -> Judged:
+    """Judge the labels of a window, by kind of fault. Labels that are missing are told already, and not as late."""
+    if labels is None or labels.status == "insufficient":
+        return NOTHING
+    by_kind: dict[str, list[StoredLabelFinding]] = {}
+    for found in labels.findings:
+        if not (found.kind == "late" and labels_missing):
+            by_kind.setdefault(found.kind, []).append(found)
+    findings = tuple(_of_labels(kind, faults) for kind, faults in by_kind.items())
+    return Judged(findings, each_of(Kind.LABEL_QUALITY, dict.fromkeys((*LABEL_FAULTS, *by_kind))))
+
+
+def _of_labels(kind: str, faults: list[StoredLabelFinding]) -> Finding:
+    """Return the faults of one kind, which a report lists the worst first, as one finding."""
+    worst, more = faults[0], len(faults) - 1
+    return Finding(
+        kind=Kind.LABEL_QUALITY,
+        subject=kind,
+        severity=Severity.ERROR if worst.status == "broken" else Severity.WARNING,
+        sentence=f"{capitalised(worst.sentence.rstrip('.'))}{f'; and {more} more' if more else ''}",
+        rank=float(max(fault.n for fault in faults)),
+        evidence={
+            "start": min(fault.start for fault in faults).isoformat(),
+            "end": max(fault.end for fault in faults).isoformat(),
+            "n": worst.n,
+            **({"p_value": worst.p_value} if worst.p_value is not None else {}),
+        },
+    )
