@@ -12,8 +12,9 @@ from datetime import datetime
 from email import policy
 from email.message import EmailMessage
 from email.utils import format_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from keel.alerts.channels.email_values import values
 from keel.alerts.channels.templates import render
 
 if TYPE_CHECKING:
@@ -48,9 +49,9 @@ def build(message: Message, *, sender: str, to: str, now: datetime, readable: bo
     _add_thread(mail, message, to)
     picture = draw(message.picture)
     source = f"picture.{key}@{DOMAIN}"
-    values = template_values(message, picture=f"cid:{source}" if picture else None)
-    mail.set_content(render("email.txt.j2", **values), cte="8bit" if readable else "quoted-printable")
-    mail.add_alternative(render("email.html.j2", **values), subtype="html", cte="quoted-printable")
+    given = values(message, picture=f"cid:{source}" if picture else None)
+    mail.set_content(render("email.txt.j2", **given), cte="8bit" if readable else "quoted-printable")
+    mail.add_alternative(render("email.html.j2", **given), subtype="html", cte="quoted-printable")
     mail.set_boundary(f"keel-alternative-{key}")
     if picture:
         *_, page = mail.iter_parts()
@@ -74,14 +75,6 @@ def _add_thread(mail: EmailMessage, message: Message, to: str) -> None:
 def mail_id(message_id: str, to: str) -> str:
     """Return the Message-ID of a message to one recipient: each recipient's mail is a mail of its own."""
     return f"<{message_id}.{hashlib.sha256(to.encode()).hexdigest()[:12]}@{DOMAIN}>"
-
-
-def template_values(message: Message, *, picture: str | None = None) -> dict[str, Any]:
-    """Return what the templates of a mail see: plain values.
-
-    picture: address of the message's picture, such as ``cid:…``; None where it has none.
-    """
-    return {"message": message.to_dict(), "picture": picture}
 
 
 def draw(picture: MessagePicture | None) -> bytes | None:

@@ -5,28 +5,70 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from keel.alerts.messages.base import known, message, owner
-from keel.alerts.messages.words import ranked, sentence_of
+from keel.alerts.messages.base import known, links, message, owner
+from keel.alerts.messages.tables import news_table, over, within
+from keel.alerts.messages.todo import by_kind
+from keel.alerts.messages.words import headline, ranked, sentence_of
+from keel.alerts.records import Change
+from keel.config import Kind
+from keel.monitoring.performance_words import capitalised
+from keel.reports import numbers
 
 if TYPE_CHECKING:
-    from keel.alerts.records import Message, Notice
+    from collections.abc import Sequence
+
+    from keel.alerts.records import Message, News, Notice
     from keel.config import ModelConfig
+
+HARM: dict[Kind, str] = {
+    Kind.LEDGER_BROKEN: "Not known: until the cause is found, the history of versions cannot be trusted.",
+    Kind.CHECK_OVERDUE: "Not known: a fault, a drift or harm since the last check is not seen. It is not an all clear.",
+    Kind.CHANNEL: "Not to the model. Messages that went this way did not arrive by it.",
+    Kind.LOST_RECORDS: "Perhaps: what is not in the store is not checked, and no version learns from it.",
+    Kind.NO_PREDICTIONS: "Not known: nothing was checked. A fault or a drift is not seen without predictions.",
+    Kind.LABELS_MISSING: "Not known: without labels harm is not seen.",
+    Kind.PERFORMANCE: "Yes: predictions are worse than those of the holdout.",
+    Kind.OUT_OF_BAND: "Not known: this version did not pass Keel's comparison for this place.",
+}
+"""Whether it does harm, by kind, where no report of a check says more."""
 
 
 def compose_alerts(config: ModelConfig | None, notice: Notice, *, now: datetime, run_url: str | None = None) -> Message:
     """Compose the message about news of any kind. config: None for what concerns no single model."""
-    first = ranked(notice.news)[0].alert
+    news = ranked(notice.news)
+    words = headline(news)
+    current = [each for each in news if each.change is not Change.RESOLVED]
+    is_alone = len(current) == 1
     return message(
         config,
         notice,
-        subject=sentence_of(first).rstrip("."),
-        happened=sentence_of(first),
+        subject=words,
+        happened=sentence_of(current[0].alert) if is_alone else f"{capitalised(words)}.",
+        hurts=tuple(harm(current)),
+        done=tuple(resolutions(news)) if not current else (),
+        todo=tuple(by_kind(news)) or ("Nothing to do.",),
+        facts=known({"Model": owner(config), "Since": _since(current) if is_alone else None}),
+        evidence=within([None if is_alone else news_table(news), over(news)]),
+        links=links(run_url=run_url),
         now=now,
-        facts=known({"Model": owner(config)}),
-        links=known({"Run": run_url}),
     )
 
 
 def compose_overdue(config: ModelConfig, notice: Notice, *, now: datetime) -> Message:
     """Compose the message about a check that has not happened in its time, or that has happened at last."""
     return compose_alerts(config, notice, now=now)
+
+
+def harm(news: Sequence[News]) -> list[str]:
+    """Return whether news do harm, by what is known of their kinds."""
+    return list(dict.fromkeys(HARM[each.alert.kind] for each in news if each.alert.kind in HARM))
+
+
+def resolutions(news: Sequence[News]) -> list[str]:
+    """Return why what is over is over, each reason once."""
+    reasons = [each.alert.resolution for each in news if each.alert.resolution]
+    return [f"{capitalised(reason).rstrip('.')}." for reason in dict.fromkeys(reasons)]
+
+
+def _since(news: Sequence[News]) -> str:
+    return numbers.time(news[0].alert.first_seen.replace(second=0, microsecond=0))

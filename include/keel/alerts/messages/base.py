@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from keel.alerts.messages.words import ranked, severity_of
 from keel.alerts.records import ALL_MODELS, AlertLine, Change, Message, News, Notice
-from keel.reports import numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from keel.config import ModelConfig
+    from keel.monitoring.records import Outcome
+    from keel.reports.publication import PublishedReport
 
+SCHEDULE = "airflow"
+"""The requester's name where no person made the request."""
 Topic = Literal["alert", "resolved", "event", "approval", "failure", "digest", "test"]
 
 
@@ -81,6 +84,26 @@ def known(values: Mapping[str, str | None]) -> dict[str, str]:
     return {label: value for label, value in values.items() if value}
 
 
-def lasted(news: News) -> str:
-    """Return how long what is over lasted; empty where it is not known."""
-    return numbers.duration(news.lasted) if news.lasted is not None else ""
+def versions(version: int | None, outcome: Outcome | None) -> str | None:
+    """Return which version is in production, and what became of the others that an outcome is about."""
+    if outcome and outcome.outcome == "rolled_back":
+        bad = version if outcome.rolled_back_version is None else outcome.rolled_back_version
+        return f"{outcome.version} in production, {bad} was rolled back"
+    if outcome is None or outcome.challenger is None:
+        return f"{version} in production" if version is not None else None
+    champion, challenger = outcome.champion, outcome.challenger
+    if challenger == champion:
+        return f"{champion} in production, no other was trained"
+    if outcome.outcome == "promoted":
+        return f"{challenger} in production, before it {'none' if champion is None else champion}"
+    if outcome.outcome == "staged":
+        return f"{champion} in production, {challenger} staged"
+    return f"{champion} in production, challenger {challenger} rejected"
+
+
+def links(
+    *, run_url: str | None = None, report: PublishedReport | None = None, version_url: str | None = None
+) -> dict[str, str]:
+    """Return where a message leads to: the page first. A page that could not be published says why."""
+    page = (report.address or report.problem) if report else None
+    return known({"Report": page, "Run in Airflow": run_url, "Version in MLflow": version_url})

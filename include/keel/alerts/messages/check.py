@@ -6,7 +6,18 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from keel.alerts.messages.alerts import compose_alerts
+from keel.alerts.messages.alerts import resolutions
+from keel.alerts.messages.base import SCHEDULE, known, links, message, owner, versions
+from keel.alerts.messages.done import became, what_keel_did
+from keel.alerts.messages.hurts import does_it_hurt
+from keel.alerts.messages.tables import alarms, columns, comparison, faults, label_faults, metrics, over, within
+from keel.alerts.messages.todo import after_check
+from keel.alerts.messages.words import TOP_NAMES, headline, title
+from keel.alerts.records import Change
+from keel.config import Kind
+from keel.monitoring.performance_words import capitalised
+from keel.reports import numbers
+from keel.reports.check import CheckData
 
 if TYPE_CHECKING:
     from keel.alerts.records import Message, Notice
@@ -59,6 +70,90 @@ def compose_check(
         The page of the check: where it is, or why it could not be published, and its picture.
 
     """
-    return compose_alerts(config, notice, now=now, run_url=run_url).model_copy(
-        update={"picture": report.picture if report else None}
+    data = CheckData(
+        config,
+        decision.version or 0,
+        decision.window,
+        quality=quality,
+        drift=drift,
+        performance=performance,
+        labels=labels,
+        decision=decision,
+        outcome=outcome,
+        alarms=tuple(judgements),
     )
+    found, followed = headline(notice.news), became(decision, outcome)
+    is_over = all(each.change is Change.RESOLVED for each in notice.news)
+    if all(each.change is Change.EVENT for each in notice.news) and followed:
+        found, followed = followed, ""
+    return message(
+        config,
+        notice,
+        subject=f"{found}; {followed}" if followed else found,
+        happened=f"{capitalised(found)}.",
+        hurts=tuple(does_it_hurt(data)),
+        done=tuple([*(_why_over(config, notice) if is_over else what_keel_did(decision, outcome)), *decision.findings]),
+        todo=tuple(_still_open(notice) if is_over else after_check(data, notice.news)),
+        facts=_facts(data),
+        evidence=within(
+            [
+                over(notice.news),
+                faults(quality) if _is_about(notice, Kind.DATA_QUALITY) else None,
+                label_faults(labels) if _is_about(notice, Kind.LABEL_QUALITY) else None,
+                columns(drift, notice.news, notice.open_alerts),
+                comparison(outcome),
+                metrics(performance),
+                alarms(judgements),
+            ]
+        ),
+        links=links(run_url=run_url, report=report, version_url=version_url),
+        picture=report.picture if report else None,
+        now=now,
+    )
+
+
+def _is_about(notice: Notice, kind: Kind) -> bool:
+    return any(each.alert.kind is kind and each.change is not Change.RESOLVED for each in notice.news)
+
+
+def _facts(data: CheckData) -> dict[str, str]:
+    quality, decision = data.quality, data.decision
+    rows = quality.n if quality else data.drift.n if data.drift else None
+    excluded = quality.quarantined if quality else None
+    person = decision.requested_by if decision and decision.requested_by != SCHEDULE else None
+    return known(
+        {
+            "Model": owner(data.config),
+            "Version": versions(data.version or None, data.outcome),
+            "Window": numbers.span(data.window.start, data.window.end),
+            "Data": _amount(rows, data.performance.n if data.performance else None),
+            "Quarantined": f"{numbers.count(excluded.rows, 'prediction')} of {numbers.count(excluded.hours, 'hour')}"
+            if excluded and excluded.hours
+            else None,
+            "Requested by": person,
+        }
+    )
+
+
+def _amount(rows: int | None, labels: int | None) -> str | None:
+    parts = [numbers.count(n, noun) for n, noun in ((rows, "prediction"), (labels, "label")) if n is not None]
+    return ", ".join(parts) or None
+
+
+def _why_over(config: ModelConfig, notice: Notice) -> list[str]:
+    """Return why alerts are over, by their sources, or else by the rule that ends what a test found."""
+    times = config.alerts.resolve_after
+    return resolutions(notice.news) or [
+        "The last check did not show it." if times == 1 else f"The last {times} checks did not show it."
+    ]
+
+
+def _still_open(notice: Notice) -> list[str]:
+    """Return what is left after something is over."""
+    ended = {each.alert.fingerprint for each in notice.news}
+    left = [each for each in notice.open_alerts if each.fingerprint not in ended and each.told_at is not None]
+    if not left:
+        return ["Nothing to do."]
+    titles = [title(each) for each in sorted(left, key=lambda each: (-each.severity.level, -each.rank))]
+    more = len(titles) - TOP_NAMES
+    return [f"Still open: {', '.join(titles[:TOP_NAMES])}{f' and {more} more' if more > 0 else ''}."]

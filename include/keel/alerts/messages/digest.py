@@ -7,11 +7,16 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from keel.alerts.messages.base import line
-from keel.alerts.messages.words import ranked, sentence_of, severity_of
-from keel.alerts.records import ALL_MODELS, Message
+from keel.alerts.messages.tables import CELL_OF_DIGEST, NOT_SHOWN, period, within
+from keel.alerts.messages.words import clause, headline, ranked, severity_of, title
+from keel.alerts.records import ALL_MODELS, Change, Message, Table
+from keel.config import Kind
+from keel.monitoring.performance_words import capitalised
+from keel.reports import numbers
+from keel.values.texts import shown
 
 if TYPE_CHECKING:
-    from keel.alerts.records import Notice
+    from keel.alerts.records import News, Notice
     from keel.config import ModelConfig
 
 
@@ -25,13 +30,67 @@ def compose_digest(
     """
     news = tuple(each for notice in notices.values() for each in notice.news)
     models = list(notices)
+    alone = models[0] if len(models) == 1 else None
+    named = alone or f"{models[0]} and {numbers.count(len(models) - 1, 'other model')}"
+    n_open = sum(each.change not in (Change.RESOLVED, Change.EVENT) for each in news)
+    config = configs.get(alone) if alone else None
     return Message(
         message_id=message_id,
-        model=models[0] if len(models) == 1 else ALL_MODELS,
+        model=alone or ALL_MODELS,
         topic="digest",
         severity=severity_of(news),
-        subject=f"{', '.join(models)}: digest",
+        subject=f"{named}: {numbers.count(len(news), 'entry', 'entries')} in the digest, {n_open} still open",
         at=now,
-        happened=sentence_of(ranked(news)[0].alert),
+        happened=_happened(notices),
+        hurts=tuple(_harm(notices)),
+        todo=("Nothing is urgent. To see every alert: `keel alerts list`",),
+        runbook=config.alerts.runbook if config else None,
+        facts={model: f"owner: {configs[model].owner}" for model in models if model in configs},
+        evidence=within(_table(model, notice, alone is not None) for model, notice in notices.items()),
         alerts=tuple(map(line, ranked(news))),
     )
+
+
+def _happened(notices: Mapping[str, Notice]) -> str:
+    """Return the worst of each model in a sentence, for the first models."""
+    if len(notices) == 1:
+        [notice] = notices.values()
+        return f"{capitalised(headline(notice.news))}."
+    told = [f"{model}: {headline(notice.news, limit=1)}" for model, notice in list(notices.items())[:3]]
+    more = len(notices) - len(told)
+    return "; ".join(told) + (f"; and {NOT_SHOWN.format(more)[4:]} models." if more > 0 else ".")
+
+
+def _harm(notices: Mapping[str, Notice]) -> list[str]:
+    """Return whether any of these models is known to do worse: alerts about that are told at once, not here."""
+    worse, blind = _open(notices, Kind.PERFORMANCE), _open(notices, Kind.LABELS_MISSING)
+    found = []
+    if worse:
+        found.append(
+            f"Yes: predictions of {', '.join(worse)} are worse than on the holdout, which you were told before."
+        )
+    if blind:
+        found.append(f"Not known for {', '.join(blind)}: labels are missing.")
+    return found or ["No alert about performance is open."]
+
+
+def _open(notices: Mapping[str, Notice], kind: Kind) -> list[str]:
+    return [model for model, notice in notices.items() if any(each.kind is kind for each in notice.open_alerts)]
+
+
+def _table(model: str, notice: Notice, is_alone: bool) -> Table:
+    rows = tuple(_row(each) for each in ranked(notice.news))
+    return Table(title="" if is_alone else model, head=("What", "When", "What was found"), rows=rows)
+
+
+def _row(news: News) -> tuple[str, str, str]:
+    alert = news.alert
+    if news.change is Change.RESOLVED:
+        return title(alert), period(alert), f"over: {alert.resolution}" if alert.resolution else "over"
+    when = numbers.time(alert.first_seen.replace(minute=0, second=0, microsecond=0))
+    return title(alert), when if news.change is Change.EVENT else f"since {when}", _said(news)
+
+
+def _said(news: News) -> str:
+    text = news.alert.sentence or clause([news.alert])
+    return shown(capitalised(text), CELL_OF_DIGEST)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from keel.alerts.messages.alerts import compose_alerts
+from keel.alerts.messages.base import SCHEDULE, known, links, message, owner, versions
+from keel.alerts.messages.done import became, what_keel_did
+from keel.alerts.messages.tables import comparison, over, within
+from keel.alerts.messages.todo import by_kind, command
+from keel.alerts.messages.words import headline
+from keel.ledger.wording import with_full_stop
+from keel.monitoring.performance_words import capitalised
+from keel.monitoring.records import ProbationDecision
 
 if TYPE_CHECKING:
     from keel.alerts.records import Message, Notice
@@ -30,6 +37,46 @@ def compose_event(
     run_url, version_url: the pages of the run in Airflow and of the version in MLflow.
     report: the page of the comparison behind the outcome, with its picture.
     """
-    return compose_alerts(config, notice, now=now, run_url=run_url).model_copy(
-        update={"picture": report.picture if report else None}
+    found = became(decision, outcome) or headline(notice.news)
+    why = [with_full_stop(decision.sentence)] if outcome and outcome.sentence != decision.sentence else []
+    return message(
+        config,
+        notice,
+        subject=found,
+        happened=f"{capitalised(found)}.",
+        hurts=tuple(_harm(decision)),
+        done=tuple([*why, *what_keel_did(decision, outcome), *decision.findings]),
+        todo=tuple(_to_do(config.model, notice, outcome)),
+        facts=known(
+            {
+                "Model": owner(config),
+                "Version": versions(decision.version, outcome),
+                "Requested by": None if decision.requested_by == SCHEDULE else decision.requested_by,
+            }
+        ),
+        evidence=within([over(notice.news), comparison(outcome)]),
+        links=links(run_url=run_url, report=report, version_url=version_url),
+        picture=report.picture if report else None,
+        now=now,
     )
+
+
+def _harm(decision: DecisionRecord) -> list[str]:
+    """Return what a probation shows of harm; nothing else that is told here measures it."""
+    if not isinstance(decision, ProbationDecision):
+        return []
+    words = {"harm": "Yes: ", "broken_promise": "Yes: ", "inconclusive": "Not known: ", "survived": "No: "}
+    sentence = decision.watched.sentence
+    start = words.get(decision.verdict, "")
+    return [with_full_stop(f"{start}{sentence[0].lower()}{sentence[1:]}" if start else sentence)] if sentence else []
+
+
+def _to_do(model: str, notice: Notice, outcome: Outcome | None) -> list[str]:
+    """Return what to do after a change of a version."""
+    steps = by_kind(notice.news)
+    if steps:
+        return steps
+    if outcome is not None and outcome.outcome == "promoted":
+        line = f'airflow dags trigger {model}.rollback --conf \'{{"reason": "…"}}\''
+        return ["Nothing to do: Keel monitors the version during its probation.", command("To roll it back:", line)]
+    return ["Nothing to do."]

@@ -5,11 +5,20 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from keel.alerts.messages.alerts import compose_alerts
+from keel.alerts.messages.alerts import harm, resolutions
+from keel.alerts.messages.base import known, message, owner
+from keel.alerts.messages.tables import news_table, over, within
+from keel.alerts.messages.todo import by_kind
+from keel.alerts.messages.words import headline, ranked
+from keel.alerts.records import Change
+from keel.config import Kind
+from keel.monitoring.performance_words import capitalised
 
 if TYPE_CHECKING:
     from keel.alerts.records import Message, Notice
     from keel.config import ModelConfig
+
+MEND = "Fix the cause, then clear the failed task. Re-running is safe. If a parameter was wrong, start another run."
 
 
 def compose_failure(
@@ -39,4 +48,29 @@ def compose_failure(
         The check's page, where the run had published it before it failed.
 
     """
-    return compose_alerts(config, notice, now=now, run_url=run_url).model_copy(update={"topic": "failure"})
+    news = ranked(notice.news)
+    words = headline(news)
+    failed = [each for each in news if each.change is not Change.RESOLVED]
+    about = config.model if config else None
+    effect = f"{about} was not checked or changed by this run" if about else "the maintenance is not complete"
+    is_ledger = any(each.alert.kind is Kind.LEDGER_BROKEN for each in failed)
+    where = f"Task {task_id} of {dag_id} failed." if task_id else f"A run of {dag_id} failed."
+    happened = f"{capitalised(words)}." if is_ledger or not failed else where
+    hurts = [*harm([each for each in failed if each.alert.kind is not Kind.PIPELINE_FAILURE])]
+    if failed and not is_ledger:
+        hurts.insert(0, f"Not known: {effect}. It is not an all clear.")
+    return message(
+        config,
+        notice,
+        topic="failure" if failed else "resolved",
+        subject=words,
+        happened=happened,
+        hurts=tuple(hurts),
+        done=() if failed else (tuple(resolutions(news)) or ("The run succeeded.",)),
+        todo=tuple([*([] if is_ledger else [MEND]), *by_kind(news)]) if failed else ("Nothing to do.",),
+        facts=known({"Model": owner(config), "DAG": dag_id, "Run": run_id, "Task": task_id}),
+        evidence=within([news_table(failed) if len(failed) > 1 else None, over(news)]),
+        verbatim=error or "",
+        links=known({"Log": log_url, "Run in Airflow": run_url, "Report": report_url}),
+        now=now,
+    )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from keel.alerts.messages.alerts import compose_alerts
+from keel.alerts.messages.alerts import resolutions
+from keel.alerts.messages.base import known, message, owner
+from keel.alerts.messages.words import ranked
+from keel.alerts.records import Change
 
 if TYPE_CHECKING:
     from keel.alerts.records import Message, Notice
@@ -19,6 +22,40 @@ def compose_approval(
 
     question, body: what Airflow's page shows too. answer_url: where to answer.
     """
-    return compose_alerts(config, notice, now=now).model_copy(
-        update={"topic": "approval", "verbatim": body.rstrip(), "links": {"Answer": answer_url}}
+    news = ranked(notice.news)
+    is_open = any(each.change is not Change.RESOLVED for each in news)
+    policy = config.promotion
+    if not is_open:
+        answer = (*resolutions(news), "Nothing was decided.")[0]
+        return message(
+            config,
+            notice,
+            topic="resolved",
+            subject=answer.rstrip("."),
+            happened=answer,
+            todo=("Nothing to do.",),
+            facts=known({"Model": owner(config), "Question": question}),
+            now=now,
+        )
+    hours = policy.approval_timeout / timedelta(hours=1)
+    return message(
+        config,
+        notice,
+        topic="approval",
+        subject=question,
+        happened=f"A person has to decide: {question[0].lower()}{question[1:]}",
+        done=("The new version was compared with the one in production, and passed. It answers nothing yet.",),
+        todo=(
+            "Approve or decline it in Airflow, at the link Answer.",
+            f"Without an answer within {hours:g} hours, the version is not promoted.",
+        ),
+        facts=known(
+            {
+                "Model": owner(config),
+                "Who may answer": ", ".join(policy.approvers) or "every user whom Airflow permits to answer",
+            }
+        ),
+        verbatim=body.rstrip(),
+        links={"Answer": answer_url},
+        now=now,
     )

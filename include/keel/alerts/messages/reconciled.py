@@ -5,16 +5,46 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from keel.alerts.messages.alerts import compose_alerts
+from keel.alerts.messages.alerts import harm, resolutions
+from keel.alerts.messages.base import known, links, message, owner
+from keel.alerts.messages.tables import over, within
+from keel.alerts.messages.todo import by_kind
+from keel.alerts.messages.words import headline, ranked
+from keel.alerts.records import Change, Table
+from keel.ledger.wording import with_full_stop
+from keel.monitoring.performance_words import capitalised
+from keel.values.texts import shown
 
 if TYPE_CHECKING:
     from keel.alerts.records import Message, Notice
     from keel.config import ModelConfig
     from keel.monitoring.records import ReconcileRecord
 
+DONE = "It was recorded in the ledger. Nothing was changed."
+
 
 def compose_findings(
     config: ModelConfig, notice: Notice, *, found: ReconcileRecord, now: datetime, run_url: str | None = None
 ) -> Message:
     """Compose the message about what `keel.rollout.reconcile` found."""
-    return compose_alerts(config, notice, now=now, run_url=run_url)
+    news = ranked(notice.news)
+    words = headline(news)
+    first, *others = found.findings or (f"{capitalised(words)}.",)
+    current = [each for each in news if each.change is not Change.RESOLVED]
+    return message(
+        config,
+        notice,
+        subject=words,
+        happened=with_full_stop(first) if len(found.findings) == 1 and current else f"{capitalised(words)}.",
+        hurts=tuple(harm(current)),
+        done=tuple(resolutions(news)) if not current else (DONE,),
+        todo=tuple(by_kind(news)) or ("Nothing to do.",),
+        facts=known({"Model": owner(config)}),
+        evidence=within([_findings(tuple(found.findings)) if others and current else None, over(news)]),
+        links=links(run_url=run_url),
+        now=now,
+    )
+
+
+def _findings(sentences: tuple[str, ...]) -> Table:
+    return Table(title="Findings", head=("Finding",), rows=tuple((shown(each),) for each in sentences))

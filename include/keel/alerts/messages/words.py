@@ -1,21 +1,32 @@
-"""What every message calls an alert of a kind: in a clause of a sentence, and in a word or two of a table."""
+"""What every message calls an alert: as a clause of a sentence, as a noun, and in a word or two of a table."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from keel.alerts.records import Alert, Change, News
+from keel.alerts.records import Change
+from keel.config import Kind, Severity
+from keel.ledger.wording import with_full_stop
 from keel.monitoring.performance_words import capitalised
+from keel.reports import numbers
+from keel.values.texts import NAME, shown
 
 if TYPE_CHECKING:
-    from keel.config import Severity
+    from keel.alerts.records import Alert, News
 
-ORDER = (Change.EVENT, Change.ESCALATED, Change.FIRING, Change.REMINDER, Change.RESOLVED)
+ORDER = (Change.ESCALATED, Change.FIRING, Change.REMINDER, Change.EVENT, Change.RESOLVED)
 """What is told first, of the same severity."""
+TOP_NAMES = 3
+"""Subjects that a sentence names."""
+TOP_CLAUSES = 2
+"""Kinds that a sentence names."""
+BEFORE = " against the window before"
+"""How the subject ends of a drift against the window before, in place of the training."""
 
 
-def ranked(news: tuple[News, ...]) -> list[News]:
-    """Return news as a message tells them: what is not over before what is, the worst first, then what costs most."""
+def ranked(news: Sequence[News]) -> list[News]:
+    """Return news as a message tells them: what is not over first, then the worst, then what costs most."""
     return sorted(
         news,
         key=lambda each: (
@@ -28,8 +39,8 @@ def ranked(news: tuple[News, ...]) -> list[News]:
     )
 
 
-def severity_of(news: tuple[News, ...]) -> Severity:
-    """Return the severity of a message about news: what is over counts as what people know of it."""
+def severity_of(news: Sequence[News]) -> Severity:
+    """Return the severity of a message: what is over counts as what people know of it, so that they hear the end."""
     return max((_known(each) for each in news), key=lambda severity: severity.level)
 
 
@@ -39,6 +50,151 @@ def _known(news: News) -> Severity:
 
 
 def sentence_of(alert: Alert) -> str:
-    """Return what happened, as a sentence with its full stop."""
-    text = capitalised(alert.sentence) if alert.sentence else str(alert.kind).replace("_", " ").capitalize()
-    return text if text.endswith((".", "!", "?")) else f"{text}."
+    """Return what happened, as the source said it, with its full stop."""
+    return with_full_stop(capitalised(alert.sentence)) if alert.sentence else f"{capitalised(clause([alert]))}."
+
+
+def headline(news: Sequence[News], *, limit: int = TOP_CLAUSES) -> str:
+    """Return what is new as a clause: the worst kind, the next one, and how many more findings there are.
+
+    What is over is told only where nothing else is new. An event is told where no trouble is.
+    """
+    groups = grouped(news)
+    first, more = groups[:limit], sum(len(group) for group in groups[limit:])
+    clauses = [_told(group) for group in first]
+    if more:
+        clauses.append(f"{more} more finding{'s' if more > 1 else ''}" if len(clauses) > 1 else f"{more} more")
+    return " and ".join(filter(None, (", ".join(clauses[:-1]), clauses[-1])))
+
+
+def grouped(news: Sequence[News]) -> list[list[News]]:
+    """Return what a headline is about: news of one kind, severity and change together, the worst group first."""
+    found = [each for each in news if each.change is not Change.RESOLVED]
+    found = [each for each in found if each.change is not Change.EVENT] or found or list(news)
+    groups: dict[tuple[Kind, bool, Change], list[News]] = {}
+    for each in ranked(found):
+        severe = each.alert.severity.level >= Severity.ERROR.level
+        groups.setdefault((each.alert.kind, severe, each.change), []).append(each)
+    return list(groups.values())
+
+
+def _told(group: Sequence[News]) -> str:
+    alerts = [each.alert for each in group]
+    change = group[0].change
+    if change is Change.RESOLVED:
+        return _over(group)
+    words = clause(alerts)
+    return {Change.REMINDER: f"still, {words}", Change.ESCALATED: f"worse than before: {words}"}.get(change, words)
+
+
+def _over(group: Sequence[News]) -> str:
+    longest = max((each.lasted for each in group if each.lasted is not None), default=None)
+    after = "" if longest is None else f" after {numbers.duration(longest)}"
+    return f"{_AGAIN.get(group[0].alert.kind) or f'{noun([each.alert for each in group])} is over'}{after}"
+
+
+def clause(alerts: Sequence[Alert]) -> str:
+    """Return what happened to alerts of one kind, as a clause without a capital and a full stop."""
+    first = alerts[0]
+    severe = first.severity.level >= Severity.ERROR.level
+    if (words := _CLAUSES.get((first.kind, severe)) or _CLAUSES.get((first.kind, None))) is not None:
+        return words(alerts)
+    return first.sentence.rstrip(".") or str(first.kind).replace("_", " ")
+
+
+def noun(alerts: Sequence[Alert]) -> str:
+    """Return alerts of one kind as a noun, such as of what is over."""
+    words = _NOUNS.get(alerts[0].kind, str(alerts[0].kind).replace("_", " "))
+    names = names_of(alerts)
+    return f"{words} of {names}" if names and alerts[0].kind in _OF_A_SUBJECT else words
+
+
+def title(alert: Alert) -> str:
+    """Return what an alert is about, in a cell of a table."""
+    words = _TITLES.get(alert.kind, str(alert.kind).replace("_", " "))
+    name = shown(alert.subject, NAME)
+    return f"{words}: {name}" if name else words
+
+
+def names_of(alerts: Sequence[Alert]) -> str:
+    """Return the subjects of alerts: the first by name, the others counted; empty for those of the model as a whole."""
+    names = [shown(each.subject.removesuffix(BEFORE), NAME) for each in alerts if each.subject]
+    names = list(dict.fromkeys(names))
+    if (more := len(names) - TOP_NAMES) > 0:
+        return f"{', '.join(names[:TOP_NAMES])} and {more} more"
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else ""
+
+
+def _inputs(alerts: Sequence[Alert]) -> str:
+    names, before = names_of(alerts), BEFORE if all(each.subject.endswith(BEFORE) for each in alerts) else ""
+    count = len({each.subject.removesuffix(BEFORE) for each in alerts})
+    if count == 1:
+        return f"the input {names} has changed{before}"
+    return f"{count} inputs have changed{before} ({names})"
+
+
+def _in_brackets(words: str) -> Callable[[Sequence[Alert]], str]:
+    def with_names(alerts: Sequence[Alert]) -> str:
+        names = names_of(alerts)
+        return f"{words} ({names})" if names else words
+
+    return with_names
+
+
+def _about_one(words: str) -> Callable[[Sequence[Alert]], str]:
+    return lambda alerts: words.format(names_of(alerts) or "a run")
+
+
+_CLAUSES: dict[tuple[Kind, bool | None], Callable[[Sequence[Alert]], str]] = {
+    (Kind.DATA_DRIFT, None): _inputs,
+    (Kind.PREDICTION_DRIFT, None): _in_brackets("what the model answers has changed"),
+    (Kind.PERFORMANCE, None): lambda _: "predictions are worse than on the holdout",
+    (Kind.DATA_QUALITY, True): _in_brackets("the data is broken"),
+    (Kind.DATA_QUALITY, False): _in_brackets("some values are faulty"),
+    (Kind.LABEL_QUALITY, True): lambda _: "the labels fail their check",
+    (Kind.LABEL_QUALITY, False): lambda _: "the labels have changed",
+    (Kind.NO_PREDICTIONS, None): lambda _: "no predictions arrived",
+    (Kind.LABELS_MISSING, None): lambda _: "labels are missing",
+    (Kind.LIVE_ALARM, None): _in_brackets("a live alarm is confirmed"),
+    (Kind.LOST_RECORDS, None): lambda _: "predictions could not be stored",
+    (Kind.LEDGER_BROKEN, None): lambda _: "the ledger fails its proof",
+    (Kind.PIPELINE_FAILURE, None): _about_one("{} failed"),
+    (Kind.CHECK_OVERDUE, None): lambda _: "the check is overdue",
+    (Kind.CHANNEL, None): _about_one("{} does not accept messages"),
+}
+"""By kind, and where that matters by whether the severity is at least ``error``. Others are told as the source did."""
+_AGAIN = {
+    Kind.NO_PREDICTIONS: "predictions arrive again",
+    Kind.LABELS_MISSING: "labels arrive again",
+    Kind.CHECK_OVERDUE: "the check runs again",
+    Kind.LEDGER_BROKEN: "the ledger passes its proof again",
+    Kind.PERFORMANCE: "predictions are not worse any more",
+}
+_NOUNS = {
+    Kind.DATA_DRIFT: "the change",
+    Kind.PREDICTION_DRIFT: "the change",
+    Kind.DATA_QUALITY: "the fault in the data",
+    Kind.LABEL_QUALITY: "the fault of the labels",
+    Kind.LIVE_ALARM: "the live alarm",
+    Kind.APPROVAL: "the wait for approval",
+    Kind.LOST_RECORDS: "the loss of predictions",
+    Kind.PIPELINE_FAILURE: "the failure",
+    Kind.CHANNEL: "the trouble",
+}
+_OF_A_SUBJECT = frozenset(
+    {
+        Kind.DATA_DRIFT,
+        Kind.PREDICTION_DRIFT,
+        Kind.DATA_QUALITY,
+        Kind.LIVE_ALARM,
+        Kind.PIPELINE_FAILURE,
+        Kind.CHANNEL,
+    }
+)
+_TITLES = {
+    Kind.DATA_DRIFT: "input",
+    Kind.PREDICTION_DRIFT: "output",
+    Kind.DATA_QUALITY: "data quality",
+    Kind.LABEL_QUALITY: "labels",
+    Kind.PIPELINE_FAILURE: "run",
+}

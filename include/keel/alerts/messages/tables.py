@@ -1,0 +1,242 @@
+"""The evidence of a message, as tables of at most ten rows together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from keel.alerts.messages.words import BEFORE, ranked, sentence_of, title
+from keel.alerts.records import Alert, Change, News, Table
+from keel.config import Kind
+from keel.monitoring.alarm_words import evidence_in_words, name_of
+from keel.monitoring.performance_words import capitalised
+from keel.reports import numbers
+from keel.reports.column_words import status_tag, summary
+from keel.reports.metric_words import metric_name
+from keel.values.texts import CELL, NAME, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from keel.monitoring.alarms import Judgement
+    from keel.monitoring.records import (
+        Outcome,
+        StoredDriftReport,
+        StoredLabelsReport,
+        StoredPerformanceReport,
+        StoredQualityReport,
+    )
+
+MAX_ROWS = 10
+"""Of all tables together."""
+TOP_COLUMNS, TOP_FAULTS, TOP_METRICS, TOP_ALARMS, TOP_OVER = 5, 5, 3, 3, 5
+NOT_SHOWN = "and {} more"
+CELL_OF_DIGEST = 160
+"""Characters of a finding in a digest."""
+
+
+def within(tables: Iterable[Table | None], limit: int = MAX_ROWS) -> tuple[Table, ...]:
+    """Return tables with at most ``limit`` rows together; the first ones matter most. What is cut is counted."""
+    found, left = [], limit
+    for table in tables:
+        if table is None:
+            continue
+        rows, cut = table.rows[:left], len(table.rows) - left
+        left -= len(rows)
+        if cut > 0 and rows:
+            table = table.model_copy(update={"rows": rows, "notes": (NOT_SHOWN.format(cut), *table.notes)})
+        if rows or not table.rows:
+            found.append(table)
+    return tuple(found)
+
+
+def columns(drift: StoredDriftReport | None, news: Sequence[News], open_alerts: Sequence[Alert]) -> Table | None:
+    """Return the columns that moved, by what that costs, with the time since which each is known to have."""
+    if drift is None:
+        return None
+    about = {each.alert.subject for each in news if each.change is not Change.RESOLVED}
+    names = [name for name, column in drift.features.items() if column.severity == "drift" or name in about]
+    if not names:
+        return None
+    since = _since(news, open_alerts)
+    has_impact = any(drift.features[name].impact is not None for name in names)
+    rows = []
+    for name in names[:TOP_COLUMNS]:
+        column = drift.features[name]
+        impact = (numbers.signed(column.impact) if column.impact is not None else "",) if has_impact else ()
+        status = status_tag(column).text
+        told = "output" if column.role == "output" and status == "drift" else status
+        rows.append((shown(name, NAME), told, since.get(name, "this check"), *impact, summary(column)))
+    head = ("Column", "Status", "Since", *(("Impact",) if has_impact else ()), "Measures")
+    rows_seen = numbers.count(drift.n, "prediction")
+    note = (
+        f"{drift.count} in {rows_seen}. Impact is what the change costs by the losses on the holdout; above 0 is worse."
+    )
+    if not has_impact:
+        note = f"{drift.count} in {rows_seen}."
+    more = len(names) - len(rows)
+    return Table(
+        title="Columns that have changed" + (", by what that costs" if has_impact else ""),
+        head=head,
+        rows=tuple(rows),
+        numeric=(3,) if has_impact else (),
+        notes=(*((NOT_SHOWN.format(more),) if more > 0 else ()), note),
+    )
+
+
+def _since(news: Sequence[News], open_alerts: Sequence[Alert]) -> dict[str, str]:
+    """Return when each drifted column was first seen to drift."""
+    alerts = [*open_alerts, *(each.alert for each in news if each.change is not Change.RESOLVED)]
+    drifts = [each for each in alerts if each.kind in (Kind.DATA_DRIFT, Kind.PREDICTION_DRIFT)]
+    return {each.subject: numbers.time(each.first_seen) for each in drifts if not each.subject.endswith(BEFORE)}
+
+
+def faults(quality: StoredQualityReport | None) -> Table | None:
+    """Return the faults in the form of the data."""
+    if quality is None or not quality.findings:
+        return None
+    rows = [
+        (shown(each.column, NAME), each.status.replace("warn", "warning"), numbers.share(each.share), each.sentence)
+        for each in quality.findings[:TOP_FAULTS]
+    ]
+    more = len(quality.findings) - len(rows)
+    return Table(
+        title="Faults of the data",
+        head=("Column", "Status", "Rows", "Finding"),
+        rows=tuple((name, status, share, shown(capitalised(said), CELL)) for name, status, share, said in rows),
+        numeric=(2,),
+        notes=(NOT_SHOWN.format(more),) if more > 0 else (),
+    )
+
+
+def label_faults(labels: StoredLabelsReport | None) -> Table | None:
+    """Return the faults of the labels."""
+    if labels is None or not labels.findings:
+        return None
+    rows = tuple(
+        (each.status.replace("warn", "warning"), numbers.span(each.start, each.end), capitalised(each.sentence))
+        for each in labels.findings[:TOP_FAULTS]
+    )
+    more = len(labels.findings) - len(rows)
+    notes = (NOT_SHOWN.format(more),) if more > 0 else ()
+    return Table(title="Faults of the labels", head=("Status", "Time", "Finding"), rows=rows, notes=notes)
+
+
+def comparison(outcome: Outcome | None) -> Table | None:
+    """Return the two versions that were compared, side by side."""
+    if (
+        outcome is None
+        or outcome.champion_value is None
+        or outcome.challenger_value is None
+        or outcome.champion is None
+    ):
+        return None
+    metric = outcome.loss or metric_name(outcome.metric or "")
+    old, new = numbers.alike(outcome.champion_value, outcome.challenger_value)
+    improvement, least = numbers.signs(outcome.improvement, outcome.lower_bound)
+    level = f" with {numbers.share(1 - outcome.level)} confidence" if outcome.level is not None else ""
+    notes = [f"Improvement {improvement}, at least {least}{level}; it must exceed {numbers.number(outcome.margin)}."]
+    if prior := outcome.prior_comparisons:
+        used = numbers.count(prior, "earlier comparison")
+        notes.append(f"{used} used rows of this holdout, so the bound is stricter.")
+    when = numbers.span(outcome.holdout.start, outcome.holdout.end) if outcome.holdout else ""
+    rows = numbers.count(outcome.n, "outcome" if outcome.basis == "experiment" else "row neither version has seen", "")
+    if outcome.basis != "experiment":
+        rows = f"{numbers.count(outcome.n, 'row')} neither version has seen"
+    return Table(
+        title=f"The comparison, on {rows}" + (f", {when}" if when else ""),
+        head=("Version", capitalised(metric) if metric else "Mean"),
+        rows=((f"champion, version {outcome.champion}", old), (f"challenger, version {outcome.challenger}", new)),
+        numeric=(1,),
+        notes=tuple(notes),
+    )
+
+
+def metrics(performance: StoredPerformanceReport | None) -> Table | None:
+    """Return the metrics of the window beside those of the holdout."""
+    if performance is None:
+        return None
+    rows = []
+    for name, now in performance.current.items():
+        then = performance.reference.get(name)
+        if now.value is not None and then is not None and then.value is not None:
+            rows.append((capitalised(metric_name(name)), *numbers.alike(now.value, then.value)))
+    if not rows:
+        return None
+    title_ = f"Performance on {numbers.count(performance.n, 'label')}"
+    if performance.window is not None:
+        title_ += f", {numbers.span(performance.window.start, performance.window.end)}"
+    return Table(title=title_, head=("Metric", "Now", "Holdout"), rows=tuple(rows[:TOP_METRICS]), numeric=(1, 2))
+
+
+def alarms(judgements: Sequence[Judgement]) -> Table | None:
+    """Return the live alarms that were open: about what, since when, how sure, and what the check made of them."""
+    if not judgements:
+        return None
+    rows = [
+        (
+            name_of(each.alarm),
+            numbers.time(each.alarm.since.replace(second=0, microsecond=0)),
+            capitalised(evidence_in_words(each.alarm) or shown(each.alarm.sentence, CELL)),
+            each.verdict.words,
+        )
+        for each in judgements
+    ]
+    more = len(rows) - TOP_ALARMS
+    return Table(
+        title="Live alarms",
+        head=("About", "Since about", "Evidence", "Outcome"),
+        rows=tuple(rows[:TOP_ALARMS]),
+        notes=(NOT_SHOWN.format(more),) if more > 0 else (),
+    )
+
+
+def over(news: Sequence[News]) -> Table | None:
+    """Return what is over: what it was, from when to when, and why it ended."""
+    found = [each for each in ranked(news) if each.change is Change.RESOLVED]
+    if not found:
+        return None
+    rows = tuple(
+        (
+            title(each.alert),
+            period(each.alert),
+            numbers.duration(each.lasted),
+            capitalised_or_empty(each.alert.resolution),
+        )
+        for each in found[:TOP_OVER]
+    )
+    more = len(found) - len(rows)
+    return Table(
+        title="What is over",
+        head=("What", "When", "Lasted", "Why"),
+        rows=rows,
+        notes=(NOT_SHOWN.format(more),) if more > 0 else (),
+    )
+
+
+def news_table(news: Sequence[News], heading: str = "What is new") -> Table | None:
+    """Return news of any kind, a row each: what, how severe, since when, and what was found."""
+    found = [each for each in ranked(news) if each.change is not Change.RESOLVED]
+    if not found:
+        return None
+    rows = tuple(
+        (
+            title(each.alert),
+            str(each.alert.severity),
+            numbers.time(each.alert.first_seen.replace(second=0, microsecond=0)),
+            shown(sentence_of(each.alert), CELL),
+        )
+        for each in found
+    )
+    return Table(title=heading, head=("What", "Severity", "Since", "Finding"), rows=rows)
+
+
+def period(alert: Alert) -> str:
+    """Return from when to when an alert was open."""
+    end = alert.resolved_at or alert.last_seen
+    first, last = (time.replace(minute=0, second=0, microsecond=0) for time in (alert.first_seen, end))
+    return numbers.span(first, last)
+
+
+def capitalised_or_empty(text: str | None) -> str:
+    """Return a text with its first letter in upper case; nothing of nothing."""
+    return shown(capitalised(text), CELL) if text else ""

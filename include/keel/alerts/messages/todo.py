@@ -1,0 +1,117 @@
+"""What the reader of a message should do, in sentences. A command stands between backticks."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from keel.alerts.messages.words import BEFORE
+from keel.alerts.records import Change
+from keel.config import Kind, Severity
+from keel.reports.check import to_do
+from keel.reports.check.words import Trouble, trouble
+from keel.values.texts import NAME, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from keel.alerts.records import News
+    from keel.reports.check import CheckData
+
+ID_SHOWN = 12
+"""Characters of an alert's id that a command needs."""
+
+
+def after_check(data: CheckData, news: Sequence[News]) -> list[str]:
+    """Return what to do after a check, in the words of its page, and how to answer the alerts themselves."""
+    what = to_do(data)
+    first = f"{what.value}: {'; '.join(what.lines)}." if what.lines else f"{what.value}."
+    steps = [command(step.text.replace(" above.", "."), step.command) for step in what.steps]
+    return [first, *steps, *_accept(data, news), *answer(news)]
+
+
+def command(text: str, line: str) -> str:
+    """Return a step with its command.
+
+    >>> command("To see the monitors:", "keel live taxi")
+    'To see the monitors: `keel live taxi`'
+    """
+    return f"{text} `{line}`" if line else text
+
+
+def _accept(data: CheckData, news: Sequence[News]) -> list[str]:
+    """Return how to accept a drift that does no harm; none where harm is shown, as the drift may be its cause."""
+    columns = [each.alert.subject for each in news if _is_new_drift(each)]
+    if not columns or trouble(data) is Trouble.HARM:
+        return []
+    line = f"keel alerts accept {data.model} {shlex.quote(shown(columns[0], NAME))} --reason …"
+    return [command("If a change is the new normal, accept it, and only a further one is told:", line)]
+
+
+def _is_new_drift(news: News) -> bool:
+    drifted = news.alert.kind is Kind.DATA_DRIFT and not news.alert.subject.endswith(BEFORE)
+    return drifted and news.change is not Change.RESOLVED
+
+
+def answer(news: Sequence[News]) -> list[str]:
+    """Return how to take on what needs a person; none where nothing does."""
+    urgent = [
+        each.alert
+        for each in news
+        if each.change in (Change.FIRING, Change.ESCALATED, Change.REMINDER)
+        and each.alert.severity.level >= Severity.ERROR.level
+    ]
+    if not urgent:
+        return []
+    what = "it" if len(urgent) == 1 else "the worst of them"
+    line = f"keel alerts ack {urgent[0].alert_id[:ID_SHOWN]}"
+    return [command(f"To let the others know that you see to {what}:", line)]
+
+
+BY_KIND: dict[Kind, tuple[tuple[str, str], ...]] = {
+    Kind.LEDGER_BROKEN: (
+        ("Promote and roll back nothing until the cause is known. To see which rows do not fit:", "keel ledger verify"),
+        ("Find out who can write to the store, and compare it with a signed checkpoint: docs/ledger.md.", ""),
+    ),
+    Kind.CHECK_OVERDUE: (
+        (
+            "See whether Airflow's scheduler runs, and whether the DAG is paused:",
+            "airflow dags details {model}.drift_check",
+        ),
+        ("To check now:", "airflow dags trigger {model}.drift_check"),
+    ),
+    Kind.CHANNEL: (
+        (
+            "Mend the connection in Airflow. What waits is sent by itself afterwards. To test it:",
+            "keel alerts test --channel {subject}",
+        ),
+    ),
+    Kind.LOST_RECORDS: (
+        ("The records are kept as dead letters in the service's spool, and are not in the store: docs/serving.md.", ""),
+    ),
+    Kind.OUT_OF_BAND: (
+        (
+            "If the change was not meant, undo it by a promotion or a rollback. The ledger has it:",
+            "keel ledger show {model}",
+        ),
+    ),
+    Kind.LIVE_ALARM: (("To see the monitors:", "keel live {model}"),),
+    Kind.NO_PREDICTIONS: (("See whether the scoring service answers:", "curl http://127.0.0.1:8090/health"),),
+    Kind.LABELS_MISSING: (("Send the labels that are due:", "keel feedback {model} labels.csv"),),
+    Kind.ROLLBACK: (
+        ("Find out what was wrong with the version before another one is trained:", "keel ledger show {model}"),
+    ),
+}
+"""Steps for alerts that come without the records of a check, with their commands."""
+
+
+def by_kind(news: Sequence[News]) -> list[str]:
+    """Return what to do about news of any kind, each step once; the page of a check says more."""
+    steps: dict[str, None] = {}
+    for each in news:
+        if each.change is Change.RESOLVED:
+            continue
+        for text, line in BY_KIND.get(each.alert.kind, ()):
+            names = {"model": each.alert.model, "subject": each.alert.subject}
+            steps[command(text, line.format(**names))] = None
+    return [*steps, *answer(news)]
