@@ -102,6 +102,7 @@ def measures(
     _add_test(found, column, alpha)
     _add_distances(found, column)
     _add_off_atoms(found, column)
+    _add_beyond(found, column)
     for name, rate in _rates(column):
         title, meaning = _RATES[name]
         now, then = rate.get("current") or 0.0, rate.get("reference") or 0.0
@@ -174,6 +175,17 @@ def _add_off_atoms(found: list[Measure], column: StoredColumn) -> None:
         "reference. The frequent values would hide a change among them."
     )
     found.append(Measure("PSI off the frequent values", number(psi), meaning))
+
+
+def _add_beyond(found: list[Measure], column: StoredColumn) -> None:
+    shift, psi = column.measure("beyond_range", "shift"), column.measure("beyond_range", "psi")
+    if shift is None or psi is None:
+        return
+    meaning = (
+        "How far the values beyond the range of training have moved, in widths of training's middle half, on average. "
+        f"It is worth a PSI of {number(psi)}: the cells of the grid end there, and hide the move."
+    )
+    found.append(Measure("beyond the range", f"{number(shift)} IQR", meaning))
 
 
 def history_sentence(history: Sequence[float | None], threshold: float | None, period: str = "checks") -> str:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from keel.monitoring.accepted import accepted_words
 from keel.monitoring.column_status import Severity
 from keel.reports import numbers
 from keel.reports.charts.specs import Sparkline
@@ -98,6 +99,12 @@ def _impact(value: float | None, decimals: int) -> str:
     return text.replace("-", numbers.MINUS) if text.strip("+-0.,") else text[1:]
 
 
+def _reference(column: StoredColumn) -> tuple[str, ...]:
+    """Return what a column was compared with where that is not the version's own reference, and what that hides."""
+    accepted = column.accepted
+    return (accepted_words(accepted), *accepted.limits) if accepted else ()
+
+
 def ranked_names(report: StoredDriftReport) -> list[str]:
     """Return the names of a report's columns, the worst first."""
     return [name for name, _ in sorted(report.features.items(), key=_rank)]
@@ -124,7 +131,7 @@ def _card(
         impact=_impact(column.impact, context.decimals),
         summary=line,
         measures=tuple(measures(column, context.alpha, context.thresholds)),
-        reasons=() if line == " ".join(column.reasons) else column.reasons,
+        reasons=(*(() if line == " ".join(column.reasons) else column.reasons), *_reference(column)),
         history=Sparkline(tuple(history), context.thresholds[1]) if known else None,
         history_sentence=history_sentence(history, context.thresholds[1], context.period) if known else "",
     )

@@ -61,7 +61,7 @@ def distributions(
     """
     columns = {column.name: column for column in grid.columns}
     return {
-        name: distribution(columns[name], grid.reference.column(name), current.column(name))
+        name: distribution(columns[name], grid.reference_columns[name], current.column(name))
         for name in (columns if names is None else names)
     }
 

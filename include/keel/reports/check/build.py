@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from keel.monitoring.storage import report_id
 from keel.reports import numbers
-from keel.reports.check import alarms, performance, sections, words
+from keel.reports.check import alarms, consecutive, performance, sections, words
 from keel.reports.check.data import KINDS
 from keel.reports.page import Link, Page, Paragraph, Section
 
@@ -32,6 +32,7 @@ def page(data: CheckData) -> Page:
             *alarms.section(data),
             performance.section(data),
             sections.columns(data),
+            *consecutive.section(data),
             sections.quality(data),
             sections.labels(data),
             sections.decided(data),

@@ -16,6 +16,7 @@ from keel.monitoring.records import (
     ComparisonRecord,
     DecisionRecord,
     Outcome,
+    StoredConsecutiveReport,
     StoredDriftReport,
     StoredLabelsReport,
     StoredPerformanceReport,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from keel.config import ModelConfig
+    from keel.grid.reference import ReferenceGrid
     from keel.ledger.entries import Entry
     from keel.monitoring.alarms import Judgement
     from keel.reports.charts.specs import Categories, Histogram
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["KINDS", "CheckData", "CheckLinks", "LedgerRow", "collect", "decided", "stored_check"]
 
 
-KINDS = (*storage.CHECKS, "labels")
+KINDS = (*storage.CHECKS, "labels", "consecutive")
 """The reports that a check stores."""
 
 
@@ -84,6 +86,8 @@ class CheckData:
     drift: StoredDriftReport | None = None
     performance: StoredPerformanceReport | None = None
     labels: StoredLabelsReport | None = None
+    consecutive: StoredConsecutiveReport | None = None
+    """Against the window before, where that was asked for."""
     decision: DecisionRecord | None = None
     outcome: Outcome | None = None
     alarms: tuple[Judgement, ...] = ()
@@ -190,6 +194,7 @@ def stored_check(ws: Workspace, config: ModelConfig, version: int, window: Windo
         drift=StoredDriftReport.from_dict(found) if (found := body("drift")) else None,
         performance=StoredPerformanceReport.from_dict(found) if (found := body("performance")) else None,
         labels=StoredLabelsReport.from_dict(found) if (found := body("labels")) else None,
+        consecutive=StoredConsecutiveReport.from_dict(found) if (found := body("consecutive")) else None,
     )
 
 
@@ -270,7 +275,27 @@ def _charts(
 
     known = {column.name for column in grid.columns}
     names = [name for name in ranked_names(drift) if name in known]
-    return distributions(grid, counts, names=names[:MAX_DRAWN]), ""
+    compared = _as_compared(ws, config, version, grid, drift)
+    return distributions(compared, counts, names=names[:MAX_DRAWN]), ""
+
+
+def _as_compared(
+    ws: Workspace, config: ModelConfig, version: int, grid: ReferenceGrid, drift: StoredDriftReport
+) -> ReferenceGrid:
+    """Return the grid with the references that a report was made with, whatever was accepted or withdrawn since."""
+    from keel.monitoring.accepted import accepted_references
+    from keel.monitoring.window_counts import window_counts
+
+    compared = {name: column.accepted.window for name, column in drift.features.items() if column.accepted}
+    stored = accepted_references(ws, config.model, version, grid) if compared else {}
+    replaced = {}
+    for name, window in compared.items():
+        if name in stored and stored[name].about.window == window:
+            replaced[name] = stored[name].counts
+        else:
+            counts = window_counts(ws, config, version, grid, window, decided_before=window.end).usable
+            replaced[name] = counts.column(name)
+    return grid.with_references(replaced) if replaced else grid
 
 
 def _series(

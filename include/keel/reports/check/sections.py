@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from keel.monitoring.accepted import accepted_sentence
 from keel.monitoring.performance_words import capitalised
 from keel.reports import numbers
 from keel.reports.charts.specs import Interval, Intervals
@@ -120,14 +121,15 @@ def _about_columns(data: CheckData, drift: StoredDriftReport) -> str:
     if drift.status == "insufficient":
         text = drift.sentence or f"{numbers.count(drift.n, 'row')} are too few."
     else:
-        text = f"{drift.count} in {numbers.count(drift.n, 'row')}."
+        text = f"{drift.count} in {numbers.count(drift.n, 'row')}.{accepted_sentence(drift)}"
         if outputs := drift.names("drift", "warn", role="output"):
             text += f" What the model answers has changed too: {', '.join(outputs)}."
     if drift.impact_total is not None:
         limit = f", and {numbers.number(drift.impact_limit)} is allowed" if drift.impact_limit is not None else ""
         loss = row_loss_name(metric_of(data))
         much = "hardly anything" if abs(drift.impact_total) < HARDLY else numbers.signed(drift.impact_total)
-        text += f" By the losses on the holdout, what has changed since the training costs {much} in the {loss}{limit}."
+        since = "since the training, or the accepted window," if accepted_sentence(drift) else "since the training"
+        text += f" By the losses on the holdout, what has changed {since} costs {much} in the {loss}{limit}."
         if data.performance is not None and data.performance.explained is not None:
             text += " (The part that inputs explain, above, is counted from the holdout, which is later.)"
     if drift.quarantined.hours:
