@@ -9,7 +9,7 @@
     decide                 one action: all clear, alert, quarantine or retrain
     quarantine, retrain    what the decision asks for
     publish_report         the page of the check, for the task's log and in MLflow
-    compose_message        what people are notified of
+    notify                 what people are told of it, through the door of `keel.alerts`
     record                 the outcome, stored with the decision; the alarms that it judged are closed
     next_check             whether alarms are left for another run
 
@@ -25,6 +25,7 @@ functions. A step that runs again for the same window leaves the same rows.
 from keel.loop.alarms import alarms_to_judge, next_check
 from keel.loop.checks import check_data_drift, check_data_quality, check_labels, check_performance
 from keel.loop.decisions import compose_message, decide, record, request_retrain
+from keel.loop.notification import notify
 from keel.loop.publishing import describe_report, publish_report
 from keel.loop.quarantining import quarantine
 from keel.loop.result import CheckResult, check
@@ -44,6 +45,7 @@ __all__ = [
     "decide",
     "describe_report",
     "next_check",
+    "notify",
     "publish_report",
     "quarantine",
     "record",

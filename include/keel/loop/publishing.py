@@ -54,7 +54,7 @@ def publish_report(
     try:
         comparison = storage.read_comparison(ws, config.model, outcome.report_id) if outcome else None
         address = _address_of(ws, comparison)
-        if (version := _checked_version(decision)) is not None:
+        if (version := checked_version(decision)) is not None:
             page = _check_page(ws, config, version, decision, outcome, (run_url, address))
         elif comparison is not None:
             page = _comparison_page(comparison)
@@ -72,7 +72,7 @@ def publish_report(
     return PublishedReport(text, picture, address=address)
 
 
-def _checked_version(decision: DecisionRecord) -> int | None:
+def checked_version(decision: DecisionRecord) -> int | None:
     """Return the version that a decision's check was about; None where no check made the decision."""
     made = storage.report_id("decision", decision.model, decision.version, decision.window)
     return decision.version if decision.decision_id == made else None

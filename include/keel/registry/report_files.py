@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from keel.errors import SchemaError, UnknownVersion, without_credentials
 
@@ -103,12 +103,22 @@ class ReportFiles:
         client.update_run(run.info.run_id, status="FINISHED")
         return run
 
-    def _address(self, run: Any, path: str) -> str:
+    def version_address(self, model: str, version: int) -> str | None:
+        """Return the address of MLflow's page of a version; None where MLflow is a database on this machine."""
+        base = self._base()
+        return f"{base}/#/models/{quote(model, safe='')}/versions/{version}" if base else None
+
+    def _base(self) -> str | None:
+        """Return where MLflow's pages are; None where no server shows them."""
         base = self._pages or self._tracking.uri
-        if base.startswith(("http://", "https://")):
-            parts = urlsplit(base)
-            host = parts.netloc.rpartition("@")[2]  # a message holds no password
-            shown = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
-            return f"{shown}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/{path}"
+        if not base.startswith(("http://", "https://")):
+            return None
+        parts = urlsplit(base)
+        host = parts.netloc.rpartition("@")[2]  # a message holds no password
+        return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
+
+    def _address(self, run: Any, path: str) -> str:
+        if base := self._base():
+            return f"{base}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/{path}"
         location = without_credentials(run.info.artifact_uri.removeprefix("file://"))
         return f"{location.rstrip('/')}/{path}"

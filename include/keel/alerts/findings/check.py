@@ -53,8 +53,8 @@ def observe_check(
 ) -> Observation:
     """Return what a check saw, and what its decision led to.
 
-    Where the check put another version into production, what it found by a test is about the version before, and over:
-    the message has it as the reason for the change, and it becomes no alert.
+    Where the check put another version into production, what it found by a test is about the version before, and over
+    with it: the message has it as the reason for the change.
 
     Parameters
     ----------
@@ -65,11 +65,6 @@ def observe_check(
 
     """
     found, change = judge_check(config, decision, facts, level=level), change_of(decision, outcome)
-    if change.version_changed:
-        found = Judged(
-            tuple(each for each in found.findings if not each.kind.is_statistical),
-            tuple(each for each in found.examined if not each.kind.is_statistical),
-        )
     return Observation(
         observation_id=identity_of(decision, outcome),
         model=config.model,
@@ -105,7 +100,7 @@ def judge_check(config: ModelConfig, decision: DecisionRecord, facts: CheckFacts
         [
             judge_arrival(quality, is_new=decision.action is Action.ALL_CLEAR),
             judge_quality(quality, columns=columns, level=level, is_settled=facts.is_settled),
-            judge_labels(labels, labels_missing=performance is not None and performance.labels_missing),
+            judge_labels(labels, labels_missing=performance is not None and performance.labels_missing, level=level),
             harm,
             moved,
             judge_previous(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from keel.alerts.findings.judged import NOTHING, Judged, each_of
+from keel.alerts.inhibition import AGAINST_PREVIOUS
 from keel.alerts.records import Examined, Finding
 from keel.config import Kind, Severity
 from keel.monitoring.column_status import ColumnStatus
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from keel.monitoring.records import JsonObject, StoredColumn, StoredDriftReport
 
 MOVED = ("drift", "warn")
-AGAINST_PREVIOUS = " against the window before"
-"""Ends the subject of what has changed since the window before."""
+ERROR = ("feature", "drift")
+"""Role and severity of the columns that a window's drift consists of."""
 
 
 def judge_columns(
@@ -66,10 +67,6 @@ def judge_columns(
     return Judged(tuple(findings), tuple(examined))
 
 
-ERROR = ("feature", "drift")
-"""Role and severity of the columns that a window's drift consists of."""
-
-
 def judge_impact(drift: StoredDriftReport, *, level: float, alarmed: Collection[str]) -> Judged:
     """Judge what the change of all inputs costs together, where ``drift.max_impact`` limits it."""
     reached, total, q_value = drift.impact_limit, drift.impact_total, drift.impact_q_value
@@ -95,20 +92,18 @@ def judge_previous(
     columns: of the version, whose alerts are over then.
     """
     if not configured:
-        names = [f"{name}{AGAINST_PREVIOUS}" for name in columns]
-        return Judged((), each_of(Kind.DATA_DRIFT, names) + each_of(Kind.PREDICTION_DRIFT, names))
+        return Judged((), each_of(Kind.DATA_DRIFT, [f"{name}{AGAINST_PREVIOUS}" for name in columns]))
     if consecutive is None or consecutive.status == "insufficient":
         return NOTHING
     findings, examined = list[Finding](), list[Examined]()
     for name, column in consecutive.features.items():
-        kind = Kind.DATA_DRIFT if column.role == "feature" else Kind.PREDICTION_DRIFT
         moved = column.severity == "drift"
         if column.severity == "insufficient" or (moved and not is_certain(column, level)):
             continue
         subject = f"{name}{AGAINST_PREVIOUS}"
-        examined += each_of(kind, [subject])
+        examined += each_of(Kind.DATA_DRIFT, [subject])
         if moved:
-            found = _finding(kind, name, column, consecutive, Severity.WARNING)
+            found = _finding(Kind.DATA_DRIFT, name, column, consecutive, Severity.WARNING)
             sentence = f"{shown(name, NAME)} has changed since the window before{_size(column, consecutive)}"
             findings.append(found.model_copy(update={"subject": subject, "sentence": sentence}))
     return Judged(tuple(findings), tuple(examined))

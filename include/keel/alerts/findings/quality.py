@@ -19,6 +19,8 @@ LABEL_FAULTS = ("invalid", "single_value", "base_rate", "mean", "spread", "cover
 """The kinds of faults of labels (`keel.monitoring.labels.LabelFinding`)."""
 MISSING_COLUMN = "missing_column"
 """The kind of a fault that no test is needed for."""
+LABEL_TESTS = 2
+"""Tests that may warn of a window's labels in one check, those of mean and spread: p-values are multiplied by it."""
 
 
 def judge_quality(
@@ -94,16 +96,25 @@ def judge_arrival(quality: StoredQualityReport | None, *, is_new: bool) -> Judge
     return Judged((Finding(kind=Kind.NO_PREDICTIONS, severity=Severity.ERROR, sentence=sentence),), examined)
 
 
-def judge_labels(labels: StoredLabelsReport | None, *, labels_missing: bool) -> Judged:
-    """Judge the labels of a window, by kind of fault. Labels that are missing are told already, and not as late."""
+def judge_labels(labels: StoredLabelsReport | None, *, labels_missing: bool, level: float) -> Judged:
+    """Judge the labels of a window, by kind of fault. Labels that are missing are told already, and not as late.
+
+    level: the adjusted p-value that a smaller fault must reach. Labels that break are told whatever it is.
+    """
     if labels is None or labels.status == "insufficient":
         return NOTHING
     by_kind: dict[str, list[StoredLabelFinding]] = {}
     for found in labels.findings:
         if not (found.kind == "late" and labels_missing):
             by_kind.setdefault(found.kind, []).append(found)
-    findings = tuple(_of_labels(kind, faults) for kind, faults in by_kind.items())
-    return Judged(findings, each_of(Kind.LABEL_QUALITY, dict.fromkeys((*LABEL_FAULTS, *by_kind))))
+    certain = {kind: faults for kind, faults in by_kind.items() if any(_is_sure(fault, level) for fault in faults)}
+    findings = tuple(_of_labels(kind, faults) for kind, faults in certain.items())
+    judged = [kind for kind in LABEL_FAULTS if kind in certain or kind not in by_kind]
+    return Judged(findings, each_of(Kind.LABEL_QUALITY, judged))
+
+
+def _is_sure(fault: StoredLabelFinding, level: float) -> bool:
+    return fault.status == "broken" or fault.p_value is None or fault.p_value * LABEL_TESTS <= level
 
 
 def _of_labels(kind: str, faults: list[StoredLabelFinding]) -> Finding:

@@ -1,0 +1,149 @@
+"""What people are told of a decision: what its source saw goes through the door of `keel.alerts`."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from keel.alerts import door
+from keel.alerts.budget import alert_level
+from keel.alerts.door import Posted
+from keel.alerts.findings.check import CheckFacts, observe_check
+from keel.alerts.findings.outcome import observe_outcome
+from keel.alerts.messages.check import compose_check
+from keel.alerts.messages.event import compose_event
+from keel.config import read_models
+from keel.loop.publishing import checked_version
+from keel.monitoring import storage
+from keel.monitoring.alarm_records import judgements_of
+from keel.monitoring.records import (
+    Action,
+    DecisionRecord,
+    Outcome,
+    StoredDriftReport,
+    StoredLabelsReport,
+    StoredPerformanceReport,
+    StoredQualityReport,
+)
+from keel.store.quarantines import DATA
+
+if TYPE_CHECKING:
+    from keel.alerts.records import Message, Notice
+    from keel.config import ModelConfig
+    from keel.reports.publication import PublishedReport
+    from keel.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+SETTLED = timedelta(hours=24)
+"""Time without quarantined data after which a fault of the data is over. A break is found again when its rows are one
+in twenty of a week's window, so in less than nine hours of steady traffic."""
+
+
+def notify(
+    ws: Workspace,
+    config: ModelConfig,
+    decision: DecisionRecord,
+    outcome: Outcome | None = None,
+    *,
+    run_url: str | None = None,
+    report: PublishedReport | None = None,
+    now: datetime,
+) -> Posted:
+    """Apply a decision to the alerts of its model, once, and write the message about what is new into the outbox.
+
+    An all clear is applied too: it ends what is over. Most decisions lead to no message, as people know already what
+    they say, or hear of it in a digest. `keel.alerts.delivery` sends what is written.
+
+    Parameters
+    ----------
+    outcome
+        What the decision led to; None where no task followed it.
+    run_url
+        The page of the run in Airflow.
+    report
+        What `publish_report` returned, which the message links and takes its picture from.
+    now
+        The time by the clock.
+
+    Raises
+    ------
+    StoreUnavailable
+        Nothing was applied and nothing is told; the same call can be made again.
+
+    """
+    if not decision.decision_id:  # nothing was to be done, and nothing was stored
+        return Posted()
+    facts = _facts(ws, config, decision)
+    if facts is None:
+        observation = observe_outcome(config, decision, outcome, now=now)
+    else:
+        observation = observe_check(config, decision, outcome, facts, level=_level(config))
+    log.debug("%s sees %d findings", observation.source, len(observation.findings))
+
+    def compose(notice: Notice) -> Message:
+        version_url = _version_url(ws, config, decision, outcome)
+        if facts is None and decision.action is not Action.RETRAIN:
+            return compose_event(
+                config,
+                notice,
+                decision=decision,
+                outcome=outcome,
+                now=now,
+                run_url=run_url,
+                report=report,
+                version_url=version_url,
+            )
+        found = facts or CheckFacts()
+        return compose_check(
+            config,
+            notice,
+            decision=decision,
+            outcome=outcome,
+            quality=found.quality,
+            drift=found.drift,
+            performance=found.performance,
+            labels=found.labels,
+            judgements=found.judgements,
+            now=now,
+            run_url=run_url,
+            report=report,
+            version_url=version_url,
+        )
+
+    return door.observe(ws, config, observation, compose, now=now)
+
+
+def _facts(ws: Workspace, config: ModelConfig, decision: DecisionRecord) -> CheckFacts | None:
+    """Return what is stored of the check that made a decision; None where no check made it."""
+    version = checked_version(decision)
+    if version is None:
+        return None
+    about = decision.model, version, decision.window
+    return CheckFacts(
+        quality=storage.read_report(ws, StoredQualityReport, *about),
+        drift=storage.read_report(ws, StoredDriftReport, *about),
+        performance=storage.read_report(ws, StoredPerformanceReport, *about),
+        labels=storage.read_report(ws, StoredLabelsReport, *about),
+        judgements=judgements_of(ws, decision),
+        is_settled=_is_settled(ws, config, decision),
+    )
+
+
+def _is_settled(ws: Workspace, config: ModelConfig, decision: DecisionRecord) -> bool:
+    """Return whether no earlier check has quarantined data of the window's last hours."""
+    end = decision.window.end
+    held = ws.store.quarantines(config.model, about=DATA, decided_before=end)
+    return not any(row["start"] < end and row["end"] > end - SETTLED for row in held)
+
+
+def _level(config: ModelConfig) -> float:
+    """Return the adjusted p-value that a finding must reach, which all models of the same people share."""
+    return alert_level(config, read_models()[0].values())
+
+
+def _version_url(ws: Workspace, config: ModelConfig, decision: DecisionRecord, outcome: Outcome | None) -> str | None:
+    """Return MLflow's page of the version that a message is about: the one that is new, else that in production."""
+    version = (outcome.challenger or outcome.version) if outcome else decision.version
+    return None if version is None else ws.registry.reports.version_address(config.model, version)
