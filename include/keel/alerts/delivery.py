@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from keel.alerts import channel_trouble
 from keel.alerts.records import Answer, Delivery, Message
 from keel.alerts.redaction import without_secrets
 from keel.alerts.routing import OUTBOX
@@ -81,15 +82,19 @@ def send_due(
         The store does not answer. No error of a sender raises.
 
     """
+
+    def ticks() -> datetime:
+        # never before `now`: what has just failed would be due again
+        return max(now, clock())
+
     sent: list[Delivery] = []
     name = uuid.uuid4().hex
     while len(sent) < limit:
-        # by the clock: a lease that began at `now` would have run out where others took long before
-        leased_until = max(now, clock()) + LEASE
-        row = store.outbox.lease(name, now=now, until=leased_until, message_id=message_id, channel=channel)
+        until = ticks() + LEASE
+        row = store.outbox.lease(name, now=now, until=until, message_id=message_id, channel=channel)
         if row is None:
             break
-        sent.append(_send(store, Delivery.from_dict(row), senders, fallback, clock))
+        sent.append(_send(store, Delivery.from_dict(row), senders, fallback, ticks))
     return tuple(sent)
 
 
@@ -123,6 +128,7 @@ def _send(
         "milliseconds": round((time.monotonic() - began) * 1000),
     }
     store.outbox.finish_try(tried.delivery.to_dict(), attempt)
+    channel_trouble.report(store, tried.delivery, is_connected=tried.is_connected, now=clock())
     return tried.delivery
 
 
@@ -183,11 +189,13 @@ def _finished(delivery: Delivery, state: str, answer: Answer, now: datetime) -> 
 
 
 def _later(delivery: Delivery, answer: Answer, now: datetime) -> Delivery:
+    """Return a delivery that waits for its next try: the later of Keel's pause and what the receiver asks for."""
     pause = PAUSES[min(delivery.tries, len(PAUSES) - 1)]
     asked = timedelta(seconds=min(answer.retry_after or 0.0, GIVE_UP_AFTER.total_seconds()))
-    last = max(delivery.created_at + GIVE_UP_AFTER, now + PAUSES[0])
-    changed = {"answer": answer.detail, "next_try_at": min(now + max(pause, asked), last)}
-    return delivery.model_copy(update={**changed, "tries": delivery.tries + 1})
+    last = delivery.created_at + GIVE_UP_AFTER
+    next_try = min(now + max(pause, asked), last) if now < last else now + pause
+    changed = {"answer": answer.detail, "next_try_at": next_try, "tries": delivery.tries + 1}
+    return delivery.model_copy(update=changed)
 
 
 def _fall_back(message: Message, delivery: Delivery, answer: Answer, fallback: Sender, now: datetime) -> Delivery:

@@ -1,0 +1,116 @@
+"""A channel that does not take messages is an alert itself, which the other channels tell, and tell the end of.
+
+A channel without a connection is in trouble at once, and one that answers nobody after some tries. A single recipient
+is in trouble when a message to it has finally failed.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from keel.alerts.door import observe_in
+from keel.alerts.messages import base
+from keel.alerts.records import ALL_MODELS, Change, Delivery, Examined, Finding, Message, Notice, Observation
+from keel.config import Kind, ModelConfig, Severity, read_models
+from keel.errors import StoreUnavailable
+from keel.monitoring.storage import derived_id
+from keel.store import alerts
+
+if TYPE_CHECKING:
+    from keel.store import Store
+
+log = logging.getLogger(__name__)
+
+SOURCE = "delivery"
+TRIES = 5
+"""Tries of one message, about half an hour, after which a channel that has taken nothing since then is in trouble."""
+
+
+def report(store: Store, delivery: Delivery, *, is_connected: bool, now: datetime) -> None:
+    """Apply what a try says about its channel. An error here is logged: it must not hold up other messages.
+
+    delivery: as it is after the try.
+
+    Raises
+    ------
+    StoreUnavailable
+        The store does not answer.
+
+    """
+    try:
+        if delivery.state == "sent":
+            _is_well(store, delivery, now)
+        elif not is_connected or _takes_nothing(store, delivery):
+            _is_in_trouble(store, ALL_MODELS, delivery.channel, delivery, now)
+        elif delivery.state == "failed":
+            _is_in_trouble(store, delivery.model, _subject(delivery), delivery, now)
+    except StoreUnavailable:
+        raise
+    except Exception:
+        log.exception("what became of delivery %s could not be told", delivery.delivery_id)
+
+
+def _takes_nothing(store: Store, delivery: Delivery) -> bool:
+    is_time = delivery.state == "pending" and delivery.tries == TRIES
+    return is_time and not store.outbox.accepted_since(delivery.channel, delivery.created_at)
+
+
+def _is_well(store: Store, delivery: Delivery, now: datetime) -> None:
+    """Resolve the alerts about the channel and about this recipient, where there are any."""
+    subjects = {delivery.channel, _subject(delivery)}
+    for model in {ALL_MODELS, delivery.model}:
+        with store.connect() as connection:
+            rows = alerts.open_alerts(connection, model)
+        over = sorted(subjects & {row["subject"] for row in rows if row["kind"] == Kind.CHANNEL})
+        if over:
+            examined = tuple(Examined(kind=Kind.CHANNEL, subject=each) for each in over)
+            observation = _observation(model, delivery, now).model_copy(
+                update={"examined": examined, "resolution": f"{_subject(delivery)} took a message"}
+            )
+            _observe(store, observation, now)
+
+
+def _is_in_trouble(store: Store, model: str, subject: str, delivery: Delivery, now: datetime) -> None:
+    finding = Finding(
+        kind=Kind.CHANNEL,
+        subject=subject,
+        severity=Severity.ERROR,
+        sentence=f"messages by {subject} do not arrive ({delivery.answer})",
+        evidence={"channel": delivery.channel, "recipient": delivery.recipient, "answer": delivery.answer},
+    )
+    _observe(store, _observation(model, delivery, now).model_copy(update={"findings": (finding,)}), now)
+
+
+def _observation(model: str, delivery: Delivery, now: datetime) -> Observation:
+    identity = derived_id(SOURCE, model, delivery.delivery_id, str(delivery.tries), delivery.state)
+    return Observation(observation_id=f"{SOURCE}-{identity}", model=model, source=SOURCE, at=now)
+
+
+def _observe(store: Store, observation: Observation, now: datetime) -> None:
+    config = read_models()[0].get(observation.model)
+    observe_in(store, config, observation, lambda notice: _compose(config, notice, now), now=now)
+
+
+def _compose(config: ModelConfig | None, notice: Notice, now: datetime) -> Message:
+    # one observation is about one channel
+    alert, change = notice.news[0].alert, notice.news[0].change
+    channel = alert.evidence.get("channel") or alert.subject
+    if change is Change.RESOLVED:
+        happened = f"Messages by {alert.subject} arrive again."
+        return base.message(config, notice, subject=f"{alert.subject} works again", happened=happened, now=now)
+    return base.message(
+        config,
+        notice,
+        subject=f"messages by {alert.subject} do not arrive",
+        happened=f"M{alert.sentence[1:]}.",
+        hurts=("Whoever is told by this channel only does not hear of anything until this is mended.",),
+        done=("What it does not take is kept: it is tried again, and in the end becomes a file in the outbox.",),
+        todo=(f"Correct the connection or the recipient, then run keel alerts test --channel {channel}.",),
+        now=now,
+    )
+
+
+def _subject(delivery: Delivery) -> str:
+    return f"{delivery.channel}: {delivery.recipient}" if delivery.recipient else delivery.channel
