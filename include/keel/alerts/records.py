@@ -88,6 +88,8 @@ class Observation(Record):
     examined: tuple[Examined, ...] = ()
     resolution: str = ""
     """Why what is over is over, where the source knows, such as "version 4 was promoted"."""
+    actor: str = "keel"
+    """Who is behind it."""
     version_changed: bool = False
     """Whether another version is in production because of it: what was found of the version before it is over."""
 

@@ -239,7 +239,7 @@ class _Lived:
         """Return the steps of its life. Those of a pending alert are written once it fires, so that one which never
         does leaves none.
         """
-        was, alert, steps = self.was, self.alert, _Steps(self.alert.alert_id, observation.at)
+        was, alert, steps = self.was, self.alert, _Steps(self.alert.alert_id, observation)
         if alert.fired_at is not None and (was is None or was.fired_at is None):
             if alert.first_seen < alert.fired_at:
                 steps.add("pending", at=alert.first_seen)
@@ -258,11 +258,12 @@ class _Lived:
 @dataclass(frozen=True)
 class _Steps:
     alert_id: str
-    at: datetime
+    observation: Observation
     events: list[AlertEvent] = field(default_factory=list)
 
     def add(self, event: str, detail: str = "", *, at: datetime | None = None) -> None:
-        self.events.append(AlertEvent(alert_id=self.alert_id, at=at or self.at, event=event, detail=detail))
+        at, actor = at or self.observation.at, self.observation.actor
+        self.events.append(AlertEvent(alert_id=self.alert_id, at=at, event=event, actor=actor, detail=detail))
 
 
 def _fires(finding: Finding, seen: int, config: AlertsConfig) -> bool:

@@ -35,9 +35,10 @@ def lock(connection: sa.Connection) -> None:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
 
 
-def open_alerts(connection: sa.Connection, model: str) -> Rows:
-    """Return the alerts of a model that are not over, by the time they were first seen."""
-    return _rows(connection, _ordered(sa.select(alerts).where(alerts.c.model == model, alerts.c.resolved_at.is_(None))))
+def open_alerts(connection: sa.Connection, model: str | None) -> Rows:
+    """Return the alerts of a model that are not over, by the time they were first seen. model: None: of every model."""
+    query = sa.select(alerts).where(alerts.c.resolved_at.is_(None))
+    return _rows(connection, _ordered(query if model is None else query.where(alerts.c.model == model)))
 
 
 def alerts_by_id(connection: sa.Connection, alert_ids: Collection[str]) -> dict[str, Row]:
@@ -56,6 +57,12 @@ def put_alerts(connection: sa.Connection, rows: Iterable[Mapping[str, Any]], *, 
         statement = insert(connection, alerts).values(**row)
         changed = {name: statement.excluded[name] for name in row if name != "alert_id"}
         connection.execute(statement.on_conflict_do_update(index_elements=["alert_id"], set_=changed))
+
+
+def events_of(connection: sa.Connection, alert_id: str) -> Rows:
+    """Return what happened to an alert, in order."""
+    mine = alert_events.c.alert_id == alert_id
+    return _rows(connection, sa.select(alert_events).where(mine).order_by(alert_events.c.seq))
 
 
 def delete_alerts(connection: sa.Connection, alert_ids: Collection[str]) -> None:
@@ -154,8 +161,8 @@ class AlertsTable:
 
     def events(self, alert_id: str) -> Rows:
         """Return what happened to an alert, in order."""
-        mine = alert_events.c.alert_id == alert_id
-        return self._read(sa.select(alert_events).where(mine).order_by(alert_events.c.seq))
+        with self._database.connect() as connection:
+            return events_of(connection, alert_id)
 
     def observation(self, observation_id: str) -> Row | None:
         """Return an observation that was recorded, with its ``message_id``; None if it was not."""

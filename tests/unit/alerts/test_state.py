@@ -72,8 +72,11 @@ def test_what_a_test_found_is_over_after_windows_without_it_and_what_is_a_fact_a
     assert changes(told) == [(Kind.LABELS_MISSING, "", Change.RESOLVED)]
     assert told[0].lasted == STEP.total_seconds()
     assert life.see() == []
+    assert (life.of(Kind.DATA_DRIFT, "temp").seen, life.of(Kind.DATA_DRIFT, "temp").clear) == (0, 2)
     [over] = life.see()
     assert (over.change, over.lasted) == (Change.RESOLVED, 3 * STEP.total_seconds())
+    assert (over.alert.seen, over.alert.clear) == (0, 3)
+    assert life.events(Kind.DATA_DRIFT, "temp") == ["firing", "resolved"]
     assert over.alert.resolution == "3 windows in a row did not show it"
     assert life.see() == []
 
@@ -129,6 +132,13 @@ def test_error_that_nobody_acknowledges_is_told_again_where_that_is_configured()
     assert [life.see(HARM) for _ in range(8)] == [[]] * 8
 
 
+def test_error_that_was_worse_is_not_news_after_a_reminder():
+    life = Life(AlertsConfig(remind="6h"))
+    life.see(finding(Kind.PERFORMANCE, "", Severity.CRITICAL))
+    told = [change for found in (HARM, finding(Kind.PERFORMANCE, "", Severity.CRITICAL)) for change in life.see(found)]
+    assert [each.change for each in told] == [Change.REMINDER] * 2
+
+
 def test_warning_is_not_told_again():
     life = Life(AlertsConfig(remind="6h"))
     assert [len(life.see(LATE)) for _ in range(5)] == [1, 0, 0, 0, 0]
@@ -150,6 +160,16 @@ def test_drift_that_a_cause_explained_to_its_end_is_never_told():
     assert changes(life.see(examined=CHECKED)) == [(Kind.NO_PREDICTIONS, "", Change.RESOLVED)]
 
 
+def test_drift_that_does_harm_is_told_beside_degraded_performance():
+    assert len(Life().see(HARM, DRIFT_ERROR)) == 2
+
+
+def test_cause_that_is_not_sure_yet_explains_nothing():
+    life = Life(AlertsConfig(fire_after=2))
+    life.see(DRIFT)
+    assert changes(life.see(DRIFT, finding(Kind.PERFORMANCE))) == firing()
+
+
 def test_cause_that_comes_later_does_not_take_back_what_was_told():
     life = Life()
     life.see(DRIFT)
@@ -168,6 +188,14 @@ def test_silenced_alert_is_told_when_the_silence_is_over_if_it_still_shows():
     shown.see(DRIFT)
     shown.see(DRIFT)
     assert [shown.see() for _ in range(6)] == [[]] * 6
+
+
+def test_message_about_something_else_has_no_place_for_what_was_silenced():
+    life = Life(silences=[silence_of(kind=Kind.DATA_DRIFT, until=START + 3 * STEP)])
+    life.see(DRIFT_ERROR)
+    life.see(DRIFT_ERROR)
+    assert changes(life.see(LATE, examined=())) == [(Kind.LABELS_MISSING, "", Change.FIRING)]
+    assert changes(life.see(DRIFT_ERROR)) == firing()
 
 
 def test_end_of_what_was_told_is_told_although_it_is_silenced():
@@ -320,9 +348,8 @@ def acknowledge(life: Life) -> None:
             life.alerts[each.alert_id] = each.model_copy(update=changed)
 
 
-def silent(silences: list[Silence], news: News, life: Life) -> bool:
-    """Whether a silence covers news at this time, written once more for the patterns of `SILENCES`."""
-    alert = news.alert
+def covered(alert: Alert, silences: list[Silence], life: Life) -> bool:
+    """Whether a silence covers an alert at this time, written once more for the patterns of `SILENCES`."""
     begins = {None: "", "a": "a", "a*": "a", "version ?": "version "}
     return any(
         each.kind in (None, alert.kind)
@@ -354,8 +381,11 @@ def test_any_history_has_one_open_alert_a_fingerprint_and_one_end_for_each_begin
             if each.change is Change.RESOLVED:
                 assert told[each.alert.alert_id, Change.FIRING] == 1
             else:
-                assert not silent(silences, each, life)
+                assert not covered(each.alert, silences, life)
                 assert not explained(each.alert, life.open)
+        for each in life.open:  # nothing else is kept back
+            if each.state is State.FIRING and each.last_seen == life.at and each.told_at is None:
+                assert explained(each, life.open) or covered(each, silences, life)
         if window["acknowledge"]:
             acknowledge(life)
     for alert_id, alert in life.alerts.items():

@@ -1,0 +1,138 @@
+"""What a person does to an open alert: acknowledge it, or end it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from keel.alerts import routing
+from keel.alerts.door import observe
+from keel.alerts.messages.alerts import compose_alerts
+from keel.alerts.records import (
+    Alert,
+    AlertEvent,
+    AlertLine,
+    Change,
+    Examined,
+    Message,
+    Observation,
+    State,
+    message_identity,
+)
+from keel.errors import UnknownAlert
+from keel.monitoring.storage import derived_id
+from keel.store import alerts, outbox
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from keel.alerts.routing import Posted
+    from keel.config import ModelConfig
+    from keel.workspace import Workspace
+
+SOURCE = "request"
+INCIDENT_CHANNELS = ("pagerduty",)
+"""Channels that keep an incident of their own, which goes on calling people until it is acknowledged there too."""
+MAX_LISTED = 10
+"""Alerts that an error lists."""
+
+
+def acknowledge(ws: Workspace, alert_id: str, *, actor: str, reason: str = "", now: datetime) -> Alert:
+    """Note that a person has taken an alert over, and return it. Nobody is reminded of it until it gets worse.
+
+    alert_id: the id or the first characters of it.
+    actor: who takes it over.
+
+    In the same transaction the incident of every channel that has one is acknowledged, through the outbox. An alert
+    that is acknowledged already stays as it is.
+
+    Raises
+    ------
+    UnknownAlert
+        No alert that fires has an id that begins so, or several have; the message lists those that fire.
+
+    """
+    with ws.store.begin() as connection:
+        alerts.lock(connection)
+        alert = _find(connection, alert_id)
+        if alert.state is State.ACKNOWLEDGED:
+            return alert
+        taken = alert.model_copy(update={"state": State.ACKNOWLEDGED, "acknowledged_by": actor})
+        event = AlertEvent(alert_id=alert.alert_id, at=now, event="acknowledged", actor=actor, detail=reason)
+        alerts.put_alerts(connection, [taken.to_dict()], now=now)
+        alerts.add_events(connection, [event.to_dict()])
+        _acknowledge_incidents(connection, taken, event)
+    return taken
+
+
+def resolve(
+    ws: Workspace, config: ModelConfig, fingerprint: str, *, reason: str, actor: str, now: datetime
+) -> Posted | None:
+    """End the open alert of a fingerprint at once, as a person decided; None where none is open.
+
+    reason: completes "… is over: ", such as "ada accepted the drift of temp".
+
+    It goes through the door: who was told of the alert is told that it is over. What a check found ends, in the data's
+    own time, with the last window that showed it.
+    """
+    with ws.store.connect() as connection:
+        found = [Alert.from_dict(row) for row in alerts.open_alerts(connection, config.model)]
+    alert = next((each for each in found if each.fingerprint == fingerprint), None)
+    if alert is None:
+        return None
+    observation = Observation(
+        observation_id=f"{SOURCE}-{derived_id('resolve', alert.alert_id)}",
+        model=config.model,
+        # Of its own: the times of data and of the clock do not follow each other, and a later request is not late.
+        source=f"{SOURCE} {alert.alert_id}",
+        at=alert.last_seen if alert.kind.is_statistical else now,
+        examined=(Examined(kind=alert.kind, subject=alert.subject, is_over=True),),
+        resolution=reason,
+        actor=actor,
+    )
+    return observe(ws, config, observation, lambda notice: compose_alerts(config, notice, now=now), now=now)
+
+
+def _find(connection: sa.Connection, beginning: str) -> Alert:
+    """Return the one alert that fires, or is acknowledged, whose id begins so."""
+    rows = [Alert.from_dict(row) for row in alerts.open_alerts(connection, None)]
+    fired = [each for each in rows if each.state is not State.PENDING]
+    found = [each for each in fired if beginning and each.alert_id.startswith(beginning)]
+    if len(found) == 1:
+        return found[0]
+    what = "several alerts that fire have ids that begin" if found else "no alert that fires has an id that begins"
+    listed = "; ".join(f"{each.alert_id} ({_name(each)})" for each in (found or fired)[:MAX_LISTED])
+    raise UnknownAlert(f"{what} with {beginning!r}; there are: {listed or 'none'}")
+
+
+def _name(alert: Alert) -> str:
+    return " ".join(part for part in (alert.model, alert.kind.replace("_", " "), alert.subject) if part)
+
+
+def _acknowledge_incidents(connection: sa.Connection, alert: Alert, event: AlertEvent) -> None:
+    """Write the message that acknowledges the incidents of an alert, to those who were sent the alert itself."""
+    told = (row["detail"] for row in alerts.events_of(connection, alert.alert_id) if row["event"] == "told")
+    references = tuple(dict.fromkeys(name for name in told if name))
+    sent = outbox.deliveries_of(connection, references)
+    to = dict.fromkeys((row["channel"], row["recipient"]) for row in sent if row["channel"] in INCIDENT_CHANNELS)
+    if to:
+        routing.put(connection, _message(alert, event, references), list(to), now=event.at)
+
+
+def _message(alert: Alert, event: AlertEvent, references: tuple[str, ...]) -> Message:
+    happened = f"{event.actor} has acknowledged: {alert.sentence}"
+    values: Mapping[str, Any] = {name: getattr(alert, name) for name in ("fingerprint", "kind", "subject", "severity")}
+    line = AlertLine(**values, change=Change.ACKNOWLEDGED, sentence=happened, first_seen=alert.first_seen)
+    return Message(
+        message_id=message_identity("acknowledged", alert.alert_id, event.at.isoformat()),
+        model=alert.model,
+        topic="event",
+        severity=alert.severity,
+        subject=f"{alert.model or 'Keel'}: acknowledged by {event.actor}",
+        at=event.at,
+        happened=happened,
+        hurts=(event.detail,) if event.detail else (),
+        alerts=(line,),
+        references=references,
+    )
