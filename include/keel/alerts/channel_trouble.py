@@ -1,7 +1,7 @@
 """A channel that does not take messages is an alert itself, which the other channels tell, and tell the end of.
 
 A channel without a connection is in trouble at once, and one that answers nobody after some tries. A single recipient
-is in trouble when a message to it has finally failed.
+is in trouble when a message to it has finally failed, unless the channel is.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def report(store: Store, delivery: Delivery, *, is_connected: bool, now: datetim
             _is_well(store, delivery, now)
         elif not is_connected or _takes_nothing(store, delivery):
             _is_in_trouble(store, ALL_MODELS, delivery.channel, delivery, now)
-        elif delivery.state == "failed":
+        elif delivery.state == "failed" and not _open(store, ALL_MODELS, {delivery.channel}):
             _is_in_trouble(store, delivery.model, _subject(delivery), delivery, now)
     except StoreUnavailable:
         raise
@@ -61,15 +61,20 @@ def _is_well(store: Store, delivery: Delivery, now: datetime) -> None:
     """Resolve the alerts about the channel and about this recipient, where there are any."""
     subjects = {delivery.channel, _subject(delivery)}
     for model in {ALL_MODELS, delivery.model}:
-        with store.connect() as connection:
-            rows = alerts.open_alerts(connection, model)
-        over = sorted(subjects & {row["subject"] for row in rows if row["kind"] == Kind.CHANNEL})
+        over = _open(store, model, subjects)
         if over:
             examined = tuple(Examined(kind=Kind.CHANNEL, subject=each) for each in over)
             observation = _observation(model, delivery, now).model_copy(
                 update={"examined": examined, "resolution": f"{_subject(delivery)} took a message"}
             )
             _observe(store, observation, now)
+
+
+def _open(store: Store, model: str, subjects: set[str]) -> list[str]:
+    """Return of which of these channels and recipients an alert is open."""
+    with store.connect() as connection:
+        rows = alerts.open_alerts(connection, model)
+    return sorted(subjects & {row["subject"] for row in rows if row["kind"] == Kind.CHANNEL})
 
 
 def _is_in_trouble(store: Store, model: str, subject: str, delivery: Delivery, now: datetime) -> None:

@@ -44,4 +44,5 @@ def seen(
 
 
 def told_plainly(notice: Notice) -> Message:
-    return plain(None, notice, now=MONDAY)
+    model = notice.news[0].alert.model
+    return plain(alerting(model) if model else None, notice, now=MONDAY)

@@ -1,0 +1,316 @@
+"""Delivery: every try is recorded, what fails is tried again or becomes a file, and nothing is lost."""
+
+from __future__ import annotations
+
+import email
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from email import policy
+from typing import TYPE_CHECKING
+
+import pytest
+
+from keel.alerts.delivery import GIVE_UP_AFTER, LEASE, retry, send_due
+from keel.alerts.door import observe_in
+from keel.alerts.outbox import EmlSender
+from keel.alerts.records import Answer, Delivery, Message
+from keel.errors import NoConnection, UnknownDelivery
+from tests.support.alerts.observations import DAY, HOUR, MONDAY, alerting, finding, seen, told_plainly
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from keel.store import Store
+
+MINUTE = timedelta(minutes=1)
+OK = Answer(accepted=True, detail="250 OK", reference={"ts": "1"})
+BUSY = Answer(accepted=False, detail="503 busy")
+SLACK = alerting(email=[], routes=[{"channel": "slack", "to": "#ml", "severity": "info"}])
+
+
+class Receiver:
+    """A channel that gives answers in turn, the last one for ever, and keeps what it was given."""
+
+    def __init__(self, *answers: Answer | Exception) -> None:
+        self.answers = list(answers)
+        self.got: list[tuple[str, str, tuple[str, ...]]] = []
+
+    def send(self, message: Message, delivery: Delivery, earlier: Sequence[Delivery]) -> Answer:
+        self.got.append((message.message_id, delivery.recipient, tuple(each.message_id for each in earlier)))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture(autouse=True)
+def _no_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is told of a channel in trouble: nobody but the outbox."""
+    (tmp_path / "models").mkdir()
+    monkeypatch.setenv("KEEL_MODELS_FOLDER", str(tmp_path / "models"))
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> EmlSender:
+    return EmlSender(tmp_path / "outbox", "keel@example.com")
+
+
+@pytest.fixture
+def send(store: Store, outbox: EmlSender) -> Callable[..., tuple[Delivery, ...]]:
+    def at(now: datetime, *, fallback: object = outbox, **senders: Receiver) -> tuple[Delivery, ...]:
+        return send_due(store, senders, fallback, now=now, clock=lambda: now)  # type: ignore[arg-type]
+
+    return at
+
+
+def post(store: Store, *, at: datetime = MONDAY, config=SLACK, found: bool = True) -> str:
+    posted = observe_in(store, config, seen(*([finding()] if found else []), at=at), told_plainly, now=at)
+    assert posted.message_id
+    return posted.message_id
+
+
+def files(outbox: EmlSender) -> list[str]:
+    return sorted(path.name for path in outbox.folder.glob("*")) if outbox.folder.exists() else []
+
+
+def test_what_is_accepted_is_sent_once_and_its_reference_is_kept(store: Store, send) -> None:
+    message_id, slack = post(store), Receiver(OK)
+    [sent] = send(MONDAY, slack=slack)
+
+    assert (sent.state, sent.answer, sent.reference, sent.tries) == ("sent", "250 OK", {"ts": "1"}, 1)
+    assert slack.got == [(message_id, "#ml", ())]
+    assert send(MONDAY + DAY, slack=slack) == ()
+    [row] = store.outbox.deliveries()
+    assert Delivery.from_dict(row) == sent
+    [attempt] = store.outbox.tries(sent.delivery_id)
+    assert (attempt["number"], attempt["at"], attempt["answer"]) == (1, MONDAY, "250 OK")
+    assert attempt["accepted"]
+    assert store.outbox.undelivered() == {}
+
+
+def test_what_fails_is_tried_again_after_longer_and_longer_pauses(store: Store, send) -> None:
+    post(store)
+    slack, now, pauses = Receiver(BUSY), MONDAY, []
+    for _ in range(8):
+        [delivery] = [each for each in send(now, slack=slack) if each.channel == "slack"]
+        assert delivery.next_try_at is not None
+        assert all(each.channel != "slack" for each in send(delivery.next_try_at - MINUTE / 60, slack=slack))
+        pauses.append((delivery.next_try_at - now) / MINUTE)
+        now = delivery.next_try_at
+
+    assert pauses == [1, 2, 5, 15, 30, 60, 60, 60]
+    assert store.outbox.undelivered()["slack"] == 1
+    assert len(store.outbox.tries(delivery.delivery_id)) == 8
+
+
+def test_a_receiver_that_asks_to_wait_is_given_the_time(store: Store, send) -> None:
+    post(store)
+    asks = Answer(accepted=False, detail="429", retry_after=600)
+    [delivery] = send(MONDAY, slack=Receiver(asks))
+    assert delivery.next_try_at == MONDAY + 10 * MINUTE
+    # a shorter one than Keel's own pause makes no difference, and one of years is no way to lose a message
+    [delivery] = send(MONDAY + 10 * MINUTE, slack=Receiver(asks.model_copy(update={"retry_after": 1})))
+    assert delivery.next_try_at == MONDAY + 12 * MINUTE
+    [delivery] = send(MONDAY + 12 * MINUTE, slack=Receiver(asks.model_copy(update={"retry_after": 1e12})))
+    assert delivery.next_try_at == MONDAY + GIVE_UP_AFTER
+
+
+def test_after_three_days_the_message_becomes_a_file_and_the_channel_an_alert(store: Store, send, outbox) -> None:
+    post(store)
+    slack, now = Receiver(BUSY), MONDAY
+    while (delivery := next(each for each in send(now, slack=slack) if each.channel == "slack")).state == "pending":
+        assert delivery.next_try_at is not None
+        now = delivery.next_try_at
+
+    assert now == MONDAY + GIVE_UP_AFTER
+    assert delivery.state == "failed"
+    assert delivery.answer is not None
+    assert delivery.answer.startswith("503 busy; written to the outbox as ")
+    assert (delivery.reference or {})["file"] in files(outbox)
+    [channel, _] = sorted(store.alerts.list(is_open=True), key=lambda row: row["kind"])
+    assert (channel["kind"], channel["subject"], channel["model"]) == ("channel", "slack", "")
+    # it was told after half an hour, not after three days
+    assert MONDAY + 20 * MINUTE < channel["first_seen"] < MONDAY + HOUR
+
+
+def test_a_channel_without_connection_says_so_once_and_again_when_it_works(store: Store, send, outbox) -> None:
+    config = alerting(routes=SLACK.alerts.routes)
+    mail = Receiver(OK)
+    for day in range(3):
+        found = [finding(subject=f"metric {day}")]
+        observe_in(store, config, seen(*found, at=MONDAY + day * DAY), told_plainly, now=MONDAY + day * DAY)
+        sent = send(MONDAY + day * DAY, slack=Receiver(NoConnection("slack_default: no such connection")), email=mail)
+        states = {each.channel: each.state for each in sent if each.model == "toy"}
+        assert states == {"slack": "failed", "email": "sent"}
+
+    [channel] = [row for row in store.alerts.list() if row["kind"] == "channel"]
+    assert "slack_default: no such connection" in channel["sentence"]
+    about = [each for each in store.outbox.messages("") if "do not arrive" in each["subject"]]
+    assert len(about) == 1
+    assert len([name for name in files(outbox) if name.endswith(".eml")]) == 4, "three messages, and that about slack"
+
+    observe_in(store, config, seen(finding(subject="more"), at=MONDAY + 3 * DAY), told_plainly, now=MONDAY + 3 * DAY)
+    send(MONDAY + 3 * DAY, slack=Receiver(OK), email=mail)
+    [channel] = [row for row in store.alerts.list() if row["kind"] == "channel"]
+    assert (channel["state"], channel["resolution"]) == ("resolved", "slack: #ml took a message")
+    assert [each["subject"] for each in store.outbox.messages("")][1:] == ["Keel: slack works again"]
+
+
+def test_one_refused_address_is_an_alert_of_its_own_and_hides_no_other(store: Store, outbox) -> None:
+    config = alerting(email=["ann@example.com", "bob@example.com"])
+
+    class Mail:
+        def send(self, message: Message, delivery: Delivery, earlier: Sequence[Delivery]) -> Answer:
+            is_known = delivery.recipient.startswith("ann")
+            return OK if is_known else Answer(accepted=False, detail="550 no such user", is_final=True)
+
+    for day in range(3):
+        now = MONDAY + day * DAY
+        observe_in(store, config, seen(finding(subject=f"metric {day}"), at=now), told_plainly, now=now)
+        sent = send_due(store, {"email": Mail()}, outbox, now=now, clock=lambda at=now: at)
+        states = {each.recipient: each.state for each in sent if each.message_id != "" and each.channel == "email"}
+        assert states == {"ann@example.com": "sent", "bob@example.com": "failed"}
+
+    [alert] = [row for row in store.alerts.list() if row["kind"] == "channel"]
+    assert (alert["subject"], alert["state"], alert["model"]) == ("email: bob@example.com", "firing", "toy")
+
+
+def test_mail_without_a_server_is_written_and_that_is_no_failure(store: Store, send, outbox) -> None:
+    observe_in(store, alerting(), seen(finding()), told_plainly, now=MONDAY)
+    observe_in(store, alerting("alone", email=[]), seen(finding(), model="alone"), told_plainly, now=MONDAY)
+    sent = send(MONDAY, email=Receiver(NoConnection("no mail server")))
+
+    assert [each.state for each in sent] == ["sent", "sent"]
+    assert [row["kind"] for row in store.alerts.list()] == ["performance"] * 2
+    made = [
+        email.message_from_bytes((outbox.folder / name).read_bytes(), policy=policy.default) for name in files(outbox)
+    ]
+    assert sorted(mail["To"] for mail in made) == ["ann@example.com", "undisclosed-recipients:;"]
+    assert {mail["X-Keel-Channel"] for mail in made} == {None, "outbox"}
+
+
+def test_an_exception_of_a_sender_is_an_answer_without_secrets(
+    store: Store, send, caplog: pytest.LogCaptureFixture
+) -> None:
+    post(store)
+    words = "cannot post to https://hooks.slack.com/services/T1/B2/canary1: password='canary2' for smtp://me:canary3@mx"
+    with caplog.at_level(logging.DEBUG):
+        [delivery] = send(MONDAY, slack=Receiver(RuntimeError(words)))
+
+    assert delivery.state == "pending"
+    assert delivery.answer is not None
+    assert delivery.answer.startswith("RuntimeError: cannot post to https://hooks.slack.com/***")
+    everything = f"{store.outbox.deliveries()} {store.outbox.tries(delivery.delivery_id)} {caplog.text}"
+    assert "canary" not in everything
+
+
+def test_a_full_disk_of_the_outbox_loses_nothing(store: Store, send, outbox: EmlSender) -> None:
+    observe_in(store, alerting(), seen(finding()), told_plainly, now=MONDAY)
+    outbox.folder.write_text("a file where the folder should be")
+    [delivery] = send(MONDAY)
+    assert (delivery.state, delivery.next_try_at) == ("pending", MONDAY + MINUTE)
+
+    outbox.folder.unlink()
+    [delivery] = send(MONDAY + MINUTE)
+    assert delivery.state == "sent"
+
+
+def test_a_refused_message_waits_while_the_outbox_cannot_take_it(store: Store, send, outbox: EmlSender) -> None:
+    post(store)
+    outbox.folder.write_text("a file where the folder should be")
+    refused = Receiver(Answer(accepted=False, detail="404 channel_not_found", is_final=True))
+    [delivery] = send(MONDAY + 4 * DAY, slack=refused)
+    assert (delivery.state, delivery.next_try_at) == ("pending", MONDAY + 4 * DAY + MINUTE)
+
+    outbox.folder.unlink()
+    delivery = send(MONDAY + 5 * DAY, slack=refused)[0]
+    assert delivery.state == "failed"
+
+
+def test_the_end_is_not_sent_before_the_beginning(store: Store, send) -> None:
+    config = alerting(email=[], routes=SLACK.alerts.routes, resolve_after=1)
+    first = post(store, config=config)
+    [failed] = send(MONDAY, slack=Receiver(BUSY))
+    second = post(store, config=config, at=MONDAY + MINUTE / 2, found=False)
+
+    slack = Receiver(OK)
+    assert send(MONDAY + MINUTE / 2, slack=slack) == ()
+    send(MONDAY + MINUTE, slack=slack)
+    assert slack.got == [(first, "#ml", ()), (second, "#ml", (first,))]
+    assert failed.message_id == first
+
+
+def test_only_what_was_asked_for_is_sent(store: Store, outbox: EmlSender) -> None:
+    config = alerting(routes=SLACK.alerts.routes)
+    first = observe_in(store, config, seen(finding(subject="one")), told_plainly, now=MONDAY).message_id
+    later = seen(finding(subject="two"), at=MONDAY + HOUR)
+    observe_in(store, config, later, told_plainly, now=MONDAY)
+    receiver = Receiver(OK)
+    senders = {"slack": receiver, "email": receiver}
+
+    [sent] = send_due(store, senders, outbox, now=MONDAY, message_id=first, channel="slack")
+    assert (sent.message_id, sent.channel) == (first, "slack")
+    assert len(send_due(store, senders, outbox, now=MONDAY, limit=2)) == 2
+    assert len(send_due(store, senders, outbox, now=MONDAY)) == 1
+
+
+def test_a_lease_keeps_others_away_until_it_runs_out(store: Store) -> None:
+    post(store)
+    until = MONDAY + LEASE
+    taken = store.outbox.lease("one", now=MONDAY, until=until)
+    assert taken is not None
+    assert store.outbox.lease("two", now=until - MINUTE, until=until + LEASE) is None
+    again = store.outbox.lease("two", now=until, until=until + LEASE)
+    assert again is not None
+    assert again["delivery_id"] == taken["delivery_id"]
+
+    sent = Delivery.from_dict(again).model_copy(update={"state": "sent", "finished_at": until, "answer": "ok"})
+    late = Delivery.from_dict(taken).model_copy(update={"answer": "timed out", "next_try_at": until})
+    store.outbox.finish_try(sent.to_dict(), {"at": until, "accepted": True, "answer": "ok", "milliseconds": 1})
+    store.outbox.finish_try(late.to_dict(), {"at": until, "accepted": False, "answer": "timed out", "milliseconds": 9})
+    [row] = store.outbox.deliveries()
+    assert (row["state"], row["answer"], row["tries"]) == ("sent", "ok", 2)
+
+
+def test_senders_at_the_same_time_send_each_message_once(store: Store, outbox: EmlSender) -> None:
+    for number in range(20):
+        now = MONDAY + number * HOUR
+        observe_in(store, SLACK, seen(finding(subject=str(number)), at=now), told_plainly, now=MONDAY)
+    slack, start = Receiver(OK), threading.Barrier(4)
+
+    def work() -> None:
+        start.wait()
+        send_due(store, {"slack": slack}, outbox, now=MONDAY)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert len({message_id for message_id, _, _ in slack.got}) == len(slack.got) == 20
+
+
+def test_a_person_can_have_a_failed_message_sent_again(store: Store, send) -> None:
+    post(store)
+    [failed, *_] = send(MONDAY, slack=Receiver(Answer(accepted=False, detail="404", is_final=True)))
+    assert failed.state == "failed"
+    retry(store, failed.delivery_id, now=MONDAY + HOUR)
+    sent = next(each for each in send(MONDAY + HOUR, slack=Receiver(OK)) if each.channel == "slack")
+    assert (sent.state, sent.delivery_id) == ("sent", failed.delivery_id)
+
+    for name in (failed.delivery_id, "nothing"):
+        with pytest.raises(UnknownDelivery, match=name):
+            retry(store, name, now=MONDAY)
+
+
+def test_the_same_delivery_is_one_file(store: Store, outbox: EmlSender) -> None:
+    message = Message.from_dict(store.outbox.message(post(store)) or {})
+    delivery = Delivery.from_dict(store.outbox.deliveries()[0])
+    assert outbox.send(message, delivery, ()) == outbox.send(message, delivery, ())
+    assert len(files(outbox)) == 1
+    mail = email.message_from_bytes((outbox.folder / files(outbox)[0]).read_bytes(), policy=policy.default)
+    assert (mail["To"], mail["X-Keel-Channel"]) == ("undisclosed-recipients:;", "slack #ml")
+    assert mail["Subject"].endswith("Performance of the model is not what it was.")
+    assert message.at.tzinfo == UTC
