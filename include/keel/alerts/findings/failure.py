@@ -21,6 +21,7 @@ def observe_failure(
     model: str | None,
     now: datetime,
     attempt: str = "",
+    subject: str | None = None,
     kind: Kind = Kind.PIPELINE_FAILURE,
 ) -> Observation:
     """Return that a run failed. What it did not check says nothing about drift, and ends no alert.
@@ -37,6 +38,8 @@ def observe_failure(
         The clock's time.
     attempt
         What tells a run that was cleared, and failed again, from its first failure.
+    subject
+        What fails and works again on its own; None: the DAG.
     kind
         ``ledger_broken`` where that is why it failed.
 
@@ -45,7 +48,7 @@ def observe_failure(
     broken = kind is Kind.LEDGER_BROKEN
     found = Finding(
         kind=kind,
-        subject=dag_id,
+        subject=subject or dag_id,
         severity=Severity.CRITICAL if broken else Severity.ERROR,
         sentence="The ledger does not hold: a row was changed, or is missing" if broken else f"{where} failed",
         evidence={
@@ -61,7 +64,9 @@ def observe_failure(
     )
 
 
-def observe_success(*, dag_id: str, run_id: str, model: str | None, now: datetime, attempt: str = "") -> Observation:
+def observe_success(
+    *, dag_id: str, run_id: str, model: str | None, now: datetime, attempt: str = "", subject: str | None = None
+) -> Observation:
     """Return that a run succeeded: an earlier failure of its DAG is over.
 
     A broken ledger is over too where the DAG verifies it, as it fails otherwise.
@@ -71,6 +76,8 @@ def observe_success(*, dag_id: str, run_id: str, model: str | None, now: datetim
         model=model or ALL_MODELS,
         source=PIPELINE,
         at=now,
-        examined=tuple(Examined(kind=kind, subject=dag_id) for kind in (Kind.PIPELINE_FAILURE, Kind.LEDGER_BROKEN)),
+        examined=tuple(
+            Examined(kind=kind, subject=subject or dag_id) for kind in (Kind.PIPELINE_FAILURE, Kind.LEDGER_BROKEN)
+        ),
         resolution=f"the run {run_id} succeeded",
     )

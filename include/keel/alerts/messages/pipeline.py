@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from keel.config import ModelConfig
 
 MEND = "Fix the cause, then clear the failed task. Re-running is safe. If a parameter was wrong, start another run."
+MEND_OTHERS = "Fix the cause, then clear the failed task, or start another run."
+"""For DAGs that are not Keel's: whether running them again is safe is not known."""
+EFFECTS = {
+    "keel.maintenance": "the maintenance is not complete",
+    "keel.alerts": "messages that were not accepted at once, digests and overdue checks wait until it works again",
+}
+"""What is missing after a failure of a DAG of all models."""
 
 
 def compose_failure(
@@ -33,6 +40,7 @@ def compose_failure(
     now: datetime,
     run_url: str | None = None,
     report_url: str | None = None,
+    decided: str | None = None,
 ) -> Message:
     """Compose the message about a failed run, or about one that works again (news that is resolved).
 
@@ -46,18 +54,23 @@ def compose_failure(
         What was raised, without secrets.
     report_url
         The check's page, where the run had published it before it failed.
+    decided
+        What the run had found and decided before it failed, in one sentence.
 
     """
     news = ranked(notice.news)
     words = headline(news)
     failed = [each for each in news if each.change is not Change.RESOLVED]
     about = config.model if config else None
-    effect = f"{about} was not checked or changed by this run" if about else "the maintenance is not complete"
+    mend = MEND if about or dag_id in EFFECTS else MEND_OTHERS
+    effect = EFFECTS.get(dag_id, f"{about} was not checked or changed by this run" if about else "its work is not done")
     is_ledger = any(each.alert.kind is Kind.LEDGER_BROKEN for each in failed)
     where = f"Task {task_id} of {dag_id} failed." if task_id else f"A run of {dag_id} failed."
     happened = f"{capitalised(words)}." if is_ledger or not failed else where
     hurts = [*harm([each for each in failed if each.alert.kind is not Kind.PIPELINE_FAILURE])]
-    if failed and not is_ledger:
+    if failed and decided:
+        hurts.insert(0, f"Found before it failed: {decided}")
+    elif failed and not is_ledger:
         hurts.insert(0, f"Not known: {effect}. It is not an all clear.")
     return message(
         config,
@@ -67,7 +80,7 @@ def compose_failure(
         happened=happened,
         hurts=tuple(hurts),
         done=() if failed else (tuple(resolutions(news)) or ("The run succeeded.",)),
-        todo=tuple([*([] if is_ledger else [MEND]), *by_kind(news)]) if failed else ("Nothing to do.",),
+        todo=tuple([*([] if is_ledger else [mend]), *by_kind(news)]) if failed else ("Nothing to do.",),
         facts=known({"Model": owner(config), "DAG": dag_id, "Run": run_id, "Task": task_id}),
         evidence=within([news_table(failed) if len(failed) > 1 else None, over(news)]),
         verbatim=error or "",
