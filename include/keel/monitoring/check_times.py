@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from keel.deployments.history import fold
-from keel.ledger import entries as ledger
 from keel.window import HOUR
 
 if TYPE_CHECKING:
@@ -40,7 +38,11 @@ def check_times(ws: Workspace, config: ModelConfig, rows: Sequence[Entry] | None
 
     rows: the model's ledger, where the caller has read it.
     """
-    from croniter import croniter  # a second of imports, which other commands need not wait for
+    # Slow imports: other commands need not wait for croniter, and a DAG file needs `GRACE` alone.
+    from croniter import croniter
+
+    from keel.deployments.history import fold
+    from keel.ledger import entries as ledger
 
     entries = list(ledger.entries(ws.store, config.model)) if rows is None else rows
     last = ws.store.decisions.last_check(config.model)
