@@ -25,6 +25,7 @@ from keel_airflow.operators.monitoring import (
     PerformanceDriftOperator,
     QuarantineOperator,
 )
+from keel_airflow.overdue import check_deadline
 from keel_airflow.params import override_params, window_params
 from keel_airflow.policy import Tag, dag_arguments
 from keel_airflow.schedules import check_schedule
@@ -66,6 +67,7 @@ def drift_check(config: ModelConfig) -> DAG:
         description=f"Check {model} in production, and act on the result",
         schedule=check_schedule(config),
         params=window_params() | override_params(),
+        deadline=check_deadline(config),
         **dag_arguments(config, doc=DOC, tags={Tag.MONITORING}),
     ) as dag:
         count_window = CountWindowOperator(
@@ -88,7 +90,7 @@ def drift_check(config: ModelConfig) -> DAG:
         if config.retrain:
             ends.append(retrain_and_compare(config, decision=decide.output))
         outcomes = ("quarantine", *retrain_outcomes(config))
-        notify = notify_and_record(model, decided_by="decide", outcomes_of=outcomes, check_again=True)
+        notify = notify_and_record(config, decided_by="decide", outcomes_of=outcomes, check_again=True)
 
         checks >> decide >> ends >> notify
         notify_after_staging(dag, notify)

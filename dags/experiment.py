@@ -49,7 +49,7 @@ def experiment(config: ModelConfig) -> DAG:
         **dag_arguments(config, doc=DOC, tags={Tag.DEPLOYMENT}),
     ) as dag:
         change = ExperimentOperator(task_id="start_or_stop", model=model)
-        change >> notify_and_record(model, decided_by="start_or_stop", outcomes_of=())
+        change >> notify_and_record(config, decided_by="start_or_stop", outcomes_of=())
     return dag
 
 

@@ -62,7 +62,7 @@ with DAG(
     def maintain_model(model: str) -> None:
         """Reconcile and clean up one model, independently of the others."""
         reconcile = ReconcileOperator(task_id="reconcile", model=model, overrides={})
-        notify = NotifyFindingsOperator(task_id="notify_findings", findings=reconcile.output)
+        notify = NotifyFindingsOperator(task_id="notify_findings", model=model, overrides={}, findings=reconcile.output)
         prune = PruneVersionsOperator(task_id="prune_versions", model=model, overrides={})
         ExpireRowsOperator(task_id="expire_rows", model=model, overrides={})
         ExpireReportsOperator(task_id="expire_reports", model=model, overrides={})

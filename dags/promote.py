@@ -79,7 +79,7 @@ def promotion(config: ModelConfig) -> DAG:
         keep_champion = KeepChampionOperator(task_id="keep_champion", model=model, comparison=compare.output)
         promote = promote_operator(model, comparison=result_of("compare"))
         notify = notify_and_record(
-            model, decided_by="request_promotion", outcomes_of=("promote", "approve", "keep_champion")
+            config, decided_by="request_promotion", outcomes_of=("promote", "approve", "keep_champion")
         )
 
         if approval:

@@ -53,7 +53,7 @@ def retrain(config: ModelConfig) -> DAG:
             end="{{ params.end }}",
         )
         compared = retrain_and_compare(config, decision=request.output)
-        notify = notify_and_record(model, decided_by="request_retrain", outcomes_of=retrain_outcomes(config))
+        notify = notify_and_record(config, decided_by="request_retrain", outcomes_of=retrain_outcomes(config))
 
         request >> compared >> notify
         notify_after_staging(dag, notify)

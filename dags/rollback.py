@@ -49,7 +49,7 @@ def rollback(config: ModelConfig) -> DAG:
         rollback_task = RollbackOperator(
             task_id="rollback", model=model, decision=request.output, outlets=[production_asset(model)]
         )
-        rollback_task >> notify_and_record(model, decided_by="request_rollback", outcomes_of=("rollback",))
+        rollback_task >> notify_and_record(config, decided_by="request_rollback", outcomes_of=("rollback",))
     return dag
 
 

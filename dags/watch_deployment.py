@@ -81,7 +81,7 @@ def watch_deployment(config: ModelConfig) -> DAG:
         ]
         watch >> [EmptyOperator(task_id="no_action"), *ends]
         outcomes = ("rollback", "confirm", *(task.task_id for task in conclusions))
-        ends >> notify_and_record(model, decided_by="watch", outcomes_of=outcomes)
+        ends >> notify_and_record(config, decided_by="watch", outcomes_of=outcomes)
     return dag
 
 

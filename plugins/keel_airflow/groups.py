@@ -5,24 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.slack.operators.slack import SlackAPIPostOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import TaskGroup, TriggerRule, conf
 from airflow.sdk.execution_time.hitl import HITLUser
 
 from keel_airflow.assets import production_asset
-from keel_airflow.channels import SLACK_CONN_ID, SMTP_CONN_ID
 from keel_airflow.notifications import ApprovalNotifier
-from keel_airflow.operators.alerting import (
-    ComposeMessageOperator,
-    RecordCheckOperator,
-    RecordOperator,
-    WriteToOutboxOperator,
-)
+from keel_airflow.operators.alerting import ComposeMessageOperator, RecordCheckOperator, RecordOperator
 from keel_airflow.operators.approval import AwaitApprovalOperator
 from keel_airflow.operators.experiment import ConcludeExperimentOperator
-from keel_airflow.operators.mail import SendMailOperator
 from keel_airflow.operators.rollout import KeepChampionOperator, PromoteOperator, StageOperator
+from keel_airflow.operators.sending import BY_CHANNEL
 from keel_airflow.operators.training import CompareModelsOperator, RetrainOperator
 from keel_airflow.policy import TRAINING_POOL, TRAINING_TIMEOUT
 
@@ -175,14 +168,16 @@ def assigned_users(approvers: Sequence[str]) -> list[HITLUser]:
 
 
 def notify_and_record(
-    model: str, *, decided_by: str, outcomes_of: Sequence[str], check_again: bool = False
+    config: ModelConfig, *, decided_by: str, outcomes_of: Sequence[str], check_again: bool = False
 ) -> TaskGroup:
     """Return the group that notifies people of a decision, then stores its outcome.
 
+    There is a task for each channel that the model has a route for.
+
     Parameters
     ----------
-    model:
-        name of the monitored model
+    config:
+        of the monitored model
     decided_by:
         id of the task that returns the decision
     outcomes_of:
@@ -191,39 +186,19 @@ def notify_and_record(
         whether another check is started where live alarms have opened that this one has not judged
 
     """
+    model = config.model
     decision, outcomes = result_of(decided_by), [result_of(task_id) for task_id in outcomes_of]
     with TaskGroup("notify_and_record", prefix_group_id=False, tooltip="Notification and record") as group:
+        sends = {name: BY_CHANNEL[name] for name in channels_of(config)}
         compose_message = ComposeMessageOperator(
             task_id="compose_message",
             model=model,
             decision=decision,
             outcomes=outcomes,
-            branches={
-                "email": "send_email",
-                "slack": "post_to_slack",
-                "outbox": "write_to_outbox",
-                "none": "record",
-            },
+            branches={name: task_id for name, (task_id, _) in sends.items()} | {"none": "record"},
             trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
         )
-        channels = [
-            SendMailOperator(
-                task_id="send_email",
-                conn_id=SMTP_CONN_ID,
-                to=_message("email"),
-                from_email=_message("sender"),
-                subject=_message("subject"),
-                message=compose_message.output,
-            ),
-            SlackAPIPostOperator(
-                task_id="post_to_slack",
-                slack_conn_id=SLACK_CONN_ID,
-                channel=_message("slack"),
-                username="Keel",
-                text=_message("post"),
-            ),
-            WriteToOutboxOperator(task_id="write_to_outbox", model=model, message=compose_message.output),
-        ]
+        channels = [operator(task_id=task_id, message=compose_message.output) for task_id, operator in sends.values()]
         recorded: dict[str, Any] = {
             "task_id": "record",
             "model": model,
@@ -240,6 +215,12 @@ def notify_and_record(
         compose_message >> [*channels, record]
         channels >> record
     return group
+
+
+def channels_of(config: ModelConfig) -> list[str]:
+    """Return the channels by which a model's people are told, in the order of `BY_CHANNEL`; without any, the outbox."""
+    named = {str(route.channel) for route in config.alerts.all_routes()} or {"outbox"}
+    return [name for name in BY_CHANNEL if name in named]
 
 
 def result_of(task_id: str) -> str:

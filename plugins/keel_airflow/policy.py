@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 
-from keel_airflow.notifications import FailureNotifier, push_error
+from keel_airflow.notifications import KeelNotifier
 from keel_airflow.operators.approval import AwaitApprovalOperator
 from keel_airflow.operators.base import WorkspaceOperator
 from keel_airflow.operators.training import RetrainOperator
+from keel_airflow.runs import push_error
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
@@ -39,6 +40,7 @@ class Tag(StrEnum):
     TRAINING = "training"
     DEPLOYMENT = "deployment"
     MAINTENANCE = "maintenance"
+    ALERTS = "alerts"
 
 
 def dag_arguments(
@@ -46,8 +48,9 @@ def dag_arguments(
 ) -> dict[str, Any]:
     """Return the arguments that every DAG shares.
 
-    The DAG's callback notifies people of a failure once a run: three checks that fail on one lost store make one
-    message. The callback runs in the DAG processor, which has no exception, so each failed task pushes its error.
+    The DAG's callback tells people that runs fail, and that they work again: three checks that fail on one lost store
+    make one message. The callback runs in the DAG processor, which has no exception, so each failed task pushes its
+    error.
 
     A DAG is active as soon as its model is configured: no user must remember to switch monitoring on. Templates render
     to native objects, so that an XCom stays a dict.
@@ -64,6 +67,7 @@ def dag_arguments(
         time after which a run fails
 
     """
+    notifier = KeelNotifier(model=config.model if config else None)
     return {
         "start_date": START_DATE,
         "catchup": False,
@@ -71,7 +75,8 @@ def dag_arguments(
         "dagrun_timeout": dagrun_timeout,
         "is_paused_upon_creation": False,
         "render_template_as_native_obj": True,
-        "on_failure_callback": FailureNotifier(model=config.model if config else None),
+        "on_failure_callback": notifier,
+        "on_success_callback": notifier,
         "tags": {Tag.KEEL.value, *(tag.value for tag in tags)},
         "doc_md": doc.format(**_fields(config)) if config else doc,
         "default_args": {
@@ -87,7 +92,7 @@ def dag_arguments(
 
 
 def _fields(config: ModelConfig) -> dict[str, str]:
-    people = [*config.alerts.email, *filter(None, [config.alerts.slack])]
+    people = dict.fromkeys(name for route in config.alerts.all_routes() for name in route.to)
     policy = config.promotion
     return {
         "model": config.model,
@@ -112,7 +117,7 @@ def violations(dag: DAG) -> list[str]:
         (dag.max_active_runs != 1, f"max_active_runs is {dag.max_active_runs}, not 1"),
         (dag.dagrun_timeout is None, "dagrun_timeout is missing"),
         (_ends_while_waiting(dag), "dagrun_timeout ends before the wait for a person does"),
-        (not isinstance(dag.on_failure_callback, FailureNotifier), "on_failure_callback notifies no person"),
+        (not isinstance(dag.on_failure_callback, KeelNotifier), "on_failure_callback notifies no person"),
         (Tag.KEEL not in dag.tags, f"the tag {Tag.KEEL.value!r} is missing"),
     ]
     found += [(True, f"tag {tag!r} is not in the vocabulary") for tag in dag.tags if tag not in set(Tag)]

@@ -32,7 +32,21 @@ def monitor_schedule(config: ModelConfig) -> CronDataIntervalTimetable | None:
 def maintenance_schedule() -> str | None:
     """Return the schedule of the maintenance: ``KEEL_MAINTENANCE_SCHEDULE``, else every night at three.
 
-    ``null``: only by hand.
+    ``null``: only by hand. Raises as `_of_environment` does.
+    """
+    return _of_environment("KEEL_MAINTENANCE_SCHEDULE", "0 3 * * *")
+
+
+def alerts_schedule() -> str | None:
+    """Return how often messages that wait are sent again: ``KEEL_ALERTS_SCHEDULE``, else every minute.
+
+    ``null``: only by hand. Raises as `_of_environment` does.
+    """
+    return _of_environment("KEEL_ALERTS_SCHEDULE", "* * * * *")
+
+
+def _of_environment(name: str, default: str) -> str | None:
+    """Return a schedule that the environment may set; ``null``: none.
 
     Raises
     ------
@@ -40,11 +54,11 @@ def maintenance_schedule() -> str | None:
         For an expression that Airflow cannot use.
 
     """
-    schedule = os.environ.get("KEEL_MAINTENANCE_SCHEDULE") or "0 3 * * *"
+    schedule = os.environ.get(name) or default
     if schedule == "null":
         return None
     try:
         five_fields(schedule)
     except ValueError as error:
-        raise ValueError(f"environment KEEL_MAINTENANCE_SCHEDULE: {schedule!r} {error}") from error
+        raise ValueError(f"environment {name}: {schedule!r} {error}") from error
     return schedule

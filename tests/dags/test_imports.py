@@ -70,7 +70,7 @@ def test_parsing_a_dag_file_imports_nothing_heavy(file):
 
     assert heavy == []
     assert errors == {}
-    of_no_model = {"model_configuration": [], "maintenance": ["keel.maintenance"]}
+    of_no_model = {"model_configuration": [], "alerts": ["keel.alerts"], "maintenance": ["keel.maintenance"]}
     assert dags == of_no_model.get(file, [f"tide.{file}"])
 
 
@@ -79,6 +79,7 @@ def test_parsing_twice_gives_the_same_dags():
 
     assert first == second
     assert set(first) == {
+        "keel.alerts",
         "keel.maintenance",
         "tide.benchmark",
         "tide.drift_check",

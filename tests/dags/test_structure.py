@@ -1,20 +1,21 @@
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 
+from keel.monitoring.check_times import GRACE
 from tests.support.airflow.dag_bag import parse, parse_dag
 from tests.support.paths import PROJECT
 
 MODEL = PROJECT / "tests" / "dags" / "models" / "tide" / "model.yaml"
 NOTIFY_AND_RECORD = {
-    "compose_message": {"send_email", "post_to_slack", "write_to_outbox", "record"},
+    "compose_message": {"send_email", "post_to_slack", "record"},
     "send_email": {"record"},
     "post_to_slack": {"record"},
-    "write_to_outbox": {"record"},
     "record": set(),
 }
 NOTIFY_AND_CHECK_AGAIN = {**NOTIFY_AND_RECORD, "record": {"check_again"}, "check_again": set()}
@@ -145,6 +146,52 @@ def test_edges_of_the_experiment():
     assert edges(parse_dag("tide.experiment")) == {"start_or_stop": {"compose_message"}, **NOTIFY_AND_RECORD}
 
 
+def test_each_channel_of_the_routes_has_a_task(monkeypatch):
+    routes = [
+        {"channel": "pagerduty", "to": ["on_call"], "severity": "error"},
+        {"channel": "teams", "to": ["harbour_card"]},
+        {"channel": "apprise", "to": "harbour_phone"},
+        {"channel": "email", "to": "lead@example.com"},
+    ]
+    monkeypatch.setenv("KEEL__TIDE__ALERTS__ROUTES", json.dumps(routes))
+
+    found = edges(parse_dag("tide.rollback"))
+
+    sends = {"send_email", "post_to_slack", "post_to_teams", "page", "send_by_apprise"}
+    assert found["compose_message"] == {*sends, "record"}
+    assert all(found[task_id] == {"record"} for task_id in sends)
+
+
+def test_model_without_recipients_writes_its_messages_into_the_outbox(tmp_path, monkeypatch):
+    write_model(tmp_path, "buoy", alerts=None)
+    monkeypatch.setenv("KEEL_MODELS_FOLDER", str(tmp_path))
+
+    found = edges(parse_dag("buoy.rollback"))
+
+    assert found["compose_message"] == {"write_to_outbox", "record"}
+
+
+def test_edges_of_the_alerts():
+    assert edges(parse_dag("keel.alerts")) == {
+        "find_overdue": {"flush_digests"},
+        "flush_digests": {"send_due"},
+        "send_due": set(),
+    }
+
+
+def test_check_with_a_schedule_has_a_deadline_that_looks_whether_it_is_overdue(tmp_path, monkeypatch):
+    deadline = parse_dag("tide.drift_check").deadline[0]
+
+    assert (deadline.interval, deadline.reference.reference_name) == (GRACE, "DagRunQueuedAtDeadline")
+    assert (deadline.callback.path, deadline.callback.kwargs) == (
+        "keel_airflow.overdue.look_for_overdue",
+        {"model": "tide"},
+    )
+    write_model(tmp_path, "buoy", check={"schedule": None})
+    monkeypatch.setenv("KEEL_MODELS_FOLDER", str(tmp_path))
+    assert not parse_dag("buoy.drift_check").deadline
+
+
 def test_edges_of_the_maintenance():
     assert edges(parse_dag("keel.maintenance")) == {
         "verify_ledger": {"reconcile", "expire_rows", "expire_reports", "compact_store"},
@@ -194,7 +241,7 @@ def test_model_without_retrain_has_no_dags_for_challengers(tmp_path, monkeypatch
     dags = parse().dags
 
     kinds = ("benchmark", "drift_check", "rollback", "watch_deployment")
-    assert set(dags) == {"keel.maintenance", *(f"buoy.{kind}" for kind in kinds)}
+    assert set(dags) == {"keel.alerts", "keel.maintenance", *(f"buoy.{kind}" for kind in kinds)}
     assert edges(dags["buoy.drift_check"]) == {
         **CHECK,
         "decide": {"all_clear", "raise_alert", "quarantine"},
@@ -275,15 +322,22 @@ def test_deployment_watch_without_a_schedule_runs_by_hand(monkeypatch):
     assert "Runs at no fixed time" in dag.doc_md
 
 
-def test_maintenance_schedule_is_that_of_the_environment(monkeypatch):
-    assert parse_dag("keel.maintenance").timetable.expression == "0 3 * * *"
-    monkeypatch.setenv("KEEL_MAINTENANCE_SCHEDULE", "30 4 * * 1")
-    assert parse_dag("keel.maintenance").timetable.expression == "30 4 * * 1"
-    monkeypatch.setenv("KEEL_MAINTENANCE_SCHEDULE", "null")
-    assert type(parse_dag("keel.maintenance").timetable).__name__ == "NullTimetable"
-    monkeypatch.setenv("KEEL_MAINTENANCE_SCHEDULE", "every night")
+@pytest.mark.parametrize(
+    ("dag_id", "variable", "default"),
+    [
+        ("keel.maintenance", "KEEL_MAINTENANCE_SCHEDULE", "0 3 * * *"),
+        ("keel.alerts", "KEEL_ALERTS_SCHEDULE", "* * * * *"),
+    ],
+)
+def test_schedule_of_a_dag_of_no_model_is_that_of_the_environment(monkeypatch, dag_id, variable, default):
+    assert parse_dag(dag_id).timetable.expression == default
+    monkeypatch.setenv(variable, "30 4 * * 1")
+    assert parse_dag(dag_id).timetable.expression == "30 4 * * 1"
+    monkeypatch.setenv(variable, "null")
+    assert type(parse_dag(dag_id).timetable).__name__ == "NullTimetable"
+    monkeypatch.setenv(variable, "every night")
     [trace] = parse().import_errors.values()
-    assert "environment KEEL_MAINTENANCE_SCHEDULE: 'every night' must be a cron expression" in trace
+    assert f"environment {variable}: 'every night' must be a cron expression" in trace
 
 
 def test_production_asset_is_updated_by_changes_of_production_only():

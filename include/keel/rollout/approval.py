@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 class ApprovalRequest(Record):
     """What a person is asked to approve."""
 
+    challenger: int
     subject: str
     body: str
     """The evidence, in Markdown."""
@@ -44,7 +45,7 @@ def approval_request(ws: Workspace, config: ModelConfig, report_id: str) -> Appr
         rule += f", other than who requested it: {people}"
     subject = f"Promote {config.model} version {comparison.challenger}?"
     body = f"{rule}.\n\n{_report(ws, comparison)}{_evidence(comparison)}"
-    return ApprovalRequest(subject=subject, body=body)
+    return ApprovalRequest(challenger=comparison.challenger, subject=subject, body=body)
 
 
 def _evidence(comparison: ComparisonRecord) -> str:

@@ -1,22 +1,18 @@
-"""Operators of notifications: compose a message, write it to the outbox, notify of findings, record the outcome."""
+"""Operators of notifications: compose the message about a decision, notify of findings, record the outcome."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
-
-from keel.monitoring.records import DecisionRecord, Message, Outcome, ReconcileRecord
-from keel_airflow.channels import address, deliver
+from keel.monitoring.records import DecisionRecord, Outcome, ReconcileRecord
 from keel_airflow.operators.base import (
     CHECK_AGAIN,
     BranchStepOperator,
     StepOperator,
     TaskResult,
-    airflow_errors,
-    rendered,
     rendered_record,
     run_url,
 )
@@ -29,11 +25,13 @@ if TYPE_CHECKING:
 
 
 class ComposeMessageOperator(BranchStepOperator):
-    """Composes the message about a decision, and follows the channels whose connections exist.
+    """Puts what is new about a decision into the outbox, and follows the channels of the message about it.
 
     The report of a check is published before, so that the message can link it, and its outcome is known.
 
-    :param branches: task by channel: ``email``, ``slack``, ``outbox``, and ``none`` without a message
+    Returns the ids of the messages, a digest that is due among them, and their channels; none where nobody is told.
+
+    :param branches: task by channel, and ``none`` without a message
     :param decision: result of the task that made the decision. (templated)
     :param outcomes: results of the branches; None for those that did not run. (templated)
     """
@@ -52,42 +50,26 @@ class ComposeMessageOperator(BranchStepOperator):
         self.outcomes = outcomes
 
     def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
-        """Publish the check's report and write it into the log, compose the message about it, and address that."""
+        """Publish the check's report and write it into the log, then observe what was decided."""
         from keel import loop
 
         decision, outcome = rendered_record(self.decision, DecisionRecord), first_outcome(self.outcomes)
-        run = run_url(context)
-        report = loop.publish_report(workspace, config, decision, outcome, run_url=run, now=datetime.now(UTC))
+        run, now = run_url(context), datetime.now(UTC)
+        report = loop.publish_report(workspace, config, decision, outcome, run_url=run, now=now)
         if report and report.markdown:
             self.log.info("The report of the check:\n\n%s", report.markdown)
-        message = loop.compose_message(workspace, config, decision, outcome, run_url=run, report=report)
-        return {**address(message.to_dict() if message else {}), "report": report.address if report else None}
+        posted = loop.notify(workspace, config, decision, outcome, run_url=run, report=report, now=now)
+        messages = [each for each in (posted.message_id, posted.digest_id) if each]
+        deliveries = workspace.store.outbox.deliveries(message_ids=messages)
+        return {
+            "messages": messages,
+            "channels": list(dict.fromkeys(each["channel"] for each in deliveries)),
+            "report": report.address if report else None,
+        }
 
     def choices(self, result: dict[str, Any]) -> list[str]:
-        """Follow the message's channels."""
-        return result["channels"] or ["none"]
-
-
-class WriteToOutboxOperator(StepOperator):
-    """Writes the message as an ``.eml`` file, which any mail program opens. Returns the file's path.
-
-    :param message: result of `ComposeMessageOperator`. (templated)
-    """
-
-    template_fields = (*StepOperator.template_fields, "message")
-
-    def __init__(self, *, message: TaskResult, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.message = message
-
-    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
-        """Write the file."""
-        from keel.alerts.outbox import write_eml
-
-        message = rendered(self.message, dict)
-        sender = message["sender"]
-        path = write_eml(workspace.outbox, Message.from_dict(message), sender=sender, now=datetime.now(UTC))
-        return {"path": str(path)}
+        """Follow the message's channels. One that this DAG has no task for is left to `keel.alerts`."""
+        return [name for name in result["channels"] if name in self.branches] or ["none"]
 
 
 class RecordOperator(StepOperator):
@@ -145,31 +127,33 @@ class RecordCheckOperator(RecordOperator, BranchStepOperator):
         return ["again"] if result["again"] else []
 
 
-class NotifyFindingsOperator(BaseOperator):
-    """Notifies a model's people of the findings of `ReconcileOperator`.
-
-    The message leaves by every channel whose connection exists, else by the outbox. Returns the channels that took it,
-    none where there are no findings.
+class NotifyFindingsOperator(StepOperator):
+    """Notifies a model's people of the findings of `ReconcileOperator`. Returns the channels that took the message.
 
     :param findings: result of `ReconcileOperator`. (templated)
     """
 
-    template_fields: Sequence[str] = ("findings",)
+    template_fields = (*StepOperator.template_fields, "findings")
 
     def __init__(self, *, findings: TaskResult, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.findings = findings
 
-    def execute(self, context: Context) -> list[str]:
-        """Compose the message, and deliver it."""
-        from keel.alerts.messages.findings import compose_findings
-        from keel.config import get_model
+    def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> dict[str, Any]:
+        """Observe what was found, and send what is new at once."""
+        from keel.alerts.door import observe
+        from keel.alerts.findings.reconciled import observe_reconciled
+        from keel.alerts.messages.reconciled import compose_findings
+        from keel_airflow.delivering import deliver_quietly
 
-        with airflow_errors():
-            findings = rendered_record(self.findings, ReconcileRecord)
-            config = get_model(findings.model)
-        message = compose_findings(config, findings, run_url=run_url(context))
-        return deliver(message.to_dict()) if message else []
+        found, now = rendered_record(self.findings, ReconcileRecord), datetime.now(UTC)
+        observation = observe_reconciled(found, run_id=context["run_id"], now=now)
+        compose = partial(compose_findings, config, found=found, now=now, run_url=run_url(context))
+        posted = observe(workspace, config, observation, compose, now=now)
+        return {
+            "message_id": posted.message_id,
+            "channels": deliver_quietly(workspace, message_id=posted.message_id),
+        }
 
 
 def first_outcome(outcomes: Sequence[TaskResult | None]) -> Outcome | None:

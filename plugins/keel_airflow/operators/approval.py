@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from keel.config import ModelConfig
+    from keel.monitoring.records import Outcome
     from keel.rollout.approval import ApprovalRequest
     from keel.workspace import Workspace
 
@@ -35,9 +36,11 @@ class AwaitApprovalOperator(BranchStepOperator, ApprovalOperator):
         # The evidence makes the question when the task runs. No answer in time declines.
         super().__init__(subject="", defaults=[ApprovalOperator.REJECT], **kwargs)
         self.comparison = comparison
+        self.challenger = 0
+        self.report_id = ""
 
     def step(self, workspace: Workspace, config: ModelConfig, context: Context) -> ApprovalRequest:
-        """Return the question: its subject and body."""
+        """Return the question: its subject and body, and the version that it is about."""
         from keel import rollout
 
         return rollout.approval_request(workspace, config, rendered_id(self.comparison, "report_id"))
@@ -46,10 +49,11 @@ class AwaitApprovalOperator(BranchStepOperator, ApprovalOperator):
         """Ask, and wait. The id of the comparison waits with the task, where no other task can exchange it."""
         question = self.run_step(context)
         self.subject, self.body = question["subject"], question["body"]
+        self.challenger, self.report_id = question["challenger"], rendered_id(self.comparison, "report_id")
         try:
             ApprovalOperator.execute(self, context)
         except TaskAwaitingInput as wait:
-            wait.kwargs = {"report_id": rendered_id(self.comparison, "report_id")}
+            wait.kwargs = {"report_id": self.report_id}
             raise
 
     # Airflow adds the arguments that `execute` leaves in ``TaskAwaitingInput.kwargs``.
@@ -88,4 +92,17 @@ class AwaitApprovalOperator(BranchStepOperator, ApprovalOperator):
                 run_id=context["run_id"],
                 responded_at=answer["responded_at"],
             )
+            self._tell(workspace, config, outcome, context)
         self.follow(context, outcome.to_dict(), outcome.outcome)
+
+    def _tell(self, workspace: Workspace, config: ModelConfig, outcome: Outcome, context: Context) -> None:
+        """Tell who was asked what the answer is. The answer counts, also where nobody can be told."""
+        from keel_airflow.approvals import report_answer
+        from keel_airflow.delivering import deliver_quietly
+
+        try:
+            posted = report_answer(workspace, config, outcome, context)
+        except Exception:
+            self.log.exception("nobody was told of the answer")
+            return
+        deliver_quietly(workspace, message_id=posted.message_id)

@@ -37,6 +37,7 @@ ENVIRONMENT = {
     "KEEL__CHECK__SCHEDULE": "null",
     "KEEL__PROMOTION__MONITOR_SCHEDULE": "null",
     "KEEL_MAINTENANCE_SCHEDULE": "null",
+    "KEEL_ALERTS_SCHEDULE": "null",  # each run sends its own messages
     f"KEEL__{MODEL.upper()}__SERVING__MAX_AGE": "36500d",
     "KEEL_LIVE_POLL_SECONDS": "1",
 }
