@@ -239,16 +239,14 @@ def _live_alarms(config: ModelConfig) -> float:
     """Return the false alarms that are expected at most in 30 days.
 
     The evidence of a monitor less the number of its blocks is a supermartingale. Therefore the *number* of alarms in a
-    year is at most ``alpha`` in expectation, and not only the probability of one.
+    year is at most ``alpha`` in expectation, and not only the probability of one. An average run length is one of
+    blocks, of which the configuration does not say how many a year has: `UNKNOWN_BLOCKS` are supposed.
     """
     live = config.live
     if live is None:
         return 0.0
-    if live.average_run_length is None:
-        return live.alpha * (MONTH / YEAR)
-    block = live.block_size * live.thinning
-    yearly = live.expected_traffic * (YEAR / timedelta(days=1)) / block if live.expected_traffic else UNKNOWN_BLOCKS
-    return yearly / live.average_run_length * (MONTH / YEAR)
+    yearly = live.alpha if live.average_run_length is None else UNKNOWN_BLOCKS / live.average_run_length
+    return yearly * (MONTH / YEAR)
 
 
 def _kind_of(message: dict[str, object]) -> str:

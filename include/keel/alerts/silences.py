@@ -54,14 +54,13 @@ def silence(
 
     """
     if until <= now:
-        raise BadSilence(
-            f"a silence until {format_time(until.isoformat())} (UTC) would be over already: name a later end"
-        )
-    for name, value in (("reason", reason), ("actor", actor)):
+        end = format_time(until.isoformat())
+        raise BadSilence(f"a silence until {end} (UTC) would be over already: name a later end")
+    for name, value in (("a reason", reason), ("an actor", actor)):
         if not value.strip():
-            raise BadSilence(
-                f"a silence needs {name}: others must be able to see why they are not told, and whom to ask"
-            )
+            raise BadSilence(f"a silence needs {name}: others must see why they are not told, and whom to ask")
+    if subject == "":
+        raise BadSilence("an empty pattern matches no column: leave it out to silence every subject")
     identity = derived_id("silence", model, str(kind), str(subject), until.isoformat(), actor, now.isoformat())
     made = Silence(
         silence_id=identity, model=model, kind=kind, subject=subject, until=until, actor=actor, reason=reason

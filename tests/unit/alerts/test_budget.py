@@ -1,0 +1,166 @@
+"""The budget of messages that chance may cause, and the level that keeps it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keel.alerts.budget import alert_level, looks, promise, spent
+from keel.alerts.door import observe_in
+from keel.config import Kind
+from tests.support.alerts.observations import DAY, MONDAY, alerting, finding, seen, told_plainly
+from tests.support.toy import toy_config
+
+LIVE = 0.05 * 30 / 365.25 * 2
+"""Messages of false live alarms in 30 days, by the default promise of one year in twenty."""
+
+
+def model(name="toy", *, schedule="0 */6 * * *", drift=None, live=None, performance=None, **alerts):
+    return toy_config(
+        model=name,
+        check={"schedule": schedule, "lookback": "7d"},
+        drift={"min_rows": 200, **(drift or {})},
+        alerts={"email": ["ann@example.com"], **alerts},
+        **({"live": live} if live is not None else {}),
+    )
+
+
+@pytest.mark.parametrize(
+    ("schedule", "times"),
+    [
+        (None, 0),
+        ("0 */6 * * *", 120),
+        ("* * * * *", 43_200),
+        ("0 9 * * 1", 30 / 7),
+        ("0 0 1 * *", 30 / (365.25 / 12)),
+        ("0 0 29 2 *", 30 / 1461),
+        ("0 0 30 2 *", 0),  # a day that does not come
+    ],
+)
+def test_looks_are_those_of_the_schedule(schedule, times):
+    assert looks(schedule) == pytest.approx(times, rel=1e-3)
+
+
+def test_level_spends_the_budget_on_every_check_and_family():
+    [person] = promise([model()]).people
+    [share] = person.models
+    assert (share.looks, share.families, share.messages_each) == (120, 4, 2)
+    assert share.fixed == pytest.approx(LIVE + 2 * 0.05)  # live monitors, and all labels of a version
+    assert person.level == pytest.approx((2 - LIVE - 0.1) / (120 * 4 * 2))
+    assert alert_level(model(), [model()]) == person.level
+
+
+def test_each_model_and_each_further_family_of_a_person_lowers_the_level():
+    alone = alert_level(model(), [model()])
+    shared = alert_level(model(), [model(), model("other")])
+    previous = alert_level(model(drift={"against": ["training", "previous"]}), [])
+    assert shared < alone / 1.9
+    assert previous == pytest.approx(alone * 4 / 5)
+
+
+def test_models_of_other_people_do_not_matter():
+    others = [model(f"model_{i}", email=[f"{i}@example.com"]) for i in range(5)]
+    assert alert_level(model(), [model(), *others]) == alert_level(model(), [])
+
+
+def test_strictest_person_of_a_model_sets_its_level():
+    mine = model(email=["ann@example.com", "bob@example.com"])
+    of_bob = [model(f"model_{i}", email=["bob@example.com"]) for i in range(3)]
+    made = promise([mine, *of_bob])
+    ann, bob = made.people
+    assert bob.level < ann.level
+    assert made.levels["toy"] == bob.level
+    assert made.expected(bob) == pytest.approx(2)
+    assert made.expected(ann) < 2
+
+
+def test_smallest_budget_of_a_persons_models_counts():
+    [person] = promise([model(budget=4), model("other", budget=0.5)]).people
+    assert person.budget == 0.5
+
+
+def test_route_that_takes_no_such_findings_costs_nothing():
+    paged = {"channel": "pagerduty", "to": "on_call"}
+    for route in ({"severity": "critical"}, {"kinds": ["pipeline_failure"]}):
+        made = promise([model(email=[], routes=[{**paged, **route}])])
+        assert [(each.level, made.expected(each)) for each in made.people] == [(1, 0)]
+        assert made.levels == {"toy": 0.05}
+    [person] = promise([model(email=[], routes=[{**paged, "kinds": ["performance", "data_quality"]}])]).people
+    assert person.models[0].families == 2
+
+
+def test_level_is_never_above_that_of_the_check_itself():
+    assert alert_level(model(schedule=None), []) == 0.05
+    assert alert_level(model(schedule="0 0 1 * *", drift={"alpha": 0.01}), []) == 0.01
+
+
+def test_budget_that_live_monitors_exceed_alone_leaves_nothing_and_says_so():
+    made = promise([model(budget=0.001)])
+    [person] = made.people
+    assert (person.level, made.levels) == (0, {"toy": 0})
+    assert made.expected(person) == pytest.approx(LIVE + 0.1)
+    assert not made.is_kept(person)
+
+
+def test_live_monitors_cost_what_they_promise():
+    [alpha] = promise([model(live={"alpha": 0.2})]).people[0].models
+    [run_length] = promise([model(live={"average_run_length": 5_000})]).people[0].models
+    assert alpha.live_alarms == pytest.approx(0.2 * 30 / 365.25)
+    assert run_length.live_alarms == pytest.approx(10_000 / 5_000 * 30 / 365.25)
+
+
+def test_reminders_of_an_error_that_nobody_takes_over_are_paid_for():
+    [share] = promise([model(remind="24h", resolve_after=12)]).people[0].models
+    assert share.messages_each == 2 + 7 + 3  # a week's window, and three days until it is over
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([None, "0 */6 * * *", "0 9 * * 1", "*/15 * * * *"]),
+            st.floats(0.2, 20),
+            st.sets(st.sampled_from(["ann@example.com", "bob@example.com", "cem@example.com"])),
+            st.sampled_from([None, "12h"]),
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_promise_is_kept_for_every_person_of_any_set_of_models(models):
+    configs = [
+        model(f"model_{i}", schedule=schedule, budget=budget, email=sorted(people), remind=remind)
+        for i, (schedule, budget, people, remind) in enumerate(models)
+    ]
+    made = promise(configs)
+    assert {each.recipient for each in made.people} == {name for *_, people, _ in models for name in people}
+    for person in made.people:
+        fixed = sum(each.fixed for each in person.models)
+        assert made.is_kept(person) == (fixed <= person.budget * (1 + 1e-9))
+        assert all(0 <= made.levels[each.model] <= 0.05 for each in person.models)
+    for config in configs:
+        assert alert_level(config, configs) == pytest.approx(made.levels[config.model], rel=1e-9)
+
+
+def test_spent_counts_what_was_accepted_by_person_and_kind(store):
+    config = alerting(email=["ann@example.com", "bob@example.com"])
+    for day, found in enumerate([finding(), finding(Kind.PIPELINE_FAILURE, "toy.drift_check")]):
+        at = MONDAY + day * DAY
+        observe_in(store, config, seen(found, at=at), told_plainly, now=at)
+    assert [each.messages for each in spent(store, [config], since=MONDAY, until=MONDAY + 2 * DAY)] == [0, 0]
+    for row in store.outbox.deliveries():
+        if row["recipient"] == "ann@example.com" or row["created_at"] > MONDAY:
+            attempt = {"at": MONDAY, "accepted": True, "answer": "250 ok", "milliseconds": 3}
+            store.outbox.finish_try({**row, "state": "sent", "finished_at": MONDAY}, attempt)
+    ann, bob = spent(store, [config], since=MONDAY, until=MONDAY + 2 * DAY)
+    assert (ann.recipient, ann.messages, ann.by_kind) == (
+        "ann@example.com",
+        2,
+        {"performance": 1, "pipeline_failure": 1},
+    )
+    assert (bob.messages, bob.by_kind) == (1, {"pipeline_failure": 1})
+    [later, _] = spent(store, [config], since=MONDAY + DAY, until=MONDAY + timedelta(days=2))
+    assert later.messages == 1
