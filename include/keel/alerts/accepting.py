@@ -107,7 +107,7 @@ def _store(ws: Workspace, rows: list[AcceptedCounts], n: int) -> None:
 
 def withdraw_acceptance(
     ws: Workspace, config: ModelConfig, columns: str | Collection[str], *, reason: str, actor: str, now: datetime
-) -> tuple[AcceptedReference, ...]:
+) -> tuple[AcceptedCounts, ...]:
     """Compare some columns of the version in production with its training rows again; return what was accepted.
 
     Raises
@@ -121,7 +121,6 @@ def withdraw_acceptance(
     names = _named(columns)
     _require_reason(reason)
     version = deployments.production_version(ws.store, config.model)
-    grid = ws.registry.grid(config.model, version)
     with ws.store.begin() as connection:
         lock_ledger(connection)
         stored = {row.column: row for row in table.of_version(connection, config.model, version)}
@@ -140,7 +139,7 @@ def withdraw_acceptance(
         }
         action = Action.WITHDRAW_ACCEPTANCE
         append_entry(connection, config.model, actor=actor, action=action, body={"evidence": evidence}, now=now)
-    return tuple(read_accepted(grid, stored[name]).about for name in names)
+    return tuple(stored[name] for name in names)
 
 
 def _named(columns: str | Collection[str]) -> list[str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keel.errors import SchemaError
 from keel.grid.counts import ColumnCounts, Counts
 from keel.monitoring.records import AcceptedReference, StoredDriftReport
 from keel.values.texts import CELL, shown
@@ -44,6 +45,12 @@ def accepted_references(ws: Workspace, model: str, version: int, grid: Reference
     """Return what was accepted for a version, by column.
 
     grid: the version's. What was counted on another one cannot be compared with it and is left out, with a warning.
+
+    Raises
+    ------
+    SchemaError
+        The stored counts of a column are damaged.
+
     """
     found: dict[str, Accepted] = {}
     for row in ws.store.accepted.of_version(model, version):
@@ -56,7 +63,12 @@ def accepted_references(ws: Workspace, model: str, version: int, grid: Reference
 
 def read_accepted(grid: ReferenceGrid, row: AcceptedCounts) -> Accepted:
     """Return a row of the store with its counts."""
-    counts = Counts.from_bytes(row.payload).column(row.column)
+    try:
+        counts = Counts.from_bytes(row.payload).column(row.column)
+    except (SchemaError, KeyError) as error:
+        raise SchemaError(
+            f"{row.model}: the accepted window of {row.column} cannot be read ({error}): withdraw it, accept it again"
+        ) from None
     about = AcceptedReference(
         model=row.model,
         version=row.version,
@@ -94,9 +106,14 @@ def with_accepted_columns(body: dict[str, Any], accepted: Mapping[str, AcceptedR
     return {**body, "features": features, "sentence": f"{body['sentence']}{_compared(list(accepted))}"}
 
 
+def accepted_columns(report: StoredDriftReport) -> dict[str, AcceptedReference]:
+    """Return what a report compared columns with in place of the version's own reference, by column."""
+    return {name: column.accepted for name, column in report.features.items() if column.accepted}
+
+
 def accepted_sentence(report: StoredDriftReport) -> str:
     """Return which columns of a report were compared with an accepted window, to add to a sentence; empty for none."""
-    return _compared([name for name, column in report.features.items() if column.accepted])
+    return _compared(list(accepted_columns(report)))
 
 
 def _compared(names: Sequence[str]) -> str:

@@ -20,7 +20,6 @@ from keel.monitoring.records.checks import (
     StoredPerformanceReport,
     StoredProbationReport,
     StoredQualityReport,
-    consecutive_subject,
     count_drifted,
 )
 from keel.monitoring.records.decisions import (
@@ -94,6 +93,5 @@ __all__ = [
     "Time",
     "TrainedVersion",
     "WindowField",
-    "consecutive_subject",
     "count_drifted",
 ]

@@ -171,11 +171,6 @@ def count_drifted(n_drifted: int, n_features: int) -> str:
     return f"{n_drifted} of {n_features} features {'has' if n_drifted == 1 else 'have'} drifted"
 
 
-def consecutive_subject(column: str) -> str:
-    """Return what an alert is about when a column differs from the window before."""
-    return f"{column} against the window before"
-
-
 class StoredConsecutiveReport(StoredDriftReport):
     """A window compared with the one of the same length before it, as `drift.against: previous` asks for."""
 

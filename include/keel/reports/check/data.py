@@ -283,10 +283,10 @@ def _as_compared(
     ws: Workspace, config: ModelConfig, version: int, grid: ReferenceGrid, drift: StoredDriftReport
 ) -> ReferenceGrid:
     """Return the grid with the references that a report was made with, whatever was accepted or withdrawn since."""
-    from keel.monitoring.accepted import accepted_references
+    from keel.monitoring.accepted import accepted_columns, accepted_references
     from keel.monitoring.window_counts import window_counts
 
-    compared = {name: column.accepted.window for name, column in drift.features.items() if column.accepted}
+    compared = {name: accepted.window for name, accepted in accepted_columns(drift).items()}
     stored = accepted_references(ws, config.model, version, grid) if compared else {}
     replaced = {}
     for name, window in compared.items():

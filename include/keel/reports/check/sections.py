@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from keel.monitoring.accepted import accepted_sentence
+from keel.monitoring.accepted import accepted_columns, accepted_words
 from keel.monitoring.performance_words import capitalised
 from keel.reports import numbers
 from keel.reports.charts.specs import Interval, Intervals
@@ -38,6 +38,8 @@ ENDED = {"declined": "Declined", "kept_champion": "Champion kept", "released": "
 """Outcomes without a comparison's bound, in a word or two."""
 TOP_CAUSES = 3
 """Causes that a fact names."""
+MAX_ACCEPTED = 5
+"""Accepted columns that the section says more of than their cards."""
 HARDLY = 1e-4
 """Below it an impact on the loss is not worth its digits."""
 
@@ -102,6 +104,10 @@ def columns(data: CheckData) -> Section:
     unit = row_loss_name(metric_of(data)) if drift.impact_total is not None else ""
     title = "Columns, by what their drift costs" if unit else "Columns, the most changed first"
     blocks: list[Block] = [Paragraph(_about_columns(data, drift))]
+    accepted = [f"{name}: {accepted_words(found)}" for name, found in accepted_columns(drift).items()]
+    blocks += [Paragraph(words) for words in accepted[:MAX_ACCEPTED]]
+    if len(accepted) > MAX_ACCEPTED:
+        blocks.append(Paragraph(f"And {len(accepted) - MAX_ACCEPTED} more accepted columns, each named on its card."))
     if data.without_charts:
         blocks.append(Paragraph(data.without_charts, quiet=True))
     blocks.append(
@@ -121,14 +127,14 @@ def _about_columns(data: CheckData, drift: StoredDriftReport) -> str:
     if drift.status == "insufficient":
         text = drift.sentence or f"{numbers.count(drift.n, 'row')} are too few."
     else:
-        text = f"{drift.count} in {numbers.count(drift.n, 'row')}.{accepted_sentence(drift)}"
+        text = f"{drift.count} in {numbers.count(drift.n, 'row')}."
         if outputs := drift.names("drift", "warn", role="output"):
             text += f" What the model answers has changed too: {', '.join(outputs)}."
     if drift.impact_total is not None:
         limit = f", and {numbers.number(drift.impact_limit)} is allowed" if drift.impact_limit is not None else ""
         loss = row_loss_name(metric_of(data))
         much = "hardly anything" if abs(drift.impact_total) < HARDLY else numbers.signed(drift.impact_total)
-        since = "since the training, or the accepted window," if accepted_sentence(drift) else "since the training"
+        since = "since the training, or the accepted window," if accepted_columns(drift) else "since the training"
         text += f" By the losses on the holdout, what has changed {since} costs {much} in the {loss}{limit}."
         if data.performance is not None and data.performance.explained is not None:
             text += " (The part that inputs explain, above, is counted from the holdout, which is later.)"
