@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from keel import loop
 from keel.alerts.accepting import accept_drift, withdraw_acceptance
 from keel.errors import ConfigError, InsufficientData, SchemaError, StoreUnavailable, UnknownWindow
 from keel.ledger import entries as ledger
@@ -114,6 +115,25 @@ def test_the_same_window_again_changes_nothing(ws):
     first = accept_drift(ws, CONFIG, "z", **SAID)
     assert accept_drift(ws, CONFIG, "z", **{**SAID, "actor": "ben"}) == first
     assert len(list(ledger.entries(ws.store, "toy", ledger.Action.ACCEPT_DRIFT))) == 1
+
+
+def test_the_open_alert_is_over_at_once_and_does_not_come_back(ws):
+    config = toy_config(alerts={"email": ["oncall@example.com"], "fire_after": 1, "digest": None})
+    decision, _ = with_level(ws)
+    loop.notify(ws, config, decision, now=NOW + 8 * DAY)
+    [alert] = ws.store.alerts.list("toy")
+    assert (alert["kind"], alert["subject"], alert["state"]) == ("data_drift", "z", "firing")
+
+    accept_drift(ws, config, "z", **SAID)
+    [alert] = ws.store.alerts.list("toy")
+    assert alert["state"] == "resolved"
+    assert "ann accepted the drift of z as the new normal" in alert["resolution"]
+    assert ws.store.alerts.events(alert["alert_id"])[-1]["event"] == "told"
+
+    go_on(ws, 8, 2.0, start=NOW + 8 * DAY)
+    quiet, _ = check(ws, NOW + 16 * DAY)
+    assert loop.notify(ws, config, quiet, now=NOW + 16 * DAY).message_id is None
+    assert len(ws.store.alerts.list("toy")) == 1
 
 
 def test_a_withdrawn_acceptance_compares_with_the_training_rows_again(ws):

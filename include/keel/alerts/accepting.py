@@ -14,6 +14,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from keel import deployments
+from keel.alerts.acknowledging import resolve
+from keel.alerts.inhibition import AGAINST_PREVIOUS
+from keel.alerts.records import fingerprint
+from keel.config import Kind
 from keel.deployments.ledger_rows import append_entry, lock_ledger
 from keel.errors import ConfigError, InsufficientData, UnknownWindow, suggestion
 from keel.grid.counts import Counts, Layout
@@ -33,6 +37,9 @@ if TYPE_CHECKING:
     from keel.grid.reference import ReferenceGrid
     from keel.monitoring.records import AcceptedReference
     from keel.workspace import Workspace
+
+RESOLVED_KINDS = (Kind.DATA_DRIFT, Kind.PREDICTION_DRIFT, Kind.DATA_QUALITY, Kind.LIVE_ALARM)
+"""Kinds of alerts about a column that are over once its level is the new normal."""
 
 
 def accept_drift(
@@ -84,6 +91,7 @@ def accept_drift(
         rows = [_row(config.model, version, grid, counts, name, window, actor, reason, now) for name in missing]
         _store(ws, rows, counts.n)
         known |= {row.column: read_accepted(grid, row) for row in rows}
+    _resolve_alerts(ws, config, names, reason=reason, actor=actor, now=now)
     return tuple(known[name].about for name in names)
 
 
@@ -103,6 +111,17 @@ def _store(ws: Workspace, rows: list[AcceptedCounts], n: int) -> None:
             body=body,
             now=first.accepted_at,
         )
+
+
+def _resolve_alerts(
+    ws: Workspace, config: ModelConfig, names: list[str], *, reason: str, actor: str, now: datetime
+) -> None:
+    """End the open alerts about some columns. Where this fails, the same acceptance again does it."""
+    for name in names:
+        said = f"{actor} accepted the drift of {name} as the new normal: {reason}"
+        for kind in RESOLVED_KINDS:
+            for subject in (name, f"{name}{AGAINST_PREVIOUS}"):
+                resolve(ws, config, fingerprint(config.model, kind, subject), reason=said, actor=actor, now=now)
 
 
 def withdraw_acceptance(
