@@ -266,6 +266,20 @@ def test_the_window_before_is_compared_where_the_model_asks_for_it(ws):
     assert "No decision rests on this comparison." in text
 
 
+def test_a_change_since_the_window_before_is_an_alert_of_its_own(ws):
+    config = PREVIOUS.model_copy(update={"alerts": toy_config(alerts={"fire_after": 1, "digest": None}).alerts})
+    live(ws, moved_rows(NOW, 7, 2.0), days=7)
+    check(ws, NOW + WEEK, config)
+    accept_drift(ws, config, "z", **SAID)
+    go_on(ws, 7, 4.0, start=NOW + WEEK)
+    decision, _ = check(ws, NOW + 2 * WEEK, config)
+    loop.notify(ws, config, decision, now=NOW + 2 * WEEK)
+    subjects = {row["subject"] for row in ws.store.alerts.list("toy")}
+    assert subjects == {"z", "z against the window before"}
+    accept_drift(ws, config, "z", **{**SAID, "now": NOW + 2 * WEEK})
+    assert {row["state"] for row in ws.store.alerts.list("toy")} == {"resolved"}
+
+
 def test_the_window_before_decides_nothing(ws):
     live(ws, toy_rows(NOW, days=14), days=14)
     go_on(ws, 7, 0.25, start=NOW + 14 * DAY)

@@ -21,6 +21,7 @@ from keel.monitoring.records import (
     Action,
     DecisionRecord,
     Outcome,
+    StoredConsecutiveReport,
     StoredDriftReport,
     StoredLabelsReport,
     StoredPerformanceReport,
@@ -126,6 +127,7 @@ def _facts(ws: Workspace, config: ModelConfig, decision: DecisionRecord) -> Chec
         drift=storage.read_report(ws, StoredDriftReport, *about),
         performance=storage.read_report(ws, StoredPerformanceReport, *about),
         labels=storage.read_report(ws, StoredLabelsReport, *about),
+        consecutive=storage.read_report(ws, StoredConsecutiveReport, *about),
         judgements=judgements_of(ws, decision),
         is_settled=_is_settled(ws, config, decision),
     )
