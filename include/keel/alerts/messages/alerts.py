@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from keel.alerts.messages.base import known, links, message, owner
+from keel.alerts.messages.base import NOTHING, known, links, message, owner
 from keel.alerts.messages.tables import news_table, over, within
 from keel.alerts.messages.todo import by_kind
-from keel.alerts.messages.words import headline, ranked, sentence_of
+from keel.alerts.messages.words import headline, ranked, sentence_of, worst
 from keel.alerts.records import Change
 from keel.config import Kind
 from keel.monitoring.performance_words import capitalised
@@ -39,15 +39,16 @@ def compose_alerts(config: ModelConfig | None, notice: Notice, *, now: datetime,
     words = headline(news)
     current = [each for each in news if each.change is not Change.RESOLVED]
     is_alone = len(current) == 1
+    is_known = any(each.change in (Change.REMINDER, Change.ESCALATED) for each in current)
     return message(
         config,
         notice,
-        subject=words,
-        happened=sentence_of(current[0].alert) if is_alone else f"{capitalised(words)}.",
+        subject=worst(news),
+        happened=sentence_of(current[0].alert) if is_alone and not is_known else f"{capitalised(words)}.",
         hurts=tuple(harm(current)),
-        done=tuple(resolutions(news)) if not current else (),
-        todo=tuple(by_kind(news)) or ("Nothing to do.",),
-        facts=known({"Model": owner(config), "Since": _since(current) if is_alone else None}),
+        done=tuple(resolutions(news) if not current else unanswered(current)),
+        todo=tuple(by_kind(news)) or (f"{NOTHING}.",),
+        facts=known({"Model": owner(config)}),
         evidence=within([None if is_alone else news_table(news), over(news)]),
         links=links(run_url=run_url),
         now=now,
@@ -64,11 +65,18 @@ def harm(news: Sequence[News]) -> list[str]:
     return list(dict.fromkeys(HARM[each.alert.kind] for each in news if each.alert.kind in HARM))
 
 
-def resolutions(news: Sequence[News]) -> list[str]:
-    """Return why what is over is over, each reason once."""
-    reasons = [each.alert.resolution for each in news if each.alert.resolution]
-    return [f"{capitalised(reason).rstrip('.')}." for reason in dict.fromkeys(reasons)]
+def resolutions(news: Sequence[News], rule: str = "it is not seen any more") -> list[str]:
+    """Return why what is over is over, each reason once; ``rule`` where its source gave none."""
+    over_ = [each.alert for each in news if each.change is Change.RESOLVED]
+    reasons = dict.fromkeys(each.resolution or rule for each in over_)
+    alerts = "The alert was" if len(over_) == 1 else "The alerts were"
+    return [f"{alerts} closed: {reason.rstrip('.')}." for reason in reasons]
 
 
-def _since(news: Sequence[News]) -> str:
-    return numbers.time(news[0].alert.first_seen.replace(second=0, microsecond=0))
+def unanswered(news: Sequence[News]) -> list[str]:
+    """Return for how long nobody has answered what people are reminded of."""
+    found = [each.alert for each in news if each.change is Change.REMINDER]
+    if not found:
+        return []
+    since = min(each.first_seen for each in found).replace(second=0, microsecond=0)
+    return [f"It lasts since {numbers.time(since)}, and no person has acknowledged it."]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from keel.alerts.messages.words import ranked, severity_of
 from keel.alerts.records import ALL_MODELS, AlertLine, Change, Message, News, Notice
+from keel.monitoring.performance_words import capitalised
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from keel.monitoring.records import Outcome
     from keel.reports.publication import PublishedReport
 
+NOTHING = "Nothing to do"
+"""How the steps begin of a message that asks for nothing; it names no runbook."""
 SCHEDULE = "airflow"
 """The requester's name where no person made the request."""
 Topic = Literal["alert", "resolved", "event", "approval", "failure", "digest", "test"]
@@ -32,15 +35,18 @@ def message(
 ) -> Message:
     """Return a message about a notice. config: None for what concerns no single model. parts: of `Message`."""
     model = config.model if config else ALL_MODELS
+    kind = topic or topic_of(notice)
+    words = f"resolved: {subject}" if kind == "resolved" else subject
+    is_idle = next(iter(parts.get("todo", ())), "").startswith(NOTHING)
     return Message(
         message_id=notice.message_id,
         model=model,
-        topic=topic or topic_of(notice),
+        topic=kind,
         severity=severity_of(notice.news),
-        subject=f"{model or 'Keel'}: {subject}",
+        subject=f"{model}: {words}" if model else capitalised(words),
         at=now,
         happened=happened,
-        runbook=config.alerts.runbook if config else None,
+        runbook=config.alerts.runbook if config and not is_idle else None,
         alerts=tuple(map(line, ranked(notice.news))),
         references=notice.references,
         **parts,

@@ -7,17 +7,19 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from keel.alerts.messages.alerts import resolutions
-from keel.alerts.messages.base import SCHEDULE, known, links, message, owner, versions
+from keel.alerts.messages.base import NOTHING, SCHEDULE, known, links, message, owner, versions
 from keel.alerts.messages.done import became, what_keel_did
 from keel.alerts.messages.hurts import does_it_hurt
 from keel.alerts.messages.tables import alarms, columns, comparison, faults, label_faults, metrics, over, within
 from keel.alerts.messages.todo import after_check
-from keel.alerts.messages.words import TOP_NAMES, headline, title
+from keel.alerts.messages.words import TOP_NAMES, headline, title, worst
 from keel.alerts.records import Change
 from keel.config import Kind
 from keel.monitoring.performance_words import capitalised
 from keel.reports import numbers
 from keel.reports.check import CheckData
+from keel.reports.check.words import Trouble, trouble
+from keel.reports.check.words import headline as of_check
 
 if TYPE_CHECKING:
     from keel.alerts.records import Message, Notice
@@ -83,14 +85,17 @@ def compose_check(
         alarms=tuple(judgements),
     )
     found, followed = headline(notice.news), became(decision, outcome)
+    is_broken = trouble(data) in (Trouble.BROKEN_DATA, Trouble.BROKEN_LABELS)
     is_over = all(each.change is Change.RESOLVED for each in notice.news)
+    short, happened = worst(notice.news), f"{capitalised(found)}."
     if all(each.change is Change.EVENT for each in notice.news) and followed:
-        found, followed = followed, ""
+        short, followed = followed, ""
+        happened = of_check(data) if decision.reason is None else f"{capitalised(short)}."
     return message(
         config,
         notice,
-        subject=f"{found}; {followed}" if followed else found,
-        happened=f"{capitalised(found)}.",
+        subject=f"{short}; {followed}" if followed else short,
+        happened=happened,
         hurts=tuple(does_it_hurt(data)),
         done=tuple([*(_why_over(config, notice) if is_over else what_keel_did(decision, outcome)), *decision.findings]),
         todo=tuple(_still_open(notice) if is_over else after_check(data, notice.news)),
@@ -100,14 +105,14 @@ def compose_check(
                 over(notice.news),
                 faults(quality) if _is_about(notice, Kind.DATA_QUALITY) else None,
                 label_faults(labels) if _is_about(notice, Kind.LABEL_QUALITY) else None,
-                columns(drift, notice.news, notice.open_alerts),
+                alarms(judgements) if _is_about(notice, Kind.LIVE_ALARM) else None,
+                None if is_over or is_broken else columns(drift, notice.news, notice.open_alerts),
                 comparison(outcome),
-                metrics(performance),
-                alarms(judgements),
+                None if is_broken else metrics(performance),
             ]
         ),
         links=links(run_url=run_url, report=report, version_url=version_url),
-        picture=report.picture if report else None,
+        picture=report.picture if report and not is_over else None,
         now=now,
     )
 
@@ -143,9 +148,8 @@ def _amount(rows: int | None, labels: int | None) -> str | None:
 def _why_over(config: ModelConfig, notice: Notice) -> list[str]:
     """Return why alerts are over, by their sources, or else by the rule that ends what a test found."""
     times = config.alerts.resolve_after
-    return resolutions(notice.news) or [
-        "The last check did not show it." if times == 1 else f"The last {times} checks did not show it."
-    ]
+    rule = "the last check did not show it" if times == 1 else f"the last {times} checks in a row did not show it"
+    return resolutions(notice.news, rule)
 
 
 def _still_open(notice: Notice) -> list[str]:
@@ -153,7 +157,9 @@ def _still_open(notice: Notice) -> list[str]:
     ended = {each.alert.fingerprint for each in notice.news}
     left = [each for each in notice.open_alerts if each.fingerprint not in ended and each.told_at is not None]
     if not left:
-        return ["Nothing to do."]
+        return [f"{NOTHING}."]
     titles = [title(each) for each in sorted(left, key=lambda each: (-each.severity.level, -each.rank))]
     more = len(titles) - TOP_NAMES
-    return [f"Still open: {', '.join(titles[:TOP_NAMES])}{f' and {more} more' if more > 0 else ''}."]
+    return [
+        f"{NOTHING} about this. Still open: {', '.join(titles[:TOP_NAMES])}{f' and {more} more' if more > 0 else ''}."
+    ]

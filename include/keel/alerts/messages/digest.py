@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from keel.alerts.messages.base import line
 from keel.alerts.messages.tables import CELL_OF_DIGEST, NOT_SHOWN, period, within
-from keel.alerts.messages.words import clause, headline, ranked, severity_of, title
+from keel.alerts.messages.words import clause, headline, ranked, severity_of, started, title, worst
 from keel.alerts.records import ALL_MODELS, Change, Message, Table
 from keel.config import Kind
 from keel.monitoring.performance_words import capitalised
@@ -33,19 +33,20 @@ def compose_digest(
     alone = models[0] if len(models) == 1 else None
     named = alone or f"{models[0]} and {numbers.count(len(models) - 1, 'other model')}"
     n_open = sum(each.change not in (Change.RESOLVED, Change.EVENT) for each in news)
+    n_over = sum(each.change is Change.RESOLVED for each in news)
     config = configs.get(alone) if alone else None
     return Message(
         message_id=message_id,
         model=alone or ALL_MODELS,
         topic="digest",
         severity=severity_of(news),
-        subject=f"{named}: {numbers.count(len(news), 'entry', 'entries')} in the digest, {n_open} still open",
+        subject=f"{named}: digest, {n_open} still open, {n_over} over",
         at=now,
         happened=_happened(notices),
         hurts=tuple(_harm(notices)),
         todo=("Nothing is urgent. To see every alert: `keel alerts list`",),
         runbook=config.alerts.runbook if config else None,
-        facts={model: f"owner: {configs[model].owner}" for model in models if model in configs},
+        facts={f"Owner of {model}": configs[model].owner for model in models if model in configs},
         evidence=within(_table(model, notice, alone is not None) for model, notice in notices.items()),
         alerts=tuple(map(line, ranked(news))),
     )
@@ -56,7 +57,7 @@ def _happened(notices: Mapping[str, Notice]) -> str:
     if len(notices) == 1:
         [notice] = notices.values()
         return f"{capitalised(headline(notice.news))}."
-    told = [f"{model}: {headline(notice.news, limit=1)}" for model, notice in list(notices.items())[:3]]
+    told = [f"{model}: {worst(notice.news)}" for model, notice in list(notices.items())[:3]]
     more = len(notices) - len(told)
     return "; ".join(told) + (f"; and {NOT_SHOWN.format(more)[4:]} models." if more > 0 else ".")
 
@@ -93,4 +94,4 @@ def _row(news: News) -> tuple[str, str, str]:
 
 def _said(news: News) -> str:
     text = news.alert.sentence or clause([news.alert])
-    return shown(capitalised(text), CELL_OF_DIGEST)
+    return shown(started(text, news.alert.subject), CELL_OF_DIGEST)

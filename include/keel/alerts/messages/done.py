@@ -49,7 +49,9 @@ def became(decision: DecisionRecord, outcome: Outcome | None) -> str:
     """Return what became of a decision as a clause; empty where nothing did, as after an alert."""
     kind = outcome.outcome if outcome else ""
     if outcome is not None and kind in CLAUSES:
-        return CLAUSES[kind].format(version=outcome.version or decision.version)
+        clause = CLAUSES[kind].format(version=outcome.version or decision.version)
+        is_verdict = decision.action is Action.END_EXPERIMENT and kind != "experiment_ended"
+        return f"the experiment ended, and {clause}" if is_verdict else clause
     if decision.action is Action.RETRAIN and decision.reason is None:
         return "a new version is being trained"
     if decision.action is Action.QUARANTINE:
@@ -60,7 +62,8 @@ def became(decision: DecisionRecord, outcome: Outcome | None) -> str:
 def what_keel_did(decision: DecisionRecord, outcome: Outcome | None) -> list[str]:
     """Return what Keel did, and why."""
     kind = outcome.outcome if outcome else ""
-    if outcome is not None and kind in ("promoted", "staged", "kept_champion") and outcome.improvement is not None:
+    compared = kind in ("promoted", "staged", "kept_champion") and decision.action is not Action.END_EXPERIMENT
+    if outcome is not None and compared and outcome.improvement is not None:
         return [_compared(decision, outcome)]
     if outcome is not None and kind == "quarantined":
         return [f"The hours {_spans(outcome.quarantined)} were quarantined: no version learns from them."]
@@ -68,7 +71,8 @@ def what_keel_did(decision: DecisionRecord, outcome: Outcome | None) -> list[str
         return ["The labels were quarantined: nothing rests on them until a person releases them."]
     if kind == "released":
         return ["Nothing: a person has released this data from quarantine."]
-    if outcome is not None and outcome.sentence and outcome.sentence != decision.sentence:
+    is_told = decision.sentence in outcome.sentence if outcome else True
+    if outcome is not None and outcome.sentence and not is_told:
         return [with_full_stop(capitalised(outcome.sentence))]
     return [_not_acted(decision)]
 
@@ -87,7 +91,7 @@ def _not_acted(decision: DecisionRecord) -> str:
 def _compared(decision: DecisionRecord, outcome: Outcome) -> str:
     """Return a comparison in a sentence: what was done, how much better the version is, and how sure that is."""
     new, old = outcome.challenger, outcome.champion
-    is_trained = decision.action is Action.RETRAIN and outcome.basis != "experiment"
+    is_trained = decision.action is Action.RETRAIN
     rows = numbers.count(outcome.n, "outcome" if outcome.basis == "experiment" else "unseen row")
     metric = outcome.loss or metric_name(outcome.metric or "")
     improvement, least = numbers.signs(outcome.improvement, outcome.lower_bound)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from keel.alerts.messages.base import SCHEDULE, known, links, message, owner, versions
+from keel.alerts.messages.base import NOTHING, SCHEDULE, known, links, message, owner, versions
 from keel.alerts.messages.done import became, what_keel_did
 from keel.alerts.messages.tables import comparison, over, within
 from keel.alerts.messages.todo import by_kind, command
 from keel.alerts.messages.words import headline
 from keel.ledger.wording import with_full_stop
 from keel.monitoring.performance_words import capitalised
-from keel.monitoring.records import ProbationDecision
+from keel.monitoring.records import ExperimentDecision, ProbationDecision
 
 if TYPE_CHECKING:
     from keel.alerts.records import Message, Notice
@@ -38,14 +38,16 @@ def compose_event(
     report: the page of the comparison behind the outcome, with its picture.
     """
     found = became(decision, outcome) or headline(notice.news)
-    why = [with_full_stop(decision.sentence)] if outcome and outcome.sentence != decision.sentence else []
+    hurts = _harm(decision)
     return message(
         config,
         notice,
         subject=found,
         happened=f"{capitalised(found)}.",
-        hurts=tuple(_harm(decision)),
-        done=tuple([*why, *what_keel_did(decision, outcome), *decision.findings]),
+        hurts=tuple(hurts),
+        done=tuple(
+            [*([] if hurts else _why(decision, outcome)), *what_keel_did(decision, outcome), *decision.findings]
+        ),
         todo=tuple(_to_do(config.model, notice, outcome)),
         facts=known(
             {
@@ -61,11 +63,18 @@ def compose_event(
     )
 
 
+def _why(decision: DecisionRecord, outcome: Outcome | None) -> list[str]:
+    """Return why something was done, where the sentence about that does not say so."""
+    if outcome is None or decision.sentence in outcome.sentence:
+        return [with_full_stop(decision.sentence)] if isinstance(decision, ExperimentDecision) else []
+    return [with_full_stop(decision.sentence)]
+
+
 def _harm(decision: DecisionRecord) -> list[str]:
     """Return what a probation shows of harm; nothing else that is told here measures it."""
     if not isinstance(decision, ProbationDecision):
         return []
-    words = {"harm": "Yes: ", "broken_promise": "Yes: ", "inconclusive": "Not known: ", "survived": "No: "}
+    words = {"harm": "Yes: ", "broken_promise": "Yes: ", "inconclusive": "Not known: "}
     sentence = decision.watched.sentence
     start = words.get(decision.verdict, "")
     return [with_full_stop(f"{start}{sentence[0].lower()}{sentence[1:]}" if start else sentence)] if sentence else []
@@ -78,5 +87,5 @@ def _to_do(model: str, notice: Notice, outcome: Outcome | None) -> list[str]:
         return steps
     if outcome is not None and outcome.outcome == "promoted":
         line = f'airflow dags trigger {model}.rollback --conf \'{{"reason": "…"}}\''
-        return ["Nothing to do: Keel monitors the version during its probation.", command("To roll it back:", line)]
-    return ["Nothing to do."]
+        return [f"{NOTHING}: Keel monitors the version during its probation.", command("To roll it back:", line)]
+    return [f"{NOTHING}."]

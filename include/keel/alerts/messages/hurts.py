@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from keel.monitoring.performance_words import (
-    capitalised,
     label_arrival,
     shown_by_the_window,
 )
@@ -28,7 +27,7 @@ def does_it_hurt(data: CheckData) -> list[str]:
     if kind is Trouble.NOT_STORED:
         return []
     if kind is Trouble.BROKEN_DATA and data.quality is not None:
-        return ["Not known: nothing is concluded from broken data.", capitalised(data.quality.sentence)]
+        return ["Not known: nothing is concluded from broken data.", data.quality.sentence]
     if kind is Trouble.BROKEN_LABELS and data.labels is not None:
         return ["Not known: nothing is concluded from labels that fail their check.", found_in_labels(data.labels)]
     if kind is Trouble.NO_ROWS:

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from keel.alerts.messages.alerts import harm, resolutions
-from keel.alerts.messages.base import known, message, owner
+from keel.alerts.messages.base import NOTHING, known, message, owner
 from keel.alerts.messages.tables import news_table, over, within
 from keel.alerts.messages.todo import by_kind
-from keel.alerts.messages.words import headline, ranked
+from keel.alerts.messages.words import headline, ranked, worst
 from keel.alerts.records import Change
 from keel.config import Kind
 from keel.monitoring.performance_words import capitalised
@@ -76,11 +76,11 @@ def compose_failure(
         config,
         notice,
         topic="failure" if failed else "resolved",
-        subject=words,
+        subject=worst(news).replace(f"{config.model}." if config else "\0", ""),
         happened=happened,
         hurts=tuple(hurts),
-        done=() if failed else (tuple(resolutions(news)) or ("The run succeeded.",)),
-        todo=tuple([*([] if is_ledger else [mend]), *by_kind(news)]) if failed else ("Nothing to do.",),
+        done=() if failed else tuple(resolutions(news)),
+        todo=tuple([*([] if is_ledger else [mend]), *by_kind(news)]) if failed else (f"{NOTHING}.",),
         facts=known({"Model": owner(config), "DAG": dag_id, "Run": run_id, "Task": task_id}),
         evidence=within([news_table(failed) if len(failed) > 1 else None, over(news)]),
         verbatim=error or "",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from keel.alerts.messages.alerts import resolutions
-from keel.alerts.messages.base import known, message, owner
+from keel.alerts.messages.base import NOTHING, known, message, owner
 from keel.alerts.messages.words import ranked
 from keel.alerts.records import Change
+from keel.monitoring.performance_words import capitalised
 
 if TYPE_CHECKING:
     from keel.alerts.records import Message, Notice
@@ -26,14 +26,14 @@ def compose_approval(
     is_open = any(each.change is not Change.RESOLVED for each in news)
     policy = config.promotion
     if not is_open:
-        answer = (*resolutions(news), "Nothing was decided.")[0]
+        answer = next((each.alert.resolution for each in news if each.alert.resolution), "It is not asked any more")
         return message(
             config,
             notice,
             topic="resolved",
             subject=answer.rstrip("."),
-            happened=answer,
-            todo=("Nothing to do.",),
+            happened=f"{capitalised(answer).rstrip('.')}.",
+            todo=(f"{NOTHING}.",),
             facts=known({"Model": owner(config), "Question": question}),
             now=now,
         )
@@ -42,7 +42,7 @@ def compose_approval(
         config,
         notice,
         topic="approval",
-        subject=question,
+        subject=f"{question[0].lower()}{question[1:]}".replace(f"{config.model} ", ""),
         happened=f"A person has to decide: {question[0].lower()}{question[1:]}",
         done=("The new version was compared with the one in production, and passed. It answers nothing yet.",),
         todo=(

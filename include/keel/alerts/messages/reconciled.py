@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from keel.alerts.messages.alerts import harm, resolutions
-from keel.alerts.messages.base import known, links, message, owner
+from keel.alerts.messages.base import NOTHING, known, links, message, owner
 from keel.alerts.messages.tables import over, within
 from keel.alerts.messages.todo import by_kind
-from keel.alerts.messages.words import headline, ranked
+from keel.alerts.messages.words import headline, ranked, worst
 from keel.alerts.records import Change, Table
 from keel.ledger.wording import with_full_stop
 from keel.monitoring.performance_words import capitalised
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from keel.config import ModelConfig
     from keel.monitoring.records import ReconcileRecord
 
-DONE = "It was recorded in the ledger. Nothing was changed."
+RECORDED = "It was recorded in the ledger. Nothing was changed."
+KEPT = "The records were kept as dead letters, apart from the others."
 
 
 def compose_findings(
@@ -34,16 +35,21 @@ def compose_findings(
     return message(
         config,
         notice,
-        subject=words,
+        subject=worst(news),
         happened=with_full_stop(first) if len(found.findings) == 1 and current else f"{capitalised(words)}.",
         hurts=tuple(harm(current)),
-        done=tuple(resolutions(news)) if not current else (DONE,),
-        todo=tuple(by_kind(news)) or ("Nothing to do.",),
+        done=tuple(resolutions(news) if not current else _done(found)),
+        todo=tuple(by_kind(news)) or (f"{NOTHING}.",),
         facts=known({"Model": owner(config)}),
         evidence=within([_findings(tuple(found.findings)) if others and current else None, over(news)]),
         links=links(run_url=run_url),
         now=now,
     )
+
+
+def _done(found: ReconcileRecord) -> list[str]:
+    changed = len(found.findings) > len(found.undelivered)
+    return [*([RECORDED] if changed else []), *([KEPT] if found.undelivered else [])]
 
 
 def _findings(sentences: tuple[str, ...]) -> Table:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 MAX_ROWS = 10
 """Of all tables together."""
 TOP_COLUMNS, TOP_FAULTS, TOP_METRICS, TOP_ALARMS, TOP_OVER = 5, 5, 3, 3, 5
+UNSEEN = " neither version has seen"
 NOT_SHOWN = "and {} more"
 CELL_OF_DIGEST = 160
 """Characters of a finding in a digest."""
@@ -139,9 +140,8 @@ def comparison(outcome: Outcome | None) -> Table | None:
         used = numbers.count(prior, "earlier comparison")
         notes.append(f"{used} used rows of this holdout, so the bound is stricter.")
     when = numbers.span(outcome.holdout.start, outcome.holdout.end) if outcome.holdout else ""
-    rows = numbers.count(outcome.n, "outcome" if outcome.basis == "experiment" else "row neither version has seen", "")
-    if outcome.basis != "experiment":
-        rows = f"{numbers.count(outcome.n, 'row')} neither version has seen"
+    is_experiment = outcome.basis == "experiment"
+    rows = numbers.count(outcome.n, "outcome" if is_experiment else "row") + ("" if is_experiment else UNSEEN)
     return Table(
         title=f"The comparison, on {rows}" + (f", {when}" if when else ""),
         head=("Version", capitalised(metric) if metric else "Mean"),

@@ -21,6 +21,8 @@ TOP_NAMES = 3
 """Subjects that a sentence names."""
 TOP_CLAUSES = 2
 """Kinds that a sentence names."""
+LONGEST_CLAUSE = 160
+"""Characters of a source's own sentence that a headline repeats."""
 BEFORE = " against the window before"
 """How the subject ends of a drift against the window before, in place of the training."""
 
@@ -51,20 +53,34 @@ def _known(news: News) -> Severity:
 
 def sentence_of(alert: Alert) -> str:
     """Return what happened, as the source said it, with its full stop."""
-    return with_full_stop(capitalised(alert.sentence)) if alert.sentence else f"{capitalised(clause([alert]))}."
+    return with_full_stop(started(alert.sentence, alert.subject) or capitalised(clause([alert])))
 
 
-def headline(news: Sequence[News], *, limit: int = TOP_CLAUSES) -> str:
+def started(sentence: str, name: str = "") -> str:
+    """Return a sentence with its first letter in upper case, unless it starts with a column's name.
+
+    >>> started("temp has drifted", "temp"), started("labels are missing")
+    ('temp has drifted', 'Labels are missing')
+    """
+    begins = sentence.startswith(shown(name.removesuffix(BEFORE), NAME)) if name else False
+    return sentence if begins or not sentence else capitalised(sentence)
+
+
+def headline(news: Sequence[News]) -> str:
     """Return what is new as a clause: the worst kind, the next one, and how many more findings there are.
 
     What is over is told only where nothing else is new. An event is told where no trouble is.
     """
     groups = grouped(news)
-    first, more = groups[:limit], sum(len(group) for group in groups[limit:])
-    clauses = [_told(group) for group in first]
+    clauses, more = [_told(group) for group in groups[:TOP_CLAUSES]], sum(map(len, groups[TOP_CLAUSES:]))
     if more:
-        clauses.append(f"{more} more finding{'s' if more > 1 else ''}" if len(clauses) > 1 else f"{more} more")
-    return " and ".join(filter(None, (", ".join(clauses[:-1]), clauses[-1])))
+        clauses.append(f"there {'is' if more == 1 else 'are'} {numbers.count(more, 'more finding')}")
+    return ", and ".join(filter(None, (", ".join(clauses[:-1]), clauses[-1])))
+
+
+def worst(news: Sequence[News]) -> str:
+    """Return the worst kind of what is new as a clause, for a subject."""
+    return _told(grouped(news)[0])
 
 
 def grouped(news: Sequence[News]) -> list[list[News]]:
@@ -84,7 +100,7 @@ def _told(group: Sequence[News]) -> str:
     if change is Change.RESOLVED:
         return _over(group)
     words = clause(alerts)
-    return {Change.REMINDER: f"still, {words}", Change.ESCALATED: f"worse than before: {words}"}.get(change, words)
+    return {Change.REMINDER: f"still: {words}", Change.ESCALATED: f"worse than before: {words}"}.get(change, words)
 
 
 def _over(group: Sequence[News]) -> str:
@@ -99,7 +115,7 @@ def clause(alerts: Sequence[Alert]) -> str:
     severe = first.severity.level >= Severity.ERROR.level
     if (words := _CLAUSES.get((first.kind, severe)) or _CLAUSES.get((first.kind, None))) is not None:
         return words(alerts)
-    return first.sentence.rstrip(".") or str(first.kind).replace("_", " ")
+    return _as_said(alerts)
 
 
 def noun(alerts: Sequence[Alert]) -> str:
@@ -112,8 +128,10 @@ def noun(alerts: Sequence[Alert]) -> str:
 def title(alert: Alert) -> str:
     """Return what an alert is about, in a cell of a table."""
     words = _TITLES.get(alert.kind, str(alert.kind).replace("_", " "))
-    name = shown(alert.subject, NAME)
-    return f"{words}: {name}" if name else words
+    name = (
+        shown(alert.subject, NAME).replace("_", " ") if alert.kind is Kind.LABEL_QUALITY else shown(alert.subject, NAME)
+    )
+    return f"{words} {name}".strip()
 
 
 def names_of(alerts: Sequence[Alert]) -> str:
@@ -127,7 +145,9 @@ def names_of(alerts: Sequence[Alert]) -> str:
 
 def _inputs(alerts: Sequence[Alert]) -> str:
     names, before = names_of(alerts), BEFORE if all(each.subject.endswith(BEFORE) for each in alerts) else ""
-    count = len({each.subject.removesuffix(BEFORE) for each in alerts})
+    count = len({each.subject.removesuffix(BEFORE) for each in alerts if each.subject})
+    if not count:
+        return "the change of the inputs costs more than is allowed"
     if count == 1:
         return f"the input {names} has changed{before}"
     return f"{count} inputs have changed{before} ({names})"
@@ -136,9 +156,17 @@ def _inputs(alerts: Sequence[Alert]) -> str:
 def _in_brackets(words: str) -> Callable[[Sequence[Alert]], str]:
     def with_names(alerts: Sequence[Alert]) -> str:
         names = names_of(alerts)
-        return f"{words} ({names})" if names else words
+        return f"{words} ({names})" if names else _as_said(alerts, words)
 
     return with_names
+
+
+def _as_said(alerts: Sequence[Alert], words: str = "") -> str:
+    """Return what the source said of a single alert, as a clause; else ``words``."""
+    said = alerts[0].sentence.rstrip(".") if len(alerts) == 1 else ""
+    if not said or len(said) > LONGEST_CLAUSE:
+        return words or said or str(alerts[0].kind).replace("_", " ")
+    return f"{said[0].lower()}{said[1:]}"
 
 
 def _about_one(words: str) -> Callable[[Sequence[Alert]], str]:
@@ -152,15 +180,15 @@ _CLAUSES: dict[tuple[Kind, bool | None], Callable[[Sequence[Alert]], str]] = {
     (Kind.DATA_QUALITY, True): _in_brackets("the data is broken"),
     (Kind.DATA_QUALITY, False): _in_brackets("some values are faulty"),
     (Kind.LABEL_QUALITY, True): lambda _: "the labels fail their check",
-    (Kind.LABEL_QUALITY, False): lambda _: "the labels have changed",
+    (Kind.LABEL_QUALITY, False): lambda alerts: _as_said(alerts, "the labels have changed"),
     (Kind.NO_PREDICTIONS, None): lambda _: "no predictions arrived",
     (Kind.LABELS_MISSING, None): lambda _: "labels are missing",
-    (Kind.LIVE_ALARM, None): _in_brackets("a live alarm is confirmed"),
+    (Kind.LIVE_ALARM, None): lambda alerts: _as_said(alerts, f"live alarms are confirmed ({names_of(alerts)})"),
     (Kind.LOST_RECORDS, None): lambda _: "predictions could not be stored",
     (Kind.LEDGER_BROKEN, None): lambda _: "the ledger fails its proof",
     (Kind.PIPELINE_FAILURE, None): _about_one("{} failed"),
     (Kind.CHECK_OVERDUE, None): lambda _: "the check is overdue",
-    (Kind.CHANNEL, None): _about_one("{} does not accept messages"),
+    (Kind.CHANNEL, None): lambda alerts: _as_said(alerts, f"{names_of(alerts)} do not accept messages"),
 }
 """By kind, and where that matters by whether the severity is at least ``error``. Others are told as the source did."""
 _AGAIN = {
@@ -194,7 +222,8 @@ _OF_A_SUBJECT = frozenset(
 _TITLES = {
     Kind.DATA_DRIFT: "input",
     Kind.PREDICTION_DRIFT: "output",
-    Kind.DATA_QUALITY: "data quality",
-    Kind.LABEL_QUALITY: "labels",
-    Kind.PIPELINE_FAILURE: "run",
+    Kind.DATA_QUALITY: "data of",
+    Kind.LABEL_QUALITY: "labels:",
+    Kind.PIPELINE_FAILURE: "run of",
+    Kind.LIVE_ALARM: "live alarm on",
 }
