@@ -268,7 +268,8 @@ def approval() -> Message:
         "# Version 3 is better than version 1\n\n"
         "On 19,153 labelled rows neither version has seen, the Brier score is 0.2265 for version 1 and 0.2060 for "
         "version 3.\n\n"
-        "| Version | Brier score | ROC AUC |\n|---|---|---|\n| champion 1 | 0.2265 | 0.688 |\n| challenger 3 | 0.2060 | 0.751 |\n"
+        "| Version | Brier score | ROC AUC |\n|---|---|---|\n| champion 1 | 0.2265 | 0.688 |\n"
+        "| challenger 3 | 0.2060 | 0.751 |\n"
     )
     return compose_approval(
         config(),
@@ -293,7 +294,10 @@ def answered() -> Message:
 
 
 def rollback() -> Message:
-    sentence = "Version 3 is worse than version 1 on the same 2,310 labelled predictions: its mean Brier score is 0.2710, that of version 1 0.2120."
+    sentence = (
+        "Version 3 is worse than version 1 on the same 2,310 labelled predictions: its mean Brier score is 0.2710, "
+        "that of version 1 0.2120."
+    )
     decision = DecisionRecord.from_dict(
         {
             "decision_id": "watch-1",
@@ -327,7 +331,10 @@ def rollback() -> Message:
 
 
 def probation() -> Message:
-    sentence = "The version passed its probation: on 5,979 labelled predictions its mean Brier score is 0.1880, that of the version before it 0.1920."
+    sentence = (
+        "The version passed its probation: on 5,979 labelled predictions its mean Brier score is 0.1880, that of the "
+        "version before it 0.1920."
+    )
     decision = DecisionRecord.from_dict(
         {
             "decision_id": "watch-2",
@@ -355,9 +362,9 @@ def probation() -> Message:
 
 def experiment() -> Message:
     sentence = (
-        "experiment-f4c99f576ef2af23: Version 4 against version 3: no difference is shown on all outcomes. On 9,943 and "
-        "10,057 outcomes, its mean Brier score is 0.2413, that of version 3 0.2160. The improvement is -0.02529, between "
-        "-0.05688 and 0.00629 (α = 0.05)."
+        "experiment-f4c99f576ef2af23: Version 4 against version 3: no difference is shown on all outcomes. On 9,943 "
+        "and 10,057 outcomes, its mean Brier score is 0.2413, that of version 3 0.2160. The improvement is -0.02529, "
+        "between -0.05688 and 0.00629 (α = 0.05)."
     )
     decision = DecisionRecord.from_dict(
         {
@@ -560,9 +567,9 @@ def test() -> Message:
 SAMPLES: dict[str, Callable[[], Message]] = {
     each.__name__.replace("_", "-"): each
     for each in (
-        incident, promoted, drift, resolved, broken_data, no_predictions, labels_missing, live_alarm, approval, answered,
-        rollback, probation, experiment, failure, recovered, ledger, out_of_band, lost_records, overdue, channel,
-        reminder, digest, digest_of_models, test,
+        incident, promoted, drift, resolved, broken_data, no_predictions, labels_missing, live_alarm, approval,
+        answered, rollback, probation, experiment, failure, recovered, ledger, out_of_band, lost_records, overdue,
+        channel, reminder, digest, digest_of_models, test,
     )
 }  # fmt: skip
 """A message by name."""

@@ -93,11 +93,17 @@ def _table(table: Table) -> dict[str, Any]:
     return {
         "title": shown(table.title, CELL),
         "head": head,
-        "rows": [[{"text": cell, "is_short": _is_short(cell)} for cell in row] for row in rows],
+        "rows": [[_cell(cell, head, number, table.numeric) for number, cell in enumerate(row)] for row in rows],
         "numeric": list(table.numeric),
         "notes": [shown(note) for note in table.notes],
         "aligned": aligned([head, *rows] if rows else [], table.numeric),
     }
+
+
+def _cell(text: str, head: list[str], number: int, numeric: tuple[int, ...]) -> dict[str, Any]:
+    """Return a cell. A phone shows no head: there a number says what it is."""
+    is_named = number in numeric and number < len(head)
+    return {"text": text, "is_short": _is_short(text), "name": head[number].lower() if is_named else ""}
 
 
 def _is_short(cell: str) -> bool:

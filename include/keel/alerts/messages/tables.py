@@ -58,7 +58,7 @@ def columns(drift: StoredDriftReport | None, news: Sequence[News], open_alerts: 
     names = [name for name, column in drift.features.items() if column.severity == "drift" or name in about]
     if not names:
         return None
-    since = _since(news, open_alerts)
+    since = _since([*open_alerts, *(each.alert for each in news if each.change is not Change.RESOLVED)])
     has_impact = any(drift.features[name].impact is not None for name in names)
     rows = []
     for name in names[:TOP_COLUMNS]:
@@ -66,8 +66,8 @@ def columns(drift: StoredDriftReport | None, news: Sequence[News], open_alerts: 
         impact = (numbers.signed(column.impact) if column.impact is not None else "",) if has_impact else ()
         status = status_tag(column).text
         told = "output" if column.role == "output" and status == "drift" else status
-        rows.append((shown(name, NAME), told, since.get(name, "this check"), *impact, summary(column)))
-    head = ("Column", "Status", "Since", *(("Impact",) if has_impact else ()), "Measures")
+        rows.append((shown(name, NAME), told, since.get(name, ""), *impact, summary(column)))
+    head: tuple[str, ...] = ("Column", "Status", "Since", *(("Impact",) if has_impact else ()), "Measures")
     rows_seen = numbers.count(drift.n, "prediction")
     note = (
         f"{drift.count} in {rows_seen}. Impact is what the change costs by the losses on the holdout; above 0 is worse."
@@ -84,11 +84,15 @@ def columns(drift: StoredDriftReport | None, news: Sequence[News], open_alerts: 
     )
 
 
-def _since(news: Sequence[News], open_alerts: Sequence[Alert]) -> dict[str, str]:
-    """Return when each drifted column was first seen to drift."""
-    alerts = [*open_alerts, *(each.alert for each in news if each.change is not Change.RESOLVED)]
-    drifts = [each for each in alerts if each.kind in (Kind.DATA_DRIFT, Kind.PREDICTION_DRIFT)]
-    return {each.subject: numbers.time(each.first_seen) for each in drifts if not each.subject.endswith(BEFORE)}
+def _since(open_alerts: Sequence[Alert]) -> dict[str, str]:
+    """Return since when each column is known to have moved. A column without an alert has moved too little for one."""
+    drifts = [each for each in open_alerts if each.kind in (Kind.DATA_DRIFT, Kind.PREDICTION_DRIFT)]
+    newest = max((each.last_seen for each in drifts), default=None)
+    return {
+        each.subject: "new" if each.first_seen == newest else numbers.time(each.first_seen.replace(minute=0, second=0))
+        for each in drifts
+        if not each.subject.endswith(BEFORE)
+    }
 
 
 def faults(quality: StoredQualityReport | None) -> Table | None:
