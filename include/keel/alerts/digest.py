@@ -66,6 +66,12 @@ def flush_digests(ws: Workspace, configs: Iterable[ModelConfig], *, now: datetim
         return _write(connection, [each for each in due if each is not None], at=now, now=now)
 
 
+def due_models(ws: Workspace, configs: Iterable[ModelConfig], *, now: datetime) -> list[str]:
+    """Return the models whose digest is due by the clock. Nothing is written."""
+    with ws.store.connect() as connection:
+        return [config.model for config in configs if _due(connection, config, now, by="recorded_at")]
+
+
 def flush_by_data(connection: sa.Connection, config: ModelConfig, *, at: datetime, now: datetime) -> str | None:
     """Write the digest of a model that is due at a time of its data, in the caller's transaction. Returns its id."""
     due = _due(connection, config, at, by="at")

@@ -6,26 +6,31 @@ outside Airflow, tells people another way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from keel.alerts.digest import due_models
 from keel.alerts.overdue import when
 from keel.config import Kind
 from keel.monitoring.check_times import check_times
+from keel.monitoring.performance_words import capitalised
 from keel.monitoring.records.base import Record, Time
 from keel.reports import numbers
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
+    from keel.monitoring.check_times import CheckTimes
     from keel.workspace import Workspace
 
 SENDER_GRACE = timedelta(minutes=15)
 """A message that nobody has tried to send so long after its time waits for a sender that does not run. The DAG
 ``keel.alerts`` sends every minute."""
 DIGEST_GRACE = timedelta(hours=1)
-"""The same for a digest, which is made after its period."""
-PERIODS = {"daily": timedelta(days=1), "weekly": timedelta(weeks=1)}
+"""The same for a digest, which is due when its day or week is over."""
+
+
+SENDER = "See whether the DAG keel.alerts runs; meanwhile: keel alerts send"
 
 
 class Heartbeat(Record):
@@ -54,42 +59,40 @@ def heartbeat(ws: Workspace, configs: Iterable[ModelConfig], *, now: datetime) -
         The store does not answer. To whoever asks, that is no heartbeat.
 
     """
-    problems: list[str] = []
-    checks = {}
-    for config in configs:
-        times = check_times(ws, config)
-        checks[config.model] = times.last
-        if times.is_overdue(now):
-            problems.append(
-                f"{config.model}: the check that was due on {when(times.due)} has not decided. See whether the "
-                f"scheduler runs, and whether {config.model}.drift_check is paused or failed."
-            )
-        problems += _late_digest(ws, config, now)
+    known = list(configs)
+    times = {config.model: check_times(ws, config) for config in known}
     pending = ws.store.outbox.deliveries(state="pending")
-    untried = [each for each in pending if each["next_try_at"] <= now - SENDER_GRACE]
+    late = due_models(ws, known, now=now - DIGEST_GRACE)
+    problems = (
+        *(_overdue(model, each) for model, each in times.items() if each.is_overdue(now)),
+        *_unsent(pending, now),
+        *(f"{model}: its digest is due and was not written. {SENDER}" for model in late),
+        *_broken_channels(ws),
+    )
+    checks = {model: each.last for model, each in times.items()}
+    return Heartbeat(at=now, problems=problems, checks=checks, waiting=len(pending))
+
+
+def _overdue(model: str, times: CheckTimes) -> str:
+    return (
+        f"{model}: the check that was due on {when(times.due)} has not decided. See whether the scheduler runs, and "
+        f"whether {model}.drift_check is paused or failed."
+    )
+
+
+def _unsent(pending: Sequence[Mapping[str, Any]], now: datetime) -> Iterator[str]:
+    """Yield that messages are due which nobody tries to send. One that follows another waits for that."""
+    ids = {each["delivery_id"] for each in pending}
+    free = [each for each in pending if each["follows"] not in ids]
+    untried = [each["next_try_at"] for each in free if each["next_try_at"] <= now - SENDER_GRACE]
     if untried:
-        since = when(min(each["next_try_at"] for each in untried))
-        problems.append(
-            f"{numbers.count(len(untried), 'message')} due since {since}, and nothing sends. See whether the DAG "
-            "keel.alerts runs; meanwhile: keel alerts send"
-        )
-    problems += _broken_channels(ws)
-    return Heartbeat(at=now, problems=tuple(problems), checks=checks, waiting=len(pending))
-
-
-def _late_digest(ws: Workspace, config: ModelConfig, now: datetime) -> Iterator[str]:
-    if config.alerts.digest is None:
-        return
-    horizon = now - PERIODS[config.alerts.digest] - DIGEST_GRACE
-    late = [each["recorded_at"] for each in ws.store.alerts.waiting(config.model) if each["recorded_at"] <= horizon]
-    if late:
-        yield (
-            f"{config.model}: the {config.alerts.digest} digest has waited since {when(min(late))}. See whether the "
-            "DAG keel.alerts runs."
-        )
+        count = numbers.count(len(untried), "message has", "messages have")
+        yield f"{count} been due since {when(min(untried))}, and nothing sends. {SENDER}"
 
 
 def _broken_channels(ws: Workspace) -> Iterator[str]:
     for alert in ws.store.alerts.list(is_open=True):
         if alert["kind"] == Kind.CHANNEL:
-            yield f"{alert['sentence']} See what it answers: keel alerts test --channel {alert['subject']}"
+            channel = alert["evidence"].get("channel") or alert["subject"]
+            sentence = capitalised(alert["sentence"]).rstrip(".")
+            yield f"{sentence}. See what it answers: keel alerts test --channel {channel}"
