@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import typer
 
+from keel.cli.alerts.app import app as alerts
 from keel.cli.backtest import backtest
 from keel.cli.benchmark import benchmark
 from keel.cli.checks.report import report
@@ -58,6 +59,7 @@ app.command()(report)
 app.command()(status)
 app.command()(live)
 app.command()(maintenance)
+app.add_typer(alerts, name="alerts")
 app.add_typer(experiment, name="experiment")
 app.add_typer(ledger, name="ledger")
 app.add_typer(quarantine, name="quarantine")

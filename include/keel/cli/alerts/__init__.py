@@ -1,0 +1,1 @@
+"""``keel alerts``: the commands that show alerts, those that change them, and those that send."""
