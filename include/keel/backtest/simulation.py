@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from keel import deployments, loop, rollout
+from keel.alerts.digest import flush_digests
 from keel.backtest.policies import ASSUMED
 from keel.errors import InsufficientData, NotPromotable, TrainingFailed
 from keel.monitoring.records import Action, DecisionRecord, Outcome, ProbationDecision
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from keel.workspace import Workspace
 
 ACTOR = "keel backtest"
-CHANNEL = "backtest"
-"""The channel by which people count as notified, on which the cooldown of alerts rests."""
 CANNOT_TRAIN = (InsufficientData, TrainingFailed, NotPromotable)
 """Errors of one training, after which the model stays as it is, as when a task of Airflow fails."""
 
@@ -63,7 +62,7 @@ class Simulation:
 
         new_month: whether this is the first step that ends in its calendar month.
         """
-        self._messages, self.training_seconds = 0, 0.0
+        self._messages, self.training_seconds = self._digests(end), 0.0
         version = self._production()
         scores, labels = self._predict(start, end, version), self._observe(start, end)
         run = f"{end:%Y-%m-%dT%H}"
@@ -76,6 +75,10 @@ class Simulation:
             update["probation"] = watched.sentence
             update["rolled_back"] = watched.version if watched.branch == "rollback" else None
         return step.model_copy(update=update), scores
+
+    def _digests(self, now: datetime) -> int:
+        """Write the digests that are due, and return their number."""
+        return sum(bool(posted.deliveries) for posted in flush_digests(self.ws, [self.config], now=now))
 
     def _production(self) -> int:
         return deployments.production_version(self.ws.store, self.config.model)
@@ -111,7 +114,7 @@ class Simulation:
         elif decision.branch == "confirm":
             outcome = rollout.confirm(self.ws, self.config, decision.decision_id, now=end, **by)
         if decision.branch != "no_action":
-            self._notify(decision, outcome)
+            self._notify(decision, outcome, now=end)
         return decision
 
     def _check(self, start: datetime, end: datetime, run: str, *, version: int, rows: int, labels: int) -> BacktestStep:
@@ -143,7 +146,7 @@ class Simulation:
         outcome = None
         if decision.action is Action.QUARANTINE:
             outcome = loop.quarantine(ws, config, decision, actor=ACTOR, run_id=f"check-{run}", now=end)
-        self._notify(decision, outcome)
+        self._notify(decision, outcome, now=end)
         return step
 
     def _retrain_on_schedule(self, step: BacktestStep, end: datetime, run: str) -> BacktestStep:
@@ -167,9 +170,9 @@ class Simulation:
             act = rollout.promote if comparison.next == "promote" else rollout.keep_champion
             outcome = act(self.ws, self.config, comparison.report_id, now=step.end, **by)
         except CANNOT_TRAIN as error:
-            self._notify(decision, None)
+            self._notify(decision, None, now=step.end)
             return step.model_copy(update={"failure": str(error)})
-        self._notify(decision, outcome)
+        self._notify(decision, outcome, now=step.end)
         promoted = comparison.challenger if comparison.next == "promote" else None
         return step.model_copy(update={"comparison": _shown(comparison), "promoted": promoted, "trained": True})
 
@@ -187,11 +190,12 @@ class Simulation:
         )
         return rollout.compare(self.ws, self.config, request)
 
-    def _notify(self, decision: DecisionRecord, outcome: Outcome | None) -> None:
-        """Count the message about a decision, and record its outcome."""
-        message = loop.compose_message(self.ws, self.config, decision, outcome)
-        self._messages += message is not None
-        loop.record(self.ws, self.config, decision, outcome, channels=[CHANNEL] if message else [])
+    def _notify(self, decision: DecisionRecord, outcome: Outcome | None, *, now: datetime) -> None:
+        """Count the message about a decision, and record its outcome with the channels that it would leave by."""
+        posted = loop.notify(self.ws, self.config, decision, outcome, now=now)
+        self._messages += bool(posted.deliveries) and not posted.repeated
+        channels = dict.fromkeys(each.channel for each in posted.deliveries)
+        loop.record(self.ws, self.config, decision, outcome, channels=list(channels))
 
 
 def train_first_version(ws: Workspace, config: ModelConfig, past: Past, *, start: datetime) -> TrainedVersion:
