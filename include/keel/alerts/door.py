@@ -59,9 +59,9 @@ def observe(
     now
         The time by the clock.
 
-    An observation that was applied before changes nothing, and its message is returned. One that is older than the
-    newest of the same model and source, by more than `SAME_MOMENT`, is recorded and not applied: a backfill tells
-    nobody.
+    An observation that was applied before changes nothing, and its message is returned. Of one that is older than the
+    newest of the same model and source, by more than `SAME_MOMENT`, only the events are applied: a backfill tells
+    nobody what the past was like, but a version that it promotes is in production now.
 
     Raises
     ------
@@ -84,8 +84,10 @@ def observe_in(
             return _repeated(connection, done["message_id"])
         newest = alerts.latest_observation(connection, observation.model, observation.source)
         if newest is not None and observation.at < newest - SAME_MOMENT:
-            alerts.add_observation(connection, observation.to_dict(), None, now)
-            return Posted()
+            observation = _events_of(observation)
+            if not observation.findings:
+                alerts.add_observation(connection, observation.to_dict(), None, now)
+                return Posted()
         return _Door(connection, config, configs, observation, now).apply(compose)
 
 
@@ -164,6 +166,12 @@ class _Door:
         alerts.add_events(self.connection, [each.to_dict() for each in events])
         if message_id:
             alerts.close_entries(self.connection, [each.alert.alert_id for each in news], message_id)
+
+
+def _events_of(observation: Observation) -> Observation:
+    """Return an observation without what lasts: it says nothing about the present."""
+    events = tuple(each for each in observation.findings if not each.kind.lasts)
+    return observation.model_copy(update={"findings": events, "examined": ()})
 
 
 def _repeated(connection: sa.Connection, message_id: str | None) -> Posted:

@@ -18,6 +18,7 @@ from keel.monitoring.records import (
     Action,
     DecisionRecord,
     Outcome,
+    StoredConsecutiveReport,
     StoredDriftReport,
     StoredLabelsReport,
     StoredPerformanceReport,
@@ -40,7 +41,7 @@ class CheckFacts:
     drift: StoredDriftReport | None = None
     performance: StoredPerformanceReport | None = None
     labels: StoredLabelsReport | None = None
-    consecutive: StoredDriftReport | None = None
+    consecutive: StoredConsecutiveReport | None = None
     """The window against the one before it; None where the model does not ask for it."""
     judgements: Sequence[Judgement] = ()
     """What the check made of the live alarms that were open."""

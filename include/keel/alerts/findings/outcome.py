@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 WATCH, REQUEST = "watch", "request"
 """Sources."""
+REJECTED = ("kept_champion", "declined")
+"""Outcomes after which the challenger is not in production."""
 SCHEDULE = "airflow"
 """The requester's name where no person made the request."""
 TOLD = (ProbationVerdict.BASELINE_NOT_MET, ProbationVerdict.INCONCLUSIVE)
@@ -108,7 +110,7 @@ def _event_of(decision: DecisionRecord, outcome: Outcome) -> Finding | None:
     }
     return Finding(
         kind=kind,
-        subject=f"version {outcome.challenger if outcome.outcome == 'kept_champion' else outcome.version}",
+        subject=f"version {outcome.challenger if outcome.outcome in REJECTED else outcome.version}",
         severity=severity,
         sentence=_sentence(outcome.sentence),
         evidence={name: value for name, value in numbers.items() if value is not None},
