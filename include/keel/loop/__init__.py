@@ -24,7 +24,7 @@ functions. A step that runs again for the same window leaves the same rows.
 
 from keel.loop.alarms import alarms_to_judge, next_check
 from keel.loop.checks import check_data_drift, check_data_quality, check_labels, check_performance
-from keel.loop.decisions import compose_message, decide, record, request_retrain
+from keel.loop.decisions import decide, record, request_retrain
 from keel.loop.notification import notify
 from keel.loop.publishing import describe_report, publish_report
 from keel.loop.quarantining import quarantine
@@ -40,7 +40,6 @@ __all__ = [
     "check_data_quality",
     "check_labels",
     "check_performance",
-    "compose_message",
     "count_window",
     "decide",
     "describe_report",

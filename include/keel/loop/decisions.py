@@ -1,4 +1,4 @@
-"""What the reports of a window lead to, what people are notified of, and what is recorded of it."""
+"""What the reports of a window lead to, and what is recorded of it."""
 
 from __future__ import annotations
 
@@ -8,30 +8,24 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from keel import deployments
-from keel.alerts.messages.decision import compose_alert
 from keel.deployments.history import production_since
 from keel.ledger import entries as ledger
 from keel.loop.alarms import close_alarms
 from keel.loop.retrained import last_retrain, retrained_until
 from keel.monitoring import storage
-from keel.monitoring.alarm_records import judge, judgements_of
+from keel.monitoring.alarm_records import judge
 from keel.monitoring.alarms import Verdict, after_retraining, with_alarms
 from keel.monitoring.decision import Policy, decide_action
 from keel.monitoring.records import (
     Action,
     CountedWindow,
     DecisionRecord,
-    Message,
     Outcome,
-    StoredDriftReport,
-    StoredPerformanceReport,
-    StoredQualityReport,
 )
 from keel.training.training import retrain_plan
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
-    from keel.reports.publication import PublishedReport
     from keel.window import Window
     from keel.workspace import Workspace
 
@@ -108,36 +102,6 @@ def request_retrain(ws: Workspace, config: ModelConfig, *, window: Window, reaso
         reason=reason,
     )
     return storage.store_decision(ws, decision, run_id=run_id)
-
-
-def compose_message(
-    ws: Workspace,
-    config: ModelConfig,
-    decision: DecisionRecord,
-    outcome: Outcome | None = None,
-    *,
-    run_url: str | None = None,
-    report: PublishedReport | None = None,
-) -> Message | None:
-    """Compose the message about a decision and its outcome.
-
-    None when all is clear, and when people were notified of the same causes within ``alerts.cooldown``.
-
-    report: what `publish_report` returned, which the message links and takes its picture from.
-    """
-    about = decision.model, decision.version, decision.window
-    return compose_alert(
-        config,
-        decision,
-        outcome,
-        quality=storage.read_report(ws, StoredQualityReport, *about),
-        drift=storage.read_report(ws, StoredDriftReport, *about),
-        performance=storage.read_report(ws, StoredPerformanceReport, *about),
-        judgements=judgements_of(ws, decision),
-        repeated=storage.notified_within_cooldown(ws, decision, timedelta(hours=24)),
-        run_url=run_url,
-        report=report,
-    )
 
 
 def record(

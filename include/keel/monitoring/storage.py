@@ -166,27 +166,6 @@ def decide_once(
     return read_decision(ws, model, decision_id, kind) or store_decision(ws, make(), run_id=run_id)
 
 
-def notified_within_cooldown(ws: Workspace, decision: DecisionRecord, cooldown: timedelta) -> bool:
-    """Return whether people were notified of all causes of a decision within the cooldown before it.
-
-    Time is that of the data: a year that is replayed in an hour notifies as the year did. Only decisions with the same
-    action on the same version count, so that an alert about one cause does not silence another one.
-    """
-    end = decision.window.end
-    past = ws.store.decisions.notified(
-        decision.model,
-        decision.version,
-        decision.action,
-        after=end - cooldown,
-        until=end + SAME_MOMENT,
-        other_than=decision.decision_id,
-    )
-    causes = [
-        set(each["body"].get("about", ())) for each in past if each["window_end"] <= end or each["body"].get("alarms")
-    ]
-    return bool(causes) and set(decision.about) <= set().union(*causes)
-
-
 def store_comparison(ws: Workspace, comparison: ComparisonRecord) -> ComparisonRecord:
     """Store a comparison under its id, and return it."""
     start, end = comparison.holdout.start, comparison.holdout.end

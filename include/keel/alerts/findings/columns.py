@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from keel.alerts.findings.judged import NOTHING, Judged, each_of
+from keel.alerts.inhibition import AGAINST_PREVIOUS
 from keel.alerts.records import Examined, Finding
 from keel.config import Kind, Severity
 from keel.monitoring.column_status import ColumnStatus
-from keel.monitoring.records import consecutive_subject
 from keel.values.texts import NAME, shown
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def judge_previous(
     columns: of the version, whose alerts are over then.
     """
     if not configured:
-        return Judged((), each_of(Kind.DATA_DRIFT, map(consecutive_subject, columns)))
+        return Judged((), each_of(Kind.DATA_DRIFT, (f"{name}{AGAINST_PREVIOUS}" for name in columns)))
     if consecutive is None or consecutive.status == "insufficient":
         return NOTHING
     findings, examined = list[Finding](), list[Examined]()
@@ -100,7 +100,7 @@ def judge_previous(
         moved = column.severity == "drift"
         if column.severity == "insufficient" or (moved and not is_certain(column, level)):
             continue
-        subject = consecutive_subject(name)
+        subject = f"{name}{AGAINST_PREVIOUS}"
         examined += each_of(Kind.DATA_DRIFT, [subject])
         if moved:
             found = _finding(Kind.DATA_DRIFT, name, column, consecutive, Severity.WARNING)
