@@ -13,11 +13,7 @@ from typing import TYPE_CHECKING, Any
 from keel_airflow.hooks import find_connection
 
 if TYPE_CHECKING:
-    from keel_airflow.channels.apprise import AppriseSender
-    from keel_airflow.channels.email import EmailSender
-    from keel_airflow.channels.pagerduty import PagerDutySender
-    from keel_airflow.channels.slack import SlackSender
-    from keel_airflow.channels.teams import TeamsSender
+    from keel.alerts.delivery import Sender
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +23,7 @@ EMAIL, SLACK, OUTBOX = "email", "slack", "outbox"
 DEFAULT_SENDER = "keel@localhost"
 
 
-def senders() -> dict[str, EmailSender | SlackSender | TeamsSender | PagerDutySender | AppriseSender]:
+def senders() -> dict[str, Sender]:
     """Return the sender of each channel, by the name that a route gives it.
 
     Nothing is connected before a message is sent, and connections are looked up then: in a task, in a callback of the

@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus, urlsplit
 
 from keel.alerts.records import Answer
+from keel.alerts.redaction import without_secrets
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
-DETAIL = 300
-"""Characters of an answer that are kept."""
 TIMEOUT = 15.0
 """Seconds that a receiver has to connect, and then to answer. A delivery is leased for two minutes."""
-HIDDEN = "***"
 TELLING = 8
 """Characters from which a part of an address may be a credential; shorter ones are names, such as ``v2``."""
 RETRY = frozenset({408, 409, 425, 429})
@@ -114,14 +112,11 @@ def _secret_texts(value: object, *, is_secret: bool = False) -> list[str]:
 def redacted(text: str, secrets: Iterable[str]) -> str:
     r"""Return a text on one line, at most 300 characters, with every spelling of the secrets replaced by ``***``.
 
-    >>> redacted("535 bad password: p@ss\n(p%40ss)", ["p@ss"])
-    '535 bad password: *** (***)'
+    >>> redacted("535 bad login: p@ss\n(p%40ss)", ["p@ss"])
+    '535 bad login: *** (***)'
     """
-    text = " ".join(text.split())
     found = {spelling for secret in secrets if secret for spelling in _spellings(secret)}
-    for spelling in sorted(found, key=len, reverse=True):
-        text = text.replace(spelling, HIDDEN)
-    return text if len(text) <= DETAIL else text[: DETAIL - 1] + "…"
+    return without_secrets(" ".join(text.split()), secrets=tuple(found))
 
 
 def _spellings(secret: str) -> set[str]:

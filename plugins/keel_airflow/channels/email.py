@@ -62,6 +62,11 @@ class OneMailHook(SmtpHook):
         client.ehlo_or_helo_if_needed()
         content = bytes(mail)
         options = [f"size={len(content)}"] if client.does_esmtp and client.has_extn("size") else []
+        if not (sender + to).isascii():
+            if not client.has_extn("smtputf8"):
+                raise smtplib.SMTPNotSupportedError(f"the server takes no address that is not ASCII, such as {to}")
+            options += ["SMTPUTF8", "BODY=8BITMIME"]
+            client.command_encoding = "utf-8"
         code, said = client.mail(sender, options)
         if code != OK:
             raise smtplib.SMTPSenderRefused(code, said, sender)

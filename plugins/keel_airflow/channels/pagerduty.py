@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from keel.alerts.channels.pagerduty import Event, events
@@ -48,9 +49,12 @@ def _sent(service: Connection, event: Event) -> Answer:
     secrets = secrets_of(service)
     if not service.password:
         return refused(f"the connection {service.conn_id!r} has no key; give it {HOLDS}", is_final=True)
+    base = _base(service)
+    if base and not base.startswith("https://"):
+        return refused(f"the host of the connection {service.conn_id!r} must begin with https://", is_final=True)
     try:
         key = PagerdutyEventsHook(pagerduty_events_conn_id=service.conn_id).integration_key
-        given = _request(key, _base(service), event)
+        given = _request(key, base, event)
     except Exception as error:
         return failure(error, secrets, where=f"PagerDuty ({service.conn_id})")
     again = given.headers.get("Retry-After")
@@ -77,10 +81,11 @@ def _request(key: str, base: str | None, event: Event) -> Any:
             answered.response = response
             raise answered
 
-    try:
-        return _Client(key, base_url=base).post(event.path, json=event.body)
-    except _Answered as answered:
-        return answered.response
+    with closing(_Client(key, base_url=base)) as client:
+        try:
+            return client.post(event.path, json=event.body)
+        except _Answered as answered:
+            return answered.response
 
 
 def _base(service: Connection) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -142,7 +143,8 @@ def _api_refusal(error: Any, secrets: Sequence[str]) -> Answer:
     code = _code(error)
     if status != 200:
         return http_answer(status, code, retry_after=again, secrets=secrets)
-    return refused(f"Slack: {code}", secrets, is_final=code not in TRANSIENT, retry_after=seconds(again))
+    is_named = re.fullmatch(r"[a-z_]+", code) is not None  # else a proxy's page
+    return refused(f"Slack: {code}", secrets, is_final=is_named and code not in TRANSIENT, retry_after=seconds(again))
 
 
 def _code(error: BaseException) -> str:

@@ -85,6 +85,12 @@ def tables(evidence: tuple[Table, ...]) -> list[dict[str, Any]]:
     return found
 
 
+def cut(text: str, limit: int) -> str:
+    """Return a text on one line of at most ``limit`` characters, whatever its characters are shown as."""
+    line = shown(text, limit)
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
 def aligned(rows: list[list[str]], numeric: tuple[int, ...] = ()) -> str:
     """Return rows as text of one width.
 
@@ -92,10 +98,11 @@ def aligned(rows: list[list[str]], numeric: tuple[int, ...] = ()) -> str:
     feature  distance
     temp          0.2
     """
-    cut = [[shown(cell, CELL) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip_longest(*cut, fillvalue="")]
+    cells = [[cut(cell, CELL) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip_longest(*cells, fillvalue="")]
     lines = (
-        "  ".join(c.rjust(widths[i]) if i in numeric else c.ljust(widths[i]) for i, c in enumerate(row)) for row in cut
+        "  ".join(c.rjust(widths[i]) if i in numeric else c.ljust(widths[i]) for i, c in enumerate(row))
+        for row in cells
     )
     return "\n".join(line.rstrip() for line in lines)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from keel.alerts.channels.content import content, links, title
+from keel.alerts.channels.content import content, cut, links, title
 from keel.alerts.records import AlertLine, Change, Message
 from keel.config import Severity
 from keel.values.texts import shown
@@ -83,7 +83,7 @@ def _change(message: Message, line: AlertLine | None) -> Event:
 def _payload(message: Message, line: AlertLine | None) -> dict[str, Any]:
     summary = f"{message.model}: {line.sentence}" if line and message.model else line.sentence if line else None
     return {
-        "summary": shown(summary or message.subject, SUMMARY - 40),
+        "summary": cut(summary or message.subject, SUMMARY),
         "source": message.model or CLIENT,
         "timestamp": (line.first_seen if line else message.at).isoformat(),
         "custom_details": _details(message, line),

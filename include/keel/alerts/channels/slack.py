@@ -10,11 +10,10 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
-from keel.alerts.channels.content import MARKS, RESOLVED_MARK, content, links, written
+from keel.alerts.channels.content import MARKS, RESOLVED_MARK, content, cut, links, written
 from keel.alerts.channels.templates import render
 from keel.alerts.records import Change, Message
 from keel.errors import SchemaError
-from keel.values.texts import shown
 
 TEMPLATE = "slack.json.j2"
 BLOCKS = 50
@@ -41,11 +40,11 @@ def post(message: Message) -> dict[str, Any]:
 
 def memo(message: Message) -> dict[str, Any]:
     """Return what is kept of a post, beside its ``channel`` and ``ts``, so that it can be edited later."""
-    alerts = {line.fingerprint: [line.change.value, shown(line.sentence, 200)] for line in message.alerts[:REMEMBERED]}
+    alerts = {line.fingerprint: [line.change.value, cut(line.sentence, 200)] for line in message.alerts[:REMEMBERED]}
     return {
         "severity": message.severity.value,
-        "subject": shown(message.subject, HEADER),
-        "happened": shown(message.happened, 600),
+        "subject": cut(message.subject, HEADER),
+        "happened": cut(message.happened, 600),
         "at": written(message.at),
         "alerts": alerts,
     }
@@ -68,7 +67,7 @@ def edited(message: Message, first: Mapping[str, Any], later: Iterable[Mapping[s
         "title": f"{mark} {first.get('subject') or message.subject}".strip(),
         "happened": first.get("happened") or message.happened,
         "sections": [
-            {"heading": f"Latest, {written(message.at)}", "lines": [shown(message.happened, 600)]},
+            {"heading": f"Latest, {written(message.at)}", "lines": [cut(message.happened, 600)]},
             *([{"heading": "Now", "lines": now}] if len(now) > 1 else []),
         ],
         "facts": {},
@@ -105,7 +104,7 @@ def _read(text: str) -> dict[str, Any]:
 
 def fitted(post: dict[str, Any]) -> dict[str, Any]:
     """Return a post within Slack's limits: texts are cut, and blocks before the last are left out from behind."""
-    blocks = [_cut(block, HEADER if block.get("type") == "header" else TEXT) for block in post["blocks"]]
+    blocks = [_shortened(block, HEADER if block.get("type") == "header" else TEXT) for block in post["blocks"]]
     left_out = 0
     while len(blocks) > 3 and (
         len(blocks) + bool(left_out) > BLOCKS or len(json.dumps(blocks, ensure_ascii=False)) > WHOLE
@@ -115,17 +114,17 @@ def fitted(post: dict[str, Any]) -> dict[str, Any]:
     if left_out:
         note = "The message is longer than Slack takes: see the links, or the page of the check."
         blocks.insert(-1, {"type": "context", "elements": [{"type": "plain_text", "emoji": False, "text": note}]})
-    return {**post, "text": shown(str(post.get("text", "")), TEXT), "blocks": blocks}
+    return {**post, "text": cut(str(post.get("text") or "–"), TEXT), "blocks": blocks}
 
 
-def _cut(value: Any, limit: int) -> Any:
+def _shortened(value: Any, limit: int) -> Any:
     """Return a block with every text in it cut to Slack's limit; Slack refuses an empty one."""
     if isinstance(value, list):
-        return [_cut(item, limit) for item in value]
+        return [_shortened(item, limit) for item in value]
     if not isinstance(value, dict):
         return value
-    cut = {key: _cut(item, limit) for key, item in value.items()}
-    if isinstance(cut.get("text"), str):
-        text = cut["text"] or "–"
-        cut["text"] = text if len(text) <= limit else text[: limit - 1] + "…"
-    return cut
+    short = {key: _shortened(item, limit) for key, item in value.items()}
+    if isinstance(short.get("text"), str):
+        text = short["text"] or "–"
+        short["text"] = text if len(text) <= limit else text[: limit - 1] + "…"
+    return short
