@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from keel.alerts.records import ALL_MODELS
 from keel.config.loading import shown_duration
 from keel.deployments import version_retention as retention
 from keel.deployments.consistency import find_disagreements
@@ -68,6 +69,10 @@ class ExpiredRows(Record):
     """Rows among them whose version the registry has lost, so that they were never counted."""
     unmatched_deleted: int = 0
     """Labels that matched no prediction."""
+    alerts_deleted: int = 0
+    """Alerts that were over."""
+    messages_deleted: int = 0
+    """With their deliveries and tries."""
     summed_hours: int = 0
     counted_hours: int = 0
     kept_for: tuple[str, ...] = ()
@@ -128,6 +133,8 @@ def prune(ws: Workspace, config: ModelConfig, *, now: datetime, actor: str, run_
 def expire_rows(ws: Workspace, config: ModelConfig, *, now: datetime) -> ExpiredRows:
     """Sum a model's performance by the hour, then delete its rows and labels older than `retention.rows`.
 
+    Its alerts and messages older than `retention.alerts` are deleted too, see `expire_alerts`.
+
     Counts and sums of the deleted rows are kept for ever. Only rows of a version that the registry has lost are deleted
     uncounted, because its grid is lost too. Rows that a running experiment or a probation still needs are kept until
     that has ended, and so are rows that cannot be counted now. Labels without a prediction are deleted with the rows of
@@ -153,7 +160,26 @@ def expire_rows(ws: Workspace, config: ModelConfig, *, now: datetime) -> Expired
     unmatched = _delete_unmatched_labels(ws, config, horizon, now)
     if unmatched:
         sentence += f" Deleted {unmatched:,} labels that matched no prediction."
-    return done.model_copy(update={"unmatched_deleted": unmatched, "summed_hours": summed, "sentence": sentence})
+    forgotten = expire_alerts(ws, config, now=now)
+    if any(forgotten.values()):
+        number, messages = forgotten.values()
+        sentence += f" Deleted {number:,} alerts and {messages:,} messages older than retention.alerts."
+    counted_labels = {"unmatched_deleted": unmatched, "summed_hours": summed}
+    return done.model_copy(update={**counted_labels, **forgotten, "sentence": sentence})
+
+
+def expire_alerts(ws: Workspace, config: ModelConfig, *, now: datetime) -> dict[str, int]:
+    """Delete what is older than `retention.alerts`: alerts that are over, observations, and messages with their tries.
+
+    Kept is what is still on its way, and the message about an alert that is not over: later ones answer to it. What
+    concerns no single model goes at the default age. Returns the numbers, by field of `ExpiredRows`.
+    """
+    ages = {config.model: config.retention.alerts, ALL_MODELS: type(config.retention)().alerts}
+    horizons = {model: now - age for model, age in ages.items() if age is not None}
+    return {
+        "alerts_deleted": sum(ws.store.alerts.expire(model, before) for model, before in horizons.items()),
+        "messages_deleted": sum(ws.store.outbox.expire(model, before) for model, before in horizons.items()),
+    }
 
 
 def compact(ws: Workspace) -> StoreSize:

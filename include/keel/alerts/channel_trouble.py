@@ -82,7 +82,7 @@ def _is_in_trouble(store: Store, model: str, subject: str, delivery: Delivery, n
         kind=Kind.CHANNEL,
         subject=subject,
         severity=Severity.ERROR,
-        sentence=f"messages by {subject} do not arrive ({delivery.answer})",
+        sentence=f"Messages by {subject} do not arrive: {delivery.answer}.",
         evidence={"channel": delivery.channel, "recipient": delivery.recipient, "answer": delivery.answer},
     )
     _observe(store, _observation(model, delivery, now).model_copy(update={"findings": (finding,)}), now)
@@ -109,7 +109,7 @@ def _compose(config: ModelConfig | None, notice: Notice, now: datetime) -> Messa
         config,
         notice,
         subject=f"messages by {alert.subject} do not arrive",
-        happened=f"M{alert.sentence[1:]}.",
+        happened=alert.sentence,
         hurts=("Whoever is told by this channel only does not hear of anything until this is mended.",),
         done=("What it does not take is kept: it is tried again, and in the end becomes a file in the outbox.",),
         todo=(f"Correct the connection or the recipient, then run keel alerts test --channel {channel}.",),

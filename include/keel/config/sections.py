@@ -225,14 +225,16 @@ class ServingConfig(Section):
 
 
 class RetentionConfig(Section):
-    """When single rows are deleted; their counts are never deleted."""
+    """When single rows are deleted, and alerts that are over; counts, reports and decisions are never deleted."""
 
     rows: Duration | None = None
     """Age at which predictions and their labels are deleted; none: never."""
     unmatched_labels: Duration | None = timedelta(days=365)
     """Age at which labels without a prediction are deleted; none: with the rows."""
+    alerts: Duration | None = timedelta(days=730)
+    """Age at which alerts that are over, and messages, are deleted; none: never."""
 
-    _ages = field_validator("rows", "unmatched_labels")(a_day_at_least)
+    _ages = field_validator("rows", "unmatched_labels", "alerts")(a_day_at_least)
 
 
 class ReportsConfig(Section):

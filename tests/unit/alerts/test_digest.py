@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keel.alerts.digest import flush_digests
+from keel.alerts.digest import due_models, flush_digests
 from keel.alerts.door import Posted, observe_in
 from keel.alerts.records import Alert, AlertEvent, Change, Finding, Message
 from keel.config import Kind, ModelConfig, Severity
@@ -174,3 +174,12 @@ def test_rows_are_read_back_as_they_were_written(ws: Workspace) -> None:
     assert ws.store.alerts.find(alert.alert_id[:6]) == [row]
     [event] = ws.store.alerts.events(alert.alert_id)
     assert AlertEvent.from_dict(event).event == "firing"
+
+
+def test_a_digest_that_nobody_writes_is_seen(ws: Workspace) -> None:
+    check(ws.store, MONDAY + HOUR, drift("x"), finding(Kind.RETRAINED, severity=Severity.INFO))
+    assert due_models(ws, [TOY], now=SUNDAY) == []
+    assert due_models(ws, [TOY], now=MONDAY + WEEK) == ["toy"]
+    flush_digests(ws, [TOY], now=MONDAY + WEEK)
+    check(ws.store, MONDAY + WEEK, drift("x"), finding(Kind.RETRAINED, severity=Severity.INFO))
+    assert due_models(ws, [TOY], now=MONDAY + 3 * WEEK) == [], "a retraining alone is no reason"
