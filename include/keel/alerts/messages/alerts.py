@@ -40,12 +40,14 @@ def compose_alerts(config: ModelConfig | None, notice: Notice, *, now: datetime,
     current = [each for each in news if each.change is not Change.RESOLVED]
     is_alone = len(current) == 1
     is_known = any(each.change in (Change.REMINDER, Change.ESCALATED) for each in current)
+    said = sentence_of(current[0].alert) if is_alone else ""
+    is_short = bool(said) and ". " not in said and not is_known
     return message(
         config,
         notice,
         subject=worst(news),
-        happened=sentence_of(current[0].alert) if is_alone and not is_known else f"{capitalised(words)}.",
-        hurts=tuple(harm(current)),
+        happened=said if is_short else f"{capitalised(words)}.",
+        hurts=(*harm(current), *([said] if said and not is_short else [])),
         done=tuple(resolutions(news) if not current else unanswered(current)),
         todo=tuple(by_kind(news)) or (f"{NOTHING}.",),
         facts=known({"Model": owner(config)}),

@@ -148,7 +148,8 @@ def _amount(rows: int | None, labels: int | None) -> str | None:
 def _why_over(config: ModelConfig, notice: Notice) -> list[str]:
     """Return why alerts are over, by their sources, or else by the rule that ends what a test found."""
     times = config.alerts.resolve_after
-    rule = "the last check did not show it" if times == 1 else f"the last {times} checks in a row did not show it"
+    what = "it" if len(notice.news) == 1 else "them"
+    rule = f"the last {f'{times} checks' if times > 1 else 'check'} did not show {what}"
     return resolutions(notice.news, rule)
 
 

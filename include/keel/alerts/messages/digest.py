@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from keel.alerts.messages.base import line
-from keel.alerts.messages.tables import CELL_OF_DIGEST, NOT_SHOWN, period, within
-from keel.alerts.messages.words import clause, headline, ranked, severity_of, started, title, worst
+from keel.alerts.messages.tables import CELL_OF_DIGEST, period, within
+from keel.alerts.messages.words import clause, headline, ranked, severity_of, started, title
 from keel.alerts.records import ALL_MODELS, Change, Message, Table
 from keel.config import Kind
 from keel.monitoring.performance_words import capitalised
@@ -18,6 +18,9 @@ from keel.values.texts import shown
 if TYPE_CHECKING:
     from keel.alerts.records import News, Notice
     from keel.config import ModelConfig
+
+TOP_MODELS = 5
+"""Models that a sentence names."""
 
 
 def compose_digest(
@@ -53,13 +56,15 @@ def compose_digest(
 
 
 def _happened(notices: Mapping[str, Notice]) -> str:
-    """Return the worst of each model in a sentence, for the first models."""
+    """Return the worst of one model in a sentence, or how much there is of several."""
     if len(notices) == 1:
         [notice] = notices.values()
         return f"{capitalised(headline(notice.news))}."
-    told = [f"{model}: {worst(notice.news)}" for model, notice in list(notices.items())[:3]]
+    total = sum(len(notice.news) for notice in notices.values())
+    told = [f"{model} ({len(notice.news)})" for model, notice in list(notices.items())[:TOP_MODELS]]
     more = len(notices) - len(told)
-    return "; ".join(told) + (f"; and {NOT_SHOWN.format(more)[4:]} models." if more > 0 else ".")
+    names = ", ".join(told) + (f" and {more} more" if more > 0 else "")
+    return f"{numbers.count(total, 'alert')} of {numbers.count(len(notices), 'model')} could wait: {names}."
 
 
 def _harm(notices: Mapping[str, Notice]) -> list[str]:

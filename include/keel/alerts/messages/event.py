@@ -53,6 +53,7 @@ def compose_event(
             {
                 "Model": owner(config),
                 "Version": versions(decision.version, outcome),
+                "Experiment": getattr(decision, "experiment_id", None),
                 "Requested by": None if decision.requested_by == SCHEDULE else decision.requested_by,
             }
         ),
@@ -65,9 +66,10 @@ def compose_event(
 
 def _why(decision: DecisionRecord, outcome: Outcome | None) -> list[str]:
     """Return why something was done, where the sentence about that does not say so."""
-    if outcome is None or decision.sentence in outcome.sentence:
-        return [with_full_stop(decision.sentence)] if isinstance(decision, ExperimentDecision) else []
-    return [with_full_stop(decision.sentence)]
+    if isinstance(decision, ExperimentDecision):
+        return [with_full_stop(decision.sentence.removeprefix(f"{decision.experiment_id}: "))]
+    is_said = outcome is None or decision.sentence in outcome.sentence
+    return [] if is_said else [with_full_stop(decision.sentence)]
 
 
 def _harm(decision: DecisionRecord) -> list[str]:

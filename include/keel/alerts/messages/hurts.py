@@ -56,7 +56,7 @@ def _harm(data: CheckData, performance: StoredPerformanceReport) -> list[str]:
     value, before, limit = numbers.alike(now, then, limit_of(metric, then, performance.max_degradation))
     name = metric_name(metric)
     sentence = (
-        f"Yes: the {name} is {value}, worse than the {before} of the holdout, on "
+        f"Yes: the {name} of version {data.version} is {value}, worse than the {before} of its holdout, on "
         f"{numbers.count(performance.n, 'label')} ({better(metric)}; the limit is {limit})."
     )
     return [sentence, *_causes(performance)]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from keel.monitoring.alarms import Judgement
     from keel.monitoring.records import (
         Outcome,
+        StoredColumn,
         StoredDriftReport,
         StoredLabelsReport,
         StoredPerformanceReport,
@@ -59,29 +60,29 @@ def columns(drift: StoredDriftReport | None, news: Sequence[News], open_alerts: 
     if not names:
         return None
     since = _since([*open_alerts, *(each.alert for each in news if each.change is not Change.RESOLVED)])
+    rows = [_column(name, drift.features[name], since.get(name, "")) for name in names[:TOP_COLUMNS]]
     has_impact = any(drift.features[name].impact is not None for name in names)
-    rows = []
-    for name in names[:TOP_COLUMNS]:
-        column = drift.features[name]
-        impact = (numbers.signed(column.impact) if column.impact is not None else "",) if has_impact else ()
-        status = status_tag(column).text
-        told = "output" if column.role == "output" and status == "drift" else status
-        rows.append((shown(name, NAME), told, since.get(name, ""), *impact, summary(column)))
-    head: tuple[str, ...] = ("Column", "Status", "Since", *(("Impact",) if has_impact else ()), "Measures")
-    rows_seen = numbers.count(drift.n, "prediction")
-    note = (
-        f"{drift.count} in {rows_seen}. Impact is what the change costs by the losses on the holdout; above 0 is worse."
-    )
-    if not has_impact:
-        note = f"{drift.count} in {rows_seen}."
+    note = f"{drift.count} in {numbers.count(drift.n, 'prediction')}."
+    if has_impact:
+        note += " Impact is what the change costs by the losses on the holdout; above 0 is worse."
     more = len(names) - len(rows)
-    return Table(
+    table = Table(
         title="Columns that have changed" + (", by what that costs" if has_impact else ""),
-        head=head,
+        head=("Column", "Status", "Since", "Impact", "Measures"),
         rows=tuple(rows),
-        numeric=(3,) if has_impact else (),
+        numeric=(3,),
         notes=(*((NOT_SHOWN.format(more),) if more > 0 else ()), note),
     )
+    return without_empty(table)
+
+
+def _column(name: str, column: StoredColumn, since: str) -> tuple[str, ...]:
+    """Return a row; that a feature has drifted is what the table is about, and not said again."""
+    status = status_tag(column).text
+    if status == "drift":
+        status = "output" if column.role == "output" else ""
+    impact = numbers.signed(column.impact) if column.impact is not None else ""
+    return shown(name, NAME), status, since, impact, shown(summary(column), CELL)
 
 
 def _since(open_alerts: Sequence[Alert]) -> dict[str, str]:
@@ -209,11 +210,24 @@ def over(news: Sequence[News]) -> Table | None:
         for each in found[:TOP_OVER]
     )
     more = len(found) - len(rows)
-    return Table(
+    table = Table(
         title="What is over",
         head=("What", "When", "Lasted", "Why"),
         rows=rows,
         notes=(NOT_SHOWN.format(more),) if more > 0 else (),
+    )
+    return without_empty(table)
+
+
+def without_empty(table: Table) -> Table:
+    """Return a table without the columns in which no row says anything."""
+    kept = [number for number in range(len(table.head)) if any(row[number] for row in table.rows)]
+    return table.model_copy(
+        update={
+            "head": tuple(table.head[number] for number in kept),
+            "rows": tuple(tuple(row[number] for number in kept) for row in table.rows),
+            "numeric": tuple(place for place, number in enumerate(kept) if number in table.numeric),
+        }
     )
 
 

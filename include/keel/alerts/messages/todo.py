@@ -27,7 +27,8 @@ def after_check(data: CheckData, news: Sequence[News]) -> list[str]:
     what = to_do(data)
     first = f"{what.value}: {'; '.join(what.lines)}." if what.lines else f"{what.value}."
     steps = [command(step.text.replace(" above.", "."), step.command) for step in what.steps]
-    return [first, *steps, *_accept(data, news), *answer(news)]
+    is_said = what.value == "Check the inputs" and bool(steps)  # the step names them
+    return [*([] if is_said else [first]), *steps, *_accept(data, news), *answer(news)]
 
 
 def command(text: str, line: str) -> str:
