@@ -23,6 +23,7 @@ from keel.reports import numbers
 from keel.reports.check.data import CheckData, decided, stored_check
 from keel.reports.check.remedies import to_do
 from keel.reports.check.words import headline, status_tag
+from keel.reports.open_alerts import open_alerts_sentence
 from keel.store.quarantines import DATA, LABELS
 from keel.window import Window
 
@@ -232,6 +233,8 @@ def _findings(
     """Yield what is open, the most pressing first."""
     if data is not None and (what := to_do(data)).needed:
         yield f"{what.value}: {headline(data)}"
+    if alerts := open_alerts_sentence(ws.store, config.model):
+        yield alerts
     yield from _live_alarms(ws, config)
     if overdue:
         yield "The check is overdue: see whether the scheduler runs, and whether the DAG is paused."

@@ -32,14 +32,18 @@ def report(
     Nothing is checked anew: keel report shows what the checks have stored. The exit code is 0 where nothing needs
     attention, and 1 where something does.
     """
+    from dataclasses import replace
+
     from keel.config import get_model
     from keel.reports.check import collect, document, find_check, page, to_do
+    from keel.reports.open_alerts import open_alerts_sentence
     from keel.workspace import Workspace
 
     config = get_model(model)
     with Workspace.open() as ws:
         number, span = find_check(ws, config.model, window, version)
-        data = collect(ws, config, number, span)
+        open_alerts = open_alerts_sentence(ws.store, config.model)
+        data = replace(collect(ws, config, number, span), open_alerts=open_alerts)
         default = ws.home / "reports" / f"{config.model}-{span.end:%Y%m%dT%H%M}-version-{number}.html"
     if as_json:
         print_json(document(data))

@@ -33,6 +33,7 @@ def document(data: CheckData) -> dict[str, Any]:
         },
         **{name: record.to_dict() if record else None for name, record in records.items()},
         "alarms": [{**each.alarm.to_dict(), "verdict": str(each.verdict)} for each in data.alarms],
+        "open_alerts": data.open_alerts or None,
         "ledger": [{"seq": row.seq, "sentence": row.sentence} for row in data.ledger],
         "performance_over_time": [
             {**part.__dict__, "start": part.start.isoformat(), "end": part.end.isoformat()} for part in data.series

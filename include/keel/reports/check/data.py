@@ -111,6 +111,8 @@ class CheckData:
     deployed: tuple[Deployed, ...] = ()
     """Changes of the version in production, oldest first."""
     links: CheckLinks = CheckLinks()
+    open_alerts: str = ""
+    """Which alerts are open now, in one line; empty on a page that is kept, as the next check changes them."""
     release: str = ""
     """Of Keel."""
 

@@ -327,10 +327,10 @@ def _comparison(data: CheckData) -> list[Block]:
 def next_steps(data: CheckData) -> Section:
     """Return the section about what to do."""
     what = to_do(data)
+    alerts = (Paragraph(data.open_alerts),) if data.open_alerts else ()
     if not what.steps:
-        return Section(
-            "What to do", (Paragraph(f"{what.value}: {'; '.join(what.lines)}." if what.lines else what.value),)
-        )
+        text = f"{what.value}: {'; '.join(what.lines)}." if what.lines else what.value
+        return Section("What to do", (Paragraph(text), *alerts))
     blocks: list[Block] = []
     for step in what.steps:
         blocks.append(Paragraph(step.text))
@@ -338,4 +338,4 @@ def next_steps(data: CheckData) -> Section:
             blocks.append(Command(step.command))
     if data.config.alerts.runbook:
         blocks.append(Paragraph("", (Link("The model's runbook", data.config.alerts.runbook),)))
-    return Section("What to do", tuple(blocks))
+    return Section("What to do", (*blocks, *alerts))

@@ -18,6 +18,7 @@ from keel.ledger import entries as ledger
 from keel.window import now_utc
 from keel.workspace import Workspace
 from tests.support.alerts.story import CHECK, DRIFT, HARM, Story, drift, tell
+from tests.support.checks.stored import store_case
 
 FILE = """
 model: {model}
@@ -266,3 +267,17 @@ def test_unknown_channel_is_refused_with_the_nearest(home: Path) -> None:
     error = alerts("test", "--channel", "slak").exception
     assert isinstance(error, ConfigError)
     assert "did you mean 'slack'" in str(error)
+
+
+def test_status_and_report_mention_open_alerts_in_one_line(story: Story) -> None:
+    store_case(story.ws, "all_clear", model="toy")
+    shown = CliRunner().invoke(command_line.app, ["status", "toy"]).output
+    [line] = [line.strip() for line in shown.splitlines() if "keel alerts list toy" in line]
+    assert line.startswith("3 alerts open since ")
+    assert "(data quality of visib, " in line
+    report = CliRunner().invoke(command_line.app, ["report", "toy"])
+    assert line in " ".join(report.output.split())
+    assert report.exit_code == 0, "alerts are handled in their own place"
+    alerts("ack", the_alert("visib")["alert_id"])
+    assert "1 of them acknowledged" in CliRunner().invoke(command_line.app, ["status", "toy"]).output
+    assert "alerts open" not in CliRunner().invoke(command_line.app, ["status", "other"]).output

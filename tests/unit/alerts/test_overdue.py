@@ -1,0 +1,202 @@
+"""A check that does not come: one alert, however often it is asked for, and one message that it has come at last."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from keel import deployments
+from keel.alerts.delivery import send_due
+from keel.alerts.door import Posted, observe
+from keel.alerts.heartbeat import DIGEST_GRACE, SENDER_GRACE, heartbeat
+from keel.alerts.messages.alerts import compose_overdue
+from keel.alerts.overdue import find_overdue
+from keel.alerts.records import Answer
+from keel.config import ModelConfig, Severity
+from keel.deployments.history import Deployment
+from keel.monitoring.check_times import GRACE
+from keel.registry.registry import Registry
+from keel.serving.metrics import Metrics
+from keel.serving.performance_metrics import PerformanceGauges
+from keel.workspace import Workspace
+from tests.support.alerts.story import DRIFT, Receiver, Story, drift
+from tests.support.toy import toy_config
+
+if TYPE_CHECKING:
+    from keel.store import Store
+
+MONDAY = datetime(2026, 3, 2, 12, tzinfo=UTC)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+CONFIG = toy_config(check={"schedule": "0 */6 * * *"}, alerts={"email": ["ada@example.com"]})
+
+
+@pytest.fixture
+def ws(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    (tmp_path / "models").mkdir()
+    monkeypatch.setenv("KEEL_MODELS_FOLDER", str(tmp_path / "models"))  # who is told of what concerns no single model
+    return Workspace(tmp_path, store, Registry(f"sqlite:///{tmp_path / 'mlflow.db'}"))
+
+
+@pytest.fixture
+def deployed(ws: Workspace) -> Workspace:
+    """A model whose version went into production on Monday at noon, so that its first check is due at six."""
+    deploy(ws, 1, MONDAY)
+    return ws
+
+
+def deploy(ws: Workspace, version: int | None, at: datetime) -> None:
+    before = deployments.read(ws.store, "toy")
+    body = {"evidence": {"sentence": "Moved."}}
+    deployments.transitions.swap(
+        ws.store, before, Deployment("toy", version), actor="tests", action="promote", body=body, now=at, statuses={}
+    )
+
+
+def decide(ws: Workspace, at: datetime) -> None:
+    ws.store.decisions.put(f"decision-{at}", "toy", 1, None, None, "all_clear", "All clear.", {}, "run", at)
+
+
+def ask(ws: Workspace, now: datetime, config: ModelConfig = CONFIG) -> list[Posted]:
+    """Do what the DAG does every minute."""
+    compose = partial(compose_overdue, config, now=now)
+    return [observe(ws, config, each, compose, now=now) for each in find_overdue(ws, [config], now=now)]
+
+
+def written(ws: Workspace) -> list[str]:
+    return [each["subject"] for each in ws.store.outbox.messages()]
+
+
+def open_kinds(ws: Workspace) -> list[str]:
+    return [each["kind"] for each in ws.store.alerts.list("toy", is_open=True)]
+
+
+def test_nothing_is_found_while_checks_come(deployed: Workspace) -> None:
+    assert find_overdue(deployed, [CONFIG], now=MONDAY + 6 * HOUR + GRACE) == []
+    decide(deployed, MONDAY + 6 * HOUR + 2 * MINUTE)
+    assert find_overdue(deployed, [CONFIG], now=MONDAY + 12 * HOUR) == []
+    assert find_overdue(deployed, [toy_config()], now=MONDAY + 99 * DAY) == [], "without a schedule"
+
+
+def test_overdue_check_is_told_once_however_often_it_is_asked_for(deployed: Workspace) -> None:
+    late = MONDAY + 6 * HOUR + GRACE + MINUTE
+    for minutes in range(0, 24 * 60, 10):
+        ask(deployed, late + minutes * MINUTE)
+    assert len(written(deployed)) == 1
+    [alert] = deployed.store.alerts.list("toy", is_open=True)
+    assert (alert["kind"], alert["severity"], alert["subject"]) == ("check_overdue", "error", "")
+    assert "due on 2 March 2026, 18:00 UTC" in alert["sentence"]
+    assert "It would be the first." in alert["sentence"]
+    with deployed.store.connect() as connection:
+        rows = connection.exec_driver_sql("SELECT count(*) FROM observations").scalar_one()
+    assert rows == 1, "asking every minute leaves one row"
+
+
+def test_check_that_comes_at_last_resolves_it_with_one_message(deployed: Workspace) -> None:
+    ask(deployed, MONDAY + 8 * HOUR)
+    decide(deployed, MONDAY + 9 * HOUR)
+    for minutes in range(60):
+        ask(deployed, MONDAY + 9 * HOUR + minutes * MINUTE)
+    assert len(written(deployed)) == 2
+    [alert] = deployed.store.alerts.list("toy")
+    assert (alert["state"], alert["resolution"]) == ("resolved", "a check decided on 2 March 2026, 21:00 UTC")
+    with deployed.store.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM observations").scalar_one() == 2
+
+
+def test_check_that_is_late_again_is_a_new_alert(deployed: Workspace) -> None:
+    ask(deployed, MONDAY + 8 * HOUR)
+    decide(deployed, MONDAY + 9 * HOUR)
+    ask(deployed, MONDAY + 9 * HOUR)
+    ask(deployed, MONDAY + 13 * HOUR + MINUTE)
+    assert len(written(deployed)) == 3
+    assert open_kinds(deployed) == ["check_overdue"]
+
+
+@pytest.mark.parametrize("how", ["no schedule", "no version"])
+def test_check_that_is_not_due_any_more_resolves_it(deployed: Workspace, how: str) -> None:
+    ask(deployed, MONDAY + 8 * HOUR)
+    without = toy_config(alerts={"email": ["ada@example.com"]}) if how == "no schedule" else CONFIG
+    if how == "no version":
+        deploy(deployed, None, MONDAY + 9 * HOUR)
+    ask(deployed, MONDAY + 10 * HOUR, without)
+    [alert] = deployed.store.alerts.list("toy")
+    assert (alert["state"], alert["resolution"]) == ("resolved", "no check is due any more")
+
+
+def test_heartbeat_of_a_check_that_comes_in_time_is_alive(deployed: Workspace) -> None:
+    decide(deployed, MONDAY + 6 * HOUR)
+    found = heartbeat(deployed, [CONFIG], now=MONDAY + 7 * HOUR)
+    assert found.is_alive
+    assert found.checks == {"toy": MONDAY + 6 * HOUR}
+    late = heartbeat(deployed, [CONFIG], now=MONDAY + 13 * HOUR + MINUTE)
+    assert not late.is_alive
+    assert "toy: the check that was due on 3 March 2026, 00:00 UTC has not decided." in late.problems[0]
+    assert written(deployed) == [], "it opens no alert"
+
+
+def test_heartbeat_names_messages_that_nothing_sends_and_not_those_that_wait_for_another(ws: Workspace) -> None:
+    story = Story(ws, toy_config(alerts={"email": ["ada@example.com"], "digest": None}), MONDAY)
+    story.check(drift("x", severity=Severity.ERROR), examined=DRIFT)
+    quiet = [toy_config()]
+    assert heartbeat(ws, quiet, now=MONDAY + SENDER_GRACE - MINUTE).is_alive
+    [problem] = heartbeat(ws, quiet, now=MONDAY + SENDER_GRACE).problems
+    assert problem.startswith("1 message has been due since 2 March 2026, 12:00 UTC, and nothing sends.")
+    # the server is slow to recover: the sender works, and a message that follows waits for the first
+    busy = Receiver(Answer(accepted=False, detail="451 try later", retry_after=3600))
+    send_due(ws.store, {"email": busy}, busy, now=MONDAY + MINUTE, clock=lambda: MONDAY + MINUTE)
+    story.now = MONDAY + 2 * MINUTE
+    story.check(drift("x", severity=Severity.CRITICAL), examined=DRIFT)
+    found = heartbeat(ws, quiet, now=MONDAY + 40 * MINUTE)
+    assert (found.problems, found.waiting) == ((), 2)
+
+
+def test_heartbeat_names_a_digest_that_was_not_written(ws: Workspace) -> None:
+    weekly = toy_config(alerts={"email": ["ada@example.com"], "digest": "weekly"})
+    story = Story(ws, weekly, MONDAY)
+    story.checks(2, drift("x"))
+    story.send()
+    sunday_night = datetime(2026, 3, 9, tzinfo=UTC)
+    assert heartbeat(ws, [weekly], now=sunday_night + DIGEST_GRACE - MINUTE).is_alive
+    [problem] = heartbeat(ws, [weekly], now=sunday_night + DIGEST_GRACE + MINUTE).problems
+    assert problem.startswith("toy: its digest is due and was not written.")
+
+
+def test_heartbeat_names_a_channel_that_takes_nothing(ws: Workspace) -> None:
+    pager = toy_config(alerts={"routes": [{"channel": "pagerduty", "to": "pd"}]})
+    story = Story(ws, pager, MONDAY)
+    story.check(drift("x", severity=Severity.ERROR), examined=DRIFT)
+    story.send()
+    [problem] = heartbeat(ws, [pager], now=MONDAY).problems
+    assert problem.startswith("Messages by pagerduty do not arrive")
+    assert problem.endswith("keel alerts test --channel pagerduty")
+    story.now += HOUR
+    story.check(drift("z", severity=Severity.ERROR), examined=DRIFT)
+    taken = Receiver(Answer(accepted=True, detail="202"))
+    send_due(ws.store, {"pagerduty": taken}, taken, now=story.now, clock=lambda: story.now)
+    assert heartbeat(ws, [pager], now=story.now).is_alive
+
+
+def test_metrics_show_what_the_store_knows(deployed: Workspace) -> None:
+    metrics = Metrics()
+
+    def value(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(name, labels)
+
+    gauges = PerformanceGauges(deployed, [CONFIG], metrics)
+    decide(deployed, MONDAY + 6 * HOUR)
+    ask(deployed, MONDAY + 14 * HOUR)
+    gauges.refresh_checks(CONFIG, now=MONDAY)
+    gauges.refresh_alerts(now=MONDAY)
+    assert value("keel_check_last_timestamp_seconds", model="toy") == (MONDAY + 6 * HOUR).timestamp()
+    assert value("keel_check_due_timestamp_seconds", model="toy") == (MONDAY + 12 * HOUR).timestamp()
+    assert value("keel_alerts_open", model="toy", severity="error") == 1
+    assert value("keel_alerts_open", model="", severity="critical") == 0
+    assert value("keel_alerts_undelivered", channel="email") == 1
+    decide(deployed, MONDAY + 14 * HOUR)
+    ask(deployed, MONDAY + 14 * HOUR + MINUTE)
+    gauges.refresh_alerts(now=MONDAY)
+    assert value("keel_alerts_open", model="toy", severity="error") == 0
