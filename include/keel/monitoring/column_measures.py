@@ -29,6 +29,8 @@ OFF_ATOMS = "off_atoms"
 """The name of the measures of the rows beside the frequent values, and of their test: `keel.stats.drift.off_atoms`."""
 BEYOND = "beyond_range"
 """The name of the measures of the values beyond the grid's range, and of their test: `keel.stats.drift.beyond`."""
+COMMON_SHARE = 0.02
+"""From one row in fifty on, rows that the grid has no cell for are no news to a reference that has them."""
 RATES = ("missing", "new_categories", "out_of_range", "infinite", "invalid")
 
 
@@ -45,6 +47,9 @@ class Rate:
     n_reference: int
     n: int
     p_value: float
+    is_common: bool = False
+    """Whether rows that the grid has no cell for are common in the reference. Then they are a share like any other, and
+    a change of it is material by its PSI."""
 
     @property
     def increase(self) -> float:
@@ -254,7 +259,8 @@ def _rates_beyond_cells(reference: ColumnCounts, current: ColumnCounts) -> dict[
         return {}
     n_reference, n = reference.n_counted, current.n_counted
     p_value = rate_increase_p_value(before, n_reference, now, n)
-    return {name: Rate(before / n_reference, now / n, now, n_reference, n, p_value)}
+    share = before / n_reference
+    return {name: Rate(share, now / n, now, n_reference, n, p_value, is_common=share >= COMMON_SHARE)}
 
 
 def _new_categories(column: ColumnGrid, n_reference: int, current: ColumnCounts) -> Rate:

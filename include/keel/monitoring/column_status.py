@@ -191,7 +191,7 @@ def _rates(measured: ColumnMeasures, q_values: Mapping[str, float], config: Drif
             f"{_percent(rate.current)} of {rate.n} {words}, {_percent(rate.reference)} in the reference "
             f"({q_words(q_values[name])})."
         )
-        if significant and rate.increase > 0 and rate.increase >= material:
+        if significant and rate.increase > 0 and rate.increase >= material and is_material(rate, config):
             findings.append(Finding(status, _severity_of(name, rate, config), reason))
         elif significant and measured.reference.n_counted and -rate.increase >= config.max_missing_increase:
             findings.append(Finding(ColumnStatus.MISSING_DECREASED, _severity_of(name, rate, config), reason))
@@ -205,11 +205,20 @@ def _severity_of(name: str, rate: Rate, config: DriftConfig) -> Severity:
     """Return the severity of a changed rate, by the PSI of its two cells and the thresholds of any distribution."""
     if name == "out_of_range":  # the test of the distribution has these rows too
         return Severity.WARN
+    return Severity.DRIFT if _excess(rate) >= config.psi_alert else Severity.WARN
+
+
+def is_material(rate: Rate, config: DriftConfig) -> bool:
+    """Return whether the change of a share that is common in the reference is large; that of a rare one is."""
+    return not rate.is_common or _excess(rate) >= config.psi_warn
+
+
+def _excess(rate: Rate) -> float:
+    """Return the PSI, above chance, of the two cells that a rate divides the rows into."""
     before = round(rate.reference * rate.n_reference)
     reference = np.array([before, rate.n_reference - before])
     current = np.array([rate.events, rate.n - rate.events])
-    excess = psi_excess(psi(reference, current), reference, current)
-    return Severity.DRIFT if excess >= config.psi_alert else Severity.WARN
+    return psi_excess(psi(reference, current), reference, current)
 
 
 def _distribution(measured: ColumnMeasures, q_values: Mapping[str, float], config: DriftConfig) -> list[Finding]:

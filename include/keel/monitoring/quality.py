@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from keel.config import DriftConfig
 from keel.errors import GridMismatch
 from keel.monitoring.column_measures import ColumnMeasures, Rate, measure_column_rates
-from keel.monitoring.column_status import ABSENT_SHARE, q_words
+from keel.monitoring.column_status import ABSENT_SHARE, is_material, q_words
 from keel.monitoring.drift import adjust_p_values
 
 if TYPE_CHECKING:
@@ -160,6 +160,8 @@ def _findings(measured: ColumnMeasures, q_values: Mapping[str, float], config: D
     for kind, rate in measured.rates.items():
         warn, broken, words = _limits(kind, config)
         if q_values[kind] > config.alpha or rate.increase <= 0 or rate.increase < warn:
+            continue
+        if not is_material(rate, config):
             continue
         gone = kind == "missing" and c.missing == c.n
         status = QualityStatus.BROKEN if gone or rate.increase >= broken else QualityStatus.WARN
