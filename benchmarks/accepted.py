@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +15,11 @@ import pyarrow.compute as pc
 
 from benchmarks.simulations import ALPHA, CATEGORICAL, KINDS, NUMERIC, OUTPUTS, WINDOWS_A_REFERENCE, draw
 from keel import DriftConfig, ReferenceGrid, detect
-from keel.grid.counts import Counts
-from keel.monitoring.drift import DriftReport
 from keel.monitoring.quality import check_quality
+
+if TYPE_CHECKING:
+    from keel.grid.counts import Counts
+    from keel.monitoring.drift import DriftReport
 
 REFERENCE = 5000
 MOVES = (0.0, 0.25, 0.5, 0.75, 1.0)

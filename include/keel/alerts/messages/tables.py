@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from keel.alerts.messages.words import BEFORE, ranked, sentence_of, title
 from keel.alerts.records import Alert, Change, News, Table
 from keel.config import Kind
+from keel.monitoring.accepted import accepted_sentence
 from keel.monitoring.alarm_words import evidence_in_words, name_of
 from keel.monitoring.performance_words import capitalised
 from keel.reports import numbers
@@ -65,6 +66,7 @@ def columns(drift: StoredDriftReport | None, news: Sequence[News], open_alerts: 
     note = f"{drift.count} in {numbers.count(drift.n, 'prediction')}."
     if has_impact:
         note += " Impact is what the change costs by the losses on the holdout; above 0 is worse."
+    note += accepted_sentence(drift)
     more = len(names) - len(rows)
     table = Table(
         title="Columns that have changed" + (", by what that costs" if has_impact else ""),
