@@ -1,18 +1,20 @@
 """A channel that does not take messages is an alert itself, which the other channels tell, and tell the end of.
 
-A channel without a connection is in trouble at once, and one that answers nobody after some tries. A single recipient
-is in trouble when a message to it has finally failed, unless the channel is.
+A channel without a connection is in trouble at once; so is one that refuses for good and has taken nothing for days,
+and one that answers nobody after some tries. Where a channel works, a single recipient of it is in trouble when a
+message to it has finally failed. Channels whose recipients are connections are in trouble one recipient at a time.
 """
 
 from __future__ import annotations
 
 import logging
-from datetime import datetime
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
 
 from keel.alerts.door import observe_in
 from keel.alerts.messages import base
-from keel.alerts.records import ALL_MODELS, Change, Delivery, Examined, Finding, Message, Notice, Observation
+from keel.alerts.records import ALL_MODELS, Answer, Change, Delivery, Examined, Finding, Message, Notice, Observation
 from keel.config import Kind, ModelConfig, Severity, read_models
 from keel.errors import StoreUnavailable
 from keel.monitoring.storage import derived_id
@@ -26,12 +28,24 @@ log = logging.getLogger(__name__)
 SOURCE = "delivery"
 TRIES = 5
 """Tries of one message, about half an hour, after which a channel that has taken nothing since then is in trouble."""
+LATELY = timedelta(days=7)
+"""A channel that has taken a message within that time works: what it refuses is the recipient's trouble."""
+OF_RECIPIENTS = ("teams", "pagerduty", "apprise")
+"""Channels whose recipients are connections, of which each works or does not."""
 
 
-def report(store: Store, delivery: Delivery, *, is_connected: bool, now: datetime) -> None:
-    """Apply what a try says about its channel. An error here is logged: it must not hold up other messages.
+class Tried(NamedTuple):
+    """A delivery after a try. is_connected: whether there is a connection for it."""
 
-    delivery: as it is after the try.
+    delivery: Delivery
+    answer: Answer
+    is_connected: bool = True
+
+
+def report(store: Store, tried: Iterable[Tried], *, now: datetime) -> None:
+    """Apply what some tries say about their channels. An error here is logged: the messages have been tried.
+
+    What was taken counts first, so that one refused address among others does not put the whole channel in doubt.
 
     Raises
     ------
@@ -39,22 +53,35 @@ def report(store: Store, delivery: Delivery, *, is_connected: bool, now: datetim
         The store does not answer.
 
     """
-    try:
-        if delivery.state == "sent":
-            _is_well(store, delivery, now)
-        elif not is_connected or _takes_nothing(store, delivery):
-            _is_in_trouble(store, ALL_MODELS, delivery.channel, delivery, now)
-        elif delivery.state == "failed" and not _open(store, ALL_MODELS, {delivery.channel}):
-            _is_in_trouble(store, delivery.model, _subject(delivery), delivery, now)
-    except StoreUnavailable:
-        raise
-    except Exception:
-        log.exception("what became of delivery %s could not be told", delivery.delivery_id)
+    for each in sorted(tried, key=lambda each: each.delivery.state != "sent"):
+        try:
+            _report(store, each, now)
+        except StoreUnavailable:
+            raise
+        except Exception:
+            log.exception("what became of delivery %s could not be told", each.delivery.delivery_id)
 
 
-def _takes_nothing(store: Store, delivery: Delivery) -> bool:
-    is_time = delivery.state == "pending" and delivery.tries == TRIES
-    return is_time and not store.outbox.accepted_since(delivery.channel, delivery.created_at)
+def _report(store: Store, tried: Tried, now: datetime) -> None:
+    delivery = tried.delivery
+    if delivery.state == "sent":
+        _is_well(store, delivery, now)
+        return
+    whole = (ALL_MODELS, delivery.channel)
+    single = (delivery.model, _subject(delivery))
+    if delivery.channel in OF_RECIPIENTS:
+        whole = single
+    if not tried.is_connected:
+        _is_in_trouble(store, *whole, delivery, now)
+    elif delivery.state == "failed":
+        # said of the channel, it need not be said of each recipient
+        if not _open(store, ALL_MODELS, {delivery.channel}):
+            works = store.outbox.accepted_since(delivery.channel, now - LATELY)
+            _is_in_trouble(store, *(single if works else whole), delivery, now)
+    elif delivery.tries == TRIES:
+        recipient = delivery.recipient if whole is single else None
+        if not store.outbox.accepted_since(delivery.channel, delivery.created_at, recipient=recipient):
+            _is_in_trouble(store, *whole, delivery, now)
 
 
 def _is_well(store: Store, delivery: Delivery, now: datetime) -> None:

@@ -11,9 +11,10 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from keel.alerts import channel_trouble
+from keel.alerts.channel_trouble import Tried
 from keel.alerts.records import Answer, Delivery, Message
 from keel.alerts.redaction import without_secrets
 from keel.alerts.routing import OUTBOX
@@ -52,14 +53,6 @@ class Sender(Protocol):
         ...
 
 
-class Tried(NamedTuple):
-    """A delivery after a try. is_connected: whether the channel has a connection."""
-
-    delivery: Delivery
-    answer: Answer
-    is_connected: bool = True
-
-
 def send_due(
     store: Store,
     senders: Mapping[str, Sender],
@@ -87,15 +80,16 @@ def send_due(
         # never before `now`: what has just failed would be due again
         return max(now, clock())
 
-    sent: list[Delivery] = []
+    tried: list[Tried] = []
     name = uuid.uuid4().hex
-    while len(sent) < limit:
+    while len(tried) < limit:
         until = ticks() + LEASE
         row = store.outbox.lease(name, now=now, until=until, message_id=message_id, channel=channel)
         if row is None:
             break
-        sent.append(_send(store, Delivery.from_dict(row), senders, fallback, ticks))
-    return tuple(sent)
+        tried.append(_send(store, Delivery.from_dict(row), senders, fallback, ticks))
+    channel_trouble.report(store, tried, now=ticks())
+    return tuple(each.delivery for each in tried)
 
 
 def retry(store: Store, delivery_id: str, *, now: datetime) -> None:
@@ -117,7 +111,7 @@ def _send(
     senders: Mapping[str, Sender],
     fallback: Sender,
     clock: Callable[[], datetime],
-) -> Delivery:
+) -> Tried:
     started, began = clock(), time.monotonic()
     message, earlier = _read(store, delivery)
     tried = _try(message, delivery, earlier, senders.get(delivery.channel), fallback, clock)
@@ -128,8 +122,7 @@ def _send(
         "milliseconds": round((time.monotonic() - began) * 1000),
     }
     store.outbox.finish_try(tried.delivery.to_dict(), attempt)
-    channel_trouble.report(store, tried.delivery, is_connected=tried.is_connected, now=clock())
-    return tried.delivery
+    return tried
 
 
 def _read(store: Store, delivery: Delivery) -> tuple[Message, tuple[Delivery, ...]]:

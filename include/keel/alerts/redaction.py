@@ -10,12 +10,16 @@ LONGEST = 300
 """Characters of an answer."""
 _HIDDEN = "***"
 _PATTERNS = (
-    # user and password of any address
-    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/\s@]+@"), rf"\1{_HIDDEN}@"),
-    # the address of a webhook is its secret: only the host is shown
+    # user and password of an address
+    (re.compile(r"(?i)\b(https?://)[^/\s]+@"), rf"\1{_HIDDEN}@"),
+    # the path of a webhook is its secret: only the host is shown
     (re.compile(r"(?i)\b(https?://[^/\s\"'<>]+)/[^\s\"'<>)\]]+"), rf"\1/{_HIDDEN}"),
+    # of Apprise's addresses, such as slack://A/B/C, every part is one
+    (re.compile(r"(?i)\b(?!https?:)([a-z][a-z0-9+.-]*://)[^\s\"'<>)\]]+"), rf"\1{_HIDDEN}"),
     (re.compile(r"\bxox[a-z]-[A-Za-z0-9-]+|\bxapp-[A-Za-z0-9-]+"), _HIDDEN),
-    (re.compile(r"(?i)\b(bearer|basic|token)\s+[A-Za-z0-9+/=_.~-]{8,}"), rf"\1 {_HIDDEN}"),
+    # words of prose, such as "basic authentication", are none
+    (re.compile(r"(?i)\b(bearer|basic)\s+(?!auth|token)[A-Za-z0-9+/=_.~-]{8,}"), rf"\1 {_HIDDEN}"),
+    (re.compile(r"(?i)\b(token)\s+(?=[A-Za-z_.~-]*[0-9])[A-Za-z0-9+/=_.~-]{8,}"), rf"\1 {_HIDDEN}"),
     (
         re.compile(
             r"(?i)\b(pass(?:word|wd)?|pwd|secret|token|api[_-]?key|routing_key|integration_key|authorization)"

@@ -177,6 +177,35 @@ def test_one_refused_address_is_an_alert_of_its_own_and_hides_no_other(store: St
     assert (alert["subject"], alert["state"], alert["model"]) == ("email: bob@example.com", "firing", "toy")
 
 
+def test_refusals_of_a_whole_channel_are_one_alert(store: Store, send) -> None:
+    config = alerting(email=[f"person-{number}@example.com" for number in range(5)])
+    refuses = Receiver(Answer(accepted=False, detail="TLS mismatch", is_final=True))
+    observe_in(store, config, seen(finding()), told_plainly, now=MONDAY)
+    send(MONDAY, email=refuses)
+
+    [alert] = [row for row in store.alerts.list() if row["kind"] == "channel"]
+    assert (alert["subject"], alert["model"]) == ("email", "")
+    assert alert["sentence"].startswith("Messages by email do not arrive: TLS mismatch; written to the outbox as ")
+
+
+def test_a_route_whose_own_connection_is_missing_is_in_trouble_alone(store: Store, outbox) -> None:
+    config = alerting(email=[], routes=[{"channel": "teams", "to": ["teams_ml", "teams_ops"]}])
+
+    class Teams:
+        def send(self, message: Message, delivery: Delivery, earlier: Sequence[Delivery]) -> Answer:
+            if delivery.recipient == "teams_ml":
+                raise NoConnection("teams_ml: no such connection")
+            return OK
+
+    for day in range(3):
+        now = MONDAY + day * DAY
+        observe_in(store, config, seen(finding(subject=f"metric {day}"), at=now), told_plainly, now=now)
+        send_due(store, {"teams": Teams()}, outbox, now=now, clock=lambda at=now: at)
+
+    [alert] = [row for row in store.alerts.list() if row["kind"] == "channel"]
+    assert (alert["subject"], alert["state"], alert["model"]) == ("teams: teams_ml", "firing", "toy")
+
+
 def test_mail_without_a_server_is_written_and_that_is_no_failure(store: Store, send, outbox) -> None:
     observe_in(store, alerting(), seen(finding()), told_plainly, now=MONDAY)
     observe_in(store, alerting("alone", email=[]), seen(finding(), model="alone"), told_plainly, now=MONDAY)
