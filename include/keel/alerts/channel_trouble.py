@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from keel.alerts.door import observe_in
-from keel.alerts.messages import base
-from keel.alerts.records import ALL_MODELS, Answer, Change, Delivery, Examined, Finding, Message, Notice, Observation
-from keel.config import Kind, ModelConfig, Severity, read_models
+from keel.alerts.messages.alerts import compose_alerts
+from keel.alerts.records import ALL_MODELS, Answer, Delivery, Examined, Finding, Observation
+from keel.config import Kind, Severity, read_models
 from keel.errors import StoreUnavailable
 from keel.monitoring.storage import derived_id
 from keel.store import alerts
@@ -72,16 +72,16 @@ def _report(store: Store, tried: Tried, now: datetime) -> None:
     if delivery.channel in OF_RECIPIENTS:
         whole = single
     if not tried.is_connected:
-        _is_in_trouble(store, *whole, delivery, now)
+        _is_in_trouble(store, *whole, tried, now)
     elif delivery.state == "failed":
         # said of the channel, it need not be said of each recipient
         if not _open(store, ALL_MODELS, {delivery.channel}):
             works = store.outbox.accepted_since(delivery.channel, now - LATELY)
-            _is_in_trouble(store, *(single if works else whole), delivery, now)
+            _is_in_trouble(store, *(single if works else whole), tried, now)
     elif delivery.tries == TRIES:
         recipient = delivery.recipient if whole is single else None
         if not store.outbox.accepted_since(delivery.channel, delivery.created_at, recipient=recipient):
-            _is_in_trouble(store, *whole, delivery, now)
+            _is_in_trouble(store, *whole, tried, now)
 
 
 def _is_well(store: Store, delivery: Delivery, now: datetime) -> None:
@@ -104,13 +104,14 @@ def _open(store: Store, model: str, subjects: set[str]) -> list[str]:
     return sorted(subjects & {row["subject"] for row in rows if row["kind"] == Kind.CHANNEL})
 
 
-def _is_in_trouble(store: Store, model: str, subject: str, delivery: Delivery, now: datetime) -> None:
+def _is_in_trouble(store: Store, model: str, subject: str, tried: Tried, now: datetime) -> None:
+    delivery = tried.delivery
     finding = Finding(
         kind=Kind.CHANNEL,
         subject=subject,
         severity=Severity.ERROR,
-        sentence=f"Messages by {subject} do not arrive: {delivery.answer}.",
-        evidence={"channel": delivery.channel, "recipient": delivery.recipient, "answer": delivery.answer},
+        sentence=f"Messages by {subject} do not arrive: {tried.answer.detail}.",
+        evidence={"channel": delivery.channel, "recipient": delivery.recipient, "answer": tried.answer.detail},
     )
     _observe(store, _observation(model, delivery, now).model_copy(update={"findings": (finding,)}), now)
 
@@ -122,26 +123,7 @@ def _observation(model: str, delivery: Delivery, now: datetime) -> Observation:
 
 def _observe(store: Store, observation: Observation, now: datetime) -> None:
     config = read_models()[0].get(observation.model)
-    observe_in(store, config, observation, lambda notice: _compose(config, notice, now), now=now)
-
-
-def _compose(config: ModelConfig | None, notice: Notice, now: datetime) -> Message:
-    # one observation is about one channel
-    alert, change = notice.news[0].alert, notice.news[0].change
-    channel = alert.evidence.get("channel") or alert.subject
-    if change is Change.RESOLVED:
-        happened = f"Messages by {alert.subject} arrive again."
-        return base.message(config, notice, subject=f"{alert.subject} works again", happened=happened, now=now)
-    return base.message(
-        config,
-        notice,
-        subject=f"messages by {alert.subject} do not arrive",
-        happened=alert.sentence,
-        hurts=("Whoever is told by this channel only does not hear of anything until this is mended.",),
-        done=("What it does not take is kept: it is tried again, and in the end becomes a file in the outbox.",),
-        todo=(f"Correct the connection or the recipient, then run keel alerts test --channel {channel}.",),
-        now=now,
-    )
+    observe_in(store, config, observation, lambda notice: compose_alerts(config, notice, now=now), now=now)
 
 
 def _subject(delivery: Delivery) -> str:
