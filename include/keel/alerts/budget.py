@@ -21,6 +21,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from keel.config import Channel, Kind, ModelConfig, Severity
@@ -33,10 +34,8 @@ MONTH = timedelta(days=30)
 YEAR = timedelta(days=365.25)
 MESSAGES_EACH = 2
 """Messages of a false alert: that it fires, and that it is over."""
-SAMPLED_RUNS = 5_000
-"""Runs of a schedule after which its rate is known well enough: one of every minute has 43,200 a month."""
-SAMPLED_TIME = timedelta(days=1461)
-"""Four years: the period of every schedule."""
+PERIOD = timedelta(days=1461)
+"""Four years, after which nearly every schedule repeats."""
 ROUNDING = 1e-9
 
 FAMILIES: tuple[frozenset[Kind], ...] = (
@@ -181,23 +180,25 @@ def spent(store: Store, configs: Iterable[ModelConfig], *, since: datetime, unti
 def looks(schedule: str | None) -> float:
     """Return how often a cron schedule starts a check in 30 days, on average; 0 without a schedule.
 
-    >>> looks("0 */6 * * *"), looks(None)
-    (120.0, 0.0)
+    >>> looks("0 */6 * * *"), looks("*/15 8-17 * * *"), looks(None)
+    (120.0, 1200.0, 0.0)
     """
     from croniter import CroniterError, croniter  # a second of imports, which other commands need not wait for
 
     if schedule is None:
         return 0.0
-    start = datetime(2024, 1, 1, tzinfo=UTC)  # a leap year
-    times: Iterator[datetime] = croniter(schedule, start, ret_type=datetime)
+    minutes, hours, *_ = croniter.expand(schedule)[0]
+    a_day = (60 if minutes == ["*"] else len(minutes)) * (24 if hours == ["*"] else len(hours))
+    days = schedule.split()[2:]
+    if days == ["*", "*", "*"]:
+        return float(a_day * (MONTH / timedelta(days=1)))
+    start = datetime(2023, 12, 31, tzinfo=UTC)  # four years follow, of which one is a leap year
     try:
-        first = last = next(times)
-        intervals = 0
-        while intervals < SAMPLED_RUNS and last < first + SAMPLED_TIME:
-            last, intervals = next(times), intervals + 1
+        times: Iterator[datetime] = croniter(f"0 0 {' '.join(days)}", start, ret_type=datetime)
+        count = sum(1 for _ in takewhile(lambda day: day <= start + PERIOD, times))
     except CroniterError:  # a day that does not come, such as 30 February
         return 0.0
-    return intervals * (MONTH / (last - first))
+    return float(a_day * count * (MONTH / PERIOD))
 
 
 def _people(config: ModelConfig) -> dict[tuple[Channel, str], frozenset[Kind]]:

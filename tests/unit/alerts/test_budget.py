@@ -35,13 +35,14 @@ def model(name="toy", *, schedule="0 */6 * * *", drift=None, live=None, performa
         ("0 */6 * * *", 120),
         ("* * * * *", 43_200),
         ("0 9 * * 1", 30 / 7),
+        ("*/20 8-17 * * 1-5", 3 * 10 * 30 * 5 / 7),
         ("0 0 1 * *", 30 / (365.25 / 12)),
         ("0 0 29 2 *", 30 / 1461),
         ("0 0 30 2 *", 0),  # a day that does not come
     ],
 )
 def test_looks_are_those_of_the_schedule(schedule, times):
-    assert looks(schedule) == pytest.approx(times, rel=1e-3)
+    assert looks(schedule) == pytest.approx(times, rel=2e-3)  # as four years begin and end
 
 
 def test_level_spends_the_budget_on_every_check_and_family():
