@@ -70,6 +70,9 @@ def _add_thread(mail: EmailMessage, message: Message, to: str) -> None:
     name = message.model or "all-models"
     mail["List-Id"] = f"<{name.replace('_', '-')}.{DOMAIN}>"
     mail["Auto-Submitted"] = "auto-generated"
+    mail["X-Keel-Model"] = message.model or "-"
+    mail["X-Keel-Severity"] = str(message.severity)
+    mail["X-Keel-Topic"] = message.topic
 
 
 def mail_id(message_id: str, to: str) -> str:

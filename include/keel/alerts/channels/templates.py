@@ -13,7 +13,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import BaseLoader, ChoiceLoader, FileSystemLoader, PackageLoader, StrictUndefined, TemplateNotFound
+from jinja2 import (
+    BaseLoader,
+    ChoiceLoader,
+    FileSystemLoader,
+    PackageLoader,
+    PrefixLoader,
+    StrictUndefined,
+    TemplateNotFound,
+)
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from keel.reports import numbers
@@ -64,8 +72,12 @@ def _built_in() -> ImmutableSandboxedEnvironment:
 
 @lru_cache(maxsize=8)
 def _replaced(folder: str) -> ImmutableSandboxedEnvironment:
-    """Return an environment that looks into a user's folder first. A file that changes is read again."""
-    return _environment(ChoiceLoader([FileSystemLoader(folder), PackageLoader("keel.alerts", "templates")]))
+    """Return an environment that looks into a user's folder first. A file that changes is read again.
+
+    A user's template reaches the one that it replaces by ``keel/``, such as to add to it.
+    """
+    ours = PackageLoader("keel.alerts", "templates")
+    return _environment(ChoiceLoader([FileSystemLoader(folder), ours, PrefixLoader({"keel": ours})]))
 
 
 def _environment(loader: BaseLoader) -> ImmutableSandboxedEnvironment:
