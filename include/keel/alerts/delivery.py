@@ -42,7 +42,8 @@ class Sender(Protocol):
     def send(self, message: Message, delivery: Delivery, earlier: Sequence[Delivery]) -> Answer:
         """Send a message to one recipient, within `LEASE`, and return what the receiver answered.
 
-        earlier: the finished deliveries of ``message.references`` to the same recipient, the first first.
+        earlier: the finished deliveries to the same recipient of ``message.references``, and of the messages that
+        told of the same alerts between them and this one, the first first.
 
         Raises
         ------
@@ -127,9 +128,8 @@ def _send(
 
 def _read(store: Store, delivery: Delivery) -> tuple[Message, tuple[Delivery, ...]]:
     message = Message.from_dict(store.outbox.message(delivery.message_id) or {})
-    rows = store.outbox.deliveries(
-        message_ids=message.references, channel=delivery.channel, recipient=delivery.recipient
-    )
+    before = {*message.references, *store.alerts.threads(message.references)} - {message.message_id}
+    rows = store.outbox.deliveries(message_ids=before, channel=delivery.channel, recipient=delivery.recipient)
     return message, tuple(Delivery.from_dict(row) for row in rows if row["finished_at"] is not None)
 
 

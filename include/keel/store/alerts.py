@@ -7,6 +7,7 @@ transaction, because a change and the message about it are written together; `lo
 
 from __future__ import annotations
 
+import builtins
 import json
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
@@ -163,6 +164,14 @@ class AlertsTable:
         """Return what happened to an alert, in order."""
         with self._database.connect() as connection:
             return events_of(connection, alert_id)
+
+    def threads(self, message_ids: Collection[str]) -> builtins.list[str]:
+        """Return the messages that told of the alerts of which one of these told first, in the order of telling."""
+        first = sa.select(alerts.c.alert_id).where(alerts.c.message_id.in_(list(message_ids)))
+        mine = sa.and_(alert_events.c.event == "told", alert_events.c.alert_id.in_(first))
+        query = sa.select(alert_events.c.detail).where(mine).order_by(alert_events.c.seq)
+        with self._database.connect() as connection:
+            return [each for each in dict.fromkeys(connection.execute(query).scalars()) if each]
 
     def observation(self, observation_id: str) -> Row | None:
         """Return an observation that was recorded, with its ``message_id``; None if it was not."""

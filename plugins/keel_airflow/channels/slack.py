@@ -75,7 +75,7 @@ def _by_bot(connection: Connection, message: Message, delivery: Delivery, earlie
 
     secrets = secrets_of(connection)
     hook = SlackHook(slack_conn_id=connection.conn_id, timeout=int(TIMEOUT), retry_handlers=[])
-    firsts = _first_posts(earlier)
+    firsts = _first_posts([each for each in earlier if each.message_id in message.references])
     only_continues = bool(message.alerts) and all(line.change in CONTINUES for line in message.alerts)
     try:
         if firsts and only_continues:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -23,23 +24,25 @@ CELL = 40
 """Characters of a cell in text of one width: longer lines wrap on a phone."""
 MARKS = {Severity.INFO: "ℹ️", Severity.WARNING: "⚠️", Severity.ERROR: "🔴", Severity.CRITICAL: "🚨"}
 RESOLVED_MARK = "✅"
+_PIECES = re.compile(r"(`[^`]+`|https?://[^\s`<>\"]+)")
 HEADINGS = (("hurts", "Does it hurt?"), ("done", "What Keel did"), ("todo", "What to do"))
 
 
 def content(message: Message) -> dict[str, Any]:
     """Return what the templates of Slack, Teams and Apprise are given.
 
-    ``title``, ``happened``, ``sections`` (each ``heading`` and ``lines``), ``facts``, ``tables`` (each ``title``,
-    ``head``, ``rows``, ``notes``, and the whole as ``text`` of one width), ``verbatim``, ``links`` (each ``name`` and
-    ``address``), ``footer``, ``severity``, ``topic``, ``fallback`` (one line), and the ``message`` itself as it is. The
-    texts are plain: no control characters, and line ends only in ``text`` and ``verbatim``.
+    ``title``, ``happened``, ``sections`` (each ``heading``, ``lines``, and the same as ``spans``), ``facts``,
+    ``tables`` (each ``title``, ``head``, ``rows``, ``notes``, and the rows as ``text`` of one width), ``verbatim``,
+    ``links`` (each ``name`` and ``address``), ``footer``, ``severity``, ``topic``, ``fallback`` (one line), and the
+    ``message`` itself as it is. The other texts are plain: no control characters, and line ends only in ``text`` and
+    ``verbatim``.
     """
     return {
         "message": message.to_dict(),
         "topic": message.topic,
         "severity": message.severity.value,
         "title": title(message),
-        "happened": shown(message.happened, LINE),
+        "happened": shown(message.happened, LINE) or "–",
         "sections": sections(message),
         "facts": {shown(name, NAME): shown(value, LINE) for name, value in message.facts.items()},
         "tables": tables(message.evidence),
@@ -66,8 +69,29 @@ def sections(message: Message) -> list[dict[str, Any]]:
         if len(lines) > LINES:
             lines = [*lines[: LINES - 1], f"{len(lines) - LINES + 1} more: see the links"]
         if lines:
-            found.append({"heading": heading, "lines": lines})
+            found.append(section(heading, lines))
     return found
+
+
+def section(heading: str, lines: list[str]) -> dict[str, Any]:
+    """Return a section of a message: its lines as texts, and cut into spans."""
+    return {"heading": heading, "lines": lines, "spans": [spans(line) for line in lines]}
+
+
+def spans(line: str) -> list[dict[str, str]]:
+    """Return a line in pieces of one ``style``: text, code (between backquotes), or a link (an address).
+
+    >>> [(span["style"], span["text"]) for span in spans("To see it: `keel status`")]
+    [('text', 'To see it: '), ('code', 'keel status')]
+    """
+    pieces = [piece for piece in _PIECES.split(line) if piece]
+    return [_span(piece) for piece in pieces] or [_span("–")]
+
+
+def _span(piece: str) -> dict[str, str]:
+    if len(piece) > 2 and piece.startswith("`") and piece.endswith("`"):
+        return {"style": "code", "text": piece[1:-1]}
+    return {"style": "link" if is_web_address(piece) else "text", "text": piece}
 
 
 def tables(evidence: tuple[Table, ...]) -> list[dict[str, Any]]:
@@ -115,10 +139,11 @@ def block(text: str, limit: int = 2_000) -> str:
 
 
 def links(message: Message) -> list[dict[str, str]]:
-    """Return the links with an address that a browser opens, the runbook first."""
-    named = {**({"Runbook": message.runbook} if message.runbook else {}), **message.links}
+    """Return the links with an address that a browser opens. The runbook is among what to do."""
     return [
-        {"name": shown(name, NAME), "address": address} for name, address in named.items() if is_web_address(address)
+        {"name": shown(name, NAME) or "Link", "address": address}
+        for name, address in message.links.items()
+        if is_web_address(address)
     ]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from keel.alerts.channels.content import content, cut, links, title
 from keel.alerts.records import AlertLine, Change, Message
 from keel.config import Severity
-from keel.values.texts import shown
+from keel.values.texts import is_web_address, shown
 
 ALERT_PATH = "/v2/enqueue"
 CHANGE_PATH = "/v2/change/enqueue"
@@ -83,7 +83,7 @@ def _change(message: Message, line: AlertLine | None) -> Event:
 def _payload(message: Message, line: AlertLine | None) -> dict[str, Any]:
     summary = f"{message.model}: {line.sentence}" if line and message.model else line.sentence if line else None
     return {
-        "summary": cut(summary or message.subject, SUMMARY),
+        "summary": cut(summary or message.subject, SUMMARY) or CLIENT,
         "source": message.model or CLIENT,
         "timestamp": (line.first_seen if line else message.at).isoformat(),
         "custom_details": _details(message, line),
@@ -99,5 +99,7 @@ def _details(message: Message, line: AlertLine | None) -> dict[str, Any]:
 
 
 def _links(message: Message) -> dict[str, Any]:
-    found = [{"href": link["address"], "text": link["name"]} for link in links(message)]
-    return {"links": found} if found else {}
+    named = [(each["name"], each["address"]) for each in links(message)]
+    if message.runbook and is_web_address(message.runbook):
+        named.insert(0, ("Runbook", message.runbook))
+    return {"links": [{"href": address, "text": name} for name, address in named]} if named else {}

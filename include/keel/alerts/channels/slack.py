@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
-from keel.alerts.channels.content import MARKS, RESOLVED_MARK, content, cut, links, written
+from keel.alerts.channels.content import MARKS, RESOLVED_MARK, content, cut, links, section, written
 from keel.alerts.channels.templates import render
 from keel.alerts.records import Change, Message
 from keel.errors import SchemaError
@@ -67,8 +67,8 @@ def edited(message: Message, first: Mapping[str, Any], later: Iterable[Mapping[s
         "title": f"{mark} {first.get('subject') or message.subject}".strip(),
         "happened": first.get("happened") or message.happened,
         "sections": [
-            {"heading": f"Latest, {written(message.at)}", "lines": [cut(message.happened, 600)]},
-            *([{"heading": "Now", "lines": now}] if len(now) > 1 else []),
+            section(f"Latest, {written(message.at)}", [cut(message.happened, 600)]),
+            *([section("Now", now)] if len(now) > 1 else []),
         ],
         "facts": {},
         "tables": [],
