@@ -54,10 +54,12 @@ def put_alerts(connection: sa.Connection, rows: Iterable[Mapping[str, Any]], *, 
     The rows that are over are written first: what ends and begins again in one transaction is not open twice.
     """
     values = [{**_written(row, alerts), "updated_at": to_micros(now)} for row in rows]
-    for row in sorted(values, key=lambda row: row["resolved_at"] is None):
-        statement = insert(connection, alerts).values(**row)
-        changed = {name: statement.excluded[name] for name in row if name != "alert_id"}
-        connection.execute(statement.on_conflict_do_update(index_elements=["alert_id"], set_=changed))
+    over = [row for row in values if row["resolved_at"] is not None]
+    for part in (over, [row for row in values if row["resolved_at"] is None]):
+        if part:
+            statement = insert(connection, alerts)
+            changed = {name: statement.excluded[name] for name in part[0] if name != "alert_id"}
+            connection.execute(statement.on_conflict_do_update(index_elements=["alert_id"], set_=changed), part)
 
 
 def events_of(connection: sa.Connection, alert_id: str) -> Rows:
