@@ -1,12 +1,12 @@
 """A window as the reference, because a person accepted it or because it is the one before: level and power.
 
-Run ``python -m benchmarks.accepted`` for the tables of docs/statistics.md.
+``python -m benchmarks.validate --only "accepted drifts"`` writes the tables of docs/statistics.md.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+import math
+from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,10 +22,18 @@ if TYPE_CHECKING:
     from keel.monitoring.drift import DriftReport
 
 REFERENCE = 5000
+SIZES = (500, 2500)
+CHANGES = {
+    0.0: "the window before",
+    0.3: "accepted, a change of 0.3 sd",
+    1.0: "accepted, a change of 1 sd",
+    5.0: "accepted, a change of 5 sd",
+}
+"""What the reference is, by how far the level has changed."""
 MOVES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Further moves, in standard deviations."""
-LEVELS = {"within": 1.0, "at the edge": 3.0, "beyond": 12.0}
-"""Accepted levels of a normal column, in standard deviations from training, by where most of its values lie."""
+LEVELS = {"1 sd, within the range of training": 1.0, "3 sd, at its edge": 3.0, "12 sd, beyond it": 12.0}
+"""Accepted levels of a normal column, in standard deviations from training."""
 
 
 def moved(rng: np.random.Generator, rows: int, by: float) -> pa.Table:
@@ -115,25 +123,39 @@ def normal(rng: np.random.Generator, rows: int, mean: float) -> pa.Table:
     return pa.table({"x": rng.normal(mean, 1, rows)})
 
 
-def main(trials: int, say: Callable[[str], object] = print) -> None:
-    """Print both tables."""
-    say("| rows | level | drift | any test | data quality |\n|---|---|---|---|---|")
-    for rows in (500, 2500):
-        for by, name in (
-            (0.0, "unchanged: the window before"),
-            (0.3, "moved by .3"),
-            (1.0, "moved by 1"),
-            (5.0, "by 5"),
-        ):
-            shares = false_alarms(rows, by, trials)
-            say(f"| {rows:,} | {name} | " + " | ".join(f"{share:.3f}" for share in shares.values()) + " |")
-    say("\n| rows | level | " + " | ".join(f"{move:g} sd" for move in MOVES) + " |\n|---|---|" + "---|" * len(MOVES))
-    for rows in (500, 2500):
-        for where, level in LEVELS.items():
-            cells = [power(rows, level, move, trials) for move in MOVES]
-            shares = " | ".join(f"{cell['accepted']:.2f} ({cell['fitted']:.2f})" for cell in cells)
-            say(f"| {rows:,} | {where} | {shares} |")
+def tables(trials: int) -> dict[str, str]:
+    """Return the tables of docs/statistics.md; power on a tenth of the trials."""
+    return {"accepted levels": level_table(trials), "further moves": power_table(max(1, trials // 10))}
 
 
-if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 400)
+def level_table(trials: int) -> str:
+    """Nothing has moved since: how often each part of the check says otherwise."""
+    cases = [(rows, by) for rows in SIZES for by in CHANGES]
+    with ProcessPoolExecutor(2) as pool:
+        measured = list(pool.map(false_alarms, *zip(*cases, strict=True), [trials] * len(cases)))
+    error = math.sqrt(ALPHA * (1 - ALPHA) / (trials / WINDOWS_A_REFERENCE))
+    lines = [
+        "| window rows | the reference | drift status | any single test | quality status |",
+        "|---|---|---|---|---|",
+    ]
+    for (rows, by), wrong in zip(cases, measured, strict=True):
+        shares = " | ".join(f"{wrong[name]:.3f}" for name in ("drift", "any test", "quality"))
+        lines.append(f"| {rows:,} | {CHANGES[by]} | {shares} |")
+    note = f"{trials:,} windows a row, α = {ALPHA}; a share of {ALPHA} has a standard error of at most {error:.3f}."
+    return "\n".join([*lines, "", note])
+
+
+def power_table(trials: int) -> str:
+    """Return how often a further move is found, beside a grid of the window's own."""
+    cases = [(rows, level, move) for rows in SIZES for level in LEVELS.values() for move in MOVES]
+    with ProcessPoolExecutor(2) as pool:
+        found = dict(zip(cases, pool.map(power, *zip(*cases, strict=True), [trials] * len(cases)), strict=True))
+    lines = ["| window rows | accepted level | " + " | ".join(f"{move:g} sd" for move in MOVES) + " |"]
+    lines.append("|---" * (2 + len(MOVES)) + "|")
+    for rows in SIZES:
+        for name, level in LEVELS.items():
+            each = [found[rows, level, move] for move in MOVES]
+            cells = " | ".join(f"{share['accepted']:.2f} ({share['fitted']:.2f})" for share in each)
+            lines.append(f"| {rows:,} | {name} | {cells} |")
+    note = f"{trials:,} windows each; in brackets, a grid that is fitted to the rows of the accepted window."
+    return "\n".join([*lines, "", note])

@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from benchmarks import (
+    accepted,
     experiments,
     experiments_flights,
     gate_flights,
@@ -122,6 +123,7 @@ def _one(name: str, measure: Callable[[int], str]) -> Measured:
 MEASURES = {"false alarms": false_alarm_table, **gate_tables.TABLES, "gate flights": gate_flights_table}
 SUITES: dict[str, Measured] = {name: _one(name, measure) for name, measure in MEASURES.items()} | {
     "hard columns": hard_column_tables,
+    "accepted drifts": accepted.tables,
     "probation": probation_tables,
     "experiments": experiment_tables,
     "live columns": live_column_tables,
