@@ -27,11 +27,11 @@ from keel.errors import (
 from keel.evaluation.experiment.plan import Stage
 from keel.evaluation.holdout.comparison import NotShownBetter
 from keel.ledger import entries as ledger
-from keel.monitoring.records import TrainedVersion
+from keel.monitoring.records import ReconcileRecord, TrainedVersion
 from keel.registry.registry import Registry
 from keel.workspace import Workspace
 from tests.support.experiment_rows import serve
-from tests.support.loop_steps import BY, CONFIG, NOW, first_version, live, open_copy
+from tests.support.loop_steps import BY, CONFIG, NOW, first_version, live, open_copy, told
 from tests.support.toy import DAY, START, toy_rows
 
 TURNED = NOW + 36 * DAY
@@ -129,10 +129,9 @@ def test_better_version_is_promoted_with_its_evidence_in_the_ledger(ws):
     assert row.body["evidence"]["report_id"] == end["comparison_id"]
     assert row.body["probation"]["since"] >= (TURNED + LASTS * DAY).isoformat()
     assert ledger.verify(ws.store).broken_at is None
-    message = loop.compose_message(ws, CONFIG, watched, outcome)
-    assert message.subject == "[Keel] toy: promoted version 2"
-    assert "In the experiment" in message.text
-    assert "retrained" not in message.text
+    message = told(ws, watched, outcome)
+    assert {(each.kind, each.change) for each in message.alerts} == {("experiment", "event"), ("promotion", "event")}
+    assert any("Promoted version 2" in each.sentence for each in message.alerts)
 
 
 def test_worse_version_is_rejected_and_the_champion_kept(ws):
@@ -142,7 +141,8 @@ def test_worse_version_is_rejected_and_the_champion_kept(ws):
     outcome = conclude(ws, watched)
     assert (outcome.outcome, outcome.version) == ("kept_champion", 1)
     assert statuses(ws) == {1: "production", 2: "rejected"}
-    assert loop.compose_message(ws, CONFIG, watched, outcome).subject == "[Keel] toy: kept champion 1"
+    [line] = told(ws, watched, outcome).alerts
+    assert (line.kind, line.sentence[:15]) == ("experiment", "Kept champion 1")
     with pytest.raises(NotPromotable, match="rejected"):
         start(ws, run_id="try-2")
 
@@ -184,7 +184,7 @@ def test_experiment_without_labels_ends_at_its_maximum_duration(ws):
     assert f"none of {LASTS * 24 * PER_HOUR:,} answered rows" in watched.sentence
     outcome = conclude(ws, watched)
     assert outcome.outcome == "kept_champion"
-    assert "has a usable label" in loop.compose_message(ws, CONFIG, watched, outcome).text
+    assert "has a usable label" in told(ws, watched, outcome).alerts[0].sentence
     assert statuses(ws) == {1: "production", 2: "candidate"}
     assert history(ws.store, "toy").experiment is None
 
@@ -197,7 +197,9 @@ def test_unplanned_split_ends_the_experiment_without_a_verdict(ws):
     outcome = conclude(ws, watched)
     assert (outcome.outcome, outcome.version) == ("experiment_ended", 1)
     assert statuses(ws) == {1: "production", 2: "candidate"}
-    assert "ended without a verdict" in loop.compose_message(ws, CONFIG, watched, outcome).subject
+    [line] = told(ws, watched, outcome).alerts
+    assert (line.kind, line.severity) == ("experiment", "warning")
+    assert "not split as planned" in line.sentence
 
 
 def test_shadow_is_compared_on_the_same_rows(ws):
@@ -574,16 +576,18 @@ def test_versions_of_a_running_experiment_are_not_pruned(ws):
 def test_watch_deployment_evaluates_the_probation_before_the_experiment(ws):
     """One thing a run: what was found by hand is told with whatever the run leads to."""
     serve(ws, CONFIG, start(ws), rows_of())
-    found = ("The alias staging was moved by hand.",)
-    looked = rollout.watch_deployment(ws, CONFIG, end=TURNED + LATER * DAY, run_id="watch-1", findings=found)
+    moved = ("The alias staging was moved by hand.",)
+    found = ReconcileRecord.from_dict({"model": "toy", "findings": moved})
+    looked = rollout.watch_deployment(ws, CONFIG, end=TURNED + LATER * DAY, run_id="watch-1", reconciled=found)
     assert looked.action in ("watch", "end_experiment")
     if looked.action == "watch":  # the first version's probation is over, and has come to its end
         assert looked.branch in ("confirm", "rollback")
         rollout.confirm(ws, CONFIG, looked.decision_id, actor="keel", run_id="watch-1")
-        looked = rollout.watch_deployment(ws, CONFIG, end=TURNED + LATER * DAY, run_id="watch-2", findings=found)
-    assert (looked.branch, looked.findings) == ("promote", found)
+        looked = rollout.watch_deployment(ws, CONFIG, end=TURNED + LATER * DAY, run_id="watch-2", reconciled=found)
+    assert (looked.branch, looked.findings) == ("promote", moved)
     outcome = conclude(ws, looked)
-    assert "moved by hand" in loop.compose_message(ws, CONFIG, looked, outcome).text
+    lines = told(ws, looked, outcome).alerts
+    assert any(each.kind == "out_of_band" and "moved by hand" in each.sentence for each in lines)
 
 
 @pytest.mark.slow

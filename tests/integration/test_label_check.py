@@ -19,7 +19,7 @@ from keel.registry.registry import Registry
 from keel.window import HOUR
 from keel.workspace import Workspace
 from tests.support.experiment_rows import serve
-from tests.support.loop_steps import BY, CONFIG, NOW, act, check, first_version, live, open_copy
+from tests.support.loop_steps import BY, CONFIG, NOW, act, check, first_version, live, open_copy, told
 from tests.support.toy import DAY, toy_config, toy_rows
 
 BREAK = NOW + 3 * DAY
@@ -65,8 +65,9 @@ def test_labels_that_become_zero_are_quarantined_and_train_nothing(ws, metric):
     assert outcome.outcome == "labels_quarantined"
     assert held(ws) == [(BREAK - HOUR, NOW + 6 * DAY)]
     assert "keel quarantine release toy" in outcome.sentence
-    message = loop.compose_message(ws, config, decision, outcome)
-    assert message.subject == "[Keel] toy: labels failed their check and were quarantined"
+    message = told(ws, decision, outcome, config)
+    assert {each.kind for each in message.alerts} == {"label_quality"}, "nothing is concluded from broken labels"
+    assert {each.severity for each in message.alerts} == {"error"}
     [row] = ledger.entries(ws.store, "toy", "quarantine")
     assert (row.body["evidence"]["about"], row.body["evidence"]["decision_id"]) == ("labels", decision.decision_id)
     assert row.at == NOW + 7 * DAY

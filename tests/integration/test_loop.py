@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from keel import deployments, loop, rollout
-from keel.alerts.messages.decision import HEADLINES
+from keel.alerts.digest import flush_digests
 from keel.cli.standalone.replay import replay
 from keel.config import get_model
 from keel.deployments.data_quarantine import release
@@ -34,7 +34,7 @@ from keel.store.database.tables import metadata
 from keel.store.predictions.log import PredictionLog
 from keel.window import Window
 from keel.workspace import Workspace
-from tests.support.loop_steps import BY, CONFIG, NOW, act, check, first_version, live, open_copy
+from tests.support.loop_steps import BY, CONFIG, NOW, act, check, first_version, live, open_copy, told
 from tests.support.toy import DAY, START, toy_config, toy_rows
 
 
@@ -82,7 +82,8 @@ def test_window_without_a_fault_is_all_clear_and_silent(ws):
     decision, reports = check(ws, NOW + 8 * DAY)
     assert decision.action == "all_clear", decision.sentence
     assert reports["check_performance"].status == "ok"
-    assert loop.compose_message(ws, CONFIG, decision) is None
+    assert told(ws, decision) is None
+    assert ws.store.alerts.list("toy") == []
 
 
 def test_metric_by_which_no_version_was_measured_is_said_with_the_way_out(ws):
@@ -194,23 +195,44 @@ def test_drift_without_harm_alerts_and_does_not_retrain(ws):
     assert decision.action == "raise_alert"
     assert "z" in decision.sentence
     assert "Labels show no harm" in decision.sentence
-    message = loop.compose_message(ws, CONFIG, decision, run_url="http://airflow/run")
-    assert message.email == ("oncall@example.com",)
-    assert decision.sentence in message.text
+    assert told(ws, decision) is None, "a warning waits for the digest"
+    [alert] = ws.store.alerts.list("toy")
+    assert (alert["kind"], alert["subject"], alert["severity"], alert["state"]) == (
+        "data_drift", "z", "warning", "pending",
+    )  # fmt: skip
 
 
-def test_alert_is_notified_once_and_not_every_six_hours(ws):
-    rows = toy_rows(NOW, days=10)
-    live(ws, rows.set_column(rows.schema.get_field_index("z"), "z", pc.add(rows["z"], 2.0)), days=10)
-    first, _ = check(ws, NOW + 8 * DAY)
-    assert loop.compose_message(ws, CONFIG, first)
-    loop.record(ws, CONFIG, first, None, channels=["outbox"])
-    again, _ = check(ws, NOW + 8 * DAY + timedelta(hours=6))
-    assert again.action == "raise_alert"
-    assert loop.compose_message(ws, CONFIG, again) is None
-    loop.record(ws, CONFIG, again, None, channels=[])
-    next_day, _ = check(ws, NOW + 9 * DAY)
-    assert loop.compose_message(ws, CONFIG, next_day)
+def test_a_drift_is_told_in_one_digest_and_its_end_in_another(ws):
+    """A week of drift was a mail a day once."""
+    rows = toy_rows(NOW, days=21)
+    moved = [value + 2 if index < 6 * 24 * 20 else value for index, value in enumerate(rows["z"].to_pylist())]
+    live(ws, rows.set_column(rows.schema.get_field_index("z"), "z", pa.array(moved)), days=21)
+    told_of = []
+    for quarter in range(5 * 4, 20 * 4 + 1):
+        now = NOW + quarter * timedelta(hours=6)
+        decision, _ = check(ws, now)
+        assert told(ws, decision) is None
+        told_of += [
+            (news.alert.subject, news.change) for each in flush_digests(ws, [CONFIG], now=now) for news in each.news
+        ]
+    assert told_of == [("z", "firing"), ("z", "resolved")]
+    [alert] = ws.store.alerts.list("toy")
+    assert alert["resolution"] == "12 windows in a row did not show it"
+
+
+def test_harm_without_a_retraining_is_told_by_the_check_that_finds_it_and_once(ws):
+    config = CONFIG.model_copy(update={"retrain": None})
+    live(ws, toy_rows(NOW, days=10, flip=True), days=10)
+    first, _ = check(ws, NOW + 9 * DAY, config)
+    message = told(ws, first, config=config, run_url="http://airflow/run")
+    assert ("performance", "error", "firing") in {(each.kind, each.severity, each.change) for each in message.alerts}
+    assert "http://airflow/run" in message.links.values()
+    [delivery] = ws.store.outbox.deliveries()
+    assert (delivery["channel"], delivery["recipient"]) == ("email", "oncall@example.com")
+    assert told(ws, first, config=config) == message, "the same task again"
+    again, _ = check(ws, NOW + 9 * DAY + timedelta(hours=6), config)
+    assert told(ws, again, config=config) is None
+    assert len(ws.store.outbox.deliveries()) == 1
 
 
 def test_harm_retrains_and_promotes_a_better_challenger_once(ws):
@@ -229,9 +251,12 @@ def test_harm_retrains_and_promotes_a_better_challenger_once(ws):
     assert ws.registry.aliases("toy") == {"production": 2, "previous": 1}
     assert ws.registry.resolve("toy", version=2).tags["keel.parent"] == "1"
     assert [v.tags["keel.status"] for v in ws.registry.versions("toy")] == ["previous", "production"]
-    message = loop.compose_message(ws, CONFIG, decision, outcome)
-    assert message.subject == "[Keel] toy: retrained and promoted version 2"
-    assert "lower bound" in message.text
+    message = told(ws, decision, outcome)
+    assert [(each.kind, each.subject) for each in message.alerts] == [("promotion", "version 2")]
+    [promotion] = [each for each in ws.store.alerts.list("toy") if each["kind"] == "promotion"]
+    assert promotion["evidence"]["lower_bound"] > 0
+    [harm] = [each for each in ws.store.alerts.list("toy") if each["kind"] == "performance"]
+    assert (harm["state"], harm["resolution"], harm["told_at"]) == ("resolved", "version 2 was promoted", None)
 
 
 def test_retraining_starts_its_cooldown_once_its_version_is_registered(ws):
@@ -452,7 +477,11 @@ def test_window_that_is_quarantined_as_a_whole_raises_an_alert(ws):
     assert reports["check_data_quality"].status == "empty"
     assert later.action == "raise_alert"
     assert "all 480 predictions of the window are in quarantined hours" in later.sentence
-    assert "Quarantined  480 rows of 24 h" in loop.compose_message(ws, CONFIG, later).text
+    first = told(ws, decision)
+    assert {(each.kind, each.severity) for each in first.alerts} >= {("data_quality", "error")}
+    assert told(ws, later) is None, "it is known that the data is broken"
+    [blind] = [each for each in ws.store.alerts.list("toy") if each["subject"] == ""]
+    assert (blind["kind"], blind["state"]) == ("data_quality", "firing")
 
 
 def test_released_hours_are_not_quarantined_again_by_later_windows(ws):
@@ -469,7 +498,7 @@ def test_released_hours_are_not_quarantined_again_by_later_windows(ws):
     assert again == decision
     outcome = loop.quarantine(ws, CONFIG, again, actor="tests", run_id="run-3")
     assert (outcome.outcome, outcome.quarantined) == ("released", ())
-    assert loop.compose_message(ws, CONFIG, again, outcome).subject.endswith(HEADLINES["released"])
+    assert {each.kind for each in told(ws, again, outcome).alerts} == {"data_quality"}
     assert ws.store.quarantines("toy") == []
 
 
@@ -527,6 +556,7 @@ def test_empty_window_is_an_alert(ws):
     assert reports["check_data_quality"].status == "empty"
     assert decision.action == "raise_alert"
     assert "no prediction of the production version arrived" in decision.sentence
+    assert [(each.kind, each.severity) for each in told(ws, decision).alerts] == [("no_predictions", "error")]
 
 
 def test_window_that_ended_before_the_promotion_is_no_alert(ws):
@@ -534,7 +564,7 @@ def test_window_that_ended_before_the_promotion_is_no_alert(ws):
     decision, _ = check(ws, NOW)
     assert (decision.action, decision.version) == ("all_clear", 1)
     assert decision.sentence.startswith(f"Nothing was checked: the version is in production since {NOW:%Y-%m-%d %H:%M}")
-    assert loop.compose_message(ws, CONFIG, decision) is None
+    assert told(ws, decision) is None
     later, _ = check(ws, NOW + DAY, run_id="run-3")
     assert (later.action, later.about) == ("raise_alert", ("no predictions",))
 
@@ -565,7 +595,8 @@ def test_labels_that_stop_arriving_raise_an_alert(ws):
     assert "Labels of only 2% of the 3,360 matured predictions have arrived." in decision.sentence
     report = ws.store.reports.list("toy", "performance")[0]["body"]
     assert (report["due"], report["label_rate"], report["labels_missing"]) == (3_360, 60 / 3_360, True)
-    assert loop.compose_message(ws, CONFIG, decision)
+    assert told(ws, decision) is None, "a warning waits for the digest"
+    assert [each["kind"] for each in ws.store.alerts.list("toy")] == ["labels_missing"]
     by_design = CONFIG.with_overrides({"performance.min_label_rate": 0})
     assert check(ws, NOW + 8 * DAY, by_design)[0].action == "all_clear"
 

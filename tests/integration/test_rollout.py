@@ -25,6 +25,7 @@ from keel.ledger import entries as ledger
 from keel.registry.registry import Registry
 from keel.workspace import Workspace
 from tests.support.loop_steps import BY, CONFIG, NOW, act, check, first_version, live, open_copy
+from tests.support.loop_steps import told as message_about
 from tests.support.toy import DAY, toy_rows
 
 TURNED = NOW + 36 * DAY
@@ -409,7 +410,8 @@ def test_probation_without_labels_is_extended_notified_once_and_ended(ws):
     assert (over.verdict, over.branch) == ("inconclusive", "confirm")
     outcome = rollout.confirm(ws, CONFIG, over.decision_id, actor="keel", run_id="watch-3")
     assert outcome.outcome == "probation_over"
-    assert "ended without enough evidence" in loop.compose_message(ws, CONFIG, over, outcome).subject
+    [line] = message_about(ws, over, outcome).alerts
+    assert (line.kind, line.severity) == ("probation", "warning")
     assert history(ws.store, "toy").probation is None
     assert rollout.watch(ws, CONFIG, end=since + 30 * DAY, run_id="watch-4").branch == "no_action"
 
@@ -429,10 +431,11 @@ def test_alias_moved_outside_keel_is_adopted_and_notified(ws):
     rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
     ws.registry.set_aliases("toy", {"production": 1})
     found = rollout.reconcile(ws, CONFIG, actor="keel", run_id="reconcile")
-    watched = rollout.watch(ws, CONFIG, end=TURNED + timedelta(hours=1), run_id="watch-1", findings=found.findings)
+    watched = rollout.watch(ws, CONFIG, end=TURNED + timedelta(hours=1), run_id="watch-1", reconciled=found)
     assert watched.branch == "notify"
-    message = loop.compose_message(ws, CONFIG, watched)
-    assert "production" in message.text
+    [line] = message_about(ws, watched).alerts
+    assert (line.kind, line.subject, line.evidence["found"]) == ("out_of_band", "production", 1)
+    assert "alias production of toy was moved outside Keel" in line.sentence
     assert deployments.read(ws.store, "toy").production == 1
     assert Status.PRODUCTION is history(ws.store, "toy").status(1)
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from keel import loop, rollout
+from keel.alerts.records import Message
 from keel.cli.standalone.replay import replay
 from keel.workspace import Workspace
 from tests.support.toy import DAY, START, toy_config, toy_rows
@@ -57,3 +58,9 @@ def check(ws, end, config=CONFIG, run_id="run-2"):
     steps = (loop.check_data_quality, loop.check_data_drift, loop.check_performance)
     reports = {step.__name__: step(ws, config, counted) for step in steps}
     return loop.decide(ws, config, counted, run_id=run_id), reports
+
+
+def told(ws, decision, outcome=None, config=CONFIG, *, now=None, **about) -> Message | None:
+    """Notify people of a decision, and return the message that is written; None where nobody is told at once."""
+    posted = loop.notify(ws, config, decision, outcome, now=now or decision.window.end, **about)
+    return Message.from_dict(ws.store.outbox.message(posted.message_id)) if posted.message_id else None

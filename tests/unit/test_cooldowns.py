@@ -44,14 +44,6 @@ def put(store: Store, identity: str, action: str, *, end: Any, made_at: Any) -> 
     return decision
 
 
-@pytest.mark.parametrize(("hours", "silent"), [(1, True), (23, True), (24, False)])
-def test_alert_for_a_cause_that_was_notified_within_the_cooldown_is_silent(
-    ws: Workspace, hours: int, silent: bool
-) -> None:
-    again = put(ws.store, "again", "raise_alert", end=NOON + hours * HOUR, made_at=NOON + 100 * DAY)
-    assert (loop.compose_message(ws, CONFIG, again) is None) is silent
-
-
 def test_last_retrain_is_that_of_the_latest_window_before_the_end(ws: Workspace) -> None:
     last = ws.store.decisions.last_window_end
     assert last("toy", "retrain", until=NOON + HOUR, without={"another"}) == NOON

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from keel.rollout.probation import watch
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
-    from keel.monitoring.records import ExperimentDecision, ProbationDecision
+    from keel.monitoring.records import ExperimentDecision, ProbationDecision, ReconcileRecord
     from keel.workspace import Workspace
 
 
@@ -21,17 +20,16 @@ def watch_deployment(
     *,
     end: datetime,
     run_id: str,
-    findings: Sequence[str] = (),
-    undelivered: Sequence[str] = (),
+    reconciled: ReconcileRecord | None = None,
 ) -> ProbationDecision | ExperimentDecision:
     """Evaluate the version on probation and the running experiment, and return what follows, one thing a run.
 
     The probation comes first, because a rollback ends the experiment too. The next run is an hour away.
 
-    findings, undelivered: of `reconcile`, for the message about whatever follows.
+    reconciled: what `reconcile` found, for the message about whatever follows.
     """
-    probation = watch(ws, config, end=end, run_id=run_id, findings=findings, undelivered=undelivered)
+    probation = watch(ws, config, end=end, run_id=run_id, reconciled=reconciled)
     if probation.branch in ("rollback", "confirm"):
         return probation
-    experiment = watch_experiment(ws, config, end=end, run_id=run_id, findings=findings, undelivered=undelivered)
+    experiment = watch_experiment(ws, config, end=end, run_id=run_id, reconciled=reconciled)
     return probation if experiment.branch == "no_action" else experiment

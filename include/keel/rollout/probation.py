@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from keel.errors import ArtifactChanged, ConfigError, StaleGeneration, UnknownVe
 from keel.evaluation.probation.verdict import ProbationVerdict, evaluate_probation
 from keel.ledger import entries as ledger
 from keel.monitoring.label_check import quarantine_broken_labels
-from keel.monitoring.records import Action, Outcome, ProbationDecision, StoredProbationReport
+from keel.monitoring.records import Action, Outcome, ProbationDecision, ReconcileRecord, StoredProbationReport
 from keel.monitoring.storage import report_id, store_decision, store_report
 from keel.rollout.eligibility import stored_decision
 from keel.stats.metrics.losses import scored
@@ -46,19 +45,19 @@ def watch(
     *,
     end: datetime,
     run_id: str,
-    findings: Sequence[str] = (),
-    undelivered: Sequence[str] = (),
+    reconciled: ReconcileRecord | None = None,
     now: datetime | None = None,
 ) -> ProbationDecision:
     """Evaluate the version on probation by the labels of its own predictions, until ``end`` less the label delay.
 
-    findings, undelivered: of `reconcile`, for the message. now: the time of a quarantine of labels. Default: the clock.
+    reconciled: what `reconcile` found, for the message. now: the time of a quarantine of labels. Default: the clock.
 
     The decision's ``branch`` is ``rollback``, ``confirm``, ``notify`` or ``no_action``. Only a decision to act is
     stored, so that hourly evaluations leave no others.
     """
     state = history(ws.store, config.model)
-    probation = state.probation
+    found = reconciled or ReconcileRecord.from_dict({"model": config.model})
+    findings, probation = found.findings, state.probation
     if probation is None:
         version, window = state.deployment.production, Window(floor_hour(end - config.check.lookback), ceil_hour(end))
         report = StoredProbationReport(
@@ -89,8 +88,9 @@ def watch(
         sentence=sentence,
         about=(report.verdict, *sorted(findings)),
         reason=sentence,
-        findings=tuple(findings),
-        undelivered=tuple(undelivered),
+        findings=findings,
+        undelivered=found.undelivered,
+        out_of_band=found.out_of_band,
         verdict=report.verdict,
         branch=branch,
         report_id=stored.report_id if stored else None,

@@ -265,15 +265,13 @@ class WatchDeploymentOperator(BranchStepOperator):
         """Evaluate the probation, then the experiment."""
         from keel import rollout
 
-        found = rendered_record(self.findings, ReconcileRecord)
         return rollout.watch_deployment(
             workspace,
             config,
             # A later end would count labels before they have matured.
             end=min(first_time(self.end, self.interval_end, self.now), datetime.now(UTC)),
             run_id=context["run_id"],
-            findings=found.findings,
-            undelivered=found.undelivered,
+            reconciled=rendered_record(self.findings, ReconcileRecord),
         )
 
     def choices(self, result: dict[str, Any]) -> list[str]:

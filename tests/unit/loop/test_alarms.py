@@ -22,6 +22,7 @@ from keel.monitoring.records import (
 from keel.window import Window, now_utc
 from keel.workspace import Workspace
 from tests.support.live.alarms import HOUR, judged_by, live_alarm, open_alarms
+from tests.support.loop_steps import told
 from tests.support.toy import START, toy_config
 
 if TYPE_CHECKING:
@@ -372,14 +373,26 @@ def test_alarm_about_the_promoted_version_may_retrain(ws: Workspace) -> None:
     assert check(ws, SINCE_ALARM, new, harm=True, config=HASTY, version=2).action is Action.RETRAIN
 
 
-def test_alert_of_a_scheduled_check_that_waited_for_an_alarms_is_silent(ws: Workspace) -> None:
+def test_a_scheduled_check_that_waited_for_an_alarms_sees_the_same_alert_and_tells_nobody(ws: Workspace) -> None:
     open_alarms(ws.store, alarm())
+    config = toy_config(alerts={"email": ["oncall@example.com"], "fire_after": 1, "digest": None})
     first = check(ws, SINCE_ALARM, alarm(), x="drift", since_alarms=True)
-    loop.record(ws, CONFIG, first, None, channels=["outbox"])
+    posted = loop.notify(ws, config, first, now=NOON)
+    assert [(each.alert.kind, each.alert.subject) for each in posted.news] == [("data_drift", "x")]
+    loop.record(ws, config, first, None, channels=["email"])
     second = check(ws, LOOKBACK, alarm(), x="drift")
-    waiting = second.model_copy(update={"about": first.about, "action": first.action})
-    assert loop.compose_message(ws, CONFIG, first) is not None
-    assert loop.compose_message(ws, CONFIG, waiting) is None
+    assert loop.notify(ws, config, second, now=NOON).message_id is None
+    [alert] = ws.store.alerts.list("toy")
+    assert (alert["seen"], alert["state"]) == (1, "firing")
+
+
+def test_a_fault_of_the_monitoring_is_told_at_once(ws: Workspace) -> None:
+    fault = alarm("state", kind="fault", evidence=None, bound=None, sentence="The state of the monitors is damaged.")
+    open_alarms(ws.store, fault)
+    decision = check(ws, LOOKBACK, fault)
+    [line] = told(ws, decision, now=NOON).alerts
+    assert (line.kind, line.subject, line.severity) == ("live_alarm", "state", "error")
+    assert line.sentence == "The state of the monitors is damaged"
 
 
 def test_decision_of_an_earlier_release_has_no_alarms() -> None:

@@ -1,4 +1,4 @@
-"""Reports and decisions are read back as they were stored, and what was notified of is known by the data's time."""
+"""Reports and decisions are read back as they were stored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from keel.monitoring.records import (
     ComparisonRecord,
     CountedWindow,
     DecisionRecord,
-    Outcome,
     RollbackRequest,
     Span,
     StoredDriftReport,
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 END = datetime(2026, 3, 1, tzinfo=UTC)
 WINDOW = Window(END - timedelta(days=7), END)
-COOLDOWN = timedelta(hours=24)
 
 
 @pytest.fixture
@@ -50,17 +48,6 @@ def decision(decision_id="now", *, action="raise_alert", hours_ago=0, version=1,
             "about": about,
         }
     )
-
-
-def stored(ws, decided, *, notified=("outbox",)):
-    storage.store_decision(ws, decided, run_id="run-1")
-    if notified is not None:
-        outcome = Outcome.of(decided.action, decided, decided.sentence, notified=notified)
-        ws.store.decisions.set_outcome(decided.decision_id, outcome.to_dict())
-
-
-def is_repeated(ws, decided=None, cooldown=COOLDOWN):
-    return storage.notified_within_cooldown(ws, decided or decision(), cooldown)
 
 
 def test_ids_of_reports_are_those_of_release_0_1():
@@ -114,53 +101,9 @@ def test_comparison_is_read_back_though_its_span_is_empty(ws):
     assert storage.read_comparison(ws, "toy", None) is None
 
 
-@pytest.mark.parametrize("action", ["raise_alert", "quarantine"])
-@pytest.mark.parametrize(
-    ("before", "notified", "expected"),
-    [
-        ({"hours_ago": 0}, ["outbox"], True),
-        ({"hours_ago": 6}, ["outbox"], True),
-        ({"hours_ago": 24}, ["outbox"], False),  # the cooldown has passed
-        ({"hours_ago": -6}, ["outbox"], False),  # of a later window: this one is checked after the fact
-        ({"version": 2}, ["outbox"], False),
-        ({}, [], False),  # no channel took it
-        ({}, None, False),  # its run has not ended
-    ],
-)
-def test_notified_within_cooldown_counts_the_datas_time_the_version_and_channels(
-    ws, action, before, notified, expected
-):
-    stored(ws, decision("before", action=action, about=("drift of x", "drift of z"), **before), notified=notified)
-    assert is_repeated(ws, decision(action=action)) is expected
-
-
-def test_notified_within_cooldown_counts_only_the_same_action(ws):
-    stored(ws, decision("alert"))
-    assert not is_repeated(ws, decision(action="quarantine"))
-    stored(ws, decision("retrain", action="retrain"))
-    stored(ws, decision("quarantine", action="quarantine", about=("quality of x",)))
-    assert not is_repeated(ws, decision(about=("quality of x",)))
-
-
-def test_notified_within_cooldown_needs_every_cause(ws):
-    stored(ws, decision("first", hours_ago=2))
-    stored(ws, decision("second", hours_ago=1, about=("drift of z",)))
-    assert not is_repeated(ws, decision(about=("harm",)))
-    assert not is_repeated(ws, decision(about=("drift of x", "quality of x")))
-    assert is_repeated(ws, decision(about=("drift of x", "drift of z")))
-
-
-def test_decision_is_not_its_own_repetition(ws):
-    stored(ws, decision())
-    assert not is_repeated(ws)
-
-
-def test_without_a_cooldown_nothing_is_repeated(ws):
-    stored(ws, decision("before"))
-    assert not is_repeated(ws, cooldown=timedelta(0))
-
-
 def test_outcomes_of_release_0_1_count_as_notified(ws):
-    stored(ws, decision("before"), notified=None)
+    storage.store_decision(ws, decision("before"), run_id="run-1")
+    assert ws.store.decisions.notified("toy", 1, "raise_alert", after=WINDOW.start) == []
     ws.store.decisions.set_outcome("before", {"outcome": "raise_alert", "sentence": "…", "told": ["email"]})
-    assert is_repeated(ws)
+    [found] = ws.store.decisions.notified("toy", 1, "raise_alert", after=WINDOW.start)
+    assert found["decision_id"] == "before"

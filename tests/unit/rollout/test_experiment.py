@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keel import loop, rollout
+from keel import rollout
 from keel.deployments import experiments
 from keel.deployments.history import Status
 from keel.errors import (
@@ -20,6 +20,7 @@ from keel.ledger import entries as ledger
 from keel.registry.registry import Registry
 from tests.support.cloned_versions import INVERTED, NOW, RIGHT
 from tests.support.experiment_rows import serve
+from tests.support.loop_steps import told
 from tests.support.rollout_steps import promote, store_comparison
 from tests.support.toy import DAY, toy_rows
 
@@ -192,7 +193,8 @@ def test_conclude_experiment_promotes_the_better_version_once(model, monkeypatch
     [end] = model.rows("experiment_end")
     assert "path" not in end.body["evidence"]["look"]
     assert model.rows("promote")[-1].body["evidence"]["experiment_id"] == found.experiment_id
-    assert "In the experiment" in loop.compose_message(model.ws, model.config, found, outcome).text
+    message = told(model.ws, found, outcome, model.config)
+    assert {each.kind for each in message.alerts} == {"experiment", "promotion"}
 
 
 def test_conclude_experiment_stages_the_better_version_where_a_person_must_approve(model):

@@ -9,6 +9,7 @@ import pytest
 from keel import loop, rollout
 from keel.deployments import versions
 from keel.errors import StaleGeneration
+from keel.monitoring.records import ReconcileRecord
 from tests.support.cloned_versions import INVERTED, NOW, RIGHT
 from tests.support.rollout_steps import promote, store_comparison
 from tests.support.toy import DAY
@@ -22,8 +23,13 @@ def good(new_model):
     return made
 
 
+def reconciled_with(*findings):
+    return ReconcileRecord.from_dict({"model": "toy", "findings": findings})
+
+
 def watch(model, days, *, run_id="watch-1", findings=()):
-    return rollout.watch(model.ws, model.config, end=NOW + days * DAY, run_id=run_id, findings=findings)
+    reconciled = reconciled_with(*findings)
+    return rollout.watch(model.ws, model.config, end=NOW + days * DAY, run_id=run_id, reconciled=reconciled)
 
 
 def confirm(model, decision_id, *, run_id="watch-1"):
@@ -159,6 +165,6 @@ def test_watch_after_a_person_ended_the_probation_takes_no_action(good):
 def test_watch_deployment_lets_the_probation_come_first(good):
     good.log(NOW, days=8, by=2)
     found = rollout.watch_deployment(
-        good.ws, good.config, end=NOW + 8 * DAY, run_id="watch-1", findings=["The alias moved."]
+        good.ws, good.config, end=NOW + 8 * DAY, run_id="watch-1", reconciled=reconciled_with("The alias moved.")
     )
     assert (found.action, found.branch, found.findings) == ("watch", "confirm", ("The alias moved.",))

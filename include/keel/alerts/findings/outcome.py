@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from keel.alerts.findings.approval import subject_of
-from keel.alerts.findings.reconciled import changed_outside, lost_records
+from keel.alerts.findings.reconciled import adopted_version, findings_of
 from keel.alerts.records import Examined, Finding, Observation
 from keel.config import Kind, Severity
 from keel.evaluation.probation.verdict import ProbationVerdict
@@ -55,16 +55,18 @@ def observe_outcome(
     change = change_of(decision, outcome)
     is_request = decision.action not in (Action.WATCH, Action.END_EXPERIMENT)
     asked = decision.challenger if isinstance(decision, PromotionRequest) and outcome else None
-    changed = [sentence for sentence in decision.findings if sentence not in decision.undelivered]
+    adopted = adopted_version(decision)
     return Observation(
         observation_id=_identity(decision, outcome),
         model=config.model,
         source=REQUEST if is_request else WATCH,
         at=now if is_request else decision.window.end,
-        findings=(*change.findings, *changed_outside(changed), *lost_records(decision.undelivered)),
+        findings=(*change.findings, *findings_of(decision)),
         examined=() if asked is None else (Examined(kind=Kind.APPROVAL, subject=subject_of(asked)),),
-        resolution=change.resolution or (_sentence(outcome.sentence) if asked and outcome else ""),
-        version_changed=change.version_changed,
+        resolution=change.resolution
+        or (f"version {adopted} is in production" if adopted else "")
+        or (_sentence(outcome.sentence) if asked and outcome else ""),
+        version_changed=change.version_changed or adopted is not None,
     )
 
 

@@ -51,6 +51,8 @@ class DecisionRecord(Record):
     """What else the message has to report, such as an alias that was changed outside Keel."""
     undelivered: tuple[str, ...] = ()
     """Those of the findings that are about predictions which could not be stored."""
+    out_of_band: tuple[JsonObject, ...] = ()
+    """Of the others, what differs from the ledger (`keel.deployments.alias_sync.Finding`)."""
     alarms: tuple[str, ...] = ()
     """Ids of the live alarms that the decision judges. They are closed when its outcome is recorded."""
     open_alarms: tuple[str, ...] = ()

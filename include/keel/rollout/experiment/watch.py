@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from keel.config import ModelConfig
     from keel.evaluation.experiment.plan import Plan
     from keel.evaluation.experiment.report import ExperimentEvaluation
+    from keel.monitoring.records import ReconcileRecord
     from keel.workspace import Workspace
 
 CONCLUSIVE = (ExperimentVerdict.PROMOTE, ExperimentVerdict.ROLL_BACK, ExperimentVerdict.NO_DIFFERENCE)
@@ -46,12 +46,11 @@ def watch_experiment(
     *,
     end: datetime,
     run_id: str,
-    findings: Sequence[str] = (),
-    undelivered: Sequence[str] = (),
+    reconciled: ReconcileRecord | None = None,
 ) -> ExperimentDecision:
     """Evaluate the running experiment on what was known by ``end``, and store the evaluation.
 
-    findings, undelivered: of `reconcile`, for the message.
+    reconciled: what `reconcile` found, for the message.
 
     The decision's ``branch`` is ``no_action`` (no experiment is running, or it continues), ``promote``, ``stage`` (it
     would be promoted, and a person must approve) or ``end_experiment`` (everything else that ends it, and a void
@@ -85,7 +84,9 @@ def watch_experiment(
     if decision.branch == "no_action":
         return decision
     about = (str(decision.outcome),)
-    carried = {"findings": tuple(findings), "undelivered": tuple(undelivered)}
+    carried = (
+        {name: getattr(reconciled, name) for name in ("findings", "undelivered", "out_of_band")} if reconciled else {}
+    )
     complete = decision.model_copy(update={"about": about, **carried})
     return store_decision(ws, complete, run_id=run_id)
 

@@ -181,9 +181,28 @@ def test_a_reconciliation_tells_changes_as_events_and_lost_records_until_none_fo
     assert (lost.kind, lost.severity) == (Kind.LOST_RECORDS, Severity.ERROR)
     assert lost.sentence == "Lost 1; and 1 more"
     assert lost.evidence == {"records": ["Lost 1.", "Lost 2."]}
-    assert seen.examined == (Examined(kind=Kind.LOST_RECORDS),)
+    assert seen.examined == reconciled().examined
+    assert Examined(kind=Kind.LOST_RECORDS) in seen.examined
     assert reconciled().findings == ()
-    assert reconciled().resolution
+
+
+def test_a_version_that_was_moved_outside_keel_ends_what_was_found_of_the_one_before():
+    details = [{"what": "production", "expected": 3, "found": 2, "sentence": "production was moved."}]
+    seen = reconciled(findings=["production was moved."], out_of_band=details)
+    assert (seen.version_changed, seen.resolution) == (True, "version 2 is in production")
+    carried = observed(watch("none", "notify", findings=["production was moved."], out_of_band=details))
+    assert (carried.version_changed, carried.resolution) == (True, "version 2 is in production")
+    staged = [{**details[0], "what": "staging"}]
+    assert not reconciled(findings=["production was moved."], out_of_band=staged).version_changed
+    deleted = [{**details[0], "found": None}]
+    assert not reconciled(findings=["production was moved."], out_of_band=deleted).version_changed
+
+
+def test_a_row_that_is_not_what_the_ledger_says_lasts_until_it_is():
+    details = [{"what": "deployments", "expected": 3, "found": 2, "sentence": "The row differs."}]
+    [row] = reconciled(findings=["The row differs."], out_of_band=details).findings
+    assert (row.kind, row.subject, row.severity) == (Kind.LEDGER_BROKEN, "deployments", Severity.CRITICAL)
+    assert Examined(kind=Kind.LEDGER_BROKEN, subject="deployments") in reconciled().examined
 
 
 # Broken runs
