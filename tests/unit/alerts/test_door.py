@@ -11,11 +11,15 @@ import pytest
 
 from keel.alerts.door import Notice, Posted, observe_in
 from keel.alerts.records import Message, Observation
+from keel.alerts.silences import silence
 from keel.config import Kind, ModelConfig, Severity
 from keel.errors import StoreUnavailable
+from keel.workspace import Workspace
 from tests.support.alerts.observations import DAY, HOUR, MONDAY, alerting, drift, finding, seen, told_plainly
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from keel.store import Store
 
 BROKEN = finding()
@@ -219,3 +223,15 @@ def test_times_by_the_clock_and_by_the_data_are_kept_apart(store: Store) -> None
     assert posted.deliveries[0].created_at == now
     [alert] = store.alerts.list()
     assert alert["first_seen"] == MONDAY
+
+
+def test_a_silence_keeps_quiet_until_it_ends_and_what_still_fires_is_told_then(store: Store, tmp_path: Path) -> None:
+    ws = Workspace(tmp_path, store, registry=None)  # type: ignore[arg-type]  # nothing here is about versions
+    until = MONDAY + 2 * DAY
+    silence(ws, "toy", kind=Kind.PERFORMANCE, until=until, reason="a campaign", actor="ada", now=MONDAY - DAY)
+
+    posted = [apply(store, seen(BROKEN, at=MONDAY + day * DAY)) for day in range(4)]
+    assert [changes(each) for each in posted] == [[], [], [("performance", "firing")], []]
+    [alert] = store.alerts.list()
+    events = [each["event"] for each in store.alerts.events(alert["alert_id"])]
+    assert events == ["firing", "silenced", "told"]
