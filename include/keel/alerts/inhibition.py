@@ -2,7 +2,7 @@
 
 Where predictions stop, drift and performance measure what is left. Where a column's values are broken, the drift of
 that column is the same trouble. Where performance is shown to be degraded, a warning that something drifted adds
-nothing: it stands in the message about the performance.
+nothing: it stands in the message about the performance. A check that has failed is known not to have come.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ class Rule:
     """Only of the same column; a source without a column explains every one."""
     up_to: Severity = Severity.CRITICAL
     """The worst severity that is explained."""
+    of: str = ""
+    """End of the subjects that explain, such as that of a DAG."""
 
     def applies(self, source: Alert, target: Alert) -> bool:
         """Return whether one alert explains another."""
@@ -35,6 +37,7 @@ class Rule:
             and target.kind in self.targets
             and source.model == target.model
             and target.severity.level <= self.up_to.level
+            and source.subject.endswith(self.of)
             and (not self.same_column or source.subject in ("", column_of(target.subject)))
         )
 
@@ -43,6 +46,7 @@ RULES = (
     Rule(Kind.NO_PREDICTIONS, frozenset({Kind.DATA_DRIFT, Kind.PREDICTION_DRIFT, Kind.PERFORMANCE})),
     Rule(Kind.DATA_QUALITY, frozenset({Kind.DATA_DRIFT}), same_column=True),
     Rule(Kind.PERFORMANCE, frozenset({Kind.DATA_DRIFT, Kind.PREDICTION_DRIFT}), up_to=Severity.WARNING),
+    Rule(Kind.PIPELINE_FAILURE, frozenset({Kind.CHECK_OVERDUE}), of=".drift_check"),
 )
 """In the order in which they are asked. No kind is both above and below another, so that nothing explains itself."""
 

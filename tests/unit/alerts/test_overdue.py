@@ -15,8 +15,8 @@ from keel.alerts.door import Posted, observe
 from keel.alerts.heartbeat import DIGEST_GRACE, SENDER_GRACE, heartbeat
 from keel.alerts.messages.alerts import compose_overdue
 from keel.alerts.overdue import find_overdue
-from keel.alerts.records import Answer
-from keel.config import ModelConfig, Severity
+from keel.alerts.records import Answer, Finding
+from keel.config import Kind, ModelConfig, Severity
 from keel.deployments.history import Deployment
 from keel.monitoring.check_times import GRACE
 from keel.registry.registry import Registry
@@ -127,6 +127,16 @@ def test_check_that_is_not_due_any_more_resolves_it(deployed: Workspace, how: st
     assert (alert["state"], alert["resolution"]) == ("resolved", "no check is due any more")
 
 
+@pytest.mark.parametrize(("dag", "messages"), [("toy.drift_check", 1), ("toy.retrain", 2)])
+def test_check_that_has_failed_is_not_told_to_be_overdue_too(deployed: Workspace, dag: str, messages: int) -> None:
+    story = Story(deployed, CONFIG, MONDAY + 6 * HOUR)
+    failed = Finding(kind=Kind.PIPELINE_FAILURE, subject=dag, severity=Severity.ERROR, sentence="It failed.")
+    story.check(failed, source=f"pipeline {dag}")
+    ask(deployed, MONDAY + 8 * HOUR)
+    assert sorted(open_kinds(deployed)) == ["check_overdue", "pipeline_failure"]
+    assert len(written(deployed)) == messages
+
+
 def test_heartbeat_of_a_check_that_comes_in_time_is_alive(deployed: Workspace) -> None:
     decide(deployed, MONDAY + 6 * HOUR)
     found = heartbeat(deployed, [CONFIG], now=MONDAY + 7 * HOUR)
@@ -171,7 +181,7 @@ def test_heartbeat_names_a_channel_that_takes_nothing(ws: Workspace) -> None:
     story.check(drift("x", severity=Severity.ERROR), examined=DRIFT)
     story.send()
     [problem] = heartbeat(ws, [pager], now=MONDAY).problems
-    assert problem.startswith("Messages by pagerduty do not arrive")
+    assert problem.startswith("Messages by pagerduty: pd do not arrive: pagerduty has no connection.")
     assert problem.endswith("keel alerts test --channel pagerduty")
     story.now += HOUR
     story.check(drift("z", severity=Severity.ERROR), examined=DRIFT)
