@@ -80,7 +80,8 @@ def send_samples(
         except NoConnection as error:
             answer = Answer(accepted=False, detail=without_secrets(str(error)), is_final=True)
             if name in WITHOUT_SERVER:
-                answer = fallback.send(message, delivery, ())
+                written = fallback.send(message, delivery, ())
+                answer = written.model_copy(update={"detail": f"{answer.detail}; {written.detail}"})
         except Exception as error:  # of a library, whose traceback may hold credentials
             answer = Answer(accepted=False, detail=without_secrets(f"{type(error).__name__}: {error}"))
             log.warning("the sample by %s failed: %s", name, answer.detail)

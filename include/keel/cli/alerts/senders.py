@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 
 PLUGINS = PROJECT / "plugins"
 MODULE = "keel_airflow.channels"
+IMPORTS = "PYTHONPATH"
 PATIENCE = 110.0
 """Seconds for one message. A delivery is leased for two minutes."""
+CONNECTIONS = {"_AIRFLOW_PROCESS_CONTEXT": "server"}
+"""Airflow's own variable: outside a task, connections are then also looked for in its metadata database, where
+``airflow connections add`` and its pages put them."""
 DEFAULT_SENDER = "keel@localhost"
 
 
@@ -39,13 +43,13 @@ class AirflowSender:
         request = {
             "message": message.to_dict(),
             "deliveries": [delivery.to_dict()],
-            "earlier": [each.to_dict() for each in earlier],
+            "earlier": {delivery.delivery_id: [each.to_dict() for each in earlier]},
         }
         try:
             done = subprocess.run(
                 [sys.executable, "-m", MODULE],
                 input=json.dumps(request),
-                env={**self.environment, "PYTHONPATH": _path(self.environment)},
+                env={**CONNECTIONS, **self.environment, IMPORTS: _path(self.environment)},
                 capture_output=True,
                 text=True,
                 timeout=PATIENCE,
@@ -68,13 +72,13 @@ def outbox_sender(folder: Path) -> EmlSender:
 
 def _path(environment: Mapping[str, str]) -> str:
     ours = (str(PROJECT / "include"), str(PLUGINS))
-    return os.pathsep.join([*ours, *filter(None, [environment.get("PYTHONPATH")])])
+    return os.pathsep.join([*ours, *filter(None, [environment.get(IMPORTS)])])
 
 
 def _answer(done: subprocess.CompletedProcess[str], channel: str) -> Answer:
     try:
-        [found] = json.loads(done.stdout)
-    except ValueError:
+        [found] = json.loads(done.stdout)["answers"]
+    except (ValueError, KeyError, TypeError):
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         return Answer(accepted=False, detail=without_secrets(f"{channel} cannot be used: {last}"))
     if found.get("no_connection"):
