@@ -50,7 +50,7 @@ def report_answer(workspace: Workspace, config: ModelConfig, outcome: Outcome, c
 
 
 def _composer(config: ModelConfig, context: Context, now: datetime, *, question: str, body: str) -> partial[Message]:
-    from keel.alerts.messages.question import compose_approval
+    from keel.alerts.messages.approval import compose_approval
     from keel_airflow.operators.base import run_url
 
     address = f"{run_url(context)}/tasks/{context['task'].task_id}/required_actions"

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keel.alerts import mail
 from keel.alerts.channels import email
 from keel.alerts.records import Answer
 
@@ -16,7 +14,6 @@ if TYPE_CHECKING:
     from email.message import EmailMessage
 
     from keel.alerts.records import Delivery, Message
-    from keel.monitoring.records import Message as OldMessage
 
 NOBODY = "undisclosed-recipients:;"
 """What a mail without an addressee says."""
@@ -52,18 +49,6 @@ class EmlSender:
         if not is_mail:
             made[HEADER] = f"{delivery.channel} {delivery.recipient}".strip()
         return made
-
-
-def write_eml(folder: Path | str, message: OldMessage, *, sender: str, now: datetime) -> Path:
-    """Write a message as a file that any mail program opens, and return its path. The same message is one file."""
-    folder = Path(folder)
-    key = mail.identity(message)
-    earlier = next(folder.glob(f"*-{key}.eml"), None)
-    if earlier:
-        return earlier
-    path = folder / f"{now:%Y%m%dT%H%M%S}-{key}.eml"
-    _write(path, mail.build(message, sender=sender, to=message.email, now=now, readable=True))
-    return path
 
 
 def _write(path: Path, made: EmailMessage) -> None:

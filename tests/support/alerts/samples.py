@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from keel.alerts.messages.alerts import compose_alerts, compose_overdue
+from keel.alerts.messages.approval import compose_approval
 from keel.alerts.messages.check import compose_check
 from keel.alerts.messages.digest import compose_digest
 from keel.alerts.messages.event import compose_event
 from keel.alerts.messages.pipeline import compose_failure
-from keel.alerts.messages.question import compose_approval
 from keel.alerts.messages.reconciled import compose_findings
 from keel.alerts.messages.sample import compose_test
 from keel.alerts.records import ALL_MODELS, Alert, Change, Message, News, Notice, State, fingerprint, message_identity

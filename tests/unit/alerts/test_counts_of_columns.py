@@ -11,12 +11,15 @@ import pyarrow as pa
 from rich.console import Console
 
 from keel import DriftConfig, ReferenceGrid, detect
-from keel.alerts.messages.decision import compose_alert
+from keel.alerts.channels.email import build
+from keel.alerts.messages.check import compose_check
 from keel.cli.standalone.demo_report import print_story
-from keel.config import ModelConfig
+from keel.config import Kind, ModelConfig
 from keel.monitoring.decision import Policy, decide_action
 from keel.monitoring.records import DecisionRecord, StoredDriftReport, StoredPerformanceReport, StoredQualityReport
 from keel.window import Window
+from tests.support.airflow.mails import text_of
+from tests.support.alerts.samples import alert, firing, notice
 
 END = datetime(2026, 3, 1, tzinfo=UTC)
 NAMES = [f"x{i}" for i in range(5)]
@@ -56,14 +59,23 @@ def test_report_decision_message_and_story_count_the_same_columns() -> None:
         "about": decision.about,
     }
     record = DecisionRecord.from_dict(body)
-    message = compose_alert(
-        CONFIG, record, None, quality=quality, drift=drift, performance=None, repeated=False, run_url=None
+    alerts = [alert(Kind.DATA_DRIFT, name, model="toy") for name in drift.names("drift")]
+    message = compose_check(
+        CONFIG,
+        notice("n", firing(*alerts)),
+        decision=record,
+        outcome=None,
+        quality=quality,
+        drift=drift,
+        performance=None,
+        labels=None,
+        now=END,
     )
-    assert message
+    mail = text_of(build(message, sender="a@example.com", to="b@example.com", now=END))
     story = StringIO()
     chapter = {**record.to_dict(), "drift": drift.to_dict(), "outcome": None, "run_id": "r1", "report": "week.html"}
     print_story(Console(file=story, width=300), CONFIG, [chapter], {})
-    for text in (drift.count, drift.sentence, decision.sentence, message.text, story.getvalue()):
+    for text in (drift.count, drift.sentence, decision.sentence, mail, story.getvalue()):
         assert set(re.findall(r"\b\d+ of \d+\b", text)) == {"2 of 5"}, text
         assert "2 of 5 features have drifted" in text
     assert "\n  Report: week.html\n" in story.getvalue()

@@ -1,434 +1,302 @@
-"""Messages and mails: complete and plain, silent when repeated, and readable by any mail program."""
+"""Messages: what they say first, what they say at all, and that no name or number of the data breaks them."""
 
 from __future__ import annotations
 
-import os
-from datetime import UTC, datetime, timedelta
-from email import message_from_bytes, policy
-from itertools import pairwise
+from datetime import timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from keel.alerts.mail import recipients
-from keel.alerts.messages.approval import compose_approval_request
-from keel.alerts.messages.decision import HEADLINES, compose_alert
-from keel.alerts.messages.evidence import TOP_FEATURES, describe_column
-from keel.alerts.messages.failure import compose_failure
-from keel.alerts.messages.findings import compose_findings
-from keel.alerts.outbox import write_eml
-from keel.config import ModelConfig
-from keel.monitoring.records import (
-    Action,
-    DecisionRecord,
-    Message,
-    Outcome,
-    ReconcileRecord,
-    StoredColumn,
-    StoredDriftReport,
-    StoredPerformanceReport,
-    StoredQualityReport,
-)
-from keel.window import Window
+from keel.alerts.channels.email import build
+from keel.alerts.messages.alerts import compose_alerts
+from keel.alerts.messages.check import compose_check
+from keel.alerts.messages.digest import compose_digest
+from keel.alerts.messages.event import compose_event
+from keel.alerts.messages.pipeline import compose_failure
+from keel.alerts.messages.tables import MAX_ROWS, within
+from keel.alerts.messages.words import clause, headline, ranked, severity_of
+from keel.alerts.records import Alert, Change, News, State, Table
+from keel.config import Kind, Severity
+from keel.monitoring.records import DecisionRecord, Outcome
 from tests.support.airflow.mails import text_of
-
-END = datetime(2026, 3, 1, tzinfo=UTC)
-NOW = datetime(2026, 3, 1, 0, 5, tzinfo=UTC)
-CONFIG = ModelConfig.model_validate(
-    {
-        "model": "toy",
-        "owner": "shop-team",
-        "target": {"name": "bought"},
-        "features": {"x": "numeric", "colour": "categorical"},
-        "alerts": {
-            "email": ["oncall@example.com", "lead@example.com"],
-            "slack": "#shop",
-            "runbook": "https://example.com/runbook",
-        },
-    }
-)
-SENTENCE = (
-    "brier is 0.2100, 0.0600 worse than the holdout's 0.1500 on 3,360 labels. Loss rose by 0.0600: "
-    "input drift explains +0.0100, the changed relation +0.0500. Retraining."
-)
+from tests.support.alerts import samples
+from tests.support.alerts.samples import NOW, alert, check, config, firing, harm, moved, notice, over
 
 
-def column(severity="drift", **values):
-    return {"kind": "numeric", "role": "feature", "severity": severity, "status": severity, **values}
+def composed(name, news, **changes):
+    facts = {**check(name), **changes}
+    return compose_check(config(), notice("n", news), **facts, now=NOW)
 
 
-def drift(features):
-    share = sum(found["severity"] == "drift" for found in features.values()) / len(features)
-    return StoredDriftReport.from_dict({"status": "drift", "n": 3_360, "share_drifted": share, "features": features})
+def test_headline_tells_the_worst_kind_first_and_counts_the_rest():
+    news = firing(
+        moved("temp", rank=0.1),
+        moved("dewp", rank=0.2),
+        alert(Kind.LABELS_MISSING),
+        harm(),
+        alert(Kind.PREDICTION_DRIFT, "score"),
+    )
+    assert headline(news) == (
+        "predictions are worse than on the holdout, 2 inputs have changed (dewp and temp), and there are 2 more "
+        "findings"
+    )
 
 
-DRIFT = drift(
-    {
-        "x": column(
-            measures={
-                "psi": {"value": 0.412, "excess": 0.4},
-                "ks": {"statistic": 0.21},
-                "wasserstein": {"value": 0.55},
-            },
-            impact=0.0123,
-        ),
-        "colour": column(
-            "warn",
-            measures={"psi": {"value": 0.15, "excess": 0.14}, "chi_square": {"statistic": 88.4}},
-            missing_rate=0.031,
-            impact=-0.002,
-        ),
-        "z": column("ok", measures={"psi": {"value": 0.01, "excess": 0.0}}),
-    }
-)
-PERFORMANCE = StoredPerformanceReport.from_dict(
-    {
-        "status": "degraded",
-        "metric": "brier",
-        "n": 3_360,
-        "current": {"brier": {"value": 0.21}, "roc_auc": {"value": None}},
-        "reference": {"brier": {"value": 0.15}, "roc_auc": {"value": 0.8}},
-    }
-)
-OUTCOME = Outcome.from_dict(
-    {
-        "outcome": "promoted",
-        "sentence": "Promoted version 2: better by 0.0400.",
-        "version": 2,
-        "champion": 1,
-        "challenger": 2,
-        "metric": "brier",
-        "n": 3_300,
-        "champion_value": 0.21,
-        "challenger_value": 0.17,
-        "improvement": 0.04,
-        "lower_bound": 0.032,
-        "margin": 0.0,
-        "prior_comparisons": 0,
-        "holdout": {"start": (END - timedelta(days=8)).isoformat(), "end": (END - timedelta(days=1)).isoformat()},
-        "mlflow_run_id": "0123abcd",
-    }
-)
-PROMOTION = """\
-brier is 0.2100, 0.0600 worse than the holdout's 0.1500 on 3,360 labels. Loss rose by 0.0600: input drift explains \
-+0.0100, the changed relation +0.0500. Retraining.
-
-Promoted version 2: better by 0.0400.
-
-Model        toy (owner: shop-team)
-Window       2026-02-22 00:00 to 2026-03-01 00:00 UTC
-Version      2 in production, before it 1
-
-On the holdout 2026-02-21 00:00 to 2026-02-28 00:00 UTC (3,300 labelled rows neither version has seen):
-  champion   version 1: brier 0.2100
-  challenger version 2: brier 0.1700
-  improvement +0.0400, lower bound +0.0320 (must exceed 0)
-
-Columns that moved most (1 of 3 features has drifted, on 3,360 rows):
-  x       drift    PSI 0.412, KS 0.210, shift 0.55 IQR, impact +0.0123
-  colour  warn     PSI 0.150, χ² 88.4, 3.1% missing, impact -0.0020
-
-Performance on 3,360 labels, holdout in brackets:
-  brier     0.2100 (0.1500)
-
-Run          http://localhost:8080/dags/toy.drift_check/runs/r1
-MLflow       0123abcd
-Runbook      https://example.com/runbook
-"""
-FAILURE = """\
-Task count_window of toy.drift_check failed. As a result, toy was not checked or changed by this run. \
-This is not an all clear.
-
-Run          scheduled__1
-Error        StoreUnavailable: the store does not answer
-Log          http://localhost:8080/log
-
-Fix the cause, then clear the failed task. Re-running is safe. If a parameter was wrong, start another run.
-"""
-DETAILS = {
-    "promote": {"challenger": 2, "champion": 1, "holdout": OUTCOME.holdout, "until": END},
-    "watch": {
-        "verdict": "broken_promise",
-        "branch": "notify",
-        "watched": {"verdict": "broken_promise", "sentence": "Worse."},
-    },
-    "start_experiment": {"experiment_id": "experiment-1"},
-    "stop_experiment": {"experiment_id": "experiment-1"},
-    "end_experiment": {"experiment_id": "experiment-1", "branch": "promote"},
-}
+def test_headline_names_three_columns_and_counts_the_others():
+    news = firing(*(moved(f"x{number}", rank=1 - number / 100) for number in range(5)))
+    assert headline(news) == "5 inputs have changed (x0, x1, x2 and 2 more)"
+    assert headline(news[:1]) == "the input x0 has changed"
 
 
-def decision(action="raise_alert", *, version=1, sentence=SENTENCE, **values):
-    window = Window(END - timedelta(days=7), END)
-    body = {"decision_id": "decision-1", "model": "toy", "version": version, "window": window, "about": ["drift of x"]}
-    body |= {"action": action, "sentence": sentence, **DETAILS.get(action, {}), **values}
-    return DecisionRecord.from_dict(body)
+def test_drift_against_the_window_before_says_so():
+    one = moved("temp against the window before")
+    assert clause([one]) == "the input temp has changed against the window before"
+    assert clause([one, moved("dewp")]) == "2 inputs have changed (temp and dewp)"
 
 
-def outcome(**changes):
-    return OUTCOME.model_copy(update=changes)
+def test_costs_of_all_inputs_together_are_no_column():
+    assert clause([alert(Kind.DATA_DRIFT, "", Severity.ERROR)]) == "the change of the inputs costs more than is allowed"
 
 
-def compose(decided=None, result=None, *, repeated=False, run_url=None, **reports):
-    reports = {"quality": None, "drift": DRIFT, "performance": PERFORMANCE, **reports}
-    return compose_alert(CONFIG, decided or decision(), result, **reports, repeated=repeated, run_url=run_url)
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("change", Change)
+@pytest.mark.parametrize("subject", ["", "temp"])
+def test_every_kind_and_change_has_words(kind, change, subject):
+    given = alert(kind, subject, Severity.ERROR, "something was found")
+    news = News(alert=given, change=change, lasted=7200.0)
+    words = headline([news])
+    assert words
+    assert "_" not in words
+    assert "{" not in words
+    assert "after 2 hours" in words or change is not Change.RESOLVED
+    message = compose_alerts(config(), notice("n", (news,)), now=NOW)
+    assert message.happened.endswith(".")
+    assert message.todo
+    text_of(build(message, sender="a@example.com", to="b@example.com", now=NOW))
 
 
-def test_promotion_message_goes_from_the_sentence_to_the_links():
-    run_url = "http://localhost:8080/dags/toy.drift_check/runs/r1"
-    message = compose(decision("retrain"), OUTCOME, run_url=run_url)
-    assert (message.subject, message.text) == ("[Keel] toy: retrained and promoted version 2", PROMOTION)
-    assert (message.email, message.slack) == (("oncall@example.com", "lead@example.com"), "#shop")
+def test_kind_without_a_sentence_has_words_too():
+    for kind in Kind:
+        assert headline(firing(alert(kind, "temp")))
 
 
-def test_kept_champion_message_names_the_rejected_challenger():
-    kept = outcome(outcome="kept_champion", version=1, sentence="Kept champion 1.", lower_bound=-0.01)
-    message = compose(decision("retrain"), kept)
-    assert message.subject == "[Keel] toy: retrained, kept champion 1"
-    assert "1 in production, challenger 2 rejected" in message.text
-    assert "lower bound -0.0100 (must exceed 0)" in message.text
+def test_news_that_is_over_comes_last_and_is_as_severe_as_people_know():
+    ended = over(harm(), days=2)
+    news = (ended, *firing(moved("temp")))
+    assert [each.alert.kind for each in ranked(news)] == [Kind.DATA_DRIFT, Kind.PERFORMANCE]
+    assert severity_of(news) is Severity.ERROR
+    better = ended.alert.model_copy(update={"severity": Severity.INFO, "told_severity": Severity.ERROR})
+    assert severity_of([News(alert=better, change=Change.RESOLVED)]) is Severity.ERROR
 
 
-def test_first_version_has_nothing_before_it():
-    first = Outcome(outcome="promoted", sentence="First.", version=1, champion=None, challenger=1)
-    text = compose(decision("retrain", version=None), first, drift=None, performance=None).text
-    assert "1 in production, before it none" in text
-    assert "On the holdout" not in text
+def test_reminder_and_escalation_say_what_they_are():
+    assert headline(firing(harm(), change=Change.REMINDER)).startswith("still: ")
+    assert headline(firing(moved("temp", Severity.ERROR), change=Change.ESCALATED)).startswith("worse than before: ")
 
 
-def test_message_is_plain_text_that_fits_a_terminal():
-    text = compose(decision("retrain"), OUTCOME).text
-    assert not set(text) & set("<>\t\r")
-    assert text.endswith("\n")
-    evidence = text.splitlines()[1:]  # the decision's own sentence is one paragraph
-    assert max(map(len, evidence)) <= 120
-    assert not any(a == b == "" for a, b in pairwise(evidence))
+def test_message_about_harm_says_whether_it_hurts_what_was_done_and_what_to_do():
+    message = samples.incident()
+    assert message.severity is Severity.ERROR
+    assert message.hurts[0].startswith(
+        "Yes: the Brier score of version 1 is 0.244, worse than the 0.157 of its holdout"
+    )
+    assert (
+        "changed inputs explain −0.020, and a changed relation between inputs and target the other +0.107"
+        in (message.hurts[1])
+    )
+    assert message.done == (
+        "Version 2 was trained, and is not better (−0.00155 in Brier score on 19,087 unseen rows): version 1 stays in "
+        "production.",
+    )
+    assert message.runbook == "https://wiki.example.com/flight-delay"
+    assert message.links.keys() == {"Report", "Run in Airflow", "Version in MLflow"}
 
 
-@pytest.mark.parametrize("action", [a for a in Action if a is not Action.ALL_CLEAR])
-def test_every_action_has_a_headline(action):
-    assert compose(decision(str(action))).subject == f"[Keel] toy: {HEADLINES[action].format(version=1)}"
+def test_check_that_promotes_says_what_was_wrong_although_nothing_is_left_to_alert_of():
+    message = samples.promoted()
+    assert message.subject == "flight_delay: version 3 was promoted"
+    assert message.happened == (
+        "Predictions are worse than on the holdout, and a retrained version is better: version 3 was promoted."
+    )
+    assert message.todo[0] == "Nothing to do: version 3 is on probation."
+    assert message.runbook is None
 
 
-def test_unknown_outcome_is_an_error_and_not_silence():
-    with pytest.raises(KeyError):
-        compose(decision("retrain"), Outcome(outcome="unheard_of", sentence="?"))
+def test_columns_known_to_have_changed_say_since_when_and_others_are_new():
+    table = next(table for table in samples.incident().evidence if table.title.startswith("Columns"))
+    since = {row[0]: row[table.head.index("Since")] for row in table.rows}
+    assert since == {"temp": "new", "visib": "new", "pressure": "19 June 2013", "humid": "", "precip": ""}
 
 
-def test_columns_that_moved_are_cut_to_the_top_and_counted():
-    many = {f"f{i}": column(measures={"psi": {"value": 1.0 + i, "excess": 1.0}}) for i in range(9)}
-    text = compose(drift=drift(many)).text
-    assert "Columns that moved most (9 of 9 features have drifted, on 3,360 rows):" in text
-    assert sum(line.startswith("  f") for line in text.splitlines()) == TOP_FEATURES
+def test_message_that_resolves_says_how_long_it_lasted_why_and_what_is_left():
+    message = samples.resolved()
+    assert message.topic == "resolved"
+    assert message.subject.startswith("flight_delay: resolved: ")
+    assert "after 9 days 6 hours" in message.happened
+    assert message.done == ("The alerts were closed: the last 12 checks did not show them.",)
+    assert message.todo == ("Nothing to do about this. Still open: input dewp.",)
+    assert message.picture is None
 
 
-def test_message_without_drift_or_reports_has_only_what_is_known():
-    calm = compose(drift=drift({"x": column("ok")}), performance=None).text
-    assert "Inputs: none has moved beyond its threshold (3,360 rows)." in calm
-    bare = compose(drift=None, performance=None).text
-    assert "Inputs" not in bare
-    assert "Performance" not in bare
+def test_resolution_of_a_source_is_the_reason():
+    ended = over(moved("temp"), days=1, resolution="version 3 was promoted")
+    assert composed("drift", (ended,)).done == ("The alert was closed: version 3 was promoted.",)
 
 
-def test_quarantined_hours_are_named_where_there_are_any():
-    excluded = {"status": "ok", "n": 9, "quarantined": {"hours": 12, "rows": 2_400}}
-    assert "\nQuarantined  2,400 rows of 12 h\n" in compose(quality=StoredQualityReport.from_dict(excluded)).text
-    assert "Quarantined" not in compose(quality=StoredQualityReport.from_dict({"status": "ok", "n": 9})).text
+def test_person_is_told_how_to_accept_a_drift_that_does_no_harm_and_only_then():
+    def accept(message):
+        return [line for line in message.todo if "keel alerts accept" in line]
+
+    [line] = accept(composed("drift", firing(moved("wind speed; rm -rf ~"))))
+    assert "keel alerts accept flight_delay 'wind speed; rm -rf ~' --reason …" in line
+    assert not accept(composed("kept", firing(moved("temp"))))
+    assert not accept(composed("drift", firing(moved("temp against the window before"))))
 
 
-def test_column_without_measures_is_described_by_its_reasons():
-    gone = column(reasons=["The column is absent from all 9 rows."])
-    assert describe_column(StoredColumn.from_dict(gone)) == "The column is absent from all 9 rows."
-    constant = column(measures={"wasserstein": {"value": None}})
-    assert describe_column(StoredColumn.from_dict(constant)) == ""
+def test_acknowledging_is_offered_for_what_needs_a_person():
+    line = composed("kept", firing(harm())).todo[-1]
+    assert f"keel alerts ack {harm().alert_id[:12]}" in line
+    assert not any("keel alerts ack" in line for line in composed("drift", firing(moved("temp"))).todo)
 
 
-def test_all_clear_is_silent():
-    assert compose(decision("all_clear")) is None
+def test_report_that_could_not_be_published_is_named_where_its_link_would_be():
+    assert samples.broken_data().links["Report"] == "could not be published: MLflow does not answer"
 
 
-@pytest.mark.parametrize("action", ["raise_alert", "quarantine", "watch"])
-def test_repeated_alert_is_silent(action):
-    assert compose(decision(action), repeated=True) is None
-    assert compose(decision(action), repeated=False)
+def test_broken_data_shows_no_measures_on_it():
+    titles = [table.title for table in samples.broken_data().evidence]
+    assert titles == ["Faults of the data"]
 
 
-@pytest.mark.parametrize("action", ["retrain", "promote", "rollback", "end_experiment"])
-def test_what_changes_a_version_is_never_silent(action):
-    assert compose(decision(action), OUTCOME, repeated=True)
+def test_request_of_a_person_says_who_asked_and_asks_for_nothing():
+    facts = {**check("kept"), **dict.fromkeys(("quality", "drift", "performance", "labels", "report"))}
+    asked = {"sentence": "Requested: a refresh", "reason": "a refresh", "requested_by": "dana"}
+    facts["decision"] = facts["decision"].model_copy(update=asked)
+    event = alert(Kind.RETRAINED, "version 2", Severity.INFO, "Kept champion 1", state=State.RESOLVED, resolved_at=NOW)
+    message = compose_check(config(), notice("n", firing(event, change=Change.EVENT)), **facts, now=NOW)
+    assert message.happened == "Version 1 stays in production."
+    assert message.facts["Requested by"] == "dana"
+    assert message.hurts == ()
+    assert message.todo == ("Nothing to do.",)
 
 
-@pytest.mark.parametrize("result", ["rolled_back", "confirmed", "probation_over"])
-def test_end_of_a_probation_is_never_silent(result):
-    assert compose(decision("watch"), Outcome(outcome=result, sentence="…", version=1), repeated=True)
+def test_rollback_by_keel_says_what_the_labels_showed():
+    message = samples.rollback()
+    assert message.hurts[0].startswith("Yes: version 3 is worse than version 1 on the same 2,310 labelled predictions")
+    assert message.done == ("Rolled back to version 1; version 3 is quarantined.",)
 
 
-def test_champion_that_the_same_rows_made_again_is_not_rejected():
-    again = Outcome(outcome="kept_champion", sentence="Kept champion 1.", version=1, champion=1, challenger=1)
-    assert "1 in production, no other was trained\n" in compose(decision("retrain"), again).text
+def test_request_without_an_outcome_says_what_was_requested():
+    body = {"decision_id": "d", "model": "flight_delay", "version": 3, "window": check("kept")["decision"].window}
+    decision = DecisionRecord.from_dict(
+        {**body, "action": "start_experiment", "sentence": "Started e1: version 4 answers half.", "experiment_id": "e1"}
+    )
+    found = alert(Kind.EXPERIMENT, "e1", Severity.INFO, "started", state=State.RESOLVED, resolved_at=NOW)
+    message = compose_event(
+        config(), notice("n", firing(found, change=Change.EVENT)), decision=decision, outcome=None, now=NOW
+    )
+    assert message.happened == "An experiment started."
+    assert message.facts["Experiment"] == "e1"
 
 
-@pytest.mark.parametrize(("prior", "words"), [(1, "1 earlier comparison used"), (3, "3 earlier comparisons used")])
-def test_reused_holdout_is_named_with_its_stricter_bound(prior, words):
-    assert words in compose(decision("retrain"), outcome(prior_comparisons=prior)).text
-
-
-def test_holdout_that_was_not_used_before_has_no_such_line():
-    assert OUTCOME.prior_comparisons == 0
-    assert "earlier comparison" not in compose(decision("retrain"), OUTCOME).text
-
-
-def test_failure_message_is_no_all_clear_and_names_what_to_do():
+def test_failure_with_findings_of_its_run_shows_them():
+    failed = alert(Kind.PIPELINE_FAILURE, "flight_delay.drift_check", Severity.ERROR, "Task record failed")
     message = compose_failure(
-        dag_id="toy.drift_check",
-        run_id="scheduled__1",
-        task_id="count_window",
-        error="StoreUnavailable: the store does not answer",
-        log_url="http://localhost:8080/log",
-        model="toy",
-        email=("oncall@example.com",),
-        slack="#shop",
+        config(),
+        notice("n", firing(failed, harm())),
+        dag_id="flight_delay.drift_check",
+        run_id="r",
+        task_id="record",
+        error=None,
+        log_url=None,
+        now=NOW,
     )
-    assert (message.subject, message.text) == ("[Keel] toy: toy.drift_check failed", FAILURE)
-    assert (message.email, message.slack) == (("oncall@example.com",), "#shop")
+    assert message.happened == "Task record of flight_delay.drift_check failed."
+    assert message.hurts[0].endswith("It is not an all clear.")
+    assert {row[0] for table in message.evidence for row in table.rows} == {
+        "run of flight_delay.drift_check",
+        "performance",
+    }
 
 
-def test_failure_without_task_error_or_log_has_only_what_is_known():
-    message = compose_failure(dag_id="toy.retrain", run_id="r", task_id=None, error=None, log_url=None, model="toy")
-    assert message.text.startswith("A run of toy.retrain failed")
-    assert "Error" not in message.text
-    assert "Log" not in message.text
+def test_digest_tells_what_is_open_before_what_is_over():
+    message = samples.digest()
+    assert message.subject == "flight_delay: digest, 2 still open, 1 over"
+    [table] = message.evidence
+    assert [row[0] for row in table.rows] == ["input temp", "output score", "retrained version 2", "input dewp"]
+    assert table.rows[-1][1:] == ("25 June to 1 July 2013", "over: version 3 was promoted")
 
 
-def test_failure_of_the_maintenance_names_no_model():
-    message = compose_failure(dag_id="maintenance", run_id="r", task_id="t", error=None, log_url=None, model=None)
-    assert message.subject == "[Keel] maintenance failed"
-    assert "the maintenance is not complete" in message.text
+def test_digest_of_models_has_ten_rows_together_and_counts_the_others():
+    message = samples.digest_of_models()
+    assert message.model == ""
+    assert sum(len(table.rows) for table in message.evidence) == MAX_ROWS
+    assert message.evidence[-1].notes == ("and 2 more",)
+    assert len(message.alerts) == 12
 
 
-def test_approval_request_names_where_who_and_until_when():
-    message = compose_approval_request(
-        CONFIG, subject="Promote toy version 2?", body="Evidence.", answer_url="http://a"
+def test_digest_of_a_model_that_does_worse_says_so():
+    about = notice("n", firing(moved("temp"))).model_copy(update={"open_alerts": (harm(), alert(Kind.LABELS_MISSING))})
+    message = compose_digest({"flight_delay": about}, configs={}, message_id="m", now=NOW)
+    assert message.hurts == (
+        "Yes: predictions of flight_delay are worse than on the holdout, which you were told before.",
+        "Not known for flight_delay: labels are missing.",
     )
-    assert message.subject == "[Keel] Promote toy version 2?"
-    assert message.text.startswith("Evidence.\n\nAnswer       http://a\n")
-    assert "within 24 hours, the version is not promoted" in message.text
-    assert message.email == ("oncall@example.com", "lead@example.com")
 
 
-@pytest.mark.parametrize(
-    ("findings", "undelivered", "about"),
-    [
-        (["moved"], [], "the registry was changed outside Keel"),
-        (["lost"], ["lost"], "predictions could not be stored"),
-        (["moved", "lost"], ["lost"], "the registry was changed outside Keel, and predictions could not be stored"),
-    ],
-)
-def test_findings_message_names_its_subject(findings, undelivered, about):
-    found = ReconcileRecord(model="toy", findings=tuple(findings), undelivered=tuple(undelivered))
-    message = compose_findings(CONFIG, found, run_url="-")
-    assert message.subject == f"[Keel] toy: {about}"
-    assert all(sentence in message.text for sentence in findings)
+def test_tables_share_ten_rows_and_the_first_ones_matter_most():
+    def table(rows):
+        return Table(title=str(rows), head=("a",), rows=tuple((str(number),) for number in range(rows)))
+
+    found = within([table(4), None, table(5), table(3), table(2)])
+    assert [(each.title, len(each.rows), each.notes) for each in found] == [
+        ("4", 4, ()),
+        ("5", 5, ()),
+        ("3", 1, ("and 2 more",)),
+    ]
 
 
-def test_without_findings_there_is_no_message():
-    assert compose_findings(CONFIG, ReconcileRecord(model="toy", completed=True), run_url="-") is None
+def test_message_keeps_its_id_and_answers_to_what_was_told_before():
+    about = notice("n", firing(harm())).model_copy(update={"references": ("m1", "m2")})
+    message = compose_alerts(config(), about, now=NOW)
+    assert (message.message_id, message.references) == (about.message_id, ("m1", "m2"))
+    [line] = message.alerts
+    assert (line.fingerprint, line.change) == (harm().fingerprint, Change.FIRING)
 
 
-@pytest.mark.parametrize(("emails", "header"), [([], "undisclosed-recipients:;"), (["a@example.com"], "a@example.com")])
-def test_mail_always_has_a_to_header(emails, header):
-    assert recipients(emails) == header
+NAMES = st.text(max_size=300)
 
 
-def written(folder, message, now=NOW):
-    path = write_eml(folder, message, sender="keel@example.com", now=now)
-    return path, message_from_bytes(path.read_bytes(), policy=policy.default)
+@settings(max_examples=60, deadline=None)
+@given(name=NAMES, sentence=NAMES, kind=st.sampled_from(list(Kind)), change=st.sampled_from(list(Change)))
+def test_message_about_a_subject_of_whatever_name_can_be_sent(name, sentence, kind, change):
+    about = alert(kind, name, Severity.ERROR, sentence)
+    news = (News(alert=about, change=change, lasted=1.0), *firing(moved(name)))
+    facts = check("kept")
+    columns = {**facts["drift"].features, name: facts["drift"].features["temp"]}
+    facts["drift"] = facts["drift"].model_copy(update={"features": columns})
+    for message in (
+        compose_check(config(), notice("n", news), **facts, now=NOW),
+        compose_alerts(None, notice("n", news), now=NOW),
+        compose_digest({"flight_delay": notice("n", news)}, configs={}, message_id="m", now=NOW),
+    ):
+        mail = build(message, sender="keel@example.com", to="a@example.com", now=NOW, readable=True)
+        text = text_of(mail)
+        assert mail["Subject"].startswith("[Keel] ")
+        assert not [c for c in text if not c.isprintable() and c not in "\r\n\u200c\u200d"]
+        assert len(text) < 12_000
 
 
-def test_outbox_mail_parses_to_the_message(tmp_path):
-    message = compose(decision("retrain"), OUTCOME)
-    path, mail = written(tmp_path / "home" / "outbox", message)
-    assert path.suffix == ".eml"
-    assert path.name.startswith("20260301T000500-")
-    assert (mail["Subject"], mail["From"]) == (message.subject, "keel@example.com")
-    assert [str(a) for a in mail["To"].addresses] == list(message.email)
-    assert mail["Date"].datetime == NOW
-    assert text_of(mail) == message.text
-    assert not mail.defects
-    assert message.text in path.read_text(encoding="utf-8")  # without a mail program
+def test_alert_that_began_long_ago_lasts_in_words():
+    ended = over(moved("temp"), days=400)
+    assert "after 400 days" in composed("drift", (ended,)).happened
+    assert isinstance(ended.alert, Alert)
+    assert ended.alert.first_seen == NOW.replace(minute=0) - timedelta(days=400)
 
 
-def test_same_message_is_one_file_and_another_is_another(tmp_path):
-    message = compose()
-    first, _ = written(tmp_path, message)
-    before = first.read_bytes()
-    again, _ = written(tmp_path, message, now=NOW + timedelta(hours=1))
-    assert (again, again.read_bytes()) == (first, before)
-    other, _ = written(tmp_path, message.model_copy(update={"text": f"{message.text}More."}))
-    assert other != first
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-def test_mail_without_addressees_parses(tmp_path):
-    _, mail = written(tmp_path, Message(subject="s", text="t\n"))
-    assert mail["To"].addresses == ()
-
-
-@pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\u2028", "\x85", "\x0b", "\x00"])
-def test_subject_of_whatever_text_is_one_line_and_smuggles_in_no_header(tmp_path, end):
-    _, mail = written(tmp_path, Message(subject=f"s{end}Bcc: someone@example.com{'x' * 5_000}", text="t"))
-    assert mail["Bcc"] is None
-    assert mail["Subject"].startswith("s")
-    assert len(mail["Subject"]) < 400
-
-
-def test_write_that_is_cut_short_leaves_no_mail(tmp_path, monkeypatch):
-    def die(*_):
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(os, "replace", die)
-    with pytest.raises(OSError, match="no space left"):
-        written(tmp_path, compose())
-    assert list(tmp_path.glob("*.eml")) == []
-    monkeypatch.undo()
-    path, _ = written(tmp_path, compose())
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
-
-
-TRIED = outcome(
-    basis="experiment",
-    loss="Brier score",
-    challenger_value=0.18,
-    champion_value=0.2,
-    improvement=0.02,
-    lower_bound=0.0125,
-    n=4_321,
-    experiment_id="experiment-1",
-)
-
-
-def test_experiment_that_promotes_is_reported_with_its_numbers():
-    decided = decision("end_experiment", sentence="experiment-1: Version 2 against version 1: version 2 is better.")
-    message = compose(decided, TRIED)
-    assert message.subject == f"[Keel] toy: promoted version {OUTCOME.version}"
-    assert "In the experiment" in message.text
-    assert "(4,321 outcomes), mean Brier score:" in message.text
-    assert "improvement +0.0200, lower bound +0.0125 (must exceed 0)" in message.text
-    assert "neither version has seen" not in message.text
-    assert "retrained" not in message.subject
-
-
-def test_experiment_without_a_verdict_is_reported_as_such():
-    ended = Outcome(outcome="experiment_ended", sentence=SENTENCE, version=1)
-    message = compose(decision("end_experiment"), ended)
-    assert message.subject == "[Keel] toy: the experiment ended without a verdict"
-
-
-def test_requester_is_named_where_a_person_made_the_request():
-    assert "\nRequested by ada\n" in compose(decision("rollback", requested_by="ada")).text
-    for nobody in (None, "", "airflow"):
-        assert "Requested by" not in compose(decision("rollback", requested_by=nobody)).text
-
-
-def test_findings_of_a_decision_are_paragraphs_of_their_own():
-    text = compose(decision("watch", findings=["The alias production was moved.", SENTENCE])).text
-    assert text.startswith(f"{SENTENCE}\n\nThe alias production was moved.\n\nModel ")
+def test_outcome_that_nobody_foresaw_is_told_by_its_own_sentence():
+    facts = check("drift")
+    facts["outcome"] = Outcome(outcome="unheard_of", sentence="Something new was done.", version=3)
+    message = compose_check(config(), notice("n", firing(harm())), **facts, now=NOW)
+    assert message.done == ("Something new was done.",)

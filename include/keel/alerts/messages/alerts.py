@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from keel.alerts.messages.base import NOTHING, known, links, message, owner
+from keel.alerts.messages.base import known, links, message, owner
 from keel.alerts.messages.tables import news_table, over, within
 from keel.alerts.messages.todo import by_kind
-from keel.alerts.messages.words import headline, ranked, sentence_of, worst
+from keel.alerts.messages.words import NOTHING, headline, ranked, sentence_of, worst
 from keel.alerts.records import Change
 from keel.config import Kind
 from keel.monitoring.performance_words import capitalised
@@ -39,7 +39,7 @@ def compose_alerts(config: ModelConfig | None, notice: Notice, *, now: datetime,
     words = headline(news)
     current = [each for each in news if each.change is not Change.RESOLVED]
     is_alone = len(current) == 1
-    is_known = any(each.change in (Change.REMINDER, Change.ESCALATED) for each in current)
+    is_known = any(each.change in (Change.REMINDER, Change.ESCALATED, Change.ACKNOWLEDGED) for each in current)
     said = sentence_of(current[0].alert) if is_alone else ""
     is_short = bool(said) and ". " not in said and not is_known
     return message(

@@ -1,29 +1,61 @@
-"""The message that asks people to approve a promotion."""
+"""The message that asks people to approve a promotion, and the one that says what was answered."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from keel.alerts.messages.layout import aligned, known, to_people_of
-from keel.monitoring.records import MessagePart
+from keel.alerts.messages.base import known, message, owner
+from keel.alerts.messages.words import NOTHING, ranked
+from keel.alerts.records import Change
+from keel.monitoring.performance_words import capitalised
 
 if TYPE_CHECKING:
+    from keel.alerts.records import Message, Notice
     from keel.config import ModelConfig
-    from keel.monitoring.records import Message
 
 
-def compose_approval_request(config: ModelConfig, *, subject: str, body: str, answer_url: str) -> Message:
-    """Compose the request for an approval. ``subject`` and ``body`` are what Airflow's page shows too."""
+def compose_approval(
+    config: ModelConfig, notice: Notice, *, question: str, body: str, answer_url: str, now: datetime
+) -> Message:
+    """Compose the request for an approval, or, of news that is resolved, what became of it.
+
+    question, body: what Airflow's page shows too. answer_url: where to answer.
+    """
+    news = ranked(notice.news)
+    is_open = any(each.change is not Change.RESOLVED for each in news)
     policy = config.promotion
+    if not is_open:
+        answer = next((each.alert.resolution for each in news if each.alert.resolution), "It is not asked any more")
+        return message(
+            config,
+            notice,
+            topic="resolved",
+            subject=answer.rstrip("."),
+            happened=f"{capitalised(answer).rstrip('.')}.",
+            todo=(f"{NOTHING}.",),
+            facts=known({"Model": owner(config), "Question": question}),
+            now=now,
+        )
     hours = policy.approval_timeout / timedelta(hours=1)
-    facts = known(
-        {
-            "Answer": answer_url,
-            "Who": ", ".join(policy.approvers) or "every user whom Airflow permits to answer",
-            "Until": f"without an answer within {hours:g} hours, the version is not promoted",
-            "Runbook": config.alerts.runbook,
-        }
+    return message(
+        config,
+        notice,
+        topic="approval",
+        subject=f"{question[0].lower()}{question[1:]}".replace(f"{config.model} ", ""),
+        happened=f"A person has to decide: {question[0].lower()}{question[1:]}",
+        done=("The new version was compared with the one in production, and passed. It answers nothing yet.",),
+        todo=(
+            "Approve or decline it in Airflow, at the link Answer.",
+            f"Without an answer within {hours:g} hours, the version is not promoted.",
+        ),
+        facts=known(
+            {
+                "Model": owner(config),
+                "Who may answer": ", ".join(policy.approvers) or "every user whom Airflow permits to answer",
+            }
+        ),
+        verbatim=body.rstrip(),
+        links={"Answer": answer_url},
+        now=now,
     )
-    parts = [MessagePart(facts=facts), MessagePart(verbatim=body.rstrip())]
-    return to_people_of(config, subject=subject, lines=[body.rstrip(), "", *aligned(facts), ""], parts=parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from keel.alerts.messages.words import ranked, severity_of
+from keel.alerts.messages.words import NOTHING, ranked, severity_of
 from keel.alerts.records import ALL_MODELS, AlertLine, Change, Message, News, Notice
 from keel.monitoring.performance_words import capitalised
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from keel.monitoring.records import Outcome
     from keel.reports.publication import PublishedReport
 
-NOTHING = "Nothing to do"
-"""How the steps begin of a message that asks for nothing; it names no runbook."""
 SCHEDULE = "airflow"
 """The requester's name where no person made the request."""
 Topic = Literal["alert", "resolved", "event", "approval", "failure", "digest", "test"]

@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from keel.alerts.messages.alerts import resolutions
-from keel.alerts.messages.base import NOTHING, SCHEDULE, known, links, message, owner, versions
+from keel.alerts.messages.base import SCHEDULE, known, links, message, owner, versions
 from keel.alerts.messages.done import became, what_keel_did
 from keel.alerts.messages.hurts import does_it_hurt
 from keel.alerts.messages.tables import alarms, columns, comparison, faults, label_faults, metrics, over, within
 from keel.alerts.messages.todo import after_check
-from keel.alerts.messages.words import TOP_NAMES, headline, title, worst
+from keel.alerts.messages.words import NOTHING, TOP_NAMES, headline, title, worst
 from keel.alerts.records import Change
 from keel.config import Kind
 from keel.monitoring.performance_words import capitalised

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from keel.alerts.messages.base import NOTHING, SCHEDULE, known, links, message, owner, versions
+from keel.alerts.messages.base import SCHEDULE, known, links, message, owner, versions
 from keel.alerts.messages.done import became, what_keel_did
 from keel.alerts.messages.tables import comparison, over, within
 from keel.alerts.messages.todo import by_kind, command
-from keel.alerts.messages.words import headline
+from keel.alerts.messages.words import NOTHING, headline
 from keel.ledger.wording import with_full_stop
 from keel.monitoring.performance_words import capitalised
 from keel.monitoring.records import ExperimentDecision, ProbationDecision

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from keel.alerts.messages.alerts import harm, resolutions
-from keel.alerts.messages.base import NOTHING, known, message, owner
+from keel.alerts.messages.base import known, message, owner
 from keel.alerts.messages.tables import news_table, over, within
 from keel.alerts.messages.todo import by_kind
-from keel.alerts.messages.words import headline, ranked, worst
+from keel.alerts.messages.words import NOTHING, headline, ranked, worst
 from keel.alerts.records import Change
 from keel.config import Kind
 from keel.monitoring.performance_words import capitalised

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from keel.alerts.messages.alerts import harm, resolutions
-from keel.alerts.messages.base import NOTHING, known, links, message, owner
+from keel.alerts.messages.base import known, links, message, owner
 from keel.alerts.messages.tables import over, within
 from keel.alerts.messages.todo import by_kind
-from keel.alerts.messages.words import headline, ranked, worst
+from keel.alerts.messages.words import NOTHING, headline, ranked, worst
 from keel.alerts.records import Change, Table
 from keel.ledger.wording import with_full_stop
 from keel.monitoring.performance_words import capitalised

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from keel.alerts.messages.words import BEFORE
+from keel.alerts.messages.words import BEFORE, NOTHING
 from keel.alerts.records import Change
 from keel.config import Kind, Severity
 from keel.reports.check import to_do
@@ -24,6 +24,10 @@ ID_SHOWN = 12
 
 def after_check(data: CheckData, news: Sequence[News]) -> list[str]:
     """Return what to do after a check, in the words of its page, and how to answer the alerts themselves."""
+    if data.decision is not None and data.decision.reason is not None and trouble(data) is Trouble.NOT_STORED:
+        outcome = data.outcome.outcome if data.outcome else ""
+        if outcome not in ("promoted", "staged"):  # a person asked for it, and no check found anything
+            return [f"{NOTHING}.", *answer(news)]
     what = to_do(data)
     first = f"{what.value}: {'; '.join(what.lines)}." if what.lines else f"{what.value}."
     steps = [command(step.text.replace(" above.", "."), step.command) for step in what.steps]
@@ -84,7 +88,7 @@ BY_KIND: dict[Kind, tuple[tuple[str, str], ...]] = {
     Kind.CHANNEL: (
         (
             "Mend the connection in Airflow. What waits is sent by itself afterwards. To test it:",
-            "keel alerts test --channel {subject}",
+            "keel alerts test --channel {channel}",
         ),
     ),
     Kind.LOST_RECORDS: (
@@ -113,6 +117,6 @@ def by_kind(news: Sequence[News]) -> list[str]:
         if each.change is Change.RESOLVED:
             continue
         for text, line in BY_KIND.get(each.alert.kind, ()):
-            names = {"model": each.alert.model, "subject": each.alert.subject}
+            names = {"model": each.alert.model, "channel": each.alert.subject.partition(":")[0]}
             steps[command(text, line.format(**names))] = None
     return [*steps, *answer(news)]

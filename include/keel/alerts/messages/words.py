@@ -15,8 +15,10 @@ from keel.values.texts import NAME, shown
 if TYPE_CHECKING:
     from keel.alerts.records import Alert, News
 
-ORDER = (Change.ESCALATED, Change.FIRING, Change.REMINDER, Change.EVENT, Change.RESOLVED)
+ORDER = (Change.ESCALATED, Change.FIRING, Change.REMINDER, Change.ACKNOWLEDGED, Change.EVENT, Change.RESOLVED)
 """What is told first, of the same severity."""
+NOTHING = "Nothing to do"
+"""How the steps begin of a message that asks for nothing; it names no runbook."""
 TOP_NAMES = 3
 """Subjects that a sentence names."""
 TOP_CLAUSES = 2
@@ -100,13 +102,20 @@ def _told(group: Sequence[News]) -> str:
     if change is Change.RESOLVED:
         return _over(group)
     words = clause(alerts)
-    return {Change.REMINDER: f"still: {words}", Change.ESCALATED: f"worse than before: {words}"}.get(change, words)
+    person = shown(alerts[0].acknowledged_by or "a person", NAME)
+    return {
+        Change.REMINDER: f"still: {words}",
+        Change.ESCALATED: f"worse than before: {words}",
+        Change.ACKNOWLEDGED: f"{person} sees to it: {words}",
+    }.get(change, words)
 
 
 def _over(group: Sequence[News]) -> str:
     longest = max((each.lasted for each in group if each.lasted is not None), default=None)
     after = "" if longest is None else f" after {numbers.duration(longest)}"
-    return f"{_AGAIN.get(group[0].alert.kind) or f'{noun([each.alert for each in group])} is over'}{after}"
+    alerts = [each.alert for each in group]
+    again = _AGAIN.get(alerts[0].kind, "{noun} is over").format(noun=noun(alerts), names=names_of(alerts))
+    return f"{again}{after}"
 
 
 def clause(alerts: Sequence[Alert]) -> str:
@@ -197,6 +206,8 @@ _AGAIN = {
     Kind.CHECK_OVERDUE: "the check runs again",
     Kind.LEDGER_BROKEN: "the ledger passes its proof again",
     Kind.PERFORMANCE: "predictions are not worse any more",
+    Kind.CHANNEL: "messages by {names} arrive again",
+    Kind.PIPELINE_FAILURE: "{names} works again",
 }
 _NOUNS = {
     Kind.DATA_DRIFT: "the change",
@@ -206,8 +217,6 @@ _NOUNS = {
     Kind.LIVE_ALARM: "the live alarm",
     Kind.APPROVAL: "the wait for approval",
     Kind.LOST_RECORDS: "the loss of predictions",
-    Kind.PIPELINE_FAILURE: "the failure",
-    Kind.CHANNEL: "the trouble",
 }
 _OF_A_SUBJECT = frozenset(
     {
@@ -215,8 +224,6 @@ _OF_A_SUBJECT = frozenset(
         Kind.PREDICTION_DRIFT,
         Kind.DATA_QUALITY,
         Kind.LIVE_ALARM,
-        Kind.PIPELINE_FAILURE,
-        Kind.CHANNEL,
     }
 )
 _TITLES = {

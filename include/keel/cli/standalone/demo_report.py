@@ -10,9 +10,9 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from keel.alerts.messages.evidence import describe_column
 from keel.monitoring.records import StoredDriftReport
 from keel.monitoring.storage import CHECKS, report_id
+from keel.reports.column_words import summary
 from keel.reports.publication import MAIN, published
 from keel.window import Window
 
@@ -115,8 +115,7 @@ def _drift_lines(drift: dict[str, Any] | None) -> list[str]:
     changed = [(name, column) for name, column in report.features.items() if column.severity in CHANGED]
     head = f"Drift: {report.count}, on {report.n:,} rows."
     shown = [
-        f"  {name}: {column.status.replace('_', ' ')} ({describe_column(column)})"
-        for name, column in changed[:TOP_FEATURES]
+        f"  {name}: {column.status.replace('_', ' ')} ({summary(column)})" for name, column in changed[:TOP_FEATURES]
     ]
     more = len(changed) - len(shown)
     rest = [f"  and {more} more column{'s' if more > 1 else ''}"] if more > 0 else []

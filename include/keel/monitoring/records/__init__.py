@@ -40,7 +40,7 @@ from keel.monitoring.records.live import (
     MonitorKind,
     MonitorStatus,
 )
-from keel.monitoring.records.messages import Message, MessagePart, MessagePicture
+from keel.monitoring.records.messages import MessagePicture
 from keel.monitoring.records.results import (
     ComparisonRecord,
     Evidence,
@@ -67,8 +67,6 @@ __all__ = [
     "LiveProgress",
     "LiveState",
     "LiveStatus",
-    "Message",
-    "MessagePart",
     "MessagePicture",
     "MonitorKind",
     "MonitorStatus",
