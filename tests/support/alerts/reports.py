@@ -35,6 +35,7 @@ def decision(action: str = Action.RAISE_ALERT, **changes: Any) -> DecisionRecord
 
 
 def column(severity: str = "drift", *, q: float | None = 1e-9, role: str = "feature", **changes: Any) -> dict[str, Any]:
+    excess = 0.01 if severity == "ok" else 0.31
     values = {
         "kind": "numeric",
         "role": role,
@@ -42,7 +43,7 @@ def column(severity: str = "drift", *, q: float | None = 1e-9, role: str = "feat
         "status": severity,
         "q_value": q,
         "impact": 0.004,
-        "measures": {"psi": {"value": 0.33, "excess": 0.31}, "ks": {"statistic": 0.2}},
+        "measures": {"psi": {"value": excess + 0.02, "excess": excess}, "ks": {"statistic": 0.2}},
         "reasons": ["The distribution has changed."],
     }
     return {**values, **changes}

@@ -2,7 +2,8 @@
 
 A report measures at its own level, as the decision does. An alert needs more: over a month of checks, chance alone may
 cause a few messages at most (`keel.alerts.budget`). A column that has moved by its report, and not by that level, is
-neither found nor judged, so that it neither opens an alert nor ends one.
+neither found nor judged, so that it neither opens an alert nor ends one. The same holds for a distribution that is near
+its threshold, on whichever side chance has put it in this window: an alert ends once it is clearly below.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from keel.alerts.findings.judged import NOTHING, Judged, each_of
 from keel.alerts.inhibition import AGAINST_PREVIOUS
 from keel.alerts.records import Examined, Finding
 from keel.config import Kind, Severity
+from keel.monitoring.column_measures import OFF_ATOMS
 from keel.monitoring.column_status import ColumnStatus
 from keel.values.texts import NAME, shown
 
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from keel.monitoring.records import JsonObject, StoredColumn, StoredDriftReport
 
 MOVED = ("drift", "warn")
+ENDS_BELOW = 0.5
+"""Of the PSI's threshold: an alert opens at the threshold and ends below this part of it. A column that wavers about
+the threshold for months else fires and resolves every other week; its alert has one beginning and one end."""
 ERROR = ("feature", "drift")
 """Role and severity of the columns that a window's drift consists of."""
 
@@ -58,6 +63,8 @@ def judge_columns(
         kind = Kind.DATA_DRIFT if column.role == "feature" else Kind.PREDICTION_DRIFT
         moved = column.severity in MOVED
         if moved and not (name in alarmed or is_certain(column, level)):
+            continue
+        if not moved and is_near(column, drift.psi_warn):
             continue
         examined += each_of(kind, [name])
         if moved:
@@ -100,6 +107,8 @@ def judge_previous(
         moved = column.severity == "drift"
         if column.severity == "insufficient" or (moved and not is_certain(column, level)):
             continue
+        if not moved and is_near(column, consecutive.psi_alert):
+            continue
         subject = f"{name}{AGAINST_PREVIOUS}"
         examined += each_of(Kind.DATA_DRIFT, [subject])
         if moved:
@@ -112,6 +121,12 @@ def judge_previous(
 def is_certain(column: StoredColumn, level: float) -> bool:
     """Return whether a test of the column reaches a level. That a column is absent needs no test."""
     return column.status == ColumnStatus.MISSING_COLUMN or any(q <= level for q in q_values(column))
+
+
+def is_near(column: StoredColumn, threshold: float | None) -> bool:
+    """Return whether a distribution is too near its threshold to say that nothing has changed."""
+    found = [column.measure(name, "excess") for name in ("psi", OFF_ATOMS)]
+    return threshold is not None and any(psi is not None and psi >= ENDS_BELOW * threshold > 0 for psi in found)
 
 
 def q_values(column: StoredColumn) -> list[float]:
