@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from keel.alerts.findings.columns import judge_columns, judge_previous
 from keel.alerts.findings.harm import harm_is_unknown, judge_performance
 from keel.alerts.findings.judged import Judged, together
-from keel.alerts.findings.live import confirmed_columns, judge_alarms
+from keel.alerts.findings.live import confirmed_columns, judge_alarms, urgent_columns
 from keel.alerts.findings.outcome import change_of
 from keel.alerts.findings.quality import judge_arrival, judge_labels, judge_quality
 from keel.alerts.records import Observation
@@ -90,6 +90,7 @@ def judge_check(config: ModelConfig, decision: DecisionRecord, facts: CheckFacts
         harm_is_unknown=harm_is_unknown(performance),
         outputs_are_judged=not data_is_broken,
         alarmed=confirmed_columns(facts.judgements),
+        urgent=urgent_columns(facts.judgements, performance),
     )
     harm = judge_performance(
         performance,

@@ -38,6 +38,7 @@ def judge_columns(
     harm_is_unknown: bool,
     outputs_are_judged: bool = True,
     alarmed: Collection[str] = (),
+    urgent: Collection[str] = (),
 ) -> Judged:
     """Judge each column of a drift report.
 
@@ -51,6 +52,8 @@ def judge_columns(
         Whether score and prediction are judged. On broken data their drift says nothing of the model.
     alarmed
         Columns of which a live alarm is confirmed. Its own promise stands behind it.
+    urgent
+        Those of them that are errors, as no labels of the time since have matured.
 
     """
     if drift is None or drift.status == "insufficient":
@@ -68,8 +71,8 @@ def judge_columns(
             continue
         examined += each_of(kind, [name])
         if moved:
-            is_error = harm_is_unknown and drift.status == "drift" and (column.role, column.severity) == ERROR
-            severity = Severity.ERROR if is_error else Severity.WARNING
+            unknown = harm_is_unknown and drift.status == "drift" and (column.role, column.severity) == ERROR
+            severity = Severity.ERROR if unknown or name in urgent else Severity.WARNING
             findings.append(_finding(kind, name, column, drift, severity))
     return Judged(tuple(findings), tuple(examined))
 

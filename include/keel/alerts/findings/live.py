@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from keel.alerts.findings.harm import harm_is_unknown
 from keel.alerts.findings.judged import Judged
 from keel.alerts.records import Examined, Finding
 from keel.config import Kind, Severity
@@ -13,13 +14,26 @@ from keel.monitoring.alarms import HARM_KINDS, Judgement, Verdict
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from keel.monitoring.records import LiveAlarm
+    from keel.monitoring.records import LiveAlarm, StoredPerformanceReport
 
 
 def confirmed_columns(judgements: Sequence[Judgement]) -> frozenset[str]:
     """Return the columns of which a live alarm is confirmed."""
     return frozenset(
         each.alarm.subject for each in judgements if each.verdict is Verdict.CONFIRMED and each.alarm.kind == "shift"
+    )
+
+
+def urgent_columns(judgements: Sequence[Judgement], performance: StoredPerformanceReport | None) -> frozenset[str]:
+    """Return those of the confirmed columns whose alarm no labels speak of, as all of them are of earlier predictions.
+
+    That is what a live monitor is for: people hear of the change before its labels arrive.
+    """
+    known = performance.window.end if performance and performance.window and not harm_is_unknown(performance) else None
+    return frozenset(
+        each.alarm.subject
+        for each in judgements
+        if each.alarm.subject in confirmed_columns([each]) and (known is None or known <= each.alarm.since)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from itertools import product
 
 import pytest
@@ -14,6 +15,7 @@ from keel.monitoring.records import Outcome
 from tests.support.alerts.reports import (
     END,
     LEVEL,
+    WINDOW,
     against_previous,
     column,
     decision,
@@ -351,10 +353,18 @@ FAULT = live_alarm("state", since=END, kind="fault", evidence=None, bound=None, 
 HARM = live_alarm("loss", since=END, kind="harm", evidence=9.5)
 
 
-def test_a_confirmed_alarm_makes_the_drift_of_its_column_certain():
-    report = drift("warn", {"wind": column("drift", q=0.03)})
+@pytest.mark.parametrize(
+    ("labelled_until", "severity"),
+    [(None, "error"), (END, "error"), (END + timedelta(hours=1), "warning")],
+    ids=["no labelled window", "labels of before", "labels of the time since"],
+)
+def test_a_confirmed_alarm_makes_its_column_certain_and_urgent_until_labels_speak(labelled_until, severity):
+    report = drift("warn", {"wind": column("drift", q=0.03), "rain": column("drift", q=0.03)})
+    window = labelled_until and {"start": WINDOW.start.isoformat(), "end": labelled_until.isoformat()}
     facts = {"drift": report, "judgements": [Judgement(SHIFT, Verdict.CONFIRMED)]}
-    assert found(**facts) == [("data_drift", "wind", "warning")]
+    assert found(**facts, performance=performance("ok", window=window)) == [("data_drift", "wind", severity)]
+    unknown = performance("no_labels", window=window)
+    assert found(**facts, performance=unknown) == [("data_drift", "wind", "error")]
 
 
 def test_an_alarm_that_no_report_tells_is_told_itself():
