@@ -85,7 +85,7 @@ def demo(
 
 @dataclass
 class Play:
-    """The running demo: its clients, the mails of each DAG run, and the numbers of predictions and labels."""
+    """The running demo: its clients, the messages of each DAG run, and the numbers of predictions and labels."""
 
     stack: Stack
     api: AirflowApi
@@ -94,7 +94,8 @@ class Play:
     config: ModelConfig
     flights: pa.Table
     progress: Callable[[str], None]
-    mails: dict[str, list[str]] = field(default_factory=dict)
+    messages: dict[str, list[str]] = field(default_factory=dict)
+    """Ids of those that each DAG run led to."""
     answered: int = 0
     submitted: int = 0
     alarms: list[dict[str, Any]] = field(default_factory=list)
@@ -124,7 +125,7 @@ class Play:
     def live(self) -> None:
         """Let the live monitors read what production has answered, and wait for the check that their alarm starts."""
         self.progress("the live monitors read what the version in production has answered")
-        mails, known = set(self.ws.outbox.glob("*.eml")), {run["dag_run_id"] for run in self.api.runs(CHECK)}
+        before, known = self.written(), {run["dag_run_id"] for run in self.api.runs(CHECK)}
         self.ws.store.live.set_paused(MODEL, False, now=datetime.now(UTC))
         deadline, runs = time.monotonic() + LIVE_SECONDS, list[dict[str, Any]]()
         while not self.alarms or not runs or any(run["state"] not in ("success", "failed") for run in runs):
@@ -139,7 +140,7 @@ class Play:
         self.ws.store.live.set_paused(MODEL, True, now=datetime.now(UTC))
         if failed := [run["dag_run_id"] for run in runs if run["state"] == "failed"]:
             raise DemoFailed(f"{CHECK} {failed[0]} failed; read the logs in {self.stack.logs}")
-        self.mails[runs[0]["dag_run_id"]] = sorted(str(path) for path in set(self.ws.outbox.glob("*.eml")) - mails)
+        self.collect(runs[0]["dag_run_id"], before)
 
     def experiment(self, start: datetime) -> None:
         """Let the rejected challenger answer half of December's flights until labels decide the experiment."""
@@ -191,18 +192,25 @@ class Play:
         return found
 
     def run(self, dag_id: str, end: datetime, **conf: str) -> None:
-        """Trigger a DAG run through the public API, wait until it ends, and collect its mails."""
-        before = set(self.ws.outbox.glob("*.eml"))
-        run_id = follow(self.stack, self.api, dag_id, {"end": end.isoformat(), **conf}, self.progress)
-        self.mails[run_id] = sorted(str(path) for path in set(self.ws.outbox.glob("*.eml")) - before)
+        """Trigger a DAG run through the public API, wait until it ends, and collect its messages."""
+        before = self.written()
+        self.collect(follow(self.stack, self.api, dag_id, {"end": end.isoformat(), **conf}, self.progress), before)
+
+    def written(self) -> list[str]:
+        """Return the ids of all messages so far."""
+        return [each["message_id"] for each in self.ws.store.outbox.messages()]
+
+    def collect(self, run_id: str, before: list[str]) -> None:
+        """Note what a DAG run has led to: its own message, and the digest that was due by then."""
+        self.messages[run_id] = [each for each in self.written() if each not in before]
 
 
 @dataclass(frozen=True)
 class Story:
-    """Results of the demo: a chapter for each decision, mails by DAG run, and the work of the service."""
+    """Results of the demo: a chapter for each decision, messages by DAG run, and the work of the service."""
 
     chapters: list[dict[str, Any]]
-    mails: dict[str, list[str]]
+    messages: dict[str, list[dict[str, Any]]]
     answered: int
     submitted: int
     performance: list[dict[str, Any]]
@@ -215,6 +223,7 @@ class Story:
 
 
 def _play(stack: Stack, progress: Callable[[str], None]) -> Story:
+    from keel.cli.standalone.demo_messages import read_messages
     from keel.cli.standalone.demo_report import chapters
     from keel.cli.standalone.replay import labelled_history
     from keel.cli.standalone.service_client import ScoringService
@@ -230,7 +239,9 @@ def _play(stack: Stack, progress: Callable[[str], None]) -> Story:
         play.year()
         progress("computing the performance of each month")
         alarms = [f"{each['sentence']} The check: {Verdict(each['verdict']).words}." for each in play.alarms]
-        return Story(chapters(ws, config), play.mails, play.answered, play.submitted, play.performance(), alarms)
+        months = play.performance()
+        mails = {run_id: read_messages(ws, ids) for run_id, ids in play.messages.items()}
+        return Story(chapters(ws, config), mails, play.answered, play.submitted, months, alarms)
 
 
 def follow(stack: Stack, api: AirflowApi, dag_id: str, conf: dict[str, Any], progress: Callable[[str], None]) -> str:
@@ -255,14 +266,16 @@ def follow(stack: Stack, api: AirflowApi, dag_id: str, conf: dict[str, Any], pro
 
 
 def _print(story: Story, home: Path, seconds: float) -> None:
+    from keel.cli.standalone.demo_messages import print_messages
     from keel.cli.standalone.demo_report import print_alarms, print_performance, print_story
 
     console = Console()
-    print_story(console, get_model(MODEL), story.chapters, story.mails)
+    print_story(console, get_model(MODEL), story.chapters, story.messages)
     service = f"The scoring service answered {story.answered:,} predictions and received {story.submitted:,} labels."
     console.print(f"\n{service}", soft_wrap=True)
     print_performance(console, story.performance)
     print_alarms(console, story.alarms)
+    print_messages(console, story.messages)
     console.print(f"\nTo read the full history: KEEL_HOME={home} keel ledger show {MODEL}", soft_wrap=True)
     files = "keel.db, mlflow.db, outbox/ and logs/"
     console.print(f"\nAll files are in {home}: {files}. The demo took {seconds:.0f} s.", soft_wrap=True)

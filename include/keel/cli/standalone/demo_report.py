@@ -64,7 +64,10 @@ def _report_of(ws: Workspace, decision_id: str) -> str | None:
 
 
 def print_story(
-    console: Console, config: ModelConfig, decisions: Iterable[dict[str, Any]], mails: dict[str, list[str]]
+    console: Console,
+    config: ModelConfig,
+    decisions: Iterable[dict[str, Any]],
+    messages: dict[str, list[dict[str, Any]]],
 ) -> None:
     """Print a paragraph for each decision, then a table of all decisions.
 
@@ -76,20 +79,20 @@ def print_story(
         The model.
     decisions : iterable of dict
         Decisions, as `chapters` returns them.
-    mails : dict
-        Paths of the mails in the outbox, by run id.
+    messages : dict
+        Those of each run, by its id, as `keel.cli.standalone.demo_messages.read_messages` returns them.
 
     """
     decisions = list(decisions)
     console.rule(f"What happened to {config.model}")
     for chapter in decisions:
-        console.print(_chapter(chapter, mails.get(chapter["run_id"], [])), soft_wrap=True)
+        console.print(_chapter(chapter, messages.get(chapter["run_id"], [])), soft_wrap=True)
     console.rule("Summary")
     console.print(_summary(decisions))
 
 
-def _chapter(chapter: dict[str, Any], mails: list[str]) -> RenderableType:
-    """Return a paragraph: the window and the outcome, then the reason, the evidence, the run and its mails."""
+def _chapter(chapter: dict[str, Any], messages: list[dict[str, Any]]) -> RenderableType:
+    """Return a paragraph: the window and the outcome, then the reason, the evidence, the run and its messages."""
     outcome = chapter["outcome"] or {}
     verdict = outcome.get("outcome", chapter["action"])
     label, style = OUTCOMES.get(verdict, (verdict.replace("_", " "), "bold"))
@@ -104,7 +107,9 @@ def _chapter(chapter: dict[str, Any], mails: list[str]) -> RenderableType:
         lines.append(Text(f"  {outcome['sentence']}", style=style if verdict in OUTCOMES else ""))
     lines.append(Text(f"  Run: {chapter['run_id']}", style="dim"))
     lines += [Text(f"  Report: {chapter['report']}", style="dim")] if chapter.get("report") else []
-    lines += [Text(f"  Mail: {path}", style="dim") for path in mails]
+    for message in messages:
+        lines.append(Text(f"  Told: {message['subject']}"))
+        lines += [Text(f"        {each['file'] or each['answer']}", style="dim") for each in message["deliveries"]]
     return Group(*lines)
 
 

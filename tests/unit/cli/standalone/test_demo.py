@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from keel.alerts.delivery import send_due
+from keel.alerts.door import observe_in
+from keel.alerts.outbox import EmlSender
 from keel.cli.standalone.demo import DemoFailed, empty
+from keel.cli.standalone.demo_messages import print_messages, read_messages
 from keel.cli.standalone.demo_report import print_performance
+from keel.config import Kind, Severity
+from keel.workspace import Workspace
+from tests.support.alerts.observations import DAY, HOUR, MONDAY, alerting, finding, seen, told_plainly
 
 
 @pytest.mark.parametrize("name", ["airflow", "keel.db", "thesis"])
@@ -56,4 +64,33 @@ def test_print_performance_prints_month_version_and_baseline():
     assert lines == [
         ["2013-04", "1", "28,353", "28,352", "0.1970", "0.1327", "to", "0.2614", "0.1569"],
         ["2013-05", "3", "2", "1", "–", "–", "to", "–", "–"],
+    ]
+
+
+def test_messages_of_the_year_are_read_with_their_mails_and_counted(store, tmp_path):
+    ws = Workspace(tmp_path, store, None)
+    config = alerting(digest="daily", fire_after=1)
+    late = finding(Kind.LABEL_QUALITY, "late", Severity.WARNING)
+    harm = observe_in(store, config, seen(finding()), told_plainly, now=MONDAY)
+    observe_in(store, config, seen(finding(), late, at=MONDAY + HOUR), told_plainly, now=MONDAY + HOUR)
+    over = observe_in(store, config, seen(at=MONDAY + 9 * DAY), told_plainly, now=MONDAY + 20 * DAY)
+    fallback = EmlSender(ws.outbox, "keel@example.com")
+    send_due(store, {"email": fallback}, fallback, now=MONDAY + 21 * DAY)
+    told = {"first": [harm.message_id], "second": [], "third": [over.digest_id]}
+    assert None not in told["third"]
+
+    messages = {run_id: read_messages(ws, ids) for run_id, ids in told.items()}
+
+    [first] = messages["first"]
+    assert (first["topic"], first["kinds"], first["deliveries"][0]["recipient"]) == (
+        "alert", ["performance"], "ann@example.com",
+    )  # fmt: skip
+    file = Path(first["deliveries"][0]["file"])
+    assert first["happened"].split()[0].encode() in file.read_bytes()
+    written = io.StringIO()
+    print_messages(Console(file=written, width=80), messages)
+    assert [line.strip() for line in written.getvalue().splitlines() if line] == [
+        "The year had 2 messages: 1 performance, 1 digest.",
+        "1 of 3 runs told nobody anything.",
+        "ann@example.com by email: 2",
     ]
