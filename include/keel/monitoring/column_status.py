@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from keel.config import DriftConfig
+    from keel.grid.counts import ColumnCounts
 
 ABSENT_SHARE = 0.05
 """Below it, one client that omits a column is only a warning. From one row in twenty on, the schema has changed."""
@@ -185,6 +186,8 @@ def _rates(measured: ColumnMeasures, q_values: Mapping[str, float], config: Drif
         significant = q_values[name] <= config.alpha
         if name == "missing" and all_missing:
             continue
+        if name == "out_of_range" and rate.reference:  # an accepted window: a reference of its own has none
+            words = "values lie outside the range of training"
         if name == "invalid" and significant and rate.current > TYPE_CHANGED_SHARE:
             status = ColumnStatus.TYPE_CHANGED
         reason = (
@@ -223,7 +226,7 @@ def _excess(rate: Rate) -> float:
 
 def _distribution(measured: ColumnMeasures, q_values: Mapping[str, float], config: DriftConfig) -> list[Finding]:
     findings = []
-    constant = np.count_nonzero(measured.reference.cells) == 1
+    constant = _is_constant(measured.reference)
     if measured.p_value is not None:
         q_value, excess = q_values[DISTRIBUTION], measured.excess
         changed = q_value <= config.alpha and excess >= config.psi_warn
@@ -242,6 +245,14 @@ def _distribution(measured: ColumnMeasures, q_values: Mapping[str, float], confi
                 Finding(ColumnStatus.CONSTANT, Severity.OK, f"The reference is constant; the window {word} its value.")
             )
     return findings
+
+
+def _is_constant(reference: ColumnCounts) -> bool:
+    """Return whether the reference has a single value. A window as the reference may share a cell of many values."""
+    occupied = np.flatnonzero(reference.cells)
+    if len(occupied) != 1:
+        return False
+    return bool(occupied[0] % 2) if reference.kind == "numeric" else occupied[0] < len(reference.cells) - 1
 
 
 def _off_atoms(measured: ColumnMeasures, q_values: Mapping[str, float], config: DriftConfig) -> list[Finding]:

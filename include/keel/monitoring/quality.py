@@ -184,6 +184,8 @@ def _limits(kind: str, config: DriftConfig) -> tuple[float, float, str]:
 
 
 def _sentence(rate: Rate, words: str, q_value: float) -> str:
+    if rate.is_common:  # in an accepted window, as the reference
+        words = words.replace("the reference's range", "the range of training")
     before, now = f"{100 * rate.reference:.3g}%", f"{100 * rate.current:.3g}%"
     return f"{now} of {rate.n} {words}, {before} in the reference ({q_words(q_value)})."
 

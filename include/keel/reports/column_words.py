@@ -43,6 +43,11 @@ _RATES = {
     "infinite": ("infinite", "Values that are infinite."),
     "invalid": ("of another type", "Values that cannot be read as the column's kind, such as text among numbers."),
 }
+_RATES_OF_TRAINING = {
+    "new_categories": "Values that are categories which training did not have.",
+    "out_of_range": "Values below the least or above the greatest of training.",
+}
+"""What a rate means where the reference is an accepted window, which may have such values too."""
 _MANY_OUTSIDE = 0.1
 """Share of the rows beyond the reference's range that is worth a sentence beside the medians."""
 _MATERIAL_SHARE = 0.005
@@ -64,6 +69,7 @@ def summary(column: StoredColumn) -> str:
         ("KS {}", column.measure("ks", "statistic")),
         ("χ² {}", column.measure("chi_square", "statistic")),
         ("PSI {} off the frequent values", beside_atoms(column)),
+        ("moved by {} IQR beyond the range", beyond_range(column)),
     )
     parts = [words.format(number(value)) for words, value in measured if value is not None]
     parts += [
@@ -76,6 +82,12 @@ def beside_atoms(column: StoredColumn) -> float | None:
     """Return the PSI off the frequent values where it shows more than the PSI of all rows."""
     beside = column.measure("off_atoms", "psi")
     return beside if beside is not None and beside > (column.measure("psi") or 0.0) else None
+
+
+def beyond_range(column: StoredColumn) -> float | None:
+    """Return the move of the values beyond the range of training where it shows more than the PSI of all rows."""
+    psi = column.measure("beyond_range", "psi")
+    return column.measure("beyond_range", "shift") if psi and psi > (column.measure("psi") or 0.0) else None
 
 
 def _rates(column: StoredColumn) -> list[tuple[str, Mapping[str, float | None]]]:
@@ -105,6 +117,7 @@ def measures(
     _add_beyond(found, column)
     for name, rate in _rates(column):
         title, meaning = _RATES[name]
+        meaning = _RATES_OF_TRAINING.get(name, meaning) if column.accepted else meaning
         now, then = rate.get("current") or 0.0, rate.get("reference") or 0.0
         q = rate.get("q_value")
         words = "" if q is None else f" {_chance(q, alpha)}"

@@ -103,6 +103,7 @@ def _histogram(grid: ColumnGrid, reference: ColumnCounts | None, current: Column
     if reference is not None:
         shares_before, under_before, over_before = _binned(before, bins, reference)
     low, high = _names_of_ends(bins, before, now)
+    outside = _outside(current, reference)
     return Histogram(
         grid.name,
         tuple(bins.edges.tolist()),
@@ -114,8 +115,8 @@ def _histogram(grid: ColumnGrid, reference: ColumnCounts | None, current: Column
         below=Bar(low, under_before, under) if under or under_before else None,
         above=Bar(high, over_before, over) if over or over_before else None,
         medians=(None if reference is None else before.median(), now.median()),
-        outside=_outside(current),
-        shape=(float(grid.knots[0]), float(grid.knots[-1])) if any(_outside(current)) else None,
+        outside=outside,
+        shape=(float(grid.knots[0]), float(grid.knots[-1])) if any(outside) else None,
     )
 
 
@@ -131,9 +132,13 @@ def _binned(cells: Cells, bins: Bins, counts: ColumnCounts) -> tuple[tuple[float
     )
 
 
-def _outside(counts: ColumnCounts) -> tuple[float, float]:
+def _outside(counts: ColumnCounts, reference: ColumnCounts | None) -> tuple[float, float]:
+    """Return the shares below and above the grid's range; 0 where the reference, an accepted window, has some too."""
     n = max(counts.n, 1)
-    return int(counts.cells[0]) / n, int(counts.cells[-1]) / n
+    below, above = (
+        0.0 if reference is not None and reference.cells[end] else int(counts.cells[end]) / n for end in (0, -1)
+    )
+    return below, above
 
 
 def _names_of_ends(bins: Bins, *sides: Cells) -> tuple[str, str]:
@@ -195,7 +200,7 @@ def _values(grid: ColumnGrid, reference: ColumnCounts | None, current: ColumnCou
         below=end(f"< {names[0]} (from {_name(least)})", 0),
         above=end(f"> {names[-1]} (to {_name(most)})", -1),
         medians=(None if reference is None else Cells.of(grid.knots, reference).median(), now.median()),
-        outside=_outside(current),
+        outside=_outside(current, reference),
         labels=tuple(labels),
     )
 

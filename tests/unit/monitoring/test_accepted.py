@@ -14,6 +14,10 @@ from keel.errors import GridMismatch
 from keel.monitoring.accepted import blind_spots
 from keel.monitoring.drift import explained_change
 from keel.monitoring.quality import check_quality
+from keel.monitoring.records import StoredDriftReport
+from keel.reports.charts.specs import Histogram
+from keel.reports.column_words import summary
+from keel.reports.distributions import distributions
 
 if TYPE_CHECKING:
     from keel.grid.reference import ReferenceGrid as Grid
@@ -147,3 +151,16 @@ def test_counts_of_other_cells_are_refused(grid: Grid) -> None:
         grid.with_references({"x": other.count(table(2)).column("x")})
     with pytest.raises(GridMismatch, match="unknown"):
         grid.with_references({"unknown": grid.count(table(2)).column("x")})
+
+
+def test_what_lies_beyond_the_range_is_said_as_a_move_of_the_accepted_level(grid: Grid) -> None:
+    changed = accepted(grid, table(2, x=40.0), "x")
+    counts = changed.count(table(3, x=42.0))
+    [reason] = detect(changed, counts, CONFIG).column("x").result.reasons
+    assert "The values beyond the range of training have moved by +1." in reason
+    report = StoredDriftReport.from_dict(detect(changed, counts, CONFIG).to_dict())
+    assert "moved by 1." in summary(report.features["x"])
+    drawn = distributions(changed, counts)["x"]
+    assert isinstance(drawn, Histogram)
+    assert drawn.outside == (0.0, 0.0)
+    assert distributions(grid, counts)["x"] != drawn
