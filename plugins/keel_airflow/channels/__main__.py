@@ -15,6 +15,7 @@ error. The exit code is 0 when there is an answer for each delivery, and 2 when 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from contextlib import redirect_stdout
 from typing import IO, TYPE_CHECKING, Any
@@ -39,6 +40,9 @@ def main(source: IO[str], target: IO[str]) -> int:
         problem = str(error) if isinstance(error, KeelError) else f"{type(error).__name__}: {error}"
         print(f"keel_airflow.channels: the input is not valid: {problem}", file=sys.stderr)
         return 2
+    # Airflow looks into its own database only in processes that it counts as servers; elsewhere a connection that was
+    # made in its pages does not exist, and nothing says why.
+    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
     with redirect_stdout(sys.stderr):
         answers = [answer(message, each, earlier.get(each.delivery_id, [])) for each in deliveries]
     json.dump({"answers": answers}, target)
