@@ -86,7 +86,18 @@ def secrets_of(connection: Connection) -> tuple[str, ...]:
     """Return every text of a connection that may be a credential, with the parts of an address that may hold one."""
     texts = [connection.password, *_secret_texts(connection.extra_dejson)]
     addresses = [text for text in (*texts, connection.host) if text and "://" in text]
-    return tuple(dict.fromkeys(filter(None, chain(texts, *map(address_secrets, addresses)))))
+    found = tuple(dict.fromkeys(filter(None, chain(texts, *map(address_secrets, addresses)))))
+    _mask(found)
+    return found
+
+
+def _mask(secrets: Iterable[str]) -> None:
+    """Let Airflow mask these in its logs: at DEBUG, libraries log addresses, whose path is the secret."""
+    from airflow.sdk.log import mask_secret
+
+    for secret in secrets:
+        if len(secret) >= TELLING:
+            mask_secret(secret)
 
 
 def address_secrets(address: str) -> tuple[str, ...]:
