@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Protocol
 from keel.alerts import channel_trouble
 from keel.alerts.channel_trouble import Tried
 from keel.alerts.records import Answer, Delivery, Message
+from keel.alerts.redaction import without_secrets
 from keel.alerts.routing import OUTBOX
 from keel.errors import NoConnection, UnknownDelivery
-from keel.values.redaction import without_secrets
 from keel.window import now_utc
 
 if TYPE_CHECKING:

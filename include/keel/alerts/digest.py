@@ -20,10 +20,12 @@ from keel.alerts.records import (
     News,
     Notice,
     Observation,
+    Silence,
     duration,
     message_identity,
 )
 from keel.alerts.routing import Posted
+from keel.alerts.silences import covering, silences
 from keel.alerts.state import told
 from keel.config import Kind
 from keel.monitoring.storage import derived_id
@@ -106,7 +108,8 @@ def _due(
     if not entries:
         return None
     rows = alerts.alerts_by_id(connection, {each["alert_id"] for each in entries})
-    found = {identity: Alert.from_dict(row) for identity, row in rows.items()}
+    lasting = silences(connection, config.model, moment)
+    found = {identity: _silenced(Alert.from_dict(row), lasting, moment) for identity, row in rows.items()}
     # a retraining that changed nothing is told with what is told anyway
     counting = [each[by] for each in entries if _is_reason(found.get(each["alert_id"]))]
     if not counting or not _is_over(config.alerts, min(counting), moment):
@@ -122,6 +125,14 @@ def _due(
     identity = message_identity("digest", config.model, *sorted(each["entry_id"] for each in entries))
     notice = Notice(message_id=identity, news=news, references=tuple(references), open_alerts=still_open)
     return _Due(config, notice, needless)
+
+
+def _silenced(alert: Alert, lasting: Sequence[Silence], moment: datetime) -> Alert:
+    """Return an alert with the silence that covers it: a person may have made or ended one since the last check."""
+    if not alert.is_open:
+        return alert
+    silence = covering(alert, lasting, moment)
+    return alert.model_copy(update={"silenced_by": silence.silence_id if silence else None})
 
 
 def _is_reason(alert: Alert | None) -> bool:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from keel.alerts.delivery import WITHOUT_SERVER
 from keel.alerts.messages.sample import compose_test
 from keel.alerts.records import Answer, Delivery
+from keel.alerts.redaction import without_secrets
 from keel.errors import ConfigError, NoConnection
-from keel.values.redaction import without_secrets
+from keel.monitoring.storage import derived_id
 
 if TYPE_CHECKING:
     from keel.alerts.delivery import Sender
@@ -65,7 +66,7 @@ def send_samples(
     for name, recipient in people:
         message = compose_test(only, channel=name, now=now)
         delivery = Delivery(
-            delivery_id=f"{message.message_id}-{len(found)}",
+            delivery_id=derived_id("sample", message.message_id, recipient),
             message_id=message.message_id,
             model=message.model,
             channel=name,

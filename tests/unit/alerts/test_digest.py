@@ -10,6 +10,7 @@ import pytest
 from keel.alerts.digest import due_models, flush_digests
 from keel.alerts.door import Posted, observe_in
 from keel.alerts.records import Alert, AlertEvent, Change, Finding, Message
+from keel.alerts.silences import end_silence, silence
 from keel.config import Kind, ModelConfig, Severity
 from keel.store import alerts as alerts_table
 from keel.workspace import Workspace
@@ -143,15 +144,26 @@ def test_what_is_covered_when_the_digest_goes_out_waits_or_is_dropped(ws: Worksp
     check(ws.store, MONDAY, drift("x"), drift("z"))
     rows = ws.store.alerts.list()
     with ws.store.begin() as connection:
-        covered = [{**row, "silenced_by": "a silence"} for row in rows]
+        covered = [{**row, "inhibited_by": "a cause"} for row in rows]
         alerts_table.put_alerts(connection, covered, now=MONDAY)
     assert flush_digests(ws, [TOY], now=MONDAY + WEEK) == []
 
     with ws.store.begin() as connection:
-        over = {**rows[0], "silenced_by": "a silence", "state": "resolved", "resolved_at": MONDAY + WEEK}
-        alerts_table.put_alerts(connection, [over, {**rows[1], "silenced_by": None}], now=MONDAY)
+        over = {**rows[0], "inhibited_by": "a cause", "state": "resolved", "resolved_at": MONDAY + WEEK}
+        alerts_table.put_alerts(connection, [over, {**rows[1], "inhibited_by": None}], now=MONDAY)
     assert told(flush_digests(ws, [TOY], now=MONDAY + WEEK)) == [[(rows[1]["subject"], "firing")]]
     assert ws.store.alerts.waiting("toy") == []
+
+
+def test_what_a_person_silences_while_it_waits_is_not_told_until_the_silence_ends(ws: Workspace) -> None:
+    check(ws.store, MONDAY, drift("x"))
+    check(ws.store, MONDAY + DAY, drift("x"), drift("z"))
+    made = silence(ws, "toy", subject="x", until=MONDAY + 3 * WEEK, reason="known", actor="ada", now=MONDAY + 2 * DAY)
+
+    assert told(flush_digests(ws, [TOY], now=MONDAY + WEEK)) == [[("z", "firing")]]
+    assert flush_digests(ws, [TOY], now=MONDAY + 2 * WEEK) == []
+    end_silence(ws, made.silence_id, actor="ada", now=MONDAY + 2 * WEEK)
+    assert told(flush_digests(ws, [TOY], now=MONDAY + 2 * WEEK + HOUR)) == [[("x", "firing")]]
 
 
 def test_what_nobody_wants_to_hear_is_closed_without_a_message(ws: Workspace) -> None:
