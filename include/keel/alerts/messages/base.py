@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from keel.alerts.messages.words import NOTHING, ranked, severity_of
+from keel.alerts.messages.words import NOTHING, ranked, severity_of, started
 from keel.alerts.records import ALL_MODELS, AlertLine, Change, Message, News, Notice
-from keel.monitoring.performance_words import capitalised
+from keel.config import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +41,7 @@ def message(
         model=model,
         topic=kind,
         severity=severity_of(notice.news),
-        subject=f"{model}: {words}" if model else capitalised(words),
+        subject=f"{model}: {words}" if model else started(words, _verbatim(notice)),
         at=now,
         happened=happened,
         runbook=config.alerts.runbook if config and not is_idle else None,
@@ -49,6 +49,12 @@ def message(
         references=notice.references,
         **parts,
     )
+
+
+def _verbatim(notice: Notice) -> str:
+    """Return the name that a message begins with and that is to be read as it is written, such as a DAG's."""
+    first = ranked(notice.news)[0].alert
+    return first.subject if first.kind is Kind.PIPELINE_FAILURE else ""
 
 
 def topic_of(notice: Notice) -> Topic:

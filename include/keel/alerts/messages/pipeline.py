@@ -9,10 +9,9 @@ from keel.alerts.messages.alerts import harm, resolutions
 from keel.alerts.messages.base import known, message, owner
 from keel.alerts.messages.tables import news_table, over, within
 from keel.alerts.messages.todo import by_kind
-from keel.alerts.messages.words import NOTHING, headline, ranked, worst
+from keel.alerts.messages.words import NOTHING, headline, ranked, started, worst
 from keel.alerts.records import Change
 from keel.config import Kind
-from keel.monitoring.performance_words import capitalised
 
 if TYPE_CHECKING:
     from keel.alerts.records import Message, Notice
@@ -66,7 +65,7 @@ def compose_failure(
     effect = EFFECTS.get(dag_id, f"{about} was not checked or changed by this run" if about else "its work is not done")
     is_ledger = any(each.alert.kind is Kind.LEDGER_BROKEN for each in failed)
     where = f"Task {task_id} of {dag_id} failed." if task_id else f"A run of {dag_id} failed."
-    happened = f"{capitalised(words)}." if is_ledger or not failed else where
+    happened = f"{started(words, news[0].alert.subject)}." if is_ledger or not failed else where
     hurts = [*harm([each for each in failed if each.alert.kind is not Kind.PIPELINE_FAILURE])]
     if failed and decided:
         hurts.insert(0, f"Found before it failed: {decided}")
