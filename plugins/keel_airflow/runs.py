@@ -113,7 +113,9 @@ def report_run(workspace: Workspace, end: RunEnd, *, model: str | None, now: dat
     if end.succeeded:
         kinds = (Kind.PIPELINE_FAILURE, Kind.LEDGER_BROKEN)
         over = {fingerprint(model or ALL_MODELS, kind, end.subject) for kind in kinds}
-        if not any(row["fingerprint"] in over for row in workspace.store.alerts.list(model or ALL_MODELS)):
+        if not any(
+            row["fingerprint"] in over for row in workspace.store.alerts.list(model or ALL_MODELS, is_open=True)
+        ):
             return None
     elif end.dag_id == f"{model}.drift_check":  # scheduled runs of two DAGs share an id
         end = replace(end, decided=_decided(workspace, str(model), end.run_id))

@@ -93,7 +93,7 @@ class PostToSlackOperator(SendOperator, SlackAPIPostOperator):
     template_fields = (*SendOperator.template_fields, *SlackAPIPostOperator.template_fields)
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"channel": "", "text": "", "username": "Keel", **kwargs})
+        super().__init__(**{"slack_conn_id": SLACK_CONN_ID, "channel": "", "text": "", "username": "Keel", **kwargs})
 
 
 class PostToTeamsOperator(SendOperator, HttpOperator):
