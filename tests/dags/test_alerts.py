@@ -1,14 +1,16 @@
-"""Messages by Airflow's connections and provider operators, to real servers on this machine."""
+"""Messages by Airflow's connections and tasks, to real servers on this machine."""
 
 from __future__ import annotations
 
 import json
+import os
 import threading
-from email import message_from_string, policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 
+from keel.window import HOUR, now_utc
 from tests.support.airflow.mails import text_of
 from tests.support.airflow.tide import DAY, LAUNCH, decision_of, happen, live
 
@@ -25,7 +27,7 @@ def slack(monkeypatch):
         def do_POST(self):  # noqa: N802
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             posted.append((self.path, self.headers["Authorization"], body))
-            answer = b'{"ok": true}'
+            answer = b'{"ok": true, "channel": "C1", "ts": "1.1"}'
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(answer)))
@@ -38,6 +40,7 @@ def slack(monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     base_url = f"http://127.0.0.1:{server.server_port}/api/"
+    monkeypatch.setenv("KEEL__TIDE__ALERTS__SLACK", "'#harbour'")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv(
         "AIRFLOW_CONN_SLACK_DEFAULT",
@@ -54,8 +57,21 @@ def drifted(airflow_db, tide):
     return tide
 
 
-def body_of(mail):
-    return text_of(mail)
+def down(monkeypatch):
+    """Let the connection to the mail server lead to a port on which nothing listens."""
+    no_server = {"conn_type": "smtp", "host": "127.0.0.1", "port": 1, "extra": {"disable_ssl": True, "retry_limit": 0}}
+    monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(no_server))
+
+
+def deliveries(workspace):
+    return {(row["channel"], row["state"]) for row in workspace.store.outbox.deliveries()}
+
+
+def of_the_check(workspace, done):
+    """Return the mail of a check's message, beside which there may be one about a channel."""
+    messages = done.xcoms["compose_message/return_value"]["messages"]
+    [found] = workspace.store.outbox.deliveries(message_ids=messages, channel="email")
+    return found
 
 
 def test_message_with_both_connections_leaves_by_both_channels(drifted, mailbox, slack):
@@ -65,68 +81,141 @@ def test_message_with_both_connections_leaves_by_both_channels(drifted, mailbox,
 
     assert done.state == "success"
     assert {"send_email", "post_to_slack"} <= done.path
-    assert "write_to_outbox" not in done.states
-    sentence = decision_of(drifted)["sentence"]
     [(recipients, mail)] = mailbox
     assert recipients == ["harbour@example.com"]
-    assert (mail["From"], mail["Subject"]) == ("keel@example.com", "[Keel] tide: needs attention")
-    assert sentence in body_of(mail)
+    assert mail["From"] == "keel@example.com"
+    assert "Wind" in text_of(mail)
     [(path, token, posted)] = slack
     assert (path, token, posted["channel"]) == ("/api/chat.postMessage", "Bearer xoxb-secret", "#harbour")
-    assert posted["text"].startswith(f"*[Keel] tide: needs attention*\n{sentence}")
+    assert "wind" in json.dumps(posted["blocks"])
     assert decision_of(drifted)["outcome"]["notified"] == ["email", "slack"]
+    assert deliveries(drifted) == {("email", "sent"), ("slack", "sent")}
     assert not drifted.outbox.exists()
+
+
+def test_xcom_has_ids_and_channels_of_messages_and_neither_text_nor_secret(drifted, mailbox, slack):
+    from tests.support.airflow.dag_run import run
+
+    done = run("tide.drift_check", **WINDOW)
+
+    composed = done.xcoms["compose_message/return_value"]
+    assert set(composed) == {"messages", "channels", "report"}
+    assert composed["channels"] == ["email", "slack"]
+    assert [drifted.store.outbox.message(each)["message_id"] for each in composed["messages"]] == composed["messages"]
+    assert done.xcoms["send_email/return_value"] == {"sent": 1, "pending": 0, "failed": 0}
     assert "xoxb-secret" not in json.dumps(done.xcoms)
+    assert "harbour@example.com" not in json.dumps(done.xcoms)
 
 
-def test_message_with_the_mail_connection_alone_leaves_by_mail(drifted, mailbox):
+def test_second_check_of_the_same_drift_tells_nobody_again(drifted, mailbox, slack):
     from tests.support.airflow.dag_run import run
+
+    run("tide.drift_check", **WINDOW)
+    later = {"start": (LAUNCH + HOUR).isoformat(), "end": END.isoformat()}
+
+    done = run("tide.drift_check", **later)
+
+    assert done.xcoms["compose_message/return_value"]["messages"] == []
+    assert {"send_email", "post_to_slack"}.isdisjoint(done.states)
+    assert "record" in done.path
+    assert (len(mailbox), len(slack)) == (1, 1)
+
+
+def test_drift_without_harm_in_one_check_tells_nobody_yet(airflow_db, tide, mailbox, slack, monkeypatch):
+    from tests.support.airflow.dag_run import run
+
+    monkeypatch.setenv("KEEL__TIDE__ALERTS__FIRE_AFTER", "2")
+    live(tide, happen(LAUNCH, END, wind=1.5), LAUNCH, END)
 
     done = run("tide.drift_check", **WINDOW)
 
-    assert "send_email" in done.path
-    assert {"post_to_slack", "write_to_outbox"}.isdisjoint(done.states)
-    assert len(mailbox) == 1
+    assert (done.state, decision_of(tide)["action"]) == ("success", "raise_alert")
+    assert done.xcoms["compose_message/return_value"]["messages"] == []
+    assert (mailbox, slack) == ([], [])
 
 
-def test_message_without_a_mail_server_fails_the_run_and_reaches_the_outbox(drifted, monkeypatch):
+def test_message_that_no_mail_server_takes_waits_and_fails_no_run(drifted, monkeypatch):
     from tests.support.airflow.dag_run import run
 
-    no_server = {"conn_type": "smtp", "host": "127.0.0.1", "port": 1, "extra": {"disable_ssl": True, "retry_limit": 0}}
-    monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(no_server))
+    down(monkeypatch)
 
     done = run("tide.drift_check", **WINDOW)
 
-    assert done.state == "failed"
-    assert (done.states["send_email"], done.states["record"]) == ("failed", "upstream_failed")
-    assert decision_of(drifted)["action"] == "raise_alert"
-    [file] = drifted.outbox.glob("*.eml")
-    mail = message_from_string(file.read_text(), policy=policy.default)
-    assert mail["Subject"] == "[Keel] tide: tide.drift_check failed"
-    assert "Connection refused" in text_of(mail)
+    assert done.state == "success"
+    assert done.xcoms["send_email/return_value"] == {"sent": 0, "pending": 1, "failed": 0}
+    assert "record" in done.path
+    waiting = of_the_check(drifted, done)
+    assert (waiting["state"], waiting["tries"]) == ("pending", 1)
+    assert "refused" in waiting["answer"]
 
 
-def test_failed_run_notifies_once_by_every_channel(airflow_db, tide, mailbox, slack, monkeypatch):
+def test_what_waits_is_sent_by_the_dag_of_alerts(drifted, mailbox, monkeypatch):
+    from tests.support.airflow.dag_run import run
+
+    server = os.environ["AIRFLOW_CONN_SMTP_DEFAULT"]
+    down(monkeypatch)
+    check = run("tide.drift_check", **WINDOW)
+    monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", server)
+    drifted.store.outbox.retry(of_the_check(drifted, check)["delivery_id"], now=now_utc())
+
+    done = run("keel.alerts")
+
+    assert done.state == "success"
+    assert done.xcoms["send_due/return_value"]["sent"] >= 1
+    sent = of_the_check(drifted, check)
+    assert (sent["state"], sent["tries"]) == ("sent", 2)
+    assert sum("Wind" in text_of(mail) for _, mail in mailbox) == 1
+
+
+def test_message_task_that_cannot_reach_the_store_fails_no_run(drifted, mailbox, monkeypatch):
+    from keel.alerts import delivery
+    from keel.errors import StoreUnavailable
+    from tests.support.airflow.dag_run import run
+
+    def unavailable(*_, **__):
+        raise StoreUnavailable("the store went away")
+
+    monkeypatch.setattr(delivery, "send_due", unavailable)
+
+    done = run("tide.drift_check", **WINDOW)
+
+    assert done.state == "success"
+    assert mailbox == []
+    assert drifted.store.outbox.undelivered() == {"email": 1}
+
+
+def test_failed_run_is_told_once_by_every_channel_and_so_is_that_it_works_again(
+    airflow_db, tide, mailbox, slack, monkeypatch
+):
     from keel import loop
     from tests.support.airflow.dag_run import run
 
     def unavailable(*_):
         raise ValueError("what is {{ this }}?")
 
-    for check in ("check_data_quality", "check_data_drift", "check_performance"):
-        monkeypatch.setattr(loop, check, unavailable)
-
-    done = run("tide.drift_check", **WINDOW)
+    with monkeypatch.context() as broken:
+        for check in ("check_data_quality", "check_data_drift", "check_performance"):
+            broken.setattr(loop, check, unavailable)
+        done = run("tide.drift_check", **WINDOW)
+        run("tide.drift_check", **WINDOW)
 
     assert done.state == "failed"
     [(recipients, mail)] = mailbox
     assert recipients == ["harbour@example.com"]
-    assert mail["Subject"] == "[Keel] tide: tide.drift_check failed"
-    assert "This is not an all clear" in body_of(mail)
-    assert "ValueError: what is {{ this }}?" in body_of(mail)
-    assert done.run_id in body_of(mail)
+    assert "drift_check failed" in mail["Subject"]
+    assert "ValueError: what is {{ this }}?" in text_of(mail)
+    assert "It is not an all clear" in text_of(mail)
+    assert done.run_id in text_of(mail)
     [(_, _, posted)] = slack
-    assert "ValueError: what is {{ this }}?" in posted["text"]
+    assert "what is {{ this }}?" in json.dumps(posted)
+
+    live(tide, happen(LAUNCH, END), LAUNCH, END)
+    assert run("tide.drift_check", **WINDOW).state == "success"
+
+    assert len(mailbox) == 2
+    again = mailbox[1][1]
+    assert again["In-Reply-To"] == mail["Message-ID"]
+    assert "is over" in text_of(again)
 
 
 @pytest.mark.parametrize(
@@ -136,13 +225,80 @@ def test_failed_run_notifies_once_by_every_channel(airflow_db, tide, mailbox, sl
         ("all_tasks_deadlocked", "no task of the run could start"),
     ],
 )
-def test_run_that_fails_without_a_failed_task_notifies_too(home, reason, said):
-    from keel_airflow.notifications import FailureNotifier
+def test_run_that_fails_without_a_failed_task_is_told_too(tide, mailbox, reason, said):
+    from keel_airflow.notifications import KeelNotifier
     from tests.support.airflow.dag_bag import parse_dag
 
-    FailureNotifier(model="tide")({"dag": parse_dag("tide.retrain"), "run_id": "manual__1", "reason": reason})
+    KeelNotifier(model="tide")({"dag": parse_dag("tide.retrain"), "run_id": "manual__1", "reason": reason})
 
-    [file] = (home / "outbox").glob("*.eml")
-    mail = message_from_string(file.read_text(), policy=policy.default)
-    assert mail["To"] == "harbour@example.com"
+    [(recipients, mail)] = mailbox
+    assert recipients == ["harbour@example.com"]
     assert said in text_of(mail)
+
+
+def test_callback_of_a_task_of_any_dag_tells_of_that_task(tide, mailbox):
+    from airflow.providers.standard.operators.empty import EmptyOperator
+    from airflow.sdk import DAG
+
+    from keel_airflow.notifications import KeelNotifier
+
+    with DAG("load_weather", schedule=None) as dag:
+        load, other = EmptyOperator(task_id="load"), EmptyOperator(task_id="other")
+
+    def context(of, state, error=None):
+        ti = SimpleNamespace(task_id=of.task_id, task=of, log_url="http://log", state=state)
+        return {"dag": dag, "run_id": "r", "ti": ti, **({"exception": error} if error else {})}
+
+    told = KeelNotifier()
+    told(context(load, "failed", ValueError("no wind")))
+    told(context(other, "success"))
+    assert len(mailbox) == 1
+    assert "no wind" in text_of(mailbox[0][1])
+    told(context(load, "success"))
+    assert mailbox[1][1]["In-Reply-To"] == mailbox[0][1]["Message-ID"]
+
+
+def test_check_that_fails_after_it_decided_says_what_it_had_found(drifted, mailbox, monkeypatch):
+    from keel import loop
+    from tests.support.airflow.dag_run import run
+
+    def unavailable(*_, **__):
+        raise ValueError("no disk")
+
+    monkeypatch.setattr(loop, "publish_report", unavailable)
+
+    assert run("tide.drift_check", **WINDOW).state == "failed"
+
+    [(_, mail)] = mailbox
+    assert decision_of(drifted)["sentence"] in " ".join(text_of(mail).split())
+
+
+def task_with(**arguments):
+    from keel_airflow.operators.sending import SendEmailOperator
+
+    task = SendEmailOperator(task_id="send_email", message={"messages": []})
+    for name, value in arguments.items():  # as a cluster policy changes a task
+        setattr(task, name, value)
+    return task
+
+
+def test_provider_argument_that_would_have_no_effect_is_refused(airflow_db, home):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    assert task_with().execute({}) == {"sent": 0, "pending": 0, "failed": 0}
+    with pytest.raises(AirflowFailException, match="send_email: to, files, conn_id would have no effect on a message"):
+        task_with(to="a@example.com", files=["a.csv"], conn_id="other").execute({})
+
+
+def test_tasks_of_channels_are_the_providers_operators():
+    from airflow.providers.http.operators.http import HttpOperator
+    from airflow.providers.slack.operators.slack import SlackAPIPostOperator
+    from airflow.providers.smtp.operators.smtp import EmailOperator
+
+    from keel_airflow.operators.sending import BY_CHANNEL
+
+    made = {name: operator for name, (_, operator) in BY_CHANNEL.items()}
+    assert issubclass(made["email"], EmailOperator)
+    assert issubclass(made["slack"], SlackAPIPostOperator)
+    assert issubclass(made["teams"], HttpOperator)
+    assert all(operator.by == name for name, operator in made.items())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import pkgutil
 from types import SimpleNamespace
 
@@ -48,11 +49,16 @@ def kinds(classes):
 
 
 def test_operators_are_all_used_by_a_dag(monkeypatch):
-    from tests.support.airflow.dag_bag import parse
+    from tests.support.airflow.dag_bag import parse, parse_dag
 
     used = {type(task) for dag in parse().dags.values() for task in dag.tasks}
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "required")
     used |= {type(task) for dag in parse().dags.values() for task in dag.tasks}
+    routes = [{"channel": name, "to": "someone"} for name in ("slack", "teams", "pagerduty", "apprise")]
+    for given in ({"email": "[]"}, {"routes": json.dumps(routes)}):  # nobody is told, and everybody by every channel
+        for key, value in given.items():
+            monkeypatch.setenv(f"KEEL__TIDE__ALERTS__{key.upper()}", value)
+        used |= {type(task) for task in parse_dag("tide.rollback").tasks}
     used |= {getattr(task, "operator_class", None) for task in parse().dags["keel.maintenance"].tasks}
     used |= {base for cls in used if cls for base in cls.__mro__}
 

@@ -39,7 +39,7 @@ def refusals(dag, conf, **seen):
 
 def test_first_task_of_every_dag_refuses_an_unknown_parameter_and_names_the_nearest():
     dags = parse().dags
-    assert len(dags) == 8
+    assert len(dags) == 9
     for dag_id, dag in dags.items():
         names = list(dag.params) or ["reason"]
         for name in names:
@@ -136,12 +136,17 @@ def test_rollback_without_any_version_to_return_to_notifies_people(tide):
     ],
 )
 def test_failure_of_a_run_is_silent_only_where_its_user_gave_the_parameters(home, run_type, refused, notified):
-    from keel_airflow.notifications import FailureNotifier
+    from keel_airflow.notifications import KeelNotifier
 
     pushed = {"error": "InvalidParameter: params.verison", "refused": refused}
-    ti = SimpleNamespace(task_id="count_window", log_url="log", xcom_pull=lambda task_ids, key: pushed[key])
+    ti = SimpleNamespace(
+        task_id="count_window",
+        log_url="log",
+        task=parse_dag("tide.drift_check").get_task("count_window"),
+        xcom_pull=lambda task_ids, key=None: pushed.get(key),
+    )
 
-    FailureNotifier(model="tide")(
+    KeelNotifier(model="tide")(
         {
             "dag": parse_dag("tide.drift_check"),
             "run_id": "run-1",

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("airflow_db")
 
 REQUEST = {"end": TURNED.isoformat(), "reason": "it knows the new tide"}
 REQUESTED = {"request_promotion", "compare"}
-NOTIFIED = {"compose_message", "write_to_outbox", "record"}
+NOTIFIED = {"compose_message", "send_email", "record"}
 
 
 def actions(workspace):

@@ -15,7 +15,7 @@ from tests.support.airflow.tide import DAY, HISTORY, LAUNCH, decision_of, happen
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
-NOTIFIED = {"compose_message", "write_to_outbox", "record"}
+NOTIFIED = {"compose_message", "send_email", "record"}
 
 
 def test_retrain_of_a_models_first_version_promotes_it(home):

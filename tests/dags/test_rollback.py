@@ -11,7 +11,7 @@ from tests.support.airflow.tide import decision_of
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
-NOTIFIED = {"compose_message", "write_to_outbox", "record"}
+NOTIFIED = {"compose_message", "send_email", "record"}
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_rollback_restores_the_previous_version(replaced):
     assert (entry.actor, entry.body["run_id"]) == ("dag_test", done.run_id)
     assert "the quay floods unannounced" in entry.body["evidence"]["sentence"]
     assert decision_of(replaced)["outcome"]["outcome"] == "rolled_back"
-    assert decision_of(replaced)["outcome"]["notified"] == ["outbox"]
+    assert decision_of(replaced)["outcome"]["notified"] == ["email"]
 
 
 def test_rollback_without_a_previous_version_fails(replaced):

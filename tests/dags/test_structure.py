@@ -13,9 +13,8 @@ from tests.support.paths import PROJECT
 
 MODEL = PROJECT / "tests" / "dags" / "models" / "tide" / "model.yaml"
 NOTIFY_AND_RECORD = {
-    "compose_message": {"send_email", "post_to_slack", "record"},
+    "compose_message": {"send_email", "record"},
     "send_email": {"record"},
-    "post_to_slack": {"record"},
     "record": set(),
 }
 NOTIFY_AND_CHECK_AGAIN = {**NOTIFY_AND_RECORD, "record": {"check_again"}, "check_again": set()}
@@ -152,6 +151,7 @@ def test_each_channel_of_the_routes_has_a_task(monkeypatch):
         {"channel": "teams", "to": ["harbour_card"]},
         {"channel": "apprise", "to": "harbour_phone"},
         {"channel": "email", "to": "lead@example.com"},
+        {"channel": "slack", "to": "#harbour"},
     ]
     monkeypatch.setenv("KEEL__TIDE__ALERTS__ROUTES", json.dumps(routes))
 

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("airflow_db")
 EVALUATED = {"reconcile", "watch"}
 AFTER_A_WEEK = TURNED + 8 * DAY
 """When an experiment has lasted longer than the week before which it has no verdict."""
-NOTIFIED = {"compose_message", "write_to_outbox", "record"}
+NOTIFIED = {"compose_message", "send_email", "record"}
 
 
 @pytest.fixture(scope="session")
