@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keel.alerts.channels.email import build
+from keel.alerts.channels.email_values import values
 from keel.alerts.messages.alerts import compose_alerts
 from keel.alerts.messages.check import compose_check
 from keel.alerts.messages.digest import compose_digest
@@ -123,6 +124,17 @@ def test_check_that_promotes_says_what_was_wrong_although_nothing_is_left_to_ale
     assert message.runbook is None
 
 
+def test_promotion_that_ends_an_alert_tells_the_promotion_and_what_is_over():
+    event = alert(Kind.PROMOTION, "version 3", Severity.INFO, "Promoted", state=State.RESOLVED, resolved_at=NOW)
+    ended = over(harm(), days=61, resolution="version 3 was promoted")
+    message = composed("promoted", (ended, *firing(event, change=Change.EVENT)))
+    assert message.subject == "flight_delay: version 3 was promoted"
+    assert message.topic == "event"
+    assert message.severity is Severity.ERROR  # for those who were told of the harm
+    assert values(message)["status"] == {"text": "info", "tone": "neutral"}
+    assert message.evidence[0].rows == (("performance", "1 May to 1 July 2013", "61 days", "Version 3 was promoted"),)
+
+
 def test_columns_known_to_have_changed_say_since_when_and_others_are_new():
     table = next(table for table in samples.incident().evidence if table.title.startswith("Columns"))
     since = {row[0]: row[table.head.index("Since")] for row in table.rows}
@@ -197,6 +209,7 @@ def test_request_without_an_outcome_says_what_was_requested():
         config(), notice("n", firing(found, change=Change.EVENT)), decision=decision, outcome=None, now=NOW
     )
     assert message.happened == "An experiment started."
+    assert message.done == ("Started e1: version 4 answers half.",)
     assert message.facts["Experiment"] == "e1"
 
 
@@ -236,6 +249,18 @@ def test_digest_of_models_has_ten_rows_together_and_counts_the_others():
     assert len(message.alerts) == 12
 
 
+def test_digest_says_what_each_change_costs_and_how_to_accept_it():
+    found = moved("temp", evidence={"impact": 0.0301, "psi": 2.4})
+    message = compose_digest({"flight_delay": notice("n", firing(found))}, configs={}, message_id="m", now=NOW)
+    [table] = message.evidence
+    assert (table.head, table.rows[0][2], table.numeric) == (
+        ("What", "When", "Impact", "What was found"),
+        "+0.0301",
+        (2,),
+    )
+    assert "`keel alerts accept flight_delay temp --reason …`" in message.todo[1]
+
+
 def test_digest_of_a_model_that_does_worse_says_so():
     about = notice("n", firing(moved("temp"))).model_copy(update={"open_alerts": (harm(), alert(Kind.LABELS_MISSING))})
     message = compose_digest({"flight_delay": about}, configs={}, message_id="m", now=NOW)
@@ -243,6 +268,7 @@ def test_digest_of_a_model_that_does_worse_says_so():
         "Yes: predictions of flight_delay are worse than on the holdout, which you were told before.",
         "Not known for flight_delay: labels are missing.",
     )
+    assert not any("accept" in line for line in message.todo)
 
 
 def test_tables_share_ten_rows_and_the_first_ones_matter_most():

@@ -6,6 +6,7 @@ import re
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
+from keel.alerts.records import Change
 from keel.config import Severity
 from keel.values.texts import CELL, NAME, TEXT, is_web_address, shown
 
@@ -65,7 +66,10 @@ def written(message: Message) -> str:
 def _status(message: Message) -> tuple[str, str]:
     if message.topic == "resolved":
         return OVER
-    return TEST if message.topic == "test" else STATUSES[message.severity]
+    if message.topic == "test":
+        return TEST
+    told = [each.severity for each in message.alerts if each.change is not Change.RESOLVED]
+    return STATUSES[max(told, key=lambda severity: severity.level, default=message.severity)]
 
 
 def _sections(message: Message) -> list[dict[str, Any]]:

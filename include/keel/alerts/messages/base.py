@@ -105,7 +105,7 @@ def versions(version: int | None, outcome: Outcome | None) -> str | None:
     if challenger == champion:
         return f"{champion} in production, no other was trained"
     if outcome.outcome == "promoted":
-        return f"{challenger} in production, before it {'none' if champion is None else champion}"
+        return f"{challenger} in production, {'the first' if champion is None else f'before it {champion}'}"
     if outcome.outcome == "staged":
         return f"{champion} in production, {challenger} staged"
     return f"{champion} in production, challenger {challenger} rejected"

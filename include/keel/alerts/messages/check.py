@@ -88,7 +88,8 @@ def compose_check(
     is_broken = trouble(data) in (Trouble.BROKEN_DATA, Trouble.BROKEN_LABELS)
     is_over = all(each.change is Change.RESOLVED for each in notice.news)
     short, happened = worst(notice.news), f"{capitalised(found)}."
-    if all(each.change is Change.EVENT for each in notice.news) and followed:
+    is_event = not is_over and all(each.change in (Change.EVENT, Change.RESOLVED) for each in notice.news)
+    if is_event and followed:
         short, followed = followed, ""
         happened = of_check(data) if decision.reason is None else f"{capitalised(short)}."
     return message(

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from keel.alerts.messages.base import line
-from keel.alerts.messages.tables import CELL_OF_DIGEST, period, within
+from keel.alerts.messages.tables import CELL_OF_DIGEST, period, within, without_empty
+from keel.alerts.messages.todo import accept
 from keel.alerts.messages.words import clause, headline, ranked, severity_of, started, title
 from keel.alerts.records import ALL_MODELS, Change, Message, Table
 from keel.config import Kind
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from keel.alerts.records import News, Notice
     from keel.config import ModelConfig
 
+URGENT = "Nothing is urgent. To see every alert: `keel alerts list`"
 TOP_MODELS = 5
 """Models that a sentence names."""
 
@@ -47,7 +49,7 @@ def compose_digest(
         at=now,
         happened=_happened(notices),
         hurts=tuple(_harm(notices)),
-        todo=("Nothing is urgent. To see every alert: `keel alerts list`",),
+        todo=(URGENT, *([] if _open(notices, Kind.PERFORMANCE) else accept(ranked(news)))),
         runbook=config.alerts.runbook if config else None,
         facts={f"Owner of {model}": configs[model].owner for model in models if model in configs},
         evidence=within(_table(model, notice, alone is not None) for model, notice in notices.items()),
@@ -86,15 +88,18 @@ def _open(notices: Mapping[str, Notice], kind: Kind) -> list[str]:
 
 def _table(model: str, notice: Notice, is_alone: bool) -> Table:
     rows = tuple(_row(each) for each in ranked(notice.news))
-    return Table(title="" if is_alone else model, head=("What", "When", "What was found"), rows=rows)
+    head = ("What", "When", "Impact", "What was found")
+    return without_empty(Table(title="" if is_alone else model, head=head, rows=rows, numeric=(2,)))
 
 
-def _row(news: News) -> tuple[str, str, str]:
+def _row(news: News) -> tuple[str, str, str, str]:
     alert = news.alert
+    cost = alert.evidence.get("impact")
+    impact = numbers.signed(cost) if isinstance(cost, int | float) else ""
     if news.change is Change.RESOLVED:
-        return title(alert), period(alert), f"over: {alert.resolution}" if alert.resolution else "over"
+        return title(alert), period(alert), impact, f"over: {alert.resolution}" if alert.resolution else "over"
     when = numbers.time(alert.first_seen.replace(minute=0, second=0, microsecond=0))
-    return title(alert), when if news.change is Change.EVENT else f"since {when}", _said(news)
+    return title(alert), when if news.change is Change.EVENT else f"since {when}", impact, _said(news)
 
 
 def _said(news: News) -> str:

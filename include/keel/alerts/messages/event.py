@@ -45,9 +45,7 @@ def compose_event(
         subject=found,
         happened=f"{capitalised(found)}.",
         hurts=tuple(hurts),
-        done=tuple(
-            [*([] if hurts else _why(decision, outcome)), *what_keel_did(decision, outcome), *decision.findings]
-        ),
+        done=tuple([*_done(decision, outcome, is_told=bool(hurts)), *decision.findings]),
         todo=tuple(_to_do(config.model, notice, outcome)),
         facts=known(
             {
@@ -64,12 +62,16 @@ def compose_event(
     )
 
 
-def _why(decision: DecisionRecord, outcome: Outcome | None) -> list[str]:
-    """Return why something was done, where the sentence about that does not say so."""
-    if isinstance(decision, ExperimentDecision):
-        return [with_full_stop(decision.sentence.removeprefix(f"{decision.experiment_id}: "))]
-    is_said = outcome is None or decision.sentence in outcome.sentence
-    return [] if is_said else [with_full_stop(decision.sentence)]
+def _done(decision: DecisionRecord, outcome: Outcome | None, *, is_told: bool) -> list[str]:
+    """Return what was done, and why, where nothing else of the message says that.
+
+    is_told: whether the message has the decision's sentence already.
+    """
+    why = [with_full_stop(decision.sentence.removeprefix(f"{getattr(decision, 'experiment_id', '')}: "))]
+    if outcome is None:
+        return what_keel_did(decision, None) if is_told else why
+    is_said = is_told or (not isinstance(decision, ExperimentDecision) and decision.sentence in outcome.sentence)
+    return [*([] if is_said else why), *what_keel_did(decision, outcome)]
 
 
 def _harm(decision: DecisionRecord) -> list[str]:

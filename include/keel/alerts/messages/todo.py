@@ -46,16 +46,22 @@ def command(text: str, line: str) -> str:
 
 def _accept(data: CheckData, news: Sequence[News]) -> list[str]:
     """Return how to accept a drift that does no harm; none where harm is shown, as the drift may be its cause."""
-    columns = [each.alert.subject for each in news if _is_new_drift(each)]
-    if not columns or trouble(data) is Trouble.HARM:
+    return [] if trouble(data) is Trouble.HARM else accept(news)
+
+
+def accept(news: Sequence[News]) -> list[str]:
+    """Return how to accept a drift as the new normal; none without a drift since the training."""
+    found = next((each.alert for each in news if _is_new_drift(each)), None)
+    if found is None:
         return []
-    line = f"keel alerts accept {data.model} {shlex.quote(shown(columns[0], NAME))} --reason …"
+    line = f"keel alerts accept {found.model} {shlex.quote(shown(found.subject, NAME))} --reason …"
     return [command("If a change is the new normal, accept it, and only a further one is told:", line)]
 
 
 def _is_new_drift(news: News) -> bool:
-    drifted = news.alert.kind is Kind.DATA_DRIFT and not news.alert.subject.endswith(BEFORE)
-    return drifted and news.change is not Change.RESOLVED
+    alert = news.alert
+    drifted = alert.kind is Kind.DATA_DRIFT and alert.subject and not alert.subject.endswith(BEFORE)
+    return bool(drifted) and news.change is not Change.RESOLVED
 
 
 def answer(news: Sequence[News]) -> list[str]:
