@@ -249,7 +249,9 @@ def _middle_words(chart: Histogram, reference_label: str, current_label: str) ->
     if known:
         words.insert(0, f"The median is {' and '.join(known)}.")
     if now is None and not words[1 if then is not None else 0 :]:
-        words.append(f"{capitalised(current_label)} has no number.")
+        is_beyond = any(bar is not None and bar.current for bar in (chart.below, chart.above))
+        where = "lies beyond the range of training, as its reference does" if is_beyond else "has no number"
+        words.append(f"{capitalised(current_label)} {where}.")
     return " ".join(words)
 
 

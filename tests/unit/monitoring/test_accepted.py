@@ -16,7 +16,7 @@ from keel.monitoring.drift import explained_change
 from keel.monitoring.quality import check_quality
 from keel.monitoring.records import StoredDriftReport
 from keel.reports.charts.specs import Histogram
-from keel.reports.column_words import summary
+from keel.reports.column_words import figure_sentence, summary
 from keel.reports.distributions import distributions
 
 if TYPE_CHECKING:
@@ -164,3 +164,9 @@ def test_what_lies_beyond_the_range_is_said_as_a_move_of_the_accepted_level(grid
     assert isinstance(drawn, Histogram)
     assert drawn.outside == (0.0, 0.0)
     assert distributions(grid, counts)["x"] != drawn
+
+
+def test_a_chart_of_values_beyond_the_range_does_not_say_that_there_are_none(grid: Grid) -> None:
+    changed = accepted(grid, table(2, x=40.0), "x")
+    drawn = distributions(changed, changed.count(table(3, x=42.0)))["x"]
+    assert figure_sentence(drawn).startswith("Window lies beyond the range of training, as its reference does.")
