@@ -47,6 +47,8 @@ class Receiver:
     port: int
     scheme: str = "http"
     received: list[Received] = field(default_factory=list)
+    careless: bool = False
+    """Whether it refuses everything, and repeats the credentials that it was given."""
     answers: deque[tuple[int, dict[str, str], str] | float] = field(default_factory=deque)
 
     @property
@@ -67,6 +69,8 @@ class Receiver:
         path = request.url.path
         body = await request.body()
         self.received.append(Received(path, request.url.query, dict(request.headers), body))
+        if self.careless:
+            return Response(f"no: {path} {request.headers.get('authorization')}", 500)
         if self.answers:
             answer = self.answers.popleft()
             if not isinstance(answer, float):
