@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Protocol
 from keel.alerts import channel_trouble
 from keel.alerts.channel_trouble import Tried
 from keel.alerts.records import Answer, Delivery, Message
-from keel.alerts.redaction import without_secrets
 from keel.alerts.routing import OUTBOX
-from keel.errors import NoConnection, UnknownDelivery
+from keel.errors import NoConnection, SchemaError, UnknownDelivery
+from keel.values.redaction import LONGEST, without_secrets
 from keel.window import now_utc
 
 if TYPE_CHECKING:
@@ -114,8 +114,13 @@ def _send(
     clock: Callable[[], datetime],
 ) -> Tried:
     started, began = clock(), time.monotonic()
-    message, earlier = _read(store, delivery)
-    tried = _try(message, delivery, earlier, senders.get(delivery.channel), fallback, clock)
+    try:
+        message, earlier = _read(store, delivery)
+        tried = _try(message, delivery, earlier, senders.get(delivery.channel), fallback, clock)
+    except SchemaError as error:  # as another release wrote it: it must not hold up the others
+        log.error("the message of delivery %s cannot be read: %s", delivery.delivery_id, error)  # noqa: TRY400
+        answer = Answer(accepted=False, detail=f"the stored message cannot be read: {error}"[:LONGEST], is_final=True)
+        tried = Tried(_finished(delivery, "failed", answer, clock()), answer)
     attempt = {
         "at": started,
         "accepted": tried.answer.accepted,

@@ -122,7 +122,8 @@ class OutboxTable:
     ) -> Row | None:
         """Take the delivery that is due the longest, for as long as nobody else is to send it. None: none is due.
 
-        lease: a name of the sender's own. A delivery waits until the one that it follows is finished.
+        lease: a name of the sender's own. A delivery waits until the one that it follows is finished. One whose sender
+        is killed is due when the lease ends, behind what was due before: should it be what kills senders, it is last.
         """
         d, first = deliveries.c, deliveries.alias()
         is_free = sa.or_(d.leased_until.is_(None), d.leased_until <= to_micros(now))
@@ -136,7 +137,11 @@ class OutboxTable:
             if not found:
                 return None
             mine = d.delivery_id == found[0]["delivery_id"]
-            connection.execute(sa.update(deliveries).where(mine).values(lease=lease, leased_until=to_micros(until)))
+            connection.execute(
+                sa.update(deliveries)
+                .where(mine)
+                .values(lease=lease, leased_until=to_micros(until), next_try_at=to_micros(until))
+            )
         return found[0]
 
     def finish_try(self, delivery: Mapping[str, Any], attempt: Mapping[str, Any]) -> None:

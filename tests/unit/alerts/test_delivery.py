@@ -11,12 +11,14 @@ from email import policy
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 
 from keel.alerts.delivery import GIVE_UP_AFTER, LEASE, retry, send_due
 from keel.alerts.door import observe_in
 from keel.alerts.outbox import EmlSender
 from keel.alerts.records import Answer, Delivery, Message
 from keel.errors import NoConnection, UnknownDelivery
+from keel.store.database.tables import messages
 from tests.support.alerts.observations import DAY, HOUR, MONDAY, alerting, finding, seen, told_plainly
 
 if TYPE_CHECKING:
@@ -66,7 +68,8 @@ def send(store: Store, outbox: EmlSender) -> Callable[..., tuple[Delivery, ...]]
 
 
 def post(store: Store, *, at: datetime = MONDAY, config=SLACK, found: bool = True) -> str:
-    posted = observe_in(store, config, seen(*([finding()] if found else []), at=at), told_plainly, now=at)
+    observation = seen(*([finding()] if found else []), at=at, model=config.model)
+    posted = observe_in(store, config, observation, told_plainly, now=at)
     assert posted.message_id
     return posted.message_id
 
@@ -343,3 +346,27 @@ def test_the_same_delivery_is_one_file(store: Store, outbox: EmlSender) -> None:
     assert (mail["To"], mail["X-Keel-Channel"]) == ("undisclosed-recipients:;", "slack #ml")
     assert mail["Subject"].endswith("Performance of the model is not what it was.")
     assert message.at.tzinfo == UTC
+
+
+def test_a_message_that_cannot_be_read_holds_up_no_other(store: Store, send) -> None:
+    first, second = post(store), post(store, config=alerting("other"), at=MONDAY + HOUR)
+    with store.begin() as connection:
+        mine = sa.update(messages).where(messages.c.message_id == first)
+        connection.execute(mine.values(body='{"message_id": "of another release"}'))
+    slack = Receiver(OK)
+    sent = {each.message_id: each for each in send(MONDAY + HOUR, slack=slack, email=slack)}
+
+    assert sent[first].state == "failed"
+    assert (sent[first].answer or "").startswith("the stored message cannot be read: Message: ")
+    assert sent[second].state == "sent"
+
+
+def test_what_kills_its_sender_is_tried_last_the_next_time(store: Store) -> None:
+    config = alerting(email=["ann@example.com", "bob@example.com", "cleo@example.com"])
+    observe_in(store, config, seen(finding()), told_plainly, now=MONDAY)
+    until = MONDAY + LEASE
+    poison = store.outbox.lease("killed", now=MONDAY, until=until)
+    assert poison is not None
+
+    later = [store.outbox.lease("next", now=until, until=until + LEASE) for _ in range(3)]
+    assert [row["delivery_id"] == poison["delivery_id"] for row in later if row] == [False, False, True]
