@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from keel.alerts.records import Answer, Delivery, Message, Notice, message_identity
-from keel.alerts.redaction import without_secrets
 from keel.alerts.routing import recipients
 from keel.alerts.state import advance
 from keel.config import AlertsConfig
 from keel.errors import NoConnection
 from keel.monitoring.storage import derived_id
+from keel.values.redaction import without_secrets
 
 if TYPE_CHECKING:
     from keel.alerts.delivery import Sender

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from keel.alerts.delivery import WITHOUT_SERVER
 from keel.alerts.messages.sample import compose_test
 from keel.alerts.records import Answer, Delivery
-from keel.alerts.redaction import without_secrets
 from keel.errors import ConfigError, NoConnection
 from keel.monitoring.storage import derived_id
+from keel.values.redaction import without_secrets
 
 if TYPE_CHECKING:
     from keel.alerts.delivery import Sender

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus, urlsplit
 
 from keel.alerts.records import Answer
-from keel.alerts.redaction import without_secrets
+from keel.values.redaction import without_secrets
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, get_args
 
 from keel.alerts.outbox import EmlSender
 from keel.alerts.records import Answer, Delivery, Message
-from keel.alerts.redaction import without_secrets
 from keel.config import Channel
 from keel.errors import NoConnection
+from keel.values.redaction import without_secrets
 from keel.workspace import PROJECT
 
 if TYPE_CHECKING:

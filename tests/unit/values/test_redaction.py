@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keel.alerts.redaction import LONGEST, without_secrets
+from keel.values.redaction import LONGEST, without_secrets
 
 
 @pytest.mark.parametrize(
