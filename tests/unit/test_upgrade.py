@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import sqlite3
 import tarfile
@@ -195,36 +194,38 @@ def test_old_quarantines_are_listed(home: Path) -> None:
     assert datetime.fromisoformat(found["end"]) == datetime.fromisoformat(FACTS["set_aside"]["end"])
 
 
-def test_old_reports_and_decisions_make_the_messages_they_made(ws: Workspace) -> None:
+def test_old_reports_and_decisions_are_told_as_new_ones_are(ws: Workspace) -> None:
     found = ws.store.decisions.list("toy", limit=100)
     assert {d["decision_id"]: d["action"] for d in found} == FACTS["decisions"]
     reports = ws.store.reports.list("toy", limit=100)
     assert {r["report_id"]: r["kind"] for r in reports} == FACTS["reports"]
-    for each in found:
-        message = loop.compose_message(ws, CONFIG, *records(each))
-        assert bool(message) is (each["action"] != "all_clear" and not is_silent(each))
-    text = loop.compose_message(ws, CONFIG, *records(decided(ws, "promote", 17))).text
-    assert [fact for fact in ("version 1: brier 0.6", "version 2: brier 0.2") if fact not in text] == []
-    text = loop.compose_message(ws, CONFIG, *records(decided(ws, "raise_alert", 5))).text
-    assert re.search(r"\bz\b.*PSI", text)
+    told = []
+    for each in sorted(found, key=lambda d: (d["window_end"], d["created_at"])):
+        decision, outcome = records(each)
+        posted = loop.notify(ws, CONFIG, decision, outcome, now=each["window_end"])
+        told.append((each["action"], {(str(news.alert.kind), str(news.change)) for news in posted.news}))
+    promotion = {("promotion", "event")}
+    assert [each for each in told if each[1]] == [
+        ("retrain", promotion),
+        ("quarantine", {("data_quality", "firing")}),
+        ("retrain", {("performance", "firing"), ("data_quality", "resolved")}),
+        ("retrain", promotion),  # declined by a person
+        ("promote", {*promotion, ("performance", "resolved"), ("data_drift", "resolved")}),
+        ("rollback", {("rollback", "event")}),
+        ("retrain", promotion),
+        ("watch", {("probation", "event")}),
+        ("end_experiment", {("experiment", "event"), *promotion}),
+    ]
+    alerts = {(each["kind"], each["subject"]): each for each in ws.store.alerts.list("toy")}
+    assert alerts["data_drift", "z"]["sentence"].startswith("z has drifted")
+    assert alerts["performance", ""]["evidence"]["value"] > 0.6
+    assert {each["state"] for each in alerts.values()} == {"resolved"}
 
 
 def records(decision) -> tuple[DecisionRecord, Outcome | None]:
     """Return a stored decision and its outcome as the steps read them."""
     outcome = decision["outcome"]
     return DecisionRecord.from_dict(decision["body"]), Outcome.from_dict(outcome) if outcome else None
-
-
-def is_silent(decision) -> bool:
-    """Whether it is the alert that was not sent since one for the same cause was sent six hours before."""
-    return decision["window_end"] == LIVE + 5 * DAY + timedelta(hours=6)
-
-
-def test_alert_notified_by_the_old_version_is_not_repeated_within_its_cooldown(ws: Workspace) -> None:
-    again, _ = records(decided(ws, "raise_alert", 5.25))
-    assert loop.compose_message(ws, CONFIG, again) is None
-    impatient = CONFIG.with_overrides({"alerts.cooldown": "1h"})
-    assert loop.compose_message(ws, impatient, again)
 
 
 def test_last_old_window_checked_again_gives_the_same_numbers(ws: Workspace) -> None:
@@ -261,8 +262,10 @@ def test_old_comparison_is_acted_on(ws: Workspace) -> None:
     decision, _ = records(decided(ws, "retrain", 28))
     comparison = ComparisonRecord.from_dict(each["body"])
     outcome = rollout.keep_champion(ws, CONFIG, comparison.report_id, actor="ada", run_id="manual__5")
-    text = loop.compose_message(ws, CONFIG, decision, outcome).text
-    assert "lower bound +0.0923" in text
+    assert outcome.lower_bound == pytest.approx(0.0923, abs=1e-4)
+    assert loop.notify(ws, CONFIG, decision, outcome, now=LIVE + 28 * DAY).message_id is None, "it waits for a digest"
+    [kept] = [each for each in ws.store.alerts.list("toy") if each["kind"] == "retrained"]
+    assert kept["evidence"]["lower_bound"] == outcome.lower_bound
     assert len(list(ledger.entries(ws.store, "toy"))) == before, "it was recorded before"
 
 
