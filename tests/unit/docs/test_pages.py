@@ -206,7 +206,7 @@ def test_the_readmes_defaults_are_the_configurations():
         assert said == {name: keys[name] for name in said}
 
 
-ENVIRON = r"""environ\w*(?:\.(?:get|pop|setdefault))?[\[(]["'](\w+)["']"""
+ENVIRON = r"""environ\w*(?:\.get)?[\[(]["'](\w+)["']"""
 """How code reads a variable. Jinja has environments too, with filters."""
 
 

@@ -26,9 +26,6 @@ MODULE = "keel_airflow.channels"
 IMPORTS = "PYTHONPATH"
 PATIENCE = 110.0
 """Seconds for one message. A delivery is leased for two minutes."""
-CONNECTIONS = {"_AIRFLOW_PROCESS_CONTEXT": "server"}
-"""Airflow's own variable: outside a task, connections are then also looked for in its metadata database, where
-``airflow connections add`` and its pages put them."""
 DEFAULT_SENDER = "keel@localhost"
 
 
@@ -49,7 +46,7 @@ class AirflowSender:
             done = subprocess.run(
                 [sys.executable, "-m", MODULE],
                 input=json.dumps(request),
-                env={**CONNECTIONS, **self.environment, IMPORTS: _path(self.environment)},
+                env={**self.environment, IMPORTS: _path(self.environment)},
                 capture_output=True,
                 text=True,
                 timeout=PATIENCE,
