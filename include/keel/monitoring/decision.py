@@ -50,7 +50,7 @@ class Decision:
     action: Action
     sentence: str
     about: tuple[str, ...] = ()
-    """The causes, without numbers: two alerts about the same causes are the same alert."""
+    """The causes, without numbers."""
 
 
 @dataclass(frozen=True)

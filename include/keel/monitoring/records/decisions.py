@@ -43,7 +43,7 @@ class DecisionRecord(Record):
     action: Action
     sentence: str
     about: tuple[str, ...] = ()
-    """The causes, without numbers: two alerts about the same causes are the same alert."""
+    """The causes, without numbers."""
     reason: str | None = None
     requested_by: str | None = None
     """The person who requested it; None where Keel decided."""
