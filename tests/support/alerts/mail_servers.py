@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ class MailServer:
 
 @contextmanager
 def mail_server(
-    folder: Path, mode: str = "none", *, login: bool = False, size: int | None = None
+    folder: Path, mode: str = "none", *, login: bool = False, password: str = PASSWORD, size: int | None = None
 ) -> Iterator[MailServer]:
     """Start a server. With TLS its certificate is ``folder / cert.pem``, which a client has to trust."""
     inbox, options = Inbox(), dict[str, Any]()
@@ -75,7 +76,11 @@ def mail_server(
     if mode == "starttls":
         options |= {"tls_context": context, "require_starttls": True}
     if login:
-        options |= {"authenticator": _authenticate, "auth_required": True, "auth_require_tls": mode == "starttls"}
+        options |= {
+            "authenticator": partial(_authenticate, password),
+            "auth_required": True,
+            "auth_require_tls": mode == "starttls",
+        }
     if size:
         options["data_size_limit"] = size
     controller = Controller(
@@ -92,8 +97,10 @@ def mail_server(
         controller.stop()
 
 
-def _authenticate(server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
-    good = isinstance(data, LoginPassword) and (data.login, data.password) == (LOGIN.encode(), PASSWORD.encode())
+def _authenticate(
+    password: str, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any
+) -> AuthResult:
+    good = isinstance(data, LoginPassword) and (data.login, data.password) == (LOGIN.encode(), password.encode())
     if good:
         return AuthResult(success=True)
     said = data.password.decode() if isinstance(data, LoginPassword) else ""
