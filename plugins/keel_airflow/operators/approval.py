@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from keel.config import ModelConfig
-    from keel.monitoring.records import Outcome
     from keel.rollout.approval import ApprovalRequest
     from keel.workspace import Workspace
 
@@ -92,17 +91,4 @@ class AwaitApprovalOperator(BranchStepOperator, ApprovalOperator):
                 run_id=context["run_id"],
                 responded_at=answer["responded_at"],
             )
-            self._tell(workspace, config, outcome, context)
         self.follow(context, outcome.to_dict(), outcome.outcome)
-
-    def _tell(self, workspace: Workspace, config: ModelConfig, outcome: Outcome, context: Context) -> None:
-        """Tell who was asked what the answer is. The answer counts, also where nobody can be told."""
-        from keel_airflow.approvals import report_answer
-        from keel_airflow.delivering import deliver_quietly
-
-        try:
-            posted = report_answer(workspace, config, outcome, context)
-        except Exception:
-            self.log.exception("nobody was told of the answer")
-            return
-        deliver_quietly(workspace, message_id=posted.message_id)

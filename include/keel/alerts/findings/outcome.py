@@ -158,7 +158,9 @@ def _identity(decision: DecisionRecord, outcome: Outcome | None) -> str:
         report = decision.watched
         said = (decision.verdict, str(report.extended_until), *decision.findings)
         return derived_id("observation", "watch", decision.model, str(decision.version), *said)
-    return derived_id("observation", decision.decision_id, outcome.outcome if outcome else "")
+    # A cleared run may ask again, and be declined by another person.
+    said = (outcome.outcome, outcome.sentence) if outcome else ("", "")
+    return derived_id("observation", decision.decision_id, *said)
 
 
 def _sentence(text: str) -> str:
