@@ -81,13 +81,14 @@ def test_promotion_with_an_approval_by_the_api_promotes(staged):
     assert (given.actor, given.body["run_id"]) == ("alice", done.run_id)
     assert given.body["approval"].items() >= {"approver": "alice", "approver_id": "alice", "challenger": 2}.items()
     assert last(staged, "promote").body["approval"]["approver"] == "alice"
-    asking, result = sorted(mails(staged))
-    assert (asking, "promoted version 2" in result) == ("[Keel] Promote tide version 2?", True)
+    [asking] = [subject for subject in mails(staged) if subject == "[Keel] tide: promote version 2?"]
+    [result] = [subject for subject in mails(staged) if "version 2 was promoted" in subject]
+    assert len(mails(staged)) == 2
     assert question["body"] in mails(staged)[asking]
     [page] = re.findall(r"^Report: (\S+)$", question["body"], re.MULTILINE)
     assert Path(page).name == "comparison.html"
     assert Path(page).is_file()
-    assert f"\nReport       {page}\n" in mails(staged)[result]
+    assert page in mails(staged)[result]
     assert f"/dags/tide.promote/runs/{done.run_id}/tasks/approve/required_actions" in mails(staged)[asking]
 
 
@@ -103,7 +104,7 @@ def test_promotion_that_is_declined_keeps_the_champion(staged):
     assert decision_of(staged)["outcome"]["outcome"] == "declined"
     assert staged.registry.resolve("tide", version=2).tags["keel.status"] == "rejected"
     [subject] = [subject for subject in mails(staged) if "declined" in subject]
-    assert "version 1" in subject
+    assert len(mails(staged)) == 2
 
 
 def test_promotion_without_an_answer_is_declined(staged):

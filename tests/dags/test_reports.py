@@ -82,7 +82,7 @@ def test_check_writes_its_report_into_the_logs_into_mlflow_and_into_the_mail(dri
     assert file.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert file.with_name("report.md").read_text(encoding="utf-8") in whole
     [mail] = mails(drifted)
-    assert f"\nReport       {file}\n" in text_of(mail)
+    assert str(file) in text_of(mail)
     assert str(file) in html_of(mail)
     [picture] = pictures_of(mail).items()
     assert picture[0] in html_of(mail)
@@ -232,8 +232,8 @@ def test_failure_after_the_report_was_published_links_it(drifted, monkeypatch):
 
     assert done.states["send_email"] == "failed"
     [mail] = mails(drifted)
-    assert mail["Subject"] == "[Keel] tide: tide.drift_check failed"
-    assert f"\nReport       {done.xcoms['compose_message/return_value']['report']}\n" in text_of(mail)
+    assert "drift_check failed" in mail["Subject"]
+    assert done.xcoms["compose_message/return_value"]["report"] in text_of(mail)
     assert decision_of(drifted)["action"] == "raise_alert"
 
 

@@ -76,7 +76,7 @@ def test_watch_of_a_harmful_version_rolls_it_back(on_probation):
     assert on_probation.registry.resolve("tide", version=2).tags["keel.status"] == "quarantined"
     assert list(ledger.entries(on_probation.store, "tide", "rollback"))[-1].actor == "keel"
     assert decision_of(on_probation)["outcome"]["outcome"] == "rolled_back"
-    assert subjects(on_probation) == ["[Keel] tide: rolled back to version 1"]
+    assert subjects(on_probation) == ["[Keel] tide: production was rolled back to version 1"]
 
 
 def test_watch_of_a_good_version_takes_no_action_then_confirms(on_probation):
@@ -105,7 +105,7 @@ def test_watch_without_labels_notifies_once_then_ends_the_probation(on_probation
     assert (done.state, done.path) == ("success", {*EVALUATED, "raise_alert", *NOTIFIED})
     assert done.xcoms["watch/return_value"]["verdict"] == "inconclusive"
     assert list(ledger.entries(on_probation.store, "tide", "confirm")) == []
-    assert subjects(on_probation) == ["[Keel] tide: needs attention"]
+    assert subjects(on_probation) == ["[Keel] tide: the version on probation needs attention"]
 
     later = watch(TURNED + 20 * DAY)
 
@@ -241,7 +241,7 @@ def test_watch_of_a_successful_experiment_promotes(in_experiment, monkeypatch):
     assert (done.state, done.path) == ("success", {*EVALUATED, "promote", *NOTIFIED})
     assert deployments.read(in_experiment.store, "tide").production == 2
     assert in_experiment.registry.aliases("tide")["production"] == 2
-    assert "[Keel] tide: promoted version 2" in subjects(in_experiment)
+    assert subjects(in_experiment) == ["[Keel] tide: the experiment ended, and version 2 was promoted"]
     assert decision_of(in_experiment)["outcome"]["outcome"] == "promoted"
 
 
