@@ -241,7 +241,7 @@ def test_heartbeat_names_what_does_not_work(story: Story) -> None:
     assert done.exit_code == 1
     assert "2 messages have been due since" in done.output
     assert "keel alerts send" in done.output
-    assert "Messages by slack do not arrive (slack has no connection" in done.output
+    assert "Messages by slack do not arrive: slack has no connection" in done.output
     assert "keel alerts test --channel slack" in done.output
     found = document("heartbeat")
     assert (found["is_alive"], found["waiting"]) == (False, 2)
