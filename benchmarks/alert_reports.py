@@ -97,9 +97,12 @@ class Checks:
     world: World
     seed: int
     config: ModelConfig
-    year: Year = field(default_factory=Year)
+    year: Year = field(init=False)
     counts: deque[Counts] = field(default_factory=lambda: deque(maxlen=BLOCKS + DELAY))
     labelled: deque[Scored] = field(default_factory=lambda: deque(maxlen=BLOCKS + DELAY))
+
+    def __post_init__(self) -> None:
+        self.year = Year(harm_from=self.world.incident_begins)
 
     def go(self, checks: int) -> Year:
         """Let time pass, check after check."""

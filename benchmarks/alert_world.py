@@ -57,6 +57,11 @@ class World:
     no_labels: Stretch = Stretch(240, 252)
     incident: Stretch = Stretch(300, 310)
 
+    @property
+    def incident_begins(self) -> datetime:
+        """When the relation of feature and label turns."""
+        return BEGIN + self.incident.first * DAY
+
     def rows(self, start: datetime, end: datetime, seed: int = 0) -> pa.Table:
         """Return the rows of some hours. The same hours have the same rows, whatever is asked for at once."""
         hours = round((end - start) / timedelta(hours=1))
@@ -122,10 +127,12 @@ class Year:
     checks: int = 0
     blocks: int = 0
     alarms: int = 0
+    harm_from: datetime = BEGIN
+    """When the incident begins; harm that chance shows before is none."""
     found: list[datetime] = field(default_factory=list)
     """Ends of the checks that found anything, each of which is a mail of a naive system."""
     harm_found: datetime | None = None
-    """End of the first check that found harm."""
+    """End of the first check that found the incident's harm."""
     harm_told: datetime | None = None
     """When people were sent that."""
     changes: dict[str, list[Change]] = field(default_factory=lambda: defaultdict(list))
@@ -143,7 +150,7 @@ class Year:
         """Note what the reports of a check say, each of which a naive system would tell."""
         if labels_missing or set(statuses) & {"warn", "drift", "broken", "degraded", "empty"}:
             self.found.append(end)
-        if "degraded" in statuses and self.harm_found is None:
+        if "degraded" in statuses and self.harm_found is None and end >= self.harm_from:
             self.harm_found = end
 
     def post(self, store: Store, end: datetime, message_id: str | None, news: Sequence[News]) -> None:
@@ -155,7 +162,8 @@ class Year:
             self.sent[row["channel"], row["recipient"]] += 1
         for each in news:
             self.changes[each.alert.alert_id].append(each.change)
-            if each.alert.kind is Kind.PERFORMANCE and self.harm_told is None:
+            is_harm = each.alert.kind is Kind.PERFORMANCE and each.change is not Change.RESOLVED
+            if is_harm and end >= self.harm_from and self.harm_told is None:
                 self.harm_told = end
 
     def lines(self) -> Iterator[str]:

@@ -44,7 +44,10 @@ class Run:
     world: World
     seed: int = 0
     config: ModelConfig = field(default_factory=config_of)
-    year: Year = field(default_factory=Year)
+    year: Year = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.year = Year(harm_from=self.world.incident_begins)
 
     @cached_property
     def monitored(self) -> ModelConfig:
