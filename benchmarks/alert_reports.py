@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.alert_world import BEGIN, DAY, NULL, START, STEP, YEAR, World, Year, config_of
-from keel.alerts.budget import alert_level, promise
+from benchmarks.alert_world import BEGIN, DAY, NULL, START, STEEPNESS, STEP, YEAR, World, Year, config_of
+from keel.alerts.budget import Levels, alert_levels, promise
 from keel.alerts.digest import flush_digests
 from keel.alerts.door import observe_in
 from keel.alerts.findings.check import CheckFacts, observe_check
@@ -60,7 +60,7 @@ OUTPUTS = {"score": "numeric", "prediction": "categorical"}
 
 def predicted(rows: pa.Table) -> pa.Table:
     """Return rows with the score and prediction of a version that knows how the world began."""
-    score = 1 / (1 + np.exp(-1.5 * rows["x"].to_numpy()))
+    score = 1 / (1 + np.exp(-STEEPNESS * rows["x"].to_numpy()))
     return rows.append_column("score", pa.array(score)).append_column(
         "prediction", pa.array((score > 0.5).astype(float))
     )
@@ -106,12 +106,12 @@ class Checks:
 
     def go(self, checks: int) -> Year:
         """Let time pass, check after check."""
-        version, level = Version.of(self.config, self.world, self.seed), alert_level(self.config, [self.config])
+        version, levels = Version.of(self.config, self.world, self.seed), alert_levels(self.config, [self.config])
         for number in range(checks):
-            self.check(version, BEGIN + (number + 1) * STEP, level)
+            self.check(version, BEGIN + (number + 1) * STEP, levels)
         return self.year
 
-    def check(self, version: Version, end: datetime, level: float) -> None:
+    def check(self, version: Version, end: datetime, levels: Levels) -> None:
         """Let six hours of rows come, and check the week that ends then."""
         rows = predicted(self.world.rows(end - STEP, end, self.seed))
         self.counts.append(version.grid.count(rows))
@@ -135,7 +135,7 @@ class Checks:
             sentence=reached.sentence,
             about=reached.about,
         )
-        observation = observe_check(self.config, decision, None, facts, level=level)
+        observation = observe_check(self.config, decision, None, facts, level=levels.level, harm_level=levels.harm)
         reports: Any = {"quality": facts.quality, "drift": facts.drift, "performance": facts.performance}
 
         def compose(notice: Notice) -> Message:
@@ -196,7 +196,9 @@ def main() -> None:
     alerts = {"budget": options.budget, "digest": None if options.digest == "none" else options.digest}
     config = config_of(**alerts)
     made = promise([config])
-    print(f"level {made.levels['shop']:.4g}; at most {made.expected(made.people[0]):.3g} messages in 30 days by chance")
+    level, harm = made.levels["shop"], made.harm_levels["shop"]
+    most = made.expected(made.people[0])
+    print(f"levels {level:.4g}, of harm {harm:.4g}; at most {most:.3g} messages in 30 days by chance")
     for seed in range(options.years):
         with tempfile.TemporaryDirectory() as folder:
             world = NULL if options.nothing else World()

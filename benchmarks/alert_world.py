@@ -25,6 +25,7 @@ DAY, STEP = timedelta(days=1), timedelta(hours=6)
 YEAR = 1460
 """Checks of a year, four a day."""
 ROWS_AN_HOUR = 20
+STEEPNESS = 1.5
 PIPELINE = "tests.support.pipelines.toy"
 PEOPLE = {"email": ["ann@example.com", "bob@example.com"]}
 PAGED = {"channel": "pagerduty", "to": "on_call", "severity": "error"}
@@ -56,6 +57,8 @@ class World:
     """Mean shift of ``flicker`` then: the PSI of a week is about .1, its threshold, and on either side of it."""
     no_labels: Stretch = Stretch(240, 252)
     incident: Stretch = Stretch(300, 310)
+    incident_steepness: float = -1.5
+    """Of the relation of ``x`` and label then; at other times it is `STEEPNESS`."""
 
     @property
     def incident_begins(self) -> datetime:
@@ -76,7 +79,7 @@ class World:
         rng = np.random.default_rng([seed, int(start.timestamp())])
         day = (start - BEGIN) / DAY
         x = rng.normal(0, 1, n)
-        steepness = 0.2 if self.incident.holds(day) else 1.5
+        steepness = self.incident_steepness if self.incident.holds(day) else STEEPNESS
         label = (rng.random(n) < 1 / (1 + np.exp(-steepness * x))).astype(float)
         seconds = (np.arange(n) * 3600 // n).astype("timedelta64[s]").astype("timedelta64[us]")
         return {

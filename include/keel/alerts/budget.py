@@ -8,7 +8,8 @@ The promise adds expectations, which holds whatever depends on what. In one chec
 its columns, so that where nothing has changed, anything in it reaches level a with probability at most a. An alert that
 chance raises has at least one such check, and costs a message that it fires and one that it is over. So a person's
 messages in 30 days are at most Σ (checks × families × messages each × a) over the models, and those of the live
-monitors' alarms, which have an error rate of their own. The level is what makes that sum the budget.
+monitors' alarms, which have an error rate of their own. The level is what makes that sum the budget. Half of it is for
+harm, of which people have to know first: the test of performance has a level of its own.
 
 Not in the promise is what chance does not cause: promotions and rollbacks, broken runs, overdue checks, absent columns,
 channels that fail. Not in it either, and stated by `keel backtest`, is what follows from a retraining.
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from keel.config import Channel, Kind, ModelConfig, Severity
 from keel.monitoring.live.promise import UNKNOWN_BLOCKS
@@ -38,13 +39,14 @@ PERIOD = timedelta(days=1461)
 """Four years, after which nearly every schedule repeats."""
 ROUNDING = 1e-9
 
+HARM_SHARE = 0.5
+"""Of the budget, for the test of performance. The rest is for all families."""
 FAMILIES: tuple[frozenset[Kind], ...] = (
     frozenset({Kind.DATA_DRIFT, Kind.PREDICTION_DRIFT}),
     frozenset({Kind.DATA_QUALITY}),
-    frozenset({Kind.PERFORMANCE}),
     frozenset({Kind.LABEL_QUALITY}),
 )
-"""Tests of one check, by the kinds of alert that they raise. Each family is adjusted on its own."""
+"""Tests of one check beside that of performance, by the kinds of alert that they raise. Each family is adjusted."""
 PREVIOUS = frozenset({Kind.DATA_DRIFT})
 """The family of ``drift.against: previous``."""
 
@@ -57,7 +59,9 @@ class ModelBudget:
     looks: float
     """Checks by its schedule."""
     families: int
-    """Families of tests in a check whose findings this person is told."""
+    """Families of tests in a check whose findings this person is told, without that of performance."""
+    tells_harm: bool
+    """Whether this person is told of performance."""
     messages_each: float
     """Messages of one false alert: two, and more where errors are told again."""
     live_alarms: float
@@ -71,8 +75,13 @@ class ModelBudget:
         return self.looks * self.families * self.messages_each
 
     @property
+    def harm_cost(self) -> float:
+        """Messages for each unit of the level of performance."""
+        return self.looks * self.tells_harm * self.messages_each
+
+    @property
     def fixed(self) -> float:
-        """Messages that the level does not change."""
+        """Messages that the levels do not change."""
         return (self.live_alarms + self.long_run) * self.messages_each
 
 
@@ -89,13 +98,22 @@ class PersonBudget:
     @property
     def level(self) -> float:
         """The adjusted p-value that a finding must reach, in [0, 1]; 0 where nothing of the budget is left for it."""
-        cost = sum(each.cost for each in self.models)
-        left = self.budget - sum(each.fixed for each in self.models)
-        return min(1.0, max(0.0, left / cost)) if cost else 1.0
+        share = 1 - HARM_SHARE if self._harm_cost else 1.0
+        return self._level(share, sum(each.cost for each in self.models))
 
-    def expected(self, levels: dict[str, float]) -> float:
-        """Return the messages to expect at most when nothing is wrong. levels: by model, of `alert_level`."""
-        return sum(each.fixed + each.cost * levels[each.model] for each in self.models)
+    @property
+    def harm_level(self) -> float:
+        """The p-value that harm in a window must reach."""
+        share = HARM_SHARE if any(each.cost for each in self.models) else 1.0
+        return self._level(share, self._harm_cost)
+
+    @property
+    def _harm_cost(self) -> float:
+        return sum(each.harm_cost for each in self.models)
+
+    def _level(self, share: float, cost: float) -> float:
+        left = self.budget - sum(each.fixed for each in self.models)
+        return min(1.0, max(0.0, share * left / cost)) if cost else 1.0
 
 
 @dataclass(frozen=True)
@@ -105,10 +123,15 @@ class Promise:
     people: tuple[PersonBudget, ...]
     levels: dict[str, float]
     """By model, the adjusted p-value that a finding must reach to be told."""
+    harm_levels: dict[str, float]
+    """By model, the p-value that harm in a window must reach to be told."""
 
     def expected(self, person: PersonBudget) -> float:
         """Return the messages in 30 days that a person has to expect at most, when nothing is wrong."""
-        return person.expected(self.levels)
+        return sum(
+            each.fixed + each.cost * self.levels[each.model] + each.harm_cost * self.harm_levels[each.model]
+            for each in person.models
+        )
 
     def is_kept(self, person: PersonBudget) -> bool:
         """Return whether that is within the budget. Live monitors alone can exceed a very small one."""
@@ -126,16 +149,30 @@ class Spent:
     """Messages by the kind of what stands first in them, such as ``data_drift``; else by their topic."""
 
 
-def alert_level(config: ModelConfig, configs: Collection[ModelConfig]) -> float:
-    """Return the adjusted p-value that a statistical finding of a model must reach so that people are told.
+class Levels(NamedTuple):
+    """What a finding of a model must reach so that people are told."""
+
+    level: float
+    """The adjusted p-value of a finding."""
+    harm: float
+    """The p-value of harm in a window."""
+
+
+def alert_levels(config: ModelConfig, configs: Collection[ModelConfig]) -> Levels:
+    """Return the p-values that statistical findings of a model must reach so that people are told.
 
     configs: every valid model, as people share their budget among all models of which they are told. ``config`` counts
     in place of the one with its name.
 
-    What is measured and decided keeps ``drift.alpha`` and the like; the level is never above ``drift.alpha``.
+    What is measured and decided keeps ``drift.alpha`` and ``performance.alpha``; the levels are never above them.
     """
-    others = [each for each in configs if each.model != config.model]
-    return promise([config, *others]).levels[config.model]
+    made = promise([config, *(each for each in configs if each.model != config.model)])
+    return Levels(made.levels[config.model], made.harm_levels[config.model])
+
+
+def alert_level(config: ModelConfig, configs: Collection[ModelConfig]) -> float:
+    """Return the level of `alert_levels` for all findings but harm."""
+    return alert_levels(config, configs).level
 
 
 def promise(configs: Collection[ModelConfig]) -> Promise:
@@ -154,10 +191,13 @@ def promise(configs: Collection[ModelConfig]) -> Promise:
         for (channel, recipient), models in sorted(told.items())
     )
     levels = {config.model: config.drift.alpha for config in configs}
+    harm_levels = {config.model: config.performance.alpha for config in configs}
     for each in people:
         for model in each.models:
             levels[model.model] = min(levels[model.model], each.level)
-    return Promise(people, levels)
+            if model.tells_harm:
+                harm_levels[model.model] = min(harm_levels[model.model], each.harm_level)
+    return Promise(people, levels, harm_levels)
 
 
 def spent(store: Store, configs: Iterable[ModelConfig], *, since: datetime, until: datetime) -> tuple[Spent, ...]:
@@ -220,6 +260,7 @@ def _model_budget(config: ModelConfig, kinds: frozenset[Kind]) -> ModelBudget:
         model=config.model,
         looks=looks(config.check.schedule),
         families=sum(bool(family & kinds) for family in families),
+        tells_harm=tells_harm,
         messages_each=_messages_each(config),
         live_alarms=_live_alarms(config) if Kind.LIVE_ALARM in kinds or tells_harm else 0.0,
         long_run=config.performance.alpha if tells_harm else 0.0,

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from keel.alerts import door
-from keel.alerts.budget import alert_level
+from keel.alerts.budget import Levels, alert_levels
 from keel.alerts.door import Posted
 from keel.alerts.findings.check import CheckFacts, observe_check
 from keel.alerts.findings.outcome import observe_outcome
@@ -80,7 +80,8 @@ def notify(
     if facts is None:
         observation = observe_outcome(config, decision, outcome, now=now)
     else:
-        observation = observe_check(config, decision, outcome, facts, level=_level(config))
+        levels = _levels(config)
+        observation = observe_check(config, decision, outcome, facts, level=levels.level, harm_level=levels.harm)
     log.debug("%s sees %d findings", observation.source, len(observation.findings))
 
     def compose(notice: Notice) -> Message:
@@ -140,9 +141,9 @@ def _is_settled(ws: Workspace, config: ModelConfig, decision: DecisionRecord) ->
     return not any(row["start"] < end and row["end"] > end - SETTLED for row in held)
 
 
-def _level(config: ModelConfig) -> float:
-    """Return the adjusted p-value that a finding must reach, which all models of the same people share."""
-    return alert_level(config, read_models()[0].values())
+def _levels(config: ModelConfig) -> Levels:
+    """Return the p-values that findings must reach, which all models of the same people share."""
+    return alert_levels(config, read_models()[0].values())
 
 
 def _version_url(ws: Workspace, config: ModelConfig, decision: DecisionRecord, outcome: Outcome | None) -> str | None:

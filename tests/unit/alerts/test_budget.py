@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keel.alerts.budget import alert_level, looks, promise, spent
+from keel.alerts.budget import alert_level, alert_levels, looks, promise, spent
 from keel.alerts.door import observe_in
 from keel.config import Kind
 from tests.support.alerts.observations import DAY, MONDAY, alerting, finding, seen, told_plainly
@@ -45,26 +45,29 @@ def test_looks_are_those_of_the_schedule(schedule, times):
     assert looks(schedule) == pytest.approx(times, rel=2e-3)  # as four years begin and end
 
 
-def test_level_spends_the_budget_on_every_check_and_family():
+def test_levels_spend_half_of_the_budget_on_harm_and_half_on_every_other_family():
     [person] = promise([model()]).people
     [share] = person.models
-    assert (share.looks, share.families, share.messages_each) == (120, 4, 2)
+    assert (share.looks, share.families, share.tells_harm, share.messages_each) == (120, 3, True, 2)
     assert share.fixed == pytest.approx(LIVE + 2 * 0.05)  # live monitors, and all labels of a version
-    assert person.level == pytest.approx((2 - LIVE - 0.1) / (120 * 4 * 2))
-    assert alert_level(model(), [model()]) == person.level
+    left = 2 - LIVE - 0.1
+    assert person.level == pytest.approx(left / 2 / (120 * 3 * 2))
+    assert person.harm_level == pytest.approx(left / 2 / (120 * 2))
+    assert alert_levels(model(), [model()]) == (person.level, person.harm_level)
 
 
 def test_each_model_and_each_further_family_of_a_person_lowers_the_level():
-    alone = alert_level(model(), [model()])
-    shared = alert_level(model(), [model(), model("other")])
-    previous = alert_level(model(drift={"against": ["training", "previous"]}), [])
-    assert shared < alone / 1.9
-    assert previous == pytest.approx(alone * 4 / 5)
+    alone, shared = alert_levels(model(), [model()]), alert_levels(model(), [model(), model("other")])
+    previous = alert_levels(model(drift={"against": ["training", "previous"]}), [])
+    assert shared.level < alone.level / 1.9
+    assert shared.harm < alone.harm / 1.9
+    assert previous.level == pytest.approx(alone.level * 3 / 4)
+    assert previous.harm == alone.harm
 
 
 def test_models_of_other_people_do_not_matter():
     others = [model(f"model_{i}", email=[f"{i}@example.com"]) for i in range(5)]
-    assert alert_level(model(), [model(), *others]) == alert_level(model(), [])
+    assert alert_levels(model(), [model(), *others]) == alert_levels(model(), [])
 
 
 def test_strictest_person_of_a_model_sets_its_level():
@@ -87,21 +90,28 @@ def test_route_that_takes_no_such_findings_costs_nothing():
     paged = {"channel": "pagerduty", "to": "on_call"}
     for route in ({"severity": "critical"}, {"kinds": ["pipeline_failure"]}):
         made = promise([model(email=[], routes=[{**paged, **route}])])
-        assert [(each.level, made.expected(each)) for each in made.people] == [(1, 0)]
-        assert made.levels == {"toy": 0.05}
-    [person] = promise([model(email=[], routes=[{**paged, "kinds": ["performance", "data_quality"]}])]).people
-    assert person.models[0].families == 2
+        assert [(each.level, each.harm_level, made.expected(each)) for each in made.people] == [(1, 1, 0)]
+        assert (made.levels, made.harm_levels) == ({"toy": 0.05}, {"toy": 0.05})
+
+
+def test_route_of_one_kind_spends_all_of_the_budget_on_it():
+    paged = {"channel": "pagerduty", "to": "on_call"}
+    [harm] = promise([model(email=[], routes=[{**paged, "kinds": ["performance"]}])]).people
+    [quality] = promise([model(email=[], routes=[{**paged, "kinds": ["data_quality"]}])]).people
+    assert harm.harm_level == pytest.approx((2 - LIVE - 0.1) / (120 * 2))
+    assert quality.level == pytest.approx(2 / (120 * 2))
+    assert (quality.models[0].families, quality.models[0].tells_harm) == (1, False)
 
 
 def test_level_is_never_above_that_of_the_check_itself():
-    assert alert_level(model(schedule=None), []) == 0.05
-    assert alert_level(model(schedule="0 0 1 * *", drift={"alpha": 0.01}), []) == 0.01
+    assert alert_levels(model(schedule=None), []) == (0.05, 0.05)
+    assert alert_levels(model(schedule="0 0 1 * *", drift={"alpha": 0.01}), []) == (0.01, 0.05)
 
 
 def test_budget_that_live_monitors_exceed_alone_leaves_nothing_and_says_so():
     made = promise([model(budget=0.001)])
     [person] = made.people
-    assert (person.level, made.levels) == (0, {"toy": 0})
+    assert (made.levels, made.harm_levels) == ({"toy": 0}, {"toy": 0})
     assert made.expected(person) == pytest.approx(LIVE + 0.1)
     assert not made.is_kept(person)
 
@@ -143,7 +153,9 @@ def test_promise_is_kept_for_every_person_of_any_set_of_models(models):
         assert made.is_kept(person) == (fixed <= person.budget * (1 + 1e-9))
         assert all(0 <= made.levels[each.model] <= 0.05 for each in person.models)
     for config in configs:
-        assert alert_level(config, configs) == pytest.approx(made.levels[config.model], rel=1e-9)
+        levels = made.levels[config.model], made.harm_levels[config.model]
+        assert alert_levels(config, configs) == pytest.approx(levels, rel=1e-9)
+        assert alert_level(config, configs) == alert_levels(config, configs).level
 
 
 def test_spent_counts_what_was_accepted_by_person_and_kind(store):

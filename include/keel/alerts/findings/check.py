@@ -50,7 +50,13 @@ class CheckFacts:
 
 
 def observe_check(
-    config: ModelConfig, decision: DecisionRecord, outcome: Outcome | None, facts: CheckFacts, *, level: float
+    config: ModelConfig,
+    decision: DecisionRecord,
+    outcome: Outcome | None,
+    facts: CheckFacts,
+    *,
+    level: float,
+    harm_level: float | None = None,
 ) -> Observation:
     """Return what a check saw, and what its decision led to.
 
@@ -62,10 +68,13 @@ def observe_check(
     decision, outcome
         What was decided and what it led to; None where no task followed it.
     level
-        The adjusted p-value from which a statistical finding may alert (`keel.alerts.budget.alert_level`).
+        The adjusted p-value from which a statistical finding may alert (`keel.alerts.budget.alert_levels`).
+    harm_level
+        That of harm in the window; None: the same.
 
     """
-    found, change = judge_check(config, decision, facts, level=level), change_of(decision, outcome)
+    found = judge_check(config, decision, facts, level=level, harm_level=harm_level)
+    change = change_of(decision, outcome)
     return Observation(
         observation_id=identity_of(decision, outcome),
         model=config.model,
@@ -78,7 +87,9 @@ def observe_check(
     )
 
 
-def judge_check(config: ModelConfig, decision: DecisionRecord, facts: CheckFacts, *, level: float) -> Judged:
+def judge_check(
+    config: ModelConfig, decision: DecisionRecord, facts: CheckFacts, *, level: float, harm_level: float | None = None
+) -> Judged:
     """Judge all reports of a check."""
     quality, drift, performance, labels = facts.quality, facts.drift, facts.performance, facts.labels
     data_is_broken = quality is not None and quality.status == "broken"
@@ -94,7 +105,7 @@ def judge_check(config: ModelConfig, decision: DecisionRecord, facts: CheckFacts
     )
     harm = judge_performance(
         performance,
-        level=level,
+        level=level if harm_level is None else harm_level,
         is_trusted=not (data_is_broken or labels_are_broken),
         min_rows=config.performance.min_rows,
     )

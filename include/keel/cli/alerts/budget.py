@@ -70,6 +70,7 @@ def document(promised: Promise, sent: Sequence[Spent], days: int, invalid: list[
         "period_days": 30,
         "people": people,
         "levels": promised.levels,
+        "harm_levels": promised.harm_levels,
         "sent": [asdict(each) for each in sent],
         "sent_days": days,
         "invalid": invalid,
@@ -89,7 +90,7 @@ def print_budget(promised: Promise, sent: Sequence[Spent], days: int) -> None:
     typer.echo("What a check finds is told when its adjusted p-value is at most")
     width = max(map(len, promised.levels))
     for model, level in promised.levels.items():
-        typer.echo(f"  {model.ljust(width)}  {_plain(level)}")
+        typer.echo(f"  {model.ljust(width)}  {_plain(level)}; harm {_plain(promised.harm_levels[model])}")
     typer.echo("")
     typer.echo(NOT_PROMISED)
     for person in promised.people:
