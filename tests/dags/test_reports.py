@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from keel import loop
+from keel.alerts.records import Message
 from keel.errors import SchemaError
 from keel.monitoring import storage
 from keel.registry.report_files import MONTH_TAG
@@ -100,6 +101,12 @@ def test_check_that_runs_again_replaces_its_report(drifted, decided):
     assert publication.published(drifted, decided.decision_id).published_at == NOW + timedelta(hours=1)
 
 
+def message_of(workspace, config, decision, report):
+    """Return what people are told of a decision."""
+    posted = loop.notify(workspace, config, decision, report=report, now=NOW)
+    return Message.from_dict(workspace.store.outbox.message(posted.message_id))
+
+
 def test_report_that_cannot_be_published_is_named_in_the_message_and_stops_nothing(drifted, decided):
     drifted.registry.client  # noqa: B018  # MLflow's tables exist before its folder is lost
     artifacts = drifted.home / "mlartifacts"
@@ -107,11 +114,11 @@ def test_report_that_cannot_be_published_is_named_in_the_message_and_stops_nothi
     artifacts.write_text("a file where the folder was")
 
     report = loop.publish_report(drifted, CONFIG, decided, now=NOW)
-    message = loop.compose_message(drifted, CONFIG, decided, report=report)
+    message = message_of(drifted, CONFIG, decided, report)
 
     assert report.address is None
     assert "# " in report.markdown
-    assert "\nReport       could not be published: MLflow at " in message.text
+    assert message.links["Report"].startswith("could not be published: MLflow at ")
 
 
 def test_report_that_cannot_be_made_is_named_in_the_message_without_its_secrets(drifted, decided, monkeypatch):
@@ -123,9 +130,9 @@ def test_report_that_cannot_be_made_is_named_in_the_message_without_its_secrets(
     monkeypatch.setattr(check, "collect", fail)
 
     report = loop.publish_report(drifted, CONFIG, decided, now=NOW)
-    message = loop.compose_message(drifted, CONFIG, decided, report=report)
+    message = message_of(drifted, CONFIG, decided, report)
 
-    assert "\nReport       could not be made: ValueError; the task's log says more\n" in message.text
+    assert message.links["Report"] == "could not be made: ValueError; the task's log says more"
 
 
 def test_picture_that_cannot_be_described_is_left_out_of_a_published_report_and_its_message(
@@ -137,10 +144,10 @@ def test_picture_that_cannot_be_described_is_left_out_of_a_published_report_and_
     monkeypatch.setattr("keel.reports.charts.plain.to_plain", fail)
 
     report = loop.publish_report(drifted, CONFIG, decided, now=NOW)
-    message = loop.compose_message(drifted, CONFIG, decided, report=report)
+    message = message_of(drifted, CONFIG, decided, report)
 
     assert message.picture is None
-    assert f"\nReport       {report.address}\n" in message.text
+    assert message.links["Report"] == report.address
 
 
 def test_story_of_the_demo_names_the_file_of_a_report(drifted, decided):
@@ -155,11 +162,11 @@ def test_publish_off_renders_the_report_and_writes_nothing_into_mlflow(drifted, 
     config = CONFIG.with_overrides({"reports.publish": False})
 
     report = loop.publish_report(drifted, config, decided, now=NOW)
-    message = loop.compose_message(drifted, config, decided, report=report)
+    message = message_of(drifted, config, decided, report)
 
     assert (report.address, report.problem) == (None, None)
     assert "## Does it hurt?" in report.markdown
-    assert "Report " not in message.text
+    assert "Report" not in message.links
     assert list((drifted.home / "mlartifacts").rglob("report.html")) == []
 
 
