@@ -115,7 +115,7 @@ def test_watch_without_labels_notifies_once_then_ends_the_probation(on_probation
 
     assert (ended.state, ended.path) == ("success", {*EVALUATED, "confirm", *NOTIFIED})
     assert history(on_probation.store, "tide").probation is None
-    assert subjects(on_probation)[1:] == ["[Keel] tide: probation of version 2 ended without enough evidence"]
+    assert subjects(on_probation)[1:] == ["[Keel] tide: the probation of version 2 ended without enough evidence"]
 
 
 def test_watch_that_fails_keeps_the_findings_for_its_next_try(tide, monkeypatch):
