@@ -3,6 +3,9 @@
 Where predictions stop, drift and performance measure what is left. Where a column's values are broken, the drift of
 that column is the same trouble. Where performance is shown to be degraded, a warning that something drifted adds
 nothing: it stands in the message about the performance. A check that has failed is known not to have come.
+
+An alert explains nothing that is worse than itself: a column that warns of a few missing values is no reason to be
+silent about a drift that is an error.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ class Rule:
     same_column: bool = False
     """Only of the same column; a source without a column explains every one."""
     up_to: Severity = Severity.CRITICAL
-    """The worst severity that is explained."""
+    """The worst severity that is explained, by a source that is as bad itself."""
     of: str = ""
     """End of the subjects that explain, such as that of a DAG."""
 
@@ -36,7 +39,7 @@ class Rule:
             source.kind is self.source
             and target.kind in self.targets
             and source.model == target.model
-            and target.severity.level <= self.up_to.level
+            and target.severity.level <= min(source.severity.level, self.up_to.level)
             and source.subject.endswith(self.of)
             and (not self.same_column or source.subject in ("", column_of(target.subject)))
         )

@@ -164,6 +164,14 @@ def test_drift_that_does_harm_is_told_beside_degraded_performance():
     assert len(Life().see(HARM, DRIFT_ERROR)) == 2
 
 
+@pytest.mark.parametrize("subject", ["temp", ""])
+def test_cause_explains_nothing_that_is_worse_than_itself(subject):
+    warns = finding(Kind.DATA_QUALITY, subject)
+    life = Life(AlertsConfig(fire_after=1))
+    assert changes(life.see(DRIFT, warns, examined=CHECKED)) == [(Kind.DATA_QUALITY, subject, Change.FIRING)]
+    assert changes(life.see(DRIFT_ERROR, warns, examined=CHECKED)) == firing()
+
+
 def test_cause_that_is_not_sure_yet_explains_nothing():
     life = Life(AlertsConfig(fire_after=2))
     life.see(DRIFT)
@@ -324,7 +332,8 @@ SILENCES = st.lists(
 
 def explained(alert: Alert, others: list[Alert]) -> bool:
     """Whether an open alert explains another one, written once more in other words."""
-    causes = {(each.kind, each.subject) for each in others if each.state is not State.PENDING}  # itself is none
+    as_bad = [each for each in others if each.severity.level >= alert.severity.level]
+    causes = {(each.kind, each.subject) for each in as_bad if each.state is not State.PENDING}  # itself is none
     kinds = {kind for kind, _ in causes}
     drift = alert.kind in (Kind.DATA_DRIFT, Kind.PREDICTION_DRIFT)
     if Kind.NO_PREDICTIONS in kinds and (drift or alert.kind is Kind.PERFORMANCE):
