@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from keel.alerts.records import Examined, Finding, Observation
 from keel.config import Kind, Severity
 from keel.monitoring.check_times import CheckTimes, check_times
 from keel.monitoring.storage import derived_id
+from keel.window import HOUR
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
@@ -31,26 +32,31 @@ def find_overdue(ws: Workspace, configs: Iterable[ModelConfig], *, now: datetime
     """Return an observation for each model whose check is overdue, and for each whose overdue check has come.
 
     A check is overdue when it has not decided `keel.monitoring.check_times.GRACE` after its time, by the clock. A model
-    without a schedule or without a version in production has no check that could be. The id of an observation is that
-    of the check that is due, or of the alert that is over, so that asking every minute tells once.
+    without a schedule or without a version in production has no check that could be.
+
+    Asking every minute tells once, because the alert is one. It is seen anew every hour for as long as the check is
+    overdue: a reminder, or the end of a silence or of what explains it, is told an hour late at most.
     """
     found: list[Observation] = []
     for config in configs:
         times = check_times(ws, config)
+        known = _open(ws, config)
         if times.is_overdue(now):
-            found.append(_overdue(config, times, now))
-        else:
-            found += [_over(config, each["alert_id"], times, now) for each in _open(ws, config)]
+            found.append(_overdue(config, known, times, now))
+        elif known:
+            found.append(_over(config, known, times, now))
     return found
 
 
-def _open(ws: Workspace, config: ModelConfig) -> list[dict[str, Any]]:
-    """Return the open alert about the model's check, if there is one."""
-    return [each for each in ws.store.alerts.list(config.model, is_open=True) if each["kind"] == Kind.CHECK_OVERDUE]
+def _open(ws: Workspace, config: ModelConfig) -> str:
+    """Return the id of the open alert about the model's check; empty where there is none."""
+    rows = ws.store.alerts.list(config.model, is_open=True)
+    return next((each["alert_id"] for each in rows if each["kind"] == Kind.CHECK_OVERDUE), "")
 
 
-def _overdue(config: ModelConfig, times: CheckTimes, now: datetime) -> Observation:
+def _overdue(config: ModelConfig, known: str, times: CheckTimes, now: datetime) -> Observation:
     assert times.due is not None, "only a check that is due can be overdue"
+    hour = (now - times.due) // HOUR
     last = f"The last one decided on {when(times.last)}." if times.last else "It would be the first."
     finding = Finding(
         kind=Kind.CHECK_OVERDUE,
@@ -63,7 +69,7 @@ def _overdue(config: ModelConfig, times: CheckTimes, now: datetime) -> Observati
         },
     )
     return Observation(
-        observation_id=f"{SOURCE}-{derived_id(config.model, times.due.isoformat())}",
+        observation_id=f"{SOURCE}-{derived_id(config.model, times.due.isoformat(), str(hour), known)}",
         model=config.model,
         source=SOURCE,
         at=now,
