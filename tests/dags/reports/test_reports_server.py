@@ -34,7 +34,8 @@ def test_report_is_on_the_server_linked_by_the_mail_and_gone_after_its_retention
 
         assert done.state == "success"
         [(_, mail)] = mailbox
-        [line] = re.findall(r"^Report +(\S+)", text_of(mail), re.MULTILINE)
+        line = done.xcoms["compose_message/return_value"]["report"]
+        assert line in text_of(mail)
         assert line.startswith(f"{mlflow_url}/#/experiments/")
         assert f'href="{line}"' in html_of(mail)
         [picture] = pictures_of(mail).values()
