@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from keel.alerts.records import Delivery, Message, News
+from keel.alerts.records import Change, Delivery, Message, News
 from keel.monitoring.storage import derived_id
 from keel.store import outbox
 
@@ -63,13 +63,22 @@ def put(
 ) -> tuple[Delivery, ...]:
     """Write a message and its deliveries into the outbox, in the caller's transaction. Returns the deliveries.
 
-    after: ids of messages that have to arrive at the same recipient before; by default those that it answers to.
+    after: ids of messages that have to arrive at the same recipient before; by default those that it answers to. What
+    is new does not wait for one of them that does not get through. What is over does: an incident of a channel that
+    began after its end would never end.
     """
     sent = tuple(_delivery(message, channel, recipient, now) for channel, recipient in to)
     references = message.references if after is None else after
     outbox.put_message(connection, message.to_dict(), now=now)
-    outbox.put_deliveries(connection, [each.to_dict() for each in sent], references=references)
+    rows = [each.to_dict() for each in sent]
+    outbox.put_deliveries(connection, rows, references=references, in_order=not _has_news(message))
     return sent
+
+
+def _has_news(message: Message) -> bool:
+    """Return whether a message tells something that is not over and not known."""
+    known = (Change.RESOLVED, Change.ACKNOWLEDGED)
+    return message.topic != "digest" and any(each.change not in known for each in message.alerts)
 
 
 def _takes(route: RouteConfig, news: Collection[News], severity: Severity | None) -> bool:

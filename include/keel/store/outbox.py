@@ -34,14 +34,15 @@ def put_message(connection: sa.Connection, message: Mapping[str, Any], *, now: d
 
 
 def put_deliveries(
-    connection: sa.Connection, rows: Iterable[Mapping[str, Any]], *, references: Collection[str]
+    connection: sa.Connection, rows: Iterable[Mapping[str, Any]], *, references: Collection[str], in_order: bool = True
 ) -> None:
     """Store deliveries, with the fields of `keel.alerts.records.Delivery`; each recipient of a message has one.
 
-    references: the messages that this one answers to. A delivery follows that of the latest of them to its recipient.
+    references: the messages that this one answers to. A delivery follows those of them that are on their way to its
+    recipient. in_order: whether it waits until they are finished; else only until each was tried once more.
     """
     for row in rows:
-        values = _written(row) | {"follows": _before(connection, row, references)}
+        values = _written(row) | {"follows": _before(connection, row, references), "in_order": in_order}
         connection.execute(insert(connection, deliveries).values(**values).on_conflict_do_nothing())
 
 
@@ -122,13 +123,28 @@ class OutboxTable:
     ) -> Row | None:
         """Take the delivery that is due the longest, for as long as nobody else is to send it. None: none is due.
 
-        lease: a name of the sender's own. A delivery waits until the one that it follows is finished. One whose sender
-        is killed is due when the lease ends, behind what was due before: should it be what kills senders, it is last.
+        lease: a name of the sender's own. One whose sender is killed is due when the lease ends, behind what was due
+        before: should it be what kills senders, it is last.
+
+        A delivery that is in order waits until those that it follows are finished. Before any other, those that it
+        follows are tried, whenever it is due itself; then it no longer waits for what does not get through.
         """
-        d, first = deliveries.c, deliveries.alias()
+        d, first, later = deliveries.c, deliveries.alias().c, deliveries.alias().c
         is_free = sa.or_(d.leased_until.is_(None), d.leased_until <= to_micros(now))
-        waits = sa.exists().where(first.c.delivery_id == d.follows, first.c.state == PENDING)
-        query = sa.select(deliveries).where(d.state == PENDING, d.next_try_at <= to_micros(now), is_free, ~waits)
+        waits = sa.exists().where(
+            d.follows.contains(first.delivery_id),
+            first.state == PENDING,
+            sa.or_(d.in_order, ~_tried_since(first.delivery_id, d.next_try_at)),
+        )
+        is_awaited = sa.exists().where(
+            later.follows.contains(d.delivery_id),
+            later.state == PENDING,
+            ~later.in_order,
+            later.next_try_at <= to_micros(now),
+            ~_tried_since(d.delivery_id, later.next_try_at),
+        )
+        is_due = sa.or_(d.next_try_at <= to_micros(now), is_awaited)
+        query = sa.select(deliveries).where(d.state == PENDING, is_due, is_free, ~waits)
         for column, wanted in ((d.message_id, message_id), (d.channel, channel)):
             query = query if wanted is None else query.where(column == wanted)
         query = query.order_by(d.next_try_at, d.created_at, d.delivery_id).limit(1)
@@ -192,13 +208,17 @@ class OutboxTable:
 
 
 def _before(connection: sa.Connection, row: Mapping[str, Any], references: Collection[str]) -> str | None:
-    """Return the id of the latest delivery, to the same recipient, of what a message answers to."""
+    """Return the ids of the deliveries, to the same recipient, of what a message answers to, that are on their way."""
     if not references:
         return None
     d = deliveries.c
-    mine = (d.message_id.in_(list(references)), d.channel == row["channel"], d.recipient == row["recipient"])
-    latest = sa.select(d.delivery_id).where(*mine).order_by(d.created_at.desc(), d.delivery_id).limit(1)
-    return connection.execute(latest).scalar()
+    to = (d.message_id.in_(list(references)), d.channel == row["channel"], d.recipient == row["recipient"])
+    query = sa.select(d.delivery_id).where(*to, d.state == PENDING).order_by(d.created_at, d.delivery_id)
+    return " ".join(connection.execute(query).scalars()) or None
+
+
+def _tried_since(delivery_id: sa.ColumnElement[str], moment: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+    return sa.exists().where(delivery_tries.c.delivery_id == delivery_id, delivery_tries.c.at >= moment)
 
 
 def _rows(connection: sa.Connection, query: sa.Select[Any]) -> Rows:

@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from keel.alerts.delivery import GIVE_UP_AFTER, LEASE, retry, send_due
 from keel.alerts.door import observe_in
 from keel.alerts.outbox import EmlSender
-from keel.alerts.records import Answer, Delivery, Message
+from keel.alerts.records import Answer, Delivery, Examined, Finding, Message
+from keel.config import Kind, Severity
 from keel.errors import NoConnection, UnknownDelivery
 from keel.store.database.tables import messages
 from tests.support.alerts.observations import DAY, HOUR, MONDAY, alerting, finding, seen, told_plainly
@@ -272,6 +273,48 @@ def test_the_end_is_not_sent_before_the_beginning(store: Store, send) -> None:
     send(MONDAY + MINUTE, slack=slack)
     assert slack.got == [(first, "#ml", ()), (second, "#ml", (first,))]
     assert failed.message_id == first
+
+
+class Picky(Receiver):
+    """A channel that does not take one message, such as a mail server with a filter."""
+
+    def __init__(self, refused: str) -> None:
+        super().__init__(OK)
+        self.refused: str | None = refused
+
+    def send(self, message: Message, delivery: Delivery, earlier: Sequence[Delivery]) -> Answer:
+        answer = super().send(message, delivery, earlier)
+        return BUSY if message.message_id == self.refused else answer
+
+
+def test_what_gets_worse_does_not_wait_for_a_message_that_does_not_get_through(store: Store, send) -> None:
+    config = alerting(email=[], routes=SLACK.alerts.routes, resolve_after=1, digest=None)
+    now, quality = MONDAY, (Kind.DATA_QUALITY, "x")
+
+    def see(*findings: Finding, at: datetime) -> str:
+        examined = (Examined(kind=Kind.DATA_QUALITY),)
+        observation = seen(*findings, at=at).model_copy(update={"examined": examined})
+        return observe_in(store, config, observation, told_plainly, now=at).message_id or ""
+
+    first = see(finding(*quality, Severity.WARNING), at=now)
+    slack = Picky(first)
+    for now in (MONDAY, MONDAY + MINUTE, MONDAY + 3 * MINUTE, MONDAY + 8 * MINUTE):
+        send(now, slack=slack)
+    now += MINUTE
+    worse = see(finding(*quality), at=now)
+    slack.got.clear()
+    sent = send(now, slack=slack)
+
+    assert [each for each, _, _ in slack.got] == [first, worse], (
+        "the first is tried once more, and comes first if it can"
+    )
+    assert {each.message_id: each.state for each in sent} == {first: "pending", worse: "sent"}
+
+    over = see(at=now + MINUTE)
+    assert send(now + MINUTE, slack=slack) == (), "an incident that begins after its end would never end"
+    slack.refused = None
+    sent = send(now + HOUR, slack=slack)
+    assert [each.message_id for each in sent if each.channel == "slack"] == [first, over]
 
 
 def test_only_what_was_asked_for_is_sent(store: Store, outbox: EmlSender) -> None:

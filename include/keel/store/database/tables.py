@@ -417,8 +417,8 @@ digest_entries = Table(
     Index("digest_entries_by_model", "model", "at"),
 )
 
-# The outbox: messages, to whom each goes by which channel, and every try. follows: the delivery that comes first, of a
-# message that this one answers to.
+# The outbox: messages, to whom each goes by which channel, and every try. follows: the deliveries that come first, of
+# messages that this one answers to; in_order: whether it waits until they are finished, or only until each was tried.
 messages = Table(
     "messages",
     metadata,
@@ -443,6 +443,7 @@ deliveries = Table(
     Column("leased_until", BigInteger),
     Column("lease", Text),
     Column("follows", Text),
+    Column("in_order", Boolean, nullable=False),
     Column("answer", Text),
     Column("reference", Text),
     Column("created_at", BigInteger, nullable=False),
