@@ -1,4 +1,4 @@
-"""Find checks that have not come: the one failure of which no run can tell, because there is no run."""
+"""Find what has not come: a check, of which no run can tell because there is no run, and an answer to a question."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from keel.alerts.records import Examined, Finding, Observation
+from keel.alerts.findings.approval import APPROVAL
+from keel.alerts.records import Alert, Examined, Finding, Observation
 from keel.config import Kind, Severity
-from keel.monitoring.check_times import CheckTimes, check_times
+from keel.monitoring.check_times import GRACE, CheckTimes, check_times
 from keel.monitoring.storage import derived_id
 from keel.window import HOUR
 
@@ -36,11 +37,16 @@ def find_overdue(ws: Workspace, configs: Iterable[ModelConfig], *, now: datetime
 
     Asking every minute tells once, because the alert is one. It is seen anew every hour for as long as the check is
     overdue: a reminder, or the end of a silence or of what explains it, is told an hour late at most.
+
+    A question for an approval is over too, `GRACE` after the time for its answer: the run that asked, and would have
+    said so, is gone.
     """
     found: list[Observation] = []
     for config in configs:
         times = check_times(ws, config)
-        known = _open(ws, config)
+        alerts = [Alert.from_dict(row) for row in ws.store.alerts.list(config.model, is_open=True)]
+        found += [_unanswered(each, now) for each in alerts if _has_no_answer(each, now)]
+        known = next((each.alert_id for each in alerts if each.kind is Kind.CHECK_OVERDUE), "")
         if times.is_overdue(now):
             found.append(_overdue(config, known, times, now))
         elif known:
@@ -48,10 +54,21 @@ def find_overdue(ws: Workspace, configs: Iterable[ModelConfig], *, now: datetime
     return found
 
 
-def _open(ws: Workspace, config: ModelConfig) -> str:
-    """Return the id of the open alert about the model's check; empty where there is none."""
-    rows = ws.store.alerts.list(config.model, is_open=True)
-    return next((each["alert_id"] for each in rows if each["kind"] == Kind.CHECK_OVERDUE), "")
+def _has_no_answer(alert: Alert, now: datetime) -> bool:
+    until = alert.evidence.get("until")
+    return alert.kind is Kind.APPROVAL and until is not None and datetime.fromisoformat(str(until)) + GRACE < now
+
+
+def _unanswered(alert: Alert, now: datetime) -> Observation:
+    """Return what ends a question that nobody can answer any more."""
+    return Observation(
+        observation_id=f"{APPROVAL}-{derived_id(alert.alert_id, str(alert.evidence['until']), 'unanswered')}",
+        model=alert.model,
+        source=APPROVAL,
+        at=now,
+        examined=(Examined(kind=Kind.APPROVAL, subject=alert.subject),),
+        resolution="the time for an answer is over, and the run that asked does not wait any more",
+    )
 
 
 def _overdue(config: ModelConfig, known: str, times: CheckTimes, now: datetime) -> Observation:

@@ -160,7 +160,8 @@ def _see(alert: Alert, finding: Finding, observation: Observation, config: Alert
     if alert.state is State.PENDING and _fires(finding, seen, config):
         changes |= {"state": State.FIRING, "fired_at": observation.at}
     known = alert.told_severity or alert.severity
-    if alert.state is State.ACKNOWLEDGED and _level(finding.severity) > _level(known):
+    is_worse = _level(finding.severity) > _level(known)
+    if alert.state is State.ACKNOWLEDGED and (is_worse or _is_asked_again(alert, finding.evidence)):
         changes |= {"state": State.FIRING, "acknowledged_by": None}
     return alert.model_copy(update=changes)
 
@@ -232,6 +233,8 @@ class _Lived:
             return Change.FIRING
         if _level(alert.severity) > _level(alert.told_severity):
             return Change.ESCALATED
+        if self.was is not None and _is_asked_again(self.was, alert.evidence):
+            return Change.REMINDER
         is_due = config.remind is not None and alert.told_at + config.remind <= at
         return Change.REMINDER if is_due and _level(alert.severity) >= Severity.ERROR.level else None
 
@@ -270,6 +273,11 @@ def _fires(finding: Finding, seen: int, config: AlertsConfig) -> bool:
     return (
         not finding.kind.is_statistical or _level(finding.severity) >= Severity.ERROR.level or seen >= config.fire_after
     )
+
+
+def _is_asked_again(before: Alert, evidence: Mapping[str, object]) -> bool:
+    """Return whether a question is another one. An answer to the one before, if it can be given, does not count."""
+    return before.kind is Kind.APPROVAL and before.evidence != evidence
 
 
 def _covers(examined: Examined, alert: Alert) -> bool:

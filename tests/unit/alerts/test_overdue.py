@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keel import deployments
+from keel.alerts.acknowledging import acknowledge
 from keel.alerts.delivery import send_due
 from keel.alerts.door import Posted, observe
+from keel.alerts.findings.approval import observe_question
 from keel.alerts.heartbeat import DIGEST_GRACE, SENDER_GRACE, heartbeat
-from keel.alerts.messages.alerts import compose_overdue
+from keel.alerts.messages.alerts import compose_alerts, compose_overdue
 from keel.alerts.overdue import find_overdue
-from keel.alerts.records import Answer, Finding
+from keel.alerts.records import Answer, Finding, Observation
 from keel.alerts.silences import silence
 from keel.config import Kind, ModelConfig, Severity
 from keel.deployments.history import Deployment
@@ -178,6 +180,41 @@ def test_check_that_has_failed_is_not_told_to_be_overdue_too(deployed: Workspace
     ask(deployed, MONDAY + 8 * HOUR)
     assert sorted(open_kinds(deployed)) == ["check_overdue", "pipeline_failure"]
     assert len(written(deployed)) == messages
+
+
+def question(run: str, at: datetime) -> Observation:
+    return observe_question("toy", challenger=3, report_id="c", run_id=run, until=at + 2 * DAY, now=at)
+
+
+def ask_a_person(ws: Workspace, run: str, at: datetime) -> Posted:
+    return observe(ws, CONFIG, question(run, at), partial(compose_alerts, CONFIG, now=at), now=at)
+
+
+def test_question_is_over_when_nobody_can_answer_it_any_more(ws: Workspace) -> None:
+    ask_a_person(ws, "a", MONDAY)
+    until = MONDAY + 2 * DAY
+    ask(ws, until + GRACE)
+    assert open_kinds(ws) == ["approval"], "the run itself says so first"
+    for minutes in range(1, 10):
+        ask(ws, until + GRACE + minutes * MINUTE)
+    assert open_kinds(ws) == []
+    assert len(written(ws)) == 2
+    assert ask_a_person(ws, "b", MONDAY + 7 * DAY).message_id
+
+
+@pytest.mark.parametrize("is_acknowledged", [False, True])
+def test_question_that_is_asked_again_is_told_again(ws: Workspace, is_acknowledged: bool) -> None:
+    ask_a_person(ws, "a/1", MONDAY)
+    if is_acknowledged:
+        [alert] = ws.store.alerts.list("toy")
+        acknowledge(ws, alert["alert_id"], actor="ada", now=MONDAY + HOUR)
+    assert ask_a_person(ws, "a/2", MONDAY + DAY).message_id
+    assert ask_a_person(ws, "a/2", MONDAY + DAY).repeated
+    another = observe_question("toy", challenger=4, report_id="d", run_id="b", until=MONDAY + 5 * DAY, now=MONDAY + DAY)
+    told = observe(ws, CONFIG, another, partial(compose_alerts, CONFIG, now=MONDAY), now=MONDAY + DAY).news
+    assert [each.alert.subject for each in told] == ["version 4"], "the other question is no news"
+    ask(ws, MONDAY + 2 * DAY + 2 * HOUR)
+    assert len(open_kinds(ws)) == 2, "the time of the second question is not over"
 
 
 def test_heartbeat_of_a_check_that_comes_in_time_is_alive(deployed: Workspace) -> None:

@@ -22,7 +22,7 @@ def observe_question(
     report_id
         Of the comparison that the question is about.
     run_id
-        The run that waits for the answer. The same run asks the same question.
+        The run that waits for the answer. The same run asks the same question; another one, which is told again.
     until
         Without an answer by then, the version is not promoted.
     now

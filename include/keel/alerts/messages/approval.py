@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from keel.alerts.records import Message, Notice
     from keel.config import ModelConfig
 
+_AGAIN = "This was asked before, by a run that does not wait for the answer any more: only this link counts."
+
 
 def compose_approval(
     config: ModelConfig, notice: Notice, *, question: str, body: str, answer_url: str, now: datetime
@@ -44,7 +46,10 @@ def compose_approval(
         topic="approval",
         subject=f"{question[0].lower()}{question[1:]}".replace(f"{config.model} ", ""),
         happened=f"A person has to decide: {question[0].lower()}{question[1:]}",
-        done=("The new version was compared with the one in production, and passed. It answers nothing yet.",),
+        done=(
+            "The new version was compared with the one in production, and passed. It answers nothing yet.",
+            *([_AGAIN] if any(each.change is Change.REMINDER for each in news) else []),
+        ),
         todo=(
             "Approve or decline it in Airflow, at the link Answer.",
             f"Without an answer within {hours:g} hours, the version is not promoted.",
