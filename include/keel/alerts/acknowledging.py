@@ -112,8 +112,7 @@ def _name(alert: Alert) -> str:
 
 def _acknowledge_incidents(connection: sa.Connection, alert: Alert, event: AlertEvent) -> None:
     """Write the message that acknowledges the incidents of an alert, to those who were sent the alert itself."""
-    told = (row["detail"] for row in alerts.events_of(connection, alert.alert_id) if row["event"] == "told")
-    references = tuple(dict.fromkeys(name for name in told if name))
+    references = tuple(alerts.told_in(connection, [alert.alert_id]))
     sent = outbox.deliveries_of(connection, references)
     to = dict.fromkeys((row["channel"], row["recipient"]) for row in sent if row["channel"] in INCIDENT_CHANNELS)
     if to:

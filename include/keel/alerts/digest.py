@@ -20,13 +20,12 @@ from keel.alerts.records import (
     News,
     Notice,
     Observation,
-    Silence,
     duration,
     message_identity,
 )
 from keel.alerts.routing import Posted
-from keel.alerts.silences import covering, silences
-from keel.alerts.state import told
+from keel.alerts.silences import silences
+from keel.alerts.state import covered, told
 from keel.config import Kind
 from keel.monitoring.storage import derived_id
 from keel.store import alerts
@@ -109,7 +108,9 @@ def _due(
         return None
     rows = alerts.alerts_by_id(connection, {each["alert_id"] for each in entries})
     lasting = silences(connection, config.model, moment)
-    found = {identity: _silenced(Alert.from_dict(row), lasting, moment) for identity, row in rows.items()}
+    still_open = tuple(Alert.from_dict(row) for row in alerts.open_alerts(connection, config.model))
+    # again: a person may have made or ended a silence since the last check
+    found = {name: covered(Alert.from_dict(row), still_open, lasting, moment) for name, row in rows.items()}
     # a retraining that changed nothing is told with what is told anyway
     counting = [each[by] for each in entries if _is_reason(found.get(each["alert_id"]))]
     if not counting or not _is_over(config.alerts, min(counting), moment):
@@ -120,19 +121,10 @@ def _due(
     told_of = [identity for identity in changes if _is_reason(found.get(identity)) or _rides_along(found, identity)]
     news = tuple(_news(found[identity], changes[identity]) for identity in told_of)
     needless = tuple(identity for identity in changes if _is_needless(found.get(identity)))
-    still_open = tuple(Alert.from_dict(row) for row in alerts.open_alerts(connection, config.model))
-    references = dict.fromkeys(each.alert.message_id for each in news if each.alert.message_id)
+    references = alerts.told_in(connection, [each.alert.alert_id for each in news])
     identity = message_identity("digest", config.model, *sorted(each["entry_id"] for each in entries))
     notice = Notice(message_id=identity, news=news, references=tuple(references), open_alerts=still_open)
     return _Due(config, notice, needless)
-
-
-def _silenced(alert: Alert, lasting: Sequence[Silence], moment: datetime) -> Alert:
-    """Return an alert with the silence that covers it: a person may have made or ended one since the last check."""
-    if not alert.is_open:
-        return alert
-    silence = covering(alert, lasting, moment)
-    return alert.model_copy(update={"silenced_by": silence.silence_id if silence else None})
 
 
 def _is_reason(alert: Alert | None) -> bool:
@@ -146,11 +138,12 @@ def _rides_along(found: Mapping[str, Alert], identity: str) -> bool:
 
 def _is_needless(alert: Alert | None) -> bool:
     """Return whether nobody needs to know of an alert: it is gone, or was over before anybody heard of it."""
-    return alert is None or (_is_covered(alert) and not alert.is_open and alert.message_id is None)
+    return alert is None or (_is_covered(alert) and not alert.is_open)
 
 
 def _is_covered(alert: Alert) -> bool:
-    return bool(alert.silenced_by or alert.inhibited_by)
+    """Return whether nobody is told. Who was told that it began is told that it is over, whatever covered it last."""
+    return bool(alert.silenced_by or alert.inhibited_by) and (alert.is_open or alert.message_id is None)
 
 
 def _news(alert: Alert, changes: Sequence[Change]) -> News:
@@ -179,8 +172,8 @@ def _write(connection: sa.Connection, due: Sequence[_Due], *, at: datetime, now:
         groups.setdefault(tuple(wanted), []).append(recipient)
     posted = [_post(connection, [due[place] for place in places], to, now) for places, to in groups.items()]
     for place, each in enumerate(due):
-        first = next((one.message_id for one, places in zip(posted, groups, strict=True) if place in places), None)
-        _mark(connection, each, first, at=at, now=now)
+        messages = [one.message_id for one, places in zip(posted, groups, strict=True) if place in places]
+        _mark(connection, each, [name for name in messages if name], at=at, now=now)
     return posted
 
 
@@ -206,11 +199,13 @@ def _post(connection: sa.Connection, due: Sequence[_Due], to: Sequence[routing.R
     return Posted(message.message_id, deliveries, tuple(news for each in due for news in each.notice.news))
 
 
-def _mark(connection: sa.Connection, due: _Due, message_id: str | None, *, at: datetime, now: datetime) -> None:
-    """Note in which message a model's alerts were told. None: nobody of the model wants to know of them."""
-    rows = [told(each.alert, message_id, at) for each in due.notice.news]
-    events = [AlertEvent(alert_id=each.alert_id, at=at, event="told", detail=message_id or "") for each in rows]
+def _mark(connection: sa.Connection, due: _Due, messages: Sequence[str], *, at: datetime, now: datetime) -> None:
+    """Note in which messages a model's alerts were told. In none: nobody of the model wants to know of them."""
+    first = messages[0] if messages else None
+    rows = [told(each.alert, first, at) for each in due.notice.news]
+    # every message, so that later ones find the thread of each recipient
+    events = [AlertEvent(alert_id=row.alert_id, at=at, event="told", detail=name) for row in rows for name in messages]
     alerts.put_alerts(connection, [each.to_dict() for each in rows], now=now)
-    alerts.add_events(connection, [each.to_dict() for each in events] if message_id else [])
-    alerts.close_entries(connection, [each.alert_id for each in rows], message_id or "")
+    alerts.add_events(connection, [each.to_dict() for each in events])
+    alerts.close_entries(connection, [each.alert_id for each in rows], first or "")
     alerts.close_entries(connection, due.needless, "")

@@ -137,7 +137,7 @@ class _Door:
         return step, tuple(each for each in after.values() if each.is_open and each.alert_id not in step.dropped)
 
     def compose(self, compose: Compose, news: tuple[News, ...], still_open: tuple[Alert, ...]) -> Message | None:
-        references = dict.fromkeys(each.alert.message_id for each in news if each.alert.message_id)
+        references = alerts.told_in(self.connection, [each.alert.alert_id for each in news])
         notice = Notice(
             message_id=message_identity(self.observation.observation_id),
             news=news,

@@ -62,7 +62,7 @@ def advance(
     """
     before = {each.fingerprint: each for each in open_alerts if each.is_open and each.model == observation.model}
     lived = _live(before, observation, config)
-    after = [_Lived(before.get(each.fingerprint), _cover(each, lived, silences, observation.at)) for each in lived]
+    after = [_Lived(before.get(each.fingerprint), covered(each, lived, silences, observation.at)) for each in lived]
     news = [each.news(observation, config) for each in after]
     kept = {each.alert_id for each in lived}
     return Step(
@@ -82,6 +82,23 @@ def told(alert: Alert, message_id: str | None, at: datetime) -> Alert:
     known = max(alert.severity, alert.told_severity or alert.severity, key=_level)
     first = alert.message_id or message_id
     return alert.model_copy(update={"told_at": at, "told_severity": known, "message_id": first})
+
+
+def covered(alert: Alert, others: Iterable[Alert], silences: Sequence[Silence], at: datetime) -> Alert:
+    """Return an alert with what keeps it from being told at a time. One that is over keeps what it had.
+
+    others: the open alerts of its model, itself included or not.
+    """
+    if alert.state is State.PENDING or (alert.kind.lasts and not alert.is_open):
+        return alert
+    cause = inhibitor(alert, others) if alert.is_open else None
+    silence = covering(alert, silences, at)
+    return alert.model_copy(
+        update={
+            "inhibited_by": cause.fingerprint if cause else None,
+            "silenced_by": silence.silence_id if silence else None,
+        }
+    )
 
 
 def is_prompt(news: News, config: AlertsConfig) -> bool:
@@ -187,20 +204,6 @@ def _end(alert: Alert, observation: Observation) -> Alert | None:
             "state": State.RESOLVED,
             "resolved_at": max(observation.at, alert.first_seen),
             "resolution": observation.resolution or windows,
-        }
-    )
-
-
-def _cover(alert: Alert, others: Iterable[Alert], silences: Sequence[Silence], at: datetime) -> Alert:
-    """Return an alert with what keeps it from being told now. One that is over keeps what it had."""
-    if alert.state is State.PENDING or (alert.kind.lasts and not alert.is_open):
-        return alert
-    cause = inhibitor(alert, others) if alert.is_open else None
-    silence = covering(alert, silences, at)
-    return alert.model_copy(
-        update={
-            "inhibited_by": cause.fingerprint if cause else None,
-            "silenced_by": silence.silence_id if silence else None,
         }
     )
 

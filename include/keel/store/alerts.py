@@ -68,6 +68,11 @@ def events_of(connection: sa.Connection, alert_id: str) -> Rows:
     return _rows(connection, sa.select(alert_events).where(mine).order_by(alert_events.c.seq))
 
 
+def told_in(connection: sa.Connection, alert_ids: Collection[str]) -> list[str]:
+    """Return the messages that told of alerts, in the order of telling."""
+    return _told(connection, alert_events.c.alert_id.in_(list(alert_ids)))
+
+
 def delete_alerts(connection: sa.Connection, alert_ids: Collection[str]) -> None:
     """Delete alerts with their events: those of which nobody was told, and that left no trace."""
     for table in (alert_events, alerts):
@@ -170,10 +175,8 @@ class AlertsTable:
     def threads(self, message_ids: Collection[str]) -> builtins.list[str]:
         """Return the messages that told of the alerts of which one of these told first, in the order of telling."""
         first = sa.select(alerts.c.alert_id).where(alerts.c.message_id.in_(list(message_ids)))
-        mine = sa.and_(alert_events.c.event == "told", alert_events.c.alert_id.in_(first))
-        query = sa.select(alert_events.c.detail).where(mine).order_by(alert_events.c.seq)
         with self._database.connect() as connection:
-            return [each for each in dict.fromkeys(connection.execute(query).scalars()) if each]
+            return _told(connection, alert_events.c.alert_id.in_(first))
 
     def observation(self, observation_id: str) -> Row | None:
         """Return an observation that was recorded, with its ``message_id``; None if it was not."""
@@ -216,6 +219,11 @@ class AlertsTable:
     def _read(self, query: sa.Select[Any]) -> Rows:
         with self._database.connect() as connection:
             return _rows(connection, query)
+
+
+def _told(connection: sa.Connection, mine: sa.ColumnElement[bool]) -> list[str]:
+    query = sa.select(alert_events.c.detail).where(alert_events.c.event == "told", mine).order_by(alert_events.c.seq)
+    return [each for each in dict.fromkeys(connection.execute(query).scalars()) if each]
 
 
 def _ordered(query: sa.Select[Any]) -> sa.Select[Any]:

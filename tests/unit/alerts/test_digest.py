@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from keel.alerts.acknowledging import acknowledge
 from keel.alerts.digest import due_models, flush_digests
 from keel.alerts.door import Posted, observe_in
-from keel.alerts.records import Alert, AlertEvent, Change, Finding, Message
+from keel.alerts.records import Alert, AlertEvent, Change, Examined, Finding, Message
 from keel.alerts.silences import end_silence, silence
 from keel.config import Kind, ModelConfig, Severity
 from keel.store import alerts as alerts_table
@@ -142,16 +143,16 @@ def test_a_retraining_that_changed_nothing_is_told_with_what_is_told_anyway(ws: 
 
 def test_what_is_covered_when_the_digest_goes_out_waits_or_is_dropped(ws: Workspace) -> None:
     check(ws.store, MONDAY, drift("x"), drift("z"))
-    rows = ws.store.alerts.list()
-    with ws.store.begin() as connection:
-        covered = [{**row, "inhibited_by": "a cause"} for row in rows]
-        alerts_table.put_alerts(connection, covered, now=MONDAY)
-    assert flush_digests(ws, [TOY], now=MONDAY + WEEK) == []
+    check(ws.store, MONDAY + DAY, drift("x"), drift("z"), finding(Kind.DATA_QUALITY, "", Severity.WARNING))
+    assert told(flush_digests(ws, [TOY], now=MONDAY + WEEK)) == [[("", "firing")]]
 
-    with ws.store.begin() as connection:
-        over = {**rows[0], "inhibited_by": "a cause", "state": "resolved", "resolved_at": MONDAY + WEEK}
-        alerts_table.put_alerts(connection, [over, {**rows[1], "inhibited_by": None}], now=MONDAY)
-    assert told(flush_digests(ws, [TOY], now=MONDAY + WEEK)) == [[(rows[1]["subject"], "firing")]]
+    check(ws.store, MONDAY + WEEK, drift("z"))
+    assert flush_digests(ws, [TOY], now=MONDAY + 2 * WEEK) == []
+    quality = seen(drift("z"), at=MONDAY + 2 * WEEK)
+    over = quality.model_copy(update={"examined": (*quality.examined, Examined(kind=Kind.DATA_QUALITY))})
+    observe_in(ws.store, TOY, over, told_plainly, now=MONDAY + 2 * WEEK)
+    [last] = flush_digests(ws, [TOY], now=MONDAY + 3 * WEEK)
+    assert sorted(told([last])[0]) == [("", "resolved"), ("z", "firing")]
     assert ws.store.alerts.waiting("toy") == []
 
 
@@ -164,6 +165,48 @@ def test_what_a_person_silences_while_it_waits_is_not_told_until_the_silence_end
     assert flush_digests(ws, [TOY], now=MONDAY + 2 * WEEK) == []
     end_silence(ws, made.silence_id, actor="ada", now=MONDAY + 2 * WEEK)
     assert told(flush_digests(ws, [TOY], now=MONDAY + 2 * WEEK + HOUR)) == [[("x", "firing")]]
+
+
+def test_the_end_of_what_was_told_is_told_although_it_was_silenced(ws: Workspace) -> None:
+    check(ws.store, MONDAY, drift("x"))
+    flush_digests(ws, [TOY], now=MONDAY + WEEK)
+    now = MONDAY + WEEK
+    silence(ws, "toy", until=now + 3 * DAY, reason="known", actor="ada", now=now)
+    check(ws.store, now + HOUR, drift("x"))
+    check(ws.store, now + DAY)
+
+    assert told(flush_digests(ws, [TOY], now=now + WEEK)) == [[("x", "resolved")]]
+    assert ws.store.alerts.waiting("toy") == []
+
+
+def test_the_end_of_what_was_told_is_told_although_a_cause_explained_it_last(ws: Workspace) -> None:
+    check(ws.store, MONDAY, drift("x"))
+    flush_digests(ws, [TOY], now=MONDAY + WEEK)
+    check(ws.store, MONDAY + WEEK, drift("x"), finding(Kind.DATA_QUALITY, "x", Severity.WARNING))
+    check(ws.store, MONDAY + WEEK + DAY, finding(Kind.DATA_QUALITY, "x", Severity.WARNING))
+
+    [over] = flush_digests(ws, [TOY], now=MONDAY + 2 * WEEK)
+    assert sorted(told([over])[0]) == [("x", "firing"), ("x", "resolved")]
+
+
+def test_each_group_of_a_digest_has_its_thread_its_order_and_its_acknowledgement(ws: Workspace) -> None:
+    on_call = {"channel": "pagerduty", "to": "on_call", "severity": "warning"}
+    one, two = alerting("one", routes=[on_call], fire_after=1), alerting("two", fire_after=1)
+    for config in (one, two):
+        check(ws.store, MONDAY, drift("x"), config=config)
+    first, second = flush_digests(ws, [one, two], now=MONDAY + WEEK)
+    assert [(len(each.news), each.deliveries[0].channel) for each in (first, second)] == [
+        (2, "email"),
+        (1, "pagerduty"),
+    ]
+
+    [alert] = ws.store.alerts.list("one")
+    assert ws.store.alerts.threads([alert["message_id"]]) == [first.message_id, second.message_id]
+    worse = check(ws.store, MONDAY + WEEK, finding(Kind.DATA_DRIFT, "x", Severity.ERROR), config=one)
+    follows = {each["channel"]: each["follows"] for each in ws.store.outbox.deliveries(message_ids=[worse.message_id])}
+    assert follows == {each.deliveries[0].channel: each.deliveries[0].delivery_id for each in (first, second)}
+    acknowledge(ws, alert["alert_id"], actor="ada", now=MONDAY + WEEK)
+    assert len(ws.store.outbox.deliveries(channel="pagerduty")) == 3
 
 
 def test_what_nobody_wants_to_hear_is_closed_without_a_message(ws: Workspace) -> None:

@@ -29,6 +29,8 @@ TRANSPORT = policy.SMTP.clone(cte_type="7bit")
 COLOURS = ("reference", "window")
 """What grey and blue stand for in a picture."""
 PREFIX = "[Keel] "
+MOST_REFERENCES = 20
+"""Earlier messages that a mail names, beside the first: servers refuse headers without an end."""
 DOMAIN = "keel.localhost"
 """Of the ids in a mail; no mail goes there."""
 
@@ -66,7 +68,8 @@ def _add_thread(mail: EmailMessage, message: Message, to: str) -> None:
     mail["Message-ID"] = mail_id(message.message_id, to)
     if message.references:
         mail["In-Reply-To"] = mail_id(message.references[-1], to)
-        mail["References"] = " ".join(mail_id(each, to) for each in message.references)
+        named = (*message.references[:1], *message.references[1:][-MOST_REFERENCES:])
+        mail["References"] = " ".join(mail_id(each, to) for each in named)
     name = message.model or "all-models"
     mail["List-Id"] = f"<{name.replace('_', '-')}.{DOMAIN}>"
     mail["Auto-Submitted"] = "auto-generated"
