@@ -164,6 +164,39 @@ def test_an_older_window_keeps_its_result_when_it_is_checked_again(ws):
     assert drift_of(ws, later).features["z"].severity == "ok"
 
 
+def test_a_window_that_was_compared_with_an_accepted_one_keeps_its_result_when_another_is_accepted(ws):
+    with_level(ws)
+    accept_drift(ws, CONFIG, "z", **SAID)
+    earlier, later = NOW + 10 * DAY, NOW + 20 * DAY
+    go_on(ws, 2, 2.0, start=NOW + 8 * DAY)
+    go_on(ws, 10, 4.0, start=earlier)
+    check(ws, earlier)
+    before = drift_of(ws, earlier)
+    assert before.features["z"].severity == "ok"
+    check(ws, later)
+    [second] = accept_drift(ws, CONFIG, "z", **{**SAID, "now": later})
+    drawn = collect(ws, CONFIG, 1, Window(earlier - WEEK, earlier)).charts["z"]
+    check(ws, earlier)
+    check(ws, later)
+    assert drift_of(ws, earlier) == before
+    assert collect(ws, CONFIG, 1, Window(earlier - WEEK, earlier)).charts["z"] == drawn
+    assert drift_of(ws, later).features["z"].accepted == second
+    withdraw_acceptance(ws, CONFIG, "z", reason="both were wrong", actor="ben", now=later)
+    assert ws.store.accepted.of_version("toy", 1) == []
+
+
+def test_a_column_that_few_rows_deliver_is_no_reference(ws):
+    """A reference of few rows would find nothing any more."""
+    rows, last = moved_rows(NOW, 8, 4.0), NOW + 8 * DAY - timedelta(hours=1)
+    is_late = pc.greater_equal(rows["time"], pa.scalar(last, type=rows["time"].type))
+    live(ws, rows.filter(pc.invert(is_late)).drop_columns(["z"]), days=8)
+    live(ws, rows.filter(is_late), days=8)
+    check(ws, NOW + 8 * DAY)
+    with pytest.raises(InsufficientData, match=r"at least 200 rows, got 20: .* that deliver z"):
+        accept_drift(ws, CONFIG, "z", **SAID)
+    assert ws.store.accepted.of_version("toy", 1) == []
+
+
 def test_another_version_has_its_own_reference(ws):
     """The row is of version 1; what another version is compared with is its own training rows."""
     with_level(ws)

@@ -54,8 +54,8 @@ def accept_drift(
 ) -> tuple[AcceptedReference, ...]:
     """Make a window the reference of some columns of the version in production, and end their alerts.
 
-    The counts and the ledger row are written in one transaction. A later acceptance of a column replaces the earlier
-    one; the same window again changes nothing.
+    The counts and the ledger row are written in one transaction. For windows that end with the accepted one or later, a
+    later acceptance of a column takes the place of the earlier one; the same window again changes nothing.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def accept_drift(
     UnknownWindow
         The version has not been checked, and no window is given.
     InsufficientData
-        The window has fewer rows of the version than a check needs.
+        The window has fewer rows of the version that deliver one of the columns than a check needs.
 
     """
     names = _named(columns)
@@ -193,16 +193,9 @@ def _last_checked(ws: Workspace, model: str, version: int) -> Window:
 def _counts_to_accept(
     ws: Workspace, config: ModelConfig, version: int, grid: ReferenceGrid, window: Window, names: list[str]
 ) -> Counts:
-    """Return a window's counts, which have enough rows and show a change of every column."""
+    """Return a window's counts, which have enough rows of every column and show a change of it."""
     counts = window_counts(ws, config, version, grid, window, decided_before=window.end).usable
-    needed = max(config.drift.min_rows, 1)
-    if counts.n < needed:
-        raise InsufficientData(
-            feature=f"{config.model}, {_span(window)}",
-            needed=needed,
-            got=counts.n,
-            why=f"a reference of version {version} needs as many usable rows as a check",
-        )
+    _require_rows(config, version, window, counts.n)
     reference, _ = with_accepted(ws, config.model, version, grid, window)
     drift = detect(reference, counts, config.drift)
     faulty = {finding.column for finding in check_quality(reference, counts, config=config.drift).findings}
@@ -212,6 +205,7 @@ def _counts_to_accept(
                 f"{config.model}: {name} is absent from every row of {_span(window)}, so there is nothing to accept: "
                 "deliver the column, or train a version without it"
             )
+        _require_rows(config, version, window, counts.n - counts.column(name).absent, name)
         # The training rows are more than the window's, so they find more: a reference is not replaced without need.
         if drift.column(name).severity not in (Severity.WARN, Severity.DRIFT) and name not in faulty:
             raise ConfigError(
@@ -219,6 +213,19 @@ def _counts_to_accept(
                 "name a window that shows the new level"
             )
     return counts
+
+
+def _require_rows(config: ModelConfig, version: int, window: Window, n: int, name: str = "") -> None:
+    """Raise an error for a window that has fewer rows, or fewer rows with a column, than a reference needs."""
+    needed = max(config.drift.min_rows, 1)
+    if n < needed:
+        having = f" that deliver {name}" if name else ""
+        raise InsufficientData(
+            feature=f"{config.model}, {_span(window)}",
+            needed=needed,
+            got=n,
+            why=f"a reference of version {version} needs as many usable rows{having} as a check",
+        )
 
 
 def _row(

@@ -2,8 +2,8 @@
 
 Counts of a window lie on the cells of the version's grid, so they can be its reference at no cost. What was accepted
 holds for one version, because another one has training rows of its own. It holds for windows that end with the accepted
-one or later, so that an older window which is checked again gives the result that it had. A person accepts with
-`keel.alerts.accepting`.
+one or later, until one that is accepted afterwards holds: an older window which is checked again gives the result that
+it had. A person accepts with `keel.alerts.accepting`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from keel.values.texts import CELL, shown
 from keel.window import Window
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from keel.grid.column_grid import ColumnGrid
     from keel.grid.reference import ReferenceGrid
     from keel.store.accepted import AcceptedCounts
@@ -41,10 +43,13 @@ class Accepted:
     counts: ColumnCounts
 
 
-def accepted_references(ws: Workspace, model: str, version: int, grid: ReferenceGrid) -> dict[str, Accepted]:
-    """Return what was accepted for a version, by column.
+def accepted_references(
+    ws: Workspace, model: str, version: int, grid: ReferenceGrid, *, until: datetime | None = None
+) -> dict[str, Accepted]:
+    """Return what was last accepted for a version, by column.
 
     grid: the version's. What was counted on another one cannot be compared with it and is left out, with a warning.
+    until: only windows that end by then.
 
     Raises
     ------
@@ -53,7 +58,7 @@ def accepted_references(ws: Workspace, model: str, version: int, grid: Reference
 
     """
     found: dict[str, Accepted] = {}
-    for row in ws.store.accepted.of_version(model, version):
+    for row in ws.store.accepted.of_version(model, version, until=until):
         if row.grid_id != grid.grid_id or row.column not in grid.layout.index:
             log.warning("%s: the accepted window of %s is of another grid than version %d", model, row.column, version)
             continue
@@ -87,12 +92,11 @@ def with_accepted(
     ws: Workspace, model: str, version: int, grid: ReferenceGrid, window: Window
 ) -> tuple[ReferenceGrid, dict[str, AcceptedReference]]:
     """Return the version's grid with the references that were accepted for a window, and what these are."""
-    found = accepted_references(ws, model, version, grid)
-    valid = {name: each for name, each in found.items() if each.about.window.end <= window.end}
-    if not valid:
+    found = accepted_references(ws, model, version, grid, until=window.end)
+    if not found:
         return grid, {}
-    replaced = grid.with_references({name: each.counts for name, each in valid.items()})
-    return replaced, {name: each.about for name, each in valid.items()}
+    replaced = grid.with_references({name: each.counts for name, each in found.items()})
+    return replaced, {name: each.about for name, each in found.items()}
 
 
 def with_accepted_columns(body: dict[str, Any], accepted: Mapping[str, AcceptedReference]) -> dict[str, Any]:

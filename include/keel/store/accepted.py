@@ -20,7 +20,7 @@ _ROW = accepted_references.c
 
 @dataclass(frozen=True)
 class AcceptedCounts:
-    """One row: a version has at most one for each column."""
+    """One row: a version has at most one for each column and end of a window."""
 
     model: str
     version: int
@@ -41,15 +41,24 @@ class AcceptedTable:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def of_version(self, model: str, version: int) -> list[AcceptedCounts]:
-        """Return what was accepted for a version, in order of the columns' names."""
+    def of_version(self, model: str, version: int, *, until: datetime | None = None) -> list[AcceptedCounts]:
+        """Return what was last accepted for each column of a version, in order of the columns' names.
+
+        until: only windows that end by then, as a window that ends then is compared with none that ends later.
+        """
         with self._database.connect() as connection:
-            return of_version(connection, model, version)
+            return of_version(connection, model, version, until=until)
 
 
-def of_version(connection: sa.Connection, model: str, version: int) -> list[AcceptedCounts]:
-    """Return what was accepted for a version, on the caller's connection."""
+def of_version(
+    connection: sa.Connection, model: str, version: int, *, until: datetime | None = None
+) -> list[AcceptedCounts]:
+    """Return what was last accepted for each column of a version, on the caller's connection."""
     query = sa.select(accepted_references).where(_ROW.model == model, _ROW.version == version)
+    if until is not None:
+        query = query.where(_ROW.window_end <= to_micros(until))
+    rows = connection.execute(query.order_by(_ROW.feature, _ROW.accepted_at, _ROW.window_end))
+    last = {row.feature: row for row in rows}
     return [
         AcceptedCounts(
             model=row.model,
@@ -63,12 +72,12 @@ def of_version(connection: sa.Connection, model: str, version: int) -> list[Acce
             reason=row.reason,
             accepted_at=from_micros(row.accepted_at),
         )
-        for row in connection.execute(query.order_by(_ROW.feature))
+        for row in last.values()
     ]
 
 
 def put(connection: sa.Connection, accepted: AcceptedCounts) -> None:
-    """Store a row in place of an earlier one of its column, in the caller's transaction."""
+    """Store a row, in place of one of the same column and end, in the caller's transaction."""
     row = {
         "model": accepted.model,
         "version": accepted.version,
@@ -88,6 +97,6 @@ def put(connection: sa.Connection, accepted: AcceptedCounts) -> None:
 
 
 def delete(connection: sa.Connection, model: str, version: int, column: str) -> None:
-    """Delete the row of a column, in the caller's transaction; nothing where there is none."""
+    """Delete the rows of a column, in the caller's transaction; nothing where there is none."""
     mine = (_ROW.model == model, _ROW.version == version, _ROW.feature == column)
     connection.execute(sa.delete(accepted_references).where(*mine))

@@ -1,4 +1,4 @@
-"""Accepted windows: one a column and version, replaced and deleted in the caller's transaction."""
+"""Accepted windows of the columns of a version, stored and deleted in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -40,12 +40,28 @@ def test_a_row_comes_back_as_it_was_stored(store: Store) -> None:
     assert store.accepted.of_version("other", 1) == []
 
 
-def test_a_later_row_of_a_column_replaces_the_first(store: Store) -> None:
-    later = replace(ROW, payload=b"later", accepted_by="ben", window_end=START + timedelta(days=14))
-    put(store, ROW)
+def test_a_later_row_of_a_column_is_the_one_from_its_end_on(store: Store) -> None:
+    then = START + timedelta(days=14)
+    later = replace(ROW, payload=b"later", accepted_by="ben", window_end=then, accepted_at=then)
     put(store, later)
+    put(store, ROW)
     put(store, replace(ROW, column="a", version=2))
     assert store.accepted.of_version("toy", 1) == [later]
+    assert store.accepted.of_version("toy", 1, until=then) == [later]
+    assert store.accepted.of_version("toy", 1, until=then - timedelta(hours=1)) == [ROW]
+    assert store.accepted.of_version("toy", 1, until=ROW.window_end - timedelta(hours=1)) == []
+
+
+def test_a_row_of_the_same_end_replaces_the_first_and_what_was_accepted_last_counts(store: Store) -> None:
+    wide = replace(ROW, window_end=START + timedelta(days=14))
+    again = replace(ROW, window_start=START + timedelta(days=1), accepted_at=ROW.accepted_at + timedelta(days=9))
+    put(store, ROW)
+    put(store, wide)
+    put(store, again)
+    assert store.accepted.of_version("toy", 1) == [again]
+    with store.begin() as connection:
+        accepted.delete(connection, "toy", 1, ROW.column)
+    assert store.accepted.of_version("toy", 1) == []
 
 
 def test_a_deleted_row_is_gone_and_the_others_stay(store: Store) -> None:

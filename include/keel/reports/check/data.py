@@ -277,19 +277,19 @@ def _charts(
 
     known = {column.name for column in grid.columns}
     names = [name for name in ranked_names(drift) if name in known]
-    compared = _as_compared(ws, config, version, grid, drift)
+    compared = _as_compared(ws, config, version, grid, drift, window)
     return distributions(compared, counts, names=names[:MAX_DRAWN]), ""
 
 
 def _as_compared(
-    ws: Workspace, config: ModelConfig, version: int, grid: ReferenceGrid, drift: StoredDriftReport
+    ws: Workspace, config: ModelConfig, version: int, grid: ReferenceGrid, drift: StoredDriftReport, checked: Window
 ) -> ReferenceGrid:
     """Return the grid with the references that a report was made with, whatever was accepted or withdrawn since."""
     from keel.monitoring.accepted import accepted_columns, accepted_references
     from keel.monitoring.window_counts import window_counts
 
     compared = {name: accepted.window for name, accepted in accepted_columns(drift).items()}
-    stored = accepted_references(ws, config.model, version, grid) if compared else {}
+    stored = accepted_references(ws, config.model, version, grid, until=checked.end) if compared else {}
     replaced = {}
     for name, window in compared.items():
         if name in stored and stored[name].about.window == window:

@@ -478,5 +478,5 @@ accepted_references = Table(
     Column("accepted_by", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("accepted_at", BigInteger, nullable=False),
-    PrimaryKeyConstraint("model", "version", "feature"),
+    PrimaryKeyConstraint("model", "version", "feature", "window_end"),
 )

@@ -39,7 +39,7 @@ def upgrade() -> None:
         _text("accepted_by"),
         _text("reason"),
         _whole("accepted_at"),
-        sa.PrimaryKeyConstraint("model", "version", "feature"),
+        sa.PrimaryKeyConstraint("model", "version", "feature", "window_end"),
     )
 
 
