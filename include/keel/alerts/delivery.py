@@ -116,7 +116,7 @@ def _send(
     started, began = clock(), time.monotonic()
     try:
         message, earlier = _read(store, delivery)
-        tried = _try(message, delivery, earlier, senders.get(delivery.channel), fallback, clock)
+        tried = _try(store, message, delivery, earlier, senders.get(delivery.channel), fallback, clock)
     except SchemaError as error:  # as another release wrote it: it must not hold up the others
         log.error("the message of delivery %s cannot be read: %s", delivery.delivery_id, error)  # noqa: TRY400
         answer = Answer(accepted=False, detail=f"the stored message cannot be read: {error}"[:LONGEST], is_final=True)
@@ -139,6 +139,7 @@ def _read(store: Store, delivery: Delivery) -> tuple[Message, tuple[Delivery, ..
 
 
 def _try(
+    store: Store,
     message: Message,
     delivery: Delivery,
     earlier: Sequence[Delivery],
@@ -156,12 +157,12 @@ def _try(
             answer = _answer(fallback, message, delivery, earlier)
         else:
             answer = Answer(accepted=False, detail=without_secrets(str(error)), is_final=True)
-            return Tried(_fall_back(message, delivery, answer, fallback, clock()), answer, is_connected=False)
+            return Tried(_fall_back(store, message, delivery, answer, fallback, clock()), answer, is_connected=False)
     now = clock()
     if answer.accepted:
         return Tried(_finished(delivery, "sent", answer, now), answer)
     if answer.is_final or now >= delivery.created_at + GIVE_UP_AFTER:
-        return Tried(_fall_back(message, delivery, answer, fallback, now), answer)
+        return Tried(_fall_back(store, message, delivery, answer, fallback, now), answer)
     return Tried(_later(delivery, answer, now), answer)
 
 
@@ -196,10 +197,18 @@ def _later(delivery: Delivery, answer: Answer, now: datetime) -> Delivery:
     return delivery.model_copy(update=changed)
 
 
-def _fall_back(message: Message, delivery: Delivery, answer: Answer, fallback: Sender, now: datetime) -> Delivery:
-    """Let the fallback take what the channel does not. Where that fails too, the delivery waits."""
+def _fall_back(
+    store: Store, message: Message, delivery: Delivery, answer: Answer, fallback: Sender, now: datetime
+) -> Delivery:
+    """Let the fallback take what the channel does not. Where that fails too, the delivery waits.
+
+    A message is one file of the outbox, for however many recipients: that of its first mail, which is there already
+    where no mail server is configured, else that of its first delivery.
+    """
+    rows = store.outbox.deliveries(message_ids=[message.message_id])
+    first = min(rows, key=lambda row: (row["channel"] != "email", row["delivery_id"]))
     try:
-        written = _answer(fallback, message, delivery, ())
+        written = _answer(fallback, message, Delivery.from_dict(first), ())
     except NoConnection as error:
         written = Answer(accepted=False, detail=str(error))
     both = Answer(

@@ -162,6 +162,26 @@ def test_a_channel_without_connection_says_so_once_and_again_when_it_works(store
     assert "slack" in store.outbox.messages("")[1]["happened"]
 
 
+@pytest.mark.parametrize("channels", [["email", "slack", "teams"], ["teams", "slack", "email"]])
+def test_what_no_channel_takes_is_one_file_of_the_outbox(store: Store, outbox, channels: list[str]) -> None:
+    to = {"email": "ann@example.com", "slack": "#ml", "teams": "teams_ml"}
+    config = alerting(email=[], routes=[{"channel": channel, "to": name} for channel, name in to.items()])
+    for day, ways in enumerate((config, SLACK)):
+        found = seen(finding(subject=f"metric {day}"), at=MONDAY + day * DAY)
+        posted = observe_in(store, ways, found, told_plainly, now=MONDAY + day * DAY)
+        sent = [
+            each
+            for channel in channels
+            for each in send_due(store, {}, outbox, now=MONDAY + day * DAY, channel=channel)
+            if each.message_id == posted.message_id
+        ]
+        [file] = {(each.reference or {})["file"] for each in sent}
+        assert all(each.answer.endswith(f"written to the outbox as {file}") for each in sent)
+        mail = email.message_from_bytes((outbox.folder / file).read_bytes(), policy=policy.default)
+        assert mail["To"] == ("undisclosed-recipients:;" if day else "ann@example.com")
+    assert len(files(outbox)) == 2
+
+
 def test_one_refused_address_is_an_alert_of_its_own_and_hides_no_other(store: Store, outbox) -> None:
     config = alerting(email=["ann@example.com", "bob@example.com"])
 
