@@ -166,11 +166,7 @@ def with_alarms(
     sentences = alarm_sentences(judgements, drift)
     if not sentences:
         return decision
-    shifts = [
-        each.alarm.since for each in judgements if each.verdict is Verdict.CONFIRMED and each.alarm.kind == "shift"
-    ]
-    labelled = performance.window
-    if shifts and labelled is not None and performance.status == "ok" and labelled.end <= min(shifts):
+    if performance.status == "ok" and labels_are_earlier(judgements, performance):
         sentences.append("The labels are those of earlier predictions: none of the time since has matured.")
     about = list(decision.about)
     for each in judgements:
@@ -182,6 +178,18 @@ def with_alarms(
     if action is Action.ALL_CLEAR and about:
         action = Action.RAISE_ALERT
     return Decision(action, " ".join([decision.sentence, *sentences]), tuple(dict.fromkeys(about)))
+
+
+def labels_are_earlier(judgements: Sequence[Judgement], performance: StoredPerformanceReport) -> bool:
+    """Return whether a live alarm is confirmed, and all labels of a report are of predictions from before its change.
+
+    Whatever such labels show, they do not say whether the change does harm.
+    """
+    shifts = [
+        each.alarm.since for each in judgements if each.verdict is Verdict.CONFIRMED and each.alarm.kind == "shift"
+    ]
+    labelled = performance.window
+    return bool(shifts) and labelled is not None and labelled.end <= min(shifts)
 
 
 def after_retraining(judgements: Sequence[Judgement], action: Action) -> tuple[Judgement, ...]:

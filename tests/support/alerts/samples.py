@@ -238,6 +238,7 @@ def labels_missing() -> Message:
 
 def live_alarm() -> Message:
     facts = check("drift")
+    end = facts["decision"].window.end
     alarm = LiveAlarm.from_dict(
         {
             "alarm_id": "alarm-1",
@@ -245,12 +246,12 @@ def live_alarm() -> Message:
             "version": 3,
             "kind": "shift",
             "subject": "carrier",
-            "since": (NOW - timedelta(hours=7)).isoformat(),
-            "opened_at": (NOW - timedelta(hours=6)).isoformat(),
+            "since": (end - timedelta(hours=7)).isoformat(),
+            "opened_at": (end - timedelta(hours=6)).isoformat(),
             "rows_since": 420,
             "evidence": 8.1,
             "bound": 6.2,
-            "sentence": "carrier has changed since about 2013-06-30 17:00 UTC, on 420 predictions",
+            "sentence": f"carrier has changed since about {end - timedelta(hours=7):%Y-%m-%d %H:%M} UTC, on 420 predictions",
         }
     )
     found = alert(Kind.LIVE_ALARM, "carrier", Severity.ERROR, alarm.sentence)

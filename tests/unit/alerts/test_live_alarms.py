@@ -14,7 +14,7 @@ from keel.monitoring.alarms import Judgement, Verdict
 from keel.monitoring.records import Action, DecisionRecord
 from keel.window import Window
 from tests.support.airflow.mails import text_of
-from tests.support.alerts.samples import alert, firing, notice
+from tests.support.alerts.samples import alert, check, config, firing, notice
 from tests.support.live.alarms import HOUR, live_alarm
 from tests.support.toy import START, toy_config
 
@@ -38,6 +38,19 @@ def message(*judgements):
     return compose_check(
         toy_config(), about, decision=decision, outcome=None, **reports, judgements=judgements, now=SINCE
     )
+
+
+@pytest.mark.parametrize(("before", "answer"), [(0, "Not known yet: "), (1, "No: ")])
+def test_labels_from_before_the_change_do_not_say_that_it_does_no_harm(before, answer):
+    facts = check("drift")
+    labelled = facts["performance"].window
+    alarm = live_alarm("carrier", since=labelled.end - before * HOUR)
+    facts["judgements"] = (Judgement(alarm, Verdict.CONFIRMED),)
+    about = notice("n", firing(alert(Kind.LIVE_ALARM, "carrier", Severity.ERROR, alarm.sentence)))
+    [hurts, *_] = compose_check(config(), about, **facts, now=SINCE).hurts
+    assert hurts.startswith(answer)
+    assert "the Brier score is 0.098" in hurts
+    assert ("from before the change" in hurts) is (before == 0)
 
 
 def table_of(message):

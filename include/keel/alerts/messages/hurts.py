@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from keel.monitoring.performance_words import (
-    label_arrival,
-    shown_by_the_window,
-)
+from keel.monitoring.alarms import labels_are_earlier
+from keel.monitoring.performance_words import label_arrival, shown_by_the_window
 from keel.reports import numbers
 from keel.reports.check.performance import found_in_labels, of_labels
 from keel.reports.check.words import Trouble, trouble
@@ -41,6 +39,9 @@ def _by_labels(data: CheckData) -> list[str]:
         return []
     if performance.status == "degraded":
         return _harm(data, performance)
+    if performance.status == "ok" and labels_are_earlier(data.alarms, performance):
+        then = _no_harm(performance).partition(": ")[2]
+        return [f"Not known yet: the labels are of predictions from before the change. Before it, {then}"]
     if performance.status == "ok":
         return [_no_harm(performance)]
     if performance.status == "undefined":

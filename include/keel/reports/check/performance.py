@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from keel.monitoring.alarms import labels_are_earlier
 from keel.monitoring.performance_words import (
     capitalised,
     harm_not_shown,
@@ -63,6 +64,8 @@ def of_labels(data: CheckData) -> str:
         text = harm_shown(performance)
     elif performance.status == "ok":
         text = harm_not_shown(performance)
+        if labels_are_earlier(data.alarms, performance):
+            text += " These labels are of predictions from before the change, and none of the time since has arrived."
     elif performance.status == "undefined":
         text = f"{performance.metric} is not defined on these labels, or was not measured on the holdout."
     else:

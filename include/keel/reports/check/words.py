@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from keel.monitoring.alarm_words import name_of
-from keel.monitoring.alarms import HARM_KINDS, Verdict
+from keel.monitoring.alarms import HARM_KINDS, Verdict, labels_are_earlier
 from keel.monitoring.performance_words import capitalised
 from keel.monitoring.records import Action
 from keel.reports import numbers
@@ -81,7 +81,7 @@ def headline(data: CheckData) -> str:
     kind = trouble(data)
     if kind is Trouble.NO_ROWS:
         return _no_rows(data)
-    return f"{capitalised(_what(kind, data))}{_hurts(kind, data.performance)}{_done(data)}."
+    return f"{capitalised(_what(kind, data))}{_hurts(kind, data)}{_done(data)}."
 
 
 def _what(kind: Trouble, data: CheckData) -> str:
@@ -141,11 +141,14 @@ def _in_brackets(names: Sequence[str]) -> str:
     return f" ({', '.join(names[:TOP_NAMES])}{f' and {more} more' if more > 0 else ''})"
 
 
-def _hurts(kind: Trouble, performance: StoredPerformanceReport | None) -> str:
+def _hurts(kind: Trouble, data: CheckData) -> str:
     """Return a clause about whether it hurts, where the first clause does not say so."""
+    performance = data.performance
     if performance is None or kind not in _ABOUT_THE_DATA:
         return ""
     join = ", and " if kind in (Trouble.NONE, Trouble.INSUFFICIENT) else ", but "
+    if performance.status == "ok" and labels_are_earlier(data.alarms, performance):
+        return ", and there are no labels yet to show whether it hurts"
     if performance.status == "ok":
         return f"{join}predictions are not shown to be worse"
     if performance.labels_missing:

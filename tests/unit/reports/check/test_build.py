@@ -7,12 +7,14 @@ from datetime import timedelta
 
 import pytest
 
+from keel.monitoring.alarms import Judgement, Verdict
 from keel.monitoring.records import StoredDriftReport
 from keel.reports.check import CheckData, page
 from keel.reports.page import ColumnCards, Page, Paragraph
 from keel.reports.text import plain
 from keel.window import Window
 from tests.support.checks.cases import CASES, data, performance, rng, steady
+from tests.support.live.alarms import live_alarm
 from tests.support.toy import START, toy_config
 
 WINDOW = Window(START, START + timedelta(days=7))
@@ -41,6 +43,18 @@ def test_headline_without_shown_harm_does_not_exclude_it(increase: float) -> Non
     shown = page(replace(CASES["all_clear"](), performance=measured))
     assert shown.headline == "Nothing has changed, and predictions are not shown to be worse."
     assert "limit 0.01" in shown.lead
+
+
+@pytest.mark.parametrize("are_earlier", [True, False])
+def test_page_of_a_confirmed_alarm_does_not_answer_by_labels_from_before_its_change(are_earlier: bool) -> None:
+    labelled = Window(START - timedelta(days=1), START)
+    alarm = live_alarm("x", since=labelled.end if are_earlier else labelled.start)
+    measured = performance(value=0.16, increase=-0.002).model_copy(update={"window": labelled})
+    judged = (Judgement(alarm, Verdict.CONFIRMED),)
+    shown = page(replace(CASES["all_clear"](), performance=measured, alarms=judged, decision=None))
+    assert ("there are no labels yet to show whether it hurts" in shown.headline) is are_earlier
+    assert ("not shown to be worse" in shown.headline) is not are_earlier
+    assert ("from before the change" in shown.lead) is are_earlier
 
 
 @pytest.mark.parametrize(
