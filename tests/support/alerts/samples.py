@@ -239,6 +239,7 @@ def labels_missing() -> Message:
 def live_alarm() -> Message:
     facts = check("drift")
     end = facts["decision"].window.end
+    since = end - timedelta(hours=7)
     alarm = LiveAlarm.from_dict(
         {
             "alarm_id": "alarm-1",
@@ -246,12 +247,12 @@ def live_alarm() -> Message:
             "version": 3,
             "kind": "shift",
             "subject": "carrier",
-            "since": (end - timedelta(hours=7)).isoformat(),
+            "since": since.isoformat(),
             "opened_at": (end - timedelta(hours=6)).isoformat(),
             "rows_since": 420,
             "evidence": 8.1,
             "bound": 6.2,
-            "sentence": f"carrier has changed since about {end - timedelta(hours=7):%Y-%m-%d %H:%M} UTC, on 420 predictions",
+            "sentence": f"carrier has changed since about {since:%Y-%m-%d %H:%M} UTC, on 420 predictions",
         }
     )
     found = alert(Kind.LIVE_ALARM, "carrier", Severity.ERROR, alarm.sentence)

@@ -124,6 +124,27 @@ def test_check_that_promotes_says_what_was_wrong_although_nothing_is_left_to_ale
     assert message.runbook is None
 
 
+@pytest.mark.parametrize(("champion", "is_undone"), [(None, False), (1, True)])
+def test_promotion_says_how_to_undo_it_where_there_is_a_version_to_go_back_to(champion, is_undone):
+    facts = check("promoted")
+    outcome = facts["outcome"].model_copy(update={"champion": champion})
+    request = facts["decision"].model_copy(update={"reason": "the first version"})
+    news = firing(alert(Kind.PROMOTION), change=Change.EVENT)
+    first = composed("promoted", news, decision=request, outcome=outcome)
+    event = compose_event(config(), notice("n", news), decision=request, outcome=outcome, now=NOW)
+    for message in (first, event):
+        assert message.todo[0].startswith("Nothing to do: ")
+        assert any("rollback" in step for step in message.todo) is is_undone
+        assert len(message.todo) == 1 + is_undone
+        assert message.facts["Version"] == f"3 in production, {'before it 1' if is_undone else 'the first'}"
+
+
+def test_channels_in_trouble_are_told_in_grammar_however_many_they_are():
+    slack, email = (alert(Kind.CHANNEL, name, Severity.ERROR, "x" * 200) for name in ("slack", "email"))
+    assert clause([slack]) == "messages by slack do not arrive"
+    assert clause([slack, email]) == "messages by slack and email do not arrive"
+
+
 def test_promotion_that_ends_an_alert_tells_the_promotion_and_what_is_over():
     event = alert(Kind.PROMOTION, "version 3", Severity.INFO, "Promoted", state=State.RESOLVED, resolved_at=NOW)
     ended = over(harm(), days=61, resolution="version 3 was promoted")

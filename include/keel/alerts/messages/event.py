@@ -90,6 +90,7 @@ def _to_do(model: str, notice: Notice, outcome: Outcome | None) -> list[str]:
     if steps:
         return steps
     if outcome is not None and outcome.outcome == "promoted":
+        watched = f"{NOTHING}: Keel monitors the version during its probation."
         line = f'airflow dags trigger {model}.rollback --conf \'{{"reason": "…"}}\''
-        return [f"{NOTHING}: Keel monitors the version during its probation.", command("To roll it back:", line)]
+        return [watched] if outcome.champion is None else [watched, command("To roll it back:", line)]
     return [f"{NOTHING}."]

@@ -197,7 +197,7 @@ _CLAUSES: dict[tuple[Kind, bool | None], Callable[[Sequence[Alert]], str]] = {
     (Kind.LEDGER_BROKEN, None): lambda _: "the ledger fails its proof",
     (Kind.PIPELINE_FAILURE, None): _about_one("{} failed"),
     (Kind.CHECK_OVERDUE, None): lambda _: "the check is overdue",
-    (Kind.CHANNEL, None): lambda alerts: _as_said(alerts, f"{names_of(alerts)} do not accept messages"),
+    (Kind.CHANNEL, None): lambda alerts: _as_said(alerts, f"messages by {names_of(alerts)} do not arrive"),
 }
 """By kind, and where that matters by whether the severity is at least ``error``. Others are told as the source did."""
 _AGAIN = {

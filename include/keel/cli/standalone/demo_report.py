@@ -109,7 +109,8 @@ def _chapter(chapter: dict[str, Any], messages: list[dict[str, Any]]) -> Rendera
     lines += [Text(f"  Report: {chapter['report']}", style="dim")] if chapter.get("report") else []
     for message in messages:
         lines.append(Text(f"  Told: {message['subject']}"))
-        lines += [Text(f"        {each['file'] or each['answer']}", style="dim") for each in message["deliveries"]]
+        where = [each["file"] or each["answer"] or "not sent yet" for each in message["deliveries"]]
+        lines += [Text(f"        {each}", style="dim") for each in dict.fromkeys(where)]
     return Group(*lines)
 
 

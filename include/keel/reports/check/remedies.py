@@ -61,6 +61,8 @@ def _nothing(data: CheckData) -> ToDo:
 def _promoted(data: CheckData) -> ToDo:
     outcome = data.outcome
     assert outcome is not None
+    if outcome.champion is None:  # it follows no version that could come back
+        return ToDo("Nothing to do", (f"Keel monitors version {outcome.version} during its probation",), needed=False)
     step = Step(
         f"Keel monitors version {outcome.version} during its probation, and rolls it back if its labels show harm. "
         "To roll it back by hand:",

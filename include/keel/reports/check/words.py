@@ -15,7 +15,7 @@ from keel.reports.page import Tag, Tone
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from keel.monitoring.records import LiveAlarm, StoredDriftReport, StoredPerformanceReport, StoredQualityReport
+    from keel.monitoring.records import LiveAlarm, StoredDriftReport, StoredQualityReport
     from keel.reports.check.data import CheckData
 
 TOP_NAMES = 3
