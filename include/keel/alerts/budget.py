@@ -194,7 +194,8 @@ def promise(configs: Collection[ModelConfig]) -> Promise:
     harm_levels = {config.model: config.performance.alpha for config in configs}
     for each in people:
         for model in each.models:
-            levels[model.model] = min(levels[model.model], each.level)
+            if model.families:
+                levels[model.model] = min(levels[model.model], each.level)
             if model.tells_harm:
                 harm_levels[model.model] = min(harm_levels[model.model], each.harm_level)
     return Promise(people, levels, harm_levels)

@@ -3,24 +3,30 @@
 A channel without a connection is in trouble at once; so is one that refuses for good and has taken nothing for days,
 and one that answers nobody after some tries. Where a channel works, a single recipient of it is in trouble when a
 message to it has finally failed. Channels whose recipients are connections are in trouble one recipient at a time.
+
+A way that no valid configuration names any more is no trouble: nothing could be sent by it that ends the alert. So the
+alert is over with the configuration.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from keel.alerts.door import observe_in
 from keel.alerts.messages.alerts import compose_alerts
 from keel.alerts.records import ALL_MODELS, Answer, Delivery, Examined, Finding, Observation
+from keel.alerts.routing import OUTBOX
 from keel.config import Kind, Severity, read_models
 from keel.errors import StoreUnavailable
 from keel.monitoring.storage import derived_id
 from keel.store import alerts
 
 if TYPE_CHECKING:
+    from keel.alerts.records import Message, Notice
+    from keel.config import ModelConfig
     from keel.store import Store
 
 log = logging.getLogger(__name__)
@@ -43,7 +49,9 @@ class Tried(NamedTuple):
 
 
 def report(store: Store, tried: Iterable[Tried], *, now: datetime) -> None:
-    """Apply what some tries say about their channels. An error here is logged: the messages have been tried.
+    """Apply what some tries say about their channels, and end the alerts about ways that are not used any more.
+
+    An error here is logged: the messages have been tried.
 
     What was taken counts first, so that one refused address among others does not put the whole channel in doubt.
 
@@ -60,6 +68,43 @@ def report(store: Store, tried: Iterable[Tried], *, now: datetime) -> None:
             raise
         except Exception:
             log.exception("what became of delivery %s could not be told", each.delivery.delivery_id)
+    try:
+        _end_unused(store, now)
+    except StoreUnavailable:
+        raise
+    except Exception:
+        log.exception("alerts about ways that are not used any more could not be ended")
+
+
+def _end_unused(store: Store, now: datetime) -> None:
+    """End the alerts about channels and recipients that no configuration names. An invalid one may name any."""
+    with store.connect() as connection:
+        rows = [row for row in alerts.open_alerts(connection, None) if row["kind"] == Kind.CHANNEL]
+    if not rows:
+        return
+    configs, invalid = read_models()
+    if invalid or not configs:
+        return
+    for row in rows:
+        mine = [each for name, each in configs.items() if row["model"] in (ALL_MODELS, name)]
+        if row["subject"] not in {subject for config in mine for subject in _subjects_of(config)}:
+            observation = Observation(
+                observation_id=f"{SOURCE}-{derived_id(row['alert_id'], 'unused')}",
+                model=row["model"],
+                source=SOURCE,
+                at=now,
+                examined=(Examined(kind=Kind.CHANNEL, subject=row["subject"]),),
+                resolution=f"nobody is told by {row['subject']} any more",
+            )
+            _observe(store, observation, now)
+
+
+def _subjects_of(config: ModelConfig) -> Iterator[str]:
+    """Yield what an alert about a way of a model can be about: its channel, and each of its recipients."""
+    yield OUTBOX
+    for route in config.alerts.all_routes():
+        yield route.channel
+        yield from (_subject(route.channel, recipient) for recipient in route.to)
 
 
 def _report(store: Store, tried: Tried, now: datetime) -> None:
@@ -68,7 +113,7 @@ def _report(store: Store, tried: Tried, now: datetime) -> None:
         _is_well(store, delivery, now)
         return
     whole = (ALL_MODELS, delivery.channel)
-    single = (delivery.model, _subject(delivery))
+    single = (delivery.model, _subject(delivery.channel, delivery.recipient))
     if delivery.channel in OF_RECIPIENTS:
         whole = single
     if not tried.is_connected:
@@ -86,13 +131,16 @@ def _report(store: Store, tried: Tried, now: datetime) -> None:
 
 def _is_well(store: Store, delivery: Delivery, now: datetime) -> None:
     """Resolve the alerts about the channel and about this recipient, where there are any."""
-    subjects = {delivery.channel, _subject(delivery)}
+    subjects = {delivery.channel, _subject(delivery.channel, delivery.recipient)}
     for model in {ALL_MODELS, delivery.model}:
         over = _open(store, model, subjects)
         if over:
             examined = tuple(Examined(kind=Kind.CHANNEL, subject=each) for each in over)
             observation = _observation(model, delivery, now).model_copy(
-                update={"examined": examined, "resolution": f"{_subject(delivery)} took a message"}
+                update={
+                    "examined": examined,
+                    "resolution": f"{_subject(delivery.channel, delivery.recipient)} took a message",
+                }
             )
             _observe(store, observation, now)
 
@@ -122,9 +170,19 @@ def _observation(model: str, delivery: Delivery, now: datetime) -> Observation:
 
 
 def _observe(store: Store, observation: Observation, now: datetime) -> None:
-    config = read_models()[0].get(observation.model)
-    observe_in(store, config, observation, lambda notice: compose_alerts(config, notice, now=now), now=now)
+    """Apply an observation. Of a model whose configuration is gone or invalid nobody else is told."""
+    configs = read_models()[0]
+    config = configs.get(observation.model)
+    is_foreign = observation.model != ALL_MODELS and config is None and bool(configs)
+    if is_foreign and observation.findings:
+        log.error("%s: %s It has no valid configuration.", observation.model, observation.findings[0].sentence)
+        return
+
+    def compose(notice: Notice) -> Message | None:
+        return None if is_foreign else compose_alerts(config, notice, now=now)
+
+    observe_in(store, config, observation, compose, now=now)
 
 
-def _subject(delivery: Delivery) -> str:
-    return f"{delivery.channel}: {delivery.recipient}" if delivery.recipient else delivery.channel
+def _subject(channel: str, recipient: str) -> str:
+    return f"{channel}: {recipient}" if recipient else channel

@@ -94,6 +94,13 @@ def test_route_that_takes_no_such_findings_costs_nothing():
         assert (made.levels, made.harm_levels) == ({"toy": 0.05}, {"toy": 0.05})
 
 
+def test_person_who_is_told_no_findings_of_a_model_leaves_its_level_alone():
+    paged = {"channel": "email", "to": "bob@example.com", "severity": "critical"}
+    others = [model(f"model_{i}", email=["bob@example.com"]) for i in range(5)]
+    made = promise([model(routes=[paged]), *others])
+    assert (made.levels["toy"], made.harm_levels["toy"]) == alert_levels(model(), [])
+
+
 def test_route_of_one_kind_spends_all_of_the_budget_on_it():
     paged = {"channel": "pagerduty", "to": "on_call"}
     [harm] = promise([model(email=[], routes=[{**paged, "kinds": ["performance"]}])]).people

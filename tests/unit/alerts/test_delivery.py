@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
+from keel.alerts import channel_trouble, door
 from keel.alerts.delivery import GIVE_UP_AFTER, LEASE, retry, send_due
 from keel.alerts.door import observe_in
 from keel.alerts.outbox import EmlSender
 from keel.alerts.records import Answer, Delivery, Examined, Finding, Message
 from keel.config import Kind, Severity
-from keel.errors import NoConnection, UnknownDelivery
+from keel.errors import ConfigError, NoConnection, UnknownDelivery
 from keel.store.database.tables import messages
 from tests.support.alerts.observations import DAY, HOUR, MONDAY, alerting, finding, seen, told_plainly
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from keel.config import ModelConfig
     from keel.store import Store
 
 MINUTE = timedelta(minutes=1)
@@ -199,6 +201,66 @@ def test_one_refused_address_is_an_alert_of_its_own_and_hides_no_other(store: St
 
     [alert] = [row for row in store.alerts.list() if row["kind"] == "channel"]
     assert (alert["subject"], alert["state"], alert["model"]) == ("email: bob@example.com", "firing", "toy")
+
+
+def configure(monkeypatch: pytest.MonkeyPatch, *configs: ModelConfig, invalid: Sequence[ConfigError] = ()) -> None:
+    found = {each.model: each for each in configs}
+    for module in (channel_trouble, door):
+        monkeypatch.setattr(module, "read_models", lambda: (found, list(invalid)))
+
+
+TWO = alerting(email=["ann@example.com", "bob@example.com"])
+BOB_IS_REFUSED = Answer(accepted=False, detail="550 no such user", is_final=True)
+
+
+class Mail:
+    """A mail server that does not know Bob."""
+
+    def send(self, message: Message, delivery: Delivery, earlier: Sequence[Delivery]) -> Answer:
+        return BOB_IS_REFUSED if delivery.recipient.startswith("bob") else OK
+
+
+def channel_alerts(store: Store) -> list[tuple[str, str, str | None]]:
+    rows = [row for row in store.alerts.list() if row["kind"] == "channel"]
+    return [(row["subject"], row["state"], row["resolution"]) for row in rows]
+
+
+@pytest.mark.parametrize("models", ["with bob", "invalid", "none"])
+def test_alert_of_a_recipient_stays_while_a_configuration_may_name_him(store: Store, send, monkeypatch, models) -> None:
+    configure(monkeypatch, TWO)
+    post(store, config=TWO)
+    send(MONDAY, email=Mail())
+    left = {"with bob": [TWO], "invalid": [alerting(model="other")], "none": []}[models]
+    configure(monkeypatch, *left, invalid=[ConfigError("model.yaml: no such key")] if models == "invalid" else [])
+    send(MONDAY + DAY, email=Mail())
+    assert channel_alerts(store) == [("email: bob@example.com", "firing", None)]
+
+
+@pytest.mark.parametrize("is_model_left", [True, False])
+def test_alert_of_a_recipient_is_over_when_no_configuration_names_him(
+    store: Store, send, monkeypatch, is_model_left
+) -> None:
+    configure(monkeypatch, TWO)
+    post(store, config=TWO)
+    send(MONDAY, email=Mail())
+    assert [state for _, state, _ in channel_alerts(store)] == ["firing"]
+    told = len(store.outbox.messages())
+    configure(monkeypatch, alerting(model="toy" if is_model_left else "other"))
+    send(MONDAY + DAY, email=Mail())
+    why = "nobody is told by email: bob@example.com any more"
+    assert channel_alerts(store) == [("email: bob@example.com", "resolved", why)]
+    assert len(store.outbox.messages()) == told + is_model_left, "people of other models did not know of it"
+    send(MONDAY + 2 * DAY, email=Mail())
+    assert len(channel_alerts(store)) == 1
+
+
+def test_trouble_of_a_model_without_a_configuration_is_told_to_nobody_else(store: Store, send, monkeypatch) -> None:
+    gone = alerting(email=[], routes=[{"channel": "teams", "to": ["a_team"]}])
+    post(store, config=gone)
+    configure(monkeypatch, alerting(model="other"))
+    assert [each.state for each in send(MONDAY)] == ["failed"]
+    assert channel_alerts(store) == []
+    assert len(store.outbox.messages()) == 1
 
 
 def test_refusals_of_a_whole_channel_are_one_alert(store: Store, send) -> None:
