@@ -24,8 +24,8 @@ from keel.alerts.records import (
     message_identity,
 )
 from keel.alerts.routing import Posted
-from keel.alerts.silences import silences
-from keel.alerts.state import covered, told
+from keel.alerts.silences import covered, silences
+from keel.alerts.state import told
 from keel.config import Kind
 from keel.monitoring.storage import derived_id
 from keel.store import alerts

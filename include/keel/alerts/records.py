@@ -112,7 +112,9 @@ class Alert(Record):
     seen: int = 1
     """Windows in a row that show it, up to the latest."""
     clear: int = 0
-    """Windows in a row, up to the latest, that do not."""
+    """Windows in a row, up to the latest, that do not; of a pending one those that cannot tell."""
+    cleared_at: Time | None = None
+    """Of the latest window that ``clear`` counts."""
     fired_at: Time | None = None
     resolved_at: Time | None = None
     resolution: str | None = None

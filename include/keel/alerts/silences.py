@@ -5,14 +5,15 @@ A silence is a row of the ledger, and so is its end before that time. Alerts kee
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, select
 
-from keel.alerts.records import Alert, Silence
+from keel.alerts.inhibition import column_of, inhibitor
+from keel.alerts.records import Alert, Silence, State
 from keel.deployments.ledger_rows import append_entry, lock_ledger
 from keel.errors import BadSilence, UnknownSilence
 from keel.ledger import entries as ledger
@@ -43,7 +44,8 @@ def silence(
     """Tell nobody of a model's alerts until a time, and return the silence, which is a row of the ledger.
 
     kind: only this kind; None: every kind.
-    subject: only subjects that match this shell pattern, such as ``wind_*``, by case; None: every subject.
+    subject: only subjects that match this shell pattern, such as ``wind_*``, by case; None: every subject. A name
+    matches itself, whatever is in it, and a column's matches all that is about the column.
 
     The same call again, as by a task that runs again, returns the same silence and writes nothing.
 
@@ -120,13 +122,35 @@ def covering(alert: Alert, silences: Sequence[Silence], at: datetime) -> Silence
     return max(found, key=lambda each: each.until, default=None)
 
 
+def covered(alert: Alert, others: Iterable[Alert], silences: Sequence[Silence], at: datetime) -> Alert:
+    """Return an alert with what keeps it from being told at a time. One that is over keeps what it had.
+
+    others: the open alerts of its model, itself included or not.
+    """
+    if alert.state is State.PENDING or (alert.kind.lasts and not alert.is_open):
+        return alert
+    cause = inhibitor(alert, others) if alert.is_open else None
+    silence = covering(alert, silences, at)
+    return alert.model_copy(
+        update={
+            "inhibited_by": cause.fingerprint if cause else None,
+            "silenced_by": silence.silence_id if silence else None,
+        }
+    )
+
+
 def covers(silence: Silence, alert: Alert) -> bool:
     """Return whether a silence is about an alert, at whatever time."""
     return (
         silence.model == alert.model
         and silence.kind in (None, alert.kind)
-        and (silence.subject is None or fnmatchcase(alert.subject, silence.subject))
+        and (silence.subject is None or _matches(silence.subject, alert.subject))
     )
+
+
+def _matches(pattern: str, subject: str) -> bool:
+    names = subject, column_of(subject)
+    return pattern in names or any(fnmatchcase(each, pattern) for each in names)
 
 
 def describe(silence: Silence) -> str:

@@ -10,11 +10,10 @@ not flap: a feature that drifts in every other window opens no alert, or keeps t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from keel.alerts.inhibition import inhibitor
 from keel.alerts.records import (
     Alert,
     AlertEvent,
@@ -28,7 +27,7 @@ from keel.alerts.records import (
     duration,
     fingerprint,
 )
-from keel.alerts.silences import covering
+from keel.alerts.silences import covered
 from keel.config import AlertsConfig, Kind, Severity
 from keel.monitoring.storage import derived_id
 
@@ -82,23 +81,6 @@ def told(alert: Alert, message_id: str | None, at: datetime) -> Alert:
     known = max(alert.severity, alert.told_severity or alert.severity, key=_level)
     first = alert.message_id or message_id
     return alert.model_copy(update={"told_at": at, "told_severity": known, "message_id": first})
-
-
-def covered(alert: Alert, others: Iterable[Alert], silences: Sequence[Silence], at: datetime) -> Alert:
-    """Return an alert with what keeps it from being told at a time. One that is over keeps what it had.
-
-    others: the open alerts of its model, itself included or not.
-    """
-    if alert.state is State.PENDING or (alert.kind.lasts and not alert.is_open):
-        return alert
-    cause = inhibitor(alert, others) if alert.is_open else None
-    silence = covering(alert, silences, at)
-    return alert.model_copy(
-        update={
-            "inhibited_by": cause.fingerprint if cause else None,
-            "silenced_by": silence.silence_id if silence else None,
-        }
-    )
 
 
 def is_prompt(news: News, config: AlertsConfig) -> bool:
@@ -172,6 +154,7 @@ def _see(alert: Alert, finding: Finding, observation: Observation, config: Alert
         "rank": finding.rank,
         "seen": seen,
         "clear": 0,
+        "cleared_at": None,
         "last_seen": max(observation.at, alert.last_seen),
     }
     if alert.state is State.PENDING and _fires(finding, seen, config):
@@ -187,12 +170,28 @@ def _miss(alert: Alert, observation: Observation, config: AlertsConfig) -> Alert
     """Return an alert that is not among the findings; None for a pending one that is over."""
     judged = [each for each in observation.examined if _covers(each, alert)]
     if not judged:
+        return _wait(alert, observation, config)
+    missed = _clear(alert, observation).model_copy(update={"seen": 0})
+    enough = not alert.kind.is_statistical or missed.clear >= config.resolve_after
+    is_over = alert.state is State.PENDING or enough or any(each.is_over for each in judged)
+    return _end(missed, observation) if is_over else missed
+
+
+def _wait(alert: Alert, observation: Observation, config: AlertsConfig) -> Alert | None:
+    """Return an alert that nothing is known of now. A pending one does not wait for ever: what is seen again after
+    many windows is not seen in a row.
+    """
+    if alert.state is not State.PENDING or observation.source != "check":
         return alert
-    clear = alert.clear + 1
-    enough = config.resolve_after if alert.kind.is_statistical else 1
-    if alert.state is State.PENDING or clear >= enough or any(each.is_over for each in judged):
-        return _end(alert.model_copy(update={"seen": 0, "clear": clear}), observation)
-    return alert.model_copy(update={"seen": 0, "clear": clear})
+    waited = _clear(alert, observation)
+    return None if waited.clear >= config.resolve_after else waited
+
+
+def _clear(alert: Alert, observation: Observation) -> Alert:
+    """Count a window. One that is checked again, as after an alarm, is one window."""
+    if observation.at <= (alert.cleared_at or alert.last_seen):
+        return alert
+    return alert.model_copy(update={"clear": alert.clear + 1, "cleared_at": observation.at})
 
 
 def _end(alert: Alert, observation: Observation) -> Alert | None:
@@ -202,7 +201,8 @@ def _end(alert: Alert, observation: Observation) -> Alert | None:
     return alert.model_copy(
         update={
             "state": State.RESOLVED,
-            "resolved_at": max(observation.at, alert.first_seen),
+            # where an older version's data brought the end about, it showed until the last window that was checked
+            "resolved_at": max(observation.at, alert.last_seen),
             "resolution": observation.resolution or windows,
         }
     )

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 Rows = list[Row]
-_TIMES = frozenset({"first_seen", "last_seen", "fired_at", "resolved_at", "told_at", "updated_at", "at", "recorded_at"})
+_TIMES = frozenset(
+    {"first_seen", "last_seen", "cleared_at", "fired_at", "resolved_at", "told_at", "updated_at", "at", "recorded_at"}
+)
 _JSON = frozenset({"evidence", "body"})
 _LOCK = 4_102_444_801
 """Of PostgreSQL's advisory locks, the one for alerts. SQLite allows one writer at a time anyway."""

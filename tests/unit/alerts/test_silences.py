@@ -11,7 +11,7 @@ import pytest
 
 from keel.alerts.records import State
 from keel.alerts.silences import covering, end_silence, silence, silences
-from keel.config import Kind
+from keel.config import AlertsConfig, Kind
 from keel.errors import BadSilence, UnknownSilence
 from keel.ledger import entries as ledger
 from keel.ledger.narrative import describe
@@ -131,3 +131,13 @@ def test_of_several_silences_the_one_that_lasts_longest_is_named():
     life.see(finding(Kind.DATA_DRIFT, "temp"))
     short, long = silence_of(until=life.at + DAY), silence_of(until=life.at + 2 * DAY)
     assert covering(life.open[0], [short, long], life.at) == long
+
+
+@pytest.mark.parametrize(
+    ("subject", "about"),
+    [("price[usd]", "price[usd]"), ("x", "x against the window before"), ("x?", "x1 against the window before")],
+)
+def test_name_matches_itself_and_all_that_is_about_the_column(subject, about):
+    life = Life(AlertsConfig(fire_after=1), silences=[silence_of(subject=subject)])
+    assert life.see(finding(Kind.DATA_DRIFT, about)) == []
+    assert len(life.see(finding(Kind.DATA_DRIFT, f"{about}, another"))) == 1

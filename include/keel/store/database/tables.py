@@ -357,6 +357,7 @@ alerts = Table(
     Column("last_seen", BigInteger, nullable=False),
     Column("seen", BigInteger, nullable=False),
     Column("clear", BigInteger, nullable=False),
+    Column("cleared_at", BigInteger),
     Column("fired_at", BigInteger),
     Column("resolved_at", BigInteger),
     Column("resolution", Text),

@@ -50,6 +50,7 @@ def _create_alerts() -> None:
         *map(_text, ("fingerprint", "model", "kind", "subject", "severity", "state", "sentence", "evidence")),
         sa.Column("rank", sa.Double(), nullable=False),
         *map(_whole, ("first_seen", "last_seen", "seen", "clear")),
+        _whole("cleared_at", nullable=True),
         _whole("fired_at", nullable=True),
         _whole("resolved_at", nullable=True),
         *map(_optional, ("resolution", "acknowledged_by", "inhibited_by", "silenced_by", "told_severity")),
