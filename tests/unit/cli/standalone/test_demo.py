@@ -13,8 +13,10 @@ from keel.alerts.door import observe_in
 from keel.alerts.outbox import EmlSender
 from keel.cli.standalone.demo import DemoFailed, empty
 from keel.cli.standalone.demo_messages import print_messages, read_messages
-from keel.cli.standalone.demo_report import print_performance
+from keel.cli.standalone.demo_report import print_performance, print_story
 from keel.config import Kind, Severity
+from keel.monitoring.records import Action, DecisionRecord
+from keel.window import Window
 from keel.workspace import Workspace
 from tests.support.alerts.observations import DAY, HOUR, MONDAY, alerting, finding, seen, told_plainly
 
@@ -65,6 +67,24 @@ def test_print_performance_prints_month_version_and_baseline():
         ["2013-04", "1", "28,353", "28,352", "0.1970", "0.1327", "to", "0.2614", "0.1569"],
         ["2013-05", "3", "2", "1", "–", "–", "to", "–", "–"],
     ]
+
+
+def test_story_names_a_mail_once_and_says_what_is_not_sent_yet():
+    window = Window(MONDAY, MONDAY + DAY)
+    record = DecisionRecord(
+        decision_id="d", model="toy", version=1, window=window, action=Action.RAISE_ALERT, sentence="It drifted."
+    )
+    written = {"file": "outbox/a.eml", "answer": "written", "state": "sent"}
+    waiting = {"file": None, "answer": None, "state": "pending"}
+    told = [
+        {"subject": "first", "deliveries": [written, {**written, "state": "failed"}]},
+        {"subject": "second", "deliveries": [waiting, waiting]},
+    ]
+    shown = io.StringIO()
+    chapter = {**record.to_dict(), "drift": None, "outcome": None, "run_id": "r1"}
+    print_story(Console(file=shown, width=80), alerting(), [chapter], {"r1": told})
+    assert "Told: first\n        outbox/a.eml\n  Told: second\n        not sent yet\n" in shown.getvalue()
+    assert "None" not in shown.getvalue()
 
 
 def test_messages_of_the_year_are_read_with_their_mails_and_counted(store, tmp_path):
