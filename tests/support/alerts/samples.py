@@ -258,7 +258,7 @@ def live_alarm() -> Message:
     found = alert(Kind.LIVE_ALARM, "carrier", Severity.ERROR, alarm.sentence)
     facts["outcome"] = None
     facts["judgements"] = (Judgement(alarm, Verdict.CONFIRMED),)
-    return compose_check(config(), notice("alarm", firing(found)), **facts, now=NOW)
+    return compose_check(config(), notice("alarm", firing(found)), **facts, now=end + timedelta(minutes=4))
 
 
 def approval() -> Message:
