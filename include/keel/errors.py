@@ -232,6 +232,10 @@ class NoConnection(KeelError):
     exit_code = 2
 
 
+class ConnectionUnreadable(KeelError):
+    """It is not known whether a connection exists, because what keeps it does not answer; a later try may succeed."""
+
+
 class UnknownDelivery(KeelError):
     """No message to a recipient has this id, or it has arrived already."""
 

@@ -9,6 +9,8 @@ from urllib.parse import quote, urlencode
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
+from keel.errors import ConnectionUnreadable
+
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
@@ -57,6 +59,44 @@ def find_connection(conn_id: str) -> Connection | None:
         return BaseHook.get_connection(conn_id)
     except AirflowNotFoundException:
         return None
+
+
+def read_connection(conn_id: str) -> Connection | None:
+    """Return the connection, or None when every secrets backend has answered that it has none of this name.
+
+    Airflow passes over a backend that fails, as if it had answered. So all are asked again when none has it.
+
+    Raises
+    ------
+    ConnectionUnreadable
+        A backend is down, or cannot read what it has, such as an ``AIRFLOW_CONN_…`` variable that is no valid JSON.
+
+    """
+    from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
+
+    if found := find_connection(conn_id):
+        return found
+    for backend in ensure_secrets_backend_loaded():
+        try:
+            backend.get_connection(conn_id=conn_id)
+        except Exception as error:
+            if _is_empty_database(error):
+                continue
+            # Neither its text nor its cause: they may quote the connection.
+            where = type(backend).__name__
+            raise ConnectionUnreadable(
+                f"the connection {conn_id!r} cannot be read: {where} fails with {type(error).__name__}"
+            ) from None
+    return None
+
+
+def _is_empty_database(error: Exception) -> bool:
+    """Whether Airflow's database has no tables yet: then it has no connections either."""
+    from sqlalchemy.exc import OperationalError, ProgrammingError
+
+    return isinstance(error, ProgrammingError) or (
+        isinstance(error, OperationalError) and "no such table" in str(error.orig)
+    )
 
 
 def database_url(connection: Connection) -> str:

@@ -33,7 +33,8 @@ PAUSES = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 5, 15, 30, 60))
 GIVE_UP_AFTER = timedelta(days=3)
 """From when a message was written. The last try is then, even if a receiver asks to wait longer."""
 WITHOUT_SERVER = ("email", OUTBOX)
-"""Channels that write into the outbox until they have a server: that is what is wanted, and no failure."""
+"""Channels that write into the outbox until they have a server: that is what is wanted, and no failure. Once mail has
+left by a server, its loss is one."""
 
 
 class Sender(Protocol):
@@ -148,22 +149,27 @@ def _try(
     clock: Callable[[], datetime],
 ) -> Tried:
     """Send once, and return what the delivery is then."""
+    is_connected = True
     try:
         if sender is None:
             raise NoConnection(f"{delivery.channel} has no connection")
         answer = _answer(sender, message, delivery, earlier)
     except NoConnection as error:
-        if delivery.channel in WITHOUT_SERVER:
+        is_mail = delivery.channel in WITHOUT_SERVER
+        if is_mail and not store.outbox.accepted_since(delivery.channel, None):
             answer = _answer(fallback, message, delivery, earlier)
         else:
-            answer = Answer(accepted=False, detail=without_secrets(str(error)), is_final=True)
-            return Tried(_fall_back(store, message, delivery, answer, fallback, clock()), answer, is_connected=False)
+            # a mail server that was there comes back: its mails wait for it
+            answer = Answer(accepted=False, detail=without_secrets(str(error)), is_final=not is_mail)
+            is_connected = False
     now = clock()
     if answer.accepted:
-        return Tried(_finished(delivery, "sent", answer, now), answer)
-    if answer.is_final or now >= delivery.created_at + GIVE_UP_AFTER:
-        return Tried(_fall_back(store, message, delivery, answer, fallback, now), answer)
-    return Tried(_later(delivery, answer, now), answer)
+        after = _finished(delivery, "sent", answer, now)
+    elif answer.is_final or now >= delivery.created_at + GIVE_UP_AFTER:
+        after = _fall_back(store, message, delivery, answer, fallback, now)
+    else:
+        after = _later(delivery, answer, now)
+    return Tried(after, answer, is_connected)
 
 
 def _answer(sender: Sender, message: Message, delivery: Delivery, earlier: Sequence[Delivery]) -> Answer:

@@ -110,10 +110,15 @@ class OutboxTable:
         with self._database.connect() as connection:
             return {channel: int(number) for channel, number in connection.execute(query).all()}
 
-    def accepted_since(self, channel: str, since: datetime, *, recipient: str | None = None) -> bool:
-        """Return whether a channel has accepted a message at a time or later. recipient: only of messages to it."""
+    def accepted_since(self, channel: str, since: datetime | None, *, recipient: str | None = None) -> bool:
+        """Return whether a channel's receiver has accepted a message at a time or later; None: at any time.
+
+        A mail that was written into a file for want of a server is no such message. recipient: only of messages to it.
+        """
         d = deliveries.c
-        mine = sa.and_(d.channel == channel, d.state == "sent", d.finished_at >= to_micros(since))
+        is_file = sa.func.coalesce(d.reference, "").like('{"file":%')
+        mine = sa.and_(d.channel == channel, d.state == "sent", ~is_file)
+        mine = mine if since is None else sa.and_(mine, d.finished_at >= to_micros(since))
         mine = mine if recipient is None else sa.and_(mine, d.recipient == recipient)
         with self._database.connect() as connection:
             return connection.execute(sa.select(d.delivery_id).where(mine).limit(1)).scalar() is not None

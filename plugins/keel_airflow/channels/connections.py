@@ -7,8 +7,8 @@ import os
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from keel.errors import ConfigError, NoConnection
-from keel_airflow.hooks import find_connection
+from keel.errors import ConfigError, ConnectionUnreadable, NoConnection
+from keel_airflow.hooks import read_connection
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -36,18 +36,35 @@ def connection(conn_id: str, *, holds: str) -> Connection:
     ------
     NoConnection
         No secrets backend has it. ``holds``: what it would have to hold.
+    ConnectionUnreadable
+        It cannot be read now.
 
     """
-    found = find_connection(conn_id)
+    found = read_connection(conn_id)
     if found is None:
         raise NoConnection(f"the Airflow connection {conn_id!r} does not exist; create it with {holds}")
     return found
 
 
 def smtp_connection() -> Connection | None:
-    """Return the mail server: Airflow's connection ``smtp_default``, else that of ``KEEL_SMTP_URL``, else None."""
+    """Return the mail server: Airflow's connection ``smtp_default``, else that of ``KEEL_SMTP_URL``, else None.
+
+    Raises
+    ------
+    ConfigError
+        ``KEEL_SMTP_URL`` is no such address.
+    ConnectionUnreadable
+        ``smtp_default`` cannot be read now, and ``KEEL_SMTP_URL`` is not set.
+
+    """
     url = os.environ.get(SMTP_URL)
-    return find_connection(SMTP_CONN_ID) or (from_smtp_url(url) if url else None)
+    try:
+        found = read_connection(SMTP_CONN_ID)
+    except ConnectionUnreadable:
+        if not url:
+            raise
+        found = None
+    return found or (from_smtp_url(url) if url else None)
 
 
 def from_smtp_url(url: str) -> Connection:

@@ -13,7 +13,7 @@ from keel.errors import NoConnection
 from keel_airflow.channels.answers import TIMEOUT, accepted, http_answer, redacted, refused, seconds, secrets_of
 from keel_airflow.channels.connections import SLACK_CONN_ID, SLACK_WEBHOOK_CONN_ID
 from keel_airflow.channels.failures import failure
-from keel_airflow.hooks import find_connection
+from keel_airflow.hooks import read_connection
 
 if TYPE_CHECKING:
     from airflow.providers.slack.hooks.slack import SlackHook
@@ -43,11 +43,13 @@ class SlackSender:
         ------
         NoConnection
             There is neither connection.
+        ConnectionUnreadable
+            One cannot be read now.
 
         """
-        if bot := find_connection(SLACK_CONN_ID):
+        if bot := read_connection(SLACK_CONN_ID):
             return _by_bot(bot, message, delivery, earlier)
-        if webhook := find_connection(SLACK_WEBHOOK_CONN_ID):
+        if webhook := read_connection(SLACK_WEBHOOK_CONN_ID):
             return _by_webhook(webhook, message)
         raise NoConnection(
             f"neither the Airflow connection {SLACK_CONN_ID!r} (a bot's token as its password) nor "

@@ -90,6 +90,8 @@ def test_without_a_mail_server_the_sample_is_a_file_and_the_command_says_so(home
     done = keel(home, "test", "--to", "ann@example.com", "--channel", "email")
     assert done.returncode == 0, done.stderr
     assert "written to the outbox as" in done.stdout
+    assert "only a file" in done.stdout
+    assert "accepted" not in done.stdout
     assert "smtp_default" in done.stdout
     [file] = (home / "outbox").glob("*.eml")
     assert file.name in done.stdout

@@ -12,7 +12,7 @@ import pytest
 
 from keel.alerts.records import Answer, Change
 from keel.config import Kind
-from keel.errors import ConfigError, NoConnection
+from keel.errors import ConfigError, ConnectionUnreadable, NoConnection
 from tests.support.alerts.channel_messages import HOSTILE, delivery, message, of_kind
 from tests.support.alerts.mail_servers import LOGIN, PASSWORD, free_port, mail_server, scripted_server
 
@@ -93,6 +93,32 @@ def test_mail_by_a_variable_that_is_no_address_is_refused_without_repeating_it(
 def test_mail_without_a_server_has_no_connection() -> None:
     with pytest.raises(NoConnection, match=r"smtp_default.*KEEL_SMTP_URL"):
         send()
+
+
+class Down:
+    """A secrets backend that does not answer."""
+
+    def get_connection(self, conn_id: str) -> None:
+        raise ConnectionError(f"the vault is sealed: token=canary of {conn_id}")
+
+
+def test_connection_that_cannot_be_read_is_not_one_that_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.execution_time import supervisor
+
+    monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", '{"conn_type": "smtp", "password": "canary",}')
+    with pytest.raises(ConnectionUnreadable, match="smtp_default.*EnvironmentVariablesBackend") as broken:
+        send()
+    monkeypatch.delenv("AIRFLOW_CONN_SMTP_DEFAULT")
+    backends = [Down(), *supervisor.ensure_secrets_backend_loaded()]
+    monkeypatch.setattr(supervisor, "ensure_secrets_backend_loaded", lambda: backends)
+    with pytest.raises(ConnectionUnreadable, match="smtp_default.*Down fails with ConnectionError") as away:
+        send()
+    assert "canary" not in f"{broken.value}{away.value}"
+    with mail_server(tmp_path) as server:
+        monkeypatch.setenv("KEEL_SMTP_URL", f"smtp://127.0.0.1:{server.port}?tls=none")
+        assert send().accepted, "a variable is always there"
 
 
 def test_mail_of_every_kind_is_well_formed(tmp_path: Path, connect: Connect) -> None:

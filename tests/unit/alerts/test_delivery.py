@@ -306,6 +306,34 @@ def test_mail_without_a_server_is_written_and_that_is_no_failure(store: Store, s
     assert {mail["X-Keel-Channel"] for mail in made} == {None, "outbox"}
 
 
+def test_mail_waits_for_a_server_that_is_gone_and_the_channel_is_an_alert(store: Store, send, outbox) -> None:
+    config, gone = alerting(email=["ann@example.com"]), Receiver(NoConnection("no mail server"))
+    first = post(store, config=config)
+    send(MONDAY, email=Receiver(Answer(accepted=True, detail="250 OK")))
+    second = post(store, config=alerting("other", email=["ann@example.com"]), at=MONDAY + 40 * DAY)
+    [waits] = send(MONDAY + 40 * DAY, email=gone)
+
+    assert (waits.message_id, waits.state, waits.answer) == (second, "pending", "no mail server")
+    [channel] = [row for row in store.alerts.list(is_open=True) if row["kind"] == "channel"]
+    assert (channel["subject"], channel["sentence"]) == ("email", "Messages by email do not arrive: no mail server.")
+
+    again = Receiver(OK)
+    send(MONDAY + 40 * DAY + MINUTE, email=again)
+    assert [message_id for message_id, _, _ in again.got] == [second]
+    assert [row for row in store.alerts.list(is_open=True) if row["kind"] == "channel"] == []
+    assert first not in {message_id for message_id, _, _ in again.got}
+
+
+def test_mails_that_a_lost_server_leaves_for_days_become_files(store: Store, send, outbox) -> None:
+    config = alerting(email=["ann@example.com"])
+    post(store, config=config)
+    send(MONDAY, email=Receiver(Answer(accepted=True, detail="250 OK")))
+    post(store, config=alerting("other", email=["ann@example.com"]), at=MONDAY + DAY)
+    [failed] = send(MONDAY + DAY + GIVE_UP_AFTER, email=Receiver(NoConnection("no mail server")))
+    assert failed.state == "failed"
+    assert (failed.reference or {})["file"] in files(outbox)
+
+
 def test_an_exception_of_a_sender_is_an_answer_without_secrets(
     store: Store, send, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -139,4 +139,5 @@ def _sent(sent: Iterable[Delivery], waiting: dict[str, int]) -> list[str]:
 def _cells(sampled: Sampled) -> tuple[str, ...]:
     answer = sampled.answer
     accepted = "accepted" if answer.accepted else "not accepted"
-    return (sampled.channel, one_line(sampled.recipient), accepted, one_line(answer.detail))
+    became = "only a file" if answer.accepted and "file" in (answer.reference or {}) else accepted
+    return (sampled.channel, one_line(sampled.recipient), became, one_line(answer.detail))
