@@ -135,7 +135,15 @@ class Checks:
             sentence=reached.sentence,
             about=reached.about,
         )
-        observation = observe_check(self.config, decision, None, facts, level=levels.level, harm_level=levels.harm)
+        observation = observe_check(
+            self.config,
+            decision,
+            None,
+            facts,
+            level=levels.level,
+            harm_level=levels.harm,
+            long_run_level=levels.long_run,
+        )
         reports: Any = {"quality": facts.quality, "drift": facts.drift, "performance": facts.performance}
 
         def compose(notice: Notice) -> Message:

@@ -9,7 +9,8 @@ its columns, so that where nothing has changed, anything in it reaches level a w
 chance raises has at least one such check, and costs a message that it fires and one that it is over. So a person's
 messages in 30 days are at most Σ (checks × families × messages each × a) over the models, and those of the live
 monitors' alarms, which have an error rate of their own. The level is what makes that sum the budget. Half of it is for
-harm, of which people have to know first: the test of performance has a level of its own.
+harm, of which people have to know first: the test of performance has a level of its own, and so has harm in all labels
+of a version, which takes a tenth of the budget at most, however many models share it.
 
 Not in the promise is what chance does not cause: promotions and rollbacks, broken runs, overdue checks, absent columns,
 channels that fail. Not in it either, and stated by `keel backtest`, is what follows from a retraining.
@@ -41,6 +42,8 @@ ROUNDING = 1e-9
 
 HARM_SHARE = 0.5
 """Of the budget, for the test of performance. The rest is for all families."""
+LONG_RUN_SHARE = 0.1
+"""Of the budget, at most, for harm in all labels of a version. What it does not need is left for the others."""
 FAMILIES: tuple[frozenset[Kind], ...] = (
     frozenset({Kind.DATA_DRIFT, Kind.PREDICTION_DRIFT}),
     frozenset({Kind.DATA_QUALITY}),
@@ -66,8 +69,8 @@ class ModelBudget:
     """Messages of one false alert: two, and more where errors are told again."""
     live_alarms: float
     """False alarms of its live monitors that are expected at most."""
-    long_run: float
-    """False findings in all labels of a version that are expected at most, for one version a month."""
+    long_run_alpha: float
+    """The level of all labels of a version, at which a check decides; for one version a month."""
 
     @property
     def cost(self) -> float:
@@ -80,9 +83,14 @@ class ModelBudget:
         return self.looks * self.tells_harm * self.messages_each
 
     @property
+    def long_run_cost(self) -> float:
+        """Messages for each unit of the level of all labels."""
+        return self.tells_harm * self.messages_each
+
+    @property
     def fixed(self) -> float:
         """Messages that the levels do not change."""
-        return (self.live_alarms + self.long_run) * self.messages_each
+        return self.live_alarms * self.messages_each
 
 
 @dataclass(frozen=True)
@@ -108,12 +116,22 @@ class PersonBudget:
         return self._level(share, self._harm_cost)
 
     @property
+    def long_run_level(self) -> float:
+        """The level at which all labels of a version must show harm."""
+        return _share(LONG_RUN_SHARE * self._unfixed, sum(each.long_run_cost for each in self.models))
+
+    @property
     def _harm_cost(self) -> float:
         return sum(each.harm_cost for each in self.models)
 
+    @property
+    def _unfixed(self) -> float:
+        return self.budget - sum(each.fixed for each in self.models)
+
     def _level(self, share: float, cost: float) -> float:
-        left = self.budget - sum(each.fixed for each in self.models)
-        return min(1.0, max(0.0, share * left / cost)) if cost else 1.0
+        level = self.long_run_level
+        long_run = sum(each.long_run_cost * min(each.long_run_alpha, level) for each in self.models)
+        return _share(share * (self._unfixed - long_run), cost)
 
 
 @dataclass(frozen=True)
@@ -125,11 +143,16 @@ class Promise:
     """By model, the adjusted p-value that a finding must reach to be told."""
     harm_levels: dict[str, float]
     """By model, the p-value that harm in a window must reach to be told."""
+    long_run_levels: dict[str, float]
+    """By model, the level at which all labels of a version must show harm for it to be told."""
 
     def expected(self, person: PersonBudget) -> float:
         """Return the messages in 30 days that a person has to expect at most, when nothing is wrong."""
         return sum(
-            each.fixed + each.cost * self.levels[each.model] + each.harm_cost * self.harm_levels[each.model]
+            each.fixed
+            + each.cost * self.levels[each.model]
+            + each.harm_cost * self.harm_levels[each.model]
+            + each.long_run_cost * self.long_run_levels[each.model]
             for each in person.models
         )
 
@@ -156,6 +179,8 @@ class Levels(NamedTuple):
     """The adjusted p-value of a finding."""
     harm: float
     """The p-value of harm in a window."""
+    long_run: float
+    """The level of harm in all labels of a version."""
 
 
 def alert_levels(config: ModelConfig, configs: Collection[ModelConfig]) -> Levels:
@@ -167,7 +192,7 @@ def alert_levels(config: ModelConfig, configs: Collection[ModelConfig]) -> Level
     What is measured and decided keeps ``drift.alpha`` and ``performance.alpha``; the levels are never above them.
     """
     made = promise([config, *(each for each in configs if each.model != config.model)])
-    return Levels(made.levels[config.model], made.harm_levels[config.model])
+    return Levels(*(each[config.model] for each in (made.levels, made.harm_levels, made.long_run_levels)))
 
 
 def alert_level(config: ModelConfig, configs: Collection[ModelConfig]) -> float:
@@ -192,13 +217,15 @@ def promise(configs: Collection[ModelConfig]) -> Promise:
     )
     levels = {config.model: config.drift.alpha for config in configs}
     harm_levels = {config.model: config.performance.alpha for config in configs}
+    long_run_levels = dict(harm_levels)
     for each in people:
         for model in each.models:
             if model.families:
                 levels[model.model] = min(levels[model.model], each.level)
             if model.tells_harm:
                 harm_levels[model.model] = min(harm_levels[model.model], each.harm_level)
-    return Promise(people, levels, harm_levels)
+                long_run_levels[model.model] = min(long_run_levels[model.model], each.long_run_level)
+    return Promise(people, levels, harm_levels, long_run_levels)
 
 
 def spent(store: Store, configs: Iterable[ModelConfig], *, since: datetime, until: datetime) -> tuple[Spent, ...]:
@@ -242,6 +269,11 @@ def looks(schedule: str | None) -> float:
     return float(a_day * count * (MONTH / PERIOD))
 
 
+def _share(messages: float, cost: float) -> float:
+    """Return the level that costs so many messages, in [0, 1]."""
+    return min(1.0, max(0.0, messages / cost)) if cost else 1.0
+
+
 def _people(config: ModelConfig) -> dict[tuple[Channel, str], frozenset[Kind]]:
     """Return the kinds that each recipient of a model is told. What is critical is no test's finding."""
     found: dict[tuple[Channel, str], frozenset[Kind]] = {}
@@ -264,7 +296,7 @@ def _model_budget(config: ModelConfig, kinds: frozenset[Kind]) -> ModelBudget:
         tells_harm=tells_harm,
         messages_each=_messages_each(config),
         live_alarms=_live_alarms(config) if Kind.LIVE_ALARM in kinds or tells_harm else 0.0,
-        long_run=config.performance.alpha if tells_harm else 0.0,
+        long_run_alpha=config.performance.alpha,
     )
 
 

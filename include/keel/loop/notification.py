@@ -81,7 +81,15 @@ def notify(
         observation = observe_outcome(config, decision, outcome, now=now)
     else:
         levels = _levels(config)
-        observation = observe_check(config, decision, outcome, facts, level=levels.level, harm_level=levels.harm)
+        observation = observe_check(
+            config,
+            decision,
+            outcome,
+            facts,
+            level=levels.level,
+            harm_level=levels.harm,
+            long_run_level=levels.long_run,
+        )
     log.debug("%s sees %d findings", observation.source, len(observation.findings))
 
     def compose(notice: Notice) -> Message:

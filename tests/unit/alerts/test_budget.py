@@ -49,11 +49,12 @@ def test_levels_spend_half_of_the_budget_on_harm_and_half_on_every_other_family(
     [person] = promise([model()]).people
     [share] = person.models
     assert (share.looks, share.families, share.tells_harm, share.messages_each) == (120, 3, True, 2)
-    assert share.fixed == pytest.approx(LIVE + 2 * 0.05)  # live monitors, and all labels of a version
+    assert share.fixed == pytest.approx(LIVE)
+    assert person.long_run_level == pytest.approx((2 - LIVE) / 10 / 2)
     left = 2 - LIVE - 0.1
     assert person.level == pytest.approx(left / 2 / (120 * 3 * 2))
     assert person.harm_level == pytest.approx(left / 2 / (120 * 2))
-    assert alert_levels(model(), [model()]) == (person.level, person.harm_level)
+    assert alert_levels(model(), [model()]) == (person.level, person.harm_level, 0.05)
 
 
 def test_each_model_and_each_further_family_of_a_person_lowers_the_level():
@@ -98,7 +99,20 @@ def test_person_who_is_told_no_findings_of_a_model_leaves_its_level_alone():
     paged = {"channel": "email", "to": "bob@example.com", "severity": "critical"}
     others = [model(f"model_{i}", email=["bob@example.com"]) for i in range(5)]
     made = promise([model(routes=[paged]), *others])
-    assert (made.levels["toy"], made.harm_levels["toy"]) == alert_levels(model(), [])
+    assert (made.levels["toy"], made.harm_levels["toy"], made.long_run_levels["toy"]) == alert_levels(model(), [])
+
+
+@pytest.mark.parametrize(("models", "budget"), [(1, 0.1), (19, 2), (50, 2), (10, 0.5)])
+def test_however_many_models_share_a_budget_each_can_be_told_of(models, budget):
+    made = promise([model(f"model_{i}", budget=budget) for i in range(models)])
+    [person] = made.people
+    left = budget - models * LIVE
+    assert left > 0
+    assert made.is_kept(person)
+    assert made.expected(person) == pytest.approx(budget)
+    assert all(level >= 0.44 * left / (models * 120 * 3 * 2) for level in made.levels.values())
+    assert all(level >= 0.44 * left / (models * 120 * 2) for level in made.harm_levels.values())
+    assert all(level == pytest.approx(min(0.05, left / 10 / models / 2)) for level in made.long_run_levels.values())
 
 
 def test_route_of_one_kind_spends_all_of_the_budget_on_it():
@@ -111,15 +125,16 @@ def test_route_of_one_kind_spends_all_of_the_budget_on_it():
 
 
 def test_level_is_never_above_that_of_the_check_itself():
-    assert alert_levels(model(schedule=None), []) == (0.05, 0.05)
-    assert alert_levels(model(schedule="0 0 1 * *", drift={"alpha": 0.01}), []) == (0.01, 0.05)
+    assert alert_levels(model(schedule=None), []) == (0.05, 0.05, 0.05)
+    assert alert_levels(model(schedule="0 0 1 * *", drift={"alpha": 0.01}), []) == (0.01, 0.05, 0.05)
 
 
 def test_budget_that_live_monitors_exceed_alone_leaves_nothing_and_says_so():
     made = promise([model(budget=0.001)])
     [person] = made.people
     assert (made.levels, made.harm_levels) == ({"toy": 0}, {"toy": 0})
-    assert made.expected(person) == pytest.approx(LIVE + 0.1)
+    assert made.expected(person) == pytest.approx(LIVE)
+    assert made.long_run_levels == {"toy": 0}
     assert not made.is_kept(person)
 
 
@@ -160,7 +175,7 @@ def test_promise_is_kept_for_every_person_of_any_set_of_models(models):
         assert made.is_kept(person) == (fixed <= person.budget * (1 + 1e-9))
         assert all(0 <= made.levels[each.model] <= 0.05 for each in person.models)
     for config in configs:
-        levels = made.levels[config.model], made.harm_levels[config.model]
+        levels = tuple(each[config.model] for each in (made.levels, made.harm_levels, made.long_run_levels))
         assert alert_levels(config, configs) == pytest.approx(levels, rel=1e-9)
         assert alert_level(config, configs) == alert_levels(config, configs).level
 

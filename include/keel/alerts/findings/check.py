@@ -57,6 +57,7 @@ def observe_check(
     *,
     level: float,
     harm_level: float | None = None,
+    long_run_level: float | None = None,
 ) -> Observation:
     """Return what a check saw, and what its decision led to.
 
@@ -71,9 +72,11 @@ def observe_check(
         The adjusted p-value from which a statistical finding may alert (`keel.alerts.budget.alert_levels`).
     harm_level
         That of harm in the window; None: the same.
+    long_run_level
+        That of harm in all labels of the version; None: the one at which the check decides.
 
     """
-    found = judge_check(config, decision, facts, level=level, harm_level=harm_level)
+    found = judge_check(config, decision, facts, level=level, harm_level=harm_level, long_run_level=long_run_level)
     change = change_of(decision, outcome)
     return Observation(
         observation_id=identity_of(decision, outcome),
@@ -88,7 +91,13 @@ def observe_check(
 
 
 def judge_check(
-    config: ModelConfig, decision: DecisionRecord, facts: CheckFacts, *, level: float, harm_level: float | None = None
+    config: ModelConfig,
+    decision: DecisionRecord,
+    facts: CheckFacts,
+    *,
+    level: float,
+    harm_level: float | None = None,
+    long_run_level: float | None = None,
 ) -> Judged:
     """Judge all reports of a check."""
     quality, drift, performance, labels = facts.quality, facts.drift, facts.performance, facts.labels
@@ -106,6 +115,7 @@ def judge_check(
     harm = judge_performance(
         performance,
         level=level if harm_level is None else harm_level,
+        long_run_level=long_run_level,
         is_trusted=not (data_is_broken or labels_are_broken),
         min_rows=config.performance.min_rows,
     )

@@ -16,6 +16,7 @@ from keel.monitoring.performance_words import (
     shown_by_long_run,
     shown_by_the_window,
 )
+from keel.stats.sequential.day_clusters import anytime_quantile
 
 if TYPE_CHECKING:
     from keel.monitoring.records import JsonObject, StoredPerformanceReport
@@ -25,15 +26,21 @@ JUDGED = ("ok", "degraded")
 
 
 def judge_performance(
-    performance: StoredPerformanceReport | None, *, level: float, is_trusted: bool, min_rows: int
+    performance: StoredPerformanceReport | None,
+    *,
+    level: float,
+    long_run_level: float | None = None,
+    is_trusted: bool,
+    min_rows: int,
 ) -> Judged:
     """Judge the performance of a window, and the arrival of its labels.
 
     Parameters
     ----------
     level
-        The p-value that the window's own test must reach. All labels of a version, and a live alarm, have a level of
-        their own.
+        The p-value that the window's own test must reach. A live alarm has a level of its own.
+    long_run_level
+        The level at which all labels of the version must show harm; None: that of the report.
     is_trusted
         Whether neither data nor labels of the window are broken. Else nothing is concluded from the labels.
     min_rows
@@ -44,7 +51,7 @@ def judge_performance(
         return NOTHING
     parts = [_arrival(performance, min_rows)]
     if is_trusted:
-        parts += [_harm(performance, level), _definition(performance)]
+        parts += [_harm(performance, level, long_run_level), _definition(performance)]
     return together(parts)
 
 
@@ -53,11 +60,11 @@ def harm_is_unknown(performance: StoredPerformanceReport | None) -> bool:
     return performance is None or performance.status not in JUDGED
 
 
-def _harm(performance: StoredPerformanceReport, level: float) -> Judged:
+def _harm(performance: StoredPerformanceReport, level: float, long_run_level: float | None) -> Judged:
     examined = each_of(Kind.PERFORMANCE, [""])
     if performance.status == "ok":
         return Judged((), examined)
-    if performance.status != "degraded" or not _is_certain(performance, level):
+    if performance.status != "degraded" or not _is_certain(performance, level, long_run_level):
         return NOTHING
     found = Finding(
         kind=Kind.PERFORMANCE,
@@ -69,10 +76,23 @@ def _harm(performance: StoredPerformanceReport, level: float) -> Judged:
     return Judged((found,), examined)
 
 
-def _is_certain(performance: StoredPerformanceReport, level: float) -> bool:
+def _is_certain(performance: StoredPerformanceReport, level: float, long_run_level: float | None) -> bool:
     p_value = performance.p_value
     by_window = shown_by_the_window(performance) and p_value is not None and p_value <= level
-    return by_window or shown_by_long_run(performance) or bool(performance.alarms)
+    return by_window or _is_certain_of_all(performance, long_run_level) or bool(performance.alarms)
+
+
+def _is_certain_of_all(performance: StoredPerformanceReport, level: float | None) -> bool:
+    """Return whether the bound of all labels shows harm at a smaller level, too: the same bound, of more errors."""
+    found = performance.long_run
+    if found is None or not shown_by_long_run(performance):
+        return False
+    if level is None or level >= found.level:
+        return True
+    if level <= 0:
+        return False
+    errors = anytime_quantile(found.clusters, alpha=level) - anytime_quantile(found.clusters, alpha=found.level)
+    return found.lower_bound - errors * found.standard_error > 0
 
 
 def _numbers(performance: StoredPerformanceReport) -> JsonObject:

@@ -71,6 +71,7 @@ def document(promised: Promise, sent: Sequence[Spent], days: int, invalid: list[
         "people": people,
         "levels": promised.levels,
         "harm_levels": promised.harm_levels,
+        "long_run_levels": promised.long_run_levels,
         "sent": [asdict(each) for each in sent],
         "sent_days": days,
         "invalid": invalid,
@@ -127,8 +128,8 @@ def _cells(promised: Promise, person: PersonBudget, sent: dict[Any, Spent]) -> t
 def _too_small(promised: Promise, person: PersonBudget) -> str:
     return (
         f"{_person(person)}: {promised.expected(person):.2g} messages are to be expected, and "
-        f"the budget is {_plain(person.budget)}. The live monitors alone can cause them: lower live.alpha, route "
-        "less to this person, or raise alerts.budget."
+        f"the budget is {_plain(person.budget)}. False alarms of the live monitors take all of it, so nothing that a "
+        "check finds by a test is told: lower live.alpha, route less to this person, or raise alerts.budget."
     )
 
 

@@ -367,6 +367,15 @@ def test_a_confirmed_alarm_makes_its_column_certain_and_urgent_until_labels_spea
     assert found(**facts, performance=unknown) == [("data_drift", "wind", "error")]
 
 
+@pytest.mark.parametrize(("long_run_level", "is_told"), [(None, True), (0.05, True), (1e-9, False), (0.0, False)])
+def test_harm_in_all_labels_is_told_at_the_level_of_the_budget(long_run_level, is_told):
+    report = performance("degraded", p_value=0.4, long_run=long_run())
+    facts = CheckFacts(**{**CALM, "performance": report})
+    made = judge_check(CONFIG, decision(), facts, level=LEVEL, long_run_level=long_run_level)
+    assert [each.kind for each in made.findings] == [Kind.PERFORMANCE] * is_told
+    assert any(each.kind is Kind.PERFORMANCE for each in made.examined) == is_told, "unsure harm is no all clear"
+
+
 def test_an_alarm_that_no_report_tells_is_told_itself():
     alone = [Judgement(SHIFT, Verdict.CONFIRMED), Judgement(HARM, Verdict.CONFIRMED), Judgement(FAULT, Verdict.FAULT)]
     assert found(judgements=alone) == [
