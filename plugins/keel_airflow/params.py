@@ -10,7 +10,7 @@ from airflow.sdk import Param
 from keel.config.renames import PARAMETERS, renamed
 from keel.config.sections import METRICS_OF_KIND
 from keel.errors import ConfigError, InvalidParameter, suggestion
-from keel.window import parse_time
+from keel.window import ceil_hour, now_utc, parse_time
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.param import ParamsDict
@@ -104,9 +104,10 @@ def experiment_params() -> dict[str, Param]:
 
 
 def refuse_invalid(given: Mapping[str, Any], params: Mapping[str, Any], declared: ParamsDict, *, dag_id: str) -> None:
-    """Refuse parameters of a run that would have no effect, and times that are none.
+    """Refuse parameters of a run that would have no effect, times that are none, and an end that is not over.
 
-    Airflow ignores a key that the DAG does not have, and takes any text for a time.
+    Airflow ignores a key that the DAG does not have, and takes any text for a time. Whatever is checked until that end
+    would be older than a window that has no data yet, so that nobody is told of it.
 
     Parameters
     ----------
@@ -134,9 +135,14 @@ def refuse_invalid(given: Mapping[str, Any], params: Mapping[str, Any], declared
     for name in declared:
         if declared.get_param(name).schema.get("format") == "date-time":
             try:
-                parse_time(params.get(name))
+                time = parse_time(params.get(name))
             except ConfigError as error:
                 found.append(f"params.{name}: {error}")
+                continue
+            if name == "end" and time is not None and time > ceil_hour(now_utc()):
+                found.append(
+                    f"params.end: {params[name]} is not over yet: leave it empty for now, or name an earlier time"
+                )
     if found:
         raise InvalidParameter("\n".join(found))
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
 
 from keel import deployments
 from keel.ledger import entries as ledger
+from keel.window import ceil_hour
 from tests.support.airflow.dag_bag import parse, parse_dag
 from tests.support.airflow.dag_run import run
 from tests.support.airflow.tide import DAY, HOUR, LAUNCH, happen, live
@@ -61,6 +62,13 @@ def test_first_task_refuses_a_text_that_is_no_time(time):
     for kind in ("drift_check", "retrain", "promote", "watch_deployment"):
         [error] = refusals(parse_dag(f"tide.{kind}"), {"end": time})
         assert error == f"params.end: {time!r} is not an ISO 8601 time such as 2013-05-01T00:00:00Z"
+
+
+def test_first_task_refuses_an_end_in_the_future():
+    soon = ceil_hour(datetime.now(UTC) + 2 * HOUR).isoformat()
+    for kind in ("drift_check", "retrain", "promote", "watch_deployment"):
+        [error] = refusals(parse_dag(f"tide.{kind}"), {"end": soon})
+        assert error.startswith(f"params.end: {soon} is not over yet: ")
 
 
 def test_first_task_refuses_parameters_that_airflow_is_configured_to_ignore():

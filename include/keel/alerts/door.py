@@ -31,6 +31,7 @@ from keel.config import AlertsConfig, read_models
 from keel.errors import KeelError
 from keel.monitoring.storage import SAME_MOMENT
 from keel.store import alerts, outbox
+from keel.window import ceil_hour
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -82,7 +83,9 @@ def observe_in(
         done = alerts.observation(connection, observation.observation_id)
         if done is not None:
             return _repeated(connection, done["message_id"])
-        newest = alerts.latest_observation(connection, observation.model, observation.source)
+        # a window that ends in the future, by mistake or by another clock, silences nothing until then
+        until = max(ceil_hour(now), observation.at)
+        newest = alerts.latest_observation(connection, observation.model, observation.source, until=until)
         if newest is not None and observation.at < newest - SAME_MOMENT:
             observation = _events_of(observation)
             if not observation.findings:

@@ -94,9 +94,11 @@ def observation(connection: sa.Connection, observation_id: str) -> Row | None:
     return found[0] if found else None
 
 
-def latest_observation(connection: sa.Connection, model: str, source: str) -> datetime | None:
-    """Return the time of the newest observation of a source about a model; None before the first."""
-    mine = sa.and_(observations.c.model == model, observations.c.source == source)
+def latest_observation(connection: sa.Connection, model: str, source: str, *, until: datetime) -> datetime | None:
+    """Return the time of the newest observation of a source about a model, not after a time; None before the first."""
+    mine = sa.and_(
+        observations.c.model == model, observations.c.source == source, observations.c.at <= to_micros(until)
+    )
     latest = connection.execute(sa.select(sa.func.max(observations.c.at)).where(mine)).scalar()
     return None if latest is None else from_micros(latest)
 

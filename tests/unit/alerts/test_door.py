@@ -15,7 +15,7 @@ from keel.alerts.silences import silence
 from keel.config import Kind, ModelConfig, Severity
 from keel.errors import StoreUnavailable
 from keel.workspace import Workspace
-from tests.support.alerts.observations import DAY, HOUR, MONDAY, alerting, drift, finding, seen, told_plainly
+from tests.support.alerts.observations import DAY, HOUR, MONDAY, WEEK, alerting, drift, finding, seen, told_plainly
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,14 +78,23 @@ def test_an_observation_is_applied_once_and_its_message_is_returned_again(store:
 
 def test_what_is_older_than_the_newest_of_its_source_tells_nobody(store: Store) -> None:
     apply(store, seen(at=MONDAY))
-    backfilled = apply(store, seen(BROKEN, at=MONDAY - 7 * HOUR))
-    same_moment = apply(store, seen(finding(Kind.NO_PREDICTIONS), at=MONDAY - 6 * HOUR))
-    other_source = apply(store, seen(BROKEN, at=MONDAY - DAY, source="watch"))
+    backfilled = apply(store, seen(BROKEN, at=MONDAY - 7 * HOUR), now=MONDAY)
+    same_moment = apply(store, seen(finding(Kind.NO_PREDICTIONS), at=MONDAY - 6 * HOUR), now=MONDAY)
+    other_source = apply(store, seen(BROKEN, at=MONDAY - DAY, source="watch"), now=MONDAY)
 
     assert backfilled == Posted()
     assert store.alerts.observation(f"check-toy-{(MONDAY - 7 * HOUR).isoformat()}") is not None
     assert changes(same_moment) == [("no_predictions", "firing")]
     assert changes(other_source) == [("performance", "firing"), ("no_predictions", "resolved")]
+
+
+def test_a_window_that_ends_in_the_future_silences_nothing_until_then(store: Store) -> None:
+    apply(store, seen(at=MONDAY + 52 * WEEK), now=MONDAY)
+    assert changes(apply(store, seen(BROKEN), now=MONDAY)) == [("performance", "firing")]
+    # an hour that has begun is no future, and what is older than the newest until now is told to nobody as before
+    apply(store, seen(at=MONDAY + 8 * HOUR), now=MONDAY + 7.5 * HOUR)
+    backfilled = apply(store, seen(finding(Kind.NO_PREDICTIONS), at=MONDAY + HOUR), now=MONDAY + 7.5 * HOUR)
+    assert backfilled == Posted()
 
 
 def test_what_waits_for_the_digest_rides_along_with_what_is_urgent(store: Store) -> None:

@@ -67,7 +67,8 @@ def test_the_newest_observation_of_a_source_stays_so_that_an_old_one_is_not_appl
     store.alerts.expire("toy", MONDAY + 30 * DAY)
 
     assert size(store, tables.observations) == 1
-    assert check(store, 1, BROKEN) is None
+    old = seen(BROKEN, at=MONDAY + DAY, name="checked again")
+    assert observe_in(store, CONFIG, old, told_plainly, now=MONDAY + 30 * DAY).message_id is None
     assert store.alerts.list() == []
 
 
