@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.log import redact  # type: ignore[attr-defined]  # Airflow has no public name for it
 
 from keel.errors import InvalidParameter, LedgerBroken, NoVersionYet
+from keel.values.redaction import without_secrets
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -31,6 +32,8 @@ LEDGER_KEY = "ledger_broken"
 """XCom key under which a failed task pushes whether the ledger does not hold."""
 ERROR_LENGTH = 2_000
 """Longest error text, in characters. Some libraries put a whole SQL statement with its data into their errors."""
+ERROR_READ = 4 * ERROR_LENGTH
+"""Characters of an error that are looked at: it may be as long as the data."""
 SUCCESS, TASK_FAILURE = "success", "task_failure"
 """Airflow's reasons for a run that succeeds, and for one that fails because of a task."""
 ENDINGS = {
@@ -43,7 +46,7 @@ UNREADABLE = "it could not be read: see the task's log"
 
 
 def push_error(context: Context) -> None:
-    """Push a failed task's error, with secrets masked, as an XCom for the run's failure message."""
+    """Push a failed task's error, without secrets, as an XCom for the run's failure message."""
     error = _cause(context)
     context["ti"].xcom_push(key=ERROR_KEY, value=_text(error) if error else None)
     context["ti"].xcom_push(key=REFUSED_KEY, value=isinstance(error, InvalidParameter | NoVersionYet))
@@ -179,7 +182,7 @@ def _failure(context: Context, reason: str | None) -> dict[str, Any]:
         return {"error": ENDINGS.get(reason, reason)}
     try:
         return {
-            "error": _pushed(context, ERROR_KEY) or (KILLED if _pushes(context) else "see the task's log"),
+            "error": _clean(_pushed(context, ERROR_KEY) or (KILLED if _pushes(context) else "see the task's log")),
             "ledger_broken": _pushed(context, LEDGER_KEY) is True,
             "refused_its_user": context["dag_run"].run_type == "manual" and _pushed(context, REFUSED_KEY) is True,
             "report_url": _report(context),
@@ -198,7 +201,15 @@ def _cause(context: Context) -> BaseException | None:
 
 
 def _text(error: BaseException) -> str:
-    return str(redact(f"{type(error).__name__}: {error}"[:ERROR_LENGTH]))
+    return _clean(f"{type(error).__name__}: {error}")
+
+
+def _clean(error: object) -> str:
+    """Return the text of an error without secrets: those that Airflow knows, and what looks like one.
+
+    An error is stored and mailed, so it is shown to more people than the task's log, which has all of it.
+    """
+    return without_secrets(str(redact(str(error)[:ERROR_READ])), limit=ERROR_LENGTH, keep_lines=True)
 
 
 def _pushed(context: Context, key: str) -> Any:

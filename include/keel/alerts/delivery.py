@@ -18,7 +18,6 @@ from keel.alerts.channel_trouble import Tried
 from keel.alerts.records import Answer, Delivery, Message
 from keel.alerts.routing import OUTBOX
 from keel.errors import NoConnection, SchemaError, UnknownDelivery
-from keel.values.redaction import LONGEST, without_secrets
 from keel.window import now_utc
 
 if TYPE_CHECKING:
@@ -120,7 +119,7 @@ def _send(
         tried = _try(store, message, delivery, earlier, senders.get(delivery.channel), fallback, clock)
     except SchemaError as error:  # as another release wrote it: it must not hold up the others
         log.error("the message of delivery %s cannot be read: %s", delivery.delivery_id, error)  # noqa: TRY400
-        answer = Answer(accepted=False, detail=f"the stored message cannot be read: {error}"[:LONGEST], is_final=True)
+        answer = Answer(accepted=False, detail=f"the stored message cannot be read: {error}", is_final=True)
         tried = Tried(_finished(delivery, "failed", answer, clock()), answer)
     attempt = {
         "at": started,
@@ -160,7 +159,7 @@ def _try(
             answer = _answer(fallback, message, delivery, earlier)
         else:
             # a mail server that was there comes back: its mails wait for it
-            answer = Answer(accepted=False, detail=without_secrets(str(error)), is_final=not is_mail)
+            answer = Answer(accepted=False, detail=str(error), is_final=not is_mail)
             is_connected = False
     now = clock()
     if answer.accepted:
@@ -180,10 +179,9 @@ def _answer(sender: Sender, message: Message, delivery: Delivery, earlier: Seque
         raise
     except Exception as error:
         # not its traceback: frames of a library may hold credentials
-        detail = without_secrets(f"{type(error).__name__}: {error}")
-        log.warning("delivery %s by %s failed: %s", delivery.delivery_id, delivery.channel, detail)
-        return Answer(accepted=False, detail=detail)
-    return answer.model_copy(update={"detail": without_secrets(answer.detail)})
+        answer = Answer(accepted=False, detail=f"{type(error).__name__}: {error}")
+        log.warning("delivery %s by %s failed: %s", delivery.delivery_id, delivery.channel, answer.detail)
+    return answer
 
 
 def _finished(delivery: Delivery, state: str, answer: Answer, now: datetime) -> Delivery:
@@ -217,9 +215,7 @@ def _fall_back(
         written = _answer(fallback, message, Delivery.from_dict(first), ())
     except NoConnection as error:
         written = Answer(accepted=False, detail=str(error))
-    both = Answer(
-        accepted=False, detail=without_secrets(f"{answer.detail}; {written.detail}"), reference=written.reference
-    )
+    both = Answer(accepted=False, detail=f"{answer.detail}; {written.detail}", reference=written.reference)
     if not written.accepted:
         return _later(delivery, both, now)
     return _finished(delivery, "failed", both, now)

@@ -20,7 +20,6 @@ from keel.alerts.state import advance
 from keel.config import AlertsConfig
 from keel.errors import NoConnection
 from keel.monitoring.storage import derived_id
-from keel.values.redaction import without_secrets
 
 if TYPE_CHECKING:
     from keel.alerts.delivery import Sender
@@ -106,7 +105,7 @@ def _send(
         return _after(delivery, "sent", answer, now)
     log.warning("%s by %s was not accepted: %s", message.message_id, channel, answer.detail)
     written = _answer(fallback, message, delivery)
-    both = Answer(accepted=False, detail=f"{answer.detail}; {written.detail}"[:300], reference=written.reference)
+    both = Answer(accepted=False, detail=f"{answer.detail}; {written.detail}", reference=written.reference)
     return _after(delivery, "failed", both, now)
 
 
@@ -120,10 +119,9 @@ def _answer(sender: Sender | None, message: Message, delivery: Delivery) -> Answ
     try:
         if sender is None:
             raise NoConnection(f"{delivery.channel} has no connection")
-        answer = sender.send(message, delivery, ())
+        return sender.send(message, delivery, ())
     except Exception as error:
-        return Answer(accepted=False, detail=without_secrets(f"{type(error).__name__}: {error}"))
-    return answer.model_copy(update={"detail": without_secrets(answer.detail)})
+        return Answer(accepted=False, detail=f"{type(error).__name__}: {error}")
 
 
 def _claim(home: Path, news: Sequence[News], now: datetime) -> set[str]:

@@ -12,6 +12,7 @@ from keel.config import Kind, Severity
 from keel.monitoring.records.base import JsonObject, Record, Time
 from keel.monitoring.records.messages import MessagePicture
 from keel.monitoring.storage import derived_id
+from keel.values.redaction import without_secrets
 from keel.values.texts import CELL, shown
 
 ALL_MODELS = ""
@@ -263,8 +264,8 @@ class Answer(Record):
     """What became of one try to send."""
 
     accepted: bool
-    detail: str
-    """What the receiver answered, without credentials, at most 300 characters."""
+    detail: Annotated[str, AfterValidator(without_secrets)]
+    """What the receiver answered, or what was raised. It is stored without credentials, at most 300 characters."""
     is_final: bool = False
     """Whether a further try cannot succeed, as for an address that does not exist."""
     retry_after: float | None = None

@@ -13,7 +13,6 @@ from keel.alerts.messages.sample import compose_test
 from keel.alerts.records import Answer, Delivery
 from keel.errors import ConfigError, NoConnection
 from keel.monitoring.storage import derived_id
-from keel.values.redaction import without_secrets
 
 if TYPE_CHECKING:
     from keel.alerts.delivery import Sender
@@ -79,12 +78,12 @@ def send_samples(
                 raise NoConnection(f"{name} has no connection")
             answer = senders[name].send(message, delivery, ())
         except NoConnection as error:
-            answer = Answer(accepted=False, detail=without_secrets(str(error)), is_final=True)
+            answer = Answer(accepted=False, detail=str(error), is_final=True)
             if name in WITHOUT_SERVER:
                 written = fallback.send(message, delivery, ())
                 answer = written.model_copy(update={"detail": f"{answer.detail}; {written.detail}"})
         except Exception as error:  # of a library, whose traceback may hold credentials
-            answer = Answer(accepted=False, detail=without_secrets(f"{type(error).__name__}: {error}"))
+            answer = Answer(accepted=False, detail=f"{type(error).__name__}: {error}")
             log.warning("the sample by %s failed: %s", name, answer.detail)
         found.append(Sampled(name, recipient, answer))
     return tuple(found)

@@ -86,6 +86,8 @@ def secrets_of(connection: Connection) -> tuple[str, ...]:
     """Return every text of a connection that may be a credential, with the parts of an address that may hold one."""
     texts = [connection.password, *_secret_texts(connection.extra_dejson)]
     addresses = [text for text in (*texts, connection.host) if text and "://" in text]
+    # written as an address, a connection has that address's path as its schema
+    addresses += [f"//host/{text}" for text in (connection.schema,) if text and "/" in text]
     found = tuple(dict.fromkeys(filter(None, chain(texts, *map(address_secrets, addresses)))))
     _mask(found)
     return found

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from keel.alerts.records import Answer, Delivery, Message
 
 HOLDS = "type http and the webhook's whole address as its password"
+LARGEST = 4_000
+"""Bytes of an answer that are read: whoever answers may never end."""
 
 
 class TeamsSender:
@@ -56,8 +58,12 @@ def _posted(webhook: Connection, message: Message) -> Answer:
         if not urlsplit(address).hostname:
             return refused(f"the connection {webhook.conn_id!r} has no address; give it {HOLDS}", is_final=True)
         timeout = float(webhook.extra_dejson.get("timeout", TIMEOUT))
-        given = session.post(address, json=request(message), timeout=timeout, allow_redirects=False)
+        with session.post(address, json=request(message), timeout=timeout, allow_redirects=False, stream=True) as given:
+            text = given.raw.read(LARGEST, decode_content=True).decode(errors="replace")
+    except ValueError as error:  # such as a connection in the form of an address, which has lost its scheme
+        problem = f"the connection {webhook.conn_id!r} has no valid address ({error}); give it {HOLDS}"
+        return refused(problem, secrets, is_final=True)
     except Exception as error:
         return failure(error, secrets, where=f"Teams ({webhook.conn_id})")
     again = given.headers.get("Retry-After")
-    return http_answer(given.status_code, given.text[:1_000], retry_after=again, secrets=secrets)
+    return http_answer(given.status_code, text, retry_after=again, secrets=secrets)

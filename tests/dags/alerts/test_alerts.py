@@ -258,6 +258,45 @@ def test_callback_of_a_task_of_any_dag_tells_of_that_task(tide, mailbox):
     assert mailbox[1][1]["In-Reply-To"] == mailbox[0][1]["Message-ID"]
 
 
+def test_error_is_stored_and_told_line_by_line_without_its_credentials(tide, mailbox):
+    from airflow.providers.standard.operators.empty import EmptyOperator
+    from airflow.sdk import DAG
+
+    from keel.workspace import Workspace
+    from keel_airflow.notifications import KeelNotifier
+    from keel_airflow.runs import push_error
+
+    with DAG("load_weather", schedule=None) as dag:
+        load = EmptyOperator(task_id="load")
+    pushed = {}
+
+    def push(*, key, value):
+        pushed[key] = value
+
+    def pull(*, key, **_):
+        # of a task with a callback of its own
+        return "client_secret=canary" if key == "error" else None
+
+    error = OSError("no warehouse: client_secret=canary\nurl: postgresql://etl:canary@db/x\n" + "x" * 5_000_000)
+    ti = SimpleNamespace(task_id="load", task=load, log_url="http://log", state="failed", xcom_push=push)
+    context = {"dag": dag, "run_id": "r", "ti": ti, "exception": error}
+    push_error(context)
+    KeelNotifier()(context)
+    ti.xcom_pull = pull
+    KeelNotifier()(
+        {"dag": dag, "run_id": "s", "ti": ti, "reason": "task_failure", "dag_run": SimpleNamespace(run_type="")}
+    )
+
+    assert pushed["error"].startswith("OSError: no warehouse: client_secret=***\nurl: postgresql://***@db/x\n")
+    assert len(pushed["error"]) <= 2_000
+    with Workspace.open() as workspace:
+        stored = [*workspace.store.alerts.list(None), *workspace.store.outbox.deliveries()]
+    assert len(mailbox) == 2
+    told = "".join(text_of(mail) for _, mail in mailbox)
+    assert "client_secret=***" in told
+    assert "canary" not in f"{pushed} {stored} {told}"
+
+
 def test_check_that_fails_after_it_decided_says_what_it_had_found(drifted, mailbox, monkeypatch):
     from keel import loop
     from tests.support.airflow.dag_run import run

@@ -120,3 +120,25 @@ def test_teams_without_its_connection_or_address(connect: Connect) -> None:
     answer = send(message(line()))
     assert (answer.accepted, answer.is_final) == (False, True)
     assert "has no address" in answer.detail
+
+
+def test_connection_in_the_form_of_an_address_is_refused_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_TEAMS_RIDES", f"https://127.0.0.1/{PATH}?{QUERY}")
+    answer = send(message(line()))
+    assert (answer.accepted, answer.is_final) == (False, True)
+    assert "the webhook's whole address as its password" in answer.detail
+    assert "canary" not in answer.detail
+
+
+def test_endless_answer_is_read_to_a_part(teams: Receiver) -> None:
+    import tracemalloc
+
+    size = 30_000_000
+    teams.then(503, "a." * (size // 2))
+    tracemalloc.start()
+    answer = send(message(line()))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (answer.accepted, answer.is_final) == (False, False)
+    assert len(answer.detail) <= 300
+    assert peak < 1.5 * size, "the server has it once"

@@ -15,7 +15,6 @@ from keel.alerts.outbox import EmlSender
 from keel.alerts.records import Answer, Delivery, Message
 from keel.config import Channel
 from keel.errors import NoConnection
-from keel.values.redaction import without_secrets
 from keel.workspace import PROJECT
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def _answer(done: subprocess.CompletedProcess[str], channel: str) -> Answer:
         [found] = json.loads(done.stdout)["answers"]
     except (ValueError, KeyError, TypeError):
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        return Answer(accepted=False, detail=without_secrets(f"{channel} cannot be used: {last}"))
+        return Answer(accepted=False, detail=f"{channel} cannot be used: {last}")
     if found.get("no_connection"):
         raise NoConnection(str(found["detail"]))
     return Answer.from_dict(found)
