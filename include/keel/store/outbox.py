@@ -223,7 +223,8 @@ def _before(connection: sa.Connection, row: Mapping[str, Any], references: Colle
 
 
 def _tried_since(delivery_id: sa.ColumnElement[str], moment: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
-    return sa.exists().where(delivery_tries.c.delivery_id == delivery_id, delivery_tries.c.at >= moment)
+    tried = sa.exists().where(delivery_tries.c.delivery_id == delivery_id, delivery_tries.c.at >= moment)
+    return tried.correlate_except(delivery_tries)  # both tables are those of the query around it
 
 
 def _rows(connection: sa.Connection, query: sa.Select[Any]) -> Rows:

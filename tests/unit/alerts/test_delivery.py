@@ -397,6 +397,21 @@ class Picky(Receiver):
         return BUSY if message.message_id == self.refused else answer
 
 
+def test_what_gets_worse_goes_with_the_next_try_of_what_was_written_first(store: Store, send) -> None:
+    config = alerting(email=[], routes=SLACK.alerts.routes, digest=None)
+    first, worse = (
+        observe_in(store, config, seen(finding(Kind.DATA_QUALITY, "x", severity), at=at), told_plainly, now=at)
+        for severity, at in ((Severity.WARNING, MONDAY), (Severity.ERROR, MONDAY + 6 * HOUR))
+    )
+    slack, now = Picky(first.message_id or ""), MONDAY
+    while now < MONDAY + 6 * HOUR:
+        send(now, slack=slack)
+        now += 10 * MINUTE
+    slack.got.clear()
+    send(now, slack=slack)
+    assert [each for each, _, _ in slack.got] == [first.message_id, worse.message_id]
+
+
 def test_what_gets_worse_does_not_wait_for_a_message_that_does_not_get_through(store: Store, send) -> None:
     config = alerting(email=[], routes=SLACK.alerts.routes, resolve_after=1, digest=None)
     now, quality = MONDAY, (Kind.DATA_QUALITY, "x")
@@ -408,8 +423,10 @@ def test_what_gets_worse_does_not_wait_for_a_message_that_does_not_get_through(s
 
     first = see(finding(*quality, Severity.WARNING), at=now)
     slack = Picky(first)
+    other = observe_in(store, config, seen(finding(subject="other"), at=now, source="watch"), told_plainly, now=now)
     for now in (MONDAY, MONDAY + MINUTE, MONDAY + 3 * MINUTE, MONDAY + 8 * MINUTE):
         send(now, slack=slack)
+    assert [each for each, _, _ in slack.got].count(other.message_id or "") == 1
     now += MINUTE
     worse = see(finding(*quality), at=now)
     slack.got.clear()
