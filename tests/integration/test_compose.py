@@ -31,6 +31,14 @@ VARIABLES = {
     "KEEL_API_KEY": "api-key-of-a-client",
     "KEEL_JWT_SECRET": "jwt-secret-that-is-long-enough-for-any-of-the-usual-signatures",
 }
+CHANNELS = [
+    "KEEL_SMTP_URL",
+    "KEEL_MAIL_FROM",
+    "KEEL_ALERT_TEMPLATES",
+    "AIRFLOW_CONN_SMTP_DEFAULT",
+    "AIRFLOW_CONN_SLACK_DEFAULT",
+    "AIRFLOW_CONN_SLACK_WEBHOOK_DEFAULT",
+]
 AIRFLOW_PARTS = ["scheduler", "dag-processor", "triggerer"]
 SERVING = "serving"
 ONE_SHOT = "migrate"
@@ -69,6 +77,15 @@ def test_compose_config_without_a_secret_names_it(name: str, tmp_path: Path) -> 
 def test_env_example_contains_every_required_variable() -> None:
     named = set(re.findall(r"^(\w+)=$", (PROJECT / ".env.example").read_text(), re.MULTILINE))
     assert required_variables() == named == set(VARIABLES)
+
+
+def test_every_part_of_airflow_gets_the_channels_of_alerts_from_the_environment() -> None:
+    """Each is in .env.example too, and is empty by default, which is as if it was not there."""
+    given = {name: f"<{name}>" for name in CHANNELS}
+    for name in ("api-server", *AIRFLOW_PARTS):
+        assert given.items() <= interpolated(VARIABLES | given)["services"][name]["environment"].items(), name
+        assert dict.fromkeys(CHANNELS, "").items() <= interpolated(VARIABLES)["services"][name]["environment"].items()
+    assert set(CHANNELS) <= set(re.findall(r"^#(\w+)=", (PROJECT / ".env.example").read_text(), re.MULTILINE))
 
 
 def test_compose_file_contains_no_secret() -> None:
