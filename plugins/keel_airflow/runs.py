@@ -64,6 +64,8 @@ class RunEnd:
     """The task that failed; None where the run failed without one."""
     of_task: bool = False
     """Whether it is the end of the task alone: other tasks of the run may end otherwise."""
+    map_index: int = -1
+    """Which instance of a mapped task it is; -1 for a task that is not mapped. Each may end otherwise, too."""
     error: str | None = None
     ledger_broken: bool = False
     refused_its_user: bool = False
@@ -78,8 +80,10 @@ class RunEnd:
 
     @property
     def subject(self) -> str:
-        """What an alert of it is about: the DAG, or one task of it."""
-        return f"{self.dag_id}.{self.task_id}" if self.of_task else self.dag_id
+        """What an alert of it is about: the DAG, or one task of it, or one instance of a mapped task."""
+        if not self.of_task:
+            return self.dag_id
+        return f"{self.dag_id}.{self.task_id}" + (f"[{self.map_index}]" if self.map_index >= 0 else "")
 
 
 def end_of(context: Context) -> RunEnd:
@@ -98,6 +102,7 @@ def end_of(context: Context) -> RunEnd:
         "of_task": of_task,
         "succeeded": _task_succeeded(context) if of_task else reason == SUCCESS,
         "task_id": ti.task_id if ti and reason in (None, TASK_FAILURE) else None,
+        "map_index": getattr(ti, "map_index", -1),
     }
     if known["succeeded"]:
         return RunEnd(**known)

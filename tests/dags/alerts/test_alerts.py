@@ -297,6 +297,28 @@ def test_error_is_stored_and_told_line_by_line_without_its_credentials(tide, mai
     assert "canary" not in f"{pushed} {stored} {told}"
 
 
+def test_instance_of_a_mapped_task_does_not_end_what_another_has_begun(tide, mailbox):
+    from airflow.providers.standard.operators.empty import EmptyOperator
+    from airflow.sdk import DAG
+
+    from keel_airflow.notifications import KeelNotifier
+
+    with DAG("load_weather", schedule=None) as dag:
+        load = EmptyOperator(task_id="load")
+
+    def end(index, error=None):
+        state = "failed" if error else "success"
+        ti = SimpleNamespace(task_id="load", task=load, log_url="http://log", state=state, map_index=index)
+        KeelNotifier()({"dag": dag, "run_id": "r", "ti": ti, **({"exception": error} if error else {})})
+
+    end(0, ValueError("no wind"))
+    end(1)
+    assert [row["subject"] for row in tide.store.alerts.list(is_open=True)] == ["load_weather.load[0]"]
+    end(0)
+    assert tide.store.alerts.list(is_open=True) == []
+    assert len(mailbox) == 2
+
+
 def test_check_that_fails_after_it_decided_says_what_it_had_found(drifted, mailbox, monkeypatch):
     from keel import loop
     from tests.support.airflow.dag_run import run
