@@ -7,9 +7,12 @@ Nothing is lost: what a channel does not take becomes a file in the outbox, and 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextvars import copy_context
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
@@ -26,7 +29,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LEASE = timedelta(minutes=2)
-"""For how long a delivery is one sender's. No sender may take longer for one message."""
+"""For how long a delivery is one sender's."""
+DEADLINE = 110.0
+"""Seconds for one try, less than `LEASE`, so that no other sender has begun by then. A receiver may keep each of its
+own time limits, such as that for one answer of a mail server, and take for ever."""
 PAUSES = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 5, 15, 30, 60))
 """Between tries; the last one from then on."""
 GIVE_UP_AFTER = timedelta(days=3)
@@ -40,7 +46,7 @@ class Sender(Protocol):
     """Sends by one channel."""
 
     def send(self, message: Message, delivery: Delivery, earlier: Sequence[Delivery]) -> Answer:
-        """Send a message to one recipient, within `LEASE`, and return what the receiver answered.
+        """Send a message to one recipient, within `DEADLINE`, and return what the receiver answered.
 
         earlier: the finished deliveries to the same recipient of ``message.references``, and of the messages that
         told of the same alerts between them and this one, the first first.
@@ -174,7 +180,7 @@ def _try(
 def _answer(sender: Sender, message: Message, delivery: Delivery, earlier: Sequence[Delivery]) -> Answer:
     """Return what a sender answered. An exception is an answer, too: one message must not hold up the others."""
     try:
-        answer = sender.send(message, delivery, earlier)
+        answer = within_deadline(sender, message, delivery, earlier)
     except NoConnection:
         raise
     except Exception as error:
@@ -182,6 +188,30 @@ def _answer(sender: Sender, message: Message, delivery: Delivery, earlier: Seque
         answer = Answer(accepted=False, detail=f"{type(error).__name__}: {error}")
         log.warning("delivery %s by %s failed: %s", delivery.delivery_id, delivery.channel, answer.detail)
     return answer
+
+
+def within_deadline(sender: Sender, message: Message, delivery: Delivery, earlier: Sequence[Delivery]) -> Answer:
+    """Return what a sender answers within `DEADLINE`, else that it took longer. Raises what the sender raises.
+
+    A sender that takes longer is left to itself, as nothing can stop it: what it sends after all comes twice.
+    """
+    found: Future[Answer] = Future()
+    context = copy_context()
+
+    def send() -> None:
+        try:
+            found.set_result(context.run(sender.send, message, delivery, earlier))
+        except BaseException as error:  # noqa: BLE001  # raised where the result is read
+            found.set_exception(error)
+
+    # not of a pool, whose threads the end of the process waits for
+    threading.Thread(target=send, name=f"keel-{delivery.channel}", daemon=True).start()
+    try:
+        return found.result(DEADLINE)
+    except TimeoutError:
+        if found.done():
+            raise
+        return Answer(accepted=False, detail=f"{delivery.channel} took longer than {DEADLINE:.0f} s")
 
 
 def _finished(delivery: Delivery, state: str, answer: Answer, now: datetime) -> Delivery:

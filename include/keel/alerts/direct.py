@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from keel.alerts.delivery import within_deadline
 from keel.alerts.records import Answer, Delivery, Message, Notice, message_identity
 from keel.alerts.routing import recipients
 from keel.alerts.state import advance
@@ -119,7 +120,7 @@ def _answer(sender: Sender | None, message: Message, delivery: Delivery) -> Answ
     try:
         if sender is None:
             raise NoConnection(f"{delivery.channel} has no connection")
-        return sender.send(message, delivery, ())
+        return within_deadline(sender, message, delivery, ())
     except Exception as error:
         return Answer(accepted=False, detail=f"{type(error).__name__}: {error}")
 

@@ -14,7 +14,8 @@ import pytest
 import sqlalchemy as sa
 
 from keel.alerts import channel_trouble, door
-from keel.alerts.delivery import GIVE_UP_AFTER, LEASE, retry, send_due
+from keel.alerts import delivery as delivery_module
+from keel.alerts.delivery import DEADLINE, GIVE_UP_AFTER, LEASE, retry, send_due
 from keel.alerts.door import observe_in
 from keel.alerts.outbox import EmlSender
 from keel.alerts.records import Answer, Delivery, Examined, Finding, Message
@@ -304,6 +305,25 @@ def test_mail_without_a_server_is_written_and_that_is_no_failure(store: Store, s
     ]
     assert sorted(mail["To"] for mail in made) == ["ann@example.com", "undisclosed-recipients:;"]
     assert {mail["X-Keel-Channel"] for mail in made} == {None, "outbox"}
+
+
+def test_a_sender_that_takes_for_ever_holds_up_no_other(store: Store, send, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery_module, "DEADLINE", 0.5)
+    assert timedelta(seconds=DEADLINE) < LEASE
+    post(store)
+    observe_in(store, alerting("other"), seen(finding(), model="other"), told_plainly, now=MONDAY)
+    end = threading.Event()
+
+    class Drips(Receiver):
+        def send(self, message: Message, delivery: Delivery, earlier: Sequence[Delivery]) -> Answer:
+            end.wait(60)
+            return super().send(message, delivery, earlier)
+
+    sent = {each.channel: each for each in send(MONDAY, slack=Drips(OK), email=Receiver(OK))}
+    end.set()
+    assert (sent["slack"].state, sent["slack"].answer) == ("pending", "slack took longer than 0 s")
+    assert sent["slack"].next_try_at == MONDAY + MINUTE
+    assert sent["email"].state == "sent"
 
 
 def test_mail_waits_for_a_server_that_is_gone_and_the_channel_is_an_alert(store: Store, send, outbox) -> None:

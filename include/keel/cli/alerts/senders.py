@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 PLUGINS = PROJECT / "plugins"
 MODULE = "keel_airflow.channels"
 IMPORTS = "PYTHONPATH"
-PATIENCE = 110.0
-"""Seconds for one message. A delivery is leased for two minutes."""
+PATIENCE = 100.0
+"""Seconds for one message, less than `keel.alerts.delivery.DEADLINE`: then the process is ended."""
 DEFAULT_SENDER = "keel@localhost"
 
 
