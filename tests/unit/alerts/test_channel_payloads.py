@@ -82,8 +82,9 @@ def test_any_message_is_what_every_vendor_takes(about: Message) -> None:
         json.dumps(value, ensure_ascii=False).encode()
 
 
-def test_command_is_code_and_address_a_link() -> None:
-    about = message(line()).model_copy(update={"todo": ("To see to it: `keel alerts ack 1` or https://a.example/x",)})
+def test_command_is_code_and_an_address_of_the_message_a_link() -> None:
+    todo = "To see to it: `keel alerts ack 1` or https://airflow.example/run"
+    about = message(line()).model_copy(update={"todo": (todo,)})
     items = [
         element
         for block in slack.post(about)["blocks"]
@@ -93,8 +94,25 @@ def test_command_is_code_and_address_a_link() -> None:
         for element in item["elements"]
     ]
     assert {"type": "text", "text": "keel alerts ack 1", "style": {"code": True}} in items
-    assert {"type": "link", "url": "https://a.example/x"} in items
+    assert {"type": "link", "url": "https://airflow.example/run"} in items
     assert {"type": "link", "url": "https://wiki.example/bikes?a=1&b=2"} in items, "the runbook, and it is the first"
+
+
+def test_address_in_the_data_is_no_link() -> None:
+    about = message(line(), text="https://evil.example/login has drifted")
+    for sent in (slack.post(about), teams.request(about), slack.edited(about, {**slack.memo(about), "at": "3 May"})):
+        assert "evil.example/login" in json.dumps(sent)
+        assert not [url for url in _links(sent) if "evil.example" in url]
+
+
+def _links(given: object) -> list[str]:
+    """Every address that opens by a click."""
+    if isinstance(given, list):
+        return [url for each in given for url in _links(each)]
+    if not isinstance(given, dict):
+        return []
+    own = [str(given["url"])] if "url" in given else []
+    return own + [url for each in given.values() for url in _links(each)]
 
 
 def test_templates_of_a_user_replace_single_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -69,29 +70,34 @@ def sections(message: Message) -> list[dict[str, Any]]:
         if len(lines) > LINES:
             lines = [*lines[: LINES - 1], f"{len(lines) - LINES + 1} more: see the links"]
         if lines:
-            found.append(section(heading, lines))
+            found.append(section(heading, lines, addresses(message)))
     return found
 
 
-def section(heading: str, lines: list[str]) -> dict[str, Any]:
-    """Return a section of a message: its lines as texts, and cut into spans."""
-    return {"heading": heading, "lines": lines, "spans": [spans(line) for line in lines]}
+def section(heading: str, lines: list[str], linked: Collection[str] = ()) -> dict[str, Any]:
+    """Return a section of a message: its lines as texts, and cut into spans. linked: see `spans`."""
+    return {"heading": heading, "lines": lines, "spans": [spans(line, linked) for line in lines]}
 
 
-def spans(line: str) -> list[dict[str, str]]:
-    """Return a line in pieces of one ``style``: text, code (between backquotes), or a link (an address).
+def addresses(message: Message) -> set[str]:
+    """Return the addresses that a message may link to: its own. An address in the data may be anybody's."""
+    return {*message.links.values(), *filter(None, [message.runbook])}
+
+
+def spans(line: str, linked: Collection[str] = ()) -> list[dict[str, str]]:
+    """Return a line in pieces of one ``style``: text, code (between backquotes), or a link (one of ``linked``).
 
     >>> [(span["style"], span["text"]) for span in spans("To see it: `keel status`")]
     [('text', 'To see it: '), ('code', 'keel status')]
     """
     pieces = [piece for piece in _PIECES.split(line) if piece]
-    return [_span(piece) for piece in pieces] or [_span("–")]
+    return [_span(piece, linked) for piece in pieces] or [_span("–", linked)]
 
 
-def _span(piece: str) -> dict[str, str]:
+def _span(piece: str, linked: Collection[str]) -> dict[str, str]:
     if len(piece) > 2 and piece.startswith("`") and piece.endswith("`"):
         return {"style": "code", "text": piece[1:-1]}
-    return {"style": "link" if is_web_address(piece) else "text", "text": piece}
+    return {"style": "link" if piece in linked and is_web_address(piece) else "text", "text": piece}
 
 
 def tables(evidence: tuple[Table, ...]) -> list[dict[str, Any]]:
