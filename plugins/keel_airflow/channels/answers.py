@@ -76,10 +76,10 @@ def seconds(retry_after: str | None, now: datetime | None = None) -> float | Non
         return float(text)
     try:
         at = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+        return max(0.0, (at - (now or datetime.now(UTC))).total_seconds())
+    except (ValueError, OverflowError):  # OverflowError: a year that no calendar has
         return None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return max(0.0, (at - (now or datetime.now(UTC))).total_seconds())
 
 
 def secrets_of(connection: Connection) -> tuple[str, ...]:

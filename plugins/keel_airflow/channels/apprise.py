@@ -46,7 +46,9 @@ def _notified(connection: Connection, note: Notification, secrets: Sequence[str]
     import apprise
     from airflow.providers.apprise.hooks.apprise import AppriseHook
 
-    hook, services = AppriseHook(apprise_conn_id=connection.conn_id), apprise.Apprise()
+    hook = AppriseHook(apprise_conn_id=connection.conn_id)
+    # redirected, a POST becomes a GET without a body, whose answer would count
+    services = apprise.Apprise(asset=apprise.AppriseAsset(http_redirects=False))
     try:
         hook.set_config_from_conn(conn=connection, apprise_obj=services)
     except (KeyError, TypeError, ValueError):

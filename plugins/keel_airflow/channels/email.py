@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.smtp.hooks.smtp import SmtpHook
 
-from keel.errors import NoConnection
+from keel.errors import ConfigError, NoConnection
 from keel_airflow.channels.answers import TIMEOUT, accepted, redacted, refused, secrets_of
 from keel_airflow.channels.connections import SMTP_CONN_ID, SMTP_URL, sender_address, smtp_connection
 from keel_airflow.channels.failures import failure
@@ -97,7 +97,10 @@ class EmailSender:
         """
         from keel.alerts.channels.email import build
 
-        smtp = smtp_connection()
+        try:
+            smtp = smtp_connection()
+        except ConfigError as error:
+            return refused(str(error), is_final=True)
         if smtp is None:
             raise NoConnection(f"neither the Airflow connection {SMTP_CONN_ID!r} nor the variable {SMTP_URL} is set")
         sender = sender_address(smtp)
@@ -108,6 +111,8 @@ class EmailSender:
 def mail_answer(smtp: Connection, mail: EmailMessage, *, sender: str, to: str) -> Answer:
     """Send a mail, and return what became of it. A fault of the server or the way to it is an answer."""
     secrets = secrets_of(smtp)
+    if not smtp.host:
+        return refused(f"the connection {smtp.conn_id!r} has no host, which must be the mail server", is_final=True)
     where = f"{smtp.host}:{smtp.port}"
     try:
         hook = OneMailHook(smtp)

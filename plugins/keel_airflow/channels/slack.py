@@ -26,6 +26,7 @@ TRANSIENT = frozenset({
     "request_timeout", "team_added_to_org",
 })  # fmt: skip
 """Errors of Slack with which a later try may succeed. Others name what a person has to change."""
+OK = 200
 NO_THREAD = frozenset({"thread_not_found", "cannot_reply_to_message", "message_not_found"})
 CONTINUES = frozenset({Change.ESCALATED, Change.REMINDER, Change.RESOLVED, Change.ACKNOWLEDGED})
 """Changes of what has a post already."""
@@ -58,33 +59,43 @@ class SlackSender:
 
 
 def _by_webhook(connection: Connection, message: Message) -> Answer:
-    from airflow.providers.slack.hooks.slack_webhook import SlackWebhookHook
+    from keel_airflow.channels.slack_clients import webhook
 
     secrets = secrets_of(connection)
+    if not (connection.password or "").strip():
+        return _without_password(connection, "an incoming webhook's address")
     try:
-        hook = SlackWebhookHook(slack_webhook_conn_id=connection.conn_id, timeout=int(TIMEOUT), retry_handlers=[])
-        answer = hook.client.send_dict(post(message))
+        answer = webhook(connection, timeout=int(TIMEOUT), retry_handlers=[]).send_dict(post(message))
     except Exception as error:
         return failure(error, secrets, where="Slack's webhook")
-    again = _header(answer.headers, "Retry-After")
-    return http_answer(answer.status_code, answer.body or "", retry_after=again, secrets=secrets)
+    again, body = _header(answer.headers, "Retry-After"), (answer.body or "").strip()
+    if answer.status_code == OK and body != "ok":  # a proxy, or what has taken Slack's place
+        return refused(f"Slack's webhook answers 200, and not ok: {body or 'nothing'}", secrets)
+    return http_answer(answer.status_code, body, retry_after=again, secrets=secrets)
+
+
+def _without_password(connection: Connection, holds: str) -> Answer:
+    return refused(f"the connection {connection.conn_id!r} has no password, which must be {holds}", is_final=True)
 
 
 def _by_bot(connection: Connection, message: Message, delivery: Delivery, earlier: Sequence[Delivery]) -> Answer:
     """Post, or answer in the threads of the posts that told of the alerts first. What has no post yet gets one."""
-    from airflow.providers.slack.hooks.slack import SlackHook
     from slack_sdk.errors import SlackApiError
 
+    from keel_airflow.channels.slack_clients import bot
+
     secrets = secrets_of(connection)
-    hook = SlackHook(slack_conn_id=connection.conn_id, timeout=int(TIMEOUT), retry_handlers=[])
+    if not connection.password:
+        return _without_password(connection, "a bot's token")
     firsts = _first_posts([each for each in earlier if each.message_id in message.references])
     only_continues = bool(message.alerts) and all(line.change in CONTINUES for line in message.alerts)
     try:
+        hook = bot(connection, timeout=int(TIMEOUT), retry_handlers=[])
         if firsts and only_continues:
             answer = _answer_in_threads(hook, message, delivery, firsts)
         else:
             answer = _post(hook, message, delivery.recipient)
-        for first in firsts:
+        for first in firsts if answer.accepted else ():
             _edit(hook, message, first, earlier)
     except SlackApiError as error:
         return _api_refusal(error, secrets)
@@ -101,6 +112,8 @@ def _first_posts(earlier: Sequence[Delivery]) -> list[dict[str, Any]]:
 
 def _post(hook: SlackHook, message: Message, channel: str) -> Answer:
     given = hook.call("chat.postMessage", json={"channel": channel, "unfurl_links": False, **post(message)})
+    if not given.get("ts"):
+        return refused("Slack answers ok, and names no post: something else answers in its place")
     reference = {"channel": given.get("channel", channel), "ts": given.get("ts"), **memo(message)}
     return accepted(f"posted to {channel}, ts {reference['ts']}", reference=reference)
 
@@ -121,6 +134,8 @@ def _answer_in_threads(
             if answer is None and _code(error) not in NO_THREAD:
                 raise
             log.warning("could not answer to a post in Slack: %s", _code(error))
+            continue
+        if not given.get("ts"):
             continue
         reference = {"channel": first["channel"], "ts": given.get("ts"), "thread_ts": first["ts"], **memo(message)}
         answer = answer or accepted(f"answered in a thread, ts {given.get('ts')}", reference=reference)

@@ -75,6 +75,13 @@ def test_refused_notification_is_told_and_tried_again(
     assert SECRET not in answer.detail
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirect_is_not_followed(status: int, service: Receiver) -> None:
+    service.then(status, "", Location=f"{service.url}/elsewhere")
+    assert not send(message(line())).accepted
+    assert len(service.received) == 1
+
+
 def test_service_that_is_away_is_tried_again(connect: Connect) -> None:
     path = f"json://keel:{SECRET}@127.0.0.1:{free_port()}/hooks/{SECRET}"
     connect("apprise_rides", conn_type="apprise", extra={"config": [{"path": path}]})

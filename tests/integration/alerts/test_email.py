@@ -12,7 +12,7 @@ import pytest
 
 from keel.alerts.records import Answer, Change
 from keel.config import Kind
-from keel.errors import ConfigError, ConnectionUnreadable, NoConnection
+from keel.errors import ConnectionUnreadable, NoConnection
 from tests.support.alerts.channel_messages import HOSTILE, delivery, message, of_kind
 from tests.support.alerts.mail_servers import LOGIN, PASSWORD, free_port, mail_server, scripted_server
 
@@ -81,13 +81,22 @@ def test_mail_by_one_environment_variable(tls: str, tmp_path: Path, monkeypatch:
         "smtp://u:canarypw@h?password=x",
     ],
 )
-def test_mail_by_a_variable_that_is_no_address_is_refused_without_repeating_it(
+def test_mail_by_a_variable_that_is_no_address_is_refused_for_good_without_repeating_it(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KEEL_SMTP_URL", url)
-    with pytest.raises(ConfigError, match="KEEL_SMTP_URL") as raised:
-        send()
-    assert "canary" not in str(raised.value)
+    answer = send()
+    assert (answer.accepted, answer.is_final) == (False, True)
+    assert "KEEL_SMTP_URL" in answer.detail
+    assert "like smtp://user:password@host:587?tls=starttls (or implicit, or none)" in answer.detail
+    assert "canary" not in answer.detail
+
+
+def test_mail_by_a_connection_without_a_host_is_refused_for_good(connect: Connect) -> None:
+    connect("smtp_default", conn_type="smtp", login="me", password="canarypw")
+    answer = send()
+    assert (answer.accepted, answer.is_final) == (False, True)
+    assert "'smtp_default' has no host" in answer.detail
 
 
 def test_mail_without_a_server_has_no_connection() -> None:

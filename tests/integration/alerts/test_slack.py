@@ -184,6 +184,52 @@ def test_bot_refused_is_told_and_final_where_it_is(
     assert len(bot.received) == 1, "one try is one request"
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirect_is_not_followed_and_no_post(
+    status: int, vendor: Receiver, bot: Receiver, monkeypatch: pytest.MonkeyPatch, connect: Connect
+) -> None:
+    for use in ("bot", "webhook"):
+        if use == "webhook":
+            monkeypatch.delenv("AIRFLOW_CONN_SLACK_DEFAULT")
+            connect("slack_webhook_default", conn_type="slackwebhook", password=f"{vendor.url}/{WEBHOOK_PATH}")
+        vendor.received.clear()
+        vendor.then(status, "", Location=f"{vendor.url}/api/chat.elsewhere")
+        answer = send(message(line()))
+        assert (answer.accepted, answer.is_final) == (False, True), answer
+        assert f"HTTP {status}" in answer.detail
+        assert len(vendor.received) == 1, "the token would go wherever the redirect leads"
+
+
+def test_answer_without_a_post_is_none_of_slack(bot: Receiver) -> None:
+    bot.then(200, '{"ok": true}')
+    answer = send(message(line()))
+    assert (answer.accepted, answer.is_final) == (False, False)
+    assert "names no post" in answer.detail
+    first = message(line(), message_id="m1")
+    posted = sent(first, send(first))
+    bot.received.clear()
+    bot.then(200, '{"ok": true}')
+    assert send(message(line(change=Change.ESCALATED), message_id="m2", references=("m1",)), [posted]).accepted
+    assert [each.json["channel"] for each in bot.received] == ["C0123456789", "#rides", "C0123456789"]
+
+
+@pytest.mark.parametrize("body", ['{"ok":false,"error":"invalid_token"}', "no_service", "<html>login</html>", ""])
+def test_webhook_has_taken_only_what_it_answers_ok_to(body: str, webhook: Receiver) -> None:
+    webhook.then(200, body)
+    answer = send(message(line()))
+    assert (answer.accepted, answer.is_final) == (False, False)
+    assert (body or "nothing") in answer.detail
+
+
+@pytest.mark.parametrize(("name", "of"), [("slack_default", "slack"), ("slack_webhook_default", "slackwebhook")])
+def test_connection_without_its_password_is_refused_for_good(name: str, of: str, connect: Connect) -> None:
+    connect(name, conn_type=of, host="https://hooks.slack.invalid/services")
+    answer = send(message(line()))
+    assert (answer.accepted, answer.is_final) == (False, True)
+    assert name in answer.detail
+    assert "password" in answer.detail
+
+
 def test_bot_that_posts_too_often_waits_as_long_as_slack_asks(bot: Receiver) -> None:
     bot.then(429, '{"ok": false, "error": "ratelimited"}', Retry_After="37")
     answer = send(message(line()))

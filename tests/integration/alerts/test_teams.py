@@ -86,6 +86,10 @@ def test_teams_called_too_often_waits_as_long_as_it_asks(teams: Receiver) -> Non
     assert send(message(line())).retry_after == 40.0
     teams.then(429, "", Retry_After="Fri, 31 Dec 1999 23:59:59 GMT")
     assert send(message(line())).retry_after == 0.0
+    for never in ("Wed, 01 Jan 99999999999 00:00:00 GMT", "Thu, 30 Nov 2026 14:00:00 +9999", "soon"):
+        teams.then(429, "", Retry_After=never)
+        answer = send(message(line()))
+        assert (answer.accepted, answer.is_final, answer.retry_after) == (False, False, None)
 
 
 def test_teams_that_is_away_or_slow_is_tried_again_without_a_word_of_the_address(
