@@ -423,13 +423,14 @@ def test_what_gets_worse_goes_with_the_next_try_of_what_was_written_first(store:
         observe_in(store, config, seen(finding(Kind.DATA_QUALITY, "x", severity), at=at), told_plainly, now=at)
         for severity, at in ((Severity.WARNING, MONDAY), (Severity.ERROR, MONDAY + 6 * HOUR))
     )
+    other = post(store, config=config, at=MONDAY + 6 * HOUR + MINUTE / 2)  # another one that is tried in between
     slack, now = Picky(first.message_id or ""), MONDAY
     while now < MONDAY + 6 * HOUR:
         send(now, slack=slack)
         now += 10 * MINUTE
     slack.got.clear()
-    send(now, slack=slack)
-    assert [each for each, _, _ in slack.got] == [first.message_id, worse.message_id]
+    send(now + MINUTE, slack=slack)
+    assert [each for each, _, _ in slack.got] == [other, first.message_id, worse.message_id]
 
 
 def test_what_gets_worse_does_not_wait_for_a_message_that_does_not_get_through(store: Store, send) -> None:
