@@ -115,7 +115,7 @@ def _report(store: Store, tried: Tried, now: datetime) -> None:
     whole = (ALL_MODELS, delivery.channel)
     single = (delivery.model, _subject(delivery.channel, delivery.recipient))
     if delivery.channel in OF_RECIPIENTS:
-        whole = single
+        whole = single = (_users_of(single[1], delivery.model), single[1])
     if not tried.is_connected:
         _is_in_trouble(store, *whole, tried, now)
     elif delivery.state == "failed":
@@ -127,6 +127,13 @@ def _report(store: Store, tried: Tried, now: datetime) -> None:
         recipient = delivery.recipient if whole is single else None
         if not store.outbox.accepted_since(delivery.channel, delivery.created_at, recipient=recipient):
             _is_in_trouble(store, *whole, tried, now)
+
+
+def _users_of(subject: str, model: str) -> str:
+    """Return whom the trouble of a connection concerns: all models, as one alert, where a configuration names it."""
+    configs = read_models()[0].values()
+    is_named = not configs or any(subject in _subjects_of(config) for config in configs)
+    return ALL_MODELS if is_named else model
 
 
 def _is_well(store: Store, delivery: Delivery, now: datetime) -> None:
