@@ -35,6 +35,9 @@ class AlertMetrics:
         self._undelivered = live(
             "keel_alerts_undelivered", "Messages that the receiver has not accepted; tried again.", "channel"
         )
+        self._broken = live(
+            "keel_alerts_channel_broken", "Open alerts about a channel that does not take messages.", "channel"
+        )
         self._shown = ShownSeries()
 
     def show_checks(self, model: str, times: CheckTimes) -> None:
@@ -56,3 +59,12 @@ class AlertMetrics:
         known = {*get_args(Channel), *waiting}
         now: dict[Series, float] = {(self._undelivered, (channel,)): waiting.get(channel, 0) for channel in known}
         self._shown.show("undelivered", now)
+
+    def show_broken(self, broken: Mapping[str, int]) -> None:
+        """Show how many alerts are open about each channel, 0 included.
+
+        What a dead channel has finally refused waits no longer, and the alert about it may have no other way to leave.
+        """
+        known = {*get_args(Channel), *broken}
+        now: dict[Series, float] = {(self._broken, (channel,)): broken.get(channel, 0) for channel in known}
+        self._shown.show("broken", now)

@@ -80,6 +80,7 @@ class PerformanceGauges(threading.Thread):
         models = [ALL_MODELS, *(config.model for config in self._configs)]
         self._metrics.alerts.show_open(models, self._ws.store.alerts.open_by_severity())
         self._metrics.alerts.show_undelivered(self._ws.store.outbox.undelivered())
+        self._metrics.alerts.show_broken(self._ws.store.alerts.open_channels())
 
     def _try(self, about: str, what: str, refresh: Callable[..., None], *arguments: ModelConfig) -> None:
         key = about, what

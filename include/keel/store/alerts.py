@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -199,6 +200,13 @@ class AlertsTable:
         with self._database.connect() as connection:
             found = connection.execute(sa.select(*key, sa.func.count()).where(fired).group_by(*key)).all()
         return {(model, severity): int(number) for model, severity, number in found}
+
+    def open_channels(self) -> dict[str, int]:
+        """Return the number of alerts about channels that are not over, by channel."""
+        about_channels = sa.and_(alerts.c.resolved_at.is_(None), alerts.c.kind == "channel")
+        with self._database.connect() as connection:
+            subjects = connection.execute(sa.select(alerts.c.subject).where(about_channels)).scalars()
+            return dict(Counter(subject.partition(":")[0] for subject in subjects))
 
     def expire(self, model: str, before: datetime) -> int:
         """Delete the alerts of a model that were over before a time, with their events. Returns how many.

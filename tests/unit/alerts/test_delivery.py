@@ -275,8 +275,10 @@ def test_refusals_of_a_whole_channel_are_one_alert(store: Store, send) -> None:
     assert alert["sentence"] == "Messages by email do not arrive: TLS mismatch."
 
 
-def test_a_route_whose_own_connection_is_missing_is_in_trouble_alone(store: Store, outbox) -> None:
-    config = alerting(email=[], routes=[{"channel": "teams", "to": ["teams_ml", "teams_ops"]}])
+def test_a_missing_connection_is_one_alert_for_all_models(store: Store, outbox, monkeypatch) -> None:
+    routes = [{"channel": "teams", "to": ["teams_ml", "teams_ops"]}]
+    models = [alerting(name, email=[], routes=routes) for name in ("toy", "other")]
+    configure(monkeypatch, *models)
 
     class Teams:
         def send(self, message: Message, delivery: Delivery, earlier: Sequence[Delivery]) -> Answer:
@@ -286,11 +288,14 @@ def test_a_route_whose_own_connection_is_missing_is_in_trouble_alone(store: Stor
 
     for day in range(3):
         now = MONDAY + day * DAY
-        observe_in(store, config, seen(finding(subject=f"metric {day}"), at=now), told_plainly, now=now)
+        for config in models:
+            found = seen(finding(subject=f"metric {day}"), at=now, model=config.model)
+            observe_in(store, config, found, told_plainly, now=now)
         send_due(store, {"teams": Teams()}, outbox, now=now, clock=lambda at=now: at)
 
     [alert] = [row for row in store.alerts.list() if row["kind"] == "channel"]
-    assert (alert["subject"], alert["state"], alert["model"]) == ("teams: teams_ml", "firing", "toy")
+    assert (alert["subject"], alert["state"], alert["model"]) == ("teams: teams_ml", "firing", "")
+    assert store.alerts.open_channels() == {"teams": 1}
 
 
 def test_mail_without_a_server_is_written_and_that_is_no_failure(store: Store, send, outbox) -> None:

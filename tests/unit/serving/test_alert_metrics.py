@@ -63,6 +63,15 @@ def test_undelivered_messages_are_shown_for_every_channel() -> None:
     ]
 
 
+def test_broken_channels_are_shown_beside_those_that_work() -> None:
+    metrics = Metrics()
+    metrics.alerts.show_broken({"teams": 2, "email": 1})
+    metrics.alerts.show_broken({"teams": 2})
+    shown = dict(line.rsplit(" ", 1) for line in series(metrics, "keel_alerts_channel_broken"))
+    assert shown['keel_alerts_channel_broken{channel="teams"}'] == "2.0"
+    assert {number for name, number in shown.items() if "teams" not in name} == {"0.0"}
+
+
 def test_rules_name_metrics_that_exist() -> None:
     published = set(re.findall(r"^# TYPE (\w+)", Metrics().text().decode(), re.MULTILINE))
     rules = yaml.safe_load(RULES.read_text())["groups"][0]["rules"]
