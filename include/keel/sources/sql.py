@@ -16,7 +16,7 @@ from keel.errors import ConfigError, StoreUnavailable, suggestion
 from keel.sources import PART_ROWS, Source
 from keel.store.database.connections import Database, parse_url
 from keel.store.database.failures import is_unavailable
-from keel.store.database.redaction import redacted_url, without_secrets
+from keel.store.database.redaction import redacted_url, without_passwords
 
 if TYPE_CHECKING:
     from keel.store import Store
@@ -148,7 +148,7 @@ def _answering(url: sa.URL) -> Iterator[None]:
     except (NoSuchModuleError, ModuleNotFoundError):
         raise ConfigError(f"--database: no driver for {url.drivername!r} is installed") from None
     except (SQLAlchemyError, adbc_driver_manager.Error, OSError) as error:
-        said = without_secrets(str(getattr(error, "orig", None) or error), url)
+        said = without_passwords(str(getattr(error, "orig", None) or error), url)
         place = redacted_url(url)
         if is_unavailable(error):
             raise StoreUnavailable(f"the database at {place} does not answer ({said})") from None

@@ -15,7 +15,7 @@ import sqlalchemy.exc
 from sqlalchemy import URL
 
 from keel.errors import SchemaError, StoreUnavailable
-from keel.store.database.redaction import redacted_url, without_secrets
+from keel.store.database.redaction import redacted_url, without_passwords
 
 # SQLSTATE classes and codes that blame the server, not the statement
 _UNAVAILABLE_CLASSES = frozenset({"08", "28", "3D", "3F", "53", "57", "58"})
@@ -129,5 +129,5 @@ def explain_missing(url: URL, said: str) -> str:
 
 def words_of(url: URL, error: BaseException) -> str:
     """Return the beginning of what the driver said, in one line without the password."""
-    said = " ".join(without_secrets(str(origin_of(error)[0]), url).split())
+    said = " ".join(without_passwords(str(origin_of(error)[0]), url).split())
     return said if len(said) <= _LONGEST else said[:_LONGEST] + " …"

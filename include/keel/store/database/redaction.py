@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
+from keel.values.redaction import without_secrets
+from keel.values.texts import TEXT
+
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
@@ -21,11 +24,8 @@ def redacted_url(url: URL) -> str:
     return bare.render_as_string(hide_password=True)
 
 
-def without_secrets(message: str, url: URL) -> str:
-    """Return a driver's message on one line, with the URL's passwords replaced by ``***``."""
-    message = " ".join(message.split())
+def without_passwords(message: str, url: URL) -> str:
+    """Return a driver's message on one line, without the URL's passwords and whatever else looks like a credential."""
     values = [url.password, *(value for key, value in url.query.items() if "password" in key)]
     spellings = {text for v in values if v for text in (str(v), quote(str(v), safe=""), quote_plus(str(v)))}
-    for secret in sorted(spellings, key=len, reverse=True):
-        message = message.replace(secret, "***")
-    return message
+    return without_secrets(" ".join(message.split()), secrets=tuple(spellings), limit=TEXT)
