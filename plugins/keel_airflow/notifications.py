@@ -46,7 +46,7 @@ class KeelNotifier(BaseNotifier):
         from keel_airflow.delivering import deliver_quietly
         from keel_airflow.hooks import KeelHook
 
-        end, now = end_of(context), datetime.now(UTC)
+        end, now = end_of(context, told_by=KeelNotifier), datetime.now(UTC)
         if end.refused_its_user:
             log.info("the run %s was refused, and its user reads why; no one else is notified", end.run_id)
             return

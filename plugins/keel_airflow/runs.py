@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -15,7 +16,7 @@ from keel.errors import InvalidParameter, LedgerBroken, NoVersionYet
 from keel.values.redaction import without_secrets
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import BaseNotifier, Context
 
     from keel.alerts.door import Posted
     from keel.alerts.records import Message, Observation
@@ -66,6 +67,8 @@ class RunEnd:
     """Whether it is the end of the task alone: other tasks of the run may end otherwise."""
     map_index: int = -1
     """Which instance of a mapped task it is; -1 for a task that is not mapped. Each may end otherwise, too."""
+    success_is_seen: bool = True
+    """Whether a success, too, has a callback that ends the alert. If not, a failure of another day is told again."""
     error: str | None = None
     ledger_broken: bool = False
     refused_its_user: bool = False
@@ -86,8 +89,10 @@ class RunEnd:
         return f"{self.dag_id}.{self.task_id}" + (f"[{self.map_index}]" if self.map_index >= 0 else "")
 
 
-def end_of(context: Context) -> RunEnd:
+def end_of(context: Context, *, told_by: type[BaseNotifier]) -> RunEnd:
     """Return what has ended, from the context of any callback: in a task's process or in the DAG processor.
+
+    told_by: the class of the callback, which may be that of a success, too.
 
     In the DAG processor the context has no exception, and without a failed task it has neither task nor run.
     """
@@ -103,6 +108,7 @@ def end_of(context: Context) -> RunEnd:
         "succeeded": _task_succeeded(context) if of_task else reason == SUCCESS,
         "task_id": ti.task_id if ti and reason in (None, TASK_FAILURE) else None,
         "map_index": getattr(ti, "map_index", -1),
+        "success_is_seen": _tells_success(ti.task if of_task and ti else context["dag"], told_by),
     }
     if known["succeeded"]:
         return RunEnd(**known)
@@ -151,7 +157,8 @@ def observation_of(end: RunEnd, *, model: str | None, now: datetime) -> Observat
     if end.succeeded:
         return observe_success(**about)
     kind = Kind.LEDGER_BROKEN if end.ledger_broken else Kind.PIPELINE_FAILURE
-    return observe_failure(task_id=end.task_id, error=end.error, kind=kind, **about)
+    episode = None if end.success_is_seen else f"{now:%Y-%m-%d}"
+    return observe_failure(task_id=end.task_id, error=end.error, kind=kind, episode=episode, **about)
 
 
 def composer(end: RunEnd, config: ModelConfig | None, now: datetime) -> partial[Message]:
@@ -171,6 +178,11 @@ def composer(end: RunEnd, config: ModelConfig | None, now: datetime) -> partial[
         report_url=end.report_url,
         decided=end.decided,
     )
+
+
+def _tells_success(ended: Any, told_by: type[BaseNotifier]) -> bool:
+    callbacks = getattr(ended, "on_success_callback", None) or ()
+    return any(isinstance(each, told_by) for each in (callbacks if isinstance(callbacks, Iterable) else (callbacks,)))
 
 
 def _task_succeeded(context: Context) -> bool:

@@ -19,6 +19,11 @@ ALL_MODELS = ""
 """The model of what concerns no single one, such as the ledger."""
 
 
+EPISODE = "episode"
+"""Key of evidence that tells one occurrence of the same trouble from another, where no success is seen in between: a
+question that is asked again, a run that fails again. Another episode is told again."""
+
+
 def one_line(text: str) -> str:
     """Return a text as a mail's header can have it: a line break in one would fail every message about it."""
     return shown(text, CELL)
@@ -63,6 +68,7 @@ class Finding(Record):
     rank: float = 0.0
     """Cost, for the order within a message; the largest first."""
     evidence: JsonObject = {}
+    """Numbers and names; `EPISODE` may be one of them."""
 
 
 class Examined(Record):

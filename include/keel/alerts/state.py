@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from keel.alerts.records import (
+    EPISODE,
     Alert,
     AlertEvent,
     Change,
@@ -161,7 +162,7 @@ def _see(alert: Alert, finding: Finding, observation: Observation, config: Alert
         changes |= {"state": State.FIRING, "fired_at": observation.at}
     known = alert.told_severity or alert.severity
     is_worse = _level(finding.severity) > _level(known)
-    if alert.state is State.ACKNOWLEDGED and (is_worse or _is_asked_again(alert, finding.evidence)):
+    if alert.state is State.ACKNOWLEDGED and (is_worse or _is_another_episode(alert, finding.evidence)):
         changes |= {"state": State.FIRING, "acknowledged_by": None}
     return alert.model_copy(update=changes)
 
@@ -236,7 +237,7 @@ class _Lived:
             return Change.FIRING
         if _level(alert.severity) > _level(alert.told_severity):
             return Change.ESCALATED
-        if self.was is not None and _is_asked_again(self.was, alert.evidence):
+        if self.was is not None and _is_another_episode(self.was, alert.evidence):
             return Change.REMINDER
         is_due = config.remind is not None and alert.told_at + config.remind <= at
         return Change.REMINDER if is_due and _level(alert.severity) >= Severity.ERROR.level else None
@@ -278,9 +279,9 @@ def _fires(finding: Finding, seen: int, config: AlertsConfig) -> bool:
     )
 
 
-def _is_asked_again(before: Alert, evidence: Mapping[str, object]) -> bool:
-    """Return whether a question is another one. An answer to the one before, if it can be given, does not count."""
-    return before.kind is Kind.APPROVAL and before.evidence != evidence
+def _is_another_episode(before: Alert, evidence: Mapping[str, object]) -> bool:
+    """Return whether it has begun anew, which the source alone can know: see `keel.alerts.records.Finding.evidence`."""
+    return evidence.get(EPISODE) not in (None, before.evidence.get(EPISODE))
 
 
 def _covers(examined: Examined, alert: Alert) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
@@ -256,6 +257,25 @@ def test_callback_of_a_task_of_any_dag_tells_of_that_task(tide, mailbox):
     assert "no wind" in text_of(mailbox[0][1])
     told(context(load, "success"))
     assert mailbox[1][1]["In-Reply-To"] == mailbox[0][1]["Message-ID"]
+
+
+@pytest.mark.parametrize(("tells_success", "mails"), [(False, 2), (True, 1)])
+def test_failure_of_another_day_is_told_again_where_no_success_is_seen(tide, mailbox, tells_success, mails):
+    from airflow.sdk import DAG
+
+    from keel_airflow.notifications import KeelNotifier
+    from keel_airflow.runs import end_of, report_run
+
+    told = KeelNotifier()
+    also = {"on_success_callback": told} if tells_success else {}
+    with DAG("load_weather", schedule=None, on_failure_callback=told, **also) as dag:
+        pass
+    day = datetime(2024, 3, 1, 6, tzinfo=UTC)
+    ids = []
+    for number, time in enumerate((day, day + timedelta(hours=6), day + timedelta(days=1))):
+        end = end_of({"dag": dag, "run_id": f"r{number}", "reason": "timed_out"}, told_by=KeelNotifier)
+        ids.append(report_run(tide, end, model="tide", now=time).message_id)
+    assert len(set(filter(None, ids))) == mails
 
 
 def test_error_is_stored_and_told_line_by_line_without_its_credentials(tide, mailbox):

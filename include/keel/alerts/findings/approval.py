@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from keel.alerts.records import Examined, Finding, Observation
+from keel.alerts.records import EPISODE, Examined, Finding, Observation
 from keel.config import Kind, Severity
 from keel.monitoring.storage import derived_id
 
@@ -34,7 +34,12 @@ def observe_question(
         subject=subject_of(challenger),
         severity=Severity.WARNING,
         sentence=f"Version {challenger} waits for your approval until {until:%Y-%m-%d %H:%M} UTC",
-        evidence={"version": challenger, "comparison": report_id, "until": until.isoformat()},
+        evidence={
+            "version": challenger,
+            "comparison": report_id,
+            "until": until.isoformat(),
+            EPISODE: f"{report_id} {until.isoformat()}",
+        },
     )
     return Observation(
         observation_id=derived_id("observation", "asked", model, report_id, run_id),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from keel.alerts.records import ALL_MODELS, Examined, Finding, Observation
+from keel.alerts.records import ALL_MODELS, EPISODE, Examined, Finding, Observation
 from keel.config import Kind, Severity
 from keel.monitoring.storage import derived_id
 
@@ -23,6 +23,7 @@ def observe_failure(
     attempt: str = "",
     subject: str | None = None,
     kind: Kind = Kind.PIPELINE_FAILURE,
+    episode: str | None = None,
 ) -> Observation:
     """Return that a run failed. What it did not check says nothing about drift, and ends no alert.
 
@@ -42,18 +43,19 @@ def observe_failure(
         What fails and works again on its own; None: the DAG.
     kind
         ``ledger_broken`` where that is why it failed.
+    episode
+        Where nobody hears of successes in between: a failure of another episode is told again.
 
     """
     where = f"Task {task_id} of {dag_id}" if task_id else f"A run of {dag_id}"
     broken = kind is Kind.LEDGER_BROKEN
+    about = {"run": run_id, "task": task_id, "error": error, EPISODE: episode}
     found = Finding(
         kind=kind,
         subject=subject or dag_id,
         severity=Severity.CRITICAL if broken else Severity.ERROR,
         sentence="The ledger does not hold: a row was changed, or is missing" if broken else f"{where} failed",
-        evidence={
-            name: value for name, value in {"run": run_id, "task": task_id, "error": error}.items() if value is not None
-        },
+        evidence={name: value for name, value in about.items() if value is not None},
     )
     return Observation(
         observation_id=derived_id("observation", "failed", dag_id, run_id, task_id or "", attempt),
