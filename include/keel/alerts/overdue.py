@@ -23,6 +23,7 @@ SOURCE = "overdue"
 def when(moment: datetime | None) -> str:
     """Return a time by the clock, as people read it.
 
+    >>> from datetime import UTC
     >>> when(datetime(2026, 3, 2, 18, tzinfo=UTC))
     '2 March 2026, 18:00 UTC'
     """
