@@ -226,8 +226,14 @@ def test_watch_of_an_experiment_without_a_verdict_takes_no_action(in_experiment)
     assert report["status"] == "running"
 
 
-def test_watch_with_an_end_in_the_future_ends_now(in_experiment):
-    watch(datetime(2100, 1, 1, tzinfo=UTC))
+def test_watch_with_an_end_in_the_future_is_refused_and_evaluates_nothing(in_experiment):
+    assert watch(datetime(2100, 1, 1, tzinfo=UTC)).state == "failed"
+
+    assert in_experiment.store.reports.list("tide", "experiment") == []
+
+
+def test_watch_with_an_end_later_in_this_hour_ends_now(in_experiment):
+    watch(ceil_hour(datetime.now(UTC)))
 
     [report] = in_experiment.store.reports.list("tide", "experiment")
     assert report["window_end"] <= ceil_hour(datetime.now(UTC))
