@@ -17,11 +17,18 @@ if TYPE_CHECKING:
 DURABLE = {"store", "serving"}
 """Folders whose tests need files that survive a power failure, as in production."""
 LONG_ON_POSTGRES = {
+    "alerts/test_acknowledging.py",
+    "alerts/test_delivery.py",
+    "alerts/test_digest.py",
+    "alerts/test_door.py",
+    "alerts/test_overdue.py",
+    "alerts/test_silences.py",
     "cli/test_feedback.py",
     "deployments/test_reconciliation.py",
     "deployments/test_transitions.py",
     "deployments/test_version_retention.py",
     "ledger/test_entries.py",
+    "loop/test_from_alarm_to_decision.py",
     "test_cooldowns.py",
     "test_maintenance.py",
 }

@@ -76,6 +76,7 @@ def test_sample_reaches_a_mail_server_and_each_recipients_answer_is_shown(home: 
     assert PASSWORD not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_wrong_password_is_told_without_it(home: Path, tmp_path: Path) -> None:
     with mail_server(tmp_path, "starttls", login=True) as server:
         trusted = {"SSL_CERT_FILE": str(tmp_path / "cert.pem"), "KEEL_SMTP_URL": smtp_url(server.port, "canary-9f2")}
@@ -97,6 +98,7 @@ def test_without_a_mail_server_the_sample_is_a_file_and_the_command_says_so(home
     assert file.name in done.stdout
 
 
+@pytest.mark.slow
 def test_connection_that_airflow_keeps_in_its_database_is_found(home: Path) -> None:
     environment = {**os.environ, "AIRFLOW_HOME": str(home / "airflow")}
     port = str(free_port())
@@ -111,11 +113,13 @@ def test_connection_that_airflow_keeps_in_its_database_is_found(home: Path) -> N
     assert f"127.0.0.1:{port}: connection refused" in done.stdout
 
 
+@pytest.mark.slow
 def test_test_of_a_store_that_is_away_works(home: Path) -> None:
     done = keel(home, "test", "--channel", "email", KEEL_STORE_URL="postgresql://nobody@127.0.0.1:1/keel")
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_send_delivers_what_waits_and_tries_again_what_failed(home: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("KEEL_MODELS_FOLDER", str(home / "models"))
     with Workspace.open(home=home, environment={}) as ws:
