@@ -32,7 +32,7 @@ run has ended before they left, and those that a mail server or a channel has no
 Checks and retrainings go on, and send their own messages. What was not accepted waits until this DAG works again.
 - `send_due` does not fail because a server refuses a message: that is stored, and a message by another way says so.
 - Any task: the store cannot be read. Mend it; the next run does the work of this one. Clearing a task is not needed.
-- People are told of a failure of this DAG once an hour at most, also while the store is down.
+- A failure of this DAG is told to people, once an hour at most while the store is down.
 """
 
 # Its last task tells that it works again. A callback for that would start a process every minute.

@@ -37,15 +37,17 @@ def compose_digest(
     models = list(notices)
     alone = models[0] if len(models) == 1 else None
     named = alone or f"{models[0]} and {numbers.count(len(models) - 1, 'other model')}"
-    n_open = sum(each.change not in (Change.RESOLVED, Change.EVENT) for each in news)
-    n_over = sum(each.change is Change.RESOLVED for each in news)
+    counts = {
+        "still open": sum(each.change not in (Change.RESOLVED, Change.EVENT) for each in news),
+        "over": sum(each.change is Change.RESOLVED for each in news),
+    }
     config = configs.get(alone) if alone else None
     return Message(
         message_id=message_id,
         model=alone or ALL_MODELS,
         topic="digest",
         severity=severity_of(news),
-        subject=f"{named}: digest, {n_open} still open, {n_over} over",
+        subject=", ".join([f"{named}: digest", *(f"{n} {words}" for words, n in counts.items() if n)]),
         at=now,
         happened=_happened(notices),
         hurts=tuple(_harm(notices)),
