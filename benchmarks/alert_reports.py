@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -135,19 +135,10 @@ class Checks:
             sentence=reached.sentence,
             about=reached.about,
         )
-        observation = observe_check(
-            self.config,
-            decision,
-            None,
-            facts,
-            level=levels.level,
-            harm_level=levels.harm,
-            long_run_level=levels.long_run,
-        )
-        reports: Any = {"quality": facts.quality, "drift": facts.drift, "performance": facts.performance}
+        observation = observe_check(self.config, decision, None, facts, levels=levels)
 
         def compose(notice: Notice) -> Message:
-            return compose_check(self.config, notice, decision=decision, outcome=None, labels=None, now=end, **reports)
+            return compose_check(self.config, notice, facts, decision=decision, outcome=None, now=end)
 
         posted = observe_in(self.store, self.config, observation, compose, now=end)
         self.year.checks += 1

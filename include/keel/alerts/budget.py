@@ -195,11 +195,6 @@ def alert_levels(config: ModelConfig, configs: Collection[ModelConfig]) -> Level
     return Levels(*(each[config.model] for each in (made.levels, made.harm_levels, made.long_run_levels)))
 
 
-def alert_level(config: ModelConfig, configs: Collection[ModelConfig]) -> float:
-    """Return the level of `alert_levels` for all findings but harm."""
-    return alert_levels(config, configs).level
-
-
 def promise(configs: Collection[ModelConfig]) -> Promise:
     """Return what each person can rely on, in the order of channel and recipient."""
     told: dict[tuple[Channel, str], list[tuple[ModelConfig, frozenset[Kind]]]] = defaultdict(list)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from keel.alerts import door
-from keel.alerts.budget import Levels, alert_levels
+from keel.alerts.budget import alert_levels
 from keel.alerts.door import Posted
 from keel.alerts.findings.check import CheckFacts, observe_check
 from keel.alerts.findings.outcome import observe_outcome
@@ -30,7 +31,9 @@ from keel.monitoring.records import (
 from keel.store.quarantines import DATA
 
 if TYPE_CHECKING:
-    from keel.alerts.records import Message, Notice
+    from collections.abc import Callable
+
+    from keel.alerts.records import Message, Notice, Observation
     from keel.config import ModelConfig
     from keel.reports.publication import PublishedReport
     from keel.workspace import Workspace
@@ -77,52 +80,35 @@ def notify(
     if not decision.decision_id:  # nothing was to be done, and nothing was stored
         return Posted()
     facts = _facts(ws, config, decision)
-    if facts is None:
-        observation = observe_outcome(config, decision, outcome, now=now)
-    else:
-        levels = _levels(config)
-        observation = observe_check(
-            config,
-            decision,
-            outcome,
-            facts,
-            level=levels.level,
-            harm_level=levels.harm,
-            long_run_level=levels.long_run,
-        )
+    observation = _observation(config, decision, outcome, facts, now=now)
     log.debug("%s sees %d findings", observation.source, len(observation.findings))
 
     def compose(notice: Notice) -> Message:
-        version_url = _version_url(ws, config, decision, outcome)
-        if facts is None and decision.action is not Action.RETRAIN:
-            return compose_event(
-                config,
-                notice,
-                decision=decision,
-                outcome=outcome,
-                now=now,
-                run_url=run_url,
-                report=report,
-                version_url=version_url,
-            )
-        found = facts or CheckFacts()
-        return compose_check(
+        is_event = facts is None and decision.action is not Action.RETRAIN
+        compose_it: Callable[..., Message] = (
+            compose_event if is_event else partial(compose_check, facts=facts or CheckFacts())
+        )
+        return compose_it(
             config,
             notice,
             decision=decision,
             outcome=outcome,
-            quality=found.quality,
-            drift=found.drift,
-            performance=found.performance,
-            labels=found.labels,
-            judgements=found.judgements,
             now=now,
             run_url=run_url,
             report=report,
-            version_url=version_url,
+            version_url=_version_url(ws, config, decision, outcome),
         )
 
     return door.observe(ws, config, observation, compose, now=now)
+
+
+def _observation(
+    config: ModelConfig, decision: DecisionRecord, outcome: Outcome | None, facts: CheckFacts | None, *, now: datetime
+) -> Observation:
+    if facts is None:
+        return observe_outcome(config, decision, outcome, now=now)
+    # the people's budget is that of all their models
+    return observe_check(config, decision, outcome, facts, levels=alert_levels(config, read_models()[0].values()))
 
 
 def _facts(ws: Workspace, config: ModelConfig, decision: DecisionRecord) -> CheckFacts | None:
@@ -147,11 +133,6 @@ def _is_settled(ws: Workspace, config: ModelConfig, decision: DecisionRecord) ->
     end = decision.window.end
     held = ws.store.quarantines(config.model, about=DATA, decided_before=end)
     return not any(row["start"] < end and row["end"] > end - SETTLED for row in held)
-
-
-def _levels(config: ModelConfig) -> Levels:
-    """Return the p-values that findings must reach, which all models of the same people share."""
-    return alert_levels(config, read_models()[0].values())
 
 
 def _version_url(ws: Workspace, config: ModelConfig, decision: DecisionRecord, outcome: Outcome | None) -> str | None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from keel.alerts.findings.check import CheckFacts
 from keel.alerts.messages.alerts import compose_alerts, compose_overdue
 from keel.alerts.messages.approval import compose_approval
 from keel.alerts.messages.check import compose_check
@@ -84,6 +86,13 @@ def check(name: str) -> dict[str, Any]:
     }
 
 
+def of_check(about: Notice, records: dict[str, Any], *, by: ModelConfig | None = None, **more: Any) -> Message:
+    """Compose the message about a check from records such as those of `check`."""
+    rest = {"now": NOW, **records, **more}
+    facts = {each.name: rest.pop(each.name) for each in fields(CheckFacts) if each.name in rest}
+    return compose_check(by or config(), about, CheckFacts(**facts), **rest)
+
+
 def alert(
     kind: Kind, subject: str = "", severity: Severity = Severity.WARNING, sentence: str = "", **more: Any
 ) -> Alert:
@@ -146,7 +155,7 @@ def promoted() -> Message:
         Kind.PROMOTION, "version 3", Severity.INFO, "Promoted version 3", state=State.RESOLVED, resolved_at=NOW
     )
     news = firing(event, change=Change.EVENT)
-    return compose_check(config(), notice("promoted", news), **check("promoted"), version_url=VERSION, now=NOW)
+    return of_check(notice("promoted", news), check("promoted"), version_url=VERSION)
 
 
 def incident() -> Message:
@@ -154,7 +163,7 @@ def incident() -> Message:
     older = moved("pressure", first_seen=NOW - timedelta(days=12), told_at=NOW - timedelta(days=12))
     about = notice("incident", news)
     about = about.model_copy(update={"open_alerts": (*about.open_alerts, older)})
-    return compose_check(config(), about, **check("kept"), version_url=VERSION, now=NOW)
+    return of_check(about, check("kept"), version_url=VERSION)
 
 
 def drift() -> Message:
@@ -165,7 +174,7 @@ def drift() -> Message:
     decided = "7 of 13 features have drifted. No labels have arrived yet. No retraining: the model has none configured."
     facts["decision"] = facts["decision"].model_copy(update={"sentence": decided})
     facts["outcome"] = None
-    return compose_check(config(), notice("drift", firing(*alerts)), **facts, now=NOW)
+    return of_check(notice("drift", firing(*alerts)), facts)
 
 
 def resolved() -> Message:
@@ -173,7 +182,7 @@ def resolved() -> Message:
     news = (over(harm(), days=9.25), over(moved("temp"), days=12, resolution=None))
     about = notice("resolved", news, references=(message_identity("incident"),))
     left = moved("dewp", told_at=NOW - timedelta(days=3))
-    return compose_check(config(), about.model_copy(update={"open_alerts": (left,)}), **facts, now=NOW)
+    return of_check(about.model_copy(update={"open_alerts": (left,)}), facts)
 
 
 def broken_data() -> Message:
@@ -205,7 +214,7 @@ def broken_data() -> Message:
     facts["outcome"] = Outcome(outcome="quarantined", sentence="Quarantined.", version=1, quarantined=(window,))
     facts["report"] = PublishedReport("", None, problem="could not be published: MLflow does not answer")
     found = alert(Kind.DATA_QUALITY, "wind_speed", Severity.ERROR, sentence)
-    return compose_check(config(), notice("broken", firing(found)), **facts, now=NOW)
+    return of_check(notice("broken", firing(found)), facts)
 
 
 def no_predictions() -> Message:
@@ -216,7 +225,7 @@ def no_predictions() -> Message:
     facts |= dict.fromkeys(("outcome", "drift", "performance", "labels"))
     facts["report"] = PublishedReport("", None, address=REPORT)
     found = alert(Kind.NO_PREDICTIONS, "", Severity.ERROR, said)
-    return compose_check(config(), notice("no predictions", firing(found)), **facts, now=NOW)
+    return of_check(notice("no predictions", firing(found)), facts)
 
 
 def labels_missing() -> Message:
@@ -231,8 +240,8 @@ def labels_missing() -> Message:
         update={"sentence": f"{said}. Without labels harm is not detected."}
     )
     facts["outcome"] = None
-    return compose_check(
-        config(digest=None), notice("labels", firing(alert(Kind.LABELS_MISSING, "", sentence=said))), **facts, now=NOW
+    return of_check(
+        notice("labels", firing(alert(Kind.LABELS_MISSING, "", sentence=said))), facts, by=config(digest=None)
     )
 
 
@@ -258,7 +267,7 @@ def live_alarm() -> Message:
     found = alert(Kind.LIVE_ALARM, "carrier", Severity.ERROR, alarm.sentence)
     facts["outcome"] = None
     facts["judgements"] = (Judgement(alarm, Verdict.CONFIRMED),)
-    return compose_check(config(), notice("alarm", firing(found)), **facts, now=end + timedelta(minutes=4))
+    return of_check(notice("alarm", firing(found)), facts, now=end + timedelta(minutes=4))
 
 
 def approval() -> Message:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keel.alerts.budget import alert_level, alert_levels, looks, promise, spent
+from keel.alerts.budget import alert_levels, looks, promise, spent
 from keel.alerts.door import observe_in
 from keel.config import Kind
 from tests.support.alerts.observations import DAY, MONDAY, alerting, finding, seen, told_plainly
@@ -177,7 +177,6 @@ def test_promise_is_kept_for_every_person_of_any_set_of_models(models):
     for config in configs:
         levels = tuple(each[config.model] for each in (made.levels, made.harm_levels, made.long_run_levels))
         assert alert_levels(config, configs) == pytest.approx(levels, rel=1e-9)
-        assert alert_level(config, configs) == alert_levels(config, configs).level
 
 
 def test_spent_counts_what_was_accepted_by_person_and_kind(store):

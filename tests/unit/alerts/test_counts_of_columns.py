@@ -12,6 +12,7 @@ from rich.console import Console
 
 from keel import DriftConfig, ReferenceGrid, detect
 from keel.alerts.channels.email import build
+from keel.alerts.findings.check import CheckFacts
 from keel.alerts.messages.check import compose_check
 from keel.cli.standalone.demo_report import print_story
 from keel.config import Kind, ModelConfig
@@ -63,12 +64,9 @@ def test_report_decision_message_and_story_count_the_same_columns() -> None:
     message = compose_check(
         CONFIG,
         notice("n", firing(*alerts)),
+        CheckFacts(quality=quality, drift=drift),
         decision=record,
         outcome=None,
-        quality=quality,
-        drift=drift,
-        performance=None,
-        labels=None,
         now=END,
     )
     mail = text_of(build(message, sender="a@example.com", to="b@example.com", now=END))

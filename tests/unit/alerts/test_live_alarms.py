@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from keel.alerts.channels.email import build
+from keel.alerts.findings.check import CheckFacts
 from keel.alerts.messages.check import compose_check
 from keel.config import Kind, Severity
 from keel.monitoring.alarm_words import evidence_in_words, names_of
@@ -14,7 +15,7 @@ from keel.monitoring.alarms import Judgement, Verdict
 from keel.monitoring.records import Action, DecisionRecord
 from keel.window import Window
 from tests.support.airflow.mails import text_of
-from tests.support.alerts.samples import alert, check, config, firing, notice
+from tests.support.alerts.samples import alert, check, firing, notice, of_check
 from tests.support.live.alarms import HOUR, live_alarm
 from tests.support.toy import START, toy_config
 
@@ -33,11 +34,8 @@ def message(*judgements):
         sentence="Something has changed.",
     )
     alerts = [alert(Kind.LIVE_ALARM, each.alarm.subject, Severity.ERROR, each.alarm.sentence) for each in judgements]
-    reports = dict.fromkeys(("quality", "drift", "performance", "labels"))
-    about = notice("n", firing(*alerts))
-    return compose_check(
-        toy_config(), about, decision=decision, outcome=None, **reports, judgements=judgements, now=SINCE
-    )
+    facts = CheckFacts(judgements=judgements)
+    return compose_check(toy_config(), notice("n", firing(*alerts)), facts, decision=decision, outcome=None, now=SINCE)
 
 
 @pytest.mark.parametrize(("before", "answer"), [(0, "Not known yet: "), (1, "No: ")])
@@ -47,7 +45,7 @@ def test_labels_from_before_the_change_do_not_say_that_it_does_no_harm(before, a
     alarm = live_alarm("carrier", since=labelled.end - before * HOUR)
     facts["judgements"] = (Judgement(alarm, Verdict.CONFIRMED),)
     about = notice("n", firing(alert(Kind.LIVE_ALARM, "carrier", Severity.ERROR, alarm.sentence)))
-    [hurts, *_] = compose_check(config(), about, **facts, now=SINCE).hurts
+    [hurts, *_] = of_check(about, facts).hurts
     assert hurts.startswith(answer)
     assert "the Brier score is 0.098" in hurts
     assert ("from before the change" in hurts) is (before == 0)

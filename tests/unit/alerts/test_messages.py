@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from keel.alerts.channels.email import build
 from keel.alerts.channels.email_values import values
 from keel.alerts.messages.alerts import compose_alerts
-from keel.alerts.messages.check import compose_check
 from keel.alerts.messages.digest import compose_digest
 from keel.alerts.messages.event import compose_event
 from keel.alerts.messages.pipeline import compose_failure
@@ -22,12 +21,11 @@ from keel.config import Kind, Severity
 from keel.monitoring.records import DecisionRecord, Outcome
 from tests.support.airflow.mails import text_of
 from tests.support.alerts import samples
-from tests.support.alerts.samples import NOW, alert, check, config, firing, harm, moved, notice, over
+from tests.support.alerts.samples import NOW, alert, check, config, firing, harm, moved, notice, of_check, over
 
 
 def composed(name, news, **changes):
-    facts = {**check(name), **changes}
-    return compose_check(config(), notice("n", news), **facts, now=NOW)
+    return of_check(notice("n", news), check(name), **changes)
 
 
 def test_headline_tells_the_worst_kind_first_and_counts_the_rest():
@@ -207,7 +205,7 @@ def test_request_of_a_person_says_who_asked_and_asks_for_nothing():
     asked = {"sentence": "Requested: a refresh", "reason": "a refresh", "requested_by": "dana"}
     facts["decision"] = facts["decision"].model_copy(update=asked)
     event = alert(Kind.RETRAINED, "version 2", Severity.INFO, "Kept champion 1", state=State.RESOLVED, resolved_at=NOW)
-    message = compose_check(config(), notice("n", firing(event, change=Change.EVENT)), **facts, now=NOW)
+    message = of_check(notice("n", firing(event, change=Change.EVENT)), facts)
     assert message.happened == "Version 1 stays in production."
     assert message.facts["Requested by"] == "dana"
     assert message.hurts == ()
@@ -324,7 +322,7 @@ def test_message_about_a_subject_of_whatever_name_can_be_sent(name, sentence, ki
     columns = {**facts["drift"].features, name: facts["drift"].features["temp"]}
     facts["drift"] = facts["drift"].model_copy(update={"features": columns})
     for message in (
-        compose_check(config(), notice("n", news), **facts, now=NOW),
+        of_check(notice("n", news), facts),
         compose_alerts(None, notice("n", news), now=NOW),
         compose_digest({"flight_delay": notice("n", news)}, configs={}, message_id="m", now=NOW),
     ):
@@ -345,5 +343,5 @@ def test_alert_that_began_long_ago_lasts_in_words():
 def test_outcome_that_nobody_foresaw_is_told_by_its_own_sentence():
     facts = check("drift")
     facts["outcome"] = Outcome(outcome="unheard_of", sentence="Something new was done.", version=3)
-    message = compose_check(config(), notice("n", firing(harm())), **facts, now=NOW)
+    message = of_check(notice("n", firing(harm())), facts)
     assert message.done == ("Something new was done.",)

@@ -27,6 +27,7 @@ from keel.monitoring.records import (
 from keel.monitoring.storage import derived_id
 
 if TYPE_CHECKING:
+    from keel.alerts.budget import Levels
     from keel.config import ModelConfig
     from keel.monitoring.alarms import Judgement
 
@@ -55,9 +56,7 @@ def observe_check(
     outcome: Outcome | None,
     facts: CheckFacts,
     *,
-    level: float,
-    harm_level: float | None = None,
-    long_run_level: float | None = None,
+    levels: Levels,
 ) -> Observation:
     """Return what a check saw, and what its decision led to.
 
@@ -68,15 +67,11 @@ def observe_check(
     ----------
     decision, outcome
         What was decided and what it led to; None where no task followed it.
-    level
-        The adjusted p-value from which a statistical finding may alert (`keel.alerts.budget.alert_levels`).
-    harm_level
-        That of harm in the window; None: the same.
-    long_run_level
-        That of harm in all labels of the version; None: the one at which the check decides.
+    levels
+        What a statistical finding must reach to alert (`keel.alerts.budget.alert_levels`).
 
     """
-    found = judge_check(config, decision, facts, level=level, harm_level=harm_level, long_run_level=long_run_level)
+    found = judge_check(config, decision, facts, levels)
     change = change_of(decision, outcome)
     return Observation(
         observation_id=identity_of(decision, outcome),
@@ -90,16 +85,9 @@ def observe_check(
     )
 
 
-def judge_check(
-    config: ModelConfig,
-    decision: DecisionRecord,
-    facts: CheckFacts,
-    *,
-    level: float,
-    harm_level: float | None = None,
-    long_run_level: float | None = None,
-) -> Judged:
+def judge_check(config: ModelConfig, decision: DecisionRecord, facts: CheckFacts, levels: Levels) -> Judged:
     """Judge all reports of a check."""
+    level = levels.level
     quality, drift, performance, labels = facts.quality, facts.drift, facts.performance, facts.labels
     data_is_broken = quality is not None and quality.status == "broken"
     labels_are_broken = labels is not None and labels.status == "broken"
@@ -114,8 +102,8 @@ def judge_check(
     )
     harm = judge_performance(
         performance,
-        level=level if harm_level is None else harm_level,
-        long_run_level=long_run_level,
+        level=levels.harm,
+        long_run_level=levels.long_run,
         is_trusted=not (data_is_broken or labels_are_broken),
         min_rows=config.performance.min_rows,
     )

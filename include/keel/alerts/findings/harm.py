@@ -29,7 +29,7 @@ def judge_performance(
     performance: StoredPerformanceReport | None,
     *,
     level: float,
-    long_run_level: float | None = None,
+    long_run_level: float,
     is_trusted: bool,
     min_rows: int,
 ) -> Judged:
@@ -40,7 +40,7 @@ def judge_performance(
     level
         The p-value that the window's own test must reach. A live alarm has a level of its own.
     long_run_level
-        The level at which all labels of the version must show harm; None: that of the report.
+        The level at which all labels of the version must show harm; never above that of the report.
     is_trusted
         Whether neither data nor labels of the window are broken. Else nothing is concluded from the labels.
     min_rows
@@ -60,7 +60,7 @@ def harm_is_unknown(performance: StoredPerformanceReport | None) -> bool:
     return performance is None or performance.status not in JUDGED
 
 
-def _harm(performance: StoredPerformanceReport, level: float, long_run_level: float | None) -> Judged:
+def _harm(performance: StoredPerformanceReport, level: float, long_run_level: float) -> Judged:
     examined = each_of(Kind.PERFORMANCE, [""])
     if performance.status == "ok":
         return Judged((), examined)
@@ -76,18 +76,18 @@ def _harm(performance: StoredPerformanceReport, level: float, long_run_level: fl
     return Judged((found,), examined)
 
 
-def _is_certain(performance: StoredPerformanceReport, level: float, long_run_level: float | None) -> bool:
+def _is_certain(performance: StoredPerformanceReport, level: float, long_run_level: float) -> bool:
     p_value = performance.p_value
     by_window = shown_by_the_window(performance) and p_value is not None and p_value <= level
     return by_window or _is_certain_of_all(performance, long_run_level) or bool(performance.alarms)
 
 
-def _is_certain_of_all(performance: StoredPerformanceReport, level: float | None) -> bool:
+def _is_certain_of_all(performance: StoredPerformanceReport, level: float) -> bool:
     """Return whether the bound of all labels shows harm at a smaller level, too: the same bound, of more errors."""
     found = performance.long_run
     if found is None or not shown_by_long_run(performance):
         return False
-    if level is None or level >= found.level:
+    if level >= found.level:
         return True
     if level <= 0:
         return False

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from keel.alerts.messages.alerts import resolutions
-from keel.alerts.messages.base import SCHEDULE, known, links, message, owner, versions
+from keel.alerts.messages.base import SCHEDULE, known, links, message, owner, topic_of, versions
 from keel.alerts.messages.done import became, what_keel_did
 from keel.alerts.messages.hurts import does_it_hurt
 from keel.alerts.messages.tables import alarms, columns, comparison, faults, label_faults, metrics, over, within
@@ -22,32 +21,21 @@ from keel.reports.check.words import Trouble, trouble
 from keel.reports.check.words import headline as of_check
 
 if TYPE_CHECKING:
-    from keel.alerts.records import Message, Notice
+    from keel.alerts.findings.check import CheckFacts
+    from keel.alerts.records import Message, Notice, Table
     from keel.config import ModelConfig
-    from keel.monitoring.alarms import Judgement
-    from keel.monitoring.records import (
-        DecisionRecord,
-        Outcome,
-        StoredDriftReport,
-        StoredLabelsReport,
-        StoredPerformanceReport,
-        StoredQualityReport,
-    )
+    from keel.monitoring.records import DecisionRecord, Outcome
     from keel.reports.publication import PublishedReport
 
 
 def compose_check(
     config: ModelConfig,
     notice: Notice,
+    facts: CheckFacts,
     *,
     decision: DecisionRecord,
     outcome: Outcome | None,
-    quality: StoredQualityReport | None,
-    drift: StoredDriftReport | None,
-    performance: StoredPerformanceReport | None,
-    labels: StoredLabelsReport | None,
     now: datetime,
-    judgements: Sequence[Judgement] = (),
     run_url: str | None = None,
     report: PublishedReport | None = None,
     version_url: str | None = None,
@@ -56,16 +44,12 @@ def compose_check(
 
     Parameters
     ----------
-    config, notice
-        The model, and what is new.
+    config, notice, facts
+        The model, what is new, and what is stored of the check.
     decision, outcome
         What was decided and what it led to; None where no task followed it.
-    quality, drift, performance, labels
-        The reports of the window; None for a check that did not run.
     now
         By the clock.
-    judgements
-        The live alarms that were open, and what the check made of them.
     run_url, version_url
         The pages of the run in Airflow and of the version in MLflow.
     report
@@ -76,45 +60,54 @@ def compose_check(
         config,
         decision.version or 0,
         decision.window,
-        quality=quality,
-        drift=drift,
-        performance=performance,
-        labels=labels,
+        quality=facts.quality,
+        drift=facts.drift,
+        performance=facts.performance,
+        labels=facts.labels,
         decision=decision,
         outcome=outcome,
-        alarms=tuple(judgements),
+        alarms=tuple(facts.judgements),
     )
-    found, followed = headline(notice.news), became(decision, outcome)
-    is_broken = trouble(data) in (Trouble.BROKEN_DATA, Trouble.BROKEN_LABELS)
-    is_over = all(each.change is Change.RESOLVED for each in notice.news)
-    short, happened = worst(notice.news), f"{capitalised(found)}."
-    is_event = not is_over and all(each.change in (Change.EVENT, Change.RESOLVED) for each in notice.news)
-    if is_event and followed:
-        short, followed = followed, ""
-        happened = of_check(data) if decision.reason is None else f"{capitalised(short)}."
+    is_over = topic_of(notice) == "resolved"
+    subject, happened = _what_happened(data, notice, became(decision, outcome))
     return message(
         config,
         notice,
-        subject=f"{short}; {followed}" if followed else short,
+        subject=subject,
         happened=happened,
         hurts=tuple(does_it_hurt(data)),
         done=tuple([*(_why_over(config, notice) if is_over else what_keel_did(decision, outcome)), *decision.findings]),
         todo=tuple(_still_open(notice) if is_over else after_check(data, notice.news)),
         facts=_facts(data),
-        evidence=within(
-            [
-                over(notice.news),
-                faults(quality) if _is_about(notice, Kind.DATA_QUALITY) else None,
-                label_faults(labels) if _is_about(notice, Kind.LABEL_QUALITY) else None,
-                alarms(judgements) if _is_about(notice, Kind.LIVE_ALARM) else None,
-                None if is_over or is_broken else columns(drift, notice.news, notice.open_alerts),
-                comparison(outcome),
-                None if is_broken else metrics(performance),
-            ]
-        ),
+        evidence=_evidence(data, notice),
         links=links(run_url=run_url, report=report, version_url=version_url),
         picture=report.picture if report and not is_over else None,
         now=now,
+    )
+
+
+def _what_happened(data: CheckData, notice: Notice, followed: str) -> tuple[str, str]:
+    """Return the subject and the first sentence. followed: what became of the decision, as a clause."""
+    if followed and topic_of(notice) == "event":
+        is_asked = data.decision is not None and data.decision.reason is not None
+        return followed, f"{capitalised(followed)}." if is_asked else of_check(data)
+    short = worst(notice.news)
+    return f"{short}; {followed}" if followed else short, f"{capitalised(headline(notice.news))}."
+
+
+def _evidence(data: CheckData, notice: Notice) -> tuple[Table, ...]:
+    is_over = topic_of(notice) == "resolved"
+    is_broken = trouble(data) in (Trouble.BROKEN_DATA, Trouble.BROKEN_LABELS)
+    return within(
+        [
+            over(notice.news),
+            faults(data.quality) if _is_about(notice, Kind.DATA_QUALITY) else None,
+            label_faults(data.labels) if _is_about(notice, Kind.LABEL_QUALITY) else None,
+            alarms(data.alarms) if _is_about(notice, Kind.LIVE_ALARM) else None,
+            None if is_broken or is_over else columns(data.drift, notice.news, notice.open_alerts),
+            comparison(data.outcome),
+            None if is_broken else metrics(data.performance),
+        ]
     )
 
 

@@ -7,6 +7,7 @@ from itertools import product
 
 import pytest
 
+from keel.alerts.budget import Levels
 from keel.alerts.findings.check import CheckFacts, identity_of, judge_check, observe_check
 from keel.alerts.records import Examined, Finding
 from keel.config import Kind, Severity
@@ -31,11 +32,12 @@ from tests.support.live.alarms import live_alarm
 from tests.support.toy import toy_config
 
 CONFIG = toy_config()
+LEVELS = Levels(LEVEL, LEVEL, 0.05)
 CALM = {"quality": quality(), "drift": drift(), "performance": performance(), "labels": labels()}
 
 
 def judged(action="raise_alert", config=CONFIG, **facts):
-    return judge_check(config, decision(action), CheckFacts(**{**CALM, **facts}), level=LEVEL)
+    return judge_check(config, decision(action), CheckFacts(**{**CALM, **facts}), LEVELS)
 
 
 def found(**facts) -> list[tuple[str, str, str]]:
@@ -60,7 +62,7 @@ def test_a_window_without_a_fault_finds_nothing_and_ends_what_is_over():
 
 
 def test_a_check_that_did_not_run_judges_nothing_of_its_kind():
-    nothing = judge_check(CONFIG, decision(), CheckFacts(), level=LEVEL)
+    nothing = judge_check(CONFIG, decision(), CheckFacts(), LEVELS)
     assert nothing.findings == ()
     assert {each.kind for each in nothing.examined} == {Kind.LIVE_ALARM}
 
@@ -367,11 +369,11 @@ def test_a_confirmed_alarm_makes_its_column_certain_and_urgent_until_labels_spea
     assert found(**facts, performance=unknown) == [("data_drift", "wind", "error")]
 
 
-@pytest.mark.parametrize(("long_run_level", "is_told"), [(None, True), (0.05, True), (1e-9, False), (0.0, False)])
+@pytest.mark.parametrize(("long_run_level", "is_told"), [(0.05, True), (1e-9, False), (0.0, False)])
 def test_harm_in_all_labels_is_told_at_the_level_of_the_budget(long_run_level, is_told):
     report = performance("degraded", p_value=0.4, long_run=long_run())
     facts = CheckFacts(**{**CALM, "performance": report})
-    made = judge_check(CONFIG, decision(), facts, level=LEVEL, long_run_level=long_run_level)
+    made = judge_check(CONFIG, decision(), facts, LEVELS._replace(long_run=long_run_level))
     assert [each.kind for each in made.findings] == [Kind.PERFORMANCE] * is_told
     assert any(each.kind is Kind.PERFORMANCE for each in made.examined) == is_told, "unsure harm is no all clear"
 
@@ -399,7 +401,7 @@ def outcome(name: str, **changes) -> Outcome:
 
 
 def observed(made=None, led_to=None, **facts):
-    return observe_check(CONFIG, made or decision(), led_to, CheckFacts(**{**CALM, **facts}), level=LEVEL)
+    return observe_check(CONFIG, made or decision(), led_to, CheckFacts(**{**CALM, **facts}), levels=LEVELS)
 
 
 def test_an_observation_has_the_datas_time_and_its_model():
