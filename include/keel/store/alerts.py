@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from keel.store.database.tables import alert_events, alerts, digest_entries, observations
+from keel.store.database.alert_tables import alert_events, alerts, digest_entries, observations
 from keel.store.database.times import from_micros, to_micros
 from keel.store.records import as_json, insert
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from keel.store.database.tables import arrivals, live_alarms, live_monitors, live_references, live_trajectory
+from keel.store.database.live_tables import live_alarms, live_monitors, live_references, live_trajectory
+from keel.store.database.tables import arrivals
 from keel.store.database.times import from_micros, to_micros
 from keel.store.records import as_json, insert
 

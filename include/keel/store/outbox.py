@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from keel.store.database.tables import alerts, deliveries, delivery_tries, messages
+from keel.store.database.alert_tables import alerts, deliveries, delivery_tries, messages
 from keel.store.database.times import from_micros, to_micros
 from keel.store.records import as_json, insert
 

@@ -117,7 +117,7 @@ def age_entries(workspace, age):
     """Let what waits for a digest have waited longer."""
     import sqlalchemy as sa
 
-    from keel.store.database.tables import digest_entries
+    from keel.store.database.alert_tables import digest_entries
 
     micros = int(age / timedelta(microseconds=1))
     with workspace.store.begin() as connection:

@@ -19,7 +19,7 @@ from keel.monitoring.live.catch_up import catch_up
 from keel.monitoring.live.starting import forget_references
 from keel.monitoring.records import LiveAlarm
 from keel.registry.registry import Registry
-from keel.store.database.tables import live_monitors, live_references
+from keel.store.database.live_tables import live_monitors, live_references
 from keel.store.predictions.log import PredictionLog
 from keel.workspace import Workspace
 from tests.support.toy import DAY, START, toy_config

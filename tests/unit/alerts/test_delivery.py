@@ -21,7 +21,7 @@ from keel.alerts.outbox import EmlSender
 from keel.alerts.records import Answer, Delivery, Examined, Finding, Message
 from keel.config import Kind, Severity
 from keel.errors import ConfigError, NoConnection, UnknownDelivery
-from keel.store.database.tables import messages
+from keel.store.database.alert_tables import messages
 from tests.support.alerts.observations import DAY, HOUR, MONDAY, alerting, finding, seen, told_plainly
 
 if TYPE_CHECKING:

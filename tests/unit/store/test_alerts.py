@@ -12,7 +12,7 @@ from keel.alerts.digest import flush_digests
 from keel.alerts.door import observe_in
 from keel.config import Kind
 from keel.maintenance import expire_rows
-from keel.store.database import tables
+from keel.store.database import alert_tables as tables
 from keel.workspace import Workspace
 from tests.support.alerts.observations import DAY, HOUR, MONDAY, WEEK, alerting, drift, finding, seen, told_plainly
 from tests.support.toy import toy_config

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from keel.store import live
-from keel.store.database.tables import live_trajectory
+from keel.store.database.live_tables import live_trajectory
 from keel.store.live import TrajectoryPoint
 from tests.support.chaos.live_commits import STATE
 from tests.support.store_fixtures import NOON

@@ -1,7 +1,8 @@
 """The tables of the store, except for the predictions, which have one table per model.
 
-Times are BIGINT microseconds since the epoch, bodies are JSON text. A test in
-`tests/unit/store/database/test_connections.py` compares these definitions with the migrations.
+Those of alerts and of live monitors are in `alert_tables` and `live_tables`, in the same metadata: `keel.store` imports
+them all. Times are BIGINT microseconds since the epoch, bodies are JSON text. A test in
+`tests/unit/store/database/test_connections.py` compares the definitions with the migrations.
 """
 
 from __future__ import annotations
@@ -243,84 +244,6 @@ label_sums = Table(
     PrimaryKeyConstraint("model", "version", "hour"),
 )
 
-# How far a model's live monitors have read, and their state. See `keel.store.live`.
-live_monitors = Table(
-    "live_monitors",
-    metadata,
-    Column("model", Text, primary_key=True),
-    Column("revision", BigInteger, nullable=False),
-    Column("paused", Boolean, nullable=False, server_default=false()),
-    Column("version", BigInteger),
-    Column("generation", BigInteger, nullable=False),
-    Column("started_at", BigInteger),
-    Column("predictions_until", BigInteger, nullable=False),
-    Column("labels_until", BigInteger, nullable=False),
-    Column("rows", BigInteger, nullable=False),
-    Column("seen_until", BigInteger),
-    Column("last_block_at", BigInteger),
-    Column("state", LargeBinary),
-    Column("updated_at", BigInteger, nullable=False),
-    Column("stride", BigInteger, nullable=False),
-)
-
-# What a run of the monitors compares with. Apart from their state, because it does not change with each block.
-live_references = Table(
-    "live_references",
-    metadata,
-    Column("model", Text, primary_key=True),
-    Column("body", LargeBinary, nullable=False),
-)
-
-# judged_by and verdict are null while an alarm is open. resume: what a later run of its monitor takes over, as JSON.
-# ring_evidence, ring_rows: what the alarm had when it last rang. run_started_at is null for a fault.
-live_alarms = Table(
-    "live_alarms",
-    metadata,
-    Column("alarm_id", Text, primary_key=True),
-    Column("model", Text, nullable=False),
-    Column("version", BigInteger, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("opened_at", BigInteger, nullable=False),
-    Column("block", BigInteger, nullable=False),
-    Column("since", BigInteger, nullable=False),
-    Column("run_started_at", BigInteger),
-    Column("rows_since", BigInteger, nullable=False),
-    Column("evidence", Double),
-    Column("bound", Double),
-    Column("sentence", Text, nullable=False),
-    Column("judged_by", Text),
-    Column("verdict", Text),
-    Column("resume", Text),
-    Column("rings", BigInteger, nullable=False),
-    Column("last_ring_at", BigInteger),
-    Column("ring_evidence", Double),
-    Column("ring_rows", BigInteger),
-    Index("live_alarms_by_model", "model", "opened_at"),
-)
-Index(
-    "one_open_alarm",
-    live_alarms.c.model,
-    live_alarms.c.version,
-    live_alarms.c.kind,
-    live_alarms.c.subject,
-    unique=True,
-    sqlite_where=live_alarms.c.judged_by.is_(None),
-    postgresql_where=live_alarms.c.judged_by.is_(None),
-)
-
-# A thinned record of each run of a model's monitors.
-live_trajectory = Table(
-    "live_trajectory",
-    metadata,
-    Column("model", Text, nullable=False),
-    Column("started_at", BigInteger, nullable=False),
-    Column("block", BigInteger, nullable=False),
-    Column("at", BigInteger, nullable=False),
-    Column("body", Text, nullable=False),
-    PrimaryKeyConstraint("model", "started_at", "block"),
-)
-
 # Triggers refuse UPDATE and DELETE, and TRUNCATE on PostgreSQL: see the migrations.
 ledger = Table(
     "ledger",
@@ -337,132 +260,6 @@ ledger = Table(
     Column("hash", Text, nullable=False, unique=True),
     Index("ledger_by_model", "model", "seq"),
     sqlite_autoincrement=True,
-)
-
-# The life of each alert. At most one of a fingerprint is open.
-alerts = Table(
-    "alerts",
-    metadata,
-    Column("alert_id", Text, primary_key=True),
-    Column("fingerprint", Text, nullable=False),
-    Column("model", Text, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("severity", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("sentence", Text, nullable=False),
-    Column("evidence", Text, nullable=False),
-    Column("rank", Double, nullable=False),
-    Column("first_seen", BigInteger, nullable=False),
-    Column("last_seen", BigInteger, nullable=False),
-    Column("seen", BigInteger, nullable=False),
-    Column("clear", BigInteger, nullable=False),
-    Column("cleared_at", BigInteger),
-    Column("fired_at", BigInteger),
-    Column("resolved_at", BigInteger),
-    Column("resolution", Text),
-    Column("acknowledged_by", Text),
-    Column("inhibited_by", Text),
-    Column("silenced_by", Text),
-    Column("told_severity", Text),
-    Column("told_at", BigInteger),
-    Column("message_id", Text),
-    Column("updated_at", BigInteger, nullable=False),
-    Index("alerts_by_model", "model", "first_seen"),
-)
-Index(
-    "one_open_alert",
-    alerts.c.fingerprint,
-    unique=True,
-    sqlite_where=alerts.c.resolved_at.is_(None),
-    postgresql_where=alerts.c.resolved_at.is_(None),
-)
-
-# What happened to an alert, and who did it.
-alert_events = Table(
-    "alert_events",
-    metadata,
-    Column("seq", SEQUENCE, primary_key=True, autoincrement=True),
-    Column("alert_id", Text, nullable=False),
-    Column("at", BigInteger, nullable=False),
-    Column("event", Text, nullable=False),
-    Column("actor", Text, nullable=False),
-    Column("detail", Text, nullable=False),
-    Index("alert_events_by_alert", "alert_id", "seq"),
-)
-
-# What has been applied already, so that a task that runs again changes nothing and sends nothing twice.
-observations = Table(
-    "observations",
-    metadata,
-    Column("observation_id", Text, primary_key=True),
-    Column("model", Text, nullable=False),
-    Column("source", Text, nullable=False),
-    Column("at", BigInteger, nullable=False),
-    Column("message_id", Text),
-    Column("recorded_at", BigInteger, nullable=False),
-    Index("observations_by_source", "model", "source", "at"),
-)
-
-# Warnings that wait for the next digest.
-digest_entries = Table(
-    "digest_entries",
-    metadata,
-    Column("entry_id", Text, primary_key=True),
-    Column("model", Text, nullable=False),
-    Column("alert_id", Text, nullable=False),
-    Column("at", BigInteger, nullable=False),
-    Column("recorded_at", BigInteger, nullable=False),
-    Column("body", Text, nullable=False),
-    Column("message_id", Text),
-    Index("digest_entries_by_model", "model", "at"),
-)
-
-# The outbox: messages, to whom each goes by which channel, and every try. follows: the deliveries that come first, of
-# messages that this one answers to; in_order: whether it waits until they are finished, or only until each was tried.
-messages = Table(
-    "messages",
-    metadata,
-    Column("message_id", Text, primary_key=True),
-    Column("model", Text, nullable=False),
-    Column("severity", Text, nullable=False),
-    Column("body", Text, nullable=False),
-    Column("created_at", BigInteger, nullable=False),
-)
-
-deliveries = Table(
-    "deliveries",
-    metadata,
-    Column("delivery_id", Text, primary_key=True),
-    Column("message_id", Text, nullable=False),
-    Column("model", Text, nullable=False),
-    Column("channel", Text, nullable=False),
-    Column("recipient", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("tries", BigInteger, nullable=False),
-    Column("next_try_at", BigInteger),
-    Column("leased_until", BigInteger),
-    Column("lease", Text),
-    Column("follows", Text),
-    Column("in_order", Boolean, nullable=False),
-    Column("answer", Text),
-    Column("reference", Text),
-    Column("created_at", BigInteger, nullable=False),
-    Column("finished_at", BigInteger),
-    UniqueConstraint("message_id", "channel", "recipient"),
-    Index("deliveries_by_state", "state", "next_try_at"),
-)
-
-delivery_tries = Table(
-    "delivery_tries",
-    metadata,
-    Column("delivery_id", Text, nullable=False),
-    Column("number", BigInteger, nullable=False),
-    Column("at", BigInteger, nullable=False),
-    Column("accepted", Boolean, nullable=False),
-    Column("answer", Text, nullable=False),
-    Column("milliseconds", BigInteger, nullable=False),
-    PrimaryKeyConstraint("delivery_id", "number"),
 )
 
 # In place of a version's own reference of a column, until the next version: a drift that a person accepted.
