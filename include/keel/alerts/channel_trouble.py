@@ -48,6 +48,11 @@ class Tried(NamedTuple):
     is_connected: bool = True
 
 
+def way(delivery: Delivery) -> str:
+    """Return what takes a delivery or does not: a channel, or a connection where each recipient is one."""
+    return _subject(delivery.channel, delivery.recipient if delivery.channel in OF_RECIPIENTS else "")
+
+
 def report(store: Store, tried: Iterable[Tried], *, now: datetime) -> None:
     """Apply what some tries say about their channels, and end the alerts about ways that are not used any more.
 

@@ -11,10 +11,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextvars import copy_context
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from keel.alerts import channel_trouble
 from keel.alerts.channel_trouble import Tried
@@ -28,11 +31,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 LEASE = timedelta(minutes=2)
 """For how long a delivery is one sender's."""
 DEADLINE = 110.0
 """Seconds for one try, less than `LEASE`, so that no other sender has begun by then. A receiver may keep each of its
 own time limits, such as that for one answer of a mail server, and take for ever."""
+SILENCE = 10.0
+"""Seconds after which a try that fails says that its receiver does not answer. Nothing more goes to it in that round:
+twenty mails to a server that hangs would take as many deadlines."""
 PAUSES = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 5, 15, 30, 60))
 """Between tries; the last one from then on."""
 GIVE_UP_AFTER = timedelta(days=3)
@@ -71,10 +79,12 @@ def send_due(
     channel: str | None = None,
     limit: int = 200,
 ) -> tuple[Delivery, ...]:
-    """Send what is due at ``now``, and return what became of each delivery.
+    """Send what is due at ``now``, all channels side by side, and return what became of each delivery.
 
     senders: by channel. A channel that has none has no connection. fallback: writes what no channel takes.
-    clock: for the times of tries. message_id, channel: only deliveries of these. limit: of deliveries.
+    clock: for the times of tries. message_id, channel: only deliveries of these. limit: of deliveries by each channel.
+
+    A receiver that does not answer is asked once. What else is due to it counts as tried with that, and waits.
 
     Raises
     ------
@@ -87,14 +97,11 @@ def send_due(
         # never before `now`: what has just failed would be due again
         return max(now, clock())
 
-    tried: list[Tried] = []
-    name = uuid.uuid4().hex
-    while len(tried) < limit:
-        until = ticks() + LEASE
-        row = store.outbox.lease(name, now=now, until=until, message_id=message_id, channel=channel)
-        if row is None:
-            break
-        tried.append(_send(store, Delivery.from_dict(row), senders, fallback, ticks))
+    this = _Round(store, senders, fallback, now, ticks, message_id, limit)
+    channels = list(store.outbox.undelivered()) if channel is None else [channel]
+    running = [_started(f"keel-sends-{each}", partial(this.send_by, each)) for each in channels]
+    wait(running)
+    tried = list(chain.from_iterable(each.result() for each in running))
     channel_trouble.report(store, tried, now=ticks())
     return tuple(each.delivery for each in tried)
 
@@ -112,29 +119,99 @@ def retry(store: Store, delivery_id: str, *, now: datetime) -> None:
         raise UnknownDelivery(f"no delivery with the id {delivery_id!r} waits or has failed: see keel alerts send")
 
 
-def _send(
-    store: Store,
-    delivery: Delivery,
-    senders: Mapping[str, Sender],
-    fallback: Sender,
-    clock: Callable[[], datetime],
-) -> Tried:
-    started, began = clock(), time.monotonic()
-    try:
-        message, earlier = _read(store, delivery)
-        tried = _try(store, message, delivery, earlier, senders.get(delivery.channel), fallback, clock)
-    except SchemaError as error:  # as another release wrote it: it must not hold up the others
-        log.error("the message of delivery %s cannot be read: %s", delivery.delivery_id, error)  # noqa: TRY400
-        answer = Answer(accepted=False, detail=f"the stored message cannot be read: {error}", is_final=True)
-        tried = Tried(_finished(delivery, "failed", answer, clock()), answer)
-    attempt = {
-        "at": started,
-        "accepted": tried.answer.accepted,
-        "answer": tried.answer.detail,
-        "milliseconds": round((time.monotonic() - began) * 1000),
-    }
-    store.outbox.finish_try(tried.delivery.to_dict(), attempt)
-    return tried
+@dataclass(frozen=True)
+class _Silent:
+    """Takes the place of a sender whose receiver has let another message wait in vain, since some time."""
+
+    detail: str
+    since: datetime
+
+    def send(self, message: Message, delivery: Delivery, earlier: Sequence[Delivery]) -> Answer:
+        return Answer(accepted=False, detail=f"{self.detail} (asked with another message)")
+
+    def clock(self) -> datetime:
+        return self.since
+
+
+@dataclass(frozen=True)
+class _Round:
+    """What is due at one time."""
+
+    store: Store
+    senders: Mapping[str, Sender]
+    fallback: Sender
+    now: datetime
+    clock: Callable[[], datetime]
+    message_id: str | None
+    limit: int
+
+    def send_by(self, channel: str) -> list[Tried]:
+        """Send what is due by a channel, one after the other, so that what follows something comes behind it."""
+        tried: list[Tried] = []
+        silent: dict[str, _Silent] = {}
+        name, only = uuid.uuid4().hex, {"message_id": self.message_id, "channel": channel}
+        while len(tried) < self.limit:
+            row = self.store.outbox.lease(name, now=self.now, until=self.clock() + LEASE, **only)
+            if row is None:
+                break
+            delivery, started, began = Delivery.from_dict(row), self.clock(), time.monotonic()
+            way = channel_trouble.way(delivery)
+            each = self._send(delivery, silent.get(way))
+            if not each.answer.accepted and time.monotonic() - began > SILENCE:
+                silent[way] = _Silent(each.answer.detail, started)
+            tried.append(each)
+        return tried
+
+    def _send(self, delivery: Delivery, silent: _Silent | None) -> Tried:
+        # since then, so that the next round asks with another message: it may be this one that is not answered
+        clock = (silent or self).clock
+        started, began = clock(), time.monotonic()
+        try:
+            message, earlier = _read(self.store, delivery)
+            tried = self._try(message, delivery, earlier, silent or self.senders.get(delivery.channel), clock)
+        except SchemaError as error:  # as another release wrote it: it must not hold up the others
+            log.error("the message of delivery %s cannot be read: %s", delivery.delivery_id, error)  # noqa: TRY400
+            answer = Answer(accepted=False, detail=f"the stored message cannot be read: {error}", is_final=True)
+            tried = Tried(_finished(delivery, "failed", answer, clock()), answer)
+        attempt = {
+            "at": started,
+            "accepted": tried.answer.accepted,
+            "answer": tried.answer.detail,
+            "milliseconds": round((time.monotonic() - began) * 1000),
+        }
+        self.store.outbox.finish_try(tried.delivery.to_dict(), attempt)
+        return tried
+
+    def _try(
+        self,
+        message: Message,
+        delivery: Delivery,
+        earlier: Sequence[Delivery],
+        sender: Sender | None,
+        clock: Callable[[], datetime],
+    ) -> Tried:
+        """Send once, and return what the delivery is then."""
+        is_connected = True
+        try:
+            if sender is None:
+                raise NoConnection(f"{delivery.channel} has no connection")
+            answer = _answer(sender, message, delivery, earlier)
+        except NoConnection as error:
+            is_mail = delivery.channel in WITHOUT_SERVER
+            if is_mail and not self.store.outbox.accepted_since(delivery.channel, None):
+                answer = _answer(self.fallback, message, delivery, earlier)
+            else:
+                # a mail server that was there comes back: its mails wait for it
+                answer = Answer(accepted=False, detail=str(error), is_final=not is_mail)
+                is_connected = False
+        now = clock()
+        if answer.accepted:
+            after = _finished(delivery, "sent", answer, now)
+        elif answer.is_final or now >= delivery.created_at + GIVE_UP_AFTER:
+            after = _fall_back(self.store, message, delivery, answer, self.fallback, now)
+        else:
+            after = _later(delivery, answer, now)
+        return Tried(after, answer, is_connected)
 
 
 def _read(store: Store, delivery: Delivery) -> tuple[Message, tuple[Delivery, ...]]:
@@ -142,39 +219,6 @@ def _read(store: Store, delivery: Delivery) -> tuple[Message, tuple[Delivery, ..
     before = {*message.references, *store.alerts.threads(message.references)} - {message.message_id}
     rows = store.outbox.deliveries(message_ids=before, channel=delivery.channel, recipient=delivery.recipient)
     return message, tuple(Delivery.from_dict(row) for row in rows if row["finished_at"] is not None)
-
-
-def _try(
-    store: Store,
-    message: Message,
-    delivery: Delivery,
-    earlier: Sequence[Delivery],
-    sender: Sender | None,
-    fallback: Sender,
-    clock: Callable[[], datetime],
-) -> Tried:
-    """Send once, and return what the delivery is then."""
-    is_connected = True
-    try:
-        if sender is None:
-            raise NoConnection(f"{delivery.channel} has no connection")
-        answer = _answer(sender, message, delivery, earlier)
-    except NoConnection as error:
-        is_mail = delivery.channel in WITHOUT_SERVER
-        if is_mail and not store.outbox.accepted_since(delivery.channel, None):
-            answer = _answer(fallback, message, delivery, earlier)
-        else:
-            # a mail server that was there comes back: its mails wait for it
-            answer = Answer(accepted=False, detail=str(error), is_final=not is_mail)
-            is_connected = False
-    now = clock()
-    if answer.accepted:
-        after = _finished(delivery, "sent", answer, now)
-    elif answer.is_final or now >= delivery.created_at + GIVE_UP_AFTER:
-        after = _fall_back(store, message, delivery, answer, fallback, now)
-    else:
-        after = _later(delivery, answer, now)
-    return Tried(after, answer, is_connected)
 
 
 def _answer(sender: Sender, message: Message, delivery: Delivery, earlier: Sequence[Delivery]) -> Answer:
@@ -195,23 +239,29 @@ def within_deadline(sender: Sender, message: Message, delivery: Delivery, earlie
 
     A sender that takes longer is left to itself, as nothing can stop it: what it sends after all comes twice.
     """
-    found: Future[Answer] = Future()
-    context = copy_context()
-
-    def send() -> None:
-        try:
-            found.set_result(context.run(sender.send, message, delivery, earlier))
-        except BaseException as error:  # noqa: BLE001  # raised where the result is read
-            found.set_exception(error)
-
-    # not of a pool, whose threads the end of the process waits for
-    threading.Thread(target=send, name=f"keel-{delivery.channel}", daemon=True).start()
+    found = _started(f"keel-{delivery.channel}", partial(sender.send, message, delivery, earlier))
     try:
         return found.result(DEADLINE)
     except TimeoutError:
         if found.done():
             raise
         return Answer(accepted=False, detail=f"{delivery.channel} took longer than {DEADLINE:.0f} s")
+
+
+def _started(name: str, work: Callable[[], T]) -> Future[T]:
+    """Return what will come of some work, which is done in a thread of its own."""
+    found: Future[T] = Future()
+    context = copy_context()
+
+    def do() -> None:
+        try:
+            found.set_result(context.run(work))
+        except BaseException as error:  # noqa: BLE001  # raised where the result is read
+            found.set_exception(error)
+
+    # not of a pool, whose threads the end of the process waits for
+    threading.Thread(target=do, name=name, daemon=True).start()
+    return found
 
 
 def _finished(delivery: Delivery, state: str, answer: Answer, now: datetime) -> Delivery:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from email import policy
@@ -23,6 +24,7 @@ from keel.config import Kind, Severity
 from keel.errors import ConfigError, NoConnection, UnknownDelivery
 from keel.store.database.alert_tables import messages
 from tests.support.alerts.observations import DAY, HOUR, MONDAY, alerting, finding, seen, told_plainly
+from tests.support.alerts.receiver import HttpSender, receiver
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -331,6 +333,78 @@ def test_a_sender_that_takes_for_ever_holds_up_no_other(store: Store, send, monk
     assert sent["email"].state == "sent"
 
 
+def test_channels_are_sent_side_by_side(store: Store, send) -> None:
+    post(store, config=alerting(routes=SLACK.alerts.routes))
+    has_slack, has_mail = threading.Event(), threading.Event()
+
+    class Together(Receiver):
+        def __init__(self, mine: threading.Event, other: threading.Event) -> None:
+            super().__init__(OK)
+            self.mine, self.other = mine, other
+
+        def send(self, message: Message, delivery: Delivery, earlier: Sequence[Delivery]) -> Answer:
+            self.mine.set()
+            return OK if self.other.wait(10) else BUSY
+
+    sent = send(MONDAY, slack=Together(has_slack, has_mail), email=Together(has_mail, has_slack))
+    assert [each.state for each in sent] == ["sent", "sent"]
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery_module, "DEADLINE", 0.3)
+    monkeypatch.setattr(delivery_module, "SILENCE", 0.2)
+
+
+def test_a_receiver_that_hangs_is_asked_once_a_round_and_holds_up_no_other(store: Store, outbox, impatient) -> None:
+    on_call = {"channel": "pagerduty", "to": "on_call", "severity": "error"}
+    config = alerting(email=[f"person-{number}@example.com" for number in range(6)], routes=[on_call])
+    observe_in(store, config, seen(finding()), told_plainly, now=MONDAY)
+    began = time.monotonic()
+
+    def clock() -> datetime:
+        return MONDAY + timedelta(seconds=time.monotonic() - began) + later
+
+    with receiver() as mails, receiver() as pager:
+        senders = {"email": HttpSender(mails.url), "pagerduty": HttpSender(pager.url)}
+        mails.takes, later = 30.0, 0 * MINUTE
+        sent = send_due(store, senders, outbox, now=MONDAY, clock=clock)
+        assert [each.state for each in sent if each.channel == "pagerduty"] == ["sent"]
+        assert len(mails.got) == 1
+        tries = {each.recipient: (each.state, each.tries) for each in sent if each.channel == "email"}
+        assert set(tries.values()) == {("pending", 1)}
+        assert len(tries) == 6
+
+        later = 2 * MINUTE
+        send_due(store, senders, outbox, now=clock(), clock=clock, channel="email")
+        assert len(mails.got) == 2, "with another message: it may be the first that is not answered"
+        mails.takes, later = 0.0, 5 * MINUTE
+        send_due(store, senders, outbox, now=clock(), clock=clock)
+        assert len(mails.got) == 6
+    rows = store.outbox.deliveries(channel="email")
+    assert {(row["state"], row["tries"]) for row in rows} == {("sent", 3)}
+    answers = [each["answer"] for row in rows for each in store.outbox.tries(row["delivery_id"])]
+    assert answers.count("email took longer than 0 s") == 2
+    assert answers.count("email took longer than 0 s (asked with another message)") == 10
+
+
+def test_a_connection_that_hangs_holds_up_no_other_of_its_channel(store: Store, outbox, impatient) -> None:
+    config = alerting(email=[], routes=[{"channel": "teams", "to": ["a_hangs", "b_works"]}])
+    for number in range(2):
+        found = seen(finding(subject=str(number)), at=MONDAY + number * HOUR)
+        observe_in(store, config, found, told_plainly, now=MONDAY)
+
+    class Teams:
+        def send(self, message: Message, delivery: Delivery, earlier: Sequence[Delivery]) -> Answer:
+            return HttpSender({"a_hangs": hangs, "b_works": works}[delivery.recipient].url).send(message, delivery, ())
+
+    with receiver() as hangs, receiver() as works:
+        hangs.takes = 30.0
+        sent = send_due(store, {"teams": Teams()}, outbox, now=MONDAY, clock=lambda: MONDAY)
+    assert (len(hangs.got), len(works.got)) == (1, 2)
+    assert [each.state for each in sent if each.recipient == "a_hangs"] == ["pending"] * 2
+
+
 def test_mail_waits_for_a_server_that_is_gone_and_the_channel_is_an_alert(store: Store, send, outbox) -> None:
     config, gone = alerting(email=["ann@example.com"]), Receiver(NoConnection("no mail server"))
     first = post(store, config=config)
@@ -480,7 +554,7 @@ def test_only_what_was_asked_for_is_sent(store: Store, outbox: EmlSender) -> Non
 
     [sent] = send_due(store, senders, outbox, now=MONDAY, message_id=first, channel="slack")
     assert (sent.message_id, sent.channel) == (first, "slack")
-    assert len(send_due(store, senders, outbox, now=MONDAY, limit=2)) == 2
+    assert [each.channel for each in send_due(store, senders, outbox, now=MONDAY, limit=1)] == ["email", "slack"]
     assert len(send_due(store, senders, outbox, now=MONDAY)) == 1
 
 
