@@ -100,7 +100,7 @@ class BadSilence(KeelError):
 
 
 class UnknownSilence(KeelError):
-    """No silence that lasts has the given id, or several have; the message lists those that last."""
+    """No silence that lasts, or is planned, has the given id, or several have; the message lists them."""
 
     exit_code = 2
 

@@ -159,10 +159,13 @@ class Silence(Record):
 
     silence_id: str
     model: str
+    """`ALL_MODELS`: every model, and what concerns no single one."""
     kind: Kind | None = None
-    """None: every kind."""
+    """None: every kind, but for a broken ledger."""
     subject: str | None = None
     """None: every subject. A shell pattern, such as ``wind_*``."""
+    start: Time | None = None
+    """None: at once."""
     until: Time
     actor: str
     reason: str

@@ -1,6 +1,8 @@
 """Silences: alerts of which nobody is told until a stated time, because a person said so, with a reason.
 
-A silence is a row of the ledger, and so is its end before that time. Alerts keep their life meanwhile.
+A silence is a row of the ledger, and so is its end before that time. Alerts keep their life meanwhile. One for all
+models also covers what concerns no single one. That the ledger is broken is covered only by a silence that names the
+kind: it is no work that somebody has planned, and the silences themselves cannot be trusted then.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, select
 
 from keel.alerts.inhibition import column_of, inhibitor
-from keel.alerts.records import Alert, Silence, State
+from keel.alerts.records import ALL_MODELS, Alert, Silence, State
+from keel.config import Kind
 from keel.deployments.ledger_rows import append_entry, lock_ledger
 from keel.errors import BadSilence, UnknownSilence
 from keel.ledger import entries as ledger
@@ -22,7 +25,6 @@ from keel.monitoring.storage import derived_id
 from keel.store.database.tables import ledger as ledger_table
 
 if TYPE_CHECKING:
-    from keel.config import Kind
     from keel.store import Store
     from keel.workspace import Workspace
 
@@ -36,6 +38,7 @@ def silence(
     *,
     kind: Kind | None = None,
     subject: str | None = None,
+    start: datetime | None = None,
     until: datetime,
     reason: str,
     actor: str,
@@ -43,9 +46,11 @@ def silence(
 ) -> Silence:
     """Tell nobody of a model's alerts until a time, and return the silence, which is a row of the ledger.
 
-    kind: only this kind; None: every kind.
+    model: `ALL_MODELS`: those of every model, and those of none, such as about a channel.
+    kind: only this kind; None: every kind, but for a broken ledger.
     subject: only subjects that match this shell pattern, such as ``wind_*``, by case; None: every subject. A name
     matches itself, whatever is in it, and a column's matches all that is about the column.
+    start: from when on; None: at once.
 
     The same call again, as by a task that runs again, returns the same silence and writes nothing.
 
@@ -56,16 +61,25 @@ def silence(
 
     """
     if until <= now:
-        end = format_time(until.isoformat())
-        raise BadSilence(f"a silence until {end} (UTC) would be over already: name a later end")
+        raise BadSilence(f"a silence until {_time(until)} (UTC) would be over already: name a later end")
+    if start is not None and until <= start:
+        raise BadSilence(f"a silence until {_time(until)} would end before it begins, {_time(start)} (UTC)")
     for name, value in (("a reason", reason), ("an actor", actor)):
         if not value.strip():
             raise BadSilence(f"a silence needs {name}: others must see why they are not told, and whom to ask")
     if subject == "":
         raise BadSilence("an empty pattern matches no column: leave it out to silence every subject")
-    identity = derived_id("silence", model, str(kind), str(subject), until.isoformat(), actor, now.isoformat())
+    about = model, str(kind), str(subject), str(start), until.isoformat(), actor, now.isoformat()
+    identity = derived_id("silence", *about)
     made = Silence(
-        silence_id=identity, model=model, kind=kind, subject=subject, until=until, actor=actor, reason=reason
+        silence_id=identity,
+        model=model,
+        kind=kind,
+        subject=subject,
+        start=start,
+        until=until,
+        actor=actor,
+        reason=reason,
     )
     body = {"silence": made.to_dict(), "evidence": {"sentence": f"Silenced {describe(made)}.", "reason": reason}}
     with ws.store.begin() as connection:
@@ -83,7 +97,7 @@ def end_silence(ws: Workspace, silence_id: str, *, actor: str, now: datetime) ->
     Raises
     ------
     UnknownSilence
-        No silence that lasts begins with that id, or several do; the message lists those that last.
+        No silence that lasts, or is planned, begins with that id, or several do; the message lists them.
 
     """
     with ws.store.begin() as connection:
@@ -104,9 +118,9 @@ def end_silence(ws: Workspace, silence_id: str, *, actor: str, now: datetime) ->
 
 
 def silences(source: Store | Connection, model: str | None, at: datetime) -> list[Silence]:
-    """Return the silences of a model that last at a time, the one that ends first first.
+    """Return the silences that cover a model and are not over at a time, the one that ends first first.
 
-    model: None: of every model.
+    model: None: every model. Some may begin later than ``at``.
     """
     if isinstance(source, Connection):
         found = _folded(source, model)
@@ -118,7 +132,7 @@ def silences(source: Store | Connection, model: str | None, at: datetime) -> lis
 
 def covering(alert: Alert, silences: Sequence[Silence], at: datetime) -> Silence | None:
     """Return the silence that covers an alert at a time, of several the one that lasts longest; None without one."""
-    found = [each for each in silences if each.until > at and covers(each, alert)]
+    found = [each for each in silences if _lasts(each, at) and covers(each, alert)]
     return max(found, key=lambda each: each.until, default=None)
 
 
@@ -141,11 +155,16 @@ def covered(alert: Alert, others: Iterable[Alert], silences: Sequence[Silence], 
 
 def covers(silence: Silence, alert: Alert) -> bool:
     """Return whether a silence is about an alert, at whatever time."""
+    kinds = (alert.kind,) if alert.kind is Kind.LEDGER_BROKEN else (alert.kind, None)
     return (
-        silence.model == alert.model
-        and silence.kind in (None, alert.kind)
+        silence.model in (alert.model, ALL_MODELS)
+        and silence.kind in kinds
         and (silence.subject is None or _matches(silence.subject, alert.subject))
     )
+
+
+def _lasts(silence: Silence, at: datetime) -> bool:
+    return (silence.start is None or silence.start <= at) and at < silence.until
 
 
 def _matches(pattern: str, subject: str) -> bool:
@@ -154,18 +173,23 @@ def _matches(pattern: str, subject: str) -> bool:
 
 
 def describe(silence: Silence) -> str:
-    """Return in words what is silenced, and until when."""
+    """Return in words what is silenced, from when on, and until when."""
     what = f"alerts of {silence.kind.replace('_', ' ')}" if silence.kind else "all alerts"
     about = f" about {silence.subject}" if silence.subject is not None else ""
-    return f"{what}{about} until {format_time(silence.until.isoformat())} (UTC)"
+    start = f" from {_time(silence.start)}" if silence.start else ""
+    return f"{what}{about}{start} until {_time(silence.until)} (UTC)"
+
+
+def _time(moment: datetime) -> str:
+    return format_time(moment.isoformat())
 
 
 def _folded(connection: Connection, model: str | None = None) -> dict[str, Silence]:
-    """Return the silences that nobody has ended, by id."""
+    """Return the silences that nobody has ended, by id; of those that cover a model, if one is named."""
     actions = [str(ledger.Action.SILENCE), str(ledger.Action.END_SILENCE)]
     query = select(ledger_table).where(ledger_table.c.action.in_(actions)).order_by(ledger_table.c.seq)
     if model is not None:
-        query = query.where(ledger_table.c.model == model)
+        query = query.where(ledger_table.c.model.in_({model, ALL_MODELS}))
     found: dict[str, Silence] = {}
     for row in connection.execute(query).mappings():
         entry = ledger.parse_entry(dict(row))

@@ -47,7 +47,8 @@ PublicKeyOption = Annotated[
 
 @app.command()
 def show(model: ModelArgument, as_json: JsonOption = False) -> None:
-    """Show the history of a model's versions by day, newest last."""
+    """Show the history of a model's versions by day, newest last, and what concerns all models."""
+    from keel.alerts.records import ALL_MODELS
     from keel.config import get_model
     from keel.ledger.entries import entries
     from keel.ledger.narrative import describe
@@ -55,7 +56,8 @@ def show(model: ModelArgument, as_json: JsonOption = False) -> None:
 
     name = get_model(model).model
     with Workspace.open() as ws:
-        rows = list(entries(ws.store, name))
+        found = [*entries(ws.store, name), *entries(ws.store, ALL_MODELS)]
+    rows = sorted(found, key=lambda row: row.seq)
     if as_json:
         print_json([{**row.to_dict(), "sentence": describe(row)} for row in rows])
     elif rows:

@@ -192,9 +192,11 @@ def _delete_version(row: LedgerEntryView) -> Iterator[str]:
 def _silence(row: LedgerEntryView) -> Iterator[str]:
     silence = row.part("silence")
     kind, subject = as_text(silence.get("kind")).replace("_", " "), as_text(silence.get("subject"))
-    until = wording.format_time(silence.get("until"))
+    start, until = (wording.format_time(silence.get(name)) for name in ("start", "until"))
     what = f"{f'alerts of {kind}' if kind else 'all alerts'}{f' about {subject}' if subject else ''}"
-    yield f"{what} were silenced{row.by}{f' until {until} (UTC)' if until else ''}: nobody is told of them."
+    whose = "" if row.entry.model else " of all models"
+    lasting = f"{f' from {start}' if start else ''}{f' until {until} (UTC)' if until else ''}"
+    yield f"{what}{whose} were silenced{row.by}{lasting}: nobody is told of them."
     yield row.reason
 
 

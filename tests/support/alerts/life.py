@@ -20,10 +20,15 @@ def finding(kind: Kind, subject: str = "", severity: Severity = Severity.WARNING
 
 
 def silence_of(
-    *, kind: Kind | None = None, subject: str | None = None, until: datetime = START + timedelta(days=365)
+    *,
+    model: str = MODEL,
+    kind: Kind | None = None,
+    subject: str | None = None,
+    start: datetime | None = None,
+    until: datetime = START + timedelta(days=365),
 ) -> Silence:
-    name = f"{kind} {subject} {until}"
-    return Silence(silence_id=name, model=MODEL, kind=kind, subject=subject, until=until, actor="ada", reason="known")
+    about = {"model": model, "kind": kind, "subject": subject, "start": start, "until": until}
+    return Silence.from_dict({**about, "silence_id": str(about), "actor": "ada", "reason": "known"})
 
 
 @dataclass

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from keel.alerts.records import State
-from keel.alerts.silences import covering, end_silence, silence, silences
-from keel.config import AlertsConfig, Kind
+from keel.alerts.records import ALL_MODELS, State
+from keel.alerts.silences import covering, covers, end_silence, silence, silences
+from keel.config import AlertsConfig, Kind, Severity
+from keel.deployments.consistency import find_disagreements
 from keel.errors import BadSilence, UnknownSilence
 from keel.ledger import entries as ledger
 from keel.ledger.narrative import describe
 from keel.workspace import Workspace
-from tests.support.alerts.life import Life, finding, silence_of
+from tests.support.alerts.life import START, STEP, Life, finding, silence_of
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -59,6 +60,22 @@ def test_silence_that_is_ended_no_longer_counts(ws):
     assert ledger.verify(ws.store).broken_at is None
 
 
+def test_silence_of_all_models_is_one_row_that_each_of_them_lists(ws):
+    of_all = silence(ws, ALL_MODELS, start=NOW + DAY, until=NOW + 2 * DAY, reason="we move", actor="ada", now=NOW)
+    of_toy = silence(ws, "toy", until=NOW + 3 * DAY, reason="known", actor="ada", now=NOW)
+    assert silences(ws.store, "other", NOW) == [of_all]
+    assert silences(ws.store, "toy", NOW) == silences(ws.store, None, NOW) == [of_all, of_toy]
+    row = next(ledger.entries(ws.store, ALL_MODELS))
+    assert describe(row) == (
+        "All alerts of all models were silenced by ada from 3 March 2026 09:00 until 4 March 2026 09:00 (UTC): "
+        "nobody is told of them. Reason: we move."
+    )
+    assert end_silence(ws, of_all.silence_id, actor="grace", now=NOW) == of_all  # before it has begun
+    assert silences(ws.store, "other", NOW) == []
+    assert ledger.verify(ws.store).broken_at is None
+    assert find_disagreements(ws.store) == []
+
+
 def test_silence_that_does_not_last_cannot_be_ended(ws):
     made = silence(ws, "toy", until=NOW + DAY, reason="known", actor="ada", now=NOW)
     other = silence(ws, "toy", until=NOW + 3 * DAY, reason="known", actor="ada", now=NOW)
@@ -82,6 +99,7 @@ def test_beginning_of_several_ids_ends_none(ws):
     ("changes", "words"),
     [
         ({"until": NOW}, "would be over already"),
+        ({"until": NOW + DAY, "start": NOW + DAY}, "would end before it begins"),
         ({"reason": "  "}, "needs a reason"),
         ({"actor": ""}, "needs an actor"),
         ({"subject": ""}, "matches no column"),
@@ -124,6 +142,25 @@ def test_silence_covers_what_its_kind_and_pattern_match(kind, subject, covered):
     of = silence_of(kind=kind, subject=subject)
     assert covering(alert, [of], life.at) == (of if covered else None)
     assert covering(alert, [of], of.until) is None
+
+
+@pytest.mark.parametrize("model", ["toy", ALL_MODELS])
+@pytest.mark.parametrize("kind", [Kind.CHANNEL, Kind.LEDGER_BROKEN])
+def test_silence_of_all_models_covers_what_concerns_none_but_a_broken_ledger_only_by_its_name(model, kind):
+    life = Life()
+    life.see(finding(kind, "x", Severity.CRITICAL))
+    alert = life.open[0].model_copy(update={"model": model})
+    assert not covers(silence_of(model="other"), alert)
+    assert covers(silence_of(model=ALL_MODELS, kind=kind), alert)
+    for of in (silence_of(model=ALL_MODELS), silence_of(model=model), silence_of(model=model, subject="x")):
+        assert covers(of, alert) == (kind is Kind.CHANNEL)
+
+
+def test_planned_silence_covers_from_its_start_to_its_end():
+    start = START + 3 * STEP
+    life = Life(AlertsConfig(fire_after=1, digest=None), silences=[silence_of(start=start, until=start + 2 * STEP)])
+    told = [len(life.see(finding(Kind.DATA_QUALITY, f"column {number}"))) for number in range(1, 6)]
+    assert told == [1, 1, 0, 0, 3], "what still fires is told at its end"
 
 
 def test_of_several_silences_the_one_that_lasts_longest_is_named():

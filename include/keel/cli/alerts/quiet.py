@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keel.cli.alerts.listing import NO_MODEL, SHORT, AlertArgument, OptionalModel, about, shown_time
-from keel.cli.output import JsonOption, ModelArgument, one_line, print_json, print_table
+from keel.cli.output import JsonOption, one_line, print_json, print_table
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from keel.alerts.records import Silence
     from keel.config import Kind
 
-HEAD = ("silence", "model", "kind", "subject", "until", "by", "reason")
+HEAD = ("silence", "model", "kind", "subject", "from", "until", "by", "reason")
 ReasonOption = Annotated[str, typer.Option(help="Why. The ledger keeps it.")]
 
 
@@ -42,12 +42,21 @@ def ack(
 
 
 def silence(
-    model: ModelArgument,
     reason: ReasonOption,
-    kind: Annotated[str | None, typer.Option(help="Only this kind, such as data_drift. Default: every kind.")] = None,
+    model: Annotated[str | None, typer.Argument(help="A configured model.")] = None,
+    all_models: Annotated[
+        bool, typer.Option("--all-models", help="Every model, and what concerns none, such as a channel.")
+    ] = False,
+    kind: Annotated[
+        str | None,
+        typer.Option(help="Only this kind, such as data_drift. Default: every kind but ledger_broken."),
+    ] = None,
     subject: Annotated[
         str | None,
         typer.Option(help="Only this column or other subject; a pattern such as 'wind_*'. Default: every one."),
+    ] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="From when on, ISO 8601; UTC without a zone. Default: at once.")
     ] = None,
     for_: Annotated[str | None, typer.Option("--for", help="How long, such as 12h or 7d.")] = None,
     until: Annotated[str | None, typer.Option(help="Until when, ISO 8601; UTC without a zone.")] = None,
@@ -60,25 +69,32 @@ def silence(
     from getpass import getuser
 
     from keel.alerts import silences as silencing
-    from keel.config import get_model
-    from keel.window import now_utc
+    from keel.window import now_utc, parse_time
     from keel.workspace import Workspace
 
-    name, now = get_model(model).model, now_utc()
-    end = _end(for_, until, now)
+    name, now, start = _whose(model, all_models), now_utc(), parse_time(from_)
+    end = _end(for_, until, start or now)
     with Workspace.open() as ws:
         made = silencing.silence(
-            ws, name, kind=known_kind(kind), subject=subject, until=end, reason=reason, actor=getuser(), now=now
+            ws,
+            name,
+            kind=known_kind(kind),
+            subject=subject,
+            start=start,
+            until=end,
+            reason=reason,
+            actor=getuser(),
+            now=now,
         )
     if as_json:
         print_json(made.to_dict())
         return
     what, end_it = silencing.describe(made), f"keel alerts unsilence {made.silence_id[:SHORT]}"
-    typer.echo(f"{name}: silenced {what}; to end that before: {end_it}")
+    typer.echo(f"{name or NO_MODEL}: silenced {what}; to end that before: {end_it}")
 
 
 def silences(model: OptionalModel = None, as_json: JsonOption = False) -> None:
-    """List the silences that last, the one that ends first first."""
+    """List the silences that last or are planned, the one that ends first first."""
     from keel.alerts import silences as silencing
     from keel.config import get_model
     from keel.window import now_utc
@@ -130,7 +146,17 @@ def known_kind(name: str | None) -> Kind | None:
         ) from None
 
 
-def _end(for_: str | None, until: str | None, now: datetime) -> datetime:
+def _whose(model: str | None, all_models: bool) -> str:
+    from keel.alerts.records import ALL_MODELS
+    from keel.config import get_model
+    from keel.errors import ConfigError
+
+    if (model is None) != all_models:
+        raise ConfigError("name the model, or --all-models for every one, and not both")
+    return ALL_MODELS if model is None else get_model(model).model
+
+
+def _end(for_: str | None, until: str | None, start: datetime) -> datetime:
     """Return when a silence ends."""
     from keel.config.loading import parse_duration
     from keel.errors import ConfigError
@@ -145,7 +171,7 @@ def _end(for_: str | None, until: str | None, now: datetime) -> datetime:
     try:
         length = parse_duration(for_)
         assert isinstance(length, timedelta)
-        return now + length
+        return start + length
     except (ValueError, OverflowError) as error:
         raise ConfigError(f"--for {for_}: {error}") from None
 
@@ -156,6 +182,7 @@ def _cells(silence: Silence) -> tuple[str, ...]:
         silence.model or NO_MODEL,
         str(silence.kind or "every kind"),
         one_line("every one" if silence.subject is None else silence.subject),
+        shown_time(silence.start) if silence.start else "",
         shown_time(silence.until),
         one_line(silence.actor),
         one_line(silence.reason),

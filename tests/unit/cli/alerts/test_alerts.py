@@ -177,9 +177,28 @@ def test_silence_is_a_ledger_row_that_keeps_people_from_being_told(story: Story)
     assert story.check(worse, examined=DRIFT).message_id is not None
 
 
+def test_planned_silence_of_all_models_stands_in_each_ones_list_and_history(story: Story) -> None:
+    planned = "--from", "2030-03-02T08:00", "--for", "4h"
+    done = alerts("silence", "--all-models", *planned, "--reason", "the database moves")
+    assert "all models: silenced all alerts from 2 March 2030 08:00 until 2 March 2030 12:00 (UTC)" in done.output
+    [made] = document("silences", "other")
+    assert alerts("silences").output.splitlines()[1].split()[1:9] == (
+        ["all", "models", "every", "kind", "every", "one", "2030-03-02", "08:00"]
+    )
+    assert not [line for line in listed() if "silenced" in line], "not yet"
+    history = CliRunner().invoke(command_line.app, ["ledger", "show", "toy"]).output
+    assert "All alerts of all models were silenced by" in history
+    ended = alerts("unsilence", made["silence_id"]).output
+    assert ended.startswith("all models: no longer silenced: all alerts from 2 March 2030")
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "why"),
     [
+        (["--reason", "x", "--for", "7d"], ConfigError, "--all-models"),
+        (["toy", "--all-models", "--reason", "x", "--for", "7d"], ConfigError, "not both"),
+        (["toy", "--reason", "x", "--from", "soon", "--for", "7d"], ConfigError, "ISO 8601"),
+        (["toy", "--reason", "x", "--from", "2040-01-02", "--until", "2040-01-01"], BadSilence, "before it begins"),
         (["toy", "--reason", "x"], ConfigError, "--for"),
         (["toy", "--reason", "x", "--for", "7d", "--until", "2030-01-01"], ConfigError, "not with both"),
         (["toy", "--reason", "x", "--for", "7"], ConfigError, "30m"),
