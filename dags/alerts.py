@@ -15,9 +15,10 @@ from keel_airflow.schedules import alerts_schedule
 
 DOC = """
 ## Purpose
-Sends the messages of all models that are due. It finds checks that have not come in their time. It puts warnings that
-have waited for a day or a week into one message for each person. Then it sends what the outbox holds: messages whose
-run has ended before they left, and those that a mail server or a channel has not accepted, with growing pauses.
+Sends the messages of all models that are due. It finds checks that have not come in their time, and what a silence has
+covered until now. It puts warnings that have waited for a day or a week into one message for each person. Then it sends
+what the outbox holds: messages whose run has ended before they left, and those that a mail server or a channel has not
+accepted, with growing pauses.
 
 ## Inputs
 - Each model's `alerts` and `check.schedule`, the stored decisions, and the outbox in Keel's store.

@@ -25,12 +25,13 @@ def report_question(workspace: Workspace, config: ModelConfig, context: Context)
     from keel_airflow.operators.base import run_url
 
     task: Any = context["task"]
-    now = datetime.now(UTC)
+    now, answer_url = datetime.now(UTC), f"{run_url(context)}/tasks/{task.task_id}/required_actions"
     question = observe_question(
         config.model,
         challenger=task.challenger,
         report_id=task.report_id,
         run_id=f"{context['run_id']}/{context['ti'].try_number}",
+        answer_url=answer_url,
         until=now + config.promotion.approval_timeout,
         now=now,
     )
@@ -39,7 +40,7 @@ def report_question(workspace: Workspace, config: ModelConfig, context: Context)
         config,
         question=task.subject,
         body=task.body,
-        answer_url=f"{run_url(context)}/tasks/{task.task_id}/required_actions",
+        answer_url=answer_url,
         now=now,
     )
     return observe(workspace, config, question, compose, now=now)

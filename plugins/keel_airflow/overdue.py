@@ -1,4 +1,4 @@
-"""Checks that have not come: what ``keel.alerts`` looks for every minute, and what a check's deadline looks for too.
+"""What no run tells of, such as a check that has not come: ``keel.alerts`` looks every minute, a check's deadline too.
 
 The two are independent. ``keel.alerts`` needs the scheduler and a free slot for a task. The deadline needs the
 scheduler and the triggerer, so it also works while every slot is taken by tasks that hang.
@@ -20,6 +20,7 @@ from airflow.sdk import (  # type: ignore[attr-defined]  # Airflow's stub of the
 from keel.monitoring.check_times import GRACE
 
 if TYPE_CHECKING:
+    from keel.alerts.records import Observation
     from keel.config import ModelConfig
     from keel.workspace import Workspace
 
@@ -62,22 +63,30 @@ def _look(model: str) -> None:
 def report_overdue(workspace: Workspace, *, now: datetime, only: str | None = None, send: bool = False) -> list[str]:
     """Put what is new about overdue checks into the outbox, and return the models whose check is overdue.
 
-    only: one model; None: every model with a valid configuration.
+    What a silence or a cause has covered until now is put there, too, if no check of the data will look at it again.
+
+    only: one model; None: every model with a valid configuration, and what concerns no single one.
     send: whether what is new is also sent at once.
     """
     from functools import partial
 
     from keel.alerts.door import observe
-    from keel.alerts.messages.alerts import compose_overdue
-    from keel.alerts.overdue import find_overdue
+    from keel.alerts.messages.alerts import compose_alerts
+    from keel.alerts.overdue import find_overdue, find_uncovered
+    from keel.alerts.records import ALL_MODELS
     from keel.config import read_models
     from keel_airflow.delivering import deliver_quietly
+
+    def tell(observation: Observation) -> None:
+        config = configs.get(observation.model)
+        posted = observe(workspace, config, observation, partial(compose_alerts, config, now=now), now=now)
+        if send:
+            deliver_quietly(workspace, message_id=posted.message_id)
 
     configs = {name: config for name, config in read_models()[0].items() if only in (None, name)}
     found = find_overdue(workspace, configs.values(), now=now)
     for observation in found:
-        config = configs[observation.model]
-        posted = observe(workspace, config, observation, partial(compose_overdue, config, now=now), now=now)
-        if send:
-            deliver_quietly(workspace, message_id=posted.message_id)
+        tell(observation)
+    for observation in find_uncovered(workspace, [*configs, *([] if only else [ALL_MODELS])], now=now):
+        tell(observation)
     return [each.model for each in found if each.findings]

@@ -158,7 +158,8 @@ def observation_of(end: RunEnd, *, model: str | None, now: datetime) -> Observat
         return observe_success(**about)
     kind = Kind.LEDGER_BROKEN if end.ledger_broken else Kind.PIPELINE_FAILURE
     episode = None if end.success_is_seen else f"{now:%Y-%m-%d}"
-    return observe_failure(task_id=end.task_id, error=end.error, kind=kind, episode=episode, **about)
+    about |= {"task_id": end.task_id, "error": end.error, "log_url": end.log_url}
+    return observe_failure(kind=kind, episode=episode, **about)
 
 
 def composer(end: RunEnd, config: ModelConfig | None, now: datetime) -> partial[Message]:

@@ -1,4 +1,4 @@
-"""Find what has not come: a check, of which no run can tell because there is no run, and an answer to a question."""
+"""Find what no run tells of: a check that has not come, an answer that has not, and what nothing covers any more."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from keel.alerts.findings.approval import APPROVAL
-from keel.alerts.records import Alert, Examined, Finding, Observation
+from keel.alerts.records import Alert, Examined, Finding, Observation, State
+from keel.alerts.silences import covered, silences
 from keel.config import Kind, Severity
 from keel.monitoring.check_times import GRACE, CheckTimes, check_times
 from keel.monitoring.storage import derived_id
@@ -18,6 +19,17 @@ if TYPE_CHECKING:
     from keel.workspace import Workspace
 
 SOURCE = "overdue"
+COVER = "cover"
+"""The source of what was covered and is no longer."""
+BY_CLOCK = (
+    Kind.APPROVAL,
+    Kind.LOST_RECORDS,
+    Kind.LEDGER_BROKEN,
+    Kind.PIPELINE_FAILURE,
+    Kind.CHECK_OVERDUE,
+    Kind.CHANNEL,
+)
+"""Kinds at which no check of data looks again, after which what still holds would be told."""
 
 
 def when(moment: datetime | None) -> str:
@@ -37,7 +49,7 @@ def find_overdue(ws: Workspace, configs: Iterable[ModelConfig], *, now: datetime
     without a schedule or without a version in production has no check that could be.
 
     Asking every minute tells once, because the alert is one. It is seen anew every hour for as long as the check is
-    overdue: a reminder, or the end of a silence or of what explains it, is told an hour late at most.
+    overdue: a reminder is told an hour late at most.
 
     A question for an approval is over too, `GRACE` after the time for its answer: the run that asked, and would have
     said so, is gone.
@@ -53,6 +65,35 @@ def find_overdue(ws: Workspace, configs: Iterable[ModelConfig], *, now: datetime
         elif known:
             found.append(_over(config, known, times, now))
     return found
+
+
+def find_uncovered(ws: Workspace, models: Iterable[str], *, now: datetime) -> list[Observation]:
+    """Return an observation for each model of which something fires that a silence or a cause covered until now.
+
+    models: `keel.alerts.records.ALL_MODELS` for what concerns no single one.
+
+    It may have begun, got worse or been asked again meanwhile, and only the door can tell which of that people know.
+    """
+    return [_uncovered(model, now) for model in models if _has_uncovered(ws, model, now)]
+
+
+def _has_uncovered(ws: Workspace, model: str, now: datetime) -> bool:
+    alerts = [Alert.from_dict(row) for row in ws.store.alerts.list(model, is_open=True)]
+    was = [each for each in alerts if each.kind in BY_CLOCK and each.state is State.FIRING and is_covered(each)]
+    if not was:
+        return False
+    lasting = silences(ws.store, model, now)
+    return not all(is_covered(covered(each, alerts, lasting, now)) for each in was)
+
+
+def is_covered(alert: Alert) -> bool:
+    """Return whether something kept an alert from being told when it was last looked at."""
+    return alert.silenced_by is not None or alert.inhibited_by is not None
+
+
+def _uncovered(model: str, now: datetime) -> Observation:
+    identity = f"{COVER}-{derived_id(model, now.isoformat())}"
+    return Observation(observation_id=identity, model=model, source=COVER, at=now, uncovered=BY_CLOCK)
 
 
 def _has_no_answer(alert: Alert, now: datetime) -> bool:

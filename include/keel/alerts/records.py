@@ -88,7 +88,8 @@ class Observation(Record):
     """The same for a task that runs again: an observation is applied once."""
     model: str
     source: str
-    """``check``, ``watch``, ``maintenance``, ``pipeline``, ``overdue``, ``approval``, ``delivery`` or ``request``."""
+    """``check``, ``watch``, ``maintenance``, ``pipeline``, ``overdue``, ``approval``, ``delivery``, ``request`` or
+    ``cover``."""
     at: Time
     """In the data's own time for a check; else by the clock."""
     findings: tuple[Finding, ...] = ()
@@ -97,6 +98,8 @@ class Observation(Record):
     """Why what is over is over, where the source knows, such as "version 4 was promoted"."""
     actor: str = "keel"
     """Who is behind it."""
+    uncovered: tuple[Kind, ...] = ()
+    """Kinds at which nobody has looked again: what is open of them, and what covered it is over, is told."""
     version_changed: bool = False
     """Whether another version is in production because of it: what was found of the version before it is over."""
 
@@ -132,6 +135,8 @@ class Alert(Record):
     """Id of the silence that covers it."""
     told_severity: Severity | None = None
     """The severity that people know of; None before they were told."""
+    told_episode: str | None = None
+    """The `EPISODE` that people know of."""
     told_at: Time | None = None
     message_id: str | None = None
     """Of the message that told of it first, which later ones answer to."""

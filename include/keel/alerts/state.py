@@ -58,7 +58,7 @@ def advance(
 
     What is over is told also while a silence covers it, if its beginning was told: whoever knows that something fires
     can rely on being told its end. An alert that a cause or a silence has kept back is told by the next observation of
-    its kind that still shows it.
+    its kind that still shows it, or that says that the kind is `Observation.uncovered`.
     """
     before = {each.fingerprint: each for each in open_alerts if each.is_open and each.model == observation.model}
     lived = _live(before, observation, config)
@@ -81,7 +81,8 @@ def told(alert: Alert, message_id: str | None, at: datetime) -> Alert:
     """
     known = max(alert.severity, alert.told_severity or alert.severity, key=_level)
     first = alert.message_id or message_id
-    return alert.model_copy(update={"told_at": at, "told_severity": known, "message_id": first})
+    about = {"told_at": at, "told_severity": known, "told_episode": alert.evidence.get(EPISODE), "message_id": first}
+    return alert.model_copy(update=about)
 
 
 def is_prompt(news: News, config: AlertsConfig) -> bool:
@@ -162,7 +163,8 @@ def _see(alert: Alert, finding: Finding, observation: Observation, config: Alert
         changes |= {"state": State.FIRING, "fired_at": observation.at}
     known = alert.told_severity or alert.severity
     is_worse = _level(finding.severity) > _level(known)
-    if alert.state is State.ACKNOWLEDGED and (is_worse or _is_another_episode(alert, finding.evidence)):
+    began_anew = finding.evidence.get(EPISODE) not in (None, alert.evidence.get(EPISODE))
+    if alert.state is State.ACKNOWLEDGED and (is_worse or began_anew):
         changes |= {"state": State.FIRING, "acknowledged_by": None}
     return alert.model_copy(update=changes)
 
@@ -237,7 +239,7 @@ class _Lived:
             return Change.FIRING
         if _level(alert.severity) > _level(alert.told_severity):
             return Change.ESCALATED
-        if self.was is not None and _is_another_episode(self.was, alert.evidence):
+        if alert.evidence.get(EPISODE) not in (None, alert.told_episode):
             return Change.REMINDER
         is_due = config.remind is not None and alert.told_at + config.remind <= at
         return Change.REMINDER if is_due and _level(alert.severity) >= Severity.ERROR.level else None
@@ -279,11 +281,6 @@ def _fires(finding: Finding, seen: int, config: AlertsConfig) -> bool:
     )
 
 
-def _is_another_episode(before: Alert, evidence: Mapping[str, object]) -> bool:
-    """Return whether it has begun anew, which the source alone can know: see `keel.alerts.records.Finding.evidence`."""
-    return evidence.get(EPISODE) not in (None, before.evidence.get(EPISODE))
-
-
 def _covers(examined: Examined, alert: Alert) -> bool:
     return examined.kind is alert.kind and examined.subject in (None, alert.subject)
 
@@ -291,7 +288,7 @@ def _covers(examined: Examined, alert: Alert) -> bool:
 def _speaks_of(observation: Observation, alert: Alert) -> bool:
     """Return whether an observation is about an alert's kind. A message about something else has no place for it."""
     spoken = [each.kind for each in observation.findings] + [each.kind for each in observation.examined]
-    return alert.kind in spoken
+    return alert.kind in (*spoken, *observation.uncovered)
 
 
 def _end_of(alert: Alert) -> datetime:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 class FindOverdueOperator(WorkspaceOperator):
     """Finds checks that have not come in their time, and those that have come at last. Returns their models.
 
-    A check is told of once, however often it is found, and so is that it has come.
+    A check is told of once, however often it is found, and so is that it has come. What a silence has covered until now
+    is told here, too.
     """
 
     def execute(self, context: Context) -> dict[str, Any]:

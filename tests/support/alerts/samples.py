@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from keel.alerts.findings.check import CheckFacts
-from keel.alerts.messages.alerts import compose_alerts, compose_overdue
+from keel.alerts.messages.alerts import compose_alerts
 from keel.alerts.messages.approval import compose_approval
 from keel.alerts.messages.check import compose_check
 from keel.alerts.messages.digest import compose_digest
@@ -495,7 +495,7 @@ def overdue() -> Message:
         "The check that was due on 2013-06-30 18:00 UTC has not decided. The last one decided on 2013-06-30 12:03 UTC."
     )
     found = alert(Kind.CHECK_OVERDUE, "", Severity.ERROR, said)
-    return compose_overdue(config(), notice("overdue", firing(found)), now=NOW)
+    return compose_alerts(config(), notice("overdue", firing(found)), now=NOW)
 
 
 def channel() -> Message:

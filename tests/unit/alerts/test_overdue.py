@@ -13,11 +13,12 @@ from keel import deployments
 from keel.alerts.acknowledging import acknowledge
 from keel.alerts.delivery import send_due
 from keel.alerts.door import Posted, observe
-from keel.alerts.findings.approval import observe_question
+from keel.alerts.findings.approval import observe_answer, observe_question
+from keel.alerts.findings.failure import observe_failure
 from keel.alerts.heartbeat import DIGEST_GRACE, SENDER_GRACE, heartbeat
-from keel.alerts.messages.alerts import compose_alerts, compose_overdue
-from keel.alerts.overdue import find_overdue
-from keel.alerts.records import Answer, Finding, Observation
+from keel.alerts.messages.alerts import compose_alerts
+from keel.alerts.overdue import find_overdue, find_uncovered
+from keel.alerts.records import ALL_MODELS, Answer, Finding, Observation
 from keel.alerts.silences import silence
 from keel.config import Kind, ModelConfig, Severity
 from keel.deployments.history import Deployment
@@ -65,8 +66,9 @@ def decide(ws: Workspace, at: datetime) -> None:
 
 def ask(ws: Workspace, now: datetime, config: ModelConfig = CONFIG) -> list[Posted]:
     """Do what the DAG does every minute."""
-    compose = partial(compose_overdue, config, now=now)
-    return [observe(ws, config, each, compose, now=now) for each in find_overdue(ws, [config], now=now)]
+    compose = partial(compose_alerts, config, now=now)
+    late = [observe(ws, config, each, compose, now=now) for each in find_overdue(ws, [config], now=now)]
+    return late + [observe(ws, config, each, compose, now=now) for each in find_uncovered(ws, ["toy"], now=now)]
 
 
 def written(ws: Workspace) -> list[str]:
@@ -183,7 +185,13 @@ def test_check_that_has_failed_is_not_told_to_be_overdue_too(deployed: Workspace
 
 
 def question(run: str, at: datetime) -> Observation:
-    return observe_question("toy", challenger=3, report_id="c", run_id=run, until=at + 2 * DAY, now=at)
+    return asked(3, run, at, until=at + 2 * DAY)
+
+
+def asked(version: int, run: str, at: datetime, *, until: datetime) -> Observation:
+    return observe_question(
+        "toy", challenger=version, report_id=f"c{version}", run_id=run, answer_url=f"http://{run}", until=until, now=at
+    )
 
 
 def ask_a_person(ws: Workspace, run: str, at: datetime) -> Posted:
@@ -210,11 +218,61 @@ def test_question_that_is_asked_again_is_told_again(ws: Workspace, is_acknowledg
         acknowledge(ws, alert["alert_id"], actor="ada", now=MONDAY + HOUR)
     assert ask_a_person(ws, "a/2", MONDAY + DAY).message_id
     assert ask_a_person(ws, "a/2", MONDAY + DAY).repeated
-    another = observe_question("toy", challenger=4, report_id="d", run_id="b", until=MONDAY + 5 * DAY, now=MONDAY + DAY)
+    another = asked(4, "b", MONDAY + DAY, until=MONDAY + 5 * DAY)
     told = observe(ws, CONFIG, another, partial(compose_alerts, CONFIG, now=MONDAY), now=MONDAY + DAY).news
     assert [each.alert.subject for each in told] == ["version 4"], "the other question is no news"
     ask(ws, MONDAY + 2 * DAY + 2 * HOUR)
     assert len(open_kinds(ws)) == 2, "the time of the second question is not over"
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+@pytest.mark.parametrize("model", ["toy", ALL_MODELS])
+def test_question_that_is_asked_under_a_silence_is_told_when_that_ends(
+    ws: Workspace, is_known: bool, model: str
+) -> None:
+    if is_known:
+        ask_a_person(ws, "a/1", MONDAY - HOUR)
+    silence(ws, model, until=MONDAY + DAY, reason="planned", actor="ada", now=MONDAY)
+    ask_a_person(ws, "a/2", MONDAY)
+    for hours in range(24):
+        ask(ws, MONDAY + hours * HOUR)
+    assert len(written(ws)) == is_known
+    for minutes in range(10):
+        ask(ws, MONDAY + DAY + minutes * MINUTE)
+    assert len(written(ws)) == is_known + 1
+    *_, message = ws.store.outbox.messages()
+    assert message["links"] == {"Answer": "http://a/2"}
+    assert message["todo"] == ["Approve or decline it in Airflow, at the link Answer."]
+
+
+def test_question_that_is_answered_or_acknowledged_under_a_silence_is_not_told(ws: Workspace) -> None:
+    silence(ws, "toy", until=MONDAY + DAY, reason="planned", actor="ada", now=MONDAY)
+    for version in (3, 4):
+        question = asked(version, "a", MONDAY, until=MONDAY + 2 * DAY)
+        observe(ws, CONFIG, question, partial(compose_alerts, CONFIG, now=MONDAY), now=MONDAY)
+    first, _ = ws.store.alerts.list("toy")
+    acknowledge(ws, first["alert_id"], actor="ada", now=MONDAY + HOUR)
+    other = 7 - int(first["subject"].removeprefix("version "))
+    answer = observe_answer("toy", challenger=other, sentence="No.", run_id="a", now=MONDAY + HOUR)
+    observe(ws, CONFIG, answer, partial(compose_alerts, CONFIG, now=MONDAY), now=MONDAY + HOUR)
+    ask(ws, MONDAY + DAY)
+    assert written(ws) == []
+
+
+def test_failure_that_no_run_repeats_is_told_with_its_error_when_a_silence_ends(ws: Workspace) -> None:
+    silence(ws, ALL_MODELS, until=MONDAY + DAY, reason="planned", actor="ada", now=MONDAY)
+    failed = observe_failure(
+        dag_id="load", run_id="r", task_id="a", error="no wind", log_url="http://log", model=None, now=MONDAY
+    )
+    observe(ws, None, failed, partial(compose_alerts, None, now=MONDAY), now=MONDAY)
+    assert find_uncovered(ws, [ALL_MODELS], now=MONDAY + DAY - MINUTE) == []
+    for minutes in range(3):
+        for each in find_uncovered(ws, [ALL_MODELS], now=MONDAY + DAY + minutes * MINUTE):
+            observe(ws, None, each, partial(compose_alerts, None, now=each.at), now=each.at)
+    [message] = ws.store.outbox.messages()
+    assert (message["happened"], message["verbatim"]) == ("Task a of load failed.", "no wind")
+    assert message["links"] == {"Log": "http://log"}
+    assert message["todo"][0].startswith("Fix the cause")
 
 
 def test_heartbeat_of_a_check_that_comes_in_time_is_alive(deployed: Workspace) -> None:

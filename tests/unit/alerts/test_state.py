@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keel.alerts.records import Alert, Change, Examined, News, Silence, State
+from keel.alerts.records import EPISODE, Alert, Change, Examined, News, Silence, State
 from keel.alerts.state import is_prompt
 from keel.config import AlertsConfig, Kind, Severity
 from tests.support.alerts.life import START, STEP, Life, changes, finding, silence_of
@@ -226,6 +226,19 @@ def test_silenced_alert_is_told_when_the_silence_is_over_if_it_still_shows():
     shown.see(DRIFT)
     shown.see(DRIFT)
     assert [shown.see() for _ in range(6)] == [[]] * 6
+
+
+def test_what_begins_anew_under_a_silence_is_told_when_that_ends():
+    def asked(episode):
+        return finding(Kind.APPROVAL, "version 4").model_copy(update={"evidence": {EPISODE: episode}})
+
+    life = Life()
+    assert changes(life.see(asked("first"))) == [(Kind.APPROVAL, "version 4", Change.FIRING)]
+    life.silences = [silence_of(until=life.at + 3 * STEP)]
+    assert life.see(asked("second")) == []
+    assert life.see(asked("second")) == []
+    assert changes(life.see(asked("second"))) == [(Kind.APPROVAL, "version 4", Change.REMINDER)]
+    assert life.see(asked("second")) == []
 
 
 def test_message_about_something_else_has_no_place_for_what_was_silenced():

@@ -13,7 +13,7 @@ APPROVAL = "approval"
 
 
 def observe_question(
-    model: str, *, challenger: int, report_id: str, run_id: str, until: datetime, now: datetime
+    model: str, *, challenger: int, report_id: str, run_id: str, answer_url: str, until: datetime, now: datetime
 ) -> Observation:
     """Return that a person is asked to approve a version.
 
@@ -23,6 +23,8 @@ def observe_question(
         Of the comparison that the question is about.
     run_id
         The run that waits for the answer. The same run asks the same question; another one, which is told again.
+    answer_url
+        Where to answer.
     until
         Without an answer by then, the version is not promoted.
     now
@@ -38,6 +40,7 @@ def observe_question(
             "version": challenger,
             "comparison": report_id,
             "until": until.isoformat(),
+            "answer_url": answer_url,
             EPISODE: f"{report_id} {until.isoformat()}",
         },
     )

@@ -21,6 +21,7 @@ def observe_failure(
     model: str | None,
     now: datetime,
     attempt: str = "",
+    log_url: str | None = None,
     subject: str | None = None,
     kind: Kind = Kind.PIPELINE_FAILURE,
     episode: str | None = None,
@@ -39,6 +40,8 @@ def observe_failure(
         The clock's time.
     attempt
         What tells a run that was cleared, and failed again, from its first failure.
+    log_url
+        Where the log of the task is.
     subject
         What fails and works again on its own; None: the DAG.
     kind
@@ -49,7 +52,7 @@ def observe_failure(
     """
     where = f"Task {task_id} of {dag_id}" if task_id else f"A run of {dag_id}"
     broken = kind is Kind.LEDGER_BROKEN
-    about = {"run": run_id, "task": task_id, "error": error, EPISODE: episode}
+    about = {"run": run_id, "task": task_id, "error": error, "log_url": log_url, EPISODE: episode}
     found = Finding(
         kind=kind,
         subject=subject or dag_id,

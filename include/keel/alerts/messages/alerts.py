@@ -1,4 +1,4 @@
-"""The message about alerts of whatever kind, from these alone: overdue checks, channels, live monitors, reminders."""
+"""The message about alerts of whatever kind, from these alone: overdue checks, channels, reminders, silences' ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from keel.reports import numbers
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from keel.alerts.records import Message, News, Notice
+    from keel.alerts.records import Alert, Message, News, Notice
     from keel.config import ModelConfig
 
 HARM: dict[Kind, str] = {
@@ -52,14 +52,20 @@ def compose_alerts(config: ModelConfig | None, notice: Notice, *, now: datetime,
         todo=tuple(by_kind(news)) or (f"{NOTHING}.",),
         facts=known({"Model": owner(config)}),
         evidence=within([None if is_alone else news_table(news), over(news)]),
-        links=links(run_url=run_url),
+        verbatim=_text_of(current[0].alert, "error") or "" if is_alone else "",
+        links=links(run_url=run_url) | (_links_of(current[0].alert) if is_alone else {}),
         now=now,
     )
 
 
-def compose_overdue(config: ModelConfig, notice: Notice, *, now: datetime) -> Message:
-    """Compose the message about a check that has not happened in its time, or that has happened at last."""
-    return compose_alerts(config, notice, now=now)
+def _links_of(alert: Alert) -> dict[str, str]:
+    return known({"Answer": _text_of(alert, "answer_url"), "Log": _text_of(alert, "log_url")})
+
+
+def _text_of(alert: Alert, name: str) -> str | None:
+    """Return a text that its source has put into an alert's evidence."""
+    found = alert.evidence.get(name)
+    return found if isinstance(found, str) else None
 
 
 def harm(news: Sequence[News]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from keel.alerts.messages.alerts import harm, resolutions
 from keel.alerts.messages.base import known, message, owner
 from keel.alerts.messages.tables import news_table, over, within
-from keel.alerts.messages.todo import by_kind
+from keel.alerts.messages.todo import MEND_OTHERS, answer, by_kind
 from keel.alerts.messages.words import NOTHING, headline, ranked, started, worst
 from keel.alerts.records import Change
 from keel.config import Kind
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from keel.config import ModelConfig
 
 MEND = "Fix the cause, then clear the failed task. Re-running is safe. If a parameter was wrong, start another run."
-MEND_OTHERS = "Fix the cause, then clear the failed task, or start another run."
-"""For DAGs that are not Keel's: whether running them again is safe is not known."""
 EFFECTS = {
     "keel.maintenance": "the maintenance is not complete",
     "keel.alerts": "messages that were not accepted at once, digests and overdue checks wait until it works again",
@@ -79,7 +77,7 @@ def compose_failure(
         happened=happened,
         hurts=tuple(hurts),
         done=() if failed else tuple(resolutions(news)),
-        todo=tuple([*([] if is_ledger else [mend]), *by_kind(news)]) if failed else (f"{NOTHING}.",),
+        todo=tuple(by_kind(news) if is_ledger else [mend, *answer(news)]) if failed else (f"{NOTHING}.",),
         facts=known({"Model": owner(config), "DAG": dag_id, "Run": run_id, "Task": task_id}),
         evidence=within([news_table(failed) if len(failed) > 1 else None, over(news)]),
         verbatim=error or "",

@@ -79,7 +79,11 @@ def answer(news: Sequence[News]) -> list[str]:
     return [command(f"To let the others know that you see to {what}:", line)]
 
 
+MEND_OTHERS = "Fix the cause, then clear the failed task, or start another run."
+"""For DAGs of which is not known whether running them again is safe."""
 BY_KIND: dict[Kind, tuple[tuple[str, str], ...]] = {
+    Kind.APPROVAL: (("Approve or decline it in Airflow, at the link Answer.", ""),),
+    Kind.PIPELINE_FAILURE: ((MEND_OTHERS, ""),),
     Kind.LEDGER_BROKEN: (
         ("Promote and roll back nothing until the cause is known. To see which rows do not fit:", "keel ledger verify"),
         ("Find out who can write to the store, and compare it with a signed checkpoint: docs/ledger.md.", ""),

@@ -32,6 +32,7 @@ alerts = Table(
     Column("inhibited_by", Text),
     Column("silenced_by", Text),
     Column("told_severity", Text),
+    Column("told_episode", Text),
     Column("told_at", BigInteger),
     Column("message_id", Text),
     Column("updated_at", BigInteger, nullable=False),

@@ -100,7 +100,9 @@ def test_a_persons_rollback_is_told_to_the_others_and_the_schedules_is_an_error(
 
 
 def test_an_answered_request_ends_the_question_about_its_version():
-    asked = observe_question("toy", challenger=4, report_id="c", run_id="r", until=NOW, now=END).findings[0]
+    asked = observe_question(
+        "toy", challenger=4, report_id="c", run_id="r", answer_url="", until=NOW, now=END
+    ).findings[0]
     for name in ("promoted", "declined", "kept_champion"):
         seen = observed(decision("promote", **PROMOTE), outcome(name))
         assert seen.examined == (Examined(kind=Kind.APPROVAL, subject=asked.subject),)
@@ -253,7 +255,8 @@ def test_a_run_that_succeeds_ends_the_failure_of_its_own_dag():
 
 def test_a_question_waits_until_it_is_answered():
     until = NOW + timedelta(hours=24)
-    asked = observe_question("toy", challenger=4, report_id="comparison-1", run_id="run-1", until=until, now=NOW)
+    about = {"report_id": "comparison-1", "run_id": "run-1", "answer_url": "http://answer"}
+    asked = observe_question("toy", challenger=4, **about, until=until, now=NOW)
     [question] = asked.findings
     assert (question.kind, question.subject) == (Kind.APPROVAL, "version 4")
     assert question.kind.lasts
