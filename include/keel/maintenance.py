@@ -189,7 +189,7 @@ def compact(ws: Workspace) -> StoreSize:
 
 
 def verify_store(ws: Workspace) -> VerifiedStore:
-    """Verify rows, marks, counts and sums against each other, and the integrity of an SQLite file.
+    """Verify rows, marks, counts and sums against each other, alerts against messages, and an SQLite file's integrity.
 
     Raises
     ------

@@ -78,6 +78,7 @@ def test_a_sender_that_is_killed_again_and_again_delivers_everything(
     with Store.open(store_url) as store:
         rows = store.outbox.deliveries()
         tries = sum(len(store.outbox.tries(row["delivery_id"])) for row in rows)
+        assert store.verify() == []
     twice = sum(listening.got.values()) - len(listening.got)
     print(
         f"{TRIALS} kills, {len(rows)} deliveries, {interrupted} before the last, {twice} twice, {tries} tries recorded"
@@ -123,6 +124,7 @@ def test_a_door_that_is_killed_has_written_all_or_nothing(store_url: str) -> Non
         with Store.open(store_url) as store:
             parts = _parts(store, number)
             assert parts in ((False,) * 5, (True,) * 5), (boundaries[kill], parts)
+            assert store.verify() == []
         whole, nothing = whole + parts[0], nothing + (not parts[0])
         assert not run(enter(store_url, number)).killed
         with Store.open(store_url) as store:

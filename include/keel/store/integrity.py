@@ -1,4 +1,4 @@
-"""Compact the store, and verify that rows, marks, counts, sums and arrival numbers agree."""
+"""Compact the store, and verify that rows, marks, counts, sums and arrival numbers agree, and alerts with messages."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from keel.store.database.tables import arrivals, counts, hours, label_sums, labels, metadata, model_tables
 from keel.store.database.times import HOUR, from_micros
+from keel.store.outbox_faults import find_faults
 from keel.store.predictions.dirty_hours import hour_of
 from keel.store.predictions.layout import ARRIVAL, find_layout
 
@@ -84,8 +85,8 @@ def verify(database: Database, *, thorough: bool = False) -> list[str]:
     """Return a sentence for each fault, or an empty list. Reads only, and blocks no writer.
 
     Runs SQLite's own check of the file; with ``thorough`` also of every index entry. On both databases it compares
-    rows, marks, counts and sums that have not expired, and arrival numbers with their counter. `keel ledger verify`
-    checks the ledger.
+    rows, marks, counts and sums that have not expired, arrival numbers with their counter, and alerts with messages,
+    deliveries and tries. `keel ledger verify` checks the ledger.
     """
     found = _damage(database, "integrity_check" if thorough else "quick_check") if database.is_sqlite else []
     if found:  # the content of a damaged file is no evidence
@@ -98,6 +99,7 @@ def verify(database: Database, *, thorough: bool = False) -> list[str]:
         assert layout is not None
         found.extend(_faults(database, layout, expired))
         found.extend(_number_ahead(database, layout))
+    found.extend(find_faults(database, most=MAX_NAMED))
     return found
 
 

@@ -101,7 +101,7 @@ class VerifyLedgerOperator(WorkspaceOperator):
 
 
 class VerifyStoreOperator(WorkspaceOperator):
-    """Verifies rows, marks, counts and sums against each other, and the integrity of an SQLite file.
+    """Verifies rows, marks, counts and sums against each other, alerts against messages, and SQLite's file.
 
     A fault fails the task at once, without retries; the error has a sentence for each. Returns the number of faults: 0.
     """

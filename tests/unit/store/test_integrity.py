@@ -12,12 +12,19 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
+from keel.alerts.delivery import send_due
+from keel.alerts.door import observe_in
+from keel.alerts.records import Answer
+from keel.config import Kind, Severity
 from keel.store import Store, integrity
 from keel.store.database import adbc
+from keel.store.database.alert_tables import alerts, deliveries, delivery_tries, messages
 from keel.store.database.connections import Database
 from keel.store.database.tables import counts, hours, label_conflicts, label_sums
 from keel.store.database.tables import labels as labels_table
 from keel.store.predictions import retention
+from tests.support.alerts.observations import MONDAY, alerting, finding, seen, told_plainly
+from tests.support.alerts.story import Receiver
 from tests.support.store_fixtures import EVER, FEATURES, NOON, batch, labels
 
 if TYPE_CHECKING:
@@ -205,6 +212,64 @@ def test_verify_names_the_hour_of_a_fault(store: Store, log: PredictionLog, chan
     assert says in found[0]
     if len(found) > 1:
         assert found[integrity.MAX_NAMED :] == ["flight_delay: 10 more hours have the same fault"]
+
+
+def test_verify_names_what_alerts_and_messages_have_lost(store: Store) -> None:
+    toy = alerting(email=["ann@example.com", "bob@example.com"])
+    observe_in(store, toy, seen(finding(), at=MONDAY), told_plainly, now=MONDAY)
+    warns = finding(Kind.DATA_QUALITY, "x", Severity.WARNING)
+    observe_in(store, toy, seen(finding(), warns, at=MONDAY + HOUR), told_plainly, now=MONDAY)
+    send_due(
+        store, {"email": Receiver(Answer(accepted=True, detail="250 OK"))}, Receiver(OSError()), now=MONDAY, limit=1
+    )
+    assert store.verify() == []
+
+    waits, told = (row["alert_id"] for row in store.alerts.list())
+    gone = {"delivery_id": "gone", "number": 1, "at": 0, "accepted": True, "answer": "", "milliseconds": 0}
+    sent, pending = sorted(store.outbox.deliveries(), key=lambda row: -row["tries"])
+    of_sent = delivery_tries.c.delivery_id == sent["delivery_id"]
+    mine = deliveries.c.delivery_id == pending["delivery_id"]
+    copy = [sa.literal("copy") if column is alerts.c.alert_id else column for column in alerts.c]
+    faults: list[tuple[Any, list[str]]] = [
+        (sa.update(alerts).values(state="resolved"), [f"toy: the alert {told} is open and resolved at once"]),
+        (sa.update(alerts).values(message_id="?"), [f"toy: the alert {told} is open, and the message that told of it"]),
+        (sa.schema.DropIndex(next(each for each in alerts.indexes if each.unique)), []),
+        (
+            sa.insert(alerts).from_select(list(alerts.c.keys()), sa.select(*copy).where(alerts.c.alert_id == told)),
+            [f"toy: several alerts of the fingerprint {store.alerts.list()[1]['fingerprint']} are open"],
+        ),
+        (
+            sa.delete(alerts).where(alerts.c.alert_id == waits),
+            [
+                f"toy: the alert {waits} waits for a digest, and is missing",
+                f"all models: the alert {waits} has a history, and is missing",
+            ],
+        ),
+        (
+            sa.update(deliveries).where(mine).values(next_try_at=None),
+            [f"toy: the delivery {pending['delivery_id']} waits, and for no time"],
+        ),
+        (
+            sa.delete(messages),
+            [f"toy: the delivery {sent['delivery_id']} has no message"],
+        ),
+        (
+            sa.delete(delivery_tries).where(of_sent),
+            [f"toy: the delivery {sent['delivery_id']} has other tries"],
+        ),
+        (
+            sa.insert(delivery_tries).values(**gone),
+            ["all models: the delivery gone has tries, and is missing"],
+        ),
+    ]
+    for change, says in faults:
+        before = store.verify()
+        with store.begin() as connection:
+            connection.execute(change)
+        found = [each for each in store.verify() if each not in before]
+        for sentence in says:
+            assert any(each.startswith(sentence) for each in found), (sentence, found)
+        assert all(each.endswith("was the store changed outside Keel?") for each in found)
 
 
 def test_verify_finds_a_damaged_file(tmp_path: Path) -> None:
