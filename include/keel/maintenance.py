@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from keel.alerts.acknowledging import end_removed
 from keel.alerts.records import ALL_MODELS
 from keel.config.loading import shown_duration
 from keel.deployments import version_retention as retention
@@ -172,9 +173,11 @@ def expire_alerts(ws: Workspace, config: ModelConfig, *, now: datetime) -> dict[
     """Delete what is older than `retention.alerts`: alerts that are over, observations, and messages with their tries.
 
     Kept is what is still on its way, and the message about an alert that is not over: later ones answer to it. What
-    concerns no single model goes at the default age. Returns the numbers, by field of `ExpiredRows`.
+    concerns no single model goes at the default age, and so does what is left of a model whose configuration is gone:
+    its alerts are over. Returns the numbers, by field of `ExpiredRows`.
     """
-    ages = {config.model: config.retention.alerts, ALL_MODELS: type(config.retention)().alerts}
+    others = (ALL_MODELS, *end_removed(ws.store, but=config.model, now=now))
+    ages = {config.model: config.retention.alerts, **dict.fromkeys(others, type(config.retention)().alerts)}
     horizons = {model: now - age for model, age in ages.items() if age is not None}
     return {
         "alerts_deleted": sum(ws.store.alerts.expire(model, before) for model, before in horizons.items()),

@@ -1,4 +1,4 @@
-"""What a person does to an open alert: acknowledge it, or end it."""
+"""What ends an open alert beside its source, or takes it over: a person, and the removal of its model."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from keel.alerts import routing
 from keel.alerts.door import observe
 from keel.alerts.messages.alerts import compose_alerts
 from keel.alerts.records import (
+    ALL_MODELS,
     Alert,
     AlertEvent,
     AlertLine,
@@ -20,6 +21,7 @@ from keel.alerts.records import (
     State,
     message_identity,
 )
+from keel.config import read_models
 from keel.errors import UnknownAlert
 from keel.monitoring.storage import derived_id
 from keel.store import alerts, outbox
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from keel.alerts.routing import Posted
     from keel.config import ModelConfig
+    from keel.store import Store
     from keel.workspace import Workspace
 
 SOURCE = "request"
@@ -36,6 +39,8 @@ INCIDENT_CHANNELS = ("pagerduty",)
 """Channels that keep an incident of their own, which goes on calling people until it is acknowledged there too."""
 MAX_LISTED = 10
 """Alerts that an error lists."""
+REMOVED = "the model was removed"
+"""Why an alert is over whose model has no configuration any more."""
 
 
 def acknowledge(ws: Workspace, alert_id: str, *, actor: str, reason: str = "", now: datetime) -> Alert:
@@ -92,6 +97,34 @@ def resolve(
         actor=actor,
     )
     return observe(ws, config, observation, lambda notice: compose_alerts(config, notice, now=now), now=now)
+
+
+def end_removed(store: Store, *, but: str, now: datetime) -> set[str]:
+    """End the alerts of models whose configuration is gone, and return these models. Nobody is told.
+
+    but: a model that is there.
+
+    While a configuration is not valid, or there is none at all, no model counts as removed: it may be that one.
+    """
+    configs, invalid = read_models()
+    if invalid or not configs:
+        return set()
+    removed = store.alerts.models() - configs.keys() - {ALL_MODELS, but}
+    with store.begin() as connection:
+        alerts.lock(connection)
+        rows = [Alert.from_dict(row) for row in alerts.open_alerts(connection, None) if row["model"] in removed]
+        over = {"state": State.RESOLVED, "resolution": REMOVED}
+        ended = [
+            each.model_copy(update={**over, "resolved_at": max(now, each.last_seen)})
+            for each in rows
+            if each.state is not State.PENDING
+        ]
+        events = [AlertEvent(alert_id=each.alert_id, at=now, event="resolved", detail=REMOVED) for each in ended]
+        alerts.delete_alerts(connection, [each.alert_id for each in rows if each.state is State.PENDING])
+        alerts.put_alerts(connection, [each.to_dict() for each in ended], now=now)
+        alerts.add_events(connection, [each.to_dict() for each in events])
+        alerts.close_entries(connection, [each.alert_id for each in ended], "")
+    return removed
 
 
 def _find(connection: sa.Connection, beginning: str) -> Alert:

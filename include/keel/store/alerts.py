@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from keel.store.database.alert_tables import alert_events, alerts, digest_entries, observations
+from keel.store.database.alert_tables import alert_events, alerts, digest_entries, messages, observations
 from keel.store.database.times import from_micros, to_micros
 from keel.store.records import as_json, insert
 
@@ -162,6 +162,12 @@ class AlertsTable:
         if since is not None:
             query = query.where(sa.or_(alerts.c.resolved_at.is_(None), alerts.c.resolved_at >= to_micros(since)))
         return self._read(query.order_by(alerts.c.first_seen.desc(), alerts.c.alert_id).limit(limit))
+
+    def models(self) -> set[str]:
+        """Return every model of which there are alerts, observations or messages."""
+        kept = sa.union(*(sa.select(table.c.model) for table in (alerts, observations, messages)))
+        with self._database.connect() as connection:
+            return set(connection.execute(kept).scalars())
 
     def get(self, alert_id: str) -> Row | None:
         """Return an alert; None where no alert has the id."""

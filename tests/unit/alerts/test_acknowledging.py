@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from keel.alerts.acknowledging import acknowledge, resolve
+from keel import maintenance
+from keel.alerts.acknowledging import acknowledge, end_removed, resolve
 from keel.alerts.door import observe
 from keel.alerts.records import Alert, AlertLine, Change, Message, State, fingerprint
 from keel.config import Kind, Severity
@@ -15,6 +17,15 @@ from keel.errors import UnknownAlert
 from keel.workspace import Workspace
 from tests.support.alerts.observations import DAY, HOUR, MONDAY, alerting, drift, finding, seen, told_plainly
 
+FILE = """
+model: {}
+owner: tests
+target: {{name: bought, label_delay: 24h}}
+features: {{x: numeric}}
+check: {{schedule: null, lookback: 7d}}
+performance: {{metric: brier, max_degradation: 0.01}}
+alerts: {{email: [ann@example.com]}}
+"""
 PAGED = {"channel": "pagerduty", "to": "on_call", "severity": "error"}
 
 
@@ -105,3 +116,47 @@ def test_alert_that_a_person_ends_is_over_at_once_and_told_to_those_who_were_tol
     assert resolve(ws, alerting(digest=None), identity, **ending) is None
     assert see(ws, drift(), at=MONDAY + 2 * DAY, digest=None).news == ()  # a new alert, seen once
     assert len(alerts_of(ws)) == 2
+
+
+def configure(folder: Path, *models: str, invalid: bool = False) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for name in models:
+        (folder / name).mkdir()
+        (folder / name / "model.yaml").write_text(FILE.format(name))
+    if invalid:
+        (folder / "broken").mkdir()
+        (folder / "broken" / "model.yaml").write_text("model: [")
+
+
+@pytest.mark.parametrize(("models", "invalid"), [(["other", "toy"], False), (["other"], True), ([], False)])
+def test_alerts_of_a_model_that_may_be_configured_do_not_end(ws, tmp_path, monkeypatch, models, invalid):
+    monkeypatch.setenv("KEEL_MODELS_FOLDER", str(tmp_path / "models"))
+    configure(tmp_path / "models", *models, invalid=invalid)
+    see(ws, finding())
+    assert end_removed(ws.store, but="other", now=MONDAY + DAY) == set()
+    assert [each.state for each in alerts_of(ws)] == [State.FIRING]
+
+
+def test_alerts_end_with_their_model_and_nobody_is_told(ws, tmp_path, monkeypatch):
+    monkeypatch.setenv("KEEL_MODELS_FOLDER", str(tmp_path / "models"))
+    configure(tmp_path / "models", "toy")
+    see(ws, finding(), drift("pending"), routes=[PAGED])
+    see(ws, finding(), finding(Kind.DATA_QUALITY, "x", Severity.WARNING), at=MONDAY + HOUR)
+    told = len(ws.store.outbox.messages())
+    configure(tmp_path / "models", "other")
+    other = alerting("other")
+    maintenance.expire_alerts(ws, other, now=MONDAY + DAY)
+
+    found = {each.kind: each for each in alerts_of(ws)}
+    assert found.keys() == {Kind.PERFORMANCE, Kind.DATA_QUALITY}
+    assert {(each.state, each.resolved_at, each.resolution) for each in found.values()} == {
+        (State.RESOLVED, MONDAY + DAY, "the model was removed")
+    }
+    assert [each["event"] for each in ws.store.alerts.events(found[Kind.PERFORMANCE].alert_id)] == [
+        *("firing", "told", "resolved")
+    ]
+    assert len(ws.store.outbox.messages()) == told
+    assert ws.store.alerts.waiting("toy") == []
+    assert ws.store.verify() == []
+    assert maintenance.expire_alerts(ws, other, now=MONDAY + 732 * DAY)["alerts_deleted"] == 2
