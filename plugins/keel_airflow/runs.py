@@ -65,8 +65,10 @@ class RunEnd:
     """The task that failed; None where the run failed without one."""
     of_task: bool = False
     """Whether it is the end of the task alone: other tasks of the run may end otherwise."""
-    map_index: int = -1
-    """Which instance of a mapped task it is; -1 for a task that is not mapped. Each may end otherwise, too."""
+    instance: int | None = None
+    """Which instance of a mapped task it is; None for a task that is not mapped. Each may end otherwise, too."""
+    instances: int | None = None
+    """How many there are in this run; None where that is not known."""
     success_is_seen: bool = True
     """Whether a success, too, has a callback that ends the alert. If not, a failure of another day is told again."""
     error: str | None = None
@@ -83,10 +85,8 @@ class RunEnd:
 
     @property
     def subject(self) -> str:
-        """What an alert of it is about: the DAG, or one task of it, or one instance of a mapped task."""
-        if not self.of_task:
-            return self.dag_id
-        return f"{self.dag_id}.{self.task_id}" + (f"[{self.map_index}]" if self.map_index >= 0 else "")
+        """What an alert of it is about: the DAG, or one task of it."""
+        return f"{self.dag_id}.{self.task_id}" if self.of_task else self.dag_id
 
 
 def end_of(context: Context, *, told_by: type[BaseNotifier]) -> RunEnd:
@@ -107,11 +107,11 @@ def end_of(context: Context, *, told_by: type[BaseNotifier]) -> RunEnd:
         "of_task": of_task,
         "succeeded": _task_succeeded(context) if of_task else reason == SUCCESS,
         "task_id": ti.task_id if ti and reason in (None, TASK_FAILURE) else None,
-        "map_index": getattr(ti, "map_index", -1),
+        "instance": _instance(ti) if of_task else None,
         "success_is_seen": _tells_success(ti.task if of_task and ti else context["dag"], told_by),
     }
     if known["succeeded"]:
-        return RunEnd(**known)
+        return RunEnd(**known, instances=_instances(context) if known["instance"] is not None else None)
     return RunEnd(**known, **_failure(context, reason), log_url=ti.log_url if ti else None)
 
 
@@ -152,10 +152,11 @@ def observation_of(end: RunEnd, *, model: str | None, now: datetime) -> Observat
     from keel.config import Kind
 
     about: dict[str, Any] = {"run_id": end.run_id, "model": model, "now": now, "subject": end.subject}
+    about["instance"] = end.instance
     # A run may be cleared and end again, so the time is a part of what tells one end from another.
     about |= {"dag_id": end.dag_id, "attempt": now.isoformat()}
     if end.succeeded:
-        return observe_success(**about)
+        return observe_success(**about, instances=end.instances)
     kind = Kind.LEDGER_BROKEN if end.ledger_broken else Kind.PIPELINE_FAILURE
     episode = None if end.success_is_seen else f"{now:%Y-%m-%d}"
     about |= {"task_id": end.task_id, "error": end.error, "log_url": end.log_url}
@@ -172,6 +173,7 @@ def composer(end: RunEnd, config: ModelConfig | None, now: datetime) -> partial[
         dag_id=end.dag_id,
         run_id=end.run_id,
         task_id=end.task_id,
+        instance=end.instance,
         error=end.error,
         log_url=end.log_url,
         now=now,
@@ -179,6 +181,21 @@ def composer(end: RunEnd, config: ModelConfig | None, now: datetime) -> partial[
         report_url=end.report_url,
         decided=end.decided,
     )
+
+
+def _instance(ti: Any) -> int | None:
+    index = getattr(ti, "map_index", -1)
+    return index if index >= 0 else None
+
+
+def _instances(context: Context) -> int | None:
+    """Return how many instances of its task the run has; None where Airflow does not say."""
+    ti = context["ti"]
+    try:
+        return ti.get_ti_count(ti.dag_id, task_ids=[ti.task_id], run_ids=[context["run_id"]])
+    except Exception:  # the instance itself is known to work
+        log.exception("could not count the instances of %s", ti.task_id)
+        return None
 
 
 def _tells_success(ended: Any, told_by: type[BaseNotifier]) -> bool:

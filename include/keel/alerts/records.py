@@ -22,6 +22,9 @@ ALL_MODELS = ""
 EPISODE = "episode"
 """Key of evidence that tells one occurrence of the same trouble from another, where no success is seen in between: a
 question that is asked again, a run that fails again. Another episode is told again."""
+PARTS = "instances"
+"""Key of evidence that lists, by number, what has failed of something that fails and works again in parts: the alert is
+one, and is over when none is left."""
 
 
 def one_line(text: str) -> str:
@@ -68,7 +71,7 @@ class Finding(Record):
     rank: float = 0.0
     """Cost, for the order within a message; the largest first."""
     evidence: JsonObject = {}
-    """Numbers and names; `EPISODE` may be one of them."""
+    """Numbers and names; `EPISODE` and `PARTS` may be among them."""
 
 
 class Examined(Record):
@@ -77,8 +80,16 @@ class Examined(Record):
     kind: Kind
     subject: str | None = None
     """None: every subject of the kind."""
+    part: int | None = None
+    """Only this one of its `PARTS`; None: all of it."""
+    parts: int | None = None
+    """How many there are: one with a number beyond is no more. None: not known."""
     is_over: bool = False
     """Whether what is not among the findings is over at once, however many windows it takes else: a person said so."""
+
+    def covers_part(self, number: int) -> bool:
+        """Return whether it says that a part does not fail any more."""
+        return self.part in (None, number) or (self.parts is not None and number >= self.parts)
 
 
 class Observation(Record):

@@ -13,9 +13,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from keel.alerts.records import (
     EPISODE,
+    PARTS,
     Alert,
     AlertEvent,
     Change,
@@ -152,7 +154,7 @@ def _see(alert: Alert, finding: Finding, observation: Observation, config: Alert
     changes: dict[str, object] = {
         "severity": finding.severity,
         "sentence": finding.sentence,
-        "evidence": finding.evidence,
+        "evidence": _with_parts(alert, finding.evidence),
         "rank": finding.rank,
         "seen": seen,
         "clear": 0,
@@ -169,11 +171,21 @@ def _see(alert: Alert, finding: Finding, observation: Observation, config: Alert
     return alert.model_copy(update=changes)
 
 
+def _with_parts(alert: Alert, evidence: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return evidence with the parts that failed before, in the same episode."""
+    if PARTS not in evidence or evidence.get(EPISODE) != alert.evidence.get(EPISODE):
+        return evidence
+    return {**evidence, PARTS: sorted({*alert.evidence.get(PARTS, ()), *evidence[PARTS]})}
+
+
 def _miss(alert: Alert, observation: Observation, config: AlertsConfig) -> Alert | None:
     """Return an alert that is not among the findings; None for a pending one that is over."""
     judged = [each for each in observation.examined if _covers(each, alert)]
     if not judged:
         return _wait(alert, observation, config)
+    left = [part for part in alert.evidence.get(PARTS, ()) if not any(each.covers_part(part) for each in judged)]
+    if left:
+        return alert.model_copy(update={"evidence": {**alert.evidence, PARTS: left}})
     missed = _clear(alert, observation).model_copy(update={"seen": 0})
     enough = not alert.kind.is_statistical or missed.clear >= config.resolve_after
     is_over = alert.state is State.PENDING or enough or any(each.is_over for each in judged)

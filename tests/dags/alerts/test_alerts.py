@@ -317,25 +317,38 @@ def test_error_is_stored_and_told_line_by_line_without_its_credentials(tide, mai
     assert "canary" not in f"{pushed} {stored} {told}"
 
 
-def test_instance_of_a_mapped_task_does_not_end_what_another_has_begun(tide, mailbox):
-    from airflow.providers.standard.operators.empty import EmptyOperator
-    from airflow.sdk import DAG
+def mapped(numbers, broken):
+    """A DAG with one instance of a task for each number, of which some fail."""
+    from airflow.sdk import DAG, task
 
     from keel_airflow.notifications import KeelNotifier
 
+    told = KeelNotifier()
+
+    @task(on_failure_callback=told, on_success_callback=told)
+    def load(number):
+        if number in broken:
+            raise ValueError(f"no wind at {number}")
+
     with DAG("load_weather", schedule=None) as dag:
-        load = EmptyOperator(task_id="load")
+        load.expand(number=numbers)
+    return dag
 
-    def end(index, error=None):
-        state = "failed" if error else "success"
-        ti = SimpleNamespace(task_id="load", task=load, log_url="http://log", state=state, map_index=index)
-        KeelNotifier()({"dag": dag, "run_id": "r", "ti": ti, **({"exception": error} if error else {})})
 
-    end(0, ValueError("no wind"))
-    end(1)
-    assert [row["subject"] for row in tide.store.alerts.list(is_open=True)] == ["load_weather.load[0]"]
-    end(0)
-    assert tide.store.alerts.list(is_open=True) == []
+def test_instances_of_a_mapped_task_are_one_alert_that_counts_those_that_fail(airflow_db, tide, mailbox):
+    from tests.support.airflow.dag_run import run
+
+    def failing():
+        return {row["subject"]: row["evidence"]["instances"] for row in tide.store.alerts.list(is_open=True)}
+
+    assert run(mapped([0, 1, 2], broken={0, 2})).state == "failed"
+    assert failing() == {"load_weather.load": [0, 2]}
+    [(_, mail)] = mailbox
+    assert "Task load of load_weather failed." in text_of(mail)
+    assert "no wind at" in text_of(mail)
+    run(mapped([0], broken={}))  # there is no instance 2 any more
+    assert failing() == {}
+    assert "is over" in text_of(mailbox[1][1])
     assert len(mailbox) == 2
 
 

@@ -54,7 +54,7 @@ class Run:
 
 
 def run(
-    dag_id: str,
+    tested: str | DAG,
     *,
     logical_date: datetime | None = None,
     run_after: datetime | None = None,
@@ -64,13 +64,15 @@ def run(
 ) -> Run:
     """Run a DAG to its end, without retries. Two runs of one logical date are one run, which is cleared in between.
 
+    tested: the DAG, or the id of one of Keel's.
     logical_date: None for a manual run without a data interval.
     run_after: when the run was due; by default its logical date, else now.
     run_type: ``dag.test`` makes manual runs only.
     on_wait: called with each task that starts to wait for a person.
     params: the run's parameters.
     """
-    dag = parse_dag(dag_id)
+    dag = parse_dag(tested) if isinstance(tested, str) else tested
+    dag_id = dag.dag_id
     dag.deadline = None  # dag.test() fails at the end of a run that has one: airflow issue 73428
     for task in dag.tasks:
         task.retries = 0  # a retry would wait for half a minute

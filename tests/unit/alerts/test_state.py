@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keel.alerts.records import EPISODE, Alert, Change, Examined, News, Silence, State
+from keel.alerts.records import EPISODE, PARTS, Alert, Change, Examined, News, Silence, State
 from keel.alerts.state import is_prompt
 from keel.config import AlertsConfig, Kind, Severity
 from tests.support.alerts.life import START, STEP, Life, changes, finding, silence_of
@@ -239,6 +239,31 @@ def test_what_begins_anew_under_a_silence_is_told_when_that_ends():
     assert life.see(asked("second")) == []
     assert changes(life.see(asked("second"))) == [(Kind.APPROVAL, "version 4", Change.REMINDER)]
     assert life.see(asked("second")) == []
+
+
+def test_parts_of_one_alert_end_one_by_one_and_are_told_once():
+    def failed(part, episode=None):
+        evidence = {PARTS: [part], **({EPISODE: episode} if episode else {})}
+        return finding(Kind.PIPELINE_FAILURE, "load.all", Severity.ERROR).model_copy(update={"evidence": evidence})
+
+    def worked(part, parts=None):
+        return [Examined(kind=Kind.PIPELINE_FAILURE, subject="load.all", part=part, parts=parts)]
+
+    def left():
+        return [each.evidence[PARTS] for each in life.open]
+
+    life = Life()
+    assert [len(life.see(failed(part), examined=())) for part in (3, 0, 3, 7)] == [1, 0, 0, 0]
+    assert left() == [[0, 3, 7]]
+    assert life.see(examined=worked(5)) == []
+    assert life.see(examined=worked(0)) == []
+    assert life.see(examined=worked(1, parts=5)) == []  # there is no 7 any more
+    assert left() == [[3]]
+    assert changes(life.see(examined=worked(3))) == [(Kind.PIPELINE_FAILURE, "load.all", Change.RESOLVED)]
+    told = [changes(life.see(failed(part, day), examined=())) for part, day in [(1, "mon"), (2, "mon"), (4, "tue")]]
+    assert [[change for _, _, change in each] for each in told] == [[Change.FIRING], [], [Change.REMINDER]]
+    assert left() == [[4]]
+    assert len(life.see(examined=worked(None))) == 1  # of a task that is not mapped any more
 
 
 def test_message_about_something_else_has_no_place_for_what_was_silenced():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from keel.alerts.records import ALL_MODELS, EPISODE, Examined, Finding, Observation
+from keel.alerts.records import ALL_MODELS, EPISODE, PARTS, Examined, Finding, Observation
 from keel.config import Kind, Severity
 from keel.monitoring.storage import derived_id
 
@@ -23,6 +23,7 @@ def observe_failure(
     attempt: str = "",
     log_url: str | None = None,
     subject: str | None = None,
+    instance: int | None = None,
     kind: Kind = Kind.PIPELINE_FAILURE,
     episode: str | None = None,
 ) -> Observation:
@@ -44,6 +45,8 @@ def observe_failure(
         Where the log of the task is.
     subject
         What fails and works again on its own; None: the DAG.
+    instance
+        Which one of a mapped task's. They are one alert, which is over when none of them fails any more.
     kind
         ``ledger_broken`` where that is why it failed.
     episode
@@ -52,7 +55,8 @@ def observe_failure(
     """
     where = f"Task {task_id} of {dag_id}" if task_id else f"A run of {dag_id}"
     broken = kind is Kind.LEDGER_BROKEN
-    about = {"run": run_id, "task": task_id, "error": error, "log_url": log_url, EPISODE: episode}
+    parts = None if instance is None else [instance]
+    about = {"run": run_id, "task": task_id, PARTS: parts, "error": error, "log_url": log_url, EPISODE: episode}
     found = Finding(
         kind=kind,
         subject=subject or dag_id,
@@ -61,7 +65,7 @@ def observe_failure(
         evidence={name: value for name, value in about.items() if value is not None},
     )
     return Observation(
-        observation_id=derived_id("observation", "failed", dag_id, run_id, task_id or "", attempt),
+        observation_id=derived_id("observation", "failed", dag_id, run_id, task_id or "", str(instance), attempt),
         model=model or ALL_MODELS,
         source=PIPELINE,
         at=now,
@@ -70,19 +74,31 @@ def observe_failure(
 
 
 def observe_success(
-    *, dag_id: str, run_id: str, model: str | None, now: datetime, attempt: str = "", subject: str | None = None
+    *,
+    dag_id: str,
+    run_id: str,
+    model: str | None,
+    now: datetime,
+    attempt: str = "",
+    subject: str | None = None,
+    instance: int | None = None,
+    instances: int | None = None,
 ) -> Observation:
     """Return that a run succeeded: an earlier failure of its DAG is over.
+
+    instance: which one of a mapped task's. instances: how many it has in this run; a failure of one that there is no
+    more is over, too.
 
     A broken ledger is over too where the DAG verifies it, as it fails otherwise.
     """
     return Observation(
-        observation_id=derived_id("observation", "succeeded", dag_id, run_id, attempt),
+        observation_id=derived_id("observation", "succeeded", subject or dag_id, run_id, str(instance), attempt),
         model=model or ALL_MODELS,
         source=PIPELINE,
         at=now,
         examined=tuple(
-            Examined(kind=kind, subject=subject or dag_id) for kind in (Kind.PIPELINE_FAILURE, Kind.LEDGER_BROKEN)
+            Examined(kind=kind, subject=subject or dag_id, part=instance, parts=instances)
+            for kind in (Kind.PIPELINE_FAILURE, Kind.LEDGER_BROKEN)
         ),
         resolution=f"the run {run_id} succeeded",
     )

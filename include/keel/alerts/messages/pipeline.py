@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from keel.config import ModelConfig
 
 MEND = "Fix the cause, then clear the failed task. Re-running is safe. If a parameter was wrong, start another run."
+COUNTED = "Further instances of this task that fail are counted in the same alert, and not told one by one."
 EFFECTS = {
     "keel.maintenance": "the maintenance is not complete",
     "keel.alerts": "messages that were not accepted at once, digests and overdue checks wait until it works again",
@@ -35,6 +36,7 @@ def compose_failure(
     error: str | None,
     log_url: str | None,
     now: datetime,
+    instance: int | None = None,
     run_url: str | None = None,
     report_url: str | None = None,
     decided: str | None = None,
@@ -49,6 +51,8 @@ def compose_failure(
         The task that failed; None where the run failed without one, such as by its time limit.
     error
         What was raised, without secrets.
+    instance
+        Which one of a mapped task's failed.
     report_url
         The check's page, where the run had published it before it failed.
     decided
@@ -61,7 +65,9 @@ def compose_failure(
     about = config.model if config else None
     mend = MEND if about or dag_id in EFFECTS else MEND_OTHERS
     effect = EFFECTS.get(dag_id, f"{about} was not checked or changed by this run" if about else "its work is not done")
+    counted = [] if instance is None else [COUNTED]
     is_ledger = any(each.alert.kind is Kind.LEDGER_BROKEN for each in failed)
+    task = task_id if instance is None else f"{task_id}, instance {instance}"
     where = f"Task {task_id} of {dag_id} failed." if task_id else f"A run of {dag_id} failed."
     happened = f"{started(words, news[0].alert.subject)}." if is_ledger or not failed else where
     hurts = [*harm([each for each in failed if each.alert.kind is not Kind.PIPELINE_FAILURE])]
@@ -76,9 +82,9 @@ def compose_failure(
         subject=worst(news).replace(f"{config.model}." if config else "\0", ""),
         happened=happened,
         hurts=tuple(hurts),
-        done=() if failed else tuple(resolutions(news)),
+        done=tuple(counted if failed else resolutions(news)),
         todo=tuple(by_kind(news) if is_ledger else [mend, *answer(news)]) if failed else (f"{NOTHING}.",),
-        facts=known({"Model": owner(config), "DAG": dag_id, "Run": run_id, "Task": task_id}),
+        facts=known({"Model": owner(config), "DAG": dag_id, "Run": run_id, "Task": task}),
         evidence=within([news_table(failed) if len(failed) > 1 else None, over(news)]),
         verbatim=error or "",
         links=known({"Log": log_url, "Run in Airflow": run_url, "Report": report_url}),
