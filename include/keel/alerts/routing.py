@@ -64,21 +64,19 @@ def put(
     """Write a message and its deliveries into the outbox, in the caller's transaction. Returns the deliveries.
 
     after: ids of messages that have to arrive at the same recipient before; by default those that it answers to. What
-    is new does not wait for one of them that does not get through. What is over does: an incident of a channel that
-    began after its end would never end.
+    is new does not wait for one of them that does not get through. What is over does, and what is told with it: an
+    incident of a channel that began after its end would never end.
     """
     sent = tuple(_delivery(message, channel, recipient, now) for channel, recipient in to)
     references = message.references if after is None else after
     outbox.put_message(connection, message.to_dict(), now=now)
     rows = [each.to_dict() for each in sent]
-    outbox.put_deliveries(connection, rows, references=references, in_order=not _has_news(message))
+    outbox.put_deliveries(connection, rows, references=references, in_order=_ends_something(message))
     return sent
 
 
-def _has_news(message: Message) -> bool:
-    """Return whether a message tells something that is not over and not known."""
-    known = (Change.RESOLVED, Change.ACKNOWLEDGED)
-    return message.topic != "digest" and any(each.change not in known for each in message.alerts)
+def _ends_something(message: Message) -> bool:
+    return any(each.change in (Change.RESOLVED, Change.ACKNOWLEDGED) for each in message.alerts)
 
 
 def _takes(route: RouteConfig, news: Collection[News], severity: Severity | None) -> bool:

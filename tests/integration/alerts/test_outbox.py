@@ -102,6 +102,24 @@ def test_alerts_that_end_one_after_the_other_are_one_post_and_an_incident_each(
     assert {"over: temp is broken", "over: wind is broken"} <= {text.rstrip(".").lower() for text in both}
 
 
+def test_incident_that_pagerduty_refuses_at_first_does_not_begin_after_its_end(
+    store: Store, tmp_path: Path, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = told_by(pagerduty="pager_ml")
+    with receiver(tmp_path) as pager:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+        connect("pager_ml", conn_type="pagerduty_events", password=KEY, host=pager.url)
+        for minutes, columns in enumerate((("temp",), ("wind",))):
+            now = MONDAY + timedelta(minutes=minutes)
+            pager.then(503)
+            observe(store, config, now, *columns)
+            assert send(store, tmp_path, now) == ["pending"]
+        pager.received.clear()
+        assert send(store, tmp_path, MONDAY + HOUR) == ["sent", "sent"]
+        events = [(got.json["event_action"], got.json.get("payload", {}).get("component")) for got in pager.received]
+    assert events == [("trigger", "temp"), ("trigger", "wind"), ("resolve", None)]
+
+
 def test_no_credential_is_in_any_row_log_or_file(
     store: Store, tmp_path: Path, vendor: Receiver, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:

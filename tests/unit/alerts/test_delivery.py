@@ -544,6 +544,22 @@ def test_what_gets_worse_does_not_wait_for_a_message_that_does_not_get_through(s
     assert [each.message_id for each in sent if each.channel == "slack"] == [first, over]
 
 
+def test_an_end_that_is_told_with_news_is_not_sent_before_its_beginning(store: Store, send) -> None:
+    config = alerting(email=[], routes=SLACK.alerts.routes, resolve_after=1)
+    first = post(store, config=config)
+    slack = Picky(first)
+    send(MONDAY, slack=slack)
+    now = MONDAY + MINUTE
+    mixed = seen(finding(Kind.DATA_QUALITY, "x"), at=now)
+    second = observe_in(store, config, mixed, told_plainly, now=now).message_id
+    changes = [each["change"] for each in (store.outbox.message(second) or {})["alerts"]]
+    assert changes == ["firing", "resolved"]
+    assert [each.message_id for each in send(now, slack=slack)] == [first], "it is tried, and refused again"
+
+    slack.refused = None
+    assert [each.message_id for each in send(MONDAY + HOUR, slack=slack)] == [first, second]
+
+
 def test_only_what_was_asked_for_is_sent(store: Store, outbox: EmlSender) -> None:
     config = alerting(routes=SLACK.alerts.routes)
     first = observe_in(store, config, seen(finding(subject="one")), told_plainly, now=MONDAY).message_id
