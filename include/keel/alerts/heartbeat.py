@@ -83,7 +83,7 @@ def _overdue(model: str, times: CheckTimes) -> str:
 def _unsent(pending: Sequence[Mapping[str, Any]], now: datetime) -> Iterator[str]:
     """Yield that messages are due which nobody tries to send. One that follows another waits for that."""
     ids = {each["delivery_id"] for each in pending}
-    free = [each for each in pending if each["follows"] not in ids]
+    free = [each for each in pending if ids.isdisjoint((each["follows"] or "").split())]
     untried = [each["next_try_at"] for each in free if each["next_try_at"] <= now - SENDER_GRACE]
     if untried:
         count = numbers.count(len(untried), "message has", "messages have")

@@ -287,19 +287,21 @@ def test_heartbeat_of_a_check_that_comes_in_time_is_alive(deployed: Workspace) -
 
 
 def test_heartbeat_names_messages_that_nothing_sends_and_not_those_that_wait_for_another(ws: Workspace) -> None:
-    story = Story(ws, toy_config(alerts={"email": ["ada@example.com"], "digest": None}), MONDAY)
+    story = Story(ws, toy_config(alerts={"email": ["ada@example.com"], "digest": None, "resolve_after": 1}), MONDAY)
     story.check(drift("x", severity=Severity.ERROR), examined=DRIFT)
     quiet = [toy_config()]
     assert heartbeat(ws, quiet, now=MONDAY + SENDER_GRACE - MINUTE).is_alive
     [problem] = heartbeat(ws, quiet, now=MONDAY + SENDER_GRACE).problems
     assert problem.startswith("1 message has been due since 2 March 2026, 12:00 UTC, and nothing sends.")
-    # the server is slow to recover: the sender works, and a message that follows waits for the first
+    # the server is slow to recover: the sender works, and messages that follow wait for those before
     busy = Receiver(Answer(accepted=False, detail="451 try later", retry_after=3600))
     send_due(ws.store, {"email": busy}, busy, now=MONDAY + MINUTE, clock=lambda: MONDAY + MINUTE)
     story.now = MONDAY + 2 * MINUTE
     story.check(drift("x", severity=Severity.CRITICAL), examined=DRIFT)
+    story.now += MINUTE
+    story.check(examined=DRIFT)
     found = heartbeat(ws, quiet, now=MONDAY + 40 * MINUTE)
-    assert (found.problems, found.waiting) == ((), 2)
+    assert (found.problems, found.waiting) == ((), 3)
 
 
 def test_heartbeat_names_a_digest_that_was_not_written(ws: Workspace) -> None:
