@@ -20,7 +20,7 @@ from keel.reports.text import plain
 from keel.store import accepted as accepted_table
 from keel.window import Window
 from keel.workspace import Workspace
-from tests.support.loop_steps import CONFIG, NOW, check, first_version, live, open_copy
+from tests.support.loop_steps import CONFIG, NOW, check, live, open_copy
 from tests.support.toy import DAY, toy_config, toy_rows
 
 WEEK = timedelta(days=7)
@@ -29,17 +29,32 @@ SAID = {"reason": "the shop sells more expensive things now", "actor": "ann", "n
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, new_home):
-    """A home in which version 1 of the toy model was trained on forty days and promoted."""
-    home = new_home(tmp_path_factory.mktemp("trained"))
-    with Workspace.open(home=home, environment={}) as ws:
-        assert first_version(ws).outcome == "promoted"
+def registry(toy_home):
+    """The registry of all workspaces here: nothing changes it."""
+    with Workspace.open(home=toy_home, environment={}) as opened:
+        yield opened.registry
+
+
+@pytest.fixture
+def ws(toy_home, registry, tmp_path):
+    with open_copy(toy_home, tmp_path / "home", registry=registry) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def moved_home(toy_home, registry, tmp_path_factory):
+    """A home in which z has moved since version 1 is in production, as the check of the last week says."""
+    home = tmp_path_factory.mktemp("moved") / "home"
+    with open_copy(toy_home, home, registry=registry) as ws:
+        live(ws, moved_rows(NOW, 8, 2.0), days=8)
+        decision, _ = check(ws, NOW + 8 * DAY)
+    assert decision.action == "raise_alert"
     return home
 
 
 @pytest.fixture
-def ws(trained, tmp_path):
-    with open_copy(trained, tmp_path / "home") as opened:
+def moved(moved_home, registry, tmp_path):
+    with open_copy(moved_home, tmp_path / "home", registry=registry) as opened:
         yield opened
 
 
@@ -47,12 +62,6 @@ def moved_rows(start, days, by, *, seed=0):
     """Rows whose z is moved; z is in no relation to the label, so this does no harm."""
     rows = toy_rows(start, days=days, seed=seed)
     return rows.set_column(rows.schema.get_field_index("z"), "z", pc.add(rows["z"], by))
-
-
-def with_level(ws, by=2.0, days=8):
-    """Move z on the first days in production, and check the last week of them."""
-    live(ws, moved_rows(NOW, days, by), days=days)
-    return check(ws, NOW + days * DAY)
 
 
 def drift_of(ws, end, kind=StoredDriftReport, config=CONFIG):
@@ -65,90 +74,86 @@ def go_on(ws, days, by, *, start):
     live(ws, moved_rows(start, days, by, seed=1), days=days, start=start)
 
 
-def test_the_same_level_is_quiet_and_a_further_move_is_found(ws):
-    decision, _ = with_level(ws)
+def test_the_same_level_is_quiet_and_a_further_move_is_found(moved):
+    decision, _ = check(moved, NOW + 8 * DAY)
     assert decision.action == "raise_alert"
-    [accepted] = accept_drift(ws, CONFIG, "z", **SAID)
+    [accepted] = accept_drift(moved, CONFIG, "z", **SAID)
     assert (accepted.window, accepted.rows, accepted.accepted_by) == (decision.window, 7 * 24 * 20, "ann")
 
-    go_on(ws, 8, 2.0, start=NOW + 8 * DAY)
-    quiet, _ = check(ws, NOW + 16 * DAY)
-    report = drift_of(ws, NOW + 16 * DAY)
+    go_on(moved, 8, 2.0, start=NOW + 8 * DAY)
+    quiet, _ = check(moved, NOW + 16 * DAY)
+    report = drift_of(moved, NOW + 16 * DAY)
     assert quiet.action == "all_clear"
     assert report.features["z"].severity == "ok"
     assert report.features["z"].accepted == accepted
     assert report.features["x"].accepted is None
     assert "Compared with an accepted window: z." in report.sentence
 
-    go_on(ws, 8, 3.5, start=NOW + 16 * DAY)
-    further, _ = check(ws, NOW + 24 * DAY)
+    go_on(moved, 8, 3.5, start=NOW + 16 * DAY)
+    further, _ = check(moved, NOW + 24 * DAY)
     assert further.action == "raise_alert"
-    assert drift_of(ws, NOW + 24 * DAY).features["z"].severity == "drift"
+    assert drift_of(moved, NOW + 24 * DAY).features["z"].severity == "drift"
 
 
-def test_a_move_back_to_the_training_rows_is_a_further_move(ws):
-    with_level(ws)
-    accept_drift(ws, CONFIG, "z", **SAID)
-    go_on(ws, 8, 0.0, start=NOW + 8 * DAY)
-    check(ws, NOW + 16 * DAY)
-    assert drift_of(ws, NOW + 16 * DAY).features["z"].severity == "drift"
+def test_a_move_back_to_the_training_rows_is_a_further_move(moved):
+    accept_drift(moved, CONFIG, "z", **SAID)
+    go_on(moved, 8, 0.0, start=NOW + 8 * DAY)
+    check(moved, NOW + 16 * DAY)
+    assert drift_of(moved, NOW + 16 * DAY).features["z"].severity == "drift"
 
 
-def test_another_acceptance_replaces_the_first_and_the_ledger_has_both(ws):
-    with_level(ws)
-    accept_drift(ws, CONFIG, "z", **SAID)
-    go_on(ws, 8, 3.5, start=NOW + 8 * DAY)
-    check(ws, NOW + 16 * DAY)
-    [second] = accept_drift(ws, CONFIG, ["z"], **{**SAID, "actor": "ben", "now": NOW + 16 * DAY})
-    check(ws, NOW + 16 * DAY)
-    report = drift_of(ws, NOW + 16 * DAY)
+def test_another_acceptance_replaces_the_first_and_the_ledger_has_both(moved):
+    accept_drift(moved, CONFIG, "z", **SAID)
+    go_on(moved, 8, 3.5, start=NOW + 8 * DAY)
+    check(moved, NOW + 16 * DAY)
+    [second] = accept_drift(moved, CONFIG, ["z"], **{**SAID, "actor": "ben", "now": NOW + 16 * DAY})
+    check(moved, NOW + 16 * DAY)
+    report = drift_of(moved, NOW + 16 * DAY)
     assert report.features["z"].severity == "ok"
     assert report.features["z"].accepted == second
-    rows = list(ledger.entries(ws.store, "toy", ledger.Action.ACCEPT_DRIFT))
+    rows = list(ledger.entries(moved.store, "toy", ledger.Action.ACCEPT_DRIFT))
     assert [row.actor for row in rows] == ["ann", "ben"]
     assert "Reason: the shop sells more expensive things now" in describe(rows[0])
-    assert ledger.verify(ws.store).broken_at is None
+    assert ledger.verify(moved.store).broken_at is None
 
 
-def test_the_same_window_again_changes_nothing(ws):
-    with_level(ws)
-    first = accept_drift(ws, CONFIG, "z", **SAID)
-    assert accept_drift(ws, CONFIG, "z", **{**SAID, "actor": "ben"}) == first
-    assert len(list(ledger.entries(ws.store, "toy", ledger.Action.ACCEPT_DRIFT))) == 1
+def test_the_same_window_again_changes_nothing(moved):
+    first = accept_drift(moved, CONFIG, "z", **SAID)
+    assert accept_drift(moved, CONFIG, "z", **{**SAID, "actor": "ben"}) == first
+    assert len(list(ledger.entries(moved.store, "toy", ledger.Action.ACCEPT_DRIFT))) == 1
 
 
-def test_the_open_alert_is_over_at_once_and_does_not_come_back(ws):
+def test_the_open_alert_is_over_at_once_and_does_not_come_back(moved):
     config = toy_config(alerts={"email": ["oncall@example.com"], "fire_after": 1, "digest": None})
-    decision, _ = with_level(ws)
-    loop.notify(ws, config, decision, now=NOW + 8 * DAY)
-    [alert] = ws.store.alerts.list("toy")
+    decision, _ = check(moved, NOW + 8 * DAY)
+    loop.notify(moved, config, decision, now=NOW + 8 * DAY)
+    [alert] = moved.store.alerts.list("toy")
     assert (alert["kind"], alert["subject"], alert["state"]) == ("data_drift", "z", "firing")
 
-    accept_drift(ws, config, "z", **SAID)
-    [alert] = ws.store.alerts.list("toy")
+    accept_drift(moved, config, "z", **SAID)
+    [alert] = moved.store.alerts.list("toy")
     assert alert["state"] == "resolved"
     assert "ann accepted the drift of z as the new normal" in alert["resolution"]
-    assert ws.store.alerts.events(alert["alert_id"])[-1]["event"] == "told"
+    assert moved.store.alerts.events(alert["alert_id"])[-1]["event"] == "told"
 
-    go_on(ws, 8, 2.0, start=NOW + 8 * DAY)
-    quiet, _ = check(ws, NOW + 16 * DAY)
-    assert loop.notify(ws, config, quiet, now=NOW + 16 * DAY).message_id is None
-    assert len(ws.store.alerts.list("toy")) == 1
+    go_on(moved, 8, 2.0, start=NOW + 8 * DAY)
+    quiet, _ = check(moved, NOW + 16 * DAY)
+    assert loop.notify(moved, config, quiet, now=NOW + 16 * DAY).message_id is None
+    assert len(moved.store.alerts.list("toy")) == 1
 
 
-def test_a_withdrawn_acceptance_compares_with_the_training_rows_again(ws):
-    with_level(ws)
-    accept_drift(ws, CONFIG, "z", **SAID)
-    check(ws, NOW + 8 * DAY)
-    assert drift_of(ws, NOW + 8 * DAY).features["z"].severity == "ok"
-    [withdrawn] = withdraw_acceptance(ws, CONFIG, "z", reason="it was a promotion", actor="ben", now=NOW + 9 * DAY)
+def test_a_withdrawn_acceptance_compares_with_the_training_rows_again(moved):
+    accept_drift(moved, CONFIG, "z", **SAID)
+    check(moved, NOW + 8 * DAY)
+    assert drift_of(moved, NOW + 8 * DAY).features["z"].severity == "ok"
+    [withdrawn] = withdraw_acceptance(moved, CONFIG, "z", reason="it was a promotion", actor="ben", now=NOW + 9 * DAY)
     assert withdrawn.accepted_by == "ann"
-    check(ws, NOW + 8 * DAY)
-    assert drift_of(ws, NOW + 8 * DAY).features["z"].severity == "drift"
-    [row] = ledger.entries(ws.store, "toy", ledger.Action.WITHDRAW_ACCEPTANCE)
+    check(moved, NOW + 8 * DAY)
+    assert drift_of(moved, NOW + 8 * DAY).features["z"].severity == "drift"
+    [row] = ledger.entries(moved.store, "toy", ledger.Action.WITHDRAW_ACCEPTANCE)
     assert describe(row).startswith("The acceptance of a drift was withdrawn by ben.")
     with pytest.raises(ConfigError, match="no drift of z is accepted for version 1"):
-        withdraw_acceptance(ws, CONFIG, "z", reason="again", actor="ben", now=NOW + 9 * DAY)
+        withdraw_acceptance(moved, CONFIG, "z", reason="again", actor="ben", now=NOW + 9 * DAY)
 
 
 def test_an_older_window_keeps_its_result_when_it_is_checked_again(ws):
@@ -164,25 +169,24 @@ def test_an_older_window_keeps_its_result_when_it_is_checked_again(ws):
     assert drift_of(ws, later).features["z"].severity == "ok"
 
 
-def test_a_window_that_was_compared_with_an_accepted_one_keeps_its_result_when_another_is_accepted(ws):
-    with_level(ws)
-    accept_drift(ws, CONFIG, "z", **SAID)
+def test_a_window_that_was_compared_with_an_accepted_one_keeps_its_result_when_another_is_accepted(moved):
+    accept_drift(moved, CONFIG, "z", **SAID)
     earlier, later = NOW + 10 * DAY, NOW + 20 * DAY
-    go_on(ws, 2, 2.0, start=NOW + 8 * DAY)
-    go_on(ws, 10, 4.0, start=earlier)
-    check(ws, earlier)
-    before = drift_of(ws, earlier)
+    go_on(moved, 2, 2.0, start=NOW + 8 * DAY)
+    go_on(moved, 10, 4.0, start=earlier)
+    check(moved, earlier)
+    before = drift_of(moved, earlier)
     assert before.features["z"].severity == "ok"
-    check(ws, later)
-    [second] = accept_drift(ws, CONFIG, "z", **{**SAID, "now": later})
-    drawn = collect(ws, CONFIG, 1, Window(earlier - WEEK, earlier)).charts["z"]
-    check(ws, earlier)
-    check(ws, later)
-    assert drift_of(ws, earlier) == before
-    assert collect(ws, CONFIG, 1, Window(earlier - WEEK, earlier)).charts["z"] == drawn
-    assert drift_of(ws, later).features["z"].accepted == second
-    withdraw_acceptance(ws, CONFIG, "z", reason="both were wrong", actor="ben", now=later)
-    assert ws.store.accepted.of_version("toy", 1) == []
+    check(moved, later)
+    [second] = accept_drift(moved, CONFIG, "z", **{**SAID, "now": later})
+    drawn = collect(moved, CONFIG, 1, Window(earlier - WEEK, earlier)).charts["z"]
+    check(moved, earlier)
+    check(moved, later)
+    assert drift_of(moved, earlier) == before
+    assert collect(moved, CONFIG, 1, Window(earlier - WEEK, earlier)).charts["z"] == drawn
+    assert drift_of(moved, later).features["z"].accepted == second
+    withdraw_acceptance(moved, CONFIG, "z", reason="both were wrong", actor="ben", now=later)
+    assert moved.store.accepted.of_version("toy", 1) == []
 
 
 def test_a_column_that_few_rows_deliver_is_no_reference(ws):
@@ -197,24 +201,21 @@ def test_a_column_that_few_rows_deliver_is_no_reference(ws):
     assert ws.store.accepted.of_version("toy", 1) == []
 
 
-def test_another_version_has_its_own_reference(ws):
+def test_another_version_has_its_own_reference(moved):
     """The row is of version 1; what another version is compared with is its own training rows."""
-    with_level(ws)
-    accept_drift(ws, CONFIG, "z", **SAID)
-    assert [row.column for row in ws.store.accepted.of_version("toy", 1)] == ["z"]
-    assert ws.store.accepted.of_version("toy", 2) == []
+    accept_drift(moved, CONFIG, "z", **SAID)
+    assert [row.column for row in moved.store.accepted.of_version("toy", 1)] == ["z"]
+    assert moved.store.accepted.of_version("toy", 2) == []
 
 
-def test_counts_and_ledger_row_are_written_together_or_not_at_all(ws, monkeypatch):
-    with_level(ws)
-
+def test_counts_and_ledger_row_are_written_together_or_not_at_all(moved, monkeypatch):
     def fail(*args, **kwargs):
         raise StoreUnavailable("the disk is full")
 
     monkeypatch.setattr("keel.alerts.accepting.append_entry", fail)
     with pytest.raises(StoreUnavailable):
-        accept_drift(ws, CONFIG, "z", **SAID)
-    assert ws.store.accepted.of_version("toy", 1) == []
+        accept_drift(moved, CONFIG, "z", **SAID)
+    assert moved.store.accepted.of_version("toy", 1) == []
 
 
 def test_missing_values_are_quiet_as_data_quality_too(ws):
@@ -230,20 +231,19 @@ def test_missing_values_are_quiet_as_data_quality_too(ws):
     assert decision.action == "all_clear"
 
 
-def test_the_page_draws_what_the_column_was_compared_with(ws):
-    with_level(ws)
-    accept_drift(ws, CONFIG, "z", **SAID)
-    go_on(ws, 8, 2.0, start=NOW + 8 * DAY)
+def test_the_page_draws_what_the_column_was_compared_with(moved):
+    accept_drift(moved, CONFIG, "z", **SAID)
+    go_on(moved, 8, 2.0, start=NOW + 8 * DAY)
     end = NOW + 16 * DAY
-    check(ws, end)
+    check(moved, end)
     window = Window(end - WEEK, end)
-    drawn = collect(ws, CONFIG, 1, window)
+    drawn = collect(moved, CONFIG, 1, window)
     then, now = drawn.charts["z"].medians
     assert then == pytest.approx(now, abs=0.1)
     text = " ".join(plain(page(drawn)).split())
     assert "which ann accepted as the new normal" in text
-    withdraw_acceptance(ws, CONFIG, "z", reason="it was a promotion", actor="ben", now=SAID["now"])
-    again = collect(ws, CONFIG, 1, window)
+    withdraw_acceptance(moved, CONFIG, "z", reason="it was a promotion", actor="ben", now=SAID["now"])
+    again = collect(moved, CONFIG, 1, window)
     assert again.charts["z"] == drawn.charts["z"], "the stored report was made with it"
 
 
@@ -257,12 +257,11 @@ def test_the_page_draws_what_the_column_was_compared_with(ws):
         ("z", {"window": Window(NOW + 100 * DAY, NOW + 101 * DAY)}, InsufficientData, "at least 200 rows, got 0"),
     ],
 )
-def test_what_cannot_be_accepted_is_said_and_nothing_is_written(ws, columns, change, error, words):
-    with_level(ws)
+def test_what_cannot_be_accepted_is_said_and_nothing_is_written(moved, columns, change, error, words):
     with pytest.raises(error, match=words):
-        accept_drift(ws, CONFIG, columns, **{**SAID, **change})
-    assert ws.store.accepted.of_version("toy", 1) == []
-    assert list(ledger.entries(ws.store, "toy", ledger.Action.ACCEPT_DRIFT)) == []
+        accept_drift(moved, CONFIG, columns, **{**SAID, **change})
+    assert moved.store.accepted.of_version("toy", 1) == []
+    assert list(ledger.entries(moved.store, "toy", ledger.Action.ACCEPT_DRIFT)) == []
 
 
 def test_a_version_without_a_check_needs_a_window(ws):
@@ -270,17 +269,16 @@ def test_a_version_without_a_check_needs_a_window(ws):
         accept_drift(ws, CONFIG, "z", **SAID)
 
 
-def test_damaged_counts_are_named(ws):
-    with_level(ws)
-    accept_drift(ws, CONFIG, "z", **SAID)
-    [row] = ws.store.accepted.of_version("toy", 1)
-    with ws.store.begin() as connection:
+def test_damaged_counts_are_named(moved):
+    accept_drift(moved, CONFIG, "z", **SAID)
+    [row] = moved.store.accepted.of_version("toy", 1)
+    with moved.store.begin() as connection:
         accepted_table.put(connection, accepted_table.AcceptedCounts(**{**row.__dict__, "payload": b"damaged"}))
     with pytest.raises(SchemaError, match="the accepted window of z cannot be read .*: withdraw it"):
-        check(ws, NOW + 8 * DAY)
-    withdraw_acceptance(ws, CONFIG, "z", reason="damaged", actor="ben", now=SAID["now"])
-    check(ws, NOW + 8 * DAY)
-    assert drift_of(ws, NOW + 8 * DAY).features["z"].accepted is None
+        check(moved, NOW + 8 * DAY)
+    withdraw_acceptance(moved, CONFIG, "z", reason="damaged", actor="ben", now=SAID["now"])
+    check(moved, NOW + 8 * DAY)
+    assert drift_of(moved, NOW + 8 * DAY).features["z"].accepted is None
 
 
 def test_the_window_before_is_compared_where_the_model_asks_for_it(ws):

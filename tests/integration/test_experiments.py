@@ -48,7 +48,6 @@ NEVER = datetime(2100, 1, 1, tzinfo=UTC)
 
 def prepare(ws):
     """Let version 1 serve a world that has turned round, and train version 2 on that."""
-    first_version(ws)
     live(ws, toy_rows(NOW, days=40, flip=True), days=36)
     window = loop.resolve_window(CONFIG, end=TURNED, now=TURNED)
     decision = loop.request_retrain(ws, CONFIG, window=window, reason="the world has turned", run_id="run-1")
@@ -56,9 +55,9 @@ def prepare(ws):
 
 
 @pytest.fixture(scope="module")
-def turned(tmp_path_factory, new_home):
-    home = new_home(tmp_path_factory.mktemp("turned"))
-    with Workspace.open(home=home, environment={}) as ws:
+def turned(tmp_path_factory, toy_home):
+    home = tmp_path_factory.mktemp("turned") / "home"
+    with open_copy(toy_home, home) as ws:
         prepare(ws)
     return home
 
@@ -593,6 +592,7 @@ def test_watch_deployment_evaluates_the_probation_before_the_experiment(ws):
 @pytest.mark.slow
 def test_whole_experiment_on_each_database(tmp_path, store_url):
     with Workspace.open(home=tmp_path / "home", store_url=store_url, environment={}) as ws:
+        first_version(ws)
         prepare(ws)
         plan = start(ws)
         with pytest.raises(ExperimentRefused, match="runs already"):

@@ -34,23 +34,8 @@ from keel.store.database.tables import metadata
 from keel.store.predictions.log import PredictionLog
 from keel.window import Window
 from keel.workspace import Workspace
-from tests.support.loop_steps import BY, CONFIG, NOW, act, check, first_version, live, open_copy, told
+from tests.support.loop_steps import BY, CONFIG, NOW, act, check, live, told
 from tests.support.toy import DAY, START, toy_config, toy_rows
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, new_home):
-    """A home in which version 1 of the toy model was trained on forty days and promoted."""
-    home = new_home(tmp_path_factory.mktemp("trained"))
-    with Workspace.open(home=home, environment={}) as ws:
-        assert first_version(ws).outcome == "promoted"
-    return home
-
-
-@pytest.fixture
-def ws(trained, tmp_path):
-    with open_copy(trained, tmp_path / "home") as opened:
-        yield opened
 
 
 def usable_counts(ws, window):

@@ -10,15 +10,13 @@ from keel import loop
 from keel.monitoring import performance_history as realised
 from keel.registry.registry import Registry
 from keel.window import Window
-from keel.workspace import Workspace
-from tests.support.loop_steps import CONFIG, NOW, first_version, live
+from tests.support.loop_steps import CONFIG, NOW, live, open_copy
 from tests.support.toy import DAY, toy_rows
 
 
 @pytest.fixture(scope="module")
-def ws(tmp_path_factory):
-    with Workspace.open(home=tmp_path_factory.mktemp("realised"), environment={}) as opened:
-        assert first_version(opened).outcome == "promoted"
+def ws(tmp_path_factory, toy_home):
+    with open_copy(toy_home, tmp_path_factory.mktemp("realised") / "home") as opened:
         yield opened
 
 

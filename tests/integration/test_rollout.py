@@ -23,8 +23,7 @@ from keel.errors import (
 from keel.evaluation.holdout.comparison import NotShownBetter
 from keel.ledger import entries as ledger
 from keel.registry.registry import Registry
-from keel.workspace import Workspace
-from tests.support.loop_steps import BY, CONFIG, NOW, act, check, first_version, live, open_copy
+from tests.support.loop_steps import BY, CONFIG, NOW, act, check, live, open_copy
 from tests.support.loop_steps import told as message_about
 from tests.support.toy import DAY, toy_rows
 
@@ -35,11 +34,10 @@ SECOND = CONFIG.with_overrides({"promotion.approval": "second_person"})
 
 
 @pytest.fixture(scope="module")
-def turned(tmp_path_factory, new_home):
+def turned(tmp_path_factory, toy_home):
     """A home in which version 1 serves a world that has turned round, and labels say so."""
-    home = new_home(tmp_path_factory.mktemp("turned"))
-    with Workspace.open(home=home, environment={}) as ws:
-        first_version(ws)
+    home = tmp_path_factory.mktemp("turned") / "home"
+    with open_copy(toy_home, home) as ws:
         live(ws, toy_rows(NOW, days=40, flip=True), days=36)
     return home
 

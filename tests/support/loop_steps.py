@@ -5,13 +5,18 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from keel import loop, rollout
 from keel.alerts.records import Message
 from keel.cli.standalone.replay import replay
 from keel.workspace import Workspace
 from tests.support.toy import DAY, START, toy_config, toy_rows
+
+if TYPE_CHECKING:
+    from keel.registry.registry import Registry
 
 HISTORY_DAYS = 40
 NOW = START + HISTORY_DAYS * DAY
@@ -22,14 +27,16 @@ BY = {"actor": "tests", "run_id": "run-1"}
 
 
 @contextmanager
-def open_copy(original: Path, folder: Path) -> Iterator[Workspace]:
+def open_copy(original: Path, folder: Path, *, registry: Registry | None = None) -> Iterator[Workspace]:
     """Copy all that tests change of a home, the store and the registry's database, and open the copy.
 
     MLflow keeps where artifacts lie as absolute addresses: those of the original stay there, and are only read.
+
+    registry: in place of the copy's, for tests that only read it; it has loaded the version already.
     """
     shutil.copytree(original, folder)
     with Workspace.open(home=folder, environment={}) as opened:
-        yield opened
+        yield replace(opened, registry=registry) if registry else opened
 
 
 def first_version(ws, config=CONFIG):
