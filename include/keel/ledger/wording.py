@@ -21,6 +21,8 @@ METRICS = {
 }
 MAX_LISTED = 5
 """Intervals that a sentence lists."""
+LEAST_PROBABILITY = 0.0001
+"""One below it is written as less than it: the difference to zero has no use for a reader."""
 
 
 def as_mapping(value: object) -> Mapping[str, Any]:
@@ -187,6 +189,18 @@ def format_confidence(level: float) -> str:
     ('97.0%', '99.5%', '99.98%', '99.99998%')
     """
     return f"{100 * (1 - level):.{_confidence_decimals(level)}f}%"
+
+
+def format_probability(value: float | None, symbol: str = "p") -> str:
+    """Return a p-value or, with ``symbol="q"``, an adjusted one.
+
+    >>> format_probability(0.0317), format_probability(1e-30, "q"), format_probability(None)
+    ('p = 0.032', 'q < 0.0001', 'p unknown')
+    """
+    known = as_number(value)
+    if known is None:
+        return f"{symbol} unknown"
+    return f"{symbol} < {LEAST_PROBABILITY:g}" if known < LEAST_PROBABILITY else f"{symbol} = {known:.2g}"
 
 
 def _confidence_decimals(level: float) -> int:

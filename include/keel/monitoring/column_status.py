@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keel.ledger.wording import format_probability
 from keel.monitoring.column_measures import BEYOND, DISTRIBUTION, OFF_ATOMS, ColumnMeasures, Rate
 from keel.stats.drift.psi import psi, psi_excess
 
@@ -156,9 +157,8 @@ def _without_reference(measured: ColumnMeasures, q_values: Mapping[str, float], 
         return Finding(ColumnStatus.NO_REFERENCE, Severity.OK, "The reference has no value: nothing to compare with.")
     severity = max((_severity_of(name, measured.rates[name], config) for name in fallen), key=_WEIGHT.__getitem__)
     share = _percent(measured.current.n_counted / measured.current.n)
-    reason = (
-        f"{share} of {measured.current.n} rows have a value; the reference has none ({q_words(q_values[fallen[0]])})."
-    )
+    q_value = format_probability(q_values[fallen[0]], "q")
+    reason = f"{share} of {measured.current.n} rows have a value; the reference has none ({q_value})."
     return Finding(ColumnStatus.NO_REFERENCE, severity, reason)
 
 
@@ -192,7 +192,7 @@ def _rates(measured: ColumnMeasures, q_values: Mapping[str, float], config: Drif
             status = ColumnStatus.TYPE_CHANGED
         reason = (
             f"{_percent(rate.current)} of {rate.n} {words}, {_percent(rate.reference)} in the reference "
-            f"({q_words(q_values[name])})."
+            f"({format_probability(q_values[name], 'q')})."
         )
         if significant and rate.increase > 0 and rate.increase >= material and is_material(rate, config):
             findings.append(Finding(status, _severity_of(name, rate, config), reason))
@@ -236,7 +236,7 @@ def _distribution(measured: ColumnMeasures, q_values: Mapping[str, float], confi
                 status, severity, threshold = ColumnStatus.DRIFT, Severity.DRIFT, config.psi_alert
             reason = (
                 f"The distribution has changed: PSI {measured.measures['psi']['value']:.3g}, {excess:.3g} above chance "
-                f"(threshold {threshold:g}), {_test_words(measured)} ({q_words(q_value)})."
+                f"(threshold {threshold:g}), {_test_words(measured)} ({format_probability(q_value, 'q')})."
             )
             findings.append(Finding(status, severity, reason))
         if constant:
@@ -267,7 +267,7 @@ def _off_atoms(measured: ColumnMeasures, q_values: Mapping[str, float], config: 
     reason = (
         f"The distribution off the frequent values, of {_percent(shares[1])} of the rows, has changed: PSI "
         f"{beside['psi']:.3g}, {excess:.3g} above chance, KS {beside['statistic']:.3g} "
-        f"({q_words(q_value)})."
+        f"({format_probability(q_value, 'q')})."
     )
     if severe:
         return [Finding(ColumnStatus.DRIFT, Severity.DRIFT, reason)]
@@ -283,7 +283,7 @@ def _beyond(measured: ColumnMeasures, q_values: Mapping[str, float], config: Dri
         return []
     reason = (
         f"The values beyond the range of training have moved by {found['shift']:+.3g} times the width of training's "
-        f"middle half, on average: as much as a PSI of {psi_of_move:.3g} ({q_words(q_value)})."
+        f"middle half, on average: as much as a PSI of {psi_of_move:.3g} ({format_probability(q_value, 'q')})."
     )
     if psi_of_move >= config.psi_alert:
         return [Finding(ColumnStatus.DRIFT, Severity.DRIFT, reason)]
@@ -294,11 +294,6 @@ def _test_words(measured: ColumnMeasures) -> str:
     if "ks" in measured.measures:
         return f"KS {measured.measures['ks']['statistic']:.3g}"
     return f"χ² {measured.measures['chi_square']['statistic']:.3g}"
-
-
-def q_words(q_value: float) -> str:
-    """Return an adjusted p-value as text; one that is too small for a float is not shown as 0."""
-    return f"q = {q_value:.2g}" if q_value >= 1e-300 else "q < 1e-300"
 
 
 def _percent(rate: float) -> str:

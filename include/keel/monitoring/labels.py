@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keel.ledger.wording import format_probability
 from keel.stats.label_profile import (
     MIN_LABELS,
     LabelBaseline,
@@ -256,8 +257,9 @@ class LabelStretch:
                     yield self._finding(test, LabelStatus.WARN, self.window.start, self.window.end)
 
     def _finding(self, test: _Test, status: LabelStatus, start: datetime, end: datetime) -> LabelFinding:
-        sentence = f"the {test.name} of {test.n:,} labels {_between(start, end)} is {test.shown}"
-        return LabelFinding(test.kind, status, start, end, test.n, f"{sentence} (p = {test.p_value:.2g})", test.p_value)
+        sure = format_probability(test.p_value)
+        sentence = f"the {test.name} of {test.n:,} labels {_between(start, end)} is {test.shown} ({sure})"
+        return LabelFinding(test.kind, status, start, end, test.n, sentence, test.p_value)
 
 
 @dataclass(frozen=True)

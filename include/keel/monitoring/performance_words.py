@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from keel.ledger.wording import format_probability
 from keel.monitoring.alarm_words import about_time, evidence_in_words
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def harm_not_shown(performance: StoredPerformanceReport) -> str:
     numbers = (
         f"{metric} is {value:.4f}, {'worse' if increase > 0 else 'better'} by {abs(increase):.4f}, limit {limit:g}"
     )
-    p_value = f"p = {performance.p_value:.2g}"
+    p_value = format_probability(performance.p_value)
     if increase <= limit:
         return f"Labels show no harm: {numbers}, on {performance.n:,} labels ({p_value})."
     return f"Labels neither show harm nor exclude it: {numbers}; not shown on {performance.n:,} labels ({p_value})."

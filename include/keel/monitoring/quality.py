@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from keel.config import DriftConfig
 from keel.errors import GridMismatch
+from keel.ledger.wording import format_probability
 from keel.monitoring.column_measures import ColumnMeasures, Rate, measure_column_rates
-from keel.monitoring.column_status import ABSENT_SHARE, is_material, q_words
+from keel.monitoring.column_status import ABSENT_SHARE, is_material
 from keel.monitoring.drift import adjust_p_values
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def _sentence(rate: Rate, words: str, q_value: float) -> str:
     if rate.is_common:  # in an accepted window, as the reference
         words = words.replace("the reference's range", "the range of training")
     before, now = f"{100 * rate.reference:.3g}%", f"{100 * rate.current:.3g}%"
-    return f"{now} of {rate.n} {words}, {before} in the reference ({q_words(q_value)})."
+    return f"{now} of {rate.n} {words}, {before} in the reference ({format_probability(q_value, 'q')})."
 
 
 def _with_names(sentence: str, rows: Mapping[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""How pages and charts write numbers, shares, probabilities, times and durations: in one place, in one way.
+"""How pages and charts write numbers, shares, times and durations: in one place, in one way.
 
 - A negative number has a real minus sign (U+2212), which is as wide as a plus sign and never breaks a line. Machines
   read the ``--json`` of each command instead.
@@ -23,8 +23,6 @@ DIGITS = 3
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LEAST_PLAIN, _GREATEST_PLAIN = 1e-4, 1e9
 """Numbers beyond these are written as powers of ten."""
-_LEAST_P = 0.0001
-"""A probability below it is written as less than it: the difference to zero has no use for a reader."""
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
@@ -137,17 +135,6 @@ def share(value: float | None, digits: int = DIGITS) -> str:
         return "< 0.01%"
     text = number(100 * value, digits)
     return "> 99.9%" if text == "100" and value < 1 else f"{text}%"
-
-
-def probability(value: float | None, symbol: str = "p") -> str:
-    """Return a p-value or, with ``symbol="q"``, an adjusted one.
-
-    >>> probability(0.0317), probability(1e-30, "q"), probability(None)
-    ('p = 0.032', 'q < 0.0001', 'p unknown')
-    """
-    if value is None or not math.isfinite(value):
-        return f"{symbol} {UNKNOWN}"
-    return f"{symbol} < {_LEAST_P:g}" if value < _LEAST_P else f"{symbol} = {number(value, 2)}"
 
 
 def count(value: float | None, noun: str = "", nouns: str = "") -> str:

@@ -332,7 +332,7 @@ def broken_labels() -> CheckData:
 
 def changed_labels() -> CheckData:
     found = [
-        finding("base_rate", "warn", "the base rate is 61.0%, 40.4% in the reference (p = 1e-12)", 3),
+        finding("base_rate", "warn", "the base rate is 61.0%, 40.4% in the reference (p < 0.0001)", 3),
         finding("late", "warn", "210 labels are late"),
     ]
     return decided(data(steady(REFERENCE_ROWS, 1), steady(ROWS, 11), labels=labels("warn", mean=0.61, findings=found)))
@@ -342,7 +342,7 @@ def quarantined_labels() -> CheckData:
     undefined = performance("undefined", None, n=300, increase=None, p_value=None, loss_change=None,
                             current={"brier": {"value": None, "n": 300}})  # fmt: skip
     held = labels("quarantined", n=300, quarantined={"hours": 72, "rows": 900}, findings=[
-        finding("base_rate", "broken", "the base rate is 2.0%, 40.4% in the reference (p = 1e-40)", 3)])  # fmt: skip
+        finding("base_rate", "broken", "the base rate is 2.0%, 40.4% in the reference (p < 0.0001)", 3)])  # fmt: skip
     return decided(data(steady(REFERENCE_ROWS, 1), steady(ROWS, 11), performance=undefined, labels=held))
 
 

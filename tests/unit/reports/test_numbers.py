@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from keel.ledger.wording import format_probability
 from keel.reports import numbers
 
 WRITERS = (
     numbers.number,
     numbers.signed,
     numbers.share,
-    numbers.probability,
+    format_probability,
     numbers.count,
     numbers.duration,
 )

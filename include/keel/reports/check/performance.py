@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from keel.ledger.wording import format_probability
 from keel.monitoring.alarms import labels_are_earlier
 from keel.monitoring.performance_words import (
     capitalised,
@@ -172,7 +173,7 @@ def _which_test(data: CheckData, performance: StoredPerformanceReport) -> list[B
     return [
         Paragraph(
             f"The check decides by these {numbers.count(performance.n, 'label')}, each counted as independent "
-            f"({numbers.probability(p_value)}). Days differ: for other days like these, the 95% interval is "
+            f"({format_probability(p_value)}). Days differ: for other days like these, the 95% interval is "
             f"{between}, which includes the limit."
         )
     ]

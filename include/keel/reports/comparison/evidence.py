@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from keel.ledger.wording import format_confidence
+from keel.ledger.wording import format_confidence, format_probability
 from keel.reports import numbers
 from keel.reports.charts.specs import Interval, Intervals
 from keel.reports.comparison.words import (
@@ -231,7 +231,7 @@ def _mcnemar(report: Report) -> Iterator[str]:
         yield (
             f"{numbers.count(found['only_challenger_right'], 'row')} are decided correctly by {new} only, "
             f"{found['only_champion_right']:,} by {old} only (McNemar's exact "
-            f"{numbers.probability(found['p_value'])}, for independent rows)."
+            f"{format_probability(found['p_value'])}, for independent rows)."
         )
 
 
