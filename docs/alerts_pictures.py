@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from keel.alerts.channels.email import build
-from tests.support.alerts.samples import NOW, SAMPLES
+from tests.support.alerts.samples import SAMPLES
 from tests.support.reports.browser import Theme, chromium, screenshot
 
 FOLDER = Path(__file__).parent / "alerts"
@@ -54,7 +54,8 @@ def main(folder: Path = FOLDER, only: tuple[str, ...] = ()) -> None:
 
 def write_page(sample: str, folder: Path) -> Path:
     """Write the HTML part of a mail with its picture beside it, as a mail program shows it."""
-    made = build(SAMPLES[sample](), sender="keel@example.com", to="ml-oncall@example.com", now=NOW)
+    message = SAMPLES[sample]()
+    made = build(message, sender="keel@example.com", to="ml-oncall@example.com", now=message.at)
     mail = message_from_bytes(bytes(made), policy=policy.default)
     html = mail.get_body(("html",))
     assert html is not None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -41,8 +41,9 @@ from keel.reports.publication import PublishedReport
 DATA = Path(__file__).parents[2] / "data" / "alerts" / "flights.json"
 NOW = datetime(2013, 7, 1, 0, 4, tzinfo=UTC)
 MODEL = "flight_delay"
-RUN = "https://airflow.example.com/dags/flight_delay.drift_check/runs/scheduled__2013-07-01"
-REPORT = "https://mlflow.example.com/#/experiments/1/runs/9f2c/artifacts/2013-07-01T00_check_168h_version_1/report.html"
+RUN_OF = "https://airflow.example.com/dags/flight_delay.drift_check/runs/scheduled__{:%Y-%m-%d}"
+RUN = RUN_OF.format(NOW)
+REPORT = "https://mlflow.example.com/#/experiments/1/runs/9f2c/artifacts/{:%Y-%m-%d}T00_check_168h/report.html"
 VERSION = "https://mlflow.example.com/#/models/flight_delay/versions/3"
 
 
@@ -74,23 +75,37 @@ def check(name: str) -> dict[str, Any]:
     """Return the records of a check of the flights: ``promoted``, ``kept`` or ``drift``."""
     stored = _stored()[name]
     picture = MessagePicture.from_dict(stored["picture"]) if stored["picture"] else None
+    decision = DecisionRecord.from_dict(stored["decision"])
+    end = decision.window.end
     return {
-        "decision": DecisionRecord.from_dict(stored["decision"]),
+        "decision": decision,
         "outcome": Outcome.from_dict(stored["outcome"]),
         "quality": StoredQualityReport.from_dict(stored["quality"]),
         "drift": StoredDriftReport.from_dict(stored["drift"]),
         "performance": StoredPerformanceReport.from_dict(stored["performance"]),
         "labels": StoredLabelsReport.from_dict(stored["labels"]),
-        "report": PublishedReport("", picture, address=REPORT),
-        "run_url": RUN,
+        "report": PublishedReport("", picture, address=REPORT.format(end)),
+        "run_url": RUN_OF.format(end),
     }
 
 
 def of_check(about: Notice, records: dict[str, Any], *, by: ModelConfig | None = None, **more: Any) -> Message:
-    """Compose the message about a check from records such as those of `check`."""
-    rest = {"now": NOW, **records, **more}
+    """Compose the message about a check from records such as those of `check`, as soon as its window is over."""
+    later = records["decision"].window.end - NOW.replace(minute=0)
+    rest = {"now": NOW + later, **records, **more}
     facts = {each.name: rest.pop(each.name) for each in fields(CheckFacts) if each.name in rest}
-    return compose_check(by or config(), about, CheckFacts(**facts), **rest)
+    return compose_check(by or config(), _moved(about, later), CheckFacts(**facts), **rest)
+
+
+def _moved(about: Notice, later: timedelta) -> Notice:
+    """Return a notice with all times of its alerts moved."""
+
+    def alert_then(each: Alert) -> Alert:
+        times = ("first_seen", "last_seen", "told_at", "resolved_at")
+        return each.model_copy(update={name: at + later for name in times if (at := getattr(each, name))})
+
+    news = tuple(each.model_copy(update={"alert": alert_then(each.alert)}) for each in about.news)
+    return about.model_copy(update={"news": news, "open_alerts": tuple(map(alert_then, about.open_alerts))})
 
 
 def alert(
@@ -193,17 +208,17 @@ def broken_data() -> Message:
             "status": "broken",
             "kind": "missing",
             "share": 1.0,
-            "sentence": "all 6,559 values are missing, 0.3% in the reference (q < 1e-300).",
+            "sentence": "all 6,559 values are missing, 0.3% in the reference (q < 0.0001).",
         },
         {
             "column": "temp",
             "status": "warn",
             "kind": "out_of_range",
             "share": 0.12,
-            "sentence": "12% of 6,559 values lie outside the reference's range, 0% in the reference (q < 1e-300).",
+            "sentence": "12% of 6,559 values lie outside the reference's range, 0% in the reference (q < 0.0001).",
         },
     ]
-    sentence = "wind_speed: all 6,559 values are missing, 0.3% in the reference (q < 1e-300). And 1 more."
+    sentence = "wind_speed: all 6,559 values are missing, 0.3% in the reference (q < 0.0001). And 1 more."
     facts["quality"] = StoredQualityReport.from_dict(
         {"status": "broken", "n": 6559, "sentence": sentence, "findings": faults}
     )
@@ -223,7 +238,7 @@ def no_predictions() -> Message:
     facts["quality"] = StoredQualityReport.from_dict({"status": "empty", "n": 0, "sentence": said})
     facts["decision"] = facts["decision"].model_copy(update={"action": "raise_alert", "sentence": f"{said}."})
     facts |= dict.fromkeys(("outcome", "drift", "performance", "labels"))
-    facts["report"] = PublishedReport("", None, address=REPORT)
+    facts["report"] = replace(facts["report"], picture=None)
     found = alert(Kind.NO_PREDICTIONS, "", Severity.ERROR, said)
     return of_check(notice("no predictions", firing(found)), facts)
 
@@ -234,7 +249,7 @@ def labels_missing() -> Message:
         status="insufficient", metric="brier", n=402, due=6500, label_rate=0.06, labels_missing=True
     )
     facts["drift"] = facts["drift"].model_copy(update={"status": "ok", "features": {}})
-    facts["report"] = PublishedReport("", None, address=REPORT)
+    facts["report"] = replace(facts["report"], picture=None)
     said = "Labels of only 6% of the 6,500 matured predictions have arrived"
     facts["decision"] = facts["decision"].model_copy(
         update={"sentence": f"{said}. Without labels harm is not detected."}
@@ -267,7 +282,7 @@ def live_alarm() -> Message:
     found = alert(Kind.LIVE_ALARM, "carrier", Severity.ERROR, alarm.sentence)
     facts["outcome"] = None
     facts["judgements"] = (Judgement(alarm, Verdict.CONFIRMED),)
-    return of_check(notice("alarm", firing(found)), facts, now=end + timedelta(minutes=4))
+    return of_check(notice("alarm", firing(found)), facts)
 
 
 def approval() -> Message:
@@ -314,7 +329,7 @@ def rollback() -> Message:
             "decision_id": "watch-1",
             "model": MODEL,
             "version": 3,
-            "window": {"start": "2013-07-01T00:00:00+00:00", "end": "2013-07-03T00:00:00+00:00"},
+            "window": {"start": "2013-06-29T00:00:00+00:00", "end": "2013-07-01T00:00:00+00:00"},
             "action": "watch",
             "sentence": sentence,
             "verdict": "harm",
@@ -351,7 +366,7 @@ def probation() -> Message:
             "decision_id": "watch-2",
             "model": MODEL,
             "version": 3,
-            "window": {"start": "2013-07-01T00:00:00+00:00", "end": "2013-07-08T00:00:00+00:00"},
+            "window": {"start": "2013-06-24T00:00:00+00:00", "end": "2013-07-01T00:00:00+00:00"},
             "action": "watch",
             "sentence": sentence,
             "verdict": "survived",
@@ -382,7 +397,7 @@ def experiment() -> Message:
             "decision_id": "end-1",
             "model": MODEL,
             "version": 3,
-            "window": {"start": "2013-12-01T00:00:00+00:00", "end": "2014-01-01T00:00:00+00:00"},
+            "window": {"start": "2013-06-01T00:00:00+00:00", "end": "2013-07-01T00:00:00+00:00"},
             "action": "end_experiment",
             "sentence": sentence,
             "branch": "keep_champion",
@@ -406,7 +421,7 @@ def experiment() -> Message:
             "margin": 0.0,
             "level": 0.05,
             "verdict": "inconclusive",
-            "holdout": {"start": "2013-12-01T01:00:00+00:00", "end": "2014-01-01T00:00:00+00:00"},
+            "holdout": {"start": "2013-06-01T01:00:00+00:00", "end": "2013-07-01T00:00:00+00:00"},
         }
     )
     found = alert(Kind.EXPERIMENT, "version 4", Severity.INFO, outcome.sentence, state=State.RESOLVED, resolved_at=NOW)

@@ -11,7 +11,7 @@ from keel.alerts.channels.email import build
 from keel.alerts.messages.tables import MAX_ROWS
 from tests.support.airflow.mails import html_of, pictures_of, text_of
 from tests.support.alerts.goldens import FOLDER, require_golden
-from tests.support.alerts.samples import NOW, SAMPLES
+from tests.support.alerts.samples import SAMPLES
 from tests.support.reports.html_reader import read
 
 LONGEST_FIRST_LINES = 600
@@ -19,7 +19,8 @@ LONGEST_FIRST_LINES = 600
 
 
 def mail_of(name):
-    made = build(SAMPLES[name](), sender="keel@example.com", to="ml-oncall@example.com", now=NOW, readable=True)
+    message = SAMPLES[name]()
+    made = build(message, sender="keel@example.com", to="ml-oncall@example.com", now=message.at, readable=True)
     return message_from_bytes(bytes(made), policy=policy.default)
 
 
@@ -53,6 +54,14 @@ def test_first_lines_say_what_happened_and_the_rest_is_at_most_ten_rows(name):
     assert sum(map(len, first)) <= LONGEST_FIRST_LINES
     assert sum(len(table.rows) for table in message.evidence) <= MAX_ROWS
     assert message.todo, "a reader has to know that there is nothing to do"
+
+
+def test_message_about_a_window_is_written_when_that_is_over():
+    windows = [
+        (each.facts["Window"], each.at) for each in (made() for made in SAMPLES.values()) if "Window" in each.facts
+    ]
+    assert len(windows) >= 5
+    assert [window for window, at in windows if not window.endswith(f" to {at.day} {at:%B} {at.year}")] == []
 
 
 @pytest.mark.parametrize("name", SAMPLES)
