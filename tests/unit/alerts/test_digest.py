@@ -10,12 +10,15 @@ import pytest
 from keel.alerts.acknowledging import acknowledge
 from keel.alerts.digest import due_models, flush_digests
 from keel.alerts.door import Posted, observe_in
+from keel.alerts.findings.outcome import observe_outcome
 from keel.alerts.records import Alert, AlertEvent, Change, Examined, Finding, Message
 from keel.alerts.silences import end_silence, silence
 from keel.config import Kind, ModelConfig, Severity
+from keel.monitoring.records import Outcome
 from keel.store import alerts as alerts_table
 from keel.workspace import Workspace
 from tests.support.alerts.observations import DAY, HOUR, MONDAY, WEEK, alerting, drift, finding, seen, told_plainly
+from tests.support.alerts.reports import decision
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,6 +142,20 @@ def test_a_retraining_that_changed_nothing_is_told_with_what_is_told_anyway(ws: 
 
     check(ws.store, MONDAY + WEEK, drift("x"))
     assert told(flush_digests(ws, [TOY], now=MONDAY + 2 * WEEK)) == [[("", "event"), ("x", "firing")]]
+
+
+def test_a_retraining_of_old_data_is_told_with_the_time_of_its_data(ws: Workspace) -> None:
+    """A person asked for it, so it is seen by the clock, among rows that have the data's time."""
+    asked, now = decision("retrain", decision_id="asked", reason="a try"), MONDAY + 300 * DAY
+    kept = Outcome(outcome="kept_champion", sentence="Kept champion 3.", version=3, champion=3, challenger=4)
+    observe_in(ws.store, TOY, observe_outcome(TOY, asked, kept, now=now), told_plainly, now=now)
+    check(ws.store, MONDAY, drift("x"), now=now)
+    [posted] = flush_digests(ws, [TOY], now=now + WEEK)
+    [table] = Message.from_dict(ws.store.outbox.message(posted.message_id or "") or {}).evidence
+    assert sorted(row[:2] for row in table.rows) == [
+        ("input x", "since 2 March 2026"),
+        ("retrained version 4", "1 March 2026"),
+    ]
 
 
 def test_what_is_covered_when_the_digest_goes_out_waits_or_is_dropped(ws: Workspace) -> None:

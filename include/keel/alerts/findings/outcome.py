@@ -27,6 +27,8 @@ WATCH, REQUEST = "watch", "request"
 """Sources."""
 REJECTED = ("kept_champion", "declined")
 """Outcomes after which the challenger is not in production."""
+WINDOW_END = "window_end"
+"""Key of evidence: the data's time of what is observed by the clock, as a retraining that a person asked for."""
 SCHEDULE = "airflow"
 """The requester's name where no person made the request."""
 TOLD = (ProbationVerdict.BASELINE_NOT_MET, ProbationVerdict.INCONCLUSIVE)
@@ -109,6 +111,7 @@ def _event_of(decision: DecisionRecord, outcome: Outcome) -> Finding | None:
         "metric": outcome.metric,
         "improvement": outcome.improvement,
         "lower_bound": outcome.lower_bound,
+        WINDOW_END: decision.window.end.isoformat(),
     }
     return Finding(
         kind=kind,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from keel.alerts.findings.outcome import WINDOW_END
 from keel.alerts.messages.base import line
 from keel.alerts.messages.tables import CELL_OF_DIGEST, period, within, without_empty
 from keel.alerts.messages.todo import accept
@@ -100,8 +101,11 @@ def _row(news: News) -> tuple[str, str, str, str]:
     impact = numbers.signed(cost) if isinstance(cost, int | float) else ""
     if news.change is Change.RESOLVED:
         return title(alert), period(alert), impact, f"over: {alert.resolution}" if alert.resolution else "over"
-    when = numbers.time(alert.first_seen.replace(minute=0, second=0, microsecond=0))
-    return title(alert), when if news.change is Change.EVENT else f"since {when}", impact, _said(news)
+    began = numbers.time(alert.first_seen.replace(minute=0, second=0, microsecond=0))
+    # a retraining that a person asked for is seen by the clock, and is about data of its own time
+    happened = numbers.time(alert.evidence[WINDOW_END]) if WINDOW_END in alert.evidence else began
+    when = happened if news.change is Change.EVENT else f"since {began}"
+    return title(alert), when, impact, _said(news)
 
 
 def _said(news: News) -> str:
