@@ -48,7 +48,7 @@ def _delivery(ws: Workspace, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def print_messages(console: Console, messages: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Print how many messages the year had, what they were about, and how many each recipient got."""
+    """Print how many messages the year had, what they were about, and what became of each recipient's."""
     told = [each for of_run in messages.values() for each in of_run]
     silent = sum(not of_run for of_run in messages.values())
     about = Counter(_about(each) for each in told)
@@ -56,9 +56,18 @@ def print_messages(console: Console, messages: Mapping[str, Sequence[Mapping[str
     noun = "message" if len(told) == 1 else "messages"
     console.print(f"\nThe year had {len(told)} {noun}{f': {counts}' if counts else ''}.", soft_wrap=True)
     console.print(f"{silent} of {len(messages)} runs told nobody anything.", soft_wrap=True)
-    people = Counter((row["channel"], row["recipient"]) for each in told for row in each["deliveries"])
-    for (channel, recipient), number in sorted(people.items()):
-        console.print(Text(f"  {recipient or 'the outbox'} by {channel}: {number}"), soft_wrap=True)
+    people = Counter((row["channel"], row["recipient"], _became(row)) for each in told for row in each["deliveries"])
+    for (channel, recipient, what), number in sorted(people.items()):
+        who = f"{recipient} by {channel}" if recipient else "nobody is named"
+        console.print(Text(f"  {who}: {number} {what}"), soft_wrap=True)
+
+
+def _became(row: Mapping[str, Any]) -> str:
+    """Return what became of a delivery; the fallback's file is no delivery of another channel."""
+    if row["state"] == "sent":
+        return "written to the outbox" if row["file"] else "sent"
+    why = (row["answer"] or "").partition(";")[0]
+    return f"not sent ({why})" if why else "not sent yet"
 
 
 def _about(message: Mapping[str, Any]) -> str:
