@@ -6,7 +6,6 @@ There is one DAG for each model whose ``model.yaml`` is valid. `model_configurat
 from __future__ import annotations
 
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG
 
 from keel.config import ModelConfig, read_models
 from keel_airflow.groups import (
@@ -25,7 +24,7 @@ from keel_airflow.operators.monitoring import (
     PerformanceDriftOperator,
     QuarantineOperator,
 )
-from keel_airflow.overdue import check_deadline
+from keel_airflow.overdue import DeadlineDAG, check_deadline
 from keel_airflow.params import override_params, window_params
 from keel_airflow.policy import Tag, dag_arguments
 from keel_airflow.schedules import check_schedule
@@ -59,10 +58,10 @@ Runbook: {runbook}
 """
 
 
-def drift_check(config: ModelConfig) -> DAG:
+def drift_check(config: ModelConfig) -> DeadlineDAG:
     """Build the DAG of one model. Without a section ``retrain`` it only alerts and quarantines."""
     model = config.model
-    with DAG(
+    with DeadlineDAG(
         f"{model}.drift_check",
         description=f"Check {model} in production, and act on the result",
         schedule=check_schedule(config),

@@ -11,6 +11,7 @@ from keel import window
 from keel.monitoring import storage
 from keel.monitoring.check_times import GRACE
 from keel.window import now_utc
+from tests.support.airflow.dag_bag import parse_dag
 from tests.support.airflow.dag_run import run
 from tests.support.airflow.mails import text_of
 from tests.support.airflow.tide import DAY, LAUNCH, happen, live
@@ -58,7 +59,9 @@ def test_overdue_check_that_comes_at_last_is_told_to_be_over(overdue, mailbox, m
     look()
     live(overdue, happen(LAUNCH, END), LAUNCH, END)
     monkeypatch.setattr(storage, "now_utc", window.now_utc)
-    assert run("tide.drift_check", **WINDOW).state == "success"
+    checked = parse_dag("tide.drift_check")
+    assert [each.interval for each in checked.deadline] == [GRACE]
+    assert run(checked, **WINDOW).state == "success", "with its deadline, Airflow raises at the end of such a run"
 
     look()
 
