@@ -1,18 +1,22 @@
 """A channel that does not take messages is an alert itself, which the other channels tell, and tell the end of.
 
-A channel without a connection is in trouble at once; so is one that refuses for good and has taken nothing for days,
-and one that answers nobody after some tries. Where a channel works, a single recipient of it is in trouble when a
-message to it has finally failed. Channels whose recipients are connections are in trouble one recipient at a time.
+What works or does not is a way: a channel, or a connection where the recipients of a channel are connections. A way is
+in trouble at once without a connection, when it refuses for good and has taken nothing for days, and when it has taken
+nothing since a message that was tried some times. Where it works, a single recipient is in trouble when a message to
+it has finally failed.
 
-A way that no valid configuration names any more is no trouble: nothing could be sent by it that ends the alert. So the
-alert is over with the configuration.
+A way that no valid configuration names is no trouble: nothing could be sent by it that ends the alert. So the alert is
+over with the configuration.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from keel.alerts.door import observe_in
@@ -27,6 +31,7 @@ from keel.store import alerts
 if TYPE_CHECKING:
     from keel.alerts.records import Message, Notice
     from keel.config import ModelConfig
+    from keel.errors import ConfigError
     from keel.store import Store
 
 log = logging.getLogger(__name__)
@@ -54,7 +59,7 @@ def way(delivery: Delivery) -> str:
 
 
 def report(store: Store, tried: Iterable[Tried], *, now: datetime) -> None:
-    """Apply what some tries say about their channels, and end the alerts about ways that are not used any more.
+    """Apply what some tries say about their ways, and end the alerts about ways that are not used any more.
 
     An error here is logged: the messages have been tried.
 
@@ -66,42 +71,119 @@ def report(store: Store, tried: Iterable[Tried], *, now: datetime) -> None:
         The store does not answer.
 
     """
+    this = _Report(store, now)
     for each in sorted(tried, key=lambda each: each.delivery.state != "sent"):
-        try:
-            _report(store, each, now)
-        except StoreUnavailable:
-            raise
-        except Exception:
-            log.exception("what became of delivery %s could not be told", each.delivery.delivery_id)
+        with _logged(f"what became of delivery {each.delivery.delivery_id}"):
+            this.tell(each)
+    with _logged("the end of ways that are not used any more"):
+        this.end_unused()
+
+
+@contextmanager
+def _logged(what: str) -> Iterator[None]:
     try:
-        _end_unused(store, now)
+        yield
     except StoreUnavailable:
         raise
     except Exception:
-        log.exception("alerts about ways that are not used any more could not be ended")
+        log.exception("%s could not be told", what)
 
 
-def _end_unused(store: Store, now: datetime) -> None:
-    """End the alerts about channels and recipients that no configuration names. An invalid one may name any."""
-    with store.connect() as connection:
-        rows = [row for row in alerts.open_alerts(connection, None) if row["kind"] == Kind.CHANNEL]
-    if not rows:
-        return
-    configs, invalid = read_models()
-    if invalid or not configs:
-        return
-    for row in rows:
-        mine = [each for name, each in configs.items() if row["model"] in (ALL_MODELS, name)]
-        if row["subject"] not in {subject for config in mine for subject in _subjects_of(config)}:
-            observation = Observation(
-                observation_id=f"{SOURCE}-{derived_id(row['alert_id'], 'unused')}",
-                model=row["model"],
-                source=SOURCE,
-                at=now,
-                examined=(Examined(kind=Kind.CHANNEL, subject=row["subject"]),),
-                resolution=f"nobody is told by {row['subject']} any more",
-            )
-            _observe(store, observation, now)
+@dataclass(frozen=True)
+class _Report:
+    """What is said about ways at one time."""
+
+    store: Store
+    now: datetime
+
+    @cached_property
+    def configured(self) -> tuple[dict[str, ModelConfig], list[ConfigError]]:
+        return read_models()
+
+    def tell(self, tried: Tried) -> None:
+        """Begin or end the alerts that a try is about."""
+        delivery, whole = tried.delivery, way(tried.delivery)
+        single = _subject(delivery.channel, delivery.recipient)
+        if delivery.state == "sent":
+            for model in {ALL_MODELS, delivery.model}:
+                if over := self._open(model, {delivery.channel, single}):
+                    self._observe(model, *_of_try(delivery), over=over, why=f"{single} took a message")
+            return
+        recipient = delivery.recipient if whole == single else None
+        has_failed = delivery.state == "failed"
+        since = self.now - LATELY if has_failed else delivery.created_at
+        works = self.store.outbox.accepted_since(delivery.channel, since, recipient=recipient)
+        if not tried.is_connected or (not works and (has_failed or delivery.tries == TRIES)):
+            self._begin(ALL_MODELS, whole, tried)
+        elif has_failed and not self._open(ALL_MODELS, {whole}):
+            # said of the whole, it need not be said of each recipient
+            self._begin(ALL_MODELS if whole == single else delivery.model, single, tried)
+
+    def end_unused(self) -> None:
+        """End the alerts about ways that no configuration names. An invalid one may name any."""
+        with self.store.connect() as connection:
+            rows = [row for row in alerts.open_alerts(connection, None) if row["kind"] == Kind.CHANNEL]
+        if not rows or self.configured[1]:
+            return
+        for row in rows:
+            model, subject = row["model"], row["subject"]
+            if not self._is_named(model, subject):
+                self._observe(
+                    model, row["alert_id"], "unused", over=[subject], why=f"nobody is told by {subject} any more"
+                )
+
+    def _is_named(self, model: str, subject: str) -> bool:
+        """Return whether a configuration of the model names a way, or there is none that could."""
+        configs, _ = self.configured
+        mine = (config for name, config in configs.items() if model in (ALL_MODELS, name))
+        return not configs or any(subject in _subjects_of(config) for config in mine)
+
+    def _begin(self, model: str, subject: str, tried: Tried) -> None:
+        delivery, answer = tried.delivery, tried.answer.detail
+        sentence = f"Messages by {subject} do not arrive: {answer}."
+        if not self._is_named(model, subject):
+            log.error("%s: %s No valid configuration names it.", delivery.model, sentence)
+            return
+        finding = Finding(
+            kind=Kind.CHANNEL,
+            subject=subject,
+            severity=Severity.ERROR,
+            sentence=sentence,
+            evidence={"channel": delivery.channel, "recipient": delivery.recipient, "answer": answer},
+        )
+        self._observe(model, *_of_try(delivery), findings=(finding,))
+
+    def _open(self, model: str, subjects: set[str]) -> list[str]:
+        """Return of which of these ways and recipients an alert is open."""
+        with self.store.connect() as connection:
+            rows = alerts.open_alerts(connection, model)
+        return sorted(subjects & {row["subject"] for row in rows if row["kind"] == Kind.CHANNEL})
+
+    def _observe(
+        self, model: str, *identity: str, findings: tuple[Finding, ...] = (), over: Iterable[str] = (), why: str = ""
+    ) -> None:
+        """Let ways of a model be in trouble, or no longer. Of one whose configuration is gone nobody else is told."""
+        configs, _ = self.configured
+        config = configs.get(model)
+        is_foreign = model != ALL_MODELS and config is None and bool(configs)
+
+        def compose(notice: Notice) -> Message | None:
+            return None if is_foreign else compose_alerts(config, notice, now=self.now)
+
+        observation = Observation(
+            observation_id=f"{SOURCE}-{derived_id(model, *identity)}",
+            model=model,
+            source=SOURCE,
+            at=self.now,
+            findings=findings,
+            examined=tuple(Examined(kind=Kind.CHANNEL, subject=each) for each in over),
+            resolution=why,
+        )
+        observe_in(self.store, config, observation, compose, now=self.now)
+
+
+def _of_try(delivery: Delivery) -> tuple[str, ...]:
+    return delivery.delivery_id, str(delivery.tries), delivery.state
 
 
 def _subjects_of(config: ModelConfig) -> Iterator[str]:
@@ -110,90 +192,6 @@ def _subjects_of(config: ModelConfig) -> Iterator[str]:
     for route in config.alerts.all_routes():
         yield route.channel
         yield from (_subject(route.channel, recipient) for recipient in route.to)
-
-
-def _report(store: Store, tried: Tried, now: datetime) -> None:
-    delivery = tried.delivery
-    if delivery.state == "sent":
-        _is_well(store, delivery, now)
-        return
-    whole = (ALL_MODELS, delivery.channel)
-    single = (delivery.model, _subject(delivery.channel, delivery.recipient))
-    if delivery.channel in OF_RECIPIENTS:
-        whole = single = (_users_of(single[1], delivery.model), single[1])
-    if not tried.is_connected:
-        _is_in_trouble(store, *whole, tried, now)
-    elif delivery.state == "failed":
-        # said of the channel, it need not be said of each recipient
-        if not _open(store, ALL_MODELS, {delivery.channel}):
-            works = store.outbox.accepted_since(delivery.channel, now - LATELY)
-            _is_in_trouble(store, *(single if works else whole), tried, now)
-    elif delivery.tries == TRIES:
-        recipient = delivery.recipient if whole is single else None
-        if not store.outbox.accepted_since(delivery.channel, delivery.created_at, recipient=recipient):
-            _is_in_trouble(store, *whole, tried, now)
-
-
-def _users_of(subject: str, model: str) -> str:
-    """Return whom the trouble of a connection concerns: all models, as one alert, where a configuration names it."""
-    configs = read_models()[0].values()
-    is_named = not configs or any(subject in _subjects_of(config) for config in configs)
-    return ALL_MODELS if is_named else model
-
-
-def _is_well(store: Store, delivery: Delivery, now: datetime) -> None:
-    """Resolve the alerts about the channel and about this recipient, where there are any."""
-    subjects = {delivery.channel, _subject(delivery.channel, delivery.recipient)}
-    for model in {ALL_MODELS, delivery.model}:
-        over = _open(store, model, subjects)
-        if over:
-            examined = tuple(Examined(kind=Kind.CHANNEL, subject=each) for each in over)
-            observation = _observation(model, delivery, now).model_copy(
-                update={
-                    "examined": examined,
-                    "resolution": f"{_subject(delivery.channel, delivery.recipient)} took a message",
-                }
-            )
-            _observe(store, observation, now)
-
-
-def _open(store: Store, model: str, subjects: set[str]) -> list[str]:
-    """Return of which of these channels and recipients an alert is open."""
-    with store.connect() as connection:
-        rows = alerts.open_alerts(connection, model)
-    return sorted(subjects & {row["subject"] for row in rows if row["kind"] == Kind.CHANNEL})
-
-
-def _is_in_trouble(store: Store, model: str, subject: str, tried: Tried, now: datetime) -> None:
-    delivery = tried.delivery
-    finding = Finding(
-        kind=Kind.CHANNEL,
-        subject=subject,
-        severity=Severity.ERROR,
-        sentence=f"Messages by {subject} do not arrive: {tried.answer.detail}.",
-        evidence={"channel": delivery.channel, "recipient": delivery.recipient, "answer": tried.answer.detail},
-    )
-    _observe(store, _observation(model, delivery, now).model_copy(update={"findings": (finding,)}), now)
-
-
-def _observation(model: str, delivery: Delivery, now: datetime) -> Observation:
-    identity = derived_id(SOURCE, model, delivery.delivery_id, str(delivery.tries), delivery.state)
-    return Observation(observation_id=f"{SOURCE}-{identity}", model=model, source=SOURCE, at=now)
-
-
-def _observe(store: Store, observation: Observation, now: datetime) -> None:
-    """Apply an observation. Of a model whose configuration is gone or invalid nobody else is told."""
-    configs = read_models()[0]
-    config = configs.get(observation.model)
-    is_foreign = observation.model != ALL_MODELS and config is None and bool(configs)
-    if is_foreign and observation.findings:
-        log.error("%s: %s It has no valid configuration.", observation.model, observation.findings[0].sentence)
-        return
-
-    def compose(notice: Notice) -> Message | None:
-        return None if is_foreign else compose_alerts(config, notice, now=now)
-
-    observe_in(store, config, observation, compose, now=now)
 
 
 def _subject(channel: str, recipient: str) -> str:

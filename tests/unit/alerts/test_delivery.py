@@ -257,8 +257,11 @@ def test_alert_of_a_recipient_is_over_when_no_configuration_names_him(
     assert len(channel_alerts(store)) == 1
 
 
-def test_trouble_of_a_model_without_a_configuration_is_told_to_nobody_else(store: Store, send, monkeypatch) -> None:
-    gone = alerting(email=[], routes=[{"channel": "teams", "to": ["a_team"]}])
+@pytest.mark.parametrize("channel", ["teams", "slack"])
+def test_trouble_of_a_way_that_no_configuration_names_is_told_to_nobody(
+    store: Store, send, monkeypatch, channel: str
+) -> None:
+    gone = alerting(email=[], routes=[{"channel": channel, "to": ["a_team"]}])
     post(store, config=gone)
     configure(monkeypatch, alerting(model="other"))
     assert [each.state for each in send(MONDAY)] == ["failed"]
