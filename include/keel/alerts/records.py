@@ -232,12 +232,16 @@ class AlertLine(Record):
     evidence: JsonObject = {}
 
 
+Topic = Literal["alert", "resolved", "event", "approval", "failure", "digest", "test"]
+"""What a message is."""
+
+
 class Message(Record):
     """A message to people, in the order in which it is read. Every channel renders the same one."""
 
     message_id: str
     model: str
-    topic: Literal["alert", "resolved", "event", "approval", "failure", "digest", "test"]
+    topic: Topic
     severity: Severity
     subject: Annotated[str, AfterValidator(one_line)]
     """One line, of whatever names it is made, without a prefix."""

@@ -29,6 +29,11 @@ class Severity(StrEnum):
         """The place in the order, 0 for ``info``."""
         return list(Severity).index(self)
 
+    @property
+    def is_trouble(self) -> bool:
+        """Whether it is at least an error: people are told at once."""
+        return self.level >= Severity.ERROR.level
+
 
 class Kind(StrEnum):
     """What an alert is about. The last ones are events: they happen, and do not last."""

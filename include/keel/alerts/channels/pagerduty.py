@@ -10,7 +10,6 @@ from typing import Any
 
 from keel.alerts.channels.content import content, cut, links, title
 from keel.alerts.records import AlertLine, Change, Message
-from keel.config import Severity
 from keel.values.texts import is_web_address, shown
 
 ALERT_PATH = "/v2/enqueue"
@@ -41,7 +40,7 @@ def events(message: Message) -> tuple[Event, ...]:
         return tuple(_event(message, line) for line in message.alerts)
     if message.topic == "test":
         return (_trigger(message, None), _closing("resolve", message.message_id))
-    return (_trigger(message, None) if message.severity.level >= Severity.ERROR.level else _change(message, None),)
+    return (_trigger(message, None) if message.severity.is_trouble else _change(message, None),)
 
 
 def _event(message: Message, line: AlertLine) -> Event:
@@ -49,7 +48,7 @@ def _event(message: Message, line: AlertLine) -> Event:
         return _closing("resolve", line.fingerprint)
     if line.change is Change.ACKNOWLEDGED:
         return _closing("acknowledge", line.fingerprint)
-    if line.change is Change.EVENT and line.severity.level < Severity.ERROR.level:
+    if line.change is Change.EVENT and not line.severity.is_trouble:
         return _change(message, line)
     return _trigger(message, line)
 

@@ -72,6 +72,11 @@ def observe_outcome(
     )
 
 
+def requester(decision: DecisionRecord) -> str | None:
+    """Return the person who asked for a decision; None where nobody did."""
+    return None if decision.requested_by == SCHEDULE else decision.requested_by
+
+
 def change_of(decision: DecisionRecord, outcome: Outcome | None) -> Change:
     """Return what a decision and its outcome changed, as events."""
     if outcome is None:
@@ -90,12 +95,11 @@ def change_of(decision: DecisionRecord, outcome: Outcome | None) -> Change:
 
 def _event_of(decision: DecisionRecord, outcome: Outcome) -> Finding | None:
     """Return what an outcome is, as an event; None where another message tells of it."""
-    by_person = decision.requested_by not in (None, SCHEDULE)
     kinds: dict[str, tuple[Kind, Severity]] = {
         "promoted": (Kind.PROMOTION, Severity.INFO),
         "declined": (Kind.PROMOTION, Severity.INFO),
         "kept_champion": (_KEPT.get(decision.action, Kind.RETRAINED), Severity.INFO),
-        "rolled_back": (Kind.ROLLBACK, Severity.WARNING if by_person else Severity.ERROR),
+        "rolled_back": (Kind.ROLLBACK, Severity.WARNING if requester(decision) else Severity.ERROR),
         "confirmed": (Kind.PROBATION, Severity.INFO),
         "probation_over": (Kind.PROBATION, Severity.WARNING),
         "experiment_ended": (Kind.EXPERIMENT, Severity.WARNING),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from keel.alerts.messages.base import known, links, message, owner
 from keel.alerts.messages.tables import news_table, over, within
 from keel.alerts.messages.todo import by_kind
-from keel.alerts.messages.words import NOTHING, headline, ranked, sentence_of, worst
+from keel.alerts.messages.words import NOTHING, current, headline, ranked, sentence_of, worst
 from keel.alerts.records import Change
 from keel.config import Kind
 from keel.monitoring.performance_words import capitalised
@@ -37,23 +37,23 @@ def compose_alerts(config: ModelConfig | None, notice: Notice, *, now: datetime,
     """Compose the message about news of any kind. config: None for what concerns no single model."""
     news = ranked(notice.news)
     words = headline(news)
-    current = [each for each in news if each.change is not Change.RESOLVED]
-    is_alone = len(current) == 1
-    is_known = any(each.change in (Change.REMINDER, Change.ESCALATED, Change.ACKNOWLEDGED) for each in current)
-    said = sentence_of(current[0].alert) if is_alone else ""
+    left = current(news)
+    is_alone = len(left) == 1
+    is_known = any(each.change in (Change.REMINDER, Change.ESCALATED, Change.ACKNOWLEDGED) for each in left)
+    said = sentence_of(left[0].alert) if is_alone else ""
     is_short = bool(said) and ". " not in said and not is_known
     return message(
         config,
         notice,
         subject=worst(news),
         happened=said if is_short else f"{capitalised(words)}.",
-        hurts=(*harm(current), *([said] if said and not is_short else [])),
-        done=tuple(resolutions(news) if not current else unanswered(current)),
+        hurts=(*harm(left), *([said] if said and not is_short else [])),
+        done=tuple(unanswered(left) if left else resolutions(news)),
         todo=tuple(by_kind(news)) or (f"{NOTHING}.",),
         facts=known({"Model": owner(config)}),
         evidence=within([None if is_alone else news_table(news), over(news)]),
-        verbatim=_text_of(current[0].alert, "error") or "" if is_alone else "",
-        links=links(run_url=run_url) | (_links_of(current[0].alert) if is_alone else {}),
+        verbatim=_text_of(left[0].alert, "error") or "" if is_alone else "",
+        links=links(run_url=run_url) | (_links_of(left[0].alert) if is_alone else {}),
         now=now,
     )
 
@@ -86,5 +86,5 @@ def unanswered(news: Sequence[News]) -> list[str]:
     found = [each.alert for each in news if each.change is Change.REMINDER]
     if not found:
         return []
-    since = min(each.first_seen for each in found).replace(second=0, microsecond=0)
-    return [f"It lasts since {numbers.time(since)}, and no person has acknowledged it."]
+    since = numbers.time(min(each.first_seen for each in found))
+    return [f"It lasts since {since}, and no person has acknowledged it."]

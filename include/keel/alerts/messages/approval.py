@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from keel.alerts.messages.base import known, message, owner
-from keel.alerts.messages.words import NOTHING, ranked
+from keel.alerts.messages.words import NOTHING, current, lowered, ranked
 from keel.alerts.records import Change
 from keel.monitoring.performance_words import capitalised
 
@@ -25,9 +25,8 @@ def compose_approval(
     question, body: what Airflow's page shows too. answer_url: where to answer.
     """
     news = ranked(notice.news)
-    is_open = any(each.change is not Change.RESOLVED for each in news)
     policy = config.promotion
-    if not is_open:
+    if not current(news):
         answer = next((each.alert.resolution for each in news if each.alert.resolution), "It is not asked any more")
         return message(
             config,
@@ -44,8 +43,8 @@ def compose_approval(
         config,
         notice,
         topic="approval",
-        subject=f"{question[0].lower()}{question[1:]}".replace(f"{config.model} ", ""),
-        happened=f"A person has to decide: {question[0].lower()}{question[1:]}",
+        subject=lowered(question).replace(f"{config.model} ", ""),
+        happened=f"A person has to decide: {lowered(question)}",
         done=(
             "The new version was compared with the one in production, and passed. It answers nothing yet.",
             *([_AGAIN] if any(each.change is Change.REMINDER for each in news) else []),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from keel.alerts.messages.words import NOTHING, ranked, severity_of, started
-from keel.alerts.records import ALL_MODELS, AlertLine, Change, Message, News, Notice
+from keel.alerts.records import ALL_MODELS, AlertLine, Change, Message, News, Notice, Topic
 from keel.config import Kind
 
 if TYPE_CHECKING:
@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from keel.config import ModelConfig
     from keel.monitoring.records import Outcome
     from keel.reports.publication import PublishedReport
-
-SCHEDULE = "airflow"
-"""The requester's name where no person made the request."""
-Topic = Literal["alert", "resolved", "event", "approval", "failure", "digest", "test"]
 
 
 def message(

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from keel.alerts.findings.outcome import requester
 from keel.alerts.messages.alerts import resolutions
-from keel.alerts.messages.base import SCHEDULE, known, links, message, owner, topic_of, versions
+from keel.alerts.messages.base import known, links, message, owner, topic_of, versions
 from keel.alerts.messages.done import became, what_keel_did
 from keel.alerts.messages.hurts import does_it_hurt
 from keel.alerts.messages.tables import alarms, columns, comparison, faults, label_faults, metrics, over, within
 from keel.alerts.messages.todo import after_check
-from keel.alerts.messages.words import NOTHING, TOP_NAMES, headline, title, worst
-from keel.alerts.records import Change
+from keel.alerts.messages.words import NOTHING, current, headline, some, title, worst
 from keel.config import Kind
 from keel.monitoring.performance_words import capitalised
 from keel.reports import numbers
@@ -112,14 +112,13 @@ def _evidence(data: CheckData, notice: Notice) -> tuple[Table, ...]:
 
 
 def _is_about(notice: Notice, kind: Kind) -> bool:
-    return any(each.alert.kind is kind and each.change is not Change.RESOLVED for each in notice.news)
+    return any(each.alert.kind is kind for each in current(notice.news))
 
 
 def _facts(data: CheckData) -> dict[str, str]:
     quality, decision = data.quality, data.decision
     rows = quality.n if quality else data.drift.n if data.drift else None
     excluded = quality.quarantined if quality else None
-    person = decision.requested_by if decision and decision.requested_by != SCHEDULE else None
     return known(
         {
             "Model": owner(data.config),
@@ -129,7 +128,7 @@ def _facts(data: CheckData) -> dict[str, str]:
             "Quarantined": f"{numbers.count(excluded.rows, 'prediction')} of {numbers.count(excluded.hours, 'hour')}"
             if excluded and excluded.hours
             else None,
-            "Requested by": person,
+            "Requested by": requester(decision) if decision else None,
         }
     )
 
@@ -154,7 +153,4 @@ def _still_open(notice: Notice) -> list[str]:
     if not left:
         return [f"{NOTHING}."]
     titles = [title(each) for each in sorted(left, key=lambda each: (-each.severity.level, -each.rank))]
-    more = len(titles) - TOP_NAMES
-    return [
-        f"{NOTHING} about this. Still open: {', '.join(titles[:TOP_NAMES])}{f' and {more} more' if more > 0 else ''}."
-    ]
+    return [f"{NOTHING} about this. Still open: {some(titles)}."]

@@ -10,7 +10,7 @@ from keel.alerts.findings.outcome import WINDOW_END
 from keel.alerts.messages.base import line
 from keel.alerts.messages.tables import CELL_OF_DIGEST, period, within, without_empty
 from keel.alerts.messages.todo import accept
-from keel.alerts.messages.words import clause, headline, ranked, severity_of, started, title
+from keel.alerts.messages.words import clause, headline, ranked, severity_of, some, started, title
 from keel.alerts.records import ALL_MODELS, Change, Message, Table
 from keel.config import Kind
 from keel.monitoring.performance_words import capitalised
@@ -66,9 +66,7 @@ def _happened(notices: Mapping[str, Notice]) -> str:
         [notice] = notices.values()
         return f"{capitalised(headline(notice.news))}."
     total = sum(len(notice.news) for notice in notices.values())
-    told = [f"{model} ({len(notice.news)})" for model, notice in list(notices.items())[:TOP_MODELS]]
-    more = len(notices) - len(told)
-    names = ", ".join(told) + (f" and {more} more" if more > 0 else "")
+    names = some([f"{model} ({len(notice.news)})" for model, notice in notices.items()], TOP_MODELS)
     return f"{numbers.count(total, 'alert')} of {numbers.count(len(notices), 'model')} could wait: {names}."
 
 
@@ -101,7 +99,7 @@ def _row(news: News) -> tuple[str, str, str, str]:
     impact = numbers.signed(cost) if isinstance(cost, int | float) else ""
     if news.change is Change.RESOLVED:
         return title(alert), period(alert), impact, f"over: {alert.resolution}" if alert.resolution else "over"
-    began = numbers.time(alert.first_seen.replace(minute=0, second=0, microsecond=0))
+    began = numbers.time(alert.first_seen.replace(minute=0))
     # a retraining that a person asked for is seen by the clock, and is about data of its own time
     happened = numbers.time(alert.evidence[WINDOW_END]) if WINDOW_END in alert.evidence else began
     when = happened if news.change is Change.EVENT else f"since {began}"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from keel.alerts.messages.base import SCHEDULE, known, links, message, owner, versions
+from keel.alerts.findings.outcome import requester
+from keel.alerts.messages.base import known, links, message, owner, versions
 from keel.alerts.messages.done import became, what_keel_did
 from keel.alerts.messages.tables import comparison, over, within
 from keel.alerts.messages.todo import by_kind, command
-from keel.alerts.messages.words import NOTHING, headline
+from keel.alerts.messages.words import NOTHING, headline, lowered
 from keel.ledger.wording import with_full_stop
 from keel.monitoring.performance_words import capitalised
 from keel.monitoring.records import ExperimentDecision, ProbationDecision
@@ -52,7 +53,7 @@ def compose_event(
                 "Model": owner(config),
                 "Version": versions(decision.version, outcome),
                 "Experiment": getattr(decision, "experiment_id", None),
-                "Requested by": None if decision.requested_by == SCHEDULE else decision.requested_by,
+                "Requested by": requester(decision),
             }
         ),
         evidence=within([over(notice.news), comparison(outcome)]),
@@ -81,7 +82,7 @@ def _harm(decision: DecisionRecord) -> list[str]:
     words = {"harm": "Yes: ", "broken_promise": "Yes: ", "inconclusive": "Not known: "}
     sentence = decision.watched.sentence
     start = words.get(decision.verdict, "")
-    return [with_full_stop(f"{start}{sentence[0].lower()}{sentence[1:]}" if start else sentence)] if sentence else []
+    return [with_full_stop(f"{start}{lowered(sentence)}" if start else sentence)] if sentence else []
 
 
 def _to_do(model: str, notice: Notice, outcome: Outcome | None) -> list[str]:

@@ -85,11 +85,10 @@ def _no_harm(performance: StoredPerformanceReport) -> str:
         return f"The labels show no harm: the {name} is {value}, on {labels}."
     if increase > performance.max_degradation:
         return f"Not shown: the {name} is {value} and the holdout has {before}, but on {labels} that may be chance."
-    side = "no better than the" if increase > 0 else "no worse than the"
     if increase > 0:
         limit = numbers.number(performance.max_degradation)
         return f"No: the {name} is {value}, the holdout has {before}, and {limit} worse is tolerated ({labels})."
-    return f"No: the {name} is {value}, {side} {before} of the holdout, on {labels}."
+    return f"No: the {name} is {value}, no worse than the {before} of the holdout, on {labels}."
 
 
 def _by_inputs(data: CheckData) -> list[str]:

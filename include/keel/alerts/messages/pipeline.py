@@ -9,8 +9,7 @@ from keel.alerts.messages.alerts import harm, resolutions
 from keel.alerts.messages.base import known, message, owner
 from keel.alerts.messages.tables import news_table, over, within
 from keel.alerts.messages.todo import MEND_OTHERS, answer, by_kind
-from keel.alerts.messages.words import NOTHING, headline, ranked, started, worst
-from keel.alerts.records import Change
+from keel.alerts.messages.words import NOTHING, current, headline, ranked, started, worst
 from keel.config import Kind
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def compose_failure(
     """
     news = ranked(notice.news)
     words = headline(news)
-    failed = [each for each in news if each.change is not Change.RESOLVED]
+    failed = current(news)
     about = config.model if config else None
     mend = MEND if about or dag_id in EFFECTS else MEND_OTHERS
     effect = EFFECTS.get(dag_id, f"{about} was not checked or changed by this run" if about else "its work is not done")
@@ -70,7 +69,7 @@ def compose_failure(
     task = task_id if instance is None else f"{task_id}, instance {instance}"
     where = f"Task {task_id} of {dag_id} failed." if task_id else f"A run of {dag_id} failed."
     happened = f"{started(words, news[0].alert.subject)}." if is_ledger or not failed else where
-    hurts = [*harm([each for each in failed if each.alert.kind is not Kind.PIPELINE_FAILURE])]
+    hurts = harm([each for each in failed if each.alert.kind is not Kind.PIPELINE_FAILURE])
     if failed and decided:
         hurts.insert(0, f"Found before it failed: {decided}")
     elif failed and not is_ledger:

@@ -9,8 +9,8 @@ from keel.alerts.messages.alerts import harm, resolutions
 from keel.alerts.messages.base import known, links, message, owner
 from keel.alerts.messages.tables import over, within
 from keel.alerts.messages.todo import by_kind
-from keel.alerts.messages.words import NOTHING, headline, ranked, worst
-from keel.alerts.records import Change, Table
+from keel.alerts.messages.words import NOTHING, current, headline, ranked, worst
+from keel.alerts.records import Table
 from keel.ledger.wording import with_full_stop
 from keel.monitoring.performance_words import capitalised
 from keel.values.texts import shown
@@ -31,17 +31,17 @@ def compose_findings(
     news = ranked(notice.news)
     words = headline(news)
     first, *others = found.findings or (f"{capitalised(words)}.",)
-    current = [each for each in news if each.change is not Change.RESOLVED]
+    left = current(news)
     return message(
         config,
         notice,
         subject=worst(news),
-        happened=with_full_stop(first) if len(found.findings) == 1 and current else f"{capitalised(words)}.",
-        hurts=tuple(harm(current)),
-        done=tuple(resolutions(news) if not current else _done(found)),
+        happened=with_full_stop(first) if len(found.findings) == 1 and left else f"{capitalised(words)}.",
+        hurts=tuple(harm(left)),
+        done=tuple(_done(found) if left else resolutions(news)),
         todo=tuple(by_kind(news)) or (f"{NOTHING}.",),
         facts=known({"Model": owner(config)}),
-        evidence=within([_findings(tuple(found.findings)) if others and current else None, over(news)]),
+        evidence=within([_findings(tuple(found.findings)) if others and left else None, over(news)]),
         links=links(run_url=run_url),
         now=now,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from keel.alerts.messages.words import BEFORE, ranked, sentence_of, title
+from keel.alerts.messages.words import BEFORE, current, ranked, sentence_of, title
 from keel.alerts.records import Alert, Change, News, Table
 from keel.config import Kind
 from keel.monitoring.accepted import accepted_sentence
@@ -39,43 +39,44 @@ CELL_OF_DIGEST = 160
 
 def within(tables: Iterable[Table | None], limit: int = MAX_ROWS) -> tuple[Table, ...]:
     """Return tables with at most ``limit`` rows together; the first ones matter most. What is cut is counted."""
-    found, left = [], limit
+    found = list[Table]()
     for table in tables:
-        if table is None:
-            continue
-        rows, cut = table.rows[:left], len(table.rows) - left
-        left -= len(rows)
-        if cut > 0 and rows:
-            table = table.model_copy(update={"rows": rows, "notes": (NOT_SHOWN.format(cut), *table.notes)})
-        if rows or not table.rows:
-            found.append(table)
+        left = limit - sum(len(each.rows) for each in found)
+        if table is not None and (left or not table.rows):
+            found.append(_top(table, left))
     return tuple(found)
+
+
+def _top(table: Table, limit: int) -> Table:
+    cut = len(table.rows) - limit
+    if cut <= 0:
+        return table
+    return table.model_copy(update={"rows": table.rows[:limit], "notes": (NOT_SHOWN.format(cut), *table.notes)})
 
 
 def columns(drift: StoredDriftReport | None, news: Sequence[News], open_alerts: Sequence[Alert]) -> Table | None:
     """Return the columns that moved, by what that costs, with the time since which each is known to have."""
     if drift is None:
         return None
-    about = {each.alert.subject for each in news if each.change is not Change.RESOLVED}
+    told = [each.alert for each in current(news)]
+    about = {each.subject for each in told}
     names = [name for name, column in drift.features.items() if column.severity == "drift" or name in about]
     if not names:
         return None
-    since = _since([*open_alerts, *(each.alert for each in news if each.change is not Change.RESOLVED)])
-    rows = [_column(name, drift.features[name], since.get(name, "")) for name in names[:TOP_COLUMNS]]
+    since = _since([*open_alerts, *told])
     has_impact = any(drift.features[name].impact is not None for name in names)
     note = f"{drift.count} in {numbers.count(drift.n, 'prediction')}."
     if has_impact:
         note += " Impact is what the change costs by the losses on the holdout; above 0 is worse."
     note += accepted_sentence(drift)
-    more = len(names) - len(rows)
     table = Table(
         title="Columns that have changed" + (", by what that costs" if has_impact else ""),
         head=("Column", "Status", "Since", "Impact", "Measures"),
-        rows=tuple(rows),
+        rows=tuple(_column(name, drift.features[name], since.get(name, "")) for name in names),
         numeric=(3,),
-        notes=(*((NOT_SHOWN.format(more),) if more > 0 else ()), note),
+        notes=(note,),
     )
-    return without_empty(table)
+    return without_empty(_top(table, TOP_COLUMNS))
 
 
 def _column(name: str, column: StoredColumn, since: str) -> tuple[str, ...]:
@@ -92,7 +93,7 @@ def _since(open_alerts: Sequence[Alert]) -> dict[str, str]:
     drifts = [each for each in open_alerts if each.kind in (Kind.DATA_DRIFT, Kind.PREDICTION_DRIFT)]
     newest = max((each.last_seen for each in drifts), default=None)
     return {
-        each.subject: "new" if each.first_seen == newest else numbers.time(each.first_seen.replace(minute=0, second=0))
+        each.subject: "new" if each.first_seen == newest else numbers.time(each.first_seen.replace(minute=0))
         for each in drifts
         if not each.subject.endswith(BEFORE)
     }
@@ -102,18 +103,17 @@ def faults(quality: StoredQualityReport | None) -> Table | None:
     """Return the faults in the form of the data."""
     if quality is None or not quality.findings:
         return None
-    rows = [
-        (shown(each.column, NAME), each.status.replace("warn", "warning"), numbers.share(each.share), each.sentence)
-        for each in quality.findings[:TOP_FAULTS]
-    ]
-    more = len(quality.findings) - len(rows)
-    return Table(
-        title="Faults of the data",
-        head=("Column", "Status", "Rows", "Finding"),
-        rows=tuple((name, status, share, shown(capitalised(said), CELL)) for name, status, share, said in rows),
-        numeric=(2,),
-        notes=(NOT_SHOWN.format(more),) if more > 0 else (),
+    rows = tuple(
+        (
+            shown(each.column, NAME),
+            each.status.replace("warn", "warning"),
+            numbers.share(each.share),
+            shown(capitalised(each.sentence), CELL),
+        )
+        for each in quality.findings
     )
+    head = ("Column", "Status", "Rows", "Finding")
+    return _top(Table(title="Faults of the data", head=head, rows=rows, numeric=(2,)), TOP_FAULTS)
 
 
 def label_faults(labels: StoredLabelsReport | None) -> Table | None:
@@ -122,11 +122,9 @@ def label_faults(labels: StoredLabelsReport | None) -> Table | None:
         return None
     rows = tuple(
         (each.status.replace("warn", "warning"), numbers.span(each.start, each.end), capitalised(each.sentence))
-        for each in labels.findings[:TOP_FAULTS]
+        for each in labels.findings
     )
-    more = len(labels.findings) - len(rows)
-    notes = (NOT_SHOWN.format(more),) if more > 0 else ()
-    return Table(title="Faults of the labels", head=("Status", "Time", "Finding"), rows=rows, notes=notes)
+    return _top(Table(title="Faults of the labels", head=("Status", "Time", "Finding"), rows=rows), TOP_FAULTS)
 
 
 def comparison(outcome: Outcome | None) -> Table | None:
@@ -179,22 +177,16 @@ def alarms(judgements: Sequence[Judgement]) -> Table | None:
     """Return the live alarms that were open: about what, since when, how sure, and what the check made of them."""
     if not judgements:
         return None
-    rows = [
+    rows = tuple(
         (
             name_of(each.alarm),
-            numbers.time(each.alarm.since.replace(second=0, microsecond=0)),
+            numbers.time(each.alarm.since),
             capitalised(evidence_in_words(each.alarm) or shown(each.alarm.sentence, CELL)),
             each.verdict.words,
         )
         for each in judgements
-    ]
-    more = len(rows) - TOP_ALARMS
-    return Table(
-        title="Live alarms",
-        head=("About", "Since about", "Evidence", "Outcome"),
-        rows=tuple(rows[:TOP_ALARMS]),
-        notes=(NOT_SHOWN.format(more),) if more > 0 else (),
     )
+    return _top(Table(title="Live alarms", head=("About", "Since about", "Evidence", "Outcome"), rows=rows), TOP_ALARMS)
 
 
 def over(news: Sequence[News]) -> Table | None:
@@ -207,18 +199,12 @@ def over(news: Sequence[News]) -> Table | None:
             title(each.alert),
             period(each.alert),
             numbers.duration(each.lasted),
-            capitalised_or_empty(each.alert.resolution),
+            shown(capitalised(each.alert.resolution), CELL) if each.alert.resolution else "",
         )
-        for each in found[:TOP_OVER]
+        for each in found
     )
-    more = len(found) - len(rows)
-    table = Table(
-        title="What is over",
-        head=("What", "When", "Lasted", "Why"),
-        rows=rows,
-        notes=(NOT_SHOWN.format(more),) if more > 0 else (),
-    )
-    return without_empty(table)
+    table = Table(title="What is over", head=("What", "When", "Lasted", "Why"), rows=rows)
+    return without_empty(_top(table, TOP_OVER))
 
 
 def without_empty(table: Table) -> Table:
@@ -233,30 +219,24 @@ def without_empty(table: Table) -> Table:
     )
 
 
-def news_table(news: Sequence[News], heading: str = "What is new") -> Table | None:
+def news_table(news: Sequence[News]) -> Table | None:
     """Return news of any kind, a row each: what, how severe, since when, and what was found."""
-    found = [each for each in ranked(news) if each.change is not Change.RESOLVED]
+    found = current(ranked(news))
     if not found:
         return None
     rows = tuple(
         (
             title(each.alert),
             str(each.alert.severity),
-            numbers.time(each.alert.first_seen.replace(second=0, microsecond=0)),
+            numbers.time(each.alert.first_seen),
             shown(sentence_of(each.alert), CELL),
         )
         for each in found
     )
-    return Table(title=heading, head=("What", "Severity", "Since", "Finding"), rows=rows)
+    return Table(title="What is new", head=("What", "Severity", "Since", "Finding"), rows=rows)
 
 
 def period(alert: Alert) -> str:
     """Return from when to when an alert was open."""
     end = alert.resolved_at or alert.last_seen
-    first, last = (time.replace(minute=0, second=0, microsecond=0) for time in (alert.first_seen, end))
-    return numbers.span(first, last)
-
-
-def capitalised_or_empty(text: str | None) -> str:
-    """Return a text with its first letter in upper case; nothing of nothing."""
-    return shown(capitalised(text), CELL) if text else ""
+    return numbers.span(alert.first_seen.replace(minute=0), end.replace(minute=0))

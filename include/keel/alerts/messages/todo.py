@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from keel.alerts.messages.words import BEFORE, NOTHING
+from keel.alerts.messages.words import BEFORE, NOTHING, current
 from keel.alerts.records import Change
-from keel.config import Kind, Severity
+from keel.config import Kind
 from keel.reports.check import to_do
 from keel.reports.check.words import Trouble, trouble
 from keel.values.texts import NAME, shown
@@ -69,8 +69,7 @@ def answer(news: Sequence[News]) -> list[str]:
     urgent = [
         each.alert
         for each in news
-        if each.change in (Change.FIRING, Change.ESCALATED, Change.REMINDER)
-        and each.alert.severity.level >= Severity.ERROR.level
+        if each.change in (Change.FIRING, Change.ESCALATED, Change.REMINDER) and each.alert.severity.is_trouble
     ]
     if not urgent:
         return []
@@ -123,9 +122,7 @@ BY_KIND: dict[Kind, tuple[tuple[str, str], ...]] = {
 def by_kind(news: Sequence[News]) -> list[str]:
     """Return what to do about news of any kind, each step once; the page of a check says more."""
     steps: dict[str, None] = {}
-    for each in news:
-        if each.change is Change.RESOLVED:
-            continue
+    for each in current(news):
         for text, line in BY_KIND.get(each.alert.kind, ()):
             names = {"model": each.alert.model, "channel": each.alert.subject.partition(":")[0]}
             steps[command(text, line.format(**names))] = None

@@ -43,6 +43,11 @@ def ranked(news: Sequence[News]) -> list[News]:
     )
 
 
+def current(news: Sequence[News]) -> list[News]:
+    """Return the news of what is not over."""
+    return [each for each in news if each.change is not Change.RESOLVED]
+
+
 def severity_of(news: Sequence[News]) -> Severity:
     """Return the severity of a message: what is over counts as what people know of it, so that they hear the end."""
     return max((_known(each) for each in news), key=lambda severity: severity.level)
@@ -87,12 +92,11 @@ def worst(news: Sequence[News]) -> str:
 
 def grouped(news: Sequence[News]) -> list[list[News]]:
     """Return what a headline is about: news of one kind, severity and change together, the worst group first."""
-    found = [each for each in news if each.change is not Change.RESOLVED]
+    found = current(news)
     found = [each for each in found if each.change is not Change.EVENT] or found or list(news)
     groups: dict[tuple[Kind, bool, Change], list[News]] = {}
     for each in ranked(found):
-        severe = each.alert.severity.level >= Severity.ERROR.level
-        groups.setdefault((each.alert.kind, severe, each.change), []).append(each)
+        groups.setdefault((each.alert.kind, each.alert.severity.is_trouble, each.change), []).append(each)
     return list(groups.values())
 
 
@@ -121,10 +125,8 @@ def _over(group: Sequence[News]) -> str:
 def clause(alerts: Sequence[Alert]) -> str:
     """Return what happened to alerts of one kind, as a clause without a capital and a full stop."""
     first = alerts[0]
-    severe = first.severity.level >= Severity.ERROR.level
-    if (words := _CLAUSES.get((first.kind, severe)) or _CLAUSES.get((first.kind, None))) is not None:
-        return words(alerts)
-    return _as_said(alerts)
+    words = _CLAUSES.get((first.kind, first.severity.is_trouble)) or _CLAUSES.get((first.kind, None), _as_said)
+    return words(alerts)
 
 
 def noun(alerts: Sequence[Alert]) -> str:
@@ -137,19 +139,32 @@ def noun(alerts: Sequence[Alert]) -> str:
 def title(alert: Alert) -> str:
     """Return what an alert is about, in a cell of a table."""
     words = _TITLES.get(alert.kind, str(alert.kind).replace("_", " "))
-    name = (
-        shown(alert.subject, NAME).replace("_", " ") if alert.kind is Kind.LABEL_QUALITY else shown(alert.subject, NAME)
-    )
-    return f"{words} {name}".strip()
+    name = shown(alert.subject, NAME)
+    return f"{words} {name.replace('_', ' ') if alert.kind is Kind.LABEL_QUALITY else name}".strip()
 
 
 def names_of(alerts: Sequence[Alert]) -> str:
     """Return the subjects of alerts: the first by name, the others counted; empty for those of the model as a whole."""
     names = [shown(each.subject.removesuffix(BEFORE), NAME) for each in alerts if each.subject]
     names = list(dict.fromkeys(names))
-    if (more := len(names) - TOP_NAMES) > 0:
-        return f"{', '.join(names[:TOP_NAMES])} and {more} more"
+    if len(names) > TOP_NAMES:
+        return some(names)
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else ""
+
+
+def some(names: Sequence[str], most: int = TOP_NAMES) -> str:
+    """Return the first names, and how many more there are.
+
+    >>> some(["a", "b"]), some(["a", "b", "c"], 1)
+    ('a, b', 'a and 2 more')
+    """
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def lowered(sentence: str) -> str:
+    """Return a sentence as a clause, with its first letter in lower case."""
+    return sentence[:1].lower() + sentence[1:]
 
 
 def _inputs(alerts: Sequence[Alert]) -> str:
@@ -175,7 +190,7 @@ def _as_said(alerts: Sequence[Alert], words: str = "") -> str:
     said = alerts[0].sentence.rstrip(".") if len(alerts) == 1 else ""
     if not said or len(said) > LONGEST_CLAUSE:
         return words or said or str(alerts[0].kind).replace("_", " ")
-    return f"{said[0].lower()}{said[1:]}"
+    return lowered(said)
 
 
 def _about_one(words: str) -> Callable[[Sequence[Alert]], str]:
@@ -218,14 +233,7 @@ _NOUNS = {
     Kind.APPROVAL: "the wait for approval",
     Kind.LOST_RECORDS: "the loss of predictions",
 }
-_OF_A_SUBJECT = frozenset(
-    {
-        Kind.DATA_DRIFT,
-        Kind.PREDICTION_DRIFT,
-        Kind.DATA_QUALITY,
-        Kind.LIVE_ALARM,
-    }
-)
+_OF_A_SUBJECT = frozenset({Kind.DATA_DRIFT, Kind.PREDICTION_DRIFT, Kind.DATA_QUALITY, Kind.LIVE_ALARM})
 _TITLES = {
     Kind.DATA_DRIFT: "input",
     Kind.PREDICTION_DRIFT: "output",
