@@ -6,7 +6,7 @@ models together, one message a recipient; or in the data's time, where a past ye
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -111,34 +111,22 @@ def _due(
     still_open = tuple(Alert.from_dict(row) for row in alerts.open_alerts(connection, config.model))
     # again: a person may have made or ended a silence since the last check
     found = {name: covered(Alert.from_dict(row), still_open, lasting, moment) for name, row in rows.items()}
+    free = {name: alert for name, alert in found.items() if not _is_covered(alert)}
     # a retraining that changed nothing is told with what is told anyway
-    counting = [each[by] for each in entries if _is_reason(found.get(each["alert_id"]))]
+    reasons = {name for name, alert in free.items() if alert.kind is not Kind.RETRAINED}
+    counting = [each[by] for each in entries if each["alert_id"] in reasons]
     if not counting or not _is_over(config.alerts, min(counting), moment):
         return None
     changes: dict[str, list[Change]] = {}
     for each in entries:
         changes.setdefault(each["alert_id"], []).append(Change(each["body"]["change"]))
-    told_of = [identity for identity in changes if _is_reason(found.get(identity)) or _rides_along(found, identity)]
-    news = tuple(_news(found[identity], changes[identity]) for identity in told_of)
-    needless = tuple(identity for identity in changes if _is_needless(found.get(identity)))
+    news = tuple(_news(free[name], changes[name]) for name in changes if name in free)
+    # gone, or over before anybody heard of it
+    needless = tuple(name for name in changes if name not in found or (name not in free and not found[name].is_open))
     references = alerts.told_in(connection, [each.alert.alert_id for each in news])
     identity = message_identity("digest", config.model, *sorted(each["entry_id"] for each in entries))
     notice = Notice(message_id=identity, news=news, references=tuple(references), open_alerts=still_open)
     return _Due(config, notice, needless)
-
-
-def _is_reason(alert: Alert | None) -> bool:
-    """Return whether a digest is sent for an alert. One that is covered waits until it no longer is."""
-    return alert is not None and alert.kind is not Kind.RETRAINED and not _is_needless(alert) and not _is_covered(alert)
-
-
-def _rides_along(found: Mapping[str, Alert], identity: str) -> bool:
-    return identity in found and found[identity].kind is Kind.RETRAINED
-
-
-def _is_needless(alert: Alert | None) -> bool:
-    """Return whether nobody needs to know of an alert: it is gone, or was over before anybody heard of it."""
-    return alert is None or (_is_covered(alert) and not alert.is_open)
 
 
 def _is_covered(alert: Alert) -> bool:
