@@ -6,7 +6,7 @@ twice. A server that refuses or does not answer fails no run: `keel.alerts` trie
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,7 +15,7 @@ from airflow.providers.slack.operators.slack import SlackAPIPostOperator
 from airflow.providers.smtp.operators.smtp import EmailOperator
 from airflow.sdk import BaseOperator
 
-from keel_airflow.channels.connections import SLACK_CONN_ID, SMTP_CONN_ID
+from keel_airflow.channels.connections import SLACK_CONN_ID
 from keel_airflow.hooks import KEEL_CONN_ID, KeelHook
 from keel_airflow.operators.base import TaskResult, airflow_errors, rendered
 
@@ -32,8 +32,6 @@ class SendOperator(BaseOperator):
 
     by: ClassVar[str]
     """The channel, as `keel.config.Channel` names it."""
-    UNUSED: ClassVar[Mapping[str, Any]] = {}
-    """Arguments of the provider's operator that have no effect on a message of the outbox, with their defaults here."""
 
     template_fields: Sequence[str] = ("message", "keel_conn_id")
 
@@ -58,10 +56,12 @@ class SendOperator(BaseOperator):
         return counted(list(chain.from_iterable(tried)))
 
     def _refuse_unused(self) -> None:
-        """Refuse an argument without effect, which a cluster policy may have set after the DAG was read."""
+        """Refuse an argument of the provider's, which a cluster policy may have set after the DAG was read."""
         from keel.errors import ConfigError
 
-        if given := [name for name, default in self.UNUSED.items() if (getattr(self, name) or None) != default]:
+        usual = type(self)(task_id=self.task_id, message=self.message)
+        theirs = [name for name in self.template_fields if name not in SendOperator.template_fields]
+        if given := [name for name in theirs if (getattr(self, name) or None) != (getattr(usual, name) or None)]:
             raise ConfigError(
                 f"{self.task_id}: {', '.join(given)} would have no effect on a message of Keel; remove it, or send a "
                 "message of your own with the provider's operator"
@@ -72,10 +72,6 @@ class SendEmailOperator(SendOperator, EmailOperator):
     """Sends the message by mail, one mail for each recipient."""
 
     by = "email"
-    UNUSED: ClassVar[Mapping[str, Any]] = {
-        **dict.fromkeys(("to", "subject", "html_content", "from_email", "files", "cc", "bcc", "custom_headers")),
-        "conn_id": SMTP_CONN_ID,
-    }
     template_fields = (*SendOperator.template_fields, *EmailOperator.template_fields)
 
     def __init__(self, **kwargs: Any) -> None:
@@ -86,10 +82,6 @@ class PostToSlackOperator(SendOperator, SlackAPIPostOperator):
     """Posts the message to Slack, or changes the message of before and answers in its thread."""
 
     by = "slack"
-    UNUSED: ClassVar[Mapping[str, Any]] = {
-        **dict.fromkeys(("channel", "text", "blocks", "attachments", "thread_ts", "api_params", "base_url")),
-        "slack_conn_id": SLACK_CONN_ID,
-    }
     template_fields = (*SendOperator.template_fields, *SlackAPIPostOperator.template_fields)
 
     def __init__(self, **kwargs: Any) -> None:
@@ -100,10 +92,6 @@ class PostToTeamsOperator(SendOperator, HttpOperator):
     """Posts the message as a card to the workflows of Microsoft Teams that the model's routes name."""
 
     by = "teams"
-    UNUSED: ClassVar[Mapping[str, Any]] = {
-        **dict.fromkeys(("endpoint", "data", "headers")),
-        "http_conn_id": "http_default",
-    }
     template_fields = (*SendOperator.template_fields, *HttpOperator.template_fields)
 
 

@@ -367,21 +367,30 @@ def test_check_that_fails_after_it_decided_says_what_it_had_found(drifted, mailb
     assert decision_of(drifted)["sentence"] in " ".join(text_of(mail).split())
 
 
-def task_with(**arguments):
-    from keel_airflow.operators.sending import SendEmailOperator
+def task_with(channel="email", **arguments):
+    from keel_airflow.operators.sending import BY_CHANNEL
 
-    task = SendEmailOperator(task_id="send_email", message={"messages": []})
+    task_id, operator = BY_CHANNEL[channel]
+    task = operator(task_id=task_id, message={"messages": []})
     for name, value in arguments.items():  # as a cluster policy changes a task
         setattr(task, name, value)
     return task
 
 
-def test_provider_argument_that_would_have_no_effect_is_refused(airflow_db, home):
+@pytest.mark.parametrize(
+    ("channel", "arguments"),
+    [
+        ("email", {"to": "a@example.com", "files": ["a.csv"], "conn_id": "other"}),
+        ("slack", {"text": "hello", "slack_conn_id": "other"}),
+        ("teams", {"data": "hello"}),
+    ],
+)
+def test_provider_argument_that_would_have_no_effect_is_refused(airflow_db, home, channel, arguments):
     from airflow.sdk.exceptions import AirflowFailException
 
-    assert task_with().execute({}) == {"sent": 0, "pending": 0, "failed": 0}
-    with pytest.raises(AirflowFailException, match="send_email: to, files, conn_id would have no effect on a message"):
-        task_with(to="a@example.com", files=["a.csv"], conn_id="other").execute({})
+    assert task_with(channel, cc="").execute({}) == {"sent": 0, "pending": 0, "failed": 0}
+    with pytest.raises(AirflowFailException, match=f"{', '.join(arguments)} would have no effect on a message"):
+        task_with(channel, **arguments).execute({})
 
 
 def test_tasks_of_channels_are_the_providers_operators():
