@@ -99,7 +99,7 @@ def send_due(
 
     this = _Round(store, senders, fallback, now, ticks, message_id, limit)
     channels = list(store.outbox.undelivered()) if channel is None else [channel]
-    running = [_started(f"keel-sends-{each}", partial(this.send_by, each)) for each in channels]
+    running = [started(f"keel-sends-{each}", partial(this.send_by, each)) for each in channels]
     wait(running)
     tried = list(chain.from_iterable(each.result() for each in running))
     channel_trouble.report(store, tried, now=ticks())
@@ -120,16 +120,18 @@ def retry(store: Store, delivery_id: str, *, now: datetime) -> None:
 
 
 @dataclass(frozen=True)
-class _Silent:
+class Silent:
     """Takes the place of a sender whose receiver has let another message wait in vain, since some time."""
 
     detail: str
     since: datetime
 
     def send(self, message: Message, delivery: Delivery, earlier: Sequence[Delivery]) -> Answer:
+        """Answer what the receiver has not."""
         return Answer(accepted=False, detail=f"{self.detail} (asked with another message)")
 
     def clock(self) -> datetime:
+        """Return since when."""
         return self.since
 
 
@@ -148,7 +150,7 @@ class _Round:
     def send_by(self, channel: str) -> list[Tried]:
         """Send what is due by a channel, one after the other, so that what follows something comes behind it."""
         tried: list[Tried] = []
-        silent: dict[str, _Silent] = {}
+        silent: dict[str, Silent] = {}
         name, only = uuid.uuid4().hex, {"message_id": self.message_id, "channel": channel}
         while len(tried) < self.limit:
             row = self.store.outbox.lease(name, now=self.now, until=self.clock() + LEASE, **only)
@@ -158,11 +160,11 @@ class _Round:
             way = channel_trouble.way(delivery)
             each = self._send(delivery, silent.get(way))
             if not each.answer.accepted and time.monotonic() - began > SILENCE:
-                silent[way] = _Silent(each.answer.detail, started)
+                silent[way] = Silent(each.answer.detail, started)
             tried.append(each)
         return tried
 
-    def _send(self, delivery: Delivery, silent: _Silent | None) -> Tried:
+    def _send(self, delivery: Delivery, silent: Silent | None) -> Tried:
         # since then, so that the next round asks with another message: it may be this one that is not answered
         clock = (silent or self).clock
         started, began = clock(), time.monotonic()
@@ -239,7 +241,7 @@ def within_deadline(sender: Sender, message: Message, delivery: Delivery, earlie
 
     A sender that takes longer is left to itself, as nothing can stop it: what it sends after all comes twice.
     """
-    found = _started(f"keel-{delivery.channel}", partial(sender.send, message, delivery, earlier))
+    found = started(f"keel-{delivery.channel}", partial(sender.send, message, delivery, earlier))
     try:
         return found.result(DEADLINE)
     except TimeoutError:
@@ -248,7 +250,7 @@ def within_deadline(sender: Sender, message: Message, delivery: Delivery, earlie
         return Answer(accepted=False, detail=f"{delivery.channel} took longer than {DEADLINE:.0f} s")
 
 
-def _started(name: str, work: Callable[[], T]) -> Future[T]:
+def started(name: str, work: Callable[[], T]) -> Future[T]:
     """Return what will come of some work, which is done in a thread of its own."""
     found: Future[T] = Future()
     context = copy_context()

@@ -9,22 +9,26 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from keel.alerts.delivery import within_deadline
+from keel.alerts.channel_trouble import way
+from keel.alerts.delivery import SILENCE, Silent, started, within_deadline
 from keel.alerts.records import Answer, Delivery, Message, Notice, message_identity
-from keel.alerts.routing import recipients
+from keel.alerts.routing import new_delivery, recipients
 from keel.alerts.state import advance
 from keel.config import AlertsConfig
 from keel.errors import NoConnection
-from keel.monitoring.storage import derived_id
 
 if TYPE_CHECKING:
     from keel.alerts.delivery import Sender
     from keel.alerts.records import News, Observation
+    from keel.alerts.routing import Recipient
     from keel.config import ModelConfig
 
 log = logging.getLogger(__name__)
@@ -79,32 +83,37 @@ def tell_directly(
     if message is None:
         return ()
     message = message.model_copy(update={"done": (*message.done, UNRECORDED)})
-    sent = tuple(
-        _send(message, channel, recipient, senders, fallback, now)
-        for channel, recipient in recipients(configs, told, message.severity)
-    )
+    to = recipients(configs, told, message.severity)
+    running = [
+        started(f"keel-sends-{channel}", partial(_send_by, channel, message, to, senders.get(channel), fallback, now))
+        for channel in dict.fromkeys(channel for channel, _ in to)
+    ]
+    sent = tuple(chain.from_iterable(each.result() for each in running))
     if not any(each.state == "sent" or each.reference for each in sent):
         _release(home, fresh)
     return sent
 
 
-def _send(
-    message: Message, channel: str, recipient: str, senders: Mapping[str, Sender], fallback: Sender, now: datetime
-) -> Delivery:
+def _send_by(
+    channel: str, message: Message, to: Sequence[Recipient], sender: Sender | None, fallback: Sender, now: datetime
+) -> list[Delivery]:
+    """Send to the recipients of a channel. A receiver that does not answer is asked once; the rest for it are files."""
+    sent: list[Delivery] = []
+    silent: dict[str, Sender] = {}
+    for delivery in [new_delivery(message, *each, now) for each in to if each[0] == channel]:
+        began, by = time.monotonic(), way(delivery)
+        sent.append(_send(message, delivery, silent.get(by, sender), fallback, now))
+        if sent[-1].state != "sent" and time.monotonic() - began > SILENCE:
+            silent[by] = Silent(f"{channel} does not answer", now)
+    return sent
+
+
+def _send(message: Message, delivery: Delivery, sender: Sender | None, fallback: Sender, now: datetime) -> Delivery:
     """Send to one recipient by its channel, else by the fallback."""
-    delivery = Delivery(
-        delivery_id=derived_id("delivery", message.message_id, channel, recipient),
-        message_id=message.message_id,
-        model=message.model,
-        channel=channel,
-        recipient=recipient,
-        state="pending",
-        created_at=now,
-    )
-    answer = _answer(senders.get(channel), message, delivery)
+    answer = _answer(sender, message, delivery)
     if answer.accepted:
         return _after(delivery, "sent", answer, now)
-    log.warning("%s by %s was not accepted: %s", message.message_id, channel, answer.detail)
+    log.warning("%s by %s was not accepted: %s", message.message_id, delivery.channel, answer.detail)
     written = _answer(fallback, message, delivery)
     both = Answer(accepted=False, detail=f"{answer.detail}; {written.detail}", reference=written.reference)
     return _after(delivery, "failed", both, now)

@@ -67,7 +67,7 @@ def put(
     is new does not wait for one of them that does not get through. What is over does, and what is told with it: an
     incident of a channel that began after its end would never end.
     """
-    sent = tuple(_delivery(message, channel, recipient, now) for channel, recipient in to)
+    sent = tuple(new_delivery(message, channel, recipient, now) for channel, recipient in to)
     references = message.references if after is None else after
     outbox.put_message(connection, message.to_dict(), now=now)
     rows = [each.to_dict() for each in sent]
@@ -92,7 +92,8 @@ def _level(news: News) -> int:
     return max(news.alert.severity.level, known.level if known else 0)
 
 
-def _delivery(message: Message, channel: str, recipient: str, now: datetime) -> Delivery:
+def new_delivery(message: Message, channel: str, recipient: str, now: datetime) -> Delivery:
+    """Return a message on its way to a recipient."""
     return Delivery(
         delivery_id=derived_id("delivery", message.message_id, channel, recipient),
         message_id=message.message_id,

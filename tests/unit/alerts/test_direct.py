@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from functools import partial
 
 import pytest
 
+from keel.alerts import delivery, direct
 from keel.alerts.direct import PAUSE, TOLD, tell_directly
 from keel.alerts.findings.failure import observe_failure, observe_success
 from keel.alerts.messages.pipeline import compose_failure
@@ -94,6 +97,31 @@ def test_error_of_a_sender_stops_no_other_and_shows_no_secret(config, tmp_path):
 
     assert [each.state for each in told] == ["failed", "sent"]
     assert "s3cret" not in told[0].answer
+
+
+def test_channel_that_hangs_is_asked_once_and_holds_up_no_other(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(delivery, "DEADLINE", 0.4)
+    monkeypatch.setattr(direct, "SILENCE", 0.1)
+    config = config.with_overrides({"alerts.email": ["ada@example.com", "bob@example.com", "eve@example.com"]})
+    told_slack = threading.Event()
+
+    class Hanging(Taking):
+        def send(self, message, delivery, earlier):
+            heard.append(told_slack.wait(0.3))
+            time.sleep(1)
+            return super().send(message, delivery, earlier)
+
+    class Slack(Taking):
+        def send(self, message, delivery, earlier):
+            told_slack.set()
+            return super().send(message, delivery, earlier)
+
+    heard = []
+    told = tell(config, tmp_path, email=Hanging(), slack=Slack())
+
+    assert [(each.channel, each.state) for each in told] == [*[("email", "failed")] * 3, ("slack", "sent")]
+    assert heard == [True]
+    assert len(files(tmp_path)) == 3
 
 
 def test_same_trouble_is_told_once_an_hour_and_another_at_once(config, tmp_path):
