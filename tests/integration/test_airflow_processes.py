@@ -81,7 +81,7 @@ def test_model_from_its_first_check_to_its_first_alarm(stack: Stack, api: Airflo
     early = api.trigger(RETRAIN, {"end": LAUNCH.isoformat(), "reason": "too early"})
     assert finished(api, RETRAIN, early) == "failed"
     [mail] = wait_for(lambda: mails(stack.home))
-    assert (mail["To"], mail["Subject"]) == ("harbour@example.com", "[Keel] tide: tide.retrain failed")
+    assert (mail["To"], mail["Subject"]) == ("harbour@example.com", "[Keel] tide: retrain failed")
     assert "InsufficientData: tide: labelled training rows" in text_of(mail)
     assert f"/dags/{RETRAIN}/runs/" in text_of(mail)
 

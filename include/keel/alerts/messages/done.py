@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CLAUSES = {
     "promoted": "version {version} was promoted",
     "staged": "version {version} waits for approval",
-    "declined": "the new version was declined",
+    "declined": "version {challenger} was declined",
     "kept_champion": "version {version} stays in production",
     "rolled_back": "production was rolled back to version {version}",
     "confirmed": "version {version} passed its probation",
@@ -49,7 +49,7 @@ def became(decision: DecisionRecord, outcome: Outcome | None) -> str:
     """Return what became of a decision as a clause; empty where nothing did, as after an alert."""
     kind = outcome.outcome if outcome else ""
     if outcome is not None and kind in CLAUSES:
-        clause = CLAUSES[kind].format(version=outcome.version or decision.version)
+        clause = CLAUSES[kind].format(version=outcome.version or decision.version, challenger=outcome.challenger)
         is_verdict = decision.action is Action.END_EXPERIMENT and kind != "experiment_ended"
         return f"the experiment ended, and {clause}" if is_verdict else clause
     if decision.action is Action.RETRAIN and decision.reason is None:
